@@ -1,0 +1,263 @@
+//! Log lines on stderr: human or JSON, by level, the same warning not a thousand times.
+//!
+//! | setting | is |
+//! |---|---|
+//! | `MILLPOND_LOG` | filter directives, `debug` or `millpond::sink=trace,info`; wins |
+//! | `-Dflume.root.logger=LEVEL,console` | log4j's level |
+//! | `-Dmillpond.log.format=json` | one JSON object a line |
+//! | `NO_COLOR`, or stderr is no terminal | no colours |
+//!
+//! A warning or error that says the same as one less than 30 s ago is not written; the next one
+//! that is says how many were not. Lines at INFO and below are always written.
+
+use crate::base::clock::{Clock, SystemClock};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Where filter directives may stand.
+const VARIABLE: &str = "MILLPOND_LOG";
+/// How long the same warning is not written again.
+const QUIET: Duration = Duration::from_secs(30);
+/// Different warnings that are remembered; with more, all are written.
+const REMEMBERED_MAX: usize = 256;
+
+/// Begins to log as the `-D` options and the environment say. Only the first call counts.
+pub fn start(properties: &BTreeMap<String, String>) {
+    let root = properties.get("flume.root.logger").map(String::as_str);
+    let variable = std::env::var(VARIABLE).ok();
+    let (filter, complaint) = filter(variable.as_deref(), root);
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let ansi = !no_color && std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi);
+    let json =
+        properties.get("millpond.log.format").is_some_and(|f| f.eq_ignore_ascii_case("json"));
+    let begun = if json {
+        let lines = tracing_subscriber::fmt::format().json().flatten_event(true);
+        let builder = builder.fmt_fields(tracing_subscriber::fmt::format::JsonFields::new());
+        builder.event_format(Calm::new(lines, false)).try_init()
+    } else {
+        builder.event_format(Calm::new(tracing_subscriber::fmt::format(), true)).try_init()
+    };
+    if begun.is_ok() {
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    }
+    if let Some(complaint) = complaint {
+        tracing::warn!("{complaint}");
+    }
+}
+
+/// The filter, and a word about a setting that is none.
+fn filter(variable: Option<&str>, root: Option<&str>) -> (EnvFilter, Option<String>) {
+    let (from_root, mut complaint) = match root.map(|root| (root, level(root))) {
+        None => ("info", None),
+        Some((_, Some(level))) => (level, None),
+        Some((root, None)) => {
+            let word = format!("flume.root.logger={root} has no level of log4j; INFO is used");
+            ("info", Some(word))
+        }
+    };
+    if let Some(directives) = variable.filter(|directives| !directives.is_empty()) {
+        match EnvFilter::try_new(directives) {
+            Ok(filter) => return (filter, complaint),
+            Err(error) => {
+                complaint = Some(format!("{VARIABLE}={directives} is no filter: {error}"));
+            }
+        }
+    }
+    (EnvFilter::new(from_root), complaint)
+}
+
+/// The level of `LEVEL,appender,…`, as log4j names them.
+fn level(root: &str) -> Option<&'static str> {
+    let level = root.split(',').next().unwrap_or_default().trim().to_ascii_uppercase();
+    Some(match level.as_str() {
+        "OFF" => "off",
+        "FATAL" | "ERROR" => "error",
+        "WARN" => "warn",
+        "INFO" => "info",
+        "DEBUG" => "debug",
+        "TRACE" | "ALL" => "trace",
+        _ => return None,
+    })
+}
+
+/// Lines of `inner`, but the same warning not again and again.
+struct Calm<F> {
+    inner: F,
+    /// Off for JSON: a line of words would be none.
+    says_how_often: bool,
+    clock: Arc<dyn Clock>,
+    /// By what was said: when it was last written, and how often it was not since.
+    seen: Mutex<BTreeMap<String, (Duration, u64)>>,
+}
+
+impl<F> Calm<F> {
+    fn new(inner: F, says_how_often: bool) -> Self {
+        Self { inner, says_how_often, clock: Arc::new(SystemClock::new()), seen: Mutex::default() }
+    }
+
+    /// Whether to write what `event` says, and how often it was not written before.
+    fn passes(&self, event: &Event<'_>) -> Option<u64> {
+        if *event.metadata().level() > Level::WARN {
+            return Some(0);
+        }
+        let mut said = Said(event.metadata().target().to_owned());
+        event.record(&mut said);
+        let now = self.clock.now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((written, since)) = seen.get_mut(&said.0) {
+            if now.saturating_sub(*written) < QUIET {
+                *since += 1;
+                return None;
+            }
+            *written = now;
+            return Some(std::mem::take(since));
+        }
+        seen.retain(|_, (written, since)| *since > 0 || now.saturating_sub(*written) < QUIET);
+        if seen.len() < REMEMBERED_MAX {
+            seen.insert(said.0, (now, 0));
+        }
+        Some(0)
+    }
+}
+
+/// Everything an event says, as one string.
+struct Said(String);
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = write!(self.0, " {}={value:?}", field.name());
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for Calm<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        match self.passes(event) {
+            None => Ok(()),
+            Some(0) => self.inner.format_event(context, writer, event),
+            Some(before) => {
+                self.inner.format_event(context, writer.by_ref(), event)?;
+                if self.says_how_often {
+                    writeln!(writer, "  (the line above came {before} more times before)")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::ManualClock;
+    use std::io;
+    use tracing_subscriber::fmt::MakeWriter;
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Paper {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn warn(what: &str) {
+        tracing::warn!(sink = "k1", "cannot {what}");
+    }
+
+    #[test]
+    fn the_same_warning_is_written_once_in_a_while_and_says_how_often_it_was_not() {
+        let (paper, clock) = (Paper::default(), Arc::new(ManualClock::default()));
+        let mut calm = Calm::new(tracing_subscriber::fmt::format().without_time(), true);
+        calm.clock = clock.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(paper.clone())
+            .with_ansi(false)
+            .event_format(calm)
+            .finish();
+        let guard = subscriber.set_default();
+        for _ in 0..100 {
+            warn("connect");
+        }
+        warn("write");
+        clock.advance(QUIET);
+        warn("connect");
+        warn("connect");
+        for _ in 0..3 {
+            tracing::info!("an event");
+        }
+        drop(guard);
+        let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let line =
+            |level: &str, rest: &str| format!("{level} millpond::agent::logging::tests: {rest}");
+        assert_eq!(
+            lines,
+            [
+                &line("WARN", "cannot connect sink=\"k1\"")[..],
+                &line("WARN", "cannot write sink=\"k1\""),
+                &line("WARN", "cannot connect sink=\"k1\""),
+                "(the line above came 99 more times before)",
+                &line("INFO", "an event"),
+                &line("INFO", "an event"),
+                &line("INFO", "an event"),
+            ]
+        );
+    }
+
+    #[test]
+    fn levels_are_log4js_and_the_variable_wins() {
+        let of = |variable, root| filter(variable, root).0.to_string();
+        assert_eq!(of(None, None), "info");
+        assert_eq!(of(None, Some("DEBUG,console")), "debug");
+        assert_eq!(of(None, Some("fatal")), "error");
+        assert_eq!(of(None, Some("ALL,LOGFILE")), "trace");
+        assert_eq!(
+            of(Some("millpond::sink=trace,warn"), Some("DEBUG")),
+            "millpond::sink=trace,warn"
+        );
+        assert_eq!(of(Some(""), Some("ERROR")), "error");
+        let (fallen, complaint) = filter(None, Some("LOUD,console"));
+        assert_eq!(fallen.to_string(), "info");
+        assert!(complaint.unwrap().contains("LOUD"));
+        let (_, complaint) = filter(Some("a=b=c"), None);
+        assert!(complaint.unwrap().contains("MILLPOND_LOG"));
+    }
+}

@@ -1,0 +1,90 @@
+//! Signals, and the order in which things stop.
+
+use super::supervise::{Running, Task};
+use std::io;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// How long an aborted task gets to hand its batch back.
+const ABORT: Duration = Duration::from_millis(500);
+
+/// SIGTERM and SIGINT, as they come.
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    /// From now on the signals do not end the process by themselves.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one.
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+impl Running {
+    /// Stops sources, then sinks, then channels, and answers what had to be cut off.
+    ///
+    /// Sources may use half of `deadline`, sinks what is then left but for a tenth, which is kept
+    /// for the channels to close.
+    pub async fn stop(mut self, deadline: Duration) -> Vec<String> {
+        let began = Instant::now();
+        let mut cut_off = Vec::new();
+        let sources = std::mem::take(&mut self.sources);
+        let sinks = std::mem::take(&mut self.sinks);
+        end(sources, &self.stop_sources, began + deadline / 2, &mut cut_off).await;
+        end(sinks, &self.stop_sinks, began + deadline / 10 * 9, &mut cut_off).await;
+        self.close_channels(began + deadline, &mut cut_off).await;
+        cut_off
+    }
+
+    async fn close_channels(self, until: Instant, cut_off: &mut Vec<String>) {
+        end(self.openers, &self.stop_channels, until, cut_off).await;
+        let mut closing = Vec::new();
+        for (name, slot) in self.channels {
+            let Some(channel) = slot.borrow().clone() else { continue };
+            let left = channel.status().events;
+            let closed = tokio::task::spawn_blocking(move || channel.close());
+            closing.push((name, left, closed));
+        }
+        for (name, left, closed) in closing {
+            match timeout_at(until, closed).await {
+                Ok(Ok(Ok(()))) => tracing::info!(channel = name, "closed with {left} events"),
+                Ok(Ok(Err(error))) => tracing::error!(channel = name, "{error}"),
+                Ok(Err(panic)) => tracing::error!(channel = name, "closing it panicked: {panic}"),
+                Err(_) => cut_off.push(format!("channel {name}")),
+            }
+        }
+    }
+}
+
+/// Tells tasks to stop and waits for them; aborts those that have not by `until`.
+async fn end(
+    tasks: Vec<Task>,
+    stop: &watch::Sender<bool>,
+    until: Instant,
+    cut_off: &mut Vec<String>,
+) {
+    stop.send_replace(true);
+    for Task { name, mut handle } in tasks {
+        match timeout_at(until, &mut handle).await {
+            Ok(Ok(())) => tracing::debug!("{name} stopped"),
+            Ok(Err(error)) => tracing::error!("{name} ended early: {error}"),
+            Err(_) => {
+                tracing::error!("{name} did not stop in time and is cut off");
+                handle.abort();
+                let _ = tokio::time::timeout(ABORT, handle).await;
+                cut_off.push(name);
+            }
+        }
+    }
+}

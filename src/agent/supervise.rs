@@ -1,0 +1,263 @@
+//! Starts what a plan names, each component in a task of its own, and knows when all of it runs.
+
+use super::build::{ChannelPlan, Plan, SinkPlan, SourcePlan};
+use super::channels::{is_volatile, open_channel};
+use crate::base::clock::Clock;
+use crate::channel::Channel;
+use crate::flow::context::StopSignal;
+use crate::flow::counted::Counted;
+use crate::flow::intake::{ChannelProcessor, NamedChannel};
+use crate::flow::interceptor::Chain;
+use crate::flow::selector::Replicating;
+use crate::flow::sink_runner::SinkRunner;
+use crate::flow::source_runner::SourceRunner;
+use crate::metrics::Registry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Pause between attempts to open a channel, as Flume's supervisor makes between starts.
+const OPEN_AGAIN: Duration = Duration::from_secs(3);
+/// How long a source waits for the sinks behind it to open. They may take longer: then the
+/// channels hold what comes in.
+const SINKS_FIRST: Duration = Duration::from_secs(3);
+
+/// A channel once it is open.
+pub(super) type Slot = watch::Receiver<Option<Arc<dyn Channel>>>;
+
+/// A component's task.
+pub(super) struct Task {
+    /// `source r1`, `sink k1`, `channel c1`.
+    pub(super) name: String,
+    pub(super) handle: JoinHandle<()>,
+}
+
+/// An agent that runs.
+pub struct Running {
+    name: String,
+    left_out: usize,
+    /// What must be `true` before all has started.
+    started: Vec<watch::Receiver<bool>>,
+    pub(super) stop_sources: watch::Sender<bool>,
+    pub(super) stop_sinks: watch::Sender<bool>,
+    pub(super) stop_channels: watch::Sender<bool>,
+    pub(super) sources: Vec<Task>,
+    pub(super) sinks: Vec<Task>,
+    /// Tasks that open channels.
+    pub(super) openers: Vec<Task>,
+    pub(super) channels: Vec<(String, Slot)>,
+}
+
+/// What all components share while they are started.
+struct Site<'a> {
+    registry: &'a Registry,
+    clock: Arc<dyn Clock>,
+    slots: BTreeMap<String, (Slot, bool)>,
+    /// Of each channel, whether the sinks behind it are open.
+    sinks_open: BTreeMap<String, Vec<watch::Receiver<bool>>>,
+}
+
+impl Running {
+    /// Starts everything; returns at once.
+    #[must_use]
+    pub fn start(plan: Plan, registry: &Registry, clock: Arc<dyn Clock>) -> Self {
+        let (stop_sources, sources_stop) = StopSignal::new();
+        let (stop_sinks, sinks_stop) = StopSignal::new();
+        let (stop_channels, channels_stop) = StopSignal::new();
+        let mut running = Self {
+            name: plan.name,
+            left_out: plan.left_out,
+            started: Vec::new(),
+            stop_sources,
+            stop_sinks,
+            stop_channels,
+            sources: Vec::new(),
+            sinks: Vec::new(),
+            openers: Vec::new(),
+            channels: Vec::new(),
+        };
+        let mut site =
+            Site { registry, clock, slots: BTreeMap::new(), sinks_open: BTreeMap::new() };
+        for channel in plan.channels {
+            running.start_channel(channel, &mut site, channels_stop.clone());
+        }
+        for sink in plan.sinks {
+            running.start_sink(sink, &mut site, sinks_stop.clone());
+        }
+        for source in plan.sources {
+            running.start_source(source, &site, sources_stop.clone());
+        }
+        running
+    }
+
+    fn start_channel(&mut self, plan: ChannelPlan, site: &mut Site<'_>, stop: StopSignal) {
+        let (open, slot) = watch::channel(None);
+        let (started, has_started) = watch::channel(false);
+        self.started.push(has_started);
+        site.slots.insert(plan.name.clone(), (slot.clone(), is_volatile(&plan.kind)));
+        self.channels.push((plan.name.clone(), slot));
+        let counters = site.registry.channel(&plan.name);
+        let clock = Arc::clone(&site.clock);
+        let name = format!("channel {}", plan.name);
+        let opening = async move {
+            if let Some(channel) = keep_opening(plan, clock, &stop).await {
+                open.send_replace(Some(Arc::new(Counted::new(channel, counters))));
+                started.send_replace(true);
+                // The slot stays readable while its sender lives.
+                stop.wait().await;
+            }
+        };
+        self.openers.push(Task { name, handle: tokio::spawn(opening) });
+    }
+
+    fn start_sink(&mut self, plan: SinkPlan, site: &mut Site<'_>, stop: StopSignal) {
+        let Some((slot, volatile)) = site.slots.get(&plan.channel).cloned() else {
+            tracing::error!(sink = plan.name, "its channel {} is not there", plan.channel);
+            return;
+        };
+        let (started, has_started) = watch::channel(false);
+        self.started.push(has_started.clone());
+        site.sinks_open.entry(plan.channel.clone()).or_default().push(has_started);
+        let name = format!("sink {}", plan.name);
+        let counters = site.registry.sink(&plan.name);
+        let clock = Arc::clone(&site.clock);
+        let run = async move {
+            let Some(channel) = opened(slot, &stop).await else { return };
+            let runner = SinkRunner {
+                name: plan.name,
+                make: plan.make,
+                channel,
+                counters,
+                clock,
+                stop,
+                started,
+                drain_at_stop: volatile,
+            };
+            runner.run().await;
+        };
+        self.sinks.push(Task { name, handle: tokio::spawn(run) });
+    }
+
+    fn start_source(&mut self, plan: SourcePlan, site: &Site<'_>, stop: StopSignal) {
+        let names = plan.channels.iter();
+        let slots: Vec<(String, Slot)> = names
+            .filter_map(|name| Some((name.clone(), site.slots.get(name)?.0.clone())))
+            .collect();
+        let sinks_open: Vec<_> = plan
+            .channels
+            .iter()
+            .filter_map(|c| site.sinks_open.get(c))
+            .flatten()
+            .cloned()
+            .collect();
+        let (started, has_started) = watch::channel(false);
+        self.started.push(has_started);
+        let name = format!("source {}", plan.name);
+        let counters = site.registry.source(&plan.name);
+        let clock = Arc::clone(&site.clock);
+        let run = async move {
+            let mut channels = Vec::new();
+            for (name, slot) in slots {
+                let Some(channel) = opened(slot, &stop).await else { return };
+                channels.push(NamedChannel { name, channel });
+            }
+            tokio::select! {
+                () = stop.wait() => return,
+                _ = tokio::time::timeout(SINKS_FIRST, all_true(sinks_open)) => {}
+            }
+            let intake = intake(&plan, channels, &counters);
+            let SourcePlan { name, make, interceptors, .. } = plan;
+            let intake = Arc::new(intake.behind(Chain::new(interceptors, Arc::clone(&clock))));
+            SourceRunner { name, make, intake, counters, clock, stop, started }.run().await;
+        };
+        self.sources.push(Task { name, handle: tokio::spawn(run) });
+    }
+
+    /// Waits until every component has started, and answers the line that says so.
+    pub fn all_started(&self) -> impl Future<Output = String> + use<> {
+        let counts = [
+            counted(self.sources.len(), "source"),
+            counted(self.channels.len(), "channel"),
+            counted(self.sinks.len(), "sink"),
+        ];
+        let left_out = match self.left_out {
+            0 => String::new(),
+            n => format!("; {n} errors in the configuration, see above"),
+        };
+        let line = format!("agent {} started: {}{left_out}", self.name, counts.join(", "));
+        let started = self.started.clone();
+        async move {
+            all_true(started).await;
+            line
+        }
+    }
+}
+
+fn intake(
+    plan: &SourcePlan,
+    channels: Vec<NamedChannel>,
+    counters: &Arc<crate::metrics::SourceCounters>,
+) -> ChannelProcessor {
+    let names: Vec<String> = channels.iter().map(|c| c.name.clone()).collect();
+    let optional: Vec<&str> = plan.optional.iter().map(String::as_str).collect();
+    let (selector, foreign) = Replicating::new(&names, &optional);
+    for name in foreign {
+        tracing::warn!(
+            source = plan.name,
+            "selector.optional names {name}, which is no channel of this source: it has no effect"
+        );
+    }
+    ChannelProcessor::new(&plan.name, Box::new(selector), channels, Arc::clone(counters))
+}
+
+/// Opens the channel, however often it takes. None when it is to stop first.
+async fn keep_opening(
+    plan: ChannelPlan,
+    clock: Arc<dyn Clock>,
+    stop: &StopSignal,
+) -> Option<Arc<dyn Channel>> {
+    let plan = Arc::new(plan);
+    loop {
+        let (on_thread, clock) = (Arc::clone(&plan), Arc::clone(&clock));
+        let opening = tokio::task::spawn_blocking(move || open_channel(&on_thread.kind, &clock));
+        // Not raced against the stop: a channel that was opened has to be closed.
+        let said = match opening.await {
+            Ok(Ok(channel)) => return Some(channel),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => format!("panicked while opening: {error}"),
+        };
+        tracing::error!(
+            channel = plan.name,
+            "cannot be opened, trying again in {} s; what is attached to it waits: {said}",
+            OPEN_AGAIN.as_secs()
+        );
+        tokio::select! {
+            () = stop.wait() => return None,
+            () = tokio::time::sleep(OPEN_AGAIN) => {}
+        }
+    }
+}
+
+/// The channel once it is open; None when the component is to stop first.
+async fn opened(mut slot: Slot, stop: &StopSignal) -> Option<Arc<dyn Channel>> {
+    tokio::select! {
+        biased;
+        () = stop.wait() => None,
+        open = slot.wait_for(Option::is_some) => open.ok()?.clone(),
+    }
+}
+
+async fn all_true(flags: Vec<watch::Receiver<bool>>) {
+    for mut flag in flags {
+        if flag.wait_for(|set| *set).await.is_err() && !*flag.borrow() {
+            // Its task is gone and never will start: whoever waits is ended by the stop.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}

@@ -1,0 +1,255 @@
+use super::build::{Plan, Types};
+use super::supervise::Running;
+use crate::base::clock::SystemClock;
+use crate::channel::BoxFuture;
+use crate::config::load;
+use crate::config::settings::{Finding, Key, Kind, SettingError, SettingsReader, Severity};
+use crate::event::Event;
+use crate::flow::sink::{Sink, SinkContext, SinkType};
+use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::metrics::Registry;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the components of a test did, by the test's name (their setting `log`).
+static DID: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
+
+fn did(log: &str) -> Vec<String> {
+    let did = DID.lock().unwrap_or_else(PoisonError::into_inner);
+    did.get(log).cloned().unwrap_or_default()
+}
+
+fn note(log: &str, what: impl Into<String>) {
+    let mut did = DID.lock().unwrap_or_else(PoisonError::into_inner);
+    did.entry(log.to_owned()).or_default().push(what.into());
+}
+
+const KEYS: &[Key] = &[
+    Key { name: "log", kind: Kind::Text, default: "", meaning: "The test's name." },
+    Key { name: "mode", kind: Kind::Word, default: "", meaning: "What it does." },
+    Key { name: "number", kind: Kind::Number, default: "", meaning: "A number." },
+];
+
+/// Puts three events and waits; or hangs, or panics.
+struct Trial {
+    log: String,
+    mode: Option<&'static str>,
+}
+
+fn trial(reader: &mut SettingsReader<'_>) -> Result<Trial, SettingError> {
+    reader.number("number", 0..=9)?;
+    let mode = reader.word("mode", &["hang", "panic", "once"])?;
+    Ok(Trial { log: reader.text("log").unwrap_or_default().to_owned(), mode })
+}
+
+impl Source for Trial {
+    fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            context.started();
+            match self.mode {
+                Some("hang") => std::future::pending().await,
+                Some("panic") => panic!("scripted"),
+                _ => {}
+            }
+            for n in 0..3 {
+                let event = Event::new(format!("{} {n}", context.name));
+                context.intake.commit(vec![event]).await.expect("there is room");
+            }
+            note(&self.log, format!("{} put all", context.name));
+            if self.mode == Some("once") {
+                return Ok(());
+            }
+            context.stop.wait().await;
+            note(&self.log, format!("{} stopped", context.name));
+            Ok(())
+        })
+    }
+}
+
+impl Sink for Trial {
+    fn batch_events(&self) -> usize {
+        1
+    }
+
+    fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        note(&self.log, format!("{} open", context.name));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn deliver<'a>(
+        &'a mut self,
+        context: &'a SinkContext,
+        batch: &'a [Event],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            if self.mode == Some("hang") {
+                note(&self.log, format!("{} hangs", context.name));
+                std::future::pending::<()>().await;
+            }
+            sleep(Duration::from_millis(20)).await;
+            note(&self.log, String::from_utf8(batch[0].body.to_vec()).unwrap());
+            Ok(())
+        })
+    }
+
+    fn stop<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        note(&self.log, format!("{} stopped", context.name));
+        Box::pin(async { Ok(()) })
+    }
+}
+
+const TYPES: Types = Types {
+    interceptors: crate::flow::interceptor::TYPES,
+    sources: &[&SourceType {
+        names: &["trial"],
+        keys: KEYS,
+        build: |reader| Ok(Box::new(trial(reader)?)),
+    }],
+    sinks: &[&SinkType {
+        names: &["trial"],
+        keys: KEYS,
+        build: |reader| Ok(Box::new(trial(reader)?)),
+    }],
+};
+
+/// One source `r1`, one sink `k1`, a memory channel `c1` between them, and `more` lines.
+fn configuration(log: &str, more: &str) -> String {
+    format!(
+        "a.sources = r1\na.channels = c1\na.sinks = k1\n\
+         a.sources.r1.type = trial\na.sources.r1.channels = c1\na.sources.r1.log = {log}\n\
+         a.sinks.k1.type = trial\na.sinks.k1.channel = c1\na.sinks.k1.log = {log}\n\
+         a.channels.c1.type = memory\n{more}\n"
+    )
+}
+
+fn planned(text: &str) -> (Plan, Vec<Finding>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.conf");
+    std::fs::write(&path, text).unwrap();
+    let loaded = load(&path, "a", &BTreeMap::new(), &TYPES.catalogue()).unwrap();
+    Plan::new(&loaded.agent, &TYPES)
+}
+
+fn start(text: &str) -> (Running, Arc<Registry>) {
+    let registry = Arc::new(Registry::default());
+    let running = Running::start(planned(text).0, &registry, Arc::new(SystemClock::new()));
+    (running, registry)
+}
+
+async fn until(what: &str, reached: impl Fn() -> bool) {
+    let waiting = async {
+        while !reached() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test]
+async fn says_when_all_runs_and_stops_sources_then_sinks_which_empty_memory() {
+    let log = "ordered";
+    let (running, registry) = start(&configuration(log, ""));
+    let line = timeout(PATIENCE, running.all_started()).await.unwrap();
+    assert_eq!(line, "agent a started: 1 source, 1 channel, 1 sink");
+    until("all events are put", || did(log).contains(&"r1 put all".to_owned())).await;
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+    let mut did = did(log);
+    assert_eq!(did.remove(0), "k1 open", "sinks open before sources run");
+    let place = |what: &str| did.iter().position(|d| d == what).unwrap_or_else(|| panic!("{what}"));
+    assert!(place("r1 stopped") < place("k1 stopped"));
+    for event in ["r1 0", "r1 1", "r1 2"] {
+        assert!(place(event) < place("k1 stopped"), "{event} was lost in the channel");
+    }
+    let components = registry.components();
+    assert_eq!(components.sources["r1"].event_accepted.get(), 3);
+    assert_eq!(components.sinks["k1"].event_drain_success.get(), 3);
+    assert_eq!(components.channels["c1"].event_take_success.get(), 3);
+}
+
+#[tokio::test]
+async fn what_hangs_is_cut_off_within_the_deadline_and_named() {
+    let log = "hung";
+    let more = "a.sinks.k1.mode = hang\na.sources = r1 r2\na.sources.r2.type = trial\n\
+                a.sources.r2.channels = c1\na.sources.r2.mode = hang";
+    let (running, _) = start(&configuration(log, more));
+    until("the sink hangs", || did(log).contains(&"k1 hangs".to_owned())).await;
+    let stopping = running.stop(Duration::from_millis(200));
+    let cut_off = timeout(PATIENCE / 2, stopping).await.expect("the deadline holds");
+    assert_eq!(cut_off, ["source r2", "sink k1"]);
+    assert!(did(log).contains(&"r1 stopped".to_owned()), "one that hangs does not keep others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_for_ever_does_not_disturb_the_others() {
+    let log = "panics";
+    let more = "a.sources = r1 r2\na.sources.r2.type = trial\n\
+                a.sources.r2.channels = c1\na.sources.r2.mode = panic";
+    let (running, registry) = start(&configuration(log, more));
+    until("it was started again", || registry.source("r2").restarts.get() >= 3).await;
+    until("the events are there", || did(log).contains(&"r1 2".to_owned())).await;
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}
+
+#[test]
+fn a_component_that_cannot_work_with_its_settings_is_left_out_and_named() {
+    let (plan, findings) = planned(&configuration("", "a.sources.r1.number = ten"));
+    assert!(plan.sources.is_empty());
+    assert_eq!(plan.sinks.len(), 1);
+    let [finding] = &findings[..] else { panic!("one finding, not {findings:?}") };
+    assert_eq!(finding.severity, Severity::Error);
+    assert_eq!((finding.key.as_str(), finding.place.line), ("a.sources.r1.number", 11));
+    assert!(finding.message.contains("ten") && finding.message.contains("left out"), "{finding}");
+}
+
+#[tokio::test]
+async fn a_source_that_gave_all_it_had_does_not_end_the_agent() {
+    let log = "once";
+    let (running, _) = start(&configuration(log, "a.sources.r1.mode = once"));
+    timeout(PATIENCE, running.all_started()).await.unwrap();
+    until("the events are there", || did(log).contains(&"r1 2".to_owned())).await;
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}
+
+fn file_channel(name: &str, dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "a.channels.{name}.type = file\na.channels.{name}.checkpointDir = {dir}/checkpoint\n\
+         a.channels.{name}.dataDirs = {dir}/data\na.channels.{name}.maxFileSize = 65536\n\
+         a.channels.{name}.minimumRequiredSpace = 1048576\n"
+    )
+}
+
+#[tokio::test]
+async fn a_channel_that_cannot_be_opened_is_tried_again_while_the_rest_runs() {
+    let log = "opens";
+    let dir = tempfile::tempdir().unwrap();
+    let blocked = dir.path().join("blocked");
+    std::fs::write(&blocked, "a file where a directory is meant").unwrap();
+    let more = format!(
+        "a.channels = c1 c2\na.sources = r1 r2\na.sources.r2.type = trial\n\
+         a.sources.r2.channels = c2\na.sources.r2.log = {log}\na.sources.r2.mode = once\n{}",
+        file_channel("c2", &blocked)
+    );
+    let (running, registry) = start(&configuration(log, &more));
+    until("the rest runs", || did(log).contains(&"r1 2".to_owned())).await;
+    let mut started = std::pin::pin!(running.all_started());
+    let early = timeout(Duration::from_millis(50), &mut started).await;
+    assert!(early.is_err(), "said that all has started");
+    std::fs::remove_file(&blocked).unwrap();
+    timeout(PATIENCE, started).await.expect("it is opened once it can be");
+    until("events enter it", || registry.channel("c2").event_put_success.get() == 3).await;
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+
+    // What a file channel holds is there in the next life, and is not drained by the stop.
+    let text = configuration("opens again", &file_channel("c1", &blocked))
+        .replace("a.channels.c1.type = memory\n", "")
+        .replace("a.sources = r1\n", "");
+    let (running, _) = start(&text);
+    until("they come out", || did("opens again").contains(&"r2 2".to_owned())).await;
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}

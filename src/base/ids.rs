@@ -1,0 +1,94 @@
+//! Newtypes for every id: a stripe's number never passes for a segment's.
+
+use std::fmt;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The number after this one. Ids are 64 bits wide and never wrap in practice;
+            /// saturating keeps a damaged record from overflowing.
+            #[must_use]
+            pub const fn next(self) -> Self {
+                Self(self.0.saturating_add(1))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number!(
+    /// Number of an event within its stripe. Never reused.
+    Sequence
+);
+number!(
+    /// Number of a block within its stripe, counted over all epochs.
+    BlockNumber
+);
+number!(
+    /// Number of a segment within its stripe. A recycled file gets a new one.
+    SegmentId
+);
+number!(
+    /// Number of a stripe's life: grows at each opening and after each failed write.
+    EpochNumber
+);
+number!(
+    /// Position of a block among the blocks of all stripes, given when its write starts.
+    WriteOrder
+);
+
+/// Place of a stripe in the channel's member list, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StripeIndex(pub u16);
+
+impl StripeIndex {
+    /// The index for vectors.
+    #[must_use]
+    pub const fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for StripeIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Id of a reader group. `main` is 1; ids are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u32);
+
+/// The reader group that every channel has.
+pub const MAIN_GROUP: GroupId = GroupId(1);
+
+/// 128 random bits that name a channel or a member directory.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uuid(pub [u8; 16]);
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

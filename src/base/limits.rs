@@ -1,0 +1,142 @@
+//! Every limit of the house: a name, a unit, a reason.
+
+/// Bytes of a device block. Blocks of the log begin and end at multiples of it: direct I/O asks
+/// for 512 or 4096, and the physical block of current disks is 4096; a smaller unit would rewrite
+/// the physical sector that holds acknowledged bytes.
+pub const DEVICE_BLOCK_BYTES: usize = 4096;
+
+/// Bytes at which a transaction no longer shares a block but gets one of its own.
+pub const SHARED_FRAME_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes a shared block may hold, header included. Four of these in flight keep a fast disk busy;
+/// larger ones only lengthen the wait of the first frame.
+pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes that must have gathered before a further write joins one that is in flight. Below it,
+/// waiting for the running write gathers more frames in one block and costs less.
+pub const EARLY_WRITE_BYTES: usize = 64 * 1024;
+
+/// Writes in flight on one stripe when the storage makes each durable by itself.
+pub const WRITES_IN_FLIGHT_MAX: usize = 4;
+
+/// Bytes of one slab of block memory. Blocks are cut from slabs one behind the other.
+pub const SLAB_BYTES: usize = 4 * 1024 * 1024;
+
+/// Default bytes of a segment. Large enough that rolls are rare, small enough that space returns
+/// soon after the events are acknowledged and that a scan without a checkpoint stays short.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// Smallest segment: two header blocks, a state record and one block of events.
+pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
+
+/// Bytes of one checkpoint slot, and so of the largest state record.
+pub const STATE_BYTES_MAX: usize = 256 * 1024;
+
+/// Ranges of acknowledged or void sequences beyond a stripe's frontier. When so many holes
+/// stand open nothing is lent beyond the last, which bounds the state record.
+pub const RANGES_PER_STRIPE_MAX: usize = 256;
+
+/// Directories of one channel.
+pub const STRIPES_MAX: usize = 32;
+
+/// Bytes of all source positions together; they travel in every state record.
+pub const POSITION_BYTES_MAX: usize = 96 * 1024;
+
+/// Bytes of one event's headers and body together, unless the channel's limit is lower.
+pub const EVENT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Default of `transactionBytesMax`: bytes of one put transaction.
+pub const TRANSACTION_BYTES_MAX_DEFAULT: usize = 64 * 1024 * 1024;
+
+/// Headers of one event.
+pub const HEADERS_MAX: usize = 65_535;
+
+/// Default byte budget of the hot window: block memory kept for takers that keep up.
+pub const HOT_WINDOW_BYTES_DEFAULT: usize = 48 * 1024 * 1024;
+
+/// Default `byteCapacity` of a memory channel. Flume takes 80 % of the Java heap; a process
+/// without one needs a fixed bound, large enough that event counts are what limits a channel.
+pub const MEMORY_BYTE_CAPACITY_DEFAULT: u64 = 256 * 1024 * 1024;
+
+/// Bytes of a configuration file. The largest real ones have some hundred kilobytes; beyond this
+/// it is some other file.
+pub const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Bytes of one value after its `${…}` are replaced. Nested references double with every level.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one piece of a cold read.
+pub const COLD_READ_BYTES: usize = 1024 * 1024;
+
+/// Bytes of damaged blocks that are copied aside per stripe; beyond it they are only named.
+pub const QUARANTINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+// Limits that lean on each other.
+const _: () = assert!(BLOCK_BYTES_MAX.is_multiple_of(DEVICE_BLOCK_BYTES));
+const _: () = assert!(SLAB_BYTES >= 2 * BLOCK_BYTES_MAX);
+const _: () = assert!(SHARED_FRAME_BYTES_MAX <= BLOCK_BYTES_MAX);
+const _: () = assert!(POSITION_BYTES_MAX * 2 <= STATE_BYTES_MAX);
+const _: () = assert!(STRIPES_MAX * RANGES_PER_STRIPE_MAX * 16 <= STATE_BYTES_MAX / 2);
+
+/// Connections that one listening source keeps open unless its `maxConnections` says otherwise.
+/// Each is a small task; beyond this the process is likelier to run out of file descriptors.
+pub const CONNECTIONS_MAX_DEFAULT: usize = 20_000;
+
+/// Bytes that a connection of a line protocol reads at a time.
+pub const CONNECTION_READ_BYTES: usize = 8 * 1024;
+
+/// Seconds that an answer may wait for a client that does not read.
+pub const ANSWER_SECONDS_MAX: u64 = 30;
+
+/// Bytes of the largest datagram there is, and one to see that nothing was cut off.
+pub const DATAGRAM_BYTES: usize = 65_536;
+
+/// Datagrams that wait while the channel commits; beyond it they wait in the socket's buffer.
+pub const DATAGRAMS_PER_BATCH: usize = 1000;
+
+/// Bytes asked for as the socket buffer of datagram sources: while a commit runs, they wait there.
+pub const DATAGRAM_SOCKET_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of one line of a command's output; a longer line is split, so that a command that never
+/// ends its line does not take all memory.
+pub const EXEC_LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of lines that make a batch of a command's output full before `batchSize` does.
+pub const EXEC_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of one message of Avro RPC: what fits into one transaction of a file channel. Clients send
+/// batches of some hundred events.
+pub const AVRO_REQUEST_BYTES_MAX: usize = TRANSACTION_BYTES_MAX_DEFAULT;
+
+/// Segments of one message of Avro RPC. Java's buffers make one for each 8 KiB and two for each
+/// large body.
+pub const AVRO_SEGMENTS_MAX: u32 = 1 << 20;
+
+/// Bytes of a peer's Avro protocol as text. Flume's has some 1300.
+pub const AVRO_PROTOCOL_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that the events of one call may take in memory. An event of two bytes on the wire takes
+/// some sixty there.
+pub const AVRO_DECODED_BYTES_MAX: usize = 2 * AVRO_REQUEST_BYTES_MAX;
+
+/// Protocols of clients that an Avro source remembers by their hashes. More are asked for theirs
+/// again, which costs a round trip.
+pub const AVRO_PROTOCOLS_KNOWN_MAX: usize = 64;
+
+/// Bytes that the unfinished and undecided requests of one source's clients may hold together.
+pub const REQUESTS_HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes that a client's request may hold without asking for a part of
+/// [`REQUESTS_HELD_BYTES_MAX`], so that small requests go on while large ones wait.
+pub const REQUEST_FREE_BYTES: usize = 16 * 1024;
+
+/// Seconds that a request may wait for its part of [`REQUESTS_HELD_BYTES_MAX`].
+pub const REQUEST_ROOM_SECONDS_MAX: u64 = 30;
+
+const _: () = assert!(AVRO_REQUEST_BYTES_MAX + AVRO_DECODED_BYTES_MAX <= REQUESTS_HELD_BYTES_MAX);
+
+/// Bytes that a request of many bytes is read by at a time.
+pub const REQUEST_READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Seconds that a client may pause within a request. Flume's own wait 20 s for an answer.
+pub const REQUEST_IDLE_SECONDS_MAX: u64 = 60;

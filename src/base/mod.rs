@@ -1,0 +1,16 @@
+//! Ground floor: ids, limits, the clock, threads, checksums, sets of sequences.
+//!
+//! Nothing here knows what an event or a file is. Every limit of the house stands in
+//! [`limits`], with its unit and its reason.
+
+pub mod checksum;
+pub mod clock;
+pub mod files;
+pub mod ids;
+pub mod limits;
+pub mod random;
+pub mod ranges;
+pub mod read_whole;
+pub mod signal;
+pub mod threads;
+pub mod trouble;

@@ -1,0 +1,15 @@
+//! The only place that starts threads: each has a name and a handle that someone joins.
+
+use std::io;
+use std::thread::JoinHandle;
+
+/// Starts a thread called `name` (at most 15 bytes show in the system's tools).
+///
+/// # Errors
+/// The operating system refused another thread.
+pub fn spawn<F>(name: &str, run: F) -> io::Result<JoinHandle<()>>
+where
+    F: FnOnce() + Send + 'static,
+{
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}

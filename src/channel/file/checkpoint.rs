@@ -1,0 +1,142 @@
+//! Writing checkpoints: one writer at a time, and nobody waits for it without a bound.
+
+use super::shared::{Shared, Slots};
+use crate::base::ids::StripeIndex;
+use crate::base::trouble::Trouble;
+use crate::disk::{Access, Directory};
+use crate::log::CheckpointPlan;
+use crate::recovery::CHECKPOINT_NAME;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The pairs of slots, in the hands of whoever writes a checkpoint.
+///
+/// A plan is made only with the slots in hand. Else an older plan could be written behind a newer
+/// one, and the next write, if torn, take the only copy of what the newer one had promised.
+pub(super) struct Checkpoints {
+    slots: Mutex<Option<Vec<Slots>>>,
+    back: Condvar,
+}
+
+/// The slots in hand; they go back also when the writer panics.
+struct InHand<'c> {
+    of: &'c Checkpoints,
+    slots: Vec<Slots>,
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        *self.of.lock() = Some(std::mem::take(&mut self.slots));
+        self.of.back.notify_all();
+    }
+}
+
+impl Checkpoints {
+    pub(super) fn new(slots: Vec<Slots>) -> Self {
+        Self { slots: Mutex::new(Some(slots)), back: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Slots>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the slots in hand; waits at most `patience` for another writer.
+    fn take(&self, patience: Duration) -> Result<InHand<'_>, Trouble> {
+        let waited = self.back.wait_timeout_while(self.lock(), patience, |slots| slots.is_none());
+        let (mut slots, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match slots.take() {
+            Some(slots) => Ok(InHand { of: self, slots }),
+            None => Err(Trouble::new(format!(
+                "a checkpoint that began more than {} s ago has not returned; a disk hangs",
+                patience.as_secs()
+            ))),
+        }
+    }
+}
+
+impl Shared {
+    /// Writes a checkpoint unless nothing has changed since `known`. Answers what it stands for.
+    ///
+    /// # Errors
+    /// No slot could be written.
+    pub(super) fn checkpoint(self: &Arc<Self>, known: u64) -> Result<u64, Trouble> {
+        let mut hand = self.checkpoints.take(self.options.write_timeout)?;
+        let plan = {
+            let mut log = self.log()?;
+            if log.durable_turn() == known && !log.checkpoint_is_wanted() {
+                return Ok(known);
+            }
+            log.plan_checkpoint()
+        };
+        let turn = plan.turn;
+        let written = self.write_slots(&mut hand.slots, &plan);
+        drop(hand);
+        let durable = written.is_ok();
+        self.with_log(|log| log.checkpoint_done(plan, durable))?;
+        written.map(|()| turn)
+    }
+
+    /// Writes the state to every pair of slots. It counts as durable when each stripe that is
+    /// alive has it in its own directory: `checkpointDir` never holds the only copy of anything.
+    fn write_slots(&self, slots: &mut [Slots], plan: &CheckpointPlan) -> Result<(), Trouble> {
+        let bytes = plan.state.to_bytes().map_err(|refusal| {
+            Trouble::new(format!("the checkpoint cannot be written: {refusal}"))
+        })?;
+        let (mut written, mut trouble) = (0, None);
+        for slots in slots {
+            if slots.stripe.is_some_and(|index| self.hangs(index)) {
+                // A write that does not return would hold up the checkpoints of the others.
+                continue;
+            }
+            match slots.write(self.channel, &bytes) {
+                Ok(()) => written += 1,
+                Err(words) => {
+                    tracing::warn!("checkpoint: {words}");
+                    let alive = slots.stripe.is_some_and(|index| {
+                        self.log().is_ok_and(|log| log.report(index).suspended.is_none())
+                    });
+                    if alive {
+                        trouble = Some(Trouble::new(words));
+                    }
+                }
+            }
+        }
+        match trouble {
+            Some(trouble) => Err(trouble),
+            None if written == 0 => Err(Trouble::new("no checkpoint slot could be written")),
+            None => Ok(()),
+        }
+    }
+
+    fn hangs(&self, index: StripeIndex) -> bool {
+        self.log().is_ok_and(|log| log.report(index).hung_writes > 0)
+    }
+}
+
+impl Slots {
+    /// Writes the next value. After a failure the file is opened again: an open file whose
+    /// write-back failed once may call the next sync a success although nothing was written.
+    fn write(&mut self, channel: crate::base::ids::Uuid, bytes: &[u8]) -> Result<(), String> {
+        if self.reopen {
+            let path = self.directory.path().join(CHECKPOINT_NAME);
+            self.home.file = self
+                .directory
+                .open(CHECKPOINT_NAME, Access::Write)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            self.reopen = false;
+        }
+        let written = self.home.write_state(channel, self.owner, bytes);
+        self.reopen = written.is_err();
+        written.map_err(|error| error.to_string())
+    }
+
+    /// Slots that were just opened.
+    pub(super) fn new(
+        stripe: Option<StripeIndex>,
+        owner: crate::base::ids::Uuid,
+        directory: Arc<dyn Directory>,
+        home: crate::recovery::SlotHome,
+    ) -> Self {
+        Self { stripe, owner, directory, home, reopen: false }
+    }
+}

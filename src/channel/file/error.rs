@@ -1,0 +1,35 @@
+//! Why a file channel could not be opened.
+
+use crate::recovery;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a file channel could not be opened. Nothing in the directories is lost by it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A setting is outside its range.
+    #[error("{option} is {value}; it must be {legal}")]
+    Setting {
+        /// The option, by its name in configuration files.
+        option: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        legal: String,
+    },
+    /// The directories were refused, or could not be read.
+    #[error(transparent)]
+    Recovery(#[from] recovery::OpenError),
+    /// The first write of the new opening failed.
+    #[error("cannot begin writing in {path}: {source}", path = path.display())]
+    Begin {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start the channel's thread: {0}")]
+    Thread(io::Error),
+}

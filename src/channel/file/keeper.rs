@@ -1,0 +1,232 @@
+//! The keeper: makes segments ahead of need, writes checkpoints, tries suspended stripes again.
+//!
+//! One thread per channel that never waits for a disk, so that it notices when one hangs: what
+//! reaches the disk is handed to the pool. A driver without threads does it all in one round. The
+//! machine's lock is held only to look and to report.
+
+use super::shared::{Shared, Tending};
+use super::workers::Task;
+use crate::base::ids::StripeIndex;
+use crate::base::limits::DEVICE_BLOCK_BYTES;
+use crate::base::trouble::Trouble;
+use crate::log::{FreeSegment, StripeReport};
+use crate::record::segment;
+use crate::recovery::make_zeroed;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, TryLockError, Weak};
+use std::time::Duration;
+
+/// Free segments beyond those to be kept ready at which files are deleted, so that space returns
+/// after a backlog.
+const SPARE_SEGMENTS: usize = 2;
+
+/// The keeper looks at least this often: at disk space, at writes that hang.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the keeper remembers between its steps.
+#[derive(Debug, Default)]
+pub(super) struct Diary {
+    checkpoint_at: Duration,
+}
+
+/// Runs until the channel is closed or gone.
+pub(super) fn run(shared: &Weak<Shared>) {
+    let mut diary = Diary::default();
+    loop {
+        let Some(shared) = shared.upgrade() else { return };
+        let turn = shared.keeper.turn();
+        if shared.is_closed() {
+            return;
+        }
+        let nap = shared.keep(&mut diary);
+        // Sleeping keeps the channel alive only for one look.
+        shared.keeper.sleep(turn, Some(nap));
+    }
+}
+
+impl Shared {
+    /// One round of everything; answers how long nothing needs doing.
+    pub(super) fn keep(self: &Arc<Self>, diary: &mut Diary) -> Duration {
+        let now = self.now();
+        let stripes = self.homes.len();
+        for index in (0..stripes).map(|index| StripeIndex(index as u16)) {
+            self.do_or_give(Task::Tend(index));
+        }
+        let timeout = self.options.write_timeout;
+        let due = self.with_log(|log| {
+            if let Some(since) = now.checked_sub(timeout) {
+                log.give_up_hung(now, since);
+                log.give_up_hung_reads(now, since);
+            }
+            log.retry_suspended(now);
+            log.epochs_due().collect::<Vec<_>>()
+        });
+        for index in due.unwrap_or_default() {
+            self.give(Task::Write(index));
+        }
+        let wanted = self.log().map(|log| log.checkpoint_is_wanted()).unwrap_or(false);
+        let interval = self.options.checkpoint_interval;
+        if wanted || now >= diary.checkpoint_at + interval {
+            diary.checkpoint_at = now;
+            self.do_or_give(Task::Checkpoint);
+        }
+        // Whatever was forgotten by a thread that went away is picked up here at the latest.
+        self.hand_over();
+        let next = (diary.checkpoint_at + interval).saturating_sub(now);
+        let retry = self.log().ok().and_then(|log| log.next_retry());
+        let retry = retry.map_or(LOOK, |at| at.saturating_sub(now));
+        let pause = if self.log().is_ok_and(|log| log.checkpoint_is_wanted()) {
+            Duration::from_millis(100)
+        } else {
+            LOOK
+        };
+        next.min(retry).min(pause).max(Duration::from_millis(1))
+    }
+
+    fn do_or_give(self: &Arc<Self>, task: Task) {
+        if self.options.manual {
+            self.perform(task);
+        } else {
+            self.give(task);
+        }
+    }
+
+    /// Sees to the space and the segments of one stripe. One at a time: when its disk hangs, the
+    /// one that hangs is enough.
+    pub(super) fn tend(&self, index: StripeIndex) {
+        let home = &self.homes[index.at()];
+        let mut tending = match home.tending.try_lock() {
+            Ok(tending) => tending,
+            Err(TryLockError::Poisoned(tending)) => tending.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.look_at_space(index, &mut tending);
+        self.make_segments(index, &mut tending);
+        self.delete_spares(index);
+    }
+
+    /// Writes a checkpoint if the last one no longer says everything.
+    pub(super) fn keep_checkpoint(self: &Arc<Self>) {
+        let known = self.checkpointed.load(Ordering::SeqCst);
+        // What went wrong was said, and is tried again.
+        let turn = self.checkpoint(known).unwrap_or(0);
+        self.checkpointed.store(turn, Ordering::SeqCst);
+    }
+
+    fn look_at_space(&self, index: StripeIndex, tending: &mut Tending) {
+        let now = self.now();
+        if tending.space_at.is_some_and(|at| now < at + LOOK) {
+            return;
+        }
+        tending.space_at = Some(now);
+        let Some(directory) = &self.homes[index.at()].directory else { return };
+        let Ok(space) = directory.space() else { return };
+        let minimum = self.options.minimum_required_space;
+        let low = space.available_bytes < minimum;
+        let was = self.log().is_ok_and(|log| log.report(index).no_space.is_some());
+        let path = directory.path().display();
+        let available = space.available_bytes;
+        if low && !was {
+            tracing::warn!(
+                "{path}: {available} bytes free, minimumRequiredSpace is {minimum}: puts wait, takes go on"
+            );
+        }
+        let trouble = low.then(|| {
+            Trouble::new(format!(
+                "{path} has {available} bytes free, less than minimumRequiredSpace ({minimum}); free some, puts go on by themselves"
+            ))
+        });
+        let wanting = self.log().is_ok_and(|log| log.report(index).wants_segment > 0);
+        if low || (was && !wanting) {
+            let _ = self.with_log(|log| log.set_space(index, trouble));
+        }
+    }
+
+    /// Sees that the stripe has segments ready, and one that is large enough for what waits.
+    fn make_segments(&self, index: StripeIndex, tending: &mut Tending) {
+        let ready = self.options.ready_segments;
+        for _ in 0..ready {
+            let Ok(report) = self.log().map(|log| log.report(index)) else { return };
+            let wanted = report.wants_segment;
+            if report.suspended.is_none() && wanted == 0 && report.free >= ready {
+                return;
+            }
+            if report.suspended.is_some() && report.free >= ready {
+                return;
+            }
+            if !self.make_segment(index, &report, tending) {
+                return;
+            }
+        }
+    }
+
+    fn make_segment(
+        &self,
+        index: StripeIndex,
+        report: &StripeReport,
+        tending: &mut Tending,
+    ) -> bool {
+        let Some(directory) = &self.homes[index.at()].directory else { return false };
+        let len = self.options.segment_bytes().max(report.wants_segment);
+        let len = len.next_multiple_of(DEVICE_BLOCK_BYTES as u64);
+        let slot = tending.next_slot;
+        let name = segment::file_name(slot);
+        let made = match directory.space() {
+            Ok(space) if space.available_bytes < self.options.minimum_required_space + len => {
+                Err(format!(
+                    "{} has {} bytes free; a further segment of {len} bytes must leave minimumRequiredSpace ({})",
+                    directory.path().display(),
+                    space.available_bytes,
+                    self.options.minimum_required_space
+                ))
+            }
+            Ok(_) | Err(_) => make_zeroed(&**directory, &name, len).map_err(|error| {
+                // What there is of it takes space that others need; and a sync that failed once
+                // may succeed the next time with the bytes gone: this file is never finished.
+                if directory.remove(&name).is_ok() {
+                    let _ = directory.sync();
+                }
+                tending.next_slot += 1;
+                error.to_string()
+            }),
+        };
+        match made {
+            Ok(file) => {
+                let segment = FreeSegment { slot, file, len };
+                tending.next_slot += 1;
+                let _ = self.with_log(|log| log.add_segment(index, segment));
+                true
+            }
+            Err(words) => {
+                // Needed now, it is a reason to refuse puts; needed soon, it is not yet.
+                if report.wants_segment > 0 {
+                    if report.no_space.is_none() {
+                        tracing::warn!("{words}: puts wait, takes go on");
+                    }
+                    let trouble = Some(Trouble::new(words));
+                    let _ = self.with_log(|log| log.set_space(index, trouble));
+                }
+                false
+            }
+        }
+    }
+
+    /// Gives space back: free segments beyond a few, and those that are too small.
+    fn delete_spares(&self, index: StripeIndex) {
+        let Some(directory) = &self.homes[index.at()].directory else { return };
+        let (mut deleted, keep) = (false, self.options.ready_segments + SPARE_SEGMENTS);
+        while let Ok(Some(spare)) = self.with_log(|log| log.spare_segment(index, keep)) {
+            let name = segment::file_name(spare.slot);
+            match directory.remove(&name) {
+                Ok(()) => deleted = true,
+                Err(error) => {
+                    tracing::warn!("{}: {error}", directory.path().join(&name).display());
+                    break;
+                }
+            }
+        }
+        if deleted && let Err(error) = directory.sync() {
+            tracing::warn!("{}: {error}", directory.path().display());
+        }
+    }
+}

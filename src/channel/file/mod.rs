@@ -1,0 +1,303 @@
+//! The durable file channel.
+//!
+//! # Limits
+//!
+//! 1 to 32 data directories; a transaction of at most `transactionBytesMax`; one process at a time
+//! (both kinds of lock on every directory). What it promises and what it does not stands in
+//! docs/durability.md.
+//!
+//! # The story
+//!
+//! [`FileChannel::open`] recovers the directories and begins a new epoch. A put commit reserves a
+//! frame under the channel's short lock, encodes its events straight into block memory outside it,
+//! and then either writes the block itself or waits for whoever does. A take lends ranges of
+//! sequences; its commit is one small frame. [`keeper`] makes segments ahead of need and writes
+//! checkpoints; [`workers`] write for futures, which must not block.
+//!
+//! # Example
+//!
+//! ```
+//! use millpond::channel::Channel;
+//! use millpond::channel::file::{FileChannel, FileChannelOptions};
+//! use millpond::event::Event;
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let at = |name: &str| dir.path().join(name);
+//! let mut options = FileChannelOptions::new(at("checkpoint"), [at("data1"), at("data2")]);
+//! options.minimum_required_space = 0;
+//! # options.segment_bytes = 1 << 20;
+//! let channel = FileChannel::open(options)?;
+//!
+//! let mut put = channel.begin_put();
+//! put.put(Event::new("one line"))?;
+//! put.commit()?; // durable from here on
+//!
+//! let mut take = channel.begin_take();
+//! let events = take.take(100)?;
+//! assert_eq!(&events[0].body[..], b"one line");
+//! take.commit()?; // never delivered again
+//! channel.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod checkpoint;
+mod cold;
+mod error;
+mod keeper;
+mod manual;
+mod open;
+mod options;
+mod put;
+mod quarantine;
+mod shared;
+mod take;
+mod workers;
+mod writing;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::OpenError;
+pub use manual::{Manual, StartedWrite};
+pub use options::FileChannelOptions;
+
+use super::{
+    Channel, CloseError, Limits, Position, PutTransaction, Status, TakeTransaction, Trouble,
+};
+use crate::base::ids::StripeIndex;
+use crate::base::threads;
+use bytes::Bytes;
+use shared::Shared;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use workers::Task;
+
+/// A durable queue of events, striped over several directories. Clones are handles to one channel;
+/// the last one that goes closes it.
+#[derive(Clone)]
+pub struct FileChannel {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl FileChannel {
+    /// Opens the channel, creating or recovering it.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: a setting, a directory that is locked, missing or foreign, storage that
+    /// refuses. Nothing is lost by it.
+    pub fn open(options: FileChannelOptions) -> Result<Self, OpenError> {
+        let manual = options.manual;
+        let shared = open::open(options)?;
+        let keeper = if manual {
+            None
+        } else {
+            let weak = Arc::downgrade(&shared);
+            let run = move || keeper::run(&weak);
+            Some(threads::spawn("millpond-keep", run).map_err(OpenError::Thread)?)
+        };
+        Ok(Self { inner: Arc::new(Inner { shared, keeper: Mutex::new(keeper) }) })
+    }
+
+    /// Drives a channel that was opened without threads, see [`FileChannelOptions::manual`].
+    #[must_use]
+    pub fn manual(&self) -> Manual {
+        Manual::new(Arc::clone(&self.inner.shared))
+    }
+
+    /// Counts of the log since it was opened.
+    #[must_use]
+    pub fn log_counts(&self) -> crate::log::Counts {
+        self.inner.shared.log().map(|log| log.counts()).unwrap_or_default()
+    }
+
+    /// Bytes of block memory in use: blocks being filled or written, the hot window, what was read
+    /// back, and whatever bodies that takers keep still pin.
+    #[must_use]
+    pub fn block_memory_bytes(&self) -> usize {
+        self.inner.shared.pool.live_bytes()
+    }
+
+    /// Segments that are ready to be taken into use, over all stripes.
+    #[must_use]
+    pub fn ready_segments(&self) -> usize {
+        let Ok(log) = self.inner.shared.log() else { return 0 };
+        (0..log.stripes()).map(|i| log.report(StripeIndex(i as u16)).free).sum()
+    }
+
+    /// Writes a checkpoint now.
+    ///
+    /// # Errors
+    /// No slot could be written; the log itself has everything.
+    pub fn checkpoint(&self) -> Result<(), Trouble> {
+        self.inner.shared.checkpoint(0).map(|_| ())
+    }
+}
+
+impl fmt::Debug for FileChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileChannel").field("channel", &self.inner.shared.channel).finish()
+    }
+}
+
+impl Channel for FileChannel {
+    fn begin_put(&self) -> Box<dyn PutTransaction> {
+        Box::new(put::FilePut::new(Arc::clone(&self.inner.shared)))
+    }
+
+    fn begin_take(&self) -> Box<dyn TakeTransaction> {
+        Box::new(take::FileTake::new(Arc::clone(&self.inner.shared)))
+    }
+
+    fn limits(&self) -> Limits {
+        let options = &self.inner.shared.options;
+        Limits {
+            capacity: options.capacity,
+            transaction_capacity: options.transaction_capacity,
+            transaction_bytes_max: options.transaction_bytes_max,
+            keep_alive: options.keep_alive,
+        }
+    }
+
+    fn status(&self) -> Status {
+        let shared = &self.inner.shared;
+        let capacity = shared.options.capacity;
+        let log = match shared.log() {
+            Ok(log) => log,
+            Err(trouble) => {
+                return Status {
+                    capacity,
+                    trouble: Some(trouble.to_string()),
+                    ..Status::default()
+                };
+            }
+        };
+        let stripes = (0..log.stripes()).map(|i| StripeIndex(i as u16));
+        let reports: Vec<_> = stripes.map(|index| log.report(index)).collect();
+        let trouble = reports.iter().find_map(|r| r.suspended.as_ref().or(r.no_space.as_ref()));
+        let counts = log.counts();
+        Status {
+            events: log.events(),
+            bytes: reports.iter().map(|r| r.live_bytes).sum(),
+            capacity,
+            put: counts.put,
+            taken: counts.taken,
+            quarantined: log.quarantined(),
+            out_of_reach: log.out_of_reach(),
+            trouble: trouble.map(ToString::to_string),
+        }
+    }
+
+    fn position(&self, source: &str) -> Option<Position> {
+        let shared = &self.inner.shared;
+        let deadline = shared.now() + shared.options.write_timeout;
+        loop {
+            let turn = shared.room.turn();
+            let log = shared.log().ok()?;
+            let left = deadline.saturating_sub(shared.now());
+            if !log.position_is_busy(source) || left.is_zero() {
+                let known = log.durable().positions.get(source)?;
+                let bytes = Bytes::copy_from_slice(&known.bytes);
+                return Some(Position { counter: known.counter, bytes });
+            }
+            drop(log);
+            shared.room.sleep(turn, Some(left));
+        }
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        self.inner.close()
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<(), CloseError> {
+        let shared = &self.shared;
+        if shared.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        shared.room.raise();
+        shared.takers.raise();
+        shared.keeper.raise();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper
+            && keeper.thread().id() != std::thread::current().id()
+        {
+            // A keeper that panicked has poisoned the log; the checkpoint below says so.
+            let _ = keeper.join();
+        }
+        self.drain();
+        // The last checkpoint is the seal: it names the watermark, so that whatever is missing
+        // below it at the next opening is known to be damage.
+        let sealed = self.seal();
+        shared.workers.end(shared.options.write_timeout);
+        sealed.map_err(CloseError)
+    }
+
+    /// Ends what was reserved before the channel was closed. Never on this thread, unless it is
+    /// the only one: a disk that hangs must not hang whoever closes.
+    fn drain(&self) {
+        let shared = &self.shared;
+        let deadline = shared.now() + shared.options.write_timeout;
+        let stripes = || (0..shared.homes.len()).map(|index| StripeIndex(index as u16));
+        loop {
+            let turn = shared.room.turn();
+            if shared.options.manual {
+                while stripes().any(|index| shared.write_one(index)) {}
+                return;
+            }
+            let quiet = shared.log().map_or(true, |log| log.is_quiet());
+            if quiet || shared.now() >= deadline {
+                return;
+            }
+            stripes().for_each(|index| shared.give(Task::Tend(index)));
+            if shared.log().is_ok_and(|log| log.checkpoint_is_wanted()) {
+                shared.give(Task::Checkpoint);
+            }
+            shared.hand_over();
+            shared.room.sleep(turn, Some(Duration::from_millis(50)));
+        }
+    }
+
+    fn seal(&self) -> Result<(), Trouble> {
+        let shared = Arc::clone(&self.shared);
+        let patience = shared.options.write_timeout;
+        if shared.options.manual {
+            return shared.checkpoint(0).map(|_| ());
+        }
+        let (tell, told) = mpsc::channel();
+        let seal = move || {
+            // Nobody listens any more when it took too long.
+            let _ = tell.send(shared.checkpoint(0).map(|_| ()));
+        };
+        match threads::spawn("millpond-seal", seal) {
+            // Spawning fails for want of threads; then this one has to do.
+            Err(_) => self.shared.checkpoint(0).map(|_| ()),
+            Ok(thread) => match told.recv_timeout(patience) {
+                Ok(sealed) => {
+                    let _ = thread.join();
+                    sealed
+                }
+                Err(_) => Err(Trouble::new(format!(
+                    "a disk has not answered for {} s",
+                    patience.as_secs()
+                ))),
+            },
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!("{error}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Opening: from what recovery found to a channel that runs.
+
+use super::error::OpenError;
+use super::options::FileChannelOptions;
+use super::shared::{Home, Parts, Shared, Slots, Tending};
+use crate::base::ids::{EpochNumber, StripeIndex};
+use crate::log::{FreeSegment, Log, LogSettings, StripeStart};
+use crate::record::Epoch;
+use crate::record::segment;
+use crate::recovery::{self, RecoverOptions, Recovered, RecoveredStripe};
+use std::sync::{Arc, Mutex};
+
+/// Recovers the directories, begins a new epoch on every stripe, makes that durable.
+pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError> {
+    options.check()?;
+    let recover = RecoverOptions {
+        checkpoint_dir: options.checkpoint_dir.clone(),
+        data_dirs: options.data_dirs.clone(),
+        open_degraded: options.open_degraded,
+        create: options.create,
+        segment_bytes: options.segment_bytes(),
+    };
+    let recovered = recovery::recover(&*options.disk, &*options.clock, &*options.random, &recover)?;
+    tell(&recovered);
+    let shared = Arc::new(Shared::new(parts(options, recovered)?));
+    begin(&shared)?;
+    Ok(shared)
+}
+
+fn tell(recovered: &Recovered) {
+    for finding in &recovered.report.findings {
+        tracing::warn!("{finding}");
+    }
+    let report = &recovered.report;
+    let events: u64 = recovered
+        .stripes
+        .iter()
+        .map(|s| {
+            let state = recovered.state.stripe(s.index);
+            state.missing(0, s.next_sequence.0).iter().map(|(a, b)| b - a).sum::<u64>()
+        })
+        .sum();
+    tracing::info!(
+        "channel {} {}: {events} events waiting, {} blocks scanned, {} written again, {} ms",
+        recovered.channel,
+        if report.created { "created" } else { "recovered" },
+        report.blocks_scanned,
+        report.blocks_rewritten,
+        report.took.as_millis()
+    );
+}
+
+fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, OpenError> {
+    let (mut homes, mut starts, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
+    let checkpoint_dir = recovered.checkpoint_dir;
+    let (owner, directory) = (checkpoint_dir.uuid, checkpoint_dir.directory);
+    checkpoints.push(Slots::new(None, owner, directory, checkpoint_dir.slots));
+    let mut state = recovered.state;
+    for mut stripe in recovered.stripes {
+        first_segment(&options, &mut stripe)?;
+        let nonce = options.random.next_u64();
+        // A void reaches up to the next sequence: whatever recovery found no block for.
+        let next = state.stripe(stripe.index).next.max(stripe.next_sequence);
+        state.stripe_mut(stripe.index).next = next;
+        starts.push(start(&stripe, nonce, recovered.channel));
+        let (directory, lock) = match stripe.home {
+            None => (None, None),
+            Some(home) => {
+                let directory = Arc::clone(&home.directory);
+                let slots = Slots::new(Some(stripe.index), stripe.uuid, directory, home.slots);
+                checkpoints.push(slots);
+                (Some(home.directory), Some(home.lock))
+            }
+        };
+        let tending = Tending { next_slot: stripe.next_slot, space_at: None };
+        homes.push(Home { directory, _lock: lock, tending: Mutex::new(tending) });
+    }
+    let settings = LogSettings {
+        capacity: options.capacity,
+        hot_window_bytes: options.hot_window_bytes,
+        segment_bytes: options.segment_bytes(),
+    };
+    let random = Arc::clone(&options.random);
+    let nonce = Box::new(move || random.next_u64());
+    let log = Log::new(settings, starts, state, recovered.order, nonce);
+    let checkpoint_lock = checkpoint_dir.lock;
+    Ok(Parts { options, channel: recovered.channel, log, homes, checkpoints, checkpoint_lock })
+}
+
+/// A stripe that has neither a current nor a free segment gets one, if the disk has room; without
+/// room its epoch begins in a checkpoint slot.
+fn first_segment(
+    options: &FileChannelOptions,
+    stripe: &mut RecoveredStripe,
+) -> Result<(), OpenError> {
+    let Some(home) = &stripe.home else { return Ok(()) };
+    if !stripe.segments.is_empty() || !stripe.free.is_empty() {
+        return Ok(());
+    }
+    let name = segment::file_name(stripe.next_slot);
+    let len = options.segment_bytes();
+    match recovery::make_zeroed(&*home.directory, &name, len) {
+        Ok(file) => {
+            stripe.free.push(FreeSegment { slot: stripe.next_slot, file, len });
+            stripe.next_slot += 1;
+        }
+        Err(error) => tracing::warn!("{error}: the channel opens, puts wait for room"),
+    }
+    Ok(())
+}
+
+fn start(stripe: &RecoveredStripe, nonce: u64, channel: crate::base::ids::Uuid) -> StripeStart {
+    let number = EpochNumber(stripe.epoch_seen.0 + 1);
+    let depth = |home: &recovery::StripeHome| home.directory.capabilities().writes_in_flight_max;
+    StripeStart {
+        index: stripe.index,
+        uuid: stripe.uuid,
+        channel,
+        epoch: Epoch { number, nonce, start: stripe.next_block },
+        end_offset: stripe.end_offset,
+        segments: stripe.segments.clone(),
+        free: stripe.free.clone(),
+        next_block: stripe.next_block,
+        next_sequence: stripe.next_sequence,
+        last_segment: stripe.segment_seen,
+        writes_in_flight_max: stripe.home.as_ref().map_or(1, depth),
+        available: stripe.available(),
+    }
+}
+
+/// Begins the new epoch on every stripe that is present. Only when all are durable may an event be
+/// lent or a commit be answered: an acknowledgement written before would name sequences that an
+/// older life could still turn up with.
+fn begin(shared: &Arc<Shared>) -> Result<(), OpenError> {
+    let stripes = (0..shared.homes.len()).map(|index| StripeIndex(index as u16));
+    for index in stripes.filter(|index| shared.homes[index.at()].directory.is_some()) {
+        if shared.write_one(index) {
+            continue;
+        }
+        // No segment is free: the epoch stands in the checkpoint slots until one is.
+        let _ = shared.with_log(|log| log.epoch_stands_in_slot(index));
+    }
+    let written = shared.checkpoint(0);
+    let trouble = shared.with_log(|log| {
+        let stripes = (0..log.stripes()).map(|index| StripeIndex(index as u16));
+        let reports = stripes.map(|index| log.report(index));
+        reports.filter_map(|report| report.suspended.map(|t| (report.index, t))).next()
+    });
+    let failed = |index: StripeIndex, words: String| OpenError::Begin {
+        path: shared.options.data_dirs[index.at()].clone(),
+        source: std::io::Error::other(words),
+    };
+    match (trouble, written) {
+        (Ok(Some((index, trouble))), _) if shared.homes[index.at()].directory.is_some() => {
+            Err(failed(index, trouble.to_string()))
+        }
+        (Err(trouble), _) | (_, Err(trouble)) => Err(failed(StripeIndex(0), trouble.to_string())),
+        (Ok(_), Ok(_)) => Ok(()),
+    }
+}

@@ -1,0 +1,156 @@
+//! Put transactions.
+
+use super::shared::{Shared, changed};
+use crate::base::trouble::Trouble;
+use crate::channel::{BoxFuture, CommitError, PutError, PutTransaction, Refusal};
+use crate::event::Event;
+use crate::log::fate::Promise;
+use crate::log::{Admission, PutShape};
+use crate::record::body::{PositionRef, PutPrefix};
+use crate::record::event;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Collects events; commits all of them or none.
+pub(super) struct FilePut {
+    shared: Arc<Shared>,
+    events: Vec<Event>,
+    /// Bytes of the encoded events.
+    bytes: usize,
+    position: Option<(String, Bytes)>,
+}
+
+impl FilePut {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, events: Vec::new(), bytes: 0, position: None }
+    }
+
+    /// Reserves and fills, or says why not now.
+    fn append(&self) -> Result<Result<Promise, Admission>, CommitError> {
+        if self.shared.is_closed() {
+            return Err(CommitError::Refused(Refusal::Closed));
+        }
+        let now = self.shared.now();
+        let position = self.position.as_ref().map(|(source, bytes)| (source.as_str(), &bytes[..]));
+        let count = self.events.len() as u32;
+        let shape = PutShape { count, events_len: self.bytes, position };
+        let reserved = self.shared.with_log(|log| {
+            let counter = position.map(|(source, _)| log.next_position(source));
+            log.reserve_put(now, shape).map(|reservation| (reservation, counter))
+        });
+        let (reservation, counter) = match reserved {
+            Ok(Ok(reserved)) => reserved,
+            Ok(Err(admission)) => return Ok(Err(admission)),
+            Err(trouble) => return Err(CommitError::Refused(Refusal::NoStripe(trouble))),
+        };
+        let position = position.zip(counter).map(|((source, bytes), counter)| PositionRef {
+            source,
+            counter,
+            bytes,
+        });
+        Ok(Ok(reservation.fill(|out| {
+            let mut at = PutPrefix { origin: None, position }.encode(out);
+            for event in &self.events {
+                at += event::encode(event, &mut out[at..]);
+            }
+        })))
+    }
+
+    /// What can never be committed.
+    fn refuse(&self) -> Result<(), CommitError> {
+        let (events, capacity) = (self.events.len() as u64, self.shared.options.capacity);
+        if events > capacity {
+            return Err(CommitError::Refused(Refusal::LargerThanChannel { events, capacity }));
+        }
+        if let Some((source, bytes)) = &self.position {
+            let max = crate::base::limits::POSITION_BYTES_MAX;
+            let taken = self.shared.log().map(|log| log.position_bytes_with(source, bytes));
+            let bytes = taken.map_err(|t| CommitError::Refused(Refusal::NoStripe(t)))?;
+            if bytes > max {
+                return Err(CommitError::Refused(Refusal::PositionTooLarge { bytes, max }));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.position.is_none()
+    }
+}
+
+fn refused(admission: Admission) -> CommitError {
+    CommitError::Refused(match admission {
+        Admission::Full { events, capacity } => Refusal::Full { events, capacity },
+        Admission::NoSpace(trouble) => Refusal::NoSpace(trouble),
+        Admission::NoStripe(trouble) => Refusal::NoStripe(trouble),
+        Admission::Busy => {
+            Refusal::NoSpace(Trouble::new("no free segment was ready in time; try again"))
+        }
+    })
+}
+
+impl PutTransaction for FilePut {
+    fn put(&mut self, event: Event) -> Result<(), PutError> {
+        let capacity = self.shared.options.transaction_capacity;
+        if self.events.len() >= capacity {
+            return Err(PutError::TransactionFull { capacity });
+        }
+        let bytes = self.bytes + event::encoded_len(&event);
+        let max = self.shared.options.transaction_bytes_max;
+        if bytes > max {
+            return Err(PutError::TooLarge { bytes, max });
+        }
+        self.bytes = bytes;
+        self.events.push(event);
+        Ok(())
+    }
+
+    fn set_position(&mut self, source: &str, position: Bytes) {
+        self.position = Some((source.to_owned(), position));
+    }
+
+    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        self.refuse()?;
+        let shared = &self.shared;
+        let deadline = shared.now() + shared.options.keep_alive;
+        let mut promise = loop {
+            let turn = shared.room.turn();
+            match self.append()? {
+                Ok(promise) => break promise,
+                Err(admission) => match deadline.checked_sub(shared.now()) {
+                    Some(left) if !left.is_zero() => shared.room.sleep(turn, Some(left)),
+                    _ => return Err(refused(admission)),
+                },
+            }
+        };
+        shared.wait_for(&mut promise).map_err(CommitError::InDoubt)
+    }
+
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+        Box::pin(async move {
+            if self.is_empty() {
+                return Ok(());
+            }
+            self.refuse()?;
+            let shared = &self.shared;
+            let deadline = shared.now() + shared.options.keep_alive;
+            let mut promise = loop {
+                let turn = shared.room.turn();
+                match self.append()? {
+                    Ok(promise) => break promise,
+                    Err(admission) if shared.now() >= deadline => return Err(refused(admission)),
+                    Err(_) => {
+                        let until = Some((deadline, &*shared.options.clock));
+                        changed(&shared.room, turn, &shared.timer, until).await;
+                    }
+                }
+            };
+            shared.settled(&mut promise).await.map_err(CommitError::InDoubt)
+        })
+    }
+
+    fn rollback(self: Box<Self>) {}
+}

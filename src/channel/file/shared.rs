@@ -1,0 +1,175 @@
+//! What the transactions, the workers and the keeper of one channel share.
+
+use super::checkpoint::Checkpoints;
+use super::options::FileChannelOptions;
+use super::workers::{Task, Workers};
+use crate::base::ids::{StripeIndex, Uuid};
+use crate::base::signal::Signal;
+use crate::base::trouble::Trouble;
+use crate::channel::timer::{Timer, TimerHandle};
+use crate::disk::memory::SlabPool;
+use crate::disk::{Directory, Lock};
+use crate::log::{Log, Wakes};
+use crate::recovery::SlotHome;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::task::Poll;
+use std::time::Duration;
+
+/// The channel behind all its handles.
+pub(super) struct Shared {
+    pub options: FileChannelOptions,
+    pub channel: Uuid,
+    log: Mutex<Log>,
+    /// Block memory: reached without the lock.
+    pub pool: SlabPool,
+    pub closed: AtomicBool,
+    /// What the last checkpoint of the keeper stands for.
+    pub checkpointed: AtomicU64,
+    /// Raised when something can be reserved that could not, or an acknowledgement has settled.
+    pub room: Signal,
+    /// Raised when something can be lent that could not.
+    pub takers: Signal,
+    /// Raised when the keeper has work.
+    pub keeper: Signal,
+    pub timer: Timer,
+    pub workers: Workers,
+    pub homes: Vec<Home>,
+    pub checkpoints: Checkpoints,
+    /// Held while the channel is open.
+    pub _checkpoint_lock: Box<dyn Lock>,
+}
+
+/// The directory of a stripe.
+pub(super) struct Home {
+    /// `None` when it is missing.
+    pub directory: Option<std::sync::Arc<dyn Directory>>,
+    pub _lock: Option<Box<dyn Lock>>,
+    /// Held by whoever sees to its segments.
+    pub tending: Mutex<Tending>,
+}
+
+/// What is remembered between two looks at a stripe's directory.
+#[derive(Debug, Default)]
+pub(super) struct Tending {
+    /// Slot number of the next segment file.
+    pub next_slot: u32,
+    /// When its free space was last looked at.
+    pub space_at: Option<Duration>,
+}
+
+/// A pair of checkpoint slots.
+pub(super) struct Slots {
+    /// The stripe whose directory they lie in; `None` for `checkpointDir`.
+    pub stripe: Option<StripeIndex>,
+    pub owner: Uuid,
+    pub directory: std::sync::Arc<dyn Directory>,
+    pub home: SlotHome,
+    /// The last write failed: the file is opened again before the next.
+    pub reopen: bool,
+}
+
+impl Shared {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            timer: Timer::new(std::sync::Arc::clone(&parts.options.clock)),
+            workers: Workers::new(parts.options.manual, parts.homes.len()),
+            options: parts.options,
+            channel: parts.channel,
+            pool: parts.log.pool().clone(),
+            log: Mutex::new(parts.log),
+            closed: AtomicBool::new(false),
+            checkpointed: AtomicU64::new(0),
+            room: Signal::default(),
+            takers: Signal::default(),
+            keeper: Signal::default(),
+            homes: parts.homes,
+            checkpoints: Checkpoints::new(parts.checkpoints),
+            _checkpoint_lock: parts.checkpoint_lock,
+        }
+    }
+
+    /// The machine.
+    ///
+    /// # Errors
+    /// A panic happened inside it before: nobody may trust it any more. What is on the disks is
+    /// as safe as before; opening the channel again recovers it.
+    pub(super) fn log(&self) -> Result<MutexGuard<'_, Log>, Trouble> {
+        self.log.lock().map_err(|_| {
+            Trouble::new("the channel stopped after an internal failure; open it again")
+        })
+    }
+
+    /// Changes the machine and then, without the lock, wakes whom that concerns.
+    pub(super) fn with_log<T>(&self, change: impl FnOnce(&mut Log) -> T) -> Result<T, Trouble> {
+        let mut log = self.log()?;
+        let answer = change(&mut log);
+        let wakes = log.take_wakes();
+        drop(log);
+        self.deliver(wakes);
+        Ok(answer)
+    }
+
+    fn deliver(&self, wakes: Wakes) {
+        for fate in wakes.fates {
+            fate.signal.raise();
+        }
+        if wakes.takers {
+            self.takers.raise();
+        }
+        if wakes.room {
+            self.room.raise();
+        }
+        if wakes.keeper {
+            self.keeper.raise();
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.options.clock.now()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Hands work to the pool.
+    pub(super) fn give(self: &std::sync::Arc<Self>, task: Task) {
+        Workers::give(self, task);
+    }
+}
+
+/// What a channel is put together from.
+pub(super) struct Parts {
+    pub options: FileChannelOptions,
+    pub channel: Uuid,
+    pub log: Log,
+    pub homes: Vec<Home>,
+    pub checkpoints: Vec<Slots>,
+    pub checkpoint_lock: Box<dyn Lock>,
+}
+
+/// Waits, without blocking the thread, until `signal` has left `turn` or `deadline` is reached.
+pub(super) async fn changed(
+    signal: &Signal,
+    turn: u32,
+    timer: &Timer,
+    deadline: Option<(Duration, &dyn crate::base::clock::Clock)>,
+) {
+    let mut alarm: Option<TimerHandle> = None;
+    let mut watch = signal.watch();
+    poll_fn(|context| {
+        if let Some((deadline, clock)) = deadline {
+            if clock.now() >= deadline {
+                return Poll::Ready(());
+            }
+            match &alarm {
+                Some(alarm) => alarm.renew(context.waker()),
+                None => alarm = Some(timer.wake_at(deadline, context.waker().clone())),
+            }
+        }
+        if watch.until(turn, context.waker()) { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}

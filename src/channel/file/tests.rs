@@ -1,0 +1,216 @@
+use super::*;
+use crate::channel::contract::{Wanted, channel_contract};
+use crate::disk::sim::{SimDisk, SimOptions};
+use crate::event::Event;
+use crate::log::PutShape;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+fn on_simulated_disk() -> FileChannelOptions {
+    let mut options = FileChannelOptions::new("/c/checkpoint", ["/c/data0", "/c/data1"])
+        .with_disk(Arc::new(SimDisk::new(SimOptions::new(1))));
+    options.segment_bytes = 256 * 1024;
+    options.minimum_required_space = 0;
+    options
+}
+
+fn make(wanted: Wanted) -> Arc<dyn Channel> {
+    let mut options = on_simulated_disk();
+    options.capacity = wanted.capacity;
+    options.transaction_capacity = wanted.transaction_capacity;
+    options.keep_alive = wanted.keep_alive;
+    Arc::new(FileChannel::open(options).expect("opens"))
+}
+
+channel_contract!(make);
+
+/// The frame is reserved; its encoder is dropped, or panics half-way.
+#[test]
+fn an_encoder_that_is_dropped_or_panics_voids_its_frame_and_its_neighbours_commit() {
+    let mut options = on_simulated_disk();
+    options.keep_alive = Duration::from_millis(100);
+    let channel = FileChannel::open(options.clone()).expect("opens");
+    let shared = &channel.inner.shared;
+    for panics in [false, true] {
+        let mut first = channel.begin_put();
+        first.put(Event::new("before")).expect("fits");
+        let mut before = first.commit_async();
+        let early = crate::channel::contract::poll_once(&mut before);
+        let shape = PutShape { count: 3, events_len: 100, position: Some(("tail", b"7")) };
+        let deadline = shared.now() + Duration::from_secs(30);
+        let reservation = loop {
+            // The void frame of the first round may be on its way, and the source busy with it.
+            let reserved = shared.with_log(|log| log.reserve_put(Duration::ZERO, shape));
+            match reserved.expect("whole") {
+                Ok(reservation) => break reservation,
+                Err(why) => assert!(shared.now() < deadline, "room comes back: {why:?}"),
+            }
+            std::thread::yield_now();
+        };
+        if panics {
+            let filled = catch_unwind(AssertUnwindSafe(|| {
+                reservation.fill(|_| panic!("an encoder that gives up"))
+            }));
+            assert!(filled.is_err());
+        } else {
+            drop(reservation);
+        }
+        put(&channel, ["behind".to_owned()]);
+        if early.is_pending() {
+            crate::channel::contract::block_on(before).expect("committed");
+        }
+        shared.hand_over();
+    }
+    assert_eq!(take_all(&channel), ["before", "behind", "before", "behind"]);
+    let deadline = shared.now() + Duration::from_secs(30);
+    while channel.status().events > 0 {
+        assert!(shared.now() < deadline, "room is given back: {:?}", channel.status());
+        std::thread::yield_now();
+    }
+    assert_eq!(channel.position("tail"), None, "its position is void with it");
+    channel.close().expect("sealed");
+    drop(channel);
+    let channel = FileChannel::open(options).expect("opens again");
+    assert_eq!((channel.status().events, channel.position("tail")), (0, None));
+}
+
+fn options(dir: &Path, stripes: usize) -> FileChannelOptions {
+    let data = (0..stripes).map(|i| dir.join(format!("data{i}")));
+    let mut options = FileChannelOptions::new(dir.join("checkpoint"), data);
+    options.segment_bytes = 256 * 1024;
+    options.minimum_required_space = 0;
+    options.keep_alive = Duration::from_millis(200);
+    options
+}
+
+fn put(channel: &FileChannel, bodies: impl IntoIterator<Item = String>) {
+    let mut tx = channel.begin_put();
+    for body in bodies {
+        tx.put(Event::new(body)).expect("room in the transaction");
+    }
+    tx.commit().expect("committed");
+}
+
+fn take_all(channel: &FileChannel) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let mut tx = channel.begin_take();
+        let events = tx.take(1000).expect("readable");
+        if events.is_empty() {
+            return all;
+        }
+        all.extend(events.iter().map(|e| String::from_utf8_lossy(&e.body).into_owned()));
+        tx.commit().expect("committed");
+    }
+}
+
+fn names(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|i| format!("event {i}")).collect()
+}
+
+#[test]
+fn what_was_put_is_taken_in_order_also_after_a_reopening() {
+    for stripes in [1, 3] {
+        let dir = tempfile::tempdir().expect("dir");
+        let channel = FileChannel::open(options(dir.path(), stripes)).expect("open");
+        for batch in names(0..100).chunks(7) {
+            put(&channel, batch.to_vec());
+        }
+        let mut tx = channel.begin_take();
+        assert_eq!(tx.take(10).expect("events").len(), 10);
+        tx.commit().expect("committed");
+        let mut tx = channel.begin_take();
+        assert_eq!(tx.take(5).expect("events").len(), 5);
+        tx.rollback();
+        channel.close().expect("closed");
+        drop(channel);
+        let channel = FileChannel::open(options(dir.path(), stripes)).expect("open again");
+        assert_eq!(channel.status().events, 90);
+        assert_eq!(take_all(&channel), names(10..100));
+        assert_eq!(channel.status().events, 0);
+    }
+}
+
+#[test]
+fn segments_roll_and_come_back_to_the_pool() {
+    let dir = tempfile::tempdir().expect("dir");
+    let channel = FileChannel::open(options(dir.path(), 2)).expect("open");
+    let mut left = Vec::new();
+    for round in 0..200 {
+        let batch: Vec<String> =
+            (0..50).map(|i| format!("{round}-{i} {}", "x".repeat(200))).collect();
+        left.extend(batch.clone());
+        put(&channel, batch);
+        if round % 2 == 1 {
+            let taken = take_all(&channel);
+            assert_eq!(taken, left);
+            left.clear();
+        }
+    }
+    let counts = channel.log_counts();
+    assert!(counts.rolls > 5, "{counts:?}");
+    assert!(counts.recycled > 3, "{counts:?}");
+}
+
+#[test]
+fn a_backlog_larger_than_memory_is_read_back_in_order() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut options = options(dir.path(), 2);
+    options.hot_window_bytes = 1024 * 1024;
+    let channel = FileChannel::open(options.clone()).expect("open");
+    let mut all = Vec::new();
+    for round in 0..400 {
+        let batch: Vec<String> =
+            (0..50).map(|i| format!("{round}-{i} {}", "x".repeat(500))).collect();
+        all.extend(batch.clone());
+        put(&channel, batch);
+    }
+    assert_eq!(take_all(&channel), all);
+    for round in 0..400 {
+        let batch: Vec<String> =
+            (0..50).map(|i| format!("{round}-{i} {}", "x".repeat(500))).collect();
+        put(&channel, batch);
+    }
+    drop(channel);
+    let channel = FileChannel::open(options).expect("open");
+    assert_eq!(take_all(&channel), all);
+}
+
+#[test]
+fn many_threads_put_and_take_and_nothing_is_lost_or_doubled() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut options = options(dir.path(), 2);
+    options.segment_bytes = 1 << 20;
+    let channel = FileChannel::open(options).expect("open");
+    let (producers, each) = (8, 200);
+    let taken = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for p in 0..producers {
+            let channel = channel.clone();
+            scope.spawn(move || {
+                for i in 0..each {
+                    put(&channel, (0..5).map(|j| format!("{p} {i} {j}")).collect::<Vec<_>>());
+                }
+            });
+        }
+        for _ in 0..3 {
+            let (channel, taken) = (channel.clone(), &taken);
+            scope.spawn(move || {
+                let mut idle = 0;
+                while idle < 5 {
+                    let mut tx = channel.begin_take();
+                    let events = tx.take(17).expect("readable");
+                    idle = if events.is_empty() { idle + 1 } else { 0 };
+                    tx.commit().expect("committed");
+                    let bodies = events.iter().map(|e| e.body.clone());
+                    taken.lock().expect("lock").extend(bodies);
+                }
+            });
+        }
+    });
+    let mut taken = taken.into_inner().expect("lock");
+    taken.sort();
+    let count = taken.len();
+    taken.dedup();
+    assert_eq!((count, taken.len()), (producers * each * 5, producers * each * 5));
+}

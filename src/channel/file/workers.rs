@@ -1,0 +1,153 @@
+//! The channel's own threads for work that no caller's thread is there to do.
+
+use super::shared::Shared;
+use crate::base::ids::StripeIndex;
+use crate::base::threads;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Threads at most, for the channel and for each stripe: a stripe whose disk hangs may keep as
+/// many as the log lets it have writes that hang, one that reads and one that makes segments.
+/// Threads start only when work waits and nobody is free, so there are hardly ever more than two.
+const WORKERS_MAX: usize = 4;
+const WORKERS_PER_STRIPE_MAX: usize = 14;
+
+/// A worker without work ends after this long.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Start the stripe's writes while some may start.
+    Write(StripeIndex),
+    /// Continue the window of a stripe before takers ask.
+    ReadAhead,
+    /// See to the space and the segments of a stripe.
+    Tend(StripeIndex),
+    /// Write a checkpoint if there is anything new.
+    Checkpoint,
+}
+
+/// The pool; starts threads when work waits and ends them when none comes.
+pub(super) struct Workers {
+    /// Without threads: tasks wait until the channel's driver runs them.
+    manual: bool,
+    threads_max: usize,
+    queue: Mutex<Queue>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    tasks: VecDeque<Task>,
+    idle: usize,
+    threads: Vec<JoinHandle<()>>,
+    running: usize,
+    ended: bool,
+}
+
+/// A running thread of the pool.
+struct Counted<'w> {
+    shared: &'w Weak<Shared>,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.workers.queue().running -= 1;
+            shared.workers.work.notify_all();
+        }
+    }
+}
+
+impl Workers {
+    pub(super) fn new(manual: bool, stripes: usize) -> Self {
+        let threads_max = WORKERS_MAX + WORKERS_PER_STRIPE_MAX * stripes;
+        Self { manual, threads_max, queue: Mutex::default(), work: Condvar::new() }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a task unless the same one waits already, and sees that someone will do it.
+    pub(super) fn give(shared: &Arc<Shared>, task: Task) {
+        let this = &shared.workers;
+        let mut queue = this.queue();
+        if queue.ended || queue.tasks.contains(&task) {
+            return;
+        }
+        queue.tasks.push_back(task);
+        if this.manual {
+            return;
+        }
+        if queue.idle >= queue.tasks.len() {
+            drop(queue);
+            this.work.notify_one();
+        } else if queue.running < this.threads_max {
+            let weak = Arc::downgrade(shared);
+            queue.threads.retain(|thread| !thread.is_finished());
+            // Refused a thread, the task waits for those that run; the keeper sees to the rest.
+            if let Ok(thread) = threads::spawn("millpond-io", move || Self::run(&weak)) {
+                queue.running += 1;
+                queue.threads.push(thread);
+            }
+        }
+    }
+
+    /// The next task, for a driver without threads.
+    pub(super) fn next(&self) -> Option<Task> {
+        self.queue().tasks.pop_front()
+    }
+
+    fn run(shared: &Weak<Shared>) {
+        // Counted down also when a task panics.
+        let _counted = Counted { shared };
+        while let Some(shared) = shared.upgrade() {
+            let this = &shared.workers;
+            let mut queue = this.queue();
+            if queue.tasks.is_empty() && !queue.ended {
+                queue.idle += 1;
+                let waited = this.work.wait_timeout(queue, IDLE);
+                let (mut back, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                back.idle -= 1;
+                if timeout.timed_out() && back.tasks.is_empty() {
+                    drop(back);
+                    return;
+                }
+                queue = back;
+            }
+            if queue.ended {
+                return;
+            }
+            let task = queue.tasks.pop_front();
+            drop(queue);
+            if let Some(task) = task {
+                shared.perform(task);
+            }
+        }
+    }
+
+    /// Ends the threads and waits for them, at most `patience`: one that is in a write that hangs
+    /// ends when that returns.
+    pub(super) fn end(&self, patience: Duration) {
+        let mut queue = self.queue();
+        queue.ended = true;
+        queue.tasks.clear();
+        let mut threads = std::mem::take(&mut queue.threads);
+        self.work.notify_all();
+        let me = std::thread::current().id();
+        threads.retain(|thread| thread.thread().id() != me);
+        let left = queue.running.saturating_sub(threads.len());
+        let waited = self.work.wait_timeout_while(queue, patience, |queue| queue.running > left);
+        let in_time = waited.is_ok_and(|(_, timeout)| !timeout.timed_out());
+        for thread in threads {
+            if in_time || thread.is_finished() {
+                // A worker that panicked has said so; its task is reported by its guard.
+                let _ = thread.join();
+            }
+        }
+    }
+}

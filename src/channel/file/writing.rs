@@ -1,0 +1,186 @@
+//! Who writes: the committer that finds that a write may start, or the pool for those that must
+//! not block. Leadership is a job in hand, never a property of a future that can be dropped.
+
+use super::cold;
+use super::shared::{Shared, changed};
+use super::workers::Task;
+use crate::base::ids::StripeIndex;
+use crate::base::trouble::Trouble;
+use crate::log::WriteJob;
+use crate::log::fate::{Fate, Promise};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Reports a job as failed if its thread panics before it could report the result.
+struct Running<'s> {
+    shared: &'s Shared,
+    job: Option<WriteJob>,
+}
+
+impl Running<'_> {
+    fn end(&mut self, result: io::Result<()>) {
+        let Some(job) = self.job.take() else { return };
+        let now = self.shared.now();
+        // A poisoned log is reported to everyone who asks it.
+        let _ = self.shared.with_log(|log| log.complete(now, job.stripe, job.id, result));
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.end(Err(io::Error::other("the writing thread panicked")));
+    }
+}
+
+impl Shared {
+    /// Starts and ends one write of the stripe, if one may start. Answers whether it did.
+    pub(super) fn write_one(self: &Arc<Self>, index: StripeIndex) -> bool {
+        let now = self.now();
+        let Ok(Some(job)) = self.with_log(|log| log.next_write(now, index)) else { return false };
+        let mut running = Running { shared: self, job: Some(job) };
+        let result = running.job.as_mut().map_or(Ok(()), WriteJob::run);
+        running.end(result);
+        true
+    }
+
+    /// Finds someone to go on writing wherever a write may start and nobody is about to.
+    pub(super) fn hand_over(self: &Arc<Self>) {
+        let Ok(log) = self.log() else { return };
+        let open: Vec<(StripeIndex, Option<Arc<Fate>>)> = (0..log.stripes())
+            .map(|index| StripeIndex(index as u16))
+            .filter(|index| log.may_write(*index))
+            .map(|index| (index, log.next_fate(index)))
+            .collect();
+        drop(log);
+        for (index, fate) in open {
+            // A committer that waits for this very block writes it; without one, the pool.
+            if !fate.is_some_and(|fate| fate.signal.nudge()) {
+                self.give(Task::Write(index));
+            }
+        }
+    }
+
+    /// What the pool does with a task.
+    pub(super) fn perform(self: &Arc<Self>, task: Task) {
+        match task {
+            Task::Write(index) => {
+                let mut wrote = false;
+                while self.write_one(index) {
+                    wrote = true;
+                }
+                // What may be written and could not (it waits for a segment that a full disk does
+                // not give) would come back at once, for ever: the keeper hands it over again
+                // when there is one.
+                if wrote {
+                    self.hand_over();
+                }
+            }
+            Task::ReadAhead => cold::read_ahead(self),
+            Task::Tend(index) => self.tend(index),
+            Task::Checkpoint => self.keep_checkpoint(),
+        }
+    }
+
+    /// Waits until the frame is durable, writing meanwhile whatever may be written.
+    ///
+    /// # Errors
+    /// It is in doubt.
+    pub(super) fn wait_for(self: &Arc<Self>, promise: &mut Promise) -> Result<(), Trouble> {
+        let mut wrote = false;
+        let deadline = self.settle_deadline();
+        loop {
+            let settled = promise.settled();
+            let fate = Arc::clone(promise.fate());
+            if let Some(result) = settled {
+                if wrote {
+                    self.hand_over();
+                }
+                return result;
+            }
+            let turn = fate.signal.turn();
+            if fate.outcome().is_some() {
+                continue;
+            }
+            if self.write_one(fate.stripe) {
+                wrote = true;
+                continue;
+            }
+            let left = self.left_to_settle(deadline)?;
+            fate.signal.sleep(turn, Some(left));
+        }
+    }
+
+    /// The same without blocking the thread.
+    ///
+    /// # Errors
+    /// It is in doubt.
+    pub(super) async fn settled(self: &Arc<Self>, promise: &mut Promise) -> Result<(), Trouble> {
+        let deadline = self.settle_deadline();
+        self.hand_over();
+        loop {
+            if let Some(result) = promise.settled() {
+                return result;
+            }
+            let fate = Arc::clone(promise.fate());
+            let turn = fate.signal.turn();
+            if fate.outcome().is_some() {
+                continue;
+            }
+            self.left_to_settle(deadline)?;
+            let clock = &*self.options.clock;
+            changed(&fate.signal, turn, &self.timer, Some((deadline, clock))).await;
+        }
+    }
+
+    /// Waits for a checkpoint that carries an acknowledgement.
+    ///
+    /// # Errors
+    /// It is in doubt.
+    pub(super) fn wait_for_slot(&self, fate: &Fate) -> Result<(), Trouble> {
+        let deadline = self.settle_deadline();
+        loop {
+            let turn = fate.signal.turn();
+            if fate.outcome().is_some() {
+                return Ok(());
+            }
+            let left = self.left_to_settle(deadline)?;
+            fate.signal.sleep(turn, Some(left));
+        }
+    }
+
+    /// The same without blocking the thread.
+    ///
+    /// # Errors
+    /// It is in doubt.
+    pub(super) async fn slot_settled(&self, fate: &Fate) -> Result<(), Trouble> {
+        let deadline = self.settle_deadline();
+        loop {
+            let turn = fate.signal.turn();
+            if fate.outcome().is_some() {
+                return Ok(());
+            }
+            self.left_to_settle(deadline)?;
+            let clock = &*self.options.clock;
+            changed(&fate.signal, turn, &self.timer, Some((deadline, clock))).await;
+        }
+    }
+
+    /// A hung write is given up after `write_timeout`; its frames then need about as long again
+    /// to become durable elsewhere. Who waits longer than that hears that it is in doubt.
+    fn settle_deadline(&self) -> Duration {
+        self.now() + self.options.write_timeout * 3
+    }
+
+    fn left_to_settle(&self, deadline: Duration) -> Result<Duration, Trouble> {
+        // A poisoned log answers nothing any more.
+        drop(self.log()?);
+        match deadline.checked_sub(self.now()) {
+            Some(left) if !left.is_zero() => Ok(left),
+            _ => {
+                let waited = (self.options.write_timeout * 3).as_secs();
+                Err(Trouble::new(format!("not durable after {waited} s; the disks do not answer")))
+            }
+        }
+    }
+}

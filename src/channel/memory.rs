@@ -1,0 +1,538 @@
+//! The memory channel: fast, bounded by events and bytes, and gone with the process.
+//!
+//! A commit waits up to `keep-alive` for room for all of its events and bytes together (Flume
+//! waits once for each), first come, first served, so that a large transaction is not starved by
+//! small ones. Lent events keep their room until their take is committed.
+
+use super::store::{Load, Store};
+use super::timer::Timer;
+use super::waiting::{Step, Ticket, WaitList, Waiting, block};
+use super::{
+    BoxFuture, Channel, CloseError, CommitError, Limits, Position, PutError, PutTransaction,
+    Refusal, Status, TakeError, TakeTransaction,
+};
+use crate::base::clock::{Clock, SystemClock};
+use crate::event::Event;
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+/// Bytes of one slot of `byteCapacity`.
+const SLOT_BYTES: u64 = 100;
+
+/// What a memory channel is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryOptions {
+    /// Events it holds at most.
+    pub capacity: u64,
+    /// Events of one transaction at most; not more than `capacity`.
+    pub transaction_capacity: usize,
+    /// How long a put waits for room and a take for an event.
+    pub keep_alive: Duration,
+    /// Bytes of bodies it holds at most, counted in steps of 100 bytes; 0 for no limit.
+    pub byte_capacity: u64,
+    /// Share of `byte_capacity` set aside for headers, percent.
+    pub byte_capacity_buffer_percentage: u8,
+}
+
+impl Default for MemoryOptions {
+    /// Flume's defaults; no limit on bytes.
+    fn default() -> Self {
+        Self {
+            capacity: 100,
+            transaction_capacity: 100,
+            keep_alive: Duration::from_secs(3),
+            byte_capacity: 0,
+            byte_capacity_buffer_percentage: 20,
+        }
+    }
+}
+
+/// Options that contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryOptionsError {
+    /// No event would fit.
+    #[error("capacity and transactionCapacity must be at least 1")]
+    Zero,
+    /// A transaction could be larger than the channel.
+    #[error(
+        "transactionCapacity is {transaction_capacity} and capacity {capacity}: lower transactionCapacity or raise capacity"
+    )]
+    TransactionLargerThanChannel {
+        /// Events of one transaction.
+        transaction_capacity: usize,
+        /// Events of the channel.
+        capacity: u64,
+    },
+}
+
+/// A channel in memory. Clones are the same channel.
+#[derive(Clone)]
+pub struct MemoryChannel {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+    timer: Timer,
+    options: MemoryOptions,
+    slots_max: u64,
+}
+
+struct State {
+    store: Store,
+    put_waits: WaitList,
+    take_waits: WaitList,
+    put: u64,
+    taken: u64,
+    closed: bool,
+}
+
+impl MemoryChannel {
+    /// An empty channel.
+    ///
+    /// # Errors
+    /// The options contradict each other.
+    pub fn new(options: MemoryOptions) -> Result<Self, MemoryOptionsError> {
+        Self::with_clock(options, Arc::new(SystemClock::new()))
+    }
+
+    /// An empty channel that measures `keep-alive` with `clock`.
+    ///
+    /// # Errors
+    /// As [`MemoryChannel::new`].
+    pub fn with_clock(
+        options: MemoryOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, MemoryOptionsError> {
+        let MemoryOptions { capacity, transaction_capacity, .. } = options;
+        if capacity == 0 || transaction_capacity == 0 {
+            return Err(MemoryOptionsError::Zero);
+        }
+        if transaction_capacity as u64 > capacity {
+            return Err(MemoryOptionsError::TransactionLargerThanChannel {
+                transaction_capacity,
+                capacity,
+            });
+        }
+        let store = Store::new(
+            capacity,
+            options.byte_capacity,
+            options.byte_capacity_buffer_percentage,
+            SLOT_BYTES,
+        );
+        let slots_max = store.slots_max;
+        let state = Mutex::new(State {
+            store,
+            put_waits: WaitList::default(),
+            take_waits: WaitList::default(),
+            put: 0,
+            taken: 0,
+            closed: false,
+        });
+        let timer = Timer::new(Arc::clone(&clock));
+        Ok(Self { shared: Arc::new(Shared { state, clock, timer, options, slots_max }) })
+    }
+}
+
+impl Channel for MemoryChannel {
+    fn begin_put(&self) -> Box<dyn PutTransaction> {
+        Box::new(Put {
+            shared: Arc::clone(&self.shared),
+            events: Vec::new(),
+            load: Load::default(),
+            wait: Wait::default(),
+        })
+    }
+
+    fn begin_take(&self) -> Box<dyn TakeTransaction> {
+        Box::new(Take { shared: Arc::clone(&self.shared), lent: Vec::new() })
+    }
+
+    fn limits(&self) -> Limits {
+        self.shared.limits()
+    }
+
+    fn status(&self) -> Status {
+        let state = self.shared.lock();
+        let held = state.store.held();
+        Status {
+            events: held.events,
+            bytes: held.bytes,
+            capacity: state.store.capacity,
+            put: state.put,
+            taken: state.taken,
+            trouble: state.closed.then(|| "the channel is closed".to_owned()),
+            ..Status::default()
+        }
+    }
+
+    fn position(&self, _source: &str) -> Option<Position> {
+        None
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        let mut woken = state.put_waits.everyone();
+        woken.extend(state.take_waits.everyone());
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code of others runs under the lock, and no step panics half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn limits(&self) -> Limits {
+        let bytes = self.slots_max.saturating_mul(SLOT_BYTES);
+        Limits {
+            capacity: self.options.capacity,
+            transaction_capacity: self.options.transaction_capacity,
+            transaction_bytes_max: usize::try_from(bytes).unwrap_or(usize::MAX),
+            keep_alive: self.options.keep_alive,
+        }
+    }
+}
+
+impl State {
+    /// The put that may try next, when there may be room.
+    fn next_put(&self, now: Duration) -> Option<Waker> {
+        self.put_waits.first(now)
+    }
+
+    /// The take that may try next, when there is something.
+    fn next_take(&self, now: Duration) -> Option<Waker> {
+        if self.store.waiting() == 0 { None } else { self.take_waits.first(now) }
+    }
+}
+
+/// One call's wait: its deadline once it has begun, its place in the list.
+#[derive(Default)]
+struct Wait {
+    deadline: Option<Duration>,
+    ticket: Option<Ticket>,
+}
+
+impl Wait {
+    fn deadline(&mut self, now: Duration, keep_alive: Duration) -> Duration {
+        *self.deadline.get_or_insert_with(|| now.saturating_add(keep_alive))
+    }
+}
+
+struct Put {
+    shared: Arc<Shared>,
+    events: Vec<Event>,
+    load: Load,
+    wait: Wait,
+}
+
+impl Put {
+    fn step(&mut self, waker: &Waker) -> Step<Result<(), CommitError>> {
+        let shared = Arc::clone(&self.shared);
+        let now = shared.clock.now();
+        let deadline = self.wait.deadline(now, shared.options.keep_alive);
+        let mut state = shared.lock();
+        let answer = if state.closed {
+            Err(CommitError::Refused(Refusal::Closed))
+        } else if self.events.is_empty() {
+            Ok(())
+        } else if state.put_waits.is_turn_of(self.wait.ticket, now) && state.store.fits(self.load) {
+            state.put += self.load.events;
+            state.store.append(std::mem::take(&mut self.events), self.load);
+            Ok(())
+        } else if now >= deadline {
+            Err(CommitError::Refused(self.full(&state)))
+        } else {
+            let stale = state.put_waits.stand(&mut self.wait.ticket, deadline, waker);
+            drop(state);
+            drop(stale);
+            return Step::Until(deadline);
+        };
+        let left = state.put_waits.leave(&mut self.wait.ticket);
+        // Whoever stood behind may fit now; and there may be something to take.
+        let woken = [state.next_take(now), state.next_put(now)];
+        drop(state);
+        drop(left);
+        woken.into_iter().flatten().for_each(Waker::wake);
+        Step::Ready(answer)
+    }
+
+    fn full(&self, state: &State) -> Refusal {
+        let (held, store) = (state.store.held(), &state.store);
+        if held.events + self.load.events > store.capacity || store.fits(self.load) {
+            return Refusal::Full { events: held.events, capacity: store.capacity };
+        }
+        Refusal::FullOfBytes {
+            bytes: held.slots * store.slot_bytes,
+            capacity: store.slots_max.saturating_mul(store.slot_bytes),
+        }
+    }
+}
+
+impl Drop for Put {
+    fn drop(&mut self) {
+        if self.wait.ticket.is_none() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        let left = state.put_waits.leave(&mut self.wait.ticket);
+        let next = state.next_put(self.shared.clock.now());
+        drop(state);
+        drop(left);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl PutTransaction for Put {
+    fn put(&mut self, event: Event) -> Result<(), PutError> {
+        let Limits { transaction_capacity, transaction_bytes_max, .. } = self.shared.limits();
+        if self.events.len() >= transaction_capacity {
+            return Err(PutError::TransactionFull { capacity: transaction_capacity });
+        }
+        let load = self.load.with(&event, SLOT_BYTES);
+        if load.slots > self.shared.slots_max {
+            let bytes = usize::try_from(load.slots.saturating_mul(SLOT_BYTES));
+            return Err(PutError::TooLarge {
+                bytes: bytes.unwrap_or(usize::MAX),
+                max: transaction_bytes_max,
+            });
+        }
+        self.load = load;
+        self.events.push(event);
+        Ok(())
+    }
+
+    fn set_position(&mut self, _source: &str, _position: Bytes) {}
+
+    fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
+        let clock = Arc::clone(&self.shared.clock);
+        block(&*clock, |waker| self.step(waker))
+    }
+
+    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+        let timer = self.shared.timer.clone();
+        Box::pin(Waiting::new(timer, move |waker: &Waker| self.step(waker)))
+    }
+
+    fn rollback(self: Box<Self>) {}
+}
+
+struct Take {
+    shared: Arc<Shared>,
+    lent: Vec<Event>,
+}
+
+/// One call of `take`: gives its place up when it is dropped.
+struct TakeCall<'a> {
+    take: &'a mut Take,
+    max: usize,
+    wait: Wait,
+}
+
+impl TakeCall<'_> {
+    fn step(&mut self, waker: &Waker) -> Step<Result<Vec<Event>, TakeError>> {
+        let shared = Arc::clone(&self.take.shared);
+        let capacity = shared.options.transaction_capacity;
+        let room = capacity - self.take.lent.len();
+        let now = shared.clock.now();
+        let deadline = self.wait.deadline(now, shared.options.keep_alive);
+        let mut state = shared.lock();
+        let answer = if state.closed {
+            Err(TakeError::Closed)
+        } else if room == 0 {
+            Err(TakeError::TransactionFull { capacity })
+        } else if self.max == 0 {
+            Ok(Vec::new())
+        } else if state.store.waiting() > 0 || now >= deadline {
+            Ok(state.store.lend(self.max.min(room)))
+        } else {
+            let stale = state.take_waits.stand(&mut self.wait.ticket, deadline, waker);
+            drop(state);
+            drop(stale);
+            return Step::Until(deadline);
+        };
+        let left = state.take_waits.leave(&mut self.wait.ticket);
+        let next = state.next_take(now);
+        drop(state);
+        drop(left);
+        next.into_iter().for_each(Waker::wake);
+        if let Ok(events) = &answer {
+            self.take.lent.extend_from_slice(events);
+        }
+        Step::Ready(answer)
+    }
+}
+
+impl Drop for TakeCall<'_> {
+    fn drop(&mut self) {
+        if self.wait.ticket.is_none() {
+            return;
+        }
+        let shared = &self.take.shared;
+        let mut state = shared.lock();
+        let left = state.take_waits.leave(&mut self.wait.ticket);
+        // It may have been woken for an event that is now for the next one.
+        let next = state.next_take(shared.clock.now());
+        drop(state);
+        drop(left);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Take {
+    fn acknowledge(&mut self) -> Result<(), CommitError> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(CommitError::Refused(Refusal::Closed));
+        }
+        let lent = std::mem::take(&mut self.lent);
+        state.store.acknowledge(Load::of(&lent, SLOT_BYTES));
+        state.taken += lent.len() as u64;
+        let next = state.next_put(self.shared.clock.now());
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+}
+
+impl Drop for Take {
+    fn drop(&mut self) {
+        if self.lent.is_empty() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        state.store.give_back(std::mem::take(&mut self.lent));
+        let next = state.next_take(self.shared.clock.now());
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl TakeTransaction for Take {
+    fn take(&mut self, max: usize) -> Result<Vec<Event>, TakeError> {
+        let clock = Arc::clone(&self.shared.clock);
+        let mut call = TakeCall { take: self, max, wait: Wait::default() };
+        block(&*clock, |waker| call.step(waker))
+    }
+
+    fn take_async(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Event>, TakeError>> {
+        let timer = self.shared.timer.clone();
+        let mut call = TakeCall { take: self, max, wait: Wait::default() };
+        Box::pin(Waiting::new(timer, move |waker: &Waker| call.step(waker)))
+    }
+
+    fn taken(&self) -> usize {
+        self.lent.len()
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
+        self.acknowledge()
+    }
+
+    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+        Box::pin(async move { self.acknowledge() })
+    }
+
+    fn rollback(self: Box<Self>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::contract::{self, Wanted};
+
+    fn make(wanted: Wanted) -> Arc<dyn Channel> {
+        let options = MemoryOptions {
+            capacity: wanted.capacity,
+            transaction_capacity: wanted.transaction_capacity,
+            keep_alive: wanted.keep_alive,
+            ..MemoryOptions::default()
+        };
+        Arc::new(MemoryChannel::new(options).unwrap())
+    }
+
+    contract::channel_contract!(make);
+
+    fn of_bytes(byte_capacity: u64) -> MemoryChannel {
+        let options = MemoryOptions {
+            byte_capacity,
+            byte_capacity_buffer_percentage: 20,
+            keep_alive: Duration::ZERO,
+            ..MemoryOptions::default()
+        };
+        MemoryChannel::new(options).unwrap()
+    }
+
+    #[test]
+    fn bytes_are_a_limit_of_their_own_and_come_back_when_taken() {
+        let channel = of_bytes(1000);
+        let mut put = channel.begin_put();
+        put.put(Event::new(vec![1; 700])).unwrap();
+        put.commit().unwrap();
+        let mut put = channel.begin_put();
+        put.put(Event::new(vec![2; 101])).unwrap();
+        let refused = put.commit().unwrap_err();
+        assert_eq!(
+            refused,
+            CommitError::Refused(Refusal::FullOfBytes { bytes: 700, capacity: 800 })
+        );
+        let mut take = channel.begin_take();
+        assert_eq!(take.take(1).unwrap().len(), 1);
+        take.commit().unwrap();
+        assert_eq!(channel.status().bytes, 0);
+        let mut put = channel.begin_put();
+        put.put(Event::new(vec![2; 800])).unwrap();
+        put.commit().unwrap();
+    }
+
+    #[test]
+    fn an_event_that_can_never_fit_is_refused_at_put_and_the_transaction_goes_on() {
+        let channel = of_bytes(1000);
+        let mut put = channel.begin_put();
+        put.put(Event::new("small")).unwrap();
+        let large = put.put(Event::new(vec![0; 701]));
+        assert_eq!(large, Err(PutError::TooLarge { bytes: 900, max: 800 }));
+        put.put(Event::new(vec![0; 700])).unwrap();
+        put.commit().unwrap();
+        assert_eq!(channel.status().events, 2);
+    }
+
+    #[test]
+    fn contradicting_options_are_named() {
+        let options = MemoryOptions { capacity: 10, ..MemoryOptions::default() };
+        let error = MemoryChannel::new(options).err().unwrap();
+        assert!(error.to_string().contains("transactionCapacity is 100 and capacity 10"));
+        let options = MemoryOptions { transaction_capacity: 0, ..MemoryOptions::default() };
+        assert_eq!(MemoryChannel::new(options).err(), Some(MemoryOptionsError::Zero));
+    }
+
+    #[test]
+    fn a_large_put_that_waits_is_not_starved_by_small_ones() {
+        let wanted =
+            Wanted { capacity: 4, transaction_capacity: 4, keep_alive: Duration::from_secs(60) };
+        let channel = make(wanted);
+        contract::put(&*channel, &["a", "b", "c"]);
+        let mut large = channel.begin_put();
+        for name in ["1", "2", "3"] {
+            large.put(Event::new(name)).unwrap();
+        }
+        let mut large = large.commit_async();
+        assert!(contract::poll_once(&mut large).is_pending());
+        let mut small = channel.begin_put();
+        small.put(Event::new("small")).unwrap();
+        let mut small = small.commit_async();
+        assert!(contract::poll_once(&mut small).is_pending(), "there is room, but it came later");
+        assert_eq!(contract::drain(&*channel, 2), ["a", "b"]);
+        contract::block_on(large).unwrap();
+        assert_eq!(contract::drain(&*channel, 4), ["c", "1", "2", "3"]);
+        contract::block_on(small).unwrap();
+    }
+}

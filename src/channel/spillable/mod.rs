@@ -1,0 +1,398 @@
+//! The spillable channel: a queue in memory that overflows to a durable channel.
+//!
+//! **Not durable for what is in memory**: those events are lost with the process. What went to the
+//! overflow is as safe as that channel makes it, and comes first after a restart; closing moves
+//! what is left in memory behind it, as far as there is room. Use the file channel alone for
+//! events that must not be lost.
+//!
+//! A put transaction goes whole to one tier: to memory when there is room within
+//! `overflowTimeout`, else to the overflow; while the overflow is in use puts do not wait for
+//! memory, until `overflowDeactivationThreshold` percent of it are free. A take transaction lends
+//! from one tier only and finds nothing where the other one begins.
+//!
+//! # Order
+//!
+//! A list of runs (so many events of memory, so many of the overflow, …) keeps the order across
+//! the tiers. A run of the overflow is noted when its commit has returned, and several commits
+//! may be under way at once, so **no put enters memory while a commit to the overflow is under
+//! way**: else its run could stand before the run of a commit that returned earlier. So that a
+//! steady load does not keep puts out of memory for ever, puts then wait for a moment
+//! ([`TURN_MAX`]) until the commits under way have returned.
+//!
+//! The runs claim counts of events that another channel holds, and that channel may set damaged
+//! events aside or get a lost disk back. So runs are held against its counts whenever they do not
+//! agree with what a take finds: claims too many are dropped, events without a claim come last.
+
+mod put;
+mod take;
+
+use super::store::{Load, Store};
+use super::timer::Timer;
+use super::waiting::WaitList;
+use super::{
+    Channel, CloseError, Limits, Position, PutTransaction, Refusal, Status, TakeTransaction,
+};
+use crate::base::clock::{Clock, SystemClock};
+use crate::event::Event;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+/// How long puts wait for commits to the overflow to return, so that they may use memory again.
+const TURN_MAX: Duration = Duration::from_secs(1);
+
+/// What a spillable channel is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpillableOptions {
+    /// Events in memory at most; 0 keeps all in the overflow.
+    pub memory_capacity: u64,
+    /// Events of one transaction at most.
+    pub transaction_capacity: usize,
+    /// How long a put waits for room in memory before it goes to the overflow.
+    pub overflow_timeout: Duration,
+    /// Percent of memory that must be free before puts wait for memory again.
+    pub overflow_deactivation_percentage: u8,
+    /// How long a put waits for room in either tier, and a take for an event.
+    pub keep_alive: Duration,
+    /// Bytes of bodies in memory at most, counted in steps of `average_event_bytes`; 0 for no
+    /// limit.
+    pub byte_capacity: u64,
+    /// Share of `byte_capacity` set aside for headers, percent.
+    pub byte_capacity_buffer_percentage: u8,
+    /// Bytes of one slot of `byte_capacity`.
+    pub average_event_bytes: u64,
+}
+
+impl Default for SpillableOptions {
+    /// Flume's defaults; no limit on bytes.
+    fn default() -> Self {
+        Self {
+            memory_capacity: 10_000,
+            transaction_capacity: 10_000,
+            overflow_timeout: Duration::from_secs(3),
+            overflow_deactivation_percentage: 5,
+            keep_alive: Duration::from_secs(3),
+            byte_capacity: 0,
+            byte_capacity_buffer_percentage: 20,
+            average_event_bytes: 500,
+        }
+    }
+}
+
+/// Options that contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpillableOptionsError {
+    /// No event would fit.
+    #[error("memoryCapacity and overflowCapacity are both 0: no event would fit")]
+    NoCapacity,
+    /// No transaction would fit, or not every one into every tier that is there.
+    #[error(
+        "transactionCapacity is {transaction_capacity}: it must be 1 to {max}, what the {tier} takes"
+    )]
+    TransactionCapacity {
+        /// Events of one transaction.
+        transaction_capacity: usize,
+        /// What it may be.
+        max: u64,
+        /// Where it would not fit.
+        tier: &'static str,
+    },
+}
+
+/// A channel in memory that overflows to another. Clones are the same channel.
+#[derive(Clone)]
+pub struct SpillableChannel {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// None when all stays in memory. Its keep-alive is zero: the waiting is done here.
+    overflow: Option<Arc<dyn Channel>>,
+    clock: Arc<dyn Clock>,
+    timer: Timer,
+    options: SpillableOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tier {
+    Memory,
+    Overflow,
+}
+
+/// Events that follow each other in one tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    tier: Tier,
+    events: u64,
+}
+
+struct State {
+    store: Store,
+    /// What waits, front first.
+    runs: VecDeque<Run>,
+    /// Events lent from the overflow and not settled.
+    lent_overflow: u64,
+    /// Commits to the overflow under way.
+    in_flight: u64,
+    /// Whether the overflow was used since memory was last free enough.
+    overflowing: bool,
+    /// Until when puts wait for `in_flight` to come to zero.
+    turn_until: Option<Duration>,
+    put_waits: WaitList,
+    take_waits: WaitList,
+    put: u64,
+    taken: u64,
+    closed: bool,
+}
+
+impl SpillableChannel {
+    /// A channel over `overflow`, which is used by nobody else and whose keep-alive is zero; None
+    /// keeps all in memory. What the overflow holds comes out first.
+    ///
+    /// # Errors
+    /// The options contradict each other or the overflow.
+    pub fn new(
+        options: SpillableOptions,
+        overflow: Option<Arc<dyn Channel>>,
+    ) -> Result<Self, SpillableOptionsError> {
+        Self::with_clock(options, overflow, Arc::new(SystemClock::new()))
+    }
+
+    /// The same with another clock.
+    ///
+    /// # Errors
+    /// As [`SpillableChannel::new`].
+    pub fn with_clock(
+        options: SpillableOptions,
+        overflow: Option<Arc<dyn Channel>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SpillableOptionsError> {
+        check(&options, overflow.as_deref())?;
+        let store = Store::new(
+            options.memory_capacity,
+            options.byte_capacity,
+            options.byte_capacity_buffer_percentage,
+            options.average_event_bytes,
+        );
+        let state = State {
+            store,
+            runs: VecDeque::new(),
+            lent_overflow: 0,
+            in_flight: 0,
+            overflowing: false,
+            turn_until: None,
+            put_waits: WaitList::default(),
+            take_waits: WaitList::default(),
+            put: 0,
+            taken: 0,
+            closed: false,
+        };
+        let timer = Timer::new(Arc::clone(&clock));
+        let shared = Shared { state: Mutex::new(state), overflow, clock, timer, options };
+        shared.lock().claim_surplus(shared.reachable());
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+fn check(
+    options: &SpillableOptions,
+    overflow: Option<&dyn Channel>,
+) -> Result<(), SpillableOptionsError> {
+    let transaction_capacity = options.transaction_capacity;
+    let (max, tier) = match overflow {
+        // What memory cannot take goes to the overflow whole.
+        Some(overflow) => (overflow.limits().transaction_capacity as u64, "overflow"),
+        None if options.memory_capacity == 0 => return Err(SpillableOptionsError::NoCapacity),
+        None => (options.memory_capacity, "memory"),
+    };
+    if transaction_capacity == 0 || transaction_capacity as u64 > max {
+        return Err(SpillableOptionsError::TransactionCapacity { transaction_capacity, max, tier });
+    }
+    Ok(())
+}
+
+impl Channel for SpillableChannel {
+    fn begin_put(&self) -> Box<dyn PutTransaction> {
+        Box::new(put::Put::new(Arc::clone(&self.shared)))
+    }
+
+    fn begin_take(&self) -> Box<dyn TakeTransaction> {
+        Box::new(take::Take::new(Arc::clone(&self.shared)))
+    }
+
+    fn limits(&self) -> Limits {
+        self.shared.limits()
+    }
+
+    fn status(&self) -> Status {
+        let below = self.shared.overflow.as_ref().map(|o| o.status()).unwrap_or_default();
+        let state = self.shared.lock();
+        let held = state.store.held();
+        let closed = state.closed.then(|| "the channel is closed".to_owned());
+        Status {
+            events: held.events + below.events,
+            bytes: held.bytes + below.bytes,
+            capacity: self.shared.capacity(),
+            put: state.put,
+            taken: state.taken,
+            trouble: closed.or(below.trouble.clone()),
+            ..below
+        }
+    }
+
+    fn position(&self, _source: &str) -> Option<Position> {
+        // What is in memory has no durable position, and a position must not run ahead of it.
+        None
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        let mut woken = state.put_waits.everyone();
+        woken.extend(state.take_waits.everyone());
+        let in_memory = state.store.lend(usize::MAX);
+        state.runs.retain(|run| run.tier == Tier::Overflow);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        self.shared.move_below(&in_memory);
+        self.shared.overflow.as_ref().map_or(Ok(()), |overflow| overflow.close())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn capacity(&self) -> u64 {
+        let overflow = self.overflow.as_ref().map_or(0, |o| o.limits().capacity);
+        self.options.memory_capacity.saturating_add(overflow)
+    }
+
+    fn limits(&self) -> Limits {
+        let bytes = match &self.overflow {
+            Some(overflow) => overflow.limits().transaction_bytes_max,
+            None => {
+                let store = &self.lock().store;
+                let bytes = store.slots_max.saturating_mul(store.slot_bytes);
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            }
+        };
+        Limits {
+            capacity: self.capacity(),
+            transaction_capacity: self.options.transaction_capacity,
+            transaction_bytes_max: bytes,
+            keep_alive: self.options.keep_alive,
+        }
+    }
+
+    /// Events that the overflow holds and can read, lent ones included.
+    fn reachable(&self) -> u64 {
+        self.overflow.as_ref().map_or(0, |overflow| {
+            let status = overflow.status();
+            status.events.saturating_sub(status.out_of_reach)
+        })
+    }
+
+    /// Whether the overflow has room for `load`.
+    fn overflow_fits(&self, load: Load) -> bool {
+        self.overflow.as_ref().is_some_and(|overflow| {
+            let held = overflow.status().events;
+            held.saturating_add(load.events) <= overflow.limits().capacity
+        })
+    }
+
+    /// Puts what waited in memory into the overflow: a clean stop loses no more than it must.
+    fn move_below(&self, events: &[Event]) {
+        let mut lost = 0;
+        for batch in events.chunks(self.options.transaction_capacity) {
+            let moved = self.overflow.as_ref().is_some_and(|overflow| {
+                let mut transaction = overflow.begin_put();
+                let put = batch.iter().try_for_each(|event| transaction.put(event.clone()));
+                put.is_ok() && transaction.commit().is_ok()
+            });
+            lost += if moved { 0 } else { batch.len() };
+        }
+        if lost > 0 {
+            tracing::warn!("{lost} events were in the memory of a spillable channel and are lost");
+        }
+    }
+
+    fn full(&self, state: &State) -> Refusal {
+        let below = self.overflow.as_ref().map_or(0, |overflow| overflow.status().events);
+        Refusal::Full { events: state.store.held().events + below, capacity: self.capacity() }
+    }
+}
+
+impl State {
+    fn push_back(&mut self, tier: Tier, events: u64) {
+        match self.runs.back_mut() {
+            Some(run) if run.tier == tier => run.events += events,
+            _ if events > 0 => self.runs.push_back(Run { tier, events }),
+            _ => {}
+        }
+    }
+
+    fn push_front(&mut self, tier: Tier, events: u64) {
+        match self.runs.front_mut() {
+            Some(run) if run.tier == tier => run.events += events,
+            _ if events > 0 => self.runs.push_front(Run { tier, events }),
+            _ => {}
+        }
+    }
+
+    /// Takes `events` off the front run.
+    fn shorten_front(&mut self, events: u64) {
+        if let Some(run) = self.runs.front_mut() {
+            run.events -= events;
+            if run.events == 0 {
+                self.runs.pop_front();
+            }
+        }
+    }
+
+    fn claimed(&self) -> u64 {
+        self.runs.iter().filter(|r| r.tier == Tier::Overflow).map(|r| r.events).sum()
+    }
+
+    /// Claims events of the overflow that no run claims: they were there before, or a commit in
+    /// doubt turned out well, or a lost disk came back.
+    fn claim_surplus(&mut self, reachable: u64) {
+        // Events of commits under way are claimed when these return.
+        if self.in_flight == 0 {
+            let known = self.claimed() + self.lent_overflow;
+            self.push_back(Tier::Overflow, reachable.saturating_sub(known));
+        }
+    }
+
+    /// Drops claims, front ones first, for which the overflow has no events: damaged ones were
+    /// set aside.
+    fn drop_claims_too_many(&mut self, reachable: u64) {
+        let there = reachable.saturating_sub(self.lent_overflow);
+        let mut too_many = self.claimed().saturating_sub(there);
+        for run in self.runs.iter_mut().filter(|r| r.tier == Tier::Overflow) {
+            let dropped = run.events.min(too_many);
+            run.events -= dropped;
+            too_many -= dropped;
+        }
+        self.runs.retain(|run| run.events > 0);
+    }
+
+    /// Lets puts wait for memory again once enough of it is free.
+    fn calm_down(&mut self, percentage: u8) {
+        let free = self.store.capacity.saturating_sub(self.store.held().events);
+        if u128::from(free) * 100 >= u128::from(percentage) * u128::from(self.store.capacity) {
+            self.overflowing = false;
+        }
+    }
+
+    fn next_take(&self, now: Duration) -> Option<Waker> {
+        if self.runs.is_empty() { None } else { self.take_waits.first(now) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! Put transactions of the spillable channel.
+
+use super::super::store::Load;
+use super::super::waiting::{Step, Ticket, Waiting, block};
+use super::super::{BoxFuture, Channel, CommitError, Limits, PutError, PutTransaction, Refusal};
+use super::{Shared, State, TURN_MAX, Tier};
+use crate::event::Event;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+pub(super) struct Put {
+    shared: Arc<Shared>,
+    events: Vec<Event>,
+    load: Load,
+    began: Option<Duration>,
+    ticket: Option<Ticket>,
+}
+
+/// Where a commit goes on.
+enum Course {
+    Ended(Result<(), CommitError>),
+    /// To the overflow, as one of the commits under way.
+    Overflow(UnderWay),
+}
+
+/// A commit to the overflow that is under way. Dropping it says that it is not any more.
+struct UnderWay {
+    shared: Arc<Shared>,
+    /// Events that are there now: claimed when it ends.
+    committed: u64,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.in_flight -= 1;
+        state.put += self.committed;
+        state.push_back(Tier::Overflow, self.committed);
+        let now = self.shared.clock.now();
+        let mut woken = vec![state.next_take(now)];
+        if state.in_flight == 0 {
+            state.turn_until = None;
+            woken.push(state.put_waits.first(now));
+        }
+        drop(state);
+        woken.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+impl Put {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, events: Vec::new(), load: Load::default(), began: None, ticket: None }
+    }
+
+    fn step(&mut self, waker: &Waker) -> Step<Course> {
+        let shared = Arc::clone(&self.shared);
+        let now = shared.clock.now();
+        let began = *self.began.get_or_insert(now);
+        let mut state = shared.lock();
+        let until = match self.course(&mut state, now, began) {
+            Step::Ready(course) => {
+                let left = state.put_waits.leave(&mut self.ticket);
+                let woken = [state.next_take(now), state.put_waits.first(now)];
+                drop(state);
+                drop(left);
+                woken.into_iter().flatten().for_each(Waker::wake);
+                return Step::Ready(course);
+            }
+            Step::Until(until) => until,
+        };
+        let last = began.saturating_add(shared.longest());
+        let stale = state.put_waits.stand(&mut self.ticket, last.max(until), waker);
+        drop(state);
+        drop(stale);
+        Step::Until(until)
+    }
+
+    /// What to do now: enter memory, go to the overflow, wait, or give up.
+    fn course(&mut self, state: &mut State, now: Duration, began: Duration) -> Step<Course> {
+        if state.closed {
+            return ended(Err(CommitError::Refused(Refusal::Closed)));
+        }
+        if self.events.is_empty() {
+            return ended(Ok(()));
+        }
+        let shared = &self.shared;
+        let my_turn = state.put_waits.is_turn_of(self.ticket, now);
+        let fits = my_turn && state.store.fits(self.load);
+        if fits && state.in_flight == 0 {
+            state.put += self.load.events;
+            state.push_back(Tier::Memory, self.load.events);
+            state.store.append(std::mem::take(&mut self.events), self.load);
+            return ended(Ok(()));
+        }
+        if fits && !state.overflowing && state.turn_until.is_none() {
+            state.turn_until = Some(now + TURN_MAX);
+        }
+        if let Some(turn) = state.turn_until.filter(|turn| now < *turn) {
+            return Step::Until(turn);
+        }
+        let memory = self.memory_until(state, began);
+        if shared.overflow.is_some() && now < memory {
+            return Step::Until(memory);
+        }
+        let last = began.saturating_add(shared.longest());
+        if (my_turn || now >= last) && shared.overflow_fits(self.load) {
+            state.overflowing = true;
+            state.in_flight += 1;
+            let under_way = UnderWay { shared: Arc::clone(shared), committed: 0 };
+            return Step::Ready(Course::Overflow(under_way));
+        }
+        if now >= last {
+            return ended(Err(CommitError::Refused(shared.full(state))));
+        }
+        Step::Until(last)
+    }
+
+    /// Until when to wait for memory rather than use the overflow.
+    fn memory_until(&self, state: &State, began: Duration) -> Duration {
+        let store = &state.store;
+        let never = self.load.events > store.capacity || self.load.slots > store.slots_max;
+        if never || state.overflowing {
+            return Duration::ZERO;
+        }
+        began.saturating_add(self.shared.options.overflow_timeout)
+    }
+
+    /// The transaction on the overflow. Events are copied (bodies are shared): it may be refused
+    /// for want of room that another commit took, and memory may be free by then.
+    fn below(&self, overflow: &dyn Channel) -> Result<Box<dyn PutTransaction>, CommitError> {
+        let mut transaction = overflow.begin_put();
+        for event in &self.events {
+            if let Err(error) = transaction.put(event.clone()) {
+                return Err(CommitError::Refused(Refusal::Transaction(error)));
+            }
+        }
+        Ok(transaction)
+    }
+
+    /// The end of a commit to the overflow; None to look for room again.
+    fn settle(
+        &self,
+        mut under_way: UnderWay,
+        answer: Result<(), CommitError>,
+    ) -> Option<Result<(), CommitError>> {
+        match answer {
+            Ok(()) => {
+                under_way.committed = self.load.events;
+                Some(Ok(()))
+            }
+            Err(CommitError::Refused(Refusal::Full { .. })) => {
+                drop(under_way);
+                let last = self.began.unwrap_or_default().saturating_add(self.shared.longest());
+                let over = self.shared.clock.now() >= last;
+                over.then(|| Err(CommitError::Refused(self.shared.full(&self.shared.lock()))))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn overflow(&self) -> Arc<dyn Channel> {
+        Arc::clone(self.shared.overflow.as_ref().expect("only a channel that has one goes there"))
+    }
+}
+
+fn ended(answer: Result<(), CommitError>) -> Step<Course> {
+    Step::Ready(Course::Ended(answer))
+}
+
+impl Shared {
+    /// How long a put waits for room in either tier.
+    fn longest(&self) -> Duration {
+        self.options.keep_alive.max(self.options.overflow_timeout)
+    }
+}
+
+impl Drop for Put {
+    fn drop(&mut self) {
+        if self.ticket.is_none() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        let left = state.put_waits.leave(&mut self.ticket);
+        let next = state.put_waits.first(self.shared.clock.now());
+        drop(state);
+        drop(left);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl PutTransaction for Put {
+    fn put(&mut self, event: Event) -> Result<(), PutError> {
+        let Limits { transaction_capacity, transaction_bytes_max: max, .. } = self.shared.limits();
+        if self.events.len() >= transaction_capacity {
+            return Err(PutError::TransactionFull { capacity: transaction_capacity });
+        }
+        let load = self.load.with(&event, self.shared.options.average_event_bytes.max(1));
+        let bytes = usize::try_from(load.bytes).unwrap_or(usize::MAX);
+        let too_many_slots =
+            self.shared.overflow.is_none() && load.slots > self.shared.lock().store.slots_max;
+        if bytes > max || too_many_slots {
+            return Err(PutError::TooLarge { bytes, max });
+        }
+        self.load = load;
+        self.events.push(event);
+        Ok(())
+    }
+
+    fn set_position(&mut self, _source: &str, _position: Bytes) {}
+
+    fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
+        let clock = Arc::clone(&self.shared.clock);
+        loop {
+            let under_way = match block(&*clock, |waker| self.step(waker)) {
+                Course::Ended(answer) => return answer,
+                Course::Overflow(under_way) => under_way,
+            };
+            let answer = self.below(&*self.overflow()).and_then(PutTransaction::commit);
+            if let Some(answer) = self.settle(under_way, answer) {
+                return answer;
+            }
+        }
+    }
+
+    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+        let timer = self.shared.timer.clone();
+        Box::pin(async move {
+            loop {
+                let course = Waiting::new(timer.clone(), |waker: &Waker| self.step(waker)).await;
+                let under_way = match course {
+                    Course::Ended(answer) => return answer,
+                    Course::Overflow(under_way) => under_way,
+                };
+                let answer = match self.below(&*self.overflow()) {
+                    Ok(below) => below.commit_async().await,
+                    Err(error) => Err(error),
+                };
+                if let Some(answer) = self.settle(under_way, answer) {
+                    return answer;
+                }
+            }
+        })
+    }
+
+    fn rollback(self: Box<Self>) {}
+}

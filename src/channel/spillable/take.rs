@@ -1,0 +1,355 @@
+//! Take transactions of the spillable channel.
+
+use super::super::store::Load;
+use super::super::waiting::{Step, Ticket, Waiting, block};
+use super::super::{BoxFuture, CommitError, Refusal, TakeError, TakeTransaction};
+use super::{Shared, State, Tier};
+use crate::event::Event;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+pub(super) struct Take {
+    shared: Arc<Shared>,
+    lent: Lent,
+}
+
+/// What a transaction has lent; one tier only.
+enum Lent {
+    Nothing,
+    Memory(Vec<Event>),
+    Overflow(Below),
+}
+
+/// A transaction on the overflow. Dropping it hands its events back there, and then their places
+/// in the order to the front.
+struct Below {
+    shared: Arc<Shared>,
+    transaction: Option<Box<dyn TakeTransaction>>,
+    /// Events of it that left the runs.
+    events: u64,
+}
+
+impl Below {
+    /// Forgets `events` that were lent: they are acknowledged, or nobody knows.
+    fn forget(&mut self, taken: u64) {
+        let mut state = self.shared.lock();
+        state.lent_overflow -= self.events;
+        state.taken += taken;
+        self.events = 0;
+        state.calm_down(self.shared.options.overflow_deactivation_percentage);
+        let next = state.put_waits.first(self.shared.clock.now());
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+    }
+
+    fn settle(&mut self, answer: &Result<(), CommitError>) {
+        match answer {
+            Ok(()) => self.forget(self.events),
+            // Runs are held against the overflow's counts once nothing else is left to take.
+            Err(CommitError::InDoubt(_)) => self.forget(0),
+            // Dropping puts them back.
+            Err(CommitError::Refused(_)) => {}
+        }
+    }
+}
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        // First there, then here: a run never claims what is still lent.
+        if let Some(transaction) = self.transaction.take() {
+            transaction.rollback();
+        }
+        if self.events == 0 {
+            return;
+        }
+        let mut state = self.shared.lock();
+        state.lent_overflow -= self.events;
+        state.push_front(Tier::Overflow, self.events);
+        let next = state.next_take(self.shared.clock.now());
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// What one look at the runs gave.
+enum Found {
+    Ended(Result<Vec<Event>, TakeError>),
+    /// So many events are reserved in the overflow.
+    Reserved(Reserved),
+}
+
+/// Events that left the runs and are to be lent by the overflow. Dropping it puts back those
+/// that were not.
+struct Reserved {
+    shared: Arc<Shared>,
+    events: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if self.events == 0 {
+            return;
+        }
+        let reachable = self.shared.reachable();
+        let mut state = self.shared.lock();
+        state.lent_overflow -= self.events;
+        state.push_front(Tier::Overflow, self.events);
+        state.drop_claims_too_many(reachable);
+        let next = state.next_take(self.shared.clock.now());
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// One call of `take`.
+struct Call<'a> {
+    take: &'a mut Take,
+    max: usize,
+    deadline: Option<Duration>,
+    ticket: Option<Ticket>,
+}
+
+impl Call<'_> {
+    fn step(&mut self, waker: &Waker) -> Step<Found> {
+        let shared = Arc::clone(&self.take.shared);
+        let now = shared.clock.now();
+        let keep_alive = shared.options.keep_alive;
+        let deadline = *self.deadline.get_or_insert_with(|| now.saturating_add(keep_alive));
+        let mut state = shared.lock();
+        if state.runs.is_empty() {
+            // The overflow's own lock is taken below ours nowhere else in the other order.
+            let reachable = shared.reachable();
+            state.claim_surplus(reachable);
+        }
+        let found = self.look(&mut state, now >= deadline);
+        let Some(found) = found else {
+            let stale = state.take_waits.stand(&mut self.ticket, deadline, waker);
+            drop(state);
+            drop(stale);
+            return Step::Until(deadline);
+        };
+        let left = state.take_waits.leave(&mut self.ticket);
+        let next = state.next_take(now);
+        drop(state);
+        drop(left);
+        next.into_iter().for_each(Waker::wake);
+        Step::Ready(found)
+    }
+
+    /// What there is for this call; None to wait.
+    fn look(&mut self, state: &mut State, over: bool) -> Option<Found> {
+        let capacity = self.take.shared.options.transaction_capacity;
+        let room = capacity - self.take.taken();
+        let wanted = self.max.min(room) as u64;
+        if state.closed {
+            return Some(Found::Ended(Err(TakeError::Closed)));
+        }
+        if room == 0 {
+            return Some(Found::Ended(Err(TakeError::TransactionFull { capacity })));
+        }
+        if wanted == 0 {
+            return Some(Found::Ended(Ok(Vec::new())));
+        }
+        let Some(run) = state.runs.front().copied() else {
+            return over.then_some(Found::Ended(Ok(Vec::new())));
+        };
+        let events = wanted.min(run.events);
+        match (run.tier, &mut self.take.lent) {
+            // The other tier begins: for another transaction.
+            (Tier::Memory, Lent::Overflow(_)) | (Tier::Overflow, Lent::Memory(_)) => {
+                Some(Found::Ended(Ok(Vec::new())))
+            }
+            (Tier::Memory, lent) => {
+                state.shorten_front(events);
+                let found = state.store.lend(usize::try_from(events).unwrap_or(usize::MAX));
+                match lent {
+                    Lent::Memory(lent) => lent.extend_from_slice(&found),
+                    other => *other = Lent::Memory(found.clone()),
+                }
+                Some(Found::Ended(Ok(found)))
+            }
+            (Tier::Overflow, _) => {
+                state.shorten_front(events);
+                state.lent_overflow += events;
+                let shared = Arc::clone(&self.take.shared);
+                Some(Found::Reserved(Reserved { shared, events }))
+            }
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if self.ticket.is_none() {
+            return;
+        }
+        let shared = &self.take.shared;
+        let mut state = shared.lock();
+        let left = state.take_waits.leave(&mut self.ticket);
+        let next = state.next_take(shared.clock.now());
+        drop(state);
+        drop(left);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Take {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, lent: Lent::Nothing }
+    }
+
+    /// The transaction on the overflow, begun when it is first needed.
+    fn below(&mut self) -> &mut Below {
+        if !matches!(self.lent, Lent::Overflow(_)) {
+            let shared = Arc::clone(&self.shared);
+            let transaction = shared.overflow.as_ref().map(|overflow| overflow.begin_take());
+            self.lent = Lent::Overflow(Below { shared, transaction, events: 0 });
+        }
+        match &mut self.lent {
+            Lent::Overflow(below) => below,
+            _ => unreachable!("it was set above"),
+        }
+    }
+
+    /// Moves what the overflow lent from the reservation to the transaction.
+    fn lent(
+        &mut self,
+        mut reserved: Reserved,
+        taken: Result<Vec<Event>, TakeError>,
+    ) -> Result<Vec<Event>, TakeError> {
+        if let Ok(events) = &taken {
+            let lent = events.len() as u64;
+            assert!(lent <= reserved.events, "lent more than was asked for");
+            reserved.events -= lent;
+            self.below().events += lent;
+        }
+        drop(reserved);
+        if self.taken() == 0 {
+            // Nothing binds the transaction to this tier yet.
+            self.lent = Lent::Nothing;
+        }
+        taken
+    }
+
+    fn acknowledge(&mut self, lent: &[Event]) -> Result<(), CommitError> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(CommitError::Refused(Refusal::Closed));
+        }
+        let load = Load::of(lent, state.store.slot_bytes);
+        state.store.acknowledge(load);
+        state.taken += load.events;
+        state.calm_down(self.shared.options.overflow_deactivation_percentage);
+        let next = state.put_waits.first(self.shared.clock.now());
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    /// Commits what is in memory, or answers the transaction on the overflow that is to commit.
+    fn commit_memory(&mut self) -> Result<Option<Below>, CommitError> {
+        match std::mem::replace(&mut self.lent, Lent::Nothing) {
+            Lent::Nothing => Ok(None),
+            Lent::Memory(events) => {
+                let answer = self.acknowledge(&events);
+                if answer.is_err() {
+                    self.lent = Lent::Memory(events);
+                }
+                answer.map(|()| None)
+            }
+            Lent::Overflow(below) => Ok(Some(below)),
+        }
+    }
+}
+
+impl Drop for Take {
+    fn drop(&mut self) {
+        let Lent::Memory(events) = std::mem::replace(&mut self.lent, Lent::Nothing) else { return };
+        let mut state = self.shared.lock();
+        state.push_front(Tier::Memory, events.len() as u64);
+        state.store.give_back(events);
+        let next = state.next_take(self.shared.clock.now());
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+const THERE: &str = "a channel whose runs name the overflow has one";
+
+impl TakeTransaction for Take {
+    fn take(&mut self, max: usize) -> Result<Vec<Event>, TakeError> {
+        let clock = Arc::clone(&self.shared.clock);
+        let mut call = Call { take: self, max, deadline: None, ticket: None };
+        let found = block(&*clock, |waker| call.step(waker));
+        drop(call);
+        match found {
+            Found::Ended(answer) => answer,
+            Found::Reserved(reserved) => {
+                let wanted = usize::try_from(reserved.events).unwrap_or(usize::MAX);
+                let taken = self.below().transaction.as_mut().expect(THERE).take(wanted);
+                self.lent(reserved, taken)
+            }
+        }
+    }
+
+    fn take_async(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Event>, TakeError>> {
+        let timer = self.shared.timer.clone();
+        Box::pin(async move {
+            let mut call = Call { take: self, max, deadline: None, ticket: None };
+            let found = Waiting::new(timer, |waker: &Waker| call.step(waker)).await;
+            drop(call);
+            match found {
+                Found::Ended(answer) => answer,
+                Found::Reserved(reserved) => {
+                    let wanted = usize::try_from(reserved.events).unwrap_or(usize::MAX);
+                    let below = self.below().transaction.as_mut().expect(THERE);
+                    let taken = below.take_async(wanted).await;
+                    self.lent(reserved, taken)
+                }
+            }
+        })
+    }
+
+    fn taken(&self) -> usize {
+        match &self.lent {
+            Lent::Nothing => 0,
+            Lent::Memory(events) => events.len(),
+            Lent::Overflow(below) => usize::try_from(below.events).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
+        let Some(mut below) = self.commit_memory()? else { return Ok(()) };
+        let answer = below.transaction.take().expect(THERE).commit();
+        below.settle(&answer);
+        answer
+    }
+
+    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+        Box::pin(async move {
+            let Some(mut below) = self.commit_memory()? else { return Ok(()) };
+            let commit = below.transaction.take().expect(THERE).commit_async();
+            // Dropped before it answers, the commit is in doubt: nothing is put back.
+            let mut doubt = Doubt(Some(below));
+            let answer = commit.await;
+            if let Some(mut below) = doubt.0.take() {
+                below.settle(&answer);
+            }
+            answer
+        })
+    }
+
+    fn rollback(self: Box<Self>) {}
+}
+
+/// A commit to the overflow that may never answer.
+struct Doubt(Option<Below>);
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        if let Some(mut below) = self.0.take() {
+            below.forget(0);
+        }
+    }
+}

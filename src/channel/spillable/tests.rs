@@ -1,0 +1,318 @@
+use super::*;
+use crate::channel::contract::{self, Wanted, drain, put};
+use crate::channel::memory::{MemoryChannel, MemoryOptions};
+use crate::channel::{BoxFuture, CommitError, PutError};
+use bytes::Bytes;
+use std::task::Context;
+
+/// Stands in for a durable channel.
+fn overflow(capacity: u64, transaction_capacity: usize) -> Arc<dyn Channel> {
+    let options = MemoryOptions {
+        capacity,
+        transaction_capacity,
+        keep_alive: Duration::ZERO,
+        ..MemoryOptions::default()
+    };
+    Arc::new(MemoryChannel::new(options).unwrap())
+}
+
+fn with_memory(memory: u64, wanted: Wanted) -> Arc<dyn Channel> {
+    let options = SpillableOptions {
+        memory_capacity: memory,
+        transaction_capacity: wanted.transaction_capacity,
+        overflow_timeout: Duration::ZERO,
+        keep_alive: wanted.keep_alive,
+        ..SpillableOptions::default()
+    };
+    let rest = wanted.capacity - memory;
+    let below = (rest > 0).then(|| overflow(rest, wanted.transaction_capacity));
+    Arc::new(SpillableChannel::new(options, below).unwrap())
+}
+
+mod only_memory {
+    use super::*;
+
+    fn make(wanted: Wanted) -> Arc<dyn Channel> {
+        with_memory(wanted.capacity, wanted)
+    }
+
+    contract::channel_contract!(make);
+}
+
+mod only_overflow {
+    use super::*;
+
+    fn make(wanted: Wanted) -> Arc<dyn Channel> {
+        with_memory(0, wanted)
+    }
+
+    contract::channel_contract!(make);
+}
+
+mod half_and_half {
+    use super::*;
+
+    fn make(wanted: Wanted) -> Arc<dyn Channel> {
+        with_memory(wanted.capacity / 2, wanted)
+    }
+
+    contract::channel_contract!(make);
+}
+
+fn options(memory_capacity: u64) -> SpillableOptions {
+    SpillableOptions {
+        memory_capacity,
+        transaction_capacity: 4,
+        overflow_timeout: Duration::ZERO,
+        keep_alive: Duration::ZERO,
+        ..SpillableOptions::default()
+    }
+}
+
+#[test]
+fn order_holds_over_many_changes_between_the_tiers() {
+    let below = overflow(1000, 4);
+    let channel = SpillableChannel::new(options(5), Some(below.clone())).unwrap();
+    let (mut next_put, mut next_taken) = (0, 0);
+    for round in 0..200 {
+        let names: Vec<String> = (0..1 + round % 4).map(|n| (next_put + n).to_string()).collect();
+        next_put += names.len();
+        put(&channel, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        for got in drain(&channel, (round * 7) % 5) {
+            assert_eq!(got, next_taken.to_string());
+            next_taken += 1;
+        }
+    }
+    assert!(below.status().taken > 0 && below.status().events > 0, "the overflow was used");
+    assert!(channel.shared.lock().store.held().events > 0, "memory was used again");
+    for got in drain(&channel, 1000) {
+        assert_eq!(got, next_taken.to_string());
+        next_taken += 1;
+    }
+    assert_eq!(next_taken, next_put);
+    assert!(channel.shared.lock().runs.is_empty());
+}
+
+#[test]
+fn what_the_overflow_held_before_comes_first() {
+    let below = overflow(10, 4);
+    put(&*below, &["old 1", "old 2"]);
+    let channel = SpillableChannel::new(options(5), Some(below)).unwrap();
+    put(&channel, &["new"]);
+    assert_eq!(channel.status().events, 3);
+    assert_eq!(drain(&channel, 9), ["old 1", "old 2", "new"]);
+}
+
+#[test]
+fn a_transaction_lends_from_one_tier_and_the_next_goes_on() {
+    let channel = SpillableChannel::new(options(2), Some(overflow(10, 4))).unwrap();
+    put(&channel, &["1", "2"]);
+    put(&channel, &["3"]);
+    let mut take = channel.begin_take();
+    assert_eq!(take.take(4).unwrap().len(), 2);
+    assert_eq!(take.take(2), Ok(Vec::new()), "the overflow begins");
+    let mut other = channel.begin_take();
+    assert_eq!(other.take(4).unwrap().len(), 1);
+    other.rollback();
+    take.rollback();
+    assert_eq!(drain(&channel, 9), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_put_waits_for_memory_before_it_uses_the_disk() {
+    let below = overflow(10, 4);
+    let wait = SpillableOptions { overflow_timeout: Duration::from_millis(40), ..options(2) };
+    let channel = SpillableChannel::new(wait, Some(below.clone())).unwrap();
+    put(&channel, &["1", "2"]);
+    let clock = SystemClock::new();
+    put(&channel, &["3"]);
+    assert!(clock.now() >= Duration::from_millis(40));
+    assert_eq!(below.status().events, 1);
+    let clock = SystemClock::new();
+    while clock.now() < Duration::from_millis(40) && below.status().events < 4 {
+        put(&channel, &["4"]);
+    }
+    assert_eq!(below.status().events, 4, "while the overflow is in use puts do not wait");
+}
+
+/// A channel whose put commits wait until it is opened.
+struct Gated {
+    inner: Arc<dyn Channel>,
+    gate: Arc<Mutex<Gate>>,
+}
+
+#[derive(Default)]
+struct Gate {
+    open: bool,
+    waits: Vec<Waker>,
+}
+
+struct GatedPut(Box<dyn PutTransaction>, Arc<Mutex<Gate>>);
+
+impl Channel for Gated {
+    fn begin_put(&self) -> Box<dyn PutTransaction> {
+        Box::new(GatedPut(self.inner.begin_put(), Arc::clone(&self.gate)))
+    }
+    fn begin_take(&self) -> Box<dyn TakeTransaction> {
+        self.inner.begin_take()
+    }
+    fn limits(&self) -> Limits {
+        self.inner.limits()
+    }
+    fn status(&self) -> Status {
+        self.inner.status()
+    }
+    fn position(&self, source: &str) -> Option<Position> {
+        self.inner.position(source)
+    }
+    fn close(&self) -> Result<(), CloseError> {
+        self.inner.close()
+    }
+}
+
+impl PutTransaction for GatedPut {
+    fn put(&mut self, event: Event) -> Result<(), PutError> {
+        self.0.put(event)
+    }
+    fn set_position(&mut self, source: &str, position: Bytes) {
+        self.0.set_position(source, position);
+    }
+    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        self.0.commit()
+    }
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+        let Self(inner, gate) = *self;
+        Box::pin(async move {
+            std::future::poll_fn(|context: &mut Context<'_>| {
+                let mut gate = gate.lock().unwrap();
+                if gate.open {
+                    return std::task::Poll::Ready(());
+                }
+                gate.waits.push(context.waker().clone());
+                std::task::Poll::Pending
+            })
+            .await;
+            inner.commit_async().await
+        })
+    }
+    fn rollback(self: Box<Self>) {
+        self.0.rollback();
+    }
+}
+
+fn gated(wait: SpillableOptions) -> (SpillableChannel, Arc<Mutex<Gate>>) {
+    let gate = Arc::new(Mutex::new(Gate::default()));
+    let below = Gated { inner: overflow(10, 4), gate: Arc::clone(&gate) };
+    (SpillableChannel::new(wait, Some(Arc::new(below))).unwrap(), gate)
+}
+
+fn begin(channel: &SpillableChannel, body: &str) -> BoxFuture<'static, Result<(), CommitError>> {
+    let mut transaction = channel.begin_put();
+    transaction.put(Event::new(body.to_owned())).unwrap();
+    transaction.commit_async()
+}
+
+#[test]
+fn no_put_enters_memory_while_a_commit_to_the_overflow_is_under_way() {
+    let (channel, gate) = gated(options(2));
+    put(&channel, &["1", "2"]);
+    let mut third = begin(&channel, "3");
+    assert!(contract::poll_once(&mut third).is_pending(), "its commit is held back below");
+    assert_eq!(drain(&channel, 2), ["1", "2"]);
+    // Memory is free now, and stands before 3 in no case.
+    let mut fourth = begin(&channel, "4");
+    assert!(contract::poll_once(&mut fourth).is_pending());
+    assert_eq!(channel.shared.lock().store.held().events, 0);
+    gate.lock().unwrap().open = true;
+    contract::block_on(third).unwrap();
+    contract::block_on(fourth).unwrap();
+    assert_eq!(channel.shared.lock().store.held().events, 1, "back in memory");
+    assert_eq!(drain(&channel, 9), ["3", "4"]);
+}
+
+#[test]
+fn a_dropped_commit_to_the_overflow_does_not_hold_up_the_others() {
+    let (channel, _gate) = gated(options(2));
+    put(&channel, &["1", "2"]);
+    let mut third = begin(&channel, "3");
+    assert!(contract::poll_once(&mut third).is_pending());
+    drop(third);
+    assert_eq!(drain(&channel, 2), ["1", "2"]);
+    contract::block_on(begin(&channel, "4")).unwrap();
+    assert_eq!(drain(&channel, 9), ["4"]);
+}
+
+#[test]
+fn events_that_the_overflow_lost_do_not_hold_up_the_rest() {
+    let below = overflow(10, 4);
+    let channel = SpillableChannel::new(options(2), Some(below.clone())).unwrap();
+    put(&channel, &["1", "2"]);
+    put(&channel, &["3", "4"]);
+    assert_eq!(drain(&channel, 2), ["1", "2"]);
+    put(&channel, &["5"]);
+    // As a durable channel does with damaged events.
+    assert_eq!(drain(&*below, 1), ["3"]);
+    assert_eq!(drain(&channel, 9), ["4", "5"]);
+}
+
+#[test]
+fn events_that_nobody_counted_come_out_last() {
+    let below = overflow(10, 4);
+    let channel = SpillableChannel::new(options(5), Some(below.clone())).unwrap();
+    put(&channel, &["1"]);
+    // As after a commit in doubt that turned out well, or a disk that came back.
+    put(&*below, &["2", "3"]);
+    let mut take = channel.begin_take();
+    assert_eq!(take.take(4).unwrap().len(), 1);
+    take.commit().unwrap();
+    let mut take = channel.begin_take();
+    assert_eq!(take.take(1).unwrap().len(), 1);
+    assert_eq!(drain(&channel, 9), ["3"], "lent ones are not counted twice");
+    take.rollback();
+    assert_eq!(drain(&channel, 9), ["2"]);
+}
+
+#[test]
+fn contradicting_options_are_named() {
+    let none = SpillableChannel::new(options(0), None).err().unwrap();
+    assert_eq!(none, SpillableOptionsError::NoCapacity);
+    let error = SpillableChannel::new(options(2), None).err().unwrap();
+    assert!(error.to_string().contains("must be 1 to 2, what the memory takes"), "{error}");
+    let error = SpillableChannel::new(options(9), Some(overflow(3, 3))).err().unwrap();
+    assert!(error.to_string().contains("must be 1 to 3, what the overflow takes"), "{error}");
+}
+
+#[test]
+fn closing_moves_what_is_in_memory_to_the_overflow() {
+    /// Stays open when the channel above it closes, as the files of a durable channel do.
+    struct Kept(Arc<dyn Channel>);
+    impl Channel for Kept {
+        fn begin_put(&self) -> Box<dyn PutTransaction> {
+            self.0.begin_put()
+        }
+        fn begin_take(&self) -> Box<dyn TakeTransaction> {
+            self.0.begin_take()
+        }
+        fn limits(&self) -> Limits {
+            self.0.limits()
+        }
+        fn status(&self) -> Status {
+            self.0.status()
+        }
+        fn position(&self, source: &str) -> Option<Position> {
+            self.0.position(source)
+        }
+        fn close(&self) -> Result<(), CloseError> {
+            Ok(())
+        }
+    }
+    let below = overflow(6, 4);
+    let kept: Arc<dyn Channel> = Arc::new(Kept(below.clone()));
+    let channel = SpillableChannel::new(options(6), Some(kept)).unwrap();
+    put(&channel, &["1", "2", "3"]);
+    put(&channel, &["4", "5"]);
+    assert_eq!(below.status().events, 0);
+    channel.close().unwrap();
+    channel.close().unwrap();
+    assert_eq!(drain(&*below, 9), ["1", "2", "3", "4", "5"]);
+}

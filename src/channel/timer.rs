@@ -1,0 +1,263 @@
+//! Wakes futures at a deadline, without a runtime: one thread, started when first needed.
+//!
+//! Limits: one thread per [`Timer`], an entry per live [`TimerHandle`]. The thread ends, and is
+//! joined, when the last clone of its timer is dropped.
+
+use crate::base::clock::Clock;
+use crate::base::threads;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The thread looks at its clock again after this long even if no deadline is near: a clock that
+/// a test moves by hand gives no other sign.
+const NAP_MAX: Duration = Duration::from_millis(500);
+
+/// Wakes futures at a deadline. Clones share one thread.
+#[derive(Clone)]
+pub(crate) struct Timer {
+    owner: Arc<Owner>,
+}
+
+/// Joins the thread when the last clone goes.
+struct Owner {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    state: Mutex<Alarms>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Alarms {
+    /// By deadline, then by a number that makes the key unique.
+    due: BTreeMap<(Duration, u64), Waker>,
+    next_number: u64,
+    ended: bool,
+}
+
+/// A deadline that someone waits for. Dropping it cancels.
+pub(crate) struct TimerHandle {
+    shared: Arc<Shared>,
+    key: (Duration, u64),
+}
+
+impl Timer {
+    /// A timer on `clock`; its thread starts with the first deadline.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let shared = Arc::new(Shared {
+            clock,
+            state: Mutex::new(Alarms::default()),
+            changed: Condvar::new(),
+        });
+        Self { owner: Arc::new(Owner { shared, thread: Mutex::new(None) }) }
+    }
+
+    /// Calls `waker` once the clock's `now` has reached `deadline`.
+    ///
+    /// When the operating system refuses the thread, `waker` is called at once and every time
+    /// again: the future asks too often, but it does not sleep for ever.
+    pub(crate) fn wake_at(&self, deadline: Duration, waker: Waker) -> TimerHandle {
+        let shared = &self.owner.shared;
+        let mut alarms = shared.lock();
+        let key = (deadline, alarms.next_number);
+        alarms.next_number += 1;
+        let soonest = alarms.due.first_key_value().is_none_or(|(first, _)| key < *first);
+        alarms.due.insert(key, waker);
+        drop(alarms);
+        let handle = TimerHandle { shared: Arc::clone(shared), key };
+        if !self.owner.running() {
+            handle.wake();
+        } else if soonest {
+            shared.changed.notify_one();
+        }
+        handle
+    }
+}
+
+impl TimerHandle {
+    /// Lets another waker be called instead: a future may move to another task between polls.
+    pub(crate) fn renew(&self, waker: &Waker) {
+        let mut alarms = self.shared.lock();
+        let replaced = match alarms.due.get_mut(&self.key) {
+            Some(known) if known.will_wake(waker) => None,
+            Some(known) => Some(std::mem::replace(known, waker.clone())),
+            // It went off already.
+            None => {
+                drop(alarms);
+                return waker.wake_by_ref();
+            }
+        };
+        drop(alarms);
+        // Behind the lock: dropping a waker may drop a task, and that task's handles.
+        drop(replaced);
+    }
+
+    fn wake(&self) {
+        let waker = self.shared.lock().due.remove(&self.key);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for TimerHandle {
+    fn drop(&mut self) {
+        // Dropped behind the lock, as in `renew`.
+        let cancelled = self.shared.lock().due.remove(&self.key);
+        drop(cancelled);
+    }
+}
+
+impl Owner {
+    /// Whether the thread runs, after starting it if it never did.
+    fn running(&self) -> bool {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_some() {
+            return true;
+        }
+        let shared = Arc::clone(&self.shared);
+        match threads::spawn("channel-timer", move || shared.run()) {
+            Ok(handle) => {
+                *thread = Some(handle);
+                true
+            }
+            Err(error) => {
+                tracing::warn!("cannot start the channel's timer thread: {error}");
+                false
+            }
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.lock().ended = true;
+        self.shared.changed.notify_one();
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The last clone may die in a waker, on the timer's own thread: it ends by itself.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Alarms> {
+        // No code of others runs under the lock, so the map is whole whatever panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut alarms = self.lock();
+        while !alarms.ended {
+            let now = self.clock.now();
+            match alarms.due.first_key_value() {
+                Some((&key, _)) if key.0 <= now => {
+                    let waker = alarms.due.remove(&key);
+                    drop(alarms);
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                    alarms = self.lock();
+                }
+                first => {
+                    let nap = first.map_or(NAP_MAX, |(key, _)| (key.0 - now).min(NAP_MAX));
+                    let idle = first.is_none();
+                    alarms = if idle {
+                        self.changed.wait(alarms).unwrap_or_else(PoisonError::into_inner)
+                    } else {
+                        self.changed
+                            .wait_timeout(alarms, nap)
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .0
+                    };
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::SystemClock;
+    use std::sync::mpsc;
+    use std::task::Wake;
+
+    struct Ring(u32, Mutex<mpsc::Sender<u32>>);
+
+    impl Wake for Ring {
+        fn wake(self: Arc<Self>) {
+            let _ = self.1.lock().unwrap().send(self.0);
+        }
+    }
+
+    fn ring(number: u32, to: &mpsc::Sender<u32>) -> Waker {
+        Waker::from(Arc::new(Ring(number, Mutex::new(to.clone()))))
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn wakes_in_the_order_of_the_deadlines_and_not_early() {
+        let clock = Arc::new(SystemClock::new());
+        let timer = Timer::new(clock.clone());
+        let (to, woken) = mpsc::channel();
+        let start = clock.now();
+        let _late = timer.wake_at(start + Duration::from_millis(60), ring(2, &to));
+        let _soon = timer.wake_at(start + Duration::from_millis(20), ring(1, &to));
+        assert_eq!(woken.recv_timeout(PATIENCE), Ok(1));
+        assert!(clock.now() - start >= Duration::from_millis(20));
+        assert_eq!(woken.recv_timeout(PATIENCE), Ok(2));
+        assert!(clock.now() - start >= Duration::from_millis(60));
+    }
+
+    #[test]
+    fn a_dropped_handle_cancels_and_a_renewed_one_wakes_the_new_waker() {
+        let clock = Arc::new(SystemClock::new());
+        let timer = Timer::new(clock.clone());
+        let (to, woken) = mpsc::channel();
+        let soon = clock.now() + Duration::from_millis(30);
+        drop(timer.wake_at(soon, ring(1, &to)));
+        let moved = timer.wake_at(soon, ring(2, &to));
+        moved.renew(&ring(3, &to));
+        assert_eq!(woken.recv_timeout(PATIENCE), Ok(3));
+        moved.renew(&ring(4, &to));
+        assert_eq!(woken.recv_timeout(PATIENCE), Ok(4), "late renewal must wake at once");
+        assert!(woken.try_recv().is_err());
+    }
+
+    #[test]
+    fn dropping_the_timer_ends_its_thread_also_from_within_a_waker() {
+        struct Holder(Mutex<Option<Timer>>, mpsc::Sender<u32>);
+        impl Wake for Holder {
+            fn wake(self: Arc<Self>) {
+                drop(self.0.lock().unwrap().take());
+                let _ = self.1.send(7);
+            }
+        }
+        let timer = Timer::new(Arc::new(SystemClock::new()));
+        let shared = Arc::downgrade(&timer.owner.shared);
+        let (to, woken) = mpsc::channel();
+        let holder = Arc::new(Holder(Mutex::new(None), to));
+        // Held until the timer itself is in place, so that the waker finds it.
+        let guard = holder.0.lock().unwrap();
+        let handle = timer.wake_at(Duration::ZERO, Waker::from(holder.clone()));
+        { guard }.replace(timer);
+        assert_eq!(woken.recv_timeout(PATIENCE), Ok(7));
+        drop(handle);
+        let clock = SystemClock::new();
+        while shared.upgrade().is_some() {
+            assert!(clock.now() < PATIENCE, "the thread did not end");
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The words of the command line as values.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Durable file channel and log-transport agent, compatible with Apache Flume configurations.
+#[derive(Debug, Parser)]
+#[command(
+    name = "millpond",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+        millpond agent -n demo -f docs/examples/demo.conf\n  \
+        millpond validate -n a1 -f flume.conf\n  \
+        millpond channel stat -n a1 -f flume.conf --channel c1\n\n\
+        Called under the name flume-ng it takes the same commands.\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub(super) struct CommandLine {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the sources, channels and sinks of a configuration
+    #[command(
+        alias = "node",
+        after_help = "Examples:\n  \
+            millpond agent -n a1 -f flume.conf\n  \
+            millpond agent --conf conf/ --name a1 --conf-file job/a1.conf -Dflume.root.logger=INFO,console\n\n\
+            SIGTERM and SIGINT stop it in order, with exit code 0; a second one ends it at once."
+    )]
+    Agent(Box<AgentArguments>),
+    /// Read a configuration as `agent` would, start nothing, say what was found
+    #[command(after_help = "Examples:\n  \
+            millpond validate -n a1 -f flume.conf\n\n\
+            Exit code 1 when a component would be left out.")]
+    Validate(ConfigurationArguments),
+    /// Put into, take from and look into a file channel
+    #[command(
+        subcommand_required = true,
+        arg_required_else_help = true,
+        after_help = "CHANNEL is either\n  \
+            --checkpoint-dir DIR --data-dirs DIR[,DIR...]\nor\n  \
+            -n AGENT -f CONF --channel NAME\n\n\
+            Examples:\n  \
+            seq 1000 | millpond channel put --checkpoint-dir cp --data-dirs d1,d2\n  \
+            millpond channel take -n a1 -f flume.conf --channel c1 --count 10"
+    )]
+    Channel {
+        #[command(subcommand)]
+        command: ChannelCommand,
+    },
+    /// Send lines of a file or of stdin to an Avro source
+    #[command(after_help = "Example:\n  \
+            millpond avro-client -H host -p 4141 -F file\n\n\
+            Each line is an event. Exit code 0 when every line was acknowledged, 1 when not; then\n\
+            the message says how many were.")]
+    AvroClient(Box<AvroClientArguments>),
+    /// Tools of Flume (come later; see `channel check` and `channel repair`)
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  millpond tool fcintegritytool -l data1,data2"
+    )]
+    Tool(AnyWords),
+    /// Say which version this is
+    #[command(after_help = "Example:\n  millpond version")]
+    Version(AnyWords),
+}
+
+/// Words that are not looked at.
+#[derive(Debug, Args)]
+pub(super) struct AnyWords {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub words: Vec<std::ffi::OsString>,
+}
+
+/// Which agent of which file, and settings from outside the file.
+#[derive(Debug, Args)]
+pub(super) struct ConfigurationArguments {
+    /// Name of the agent in the file
+    #[arg(short, long)]
+    pub name: String,
+    /// The configuration; given again, later files replace keys of earlier ones
+    #[arg(
+        short = 'f',
+        long = "conf-file",
+        value_name = "FILE",
+        required_unless_present = "conf_uri"
+    )]
+    pub conf_files: Vec<PathBuf>,
+    /// The configuration as a URI; only file: is there
+    #[arg(short = 'u', long, value_name = "URI", conflicts_with = "conf_files")]
+    pub conf_uri: Vec<String>,
+    #[command(flatten)]
+    pub outside: OutsideArguments,
+}
+
+/// Settings from outside the configuration file.
+#[derive(Debug, Args)]
+pub(super) struct OutsideArguments {
+    /// Directory whose flume-env.sh is read (not run) for JAVA_OPTS and FLUME_JAVA_OPTS
+    #[arg(short = 'c', long, value_name = "DIR")]
+    pub conf: Option<PathBuf>,
+    /// A setting for the whole process, such as -Dflume.root.logger=INFO,console
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    pub properties: Vec<String>,
+}
+
+/// `avro-client`.
+#[derive(Debug, Args)]
+pub(super) struct AvroClientArguments {
+    /// Host of the Avro source
+    #[arg(short = 'H', long, value_name = "HOST", required_unless_present = "rpc_properties")]
+    pub host: Option<String>,
+    /// Its port
+    #[arg(short, long, value_name = "PORT", required_unless_present = "rpc_properties")]
+    pub port: Option<u16>,
+    /// The file whose lines to send; stdin without it
+    #[arg(short = 'F', long, value_name = "FILE")]
+    pub filename: Option<PathBuf>,
+    /// A directory whose files to send (comes later)
+    #[arg(long, value_name = "DIR", conflicts_with = "filename")]
+    pub dirname: Option<PathBuf>,
+    /// Properties that become headers of every event
+    #[arg(short = 'R', long = "headerFile", value_name = "FILE")]
+    pub header_file: Option<PathBuf>,
+    /// Properties of the connection: hosts, hosts.NAME, batch-size, connect-timeout, request-timeout
+    #[arg(short = 'P', long = "rpcProps", value_name = "FILE")]
+    pub rpc_properties: Option<PathBuf>,
+    #[command(flatten)]
+    pub outside: OutsideArguments,
+    #[command(flatten)]
+    pub without_effect: WithoutEffect,
+}
+
+/// `agent`.
+#[derive(Debug, Args)]
+pub(super) struct AgentArguments {
+    #[command(flatten)]
+    pub configuration: ConfigurationArguments,
+    /// Do not read the configuration again when it changes
+    #[arg(long)]
+    pub no_reload_conf: bool,
+    /// Seconds between looks at the configuration file
+    #[arg(short = 'i', long, value_name = "SECONDS")]
+    pub poll_interval: Option<u64>,
+    /// Show the command that would be run, with the settings of the environment, and run nothing
+    #[arg(short = 'd', long)]
+    pub dryrun: bool,
+    #[command(flatten)]
+    pub without_effect: WithoutEffect,
+    #[command(flatten)]
+    pub absent: Absent,
+}
+
+/// Options of Flume's start script that concern Java: accepted, and said to have no effect.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Accepted from flume-ng, without effect (there is no Java here)")]
+pub(super) struct WithoutEffect {
+    /// Java classes
+    #[arg(short = 'C', long, value_name = "PATH")]
+    pub classpath: Vec<String>,
+    /// Directories of Java plugins
+    #[arg(long, value_name = "DIRS")]
+    pub plugins_path: Vec<String>,
+    /// Options of the Java machine, -Xmx20m
+    #[arg(short = 'X', value_name = "OPTION")]
+    pub java_machine: Vec<String>,
+    #[arg(long, hide = true)]
+    pub javaagent: Vec<String>,
+    #[arg(long, hide = true)]
+    pub agentlib: Vec<String>,
+    #[arg(long, hide = true)]
+    pub agentpath: Vec<String>,
+}
+
+/// Options of Flume that are refused by name.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Known from flume-ng and refused")]
+pub(super) struct Absent {
+    /// A configuration provider is a Java class
+    #[arg(long = "conf-provider", alias = "prov", value_name = "CLASS")]
+    pub conf_provider: Option<String>,
+    /// An authorization provider is a Java class
+    #[arg(short = 'a', long, value_name = "CLASS")]
+    pub auth_provider: Option<String>,
+    /// Goes with configurations over HTTP
+    #[arg(long, alias = "user", value_name = "NAME")]
+    pub conf_user: Option<String>,
+    /// Goes with configurations over HTTP
+    #[arg(long, alias = "pwd", value_name = "WORD")]
+    pub conf_password: Option<String>,
+    /// Configurations in ZooKeeper
+    #[arg(short = 'z', long = "zkConnString", value_name = "HOSTS")]
+    pub zookeeper: Option<String>,
+    /// Configurations in ZooKeeper
+    #[arg(short = 'p', long = "zkBasePath", value_name = "PATH")]
+    pub zookeeper_path: Option<String>,
+    /// Where the last good configuration is kept
+    #[arg(short = 'b', long, value_name = "DIR")]
+    pub backup_directory: Option<PathBuf>,
+}
+
+/// `channel …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum ChannelCommand {
+    /// Lines of stdin become event bodies
+    #[command(after_help = "Example:\n  \
+            millpond channel put --checkpoint-dir cp --data-dirs d1,d2 --batch 1000 --acks < lines\n\n\
+            A line is its bytes up to the newline, whatever they are. When the channel stays full\n\
+            for its keep-alive the command ends with exit code 1 and says how many were committed.")]
+    Put {
+        #[command(flatten)]
+        channel: ChannelArguments,
+        /// Lines of one transaction
+        #[arg(long, default_value_t = 100, value_name = "N", value_parser = positive)]
+        batch: usize,
+        /// After each commit, one line `committed TOTAL` on stdout
+        #[arg(long)]
+        acks: bool,
+    },
+    /// Bodies to stdout, a line each, committed once they are written
+    #[command(after_help = "Example:\n  \
+            millpond channel take -n a1 -f flume.conf --channel c1 --count 10\n\n\
+            Ends when the channel is empty. Stopped between writing and committing, it has the same\n\
+            events written again by the next take.")]
+    Take {
+        #[command(flatten)]
+        channel: ChannelArguments,
+        /// Events of one transaction
+        #[arg(long, default_value_t = 100, value_name = "N", value_parser = positive)]
+        batch: usize,
+        /// Stop after M events
+        #[arg(long, value_name = "M")]
+        count: Option<u64>,
+        /// After each commit, one line `committed TOTAL` on stderr
+        #[arg(long)]
+        acks: bool,
+    },
+    /// Events waiting, capacity, and each stripe's segments and health; changes nothing
+    #[command(
+        after_help = "Example:\n  millpond channel stat --json -n a1 -f flume.conf --channel c1"
+    )]
+    Stat(InspectArguments),
+    /// Verify every byte; changes nothing
+    #[command(after_help = "Example:\n  \
+            millpond channel check --checkpoint-dir cp --data-dirs d1,d2\n\n\
+            Exit code 0 when sound, 1 when damage was found, each place named. Beside a running agent\n\
+            it stops at the watermark.")]
+    Check(InspectArguments),
+    /// Events with headers and positions; changes nothing
+    #[command(
+        after_help = "Example:\n  millpond channel dump --checkpoint-dir cp --data-dirs d1,d2 --json"
+    )]
+    Dump(InspectArguments),
+    /// Set damage aside and say what was lost (comes later)
+    #[command(
+        after_help = "Example:\n  millpond channel repair --checkpoint-dir cp --data-dirs d1,d2"
+    )]
+    Repair(ChannelArguments),
+    /// Bring a Flume file channel over (comes later)
+    #[command(after_help = "Example:\n  \
+            millpond channel import --checkpoint-dir cp --data-dirs d1 --from-flume OLDCP OLDDATA")]
+    Import {
+        #[command(flatten)]
+        channel: ChannelArguments,
+        /// Checkpoint directory and data directories of the Flume channel
+        #[arg(long, num_args = 2, value_names = ["CHECKPOINT_DIR", "DATA_DIRS"], required = true)]
+        from_flume: Vec<PathBuf>,
+    },
+}
+
+/// `channel stat|check|dump`.
+#[derive(Debug, Args)]
+pub(super) struct InspectArguments {
+    #[command(flatten)]
+    pub channel: ChannelArguments,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which channel.
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = true, args = ["checkpoint_dir", "name"])]
+pub(super) struct ChannelArguments {
+    /// Checkpoint directory
+    #[arg(long, value_name = "DIR", requires = "data_dirs", conflicts_with_all = ["name", "conf_files", "channel"])]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Data directories, separated by commas
+    #[arg(long, value_name = "DIR", value_delimiter = ',', requires = "checkpoint_dir")]
+    pub data_dirs: Vec<PathBuf>,
+    /// Events the channel holds at most, when it is named by its directories
+    #[arg(long, value_name = "N", requires = "checkpoint_dir")]
+    pub capacity: Option<u64>,
+    /// Name of the agent in the configuration
+    #[arg(short, long, requires_all = ["conf_files", "channel"])]
+    pub name: Option<String>,
+    /// The configuration that describes the channel
+    #[arg(short = 'f', long = "conf-file", value_name = "FILE", requires = "name")]
+    pub conf_files: Vec<PathBuf>,
+    /// Name of the channel in the configuration
+    #[arg(long, value_name = "NAME", requires = "name")]
+    pub channel: Option<String>,
+    #[command(flatten)]
+    pub outside: OutsideArguments,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "must be a whole number from 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn visit(command: &clap::Command) {
+            for sub in command.get_subcommands() {
+                let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example"), "{} has no example", sub.get_name());
+                visit(sub);
+            }
+        }
+        visit(&CommandLine::command());
+    }
+
+    #[test]
+    fn flume_ng_command_lines_of_the_wild_are_read() {
+        for line in [
+            "flume-ng agent --conf conf/ --name a1 --conf-file job/x.conf -Dflume.root.logger=INFO,console",
+            "flume-ng agent -C conf/ -n a2 -f x.conf",
+            "flume-ng agent --conf ./conf/ -f x.conf -Dflume.root.logger=DEBUG,console -n agentX",
+            "flume-ng agent -n a -f x.conf -D a=b -Xmx20m -Xms10m --plugins-path p:q -i 5 --no-reload-conf",
+            "flume-ng node -n a -f x.conf -f y.conf",
+            "millpond validate -n a -f x.conf",
+            "millpond channel put --checkpoint-dir c --data-dirs a,b --batch 5 --acks",
+            "millpond channel take -n a -f x --channel c --count 4",
+            "millpond channel import --checkpoint-dir c --data-dirs d --from-flume e f,g",
+            "millpond avro-client -H h -p 1 -F f",
+            "millpond version",
+        ] {
+            let read = CommandLine::try_parse_from(line.split(' '));
+            assert!(
+                read.is_ok(),
+                "{line}: {}",
+                read.err().map(|e| e.to_string()).unwrap_or_default()
+            );
+        }
+    }
+
+    #[test]
+    fn command_lines_that_cannot_be_meant_are_refused() {
+        for line in [
+            "millpond agent -f x.conf",
+            "millpond agent -n a",
+            "millpond agent -n a -f x.conf --colour",
+            "millpond channel put",
+            "millpond channel put --checkpoint-dir c",
+            "millpond channel put --data-dirs d",
+            "millpond channel put -n a -f x",
+            "millpond channel put --checkpoint-dir c --data-dirs d -n a -f x --channel y",
+            "millpond channel take --checkpoint-dir c --data-dirs d --batch 0",
+            "millpond chanel put",
+        ] {
+            assert!(CommandLine::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

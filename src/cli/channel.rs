@@ -1,0 +1,68 @@
+//! `channel put|take|stat|check|dump|repair|import`.
+
+use super::arguments::{ChannelArguments, ChannelCommand};
+use super::channel_open;
+use super::words::{Stop, say};
+use super::{channel_inspect, channel_put, channel_take};
+use crate::channel::Channel;
+use std::io;
+use std::time::Duration;
+
+/// How long events that wait may be out of reach, as on a disk that answers slowly.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) fn run(command: &ChannelCommand) -> Result<(), Stop> {
+    match command {
+        ChannelCommand::Put { channel, batch, acks } => put(channel, *batch, *acks),
+        ChannelCommand::Take { channel, batch, count, acks } => {
+            take(channel, *batch, *count, *acks)
+        }
+        ChannelCommand::Stat(arguments) => channel_inspect::stat(arguments),
+        ChannelCommand::Check(arguments) => channel_inspect::check(arguments),
+        ChannelCommand::Dump(arguments) => channel_inspect::dump(arguments),
+        ChannelCommand::Repair(_) => Err(Stop::Failed(
+            "channel repair is not there yet; the channel itself sets damage aside when it meets it, and channel check names it".to_owned(),
+        )),
+        ChannelCommand::Import { .. } => Err(Stop::Failed(
+            "channel import is not there yet; let Flume drain the channel and begin with an empty one".to_owned(),
+        )),
+    }
+}
+
+fn put(arguments: &ChannelArguments, batch: usize, acks: bool) -> Result<(), Stop> {
+    let settings = channel_open::settings(arguments)?;
+    let settings = channel_open::for_batch(settings, arguments, batch)?;
+    let channel = channel_open::open(&settings)?;
+    let mut acknowledged = acks.then(io::stdout);
+    let acknowledged = acknowledged.as_mut().map(|out| out as &mut dyn io::Write);
+    let result = channel_put::put_lines(&channel, io::stdin().lock(), batch, acknowledged);
+    ended(&channel, result.map(|_| ()).map_err(channel_put::Failure::stop))
+}
+
+fn take(
+    arguments: &ChannelArguments,
+    batch: usize,
+    count: Option<u64>,
+    acks: bool,
+) -> Result<(), Stop> {
+    let settings = channel_open::settings(arguments)?;
+    let mut settings = channel_open::for_batch(settings, arguments, batch)?;
+    // An empty channel is the end here, not something to wait at for long.
+    settings.keep_alive = Duration::from_millis(100);
+    let channel = channel_open::open(&settings)?;
+    let mut acknowledged = acks.then(io::stderr);
+    let acknowledged = acknowledged.as_mut().map(|out| out as &mut dyn io::Write);
+    let bodies = &mut io::BufWriter::new(io::stdout().lock());
+    let plan = channel_take::Plan { batch, count: count.unwrap_or(u64::MAX), patience: PATIENCE };
+    let result = channel_take::take_bodies(&channel, bodies, plan, acknowledged);
+    ended(&channel, result.map(|_| ()).map_err(channel_take::Failure::stop))
+}
+
+/// Closes the channel; what the command had to say comes first.
+fn ended(channel: &dyn Channel, result: Result<(), Stop>) -> Result<(), Stop> {
+    if let Err(error) = channel.close() {
+        // Nothing acknowledged is lost by that: the next opening reads the log.
+        say(&format!("warning: {error}"));
+    }
+    result
+}

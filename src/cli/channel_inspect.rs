@@ -1,0 +1,284 @@
+//! `channel stat|check|dump`: reading only, also beside a running agent.
+
+use super::arguments::InspectArguments;
+use super::channel_open;
+use super::words::{Stop, say, show};
+use crate::base::ids::MAIN_GROUP;
+use crate::base::ranges::RangeSet;
+use crate::config::channels::FileChannelSettings;
+use crate::disk::real::RealDisk;
+use crate::event::Event;
+use crate::recovery::inspect::{self, Presence, Survey, SurveyedStripe, Walked};
+use crate::recovery::{Finding, RecoverOptions};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+
+/// Bytes of a body that `dump` shows to people; `--json` has all of it.
+const SHOWN_BODY_BYTES_MAX: usize = 200;
+
+pub(super) fn stat(arguments: &InspectArguments) -> Result<(), Stop> {
+    let settings = channel_open::settings(&arguments.channel)?;
+    let survey = survey(&settings)?;
+    if arguments.json {
+        show(&(stat_json(&survey, settings.capacity).to_string() + "\n"))
+    } else {
+        show(&stat_words(&survey, settings.capacity))
+    }
+}
+
+pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
+    let survey = survey(&channel_open::settings(&arguments.channel)?)?;
+    let check = survey.check().map_err(|error| Stop::Failed(error.to_string()))?;
+    if arguments.json {
+        let found = json!({
+            "presence": presence(survey.presence),
+            "sound": check.is_sound(),
+            "blocks": check.blocks,
+            "bytes": check.bytes,
+            "events": check.events,
+            "findings": check.findings.iter().map(finding_json).collect::<Vec<_>>(),
+        });
+        show(&(found.to_string() + "\n"))?;
+    } else {
+        let mut text = String::new();
+        for finding in &check.findings {
+            let weight = if finding.case.is_damage() { "damage" } else { "note" };
+            let _ = writeln!(text, "{weight}: {finding}");
+        }
+        let (blocks, bytes, events) = (check.blocks, check.bytes, check.events);
+        let _ = writeln!(text, "{blocks} blocks, {bytes} bytes, {events} events verified");
+        show(&text)?;
+    }
+    match check.findings.iter().filter(|finding| finding.case.is_damage()).count() {
+        0 => Ok(()),
+        places => Err(Stop::Failed(format!("damage in {places} places"))),
+    }
+}
+
+pub(super) fn dump(arguments: &InspectArguments) -> Result<(), Stop> {
+    let survey = survey(&channel_open::settings(&arguments.channel)?)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut written = Ok(());
+    let walked = survey.walk(&mut |step| {
+        match step {
+            Walked::Event { stripe, sequence, segment, offset, waiting: true, event } => {
+                let place = (stripe.0, sequence.0, segment.0, offset);
+                let line = if arguments.json {
+                    event_json(place, &event)
+                } else {
+                    event_words(place, &event)
+                };
+                written = writeln!(out, "{line}");
+            }
+            Walked::Finding(finding) => say(&finding.to_string()),
+            // Taken events are gone; positions of sources are in `stat`.
+            Walked::Event { .. } | Walked::Position { .. } => {}
+        }
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    written.and_then(|()| out.flush()).map_err(|error| Stop::stdout(&error))?;
+    walked.map_err(|error| Stop::Failed(error.to_string()))
+}
+
+fn survey(settings: &FileChannelSettings) -> Result<Survey, Stop> {
+    let options = RecoverOptions {
+        checkpoint_dir: settings.checkpoint_dir.clone(),
+        data_dirs: settings.data_dirs.clone(),
+        // Looking at what is there is no promise about what is not.
+        open_degraded: true,
+        create: false,
+        segment_bytes: settings.max_file_size,
+    };
+    inspect::survey(&RealDisk::new(), &options).map_err(|error| Stop::Failed(error.to_string()))
+}
+
+fn presence(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Empty => "empty",
+        Presence::HalfCreated => "half created",
+        Presence::Created => "created",
+    }
+}
+
+/// What `stat` says of one stripe.
+struct StripeNumbers {
+    watermark: u64,
+    frontier: u64,
+    bytes: u64,
+    damaged_events: u64,
+}
+
+fn numbers(survey: &Survey, stripe: &SurveyedStripe) -> StripeNumbers {
+    let mut numbers = StripeNumbers { watermark: 0, frontier: 0, bytes: 0, damaged_events: 0 };
+    if let Some(state) = survey.state.stripes.get(stripe.index.at()) {
+        numbers.watermark = state.watermark.sequence.0;
+        numbers.frontier = state.acknowledged.get(&MAIN_GROUP).map_or(0, RangeSet::frontier);
+        numbers.damaged_events = state.damaged_events;
+    }
+    numbers.bytes = stripe.segments.iter().map(|segment| segment.len).sum();
+    numbers
+}
+
+fn stat_json(survey: &Survey, capacity: u64) -> Value {
+    let stripe = |stripe: &SurveyedStripe| {
+        let numbers = numbers(survey, stripe);
+        let segment = |segment: &inspect::SurveyedSegment| {
+            json!({
+                "id": segment.id.0,
+                "file": segment.path.display().to_string(),
+                "bytes": segment.len,
+                "first_sequence": segment.first_sequence.0,
+                "end_sequence": segment.end_sequence.0,
+            })
+        };
+        json!({
+            "stripe": stripe.index.0,
+            "directory": stripe.path.display().to_string(),
+            "available": stripe.available,
+            "events": stripe.waiting,
+            "bytes": numbers.bytes,
+            "watermark": numbers.watermark,
+            "frontier": numbers.frontier,
+            "damaged_events": numbers.damaged_events,
+            "segments": stripe.segments.iter().map(segment).collect::<Vec<_>>(),
+            "free_segments": stripe.free_segments,
+        })
+    };
+    let positions = survey.state.positions.iter();
+    let positions = positions.map(|(source, position)| {
+        json!({ "source": source, "counter": position.counter, "hex": hex(&position.bytes) })
+    });
+    json!({
+        "presence": presence(survey.presence),
+        "channel": survey.channel.to_string(),
+        "events": reachable(survey),
+        "out_of_reach": waiting(survey, false),
+        "bytes": survey.stripes.iter().map(|s| numbers(survey, s).bytes).sum::<u64>(),
+        "capacity": capacity,
+        "stripes": survey.stripes.iter().map(stripe).collect::<Vec<_>>(),
+        "positions": positions.collect::<Vec<_>>(),
+        "findings": survey.findings.iter().map(finding_json).collect::<Vec<_>>(),
+    })
+}
+
+fn stat_words(survey: &Survey, capacity: u64) -> String {
+    if survey.presence != Presence::Created {
+        return format!(
+            "{}: no event was ever put; capacity {capacity}\n",
+            presence(survey.presence)
+        );
+    }
+    let mut text = format!(
+        "channel {}: {} events waiting, capacity {capacity}\n",
+        survey.channel,
+        reachable(survey)
+    );
+    for stripe in &survey.stripes {
+        let numbers = numbers(survey, stripe);
+        let health = if stripe.available { "healthy" } else { "out of reach" };
+        let _ = writeln!(
+            text,
+            "stripe {} {}: {health}, {} events waiting, frontier {}, watermark {}, {} segments of {} bytes in use, {} free",
+            stripe.index,
+            stripe.path.display(),
+            stripe.waiting,
+            numbers.frontier,
+            numbers.watermark,
+            stripe.segments.len(),
+            numbers.bytes,
+            stripe.free_segments,
+        );
+        if numbers.damaged_events > 0 {
+            let _ = writeln!(text, "  {} events were lost to damage", numbers.damaged_events);
+        }
+    }
+    for finding in &survey.findings {
+        let _ = writeln!(text, "{finding}");
+    }
+    text
+}
+
+fn reachable(survey: &Survey) -> u64 {
+    waiting(survey, true)
+}
+
+fn waiting(survey: &Survey, available: bool) -> u64 {
+    survey.stripes.iter().filter(|s| s.available == available).map(|s| s.waiting).sum()
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    json!({
+        "case": format!("{:?}", finding.case),
+        "damage": finding.case.is_damage(),
+        "stripe": finding.stripe.map(|stripe| stripe.0),
+        "path": finding.path.display().to_string(),
+        "segment": finding.segment.map(|segment| segment.0),
+        "offset": finding.offset,
+        "first_sequence": finding.sequences.map(|(start, _)| start.0),
+        "end_sequence": finding.sequences.map(|(_, end)| end.0),
+        "words": finding.words,
+    })
+}
+
+/// Stripe, sequence, segment, offset.
+type PlaceOfEvent = (u16, u64, u64, u64);
+
+/// The body is text in `body` where it is UTF-8, else hexadecimal in `body_hex`.
+fn event_json((stripe, sequence, segment, offset): PlaceOfEvent, event: &Event) -> String {
+    let headers: serde_json::Map<String, Value> =
+        event.headers.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let (key, body) = match std::str::from_utf8(&event.body) {
+        Ok(text) => ("body", text.to_owned()),
+        Err(_) => ("body_hex", hex(&event.body)),
+    };
+    json!({
+        "stripe": stripe, "sequence": sequence, "segment": segment, "offset": offset,
+        "headers": headers, key: body,
+    })
+    .to_string()
+}
+
+fn event_words((stripe, sequence, segment, offset): PlaceOfEvent, event: &Event) -> String {
+    let mut text =
+        format!("stripe {stripe} sequence {sequence} (segment {segment}, offset {offset}) {{");
+    for (n, (name, value)) in event.headers.iter().enumerate() {
+        let comma = if n == 0 { "" } else { ", " };
+        let _ = write!(text, "{comma}{}={}", name.escape_debug(), value.escape_debug());
+    }
+    let shown = &event.body[..event.body.len().min(SHOWN_BODY_BYTES_MAX)];
+    let _ = write!(text, "}} {}", shown.escape_ascii());
+    if shown.len() < event.body.len() {
+        let _ = write!(text, " ... ({} bytes)", event.body.len());
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_that_are_no_text_are_shown_whole_and_harmless() {
+        let event = Event::new(vec![0xff, 0x1b, b'a']);
+        let json = event_json((1, 2, 3, 4), &event);
+        assert!(
+            json.contains("\"body_hex\":\"ff1b61\"") && json.contains("\"sequence\":2"),
+            "{json}"
+        );
+        let words = event_words((1, 2, 3, 4), &event);
+        assert!(words.ends_with("{} \\xff\\x1ba"), "{words}");
+        let mut event = Event::new(vec![b'x'; 300]);
+        event.headers.set("k", "v\n");
+        let words = event_words((0, 0, 0, 0), &event);
+        assert!(words.contains("{k=v\\n}") && words.ends_with("(300 bytes)"), "{words}");
+    }
+}

@@ -1,0 +1,139 @@
+//! From the CHANNEL words of the command line to an open channel.
+
+use super::arguments::{ChannelArguments, OutsideArguments};
+use super::java_options;
+use super::words::{Stop, say};
+use crate::agent::build::Types;
+use crate::agent::channels::file_options;
+use crate::channel::file::FileChannel;
+use crate::config::agent::ChannelKind;
+use crate::config::channels::FileChannelSettings;
+use crate::config::load::{self, LoadError};
+use crate::config::settings::{Finding, Settings, SettingsReader, Severity};
+use std::path::{Path, PathBuf};
+
+/// The settings of the channel that the command line names.
+pub(super) fn settings(arguments: &ChannelArguments) -> Result<FileChannelSettings, Stop> {
+    match (&arguments.checkpoint_dir, &arguments.name, &arguments.channel) {
+        (Some(checkpoint_dir), ..) => named_by_directories(arguments, checkpoint_dir),
+        (None, Some(agent), Some(channel)) => named_by_configuration(arguments, agent, channel),
+        _ => Err(Stop::Usage(
+            "which channel? Give --checkpoint-dir DIR --data-dirs DIR[,DIR...] or -n AGENT -f CONF --channel NAME"
+                .to_owned(),
+        )),
+    }
+}
+
+fn named_by_directories(
+    arguments: &ChannelArguments,
+    checkpoint_dir: &Path,
+) -> Result<FileChannelSettings, Stop> {
+    let text = |path: &Path| {
+        path.to_str().map(str::to_owned).ok_or_else(|| {
+            Stop::Usage(format!("{} is not valid UTF-8; rename the directory", path.display()))
+        })
+    };
+    let data_dirs: Result<Vec<String>, Stop> =
+        arguments.data_dirs.iter().map(|dir| text(dir)).collect();
+    let (checkpoint_dir, data_dirs) = (text(checkpoint_dir)?, data_dirs?.join(","));
+    let capacity = arguments.capacity.map(|capacity| capacity.to_string());
+    // An agent leaves room for the others on its disk; a command that is run by hand, on a disk of
+    // any size, leaves what Flume leaves at the least.
+    let mut pairs = vec![
+        ("checkpointDir", checkpoint_dir.as_str()),
+        ("dataDirs", data_dirs.as_str()),
+        ("minimumRequiredSpace", "1048576"),
+    ];
+    pairs.extend(capacity.as_deref().map(|capacity| ("capacity", capacity)));
+    // A capacity below the default transactionCapacity is meant, so that one follows.
+    let transaction = arguments.capacity.filter(|c| *c < 10_000).map(|c| c.to_string());
+    pairs.extend(transaction.as_deref().map(|t| ("transactionCapacity", t)));
+    let settings = Settings::from_pairs("channel", &pairs);
+    FileChannelSettings::read(&mut SettingsReader::new(&settings))
+        .map_err(|error| Stop::Usage(format!("{}: {}", error.key, error.message)))
+}
+
+fn named_by_configuration(
+    arguments: &ChannelArguments,
+    agent: &str,
+    channel: &str,
+) -> Result<FileChannelSettings, Stop> {
+    let loaded = load_agent(&arguments.conf_files, agent, &arguments.outside)
+        .map_err(|error| refused(&error))?;
+    let found = loaded.agent.channels.iter().find(|c| c.component.name == channel);
+    let Some(found) = found else {
+        let about = loaded.findings.iter().filter(|f| f.severity == Severity::Error);
+        about.for_each(|finding| say(&finding.to_string()));
+        let names: Vec<&str> =
+            loaded.agent.channels.iter().map(|c| c.component.name.as_str()).collect();
+        return Err(Stop::Failed(format!(
+            "agent {agent} has no usable channel {channel}; it has {}",
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        )));
+    };
+    match &found.kind {
+        ChannelKind::File(file) => Ok(file.clone()),
+        ChannelKind::Spillable(spillable) => Ok(spillable.overflow.clone()),
+        ChannelKind::Memory(_) => Err(Stop::Failed(format!(
+            "channel {channel} is a memory channel; it exists only inside its agent"
+        ))),
+    }
+}
+
+/// Reads a configuration; says what reading the places around it gave.
+pub(super) fn load_agent(
+    files: &[PathBuf],
+    agent: &str,
+    outside: &OutsideArguments,
+) -> Result<load::Loaded, LoadStop> {
+    let options = java_options::collect(&outside.properties, outside.conf.as_deref())
+        .map_err(LoadStop::Usage)?;
+    options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    load::load_merged(&files, agent, &options.properties, &Types::built_in().catalogue())
+        .map_err(LoadStop::Load)
+}
+
+/// Why no configuration came of it.
+#[derive(Debug)]
+pub(super) enum LoadStop {
+    /// An option on the command line.
+    Usage(Stop),
+    /// The file.
+    Load(LoadError),
+}
+
+fn refused(stop: &LoadStop) -> Stop {
+    match stop {
+        LoadStop::Usage(stop) => Stop::Usage(stop.to_string()),
+        LoadStop::Load(error) => {
+            error.findings().iter().map(Finding::to_string).for_each(|f| say(&f));
+            Stop::Failed(error.to_string())
+        }
+    }
+}
+
+/// The settings with room for a transaction of `batch` events: a channel that is named by its
+/// directories has no `transactionCapacity` to keep to, one of a configuration has.
+pub(super) fn for_batch(
+    mut settings: FileChannelSettings,
+    arguments: &ChannelArguments,
+    batch: usize,
+) -> Result<FileChannelSettings, Stop> {
+    if batch <= settings.transaction_capacity {
+        return Ok(settings);
+    }
+    if arguments.checkpoint_dir.is_some() && batch as u64 <= settings.capacity {
+        settings.transaction_capacity = batch;
+        return Ok(settings);
+    }
+    Err(Stop::Usage(format!(
+        "--batch {batch} is more than the channel's transactionCapacity of {}",
+        settings.transaction_capacity
+    )))
+}
+
+/// Opens the channel, alone in its directories.
+pub(super) fn open(settings: &FileChannelSettings) -> Result<FileChannel, Stop> {
+    FileChannel::open(file_options(settings)).map_err(|error| Stop::Failed(error.to_string()))
+}

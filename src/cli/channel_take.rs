@@ -1,0 +1,183 @@
+//! `channel take`: bodies to stdout, committed once they are written.
+
+use super::words::Stop;
+use crate::base::clock::{Clock, SystemClock};
+use crate::channel::{Channel, CommitError, TakeError};
+use crate::event::Event;
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// How much to take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    /// Events of one transaction.
+    pub batch: usize,
+    /// Events in all.
+    pub count: u64,
+    /// How long events that wait may be out of reach before that is a failure.
+    pub patience: Duration,
+}
+
+/// Why taking ended early. Everything counted in `committed` is never delivered again; what was
+/// written after that comes again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{source}; {committed} events were taken")]
+    Take { committed: u64, source: TakeError },
+    #[error(
+        "{events} events wait and none could be lent for {} s; {committed} events were taken; the words above may say why", patience.as_secs()
+    )]
+    Stuck { events: u64, committed: u64, patience: Duration },
+    #[error("cannot write: {source}; {committed} events were taken, the others stay")]
+    Output { committed: u64, source: io::Error },
+    #[error(
+        "events {first} to {last} were written and their take was {source}; {committed} events were taken"
+    )]
+    Commit { first: u64, last: u64, committed: u64, source: CommitError },
+}
+
+impl Failure {
+    pub(super) fn stop(self) -> Stop {
+        match self {
+            Self::Output { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
+                Stop::Unheard
+            }
+            other => Stop::Failed(other.to_string()),
+        }
+    }
+}
+
+/// Takes until the channel is empty or `plan.count` events were taken, and answers how many. Each
+/// transaction is committed after its bodies were written and flushed; then one line goes to
+/// `acknowledged`.
+pub(super) fn take_bodies(
+    channel: &dyn Channel,
+    bodies: &mut dyn Write,
+    plan: Plan,
+    mut acknowledged: Option<&mut dyn Write>,
+) -> Result<u64, Failure> {
+    let clock = SystemClock::new();
+    let (mut committed, mut lent_at) = (0u64, clock.now());
+    while committed < plan.count {
+        let wanted = usize::try_from(plan.count - committed).unwrap_or(usize::MAX).min(plan.batch);
+        let mut transaction = channel.begin_take();
+        while transaction.taken() < wanted {
+            let missing = wanted - transaction.taken();
+            let events =
+                transaction.take(missing).map_err(|source| Failure::Take { committed, source })?;
+            if events.is_empty() {
+                break;
+            }
+            write(bodies, &events).map_err(|source| Failure::Output { committed, source })?;
+        }
+        let taken = transaction.taken() as u64;
+        if taken == 0 {
+            // Nothing within keep-alive is not yet the end: a read from the disk may take longer.
+            let (events, patience) = (channel.status().events, plan.patience);
+            if events == 0 {
+                break;
+            }
+            if clock.now().saturating_sub(lent_at) > patience {
+                return Err(Failure::Stuck { events, committed, patience });
+            }
+            continue;
+        }
+        lent_at = clock.now();
+        bodies.flush().map_err(|source| Failure::Output { committed, source })?;
+        let (first, last) = (committed + 1, committed + taken);
+        transaction.commit().map_err(|source| Failure::Commit {
+            first,
+            last,
+            committed,
+            source,
+        })?;
+        committed = last;
+        if let Some(out) = acknowledged.as_deref_mut() {
+            // Nobody reading stderr is no reason to stop.
+            let _ = writeln!(out, "committed {committed}").and_then(|()| out.flush());
+        }
+    }
+    Ok(committed)
+}
+
+fn write(bodies: &mut dyn Write, events: &[Event]) -> io::Result<()> {
+    for event in events {
+        bodies.write_all(&event.body)?;
+        bodies.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::memory::{MemoryChannel, MemoryOptions};
+
+    fn channel(events: u32) -> MemoryChannel {
+        let options = MemoryOptions { keep_alive: Duration::ZERO, ..MemoryOptions::default() };
+        let channel = MemoryChannel::new(options).expect("good options");
+        let mut put = channel.begin_put();
+        for n in 0..events {
+            put.put(Event::new(n.to_string().into_bytes())).expect("put");
+        }
+        put.commit().expect("commit");
+        channel
+    }
+
+    fn check(batch: usize, count: u64, bodies: &str, acks: &str) {
+        let channel = channel(5);
+        let (mut out, mut acknowledged) = (Vec::new(), Vec::new());
+        let plan = Plan { batch, count, patience: Duration::ZERO };
+        let taken = take_bodies(&channel, &mut out, plan, Some(&mut acknowledged));
+        assert_eq!(taken.expect("take"), bodies.lines().count() as u64);
+        assert_eq!(String::from_utf8_lossy(&out), bodies);
+        assert_eq!(String::from_utf8_lossy(&acknowledged), acks);
+        assert_eq!(channel.status().events, 5 - bodies.lines().count() as u64);
+    }
+
+    #[test]
+    fn takes_until_empty_or_count() {
+        check(2, u64::MAX, "0\n1\n2\n3\n4\n", "committed 2\ncommitted 4\ncommitted 5\n");
+        check(2, 3, "0\n1\n2\n", "committed 2\ncommitted 3\n");
+        check(100, u64::MAX, "0\n1\n2\n3\n4\n", "committed 5\n");
+        check(2, 0, "", "");
+    }
+
+    #[test]
+    fn what_could_not_be_written_stays() {
+        struct Fills(usize);
+        impl Write for Fills {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if self.0 < bytes.len() {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+                self.0 -= bytes.len();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let channel = channel(5);
+        let plan = Plan { batch: 2, count: u64::MAX, patience: Duration::ZERO };
+        // Room for two batches less one byte: the second is not committed.
+        let ended = take_bodies(&channel, &mut Fills(7), plan, None);
+        let Err(failure @ Failure::Output { committed: 2, .. }) = ended else {
+            panic!("{ended:?}");
+        };
+        assert!(matches!(failure.stop(), Stop::Unheard));
+        assert_eq!(channel.status().events, 3);
+    }
+
+    #[test]
+    fn events_that_wait_and_cannot_be_lent_are_no_empty_channel() {
+        let channel = channel(5);
+        let mut other = channel.begin_take();
+        assert_eq!(other.take(2).expect("a take").len(), 2);
+        let plan = Plan { batch: 9, count: u64::MAX, patience: Duration::from_millis(20) };
+        let mut out = Vec::new();
+        let ended = take_bodies(&channel, &mut out, plan, None);
+        assert!(matches!(ended, Err(Failure::Stuck { events: 2, committed: 3, .. })), "{ended:?}");
+        assert_eq!(out, b"2\n3\n4\n");
+    }
+}

@@ -1,0 +1,28 @@
+//! The street door: commands, exit codes, words.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage. What a command produces goes to stdout, what it has
+//! to say goes to stderr. When stdout is closed, commands that only show something end quietly.
+//!
+//! The words of a command line pass through [`spelling`] (forms that Flume's start script accepts
+//! and current parsers do not), then through [`arguments`], then to the file named after their
+//! command. Options for Java that carry settings (`-Dkey=value`) may also come from the environment
+//! and from `flume-env.sh`: [`java_options`].
+
+mod agent;
+mod arguments;
+mod avro_client;
+mod avro_connection;
+mod channel;
+mod channel_inspect;
+mod channel_open;
+mod channel_put;
+mod channel_take;
+mod java_options;
+mod rpc_properties;
+mod run;
+mod shell_assignments;
+mod spelling;
+mod validate;
+mod words;
+
+pub use run::run;

@@ -1,0 +1,58 @@
+//! From the words to a command, and from how it ended to an exit code.
+
+use super::arguments::{Command, CommandLine};
+use super::words::{Stop, say, show};
+use super::{agent, avro_client, channel, spelling, validate};
+use clap::Parser;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Does what the command line `words` says (the first is the program's own name) and answers with
+/// the exit code: 0 done, 1 failed, 2 wrong usage.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (words, warnings) = spelling::as_meant(words.into_iter().collect());
+    warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    if words.get(1).is_some_and(|word| word == "node") {
+        say("warning: node is Flume's old word for agent");
+    }
+    let line = match CommandLine::try_parse_from(words) {
+        Ok(line) => line,
+        Err(answer) => return parser_answer(&answer),
+    };
+    match carry_out(line.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            if !matches!(stop, Stop::Unheard) {
+                say(&stop.to_string());
+            }
+            ExitCode::from(stop.exit_code())
+        }
+    }
+}
+
+/// Help and version go to stdout with exit code 0, complaints to stderr with 2.
+fn parser_answer(answer: &clap::Error) -> ExitCode {
+    // A closed stdout ends quietly.
+    let _ = answer.print();
+    ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2))
+}
+
+fn carry_out(command: Command) -> Result<(), Stop> {
+    match command {
+        Command::Agent(arguments) => agent::run(&arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Channel { command } => channel::run(&command),
+        Command::AvroClient(arguments) => avro_client::run(&arguments),
+        Command::Tool(_) => Err(Stop::Failed(
+            "tool is not there yet; millpond channel check verifies a channel".to_owned(),
+        )),
+        Command::Version(_) => show(&version()),
+    }
+}
+
+fn version() -> String {
+    format!(
+        "millpond {}\nReads Apache Flume 1.11 configurations.\nLicensed under Apache-2.0.\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}

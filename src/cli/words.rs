@@ -1,0 +1,48 @@
+//! How a command ends, and the two ways out: stdout for what it produces, stderr for words.
+
+use std::io::{self, Write};
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stop {
+    /// The command line asks for something that cannot be meant.
+    #[error("{0}")]
+    Usage(String),
+    /// It was tried and failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The reader of stdout went away; it does not want to hear more.
+    #[error("stdout was closed")]
+    Unheard,
+}
+
+impl Stop {
+    /// The exit code of the process.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unheard => 0,
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+        }
+    }
+
+    /// Failing to write to stdout.
+    pub(super) fn stdout(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Unheard,
+            _ => Self::Failed(format!("cannot write to stdout: {error}")),
+        }
+    }
+}
+
+/// Says `words` on stderr, one line, with the name of the program. A closed stderr is nobody to
+/// complain to.
+pub(super) fn say(words: &str) {
+    let _ = writeln!(io::stderr().lock(), "millpond: {words}");
+}
+
+/// Writes `text` to stdout, whole.
+pub(super) fn show(text: &str) -> Result<(), Stop> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Stop::stdout(&e))
+}

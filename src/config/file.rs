@@ -1,0 +1,98 @@
+//! Configuration files as one table of keys, the later file's word counting.
+
+use super::findings::Findings;
+use super::properties::{self, MalformedEscape};
+use super::settings::{Place, Setting};
+use crate::base::limits::CONFIG_BYTES_MAX;
+use crate::base::read_whole::{ReadWholeError, read_whole};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How a UTF-8 byte order mark reads in ISO-8859-1.
+const BYTE_ORDER_MARK: &str = "\u{EF}\u{BB}\u{BF}";
+
+/// Why a configuration file could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The file itself.
+    #[error("configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ReadWholeError,
+    },
+    /// Its text.
+    #[error("{place}: {source}; Flume reads nothing of such a file")]
+    Escape {
+        /// Where.
+        place: Place,
+        /// What is wrong with it.
+        source: MalformedEscape,
+    },
+}
+
+/// Keys and values, trimmed as Flume trims them, and not yet interpolated.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) entries: BTreeMap<String, Setting>,
+}
+
+/// Reads `paths` one after the other; a later file's key replaces an earlier one's, silently, as
+/// in Flume. Within one file a key that is set twice is a finding.
+pub(super) fn read(paths: &[&Path], findings: &mut Findings) -> Result<Table, FileError> {
+    let mut table = Table::default();
+    for path in paths {
+        let bytes = read_whole(path, CONFIG_BYTES_MAX)
+            .map_err(|source| FileError::Read { path: path.to_path_buf(), source })?;
+        let own = parse(&Arc::from(*path), &bytes, findings)?;
+        table.entries.extend(own.entries);
+    }
+    Ok(table)
+}
+
+/// The table that `bytes` hold, `file` being their name.
+pub(super) fn parse(
+    file: &Arc<Path>,
+    bytes: &[u8],
+    findings: &mut Findings,
+) -> Result<Table, FileError> {
+    let place = |line| Place { file: Arc::clone(file), line };
+    let entries = properties::parse(bytes)
+        .map_err(|source| FileError::Escape { place: place(source.line), source })?;
+    let mut table = Table::default();
+    for (at, entry) in entries.into_iter().enumerate() {
+        let place = place(entry.line);
+        let key = trim(&entry.key).to_owned();
+        if at == 0 && key.starts_with(BYTE_ORDER_MARK) {
+            findings.warn(
+                &place,
+                "",
+                "the file begins with a byte order mark, which is part of the first key, as in Java; save it without",
+            );
+        }
+        if entry.broken_surrogate {
+            findings.warn(&place, &key, "holds half a surrogate pair, replaced by U+FFFD");
+        }
+        let value = trim(&entry.value).to_owned();
+        let setting = Setting { value, place: place.clone() };
+        if let Some(before) = table.entries.insert(key.clone(), setting) {
+            findings.warn(
+                &place,
+                &key,
+                format!(
+                    "is set a second time; the value of line {} does not count, as in Flume",
+                    before.place.line
+                ),
+            );
+        }
+    }
+    Ok(table)
+}
+
+/// Java's `String.trim`: everything up to the blank, control characters too, and nothing else.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches(|c| c <= ' ')
+}

@@ -1,0 +1,105 @@
+//! Lists of names, and the known name that a misspelt one is nearest to.
+
+/// Longer words than this are not compared: nobody misspells a name of that length by a letter
+/// or two, and comparing takes the product of both lengths.
+const COMPARED_CHARS_MAX: usize = 128;
+
+/// The known word that `word` is nearest to, if it is near enough to be a slip of the pen.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = |text: &str| text.to_lowercase().chars().collect::<Vec<_>>();
+    let word = lower(word);
+    if word.is_empty() || word.len() > COMPARED_CHARS_MAX {
+        return None;
+    }
+    let near = (word.len() / 3).clamp(1, 3);
+    known
+        .into_iter()
+        .filter(|candidate| candidate.len() <= COMPARED_CHARS_MAX * 4)
+        .map(|candidate| (lower(candidate), candidate))
+        .filter(|(letters, _)| letters.len().abs_diff(word.len()) <= near)
+        .map(|(letters, candidate)| (distance(&word, &letters), candidate))
+        .filter(|&(distance, _)| distance <= near)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `; did you mean NAME?`, or nothing where no known word is near.
+#[must_use]
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, known).map(|name| format!("; did you mean {name}?")).unwrap_or_default()
+}
+
+/// The names of a list, each once, in their order. Blanks are Java's `\s`.
+#[must_use]
+pub fn split(list: &str) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in list.split(is_java_blank).filter(|name| !name.is_empty()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The names of a list, if it is one: a name that begins with `#` is a comment's beginning.
+#[must_use]
+pub fn legal_list(list: &str) -> Option<Vec<String>> {
+    let names = split(list);
+    let legal = !names.is_empty() && names.iter().all(|name| !name.starts_with('#'));
+    legal.then(|| names.into_iter().map(str::to_owned).collect())
+}
+
+fn is_java_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\u{0B}' | '\u{0C}' | '\r')
+}
+
+/// Letters to change, insert, leave out or swap with their neighbour to make one word the other.
+fn distance(from: &[char], to: &[char]) -> usize {
+    let mut before_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.iter().enumerate() {
+        let mut row = Vec::with_capacity(to.len() + 1);
+        row.push(i + 1);
+        for (j, b) in to.iter().enumerate() {
+            let mut least = (last[j] + usize::from(a != b)).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
+                least = least.min(before_last[j - 1] + 1);
+            }
+            row.push(least);
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_of_the_pen_find_their_name() {
+        let known = ["netcat", "netcatudp", "exec", "capacity", "transactionCapacity"];
+        for (word, name) in [
+            ("netcta", "netcat"),
+            ("NETCAT", "netcat"),
+            ("capcity", "capacity"),
+            ("transactioncapacity", "transactionCapacity"),
+            ("transactionCapacty", "transactionCapacity"),
+            ("exce", "exec"),
+        ] {
+            assert_eq!(nearest(word, known), Some(name), "{word}");
+        }
+        for word in ["", "kafka", "x", "spooldir", &"n".repeat(10_000)] {
+            assert_eq!(nearest(word, known), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_list_has_each_name_once_and_no_comment() {
+        assert_eq!(split(" r1\t r2  r1 "), ["r1", "r2"]);
+        assert_eq!(legal_list("r1 r2"), Some(vec!["r1".to_owned(), "r2".to_owned()]));
+        assert_eq!(legal_list("r1 # r2"), None);
+        assert_eq!(legal_list(" "), None);
+    }
+}

@@ -1,0 +1,412 @@
+//! From the keys of one agent to what can run, decided as Flume decides it.
+//!
+//! The order is Flume's: channels, sources, sinks, sink groups; then channels that nobody uses
+//! go. A part that Flume leaves out is left out, and the rest runs. Where Flume ends, or would
+//! run something that cannot be had here, the agent does not run, but everything is looked over
+//! first, so that one reading names every fault.
+
+mod groups;
+
+use super::agent::{AgentConfig, ChannelConfig, ChannelKind, Component, SinkConfig, SourceConfig};
+use super::catalogue::Catalogue;
+use super::channel_keys::NO_ENCRYPTION;
+use super::channels::{FileChannelSettings, MemoryChannelSettings, SpillableSettings};
+use super::findings::Findings;
+use super::names;
+use super::parts::{self, Unbuilt};
+use super::sections::Sections;
+use super::settings::{Place, Settings, SettingsReader};
+use super::types::{self, Part};
+
+/// The agent that `sections` describe.
+pub(super) fn agent(
+    name: &str,
+    sections: Sections,
+    catalogue: &Catalogue,
+    findings: &mut Findings,
+) -> AgentConfig {
+    let mut run = Validation { agent: name, sections, catalogue, findings, stopped: Vec::new() };
+    run.lists();
+    let channels = run.channels();
+    let sources = run.sources(&channels);
+    let sinks = run.sinks(&channels);
+    let (sinks, sink_groups) = run.groups(sinks);
+    let channels = run.used(channels, &sources, &sinks);
+    let config = AgentConfig { name: name.to_owned(), channels, sources, sinks, sink_groups };
+    run.whole(&config);
+    run.unlisted();
+    config
+}
+
+/// One channel that `sections` describe, listed or not; `None` where it has no keys or a finding
+/// says why it cannot be used.
+pub(super) fn channel(
+    sections: &Sections,
+    name: &str,
+    findings: &mut Findings,
+) -> Option<ChannelConfig> {
+    let settings = sections.components.get(&("channels", name.to_owned()))?.clone();
+    let catalogue = Catalogue::built_in();
+    let place = parts::first_place(&settings);
+    build_channel(settings, &place, &catalogue, findings).ok()
+}
+
+struct Validation<'a> {
+    agent: &'a str,
+    sections: Sections,
+    catalogue: &'a Catalogue,
+    findings: &'a mut Findings,
+    /// Channels and sinks, by section and name, that Flume would run or end at and that cannot be
+    /// built here. What leans on them is not called unattached: that would be a second word
+    /// about the same fault.
+    stopped: Vec<(&'static str, String)>,
+}
+
+/// A name of a list, where the list stands, and the keys of what it names.
+struct Listed {
+    name: String,
+    place: Place,
+    settings: Settings,
+}
+
+impl Validation<'_> {
+    /// Reads the lists of names and leaves each without its comment.
+    fn lists(&mut self) {
+        for (section, setting) in &mut self.sections.lists {
+            let whole = format!("{}.{section}", self.agent);
+            let list = parts::name_list(&whole, setting, self.findings);
+            setting.value = list.join(" ");
+        }
+    }
+
+    /// The listed parts of a section that have keys; the others are found missing.
+    fn listed(&mut self, section: &'static str, word: &str) -> Vec<Listed> {
+        let Some(list) = self.sections.lists.get(section).cloned() else { return Vec::new() };
+        let mut found = Vec::new();
+        for name in names::split(&list.value) {
+            let at = (section, name.to_owned());
+            if let Some(settings) = self.sections.components.get(&at) {
+                let (name, place) = (name.to_owned(), list.place.clone());
+                found.push(Listed { name, place, settings: settings.clone() });
+                continue;
+            }
+            let hint = if name.contains(',') {
+                "; names are separated by blanks, not commas".to_owned()
+            } else {
+                let named = self.sections.components.keys();
+                let named = named.filter(|(s, _)| *s == section).map(|(_, name)| name.as_str());
+                names::did_you_mean(name, named)
+            };
+            self.findings.leave_out(
+                &list.place,
+                &format!("{}.{section}", self.agent),
+                format!(
+                    "lists the {word} {name}, which has no keys and is left out, as in Flume{hint}"
+                ),
+            );
+        }
+        found
+    }
+
+    fn channels(&mut self) -> Vec<ChannelConfig> {
+        let mut channels = Vec::new();
+        for Listed { name, place, settings } in self.listed("channels", "channel") {
+            match build_channel(settings, &place, self.catalogue, self.findings) {
+                Ok(channel) => channels.push(channel),
+                Err(Unbuilt::Stops) => self.stopped.push(("channels", name)),
+                Err(Unbuilt::LeftOut) => {}
+            }
+        }
+        channels
+    }
+
+    fn sources(&mut self, channels: &[ChannelConfig]) -> Vec<SourceConfig> {
+        let listed = self.listed("sources", "source");
+        listed.into_iter().filter_map(|l| self.source(l, channels).ok()).collect()
+    }
+
+    fn source(
+        &mut self,
+        Listed { mut settings, place, .. }: Listed,
+        channels: &[ChannelConfig],
+    ) -> Result<SourceConfig, Unbuilt> {
+        let selector = self.selector(&settings, &place);
+        let interceptors = self.interceptors(&mut settings);
+        let attached = self.attached(&mut settings, "channels", "source", channels);
+        let component =
+            parts::component(self.catalogue, Part::Source, settings, None, &place, self.findings)?;
+        let (selector, interceptors, attached) = (selector?, interceptors?, attached?);
+        self.fits(Part::Source, &component.settings, component.type_name, &attached, channels)?;
+        Ok(SourceConfig { component, channels: attached, selector, interceptors })
+    }
+
+    fn selector(&mut self, settings: &Settings, place: &Place) -> Result<Component, Unbuilt> {
+        let own = settings.subset("selector.");
+        parts::component(
+            self.catalogue,
+            Part::Selector,
+            own,
+            Some("replicating"),
+            place,
+            self.findings,
+        )
+    }
+
+    fn interceptors(&mut self, settings: &mut Settings) -> Result<Vec<Component>, Unbuilt> {
+        let whole = format!("{}.interceptors", settings.prefix);
+        let mut names = Vec::new();
+        let mut place = Place::nowhere();
+        if let Some(setting) = settings.entries.get_mut("interceptors") {
+            place = setting.place.clone();
+            names = parts::name_list(&whole, setting, self.findings);
+            setting.value = names.join(" ");
+        }
+        let mut built = Vec::new();
+        let mut failed = None;
+        for name in &names {
+            let mut own = settings.subset(&format!("interceptors.{name}."));
+            own.name.clone_from(name);
+            match parts::component(
+                self.catalogue,
+                Part::Interceptor,
+                own,
+                None,
+                &place,
+                self.findings,
+            ) {
+                Ok(component) => built.push(component),
+                Err(why) => failed = Some(why),
+            }
+        }
+        for (key, setting) in &settings.entries {
+            let name = key.strip_prefix("interceptors.").and_then(|rest| rest.split('.').next());
+            if let Some(name) = name.filter(|name| !names.iter().any(|known| known == name)) {
+                let hint = names::did_you_mean(name, names.iter().map(String::as_str));
+                let message = format!("the interceptor {name} is not listed and not used{hint}");
+                self.findings.warn(&setting.place, &format!("{}.{key}", settings.prefix), message);
+            }
+        }
+        failed.map_or(Ok(built), Err)
+    }
+
+    /// The channels that `key` of a source or sink names, as far as they exist.
+    fn attached(
+        &mut self,
+        settings: &mut Settings,
+        key: &str,
+        word: &str,
+        channels: &[ChannelConfig],
+    ) -> Result<Vec<String>, Unbuilt> {
+        let whole = format!("{}.{key}", settings.prefix);
+        let place = parts::first_place(settings);
+        let Some(setting) = settings.entries.get_mut(key) else {
+            let other = if key == "channel" { "channels" } else { "channel" };
+            let hint = match settings.entries.contains_key(other) {
+                true => format!("; a {word} has the key {key}, not {other}"),
+                false => String::new(),
+            };
+            let message = format!("is not set, so the {word} is left out, as in Flume{hint}");
+            self.findings.leave_out(&place, &whole, message);
+            return Err(Unbuilt::LeftOut);
+        };
+        let list = parts::name_list(&whole, setting, self.findings);
+        setting.value = list.join(" ");
+        let place = setting.place.clone();
+        let exists = |name: &String| channels.iter().any(|c| c.component.name == *name);
+        let (found, lost): (Vec<_>, Vec<_>) = list.into_iter().partition(exists);
+        let (stopped, lost): (Vec<_>, Vec<_>) =
+            lost.into_iter().partition(|name| self.has_stopped("channels", name));
+        for name in &lost {
+            let known = channels.iter().map(|c| c.component.name.as_str());
+            let hint = names::did_you_mean(name, known);
+            let message = format!("there is no channel {name} that can be used{hint}");
+            self.findings.warn(&place, &whole, message);
+        }
+        if found.is_empty() && stopped.is_empty() {
+            let message = format!("names no channel, so the {word} is left out, as in Flume");
+            self.findings.leave_out(&place, &whole, message);
+            return Err(Unbuilt::LeftOut);
+        }
+        if found.is_empty() { Err(Unbuilt::Stops) } else { Ok(found) }
+    }
+
+    /// Whether a batch of a source or sink fits into a transaction of its channels, where Flume
+    /// looks at that.
+    fn fits(
+        &mut self,
+        part: Part,
+        settings: &Settings,
+        type_name: &str,
+        attached: &[String],
+        channels: &[ChannelConfig],
+    ) -> Result<(), Unbuilt> {
+        let Some((key, default)) = types::find(part, type_name).and_then(|known| known.batch)
+        else {
+            return Ok(());
+        };
+        // A value that is no number is the component's own to report.
+        let Ok(batch) = SettingsReader::new(settings).integer(key) else { return Ok(()) };
+        let batch = batch.map_or(default, |batch| u64::try_from(batch).unwrap_or(0));
+        for channel in channels.iter().filter(|c| attached.contains(&c.component.name)) {
+            let capacity = channel.kind.transaction_capacity();
+            if batch > capacity as u64 {
+                let set = settings.entries.get(key);
+                let place = set.map_or_else(|| parts::first_place(settings), |s| s.place.clone());
+                let word = part.word();
+                self.findings.leave_out(
+                    &place,
+                    &format!("{}.{key}", settings.prefix),
+                    format!(
+                        "{batch} events do not fit into a transaction of the channel {}, whose transactionCapacity is {capacity}; the {word} is left out, as in Flume",
+                        channel.component.name
+                    ),
+                );
+                return Err(Unbuilt::LeftOut);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_stopped(&self, section: &str, name: &str) -> bool {
+        self.stopped.iter().any(|(s, n)| *s == section && n == name)
+    }
+
+    fn sinks(&mut self, channels: &[ChannelConfig]) -> Vec<SinkConfig> {
+        let mut sinks = Vec::new();
+        for listed in self.listed("sinks", "sink") {
+            let name = listed.name.clone();
+            match self.sink(listed, channels) {
+                Ok(sink) => sinks.push(sink),
+                Err(Unbuilt::Stops) => self.stopped.push(("sinks", name)),
+                Err(Unbuilt::LeftOut) => {}
+            }
+        }
+        sinks
+    }
+
+    fn sink(
+        &mut self,
+        Listed { mut settings, place, .. }: Listed,
+        channels: &[ChannelConfig],
+    ) -> Result<SinkConfig, Unbuilt> {
+        let attached = self.attached(&mut settings, "channel", "sink", channels);
+        let component =
+            parts::component(self.catalogue, Part::Sink, settings, None, &place, self.findings)?;
+        let mut attached = attached?;
+        if attached.len() > 1 {
+            let place = parts::first_place(&component.settings);
+            let message = "names several channels; a sink has one, so it is left out, as in Flume";
+            let key = format!("{}.channel", component.settings.prefix);
+            self.findings.leave_out(&place, &key, message);
+            return Err(Unbuilt::LeftOut);
+        }
+        self.fits(Part::Sink, &component.settings, component.type_name, &attached, channels)?;
+        let channel = attached.pop().expect("an attached sink has a channel");
+        Ok(SinkConfig { component, channel })
+    }
+
+    fn used(
+        &mut self,
+        channels: Vec<ChannelConfig>,
+        sources: &[SourceConfig],
+        sinks: &[SinkConfig],
+    ) -> Vec<ChannelConfig> {
+        let (used, idle): (Vec<_>, Vec<_>) = channels.into_iter().partition(|channel| {
+            let name = &channel.component.name;
+            sources.iter().any(|source| source.channels.contains(name))
+                || sinks.iter().any(|sink| sink.channel == *name)
+        });
+        // Where a source or sink cannot be built it is not known who would have used what.
+        let idle = if self.findings.stopped() { Vec::new() } else { idle };
+        for channel in idle {
+            self.findings.leave_out(
+                &channel.component.place,
+                &channel.component.settings.prefix,
+                "has neither a source nor a sink and is left out, as in Flume",
+            );
+        }
+        used
+    }
+
+    /// Whether there is anything to run, unless it is known already that the agent does not run:
+    /// then what is missing follows from that.
+    fn whole(&mut self, config: &AgentConfig) {
+        if self.findings.stopped() {
+            return;
+        }
+        let place = self.sections.lists.values().map(|setting| &setting.place).min();
+        let place = place.cloned().unwrap_or_else(Place::nowhere);
+        if config.channels.is_empty() {
+            let message =
+                "the agent has no channel that can be used; Flume stays up and does nothing";
+            self.findings.stop(&place, &format!("{}.channels", self.agent), message);
+        } else if config.sources.is_empty() && config.sinks.is_empty() {
+            let message = "the agent has neither a source nor a sink that can be used; Flume stays up and does nothing";
+            self.findings.stop(&place, &format!("{}.sources", self.agent), message);
+        } else {
+            for (empty, section) in
+                [(config.sources.is_empty(), "sources"), (config.sinks.is_empty(), "sinks")]
+            {
+                if empty {
+                    let message = format!("the agent runs without {section}, as in Flume");
+                    self.findings.warn(&place, &format!("{}.{section}", self.agent), message);
+                }
+            }
+        }
+    }
+
+    /// Names what has keys and is in no list.
+    fn unlisted(&mut self) {
+        for ((section, name), settings) in &self.sections.components {
+            let list = self.sections.lists.get(section).map_or("", |list| list.value.as_str());
+            let listed = names::split(list);
+            if listed.contains(&name.as_str()) {
+                continue;
+            }
+            let hint = names::did_you_mean(name, listed);
+            self.findings.warn(
+                &parts::first_place(settings),
+                &settings.prefix,
+                format!(
+                    "is not listed in {}.{section} and is not used, as in Flume{hint}",
+                    self.agent
+                ),
+            );
+        }
+    }
+}
+
+fn build_channel(
+    settings: Settings,
+    listed: &Place,
+    catalogue: &Catalogue,
+    findings: &mut Findings,
+) -> Result<ChannelConfig, Unbuilt> {
+    let component = parts::component(catalogue, Part::Channel, settings, None, listed, findings)?;
+    let alias = types::find(Part::Channel, component.type_name).map(|known| known.names[0]);
+    let mut reader = SettingsReader::new(&component.settings);
+    let kind = match alias {
+        Some("file") => FileChannelSettings::read(&mut reader).map(ChannelKind::File),
+        Some("memory") => MemoryChannelSettings::read(&mut reader).map(ChannelKind::Memory),
+        Some("spillablememory") => SpillableSettings::read(&mut reader).map(ChannelKind::Spillable),
+        _ => {
+            let message = format!("the channel type {} has no reader", component.type_name);
+            findings.stop(&component.place, &component.settings.prefix, message);
+            return Err(Unbuilt::Stops);
+        }
+    };
+    findings.extend(reader.into_findings());
+    match kind {
+        Ok(kind) => Ok(ChannelConfig { component, kind }),
+        // Flume would run encrypted: leaving the channel out would be another thing.
+        Err(error) if error.message == NO_ENCRYPTION => {
+            findings.stop(&error.place, &error.key, error.message);
+            Err(Unbuilt::Stops)
+        }
+        Err(error) => {
+            let message = format!("{}; the channel is left out, as in Flume", error.message);
+            findings.leave_out(&error.place, &error.key, message);
+            Err(Unbuilt::LeftOut)
+        }
+    }
+}

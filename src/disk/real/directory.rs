@@ -1,0 +1,124 @@
+//! A directory, held by its descriptor.
+
+use super::file::RealFile;
+use super::{lock, refuse_change};
+use crate::disk::{Access, Capabilities, Directory, Entry, File, Lock, LockError, Space};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Dir, FileType};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct RealDirectory {
+    path: PathBuf,
+    descriptor: OwnedFd,
+    capabilities: Capabilities,
+    read_only: bool,
+}
+
+impl RealDirectory {
+    pub(super) fn new(
+        path: PathBuf,
+        descriptor: OwnedFd,
+        capabilities: Capabilities,
+        read_only: bool,
+    ) -> Self {
+        Self { path, descriptor, capabilities, read_only }
+    }
+
+    fn may_change(&self) -> io::Result<()> {
+        if self.read_only { Err(refuse_change(&self.path)) } else { Ok(()) }
+    }
+}
+
+impl Directory for RealDirectory {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        let about = rustix::fs::fstat(&self.descriptor)?;
+        Ok((about.st_dev, about.st_ino))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn list(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.descriptor)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let about = match rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
+            {
+                Ok(about) => about,
+                // Removed between the two calls, by whoever runs beside us.
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let kind = FileType::from_raw_mode(about.st_mode);
+            let len =
+                if kind.is_dir() { 0 } else { u64::try_from(about.st_size).unwrap_or_default() };
+            entries.push(Entry {
+                name: name.to_string_lossy().into_owned(),
+                len,
+                is_file: kind.is_file(),
+            });
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn lock(&self, name: &str) -> Result<Box<dyn Lock>, LockError> {
+        let path = self.path.join(name);
+        if let Err(source) = self.may_change() {
+            return Err(LockError::Io { path, source });
+        }
+        Ok(Box::new(lock::acquire(&self.descriptor, name, path)?))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.may_change()?;
+        let path = self.path.join(name);
+        let direct = self.capabilities.direct;
+        Ok(Arc::new(RealFile::create(&self.descriptor, name, path, direct)?))
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
+        if access == Access::Write {
+            self.may_change()?;
+        }
+        let path = self.path.join(name);
+        let direct = self.capabilities.direct;
+        Ok(Arc::new(RealFile::open(&self.descriptor, name, path, direct, access)?))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.may_change()?;
+        Ok(rustix::fs::unlinkat(&self.descriptor, name, AtFlags::empty())?)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.may_change()?;
+        Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.descriptor))?)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let about = rustix::fs::fstatvfs(&self.descriptor)?;
+        if about.f_blocks == 0 {
+            // Some file systems in user space do not count their blocks: not the same as full.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(Space {
+            // `f_bavail`, not `f_bfree`: blocks kept back for the superuser are not ours.
+            available_bytes: about.f_bavail.saturating_mul(about.f_frsize),
+            total_bytes: about.f_blocks.saturating_mul(about.f_frsize),
+        })
+    }
+}

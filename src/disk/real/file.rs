@@ -1,0 +1,250 @@
+//! A file: a plain descriptor, and a direct one beside it where the storage allows.
+//!
+//! # How the two descriptors agree
+//!
+//! [`File::write_at`] leaves bytes in the page cache; direct reads and writes go around it. The
+//! kernel keeps them coherent for one caller at a time (a direct read writes dirty pages back
+//! first, a direct write drops the cached ones), but not against a plain write of the same bytes
+//! that runs at the same moment. So the house keeps an order: a file is filled through the plain
+//! descriptor and synced once, and only then written and read directly. After that sync no dirty
+//! page is left that a late write-back could put over a newer direct write.
+
+use crate::base::limits::DEVICE_BLOCK_BYTES;
+use crate::disk::{Access, File, Submitted, WriteToken};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How a descriptor is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// A new file, reads and writes through the page cache.
+    Create,
+    /// A new file, reads and writes at the device.
+    DirectCreate,
+    /// Reads through the page cache.
+    Read,
+    /// Reads and writes through the page cache.
+    Write,
+    /// Reads from the device.
+    DirectRead,
+    /// Reads and writes at the device, a write durable when it completes.
+    DirectWrite,
+}
+
+/// `O_DSYNC` alone. `rustix` calls `O_SYNC` by that name, and `O_SYNC` also commits the file's
+/// times with every write: a journal commit each.
+const DSYNC: OFlags = OFlags::from_bits_retain(libc::O_DSYNC.cast_unsigned());
+
+/// Opens `name` in `directory`.
+pub(super) fn open_at(directory: impl AsFd, name: &str, way: Way) -> io::Result<OwnedFd> {
+    let flags = match way {
+        Way::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+        Way::DirectCreate => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::DIRECT | DSYNC,
+        Way::Read => OFlags::RDONLY,
+        Way::Write => OFlags::RDWR,
+        Way::DirectRead => OFlags::RDONLY | OFlags::DIRECT,
+        Way::DirectWrite => OFlags::RDWR | OFlags::DIRECT | DSYNC,
+    } | OFlags::CLOEXEC
+        | OFlags::NOCTTY;
+    // The process's mask takes away what its owner does not want to give.
+    let mode = Mode::from_raw_mode(0o666);
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::openat(directory.as_fd(), name, flags, mode))?)
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct RealFile {
+    path: PathBuf,
+    plain: OwnedFd,
+    direct: Option<OwnedFd>,
+    writable: bool,
+    /// The first sync that failed. Held while a sync, or a write with its sync, runs: a
+    /// neighbour's sync would else be told of our write's error, and ours would say Ok.
+    failed: Mutex<Option<FailedSync>>,
+}
+
+/// What a failed sync leaves behind.
+#[derive(Clone, Debug)]
+struct FailedSync {
+    kind: io::ErrorKind,
+    message: String,
+}
+
+impl RealFile {
+    /// Makes an empty file.
+    pub(super) fn create(
+        directory: &OwnedFd,
+        name: &str,
+        path: PathBuf,
+        direct: bool,
+    ) -> io::Result<Self> {
+        let plain = open_at(directory, name, Way::Create)?;
+        Self::beside(directory, name, path, plain, direct.then_some(Way::DirectWrite), true)
+    }
+
+    /// Opens a file that is there.
+    pub(super) fn open(
+        directory: &OwnedFd,
+        name: &str,
+        path: PathBuf,
+        direct: bool,
+        access: Access,
+    ) -> io::Result<Self> {
+        let (way, beside) = match access {
+            Access::Read => (Way::Read, Way::DirectRead),
+            Access::Write => (Way::Write, Way::DirectWrite),
+        };
+        let plain = open_at(directory, name, way)?;
+        let beside = direct.then_some(beside);
+        Self::beside(directory, name, path, plain, beside, access == Access::Write)
+    }
+
+    /// Opens the direct descriptor beside the plain one and checks that both are the same file.
+    fn beside(
+        directory: &OwnedFd,
+        name: &str,
+        path: PathBuf,
+        plain: OwnedFd,
+        way: Option<Way>,
+        writable: bool,
+    ) -> io::Result<Self> {
+        let direct = match way {
+            Some(way) => {
+                let direct = open_at(directory, name, way)?;
+                let (one, other) = (rustix::fs::fstat(&plain)?, rustix::fs::fstat(&direct)?);
+                if (one.st_dev, one.st_ino) != (other.st_dev, other.st_ino) {
+                    return Err(io::Error::other("the file was replaced while it was opened"));
+                }
+                Some(direct)
+            }
+            None => None,
+        };
+        Ok(Self { path, plain, direct, writable, failed: Mutex::new(None) })
+    }
+
+    fn may_write(&self) -> io::Result<()> {
+        if self.writable { Ok(()) } else { Err(super::refuse_change(&self.path)) }
+    }
+
+    /// Takes the right to sync, unless a sync has failed before.
+    fn sync_right(&self) -> io::Result<MutexGuard<'_, Option<FailedSync>>> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*failed {
+            Some(FailedSync { kind, message }) => Err(io::Error::new(
+                *kind,
+                format!("an earlier sync of this file failed ({message}); open it anew"),
+            )),
+            None => Ok(failed),
+        }
+    }
+
+    /// What a failing device would leave behind.
+    #[cfg(test)]
+    pub(super) fn fail_as_if(&self, error: rustix::io::Errno) {
+        let mut failed = self.sync_right().expect("no failure yet");
+        remember(&mut failed, Err(error)).expect_err("an error");
+    }
+
+    fn write_buffered(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut failed = self.sync_right()?;
+        write_all(&self.plain, offset, bytes, 1)?;
+        remember(&mut failed, rustix::io::retry_on_intr(|| rustix::fs::fdatasync(&self.plain)))
+    }
+}
+
+/// Keeps the error of a failed sync for every later caller.
+fn remember(failed: &mut Option<FailedSync>, result: rustix::io::Result<()>) -> io::Result<()> {
+    result.map_err(|error| {
+        let error = io::Error::from(error);
+        *failed = Some(FailedSync { kind: error.kind(), message: error.to_string() });
+        error
+    })
+}
+
+/// Writes all of `bytes`, going on after interruptions and short writes. A direct write goes on
+/// only from a multiple of `align`.
+fn write_all(file: &OwnedFd, offset: u64, bytes: &[u8], align: usize) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = offset + done as u64;
+        let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(file, &bytes[done..], at))?;
+        if written == 0 || !written.is_multiple_of(align) {
+            return Err(io::Error::new(
+                io::ErrorKind::WriteZero,
+                format!("the device took {written} of {} bytes at {at}", bytes.len() - done),
+            ));
+        }
+        done += written;
+    }
+    Ok(())
+}
+
+/// Whether a direct transfer may start at `offset` with `bytes`.
+fn is_aligned(offset: u64, bytes: &[u8]) -> bool {
+    offset.is_multiple_of(DEVICE_BLOCK_BYTES as u64)
+        && bytes.len().is_multiple_of(DEVICE_BLOCK_BYTES)
+        && bytes.as_ptr().addr().is_multiple_of(DEVICE_BLOCK_BYTES)
+}
+
+impl File for RealFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let about = rustix::fs::fstat(&self.plain)?;
+        Ok(u64::try_from(about.st_size).unwrap_or_default())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = offset + done as u64;
+            let rest = &mut buffer[done..];
+            // A direct read that ended short did so at the end of the file, where the rest is no
+            // longer aligned; the plain descriptor confirms the end.
+            let from = match &self.direct {
+                Some(direct) if is_aligned(at, rest) => direct,
+                _ => &self.plain,
+            };
+            match rustix::io::retry_on_intr(|| rustix::io::pread(from, &mut *rest, at))? {
+                0 => break,
+                read => done += read,
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.may_write()?;
+        write_all(&self.plain, offset, bytes, 1)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.may_write()?;
+        let mut failed = self.sync_right()?;
+        remember(&mut failed, rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.plain)))
+    }
+
+    fn submit(&self, offset: u64, bytes: &[u8]) -> Submitted {
+        assert!(is_aligned(offset, bytes), "a submitted write is aligned to device blocks");
+        if let Err(error) = self.may_write() {
+            return Submitted::Done(Err(error));
+        }
+        Submitted::Done(match &self.direct {
+            Some(direct) => write_all(direct, offset, bytes, DEVICE_BLOCK_BYTES),
+            None => self.write_buffered(offset, bytes),
+        })
+    }
+
+    fn finish(&self, token: WriteToken) -> io::Result<()> {
+        // A write has ended when `submit` returns, so nobody can hold a token of this file.
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("no write {} is in flight on {}", token.0, self.path.display()),
+        ))
+    }
+}

@@ -1,0 +1,221 @@
+//! What is left after a power cut or a kill.
+
+use super::image::{Image, Piece, sector_of};
+use super::lottery::{Lottery, Percent};
+use super::volume::{FileId, VolumeId};
+use super::world::World;
+use super::{Model, SimOptions, TornBlock};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Chances of what was pending to have reached the medium, percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Odds {
+    /// Of each pending sector, or of a pending write, or of its beginning.
+    pub contents: u8,
+    /// Of each pending length.
+    pub lengths: u8,
+    /// Of each pending name.
+    pub names: u8,
+}
+
+impl Odds {
+    /// Nothing that was pending survives.
+    pub const NONE: Self = Self { contents: 0, lengths: 0, names: 0 };
+    /// Everything that was pending survives.
+    pub const ALL: Self = Self { contents: 100, lengths: 100, names: 100 };
+
+    /// None, few, half, most or all, for each kind by its own lot.
+    pub(super) fn drawn(lottery: &mut Lottery) -> Self {
+        let mut draw = || [0, 10, 50, 90, 100][usize::try_from(lottery.below(5)).unwrap_or(0)];
+        Self { contents: draw(), lengths: draw(), names: draw() }
+    }
+}
+
+/// The machine as it comes up after a power cut.
+pub(super) fn power_cut(before: &World, seed: u64, odds: Option<Odds>) -> World {
+    let mut lottery = Lottery::new(seed ^ before.options.seed.rotate_left(32));
+    let odds = odds.unwrap_or_else(|| Odds::drawn(&mut lottery));
+    let mut world = fresh(before, seed);
+    for flight in before.flights.values() {
+        let image = &mut world.node(flight.file).image;
+        // A buffered one lies in the cache.
+        if before.options.direct {
+            image.stray(flight.order, &flight.pieces);
+        }
+    }
+    // What a faulty door held back is pending like everything else.
+    world.held = None;
+    drop_unborn(&mut world, &mut lottery, odds.names);
+    match world.options.model {
+        Model::StrictPosix => settle_strictly(&mut world, &mut lottery, odds),
+        Model::Journalling => settle_journals(&mut world, &mut lottery, odds),
+    }
+    let options = world.options.clone();
+    for node in world.files.values_mut() {
+        settle_contents(&mut node.image, &options, &mut lottery, odds.contents);
+        node.image.boot();
+    }
+    for volume in world.volumes.values_mut() {
+        volume.boot();
+    }
+    drop_nameless(&mut world);
+    world
+}
+
+/// The machine as the next process finds it after a kill: what was cached still is, and a write
+/// in flight arrived or did not.
+pub(super) fn kill(before: &World, seed: u64) -> World {
+    let mut lottery = Lottery::new(seed ^ before.options.seed.rotate_left(32));
+    let mut world = fresh(before, seed);
+    for flight in before.flights.values() {
+        if before.options.direct {
+            let arrivals = lottery.arrivals(flight.pieces.len(), 50);
+            let arrived: Vec<Piece> = flight
+                .pieces
+                .iter()
+                .zip(arrivals)
+                .filter(|(_, arrived)| *arrived)
+                .map(|(piece, _)| piece.clone())
+                .collect();
+            world.node(flight.file).image.land(&arrived);
+        }
+    }
+    world
+}
+
+/// The same storage under a process that has just started.
+fn fresh(before: &World, seed: u64) -> World {
+    let mut world = before.clone();
+    world.lottery = Lottery::new(seed.wrapping_add(before.options.seed));
+    world.flights.clear();
+    world.outcomes.clear();
+    world.locks.clear();
+    world.faults.clear();
+    world.operations = 0;
+    world.crash_at = None;
+    world.crashed = false;
+    world.trace = super::trace::Trace::default();
+    world
+}
+
+/// Directories whose making was cut short: the outermost may be there, the others not.
+fn drop_unborn(world: &mut World, lottery: &mut Lottery, chance: Percent) {
+    let unborn: Vec<VolumeId> = world
+        .paths
+        .values()
+        .copied()
+        .filter(|id| world.volumes.get(id).is_some_and(|volume| !volume.durable))
+        .collect();
+    let born = lottery.prefix(unborn.len(), chance);
+    for (at, id) in unborn.into_iter().enumerate() {
+        if at < born {
+            world.volume(id).durable = true;
+        } else {
+            world.paths.retain(|_, volume| *volume != id);
+            world.volumes.remove(&id);
+            world.files.retain(|_, node| node.volume != id);
+        }
+    }
+}
+
+/// Every name and every length by its own lot, whatever came before it.
+fn settle_strictly(world: &mut World, lottery: &mut Lottery, odds: Odds) {
+    for volume in world.volumes.values_mut() {
+        volume.persist(|_| lottery.wins(odds.names));
+    }
+    let sector = world.options.sector_bytes as u64;
+    for node in world.files.values_mut() {
+        let image = &mut node.image;
+        for (_, len) in std::mem::take(&mut image.len_pending) {
+            if !lottery.wins(odds.lengths) || len <= image.len_durable {
+                continue;
+            }
+            // The file may have grown on the medium in steps.
+            let steps = (len - image.len_durable) / sector;
+            let short = odds.lengths < 100 && lottery.wins(30);
+            image.len_durable = if short { len - lottery.below(steps + 1) * sector } else { len };
+        }
+    }
+}
+
+/// Names and lengths of a directory as its journal ordered them, up to some point.
+fn settle_journals(world: &mut World, lottery: &mut Lottery, odds: Odds) {
+    for (id, volume) in &mut world.volumes {
+        let mut orders: BTreeSet<u64> = volume.pending.iter().map(|change| change.order).collect();
+        let nodes = || world.files.values().filter(|node| node.volume == *id);
+        orders.extend(nodes().flat_map(|node| &node.image.len_pending).map(|(order, _)| *order));
+        let count = lottery.prefix(orders.len(), odds.names);
+        let last = count.checked_sub(1).and_then(|at| orders.iter().nth(at)).copied();
+        let up_to = last.unwrap_or(0);
+        volume.persist(|change| change.order <= up_to);
+        for node in world.files.values_mut().filter(|node| node.volume == *id) {
+            node.image.persist_len(up_to);
+        }
+    }
+}
+
+/// The pending writes of a file, each whole, in part, or not at all.
+fn settle_contents(
+    image: &mut Image,
+    options: &SimOptions,
+    lottery: &mut Lottery,
+    chance: Percent,
+) {
+    for pieces in image.take_pending().into_values() {
+        let arrivals = lottery.arrivals(pieces.len(), chance);
+        for ((number, sector), arrived) in pieces.iter().zip(&arrivals) {
+            if *arrived {
+                image.durable.set(*number, sector.clone());
+            }
+        }
+        if options.torn_block != TornBlock::Clean {
+            damage_torn(image, options, lottery, &pieces, &arrivals);
+        }
+    }
+}
+
+/// In a physical block of which some sectors arrived and some did not, any other may be garbage:
+/// the device was rewriting the whole block.
+fn damage_torn(
+    image: &mut Image,
+    options: &SimOptions,
+    lottery: &mut Lottery,
+    pieces: &[Piece],
+    arrivals: &[bool],
+) {
+    let per_block = (options.physical_block_bytes / options.sector_bytes) as u64;
+    let mut blocks: BTreeMap<u64, (BTreeSet<u64>, BTreeSet<u64>)> = BTreeMap::new();
+    for ((number, _), arrived) in pieces.iter().zip(arrivals) {
+        let (came, lost) = blocks.entry(number / per_block).or_default();
+        if *arrived {
+            came.insert(*number)
+        } else {
+            lost.insert(*number)
+        };
+    }
+    for (block, (came, lost)) in blocks {
+        if came.is_empty() || lost.is_empty() || !lottery.wins(50) {
+            continue;
+        }
+        let victims: Vec<u64> = match options.torn_block {
+            TornBlock::DamageAll => {
+                let all = block * per_block..(block + 1) * per_block;
+                all.filter(|number| !came.contains(number)).collect()
+            }
+            TornBlock::Clean | TornBlock::DamageWritten => lost.into_iter().collect(),
+        };
+        let at = usize::try_from(lottery.below(victims.len() as u64)).unwrap_or(0);
+        if let Some(number) = victims.get(at) {
+            let mut bytes = vec![0; options.sector_bytes];
+            bytes.fill_with(|| lottery.next().to_le_bytes()[0]);
+            image.durable.set(*number, sector_of(&bytes));
+        }
+    }
+}
+
+/// Files that no name leads to are gone for good.
+fn drop_nameless(world: &mut World) {
+    let named: BTreeSet<FileId> =
+        world.volumes.values().flat_map(|volume| volume.seen.values().copied()).collect();
+    world.files.retain(|id, _| named.contains(id));
+}

@@ -1,0 +1,207 @@
+//! A directory of the simulated disk.
+
+use super::faults::{Effect, Mutant, On};
+use super::file::SimFile;
+use super::image::Image;
+use super::volume::{FileId, VolumeId};
+use super::world::{Node, Shared, Trouble, World};
+use crate::base::limits::WRITES_IN_FLIGHT_MAX;
+use crate::disk::{Access, Capabilities, Directory, Entry, File, Lock, LockError, Space};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(super) struct SimDirectory {
+    pub(super) shared: Shared,
+    pub(super) volume: VolumeId,
+    pub(super) path: PathBuf,
+}
+
+/// A lock of the simulated machine.
+struct SimLock {
+    shared: Shared,
+    key: (VolumeId, String),
+}
+
+impl Lock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.shared.lock().locks.remove(&self.key);
+    }
+}
+
+impl SimDirectory {
+    fn file(&self, id: FileId, name: &str, access: Access) -> Arc<dyn File> {
+        let path = self.path.join(name);
+        Arc::new(SimFile {
+            shared: self.shared.clone(),
+            id,
+            volume: self.volume,
+            path,
+            writable: access == Access::Write,
+        })
+    }
+
+    /// Changes a name, or does of it what trouble leaves.
+    fn change(
+        &self,
+        world: &mut World,
+        begun: Result<(), Trouble>,
+        name: &str,
+        file: Option<FileId>,
+    ) -> io::Result<()> {
+        let happens = match &begun {
+            // A crash leaves the change pending.
+            Ok(()) | Err(Trouble::Crash(_)) => true,
+            Err(Trouble::Fault(_, effect)) => !matches!(effect, Effect::Nothing),
+            Err(Trouble::Refused(_)) => false,
+        };
+        if happens {
+            let order = world.next();
+            world.volume(self.volume).change(order, name, file);
+        }
+        Ok(begun?)
+    }
+}
+
+/// A new empty file of a directory, without a name.
+fn add_file(world: &mut World, volume: VolumeId) -> FileId {
+    let id = world.next();
+    let image = Image::new(world.options.sector_bytes);
+    world.files.insert(id, Node { volume, image });
+    id
+}
+
+impl Directory for SimDirectory {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        let world = self.shared.lock();
+        match world.volumes.get(&self.volume) {
+            Some(volume) if volume.mounted && !world.crashed => Ok((1, self.volume)),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let options = &self.shared.lock().options;
+        Capabilities {
+            direct: options.direct,
+            writes_in_flight_max: if options.direct { WRITES_IN_FLIGHT_MAX } else { 1 },
+            align_bytes: options.physical_block_bytes,
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<Entry>> {
+        let mut world = self.shared.lock();
+        world.begin_in(self.volume, On::List, &self.path, 0, 0)?;
+        let names = world.volume(self.volume).seen.clone();
+        let mut entries: Vec<Entry> = names
+            .into_iter()
+            .map(|(name, file)| Entry { name, len: world.node(file).image.len_seen, is_file: true })
+            .collect();
+        for path in world.paths.keys().filter(|path| path.parent() == Some(&self.path)) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            entries.push(Entry { name, len: 0, is_file: false });
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn lock(&self, name: &str) -> Result<Box<dyn Lock>, LockError> {
+        let path = self.path.join(name);
+        let mut world = self.shared.lock();
+        let begun = world.begin_in(self.volume, On::Lock, &path, 0, 0);
+        let made = if begun.is_ok() && !world.volume(self.volume).seen.contains_key(name) {
+            let file = add_file(&mut world, self.volume);
+            self.change(&mut world, begun, name, Some(file))
+        } else {
+            begun.map_err(io::Error::from)
+        };
+        if let Err(source) = made {
+            return Err(LockError::Io { path, source });
+        }
+        let key = (self.volume, name.to_owned());
+        if !world.locks.insert(key.clone()) && !world.is(Mutant::LockAnyway) {
+            return Err(LockError::Held { path, holder: Some(std::process::id()) });
+        }
+        Ok(Box::new(SimLock { shared: self.shared.clone(), key }))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let mut world = self.shared.lock();
+        let begun = match world.begin_in(self.volume, On::Create, &path, 0, 0) {
+            Err(Trouble::Refused(error)) => return Err(error),
+            begun => begun,
+        };
+        if world.volume(self.volume).seen.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if world.used_bytes(self.volume) >= world.volume(self.volume).capacity_bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let file = add_file(&mut world, self.volume);
+        self.change(&mut world, begun, name, Some(file))?;
+        Ok(self.file(file, name, Access::Write))
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let mut world = self.shared.lock();
+        world.begin_in(self.volume, On::Open, &path, 0, 0)?;
+        match world.volume(self.volume).seen.get(name) {
+            Some(file) => Ok(self.file(*file, name, access)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let path = self.path.join(name);
+        let mut world = self.shared.lock();
+        let begun = match world.begin_in(self.volume, On::Remove, &path, 0, 0) {
+            Err(Trouble::Refused(error)) => return Err(error),
+            begun => begun,
+        };
+        if !world.volume(self.volume).seen.contains_key(name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.change(&mut world, begun, name, None)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.shared.lock();
+        let begun = world.begin_in(self.volume, On::SyncDir, &self.path, 0, 0);
+        match &begun {
+            Ok(()) if world.is(Mutant::SkipDirSync) => {}
+            Ok(()) | Err(Trouble::Fault(_, Effect::All)) => {
+                world.volume(self.volume).persist(|_| true);
+                world.commit_journal(self.volume);
+            }
+            Err(Trouble::Fault(_, Effect::Part)) => {
+                let count = world.volume(self.volume).pending.len();
+                let arrived = world.lottery.prefix(count, 50);
+                let mut at = 0;
+                world.volume(self.volume).persist(|_| {
+                    at += 1;
+                    at <= arrived
+                });
+            }
+            // Seen as long as the machine runs, and never again on its way to the medium.
+            Err(Trouble::Fault(_, Effect::Lost(_))) => world.volume(self.volume).pending.clear(),
+            Err(_) => {}
+        }
+        Ok(begun?)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let mut world = self.shared.lock();
+        world.begin_in(self.volume, On::Space, &self.path, 0, 0)?;
+        let (used, total) =
+            (world.used_bytes(self.volume), world.volume(self.volume).capacity_bytes);
+        Ok(Space { available_bytes: total.saturating_sub(used), total_bytes: total })
+    }
+}

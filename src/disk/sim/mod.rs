@@ -1,0 +1,355 @@
+//! A disk in memory that crashes from a seed.
+//!
+//! # Limits
+//!
+//! - Files live in memory; sectors of zeroes take none.
+//! - [`SimDisk::trace`] remembers the last 4096 operations.
+//!
+//! # Story
+//!
+//! The engine runs on it as on a real disk. A harness stops the machine at any operation
+//! ([`SimDisk::crash_at`]), takes as many different outcomes of the power cut as it likes
+//! ([`SimDisk::crash`]), opens the engine on each and looks. Three things are kept apart: what
+//! reads see, what is durable, and what is pending, separately for contents (by sector), lengths
+//! and names. Calls move changes from one to the next as [`crate::disk`] promises, and not a bit
+//! further: a durable write inside a file whose length or name is pending can vanish with them.
+//!
+//! After a power cut each pending write has arrived whole, in part or not at all; the two
+//! [`Model`]s say how names and lengths go with it. After a [`SimDisk::kill`] the cache is still
+//! there, readable and not durable.
+//!
+//! Every directory is a file system of its own, with its own journal, capacity and fate.
+//!
+//! # Invariants
+//!
+//! - The same options, calls and seeds give the same bytes.
+//! - A crash image is a disk of its own; the one it was taken from does not change.
+//! - What a caller may never do (submit outside the file, unaligned, over a write in flight, more
+//!   at once than the storage allows) panics: it is our mistake, and a test must see it.
+
+mod crash;
+mod directory;
+mod faults;
+mod file;
+mod image;
+mod lottery;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod volume;
+mod world;
+
+pub use crash::Odds;
+pub use faults::{Effect, Fault, Mutant, On};
+pub use image::Loss;
+
+use super::{Directory, Disk, WriteToken};
+use crate::base::limits::DEVICE_BLOCK_BYTES;
+use directory::SimDirectory;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use volume::Volume;
+use world::{Shared, Trouble, World};
+
+/// How names and lengths become durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Model {
+    /// Each only by its own sync, and in any order at a crash: all that POSIX promises.
+    StrictPosix,
+    /// In the order in which they changed; any sync in a directory takes all earlier changes of
+    /// names and lengths there with it.
+    Journalling,
+}
+
+/// What a torn physical block does to its sectors that did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TornBlock {
+    /// They keep their old bytes.
+    Clean,
+    /// One of those that the write was for may be garbage.
+    DamageWritten,
+    /// Any may be garbage, also one that the write was not for.
+    DamageAll,
+}
+
+/// What kind of disk to simulate.
+#[derive(Clone, Debug)]
+pub struct SimOptions {
+    /// Seed of everything random while the machine runs.
+    pub seed: u64,
+    /// How names and lengths become durable.
+    pub model: Model,
+    /// Bytes that the medium writes whole or not at all.
+    pub sector_bytes: usize,
+    /// Bytes that the medium rewrites together; alignment of submitted writes.
+    pub physical_block_bytes: usize,
+    /// What a torn physical block does.
+    pub torn_block: TornBlock,
+    /// Space of each directory, bytes.
+    pub capacity_bytes: u64,
+    /// Submitted writes bypass the cache; else each is a buffered write with a sync behind it,
+    /// one in flight per file.
+    pub direct: bool,
+    /// Submitted writes stay in flight until they are finished; else they end at once.
+    pub pending: bool,
+    /// A door that pretends.
+    pub mutant: Option<Mutant>,
+}
+
+impl SimOptions {
+    /// A strict disk of 1 GiB per directory with direct writes that end at once.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            model: Model::StrictPosix,
+            sector_bytes: 512,
+            physical_block_bytes: DEVICE_BLOCK_BYTES,
+            torn_block: TornBlock::DamageWritten,
+            capacity_bytes: 1 << 30,
+            direct: true,
+            pending: false,
+            mutant: None,
+        }
+    }
+}
+
+/// How a harness ends a write in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// It is durable.
+    Done,
+    /// It failed, with what it did all the same.
+    Failed(io::ErrorKind, Effect),
+}
+
+/// A simulated disk. Clones are the same disk.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    shared: Shared,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    ///
+    /// # Panics
+    /// The physical block is no multiple of the sector.
+    #[must_use]
+    pub fn new(options: SimOptions) -> Self {
+        assert!(
+            options.sector_bytes > 0
+                && options.physical_block_bytes.is_multiple_of(options.sector_bytes),
+            "a physical block is made of whole sectors"
+        );
+        Self { shared: Shared::new(World::new(options)) }
+    }
+
+    /// Operations so far that may have changed what a crash leaves.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.shared.lock().operations
+    }
+
+    /// Stops the machine in the middle of operation number `operation` (the first is 1): it and
+    /// every later call fail, and what it was doing is pending.
+    pub fn crash_at(&self, operation: u64) {
+        self.shared.lock().crash_at = Some(operation);
+    }
+
+    /// Whether the machine has stopped.
+    #[must_use]
+    pub fn crashed(&self) -> bool {
+        self.shared.lock().crashed
+    }
+
+    /// The disk after a power cut now. How much of what is pending survives is drawn from `seed`.
+    #[must_use]
+    pub fn crash(&self, seed: u64) -> Self {
+        Self { shared: Shared::new(crash::power_cut(&self.shared.lock(), seed, None)) }
+    }
+
+    /// The disk after a power cut now, with given odds.
+    #[must_use]
+    pub fn crash_with(&self, seed: u64, odds: Odds) -> Self {
+        Self { shared: Shared::new(crash::power_cut(&self.shared.lock(), seed, Some(odds))) }
+    }
+
+    /// The disk after the process was killed now: the cache lives on, and what was in flight has
+    /// arrived or not.
+    #[must_use]
+    pub fn kill(&self, seed: u64) -> Self {
+        Self { shared: Shared::new(crash::kill(&self.shared.lock(), seed)) }
+    }
+
+    /// Orders a failure.
+    pub fn fail(&self, fault: Fault) {
+        self.shared.lock().faults.push(fault);
+    }
+
+    /// Takes back every ordered failure.
+    pub fn clear_faults(&self) {
+        self.shared.lock().faults.clear();
+    }
+
+    /// Makes the door a faulty or an honest one from now on.
+    pub fn set_mutant(&self, mutant: Option<Mutant>) {
+        self.shared.lock().options.mutant = mutant;
+    }
+
+    /// Changes the space of a directory, bytes.
+    ///
+    /// # Errors
+    /// There is no such directory.
+    pub fn set_capacity(&self, directory: &Path, bytes: u64) -> io::Result<()> {
+        let mut world = self.shared.lock();
+        let id = *world.paths.get(directory).ok_or(io::ErrorKind::NotFound)?;
+        world.volume(id).capacity_bytes = bytes;
+        Ok(())
+    }
+
+    /// Flips bits in each of `len` bytes of a file, on the medium and in the cache.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn rot(&self, file: &Path, offset: u64, len: u64) -> io::Result<()> {
+        let mut world = self.shared.lock();
+        let id = find(&world, file).ok_or(io::ErrorKind::NotFound)?;
+        for at in offset..offset + len {
+            let mask = 1 << world.lottery.below(8);
+            world.node(id).image.flip(at, mask);
+        }
+        Ok(())
+    }
+
+    /// Takes a directory away with everything in it, as when its disk is unplugged: open files
+    /// fail, and who opens the path finds nothing, or makes a new empty directory there.
+    pub fn remove_directory(&self, path: &Path) {
+        let mut world = self.shared.lock();
+        let gone: Vec<PathBuf> =
+            world.paths.keys().filter(|at| at.starts_with(path)).cloned().collect();
+        for path in gone {
+            if let Some(id) = world.paths.remove(&path) {
+                world.volume(id).mounted = false;
+            }
+        }
+    }
+
+    /// Brings back what [`SimDisk::remove_directory`] took away, over whatever is there by now.
+    pub fn restore(&self, path: &Path) {
+        let mut world = self.shared.lock();
+        let away: Vec<(PathBuf, u64)> = world
+            .volumes
+            .iter()
+            .filter(|(_, volume)| !volume.mounted && volume.path.starts_with(path))
+            .map(|(id, volume)| (volume.path.clone(), *id))
+            .collect();
+        for (path, id) in away {
+            if let Some(shadow) = world.paths.insert(path, id) {
+                // Kept for its open files, which fail from now on, but never mounted again.
+                let shadow = world.volume(shadow);
+                shadow.mounted = false;
+                shadow.path = PathBuf::new();
+            }
+            world.volume(id).mounted = true;
+        }
+    }
+
+    /// Writes in flight, oldest first.
+    #[must_use]
+    pub fn pending(&self) -> Vec<WriteToken> {
+        self.shared.lock().flights.keys().copied().collect()
+    }
+
+    /// Ends a write in flight; its owner learns it from [`File::finish`](super::File::finish).
+    ///
+    /// # Panics
+    /// No such write is in flight: the harness is wrong.
+    pub fn complete(&self, token: WriteToken, completion: Completion) {
+        let mut world = self.shared.lock();
+        let flight = world.flights.remove(&token).expect("the harness ends writes in flight");
+        world.end(&flight, completion);
+        let result = match completion {
+            Completion::Done => Ok(()),
+            Completion::Failed(kind, _) => Err(kind),
+        };
+        world.outcomes.insert(token, (flight.file, result));
+    }
+
+    /// A number that tells durable states apart: names, lengths and bytes on the medium.
+    #[must_use]
+    pub fn image_hash(&self) -> u64 {
+        let world = self.shared.lock();
+        let mut hasher = DefaultHasher::new();
+        for (path, id) in &world.paths {
+            let Some(volume) = world.volumes.get(id) else { continue };
+            path.hash(&mut hasher);
+            for (name, file) in &volume.names {
+                let Some(node) = world.files.get(file) else { continue };
+                name.hash(&mut hasher);
+                node.image.len_durable.hash(&mut hasher);
+                let mut contents = node.image.durable.clone();
+                contents.cut(node.image.len_durable, world.options.sector_bytes);
+                contents.hash(&mut hasher);
+            }
+        }
+        hasher.finish()
+    }
+
+    /// The last operations, one a line: number (of those that change something), kind, path,
+    /// place, and whether it failed.
+    #[must_use]
+    pub fn trace(&self) -> Vec<String> {
+        self.shared.lock().trace.lines()
+    }
+}
+
+/// The file that a path names.
+fn find(world: &World, path: &Path) -> Option<u64> {
+    let volume = world.volumes.get(world.paths.get(path.parent()?)?)?;
+    volume.seen.get(path.file_name()?.to_str()?).copied()
+}
+
+impl Disk for SimDisk {
+    fn open_dir(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>> {
+        let mut world = self.shared.lock();
+        if create && !world.paths.contains_key(path) {
+            make_chain(&mut world, path)?;
+        } else {
+            world.begin(On::OpenDir, path, 0, 0)?;
+        }
+        let volume = *world.paths.get(path).ok_or(io::ErrorKind::NotFound)?;
+        if create && !world.is(Mutant::SkipDirSync) {
+            // As the real door: the name may be of someone who was killed before syncing it.
+            world.volumes.get_mut(&volume).ok_or(io::ErrorKind::NotFound)?.durable = true;
+        }
+        Ok(Arc::new(SimDirectory { shared: self.shared.clone(), volume, path: path.to_owned() }))
+    }
+}
+
+/// Makes a directory and its missing parents, each durable before the next.
+fn make_chain(world: &mut World, path: &Path) -> io::Result<()> {
+    let begun = world.begin(On::MakeDir, path, 0, 0);
+    let mut missing: Vec<PathBuf> = path
+        .ancestors()
+        .filter(|at| at.file_name().is_some() && !world.paths.contains_key(*at))
+        .map(Path::to_owned)
+        .collect();
+    missing.reverse();
+    let (count, durable) = match &begun {
+        Ok(()) => (missing.len(), !world.is(Mutant::SkipDirSync)),
+        // How many of them a crash leaves is decided there.
+        Err(Trouble::Crash(_)) => (missing.len(), false),
+        Err(Trouble::Fault(_, Effect::All)) => (missing.len(), true),
+        Err(Trouble::Fault(_, Effect::Part)) => (missing.len() / 2, true),
+        Err(_) => (0, false),
+    };
+    for path in missing.into_iter().take(count) {
+        let id = world.next();
+        let volume = Volume::new(path.clone(), world.options.capacity_bytes, durable);
+        world.volumes.insert(id, volume);
+        world.paths.insert(path, id);
+    }
+    Ok(begun?)
+}

@@ -1,0 +1,265 @@
+//! Everything the simulated machine is, behind one mutex.
+
+use super::faults::{Effect, Fault, Mutant, On};
+use super::image::{Image, Order, Piece};
+use super::lottery::Lottery;
+use super::trace::Trace;
+use super::volume::{FileId, Volume, VolumeId};
+use super::{Completion, Model, SimOptions};
+use crate::disk::WriteToken;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The world as directories, files and locks share it.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<Mutex<World>>);
+
+impl Shared {
+    pub(super) fn new(world: World) -> Self {
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
+        // A panic of a test's thread must not hide behind one of ours.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file, also while no name leads to it.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) volume: VolumeId,
+    pub(super) image: Image,
+}
+
+/// A submitted write that has not ended.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    pub(super) file: FileId,
+    pub(super) order: Order,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// Why an operation does not simply happen.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It does not start.
+    Refused(io::Error),
+    /// The machine stops in the middle of it.
+    Crash(io::Error),
+    /// A fault was ordered.
+    Fault(io::Error, Effect),
+}
+
+impl From<Trouble> for io::Error {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Refused(error) | Trouble::Crash(error) | Trouble::Fault(error, _) => error,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) options: SimOptions,
+    pub(super) volumes: BTreeMap<VolumeId, Volume>,
+    pub(super) paths: BTreeMap<PathBuf, VolumeId>,
+    pub(super) files: BTreeMap<FileId, Node>,
+    pub(super) flights: BTreeMap<WriteToken, Flight>,
+    /// How writes ended that the harness ended before their owner asked.
+    pub(super) outcomes: BTreeMap<WriteToken, (FileId, Result<(), io::ErrorKind>)>,
+    pub(super) locks: BTreeSet<(VolumeId, String)>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) lottery: Lottery,
+    pub(super) operations: u64,
+    pub(super) crash_at: Option<u64>,
+    pub(super) crashed: bool,
+    pub(super) trace: Trace,
+    /// The write that [`Mutant::SwapWrites`] holds back.
+    pub(super) held: Option<(FileId, Order)>,
+    last: u64,
+}
+
+pub(super) fn crash_error() -> io::Error {
+    io::Error::other("simulated crash")
+}
+
+impl World {
+    pub(super) fn new(options: SimOptions) -> Self {
+        Self {
+            lottery: Lottery::new(options.seed),
+            options,
+            volumes: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            files: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            locks: BTreeSet::new(),
+            faults: Vec::new(),
+            operations: 0,
+            crash_at: None,
+            crashed: false,
+            trace: Trace::default(),
+            held: None,
+            last: 0,
+        }
+    }
+
+    /// A number that nothing else has: the next change's order, or an id.
+    pub(super) fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub(super) fn is(&self, mutant: Mutant) -> bool {
+        self.options.mutant == Some(mutant)
+    }
+
+    /// Starts an operation: counts it, stops the machine at it, or lets an ordered fault strike.
+    pub(super) fn begin(&mut self, on: On, path: &Path, at: u64, len: u64) -> Result<(), Trouble> {
+        if self.crashed {
+            return Err(Trouble::Refused(crash_error()));
+        }
+        if on.changes() {
+            self.operations += 1;
+        }
+        let number = on.changes().then_some(self.operations);
+        if number.is_some() && number == self.crash_at {
+            self.crashed = true;
+            self.trace.add(number, on, path, at, len, "crash");
+            return Err(Trouble::Crash(crash_error()));
+        }
+        // Every fault counts the operation, also when another one strikes.
+        let mut struck = None;
+        for fault in &mut self.faults {
+            if fault.strikes(on, path) && struck.is_none() {
+                struck = Some((fault.kind, fault.effect));
+            }
+        }
+        if let Some((kind, effect)) = struck {
+            self.trace.add(number, on, path, at, len, "fault");
+            let error = io::Error::new(kind, format!("simulated fault: {}", path.display()));
+            return Err(Trouble::Fault(error, effect));
+        }
+        self.trace.add(number, on, path, at, len, "");
+        Ok(())
+    }
+
+    /// As [`World::begin`], for an operation in a directory that may have gone.
+    pub(super) fn begin_in(
+        &mut self,
+        volume: VolumeId,
+        on: On,
+        path: &Path,
+        at: u64,
+        len: u64,
+    ) -> Result<(), Trouble> {
+        let mounted = self.volumes.get(&volume).is_some_and(|volume| volume.mounted);
+        if !self.crashed && !mounted {
+            let error = format!("simulated: the directory of {} is gone", path.display());
+            return Err(Trouble::Refused(io::Error::new(io::ErrorKind::NotFound, error)));
+        }
+        self.begin(on, path, at, len)
+    }
+
+    pub(super) fn volume(&mut self, id: VolumeId) -> &mut Volume {
+        self.volumes.get_mut(&id).expect("an open directory's volume is kept")
+    }
+
+    pub(super) fn node(&mut self, id: FileId) -> &mut Node {
+        self.files.get_mut(&id).expect("an open file's node is kept")
+    }
+
+    /// Bytes that a directory's files take, in whole physical blocks.
+    pub(super) fn used_bytes(&self, volume: VolumeId) -> u64 {
+        let Some(volume) = self.volumes.get(&volume) else { return 0 };
+        let block = self.options.physical_block_bytes as u64;
+        let lens = volume.seen.values().filter_map(|file| self.files.get(file));
+        lens.map(|node| node.image.len_seen.next_multiple_of(block)).sum()
+    }
+
+    /// How long a file may become.
+    pub(super) fn len_max(&self, file: FileId) -> u64 {
+        let Some(node) = self.files.get(&file) else { return 0 };
+        let block = self.options.physical_block_bytes as u64;
+        let own = node.image.len_seen.next_multiple_of(block);
+        let others = self.used_bytes(node.volume).saturating_sub(own);
+        let capacity = self.volumes.get(&node.volume).map_or(0, |volume| volume.capacity_bytes);
+        // What is there stays, also when the capacity has shrunk below it.
+        (capacity.saturating_sub(others) / block * block).max(node.image.len_seen)
+    }
+
+    /// What a journalling file system does at every sync: all earlier names and lengths of the
+    /// directory become durable, in order.
+    pub(super) fn commit_journal(&mut self, volume: VolumeId) {
+        if self.options.model != Model::Journalling {
+            return;
+        }
+        for node in self.files.values_mut().filter(|node| node.volume == volume) {
+            node.image.persist_len(Order::MAX);
+        }
+        self.volume(volume).persist(|_| true);
+    }
+
+    /// A submitted write ends well.
+    pub(super) fn land(&mut self, flight: &Flight) {
+        let hold = match self.options.mutant {
+            Some(Mutant::SubmitNotDurable) => true,
+            Some(Mutant::SwapWrites) => self.held.is_none(),
+            _ => false,
+        };
+        let direct = self.options.direct;
+        let image = &mut self.node(flight.file).image;
+        if hold {
+            // A buffered write is in the cache already.
+            if direct {
+                image.cache(flight.order, &flight.pieces);
+            }
+            self.held = Some((flight.file, flight.order));
+            return;
+        }
+        if direct {
+            image.land(&flight.pieces);
+        } else {
+            image.persist(|write, _| write == flight.order);
+        }
+        if let Some((file, order)) = self.held.take() {
+            self.node(file).image.persist(|write, _| write == order);
+        }
+    }
+
+    /// A submitted write ends badly.
+    pub(super) fn miss(&mut self, flight: &Flight, effect: Effect) {
+        let (direct, mut lottery) = (self.options.direct, self.lottery.clone());
+        let image = &mut self.node(flight.file).image;
+        let arrivals = lottery.arrivals(flight.pieces.len(), 50);
+        let arrived = || flight.pieces.iter().zip(&arrivals).filter(|(_, arrived)| **arrived);
+        match effect {
+            Effect::Nothing => {}
+            Effect::Part | Effect::Lost(_) if direct => {
+                let arrived: Vec<Piece> = arrived().map(|(piece, _)| piece.clone()).collect();
+                image.land(&arrived);
+            }
+            Effect::All if direct => image.land(&flight.pieces),
+            Effect::Later if direct => image.stray(flight.order, &flight.pieces),
+            Effect::Part => {
+                let arrived: BTreeSet<u64> = arrived().map(|((number, _), _)| *number).collect();
+                image.persist(|write, number| write == flight.order && arrived.contains(&number));
+            }
+            Effect::All => image.persist(|write, _| write == flight.order),
+            Effect::Later => {}
+            Effect::Lost(loss) => image.lose(loss, &mut lottery, 50),
+        }
+        self.lottery = lottery;
+    }
+
+    /// Ends a flight as the harness wants it.
+    pub(super) fn end(&mut self, flight: &Flight, completion: Completion) {
+        match completion {
+            Completion::Done => self.land(flight),
+            Completion::Failed(_, effect) => self.miss(flight, effect),
+        }
+    }
+}

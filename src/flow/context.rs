@@ -1,0 +1,101 @@
+//! What the flow hands to sources and sinks.
+
+use crate::base::clock::Clock;
+use crate::channel::{BoxFuture, CommitError};
+use crate::event::Event;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Why a source or sink could not go on, in words and with its cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}{}", cause.as_ref().map(|c| format!(": {c}")).unwrap_or_default())]
+pub struct Failure {
+    what: String,
+    #[source]
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Failure {
+    /// What could not be done, where, and what to do.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), cause: None }
+    }
+
+    /// The same with its cause.
+    pub fn caused(
+        what: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { what: what.into(), cause: Some(cause.into()) }
+    }
+}
+
+/// Fires once, when the component is to stop.
+#[derive(Clone, Debug)]
+pub struct StopSignal(watch::Receiver<bool>);
+
+impl StopSignal {
+    /// A signal and the sender that fires it by sending `true`.
+    #[must_use]
+    pub fn new() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
+    /// Whether it has fired.
+    #[must_use]
+    pub fn fired(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns once it has fired (also when its sender is gone).
+    pub async fn wait(&self) {
+        let mut receiver = self.0.clone();
+        let _ = receiver.wait_for(|fired| *fired).await;
+    }
+}
+
+/// Where a source puts its events: interceptors, selector and channels stand behind it.
+pub trait Intake: Send + Sync {
+    /// Commits `events` as one transaction on each channel the selector names. Waits as long as
+    /// the channels' keep-alive allows.
+    ///
+    /// # Errors
+    /// A required channel refused, or is in doubt. Nothing is retried here: the source answers
+    /// its client, or tries again.
+    fn commit(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), CommitError>>;
+
+    /// Events of one transaction at most: the smallest of the channels' `transactionCapacity`.
+    fn transaction_capacity(&self) -> usize;
+}
+
+/// What a source works with.
+pub struct SourceContext {
+    /// The source's name.
+    pub name: String,
+    /// Where its events go.
+    pub intake: Arc<dyn Intake>,
+    /// Fires when it is to stop.
+    pub stop: StopSignal,
+    /// Sent `true` by the source once it listens or reads.
+    pub started: watch::Sender<bool>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl SourceContext {
+    /// Says that the source listens or reads.
+    pub fn started(&self) {
+        self.started.send_replace(true);
+    }
+}
+
+/// What a sink works with.
+pub struct SinkContext {
+    /// The sink's name.
+    pub name: String,
+    /// Fires when it is to stop.
+    pub stop: StopSignal,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}

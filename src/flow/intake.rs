@@ -1,0 +1,277 @@
+//! What stands behind a source: interceptors, selector and channels.
+//!
+//! Interceptors see a batch first; when they leave nothing of it, nothing is committed. One batch becomes one transaction on each channel that the selector names. Required channels
+//! commit in the order in which the source lists them; when one does not, those before it keep
+//! the batch, those behind it and the optional ones do not get it, and the source's repeat goes
+//! to all of them again: there is no transaction across channels. Optional channels come last;
+//! what they refuse is counted and logged.
+
+use super::context::Intake;
+use super::interceptor::Chain;
+use super::selector::Selector;
+use crate::channel::{BoxFuture, Channel, CommitError, Refusal};
+use crate::event::Event;
+use crate::metrics::SourceCounters;
+use std::sync::Arc;
+
+/// A channel and its name.
+#[derive(Clone)]
+pub struct NamedChannel {
+    /// The name in the configuration.
+    pub name: String,
+    /// The channel.
+    pub channel: Arc<dyn Channel>,
+}
+
+/// The intake of one source.
+pub struct ChannelProcessor {
+    source: String,
+    interceptors: Option<Chain>,
+    selector: Box<dyn Selector>,
+    channels: Vec<NamedChannel>,
+    counters: Arc<SourceCounters>,
+}
+
+/// What one batch puts into one channel.
+#[derive(Default)]
+struct Share {
+    required: Vec<Event>,
+    optional: Vec<Event>,
+}
+
+impl ChannelProcessor {
+    /// The intake of `source` over `channels`, in the order in which `selector` counts them.
+    #[must_use]
+    pub fn new(
+        source: impl Into<String>,
+        selector: Box<dyn Selector>,
+        channels: Vec<NamedChannel>,
+        counters: Arc<SourceCounters>,
+    ) -> Self {
+        Self { source: source.into(), interceptors: None, selector, channels, counters }
+    }
+
+    /// The same behind `chain`.
+    #[must_use]
+    pub fn behind(mut self, chain: Chain) -> Self {
+        self.interceptors = Some(chain);
+        self
+    }
+
+    fn shares(&self, events: Vec<Event>) -> Vec<Share> {
+        let mut shares: Vec<Share> = self.channels.iter().map(|_| Share::default()).collect();
+        for event in events {
+            let route = self.selector.route(&event);
+            let places = route.required.len() + route.optional.len();
+            let targets = route.required.iter().map(|&at| (at, true));
+            let targets = targets.chain(route.optional.iter().map(|&at| (at, false)));
+            let copies = std::iter::repeat_n(event, places);
+            for ((at, required), event) in targets.zip(copies) {
+                let share = &mut shares[at];
+                if required { &mut share.required } else { &mut share.optional }.push(event);
+            }
+        }
+        shares
+    }
+
+    async fn commit_all(&self, events: Vec<Event>) -> Result<(), CommitError> {
+        let mut optional = Vec::new();
+        for (target, share) in self.channels.iter().zip(self.shares(events)) {
+            optional.push(share.optional);
+            put(&*target.channel, share.required).await?;
+        }
+        for (target, events) in self.channels.iter().zip(optional) {
+            let count = events.len() as u64;
+            if let Err(error) = put(&*target.channel, events).await {
+                self.counters.optional_write_fail.add(count);
+                tracing::warn!(
+                    source = self.source,
+                    channel = target.name,
+                    "{count} events did not enter an optional channel: {error}"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn put(channel: &dyn Channel, events: Vec<Event>) -> Result<(), CommitError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = channel.begin_put();
+    for event in events {
+        if let Err(error) = transaction.put(event) {
+            transaction.rollback();
+            return Err(CommitError::Refused(Refusal::Transaction(error)));
+        }
+    }
+    transaction.commit_async().await
+}
+
+impl Intake for ChannelProcessor {
+    fn commit(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(async move {
+            let count = events.len() as u64;
+            if count == 0 {
+                return Ok(());
+            }
+            self.counters.event_received.add(count);
+            self.counters.append_batch_received.add(1);
+            let events = match &self.interceptors {
+                Some(chain) => chain.pass(events),
+                None => events,
+            };
+            let ended = self.commit_all(events).await;
+            match &ended {
+                Ok(()) => {
+                    self.counters.event_accepted.add(count);
+                    self.counters.append_batch_accepted.add(1);
+                }
+                Err(_) => self.counters.channel_write_fail.add(1),
+            }
+            ended
+        })
+    }
+
+    fn transaction_capacity(&self) -> usize {
+        let capacities = self.channels.iter().map(|c| c.channel.limits().transaction_capacity);
+        capacities.min().unwrap_or(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::{Clock, SystemClock};
+    use crate::channel::memory::{MemoryChannel, MemoryOptions};
+    use crate::flow::interceptor::{Interceptor, Verdict};
+    use crate::flow::selector::{Replicating, Route};
+    use std::time::Duration;
+
+    fn channel(name: &str, capacity: u64) -> NamedChannel {
+        let options = MemoryOptions {
+            capacity,
+            transaction_capacity: usize::try_from(capacity).unwrap(),
+            keep_alive: Duration::ZERO,
+            ..MemoryOptions::default()
+        };
+        let channel = Arc::new(MemoryChannel::new(options).unwrap());
+        NamedChannel { name: name.to_owned(), channel }
+    }
+
+    fn events(bodies: &[&str]) -> Vec<Event> {
+        bodies.iter().map(|body| Event::new(body.to_string())).collect()
+    }
+
+    fn sizes(channels: &[NamedChannel]) -> Vec<u64> {
+        channels.iter().map(|c| c.channel.status().events).collect()
+    }
+
+    fn intake(
+        channels: &[NamedChannel],
+        optional: &[&str],
+    ) -> (ChannelProcessor, Arc<SourceCounters>) {
+        let names: Vec<String> = channels.iter().map(|c| c.name.clone()).collect();
+        let (selector, foreign) = Replicating::new(&names, optional);
+        assert!(foreign.is_empty());
+        let counters = Arc::new(SourceCounters::default());
+        let intake = ChannelProcessor::new(
+            "r1",
+            Box::new(selector),
+            channels.to_vec(),
+            Arc::clone(&counters),
+        );
+        (intake, counters)
+    }
+
+    #[tokio::test]
+    async fn every_channel_gets_every_event_in_one_transaction() {
+        let channels = [channel("c1", 5), channel("c2", 9)];
+        let (intake, counters) = intake(&channels, &[]);
+        assert_eq!(intake.transaction_capacity(), 5);
+        intake.commit(events(&["1", "2"])).await.unwrap();
+        intake.commit(Vec::new()).await.unwrap();
+        assert_eq!(sizes(&channels), [2, 2]);
+        assert_eq!((counters.event_accepted.get(), counters.append_batch_accepted.get()), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_required_channel_that_refuses_is_the_sources_error_and_the_next_ones_are_not_tried()
+    {
+        let channels = [channel("c1", 5), channel("c2", 1), channel("c3", 5), channel("c4", 5)];
+        let (intake, counters) = intake(&channels, &["c4"]);
+        intake.commit(events(&["1"])).await.unwrap();
+        let error = intake.commit(events(&["2"])).await.unwrap_err();
+        assert!(matches!(error, CommitError::Refused(Refusal::Full { capacity: 1, .. })));
+        assert_eq!(sizes(&channels), [2, 1, 1, 1]);
+        assert_eq!((counters.event_accepted.get(), counters.channel_write_fail.get()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn an_optional_channel_that_refuses_is_only_counted() {
+        let channels = [channel("c1", 1), channel("c2", 5)];
+        let (intake, counters) = intake(&channels, &["c1"]);
+        intake.commit(events(&["1"])).await.unwrap();
+        intake.commit(events(&["2"])).await.unwrap();
+        assert_eq!(sizes(&channels), [1, 2]);
+        assert_eq!((counters.event_accepted.get(), counters.optional_write_fail.get()), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_batch_beyond_the_transaction_capacity_says_so_and_enters_nothing() {
+        let channels = [channel("c1", 2)];
+        let (intake, _) = intake(&channels, &[]);
+        let error = intake.commit(events(&["1", "2", "3"])).await.unwrap_err();
+        assert!(error.to_string().contains("transactionCapacity"), "{error}");
+        assert_eq!(sizes(&channels), [0]);
+    }
+
+    #[tokio::test]
+    async fn a_selector_that_looks_at_events_splits_a_batch() {
+        struct ByFirstByte;
+        impl Selector for ByFirstByte {
+            fn route(&self, event: &Event) -> Route<'_> {
+                match event.body[0] {
+                    b'a' => Route { required: &[0], optional: &[] },
+                    b'b' => Route { required: &[1], optional: &[0] },
+                    _ => Route { required: &[], optional: &[] },
+                }
+            }
+        }
+        let channels = [channel("c1", 9), channel("c2", 9)];
+        let counters = Arc::new(SourceCounters::default());
+        let intake =
+            ChannelProcessor::new("r1", Box::new(ByFirstByte), channels.to_vec(), counters);
+        intake.commit(events(&["a1", "b1", "x", "a2"])).await.unwrap();
+        assert_eq!(sizes(&channels), [3, 1]);
+        let taken = channels[0].channel.begin_take().take(9).unwrap();
+        assert_eq!(taken, events(&["a1", "a2", "b1"]));
+    }
+
+    #[tokio::test]
+    async fn what_interceptors_drop_is_accepted_and_enters_no_channel() {
+        struct Odd;
+        impl Interceptor for Odd {
+            fn intercept(&self, event: &mut Event, _: &dyn Clock) -> Verdict {
+                if event.body[0] % 2 == 1 { Verdict::Keep } else { Verdict::Drop }
+            }
+        }
+        let channels = [channel("c1", 1), channel("c2", 9)];
+        let (intake, counters) = intake(&channels, &[]);
+        let intake = intake.behind(Chain::new(vec![Box::new(Odd)], Arc::new(SystemClock::new())));
+        // Only what is left of a batch has to fit.
+        intake.commit(events(&["0", "1", "2"])).await.unwrap();
+        // Nothing is left: a full channel is not asked.
+        intake.commit(events(&["4", "6"])).await.unwrap();
+        assert_eq!(sizes(&channels), [1, 1]);
+        assert_eq!((counters.event_received.get(), counters.event_accepted.get()), (5, 5));
+        intake.commit(events(&["3"])).await.unwrap_err();
+    }
+
+    #[test]
+    fn optional_channels_that_the_source_does_not_have_are_named() {
+        let (_, foreign) = Replicating::new(&["c1".to_owned()], &["c9"]);
+        assert_eq!(foreign, ["c9"]);
+    }
+}

@@ -1,0 +1,99 @@
+//! Interceptors: what looks at each event between a source and its channels, and may change or
+//! drop it.
+//!
+//! They run in the order in which the source lists them. An event that one drops is not seen by
+//! those behind it; for the source it counts as accepted. A new interceptor is one file and one
+//! line in [`TYPES`].
+
+mod static_header;
+
+use crate::base::clock::Clock;
+use crate::config::settings::{Key, SettingError, SettingsReader};
+use crate::event::Event;
+use std::sync::Arc;
+
+/// Every type of interceptor.
+pub const TYPES: &[&InterceptorType] = &[&static_header::TYPE];
+
+/// A type of interceptor: its names, its keys, how it is built. Each declares one constant.
+pub struct InterceptorType {
+    /// The names a configuration may use: the alias first, then Flume's class name.
+    pub names: &'static [&'static str],
+    /// The keys it knows, without `type`.
+    pub keys: &'static [Key],
+    /// Reads the settings.
+    pub build: fn(&mut SettingsReader<'_>) -> Result<Box<dyn Interceptor>, SettingError>,
+}
+
+/// What becomes of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Keep,
+    /// It ends here. Nobody hears of it.
+    Drop,
+}
+
+/// An interceptor. Many batches pass it at once.
+pub trait Interceptor: Send + Sync {
+    /// Looks at one event, and may change it. `clock` tells the time of day for those who write
+    /// it down.
+    fn intercept(&self, event: &mut Event, clock: &dyn Clock) -> Verdict;
+}
+
+/// The interceptors of one source, in order.
+#[derive(Clone)]
+pub struct Chain {
+    interceptors: Arc<[Box<dyn Interceptor>]>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Chain {
+    /// A chain of `interceptors`.
+    #[must_use]
+    pub fn new(interceptors: Vec<Box<dyn Interceptor>>, clock: Arc<dyn Clock>) -> Self {
+        Self { interceptors: interceptors.into(), clock }
+    }
+
+    /// The events of a batch that go on, in their order.
+    #[must_use]
+    pub fn pass(&self, mut events: Vec<Event>) -> Vec<Event> {
+        if !self.interceptors.is_empty() {
+            events.retain_mut(|event| {
+                let mut verdicts =
+                    self.interceptors.iter().map(|i| i.intercept(event, &*self.clock));
+                verdicts.all(|verdict| verdict == Verdict::Keep)
+            });
+        }
+        events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::SystemClock;
+
+    /// Adds its word to the body, then drops bodies that hold `drops`.
+    struct Adds(&'static str, &'static str);
+
+    impl Interceptor for Adds {
+        fn intercept(&self, event: &mut Event, _: &dyn Clock) -> Verdict {
+            let body = String::from_utf8(event.body.to_vec()).unwrap() + self.0;
+            let drops = body.contains(self.1);
+            event.body = body.into();
+            if drops { Verdict::Drop } else { Verdict::Keep }
+        }
+    }
+
+    #[test]
+    fn interceptors_act_in_order_and_what_one_drops_the_next_does_not_see() {
+        let boxed: Vec<Box<dyn Interceptor>> =
+            vec![Box::new(Adds("a", "xa")), Box::new(Adds("b", "never"))];
+        let chain = Chain::new(boxed, Arc::new(SystemClock::new()));
+        let events = ["1", "x", "2"].map(Event::new).to_vec();
+        assert_eq!(chain.pass(events), ["1ab", "2ab"].map(Event::new));
+        let none = Chain::new(Vec::new(), Arc::new(SystemClock::new()));
+        assert_eq!(none.pass(vec![Event::new("x")]), [Event::new("x")]);
+    }
+}

@@ -1,0 +1,72 @@
+//! What a sink is.
+
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, SettingError, SettingsReader};
+use crate::event::Event;
+use std::time::Duration;
+
+pub use super::context::{Failure, SinkContext};
+
+/// A type of sink: its names, its keys, how it is built. Each adapter declares one constant.
+pub struct SinkType {
+    /// The names a configuration may use: the alias first, then Flume's class name.
+    pub names: &'static [&'static str],
+    /// The keys it knows, without those that every sink has (`type`, `channel`).
+    pub keys: &'static [Key],
+    /// Reads the settings; starts nothing and opens nothing.
+    pub build: fn(&mut SettingsReader<'_>) -> Result<Box<dyn Sink>, SettingError>,
+}
+
+/// A sink: delivers events that the flow took from the channel.
+///
+/// The flow takes a batch, calls [`Sink::deliver`], commits the take when that answered Ok and
+/// rolls it back otherwise, backs off and tries again. So when `deliver` answers Ok the events
+/// are safe wherever the sink puts them.
+pub trait Sink: Send {
+    /// Events that one take transaction lends at most.
+    fn batch_events(&self) -> usize;
+
+    /// Opens what it delivers to. After an error the flow calls it again, with back-off.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// Delivers `batch`, which has at least one event, whole.
+    ///
+    /// # Errors
+    /// Not delivered, or not known to be: the batch comes again.
+    fn deliver<'a>(
+        &'a mut self,
+        context: &'a SinkContext,
+        batch: &'a [Event],
+    ) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// How long a batch that is not full waits for more events before it is delivered: for sinks
+    /// whose output gets worse with small batches. Zero by default.
+    fn gather(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// When [`Sink::tick`] must be called next although no event comes (a file that is rolled by
+    /// time), as a reading of the context's [`Clock::now`](crate::base::clock::Clock::now);
+    /// `None` for never.
+    fn next_tick(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Time-driven work.
+    ///
+    /// # Errors
+    /// It failed; the flow says so and goes on.
+    fn tick<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        let _ = context;
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Lets go of what it holds, flushed.
+    ///
+    /// # Errors
+    /// It could not be flushed; what was delivered is safe all the same.
+    fn stop<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>>;
+}

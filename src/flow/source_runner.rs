@@ -1,0 +1,122 @@
+//! Runs one source: starts it, starts it again after an error or a panic, lets it stop.
+//!
+//! A source that never got as far as listening or reading is tried again every 3 s, one that ran
+//! and then failed after 1 s, 2 s, … 5 s. After a panic it is thrown away and built anew. A source
+//! that ends by itself without an error has nothing more to give and is left alone.
+
+use super::backoff::Backoff;
+use super::contain::contain;
+use super::context::{Failure, Intake, SourceContext, StopSignal};
+use super::sink_runner::START_AGAIN;
+use super::source::Source;
+use crate::base::clock::Clock;
+use crate::config::settings::SettingError;
+use crate::metrics::SourceCounters;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A source that ran this long before it failed begins with the shortest pause again.
+const HEALTHY: Duration = Duration::from_secs(30);
+
+/// Builds the source, again after a panic.
+pub type SourceMaker = Box<dyn Fn() -> Result<Box<dyn Source>, SettingError> + Send + Sync>;
+
+/// Everything one source runs with.
+pub struct SourceRunner {
+    /// The source's name.
+    pub name: String,
+    /// Builds the source.
+    pub make: SourceMaker,
+    /// Where its events go.
+    pub intake: Arc<dyn Intake>,
+    /// What it counts in.
+    pub counters: Arc<SourceCounters>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fires when it is to stop.
+    pub stop: StopSignal,
+    /// Sent `true` when the source listens or reads, or has given all it had.
+    pub started: watch::Sender<bool>,
+}
+
+impl SourceRunner {
+    /// Runs until the source has stopped or given all it had.
+    pub async fn run(self) {
+        let mut backoff = Backoff::of_a_runner();
+        let mut source = None;
+        while !self.stop.fired() {
+            let running = match source.take().map_or_else(&self.make, Ok) {
+                Ok(running) => running,
+                Err(error) => {
+                    tracing::error!(source = self.name, "cannot be built: {error}");
+                    return;
+                }
+            };
+            let began = self.clock.now();
+            let (ran, ended) = self.life(&*running).await;
+            match ended {
+                Ok(Ok(())) => {
+                    self.started.send_replace(true);
+                    if !self.stop.fired() {
+                        tracing::info!(source = self.name, "has nothing more to give");
+                    }
+                    return;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(source = self.name, "{}: {error}", failed(ran));
+                    source = Some(running);
+                }
+                Err(panic) => {
+                    tracing::error!(source = self.name, "panicked and is started again: {panic}");
+                }
+            }
+            self.counters.restarts.add(1);
+            if self.clock.now().saturating_sub(began) >= HEALTHY {
+                backoff.reset();
+            }
+            let pause = if ran { backoff.fail() } else { START_AGAIN };
+            tokio::select! {
+                () = self.stop.wait() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One run of the source: whether it got as far as starting, and how it ended.
+    async fn life(&self, source: &dyn Source) -> (bool, Result<Result<(), Failure>, String>) {
+        let (started, mut has_started) = watch::channel(false);
+        let context = self.context(started);
+        let mut run = contain(source.run(&context));
+        let ended = tokio::select! {
+            biased;
+            ended = &mut run => ended,
+            () = said(&mut has_started) => {
+                self.started.send_replace(true);
+                run.await
+            }
+        };
+        (*has_started.borrow(), ended)
+    }
+
+    fn context(&self, started: watch::Sender<bool>) -> SourceContext {
+        SourceContext {
+            name: self.name.clone(),
+            intake: Arc::clone(&self.intake),
+            stop: self.stop.clone(),
+            started,
+            clock: Arc::clone(&self.clock),
+        }
+    }
+}
+
+fn failed(ran: bool) -> &'static str {
+    if ran { "failed and is started again" } else { "cannot start, trying again in 3 s" }
+}
+
+/// Returns once the source has said that it started.
+async fn said(started: &mut watch::Receiver<bool>) {
+    if started.wait_for(|started| *started).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

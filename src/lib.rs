@@ -1,0 +1,27 @@
+//! millpond: a durable file channel, and an agent around it.
+//!
+//! `--no-default-features` builds the storage library alone; the feature `agent` (default) adds
+//! sources, sinks, configuration files and the command line. DESIGN.md is the map.
+
+#[cfg(feature = "agent")]
+pub mod agent;
+pub mod base;
+pub mod channel;
+#[cfg(feature = "agent")]
+pub mod cli;
+#[cfg(feature = "agent")]
+pub mod config;
+pub mod disk;
+pub mod event;
+#[cfg(feature = "agent")]
+pub mod flow;
+pub mod log;
+pub mod metrics;
+pub mod record;
+pub mod recovery;
+#[cfg(feature = "agent")]
+pub mod sink;
+#[cfg(feature = "agent")]
+pub mod source;
+#[cfg(feature = "agent")]
+pub mod wire;

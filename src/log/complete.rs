@@ -1,0 +1,274 @@
+//! Completed writes: publishing what is durable without a gap.
+
+use super::Log;
+use super::block::Effect;
+use super::fate::Outcome;
+use super::job::JobId;
+use super::lease::Place;
+use super::ready::ReadyBlock;
+use super::stripe::{EpochStart, Health, InFlight};
+use crate::base::ids::{BlockNumber, MAIN_GROUP, Sequence, StripeIndex};
+use crate::base::trouble::Trouble;
+use crate::record::Watermark;
+use crate::record::body::{AckBody, FenceBody, LostBody};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Log {
+    /// Reports the end of a write. A failed one ends the stripe's epoch; a late one that was
+    /// given up before changes nothing but frees its segment.
+    pub fn complete(
+        &mut self,
+        now: Duration,
+        index: StripeIndex,
+        job: JobId,
+        result: io::Result<()>,
+    ) {
+        let stripe = &mut self.stripes[index.at()];
+        let zombies = stripe.zombies.len();
+        stripe.zombies.retain(|(id, _)| *id != job);
+        if stripe.zombies.len() != zombies {
+            self.wakes.keeper = true;
+            return;
+        }
+        let Some(at) = stripe.in_flight.iter().position(|w| w.job == job) else { return };
+        match result {
+            Ok(()) => {
+                let write = &mut stripe.in_flight[at];
+                write.done = true;
+                let bytes = write.area.len();
+                let seconds = now.saturating_sub(write.started).as_secs_f64().max(1e-6);
+                stripe.rate = 0.9 * stripe.rate + 0.1 * (bytes as f64 / seconds);
+                stripe.bytes_written += bytes as u64;
+                self.counts.writes += 1;
+                self.counts.written_bytes += bytes as u64;
+                self.publish(index);
+            }
+            Err(error) => {
+                let write = &stripe.in_flight[at];
+                let path = stripe.segments.iter().rfind(|s| s.id == write.segment);
+                let path = path.map(|s| s.file.path().display().to_string()).unwrap_or_default();
+                let cause = format!("writing {path} at {}: {error}", write.offset);
+                self.fail(now, index, Some(job), &Trouble::new(cause));
+            }
+        }
+    }
+
+    /// Publishes the completed blocks that have no gap before them.
+    fn publish(&mut self, index: StripeIndex) {
+        loop {
+            let stripe = &mut self.stripes[index.at()];
+            if !stripe.in_flight.front().is_some_and(|w| w.done) {
+                break;
+            }
+            let Some(write) = stripe.in_flight.pop_front() else { break };
+            self.publish_block(index, write);
+        }
+        self.changed();
+        self.recycle(index);
+    }
+
+    fn publish_block(&mut self, index: StripeIndex, mut write: InFlight) {
+        let end = write.block.first_sequence + u64::from(write.block.count);
+        let end_offset = write.offset + write.area.len() as u64;
+        let state = self.durable.stripe_mut(index);
+        state.watermark = Watermark {
+            block: write.number,
+            sequence: Sequence(end.max(state.watermark.sequence.0)),
+            order: write.order,
+            segment: write.segment,
+            end_offset,
+        };
+        state.next = state.next.max(Sequence(end));
+        if write.block.solo && write.block.state {
+            let stripe = &mut self.stripes[index.at()];
+            stripe.epoch_start = EpochStart::Done;
+            self.settle_doubts(index);
+            self.fence_suspended(index);
+            self.wakes.room = true;
+            self.wakes.takers = true;
+        }
+        let frames = std::mem::take(&mut write.block.frames);
+        for (at, note) in frames.iter().enumerate() {
+            let void = write.block.fate.is_void(at as u32);
+            self.apply(index, &note.effect, void);
+        }
+        write.block.frames = frames;
+        self.offer(index, &write, end_offset);
+        write.block.fate.settle(Outcome::Durable);
+        self.wakes.fates.push(write.block.fate);
+    }
+
+    fn apply(&mut self, index: StripeIndex, effect: &Effect, void: bool) {
+        match effect {
+            Effect::Put { first, count, position } => {
+                self.apply_put(index, (*first, *count), void);
+                if let Some((source, position)) = position {
+                    self.positions_busy.remove(source);
+                    self.wakes.room = true;
+                    if !void {
+                        self.durable.advance_position(source, position);
+                    }
+                }
+            }
+            Effect::Ack { ack, body } => self.apply_ack(*ack, body, void),
+            Effect::State(state) => self.durable.join(state),
+            Effect::Fence(fence) => self.apply_fence(fence),
+            Effect::Lost(LostBody { stripe, start, end }) => {
+                self.durable.stripe_mut(*stripe).void_damaged(*start, *end);
+            }
+        }
+    }
+
+    fn apply_put(&mut self, index: StripeIndex, (first, count): (u64, u32), void: bool) {
+        if void {
+            self.durable.stripe_mut(index).void(first, first + u64::from(count));
+            self.occupied = self.occupied.saturating_sub(u64::from(count));
+            self.wakes.room = true;
+        } else {
+            self.counts.put += u64::from(count);
+            self.wakes.takers |= count > 0;
+        }
+    }
+
+    /// One copy of an acknowledgement is durable: from now on the state names it, whole.
+    pub(super) fn apply_ack(&mut self, ack: u64, body: &AckBody, void: bool) {
+        let Some(flight) = self.acks.get_mut(&ack) else { return };
+        flight.copies -= 1;
+        let (first, last) = (!flight.applied && !void, flight.copies == 0);
+        flight.applied |= !void;
+        let applied = flight.applied;
+        if first {
+            for (stripe, start, end) in &body.ranges {
+                let state = self.durable.stripe_mut(*stripe);
+                let fresh = state.acknowledge(body.group, *start, *end);
+                self.counts.taken += fresh;
+                // Here and not when the last copy has settled: a stripe that fails in between
+                // leaves the count with what is not acknowledged.
+                if self.stripes[stripe.at()].is_active() {
+                    self.occupied = self.occupied.saturating_sub(fresh);
+                }
+            }
+        }
+        if last {
+            let Some(flight) = self.acks.remove(&ack) else { return };
+            for claim in flight.claims {
+                let stripe = claim.block.stripe;
+                if applied {
+                    self.stripes[stripe.at()].front.settle(&claim);
+                } else {
+                    self.stripes[stripe.at()].front.give_back(claim);
+                    self.wakes.takers = true;
+                }
+                self.recycle(stripe);
+            }
+            self.wakes.room = true;
+            // What could not be lent for too many holes can be lent again.
+            self.wakes.takers |= self.stripes.iter().any(|s| !s.front.is_empty());
+        }
+    }
+
+    fn apply_fence(&mut self, fence: &FenceBody) {
+        let state = self.durable.stripe_mut(fence.stripe);
+        state.void(fence.void_start.0, fence.void_end.0);
+        if fence.epoch.number > state.epoch.number {
+            state.epoch = fence.epoch;
+        }
+        if self.stripes[fence.stripe.at()].epoch.number == fence.epoch.number {
+            self.settle_doubts(fence.stripe);
+        }
+    }
+
+    /// What was in doubt on the stripe is durably void now.
+    fn settle_doubts(&mut self, index: StripeIndex) {
+        let doubts = std::mem::take(&mut self.stripes[index.at()].doubts);
+        for source in doubts.sources {
+            self.positions_busy.remove(&source);
+        }
+        for (ack, body) in doubts.acks {
+            self.apply_ack(ack, &body, true);
+        }
+        self.wakes.room = true;
+    }
+
+    /// Lets the block's events be lent: from memory while the window reaches it and the budget
+    /// allows, else it is read back when its turn comes.
+    fn offer(&mut self, index: StripeIndex, write: &InFlight, end_offset: u64) {
+        let budget = self.settings.hot_window_bytes / self.stripes.len();
+        let acknowledged = &self.durable.stripe(index).acknowledged[&MAIN_GROUP];
+        let front = &mut self.stripes[index.at()].front;
+        if front.next_block != write.number.0 || front.reading {
+            return;
+        }
+        let (segment, sequence) = (write.segment, write.block.first_sequence);
+        let place = Place {
+            segment,
+            epoch: write.block.epoch.number,
+            offset: end_offset,
+            sequence: sequence + u64::from(write.block.count),
+        };
+        let here = Place { offset: write.offset + write.block_at as u64, sequence, ..place };
+        if write.block.count == 0 {
+            front.next_block += 1;
+            front.place = place;
+            return;
+        }
+        if front.window_bytes + write.area.len() > budget && !front.window_is_empty() {
+            front.place = here;
+            return;
+        }
+        let (number, order, at) = (write.number, write.order, write.block_at);
+        match ReadyBlock::published(index, number, order, &write.block, &write.area, at) {
+            Ok(ready) => {
+                front.push(Arc::new(ready), acknowledged);
+                front.place = place;
+            }
+            // Never for a block of ours; read back it shows what is wrong with it.
+            Err(_) => front.place = here,
+        }
+    }
+
+    /// Frees the segments that every group has passed. The segment behind them begins with a
+    /// state record that was taken after their last block, and it is durable.
+    pub(super) fn recycle(&mut self, index: StripeIndex) {
+        let (frontier, durable) = {
+            let state = self.durable.stripe(index);
+            (state.frontier(), state.watermark.block)
+        };
+        let stripe = &mut self.stripes[index.at()];
+        while let [old, next, ..] = stripe.segments.make_contiguous() {
+            let passed = next.first_sequence.0 <= frontier && next.first_block <= durable;
+            let read = stripe.front.next_block >= next.first_block.0;
+            if !passed || !read || matches!(stripe.health, Health::Missing) {
+                break;
+            }
+            let free = super::FreeSegment { slot: old.slot, file: old.file.clone(), len: old.len };
+            stripe.segments.pop_front();
+            // On a full disk this is how the segment comes that puts wait for.
+            if free.len >= stripe.wants_segment {
+                stripe.wants_segment = 0;
+            }
+            stripe.free.push(free);
+            self.counts.recycled += 1;
+            self.wakes.room = true;
+            self.wakes.keeper = true;
+        }
+    }
+
+    /// Says that the stripe's epoch stands durably in a checkpoint slot, because no segment was
+    /// free for it: the next segment's state record will be written alone.
+    pub fn epoch_stands_in_slot(&mut self, index: StripeIndex) {
+        let state = self.state_of(index);
+        self.durable.join(&state);
+        self.stripes[index.at()].epoch_start = EpochStart::InSlot;
+        self.stripes[index.at()].tail_room = 0;
+        self.changed();
+    }
+
+    /// The last durable block of a stripe.
+    #[must_use]
+    pub fn watermark(&self, index: StripeIndex) -> BlockNumber {
+        self.durable.stripe(index).watermark.block
+    }
+}

@@ -1,0 +1,345 @@
+//! Failed and hung writes: a stripe's epoch ends, its frames move, the stripe comes back.
+//!
+//! A failed write may have reached the medium, also later. So nothing is written again to the same
+//! place. The epoch ends behind the watermark: a fence says so durably before any frame that was
+//! in the failed blocks is written anywhere else, and the void in it covers every sequence from
+//! the watermark on, not only those in flight. So whatever of the failed blocks turns up later is
+//! void, and nothing is delivered twice.
+
+use super::Log;
+use super::block::{Block, Effect, FrameNote};
+use super::fate::{Outcome, Promise};
+use super::job::JobId;
+use super::reserve::{plain_header, state_bytes_bound};
+use super::stripe::{Doubts, EpochStart, Health, Stripe};
+use crate::base::ids::{Sequence, StripeIndex};
+use crate::base::trouble::Trouble;
+use crate::disk::memory::Area;
+use crate::record::Epoch;
+use crate::record::body::{FenceBody, Origin, PutPrefix};
+use crate::record::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HAS_ORIGIN};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// First pause before a suspended stripe is tried again; doubles up to the longest.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// Without a failure for so long, the next one counts as the first.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Failures in a row after which an only stripe goes on at once in a fresh segment. A disk that
+/// takes small writes and refuses large ones would else use up a segment per commit, for ever.
+const RESTARTS_AT_ONCE: u32 = 3;
+
+/// Writes of a stripe that hang before it is not tried again until one returns: each keeps a
+/// thread and its memory.
+const HUNG_WRITES_MAX: usize = 8;
+
+/// A block taken back from a failed stripe.
+struct Stranded {
+    block: Block,
+    area: Arc<Area>,
+    /// Where the block begins in `area`.
+    block_at: usize,
+}
+
+impl Log {
+    /// Ends a stripe's epoch: the write `job` failed, or something in flight hangs.
+    pub(super) fn fail(
+        &mut self,
+        now: Duration,
+        index: StripeIndex,
+        job: Option<JobId>,
+        cause: &Trouble,
+    ) {
+        self.counts.failed_writes += 1;
+        tracing::warn!(stripe = index.0, "{cause}; the stripe is suspended and its writes move");
+        let restarting = self.stripes[index.at()].epoch_start != EpochStart::Done;
+        let stranded = self.strand(index, job);
+        let fence = self.end_epoch(now, index, cause);
+        let other = self.other_stripe(index);
+        match other {
+            Some(other) => {
+                self.put_fence(other, &fence);
+                self.move_all(index, other, stranded);
+            }
+            None if !restarting && self.may_restart_at_once(index) => {
+                self.stripes[index.at()].health = Health::Active;
+                self.occupied += self.waiting_on(|s| s.index == index);
+                self.begin_restart(index);
+                self.move_all(index, index, stranded);
+            }
+            None => self.give_up(index, stranded, cause),
+        }
+        self.wakes.keeper = true;
+        self.wakes.room = true;
+        self.wakes.takers = true;
+    }
+
+    /// Writes in flight that began before `since` hang: their stripes' epochs end.
+    pub fn give_up_hung(&mut self, now: Duration, since: Duration) {
+        for index in 0..self.stripes.len() {
+            let oldest = self.stripes[index].in_flight.iter().find(|w| !w.done);
+            let Some(write) = oldest.filter(|w| w.started < since) else { continue };
+            let waited = now.saturating_sub(write.started).as_secs();
+            let cause = format!("a write on stripe {index} has not returned for {waited} s");
+            self.fail(now, StripeIndex(index as u16), None, &Trouble::new(cause));
+        }
+    }
+
+    /// Tries suspended stripes again whose pause is over. The stripe goes on in a fresh segment.
+    pub fn retry_suspended(&mut self, now: Duration) {
+        for index in 0..self.stripes.len() {
+            let stripe = &self.stripes[index];
+            let index = StripeIndex(index as u16);
+            if stripe.retry_at().is_some_and(|at| at <= now) && self.can_restart(index) {
+                let before = self.waiting_on(|s| s.index == index);
+                self.stripes[index.at()].health = Health::Active;
+                self.occupied += before;
+                self.begin_restart(index);
+            }
+        }
+    }
+
+    /// When the next suspended stripe is to be tried.
+    #[must_use]
+    pub fn next_retry(&self) -> Option<Duration> {
+        self.stripes.iter().filter_map(Stripe::retry_at).min()
+    }
+
+    /// Stripes whose new epoch waits to be written.
+    pub fn epochs_due(&self) -> impl Iterator<Item = StripeIndex> + '_ {
+        let due = self.stripes.iter().filter(|s| s.is_active() && s.epoch_start == EpochStart::Due);
+        due.map(|s| s.index)
+    }
+
+    /// Takes everything that is not durable away from a stripe. Waits for late fillers: they copy
+    /// and checksum only, and need no lock for it.
+    fn strand(&mut self, index: StripeIndex, job: Option<JobId>) -> Vec<Stranded> {
+        let stripe = &mut self.stripes[index.at()];
+        stripe.seal_open();
+        let mut stranded = Vec::new();
+        for write in std::mem::take(&mut stripe.in_flight) {
+            let segment = stripe.segments.iter().rfind(|s| s.id == write.segment);
+            if let Some(segment) = segment.filter(|_| !write.done && Some(write.job) != job) {
+                stripe.zombies.push((write.job, segment.slot));
+            }
+            let (block, area, block_at) = (write.block, write.area, write.block_at);
+            stranded.push(Stranded { block, area, block_at });
+        }
+        for sealed in std::mem::take(&mut stripe.sealed) {
+            drop(sealed.header);
+            stranded.push(Stranded { block: sealed.block, area: sealed.area, block_at: 0 });
+        }
+        for one in &stranded {
+            while one.area.bytes().is_none() {
+                std::thread::yield_now();
+            }
+        }
+        stripe.writer = None;
+        stranded
+    }
+
+    /// The stripe's next life begins behind the watermark; everything from there on is void.
+    fn end_epoch(&mut self, now: Duration, index: StripeIndex, cause: &Trouble) -> FenceBody {
+        let state = self.durable.stripe(index);
+        let (wm, void_start) = (state.watermark.block, state.next.0);
+        let nonce = (self.nonce)();
+        let waiting = self.waiting_on(|s| s.index == index && s.is_active());
+        self.occupied = self.occupied.saturating_sub(waiting);
+        let stripe = &mut self.stripes[index.at()];
+        let number = stripe.epoch.number.next();
+        stripe.epoch = Epoch { number, nonce, start: wm.next() };
+        stripe.next_block = wm.0 + 1;
+        stripe.next_key = 1;
+        let void_end = stripe.next_sequence;
+        stripe.void_at_start = (void_start, void_end);
+        stripe.epoch_start = EpochStart::Due;
+        let pause = stripe.strike(now);
+        stripe.health = Health::Suspended { cause: cause.clone(), retry_at: now + pause };
+        FenceBody {
+            stripe: index,
+            epoch: stripe.epoch,
+            void_start: Sequence(void_start),
+            void_end: Sequence(void_end),
+        }
+    }
+
+    fn other_stripe(&self, failed: StripeIndex) -> Option<StripeIndex> {
+        let ready =
+            |s: &&Stripe| s.index != failed && s.is_active() && s.epoch_start == EpochStart::Done;
+        self.stripes.iter().filter(ready).min_by_key(|s| s.outstanding_bytes()).map(|s| s.index)
+    }
+
+    fn can_restart(&self, index: StripeIndex) -> bool {
+        let bound = state_bytes_bound(&self.durable, self.acks.len());
+        let stripe = &self.stripes[index.at()];
+        stripe.zombies.len() < HUNG_WRITES_MAX && stripe.free_for(bound).is_some()
+    }
+
+    fn may_restart_at_once(&self, index: StripeIndex) -> bool {
+        self.stripes[index.at()].strikes <= RESTARTS_AT_ONCE && self.can_restart(index)
+    }
+
+    /// What went nowhere when other stripes failed, because none was left, is fenced as soon as
+    /// one is back: else its takers and sources would wait for their own disk.
+    pub(super) fn fence_suspended(&mut self, on: StripeIndex) {
+        let fences: Vec<FenceBody> = self
+            .stripes
+            .iter()
+            .filter(|s| s.index != on && !s.doubts.is_empty())
+            .map(|s| FenceBody {
+                stripe: s.index,
+                epoch: s.epoch,
+                void_start: Sequence(s.void_at_start.0),
+                void_end: Sequence(s.void_at_start.1),
+            })
+            .collect();
+        for fence in fences {
+            self.put_fence(on, &fence);
+            self.wakes.keeper = true;
+        }
+    }
+
+    /// The stripe goes on in a fresh segment, whose state record starts the epoch.
+    fn begin_restart(&mut self, index: StripeIndex) {
+        let bound = state_bytes_bound(&self.durable, self.acks.len());
+        let stripe = &mut self.stripes[index.at()];
+        // Whatever of the old segment is above the watermark is void: never written on.
+        stripe.end_offset = stripe.segments.back().map_or(0, |s| s.len);
+        stripe.roll_planned = true;
+        stripe.tail_room = stripe.free_for(bound).map_or(0, |s| s.len - bound);
+        self.wakes.keeper = true;
+    }
+
+    fn put_fence(&mut self, on: StripeIndex, fence: &FenceBody) {
+        let header = plain_header(FrameKind::Fence, FenceBody::BYTES);
+        // Placing can only fail for want of memory; then the moved frames' own placing fails as
+        // well and they end in doubt.
+        if let Ok(reservation) = self.place(on, header, Effect::Fence(*fence)) {
+            reservation.fill(|out| {
+                fence.encode(out);
+            });
+        }
+    }
+
+    fn move_all(&mut self, from: StripeIndex, to: StripeIndex, stranded: Vec<Stranded>) {
+        for one in stranded {
+            let fate = Arc::clone(&one.block.fate);
+            let epoch = one.block.epoch;
+            let bytes = one.area.bytes().expect("`strand` waited for the fillers");
+            let block = &bytes[one.block_at..];
+            for (at, note) in one.block.frames.into_iter().enumerate() {
+                let at = at as u32;
+                let void = fate.is_void(at);
+                let frame = &block[note.at..note.at + note.len];
+                if let Some(promise) = self.move_frame((from, epoch), to, note, frame, void) {
+                    fate.move_frame(at, promise);
+                }
+            }
+            fate.settle(Outcome::Moved);
+            self.wakes.fates.push(fate);
+        }
+    }
+
+    fn move_frame(
+        &mut self,
+        (from, epoch): (StripeIndex, Epoch),
+        to: StripeIndex,
+        note: FrameNote,
+        frame: &[u8],
+        void: bool,
+    ) -> Option<Promise> {
+        let payload = &frame[FRAME_HEADER_BYTES..];
+        let (kind, flags) = (note.effect.kind()?, frame[9]);
+        if void {
+            self.forget(note.effect);
+            return None;
+        }
+        let (mut header, mut prefix) = (plain_header(kind, payload.len()), None);
+        let mut effect = note.effect;
+        if let Effect::Put { first, count, .. } = &mut effect {
+            let sequence = self.stripes[to.at()].next_sequence;
+            // A frame that is moved again keeps the place it was put to first.
+            if flags & HAS_ORIGIN == 0 {
+                let origin =
+                    Origin { stripe: from, epoch: epoch.number, sequence: Sequence(*first) };
+                prefix = Some(PutPrefix { origin: Some(origin), position: None });
+            }
+            let more = prefix.map_or(0, |p| p.encoded_len());
+            header = FrameHeader {
+                len: (payload.len() + more) as u32,
+                flags: flags | HAS_ORIGIN,
+                count: *count,
+                first_sequence: Sequence(sequence),
+                ..header
+            };
+            *first = sequence;
+        }
+        let added = if let Effect::Put { count, .. } = &effect { u64::from(*count) } else { 0 };
+        let mut doubts = Doubts::default();
+        doubts.add(&effect);
+        let Ok(reservation) = self.place(to, header, effect) else {
+            // No memory: its committer hears that it is in doubt.
+            let mine = &mut self.stripes[from.at()].doubts;
+            mine.sources.append(&mut doubts.sources);
+            mine.acks.append(&mut doubts.acks);
+            return None;
+        };
+        self.occupied += added;
+        Some(reservation.fill(|out| {
+            let at = prefix.map_or(0, |p| p.encode(out));
+            out[at..].copy_from_slice(payload);
+        }))
+    }
+
+    /// Nowhere to go: whoever waits is told that it is in doubt.
+    fn give_up(&mut self, index: StripeIndex, stranded: Vec<Stranded>, cause: &Trouble) {
+        for one in stranded {
+            let fate = one.block.fate;
+            for note in one.block.frames {
+                self.stripes[index.at()].doubts.add(&note.effect);
+            }
+            fate.settle(Outcome::InDoubt(cause.clone()));
+            self.wakes.fates.push(fate);
+        }
+    }
+
+    /// A void frame: it was never committed, wherever its bytes may turn up.
+    fn forget(&mut self, effect: Effect) {
+        match effect {
+            Effect::Ack { ack, body } => self.apply_ack(ack, &body, true),
+            Effect::Put { position: Some((source, _)), .. } => {
+                self.positions_busy.remove(&source);
+            }
+            Effect::Put { .. } | Effect::State(_) | Effect::Fence(_) | Effect::Lost(_) => {}
+        }
+    }
+}
+
+impl Effect {
+    /// Kind of the frame, for frames that can move.
+    fn kind(&self) -> Option<FrameKind> {
+        match self {
+            Self::Put { .. } => Some(FrameKind::Put),
+            Self::Ack { .. } => Some(FrameKind::Ack),
+            Self::Fence(_) => Some(FrameKind::Fence),
+            Self::Lost(_) => Some(FrameKind::Lost),
+            // The new place writes a state record of its own.
+            Self::State(_) => None,
+        }
+    }
+}
+
+impl Stripe {
+    /// Counts a failure; answers the pause before the stripe is tried again.
+    fn strike(&mut self, now: Duration) -> Duration {
+        if now.saturating_sub(self.failed_at) > CALM {
+            self.strikes = 0;
+        }
+        self.failed_at = now;
+        self.strikes = self.strikes.saturating_add(1);
+        RETRY_FIRST.saturating_mul(1 << (self.strikes - 1).min(16)).min(RETRY_LONGEST)
+    }
+}

@@ -1,0 +1,154 @@
+//! Checkpoints, and what the machine tells about itself.
+
+use super::Log;
+use super::fate::Outcome;
+use super::stripe::{FreeSegment, Health};
+use crate::base::ids::{SegmentId, StripeIndex};
+use crate::base::trouble::Trouble;
+use crate::record::state::StateRecord;
+
+/// What a checkpoint will make durable.
+#[derive(Debug)]
+pub struct CheckpointPlan {
+    /// The record to write.
+    pub state: StateRecord,
+    /// [`Log::durable_turn`] that it stands for.
+    pub turn: u64,
+    acks: Vec<u64>,
+}
+
+/// A stripe as its keeper and its users see it.
+#[derive(Clone, Debug)]
+pub struct StripeReport {
+    /// Its place in the member list.
+    pub index: StripeIndex,
+    /// Segments that hold blocks.
+    pub segments: usize,
+    /// Segments ready for use; those that a hung write may still reach are not.
+    pub free: usize,
+    /// Bytes of the segments that hold blocks.
+    pub live_bytes: u64,
+    /// Events waiting or lent.
+    pub events: u64,
+    /// A segment of at least this many bytes is wanted now; 0 for none.
+    pub wants_segment: u64,
+    /// The highest segment id in use.
+    pub last_segment: SegmentId,
+    /// Writes that were given up and have not returned.
+    pub hung_writes: usize,
+    /// Why it cannot be written, if it cannot.
+    pub suspended: Option<Trouble>,
+    /// Why it takes no puts, if it does not.
+    pub no_space: Option<Trouble>,
+}
+
+impl Log {
+    /// What a checkpoint written now would make durable, with the acknowledgements that wait for
+    /// one because the log has no room for them.
+    pub fn plan_checkpoint(&mut self) -> CheckpointPlan {
+        let mut state = self.durable.clone();
+        let acks = std::mem::take(&mut self.slot_queue);
+        for ack in acks.iter().filter_map(|id| self.acks.get(id)) {
+            for (stripe, start, end) in &ack.body.ranges {
+                state.stripe_mut(*stripe).acknowledge(ack.body.group, *start, *end);
+            }
+        }
+        CheckpointPlan { state, turn: self.durable_turn, acks }
+    }
+
+    /// Reports that a planned checkpoint is durable, or that none could be written: then its
+    /// acknowledgements wait for the next one.
+    pub fn checkpoint_done(&mut self, plan: CheckpointPlan, durable: bool) {
+        if !durable {
+            self.slot_queue.extend(plan.acks);
+            return;
+        }
+        // A checkpoint is no change: else an idle channel would write the next one for it, for ever.
+        if !plan.acks.is_empty() {
+            self.changed();
+        }
+        for id in plan.acks {
+            let Some(ack) = self.acks.get_mut(&id) else { continue };
+            let (body, fate) = (ack.body.clone(), ack.slot_fate.take());
+            self.apply_ack(id, &body, false);
+            if let Some(fate) = fate {
+                fate.settle(Outcome::Durable);
+                self.wakes.fates.push(fate);
+            }
+        }
+    }
+
+    /// Whether acknowledgements wait for a checkpoint.
+    #[must_use]
+    pub fn checkpoint_is_wanted(&self) -> bool {
+        !self.slot_queue.is_empty()
+    }
+
+    /// Events waiting or lent on stripes that can be reached.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.occupied
+    }
+
+    /// Events on stripes that cannot be reached now.
+    #[must_use]
+    pub fn out_of_reach(&self) -> u64 {
+        self.waiting_on(|stripe| !stripe.is_active())
+    }
+
+    /// Events lost to damage since the channel was made.
+    #[must_use]
+    pub fn quarantined(&self) -> u64 {
+        self.durable.stripes.iter().map(|s| s.damaged_events).sum()
+    }
+
+    /// Counts since the log was opened.
+    #[must_use]
+    pub fn counts(&self) -> super::Counts {
+        self.counts
+    }
+
+    /// Whether nothing is reserved, queued or in flight. What is in doubt is none of these.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.slot_queue.is_empty() && self.stripes.iter().all(|s| s.outstanding_bytes() == 0)
+    }
+
+    /// One stripe as of now.
+    #[must_use]
+    pub fn report(&self, index: StripeIndex) -> StripeReport {
+        let stripe = &self.stripes[index.at()];
+        let suspended = match &stripe.health {
+            Health::Active => None,
+            Health::Suspended { cause, .. } => Some(cause.clone()),
+            Health::Missing => Some(Trouble::new("its directory is missing")),
+        };
+        StripeReport {
+            index,
+            segments: stripe.segments.len(),
+            free: stripe.free.iter().filter(|s| !stripe.haunted(s.slot)).count(),
+            live_bytes: stripe.segments.iter().map(|s| s.len).sum(),
+            events: self.waiting_on(|s| s.index == index),
+            wants_segment: stripe.wants_segment,
+            last_segment: SegmentId(stripe.last_segment),
+            hung_writes: stripe.zombies.len(),
+            suspended,
+            no_space: stripe.no_space.clone(),
+        }
+    }
+
+    /// Takes a free segment out of the pool to be deleted, if more than `keep` are there or one is
+    /// too small to be used.
+    ///
+    /// The one that has been free for longest goes. The newest may be one that was made just now
+    /// because a large transaction waits for it: deleted as a spare, it would be made and deleted
+    /// again for ever, and the transaction never written.
+    pub fn spare_segment(&mut self, index: StripeIndex, keep: usize) -> Option<FreeSegment> {
+        let need = super::reserve::state_bytes_bound(&self.durable, self.acks.len()) + 4096;
+        let stripe = &mut self.stripes[index.at()];
+        let small = stripe.free.iter().position(|s| s.len < need && !stripe.haunted(s.slot));
+        let spare = stripe.free.iter().position(|s| !stripe.haunted(s.slot));
+        let at = small.or(spare.filter(|_| stripe.free.len() > keep))?;
+        Some(stripe.free.remove(at))
+    }
+}

@@ -1,0 +1,155 @@
+//! Fields in order: a reader that refuses short input, a writer into a slice of the exact length.
+
+use super::Refusal;
+use crate::base::ids::Uuid;
+use byteorder::{ByteOrder, LittleEndian};
+
+/// Reads fields one behind the other.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    pub(super) fn starting_at(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    /// Offset of the next field.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Bytes that are left.
+    pub(super) fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Refusal> {
+        let end = self.at.checked_add(len).ok_or(Refusal::Length)?;
+        let taken = self.bytes.get(self.at..end).ok_or(Refusal::Length)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    #[inline]
+    pub(super) fn u8(&mut self) -> Result<u8, Refusal> {
+        Ok(self.take(1)?[0])
+    }
+
+    #[inline]
+    pub(super) fn u16(&mut self) -> Result<u16, Refusal> {
+        Ok(LittleEndian::read_u16(self.take(2)?))
+    }
+
+    #[inline]
+    pub(super) fn u32(&mut self) -> Result<u32, Refusal> {
+        Ok(LittleEndian::read_u32(self.take(4)?))
+    }
+
+    #[inline]
+    pub(super) fn u64(&mut self) -> Result<u64, Refusal> {
+        Ok(LittleEndian::read_u64(self.take(8)?))
+    }
+
+    /// A 32-bit length or count.
+    #[inline]
+    pub(super) fn len(&mut self) -> Result<usize, Refusal> {
+        Ok(self.u32()? as usize)
+    }
+
+    pub(super) fn uuid(&mut self) -> Result<Uuid, Refusal> {
+        let mut uuid = [0; 16];
+        uuid.copy_from_slice(self.take(16)?);
+        Ok(Uuid(uuid))
+    }
+
+    pub(super) fn text(&mut self, len: usize) -> Result<&'a str, Refusal> {
+        std::str::from_utf8(self.take(len)?).map_err(|_| Refusal::Text)
+    }
+
+    /// Reserved bytes: always written as zeroes, so that a later version may give them a meaning.
+    pub(super) fn zeroes(&mut self, len: usize) -> Result<(), Refusal> {
+        if self.take(len)?.iter().all(|byte| *byte == 0) {
+            Ok(())
+        } else {
+            Err(Refusal::Field("reserved"))
+        }
+    }
+
+    /// Nothing may follow.
+    pub(super) fn end(&self) -> Result<(), Refusal> {
+        if self.left() == 0 { Ok(()) } else { Err(Refusal::Length) }
+    }
+}
+
+/// Writes fields one behind the other.
+///
+/// Every method panics when the slice is too short: callers size it with the structure's own
+/// length, so that would be a mistake of this module and must not reach a disk.
+pub(super) struct Writer<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(out: &'a mut [u8]) -> Self {
+        Self { out, at: 0 }
+    }
+
+    /// Bytes written so far.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    #[inline]
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        let end = self.at + bytes.len();
+        self.out[self.at..end].copy_from_slice(bytes);
+        self.at = end;
+    }
+
+    pub(super) fn u8(&mut self, value: u8) {
+        self.bytes(&[value]);
+    }
+
+    pub(super) fn u16(&mut self, value: u16) {
+        self.bytes(&value.to_le_bytes());
+    }
+
+    #[inline]
+    pub(super) fn u32(&mut self, value: u32) {
+        self.bytes(&value.to_le_bytes());
+    }
+
+    #[inline]
+    pub(super) fn u64(&mut self, value: u64) {
+        self.bytes(&value.to_le_bytes());
+    }
+
+    /// A length or count as 32 bits.
+    #[inline]
+    pub(super) fn len(&mut self, len: usize) {
+        self.u32(u32::try_from(len).expect("limits keep every length below 4 GiB"));
+    }
+
+    pub(super) fn uuid(&mut self, uuid: &Uuid) {
+        self.bytes(&uuid.0);
+    }
+
+    pub(super) fn zeroes(&mut self, len: usize) {
+        self.out[self.at..self.at + len].fill(0);
+        self.at += len;
+    }
+}
+
+/// Whether `bytes` are all zero.
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}

@@ -1,0 +1,165 @@
+//! Round trips: decode(encode(x)) = x for any x, and any bytes at all leave decoders standing.
+
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader, written_len};
+use super::body::{AckBody, PositionRef, PutPrefix};
+use super::state::{DAMAGE_NAMED_MAX, SourcePosition, StateRecord, StripeState};
+use super::{Refusal, event, fuzz, samples};
+use crate::base::ids::{GroupId, Sequence, StripeIndex};
+use crate::base::ranges::RangeSet;
+use crate::event::{Event, Headers};
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn any_event() -> impl Strategy<Value = Event> {
+    (vec((".{0,8}", ".{0,20}"), 0..6), vec(any::<u8>(), 0..200)).prop_map(|(headers, body)| Event {
+        headers: Headers::from_iter(headers),
+        body: body.into(),
+    })
+}
+
+fn any_ranges() -> impl Strategy<Value = RangeSet> {
+    (0u64..1000, vec((0u64..100_000, 1u64..50), 0..20)).prop_map(|(frontier, ranges)| {
+        let mut set = RangeSet::up_to(frontier);
+        for (start, len) in ranges {
+            set.insert(start, start + len);
+        }
+        set
+    })
+}
+
+fn any_state() -> impl Strategy<Value = StateRecord> {
+    let stripe =
+        (any::<[u64; 10]>(), vec((0u32..9, any_ranges()), 0..4), vec((0u64..99, 1u64..9), 0..9))
+            .prop_map(|(n, groups, damaged)| {
+                let mut stripe = StripeState { next: Sequence(n[0]), ..StripeState::default() };
+                stripe.epoch.number.0 = n[1];
+                stripe.epoch.nonce = n[2];
+                stripe.epoch.start.0 = n[3];
+                stripe.watermark.block.0 = n[4];
+                stripe.watermark.sequence.0 = n[5];
+                stripe.watermark.order.0 = n[6];
+                stripe.watermark.segment.0 = n[7];
+                stripe.watermark.end_offset = n[8];
+                stripe.damaged_events = n[9];
+                stripe.acknowledged =
+                    groups.into_iter().map(|(id, set)| (GroupId(id), set)).collect();
+                stripe.damaged =
+                    damaged.into_iter().map(|(start, len)| (start, start + len)).collect();
+                stripe.damaged.sort_unstable();
+                stripe.damaged.dedup();
+                assert!(stripe.damaged.len() <= DAMAGE_NAMED_MAX);
+                stripe
+            });
+    let position = (".{0,8}", any::<u64>(), vec(any::<u8>(), 0..40));
+    (vec(stripe, 0..5), vec(position, 0..5)).prop_map(|(stripes, positions)| StateRecord {
+        stripes,
+        positions: positions
+            .into_iter()
+            .map(|(source, counter, bytes)| (source, SourcePosition { counter, bytes }))
+            .collect(),
+    })
+}
+
+proptest! {
+    #[test]
+    fn events_are_read_as_they_were_written(events in vec(any_event(), 0..6)) {
+        let bytes = Bytes::from(events.iter().flat_map(samples::event_bytes).collect::<Vec<_>>());
+        let (mut shared, mut copied, mut skipped) = (0, 0, 0);
+        for event in &events {
+            prop_assert_eq!(&event::decode(&bytes, &mut shared).unwrap(), event);
+            prop_assert_eq!(&event::decode_copied(&bytes, &mut copied).unwrap(), event);
+            event::skip(&bytes, &mut skipped).unwrap();
+            prop_assert_eq!((copied, skipped), (shared, shared));
+        }
+        prop_assert_eq!(shared, bytes.len());
+        prop_assert_eq!(event::skip(&bytes, &mut skipped), Err(Refusal::Length));
+    }
+
+    #[test]
+    fn no_prefix_of_an_event_is_one(event in any_event()) {
+        let bytes = samples::event_bytes(&event);
+        for len in 0..bytes.len() {
+            let mut at = 0;
+            let cut = Bytes::copy_from_slice(&bytes[..len]);
+            prop_assert_eq!(event::decode(&cut, &mut at), Err(Refusal::Length));
+            prop_assert_eq!(event::skip(&cut, &mut at), Err(Refusal::Length));
+            prop_assert_eq!(at, 0);
+        }
+    }
+
+    #[test]
+    fn acknowledgements_are_read_as_they_were_written(
+        group: u32, ranges in vec((0u16..32, any::<u32>(), 1u64..99), 0..40),
+    ) {
+        let ranges = ranges
+            .into_iter()
+            .map(|(stripe, start, len)| (StripeIndex(stripe), start.into(), u64::from(start) + len))
+            .collect();
+        let body = AckBody { group: GroupId(group), ranges };
+        let mut bytes = vec![0; body.encoded_len()];
+        prop_assert_eq!(body.encode(&mut bytes), bytes.len());
+        prop_assert_eq!(AckBody::decode(&bytes), Ok(body));
+    }
+
+    #[test]
+    fn put_prefixes_are_read_as_they_were_written(
+        moved: bool, position in proptest::option::of((".{0,9}", any::<u64>(), vec(any::<u8>(), 0..40))),
+    ) {
+        let position = position
+            .as_ref()
+            .map(|(source, counter, bytes)| PositionRef { source, counter: *counter, bytes });
+        let prefix = PutPrefix { origin: samples::prefix().origin.filter(|_| moved), position };
+        let mut bytes = vec![0; prefix.encoded_len()];
+        prop_assert_eq!(prefix.encode(&mut bytes), bytes.len());
+        prop_assert_eq!(PutPrefix::decode(prefix.flags(), &bytes), Ok((prefix, bytes.len())));
+    }
+
+    #[test]
+    fn state_records_are_read_as_they_were_written(state in any_state()) {
+        let bytes = state.to_bytes().unwrap();
+        prop_assert_eq!(bytes.len(), state.encoded_len());
+        prop_assert_eq!(StateRecord::decode(&bytes), Ok(state));
+    }
+
+    #[test]
+    fn block_headers_are_read_as_they_were_written(n: [u64; 8], count: u32, len: u32, flags in 0u16..4) {
+        let mut header = BlockHeader { flags, event_count: count, payload_len: len, ..samples::block_header() };
+        header.number.0 = n[0].max(1);
+        (header.epoch.0, header.nonce, header.key, header.segment.0) = (n[1], n[2], n[3], n[4]);
+        (header.order.0, header.watermark_block.0, header.watermark_sequence.0) = (n[5], n[6], n[7]);
+        header.offset = (n[1] % 999 + 2) * 4096;
+        header.first_sequence.0 = n[2] >> 1;
+        let mut bytes = [0xAA; BLOCK_HEADER_BYTES];
+        header.encode(samples::block_place(), &mut bytes);
+        prop_assert_eq!(BlockHeader::decode(samples::block_place(), &bytes), Ok(header));
+        prop_assert_eq!(header.written_len(), written_len(len as usize));
+        prop_assert!(header.written_len() >= BLOCK_HEADER_BYTES + len as usize);
+    }
+
+    #[test]
+    fn no_bytes_at_all_upset_a_decoder(
+        bytes in vec(any::<u8>(), 0..400), which in 0usize..7, changes in vec((any::<u32>(), any::<u8>()), 1..4),
+    ) {
+        let event = samples::event_bytes(&samples::event());
+        let (state, member) = (samples::state().to_bytes().unwrap(), samples::member().encode().unwrap());
+        let likely = [
+            samples::block_bytes(), samples::frames().concat(), event, samples::segment_bytes(),
+            samples::checkpoint_slot(), state, member,
+        ];
+        let mut near = likely[which].clone();
+        for (at, value) in changes {
+            let at = at as usize % near.len().min(2000);
+            near[at] = value;
+        }
+        for bytes in [&bytes, &near] {
+            fuzz::block(bytes);
+            fuzz::frame(bytes);
+            fuzz::event(bytes);
+            fuzz::segment(bytes);
+            fuzz::slot(bytes);
+            fuzz::state(bytes);
+            fuzz::member(bytes);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The state record: all progress of a channel, as one value that only grows.
+//!
+//! Two state records can be joined in any order, any number of times ([`StateRecord::join`]);
+//! recovery joins every valid one it finds and reads on in the logs. A writer puts into one only
+//! what it knows to be durable: an acknowledgement enters whole, when a copy of its frame is at or
+//! below the watermark of the stripe that holds it.
+
+use super::{Epoch, Watermark};
+use crate::base::ids::{GroupId, MAIN_GROUP, Sequence, StripeIndex};
+use crate::base::ranges::RangeSet;
+use std::collections::BTreeMap;
+
+/// Damaged ranges that are kept by name per stripe; more are only counted.
+pub const DAMAGE_NAMED_MAX: usize = 32;
+
+/// What a source left with its events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourcePosition {
+    /// Grows by one with each committed position of this source.
+    pub counter: u64,
+    /// The source's own bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// All progress of a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateRecord {
+    /// One for each stripe of the member list, in its order.
+    pub stripes: Vec<StripeState>,
+    /// Source positions by source name.
+    pub positions: BTreeMap<String, SourcePosition>,
+}
+
+/// Progress of one stripe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StripeState {
+    /// The latest life of the stripe that anyone durably named. Its start is never above
+    /// `watermark.block + 1`.
+    pub epoch: Epoch,
+    /// Up to where the stripe is durable.
+    pub watermark: Watermark,
+    /// No event of this stripe has or will have been given a sequence at or above this before the
+    /// record was written; the next one to give out.
+    pub next: Sequence,
+    /// Acknowledged sequences of each reader group. Void sequences are acknowledged from birth in
+    /// every group.
+    pub acknowledged: BTreeMap<GroupId, RangeSet>,
+    /// Events lost to damage, since the channel was made.
+    pub damaged_events: u64,
+    /// Sequences of that damage, at most [`DAMAGE_NAMED_MAX`] ranges `start..end`.
+    pub damaged: Vec<(u64, u64)>,
+}
+
+impl StateRecord {
+    /// A state in which nothing has happened.
+    #[must_use]
+    pub fn new(stripes: usize) -> Self {
+        let stripe = StripeState {
+            acknowledged: BTreeMap::from([(MAIN_GROUP, RangeSet::default())]),
+            ..StripeState::default()
+        };
+        Self { stripes: vec![stripe; stripes], positions: BTreeMap::new() }
+    }
+
+    /// Adds everything that `other` knows. A record with more stripes (a directory was added)
+    /// widens this one.
+    pub fn join(&mut self, other: &Self) {
+        if self.stripes.len() < other.stripes.len() {
+            self.stripes.resize_with(other.stripes.len(), StripeState::default);
+        }
+        for (mine, theirs) in self.stripes.iter_mut().zip(&other.stripes) {
+            mine.join(theirs);
+        }
+        for (source, position) in &other.positions {
+            self.advance_position(source, position);
+        }
+    }
+
+    /// Sets a source's position if `position` is later than what is known.
+    pub fn advance_position(&mut self, source: &str, position: &SourcePosition) {
+        match self.positions.get_mut(source) {
+            Some(known) if known.counter >= position.counter => {}
+            Some(known) => *known = position.clone(),
+            None => {
+                self.positions.insert(source.to_owned(), position.clone());
+            }
+        }
+    }
+
+    /// The state of one stripe.
+    ///
+    /// # Panics
+    /// The stripe is not in the member list: ids from a disk are checked where they are decoded.
+    #[must_use]
+    pub fn stripe(&self, index: StripeIndex) -> &StripeState {
+        &self.stripes[index.at()]
+    }
+
+    /// The state of one stripe, to change.
+    ///
+    /// # Panics
+    /// As [`StateRecord::stripe`].
+    pub fn stripe_mut(&mut self, index: StripeIndex) -> &mut StripeState {
+        &mut self.stripes[index.at()]
+    }
+}
+
+impl StripeState {
+    /// Adds everything that `other` knows about the same stripe.
+    pub fn join(&mut self, other: &Self) {
+        if (other.epoch.number, other.epoch.nonce) > (self.epoch.number, self.epoch.nonce) {
+            self.epoch = other.epoch;
+        }
+        if other.watermark.block > self.watermark.block {
+            self.watermark = other.watermark;
+        }
+        self.next = self.next.max(other.next);
+        for (group, ranges) in &other.acknowledged {
+            self.acknowledged.entry(*group).or_default().join(ranges);
+        }
+        self.damaged_events = self.damaged_events.max(other.damaged_events);
+        for range in &other.damaged {
+            self.name_damage(*range);
+        }
+    }
+
+    /// Acknowledges `start..end` for one group and answers how many were new.
+    pub fn acknowledge(&mut self, group: GroupId, start: u64, end: u64) -> u64 {
+        self.next = self.next.max(Sequence(end));
+        self.acknowledged.entry(group).or_default().insert(start, end)
+    }
+
+    /// Records that no event is or will be delivered at `start..end`, in any group.
+    pub fn void(&mut self, start: u64, end: u64) {
+        self.next = self.next.max(Sequence(end));
+        for ranges in self.acknowledged.values_mut() {
+            ranges.insert(start, end);
+        }
+    }
+
+    /// Voids `start..end` because what was there is damaged, and keeps its name and count.
+    pub fn void_damaged(&mut self, start: u64, end: u64) {
+        let fresh: u64 = self.missing(start, end).iter().map(|(s, e)| e - s).sum();
+        self.void(start, end);
+        if fresh > 0 {
+            self.damaged_events += fresh;
+            self.name_damage((start, end));
+        }
+    }
+
+    /// The parts of `start..end` that group `main` has not acknowledged.
+    #[must_use]
+    pub fn missing(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        match self.acknowledged.get(&MAIN_GROUP) {
+            Some(ranges) => ranges.missing_in(start, end),
+            None if start < end => vec![(start, end)],
+            None => Vec::new(),
+        }
+    }
+
+    /// The first sequence that some group has not acknowledged.
+    #[must_use]
+    pub fn frontier(&self) -> u64 {
+        self.acknowledged.values().map(RangeSet::frontier).min().unwrap_or(0)
+    }
+
+    fn name_damage(&mut self, range: (u64, u64)) {
+        if self.damaged.len() < DAMAGE_NAMED_MAX && !self.damaged.contains(&range) {
+            self.damaged.push(range);
+            self.damaged.sort_unstable();
+        }
+    }
+}

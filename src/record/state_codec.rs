@@ -1,0 +1,239 @@
+//! State records as bytes: the payload of state frames and of checkpoint slots.
+//!
+//! Every record has one encoding: groups, ranges, damage and positions stand in ascending order,
+//! and ranges neither touch nor overlap. The record's length is bounded as a whole by
+//! [`STATE_BYTES_MAX`], which bounds all counts in it.
+
+use super::body::{PositionRef, read_epoch, write_epoch};
+use super::cursor::{Reader, Writer};
+use super::state::{DAMAGE_NAMED_MAX, SourcePosition, StateRecord, StripeState};
+use super::{Refusal, Watermark};
+use crate::base::ids::{BlockNumber, GroupId, SegmentId, Sequence, WriteOrder};
+use crate::base::limits::{
+    POSITION_BYTES_MAX, RANGES_PER_STRIPE_MAX, STATE_BYTES_MAX, STRIPES_MAX,
+};
+use crate::base::ranges::RangeSet;
+use std::collections::BTreeMap;
+
+/// Bytes in front of the stripes.
+const STATE_HEADER_BYTES: usize = 8;
+
+/// Bytes of a stripe without its damage and groups.
+const STATE_STRIPE_BYTES: usize = 88;
+
+/// Bytes of a group without its ranges.
+const STATE_GROUP_BYTES: usize = 16;
+
+/// Bytes of a range.
+const RANGE_BYTES: usize = 16;
+
+// With all limits reached at once, and eight groups, a record still fits.
+const _: () = assert!(
+    STATE_HEADER_BYTES
+        + STRIPES_MAX
+            * (STATE_STRIPE_BYTES
+                + DAMAGE_NAMED_MAX * RANGE_BYTES
+                + 8 * STATE_GROUP_BYTES
+                + RANGES_PER_STRIPE_MAX * RANGE_BYTES)
+        + POSITION_BYTES_MAX
+        <= STATE_BYTES_MAX
+);
+
+impl StateRecord {
+    /// Bytes that [`StateRecord::encode`] writes.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let stripes: usize = self.stripes.iter().map(StripeState::encoded_len).sum();
+        STATE_HEADER_BYTES + stripes + self.position_bytes()
+    }
+
+    /// Bytes of all source positions in the record; limited by
+    /// [`POSITION_BYTES_MAX`].
+    #[must_use]
+    pub fn position_bytes(&self) -> usize {
+        self.positions.iter().map(|(source, at)| at.as_ref(source).encoded_len()).sum()
+    }
+
+    /// Writes the record to the start of `out` and answers how many bytes that took.
+    ///
+    /// # Errors
+    /// [`Refusal::Bounds`]: it has more than [`STATE_BYTES_MAX`] bytes or [`STRIPES_MAX`] stripes.
+    ///
+    /// # Panics
+    /// `out` is shorter than [`StateRecord::encoded_len`].
+    pub fn encode(&self, out: &mut [u8]) -> Result<usize, Refusal> {
+        let stripes = u16::try_from(self.stripes.len()).map_err(|_| Refusal::Bounds)?;
+        if usize::from(stripes) > STRIPES_MAX || self.encoded_len() > STATE_BYTES_MAX {
+            return Err(Refusal::Bounds);
+        }
+        let mut w = Writer::new(out);
+        w.u16(stripes);
+        w.u16(0);
+        w.len(self.positions.len());
+        for stripe in &self.stripes {
+            stripe.write(&mut w);
+        }
+        for (source, position) in &self.positions {
+            position.as_ref(source).write(&mut w);
+        }
+        Ok(w.at())
+    }
+
+    /// The record as bytes.
+    ///
+    /// # Errors
+    /// As [`StateRecord::encode`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
+        let mut out = vec![0; self.encoded_len()];
+        self.encode(&mut out)?;
+        Ok(out)
+    }
+
+    /// Reads a record that takes up all of `payload`.
+    ///
+    /// # Errors
+    /// It is not what [`StateRecord::encode`] writes.
+    pub fn decode(payload: &[u8]) -> Result<Self, Refusal> {
+        if payload.len() > STATE_BYTES_MAX {
+            return Err(Refusal::Bounds);
+        }
+        let mut r = Reader::new(payload);
+        let stripe_count = usize::from(r.u16()?);
+        r.zeroes(2)?;
+        let position_count = r.len()?;
+        if stripe_count > STRIPES_MAX {
+            return Err(Refusal::Bounds);
+        }
+        let mut stripes = Vec::with_capacity(stripe_count);
+        for _ in 0..stripe_count {
+            stripes.push(StripeState::read(&mut r)?);
+        }
+        let positions = read_positions(&mut r, position_count)?;
+        r.end()?;
+        Ok(Self { stripes, positions })
+    }
+}
+
+fn read_positions(
+    r: &mut Reader<'_>,
+    count: usize,
+) -> Result<BTreeMap<String, SourcePosition>, Refusal> {
+    let mut positions = BTreeMap::new();
+    for _ in 0..count {
+        let position = PositionRef::read(r)?;
+        if positions
+            .last_key_value()
+            .is_some_and(|(last, _): (&String, _)| last.as_str() >= position.source)
+        {
+            return Err(Refusal::Field("position order"));
+        }
+        let PositionRef { source, counter, bytes } = position;
+        positions.insert(source.to_owned(), SourcePosition { counter, bytes: bytes.to_vec() });
+    }
+    Ok(positions)
+}
+
+impl SourcePosition {
+    /// The position as it stands in frames.
+    #[must_use]
+    pub fn as_ref<'a>(&'a self, source: &'a str) -> PositionRef<'a> {
+        PositionRef { source, counter: self.counter, bytes: &self.bytes }
+    }
+}
+
+impl StripeState {
+    fn encoded_len(&self) -> usize {
+        let group = |set: &RangeSet| STATE_GROUP_BYTES + set.ranges_beyond() * RANGE_BYTES;
+        let groups: usize = self.acknowledged.values().map(group).sum();
+        STATE_STRIPE_BYTES + self.damaged.len() * RANGE_BYTES + groups
+    }
+
+    fn write(&self, w: &mut Writer<'_>) {
+        write_epoch(w, &self.epoch);
+        write_watermark(w, &self.watermark);
+        w.u64(self.next.0);
+        w.u64(self.damaged_events);
+        w.len(self.damaged.len());
+        w.len(self.acknowledged.len());
+        for (start, end) in &self.damaged {
+            w.u64(*start);
+            w.u64(*end);
+        }
+        for (group, set) in &self.acknowledged {
+            w.u32(group.0);
+            w.len(set.ranges_beyond());
+            w.u64(set.frontier());
+            for (start, end) in set.beyond() {
+                w.u64(start);
+                w.u64(end);
+            }
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, Refusal> {
+        let epoch = read_epoch(r)?;
+        let watermark = read_watermark(r)?;
+        let next = Sequence(r.u64()?);
+        let damaged_events = r.u64()?;
+        let (damaged_count, group_count) = (r.len()?, r.len()?);
+        if damaged_count > DAMAGE_NAMED_MAX {
+            return Err(Refusal::Bounds);
+        }
+        let mut damaged = Vec::with_capacity(damaged_count);
+        for _ in 0..damaged_count {
+            let range = read_range(r)?;
+            if damaged.last().is_some_and(|last| *last >= range) {
+                return Err(Refusal::Field("damage order"));
+            }
+            damaged.push(range);
+        }
+        let acknowledged = read_groups(r, group_count)?;
+        Ok(Self { epoch, watermark, next, acknowledged, damaged_events, damaged })
+    }
+}
+
+fn read_groups(r: &mut Reader<'_>, count: usize) -> Result<BTreeMap<GroupId, RangeSet>, Refusal> {
+    let mut groups = BTreeMap::new();
+    for _ in 0..count {
+        let group = GroupId(r.u32()?);
+        if groups.last_key_value().is_some_and(|(last, _)| *last >= group) {
+            return Err(Refusal::Field("group order"));
+        }
+        let ranges = r.len()?;
+        let mut end = r.u64()?;
+        let mut set = RangeSet::up_to(end);
+        for _ in 0..ranges {
+            let range = read_range(r)?;
+            if range.0 <= end {
+                return Err(Refusal::Field("range order"));
+            }
+            end = range.1;
+            set.insert(range.0, range.1);
+        }
+        groups.insert(group, set);
+    }
+    Ok(groups)
+}
+
+fn read_range(r: &mut Reader<'_>) -> Result<(u64, u64), Refusal> {
+    let range = (r.u64()?, r.u64()?);
+    if range.0 < range.1 { Ok(range) } else { Err(Refusal::Field("range")) }
+}
+
+fn write_watermark(w: &mut Writer<'_>, watermark: &Watermark) {
+    w.u64(watermark.block.0);
+    w.u64(watermark.sequence.0);
+    w.u64(watermark.order.0);
+    w.u64(watermark.segment.0);
+    w.u64(watermark.end_offset);
+}
+
+fn read_watermark(r: &mut Reader<'_>) -> Result<Watermark, Refusal> {
+    Ok(Watermark {
+        block: BlockNumber(r.u64()?),
+        sequence: Sequence(r.u64()?),
+        order: WriteOrder(r.u64()?),
+        segment: SegmentId(r.u64()?),
+        end_offset: r.u64()?,
+    })
+}

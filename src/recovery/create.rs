@@ -1,0 +1,244 @@
+//! Making a channel, and making a directory part of one: in two phases.
+//!
+//! First every member durably says `creating`, with the full list; when all do, each durably says
+//! `created`; the first block comes after that. So one visible member that says `created` proves
+//! that a missing one is missing, and none that does proves that there is nothing to lose. A
+//! directory that is added says `creating` first; then the old members take up the new list, and
+//! only when all have it does the new one say `created`.
+
+use super::buffer::Buffer;
+use super::members::{self, Listed, Place, Present};
+use super::plan::{self, Existing, Plan};
+use super::slots;
+use super::table::Case;
+use super::{CHECKPOINT_NAME, Finding, MEMBER_NAME, OpenError, RecoverOptions};
+use crate::base::ids::{StripeIndex, Uuid};
+use crate::base::random::Random;
+use crate::disk::Disk;
+use crate::record::member::{Member, MemberName, Phase, Role};
+use crate::record::slot::SlotKind;
+use std::path::Path;
+
+/// A stripe of the member list and its directory, if that is there.
+pub(super) struct Stripe {
+    pub(super) uuid: Uuid,
+    pub(super) present: Option<Present>,
+}
+
+/// The directories of a channel that exists.
+pub(super) struct Membership {
+    pub(super) channel: Uuid,
+    pub(super) created: bool,
+    pub(super) checkpoint_uuid: Uuid,
+    pub(super) checkpoint: Present,
+    pub(super) stripes: Vec<Stripe>,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Membership {
+    /// Whether a directory of the channel is missing.
+    pub(super) fn is_degraded(&self) -> bool {
+        self.stripes.iter().any(|s| s.present.is_none())
+    }
+}
+
+/// Locks the directories, and creates or completes the channel in them.
+pub(super) fn assemble(
+    disk: &dyn Disk,
+    random: &dyn Random,
+    options: &RecoverOptions,
+) -> Result<Membership, OpenError> {
+    let places = members::survey(disk, options, true)?;
+    match plan::plan(&places, options.open_degraded)? {
+        Plan::Create { interrupted } => {
+            if !options.create {
+                let what = if interrupted { "its creation was interrupted" } else { "it is empty" };
+                return Err(no_channel(&places, what));
+            }
+            create(disk, random, places, interrupted)
+        }
+        Plan::Open(existing) => complete(disk, random, places, existing),
+    }
+}
+
+/// The error for those who may not create a channel.
+pub(super) fn no_channel(places: &[Place], what: &str) -> OpenError {
+    let path = places.first().map(|p| p.path.clone()).unwrap_or_default();
+    OpenError::NoChannel { path, what: what.to_owned() }
+}
+
+/// Makes the directories that are not there, and locks them. The name of one that is there and
+/// has no part in a channel yet is made durable: whoever made it may have been killed before.
+fn make_missing(
+    disk: &dyn Disk,
+    places: &mut [Place],
+    which: impl Fn(usize) -> bool,
+) -> Result<(), OpenError> {
+    let mut seen = Vec::new();
+    for place in places.iter().filter(|p| p.present.is_some()) {
+        let present = place.present.as_ref().expect("filtered");
+        members::unique(&mut seen, &place.path, &*present.directory)?;
+    }
+    for (_, place) in places.iter_mut().enumerate().filter(|(at, _)| which(*at)) {
+        if place.is_created() {
+            continue;
+        }
+        let directory = disk
+            .open_dir(&place.path, true)
+            .map_err(|source| OpenError::Directory { path: place.path.clone(), source })?;
+        if place.present.is_none() {
+            members::unique(&mut seen, &place.path, &*directory)?;
+            place.present = Some(members::look(directory, true)?);
+        }
+    }
+    Ok(())
+}
+
+fn create(
+    disk: &dyn Disk,
+    random: &dyn Random,
+    mut places: Vec<Place>,
+    interrupted: bool,
+) -> Result<Membership, OpenError> {
+    make_missing(disk, &mut places, |_| true)?;
+    let mut stripe = 0;
+    let members: Vec<MemberName> =
+        places.iter().map(|place| name_of(place, random, &mut stripe)).collect();
+    let channel = draw(random);
+    for phase in [Phase::Creating, Phase::Created] {
+        for (place, name) in places.iter_mut().zip(&members) {
+            let present = place.present.as_mut().expect("all directories were made");
+            let record = record(channel, name, phase, &members);
+            say(present, &record)?;
+            if phase == Phase::Creating {
+                slots::make(
+                    &*present.directory,
+                    CHECKPOINT_NAME,
+                    SlotKind::Checkpoint.file_bytes() as u64,
+                )?;
+            }
+        }
+    }
+    let mut findings = Vec::new();
+    if interrupted {
+        let words = "an earlier creation of the channel had been interrupted before anything could be put; done again";
+        findings.push(Finding::of(Case::R9, &places[0].path, words));
+    }
+    let ats = members.into_iter().enumerate().map(|(at, name)| (name, Some(at))).collect();
+    Ok(gather(channel, true, ats, places, findings))
+}
+
+fn complete(
+    disk: &dyn Disk,
+    random: &dyn Random,
+    mut places: Vec<Place>,
+    mut existing: Existing,
+) -> Result<Membership, OpenError> {
+    let channel = existing.channel;
+    let wanted: Vec<usize> =
+        existing.members.iter().filter_map(|(_, at)| *at).chain(existing.added.clone()).collect();
+    make_missing(disk, &mut places, |at| wanted.contains(&at))?;
+    for (name, at) in &mut existing.members {
+        if let Some(at) = at {
+            name.path = path_text(&places[*at].path);
+        }
+    }
+    let old = existing.members.len();
+    let mut stripe = existing.members.iter().filter(|(m, _)| m.role != Role::Checkpoint).count();
+    for at in existing.added {
+        let name = name_of(&places[at], random, &mut stripe);
+        let words = format!("added to the channel as data directory {}", stripe - 1);
+        existing.findings.push(Finding::of(Case::R9, &places[at].path, words));
+        existing.members.push((name, Some(at)));
+    }
+    let list: Vec<MemberName> = existing.members.iter().map(|(m, _)| m.clone()).collect();
+    // New members first say `creating`, then the old ones take up the list, then the new ones
+    // say `created`.
+    let news = &existing.members[old..];
+    let steps = news
+        .iter()
+        .map(|m| (m, Phase::Creating))
+        .chain(existing.members[..old].iter().map(|m| (m, Phase::Created)))
+        .chain(news.iter().map(|m| (m, Phase::Created)));
+    for ((name, at), phase) in steps {
+        let Some(at) = *at else { continue };
+        let present = places[at].present.as_mut().expect("every wanted directory was made");
+        let record = record(channel, name, phase, &list);
+        if !matches!(&present.claim, members::Claim::Member(m) if *m == record) {
+            say(present, &record)?;
+        }
+        if phase == Phase::Creating {
+            let len = SlotKind::Checkpoint.file_bytes() as u64;
+            slots::make(&*present.directory, CHECKPOINT_NAME, len)?;
+        }
+    }
+    Ok(gather(channel, false, existing.members, places, existing.findings))
+}
+
+fn gather(
+    channel: Uuid,
+    created: bool,
+    members: Vec<(MemberName, Option<usize>)>,
+    places: Vec<Place>,
+    findings: Vec<Finding>,
+) -> Membership {
+    let mut present: Vec<Option<Present>> = places.into_iter().map(|p| p.present).collect();
+    let mut checkpoint = None;
+    let mut stripes: Vec<(StripeIndex, Stripe)> = Vec::new();
+    for (name, at) in members {
+        let present = at.and_then(|at| present[at].take());
+        match name.role {
+            Role::Checkpoint => checkpoint = present.map(|p| (name.uuid, p)),
+            Role::Stripe(index) => {
+                stripes.push((index, Stripe { uuid: name.uuid, present }));
+            }
+        }
+    }
+    stripes.sort_by_key(|(index, _)| *index);
+    let (checkpoint_uuid, checkpoint) =
+        checkpoint.expect("the checkpoint directory is listed, and was made when it was missing");
+    let stripes = stripes.into_iter().map(|(_, s)| s).collect();
+    Membership { channel, created, checkpoint_uuid, checkpoint, stripes, findings }
+}
+
+/// Durably writes what a directory says of itself.
+fn say(present: &mut Present, record: &Member) -> Result<(), OpenError> {
+    let kind = SlotKind::Member;
+    let file = slots::make(&*present.directory, MEMBER_NAME, kind.file_bytes() as u64)?;
+    let mut home = present.slots.home(file);
+    let path = || home.file.path().to_owned();
+    let payload =
+        record.encode().map_err(|refusal| OpenError::TooLarge { path: path(), refusal })?;
+    let mut buffer = Buffer::new(kind.slot_bytes())?;
+    slots::write(&mut home, kind, record.channel, record.me, &payload, &mut buffer)?;
+    present.slots.wrote(&home);
+    present.claim = members::Claim::Member(record.clone());
+    Ok(())
+}
+
+fn record(channel: Uuid, name: &MemberName, phase: Phase, members: &[MemberName]) -> Member {
+    Member { channel, me: name.uuid, role: name.role, phase, members: members.to_vec() }
+}
+
+fn name_of(place: &Place, random: &dyn Random, stripe: &mut usize) -> MemberName {
+    let role = match place.listed {
+        Listed::Checkpoint => Role::Checkpoint,
+        Listed::Data => {
+            let index = u16::try_from(*stripe).expect("the number of directories is bounded");
+            *stripe += 1;
+            Role::Stripe(StripeIndex(index))
+        }
+    };
+    MemberName { uuid: draw(random), role, path: path_text(&place.path) }
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn draw(random: &dyn Random) -> Uuid {
+    let mut bytes = [0u8; 16];
+    bytes[..8].copy_from_slice(&random.next_u64().to_le_bytes());
+    bytes[8..].copy_from_slice(&random.next_u64().to_le_bytes());
+    Uuid(bytes)
+}

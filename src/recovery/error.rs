@@ -1,0 +1,160 @@
+//! Why a channel did not open.
+
+use crate::base::ids::Uuid;
+use crate::disk::LockError;
+use crate::record::Refusal;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a channel did not open. Nothing acknowledged is lost by any of these: each says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No data directory, or more than a channel has.
+    #[error("a channel has 1 to {max} data directories, {count} are listed; change dataDirs")]
+    DirectoryCount {
+        /// Directories listed.
+        count: usize,
+        /// Directories a channel has at most.
+        max: usize,
+    },
+    /// One directory is listed twice, perhaps under two names.
+    #[error(
+        "{path} and {other} are the same directory; list each directory once in checkpointDir and dataDirs",
+        path = path.display(), other = other.display()
+    )]
+    SameDirectory {
+        /// The later of the two.
+        path: PathBuf,
+        /// The earlier of the two.
+        other: PathBuf,
+    },
+    /// A directory cannot be opened, made or listed.
+    #[error("cannot use the directory {path}: {source}; check that it is mounted, a directory, and ours to write", path = path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A directory is in use, or cannot be locked.
+    #[error("{0}; stop the other agent, or give this channel directories of its own")]
+    Lock(#[from] LockError),
+    /// A member of a created channel is not there. Nothing is created in its place: an unmounted
+    /// disk would be mistaken for an empty one.
+    #[error(
+        "{role} {member} of the channel {channel}, last seen as {last_path}, is {what}; mount or restore it and list it in {key}, \
+         or open degraded (without its events) by explicit option",
+        last_path = last_path.display(), key = if role.starts_with('c') { "checkpointDir" } else { "dataDirs" }
+    )]
+    MemberMissing {
+        /// The channel.
+        channel: Uuid,
+        /// The member.
+        member: Uuid,
+        /// "data directory" or "checkpoint directory".
+        role: &'static str,
+        /// Where it was when it was last opened.
+        last_path: PathBuf,
+        /// Missing, or listed but empty: in words.
+        what: String,
+    },
+    /// A directory belongs to another channel.
+    #[error(
+        "{path} belongs to the channel {found}, not to {expected}; correct checkpointDir or dataDirs",
+        path = path.display()
+    )]
+    ForeignMember {
+        /// The directory.
+        path: PathBuf,
+        /// The channel it belongs to.
+        found: Uuid,
+        /// The channel that is being opened.
+        expected: Uuid,
+    },
+    /// A directory has a part in the channel that is not the one it is listed for.
+    #[error(
+        "{path} is the {found} of the channel {channel} but is listed as {listed}; correct checkpointDir and dataDirs",
+        path = path.display()
+    )]
+    WrongRole {
+        /// The directory.
+        path: PathBuf,
+        /// The channel.
+        channel: Uuid,
+        /// What it is.
+        found: &'static str,
+        /// What it is listed as.
+        listed: &'static str,
+    },
+    /// A directory without a member file has a log in it, and no other member vouches for it.
+    #[error(
+        "{path} holds segments of the channel {channel} but no readable member file, and no other directory names them; \
+         list every directory of that channel, or move the files away",
+        path = path.display()
+    )]
+    Orphan {
+        /// The directory.
+        path: PathBuf,
+        /// The channel its segments name.
+        channel: Uuid,
+    },
+    /// A newer millpond wrote this.
+    #[error("{path} has format version {found}, this build reads up to {known}; use a newer build", path = path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest version this build reads.
+        known: u32,
+    },
+    /// A file cannot be opened or read, tried twice. That is neither a tear nor damage: nothing
+    /// was voided.
+    #[error(
+        "cannot read {path} at offset {offset}: {source}; nothing was given up: check the disk, or open degraded (without this directory's events) by explicit option",
+        path = path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Where, bytes.
+        offset: u64,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A file cannot be made or written.
+    #[error("cannot write {path} at offset {offset}: {source}; free space or check the disk, then open again", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Where, bytes.
+        offset: u64,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A record does not fit its place: a limit was lowered in this build.
+    #[error("the record for {path} does not fit: {refusal}; use the build that wrote the channel last", path = path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        refusal: Refusal,
+    },
+    /// There is no channel in the directories (only for those who may not create one).
+    #[error("there is no channel in {path}: {what}", path = path.display())]
+    NoChannel {
+        /// The first directory looked at.
+        path: PathBuf,
+        /// What was found instead.
+        what: String,
+    },
+    /// No memory for reading.
+    #[error("no memory for {bytes} bytes of read buffer: {source}")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+        /// The cause.
+        source: io::Error,
+    },
+}

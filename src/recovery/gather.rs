@@ -1,0 +1,257 @@
+//! Reading everything an opening needs, of all directories: checkpoints, headers, the logs behind
+//! the newest state record. Shared by opening and by looking; writes nothing.
+
+use super::buffer::Buffer;
+use super::decide::{Gap, Reading};
+use super::inventory::{self, Checkpoints, Inventory, SegmentFile, Subject};
+use super::scan::{self, Scan};
+use super::table::Case;
+use super::{Finding, OpenError};
+use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid};
+use crate::base::limits::COLD_READ_BYTES;
+use crate::disk::{Access, Directory, Entry};
+use crate::record::segment::SEGMENT_HEADER_BYTES;
+use crate::record::state::StateRecord;
+
+/// A directory to read.
+pub(super) struct Source<'a> {
+    pub(super) uuid: Uuid,
+    pub(super) directory: Option<&'a dyn Directory>,
+    pub(super) entries: &'a [Entry],
+}
+
+/// How to read.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    pub(super) channel: Uuid,
+    pub(super) access: Access,
+    pub(super) segment_bytes: u64,
+    /// Leave out stripes that cannot be read.
+    pub(super) degraded: bool,
+}
+
+/// One stripe as read.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub(super) inventory: Inventory,
+    pub(super) checkpoints: Option<Checkpoints>,
+    pub(super) reading: Reading,
+}
+
+/// Everything as read.
+pub(super) struct Everything {
+    /// Checkpoints and segment starts, joined.
+    pub(super) joined: StateRecord,
+    pub(super) checkpoint_dir: Option<Checkpoints>,
+    pub(super) stripes: Vec<Gathered>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Reads all of it.
+pub(super) fn gather(
+    how: &How,
+    checkpoint_dir: &Source<'_>,
+    sources: &[Source<'_>],
+) -> Result<Everything, OpenError> {
+    let mut buffer = Buffer::new(COLD_READ_BYTES)?;
+    let mut all = Everything {
+        joined: StateRecord::new(sources.len()),
+        checkpoint_dir: None,
+        stripes: sources.iter().map(|_| Gathered::default()).collect(),
+        findings: Vec::new(),
+    };
+    all.read_checkpoint_dir(how, checkpoint_dir, &mut buffer);
+    for step in [start, join_newest_start, read_log] {
+        for (at, source) in sources.iter().enumerate() {
+            let subject = subject(how, source, at);
+            let stripe = &mut all.stripes[at];
+            let Some(directory) = source.directory else { continue };
+            let read =
+                step(&subject, directory, source.entries, stripe, &mut all.joined, &mut buffer);
+            match read {
+                Ok(()) => {}
+                Err(error @ OpenError::Unreadable { .. }) if how.degraded => {
+                    *stripe = Gathered::default();
+                    let words = format!("{error}; left out of this opening");
+                    let mut finding = Finding::of(Case::R8, directory.path(), words);
+                    finding.stripe = Some(subject.index);
+                    all.findings.push(finding);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    for (at, stripe) in all.stripes.iter_mut().enumerate() {
+        let checkpoints = stripe.checkpoints.iter_mut().flat_map(|c| c.findings.drain(..));
+        let mut found: Vec<Finding> =
+            checkpoints.chain(stripe.inventory.findings.drain(..)).collect();
+        found.iter_mut().for_each(|f| f.stripe = Some(index(at)));
+        all.findings.append(&mut found);
+    }
+    Ok(all)
+}
+
+/// Reads the logs once more: what fails twice is damage.
+pub(super) fn read_again(
+    how: &How,
+    sources: &[Source<'_>],
+    all: &mut Everything,
+) -> Result<(), OpenError> {
+    let mut buffer = Buffer::new(COLD_READ_BYTES)?;
+    for (at, source) in sources.iter().enumerate() {
+        let (Some(directory), true) = (source.directory, all.stripes[at].reading.present) else {
+            continue;
+        };
+        let subject = subject(how, source, at);
+        let stripe = &mut all.stripes[at];
+        read_log(&subject, directory, source.entries, stripe, &mut all.joined, &mut buffer)?;
+    }
+    Ok(())
+}
+
+fn index(at: usize) -> StripeIndex {
+    StripeIndex(u16::try_from(at).expect("the number of stripes is bounded"))
+}
+
+fn subject(how: &How, source: &Source<'_>, at: usize) -> Subject {
+    Subject {
+        channel: how.channel,
+        uuid: source.uuid,
+        index: index(at),
+        access: how.access,
+        segment_bytes: how.segment_bytes,
+    }
+}
+
+impl Everything {
+    /// The checkpoint directory never has the only copy of anything: whatever is wrong with it is
+    /// said, not refused.
+    fn read_checkpoint_dir(&mut self, how: &How, source: &Source<'_>, buffer: &mut Buffer) {
+        let Some(directory) = source.directory else { return };
+        let stripes = self.stripes.len();
+        match inventory::checkpoints(
+            how.channel,
+            source.uuid,
+            stripes,
+            directory,
+            how.access,
+            buffer,
+        ) {
+            Ok(mut found) => {
+                found.states.iter().for_each(|s| self.joined.join(s));
+                self.findings.append(&mut found.findings);
+                self.checkpoint_dir = Some(found);
+            }
+            Err(error) => {
+                self.findings.push(Finding::of(Case::R13, directory.path(), error.to_string()));
+            }
+        }
+    }
+}
+
+fn start(
+    subject: &Subject,
+    directory: &dyn Directory,
+    entries: &[Entry],
+    stripe: &mut Gathered,
+    joined: &mut StateRecord,
+    buffer: &mut Buffer,
+) -> Result<(), OpenError> {
+    let stripes = joined.stripes.len();
+    let found = inventory::checkpoints(
+        subject.channel,
+        subject.uuid,
+        stripes,
+        directory,
+        subject.access,
+        buffer,
+    )?;
+    found.states.iter().for_each(|s| joined.join(s));
+    stripe.checkpoints = Some(found);
+    stripe.inventory = Inventory::take(subject, directory, entries, buffer)?;
+    stripe.reading.present = true;
+    stripe.reading.segments = stripe.inventory.segments.clone();
+    Ok(())
+}
+
+/// Joins the state record at the start of the newest segment, going further back while that one
+/// is not whole.
+fn join_newest_start(
+    subject: &Subject,
+    _: &dyn Directory,
+    _: &[Entry],
+    stripe: &mut Gathered,
+    joined: &mut StateRecord,
+    buffer: &mut Buffer,
+) -> Result<(), OpenError> {
+    for segment in stripe.reading.segments.iter().rev() {
+        let at = SEGMENT_HEADER_BYTES as u64;
+        let id = Some(segment.header.id);
+        let first = scan::block_at(subject, &*segment.file, segment.len, id, at, buffer)?;
+        if let Some(state) = first.as_ref().and_then(scan::Block::state)
+            && state.stripes.len() <= joined.stripes.len()
+        {
+            joined.join(state);
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Scans the log behind the joined watermark.
+fn read_log(
+    subject: &Subject,
+    _: &dyn Directory,
+    _: &[Entry],
+    stripe: &mut Gathered,
+    joined: &mut StateRecord,
+    buffer: &mut Buffer,
+) -> Result<(), OpenError> {
+    let mark = joined.stripe(subject.index).watermark;
+    let segments = &stripe.reading.segments;
+    let mut scan = Scan::default();
+    for (at, segment) in segments.iter().enumerate() {
+        if segment.header.id < mark.segment {
+            continue;
+        }
+        let from = if segment.header.id == mark.segment { mark.end_offset } else { 0 };
+        let next = segments.get(at + 1).map(|s| s.header.first_block);
+        scan::segment(subject, segment, from, next, &mut scan, buffer)?;
+    }
+    let frontier = joined.stripe(subject.index).frontier();
+    stripe.reading.gaps = gaps(subject, segments, mark.segment, Sequence(frontier), buffer)?;
+    stripe.reading.scan = scan;
+    Ok(())
+}
+
+/// Looks into segments in front of the scan whose successor's id does not follow: the one
+/// between may be lost, or its id may have been given up by an earlier opening.
+fn gaps(
+    subject: &Subject,
+    segments: &[SegmentFile],
+    scanned: SegmentId,
+    frontier: Sequence,
+    buffer: &mut Buffer,
+) -> Result<Vec<Gap>, OpenError> {
+    let mut gaps = Vec::new();
+    for pair in segments.windows(2) {
+        let (segment, next) = (&pair[0], &pair[1].header);
+        let follows = next.id <= segment.header.id.next();
+        if follows || segment.header.id >= scanned || next.first_sequence <= frontier {
+            continue;
+        }
+        let mut scan = Scan::default();
+        scan::segment(subject, segment, 0, Some(next.first_block), &mut scan, buffer)?;
+        let below = |b: &&scan::Block| b.header.number < next.first_block;
+        let last = scan.blocks.iter().filter(below).max_by_key(|b| b.header.number);
+        gaps.push(Gap {
+            segment: segment.header.id,
+            end_offset: last.map_or(SEGMENT_HEADER_BYTES as u64, scan::Block::end_offset),
+            last_block: last.map_or(BlockNumber(0), |b| b.header.number),
+            end_sequence: last.map_or(segment.header.first_sequence, |b| b.header.end_sequence()),
+            next_first_block: next.first_block,
+            next_first_sequence: next.first_sequence,
+        });
+    }
+    Ok(gaps)
+}

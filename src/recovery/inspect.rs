@@ -1,0 +1,419 @@
+//! Looking without touching: what a channel holds, whether every byte of it is sound, and its
+//! events. Takes no lock and writes nothing, so it works beside a running agent; what it says is
+//! then true of some moment while it looked.
+
+use super::buffer::Buffer;
+use super::decide::{Decision, Ruling};
+use super::gather::{self, How, Source};
+use super::inventory::{SegmentFile, Subject};
+use super::members::{self, Place};
+use super::plan::{self, Existing, Plan};
+use super::table::Case;
+use super::walk::{self, Step};
+use super::{Finding, OpenError, RecoverOptions, open, words};
+use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid};
+use crate::base::limits::COLD_READ_BYTES;
+use crate::disk::{Access, Disk};
+use crate::event::Event;
+use crate::record::block::{BLOCK_HEADER_BYTES, BlockHeader};
+use crate::record::body::PutPrefix;
+use crate::record::event;
+use crate::record::frame::{self, FrameKind};
+use crate::record::member::Role;
+use crate::record::state::{SourcePosition, StateRecord};
+use bytes::Bytes;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// How far a channel exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// The directories are missing or empty.
+    Empty,
+    /// Its creation was interrupted; nothing was ever put.
+    HalfCreated,
+    /// It was created.
+    Created,
+}
+
+/// What a channel holds, as of one look.
+pub struct Survey {
+    /// How far it exists; if not created, the rest is empty.
+    pub presence: Presence,
+    /// The channel.
+    pub channel: Uuid,
+    /// What an opening would find; nothing of it was made durable.
+    pub state: StateRecord,
+    /// Its stripes, in the order of the member list.
+    pub stripes: Vec<SurveyedStripe>,
+    /// What an opening would report.
+    pub findings: Vec<Finding>,
+}
+
+/// One stripe.
+pub struct SurveyedStripe {
+    /// Place in the member list.
+    pub index: StripeIndex,
+    /// Its member uuid.
+    pub uuid: Uuid,
+    /// Its directory.
+    pub path: PathBuf,
+    /// Whether the directory is there and readable.
+    pub available: bool,
+    /// Segments with blocks that are needed, oldest first.
+    pub segments: Vec<SurveyedSegment>,
+    /// Segment files that can be overwritten.
+    pub free_segments: usize,
+    /// Events that were put and neither taken nor voided.
+    pub waiting: u64,
+    subject: Subject,
+}
+
+/// One segment.
+pub struct SurveyedSegment {
+    /// Its id.
+    pub id: SegmentId,
+    /// Its file.
+    pub path: PathBuf,
+    /// Length of the file, bytes.
+    pub len: u64,
+    /// Number of its first block.
+    pub first_block: BlockNumber,
+    /// Number of its last block.
+    pub last_block: BlockNumber,
+    /// Sequence of its first event.
+    pub first_sequence: Sequence,
+    /// The sequence behind its last event.
+    pub end_sequence: Sequence,
+    file: SegmentFile,
+}
+
+/// Result of a check.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    /// Whole blocks that were read.
+    pub blocks: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Events in them.
+    pub events: u64,
+    /// What was found; [`Case::is_damage`] tells damage from what is merely worth a word.
+    pub findings: Vec<Finding>,
+}
+
+impl Check {
+    /// Whether nothing promised is gone.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !self.findings.iter().any(|f| f.case.is_damage())
+    }
+}
+
+/// One step of a walk over all events.
+#[derive(Clone, Debug)]
+pub enum Walked {
+    /// An event.
+    Event {
+        /// The stripe.
+        stripe: StripeIndex,
+        /// Its sequence.
+        sequence: Sequence,
+        /// The segment that holds it.
+        segment: SegmentId,
+        /// Where its block begins there, bytes.
+        offset: u64,
+        /// Whether it waits; else it was taken or is void.
+        waiting: bool,
+        /// The event.
+        event: Event,
+    },
+    /// A source's position, committed with the events that follow.
+    Position {
+        /// The source.
+        source: String,
+        /// The position.
+        position: SourcePosition,
+    },
+    /// Something is missing or damaged here.
+    Finding(Finding),
+}
+
+/// Looks at a channel.
+///
+/// # Errors
+/// As opening, but for locks and writes.
+pub fn survey(disk: &dyn Disk, options: &RecoverOptions) -> Result<Survey, OpenError> {
+    let first = look(disk, options)?;
+    if !first.findings.iter().any(|f| f.case.is_damage()) {
+        return Ok(first);
+    }
+    // A checksum that fails once may be a read that went wrong, or a block that was just being
+    // written when it was read and had been promised when what names it was read.
+    let mut second = look(disk, options)?;
+    let place = |f: &Finding| (f.case, f.stripe, f.segment, f.offset);
+    second
+        .findings
+        .retain(|f| !f.case.is_damage() || first.findings.iter().any(|g| place(g) == place(f)));
+    Ok(second)
+}
+
+fn look(disk: &dyn Disk, options: &RecoverOptions) -> Result<Survey, OpenError> {
+    let places = members::survey(disk, options, false)?;
+    match plan::plan(&places, options.open_degraded)? {
+        Plan::Create { interrupted } => Ok(Survey {
+            presence: if interrupted { Presence::HalfCreated } else { Presence::Empty },
+            channel: Uuid::default(),
+            state: StateRecord::default(),
+            stripes: Vec::new(),
+            findings: Vec::new(),
+        }),
+        Plan::Open(existing) => created(options, &places, existing),
+    }
+}
+
+fn created(
+    options: &RecoverOptions,
+    places: &[Place],
+    existing: Existing,
+) -> Result<Survey, OpenError> {
+    let how = How {
+        channel: existing.channel,
+        access: Access::Read,
+        segment_bytes: options.segment_bytes,
+        degraded: options.open_degraded,
+    };
+    let present = |at: Option<usize>| at.and_then(|at| places[at].present.as_ref());
+    let mut checkpoint = Source { uuid: Uuid::default(), directory: None, entries: &[] };
+    let mut stripes = Vec::new();
+    for (name, at) in &existing.members {
+        let source = open::source(name.uuid, present(*at));
+        match name.role {
+            Role::Checkpoint => checkpoint = source,
+            Role::Stripe(index) => {
+                let path =
+                    at.map_or_else(|| PathBuf::from(&name.path), |at| places[at].path.clone());
+                stripes.push((index, path, source));
+            }
+        }
+    }
+    stripes.sort_by_key(|(index, ..)| *index);
+    let (paths, sources): (Vec<_>, Vec<_>) =
+        stripes.into_iter().map(|(_, path, source)| (path, source)).unzip();
+    let mut all = gather::gather(&how, &checkpoint, &sources)?;
+    let Decision { state, stripes: verdicts, .. } = open::decide(&all);
+    let mut findings = existing.findings;
+    findings.append(&mut all.findings);
+    let mut surveyed = Vec::new();
+    for (at, verdict) in verdicts.iter().enumerate() {
+        let index = StripeIndex(u16::try_from(at).expect("the number of stripes is bounded"));
+        let gathered = &all.stripes[at];
+        let files = &gathered.reading.segments;
+        findings.extend(verdict.rulings.iter().map(|r| finding(index, &paths[at], files, r)));
+        let live = files.iter().filter(|s| verdict.live.contains(&s.header.id));
+        let mut stripe = SurveyedStripe {
+            index,
+            uuid: sources[at].uuid,
+            path: paths[at].clone(),
+            available: gathered.reading.present,
+            segments: segments(live, &state, index),
+            free_segments: gathered.inventory.blank.len() + verdict.dead.len(),
+            waiting: count(&state.stripe(index).missing(0, state.stripe(index).next.0)),
+            subject: Subject {
+                channel: existing.channel,
+                uuid: sources[at].uuid,
+                index,
+                access: Access::Read,
+                segment_bytes: options.segment_bytes,
+            },
+        };
+        stripe.drop_passed(&state);
+        surveyed.push(stripe);
+    }
+    let (presence, channel) = (Presence::Created, existing.channel);
+    Ok(Survey { presence, channel, state, stripes: surveyed, findings })
+}
+
+fn count(ranges: &[(u64, u64)]) -> u64 {
+    ranges.iter().map(|(start, end)| end - start).sum()
+}
+
+fn segments<'a>(
+    live: impl Iterator<Item = &'a SegmentFile>,
+    state: &StateRecord,
+    index: StripeIndex,
+) -> Vec<SurveyedSegment> {
+    let mark = state.stripe(index).watermark;
+    let live: Vec<&SegmentFile> = live.collect();
+    let of = |at: usize| {
+        let (file, next) = (live[at], live.get(at + 1).map(|s| &s.header));
+        SurveyedSegment {
+            id: file.header.id,
+            path: file.file.path().to_owned(),
+            len: file.len,
+            first_block: file.header.first_block,
+            last_block: next.map_or(mark.block, |n| BlockNumber(n.first_block.0.saturating_sub(1))),
+            first_sequence: file.header.first_sequence,
+            end_sequence: next.map_or(mark.sequence, |n| n.first_sequence),
+            file: file.clone(),
+        }
+    };
+    (0..live.len()).map(of).collect()
+}
+
+fn finding(
+    index: StripeIndex,
+    directory: &std::path::Path,
+    files: &[SegmentFile],
+    ruling: &Ruling,
+) -> Finding {
+    let file = files.iter().find(|s| Some(s.header.id) == ruling.segment);
+    Finding {
+        case: ruling.case,
+        stripe: Some(index),
+        path: file.map_or_else(|| directory.to_owned(), |s| s.file.path().to_owned()),
+        segment: ruling.segment,
+        offset: ruling.bytes.map(|(from, _)| from),
+        sequences: ruling.sequences,
+        words: words::of(ruling),
+    }
+}
+
+impl SurveyedStripe {
+    /// Segments in front of the frontier are free, whatever they hold.
+    fn drop_passed(&mut self, state: &StateRecord) {
+        let frontier = Sequence(state.stripe(self.index).frontier());
+        let passed =
+            self.segments.windows(2).take_while(|pair| pair[1].first_sequence <= frontier).count();
+        self.segments.drain(..passed);
+        self.free_segments += passed;
+    }
+}
+
+impl Survey {
+    /// Reads and verifies every block of every live segment, up to the end of the log.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub fn check(&self) -> Result<Check, OpenError> {
+        let mut check = Check { findings: self.findings.clone(), ..Check::default() };
+        let mut findings = Vec::new();
+        self.each(&mut |stripe, _, step| {
+            match step {
+                Ok((header, bytes)) => {
+                    check.blocks += 1;
+                    check.bytes += bytes.len() as u64;
+                    check.events += u64::from(header.event_count);
+                    let _ = stripe;
+                }
+                Err(finding) => findings.push(finding),
+            }
+            ControlFlow::Continue(())
+        })?;
+        // A hole behind the newest record was ruled on already.
+        let known: Vec<_> = check.findings.iter().map(|f| (f.segment, f.offset)).collect();
+        findings.retain(|f| !known.contains(&(f.segment, f.offset)));
+        check.findings.append(&mut findings);
+        Ok(check)
+    }
+
+    /// Walks over all events, stripe by stripe in the order of the log, until `visit` breaks.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub fn walk(&self, visit: &mut dyn FnMut(Walked) -> ControlFlow<()>) -> Result<(), OpenError> {
+        self.each(&mut |stripe, segment, step| match step {
+            Ok((header, bytes)) => events(&self.state, stripe, segment, header, bytes, visit),
+            Err(finding) => visit(Walked::Finding(finding)),
+        })
+    }
+
+    #[allow(clippy::type_complexity)] // one private signature, said once
+    fn each(
+        &self,
+        visit: &mut dyn FnMut(
+            &SurveyedStripe,
+            &SurveyedSegment,
+            Result<(&BlockHeader, &[u8]), Finding>,
+        ) -> ControlFlow<()>,
+    ) -> Result<(), OpenError> {
+        let mut buffer = Buffer::new(COLD_READ_BYTES)?;
+        for stripe in &self.stripes {
+            for segment in &stripe.segments {
+                let mut end = segment.first_sequence;
+                let mut on_step = |step: Step<'_>| match step {
+                    Step::Block(header, bytes) => {
+                        end = header.end_sequence();
+                        visit(stripe, segment, Ok((header, bytes)))
+                    }
+                    Step::Hole(hole) => {
+                        let to = hole.next_sequence.unwrap_or(segment.end_sequence);
+                        visit(stripe, segment, Err(self.hole(stripe, segment, &hole, (end, to))))
+                    }
+                };
+                let last = segment.last_block;
+                let subject = &stripe.subject;
+                if walk::segment(subject, &segment.file, last, &mut buffer, &mut on_step)?
+                    .is_break()
+                {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A hole is damage if an event that waits is missing in it; else it was void, or has been
+    /// taken, and is only mentioned.
+    fn hole(
+        &self,
+        stripe: &SurveyedStripe,
+        segment: &SurveyedSegment,
+        hole: &walk::Hole,
+        sequences: (Sequence, Sequence),
+    ) -> Finding {
+        let missing = self.state.stripe(stripe.index).missing(sequences.0.0, sequences.1.0);
+        let range = missing.first().zip(missing.last());
+        let ruling = Ruling {
+            case: if range.is_some() { Case::R2 } else { Case::R3 },
+            segment: Some(segment.id),
+            bytes: Some(hole.bytes),
+            blocks: hole.blocks,
+            sequences: range.map(|(a, b)| (Sequence(a.0), Sequence(b.1))),
+        };
+        finding(stripe.index, &stripe.path, std::slice::from_ref(&segment.file), &ruling)
+    }
+}
+
+fn events(
+    state: &StateRecord,
+    stripe: &SurveyedStripe,
+    segment: &SurveyedSegment,
+    header: &BlockHeader,
+    bytes: &[u8],
+    visit: &mut dyn FnMut(Walked) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let payload = &bytes[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + header.payload_len as usize];
+    let salt = frame::frame_salt(&stripe.uuid, header.nonce, header.key);
+    // The block was checked when it was read.
+    for found in frame::frames(salt, payload).flatten() {
+        if found.header.kind != FrameKind::Put {
+            continue;
+        }
+        let body = &payload[found.payload()];
+        let Ok((prefix, mut at)) = PutPrefix::decode(found.header.flags, body) else { continue };
+        if let Some(p) = prefix.position {
+            let position = SourcePosition { counter: p.counter, bytes: p.bytes.to_vec() };
+            visit(Walked::Position { source: p.source.to_owned(), position })?;
+        }
+        let body = Bytes::copy_from_slice(body);
+        for n in 0..u64::from(found.header.count) {
+            let Ok(event) = event::decode(&body, &mut at) else { break };
+            let sequence = Sequence(found.header.first_sequence.0 + n);
+            let waiting =
+                !state.stripe(stripe.index).missing(sequence.0, sequence.0 + 1).is_empty();
+            let (stripe, segment, offset) = (stripe.index, segment.id, header.offset);
+            visit(Walked::Event { stripe, sequence, segment, offset, waiting, event })?;
+        }
+    }
+    ControlFlow::Continue(())
+}

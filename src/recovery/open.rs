@@ -1,0 +1,398 @@
+//! Opening, step by step: who, what is there, what it means, make it so, hand it over.
+
+use super::buffer::Buffer;
+use super::create::{self, Membership};
+use super::decide::{self, Decision, Ruling, Verdict};
+use super::gather::{self, Everything, Gathered, How, Source};
+use super::inventory::{Checkpoints, SegmentFile, Subject};
+use super::members::Present;
+use super::repair::{self, Copy};
+use super::slots;
+use super::{
+    CHECKPOINT_NAME, CheckpointHome, Finding, OpenError, RecoverOptions, Recovered,
+    RecoveredStripe, Report, SlotHome, StripeHome, words,
+};
+use crate::base::ids::{EpochNumber, SegmentId, Sequence, StripeIndex, Uuid};
+use crate::base::limits::COLD_READ_BYTES;
+use crate::base::random::Random;
+use crate::disk::{Access, Disk};
+use crate::log::{FreeSegment, LiveSegment};
+use crate::record::slot::SlotKind;
+use crate::record::state::StateRecord;
+use std::sync::Arc;
+
+/// How far sequences and epochs jump in a degraded opening: beyond everything that the missing
+/// directory may name.
+const DEGRADED_JUMP: u64 = 1 << 32;
+
+pub(super) fn open(
+    disk: &dyn Disk,
+    random: &dyn Random,
+    options: &RecoverOptions,
+) -> Result<Recovered, OpenError> {
+    let mut members = create::assemble(disk, random, options)?;
+    let how = How {
+        channel: members.channel,
+        access: Access::Write,
+        segment_bytes: options.segment_bytes,
+        degraded: options.open_degraded,
+    };
+    let (mut all, decision) = {
+        let (checkpoint_dir, sources) = sources(&members);
+        let mut all = gather::gather(&how, &checkpoint_dir, &sources)?;
+        let mut decision = decide(&all);
+        // A checksum that fails once may be a read that went wrong.
+        if decision.stripes.iter().any(|v| v.rulings.iter().any(|r| r.case.is_damage())) {
+            gather::read_again(&how, &sources, &mut all)?;
+            decision = decide(&all);
+        }
+        (all, decision)
+    };
+    for (stripe, gathered) in members.stripes.iter_mut().zip(&all.stripes) {
+        if !gathered.reading.present {
+            stripe.present = None;
+        }
+    }
+    let mut report = Report { created: members.created, ..Report::default() };
+    report.findings.append(&mut members.findings);
+    report.findings.append(&mut all.findings);
+    let mut opening = Opening {
+        how,
+        state: decision.state.clone(),
+        buffer: Buffer::new(COLD_READ_BYTES)?,
+        report,
+    };
+    opening.settle_logs(&members, &all, &decision)?;
+    if members.is_degraded() {
+        opening.jump_ahead(&members);
+    }
+    opening.hand_over(members, all, decision)
+}
+
+fn sources(members: &Membership) -> (Source<'_>, Vec<Source<'_>>) {
+    let checkpoint_dir = source(members.checkpoint_uuid, Some(&members.checkpoint));
+    let stripes = members.stripes.iter().map(|s| source(s.uuid, s.present.as_ref())).collect();
+    (checkpoint_dir, stripes)
+}
+
+pub(super) fn source(uuid: Uuid, present: Option<&Present>) -> Source<'_> {
+    Source {
+        uuid,
+        directory: present.map(|p| &*p.directory),
+        entries: present.map_or(&[], |p| &p.entries),
+    }
+}
+
+pub(super) fn decide(all: &Everything) -> Decision {
+    let readings: Vec<_> = all.stripes.iter().map(|s| s.reading.clone()).collect();
+    decide::decide(&readings, &all.joined)
+}
+
+struct Opening {
+    how: How,
+    state: StateRecord,
+    buffer: Buffer,
+    report: Report,
+}
+
+impl Opening {
+    fn subject(&self, index: StripeIndex, uuid: Uuid) -> Subject {
+        Subject {
+            channel: self.how.channel,
+            uuid,
+            index,
+            access: self.how.access,
+            segment_bytes: self.how.segment_bytes,
+        }
+    }
+
+    /// Damage copied aside, headers made again, kept blocks made durable.
+    fn settle_logs(
+        &mut self,
+        members: &Membership,
+        all: &Everything,
+        decision: &Decision,
+    ) -> Result<(), OpenError> {
+        for (at, verdict) in decision.stripes.iter().enumerate() {
+            let (stripe, gathered) = (&members.stripes[at], &all.stripes[at]);
+            let Some(present) = &stripe.present else { continue };
+            let subject = self.subject(index(at), stripe.uuid);
+            self.report.blocks_scanned += gathered.reading.scan.blocks.len() as u64;
+            let mut spent = gathered.inventory.quarantined_bytes;
+            for ruling in &verdict.rulings {
+                let copy = if ruling.case.is_damage() {
+                    let segments = &gathered.reading.segments;
+                    repair::quarantine(
+                        &*present.directory,
+                        segments,
+                        ruling,
+                        &mut spent,
+                        &mut self.buffer,
+                    )
+                } else {
+                    Copy::Nothing
+                };
+                self.say(&subject, present, gathered, ruling, &copy);
+            }
+            for segment in gathered.reading.segments.iter().filter(|s| s.rebuilt) {
+                repair::write_header(segment, &mut self.buffer)?;
+            }
+            let direct = present.directory.capabilities().direct;
+            let mut flushed = None;
+            for block in verdict.kept.iter().map(|i| &gathered.reading.scan.blocks[*i]) {
+                if block.header.number <= verdict.named {
+                    continue;
+                }
+                let segment = find(&gathered.reading.segments, block.header.segment)
+                    .expect("a block was read from a segment of the inventory");
+                if !direct {
+                    repair::rewrite(&subject, segment, block, &mut self.buffer)?;
+                } else if flushed.replace(block.header.segment) != Some(block.header.segment) {
+                    repair::flush(segment)?;
+                }
+                self.report.blocks_rewritten += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn say(
+        &mut self,
+        subject: &Subject,
+        present: &Present,
+        gathered: &Gathered,
+        ruling: &Ruling,
+        copy: &Copy,
+    ) {
+        let path = ruling
+            .segment
+            .and_then(|id| find(&gathered.reading.segments, id))
+            .map_or_else(|| present.directory.path().to_owned(), |s| s.file.path().to_owned());
+        let mut words = words::of(ruling);
+        match copy {
+            Copy::Made(name) => words = format!("{words}; the bytes are kept in {name}"),
+            Copy::Nothing => {}
+            Copy::Failed(cause) => words = format!("{words}; the bytes were not kept: {cause}"),
+        }
+        self.report.findings.push(Finding {
+            case: ruling.case,
+            stripe: Some(subject.index),
+            path,
+            segment: ruling.segment,
+            offset: ruling.bytes.map(|(from, _)| from),
+            sequences: ruling.sequences,
+            words,
+        });
+    }
+
+    /// A missing directory may name sequences and epochs of the others that nobody here knows.
+    fn jump_ahead(&mut self, members: &Membership) {
+        for (stripe, state) in members.stripes.iter().zip(&mut self.state.stripes) {
+            if stripe.present.is_some() {
+                let next = state.next.0;
+                state.void(next, next.saturating_add(DEGRADED_JUMP));
+                state.watermark.sequence = state.next;
+            }
+        }
+    }
+
+    /// Writes the state everywhere, then frees what it makes free.
+    fn hand_over(
+        mut self,
+        members: Membership,
+        all: Everything,
+        decision: Decision,
+    ) -> Result<Recovered, OpenError> {
+        let degraded = members.is_degraded();
+        let mut homes = Vec::new();
+        for (member, gathered) in members.stripes.into_iter().zip(all.stripes) {
+            let home = match member.present {
+                Some(present) => {
+                    let slots =
+                        self.checkpoint(&present, gathered.checkpoints.as_ref(), member.uuid)?;
+                    let lock = present.lock.expect("an opening locks every directory");
+                    Some(StripeHome { directory: present.directory, lock, slots })
+                }
+                None => None,
+            };
+            homes.push((member.uuid, home, gathered));
+        }
+        let checkpoint_dir = self.checkpoint_home(
+            members.checkpoint,
+            all.checkpoint_dir.as_ref(),
+            members.checkpoint_uuid,
+        )?;
+        let mut stripes = Vec::new();
+        for ((at, verdict), (uuid, home, gathered)) in
+            decision.stripes.into_iter().enumerate().zip(homes)
+        {
+            stripes.push(self.stripe(index(at), uuid, home, &gathered, &verdict, degraded)?);
+        }
+        Ok(Recovered {
+            channel: self.how.channel,
+            state: self.state,
+            stripes,
+            checkpoint_dir,
+            order: decision.order,
+            report: self.report,
+        })
+    }
+
+    /// The directory's slots, with the recovered state in one of them: what was joined and
+    /// decided is durable before anything builds on it.
+    fn checkpoint(
+        &mut self,
+        present: &Present,
+        found: Option<&Checkpoints>,
+        owner: Uuid,
+    ) -> Result<SlotHome, OpenError> {
+        let whole = found.filter(|f| f.slots.full_length).and_then(|f| f.file.clone());
+        let file = match whole {
+            Some(file) => file,
+            None => slots::make(
+                &*present.directory,
+                CHECKPOINT_NAME,
+                SlotKind::Checkpoint.file_bytes() as u64,
+            )?,
+        };
+        let mut home = match found {
+            Some(found) => found.slots.home(file),
+            None => SlotHome { file, next_generation: 1 },
+        };
+        repair::write_checkpoint(
+            &mut home,
+            self.how.channel,
+            owner,
+            &self.state,
+            &mut self.buffer,
+        )?;
+        Ok(home)
+    }
+
+    fn checkpoint_home(
+        &mut self,
+        present: Present,
+        found: Option<&Checkpoints>,
+        uuid: Uuid,
+    ) -> Result<CheckpointHome, OpenError> {
+        let slots = self.checkpoint(&present, found, uuid)?;
+        let lock = present.lock.expect("an opening locks every directory");
+        Ok(CheckpointHome { directory: present.directory, lock, uuid, slots })
+    }
+
+    fn stripe(
+        &mut self,
+        index: StripeIndex,
+        uuid: Uuid,
+        home: Option<StripeHome>,
+        gathered: &Gathered,
+        verdict: &Verdict,
+        degraded: bool,
+    ) -> Result<RecoveredStripe, OpenError> {
+        let found = &gathered.reading.segments;
+        let frontier = Sequence(self.state.stripe(index).frontier());
+        let live: Vec<&SegmentFile> =
+            verdict.live.iter().filter_map(|id| find(found, *id)).collect();
+        let passed =
+            live.windows(2).take_while(|pair| pair[1].header.first_sequence <= frontier).count();
+        let free = match &home {
+            Some(home) => self.free_files(home, gathered, verdict, &live[..passed])?,
+            None => Vec::new(),
+        };
+        let state = self.state.stripe(index);
+        Ok(RecoveredStripe {
+            index,
+            uuid,
+            home,
+            epoch_seen: epoch_seen(gathered, state.epoch.number, degraded),
+            segment_seen: segment_seen(gathered, state.watermark.segment),
+            segments: live[passed..].iter().map(|s| live_segment(s)).collect(),
+            end_offset: live.last().map_or(0, |s| {
+                let current = s.header.id == state.watermark.segment;
+                if current { state.watermark.end_offset.min(s.len) } else { s.len }
+            }),
+            free,
+            next_slot: gathered.inventory.next_slot,
+            next_block: verdict.next_block,
+            next_sequence: state.next,
+        })
+    }
+
+    /// Files that were never used, dead segments, and those that every group has passed.
+    fn free_files(
+        &mut self,
+        home: &StripeHome,
+        gathered: &Gathered,
+        verdict: &Verdict,
+        passed: &[&SegmentFile],
+    ) -> Result<Vec<FreeSegment>, OpenError> {
+        let mut free = gathered.inventory.blank.clone();
+        for blank in &free {
+            // It has its length, but nobody may have synced it yet.
+            blank.file.sync().map_err(|source| OpenError::Write {
+                path: blank.file.path().to_owned(),
+                offset: 0,
+                source,
+            })?;
+        }
+        for id in &verdict.dead {
+            let dead = find(&gathered.reading.segments, *id).expect("ruled on from the inventory");
+            free.push(free_segment(dead));
+        }
+        free.extend(passed.iter().map(|s| free_segment(s)));
+        for segment in &free {
+            repair::wipe(segment, &mut self.buffer)?;
+        }
+        for name in &gathered.inventory.unfinished {
+            // If it stays it is in nobody's way: new files take higher numbers.
+            let _ = home.directory.remove(name);
+        }
+        if !free.is_empty() || !gathered.inventory.unfinished.is_empty() {
+            home.directory.sync().map_err(|source| OpenError::Write {
+                path: home.directory.path().to_owned(),
+                offset: 0,
+                source,
+            })?;
+        }
+        Ok(free)
+    }
+}
+
+fn index(at: usize) -> StripeIndex {
+    StripeIndex(u16::try_from(at).expect("the number of stripes is bounded"))
+}
+
+fn find(segments: &[SegmentFile], id: SegmentId) -> Option<&SegmentFile> {
+    segments.iter().find(|s| s.header.id == id)
+}
+
+fn free_segment(segment: &SegmentFile) -> FreeSegment {
+    FreeSegment { slot: segment.slot, file: Arc::clone(&segment.file), len: segment.len }
+}
+
+fn live_segment(segment: &SegmentFile) -> LiveSegment {
+    let header = &segment.header;
+    LiveSegment {
+        slot: segment.slot,
+        id: header.id,
+        file: Arc::clone(&segment.file),
+        len: segment.len,
+        first_block: header.first_block,
+        first_sequence: header.first_sequence,
+        first_order: header.first_order,
+    }
+}
+
+fn epoch_seen(gathered: &Gathered, known: EpochNumber, degraded: bool) -> EpochNumber {
+    let reading = &gathered.reading;
+    let blocks = reading.scan.blocks.iter().map(|b| &b.header).chain(&reading.scan.torn);
+    let blocks = blocks.map(|h| h.epoch);
+    let segments = reading.segments.iter().map(|s| s.header.epoch.number);
+    let seen = blocks.chain(segments).max().unwrap_or_default().max(known);
+    // The next one begins a range of numbers that the missing directory cannot name.
+    if degraded { EpochNumber(seen.0 | (DEGRADED_JUMP - 1)) } else { seen }
+}
+
+fn segment_seen(gathered: &Gathered, known: SegmentId) -> SegmentId {
+    gathered.reading.segments.last().map_or(known, |s| s.header.id.max(known))
+}

@@ -1,0 +1,228 @@
+//! Which directories make up the channel, and whether it is new: decided before anything is
+//! written.
+
+use super::members::{Claim, Listed, Place};
+use super::table::Case;
+use super::{Finding, OpenError};
+use crate::base::ids::Uuid;
+use crate::base::limits::STRIPES_MAX;
+use crate::record::member::{MemberName, Phase, Role};
+use std::path::PathBuf;
+
+/// What to do with the listed directories.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// No visible member says that the channel was created, and nobody has a log: create it.
+    Create {
+        /// Whether an earlier creation was interrupted.
+        interrupted: bool,
+    },
+    /// The channel exists.
+    Open(Existing),
+}
+
+/// An existing channel.
+#[derive(Debug)]
+pub(super) struct Existing {
+    pub(super) channel: Uuid,
+    /// The member list, each with the listed directory that it is.
+    pub(super) members: Vec<(MemberName, Option<usize>)>,
+    /// Listed directories that are to become members.
+    pub(super) added: Vec<usize>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Decides.
+///
+/// # Errors
+/// A member is missing, foreign, or listed as what it is not.
+pub(super) fn plan(places: &[Place], open_degraded: bool) -> Result<Plan, OpenError> {
+    let created = |p: &&Place| p.is_created();
+    let data = places.iter().filter(|p| p.listed == Listed::Data).find(created);
+    let Some(first) = data.or_else(|| places.iter().find(created)) else {
+        let begun =
+            |p: &Place| p.present.as_ref().is_some_and(|p| !matches!(p.claim, Claim::Nothing));
+        return Ok(Plan::Create { interrupted: places.iter().any(begun) });
+    };
+    let channel = first.identity().expect("a created member has an identity").channel;
+    refuse_foreign(places, channel)?;
+    let names = member_list(places, channel)
+        .ok_or_else(|| OpenError::Orphan { path: first.path.clone(), channel })?;
+    let mut existing =
+        Existing { channel, members: Vec::new(), added: Vec::new(), findings: Vec::new() };
+    let mut taken = vec![false; places.len()];
+    for name in names {
+        let at = find(places, channel, &name, &taken)?;
+        if let Some(at) = at {
+            taken[at] = true;
+            existing.note_rebuilt(&places[at], &name);
+        }
+        existing.members.push((name, at));
+    }
+    existing.settle_checkpoint_dir(places, &mut taken);
+    let missing = existing.missing_stripes(places, &taken, open_degraded)?;
+    existing.place_the_rest(places, &taken, missing > 0)?;
+    Ok(Plan::Open(existing))
+}
+
+fn refuse_foreign(places: &[Place], expected: Uuid) -> Result<(), OpenError> {
+    for place in places.iter().filter(|p| p.is_created()) {
+        let found = place.identity().expect("a created member has an identity").channel;
+        if found != expected {
+            return Err(OpenError::ForeignMember { path: place.path.clone(), found, expected });
+        }
+    }
+    Ok(())
+}
+
+/// The newest member list: lists only grow. One that says `created` counts before one that does
+/// not: a directory whose adding was interrupted is no member yet.
+fn member_list(places: &[Place], channel: Uuid) -> Option<Vec<MemberName>> {
+    places
+        .iter()
+        .filter_map(Place::member)
+        .filter(|m| m.channel == channel)
+        .max_by_key(|m| (m.phase == Phase::Created, m.members.len()))
+        .map(|m| m.members.clone())
+}
+
+/// The listed directory that is the member `name`.
+fn find(
+    places: &[Place],
+    channel: Uuid,
+    name: &MemberName,
+    taken: &[bool],
+) -> Result<Option<usize>, OpenError> {
+    let is_it =
+        |p: &Place| p.identity().is_some_and(|id| id.channel == channel && id.owner == name.uuid);
+    // A member file without one whole byte, where the member was last seen.
+    let was_it = |p: &Place| {
+        p.identity().is_none()
+            && p.path.to_string_lossy() == name.path
+            && p.present.as_ref().is_some_and(|p| matches!(p.claim, Claim::Damaged))
+    };
+    let free = |at: &usize| !taken[*at];
+    let all = || (0..places.len()).filter(free);
+    let Some(at) =
+        all().find(|at| is_it(&places[*at])).or_else(|| all().find(|at| was_it(&places[*at])))
+    else {
+        return Ok(None);
+    };
+    let (place, role) = (&places[at], Listed::of(name.role));
+    if place.listed != role {
+        return Err(OpenError::WrongRole {
+            path: place.path.clone(),
+            channel,
+            found: role.word(),
+            listed: place.listed.word(),
+        });
+    }
+    Ok(Some(at))
+}
+
+impl Existing {
+    fn note_rebuilt(&mut self, place: &Place, name: &MemberName) {
+        match place.member() {
+            None => self.findings.push(Finding::of(
+                Case::R14,
+                &place.path,
+                format!("no readable member file; this is member {} by its log or its path, the file is written again", name.uuid),
+            )),
+            Some(member) if member.phase == Phase::Creating => self.findings.push(Finding::of(
+                Case::R9,
+                &place.path,
+                "the last step of the channel's creation had been interrupted; finished",
+            )),
+            Some(_) => {}
+        }
+    }
+
+    /// The checkpoint directory never has the only copy of anything, so a new one is as good.
+    fn settle_checkpoint_dir(&mut self, places: &[Place], taken: &mut [bool]) {
+        let listed = places.iter().position(|p| p.listed == Listed::Checkpoint);
+        let lost =
+            self.members.iter_mut().find(|(m, at)| m.role == Role::Checkpoint && at.is_none());
+        if let (Some((name, at)), Some(listed)) = (lost, listed.filter(|l| !taken[*l])) {
+            taken[listed] = true;
+            *at = Some(listed);
+            let words = format!(
+                "the checkpoint directory (last seen as {}) is missing or empty; made again: opening may take longer once, nothing is lost",
+                name.path
+            );
+            self.findings.push(Finding::of(Case::R13, &places[listed].path, words));
+        }
+    }
+
+    /// Counts missing data directories; refuses the first unless the opening is degraded.
+    fn missing_stripes(
+        &mut self,
+        places: &[Place],
+        taken: &[bool],
+        open_degraded: bool,
+    ) -> Result<usize, OpenError> {
+        let missing: Vec<_> =
+            self.members.iter().filter(|(_, at)| at.is_none()).map(|(m, _)| m.clone()).collect();
+        for name in &missing {
+            let what = describe_missing(places, taken, name);
+            if !open_degraded {
+                return Err(OpenError::MemberMissing {
+                    channel: self.channel,
+                    member: name.uuid,
+                    role: Listed::of(name.role).word(),
+                    last_path: PathBuf::from(&name.path),
+                    what,
+                });
+            }
+            let words = format!(
+                "data directory {} is {what}; opened without it: its events are out of reach until it is back",
+                name.uuid
+            );
+            let mut finding = Finding::of(Case::R15, &name.path, words);
+            if let Role::Stripe(index) = name.role {
+                finding.stripe = Some(index);
+            }
+            self.findings.push(finding);
+        }
+        Ok(missing.len())
+    }
+
+    /// Listed directories that are no members: added, unless members are missing.
+    fn place_the_rest(
+        &mut self,
+        places: &[Place],
+        taken: &[bool],
+        degraded: bool,
+    ) -> Result<(), OpenError> {
+        for (at, place) in places.iter().enumerate().filter(|(at, _)| !taken[*at]) {
+            if place.is_created() {
+                // It names this channel, which does not name it.
+                return Err(OpenError::Orphan { path: place.path.clone(), channel: self.channel });
+            }
+            if !degraded {
+                self.added.push(at);
+            }
+        }
+        let count = self.members.iter().filter(|(m, _)| m.role != Role::Checkpoint).count()
+            + self.added.len();
+        if count > STRIPES_MAX {
+            return Err(OpenError::DirectoryCount { count, max: STRIPES_MAX });
+        }
+        Ok(())
+    }
+}
+
+fn describe_missing(places: &[Place], taken: &[bool], name: &MemberName) -> String {
+    let mut rest = places.iter().zip(taken).filter(|(p, t)| !**t && p.listed == Listed::Data);
+    let same_path = |p: &Place| p.path.to_string_lossy() == name.path;
+    let here = rest.clone().find(|(p, _)| same_path(p)).or_else(|| rest.next());
+    match here {
+        None => "not listed".to_owned(),
+        Some((Place { trouble: Some(error), .. }, _)) => format!("not readable ({error})"),
+        Some((place, _)) if place.present.is_none() => {
+            format!("missing ({} does not exist)", place.path.display())
+        }
+        Some((place, _)) => {
+            format!("missing ({} is empty: an unmounted disk?)", place.path.display())
+        }
+    }
+}

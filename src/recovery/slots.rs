@@ -1,0 +1,200 @@
+//! Files with two slots: found, made, read, written.
+//!
+//! A value goes into the slot that does not hold the newest whole one, so that a torn write
+//! leaves the other. Both slots are read and both count: progress only grows, so an older whole
+//! value adds nothing wrong.
+
+use super::buffer::{self, Buffer};
+use super::{OpenError, SlotHome};
+use crate::base::ids::Uuid;
+use crate::disk::{Access, Directory, File};
+use crate::record::Refusal;
+use crate::record::slot::{self, SLOTS_PER_FILE, SlotKind};
+use std::io;
+use std::sync::Arc;
+
+/// Bytes that are written at once when a file is filled with zeroes.
+const FILL_BYTES: usize = 1024 * 1024;
+
+/// A whole value of a two-slot file.
+pub(super) struct Whole {
+    pub(super) channel: Uuid,
+    pub(super) owner: Uuid,
+    pub(super) generation: u64,
+    pub(super) payload: Vec<u8>,
+}
+
+/// What a two-slot file holds.
+#[derive(Default)]
+pub(super) struct Slots {
+    /// Whole values, oldest first.
+    pub(super) whole: Vec<Whole>,
+    /// Offsets of slots that hold bytes which are no value.
+    pub(super) damaged: Vec<u64>,
+    /// Whether the file is as long as it has to be.
+    pub(super) full_length: bool,
+    next_generation: u64,
+}
+
+impl Slots {
+    /// The newest whole value.
+    pub(super) fn newest(&self) -> Option<&Whole> {
+        self.whole.last()
+    }
+
+    /// Whether nothing was ever written.
+    pub(super) fn is_blank(&self) -> bool {
+        self.whole.is_empty() && self.damaged.is_empty()
+    }
+
+    /// Notes that `home` was written to.
+    pub(super) fn wrote(&mut self, home: &SlotHome) {
+        self.next_generation = home.next_generation;
+    }
+
+    /// Where the next value goes.
+    pub(super) fn home(&self, file: Arc<dyn File>) -> SlotHome {
+        SlotHome { file, next_generation: self.next_generation.max(1) }
+    }
+}
+
+/// Opens `name`, or answers nothing if there is no such file.
+pub(super) fn open(
+    directory: &dyn Directory,
+    name: &str,
+    access: Access,
+) -> Result<Option<Arc<dyn File>>, OpenError> {
+    let once = || match directory.open(name, access) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    once().or_else(|_| once()).map_err(|source| OpenError::Unreadable {
+        path: directory.path().join(name),
+        offset: 0,
+        source,
+    })
+}
+
+/// Makes `name` a durable file of at least `len` bytes, zeroes where nothing was written. A file
+/// that is there is completed: its making may have been interrupted, at any step.
+pub(super) fn make(
+    directory: &dyn Directory,
+    name: &str,
+    len: u64,
+) -> Result<Arc<dyn File>, OpenError> {
+    let path = directory.path().join(name);
+    let failed = |offset, source| OpenError::Write { path: path.clone(), offset, source };
+    let file = match open(directory, name, Access::Write)? {
+        Some(file) => file,
+        None => directory.create(name).map_err(|source| failed(0, source))?,
+    };
+    let zeroes = vec![0u8; FILL_BYTES];
+    let mut offset = file.len().map_err(|source| failed(0, source))?;
+    while offset < len {
+        let piece = usize::try_from(len - offset).unwrap_or(FILL_BYTES).min(FILL_BYTES);
+        file.write_at(offset, &zeroes[..piece]).map_err(|source| failed(offset, source))?;
+        offset += piece as u64;
+    }
+    // Also when it had its length: it may never have been synced.
+    file.sync().map_err(|source| failed(0, source))?;
+    directory.sync().map_err(|source| failed(0, source))?;
+    Ok(file)
+}
+
+/// Makes a new durable file `name` of `len` zeroes.
+///
+/// What an earlier call left under that name is removed first, and what a failed one made is
+/// removed again: a sync that failed may have dropped the name and called it clean. The next sync
+/// then succeeds without it, and a power cut takes the file away with everything that was
+/// acknowledged in it meanwhile. Only a name that is made anew is on its way to the disk again.
+///
+/// # Errors
+/// The file cannot be made, filled or synced.
+pub fn make_zeroed(
+    directory: &dyn Directory,
+    name: &str,
+    len: u64,
+) -> Result<Arc<dyn File>, OpenError> {
+    let path = || directory.path().join(name);
+    match directory.remove(name) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(OpenError::Write { path: path(), offset: 0, source }),
+    }
+    let made = make(directory, name, len);
+    if made.is_err() {
+        // If it stays, the next call removes it.
+        let _ = directory.remove(name);
+    }
+    made
+}
+
+impl SlotHome {
+    /// Writes an encoded state record as the next value, durably.
+    ///
+    /// # Errors
+    /// The write failed: the same slot comes next again, so that the other one stays whole.
+    pub fn write_state(
+        &mut self,
+        channel: Uuid,
+        owner: Uuid,
+        state: &[u8],
+    ) -> Result<(), OpenError> {
+        let mut buffer = Buffer::new(slot::encoded_len(state.len()))?;
+        write(self, SlotKind::Checkpoint, channel, owner, state, &mut buffer)
+    }
+}
+
+/// Reads both slots of a file.
+pub(super) fn read(
+    file: &dyn File,
+    kind: SlotKind,
+    buffer: &mut Buffer,
+) -> Result<Slots, OpenError> {
+    let slot_bytes = kind.slot_bytes();
+    let mut found = Slots { full_length: true, ..Slots::default() };
+    for slot in 0..SLOTS_PER_FILE {
+        let offset = (slot * slot_bytes) as u64;
+        let bytes = buffer.first(slot_bytes)?;
+        let len = buffer::read(file, offset, bytes)?;
+        found.full_length &= len == slot_bytes;
+        match slot::decode(kind, &bytes[..len]) {
+            Ok(value) => found.whole.push(Whole {
+                channel: value.channel,
+                owner: value.owner,
+                generation: value.generation,
+                payload: bytes[value.payload].to_vec(),
+            }),
+            // The version lies under the checksum: this is a newer build's, not rot.
+            Err(Refusal::Version { found, newest }) => {
+                let path = file.path().to_owned();
+                return Err(OpenError::Newer { path, found, known: newest });
+            }
+            Err(_) if bytes[..len].iter().all(|b| *b == 0) => {}
+            Err(_) => found.damaged.push(offset),
+        }
+    }
+    found.whole.sort_by_key(|w| w.generation);
+    found.next_generation = found.newest().map_or(1, |w| w.generation.saturating_add(1));
+    Ok(found)
+}
+
+/// Writes `payload` as the next value, durably, and moves `home` on. After an error the same slot
+/// comes next again.
+pub(super) fn write(
+    home: &mut SlotHome,
+    kind: SlotKind,
+    channel: Uuid,
+    owner: Uuid,
+    payload: &[u8],
+    buffer: &mut Buffer,
+) -> Result<(), OpenError> {
+    let path = || home.file.path().to_owned();
+    let bytes = buffer.first(slot::encoded_len(payload.len()))?;
+    let len = slot::encode(kind, &channel, &owner, home.next_generation, payload, bytes)
+        .map_err(|refusal| OpenError::TooLarge { path: path(), refusal })?;
+    buffer::write(&*home.file, kind.slot_offset(home.next_generation), &bytes[..len])?;
+    home.next_generation += 1;
+    Ok(())
+}

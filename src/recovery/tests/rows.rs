@@ -1,0 +1,380 @@
+//! One test for each row of the table, named by its label; then what a row must not do.
+
+use super::*;
+
+const ZERO: StripeIndex = StripeIndex(0);
+
+#[test]
+fn r1_a_whole_block_above_everything_named_is_kept_and_written_again() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    pen.in_flight(&mut stage, &[Ink::PutAt(2, "tail", 7)]);
+    let found = stage.open();
+    // Block 1 is named by block 3's header; 2 and 3 are not named by anything.
+    assert_eq!((found.report.blocks_scanned, found.report.blocks_rewritten), (3, 1));
+    assert_eq!(cases(&found), [Case::R1]);
+    assert_eq!(waiting(&found), [(0, 5)]);
+    assert_eq!(found.state.positions["tail"].counter, 7);
+    let stripe = &found.stripes[0];
+    assert_eq!((stripe.next_block, stripe.next_sequence), (BlockNumber(4), Sequence(5)));
+    assert_eq!(stripe.end_offset, pen.offset);
+    assert_eq!(found.order, WriteOrder(stage.order));
+}
+
+#[test]
+fn r2_a_hole_below_something_named_is_damage_counted_named_and_copied_aside() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    let lost = pen.durable(&mut stage, &[Ink::Put(3)]);
+    pen.durable(&mut stage, &[Ink::Put(2)]);
+    pen.durable(&mut stage, &[Ink::Put(1)]);
+    lost.rot();
+    let found = stage.open();
+    let damage = of(&found, Case::R2);
+    assert_eq!(damage.len(), 1);
+    assert_eq!(damage[0].sequences, range(0, 3));
+    assert_eq!((damage[0].segment, damage[0].offset), (Some(lost.segment), Some(lost.offset)));
+    assert_eq!(waiting(&found), [(3, 6)]);
+    let state = found.state.stripe(ZERO);
+    assert_eq!((state.damaged_events, &state.damaged[..]), (3, &[(0, 3)][..]));
+    let copy =
+        stage.file(&stage.options.data_dirs[0], &format!("quarantine-1-{}.bin", lost.offset));
+    assert_eq!(copy.len().expect("length"), lost.len);
+    drop(found);
+    // A crash before anyone read the report does not silence it, and nothing is counted twice.
+    let again = stage.open();
+    assert_eq!(again.state.stripe(ZERO).damaged_events, 3);
+}
+
+#[test]
+fn r2_an_acknowledgement_in_another_stripe_names_a_lost_last_block() {
+    let (mut stage, mut pens) = Stage::new(2);
+    pens[0].roll(&mut stage);
+    pens[1].roll(&mut stage);
+    let before = stage.state.clone();
+    let lost = pens[0].durable(&mut stage, &[Ink::Put(3)]);
+    pens[1].durable(&mut stage, &[Ink::Ack(ZERO, 0, 2)]);
+    stage.state = before;
+    lost.rot();
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R2).len(), 1);
+    assert_eq!(of(&found, Case::R2)[0].sequences, None, "what it named was taken");
+    assert!(found.stripes[0].next_sequence >= Sequence(2), "no sequence is given out twice");
+    assert!(waiting(&found).is_empty());
+}
+
+#[test]
+fn r2_a_lost_last_block_that_a_state_record_elsewhere_names_is_damage() {
+    let (mut stage, mut pens) = Stage::new(2);
+    pens[0].roll(&mut stage);
+    pens[1].roll(&mut stage);
+    let lost = pens[0].durable(&mut stage, &[Ink::Put(2)]);
+    pens[1].durable(&mut stage, &[Ink::State]);
+    lost.rot();
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R2).len(), 1);
+    assert_eq!(of(&found, Case::R2)[0].sequences, range(0, 2));
+    let stripe = &found.stripes[0];
+    assert_eq!(
+        stripe.next_block,
+        BlockNumber(lost.number + 1),
+        "a number is never given out twice"
+    );
+    assert!(waiting(&found).is_empty());
+}
+
+#[test]
+fn r2_a_lost_block_without_events_is_damage_too() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    let lost = pen.durable(&mut stage, &[Ink::Ack(ZERO, 0, 1)]);
+    pen.durable(&mut stage, &[Ink::Put(1)]);
+    pen.durable(&mut stage, &[Ink::Put(1)]);
+    lost.rot();
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R2).len(), 1);
+    assert_eq!(of(&found, Case::R2)[0].sequences, None);
+    assert_eq!(waiting(&found), [(0, 5)], "the blind spot: its takes come back");
+}
+
+#[test]
+fn r3_a_hole_that_nothing_names_is_void_and_what_stands_behind_it_is_kept() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    let hole = pen.in_flight(&mut stage, &[Ink::Put(2)]);
+    pen.in_flight(&mut stage, &[Ink::Put(4)]);
+    hole.rot();
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R3).len(), 1);
+    assert_eq!(of(&found, Case::R3)[0].sequences, range(3, 5));
+    assert!(of(&found, Case::R2).is_empty());
+    assert_eq!(waiting(&found), [(0, 3), (5, 9)]);
+    assert_eq!(found.state.stripe(ZERO).damaged_events, 0);
+}
+
+#[test]
+fn r4_a_block_of_an_ended_life_is_void() {
+    let (mut stage, mut pens) = Stage::new(2);
+    pens[0].roll(&mut stage);
+    pens[1].roll(&mut stage);
+    pens[0].durable(&mut stage, &[Ink::Put(1)]);
+    let watermark = stage.state.stripe(ZERO).watermark;
+    pens[0].in_flight(&mut stage, &[Ink::Put(4)]);
+    let fence = FenceBody {
+        stripe: ZERO,
+        epoch: Epoch { number: EpochNumber(2), nonce: 77, start: watermark.block.next() },
+        void_start: Sequence(1),
+        void_end: Sequence(5),
+    };
+    pens[1].in_flight(&mut stage, &[Ink::Fence(fence)]);
+    pens[1].in_flight(&mut stage, &[Ink::Put(4)]);
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R4).len(), 1);
+    assert_eq!(waiting(&found), [(0, 1)], "the moved events wait on the other stripe only");
+    assert_eq!(found.stripes[0].next_sequence, Sequence(5));
+    assert_eq!(found.stripes[0].next_block, watermark.block.next());
+    assert_eq!(found.stripes[0].end_offset, watermark.end_offset);
+    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(2));
+    assert_eq!(found.state.stripe(ZERO).epoch.number, EpochNumber(2));
+    let other = found.state.stripe(StripeIndex(1));
+    assert_eq!(other.missing(0, other.next.0), [(0, 4)]);
+}
+
+#[test]
+fn r5_a_torn_tail_that_nobody_was_promised_is_cut_and_its_sequences_are_never_reused() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    let torn = pen.in_flight(&mut stage, &[Ink::Put(2)]);
+    torn.rot_payload();
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R5).len(), 1);
+    assert!(found.report.findings.iter().all(|f| !f.case.is_damage()));
+    assert_eq!(waiting(&found), [(0, 3)]);
+    assert_eq!(found.stripes[0].next_sequence, Sequence(5));
+    assert_eq!(found.stripes[0].end_offset, torn.offset, "the log goes on over the torn block");
+}
+
+#[test]
+fn r6_a_damaged_segment_header_is_made_again_from_the_first_block() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    let first = pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    flip(&*first.file, 20);
+    flip(&*first.file, 4096 + 20);
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R6).len(), 1);
+    assert_eq!(waiting(&found), [(0, 3)]);
+    assert_eq!(found.stripes[0].segments.len(), 1);
+    drop(found);
+    assert!(of(&stage.open(), Case::R6).is_empty(), "it was written");
+}
+
+#[test]
+fn r7_a_missing_first_segment_loses_what_waited_in_it_and_says_so() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    pen.durable(&mut stage, &[Ink::Ack(ZERO, 0, 1)]);
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(2)]);
+    stage
+        .disk
+        .open_dir(&stage.options.data_dirs[0], false)
+        .expect("there")
+        .remove(&segment::file_name(0))
+        .expect("removed");
+    let found = stage.open();
+    let missing = of(&found, Case::R7);
+    assert_eq!(missing.len(), 1);
+    assert_eq!(missing[0].sequences, range(1, 3));
+    assert_eq!(waiting(&found), [(3, 5)]);
+    assert_eq!(found.state.stripe(ZERO).damaged_events, 2);
+}
+
+#[test]
+fn r7_a_segment_missing_between_two_is_found_by_its_id() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(2)]);
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(1)]);
+    stage
+        .disk
+        .open_dir(&stage.options.data_dirs[0], false)
+        .expect("there")
+        .remove(&segment::file_name(1))
+        .expect("removed");
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R7)[0].sequences, range(3, 5));
+    assert_eq!(waiting(&found), [(0, 3), (5, 6)]);
+}
+
+#[test]
+fn r8_a_failed_read_voids_nothing_and_refuses_the_opening() {
+    let (mut stage, mut pens) = Stage::new(1);
+    pens[0].roll(&mut stage);
+    pens[0].durable(&mut stage, &[Ink::Put(3)]);
+    // A directory in a segment's place opens and cannot be read.
+    let name = segment::file_name(0);
+    let opened = stage.disk.open_dir(&stage.options.data_dirs[0], false).expect("there");
+    let checkpoint = stage.options.data_dirs[0].join(CHECKPOINT_NAME);
+    opened.remove(CHECKPOINT_NAME).expect("removed");
+    stage.disk.open_dir(&checkpoint, true).expect("made");
+    match stage.try_open() {
+        Err(OpenError::Unreadable { path, .. }) => assert_eq!(path, checkpoint),
+        other => panic!("{:?}", other.map(|r| r.report)),
+    }
+    assert!(opened.open(&name, Access::Read).is_ok());
+}
+
+#[test]
+fn r9_a_segment_whose_making_was_interrupted_is_no_damage() {
+    let (mut stage, mut pens) = Stage::new(1);
+    pens[0].roll(&mut stage);
+    pens[0].durable(&mut stage, &[Ink::Put(3)]);
+    make_zeroed(&*pens[0].directory, &segment::file_name(7), 4096).expect("made");
+    make_zeroed(&*pens[0].directory, &segment::file_name(8), 0).expect("made");
+    make_zeroed(&*pens[0].directory, &segment::file_name(9), SEGMENT_BYTES).expect("made");
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R9).len(), 2);
+    assert_eq!(found.stripes[0].free.iter().map(|f| f.slot).collect::<Vec<_>>(), [9]);
+    assert_eq!(found.stripes[0].next_slot, 10);
+    assert_eq!(waiting(&found), [(0, 3)]);
+}
+
+#[test]
+fn r10_a_newer_format_is_refused() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let first = pens[0].roll(&mut stage);
+    let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+    first.file.read_at(0, &mut bytes).expect("readable");
+    bytes[8] = 2;
+    let crc = crate::base::checksum::Salt::of(&segment::SEGMENT_MAGIC)
+        .checksum(&[&bytes[..segment::SEGMENT_COPY_BYTES - 4]]);
+    bytes[segment::SEGMENT_COPY_BYTES - 4..segment::SEGMENT_COPY_BYTES]
+        .copy_from_slice(&crc.to_le_bytes());
+    bytes.copy_within(..4096, 4096);
+    first.file.write_at(0, &bytes).expect("written");
+    assert!(matches!(stage.try_open(), Err(OpenError::Newer { found: 2, known: 1, .. })));
+}
+
+#[test]
+fn r11_files_of_others_are_left_alone() {
+    let (mut stage, mut pens) = Stage::new(1);
+    pens[0].roll(&mut stage);
+    let mut theirs =
+        SegmentHeader { len: SEGMENT_BYTES, id: SegmentId(1), ..SegmentHeader::default() };
+    theirs.first_block = BlockNumber(1);
+    let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+    theirs.encode(&mut bytes);
+    let file =
+        make_zeroed(&*pens[0].directory, &segment::file_name(5), SEGMENT_BYTES).expect("made");
+    file.write_at(0, &bytes).expect("written");
+    make_zeroed(&*pens[0].directory, "notes.txt", 3).expect("made");
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R11).len(), 2);
+    assert!(found.stripes[0].free.is_empty(), "not ours to overwrite");
+    assert_eq!(found.stripes[0].next_slot, 6);
+}
+
+#[test]
+fn r12_blocks_of_a_life_whose_first_block_is_gone_are_kept() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    let next = pen.next_block;
+    let start = pen.new_life(&mut stage, next);
+    pen.durable(&mut stage, &[Ink::Put(2)]);
+    pen.durable(&mut stage, &[Ink::Put(1)]);
+    start.rot();
+    stage.lose_checkpoints();
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R12).len(), 1);
+    assert_eq!(waiting(&found), [(0, 6)]);
+    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(2));
+}
+
+#[test]
+fn r13_without_any_checkpoint_the_log_suffices() {
+    let (mut stage, mut pens) = Stage::new(2);
+    for pen in &mut pens {
+        pen.roll(&mut stage);
+    }
+    pens[0].durable(&mut stage, &[Ink::PutAt(3, "tail", 4)]);
+    pens[1].durable(&mut stage, &[Ink::Put(2), Ink::Ack(ZERO, 0, 2)]);
+    pens[0].roll(&mut stage);
+    pens[0].durable(&mut stage, &[Ink::Put(2), Ink::Void(3)]);
+    let with = stage.open();
+    let (state, next) = (with.state.clone(), with.stripes[0].next_block);
+    drop(with);
+    for dir in stage.options.data_dirs.iter().chain([&stage.options.checkpoint_dir]) {
+        let dir = stage.disk.open_dir(dir, false).expect("there");
+        dir.remove(CHECKPOINT_NAME).expect("removed");
+    }
+    let without = stage.open();
+    assert_eq!(of(&without, Case::R13).len(), 3);
+    assert_eq!((without.state, without.stripes[0].next_block), (state, next));
+}
+
+#[test]
+fn r14_a_damaged_member_file_is_written_again_where_the_others_vouch() {
+    let (mut stage, mut pens) = Stage::new(2);
+    for pen in &mut pens {
+        pen.roll(&mut stage);
+        pen.durable(&mut stage, &[Ink::Put(3)]);
+    }
+    let member = stage.file(&stage.options.data_dirs[0], MEMBER_NAME);
+    member.write_at(0, &vec![0xA5; SlotKind::Member.file_bytes()]).expect("written");
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R14).len(), 1);
+    assert_eq!((found.stripes[0].uuid, found.channel), (pens[0].uuid, stage.channel));
+    assert_eq!(waiting(&found), [(0, 3)]);
+    drop(found);
+    assert!(of(&stage.open(), Case::R14).is_empty());
+}
+
+#[test]
+fn r15_a_missing_directory_is_refused_by_name_and_left_out_only_on_request() {
+    let (mut stage, mut pens) = Stage::new(2);
+    for pen in &mut pens {
+        pen.roll(&mut stage);
+        pen.durable(&mut stage, &[Ink::Put(3)]);
+    }
+    let (away, home) = (stage.root.path().join("away"), stage.options.data_dirs[1].clone());
+    rename(&home, &away);
+    match stage.try_open() {
+        Err(OpenError::MemberMissing { member, last_path, .. }) => {
+            assert_eq!((member, last_path), (pens[1].uuid, home.clone()));
+        }
+        other => panic!("{:?}", other.map(|r| r.report)),
+    }
+    assert!(!home.exists(), "nothing is created in its place");
+    stage.options.open_degraded = true;
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R15).len(), 1);
+    assert!(found.stripes[0].available() && !found.stripes[1].available());
+    assert!(found.stripes[0].next_sequence > Sequence(1 << 32), "far ahead");
+    assert!(found.stripes[0].epoch_seen > EpochNumber(1 << 31));
+    assert_eq!(waiting(&found), [(0, 3)], "the jump is void from birth");
+    drop(found);
+    rename(&away, &home);
+    stage.options.open_degraded = false;
+    let found = stage.open();
+    let back = found.state.stripe(StripeIndex(1));
+    assert_eq!(back.missing(0, back.next.0), [(0, 3)]);
+}

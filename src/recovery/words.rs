@@ -1,0 +1,40 @@
+//! What the rows of the table say to people.
+
+use super::decide::Ruling;
+use super::table::Case;
+
+/// What was found at a place in a log, and what was done.
+pub(super) fn of(ruling: &Ruling) -> String {
+    let (first, end) = (ruling.blocks.0.0, ruling.blocks.1.0);
+    let blocks = match end.saturating_sub(first) {
+        0 => "no block".to_owned(),
+        1 => format!("block {first}"),
+        _ => format!("blocks {first} to {}", end - 1),
+    };
+    let events = ruling.sequences.map_or_else(String::new, |(start, end)| {
+        format!(" with the events {start} to {}", end.0.saturating_sub(1))
+    });
+    match ruling.case {
+        Case::R1 => {
+            format!("{blocks} behind the last checkpoint: kept, and made durable again")
+        }
+        Case::R2 if ruling.sequences.is_none() => format!(
+            "{blocks} damaged; no event that waited is known to have been in there, but acknowledgements may have been: what they acknowledged may come again"
+        ),
+        Case::R2 => format!("{blocks}{events} damaged: lost, counted and passed over"),
+        Case::R3 => format!(
+            "{blocks}{events} not readable, and nothing shows that they were ever promised: passed over"
+        ),
+        Case::R4 => {
+            format!("{blocks} of a life that was ended by a failed write or an opening: void")
+        }
+        Case::R5 => {
+            format!("{blocks}{events} torn at the end of the log, promised to nobody: passed over")
+        }
+        Case::R7 => format!("a segment is missing: {blocks}{events} lost, counted and passed over"),
+        Case::R12 => format!(
+            "{blocks}{events}: the first block of its life is damaged; kept, since that block was durable before this one was written"
+        ),
+        case => format!("{case}: {blocks}{events}"),
+    }
+}

@@ -1,0 +1,184 @@
+//! The open file: appending whole batches, and taking back what failed.
+
+use super::names::Names;
+use crate::base::files;
+use crate::event::Event;
+use crate::flow::sink::Failure;
+use crate::sink::serializer::Serializer;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const BUFFER_BYTES: usize = 64 * 1024;
+/// Names in a row that may be taken already before the sink gives up.
+const NAMES_TRIED_MAX: usize = 1000;
+
+/// What is written to.
+pub(super) trait Target: Send {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
+    fn truncate(&self, bytes: u64) -> io::Result<()>;
+}
+
+impl Target for File {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
+    }
+}
+
+/// Creates a file that was not there.
+pub(super) type Create = fn(&Path) -> io::Result<Box<dyn Target>>;
+
+/// The files of one sink, of which one at most is open.
+pub(super) struct Files {
+    pub(super) names: Names,
+    serializer: Box<dyn Serializer>,
+    create: Create,
+    open: Option<Open>,
+}
+
+struct Open {
+    path: PathBuf,
+    target: Box<dyn Target>,
+    /// Bytes up to here are whole batches, and synced.
+    good_bytes: u64,
+}
+
+/// What a failed append says about the file.
+enum Broken {
+    /// Writing failed.
+    Write(io::Error),
+    /// Syncing failed: what the kernel still holds of this file is anybody's guess.
+    Sync(io::Error),
+}
+
+impl Files {
+    pub(super) fn new(names: Names, serializer: Box<dyn Serializer>) -> Self {
+        let create: Create = |path| Ok(Box::new(files::create_new(path)?));
+        Self { names, serializer, create, open: None }
+    }
+
+    #[cfg(test)]
+    pub(super) fn create_with(&mut self, create: Create) {
+        self.create = create;
+    }
+
+    /// Appends `batch` and syncs it, to a new file if none is open.
+    pub(super) fn append(&mut self, batch: &[Event], now_ms: u64) -> Result<(), Failure> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.create(now_ms)?,
+        };
+        let broken = match open.append(self.serializer.as_mut(), batch) {
+            Ok(()) => {
+                self.open = Some(open);
+                return Ok(());
+            }
+            Err(broken) => broken,
+        };
+        let failure = |what: &str, error| {
+            Failure::caused(format!("cannot {what} {}", open.path.display()), error)
+        };
+        if let Err(error) = open.target.truncate(open.good_bytes) {
+            tracing::warn!(path = %open.path.display(), good_bytes = open.good_bytes, %error,
+                "half a batch cannot be cut off this file; what stands behind good_bytes comes again in the next file");
+        } else if let Broken::Write(error) = broken {
+            let failure = failure("write", error);
+            self.open = Some(open);
+            return Err(failure);
+        }
+        let failure = match broken {
+            Broken::Write(error) => failure("write", error),
+            Broken::Sync(error) => failure("sync", error),
+        };
+        open.leave();
+        Err(failure)
+    }
+
+    /// Closes the open file, if there is one. It is synced already.
+    pub(super) fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.leave();
+        }
+    }
+
+    fn create(&mut self, now_ms: u64) -> Result<Open, Failure> {
+        for _ in 0..NAMES_TRIED_MAX {
+            let path = self.names.next(now_ms);
+            match (self.create)(&path) {
+                Ok(target) => return Ok(Open { path, target, good_bytes: 0 }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let what = format!("cannot create {}", path.display());
+                    return Err(Failure::caused(what, error));
+                }
+            }
+        }
+        Err(Failure::new(format!(
+            "no free file name: {NAMES_TRIED_MAX} in a row exist already, the last {}",
+            self.names.next(now_ms).display()
+        )))
+    }
+}
+
+impl Open {
+    fn append(&mut self, serializer: &mut dyn Serializer, batch: &[Event]) -> Result<(), Broken> {
+        let at = At { target: self.target.as_ref(), offset: self.good_bytes };
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, at);
+        let written = Self::serialize(serializer, batch, self.good_bytes == 0, &mut out);
+        // Not through `drop`, which would write what is left in the buffer once more.
+        let (at, _) = out.into_parts();
+        let end = at.offset;
+        written.map_err(Broken::Write)?;
+        self.target.sync().map_err(Broken::Sync)?;
+        self.good_bytes = end;
+        Ok(())
+    }
+
+    fn serialize(
+        serializer: &mut dyn Serializer,
+        batch: &[Event],
+        first: bool,
+        out: &mut BufWriter<At<'_>>,
+    ) -> io::Result<()> {
+        if first {
+            serializer.begin(out)?;
+        }
+        serializer.write(batch, out)?;
+        out.flush()
+    }
+
+    /// Closes the file; one that never held a batch goes.
+    fn leave(self) {
+        if self.good_bytes == 0 {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes from an offset on.
+struct At<'a> {
+    target: &'a dyn Target,
+    offset: u64,
+}
+
+impl Write for At<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.target.write_at(bytes, self.offset)?;
+        self.offset += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

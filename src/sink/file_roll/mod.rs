@@ -1,0 +1,219 @@
+//! `file_roll`: events to files of a directory, a new file every so often.
+//!
+//! Limits: a batch (`sink.batchSize`) is written as it is serialized, never gathered whole.
+//!
+//! The story: the first batch opens a file under a new name; each batch is appended and synced
+//! before the flow acknowledges it; after `sink.rollInterval` the file is closed, whether events
+//! come or not, and the next batch opens another. Unlike Flume's, no file is empty because
+//! nothing came.
+//!
+//! Invariants: a file that exists is never opened; an acknowledged event is on the disk; a batch
+//! that failed is cut off again before the next one is written, and where that fails the file is
+//! left for good, so nothing ever stands behind half an event.
+
+mod file;
+mod names;
+
+#[cfg(test)]
+mod tests;
+
+use super::serializer;
+use crate::base::files;
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
+use crate::event::Event;
+use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
+use file::Files;
+use names::{Names, Scheme};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The type `file_roll`.
+pub const TYPE: SinkType = SinkType {
+    names: &["file_roll", "org.apache.flume.sink.RollingFileSink"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "sink.directory",
+        kind: Kind::Path,
+        default: "",
+        meaning: "Directory of the files. It has to exist.",
+    },
+    Key {
+        name: "sink.rollInterval",
+        kind: Kind::Number,
+        default: "30",
+        meaning: "Seconds after which a file is closed; 0 or less for never.",
+    },
+    Key {
+        name: "sink.batchSize",
+        kind: Kind::Number,
+        default: "100",
+        meaning: "Events per transaction, and so per sync of the file.",
+    },
+    serializer::FILE_ROLL_KEYS[0],
+    serializer::FILE_ROLL_KEYS[1],
+    serializer::FILE_ROLL_KEYS[2],
+    serializer::FILE_ROLL_KEYS[3],
+    Key {
+        name: "sink.pathManager",
+        kind: Kind::Word,
+        default: "DEFAULT",
+        meaning: "How files are named: DEFAULT (milliseconds of the start, and a count) or ROLLTIME (local time of the opening, and a count).",
+    },
+    Key {
+        name: "sink.pathManager.prefix",
+        kind: Kind::Text,
+        default: "",
+        meaning: "What each file name begins with.",
+    },
+    Key {
+        name: "sink.pathManager.extension",
+        kind: Kind::Text,
+        default: "",
+        meaning: "What each file name ends with, behind a dot.",
+    },
+];
+
+/// How long a batch of a format with blocks waits for more events. Flume waits for each event of
+/// it as long as the channel's keep-alive lasts, 3 s as a rule.
+const GATHER: Duration = Duration::from_millis(200);
+
+struct FileRoll {
+    directory: PathBuf,
+    batch_events: usize,
+    /// How long a batch that is not full waits for more events.
+    gather: Duration,
+    roll_after: Option<Duration>,
+    /// When the open file is closed, by the context's clock.
+    roll_at: Option<Duration>,
+    /// Shared with the thread that blocks on the disk, which may outlive a cancelled call.
+    files: Arc<Mutex<Files>>,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<FileRoll, SettingError> {
+    let directory = PathBuf::from(reader.required_text("sink.directory")?);
+    let seconds = reader.number("sink.rollInterval", i64::MIN..=i64::MAX)?.unwrap_or(30);
+    let roll_after = u64::try_from(seconds).ok().filter(|&s| s > 0).map(Duration::from_secs);
+    let batch_events = reader.number("sink.batchSize", 1..=1_000_000)?.unwrap_or(100);
+    let serializer = serializer::build(reader, "sink.serializer")?;
+    let gather = if serializer.prefers_large_batches() { GATHER } else { Duration::ZERO };
+    let names = Names::new(
+        directory.clone(),
+        Scheme::read(reader, "sink.pathManager")?,
+        reader.text("sink.pathManager.prefix").unwrap_or_default(),
+        reader.text("sink.pathManager.extension").unwrap_or_default(),
+    );
+    let files = Arc::new(Mutex::new(Files::new(names, serializer)));
+    Ok(FileRoll { directory, batch_events, gather, roll_after, roll_at: None, files })
+}
+
+impl FileRoll {
+    /// Runs `work` where blocking on the disk hurts nobody.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Files) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let files = self.files.clone();
+        match tokio::task::spawn_blocking(move || work(&mut lock(&files))).await {
+            Ok(result) => result,
+            Err(error) => Err(Failure::caused("writing files ended by a defect", error)),
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), Failure> {
+        self.roll_at = None;
+        self.blocking(|files| {
+            files.close();
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// After a panic nobody knows what the open file holds: it is left and another one begun.
+fn lock(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
+    files.lock().unwrap_or_else(|poisoned: PoisonError<MutexGuard<'_, Files>>| {
+        let mut guard = poisoned.into_inner();
+        guard.close();
+        files.clear_poison();
+        guard
+    })
+}
+
+impl Sink for FileRoll {
+    fn batch_events(&self) -> usize {
+        self.batch_events
+    }
+
+    fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let (directory, now_ms) = (self.directory.clone(), context.clock.wall_ms());
+            self.blocking(move |files| {
+                files.names.start_series(now_ms);
+                let shown = directory.display();
+                match std::fs::metadata(&directory) {
+                    Ok(found) if found.is_dir() => Ok(()),
+                    Ok(_) => Err(Failure::new(format!("sink.directory {shown} is no directory"))),
+                    // Unlike Flume: a new agent then runs without a set-up by hand.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        files::create_directory(&directory)
+                            .map(|()| tracing::info!("sink.directory {shown} was missing: created"))
+                            .map_err(|error| {
+                                let what = format!("sink.directory {shown} cannot be created");
+                                Failure::caused(what, error)
+                            })
+                    }
+                    Err(error) => {
+                        let what = format!("sink.directory {shown} cannot be used");
+                        Err(Failure::caused(what, error))
+                    }
+                }
+            })
+            .await
+        })
+    }
+
+    fn deliver<'a>(
+        &'a mut self,
+        context: &'a SinkContext,
+        batch: &'a [Event],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let now = context.clock.now();
+            if self.roll_at.is_some_and(|at| now >= at) {
+                self.close().await?;
+            }
+            // Bodies are reference-counted: this copies no bytes of them.
+            let (batch, now_ms) = (batch.to_vec(), context.clock.wall_ms());
+            self.roll_at = self.roll_at.or_else(|| Some(now.saturating_add(self.roll_after?)));
+            self.blocking(move |files| files.append(&batch, now_ms)).await
+        })
+    }
+
+    fn gather(&self) -> Duration {
+        self.gather
+    }
+
+    fn next_tick(&self) -> Option<Duration> {
+        self.roll_at
+    }
+
+    fn tick<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            match self.roll_at {
+                Some(at) if context.clock.now() >= at => self.close().await,
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn stop<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.close())
+    }
+}

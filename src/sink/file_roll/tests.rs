@@ -1,0 +1,242 @@
+//! Real directories, and files that fail when told to.
+
+use super::file::Target;
+use super::*;
+use crate::base::clock::ManualClock;
+use crate::base::files;
+use crate::config::settings::Settings;
+use crate::sink::trial::{context, context_with};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn sink(directory: &TempDir, pairs: &[(&str, &str)]) -> FileRoll {
+    let mut all = vec![("sink.directory", directory.path().to_str().unwrap())];
+    all.extend(pairs);
+    let settings = Settings::from_pairs("k1", &all);
+    build(&mut SettingsReader::new(&settings)).unwrap()
+}
+
+fn events(bodies: &[&str]) -> Vec<Event> {
+    bodies.iter().map(|&body| Event::new(body.to_owned())).collect()
+}
+
+/// Names and contents, by name.
+fn found(directory: &TempDir) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, String::from_utf8_lossy(&bytes).into_owned())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn batches_are_in_the_file_when_deliver_answers() {
+    let (directory, context) = (TempDir::new().unwrap(), context());
+    let mut sink = sink(&directory, &[("sink.rollInterval", "0")]);
+    sink.start(&context).await.unwrap();
+    assert_eq!(found(&directory), [], "no file without an event");
+    sink.deliver(&context, &events(&["one", "two"])).await.unwrap();
+    assert_eq!(found(&directory), pairs(&[("1600000000000-1", "one\ntwo\n")]));
+    sink.deliver(&context, &events(&["three"])).await.unwrap();
+    sink.stop(&context).await.unwrap();
+    assert_eq!(found(&directory), pairs(&[("1600000000000-1", "one\ntwo\nthree\n")]));
+    assert_eq!(sink.next_tick(), None);
+    assert_eq!(sink.batch_events(), 100);
+}
+
+#[tokio::test]
+async fn a_file_is_closed_after_its_time_also_when_idle() {
+    let directory = TempDir::new().unwrap();
+    let clock = Arc::new(ManualClock::default());
+    let context = context_with(clock.clone());
+    let mut sink = sink(&directory, &[("sink.rollInterval", "30")]);
+    sink.start(&context).await.unwrap();
+    assert_eq!(sink.next_tick(), None, "nothing to close");
+    clock.advance(Duration::from_secs(5));
+    sink.deliver(&context, &events(&["a"])).await.unwrap();
+    assert_eq!(sink.next_tick(), Some(Duration::from_secs(35)));
+    clock.advance(Duration::from_secs(29));
+    sink.tick(&context).await.unwrap();
+    sink.deliver(&context, &events(&["b"])).await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    sink.tick(&context).await.unwrap();
+    assert_eq!(sink.next_tick(), None);
+    // Another batch, another file; and it is closed by a late batch if no tick came.
+    sink.deliver(&context, &events(&["c"])).await.unwrap();
+    clock.advance(Duration::from_secs(31));
+    sink.deliver(&context, &events(&["d"])).await.unwrap();
+    let expected =
+        [("1600000000000-1", "a\nb\n"), ("1600000000000-2", "c\n"), ("1600000000000-3", "d\n")];
+    assert_eq!(found(&directory), pairs(&expected));
+}
+
+#[tokio::test]
+async fn a_file_that_exists_is_never_touched() {
+    let (directory, context) = (TempDir::new().unwrap(), context());
+    for n in 1..=2 {
+        std::fs::write(directory.path().join(format!("1600000000000-{n}")), "old").unwrap();
+    }
+    let mut sink = sink(&directory, &[]);
+    sink.start(&context).await.unwrap();
+    sink.deliver(&context, &events(&["new"])).await.unwrap();
+    let expected =
+        [("1600000000000-1", "old"), ("1600000000000-2", "old"), ("1600000000000-3", "new\n")];
+    assert_eq!(found(&directory), pairs(&expected));
+}
+
+#[tokio::test]
+async fn a_missing_directory_is_created_and_a_file_in_its_place_is_named() {
+    let (directory, context) = (TempDir::new().unwrap(), context());
+    let missing = directory.path().join("later");
+    let settings = Settings::from_pairs("k1", &[("sink.directory", missing.to_str().unwrap())]);
+    let mut sink = build(&mut SettingsReader::new(&settings)).unwrap();
+    std::fs::write(&missing, "").unwrap();
+    let error = sink.start(&context).await.unwrap_err().to_string();
+    assert!(error.contains("is no directory"), "{error}");
+    std::fs::remove_file(&missing).unwrap();
+    sink.start(&context).await.unwrap();
+    sink.deliver(&context, &events(&["x"])).await.unwrap();
+    // It vanishes while a file is open: the next file says so and comes back with it.
+    std::fs::remove_dir_all(&missing).unwrap();
+    sink.close().await.unwrap();
+    assert!(sink.deliver(&context, &events(&["y"])).await.is_err());
+    std::fs::create_dir(&missing).unwrap();
+    sink.deliver(&context, &events(&["y"])).await.unwrap();
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    /// Writes so many bytes and fails, as a full disk does.
+    Write(usize),
+    Sync,
+    Truncate,
+}
+
+thread_local! {
+    /// What the next operations of failing files do.
+    static FAULTS: RefCell<VecDeque<Fault>> = const { RefCell::new(VecDeque::new()) };
+}
+
+fn fault(is: impl Fn(Fault) -> bool) -> Option<Fault> {
+    FAULTS.with_borrow_mut(|faults| faults.pop_front_if(|fault| is(*fault)))
+}
+
+struct Failing(File);
+
+impl Target for Failing {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match fault(|f| matches!(f, Fault::Write(_))) {
+            Some(Fault::Write(n)) => {
+                Target::write_at(&self.0, &bytes[..n.min(bytes.len())], offset)?;
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Target::write_at(&self.0, bytes, offset),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match fault(|f| f == Fault::Sync) {
+            Some(_) => Err(io::Error::other("input/output error")),
+            None => Target::sync(&self.0),
+        }
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        match fault(|f| f == Fault::Truncate) {
+            Some(_) => Err(io::Error::other("input/output error")),
+            None => Target::truncate(&self.0, bytes),
+        }
+    }
+}
+
+/// Delivers "a", then "bb" with `faults`, then "bb" again as the flow does, then "c".
+fn with_faults(faults: &[Fault], pairs: &[(&str, &str)]) -> (TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    let sink = sink(&directory, pairs);
+    let mut files = lock(&sink.files);
+    files.create_with(|path: &Path| Ok(Box::new(Failing(files::create_new(path)?))));
+    files.append(&events(&["a"]), 1).unwrap();
+    FAULTS.set(faults.iter().copied().collect());
+    let error = files.append(&events(&["bb"]), 1).unwrap_err().to_string();
+    FAULTS.with_borrow(|left| assert!(left.is_empty(), "not met: {left:?}"));
+    files.append(&events(&["bb"]), 1).unwrap();
+    files.append(&events(&["c"]), 1).unwrap();
+    drop(files);
+    (directory, error)
+}
+
+#[test]
+fn a_full_disk_leaves_no_half_event_and_no_further_file() {
+    let (directory, error) = with_faults(&[Fault::Write(1)], &[]);
+    assert_eq!(found(&directory), pairs(&[("1-1", "a\nbb\nc\n")]));
+    assert!(error.contains("cannot write") && error.contains("1-1"), "{error}");
+}
+
+#[test]
+fn after_a_failed_sync_the_file_is_left_whole_and_another_begun() {
+    let (directory, error) = with_faults(&[Fault::Sync], &[]);
+    assert_eq!(found(&directory), pairs(&[("1-1", "a\n"), ("1-2", "bb\nc\n")]));
+    assert!(error.contains("cannot sync"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_cut_off_stays_at_the_end_of_its_file() {
+    let (directory, _) = with_faults(&[Fault::Write(1), Fault::Truncate], &[]);
+    assert_eq!(found(&directory), pairs(&[("1-1", "a\nb"), ("1-2", "bb\nc\n")]));
+    let (directory, _) = with_faults(&[Fault::Sync, Fault::Truncate], &[]);
+    assert_eq!(found(&directory), pairs(&[("1-1", "a\nbb\n"), ("1-2", "bb\nc\n")]));
+}
+
+#[test]
+fn an_avro_file_stays_readable_through_a_full_disk() {
+    let (directory, _) = with_faults(&[Fault::Write(3)], &[("sink.serializer", "AVRO_EVENT")]);
+    let file = std::fs::read(directory.path().join("1-1")).unwrap();
+    let blocks = serializer::reading::blocks(&file);
+    let bodies: Vec<&[u8]> = blocks.iter().flatten().map(|(_, body)| &body[..]).collect();
+    assert_eq!(bodies, [&b"a"[..], b"bb", b"c"]);
+}
+
+#[test]
+fn a_first_batch_that_fails_again_and_again_leaves_one_file_at_most() {
+    let directory = TempDir::new().unwrap();
+    let sink = sink(&directory, &[("sink.serializer", "AVRO_EVENT")]);
+    let mut files = lock(&sink.files);
+    files.create_with(|path: &Path| Ok(Box::new(Failing(files::create_new(path)?))));
+    for faults in [&[Fault::Write(9)][..], &[Fault::Write(0)], &[Fault::Sync]] {
+        FAULTS.set(faults.iter().copied().collect());
+        assert!(files.append(&events(&["a"]), 1).is_err());
+        assert!(found(&directory).len() <= 1);
+    }
+    files.append(&events(&["a"]), 1).unwrap();
+    let all = found(&directory);
+    assert_eq!(all.len(), 1);
+    let file = std::fs::read(directory.path().join(&all[0].0)).unwrap();
+    assert_eq!(serializer::reading::blocks(&file).len(), 1);
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    for pairs in [
+        &[][..],
+        &[("sink.directory", "/d"), ("sink.batchSize", "0")],
+        &[("sink.directory", "/d"), ("sink.rollInterval", "soon")],
+        &[("sink.directory", "/d"), ("sink.serializer", "com.example.X")],
+        &[("sink.directory", "/d"), ("sink.pathManager", "x")],
+    ] {
+        assert!(crate::sink::trial::build(&TYPE, pairs).is_err(), "{pairs:?}");
+    }
+}

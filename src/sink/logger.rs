@@ -1,0 +1,169 @@
+//! `logger`: prints each event, with the first bytes of its body, to the log at INFO.
+//!
+//! The line is Flume's to the byte, because people and scripts read it. Printing bodies is what
+//! this sink is for; no other part of the agent logs them.
+
+use super::java_text;
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
+use crate::event::Event;
+use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
+use std::fmt::Write;
+
+/// The type `logger`.
+pub const TYPE: SinkType =
+    SinkType { names: &["logger", "org.apache.flume.sink.LoggerSink"], keys: KEYS, build };
+
+const KEYS: &[Key] = &[Key {
+    name: "maxBytesToLog",
+    kind: Kind::Number,
+    default: "16",
+    meaning: "Bytes of the body that are printed; what is no number counts as 16.",
+}];
+
+struct Logger {
+    body_bytes_max: usize,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<Box<dyn Sink>, SettingError> {
+    let body_bytes_max = match reader.number("maxBytesToLog", 0..=i32::MAX as usize) {
+        Ok(number) => number.unwrap_or(16),
+        Err(error) => {
+            let message = format!("{}; 16 is used", error.message);
+            reader.find(Severity::Warning, "maxBytesToLog", message);
+            16
+        }
+    };
+    Ok(Box::new(Logger { body_bytes_max }))
+}
+
+impl Sink for Logger {
+    /// One, as in Flume: after a crash at most one event is printed twice.
+    fn batch_events(&self) -> usize {
+        1
+    }
+
+    fn start<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn deliver<'a>(
+        &'a mut self,
+        _: &'a SinkContext,
+        batch: &'a [Event],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        if tracing::enabled!(tracing::Level::INFO) {
+            for event in batch {
+                // No fields: the line has to end with the event.
+                tracing::info!("Event: {}", describe(event, self.body_bytes_max));
+            }
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn stop<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// `{ headers:{name=value} body: 68 69 … hi }`.
+fn describe(event: &Event, body_bytes_max: usize) -> String {
+    let shown = &event.body[..event.body.len().min(body_bytes_max)];
+    let mut text = format!("{{ headers:{} body:", java_text::headers(&event.headers));
+    if shown.is_empty() && !event.body.is_empty() {
+        text.push_str("...Exception while dumping: illegal index: 0 into array of length 0");
+    }
+    for (i, row) in shown.chunks(16).enumerate() {
+        if i > 0 {
+            // The first row goes without its offset.
+            let _ = write!(text, "\n{:08X}", i * 16);
+        }
+        text.push(' ');
+        for column in 0..16 {
+            match row.get(column) {
+                Some(byte) => {
+                    let _ = write!(text, "{byte:02X} ");
+                }
+                None => text.push_str("   "),
+            }
+        }
+        text.extend(
+            row.iter().map(|&b| if matches!(b, 0x20..=0x7E) { char::from(b) } else { '.' }),
+        );
+    }
+    text.push_str(" }");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::trial::{build, context, logged};
+
+    fn event(headers: &[(&str, &str)], body: &[u8]) -> Event {
+        let mut event = Event::new(body.to_vec());
+        event.headers = headers.iter().copied().collect();
+        event
+    }
+
+    #[test]
+    fn the_line_is_flumes() {
+        for (event, max, line) in [
+            (
+                event(&[], b"hello"),
+                16,
+                "{ headers:{} body: 68 65 6C 6C 6F                                  hello }",
+            ),
+            (
+                event(&[("k", "v")], b"0123456789abcdefXYZ"),
+                16,
+                "{ headers:{k=v} body: 30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66 0123456789abcdef }",
+            ),
+            (event(&[], b""), 16, "{ headers:{} body: }"),
+            (
+                event(&[("a", "1")], b"tab\there\x00\xff"),
+                16,
+                "{ headers:{a=1} body: 74 61 62 09 68 65 72 65 00 FF                   tab.here.. }",
+            ),
+            (
+                event(&[], "日志".as_bytes()),
+                16,
+                "{ headers:{} body: E6 97 A5 E5 BF 97                               ...... }",
+            ),
+            (
+                event(&[], b"0123456789abcdefXYZ"),
+                64,
+                "{ headers:{} body: 30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66 0123456789abcdef\n00000010 58 59 5A                                        XYZ }",
+            ),
+            (
+                event(&[], b"x"),
+                0,
+                "{ headers:{} body:...Exception while dumping: illegal index: 0 into array of length 0 }",
+            ),
+        ] {
+            assert_eq!(describe(&event, max), line);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_event_ends_its_line_of_the_log() {
+        let context = context();
+        let mut sink = build(&TYPE, &[]).unwrap();
+        let batch = [event(&[("k", "v")], b"hi")];
+        let lines = logged(async { sink.deliver(&context, &batch).await.unwrap() }).await;
+        let line = lines.lines().next().unwrap();
+        assert!(line.contains(" INFO "), "{line}");
+        assert!(line.contains("Event: { headers:{k=v} body: 68 69 "), "{line}");
+        assert!(line.ends_with(" hi }"), "{line}");
+        assert_eq!(sink.batch_events(), 1);
+    }
+
+    #[test]
+    fn what_is_no_number_is_sixteen() {
+        let settings =
+            crate::config::settings::Settings::from_pairs("k1", &[("maxBytesToLog", "many")]);
+        let mut reader = SettingsReader::new(&settings);
+        assert!((TYPE.build)(&mut reader).is_ok());
+        assert!(reader.into_findings()[0].message.ends_with("16 is used"));
+    }
+}

@@ -1,0 +1,25 @@
+//! Sinks: doors through which events go out. One adapter is one file or folder and one line in
+//! [`TYPES`].
+//!
+//! An adapter delivers one batch at a time and says whether it arrived; the flow takes, commits,
+//! rolls back and backs off. Beside the adapters stand the [`serializer`]s, which turn events
+//! into the bytes of a file, and [`java_text`], which prints headers as Java does.
+//!
+//! Invariant: when `deliver` answers Ok the batch is where the sink puts it, safely. After an
+//! error no half of an event stays where a repetition could not be told from it, as far as the
+//! far side lets us take it back.
+
+use crate::flow::sink::SinkType;
+
+pub(crate) mod java_text;
+pub(crate) mod serializer;
+
+pub mod file_roll;
+pub mod logger;
+pub mod null;
+
+#[cfg(test)]
+pub(crate) mod trial;
+
+/// Every type of sink.
+pub const TYPES: &[&SinkType] = &[&file_roll::TYPE, &logger::TYPE, &null::TYPE];

@@ -1,0 +1,152 @@
+//! `avro`: events by Flume's Avro RPC, each call answered.
+//!
+//! Limits: those of [`crate::wire::avro`] for one call, `maxConnections`,
+//! [`REQUESTS_HELD_BYTES_MAX`] for what all clients make the source hold,
+//! [`REQUEST_IDLE_SECONDS_MAX`] for a request that stopped half-way, [`ANSWER_SECONDS_MAX`] for a
+//! client that does not read.
+//!
+//! The story: a session cuts calls out of its stream and carries them out one after the other. The
+//! events of a call are one transaction. `OK` is sent once it is committed; when the channel
+//! refuses it or its outcome is not known, `FAILED`, and the client sends all of it again. What
+//! cannot be understood is answered with an error in words; only a stream that cannot be read on
+//! ends the connection. While a commit runs the session does not read: the client feels the
+//! channel's pace.
+//!
+//! Invariants: answers are in the order of the calls, unlike in Flume, which carries out calls of
+//! one connection side by side; an `OK` is never sent before its commit; a client whose protocol
+//! does not mean the same bytes is refused and never misread.
+
+mod session;
+
+#[cfg(test)]
+mod tests;
+
+use super::listener::Listening;
+use super::room::Room;
+use crate::base::limits::{CONNECTIONS_MAX_DEFAULT, REQUESTS_HELD_BYTES_MAX};
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
+use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use session::{Acquaintances, Session};
+use std::sync::Arc;
+
+#[cfg(doc)]
+use crate::base::limits::{ANSWER_SECONDS_MAX, REQUEST_IDLE_SECONDS_MAX};
+
+/// The type `avro`.
+pub const TYPE: SourceType = SourceType {
+    names: &["avro", "org.apache.flume.source.AvroSource"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "bind",
+        kind: Kind::Host,
+        default: "",
+        meaning: "Address or host name to listen on.",
+    },
+    Key {
+        name: "port",
+        kind: Kind::Port,
+        default: "",
+        meaning: "TCP port to listen on; 0 for any free one.",
+    },
+    Key {
+        name: "threads",
+        kind: Kind::Number,
+        default: "0",
+        meaning: "Has no effect, as in Flume since 1.10.",
+    },
+    Key {
+        name: "compression-type",
+        kind: Kind::Word,
+        default: "none",
+        meaning: "none; deflate is refused, it is not there yet.",
+    },
+    Key {
+        name: "ipFilter",
+        kind: Kind::Boolean,
+        default: "false",
+        meaning: "Whether ipFilterRules decide who may connect; true is refused, it is not there yet.",
+    },
+    Key {
+        name: "ipFilterRules",
+        kind: Kind::Text,
+        default: "",
+        meaning: "Who may connect, where ipFilter is true.",
+    },
+    Key {
+        name: "ssl",
+        kind: Kind::Boolean,
+        default: "false",
+        meaning: "Whether connections use TLS; true is refused, it is not there yet.",
+    },
+    Key {
+        name: "maxConnections",
+        kind: Kind::Number,
+        default: "20000",
+        meaning: "Connections open at once; more are closed. Flume has no such limit.",
+    },
+];
+
+struct Avro {
+    listening: Listening,
+    room: Room,
+    acquaintances: Arc<Acquaintances>,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
+    refuse_absent(reader)?;
+    let host = reader.host("bind", None)?;
+    let port = reader
+        .number("port", 0..=u16::MAX)?
+        .ok_or_else(|| reader.error("port", "is required and not set (a port to listen on)"))?;
+    if reader.number::<i64>("threads", i64::MIN..=i64::MAX)?.is_some_and(|threads| threads != 0) {
+        let message = "has no effect, as in Flume since 1.10: connections need no threads";
+        reader.find(Severity::Warning, "threads", message);
+    }
+    let connections_max =
+        reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
+    Ok(Avro {
+        listening: Listening::new(host, port, connections_max, b""),
+        room: Room::new(REQUESTS_HELD_BYTES_MAX),
+        acquaintances: Arc::default(),
+    })
+}
+
+/// What is not there yet. None of it may be left out in silence: each changes who can connect, or
+/// who can read along.
+fn refuse_absent(reader: &mut SettingsReader<'_>) -> Result<(), SettingError> {
+    if reader.word("compression-type", &["none", "deflate"])? == Some("deflate") {
+        let message = "deflate is not there yet; set none here and in the clients";
+        return Err(reader.error("compression-type", message));
+    }
+    if reader.boolean("ssl", false) {
+        let message = "TLS is not there yet, and the source does not listen in plain text where it is asked for; set false, or put a TLS proxy in front";
+        return Err(reader.error("ssl", message));
+    }
+    if reader.boolean("ipFilter", false) {
+        let message = "is not there yet, and the source does not listen to everybody where it is asked for; set false and filter in the firewall, or bind to an inner address";
+        return Err(reader.error("ipFilter", message));
+    }
+    Ok(())
+}
+
+impl Source for Avro {
+    fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
+        let name: Arc<str> = Arc::from(context.name.as_str());
+        Box::pin(self.listening.serve(context, move |stream, peer| {
+            Session::new(
+                name.clone(),
+                peer,
+                stream,
+                self.room.part(),
+                self.acquaintances.clone(),
+                context,
+            )
+            .run()
+        }))
+    }
+}

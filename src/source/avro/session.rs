@@ -1,0 +1,250 @@
+//! One connection.
+
+use crate::base::limits::{
+    ANSWER_SECONDS_MAX, AVRO_PROTOCOLS_KNOWN_MAX, CONNECTION_READ_BYTES, REQUEST_IDLE_SECONDS_MAX,
+    REQUEST_READ_BYTES_MAX,
+};
+use crate::event::Event;
+use crate::flow::context::{Intake, StopSignal};
+use crate::flow::source::SourceContext;
+use crate::source::listener::farewell;
+use crate::source::room::{NoRoom, Part};
+use crate::wire::avro::WireError;
+use crate::wire::avro::call::{Answer, Call, Measured};
+use crate::wire::avro::frame::{self, Frame, Frames};
+use crate::wire::avro::handshake::{Request, Response};
+use crate::wire::avro::protocol::{self, Foreign, HASH, Hash};
+use crate::wire::avro::values::Values;
+use bytes::BytesMut;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// The protocols of clients that a source has seen and understands, by their hashes. A client
+/// that comes again is not asked for its text again.
+#[derive(Debug, Default)]
+pub(super) struct Acquaintances(Mutex<VecDeque<Hash>>);
+
+/// Whether a client can be understood.
+enum Client {
+    Known,
+    /// It has to send its text.
+    Unknown,
+    Foreign(Foreign),
+}
+
+impl Acquaintances {
+    fn meet(&self, request: &Request<'_>) -> Client {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if request.client_hash == HASH || known.contains(&request.client_hash) {
+            return Client::Known;
+        }
+        match request.client_text.map(protocol::check) {
+            None => Client::Unknown,
+            Some(Err(foreign)) => Client::Foreign(foreign),
+            Some(Ok(())) => {
+                if known.len() == AVRO_PROTOCOLS_KNOWN_MAX {
+                    known.pop_front();
+                }
+                known.push_back(request.client_hash);
+                Client::Known
+            }
+        }
+    }
+}
+
+/// One connection and what it needs.
+pub(super) struct Session {
+    name: Arc<str>,
+    peer: SocketAddr,
+    stream: TcpStream,
+    part: Part,
+    acquaintances: Arc<Acquaintances>,
+    intake: Arc<dyn Intake>,
+    stop: StopSignal,
+    frames: Frames,
+    /// What has come and is not cut yet; without memory of its own while the client is idle.
+    input: BytesMut,
+    /// Whether the handshake is over.
+    established: bool,
+}
+
+/// Why the session is over.
+#[derive(Debug, thiserror::Error)]
+enum Over {
+    #[error("the client is gone")]
+    Gone,
+    #[error("the source stops")]
+    Stopping,
+    #[error("what the client sends cannot be read: {0}")]
+    Unreadable(#[from] WireError),
+    #[error("{0}")]
+    Foreign(Foreign),
+    #[error("the client has sent nothing for {REQUEST_IDLE_SECONDS_MAX} s within a request")]
+    Idle,
+    #[error(
+        "too many large requests at once: no memory for this one became free; lower the batch size of the clients, or their number"
+    )]
+    NoRoom,
+    #[error("the client has not read its answers for {ANSWER_SECONDS_MAX} s")]
+    Deaf,
+}
+
+impl From<NoRoom> for Over {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}
+
+impl Session {
+    pub(super) fn new(
+        name: Arc<str>,
+        peer: SocketAddr,
+        stream: TcpStream,
+        part: Part,
+        acquaintances: Arc<Acquaintances>,
+        context: &SourceContext,
+    ) -> Self {
+        let (intake, stop) = (context.intake.clone(), context.stop.clone());
+        let (frames, input) = (Frames::new(), BytesMut::new());
+        let established = false;
+        Self { name, peer, stream, part, acquaintances, intake, stop, frames, input, established }
+    }
+
+    pub(super) async fn run(mut self) {
+        // Answers are small and each is waited for.
+        let _ = self.stream.set_nodelay(true);
+        let Err(over) = self.talk().await else { return };
+        let within = self.frames.is_within() || !self.input.is_empty();
+        match over {
+            Over::Gone | Over::Stopping if within => {
+                tracing::debug!(source = %self.name, peer = %self.peer, "the connection broke within a request, which is dropped: {over}");
+            }
+            Over::Gone | Over::Stopping => {}
+            _ => {
+                tracing::warn!(source = %self.name, peer = %self.peer, "closing the connection: {over}");
+            }
+        }
+        if matches!(over, Over::Foreign(_)) {
+            farewell(self.stream).await;
+        }
+    }
+
+    /// Carries out calls until the session is over.
+    async fn talk(&mut self) -> Result<(), Over> {
+        loop {
+            while let Some(frame) = self.frames.next(&mut self.input)? {
+                self.serve(frame).await?;
+                self.part.release();
+                if self.stop.fired() {
+                    return Err(Over::Stopping);
+                }
+            }
+            if self.input.is_empty() {
+                self.input = BytesMut::new();
+            }
+            self.read().await?;
+        }
+    }
+
+    /// Reads once, more at a time the larger the request gets.
+    async fn read(&mut self) -> Result<(), Over> {
+        let held = self.frames.held_bytes();
+        let step = held.clamp(CONNECTION_READ_BYTES, REQUEST_READ_BYTES_MAX);
+        tokio::select! {
+            room = self.part.hold(held + step) => room?,
+            () = self.stop.wait() => return Err(Over::Stopping),
+        }
+        let within = self.frames.is_within() || !self.input.is_empty();
+        loop {
+            tokio::select! {
+                ready = self.stream.readable() => ready.map_err(|_| Over::Gone)?,
+                () = self.stop.wait() => return Err(Over::Stopping),
+                () = tokio::time::sleep(Duration::from_secs(REQUEST_IDLE_SECONDS_MAX)), if within => {
+                    return Err(Over::Idle);
+                }
+            }
+            self.input.reserve(step);
+            match self.stream.try_read_buf(&mut self.input) {
+                Ok(0) => return Err(Over::Gone),
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Over::Gone),
+            }
+        }
+    }
+
+    /// Carries out one call, or answers its handshake.
+    async fn serve(&mut self, Frame { serial, message }: Frame) -> Result<(), Over> {
+        let mut out = frame::begin();
+        let mut values = Values::new(&message);
+        let mut foreign = None;
+        if !self.established {
+            let request = Request::decode(&mut values)?;
+            let client = self.acquaintances.meet(&request);
+            let knows = !matches!(client, Client::Unknown);
+            Response::to(&request, knows).encode(&mut out);
+            match client {
+                Client::Known => self.established = true,
+                Client::Unknown => return self.answer(out, serial).await,
+                Client::Foreign(why) => foreign = Some(why),
+            }
+        }
+        if let Some(why) = foreign {
+            Answer::Error(why.to_string()).encode(&mut out);
+            self.answer(out, serial).await?;
+            return Err(Over::Foreign(why));
+        }
+        let decoded = match Measured::new(values.rest()) {
+            Ok(measured) => {
+                // A few bytes may become many: their room first.
+                let bytes = message.len().saturating_add(measured.decoded_bytes);
+                tokio::select! {
+                    room = self.part.hold(bytes) => room?,
+                    () = self.stop.wait() => return Err(Over::Stopping),
+                }
+                measured.decode()
+            }
+            Err(error) => Err(error),
+        };
+        drop(message);
+        let answer = match decoded {
+            Ok(Call::Ping) => return self.answer(out, serial).await,
+            Ok(Call::Append(event)) => self.commit(vec![event]).await,
+            Ok(Call::AppendBatch(events)) => self.commit(events).await,
+            Err(error) => {
+                tracing::warn!(source = %self.name, peer = %self.peer, "a call cannot be carried out, the client is told: {error}");
+                Answer::Error(error.to_string())
+            }
+        };
+        answer.encode(&mut out);
+        self.answer(out, serial).await
+    }
+
+    async fn commit(&self, events: Vec<Event>) -> Answer {
+        let count = events.len();
+        match self.intake.commit(events).await {
+            Ok(()) => Answer::Ok,
+            Err(error) => {
+                tracing::warn!(source = %self.name, peer = %self.peer, events = count, %error,
+                    "events not taken; the client is told");
+                Answer::Failed
+            }
+        }
+    }
+
+    /// Sends, for as long as a client may reasonably take to read.
+    async fn answer(&mut self, mut out: Vec<u8>, serial: u32) -> Result<(), Over> {
+        frame::finish(&mut out, serial);
+        tokio::select! {
+            biased;
+            sent = self.stream.write_all(&out) => sent.map_err(|_| Over::Gone),
+            () = self.stop.wait() => Err(Over::Stopping),
+            () = tokio::time::sleep(Duration::from_secs(ANSWER_SECONDS_MAX)) => Err(Over::Deaf),
+        }
+    }
+}

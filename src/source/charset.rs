@@ -1,0 +1,101 @@
+//! Encodings by the names that Java gives them.
+
+use bytes::Bytes;
+use encoding_rs::Encoding;
+use std::borrow::Cow;
+
+/// An encoding in which the bytes of ASCII stand for ASCII, so that lines can be cut before they
+/// are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Charset {
+    /// UTF-8.
+    Utf8,
+    /// US-ASCII.
+    Ascii,
+    /// ISO-8859-1: each byte is the code point of the same number.
+    Latin1,
+    /// One of the encodings of the WHATWG's list.
+    Other(&'static Encoding),
+}
+
+impl Charset {
+    /// What a message says about a name that [`Charset::named`] does not know.
+    pub(crate) const LEGAL: &str = "an encoding that extends ASCII, such as UTF-8, US-ASCII, \
+        ISO-8859-1, windows-1252, GBK, GB18030, Big5, Shift_JIS, EUC-JP or EUC-KR";
+
+    /// The encoding with this name or alias, in any case.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "utf-8" | "utf8" | "unicode-1-1-utf-8" => return Some(Self::Utf8),
+            "us-ascii" | "ascii" | "iso646-us" | "ascii7" | "646" => return Some(Self::Ascii),
+            // The WHATWG's list takes these for windows-1252, Java does not.
+            "iso-8859-1" | "iso8859-1" | "iso8859_1" | "iso_8859-1" | "iso_8859_1" | "latin1"
+            | "l1" | "8859_1" | "cp819" | "ibm819" | "819" => return Some(Self::Latin1),
+            _ => {}
+        }
+        let encoding = Encoding::for_label(name.as_bytes())?;
+        let stateless = encoding.is_ascii_compatible() && encoding.name() != "x-user-defined";
+        stateless.then_some(Self::Other(encoding))
+    }
+
+    /// `bytes` as UTF-8; `None` when they are no text of this encoding.
+    pub(crate) fn to_utf8(self, bytes: &[u8]) -> Option<Bytes> {
+        match self {
+            Self::Utf8 => std::str::from_utf8(bytes).ok().map(|_| Bytes::copy_from_slice(bytes)),
+            Self::Ascii => bytes.is_ascii().then(|| Bytes::copy_from_slice(bytes)),
+            Self::Latin1 => {
+                let text: String = bytes.iter().map(|&byte| char::from(byte)).collect();
+                Some(Bytes::from(text))
+            }
+            Self::Other(encoding) => {
+                match encoding.decode_without_bom_handling_and_without_replacement(bytes)? {
+                    Cow::Borrowed(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
+                    Cow::Owned(text) => Some(Bytes::from(text)),
+                }
+            }
+        }
+    }
+
+    /// Whether no bytes to come could make `start` legal. May answer false where only the whole
+    /// line tells.
+    pub(crate) fn is_hopeless(self, start: &[u8]) -> bool {
+        match self {
+            Self::Utf8 => {
+                std::str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
+            }
+            Self::Ascii => !start.is_ascii(),
+            Self::Latin1 | Self::Other(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_mean_what_java_means() {
+        assert_eq!(Charset::named("UTF-8"), Some(Charset::Utf8));
+        assert_eq!(Charset::named("utf8"), Some(Charset::Utf8));
+        assert_eq!(Charset::named("ISO8859_1"), Some(Charset::Latin1));
+        assert_eq!(Charset::named("US-ASCII"), Some(Charset::Ascii));
+        assert!(matches!(Charset::named("GBK"), Some(Charset::Other(_))));
+        // Line ends are not single bytes here, or the state goes on over line ends.
+        for refused in ["UTF-16", "UTF-16LE", "ISO-2022-JP", "replacement", "no such"] {
+            assert_eq!(Charset::named(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn text_becomes_utf8_and_anything_else_is_refused() {
+        let latin = Charset::Latin1.to_utf8(b"caf\xe9\x80").unwrap();
+        assert_eq!(latin, "caf\u{e9}\u{80}".as_bytes());
+        let gbk = Charset::named("gbk").unwrap();
+        assert_eq!(gbk.to_utf8(b"\xc8\xd5\xd6\xbe").unwrap(), "日志".as_bytes());
+        assert_eq!(gbk.to_utf8(b"\xc8"), None);
+        assert_eq!(Charset::Ascii.to_utf8(b"\xe9"), None);
+        assert_eq!(Charset::Utf8.to_utf8(b"a\xff"), None);
+        assert!(Charset::Utf8.is_hopeless(b"a\xffb"));
+        assert!(!Charset::Utf8.is_hopeless("日".as_bytes().split_last().unwrap().1));
+    }
+}

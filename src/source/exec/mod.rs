@@ -1,0 +1,278 @@
+//! `exec`: the lines that a command prints.
+//!
+//! Limits: [`EXEC_LINE_BYTES_MAX`] a line, `batchSize` lines or [`EXEC_BATCH_BYTES_MAX`] a batch.
+//!
+//! The story: the command runs in a process group of its own. Its output is cut into lines as
+//! Java's `BufferedReader` does (`\n`, `\r`, `\r\n`), gathered, and committed when a batch is full
+//! or `batchTimeout` has passed since the last commit. While the channel refuses, nothing more is
+//! read and the command waits in its pipe. At the end of its output the rest is committed; with
+//! `restart` it runs again after `restartThrottle`. To stop, the group gets SIGTERM, what it still
+//! prints is read for a moment, then it gets SIGKILL.
+//!
+//! Invariants: bodies are the command's bytes, whatever `charset` says, because Flume decodes and
+//! encodes with the same one; no process of the group outlives the source unless it left the
+//! group.
+
+mod lines;
+mod process;
+
+#[cfg(test)]
+mod tests;
+
+use super::charset::Charset;
+use super::patience::{self, Ended, rest};
+use crate::base::limits::{EXEC_BATCH_BYTES_MAX, EXEC_LINE_BYTES_MAX};
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
+use crate::event::Event;
+use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use lines::Lines;
+use process::Process;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::process::ChildStdout;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// The type `exec`.
+pub const TYPE: SourceType =
+    SourceType { names: &["exec", "org.apache.flume.source.ExecSource"], keys: KEYS, build };
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "command",
+        kind: Kind::Text,
+        default: "",
+        meaning: "What to run. Without shell it is split at blanks, with no quoting.",
+    },
+    Key {
+        name: "shell",
+        kind: Kind::Text,
+        default: "",
+        meaning: "A shell that gets the command as its last argument, such as /bin/sh -c.",
+    },
+    Key {
+        name: "restart",
+        kind: Kind::Boolean,
+        default: "false",
+        meaning: "Run the command again when it has ended.",
+    },
+    Key {
+        name: "restartThrottle",
+        kind: Kind::Number,
+        default: "10000",
+        meaning: "Milliseconds before it runs again.",
+    },
+    Key {
+        name: "logStdErr",
+        kind: Kind::Boolean,
+        default: "false",
+        meaning: "Log what the command prints to stderr, which is read in any case.",
+    },
+    Key {
+        name: "batchSize",
+        kind: Kind::Number,
+        default: "20",
+        meaning: "Lines per transaction; at most the channel's transactionCapacity are used.",
+    },
+    Key {
+        name: "batchTimeout",
+        kind: Kind::Number,
+        default: "3000",
+        meaning: "Milliseconds since the last commit after which a smaller batch is committed.",
+    },
+    Key {
+        name: "charset",
+        kind: Kind::Word,
+        default: "UTF-8",
+        meaning: "Encoding of the output; it must extend ASCII. Bodies keep the command's bytes.",
+    },
+];
+
+/// Bytes read from the command at a time.
+const READ_BYTES: usize = 64 * 1024;
+/// How long a command that was told to stop may still print.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// How long a command whose output has ended may take to exit, unasked and then asked.
+const END_GRACE: Duration = Duration::from_secs(1);
+
+struct Exec {
+    words: Vec<String>,
+    restart: Option<Duration>,
+    log_stderr: bool,
+    batch_events: usize,
+    batch_timeout: Duration,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<Box<dyn Source>, SettingError> {
+    let command = reader.required_text("command")?;
+    let mut words: Vec<String> = Vec::new();
+    match reader.text("shell").filter(|shell| !shell.is_empty()) {
+        Some(shell) => {
+            words.extend(shell.split_whitespace().map(str::to_owned));
+            words.push(command.to_owned());
+        }
+        None => words.extend(command.split_whitespace().map(str::to_owned)),
+    }
+    if words.is_empty() {
+        return Err(reader.error("command", "is blank"));
+    }
+    let charset = reader.text("charset").unwrap_or("UTF-8");
+    if Charset::named(charset).is_none() {
+        let message = format!("\"{charset}\" is not {}", Charset::LEGAL);
+        return Err(reader.error("charset", message));
+    }
+    let throttle = reader.millis("restartThrottle", 0..=u64::from(u32::MAX))?;
+    let restart = reader.boolean("restart", false);
+    Ok(Box::new(Exec {
+        words,
+        restart: restart.then(|| throttle.unwrap_or(Duration::from_secs(10))),
+        log_stderr: reader.boolean("logStdErr", false),
+        batch_events: reader.number("batchSize", 1..=1_000_000)?.unwrap_or(20),
+        batch_timeout: reader
+            .millis("batchTimeout", 0..=u64::from(u32::MAX))?
+            .unwrap_or(Duration::from_secs(3)),
+    }))
+}
+
+impl Source for Exec {
+    fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            loop {
+                let ran = self.run_once(context).await;
+                if context.stop.fired() {
+                    return Ok(());
+                }
+                // Without `restart` the flow still tries again when the command cannot start.
+                let Some(throttle) = self.restart else { return ran };
+                if let Err(error) = ran {
+                    tracing::error!(source = %context.name, %error, "the command does not run");
+                }
+                tracing::info!(source = %context.name, after = ?throttle, "running the command again");
+                rest(context, throttle).await;
+                if context.stop.fired() {
+                    return Ok(());
+                }
+            }
+        })
+    }
+}
+
+impl Exec {
+    async fn run_once(&self, context: &SourceContext) -> Result<(), Failure> {
+        let (mut process, stdout) = Process::start(&self.words, &context.name, self.log_stderr)?;
+        context.started();
+        let most = self.batch_events.min(context.intake.transaction_capacity()).max(1);
+        let mut reading = Reading {
+            context,
+            most,
+            every: self.batch_timeout,
+            lines: Lines::new(EXEC_LINE_BYTES_MAX),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            pushed: Instant::now(),
+            kill_at: None,
+        };
+        let read = reading.until_end(stdout, &process).await;
+        let kill_at = reading.kill_at;
+        let flushed = reading.finish().await;
+        let stopping = context.stop.fired();
+        let grace = kill_at.map_or(END_GRACE, |at| at.saturating_duration_since(Instant::now()));
+        let status = process.end(stopping, grace).await;
+        if !stopping {
+            let status = status.map_or_else(|| "unknown".to_owned(), |s| s.to_string());
+            tracing::warn!(source = %context.name, command = %self.words.join(" "), %status, "the command ended");
+        }
+        if let Ended::Stopped(lost) = flushed {
+            tracing::warn!(source = %context.name, events = lost,
+                "stopped while the channel took nothing; the command's last lines are lost");
+        }
+        read
+    }
+}
+
+/// Reading one run of the command.
+struct Reading<'a> {
+    context: &'a SourceContext,
+    most: usize,
+    every: Duration,
+    lines: Lines,
+    batch: Vec<Event>,
+    batch_bytes: usize,
+    /// When a batch was committed last.
+    pushed: Instant,
+    /// Set once the command was told to stop: when its grace is over.
+    kill_at: Option<Instant>,
+}
+
+impl Reading<'_> {
+    /// Reads until the output ends, or the source is to stop and the command had its grace.
+    async fn until_end(
+        &mut self,
+        mut stdout: ChildStdout,
+        process: &Process,
+    ) -> Result<(), Failure> {
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let due = self.pushed + self.every;
+            let read = tokio::select! {
+                () = self.context.stop.wait() => break,
+                () = sleep_until(due), if !self.batch.is_empty() => {
+                    self.push().await;
+                    continue;
+                }
+                read = stdout.read(&mut buffer) => read,
+            };
+            match read {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.take(&buffer[..n]).await,
+                Err(error) => {
+                    return Err(Failure::caused("cannot read the command's output", error));
+                }
+            }
+        }
+        process.terminate();
+        self.kill_at = Some(Instant::now() + STOP_GRACE);
+        let rest = async {
+            while let Ok(n @ 1..) = stdout.read(&mut buffer).await {
+                self.take(&buffer[..n]).await;
+            }
+        };
+        // What is cut off here was printed after the source was told to stop.
+        let _ = timeout(STOP_GRACE, rest).await;
+        Ok(())
+    }
+
+    async fn take(&mut self, bytes: &[u8]) {
+        let mut complete = Vec::new();
+        let split = self.lines.feed(bytes, &mut complete);
+        if split > 0 {
+            tracing::warn!(source = %self.context.name, bytes_max = EXEC_LINE_BYTES_MAX, split,
+                "the command printed a line that is too long; it becomes several events");
+        }
+        for line in complete {
+            self.batch_bytes += line.len();
+            self.batch.push(Event::new(line));
+            let full = self.batch.len() >= self.most || self.batch_bytes >= EXEC_BATCH_BYTES_MAX;
+            if full || self.pushed.elapsed() >= self.every {
+                self.push().await;
+            }
+        }
+    }
+
+    /// Commits what has gathered. Keeps what a stop left over for [`Reading::finish`].
+    async fn push(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let kept = batch.clone();
+        if let Ended::Stopped(left) = patience::commit(self.context, batch).await {
+            self.batch = kept[kept.len() - left..].to_vec();
+        }
+        self.pushed = Instant::now();
+    }
+
+    /// Commits the rest, the last line without its newline included.
+    async fn finish(mut self) -> Ended {
+        self.batch.extend(self.lines.finish().map(Event::new));
+        patience::commit(self.context, self.batch).await
+    }
+}

@@ -1,0 +1,31 @@
+//! Sources: doors through which events come in. One adapter is one file and one line in
+//! [`TYPES`].
+//!
+//! An adapter speaks a protocol and loops. What is shared between adapters stands beside them:
+//! [`listener`] (TCP sessions with a limit), [`room`] (memory that clients share), [`charset`]
+//! (Java's names of encodings), [`patience`] (commits that wait until a channel takes them).
+//!
+//! Invariants: a client hears OK only after the commit; no buffer, queue or line grows beyond a
+//! limit; an event that was read and not committed is either answered as failed, committed later,
+//! or named in a warning.
+
+use crate::flow::source::SourceType;
+
+pub(crate) mod charset;
+pub(crate) mod listener;
+pub(crate) mod patience;
+pub(crate) mod room;
+
+pub mod avro;
+pub mod exec;
+pub mod netcat;
+pub mod netcatudp;
+pub mod seq;
+pub mod stress;
+
+#[cfg(test)]
+pub(crate) mod trial;
+
+/// Every type of source.
+pub const TYPES: &[&SourceType] =
+    &[&avro::TYPE, &exec::TYPE, &netcat::TYPE, &netcatudp::TYPE, &seq::TYPE, &stress::TYPE];

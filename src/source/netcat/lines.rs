@@ -1,0 +1,178 @@
+//! Cuts lines out of what a connection sends.
+
+use crate::source::charset::Charset;
+use bytes::Bytes;
+
+/// Why no further line can be read from a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// The line is longer than allowed.
+    TooLong,
+    /// Bytes that are no text of the source's encoding.
+    NoText,
+}
+
+/// The line that has not ended yet. Holds at most the bytes of the longest legal line and one
+/// read.
+#[derive(Debug)]
+pub(super) struct Lines {
+    charset: Charset,
+    units_max: usize,
+    pending: Vec<u8>,
+    /// UTF-16 units of `pending`, at least.
+    units: usize,
+}
+
+impl Lines {
+    pub(super) fn new(charset: Charset, units_max: usize) -> Self {
+        Self { charset, units_max, pending: Vec::new(), units: 0 }
+    }
+
+    /// Bytes of the line that has not ended.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes the bytes of one read and adds the lines that they complete to `out`, in UTF-8 and
+    /// without their newlines.
+    ///
+    /// # Errors
+    /// What ends the connection; the lines before it are in `out`.
+    pub(super) fn feed(&mut self, read: &[u8], out: &mut Vec<Bytes>) -> Result<(), Unreadable> {
+        for piece in read.split_inclusive(|&byte| byte == b'\n') {
+            let (text, ended) = match piece.split_last() {
+                Some((b'\n', text)) => (text, true),
+                _ => (piece, false),
+            };
+            self.units += self.units_at_least(text);
+            // The newline counts, whether it has come or not.
+            if self.units >= self.units_max {
+                return Err(Unreadable::TooLong);
+            }
+            if !ended {
+                self.pending.extend_from_slice(text);
+            } else if self.pending.is_empty() {
+                out.push(self.decode(text)?);
+                self.units = 0;
+            } else {
+                self.pending.extend_from_slice(text);
+                out.push(self.decode_pending()?);
+            }
+        }
+        if self.charset.is_hopeless(&self.pending) {
+            return Err(Unreadable::NoText);
+        }
+        Ok(())
+    }
+
+    /// The line that the end of the stream leaves without a newline, if there is one.
+    ///
+    /// # Errors
+    /// It is no text.
+    pub(super) fn finish(&mut self) -> Result<Option<Bytes>, Unreadable> {
+        if self.pending.is_empty() { Ok(None) } else { self.decode_pending().map(Some) }
+    }
+
+    fn decode_pending(&mut self) -> Result<Bytes, Unreadable> {
+        self.units = 0;
+        let line = self.decode(&self.pending);
+        // A long line's memory is not kept for the short ones behind it.
+        self.pending = Vec::new();
+        line
+    }
+
+    fn decode(&self, line: &[u8]) -> Result<Bytes, Unreadable> {
+        let text = self.charset.to_utf8(line).ok_or(Unreadable::NoText)?;
+        if matches!(self.charset, Charset::Other(_)) && utf8_units(&text) >= self.units_max {
+            return Err(Unreadable::TooLong);
+        }
+        Ok(text)
+    }
+
+    /// UTF-16 units of `bytes`; for encodings of which only the whole line tells, not more than
+    /// it has.
+    fn units_at_least(&self, bytes: &[u8]) -> usize {
+        match self.charset {
+            Charset::Utf8 => utf8_units(bytes),
+            Charset::Ascii | Charset::Latin1 => bytes.len(),
+            Charset::Other(_) => bytes.len() / 4,
+        }
+    }
+}
+
+/// UTF-16 units that UTF-8 text has: one for each lead byte, two for those of four bytes.
+fn utf8_units(bytes: &[u8]) -> usize {
+    bytes.iter().map(|&byte| usize::from(byte & 0xC0 != 0x80) + usize::from(byte >= 0xF0)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cut(max: usize, reads: &[&[u8]]) -> (Vec<Bytes>, Result<Option<Bytes>, Unreadable>) {
+        let (mut lines, mut out) = (Lines::new(Charset::Utf8, max), Vec::new());
+        for read in reads {
+            if let Err(end) = lines.feed(read, &mut out) {
+                return (out, Err(end));
+            }
+        }
+        let last = lines.finish();
+        (out, last)
+    }
+
+    #[test]
+    fn the_newline_counts_as_a_character_of_the_line() {
+        assert_eq!(cut(4, &[b"abc\n"]), (vec![Bytes::from("abc")], Ok(None)));
+        assert_eq!(cut(4, &[b"abcd\n"]), (vec![], Err(Unreadable::TooLong)));
+        assert_eq!(cut(4, &[b"abcd"]), (vec![], Err(Unreadable::TooLong)));
+        assert_eq!(cut(4, &["日志é\n".as_bytes()]).0.len(), 1);
+        // Two units: outside the basic plane.
+        assert_eq!(cut(4, &["😀😀\n".as_bytes()]), (vec![], Err(Unreadable::TooLong)));
+    }
+
+    #[test]
+    fn lines_before_a_bad_one_are_still_there() {
+        let (out, end) = cut(4, &[b"a\nb\nlonger\nc\n"]);
+        assert_eq!(
+            (out, end),
+            (vec![Bytes::from("a"), Bytes::from("b")], Err(Unreadable::TooLong))
+        );
+        let (out, end) = cut(9, &[b"a\n\xff\nc\n"]);
+        assert_eq!((out, end), (vec![Bytes::from("a")], Err(Unreadable::NoText)));
+        assert_eq!(cut(9, &[b"a\xff"]).1, Err(Unreadable::NoText));
+    }
+
+    #[test]
+    fn wide_encodings_are_measured_when_the_line_is_whole() {
+        let gbk = Charset::named("GBK").unwrap();
+        let (mut lines, mut out) = (Lines::new(gbk, 3), Vec::new());
+        assert_eq!(lines.feed(b"\xc8\xd5\xd6\xbe\n", &mut out), Ok(()));
+        assert_eq!(lines.feed(b"\xc8\xd5\xd6\xbea\n", &mut out), Err(Unreadable::TooLong));
+        assert_eq!(out, ["日志"]);
+        let (mut lines, mut out) = (Lines::new(gbk, 3), Vec::new());
+        assert_eq!(lines.feed(&[b'a'; 12], &mut out), Err(Unreadable::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn lines_do_not_depend_on_how_the_bytes_arrive(
+            text in "[aé日😀\n]{0,60}", cuts in proptest::collection::vec(0usize..200, 0..6),
+        ) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(bytes.len())).collect();
+            cuts.sort_unstable();
+            let mut reads = Vec::new();
+            let mut from = 0;
+            for at in cuts.into_iter().chain([bytes.len()]) {
+                reads.push(&bytes[from..at]);
+                from = at;
+            }
+            prop_assert_eq!(cut(1000, &reads), cut(1000, &[bytes]));
+            let (out, last) = cut(1000, &reads);
+            let joined: Vec<u8> = out.iter().flat_map(|l| [&l[..], b"\n"].concat())
+                .chain(last.unwrap().unwrap_or_default()).collect();
+            prop_assert_eq!(&joined[..], bytes);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `netcat`: lines over TCP, each answered.
+//!
+//! Limits: `max-line-length` (UTF-16 units, the newline counted, as in Java), `maxConnections`,
+//! [`CONNECTION_READ_BYTES`] a read, [`ANSWER_SECONDS_MAX`] for a client that does not read.
+//!
+//! The story: a session reads, cuts lines, commits all complete lines of the read as one
+//! transaction, then answers `OK` once for each. When the channel refuses them together they are
+//! committed one by one, so that each gets the answer it would get alone. While a commit runs the
+//! session does not read: the client feels the channel's pace, and nothing gathers here.
+//!
+//! Invariants: answers are in the order of the lines; a line without an answer is not promised;
+//! an `OK` is never sent before its commit.
+
+mod lines;
+mod session;
+
+#[cfg(test)]
+mod tests;
+
+use super::charset::Charset;
+use super::listener::Listening;
+use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
+use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use session::{Rules, Session};
+use std::sync::Arc;
+
+#[cfg(doc)]
+use crate::base::limits::{ANSWER_SECONDS_MAX, CONNECTION_READ_BYTES};
+
+/// The type `netcat`.
+pub const TYPE: SourceType = SourceType {
+    names: &["netcat", "org.apache.flume.source.NetcatSource"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "bind",
+        kind: Kind::Host,
+        default: "",
+        meaning: "Address or host name to listen on.",
+    },
+    Key {
+        name: "port",
+        kind: Kind::Port,
+        default: "",
+        meaning: "TCP port to listen on; 0 for any free one.",
+    },
+    Key {
+        name: "ack-every-event",
+        kind: Kind::Boolean,
+        default: "true",
+        meaning: "Answer OK for each line once it is committed; a failure is answered always.",
+    },
+    Key {
+        name: "max-line-length",
+        kind: Kind::Number,
+        default: "512",
+        meaning: "UTF-16 units of a line with its newline; a longer line ends the connection.",
+    },
+    Key {
+        name: "encoding",
+        kind: Kind::Word,
+        default: "utf-8",
+        meaning: "Encoding of the lines; bodies are UTF-8 always. It must extend ASCII.",
+    },
+    Key {
+        name: "maxConnections",
+        kind: Kind::Number,
+        default: "20000",
+        meaning: "Connections open at once; more are told so and closed. Flume has no such limit.",
+    },
+];
+
+struct Netcat {
+    listening: Listening,
+    rules: Arc<Rules>,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
+    let host = reader.host("bind", None)?;
+    let port = reader
+        .number("port", 0..=u16::MAX)?
+        .ok_or_else(|| reader.error("port", "is required and not set (a port to listen on)"))?;
+    let encoding = reader.text("encoding").unwrap_or("utf-8");
+    let charset = Charset::named(encoding).ok_or_else(|| {
+        reader.error("encoding", format!("\"{encoding}\" is not {}", Charset::LEGAL))
+    })?;
+    let rules = Rules {
+        acks: reader.boolean("ack-every-event", true),
+        line_units_max: reader.number("max-line-length", 1..=64 * 1024 * 1024)?.unwrap_or(512),
+        charset,
+    };
+    let connections_max =
+        reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
+    let full = b"FAILED: Too many connections\n";
+    Ok(Netcat {
+        listening: Listening::new(host, port, connections_max, full),
+        rules: Arc::new(rules),
+    })
+}
+
+impl Source for Netcat {
+    fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
+        let name: Arc<str> = Arc::from(context.name.as_str());
+        Box::pin(self.listening.serve(context, move |stream, peer| {
+            Session {
+                name: name.clone(),
+                peer,
+                stream,
+                rules: self.rules.clone(),
+                intake: context.intake.clone(),
+                stop: context.stop.clone(),
+            }
+            .run()
+        }))
+    }
+}

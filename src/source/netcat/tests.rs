@@ -1,0 +1,333 @@
+//! Real sockets against a false channel.
+
+use super::*;
+use crate::config::settings::Settings;
+use crate::source::trial::{Reply, Trial, bodies, until, within};
+use std::io::ErrorKind;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+fn source(pairs: &[(&str, &str)]) -> Netcat {
+    let mut all = vec![("bind", "127.0.0.1"), ("port", "0")];
+    all.extend(pairs);
+    let settings = Settings::from_pairs("r1", &all);
+    build(&mut SettingsReader::new(&settings)).unwrap()
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    async fn connect(trial: &Trial, source: &Netcat) -> Self {
+        trial.until_started().await;
+        let stream = TcpStream::connect(source.listening.bound()).await.unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).await.unwrap();
+    }
+
+    async fn finish(&mut self) {
+        self.0.get_mut().shutdown().await.unwrap();
+    }
+
+    /// The next answer; empty when the connection is closed.
+    async fn answer(&mut self) -> String {
+        let mut line = String::new();
+        let read = within(20, "an answer", self.0.read_line(&mut line)).await;
+        assert!(read.is_ok() || read.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset));
+        line
+    }
+
+    /// All answers until the connection closes.
+    async fn rest(&mut self) -> String {
+        let mut all = String::new();
+        within(20, "the end", self.0.read_to_string(&mut all)).await.unwrap();
+        all
+    }
+}
+
+#[tokio::test]
+async fn each_line_is_an_event_and_is_answered() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.send(b"one\n").await;
+        assert_eq!(client.answer().await, "OK\n");
+        client.send(b"two words\r\n\nfo").await;
+        assert_eq!([client.answer().await, client.answer().await], ["OK\n", "OK\n"]);
+        client.send(b"ur\n").await;
+        assert_eq!(client.answer().await, "OK\n");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["one", "two words\r", "", "four"]);
+    assert!(trial.events().iter().all(|event| event.headers.is_empty()));
+}
+
+#[tokio::test]
+async fn the_last_line_counts_without_its_newline() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.send(b"one\ntail").await;
+        client.finish().await;
+        assert_eq!(client.rest().await, "OK\nOK\n");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["one", "tail"]);
+}
+
+#[tokio::test]
+async fn without_acks_only_failures_are_answered() {
+    let (trial, source) = (Trial::new(), source(&[("ack-every-event", "false")]));
+    trial.room(2);
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.send(b"one\ntwo\nthree\n").await;
+        client.finish().await;
+        let answers = client.rest().await;
+        assert_eq!(
+            answers,
+            "FAILED: Space for commit to queue couldn't be acquired. Sinks are likely not keeping \
+             up with sources, or the buffer size is too tight\n"
+        );
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn lines_in_doubt_are_failed_and_not_tried_again() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    trial.reply_with([Reply::Doubt]);
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.send(b"one\ntwo\n").await;
+        assert_eq!(client.answer().await, "FAILED: in doubt: a lost write\n");
+        let tries = trial.tries();
+        client.send(b"three\n").await;
+        let next = client.answer().await;
+        // Both lines may have come in one read, or each in its own.
+        assert!(next.starts_with(if tries == 1 { "FAILED" } else { "OK" }), "{next}");
+        client.finish().await;
+        assert!(client.rest().await.ends_with("OK\n"));
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()).last().unwrap(), "three");
+}
+
+#[tokio::test]
+async fn an_overlong_line_is_told_so_and_ends_the_connection() {
+    let (trial, source) = (Trial::new(), source(&[("max-line-length", "8")]));
+    let script = async {
+        for line in [&b"good\n12345678\nafter\n"[..], b"good\n12345678901234567890"] {
+            let mut client = Client::connect(&trial, &source).await;
+            client.send(line).await;
+            assert_eq!(
+                client.rest().await,
+                "OK\nFAILED: Event exceeds the maximum length (8 chars, including newline)\n"
+            );
+        }
+        let mut client = Client::connect(&trial, &source).await;
+        client.send(b"1234567\n").await;
+        assert_eq!(client.answer().await, "OK\n");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["good", "good", "1234567"]);
+}
+
+#[tokio::test]
+async fn the_last_answer_arrives_although_the_client_goes_on_sending() {
+    let (trial, source) = (Trial::new(), source(&[("max-line-length", "8")]));
+    let script = async {
+        let client = Client::connect(&trial, &source).await;
+        let (mut from, mut to) = client.0.into_inner().into_split();
+        let flood =
+            tokio::spawn(async move { while to.write_all(&[b'x'; 65_536]).await.is_ok() {} });
+        let mut answer = String::new();
+        within(20, "the answer", from.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("FAILED: Event exceeds"), "{answer}");
+        drop(from);
+        within(20, "the flood to end", flood).await.unwrap();
+    };
+    trial.run(&source, script).await.unwrap();
+    assert!(trial.events().is_empty());
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_end_the_connection_without_an_answer() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.send(b"kept\n").await;
+        assert_eq!(client.answer().await, "OK\n");
+        client.send(b"not answered\nbad \xff\xfe\nafter\n").await;
+        assert_eq!(client.rest().await, "");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["kept"]);
+}
+
+#[tokio::test]
+async fn bodies_are_utf8_whatever_the_encoding_of_the_lines() {
+    let (trial, source) = (Trial::new(), source(&[("encoding", "ISO-8859-1")]));
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.send(b"caf\xe9\n").await;
+        assert_eq!(client.answer().await, "OK\n");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["café"]);
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_blocks_nobody_else() {
+    let (trial, source) = (Trial::with_capacity(10_000), source(&[]));
+    let script = async {
+        let deaf = Client::connect(&trial, &source).await;
+        let mut deaf = deaf.0.into_inner();
+        // Sends until its answers have filled every buffer and the source no longer reads.
+        let lines = b"\n".repeat(65_536);
+        let stuck = std::time::Duration::from_millis(500);
+        while tokio::time::timeout(stuck, deaf.write_all(&lines)).await.is_ok() {}
+        let mut other = Client::connect(&trial, &source).await;
+        other.send(b"through\n").await;
+        assert_eq!(other.answer().await, "OK\n");
+        // Stopping does not wait for it either: the trial's deadline is the proof.
+    };
+    trial.run(&source, script).await.unwrap();
+    assert!(bodies(&trial.events()).contains(&"through".to_owned()));
+}
+
+#[tokio::test]
+async fn a_commit_that_takes_long_holds_up_its_own_connection_only() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    trial.reply_with([Reply::Slow(1500)]);
+    let script = async {
+        let mut slow = Client::connect(&trial, &source).await;
+        slow.send(b"slow\n").await;
+        trial.until_tries(1).await;
+        let mut quick = Client::connect(&trial, &source).await;
+        quick.send(b"quick\n").await;
+        assert_eq!(quick.answer().await, "OK\n");
+        assert_eq!(bodies(&trial.events()), ["quick"]);
+        // And no OK before its commit.
+        assert_eq!(slow.answer().await, "OK\n");
+        assert_eq!(bodies(&trial.events()), ["quick", "slow"]);
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["quick", "slow"]);
+}
+
+#[tokio::test]
+async fn a_commit_under_way_is_answered_when_the_source_stops() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    trial.reply_with([Reply::Slow(200)]);
+    let mut client = None;
+    let script = async {
+        let connected = client.insert(Client::connect(&trial, &source).await);
+        connected.send(b"one\n").await;
+        trial.until_tries(1).await;
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(client.unwrap().answer().await, "OK\n");
+    assert_eq!(bodies(&trial.events()), ["one"]);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_told_so() {
+    let (trial, source) = (Trial::new(), source(&[("maxConnections", "2")]));
+    let script = async {
+        let mut first = Client::connect(&trial, &source).await;
+        let mut second = Client::connect(&trial, &source).await;
+        for client in [&mut first, &mut second] {
+            client.send(b"in\n").await;
+            assert_eq!(client.answer().await, "OK\n");
+        }
+        let mut third = Client::connect(&trial, &source).await;
+        assert_eq!(third.answer().await, "FAILED: Too many connections\n");
+        drop(first);
+        // Its place is free as soon as the source has noticed.
+        let again = async {
+            loop {
+                let mut client = Client::connect(&trial, &source).await;
+                let _ = client.0.get_mut().write_all(b"again\n").await;
+                if client.answer().await == "OK\n" {
+                    return;
+                }
+            }
+        };
+        within(20, "a free place", again).await;
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["in", "in", "again"]);
+}
+
+#[tokio::test]
+async fn many_clients_keep_their_own_order() {
+    let (trial, source) = (Trial::with_capacity(7), source(&[]));
+    let script = async {
+        let mut clients = Vec::new();
+        for c in 0..50 {
+            let mut client = Client::connect(&trial, &source).await;
+            let lines: String = (0..20).map(|i| format!("{c} {i}\n")).collect();
+            client.send(lines.as_bytes()).await;
+            client.finish().await;
+            clients.push(client);
+        }
+        for client in &mut clients {
+            assert_eq!(client.rest().await, "OK\n".repeat(20));
+        }
+    };
+    trial.run(&source, script).await.unwrap();
+    for c in 0..50 {
+        let own: Vec<String> = bodies(&trial.events())
+            .into_iter()
+            .filter_map(|body| Some(body.strip_prefix(&format!("{c} "))?.to_owned()))
+            .collect();
+        assert_eq!(own, (0..20).map(|i| i.to_string()).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_resets_leaves_the_source_running() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    let script = async {
+        let mut rude = Client::connect(&trial, &source).await;
+        rude.send(b"one\nhalf").await;
+        trial.until_events(1).await;
+        // Closing with an answer unread sends a reset.
+        drop(rude);
+        let mut next = Client::connect(&trial, &source).await;
+        next.send(b"two\n").await;
+        assert_eq!(next.answer().await, "OK\n");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events())[..1], ["one"]);
+    assert!(bodies(&trial.events()).contains(&"two".to_owned()));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_in_the_failure() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (trial, source) = (Trial::new(), source(&[("port", &port.to_string())]));
+    let error = source.run(&trial.context).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
+    until("nothing started", || !*trial.context.started.borrow()).await;
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    for (pairs, word) in [
+        (vec![("port", "1")], "r1.bind"),
+        (vec![("bind", "h")], "r1.port"),
+        (vec![("bind", "h"), ("port", "65536")], "r1.port"),
+        (vec![("bind", "h"), ("port", "1"), ("encoding", "UTF-16")], "r1.encoding"),
+        (vec![("bind", "h"), ("port", "1"), ("max-line-length", "0")], "r1.max-line-length"),
+    ] {
+        let settings = Settings::from_pairs("r1", &pairs);
+        let Err(error) = build(&mut SettingsReader::new(&settings)) else { panic!("{pairs:?}") };
+        assert_eq!(error.key, word);
+    }
+}

@@ -1,0 +1,231 @@
+//! `netcatudp`: the first line of each datagram.
+//!
+//! Limits: [`DATAGRAM_BYTES`], [`DATAGRAMS_PER_BATCH`], [`DATAGRAM_SOCKET_BYTES`].
+//!
+//! Nobody can be answered here. What has been received waits until the channel takes it;
+//! meanwhile datagrams gather in the socket's buffer, and when that is full the system drops the
+//! newest. Datagrams that lie there together are committed together.
+
+use super::patience::{self, Ended};
+use crate::base::limits::{DATAGRAM_BYTES, DATAGRAM_SOCKET_BYTES, DATAGRAMS_PER_BATCH};
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
+use crate::event::Event;
+use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use bytes::Bytes;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Mutex;
+use tokio::net::UdpSocket;
+
+/// The type `netcatudp`.
+pub const TYPE: SourceType = SourceType {
+    names: &["netcatudp", "org.apache.flume.source.NetcatUdpSource"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "bind",
+        kind: Kind::Host,
+        default: "0.0.0.0",
+        meaning: "Address or host name to receive on.",
+    },
+    Key {
+        name: "port",
+        kind: Kind::Port,
+        default: "",
+        meaning: "UDP port to receive on; 0 for any free one.",
+    },
+    Key {
+        name: "remoteAddress",
+        kind: Kind::Text,
+        default: "REMOTE_ADDRESS",
+        meaning: "Name of the header with the sender's address. Flume has no usable default.",
+    },
+];
+
+struct NetcatUdp {
+    host: String,
+    port: u16,
+    address_header: String,
+    bound: Mutex<Option<SocketAddr>>,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<NetcatUdp, SettingError> {
+    let port = reader
+        .number("port", 0..=u16::MAX)?
+        .ok_or_else(|| reader.error("port", "is required and not set (a port to receive on)"))?;
+    let header = reader.text("remoteAddress").filter(|name| !name.is_empty());
+    Ok(NetcatUdp {
+        host: reader.host("bind", Some("0.0.0.0"))?,
+        port,
+        address_header: header.unwrap_or("REMOTE_ADDRESS").to_owned(),
+        bound: Mutex::new(None),
+    })
+}
+
+impl NetcatUdp {
+    async fn bind(&self) -> Result<UdpSocket, Failure> {
+        let named = |error| {
+            let what = format!(
+                "cannot receive on {}:{}; choose an address of this machine (bind) and a free port (port)",
+                self.host, self.port
+            );
+            Failure::caused(what, error)
+        };
+        let socket = UdpSocket::bind((self.host.as_str(), self.port)).await.map_err(named)?;
+        // As much as the system allows: it cuts the number down silently.
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_SOCKET_BYTES);
+        if let Ok(mut bound) = self.bound.lock() {
+            *bound = socket.local_addr().ok();
+        }
+        Ok(socket)
+    }
+
+    fn event(&self, datagram: &[u8], sender: SocketAddr) -> Event {
+        let line = datagram.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let mut event = Event::new(Bytes::copy_from_slice(line));
+        event.headers.set(self.address_header.as_str(), as_java(sender));
+        event
+    }
+}
+
+impl Source for NetcatUdp {
+    fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let socket = self.bind().await?;
+            context.started();
+            let mut buffer = vec![0; DATAGRAM_BYTES];
+            let most = DATAGRAMS_PER_BATCH.min(context.intake.transaction_capacity()).max(1);
+            loop {
+                let received = tokio::select! {
+                    biased;
+                    received = socket.recv_from(&mut buffer) => received,
+                    () = context.stop.wait() => return Ok(()),
+                };
+                // An error is the answer to something sent or a passing want of memory.
+                let Ok((bytes, sender)) = received else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                let mut batch = vec![self.event(&buffer[..bytes], sender)];
+                while batch.len() < most {
+                    let Ok((bytes, sender)) = socket.try_recv_from(&mut buffer) else { break };
+                    batch.push(self.event(&buffer[..bytes], sender));
+                }
+                if let Ended::Stopped(lost) = patience::commit(context, batch).await {
+                    tracing::warn!(source = %context.name, events = lost,
+                        "stopped while the channel took nothing; datagrams received last are lost");
+                    return Ok(());
+                }
+            }
+        })
+    }
+}
+
+/// An address as Java prints it: a slash before it, IPv6 in full between brackets.
+fn as_java(address: SocketAddr) -> String {
+    let mut text = String::from("/");
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => {
+            let _ = write!(text, "{ip}");
+        }
+        IpAddr::V6(ip) => {
+            for (i, segment) in ip.segments().into_iter().enumerate() {
+                let _ = write!(text, "{}{segment:x}", if i == 0 { '[' } else { ':' });
+            }
+            text.push(']');
+        }
+    }
+    let _ = write!(text, ":{}", address.port());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Settings;
+    use crate::source::trial::{Reply, Trial, bodies};
+
+    fn source(pairs: &[(&str, &str)]) -> NetcatUdp {
+        let mut all = vec![("bind", "127.0.0.1"), ("port", "0")];
+        all.extend(pairs);
+        let settings = Settings::from_pairs("r1", &all);
+        build(&mut SettingsReader::new(&settings)).unwrap()
+    }
+
+    async fn sender(trial: &Trial, source: &NetcatUdp) -> UdpSocket {
+        trial.until_started().await;
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = source.bound.lock().unwrap().unwrap();
+        socket.connect(address).await.unwrap();
+        socket
+    }
+
+    #[tokio::test]
+    async fn a_datagram_is_its_first_line_and_its_senders_address() {
+        let (trial, source) = (Trial::new(), source(&[("remoteAddress", "peer")]));
+        let mut peer = String::new();
+        let script = async {
+            let socket = sender(&trial, &source).await;
+            for datagram in [&b"one\n"[..], b"two", b"", b"first\nsecond\n", b"\xff\0"] {
+                socket.send(datagram).await.unwrap();
+            }
+            peer = format!("/{}", socket.local_addr().unwrap());
+            trial.until_events(5).await;
+        };
+        trial.run(&source, script).await.unwrap();
+        let events = trial.events();
+        assert_eq!(bodies(&events)[..4], ["one", "two", "", "first"]);
+        assert_eq!(&events[4].body[..], b"\xff\0");
+        for event in events {
+            assert_eq!((event.headers.len(), event.headers.get("peer")), (1, Some(peer.as_str())));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_largest_datagram_comes_whole() {
+        let (trial, source) = (Trial::new(), source(&[]));
+        let script = async {
+            let socket = sender(&trial, &source).await;
+            socket.send(&[b'x'; 65_507]).await.unwrap();
+            trial.until_events(1).await;
+        };
+        trial.run(&source, script).await.unwrap();
+        assert_eq!(trial.events()[0].body.len(), 65_507);
+        assert!(trial.events()[0].headers.get("REMOTE_ADDRESS").is_some());
+    }
+
+    #[tokio::test]
+    async fn what_was_received_waits_for_the_channel_and_comes_together() {
+        let (trial, source) = (Trial::with_capacity(4), source(&[]));
+        trial.reply_with([Reply::Full]);
+        let script = async {
+            let socket = sender(&trial, &source).await;
+            socket.send(b"0").await.unwrap();
+            trial.until_tries(1).await;
+            for i in 1..6 {
+                socket.send(i.to_string().as_bytes()).await.unwrap();
+            }
+            trial.until_events(6).await;
+        };
+        trial.run(&source, script).await.unwrap();
+        assert_eq!(bodies(&trial.events()), ["0", "1", "2", "3", "4", "5"]);
+        assert_eq!(trial.batches(), [1, 4, 1]);
+    }
+
+    #[test]
+    fn addresses_are_printed_as_java_does() {
+        assert_eq!(as_java("127.0.0.1:5".parse().unwrap()), "/127.0.0.1:5");
+        assert_eq!(as_java("[::1]:5".parse().unwrap()), "/[0:0:0:0:0:0:0:1]:5");
+        assert_eq!(as_java("[::ffff:10.1.2.3]:5".parse().unwrap()), "/10.1.2.3:5");
+    }
+
+    #[test]
+    fn a_port_is_required() {
+        let settings = Settings::from_pairs("r1", &[("bind", "127.0.0.1")]);
+        assert!(build(&mut SettingsReader::new(&settings)).is_err());
+    }
+}

@@ -1,0 +1,150 @@
+//! Commits for sources without a client to answer: what was read waits until a channel takes it.
+
+use crate::channel::{CommitError, Refusal};
+use crate::event::Event;
+use crate::flow::source::SourceContext;
+use std::time::Duration;
+
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How [`commit`] ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Every event is in the channels, but for those that can never fit: they were named in an
+    /// error and dropped.
+    Done,
+    /// The stop signal fired first. So many events of the batch are not in the channels.
+    Stopped(usize),
+}
+
+/// Commits `events` and tries again, with growing pauses, until it succeeds or the source is to
+/// stop. After the stop signal it tries exactly once more.
+///
+/// A commit in doubt is tried again as well: here twice is better than not at all.
+pub(crate) async fn commit(context: &SourceContext, events: Vec<Event>) -> Ended {
+    let most = context.intake.transaction_capacity().max(1);
+    let mut waiting = vec![events];
+    let mut pause = PAUSE_MIN;
+    while let Some(batch) = waiting.pop() {
+        if batch.is_empty() {
+            continue;
+        }
+        if batch.len() > most {
+            split(&mut waiting, batch, most);
+            continue;
+        }
+        let stopping = context.stop.fired();
+        let Err(error) = context.intake.commit(batch.clone()).await else {
+            pause = PAUSE_MIN;
+            continue;
+        };
+        if never_fits(&error) {
+            let half = batch.len() / 2;
+            if half > 0 {
+                split(&mut waiting, batch, half);
+            } else {
+                tracing::error!(source = %context.name, %error, "event dropped: no channel can hold it");
+            }
+            continue;
+        }
+        waiting.push(batch);
+        if stopping {
+            break;
+        }
+        if pause == PAUSE_MIN {
+            tracing::warn!(source = %context.name, %error, "the channel does not take events; they wait");
+        }
+        rest(context, pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+    match waiting.iter().map(Vec::len).sum() {
+        0 => Ended::Done,
+        left => Ended::Stopped(left),
+    }
+}
+
+/// Sleeps for `pause`, or until the stop signal fires.
+pub(crate) async fn rest(context: &SourceContext, pause: Duration) {
+    tokio::select! {
+        () = context.stop.wait() => {}
+        () = tokio::time::sleep(pause) => {}
+    }
+}
+
+/// Whether trying the same again can only fail again: the refusal is about the events, not about
+/// the channel's state.
+fn never_fits(error: &CommitError) -> bool {
+    let CommitError::Refused(refusal) = error else { return false };
+    // Without a wildcard: what a new refusal means here decides between waiting and losing.
+    match refusal {
+        Refusal::LargerThanChannel { .. }
+        | Refusal::Transaction(_)
+        | Refusal::PositionTooLarge { .. } => true,
+        Refusal::Full { .. }
+        | Refusal::FullOfBytes { .. }
+        | Refusal::NoSpace(_)
+        | Refusal::NoStripe(_)
+        | Refusal::Closed => false,
+    }
+}
+
+/// Puts the first `first` events of `batch` on top of the rest: they go first.
+fn split(waiting: &mut Vec<Vec<Event>>, mut batch: Vec<Event>, first: usize) {
+    let rest = batch.split_off(first);
+    waiting.push(rest);
+    waiting.push(batch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::PutError;
+    use crate::source::trial::{Reply, Trial, bodies};
+
+    fn events(n: usize) -> Vec<Event> {
+        (0..n).map(|i| Event::new(i.to_string())).collect()
+    }
+
+    #[tokio::test]
+    async fn a_refusal_and_a_doubt_are_outlasted() {
+        let trial = Trial::new();
+        trial.reply_with([Reply::Full, Reply::Doubt]);
+        assert_eq!(commit(&trial.context, events(2)).await, Ended::Done);
+        assert_eq!(bodies(&trial.events()), ["0", "1"]);
+    }
+
+    #[tokio::test]
+    async fn batches_are_cut_to_the_channels_transactions() {
+        let trial = Trial::with_capacity(2);
+        assert_eq!(commit(&trial.context, events(5)).await, Ended::Done);
+        assert_eq!(trial.batches(), [2, 2, 1]);
+        assert_eq!(bodies(&trial.events()), ["0", "1", "2", "3", "4"]);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_never_fits_does_not_block_the_others() {
+        let trial = Trial::new();
+        // 3 refused whole, then its first half (one event) refused for good.
+        trial.reply_with([Reply::TooLarge, Reply::TooLarge]);
+        assert_eq!(commit(&trial.context, events(3)).await, Ended::Done);
+        assert_eq!(bodies(&trial.events()), ["1", "2"]);
+    }
+
+    #[test]
+    fn a_full_channel_is_waited_for_and_an_event_too_large_is_not() {
+        let bytes = Refusal::FullOfBytes { bytes: 9, capacity: 9 };
+        assert!(!never_fits(&CommitError::Refused(bytes)));
+        let large = Refusal::Transaction(PutError::TooLarge { bytes: 9, max: 8 });
+        assert!(never_fits(&CommitError::Refused(large)));
+    }
+
+    #[tokio::test]
+    async fn the_stop_signal_ends_the_patience_after_one_more_try() {
+        let trial = Trial::new();
+        trial.always(Reply::Full);
+        trial.stop();
+        assert_eq!(commit(&trial.context, events(3)).await, Ended::Stopped(3));
+        assert_eq!(trial.tries(), 1);
+    }
+}

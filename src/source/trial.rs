@@ -1,0 +1,203 @@
+//! What tests of sources stand on: an intake that collects, refuses, doubts or dawdles.
+
+use crate::base::clock::SystemClock;
+use crate::channel::{BoxFuture, CommitError, Refusal, Trouble};
+use crate::config::settings::{Settings, SettingsReader};
+use crate::event::Event;
+use crate::flow::context::{Intake, StopSignal};
+use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How one commit is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Take,
+    Full,
+    Doubt,
+    TooLarge,
+    /// Takes it after so many milliseconds.
+    Slow(u64),
+}
+
+#[derive(Default)]
+struct Book {
+    events: Vec<Event>,
+    batches: Vec<usize>,
+    tries: usize,
+    next: VecDeque<Reply>,
+    always: Option<Reply>,
+    /// Events that fit; `None` for any number.
+    room: Option<usize>,
+}
+
+pub(crate) struct FakeIntake {
+    book: Mutex<Book>,
+    capacity: usize,
+}
+
+impl FakeIntake {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap()
+    }
+}
+
+impl Intake for FakeIntake {
+    fn commit(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(async move {
+            let reply = {
+                let mut book = self.book();
+                book.tries += 1;
+                book.next.pop_front().or(book.always).unwrap_or(Reply::Take)
+            };
+            assert!(events.len() <= self.capacity, "more events than a transaction takes");
+            let full = CommitError::Refused(Refusal::Full { events: 7, capacity: 7 });
+            match reply {
+                Reply::Take => {}
+                Reply::Full => return Err(full),
+                Reply::Doubt => return Err(CommitError::InDoubt(Trouble::new("a lost write"))),
+                Reply::TooLarge => {
+                    let (events, capacity) = (events.len() as u64, 0);
+                    let refusal = Refusal::LargerThanChannel { events, capacity };
+                    return Err(CommitError::Refused(refusal));
+                }
+                Reply::Slow(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            }
+            let mut book = self.book();
+            if book.room.is_some_and(|room| book.events.len() + events.len() > room) {
+                return Err(full);
+            }
+            book.batches.push(events.len());
+            book.events.extend(events);
+            Ok(())
+        })
+    }
+
+    fn transaction_capacity(&self) -> usize {
+        self.capacity
+    }
+}
+
+/// A context for one source, and what came out of it.
+pub(crate) struct Trial {
+    pub(crate) context: SourceContext,
+    intake: Arc<FakeIntake>,
+    stop: watch::Sender<bool>,
+    started: watch::Receiver<bool>,
+}
+
+impl Trial {
+    pub(crate) fn new() -> Self {
+        Self::with_capacity(100)
+    }
+
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        let intake = Arc::new(FakeIntake { book: Mutex::default(), capacity });
+        let (stop, signal) = StopSignal::new();
+        let (started_sender, started) = watch::channel(false);
+        let context = SourceContext {
+            name: "r1".to_owned(),
+            intake: intake.clone(),
+            stop: signal,
+            started: started_sender,
+            clock: Arc::new(SystemClock::new()),
+        };
+        Self { context, intake, stop, started }
+    }
+
+    /// Answers the next commits so, one after the other.
+    pub(crate) fn reply_with(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.intake.book().next.extend(replies);
+    }
+
+    pub(crate) fn always(&self, reply: Reply) {
+        self.intake.book().always = Some(reply);
+    }
+
+    pub(crate) fn room(&self, events: usize) {
+        self.intake.book().room = Some(events);
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.intake.book().events.clone()
+    }
+
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        self.intake.book().batches.clone()
+    }
+
+    pub(crate) fn tries(&self) -> usize {
+        self.intake.book().tries
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Runs `source` beside `script`, stops it when the script has ended, and answers how the
+    /// source ended.
+    pub(crate) async fn run<F: Future<Output = ()>>(
+        &self,
+        source: &dyn Source,
+        script: F,
+    ) -> Result<(), Failure> {
+        let running = source.run(&self.context);
+        tokio::pin!(running, script);
+        tokio::select! {
+            ended = &mut running => {
+                script.await;
+                ended
+            }
+            () = &mut script => {
+                self.stop();
+                within(20, "the source to stop", running).await
+            }
+        }
+    }
+
+    pub(crate) async fn until_started(&self) {
+        let mut started = self.started.clone();
+        within(20, "the source to start", started.wait_for(|s| *s)).await.unwrap();
+    }
+
+    /// Waits until `n` events have come.
+    pub(crate) async fn until_events(&self, n: usize) {
+        until(&format!("{n} events"), || self.intake.book().events.len() >= n).await;
+    }
+
+    pub(crate) async fn until_tries(&self, n: usize) {
+        until(&format!("{n} commits"), || self.tries() >= n).await;
+    }
+}
+
+pub(crate) async fn within<T>(seconds: u64, what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(seconds), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {seconds} s for {what}"),
+    }
+}
+
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(20, what, wait).await;
+}
+
+/// The source that `pairs` describe.
+pub(crate) fn build(
+    kind: &SourceType,
+    pairs: &[(&str, &str)],
+) -> Result<Box<dyn Source>, crate::config::settings::SettingError> {
+    let settings = Settings::from_pairs("r1", pairs);
+    (kind.build)(&mut SettingsReader::new(&settings))
+}
+
+pub(crate) fn bodies(events: &[Event]) -> Vec<String> {
+    events.iter().map(|e| String::from_utf8_lossy(&e.body).into_owned()).collect()
+}

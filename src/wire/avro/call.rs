@@ -1,0 +1,272 @@
+//! Calls and their answers.
+
+use super::WireError;
+use super::values::{Values, put_bytes, put_count, put_long};
+use crate::base::limits::{AVRO_DECODED_BYTES_MAX, HEADERS_MAX};
+use crate::event::{Event, Headers};
+use bytes::Bytes;
+use std::collections::HashMap;
+
+/// A header's name and value have a byte of length each at least.
+const HEADER_BYTES_MIN: usize = 2;
+/// An event has a byte for its headers and one for its body at least.
+const EVENT_BYTES_MIN: usize = 2;
+/// Headers of an event up to which looking through them is quicker than hashing.
+const FEW_HEADERS: usize = 16;
+
+/// What a message asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Nothing: only the handshake.
+    Ping,
+    /// `append`: one event.
+    Append(Event),
+    /// `appendBatch`: any number of events, one transaction.
+    AppendBatch(Vec<Event>),
+}
+
+/// A call that was looked over: it can be decoded, and takes so much memory.
+#[derive(Clone, Debug)]
+pub struct Measured<'a> {
+    name: Name,
+    parameters: Values<'a>,
+    events: usize,
+    /// Bytes that the decoded call will take.
+    pub decoded_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Ping,
+    Append,
+    AppendBatch,
+}
+
+impl<'a> Measured<'a> {
+    /// Looks over what follows the handshake, without allocating: a few bytes on the wire may
+    /// become many in memory, and who decodes wants to know before.
+    ///
+    /// # Errors
+    /// It is no call of this protocol, or beyond the limits.
+    pub fn new(message: &'a [u8]) -> Result<Self, WireError> {
+        let mut values = Values::new(message);
+        values.skip_map("the call's metadata")?;
+        let name = match values.bytes("the message's name")? {
+            b"" => Name::Ping,
+            b"append" => Name::Append,
+            b"appendBatch" => Name::AppendBatch,
+            other => {
+                let shown = &other[..other.len().min(100)];
+                return Err(WireError::UnknownMessage(String::from_utf8_lossy(shown).into_owned()));
+            }
+        };
+        let parameters = values.clone();
+        let mut size = Size::default();
+        match name {
+            Name::Ping => {}
+            Name::Append => size.event(&mut values)?,
+            Name::AppendBatch => loop {
+                let events = values.block(EVENT_BYTES_MIN, "the count of events")?;
+                if events == 0 {
+                    break;
+                }
+                for _ in 0..events {
+                    size.event(&mut values)?;
+                }
+            },
+        }
+        if name != Name::Ping {
+            values.end()?;
+        }
+        Ok(Self { name, parameters, events: size.events, decoded_bytes: size.bytes })
+    }
+
+    /// Decodes it. Bodies are copied out of the message, which can go.
+    ///
+    /// # Errors
+    /// None but those of [`Measured::new`].
+    pub fn decode(mut self) -> Result<Call, WireError> {
+        let values = &mut self.parameters;
+        Ok(match self.name {
+            Name::Ping => Call::Ping,
+            Name::Append => Call::Append(event(values)?),
+            Name::AppendBatch => {
+                let mut events = Vec::with_capacity(self.events);
+                loop {
+                    let block = values.block(EVENT_BYTES_MIN, "the count of events")?;
+                    if block == 0 {
+                        break Call::AppendBatch(events);
+                    }
+                    for _ in 0..block {
+                        events.push(event(values)?);
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// What events will take.
+#[derive(Default)]
+struct Size {
+    events: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn event(&mut self, values: &mut Values<'_>) -> Result<(), WireError> {
+        let mut headers = 0;
+        let mut bytes = size_of::<Event>();
+        loop {
+            let block = values.block(HEADER_BYTES_MIN, "the count of headers")?;
+            if block == 0 {
+                break;
+            }
+            headers += block;
+            if headers > HEADERS_MAX {
+                return Err(WireError::TooMany { what: "headers of an event", max: HEADERS_MAX });
+            }
+            for _ in 0..block * 2 {
+                let text = values.bytes("a header")?;
+                // What is no UTF-8 grows to three bytes for one.
+                let grown = if std::str::from_utf8(text).is_ok() { 1 } else { 3 };
+                bytes += text.len() * grown + size_of::<String>();
+            }
+        }
+        bytes += values.bytes("a body")?.len();
+        self.events += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > AVRO_DECODED_BYTES_MAX {
+            let what = "events that take in memory";
+            return Err(WireError::TooLarge { what, max: AVRO_DECODED_BYTES_MAX });
+        }
+        Ok(())
+    }
+}
+
+fn event(values: &mut Values<'_>) -> Result<Event, WireError> {
+    let headers = headers(values)?;
+    let body = Bytes::copy_from_slice(values.bytes("a body")?);
+    Ok(Event { headers, body })
+}
+
+/// A map may name a header twice: the last value counts, as in Java.
+fn headers(values: &mut Values<'_>) -> Result<Headers, WireError> {
+    let mut list: Vec<(String, String)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    loop {
+        let block = values.block(HEADER_BYTES_MIN, "the count of headers")?;
+        if block == 0 {
+            return Ok(Headers::from_distinct(list));
+        }
+        for _ in 0..block {
+            let name = String::from_utf8_lossy(values.bytes("a header")?);
+            let value = String::from_utf8_lossy(values.bytes("a header")?).into_owned();
+            let known = if list.len() <= FEW_HEADERS {
+                list.iter().position(|(n, _)| *n == name)
+            } else {
+                if places.is_empty() {
+                    places.extend(list.iter().enumerate().map(|(at, (n, _))| (n.clone(), at)));
+                }
+                places.get(&*name).copied()
+            };
+            match known {
+                Some(at) => list[at].1 = value,
+                None => {
+                    if !places.is_empty() {
+                        places.insert(name.clone().into_owned(), list.len());
+                    }
+                    list.push((name.into_owned(), value));
+                }
+            }
+        }
+    }
+}
+
+/// Appends a call of `append`.
+pub fn put_append(out: &mut Vec<u8>, event: &Event) {
+    put_long(out, 0);
+    put_bytes(out, b"append");
+    put_event(out, event);
+}
+
+/// Appends a call of `appendBatch`.
+pub fn put_append_batch(out: &mut Vec<u8>, events: &[Event]) {
+    put_long(out, 0);
+    put_bytes(out, b"appendBatch");
+    if !events.is_empty() {
+        put_count(out, events.len());
+        events.iter().for_each(|event| put_event(out, event));
+    }
+    put_long(out, 0);
+}
+
+fn put_event(out: &mut Vec<u8>, event: &Event) {
+    if !event.headers.is_empty() {
+        put_count(out, event.headers.len());
+        for (name, value) in event.headers.iter() {
+            put_bytes(out, name.as_bytes());
+            put_bytes(out, value.as_bytes());
+        }
+    }
+    put_long(out, 0);
+    put_bytes(out, &event.body);
+}
+
+/// What a server says to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Every event is committed.
+    Ok,
+    /// The channel did not take all of them: send all again.
+    Failed,
+    /// The server does not know.
+    Unknown,
+    /// The call could not be carried out, in words.
+    Error(String),
+}
+
+impl Answer {
+    /// Appends it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_long(out, 0);
+        match self {
+            Self::Ok => out.extend_from_slice(&[0, 0]),
+            Self::Failed => out.extend_from_slice(&[0, 2]),
+            Self::Unknown => out.extend_from_slice(&[0, 4]),
+            Self::Error(words) => {
+                out.extend_from_slice(&[1, 0]);
+                put_bytes(out, words.as_bytes());
+            }
+        }
+    }
+
+    /// Reads what follows the handshake, to the end.
+    ///
+    /// # Errors
+    /// It is no answer to a call of this protocol.
+    pub fn decode(message: &[u8]) -> Result<Self, WireError> {
+        let mut values = Values::new(message);
+        values.skip_map("the answer's metadata")?;
+        let answer = if values.boolean("the answer's error flag")? {
+            match values.long("the index of an error")? {
+                0 => {
+                    let words = values.bytes("an error")?;
+                    Self::Error(String::from_utf8_lossy(words).into_owned())
+                }
+                number => {
+                    return Err(WireError::Number { what: "the index of an error", number });
+                }
+            }
+        } else {
+            match values.long("a status")? {
+                0 => Self::Ok,
+                1 => Self::Failed,
+                2 => Self::Unknown,
+                number => return Err(WireError::Number { what: "a status", number }),
+            }
+        };
+        values.end()?;
+        Ok(answer)
+    }
+}

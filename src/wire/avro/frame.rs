@@ -1,0 +1,118 @@
+//! Messages in a stream of bytes.
+//!
+//! ```text
+//! serial 4 | segments 4 | (length 4 | bytes)*        numbers big-endian
+//! ```
+//!
+//! Where one segment ends and the next begins means nothing: the message is all of them in a row.
+
+use super::WireError;
+use crate::base::limits::{AVRO_REQUEST_BYTES_MAX, AVRO_SEGMENTS_MAX};
+use bytes::{Buf, BytesMut};
+
+/// Bytes before the first segment.
+const HEAD_BYTES: usize = 8;
+/// Bytes before what a segment holds.
+const LENGTH_BYTES: usize = 4;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Chosen by who asks, repeated by who answers.
+    pub serial: u32,
+    /// The bytes of all segments.
+    pub message: Vec<u8>,
+}
+
+/// Cuts messages out of what arrives. Holds what has arrived of one message and nothing for what
+/// was announced.
+#[derive(Debug, Default)]
+pub struct Frames {
+    serial: u32,
+    /// Segments of the current message that have not begun; `None` between messages.
+    segments_left: Option<u32>,
+    /// Bytes of the current segment that have not come.
+    bytes_left: usize,
+    message: Vec<u8>,
+}
+
+impl Frames {
+    /// Nothing has arrived.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes of the unfinished message that are held.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.message.len()
+    }
+
+    /// Whether a message has begun and not ended.
+    #[must_use]
+    pub fn is_within(&self) -> bool {
+        self.segments_left.is_some()
+    }
+
+    /// Consumes `input` up to the end of the next message, which it answers; `None` when more has
+    /// to come. What is left in `input` then is less than a length.
+    ///
+    /// # Errors
+    /// What cannot be a message, or one beyond the limits. The stream cannot be read on.
+    pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, WireError> {
+        let mut left = match self.segments_left {
+            Some(left) => left,
+            None if input.len() < HEAD_BYTES => return Ok(None),
+            None => {
+                self.serial = input.get_u32();
+                match input.get_u32() {
+                    0 => return Err(WireError::Number { what: "a count of segments", number: 0 }),
+                    n if n > AVRO_SEGMENTS_MAX => {
+                        let max = AVRO_SEGMENTS_MAX as usize;
+                        return Err(WireError::TooMany { what: "segments in a message", max });
+                    }
+                    n => n,
+                }
+            }
+        };
+        loop {
+            let now = self.bytes_left.min(input.len());
+            self.message.extend_from_slice(&input[..now]);
+            input.advance(now);
+            self.bytes_left -= now;
+            if self.bytes_left > 0 || (left > 0 && input.len() < LENGTH_BYTES) {
+                self.segments_left = Some(left);
+                return Ok(None);
+            }
+            if left == 0 {
+                self.segments_left = None;
+                let message = std::mem::take(&mut self.message);
+                return Ok(Some(Frame { serial: self.serial, message }));
+            }
+            left -= 1;
+            self.bytes_left = input.get_u32() as usize;
+            if self.bytes_left > AVRO_REQUEST_BYTES_MAX - self.message.len() {
+                return Err(WireError::TooLarge { what: "a message", max: AVRO_REQUEST_BYTES_MAX });
+            }
+        }
+    }
+}
+
+/// Room for a frame's head; the message follows.
+#[must_use]
+pub fn begin() -> Vec<u8> {
+    vec![0; HEAD_BYTES + LENGTH_BYTES]
+}
+
+/// Completes a frame of one segment that [`begin`] began.
+///
+/// # Panics
+/// The message has 4 GiB or more, or `frame` was not begun.
+pub fn finish(frame: &mut [u8], serial: u32) {
+    let (head, message) = frame.split_at_mut(HEAD_BYTES + LENGTH_BYTES);
+    let length = u32::try_from(message.len()).expect("who builds a message keeps it below 4 GiB");
+    head[..4].copy_from_slice(&serial.to_be_bytes());
+    head[4..8].copy_from_slice(&1u32.to_be_bytes());
+    head[8..].copy_from_slice(&length.to_be_bytes());
+}

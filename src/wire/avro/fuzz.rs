@@ -1,0 +1,81 @@
+//! What the fuzz target calls; the unit tests run it too.
+
+use super::call::{Answer, Call, Measured, put_append, put_append_batch};
+use super::frame::{self, Frames};
+use super::handshake::{Request, Response};
+use super::protocol;
+use super::values::Values;
+use crate::base::limits::AVRO_DECODED_BYTES_MAX;
+use bytes::BytesMut;
+
+/// Any bytes as a stream, as a handshake, as a call, as an answer and as a protocol. What is
+/// accepted is encoded and decoded to the same again.
+///
+/// # Panics
+/// It is not.
+pub fn avro(bytes: &[u8]) {
+    stream(bytes);
+    message(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = protocol::check(text);
+    }
+}
+
+fn stream(bytes: &[u8]) {
+    let (mut frames, mut input) = (Frames::new(), BytesMut::from(bytes));
+    while let Ok(Some(found)) = frames.next(&mut input) {
+        message(&found.message);
+        let mut again = frame::begin();
+        again.extend_from_slice(&found.message);
+        frame::finish(&mut again, found.serial);
+        let read = Frames::new().next(&mut BytesMut::from(&again[..]));
+        assert_eq!(read, Ok(Some(found)), "a frame reads back");
+    }
+    assert!(frames.held_bytes() <= bytes.len(), "nothing is held that has not come");
+}
+
+fn message(bytes: &[u8]) {
+    let mut values = Values::new(bytes);
+    if let Ok(request) = Request::decode(&mut values) {
+        let mut again = Vec::new();
+        request.encode(&mut again);
+        assert_eq!(Request::decode(&mut Values::new(&again)), Ok(request), "a request reads back");
+        call(values.rest());
+    }
+    if let Ok(response) = Response::decode(&mut Values::new(bytes)) {
+        let mut again = Vec::new();
+        response.encode(&mut again);
+        let read = Response::decode(&mut Values::new(&again));
+        assert_eq!(read, Ok(response), "a response reads back");
+    }
+    call(bytes);
+    if let Ok(answer) = Answer::decode(bytes) {
+        let mut again = Vec::new();
+        answer.encode(&mut again);
+        assert_eq!(Answer::decode(&again), Ok(answer), "an answer reads back");
+    }
+}
+
+fn call(bytes: &[u8]) {
+    let Ok(measured) = Measured::new(bytes) else { return };
+    let announced = measured.decoded_bytes;
+    assert!(announced <= AVRO_DECODED_BYTES_MAX, "the limit holds");
+    let call = measured.decode().expect("what was looked over can be decoded");
+    let mut again = Vec::new();
+    let events = match &call {
+        Call::Ping => return,
+        Call::Append(event) => {
+            put_append(&mut again, event);
+            std::slice::from_ref(event)
+        }
+        Call::AppendBatch(events) => {
+            put_append_batch(&mut again, events);
+            events
+        }
+    };
+    let taken: usize = events.iter().map(crate::event::Event::size_bytes).sum();
+    assert!(taken <= announced, "more memory than was announced");
+    let read = Measured::new(&again).and_then(Measured::decode);
+    // Text that was no UTF-8 has grown and may now be beyond the limit.
+    assert!(read.is_err() || read == Ok(call), "a call reads back");
+}

@@ -1,0 +1,167 @@
+//! `channel put|take|stat|check|dump` on real directories.
+
+use super::demo::demo;
+use super::process::{Agent, millpond, run, run_expecting, signal, until};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+const CHANNEL: [&str; 4] = ["--checkpoint-dir", "cp", "--data-dirs", "d1,d2"];
+
+fn words<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["channel", command][..], &CHANNEL, more].concat()
+}
+
+fn numbers(from: usize, to: usize) -> String {
+    (from..=to).map(|n| format!("{n}\n")).collect()
+}
+
+/// Events waiting, as `stat --json` says.
+fn waiting(directory: &Path, channel: &[&str]) -> u64 {
+    let stat = [&["channel", "stat", "--json"][..], channel].concat();
+    let text = run_expecting(directory, &stat, b"", 0);
+    let json: serde_json::Value = serde_json::from_str(&text).expect("stat --json is JSON");
+    json["events"].as_u64().unwrap_or_else(|| panic!("no number of events in {text}"))
+}
+
+#[test]
+fn what_was_put_is_counted_checked_shown_and_taken_once_in_order() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let put = words("put", &["--batch", "100", "--acks"]);
+    let acks = run_expecting(top, &put, numbers(1, 250).as_bytes(), 0);
+    assert_eq!(acks, "committed 100\ncommitted 200\ncommitted 250\n");
+    assert_eq!(waiting(top, &CHANNEL), 250);
+    run_expecting(top, &words("check", &[]), b"", 0);
+    assert_eq!(run_expecting(top, &words("dump", &["--json"]), b"", 0).lines().count(), 250);
+
+    let first = run_expecting(top, &words("take", &["--batch", "7", "--count", "30"]), b"", 0);
+    assert_eq!(first, numbers(1, 30));
+    assert_eq!(waiting(top, &CHANNEL), 220);
+    let output = run(top, &words("take", &["--acks"]), b"");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), numbers(31, 250));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("committed 220"));
+    assert_eq!(run_expecting(top, &words("take", &[]), b"", 0), "");
+    run_expecting(top, &words("check", &[]), b"", 0);
+}
+
+#[test]
+fn bytes_come_out_as_they_went_in() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let input = b"\n\r\n\xff\xfe\0\nlast without newline";
+    run_expecting(directory.path(), &words("put", &[]), input, 0);
+    let output = run(directory.path(), &words("take", &[]), b"");
+    assert_eq!(output.stdout, [&input[..], b"\n"].concat());
+}
+
+#[test]
+fn a_full_channel_refuses_with_what_was_committed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let put = words("put", &["--capacity", "50", "--batch", "20"]);
+    let output = run(directory.path(), &put, numbers(1, 100).as_bytes());
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("40 lines were committed") && said.contains("full"), "{said}");
+    assert_eq!(run_expecting(directory.path(), &words("take", &[]), b"", 0), numbers(1, 40));
+}
+
+/// A `channel put` that holds the channel open until its stdin is closed.
+fn holder(directory: &Path) -> (Child, std::process::ChildStdin) {
+    let mut child = millpond(directory)
+        .args(words("put", &["--batch", "1", "--acks"]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"held\n").expect("written");
+    let mut acks = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert_eq!(acks.next().expect("an acknowledgement").expect("text"), "committed 1");
+    (child, stdin)
+}
+
+#[test]
+fn a_second_process_is_refused_and_told_who_is_first() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (mut child, stdin) = holder(directory.path());
+    for command in ["put", "take"] {
+        let output = run(directory.path(), &words(command, &[]), b"x\n");
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(&child.id().to_string()), "{command} must name the holder: {said}");
+    }
+    // Those that only read work beside it.
+    assert_eq!(waiting(directory.path(), &CHANNEL), 1);
+    run_expecting(directory.path(), &words("check", &[]), b"", 0);
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(run_expecting(directory.path(), &words("take", &[]), b"", 0), "held\n");
+}
+
+#[test]
+fn acknowledged_lines_survive_kill_9_of_put() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for round in 0..5 {
+        let mut child = millpond(directory.path())
+            .args(words("put", &["--batch", "10", "--acks"]))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let mut acks = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let committed = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // Ends with a broken pipe when the process is killed.
+                let _ = stdin.write_all(numbers(1, 100_000).as_bytes());
+            });
+            let enough = acks.by_ref().take(20 + round * 10).last();
+            child.kill().expect("SIGKILL");
+            // Acknowledgements that were on their way count too.
+            let last = acks.map_while(Result::ok).last();
+            last.or_else(|| enough?.ok()).expect("some acknowledgement")
+        });
+        child.wait().expect("it ends");
+        let committed: usize =
+            committed.strip_prefix("committed ").and_then(|n| n.parse().ok()).expect("a number");
+        let taken = run_expecting(directory.path(), &words("take", &[]), b"", 0);
+        let lines = taken.lines().count();
+        assert!(
+            lines >= committed && lines.is_multiple_of(10),
+            "{lines} of {committed} acknowledged"
+        );
+        assert_eq!(taken, numbers(1, lines));
+    }
+}
+
+#[test]
+fn the_channel_of_an_agent_can_be_looked_into_and_taken_from_when_it_is_stopped() {
+    let (directory, _) = demo();
+    let top = directory.path();
+    let channel = ["-n", "demo", "-f", "demo.conf", "--channel", "pond"];
+    let put = [&["channel", "put"][..], &channel].concat();
+    run_expecting(top, &put, b"one\ntwo\n", 0);
+    assert_eq!(waiting(top, &channel), 2);
+
+    let agent = Agent::start(top, "demo", "demo.conf");
+    let log = agent.words();
+    until("the agent has taken them", || log.clone(), || waiting(top, &channel) == 0);
+    let refused = run(top, &put, b"three\n");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(&agent.id().to_string()));
+    assert_eq!(agent.terminate().code(), Some(0));
+    let take = [&["channel", "take"][..], &channel].concat();
+    assert_eq!(run_expecting(top, &take, b"", 0), "");
+}
+
+#[test]
+fn a_killed_agent_leaves_nothing_that_has_to_be_cleaned_up() {
+    let (directory, _) = demo();
+    let agent = Agent::start(directory.path(), "demo", "demo.conf");
+    let log = agent.words();
+    until("the start", || log.clone(), || agent.words().contains("agent demo started"));
+    signal(agent.id(), "KILL");
+    drop(agent);
+    let take = ["channel", "take", "-n", "demo", "-f", "demo.conf", "--channel", "pond"];
+    assert_eq!(run_expecting(directory.path(), &take, b"", 0), "");
+}

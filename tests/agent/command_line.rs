@@ -1,0 +1,140 @@
+//! Exit codes, stdout against stderr, Flume's name.
+
+use super::process::{millpond, run, run_expecting};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn version_and_help_go_to_stdout() {
+    let version = run_expecting(here(), &["version"], b"", 0);
+    assert!(version.lines().next().is_some_and(|l| l.contains(env!("CARGO_PKG_VERSION"))));
+    let help = run_expecting(here(), &["help"], b"", 0);
+    for command in ["agent", "avro-client", "version", "help", "tool", "validate", "channel"] {
+        assert!(help.contains(command), "{help}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_so_on_stderr_only() {
+    for words in [
+        &["agent", "-n", "a"][..],
+        &["chanel"],
+        &["channel", "put"],
+        &["channel", "put", "--checkpoint-dir", "a", "--data-dirs", "b", "--batch", "0"],
+        &["channel", "put", "--checkpoint-dir", "a", "--data-dirs", "a"],
+        &["agent", "-n", "a", "-f", "x", "-z", "host:2181"],
+        &["agent", "-n", "a", "-f", "x", "-D", ""],
+        &[],
+    ] {
+        let output = run(here(), words, b"");
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn what_is_not_there_yet_says_so_and_fails() {
+    for words in [
+        &["tool", "fcintegritytool", "-l", "x"][..],
+        &["avro-client", "-H", "h", "-p", "1", "--dirname", "d"],
+        &["channel", "repair", "--checkpoint-dir", "a", "--data-dirs", "b"],
+        &[
+            "channel",
+            "import",
+            "--checkpoint-dir",
+            "a",
+            "--data-dirs",
+            "b",
+            "--from-flume",
+            "c",
+            "d",
+        ],
+    ] {
+        let output = run(here(), words, b"");
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("not there yet"), "{words:?}");
+    }
+}
+
+#[test]
+fn called_as_flume_ng_it_is_the_same_program() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let link = directory.path().join("flume-ng");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_millpond"), &link).expect("a link");
+    let output = Command::new(&link).arg("help").output().expect("it runs");
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("flume-ng"));
+}
+
+#[test]
+fn a_typographic_dash_is_taken_as_meant_with_a_warning() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let words = ["agent", "-c", "conf/", "-n", "a1", "\u{2013}f", "x.conf", "-d"];
+    let output = run(directory.path(), &words, b"");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "millpond agent -n a1 -f x.conf\n");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("typographic dash"));
+}
+
+#[test]
+fn settings_come_from_flume_env_sh_without_running_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let conf = directory.path().join("conf");
+    std::fs::create_dir(&conf).expect("a directory");
+    let script = "touch ran\nexport JAVA_OPTS=\"-Dflume.monitoring.type=ganglia\n-Dx=y\"\n\
+                  export FLUME_JAVA_OPTS=\"-Dflume.monitoring.hosts=h:8649 -Xmx200m\"\n";
+    std::fs::write(conf.join("flume-env.sh"), script).expect("written");
+    let words = ["agent", "-c", "conf", "-n", "a1", "-f", "x.conf", "--dryrun"];
+    let shown = run_expecting(directory.path(), &words, b"", 0);
+    assert!(shown.contains("-Dflume.monitoring.hosts=h:8649"), "{shown}");
+    assert!(!directory.path().join("ran").exists());
+}
+
+#[test]
+fn colours_are_left_out_where_nobody_sees_them() {
+    for words in [&["help"][..], &["nonsense"]] {
+        let output = millpond(here()).args(words).env("NO_COLOR", "1").output().expect("it runs");
+        assert!(!output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b));
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_quietly() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = millpond(here())
+        .arg("version")
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("it runs");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn validate_names_file_and_line_and_starts_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "a.sources = s\na.channels = c\na.sources.s.type = netcatt\na.sources.s.channels = c\n\
+                a.channels.c.type = memory\n";
+    std::fs::write(directory.path().join("bad.conf"), text).expect("written");
+    let found = run_expecting(directory.path(), &["validate", "-n", "a", "-f", "bad.conf"], b"", 1);
+    assert!(found.contains("bad.conf:3") && found.contains("netcat"), "{found}");
+    run_expecting(directory.path(), &["validate", "-n", "a", "-f", "missing.conf"], b"", 1);
+}
+
+#[test]
+fn every_example_configuration_is_sound() {
+    for entry in std::fs::read_dir(here().join("docs/examples")).expect("examples") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("an example can be read");
+        let agent = text.lines().find_map(|l| l.split_once(".sources =")).expect("an agent").0;
+        let file = path.to_str().expect("a plain name");
+        let found = run_expecting(here(), &["validate", "-n", agent, "-f", file], b"", 0);
+        assert!(!found.contains("warning"), "{file}: {found}");
+    }
+}

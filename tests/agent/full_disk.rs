@@ -1,0 +1,173 @@
+//! A disk that is really full: a small file system of its own, mounted for the test.
+
+use super::process::{Agent, connect, free_port, lines_in, read_line, run, until};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A small ext4 file system on a loop device, or a tmpfs of that size where loop devices cannot be
+/// had; unmounted when dropped.
+struct SmallDisk {
+    at: PathBuf,
+}
+
+fn succeeds(program: &str, words: &[&str]) -> bool {
+    Command::new(program).args(words).output().is_ok_and(|output| output.status.success())
+}
+
+impl SmallDisk {
+    /// Mounts `mib` MiB at `top/disk`. `None`, said aloud, where the test may not mount.
+    #[allow(clippy::print_stderr)] // said aloud: a test that is left out must be seen
+    fn mount(top: &Path, mib: u32) -> Option<Self> {
+        let at = top.join("disk");
+        std::fs::create_dir(&at).expect("a mount point");
+        let (image, shown) = (top.join("image"), at.display().to_string());
+        std::fs::File::options()
+            .write(true)
+            .create_new(true)
+            .open(&image)
+            .and_then(|file| file.set_len(u64::from(mib) << 20))
+            .expect("an image");
+        let image = image.display().to_string();
+        let looped = succeeds("mkfs.ext4", &["-q", "-m", "0", "-O", "^has_journal", &image])
+            && succeeds("mount", &["-o", "loop", &image, &shown]);
+        let size = format!("size={mib}m");
+        if !looped && !succeeds("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &shown]) {
+            // Shown by `cargo test -- --nocapture`, and looked for by .ci/run.
+            eprintln!("left out full_disk: this user may not mount a file system");
+            return None;
+        }
+        Some(Self { at })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = succeeds("umount", &["-l", &self.at.display().to_string()]);
+    }
+}
+
+fn configuration(port: u16) -> String {
+    format!(
+        "a.sources = s\na.channels = c\na.sinks = k\n\
+         a.sources.s.type = netcat\na.sources.s.bind = 127.0.0.1\na.sources.s.port = {port}\n\
+         a.sources.s.channels = c\n\
+         a.channels.c.type = file\na.channels.c.checkpointDir = disk/checkpoint\n\
+         a.channels.c.dataDirs = disk/d1,disk/d2\na.channels.c.maxFileSize = 1048576\n\
+         a.channels.c.minimumRequiredSpace = 1048576\na.channels.c.keep-alive = 1\n\
+         a.channels.c.transactionCapacity = 1000\n\
+         a.sinks.k.type = file_roll\na.sinks.k.sink.directory = out\n\
+         a.sinks.k.sink.rollInterval = 0\na.sinks.k.channel = c\n"
+    )
+}
+
+const CHANNEL: [&str; 6] = ["-n", "a", "-f", "a.conf", "--channel", "c"];
+
+fn words<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["channel", command][..], &CHANNEL, more].concat()
+}
+
+/// The last `committed N` of a command's words.
+fn committed(text: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(text);
+    let counts = text.lines().filter_map(|line| line.strip_prefix("committed ")?.parse().ok());
+    counts.fold(0, |_, count| count)
+}
+
+fn line(number: usize) -> String {
+    format!("{number:08} {}\n", "x".repeat(990))
+}
+
+#[test]
+fn a_full_disk_refuses_puts_lets_takes_go_on_and_recovers_by_itself() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let Some(disk) = SmallDisk::mount(top, 32) else { return };
+    std::fs::write(top.join("a.conf"), configuration(free_port())).expect("a configuration");
+
+    // More than fits: refused with the cause, after what was committed.
+    let input: String = (0..40_000).map(line).collect();
+    let full = run(top, &words("put", &["--batch", "50", "--acks"]), input.as_bytes());
+    let said = String::from_utf8_lossy(&full.stderr).into_owned();
+    let stored = committed(&full.stdout);
+    assert_eq!(full.status.code(), Some(1), "{said}");
+    assert!(stored > 5_000 && stored < 39_000, "{stored} lines in 32 MiB: {said}");
+    assert!(said.contains("free") && said.contains("minimumRequiredSpace"), "{said}");
+
+    // The last free bytes go to somebody else: still every take works, and so does opening.
+    let ballast = disk.at.join("ballast");
+    let mut file =
+        std::fs::File::options().write(true).create_new(true).open(&ballast).expect("a file");
+    while file.write_all(&[1; 65_536]).is_ok() {}
+    drop(file);
+    let mut taken = Vec::new();
+    for count in ["1", "1", "999", "2000"] {
+        let more = ["--batch", "100", "--count", count, "--acks"];
+        let output = run(top, &words("take", &more), b"");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        taken.extend_from_slice(&output.stdout);
+    }
+    std::fs::remove_file(&ballast).expect("removed");
+
+    // Space is back: puts go on without any step of repair.
+    let more: String = (stored..stored + 1000).map(line).collect();
+    let output = run(top, &words("put", &["--batch", "50", "--acks"]), more.as_bytes());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), committed(&output.stdout)), (Some(0), 1000), "{said}");
+    taken.extend(run(top, &words("take", &[]), b"").stdout);
+    let expected: String = (0..stored + 1000).map(line).collect();
+    assert!(
+        taken == expected.as_bytes(),
+        "what came out is not what was committed, once, in order"
+    );
+    assert_eq!(run(top, &words("check", &[]), b"").status.code(), Some(0));
+}
+
+#[test]
+fn an_agent_on_a_full_disk_says_so_to_its_clients_and_goes_on_when_there_is_room() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let Some(disk) = SmallDisk::mount(top, 32) else { return };
+    let port = free_port();
+    std::fs::write(top.join("a.conf"), configuration(port)).expect("a configuration");
+    let mut agent = Agent::start(top, "a", "a.conf");
+    let mut client = None;
+    until(
+        "the port",
+        || agent.words(),
+        || {
+            client = connect(port);
+            client.is_some()
+        },
+    );
+    let (mut answers, mut stream) = client.expect("connected");
+    let ask = |answers: &mut _, stream: &mut std::net::TcpStream, text: &str| {
+        stream.write_all(text.as_bytes()).expect("sent");
+        read_line(answers).expect("an answer")
+    };
+    assert_eq!(ask(&mut answers, &mut stream, "before\n"), "OK");
+
+    let ballast = disk.at.join("ballast");
+    let mut file =
+        std::fs::File::options().write(true).create_new(true).open(&ballast).expect("a file");
+    while file.write_all(&[1; 65_536]).is_ok() {}
+    drop(file);
+    let mut refused = String::new();
+    until(
+        "a refusal",
+        || agent.words(),
+        || {
+            refused = ask(&mut answers, &mut stream, "while full\n");
+            refused != "OK"
+        },
+    );
+    assert!(refused.starts_with("FAILED: "), "{refused}");
+    agent.assert_alive();
+
+    std::fs::remove_file(&ballast).expect("removed");
+    until("an OK again", || agent.words(), || ask(&mut answers, &mut stream, "after\n") == "OK");
+    let has = |text: &str| lines_in(&top.join("out")).iter().any(|l| l == text.as_bytes());
+    until("both lines in the files", || agent.words(), || has("before") && has("after"));
+    assert!(agent.terminate().success());
+}

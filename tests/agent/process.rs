@@ -1,0 +1,210 @@
+//! Processes, ports and patience.
+
+use millpond::base::clock::{Clock, SystemClock};
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+/// Longest wait for anything; only a failing test comes near it.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
+
+/// The binary, in `directory`, without settings from around the test.
+pub(crate) fn millpond(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+    command.current_dir(directory);
+    for name in ["JAVA_OPTS", "FLUME_JAVA_OPTS", "FLUME_CONF_DIR", "MILLPOND_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs the binary to its end, with `input` on stdin.
+pub(crate) fn run(directory: &Path, words: &[&str], input: &[u8]) -> Output {
+    let mut child = millpond(directory)
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("stdin is a pipe");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A command that ends early closes its stdin; its answer is what is looked at.
+            let _ = stdin.write_all(input);
+        });
+        child.wait_with_output().expect("the binary ends")
+    })
+}
+
+/// Runs the binary and requires exit code `code`; its stdout.
+pub(crate) fn run_expecting(directory: &Path, words: &[&str], input: &[u8], code: i32) -> String {
+    let output = run(directory, words, input);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{words:?}: {stderr}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Waits for `condition`; fails with `what` and what `words` says after [`DEADLINE`].
+pub(crate) fn until(what: &str, words: impl Fn() -> String, mut condition: impl FnMut() -> bool) {
+    let clock = SystemClock::new();
+    while !condition() {
+        assert!(clock.now() < DEADLINE, "not seen: {what}\n{}", words());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A running agent; killed when dropped.
+pub(crate) struct Agent {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Agent {
+    /// Starts the agent `name` of `conf`. Its stdout and stderr are appended to `log`.
+    pub(crate) fn start(directory: &Path, name: &str, conf: &str) -> Self {
+        let log = directory.join("agent.log");
+        let out = File::options().create(true).append(true).open(&log).expect("a log");
+        let child = millpond(directory)
+            .args(["agent", "-n", name, "-f", conf, "-Dflume.root.logger=INFO,console"])
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("a second descriptor"))
+            .stderr(out)
+            .spawn()
+            .expect("the binary starts");
+        Self { child, log }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The last words of the log.
+    pub(crate) fn words(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&log[log.len().saturating_sub(4000)..]).into_owned()
+    }
+
+    /// Fails when the process has ended by itself.
+    pub(crate) fn assert_alive(&mut self) {
+        let ended = self.child.try_wait().expect("the process can be asked");
+        assert!(ended.is_none(), "the agent ended by itself: {ended:?}\n{}", self.words());
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("SIGKILL");
+        let status = self.child.wait().expect("the process can be waited for");
+        assert_eq!(status.signal(), Some(9), "it had ended before the kill: {}", self.words());
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        signal(self.id(), "TERM");
+        let mut status = None;
+        let words = self.words();
+        until(
+            "the end after SIGTERM",
+            || words.clone(),
+            || {
+                status = self.child.try_wait().expect("the process can be asked");
+                status.is_some()
+            },
+        );
+        status.expect("the loop ended")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal, as a user would.
+pub(crate) fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), process.to_string()]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+/// A port that nobody listens to, outside the range from which the system gives ports to clients:
+/// a client that tries a port of that range while nobody listens can end up talking to itself.
+pub(crate) fn free_port() -> u16 {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let low = range.ok().and_then(|r| r.split_whitespace().next()?.parse().ok());
+    let low = low.filter(|low| *low > 12_000).unwrap_or(30_000u16);
+    let mut random = Random::new(fresh_seed());
+    for _ in 0..1000 {
+        let port = 10_000 + u16::try_from(random.below(u64::from(low) - 10_000)).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port between 10000 and {low}");
+}
+
+/// Connects within `patience`, with deadlines on reads and writes.
+pub(crate) fn connect(port: u16) -> Option<(BufReader<TcpStream>, TcpStream)> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).ok()?;
+    stream.set_write_timeout(Some(DEADLINE)).ok()?;
+    let reader = BufReader::new(stream.try_clone().ok()?);
+    Some((reader, stream))
+}
+
+/// One line without its newline; `None` when the other side is gone.
+pub(crate) fn read_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut line = String::new();
+    match reader.read_line(&mut line) {
+        Ok(_) => line.strip_suffix('\n').map(str::to_owned),
+        Err(_) => None,
+    }
+}
+
+/// Every complete line of every file in `directory`, file by file in the order of their numbers.
+/// The end of a file without a newline is what a killed process was writing and is no line.
+pub(crate) fn lines_in(directory: &Path) -> Vec<Vec<u8>> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    let numbers = |path: &PathBuf| -> Vec<u64> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect()
+    };
+    files.sort_by_key(numbers);
+    let mut lines = Vec::new();
+    for file in files {
+        let bytes = std::fs::read(&file).expect("an output file can be read");
+        let mut parts: Vec<&[u8]> = bytes.split(|b| *b == b'\n').collect();
+        parts.pop();
+        lines.extend(parts.into_iter().map(<[u8]>::to_vec));
+    }
+    lines
+}
+
+/// Small random numbers from a seed that can be printed.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        // splitmix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+pub(crate) fn fresh_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,295 @@
+//! Section 1, "bounded": memory and the time to open do not grow with the backlog. Counted, never
+//! timed.
+
+use crate::rig::{Engine, Machine, bodies, checkpoint_dir, data_dir, large};
+use crate::tap::{Call, TappedDisk};
+use millpond::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid, WriteOrder};
+use millpond::channel::Channel;
+use millpond::disk::sim::SimOptions;
+use millpond::disk::{Access, Directory, Disk, File};
+use millpond::record::Watermark;
+use millpond::record::block::{BLOCK_HEADER_BYTES, BlockHeader, STATE, block_salt};
+use millpond::record::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_salt, seal_frame};
+use millpond::record::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
+use millpond::record::slot::{self, SlotKind};
+use millpond::record::state::StateRecord;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What went through the door.
+#[derive(Default)]
+struct Counts {
+    reads: AtomicU64,
+    read_bytes: AtomicU64,
+}
+
+impl Counts {
+    fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
+    }
+    fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::SeqCst)
+    }
+}
+
+fn counting(machine: &Machine) -> (Arc<dyn Disk>, Arc<Counts>) {
+    let counts = Arc::<Counts>::default();
+    let mine = Arc::clone(&counts);
+    let tap = move |call: Call, _: &Path, bytes: usize| {
+        if call == Call::Read {
+            mine.reads.fetch_add(1, Ordering::SeqCst);
+            mine.read_bytes.fetch_add(bytes as u64, Ordering::SeqCst);
+        }
+    };
+    (Arc::new(TappedDisk::new(Arc::new(machine.disk.clone()), tap)), counts)
+}
+
+/// Opens and answers the reads and bytes of it.
+fn opening(machine: &Machine, segment_bytes: u64) -> (Engine, u64, u64) {
+    let (disk, counts) = counting(machine);
+    let mut options = machine.options_on(disk);
+    options.segment_bytes = segment_bytes;
+    let engine = machine.open_with(options);
+    let (reads, bytes) = (counts.reads(), counts.read_bytes());
+    (engine, reads, bytes)
+}
+
+#[test]
+fn takes_that_keep_up_read_no_file() {
+    let machine = Machine::new(2);
+    let (disk, counts) = counting(&machine);
+    let mut engine = machine.open_with(machine.options_on(disk));
+    let before = counts.reads();
+    for round in 0..300 {
+        engine.put(&large(&format!("r{round}"), 0..10, 2000));
+        assert_eq!(engine.take(10).len(), 10);
+    }
+    assert!(engine.channel.log_counts().recycled > 5);
+    assert_eq!(counts.reads(), before, "everything came from the hot window");
+}
+
+#[test]
+fn a_cold_drain_reads_each_byte_about_once_and_in_large_pieces() {
+    let machine = Machine::new(1);
+    let mut options = machine.options();
+    options.segment_bytes = 4 << 20;
+    let mut engine = machine.open_with(options);
+    let all: Vec<String> = (0..160).flat_map(|i| large(&format!("b{i}"), 0..10, 8000)).collect();
+    for batch in all.chunks(10) {
+        engine.put(batch);
+    }
+    drop(engine);
+    let (disk, counts) = counting(&machine);
+    let mut options = machine.options_on(disk);
+    options.segment_bytes = 4 << 20;
+    let mut engine = machine.open_with(options);
+    let (reads, bytes) = (counts.reads(), counts.read_bytes());
+    assert!(engine.drain() == all, "in order");
+    let (reads, bytes) = (counts.reads() - reads, counts.read_bytes() - bytes);
+    let written = 13_000_000;
+    assert!(bytes < written * 3 / 2, "{bytes} bytes read for {written}");
+    assert!(bytes / reads > 512 * 1024, "{reads} reads for {bytes} bytes");
+}
+
+#[test]
+fn memory_does_not_grow_with_the_backlog() {
+    let machine = Machine::new(1);
+    let mut options = machine.options();
+    options.hot_window_bytes = 1 << 20;
+    options.segment_bytes = 1 << 20;
+    let mut engine = machine.open_with(options);
+    let mut largest = 0;
+    for round in 0..120 {
+        engine.put(&large(&format!("r{round}"), 0..20, 10_000));
+        largest = largest.max(engine.channel.block_memory_bytes());
+    }
+    assert!(engine.events() == 2400);
+    // 24 MB wait; the window's budget is 1 MiB, cut from slabs of 4 MiB.
+    assert!(largest <= 12 << 20, "{largest} bytes of block memory for a backlog of 24 MB");
+    let mut taken = 0;
+    loop {
+        let events = engine.take(50).len();
+        largest = largest.max(engine.channel.block_memory_bytes());
+        if events == 0 {
+            break;
+        }
+        taken += events;
+    }
+    assert_eq!(taken, 2400);
+    assert!(largest <= 24 << 20, "{largest} bytes of block memory while draining");
+}
+
+#[test]
+fn what_an_opening_reads_does_not_grow_with_the_backlog() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    let mut seen = Vec::new();
+    for step in 0..4 {
+        for round in 0..(8 << step) {
+            engine.put(&large(&format!("s{step}r{round}"), 0..10, 5000));
+        }
+        engine.channel.close().expect("sealed");
+        drop(engine);
+        let segments = (0..2)
+            .map(|s| machine.disk.open_dir(&data_dir(s), false).and_then(|d| d.list()))
+            .map(|e| {
+                e.expect("listed").iter().filter(|e| segment::slot_of(&e.name).is_some()).count()
+                    as u64
+            })
+            .sum::<u64>();
+        let (opened, reads, bytes) = opening(&machine, 256 * 1024);
+        engine = opened;
+        seen.push((engine.events(), segments, reads, bytes));
+    }
+    let (first, last) = (seen[0], seen[3]);
+    assert!(last.0 > 10 * first.0, "{seen:?}");
+    let more = last.1 - first.1;
+    // One header per further segment, and nothing else.
+    assert!(last.2 <= first.2 + 2 * more, "{seen:?}");
+    assert!(last.3 <= first.3 + more * 2 * SEGMENT_HEADER_BYTES as u64 + (512 << 10), "{seen:?}");
+}
+
+/// 100 GB of segments, made sparse: headers by the encoders of the format, a state record at the
+/// newest segment's start, and a checkpoint.
+const SEGMENT: u64 = 64 << 20;
+const SEGMENTS: u64 = 1600;
+const EVENTS: u64 = 100_000_000;
+
+fn write(file: &dyn File, offset: u64, bytes: &[u8]) {
+    file.write_at(offset, bytes).expect("written");
+}
+
+fn newest_slot(directory: &dyn Directory) -> (Uuid, Uuid, u64, StateRecord) {
+    let file = directory.open("checkpoint", Access::Read).expect("there");
+    let mut newest = None;
+    for at in 0..2 {
+        let mut bytes = vec![0; SlotKind::Checkpoint.slot_bytes()];
+        let len = file.read_at((at * bytes.len()) as u64, &mut bytes).expect("read");
+        if let Ok(found) = slot::decode(SlotKind::Checkpoint, &bytes[..len]) {
+            let state = StateRecord::decode(&bytes[found.payload.clone()]).expect("whole");
+            if newest.as_ref().is_none_or(|(_, _, g, _)| *g < found.generation) {
+                newest = Some((found.channel, found.owner, found.generation, state));
+            }
+        }
+    }
+    newest.expect("a clean stop wrote one")
+}
+
+fn put_slot(directory: &dyn Directory, state: &StateRecord) {
+    let (channel, owner, generation, _) = newest_slot(directory);
+    let payload = state.to_bytes().expect("small");
+    let mut bytes = vec![0; slot::encoded_len(payload.len())];
+    let kind = SlotKind::Checkpoint;
+    let len = slot::encode(kind, &channel, &owner, generation + 1, &payload, &mut bytes);
+    let file = directory.open("checkpoint", Access::Write).expect("there");
+    write(&*file, kind.slot_offset(generation + 1), &bytes[..len.expect("fits")]);
+    file.sync().expect("synced");
+}
+
+/// Header and state record of a segment, at its start.
+fn segment_start(header: &SegmentHeader, state: &StateRecord) -> Vec<u8> {
+    let payload = state.encoded_len();
+    let block = BlockHeader {
+        flags: STATE,
+        number: header.first_block,
+        epoch: header.epoch.number,
+        nonce: header.epoch.nonce,
+        key: 1_000_000 + header.id.0,
+        segment: header.id,
+        offset: SEGMENT_HEADER_BYTES as u64,
+        order: header.first_order,
+        first_sequence: header.first_sequence,
+        event_count: 0,
+        payload_len: (FRAME_HEADER_BYTES + payload) as u32,
+        watermark_block: BlockNumber(header.first_block.0 - 1),
+        watermark_sequence: header.first_sequence,
+    };
+    let mut bytes = vec![0; SEGMENT_HEADER_BYTES + block.written_len()];
+    header.encode(&mut bytes);
+    let (_, rest) = bytes.split_at_mut(SEGMENT_HEADER_BYTES);
+    let frame = &mut rest[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + FRAME_HEADER_BYTES + payload];
+    state.encode(&mut frame[FRAME_HEADER_BYTES..]).expect("fits");
+    let of_frame = FrameHeader {
+        len: payload as u32,
+        kind: FrameKind::State,
+        flags: 0,
+        count: 0,
+        first_sequence: Sequence(0),
+    };
+    let salt = frame_salt(&header.stripe, header.epoch.nonce, block.key);
+    seal_frame(salt, &of_frame, frame);
+    block.encode(block_salt(&header.channel, &header.stripe), rest);
+    bytes
+}
+
+#[test]
+fn a_backlog_of_100_gb_opens_with_a_bounded_number_of_reads() {
+    let capacity_bytes = 1 << 40;
+    let machine = Machine::with(1, SimOptions { capacity_bytes, ..SimOptions::new(1) });
+    let mut options = machine.options();
+    options.segment_bytes = SEGMENT;
+    let mut engine = machine.open_with(options);
+    engine.put(&bodies("first", 0..1));
+    engine.channel.close().expect("sealed");
+    drop(engine);
+    let (_, reads_small, bytes_small) = opening(&machine, SEGMENT);
+
+    let directory = machine.disk.open_dir(&data_dir(0), false).expect("there");
+    let (_, _, _, mut state) = newest_slot(&*directory);
+    let slots = directory.list().expect("listed");
+    let used: Vec<u32> = slots.iter().filter_map(|e| segment::slot_of(&e.name)).collect();
+    let mut first = None;
+    for slot in &used {
+        let file = directory.open(&segment::file_name(*slot), Access::Read).expect("there");
+        let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+        file.read_at(0, &mut bytes).expect("read");
+        if let Ok(header) = SegmentHeader::decode(&bytes) {
+            first = Some(header);
+        }
+    }
+    let first = first.expect("one is in use");
+    let wm = state.stripe(StripeIndex(0)).watermark;
+    let epoch = state.stripe(StripeIndex(0)).epoch;
+    let next_slot = used.iter().max().map_or(0, |s| s + 1);
+    let blocks = 1000;
+    let mut last = first;
+    for i in 1..SEGMENTS {
+        last = SegmentHeader {
+            id: SegmentId(first.id.0 + i),
+            epoch,
+            first_block: BlockNumber(wm.block.0 + 1 + (i - 1) * blocks),
+            first_sequence: Sequence(wm.sequence.0 + (EVENTS / SEGMENTS) * (i - 1)),
+            first_order: WriteOrder(wm.order.0 + 1 + (i - 1) * blocks),
+            len: SEGMENT,
+            ..first
+        };
+        let name = segment::file_name(next_slot + i as u32);
+        let file = directory.create(&name).expect("made");
+        write(&*file, SEGMENT - 1, &[0]);
+        write(&*file, 0, &segment_start(&last, &state));
+        file.sync().expect("synced");
+    }
+    directory.sync().expect("synced");
+    let mine = state.stripe_mut(StripeIndex(0));
+    mine.watermark = Watermark {
+        block: last.first_block,
+        sequence: last.first_sequence,
+        order: last.first_order,
+        segment: last.id,
+        end_offset: segment_start(&last, &StateRecord::new(1)).len() as u64,
+    };
+    mine.next = last.first_sequence;
+    put_slot(&*directory, &state);
+    let checkpoints = machine.disk.open_dir(&checkpoint_dir(), false).expect("there");
+    put_slot(&*checkpoints, &state);
+
+    let (engine, reads, bytes) = opening(&machine, SEGMENT);
+    assert!(engine.events() > EVENTS * 99 / 100, "{} events", engine.events());
+    let status = engine.channel.status();
+    assert!(status.bytes >= 100 << 30, "{} bytes", status.bytes);
+    assert_eq!((status.quarantined, status.trouble), (0, None));
+    assert!(reads <= reads_small + 2 * SEGMENTS, "{reads} reads, {reads_small} without backlog");
+    let headers = SEGMENTS * SEGMENT_HEADER_BYTES as u64;
+    assert!(bytes <= bytes_small + headers + (4 << 20), "{bytes} bytes read");
+}

@@ -1,0 +1,376 @@
+//! Section 7: when writes fail, hang, or a disk dies.
+
+use crate::rig::{Commit, Machine, WRITE_TIMEOUT, bodies, large, sorted};
+use millpond::channel::{Channel, CommitError};
+use millpond::disk::sim::{Completion, Effect, Fault, Loss, On, SimOptions};
+use std::io::Error;
+use std::time::Duration;
+
+/// Fails the next write of events on a stripe of two, with each effect it can have, and looks at
+/// what is delivered now, and after a power cut.
+#[test]
+fn a_failed_write_on_one_stripe_is_answered_from_the_other_and_nothing_is_doubled() {
+    let effects = [Effect::Nothing, Effect::Part, Effect::All, Effect::Later];
+    for (seed, effect) in effects.into_iter().enumerate() {
+        for stripe in ["data0", "data1"] {
+            let machine = Machine::new(2);
+            let mut engine = machine.open();
+            engine.put(&bodies("before", 0..3));
+            engine.put(&bodies("also", 0..3));
+            machine.disk.fail(Fault::next(On::Submit, stripe).effect(effect));
+            let commits: Vec<Commit> =
+                (0..6).map(|i| engine.begin_put(&bodies(&format!("tx{i}"), 0..4))).collect();
+            for commit in commits {
+                engine.end(commit).unwrap_or_else(|e| panic!("{effect:?} on {stripe}: {e}"));
+            }
+            let mut expected = [bodies("before", 0..3), bodies("also", 0..3)].concat();
+            expected.extend((0..6).flat_map(|i| bodies(&format!("tx{i}"), 0..4)));
+            let cut = machine.after_power_cut(seed as u64).reopened();
+            assert_eq!(sorted(cut), sorted(expected.clone()), "{effect:?} on {stripe}, cut");
+            engine.pass(Duration::from_secs(1));
+            assert_eq!(engine.events(), expected.len() as u64, "{effect:?}: room is accounted");
+            assert_eq!(sorted(engine.drain()), sorted(expected), "{effect:?} on {stripe}, alive");
+            assert_eq!(engine.events(), 0);
+            assert_eq!(machine.after_power_cut(9).reopened(), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn a_failed_write_on_the_only_stripe_goes_on_in_a_fresh_segment() {
+    for effect in [Effect::Nothing, Effect::Part, Effect::All, Effect::Later] {
+        let machine = Machine::new(1);
+        let mut engine = machine.open();
+        engine.settle();
+        engine.put(&bodies("before", 0..3));
+        machine.disk.fail(Fault::next(On::Submit, "data0").effect(effect));
+        engine.put(&bodies("during", 0..3));
+        engine.put(&bodies("after", 0..3));
+        let expected =
+            [bodies("before", 0..3), bodies("during", 0..3), bodies("after", 0..3)].concat();
+        for seed in 0..4 {
+            assert_eq!(machine.after_power_cut(seed).reopened(), expected, "{effect:?}");
+        }
+        assert_eq!(engine.drain(), expected, "{effect:?}");
+    }
+}
+
+#[test]
+fn frames_of_a_failed_block_keep_their_order_where_they_move_to() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    engine.put(&bodies("first", 0..1));
+    machine.disk.fail(Fault::next(On::Submit, "data").times(1));
+    let commits: Vec<Commit> =
+        (0..20).map(|i| engine.begin_put(&bodies(&format!("tx{i:02}"), 0..5))).collect();
+    for commit in commits {
+        engine.end(commit).expect("answered from the other stripe");
+    }
+    engine.pass(Duration::from_secs(1));
+    let all = engine.drain();
+    for i in 0..20 {
+        let at = all.iter().position(|e| *e == format!("tx{i:02}-0")).expect("is there");
+        assert_eq!(all[at..at + 5], bodies(&format!("tx{i:02}"), 0..5), "contiguous, in order");
+    }
+}
+
+#[test]
+fn an_acknowledgement_whose_write_failed_is_committed_from_the_other_stripe() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    for i in 0..4 {
+        engine.put(&bodies(&format!("tx{i}"), 0..5));
+    }
+    machine.disk.fail(Fault::next(On::Submit, "data0").effect(Effect::Later));
+    assert_eq!(engine.take(20).len(), 20);
+    engine.pass(Duration::from_secs(1));
+    assert_eq!(engine.events(), 0, "room is given back once, whichever copy failed");
+    assert_eq!(engine.channel.status().out_of_reach, 0);
+    for seed in 0..4 {
+        assert_eq!(machine.after_power_cut(seed).reopened(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_dead_disk_is_suspended_the_others_go_on_and_it_rejoins_without_loss_or_repeats() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    for i in 0..10 {
+        engine.put(&bodies(&format!("early{i}"), 0..2));
+    }
+    machine.disk.fail(Fault::dead("data1"));
+    for i in 0..10 {
+        engine.put(&bodies(&format!("while{i}"), 0..2));
+    }
+    let status = engine.channel.status();
+    assert!(status.out_of_reach > 0, "{status:?}");
+    assert_eq!(status.events + status.out_of_reach, 40, "what waits on it left the capacity count");
+    let trouble = status.trouble.expect("the suspended stripe is reported");
+    assert!(trouble.contains("data1"), "{trouble}");
+    let reached = engine.drain();
+    assert_eq!(reached.len() as u64, status.events);
+    let still = engine.channel.status();
+    assert_eq!((still.events, still.out_of_reach), (0, status.out_of_reach));
+    // It stays dead for long: no retry loses or repeats anything.
+    for _ in 0..20 {
+        engine.pass(Duration::from_secs(7));
+    }
+    machine.disk.clear_faults();
+    engine.pass(Duration::from_secs(40));
+    let back = engine.channel.status();
+    assert_eq!((back.events, back.out_of_reach), (status.out_of_reach, 0));
+    assert_eq!(back.trouble, None);
+    let rest = engine.drain();
+    let early: Vec<String> = (0..10).flat_map(|i| bodies(&format!("early{i}"), 0..2)).collect();
+    let during: Vec<String> = (0..10).flat_map(|i| bodies(&format!("while{i}"), 0..2)).collect();
+    assert_eq!(sorted([reached, rest].concat()), sorted([early, during].concat()));
+    assert_eq!(machine.after_power_cut(3).reopened(), Vec::<String>::new());
+}
+
+#[test]
+fn a_disk_that_dies_with_all_others_dead_leaves_commits_in_doubt_and_the_channel_alive() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    engine.put(&bodies("safe", 0..3));
+    machine.disk.fail(Fault::dead("data"));
+    let result = engine.try_put(&bodies("doubt", 0..3));
+    assert!(matches!(result, Err(CommitError::InDoubt(_))), "{result:?}");
+    let refused = engine.try_put(&bodies("refused", 0..3)).expect_err("no stripe is left");
+    assert!(refused.to_string().contains("no data directory can be written"), "{refused}");
+    machine.disk.clear_faults();
+    engine.pass(Duration::from_secs(60));
+    engine.put(&bodies("later", 0..3));
+    let all = engine.drain();
+    assert_eq!(sorted(all), sorted([bodies("safe", 0..3), bodies("later", 0..3)].concat()));
+    assert_eq!(machine.after_power_cut(1).reopened(), Vec::<String>::new());
+}
+
+#[test]
+fn a_take_in_doubt_stays_lent_until_a_fence_is_durable() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    engine.put(&bodies("e", 0..5));
+    let mut take = engine.begin_take();
+    assert_eq!(engine.lend(&mut *take, 5).expect("lent").len(), 5);
+    machine.disk.fail(Fault::dead("data"));
+    let commit = Commit::begin(take.commit_async());
+    let result = engine.end(commit);
+    assert!(matches!(result, Err(CommitError::InDoubt(_))), "{result:?}");
+    let mut other = engine.begin_take();
+    assert_eq!(engine.lend(&mut *other, 5), Ok(vec![]), "it is in doubt, not rolled back");
+    other.rollback();
+    machine.disk.clear_faults();
+    engine.pass(Duration::from_secs(60));
+    assert_eq!(engine.drain(), bodies("e", 0..5), "the new epoch settles it");
+    assert_eq!(engine.events(), 0);
+}
+
+/// Both disks die, one comes back: what was in doubt on the other is lent again only when the one
+/// that is back says durably that it is void.
+#[test]
+fn a_take_in_doubt_on_a_dead_disk_is_fenced_by_the_first_one_that_is_back() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    for i in 0..4 {
+        engine.put(&bodies(&format!("tx{i}"), 0..1));
+    }
+    let mut take = engine.begin_take();
+    assert_eq!(engine.lend(&mut *take, 4).expect("lent").len(), 4);
+    machine.disk.fail(Fault::dead("data0"));
+    for i in 0..4 {
+        engine.put(&bodies(&format!("more{i}"), 0..1));
+    }
+    let held = engine.begin_take();
+    machine.disk.fail(Fault::dead("data1"));
+    let commit = Commit::begin(take.commit_async());
+    let result = engine.end(commit);
+    assert!(matches!(result, Err(CommitError::InDoubt(_))), "{result:?}");
+    drop(held);
+    machine.disk.clear_faults();
+    machine.disk.fail(Fault::dead("data1"));
+    engine.clock.advance(Duration::from_secs(60));
+    engine.manual.keep();
+    // The first write begins stripe 0's new epoch, the second carries stripe 1's fence.
+    for step in 0..2 {
+        let mut other = engine.begin_take();
+        let events = other.take_async(10);
+        drop(events);
+        let mut future = other.take_async(10);
+        let poll =
+            future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(poll.is_pending(), "in doubt before write {step}");
+        drop(future);
+        let mut write = engine.manual.start_write(0).expect("a write may start");
+        let result = write.finish();
+        engine.manual.report(write, result);
+    }
+    let mut other = engine.begin_take();
+    let lent = engine.lend(&mut *other, 10).expect("readable");
+    assert!(!lent.is_empty() && lent.iter().all(|e| e.starts_with("tx")), "{lent:?}");
+    other.rollback();
+    machine.disk.clear_faults();
+    engine.pass(Duration::from_secs(60));
+    let mut expected: Vec<String> = (0..4).map(|i| format!("tx{i}-0")).collect();
+    expected.extend((0..4).map(|i| format!("more{i}-0")));
+    assert_eq!(sorted(engine.drain()), sorted(expected));
+}
+
+/// The write is started and never ends; the clock passes `write_timeout`.
+#[test]
+fn a_hung_write_is_given_up_and_its_late_landing_changes_nothing() {
+    for stripes in [1, 2] {
+        let machine =
+            Machine::with(stripes, SimOptions { pending: true, ..SimOptions::new(stripes as u64) });
+        let mut engine = machine.open();
+        engine.settle();
+        let mut commit = engine.begin_put(&bodies("slow", 0..3));
+        let hung: Vec<_> =
+            (0..stripes).filter_map(|stripe| engine.manual.start_write(stripe)).collect();
+        assert_eq!(hung.len(), 1, "one block, one write");
+        assert!(commit.poll().is_none());
+        engine.pass(WRITE_TIMEOUT + Duration::from_secs(2));
+        engine.end(commit).expect("answered from elsewhere, without waiting for the write");
+        engine.put(&bodies("next", 0..3));
+        let expected = [bodies("slow", 0..3), bodies("next", 0..3)].concat();
+        assert_eq!(sorted(machine.after_power_cut(5).reopened()), sorted(expected.clone()));
+        // Now it lands after all, and is reported.
+        for mut write in hung {
+            let token = write.token().expect("it is pending");
+            machine.disk.complete(token, Completion::Done);
+            let result = write.finish();
+            engine.manual.report(write, result);
+        }
+        engine.settle();
+        for seed in 0..4 {
+            let seen = machine.after_power_cut(seed).reopened();
+            assert_eq!(sorted(seen), sorted(expected.clone()), "nothing is doubled");
+        }
+        engine.pass(Duration::from_secs(60));
+        assert_eq!(sorted(engine.drain()), sorted(expected));
+        assert_eq!(engine.channel.status().out_of_reach, 0);
+    }
+}
+
+#[test]
+fn a_segment_is_not_used_again_while_a_write_that_hangs_may_reach_it() {
+    let machine = Machine::with(1, SimOptions { pending: true, ..SimOptions::new(3) });
+    let mut engine = machine.open();
+    engine.settle();
+    let mut commit = engine.begin_put(&bodies("slow", 0..3));
+    let mut hung = engine.manual.start_write(0).expect("it may start");
+    assert!(commit.poll().is_none());
+    engine.pass(WRITE_TIMEOUT + Duration::from_secs(2));
+    engine.end(commit).expect("moved to a fresh segment");
+    // Everything is taken and the log rolls often enough to use every free segment.
+    for round in 0..20 {
+        engine.put(&large(&format!("r{round}"), 0..20, 4000));
+        engine.drain();
+    }
+    assert!(engine.channel.log_counts().recycled > 4);
+    // The simulated disk forbids two writes in flight at one place: it would have panicked.
+    machine.disk.complete(hung.token().expect("pending"), Completion::Done);
+    let result = hung.finish();
+    engine.manual.report(hung, result);
+    engine.put(&bodies("end", 0..2));
+    assert_eq!(machine.after_power_cut(2).reopened(), bodies("end", 0..2));
+}
+
+#[test]
+fn a_failed_sync_is_not_believed_the_second_time_either() {
+    // Buffered storage: a write with a sync behind it that fails once, drops the pages, and calls
+    // the next sync a success.
+    for loss in [Loss::KeepsNew, Loss::RevertsToOld, Loss::DropsAtNextRead] {
+        for stripes in [1, 2] {
+            let options = SimOptions { direct: false, ..SimOptions::new(11) };
+            let machine = Machine::with(stripes, options);
+            let mut engine = machine.open();
+            engine.settle();
+            engine.put(&bodies("before", 0..3));
+            machine.disk.fail(Fault::next(On::Submit, "data").effect(Effect::Lost(loss)));
+            engine.put(&bodies("during", 0..3));
+            engine.put(&bodies("after", 0..3));
+            let expected =
+                [bodies("before", 0..3), bodies("during", 0..3), bodies("after", 0..3)].concat();
+            for seed in 0..6 {
+                let seen = machine.after_power_cut(seed).reopened();
+                assert_eq!(sorted(seen), sorted(expected.clone()), "{loss:?}, {stripes} stripes");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_slot_whose_write_failed_is_opened_again_and_written_again() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    engine.put(&bodies("e", 0..3));
+    let path = "data0/checkpoint";
+    machine.disk.fail(Fault::next(On::Submit, path));
+    machine.disk.fail(Fault::next(On::Sync, path));
+    let failed = engine.channel.checkpoint();
+    assert!(failed.is_err(), "a stripe's own slot counts: {failed:?}");
+    engine.channel.checkpoint().expect("written with the file opened again");
+    let opened = machine.disk.trace().iter().filter(|l| l.contains(path)).count();
+    assert!(opened > 0);
+    let trace = machine.disk.trace();
+    let last_fault = trace.iter().rposition(|l| l.contains(path) && l.contains("fault"));
+    let reopened = trace.iter().rposition(|l| l.contains(path) && l.contains("Open"));
+    assert!(reopened > last_fault, "opened again behind the failure:\n{}", trace.join("\n"));
+    assert_eq!(machine.after_power_cut(1).reopened(), bodies("e", 0..3));
+}
+
+#[test]
+fn a_failed_write_of_the_first_block_of_an_epoch_refuses_the_opening_and_loses_nothing() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    engine.put(&bodies("e", 0..3));
+    engine.put(&bodies("f", 0..3));
+    drop(engine);
+    for nth in 0..6 {
+        machine.disk.fail(Fault::next(On::Submit, "data").after(nth));
+        let opened = machine.try_open(machine.options());
+        machine.disk.clear_faults();
+        drop(opened);
+    }
+    let all = machine.reopened();
+    assert_eq!(sorted(all), sorted([bodies("e", 0..3), bodies("f", 0..3)].concat()));
+}
+
+/// Small writes succeed, larger ones fail for ever: the channel must not use up a segment for
+/// each attempt.
+#[test]
+fn a_disk_that_keeps_failing_is_left_alone_for_longer_and_longer() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    engine.settle();
+    machine.disk.fail(Fault::next(On::Submit, "seg").after(1).times(3));
+    for i in 0..12 {
+        let commit = engine.begin_put(&bodies(&format!("p{i}"), 0..2));
+        let _ = engine.end(commit);
+        machine.disk.clear_faults();
+        machine.disk.fail(Fault::next(On::Submit, "data0").after(1).times(3));
+    }
+    machine.disk.clear_faults();
+    let failed = engine.channel.log_counts().failed_writes;
+    assert!(failed < 60, "{failed} failed writes");
+    engine.pass(Duration::from_secs(60));
+    engine.put(&bodies("alive", 0..1));
+    let all = engine.drain();
+    assert_eq!(all.last(), bodies("alive", 0..1).last());
+    let mut once = all.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), all.len(), "nothing twice");
+}
+
+#[test]
+fn a_write_that_fails_names_the_file_and_the_place() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    let commit = engine.begin_put(&bodies("e", 0..1));
+    let write = (0..2).find_map(|s| engine.manual.start_write(s)).expect("a write may start");
+    engine.manual.report(write, Err(Error::other("the platter is on fire")));
+    let trouble = engine.channel.status().trouble.expect("reported");
+    assert!(trouble.contains("/c/data") && trouble.contains("on fire"), "{trouble}");
+    engine.end(commit).expect("answered from the other stripe");
+}

@@ -1,0 +1,143 @@
+//! Section 8: what a source leaves with its events.
+
+use crate::rig::{Machine, bodies};
+use millpond::channel::{Channel, CommitError, Position, Refusal};
+use millpond::disk::sim::{Fault, SimOptions};
+use std::time::Duration;
+
+fn position(counter: u64, bytes: &'static str) -> Option<Position> {
+    Some(Position { counter, bytes: bytes.into() })
+}
+
+#[test]
+fn a_position_is_committed_with_its_events_and_survives_a_kill_and_a_power_cut() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    assert_eq!(engine.channel.position("tail"), None);
+    for i in 1..=5u64 {
+        let at = ["", "100", "200", "300", "400", "500"][i as usize];
+        let commit = engine.begin_put_at(&bodies(&format!("tx{i}"), 0..2), "tail", at);
+        engine.end(commit).expect("committed");
+        assert_eq!(engine.channel.position("tail"), position(i, at));
+        for machine in [machine.after_kill(i), machine.after_power_cut(i)] {
+            let again = machine.open();
+            assert_eq!(again.channel.position("tail"), position(i, at));
+            assert_eq!(again.events(), 2 * i);
+        }
+    }
+}
+
+#[test]
+fn lines_and_their_position_are_found_together_or_not_at_all_wherever_the_power_is_cut() {
+    let before = Machine::new(2);
+    drop(before.open());
+    for operation in 1..60 {
+        let machine = before.after_power_cut(0);
+        machine.disk.crash_at(operation);
+        if let Ok(mut engine) = machine.try_open(machine.options()) {
+            for at in ["1", "2", "3"] {
+                let commit = engine.begin_put_at(&bodies(at, 0..1), "tail", at);
+                if engine.end(commit).is_err() {
+                    break;
+                }
+            }
+        }
+        for seed in 0..4 {
+            let again = machine.after_power_cut(seed).open();
+            let counter = again.channel.position("tail").map_or(0, |p| p.counter);
+            assert_eq!(again.events(), counter, "crash at {operation}");
+        }
+    }
+}
+
+#[test]
+fn positions_of_one_source_are_serialised_and_those_of_two_are_not() {
+    let machine = Machine::with(2, SimOptions { pending: true, ..SimOptions::new(1) });
+    let mut engine = machine.open();
+    let mut first = engine.begin_put_at(&bodies("a", 0..1), "tail", "1");
+    let other = engine.begin_put_at(&bodies("b", 0..1), "other", "1");
+    let mut second = engine.begin_put_at(&bodies("c", 0..1), "tail", "2");
+    assert_eq!(engine.events(), 2, "the second position of `tail` waits, that of `other` does not");
+    assert!(first.poll().is_none() && second.poll().is_none());
+    engine.end(first).expect("committed");
+    engine.end(second).expect("goes on by itself");
+    engine.end(other).expect("committed");
+    assert_eq!(engine.channel.position("tail"), position(2, "2"));
+    assert_eq!(engine.channel.position("other"), position(1, "1"));
+}
+
+#[test]
+fn a_batch_that_was_emptied_commits_its_position_alone() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    let commit = engine.begin_put_at(&[], "tail", "77");
+    engine.end(commit).expect("committed");
+    assert_eq!(engine.events(), 0);
+    assert_eq!(engine.drain(), Vec::<String>::new());
+    assert_eq!(machine.after_power_cut(1).open().channel.position("tail"), position(1, "77"));
+}
+
+#[test]
+fn a_position_survives_rolls_recycling_and_checkpoints() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    let commit = engine.begin_put_at(&bodies("e", 0..1), "tail", "early");
+    engine.end(commit).expect("committed");
+    for round in 0..40 {
+        engine.put(&crate::rig::large(&format!("r{round}"), 0..20, 2000));
+        engine.drain();
+    }
+    assert!(engine.channel.log_counts().recycled > 2);
+    assert_eq!(machine.after_power_cut(1).open().channel.position("tail"), position(1, "early"));
+}
+
+#[test]
+fn a_source_in_doubt_gets_no_further_position_until_the_doubt_is_settled() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    let commit = engine.begin_put_at(&bodies("a", 0..1), "tail", "1");
+    engine.end(commit).expect("committed");
+    machine.disk.fail(Fault::dead("data"));
+    let commit = engine.begin_put_at(&bodies("b", 0..1), "tail", "2");
+    assert!(matches!(engine.end(commit), Err(CommitError::InDoubt(_))));
+    machine.disk.clear_faults();
+    let mut early = engine.begin_put_at(&bodies("c", 0..1), "tail", "3");
+    assert!(early.poll().is_none());
+    engine.pass(Duration::from_secs(60));
+    // The fence has settled it: the lines of `b` are not there, and the position says so.
+    drop(early);
+    assert_eq!(engine.channel.position("tail").map(|p| p.bytes), Some("1".into()));
+    let commit = engine.begin_put_at(&bodies("b", 0..1), "tail", "2");
+    engine.end(commit).expect("sent again");
+    assert_eq!(engine.channel.position("tail").map(|p| p.bytes), Some("2".into()));
+    assert_eq!(engine.drain(), [bodies("a", 0..1), bodies("b", 0..1)].concat());
+}
+
+#[test]
+fn a_position_that_moved_with_a_failed_write_is_kept() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    for stripe in ["data0", "data1"] {
+        machine.disk.fail(Fault::next(millpond::disk::sim::On::Submit, stripe));
+        for i in 0..4 {
+            let at = format!("{stripe}-{i}");
+            let commit = engine.begin_put_at(&bodies(&at, 0..1), "tail", &at);
+            engine.end(commit).expect("committed, here or there");
+            let found = machine.after_power_cut(i).open().channel.position("tail");
+            assert_eq!(found.map(|p| p.bytes), Some(at.into()));
+        }
+        machine.disk.clear_faults();
+        engine.pass(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn positions_that_take_too_much_room_are_refused() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    let huge = "x".repeat(200 * 1024);
+    let commit = engine.begin_put_at(&bodies("a", 0..1), "tail", &huge);
+    let refused = engine.end(commit).expect_err("too large");
+    assert!(matches!(refused, CommitError::Refused(Refusal::PositionTooLarge { .. })), "{refused}");
+    assert_eq!(engine.events(), 0);
+}

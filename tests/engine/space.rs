@@ -1,0 +1,219 @@
+//! Section 7: a full disk, and segments that are used again.
+
+use crate::rig::{Engine, Machine, checkpoint_dir, data_dir, large};
+use millpond::channel::{Channel, CommitError, Refusal};
+use millpond::disk::sim::{Fault, On, SimOptions};
+use millpond::disk::{Directory, Disk};
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn directory(machine: &Machine, stripe: usize) -> Arc<dyn Directory> {
+    machine.disk.open_dir(&data_dir(stripe), false).expect("there")
+}
+
+/// Puts until the disk is full; answers what was committed and the refusal.
+fn fill(engine: &mut Engine) -> (Vec<String>, CommitError) {
+    let mut all = Vec::new();
+    for round in 0..1000 {
+        let batch = large(&format!("r{round}"), 0..10, 3000);
+        match engine.try_put(&batch) {
+            Ok(()) => all.extend(batch),
+            Err(error) => return (all, error),
+        }
+    }
+    panic!("the disk never gets full");
+}
+
+fn small_disk(stripes: usize) -> Machine {
+    let machine = Machine::new(stripes);
+    drop(machine.open());
+    for stripe in 0..stripes {
+        machine.disk.set_capacity(&data_dir(stripe), 3 << 20).expect("there");
+    }
+    machine
+}
+
+#[test]
+fn on_a_full_disk_puts_are_refused_with_the_cause_takes_go_on_and_puts_resume_by_themselves() {
+    for stripes in [1, 2] {
+        let machine = small_disk(stripes);
+        let mut engine = machine.open();
+        let (all, refused) = fill(&mut engine);
+        assert!(matches!(refused, CommitError::Refused(Refusal::NoSpace(_))), "{refused}");
+        assert!(refused.to_string().contains("/c/data"), "{refused}");
+        let trouble = engine.channel.status().trouble.expect("reported");
+        assert!(trouble.contains("/c/data"), "{trouble}");
+        // Single takes: each acknowledgement would take a block of its own.
+        let mut taken = Vec::new();
+        for _ in 0..all.len() {
+            taken.extend(engine.try_take(1).unwrap_or_else(|e| panic!("{stripes} stripes: {e}")));
+        }
+        assert_eq!(taken, all);
+        for seed in 0..3 {
+            assert_eq!(machine.after_power_cut(seed).reopened(), Vec::<String>::new());
+        }
+        engine.pass(Duration::from_secs(2));
+        engine.put(&large("again", 0..10, 3000));
+        assert_eq!(engine.channel.status().trouble, None);
+        assert_eq!(engine.drain().len(), 10);
+    }
+}
+
+#[test]
+fn acknowledgements_on_a_full_disk_go_into_checkpoint_slots_and_survive_a_power_cut() {
+    let machine = small_disk(1);
+    let mut engine = machine.open();
+    let (all, _) = fill(&mut engine);
+    let mut taken = 0;
+    while engine.channel.log_counts().slot_acks == 0 {
+        taken += engine.take(1).len();
+        assert!(taken < all.len(), "no acknowledgement ever lacked room in the log");
+    }
+    for i in 0..5 {
+        taken += engine.take(1).len();
+        assert_eq!(machine.after_power_cut(i).reopened(), all[taken..]);
+        assert_eq!(machine.after_kill(i).reopened(), all[taken..]);
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_everything_over_reopenings() {
+    let machine = small_disk(2);
+    let mut engine = machine.open();
+    let (mut all, _) = fill(&mut engine);
+    drop(engine);
+    for _ in 0..6 {
+        let mut engine = machine.open();
+        assert_eq!(engine.events(), all.len() as u64);
+        assert_eq!(engine.take(2), all[..2]);
+        all.drain(..2);
+    }
+    assert_eq!(machine.reopened(), all);
+}
+
+#[test]
+fn space_that_returns_is_noticed_without_any_take() {
+    let machine = small_disk(1);
+    let mut engine = machine.open();
+    let (mut all, _) = fill(&mut engine);
+    machine.disk.set_capacity(&data_dir(0), 64 << 20).expect("there");
+    engine.pass(Duration::from_secs(2));
+    let batch = large("after", 0..10, 3000);
+    engine.put(&batch);
+    all.extend(batch);
+    assert_eq!(engine.drain(), all);
+}
+
+#[test]
+fn below_minimum_required_space_puts_wait_takes_go_on_and_puts_resume() {
+    let machine = Machine::new(1);
+    let mut options = machine.options();
+    options.minimum_required_space = 1 << 20;
+    let mut engine = machine.open_with(options);
+    let batch = large("e", 0..10, 100);
+    engine.put(&batch);
+    let used = 8 << 20;
+    machine.disk.set_capacity(&data_dir(0), used).expect("there");
+    let space = directory(&machine, 0).space().expect("told").available_bytes;
+    machine.disk.set_capacity(&data_dir(0), used - space + (1 << 19)).expect("there");
+    engine.pass(Duration::from_secs(2));
+    let refused = engine.try_put(&batch).expect_err("too little space");
+    assert!(refused.to_string().contains("minimumRequiredSpace"), "{refused}");
+    assert_eq!(engine.drain(), batch);
+    machine.disk.set_capacity(&data_dir(0), 64 << 20).expect("there");
+    engine.pass(Duration::from_secs(2));
+    engine.put(&batch);
+}
+
+#[test]
+fn a_full_checkpoint_directory_stops_nothing() {
+    let machine = Machine::new(2);
+    drop(machine.open());
+    machine.disk.set_capacity(&checkpoint_dir(), 0).expect("there");
+    let mut engine = machine.open();
+    let batch = large("e", 0..10, 100);
+    engine.put(&batch);
+    engine.channel.checkpoint().expect("preallocated");
+    engine.channel.close().expect("sealed");
+    drop(engine);
+    assert_eq!(machine.reopened(), batch);
+}
+
+fn segment_files(machine: &Machine) -> usize {
+    let entries = directory(machine, 0).list().expect("listed");
+    entries.iter().filter(|e| millpond::record::segment::slot_of(&e.name).is_some()).count()
+}
+
+#[test]
+fn a_segment_whose_making_failed_gives_its_space_back() {
+    for on in [On::Write, On::Sync] {
+        let machine = Machine::new(1);
+        let mut engine = machine.open();
+        engine.settle();
+        let ready = segment_files(&machine);
+        machine.disk.fail(Fault::next(on, "segment").times(4).kind(ErrorKind::StorageFull));
+        while engine.channel.log_counts().rolls < 2 {
+            engine.put(&large("e", 0..10, 3000));
+            assert!(segment_files(&machine) <= ready, "what failed is not left lying about");
+        }
+        machine.disk.clear_faults();
+        for _ in 0..30 {
+            engine.put(&large("f", 0..10, 3000));
+        }
+        assert!(segment_files(&machine) > ready, "the backlog has its segments");
+    }
+}
+
+/// On a full disk a write fails: the segment that puts may not use is there for the new epoch.
+#[test]
+fn a_segment_is_kept_back_for_the_next_epoch_on_a_full_disk() {
+    let machine = small_disk(1);
+    let mut engine = machine.open();
+    let (all, _) = fill(&mut engine);
+    machine.disk.fail(Fault::next(On::Submit, "segment"));
+    assert_eq!(engine.take(5), all[..5], "answered from the segment that was kept back");
+    assert_eq!(engine.channel.log_counts().failed_writes, 1);
+    assert_eq!(machine.after_power_cut(1).reopened(), all[5..]);
+}
+
+#[test]
+fn the_log_is_used_again_and_its_directory_does_not_grow() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    let size = |machine: &Machine| -> u64 {
+        (0..2).flat_map(|s| directory(machine, s).list().expect("listed")).map(|e| e.len).sum()
+    };
+    let mut largest = 0;
+    for round in 0..200 {
+        engine.put(&large(&format!("r{round}"), 0..10, 3000));
+        engine.drain();
+        largest = largest.max(size(&machine));
+    }
+    let counts = engine.channel.log_counts();
+    assert!(counts.rolls > 15 && counts.recycled > 15, "{counts:?}");
+    assert!(largest < 2 * (6 * 256 * 1024 + 1024 * 1024), "{largest} bytes");
+}
+
+#[test]
+fn no_name_and_no_length_changes_on_the_way_of_a_commit() {
+    let machine = Machine::with(1, SimOptions { pending: false, ..SimOptions::new(1) });
+    let mut engine = machine.open();
+    engine.settle();
+    let before = machine.disk.trace().len();
+    for i in 0..30 {
+        let mut commit = engine.begin_put(&large(&format!("{i}"), 0..5, 2000));
+        while let Some(mut write) = engine.manual.start_write(0) {
+            let result = write.finish();
+            engine.manual.report(write, result);
+        }
+        assert_eq!(commit.poll(), Some(Ok(())));
+        if i % 8 == 7 {
+            // The keeper works between commits only.
+            break;
+        }
+    }
+    let trace = machine.disk.trace();
+    let kinds: Vec<&String> = trace[before..].iter().filter(|l| !l.contains("Submit")).collect();
+    assert!(kinds.is_empty(), "{kinds:?}");
+}

@@ -1,0 +1,269 @@
+//! Section 5: lending, acknowledging, reading back, damage met by a take.
+
+use crate::rig::{Commit, Machine, bodies, data_dir, large, sorted};
+use millpond::channel::{Channel, TakeError};
+use millpond::disk::sim::{Fault, On, SimOptions};
+use std::time::Duration;
+
+#[test]
+fn rolling_back_returns_events_to_the_front_in_order_and_touches_no_disk() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    for i in 0..6 {
+        engine.put(&bodies(&format!("tx{i}"), 0..3));
+    }
+    let all: Vec<String> = (0..6).flat_map(|i| bodies(&format!("tx{i}"), 0..3)).collect();
+    let (mut one, mut two) = (engine.begin_take(), engine.begin_take());
+    assert_eq!(engine.lend(&mut *one, 7).expect("lent"), all[..7]);
+    assert_eq!(engine.lend(&mut *two, 4).expect("lent"), all[7..11]);
+    let operations = machine.disk.operations();
+    one.rollback();
+    drop(two);
+    let mut again = engine.begin_take();
+    let lent = again.take(100).expect("from memory");
+    assert_eq!(lent.iter().map(crate::rig::text).collect::<Vec<_>>(), all);
+    assert_eq!(machine.disk.operations(), operations);
+}
+
+#[test]
+fn what_one_taker_holds_no_other_gets() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    engine.put(&bodies("e", 0..10));
+    let mut one = engine.begin_take();
+    assert_eq!(engine.lend(&mut *one, 6).expect("lent").len(), 6);
+    assert_eq!(engine.drain(), bodies("e", 6..10));
+    assert_eq!(engine.events(), 6, "lent events still take room");
+    let commit = Commit::begin(one.commit_async());
+    engine.end(commit).expect("acknowledged");
+    assert_eq!(engine.events(), 0);
+}
+
+#[test]
+fn one_acknowledgement_however_many_events_and_a_copy_on_every_touched_stripe() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    for i in 0..20 {
+        engine.put(&bodies(&format!("tx{i:02}"), 0..5));
+    }
+    let before = engine.channel.log_counts();
+    assert_eq!(engine.take(100).len(), 100);
+    let after = engine.channel.log_counts();
+    assert_eq!(after.writes - before.writes, 2, "one block on each stripe");
+    assert!(after.written_bytes - before.written_bytes <= 2 * 4096);
+    // Each copy alone is enough: whichever disk's log tail is lost, nothing comes back.
+    for lost in 0..2 {
+        let damaged = machine.after_power_cut(lost as u64);
+        let reached = {
+            damaged.disk.remove_directory(&data_dir(lost));
+            let mut options = damaged.options();
+            options.open_degraded = true;
+            let mut engine = damaged.open_with(options);
+            engine.drain()
+        };
+        assert_eq!(reached, Vec::<String>::new(), "the other stripe holds the whole transaction");
+    }
+}
+
+#[test]
+fn an_acknowledgement_rides_in_the_same_block_as_puts() {
+    let machine = Machine::with(1, SimOptions { pending: true, ..SimOptions::new(1) });
+    let mut engine = machine.open();
+    engine.put(&bodies("e", 0..10));
+    let mut take = engine.begin_take();
+    engine.lend(&mut *take, 10).expect("lent");
+    let before = engine.channel.log_counts().writes;
+    let put = engine.begin_put(&bodies("f", 0..3));
+    let ack = Commit::begin(take.commit_async());
+    engine.end(put).expect("durable");
+    engine.end(ack).expect("durable");
+    assert_eq!(engine.channel.log_counts().writes - before, 1, "it added no write");
+}
+
+#[test]
+fn a_dropped_take_commit_is_in_doubt_and_its_events_stay_lent_until_it_settles() {
+    let machine = Machine::with(1, SimOptions { pending: true, ..SimOptions::new(1) });
+    let mut engine = machine.open();
+    engine.put(&bodies("e", 0..5));
+    let mut take = engine.begin_take();
+    engine.lend(&mut *take, 3).expect("lent");
+    drop(Commit::begin(take.commit_async()));
+    let write = engine.manual.start_write(0);
+    let mut other = engine.begin_take();
+    let lent = other.take(10).expect("from memory");
+    assert_eq!(lent.len(), 2, "what is in doubt is not delivered to another");
+    other.rollback();
+    let mut write = write.expect("the acknowledgement is written without its future");
+    let result = write.finish();
+    engine.manual.report(write, result);
+    assert_eq!(engine.drain(), bodies("e", 3..5));
+    assert_eq!(engine.events(), 0);
+}
+
+#[test]
+fn a_backlog_beyond_the_hot_window_is_read_back_in_order() {
+    let machine = Machine::new(2);
+    let mut options = machine.options();
+    options.hot_window_bytes = 1 << 20;
+    let mut engine = machine.open_with(options);
+    let mut all = Vec::new();
+    for i in 0..80 {
+        let batch = large(&format!("b{i}"), 0..10, 4000);
+        all.extend(batch.clone());
+        engine.put(&batch);
+    }
+    let mut taken = Vec::new();
+    loop {
+        let events = engine.take(37);
+        if events.is_empty() {
+            break;
+        }
+        taken.extend(events);
+    }
+    assert_eq!(taken.len(), all.len());
+    assert!(taken == all, "in order, byte for byte");
+}
+
+#[test]
+fn many_small_transactions_are_lent_together_to_several_takers() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    for i in 0..1500 {
+        engine.put(&bodies(&format!("{i}"), 0..1));
+    }
+    let mut takes: Vec<_> = (0..3).map(|_| engine.begin_take()).collect();
+    for take in &mut takes {
+        assert_eq!(engine.lend(&mut **take, 500).expect("lent").len(), 500);
+    }
+    for take in takes.into_iter().rev() {
+        let commit = Commit::begin(take.commit_async());
+        engine.end(commit).expect("acknowledged");
+    }
+    assert_eq!(engine.events(), 0);
+}
+
+#[test]
+fn holes_are_bounded_and_nothing_is_lent_beyond_the_last_until_one_closes() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    for i in 0..700 {
+        engine.put(&bodies(&format!("{i}"), 0..1));
+    }
+    // Every other event stays lent.
+    let (mut held, mut took) = (Vec::new(), 0);
+    loop {
+        let mut keep = engine.begin_take();
+        let kept = keep.take_async(1);
+        drop(kept);
+        let lent = engine.lend(&mut *keep, 1).expect("readable");
+        if lent.is_empty() {
+            break;
+        }
+        held.push(keep);
+        took += engine.take(1).len();
+        assert!(held.len() <= 300, "holes without a bound");
+    }
+    assert!(held.len() >= 128, "{} holes", held.len());
+    let mut expected: Vec<String> = (0..700).map(|i| format!("{i}-0")).collect();
+    for hole in held.drain(..) {
+        hole.rollback();
+    }
+    assert_eq!(engine.events(), 700 - took as u64);
+    let rest = engine.drain();
+    assert_eq!(rest.len(), 700 - took);
+    expected.retain(|e| rest.contains(e));
+    assert_eq!(rest, expected, "in order");
+}
+
+#[test]
+fn a_damaged_block_is_quarantined_counted_and_the_next_one_is_delivered() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    for i in 0..5 {
+        engine.put(&bodies(&format!("tx{i}"), 0..4));
+    }
+    engine.channel.close().expect("sealed");
+    drop(engine);
+    // The log: header, epoch's state record, then the puts; the third put rots.
+    let segment = data_dir(0).join(millpond::record::segment::file_name(0));
+    machine.disk.rot(&segment, 2 * 4096 + 3 * 4096 + 200, 16).expect("the segment is there");
+    let mut engine = machine.open();
+    let all = engine.drain();
+    let status = engine.channel.status();
+    assert_eq!((all.len(), status.quarantined, status.events), (16, 4, 0), "{all:?}");
+    let lost: Vec<usize> = (0..5).filter(|i| !all.contains(&format!("tx{i}-0"))).collect();
+    assert_eq!(lost.len(), 1, "one transaction, whole");
+    let expected: Vec<String> =
+        (0..5).filter(|i| *i != lost[0]).flat_map(|i| bodies(&format!("tx{i}"), 0..4)).collect();
+    assert_eq!(all, expected);
+    let names = millpond::disk::Disk::open_dir(&machine.disk, &data_dir(0), false)
+        .and_then(|d| d.list())
+        .expect("listed");
+    assert!(names.iter().any(|e| e.name.starts_with("quarantine-")), "{names:?}");
+    // The count is durable.
+    engine.channel.close().expect("sealed");
+    drop(engine);
+    let engine = machine.open();
+    assert_eq!((engine.channel.status().quarantined, engine.events()), (4, 0));
+}
+
+#[test]
+fn a_refused_read_is_no_damage_and_is_tried_again() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    for i in 0..10 {
+        engine.put(&bodies(&format!("tx{i}"), 0..4));
+    }
+    drop(engine);
+    let mut engine = machine.open();
+    machine.disk.fail(Fault::dead("data0"));
+    let mut take = engine.begin_take();
+    let mut reached = Vec::new();
+    for _ in 0..40 {
+        match engine.lend(&mut *take, 100) {
+            Ok(events) => reached.extend(events),
+            Err(TakeError::Unreadable(trouble)) => {
+                assert!(trouble.to_string().contains("/c/data0"), "{trouble}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(!reached.is_empty(), "the other disk's events are delivered meanwhile");
+    assert_eq!(engine.channel.status().quarantined, 0, "nothing was given up");
+    machine.disk.clear_faults();
+    engine.pass(Duration::from_secs(60));
+    take.rollback();
+    engine.pass(Duration::from_secs(2));
+    let all: Vec<String> = (0..10).flat_map(|i| bodies(&format!("tx{i}"), 0..4)).collect();
+    assert_eq!(sorted(engine.drain()), sorted(all));
+}
+
+#[test]
+fn one_refused_read_is_tried_again_at_once() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    engine.put(&bodies("e", 0..4));
+    drop(engine);
+    let mut engine = machine.open();
+    machine.disk.fail(Fault::next(On::Read, "data0"));
+    assert_eq!(engine.drain(), bodies("e", 0..4));
+}
+
+#[test]
+fn a_body_that_a_taker_kept_never_changes() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    let first = large("keep", 0..10, 3000);
+    engine.put(&first);
+    let mut take = engine.begin_take();
+    let kept = take.take(10).expect("from memory");
+    let commit = Commit::begin(take.commit_async());
+    engine.end(commit).expect("acknowledged");
+    // The segment is used again many times over.
+    for round in 0..60 {
+        engine.put(&large(&format!("r{round}"), 0..10, 3000));
+        engine.drain();
+    }
+    assert!(engine.channel.log_counts().recycled > 3);
+    assert_eq!(kept.iter().map(crate::rig::text).collect::<Vec<_>>(), first);
+}

@@ -1,0 +1,360 @@
+//! Sections 2 to 4 and 9 with threads: nobody blocks who must not, and counts are conserved.
+
+use crate::rig::{Machine, bodies, text};
+use crate::tap::{Call, TappedDisk};
+use millpond::base::clock::{Clock, SystemClock};
+use millpond::channel::file::{FileChannel, FileChannelOptions};
+use millpond::channel::{Channel, PutTransaction, TakeTransaction};
+use millpond::disk::sim::{SimDisk, SimOptions};
+use millpond::event::Event;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+const fn shared_between_threads<T: Send + Sync>() {}
+const fn moved_between_threads<T: Send + ?Sized>() {}
+const _: () = shared_between_threads::<FileChannel>();
+const _: () = moved_between_threads::<dyn PutTransaction>();
+const _: () = moved_between_threads::<dyn TakeTransaction>();
+
+fn on_sim(stripes: usize) -> FileChannelOptions {
+    let data = (0..stripes).map(|i| format!("/c/data{i}"));
+    let mut options = FileChannelOptions::new("/c/checkpoint", data)
+        .with_disk(Arc::new(SimDisk::new(SimOptions::new(1))));
+    options.segment_bytes = 1 << 20;
+    options.minimum_required_space = 0;
+    options.keep_alive = Duration::from_millis(300);
+    options
+}
+
+fn on_real(dir: &Path, stripes: usize) -> FileChannelOptions {
+    let data = (0..stripes).map(|i| dir.join(format!("data{i}")));
+    let mut options = FileChannelOptions::new(dir.join("checkpoint"), data);
+    options.segment_bytes = 1 << 20;
+    options.minimum_required_space = 0;
+    options.keep_alive = Duration::from_millis(500);
+    options
+}
+
+/// Producers and takers, some of which roll back; every event comes out once.
+fn stress(options: FileChannelOptions, producers: usize, takers: usize, each: usize) {
+    let channel = FileChannel::open(options).expect("opens");
+    let (taken, missing) = (Mutex::new(Vec::new()), AtomicUsize::new(producers * each * 3));
+    std::thread::scope(|scope| {
+        for p in 0..producers {
+            let channel = channel.clone();
+            scope.spawn(move || {
+                for i in 0..each {
+                    let mut put = channel.begin_put();
+                    for j in 0..3 {
+                        put.put(Event::new(format!("{p} {i} {j}"))).expect("fits");
+                    }
+                    put.commit().expect("committed");
+                }
+            });
+        }
+        for t in 0..takers {
+            let (channel, taken, missing) = (channel.clone(), &taken, &missing);
+            scope.spawn(move || {
+                let mut round = t;
+                while missing.load(Ordering::SeqCst) > 0 {
+                    round += 1;
+                    let mut take = channel.begin_take();
+                    let events = take.take(1 + round % 23).expect("readable");
+                    if round % 5 == 0 {
+                        take.rollback();
+                        continue;
+                    }
+                    take.commit().expect("committed");
+                    missing.fetch_sub(events.len(), Ordering::SeqCst);
+                    taken.lock().expect("lock").extend(events.iter().map(text));
+                }
+            });
+        }
+    });
+    let taken = taken.into_inner().expect("lock");
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for body in taken {
+        *counts.entry(body).or_default() += 1;
+    }
+    assert_eq!(counts.len(), producers * each * 3, "nothing is lost");
+    assert!(counts.values().all(|n| *n == 1), "nothing comes twice");
+    let status = channel.status();
+    assert_eq!(status.events, 0);
+    assert_eq!((status.put, status.taken), (counts.len() as u64, counts.len() as u64));
+    channel.close().expect("sealed");
+}
+
+#[test]
+fn many_producers_and_takers_conserve_every_event_on_a_simulated_disk() {
+    stress(on_sim(3), 8, 4, 150);
+}
+
+#[test]
+fn many_producers_and_takers_conserve_every_event_on_real_files() {
+    let dir = tempfile::tempdir().expect("dir");
+    stress(on_real(dir.path(), 2), 6, 3, 25);
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let clock = SystemClock::new();
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return value;
+        }
+        assert!(clock.now() < Duration::from_secs(60), "the future is never woken");
+        std::thread::park_timeout(Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn futures_are_woken_by_the_channels_own_threads() {
+    let dir = tempfile::tempdir().expect("dir");
+    let channel = FileChannel::open(on_real(dir.path(), 2)).expect("opens");
+    std::thread::scope(|scope| {
+        for p in 0..4 {
+            let channel = channel.clone();
+            scope.spawn(move || {
+                for i in 0..10 {
+                    let mut put = channel.begin_put();
+                    put.put(Event::new(format!("{p} {i}"))).expect("fits");
+                    block_on(put.commit_async()).expect("committed");
+                }
+            });
+        }
+    });
+    let mut taken = 0;
+    while taken < 40 {
+        let mut take = channel.begin_take();
+        taken += block_on(take.take_async(7)).expect("readable").len();
+        block_on(take.commit_async()).expect("committed");
+    }
+    assert_eq!(channel.status().events, 0);
+}
+
+/// A driver without threads: if a future waited for anything itself, this test would never end.
+#[test]
+fn a_future_that_is_polled_never_writes_reads_or_waits() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    engine.settle();
+    let operations = machine.disk.operations();
+    let mut commit = engine.begin_put(&bodies("e", 0..3));
+    for _ in 0..100 {
+        assert!(commit.poll().is_none());
+    }
+    assert_eq!(machine.disk.operations(), operations, "the write is left to the pool");
+    engine.end(commit).expect("committed");
+    drop(engine);
+    // Cold: the read is left to the pool as well, and polling on does not spin inside.
+    let mut options = machine.options();
+    options.keep_alive = Duration::ZERO;
+    let engine = machine.open_with(options);
+    let reads =
+        |machine: &Machine| machine.disk.trace().iter().filter(|l| l.contains("Read")).count();
+    let before = reads(&machine);
+    let mut take = engine.begin_take();
+    let mut lent = take.take_async(3);
+    for _ in 0..100 {
+        let poll = lent.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(poll.is_pending());
+    }
+    assert_eq!(reads(&machine), before);
+    engine.manual.run_tasks();
+    let poll = lent.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Ok(events)) = poll else { panic!("read by now") };
+    assert_eq!(events.iter().map(text).collect::<Vec<_>>(), bodies("e", 0..3));
+}
+
+#[test]
+fn closing_with_work_under_way_ends_it_and_opening_again_finds_it() {
+    let dir = tempfile::tempdir().expect("dir");
+    let options = on_real(dir.path(), 2);
+    let channel = FileChannel::open(options.clone()).expect("opens");
+    let committed = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (channel, committed) = (channel.clone(), &committed);
+            scope.spawn(move || {
+                loop {
+                    let mut put = channel.begin_put();
+                    put.put(Event::new("x")).expect("fits");
+                    match put.commit() {
+                        Ok(()) => committed.fetch_add(1, Ordering::SeqCst),
+                        Err(_) => return,
+                    };
+                }
+            });
+        }
+        while committed.load(Ordering::SeqCst) < 50 {
+            std::thread::yield_now();
+        }
+        channel.close().expect("sealed");
+    });
+    drop(channel);
+    let channel = FileChannel::open(options).expect("opens again");
+    assert_eq!(channel.status().events, committed.load(Ordering::SeqCst) as u64);
+}
+
+/// A gate at which calls on one directory wait.
+#[derive(Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    moved: Condvar,
+}
+
+impl Gate {
+    fn shut(&self, shut: bool) {
+        *self.shut.lock().expect("lock") = shut;
+        self.moved.notify_all();
+    }
+
+    fn pass(&self) {
+        let shut = self.shut.lock().expect("lock");
+        drop(self.moved.wait_while(shut, |shut| *shut).expect("lock"));
+    }
+}
+
+/// Everything on one disk hangs: writes, reads, the making of segments, checkpoints.
+#[test]
+fn a_disk_that_hangs_hangs_neither_the_others_nor_the_closing() {
+    let gate = Arc::<Gate>::default();
+    let machine = Machine::new(2);
+    let tap = {
+        let gate = Arc::clone(&gate);
+        move |_, path: &Path, _| {
+            if path.starts_with("/c/data1") {
+                gate.pass();
+            }
+        }
+    };
+    let disk = Arc::new(TappedDisk::new(Arc::new(machine.disk.clone()), tap));
+    let options = || {
+        let mut options = FileChannelOptions::new("/c/checkpoint", ["/c/data0", "/c/data1"])
+            .with_disk(disk.clone());
+        options.segment_bytes = 64 * 1024;
+        options.minimum_required_space = 0;
+        options.keep_alive = Duration::from_secs(20);
+        options.write_timeout = Duration::from_millis(300);
+        options.checkpoint_interval = Duration::from_millis(20);
+        options
+    };
+    let put = |channel: &FileChannel, body: String| {
+        let mut put = channel.begin_put();
+        put.put(Event::new(body)).expect("fits");
+        block_on(put.commit_async())
+    };
+    // Cold events wait on both disks.
+    let channel = FileChannel::open(options()).expect("opens");
+    for i in 0..20 {
+        put(&channel, format!("cold {i}")).expect("committed");
+    }
+    channel.close().expect("sealed");
+    drop(channel);
+    let channel = FileChannel::open(options()).expect("opens again");
+    gate.shut(true);
+    let mut sent = Vec::new();
+    for i in 0..60 {
+        let body = format!("hot {i} {}", "x".repeat(3000));
+        put(&channel, body.clone()).expect("answered from the other disk");
+        sent.push(body);
+    }
+    assert!(channel.log_counts().rolls > 2, "segments of the other disk are still made");
+    let mut taken = Vec::new();
+    while taken.len() < 60 {
+        let mut take = channel.begin_take();
+        let events = block_on(take.take_async(50)).expect("readable");
+        taken.extend(events.iter().map(text));
+        if !events.is_empty() {
+            block_on(take.commit_async()).expect("committed");
+        }
+    }
+    // Bounded, and honest about the checkpoint if it could not be written.
+    let closed = channel.close();
+    drop(channel);
+    gate.shut(false);
+    if let Err(error) = closed {
+        assert!(error.to_string().contains("checkpoint"), "{error}");
+    }
+    // What hung lets go of the directories by itself.
+    let clock = SystemClock::new();
+    let channel = loop {
+        match FileChannel::open(options()) {
+            Ok(channel) => break channel,
+            Err(error) => {
+                assert!(clock.now() < Duration::from_secs(60), "{error}");
+                std::thread::yield_now();
+            }
+        }
+    };
+    while taken.len() < 80 {
+        let mut take = channel.begin_take();
+        let events = take.take(50).expect("readable");
+        assert!(!events.is_empty(), "{} of 80", taken.len());
+        taken.extend(events.iter().map(text));
+        take.commit().expect("committed");
+    }
+    let mut expected: Vec<String> = (0..20).map(|i| format!("cold {i}")).collect();
+    expected.extend(sent);
+    taken.sort();
+    expected.sort();
+    assert!(taken == expected, "nothing is lost, nothing comes twice");
+    assert_eq!(channel.status().events, 0);
+}
+
+/// Only reads hang: the stripe takes puts as ever, but nothing that waits on it can be had.
+#[test]
+fn a_read_that_hangs_does_not_keep_the_other_disks_events() {
+    let gate = Arc::<Gate>::default();
+    let machine = Machine::new(2);
+    let tap = {
+        let gate = Arc::clone(&gate);
+        move |call, path: &Path, _| {
+            if call == Call::Read && path.starts_with("/c/data1") {
+                gate.pass();
+            }
+        }
+    };
+    let disk = Arc::new(TappedDisk::new(Arc::new(machine.disk.clone()), tap));
+    let mut options =
+        FileChannelOptions::new("/c/checkpoint", ["/c/data0", "/c/data1"]).with_disk(disk.clone());
+    options.minimum_required_space = 0;
+    options.segment_bytes = 64 * 1024;
+    options.keep_alive = Duration::from_secs(5);
+    options.write_timeout = Duration::from_millis(300);
+    let channel = FileChannel::open(options.clone()).expect("opens");
+    for i in 0..20 {
+        let mut put = channel.begin_put();
+        put.put(Event::new(format!("cold {i}"))).expect("fits");
+        put.commit().expect("committed");
+    }
+    drop(channel);
+    let channel = FileChannel::open(options).expect("opens again");
+    gate.shut(true);
+    let mut take = channel.begin_take();
+    let events = block_on(take.take_async(20));
+    gate.shut(false);
+    let mut got = events.expect("the other disk's are there").len();
+    assert!((1..20).contains(&got), "{got} events while a disk hangs");
+    while got < 20 {
+        let events = block_on(take.take_async(20)).expect("readable");
+        assert!(!events.is_empty(), "{got} of 20");
+        got += events.len();
+    }
+    take.commit().expect("committed");
+    assert_eq!(channel.status().events, 0);
+}

@@ -1,0 +1,125 @@
+//! Documents are held to what they point at.
+
+use crate::nothing_to_complain_about;
+use crate::source;
+use std::path::{Path, PathBuf};
+
+fn documents() -> Vec<PathBuf> {
+    let mut documents = vec![source::top().join("README.md"), source::top().join("DESIGN.md")];
+    source::walk(&source::top().join("docs"), "md", &mut documents);
+    documents
+}
+
+/// Links of a Markdown text that point into the project.
+fn links(text: &str) -> Vec<String> {
+    text.match_indices("](")
+        .filter_map(|(at, open)| text[at + open.len()..].split_once(')'))
+        .map(|(target, _)| target.split('#').next().unwrap_or_default().to_owned())
+        .filter(|target| !target.is_empty() && !target.contains("://"))
+        .collect()
+}
+
+fn dead_links(document: &Path, text: &str) -> Vec<String> {
+    let folder = document.parent().unwrap_or(Path::new("."));
+    links(text)
+        .into_iter()
+        .filter(|target| !folder.join(target).exists())
+        .map(|target| format!("{}: {target} is not there", document.display()))
+        .collect()
+}
+
+#[test]
+fn links_inside_the_project_lead_somewhere() {
+    let mut dead = Vec::new();
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).expect("a document can be read");
+        dead.extend(dead_links(&document, &text));
+    }
+    nothing_to_complain_about("a link leads nowhere", &dead);
+}
+
+#[test]
+fn every_document_is_named_in_the_readme() {
+    let readme = source::read("README.md");
+    for document in documents() {
+        let name = document.file_name().expect("a document has a name").to_string_lossy();
+        assert!(name == "README.md" || readme.contains(&*name), "README.md does not name {name}");
+    }
+}
+
+#[test]
+fn the_glossary_has_every_term_of_the_house() {
+    let glossary = source::read("docs/glossary.md");
+    for term in [
+        "event",
+        "batch",
+        "transaction",
+        "frame",
+        "block",
+        "segment",
+        "stripe",
+        "sequence",
+        "watermark",
+        "frontier",
+        "lease",
+        "checkpoint",
+        "epoch",
+        "fence",
+        "void",
+        "state record",
+        "seal",
+        "acknowledge",
+        "in doubt",
+        "reader group",
+        "hot window",
+    ] {
+        let entry = format!("**{term}**");
+        assert!(glossary.contains(&entry), "docs/glossary.md has no entry {entry}");
+    }
+}
+
+#[test]
+fn the_readme_marks_its_two_commands() {
+    let readme = source::read("README.md");
+    for mark in ["<!-- run -->", "<!-- test -->"] {
+        let after = readme.split(mark).nth(1).unwrap_or_else(|| panic!("README.md lacks {mark}"));
+        let command = after.lines().find(|l| l.starts_with("cargo ")).unwrap_or_default();
+        assert!(!command.is_empty(), "no command follows {mark}");
+    }
+}
+
+#[test]
+fn unsafe_files_are_named_in_the_design() {
+    assert!(source::read("DESIGN.md").contains("src/disk/memory.rs"));
+}
+
+#[test]
+fn a_dead_link_is_found() {
+    let here = source::top().join("README.md");
+    assert_eq!(dead_links(&here, "see [a](docs/nowhere.md#x) and [b](https://c.d)").len(), 1);
+    assert!(dead_links(&here, "see [a](Cargo.toml) and [b](#below)").is_empty());
+}
+
+/// Test names in the table of the engine's rules: everything in backquotes that is long enough to
+/// be a sentence.
+fn named_tests(design: &str) -> Vec<String> {
+    let section = design.split("## Rules of the engine and their tests").nth(1).unwrap_or_default();
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let quoted = section.split('`').skip(1).step_by(2);
+    quoted.filter(|name| name.matches('_').count() >= 3).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_rule_of_the_engine_names_a_test_that_is_there() {
+    let named = named_tests(&source::read("DESIGN.md"));
+    assert!(named.len() > 40, "the table was found");
+    let mut files = Vec::new();
+    for folder in ["tests/engine", "src"] {
+        source::walk(&source::top().join(folder), "rs", &mut files);
+    }
+    let all: String =
+        files.iter().map(|f| std::fs::read_to_string(f).expect("source can be read")).collect();
+    let missing: Vec<String> =
+        named.into_iter().filter(|name| !all.contains(&format!("fn {name}("))).collect();
+    nothing_to_complain_about("DESIGN.md names a test that is not there", &missing);
+}

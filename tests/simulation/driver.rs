@@ -1,0 +1,576 @@
+//! Runs one channel on one simulated disk, a step at a time, and tells the oracle.
+
+use crate::oracle::{Oracle, PutId, Standing, TakeId};
+use crate::workload::{Ending, Op, Setup};
+use millpond::base::clock::ManualClock;
+use millpond::channel::file::{FileChannel, FileChannelOptions, Manual, StartedWrite};
+use millpond::channel::{
+    BoxFuture, Channel, CommitError, PutTransaction, TakeError, TakeTransaction,
+};
+use millpond::disk::Disk;
+use millpond::disk::sim::{Completion, SimDisk, SimOptions};
+use millpond::event::Event;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// How long a write may take before it counts as hung.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Rounds in which a channel without faults must have ended everything.
+const ROUNDS_MAX: usize = 400;
+
+type Took = (Box<dyn TakeTransaction>, Result<Vec<Event>, TakeError>);
+
+/// A call that has not returned.
+enum Call {
+    Put(PutId, BoxFuture<'static, Result<(), CommitError>>),
+    Ack(TakeId, BoxFuture<'static, Result<(), CommitError>>),
+    Take(TakeId, Pin<Box<dyn Future<Output = Took> + Send>>),
+}
+
+/// Why a run goes no further as it is.
+#[derive(Clone, Debug)]
+pub(crate) enum Stop {
+    /// The simulated machine has stopped.
+    Crashed,
+    /// The channel broke its word.
+    Violation(String),
+}
+
+pub(crate) type Step<T = ()> = Result<T, Stop>;
+
+fn wrong<T>(words: impl Into<String>) -> Step<T> {
+    Err(Stop::Violation(words.into()))
+}
+
+/// A machine with a disk and, while it is open, a channel.
+pub(crate) struct Driver {
+    pub(crate) setup: Setup,
+    pub(crate) disk: SimDisk,
+    pub(crate) oracle: Oracle,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) opens: u64,
+    /// No call to the disk has failed since the channel was opened.
+    pub(crate) calm: bool,
+    /// Whether some opening ever succeeded: from then on every one must.
+    born: bool,
+    open: Option<Open>,
+}
+
+/// An open channel and what is under way on it.
+struct Open {
+    channel: FileChannel,
+    manual: Manual,
+    calls: Vec<Call>,
+    takes: Vec<(TakeId, Box<dyn TakeTransaction>)>,
+    writes: Vec<(usize, StartedWrite)>,
+    hung: Vec<(usize, StartedWrite)>,
+}
+
+pub(crate) fn data_dir(stripe: usize) -> PathBuf {
+    PathBuf::from(format!("/data{stripe}"))
+}
+
+impl Driver {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let disk = SimDisk::new(SimOptions {
+            model: setup.model,
+            torn_block: setup.torn_block,
+            direct: setup.direct,
+            pending: setup.pending,
+            mutant: setup.mutant,
+            ..SimOptions::new(setup.seed)
+        });
+        Self::on(disk, setup, Oracle::default(), false, 0)
+    }
+
+    fn on(disk: SimDisk, setup: Setup, oracle: Oracle, born: bool, opens: u64) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        clock.advance(Duration::from_secs(1));
+        Self { setup, disk, oracle, clock, opens, calm: true, born, open: None }
+    }
+
+    /// The same user in front of another disk: one that a crash left of this one.
+    pub(crate) fn over(&self, disk: SimDisk) -> Self {
+        let oracle = self.oracle.clone();
+        Self::on(disk, self.setup.clone(), oracle, self.born, self.opens)
+    }
+
+    /// Everything the process had is gone, without a word to the disk that is left.
+    pub(crate) fn die(&mut self) {
+        self.open = None;
+        self.oracle.process_died();
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    fn options(&self) -> FileChannelOptions {
+        let setup = &self.setup;
+        let mut options = FileChannelOptions::new("/checkpoint", (0..setup.stripes).map(data_dir));
+        options.capacity = setup.capacity;
+        options.transaction_capacity = usize::try_from(setup.capacity).unwrap_or(usize::MAX);
+        options.checkpoint_interval = setup.checkpoint_interval;
+        options.segment_bytes = setup.segment_bytes;
+        options.minimum_required_space = setup.minimum_required_space;
+        options.keep_alive = setup.keep_alive;
+        options.hot_window_bytes = 1 << 20;
+        options.write_timeout = WRITE_TIMEOUT;
+        options
+            .with_disk(Arc::new(self.disk.clone()))
+            .with_clock(Arc::<ManualClock>::clone(&self.clock))
+            .manual(setup.seed ^ self.opens.wrapping_mul(0x9e37_79b9))
+    }
+
+    /// Opens the channel and judges what is in it. Answers false when a faulty disk refused.
+    pub(crate) fn open(&mut self) -> Step<bool> {
+        self.opens += 1;
+        let channel = match FileChannel::open(self.options()) {
+            Ok(channel) => channel,
+            Err(_) if self.disk.crashed() => return Err(Stop::Crashed),
+            Err(_) if !self.calm => return Ok(false),
+            Err(error) => return wrong(format!("cannot open: {error}")),
+        };
+        if self.disk.crashed() {
+            return Err(Stop::Crashed);
+        }
+        self.born = true;
+        if self.opens.is_multiple_of(4) && FileChannel::open(self.options()).is_ok() {
+            return wrong("a second channel opened the same directories");
+        }
+        let manual = channel.manual();
+        self.open = Some(Open {
+            channel,
+            manual,
+            calls: Vec::new(),
+            takes: Vec::new(),
+            writes: Vec::new(),
+            hung: Vec::new(),
+        });
+        if self.calm {
+            self.judge()?;
+        }
+        Ok(true)
+    }
+
+    fn opened(&mut self) -> &mut Open {
+        self.open.as_mut().expect("the workload opens the channel before it uses it")
+    }
+
+    fn verdict(result: Result<(), String>) -> Step {
+        result.map_err(Stop::Violation)
+    }
+
+    /// Everything in the channel, looked at and handed back.
+    fn judge(&mut self) -> Step {
+        let (mut looks, mut contents) = (Vec::new(), Vec::new());
+        loop {
+            // More may be there than one transaction holds: what failed writes left in doubt.
+            let mut tx = self.opened().channel.begin_take();
+            let events = self.take_now(&mut tx, 1 << 20)?;
+            looks.push(tx);
+            if events.is_empty() {
+                break;
+            }
+            contents.extend(events);
+        }
+        for tx in looks {
+            tx.rollback();
+        }
+        if crate::random::verbose() {
+            eprintln!(
+                "    holds {:?}",
+                contents.iter().map(crate::oracle::name_of).collect::<Vec<_>>()
+            );
+        }
+        let status = self.opened().channel.status();
+        Self::verdict(self.oracle.opened(&contents, status.quarantined))?;
+        if status.events != contents.len() as u64 {
+            let events = status.events;
+            return wrong(format!("{} events are there, {events} are counted", contents.len()));
+        }
+        let Oracle { lost, perhaps_lost, .. } = self.oracle;
+        let counted = status.quarantined;
+        if self.setup.sealed && !(lost..=lost + perhaps_lost).contains(&counted) {
+            return wrong(format!("{lost} events are lost to rot, {counted} are counted"));
+        }
+        for source in self.oracle.sources() {
+            let found = self.opened().channel.position(&format!("source {source}"));
+            Self::verdict(self.oracle.source_is_at(source, found.as_ref().map(|p| &p.bytes)))?;
+        }
+        Ok(())
+    }
+
+    /// Takes until something is there or the channel says that nothing is.
+    fn take_now(&mut self, tx: &mut Box<dyn TakeTransaction>, max: usize) -> Step<Vec<Event>> {
+        let mut taking = tx.take_async(max);
+        for _ in 0..ROUNDS_MAX {
+            match taking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(events)) => return Ok(events),
+                Poll::Ready(Err(TakeError::TransactionFull { .. })) => return Ok(Vec::new()),
+                Poll::Ready(Err(error)) => {
+                    if self.disk.crashed() {
+                        return Err(Stop::Crashed);
+                    }
+                    return wrong(format!("cannot take: {error}"));
+                }
+                Poll::Pending => {
+                    self.opened().manual.run_tasks();
+                    if self.disk.crashed() {
+                        return Err(Stop::Crashed);
+                    }
+                    self.clock.advance(Duration::from_millis(1));
+                }
+            }
+        }
+        wrong("a take hangs")
+    }
+
+    /// One step, and what came of it.
+    pub(crate) fn step(&mut self, op: &Op) -> Step {
+        self.perform(op)?;
+        if self.disk.crashed() { Err(Stop::Crashed) } else { Ok(()) }
+    }
+
+    fn perform(&mut self, op: &Op) -> Step {
+        match *op {
+            Op::Put { count, size, source } => self.put(count, size, source),
+            Op::PutRollback { count, size } => self.roll_back_put(count, size),
+            Op::DropCall { at } => self.drop_call(at),
+            Op::Take { max } => self.start_take(None, max),
+            Op::TakeMore { at, max } => self.start_take(Some(at), max),
+            Op::Ack { at } => self.acknowledge(at),
+            Op::TakeRollback { at } => self.roll_back_take(at),
+            Op::StartWrite { stripe } => {
+                let started = self.opened().manual.start_write(stripe);
+                self.opened().writes.extend(started.map(|write| (stripe, write)));
+                Ok(())
+            }
+            Op::EndWrite { at, ending } => self.end_write(at, ending),
+            Op::EndHung { at } => {
+                let open = self.opened();
+                if !open.hung.is_empty() {
+                    let (_, mut write) = open.hung.remove(at % open.hung.len());
+                    let result = write.finish();
+                    open.manual.report(write, result);
+                }
+                Ok(())
+            }
+            Op::Keep => {
+                self.opened().manual.keep();
+                Ok(())
+            }
+            Op::Tasks => {
+                self.opened().manual.run_tasks();
+                Ok(())
+            }
+            Op::Checkpoint => {
+                let done = self.opened().channel.checkpoint();
+                if done.is_err() && self.calm && !self.disk.crashed() {
+                    return wrong(format!("no checkpoint on a sound disk: {done:?}"));
+                }
+                Ok(())
+            }
+            Op::Advance { ms } => {
+                let open = self.opened();
+                if ms >= 1000 && !(open.calls.is_empty() && open.writes.is_empty()) {
+                    // Whatever is under way may now be called hung.
+                    self.calm = false;
+                }
+                self.clock.advance(Duration::from_millis(ms));
+                Ok(())
+            }
+            Op::Poll => self.poll(|_| true),
+            Op::PollSome { odd } => self.poll(|at| at % 2 == usize::from(odd)),
+            Op::Fail(ref fault) => {
+                self.calm = false;
+                self.disk.fail(fault.clone());
+                Ok(())
+            }
+            Op::Capacity { stripe, more } => self.limit_space(stripe, more),
+            Op::Heal => self.heal(),
+            Op::Settle => self.settle(),
+            Op::Close => self.close(),
+        }
+    }
+
+    fn put(&mut self, count: usize, size: usize, source: Option<usize>) -> Step {
+        let source = source.filter(|s| !self.oracle.source_is_busy(*s));
+        if count == 0 && source.is_none() {
+            return Ok(());
+        }
+        let put = self.oracle.begin_put(count, size, source);
+        let mut tx = self.opened().channel.begin_put();
+        if !self.fill(&mut tx, put, source) {
+            return Ok(());
+        }
+        self.oracle.ask(put);
+        let call = tx.commit_async();
+        self.opened().calls.push(Call::Put(put, call));
+        let last = self.opened().calls.len() - 1;
+        self.poll(|at| at == last)
+    }
+
+    /// Whether everything fitted.
+    fn fill(
+        &mut self,
+        tx: &mut Box<dyn PutTransaction>,
+        put: PutId,
+        source: Option<usize>,
+    ) -> bool {
+        if let Some(source) = source {
+            tx.set_position(&format!("source {source}"), Oracle::position(put));
+        }
+        self.oracle.events(put).into_iter().all(|event| tx.put(event).is_ok())
+    }
+
+    fn roll_back_put(&mut self, count: usize, size: usize) -> Step {
+        let put = self.oracle.begin_put(count, size, None);
+        let mut tx = self.opened().channel.begin_put();
+        self.fill(&mut tx, put, None);
+        if count.is_multiple_of(2) {
+            tx.rollback();
+        }
+        Ok(())
+    }
+
+    /// A caller goes away without waiting for the answer.
+    fn drop_call(&mut self, at: usize) -> Step {
+        let open = self.opened();
+        if open.calls.is_empty() {
+            return Ok(());
+        }
+        match open.calls.remove(at % open.calls.len()) {
+            Call::Put(put, _) => Self::verdict(self.oracle.put_answered(put, Standing::Doubt)),
+            // Whatever comes of it, its events may not be lent to anyone before.
+            Call::Ack(..) => Ok(()),
+            Call::Take(take, _) => {
+                self.oracle.return_events(take);
+                Ok(())
+            }
+        }
+    }
+
+    fn start_take(&mut self, at: Option<usize>, max: usize) -> Step {
+        let open = self.open.as_mut().expect("open");
+        let (take, mut tx) = match at {
+            Some(at) if !open.takes.is_empty() => open.takes.swap_remove(at % open.takes.len()),
+            _ => (self.oracle.begin_take(), open.channel.begin_take()),
+        };
+        let call = Box::pin(async move {
+            let result = tx.take_async(max).await;
+            (tx, result)
+        });
+        open.calls.push(Call::Take(take, call));
+        let last = open.calls.len() - 1;
+        self.poll(|at| at == last)
+    }
+
+    fn acknowledge(&mut self, at: usize) -> Step {
+        let open = self.open.as_mut().expect("open");
+        if open.takes.is_empty() {
+            return Ok(());
+        }
+        let (take, tx) = open.takes.remove(at % open.takes.len());
+        self.oracle.ask_take(take);
+        open.calls.push(Call::Ack(take, tx.commit_async()));
+        let last = open.calls.len() - 1;
+        self.poll(|at| at == last)
+    }
+
+    fn roll_back_take(&mut self, at: usize) -> Step {
+        let open = self.open.as_mut().expect("open");
+        if open.takes.is_empty() {
+            return Ok(());
+        }
+        let (take, tx) = open.takes.remove(at % open.takes.len());
+        tx.rollback();
+        self.oracle.return_events(take);
+        Ok(())
+    }
+
+    fn end_write(&mut self, at: usize, ending: Ending) -> Step {
+        let open = self.open.as_mut().expect("open");
+        if open.writes.is_empty() {
+            return Ok(());
+        }
+        let (stripe, mut write) = open.writes.remove(at % open.writes.len());
+        match ending {
+            Ending::Hangs if write.token().is_some() => {
+                self.calm = false;
+                open.hung.push((stripe, write));
+                return Ok(());
+            }
+            Ending::Fails(effect) => {
+                if let Some(token) = write.token() {
+                    self.calm = false;
+                    self.disk.complete(token, Completion::Failed(io::ErrorKind::Other, effect));
+                }
+            }
+            Ending::Good | Ending::Hangs => {}
+        }
+        let result = write.finish();
+        open.manual.report(write, result);
+        Ok(())
+    }
+
+    fn limit_space(&mut self, stripe: usize, more: u64) -> Step {
+        let path = data_dir(stripe % self.setup.stripes);
+        let space = self.disk.open_dir(&path, false).and_then(|dir| dir.space());
+        if let Ok(space) = space {
+            let used = space.total_bytes - space.available_bytes;
+            // The directory is there, since its space was told.
+            let _ = self.disk.set_capacity(&path, used + more);
+        }
+        Ok(())
+    }
+
+    /// Looks at the calls that `which` selects, as often as one of them ends.
+    fn poll(&mut self, which: impl Fn(usize) -> bool) -> Step {
+        if self.disk.crashed() {
+            return Err(Stop::Crashed);
+        }
+        let calls = std::mem::take(&mut self.opened().calls);
+        let mut left = Vec::new();
+        let mut result = Ok(());
+        for (at, call) in calls.into_iter().enumerate() {
+            if result.is_err() || !which(at) {
+                left.push(call);
+                continue;
+            }
+            match self.look(call) {
+                Ok(call) => left.extend(call),
+                Err(stop) => result = Err(stop),
+            }
+        }
+        self.opened().calls = left;
+        result
+    }
+
+    fn look(&mut self, call: Call) -> Step<Option<Call>> {
+        let mut context = Context::from_waker(Waker::noop());
+        match call {
+            Call::Put(put, mut future) => match future.as_mut().poll(&mut context) {
+                Poll::Pending => Ok(Some(Call::Put(put, future))),
+                Poll::Ready(_) if self.disk.crashed() => Err(Stop::Crashed),
+                Poll::Ready(answer) => {
+                    let standing = match answer {
+                        Ok(()) => Standing::There,
+                        Err(CommitError::Refused(_)) => Standing::Never,
+                        Err(doubt) => {
+                            self.doubt_is_due(&doubt)?;
+                            Standing::Doubt
+                        }
+                    };
+                    Self::verdict(self.oracle.put_answered(put, standing)).map(|()| None)
+                }
+            },
+            Call::Ack(take, mut future) => match future.as_mut().poll(&mut context) {
+                Poll::Pending => Ok(Some(Call::Ack(take, future))),
+                Poll::Ready(_) if self.disk.crashed() => Err(Stop::Crashed),
+                Poll::Ready(Ok(())) => Self::verdict(self.oracle.taken(take)).map(|()| None),
+                Poll::Ready(Err(CommitError::Refused(_))) => {
+                    self.oracle.return_events(take);
+                    Ok(None)
+                }
+                Poll::Ready(Err(doubt)) => self.doubt_is_due(&doubt).map(|()| None),
+            },
+            Call::Take(take, mut future) => match future.as_mut().poll(&mut context) {
+                Poll::Pending => Ok(Some(Call::Take(take, future))),
+                Poll::Ready(_) if self.disk.crashed() => Err(Stop::Crashed),
+                Poll::Ready((tx, result)) => {
+                    if let Ok(events) = result {
+                        if crate::random::verbose() {
+                            eprintln!(
+                                "    delivered {:?}",
+                                events.iter().map(crate::oracle::name_of).collect::<Vec<_>>()
+                            );
+                        }
+                        Self::verdict(self.oracle.delivered(take, &events, self.calm))?;
+                    } else if self.calm && matches!(result, Err(TakeError::Unreadable(_))) {
+                        return wrong(format!("a sound disk is unreadable: {result:?}"));
+                    }
+                    self.opened().takes.push((take, tx));
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    fn doubt_is_due(&self, cause: &CommitError) -> Step {
+        if self.calm { wrong(format!("on a sound disk {cause}")) } else { Ok(()) }
+    }
+
+    /// The disk is sound again, and has room.
+    fn heal(&mut self) -> Step {
+        self.disk.clear_faults();
+        self.calm |= self.open.is_none();
+        for stripe in 0..self.setup.stripes {
+            // Before the first opening the directory is not there.
+            let _ = self.disk.set_capacity(&data_dir(stripe), 1 << 30);
+        }
+        Ok(())
+    }
+
+    /// Lets everything under way end. Without faults it must.
+    fn settle(&mut self) -> Step {
+        for round in 0..ROUNDS_MAX {
+            let open = self.open.as_mut().expect("open");
+            for (_, mut write) in open.writes.drain(..) {
+                let result = write.finish();
+                open.manual.report(write, result);
+            }
+            open.manual.run_tasks();
+            self.poll(|_| true)?;
+            let waits = |call: &Call| !matches!(call, Call::Take(..));
+            if !self.opened().calls.iter().any(waits) {
+                return self.count();
+            }
+            if round.is_multiple_of(2) {
+                self.opened().manual.keep();
+                // A write that hangs is given up after a while, and then what moved needs as long.
+                let pause = if round < ROUNDS_MAX / 4 { 50 } else { 1000 };
+                self.clock.advance(Duration::from_millis(pause));
+            }
+        }
+        wrong("calls hang")
+    }
+
+    /// The counts add up when nothing is under way.
+    fn count(&mut self) -> Step {
+        if !self.calm || !self.oracle.is_certain() || self.oracle.rotten {
+            return Ok(());
+        }
+        let (held, status) = (self.oracle.held(), self.opened().channel.status());
+        let counted = status.events + status.out_of_reach;
+        if counted != held {
+            return wrong(format!("{held} events are held, {counted} are counted: {status:?}"));
+        }
+        Ok(())
+    }
+
+    /// Stops the channel in order.
+    fn close(&mut self) -> Step {
+        let open = self.open.as_mut().expect("open");
+        for (_, mut write) in open.writes.drain(..) {
+            let result = write.finish();
+            open.manual.report(write, result);
+        }
+        let closed = open.channel.close();
+        if self.disk.crashed() {
+            return Err(Stop::Crashed);
+        }
+        if let (Err(error), true) = (closed, self.calm) {
+            return wrong(format!("cannot close: {error}"));
+        }
+        self.poll(|_| true)?;
+        self.die();
+        Ok(())
+    }
+}

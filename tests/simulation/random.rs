@@ -1,0 +1,193 @@
+//! Long lives drawn from seeds: configuration, steps, faults, crashes.
+
+use crate::driver::{Driver, Stop};
+use crate::tally::Tally;
+use crate::workload::{Dice, Op, Setup, Taste, fault};
+use millpond::disk::sim::Mutant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs in `cargo test`; `MILLPOND_SIM_RUNS` sets another number.
+const RUNS: u64 = 2000;
+
+/// Seeds that once failed.
+const PAST: &str = include_str!("seeds.txt");
+
+/// Runs one seed.
+pub(crate) fn run(seed: u64, mutant: Option<Mutant>, tally: &mut Tally) -> Result<(), String> {
+    let run = AssertUnwindSafe(|| live(seed, mutant, tally));
+    match catch_unwind(run) {
+        Ok(result) => result,
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().cloned();
+            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            Err(format!("panic: {}", words.unwrap_or_default()))
+        }
+    }
+}
+
+fn live(seed: u64, mutant: Option<Mutant>, tally: &mut Tally) -> Result<(), String> {
+    let mut dice = Dice::new(seed);
+    let setup = Setup { mutant, ..Setup::drawn(seed, &mut dice) };
+    if verbose() {
+        crate::words::show();
+        eprintln!("{setup:?}");
+    }
+    let taste = Taste::drawn(&setup, &mut dice);
+    let mut driver = Driver::new(setup);
+    let lives = 1 + dice.below(6);
+    for life in 0..lives {
+        let taste =
+            if dice.wins(30) { Taste::drawn(&driver.setup, &mut dice) } else { taste.clone() };
+        let last = life + 1 == lives;
+        match one_life(&mut driver, &taste, &mut dice, last) {
+            Ok(()) | Err(Stop::Crashed) => {}
+            Err(Stop::Violation(words)) => return Err(explain(&driver, seed, &words)),
+        }
+        tally.faults += u64::from(!driver.calm);
+        driver = reborn(driver, &mut dice, tally);
+    }
+    // Whatever happened: on a sound disk the channel opens, and everything can be taken.
+    match drain(&mut driver) {
+        Ok(()) => Ok(()),
+        Err(Stop::Crashed) => Err("the machine stopped unasked".to_owned()),
+        Err(Stop::Violation(words)) => Err(explain(&driver, seed, &words)),
+    }
+}
+
+fn explain(driver: &Driver, seed: u64, words: &str) -> String {
+    if verbose() {
+        for line in driver.disk.trace() {
+            eprintln!("  {line}");
+        }
+    }
+    format!("seed {seed}: {words}")
+}
+
+pub(crate) fn verbose() -> bool {
+    std::env::var_os("MILLPOND_SIM_VERBOSE").is_some()
+}
+
+fn step(driver: &mut Driver, op: &Op) -> Result<(), Stop> {
+    if verbose() {
+        eprintln!("  {op:?}");
+    }
+    driver.step(op)
+}
+
+fn one_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, last: bool) -> Result<(), Stop> {
+    // Some crash at a drawn operation, also while opening; others between two steps.
+    if dice.wins(40) {
+        let range = dice.one(&[10, 60, 200, 600]);
+        driver.disk.crash_at(1 + dice.below(range));
+    }
+    if verbose() {
+        eprintln!("open");
+    }
+    if taste.fails() && dice.wins(25) {
+        for _ in 0..=dice.below(3) {
+            step(driver, &Op::Fail(fault(dice)))?;
+        }
+    }
+    while !driver.open()? {
+        step(driver, &Op::Heal)?;
+        if dice.wins(50) {
+            return Ok(());
+        }
+    }
+    let steps = dice.one(&[5, 30, 100, 250]);
+    for _ in 0..dice.below(steps) {
+        let op = taste.draw(dice);
+        step(driver, &op)?;
+        if dice.wins(70) {
+            step(driver, &Op::Poll)?;
+        }
+    }
+    if last || dice.wins(30) {
+        step(driver, &Op::Heal)?;
+        step(driver, &Op::Settle)?;
+        if dice.wins(60) {
+            step(driver, &Op::Close)?;
+        }
+    }
+    Ok(())
+}
+
+/// The machine after a power cut or a kill.
+fn reborn(mut driver: Driver, dice: &mut Dice, tally: &mut Tally) -> Driver {
+    let seed = dice.next();
+    let power = dice.wins(70);
+    if verbose() {
+        driver.disk.trace().iter().for_each(|line| eprintln!("  {line}"));
+        eprintln!("{} {seed}", if power { "power cut" } else { "kill" });
+    }
+    let disk = if power { driver.disk.crash(seed) } else { driver.disk.kill(seed) };
+    driver.die();
+    tally.state(disk.image_hash());
+    driver.over(disk)
+}
+
+fn drain(driver: &mut Driver) -> Result<(), Stop> {
+    step(driver, &Op::Heal)?;
+    driver.open()?;
+    for round in 0.. {
+        step(driver, &Op::Take { max: 50 })?;
+        step(driver, &Op::Ack { at: 0 })?;
+        step(driver, &Op::Settle)?;
+        if driver.oracle.held() == 0 {
+            break;
+        }
+        if round == 500 {
+            return Err(Stop::Violation("the channel does not run dry".to_owned()));
+        }
+    }
+    for round in 0.. {
+        // A segment may be in the making: then a put that does not wait is refused.
+        step(driver, &Op::Put { count: 3, size: 100, source: None })?;
+        step(driver, &Op::Settle)?;
+        if driver.oracle.held() == 3 {
+            break;
+        }
+        if round == 10 {
+            return Err(Stop::Violation("puts do not go on by themselves".to_owned()));
+        }
+        step(driver, &Op::Keep)?;
+    }
+    step(driver, &Op::Close)
+}
+
+/// Seeds that failed before, one a line, with a word behind it.
+fn past() -> impl Iterator<Item = u64> {
+    let lines = PAST.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    lines.filter_map(|line| line.split_whitespace().next()?.parse().ok())
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn whatever_happens_nothing_acknowledged_is_lost_doubled_or_altered() {
+    let first = number("MILLPOND_SIM_FIRST").unwrap_or(1);
+    let seeds: Vec<u64> = match number("MILLPOND_SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => {
+            let runs = number("MILLPOND_SIM_RUNS").unwrap_or(RUNS);
+            past().chain(first..first + runs).collect()
+        }
+    };
+    let mut tally = Tally::default();
+    let mut failures = Vec::new();
+    for seed in seeds {
+        tally.runs += 1;
+        if let Err(words) = run(seed, None, &mut tally) {
+            failures.push(words);
+        }
+    }
+    println!("{tally}");
+    let shown: Vec<&String> = failures.iter().take(20).collect();
+    assert!(
+        failures.is_empty(),
+        "{} runs failed; MILLPOND_SIM_SEED=… repeats one, MILLPOND_SIM_VERBOSE=1 shows its steps: {shown:#?}",
+        failures.len()
+    );
+}

@@ -1,0 +1,80 @@
+//! Bytes that change on the medium: nothing altered is delivered, and what is lost is counted.
+
+use crate::driver::{Driver, Stop, data_dir};
+use crate::tally::Tally;
+use crate::workload::{Dice, Op, Setup, Taste};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+const RUNS: u64 = 400;
+
+/// Runs one seed: a calm life, rot, another life.
+fn run(seed: u64, tally: &mut Tally) -> Result<(), Stop> {
+    let mut dice = Dice::new(seed);
+    let sealed = dice.wins(70);
+    let drawn = Setup::drawn(seed, &mut dice);
+    let setup = Setup { sealed, minimum_required_space: 0, ..drawn };
+    let taste = Taste::drawn(&setup, &mut dice).calm();
+    let mut driver = Driver::new(setup);
+    driver.open()?;
+    for _ in 0..dice.below(150) {
+        driver.step(&taste.draw(&mut dice))?;
+        driver.step(&Op::Poll)?;
+    }
+    driver.step(&Op::Settle)?;
+    if sealed {
+        driver.step(&Op::Close)?;
+    }
+    driver.die();
+    let disk = if dice.wins(50) { driver.disk.kill(seed) } else { driver.disk.crash(seed) };
+    let strikes = dice.one(&[1, 1, 3]);
+    for _ in 0..strikes {
+        let (file, len) = place(&driver, &mut dice);
+        let offset = dice.below(len);
+        // A segment of that number may never have been made.
+        let _ = disk.rot(&file, offset, dice.one(&[1, 1, 40, 600]).min(len - offset));
+    }
+    driver.oracle.rotten = true;
+    tally.state(disk.image_hash());
+    let mut driver = driver.over(disk);
+    driver.open()?;
+    for _ in 0..200 {
+        driver.step(&Op::Take { max: 50 })?;
+        driver.step(&Op::Ack { at: 0 })?;
+        driver.step(&Op::Settle)?;
+    }
+    driver.step(&Op::Put { count: 1, size: 10, source: None })?;
+    driver.step(&Op::Settle)?;
+    driver.step(&Op::Close)
+}
+
+fn place(driver: &Driver, dice: &mut Dice) -> (PathBuf, u64) {
+    let dir = data_dir(dice.at() % driver.setup.stripes);
+    match dice.below(10) {
+        0 => (dir.join("checkpoint"), 532_480),
+        1 => (PathBuf::from("/checkpoint/checkpoint"), 532_480),
+        _ => {
+            let name = format!("segment-{:05}.log", dice.below(4));
+            (dir.join(name), dice.one(&[12_288, driver.setup.segment_bytes]))
+        }
+    }
+}
+
+#[test]
+fn rot_alters_nothing_and_what_it_costs_is_counted() {
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
+    let seeds = match std::env::var("MILLPOND_SIM_SEED").ok().and_then(|s| s.parse().ok()) {
+        Some(seed) => seed..=seed,
+        None => 1..=RUNS,
+    };
+    for seed in seeds {
+        tally.runs += 1;
+        match catch_unwind(AssertUnwindSafe(|| run(seed, &mut tally))) {
+            Ok(Ok(())) => {}
+            Ok(Err(stop)) => failures.push(format!("seed {seed}: {stop:?}")),
+            Err(_) => failures.push(format!("seed {seed}: panic")),
+        }
+    }
+    println!("{tally}");
+    assert!(failures.is_empty(), "{failures:#?}");
+}
