@@ -51,18 +51,32 @@ pub struct Place {
     pub epoch: EpochNumber,
 }
 
+/// Whether events of the next claim's transaction were lent before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Begun {
+    /// Those before it were.
+    InPart,
+    /// It starts with the next claim.
+    Not,
+}
+
 impl Front {
     /// An empty window; below `skip_until` some sequences may be acknowledged already.
     pub(super) fn new(skip_until: u64) -> Self {
         Self { skip_until, ..Self::default() }
     }
 
-    /// Write order of the block that the next claim comes from.
-    pub(super) fn order(&self) -> Option<WriteOrder> {
-        match self.returned.values().next() {
-            Some(claim) => Some(claim.block.order),
-            None => self.blocks.front().map(|block| block.order),
-        }
+    /// The turn of the next claim among the stripes: the lowest is lent first. The rest of a
+    /// transaction that was lent in part comes before everything, so that events of one
+    /// transaction stay together although a block with a lower write order became durable in
+    /// between; then the write order of its block counts.
+    pub(super) fn turn(&self) -> Option<(Begun, WriteOrder)> {
+        let (from, block) = match self.returned.values().next() {
+            Some(claim) => (claim.from, &claim.block),
+            None => (self.index, self.blocks.front()?),
+        };
+        let begun = if from > 0 { Begun::InPart } else { Begun::Not };
+        Some((begun, block.order))
     }
 
     /// Whether nothing in memory can be lent.
@@ -136,7 +150,7 @@ impl Front {
         Some(claim)
     }
 
-    /// Moves the cursor to the next event that can be lent, so that [`Front::order`] is the order
+    /// Moves the cursor to the next event that can be lent, so that [`Front::turn`] is the turn
     /// of that event's block.
     fn skip(&mut self, acknowledged: &RangeSet) {
         while let Some(block) = self.blocks.front() {

@@ -21,7 +21,7 @@ const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a taker gets.
 pub enum Lent {
-    /// Events, lowest write order first.
+    /// Events: what was begun first, then lowest write order first.
     Claims(Vec<Claim>),
     /// Nothing in memory: read this, hand it to [`Log::read_done`], ask again.
     Read(ReadJob),
@@ -259,7 +259,7 @@ impl Log {
     fn next_stripe(&self) -> Option<StripeIndex> {
         let lendable = self.stripes.iter().filter(|s| s.lendable());
         let open = lendable.filter(|s| !self.too_many_holes(s.index) || s.front.has_returned());
-        let fronts = open.filter_map(|s| s.front.order().map(|order| (order, s.index)));
+        let fronts = open.filter_map(|s| s.front.turn().map(|turn| (turn, s.index)));
         fronts.min().map(|(_, index)| index)
     }
 

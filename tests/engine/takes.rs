@@ -25,6 +25,36 @@ fn rolling_back_returns_events_to_the_front_in_order_and_touches_no_disk() {
     assert_eq!(machine.disk.operations(), operations);
 }
 
+/// The block with the lower write order becomes durable while a transaction of the other stripe
+/// has been delivered in part.
+#[test]
+fn a_transaction_lent_in_part_is_finished_before_another_stripe_has_its_turn() {
+    for returns in [false, true] {
+        let machine = Machine::new(2);
+        let mut engine = machine.open();
+        let (early, late) = (bodies("early", 0..2), bodies("late", 0..3));
+        let mut first = engine.begin_put(&early);
+        let begun = (0..2).find_map(|s| engine.manual.start_write(s)).expect("a write is due");
+        let mut second = engine.begin_put(&late);
+        let mut other = (0..2).find_map(|s| engine.manual.start_write(s)).expect("a write is due");
+        let result = other.finish();
+        engine.manual.report(other, result);
+        engine.settle();
+        assert!(matches!((first.poll(), second.poll()), (None, Some(Ok(())))), "the second only");
+        assert_eq!(engine.take(2), late[..2]);
+        if returns {
+            let mut given_up = engine.begin_take();
+            assert_eq!(engine.lend(&mut *given_up, 2).expect("lent"), late[2..]);
+            given_up.rollback();
+        }
+        let mut begun = begun;
+        let result = begun.finish();
+        engine.manual.report(begun, result);
+        engine.end(first).expect("committed");
+        assert_eq!(engine.drain(), [&late[2..], &early[..]].concat());
+    }
+}
+
 #[test]
 fn what_one_taker_holds_no_other_gets() {
     let machine = Machine::new(2);
