@@ -3,6 +3,7 @@
 //! Nothing here knows what an event or a file is. Every limit of the house stands in
 //! [`limits`], with its unit and its reason.
 
+pub(crate) mod atomic;
 pub mod checksum;
 pub mod clock;
 pub mod files;
@@ -14,3 +15,4 @@ pub mod read_whole;
 pub mod signal;
 pub mod threads;
 pub mod trouble;
+mod word;

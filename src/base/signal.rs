@@ -4,16 +4,16 @@
 //! waits reads [`Signal::turn`] *before* it looks, and then waits for the turn to change. A raise
 //! between the look and the wait is thus never missed.
 
-use rustix::thread::futex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use super::atomic::{AtomicU32, AtomicU64, Mutex, Ordering, total_order};
+use super::word::Word;
+use std::sync::PoisonError;
 use std::task::Waker;
 use std::time::Duration;
 
 /// Something to wait on, for threads and for tasks.
 #[derive(Debug, Default)]
 pub struct Signal {
-    word: AtomicU32,
+    word: Word,
     sleepers: AtomicU32,
     tasks: Mutex<Vec<(u64, Waker)>>,
     keys: AtomicU64,
@@ -32,7 +32,7 @@ impl Signal {
     /// The present turn; changes with each raise.
     #[must_use]
     pub fn turn(&self) -> u32 {
-        self.word.load(Ordering::SeqCst)
+        self.word.get()
     }
 
     /// Threads that sleep on it now.
@@ -44,14 +44,12 @@ impl Signal {
     /// Sleeps until the turn is no longer `turn`, or until `timeout` has passed. May also return
     /// early for no reason.
     pub fn sleep(&self, turn: u32, timeout: Option<Duration>) {
+        // Counted before the look, as whoever raises advances before it counts: one of the two
+        // sees the other.
         self.sleepers.fetch_add(1, Ordering::SeqCst);
+        total_order();
         if self.turn() == turn {
-            let timeout = timeout.map(|t| futex::Timespec {
-                tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: t.subsec_nanos().into(),
-            });
-            // Every error (changed turn, timeout, interruption) means: look again.
-            let _ = futex::wait(&self.word, futex::Flags::PRIVATE, turn, timeout.as_ref());
+            self.word.sleep(turn, timeout);
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
@@ -66,7 +64,7 @@ impl Signal {
     pub fn raise(&self) {
         let tasks = self.advance();
         if self.sleepers() > 0 {
-            let _ = futex::wake(&self.word, futex::Flags::PRIVATE, u32::MAX >> 1);
+            self.word.wake(u32::MAX >> 1);
         }
         for (_, task) in tasks {
             task.wake();
@@ -79,14 +77,14 @@ impl Signal {
         if self.sleepers() == 0 {
             return false;
         }
-        self.word.fetch_add(1, Ordering::SeqCst);
-        let _ = futex::wake(&self.word, futex::Flags::PRIVATE, 1);
+        self.word.advance();
+        self.word.wake(1);
         true
     }
 
     fn advance(&self) -> Vec<(u64, Waker)> {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        self.word.fetch_add(1, Ordering::SeqCst);
+        self.word.advance();
         std::mem::take(&mut *tasks)
     }
 }
@@ -117,7 +115,91 @@ impl Drop for Watch<'_> {
     }
 }
 
-#[cfg(test)]
+/// Every order in which the two sides can run.
+#[cfg(all(test, millpond_loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicBool;
+    use loom::thread;
+    use std::task::Wake;
+
+    /// The sleeper of a lost wake-up would sleep for ever, which loom reports as a deadlock.
+    #[test]
+    fn every_order_of_looking_sleeping_and_raising_wakes_the_sleeper() {
+        loom::model(|| {
+            let (done, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(Signal::default()));
+            let sleeper = {
+                let (done, signal) = (Arc::clone(&done), Arc::clone(&signal));
+                thread::spawn(move || {
+                    loop {
+                        let turn = signal.turn();
+                        if done.load(Ordering::Acquire) {
+                            return;
+                        }
+                        signal.sleep(turn, None);
+                    }
+                })
+            };
+            done.store(true, Ordering::Release);
+            signal.raise();
+            sleeper.join().unwrap();
+        });
+    }
+
+    /// A nudge that answers true was for somebody: it looks again.
+    #[test]
+    fn a_nudge_that_found_a_sleeper_is_not_lost() {
+        loom::model(|| {
+            let (work, signal) = (Arc::new(AtomicU32::new(0)), Arc::new(Signal::default()));
+            let sleeper = {
+                let (work, signal) = (Arc::clone(&work), Arc::clone(&signal));
+                thread::spawn(move || {
+                    let turn = signal.turn();
+                    if work.load(Ordering::SeqCst) == 0 {
+                        signal.sleep(turn, None);
+                    }
+                })
+            };
+            work.store(1, Ordering::SeqCst);
+            total_order();
+            if !signal.nudge() {
+                // It had not fallen asleep: either it saw the work or the raise reaches it.
+                signal.raise();
+            }
+            sleeper.join().unwrap();
+        });
+    }
+
+    struct Flag(std::sync::atomic::AtomicBool);
+
+    impl Wake for Flag {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A future either finds the turn over or is woken.
+    #[test]
+    fn every_order_of_registering_and_raising_wakes_the_task() {
+        loom::model(|| {
+            let signal = Arc::new(Signal::default());
+            let turn = signal.turn();
+            let raiser = {
+                let signal = Arc::clone(&signal);
+                thread::spawn(move || signal.raise())
+            };
+            let flag = std::sync::Arc::new(Flag(false.into()));
+            let mut watch = signal.watch();
+            let registered = watch.until(turn, &std::sync::Arc::clone(&flag).into());
+            raiser.join().unwrap();
+            let woken = flag.0.load(Ordering::SeqCst);
+            assert_eq!(registered, woken, "registered and never woken, or woken twice over");
+        });
+    }
+}
+
+#[cfg(all(test, not(millpond_loom)))]
 mod tests {
     use super::*;
     use std::sync::Arc;

@@ -20,10 +20,10 @@
 //!   happens before the view, and no span is left that could write.
 #![allow(unsafe_code)]
 
+use crate::base::atomic::{AtomicUsize, Ordering};
 use memmap2::MmapMut;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where slabs of block memory come from and return to.
@@ -246,7 +246,49 @@ impl AsRef<[u8]> for Area {
     }
 }
 
-#[cfg(test)]
+/// Every order in which those who write and the one who reads can run.
+#[cfg(all(test, millpond_loom))]
+mod loom_tests {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::thread;
+
+    /// Beside the bytes, which loom does not watch, each writer changes a cell that it does watch
+    /// while it holds its span: were the count to let a reader in too early, or without having
+    /// synchronised with a writer, loom would report the two accesses.
+    #[test]
+    fn a_view_exists_only_behind_every_write() {
+        loom::model(|| {
+            let cells = loom::sync::Arc::new([UnsafeCell::new(0u8), UnsafeCell::new(0u8)]);
+            let mut writer = SlabPool::new(4096, 0).writer(4096).expect("memory");
+            let spans = [writer.reserve(8).expect("room"), writer.reserve(8).expect("room")];
+            let area = writer.close();
+            let threads: Vec<_> = spans
+                .into_iter()
+                .enumerate()
+                .map(|(n, mut span)| {
+                    let cells = loom::sync::Arc::clone(&cells);
+                    thread::spawn(move || {
+                        span.bytes_mut().fill(n as u8 + 1);
+                        // SAFETY: loom's cell checks the access, which is what the test is for.
+                        cells[n].with_mut(|cell| unsafe { *cell = n as u8 + 1 });
+                    })
+                })
+                .collect();
+            if let Some(bytes) = area.bytes() {
+                assert_eq!((bytes[0], bytes[8]), (1, 2));
+                for (n, cell) in cells.iter().enumerate() {
+                    // SAFETY: as above.
+                    cell.with(|cell| assert_eq!(unsafe { *cell }, n as u8 + 1));
+                }
+            }
+            threads.into_iter().for_each(|t| t.join().unwrap());
+            assert!(area.bytes().is_some(), "all spans are dropped");
+        });
+    }
+}
+
+#[cfg(all(test, not(millpond_loom)))]
 mod tests {
     use super::*;
 
