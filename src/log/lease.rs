@@ -51,12 +51,12 @@ pub struct Place {
     pub epoch: EpochNumber,
 }
 
-/// Whether events of the next claim's transaction were lent before it.
+/// Whether the next claim, or events of its transaction before it, were lent before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Begun {
-    /// Those before it were.
-    InPart,
-    /// It starts with the next claim.
+    /// They were: it came back, or its transaction was lent in part.
+    Before,
+    /// Its transaction starts with it, and nobody had it.
     Not,
 }
 
@@ -67,15 +67,16 @@ impl Front {
     }
 
     /// The turn of the next claim among the stripes: the lowest is lent first. The rest of a
-    /// transaction that was lent in part comes before everything, so that events of one
+    /// transaction that was lent in part comes before all that nobody had, so that events of one
     /// transaction stay together although a block with a lower write order became durable in
-    /// between; then the write order of its block counts.
+    /// between. What came back had its turn before that rest if its block has the lower write
+    /// order: its commit may have returned before the other transaction began.
     pub(super) fn turn(&self) -> Option<(Begun, WriteOrder)> {
-        let (from, block) = match self.returned.values().next() {
-            Some(claim) => (claim.from, &claim.block),
-            None => (self.index, self.blocks.front()?),
-        };
-        let begun = if from > 0 { Begun::InPart } else { Begun::Not };
+        if let Some(claim) = self.returned.values().next() {
+            return Some((Begun::Before, claim.block.order));
+        }
+        let block = self.blocks.front()?;
+        let begun = if self.index > 0 { Begun::Before } else { Begun::Not };
         Some((begun, block.order))
     }
 

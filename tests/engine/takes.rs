@@ -56,6 +56,22 @@ fn a_transaction_lent_in_part_is_finished_before_another_stripe_has_its_turn() {
 }
 
 #[test]
+fn what_was_given_back_comes_before_the_rest_of_a_later_transaction() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    let (early, late) = (bodies("early", 0..1), bodies("late", 0..3));
+    engine.put(&early);
+    engine.put(&late);
+    let mut given_up = engine.begin_take();
+    assert_eq!(engine.lend(&mut *given_up, 1).expect("lent"), early);
+    let mut kept = engine.begin_take();
+    assert_eq!(engine.lend(&mut *kept, 1).expect("lent"), late[..1]);
+    given_up.rollback();
+    assert_eq!(engine.drain(), [&early[..], &late[1..]].concat());
+    drop(kept);
+}
+
+#[test]
 fn what_one_taker_holds_no_other_gets() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
