@@ -17,6 +17,9 @@ pub(super) struct Front {
     blocks: VecDeque<Arc<ReadyBlock>>,
     run: usize,
     index: u32,
+    /// Events in front of the cursor, of the same transaction, were lent since the channel was
+    /// opened.
+    begun: bool,
     /// Claims that were handed back, by first sequence; lent again before anything else.
     returned: BTreeMap<u64, Claim>,
     /// Bytes of the blocks in the window.
@@ -76,7 +79,9 @@ impl Front {
             return Some((Begun::Before, claim.block.order));
         }
         let block = self.blocks.front()?;
-        let begun = if self.index > 0 { Begun::Before } else { Begun::Not };
+        // Not where the cursor stands: what was taken before the channel was opened is done with,
+        // and what others held then has come back to its place.
+        let begun = if self.begun { Begun::Before } else { Begun::Not };
         Some((begun, block.order))
     }
 
@@ -147,6 +152,7 @@ impl Front {
             joined: false,
         };
         self.index += claim.count;
+        self.begun = true;
         self.skip(acknowledged);
         Some(claim)
     }
@@ -158,7 +164,7 @@ impl Front {
             let Some(run) = block.runs.get(self.run) else {
                 self.window_bytes -= block.len();
                 self.blocks.pop_front();
-                (self.run, self.index) = (0, 0);
+                (self.run, self.index, self.begun) = (0, 0, false);
                 continue;
             };
             let at = run.first_sequence + u64::from(self.index);
@@ -172,7 +178,7 @@ impl Front {
             if self.index < run.count {
                 return;
             }
-            (self.run, self.index) = (self.run + 1, 0);
+            (self.run, self.index, self.begun) = (self.run + 1, 0, false);
         }
     }
 

@@ -72,6 +72,20 @@ fn what_was_given_back_comes_before_the_rest_of_a_later_transaction() {
 }
 
 #[test]
+fn the_rest_of_a_transaction_taken_in_part_before_a_crash_has_no_precedence() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    let (early, late) = (bodies("early", 0..1), bodies("late", 0..3));
+    engine.put(&early);
+    engine.put(&late);
+    let mut held = engine.begin_take();
+    assert_eq!(engine.lend(&mut *held, 1).expect("lent"), early);
+    assert_eq!(engine.take(1), late[..1]);
+    let cut = machine.after_power_cut(1);
+    assert_eq!(cut.reopened(), [&early[..], &late[1..]].concat());
+}
+
+#[test]
 fn what_one_taker_holds_no_other_gets() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
