@@ -46,6 +46,30 @@ number!(
     WriteOrder
 );
 
+/// Bits of an epoch's number that count within its era.
+const ERA_BITS: u32 = 32;
+
+impl EpochNumber {
+    /// The era it is of. Every opening without some directory begins a new one: what the missing
+    /// directory knows is of an earlier era.
+    #[must_use]
+    pub const fn era(self) -> u64 {
+        self.0 >> ERA_BITS
+    }
+
+    /// The last number of its era.
+    #[must_use]
+    pub const fn last_of_era(self) -> Self {
+        Self(self.0 | ((1 << ERA_BITS) - 1))
+    }
+
+    /// The first number of its era.
+    #[must_use]
+    pub const fn first_of_era(self) -> Self {
+        Self(self.era() << ERA_BITS)
+    }
+}
+
 /// Place of a stripe in the channel's member list, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StripeIndex(pub u16);

@@ -30,6 +30,35 @@ impl RangeSet {
         self.beyond.iter().map(|(&start, &end)| (start, end))
     }
 
+    /// All ranges, `start..end`, ascending: the one below the frontier too.
+    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        (self.frontier > 0).then_some((0, self.frontier)).into_iter().chain(self.beyond())
+    }
+
+    /// Whether nothing is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frontier == 0 && self.beyond.is_empty()
+    }
+
+    /// Whether all of `start..end` is in the set.
+    #[must_use]
+    pub fn covers(&self, start: u64, end: u64) -> bool {
+        self.missing_in(start, end).is_empty()
+    }
+
+    /// What is in this set and not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut left = Self::default();
+        for (start, end) in self.ranges() {
+            for (start, end) in other.missing_in(start, end) {
+                left.insert(start, end);
+            }
+        }
+        left
+    }
+
     /// How many ranges stand beyond the frontier.
     #[must_use]
     pub fn ranges_beyond(&self) -> usize {
@@ -134,6 +163,27 @@ mod tests {
             prop_assert_eq!(missing, expected);
             let beyond = model.iter().filter(|n| **n >= set.frontier()).count() as u64;
             prop_assert_eq!(set.count_beyond(), beyond);
+        }
+
+        #[test]
+        fn what_is_left_without_another_set_is_the_difference(
+            a in proptest::collection::vec((0u64..64, 0u64..12), 0..12),
+            b in proptest::collection::vec((0u64..64, 0u64..12), 0..12),
+        ) {
+            let build = |ranges: &[(u64, u64)]| {
+                let mut set = RangeSet::default();
+                for (s, l) in ranges { set.insert(*s, s + l); }
+                set
+            };
+            let (a, b) = (build(&a), build(&b));
+            let left = a.without(&b);
+            for n in 0..90 {
+                prop_assert_eq!(left.contains(n), a.contains(n) && !b.contains(n));
+                prop_assert_eq!(a.covers(n, n + 3), (n..n + 3).all(|n| a.contains(n)));
+            }
+            let numbers: Vec<u64> = a.ranges().flat_map(|(s, e)| s..e).collect();
+            prop_assert_eq!(numbers, (0..90).filter(|n| a.contains(*n)).collect::<Vec<_>>());
+            prop_assert_eq!(a.is_empty(), (0..90).all(|n| !a.contains(n)));
         }
 
         #[test]

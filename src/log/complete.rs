@@ -171,7 +171,7 @@ impl Log {
 
     fn apply_fence(&mut self, fence: &FenceBody) {
         let state = self.durable.stripe_mut(fence.stripe);
-        state.void(fence.void_start.0, fence.void_end.0);
+        state.void_fenced(fence.void_start.0, fence.void_end.0);
         if fence.epoch.number > state.epoch.number {
             state.epoch = fence.epoch;
         }

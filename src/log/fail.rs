@@ -61,6 +61,7 @@ impl Log {
         let other = self.other_stripe(index);
         match other {
             Some(other) => {
+                self.put_known_fences(other, index);
                 self.put_fence(other, &fence);
                 self.move_all(index, other, stranded);
             }
@@ -185,20 +186,26 @@ impl Log {
     /// What went nowhere when other stripes failed, because none was left, is fenced as soon as
     /// one is back: else its takers and sources would wait for their own disk.
     pub(super) fn fence_suspended(&mut self, on: StripeIndex) {
-        let fences: Vec<FenceBody> = self
-            .stripes
-            .iter()
-            .filter(|s| s.index != on && !s.doubts.is_empty())
-            .map(|s| FenceBody {
-                stripe: s.index,
-                epoch: s.epoch,
-                void_start: Sequence(s.void_at_start.0),
-                void_end: Sequence(s.void_at_start.1),
-            })
-            .collect();
+        let doubtful = |s: &&Stripe| s.index != on && !s.doubts.is_empty();
+        let fences: Vec<FenceBody> =
+            self.stripes.iter().filter(doubtful).map(Stripe::fence).collect();
         for fence in fences {
             self.put_fence(on, &fence);
             self.wakes.keeper = true;
+        }
+    }
+
+    /// Fences of other stripes whose next life has not begun in their own log. Frames that move
+    /// for the second time now leave behind the disk that has the fence of their first stripe;
+    /// should that disk be missing at the next opening, both their copies would count.
+    fn put_known_fences(&mut self, on: StripeIndex, failed: StripeIndex) {
+        let ended = |s: &&Stripe| {
+            let suspended = matches!(s.health, Health::Suspended { .. });
+            s.index != failed && suspended && s.epoch_start != EpochStart::Done
+        };
+        let fences: Vec<FenceBody> = self.stripes.iter().filter(ended).map(Stripe::fence).collect();
+        for fence in fences {
+            self.put_fence(on, &fence);
         }
     }
 
@@ -333,6 +340,16 @@ impl Effect {
 }
 
 impl Stripe {
+    /// The end of the life before the present one, which failed.
+    fn fence(&self) -> FenceBody {
+        FenceBody {
+            stripe: self.index,
+            epoch: self.epoch,
+            void_start: Sequence(self.void_at_start.0),
+            void_end: Sequence(self.void_at_start.1),
+        }
+    }
+
     /// Counts a failure; answers the pause before the stripe is tried again.
     fn strike(&mut self, now: Duration) -> Duration {
         if now.saturating_sub(self.failed_at) > CALM {

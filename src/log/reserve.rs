@@ -75,7 +75,7 @@ impl Log {
                 return Err(Admission::Busy);
             }
             Some((source, bytes)) => {
-                let counter = self.durable.positions.get(source).map_or(0, |p| p.counter) + 1;
+                let counter = self.next_position(source);
                 Some((source.to_owned(), SourcePosition { counter, bytes: bytes.to_vec() }))
             }
             None => None,
@@ -99,10 +99,14 @@ impl Log {
         Ok(reservation)
     }
 
-    /// The position that a put reserved now would carry.
+    /// The counter of the position that a put reserved now would carry. It is above all that a
+    /// directory can name which was missing when the era of the stripes' epochs began: else an
+    /// older position would win when that directory is back, and its lines would come again.
     #[must_use]
     pub fn next_position(&self, source: &str) -> u64 {
-        self.durable.positions.get(source).map_or(0, |p| p.counter) + 1
+        let known = self.durable.positions.get(source).map_or(0, |p| p.counter);
+        let era = self.durable.stripes.iter().map(|s| s.epoch.number.first_of_era().0).max();
+        known.max(era.unwrap_or_default()) + 1
     }
 
     /// Bytes that all source positions would take if `source` left `bytes`.

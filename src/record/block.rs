@@ -19,7 +19,8 @@ pub const BLOCK_HEADER_BYTES: usize = 128;
 pub const BLOCK_MAGIC: [u8; 4] = *b"MPBK";
 
 /// The latest version of the block header that this program reads, and the one it writes.
-pub const BLOCK_VERSION: u16 = 1;
+/// Version 2 has state records that say which openings a stripe was part of.
+pub const BLOCK_VERSION: u16 = 2;
 
 /// Flag: the block was written alone; nothing else of its stripe was in flight.
 pub const SOLO: u16 = 1;
@@ -139,7 +140,7 @@ impl BlockHeader {
         // Behind the checksum: rot in the version must not read as "use a newer program".
         let mut r = Reader::starting_at(head, BLOCK_MAGIC.len());
         let version = r.u16()?;
-        if version != BLOCK_VERSION {
+        if !(1..=BLOCK_VERSION).contains(&version) {
             return Err(Refusal::version(u32::from(version), u32::from(BLOCK_VERSION)));
         }
         let header = Self {

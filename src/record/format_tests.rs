@@ -114,7 +114,7 @@ fn block_layout() -> Layout {
     let header = samples::block_header();
     let fields = vec![
         ("magic", b"MPBK".to_vec()),
-        ("version", n2(1)),
+        ("version", n2(2)),
         ("flags", n2(1 | 2)),
         ("number", n8(header.number.0)),
         ("epoch number", n8(header.epoch.0)),
@@ -221,14 +221,16 @@ fn ack_layout() -> Layout {
 
 fn state_layouts() -> Vec<Layout> {
     let bytes = samples::state().to_bytes().unwrap();
-    // Two damages, then a group with two ranges and one with none; the second stripe has one.
-    let stripe_end = 8 + 88 + 2 * 16 + (16 + 2 * 16) + 16;
-    let stripes_end = stripe_end + 88 + 16;
+    // Two damages, two adopted ranges, then a group with two ranges and one with none; the second
+    // stripe has one.
+    let group_at = 8 + 104 + 2 * 16 + 2 * 16;
+    let stripe_end = group_at + (16 + 2 * 16) + 16;
+    let stripes_end = stripe_end + 104 + 16;
     let spool_end = stripes_end + 16 + "spool".len();
     let (epoch, watermark) = (samples::epoch(), samples::watermark());
     let record = vec![
         ("stripe count", n2(2)),
-        ("reserved", zeroes(2)),
+        ("layout", n2(1)),
         ("position count", n4(2)),
         ("stripes", bytes[8..stripes_end].to_vec()),
         ("positions", bytes[stripes_end..].to_vec()),
@@ -246,8 +248,12 @@ fn state_layouts() -> Vec<Layout> {
         ("damaged events", n8(33)),
         ("damage count", n4(2)),
         ("group count", n4(2)),
+        ("opened", n8(5)),
+        ("adopted count", n4(2)),
+        ("reserved", zeroes(4)),
         ("damage", [n8(100), n8(130), n8(150), n8(153)].concat()),
-        ("groups", bytes[8 + 88 + 32..stripe_end].to_vec()),
+        ("adopted", [n8(3700), n8(3720), n8(3800), n8(3801)].concat()),
+        ("groups", bytes[group_at..stripe_end].to_vec()),
     ];
     let group = vec![
         ("group", n4(1)),
@@ -263,7 +269,6 @@ fn state_layouts() -> Vec<Layout> {
         ("position", b"inode 5 at 600".to_vec()),
     ];
     let part = |from: usize, to: usize| bytes[from..to].to_vec();
-    let group_at = 8 + 88 + 32;
     vec![
         Layout { name: "state record", bytes: bytes.clone(), fields: record },
         Layout { name: "stripe of a state record", bytes: part(8, stripe_end), fields: stripe },
@@ -287,7 +292,7 @@ fn slot_layouts() -> Vec<Layout> {
     bytes.truncate(slot::SLOT_PAYLOAD_AT + record.len());
     let slot = vec![
         ("magic", b"MPSLOT\0\0".to_vec()),
-        ("version", n4(1)),
+        ("version", n4(2)),
         ("kind", n4(2)),
         ("channel", channel.clone()),
         ("owner", stripe.clone()),
@@ -339,6 +344,7 @@ fn every_number_of_the_page_is_the_code_s() {
         ("member slot", SlotKind::Member.slot_bytes()),
         ("state record", limits::STATE_BYTES_MAX),
         ("damage names", state::DAMAGE_NAMED_MAX),
+        ("adopted ranges", state::ADOPTED_RANGES_MAX),
         ("stripes", limits::STRIPES_MAX),
         ("member path", member::MEMBER_PATH_BYTES_MAX),
         ("log version", segment::SEGMENT_VERSION as usize),

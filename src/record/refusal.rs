@@ -39,7 +39,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A version that is not `newest`, the only one there is.
+    /// A version that is none of those up to `newest`.
     pub(super) fn version(found: u32, newest: u32) -> Self {
         if found > newest { Self::Version { found, newest } } else { Self::Field("version") }
     }

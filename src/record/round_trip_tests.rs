@@ -29,28 +29,32 @@ fn any_ranges() -> impl Strategy<Value = RangeSet> {
 }
 
 fn any_state() -> impl Strategy<Value = StateRecord> {
-    let stripe =
-        (any::<[u64; 10]>(), vec((0u32..9, any_ranges()), 0..4), vec((0u64..99, 1u64..9), 0..9))
-            .prop_map(|(n, groups, damaged)| {
-                let mut stripe = StripeState { next: Sequence(n[0]), ..StripeState::default() };
-                stripe.epoch.number.0 = n[1];
-                stripe.epoch.nonce = n[2];
-                stripe.epoch.start.0 = n[3];
-                stripe.watermark.block.0 = n[4];
-                stripe.watermark.sequence.0 = n[5];
-                stripe.watermark.order.0 = n[6];
-                stripe.watermark.segment.0 = n[7];
-                stripe.watermark.end_offset = n[8];
-                stripe.damaged_events = n[9];
-                stripe.acknowledged =
-                    groups.into_iter().map(|(id, set)| (GroupId(id), set)).collect();
-                stripe.damaged =
-                    damaged.into_iter().map(|(start, len)| (start, start + len)).collect();
-                stripe.damaged.sort_unstable();
-                stripe.damaged.dedup();
-                assert!(stripe.damaged.len() <= DAMAGE_NAMED_MAX);
-                stripe
-            });
+    let stripe = (
+        any::<[u64; 10]>(),
+        vec((0u32..9, any_ranges()), 0..4),
+        vec((0u64..99, 1u64..9), 0..9),
+        vec((0u64..999, 1u64..99), 0..20),
+    )
+        .prop_map(|(n, groups, damaged, adopted)| {
+            let mut stripe = StripeState { next: Sequence(n[0]), ..StripeState::default() };
+            stripe.epoch.number.0 = n[1];
+            stripe.epoch.nonce = n[2];
+            stripe.epoch.start.0 = n[3];
+            stripe.watermark.block.0 = n[4];
+            stripe.watermark.sequence.0 = n[5];
+            stripe.watermark.order.0 = n[6];
+            stripe.watermark.segment.0 = n[7];
+            stripe.watermark.end_offset = n[8];
+            stripe.damaged_events = n[9];
+            stripe.opened = n[9] ^ n[4];
+            adopted.iter().for_each(|(start, len)| stripe.adopt(*start, start + len));
+            stripe.acknowledged = groups.into_iter().map(|(id, set)| (GroupId(id), set)).collect();
+            stripe.damaged = damaged.into_iter().map(|(start, len)| (start, start + len)).collect();
+            stripe.damaged.sort_unstable();
+            stripe.damaged.dedup();
+            assert!(stripe.damaged.len() <= DAMAGE_NAMED_MAX);
+            stripe
+        });
     let position = (".{0,8}", any::<u64>(), vec(any::<u8>(), 0..40));
     (vec(stripe, 0..5), vec(position, 0..5)).prop_map(|(stripes, positions)| StateRecord {
         stripes,
@@ -61,7 +65,52 @@ fn any_state() -> impl Strategy<Value = StateRecord> {
     })
 }
 
+/// Small numbers, so that what two records say overlaps.
+fn any_progress() -> impl Strategy<Value = StateRecord> {
+    let acknowledged = vec((0u64..40, 1u64..9), 0..6);
+    let adopted = vec((0u64..40, 1u64..9), 0..3);
+    (acknowledged, adopted, 0u64..3).prop_map(|(acknowledged, adopted, opened)| {
+        let mut state = StateRecord::new(1);
+        let stripe = &mut state.stripes[0];
+        acknowledged.iter().for_each(|(start, len)| stripe.void(*start, start + len));
+        adopted.iter().for_each(|(start, len)| stripe.adopt(*start, start + len));
+        stripe.opened = opened;
+        state
+    })
+}
+
+fn joined(states: &[&StateRecord]) -> StateRecord {
+    let mut all = StateRecord::new(1);
+    states.iter().for_each(|state| all.join(state));
+    all
+}
+
 proptest! {
+    #[test]
+    fn joining_state_records_hangs_neither_on_their_order_nor_on_their_number(
+        a in any_progress(), b in any_progress(), c in any_progress(),
+    ) {
+        let all = joined(&[&a, &b, &c]);
+        prop_assert_eq!(&joined(&[&c, &a, &b]), &all);
+        prop_assert_eq!(&joined(&[&b, &a, &a, &c, &b]), &all);
+        prop_assert_eq!(&joined(&[&joined(&[&a, &b]), &joined(&[&b, &c])]), &all);
+        prop_assert_eq!(&joined(&[&all, &a]), &all);
+    }
+
+    #[test]
+    fn of_what_one_record_adopted_another_says_nothing(a in any_progress(), b in any_progress()) {
+        let (one, two, both) = (&a.stripes[0], &b.stripes[0], &joined(&[&a, &b]).stripes[0]);
+        for n in 0..60 {
+            let says = |it: &StripeState| it.missing(n, n + 1).is_empty();
+            let expected = match (one.adopted.contains(n), two.adopted.contains(n)) {
+                (true, false) => says(one),
+                (false, true) => says(two),
+                _ => says(one) || says(two),
+            };
+            prop_assert_eq!(says(both), expected, "sequence {}", n);
+        }
+    }
+
     #[test]
     fn events_are_read_as_they_were_written(events in vec(any_event(), 0..6)) {
         let bytes = Bytes::from(events.iter().flat_map(samples::event_bytes).collect::<Vec<_>>());

@@ -97,14 +97,18 @@ pub(super) fn state() -> StateRecord {
     let mut main = RangeSet::up_to(3900);
     main.insert(3950, 3960);
     main.insert(4000, 4001);
-    let busy = StripeState {
+    let mut busy = StripeState {
         epoch: epoch(),
         watermark: watermark(),
         next: Sequence(4205),
         acknowledged: BTreeMap::from([(MAIN_GROUP, main), (GroupId(4), RangeSet::up_to(17))]),
         damaged_events: 33,
         damaged: vec![(100, 130), (150, 153)],
+        opened: 5,
+        adopted: RangeSet::default(),
     };
+    busy.adopted.insert(3700, 3720);
+    busy.adopted.insert(3800, 3801);
     let position = |counter, bytes: &[u8]| SourcePosition { counter, bytes: bytes.to_vec() };
     let mut state = StateRecord::new(2);
     state.stripes[0] = busy;

@@ -15,7 +15,8 @@ use std::ops::Range;
 pub const SLOT_MAGIC: [u8; 8] = *b"MPSLOT\0\0";
 
 /// The latest version of slots that this program reads, and the one it writes.
-pub const SLOT_VERSION: u32 = 1;
+/// Version 2 has state records that say which openings a stripe was part of.
+pub const SLOT_VERSION: u32 = 2;
 
 /// Bytes of a slot's header that are used; the rest of its device block is not read.
 pub const SLOT_HEADER_BYTES: usize = 64;
@@ -157,7 +158,7 @@ pub fn decode(kind: SlotKind, bytes: &[u8]) -> Result<Slot, Refusal> {
     if salt().checksum(&[&head[..CRC_AT], payload]) != crc {
         return Err(Refusal::Checksum);
     }
-    if version != SLOT_VERSION {
+    if !(1..=SLOT_VERSION).contains(&version) {
         return Err(Refusal::version(version, SLOT_VERSION));
     }
     if found_kind != kind as u32 {

@@ -10,6 +10,10 @@ use crate::base::ids::{GroupId, MAIN_GROUP, Sequence, StripeIndex};
 use crate::base::ranges::RangeSet;
 use std::collections::BTreeMap;
 
+/// Adopted ranges that are kept per stripe. An opening adopts only when a directory is missing
+/// that was there before, so many more of them are not to be expected.
+pub const ADOPTED_RANGES_MAX: usize = 16;
+
 /// Damaged ranges that are kept by name per stripe; more are only counted.
 pub const DAMAGE_NAMED_MAX: usize = 32;
 
@@ -49,6 +53,14 @@ pub struct StripeState {
     pub damaged_events: u64,
     /// Sequences of that damage, at most [`DAMAGE_NAMED_MAX`] ranges `start..end`.
     pub damaged: Vec<(u64, u64)>,
+    /// Number of the latest opening of the channel in which the directory was there. Of two
+    /// directories the one with the lower number was missing while the other went on.
+    pub opened: u64,
+    /// Sequences that an opening without some directory found above everything named, and kept:
+    /// nobody else can have promised them, except the missing directory, by a fence. From then on
+    /// the events are here. What that directory says of these sequences does not count, and
+    /// copies of them that were moved to it are void: see [`StripeState::join`].
+    pub adopted: RangeSet,
 }
 
 impl StateRecord {
@@ -107,6 +119,12 @@ impl StateRecord {
 
 impl StripeState {
     /// Adds everything that `other` knows about the same stripe.
+    ///
+    /// Of each sequence there are two things to know: whether it was adopted, and whether it is
+    /// acknowledged or void. Adopting counts first. A fence on a disk that was missing called a
+    /// sequence void, and an opening that could not know of it found the event whole and kept it:
+    /// then only those who know that say whether it still waits. Ordered so, each sequence has a
+    /// value that only grows, and joining stays independent of order and repetition.
     pub fn join(&mut self, other: &Self) {
         if (other.epoch.number, other.epoch.nonce) > (self.epoch.number, self.epoch.nonce) {
             self.epoch = other.epoch;
@@ -115,13 +133,50 @@ impl StripeState {
             self.watermark = other.watermark;
         }
         self.next = self.next.max(other.next);
-        for (group, ranges) in &other.acknowledged {
-            self.acknowledged.entry(*group).or_default().join(ranges);
+        if self.adopted == other.adopted {
+            for (group, ranges) in &other.acknowledged {
+                self.acknowledged.entry(*group).or_default().join(ranges);
+            }
+        } else {
+            self.join_adopted(other);
         }
+        self.opened = self.opened.max(other.opened);
         self.damaged_events = self.damaged_events.max(other.damaged_events);
         for range in &other.damaged {
             self.name_damage(*range);
         }
+    }
+
+    fn join_adopted(&mut self, other: &Self) {
+        let (mine, theirs) =
+            (self.adopted.without(&other.adopted), other.adopted.without(&self.adopted));
+        for ranges in self.acknowledged.values_mut() {
+            *ranges = ranges.without(&theirs);
+        }
+        for (group, ranges) in &other.acknowledged {
+            self.acknowledged.entry(*group).or_default().join(&ranges.without(&mine));
+        }
+        for (start, end) in theirs.ranges() {
+            self.adopt(start, end);
+        }
+    }
+
+    /// Keeps `start..end` for good, whatever a directory that is missing now may say of it. Past
+    /// [`ADOPTED_RANGES_MAX`] ranges it is not noted.
+    pub fn adopt(&mut self, start: u64, end: u64) {
+        let mut more = self.adopted.clone();
+        more.insert(start, end);
+        if more.ranges().count() <= ADOPTED_RANGES_MAX {
+            self.adopted = more;
+        }
+    }
+
+    /// Voids what a fence says, except what was adopted by an opening that did not know of it.
+    pub fn void_fenced(&mut self, start: u64, end: u64) {
+        for (start, end) in self.adopted.missing_in(start, end) {
+            self.void(start, end);
+        }
+        self.next = self.next.max(Sequence(end));
     }
 
     /// Acknowledges `start..end` for one group and answers how many were new.

@@ -6,7 +6,9 @@
 
 use super::body::{PositionRef, read_epoch, write_epoch};
 use super::cursor::{Reader, Writer};
-use super::state::{DAMAGE_NAMED_MAX, SourcePosition, StateRecord, StripeState};
+use super::state::{
+    ADOPTED_RANGES_MAX, DAMAGE_NAMED_MAX, SourcePosition, StateRecord, StripeState,
+};
 use super::{Refusal, Watermark};
 use crate::base::ids::{BlockNumber, GroupId, SegmentId, Sequence, WriteOrder};
 use crate::base::limits::{
@@ -18,8 +20,15 @@ use std::collections::BTreeMap;
 /// Bytes in front of the stripes.
 const STATE_HEADER_BYTES: usize = 8;
 
-/// Bytes of a stripe without its damage and groups.
-const STATE_STRIPE_BYTES: usize = 88;
+/// Layout of the stripes in a record. The first one has no adopted ranges and no opening; it has
+/// the zero that stood in a reserved field.
+const LAYOUT_FIRST: u16 = 0;
+
+/// The layout that is written.
+const LAYOUT: u16 = 1;
+
+/// Bytes of a stripe without its damage, adopted ranges and groups.
+const STATE_STRIPE_BYTES: usize = 104;
 
 /// Bytes of a group without its ranges.
 const STATE_GROUP_BYTES: usize = 16;
@@ -32,7 +41,7 @@ const _: () = assert!(
     STATE_HEADER_BYTES
         + STRIPES_MAX
             * (STATE_STRIPE_BYTES
-                + DAMAGE_NAMED_MAX * RANGE_BYTES
+                + (DAMAGE_NAMED_MAX + ADOPTED_RANGES_MAX) * RANGE_BYTES
                 + 8 * STATE_GROUP_BYTES
                 + RANGES_PER_STRIPE_MAX * RANGE_BYTES)
         + POSITION_BYTES_MAX
@@ -68,7 +77,7 @@ impl StateRecord {
         }
         let mut w = Writer::new(out);
         w.u16(stripes);
-        w.u16(0);
+        w.u16(LAYOUT);
         w.len(self.positions.len());
         for stripe in &self.stripes {
             stripe.write(&mut w);
@@ -99,14 +108,17 @@ impl StateRecord {
         }
         let mut r = Reader::new(payload);
         let stripe_count = usize::from(r.u16()?);
-        r.zeroes(2)?;
+        let layout = r.u16()?;
+        if layout > LAYOUT {
+            return Err(Refusal::Field("state layout"));
+        }
         let position_count = r.len()?;
         if stripe_count > STRIPES_MAX {
             return Err(Refusal::Bounds);
         }
         let mut stripes = Vec::with_capacity(stripe_count);
         for _ in 0..stripe_count {
-            stripes.push(StripeState::read(&mut r)?);
+            stripes.push(StripeState::read(&mut r, layout)?);
         }
         let positions = read_positions(&mut r, position_count)?;
         r.end()?;
@@ -145,7 +157,8 @@ impl StripeState {
     fn encoded_len(&self) -> usize {
         let group = |set: &RangeSet| STATE_GROUP_BYTES + set.ranges_beyond() * RANGE_BYTES;
         let groups: usize = self.acknowledged.values().map(group).sum();
-        STATE_STRIPE_BYTES + self.damaged.len() * RANGE_BYTES + groups
+        let named = self.damaged.len() + self.adopted.ranges().count();
+        STATE_STRIPE_BYTES + named * RANGE_BYTES + groups
     }
 
     fn write(&self, w: &mut Writer<'_>) {
@@ -155,9 +168,12 @@ impl StripeState {
         w.u64(self.damaged_events);
         w.len(self.damaged.len());
         w.len(self.acknowledged.len());
-        for (start, end) in &self.damaged {
-            w.u64(*start);
-            w.u64(*end);
+        w.u64(self.opened);
+        w.len(self.adopted.ranges().count());
+        w.u32(0);
+        for (start, end) in self.damaged.iter().copied().chain(self.adopted.ranges()) {
+            w.u64(start);
+            w.u64(end);
         }
         for (group, set) in &self.acknowledged {
             w.u32(group.0);
@@ -170,13 +186,21 @@ impl StripeState {
         }
     }
 
-    fn read(r: &mut Reader<'_>) -> Result<Self, Refusal> {
+    fn read(r: &mut Reader<'_>, layout: u16) -> Result<Self, Refusal> {
         let epoch = read_epoch(r)?;
         let watermark = read_watermark(r)?;
         let next = Sequence(r.u64()?);
         let damaged_events = r.u64()?;
         let (damaged_count, group_count) = (r.len()?, r.len()?);
         if damaged_count > DAMAGE_NAMED_MAX {
+            return Err(Refusal::Bounds);
+        }
+        let (mut opened, mut adopted_count) = (0, 0);
+        if layout != LAYOUT_FIRST {
+            (opened, adopted_count) = (r.u64()?, r.len()?);
+            r.zeroes(4)?;
+        }
+        if adopted_count > ADOPTED_RANGES_MAX {
             return Err(Refusal::Bounds);
         }
         let mut damaged = Vec::with_capacity(damaged_count);
@@ -187,9 +211,23 @@ impl StripeState {
             }
             damaged.push(range);
         }
+        let adopted = read_adopted(r, adopted_count)?;
         let acknowledged = read_groups(r, group_count)?;
-        Ok(Self { epoch, watermark, next, acknowledged, damaged_events, damaged })
+        Ok(Self { epoch, watermark, next, acknowledged, damaged_events, damaged, opened, adopted })
     }
+}
+
+fn read_adopted(r: &mut Reader<'_>, count: usize) -> Result<RangeSet, Refusal> {
+    let (mut adopted, mut last) = (RangeSet::default(), None);
+    for _ in 0..count {
+        let (start, end) = read_range(r)?;
+        if last.is_some_and(|last| start <= last) {
+            return Err(Refusal::Field("adopted order"));
+        }
+        last = Some(end);
+        adopted.insert(start, end);
+    }
+    Ok(adopted)
 }
 
 fn read_groups(r: &mut Reader<'_>, count: usize) -> Result<BTreeMap<GroupId, RangeSet>, Refusal> {

@@ -8,7 +8,7 @@ use super::frame::{FrameAt, FrameKind, frame_salt, frames, parse};
 use super::member::{MEMBER_PATH_BYTES_MAX, MEMBERS_MAX, Member};
 use super::segment::{SEGMENT_COPY_BYTES, SEGMENT_MAGIC, SegmentHeader, file_name, slot_of};
 use super::slot::{self, SlotKind};
-use super::state::{DAMAGE_NAMED_MAX, SourcePosition, StateRecord};
+use super::state::{ADOPTED_RANGES_MAX, DAMAGE_NAMED_MAX, SourcePosition, StateRecord};
 use super::{Refusal, event, samples};
 use crate::base::checksum::Salt;
 use crate::base::ids::{Sequence, Uuid};
@@ -43,7 +43,7 @@ fn resealed(bytes: &[u8], at: usize, new: &[u8], salt: Salt, crc_at: usize) -> V
 }
 
 /// The frames of the sample block hold what they were made of.
-pub(super) fn check_sample_frames(block: &[u8], header: &BlockHeader) {
+pub(super) fn check_sample_frames(block: &[u8], header: &BlockHeader, state: &StateRecord) {
     let payload = &block[BLOCK_HEADER_BYTES..][..header.payload_len as usize];
     let salt = frame_salt(&samples::stripe(), header.nonce, header.key);
     let all: Vec<FrameAt> = frames(salt, payload).collect::<Result<_, _>>().unwrap();
@@ -51,7 +51,7 @@ pub(super) fn check_sample_frames(block: &[u8], header: &BlockHeader) {
     use FrameKind::{Ack, Fence, Lost, Put, State, Void};
     let kinds: Vec<FrameKind> = all.iter().map(|found| found.header.kind).collect();
     assert_eq!(kinds, [State, Put, Ack, Void, Fence, Lost, Put]);
-    assert_eq!(StateRecord::decode(body(0)), Ok(samples::state()));
+    assert_eq!(StateRecord::decode(body(0)).as_ref(), Ok(state));
     let (prefix, at) = PutPrefix::decode(all[1].header.flags, body(1)).unwrap();
     assert_eq!(prefix, samples::prefix());
     let (events, mut at) = (Bytes::copy_from_slice(body(1)), at);
@@ -158,10 +158,10 @@ fn block_header_fields_that_are_never_written_are_refused() {
     assert_eq!(read(64, &[0xFF; 8]), Err(Refusal::Field("first sequence")));
     assert_eq!(read(100, &[1]), Err(Refusal::Field("reserved")));
     let newest = u32::from(BLOCK_VERSION);
-    assert_eq!(read(4, &[2]), Err(Refusal::Version { found: 2, newest }));
+    assert_eq!(read(4, &[3]), Err(Refusal::Version { found: 3, newest }));
     assert_eq!(read(4, &[0]), Err(Refusal::Field("version")));
     let mut rotten = bytes.clone();
-    rotten[4] = 2;
+    rotten[4] = 3;
     assert_eq!(BlockHeader::decode(salt, &rotten), Err(Refusal::Checksum), "rot is no version");
     assert_eq!(BlockHeader::decode(salt, &[0; 4096]), Err(Refusal::Empty));
     assert_eq!(BlockHeader::decode(salt, &[1; 4096]), Err(Refusal::Magic));
@@ -352,7 +352,7 @@ fn slots_of_another_kind_or_version_are_refused() {
     let payload = slot::decode(SlotKind::Member, &bytes).unwrap().payload;
     let crc = Salt::of(&slot::SLOT_MAGIC).checksum(&[&newer[..60], &newer[payload]]);
     newer[60..64].copy_from_slice(&crc.to_le_bytes());
-    let version = Refusal::Version { found: 3, newest: 1 };
+    let version = Refusal::Version { found: 3, newest: 2 };
     assert_eq!(slot::decode(SlotKind::Member, &newer), Err(version));
 }
 
@@ -419,15 +419,20 @@ fn state_records_refuse_what_is_never_written() {
     };
     let first = |low: u64, high: u64| low | high << 32;
     assert_eq!(with(0, first(STRIPES_MAX as u64 + 1, 2)), Err(Refusal::Bounds));
-    assert_eq!(with(0, first(2 | 1 << 16, 2)), Err(Refusal::Field("reserved")));
-    assert_eq!(with(0, first(2, 3)), Err(Refusal::Length));
+    assert_eq!(with(0, first(2 | 2 << 16, 2)), Err(Refusal::Field("state layout")));
+    assert_eq!(with(0, first(2 | 1 << 16, 3)), Err(Refusal::Length));
     assert_eq!(with(88, first(DAMAGE_NAMED_MAX as u64 + 1, 2)), Err(Refusal::Bounds));
-    // The first stripe's damage stands from 96 on, its groups from 128 and 176 on.
-    assert_eq!(with(96, 130), Err(Refusal::Field("range")));
-    assert_eq!(with(112, 99), Err(Refusal::Field("damage order")));
-    assert_eq!(with(144, 3900), Err(Refusal::Field("range order")));
-    assert_eq!(with(160, 3960), Err(Refusal::Field("range order")));
-    assert_eq!(with(176, 1), Err(Refusal::Field("group order")));
+    assert_eq!(with(104, first(ADOPTED_RANGES_MAX as u64 + 1, 0)), Err(Refusal::Bounds));
+    assert_eq!(with(104, first(2, 1)), Err(Refusal::Field("reserved")));
+    // The first stripe's damage stands from 112 on, what it adopted from 144 on, its groups from
+    // 176 and 224 on.
+    assert_eq!(with(112, 130), Err(Refusal::Field("range")));
+    assert_eq!(with(128, 99), Err(Refusal::Field("damage order")));
+    assert_eq!(with(144, 3720), Err(Refusal::Field("range")));
+    assert_eq!(with(160, 3720), Err(Refusal::Field("adopted order")));
+    assert_eq!(with(192, 3900), Err(Refusal::Field("range order")));
+    assert_eq!(with(208, 3960), Err(Refusal::Field("range order")));
+    assert_eq!(with(224, 1), Err(Refusal::Field("group order")));
     let mut unordered = bytes.clone();
     let spool = unordered.windows(5).position(|window| window == b"spool").unwrap();
     unordered[spool] = b'z';

@@ -1,8 +1,9 @@
 //! From what was read to what it means: pure, no disk.
 
+use super::adopt;
 use super::inventory::SegmentFile;
 use super::lives::{self, Lives};
-use super::scan::{Block, Effect, Scan};
+use super::scan::{Block, Effect, Moved, Scan};
 use super::table::{self, Case, Hole};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, WriteOrder};
 use crate::record::segment::SEGMENT_HEADER_BYTES;
@@ -19,6 +20,9 @@ pub(super) struct Reading {
     pub(super) scan: Scan,
     /// Segments whose successor is missing, and where what they hold ends.
     pub(super) gaps: Vec<Gap>,
+    /// Events that were moved here, also in front of the scan, when the directory missed an
+    /// opening that adopted some.
+    pub(super) moved: Vec<Moved>,
 }
 
 /// A segment that was read because the id of the next one does not follow.
@@ -79,6 +83,7 @@ pub(super) fn decide(readings: &[Reading], joined: &StateRecord) -> Decision {
             }
         }
     }
+    adopt::void_copies(&mut state, readings);
     let bases: Vec<Watermark> =
         readings.iter().enumerate().map(|(at, r)| base(r, joined, at)).collect();
     let blocks: Vec<&[Block]> = readings.iter().map(|r| &r.scan.blocks[..]).collect();
@@ -124,6 +129,10 @@ fn known_lives(readings: &[Reading], joined: &StateRecord) -> Vec<Lives> {
             let mut lives = Lives::default();
             lives.add(state.epoch);
             reading.segments.iter().for_each(|s| lives.add(s.header.epoch));
+            let segments = reading.segments.iter().map(|s| s.header.epoch);
+            segments.for_each(|epoch| lives.lived(epoch.number, epoch.nonce));
+            let blocks = reading.scan.blocks.iter().map(|b| &b.header);
+            blocks.for_each(|header| lives.lived(header.epoch, header.nonce));
             lives
         })
         .collect()
@@ -172,7 +181,7 @@ fn apply(state: &mut StateRecord, effect: &Effect, acked: &mut [Sequence]) {
         }
         Effect::Fence(fence) => {
             if let Some(found) = state.stripes.get_mut(fence.stripe.at()) {
-                found.void(fence.void_start.0, fence.void_end.0);
+                found.void_fenced(fence.void_start.0, fence.void_end.0);
             }
         }
         Effect::Lost(lost) => {
@@ -180,8 +189,9 @@ fn apply(state: &mut StateRecord, effect: &Effect, acked: &mut [Sequence]) {
                 found.void_damaged(lost.start, lost.end);
             }
         }
-        // The block's own stripe is not named in the frame: see `OneStripe::void_frames`.
-        Effect::Void(..) => {}
+        // The block's own stripe is not named in the frame: see `OneStripe::void_frames` and
+        // `adopt::void_copies`.
+        Effect::Void(..) | Effect::Moved(_) => {}
     }
 }
 

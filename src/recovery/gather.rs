@@ -1,6 +1,7 @@
 //! Reading everything an opening needs, of all directories: checkpoints, headers, the logs behind
 //! the newest state record. Shared by opening and by looking; writes nothing.
 
+use super::adopt;
 use super::buffer::Buffer;
 use super::decide::{Gap, Reading};
 use super::inventory::{self, Checkpoints, Inventory, SegmentFile, Subject};
@@ -36,6 +37,8 @@ pub(super) struct Gathered {
     pub(super) inventory: Inventory,
     pub(super) checkpoints: Option<Checkpoints>,
     pub(super) reading: Reading,
+    /// What the directory's own checkpoints and segment starts say.
+    pub(super) told: StateRecord,
 }
 
 /// Everything as read.
@@ -81,6 +84,8 @@ pub(super) fn gather(
             }
         }
     }
+    let subjects = |at: usize| subject(how, &sources[at], at);
+    adopt::find_copies(&subjects, &all.joined, &mut all.stripes, &mut buffer)?;
     for (at, stripe) in all.stripes.iter_mut().enumerate() {
         let checkpoints = stripe.checkpoints.iter_mut().flat_map(|c| c.findings.drain(..));
         let mut found: Vec<Finding> =
@@ -166,7 +171,10 @@ fn start(
         subject.access,
         buffer,
     )?;
-    found.states.iter().for_each(|s| joined.join(s));
+    found.states.iter().for_each(|s| {
+        joined.join(s);
+        stripe.told.join(s);
+    });
     stripe.checkpoints = Some(found);
     stripe.inventory = Inventory::take(subject, directory, entries, buffer)?;
     stripe.reading.present = true;
@@ -192,6 +200,7 @@ fn join_newest_start(
             && state.stripes.len() <= joined.stripes.len()
         {
             joined.join(state);
+            stripe.told.join(state);
             break;
         }
     }

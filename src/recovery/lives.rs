@@ -10,6 +10,8 @@ use crate::record::segment::SegmentHeader;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lives {
     known: Vec<Epoch>,
+    /// Number and nonce of lives that left something in the stripe's own log.
+    lived: Vec<(EpochNumber, u64)>,
 }
 
 impl Lives {
@@ -20,9 +22,26 @@ impl Lives {
         }
     }
 
+    /// Learns that the stripe's log has something of a life.
+    pub(super) fn lived(&mut self, epoch: EpochNumber, nonce: u64) {
+        if !self.lived.contains(&(epoch, nonce)) {
+            self.lived.push((epoch, nonce));
+        }
+    }
+
+    /// Whether a life is known only from a directory that was missing when a later one began: a
+    /// fence that nobody could know of then. What stood behind it was kept, and the later life
+    /// has built on that, so the fence ends nothing any more. An opening without a directory
+    /// takes a number of another era, so it shows; and a life of which the stripe's own log has a
+    /// trace was known.
+    fn late(&self, life: &Epoch) -> bool {
+        let later = |e: &Epoch| e.number.era() > life.number.era() && e.start > life.start;
+        self.known.iter().any(later) && !self.lived.contains(&(life.number, life.nonce))
+    }
+
     /// Whether a later life starts at or below block `number` of life `epoch`.
     pub(super) fn ended(&self, number: BlockNumber, epoch: EpochNumber) -> bool {
-        self.known.iter().any(|e| e.number > epoch && e.start <= number)
+        self.known.iter().any(|e| e.number > epoch && e.start <= number && !self.late(e))
     }
 
     /// Whether the life is another one that has the same number: of a time when a disk was
@@ -44,7 +63,7 @@ impl Lives {
 
     /// Whether some life starts above block `number`: an opening has judged what stands below it.
     pub(super) fn judged(&self, number: BlockNumber) -> bool {
-        self.known.iter().any(|e| e.start > number)
+        self.known.iter().any(|e| e.start > number && !self.late(e))
     }
 
     /// The latest life.

@@ -21,6 +21,7 @@
 //! * No sequence, block number, segment id or epoch that anything on any disk names is given out
 //!   again.
 
+mod adopt;
 mod buffer;
 mod create;
 mod decide;

@@ -1,13 +1,15 @@
 //! Opening, step by step: who, what is there, what it means, make it so, hand it over.
 
+use super::adopt;
 use super::buffer::Buffer;
 use super::create::{self, Membership};
-use super::decide::{self, Decision, Ruling, Verdict};
+use super::decide::{self, Decision, Reading, Ruling, Verdict};
 use super::gather::{self, Everything, Gathered, How, Source};
 use super::inventory::{Checkpoints, SegmentFile, Subject};
 use super::members::Present;
 use super::repair::{self, Copy};
 use super::slots;
+use super::table::Case;
 use super::{
     CHECKPOINT_NAME, CheckpointHome, Finding, OpenError, RecoverOptions, Recovered,
     RecoveredStripe, Report, SlotHome, StripeHome, words,
@@ -37,7 +39,7 @@ pub(super) fn open(
         segment_bytes: options.segment_bytes,
         degraded: options.open_degraded,
     };
-    let (mut all, decision) = {
+    let (mut all, mut decision) = {
         let (checkpoint_dir, sources) = sources(&members);
         let mut all = gather::gather(&how, &checkpoint_dir, &sources)?;
         let mut decision = decide(&all);
@@ -53,9 +55,13 @@ pub(super) fn open(
             stripe.present = None;
         }
     }
+    let present: Vec<bool> = members.stripes.iter().map(|s| s.present.is_some()).collect();
+    let readings: Vec<&Reading> = all.stripes.iter().map(|s| &s.reading).collect();
+    let adopted = adopt::adopt(&mut decision, &readings, &present);
     let mut report = Report { created: members.created, ..Report::default() };
     report.findings.append(&mut members.findings);
     report.findings.append(&mut all.findings);
+    report.findings.extend(adopted.iter().zip(&members.stripes).enumerate().filter_map(told));
     let mut opening = Opening {
         how,
         state: decision.state.clone(),
@@ -67,6 +73,17 @@ pub(super) fn open(
         opening.jump_ahead(&members);
     }
     opening.hand_over(members, all, decision)
+}
+
+/// What a stripe adopted, if anything.
+fn told((at, (events, stripe)): (usize, (&u64, &create::Stripe))) -> Option<Finding> {
+    let present = stripe.present.as_ref().filter(|_| *events > 0)?;
+    let words = format!(
+        "{events} events at the end of the log are kept; should a missing directory have copies of them, those are void when it is back"
+    );
+    let mut finding = Finding::of(Case::R15, present.directory.path(), words);
+    finding.stripe = Some(index(at));
+    Some(finding)
 }
 
 fn sources(members: &Membership) -> (Source<'_>, Vec<Source<'_>>) {
@@ -389,8 +406,8 @@ fn epoch_seen(gathered: &Gathered, known: EpochNumber, degraded: bool) -> EpochN
     let blocks = blocks.map(|h| h.epoch);
     let segments = reading.segments.iter().map(|s| s.header.epoch.number);
     let seen = blocks.chain(segments).max().unwrap_or_default().max(known);
-    // The next one begins a range of numbers that the missing directory cannot name.
-    if degraded { EpochNumber(seen.0 | (DEGRADED_JUMP - 1)) } else { seen }
+    // The next one begins an era, whose numbers the missing directory cannot name.
+    if degraded { seen.last_of_era() } else { seen }
 }
 
 fn segment_seen(gathered: &Gathered, known: SegmentId) -> SegmentId {

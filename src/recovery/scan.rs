@@ -14,8 +14,8 @@ use crate::base::limits::{
 use crate::disk::File;
 use crate::record::Refusal;
 use crate::record::block::{self, BLOCK_HEADER_BYTES, BlockHeader};
-use crate::record::body::{AckBody, FenceBody, LostBody, PutPrefix};
-use crate::record::frame::{self, FrameKind};
+use crate::record::body::{AckBody, FenceBody, LostBody, Origin, PutPrefix};
+use crate::record::frame::{self, FrameHeader, FrameKind};
 use crate::record::segment::SEGMENT_HEADER_BYTES;
 use crate::record::state::{SourcePosition, StateRecord};
 
@@ -31,6 +31,30 @@ pub(super) enum Effect {
     Fence(FenceBody),
     Lost(LostBody),
     Void(Sequence, Sequence),
+    Moved(Moved),
+}
+
+/// Events that were moved here because their own stripe failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// Their first place.
+    pub(super) origin: Origin,
+    /// Their place here.
+    pub(super) first: Sequence,
+    pub(super) count: u32,
+}
+
+impl Moved {
+    /// Their sequences here, `start..end`.
+    pub(super) fn here(&self) -> (u64, u64) {
+        (self.first.0, self.first.0.saturating_add(u64::from(self.count)))
+    }
+
+    /// Their sequences on the stripe where they were first, `start..end`.
+    pub(super) fn there(&self) -> (u64, u64) {
+        let start = self.origin.sequence.0;
+        (start, start.saturating_add(u64::from(self.count)))
+    }
 }
 
 /// A whole block.
@@ -153,6 +177,10 @@ fn read_block(
                 if let Some(at) = prefix.position {
                     let position = SourcePosition { counter: at.counter, bytes: at.bytes.to_vec() };
                     effects.push(Effect::Position(at.source.to_owned(), position));
+                }
+                if let Some(origin) = prefix.origin {
+                    let FrameHeader { first_sequence: first, count, .. } = found.header;
+                    effects.push(Effect::Moved(Moved { origin, first, count }));
                 }
             }
             FrameKind::Ack => effects.push(Effect::Ack(AckBody::decode(body)?)),

@@ -8,6 +8,7 @@ mod commits;
 mod failures;
 mod members;
 mod positions;
+mod rejoin;
 mod rig;
 mod space;
 mod takes;

@@ -366,7 +366,10 @@ fn r15_a_missing_directory_is_refused_by_name_and_left_out_only_on_request() {
     assert!(!home.exists(), "nothing is created in its place");
     stage.options.open_degraded = true;
     let found = stage.open();
-    assert_eq!(of(&found, Case::R15).len(), 1);
+    let about: Vec<_> = of(&found, Case::R15).iter().map(|f| f.stripe).collect();
+    let (zero, one) = (StripeIndex(0), StripeIndex(1));
+    assert_eq!(about, [Some(one), Some(zero)], "the missing one, and what was kept without it");
+    assert!(found.state.stripe(zero).adopted.covers(0, 3));
     assert!(found.stripes[0].available() && !found.stripes[1].available());
     assert!(found.stripes[0].next_sequence > Sequence(1 << 32), "far ahead");
     assert!(found.stripes[0].epoch_seen > EpochNumber(1 << 31));

@@ -1,0 +1,171 @@
+//! Section 7, a directory that was missing comes back: what had been moved to it is there once.
+
+use crate::rig::{Commit, Engine, Machine, bodies, checkpoint_dir, data_dir, sorted};
+use millpond::channel::Channel;
+use millpond::channel::file::FileChannelOptions;
+use millpond::disk::Disk;
+use millpond::disk::sim::{Effect, Fault, Loss, On};
+
+fn degraded(machine: &Machine) -> FileChannelOptions {
+    let mut options = machine.options();
+    options.open_degraded = true;
+    options
+}
+
+/// A machine of `stripes`, on which a write of stripe 0 failed with `effect` and was answered from
+/// another stripe before the power was cut, and all that was put. No checkpoint tells stripe 0.
+fn moved(stripes: usize, effect: Effect, seed: u64) -> (Machine, Vec<String>) {
+    let machine = Machine::new(stripes);
+    let mut engine = machine.open();
+    for i in 0..stripes {
+        engine.put(&bodies(&format!("before{i}"), 0..2));
+    }
+    machine.disk.fail(Fault::next(On::Submit, "data0").effect(effect));
+    let names: Vec<String> = (0..6).map(|i| format!("tx{i}")).collect();
+    let commits: Vec<Commit> =
+        names.iter().map(|name| engine.begin_put(&bodies(name, 0..3))).collect();
+    for commit in commits {
+        engine.end(commit).expect("answered from the other stripe");
+    }
+    let mut all: Vec<String> =
+        (0..stripes).flat_map(|i| bodies(&format!("before{i}"), 0..2)).collect();
+    all.extend(names.iter().flat_map(|name| bodies(name, 0..3)));
+    (machine.after_power_cut(seed), all)
+}
+
+/// What is done between opening without the directory and its return.
+type Meanwhile = fn(&mut Engine) -> Vec<String>;
+
+const MEANWHILE: [(&str, Meanwhile); 3] = [
+    ("everything is taken", Engine::drain),
+    ("something is taken", |engine| engine.take(3)),
+    ("nothing is taken", |_| Vec::new()),
+];
+
+/// Everything that is delivered when stripe 1 is missing for a while.
+fn delivered(machine: &Machine, meanwhile: Meanwhile, cut: bool) -> Vec<String> {
+    machine.disk.remove_directory(&data_dir(1));
+    let mut engine = machine.open_with(degraded(machine));
+    let mut all = meanwhile(&mut engine);
+    engine.put(&bodies("degraded", 0..2));
+    drop(engine);
+    let cut_off;
+    let machine = if cut {
+        cut_off = machine.after_power_cut(5);
+        &cut_off
+    } else {
+        machine
+    };
+    // A second opening without it changes nothing.
+    drop(machine.open_with(degraded(machine)));
+    machine.disk.restore(&data_dir(1));
+    let mut engine = machine.open();
+    let counted = engine.channel.status();
+    let rest = engine.drain();
+    assert_eq!(counted.quarantined, 0, "{counted:?}");
+    all.extend(rest);
+    drop(engine);
+    assert_eq!(machine.reopened(), Vec::<String>::new());
+    all
+}
+
+#[test]
+fn what_moved_to_a_directory_that_was_missing_is_delivered_once() {
+    let effects =
+        [Effect::Nothing, Effect::Part, Effect::All, Effect::Later, Effect::Lost(Loss::KeepsNew)];
+    for effect in effects {
+        for (words, meanwhile) in MEANWHILE {
+            for seed in 0..2 {
+                for stripes in [2, 3] {
+                    let (machine, mut expected) = moved(stripes, effect, seed);
+                    let all = delivered(&machine, meanwhile, seed % 2 == 1);
+                    expected.extend(bodies("degraded", 0..2));
+                    let about = format!("{effect:?}, {words}, seed {seed}, {stripes} stripes");
+                    assert_eq!(sorted(all), sorted(expected), "{about}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_moved_to_a_directory_that_was_missing_is_delivered_once_without_any_checkpoint() {
+    for (words, meanwhile) in MEANWHILE {
+        let (machine, mut expected) = moved(2, Effect::All, 1);
+        machine.disk.remove_directory(&data_dir(1));
+        let mut engine = machine.open_with(degraded(&machine));
+        let mut all = meanwhile(&mut engine);
+        engine.put(&bodies("degraded", 0..2));
+        drop(engine);
+        machine.disk.restore(&data_dir(1));
+        for path in [checkpoint_dir(), data_dir(0), data_dir(1)] {
+            let directory = machine.disk.open_dir(&path, false).expect("there");
+            directory.remove("checkpoint").expect("removed");
+        }
+        all.extend(machine.reopened());
+        expected.extend(bodies("degraded", 0..2));
+        assert_eq!(sorted(all), sorted(expected), "{words}");
+        assert_eq!(machine.reopened(), Vec::<String>::new(), "{words}");
+    }
+}
+
+#[test]
+fn a_position_left_while_a_directory_was_missing_wins_when_it_is_back() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    let leave = |engine: &mut Engine, range: std::ops::Range<usize>| {
+        for i in range {
+            let bodies = bodies(&format!("line{i}"), 0..1);
+            let commit = engine.begin_put_at(&bodies, "tail", &format!("{i}"));
+            engine.end(commit).expect("committed");
+        }
+    };
+    leave(&mut engine, 0..2);
+    // Only the directory that will be missing knows of these.
+    machine.disk.fail(Fault::dead("data0"));
+    leave(&mut engine, 2..9);
+    let machine = machine.after_power_cut(1);
+    machine.disk.remove_directory(&data_dir(1));
+    let mut engine = machine.open_with(degraded(&machine));
+    let at = engine.channel.position("tail").map(|p| p.bytes);
+    assert!(at.is_none_or(|at| at == "0" || at == "1"), "the source goes on from an older one");
+    leave(&mut engine, 9..10);
+    drop(engine);
+    machine.disk.restore(&data_dir(1));
+    let at = machine.open().channel.position("tail").expect("known").bytes;
+    assert_eq!(at, "9", "the last one that was left wins");
+}
+
+/// The first stripe's write fails, and so does, `after` some other writes, one of the stripe to
+/// which it moves.
+fn moved_twice(after: u64) -> (Machine, Vec<String>) {
+    let machine = Machine::new(3);
+    let mut engine = machine.open();
+    for i in 0..3 {
+        engine.put(&bodies(&format!("before{i}"), 0..1));
+    }
+    machine.disk.fail(Fault::next(On::Submit, "data0").effect(Effect::All));
+    machine.disk.fail(Fault::next(On::Submit, "data1").after(after).effect(Effect::All));
+    let commits: Vec<Commit> =
+        (0..9).map(|i| engine.begin_put(&bodies(&format!("tx{i}"), 0..2))).collect();
+    for commit in commits {
+        engine.end(commit).expect("answered from the last stripe");
+    }
+    let mut all: Vec<String> = (0..3).flat_map(|i| bodies(&format!("before{i}"), 0..1)).collect();
+    all.extend((0..9).flat_map(|i| bodies(&format!("tx{i}"), 0..2)));
+    (machine.after_power_cut(after), all)
+}
+
+#[test]
+fn events_moved_twice_are_delivered_once_without_any_one_of_the_disks() {
+    for after in 0..4 {
+        for missing in 0..3 {
+            let (machine, expected) = moved_twice(after);
+            machine.disk.remove_directory(&data_dir(missing));
+            let mut all = machine.open_with(degraded(&machine)).drain();
+            machine.disk.restore(&data_dir(missing));
+            all.extend(machine.reopened());
+            assert_eq!(sorted(all), sorted(expected), "the {after}th, without {missing}");
+        }
+    }
+}
