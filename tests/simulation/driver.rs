@@ -10,6 +10,7 @@ use millpond::channel::{
 use millpond::disk::Disk;
 use millpond::disk::sim::{Completion, SimDisk, SimOptions};
 use millpond::event::Event;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -58,7 +59,9 @@ pub(crate) struct Driver {
     /// No call to the disk has failed since the channel was opened.
     pub(crate) calm: bool,
     /// Whether some opening ever succeeded: from then on every one must.
-    born: bool,
+    pub(crate) born: bool,
+    /// Stripes whose directories are missing.
+    pub(crate) away: BTreeSet<usize>,
     open: Option<Open>,
 }
 
@@ -92,18 +95,21 @@ impl Driver {
     fn on(disk: SimDisk, setup: Setup, oracle: Oracle, born: bool, opens: u64) -> Self {
         let clock = Arc::new(ManualClock::default());
         clock.advance(Duration::from_secs(1));
-        Self { setup, disk, oracle, clock, opens, calm: true, born, open: None }
+        let away = BTreeSet::new();
+        Self { setup, disk, oracle, clock, opens, calm: true, born, away, open: None }
     }
 
     /// The same user in front of another disk: one that a crash left of this one.
     pub(crate) fn over(&self, disk: SimDisk) -> Self {
         let oracle = self.oracle.clone();
-        Self::on(disk, self.setup.clone(), oracle, self.born, self.opens)
+        let away = self.away.clone();
+        Self { away, ..Self::on(disk, self.setup.clone(), oracle, self.born, self.opens) }
     }
 
     /// Everything the process had is gone, without a word to the disk that is left.
     pub(crate) fn die(&mut self) {
         self.open = None;
+        self.oracle.parting.steady &= self.calm;
         self.oracle.process_died();
     }
 
@@ -111,7 +117,7 @@ impl Driver {
         self.open.is_some()
     }
 
-    fn options(&self) -> FileChannelOptions {
+    pub(crate) fn options(&self) -> FileChannelOptions {
         let setup = &self.setup;
         let mut options = FileChannelOptions::new("/checkpoint", (0..setup.stripes).map(data_dir));
         options.capacity = setup.capacity;
@@ -122,6 +128,7 @@ impl Driver {
         options.keep_alive = setup.keep_alive;
         options.hot_window_bytes = 1 << 20;
         options.write_timeout = WRITE_TIMEOUT;
+        options.open_degraded = !self.away.is_empty();
         options
             .with_disk(Arc::new(self.disk.clone()))
             .with_clock(Arc::<ManualClock>::clone(&self.clock))
@@ -131,6 +138,7 @@ impl Driver {
     /// Opens the channel and judges what is in it. Answers false when a faulty disk refused.
     pub(crate) fn open(&mut self) -> Step<bool> {
         self.opens += 1;
+        self.oracle.parting.opening(&self.away);
         let channel = match FileChannel::open(self.options()) {
             Ok(channel) => channel,
             Err(_) if self.disk.crashed() => return Err(Stop::Crashed),
@@ -474,7 +482,10 @@ impl Driver {
             Call::Ack(take, mut future) => match future.as_mut().poll(&mut context) {
                 Poll::Pending => Ok(Some(Call::Ack(take, future))),
                 Poll::Ready(_) if self.disk.crashed() => Err(Stop::Crashed),
-                Poll::Ready(Ok(())) => Self::verdict(self.oracle.taken(take)).map(|()| None),
+                Poll::Ready(Ok(())) => {
+                    self.oracle.parting.steady &= self.calm;
+                    Self::verdict(self.oracle.taken(take)).map(|()| None)
+                }
                 Poll::Ready(Err(CommitError::Refused(_))) => {
                     self.oracle.return_events(take);
                     Ok(None)
@@ -544,7 +555,8 @@ impl Driver {
 
     /// The counts add up when nothing is under way.
     fn count(&mut self) -> Step {
-        if !self.calm || !self.oracle.is_certain() || self.oracle.rotten {
+        let unsure = self.oracle.rotten || self.oracle.parting.degraded;
+        if !self.calm || !self.oracle.is_certain() || unsure {
             return Ok(());
         }
         let (held, status) = (self.oracle.held(), self.opened().channel.status());

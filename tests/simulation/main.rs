@@ -8,10 +8,12 @@
 // What a campaign did, and the steps of a run that is looked at, are meant for who runs it.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod away;
 mod driver;
 mod exhaustive;
 mod mutants;
 mod oracle;
+mod parting;
 mod random;
 mod rot;
 mod tally;

@@ -3,6 +3,7 @@
 //! Every event is unique and says which transaction put it. The oracle remembers what was asked
 //! and what was answered, and judges every delivery, every reopened channel and every count.
 
+use crate::parting::Parting;
 use bytes::Bytes;
 use millpond::event::Event;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,7 @@ pub(crate) enum Standing {
 
 /// Where an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     Waiting,
     Lent(TakeId),
     /// Acknowledged, without an answer.
@@ -45,7 +46,7 @@ pub(crate) struct Put {
     there_since: Option<u64>,
     pub(crate) standing: Standing,
     size: usize,
-    places: Vec<Place>,
+    pub(crate) places: Vec<Place>,
     source: Option<usize>,
 }
 
@@ -59,7 +60,7 @@ pub(crate) struct Take {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Oracle {
     now: u64,
-    puts: Vec<Put>,
+    pub(crate) puts: Vec<Put>,
     takes: Vec<Take>,
     /// Per source, its transactions in the order in which they were asked for.
     sources: BTreeMap<usize, Vec<PutId>>,
@@ -69,6 +70,8 @@ pub(crate) struct Oracle {
     pub(crate) lost: u64,
     /// Events of transactions in doubt that did not turn up after rot: it may have been that.
     pub(crate) perhaps_lost: u64,
+    /// What directories that were missing excuse.
+    pub(crate) parting: Parting,
 }
 
 type Verdict = Result<(), String>;
@@ -190,14 +193,16 @@ impl Oracle {
                 Place::Lent(other) => {
                     return Err(format!("event {put}.{index} is lent to takes {other} and {take}"));
                 }
+                Place::MayBeTaken(_) if self.parting.degraded => self.loosen((put, index)),
                 Place::MayBeTaken(other) => self.return_events(other),
+                Place::Taken if self.parting.may_return((put, index)) => self.loosen((put, index)),
                 Place::Taken if self.rotten => {}
                 Place::Taken => {
                     return Err(format!("event {put}.{index} comes back after its take"));
                 }
                 Place::Lost => return Err(format!("event {put}.{index} was lost and comes back")),
             }
-            if ordered && !self.rotten {
+            if ordered && !self.rotten && !self.parting.unordered {
                 self.check_order(put, index)?;
             }
             self.puts[put].places[index] = Place::Lent(take);
@@ -240,6 +245,7 @@ impl Oracle {
                 return Err(format!("event {put}.{index} was {place:?} while take {take} ended"));
             }
             *place = Place::Taken;
+            self.parting.taken((put, index));
         }
         Ok(())
     }
@@ -271,6 +277,10 @@ impl Oracle {
     /// `quarantined` events were counted as damaged.
     pub(crate) fn opened(&mut self, contents: &[Event], quarantined: u64) -> Verdict {
         let there: BTreeSet<(PutId, usize)> = contents.iter().filter_map(name_of).collect();
+        if self.parting.degraded {
+            return self.opened_degraded(contents, &there, quarantined);
+        }
+        self.settle_loose(&there);
         self.settle_takes(&there)?;
         let peek = self.begin_take();
         self.delivered(peek, contents, true)?;
@@ -305,6 +315,7 @@ impl Oracle {
             }
         }
         self.lost += missing;
+        self.parting.all_are_together();
         if !self.rotten && quarantined > 0 {
             return Err(format!("{quarantined} events quarantined without any rot"));
         }
@@ -319,7 +330,7 @@ impl Oracle {
             };
             let events: Vec<_> = self.takes[take].events.iter().copied().filter(open).collect();
             let back = events.iter().filter(|e| there.contains(e)).count();
-            if back != 0 && back != events.len() && !self.rotten {
+            if back != 0 && back != events.len() && !self.rotten && !self.parting.parted {
                 return Err(format!("{back} of {} events of take {take} are back", events.len()));
             }
             for (put, index) in events {
@@ -331,7 +342,7 @@ impl Oracle {
     }
 
     /// Events of one transaction stand together.
-    fn contiguous(&self, contents: &[Event]) -> Verdict {
+    pub(crate) fn contiguous(&self, contents: &[Event]) -> Verdict {
         let mut done = BTreeSet::new();
         let mut last = None;
         for (put, index) in contents.iter().filter_map(name_of) {
@@ -346,6 +357,10 @@ impl Oracle {
     /// The channel was opened again and says that the source had come to `found`. Settles
     /// transactions that were a position alone.
     pub(crate) fn source_is_at(&mut self, source: usize, found: Option<&Bytes>) -> Verdict {
+        if self.parting.degraded || self.parting.forked {
+            // An older position, from which the source goes on: docs/durability.md.
+            return Ok(());
+        }
         let all = self.sources.get(&source).cloned().unwrap_or_default();
         let is_it = |id: &PutId| found.is_some_and(|bytes| *bytes == Self::position(*id));
         let at = match found {

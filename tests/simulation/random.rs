@@ -54,7 +54,7 @@ fn live(seed: u64, mutant: Option<Mutant>, tally: &mut Tally) -> Result<(), Stri
     }
 }
 
-fn explain(driver: &Driver, seed: u64, words: &str) -> String {
+pub(crate) fn explain(driver: &Driver, seed: u64, words: &str) -> String {
     if verbose() {
         for line in driver.disk.trace() {
             eprintln!("  {line}");
@@ -67,7 +67,7 @@ pub(crate) fn verbose() -> bool {
     std::env::var_os("MILLPOND_SIM_VERBOSE").is_some()
 }
 
-fn step(driver: &mut Driver, op: &Op) -> Result<(), Stop> {
+pub(crate) fn step(driver: &mut Driver, op: &Op) -> Result<(), Stop> {
     if verbose() {
         eprintln!("  {op:?}");
     }
@@ -126,7 +126,7 @@ fn reborn(mut driver: Driver, dice: &mut Dice, tally: &mut Tally) -> Driver {
     driver.over(disk)
 }
 
-fn drain(driver: &mut Driver) -> Result<(), Stop> {
+pub(crate) fn drain(driver: &mut Driver) -> Result<(), Stop> {
     step(driver, &Op::Heal)?;
     driver.open()?;
     for round in 0.. {
@@ -161,7 +161,7 @@ fn past() -> impl Iterator<Item = u64> {
     lines.filter_map(|line| line.split_whitespace().next()?.parse().ok())
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 

@@ -1,0 +1,199 @@
+//! Directories that disappear, between two lives or in the middle of one, and come back as they were.
+
+use crate::driver::{Driver, Step, Stop, data_dir};
+use crate::random::{drain, explain, number, step, verbose};
+use crate::tally::Tally;
+use crate::workload::{Dice, Op, Setup, Taste, fault};
+use millpond::channel::file::FileChannel;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Runs in `cargo test`; `MILLPOND_SIM_RUNS` sets another number.
+const RUNS: u64 = 600;
+
+/// Seeds that once failed here.
+const PAST: [u64; 0] = [];
+
+const CHECKPOINT: &str = "/checkpoint";
+
+struct Away {
+    driver: Driver,
+    dice: Dice,
+    checkpoint_dir: bool,
+}
+
+impl Away {
+    /// Takes a stripe's directory away, if another one stays.
+    fn unplug(&mut self, stripe: usize) {
+        let driver = &mut self.driver;
+        let stripe = stripe % driver.setup.stripes;
+        if !driver.born || driver.away.len() + 1 >= driver.setup.stripes {
+            return;
+        }
+        if driver.away.insert(stripe) {
+            say(&format!("unplug {stripe}"));
+            driver.disk.remove_directory(&data_dir(stripe));
+        }
+    }
+
+    /// Brings a stripe's directory back.
+    fn plug(&mut self, stripe: usize) {
+        if self.driver.away.remove(&stripe) {
+            say(&format!("plug {stripe}"));
+            self.driver.disk.restore(&data_dir(stripe));
+        }
+    }
+
+    /// Between two lives.
+    fn shuffle(&mut self) {
+        for stripe in self.driver.away.clone() {
+            if self.dice.wins(45) {
+                self.plug(stripe);
+            }
+        }
+        while self.dice.wins(35) {
+            let stripe = self.dice.at();
+            self.unplug(stripe);
+        }
+        if !self.driver.born {
+            return;
+        }
+        if self.checkpoint_dir && self.dice.wins(8) {
+            self.checkpoint_dir = false;
+            self.driver.disk.remove_directory(Path::new(CHECKPOINT));
+        } else if !self.checkpoint_dir && self.dice.wins(50) {
+            self.checkpoint_dir = true;
+            self.driver.disk.restore(Path::new(CHECKPOINT));
+        }
+    }
+
+    /// Without the option the channel must not open, and say which directory is missing.
+    fn refused(&mut self) -> Step {
+        let Some(first) = self.driver.away.first() else { return Ok(()) };
+        let mut options = self.driver.options();
+        options.open_degraded = false;
+        let words = match FileChannel::open(options) {
+            Ok(_) => return Err(Stop::Violation("opened without a directory, unasked".to_owned())),
+            Err(_) if self.driver.disk.crashed() => return Err(Stop::Crashed),
+            Err(error) => error.to_string(),
+        };
+        let name = data_dir(*first);
+        let told = words.contains(&name.display().to_string()) && words.contains("degraded");
+        if told { Ok(()) } else { Err(Stop::Violation(format!("refused without words: {words}"))) }
+    }
+
+    fn life(&mut self, taste: &Taste) -> Step {
+        if self.driver.calm && self.driver.born {
+            self.refused()?;
+        }
+        if self.dice.wins(35) {
+            let range = self.dice.one(&[10, 60, 200]);
+            let now = self.driver.disk.operations();
+            self.driver.disk.crash_at(now + 1 + self.dice.below(range));
+        }
+        if taste.fails() && self.dice.wins(15) {
+            step(&mut self.driver, &Op::Fail(fault(&mut self.dice)))?;
+        }
+        say(&format!("open without {:?}", self.driver.away));
+        while !self.driver.open()? {
+            step(&mut self.driver, &Op::Heal)?;
+        }
+        let steps = self.dice.one(&[5, 30, 80, 150]);
+        let (mut gone, lost) = (Vec::new(), self.driver.away.clone());
+        for _ in 0..self.dice.below(steps) {
+            let op = taste.draw(&mut self.dice);
+            step(&mut self.driver, &op)?;
+            if self.dice.wins(70) {
+                step(&mut self.driver, &Op::Poll)?;
+            }
+            if self.dice.wins(2) {
+                self.driver.calm = false;
+                let stripe = self.dice.at();
+                self.unplug(stripe);
+                gone = self.driver.away.difference(&lost).copied().collect();
+            } else if self.dice.wins(2) {
+                // Its disk is back, and the channel finds it out by itself.
+                gone.drain(..).for_each(|stripe| self.plug(stripe));
+            }
+        }
+        if self.dice.wins(25) {
+            step(&mut self.driver, &Op::Heal)?;
+            step(&mut self.driver, &Op::Settle)?;
+            step(&mut self.driver, &Op::Close)?;
+        }
+        Ok(())
+    }
+
+    /// The machine after a power cut or a kill.
+    fn reborn(mut self, tally: &mut Tally) -> Self {
+        let (seed, power) = (self.dice.next(), self.dice.wins(70));
+        if verbose() {
+            self.driver.disk.trace().iter().for_each(|line| eprintln!("  {line}"));
+        }
+        say(&format!("{} {seed}", if power { "power cut" } else { "kill" }));
+        let old = &self.driver.disk;
+        let disk = if power { old.crash(seed) } else { old.kill(seed) };
+        self.driver.die();
+        tally.state(disk.image_hash());
+        Self { driver: self.driver.over(disk), ..self }
+    }
+}
+
+fn say(words: &str) {
+    if verbose() {
+        eprintln!("{words}");
+    }
+}
+
+fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
+    let mut dice = Dice::new(seed ^ 0xa3a7);
+    let stripes = dice.one(&[2, 2, 3, 3, 4]);
+    let setup = Setup { stripes, ..Setup::drawn(seed, &mut dice) };
+    if verbose() {
+        crate::words::show();
+        eprintln!("{setup:?}");
+    }
+    let mut away = Away { driver: Driver::new(setup), dice, checkpoint_dir: true };
+    let lives = 2 + away.dice.below(6);
+    for _ in 0..lives {
+        let taste = Taste::drawn(&away.driver.setup, &mut away.dice);
+        if let Err(Stop::Violation(words)) = away.life(&taste) {
+            return Err(explain(&away.driver, seed, &words));
+        }
+        tally.faults += u64::from(!away.driver.calm);
+        away = away.reborn(tally);
+        away.shuffle();
+    }
+    for stripe in away.driver.away.clone() {
+        away.plug(stripe);
+    }
+    match drain(&mut away.driver) {
+        Ok(()) => Ok(()),
+        Err(Stop::Crashed) => Err("the machine stopped unasked".to_owned()),
+        Err(Stop::Violation(words)) => Err(explain(&away.driver, seed, &words)),
+    }
+}
+
+#[test]
+fn directories_that_disappear_and_come_back_lose_and_double_nothing() {
+    let first = number("MILLPOND_SIM_FIRST").unwrap_or(1);
+    let seeds: Vec<u64> = match number("MILLPOND_SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => {
+            let runs = number("MILLPOND_SIM_RUNS").unwrap_or(RUNS);
+            PAST.into_iter().chain(first..first + runs).collect()
+        }
+    };
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
+    for seed in seeds {
+        tally.runs += 1;
+        match catch_unwind(AssertUnwindSafe(|| live(seed, &mut tally))) {
+            Ok(Ok(())) => {}
+            Ok(Err(words)) => failures.push(words),
+            Err(_) => failures.push(format!("seed {seed}: panic")),
+        }
+    }
+    println!("{tally}");
+    let shown: Vec<&String> = failures.iter().take(20).collect();
+    assert!(failures.is_empty(), "{} runs failed: {shown:#?}", failures.len());
+}
