@@ -13,6 +13,7 @@ pub(super) fn run(arguments: &AgentArguments) -> Result<(), Stop> {
     let options = java_options::collect(&outside.properties, outside.conf.as_deref())?;
     options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     say_without_effect(&arguments.without_effect);
+    monitoring_is_absent(&options).iter().for_each(|warning| say(warning));
     if arguments.dryrun {
         return show(&command(arguments, &files, &options));
     }
@@ -92,6 +93,16 @@ fn refuse_absent(absent: &Absent) -> Result<(), Stop> {
     }
 }
 
+/// Flume's counters on HTTP or in Ganglia are switched on by options, and are not there yet.
+fn monitoring_is_absent(options: &JavaOptions) -> Vec<String> {
+    let asked = options.properties.iter().filter(|(key, _)| key.starts_with("flume.monitoring."));
+    asked
+        .map(|(key, value)| {
+            format!("warning: -D{key}={value}: no effect, monitoring is not there yet")
+        })
+        .collect()
+}
+
 pub(super) fn say_without_effect(options: &WithoutEffect) {
     let given = [
         ("--classpath", &options.classpath),
@@ -162,6 +173,15 @@ mod tests {
             let stop = run(&read(&format!("flume-ng agent -n a -f x {option} {value}")));
             assert!(matches!(stop, Err(Stop::Usage(words)) if words.starts_with("--")), "{option}");
         }
+    }
+
+    #[test]
+    fn monitoring_that_is_asked_for_is_not_ignored_in_silence() {
+        let mut options = JavaOptions::default();
+        options.properties.insert("flume.root.logger".to_owned(), "INFO".to_owned());
+        assert!(monitoring_is_absent(&options).is_empty());
+        options.properties.insert("flume.monitoring.type".to_owned(), "http".to_owned());
+        assert!(monitoring_is_absent(&options)[0].contains("-Dflume.monitoring.type=http"));
     }
 
     #[test]

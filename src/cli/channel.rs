@@ -2,8 +2,10 @@
 
 use super::arguments::{ChannelArguments, ChannelCommand};
 use super::channel_open;
+use super::java_options;
 use super::words::{Stop, say};
 use super::{channel_inspect, channel_put, channel_take};
+use crate::agent::logging;
 use crate::channel::Channel;
 use std::io;
 use std::time::Duration;
@@ -29,7 +31,18 @@ pub(super) fn run(command: &ChannelCommand) -> Result<(), Stop> {
     }
 }
 
+/// What the channel has to say while it is open goes to stderr: damage that it passes over, a disk
+/// that failed. Without that `take` would end well with events missing, and no word about it.
+fn listen(arguments: &ChannelArguments) -> Result<(), Stop> {
+    let outside = &arguments.outside;
+    let mut options = java_options::collect(&outside.properties, outside.conf.as_deref())?;
+    options.properties.entry("flume.root.logger".to_owned()).or_insert_with(|| "WARN".to_owned());
+    logging::start(&options.properties);
+    Ok(())
+}
+
 fn put(arguments: &ChannelArguments, batch: usize, acks: bool) -> Result<(), Stop> {
+    listen(arguments)?;
     let settings = channel_open::settings(arguments)?;
     let settings = channel_open::for_batch(settings, arguments, batch)?;
     let channel = channel_open::open(&settings)?;
@@ -45,6 +58,7 @@ fn take(
     count: Option<u64>,
     acks: bool,
 ) -> Result<(), Stop> {
+    listen(arguments)?;
     let settings = channel_open::settings(arguments)?;
     let mut settings = channel_open::for_batch(settings, arguments, batch)?;
     // An empty channel is the end here, not something to wait at for long.

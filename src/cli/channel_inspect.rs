@@ -31,10 +31,13 @@ pub(super) fn stat(arguments: &InspectArguments) -> Result<(), Stop> {
 pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
     let survey = survey(&channel_open::settings(&arguments.channel)?)?;
     let check = survey.check().map_err(|error| Stop::Failed(error.to_string()))?;
+    // Not damage, but nothing to call sound either: an alarm on this command must go off.
+    let unread: Vec<&SurveyedStripe> = survey.stripes.iter().filter(|s| !s.available).collect();
     if arguments.json {
         let found = json!({
             "presence": presence(survey.presence),
-            "sound": check.is_sound(),
+            "sound": check.is_sound() && unread.is_empty(),
+            "unread": unread.iter().map(|s| s.path.display().to_string()).collect::<Vec<_>>(),
             "blocks": check.blocks,
             "bytes": check.bytes,
             "events": check.events,
@@ -52,7 +55,12 @@ pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
         show(&text)?;
     }
     match check.findings.iter().filter(|finding| finding.case.is_damage()).count() {
-        0 => Ok(()),
+        0 if unread.is_empty() => Ok(()),
+        0 => Err(Stop::Failed(format!(
+            "{} of {} data directories cannot be read, so nothing is known about what is on them; the notes above say why",
+            unread.len(),
+            survey.stripes.len()
+        ))),
         places => Err(Stop::Failed(format!("damage in {places} places"))),
     }
 }

@@ -4,6 +4,7 @@ use super::agent::configuration_files;
 use super::arguments::ConfigurationArguments;
 use super::channel_open::{LoadStop, load_agent};
 use super::words::{Stop, show};
+use crate::agent::build::{Plan, Types};
 use crate::config::settings::{Finding, Severity};
 use std::fmt::Write;
 
@@ -11,18 +12,28 @@ pub(super) fn run(arguments: &ConfigurationArguments) -> Result<(), Stop> {
     let files = configuration_files(arguments)?;
     match load_agent(&files, &arguments.name, &arguments.outside) {
         Ok(loaded) => {
-            let agent = &loaded.agent;
-            let mut text = lines(&loaded.findings);
+            // The settings of sources, sinks and interceptors are looked at by building them, as
+            // the agent does; nothing is opened by that.
+            let (plan, built) = Plan::new(&loaded.agent, &Types::built_in());
+            let mut findings = loaded.findings;
+            findings.extend(built);
+            findings.sort_by(|a, b| a.place.cmp(&b.place));
+            let (sources, channels, sinks) =
+                (plan.sources.len(), plan.channels.len(), plan.sinks.len());
+            let mut text = lines(&findings);
             let _ = writeln!(
                 text,
-                "agent {}: {} sources, {} channels, {} sinks can run",
-                agent.name,
-                agent.sources.len(),
-                agent.channels.len(),
-                agent.sinks.len()
+                "agent {}: {sources} sources, {channels} channels, {sinks} sinks can run",
+                plan.name
             );
             show(&text)?;
-            match loaded.findings.iter().filter(|f| f.severity == Severity::Error).count() {
+            if sources == 0 && sinks == 0 {
+                return Err(Stop::Failed(format!(
+                    "agent {} has no source and no sink that can run, so it would not start",
+                    plan.name
+                )));
+            }
+            match findings.iter().filter(|f| f.severity == Severity::Error).count() {
                 0 => Ok(()),
                 errors => Err(Stop::Failed(format!(
                     "{errors} errors: parts of the agent would be left out"

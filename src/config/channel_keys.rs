@@ -104,13 +104,13 @@ pub const FILE: [ChannelKey; 22] = [
         "transactionBytesMax",
         Kind::Number,
         "67108864",
-        "Bytes of one put transaction at most. Flume has no such key.",
+        "Bytes of one put transaction at most, 1024 to 1073741824. Flume has no such key.",
     ),
     honoured(
         "hotWindowBytes",
         Kind::Number,
         "50331648",
-        "Bytes of recent events kept in memory for sinks that keep up. Flume has no such key.",
+        "Bytes of recent events kept in memory for sinks that keep up; at least 1048576. Flume has no such key.",
     ),
     honoured(
         "openDegraded",

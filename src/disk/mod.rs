@@ -153,6 +153,16 @@ pub trait Directory: Send + Sync {
     /// The sync failed; what of it is durable is unknown.
     fn sync(&self) -> io::Result<()>;
 
+    /// Whether the directory still has a file of this name. What was removed from outside stays
+    /// writable for whoever has it open, so nothing else tells. True where nobody can reach it from
+    /// outside.
+    ///
+    /// # Errors
+    /// The file system cannot tell.
+    fn holds(&self, _name: &str) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Free space around the directory.
     ///
     /// # Errors

@@ -165,3 +165,36 @@ fn a_killed_agent_leaves_nothing_that_has_to_be_cleaned_up() {
     let take = ["channel", "take", "-n", "demo", "-f", "demo.conf", "--channel", "pond"];
     assert_eq!(run_expecting(directory.path(), &take, b"", 0), "");
 }
+
+#[test]
+fn events_that_damage_took_are_not_missing_in_silence() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let channel = ["--checkpoint-dir", "cp", "--data-dirs", "d1"];
+    let words = |command| [&["channel", command][..], &channel].concat();
+    run_expecting(top, &words("put"), numbers(1, 300).as_bytes(), 0);
+    let log = top.join("d1/segment-00000.log");
+    let mut bytes = std::fs::read(&log).expect("the log");
+    let at = bytes.windows(4).position(|w| w[..3] == *b"150").expect("an event");
+    bytes[at] ^= 1;
+    std::fs::write(&log, bytes).expect("damaged");
+    let output = run(top, &words("take"), b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.stdout.iter().filter(|b| **b == b'\n').count() < 300);
+    assert!(said.contains("quarantined") && said.contains("segment-00000.log"), "{said}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_not_called_sound() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    run_expecting(top, &words("put", &[]), numbers(1, 300).as_bytes(), 0);
+    run_expecting(top, &words("check", &[]), b"", 0);
+    std::fs::rename(top.join("d2"), top.join("away")).expect("moved");
+    let output = run(top, &words("check", &[]), b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 of 2 data directories cannot be read"), "{said}");
+    let json = run_expecting(top, &words("check", &["--json"]), b"", 1);
+    assert!(json.contains("\"sound\":false"), "{json}");
+}

@@ -128,6 +128,31 @@ fn validate_names_file_and_line_and_starts_nothing() {
 }
 
 #[test]
+fn validate_finds_what_the_agent_would_leave_out_or_not_run() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let good = "a.sources = s\na.channels = c\na.sinks = k\na.sources.s.type = netcat\n\
+                a.sources.s.bind = 127.0.0.1\na.sources.s.port = 0\na.sources.s.channels = c\n\
+                a.channels.c.type = file\na.channels.c.checkpointDir = cp\na.channels.c.dataDirs = d1\n\
+                a.sinks.k.type = null\na.sinks.k.channel = c\n";
+    let other = "a.channels = c e\na.channels.e.type = file\na.channels.e.checkpointDir = cp2\n\
+                 a.sources.s.channels = c e\na.channels.e.dataDirs = d2, ./d1/\n";
+    for (more, code, word) in [
+        ("", 0, "1 sources, 1 channels, 1 sinks can run"),
+        ("a.sources.s.port = -1\n", 1, "a.sources.s.port: \"-1\" is not a whole number"),
+        ("a.sources.s.encoding = x\n", 1, "0 sources, 1 channels, 1 sinks can run"),
+        ("a.sinks.k.batchSize = 0\n", 1, "1 sources, 1 channels, 0 sinks can run"),
+        (other, 1, "d1 is also a directory of the channel c"),
+    ] {
+        let text = format!("{good}{more}");
+        std::fs::write(directory.path().join("a.conf"), text).expect("written");
+        let words = ["validate", "-n", "a", "-f", "a.conf"];
+        let found = run_expecting(directory.path(), &words, b"", code);
+        assert!(found.contains(word), "{more}: {found}");
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1, "nothing is made");
+}
+
+#[test]
 fn every_example_configuration_is_sound() {
     for entry in std::fs::read_dir(here().join("docs/examples")).expect("examples") {
         let path = entry.expect("an entry").path();

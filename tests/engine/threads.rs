@@ -358,3 +358,37 @@ fn a_read_that_hangs_does_not_keep_the_other_disks_events() {
     take.commit().expect("committed");
     assert_eq!(channel.status().events, 0);
 }
+
+#[test]
+fn a_directory_removed_while_it_is_in_use_takes_no_further_event() {
+    let dir = tempfile::tempdir().expect("dir");
+    let channel = FileChannel::open(on_real(dir.path(), 2)).expect("opens");
+    let commit = |body: &'static str| {
+        let mut put = channel.begin_put();
+        put.put(Event::new(body)).expect("fits");
+        put.commit()
+    };
+    commit("before").expect("committed");
+    std::fs::remove_dir_all(dir.path().join("data0")).expect("removed");
+    // Seen at the keeper's next look; from then on all goes to the other directory.
+    let clock = SystemClock::new();
+    while !channel.status().trouble.is_some_and(|words| words.contains("data0 was removed")) {
+        assert!(clock.now() < Duration::from_secs(60), "not noticed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for _ in 0..50 {
+        commit("kept apart").expect("the other directory takes it");
+    }
+    let files = std::fs::read_dir(dir.path().join("data1")).expect("listed");
+    let logs = files.map(|file| std::fs::read(file.expect("a file").path()).expect("read"));
+    let kept = logs.map(|log| log.windows(10).filter(|w| w == b"kept apart").count());
+    assert_eq!(kept.sum::<usize>(), 50);
+    std::fs::remove_dir_all(dir.path().join("data1")).expect("removed");
+    let refused = loop {
+        assert!(clock.now() < Duration::from_secs(120), "not refused");
+        if let Err(error) = commit("lost") {
+            break error.to_string();
+        }
+    };
+    assert!(refused.contains("was removed or emptied"), "{refused}");
+}

@@ -9,9 +9,10 @@ use super::workers::Task;
 use crate::base::ids::StripeIndex;
 use crate::base::limits::DEVICE_BLOCK_BYTES;
 use crate::base::trouble::Trouble;
+use crate::disk::Directory;
 use crate::log::{FreeSegment, StripeReport};
 use crate::record::segment;
-use crate::recovery::make_zeroed;
+use crate::recovery::{MEMBER_NAME, make_zeroed};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, TryLockError, Weak};
 use std::time::Duration;
@@ -120,6 +121,10 @@ impl Shared {
         }
         tending.space_at = Some(now);
         let Some(directory) = &self.homes[index.at()].directory else { return };
+        if let Some(trouble) = removed(&**directory, tending) {
+            let _ = self.with_log(|log| log.set_space(index, Some(trouble)));
+            return;
+        }
         let Ok(space) = directory.space() else { return };
         let minimum = self.options.minimum_required_space;
         let low = space.available_bytes < minimum;
@@ -229,4 +234,23 @@ impl Shared {
             tracing::warn!("{}: {error}", directory.path().display());
         }
     }
+}
+
+/// Why nothing more may go into a directory that was removed or emptied while it is in use. Its
+/// files can still be written, and every commit there would be answered and be gone with the process;
+/// what was put before can still be taken.
+fn removed(directory: &dyn Directory, tending: &mut Tending) -> Option<Trouble> {
+    if !matches!(directory.holds(MEMBER_NAME), Ok(false)) {
+        tending.removed = false;
+        return None;
+    }
+    let path = directory.path().display();
+    if !std::mem::replace(&mut tending.removed, true) {
+        tracing::error!(
+            "{path} was removed or emptied while it is in use: no further event goes there; those that wait there can be taken until the process ends, and are lost then"
+        );
+    }
+    Some(Trouble::new(format!(
+        "{path} was removed or emptied while it is in use; let the sinks drain, then restart"
+    )))
 }

@@ -72,7 +72,7 @@ fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, Ope
                 (Some(home.directory), Some(home.lock))
             }
         };
-        let tending = Tending { next_slot: stripe.next_slot, space_at: None };
+        let tending = Tending { next_slot: stripe.next_slot, space_at: None, removed: false };
         homes.push(Home { directory, _lock: lock, tending: Mutex::new(tending) });
     }
     let settings = LogSettings {

@@ -57,6 +57,8 @@ pub(super) struct Tending {
     pub next_slot: u32,
     /// When its free space was last looked at.
     pub space_at: Option<Duration>,
+    /// It was said that the directory is no longer there.
+    pub removed: bool,
 }
 
 /// A pair of checkpoint slots.

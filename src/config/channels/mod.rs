@@ -114,26 +114,24 @@ impl FileChannelSettings {
         let transaction_capacity =
             positive(reader, "transactionCapacity", TRANSACTION_CAPACITY_DEFAULT)?;
         require_fit(reader, transaction_capacity, capacity, capacity_key)?;
+        let transaction_bytes_max = reader
+            .number("transactionBytesMax", 1024..=1 << 30)?
+            .unwrap_or(limits::TRANSACTION_BYTES_MAX_DEFAULT as u64);
+        let hot_window_bytes = reader
+            .number("hotWindowBytes", 1 << 20..=u64::from(u32::MAX) * 1024)?
+            .unwrap_or(limits::HOT_WINDOW_BYTES_DEFAULT as u64);
         Ok(Self {
             checkpoint_dir,
             data_dirs,
             capacity,
             transaction_capacity: size(transaction_capacity),
-            transaction_bytes_max: size(positive(
-                reader,
-                "transactionBytesMax",
-                limits::TRANSACTION_BYTES_MAX_DEFAULT as u64,
-            )?),
+            transaction_bytes_max: size(transaction_bytes_max),
             checkpoint_interval: checkpoint_interval(reader)?,
             max_file_size: segment_bytes(reader)?,
             minimum_required_space: minimum_required_space(reader)?,
             keep_alive,
             open_degraded: reader.boolean("openDegraded", false),
-            hot_window_bytes: size(
-                reader
-                    .number("hotWindowBytes", 0..=u64::from(u32::MAX) * 1024)?
-                    .unwrap_or(limits::HOT_WINDOW_BYTES_DEFAULT as u64),
-            ),
+            hot_window_bytes: size(hot_window_bytes),
         })
     }
 }

@@ -112,7 +112,7 @@ fn values_out_of_range_are_corrected_as_flume_corrects_them() {
     check(("keep-alive", "0"), |f| f.keep_alive, Duration::ZERO, false);
     check(("capacity", "20000 # 总容量"), |f| f.capacity, 20_000, true);
     check(("openDegraded", "true"), |f| f.open_degraded, true, false);
-    check(("hotWindowBytes", "0"), |f| f.hot_window_bytes, 0, false);
+    check(("hotWindowBytes", "1048576"), |f| f.hot_window_bytes, 1 << 20, false);
     check(("transactionBytesMax", "4096"), |f| f.transaction_bytes_max, 4096, false);
 }
 
@@ -130,6 +130,10 @@ fn values_that_flume_refuses_are_refused_with_their_key() {
         "larger than capacity 1000000",
     );
     refused(&[("keep-alive", "3s")], "keep-alive", "\"3s\" is not a whole number");
+    // The channel refuses these too, but only when it is opened.
+    refused(&[("hotWindowBytes", "1048575")], "hotWindowBytes", "from 1048576");
+    refused(&[("transactionBytesMax", "1073741825")], "transactionBytesMax", "from 1024");
+    refused(&[("transactionBytesMax", "1023")], "transactionBytesMax", "from 1024");
     refused(&[("dataDirs", " , ,")], "dataDirs", "names no directory");
     refused(&[("dataDirs", "/a, /b,/a")], "dataDirs", "/a twice");
     refused(&[("dataDirs", "/a,/c")], "dataDirs", "/c is also the checkpointDir");

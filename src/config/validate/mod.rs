@@ -5,6 +5,7 @@
 //! run something that cannot be had here, the agent does not run, but everything is looked over
 //! first, so that one reading names every fault.
 
+mod directories;
 mod groups;
 
 use super::agent::{AgentConfig, ChannelConfig, ChannelKind, Component, SinkConfig, SourceConfig};
@@ -117,6 +118,7 @@ impl Validation<'_> {
                 Err(Unbuilt::LeftOut) => {}
             }
         }
+        directories::each_for_one_channel(&channels, self.findings);
         channels
     }
 

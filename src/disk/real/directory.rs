@@ -109,6 +109,14 @@ impl Directory for RealDirectory {
         Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.descriptor))?)
     }
 
+    fn holds(&self, name: &str) -> io::Result<bool> {
+        match rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn space(&self) -> io::Result<Space> {
         let about = rustix::fs::fstatvfs(&self.descriptor)?;
         if about.f_blocks == 0 {

@@ -12,7 +12,7 @@
 use crate::base::limits::DEVICE_BLOCK_BYTES;
 use crate::disk::{Access, File, Submitted, WriteToken};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,8 +43,9 @@ pub(super) fn open_at(directory: impl AsFd, name: &str, way: Way) -> io::Result<
     let flags = match way {
         Way::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         Way::DirectCreate => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::DIRECT | DSYNC,
-        Way::Read => OFlags::RDONLY,
-        Way::Write => OFlags::RDWR,
+        // A pipe that lies in a file's place would make the opening wait for ever.
+        Way::Read => OFlags::RDONLY | OFlags::NONBLOCK,
+        Way::Write => OFlags::RDWR | OFlags::NONBLOCK,
         Way::DirectRead => OFlags::RDONLY | OFlags::DIRECT,
         Way::DirectWrite => OFlags::RDWR | OFlags::DIRECT | DSYNC,
     } | OFlags::CLOEXEC
@@ -52,6 +53,14 @@ pub(super) fn open_at(directory: impl AsFd, name: &str, way: Way) -> io::Result<
     // The process's mask takes away what its owner does not want to give.
     let mode = Mode::from_raw_mode(0o666);
     Ok(rustix::io::retry_on_intr(|| rustix::fs::openat(directory.as_fd(), name, flags, mode))?)
+}
+
+fn name_of(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Directory => "directory",
+        FileType::Fifo => "named pipe",
+        _ => "device or socket",
+    }
 }
 
 /// An open file.
@@ -98,6 +107,11 @@ impl RealFile {
             Access::Write => (Way::Write, Way::DirectWrite),
         };
         let plain = open_at(directory, name, way)?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&plain)?.st_mode);
+        if !kind.is_file() {
+            let words = format!("in the file's place is a {}; move it away", name_of(kind));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+        }
         let beside = direct.then_some(beside);
         Self::beside(directory, name, path, plain, beside, access == Access::Write)
     }

@@ -404,3 +404,33 @@ fn only_one_of_many_threads_gets_the_lock() {
     });
     assert_eq!(locks.len(), 1);
 }
+
+#[test]
+fn what_is_no_file_is_named_and_nobody_waits_at_a_pipe() {
+    for (storage, disk, temp) in storages() {
+        let dir = disk.open_dir(temp.path(), false).expect(storage);
+        std::fs::create_dir(temp.path().join("a")).expect(storage);
+        let error = dir.open("a", Access::Read).err().expect("no file").to_string();
+        assert!(error.contains("directory; move it away"), "{storage}: {error}");
+        let pipe = temp.path().join("b");
+        let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+        assert!(made.success());
+        for access in [Access::Read, Access::Write] {
+            let error = dir.open("b", access).err().expect("no file").to_string();
+            assert!(error.contains("named pipe; move it away"), "{storage}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_knows_what_was_removed_from_it() {
+    for (storage, disk, temp) in storages() {
+        let path = temp.path().join("d");
+        let dir = disk.open_dir(&path, true).expect(storage);
+        assert!(!dir.holds("a").expect(storage));
+        dir.create("a").expect(storage);
+        assert!(dir.holds("a").expect(storage));
+        std::fs::remove_dir_all(&path).expect(storage);
+        assert!(!dir.holds("a").expect(storage), "{storage}");
+    }
+}

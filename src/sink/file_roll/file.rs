@@ -7,7 +7,7 @@ use crate::flow::sink::Failure;
 use crate::sink::serializer::Serializer;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -19,6 +19,8 @@ pub(super) trait Target: Send {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;
     fn truncate(&self, bytes: u64) -> io::Result<()>;
+    /// Whether it still has a name. Without one all writes succeed, and nobody can read them.
+    fn is_named(&self) -> io::Result<bool>;
 }
 
 impl Target for File {
@@ -32,6 +34,10 @@ impl Target for File {
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
         self.set_len(bytes)
+    }
+
+    fn is_named(&self) -> io::Result<bool> {
+        Ok(self.metadata()?.nlink() > 0)
     }
 }
 
@@ -59,6 +65,8 @@ enum Broken {
     Write(io::Error),
     /// Syncing failed: what the kernel still holds of this file is anybody's guess.
     Sync(io::Error),
+    /// The file was removed by somebody else, and the batch with it.
+    Removed,
 }
 
 impl Files {
@@ -72,9 +80,13 @@ impl Files {
         self.create = create;
     }
 
-    /// Appends `batch` and syncs it, to a new file if none is open.
+    /// Appends `batch` and syncs it, to a new file if none is open or the open one was removed.
     pub(super) fn append(&mut self, batch: &[Event], now_ms: u64) -> Result<(), Failure> {
         let mut open = match self.open.take() {
+            Some(open) if open.is_removed() => {
+                tracing::warn!(path = %open.path.display(), "this file was removed while it was open; another one is begun");
+                self.create(now_ms)?
+            }
             Some(open) => open,
             None => self.create(now_ms)?,
         };
@@ -99,6 +111,13 @@ impl Files {
         let failure = match broken {
             Broken::Write(error) => failure("write", error),
             Broken::Sync(error) => failure("sync", error),
+            // The name is no longer ours: what has it now, if anything, stays.
+            Broken::Removed => {
+                return Err(Failure::new(format!(
+                    "{} was removed while it was written to; the batch goes into another file",
+                    open.path.display()
+                )));
+            }
         };
         open.leave();
         Err(failure)
@@ -140,8 +159,17 @@ impl Open {
         let end = at.offset;
         written.map_err(Broken::Write)?;
         self.target.sync().map_err(Broken::Sync)?;
+        // Asked after the sync: what is removed from here on was there for whoever removed it.
+        if self.is_removed() {
+            return Err(Broken::Removed);
+        }
         self.good_bytes = end;
         Ok(())
+    }
+
+    /// A file system that cannot tell is no reason to doubt.
+    fn is_removed(&self) -> bool {
+        matches!(self.target.is_named(), Ok(false))
     }
 
     fn serialize(

@@ -124,6 +124,7 @@ enum Fault {
     Write(usize),
     Sync,
     Truncate,
+    Removed,
 }
 
 thread_local! {
@@ -161,6 +162,13 @@ impl Target for Failing {
             None => Target::truncate(&self.0, bytes),
         }
     }
+
+    fn is_named(&self) -> io::Result<bool> {
+        match fault(|f| f == Fault::Removed) {
+            Some(_) => Ok(false),
+            None => Target::is_named(&self.0),
+        }
+    }
 }
 
 /// Delivers "a", then "bb" with `faults`, then "bb" again as the flow does, then "c".
@@ -191,6 +199,37 @@ fn after_a_failed_sync_the_file_is_left_whole_and_another_begun() {
     let (directory, error) = with_faults(&[Fault::Sync], &[]);
     assert_eq!(found(&directory), pairs(&[("1-1", "a\n"), ("1-2", "bb\nc\n")]));
     assert!(error.contains("cannot sync"), "{error}");
+}
+
+#[test]
+fn a_file_that_was_removed_takes_no_further_batch() {
+    // Removed between two batches: the second one is in a file of its own, at once.
+    let directory = TempDir::new().unwrap();
+    let sink = sink(&directory, &[]);
+    let mut files = lock(&sink.files);
+    files.append(&events(&["a"]), 1).unwrap();
+    for (name, _) in found(&directory) {
+        std::fs::remove_file(directory.path().join(name)).unwrap();
+    }
+    files.append(&events(&["bb"]), 1).unwrap();
+    let left = found(&directory);
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].1, "bb\n");
+    drop(files);
+    // With its directory: the batch is not delivered.
+    let gone = directory.path().to_owned();
+    std::fs::remove_dir_all(&gone).unwrap();
+    let error = lock(&sink.files).append(&events(&["c"]), 1).unwrap_err().to_string();
+    assert!(error.contains("cannot create"), "{error}");
+    // While the batch is written: it counts as not delivered, and the next try is elsewhere.
+    std::fs::create_dir(&gone).unwrap();
+    let mut files = lock(&sink.files);
+    files.create_with(|path: &Path| Ok(Box::new(Failing(files::create_new(path)?))));
+    FAULTS.set([Fault::Removed].into_iter().collect());
+    let error = files.append(&events(&["d"]), 1).unwrap_err().to_string();
+    assert!(error.contains("was removed"), "{error}");
+    files.append(&events(&["d"]), 1).unwrap();
+    assert_eq!(found(&directory).last().map(|(_, text)| text.as_str()), Some("d\n"));
 }
 
 #[test]

@@ -1,0 +1,44 @@
+//! Directories belong to one channel each.
+
+use crate::config::agent::{ChannelConfig, ChannelKind};
+use crate::config::channels::FileChannelSettings;
+use crate::config::findings::Findings;
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+/// Finds directories that two channels name. In Flume the channel that comes second never starts.
+/// Here whichever opens first would take the directory into its own channel, with what waits in it,
+/// so nothing runs before that is settled.
+pub(super) fn each_for_one_channel(channels: &[ChannelConfig], findings: &mut Findings) {
+    let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    for channel in channels {
+        let component = &channel.component;
+        for (key, directory) in directories(&channel.kind) {
+            let Some(owner) = owners.insert(plain(directory), &component.name) else { continue };
+            let set = component.settings.entries.get(key);
+            let place = set.map_or(&component.place, |setting| &setting.place);
+            let message = format!(
+                "{} is also a directory of the channel {owner}; give each channel directories of its own",
+                directory.display()
+            );
+            findings.stop(place, &format!("{}.{key}", component.settings.prefix), message);
+        }
+    }
+}
+
+/// Without the dots that lead nowhere. Other ways to write one directory twice are found when it is
+/// locked.
+fn plain(directory: &Path) -> PathBuf {
+    directory.components().filter(|part| *part != Component::CurDir).collect()
+}
+
+fn directories(kind: &ChannelKind) -> Vec<(&'static str, &Path)> {
+    let file = match kind {
+        ChannelKind::File(file) => file,
+        ChannelKind::Spillable(spillable) if spillable.overflow_capacity > 0 => &spillable.overflow,
+        ChannelKind::Spillable(_) | ChannelKind::Memory(_) => return Vec::new(),
+    };
+    let FileChannelSettings { checkpoint_dir, data_dirs, .. } = file;
+    let data = data_dirs.iter().map(|dir| ("dataDirs", dir.as_path()));
+    std::iter::once(("checkpointDir", checkpoint_dir.as_path())).chain(data).collect()
+}
