@@ -135,7 +135,7 @@ fn validate_finds_what_the_agent_would_leave_out_or_not_run() {
                 a.channels.c.type = file\na.channels.c.checkpointDir = cp\na.channels.c.dataDirs = d1\n\
                 a.sinks.k.type = null\na.sinks.k.channel = c\n";
     let other = "a.channels = c e\na.channels.e.type = file\na.channels.e.checkpointDir = cp2\n\
-                 a.sources.s.channels = c e\na.channels.e.dataDirs = d2, ./d1/\n";
+                 a.sources.s.channels = c e\na.channels.e.dataDirs = d2, ./d1\n";
     for (more, code, word) in [
         ("", 0, "1 sources, 1 channels, 1 sinks can run"),
         ("a.sources.s.port = -1\n", 1, "a.sources.s.port: \"-1\" is not a whole number"),
