@@ -38,7 +38,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A directory is in use, or cannot be locked.
-    #[error("{0}; stop the other agent, or give this channel directories of its own")]
+    #[error("{0}; {}", way_out(.0))]
     Lock(#[from] LockError),
     /// A member of a created channel is not there. Nothing is created in its place: an unmounted
     /// disk would be mistaken for an empty one.
@@ -157,4 +157,13 @@ pub enum OpenError {
         /// The cause.
         source: io::Error,
     },
+}
+
+fn way_out(error: &LockError) -> &'static str {
+    match error {
+        LockError::Held { .. } => {
+            "stop the other agent, or give this channel directories of its own"
+        }
+        LockError::Io { .. } => "check that this user may write there and that there is room",
+    }
 }

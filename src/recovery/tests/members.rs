@@ -245,3 +245,16 @@ fn an_interrupted_adding_is_done_again_or_finished() {
     drop(found);
     assert_eq!(claims(&stage), [Some(Phase::Created); 3]);
 }
+
+#[test]
+fn only_a_lock_that_is_held_is_blamed_on_another_agent() {
+    let path = std::path::PathBuf::from("d/in_use.lock");
+    let held = OpenError::Lock(LockError::Held { path: path.clone(), holder: Some(7) });
+    assert!(held.to_string().contains("by process 7; stop the other agent"), "{held}");
+    let source = std::io::ErrorKind::PermissionDenied.into();
+    let refused = OpenError::Lock(LockError::Io { path, source }).to_string();
+    assert!(
+        refused.contains("this user may write") && !refused.contains("other agent"),
+        "{refused}"
+    );
+}
