@@ -7,6 +7,9 @@ use super::words::{Stop, say};
 use super::{channel_inspect, channel_put, channel_take};
 use crate::agent::logging;
 use crate::channel::Channel;
+use crate::config::channels::FileChannelSettings;
+use crate::disk::Disk;
+use crate::disk::real::RealDisk;
 use std::io;
 use std::time::Duration;
 
@@ -61,6 +64,13 @@ fn take(
     listen(arguments)?;
     let settings = channel_open::settings(arguments)?;
     let mut settings = channel_open::for_batch(settings, arguments, batch)?;
+    if nothing_is_there(&settings) {
+        say(&format!(
+            "there is no channel in {}: nothing to take, and none is made",
+            settings.checkpoint_dir.display()
+        ));
+        return Ok(());
+    }
     // An empty channel is the end here, not something to wait at for long.
     settings.keep_alive = Duration::from_millis(100);
     let channel = channel_open::open(&settings)?;
@@ -70,6 +80,14 @@ fn take(
     let plan = channel_take::Plan { batch, count: count.unwrap_or(u64::MAX), patience: PATIENCE };
     let result = channel_take::take_bodies(&channel, bodies, plan, acknowledged);
     ended(&channel, result.map(|_| ()).map_err(channel_take::Failure::stop))
+}
+
+/// Whether not one of the directories exists: no event was ever put, or a path is not the one meant.
+fn nothing_is_there(settings: &FileChannelSettings) -> bool {
+    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let mut directories = std::iter::once(&settings.checkpoint_dir).chain(&settings.data_dirs);
+    let disk = RealDisk::read_only();
+    directories.all(|path| disk.open_dir(path, false).is_err_and(|error| missing(&error)))
 }
 
 /// Closes the channel; what the command had to say comes first.

@@ -50,6 +50,9 @@ pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
             let weight = if finding.case.is_damage() { "damage" } else { "note" };
             let _ = writeln!(text, "{weight}: {finding}");
         }
+        if survey.presence != Presence::Created {
+            let _ = writeln!(text, "{}: no event was ever put", presence(survey.presence));
+        }
         let (blocks, bytes, events) = (check.blocks, check.bytes, check.events);
         let _ = writeln!(text, "{blocks} blocks, {bytes} bytes, {events} events verified");
         show(&text)?;

@@ -38,7 +38,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A directory is in use, or cannot be locked.
-    #[error("{0}; {}", way_out(.0))]
+    #[error("{held}; {way}", held = .0, way = way_out(.0))]
     Lock(#[from] LockError),
     /// A member of a created channel is not there. Nothing is created in its place: an unmounted
     /// disk would be mistaken for an empty one.

@@ -198,3 +198,15 @@ fn a_directory_that_cannot_be_read_is_not_called_sound() {
     let json = run_expecting(top, &words("check", &["--json"]), b"", 1);
     assert!(json.contains("\"sound\":false"), "{json}");
 }
+
+#[test]
+fn taking_where_no_channel_is_makes_none_and_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = run(directory.path(), &words("take", &[]), b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(output.stdout.is_empty() && said.contains("there is no channel in cp"), "{said}");
+    let checked = run_expecting(directory.path(), &words("check", &[]), b"", 0);
+    assert!(checked.contains("no event was ever put"), "{checked}");
+    assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 0);
+}

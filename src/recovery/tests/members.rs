@@ -248,7 +248,7 @@ fn an_interrupted_adding_is_done_again_or_finished() {
 
 #[test]
 fn only_a_lock_that_is_held_is_blamed_on_another_agent() {
-    let path = std::path::PathBuf::from("d/in_use.lock");
+    let path = PathBuf::from("d/in_use.lock");
     let held = OpenError::Lock(LockError::Held { path: path.clone(), holder: Some(7) });
     assert!(held.to_string().contains("by process 7; stop the other agent"), "{held}");
     let source = std::io::ErrorKind::PermissionDenied.into();
