@@ -55,12 +55,17 @@ impl Checkpoints {
 }
 
 impl Shared {
-    /// Writes a checkpoint unless nothing has changed since `known`. Answers what it stands for.
+    /// Writes a checkpoint unless nothing has changed since `known`; waits at most `patience` for
+    /// one that is being written. Answers what it stands for.
     ///
     /// # Errors
-    /// No slot could be written.
-    pub(super) fn checkpoint(self: &Arc<Self>, known: u64) -> Result<u64, Trouble> {
-        let mut hand = self.checkpoints.take(self.options.write_timeout)?;
+    /// No slot could be written, or the other one did not end in time.
+    pub(super) fn checkpoint(
+        self: &Arc<Self>,
+        known: u64,
+        patience: Duration,
+    ) -> Result<u64, Trouble> {
+        let mut hand = self.checkpoints.take(patience)?;
         let plan = {
             let mut log = self.log()?;
             if log.durable_turn() == known && !log.checkpoint_is_wanted() {
@@ -70,9 +75,12 @@ impl Shared {
         };
         let turn = plan.turn;
         let written = self.write_slots(&mut hand.slots, &plan);
-        drop(hand);
         let durable = written.is_ok();
+        // Still in hand: what the plan promised stands in the slots only until this has been
+        // reported. Two checkpoints that others wrote in between would not say it, and would be
+        // written over both of them.
         self.with_log(|log| log.checkpoint_done(plan, durable))?;
+        drop(hand);
         written.map(|()| turn)
     }
 

@@ -109,8 +109,10 @@ impl Shared {
     /// Writes a checkpoint if the last one no longer says everything.
     pub(super) fn keep_checkpoint(self: &Arc<Self>) {
         let known = self.checkpointed.load(Ordering::SeqCst);
-        // What went wrong was said, and is tried again.
-        let turn = self.checkpoint(known).unwrap_or(0);
+        // What went wrong was said, and is tried again. A thread of the pool does not wait for
+        // another that writes one: while a slot hangs and acknowledgements wait for it, thread
+        // after thread would, until none is left for the other disks.
+        let turn = self.checkpoint(known, Duration::ZERO).unwrap_or(0);
         self.checkpointed.store(turn, Ordering::SeqCst);
     }
 
@@ -176,15 +178,15 @@ impl Shared {
         let len = len.next_multiple_of(DEVICE_BLOCK_BYTES as u64);
         let slot = tending.next_slot;
         let name = segment::file_name(slot);
+        let minimum = self.options.minimum_required_space;
+        let pledge = self.pledges.pledge(&**directory, len);
+        let needed_bytes = minimum.saturating_add(pledge.needed_bytes);
         let made = match directory.space() {
-            Ok(space) if space.available_bytes < self.options.minimum_required_space + len => {
-                Err(format!(
-                    "{} has {} bytes free; a further segment of {len} bytes must leave minimumRequiredSpace ({})",
-                    directory.path().display(),
-                    space.available_bytes,
-                    self.options.minimum_required_space
-                ))
-            }
+            Ok(space) if space.available_bytes < needed_bytes => Err(format!(
+                "{} has {} bytes free; a further segment of {len} bytes must leave minimumRequiredSpace ({minimum})",
+                directory.path().display(),
+                space.available_bytes,
+            )),
             Ok(_) | Err(_) => make_zeroed(&**directory, &name, len).map_err(|error| {
                 // What there is of it takes space that others need; and a sync that failed once
                 // may succeed the next time with the bytes gone: this file is never finished.
@@ -195,6 +197,7 @@ impl Shared {
                 error.to_string()
             }),
         };
+        drop(pledge);
         match made {
             Ok(file) => {
                 let segment = FreeSegment { slot, file, len };

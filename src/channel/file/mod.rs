@@ -47,6 +47,7 @@ mod keeper;
 mod manual;
 mod open;
 mod options;
+mod pledges;
 mod put;
 mod quarantine;
 mod shared;
@@ -69,7 +70,6 @@ use crate::base::threads;
 use bytes::Bytes;
 use shared::Shared;
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -137,7 +137,8 @@ impl FileChannel {
     /// # Errors
     /// No slot could be written; the log itself has everything.
     pub fn checkpoint(&self) -> Result<(), Trouble> {
-        self.inner.shared.checkpoint(0).map(|_| ())
+        let shared = &self.inner.shared;
+        shared.checkpoint(0, shared.options.write_timeout).map(|_| ())
     }
 }
 
@@ -220,7 +221,7 @@ impl Channel for FileChannel {
 impl Inner {
     fn close(&self) -> Result<(), CloseError> {
         let shared = &self.shared;
-        if shared.closed.swap(true, Ordering::SeqCst) {
+        if shared.shut() {
             return Ok(());
         }
         shared.room.raise();
@@ -270,16 +271,16 @@ impl Inner {
         let shared = Arc::clone(&self.shared);
         let patience = shared.options.write_timeout;
         if shared.options.manual {
-            return shared.checkpoint(0).map(|_| ());
+            return shared.checkpoint(0, patience).map(|_| ());
         }
         let (tell, told) = mpsc::channel();
         let seal = move || {
             // Nobody listens any more when it took too long.
-            let _ = tell.send(shared.checkpoint(0).map(|_| ()));
+            let _ = tell.send(shared.checkpoint(0, patience).map(|_| ()));
         };
         match threads::spawn("millpond-seal", seal) {
             // Spawning fails for want of threads; then this one has to do.
-            Err(_) => self.shared.checkpoint(0).map(|_| ()),
+            Err(_) => self.shared.checkpoint(0, patience).map(|_| ()),
             Ok(thread) => match told.recv_timeout(patience) {
                 Ok(sealed) => {
                     let _ = thread.join();

@@ -140,7 +140,7 @@ fn begin(shared: &Arc<Shared>) -> Result<(), OpenError> {
         // No segment is free: the epoch stands in the checkpoint slots until one is.
         let _ = shared.with_log(|log| log.epoch_stands_in_slot(index));
     }
-    let written = shared.checkpoint(0);
+    let written = shared.checkpoint(0, shared.options.write_timeout);
     let trouble = shared.with_log(|log| {
         let stripes = (0..log.stripes()).map(|index| StripeIndex(index as u16));
         let reports = stripes.map(|index| log.report(index));

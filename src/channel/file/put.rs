@@ -27,20 +27,18 @@ impl FilePut {
 
     /// Reserves and fills, or says why not now.
     fn append(&self) -> Result<Result<Promise, Admission>, CommitError> {
-        if self.shared.is_closed() {
-            return Err(CommitError::Refused(Refusal::Closed));
-        }
         let now = self.shared.now();
         let position = self.position.as_ref().map(|(source, bytes)| (source.as_str(), &bytes[..]));
         let count = self.events.len() as u32;
         let shape = PutShape { count, events_len: self.bytes, position };
-        let reserved = self.shared.with_log(|log| {
+        let reserved = self.shared.with_open_log(|log| {
             let counter = position.map(|(source, _)| log.next_position(source));
             log.reserve_put(now, shape).map(|reservation| (reservation, counter))
         });
         let (reservation, counter) = match reserved {
-            Ok(Ok(reserved)) => reserved,
-            Ok(Err(admission)) => return Ok(Err(admission)),
+            Ok(Some(Ok(reserved))) => reserved,
+            Ok(Some(Err(admission))) => return Ok(Err(admission)),
+            Ok(None) => return Err(CommitError::Refused(Refusal::Closed)),
             Err(trouble) => return Err(CommitError::Refused(Refusal::NoStripe(trouble))),
         };
         let position = position.zip(counter).map(|((source, bytes), counter)| PositionRef {

@@ -2,6 +2,7 @@
 
 use super::checkpoint::Checkpoints;
 use super::options::FileChannelOptions;
+use super::pledges::Pledges;
 use super::workers::{Task, Workers};
 use crate::base::ids::{StripeIndex, Uuid};
 use crate::base::signal::Signal;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub timer: Timer,
     pub workers: Workers,
     pub homes: Vec<Home>,
+    pub pledges: Pledges,
     pub checkpoints: Checkpoints,
     /// Held while the channel is open.
     pub _checkpoint_lock: Box<dyn Lock>,
@@ -87,6 +89,7 @@ impl Shared {
             takers: Signal::default(),
             keeper: Signal::default(),
             homes: parts.homes,
+            pledges: Pledges::default(),
             checkpoints: Checkpoints::new(parts.checkpoints),
             _checkpoint_lock: parts.checkpoint_lock,
         }
@@ -111,6 +114,22 @@ impl Shared {
         drop(log);
         self.deliver(wakes);
         Ok(answer)
+    }
+
+    /// As [`Shared::with_log`]; `None`, and nothing changed, once the channel is closed. Asked
+    /// without the lock, a commit could pass the question, and reserve behind the back of the
+    /// closing, which no longer waits for it.
+    pub(super) fn with_open_log<T>(
+        &self,
+        change: impl FnOnce(&mut Log) -> T,
+    ) -> Result<Option<T>, Trouble> {
+        self.with_log(|log| (!self.is_closed()).then(|| change(log)))
+    }
+
+    /// Closes the channel to new work; answers whether it was closed already.
+    pub(super) fn shut(&self) -> bool {
+        let _log = self.log();
+        self.closed.swap(true, Ordering::SeqCst)
     }
 
     fn deliver(&self, wakes: Wakes) {

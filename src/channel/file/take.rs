@@ -105,15 +105,13 @@ impl FileTake {
 
     /// Reserves and fills the acknowledgement, or says why not now.
     fn acknowledge(&mut self, body: &AckBody) -> Result<Result<Awaited, Admission>, CommitError> {
-        if self.shared.is_closed() {
-            return Err(CommitError::Refused(Refusal::Closed));
-        }
         let now = self.shared.now();
         let claims = &self.claims;
-        let reserved = self.shared.with_log(|log| log.reserve_ack(now, body, claims));
+        let reserved = self.shared.with_open_log(|log| log.reserve_ack(now, body, claims));
         let reserved = match reserved {
-            Ok(Ok(reserved)) => reserved,
-            Ok(Err(admission)) => return Ok(Err(admission)),
+            Ok(Some(Ok(reserved))) => reserved,
+            Ok(Some(Err(admission))) => return Ok(Err(admission)),
+            Ok(None) => return Err(CommitError::Refused(Refusal::Closed)),
             Err(trouble) => return Err(CommitError::Refused(Refusal::NoStripe(trouble))),
         };
         // From here on the log has the claims: committed, moved or in doubt, they are its own.
