@@ -16,6 +16,7 @@ use bytes::Bytes;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::net::UdpSocket;
 
 /// The type `netcatudp`.
@@ -45,6 +46,12 @@ const KEYS: &[Key] = &[
         meaning: "Name of the header with the sender's address. Flume has no usable default.",
     },
 ];
+
+/// Datagrams that are still taken after the stop signal: what the socket's buffer can hold, since
+/// each takes some 512 bytes of it at least. Without an end a steady stream would keep the source.
+const LAST_DATAGRAMS: usize = DATAGRAM_SOCKET_BYTES / 512;
+/// Pause after a receive that failed: for want of memory, as a rule.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 struct NetcatUdp {
     host: String,
@@ -99,21 +106,31 @@ impl Source for NetcatUdp {
             context.started();
             let mut buffer = vec![0; DATAGRAM_BYTES];
             let most = DATAGRAMS_PER_BATCH.min(context.intake.transaction_capacity()).max(1);
-            loop {
+            let mut last_datagrams = LAST_DATAGRAMS;
+            while last_datagrams > 0 {
                 let received = tokio::select! {
                     biased;
                     received = socket.recv_from(&mut buffer) => received,
                     () = context.stop.wait() => return Ok(()),
                 };
-                // An error is the answer to something sent or a passing want of memory.
-                let Ok((bytes, sender)) = received else {
-                    tokio::task::yield_now().await;
-                    continue;
+                let (bytes, sender) = match received {
+                    Ok(datagram) => datagram,
+                    Err(error) => {
+                        tracing::warn!(source = %context.name, %error, "cannot receive; trying again");
+                        if context.stop.fired() {
+                            return Ok(());
+                        }
+                        patience::rest(context, ERROR_PAUSE).await;
+                        continue;
+                    }
                 };
                 let mut batch = vec![self.event(&buffer[..bytes], sender)];
                 while batch.len() < most {
                     let Ok((bytes, sender)) = socket.try_recv_from(&mut buffer) else { break };
                     batch.push(self.event(&buffer[..bytes], sender));
+                }
+                if context.stop.fired() {
+                    last_datagrams = last_datagrams.saturating_sub(batch.len());
                 }
                 if let Ended::Stopped(lost) = patience::commit(context, batch).await {
                     tracing::warn!(source = %context.name, events = lost,
@@ -121,6 +138,7 @@ impl Source for NetcatUdp {
                     return Ok(());
                 }
             }
+            Ok(())
         })
     }
 }
@@ -214,6 +232,35 @@ mod tests {
         trial.run(&source, script).await.unwrap();
         assert_eq!(bodies(&trial.events()), ["0", "1", "2", "3", "4", "5"]);
         assert_eq!(trial.batches(), [1, 4, 1]);
+    }
+
+    /// While a commit runs more datagrams gather than the next batch takes, also after the stop.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_steady_stream_does_not_keep_the_source_from_stopping() {
+        let (trial, source) = (Trial::new(), source(&[]));
+        trial.always(Reply::Slow(5));
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let ended = std::thread::scope(|scope| {
+            let (socket, over) = (&socket, &over);
+            let script = async {
+                trial.until_started().await;
+                socket.connect(source.bound.lock().unwrap().unwrap()).unwrap();
+                scope.spawn(move || {
+                    while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                        // Nobody receives any more once the source has stopped.
+                        let _ = socket.send(b"x");
+                    }
+                });
+                trial.until_events(100).await;
+            };
+            let ended = tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(trial.run(&source, script))
+            });
+            over.store(true, std::sync::atomic::Ordering::SeqCst);
+            ended
+        });
+        ended.unwrap();
     }
 
     #[test]

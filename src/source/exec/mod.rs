@@ -31,7 +31,7 @@ use process::Process;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// The type `exec`.
 pub const TYPE: SourceType =
@@ -171,6 +171,7 @@ impl Exec {
             batch_bytes: 0,
             pushed: Instant::now(),
             kill_at: None,
+            left_over: 0,
         };
         let read = reading.until_end(stdout, &process).await;
         let kill_at = reading.kill_at;
@@ -202,6 +203,8 @@ struct Reading<'a> {
     pushed: Instant,
     /// Set once the command was told to stop: when its grace is over.
     kill_at: Option<Instant>,
+    /// Events that the channel did not take although the source stops.
+    left_over: usize,
 }
 
 impl Reading<'_> {
@@ -231,14 +234,16 @@ impl Reading<'_> {
             }
         }
         process.terminate();
-        self.kill_at = Some(Instant::now() + STOP_GRACE);
-        let rest = async {
-            while let Ok(n @ 1..) = stdout.read(&mut buffer).await {
-                self.take(&buffer[..n]).await;
-            }
-        };
-        // What is cut off here was printed after the source was told to stop.
-        let _ = timeout(STOP_GRACE, rest).await;
+        let kill_at = Instant::now() + STOP_GRACE;
+        self.kill_at = Some(kill_at);
+        // Only reading is cut off, and what is not read was printed after the source was told to
+        // stop. A commit cut off half-way would take along lines that were printed long before.
+        while self.left_over == 0
+            && Instant::now() < kill_at
+            && let Ok(Ok(n @ 1..)) = timeout_at(kill_at, stdout.read(&mut buffer)).await
+        {
+            self.take(&buffer[..n]).await;
+        }
         Ok(())
     }
 
@@ -253,7 +258,8 @@ impl Reading<'_> {
             self.batch_bytes += line.len();
             self.batch.push(Event::new(line));
             let full = self.batch.len() >= self.most || self.batch_bytes >= EXEC_BATCH_BYTES_MAX;
-            if full || self.pushed.elapsed() >= self.every {
+            // After a stop the channel is asked once more, and not once for every line.
+            if self.left_over == 0 && (full || self.pushed.elapsed() >= self.every) {
                 self.push().await;
             }
         }
@@ -266,6 +272,7 @@ impl Reading<'_> {
         let kept = batch.clone();
         if let Ended::Stopped(left) = patience::commit(self.context, batch).await {
             self.batch = kept[kept.len() - left..].to_vec();
+            self.left_over = left;
         }
         self.pushed = Instant::now();
     }

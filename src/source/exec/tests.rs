@@ -99,7 +99,7 @@ async fn stopping_ends_the_whole_group_and_keeps_what_it_printed() {
     let directory = tempfile::tempdir().unwrap();
     let pids = directory.path().join("pids");
     let script = format!(
-        "echo first; sleep 600 & echo $$ $! > {0}.new; mv {0}.new {0}; echo last; wait",
+        "echo first; sleep 600 & echo last; echo $$ $! > {0}.new; mv {0}.new {0}; wait",
         pids.display()
     );
     let trial = Trial::new();
@@ -110,6 +110,32 @@ async fn stopping_ends_the_whole_group_and_keeps_what_it_printed() {
         until("the group to be gone", || !runs(pid)).await;
     }
     assert_eq!(bodies(&trial.events()), ["first", "last"]);
+}
+
+/// A full channel answers only after its keep-alive, which may be longer than the command's grace.
+#[tokio::test]
+async fn a_commit_that_outlasts_the_grace_of_a_stopping_command_is_not_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let ready = directory.path().join("ready");
+    let script = format!(
+        "trap 'echo 3; exit' TERM; echo 1; echo 2; : > {}; while :; do sleep 0.05; done",
+        ready.display()
+    );
+    let trial = Trial::new();
+    trial.always(Reply::Slow(STOP_GRACE.as_millis() as u64 + 200));
+    let source = shell(&script, &[("batchSize", "3"), ("batchTimeout", "600000")]);
+    trial.run(source.as_ref(), until("its start", || ready.exists())).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["1", "2", "3"]);
+}
+
+/// A stop asks the channel once more for what has gathered, and not once for every line behind it.
+#[tokio::test]
+async fn a_flood_ends_when_told_although_the_channel_takes_nothing() {
+    let trial = Trial::new();
+    trial.always(Reply::Full);
+    let source = shell("trap '' TERM; while :; do echo y; done", &[("batchSize", "1")]);
+    trial.run(source.as_ref(), trial.until_tries(1)).await.unwrap();
+    assert!(trial.tries() < 10, "{} commits", trial.tries());
 }
 
 #[tokio::test]
