@@ -171,7 +171,7 @@ async fn says_when_all_runs_and_stops_sources_then_sinks_which_empty_memory() {
     assert_eq!(components.channels["c1"].event_take_success.get(), 3);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_hangs_is_cut_off_within_the_deadline_and_named() {
     let log = "hung";
     let more = "a.sinks.k1.mode = hang\na.sources = r1 r2\na.sources.r2.type = trial\n\

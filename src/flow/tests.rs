@@ -224,7 +224,7 @@ async fn a_panic_is_contained_the_batch_comes_back_and_the_sink_is_built_anew() 
     assert_eq!(channel.status().events, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn stopping_ends_a_wait_for_events_at_once() {
     let (script, mut seen) = Script::new(&[], &[]);
     let channel = channel(PATIENCE * 2, &[]);
@@ -283,14 +283,14 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
     (did, channel.status().events)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn stopping_finishes_the_batch_in_hand_and_takes_no_other() {
     let (did, left) = stopped_while_delivering(&[], false).await;
     assert_eq!(did, [Did::Start(0), delivered(0, &["1", "2"]), Did::Stop]);
     assert_eq!(left, 1, "the batch in hand is committed, the rest stays");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_channel_in_memory_is_emptied_before_the_sink_stops() {
     let (did, left) = stopped_while_delivering(&[], true).await;
     assert_eq!(did, [Did::Start(0), delivered(0, &["1", "2"]), delivered(0, &["3"]), Did::Stop]);
@@ -301,7 +301,7 @@ async fn a_channel_in_memory_is_emptied_before_the_sink_stops() {
     assert_eq!(left, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_aborted_delivery_hands_its_batch_back() {
     let (script, mut seen) = Script::new(&[], &[Act::Hang]);
     let channel = channel(Duration::ZERO, &["1", "2"]);
@@ -314,7 +314,7 @@ async fn an_aborted_delivery_hands_its_batch_back() {
     assert_eq!(channel.begin_take().take(2).unwrap().len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn time_driven_work_is_done_although_no_event_comes() {
     let (script, mut seen) = Script::new(&[], &[]);
     let channel = channel(PATIENCE * 2, &[]);

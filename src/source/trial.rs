@@ -10,7 +10,10 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+
+/// Longest wait for anything; only a failing test comes near it.
+const PATIENCE_SECONDS: u64 = 60;
 
 /// How one commit is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub(crate) enum Reply {
     TooLarge,
     /// Takes it after so many milliseconds.
     Slow(u64),
+    /// Takes it when the test says so: [`Trial::release`].
+    Held,
 }
 
 #[derive(Default)]
@@ -37,6 +42,7 @@ struct Book {
 pub(crate) struct FakeIntake {
     book: Mutex<Book>,
     capacity: usize,
+    release: Notify,
 }
 
 impl FakeIntake {
@@ -64,6 +70,7 @@ impl Intake for FakeIntake {
                     let refusal = Refusal::LargerThanChannel { events, capacity };
                     return Err(CommitError::Refused(refusal));
                 }
+                Reply::Held => self.release.notified().await,
                 Reply::Slow(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
             }
             let mut book = self.book();
@@ -95,7 +102,8 @@ impl Trial {
     }
 
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        let intake = Arc::new(FakeIntake { book: Mutex::default(), capacity });
+        let intake =
+            Arc::new(FakeIntake { book: Mutex::default(), capacity, release: Notify::new() });
         let (stop, signal) = StopSignal::new();
         let (started_sender, started) = watch::channel(false);
         let context = SourceContext {
@@ -115,6 +123,11 @@ impl Trial {
 
     pub(crate) fn always(&self, reply: Reply) {
         self.intake.book().always = Some(reply);
+    }
+
+    /// Lets one commit that is held go on.
+    pub(crate) fn release(&self) {
+        self.intake.release.notify_one();
     }
 
     pub(crate) fn room(&self, events: usize) {
@@ -153,14 +166,14 @@ impl Trial {
             }
             () = &mut script => {
                 self.stop();
-                within(20, "the source to stop", running).await
+                within(PATIENCE_SECONDS, "the source to stop", running).await
             }
         }
     }
 
     pub(crate) async fn until_started(&self) {
         let mut started = self.started.clone();
-        within(20, "the source to start", started.wait_for(|s| *s)).await.unwrap();
+        within(PATIENCE_SECONDS, "the source to start", started.wait_for(|s| *s)).await.unwrap();
     }
 
     /// Waits until `n` events have come.
@@ -186,7 +199,7 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    within(20, what, wait).await;
+    within(PATIENCE_SECONDS, what, wait).await;
 }
 
 /// The source that `pairs` describe.

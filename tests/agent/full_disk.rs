@@ -54,7 +54,7 @@ fn configuration(port: u16) -> String {
          a.sources.s.channels = c\n\
          a.channels.c.type = file\na.channels.c.checkpointDir = disk/checkpoint\n\
          a.channels.c.dataDirs = disk/d1,disk/d2\na.channels.c.maxFileSize = 1048576\n\
-         a.channels.c.minimumRequiredSpace = 1048576\na.channels.c.keep-alive = 1\n\
+         a.channels.c.minimumRequiredSpace = 1048576\na.channels.c.keep-alive = 5\n\
          a.channels.c.transactionCapacity = 1000\n\
          a.sinks.k.type = file_roll\na.sinks.k.sink.directory = out\n\
          a.sinks.k.sink.rollInterval = 0\na.sinks.k.channel = c\n"

@@ -4,7 +4,7 @@ use crate::rig::{Machine, bodies, text};
 use crate::tap::{Call, TappedDisk};
 use millpond::base::clock::{Clock, SystemClock};
 use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::channel::{Channel, PutTransaction, TakeTransaction};
+use millpond::channel::{Channel, CommitError, PutTransaction, Refusal, TakeTransaction};
 use millpond::disk::sim::{SimDisk, SimOptions};
 use millpond::event::Event;
 use std::collections::BTreeMap;
@@ -40,6 +40,25 @@ fn on_real(dir: &Path, stripes: usize) -> FileChannelOptions {
     options
 }
 
+/// Commits `bodies`. On a busy machine a segment may take longer to make than a put waits for it:
+/// what is refused appears nowhere and is put again.
+fn put_patiently(channel: &FileChannel, bodies: &[String]) {
+    let clock = SystemClock::new();
+    loop {
+        let mut put = channel.begin_put();
+        for body in bodies {
+            put.put(Event::new(body.clone())).expect("fits");
+        }
+        match put.commit() {
+            Ok(()) => return,
+            Err(CommitError::Refused(Refusal::NoSpace(why))) => {
+                assert!(clock.now() < Duration::from_secs(60), "{why}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
 /// Producers and takers, some of which roll back; every event comes out once.
 fn stress(options: FileChannelOptions, producers: usize, takers: usize, each: usize) {
     let channel = FileChannel::open(options).expect("opens");
@@ -49,11 +68,7 @@ fn stress(options: FileChannelOptions, producers: usize, takers: usize, each: us
             let channel = channel.clone();
             scope.spawn(move || {
                 for i in 0..each {
-                    let mut put = channel.begin_put();
-                    for j in 0..3 {
-                        put.put(Event::new(format!("{p} {i} {j}"))).expect("fits");
-                    }
-                    put.commit().expect("committed");
+                    put_patiently(&channel, &[0, 1, 2].map(|j| format!("{p} {i} {j}")));
                 }
             });
         }
@@ -124,7 +139,9 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 #[test]
 fn futures_are_woken_by_the_channels_own_threads() {
     let dir = tempfile::tempdir().expect("dir");
-    let channel = FileChannel::open(on_real(dir.path(), 2)).expect("opens");
+    let mut options = on_real(dir.path(), 2);
+    options.keep_alive = Duration::from_secs(30);
+    let channel = FileChannel::open(options).expect("opens");
     std::thread::scope(|scope| {
         for p in 0..4 {
             let channel = channel.clone();
@@ -195,7 +212,10 @@ fn closing_with_work_under_way_ends_it_and_opening_again_finds_it() {
                     put.put(Event::new("x")).expect("fits");
                     match put.commit() {
                         Ok(()) => committed.fetch_add(1, Ordering::SeqCst),
-                        Err(_) => return,
+                        // No segment was ready in time.
+                        Err(CommitError::Refused(Refusal::NoSpace(_))) => continue,
+                        Err(CommitError::Refused(Refusal::Closed)) => return,
+                        Err(other) => panic!("{other}"),
                     };
                 }
             });
@@ -209,6 +229,9 @@ fn closing_with_work_under_way_ends_it_and_opening_again_finds_it() {
     let channel = FileChannel::open(options).expect("opens again");
     assert_eq!(channel.status().events, committed.load(Ordering::SeqCst) as u64);
 }
+
+/// When a call counts as hung: longer than a busy machine keeps a healthy one.
+const HUNG: Duration = Duration::from_secs(2);
 
 /// A gate at which calls on one directory wait.
 #[derive(Default)]
@@ -249,7 +272,7 @@ fn a_disk_that_hangs_hangs_neither_the_others_nor_the_closing() {
         options.segment_bytes = 64 * 1024;
         options.minimum_required_space = 0;
         options.keep_alive = Duration::from_secs(20);
-        options.write_timeout = Duration::from_millis(300);
+        options.write_timeout = HUNG;
         options.checkpoint_interval = Duration::from_millis(20);
         options
     };
@@ -335,7 +358,7 @@ fn a_read_that_hangs_does_not_keep_the_other_disks_events() {
     options.minimum_required_space = 0;
     options.segment_bytes = 64 * 1024;
     options.keep_alive = Duration::from_secs(5);
-    options.write_timeout = Duration::from_millis(300);
+    options.write_timeout = HUNG;
     let channel = FileChannel::open(options.clone()).expect("opens");
     for i in 0..20 {
         let mut put = channel.begin_put();

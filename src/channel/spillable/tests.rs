@@ -1,8 +1,11 @@
 use super::*;
+use crate::base::clock::ManualClock;
+use crate::base::threads;
 use crate::channel::contract::{self, Wanted, drain, put};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{BoxFuture, CommitError, PutError};
 use bytes::Bytes;
+use std::sync::mpsc;
 use std::task::Context;
 
 /// Stands in for a durable channel.
@@ -120,19 +123,36 @@ fn a_transaction_lends_from_one_tier_and_the_next_goes_on() {
 
 #[test]
 fn a_put_waits_for_memory_before_it_uses_the_disk() {
-    let below = overflow(10, 4);
-    let wait = SpillableOptions { overflow_timeout: Duration::from_millis(40), ..options(2) };
-    let channel = SpillableChannel::new(wait, Some(below.clone())).unwrap();
+    let (below, clock) = (overflow(10, 4), Arc::new(ManualClock::default()));
+    let timeout = Duration::from_secs(3);
+    let wait = SpillableOptions { overflow_timeout: timeout, ..options(2) };
+    let channel = SpillableChannel::with_clock(wait, Some(below.clone()), clock.clone()).unwrap();
+    // By a clock that stands still a put that waits does so for ever.
+    let ended = |body: &'static str| {
+        let (channel, (done, ended)) = (channel.clone(), mpsc::channel());
+        let putting = threads::spawn("put", move || {
+            put(&channel, &[body]);
+            let _ = done.send(());
+        });
+        putting.unwrap();
+        ended
+    };
     put(&channel, &["1", "2"]);
-    let clock = SystemClock::new();
-    put(&channel, &["3"]);
-    assert!(clock.now() >= Duration::from_millis(40));
-    assert_eq!(below.status().events, 1);
-    let clock = SystemClock::new();
-    while clock.now() < Duration::from_millis(40) && below.status().events < 4 {
-        put(&channel, &["4"]);
+    let third = ended("3");
+    assert!(third.recv_timeout(Duration::from_millis(40)).is_err(), "it waits for memory");
+    assert_eq!(below.status().events, 0);
+    // The put may not have begun to wait when the clock is moved first.
+    let patience = SystemClock::new();
+    while third.recv_timeout(Duration::from_millis(20)).is_err() {
+        assert!(patience.now() < Duration::from_secs(60), "it uses the disk");
+        clock.advance(timeout);
     }
-    assert_eq!(below.status().events, 4, "while the overflow is in use puts do not wait");
+    assert_eq!(below.status().events, 1);
+    for _ in 0..3 {
+        let at_once = ended("4").recv_timeout(Duration::from_secs(60));
+        assert_eq!(at_once, Ok(()), "while the overflow is in use puts do not wait");
+    }
+    assert_eq!(below.status().events, 4);
 }
 
 /// A channel whose put commits wait until it is opened.

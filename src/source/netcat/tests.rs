@@ -202,7 +202,7 @@ async fn a_client_that_never_reads_blocks_nobody_else() {
 #[tokio::test]
 async fn a_commit_that_takes_long_holds_up_its_own_connection_only() {
     let (trial, source) = (Trial::new(), source(&[]));
-    trial.reply_with([Reply::Slow(1500)]);
+    trial.reply_with([Reply::Held]);
     let script = async {
         let mut slow = Client::connect(&trial, &source).await;
         slow.send(b"slow\n").await;
@@ -211,6 +211,7 @@ async fn a_commit_that_takes_long_holds_up_its_own_connection_only() {
         quick.send(b"quick\n").await;
         assert_eq!(quick.answer().await, "OK\n");
         assert_eq!(bodies(&trial.events()), ["quick"]);
+        trial.release();
         // And no OK before its commit.
         assert_eq!(slow.answer().await, "OK\n");
         assert_eq!(bodies(&trial.events()), ["quick", "slow"]);
