@@ -91,7 +91,14 @@ impl<'j> Piece<'j> {
             match piece.twice(&found)? {
                 Found::Block(block, len, epoch) => found.take(block, len, epoch),
                 Found::Longer(_) if !found.blocks.is_empty() => break,
-                Found::Longer(len) => piece.load(found.offset, len)?,
+                Found::Longer(len) => {
+                    piece.load(found.offset, len)?;
+                    // The file was cut short within the block: looked at again it would be as long
+                    // as before, for ever.
+                    if piece.left(found.offset) < len {
+                        found.skip();
+                    }
+                }
                 Found::Nothing => found.skip(),
             }
         }
@@ -133,9 +140,10 @@ impl<'j> Piece<'j> {
     }
 
     /// Looks at the place where the next block should be; when it is not there, reads it again.
+    /// Once for each stretch without a block: what stands behind it was read just then.
     fn twice(&mut self, found: &ReadOutcome) -> Result<Found, Trouble> {
         match self.at(found) {
-            Found::Nothing if found.damaged.is_empty() => {
+            Found::Nothing if !found.goes_on_missing() => {
                 let len = self.left(found.offset).max(DEVICE_BLOCK_BYTES);
                 self.load(found.offset, len)?;
                 Ok(self.at(found))
@@ -188,10 +196,16 @@ impl ReadOutcome {
         }
     }
 
+    /// Whether the place before this one holds no block either.
+    fn goes_on_missing(&self) -> bool {
+        self.damaged.last().is_some_and(|(start, len)| start + len == self.offset)
+    }
+
     fn skip(&mut self) {
         let step = DEVICE_BLOCK_BYTES as u64;
+        let goes_on = self.goes_on_missing();
         match self.damaged.last_mut() {
-            Some((start, len)) if *start + *len == self.offset => *len += step,
+            Some((_, len)) if goes_on => *len += step,
             _ => self.damaged.push((self.offset, step)),
         }
         self.offset += step;

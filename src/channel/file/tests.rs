@@ -191,6 +191,33 @@ fn a_backlog_larger_than_memory_is_read_back_in_order() {
     assert_eq!(take_all(&channel), all);
 }
 
+/// Somebody cuts a file off while the channel has it open: what is gone is counted, and whoever
+/// reads does not look for the rest of a block that will never come.
+#[test]
+fn a_segment_cut_short_within_a_block_is_counted_and_ends_no_taker() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut options = options(dir.path(), 1);
+    options.segment_bytes = 8 << 20;
+    options.hot_window_bytes = 1 << 20;
+    let channel = FileChannel::open(options.clone()).expect("open");
+    put(&channel, ["whole".to_owned()]);
+    // A block of its own, longer than one piece of a cold read.
+    put(&channel, (0..30).map(|i| format!("{i} {}", "x".repeat(100_000))));
+    channel.close().expect("sealed");
+    drop(channel);
+    let channel = FileChannel::open(options).expect("open again");
+    let data = dir.path().join("data0");
+    let segment = data.join(crate::record::segment::file_name(0));
+    let file = std::fs::File::options().write(true).open(&segment).expect("a segment");
+    file.set_len(2 << 20).expect("cut short");
+    // In one transaction: the acknowledgement of the first would make the file long again.
+    let mut tx = channel.begin_take();
+    assert_eq!(tx.take(1).expect("readable")[0].body, "whole");
+    assert_eq!(tx.take(100), Ok(Vec::new()));
+    tx.commit().expect("committed");
+    assert_eq!((channel.status().events, channel.status().quarantined), (0, 30));
+}
+
 #[test]
 fn many_threads_put_and_take_and_nothing_is_lost_or_doubled() {
     let dir = tempfile::tempdir().expect("dir");
