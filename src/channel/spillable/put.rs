@@ -10,11 +10,16 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+/// Pause before an overflow that had no room on its disks is asked again.
+const SPACE_PAUSE: Duration = Duration::from_millis(10);
+
 pub(super) struct Put {
     shared: Arc<Shared>,
     events: Vec<Event>,
     load: Load,
     began: Option<Duration>,
+    /// When the overflow may be asked again.
+    not_before: Duration,
     ticket: Option<Ticket>,
 }
 
@@ -51,7 +56,8 @@ impl Drop for UnderWay {
 
 impl Put {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, events: Vec::new(), load: Load::default(), began: None, ticket: None }
+        let (events, load) = (Vec::new(), Load::default());
+        Self { shared, events, load, began: None, not_before: Duration::ZERO, ticket: None }
     }
 
     fn step(&mut self, waker: &Waker) -> Step<Course> {
@@ -105,6 +111,9 @@ impl Put {
             return Step::Until(memory);
         }
         let last = began.saturating_add(shared.longest());
+        if now < self.not_before.min(last) {
+            return Step::Until(self.not_before.min(last));
+        }
         if (my_turn || now >= last) && shared.overflow_fits(self.load) {
             state.overflowing = true;
             state.in_flight += 1;
@@ -141,7 +150,7 @@ impl Put {
 
     /// The end of a commit to the overflow; None to look for room again.
     fn settle(
-        &self,
+        &mut self,
         mut under_way: UnderWay,
         answer: Result<(), CommitError>,
     ) -> Option<Result<(), CommitError>> {
@@ -152,12 +161,23 @@ impl Put {
             }
             Err(CommitError::Refused(Refusal::Full { .. })) => {
                 drop(under_way);
-                let last = self.began.unwrap_or_default().saturating_add(self.shared.longest());
-                let over = self.shared.clock.now() >= last;
+                let over = self.shared.clock.now() >= self.last();
                 over.then(|| Err(CommitError::Refused(self.shared.full(&self.shared.lock()))))
+            }
+            // It does not wait itself, also not for a segment that will be ready in a moment.
+            Err(CommitError::Refused(refusal @ Refusal::NoSpace(_))) => {
+                drop(under_way);
+                let now = self.shared.clock.now();
+                self.not_before = now + SPACE_PAUSE;
+                (now >= self.last()).then_some(Err(CommitError::Refused(refusal)))
             }
             Err(error) => Some(Err(error)),
         }
+    }
+
+    /// Until when to wait for room at the longest.
+    fn last(&self) -> Duration {
+        self.began.unwrap_or_default().saturating_add(self.shared.longest())
     }
 
     fn overflow(&self) -> Arc<dyn Channel> {

@@ -3,10 +3,13 @@ use crate::base::clock::ManualClock;
 use crate::base::threads;
 use crate::channel::contract::{self, Wanted, drain, put};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
-use crate::channel::{BoxFuture, CommitError, PutError};
+use crate::channel::{BoxFuture, CommitError, PutError, Trouble};
 use bytes::Bytes;
 use std::sync::mpsc;
 use std::task::Context;
+
+/// Longest wait; only a failing test comes near it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Stands in for a durable channel.
 fn overflow(capacity: u64, transaction_capacity: usize) -> Arc<dyn Channel> {
@@ -144,12 +147,12 @@ fn a_put_waits_for_memory_before_it_uses_the_disk() {
     // The put may not have begun to wait when the clock is moved first.
     let patience = SystemClock::new();
     while third.recv_timeout(Duration::from_millis(20)).is_err() {
-        assert!(patience.now() < Duration::from_secs(60), "it uses the disk");
+        assert!(patience.now() < PATIENCE, "it uses the disk");
         clock.advance(timeout);
     }
     assert_eq!(below.status().events, 1);
     for _ in 0..3 {
-        let at_once = ended("4").recv_timeout(Duration::from_secs(60));
+        let at_once = ended("4").recv_timeout(PATIENCE);
         assert_eq!(at_once, Ok(()), "while the overflow is in use puts do not wait");
     }
     assert_eq!(below.status().events, 4);
@@ -165,6 +168,8 @@ struct Gated {
 struct Gate {
     open: bool,
     waits: Vec<Waker>,
+    /// Commits that find no room on the disks.
+    unready: u32,
 }
 
 struct GatedPut(Box<dyn PutTransaction>, Arc<Mutex<Gate>>);
@@ -212,6 +217,14 @@ impl PutTransaction for GatedPut {
                 std::task::Poll::Pending
             })
             .await;
+            {
+                let unready = &mut gate.lock().unwrap().unready;
+                if *unready > 0 {
+                    *unready -= 1;
+                    let why = Trouble::new("no segment is ready");
+                    return Err(CommitError::Refused(Refusal::NoSpace(why)));
+                }
+            }
             inner.commit_async().await
         })
     }
@@ -248,6 +261,22 @@ fn no_put_enters_memory_while_a_commit_to_the_overflow_is_under_way() {
     contract::block_on(fourth).unwrap();
     assert_eq!(channel.shared.lock().store.held().events, 1, "back in memory");
     assert_eq!(drain(&channel, 9), ["3", "4"]);
+}
+
+/// A file channel that does not wait refuses while a segment is in the making.
+#[test]
+fn a_put_waits_until_the_overflow_has_made_room_on_its_disks() {
+    let (channel, gate) = gated(SpillableOptions { keep_alive: PATIENCE, ..options(2) });
+    put(&channel, &["1", "2"]);
+    *gate.lock().unwrap() = Gate { open: true, unready: 3, ..Gate::default() };
+    contract::block_on(begin(&channel, "3")).unwrap();
+    assert_eq!(gate.lock().unwrap().unready, 0);
+    // But not for ever.
+    let (channel, gate) = gated(options(2));
+    put(&channel, &["1", "2"]);
+    *gate.lock().unwrap() = Gate { open: true, unready: u32::MAX, ..Gate::default() };
+    let refused = contract::block_on(begin(&channel, "3")).unwrap_err();
+    assert!(matches!(refused, CommitError::Refused(Refusal::NoSpace(_))), "{refused}");
 }
 
 #[test]
