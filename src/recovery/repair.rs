@@ -165,17 +165,25 @@ fn copy(
 ) -> io::Result<()> {
     let target = directory.create(name)?;
     let as_io = |error: OpenError| io::Error::other(error.to_string());
-    let mut at = 0;
-    while at < len {
-        let piece = usize::try_from(len - at).unwrap_or(COLD_READ_BYTES).min(COLD_READ_BYTES);
-        let bytes = buffer.first(piece).map_err(as_io)?;
-        let read = segment.file.read_at(from + at, bytes)?;
-        if read == 0 {
-            break;
+    let mut fill = || {
+        let mut at = 0;
+        while at < len {
+            let piece = usize::try_from(len - at).unwrap_or(COLD_READ_BYTES).min(COLD_READ_BYTES);
+            let bytes = buffer.first(piece).map_err(as_io)?;
+            let read = segment.file.read_at(from + at, bytes)?;
+            if read == 0 {
+                break;
+            }
+            target.write_at(at, &bytes[..read])?;
+            at += read as u64;
         }
-        target.write_at(at, &bytes[..read])?;
-        at += read as u64;
+        target.sync()
+    };
+    let filled = fill();
+    if filled.is_err() {
+        // Half a copy would pass for the whole one at the next opening.
+        let _ = directory.remove(name);
     }
-    target.sync()?;
+    filled?;
     directory.sync()
 }

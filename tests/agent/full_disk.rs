@@ -168,6 +168,7 @@ fn an_agent_on_a_full_disk_says_so_to_its_clients_and_goes_on_when_there_is_room
     std::fs::remove_file(&ballast).expect("removed");
     until("an OK again", || agent.words(), || ask(&mut answers, &mut stream, "after\n") == "OK");
     let has = |text: &str| lines_in(&top.join("out")).iter().any(|l| l == text.as_bytes());
+    until("the word that puts go on", || agent.words(), || agent.words().contains("room again"));
     until("both lines in the files", || agent.words(), || has("before") && has("after"));
     assert!(agent.terminate().success());
 }

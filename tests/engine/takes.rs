@@ -2,6 +2,7 @@
 
 use crate::rig::{Commit, Machine, bodies, data_dir, large, sorted};
 use millpond::channel::{Channel, TakeError};
+use millpond::disk::Disk;
 use millpond::disk::sim::{Fault, On, SimOptions};
 use std::time::Duration;
 
@@ -235,8 +236,8 @@ fn holes_are_bounded_and_nothing_is_lent_beyond_the_last_until_one_closes() {
     assert_eq!(rest, expected, "in order");
 }
 
-#[test]
-fn a_damaged_block_is_quarantined_counted_and_the_next_one_is_delivered() {
+/// A machine whose channel holds five transactions of four events, the third rotten.
+fn rotten() -> Machine {
     let machine = Machine::new(1);
     let mut engine = machine.open();
     for i in 0..5 {
@@ -247,6 +248,18 @@ fn a_damaged_block_is_quarantined_counted_and_the_next_one_is_delivered() {
     // The log: header, epoch's state record, then the puts; the third put rots.
     let segment = data_dir(0).join(millpond::record::segment::file_name(0));
     machine.disk.rot(&segment, 2 * 4096 + 3 * 4096 + 200, 16).expect("the segment is there");
+    machine
+}
+
+fn has_quarantine(machine: &Machine) -> bool {
+    let directory = machine.disk.open_dir(&data_dir(0), false).expect("there");
+    let names = directory.list().expect("listed");
+    names.iter().any(|e| e.name.starts_with("quarantine-"))
+}
+
+#[test]
+fn a_damaged_block_is_quarantined_counted_and_the_next_one_is_delivered() {
+    let machine = rotten();
     let mut engine = machine.open();
     let all = engine.drain();
     let status = engine.channel.status();
@@ -256,15 +269,25 @@ fn a_damaged_block_is_quarantined_counted_and_the_next_one_is_delivered() {
     let expected: Vec<String> =
         (0..5).filter(|i| *i != lost[0]).flat_map(|i| bodies(&format!("tx{i}"), 0..4)).collect();
     assert_eq!(all, expected);
-    let names = millpond::disk::Disk::open_dir(&machine.disk, &data_dir(0), false)
-        .and_then(|d| d.list())
-        .expect("listed");
-    assert!(names.iter().any(|e| e.name.starts_with("quarantine-")), "{names:?}");
+    assert!(has_quarantine(&machine));
     // The count is durable.
     engine.channel.close().expect("sealed");
     drop(engine);
     let engine = machine.open();
     assert_eq!((engine.channel.status().quarantined, engine.events()), (4, 0));
+}
+
+/// Half a copy would pass for the whole one.
+#[test]
+fn a_copy_of_damage_that_cannot_be_finished_is_not_left_lying_about() {
+    for on in [On::Write, On::Sync] {
+        let machine = rotten();
+        let mut engine = machine.open();
+        machine.disk.fail(Fault::next(on, "quarantine-"));
+        assert_eq!(engine.drain().len(), 16);
+        assert_eq!(engine.channel.status().quarantined, 4, "counted all the same");
+        assert!(!has_quarantine(&machine));
+    }
 }
 
 #[test]

@@ -146,6 +146,9 @@ impl Shared {
         let wanting = self.log().is_ok_and(|log| log.report(index).wants_segment > 0);
         if low || (was && !wanting) {
             let _ = self.with_log(|log| log.set_space(index, trouble));
+            if !low {
+                tracing::info!("{path}: there is room again, puts go on");
+            }
         }
     }
 
@@ -203,6 +206,10 @@ impl Shared {
                 let segment = FreeSegment { slot, file, len };
                 tending.next_slot += 1;
                 let _ = self.with_log(|log| log.add_segment(index, segment));
+                if report.no_space.is_some() {
+                    let path = directory.path().display();
+                    tracing::info!("{path}: there is room again, puts go on");
+                }
                 true
             }
             Err(words) => {

@@ -4,6 +4,7 @@ use super::shared::Shared;
 use crate::base::limits::QUARANTINE_BYTES_MAX;
 use crate::disk::Directory;
 use crate::log::{ReadJob, ReadOutcome};
+use crate::recovery::QUARANTINE_PREFIX;
 use std::io;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub(super) fn set_aside(shared: &Arc<Shared>, job: &ReadJob, found: &ReadOutcome
     }
     let Some(directory) = &shared.homes[job.stripe.at()].directory else { return };
     for (offset, len) in &found.damaged {
-        let name = format!("quarantine-{:010}-{offset:010}.bin", job.segment.0);
+        let name = format!("{QUARANTINE_PREFIX}{:010}-{offset:010}.bin", job.segment.0);
         tracing::error!(
             stripe = job.stripe.0,
             "{}: no whole block at {offset}, {len} bytes; copied to {name}, its events are counted as quarantined",
@@ -36,7 +37,7 @@ fn copy(
     len: u64,
     name: &str,
 ) -> io::Result<()> {
-    let kept = directory.list()?.into_iter().filter(|e| e.name.starts_with("quarantine-"));
+    let kept = directory.list()?.into_iter().filter(|e| e.name.starts_with(QUARANTINE_PREFIX));
     let kept: u64 = kept.map(|entry| entry.len).sum();
     if kept + len > QUARANTINE_BYTES_MAX {
         return Err(io::Error::other("the directory holds as much quarantine as it may"));
@@ -47,7 +48,11 @@ fn copy(
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         other => other?,
     };
-    file.write_at(0, &bytes[..read])?;
-    file.sync()?;
+    let written = file.write_at(0, &bytes[..read]).and_then(|()| file.sync());
+    if written.is_err() {
+        // Half a copy would pass for the whole one when the place is met again.
+        let _ = directory.remove(name);
+    }
+    written?;
     directory.sync()
 }
