@@ -201,6 +201,12 @@ impl Shared {
             }),
         };
         drop(pledge);
+        if let Some(trouble) = removed(&**directory, tending) {
+            // Made while its directory went: a segment without a name, and no reason for puts to
+            // go on.
+            let _ = self.with_log(|log| log.set_space(index, Some(trouble)));
+            return false;
+        }
         match made {
             Ok(file) => {
                 let segment = FreeSegment { slot, file, len };
