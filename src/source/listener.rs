@@ -12,6 +12,9 @@ use tokio::task::{JoinError, JoinSet};
 
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Connections that may wait to be accepted. With the usual 128 a burst of clients, as after a restart,
+/// overflows: the kernel drops their first packet, and each waits a second or more for its next try.
+const BACKLOG: i32 = 4096;
 /// How long a closed session still reads what its client sends, so that the last answer arrives.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -103,7 +106,12 @@ impl Listening {
     }
 
     async fn bind(&self) -> Result<TcpListener, Failure> {
-        TcpListener::bind((self.host.as_str(), self.port)).await.map_err(|error| {
+        let bound = TcpListener::bind((self.host.as_str(), self.port)).await.and_then(|listener| {
+            // Listening once more changes the length of the queue and nothing else.
+            rustix::net::listen(&listener, BACKLOG)?;
+            Ok(listener)
+        });
+        bound.map_err(|error| {
             Failure::caused(
                 format!(
                     "cannot listen on {}:{}; choose an address of this machine (bind) and a free port (port)",
@@ -182,5 +190,28 @@ fn discard(stream: &TcpStream) -> Option<usize> {
         Ok(n) => Some(n),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(1),
         Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_burst_of_clients_waits_in_the_queue_and_not_for_the_kernel_to_try_again() {
+        // The machine may allow less; then there is nothing to see here.
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+        let clients = allowed.trim().parse::<usize>().unwrap_or(0).min(600) / 2;
+        let listening = Listening::new("127.0.0.1".to_owned(), 0, 10, b"");
+        let listener = listening.bind().await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..clients {
+            // Nobody accepts: beyond the queue this would wait for ever.
+            let connect = TcpStream::connect(address);
+            let connected = tokio::time::timeout(Duration::from_secs(60), connect).await;
+            waiting.push(connected.expect("room in the queue").unwrap());
+        }
+        assert_eq!(waiting.len(), clients);
     }
 }
