@@ -114,8 +114,10 @@ mod tests {
              -Xms100m -Xmx200m\"\n",
         )
         .expect("written");
-        // The quote goes over two lines, which is said and left out.
-        check(&["a=b"], conf.path(), &[("a", "b")], 1);
+        // The quotes go over two lines.
+        let monitored =
+            [("flume.monitoring.type", "ganglia"), ("flume.monitoring.hosts", "h:8649")];
+        check(&["a=b"], conf.path(), &[&monitored[..], &[("a", "b")]].concat(), 1);
 
         std::fs::write(
             conf.path().join("flume-env.sh"),

@@ -16,31 +16,66 @@ pub(super) struct Assignments {
 
 /// Reads `text`. Values may name variables that the file assigned before or that `outside` knows.
 pub(super) fn read(text: &str, outside: &dyn Fn(&str) -> Option<String>) -> Assignments {
+    let text = text.replace("\r\n", "\n");
     let mut found = Assignments::default();
-    let mut lines = text.lines().enumerate();
-    while let Some((index, line)) = lines.next() {
-        let mut logical = line.to_owned();
-        // A backslash at the end joins the next line, as in the shell.
-        while logical.ends_with('\\') {
-            logical.pop();
-            let Some((_, next)) = lines.next() else { break };
-            logical.push_str(next);
-        }
-        let line = logical.trim_start();
-        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
-        let Some((name, rest)) = line.split_once('=') else { continue };
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            continue;
-        }
-        let lookup = |name: &str| found.values.get(name).cloned().or_else(|| outside(name));
-        match value(rest, &lookup) {
-            Ok(value) => {
-                found.values.insert(name.to_owned(), value);
+    let (mut at, mut line) = (0, 1);
+    while at < text.len() {
+        let end = text[at..].find('\n').map_or(text.len(), |n| at + n);
+        let mut next = end + 1;
+        if let Some((name, from)) = assigned(&text[at..end]) {
+            let rest = &text[at + from..];
+            let lookup = |name: &str| found.values.get(name).cloned().or_else(|| outside(name));
+            let read = match extent(rest) {
+                Some(len) => {
+                    next = at + from + len + 1;
+                    value(&rest[..len], &lookup)
+                }
+                // The lines behind it are looked at one by one: a shell would read none of them.
+                None => Err("a quote is never closed"),
+            };
+            match read {
+                Ok(value) => {
+                    found.values.insert(name.to_owned(), value);
+                }
+                Err(why) => found.left_out.push((line, why)),
             }
-            Err(why) => found.left_out.push((index + 1, why)),
         }
+        line += text[at..next.min(text.len())].matches('\n').count();
+        at = next;
     }
     found
+}
+
+/// The name that a line assigns to, and where in the line its value begins.
+fn assigned(line: &str) -> Option<(&str, usize)> {
+    let words = line.trim_start();
+    let words = words.strip_prefix("export ").map_or(words, str::trim_start);
+    let (name, value) = words.split_once('=')?;
+    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    is_name.then_some((name, line.len() - value.len()))
+}
+
+/// Bytes up to the newline that ends what begins at `rest`: neither one in quotes nor one behind a
+/// backslash. None when a quote is not closed.
+fn extent(rest: &str) -> Option<usize> {
+    let (mut quote, mut blank) = (None, false);
+    let mut bytes = rest.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match (quote, byte) {
+            (None, b'\n') => return Some(at),
+            (None, b'#') if blank => {
+                return Some(rest[at..].find('\n').map_or(rest.len(), |n| at + n));
+            }
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (Some(open), _) if byte == open => quote = None,
+            (None | Some(b'"'), b'\\') => {
+                bytes.next();
+            }
+            _ => {}
+        }
+        blank = byte.is_ascii_whitespace();
+    }
+    quote.is_none().then_some(rest.len())
 }
 
 /// The value that `rest`, what stands behind `=`, has in the shell.
@@ -55,6 +90,8 @@ fn value(rest: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, 
             (Some('\''), _) => value.push(letter),
             (_, '`') => return Err("it runs a command, and the file is read, not run"),
             (_, '$') => variable(&mut letters, &mut value, lookup)?,
+            // A backslash at the end of a line joins the next one.
+            (_, '\\') if letters.next_if_eq(&'\n').is_some() => {}
             (Some(_), '\\') => {
                 if !matches!(letters.peek(), Some('"' | '\\' | '$' | '`')) {
                     value.push('\\');
@@ -70,7 +107,7 @@ fn value(rest: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, 
     }
     match quote {
         None => Ok(value),
-        Some(_) => Err("a quote is not closed on its line"),
+        Some(_) => Err("a quote is never closed"),
     }
 }
 
@@ -153,5 +190,24 @@ mod tests {
         check("A=${B:-c}", "A", None, &[1]);
         check("A=\"b", "A", None, &[1]);
         check("A=b\\", "A", Some("b"), &[]);
+    }
+
+    #[test]
+    fn a_value_goes_on_to_the_end_of_its_quotes() {
+        check("export A=\"-Da=b\n  -Dc=d\"\nB=1", "A", Some("-Da=b\n  -Dc=d"), &[]);
+        check("export A=\"-Da=b\n  -Dc=d\"\nB=1", "B", Some("1"), &[]);
+        check("A='x\\\ny'", "A", Some("x\\\ny"), &[]);
+        check("A=\"b\nC=d\"", "C", None, &[]);
+        check("A=b\\\nc\r\nB=1\r\n", "A", Some("bc"), &[]);
+        check("A=b # it's\nB=1", "B", Some("1"), &[]);
+        check("A=b#'c\nd'", "A", Some("b#c\nd"), &[]);
+        // A comment ends with its line, whatever stands at its end.
+        check("# see \\\nexport A=b", "A", Some("b"), &[]);
+    }
+
+    #[test]
+    fn a_line_that_is_left_out_is_named_by_the_line_it_begins_on() {
+        check("A=\"1\n2\"\nB=\"3\n$(date)\n4\"\nC=`date`", "A", Some("1\n2"), &[3, 6]);
+        check("A=\"1\nB=2", "B", Some("2"), &[1]);
     }
 }

@@ -65,7 +65,12 @@ impl fmt::Display for Finding {
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        write!(f, "{}: {severity}: ", self.place)?;
+        // A command line or a value that was put together has no file.
+        if self.place.file.as_os_str().is_empty() {
+            write!(f, "{severity}: ")?;
+        } else {
+            write!(f, "{}: {severity}: ", self.place)?;
+        }
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
@@ -424,5 +429,19 @@ mod tests {
         assert!(SettingsReader::new(&settings).integer("key").is_err());
         let settings = reader("-7");
         assert_eq!(SettingsReader::new(&settings).integer("key"), Ok(Some(-7)));
+    }
+
+    #[test]
+    fn a_finding_without_a_place_begins_with_what_it_is() {
+        let finding = |place| Finding {
+            severity: Severity::Error,
+            place,
+            key: "a.sources".to_owned(),
+            message: "is empty".to_owned(),
+        };
+        assert_eq!(finding(Place::nowhere()).to_string(), "error: a.sources: is empty");
+        let place = |line| Place { file: Arc::from(PathBuf::from("a.conf")), line };
+        assert_eq!(finding(place(3)).to_string(), "a.conf:3: error: a.sources: is empty");
+        assert_eq!(finding(place(0)).to_string(), "a.conf: error: a.sources: is empty");
     }
 }
