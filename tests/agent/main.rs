@@ -6,3 +6,4 @@ mod demo;
 mod full_disk;
 mod kill;
 mod process;
+mod signals;

@@ -105,10 +105,15 @@ impl Agent {
     /// Sends SIGTERM and waits for the end.
     pub(crate) fn terminate(mut self) -> ExitStatus {
         signal(self.id(), "TERM");
+        self.ended()
+    }
+
+    /// Waits for the end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         let words = self.words();
         until(
-            "the end after SIGTERM",
+            "the end after a signal",
             || words.clone(),
             || {
                 status = self.child.try_wait().expect("the process can be asked");

@@ -1,0 +1,56 @@
+//! What signals do to a running agent.
+
+use super::process::{Agent, connect, free_port, read_line, signal, until};
+use std::io::Write;
+use std::path::Path;
+
+/// A channel for one event that nobody takes: the second line of a client waits in its commit, and
+/// the source cannot stop before it has an answer for it.
+fn configuration(port: u16) -> String {
+    format!(
+        "a.sources = r1\na.channels = c1\n\
+         a.sources.r1.type = netcat\na.sources.r1.bind = 127.0.0.1\na.sources.r1.port = {port}\n\
+         a.sources.r1.channels = c1\n\
+         a.channels.c1.type = memory\na.channels.c1.capacity = 1\n\
+         a.channels.c1.transactionCapacity = 1\na.channels.c1.keep-alive = 600\n"
+    )
+}
+
+/// Sends `second` while the agent drains after `first`; its exit code and last words.
+fn stopped_twice(directory: &Path, first: &str, second: &str) -> (Option<i32>, String) {
+    let _ = std::fs::remove_file(directory.join("agent.log"));
+    let port = free_port();
+    std::fs::write(directory.join("a.conf"), configuration(port)).expect("written");
+    let mut agent = Agent::start(directory, "a", "a.conf");
+    let mut connection = None;
+    until("a connection", String::new, || {
+        agent.assert_alive();
+        connection = connect(port);
+        connection.is_some()
+    });
+    let (mut reader, mut writer) = connection.expect("the loop ended");
+    writer.write_all(b"fits\nwaits\n").expect("sent");
+    assert_eq!(read_line(&mut reader).as_deref(), Some("OK"));
+    signal(agent.id(), first);
+    until("the stop", || agent.words(), || agent.words().contains("stopping, sources first"));
+    signal(agent.id(), second);
+    let status = agent.ended();
+    (status.code(), agent.words())
+}
+
+#[test]
+fn a_second_signal_ends_the_agent_at_once_while_it_drains() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (first, second) in [("TERM", "TERM"), ("TERM", "INT"), ("INT", "TERM")] {
+        // On a machine that stands still for seconds the drain may not have begun with the first
+        // signal, or be over before the second: then it says so, and is tried again.
+        let ended = (0..5).find_map(|_| {
+            let (code, words) = stopped_twice(directory.path(), first, second);
+            words.contains("ended at once by a second signal").then_some((code, words))
+        });
+        let (code, words) = ended.expect("the second signal ends it, in one of five tries");
+        assert_eq!(code, Some(1), "{words}");
+        assert!(words.contains(&format!("SIG{second} again")), "{words}");
+        assert!(!words.contains("did not stop"), "{words}");
+    }
+}
