@@ -11,7 +11,7 @@ use crate::flow::interceptor::Chain;
 use crate::flow::selector::Replicating;
 use crate::flow::sink_runner::SinkRunner;
 use crate::flow::source_runner::SourceRunner;
-use crate::metrics::Registry;
+use crate::metrics::{ChannelCounters, Registry};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use tokio::task::JoinHandle;
 
 /// Pause between attempts to open a channel, as Flume's supervisor makes between starts.
 const OPEN_AGAIN: Duration = Duration::from_secs(3);
-/// How long a source waits for the sinks behind it to open. They may take longer: then the
-/// channels hold what comes in.
-const SINKS_FIRST: Duration = Duration::from_secs(3);
+/// How long a source waits for the first start of the sinks behind it, well or not. One that does
+/// not answer must not keep the source: the channels hold what comes in.
+const SINKS_FIRST: Duration = Duration::from_secs(1);
 
 /// A channel once it is open.
 pub(super) type Slot = watch::Receiver<Option<Arc<dyn Channel>>>;
@@ -52,17 +52,17 @@ pub struct Running {
 
 /// What all components share while they are started.
 struct Site<'a> {
-    registry: &'a Registry,
+    registry: &'a Arc<Registry>,
     clock: Arc<dyn Clock>,
     slots: BTreeMap<String, (Slot, bool)>,
-    /// Of each channel, whether the sinks behind it are open.
-    sinks_open: BTreeMap<String, Vec<watch::Receiver<bool>>>,
+    /// Of each channel, whether the sinks behind it have been tried to start.
+    sinks_tried: BTreeMap<String, Vec<watch::Receiver<bool>>>,
 }
 
 impl Running {
     /// Starts everything; returns at once.
     #[must_use]
-    pub fn start(plan: Plan, registry: &Registry, clock: Arc<dyn Clock>) -> Self {
+    pub fn start(plan: Plan, registry: &Arc<Registry>, clock: Arc<dyn Clock>) -> Self {
         let (stop_sources, sources_stop) = StopSignal::new();
         let (stop_sinks, sinks_stop) = StopSignal::new();
         let (stop_channels, channels_stop) = StopSignal::new();
@@ -79,7 +79,7 @@ impl Running {
             channels: Vec::new(),
         };
         let mut site =
-            Site { registry, clock, slots: BTreeMap::new(), sinks_open: BTreeMap::new() };
+            Site { registry, clock, slots: BTreeMap::new(), sinks_tried: BTreeMap::new() };
         for channel in plan.channels {
             running.start_channel(channel, &mut site, channels_stop.clone());
         }
@@ -98,12 +98,16 @@ impl Running {
         self.started.push(has_started);
         site.slots.insert(plan.name.clone(), (slot.clone(), is_volatile(&plan.kind)));
         self.channels.push((plan.name.clone(), slot));
-        let counters = site.registry.channel(&plan.name);
+        let registry = Arc::clone(site.registry);
         let clock = Arc::clone(&site.clock);
         let name = format!("channel {}", plan.name);
         let opening = async move {
-            if let Some(channel) = keep_opening(plan, clock, &stop).await {
-                open.send_replace(Some(Arc::new(Counted::new(channel, counters))));
+            let plan = Arc::new(plan);
+            let counters = registry.channel(&plan.name);
+            if let Some(channel) = keep_opening(&plan, &clock, &counters, &stop).await {
+                let channel = Arc::new(Counted::new(channel, counters, clock));
+                watch_gauges(&registry, &plan.name, &channel);
+                open.send_replace(Some(channel));
                 started.send_replace(true);
                 // The slot stays readable while its sender lives.
                 stop.wait().await;
@@ -118,8 +122,9 @@ impl Running {
             return;
         };
         let (started, has_started) = watch::channel(false);
-        self.started.push(has_started.clone());
-        site.sinks_open.entry(plan.channel.clone()).or_default().push(has_started);
+        let (tried, was_tried) = watch::channel(false);
+        self.started.push(has_started);
+        site.sinks_tried.entry(plan.channel.clone()).or_default().push(was_tried);
         let name = format!("sink {}", plan.name);
         let counters = site.registry.sink(&plan.name);
         let clock = Arc::clone(&site.clock);
@@ -132,6 +137,7 @@ impl Running {
                 counters,
                 clock,
                 stop,
+                tried,
                 started,
                 drain_at_stop: volatile,
             };
@@ -145,10 +151,10 @@ impl Running {
         let slots: Vec<(String, Slot)> = names
             .filter_map(|name| Some((name.clone(), site.slots.get(name)?.0.clone())))
             .collect();
-        let sinks_open: Vec<_> = plan
+        let sinks_tried: Vec<_> = plan
             .channels
             .iter()
-            .filter_map(|c| site.sinks_open.get(c))
+            .filter_map(|c| site.sinks_tried.get(c))
             .flatten()
             .cloned()
             .collect();
@@ -165,7 +171,7 @@ impl Running {
             }
             tokio::select! {
                 () = stop.wait() => return,
-                _ = tokio::time::timeout(SINKS_FIRST, all_true(sinks_open)) => {}
+                _ = tokio::time::timeout(SINKS_FIRST, all_tried(sinks_tried)) => {}
             }
             let intake = intake(&plan, channels, &counters);
             let SourcePlan { name, make, interceptors, .. } = plan;
@@ -214,13 +220,13 @@ fn intake(
 
 /// Opens the channel, however often it takes. None when it is to stop first.
 async fn keep_opening(
-    plan: ChannelPlan,
-    clock: Arc<dyn Clock>,
+    plan: &Arc<ChannelPlan>,
+    clock: &Arc<dyn Clock>,
+    counters: &ChannelCounters,
     stop: &StopSignal,
 ) -> Option<Arc<dyn Channel>> {
-    let plan = Arc::new(plan);
     loop {
-        let (on_thread, clock) = (Arc::clone(&plan), Arc::clone(&clock));
+        let (on_thread, clock) = (Arc::clone(plan), Arc::clone(clock));
         let opening = tokio::task::spawn_blocking(move || open_channel(&on_thread.kind, &clock));
         // Not raced against the stop: a channel that was opened has to be closed.
         let said = match opening.await {
@@ -228,6 +234,7 @@ async fn keep_opening(
             Ok(Err(error)) => error.to_string(),
             Err(error) => format!("panicked while opening: {error}"),
         };
+        counters.unhealthy.set(1);
         tracing::error!(
             channel = plan.name,
             "cannot be opened, trying again in {} s; what is attached to it waits: {said}",
@@ -246,6 +253,24 @@ async fn opened(mut slot: Slot, stop: &StopSignal) -> Option<Arc<dyn Channel>> {
         biased;
         () = stop.wait() => None,
         open = slot.wait_for(Option::is_some) => open.ok()?.clone(),
+    }
+}
+
+/// Lets whoever watches see the channel's gauges as of then, for as long as it is there.
+fn watch_gauges(registry: &Registry, name: &str, channel: &Arc<Counted>) {
+    let channel = Arc::downgrade(channel);
+    let look = move || {
+        if let Some(channel) = channel.upgrade() {
+            channel.status();
+        }
+    };
+    registry.watch_channel(name, Arc::new(look));
+}
+
+/// Returns once every sink has been tried, or will not be.
+async fn all_tried(flags: Vec<watch::Receiver<bool>>) {
+    for mut flag in flags {
+        let _ = flag.wait_for(|tried| *tried).await;
     }
 }
 

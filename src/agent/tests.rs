@@ -7,7 +7,7 @@ use crate::config::settings::{Finding, Key, Kind, SettingError, SettingsReader, 
 use crate::event::Event;
 use crate::flow::sink::{Sink, SinkContext, SinkType};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
-use crate::metrics::Registry;
+use crate::metrics::{Registry, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,7 +43,7 @@ struct Trial {
 
 fn trial(reader: &mut SettingsReader<'_>) -> Result<Trial, SettingError> {
     reader.number("number", 0..=9)?;
-    let mode = reader.word("mode", &["hang", "panic", "once"])?;
+    let mode = reader.word("mode", &["hang", "panic", "once", "refuse"])?;
     Ok(Trial { log: reader.text("log").unwrap_or_default().to_owned(), mode })
 }
 
@@ -77,6 +77,10 @@ impl Sink for Trial {
     }
 
     fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        if self.mode == Some("refuse") {
+            note(&self.log, format!("{} refuses", context.name));
+            return Box::pin(async { Err(Failure::new("scripted")) });
+        }
         note(&self.log, format!("{} open", context.name));
         Box::pin(async { Ok(()) })
     }
@@ -128,16 +132,24 @@ fn configuration(log: &str, more: &str) -> String {
 }
 
 fn planned(text: &str) -> (Plan, Vec<Finding>) {
+    planned_with(text, TYPES)
+}
+
+fn planned_with(text: &str, types: Types) -> (Plan, Vec<Finding>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.conf");
     std::fs::write(&path, text).unwrap();
-    let loaded = load(&path, "a", &BTreeMap::new(), &TYPES.catalogue()).unwrap();
-    Plan::new(&loaded.agent, &TYPES)
+    let loaded = load(&path, "a", &BTreeMap::new(), &types.catalogue()).unwrap();
+    Plan::new(&loaded.agent, &types)
 }
 
 fn start(text: &str) -> (Running, Arc<Registry>) {
+    start_plan(planned(text).0)
+}
+
+fn start_plan(plan: Plan) -> (Running, Arc<Registry>) {
     let registry = Arc::new(Registry::default());
-    let running = Running::start(planned(text).0, &registry, Arc::new(SystemClock::new()));
+    let running = Running::start(plan, &registry, Arc::new(SystemClock::new()));
     (running, registry)
 }
 
@@ -240,9 +252,13 @@ async fn a_channel_that_cannot_be_opened_is_tried_again_while_the_rest_runs() {
     let mut started = std::pin::pin!(running.all_started());
     let early = timeout(Duration::from_millis(50), &mut started).await;
     assert!(early.is_err(), "said that all has started");
+    until("it is ill", || value(&registry, "CHANNEL.c2", "Unhealthy") == Value::Level(1)).await;
+    assert_eq!(value(&registry, "CHANNEL.c2", "Open"), Value::Flag(false));
     std::fs::remove_file(&blocked).unwrap();
     timeout(PATIENCE, started).await.expect("it is opened once it can be");
     until("events enter it", || registry.channel("c2").event_put_success.get() == 3).await;
+    assert_eq!(value(&registry, "CHANNEL.c2", "Unhealthy"), Value::Level(0));
+    assert_eq!(value(&registry, "CHANNEL.c2", "ChannelSize"), Value::Level(3));
     assert_eq!(running.stop(PATIENCE).await, [""; 0]);
 
     // What a file channel holds is there in the next life, and is not drained by the stop.
@@ -252,4 +268,110 @@ async fn a_channel_that_cannot_be_opened_is_tried_again_while_the_rest_runs() {
     let (running, _) = start(&text);
     until("they come out", || did("opens again").contains(&"r2 2".to_owned())).await;
     assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_cannot_start_keeps_neither_a_source_nor_another_sink() {
+    let log = "refuses";
+    let more = "a.sinks = k1 k2\na.sinks.k1.mode = refuse\na.sinks.k2.type = trial\n\
+                a.sinks.k2.channel = c1\na.sinks.k2.log = refuses";
+    let began = tokio::time::Instant::now();
+    let (running, _) = start(&configuration(log, more));
+    until("the events are through", || did(log).contains(&"r1 2".to_owned())).await;
+    // By the clock of the test, which stands still while anything can run.
+    assert!(began.elapsed() < Duration::from_secs(1), "held up for {:?}", began.elapsed());
+    let mut first = did(log)[..2].to_vec();
+    first.sort();
+    assert_eq!(first, ["k1 refuses", "k2 open"], "sinks are tried before sources run");
+    until("it is tried again", || did(log).iter().filter(|d| *d == "k1 refuses").count() > 1).await;
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}
+
+/// The value of an attribute, as the registry shows it.
+fn value(registry: &Registry, key: &str, attribute: &str) -> Value {
+    let readings = registry.snapshot();
+    let reading = readings.iter().find(|r| r.key() == key).unwrap_or_else(|| panic!("no {key}"));
+    let found = reading.values.iter().find(|(name, _)| *name == attribute);
+    found.unwrap_or_else(|| panic!("{key} has no {attribute}")).1
+}
+
+fn counts(registry: &Registry, key: &str, expected: &[(&str, u64)]) {
+    for (attribute, expected) in expected {
+        assert_eq!(value(registry, key, attribute), Value::Count(*expected), "{key} {attribute}");
+    }
+}
+
+/// A source of ten events in three batches, a channel in memory and one of files, a sink for each.
+fn counting_agent(dir: &Path) -> Plan {
+    let text = format!(
+        "a.sources = r1\na.channels = c1 c2\na.sinks = k1 k2\n\
+         a.sources.r1.type = seq\na.sources.r1.totalEvents = 10\na.sources.r1.batchSize = 4\n\
+         a.sources.r1.channels = c1 c2\na.channels.c1.type = memory\n\
+         a.channels.c1.capacity = 200\n{}a.channels.c2.capacity = 20000\n\
+         a.sinks.k1.type = null\na.sinks.k1.channel = c1\n\
+         a.sinks.k2.type = null\na.sinks.k2.channel = c2\n",
+        file_channel("c2", dir)
+    );
+    planned_with(&text, Types::built_in()).0
+}
+
+#[tokio::test]
+async fn a_running_agent_counts_under_flumes_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, registry) = start_plan(counting_agent(dir.path()));
+    for sink in ["k1", "k2"] {
+        let counters = registry.sink(sink);
+        until("all is drained", || counters.event_drain_success.get() == 10).await;
+    }
+    timeout(PATIENCE, running.all_started()).await.unwrap();
+    let source = registry.source("r1");
+    until("it has ended", || source.stop_time.get() > 0).await;
+    counts(
+        &registry,
+        "SOURCE.r1",
+        &[
+            ("EventReceivedCount", 10),
+            ("EventAcceptedCount", 10),
+            ("AppendBatchReceivedCount", 3),
+            ("AppendBatchAcceptedCount", 3),
+            ("ChannelWriteFail", 0),
+        ],
+    );
+    for (channel, capacity) in [("CHANNEL.c1", 200), ("CHANNEL.c2", 20_000)] {
+        counts(
+            &registry,
+            channel,
+            &[
+                ("EventPutAttemptCount", 10),
+                ("EventPutSuccessCount", 10),
+                ("EventTakeSuccessCount", 10),
+                ("CheckpointWriteErrorCount", 0),
+            ],
+        );
+        assert_eq!(value(&registry, channel, "ChannelCapacity"), Value::Level(capacity));
+        // The gauge is as of now, although nobody but the snapshot has asked the channel.
+        assert_eq!(value(&registry, channel, "ChannelSize"), Value::Level(0));
+        assert_eq!(value(&registry, channel, "ChannelFillPercentage"), Value::Percent(0.0));
+        assert_eq!(value(&registry, channel, "Open"), Value::Flag(true));
+        assert_eq!(value(&registry, channel, "StopTime"), Value::Level(0));
+    }
+    for sink in ["SINK.k1", "SINK.k2"] {
+        counts(
+            &registry,
+            sink,
+            &[("EventDrainAttemptCount", 10), ("ConnectionCreatedCount", 1), ("EventWriteFail", 0)],
+        );
+        assert_eq!(value(&registry, sink, "StopTime"), Value::Level(0));
+    }
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+    for channel in ["CHANNEL.c1", "CHANNEL.c2"] {
+        assert_eq!(value(&registry, channel, "Open"), Value::Flag(false));
+        assert_eq!(value(&registry, channel, "Closed"), Value::Level(1));
+    }
+    counts(&registry, "SINK.k2", &[("ConnectionClosedCount", 1)]);
+    for component in ["SOURCE.r1", "SINK.k1", "CHANNEL.c2"] {
+        let Value::Level(began) = value(&registry, component, "StartTime") else { panic!() };
+        let Value::Level(ended) = value(&registry, component, "StopTime") else { panic!() };
+        assert!(began > 1_600_000_000_000 && ended > 1_600_000_000_000, "{component}");
+    }
 }

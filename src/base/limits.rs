@@ -138,5 +138,10 @@ const _: () = assert!(AVRO_REQUEST_BYTES_MAX + AVRO_DECODED_BYTES_MAX <= REQUEST
 /// Bytes that a request of many bytes is read by at a time.
 pub const REQUEST_READ_BYTES_MAX: usize = 64 * 1024;
 
+/// Default of `requestTimeout`: seconds from the first byte of a request to its last. A request of
+/// [`AVRO_REQUEST_BYTES_MAX`] needs 5 Mbit/s for that; a client that sends byte by byte gets no
+/// longer to hold its connection and its part of the source's memory.
+pub const REQUEST_SECONDS_MAX_DEFAULT: u64 = 120;
+
 /// Seconds that a client may pause within a request. Flume's own wait 20 s for an answer.
 pub const REQUEST_IDLE_SECONDS_MAX: u64 = 60;

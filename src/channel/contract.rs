@@ -9,7 +9,8 @@ pub(crate) use waking::{block_on, poll_once};
 
 use super::{Channel, CommitError, PutError, Refusal, TakeError, TakeTransaction};
 use crate::base::clock::{Clock, SystemClock};
-use crate::event::Event;
+use crate::base::limits::{EVENT_BYTES_MAX, HEADERS_MAX};
+use crate::event::{Event, Headers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -44,6 +45,8 @@ macro_rules! channel_contract {
             a_blocked_put_goes_on_when_room_appears, a_blocked_take_goes_on_when_an_event_appears,
             a_full_put_transaction_stays_usable, a_full_take_transaction_stays_usable,
             transactions_without_events_commit, counts_add_up,
+            an_event_beyond_the_limits_is_refused_at_put_and_the_transaction_goes_on,
+            an_event_at_the_limit_of_headers_comes_back,
             many_producers_keep_their_order_and_their_transactions_together,
             many_takers_get_everything_once, futures_do_not_block_and_are_woken,
             futures_end_when_keep_alive_is_over, a_dropped_put_future_puts_all_or_nothing,
@@ -134,6 +137,44 @@ pub(crate) fn comes_out_as_it_went_in(make: &Make) {
     }
     assert_eq!(got, events);
     take.commit().unwrap();
+}
+
+pub(crate) fn an_event_beyond_the_limits_is_refused_at_put_and_the_transaction_goes_on(
+    make: &Make,
+) {
+    let channel = roomy(make);
+    let mut transaction = channel.begin_put();
+    transaction.put(Event::new("before")).unwrap();
+    let mut large = Event::new(vec![0; EVENT_BYTES_MAX - 1]);
+    large.headers.set("k", "v");
+    assert_eq!(
+        transaction.put(large),
+        Err(PutError::EventTooLarge { bytes: EVENT_BYTES_MAX + 1, max: EVENT_BYTES_MAX })
+    );
+    let refused = transaction.put(with_headers(HEADERS_MAX + 1)).unwrap_err();
+    assert_eq!(refused, PutError::TooManyHeaders { headers: HEADERS_MAX + 1, max: HEADERS_MAX });
+    assert!(refused.to_string().contains("65535"), "{refused}");
+    transaction.put(Event::new("behind")).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(drain(&*channel, 2), ["before", "behind"]);
+}
+
+pub(crate) fn an_event_at_the_limit_of_headers_comes_back(make: &Make) {
+    // A channel of files may have to make a segment for it first.
+    let channel = make(Wanted { capacity: 4, transaction_capacity: 2, keep_alive: PATIENCE });
+    let event = with_headers(HEADERS_MAX);
+    let mut transaction = channel.begin_put();
+    transaction.put(event.clone()).unwrap();
+    transaction.commit().unwrap();
+    let mut take = channel.begin_take();
+    let got = take.take(1).unwrap();
+    assert!(got[0].headers.iter().eq(event.headers.iter()));
+    take.commit().unwrap();
+}
+
+fn with_headers(count: usize) -> Event {
+    let list = (0..count).map(|n| (n.to_string(), String::new())).collect();
+    Event { headers: Headers::from_distinct(list), body: "body".into() }
 }
 
 pub(crate) fn in_order(make: &Make) {

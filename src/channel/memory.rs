@@ -8,8 +8,8 @@ use super::store::{Load, Store};
 use super::timer::Timer;
 use super::waiting::{Step, Ticket, WaitList, Waiting, block};
 use super::{
-    BoxFuture, Channel, CloseError, CommitError, Limits, Position, PutError, PutTransaction,
-    Refusal, Status, TakeError, TakeTransaction,
+    BoxFuture, Channel, CloseError, CommitError, Limits, Position, PositionError, PutError,
+    PutTransaction, Refusal, Status, TakeError, TakeTransaction, check_event,
 };
 use crate::base::clock::{Clock, SystemClock};
 use crate::event::Event;
@@ -170,8 +170,8 @@ impl Channel for MemoryChannel {
         }
     }
 
-    fn position(&self, _source: &str) -> Option<Position> {
-        None
+    fn position(&self, _source: &str) -> Result<Option<Position>, PositionError> {
+        Ok(None)
     }
 
     fn close(&self) -> Result<(), CloseError> {
@@ -297,12 +297,14 @@ impl PutTransaction for Put {
         if self.events.len() >= transaction_capacity {
             return Err(PutError::TransactionFull { capacity: transaction_capacity });
         }
+        check_event(&event)?;
         let load = self.load.with(&event, SLOT_BYTES);
         if load.slots > self.shared.slots_max {
             let bytes = usize::try_from(load.slots.saturating_mul(SLOT_BYTES));
             return Err(PutError::TooLarge {
                 bytes: bytes.unwrap_or(usize::MAX),
                 max: transaction_bytes_max,
+                setting: "byteCapacity",
             });
         }
         self.load = load;
@@ -499,7 +501,10 @@ mod tests {
         let mut put = channel.begin_put();
         put.put(Event::new("small")).unwrap();
         let large = put.put(Event::new(vec![0; 701]));
-        assert_eq!(large, Err(PutError::TooLarge { bytes: 900, max: 800 }));
+        assert_eq!(
+            large,
+            Err(PutError::TooLarge { bytes: 900, max: 800, setting: "byteCapacity" })
+        );
         put.put(Event::new(vec![0; 700])).unwrap();
         put.commit().unwrap();
         assert_eq!(channel.status().events, 2);

@@ -14,6 +14,7 @@ mod store;
 pub(crate) mod timer;
 pub(crate) mod waiting;
 
+use crate::base::limits::{EVENT_BYTES_MAX, HEADERS_MAX};
 pub use crate::base::trouble::Trouble;
 use crate::event::Event;
 use bytes::Bytes;
@@ -38,9 +39,14 @@ pub trait Channel: Send + Sync {
     /// Counts as of now.
     fn status(&self) -> Status;
 
-    /// The position last committed for the source `source`, once every transaction in doubt that
-    /// carries one has settled. Channels that are not durable answer `None`.
-    fn position(&self, source: &str) -> Option<Position>;
+    /// The position last committed for the source `source`, `None` if there is none. Waits, and
+    /// blocks the thread meanwhile, until every commit of the source that carries a position has
+    /// settled, for as long as a write may take. Channels that are not durable answer `None`.
+    ///
+    /// # Errors
+    /// Such a commit has not settled in time, or the channel has stopped. An older position would
+    /// be no answer: a source that went on from it would repeat what the commit may still keep.
+    fn position(&self, source: &str) -> Result<Option<Position>, PositionError>;
 
     /// Stops the channel: open transactions are refused from now on, a durable channel writes its
     /// checkpoint. Closing twice does nothing.
@@ -55,7 +61,7 @@ pub trait PutTransaction: Send {
     /// Adds an event.
     ///
     /// # Errors
-    /// [`PutError::TransactionFull`] or [`PutError::TooLarge`]; the transaction stays as it was.
+    /// The transaction has no place for it, or no channel has; the transaction stays as it was.
     fn put(&mut self, event: Event) -> Result<(), PutError>;
 
     /// Lets the commit carry the source's position (durable channels keep it, others ignore it).
@@ -127,6 +133,26 @@ pub struct Position {
     pub bytes: Bytes,
 }
 
+/// Why the position of a source is not known now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PositionError {
+    /// A commit that carries a position of the source is under way or in doubt.
+    #[error(
+        "a commit of source {of} is still in doubt after {} ms; ask again, its disk may come back",
+        waited.as_millis()
+    )]
+    Unsettled {
+        /// The source.
+        of: String,
+        /// How long its commits were waited for.
+        waited: Duration,
+    },
+    /// The channel has stopped after an internal failure.
+    #[error("{0}")]
+    Stopped(Trouble),
+}
+
 /// Counts of a channel as of one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -145,6 +171,10 @@ pub struct Status {
     pub quarantined: u64,
     /// Events of suspended stripes, which cannot be reached now.
     pub out_of_reach: u64,
+    /// Checkpoints that could not be written into `checkpointDir`, since the channel was opened.
+    pub checkpoint_errors: u64,
+    /// Copies of checkpoints that could not be written into a data directory, likewise.
+    pub checkpoint_copy_errors: u64,
     /// Whether a put would be refused now for a reason other than `capacity`, in words.
     pub trouble: Option<String>,
 }
@@ -163,14 +193,50 @@ pub enum PutError {
     },
     /// The event, or the transaction with it, would be too large.
     #[error(
-        "the transaction would hold {bytes} bytes of {max}; commit it first, or raise transactionBytesMax"
+        "the transaction would hold {bytes} bytes of {max}; commit it first, or raise {setting}"
     )]
     TooLarge {
         /// Bytes it would have.
         bytes: usize,
         /// Bytes it may have.
         max: usize,
+        /// What sets `max`: `transactionBytesMax`, or `byteCapacity` where memory is the limit.
+        setting: &'static str,
     },
+    /// No channel takes an event of this size.
+    #[error(
+        "the event has {bytes} bytes of headers and body, the limit of one event is {max}; split it"
+    )]
+    EventTooLarge {
+        /// Bytes of its body and of all header names and values.
+        bytes: usize,
+        /// [`EVENT_BYTES_MAX`].
+        max: usize,
+    },
+    /// No channel takes an event of so many headers.
+    #[error("the event has {headers} headers, the limit of one event is {max}")]
+    TooManyHeaders {
+        /// Its headers.
+        headers: usize,
+        /// [`HEADERS_MAX`].
+        max: usize,
+    },
+}
+
+/// What every channel asks of an event before it enters a transaction. Within these limits every
+/// length fits its field on the disk, so whatever was put can be written and read back; and one
+/// answer for all channels keeps an event that passed a channel in memory from being refused by
+/// the next agent's file channel.
+fn check_event(event: &Event) -> Result<(), PutError> {
+    let headers = event.headers.len();
+    if headers > HEADERS_MAX {
+        return Err(PutError::TooManyHeaders { headers, max: HEADERS_MAX });
+    }
+    let bytes = event.size_bytes();
+    if bytes > EVENT_BYTES_MAX {
+        return Err(PutError::EventTooLarge { bytes, max: EVENT_BYTES_MAX });
+    }
+    Ok(())
 }
 
 /// Why nothing was lent.
@@ -255,6 +321,37 @@ pub enum Refusal {
     /// No stripe can be written now.
     #[error("no data directory can be written: {0}")]
     NoStripe(Trouble),
+}
+
+impl CommitError {
+    /// Whether committing the same events again can only be refused again, however long one waits
+    /// and whatever is taken: it is about the events, not about the channel's state. Fewer or
+    /// smaller events may fit.
+    #[must_use]
+    pub fn never_fits(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.never_fits(),
+            Self::InDoubt(_) => false,
+        }
+    }
+}
+
+impl Refusal {
+    /// As [`CommitError::never_fits`].
+    #[must_use]
+    pub fn never_fits(&self) -> bool {
+        // Without a wildcard: what a new refusal means here decides between waiting and losing.
+        match self {
+            Self::LargerThanChannel { .. }
+            | Self::Transaction(_)
+            | Self::PositionTooLarge { .. } => true,
+            Self::Full { .. }
+            | Self::FullOfBytes { .. }
+            | Self::NoSpace(_)
+            | Self::NoStripe(_)
+            | Self::Closed => false,
+        }
+    }
 }
 
 /// Why closing did not end cleanly.

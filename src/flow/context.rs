@@ -3,6 +3,7 @@
 use crate::base::clock::Clock;
 use crate::channel::{BoxFuture, CommitError};
 use crate::event::Event;
+use crate::metrics::{SinkCounters, SourceCounters};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -81,6 +82,9 @@ pub struct SourceContext {
     pub started: watch::Sender<bool>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What it counts in: what it received, its connections, what it could not read. What was
+    /// accepted and what a channel refused is counted behind [`Intake::commit`].
+    pub counters: Arc<SourceCounters>,
 }
 
 impl SourceContext {
@@ -98,4 +102,7 @@ pub struct SinkContext {
     pub stop: StopSignal,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What it counts in: connections that it makes anew while it runs. The flow counts batches,
+    /// starts and stops.
+    pub counters: Arc<SinkCounters>,
 }

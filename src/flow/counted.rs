@@ -1,8 +1,9 @@
 //! A channel that counts what goes through it, whatever its kind.
 
+use crate::base::clock::Clock;
 use crate::channel::{
-    BoxFuture, Channel, CloseError, CommitError, Limits, Position, PutError, PutTransaction,
-    Status, TakeError, TakeTransaction,
+    BoxFuture, Channel, CloseError, CommitError, Limits, Position, PositionError, PutError,
+    PutTransaction, Status, TakeError, TakeTransaction,
 };
 use crate::event::Event;
 use crate::metrics::ChannelCounters;
@@ -13,15 +14,24 @@ use std::sync::Arc;
 pub struct Counted {
     channel: Arc<dyn Channel>,
     counters: Arc<ChannelCounters>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Counted {
-    /// Counts what goes through `channel`.
+    /// Counts what goes through `channel`, which was just opened; `clock` says when.
     #[must_use]
-    pub fn new(channel: Arc<dyn Channel>, counters: Arc<ChannelCounters>) -> Self {
+    pub fn new(
+        channel: Arc<dyn Channel>,
+        counters: Arc<ChannelCounters>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         counters.capacity.set(channel.limits().capacity);
-        counters.size.set(channel.status().events);
-        Self { channel, counters }
+        counters.started(clock.wall_ms());
+        counters.open.set(1);
+        counters.closed.set(0);
+        let counted = Self { channel, counters, clock };
+        counted.status();
+        counted
     }
 }
 
@@ -42,16 +52,28 @@ impl Channel for Counted {
 
     fn status(&self) -> Status {
         let status = self.channel.status();
-        self.counters.size.set(status.events);
+        let counters = &self.counters;
+        counters.size.set(status.events);
+        counters.checkpoint_error.set(status.checkpoint_errors);
+        counters.checkpoint_backup_error.set(status.checkpoint_copy_errors);
+        // A channel that was closed on purpose is not ill.
+        let ill = status.trouble.is_some() && counters.open.get() == 1;
+        counters.unhealthy.set(u64::from(ill));
         status
     }
 
-    fn position(&self, source: &str) -> Option<Position> {
+    fn position(&self, source: &str) -> Result<Option<Position>, PositionError> {
         self.channel.position(source)
     }
 
     fn close(&self) -> Result<(), CloseError> {
-        self.channel.close()
+        let closed = self.channel.close();
+        if self.counters.open.get() == 1 {
+            self.counters.open.set(0);
+            self.counters.closed.set(1);
+            self.counters.stopped(self.clock.wall_ms());
+        }
+        closed
     }
 }
 
@@ -176,8 +198,12 @@ impl TakeTransaction for CountedTake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::{ManualClock, SystemClock};
     use crate::channel::contract::{self, Wanted};
+    use crate::channel::file::{FileChannel, FileChannelOptions};
     use crate::channel::memory::{MemoryChannel, MemoryOptions};
+    use crate::disk::sim::{Fault, SimDisk, SimOptions};
+    use std::time::Duration;
 
     fn make(wanted: Wanted) -> Arc<dyn Channel> {
         let options = MemoryOptions {
@@ -186,10 +212,39 @@ mod tests {
             keep_alive: wanted.keep_alive,
             ..MemoryOptions::default()
         };
-        Arc::new(Counted::new(Arc::new(MemoryChannel::new(options).unwrap()), Arc::default()))
+        let inner = Arc::new(MemoryChannel::new(options).unwrap());
+        Arc::new(Counted::new(inner, Arc::default(), Arc::new(SystemClock::new())))
     }
 
     contract::channel_contract!(make);
+
+    #[test]
+    fn a_channel_that_cannot_write_is_ill_until_it_can() {
+        let disk = SimDisk::new(SimOptions::new(1));
+        let mut options =
+            FileChannelOptions::new("/c/checkpoint", ["/c/data"]).with_disk(Arc::new(disk.clone()));
+        options.segment_bytes = 256 * 1024;
+        options.minimum_required_space = 0;
+        let inner = Arc::new(FileChannel::open(options).unwrap());
+        let counters = Arc::new(ChannelCounters::default());
+        let clock = Arc::new(SystemClock::new());
+        let channel = Counted::new(inner, Arc::clone(&counters), clock.clone());
+        let until = |ill: u64| {
+            while counters.unhealthy.get() != ill {
+                assert!(clock.now() < Duration::from_secs(60), "never {ill}");
+                std::thread::yield_now();
+                channel.status();
+            }
+        };
+        until(0);
+        disk.fail(Fault::dead("data"));
+        let mut put = channel.begin_put();
+        put.put(Event::new("lost or kept")).unwrap();
+        put.commit().unwrap_err();
+        until(1);
+        disk.clear_faults();
+        until(0);
+    }
 
     #[test]
     fn counts_what_went_through() {
@@ -197,11 +252,13 @@ mod tests {
         let options = MemoryOptions {
             capacity: 3,
             transaction_capacity: 3,
-            keep_alive: std::time::Duration::ZERO,
+            keep_alive: Duration::ZERO,
             ..MemoryOptions::default()
         };
         let inner = Arc::new(MemoryChannel::new(options).unwrap());
-        let channel = Counted::new(inner, Arc::clone(&counters));
+        let clock = Arc::new(ManualClock::default());
+        let channel = Counted::new(inner, Arc::clone(&counters), clock.clone());
+        let began = clock.wall_ms();
         contract::put(&channel, &["1", "2", "3"]);
         let mut refused = channel.begin_put();
         refused.put(Event::new("4")).unwrap();
@@ -211,12 +268,21 @@ mod tests {
         take.rollback();
         assert_eq!(contract::drain(&channel, 1), ["1"]);
         channel.status();
-        let read: std::collections::BTreeMap<_, _> = counters.read().into_iter().collect();
-        assert_eq!(read["EventPutAttemptCount"], 4);
-        assert_eq!(read["EventPutSuccessCount"], 3);
-        assert_eq!(read["EventPutErrorCount"], 1);
-        assert_eq!(read["EventTakeSuccessCount"], 1);
-        assert_eq!(read["RollbackCount"], 2);
-        assert_eq!((read["ChannelSize"], read["ChannelCapacity"]), (2, 3));
+        assert_eq!(counters.event_put_attempt.get(), 4);
+        assert_eq!(counters.event_put_success.get(), 3);
+        assert_eq!(counters.event_put_error.get(), 1);
+        assert_eq!(counters.event_take_success.get(), 1);
+        assert_eq!(counters.rollback.get(), 2);
+        assert_eq!((counters.size.get(), counters.capacity.get()), (2, 3));
+        assert_eq!((counters.start_time.get(), counters.stop_time.get()), (began, 0));
+        assert_eq!((counters.open.get(), counters.closed.get()), (1, 0));
+        clock.advance(Duration::from_secs(5));
+        channel.close().unwrap();
+        clock.advance(Duration::from_secs(5));
+        channel.close().unwrap();
+        channel.status();
+        assert_eq!((counters.open.get(), counters.closed.get()), (0, 1));
+        assert_eq!(counters.stop_time.get(), began + 5000, "closed once");
+        assert_eq!(counters.unhealthy.get(), 0, "closed is not ill");
     }
 }

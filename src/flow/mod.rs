@@ -16,4 +16,6 @@ pub mod source;
 pub mod source_runner;
 
 #[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
 mod tests;

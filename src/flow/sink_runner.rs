@@ -45,6 +45,8 @@ pub struct SinkRunner {
     pub clock: Arc<dyn Clock>,
     /// Fires when it is to stop.
     pub stop: StopSignal,
+    /// Sent `true` when its first start has ended, well or not.
+    pub tried: watch::Sender<bool>,
     /// Sent `true` when the sink is open.
     pub started: watch::Sender<bool>,
     /// Whether to empty the channel before stopping: what a channel in memory still holds is lost
@@ -66,10 +68,16 @@ enum Turn {
 impl SinkRunner {
     /// Runs until the stop signal has fired and the batch in hand is delivered or handed back.
     pub async fn run(self) {
+        self.lives().await;
+        self.counters.stopped(self.clock.wall_ms());
+    }
+
+    async fn lives(&self) {
         let context = SinkContext {
             name: self.name.clone(),
             stop: self.stop.clone(),
             clock: Arc::clone(&self.clock),
+            counters: Arc::clone(&self.counters),
         };
         let mut backoff = Backoff::of_a_runner();
         loop {
@@ -96,6 +104,7 @@ impl SinkRunner {
             return;
         }
         self.counters.connection_created.add(1);
+        self.counters.started(self.clock.wall_ms());
         self.started.send_replace(true);
         self.pump(sink, context).await;
         if let Err(error) = sink.stop(context).await {
@@ -112,6 +121,7 @@ impl SinkRunner {
                 () = self.stop.wait() => return false,
                 opened = sink.start(context) => opened,
             };
+            self.tried.send_replace(true);
             let Err(error) = opened else { return true };
             self.counters.connection_failed.add(1);
             tracing::warn!(

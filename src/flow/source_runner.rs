@@ -43,6 +43,11 @@ pub struct SourceRunner {
 impl SourceRunner {
     /// Runs until the source has stopped or given all it had.
     pub async fn run(self) {
+        self.lives().await;
+        self.counters.stopped(self.clock.wall_ms());
+    }
+
+    async fn lives(&self) {
         let mut backoff = Backoff::of_a_runner();
         let mut source = None;
         while !self.stop.fired() {
@@ -92,6 +97,7 @@ impl SourceRunner {
             biased;
             ended = &mut run => ended,
             () = said(&mut has_started) => {
+                self.counters.started(self.clock.wall_ms());
                 self.started.send_replace(true);
                 run.await
             }
@@ -106,6 +112,7 @@ impl SourceRunner {
             stop: self.stop.clone(),
             started,
             clock: Arc::clone(&self.clock),
+            counters: Arc::clone(&self.counters),
         }
     }
 }

@@ -159,6 +159,7 @@ fn run_sink(script: &Script, channel: &Arc<dyn Channel>, drain_at_stop: bool) ->
         counters: Arc::clone(&counters),
         clock: Arc::new(RuntimeClock(Instant::now())),
         stop: signal,
+        tried: watch::channel(false).0,
         started,
         drain_at_stop,
     };
@@ -272,6 +273,7 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
         counters: Arc::default(),
         clock: Arc::new(SystemClock::new()),
         stop: signal,
+        tried: watch::channel(false).0,
         started: watch::channel(false).0,
         drain_at_stop,
     };

@@ -5,6 +5,7 @@
 
 use super::Refusal;
 use super::cursor::{Reader, Writer};
+use crate::base::limits::{EVENT_BYTES_MAX, HEADERS_MAX};
 use crate::event::{Event, Headers};
 use bytes::Bytes;
 
@@ -16,6 +17,11 @@ const COUNT_BYTES: usize = 4;
 
 /// Bytes of the two lengths in front of each header.
 const HEADER_LENGTHS_BYTES: usize = 8;
+
+// Every length of an event that put takes fits its field of four bytes.
+const _: () = assert!(
+    (COUNT_BYTES + HEADERS_MAX * HEADER_LENGTHS_BYTES + EVENT_BYTES_MAX) as u64 <= u32::MAX as u64
+);
 
 /// Bytes that [`encode`] writes for `event`.
 #[must_use]
@@ -35,7 +41,7 @@ fn headers_len(headers: &Headers) -> usize {
 ///
 /// # Panics
 /// `out` is shorter than [`encoded_len`], or a text has 4 GiB or more: put refuses events beyond
-/// [`EVENT_BYTES_MAX`](crate::base::limits::EVENT_BYTES_MAX).
+/// [`EVENT_BYTES_MAX`] or [`HEADERS_MAX`].
 pub fn encode(event: &Event, out: &mut [u8]) -> usize {
     let mut w = Writer::new(out);
     w.len(headers_len(&event.headers));

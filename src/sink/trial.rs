@@ -16,7 +16,12 @@ pub(crate) fn context() -> SinkContext {
 }
 
 pub(crate) fn context_with(clock: Arc<ManualClock>) -> SinkContext {
-    SinkContext { name: "k1".to_owned(), stop: StopSignal::new().1, clock }
+    SinkContext {
+        name: "k1".to_owned(),
+        stop: StopSignal::new().1,
+        clock,
+        counters: Arc::default(),
+    }
 }
 
 /// The sink that `pairs` describe.

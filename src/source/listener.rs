@@ -1,6 +1,7 @@
 //! TCP sessions: one small task each, a limit on their number, and accept errors that pass.
 
 use crate::flow::source::{Failure, SourceContext};
+use crate::metrics::SourceCounters;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -69,10 +70,12 @@ impl Listening {
         context.started();
         let mut door = Door { listening: self, name: &context.name, full_said: false };
         let mut sessions = JoinSet::new();
+        let open = OpenConnections(&context.counters);
         let mut pause = ACCEPT_PAUSE_MIN;
         let stop = context.stop.wait();
         tokio::pin!(stop);
         loop {
+            open.are(sessions.len());
             tokio::select! {
                 biased;
                 () = &mut stop => break,
@@ -101,6 +104,7 @@ impl Listening {
         drop(listener);
         while let Some(ended) = sessions.join_next().await {
             report(context, ended);
+            open.are(sessions.len());
         }
         Ok(())
     }
@@ -120,6 +124,21 @@ impl Listening {
                 error,
             )
         })
+    }
+}
+
+/// Shows how many connections are open; none when it is dropped, whatever ended them.
+struct OpenConnections<'c>(&'c SourceCounters);
+
+impl OpenConnections<'_> {
+    fn are(&self, number: usize) {
+        self.0.open_connection.set(number as u64);
+    }
+}
+
+impl Drop for OpenConnections<'_> {
+    fn drop(&mut self) {
+        self.are(0);
     }
 }
 
@@ -163,6 +182,7 @@ fn of_one_client(error: &io::Error) -> bool {
 
 fn report(context: &SourceContext, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
+        context.counters.generic_processing_fail.add(1);
         tracing::error!(source = %context.name, %error, "a session ended by a defect; its connection is closed");
     }
 }

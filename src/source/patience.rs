@@ -1,6 +1,5 @@
 //! Commits for sources without a client to answer: what was read waits until a channel takes it.
 
-use crate::channel::{CommitError, Refusal};
 use crate::event::Event;
 use crate::flow::source::SourceContext;
 use std::time::Duration;
@@ -23,6 +22,21 @@ pub(crate) enum Ended {
 ///
 /// A commit in doubt is tried again as well: here twice is better than not at all.
 pub(crate) async fn commit(context: &SourceContext, events: Vec<Event>) -> Ended {
+    if events.is_empty() {
+        return Ended::Done;
+    }
+    // Once, however often it is tried.
+    context.counters.batch_received(events.len() as u64);
+    let (ended, dropped) = persist(context, events).await;
+    if ended == Ended::Done && dropped == 0 {
+        context.counters.batch_accepted();
+    }
+    ended
+}
+
+/// How it ended, and how many events were dropped.
+async fn persist(context: &SourceContext, events: Vec<Event>) -> (Ended, usize) {
+    let mut dropped = 0;
     let most = context.intake.transaction_capacity().max(1);
     let mut waiting = vec![events];
     let mut pause = PAUSE_MIN;
@@ -39,11 +53,13 @@ pub(crate) async fn commit(context: &SourceContext, events: Vec<Event>) -> Ended
             pause = PAUSE_MIN;
             continue;
         };
-        if never_fits(&error) {
+        if error.never_fits() {
             let half = batch.len() / 2;
             if half > 0 {
                 split(&mut waiting, batch, half);
             } else {
+                dropped += 1;
+                context.counters.generic_processing_fail.add(1);
                 tracing::error!(source = %context.name, %error, "event dropped: no channel can hold it");
             }
             continue;
@@ -59,8 +75,8 @@ pub(crate) async fn commit(context: &SourceContext, events: Vec<Event>) -> Ended
         pause = (pause * 2).min(PAUSE_MAX);
     }
     match waiting.iter().map(Vec::len).sum() {
-        0 => Ended::Done,
-        left => Ended::Stopped(left),
+        0 => (Ended::Done, dropped),
+        left => (Ended::Stopped(left), dropped),
     }
 }
 
@@ -69,23 +85,6 @@ pub(crate) async fn rest(context: &SourceContext, pause: Duration) {
     tokio::select! {
         () = context.stop.wait() => {}
         () = tokio::time::sleep(pause) => {}
-    }
-}
-
-/// Whether trying the same again can only fail again: the refusal is about the events, not about
-/// the channel's state.
-fn never_fits(error: &CommitError) -> bool {
-    let CommitError::Refused(refusal) = error else { return false };
-    // Without a wildcard: what a new refusal means here decides between waiting and losing.
-    match refusal {
-        Refusal::LargerThanChannel { .. }
-        | Refusal::Transaction(_)
-        | Refusal::PositionTooLarge { .. } => true,
-        Refusal::Full { .. }
-        | Refusal::FullOfBytes { .. }
-        | Refusal::NoSpace(_)
-        | Refusal::NoStripe(_)
-        | Refusal::Closed => false,
     }
 }
 
@@ -99,8 +98,7 @@ fn split(waiting: &mut Vec<Vec<Event>>, mut batch: Vec<Event>, first: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::PutError;
-    use crate::source::trial::{Reply, Trial, bodies};
+    use crate::source::trial::{Reply, Trial, bodies, held, narrow_channel};
 
     fn events(n: usize) -> Vec<Event> {
         (0..n).map(|i| Event::new(i.to_string())).collect()
@@ -131,12 +129,28 @@ mod tests {
         assert_eq!(bodies(&trial.events()), ["1", "2"]);
     }
 
-    #[test]
-    fn a_full_channel_is_waited_for_and_an_event_too_large_is_not() {
-        let bytes = Refusal::FullOfBytes { bytes: 9, capacity: 9 };
-        assert!(!never_fits(&CommitError::Refused(bytes)));
-        let large = Refusal::Transaction(PutError::TooLarge { bytes: 9, max: 8 });
-        assert!(never_fits(&CommitError::Refused(large)));
+    #[tokio::test]
+    async fn a_poisonous_event_is_dropped_and_counted_and_the_others_arrive() {
+        let channel = narrow_channel(1000);
+        let trial = Trial::over(&channel);
+        let batch = ["before", &"x".repeat(1001), "behind"];
+        let batch = batch.map(|body| Event::new(body.to_owned())).to_vec();
+        assert_eq!(commit(&trial.context, batch).await, Ended::Done);
+        assert_eq!(held(&*channel), ["before", "behind"]);
+        let counters = &trial.context.counters;
+        assert_eq!((counters.event_received.get(), counters.event_accepted.get()), (3, 2));
+        assert_eq!(counters.generic_processing_fail.get(), 1);
+        assert_eq!(counters.append_batch_accepted.get(), 0, "not the whole batch");
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_tried_again_is_received_once() {
+        let trial = Trial::new();
+        trial.reply_with([Reply::Full, Reply::Full]);
+        commit(&trial.context, events(2)).await;
+        let counters = &trial.context.counters;
+        assert_eq!((counters.event_received.get(), counters.append_batch_received.get()), (2, 1));
+        assert_eq!(counters.append_batch_accepted.get(), 1);
     }
 
     #[tokio::test]

@@ -109,14 +109,26 @@ impl Source for Stress {
                     due = due.max(now) + Duration::from_micros(micros);
                 }
                 self.tried.fetch_add(n, Ordering::Relaxed);
+                context.counters.batch_received(n);
                 let batch = vec![self.event.clone(); usize::try_from(n).unwrap_or(1)];
                 match context.intake.commit(batch).await {
                     Ok(()) => {
+                        context.counters.batch_accepted();
                         self.successful.fetch_add(n, Ordering::Relaxed);
                         pause = PAUSE_MIN;
                         tokio::task::yield_now().await;
                     }
+                    Err(error) if error.never_fits() => {
+                        let what = format!(
+                            "no channel can ever hold a batch of {n} events of {} bytes; lower batchSize or size",
+                            self.event.body.len()
+                        );
+                        return Err(Failure::caused(what, error));
+                    }
                     Err(error) => {
+                        if pause == PAUSE_MIN {
+                            tracing::warn!(source = %context.name, %error, "the channel does not take events");
+                        }
                         // Made to be lost: the next try counts as another event, as in Flume.
                         tracing::debug!(source = %context.name, %error, events = n, "not taken");
                         rest(context, pause).await;
@@ -132,7 +144,7 @@ impl Source for Stress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::trial::{Reply, Trial, build};
+    use crate::source::trial::{Reply, Trial, build, narrow_channel};
 
     #[tokio::test]
     async fn makes_the_events_it_is_told_to_and_ends() {
@@ -166,5 +178,14 @@ mod tests {
         trial.run(source.as_ref(), trial.until_events(2)).await.unwrap();
         // The second event may come half a second after the first, not before.
         assert!(trial.context.clock.now() - before >= Duration::from_millis(490));
+    }
+
+    #[tokio::test]
+    async fn events_that_no_channel_can_hold_end_the_source_in_words() {
+        let trial = Trial::over(&narrow_channel(1000));
+        let source = build(&TYPE, &[("size", "1001"), ("maxTotalEvents", "5")]).unwrap();
+        let failure = source.run(&trial.context).await.unwrap_err().to_string();
+        assert!(failure.contains("size") && failure.contains("byteCapacity"), "{failure}");
+        assert_eq!(trial.context.counters.channel_write_fail.get(), 1, "it does not try for ever");
     }
 }

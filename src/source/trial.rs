@@ -1,10 +1,13 @@
 //! What tests of sources stand on: an intake that collects, refuses, doubts or dawdles.
 
 use crate::base::clock::SystemClock;
-use crate::channel::{BoxFuture, CommitError, Refusal, Trouble};
+use crate::channel::memory::{MemoryChannel, MemoryOptions};
+use crate::channel::{BoxFuture, Channel, CommitError, Refusal, Trouble};
 use crate::config::settings::{Settings, SettingsReader};
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
+use crate::flow::intake::{ChannelProcessor, NamedChannel};
+use crate::flow::selector::Replicating;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -112,8 +115,20 @@ impl Trial {
             stop: signal,
             started: started_sender,
             clock: Arc::new(SystemClock::new()),
+            counters: Arc::default(),
         };
         Self { context, intake, stop, started }
+    }
+
+    /// A source in front of a real channel; what this trial itself would see stays empty.
+    pub(crate) fn over(channel: &Arc<dyn Channel>) -> Self {
+        let mut trial = Self::new();
+        let (selector, _) = Replicating::new(&["c1".to_owned()], &[]);
+        let channels = vec![NamedChannel { name: "c1".to_owned(), channel: Arc::clone(channel) }];
+        let counters = Arc::clone(&trial.context.counters);
+        let intake = ChannelProcessor::new("r1", Box::new(selector), channels, counters);
+        trial.context.intake = Arc::new(intake);
+        trial
     }
 
     /// Answers the next commits so, one after the other.
@@ -213,4 +228,20 @@ pub(crate) fn build(
 
 pub(crate) fn bodies(events: &[Event]) -> Vec<String> {
     events.iter().map(|e| String::from_utf8_lossy(&e.body).into_owned()).collect()
+}
+
+/// A channel in memory that takes bodies of at most `bytes` bytes.
+pub(crate) fn narrow_channel(bytes: u64) -> Arc<dyn Channel> {
+    let options = MemoryOptions {
+        byte_capacity: bytes,
+        byte_capacity_buffer_percentage: 0,
+        keep_alive: Duration::ZERO,
+        ..MemoryOptions::default()
+    };
+    Arc::new(MemoryChannel::new(options).unwrap())
+}
+
+/// What the channel holds, in order.
+pub(crate) fn held(channel: &dyn Channel) -> Vec<String> {
+    bodies(&channel.begin_take().take(100).unwrap())
 }

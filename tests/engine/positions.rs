@@ -1,19 +1,19 @@
 //! Section 8: what a source leaves with its events.
 
 use crate::rig::{Machine, bodies};
-use millpond::channel::{Channel, CommitError, Position, Refusal};
+use millpond::channel::{Channel, CommitError, Position, PositionError, Refusal};
 use millpond::disk::sim::{Fault, SimOptions};
 use std::time::Duration;
 
-fn position(counter: u64, bytes: &'static str) -> Option<Position> {
-    Some(Position { counter, bytes: bytes.into() })
+fn position(counter: u64, bytes: &'static str) -> Result<Option<Position>, PositionError> {
+    Ok(Some(Position { counter, bytes: bytes.into() }))
 }
 
 #[test]
 fn a_position_is_committed_with_its_events_and_survives_a_kill_and_a_power_cut() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
-    assert_eq!(engine.channel.position("tail"), None);
+    assert_eq!(engine.channel.position("tail"), Ok(None));
     for i in 1..=5u64 {
         let at = ["", "100", "200", "300", "400", "500"][i as usize];
         let commit = engine.begin_put_at(&bodies(&format!("tx{i}"), 0..2), "tail", at);
@@ -44,7 +44,8 @@ fn lines_and_their_position_are_found_together_or_not_at_all_wherever_the_power_
         }
         for seed in 0..4 {
             let again = machine.after_power_cut(seed).open();
-            let counter = again.channel.position("tail").map_or(0, |p| p.counter);
+            let found = again.channel.position("tail").expect("settled by the opening");
+            let counter = found.map_or(0, |p| p.counter);
             assert_eq!(again.events(), counter, "crash at {operation}");
         }
     }
@@ -101,15 +102,18 @@ fn a_source_in_doubt_gets_no_further_position_until_the_doubt_is_settled() {
     let commit = engine.begin_put_at(&bodies("b", 0..1), "tail", "2");
     assert!(matches!(engine.end(commit), Err(CommitError::InDoubt(_))));
     machine.disk.clear_faults();
+    let unsettled = engine.channel.position("tail");
+    assert!(matches!(unsettled, Err(PositionError::Unsettled { .. })), "{unsettled:?}");
+    assert_eq!(engine.channel.position("other"), Ok(None), "only this source is in doubt");
     let mut early = engine.begin_put_at(&bodies("c", 0..1), "tail", "3");
     assert!(early.poll().is_none());
     engine.pass(Duration::from_secs(60));
     // The fence has settled it: the lines of `b` are not there, and the position says so.
     drop(early);
-    assert_eq!(engine.channel.position("tail").map(|p| p.bytes), Some("1".into()));
+    assert_eq!(engine.channel.position("tail"), position(1, "1"));
     let commit = engine.begin_put_at(&bodies("b", 0..1), "tail", "2");
     engine.end(commit).expect("sent again");
-    assert_eq!(engine.channel.position("tail").map(|p| p.bytes), Some("2".into()));
+    assert_eq!(engine.channel.position("tail"), position(2, "2"));
     assert_eq!(engine.drain(), [bodies("a", 0..1), bodies("b", 0..1)].concat());
 }
 
@@ -124,7 +128,8 @@ fn a_position_that_moved_with_a_failed_write_is_kept() {
             let commit = engine.begin_put_at(&bodies(&at, 0..1), "tail", &at);
             engine.end(commit).expect("committed, here or there");
             let found = machine.after_power_cut(i).open().channel.position("tail");
-            assert_eq!(found.map(|p| p.bytes), Some(at.into()));
+            let found = found.expect("settled by the opening").map(|p| p.bytes);
+            assert_eq!(found, Some(at.into()));
         }
         machine.disk.clear_faults();
         engine.pass(Duration::from_secs(1));

@@ -210,6 +210,7 @@ impl Driver {
         }
         for source in self.oracle.sources() {
             let found = self.opened().channel.position(&format!("source {source}"));
+            let Ok(found) = found else { return wrong(format!("{found:?} after the opening")) };
             Self::verdict(self.oracle.source_is_at(source, found.as_ref().map(|p| &p.bytes)))?;
         }
         Ok(())

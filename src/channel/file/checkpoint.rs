@@ -6,6 +6,7 @@ use crate::base::trouble::Trouble;
 use crate::disk::{Access, Directory};
 use crate::log::CheckpointPlan;
 use crate::recovery::CHECKPOINT_NAME;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ use std::time::Duration;
 pub(super) struct Checkpoints {
     slots: Mutex<Option<Vec<Slots>>>,
     back: Condvar,
+    /// Writes into `checkpointDir` that failed.
+    pub(super) errors: AtomicU64,
+    /// Writes into a stripe's directory that failed.
+    pub(super) copy_errors: AtomicU64,
 }
 
 /// The slots in hand; they go back also when the writer panics.
@@ -33,7 +38,12 @@ impl Drop for InHand<'_> {
 
 impl Checkpoints {
     pub(super) fn new(slots: Vec<Slots>) -> Self {
-        Self { slots: Mutex::new(Some(slots)), back: Condvar::new() }
+        Self {
+            slots: Mutex::new(Some(slots)),
+            back: Condvar::new(),
+            errors: AtomicU64::new(0),
+            copy_errors: AtomicU64::new(0),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Slots>>> {
@@ -100,6 +110,9 @@ impl Shared {
                 Ok(()) => written += 1,
                 Err(words) => {
                     tracing::warn!("checkpoint: {words}");
+                    let Checkpoints { errors, copy_errors, .. } = &self.checkpoints;
+                    let failed = if slots.stripe.is_some() { copy_errors } else { errors };
+                    failed.fetch_add(1, Ordering::Relaxed);
                     let alive = slots.stripe.is_some_and(|index| {
                         self.log().is_ok_and(|log| log.report(index).suspended.is_none())
                     });

@@ -63,7 +63,8 @@ pub use manual::{Manual, StartedWrite};
 pub use options::FileChannelOptions;
 
 use super::{
-    Channel, CloseError, Limits, Position, PutTransaction, Status, TakeTransaction, Trouble,
+    Channel, CloseError, Limits, Position, PositionError, PutTransaction, Status, TakeTransaction,
+    Trouble,
 };
 use crate::base::ids::StripeIndex;
 use crate::base::threads;
@@ -192,21 +193,35 @@ impl Channel for FileChannel {
             taken: counts.taken,
             quarantined: log.quarantined(),
             out_of_reach: log.out_of_reach(),
+            checkpoint_errors: shared.checkpoints.errors.load(std::sync::atomic::Ordering::Relaxed),
+            checkpoint_copy_errors: shared
+                .checkpoints
+                .copy_errors
+                .load(std::sync::atomic::Ordering::Relaxed),
             trouble: trouble.map(ToString::to_string),
         }
     }
 
-    fn position(&self, source: &str) -> Option<Position> {
+    fn position(&self, source: &str) -> Result<Option<Position>, PositionError> {
         let shared = &self.inner.shared;
-        let deadline = shared.now() + shared.options.write_timeout;
+        // Without threads nothing settles while this one waits.
+        let patience =
+            if shared.options.manual { Duration::ZERO } else { shared.options.write_timeout };
+        let began = shared.now();
         loop {
             let turn = shared.room.turn();
-            let log = shared.log().ok()?;
-            let left = deadline.saturating_sub(shared.now());
-            if !log.position_is_busy(source) || left.is_zero() {
-                let known = log.durable().positions.get(source)?;
-                let bytes = Bytes::copy_from_slice(&known.bytes);
-                return Some(Position { counter: known.counter, bytes });
+            let log = shared.log().map_err(PositionError::Stopped)?;
+            if !log.position_is_busy(source) {
+                let known = log.durable().positions.get(source);
+                return Ok(known.map(|known| Position {
+                    counter: known.counter,
+                    bytes: Bytes::copy_from_slice(&known.bytes),
+                }));
+            }
+            let waited = shared.now().saturating_sub(began);
+            let left = patience.saturating_sub(waited);
+            if left.is_zero() {
+                return Err(PositionError::Unsettled { of: source.to_owned(), waited });
             }
             drop(log);
             shared.room.sleep(turn, Some(left));

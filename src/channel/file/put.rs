@@ -2,7 +2,7 @@
 
 use super::shared::{Shared, changed};
 use crate::base::trouble::Trouble;
-use crate::channel::{BoxFuture, CommitError, PutError, PutTransaction, Refusal};
+use crate::channel::{BoxFuture, CommitError, PutError, PutTransaction, Refusal, check_event};
 use crate::event::Event;
 use crate::log::fate::Promise;
 use crate::log::{Admission, PutShape};
@@ -93,10 +93,11 @@ impl PutTransaction for FilePut {
         if self.events.len() >= capacity {
             return Err(PutError::TransactionFull { capacity });
         }
+        check_event(&event)?;
         let bytes = self.bytes + event::encoded_len(&event);
         let max = self.shared.options.transaction_bytes_max;
         if bytes > max {
-            return Err(PutError::TooLarge { bytes, max });
+            return Err(PutError::TooLarge { bytes, max, setting: "transactionBytesMax" });
         }
         self.bytes = bytes;
         self.events.push(event);

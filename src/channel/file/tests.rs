@@ -2,7 +2,7 @@ use super::*;
 use crate::base::clock::{Clock, SystemClock};
 use crate::channel::contract::{Wanted, channel_contract};
 use crate::channel::{CommitError, Refusal};
-use crate::disk::sim::{SimDisk, SimOptions};
+use crate::disk::sim::{Fault, SimDisk, SimOptions};
 use crate::event::Event;
 use crate::log::PutShape;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,11 +70,74 @@ fn an_encoder_that_is_dropped_or_panics_voids_its_frame_and_its_neighbours_commi
         assert!(shared.now() < deadline, "room is given back: {:?}", channel.status());
         std::thread::yield_now();
     }
-    assert_eq!(channel.position("tail"), None, "its position is void with it");
+    assert_eq!(channel.position("tail"), Ok(None), "its position is void with it");
     channel.close().expect("sealed");
     drop(channel);
     let channel = FileChannel::open(options).expect("opens again");
-    assert_eq!((channel.status().events, channel.position("tail")), (0, None));
+    assert_eq!((channel.status().events, channel.position("tail")), (0, Ok(None)));
+}
+
+/// A position that is reserved and not settled: whoever asks waits, and is told when in vain.
+#[test]
+fn a_source_waits_for_its_position_until_the_doubt_is_settled_and_is_never_given_an_older_one() {
+    let shape = PutShape { count: 0, events_len: 0, position: Some(("tail", b"2")) };
+    let open = |patience| {
+        let mut options = on_simulated_disk();
+        options.write_timeout = patience;
+        let channel = FileChannel::open(options).expect("opens");
+        let mut first = channel.begin_put();
+        first.set_position("tail", Bytes::from_static(b"1"));
+        first.commit().expect("committed");
+        let reserved = channel.inner.shared.with_log(|log| log.reserve_put(Duration::ZERO, shape));
+        let reservation = reserved.expect("whole").expect("room");
+        (channel, reservation)
+    };
+    let (channel, reservation) = open(Duration::from_millis(50));
+    let Err(PositionError::Unsettled { of, waited }) = channel.position("tail") else {
+        panic!("an answer while a commit is open");
+    };
+    assert_eq!(of, "tail");
+    assert!(waited >= Duration::from_millis(50));
+    drop(reservation);
+
+    let (channel, reservation) = open(Duration::from_secs(600));
+    let shared = &channel.inner.shared;
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| channel.position("tail"));
+        while shared.room.sleepers() == 0 && !asked.is_finished() {
+            std::thread::yield_now();
+        }
+        assert!(!asked.is_finished(), "answered while a commit is open");
+        // Void: the older position is the settled one.
+        drop(reservation);
+        put(&channel, ["behind".to_owned()]);
+        let position = asked.join().expect("no panic").expect("settled").expect("the first");
+        assert_eq!((position.counter, &position.bytes[..]), (1, &b"1"[..]));
+    });
+}
+
+#[test]
+fn checkpoints_that_could_not_be_written_are_counted_by_where() {
+    let disk = SimDisk::new(SimOptions::new(1));
+    let options = on_simulated_disk().with_disk(Arc::new(disk.clone()));
+    let channel = FileChannel::open(options).expect("opens");
+    let counted = || {
+        let status = channel.status();
+        (status.checkpoint_errors, status.checkpoint_copy_errors)
+    };
+    put(&channel, ["one".to_owned()]);
+    channel.checkpoint().expect("written");
+    assert_eq!(counted(), (0, 0));
+    disk.fail(Fault::dead("/c/checkpoint"));
+    channel.checkpoint().expect("the copies in the data directories are enough");
+    assert_eq!(counted(), (1, 0));
+    disk.clear_faults();
+    disk.fail(Fault::dead(&format!("data0/{}", crate::recovery::CHECKPOINT_NAME)));
+    channel.checkpoint().expect_err("a directory has no copy");
+    assert_eq!(counted(), (1, 1));
+    disk.clear_faults();
+    channel.checkpoint().expect("written");
+    assert_eq!(counted(), (1, 1));
 }
 
 fn options(dir: &Path, stripes: usize) -> FileChannelOptions {

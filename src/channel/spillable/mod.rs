@@ -23,6 +23,7 @@
 //! events aside or get a lost disk back. So runs are held against its counts whenever they do not
 //! agree with what a take finds: claims too many are dropped, events without a claim come last.
 
+mod moving;
 mod put;
 mod take;
 
@@ -30,10 +31,12 @@ use super::store::{Load, Store};
 use super::timer::Timer;
 use super::waiting::WaitList;
 use super::{
-    Channel, CloseError, Limits, Position, PutTransaction, Refusal, Status, TakeTransaction,
+    Channel, CloseError, Limits, Position, PositionError, PutTransaction, Refusal, Status,
+    TakeTransaction,
 };
 use crate::base::clock::{Clock, SystemClock};
 use crate::event::Event;
+use moving::Moving;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -243,9 +246,9 @@ impl Channel for SpillableChannel {
         }
     }
 
-    fn position(&self, _source: &str) -> Option<Position> {
+    fn position(&self, _source: &str) -> Result<Option<Position>, PositionError> {
         // What is in memory has no durable position, and a position must not run ahead of it.
-        None
+        Ok(None)
     }
 
     fn close(&self) -> Result<(), CloseError> {
@@ -307,17 +310,14 @@ impl Shared {
 
     /// Puts what waited in memory into the overflow: a clean stop loses no more than it must.
     fn move_below(&self, events: &[Event]) {
-        let mut lost = 0;
-        for batch in events.chunks(self.options.transaction_capacity) {
-            let moved = self.overflow.as_ref().is_some_and(|overflow| {
-                let mut transaction = overflow.begin_put();
-                let put = batch.iter().try_for_each(|event| transaction.put(event.clone()));
-                put.is_ok() && transaction.commit().is_ok()
-            });
-            lost += if moved { 0 } else { batch.len() };
-        }
+        let (lost, why) = match &self.overflow {
+            Some(overflow) => Moving::into(&**overflow, events),
+            None => (events.len(), "it has no overflow".to_owned()),
+        };
         if lost > 0 {
-            tracing::warn!("{lost} events were in the memory of a spillable channel and are lost");
+            tracing::warn!(
+                "{lost} events were in the memory of a spillable channel and are lost: {why}"
+            );
         }
     }
 

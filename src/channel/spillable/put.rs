@@ -2,9 +2,12 @@
 
 use super::super::store::Load;
 use super::super::waiting::{Step, Ticket, Waiting, block};
-use super::super::{BoxFuture, Channel, CommitError, Limits, PutError, PutTransaction, Refusal};
+use super::super::{
+    BoxFuture, Channel, CommitError, Limits, PutError, PutTransaction, Refusal, check_event,
+};
 use super::{Shared, State, TURN_MAX, Tier};
 use crate::event::Event;
+use crate::record::event::encoded_len;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::task::Waker;
@@ -17,6 +20,8 @@ pub(super) struct Put {
     shared: Arc<Shared>,
     events: Vec<Event>,
     load: Load,
+    /// Bytes of the events as a file channel writes them.
+    encoded_bytes: usize,
     began: Option<Duration>,
     /// When the overflow may be asked again.
     not_before: Duration,
@@ -56,8 +61,15 @@ impl Drop for UnderWay {
 
 impl Put {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let (events, load) = (Vec::new(), Load::default());
-        Self { shared, events, load, began: None, not_before: Duration::ZERO, ticket: None }
+        Self {
+            shared,
+            events: Vec::new(),
+            load: Load::default(),
+            encoded_bytes: 0,
+            began: None,
+            not_before: Duration::ZERO,
+            ticket: None,
+        }
     }
 
     fn step(&mut self, waker: &Waker) -> Step<Course> {
@@ -216,14 +228,23 @@ impl PutTransaction for Put {
         if self.events.len() >= transaction_capacity {
             return Err(PutError::TransactionFull { capacity: transaction_capacity });
         }
-        let load = self.load.with(&event, self.shared.options.average_event_bytes.max(1));
-        let bytes = usize::try_from(load.bytes).unwrap_or(usize::MAX);
-        let too_many_slots =
-            self.shared.overflow.is_none() && load.slots > self.shared.lock().store.slots_max;
-        if bytes > max || too_many_slots {
-            return Err(PutError::TooLarge { bytes, max });
+        check_event(&event)?;
+        let slot_bytes = self.shared.options.average_event_bytes.max(1);
+        let load = self.load.with(&event, slot_bytes);
+        let encoded_bytes = self.encoded_bytes + encoded_len(&event);
+        let (bytes, setting) = match &self.shared.overflow {
+            // As a file channel counts: what it would refuse must not get as far as a commit.
+            Some(_) => (encoded_bytes, "transactionBytesMax"),
+            None => {
+                let bytes = load.slots.saturating_mul(slot_bytes);
+                (usize::try_from(bytes).unwrap_or(usize::MAX), "byteCapacity")
+            }
+        };
+        if bytes > max {
+            return Err(PutError::TooLarge { bytes, max, setting });
         }
         self.load = load;
+        self.encoded_bytes = encoded_bytes;
         self.events.push(event);
         Ok(())
     }

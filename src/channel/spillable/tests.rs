@@ -3,7 +3,7 @@ use crate::base::clock::ManualClock;
 use crate::base::threads;
 use crate::channel::contract::{self, Wanted, drain, put};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
-use crate::channel::{BoxFuture, CommitError, PutError, Trouble};
+use crate::channel::{BoxFuture, CommitError, PositionError, PutError, Trouble};
 use bytes::Bytes;
 use std::sync::mpsc;
 use std::task::Context;
@@ -187,7 +187,7 @@ impl Channel for Gated {
     fn status(&self) -> Status {
         self.inner.status()
     }
-    fn position(&self, source: &str) -> Option<Position> {
+    fn position(&self, source: &str) -> Result<Option<Position>, PositionError> {
         self.inner.position(source)
     }
     fn close(&self) -> Result<(), CloseError> {
@@ -348,7 +348,7 @@ fn closing_moves_what_is_in_memory_to_the_overflow() {
         fn status(&self) -> Status {
             self.0.status()
         }
-        fn position(&self, source: &str) -> Option<Position> {
+        fn position(&self, source: &str) -> Result<Option<Position>, PositionError> {
             self.0.position(source)
         }
         fn close(&self) -> Result<(), CloseError> {
@@ -364,4 +364,45 @@ fn closing_moves_what_is_in_memory_to_the_overflow() {
     channel.close().unwrap();
     channel.close().unwrap();
     assert_eq!(drain(&*below, 9), ["1", "2", "3", "4", "5"]);
+}
+
+/// An overflow of real files: it counts encoded bytes.
+fn file_overflow(dir: &std::path::Path, transaction_bytes_max: usize) -> Arc<dyn Channel> {
+    use crate::channel::file::{FileChannel, FileChannelOptions};
+    let mut options = FileChannelOptions::new(dir.join("checkpoint"), [dir.join("data")]);
+    options.segment_bytes = 256 * 1024;
+    options.minimum_required_space = 0;
+    options.keep_alive = Duration::ZERO;
+    options.transaction_bytes_max = transaction_bytes_max;
+    Arc::new(FileChannel::open(options).unwrap())
+}
+
+#[test]
+fn closing_moves_memory_in_transactions_that_the_overflow_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let channel = SpillableChannel::new(options(8), Some(file_overflow(dir.path(), 2048))).unwrap();
+    let bodies: Vec<String> = (0..6).map(|n| format!("{n}").repeat(900)).collect();
+    for body in &bodies {
+        // Four of them are a transaction by number, and two by bytes.
+        put(&channel, &[body]);
+    }
+    assert_eq!(channel.shared.lock().store.held().events, 6);
+    channel.close().unwrap();
+    drop(channel);
+    assert_eq!(drain(&*file_overflow(dir.path(), 2048), 9), bodies);
+}
+
+#[test]
+fn a_transaction_that_the_overflow_could_never_take_is_refused_at_put() {
+    let dir = tempfile::tempdir().unwrap();
+    let channel = SpillableChannel::new(options(8), Some(file_overflow(dir.path(), 2048))).unwrap();
+    let mut transaction = channel.begin_put();
+    transaction.put(Event::new(vec![1; 1020])).unwrap();
+    // 2048 bytes of bodies would fit; with the lengths in front of them they do not.
+    assert_eq!(
+        transaction.put(Event::new(vec![2; 1028])),
+        Err(PutError::TooLarge { bytes: 2064, max: 2048, setting: "transactionBytesMax" })
+    );
+    transaction.put(Event::new(vec![2; 1012])).unwrap();
+    transaction.commit().unwrap();
 }

@@ -2,8 +2,8 @@
 //!
 //! Limits: those of [`crate::wire::avro`] for one call, `maxConnections`,
 //! [`REQUESTS_HELD_BYTES_MAX`] for what all clients make the source hold,
-//! [`REQUEST_IDLE_SECONDS_MAX`] for a request that stopped half-way, [`ANSWER_SECONDS_MAX`] for a
-//! client that does not read.
+//! [`REQUEST_IDLE_SECONDS_MAX`] for a request that stopped half-way, `requestTimeout` for one that
+//! comes in little by little, [`ANSWER_SECONDS_MAX`] for a client that does not read.
 //!
 //! The story: a session cuts calls out of its stream and carries them out one after the other. The
 //! events of a call are one transaction. `OK` is sent once it is committed; when the channel
@@ -23,12 +23,15 @@ mod tests;
 
 use super::listener::Listening;
 use super::room::Room;
-use crate::base::limits::{CONNECTIONS_MAX_DEFAULT, REQUESTS_HELD_BYTES_MAX};
+use crate::base::limits::{
+    CONNECTIONS_MAX_DEFAULT, REQUEST_SECONDS_MAX_DEFAULT, REQUESTS_HELD_BYTES_MAX,
+};
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use session::{Acquaintances, Session};
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(doc)]
 use crate::base::limits::{ANSWER_SECONDS_MAX, REQUEST_IDLE_SECONDS_MAX};
@@ -89,12 +92,19 @@ const KEYS: &[Key] = &[
         default: "20000",
         meaning: "Connections open at once; more are closed. Flume has no such limit.",
     },
+    Key {
+        name: "requestTimeout",
+        kind: Kind::Number,
+        default: "120000",
+        meaning: "Milliseconds from the first to the last byte of a request; a slower client's connection is closed. Flume has no such limit.",
+    },
 ];
 
 struct Avro {
     listening: Listening,
     room: Room,
     acquaintances: Arc<Acquaintances>,
+    request_timeout: Duration,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
@@ -113,6 +123,9 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
         listening: Listening::new(host, port, connections_max, b""),
         room: Room::new(REQUESTS_HELD_BYTES_MAX),
         acquaintances: Arc::default(),
+        request_timeout: reader
+            .millis("requestTimeout", 1..=u64::from(u32::MAX))?
+            .unwrap_or(Duration::from_secs(REQUEST_SECONDS_MAX_DEFAULT)),
     })
 }
 
@@ -144,6 +157,7 @@ impl Source for Avro {
                 stream,
                 self.room.part(),
                 self.acquaintances.clone(),
+                self.request_timeout,
                 context,
             )
             .run()

@@ -7,6 +7,7 @@ use crate::base::limits::{
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
 use crate::flow::source::SourceContext;
+use crate::metrics::SourceCounters;
 use crate::source::listener::farewell;
 use crate::source::room::{NoRoom, Part};
 use crate::wire::avro::WireError;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
 
 /// The protocols of clients that a source has seen and understands, by their hashes. A client
 /// that comes again is not asked for its text again.
@@ -71,6 +73,10 @@ pub(super) struct Session {
     input: BytesMut,
     /// Whether the handshake is over.
     established: bool,
+    request_timeout: Duration,
+    /// When the request of which a part has come must be whole.
+    whole_by: Option<Instant>,
+    counters: Arc<SourceCounters>,
 }
 
 /// Why the session is over.
@@ -86,6 +92,11 @@ enum Over {
     Foreign(Foreign),
     #[error("the client has sent nothing for {REQUEST_IDLE_SECONDS_MAX} s within a request")]
     Idle,
+    #[error(
+        "the client has not completed a request within {} ms; let it send smaller batches, or raise requestTimeout",
+        .0.as_millis()
+    )]
+    Slow(Duration),
     #[error(
         "too many large requests at once: no memory for this one became free; lower the batch size of the clients, or their number"
     )]
@@ -107,19 +118,34 @@ impl Session {
         stream: TcpStream,
         part: Part,
         acquaintances: Arc<Acquaintances>,
+        request_timeout: Duration,
         context: &SourceContext,
     ) -> Self {
-        let (intake, stop) = (context.intake.clone(), context.stop.clone());
-        let (frames, input) = (Frames::new(), BytesMut::new());
-        let established = false;
-        Self { name, peer, stream, part, acquaintances, intake, stop, frames, input, established }
+        Self {
+            name,
+            peer,
+            stream,
+            part,
+            acquaintances,
+            intake: context.intake.clone(),
+            stop: context.stop.clone(),
+            frames: Frames::new(),
+            input: BytesMut::new(),
+            established: false,
+            request_timeout,
+            whole_by: None,
+            counters: context.counters.clone(),
+        }
     }
 
     pub(super) async fn run(mut self) {
         // Answers are small and each is waited for.
         let _ = self.stream.set_nodelay(true);
         let Err(over) = self.talk().await else { return };
-        let within = self.frames.is_within() || !self.input.is_empty();
+        let within = self.is_within();
+        if matches!(over, Over::Unreadable(_) | Over::Foreign(_)) {
+            self.counters.event_read_fail.add(1);
+        }
         match over {
             Over::Gone | Over::Stopping if within => {
                 tracing::debug!(source = %self.name, peer = %self.peer, "the connection broke within a request, which is dropped: {over}");
@@ -138,6 +164,7 @@ impl Session {
     async fn talk(&mut self) -> Result<(), Over> {
         loop {
             while let Some(frame) = self.frames.next(&mut self.input)? {
+                self.whole_by = None;
                 self.serve(frame).await?;
                 self.part.release();
                 if self.stop.fired() {
@@ -147,26 +174,40 @@ impl Session {
             if self.input.is_empty() {
                 self.input = BytesMut::new();
             }
+            if self.is_within() {
+                self.whole_by.get_or_insert_with(|| Instant::now() + self.request_timeout);
+            }
             self.read().await?;
         }
+    }
+
+    /// Whether a request has begun and not ended.
+    fn is_within(&self) -> bool {
+        self.frames.is_within() || !self.input.is_empty()
     }
 
     /// Reads once, more at a time the larger the request gets.
     async fn read(&mut self) -> Result<(), Over> {
         let held = self.frames.held_bytes();
         let step = held.clamp(CONNECTION_READ_BYTES, REQUEST_READ_BYTES_MAX);
+        let asked = Instant::now();
         tokio::select! {
             room = self.part.hold(held + step) => room?,
             () = self.stop.wait() => return Err(Over::Stopping),
         }
-        let within = self.frames.is_within() || !self.input.is_empty();
+        // That it waited for memory is not the client's fault.
+        let whole_by = self.whole_by.map(|by| by + asked.elapsed());
+        self.whole_by = whole_by;
         loop {
+            let idle_by = Instant::now() + Duration::from_secs(REQUEST_IDLE_SECONDS_MAX);
             tokio::select! {
-                ready = self.stream.readable() => ready.map_err(|_| Over::Gone)?,
+                biased;
                 () = self.stop.wait() => return Err(Over::Stopping),
-                () = tokio::time::sleep(Duration::from_secs(REQUEST_IDLE_SECONDS_MAX)), if within => {
-                    return Err(Over::Idle);
+                () = sleep_until(whole_by.unwrap_or(idle_by)), if whole_by.is_some() => {
+                    return Err(Over::Slow(self.request_timeout));
                 }
+                ready = self.stream.readable() => ready.map_err(|_| Over::Gone)?,
+                () = sleep_until(idle_by), if whole_by.is_some() => return Err(Over::Idle),
             }
             self.input.reserve(step);
             match self.stream.try_read_buf(&mut self.input) {
@@ -214,9 +255,10 @@ impl Session {
         drop(message);
         let answer = match decoded {
             Ok(Call::Ping) => return self.answer(out, serial).await,
-            Ok(Call::Append(event)) => self.commit(vec![event]).await,
-            Ok(Call::AppendBatch(events)) => self.commit(events).await,
+            Ok(Call::Append(event)) => self.append(event).await,
+            Ok(Call::AppendBatch(events)) => self.append_batch(events).await,
             Err(error) => {
+                self.counters.event_read_fail.add(1);
                 tracing::warn!(source = %self.name, peer = %self.peer, "a call cannot be carried out, the client is told: {error}");
                 Answer::Error(error.to_string())
             }
@@ -225,10 +267,32 @@ impl Session {
         self.answer(out, serial).await
     }
 
+    async fn append(&self, event: Event) -> Answer {
+        self.counters.event_received.add(1);
+        self.counters.append_received.add(1);
+        let answer = self.commit(vec![event]).await;
+        self.counters.append_accepted.add(u64::from(answer == Answer::Ok));
+        answer
+    }
+
+    async fn append_batch(&self, events: Vec<Event>) -> Answer {
+        self.counters.batch_received(events.len() as u64);
+        let answer = self.commit(events).await;
+        if answer == Answer::Ok {
+            self.counters.batch_accepted();
+        }
+        answer
+    }
+
     async fn commit(&self, events: Vec<Event>) -> Answer {
         let count = events.len();
         match self.intake.commit(events).await {
             Ok(()) => Answer::Ok,
+            Err(error) if error.never_fits() => {
+                tracing::error!(source = %self.name, peer = %self.peer, events = count, %error,
+                    "no channel can ever hold this batch; the client is told and may send it again for ever");
+                Answer::Failed
+            }
             Err(error) => {
                 tracing::warn!(source = %self.name, peer = %self.peer, events = count, %error,
                     "events not taken; the client is told");

@@ -4,7 +4,7 @@ use super::*;
 use crate::base::limits::AVRO_REQUEST_BYTES_MAX;
 use crate::config::settings::Settings;
 use crate::event::Event;
-use crate::source::trial::{Reply, Trial, bodies, within};
+use crate::source::trial::{Reply, Trial, bodies, held, narrow_channel, within};
 use crate::wire::avro::call::{Answer, put_append, put_append_batch};
 use crate::wire::avro::frame::{self, Frame, Frames};
 use crate::wire::avro::handshake::{Match, Request, Response};
@@ -307,6 +307,88 @@ async fn half_a_request_is_dropped_with_its_connection() {
     assert_eq!(bodies(&trial.events()), ["1", "2"]);
 }
 
+#[tokio::test]
+async fn a_batch_that_no_channel_can_hold_is_failed_and_the_connection_goes_on() {
+    let channel = narrow_channel(1000);
+    let (trial, source) = (Trial::over(&channel), source(&[]));
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        assert_eq!(client.batch(&["small", &"x".repeat(1001)]).await, Answer::Failed);
+        assert_eq!(client.batch(&["one"]).await, Answer::Ok);
+        let mut call = Vec::new();
+        put_append(&mut call, &Event::new("two"));
+        assert_eq!(client.call(&call).await, Answer::Ok);
+        assert!(matches!(client.call(b"").await, Answer::Error(_)));
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(held(&*channel), ["one", "two"]);
+    let counters = &trial.context.counters;
+    assert_eq!((counters.event_received.get(), counters.event_accepted.get()), (4, 2));
+    assert_eq!((counters.append_received.get(), counters.append_accepted.get()), (1, 1));
+    let batches = (counters.append_batch_received.get(), counters.append_batch_accepted.get());
+    assert_eq!(batches, (2, 1));
+    assert_eq!((counters.channel_write_fail.get(), counters.event_read_fail.get()), (1, 1));
+}
+
+/// Lets `seconds` pass by the source's clock, at once. Time runs as usual in between, so that what
+/// the sockets carry arrives.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_request_that_comes_byte_by_byte_is_given_up_however_steadily_it_comes() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        let mut out = frame::begin();
+        out.extend_from_slice(&batch(&["never whole"]));
+        frame::finish(&mut out, 1);
+        let mut sent = 0;
+        // Never as long without a byte as would count as idle.
+        let closed = loop {
+            if sent == 20 || client.stream.write_all(&out[sent..=sent]).await.is_err() {
+                break sent < 20;
+            }
+            sent += 1;
+            let answer = client.stream.read_buf(&mut client.input);
+            if tokio::time::timeout(Duration::from_millis(50), answer).await.is_ok() {
+                break true;
+            }
+            pass(10).await;
+        };
+        assert!(closed, "after {} s it still listens", 10 * sent);
+    };
+    trial.run(&source, script).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_request_is_taken_within_its_time_and_the_next_one_has_its_own() {
+    let (trial, source) = (Trial::new(), source(&[("requestTimeout", "100000")]));
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        for _ in 0..3 {
+            let mut out = frame::begin();
+            if !client.established {
+                let request = Request { client_hash: HASH, client_text: None, server_hash: HASH };
+                request.encode(&mut out);
+            }
+            out.extend_from_slice(&batch(&["slow"]));
+            client.serial += 1;
+            frame::finish(&mut out, client.serial);
+            let (start, end) = out.split_at(out.len() / 2);
+            client.stream.write_all(start).await.unwrap();
+            pass(50).await;
+            client.stream.write_all(end).await.unwrap();
+            assert_eq!(client.answer().await.1, Some(Answer::Ok));
+        }
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(trial.events().len(), 3);
+}
+
 #[test]
 fn what_is_not_there_or_cannot_work_is_refused_and_never_left_out_in_silence() {
     let refused = |more: &[(&str, &str)]| {
@@ -325,6 +407,7 @@ fn what_is_not_there_or_cannot_work_is_refused_and_never_left_out_in_silence() {
         ("port", "65536"),
         ("threads", "many"),
         ("maxConnections", "0"),
+        ("requestTimeout", "0"),
     ] {
         assert_eq!(refused(&[(key, value)]), Some(format!("r1.{key}")), "{value}");
     }

@@ -229,6 +229,7 @@ impl Reading<'_> {
                 Ok(0) => return Ok(()),
                 Ok(n) => self.take(&buffer[..n]).await,
                 Err(error) => {
+                    self.context.counters.event_read_fail.add(1);
                     return Err(Failure::caused("cannot read the command's output", error));
                 }
             }

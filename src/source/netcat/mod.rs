@@ -114,6 +114,7 @@ impl Source for Netcat {
                 rules: self.rules.clone(),
                 intake: context.intake.clone(),
                 stop: context.stop.clone(),
+                counters: context.counters.clone(),
             }
             .run()
         }))

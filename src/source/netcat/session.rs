@@ -5,6 +5,7 @@ use crate::base::limits::{ANSWER_SECONDS_MAX, CONNECTION_READ_BYTES};
 use crate::channel::{CommitError, Refusal};
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
+use crate::metrics::SourceCounters;
 use crate::source::charset::Charset;
 use crate::source::listener::farewell;
 use bytes::Bytes;
@@ -31,6 +32,7 @@ pub(super) struct Session {
     pub(super) rules: Arc<Rules>,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) stop: StopSignal,
+    pub(super) counters: Arc<SourceCounters>,
 }
 
 /// The session is over: the client is gone, does not read, or the source stops.
@@ -64,6 +66,7 @@ impl Session {
                     return self.take(complete).await;
                 }
                 Fed::Unreadable(Unreadable::TooLong) => {
+                    self.counters.event_read_fail.add(1);
                     self.take(complete).await?;
                     let max = self.rules.line_units_max;
                     tracing::warn!(source = %self.name, peer = %self.peer, max,
@@ -74,6 +77,7 @@ impl Session {
                     return self.answer(answer.as_bytes()).await;
                 }
                 Fed::Unreadable(Unreadable::NoText) => {
+                    self.counters.event_read_fail.add(1);
                     tracing::warn!(source = %self.name, peer = %self.peer,
                         "bytes that are no text of this source's encoding; closing the connection");
                     // Like Flume, nothing of this read is taken or answered: the client knows
@@ -108,9 +112,13 @@ impl Session {
             if self.stop.fired() {
                 return Err(Over);
             }
+            self.counters.batch_received(batch.len() as u64);
             let events = batch.iter().cloned().map(Event::new).collect();
             match self.intake.commit(events).await {
-                Ok(()) => self.answer_ok(batch.len()).await?,
+                Ok(()) => {
+                    self.counters.batch_accepted();
+                    self.answer_ok(batch.len()).await?;
+                }
                 Err(CommitError::Refused(_)) if batch.len() > 1 => self.take_singly(batch).await?,
                 Err(error) => self.answer_failed(batch.len(), &error).await?,
             }

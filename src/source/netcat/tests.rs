@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::settings::Settings;
-use crate::source::trial::{Reply, Trial, bodies, until, within};
+use crate::source::trial::{Reply, Trial, bodies, held, narrow_channel, until, within};
 use std::io::ErrorKind;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -331,4 +331,42 @@ fn settings_that_cannot_work_are_refused() {
         let Err(error) = build(&mut SettingsReader::new(&settings)) else { panic!("{pairs:?}") };
         assert_eq!(error.key, word);
     }
+}
+
+#[tokio::test]
+async fn a_line_that_no_channel_can_hold_is_failed_with_the_limit_and_the_others_are_taken() {
+    let channel = narrow_channel(1000);
+    let (trial, source) = (Trial::over(&channel), source(&[("max-line-length", "5000")]));
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.send(format!("one\n{}\ntwo\n", "x".repeat(1001)).as_bytes()).await;
+        assert_eq!(client.answer().await, "OK\n");
+        let failed = client.answer().await;
+        assert!(failed.starts_with("FAILED: ") && failed.contains("byteCapacity"), "{failed}");
+        assert_eq!(client.answer().await, "OK\n");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(held(&*channel), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn lines_connections_and_what_cannot_be_read_are_counted() {
+    let (trial, source) = (Trial::new(), source(&[("max-line-length", "10")]));
+    let counters = &trial.context.counters;
+    let script = async {
+        let mut first = Client::connect(&trial, &source).await;
+        first.send(b"one\ntwo\n").await;
+        assert_eq!([first.answer().await, first.answer().await], ["OK\n", "OK\n"]);
+        let mut second = Client::connect(&trial, &source).await;
+        second.send(b"three\n").await;
+        assert_eq!(second.answer().await, "OK\n");
+        assert_eq!(counters.open_connection.get(), 2);
+        second.send(b"a line that is too long\n").await;
+        assert!(second.rest().await.starts_with("FAILED: "));
+        until("one connection less", || counters.open_connection.get() == 1).await;
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!((counters.event_received.get(), counters.event_read_fail.get()), (3, 1));
+    assert_eq!(counters.append_batch_received.get(), counters.append_batch_accepted.get());
+    assert_eq!(counters.open_connection.get(), 0);
 }
