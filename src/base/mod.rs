@@ -11,6 +11,7 @@ pub mod ids;
 pub mod limits;
 pub mod random;
 pub mod ranges;
+pub mod rare;
 pub mod read_whole;
 pub mod signal;
 pub mod threads;

@@ -8,6 +8,7 @@ use super::lease::Place;
 use super::ready::ReadyBlock;
 use super::stripe::{EpochStart, Health, InFlight};
 use crate::base::ids::{BlockNumber, MAIN_GROUP, Sequence, StripeIndex};
+use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::record::Watermark;
 use crate::record::body::{AckBody, FenceBody, LostBody};
@@ -29,6 +30,7 @@ impl Log {
         let zombies = stripe.zombies.len();
         stripe.zombies.retain(|(id, _)| *id != job);
         if stripe.zombies.len() != zombies {
+            Rare::LateReturn.reached();
             self.wakes.keeper = true;
             return;
         }
@@ -259,6 +261,7 @@ impl Log {
     /// Says that the stripe's epoch stands durably in a checkpoint slot, because no segment was
     /// free for it: the next segment's state record will be written alone.
     pub fn epoch_stands_in_slot(&mut self, index: StripeIndex) {
+        Rare::EpochInSlot.reached();
         let state = self.state_of(index);
         self.durable.join(&state);
         self.stripes[index.at()].epoch_start = EpochStart::InSlot;

@@ -13,6 +13,7 @@ use super::job::JobId;
 use super::reserve::{plain_header, state_bytes_bound};
 use super::stripe::{Doubts, EpochStart, Health, Stripe};
 use crate::base::ids::{Sequence, StripeIndex};
+use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::disk::memory::Area;
 use crate::record::Epoch;
@@ -61,11 +62,13 @@ impl Log {
         let other = self.other_stripe(index);
         match other {
             Some(other) => {
+                Rare::FenceMoved.reached();
                 self.put_known_fences(other, index);
                 self.put_fence(other, &fence);
                 self.move_all(index, other, stranded);
             }
             None if !restarting && self.may_restart_at_once(index) => {
+                Rare::FreshSegment.reached();
                 self.stripes[index.at()].health = Health::Active;
                 self.occupied += self.waiting_on(|s| s.index == index);
                 self.begin_restart(index);
@@ -83,6 +86,7 @@ impl Log {
         for index in 0..self.stripes.len() {
             let oldest = self.stripes[index].in_flight.iter().find(|w| !w.done);
             let Some(write) = oldest.filter(|w| w.started < since) else { continue };
+            Rare::HungWrite.reached();
             let waited = now.saturating_sub(write.started).as_secs();
             let cause = format!("a write on stripe {index} has not returned for {waited} s");
             self.fail(now, StripeIndex(index as u16), None, &Trouble::new(cause));
@@ -205,6 +209,7 @@ impl Log {
         };
         let fences: Vec<FenceBody> = self.stripes.iter().filter(ended).map(Stripe::fence).collect();
         for fence in fences {
+            Rare::FenceRepeated.reached();
             self.put_fence(on, &fence);
         }
     }
@@ -273,6 +278,8 @@ impl Log {
                 let origin =
                     Origin { stripe: from, epoch: epoch.number, sequence: Sequence(*first) };
                 prefix = Some(PutPrefix { origin: Some(origin), position: None });
+            } else {
+                Rare::MovedTwice.reached();
             }
             let more = prefix.map_or(0, |p| p.encoded_len());
             header = FrameHeader {
@@ -303,6 +310,7 @@ impl Log {
 
     /// Nowhere to go: whoever waits is told that it is in doubt.
     fn give_up(&mut self, index: StripeIndex, stranded: Vec<Stranded>, cause: &Trouble) {
+        Rare::NowhereToGo.reached();
         for one in stranded {
             let fate = one.block.fate;
             for note in one.block.frames {

@@ -4,6 +4,7 @@ use super::Log;
 use super::fate::Outcome;
 use super::stripe::{FreeSegment, Health};
 use crate::base::ids::{SegmentId, StripeIndex};
+use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::record::state::StateRecord;
 
@@ -68,6 +69,7 @@ impl Log {
             self.changed();
         }
         for id in plan.acks {
+            Rare::SlotAck.reached();
             let Some(ack) = self.acks.get_mut(&id) else { continue };
             let (body, fate) = (ack.body.clone(), ack.slot_fate.take());
             self.apply_ack(id, &body, false);

@@ -9,6 +9,7 @@ use super::ready::Claim;
 use super::stripe::{FreeSegment, Health, Stripe};
 use crate::base::ids::{Sequence, StripeIndex};
 use crate::base::limits::{BLOCK_BYTES_MAX, DEVICE_BLOCK_BYTES};
+use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::record::block::BLOCK_HEADER_BYTES;
 use crate::record::body::{AckBody, PositionRef, PutPrefix};
@@ -106,7 +107,11 @@ impl Log {
     pub fn next_position(&self, source: &str) -> u64 {
         let known = self.durable.positions.get(source).map_or(0, |p| p.counter);
         let era = self.durable.stripes.iter().map(|s| s.epoch.number.first_of_era().0).max();
-        known.max(era.unwrap_or_default()) + 1
+        let floor = era.unwrap_or_default();
+        if known < floor {
+            Rare::PositionJump.reached();
+        }
+        known.max(floor) + 1
     }
 
     /// Bytes that all source positions would take if `source` left `bytes`.
@@ -264,7 +269,11 @@ impl Log {
             stripe.seal_open();
             let mut block = stripe.new_block();
             let need = block_need(frame);
-            block.solo = barrier || need > BLOCK_BYTES_MAX as u64;
+            let oversize = need > BLOCK_BYTES_MAX as u64;
+            if oversize {
+                Rare::Oversize.reached();
+            }
+            block.solo = barrier || oversize;
             if stripe.tail_room < need && !stripe.roll_planned {
                 block.rolls = true;
                 stripe.roll_planned = true;

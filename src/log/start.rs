@@ -7,6 +7,7 @@ use super::reserve::{block_need, plain_header};
 use super::stripe::{EpochStart, InFlight, LiveSegment, Stripe};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, WriteOrder};
 use crate::base::limits::EARLY_WRITE_BYTES;
+use crate::base::rare::Rare;
 use crate::disk::memory::{AreaWriter, SlabPool};
 use crate::record::block::{BLOCK_HEADER_BYTES, BlockHeader, SOLO, STATE};
 use crate::record::frame::{FRAME_HEADER_BYTES, FrameKind};
@@ -94,6 +95,7 @@ impl Log {
         let order = WriteOrder(self.order + 1);
         let stripe = &mut self.stripes[index.at()];
         let Some(slot) = stripe.free_for(need).map(|s| s.slot) else {
+            Rare::RollWaits.reached();
             stripe.wants_segment = stripe.wants_segment.max(need);
             self.wakes.keeper = true;
             return None;

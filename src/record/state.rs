@@ -8,6 +8,7 @@
 use super::{Epoch, Watermark};
 use crate::base::ids::{GroupId, MAIN_GROUP, Sequence, StripeIndex};
 use crate::base::ranges::RangeSet;
+use crate::base::rare::Rare;
 use std::collections::BTreeMap;
 
 /// Adopted ranges that are kept per stripe. An opening adopts only when a directory is missing
@@ -148,6 +149,7 @@ impl StripeState {
     }
 
     fn join_adopted(&mut self, other: &Self) {
+        Rare::JoinConflict.reached();
         let (mine, theirs) =
             (self.adopted.without(&other.adopted), other.adopted.without(&self.adopted));
         for ranges in self.acknowledged.values_mut() {

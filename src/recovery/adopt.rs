@@ -19,6 +19,7 @@ use super::gather::Gathered;
 use super::inventory::{self, Subject};
 use super::scan::{self, Block, Effect, Moved, Scan};
 use crate::base::ids::Sequence;
+use crate::base::rare::Rare;
 use crate::record::state::StateRecord;
 
 /// Whether some directory is missing that may have been there in the last life of the stripe at
@@ -43,6 +44,7 @@ pub(super) fn adopt(decision: &mut Decision, readings: &[&Reading], present: &[b
         for block in blocks.filter(|b| b.header.number > verdict.named) {
             let (start, end) = (block.header.first_sequence.0, block.header.end_sequence().0);
             if start < end {
+                Rare::Adopted.reached();
                 decision.state.stripes[at].adopt(start, end);
                 adopted[at] += end - start;
             }
@@ -71,14 +73,17 @@ fn moved(block: &Block) -> impl Iterator<Item = &Moved> {
     })
 }
 
-/// Voids what was moved to a directory while its first copy was adopted without that one.
+/// Voids what was moved to a directory while its first copy was adopted without that one. What
+/// was itself adopted where it stands is no copy: an opening that adopted it may have been killed
+/// before every directory was told, and the next one finds it again.
 pub(super) fn void_copies(state: &mut StateRecord, readings: &[Reading]) {
     for (at, reading) in readings.iter().enumerate() {
         for moved in &reading.moved {
-            let (start, end) = moved.there();
+            let ((start, end), (from, to)) = (moved.here(), moved.there());
             let origin = state.stripes.get(moved.origin.stripe.at());
-            if start < end && origin.is_some_and(|s| s.adopted.covers(start, end)) {
-                let (start, end) = moved.here();
+            let copied = origin.is_some_and(|s| s.adopted.covers(from, to));
+            if start < end && copied && !state.stripes[at].adopted.covers(start, end) {
+                Rare::CopyVoid.reached();
                 state.stripes[at].void(start, end);
             }
         }

@@ -48,9 +48,14 @@ pub(super) fn assemble(
     random: &dyn Random,
     options: &RecoverOptions,
 ) -> Result<Membership, OpenError> {
-    let places = members::survey(disk, options, true)?;
+    let mut places = members::survey(disk, options, true)?;
     match plan::plan(&places, options.open_degraded)? {
         Plan::Create { interrupted } => {
+            // A degraded opening goes on without a directory that cannot be read; but nothing
+            // proves that the channel is new as long as one may say otherwise.
+            if let Some(trouble) = places.iter_mut().find_map(|p| p.trouble.take()) {
+                return Err(trouble);
+            }
             if !options.create {
                 let what = if interrupted { "its creation was interrupted" } else { "it is empty" };
                 return Err(no_channel(&places, what));
@@ -101,6 +106,11 @@ fn create(
     interrupted: bool,
 ) -> Result<Membership, OpenError> {
     make_missing(disk, &mut places, |_| true)?;
+    if let Some(place) = places.iter().find(|p| p.is_created()) {
+        let words = "it was not there a moment ago and belongs to a channel; open again";
+        let source = std::io::Error::other(words);
+        return Err(OpenError::Directory { path: place.path.clone(), source });
+    }
     let mut stripe = 0;
     let members: Vec<MemberName> =
         places.iter().map(|place| name_of(place, random, &mut stripe)).collect();

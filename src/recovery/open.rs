@@ -17,6 +17,7 @@ use super::{
 use crate::base::ids::{EpochNumber, SegmentId, Sequence, StripeIndex, Uuid};
 use crate::base::limits::COLD_READ_BYTES;
 use crate::base::random::Random;
+use crate::base::rare::Rare;
 use crate::disk::{Access, Disk};
 use crate::log::{FreeSegment, LiveSegment};
 use crate::record::slot::SlotKind;
@@ -163,8 +164,10 @@ impl Opening {
                 let segment = find(&gathered.reading.segments, block.header.segment)
                     .expect("a block was read from a segment of the inventory");
                 if !direct {
+                    Rare::BlockRewritten.reached();
                     repair::rewrite(&subject, segment, block, &mut self.buffer)?;
                 } else if flushed.replace(block.header.segment) != Some(block.header.segment) {
+                    Rare::BlockFlushed.reached();
                     repair::flush(segment)?;
                 }
                 self.report.blocks_rewritten += 1;

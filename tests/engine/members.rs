@@ -4,7 +4,7 @@ use crate::rig::{Machine, bodies, checkpoint_dir, data_dir, sorted};
 use millpond::base::clock::Clock;
 use millpond::channel::Channel;
 use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::disk::sim::{Mutant, SimOptions};
+use millpond::disk::sim::{Fault, Mutant, On, SimOptions};
 use millpond::disk::{Access, Disk};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,6 +78,26 @@ fn an_empty_directory_where_a_disk_should_be_mounted_is_refused() {
     assert!(error.contains("/c/data0"), "{error}");
     let left = machine.disk.open_dir(&data_dir(0), false).and_then(|d| d.list()).expect("listed");
     assert!(left.iter().all(|e| e.name == "in_use.lock"), "nothing is created in it: {left:?}");
+    machine.disk.restore(&data_dir(0));
+    assert_eq!(machine.reopened(), all_events());
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_not_taken_for_a_new_one() {
+    let machine = two_with_events();
+    // Everything else that says that there is a channel is missing.
+    machine.disk.remove_directory(&checkpoint_dir());
+    machine.disk.remove_directory(&data_dir(0));
+    let mut options = machine.options();
+    options.open_degraded = true;
+    for fault in [Fault::next(On::Open, "data1").times(2), Fault::next(On::List, "data1").times(2)]
+    {
+        machine.disk.fail(fault);
+        let error = refused(&machine, options.clone());
+        assert!(error.contains("/c/data1"), "{error}");
+        machine.disk.clear_faults();
+    }
+    machine.disk.restore(&checkpoint_dir());
     machine.disk.restore(&data_dir(0));
     assert_eq!(machine.reopened(), all_events());
 }

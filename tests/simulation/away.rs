@@ -3,16 +3,38 @@
 use crate::driver::{Driver, Step, Stop, data_dir};
 use crate::random::{drain, explain, number, step, verbose};
 use crate::tally::Tally;
-use crate::workload::{Dice, Op, Setup, Taste, fault};
+use crate::words;
+use crate::workload::{Dice, Ending, Op, Setup, Taste, fault};
+use millpond::base::rare::Rare;
 use millpond::channel::file::FileChannel;
+use millpond::disk::sim::Effect;
+use millpond::recovery::table::Case;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// Runs in `cargo test`; `MILLPOND_SIM_RUNS` sets another number.
 const RUNS: u64 = 600;
 
-/// Seeds that once failed here.
-const PAST: [u64; 0] = [];
+/// Rows of the recovery table that these lives must meet.
+pub(crate) const ROWS: [Case; 3] = [Case::R8, Case::R13, Case::R15];
+
+/// Rare places that they must reach.
+pub(crate) const PLACES: [Rare; 7] = [
+    Rare::FenceMoved,
+    Rare::FenceRepeated,
+    Rare::Oversize,
+    Rare::PositionJump,
+    Rare::Adopted,
+    Rare::CopyVoid,
+    Rare::JoinConflict,
+];
+
+/// Seeds that once failed here. What was found before the lives had their present shape stands as
+/// scripts in `tests/engine`: `a_directory_that_cannot_be_read_is_not_taken_for_a_new_one`.
+///
+/// An event that was adopted where it had been moved to was taken for its own copy, and lost, when
+/// the opening that adopted it had been killed half-way: 233, 393, 10032.
+const PAST: [u64; 3] = [233, 393, 10_032];
 
 const CHECKPOINT: &str = "/checkpoint";
 
@@ -20,6 +42,8 @@ struct Away {
     driver: Driver,
     dice: Dice,
     checkpoint_dir: bool,
+    /// A write failed just before the machine stopped.
+    stranded: bool,
 }
 
 impl Away {
@@ -51,9 +75,13 @@ impl Away {
                 self.plug(stripe);
             }
         }
-        while self.dice.wins(35) {
+        let stranded = std::mem::take(&mut self.stranded);
+        while stranded || self.dice.wins(35) {
             let stripe = self.dice.at();
             self.unplug(stripe);
+            if stranded {
+                break;
+            }
         }
         if !self.driver.born {
             return;
@@ -106,6 +134,10 @@ impl Away {
             if self.dice.wins(70) {
                 step(&mut self.driver, &Op::Poll)?;
             }
+            if self.dice.wins(1) && self.dice.wins(30) {
+                let large = Op::Put { count: 1, size: 1_100_000, source: None };
+                step(&mut self.driver, &large)?;
+            }
             if self.dice.wins(2) {
                 self.driver.calm = false;
                 let stripe = self.dice.at();
@@ -116,12 +148,39 @@ impl Away {
                 gone.drain(..).for_each(|stripe| self.plug(stripe));
             }
         }
+        if taste.fails() && self.dice.wins(40) {
+            return self.strand();
+        }
         if self.dice.wins(25) {
             step(&mut self.driver, &Op::Heal)?;
             step(&mut self.driver, &Op::Settle)?;
             step(&mut self.driver, &Op::Close)?;
         }
         Ok(())
+    }
+
+    /// A write fails although its bytes arrive, its events move, and before the failed stripe
+    /// learns of that the machine stops.
+    fn strand(&mut self) -> Step {
+        let dice = &mut self.dice;
+        let (effect, stripes) =
+            (dice.one(&[Effect::All, Effect::Later]), self.driver.setup.stripes);
+        let ops = [
+            Op::Heal,
+            Op::Tasks,
+            Op::Put { count: 2, size: 200, source: None },
+            Op::Put { count: 1, size: 90, source: Some(0) },
+            Op::StartWrite { stripe: dice.at() % stripes },
+            Op::StartWrite { stripe: dice.at() % stripes },
+            Op::EndWrite { at: dice.at(), ending: Ending::Fails(effect) },
+            Op::Tasks,
+            Op::Poll,
+            Op::Tasks,
+            Op::Poll,
+        ];
+        self.driver.calm = false;
+        self.stranded = true;
+        ops.iter().try_for_each(|op| step(&mut self.driver, op))
     }
 
     /// The machine after a power cut or a kill.
@@ -148,12 +207,12 @@ fn say(words: &str) {
 fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut dice = Dice::new(seed ^ 0xa3a7);
     let stripes = dice.one(&[2, 2, 3, 3, 4]);
-    let setup = Setup { stripes, ..Setup::drawn(seed, &mut dice) };
+    let drawn = Setup::drawn(seed, &mut dice);
+    let setup = Setup { stripes, pending: drawn.pending || dice.wins(70), ..drawn };
     if verbose() {
-        crate::words::show();
         eprintln!("{setup:?}");
     }
-    let mut away = Away { driver: Driver::new(setup), dice, checkpoint_dir: true };
+    let mut away = Away { driver: Driver::new(setup), dice, checkpoint_dir: true, stranded: false };
     let lives = 2 + away.dice.below(6);
     for _ in 0..lives {
         let taste = Taste::drawn(&away.driver.setup, &mut away.dice);
@@ -184,6 +243,8 @@ fn directories_that_disappear_and_come_back_lose_and_double_nothing() {
             PAST.into_iter().chain(first..first + runs).collect()
         }
     };
+    let whole = seeds.len() as u64 >= RUNS;
+    words::listen();
     let (mut tally, mut failures) = (Tally::default(), Vec::new());
     for seed in seeds {
         tally.runs += 1;
@@ -196,4 +257,7 @@ fn directories_that_disappear_and_come_back_lose_and_double_nothing() {
     println!("{tally}");
     let shown: Vec<&String> = failures.iter().take(20).collect();
     assert!(failures.is_empty(), "{} runs failed: {shown:#?}", failures.len());
+    if whole {
+        words::check_met(&ROWS, &PLACES);
+    }
 }

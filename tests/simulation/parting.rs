@@ -18,7 +18,8 @@ pub(crate) struct Parting {
     pub(crate) degraded: bool,
     /// It was, since it was last opened with all of them.
     pub(crate) parted: bool,
-    /// Since then two sets of directories were open, each without one of the other's.
+    /// Two sets of directories were open, each without one of the other's. Then the positions
+    /// that were left in one of them win.
     pub(crate) forked: bool,
     /// Some events came, or will come, later than they were put: those of a missing directory.
     pub(crate) unordered: bool,
@@ -60,7 +61,8 @@ impl Parting {
 
     /// It was opened with all directories on sound disks: everyone knows everything.
     pub(crate) fn all_are_together(&mut self) {
-        *self = Self { unordered: self.unordered, ..Self::default() };
+        let Self { unordered, forked, .. } = *self;
+        *self = Self { unordered, forked, ..Self::default() };
     }
 
     /// An event was taken.

@@ -2,12 +2,33 @@
 
 use crate::driver::{Driver, Stop};
 use crate::tally::Tally;
+use crate::words;
 use crate::workload::{Dice, Op, Setup, Taste, fault};
+use millpond::base::rare::Rare;
 use millpond::disk::sim::Mutant;
+use millpond::recovery::table::Case;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs in `cargo test`; `MILLPOND_SIM_RUNS` sets another number.
 const RUNS: u64 = 2000;
+
+/// Rows of the recovery table that these lives must meet.
+pub(crate) const ROWS: [Case; 6] = [Case::R1, Case::R3, Case::R4, Case::R5, Case::R9, Case::R13];
+
+/// Rare places that they must reach.
+pub(crate) const PLACES: [Rare; 11] = [
+    Rare::FenceMoved,
+    Rare::MovedTwice,
+    Rare::FreshSegment,
+    Rare::NowhereToGo,
+    Rare::HungWrite,
+    Rare::LateReturn,
+    Rare::SlotAck,
+    Rare::EpochInSlot,
+    Rare::RollWaits,
+    Rare::BlockFlushed,
+    Rare::BlockRewritten,
+];
 
 /// Seeds that once failed.
 const PAST: &str = include_str!("seeds.txt");
@@ -29,7 +50,6 @@ fn live(seed: u64, mutant: Option<Mutant>, tally: &mut Tally) -> Result<(), Stri
     let mut dice = Dice::new(seed);
     let setup = Setup { mutant, ..Setup::drawn(seed, &mut dice) };
     if verbose() {
-        crate::words::show();
         eprintln!("{setup:?}");
     }
     let taste = Taste::drawn(&setup, &mut dice);
@@ -175,6 +195,8 @@ fn whatever_happens_nothing_acknowledged_is_lost_doubled_or_altered() {
             past().chain(first..first + runs).collect()
         }
     };
+    let whole = seeds.len() as u64 > RUNS;
+    words::listen();
     let mut tally = Tally::default();
     let mut failures = Vec::new();
     for seed in seeds {
@@ -190,4 +212,7 @@ fn whatever_happens_nothing_acknowledged_is_lost_doubled_or_altered() {
         "{} runs failed; MILLPOND_SIM_SEED=… repeats one, MILLPOND_SIM_VERBOSE=1 shows its steps: {shown:#?}",
         failures.len()
     );
+    if whole {
+        words::check_met(&ROWS, &PLACES);
+    }
 }
