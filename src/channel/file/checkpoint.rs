@@ -95,7 +95,10 @@ impl Shared {
     }
 
     /// Writes the state to every pair of slots. It counts as durable when each stripe that is
-    /// alive has it in its own directory: `checkpointDir` never holds the only copy of anything.
+    /// alive has it in its own directory: `checkpointDir` never holds the only copy of anything,
+    /// so it stands last and has its turn when they have it. Written first, it named a life that a
+    /// crash kept from everyone else; lost, and found again after the stripes had begun others, it
+    /// ended those.
     fn write_slots(&self, slots: &mut [Slots], plan: &CheckpointPlan) -> Result<(), Trouble> {
         let bytes = plan.state.to_bytes().map_err(|refusal| {
             Trouble::new(format!("the checkpoint cannot be written: {refusal}"))
@@ -104,6 +107,9 @@ impl Shared {
         for slots in slots {
             if slots.stripe.is_some_and(|index| self.hangs(index)) {
                 // A write that does not return would hold up the checkpoints of the others.
+                continue;
+            }
+            if slots.stripe.is_none() && (trouble.is_some() || written == 0) {
                 continue;
             }
             match slots.write(self.channel, &bytes) {

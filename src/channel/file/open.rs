@@ -54,7 +54,6 @@ fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, Ope
     let (mut homes, mut starts, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
     let checkpoint_dir = recovered.checkpoint_dir;
     let (owner, directory) = (checkpoint_dir.uuid, checkpoint_dir.directory);
-    checkpoints.push(Slots::new(None, owner, directory, checkpoint_dir.slots));
     let mut state = recovered.state;
     for mut stripe in recovered.stripes {
         first_segment(&options, &mut stripe)?;
@@ -75,6 +74,7 @@ fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, Ope
         let tending = Tending { next_slot: stripe.next_slot, space_at: None, removed: false };
         homes.push(Home { directory, _lock: lock, tending: Mutex::new(tending) });
     }
+    checkpoints.push(Slots::new(None, owner, directory, checkpoint_dir.slots));
     let settings = LogSettings {
         capacity: options.capacity,
         hot_window_bytes: options.hot_window_bytes,
