@@ -404,13 +404,17 @@ fn live_segment(segment: &SegmentFile) -> LiveSegment {
 }
 
 fn epoch_seen(gathered: &Gathered, known: EpochNumber, degraded: bool) -> EpochNumber {
-    let reading = &gathered.reading;
+    let seen = highest_epoch(&gathered.reading, known);
+    // The next one begins an era, whose numbers the missing directory cannot name.
+    if degraded { seen.last_of_era() } else { seen }
+}
+
+/// The highest epoch number that anything in a stripe's log names, or that is `known`.
+pub(super) fn highest_epoch(reading: &Reading, known: EpochNumber) -> EpochNumber {
     let blocks = reading.scan.blocks.iter().map(|b| &b.header).chain(&reading.scan.torn);
     let blocks = blocks.map(|h| h.epoch);
     let segments = reading.segments.iter().map(|s| s.header.epoch.number);
-    let seen = blocks.chain(segments).max().unwrap_or_default().max(known);
-    // The next one begins an era, whose numbers the missing directory cannot name.
-    if degraded { seen.last_of_era() } else { seen }
+    blocks.chain(segments).max().unwrap_or_default().max(known)
 }
 
 fn segment_seen(gathered: &Gathered, known: SegmentId) -> SegmentId {

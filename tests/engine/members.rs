@@ -4,7 +4,7 @@ use crate::rig::{Machine, bodies, checkpoint_dir, data_dir, sorted};
 use millpond::base::clock::Clock;
 use millpond::channel::Channel;
 use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::disk::sim::{Fault, Mutant, On, SimOptions};
+use millpond::disk::sim::{Fault, Model, Mutant, On, SimOptions};
 use millpond::disk::{Access, Disk};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -182,6 +182,35 @@ fn a_directory_can_be_added() {
     let mut expected = bodies("e", 0..5);
     expected.extend((0..8).map(|i| format!("f{i}-0")));
     assert_eq!(engine.drain(), expected);
+}
+
+#[test]
+fn adding_a_directory_interrupted_anywhere_is_finished_or_repeated() {
+    for model in [Model::StrictPosix, Model::Journalling] {
+        let machine = Machine::with(1, SimOptions { model, ..SimOptions::new(1) });
+        let mut engine = machine.open();
+        engine.put(&bodies("before", 0..3));
+        let two = |machine: Machine| Machine { stripes: 2, ..machine };
+        let mut ended = false;
+        for operation in 1..400 {
+            let stopped = two(machine.after_power_cut(1));
+            stopped.disk.crash_at(operation);
+            let _ = stopped.try_open(stopped.options());
+            ended = !stopped.disk.crashed();
+            for seed in 0..2 {
+                let after = two(stopped.after_power_cut(seed));
+                let mut engine = after.open();
+                engine.put(&bodies("after", 0..2));
+                drop(engine);
+                let expected = [bodies("before", 0..3), bodies("after", 0..2)].concat();
+                assert_eq!(after.reopened(), expected, "{model:?}, stopped at {operation}");
+            }
+            if ended {
+                break;
+            }
+        }
+        assert!(ended, "adding ends");
+    }
 }
 
 #[test]

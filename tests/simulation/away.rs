@@ -36,7 +36,10 @@ pub(crate) const PLACES: [Rare; 7] = [
 /// the opening that adopted it had been killed half-way: 233, 393, 10032.
 ///
 /// A checkpoint directory came back that alone knew of a life, and ended those since: 10416.
-const PAST: [u64; 4] = [233, 393, 10_032, 10_416];
+///
+/// An opening that adopted was killed before its life began; the fence was not late, and ended what
+/// had been adopted: 12299, 11348.
+const PAST: [u64; 6] = [233, 393, 10_032, 10_416, 12_299, 11_348];
 
 const CHECKPOINT: &str = "/checkpoint";
 
