@@ -257,10 +257,11 @@ pub(super) enum ChannelCommand {
         after_help = "Example:\n  millpond channel dump --checkpoint-dir cp --data-dirs d1,d2 --json"
     )]
     Dump(InspectArguments),
-    /// Set damage aside and say what was lost (comes later)
-    #[command(
-        after_help = "Example:\n  millpond channel repair --checkpoint-dir cp --data-dirs d1,d2"
-    )]
+    /// Set damage aside and say what was lost; the channel must not be open elsewhere
+    #[command(after_help = "Example:\n  \
+            millpond channel repair --checkpoint-dir cp --data-dirs d1,d2\n\n\
+            The bytes of each place that check calls damage are copied into a file quarantine-*.bin\n\
+            beside the segment, its events are counted as lost, and the others go on.")]
     Repair(ChannelArguments),
     /// Bring a Flume file channel over (comes later)
     #[command(after_help = "Example:\n  \

@@ -4,7 +4,7 @@ use super::arguments::{ChannelArguments, ChannelCommand};
 use super::channel_open;
 use super::java_options;
 use super::words::{Stop, say};
-use super::{channel_inspect, channel_put, channel_take};
+use super::{channel_inspect, channel_put, channel_repair, channel_take};
 use crate::agent::logging;
 use crate::channel::Channel;
 use crate::config::channels::FileChannelSettings;
@@ -25,9 +25,7 @@ pub(super) fn run(command: &ChannelCommand) -> Result<(), Stop> {
         ChannelCommand::Stat(arguments) => channel_inspect::stat(arguments),
         ChannelCommand::Check(arguments) => channel_inspect::check(arguments),
         ChannelCommand::Dump(arguments) => channel_inspect::dump(arguments),
-        ChannelCommand::Repair(_) => Err(Stop::Failed(
-            "channel repair is not there yet; the channel itself sets damage aside when it meets it, and channel check names it".to_owned(),
-        )),
+        ChannelCommand::Repair(channel) => channel_repair::repair(channel),
         ChannelCommand::Import { .. } => Err(Stop::Failed(
             "channel import is not there yet; let Flume drain the channel and begin with an empty one".to_owned(),
         )),

@@ -29,8 +29,9 @@ pub(super) fn stat(arguments: &InspectArguments) -> Result<(), Stop> {
 }
 
 pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
-    let survey = survey(&channel_open::settings(&arguments.channel)?)?;
-    let check = survey.check().map_err(|error| Stop::Failed(error.to_string()))?;
+    let options = looking(&channel_open::settings(&arguments.channel)?);
+    let (survey, check) = inspect::verify(&RealDisk::new(), &options)
+        .map_err(|error| Stop::Failed(error.to_string()))?;
     // Not damage, but nothing to call sound either: an alarm on this command must go off.
     let unread: Vec<&SurveyedStripe> = survey.stripes.iter().filter(|s| !s.available).collect();
     if arguments.json {
@@ -94,15 +95,19 @@ pub(super) fn dump(arguments: &InspectArguments) -> Result<(), Stop> {
 }
 
 fn survey(settings: &FileChannelSettings) -> Result<Survey, Stop> {
-    let options = RecoverOptions {
+    inspect::survey(&RealDisk::new(), &looking(settings))
+        .map_err(|error| Stop::Failed(error.to_string()))
+}
+
+fn looking(settings: &FileChannelSettings) -> RecoverOptions {
+    RecoverOptions {
         checkpoint_dir: settings.checkpoint_dir.clone(),
         data_dirs: settings.data_dirs.clone(),
         // Looking at what is there is no promise about what is not.
         open_degraded: true,
         create: false,
         segment_bytes: settings.max_file_size,
-    };
-    inspect::survey(&RealDisk::new(), &options).map_err(|error| Stop::Failed(error.to_string()))
+    }
 }
 
 fn presence(presence: Presence) -> &'static str {

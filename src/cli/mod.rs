@@ -16,6 +16,7 @@ mod channel;
 mod channel_inspect;
 mod channel_open;
 mod channel_put;
+mod channel_repair;
 mod channel_take;
 mod java_options;
 mod rpc_properties;

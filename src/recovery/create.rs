@@ -11,6 +11,7 @@ use super::members::{self, Listed, Place, Present};
 use super::plan::{self, Existing, Plan};
 use super::slots;
 use super::table::Case;
+use super::vouch;
 use super::{CHECKPOINT_NAME, Finding, MEMBER_NAME, OpenError, RecoverOptions};
 use crate::base::ids::{StripeIndex, Uuid};
 use crate::base::random::Random;
@@ -49,6 +50,7 @@ pub(super) fn assemble(
     options: &RecoverOptions,
 ) -> Result<Membership, OpenError> {
     let mut places = members::survey(disk, options, true)?;
+    vouch::correct(&mut places)?;
     match plan::plan(&places, options.open_degraded)? {
         Plan::Create { interrupted } => {
             // A degraded opening goes on without a directory that cannot be read; but nothing

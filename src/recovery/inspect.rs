@@ -10,7 +10,7 @@ use super::members::{self, Place};
 use super::plan::{self, Existing, Plan};
 use super::table::Case;
 use super::walk::{self, Step};
-use super::{Finding, OpenError, RecoverOptions, open, words};
+use super::{Finding, OpenError, RecoverOptions, open, vouch, words};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid};
 use crate::base::limits::COLD_READ_BYTES;
 use crate::disk::{Access, Disk};
@@ -150,15 +150,40 @@ pub fn survey(disk: &dyn Disk, options: &RecoverOptions) -> Result<Survey, OpenE
     // A checksum that fails once may be a read that went wrong, or a block that was just being
     // written when it was read and had been promised when what names it was read.
     let mut second = look(disk, options)?;
-    let place = |f: &Finding| (f.case, f.stripe, f.segment, f.offset);
     second
         .findings
         .retain(|f| !f.case.is_damage() || first.findings.iter().any(|g| place(g) == place(f)));
     Ok(second)
 }
 
+/// Looks at a channel and reads every byte of it. What is called damage was found by two looks:
+/// beside a running agent a segment may be used again while it is read.
+///
+/// # Errors
+/// As [`survey`], or a segment cannot be read.
+pub fn verify(disk: &dyn Disk, options: &RecoverOptions) -> Result<(Survey, Check), OpenError> {
+    let survey = look(disk, options)?;
+    let first = survey.check()?;
+    if first.is_sound() {
+        return Ok((survey, first));
+    }
+    let survey = look(disk, options)?;
+    let mut second = survey.check()?;
+    second
+        .findings
+        .retain(|f| !f.case.is_damage() || first.findings.iter().any(|g| place(g) == place(f)));
+    Ok((survey, second))
+}
+
+type PlaceOfFinding = (Case, Option<StripeIndex>, Option<SegmentId>, Option<u64>);
+
+fn place(finding: &Finding) -> PlaceOfFinding {
+    (finding.case, finding.stripe, finding.segment, finding.offset)
+}
+
 fn look(disk: &dyn Disk, options: &RecoverOptions) -> Result<Survey, OpenError> {
-    let places = members::survey(disk, options, false)?;
+    let mut places = members::survey(disk, options, false)?;
+    vouch::correct(&mut places)?;
     match plan::plan(&places, options.open_degraded)? {
         Plan::Create { interrupted } => Ok(Survey {
             presence: if interrupted { Presence::HalfCreated } else { Presence::Empty },
@@ -279,6 +304,10 @@ fn finding(
 }
 
 impl SurveyedStripe {
+    fn finding(&self, segment: &SurveyedSegment, ruling: &Ruling) -> Finding {
+        finding(self.index, &self.path, std::slice::from_ref(&segment.file), ruling)
+    }
+
     /// Segments in front of the frontier are free, whatever they hold.
     fn drop_passed(&mut self, state: &StateRecord) {
         let frontier = Sequence(state.stripe(self.index).frontier());
@@ -297,21 +326,21 @@ impl Survey {
     pub fn check(&self) -> Result<Check, OpenError> {
         let mut check = Check { findings: self.findings.clone(), ..Check::default() };
         let mut findings = Vec::new();
-        self.each(&mut |stripe, _, step| {
+        self.each(&mut |stripe, segment, step| {
             match step {
                 Ok((header, bytes)) => {
                     check.blocks += 1;
                     check.bytes += bytes.len() as u64;
                     check.events += u64::from(header.event_count);
-                    let _ = stripe;
                 }
-                Err(finding) => findings.push(finding),
+                Err(ruling) => findings.push(stripe.finding(segment, &ruling)),
             }
             ControlFlow::Continue(())
         })?;
         // A hole behind the newest record was ruled on already.
-        let known: Vec<_> = check.findings.iter().map(|f| (f.segment, f.offset)).collect();
-        findings.retain(|f| !known.contains(&(f.segment, f.offset)));
+        let place = |f: &Finding| (f.stripe, f.segment, f.offset);
+        let known: Vec<_> = check.findings.iter().map(place).collect();
+        findings.retain(|f| !known.contains(&place(f)));
         check.findings.append(&mut findings);
         Ok(check)
     }
@@ -323,7 +352,7 @@ impl Survey {
     pub fn walk(&self, visit: &mut dyn FnMut(Walked) -> ControlFlow<()>) -> Result<(), OpenError> {
         self.each(&mut |stripe, segment, step| match step {
             Ok((header, bytes)) => events(&self.state, stripe, segment, header, bytes, visit),
-            Err(finding) => visit(Walked::Finding(finding)),
+            Err(ruling) => visit(Walked::Finding(stripe.finding(segment, &ruling))),
         })
     }
 
@@ -333,7 +362,7 @@ impl Survey {
         visit: &mut dyn FnMut(
             &SurveyedStripe,
             &SurveyedSegment,
-            Result<(&BlockHeader, &[u8]), Finding>,
+            Result<(&BlockHeader, &[u8]), Ruling>,
         ) -> ControlFlow<()>,
     ) -> Result<(), OpenError> {
         let mut buffer = Buffer::new(COLD_READ_BYTES)?;
@@ -370,18 +399,45 @@ impl Survey {
         segment: &SurveyedSegment,
         hole: &walk::Hole,
         sequences: (Sequence, Sequence),
-    ) -> Finding {
+    ) -> Ruling {
         let missing = self.state.stripe(stripe.index).missing(sequences.0.0, sequences.1.0);
         let range = missing.first().zip(missing.last());
-        let ruling = Ruling {
+        Ruling {
             case: if range.is_some() { Case::R2 } else { Case::R3 },
             segment: Some(segment.id),
             bytes: Some(hole.bytes),
             blocks: hole.blocks,
             sequences: range.map(|(a, b)| (Sequence(a.0), Sequence(b.1))),
-        };
-        finding(stripe.index, &stripe.path, std::slice::from_ref(&segment.file), &ruling)
+        }
     }
+
+    /// Places in live segments where events that wait are not to be read.
+    pub(super) fn damage(&self) -> Result<Vec<Damage>, OpenError> {
+        let mut damage = Vec::new();
+        self.each(&mut |stripe, segment, step| {
+            if let Err(ruling) = step
+                && ruling.case.is_damage()
+            {
+                let (stripe, segment) = (stripe.index, segment.file.clone());
+                damage.push(Damage { stripe, segment, ruling });
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(damage)
+    }
+}
+
+/// A damaged place in front of what an opening reads.
+pub(super) struct Damage {
+    pub(super) stripe: StripeIndex,
+    pub(super) segment: SegmentFile,
+    pub(super) ruling: Ruling,
+}
+
+/// The place in words.
+pub(super) fn finding_of(damage: &Damage) -> Finding {
+    let files = std::slice::from_ref(&damage.segment);
+    finding(damage.stripe, damage.segment.file.path(), files, &damage.ruling)
 }
 
 fn events(

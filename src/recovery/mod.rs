@@ -4,6 +4,7 @@
 //! are all new, joins every state record it finds, scans each stripe from there on, decides by a
 //! table ([`table`]) what each place means, makes everything it keeps durable, and hands over
 //! what the channel floor needs to go on ([`Recovered`]). It starts no new epoch itself.
+//! [`mend`] repairs what only reading every byte finds.
 //! [`inspect`] does the same reading without locks or writes, for those who look.
 //!
 //! # Limits
@@ -31,16 +32,19 @@ pub mod inspect;
 mod inventory;
 mod lives;
 mod members;
+mod mend;
 mod open;
 mod plan;
 mod repair;
 mod scan;
 mod slots;
 pub mod table;
+mod vouch;
 mod walk;
 mod words;
 
 pub use error::OpenError;
+pub use mend::{Mended, mend};
 pub use slots::make_zeroed;
 
 use crate::base::clock::Clock;

@@ -188,12 +188,7 @@ impl Opening {
             .segment
             .and_then(|id| find(&gathered.reading.segments, id))
             .map_or_else(|| present.directory.path().to_owned(), |s| s.file.path().to_owned());
-        let mut words = words::of(ruling);
-        match copy {
-            Copy::Made(name) => words = format!("{words}; the bytes are kept in {name}"),
-            Copy::Nothing => {}
-            Copy::Failed(cause) => words = format!("{words}; the bytes were not kept: {cause}"),
-        }
+        let words = copy.words(words::of(ruling));
         self.report.findings.push(Finding {
             case: ruling.case,
             stripe: Some(subject.index),

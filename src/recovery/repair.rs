@@ -115,6 +115,17 @@ pub(super) enum Copy {
     Failed(String),
 }
 
+impl Copy {
+    /// `words` about a place, with what became of its bytes.
+    pub(super) fn words(&self, words: String) -> String {
+        match self {
+            Self::Made(name) => format!("{words}; the bytes are kept in {name}"),
+            Self::Nothing => words,
+            Self::Failed(cause) => format!("{words}; the bytes were not kept: {cause}"),
+        }
+    }
+}
+
 /// Copies a damaged place aside, within the stripe's budget `spent`. A copy that is there from an
 /// earlier opening stays.
 pub(super) fn quarantine(

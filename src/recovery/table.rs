@@ -37,7 +37,8 @@ pub enum Case {
     R12,
     /// A checkpoint slot or the checkpoint directory is damaged or lost: the log suffices.
     R13,
-    /// A member file is damaged or lost in a directory that others vouch for: written again.
+    /// A member file is damaged, lost or another directory's, where others or the directory's own
+    /// log vouch for it: written again.
     R14,
     /// A data directory is missing: refused or, in a degraded opening, left out.
     R15,

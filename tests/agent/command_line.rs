@@ -41,7 +41,6 @@ fn what_is_not_there_yet_says_so_and_fails() {
     for words in [
         &["tool", "fcintegritytool", "-l", "x"][..],
         &["avro-client", "-H", "h", "-p", "1", "--dirname", "d"],
-        &["channel", "repair", "--checkpoint-dir", "a", "--data-dirs", "b"],
         &[
             "channel",
             "import",

@@ -7,18 +7,20 @@ use std::process::Command;
 
 /// A small ext4 file system on a loop device, or a tmpfs of that size where loop devices cannot be
 /// had; unmounted when dropped.
-struct SmallDisk {
-    at: PathBuf,
+pub(crate) struct SmallDisk {
+    pub(crate) at: PathBuf,
+    /// What it lies in; nothing if it is a tmpfs.
+    pub(crate) image: Option<PathBuf>,
 }
 
-fn succeeds(program: &str, words: &[&str]) -> bool {
+pub(crate) fn succeeds(program: &str, words: &[&str]) -> bool {
     Command::new(program).args(words).output().is_ok_and(|output| output.status.success())
 }
 
 impl SmallDisk {
     /// Mounts `mib` MiB at `top/disk`. `None`, said aloud, where the test may not mount.
     #[allow(clippy::print_stderr)] // said aloud: a test that is left out must be seen
-    fn mount(top: &Path, mib: u32) -> Option<Self> {
+    pub(crate) fn mount(top: &Path, mib: u32) -> Option<Self> {
         let at = top.join("disk");
         std::fs::create_dir(&at).expect("a mount point");
         let (image, shown) = (top.join("image"), at.display().to_string());
@@ -28,16 +30,16 @@ impl SmallDisk {
             .open(&image)
             .and_then(|file| file.set_len(u64::from(mib) << 20))
             .expect("an image");
-        let image = image.display().to_string();
-        let looped = succeeds("mkfs.ext4", &["-q", "-m", "0", "-O", "^has_journal", &image])
-            && succeeds("mount", &["-o", "loop", &image, &shown]);
+        let name = image.display().to_string();
+        let looped = succeeds("mkfs.ext4", &["-q", "-m", "0", "-O", "^has_journal", &name])
+            && succeeds("mount", &["-o", "loop,errors=remount-ro", &name, &shown]);
         let size = format!("size={mib}m");
         if !looped && !succeeds("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &shown]) {
             // Shown by `cargo test -- --nocapture`, and looked for by .ci/run.
             eprintln!("left out full_disk: this user may not mount a file system");
             return None;
         }
-        Some(Self { at })
+        Some(Self { at, image: looped.then_some(image) })
     }
 }
 

@@ -5,5 +5,8 @@ mod command_line;
 mod demo;
 mod full_disk;
 mod kill;
+mod lost_disk;
 mod process;
+mod repair;
 mod signals;
+mod system_calls;

@@ -125,6 +125,12 @@ impl Oracle {
         (0..it.places.len()).map(|index| event(put, index, it.size)).collect()
     }
 
+    /// Whether `found` is, byte for byte, the event of that name.
+    pub(crate) fn is_as_put(&self, (put, index): (PutId, usize), found: &Event) -> bool {
+        let known = self.puts.get(put).filter(|it| index < it.places.len());
+        known.is_some_and(|it| *found == event(put, index, it.size))
+    }
+
     /// The bytes of its position.
     pub(crate) fn position(put: PutId) -> Bytes {
         Bytes::from(format!("position {put}"))

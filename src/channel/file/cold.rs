@@ -68,7 +68,10 @@ enum Found {
 impl<'j> Piece<'j> {
     fn read(pool: &'j SlabPool, job: &'j ReadJob) -> Result<ReadOutcome, Trouble> {
         let mut piece = Self { job, pool, bytes: Bytes::new(), start: job.offset };
-        piece.load(job.offset, COLD_READ_BYTES)?;
+        // A file that was cut short may end in front of its first block.
+        if job.offset < job.end {
+            piece.load(job.offset, COLD_READ_BYTES)?;
+        }
         let mut found = ReadOutcome {
             blocks: Vec::new(),
             next_block: job.next_block,

@@ -33,6 +33,7 @@ mod faults;
 mod file;
 mod image;
 mod lottery;
+mod rot;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -206,20 +207,6 @@ impl SimDisk {
         let mut world = self.shared.lock();
         let id = *world.paths.get(directory).ok_or(io::ErrorKind::NotFound)?;
         world.volume(id).capacity_bytes = bytes;
-        Ok(())
-    }
-
-    /// Flips bits in each of `len` bytes of a file, on the medium and in the cache.
-    ///
-    /// # Errors
-    /// There is no such file.
-    pub fn rot(&self, file: &Path, offset: u64, len: u64) -> io::Result<()> {
-        let mut world = self.shared.lock();
-        let id = find(&world, file).ok_or(io::ErrorKind::NotFound)?;
-        for at in offset..offset + len {
-            let mask = 1 << world.lottery.below(8);
-            world.node(id).image.flip(at, mask);
-        }
         Ok(())
     }
 

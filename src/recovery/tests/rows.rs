@@ -349,6 +349,30 @@ fn r14_a_damaged_member_file_is_written_again_where_the_others_vouch() {
 }
 
 #[test]
+fn r14_member_files_that_were_swapped_are_corrected_by_the_logs() {
+    let (mut stage, mut pens) = Stage::new(2);
+    for pen in &mut pens {
+        pen.roll(&mut stage);
+        pen.durable(&mut stage, &[Ink::Put(3)]);
+    }
+    drop(stage.open());
+    let [one, two] = [0, 1].map(|at| stage.options.data_dirs[at].join(MEMBER_NAME));
+    let aside = stage.root.path().join("aside");
+    rename(&one, &aside);
+    rename(&two, &one);
+    rename(&aside, &two);
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R14).len(), 2);
+    assert_eq!((found.stripes[0].uuid, found.stripes[1].uuid), (pens[0].uuid, pens[1].uuid));
+    for stripe in [0, 1] {
+        let state = found.state.stripe(StripeIndex(stripe));
+        assert_eq!(state.missing(0, state.next.0), [(0, 3)]);
+    }
+    drop(found);
+    assert!(of(&stage.open(), Case::R14).is_empty());
+}
+
+#[test]
 fn r15_a_missing_directory_is_refused_by_name_and_left_out_only_on_request() {
     let (mut stage, mut pens) = Stage::new(2);
     for pen in &mut pens {

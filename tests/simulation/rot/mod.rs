@@ -1,5 +1,9 @@
 //! Bytes that change on the medium: nothing altered is delivered, and what is lost is counted.
 
+mod campaign;
+mod judge;
+mod still;
+
 use crate::driver::{Driver, Stop, data_dir};
 use crate::tally::Tally;
 use crate::workload::{Dice, Op, Setup, Taste};

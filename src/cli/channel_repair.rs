@@ -1,0 +1,46 @@
+//! `channel repair`: sets aside what `check` finds, and says what was lost.
+
+use super::arguments::ChannelArguments;
+use super::channel_open;
+use super::words::{Stop, show};
+use crate::base::clock::SystemClock;
+use crate::base::random::SystemRandom;
+use crate::disk::real::RealDisk;
+use crate::recovery::{self, Mended, RecoverOptions};
+use std::fmt::Write as _;
+
+pub(super) fn repair(arguments: &ChannelArguments) -> Result<(), Stop> {
+    let settings = channel_open::settings(arguments)?;
+    let options = RecoverOptions {
+        checkpoint_dir: settings.checkpoint_dir.clone(),
+        data_dirs: settings.data_dirs.clone(),
+        // What is away is neither damaged nor lost.
+        open_degraded: false,
+        create: false,
+        segment_bytes: settings.max_file_size,
+    };
+    let mended = recovery::mend(&RealDisk::new(), &SystemClock::new(), &SystemRandom, &options)
+        .map_err(|error| Stop::Failed(error.to_string()))?;
+    show(&words(&mended))?;
+    match mended.left.len() {
+        0 => Ok(()),
+        left => Err(Stop::Failed(format!(
+            "{left} damaged places are left; take what waits in front of them, then repair again"
+        ))),
+    }
+}
+
+fn words(mended: &Mended) -> String {
+    let mut text = String::new();
+    for place in &mended.places {
+        let _ = writeln!(text, "set aside: {place}");
+    }
+    for place in &mended.left {
+        let _ = writeln!(text, "left: {place}");
+    }
+    let _ = match mended.places.len() {
+        0 => writeln!(text, "nothing to repair"),
+        places => writeln!(text, "{places} places set aside, {} events lost", mended.events_lost),
+    };
+    text
+}

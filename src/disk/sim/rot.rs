@@ -1,0 +1,87 @@
+//! What befalls bytes and files behind the engine's back.
+
+use super::volume::FileId;
+use super::world::{Node, World};
+use super::{SimDisk, find};
+use crate::disk::sim::image::Image;
+use std::io;
+use std::path::{Path, PathBuf};
+
+impl SimDisk {
+    /// Flips a bit in each of `len` bytes of a file, on the medium and in the cache.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn rot(&self, file: &Path, offset: u64, len: u64) -> io::Result<()> {
+        let mut world = self.shared.lock();
+        let id = find(&world, file).ok_or(io::ErrorKind::NotFound)?;
+        for at in offset..offset + len {
+            let mask = 1 << world.lottery.below(8);
+            world.node(id).image.flip(at, mask);
+        }
+        Ok(())
+    }
+
+    /// Flips the bits of `mask` in one byte of a file, on the medium and in the cache.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn flip(&self, file: &Path, offset: u64, mask: u8) -> io::Result<()> {
+        let mut world = self.shared.lock();
+        let id = find(&world, file).ok_or(io::ErrorKind::NotFound)?;
+        world.node(id).image.flip(offset, mask);
+        Ok(())
+    }
+
+    /// Every file that has a name, by path.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let world = self.shared.lock();
+        let volumes = world.volumes.values().filter(|volume| volume.mounted);
+        let paths = volumes.flat_map(|v| v.seen.keys().map(|name| v.path.join(name)));
+        let mut paths: Vec<PathBuf> = paths.collect();
+        paths.sort();
+        paths
+    }
+
+    /// The bytes of a file, as a reader sees them.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn contents(&self, file: &Path) -> io::Result<Vec<u8>> {
+        let mut world = self.shared.lock();
+        let id = find(&world, file).ok_or(io::ErrorKind::NotFound)?;
+        let image = &mut world.node(id).image;
+        let mut bytes = vec![0; usize::try_from(image.len_seen).unwrap_or(0)];
+        image.read(0, &mut bytes, false);
+        Ok(bytes)
+    }
+
+    /// Puts a file with these bytes under a path, durably, in place of what was there; without
+    /// bytes takes the file away.
+    ///
+    /// # Errors
+    /// There is no such directory.
+    pub fn put_in_place(&self, file: &Path, bytes: Option<&[u8]>) -> io::Result<()> {
+        let mut world = self.shared.lock();
+        let directory = file.parent().and_then(|path| world.paths.get(path).copied());
+        let volume = directory.ok_or(io::ErrorKind::NotFound)?;
+        let name =
+            file.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::NotFound)?;
+        let made = bytes.map(|bytes| durable_file(&mut world, volume, bytes));
+        let order = world.next();
+        world.volume(volume).change(order, name, made);
+        world.volume(volume).persist(|change| change.order == order);
+        Ok(())
+    }
+}
+
+fn durable_file(world: &mut World, volume: u64, bytes: &[u8]) -> FileId {
+    let (id, order) = (world.next(), world.next());
+    let mut image = Image::new(world.options.sector_bytes);
+    image.write(order, 0, bytes);
+    image.persist(|_, _| true);
+    image.persist_len(order);
+    world.files.insert(id, Node { volume, image });
+    id
+}

@@ -1,0 +1,141 @@
+//! Repairing what only a look at every byte finds: damage in the middle of a log.
+//!
+//! Opening a channel rules on the end of its logs; what is damaged further in front is met when it
+//! is taken. [`mend`] does not wait for that. It opens (which repairs the ends), reads every byte,
+//! copies each damaged place aside, voids and counts the events that waited there, and writes the
+//! state that says so into every checkpoint file, as an opening does with what it decided. No
+//! event is lent, no new life begins.
+//!
+//! # Invariants
+//!
+//! * Only what two readings agree on is given up.
+//! * Nothing is voided before its copy was tried. A crash in between leaves the copies; the next
+//!   repair finds the same places and the copies that are there.
+//! * Without damage, nothing is written but what an opening writes.
+
+use super::buffer::Buffer;
+use super::inspect::{self, Damage};
+use super::repair::{self, Copy};
+use super::{Finding, OpenError, QUARANTINE_PREFIX, RecoverOptions, Recovered, StripeHome};
+use crate::base::clock::Clock;
+use crate::base::limits::{COLD_READ_BYTES, RANGES_PER_STRIPE_MAX};
+use crate::base::random::Random;
+use crate::disk::Disk;
+use std::collections::BTreeMap;
+
+/// What a repair found and did.
+#[derive(Clone, Debug, Default)]
+pub struct Mended {
+    /// Every damaged place: set aside, and its events, if some waited there, given up.
+    pub places: Vec<Finding>,
+    /// Events that were given up.
+    pub events_lost: u64,
+    /// Damaged places that are left: the state has no room to name more. They can be mended when
+    /// what waits in front of them was taken.
+    pub left: Vec<Finding>,
+}
+
+/// Repairs a channel that nobody has open, and keeps it locked meanwhile.
+///
+/// # Errors
+/// As opening, which it does first: in use, not there, a directory missing, storage that refuses.
+pub fn mend(
+    disk: &dyn Disk,
+    clock: &dyn Clock,
+    random: &dyn Random,
+    options: &RecoverOptions,
+) -> Result<Mended, OpenError> {
+    let options = RecoverOptions { create: false, open_degraded: false, ..options.clone() };
+    let mut recovered = super::recover(disk, clock, random, &options)?;
+    let mut mended = Mended::default();
+    let ends = recovered.report.findings.drain(..).filter(|f| f.case.is_damage());
+    mended.places.extend(ends);
+    mended.events_lost = mended.places.iter().map(events).sum();
+    let first = damage(disk, &options)?;
+    if first.is_empty() {
+        return Ok(mended);
+    }
+    let again = damage(disk, &options)?;
+    let agreed: Vec<Damage> =
+        first.into_iter().filter(|d| again.iter().any(|other| other.is_same(d))).collect();
+    let before = mended.places.len();
+    give_up(&mut recovered, &agreed, &mut mended)?;
+    if mended.places.len() > before {
+        write_down(&mut recovered)?;
+    }
+    Ok(mended)
+}
+
+fn damage(disk: &dyn Disk, options: &RecoverOptions) -> Result<Vec<Damage>, OpenError> {
+    inspect::survey(disk, options)?.damage()
+}
+
+fn events(finding: &Finding) -> u64 {
+    finding.sequences.map_or(0, |(start, end)| end.0 - start.0)
+}
+
+/// Copies places aside and voids them in the state, which is not yet written.
+fn give_up(
+    recovered: &mut Recovered,
+    damage: &[Damage],
+    mended: &mut Mended,
+) -> Result<(), OpenError> {
+    let mut buffer = Buffer::new(COLD_READ_BYTES)?;
+    let mut spent: BTreeMap<usize, u64> = BTreeMap::new();
+    for place in damage {
+        let at = place.stripe.at();
+        let Some(home) = &recovered.stripes[at].home else { continue };
+        let state = recovered.state.stripe_mut(place.stripe);
+        let ranges = state.acknowledged.values().map(|r| r.ranges_beyond()).max().unwrap_or(0);
+        if ranges >= RANGES_PER_STRIPE_MAX {
+            mended.left.push(place.finding(None));
+            continue;
+        }
+        let kept = spent.entry(at).or_insert_with(|| quarantined_bytes(home));
+        let segment = std::slice::from_ref(&place.segment);
+        let copy = repair::quarantine(&*home.directory, segment, &place.ruling, kept, &mut buffer);
+        let (start, end) = place.ruling.sequences.unwrap_or_default();
+        for (start, end) in state.missing(start.0, end.0) {
+            mended.events_lost += end - start;
+            state.void_damaged(start, end);
+        }
+        mended.places.push(place.finding(Some(&copy)));
+    }
+    Ok(())
+}
+
+/// Bytes of copies that are there. A directory that cannot be listed has room for none more.
+fn quarantined_bytes(home: &StripeHome) -> u64 {
+    let kept = |entries: Vec<crate::disk::Entry>| {
+        entries.iter().filter(|e| e.name.starts_with(QUARANTINE_PREFIX)).map(|e| e.len).sum()
+    };
+    home.directory.list().map_or(u64::MAX / 2, kept)
+}
+
+/// Writes the state into every checkpoint file: in each stripe's own directory, so that
+/// `checkpointDir` never has the only copy.
+fn write_down(recovered: &mut Recovered) -> Result<(), OpenError> {
+    let (channel, state) = (recovered.channel, &recovered.state);
+    let mut buffer = Buffer::new(COLD_READ_BYTES)?;
+    for stripe in &mut recovered.stripes {
+        let Some(home) = &mut stripe.home else { continue };
+        repair::write_checkpoint(&mut home.slots, channel, stripe.uuid, state, &mut buffer)?;
+    }
+    let home = &mut recovered.checkpoint_dir;
+    repair::write_checkpoint(&mut home.slots, channel, home.uuid, state, &mut buffer)
+}
+
+impl Damage {
+    /// Whether it is the same place with the same events.
+    fn is_same(&self, other: &Self) -> bool {
+        self.stripe == other.stripe && self.ruling == other.ruling
+    }
+
+    fn finding(&self, copy: Option<&Copy>) -> Finding {
+        let mut finding = inspect::finding_of(self);
+        if let Some(copy) = copy {
+            finding.words = copy.words(finding.words);
+        }
+        finding
+    }
+}

@@ -1,0 +1,255 @@
+//! Disks that go away, turn read-only or cannot be read, and files cut short, under a running
+//! process: real file systems, mounted for the test.
+
+use super::full_disk::{SmallDisk, succeeds};
+use super::process::{millpond, run, run_expecting, until};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+fn configuration(degraded: bool) -> String {
+    format!(
+        "a.channels=c\na.sinks=k\na.sinks.k.type=null\na.sinks.k.channel=c\n\
+         a.channels.c.type=file\na.channels.c.checkpointDir=cp\na.channels.c.dataDirs=d1,disk/d2\n\
+         a.channels.c.maxFileSize=65536\na.channels.c.minimumRequiredSpace=1048576\n\
+         a.channels.c.openDegraded={degraded}\n"
+    )
+}
+
+fn words<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let channel = ["-n", "a", "-f", "a.conf", "--channel", "c"];
+    [&["channel", command][..], &channel, more].concat()
+}
+
+fn lines(from: usize, to: usize) -> String {
+    (from..to).map(|n| format!("line {n} {}\n", "x".repeat(400))).collect()
+}
+
+/// A `channel put` that is fed piece by piece.
+struct Putting {
+    child: Child,
+    stdin: ChildStdin,
+    committed: Arc<Mutex<usize>>,
+    log: PathBuf,
+}
+
+impl Putting {
+    fn start(top: &Path) -> Self {
+        let log = top.join("put.log");
+        let mut child = millpond(top)
+            .args(words("put", &["--batch", "5", "--acks"]))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).expect("a log"))
+            .spawn()
+            .expect("the binary starts");
+        let stdin = child.stdin.take().expect("a pipe");
+        let acks = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let committed = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&committed);
+        std::thread::spawn(move || {
+            for ack in acks.map_while(Result::ok) {
+                let found = ack.strip_prefix("committed ").and_then(|n| n.parse().ok());
+                *count.lock().expect("no thread panics") = found.expect("a count");
+            }
+        });
+        Self { child, stdin, committed, log }
+    }
+
+    fn words(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("a log")
+    }
+
+    /// Puts lines and waits until all of them are answered.
+    fn put(&mut self, from: usize, to: usize) {
+        self.stdin.write_all(lines(from, to).as_bytes()).expect("written");
+        let answered = || *self.committed.lock().expect("no thread panics") == to;
+        until("every line is answered", || self.words(), answered);
+    }
+
+    /// Ends it; what it said.
+    fn end(mut self) -> String {
+        drop(self.stdin);
+        let status = self.child.wait().expect("it ends");
+        let said = std::fs::read_to_string(&self.log).expect("a log");
+        assert_eq!(status.code(), Some(0), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        said
+    }
+}
+
+/// Takes everything; the lines in the order of their numbers.
+fn taken(top: &Path) -> Vec<String> {
+    let text = run_expecting(top, &words("take", &[]), b"", 0);
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort_by_key(|l| l.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok()));
+    lines
+}
+
+fn expect_all(found: &[String], count: usize) {
+    let expected = lines(0, count);
+    assert_eq!(found.len(), count, "lines are lost or repeated");
+    assert!(found.iter().map(String::as_str).eq(expected.lines()), "a line is altered");
+}
+
+/// The directory, and the disk in it with a file system on a loop device.
+fn top_with_disk() -> Option<(tempfile::TempDir, SmallDisk, PathBuf)> {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("a.conf"), configuration(false)).expect("written");
+    let disk = SmallDisk::mount(directory.path(), 32)?;
+    let image = disk.image.clone()?;
+    Some((directory, disk, image))
+}
+
+fn mount_again(disk: &SmallDisk, image: &Path) {
+    let (at, image) = (disk.at.display().to_string(), image.display().to_string());
+    // An error that was marked in it is no reason not to mount; what fsck says does not matter.
+    let _ = succeeds("e2fsck", &["-fy", &image]);
+    assert!(succeeds("mount", &["-o", "loop", &image, &at]), "it was mounted before");
+}
+
+#[test]
+fn a_disk_that_turns_read_only_is_named_the_other_goes_on_and_it_rejoins_without_loss() {
+    let Some((directory, disk, image)) = top_with_disk() else { return };
+    let top = directory.path();
+    let mut putting = Putting::start(top);
+    putting.put(0, 100);
+    let source = Command::new("findmnt")
+        .args(["-n", "-o", "SOURCE"])
+        .arg(&disk.at)
+        .output()
+        .expect("findmnt runs");
+    let device = String::from_utf8_lossy(&source.stdout).trim().replace("/dev/", "");
+    // As the kernel does when it meets an error in the file system.
+    std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").expect("triggered");
+    putting.put(100, 500);
+    let said = putting.end();
+    assert!(said.contains("d2") && said.contains("Read-only"), "{said}");
+    assert!(succeeds("umount", &[&disk.at.display().to_string()]), "nobody uses it");
+    mount_again(&disk, &image);
+    expect_all(&taken(top), 500);
+    run_expecting(top, &words("check", &[]), b"", 0);
+}
+
+#[test]
+fn a_disk_that_is_unmounted_under_a_running_process_costs_nothing() {
+    let Some((directory, disk, image)) = top_with_disk() else { return };
+    let top = directory.path();
+    let mut putting = Putting::start(top);
+    putting.put(0, 100);
+    assert!(succeeds("umount", &["-l", &disk.at.display().to_string()]));
+    putting.put(100, 500);
+    putting.end();
+    // Whoever comes now is told, and makes nothing in its place.
+    let output = run(top, &words("take", &[]), b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("disk/d2"), "{said}");
+    assert!(!disk.at.join("d2").exists());
+    mount_again(&disk, &image);
+    expect_all(&taken(top), 500);
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_is_named_nothing_is_given_up_and_the_other_goes_on() {
+    let Some((directory, disk, image)) = top_with_disk() else { return };
+    let top = directory.path();
+    let mut putting = Putting::start(top);
+    putting.put(0, 500);
+    putting.end();
+    // On the medium, and the kernel's memory of it gone.
+    assert!(succeeds("umount", &[&disk.at.display().to_string()]), "nobody uses it");
+    mount_again(&disk, &image);
+    let cut = first_segment_place(&disk.at.join("d2"));
+    let backing = File::options().read(true).write(true).open(&image).expect("the image");
+    let mut gone =
+        vec![0; usize::try_from(backing.metadata().expect("there").len() - cut).expect("32 MiB")];
+    backing.read_exact_at(&mut gone, cut).expect("read");
+    // What the loop device finds behind the end of its file it reports as a bad sector.
+    backing.set_len(cut).expect("cut");
+    let output = run(top, &words("take", &[]), b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]), "{said}");
+    assert!(said.contains("disk/d2") && said.contains("Input/output error"), "{said}");
+
+    std::fs::write(top.join("a.conf"), configuration(true)).expect("written");
+    let mut found = taken(top);
+    assert!(!found.is_empty() && found.len() < 500, "{} lines of the other disk", found.len());
+
+    backing.write_all_at(&gone, cut).expect("written back");
+    assert!(succeeds("umount", &[&disk.at.display().to_string()]), "nobody uses it");
+    mount_again(&disk, &image);
+    std::fs::write(top.join("a.conf"), configuration(false)).expect("written");
+    found.extend(taken(top));
+    found.sort_by_key(|l| l.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok()));
+    expect_all(&found, 500);
+    run_expecting(top, &words("check", &[]), b"", 0);
+}
+
+/// Where on the device the first byte of the directory's segments lies.
+fn first_segment_place(directory: &Path) -> u64 {
+    let mut first = u64::MAX;
+    for entry in std::fs::read_dir(directory).expect("listed") {
+        let path = entry.expect("an entry").path();
+        if !path.to_string_lossy().contains("segment-") {
+            continue;
+        }
+        let output = Command::new("filefrag").arg("-e").arg(&path).output().expect("filefrag runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // "   0:        0..      15:       8192..      8207:     16: ..."
+        let starts = text.lines().filter_map(|line| {
+            let cells: Vec<&str> = line.split(':').collect();
+            cells.first()?.trim().parse::<u64>().ok()?;
+            cells.get(2)?.split("..").next()?.trim().parse::<u64>().ok()
+        });
+        first = starts.fold(first, u64::min);
+    }
+    assert_ne!(first, u64::MAX, "segments have places");
+    // mkfs takes blocks of 1 KiB on a device this small.
+    let output = Command::new("stat").args(["-f", "-c", "%S"]).arg(directory).output();
+    let size = String::from_utf8_lossy(&output.expect("stat runs").stdout).trim().parse::<u64>();
+    first * size.expect("a number")
+}
+
+#[test]
+fn a_file_cut_short_under_a_reader_costs_what_was_cut_and_no_signal() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let conf = configuration(false).replace("disk/d2", "d2").replace("65536", "1048576");
+    std::fs::write(top.join("a.conf"), conf).expect("written");
+    let all: Vec<String> = (0..2500).map(|n| format!("line {n} {}", "x".repeat(4000))).collect();
+    let input = all.join("\n") + "\n";
+    run_expecting(top, &words("put", &["--batch", "5"]), input.as_bytes(), 0);
+
+    let mut child = millpond(top)
+        .args(words("take", &["--batch", "5", "--acks"]))
+        .stdout(Stdio::piped())
+        .stderr(File::create(top.join("take.log")).expect("a log"))
+        .spawn()
+        .expect("the binary starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut text = String::new();
+    stdout.read_line(&mut text).expect("a line");
+    // It reads on only as fast as we do. The segments in the middle are far ahead of it.
+    let mut cut = 0;
+    for name in ["d1/segment-00003.log", "d2/segment-00003.log"] {
+        let file = File::options().write(true).open(top.join(name)).expect("a segment");
+        file.set_len(100_000).expect("cut");
+        cut += 1;
+    }
+    stdout.read_to_string(&mut text).expect("text");
+    let status = child.wait().expect("it ends");
+    let said = std::fs::read_to_string(top.join("take.log")).expect("a log");
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    let found: std::collections::BTreeSet<&str> = text.lines().collect();
+    assert_eq!(found.len(), text.lines().count(), "a line came twice");
+    assert!(found.iter().all(|l| all.iter().any(|known| known == l)), "a line is altered");
+    let lost = all.len() - found.len();
+    assert!(lost > 0 && lost <= cut * 1_048_576 / 4000, "{lost} lines lost");
+    assert!(said.contains("segment-00003.log"), "{said}");
+    run_expecting(top, &words("check", &[]), b"", 0);
+}

@@ -1,0 +1,162 @@
+//! `channel check`, `dump` and `repair` on real files with real damage.
+
+use super::process::{millpond, run, run_expecting};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// A channel of two directories with segments so small that it has several of them.
+const CONFIGURATION: &str = "a.channels=c\na.sinks=k\na.sinks.k.type=null\na.sinks.k.channel=c\n\
+    a.channels.c.type=file\na.channels.c.checkpointDir=cp\na.channels.c.dataDirs=d1,d2\n\
+    a.channels.c.maxFileSize=65536\n\
+    a.channels.c.minimumRequiredSpace=1048576\n";
+
+const LINES: usize = 300;
+
+fn words<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let channel = ["-n", "a", "-f", "a.conf", "--channel", "c"];
+    [&["channel", command][..], &channel, more].concat()
+}
+
+fn line(number: usize) -> String {
+    format!("line {number} {}\n", "x".repeat(400))
+}
+
+/// A stopped channel with [`LINES`] events in it.
+fn stopped() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("a.conf"), CONFIGURATION).expect("a configuration");
+    let lines: String = (0..LINES).map(line).collect();
+    run_expecting(directory.path(), &words("put", &["--batch", "10"]), lines.as_bytes(), 0);
+    directory
+}
+
+/// Events that can be read, each with its place: file number of the stripe, segment, offset, text.
+fn dumped(top: &Path) -> Vec<serde_json::Value> {
+    let text = run_expecting(top, &words("dump", &["--json"]), b"", 0);
+    text.lines().map(|l| serde_json::from_str(l).expect("dump --json is JSON")).collect()
+}
+
+/// Flips a byte in the block that holds `event`; answers the block's stripe and sequences.
+fn damage(top: &Path, event: &serde_json::Value, all: &[serde_json::Value]) -> (u64, Vec<u64>) {
+    let stat = run_expecting(top, &words("stat", &["--json"]), b"", 0);
+    let stat: serde_json::Value = serde_json::from_str(&stat).expect("stat --json is JSON");
+    let segments =
+        stat["stripes"][event["stripe"].as_u64().expect("a number") as usize]["segments"]
+            .as_array()
+            .expect("segments")
+            .clone();
+    let segment = segments.iter().find(|s| s["id"] == event["segment"]).expect("it is listed");
+    let path = top.join(segment["file"].as_str().expect("a path"));
+    let file = std::fs::File::options().read(true).write(true).open(path).expect("a segment");
+    let at = event["offset"].as_u64().expect("a number") + 300;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 4], at).expect("written");
+    let place =
+        |e: &serde_json::Value| (e["stripe"].as_u64(), e["segment"].as_u64(), e["offset"].as_u64());
+    let hit = all.iter().filter(|e| place(e) == place(event));
+    let sequences = hit.map(|e| e["sequence"].as_u64().expect("a number")).collect();
+    (event["stripe"].as_u64().expect("a number"), sequences)
+}
+
+fn check(top: &Path) -> (Option<i32>, serde_json::Value) {
+    let output = run(top, &words("check", &["--json"]), b"");
+    let json = serde_json::from_slice(&output.stdout).expect("check --json is JSON");
+    (output.status.code(), json)
+}
+
+fn kept(top: &Path) -> Vec<PathBuf> {
+    let files = ["d1", "d2"].iter().flat_map(|d| std::fs::read_dir(top.join(d)).expect("listed"));
+    let paths = files.map(|entry| entry.expect("an entry").path());
+    paths.filter(|p| p.to_string_lossy().contains("quarantine-")).collect()
+}
+
+#[test]
+fn damage_is_found_by_check_set_aside_by_repair_and_the_rest_is_delivered() {
+    let directory = stopped();
+    let top = directory.path();
+    assert_eq!(run_expecting(top, &words("repair", &[]), b"", 0), "nothing to repair\n");
+    let all = dumped(top);
+    assert_eq!(all.len(), LINES);
+    // One in the middle of the log, the other in its last block.
+    let hits = [damage(top, &all[LINES / 4], &all), damage(top, &all[LINES - 1], &all)];
+    let lost: usize = hits.iter().map(|(_, sequences)| sequences.len()).sum();
+
+    let (code, found) = check(top);
+    assert_eq!(code, Some(1), "{found}");
+    for (stripe, sequences) in &hits {
+        let names = |f: &serde_json::Value| {
+            let first = f["first_sequence"].as_u64();
+            f["damage"] == true
+                && f["stripe"].as_u64() == Some(*stripe)
+                && first == sequences.first().copied()
+                && f["offset"].is_u64()
+                && f["segment"].is_u64()
+        };
+        let findings = found["findings"].as_array().expect("findings");
+        assert!(findings.iter().any(names), "stripe {stripe} {sequences:?}: {found}");
+    }
+    assert_eq!(dumped(top).len(), LINES - lost, "dump shows what can be read");
+
+    let said = run_expecting(top, &words("repair", &[]), b"", 0);
+    assert!(said.contains(&format!("2 places set aside, {lost} events lost")), "{said}");
+    assert_eq!(kept(top).len(), 2, "{said}");
+    for file in kept(top) {
+        let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(said.contains(&name), "{name}: {said}");
+        assert!(std::fs::metadata(&file).expect("there").len() > 0, "{name} is empty");
+    }
+    assert_eq!(check(top).0, Some(0));
+    assert_eq!(run_expecting(top, &words("repair", &[]), b"", 0), "nothing to repair\n");
+
+    let taken = run_expecting(top, &words("take", &[]), b"", 0);
+    let expected: Vec<&serde_json::Value> = all
+        .iter()
+        .filter(|e| {
+            let (stripe, at) = (e["stripe"].as_u64(), e["sequence"].as_u64());
+            !hits.iter().any(|(s, q)| stripe == Some(*s) && at.is_some_and(|at| q.contains(&at)))
+        })
+        .collect();
+    let mut expected: Vec<&str> =
+        expected.iter().map(|e| e["body"].as_str().expect("text")).collect();
+    let mut taken: Vec<&str> = taken.lines().collect();
+    expected.sort_unstable();
+    taken.sort_unstable();
+    assert!(taken == expected, "{} of {} were delivered", taken.len(), expected.len());
+    assert_eq!(check(top).0, Some(0));
+}
+
+#[test]
+fn repair_is_refused_beside_whoever_has_the_channel_open() {
+    let directory = stopped();
+    let top = directory.path();
+    let mut child = millpond(top)
+        .args(words("put", &["--batch", "1", "--acks"]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"held\n").expect("written");
+    let mut acks = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    acks.next().expect("an acknowledgement").expect("text");
+    let output = run(top, &words("repair", &[]), b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&child.id().to_string()), "the holder is named: {said}");
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn repair_makes_no_channel_where_none_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    std::fs::write(top.join("a.conf"), CONFIGURATION).expect("a configuration");
+    let output = run(top, &words("repair", &[]), b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no channel"));
+    assert!(!top.join("d1").exists() && !top.join("cp").exists());
+}

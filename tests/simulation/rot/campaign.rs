@@ -1,0 +1,302 @@
+//! Every byte flipped, every file cut at every length, removed, doubled, swapped, renamed, replaced
+//! by another channel's: one at a time, each judged.
+//!
+//! A normal run takes a part of it, from an offset that is new each time; `MILLPOND_ROT=whole` takes
+//! all, `MILLPOND_SIM_SEED` repeats the part of that seed, `MILLPOND_ROT_ONLY` those in whose words
+//! it stands. See docs/testing.md.
+
+use super::judge::{self, More};
+use super::still::{Name, Range, Still};
+use crate::workload::{Dice, Setup};
+use millpond::disk::sim::{Model, SimDisk};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// Flips and cuts of one still in a normal run.
+const PART: usize = 700;
+
+/// Bytes that no reader looks at are flipped in steps of this many.
+const PADDING_STEP: u64 = 509;
+
+/// Bytes around a written place of a slot file that are flipped one by one.
+const WRITTEN_PIECE: usize = 512;
+
+/// Failures that are told; more of the same teach nothing.
+const FAILURES_MAX: usize = 20;
+
+/// One thing that befalls the channel.
+#[derive(Clone, Debug)]
+enum Strike {
+    Flip { file: PathBuf, at: u64, mask: u8 },
+    Cut { file: PathBuf, len: u64 },
+    Files(Files),
+}
+
+/// Files that are other ones now.
+#[derive(Clone, Debug)]
+struct Files {
+    what: String,
+    /// What each holds afterwards; nothing if it is gone.
+    changed: BTreeMap<PathBuf, Option<Vec<u8>>>,
+    /// Whose bytes are gone from where they were needed.
+    hit: Vec<PathBuf>,
+    /// A directory says of itself what is not so: the opening may be refused by name.
+    may_be_refused: bool,
+}
+
+impl Strike {
+    fn words(&self) -> String {
+        match self {
+            Self::Files(files) => files.what.clone(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// Does it; answers what was hit.
+    fn befall(&self, disk: &SimDisk) -> Vec<Range> {
+        match self {
+            Self::Flip { file, at, mask } => {
+                disk.flip(file, *at, *mask).expect("a file of the still");
+                vec![Range { file: file.clone(), start: *at, end: at + 1 }]
+            }
+            Self::Cut { file, len } => {
+                let bytes = disk.contents(file).expect("a file of the still");
+                let kept = usize::try_from(*len).expect("a length in memory");
+                disk.put_in_place(file, Some(&bytes[..kept])).expect("a directory of the still");
+                // A device block that is not there whole is not there.
+                vec![Range { file: file.clone(), start: len / 4096 * 4096, end: u64::MAX }]
+            }
+            Self::Files(files) => {
+                for (file, bytes) in &files.changed {
+                    disk.put_in_place(file, bytes.as_deref()).expect("a directory of the still");
+                }
+                let whole = |file: &PathBuf| Range { file: file.clone(), start: 0, end: u64::MAX };
+                files.hit.iter().map(whole).collect()
+            }
+        }
+    }
+
+    fn may_be_refused(&self) -> bool {
+        matches!(self, Self::Files(files) if files.may_be_refused)
+    }
+}
+
+fn name_of(file: &Path) -> &str {
+    file.file_name().and_then(|name| name.to_str()).expect("names of the engine are text")
+}
+
+fn is_segment(file: &Path) -> bool {
+    name_of(file).starts_with("segment-")
+}
+
+/// Where bytes of a file are flipped: everywhere in a segment; in a file of slots wherever
+/// something was written, and here and there in the room behind it.
+fn places(file: &Path, bytes: &[u8]) -> Vec<u64> {
+    if is_segment(file) {
+        return (0..bytes.len() as u64).collect();
+    }
+    let mut places = Vec::new();
+    for (at, piece) in bytes.chunks(WRITTEN_PIECE).enumerate() {
+        let start = (at * WRITTEN_PIECE) as u64;
+        let all = start..start + piece.len() as u64;
+        let step = if piece.iter().all(|byte| *byte == 0) { PADDING_STEP } else { 1 };
+        places.extend(all.filter(|at| at.is_multiple_of(step)));
+    }
+    places
+}
+
+fn bytes_and_lengths(still: &Still) -> Vec<Strike> {
+    let mut strikes = Vec::new();
+    for file in still.disk.files() {
+        let bytes = still.disk.contents(&file).expect("listed");
+        for at in places(&file, &bytes) {
+            let mask = 1 << (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61);
+            strikes.push(Strike::Flip { file: file.clone(), at, mask });
+            strikes.push(Strike::Cut { file: file.clone(), len: at });
+        }
+    }
+    strikes
+}
+
+/// Makes [`Strike::Files`] from what each file holds.
+struct Shuffle {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    strikes: Vec<Strike>,
+}
+
+impl Shuffle {
+    fn new(still: &Still) -> Self {
+        let files = still.disk.files().into_iter();
+        let files = files.map(|f| (f.clone(), still.disk.contents(&f).expect("listed"))).collect();
+        Self { files, strikes: Vec::new() }
+    }
+
+    fn add(&mut self, what: String, changed: Vec<(PathBuf, Option<Vec<u8>>)>, hit: Vec<PathBuf>) {
+        let says = |(file, bytes): &(PathBuf, Option<Vec<u8>>)| {
+            name_of(file) == "member" && bytes.as_ref().is_some_and(|b| b.starts_with(b"MPSLOT"))
+        };
+        let may_be_refused = changed.iter().any(says);
+        let changed = changed.into_iter().collect();
+        self.strikes.push(Strike::Files(Files { what, changed, hit, may_be_refused }));
+    }
+
+    fn alone(&mut self) {
+        for (file, bytes) in self.files.clone() {
+            let is = file.display();
+            let free = file.with_file_name("segment-00090.log");
+            let foreign = file.with_file_name("segment-00090.log.old");
+            let hit = vec![file.clone()];
+            self.add(format!("{is} removed"), vec![(file.clone(), None)], hit.clone());
+            let emptied = vec![(file.clone(), Some(Vec::new()))];
+            self.add(format!("{is} emptied"), emptied, hit.clone());
+            let doubled = vec![(free.clone(), Some(bytes.clone()))];
+            self.add(format!("{is} doubled"), doubled, vec![]);
+            let renamed = vec![(file.clone(), None), (foreign, Some(bytes.clone()))];
+            self.add(format!("{is} renamed to a foreign name"), renamed, hit.clone());
+            let moved = vec![(file.clone(), None), (free, Some(bytes))];
+            let hit = if is_segment(&file) { vec![] } else { hit };
+            self.add(format!("{is} renamed to another segment's name"), moved, hit);
+        }
+    }
+
+    fn in_pairs(&mut self) {
+        let files: Vec<(PathBuf, Vec<u8>)> = self.files.clone().into_iter().collect();
+        for (at, (a, a_bytes)) in files.iter().enumerate() {
+            for (b, b_bytes) in &files[at + 1..] {
+                let same = is_segment(a) && is_segment(b) && a.parent() == b.parent();
+                let hit = if same { vec![] } else { vec![a.clone(), b.clone()] };
+                let swapped =
+                    vec![(a.clone(), Some(b_bytes.clone())), (b.clone(), Some(a_bytes.clone()))];
+                self.add(format!("{} and {} swapped", a.display(), b.display()), swapped, hit);
+            }
+        }
+    }
+
+    /// Files of another channel, or of another directory of this one.
+    fn from(&mut self, other: &BTreeMap<PathBuf, Vec<u8>>, whose: &str) {
+        for (from, bytes) in other {
+            for to in self.files.clone().into_keys().filter(|to| name_of(to) == name_of(from)) {
+                if self.files.get(&to) == Some(bytes) {
+                    continue;
+                }
+                let what = format!("{} replaced by {} of {whose}", to.display(), from.display());
+                self.add(what, vec![(to.clone(), Some(bytes.clone()))], vec![to.clone()]);
+                if is_segment(from) {
+                    let beside = to.with_file_name("segment-00091.log");
+                    let what = format!("{} of {whose} beside {}", from.display(), to.display());
+                    self.add(what, vec![(beside, Some(bytes.clone()))], vec![]);
+                }
+            }
+        }
+    }
+}
+
+fn files(still: &Still, other: &Still) -> Vec<Strike> {
+    let mut shuffle = Shuffle::new(still);
+    shuffle.alone();
+    shuffle.in_pairs();
+    let own = shuffle.files.clone();
+    shuffle.from(&own, "this channel");
+    shuffle.from(&Shuffle::new(other).files, "another channel");
+    shuffle.strikes
+}
+
+fn strike(still: &Still, strike: &Strike, waiting: &[Name], more: More) -> Result<usize, String> {
+    let disk = still.disk.kill(2);
+    let hits = strike.befall(&disk);
+    let before = disk.kill(3);
+    let judged = catch_unwind(AssertUnwindSafe(|| judge::judge(still, disk, &hits, waiting, more)));
+    match judged.unwrap_or_else(|_| Err("a panic".to_owned())) {
+        Err(words) if words.starts_with("refused") && strike.may_be_refused() => {
+            undone(still, &before, strike, waiting)
+        }
+        other => other,
+    }
+}
+
+/// A refusal has cost nothing: put back, the channel is what it was.
+fn undone(
+    still: &Still,
+    disk: &SimDisk,
+    strike: &Strike,
+    waiting: &[Name],
+) -> Result<usize, String> {
+    if let Strike::Files(files) = strike {
+        for file in files.changed.keys() {
+            let bytes = still.disk.contents(file).ok();
+            disk.put_in_place(file, bytes.as_deref()).expect("a directory of the still");
+        }
+    }
+    let more = More { mended: false, again: true };
+    let judged = judge::judge(still, disk.kill(4), &[], waiting, more);
+    judged.map_err(|words| format!("put back: {words}"))
+}
+
+/// Runs the campaign on one channel.
+fn campaign(setup: Setup, sealed: bool) {
+    let seed = std::env::var("MILLPOND_SIM_SEED").ok().and_then(|s| s.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| RandomState::new().hash_one(0u8) % 1_000_000);
+    let mut other = setup.clone();
+    other.seed += 1;
+    let (still, other) = (Still::new(setup, sealed), Still::new(other, sealed));
+    let waiting = judge::contents(&still);
+    assert!(waiting.len() > 10, "events wait");
+    let mut strikes = bytes_and_lengths(&still);
+    let all = strikes.len();
+    if std::env::var("MILLPOND_ROT").is_ok_and(|w| w == "whole") {
+        println!("{all} flips and cuts");
+    } else {
+        let mut dice = Dice::new(seed);
+        let step = all.div_ceil(PART).max(1);
+        let offset = dice.at() % step;
+        // Alternating flips and cuts: an odd step meets both.
+        strikes = strikes.into_iter().skip(offset).step_by(step | 1).collect();
+        println!("seed {seed}: {} of {all} flips and cuts", strikes.len());
+    }
+    strikes.extend(files(&still, &other));
+    if let Ok(only) = std::env::var("MILLPOND_ROT_ONLY") {
+        strikes.retain(|strike| strike.words().contains(&only));
+        still.show();
+    }
+    let (mut lost, mut costly, mut failures) = (0, 0, Vec::new());
+    for (at, it) in strikes.iter().enumerate() {
+        let more = More { mended: at % 8 < 2, again: at % 16 == 0 };
+        match strike(&still, it, &waiting, more) {
+            Ok(events) => {
+                lost += events;
+                costly += usize::from(events > 0);
+            }
+            Err(words) => failures.push(format!("{}: {words}", it.words())),
+        }
+    }
+    println!("{} strikes, {costly} of them cost {lost} events in all", strikes.len());
+    let shown = &failures[..failures.len().min(FAILURES_MAX)];
+    assert!(failures.is_empty(), "seed {seed}, {} failures: {shown:#?}", failures.len());
+}
+
+fn setup(seed: u64, stripes: usize) -> Setup {
+    // Room for a state record and two blocks more: many segments of few bytes.
+    Setup { segment_bytes: 20 * 1024, ..Setup::plain(seed, stripes, Model::StrictPosix) }
+}
+
+#[test]
+fn whatever_befalls_a_closed_channel_it_opens_alters_nothing_and_names_what_is_lost() {
+    campaign(setup(11, 2), true);
+}
+
+#[test]
+fn whatever_befalls_a_channel_that_was_killed_it_opens_alters_nothing_and_names_what_is_lost() {
+    campaign(setup(12, 2), false);
+}
+
+#[test]
+fn whatever_befalls_a_channel_of_one_directory_it_opens_alters_nothing_and_names_what_is_lost() {
+    campaign(setup(13, 1), true);
+}
+
+#[test]
+fn whatever_befalls_a_channel_without_direct_writes_it_opens_and_names_what_is_lost() {
+    campaign(Setup { direct: false, ..setup(14, 1) }, false);
+}

@@ -1,0 +1,273 @@
+//! What a user, and who looks with `check` and `dump`, may find after something befell a channel.
+
+use super::still::{Name, Range, Still};
+use crate::driver::Driver;
+use crate::oracle;
+use millpond::base::random::SeededRandom;
+use millpond::channel::file::{FileChannel, Manual};
+use millpond::channel::{BoxFuture, Channel, CommitError};
+use millpond::disk::sim::SimDisk;
+use millpond::event::Event;
+use millpond::recovery::inspect::{self, Check, Walked};
+use millpond::recovery::{self, Finding, RecoverOptions};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Rounds in which a call on a sound disk must have ended.
+const ROUNDS_MAX: usize = 400;
+
+/// Most events that one transaction of the stills takes.
+const TAKE_MAX: usize = 1000;
+
+/// What a look found: the damage and the rest, and the events that can be read.
+struct Look {
+    check: Check,
+    dumped: BTreeSet<Name>,
+}
+
+impl Look {
+    fn damage(&self) -> impl Iterator<Item = &Finding> {
+        self.check.findings.iter().filter(|f| f.case.is_damage())
+    }
+}
+
+fn options(driver: &Driver) -> RecoverOptions {
+    RecoverOptions {
+        checkpoint_dir: PathBuf::from("/checkpoint"),
+        data_dirs: (0..driver.setup.stripes).map(crate::driver::data_dir).collect(),
+        open_degraded: true,
+        create: false,
+        segment_bytes: driver.setup.segment_bytes,
+    }
+}
+
+fn look(driver: &Driver) -> Result<Look, String> {
+    let (survey, check) =
+        inspect::verify(&driver.disk, &options(driver)).map_err(|e| format!("check: {e}"))?;
+    let mut dumped = BTreeSet::new();
+    let walked = survey.walk(&mut |step| {
+        if let Walked::Event { waiting: true, event, .. } = step {
+            dumped.extend(oracle::name_of(&event));
+        }
+        ControlFlow::Continue(())
+    });
+    walked.map_err(|e| format!("dump: {e}"))?;
+    Ok(Look { check, dumped })
+}
+
+/// A channel that was opened, and its hands.
+struct Opened<'a> {
+    driver: &'a Driver,
+    channel: FileChannel,
+    manual: Manual,
+}
+
+impl<'a> Opened<'a> {
+    fn open(driver: &'a Driver) -> Result<Self, String> {
+        let channel = FileChannel::open(driver.options()).map_err(|e| format!("refused: {e}"))?;
+        let manual = channel.manual();
+        Ok(Self { driver, channel, manual })
+    }
+
+    fn until_ready<T>(&mut self, mut call: BoxFuture<'_, T>) -> Result<T, String> {
+        for round in 0..ROUNDS_MAX {
+            if let Poll::Ready(done) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return Ok(done);
+            }
+            self.manual.run_tasks();
+            if round % 4 == 3 {
+                self.manual.keep();
+            }
+            self.driver.clock.advance(Duration::from_millis(1));
+        }
+        Err("a call hangs".to_owned())
+    }
+
+    fn commit(&mut self, call: BoxFuture<'static, Result<(), CommitError>>) -> Result<(), String> {
+        self.until_ready(call)?.map_err(|e| format!("commit: {e}"))
+    }
+
+    fn drain(&mut self) -> Result<Vec<Event>, String> {
+        let mut all = Vec::new();
+        loop {
+            let mut take = self.channel.begin_take();
+            let events = self.until_ready(take.take_async(TAKE_MAX))?;
+            let events = events.map_err(|e| format!("take: {e}"))?;
+            if events.is_empty() {
+                return Ok(all);
+            }
+            all.extend(events);
+            self.commit(take.commit_async())?;
+        }
+    }
+
+    fn put(&mut self, event: Event) -> Result<(), String> {
+        let mut put = self.channel.begin_put();
+        put.put(event).map_err(|e| format!("put: {e}"))?;
+        self.commit(put.commit_async())
+    }
+
+    fn close(self) -> Result<(), String> {
+        self.channel.close().map_err(|e| format!("close: {e}"))
+    }
+}
+
+/// What the still delivers when nothing befell it, in order.
+pub(super) fn contents(still: &Still) -> Vec<Name> {
+    let driver = still.driver.over(still.disk.kill(1));
+    let mut opened = Opened::open(&driver).expect("a sound channel opens");
+    let events = opened.drain().expect("a sound channel delivers");
+    events.iter().map(|e| oracle::name_of(e).expect("an event of the oracle")).collect()
+}
+
+/// What is looked at besides the opening itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct More {
+    /// The channel is repaired before it is opened.
+    pub(super) mended: bool,
+    /// It is closed and opened once more.
+    pub(super) again: bool,
+}
+
+/// Judges the channel on `disk`, where `hits` are not as they were. `waiting` is what it should
+/// deliver. Answers how many events were lost.
+pub(super) fn judge(
+    still: &Still,
+    disk: SimDisk,
+    hits: &[Range],
+    waiting: &[Name],
+    more: More,
+) -> Result<usize, String> {
+    let driver = still.driver.over(disk);
+    let found = look(&driver);
+    let mended = if more.mended { mend(&driver)? } else { None };
+    let (look, opened) = (found, Opened::open(&driver));
+    let (look, mut opened) = match (look, opened) {
+        (Err(looked), Ok(_)) => return Err(format!("opened what cannot be looked at: {looked}")),
+        (look, opened) => (look, opened?),
+    };
+    let look = look?;
+    let events = opened.drain()?;
+    let mut delivered = Vec::new();
+    for found in &events {
+        let name = oracle::name_of(found).ok_or("a foreign event")?;
+        if !driver.oracle.is_as_put(name, found) {
+            return Err(format!("{name:?} is altered, or was never put"));
+        }
+        delivered.push(name);
+    }
+    let set: BTreeSet<Name> = delivered.iter().copied().collect();
+    if set.len() != delivered.len() {
+        return Err("an event is delivered twice".to_owned());
+    }
+    let returned: BTreeSet<Name> = set.iter().filter(|n| !waiting.contains(n)).copied().collect();
+    if !returned.is_subset(&still.may_return(hits)) {
+        return Err(format!("{returned:?} came back after their take"));
+    }
+    let lost: BTreeSet<Name> = waiting.iter().filter(|n| !set.contains(n)).copied().collect();
+    let rest: Vec<Name> = waiting.iter().filter(|n| set.contains(n)).copied().collect();
+    if returned.is_empty() && rest != delivered {
+        return Err("the order is not as it was".to_owned());
+    }
+    if look.dumped != set {
+        return Err(format!("dump shows {:?}, delivered were {set:?}", look.dumped));
+    }
+    let counted = opened.channel.status().quarantined;
+    let promised = judge_loss(still, hits, &look, &lost)?;
+    if counted != promised {
+        return Err(format!("{promised} promised events are lost, {counted} are counted"));
+    }
+    if mended.is_some_and(|events| events != promised) {
+        return Err(format!("{promised} promised events are lost, mending said {mended:?}"));
+    }
+    if more.again || !lost.is_empty() || !returned.is_empty() {
+        judge_after(&driver, opened)?;
+    }
+    Ok(lost.len())
+}
+
+/// Repairs; answers how many events it gave up, or nothing if it was refused.
+fn mend(driver: &Driver) -> Result<Option<u64>, String> {
+    let again = || {
+        let random = SeededRandom::new(driver.setup.seed);
+        recovery::mend(&driver.disk, &*driver.clock, &random, &options(driver))
+    };
+    let Ok(mended) = again() else { return Ok(None) };
+    if let Some(left) = look(driver)?.damage().next() {
+        return Err(format!("damaged after a repair: {left}"));
+    }
+    let second = again().map_err(|e| format!("the second repair: {e}"))?;
+    if !second.places.is_empty() {
+        return Err(format!("the second repair found {:?}", second.places));
+    }
+    Ok(Some(mended.events_lost))
+}
+
+/// What is lost was in a block that was hit, and is called by its name: damage, with its place and
+/// sequences, if something says that it was promised, else unknown. Answers how many were promised.
+fn judge_loss(
+    still: &Still,
+    hits: &[Range],
+    look: &Look,
+    lost: &BTreeSet<Name>,
+) -> Result<u64, String> {
+    let mut unexplained = lost.clone();
+    let mut promised = 0;
+    for block in still.hit(hits) {
+        for (sequence, name) in block.events.iter().filter(|(_, name)| lost.contains(name)) {
+            unexplained.remove(name);
+            let named = |f: &&Finding| {
+                f.stripe.is_some_and(|s| s.at() == block.stripe)
+                    && f.sequences.is_some_and(|(a, b)| (a.0..b.0).contains(sequence))
+            };
+            let damage = look.damage().find(named);
+            if !still.is_promised(block, *sequence, hits) {
+                if let Some(finding) = damage {
+                    return Err(format!("{name:?} was promised to nobody: {finding}"));
+                }
+                continue;
+            }
+            promised += 1;
+            let Some(finding) = damage else {
+                let said = &look.check.findings;
+                return Err(format!(
+                    "{name:?} (sequence {sequence}) is lost without a word: {said:?}"
+                ));
+            };
+            if finding.segment.is_none() && finding.path.as_os_str().is_empty() {
+                return Err(format!("no place: {finding}"));
+            }
+        }
+    }
+    if !unexplained.is_empty() {
+        return Err(format!("{unexplained:?} are lost, and nothing was done to them"));
+    }
+    for finding in look.damage() {
+        let here = |b: &&super::still::Block| finding.stripe.is_some_and(|s| s.at() == b.stripe);
+        if still.hit(hits).find(here).is_none() {
+            return Err(format!("a false alarm: {finding}"));
+        }
+    }
+    Ok(promised)
+}
+
+/// Once opened, the channel goes on like any other: what was taken stays away, what is put comes,
+/// and nothing is called damaged any more.
+fn judge_after(driver: &Driver, mut opened: Opened<'_>) -> Result<(), String> {
+    let mark = Event::new("mark");
+    opened.put(mark.clone())?;
+    opened.close()?;
+    let again = look(driver)?;
+    if let Some(finding) = again.damage().next() {
+        return Err(format!("still damaged after an opening: {finding}"));
+    }
+    let mut opened = Opened::open(driver).map_err(|e| format!("the second time {e}"))?;
+    let found = opened.drain()?;
+    if found != [mark] {
+        return Err(format!("the second time {} events came", found.len()));
+    }
+    opened.close()
+}

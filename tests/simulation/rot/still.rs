@@ -1,0 +1,260 @@
+//! A channel that lies still on its disk, and what every byte of it is for.
+
+use crate::driver::{Driver, data_dir};
+use crate::oracle::{self, PutId};
+use crate::workload::{Op, Setup};
+use bytes::Bytes;
+use millpond::base::ids::MAIN_GROUP;
+use millpond::disk::sim::SimDisk;
+use millpond::record::block::{self, BLOCK_HEADER_BYTES, BlockHeader};
+use millpond::record::body::{AckBody, PutPrefix};
+use millpond::record::event;
+use millpond::record::frame::{self, FrameKind};
+use millpond::record::segment::{SEGMENT_COPY_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader};
+use millpond::record::slot::{self, SlotKind};
+use millpond::record::state::StateRecord;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// An event by the transaction that put it and its place there.
+pub(super) type Name = (PutId, usize);
+
+/// Bytes `start..end` of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Range {
+    pub(super) file: PathBuf,
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+impl Range {
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.file == other.file && self.start < other.end && other.start < self.end
+    }
+}
+
+/// A block on the disk.
+pub(super) struct Block {
+    pub(super) stripe: usize,
+    pub(super) header: BlockHeader,
+    /// Header and frames; what fills the last device block is for nothing.
+    pub(super) range: Range,
+    /// Events by sequence.
+    pub(super) events: Vec<(u64, Name)>,
+    /// What it acknowledges: stripe, start, end.
+    pub(super) acks: Vec<(usize, u64, u64)>,
+}
+
+/// Something that says how far a stripe was durable.
+struct Namer {
+    range: Range,
+    stripe: usize,
+    block: u64,
+    sequence: u64,
+}
+
+/// The channel.
+pub(super) struct Still {
+    pub(super) driver: Driver,
+    pub(super) disk: SimDisk,
+    pub(super) blocks: Vec<Block>,
+    namers: Vec<Namer>,
+}
+
+/// Puts of one and of several events over several segments, some taken, with holes.
+fn life() -> Vec<Op> {
+    let put = |count, size| Op::Put { count, size, source: None };
+    let mut ops = Vec::new();
+    for round in 0..4 {
+        ops.extend([put(2, 900), Op::Settle, put(1, 200), put(3, 1500), Op::Settle]);
+        if round % 2 == 0 {
+            ops.extend([Op::Take { max: 2 }, Op::Take { max: 2 }, Op::Ack { at: 0 }]);
+        }
+        ops.extend([Op::Settle, Op::Keep]);
+        if round == 1 {
+            ops.extend([Op::TakeRollback { at: 0 }, Op::Checkpoint]);
+        }
+    }
+    ops.extend([put(1, 100), Op::Settle, put(2, 100), Op::Settle]);
+    ops
+}
+
+impl Still {
+    /// Lives, and stops: in order, or with the last blocks named by nothing.
+    pub(super) fn new(setup: Setup, sealed: bool) -> Self {
+        let mut driver = Driver::new(setup);
+        driver.open().expect("a new channel on a sound disk");
+        for op in life() {
+            driver.step(&op).expect("a calm life");
+        }
+        if sealed {
+            driver.step(&Op::Close).expect("closed");
+        }
+        driver.die();
+        let disk = driver.disk.kill(0);
+        let mut still = Self { driver, disk, blocks: Vec::new(), namers: Vec::new() };
+        for file in still.disk.files() {
+            let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+            if name.starts_with("segment-") {
+                still.read_segment(&file);
+            } else if name == "checkpoint" {
+                still.read_slots(&file);
+            }
+        }
+        assert!(still.blocks.len() > 12, "a life of many blocks");
+        still
+    }
+
+    /// Says what lies where, for who looks into a failure.
+    pub(super) fn show(&self) {
+        for block in &self.blocks {
+            let (header, file) = (&block.header, block.range.file.display());
+            println!(
+                "{file} {}: segment {} block {} life {} order {} watermark {}/{} events {:?} acks {:?}",
+                header.offset,
+                header.segment,
+                header.number,
+                header.epoch,
+                header.order,
+                header.watermark_block,
+                header.watermark_sequence,
+                block.events,
+                block.acks
+            );
+        }
+    }
+
+    fn stripe_of(&self, file: &Path) -> usize {
+        let of = |stripe: &usize| file.parent() == Some(&data_dir(*stripe));
+        (0..self.driver.setup.stripes).find(of).expect("a segment lies in a data directory")
+    }
+
+    fn read_segment(&mut self, file: &Path) {
+        let bytes = self.disk.contents(file).expect("listed");
+        let Ok(segment) = SegmentHeader::decode(&bytes) else { return };
+        let stripe = self.stripe_of(file);
+        for copy in 0..2 {
+            let start = copy * SEGMENT_HEADER_BYTES as u64 / 2;
+            let end = start + SEGMENT_COPY_BYTES as u64;
+            self.namers.push(Namer {
+                range: Range { file: file.to_owned(), start, end },
+                stripe,
+                block: segment.first_block.0 - 1,
+                sequence: segment.first_sequence.0,
+            });
+        }
+        let salt = block::block_salt(&segment.channel, &segment.stripe);
+        for at in (SEGMENT_HEADER_BYTES..bytes.len()).step_by(4096) {
+            let Ok(header) = BlockHeader::decode(salt, &bytes[at..]) else { continue };
+            let whole = block::check_block(&header, &segment.stripe, &bytes[at..]).is_ok();
+            if whole && header.segment == segment.id && header.offset == at as u64 {
+                self.read_block(file, stripe, &segment, header, &bytes[at..]);
+            }
+        }
+    }
+
+    fn read_block(
+        &mut self,
+        file: &Path,
+        stripe: usize,
+        segment: &SegmentHeader,
+        header: BlockHeader,
+        bytes: &[u8],
+    ) {
+        let len = BLOCK_HEADER_BYTES + header.payload_len as usize;
+        let range = |len: u64| Range {
+            file: file.to_owned(),
+            start: header.offset,
+            end: header.offset + len,
+        };
+        let whole = range(len as u64);
+        self.namers.push(Namer {
+            range: range(BLOCK_HEADER_BYTES as u64),
+            stripe,
+            block: header.watermark_block.0,
+            sequence: header.watermark_sequence.0,
+        });
+        let mut block =
+            Block { stripe, header, range: whole.clone(), events: Vec::new(), acks: Vec::new() };
+        let payload = &bytes[BLOCK_HEADER_BYTES..len];
+        let salt = frame::frame_salt(&segment.stripe, header.nonce, header.key);
+        for found in frame::frames(salt, payload).flatten() {
+            let body = &payload[found.payload()];
+            match found.header.kind {
+                FrameKind::Put => {
+                    let (_, mut at) =
+                        PutPrefix::decode(found.header.flags, body).expect("a whole block");
+                    let body = Bytes::copy_from_slice(body);
+                    for n in 0..u64::from(found.header.count) {
+                        let event = event::decode(&body, &mut at).expect("a whole block");
+                        let name = oracle::name_of(&event).expect("an event of the oracle");
+                        block.events.push((found.header.first_sequence.0 + n, name));
+                    }
+                }
+                FrameKind::Ack => {
+                    let ack = AckBody::decode(body).expect("a whole block");
+                    for (stripe, start, end) in ack.ranges {
+                        block.acks.push((stripe.at(), start, end));
+                        let range = whole.clone();
+                        let named = Namer { range, stripe: stripe.at(), block: 0, sequence: end };
+                        self.namers.push(named);
+                    }
+                }
+                FrameKind::State => {
+                    let state = StateRecord::decode(body).expect("a whole block");
+                    self.read_state(&whole, &state);
+                }
+                _ => {}
+            }
+        }
+        self.blocks.push(block);
+    }
+
+    fn read_slots(&mut self, file: &Path) {
+        let bytes = self.disk.contents(file).expect("listed");
+        for (at, piece) in bytes.chunks(SlotKind::Checkpoint.slot_bytes()).enumerate() {
+            let Ok(found) = slot::decode(SlotKind::Checkpoint, piece) else { continue };
+            let start = (at * SlotKind::Checkpoint.slot_bytes()) as u64;
+            let end = start + found.payload.end as u64;
+            let state = StateRecord::decode(&piece[found.payload]).expect("a whole slot");
+            self.read_state(&Range { file: file.to_owned(), start, end }, &state);
+        }
+    }
+
+    fn read_state(&mut self, range: &Range, state: &StateRecord) {
+        for (stripe, known) in state.stripes.iter().enumerate() {
+            let taken = known.acknowledged.get(&MAIN_GROUP);
+            let taken = taken.map_or(0, |t| t.beyond().last().map_or(t.frontier(), |(_, end)| end));
+            self.namers.push(Namer {
+                range: range.clone(),
+                stripe,
+                block: known.watermark.block.0.max(known.epoch.start.0.saturating_sub(1)),
+                sequence: taken.max(known.watermark.sequence.0),
+            });
+        }
+    }
+
+    /// Blocks that `hits` leave not whole.
+    pub(super) fn hit<'a>(&'a self, hits: &'a [Range]) -> impl Iterator<Item = &'a Block> {
+        self.blocks.iter().filter(|b| hits.iter().any(|hit| hit.overlaps(&b.range)))
+    }
+
+    /// Whether something that `hits` leave whole says that the event of `block` was durable.
+    pub(super) fn is_promised(&self, block: &Block, sequence: u64, hits: &[Range]) -> bool {
+        self.namers.iter().any(|n| {
+            n.stripe == block.stripe
+                && (n.block >= block.header.number.0 || n.sequence > sequence)
+                && !hits.iter().any(|hit| hit.overlaps(&n.range))
+        })
+    }
+
+    /// Events that may come again when `hits` took the only copy of their acknowledgement.
+    pub(super) fn may_return(&self, hits: &[Range]) -> BTreeSet<Name> {
+        let acks: Vec<_> = self.hit(hits).flat_map(|b| b.acks.clone()).collect();
+        let acked = |stripe: usize, at: u64| {
+            acks.iter().any(|(of, start, end)| *of == stripe && (*start..*end).contains(&at))
+        };
+        let events = self.blocks.iter().flat_map(|b| b.events.iter().map(move |e| (b.stripe, e)));
+        events.filter(|(stripe, (at, _))| acked(*stripe, *at)).map(|(_, (_, name))| *name).collect()
+    }
+}
