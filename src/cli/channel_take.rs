@@ -58,6 +58,8 @@ pub(super) fn take_bodies(
 ) -> Result<u64, Failure> {
     let clock = SystemClock::new();
     let (mut committed, mut lent_at) = (0u64, clock.now());
+    // Of directories that were left out of the opening; they do not come back while it is open.
+    let away = channel.status().out_of_reach;
     while committed < plan.count {
         let wanted = usize::try_from(plan.count - committed).unwrap_or(usize::MAX).min(plan.batch);
         let mut transaction = channel.begin_take();
@@ -72,8 +74,10 @@ pub(super) fn take_bodies(
         }
         let taken = transaction.taken() as u64;
         if taken == 0 {
-            // Nothing within keep-alive is not yet the end: a read from the disk may take longer.
-            let (events, patience) = (channel.status().events, plan.patience);
+            // Nothing within keep-alive is not yet the end: a read from the disk may take longer,
+            // and a disk that failed once is tried again.
+            let (status, patience) = (channel.status(), plan.patience);
+            let events = status.events + status.out_of_reach.saturating_sub(away);
             if events == 0 {
                 break;
             }

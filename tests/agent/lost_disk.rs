@@ -1,23 +1,17 @@
-//! Disks that go away, turn read-only or cannot be read, and files cut short, under a running
-//! process: real file systems, mounted for the test.
+//! Disks that go away or turn read-only, and files cut short, under a running process: real file
+//! systems, mounted for the test.
 
 use super::full_disk::{SmallDisk, succeeds};
 use super::process::{millpond, run, run_expecting, until};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-fn configuration(degraded: bool) -> String {
-    format!(
-        "a.channels=c\na.sinks=k\na.sinks.k.type=null\na.sinks.k.channel=c\n\
-         a.channels.c.type=file\na.channels.c.checkpointDir=cp\na.channels.c.dataDirs=d1,disk/d2\n\
-         a.channels.c.maxFileSize=65536\na.channels.c.minimumRequiredSpace=1048576\n\
-         a.channels.c.openDegraded={degraded}\n"
-    )
-}
+const CONFIGURATION: &str = "a.channels=c\na.sinks=k\na.sinks.k.type=null\na.sinks.k.channel=c\n\
+    a.channels.c.type=file\na.channels.c.checkpointDir=cp\na.channels.c.dataDirs=d1,disk/d2\n\
+    a.channels.c.maxFileSize=65536\na.channels.c.minimumRequiredSpace=1048576\n";
 
 fn words<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let channel = ["-n", "a", "-f", "a.conf", "--channel", "c"];
@@ -98,7 +92,7 @@ fn expect_all(found: &[String], count: usize) {
 /// The directory, and the disk in it with a file system on a loop device.
 fn top_with_disk() -> Option<(tempfile::TempDir, SmallDisk, PathBuf)> {
     let directory = tempfile::tempdir().expect("a directory");
-    std::fs::write(directory.path().join("a.conf"), configuration(false)).expect("written");
+    std::fs::write(directory.path().join("a.conf"), CONFIGURATION).expect("written");
     let disk = SmallDisk::mount(directory.path(), 32)?;
     let image = disk.image.clone()?;
     Some((directory, disk, image))
@@ -154,71 +148,10 @@ fn a_disk_that_is_unmounted_under_a_running_process_costs_nothing() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_read_is_named_nothing_is_given_up_and_the_other_goes_on() {
-    let Some((directory, disk, image)) = top_with_disk() else { return };
-    let top = directory.path();
-    let mut putting = Putting::start(top);
-    putting.put(0, 500);
-    putting.end();
-    // On the medium, and the kernel's memory of it gone.
-    assert!(succeeds("umount", &[&disk.at.display().to_string()]), "nobody uses it");
-    mount_again(&disk, &image);
-    let cut = first_segment_place(&disk.at.join("d2"));
-    let backing = File::options().read(true).write(true).open(&image).expect("the image");
-    let mut gone =
-        vec![0; usize::try_from(backing.metadata().expect("there").len() - cut).expect("32 MiB")];
-    backing.read_exact_at(&mut gone, cut).expect("read");
-    // What the loop device finds behind the end of its file it reports as a bad sector.
-    backing.set_len(cut).expect("cut");
-    let output = run(top, &words("take", &[]), b"");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]), "{said}");
-    assert!(said.contains("disk/d2") && said.contains("Input/output error"), "{said}");
-
-    std::fs::write(top.join("a.conf"), configuration(true)).expect("written");
-    let mut found = taken(top);
-    assert!(!found.is_empty() && found.len() < 500, "{} lines of the other disk", found.len());
-
-    backing.write_all_at(&gone, cut).expect("written back");
-    assert!(succeeds("umount", &[&disk.at.display().to_string()]), "nobody uses it");
-    mount_again(&disk, &image);
-    std::fs::write(top.join("a.conf"), configuration(false)).expect("written");
-    found.extend(taken(top));
-    found.sort_by_key(|l| l.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok()));
-    expect_all(&found, 500);
-    run_expecting(top, &words("check", &[]), b"", 0);
-}
-
-/// Where on the device the first byte of the directory's segments lies.
-fn first_segment_place(directory: &Path) -> u64 {
-    let mut first = u64::MAX;
-    for entry in std::fs::read_dir(directory).expect("listed") {
-        let path = entry.expect("an entry").path();
-        if !path.to_string_lossy().contains("segment-") {
-            continue;
-        }
-        let output = Command::new("filefrag").arg("-e").arg(&path).output().expect("filefrag runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        // "   0:        0..      15:       8192..      8207:     16: ..."
-        let starts = text.lines().filter_map(|line| {
-            let cells: Vec<&str> = line.split(':').collect();
-            cells.first()?.trim().parse::<u64>().ok()?;
-            cells.get(2)?.split("..").next()?.trim().parse::<u64>().ok()
-        });
-        first = starts.fold(first, u64::min);
-    }
-    assert_ne!(first, u64::MAX, "segments have places");
-    // mkfs takes blocks of 1 KiB on a device this small.
-    let output = Command::new("stat").args(["-f", "-c", "%S"]).arg(directory).output();
-    let size = String::from_utf8_lossy(&output.expect("stat runs").stdout).trim().parse::<u64>();
-    first * size.expect("a number")
-}
-
-#[test]
 fn a_file_cut_short_under_a_reader_costs_what_was_cut_and_no_signal() {
     let directory = tempfile::tempdir().expect("a directory");
     let top = directory.path();
-    let conf = configuration(false).replace("disk/d2", "d2").replace("65536", "1048576");
+    let conf = CONFIGURATION.replace("disk/d2", "d2").replace("65536", "1048576");
     std::fs::write(top.join("a.conf"), conf).expect("written");
     let all: Vec<String> = (0..2500).map(|n| format!("line {n} {}", "x".repeat(4000))).collect();
     let input = all.join("\n") + "\n";

@@ -60,14 +60,14 @@ fn lines(from: usize, to: usize) -> String {
     (from..to).map(line).collect()
 }
 
-/// The command of `strace` that sees the calls on the channel's files only.
-fn strace(top: &Path, command: &str, options: &[String]) -> Command {
+/// The command of `strace` that sees the calls on the channel's files in `directories` only.
+fn strace(top: &Path, command: &str, directories: &[&str], options: &[String]) -> Command {
     let mut strace = Command::new("strace");
     strace.current_dir(top).args(["-f", "-qqq", "-o", "trace"]);
     let names = ["", "/member", "/checkpoint", "/in_use.lock"].map(str::to_owned);
     let segments = (0..10).map(|slot| format!("/segment-{slot:05}.log"));
     let names: Vec<String> = names.into_iter().chain(segments).collect();
-    for directory in DIRECTORIES {
+    for directory in directories {
         strace.args(["-P", directory]);
         for name in &names {
             strace.arg("-P").arg(format!("{}/{directory}{name}", top.display()));
@@ -110,9 +110,9 @@ fn wait(child: &mut Child, clock: &SystemClock) -> ExitStatus {
     }
 }
 
-fn under_strace(top: &Path, command: &str, options: &[String]) -> Ended {
+fn under_strace(top: &Path, command: &str, directories: &[&str], options: &[String]) -> Ended {
     let clock = SystemClock::new();
-    let mut child = strace(top, command, options).spawn().expect("strace starts");
+    let mut child = strace(top, command, directories, options).spawn().expect("strace starts");
     let mut stdin = child.stdin.take().expect("a pipe");
     let stdout = all_of(child.stdout.take().expect("a pipe"));
     let stderr = all_of(child.stderr.take().expect("a pipe"));
@@ -145,7 +145,7 @@ impl Failure {
 /// Every failure of every call that the command makes when nothing fails.
 fn failures(top: &Path, command: &str) -> Vec<Failure> {
     let trace = ["-e".to_owned(), format!("trace={}", CALLS.join(","))];
-    let sound = under_strace(top, command, &trace);
+    let sound = under_strace(top, command, &DIRECTORIES, &trace);
     assert!(sound.status.success(), "{command} without failures: {}", sound.stderr);
     let text = std::fs::read_to_string(top.join("trace")).expect("a trace");
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -219,7 +219,7 @@ fn rest(top: &Path) -> Result<String, String> {
 fn put_fails_once(failure: &Failure) -> Result<Duration, String> {
     let directory = prepared(false);
     let top = directory.path();
-    let ended = under_strace(top, "put", &failure.option());
+    let ended = under_strace(top, "put", &DIRECTORIES, &failure.option());
     judge_end(&ended)?;
     let answered = committed(&ended.stdout);
     if ended.status.success() && answered != LINES {
@@ -241,7 +241,7 @@ fn put_fails_once(failure: &Failure) -> Result<Duration, String> {
 fn take_fails_once(failure: &Failure) -> Result<Duration, String> {
     let directory = prepared(true);
     let top = directory.path();
-    let ended = under_strace(top, "take", &failure.option());
+    let ended = under_strace(top, "take", &DIRECTORIES, &failure.option());
     judge_end(&ended)?;
     let (given, answered) = (ended.stdout.lines().count(), committed(&ended.stderr));
     if ended.stdout != lines(0, given) || given < answered {
@@ -298,4 +298,33 @@ fn a_put_whose_system_calls_fail_once_loses_nothing_that_was_answered() {
 #[test]
 fn a_take_whose_system_calls_fail_once_repeats_nothing_that_was_answered() {
     each("take", true, take_fails_once);
+}
+
+/// As on a disk with bad sectors.
+#[test]
+fn a_directory_that_cannot_be_read_is_named_nothing_is_given_up_and_the_other_goes_on() {
+    if !can_trace() {
+        return;
+    }
+    let directory = prepared(true);
+    let top = directory.path();
+    let bad = ["-e", "trace=pread64", "-e", "inject=pread64:error=EIO"].map(str::to_owned);
+    let refused = under_strace(top, "take", &["d2"], &bad);
+    let said = &refused.stderr;
+    assert_eq!((refused.status.code(), &refused.stdout[..]), (Some(1), ""), "{said}");
+    assert!(said.contains("d2") && said.contains("Input/output error"), "{said}");
+
+    let degraded = CONFIGURATION.to_owned() + "a.channels.c.openDegraded=true\n";
+    std::fs::write(top.join("a.conf"), degraded).expect("written");
+    let other = under_strace(top, "take", &["d2"], &bad);
+    assert_eq!(other.status.code(), Some(0), "{}", other.stderr);
+    let count = other.stdout.lines().count();
+    assert!(0 < count && count < LINES, "{count} lines of the other directory");
+
+    std::fs::write(top.join("a.conf"), CONFIGURATION).expect("written");
+    let rest = run_expecting(top, &words("take"), b"", 0);
+    let mut all: Vec<&str> = other.stdout.lines().chain(rest.lines()).collect();
+    all.sort_by_key(|l| l.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok()));
+    assert!(all.iter().copied().eq(lines(0, LINES).lines()), "{} lines in all", all.len());
+    run_expecting(top, &words("check"), b"", 0);
 }

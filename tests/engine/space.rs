@@ -53,7 +53,8 @@ fn on_a_full_disk_puts_are_refused_with_the_cause_takes_go_on_and_puts_resume_by
         for seed in 0..3 {
             assert_eq!(machine.after_power_cut(seed).reopened(), Vec::<String>::new());
         }
-        engine.pass(Duration::from_secs(2));
+        // Within a second of space being there again.
+        engine.pass(Duration::from_secs(1));
         engine.put(&large("again", 0..10, 3000));
         assert_eq!(engine.channel.status().trouble, None);
         assert_eq!(engine.drain().len(), 10);
@@ -98,7 +99,7 @@ fn space_that_returns_is_noticed_without_any_take() {
     let mut engine = machine.open();
     let (mut all, _) = fill(&mut engine);
     machine.disk.set_capacity(&data_dir(0), 64 << 20).expect("there");
-    engine.pass(Duration::from_secs(2));
+    engine.pass(Duration::from_secs(1));
     let batch = large("after", 0..10, 3000);
     engine.put(&batch);
     all.extend(batch);
@@ -122,7 +123,7 @@ fn below_minimum_required_space_puts_wait_takes_go_on_and_puts_resume() {
     assert!(refused.to_string().contains("minimumRequiredSpace"), "{refused}");
     assert_eq!(engine.drain(), batch);
     machine.disk.set_capacity(&data_dir(0), 64 << 20).expect("there");
-    engine.pass(Duration::from_secs(2));
+    engine.pass(Duration::from_secs(1));
     engine.put(&batch);
 }
 

@@ -239,6 +239,16 @@ impl Image {
         }
     }
 
+    /// Ends the file at byte `len`, on the medium and in what is seen.
+    pub(super) fn cut(&mut self, len: u64) {
+        self.persist(|_, _| true);
+        self.seen.cut(len, self.sector_bytes);
+        self.durable.cut(len, self.sector_bytes);
+        self.leaving.clear();
+        self.len_pending.clear();
+        (self.len_seen, self.len_durable) = (len, len);
+    }
+
     /// Takes out everything pending, as writes in their order, each with its pieces.
     pub(super) fn take_pending(&mut self) -> BTreeMap<Order, Vec<Piece>> {
         let mut writes: BTreeMap<Order, Vec<Piece>> = BTreeMap::new();

@@ -33,6 +33,17 @@ impl SimDisk {
         Ok(())
     }
 
+    /// Ends a file at byte `len`, durably, also for those who have it open.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn cut(&self, file: &Path, len: u64) -> io::Result<()> {
+        let mut world = self.shared.lock();
+        let id = find(&world, file).ok_or(io::ErrorKind::NotFound)?;
+        world.node(id).image.cut(len);
+        Ok(())
+    }
+
     /// Every file that has a name, by path.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {

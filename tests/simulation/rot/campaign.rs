@@ -62,9 +62,7 @@ impl Strike {
                 vec![Range { file: file.clone(), start: *at, end: at + 1 }]
             }
             Self::Cut { file, len } => {
-                let bytes = disk.contents(file).expect("a file of the still");
-                let kept = usize::try_from(*len).expect("a length in memory");
-                disk.put_in_place(file, Some(&bytes[..kept])).expect("a directory of the still");
+                disk.cut(file, *len).expect("a file of the still");
                 // A device block that is not there whole is not there.
                 vec![Range { file: file.clone(), start: len / 4096 * 4096, end: u64::MAX }]
             }
