@@ -3,6 +3,7 @@
 
 use super::full_disk::{SmallDisk, succeeds};
 use super::process::{millpond, run, run_expecting, until};
+use millpond::base::threads;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,10 @@ fn lines(from: usize, to: usize) -> String {
     (from..to).map(|n| format!("line {n} {}\n", "x".repeat(400))).collect()
 }
 
+fn log_at(path: &Path) -> File {
+    File::options().create(true).append(true).open(path).expect("a log")
+}
+
 /// A `channel put` that is fed piece by piece.
 struct Putting {
     child: Child,
@@ -37,19 +42,20 @@ impl Putting {
             .args(words("put", &["--batch", "5", "--acks"]))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("a log"))
+            .stderr(log_at(&log))
             .spawn()
             .expect("the binary starts");
         let stdin = child.stdin.take().expect("a pipe");
         let acks = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let committed = Arc::new(Mutex::new(0));
         let count = Arc::clone(&committed);
-        std::thread::spawn(move || {
+        let read = move || {
             for ack in acks.map_while(Result::ok) {
                 let found = ack.strip_prefix("committed ").and_then(|n| n.parse().ok());
                 *count.lock().expect("no thread panics") = found.expect("a count");
             }
-        });
+        };
+        threads::spawn("reader", read).expect("a thread");
         Self { child, stdin, committed, log }
     }
 
@@ -160,7 +166,7 @@ fn a_file_cut_short_under_a_reader_costs_what_was_cut_and_no_signal() {
     let mut child = millpond(top)
         .args(words("take", &["--batch", "5", "--acks"]))
         .stdout(Stdio::piped())
-        .stderr(File::create(top.join("take.log")).expect("a log"))
+        .stderr(log_at(&top.join("take.log")))
         .spawn()
         .expect("the binary starts");
     let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));

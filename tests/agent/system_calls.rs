@@ -7,11 +7,13 @@
 
 use super::process::{DEADLINE, run, run_expecting};
 use millpond::base::clock::{Clock, SystemClock};
+use millpond::base::threads;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 /// Segments of two blocks each: rolls, new files and recycling within a few transactions.
@@ -89,13 +91,16 @@ struct Ended {
 }
 
 /// Reads a pipe to its end on a thread of its own.
-fn all_of(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
+fn all_of(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    let read = move || {
         let mut text = Vec::new();
-        // What was read before a broken pipe is all there is.
+        // What was read before a broken pipe is all there is. A test that failed does not listen.
         let _ = pipe.read_to_end(&mut text);
-        String::from_utf8_lossy(&text).into_owned()
-    })
+        let _ = tell.send(String::from_utf8_lossy(&text).into_owned());
+    };
+    threads::spawn("reader", read).expect("a thread");
+    told
 }
 
 fn wait(child: &mut Child, clock: &SystemClock) -> ExitStatus {
@@ -119,11 +124,12 @@ fn under_strace(top: &Path, command: &str, directories: &[&str], options: &[Stri
     let stderr = all_of(child.stderr.take().expect("a pipe"));
     let input = if command == "put" { lines(0, LINES) } else { String::new() };
     // A command that ends early closes its stdin.
-    let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+    let write = move || drop(stdin.write_all(input.as_bytes()));
+    let writer = threads::spawn("writer", write).expect("a thread");
     let status = wait(&mut child, &clock);
     let took = clock.now();
     writer.join().expect("written");
-    let text = |thread: std::thread::JoinHandle<String>| thread.join().expect("read");
+    let text = |told: Receiver<String>| told.recv().expect("read");
     Ended { status, stdout: text(stdout), stderr: text(stderr), took }
 }
 
