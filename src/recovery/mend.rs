@@ -20,6 +20,7 @@ use super::{Finding, OpenError, QUARANTINE_PREFIX, RecoverOptions, Recovered, St
 use crate::base::clock::Clock;
 use crate::base::limits::{COLD_READ_BYTES, RANGES_PER_STRIPE_MAX};
 use crate::base::random::Random;
+use crate::base::ranges::RangeSet;
 use crate::disk::Disk;
 use std::collections::BTreeMap;
 
@@ -86,7 +87,7 @@ fn give_up(
         let at = place.stripe.at();
         let Some(home) = &recovered.stripes[at].home else { continue };
         let state = recovered.state.stripe_mut(place.stripe);
-        let ranges = state.acknowledged.values().map(|r| r.ranges_beyond()).max().unwrap_or(0);
+        let ranges = state.acknowledged.values().map(RangeSet::ranges_beyond).max().unwrap_or(0);
         if ranges >= RANGES_PER_STRIPE_MAX {
             mended.left.push(place.finding(None));
             continue;
