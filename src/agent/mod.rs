@@ -8,7 +8,8 @@
 //! [`logging`] begins first. The configuration becomes a [`build::Plan`]: components that cannot
 //! be built are named and left out, the rest runs. [`supervise`] starts channels, then sinks,
 //! then sources: a component waits for the channels it needs, and one that cannot start is tried
-//! again every 3 s while the others run. When all run, one line on stderr says so. [`stop`]
+//! again every 3 s while the others run; a channel that has stopped after an internal failure is
+//! opened again. When all run, one line on stderr says so. [`stop`]
 //! lets sources stop first, then sinks (which finish the batch in hand and empty channels in
 //! memory), then closes the channels.
 //!
@@ -16,11 +17,13 @@
 //!
 //! - A panic or error of one component never ends another.
 //! - Sources are gone before sinks stop, sinks before channels close.
-//! - A second signal ends the agent at once, whatever hangs.
+//! - A second signal ends the agent at once, whatever hangs; one that comes within a quarter of a
+//!   second of the first is the same wish once more.
 
 pub mod build;
 pub(crate) mod channels;
 pub mod logging;
+mod opening;
 pub mod stop;
 pub mod supervise;
 
@@ -38,6 +41,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stop::Signals;
+
+/// What comes within this time of the first signal is the same wish once more: `timeout`, and a
+/// service manager that signals the group and the process, send two.
+const SAME_STOP: Duration = Duration::from_millis(250);
 use supervise::Running;
 
 /// How long a stop may take unless told otherwise.
@@ -143,7 +150,7 @@ async fn live(options: &AgentOptions) -> Result<(), AgentError> {
     }
     tokio::select! {
         biased;
-        name = signals.next() => {
+        name = signals.next_after(SAME_STOP) => {
             tracing::warn!("{name} again: ending at once");
             Err(AgentError::Interrupted)
         }

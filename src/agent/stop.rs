@@ -29,6 +29,18 @@ impl Signals {
             _ = self.int.recv() => "SIGINT",
         }
     }
+
+    /// The name of the next one that comes after a pause: what comes within it is dropped.
+    pub(super) async fn next_after(&mut self, pause: Duration) -> &'static str {
+        let begun = Instant::now() + pause;
+        loop {
+            let name = self.next().await;
+            if Instant::now() >= begun {
+                return name;
+            }
+            tracing::debug!("{name} once more, at the same time as the first");
+        }
+    }
 }
 
 impl Running {

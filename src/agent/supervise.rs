@@ -2,6 +2,7 @@
 
 use super::build::{ChannelPlan, Plan, SinkPlan, SourcePlan};
 use super::channels::{is_volatile, open_channel};
+use super::opening::Opening;
 use crate::base::clock::Clock;
 use crate::channel::Channel;
 use crate::flow::context::StopSignal;
@@ -11,15 +12,14 @@ use crate::flow::interceptor::Chain;
 use crate::flow::selector::Replicating;
 use crate::flow::sink_runner::SinkRunner;
 use crate::flow::source_runner::SourceRunner;
-use crate::metrics::{ChannelCounters, Registry};
+use crate::flow::standing::Standing;
+use crate::metrics::Registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Pause between attempts to open a channel, as Flume's supervisor makes between starts.
-const OPEN_AGAIN: Duration = Duration::from_secs(3);
 /// How long a source waits for the first start of the sinks behind it, well or not. One that does
 /// not answer must not keep the source: the channels hold what comes in.
 const SINKS_FIRST: Duration = Duration::from_secs(1);
@@ -101,19 +101,27 @@ impl Running {
         let registry = Arc::clone(site.registry);
         let clock = Arc::clone(&site.clock);
         let name = format!("channel {}", plan.name);
-        let opening = async move {
-            let plan = Arc::new(plan);
+        let work = async move {
             let counters = registry.channel(&plan.name);
-            if let Some(channel) = keep_opening(&plan, &clock, &counters, &stop).await {
-                let channel = Arc::new(Counted::new(channel, counters, clock));
-                watch_gauges(&registry, &plan.name, &channel);
-                open.send_replace(Some(channel));
-                started.send_replace(true);
-                // The slot stays readable while its sender lives.
-                stop.wait().await;
-            }
+            let ChannelPlan { name, kind } = plan;
+            let for_memory = Arc::clone(&clock);
+            let opening = Opening {
+                name: name.clone(),
+                open: Arc::new(move || open_channel(&kind, &for_memory)),
+                counters: Arc::clone(&counters),
+                stop: stop.clone(),
+            };
+            let Some(channel) = opening.keep_opening().await else { return };
+            let standing = Arc::new(Standing::new(channel));
+            let channel = Arc::clone(&standing) as Arc<dyn Channel>;
+            let channel = Arc::new(Counted::new(channel, counters, clock));
+            watch_gauges(&registry, &name, &channel);
+            open.send_replace(Some(channel));
+            started.send_replace(true);
+            // The slot stays readable while its sender lives.
+            opening.keep_open(&standing).await;
         };
-        self.openers.push(Task { name, handle: tokio::spawn(opening) });
+        self.openers.push(Task { name, handle: tokio::spawn(work) });
     }
 
     fn start_sink(&mut self, plan: SinkPlan, site: &mut Site<'_>, stop: StopSignal) {
@@ -216,35 +224,6 @@ fn intake(
         );
     }
     ChannelProcessor::new(&plan.name, Box::new(selector), channels, Arc::clone(counters))
-}
-
-/// Opens the channel, however often it takes. None when it is to stop first.
-async fn keep_opening(
-    plan: &Arc<ChannelPlan>,
-    clock: &Arc<dyn Clock>,
-    counters: &ChannelCounters,
-    stop: &StopSignal,
-) -> Option<Arc<dyn Channel>> {
-    loop {
-        let (on_thread, clock) = (Arc::clone(plan), Arc::clone(clock));
-        let opening = tokio::task::spawn_blocking(move || open_channel(&on_thread.kind, &clock));
-        // Not raced against the stop: a channel that was opened has to be closed.
-        let said = match opening.await {
-            Ok(Ok(channel)) => return Some(channel),
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => format!("panicked while opening: {error}"),
-        };
-        counters.unhealthy.set(1);
-        tracing::error!(
-            channel = plan.name,
-            "cannot be opened, trying again in {} s; what is attached to it waits: {said}",
-            OPEN_AGAIN.as_secs()
-        );
-        tokio::select! {
-            () = stop.wait() => return None,
-            () = tokio::time::sleep(OPEN_AGAIN) => {}
-        }
-    }
 }
 
 /// The channel once it is open; None when the component is to stop first.

@@ -177,6 +177,16 @@ pub struct Status {
     pub checkpoint_copy_errors: u64,
     /// Whether a put would be refused now for a reason other than `capacity`, in words.
     pub trouble: Option<String>,
+    /// It has stopped after an internal failure, which `trouble` names, and does nothing until it
+    /// is closed and opened again. What was committed is as safe as before.
+    pub stopped: bool,
+}
+
+impl Status {
+    /// Of a channel of `capacity` events that has stopped because of `why`.
+    pub(crate) fn stopped(capacity: u64, why: &Trouble) -> Self {
+        Self { capacity, trouble: Some(why.to_string()), stopped: true, ..Self::default() }
+    }
 }
 
 /// Why an event was not added to a put transaction.

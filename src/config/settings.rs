@@ -1,7 +1,7 @@
 //! The settings of one component and how a component reads them.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -72,9 +72,23 @@ impl fmt::Display for Finding {
             write!(f, "{}: {severity}: ", self.place)?;
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", Visible(&self.key))?;
         }
-        f.write_str(&self.message)
+        Visible(&self.message).fmt(f)
+    }
+}
+
+/// Text of a configuration as it is shown: control characters, which could tell a terminal what to
+/// do, are written out.
+struct Visible<'a>(&'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '\n' | '\t' => f.write_char(c),
+            c if c.is_control() => write!(f, "{}", c.escape_default()),
+            c => f.write_char(c),
+        })
     }
 }
 
@@ -381,6 +395,17 @@ pub fn split_comment(raw: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_finding_shows_control_characters_and_does_not_send_them() {
+        let finding = Finding {
+            severity: Severity::Warning,
+            place: Place::nowhere(),
+            key: "a\u{1b}[2J".to_owned(),
+            message: "\u{0} is no number\u{9b}".to_owned(),
+        };
+        assert_eq!(finding.to_string(), "warning: a\\u{1b}[2J: \\u{0} is no number\\u{9b}");
+    }
 
     fn reader(value: &str) -> Settings {
         Settings::from_pairs("r1", &[("key", value)])

@@ -14,6 +14,7 @@ pub mod sink;
 pub mod sink_runner;
 pub mod source;
 pub mod source_runner;
+pub mod standing;
 
 #[cfg(test)]
 mod refusal_tests;

@@ -10,7 +10,7 @@ use super::contain::contain;
 use super::context::StopSignal;
 use super::sink::{Sink, SinkContext};
 use crate::base::clock::Clock;
-use crate::channel::{Channel, CommitError, TakeError, TakeTransaction};
+use crate::channel::{Channel, CommitError, TakeTransaction};
 use crate::config::settings::SettingError;
 use crate::event::Event;
 use crate::metrics::SinkCounters;
@@ -62,7 +62,6 @@ enum Turn {
     /// Nothing to deliver, said at once.
     IdleAtOnce,
     Failed,
-    ChannelClosed,
 }
 
 impl SinkRunner {
@@ -143,7 +142,6 @@ impl SinkRunner {
             }
             self.tick_if_due(sink, context, &mut tick_from).await;
             match self.turn(sink, context, tick_from, stopping).await {
-                Turn::ChannelClosed => return,
                 Turn::Delivered => backoff.reset(),
                 Turn::Idle | Turn::IdleAtOnce | Turn::Failed if stopping => return,
                 Turn::Idle => backoff.reset(),
@@ -179,7 +177,6 @@ impl SinkRunner {
         };
         let mut batch = match taken {
             Ok(batch) => batch,
-            Err(TakeError::Closed) => return Turn::ChannelClosed,
             Err(error) => {
                 self.counters.channel_read_fail.add(1);
                 tracing::warn!(sink = self.name, "cannot take from the channel: {error}");

@@ -85,6 +85,9 @@ impl Log {
         state.next = state.next.max(Sequence(end));
         if write.block.solo && write.block.state {
             let stripe = &mut self.stripes[index.at()];
+            if stripe.epoch_start != EpochStart::Done {
+                tracing::info!(stripe = index.0, "the stripe is back: puts and takes go on there");
+            }
             stripe.epoch_start = EpochStart::Done;
             self.settle_doubts(index);
             self.fence_suspended(index);

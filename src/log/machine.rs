@@ -14,7 +14,7 @@ use crate::record::block::block_salt;
 use crate::record::body::AckBody;
 use crate::record::frame::frame_salt;
 use crate::record::state::StateRecord;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,8 +59,8 @@ pub struct Log {
     pub(super) next_ack: u64,
     /// Acknowledgements that wait for a checkpoint slot.
     pub(super) slot_queue: Vec<u64>,
-    /// Sources with a position in flight.
-    pub(super) positions_busy: BTreeSet<String>,
+    /// Sources with a position in flight, and the bytes that it would take in a state record.
+    pub(super) positions_busy: BTreeMap<String, usize>,
     pub(super) pool: SlabPool,
     pub(super) wakes: Wakes,
     pub(super) nonce: Box<dyn FnMut() -> u64 + Send>,
@@ -105,7 +105,7 @@ impl Log {
             acks: BTreeMap::new(),
             next_ack: 0,
             slot_queue: Vec::new(),
-            positions_busy: BTreeSet::new(),
+            positions_busy: BTreeMap::new(),
             pool: SlabPool::new(limits::SLAB_BYTES, idle),
             wakes: Wakes::default(),
             nonce,

@@ -8,7 +8,7 @@ use super::machine::AckInFlight;
 use super::ready::Claim;
 use super::stripe::{FreeSegment, Health, Stripe};
 use crate::base::ids::{Sequence, StripeIndex};
-use crate::base::limits::{BLOCK_BYTES_MAX, DEVICE_BLOCK_BYTES};
+use crate::base::limits::{BLOCK_BYTES_MAX, DEVICE_BLOCK_BYTES, POSITION_BYTES_MAX};
 use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::record::block::BLOCK_HEADER_BYTES;
@@ -16,6 +16,7 @@ use crate::record::body::{AckBody, PositionRef, PutPrefix};
 use crate::record::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::record::segment::SEGMENT_HEADER_BYTES;
 use crate::record::state::{SourcePosition, StateRecord};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A put transaction as the log sees it.
@@ -41,10 +42,22 @@ pub enum Admission {
     },
     /// The disks have no room for puts.
     NoSpace(Trouble),
+    /// The source positions would not fit a state record.
+    PositionTooLarge {
+        /// Bytes of all positions together.
+        bytes: usize,
+        /// Bytes they may have.
+        max: usize,
+    },
     /// Something is under way that makes room.
     Busy,
     /// No stripe can be written.
     NoStripe(Trouble),
+}
+
+/// Bytes that a source's position takes in a state record.
+fn position_size(source: &str, len: usize) -> usize {
+    16 + source.len() + len
 }
 
 /// Who asks for room.
@@ -72,8 +85,16 @@ impl Log {
             return Err(Admission::Full { events, capacity });
         }
         let position = match shape.position {
-            Some((source, _)) if self.positions_busy.contains(source) => {
+            Some((source, _)) if self.positions_busy.contains_key(source) => {
                 return Err(Admission::Busy);
+            }
+            // Asked here, under the lock of the reservation: many new sources at once would else
+            // all be let in, and no state record could hold what they left.
+            Some((source, bytes))
+                if self.position_bytes_with(source, bytes) > POSITION_BYTES_MAX =>
+            {
+                let bytes = self.position_bytes_with(source, bytes);
+                return Err(Admission::PositionTooLarge { bytes, max: POSITION_BYTES_MAX });
             }
             Some((source, bytes)) => {
                 let counter = self.next_position(source);
@@ -92,7 +113,9 @@ impl Log {
             count: shape.count,
             first_sequence: Sequence(first),
         };
-        let busy = position.as_ref().map(|(source, _)| source.clone());
+        let bytes_of =
+            |(source, p): &(String, SourcePosition)| position_size(source, p.bytes.len());
+        let busy = position.as_ref().map(|held| (held.0.clone(), bytes_of(held)));
         let effect = Effect::Put { first, count: shape.count, position };
         let reservation = self.place(index, header, effect)?;
         self.positions_busy.extend(busy);
@@ -114,19 +137,25 @@ impl Log {
         known.max(floor) + 1
     }
 
-    /// Bytes that all source positions would take if `source` left `bytes`.
+    /// Bytes that all source positions would take if `source` left `bytes`: of every other source
+    /// the position that is durable or the one on its way, whichever is larger.
     #[must_use]
     pub fn position_bytes_with(&self, source: &str, bytes: &[u8]) -> usize {
-        let others = self.durable.positions.iter().filter(|(name, _)| *name != source);
-        let size = |name: &str, len: usize| 16 + name.len() + len;
-        let rest: usize = others.map(|(name, p)| size(name, p.bytes.len())).sum();
-        rest + size(source, bytes.len())
+        let durable = self.durable.positions.iter();
+        let mut sizes: BTreeMap<&str, usize> =
+            durable.map(|(name, p)| (name.as_str(), position_size(name, p.bytes.len()))).collect();
+        for (name, on_its_way) in &self.positions_busy {
+            let size = sizes.entry(name).or_default();
+            *size = (*size).max(*on_its_way);
+        }
+        sizes.remove(source);
+        sizes.values().sum::<usize>() + position_size(source, bytes.len())
     }
 
     /// Whether a position of `source` is in flight or in doubt.
     #[must_use]
     pub fn position_is_busy(&self, source: &str) -> bool {
-        self.positions_busy.contains(source)
+        self.positions_busy.contains_key(source)
     }
 
     /// Reserves an acknowledgement of `claims`: a whole copy on every touched stripe that is
@@ -204,7 +233,7 @@ impl Log {
                     let rank = |a: &Admission| match a {
                         Admission::Busy => 2,
                         Admission::NoSpace(_) => 1,
-                        Admission::Full { .. } | Admission::NoStripe(_) => 0,
+                        _ => 0,
                     };
                     if refusal.as_ref().is_none_or(|known| rank(&other) > rank(known)) {
                         refusal = Some(other);

@@ -251,7 +251,12 @@ fn state_block(
     let reservation = open.reserve(&mut writer, plain_header(FrameKind::State, payload), effect);
     let mut encoded = Ok(0);
     reservation.fill(|out| encoded = state.encode(out));
-    encoded.ok()?;
+    if let Err(refusal) = encoded {
+        // Every part of it is bounded where it enters, so this is a mistake of ours; the stripe
+        // cannot roll any more, which nobody would see otherwise.
+        tracing::error!(stripe = stripe.index.0, "no state record can be written: {refusal}");
+        return None;
+    }
     debug_assert!(matches!(open.block.frames[..], [FrameNote { .. }]));
     Some(open.seal(&mut writer))
 }

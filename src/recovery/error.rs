@@ -44,7 +44,7 @@ pub enum OpenError {
     /// disk would be mistaken for an empty one.
     #[error(
         "{role} {member} of the channel {channel}, last seen as {last_path}, is {what}; mount or restore it and list it in {key}, \
-         or open degraded (without its events) by explicit option",
+         or open degraded (without its events) by the setting openDegraded = true",
         last_path = last_path.display(), key = if role.starts_with('c') { "checkpointDir" } else { "dataDirs" }
     )]
     MemberMissing {
@@ -112,7 +112,7 @@ pub enum OpenError {
     /// A file cannot be opened or read, tried twice. That is neither a tear nor damage: nothing
     /// was voided.
     #[error(
-        "cannot read {path} at offset {offset}: {source}; nothing was given up: check the disk, or open degraded (without this directory's events) by explicit option",
+        "cannot read {path} at offset {offset}: {source}; nothing was given up: check the disk, or open degraded (without this directory's events) by the setting openDegraded = true",
         path = path.display()
     )]
     Unreadable {

@@ -3,6 +3,7 @@
 use super::process::{Agent, connect, free_port, read_line, signal, until};
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 /// A channel for one event that nobody takes: the second line of a client waits in its commit, and
 /// the source cannot stop before it has an answer for it.
@@ -33,6 +34,8 @@ fn stopped_twice(directory: &Path, first: &str, second: &str) -> (Option<i32>, S
     assert_eq!(read_line(&mut reader).as_deref(), Some("OK"));
     signal(agent.id(), first);
     until("the stop", || agent.words(), || agent.words().contains("stopping, sources first"));
+    // Sooner it would count as the first once more.
+    std::thread::sleep(Duration::from_millis(400));
     signal(agent.id(), second);
     let status = agent.ended();
     (status.code(), agent.words())
@@ -53,4 +56,19 @@ fn a_second_signal_ends_the_agent_at_once_while_it_drains() {
         assert!(words.contains(&format!("SIG{second} again")), "{words}");
         assert!(!words.contains("did not stop"), "{words}");
     }
+}
+
+/// As `timeout` and a service manager send them, to the group and to the process.
+#[test]
+fn two_signals_at_once_are_one_wish_to_stop() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let port = free_port();
+    let quick = configuration(port).replace("keep-alive = 600", "keep-alive = 1");
+    std::fs::write(directory.path().join("a.conf"), quick).expect("written");
+    let mut agent = Agent::start(directory.path(), "a", "a.conf");
+    until("the start", || agent.words(), || agent.words().contains("agent a started"));
+    signal(agent.id(), "TERM");
+    signal(agent.id(), "TERM");
+    let status = agent.ended();
+    assert_eq!(status.code(), Some(0), "{}", agent.words());
 }

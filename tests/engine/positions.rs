@@ -146,3 +146,24 @@ fn positions_that_take_too_much_room_are_refused() {
     assert!(matches!(refused, CommitError::Refused(Refusal::PositionTooLarge { .. })), "{refused}");
     assert_eq!(engine.events(), 0);
 }
+
+#[test]
+fn positions_on_their_way_count_with_those_that_are_durable() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    let large = "x".repeat(40 * 1024);
+    let mut two: Vec<_> = ["one", "two"]
+        .iter()
+        .map(|source| engine.begin_put_at(&bodies(source, 0..1), source, &large))
+        .collect();
+    let third = engine.begin_put_at(&bodies("three", 0..1), "three", &large);
+    let refused = engine.end(third).expect_err("a third one has no place");
+    assert!(matches!(refused, CommitError::Refused(Refusal::PositionTooLarge { .. })), "{refused}");
+    for commit in two.drain(..) {
+        engine.end(commit).expect("committed");
+    }
+    // Replacing one takes no more room than it had.
+    let again = engine.begin_put_at(&bodies("again", 0..1), "two", &large);
+    engine.end(again).expect("committed");
+    assert_eq!(engine.events(), 3);
+}

@@ -133,6 +133,13 @@ impl FileChannel {
         (0..log.stripes()).map(|i| log.report(StripeIndex(i as u16)).free).sum()
     }
 
+    /// Stops the channel as a fault of the engine would.
+    #[cfg(all(test, feature = "agent"))]
+    pub(crate) fn panic_inside(&self) {
+        let fault = || self.inner.shared.with_log(|_| panic!("scripted"));
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fault));
+    }
+
     /// Writes a checkpoint now.
     ///
     /// # Errors
@@ -173,13 +180,7 @@ impl Channel for FileChannel {
         let capacity = shared.options.capacity;
         let log = match shared.log() {
             Ok(log) => log,
-            Err(trouble) => {
-                return Status {
-                    capacity,
-                    trouble: Some(trouble.to_string()),
-                    ..Status::default()
-                };
-            }
+            Err(trouble) => return Status::stopped(capacity, &trouble),
         };
         let stripes = (0..log.stripes()).map(|i| StripeIndex(i as u16));
         let reports: Vec<_> = stripes.map(|index| log.report(index)).collect();
@@ -199,6 +200,7 @@ impl Channel for FileChannel {
                 .copy_errors
                 .load(std::sync::atomic::Ordering::Relaxed),
             trouble: trouble.map(ToString::to_string),
+            stopped: false,
         }
     }
 

@@ -81,6 +81,7 @@ fn refused(admission: Admission) -> CommitError {
         Admission::Full { events, capacity } => Refusal::Full { events, capacity },
         Admission::NoSpace(trouble) => Refusal::NoSpace(trouble),
         Admission::NoStripe(trouble) => Refusal::NoStripe(trouble),
+        Admission::PositionTooLarge { bytes, max } => Refusal::PositionTooLarge { bytes, max },
         Admission::Busy => {
             Refusal::NoSpace(Trouble::new("no free segment was ready in time; try again"))
         }

@@ -1,0 +1,173 @@
+//! Opens a channel, however often it takes, and opens it again when it has stopped.
+
+use crate::channel::{Channel, Trouble};
+use crate::flow::context::StopSignal;
+use crate::flow::standing::Standing;
+use crate::metrics::ChannelCounters;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Pause between attempts to open a channel, as Flume's supervisor makes between starts.
+const OPEN_AGAIN: Duration = Duration::from_secs(3);
+/// How often an open channel is asked whether it has stopped.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How one channel is opened.
+pub(super) struct Opening<F> {
+    pub(super) name: String,
+    /// Opens it; blocks while a file channel recovers.
+    pub(super) open: Arc<F>,
+    pub(super) counters: Arc<ChannelCounters>,
+    pub(super) stop: StopSignal,
+}
+
+impl<F, E> Opening<F>
+where
+    F: Fn() -> Result<Arc<dyn Channel>, E> + Send + Sync + 'static,
+    E: Display + Send + 'static,
+{
+    /// Opens the channel, however often it takes. None when it is to stop first.
+    pub(super) async fn keep_opening(&self) -> Option<Arc<dyn Channel>> {
+        loop {
+            let open = Arc::clone(&self.open);
+            let opening = tokio::task::spawn_blocking(move || open());
+            // Not raced against the stop: a channel that was opened has to be closed.
+            let said = match opening.await {
+                Ok(Ok(channel)) => return Some(channel),
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => format!("panicked while opening: {error}"),
+            };
+            self.counters.unhealthy.set(1);
+            tracing::error!(
+                channel = self.name,
+                "cannot be opened, trying again in {} s; what is attached to it waits: {said}",
+                OPEN_AGAIN.as_secs()
+            );
+            tokio::select! {
+                () = self.stop.wait() => return None,
+                () = tokio::time::sleep(OPEN_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Opens the channel again whenever it has stopped after an internal failure. Returns when it
+    /// is to stop.
+    pub(super) async fn keep_open(&self, standing: &Standing) {
+        loop {
+            tokio::select! {
+                () = self.stop.wait() => return,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            let status = standing.status();
+            if !status.stopped {
+                continue;
+            }
+            let why = status.trouble.unwrap_or_default();
+            tracing::error!(channel = self.name, "{why}; opening it again");
+            let old = standing.vacate(Trouble::new(format!("{why}; it is being opened again")));
+            // Its directories stay locked until the last transaction on it has ended too: until
+            // then a write of its past could land in the middle of the recovery.
+            let letting_go = tokio::task::spawn_blocking(move || {
+                if let Some(Err(error)) = old.map(|old| old.close()) {
+                    tracing::debug!("{error}");
+                }
+            });
+            if let Err(panic) = letting_go.await {
+                tracing::error!(channel = self.name, "closing it panicked: {panic}");
+            }
+            let Some(channel) = self.keep_opening().await else { return };
+            standing.occupy(channel);
+            self.counters.unhealthy.set(0);
+            tracing::info!(channel = self.name, "open again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::CommitError;
+    use crate::channel::file::{FileChannel, FileChannelOptions, OpenError};
+    use crate::event::Event;
+    use crate::metrics::Registry;
+    use std::sync::{Mutex, PoisonError, Weak};
+
+    fn put(channel: &Standing, body: &'static str) -> Result<(), CommitError> {
+        let mut put = channel.begin_put();
+        put.put(Event::new(body)).expect("fits");
+        put.commit()
+    }
+
+    /// What opens a channel; a name for the long type.
+    trait Open: Fn() -> Result<Arc<dyn Channel>, OpenError> + Send + Sync + 'static {}
+
+    impl<F: Fn() -> Result<Arc<dyn Channel>, OpenError> + Send + Sync + 'static> Open for F {}
+
+    /// The last opening of a channel, as long as it is held.
+    type Last = Arc<Mutex<Weak<FileChannel>>>;
+
+    /// A channel on real files whose last opening can be looked up.
+    fn opening(directory: &std::path::Path, stop: StopSignal) -> (Opening<impl Open>, Last) {
+        let mut options =
+            FileChannelOptions::new(directory.join("checkpoint"), [directory.join("data")]);
+        options.segment_bytes = 1 << 20;
+        options.minimum_required_space = 0;
+        let last = Last::default();
+        let opened = Arc::clone(&last);
+        let open = Arc::new(move || {
+            let channel = Arc::new(FileChannel::open(options.clone())?);
+            *opened.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&channel);
+            Ok(channel as Arc<dyn Channel>)
+        });
+        let counters = Registry::default().channel("c1");
+        (Opening { name: "c1".to_owned(), open, counters, stop }, last)
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_a_panic_stopped_is_opened_again_with_all_it_held() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (stop, signal) = StopSignal::new();
+        let (opening, last) = opening(directory.path(), signal);
+        let standing = Arc::new(Standing::new(opening.keep_opening().await.expect("opens")));
+        put(&standing, "before").expect("committed");
+        let channel = last.lock().expect("unpoisoned").upgrade().expect("open");
+        channel.panic_inside();
+        drop(channel);
+        assert!(put(&standing, "refused").is_err());
+        assert!(standing.status().stopped);
+        let watched = Arc::clone(&standing);
+        let keeping = tokio::spawn(async move { opening.keep_open(&watched).await });
+        while put(&standing, "after").is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut take = standing.begin_take();
+        let mut bodies = Vec::new();
+        while bodies.len() < 2 {
+            bodies.extend(take.take(10).expect("readable").into_iter().map(|e| e.body));
+        }
+        assert_eq!(bodies, ["before", "after"]);
+        take.commit().expect("acknowledged");
+        stop.send_replace(true);
+        keeping.await.expect("no panic");
+        standing.close().expect("closed");
+    }
+
+    #[test]
+    fn what_has_no_channel_behind_it_refuses_and_keeps_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (_stop, signal) = StopSignal::new();
+        let (opening, _) = opening(directory.path(), signal);
+        let standing = Standing::new((opening.open)().expect("opens"));
+        let old = standing.vacate(Trouble::new("being opened again")).expect("it was there");
+        let refused = put(&standing, "x").expect_err("nothing is behind");
+        assert!(refused.to_string().contains("being opened again"), "{refused}");
+        assert!(!refused.never_fits(), "it may be tried again");
+        let unread = standing.begin_take().take(1).expect_err("nothing is behind");
+        assert!(unread.to_string().contains("being opened again"), "{unread}");
+        assert!(standing.position("s").is_err(), "no position is known");
+        assert!(standing.vacate(Trouble::new("again")).is_none());
+        standing.occupy(old);
+        put(&standing, "y").expect("committed");
+    }
+}
