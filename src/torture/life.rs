@@ -198,7 +198,9 @@ impl Life {
             }
         }
         // The last that was lent goes back first, so that everything stands as it stood.
-        takes.into_iter().rev().for_each(|take| take.rollback());
+        for take in takes.into_iter().rev() {
+            take.rollback();
+        }
         self.voice.say(&Note::ContentsEnd)
     }
 

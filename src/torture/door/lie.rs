@@ -31,7 +31,7 @@ impl Cache {
         let held = Held { file: Arc::clone(file), offset, bytes: bytes.to_vec() };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.insert(file.path().to_owned(), held);
-        before.into_iter().for_each(|held| held.write());
+        before.into_iter().for_each(Held::write);
     }
 
     /// What a read of `bytes` at `offset` sees of the cache.
@@ -49,7 +49,7 @@ impl Cache {
     /// Lets everything through, as a disk does in time.
     pub(super) fn flush(&self) {
         let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        all.into_values().for_each(|held| held.write());
+        all.into_values().for_each(Held::write);
     }
 }
 

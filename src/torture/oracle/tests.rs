@@ -196,6 +196,14 @@ fn order_is_that_of_the_commits() {
     finds(&heard(vec![together(), seen(p[1], p[0])]), None);
     let first = Span { to: 1, ..whole(p[0]) };
     let rest = Span { from: 1, ..whole(p[0]) };
+    // Nor has the rest of one that was taken in part before the crash any precedence.
+    let in_part = || {
+        let mut life = one_after_the_other();
+        life.push(taken(0, vec![Span { to: 1, ..whole(p[1]) }]));
+        life
+    };
+    let rest_first = [Span { from: 1, ..whole(p[1]) }, whole(p[0])];
+    finds(&heard(vec![in_part(), vec![opening(&rest_first, &[])]]), Some(Kind::Disordered));
     let apart = vec![opening(&[first, whole(p[1]), rest], &[])];
     let oracle = heard(vec![together(), apart]);
     assert!(oracle.findings.count(Kind::Disordered) > 0);
