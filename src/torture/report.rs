@@ -126,79 +126,66 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::new();
-        let mut row = |name: &str, value: String| {
+        let found = Kind::ALL.into_iter().map(|kind| (kind, self.findings.count(kind)));
+        let shown = found.filter(|(kind, n)| *n > 0 || matches!(kind, Kind::Lost | Kind::Doubled));
+        let shown = shown.map(|(kind, n)| (kind.word().to_owned(), n.to_string()));
+        for (name, value) in self.life_rows().into_iter().chain(self.event_rows()).chain(shown) {
             let _ = writeln!(text, "{name:<22}{value}");
-        };
-        let counts = &self.counts;
-        row("seed", self.seed.to_string());
-        row(
-            "channel",
-            format!(
-                "{} directories, segments of {} KiB, capacity {} events, {} producers, {} takers",
-                self.data_dirs.len(),
-                self.numbers.segment_bytes / 1024,
-                self.numbers.capacity,
-                self.numbers.writers,
-                self.numbers.takers
-            ),
-        );
-        let interrupted = if self.interrupted { ", interrupted" } else { "" };
-        row("time", format!("{:.1} s{interrupted}", self.took.as_secs_f64()));
-        row("kills", format!("{}", self.kills()));
-        row("  at random times", self.kills_by_time.to_string());
-        for (moment, kills) in &self.kills_by_moment {
-            row(&format!("  at {}", moment.word()), kills.to_string());
-        }
-        row("closed in order", self.closed.to_string());
-        row("recoveries", self.opening_us.len().to_string());
-        row(
-            "recovery time",
-            format!(
-                "p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
-                self.opening_ms(50),
-                self.opening_ms(90),
-                self.opening_ms(99),
-                self.opening_ms(100)
-            ),
-        );
-        row(
-            "events acknowledged",
-            format!("{} put, {} taken", counts.put_acknowledged, counts.taken_acknowledged),
-        );
-        row(
-            "puts in doubt",
-            format!("{} were there, {} were not", counts.doubt_there, counts.doubt_absent),
-        );
-        row(
-            "takes in doubt",
-            format!("{} had happened, {} had not", counts.doubt_taken, counts.doubt_returned),
-        );
-        row(
-            "puts refused",
-            format!(
-                "{} channel full, {} no room on disk in time",
-                counts.refused_full, counts.refused_space
-            ),
-        );
-        if self.full.filled + self.full.opened > 0 {
-            let full = &self.full;
-            row(
-                "disk full",
-                format!(
-                    "filled {} times, opened full {}, puts refused {}, takes went on {}, puts resumed {}",
-                    full.filled, full.opened, full.refused, full.takes_went_on, full.resumed
-                ),
-            );
-        }
-        for kind in Kind::ALL {
-            let found = self.findings.count(kind);
-            if found > 0 || matches!(kind, Kind::Lost | Kind::Doubled) {
-                row(kind.word(), found.to_string());
-            }
         }
         for words in self.findings.words() {
             let _ = writeln!(text, "  {words}");
         }
         text
+    }
+
+    fn life_rows(&self) -> Vec<(String, String)> {
+        let numbers = &self.numbers;
+        let channel = format!(
+            "{} directories, segments of {} KiB, capacity {} events, {} producers, {} takers",
+            self.data_dirs.len(),
+            numbers.segment_bytes / 1024,
+            numbers.capacity,
+            numbers.writers,
+            numbers.takers
+        );
+        let interrupted = if self.interrupted { ", interrupted" } else { "" };
+        let mut rows = vec![
+            ("seed".to_owned(), self.seed.to_string()),
+            ("channel".to_owned(), channel),
+            ("time".to_owned(), format!("{:.1} s{interrupted}", self.took.as_secs_f64())),
+            ("kills".to_owned(), self.kills().to_string()),
+            ("  at random times".to_owned(), self.kills_by_time.to_string()),
+        ];
+        for (moment, kills) in &self.kills_by_moment {
+            rows.push((format!("  at {}", moment.word()), kills.to_string()));
+        }
+        rows.push(("closed in order".to_owned(), self.closed.to_string()));
+        rows.push(("recoveries".to_owned(), self.opening_us.len().to_string()));
+        let [p50, p90, p99, max] = [50, 90, 99, 100].map(|percent| self.opening_ms(percent));
+        let times = format!("p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms, max {max:.1} ms");
+        rows.push(("recovery time".to_owned(), times));
+        rows
+    }
+
+    fn event_rows(&self) -> Vec<(String, String)> {
+        let (counts, full) = (&self.counts, &self.full);
+        let (put, taken) = (counts.put_acknowledged, counts.taken_acknowledged);
+        let (there, absent) = (counts.doubt_there, counts.doubt_absent);
+        let (happened, returned) = (counts.doubt_taken, counts.doubt_returned);
+        let (refused, space) = (counts.refused_full, counts.refused_space);
+        let mut rows = vec![
+            ("events acknowledged", format!("{put} put, {taken} taken")),
+            ("puts in doubt", format!("{there} were there, {absent} were not")),
+            ("takes in doubt", format!("{happened} had happened, {returned} had not")),
+            ("puts refused", format!("{refused} channel full, {space} no room on disk in time")),
+        ];
+        if full.filled + full.opened > 0 {
+            let seen = format!(
+                "filled {} times, opened full {}, puts refused {}, takes went on {}, puts resumed {}",
+                full.filled, full.opened, full.refused, full.takes_went_on, full.resumed
+            );
+            rows.push(("disk full", seen));
+        }
+        rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
