@@ -78,6 +78,11 @@ impl Numbers {
     }
 }
 
+/// Takes in a row that may come back empty although the channel counts events: a process that does
+/// not get its turn for as long as `keep-alive` has an empty take without anything being lost.
+/// Counted and not timed, because a busy machine stretches every time.
+const EMPTY_TAKES_MAX: u32 = 100;
+
 /// What the workers of a life share.
 pub(super) struct Life {
     pub(super) orders: Orders,
@@ -156,18 +161,23 @@ impl Life {
     /// Tells positions and contents. Everything is lent once, in order, and handed back.
     fn tell(&self, events: u64) -> io::Result<()> {
         for writer in 0..Numbers::of(self.orders.seed, self.orders.quota).writers {
-            let at = self.channel.position(&source(writer));
-            let at = at.map(|position| self.position_number(writer, &position));
-            match at {
-                Some(None) => {
-                    let words = format!("the position of writer {writer} is none it ever had");
-                    self.voice.say(&Note::Wrong(Wrong::Altered, words))?;
+            let position = match self.channel.position(&source(writer)) {
+                Ok(position) => position,
+                Err(error) => {
+                    // Nothing is under way yet, so nothing can be in doubt.
+                    let words = format!("the position of writer {writer}: {error}");
+                    self.voice.say(&Note::Wrong(Wrong::Failed, words.clone()))?;
+                    return Err(io::Error::other(words));
                 }
-                Some(at @ Some(_)) => self.voice.say(&Note::Position { writer, at })?,
-                None => self.voice.say(&Note::Position { writer, at: None })?,
+            };
+            let at = position.as_ref().and_then(|known| self.position_number(writer, known));
+            if position.is_some() && at.is_none() {
+                let words = format!("the position of writer {writer} is none it ever had");
+                self.voice.say(&Note::Wrong(Wrong::Altered, words))?;
             }
+            self.voice.say(&Note::Position { writer, at })?;
         }
-        let (mut told, mut takes) = (0, Vec::new());
+        let (mut told, mut takes, mut empty) = (0, Vec::new(), 0);
         while told < events {
             let mut take = self.channel.begin_take();
             let room = self.channel.limits().transaction_capacity;
@@ -182,8 +192,13 @@ impl Life {
                     }
                 };
                 if found.is_empty() {
+                    empty += 1;
+                    if empty < EMPTY_TAKES_MAX {
+                        continue;
+                    }
                     break;
                 }
+                empty = 0;
                 lent += found.len();
                 let spans = spans_of(self.names(&found)?);
                 self.voice.say(&Note::Contents(spans))?;
