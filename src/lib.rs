@@ -24,4 +24,6 @@ pub mod sink;
 #[cfg(feature = "agent")]
 pub mod source;
 #[cfg(feature = "agent")]
+pub mod torture;
+#[cfg(feature = "agent")]
 pub mod wire;

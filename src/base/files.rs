@@ -56,6 +56,14 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
     sync_directory(parent)
 }
 
+/// Removes the directory `path` if nothing is in it.
+///
+/// # Errors
+/// It is not empty, is not there, or cannot be removed.
+pub fn remove_empty_directory(path: &Path) -> io::Result<()> {
+    std::fs::remove_dir(path)
+}
+
 /// Makes the names in `directory` durable: files created, renamed or removed there.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! The words of the command line as values.
 
+use super::torture_arguments::TortureArguments;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -60,6 +61,15 @@ pub(super) enum Command {
             Each line is an event. Exit code 0 when every line was acknowledged, 1 when not; then\n\
             the message says how many were.")]
     AvroClient(Box<AvroClientArguments>),
+    /// Kill a channel on your own disks again and again, and judge what each kill leaves
+    #[command(after_help = "Examples:\n  \
+            millpond torture --data-dirs /mnt/disk1/t,/mnt/disk2/t --seconds 600\n  \
+            millpond torture --data-dirs t1,t2 --kills 1000 --seed 7 --json\n  \
+            millpond torture --data-dirs t1 --quota 64M\n\n\
+            Exit codes: 0 clean, 1 something was lost, doubled, altered or else not as it must be,\n\
+            2 wrong usage or a test that could not be carried out. Ctrl-C ends with the report so\n\
+            far. For power cuts see `torture write`, `collect` and `verify`.")]
+    Torture(Box<TortureArguments>),
     /// Tools of Flume (come later; see `channel check` and `channel repair`)
     #[command(
         disable_help_flag = true,

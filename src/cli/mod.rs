@@ -23,6 +23,9 @@ mod rpc_properties;
 mod run;
 mod shell_assignments;
 mod spelling;
+mod torture;
+mod torture_arguments;
+mod torture_progress;
 mod validate;
 mod words;
 

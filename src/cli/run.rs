@@ -2,7 +2,7 @@
 
 use super::arguments::{Command, CommandLine};
 use super::words::{Stop, say, show};
-use super::{agent, avro_client, channel, spelling, validate};
+use super::{agent, avro_client, channel, spelling, torture, validate};
 use clap::Parser;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -42,6 +42,7 @@ fn carry_out(command: Command) -> Result<(), Stop> {
         Command::Agent(arguments) => agent::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Channel { command } => channel::run(&command),
+        Command::Torture(arguments) => torture::run(&arguments),
         Command::AvroClient(arguments) => avro_client::run(&arguments),
         Command::Tool(_) => Err(Stop::Failed(
             "tool is not there yet; millpond channel check verifies a channel".to_owned(),

@@ -10,3 +10,5 @@ mod process;
 mod repair;
 mod signals;
 mod system_calls;
+mod torture;
+mod torture_phases;

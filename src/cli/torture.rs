@@ -1,0 +1,161 @@
+//! `torture`: crash testing on the user's own disks.
+//!
+//! Exit codes: 0 clean, 1 something was found that must not be, 2 wrong usage or a test that could
+//! not be carried out.
+
+use super::torture_arguments::{
+    CollectArguments, RunArguments, TortureArguments, TortureCommand, VerifyArguments,
+    WriteArguments,
+};
+use super::torture_progress::Progress;
+use super::words::{Stop, say, show};
+use crate::base::random::{Random, SystemRandom};
+use crate::torture::phases::{self, VerifyOptions, WriteOptions};
+use crate::torture::{self, Limit, RunOptions};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Seconds of a run that is given no limit.
+const SECONDS_DEFAULT: u64 = 60;
+
+pub(super) fn run(arguments: &TortureArguments) -> Result<(), Stop> {
+    match &arguments.command {
+        None => torment(&arguments.run),
+        Some(TortureCommand::Life) => torture::live().map_err(cannot),
+        Some(TortureCommand::Write(arguments)) => write(arguments),
+        Some(TortureCommand::Collect(arguments)) => collect(arguments),
+        Some(TortureCommand::Verify(arguments)) => verify(arguments),
+    }
+}
+
+/// What keeps a test from being carried out says nothing about the disk.
+fn cannot(error: impl std::fmt::Display) -> Stop {
+    Stop::Usage(error.to_string())
+}
+
+/// Whether SIGINT or SIGTERM has come. The signals no longer end the process by themselves.
+struct Interrupt {
+    came: Arc<AtomicBool>,
+    // Listens as long as it is there.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Interrupt {
+    fn listen() -> Result<Self, Stop> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(cannot)?;
+        let came = Arc::new(AtomicBool::new(false));
+        let (mut int, mut term) = {
+            let _inside = runtime.enter();
+            let int = signal(SignalKind::interrupt()).map_err(cannot)?;
+            (int, signal(SignalKind::terminate()).map_err(cannot)?)
+        };
+        let tell = Arc::clone(&came);
+        runtime.spawn(async move {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+            }
+            tell.store(true, Ordering::SeqCst);
+        });
+        Ok(Self { came, _runtime: runtime })
+    }
+}
+
+fn seed_or_drawn(seed: Option<u64>) -> u64 {
+    // Short enough to be copied by hand.
+    seed.unwrap_or_else(|| SystemRandom.next_u64() >> 32)
+}
+
+fn torment(arguments: &RunArguments) -> Result<(), Stop> {
+    let kills = arguments.kills;
+    let seconds = arguments.seconds.or(kills.is_none().then_some(SECONDS_DEFAULT));
+    let limit = Limit { time: seconds.map(Duration::from_secs), kills };
+    let options = RunOptions {
+        data_dirs: arguments.data_dirs.clone(),
+        limit,
+        seed: seed_or_drawn(arguments.seed),
+        kill9: arguments.kill9,
+        quota: arguments.quota,
+        discard: arguments.discard,
+        keep: arguments.keep,
+        record: arguments.record.clone(),
+        lie: arguments.lie,
+        program: std::env::current_exe().map_err(cannot)?,
+    };
+    let interrupt = Interrupt::listen()?;
+    let progress = Progress::new(limit);
+    let ended = torture::run(&options, &interrupt.came, &mut |report| progress.show(report));
+    progress.clear();
+    let report = ended.map_err(cannot)?;
+    if arguments.json {
+        show(&(report.json().to_string() + "\n"))?;
+    } else {
+        show(&report.table())?;
+    }
+    let directories: Vec<String> =
+        options.data_dirs.iter().map(|path| path.display().to_string()).collect();
+    if report.is_clean() {
+        return Ok(());
+    }
+    say(&format!("what was left is in {}", directories.join(", ")));
+    Err(Stop::Failed(format!(
+        "the channel broke a promise, or a disk below it did; repeat with --seed {}",
+        options.seed
+    )))
+}
+
+fn write(arguments: &WriteArguments) -> Result<(), Stop> {
+    let options = WriteOptions {
+        data_dirs: arguments.data_dirs.clone(),
+        acks: arguments.acks.clone(),
+        time: arguments.seconds.map(Duration::from_secs),
+        seed: seed_or_drawn(arguments.seed),
+        discard: arguments.discard,
+        lie: arguments.lie,
+    };
+    let interrupt = Interrupt::listen()?;
+    say(&format!("seed {}; cut the power at any moment", options.seed));
+    let progress = Progress::counting();
+    let mut warn = |words: &str| say(&format!("warning: {words}"));
+    let ended = phases::write(&options, &interrupt.came, &mut warn, &mut |n| progress.count(n));
+    progress.clear();
+    let written = ended.map_err(cannot)?;
+    say(&format!("ended in order; {} events were acknowledged", written.acknowledged));
+    Ok(())
+}
+
+fn collect(arguments: &CollectArguments) -> Result<(), Stop> {
+    let interrupt = Interrupt::listen()?;
+    let silence = Duration::from_secs(arguments.silence);
+    let mut listening = |at| say(&format!("listening on {at}"));
+    let (listen, file) = (&arguments.listen, &arguments.file);
+    let ended = phases::collect(listen, file, silence, &interrupt.came, &mut listening);
+    let collected = ended.map_err(cannot)?;
+    let how = if collected.closed { "the writer ended" } else { "the writer has gone silent" };
+    let (lines, file) = (collected.lines, file.display());
+    say(&format!("{how}; {file} has {lines} lines; judge by: torture verify --acks {file}"));
+    Ok(())
+}
+
+fn verify(arguments: &VerifyArguments) -> Result<(), Stop> {
+    let options = VerifyOptions {
+        data_dirs: arguments.data_dirs.clone(),
+        acks: arguments.acks.clone(),
+        keep: arguments.keep,
+    };
+    let verdict = phases::verify(&options).map_err(cannot)?;
+    match arguments.json {
+        true => show(&(verdict.json().to_string() + "\n"))?,
+        false => show(&verdict.words())?,
+    }
+    match verdict.is_clean() {
+        true => Ok(()),
+        false => Err(Stop::Failed("a promise was broken".to_owned())),
+    }
+}

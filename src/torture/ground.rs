@@ -1,0 +1,387 @@
+//! The directories that a test may use: taken only when empty or marked as its own, locked while
+//! in use, and cleared of exactly what was made in them.
+//!
+//! | in each data directory | is |
+//! |---|---|
+//! | `millpond-torture` | the marker, and what the directory is used for |
+//! | `millpond-torture.lock` | held while a test runs |
+//! | `stripe/` | the channel's data directory |
+//! | `checkpoint/` | its checkpoint directory; in the first one only |
+//! | `ballast` | fills the disk |
+
+use crate::base::files;
+use crate::disk::real::RealDisk;
+use crate::disk::{Access, Directory, Disk, Lock, LockError};
+use crate::record::segment;
+use crate::recovery::{CHECKPOINT_NAME, LOCK_NAME, MEMBER_NAME, QUARANTINE_PREFIX};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const MARKER: &str = "millpond-torture";
+const LOCK: &str = "millpond-torture.lock";
+const BALLAST: &str = "ballast";
+const STRIPE: &str = "stripe";
+const CHECKPOINT: &str = "checkpoint";
+
+/// Names that do not make a directory somebody's: the root of a fresh ext4 has the first.
+const NOBODYS: [&str; 2] = ["lost+found", LOCK];
+
+/// Bytes of ballast written at a time.
+const BALLAST_PIECE_BYTES: u64 = 256 * 1024;
+
+/// What a directory is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A run, which judges by itself.
+    Run,
+    /// The first of two phases: what is there has yet to be judged.
+    Write,
+}
+
+impl Purpose {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// Why directories are not used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroundError {
+    /// It holds something that no test made.
+    #[error(
+        "{path} is not empty ({name} is in it) and was not made by torture; give an empty or a new directory",
+        path = path.display()
+    )]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// Something in it.
+        name: String,
+    },
+    /// It holds what `torture write` left and nobody judged yet.
+    #[error(
+        "{path} holds what `torture write` left and `torture verify` has not judged; verify it, or give --discard",
+        path = path.display()
+    )]
+    Unjudged {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It holds nothing to judge.
+    #[error("{path} holds nothing that `torture write` made; give the directories of the write", path = path.display())]
+    Nothing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It is listed twice.
+    #[error("{path} is listed twice; each data directory stands for a disk of its own", path = path.display())]
+    Twice {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another test is running in it.
+    #[error("{0}; is another torture running there?")]
+    Lock(#[from] LockError),
+    /// It cannot be used.
+    #[error("cannot use {path}: {source}", path = path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+struct Place {
+    path: PathBuf,
+    directory: Arc<dyn Directory>,
+    /// Whether the directory itself was made by a test.
+    made: bool,
+    _lock: Box<dyn Lock>,
+}
+
+/// Directories in use, until dropped.
+pub(super) struct Ground {
+    places: Vec<Place>,
+}
+
+fn io_at(path: &Path) -> impl Fn(io::Error) -> GroundError + '_ {
+    |source| GroundError::Io { path: path.to_owned(), source }
+}
+
+impl Ground {
+    /// Takes the directories `paths` for `purpose`, made when missing, cleared of what an earlier
+    /// test left. What `torture write` left is cleared only with `discard`.
+    pub(super) fn take(
+        paths: &[PathBuf],
+        purpose: Purpose,
+        discard: bool,
+    ) -> Result<Self, GroundError> {
+        let mut ground = Self { places: Vec::new() };
+        for path in paths {
+            let made_now = !path.exists();
+            let directory = open(path, true)?;
+            ground.refuse_twice(path, &*directory)?;
+            let marker = read_marker(&*directory).map_err(io_at(path))?;
+            match &marker {
+                Some(text) if text.contains("purpose write") && !discard => {
+                    return Err(GroundError::Unjudged { path: path.clone() });
+                }
+                Some(_) => {}
+                None => refuse_others(path, &*directory)?,
+            }
+            let lock = directory.lock(LOCK)?;
+            clear(path, &*directory)?;
+            let made = made_now || marker.is_some_and(|text| text.contains("made yes"));
+            write_marker(&*directory, purpose, made).map_err(io_at(path))?;
+            ground.places.push(Place { path: path.clone(), directory, made, _lock: lock });
+        }
+        Ok(ground)
+    }
+
+    /// Takes the directories `paths` that a write left, as they are.
+    pub(super) fn left_by_write(paths: &[PathBuf]) -> Result<Self, GroundError> {
+        let mut ground = Self { places: Vec::new() };
+        for path in paths {
+            let directory = open(path, false)?;
+            ground.refuse_twice(path, &*directory)?;
+            let marker = read_marker(&*directory).map_err(io_at(path))?;
+            let Some(text) = marker.filter(|text| text.contains("purpose write")) else {
+                return Err(GroundError::Nothing { path: path.clone() });
+            };
+            let (lock, made) = (directory.lock(LOCK)?, text.contains("made yes"));
+            ground.places.push(Place { path: path.clone(), directory, made, _lock: lock });
+        }
+        Ok(ground)
+    }
+
+    fn refuse_twice(&self, path: &Path, directory: &dyn Directory) -> Result<(), GroundError> {
+        let own = directory.identity().map_err(io_at(path))?;
+        for place in &self.places {
+            if place.directory.identity().map_err(io_at(&place.path))? == own {
+                return Err(GroundError::Twice { path: path.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills every directory until it holds `quota` bytes, or the disk is full.
+    pub(super) fn fill(&self, quota: u64) -> Result<(), GroundError> {
+        for place in &self.places {
+            let stripe = open(&place.path.join(STRIPE), false)?;
+            let used = used_bytes(&*stripe).map_err(io_at(&place.path))?;
+            let made = place.directory.create(BALLAST);
+            let file = match made {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    place.directory.open(BALLAST, Access::Write)
+                }
+                made => made,
+            };
+            let path = place.path.join(BALLAST);
+            let file = file.map_err(io_at(&path))?;
+            let mut at = file.len().map_err(io_at(&path))?;
+            let end = at + quota.saturating_sub(used);
+            while at < end {
+                let piece = BALLAST_PIECE_BYTES.min(end - at) as usize;
+                match file.write_at(at, &vec![0xb5; piece]) {
+                    Ok(()) => at += piece as u64,
+                    // The disk is full before the quota is: that is what was wanted.
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                    Err(error) => return Err(io_at(&path)(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what [`Ground::fill`] wrote.
+    pub(super) fn empty(&self) -> Result<(), GroundError> {
+        for place in &self.places {
+            remove(&*place.directory, BALLAST).map_err(io_at(&place.path))?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything that tests made in the directories, and those they made themselves.
+    pub(super) fn clear(self) -> Result<(), GroundError> {
+        for place in self.places {
+            clear(&place.path, &*place.directory)?;
+            remove(&*place.directory, MARKER).map_err(io_at(&place.path))?;
+            remove(&*place.directory, LOCK).map_err(io_at(&place.path))?;
+            if place.made {
+                files::remove_empty_directory(&place.path).map_err(io_at(&place.path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The channel's data directories in `paths`.
+pub(super) fn stripes(paths: &[PathBuf]) -> Vec<PathBuf> {
+    paths.iter().map(|path| path.join(STRIPE)).collect()
+}
+
+/// The channel's checkpoint directory in `paths`.
+pub(super) fn checkpoint(paths: &[PathBuf]) -> PathBuf {
+    paths.first().map(|path| path.join(CHECKPOINT)).unwrap_or_default()
+}
+
+/// Bytes that a stripe's directory and the ballast beside it take.
+pub(super) fn used_bytes(stripe: &dyn Directory) -> io::Result<u64> {
+    let files: u64 = stripe.list()?.iter().map(|entry| entry.len).sum();
+    let ballast = stripe.path().parent().map(|above| above.join(BALLAST));
+    let ballast = ballast.and_then(|path| path.metadata().ok()).map_or(0, |found| found.len());
+    Ok(files + ballast)
+}
+
+fn open(path: &Path, create: bool) -> Result<Arc<dyn Directory>, GroundError> {
+    // Through the page cache: nothing is probed, and nothing but names is written here.
+    RealDisk::buffered().open_dir(path, create).map_err(io_at(path))
+}
+
+fn refuse_others(path: &Path, directory: &dyn Directory) -> Result<(), GroundError> {
+    let entries = directory.list().map_err(io_at(path))?;
+    match entries.into_iter().find(|entry| !NOBODYS.contains(&entry.name.as_str())) {
+        Some(entry) => Err(GroundError::NotOurs { path: path.to_owned(), name: entry.name }),
+        None => Ok(()),
+    }
+}
+
+fn read_marker(directory: &dyn Directory) -> io::Result<Option<String>> {
+    match directory.open(MARKER, Access::Read) {
+        Ok(file) => {
+            let mut bytes = [0; 512];
+            let read = file.read_at(0, &mut bytes)?;
+            Ok(Some(String::from_utf8_lossy(&bytes[..read]).into_owned()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_marker(directory: &dyn Directory, purpose: Purpose, made: bool) -> io::Result<()> {
+    remove(directory, MARKER)?;
+    let text = format!(
+        "What millpond torture made in this directory is test data.\npurpose {}\nmade {}\n",
+        purpose.word(),
+        if made { "yes" } else { "no" }
+    );
+    let file = directory.create(MARKER)?;
+    file.write_at(0, text.as_bytes())?;
+    file.sync()?;
+    directory.sync()
+}
+
+fn remove(directory: &dyn Directory, name: &str) -> io::Result<()> {
+    match directory.remove(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Removes the channel and the ballast; nothing that the channel did not make.
+fn clear(path: &Path, directory: &dyn Directory) -> Result<(), GroundError> {
+    remove(directory, BALLAST).map_err(io_at(path))?;
+    for below in [STRIPE, CHECKPOINT] {
+        let below = path.join(below);
+        if !below.exists() {
+            continue;
+        }
+        let inner = open(&below, false)?;
+        for entry in inner.list().map_err(io_at(&below))? {
+            if is_the_channels(&entry.name) {
+                remove(&*inner, &entry.name).map_err(io_at(&below.join(&entry.name)))?;
+            }
+        }
+        drop(inner);
+        files::remove_empty_directory(&below).map_err(io_at(&below))?;
+    }
+    Ok(())
+}
+
+fn is_the_channels(name: &str) -> bool {
+    [LOCK_NAME, MEMBER_NAME, CHECKPOINT_NAME].contains(&name)
+        || segment::slot_of(name).is_some()
+        || name.starts_with(QUARANTINE_PREFIX)
+        || name.starts_with(".millpond-probe-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_anything_of_somebody_else_is_refused_and_left_alone() {
+        let top = tempfile::tempdir().expect("a directory");
+        std::fs::write(top.path().join("letters"), "mine").expect("written");
+        let refused = Ground::take(&[top.path().to_owned()], Purpose::Run, true);
+        assert!(
+            matches!(refused.err(), Some(GroundError::NotOurs { name, .. }) if name == "letters")
+        );
+        let names: Vec<_> = std::fs::read_dir(top.path()).expect("listed").collect();
+        assert_eq!(names.len(), 1, "nothing was added");
+    }
+
+    #[test]
+    fn what_a_test_made_goes_and_what_was_there_stays() {
+        let top = tempfile::tempdir().expect("a directory");
+        let (there, fresh) = (top.path().join("there"), top.path().join("fresh"));
+        std::fs::create_dir(&there).expect("made");
+        let paths = [there.clone(), fresh.clone()];
+        let ground = Ground::take(&paths, Purpose::Run, false).expect("taken");
+        for stripe in stripes(&paths) {
+            std::fs::create_dir(&stripe).expect("made");
+            std::fs::write(stripe.join(segment::file_name(0)), "x").expect("written");
+        }
+        ground.fill(1 << 20).expect("filled");
+        let stripe = open(&stripes(&paths)[0], false).expect("opened");
+        assert_eq!(used_bytes(&*stripe).expect("counted"), 1 << 20);
+        ground.clear().expect("cleared");
+        assert!(there.is_dir() && std::fs::read_dir(&there).expect("listed").next().is_none());
+        assert!(!fresh.exists());
+    }
+
+    #[test]
+    fn a_file_that_the_channel_did_not_make_is_never_removed() {
+        let top = tempfile::tempdir().expect("a directory");
+        let paths = [top.path().join("d")];
+        let ground = Ground::take(&paths, Purpose::Run, false).expect("taken");
+        let stripe = &stripes(&paths)[0];
+        std::fs::create_dir(stripe).expect("made");
+        std::fs::write(stripe.join("letters"), "mine").expect("written");
+        assert!(ground.clear().is_err());
+        assert!(stripe.join("letters").exists());
+    }
+
+    #[test]
+    fn what_has_yet_to_be_judged_is_not_cleared_unasked() {
+        let top = tempfile::tempdir().expect("a directory");
+        let paths = [top.path().join("d")];
+        drop(Ground::take(&paths, Purpose::Write, false).expect("taken"));
+        let again = Ground::take(&paths, Purpose::Run, false);
+        assert!(matches!(again.err(), Some(GroundError::Unjudged { .. })));
+        assert!(Ground::left_by_write(&paths).is_ok());
+        drop(Ground::take(&paths, Purpose::Run, true).expect("discarded"));
+        assert!(matches!(Ground::left_by_write(&paths).err(), Some(GroundError::Nothing { .. })));
+    }
+
+    #[test]
+    fn one_directory_twice_and_one_in_use_are_refused() {
+        let top = tempfile::tempdir().expect("a directory");
+        let twice = [top.path().join("d"), top.path().join("./d")];
+        assert!(matches!(
+            Ground::take(&twice, Purpose::Run, false).err(),
+            Some(GroundError::Twice { .. })
+        ));
+        let _held = Ground::take(&twice[..1], Purpose::Run, false).expect("taken");
+        assert!(matches!(
+            Ground::take(&twice[..1], Purpose::Run, false).err(),
+            Some(GroundError::Lock(_))
+        ));
+    }
+}

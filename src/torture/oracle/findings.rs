@@ -1,0 +1,108 @@
+//! What must not be and was found.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Findings whose words are kept; beyond it they are only counted.
+const WORDS_MAX: usize = 20;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An acknowledged event is gone.
+    Lost,
+    /// An event that was acknowledged as taken is back, or one is lent twice.
+    Doubled,
+    /// An event is not as it was put.
+    Altered,
+    /// An event is there that nobody committed.
+    Foreign,
+    /// Events are not in the order in which they were committed.
+    Disordered,
+    /// A transaction is there, or acknowledged, in part.
+    Halved,
+    /// A source's position does not fit its events.
+    Position,
+    /// The channel's counts do not fit its contents.
+    Count,
+    /// The channel does not open, or refuses what it may not refuse.
+    Failed,
+    /// Something did not happen in time that has to.
+    Stuck,
+    /// The last look at every byte found damage.
+    Damaged,
+}
+
+impl Kind {
+    /// All of them, in the order of reports.
+    pub const ALL: [Self; 11] = [
+        Self::Lost,
+        Self::Doubled,
+        Self::Altered,
+        Self::Foreign,
+        Self::Disordered,
+        Self::Halved,
+        Self::Position,
+        Self::Count,
+        Self::Failed,
+        Self::Stuck,
+        Self::Damaged,
+    ];
+
+    /// Its name in reports.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Doubled => "doubled",
+            Self::Altered => "altered",
+            Self::Foreign => "foreign",
+            Self::Disordered => "disordered",
+            Self::Halved => "halved",
+            Self::Position => "position",
+            Self::Count => "count",
+            Self::Failed => "failed",
+            Self::Stuck => "stuck",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// All findings, and the words of the first few.
+#[derive(Debug, Default)]
+pub(in crate::torture) struct Findings {
+    counts: BTreeMap<Kind, u64>,
+    words: Vec<String>,
+}
+
+impl Findings {
+    /// Adds one.
+    pub(in crate::torture) fn add(&mut self, kind: Kind, words: impl Into<String>) {
+        *self.counts.entry(kind).or_default() += 1;
+        if self.words.len() < WORDS_MAX {
+            self.words.push(format!("{}: {}", kind.word(), words.into()));
+        }
+    }
+
+    /// Adds `events` of one kind that share their words.
+    pub(in crate::torture) fn add_events(&mut self, kind: Kind, events: u64, words: String) {
+        self.add(kind, words);
+        *self.counts.entry(kind).or_default() += events.saturating_sub(1);
+    }
+
+    /// How many of `kind`.
+    pub(in crate::torture) fn count(&self, kind: Kind) -> u64 {
+        self.counts.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// How many in all.
+    pub(in crate::torture) fn total(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// The first few in words.
+    pub(in crate::torture) fn words(&self) -> &[String] {
+        &self.words
+    }
+}

@@ -1,0 +1,113 @@
+//! Notes to another host. It answers with how many lines it has.
+
+use crate::base::signal::Signal;
+use crate::base::threads;
+use crate::torture::note::Note;
+use crate::torture::voice::Voice;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a connection, a write or an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A connection to a collector.
+pub(super) struct Far {
+    out: Mutex<Out>,
+    arrived: Arc<Arrived>,
+}
+
+struct Out {
+    stream: TcpStream,
+    lines: u64,
+}
+
+/// What the other host has said that it has.
+#[derive(Default)]
+struct Arrived {
+    lines: AtomicU64,
+    gone: AtomicBool,
+    changed: Signal,
+}
+
+impl Far {
+    /// Connects to a collector at `address` and sends the line `head`.
+    pub(super) fn connect(address: &str, head: &str) -> io::Result<Self> {
+        let mut last = io::Error::other("no such host");
+        let mut connected = None;
+        for at in address.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&at, PATIENCE) {
+                Ok(stream) => {
+                    connected = Some(stream);
+                    break;
+                }
+                Err(error) => last = error,
+            }
+        }
+        let Some(stream) = connected else { return Err(last) };
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let answers = BufReader::new(stream.try_clone()?);
+        let arrived = Arc::new(Arrived::default());
+        let tell = Arc::clone(&arrived);
+        // It ends with the connection, which ends with the process.
+        let _listens = threads::spawn("torture-far", move || tell.listen(answers))?;
+        let far = Self { out: Mutex::new(Out { stream, lines: 0 }), arrived };
+        let line = far.send(head)?;
+        far.wait(line)?;
+        Ok(far)
+    }
+
+    /// Sends a line and answers its number, from 1.
+    fn send(&self, line: &str) -> io::Result<u64> {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        out.stream.write_all(format!("{line}\n").as_bytes())?;
+        out.lines += 1;
+        Ok(out.lines)
+    }
+
+    /// Waits until the other host has `line` lines.
+    fn wait(&self, line: u64) -> io::Result<()> {
+        loop {
+            let turn = self.arrived.changed.turn();
+            let has = self.arrived.lines.load(Ordering::SeqCst);
+            if has >= line {
+                return Ok(());
+            }
+            if self.arrived.gone.load(Ordering::SeqCst) {
+                return Err(io::Error::other("the collector has gone"));
+            }
+            self.arrived.changed.sleep(turn, Some(PATIENCE));
+            let silent = self.arrived.changed.turn() == turn;
+            if silent && self.arrived.lines.load(Ordering::SeqCst) == has {
+                return Err(io::Error::other("the collector does not answer"));
+            }
+        }
+    }
+}
+
+impl Arrived {
+    fn listen(&self, answers: impl BufRead) {
+        for line in answers.lines().map_while(Result::ok) {
+            if let Ok(lines) = line.parse() {
+                self.lines.fetch_max(lines, Ordering::SeqCst);
+                self.changed.raise();
+            }
+        }
+        self.gone.store(true, Ordering::SeqCst);
+        self.changed.raise();
+    }
+}
+
+impl Voice for Far {
+    fn say(&self, note: &Note) -> io::Result<()> {
+        self.send(&note.to_string()).map(|_| ())
+    }
+
+    fn say_surely(&self, note: &Note) -> io::Result<()> {
+        let line = self.send(&note.to_string())?;
+        self.wait(line)
+    }
+}

@@ -1,0 +1,121 @@
+//! Two phases for power cuts, which no process survives: [`write()`] puts and takes and sends its
+//! notes away before the channel is asked for anything that they are about; after the power is back,
+//! [`verify`] judges what is left by the notes that arrived. [`collect`] receives them on another
+//! host.
+//!
+//! Takes wait until their note has arrived: an event whose acknowledgement nobody heard of would
+//! look lost. Puts do not wait: a put that nobody heard of is whole or absent, either is right.
+
+mod collector;
+mod far;
+mod suspicion;
+mod verdict;
+mod writer;
+
+pub use collector::{Collected, collect};
+pub use suspicion::suspicions;
+pub use verdict::{Verdict, VerifyOptions, verify};
+pub use writer::{WriteOptions, Written, write};
+
+use super::ground::GroundError;
+use crate::base::read_whole::read_whole;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a phase could not be carried out. None of these says anything about the disk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PhaseError {
+    /// The directories.
+    #[error(transparent)]
+    Ground(#[from] GroundError),
+    /// The file of acknowledgements.
+    #[error("cannot use {path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A line of it makes no sense.
+    #[error("{path}, line {line}: no acknowledgement of `torture write`", path = path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+    },
+    /// It is of a run with other directories.
+    #[error("{path} is of a write to {listed} directories, {given} are given", path = path.display())]
+    Directories {
+        /// The file.
+        path: PathBuf,
+        /// Directories of the write.
+        listed: usize,
+        /// Directories given.
+        given: usize,
+    },
+    /// The other host.
+    #[error("{address}: {source}")]
+    Network {
+        /// The address.
+        address: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The acknowledgements no longer arrive.
+    #[error("stopped: {source}; what arrived can be judged by `torture verify`")]
+    Unheard {
+        /// The cause.
+        source: io::Error,
+    },
+    /// The operating system refused something.
+    #[error("{0}")]
+    System(#[source] io::Error),
+}
+
+/// The first line of a file of acknowledgements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Head {
+    seed: u64,
+    directories: usize,
+    /// The life of the machine in which it was written.
+    boot: String,
+}
+
+const HEAD: &str = "millpond-torture-acks 1";
+
+impl Head {
+    fn line(&self) -> String {
+        format!("{HEAD} {} {} {}", self.seed, self.directories, self.boot)
+    }
+
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.strip_prefix(HEAD)?.split_ascii_whitespace();
+        let seed = super::shape::number(words.next()?)?;
+        let directories = super::shape::number(words.next()?)?;
+        Some(Self { seed, directories, boot: words.next()?.to_owned() })
+    }
+}
+
+/// A name for the present life of the machine: another after each start. `-` where the system has
+/// none.
+fn boot() -> String {
+    let id = read_whole(Path::new("/proc/sys/kernel/random/boot_id"), 1024).unwrap_or_default();
+    let id = String::from_utf8_lossy(&id).trim().to_owned();
+    if id.is_empty() { "-".to_owned() } else { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_as_it_was_written() {
+        let head = Head { seed: 7, directories: 2, boot: "b".to_owned() };
+        assert_eq!(Head::read(&head.line()), Some(head));
+        for line in ["", "p 1.2", "millpond-torture-acks 1 7", "millpond-torture-acks 2 7 2 b"] {
+            assert_eq!(Head::read(line), None, "{line}");
+        }
+    }
+}

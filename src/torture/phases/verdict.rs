@@ -1,0 +1,210 @@
+//! The second phase: what is left, against what was acknowledged.
+
+use super::{Head, PhaseError, boot};
+use crate::base::files;
+use crate::torture::ground::Ground;
+use crate::torture::life::{Life, Orders, Work};
+use crate::torture::note::Note;
+use crate::torture::oracle::{Counts, Findings, Kind, Oracle};
+use crate::torture::run::damage;
+use crate::torture::voice::{Kept, Voice};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What to judge, and by what.
+#[derive(Clone, Debug)]
+pub struct VerifyOptions {
+    /// The directories of the write, in the same order.
+    pub data_dirs: Vec<PathBuf>,
+    /// The acknowledgements of the write.
+    pub acks: PathBuf,
+    /// Whether the directories are left as they are when all is well.
+    pub keep: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Verdict {
+    seed: u64,
+    counts: Counts,
+    waiting: u64,
+    findings: Findings,
+    /// The machine was started again since the write.
+    restarted: bool,
+    /// The write was ended in order.
+    closed: bool,
+    suspicions: Vec<String>,
+}
+
+/// Judges what a power cut left.
+///
+/// # Errors
+/// The directories are not those of a write, or the acknowledgements cannot be read.
+pub fn verify(options: &VerifyOptions) -> Result<Verdict, PhaseError> {
+    let ground = Ground::left_by_write(&options.data_dirs)?;
+    let (head, mut oracle, closed) = read_acks(&options.acks)?;
+    let (listed, given) = (head.directories, options.data_dirs.len());
+    if listed != given {
+        return Err(PhaseError::Directories { path: options.acks.clone(), listed, given });
+    }
+    oracle.process_died();
+    look(options, head.seed, &mut oracle)?;
+    if oracle.findings.total() == 0 {
+        for words in damage(&options.data_dirs) {
+            oracle.findings.add(Kind::Damaged, words);
+        }
+    }
+    let verdict = Verdict {
+        seed: head.seed,
+        counts: oracle.counts,
+        waiting: oracle.waiting(),
+        findings: oracle.findings,
+        restarted: head.boot != boot(),
+        closed,
+        suspicions: super::suspicions(&options.data_dirs),
+    };
+    if verdict.is_clean() && !options.keep {
+        ground.clear()?;
+    }
+    Ok(verdict)
+}
+
+/// Hears every whole line.
+fn read_acks(path: &Path) -> Result<(Head, Oracle, bool), PhaseError> {
+    let at = |source| PhaseError::File { path: path.to_owned(), source };
+    let mut lines = BufReader::new(files::open(path).map_err(at)?);
+    let mut heard: Option<(Head, Oracle)> = None;
+    let (mut number, mut closed) = (0, false);
+    loop {
+        let mut line = Vec::new();
+        lines.read_until(b'\n', &mut line).map_err(at)?;
+        if line.pop() != Some(b'\n') {
+            // What has no end was being sent when the power went.
+            break;
+        }
+        number += 1;
+        let wrong = || PhaseError::Line { path: path.to_owned(), line: number };
+        let text = std::str::from_utf8(&line).map_err(|_| wrong())?;
+        match &mut heard {
+            None => {
+                let head = Head::read(text).ok_or_else(wrong)?;
+                let oracle = Oracle::new(head.seed, false);
+                heard = Some((head, oracle));
+            }
+            Some((_, oracle)) => {
+                let note = Note::read(text).ok_or_else(wrong)?;
+                closed |= note == Note::Closed;
+                oracle.hear(note);
+            }
+        }
+    }
+    let (head, oracle) =
+        heard.ok_or_else(|| PhaseError::Line { path: path.to_owned(), line: 1 })?;
+    Ok((head, oracle, closed))
+}
+
+/// Opens the channel and hears what is in it.
+fn look(options: &VerifyOptions, seed: u64, oracle: &mut Oracle) -> Result<(), PhaseError> {
+    let orders = Orders {
+        seed,
+        life: 1,
+        data_dirs: options.data_dirs.clone(),
+        work: Work::Look,
+        next: Vec::new(),
+        strike: None,
+        quota: None,
+        lie: None,
+    };
+    let kept = Arc::new(Kept::default());
+    let begun = Life::begin(orders, Arc::clone(&kept) as Arc<dyn Voice>);
+    // Why it did not begin is among the notes.
+    if let Ok(life) = begun {
+        life.end(Vec::new()).map_err(PhaseError::System)?;
+    }
+    kept.take().into_iter().for_each(|note| oracle.hear(note));
+    Ok(())
+}
+
+impl Verdict {
+    /// Whether everything acknowledged is as it must be.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.findings.total() == 0
+    }
+
+    /// In plain words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let mut text = String::new();
+        let (put, taken) = (self.counts.put_acknowledged, self.counts.taken_acknowledged);
+        let _ =
+            writeln!(text, "acknowledged: {put} events put, {taken} taken; {} wait", self.waiting);
+        if self.is_clean() {
+            let _ =
+                writeln!(text, "everything acknowledged is there, once, in order, byte for byte");
+        } else {
+            for kind in Kind::ALL {
+                let found = self.findings.count(kind);
+                if found > 0 {
+                    let _ = writeln!(text, "{}: {found}", kind.word());
+                }
+            }
+            for words in self.findings.words() {
+                let _ = writeln!(text, "  {words}");
+            }
+            let _ = writeln!(text, "{}", self.blame());
+        }
+        if self.closed {
+            let _ = writeln!(text, "note: the write was ended in order; nothing was cut off");
+        } else if !self.restarted {
+            let _ = writeln!(
+                text,
+                "note: the machine has not been started again since the write: this judges a killed \
+                 process, not a power cut"
+            );
+        }
+        for words in &self.suspicions {
+            let _ = writeln!(text, "note: {words}");
+        }
+        text
+    }
+
+    /// Who may be at fault.
+    fn blame(&self) -> &'static str {
+        let forgot = [Kind::Lost, Kind::Doubled, Kind::Position, Kind::Halved, Kind::Failed];
+        if forgot.iter().any(|kind| self.findings.count(*kind) > 0) {
+            "What the channel was told is on the medium is not there any more. Either something \
+             below it lies about sync - a disk or controller with a write cache that loses its \
+             contents, a virtual disk with cache=unsafe, a file system mounted without barriers, a \
+             loop device over such a file - or the channel has a fault. Run the same test on \
+             storage that is known to be honest: what stays wrong there is the channel's."
+        } else {
+            "What is there is not what was written. Either something below the channel altered it, \
+             or the channel has a fault."
+        }
+    }
+
+    /// As JSON, one object.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let found: BTreeMap<&str, u64> =
+            Kind::ALL.iter().map(|kind| (kind.word(), self.findings.count(*kind))).collect();
+        json!({
+            "clean": self.is_clean(),
+            "seed": self.seed,
+            "events": self.counts,
+            "waiting": self.waiting,
+            "lost": self.findings.count(Kind::Lost),
+            "doubled": self.findings.count(Kind::Doubled),
+            "found": found,
+            "words": self.findings.words(),
+            "restarted": self.restarted,
+            "closed": self.closed,
+            "suspicions": self.suspicions,
+        })
+    }
+}
