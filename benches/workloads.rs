@@ -4,8 +4,9 @@
 //! `cargo bench --bench workloads -- [--dir DIR] [--rounds N] [--seconds S] [--only NAME]`
 //!
 //! Rounds are interleaved: each runs every workload on both, so that whatever else the machine
-//! does meets both alike. What counts is the ratio of the medians. The directory should lie on the
-//! disk in question; a file system in memory measures nothing.
+//! does meets both alike; who begins changes from round to round. What counts is the ratio, the
+//! median of the rounds' own. The directory should lie on the disk in question; a file system in
+//! memory measures nothing.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -13,27 +14,33 @@
     clippy::disallowed_methods
 )]
 
+mod cold;
 mod floor;
+mod process;
 
+use bytes::Bytes;
 use floor::Floor;
 use millpond::channel::Channel;
 use millpond::channel::file::{FileChannel, FileChannelOptions};
 use millpond::event::Event;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const BODY: usize = 512;
+const BODY: [u8; 512] = [7; 512];
 
-/// Segments filled with zeroes before the clock runs: 3 GiB.
+/// Segments filled with zeroes before the clock runs: 3 GiB. Half of them can be used before the
+/// keeper fills further ones while puts run.
 const READY: usize = 48;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Put,
+    /// From the hot window: a taker that keeps up.
     Take,
     Mixed,
+    /// After reopening, from the disk. Its floor is a sequential read of the same files.
+    Drain,
 }
 
 #[derive(Clone, Copy)]
@@ -44,15 +51,22 @@ struct Workload {
     threads: usize,
 }
 
-const WORKLOADS: [Workload; 8] = [
-    Workload { name: "put b1 x1", kind: Kind::Put, batch: 1, threads: 1 },
-    Workload { name: "put b1 x16", kind: Kind::Put, batch: 1, threads: 16 },
-    Workload { name: "put b100 x1", kind: Kind::Put, batch: 100, threads: 1 },
-    Workload { name: "put b100 x16", kind: Kind::Put, batch: 100, threads: 16 },
-    Workload { name: "put b1000 x4", kind: Kind::Put, batch: 1000, threads: 4 },
-    Workload { name: "take b1 x1", kind: Kind::Take, batch: 1, threads: 1 },
-    Workload { name: "take b100 x4", kind: Kind::Take, batch: 100, threads: 4 },
-    Workload { name: "mixed b100 x4", kind: Kind::Mixed, batch: 100, threads: 4 },
+const fn workload(name: &'static str, kind: Kind, batch: usize, threads: usize) -> Workload {
+    Workload { name, kind, batch, threads }
+}
+
+const WORKLOADS: [Workload; 11] = [
+    workload("put b1 x1", Kind::Put, 1, 1),
+    workload("put b1 x16", Kind::Put, 1, 16),
+    workload("put b100 x1", Kind::Put, 100, 1),
+    workload("put b100 x16", Kind::Put, 100, 16),
+    workload("put b1000 x4", Kind::Put, 1000, 4),
+    workload("take b1 x1", Kind::Take, 1, 1),
+    workload("take b100 x4", Kind::Take, 100, 4),
+    workload("take b1000 x4", Kind::Take, 1000, 4),
+    workload("mixed b100 x4", Kind::Mixed, 100, 4),
+    workload("mixed b1000 x4", Kind::Mixed, 1000, 4),
+    workload("drain b1000 x1", Kind::Drain, 1000, 1),
 ];
 
 struct Settings {
@@ -64,7 +78,7 @@ struct Settings {
 
 fn settings() -> Settings {
     let mut settings =
-        Settings { dir: std::env::temp_dir(), rounds: 3, time: Duration::from_secs(2), only: None };
+        Settings { dir: std::env::temp_dir(), rounds: 3, time: Duration::from_secs(1), only: None };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().unwrap_or_default();
@@ -79,33 +93,78 @@ fn settings() -> Settings {
     settings
 }
 
+/// One run of one side.
+#[derive(Clone, Copy)]
+struct Score {
+    /// Thousand events per second.
+    put: f64,
+    /// Thousand events per second.
+    take: f64,
+    /// Processor time per event put or taken, microseconds; the keeper's included.
+    cpu: f64,
+    /// Largest resident memory, MiB.
+    memory: f64,
+}
+
 fn main() {
     let settings = settings();
     let chosen: Vec<Workload> = WORKLOADS
         .into_iter()
         .filter(|w| settings.only.as_deref().is_none_or(|only| w.name.contains(only)))
         .collect();
-    let mut ours: Vec<Vec<(f64, f64)>> = vec![Vec::new(); chosen.len()];
-    let mut floors: Vec<Vec<f64>> = vec![Vec::new(); chosen.len()];
+    let mut scores: Vec<Vec<(Score, Score)>> = vec![Vec::new(); chosen.len()];
     for round in 0..settings.rounds {
         for (at, workload) in chosen.iter().enumerate() {
-            let dir = tempfile::tempdir_in(&settings.dir).unwrap();
-            ours[at].push(run_channel(dir.path(), workload, settings.time));
-            if workload.kind == Kind::Put {
-                let dir = tempfile::tempdir_in(&settings.dir).unwrap();
-                floors[at].push(run_floor(dir.path(), workload, settings.time));
-            }
+            let ours = || side(&settings, |dir| run_channel(dir, workload, settings.time));
+            let floor = || side(&settings, |dir| run_floor(dir, workload, settings.time));
+            let pair = if workload.kind == Kind::Drain {
+                side(&settings, cold::drain)
+            } else if round % 2 == 0 {
+                let ours = ours();
+                (ours, floor())
+            } else {
+                let floor = floor();
+                (ours(), floor)
+            };
+            scores[at].push(pair);
             eprintln!("round {} of {}: {}", round + 1, settings.rounds, workload.name);
         }
     }
-    println!("| workload | put k/s | take k/s | floor k/s | ratio |");
-    println!("|---|---|---|---|---|");
-    for (at, workload) in chosen.iter().enumerate() {
-        let put = median(ours[at].iter().map(|(put, _)| *put));
-        let take = median(ours[at].iter().map(|(_, take)| *take));
-        let floor = median(floors[at].iter().copied());
-        let ratio = if floor > 0.0 { format!("{:.2}", put / floor) } else { String::new() };
-        println!("| {} | {put:.1} | {take:.1} | {floor:.1} | {ratio} |", workload.name);
+    report(&chosen, &scores);
+}
+
+fn side<T>(settings: &Settings, run: impl FnOnce(&Path) -> T) -> T {
+    let dir = tempfile::tempdir_in(&settings.dir).unwrap();
+    process::forget_peak();
+    run(dir.path())
+}
+
+fn report(chosen: &[Workload], scores: &[Vec<(Score, Score)>]) {
+    println!(
+        "| workload | put k/s | floor | ratio | take k/s | floor | ratio | CPU us/event | floor | peak MiB | floor |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    for (workload, rounds) in chosen.iter().zip(scores) {
+        let of = |value: &dyn Fn(&(Score, Score)) -> f64| median(rounds.iter().map(value));
+        let trio = |value: &dyn Fn(&Score) -> f64| {
+            let ours = of(&|(ours, _)| value(ours));
+            if ours == 0.0 {
+                return "| | | ".to_owned();
+            }
+            let (floor, ratio) =
+                (of(&|(_, floor)| value(floor)), of(&|(o, f)| value(o) / value(f)));
+            format!("| {ours:.1} | {floor:.1} | {ratio:.2} ")
+        };
+        println!(
+            "| {} {}{}| {:.2} | {:.2} | {:.0} | {:.0} |",
+            workload.name,
+            trio(&|s| s.put),
+            trio(&|s| s.take),
+            of(&|(o, _)| o.cpu),
+            of(&|(_, f)| f.cpu),
+            of(&|(o, _)| o.memory),
+            of(&|(_, f)| f.memory),
+        );
     }
 }
 
@@ -115,23 +174,52 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-fn put(channel: &FileChannel, event: &Event, batch: usize) {
-    let mut tx = channel.begin_put();
-    for _ in 0..batch {
-        tx.put(event.clone()).unwrap();
-    }
-    tx.commit().unwrap();
+/// What is measured, or what it is measured against.
+trait Side: Sync {
+    fn put(&self, batch: usize);
+    fn take(&self, batch: usize) -> usize;
 }
 
-/// Thousand events per second put and taken.
-fn run_channel(dir: &Path, workload: &Workload, time: Duration) -> (f64, f64) {
+fn event() -> Event {
+    Event::new(Bytes::from_static(&BODY))
+}
+
+impl Side for FileChannel {
+    fn put(&self, batch: usize) {
+        let mut tx = self.begin_put();
+        for _ in 0..batch {
+            tx.put(event()).unwrap();
+        }
+        tx.commit().unwrap();
+    }
+
+    fn take(&self, batch: usize) -> usize {
+        let mut tx = self.begin_take();
+        let events = tx.take(batch).unwrap();
+        tx.commit().unwrap();
+        events.len()
+    }
+}
+
+impl Side for Floor {
+    fn put(&self, batch: usize) {
+        Self::put(self, (0..batch).map(|_| event()).collect());
+    }
+
+    fn take(&self, batch: usize) -> usize {
+        Self::take(self, batch).len()
+    }
+}
+
+fn run_channel(dir: &Path, workload: &Workload, time: Duration) -> Score {
     let mut options = FileChannelOptions::new(dir.join("checkpoint"), [dir.join("data")]);
     options.capacity = u64::MAX / 2;
     options.minimum_required_space = 0;
-    options.keep_alive = Duration::from_millis(match workload.kind {
-        Kind::Take => 1,
-        Kind::Put | Kind::Mixed => 30_000,
-    });
+    // Takers end with the run, also when there is nothing to take.
+    options.keep_alive = Duration::from_millis(if workload.kind == Kind::Put { 30_000 } else { 5 });
+    if workload.kind == Kind::Take {
+        options.hot_window_bytes = 512 << 20;
+    }
     // The floor writes into a file that was filled before; so do we.
     options.ready_segments = if workload.batch == 1 { 4 } else { READY };
     let ready = options.ready_segments;
@@ -139,72 +227,58 @@ fn run_channel(dir: &Path, workload: &Workload, time: Duration) -> (f64, f64) {
     while channel.ready_segments() < ready {
         std::thread::sleep(Duration::from_millis(20));
     }
-    let event = Event::new(vec![7u8; BODY]);
-    if workload.kind == Kind::Take {
-        // What stays in the hot window: a taker that keeps up.
-        for _ in 0..(if workload.batch == 1 { 40_000 } else { 80_000 }) / 100 {
-            put(&channel, &event, 100);
-        }
+    run(&channel, workload, time)
+}
+
+fn run_floor(dir: &Path, workload: &Workload, time: Duration) -> Score {
+    let takers = workload.kind != Kind::Put;
+    run(&Floor::open(&dir.join("floor"), 1 << 29, takers).unwrap(), workload, time)
+}
+
+fn run(side: &impl Side, workload: &Workload, time: Duration) -> Score {
+    let waiting: u64 = match (workload.kind, workload.batch) {
+        (Kind::Take, 1) => 200_000,
+        (Kind::Take, _) => 800_000,
+        _ => 0,
+    };
+    for _ in 0..waiting / 100 {
+        side.put(100);
     }
     let (stop, puts, takes) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    let began = Instant::now();
-    let mut took = time;
+    let (began, cpu) = (Instant::now(), process::cpu_seconds());
     std::thread::scope(|scope| {
         let putters = if workload.kind == Kind::Take { 0 } else { workload.threads };
         let takers = if workload.kind == Kind::Put { 0 } else { workload.threads };
         for _ in 0..putters {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    put(&channel, &event, workload.batch);
+                    side.put(workload.batch);
                     puts.fetch_add(workload.batch as u64, Ordering::Relaxed);
                 }
             });
         }
-        let hands: Vec<_> = (0..takers)
-            .map(|_| {
-                scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
-                        let mut tx = channel.begin_take();
-                        let events = tx.take(workload.batch).unwrap();
-                        tx.commit().unwrap();
-                        takes.fetch_add(events.len() as u64, Ordering::Relaxed);
-                        if workload.kind == Kind::Take && channel.status().events == 0 {
-                            break;
-                        }
-                    }
-                })
-            })
-            .collect();
-        if workload.kind == Kind::Take {
-            for hand in hands {
-                hand.join().unwrap();
-            }
-        } else {
-            std::thread::sleep(time);
-        }
-        took = began.elapsed();
-        stop.store(true, Ordering::Relaxed);
-    });
-    let rate = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64 / took.as_secs_f64() / 1e3;
-    (rate(&puts), rate(&takes))
-}
-
-fn run_floor(dir: &Path, workload: &Workload, time: Duration) -> f64 {
-    let floor = Arc::new(Floor::open(&dir.join("floor"), 1 << 29).unwrap());
-    let (stop, puts) = (AtomicBool::new(false), AtomicU64::new(0));
-    let event = vec![7u8; BODY];
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..workload.threads {
+        for _ in 0..takers {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    floor.commit(&event, workload.batch);
-                    puts.fetch_add(workload.batch as u64, Ordering::Relaxed);
+                    let taken = side.take(workload.batch) as u64;
+                    let all = takes.fetch_add(taken, Ordering::Relaxed) + taken;
+                    if workload.kind == Kind::Take && all == waiting {
+                        stop.store(true, Ordering::Relaxed);
+                    }
                 }
             });
         }
-        std::thread::sleep(time);
+        while began.elapsed() < time && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         stop.store(true, Ordering::Relaxed);
     });
-    puts.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64() / 1e3
+    let took = began.elapsed().as_secs_f64();
+    let (puts, takes) = (puts.into_inner() as f64, takes.into_inner() as f64);
+    Score {
+        put: puts / took / 1e3,
+        take: takes / took / 1e3,
+        cpu: (process::cpu_seconds() - cpu) * 1e6 / (puts + takes),
+        memory: process::peak_mib(),
+    }
 }

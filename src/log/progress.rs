@@ -33,6 +33,8 @@ pub struct StripeReport {
     pub events: u64,
     /// A segment of at least this many bytes is wanted now; 0 for none.
     pub wants_segment: u64,
+    /// Whether a write is in flight.
+    pub writing: bool,
     /// The highest segment id in use.
     pub last_segment: SegmentId,
     /// Writes that were given up and have not returned.
@@ -132,6 +134,7 @@ impl Log {
             live_bytes: stripe.segments.iter().map(|s| s.len).sum(),
             events: self.waiting_on(|s| s.index == index),
             wants_segment: stripe.wants_segment,
+            writing: !stripe.in_flight.is_empty(),
             last_segment: SegmentId(stripe.last_segment),
             hung_writes: stripe.zombies.len(),
             suspended,

@@ -132,6 +132,8 @@ impl Log {
         let queued: u64 = stripe.sealed.iter().map(|s| s.area.len() as u64).sum();
         stripe.tail_room = free.len.saturating_sub(sealed.area.len() as u64 + queued);
         self.counts.rolls += 1;
+        // The keeper sees whether a further one is to be made, before puts wait for it.
+        self.wakes.keeper = true;
         Some(self.start_block(now, index, sealed))
     }
 

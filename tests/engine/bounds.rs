@@ -93,6 +93,26 @@ fn a_cold_drain_reads_each_byte_about_once_and_in_large_pieces() {
 }
 
 #[test]
+fn cold_events_that_are_held_hold_about_the_memory_that_they_fill() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    for round in 0..150 {
+        engine.put(&large(&format!("b{round}"), 0..10, 8000));
+    }
+    drop(engine);
+    let mut engine = machine.open();
+    let mut take = engine.begin_take();
+    let mut held = 0;
+    while held < 1500 {
+        held += engine.lend(&mut *take, 100).expect("there").len();
+    }
+    // 12 MB are lent, and up to 2 MiB are read ahead; memory comes in slabs of 4 MiB.
+    let memory = engine.channel.block_memory_bytes();
+    assert!(memory <= 24 << 20, "{memory} bytes of block memory for 12 MB of events");
+    take.rollback();
+}
+
+#[test]
 fn memory_does_not_grow_with_the_backlog() {
     let machine = Machine::new(1);
     let mut options = machine.options();

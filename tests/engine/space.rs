@@ -218,3 +218,29 @@ fn no_name_and_no_length_changes_on_the_way_of_a_commit() {
     let kinds: Vec<&String> = trace[before..].iter().filter(|l| !l.contains("Submit")).collect();
     assert!(kinds.is_empty(), "{kinds:?}");
 }
+
+#[test]
+fn while_writes_run_segments_are_made_only_when_half_of_them_are_used_up() {
+    let machine = Machine::new(1);
+    let mut options = machine.options();
+    options.ready_segments = 6;
+    let mut engine = machine.open_with(options);
+    engine.settle();
+    assert_eq!(engine.channel.ready_segments(), 6);
+    let mut ready = Vec::new();
+    for round in 0..10 {
+        // Each takes most of a segment.
+        let mut commit = engine.begin_put(&large(&format!("r{round}"), 0..10, 20_000));
+        while let Some(mut write) = engine.manual.start_write(0) {
+            engine.manual.keep();
+            ready.push(engine.channel.ready_segments());
+            let result = write.finish();
+            engine.manual.report(write, result);
+        }
+        assert_eq!(commit.poll(), Some(Ok(())), "no put waits for a segment");
+    }
+    assert_eq!(ready.iter().min(), Some(&3), "{ready:?}");
+    assert_eq!(ready.last(), Some(&3), "{ready:?}");
+    engine.settle();
+    assert_eq!(engine.channel.ready_segments(), 6, "made in the first calm moment");
+}

@@ -4,16 +4,38 @@ use super::shared::Shared;
 use crate::base::ids::EpochNumber;
 use crate::base::limits::{COLD_READ_BYTES, DEVICE_BLOCK_BYTES};
 use crate::base::trouble::Trouble;
-use crate::disk::memory::{Area, SlabPool};
+use crate::disk::memory::{Area, AreaWriter, SlabPool, Span};
 use crate::log::ready::ReadyBlock;
 use crate::log::{ReadJob, ReadOutcome};
 use crate::record::block::{BlockHeader, block_salt};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Memory for pieces: several are cut from one slab, so that what takers hold is what was read,
+/// and not a whole slab for each piece.
+#[derive(Debug, Default)]
+pub(super) struct Pieces(Mutex<Option<AreaWriter>>);
+
+impl Pieces {
+    /// `len` bytes, whole device blocks: the right to write them, and what can be read afterwards.
+    fn cut(&self, pool: &SlabPool, len: usize) -> io::Result<(Span, Area)> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = match kept.take().filter(|writer| writer.remaining() >= len) {
+            Some(writer) => writer,
+            None => pool.writer(len)?,
+        };
+        let span = writer.reserve(len).expect("the writer has at least that much left");
+        let area = writer.close();
+        // What is left of a slab and too small for a piece must not keep all of it.
+        *kept = Some(writer).filter(|writer| writer.remaining() >= COLD_READ_BYTES);
+        Ok((span, area))
+    }
+}
 
 /// Runs a read and hands in what it found.
 pub(super) fn read(shared: &Arc<Shared>, job: ReadJob) {
-    let found = Piece::read(&shared.pool, &job);
+    let found = Piece::read(shared, &job);
     if let Ok(outcome) = &found {
         super::quarantine::set_aside(shared, &job, outcome);
     }
@@ -43,7 +65,7 @@ pub(super) fn read_ahead(shared: &Arc<Shared>) {
 /// One piece of a segment in memory.
 struct Piece<'j> {
     job: &'j ReadJob,
-    pool: &'j SlabPool,
+    shared: &'j Shared,
     bytes: Bytes,
     /// Where `bytes` begins in the segment.
     start: u64,
@@ -66,8 +88,8 @@ enum Found {
 }
 
 impl<'j> Piece<'j> {
-    fn read(pool: &'j SlabPool, job: &'j ReadJob) -> Result<ReadOutcome, Trouble> {
-        let mut piece = Self { job, pool, bytes: Bytes::new(), start: job.offset };
+    fn read(shared: &'j Shared, job: &'j ReadJob) -> Result<ReadOutcome, Trouble> {
+        let mut piece = Self { job, shared, bytes: Bytes::new(), start: job.offset };
         // A file that was cut short may end in front of its first block.
         if job.offset < job.end {
             piece.load(job.offset, COLD_READ_BYTES)?;
@@ -125,19 +147,18 @@ impl<'j> Piece<'j> {
 
     fn load(&mut self, offset: u64, len: usize) -> Result<(), Trouble> {
         let file = &self.job.file;
-        let failed = |error: std::io::Error| {
+        let failed = |error: io::Error| {
             Trouble::new(format!("reading {} at {offset}: {error}", file.path().display()))
         };
         let room = usize::try_from(self.job.end - offset).unwrap_or(usize::MAX);
         let len = len.min(room).next_multiple_of(DEVICE_BLOCK_BYTES);
-        let mut writer = self.pool.writer(len).map_err(failed)?;
-        let mut span = writer.reserve(len).expect("the pool gave at least that much");
+        let (mut span, area) = self.shared.pieces.cut(&self.shared.pool, len).map_err(failed)?;
         let bytes = span.bytes_mut();
         // Damage is what two reads agree on; a refused read is neither tear nor damage.
         let read = file.read_at(offset, bytes).or_else(|_| file.read_at(offset, bytes));
         let read = read.map_err(failed)?;
         drop(span);
-        self.bytes = Bytes::from_owner(Whole(writer.close())).slice(..read);
+        self.bytes = Bytes::from_owner(Whole(area)).slice(..read);
         self.start = offset;
         Ok(())
     }

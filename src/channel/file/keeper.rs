@@ -157,11 +157,11 @@ impl Shared {
         let ready = self.options.ready_segments;
         for _ in 0..ready {
             let Ok(report) = self.log().map(|log| log.report(index)) else { return };
-            let wanted = report.wants_segment;
-            if report.suspended.is_none() && wanted == 0 && report.free >= ready {
-                return;
-            }
-            if report.suspended.is_some() && report.free >= ready {
+            // Filling takes as much from the disk as the puts that will use it: while writes run,
+            // it waits until half of the store is used up, and for a calm moment before that.
+            let enough = if report.writing { ready.div_ceil(2).max(2) } else { ready };
+            let awaited = report.suspended.is_none() && report.wants_segment > 0;
+            if !awaited && report.free >= enough {
                 return;
             }
             if !self.make_segment(index, &report, tending) {

@@ -38,8 +38,9 @@ pub struct FileChannelOptions {
     pub minimum_required_space: u64,
     /// How long a put waits for room and a take for an event. Default 3 s.
     pub keep_alive: Duration,
-    /// Segments that each stripe keeps ready beyond those in use: what a burst may fill at the
-    /// disk's full speed before further ones must be filled with zeroes. At least 2. Default 2.
+    /// Segments that each stripe keeps ready beyond those in use. A burst may fill half of them at
+    /// the disk's full speed; then further ones are filled with zeroes beside it. At least 2.
+    /// Default 2.
     pub ready_segments: usize,
     /// Open although data directories are missing. Default false.
     pub open_degraded: bool,

@@ -1,6 +1,7 @@
 //! What the transactions, the workers and the keeper of one channel share.
 
 use super::checkpoint::Checkpoints;
+use super::cold::Pieces;
 use super::options::FileChannelOptions;
 use super::pledges::Pledges;
 use super::workers::{Task, Workers};
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     log: Mutex<Log>,
     /// Block memory: reached without the lock.
     pub pool: SlabPool,
+    /// Where cold reads get their part of it.
+    pub pieces: Pieces,
     pub closed: AtomicBool,
     /// What the last checkpoint of the keeper stands for.
     pub checkpointed: AtomicU64,
@@ -82,6 +85,7 @@ impl Shared {
             options: parts.options,
             channel: parts.channel,
             pool: parts.log.pool().clone(),
+            pieces: Pieces::default(),
             log: Mutex::new(parts.log),
             closed: AtomicBool::new(false),
             checkpointed: AtomicU64::new(0),
@@ -132,7 +136,7 @@ impl Shared {
         self.closed.swap(true, Ordering::SeqCst)
     }
 
-    fn deliver(&self, wakes: Wakes) {
+    pub(super) fn deliver(&self, wakes: Wakes) {
         for fate in wakes.fates {
             fate.signal.raise();
         }

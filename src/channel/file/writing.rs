@@ -6,30 +6,64 @@ use super::shared::{Shared, changed};
 use super::workers::Task;
 use crate::base::ids::StripeIndex;
 use crate::base::trouble::Trouble;
-use crate::log::WriteJob;
 use crate::log::fate::{Fate, Promise};
+use crate::log::{Log, WriteJob};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A stripe that may be written, and the block that would be, to find a committer who waits for it.
+type Heir = (StripeIndex, Option<Arc<Fate>>);
+
+/// What is to be done after a write, found in the moment in which it was reported.
+#[derive(Default)]
+struct Next {
+    /// By the same thread.
+    job: Option<WriteJob>,
+    /// By others.
+    heirs: Vec<Heir>,
+}
+
 /// Reports a job as failed if its thread panics before it could report the result.
 struct Running<'s> {
-    shared: &'s Shared,
+    shared: &'s Arc<Shared>,
     job: Option<WriteJob>,
 }
 
-impl Running<'_> {
-    fn end(&mut self, result: io::Result<()>) {
-        let Some(job) = self.job.take() else { return };
+impl<'s> Running<'s> {
+    fn new(shared: &'s Arc<Shared>, job: WriteJob) -> Self {
+        Self { shared, job: Some(job) }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.job.as_mut().map_or(Ok(()), WriteJob::run)
+    }
+
+    /// Reports the result and answers what this thread shall write next.
+    fn end(
+        &mut self,
+        result: io::Result<()>,
+        next: impl FnOnce(&mut Log) -> Next,
+    ) -> Option<WriteJob> {
+        let job = self.job.take()?;
         let now = self.shared.now();
         // A poisoned log is reported to everyone who asks it.
-        let _ = self.shared.with_log(|log| log.complete(now, job.stripe, job.id, result));
+        let mut log = self.shared.log().ok()?;
+        log.complete(now, job.stripe, job.id, result);
+        let next = next(&mut log);
+        let wakes = log.take_wakes();
+        drop(log);
+        // Before those whose events are durable: the storage stands still until the next write
+        // begins, and the many who are woken then keep the processors busy.
+        self.shared.call(next.heirs);
+        self.shared.deliver(wakes);
+        next.job
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.end(Err(io::Error::other("the writing thread panicked")));
+        self.end(Err(io::Error::other("the writing thread panicked")), |_| Next::default());
     }
 }
 
@@ -38,22 +72,39 @@ impl Shared {
     pub(super) fn write_one(self: &Arc<Self>, index: StripeIndex) -> bool {
         let now = self.now();
         let Ok(Some(job)) = self.with_log(|log| log.next_write(now, index)) else { return false };
-        let mut running = Running { shared: self, job: Some(job) };
-        let result = running.job.as_mut().map_or(Ok(()), WriteJob::run);
-        running.end(result);
+        let mut running = Running::new(self, job);
+        let result = running.write();
+        running.end(result, |_| Next::default());
         true
+    }
+
+    /// Writes for a committer that waits for `fate`, until that is settled. No further: a write
+    /// that hangs would hold back an answer that is known. Answers whether anything was written.
+    fn lead(self: &Arc<Self>, fate: &Fate) -> bool {
+        let (now, index) = (self.now(), fate.stripe);
+        let Ok(mut job) = self.with_log(|log| log.next_write(now, index)) else { return false };
+        let wrote = job.is_some();
+        while let Some(present) = job {
+            let mut running = Running::new(self, present);
+            let result = running.write();
+            job = running.end(result, |log| match fate.outcome() {
+                Some(_) => Next { job: None, heirs: heirs(log) },
+                None => Next { job: log.next_write(self.now(), index), heirs: Vec::new() },
+            });
+        }
+        wrote
     }
 
     /// Finds someone to go on writing wherever a write may start and nobody is about to.
     pub(super) fn hand_over(self: &Arc<Self>) {
         let Ok(log) = self.log() else { return };
-        let open: Vec<(StripeIndex, Option<Arc<Fate>>)> = (0..log.stripes())
-            .map(|index| StripeIndex(index as u16))
-            .filter(|index| log.may_write(*index))
-            .map(|index| (index, log.next_fate(index)))
-            .collect();
+        let heirs = heirs(&log);
         drop(log);
-        for (index, fate) in open {
+        self.call(heirs);
+    }
+
+    fn call(self: &Arc<Self>, heirs: Vec<Heir>) {
+        for (index, fate) in heirs {
             // A committer that waits for this very block writes it; without one, the pool.
             if !fate.is_some_and(|fate| fate.signal.nudge()) {
                 self.give(Task::Write(index));
@@ -87,23 +138,14 @@ impl Shared {
     /// # Errors
     /// It is in doubt.
     pub(super) fn wait_for(self: &Arc<Self>, promise: &mut Promise) -> Result<(), Trouble> {
-        let mut wrote = false;
         let deadline = self.settle_deadline();
         loop {
-            let settled = promise.settled();
-            let fate = Arc::clone(promise.fate());
-            if let Some(result) = settled {
-                if wrote {
-                    self.hand_over();
-                }
+            if let Some(result) = promise.settled() {
                 return result;
             }
+            let fate = Arc::clone(promise.fate());
             let turn = fate.signal.turn();
-            if fate.outcome().is_some() {
-                continue;
-            }
-            if self.write_one(fate.stripe) {
-                wrote = true;
+            if fate.outcome().is_some() || self.lead(&fate) {
                 continue;
             }
             let left = self.left_to_settle(deadline)?;
@@ -183,4 +225,10 @@ impl Shared {
             }
         }
     }
+}
+
+fn heirs(log: &Log) -> Vec<Heir> {
+    let stripes = (0..log.stripes()).map(|index| StripeIndex(index as u16));
+    let open = stripes.filter(|index| log.may_write(*index));
+    open.map(|index| (index, log.next_fate(index))).collect()
 }

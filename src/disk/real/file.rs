@@ -240,7 +240,13 @@ impl File for RealFile {
     fn sync(&self) -> io::Result<()> {
         self.may_write()?;
         let mut failed = self.sync_right()?;
-        remember(&mut failed, rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.plain)))
+        remember(&mut failed, rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.plain)))?;
+        if self.direct.is_some() {
+            // The next writes are direct: each would have to drop the cached pages of its place.
+            // It is advice; a kernel that does not follow it is slower and nothing else.
+            let _ = rustix::fs::fadvise(&self.plain, 0, None, rustix::fs::Advice::DontNeed);
+        }
+        Ok(())
     }
 
     fn submit(&self, offset: u64, bytes: &[u8]) -> Submitted {
