@@ -17,11 +17,9 @@ use super::buffer::Buffer;
 use super::decide::{Decision, Reading};
 use super::gather::Gathered;
 use super::inventory::{self, Subject};
-use super::open;
 use super::scan::{self, Block, Effect, Moved, Scan};
 use crate::base::ids::Sequence;
 use crate::base::rare::Rare;
-use crate::record::Epoch;
 use crate::record::state::StateRecord;
 
 /// Whether some directory is missing that may have been there in the last life of the stripe at
@@ -43,17 +41,7 @@ pub(super) fn adopt(decision: &mut Decision, readings: &[&Reading], present: &[b
         }
         let verdict = &decision.stripes[at];
         let blocks = verdict.kept.iter().map(|i| &readings[at].scan.blocks[*i]);
-        let unnamed: Vec<&Block> = blocks.filter(|b| b.header.number > verdict.named).collect();
-        if !unnamed.is_empty() {
-            // A life that nobody lives, in a new era, so that a fence of the missing directory is
-            // late from now on. Else, were this opening killed before its own life begins, the
-            // fence would end what was adopted after all, and its segment would be wiped.
-            let stripe = &mut decision.state.stripes[at];
-            let seen = open::highest_epoch(readings[at], stripe.epoch.number);
-            let number = seen.last_of_era().next();
-            stripe.epoch = Epoch { number, nonce: 0, start: verdict.next_block };
-        }
-        for block in unnamed {
+        for block in blocks.filter(|b| b.header.number > verdict.named) {
             let (start, end) = (block.header.first_sequence.0, block.header.end_sequence().0);
             if start < end {
                 Rare::Adopted.reached();

@@ -20,6 +20,7 @@ use crate::base::random::Random;
 use crate::base::rare::Rare;
 use crate::disk::{Access, Disk};
 use crate::log::{FreeSegment, LiveSegment};
+use crate::record::Epoch;
 use crate::record::slot::SlotKind;
 use crate::record::state::StateRecord;
 use std::sync::Arc;
@@ -71,7 +72,7 @@ pub(super) fn open(
     };
     opening.settle_logs(&members, &all, &decision)?;
     if members.is_degraded() {
-        opening.jump_ahead(&members);
+        opening.jump_ahead(&members, &all, &decision);
     }
     opening.hand_over(members, all, decision)
 }
@@ -201,9 +202,24 @@ impl Opening {
     }
 
     /// A missing directory may name sequences and epochs of the others that nobody here knows.
-    fn jump_ahead(&mut self, members: &Membership) {
-        for (stripe, state) in members.stripes.iter().zip(&mut self.state.stripes) {
-            if stripe.present.is_some() {
+    ///
+    /// With the sequences each log ends: its state names a life that nobody lives, in a new era,
+    /// behind the last kept block. A write of an earlier life may still be on its way, and land
+    /// when this opening has been killed and the next one reads. Its events would be void, since
+    /// the jump went over them, but a source's position would count that came with them: the
+    /// source would never send them again. And a fence of the missing directory is late from now
+    /// on. Else it would end what was adopted after all, were this opening killed before its own
+    /// life begins.
+    ///
+    /// The era is above those of all stripes, also of the missing: one that was missing before is
+    /// an era ahead of the others, and its source positions are of that era.
+    fn jump_ahead(&mut self, members: &Membership, all: &Everything, decision: &Decision) {
+        let seen = all.stripes.iter().zip(&self.state.stripes);
+        let seen = seen.map(|(gathered, s)| highest_epoch(&gathered.reading, s.epoch.number));
+        let number = seen.max().unwrap_or_default().last_of_era().next();
+        for (at, state) in self.state.stripes.iter_mut().enumerate() {
+            if members.stripes[at].present.is_some() {
+                state.epoch = Epoch { number, nonce: 0, start: decision.stripes[at].next_block };
                 let next = state.next.0;
                 state.void(next, next.saturating_add(DEGRADED_JUMP));
                 state.watermark.sequence = state.next;
@@ -405,7 +421,7 @@ fn epoch_seen(gathered: &Gathered, known: EpochNumber, degraded: bool) -> EpochN
 }
 
 /// The highest epoch number that anything in a stripe's log names, or that is `known`.
-pub(super) fn highest_epoch(reading: &Reading, known: EpochNumber) -> EpochNumber {
+fn highest_epoch(reading: &Reading, known: EpochNumber) -> EpochNumber {
     let blocks = reading.scan.blocks.iter().map(|b| &b.header).chain(&reading.scan.torn);
     let blocks = blocks.map(|h| h.epoch);
     let segments = reading.segments.iter().map(|s| s.header.epoch.number);

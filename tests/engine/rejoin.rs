@@ -109,17 +109,18 @@ fn what_moved_to_a_directory_that_was_missing_is_delivered_once_without_any_chec
     }
 }
 
+fn leave(engine: &mut Engine, lines: std::ops::Range<usize>) {
+    for i in lines {
+        let bodies = bodies(&format!("line{i}"), 0..1);
+        let commit = engine.begin_put_at(&bodies, "tail", &format!("{i}"));
+        engine.end(commit).expect("committed");
+    }
+}
+
 #[test]
 fn a_position_left_while_a_directory_was_missing_wins_when_it_is_back() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
-    let leave = |engine: &mut Engine, range: std::ops::Range<usize>| {
-        for i in range {
-            let bodies = bodies(&format!("line{i}"), 0..1);
-            let commit = engine.begin_put_at(&bodies, "tail", &format!("{i}"));
-            engine.end(commit).expect("committed");
-        }
-    };
     leave(&mut engine, 0..2);
     // Only the directory that will be missing knows of these.
     machine.disk.fail(Fault::dead("data0"));
@@ -134,6 +135,57 @@ fn a_position_left_while_a_directory_was_missing_wins_when_it_is_back() {
     machine.disk.restore(&data_dir(1));
     let at = machine.open().channel.position("tail").expect("settled").expect("known").bytes;
     assert_eq!(at, "9", "the last one that was left wins");
+}
+
+#[test]
+fn a_position_wins_also_over_one_of_a_directory_that_had_been_alone_before() {
+    // Directory 0 was opened without 1, then together with it, and then 1 without 0.
+    let machine = Machine::new(2);
+    drop(machine.open());
+    machine.disk.remove_directory(&data_dir(1));
+    drop(machine.open_with(degraded(&machine)));
+    machine.disk.restore(&data_dir(1));
+    let mut engine = machine.open();
+    machine.disk.fail(Fault::dead("data1"));
+    leave(&mut engine, 0..9);
+    let machine = machine.after_power_cut(1);
+    machine.disk.remove_directory(&data_dir(0));
+    let mut engine = machine.open_with(degraded(&machine));
+    assert_eq!(engine.channel.position("tail").expect("settled"), None, "0 has all of them");
+    leave(&mut engine, 9..10);
+    drop(engine);
+    machine.disk.restore(&data_dir(0));
+    let at = machine.open().channel.position("tail").expect("settled").expect("known").bytes;
+    assert_eq!(at, "9", "the last one that was left wins");
+}
+
+#[test]
+fn a_write_that_lands_behind_a_degraded_opening_leaves_no_position_without_its_events() {
+    let mut interrupted = 0;
+    for (operation, seed) in (4..16).flat_map(|at| (0..5).map(move |seed| (at, seed))) {
+        let machine = Machine::new(2);
+        let mut engine = machine.open();
+        machine.disk.fail(Fault::dead("data1"));
+        leave(&mut engine, 0..2);
+        // Its bytes are on their way when the process is killed.
+        machine.disk.fail(Fault::next(On::Submit, "data0/segment").effect(Effect::Later));
+        let doubtful = engine.begin_put_at(&bodies("line2", 0..1), "tail", "2");
+        let write = engine.manual.start_write(0).map(|mut write| write.finish());
+        assert!(write.is_some_and(|result| result.is_err()), "it is under way");
+        drop((doubtful, engine));
+        let machine = machine.after_kill(seed);
+        machine.disk.remove_directory(&data_dir(1));
+        machine.disk.crash_at(operation);
+        interrupted += u64::from(machine.try_open(degraded(&machine)).is_err());
+        let machine = machine.after_power_cut(seed);
+        let mut engine = machine.open_with(degraded(&machine));
+        let at = engine.channel.position("tail").expect("settled").map(|p| p.bytes);
+        let there = engine.drain();
+        let promised = at.is_some_and(|at| at == "2");
+        let about = format!("interrupted at {operation}, seed {seed}: {there:?}");
+        assert_eq!(promised, there.contains(&"line2-0".to_owned()), "{about}");
+    }
+    assert!(interrupted > 0, "some opening is interrupted");
 }
 
 /// The first stripe's write fails, and so does, `after` some other writes, one of the stripe to
