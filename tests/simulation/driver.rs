@@ -138,7 +138,7 @@ impl Driver {
     /// Opens the channel and judges what is in it. Answers false when a faulty disk refused.
     pub(crate) fn open(&mut self) -> Step<bool> {
         self.opens += 1;
-        self.oracle.parting.opening(&self.away);
+        self.oracle.opening(&self.away);
         let channel = match FileChannel::open(self.options()) {
             Ok(channel) => channel,
             Err(_) if self.disk.crashed() => return Err(Stop::Crashed),
@@ -213,6 +213,7 @@ impl Driver {
             let Ok(found) = found else { return wrong(format!("{found:?} after the opening")) };
             Self::verdict(self.oracle.source_is_at(source, found.as_ref().map(|p| &p.bytes)))?;
         }
+        self.oracle.sources_are_judged();
         Ok(())
     }
 

@@ -208,7 +208,7 @@ impl Oracle {
                 }
                 Place::Lost => return Err(format!("event {put}.{index} was lost and comes back")),
             }
-            if ordered && !self.rotten && !self.parting.unordered {
+            if ordered && !self.rotten {
                 self.check_order(put, index)?;
             }
             self.puts[put].places[index] = Place::Lent(take);
@@ -219,6 +219,9 @@ impl Oracle {
 
     fn check_order(&self, put: PutId, index: usize) -> Verdict {
         let it = &self.puts[put];
+        if !self.parting.orders(it.begun) {
+            return Ok(());
+        }
         if let Some(before) = it.places[..index].iter().position(|p| *p == Place::Waiting) {
             return Err(format!("event {put}.{index} comes before {put}.{before}"));
         }
@@ -321,7 +324,6 @@ impl Oracle {
             }
         }
         self.lost += missing;
-        self.parting.all_are_together();
         if !self.rotten && quarantined > 0 {
             return Err(format!("{quarantined} events quarantined without any rot"));
         }
@@ -336,7 +338,7 @@ impl Oracle {
             };
             let events: Vec<_> = self.takes[take].events.iter().copied().filter(open).collect();
             let back = events.iter().filter(|e| there.contains(e)).count();
-            if back != 0 && back != events.len() && !self.rotten && !self.parting.parted {
+            if back != 0 && back != events.len() && !self.rotten && !self.parting.may_halve() {
                 return Err(format!("{back} of {} events of take {take} are back", events.len()));
             }
             for (put, index) in events {
@@ -363,10 +365,6 @@ impl Oracle {
     /// The channel was opened again and says that the source had come to `found`. Settles
     /// transactions that were a position alone.
     pub(crate) fn source_is_at(&mut self, source: usize, found: Option<&Bytes>) -> Verdict {
-        if self.parting.degraded || self.parting.forked {
-            // An older position, from which the source goes on: docs/durability.md.
-            return Ok(());
-        }
         let all = self.sources.get(&source).cloned().unwrap_or_default();
         let is_it = |id: &PutId| found.is_some_and(|bytes| *bytes == Self::position(*id));
         let at = match found {
@@ -376,10 +374,13 @@ impl Oracle {
             },
             None => None,
         };
+        if self.parting.degraded {
+            return self.source_may_be_at(source, at.map(|at| all[at]));
+        }
         for (place, id) in all.iter().enumerate() {
             let now = self.tick();
             let put = &mut self.puts[*id];
-            let behind = at.is_some_and(|at| place <= at);
+            let behind = at.is_some_and(|at| place <= at) || self.parting.may_be_behind(*id);
             match put.standing {
                 Standing::There if !behind => {
                     return Err(format!("source {source} is behind put {id}, which is there"));
@@ -395,7 +396,18 @@ impl Oracle {
                 _ => {}
             }
         }
+        // What it had before is no position of it any more, whichever of them won.
+        self.sources.insert(source, at.map(|at| all[at]).into_iter().collect());
         Ok(())
+    }
+
+    /// All that an opening shows has been judged: if all directories are there, nothing is excused
+    /// from now on.
+    pub(crate) fn sources_are_judged(&mut self) {
+        if !self.parting.degraded {
+            let now = self.tick();
+            self.parting.all_are_together(now);
+        }
     }
 
     /// Sources that ever had a position.

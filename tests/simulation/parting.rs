@@ -18,11 +18,14 @@ pub(crate) struct Parting {
     pub(crate) degraded: bool,
     /// It was, since it was last opened with all of them.
     pub(crate) parted: bool,
-    /// Two sets of directories were open, each without one of the other's. Then the positions
-    /// that were left in one of them win.
-    pub(crate) forked: bool,
-    /// Some events came, or will come, later than they were put: those of a missing directory.
-    pub(crate) unordered: bool,
+    /// The first transaction that was put behind that.
+    since: PutId,
+    /// Two sets of directories were open, each without one of the other's: of the positions that
+    /// were left from this transaction on, those in one of them win.
+    forked: Option<PutId>,
+    /// When all directories were last together again: events that were put before came, or will
+    /// come, later than they were put, if they were on a missing directory.
+    together: u64,
     /// No call to a disk has failed since all directories were together.
     pub(crate) steady: bool,
     away: BTreeSet<usize>,
@@ -37,8 +40,9 @@ impl Default for Parting {
         Self {
             degraded: false,
             parted: false,
-            forked: false,
-            unordered: false,
+            since: 0,
+            forked: None,
+            together: 0,
             steady: true,
             away: BTreeSet::new(),
             shaky: BTreeSet::new(),
@@ -48,21 +52,26 @@ impl Default for Parting {
 }
 
 impl Parting {
-    /// The channel is about to be opened without the stripes `away`.
-    pub(crate) fn opening(&mut self, away: &BTreeSet<usize>) {
-        self.degraded = !away.is_empty();
-        if self.degraded {
-            self.forked |= self.parted && !self.away.is_subset(away);
-            self.parted = true;
-            self.unordered = true;
-            self.away.clone_from(away);
-        }
+    /// It was opened with all directories on sound disks: everyone knows everything.
+    pub(crate) fn all_are_together(&mut self, now: u64) {
+        let together = if self.parted { now } else { self.together };
+        *self = Self { together, ..Self::default() };
     }
 
-    /// It was opened with all directories on sound disks: everyone knows everything.
-    pub(crate) fn all_are_together(&mut self) {
-        let Self { unordered, forked, .. } = *self;
-        *self = Self { unordered, forked, ..Self::default() };
+    /// Whether a transaction that begins at `begun` comes after all that is there.
+    pub(crate) fn orders(&self, begun: u64) -> bool {
+        !self.parted && begun > self.together
+    }
+
+    /// Whether what is there of a take in doubt may be a part of it: some disk did not work when
+    /// it was acknowledged, and is back, or what it took had been moved off a failing disk.
+    pub(crate) fn may_halve(&self) -> bool {
+        self.parted && !self.steady
+    }
+
+    /// Whether the position that a transaction left may have lost against another one's.
+    pub(crate) fn may_be_behind(&self, put: PutId) -> bool {
+        self.forked.is_some_and(|since| put >= since)
     }
 
     /// An event was taken.
@@ -79,6 +88,36 @@ impl Parting {
 }
 
 impl Oracle {
+    /// The channel is about to be opened without the stripes `away`.
+    pub(crate) fn opening(&mut self, away: &BTreeSet<usize>) {
+        let (puts, parting) = (self.puts.len(), &mut self.parting);
+        parting.degraded = !away.is_empty();
+        if !parting.degraded {
+            return;
+        }
+        if !parting.parted {
+            (parting.parted, parting.since) = (true, puts);
+        } else if !parting.away.is_subset(away) {
+            parting.forked = Some(parting.since);
+        }
+        parting.away.clone_from(away);
+    }
+
+    /// Without some directory a source may be at an older position, from which it goes on; but at
+    /// none that was never committed.
+    pub(crate) fn source_may_be_at(
+        &self,
+        source: usize,
+        place: Option<PutId>,
+    ) -> Result<(), String> {
+        match place.map(|put| (put, self.puts[put].standing)) {
+            Some((put, Standing::Never)) => {
+                Err(format!("source {source} is at put {put}, which was refused or is not there"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// An event came back whose acknowledgement may be on a missing directory.
     pub(crate) fn loosen(&mut self, (put, index): Name) {
         self.puts[put].places[index] = Place::Waiting;
