@@ -289,8 +289,8 @@ impl Oracle {
         if self.parting.degraded {
             return self.opened_degraded(contents, &there, quarantined);
         }
-        self.settle_loose(&there);
         self.settle_takes(&there)?;
+        self.settle_loose(&there);
         let peek = self.begin_take();
         self.delivered(peek, contents, true)?;
         self.contiguous(contents)?;
@@ -330,16 +330,18 @@ impl Oracle {
         Ok(())
     }
 
-    /// What of each take in doubt is still there: all of it or nothing.
+    /// What of each take in doubt is still there: all of it or nothing, but for what had come back
+    /// although it was taken before: that earlier take may be known now.
     fn settle_takes(&mut self, there: &BTreeSet<(PutId, usize)>) -> Verdict {
         for take in 0..self.takes.len() {
             let open = |(put, index): &(PutId, usize)| {
                 self.puts[*put].places[*index] == Place::MayBeTaken(take)
             };
             let events: Vec<_> = self.takes[take].events.iter().copied().filter(open).collect();
-            let back = events.iter().filter(|e| there.contains(e)).count();
-            if back != 0 && back != events.len() && !self.rotten && !self.parting.may_halve() {
-                return Err(format!("{back} of {} events of take {take} are back", events.len()));
+            let own: Vec<_> = events.iter().filter(|e| !self.parting.is_loose(**e)).collect();
+            let back = own.iter().filter(|e| there.contains(e)).count();
+            if back != 0 && back != own.len() && !self.rotten {
+                return Err(format!("{back} of {} events of take {take} are back", own.len()));
             }
             for (put, index) in events {
                 let back = there.contains(&(put, index));

@@ -2,8 +2,10 @@
 //!
 //! While a directory is missing its events are out of reach, and what is in doubt may have its
 //! answer there. An acknowledgement that was written while some disk did not work may lie on the
-//! missing one only, so its events may come again. Everything else is promised as ever, and when
-//! all directories are together again nothing is excused.
+//! missing one only, so its events may come again. What was put before all are together again may
+//! come in another order, and of the positions that were left in two sets of directories those in
+//! one win. Everything else is promised as ever, and when all directories have been judged together
+//! nothing is excused of what is put from then on.
 
 use crate::oracle::{Oracle, Place, PutId, Standing, name_of};
 use millpond::event::Event;
@@ -63,10 +65,9 @@ impl Parting {
         !self.parted && begun > self.together
     }
 
-    /// Whether what is there of a take in doubt may be a part of it: some disk did not work when
-    /// it was acknowledged, and is back, or what it took had been moved off a failing disk.
-    pub(crate) fn may_halve(&self) -> bool {
-        self.parted && !self.steady
+    /// Whether an event had come back although it was taken, or in doubt.
+    pub(crate) fn is_loose(&self, name: Name) -> bool {
+        self.loose.contains(&name)
     }
 
     /// Whether the position that a transaction left may have lost against another one's.
