@@ -150,7 +150,11 @@ fn read_moved(
         let before = |state: &StateRecord| {
             missed.iter().all(|(at, start)| state.stripes.get(*at).is_none_or(|s| s.next <= *start))
         };
-        if first.as_ref().and_then(Block::state).is_some_and(before) {
+        // When the write that took the file into use again was torn, a block of its former use may
+        // stand behind the new header, with a state from long before: it says nothing of where
+        // this segment began.
+        let own = first.filter(|block| block.header.segment == segment.header.id);
+        if own.as_ref().and_then(Block::state).is_some_and(before) {
             break;
         }
     }
