@@ -152,6 +152,7 @@ impl TakeTransaction for FileTake {
             return Ok(Vec::new());
         }
         let deadline = self.shared.now() + self.shared.options.keep_alive;
+        let mut late = false;
         loop {
             let turn = self.shared.takers.turn();
             match self.look(max)? {
@@ -159,6 +160,8 @@ impl TakeTransaction for FileTake {
                 Look::Read(job) => cold::read(&self.shared, job),
                 Look::Later => match self.patience(deadline).checked_sub(self.shared.now()) {
                     Some(left) if !left.is_zero() => self.shared.takers.sleep(turn, Some(left)),
+                    // Something may have come while this thread was kept from running.
+                    _ if !late && self.shared.takers.turn() != turn => late = true,
                     _ => return self.nothing(),
                 },
             }
