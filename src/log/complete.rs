@@ -85,7 +85,8 @@ impl Log {
         state.next = state.next.max(Sequence(end));
         if write.block.solo && write.block.state {
             let stripe = &mut self.stripes[index.at()];
-            if stripe.epoch_start != EpochStart::Done {
+            // The first life of an opening is no return.
+            if stripe.epoch_start != EpochStart::Done && stripe.strikes > 0 {
                 tracing::info!(stripe = index.0, "the stripe is back: puts and takes go on there");
             }
             stripe.epoch_start = EpochStart::Done;
