@@ -143,6 +143,14 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
+    fn build(ranges: &[(u64, u64)]) -> RangeSet {
+        let mut set = RangeSet::default();
+        for (start, len) in ranges {
+            set.insert(*start, start + len);
+        }
+        set
+    }
+
     proptest! {
         #[test]
         fn a_range_set_is_the_set_of_its_numbers(
@@ -170,11 +178,6 @@ mod tests {
             a in proptest::collection::vec((0u64..64, 0u64..12), 0..12),
             b in proptest::collection::vec((0u64..64, 0u64..12), 0..12),
         ) {
-            let build = |ranges: &[(u64, u64)]| {
-                let mut set = RangeSet::default();
-                for (s, l) in ranges { set.insert(*s, s + l); }
-                set
-            };
             let (a, b) = (build(&a), build(&b));
             let left = a.without(&b);
             for n in 0..90 {
@@ -191,11 +194,6 @@ mod tests {
             a in proptest::collection::vec((0u64..64, 0u64..12), 0..12),
             b in proptest::collection::vec((0u64..64, 0u64..12), 0..12),
         ) {
-            let build = |ranges: &[(u64, u64)]| {
-                let mut set = RangeSet::default();
-                for (s, l) in ranges { set.insert(*s, s + l); }
-                set
-            };
             let (mut ab, mut ba) = (build(&a), build(&b));
             ab.join(&build(&b));
             ba.join(&build(&a));

@@ -16,7 +16,6 @@ use crate::record::body::{AckBody, PositionRef, PutPrefix};
 use crate::record::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::record::segment::SEGMENT_HEADER_BYTES;
 use crate::record::state::{SourcePosition, StateRecord};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A put transaction as the log sees it.
@@ -88,15 +87,13 @@ impl Log {
             Some((source, _)) if self.positions_busy.contains_key(source) => {
                 return Err(Admission::Busy);
             }
-            // Asked here, under the lock of the reservation: many new sources at once would else
-            // all be let in, and no state record could hold what they left.
-            Some((source, bytes))
-                if self.position_bytes_with(source, bytes) > POSITION_BYTES_MAX =>
-            {
-                let bytes = self.position_bytes_with(source, bytes);
-                return Err(Admission::PositionTooLarge { bytes, max: POSITION_BYTES_MAX });
-            }
+            // The room is asked for here, under the lock of the reservation: many new sources at
+            // once would else all be let in, and no state record could hold what they left.
             Some((source, bytes)) => {
+                let (all, max) = (self.position_bytes_with(source, bytes), POSITION_BYTES_MAX);
+                if all > max {
+                    return Err(Admission::PositionTooLarge { bytes: all, max });
+                }
                 let counter = self.next_position(source);
                 Some((source.to_owned(), SourcePosition { counter, bytes: bytes.to_vec() }))
             }
@@ -139,17 +136,15 @@ impl Log {
 
     /// Bytes that all source positions would take if `source` left `bytes`: of every other source
     /// the position that is durable or the one on its way, whichever is larger.
-    #[must_use]
-    pub fn position_bytes_with(&self, source: &str, bytes: &[u8]) -> usize {
-        let durable = self.durable.positions.iter();
-        let mut sizes: BTreeMap<&str, usize> =
-            durable.map(|(name, p)| (name.as_str(), position_size(name, p.bytes.len()))).collect();
-        for (name, on_its_way) in &self.positions_busy {
-            let size = sizes.entry(name).or_default();
-            *size = (*size).max(*on_its_way);
-        }
-        sizes.remove(source);
-        sizes.values().sum::<usize>() + position_size(source, bytes.len())
+    fn position_bytes_with(&self, source: &str, bytes: &[u8]) -> usize {
+        let (durable, busy) = (&self.durable.positions, &self.positions_busy);
+        let known = durable.iter().filter(|(name, _)| *name != source).map(|(name, p)| {
+            let on_its_way = busy.get(name).copied().unwrap_or(0);
+            position_size(name, p.bytes.len()).max(on_its_way)
+        });
+        let fresh = busy.iter().filter(|(name, _)| *name != source && !durable.contains_key(*name));
+        let fresh = fresh.map(|(_, on_its_way)| *on_its_way);
+        known.sum::<usize>() + fresh.sum::<usize>() + position_size(source, bytes.len())
     }
 
     /// Whether a position of `source` is in flight or in doubt.

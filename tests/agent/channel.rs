@@ -1,10 +1,10 @@
 //! `channel put|take|stat|check|dump` on real directories.
 
 use super::demo::demo;
-use super::process::{Agent, millpond, run, run_expecting, signal, until};
+use super::process::{Agent, holder, millpond, run, run_expecting, signal, until};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 const CHANNEL: [&str; 4] = ["--checkpoint-dir", "cp", "--data-dirs", "d1,d2"];
 
@@ -65,25 +65,10 @@ fn a_full_channel_refuses_with_what_was_committed() {
     assert_eq!(run_expecting(directory.path(), &words("take", &[]), b"", 0), numbers(1, 40));
 }
 
-/// A `channel put` that holds the channel open until its stdin is closed.
-fn holder(directory: &Path) -> (Child, std::process::ChildStdin) {
-    let mut child = millpond(directory)
-        .args(words("put", &["--batch", "1", "--acks"]))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(b"held\n").expect("written");
-    let mut acks = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    assert_eq!(acks.next().expect("an acknowledgement").expect("text"), "committed 1");
-    (child, stdin)
-}
-
 #[test]
 fn a_second_process_is_refused_and_told_who_is_first() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (mut child, stdin) = holder(directory.path());
+    let (mut child, stdin) = holder(directory.path(), &words("put", &["--batch", "1", "--acks"]));
     for command in ["put", "take"] {
         let output = run(directory.path(), &words(command, &[]), b"x\n");
         assert_eq!(output.status.code(), Some(1), "{command}");

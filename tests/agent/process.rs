@@ -213,3 +213,19 @@ impl Random {
 pub(crate) fn fresh_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
+
+/// The `channel put` that `put` spells out (one event a transaction, with acknowledgements), which
+/// holds the channel open until its stdin is closed.
+pub(crate) fn holder(directory: &Path, put: &[&str]) -> (Child, std::process::ChildStdin) {
+    let mut child = millpond(directory)
+        .args(put)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"held\n").expect("written");
+    let mut acks = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert_eq!(acks.next().expect("an acknowledgement").expect("text"), "committed 1");
+    (child, stdin)
+}

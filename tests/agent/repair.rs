@@ -1,10 +1,8 @@
 //! `channel check`, `dump` and `repair` on real files with real damage.
 
-use super::process::{millpond, run, run_expecting};
-use std::io::{BufRead, BufReader, Write};
+use super::process::{holder, run, run_expecting};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 /// A channel of two directories with segments so small that it has several of them.
 const CONFIGURATION: &str = "a.channels=c\na.sinks=k\na.sinks.k.type=null\na.sinks.k.channel=c\n\
@@ -132,16 +130,7 @@ fn damage_is_found_by_check_set_aside_by_repair_and_the_rest_is_delivered() {
 fn repair_is_refused_beside_whoever_has_the_channel_open() {
     let directory = stopped();
     let top = directory.path();
-    let mut child = millpond(top)
-        .args(words("put", &["--batch", "1", "--acks"]))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(b"held\n").expect("written");
-    let mut acks = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    acks.next().expect("an acknowledgement").expect("text");
+    let (mut child, stdin) = holder(top, &words("put", &["--batch", "1", "--acks"]));
     let output = run(top, &words("repair", &[]), b"");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");

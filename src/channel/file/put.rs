@@ -37,6 +37,10 @@ impl FilePut {
         });
         let (reservation, counter) = match reserved {
             Ok(Some(Ok(reserved))) => reserved,
+            // No room will come by waiting.
+            Ok(Some(Err(admission @ Admission::PositionTooLarge { .. }))) => {
+                return Err(refused(admission));
+            }
             Ok(Some(Err(admission))) => return Ok(Err(admission)),
             Ok(None) => return Err(CommitError::Refused(Refusal::Closed)),
             Err(trouble) => return Err(CommitError::Refused(Refusal::NoStripe(trouble))),
@@ -59,14 +63,6 @@ impl FilePut {
         let (events, capacity) = (self.events.len() as u64, self.shared.options.capacity);
         if events > capacity {
             return Err(CommitError::Refused(Refusal::LargerThanChannel { events, capacity }));
-        }
-        if let Some((source, bytes)) = &self.position {
-            let max = crate::base::limits::POSITION_BYTES_MAX;
-            let taken = self.shared.log().map(|log| log.position_bytes_with(source, bytes));
-            let bytes = taken.map_err(|t| CommitError::Refused(Refusal::NoStripe(t)))?;
-            if bytes > max {
-                return Err(CommitError::Refused(Refusal::PositionTooLarge { bytes, max }));
-            }
         }
         Ok(())
     }
