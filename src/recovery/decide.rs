@@ -258,6 +258,7 @@ impl OneStripe<'_> {
 
     fn judge(&mut self, kept: Vec<usize>) -> Verdict {
         self.void_frames(&kept);
+        self.void_ended();
         let named = self.named();
         let mut verdict = Verdict { named: named.block, kept, ..Verdict::default() };
         self.judge_missing_segments(&mut verdict);
@@ -274,6 +275,18 @@ impl OneStripe<'_> {
                 if let Effect::Void(start, end) = effect {
                     self.state.stripe_mut(self.index).void(start.0, end.0);
                 }
+            }
+        }
+    }
+
+    /// What a block of an ended life held was moved or never answered: the fence says so, but it
+    /// may lie in a directory that is missing. Its place in the log is no damage.
+    fn void_ended(&mut self) {
+        let scan = &self.reading.scan;
+        for header in scan.blocks.iter().map(|b| &b.header).chain(&scan.torn) {
+            if header.number > self.base.block && self.lives.ended(header.number, header.epoch) {
+                let state = self.state.stripe_mut(self.index);
+                state.void(header.first_sequence.0, header.end_sequence().0);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::buffer::{self, Buffer};
 use super::scan::{self, Block};
 use super::slots::{self, Slots};
 use super::table::Case;
-use super::{CHECKPOINT_NAME, Finding, OpenError, QUARANTINE_PREFIX};
+use super::{CHECKPOINT_NAME, Finding, OpenError, quarantine};
 use crate::base::ids::{StripeIndex, Uuid};
 use crate::disk::{Access, Directory, Entry, File};
 use crate::log::FreeSegment;
@@ -49,8 +49,6 @@ pub(super) struct Inventory {
     /// Names of files whose making was interrupted.
     pub(super) unfinished: Vec<String>,
     pub(super) next_slot: u32,
-    /// Bytes of copies of damaged places.
-    pub(super) quarantined_bytes: u64,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -67,9 +65,9 @@ impl Inventory {
             if let Some(slot) = segment::slot_of(&entry.name) {
                 found.next_slot = found.next_slot.max(slot.saturating_add(1));
                 found.segment(subject, directory, entry, slot, buffer)?;
-            } else if entry.name.starts_with(QUARANTINE_PREFIX) {
-                found.quarantined_bytes += entry.len;
-            } else if !OWN_NAMES.contains(&entry.name.as_str()) {
+            } else if !entry.name.starts_with(quarantine::PREFIX)
+                && !OWN_NAMES.contains(&entry.name.as_str())
+            {
                 let path = directory.path().join(&entry.name);
                 found.findings.push(Finding::of(Case::R11, path, "not a file of ours; left alone"));
             }

@@ -15,14 +15,14 @@
 
 use super::buffer::Buffer;
 use super::inspect::{self, Damage};
-use super::repair::{self, Copy};
-use super::{Finding, OpenError, QUARANTINE_PREFIX, RecoverOptions, Recovered, StripeHome};
+use super::quarantine::{self, Copy};
+use super::repair;
+use super::{Finding, OpenError, RecoverOptions, Recovered};
 use crate::base::clock::Clock;
 use crate::base::limits::{COLD_READ_BYTES, RANGES_PER_STRIPE_MAX};
 use crate::base::random::Random;
 use crate::base::ranges::RangeSet;
 use crate::disk::Disk;
-use std::collections::BTreeMap;
 
 /// What a repair found and did.
 #[derive(Clone, Debug, Default)]
@@ -81,8 +81,6 @@ fn give_up(
     damage: &[Damage],
     mended: &mut Mended,
 ) -> Result<(), OpenError> {
-    let mut buffer = Buffer::new(COLD_READ_BYTES)?;
-    let mut spent: BTreeMap<usize, u64> = BTreeMap::new();
     for place in damage {
         let at = place.stripe.at();
         let Some(home) = &recovered.stripes[at].home else { continue };
@@ -92,9 +90,9 @@ fn give_up(
             mended.left.push(place.finding(None));
             continue;
         }
-        let kept = spent.entry(at).or_insert_with(|| quarantined_bytes(home));
-        let segment = std::slice::from_ref(&place.segment);
-        let copy = repair::quarantine(&*home.directory, segment, &place.ruling, kept, &mut buffer);
+        let (segment, id) = (&place.segment, place.segment.header.id);
+        let bytes = place.ruling.bytes.unwrap_or_default();
+        let copy = quarantine::keep(&*home.directory, &*segment.file, id, bytes);
         let (start, end) = place.ruling.sequences.unwrap_or_default();
         for (start, end) in state.missing(start.0, end.0) {
             mended.events_lost += end - start;
@@ -103,14 +101,6 @@ fn give_up(
         mended.places.push(place.finding(Some(&copy)));
     }
     Ok(())
-}
-
-/// Bytes of copies that are there. A directory that cannot be listed has room for none more.
-fn quarantined_bytes(home: &StripeHome) -> u64 {
-    let kept = |entries: Vec<crate::disk::Entry>| {
-        entries.iter().filter(|e| e.name.starts_with(QUARANTINE_PREFIX)).map(|e| e.len).sum()
-    };
-    home.directory.list().map_or(u64::MAX / 2, kept)
 }
 
 /// Writes the state into every checkpoint file: in each stripe's own directory, so that

@@ -35,6 +35,7 @@ mod members;
 mod mend;
 mod open;
 mod plan;
+pub mod quarantine;
 mod repair;
 mod scan;
 mod slots;
@@ -67,8 +68,6 @@ pub const LOCK_NAME: &str = "in_use.lock";
 pub const MEMBER_NAME: &str = "member";
 /// Name of the file with the two checkpoint slots.
 pub const CHECKPOINT_NAME: &str = "checkpoint";
-/// How the names of copies of damaged bytes begin.
-pub const QUARANTINE_PREFIX: &str = "quarantine-";
 
 /// What to open and how.
 #[derive(Clone, Debug)]

@@ -7,7 +7,8 @@ use super::decide::{self, Decision, Reading, Ruling, Verdict};
 use super::gather::{self, Everything, Gathered, How, Source};
 use super::inventory::{Checkpoints, SegmentFile, Subject};
 use super::members::Present;
-use super::repair::{self, Copy};
+use super::quarantine::{self, Copy};
+use super::repair;
 use super::slots;
 use super::table::Case;
 use super::{
@@ -137,20 +138,8 @@ impl Opening {
             let Some(present) = &stripe.present else { continue };
             let subject = self.subject(index(at), stripe.uuid);
             self.report.blocks_scanned += gathered.reading.scan.blocks.len() as u64;
-            let mut spent = gathered.inventory.quarantined_bytes;
             for ruling in &verdict.rulings {
-                let copy = if ruling.case.is_damage() {
-                    let segments = &gathered.reading.segments;
-                    repair::quarantine(
-                        &*present.directory,
-                        segments,
-                        ruling,
-                        &mut spent,
-                        &mut self.buffer,
-                    )
-                } else {
-                    Copy::Nothing
-                };
+                let copy = set_aside(present, gathered, ruling);
                 self.say(&subject, present, gathered, ruling, &copy);
             }
             for segment in gathered.reading.segments.iter().filter(|s| s.rebuilt) {
@@ -430,4 +419,15 @@ fn highest_epoch(reading: &Reading, known: EpochNumber) -> EpochNumber {
 
 fn segment_seen(gathered: &Gathered, known: SegmentId) -> SegmentId {
     gathered.reading.segments.last().map_or(known, |s| s.header.id.max(known))
+}
+
+/// Copies the bytes of damage aside, where they have a place.
+fn set_aside(present: &Present, gathered: &Gathered, ruling: &Ruling) -> Copy {
+    let segment = ruling.segment.and_then(|id| find(&gathered.reading.segments, id));
+    match (segment, ruling.bytes) {
+        (Some(segment), Some(bytes)) if ruling.case.is_damage() => {
+            quarantine::keep(&*present.directory, &*segment.file, segment.header.id, bytes)
+        }
+        _ => Copy::Nothing,
+    }
 }

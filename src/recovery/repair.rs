@@ -1,23 +1,18 @@
-//! The writes of an opening: copies of damaged places, blocks written again, headers made again
-//! or wiped, the joined state into every checkpoint file.
+//! The writes of an opening: blocks written again, headers made again or wiped, the joined state
+//! into every checkpoint file.
 
 use super::buffer::{self, Buffer};
-use super::decide::Ruling;
 use super::inventory::{SegmentFile, Subject};
 use super::scan::{At, Block, Pieces};
 use super::slots;
-use super::{OpenError, QUARANTINE_PREFIX, SlotHome};
-use crate::base::ids::{SegmentId, Uuid};
-use crate::base::limits::{COLD_READ_BYTES, DEVICE_BLOCK_BYTES, QUARANTINE_BYTES_MAX};
-use crate::disk::Directory;
+use super::{OpenError, SlotHome};
+use crate::base::ids::Uuid;
+use crate::base::limits::DEVICE_BLOCK_BYTES;
 use crate::log::FreeSegment;
 use crate::record::segment::SEGMENT_HEADER_BYTES;
 use crate::record::slot::SlotKind;
 use crate::record::state::StateRecord;
 use std::io;
-
-/// Bytes of one damaged place that are copied aside.
-const COPY_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Makes what was read of a segment durable, where the directory's storage has direct writes.
 ///
@@ -103,98 +98,4 @@ pub(super) fn write_checkpoint(
     let payload =
         state.to_bytes().map_err(|refusal| OpenError::TooLarge { path: path(), refusal })?;
     slots::write(home, SlotKind::Checkpoint, channel, owner, &payload, buffer)
-}
-
-/// What became of the copy of a damaged place.
-pub(super) enum Copy {
-    /// It is in the file of that name.
-    Made(String),
-    /// There was nothing to copy.
-    Nothing,
-    /// It could not be made; the damage is counted and named all the same.
-    Failed(String),
-}
-
-impl Copy {
-    /// `words` about a place, with what became of its bytes.
-    pub(super) fn words(&self, words: String) -> String {
-        match self {
-            Self::Made(name) => format!("{words}; the bytes are kept in {name}"),
-            Self::Nothing => words,
-            Self::Failed(cause) => format!("{words}; the bytes were not kept: {cause}"),
-        }
-    }
-}
-
-/// Copies a damaged place aside, within the stripe's budget `spent`. A copy that is there from an
-/// earlier opening stays.
-pub(super) fn quarantine(
-    directory: &dyn Directory,
-    segments: &[SegmentFile],
-    ruling: &Ruling,
-    spent: &mut u64,
-    buffer: &mut Buffer,
-) -> Copy {
-    let Some((segment, (from, to))) = place(segments, ruling) else { return Copy::Nothing };
-    let len = to.min(segment.len).saturating_sub(from).min(COPY_BYTES_MAX);
-    if len == 0 {
-        return Copy::Nothing;
-    }
-    if *spent + len > QUARANTINE_BYTES_MAX {
-        return Copy::Failed("the quarantine is full".to_owned());
-    }
-    let name = file_name(segment.header.id, from);
-    match copy(directory, segment, from, len, &name, buffer) {
-        Ok(()) => {
-            *spent += len;
-            Copy::Made(name)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Copy::Made(name),
-        Err(error) => Copy::Failed(error.to_string()),
-    }
-}
-
-fn file_name(segment: SegmentId, offset: u64) -> String {
-    format!("{QUARANTINE_PREFIX}{segment}-{offset}.bin")
-}
-
-fn place<'a>(
-    segments: &'a [SegmentFile],
-    ruling: &Ruling,
-) -> Option<(&'a SegmentFile, (u64, u64))> {
-    let segment = segments.iter().find(|s| Some(s.header.id) == ruling.segment)?;
-    Some((segment, ruling.bytes?))
-}
-
-fn copy(
-    directory: &dyn Directory,
-    segment: &SegmentFile,
-    from: u64,
-    len: u64,
-    name: &str,
-    buffer: &mut Buffer,
-) -> io::Result<()> {
-    let target = directory.create(name)?;
-    let as_io = |error: OpenError| io::Error::other(error.to_string());
-    let mut fill = || {
-        let mut at = 0;
-        while at < len {
-            let piece = usize::try_from(len - at).unwrap_or(COLD_READ_BYTES).min(COLD_READ_BYTES);
-            let bytes = buffer.first(piece).map_err(as_io)?;
-            let read = segment.file.read_at(from + at, bytes)?;
-            if read == 0 {
-                break;
-            }
-            target.write_at(at, &bytes[..read])?;
-            at += read as u64;
-        }
-        target.sync()
-    };
-    let filled = fill();
-    if filled.is_err() {
-        // Half a copy would pass for the whole one at the next opening.
-        let _ = directory.remove(name);
-    }
-    filled?;
-    directory.sync()
 }

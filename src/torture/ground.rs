@@ -13,7 +13,7 @@ use crate::base::files;
 use crate::disk::real::RealDisk;
 use crate::disk::{Access, Directory, Disk, Lock, LockError};
 use crate::record::segment;
-use crate::recovery::{CHECKPOINT_NAME, LOCK_NAME, MEMBER_NAME, QUARANTINE_PREFIX};
+use crate::recovery::{CHECKPOINT_NAME, LOCK_NAME, MEMBER_NAME, quarantine};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -307,7 +307,7 @@ fn clear(path: &Path, directory: &dyn Directory) -> Result<(), GroundError> {
 fn is_the_channels(name: &str) -> bool {
     [LOCK_NAME, MEMBER_NAME, CHECKPOINT_NAME].contains(&name)
         || segment::slot_of(name).is_some()
-        || name.starts_with(QUARANTINE_PREFIX)
+        || name.starts_with(quarantine::PREFIX)
         || name.starts_with(".millpond-probe-")
 }
 

@@ -40,8 +40,10 @@ fn r2_a_hole_below_something_named_is_damage_counted_named_and_copied_aside() {
     assert_eq!(waiting(&found), [(3, 6)]);
     let state = found.state.stripe(ZERO);
     assert_eq!((state.damaged_events, &state.damaged[..]), (3, &[(0, 3)][..]));
-    let copy =
-        stage.file(&stage.options.data_dirs[0], &format!("quarantine-1-{}.bin", lost.offset));
+    let copy = stage.file(
+        &stage.options.data_dirs[0],
+        &format!("quarantine-1-{}-{}.bin", lost.offset, lost.len),
+    );
     assert_eq!(copy.len().expect("length"), lost.len);
     drop(found);
     // A crash before anyone read the report does not silence it, and nothing is counted twice.
