@@ -270,13 +270,16 @@ impl Oracle {
 
     /// The process is gone: nothing is lent, and what was asked is in doubt.
     pub(crate) fn process_died(&mut self) {
-        for put in &mut self.puts {
+        for (id, put) in self.puts.iter_mut().enumerate() {
             if put.standing == Standing::Asked {
                 put.standing = Standing::Doubt;
             }
-            for place in &mut put.places {
-                if matches!(place, Place::Lent(_)) {
-                    *place = Place::Waiting;
+            for (index, place) in put.places.iter_mut().enumerate() {
+                match place {
+                    Place::Lent(_) => *place = Place::Waiting,
+                    // Taken perhaps, and that may be known on a part of the disks only.
+                    Place::MayBeTaken(_) => self.parting.taken((id, index)),
+                    _ => {}
                 }
             }
         }
@@ -331,14 +334,17 @@ impl Oracle {
     }
 
     /// What of each take in doubt is still there: all of it or nothing, but for what had come back
-    /// although it was taken before: that earlier take may be known now.
+    /// although it was taken before (that earlier take may be known now), and for what only a
+    /// directory that was missing since may know.
     fn settle_takes(&mut self, there: &BTreeSet<(PutId, usize)>) -> Verdict {
         for take in 0..self.takes.len() {
             let open = |(put, index): &(PutId, usize)| {
                 self.puts[*put].places[*index] == Place::MayBeTaken(take)
             };
             let events: Vec<_> = self.takes[take].events.iter().copied().filter(open).collect();
-            let own: Vec<_> = events.iter().filter(|e| !self.parting.is_loose(**e)).collect();
+            let excused =
+                |e: &(PutId, usize)| self.parting.is_loose(*e) || self.parting.may_return(*e);
+            let own: Vec<_> = events.iter().filter(|e| !excused(e)).collect();
             let back = own.iter().filter(|e| there.contains(e)).count();
             if back != 0 && back != own.len() && !self.rotten {
                 return Err(format!("{back} of {} events of take {take} are back", own.len()));
