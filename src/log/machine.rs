@@ -193,6 +193,12 @@ impl Log {
         self.wakes.room = true;
     }
 
+    /// Whether puts wait for space on some disk.
+    #[must_use]
+    pub fn lacks_space(&self) -> bool {
+        self.stripes.iter().any(|stripe| stripe.no_space.is_some())
+    }
+
     /// Says that there is no room for puts on the stripe's disk, or that there is again.
     pub fn set_space(&mut self, stripe: StripeIndex, trouble: Option<Trouble>) {
         let stripe = &mut self.stripes[stripe.at()];

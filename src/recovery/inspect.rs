@@ -10,7 +10,7 @@ use super::members::{self, Place};
 use super::plan::{self, Existing, Plan};
 use super::table::Case;
 use super::walk::{self, Step};
-use super::{Finding, OpenError, RecoverOptions, open, vouch, words};
+use super::{Finding, OpenError, RecoverOptions, headless, open, vouch, words};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid};
 use crate::base::limits::COLD_READ_BYTES;
 use crate::disk::{Access, Disk};
@@ -225,7 +225,9 @@ fn created(
     let (paths, sources): (Vec<_>, Vec<_>) =
         stripes.into_iter().map(|(_, path, source)| (path, source)).unzip();
     let mut all = gather::gather(&how, &checkpoint, &sources)?;
-    let Decision { state, stripes: verdicts, .. } = open::decide(&all);
+    let decision = open::decide(&all);
+    headless::excuse(&mut all, &decision);
+    let Decision { state, stripes: verdicts, .. } = decision;
     let mut findings = existing.findings;
     findings.append(&mut all.findings);
     let mut surveyed = Vec::new();

@@ -28,6 +28,7 @@ mod create;
 mod decide;
 mod error;
 mod gather;
+mod headless;
 pub mod inspect;
 mod inventory;
 mod lives;

@@ -5,6 +5,7 @@ use super::buffer::Buffer;
 use super::create::{self, Membership};
 use super::decide::{self, Decision, Reading, Ruling, Verdict};
 use super::gather::{self, Everything, Gathered, How, Source};
+use super::headless;
 use super::inventory::{Checkpoints, SegmentFile, Subject};
 use super::members::Present;
 use super::quarantine::{self, Copy};
@@ -51,6 +52,7 @@ pub(super) fn open(
             gather::read_again(&how, &sources, &mut all)?;
             decision = decide(&all);
         }
+        headless::excuse(&mut all, &decision);
         (all, decision)
     };
     for (stripe, gathered) in members.stripes.iter_mut().zip(&all.stripes) {

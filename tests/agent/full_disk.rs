@@ -1,9 +1,11 @@
 //! A disk that is really full: a small file system of its own, mounted for the test.
 
-use super::process::{Agent, connect, free_port, lines_in, read_line, run, until};
+use super::process::{Agent, DEADLINE, connect, free_port, lines_in, read_line, run, until};
+use millpond::base::clock::{Clock, SystemClock};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// A small ext4 file system on a loop device, or a tmpfs of that size where loop devices cannot be
 /// had; unmounted when dropped.
@@ -40,6 +42,17 @@ impl SmallDisk {
             return None;
         }
         Some(Self { at, image: looped.then_some(image) })
+    }
+}
+
+impl SmallDisk {
+    /// Takes the last free byte, by a file that is answered.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let ballast = self.at.join("ballast");
+        let mut file =
+            std::fs::File::options().write(true).create_new(true).open(&ballast).expect("a file");
+        while file.write_all(&[1; 65_536]).is_ok() {}
+        ballast
     }
 }
 
@@ -97,11 +110,7 @@ fn a_full_disk_refuses_puts_lets_takes_go_on_and_recovers_by_itself() {
     assert!(said.contains("free") && said.contains("minimumRequiredSpace"), "{said}");
 
     // The last free bytes go to somebody else: still every take works, and so does opening.
-    let ballast = disk.at.join("ballast");
-    let mut file =
-        std::fs::File::options().write(true).create_new(true).open(&ballast).expect("a file");
-    while file.write_all(&[1; 65_536]).is_ok() {}
-    drop(file);
+    let ballast = disk.fill();
     let mut taken = Vec::new();
     for count in ["1", "1", "999", "2000"] {
         let more = ["--batch", "100", "--count", count, "--acks"];
@@ -150,25 +159,29 @@ fn an_agent_on_a_full_disk_says_so_to_its_clients_and_goes_on_when_there_is_room
     };
     assert_eq!(ask(&mut answers, &mut stream, "before\n"), "OK");
 
-    let ballast = disk.at.join("ballast");
-    let mut file =
-        std::fs::File::options().write(true).create_new(true).open(&ballast).expect("a file");
-    while file.write_all(&[1; 65_536]).is_ok() {}
-    drop(file);
-    let mut refused = String::new();
-    until(
-        "a refusal",
-        || agent.words(),
-        || {
-            refused = ask(&mut answers, &mut stream, "while full\n");
-            refused != "OK"
-        },
-    );
-    assert!(refused.starts_with("FAILED: "), "{refused}");
-    agent.assert_alive();
+    // A machine that does other things may be late once; the channel is not late three times.
+    let mut shortest = DEADLINE;
+    for _ in 0..3 {
+        let ballast = disk.fill();
+        let mut refused = String::new();
+        until(
+            "a refusal",
+            || agent.words(),
+            || {
+                refused = ask(&mut answers, &mut stream, "while full\n");
+                refused != "OK"
+            },
+        );
+        assert!(refused.starts_with("FAILED: "), "{refused}");
+        agent.assert_alive();
 
-    std::fs::remove_file(&ballast).expect("removed");
-    until("an OK again", || agent.words(), || ask(&mut answers, &mut stream, "after\n") == "OK");
+        std::fs::remove_file(&ballast).expect("removed");
+        let clock = SystemClock::new();
+        let again = || ask(&mut answers, &mut stream, "after\n") == "OK";
+        until("an OK again", || agent.words(), again);
+        shortest = shortest.min(clock.now());
+    }
+    assert!(shortest <= Duration::from_secs(1), "puts went on after {shortest:?} at the soonest");
     let has = |text: &str| lines_in(&top.join("out")).iter().any(|l| l == text.as_bytes());
     until("the word that puts go on", || agent.words(), || agent.words().contains("room again"));
     until("both lines in the files", || agent.words(), || has("before") && has("after"));

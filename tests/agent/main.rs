@@ -1,5 +1,6 @@
 //! The real binary, real files, real sockets.
 
+mod calls;
 mod channel;
 mod command_line;
 mod demo;
@@ -9,6 +10,5 @@ mod lost_disk;
 mod process;
 mod repair;
 mod signals;
-mod system_calls;
 mod torture;
 mod torture_phases;

@@ -128,6 +128,37 @@ fn below_minimum_required_space_puts_wait_takes_go_on_and_puts_resume() {
 }
 
 #[test]
+fn by_the_keepers_own_clock_puts_go_on_within_a_second_of_space_coming_back() {
+    for minimum_required_space in [0, 1 << 20] {
+        let machine = small_disk(2);
+        let options = || {
+            let mut options = machine.options();
+            options.minimum_required_space = minimum_required_space;
+            options
+        };
+        let mut engine = machine.open_with(options());
+        fill(&mut engine);
+        // It comes back just after the keeper has looked, at the worst.
+        let mut nap = engine.manual.keep();
+        engine.manual.run_tasks();
+        for stripe in 0..2 {
+            machine.disk.set_capacity(&data_dir(stripe), 64 << 20).expect("there");
+        }
+        let mut passed = Duration::ZERO;
+        while engine.channel.status().trouble.is_some() {
+            // A thread may be woken a moment early by its own reckoning.
+            let early = nap.saturating_sub(Duration::from_micros(50));
+            engine.clock.advance(early);
+            passed += early;
+            assert!(passed < Duration::from_millis(900), "still waiting after {passed:?}");
+            nap = engine.manual.keep();
+            engine.manual.run_tasks();
+        }
+        engine.put(&large("again", 0..10, 3000));
+    }
+}
+
+#[test]
 fn a_full_checkpoint_directory_stops_nothing() {
     let machine = Machine::new(2);
     drop(machine.open());

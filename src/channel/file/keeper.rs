@@ -24,6 +24,13 @@ const SPARE_SEGMENTS: usize = 2;
 /// The keeper looks at least this often: at disk space, at writes that hang.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// And this often while puts wait for space: they go on within a second of its coming back.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(200);
+
+/// After the making of a segment failed, the next is begun this much later at the earliest: where
+/// a quota refuses what the file system says is free, each one that fails is written in part.
+const PAUSE_OF_MAKING: Duration = Duration::from_millis(500);
+
 /// What the keeper remembers between its steps.
 #[derive(Debug, Default)]
 pub(super) struct Diary {
@@ -76,10 +83,10 @@ impl Shared {
         let next = (diary.checkpoint_at + interval).saturating_sub(now);
         let retry = self.log().ok().and_then(|log| log.next_retry());
         let retry = retry.map_or(LOOK, |at| at.saturating_sub(now));
-        let pause = if self.log().is_ok_and(|log| log.checkpoint_is_wanted()) {
-            Duration::from_millis(100)
-        } else {
-            LOOK
+        let pause = match self.log() {
+            Ok(log) if log.checkpoint_is_wanted() => Duration::from_millis(100),
+            Ok(log) if log.lacks_space() => LOOK_FOR_ROOM,
+            _ => LOOK,
         };
         next.min(retry).min(pause).max(Duration::from_millis(1))
     }
@@ -118,7 +125,10 @@ impl Shared {
 
     fn look_at_space(&self, index: StripeIndex, tending: &mut Tending) {
         let now = self.now();
-        if tending.space_at.is_some_and(|at| now < at + LOOK) {
+        let was = self.log().is_ok_and(|log| log.report(index).no_space.is_some());
+        // Half of the keeper's pace: a round that begins a moment early still looks.
+        let pause = if was { LOOK_FOR_ROOM } else { LOOK } / 2;
+        if tending.space_at.is_some_and(|at| now < at + pause) {
             return;
         }
         tending.space_at = Some(now);
@@ -130,7 +140,6 @@ impl Shared {
         let Ok(space) = directory.space() else { return };
         let minimum = self.options.minimum_required_space;
         let low = space.available_bytes < minimum;
-        let was = self.log().is_ok_and(|log| log.report(index).no_space.is_some());
         let path = directory.path().display();
         let available = space.available_bytes;
         if low && !was {
@@ -162,6 +171,10 @@ impl Shared {
             let enough = if report.writing { ready.div_ceil(2).max(2) } else { ready };
             let awaited = report.suspended.is_none() && report.wants_segment > 0;
             if !awaited && report.free >= enough {
+                return;
+            }
+            let since = tending.refused_at.map(|at| self.now().saturating_sub(at));
+            if report.no_space.is_some() && since.is_some_and(|since| since < PAUSE_OF_MAKING) {
                 return;
             }
             if !self.make_segment(index, &report, tending) {
@@ -197,6 +210,7 @@ impl Shared {
                     let _ = directory.sync();
                 }
                 tending.next_slot += 1;
+                tending.refused_at = Some(self.now());
                 error.to_string()
             }),
         };

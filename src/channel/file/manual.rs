@@ -7,6 +7,7 @@ use crate::disk::Submitted;
 use crate::log::WriteJob;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The hands of a channel that has no threads of its own.
 pub struct Manual {
@@ -68,9 +69,10 @@ impl Manual {
         let _ = self.shared.with_log(|log| log.complete(now, job.stripe, job.id, result));
     }
 
-    /// One round of the keeper: segments, checkpoint when due, suspended stripes.
-    pub fn keep(&mut self) {
-        self.shared.keep(&mut self.diary);
+    /// One round of the keeper: segments, checkpoint when due, suspended stripes. Answers when the
+    /// next one is due at the latest, from now.
+    pub fn keep(&mut self) -> Duration {
+        self.shared.keep(&mut self.diary)
     }
 
     /// Does what was handed to the pool, on this thread.

@@ -71,7 +71,7 @@ fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, Ope
                 (Some(home.directory), Some(home.lock))
             }
         };
-        let tending = Tending { next_slot: stripe.next_slot, space_at: None, removed: false };
+        let tending = Tending { next_slot: stripe.next_slot, ..Tending::default() };
         homes.push(Home { directory, _lock: lock, tending: Mutex::new(tending) });
     }
     checkpoints.push(Slots::new(None, owner, directory, checkpoint_dir.slots));

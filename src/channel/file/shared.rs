@@ -62,6 +62,8 @@ pub(super) struct Tending {
     pub next_slot: u32,
     /// When its free space was last looked at.
     pub space_at: Option<Duration>,
+    /// When a segment file could not be made.
+    pub refused_at: Option<Duration>,
     /// It was said that the directory is no longer there.
     pub removed: bool,
 }

@@ -182,6 +182,36 @@ fn r6_a_damaged_segment_header_is_made_again_from_the_first_block() {
 }
 
 #[test]
+fn r6_a_header_of_which_nothing_was_promised_is_no_damage() {
+    let check = |what: &str, torn: &Place, stage: &Stage, waits: &[(u64, u64)]| {
+        flip(&*torn.file, 20);
+        flip(&*torn.file, 4096 + 20);
+        let (_, found) =
+            crate::recovery::inspect::verify(&*stage.disk, &stage.options).expect("it opens");
+        assert!(found.is_sound(), "{what}: {:?}", found.findings);
+        let found = stage.open();
+        assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{what}");
+        assert_eq!(waiting(&found), waits, "{what}");
+    };
+    // As when the making blank of a free segment is cut off behind the header.
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    let passed = pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Ack(ZERO, 0, 3)]);
+    pen.durable(&mut stage, &[Ink::Put(2)]);
+    check("passed", &passed, &stage, &[(3, 5)]);
+    // As when the write that takes a segment into use is torn within the header.
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    let torn = pen.roll(&mut stage);
+    check("torn", &torn, &stage, &[(0, 3)]);
+}
+
+#[test]
 fn r7_a_missing_first_segment_loses_what_waited_in_it_and_says_so() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];

@@ -1,0 +1,214 @@
+//! The channel whose calls fail: commands on it, copies of it, and what has to be in it.
+
+use super::shim::{Deed, Ended, Hit, to_its_end, under};
+use crate::process::{millpond, run, run_expecting};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Segments of two blocks each: rolls, new files and recycling within a few transactions.
+pub(super) const CONFIGURATION: &str = "a.channels=c\na.sinks=k\na.sinks.k.type=null\na.sinks.k.channel=c\n\
+    a.channels.c.type=file\na.channels.c.checkpointDir=cp\na.channels.c.dataDirs=d1,d2\n\
+    a.channels.c.maxFileSize=16384\na.channels.c.minimumRequiredSpace=1048576\n\
+    a.channels.c.checkpointInterval=1000\na.channels.c.keep-alive=1\n";
+
+pub(super) const LINES: usize = 60;
+pub(super) const BATCH: usize = 5;
+pub(super) const DIRECTORIES: [&str; 3] = ["cp", "d1", "d2"];
+
+pub(super) fn words(command: &str) -> Vec<&str> {
+    let more = match command {
+        "put" | "take" => &["--batch", "5", "--acks"][..],
+        _ => &[],
+    };
+    [&["channel", command, "-n", "a", "-f", "a.conf", "--channel", "c"][..], more].concat()
+}
+
+pub(super) fn lines(from: usize, to: usize) -> String {
+    (from..to).map(|number| format!("line {number} {}\n", "x".repeat(400))).collect()
+}
+
+/// What is in the channel before a command, and what the command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Nothing: the command makes it.
+    New,
+    /// Lines `0..LINES`.
+    Filled,
+    /// Lines `TAKEN..LINES`; segments of those before are free to be used again.
+    Used,
+}
+
+/// Lines that were taken of a [`Start::Used`].
+const TAKEN: usize = 45;
+
+impl Start {
+    /// The lines that wait, from and to.
+    pub(super) fn waiting(self) -> (usize, usize) {
+        match self {
+            Self::New => (0, 0),
+            Self::Filled => (0, LINES),
+            Self::Used => (TAKEN, LINES),
+        }
+    }
+
+    /// Makes it in `top`.
+    pub(super) fn make(self, top: &Path) {
+        std::fs::write(top.join("a.conf"), CONFIGURATION).expect("a configuration");
+        if self == Self::New {
+            return;
+        }
+        run_expecting(top, &words("put"), lines(0, LINES).as_bytes(), 0);
+        if self == Self::Used {
+            let count = TAKEN.to_string();
+            let take = [&words("take")[..], &["--count", &count]].concat();
+            run_expecting(top, &take, b"", 0);
+        }
+    }
+}
+
+/// A copy of a channel, to try one thing on.
+pub(super) fn copy(template: &Path) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    for name in [&DIRECTORIES[..], &["a.conf"]].concat() {
+        let (from, to) = (template.join(name), directory.path().join(name));
+        if !from.is_dir() {
+            if from.exists() {
+                std::fs::copy(&from, &to).expect("copied");
+            }
+            continue;
+        }
+        std::fs::create_dir(&to).expect("made");
+        for entry in std::fs::read_dir(&from).expect("listed") {
+            let entry = entry.expect("an entry");
+            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+        }
+    }
+    directory
+}
+
+/// Runs `channel <command>` in `top` while `hit` happens. A put puts the lines behind those that
+/// the channel was made with.
+pub(super) fn run_with(
+    shim: &Path,
+    top: &Path,
+    (start, command): (Start, &str),
+    hit: Option<Hit>,
+) -> Ended {
+    let mut process = millpond(top);
+    process.args(words(command));
+    under(shim, top, &DIRECTORIES, hit, &mut process);
+    let first = start.waiting().1;
+    let input = if command == "put" { lines(first, first + LINES) } else { String::new() };
+    to_its_end(top, process, input)
+}
+
+/// The calls that the command makes when nothing fails, by name; those that change something if
+/// `keeps`. And how long it took then.
+pub(super) fn sound(
+    shim: &Path,
+    template: &Path,
+    what: (Start, &str),
+    keeps: bool,
+) -> (Vec<String>, Ended) {
+    // The first call that is hit would be one that never comes.
+    let directory = copy(template);
+    let mut process = millpond(directory.path());
+    process.args(words(what.1));
+    under(shim, directory.path(), &DIRECTORIES, None, &mut process);
+    if keeps {
+        process.env("SHIM_KEEPS", "yes");
+    }
+    let first = what.0.waiting().1;
+    let input = if what.1 == "put" { lines(first, first + LINES) } else { String::new() };
+    let ended = to_its_end(directory.path(), process, input);
+    assert!(ended.status.success(), "{what:?} without failures: {}", ended.stderr);
+    let names = ended.calls.lines().filter_map(|line| Some(line.split(' ').nth(1)?.to_owned()));
+    (names.collect(), ended)
+}
+
+/// Every pair of a call and a deed that fits it.
+pub(super) fn hits(calls: &[String], deeds: &[Deed]) -> Vec<Hit> {
+    let numbered = || calls.iter().enumerate().map(|(n, name)| (n + 1, name));
+    let fitting = |deed: Deed| numbered().filter(move |(_, name)| deed.fits(name));
+    deeds.iter().flat_map(|deed| fitting(*deed).map(|(at, _)| Hit { at, deed: *deed })).collect()
+}
+
+pub(super) fn committed(text: &str) -> usize {
+    let counts = text.lines().filter_map(|line| line.strip_prefix("committed ")?.parse().ok());
+    counts.fold(0, |_, count| count)
+}
+
+/// What a sound process finds afterwards: no damage, and the events that are left.
+pub(super) fn rest(top: &Path) -> Result<String, String> {
+    let sound = |command: &str| {
+        let output = run(top, &words(command), b"");
+        match output.status.code() {
+            Some(0) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            _ => Err(format!("{command} afterwards: {}", String::from_utf8_lossy(&output.stderr))),
+        }
+    };
+    sound("check")?;
+    let left = sound("take")?;
+    sound("check")?;
+    Ok(left)
+}
+
+/// What the commands before said about the lines.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Lines that must be there: from, to.
+    pub(super) put: (usize, usize),
+    /// Whether one more transaction may be there behind them, whole.
+    pub(super) in_doubt: bool,
+    /// Lines that came out, and how many of them were answered.
+    pub(super) given: Vec<(Vec<String>, usize)>,
+}
+
+impl Known {
+    /// Notes what a take said.
+    pub(super) fn took(&mut self, ended: &Ended) -> Result<usize, String> {
+        let whole = ended.stdout.rfind('\n').map_or("", |end| &ended.stdout[..=end]);
+        let given: Vec<String> = whole.lines().map(str::to_owned).collect();
+        let answered = committed(&ended.stderr);
+        if given.len() < answered {
+            return Err(format!("{} lines came, {answered} were answered", given.len()));
+        }
+        self.given.push((given, answered));
+        Ok(answered)
+    }
+
+    /// Judges the lines that are left.
+    pub(super) fn judge(&self, left: &str) -> Result<(), String> {
+        let (from, to) = self.put;
+        let doubtful = if self.in_doubt { to + BATCH } else { to };
+        let (must, may) = (lines(from, to), lines(from, doubtful));
+        let left: Vec<&str> = left.lines().collect();
+        let mut all: BTreeSet<&str> = left.iter().copied().collect();
+        if all.len() != left.len() {
+            return Err("a line is left twice".to_owned());
+        }
+        let mut gone: BTreeSet<&str> = BTreeSet::new();
+        for (given, answered) in &self.given {
+            let now: BTreeSet<&str> = given.iter().map(String::as_str).collect();
+            if now.len() != given.len() {
+                return Err("a take gave a line twice".to_owned());
+            }
+            if let Some(line) = gone.intersection(&now).next() {
+                return Err(format!("{line} was answered and came again"));
+            }
+            gone.extend(given[..*answered].iter().map(String::as_str));
+            all.extend(now);
+        }
+        if let Some(line) = left.iter().find(|line| gone.contains(*line)) {
+            return Err(format!("{line} was answered and is left"));
+        }
+        let lost = must.lines().filter(|line| !all.contains(line)).count();
+        let known: BTreeSet<&str> = may.lines().collect();
+        let foreign = all.iter().filter(|line| !known.contains(*line)).count();
+        let more = all.len() - (to - from - lost) - foreign;
+        if lost > 0 || foreign > 0 || (more != 0 && more != BATCH) {
+            return Err(format!("{lost} lost, {foreign} foreign, {more} of those in doubt"));
+        }
+        Ok(())
+    }
+}
