@@ -3,7 +3,7 @@
 use super::arguments::{ChannelArguments, ChannelCommand};
 use super::channel_open;
 use super::java_options;
-use super::words::{Stop, say};
+use super::words::{Stop, say, stdout_is_closed};
 use super::{channel_inspect, channel_put, channel_repair, channel_take};
 use crate::agent::logging;
 use crate::channel::Channel;
@@ -59,6 +59,12 @@ fn take(
     count: Option<u64>,
     acks: bool,
 ) -> Result<(), Stop> {
+    if stdout_is_closed() {
+        return Err(Stop::Usage(
+            "stdout is closed (or is /dev/null, open for reading too): what is taken would be gone; say > /dev/null if that is meant"
+                .to_owned(),
+        ));
+    }
     listen(arguments)?;
     let settings = channel_open::settings(arguments)?;
     let mut settings = channel_open::for_batch(settings, arguments, batch)?;

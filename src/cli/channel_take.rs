@@ -65,8 +65,15 @@ pub(super) fn take_bodies(
         let mut transaction = channel.begin_take();
         while transaction.taken() < wanted {
             let missing = wanted - transaction.taken();
-            let events =
-                transaction.take(missing).map_err(|source| Failure::Take { committed, source })?;
+            let events = match transaction.take(missing) {
+                Ok(events) => events,
+                Err(source) if transaction.taken() == 0 => {
+                    return Err(Failure::Take { committed, source });
+                }
+                // First what there is: handed back, it would be written again at every try, for as
+                // long as the rest cannot be read.
+                Err(_) => break,
+            };
             if events.is_empty() {
                 break;
             }

@@ -48,10 +48,10 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "DIR", value_delimiter = ',', required = true)]
     pub data_dirs: Vec<PathBuf>,
     /// Stop after so many seconds [default: 60, without --kills]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: Option<u64>,
     /// Stop after so many kills
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub kills: Option<u64>,
     /// Kill from outside at random times only, never at a chosen call to storage
     #[arg(long)]
@@ -89,7 +89,7 @@ pub(super) struct WriteArguments {
     #[arg(long, value_name = "HOST:PORT|FILE")]
     pub acks: String,
     /// Stop after so many seconds; without it, go on until the power is cut
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: Option<u64>,
     /// Decides what is put and taken; drawn when not given
     #[arg(long, value_name = "S")]

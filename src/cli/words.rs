@@ -1,5 +1,6 @@
 //! How a command ends, and the two ways out: stdout for what it produces, stderr for words.
 
+use rustix::fs::OFlags;
 use std::io::{self, Write};
 
 /// Why a command did not do what it was asked to.
@@ -33,6 +34,18 @@ impl Stop {
             _ => Self::Failed(format!("cannot write to stdout: {error}")),
         }
     }
+}
+
+/// Whether stdout was closed when the process began. Its runtime puts `/dev/null` there then, for
+/// reading and writing, and every write goes well; who means `/dev/null` opens it for writing.
+pub(super) fn stdout_is_closed() -> bool {
+    let out = io::stdout();
+    let Ok(about) = rustix::fs::fstat(&out) else { return true };
+    // Without that file the runtime could not have put it there.
+    let Ok(null) = rustix::fs::stat("/dev/null") else { return false };
+    let is_null = (about.st_mode, about.st_rdev) == (null.st_mode, null.st_rdev);
+    let way = rustix::fs::fcntl_getfl(&out).map(|flags| flags & OFlags::ACCMODE);
+    is_null && way == Ok(OFlags::RDWR)
 }
 
 /// Says `words` on stderr, one line, with the name of the program. A closed stderr is nobody to

@@ -114,7 +114,7 @@ impl Log {
     /// Whether a read is under way that a taker with nothing in memory waits for.
     #[must_use]
     pub fn is_reading(&self) -> bool {
-        self.stripes.iter().any(|s| s.lendable() && s.front.is_empty() && s.front.reading)
+        self.stripes.iter().any(|s| s.readable() && s.front.is_empty() && s.front.reading)
     }
 
     /// Whether [`Log::read_ahead`] would answer a read.
@@ -265,7 +265,7 @@ impl Log {
 
     fn lend_later(&mut self, now: Duration) -> Lent {
         let (mut reading, mut wanting) = (false, None);
-        for stripe in self.stripes.iter().filter(|s| s.lendable() && s.front.is_empty()) {
+        for stripe in self.stripes.iter().filter(|s| s.readable() && s.front.is_empty()) {
             if stripe.front.reading {
                 reading = true;
             } else if self.has_cold(stripe.index) {
@@ -281,12 +281,12 @@ impl Log {
 
     /// Whether a stripe's next event is on the disk only.
     fn needs_read(&self) -> bool {
-        self.stripes.iter().any(|s| s.lendable() && s.front.is_empty() && self.has_cold(s.index))
+        self.stripes.iter().any(|s| s.readable() && s.front.is_empty() && self.has_cold(s.index))
     }
 
     fn lags(&self, stripe: &Stripe, low_water_bytes: usize) -> bool {
         let low = stripe.front.window_bytes < low_water_bytes && !stripe.front.reading;
-        low && stripe.lendable() && self.has_cold(stripe.index)
+        low && stripe.readable() && self.has_cold(stripe.index)
     }
 
     fn has_cold(&self, index: StripeIndex) -> bool {
@@ -342,8 +342,13 @@ impl Log {
 impl Stripe {
     /// Whether its events may be lent: it is alive and the fence of its last failure, if there
     /// was one, is durable.
+    /// Whether its events in memory may be lent.
     fn lendable(&self) -> bool {
-        let alive = matches!(self.health, Health::Active) && self.read_trouble.is_none();
-        alive && self.epoch_start != EpochStart::Due
+        matches!(self.health, Health::Active) && self.epoch_start != EpochStart::Due
+    }
+
+    /// Whether its next events may be waited for when they are on the disk only.
+    fn readable(&self) -> bool {
+        self.lendable() && self.read_trouble.is_none()
     }
 }

@@ -104,11 +104,13 @@ pub(super) struct Pieces<'a> {
     buffer: &'a mut Buffer,
     start: u64,
     filled: usize,
+    /// In front of this, only what is wanted is read: a large piece could not be.
+    careful_to: u64,
 }
 
 impl<'a> Pieces<'a> {
     pub(super) fn new(file: &'a dyn File, len: u64, buffer: &'a mut Buffer) -> Self {
-        Self { file, len, buffer, start: 0, filled: 0 }
+        Self { file, len, buffer, start: 0, filled: 0, careful_to: 0 }
     }
 
     /// Up to `want` bytes from `offset`, fewer only at the end of the file.
@@ -116,16 +118,29 @@ impl<'a> Pieces<'a> {
         let inside =
             offset >= self.start && offset - self.start + want as u64 <= self.filled as u64;
         if !inside {
-            let left = self.len.saturating_sub(offset);
-            let piece = usize::try_from(left).unwrap_or(usize::MAX).min(want.max(COLD_READ_BYTES));
-            let bytes = self.buffer.first(piece)?;
-            self.start = offset;
-            self.filled = 0;
-            self.filled = buffer::read(self.file, offset, bytes)?;
+            let large = want.max(COLD_READ_BYTES);
+            let careful = offset < self.careful_to;
+            let read = self.load(offset, if careful { want } else { large });
+            // A sector that cannot be read must not keep what is wanted in front of it.
+            if read.is_err() && !careful && want < large {
+                self.careful_to = offset + large as u64;
+                self.load(offset, want)?;
+            } else {
+                read?;
+            }
         }
         let from = usize::try_from(offset - self.start).expect("inside the piece");
         let to = (from + want).min(self.filled);
         Ok(&self.buffer.first(self.filled)?[from.min(to)..to])
+    }
+
+    fn load(&mut self, offset: u64, len: usize) -> Result<(), OpenError> {
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let bytes = self.buffer.first(left.min(len))?;
+        self.start = offset;
+        self.filled = 0;
+        self.filled = buffer::read(self.file, offset, bytes)?;
+        Ok(())
     }
 
     /// What stands at `offset`. `segment` is the id the place has; without one any will do.

@@ -78,6 +78,17 @@ pub enum GroundError {
         /// The directory.
         path: PathBuf,
     },
+    /// It is new and would lie in a directory that is not there.
+    #[error(
+        "{path}: there is no directory {above}; a mistyped path would test another disk than the one that is meant, so make {above} if it is right",
+        path = path.display(), above = above.display()
+    )]
+    NowhereToLie {
+        /// The directory.
+        path: PathBuf,
+        /// What it would lie in.
+        above: PathBuf,
+    },
     /// It is listed twice.
     #[error("{path} is listed twice; each data directory stands for a disk of its own", path = path.display())]
     Twice {
@@ -124,6 +135,7 @@ impl Ground {
     ) -> Result<Self, GroundError> {
         let mut ground = Self { places: Vec::new() };
         for path in paths {
+            refuse_nowhere(path)?;
             let made_now = !path.exists();
             let directory = open(path, true)?;
             ground.refuse_twice(path, &*directory)?;
@@ -244,6 +256,16 @@ fn open(path: &Path, create: bool) -> Result<Arc<dyn Directory>, GroundError> {
     RealDisk::buffered().open_dir(path, create).map_err(io_at(path))
 }
 
+fn refuse_nowhere(path: &Path) -> Result<(), GroundError> {
+    match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() && !above.is_dir() => {
+            let (path, above) = (path.to_owned(), above.to_owned());
+            Err(GroundError::NowhereToLie { path, above })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn refuse_others(path: &Path, directory: &dyn Directory) -> Result<(), GroundError> {
     let entries = directory.list().map_err(io_at(path))?;
     match entries.into_iter().find(|entry| !NOBODYS.contains(&entry.name.as_str())) {
@@ -325,6 +347,15 @@ mod tests {
         );
         let names: Vec<_> = std::fs::read_dir(top.path()).expect("listed").collect();
         assert_eq!(names.len(), 1, "nothing was added");
+    }
+
+    #[test]
+    fn a_directory_in_one_that_is_not_there_is_refused_and_nothing_is_made() {
+        let top = tempfile::tempdir().expect("a directory");
+        let above = top.path().join("mistyped");
+        let refused = Ground::take(&[above.join("t")], Purpose::Run, true).err();
+        assert!(matches!(refused, Some(GroundError::NowhereToLie { .. })));
+        assert!(!above.exists());
     }
 
     #[test]

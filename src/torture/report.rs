@@ -132,10 +132,19 @@ impl Report {
         for (name, value) in self.life_rows().into_iter().chain(self.event_rows()).chain(shown) {
             let _ = writeln!(text, "{name:<22}{value}");
         }
+        let _ = writeln!(text, "{:<22}{}", "verdict", self.verdict());
         for words in self.findings.words() {
             let _ = writeln!(text, "  {words}");
         }
         text
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.is_clean(), self.kills()) {
+            (false, _) => "NOT CLEAN, see below",
+            (true, 0) => "clean, but nothing was killed",
+            (true, _) => "clean: all that was acknowledged was there, whole, once, in order",
+        }
     }
 
     fn life_rows(&self) -> Vec<(String, String)> {

@@ -185,6 +185,31 @@ fn a_directory_that_cannot_be_read_is_not_called_sound() {
 }
 
 #[test]
+fn nothing_is_taken_when_stdout_is_closed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    run_expecting(top, &words("put", &[]), numbers(1, 10).as_bytes(), 0);
+    let take = |redirection: &str| {
+        let script = format!("exec \"$0\" \"$@\" {redirection}");
+        let binary = env!("CARGO_BIN_EXE_millpond");
+        let mut shell = std::process::Command::new("sh");
+        shell.current_dir(top).args(["-c", &script, binary]).args(words("take", &[]));
+        shell.output().expect("sh runs")
+    };
+    let refused = take(">&-");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("stdout is closed"), "{said}");
+    assert_eq!(waiting(top, &CHANNEL), 10);
+    // On a full disk nothing could be written, so nothing was taken.
+    assert_eq!(take("> /dev/full").status.code(), Some(1));
+    assert_eq!(waiting(top, &CHANNEL), 10);
+    // Who means it can throw everything away.
+    assert_eq!(take("> /dev/null").status.code(), Some(0));
+    assert_eq!(waiting(top, &CHANNEL), 0);
+}
+
+#[test]
 fn taking_where_no_channel_is_makes_none_and_says_so() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = run(directory.path(), &words("take", &[]), b"");

@@ -100,9 +100,13 @@ fn directories_of_somebody_else_are_refused_and_left_alone() {
         &["torture", "--data-dirs", "d", "--quota", "much"],
         &["torture", "--data-dirs", "d,d", "--kills", "1"],
         &["torture", "--data-dirs", "d", "--lie", "reads"],
+        &["torture", "--data-dirs", "d", "--kills", "0"],
+        &["torture", "--data-dirs", "d", "--seconds", "0"],
+        &["torture", "--data-dirs", "mistyped/d", "--kills", "1"],
     ] {
         run_expecting(directory.path(), words, b"", 2);
     }
+    assert!(!directory.path().join("mistyped").exists());
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl<'j> Piece<'j> {
         let mut piece = Self { job, shared, bytes: Bytes::new(), start: job.offset };
         // A file that was cut short may end in front of its first block.
         if job.offset < job.end {
-            piece.load(job.offset, COLD_READ_BYTES)?;
+            piece.load_what_can_be_read(job.offset)?;
         }
         let mut found = ReadOutcome {
             blocks: Vec::new(),
@@ -143,6 +143,14 @@ impl<'j> Piece<'j> {
     fn ends_at(&mut self, offset: u64) -> Result<bool, Trouble> {
         self.load(offset, DEVICE_BLOCK_BYTES)?;
         Ok(self.left(offset) < DEVICE_BLOCK_BYTES)
+    }
+
+    /// A large piece, or a smaller one: a sector that cannot be read must not keep what lies in
+    /// front of it.
+    fn load_what_can_be_read(&mut self, offset: u64) -> Result<(), Trouble> {
+        self.load(offset, COLD_READ_BYTES)
+            .or_else(|_| self.load(offset, COLD_READ_BYTES / 16))
+            .or_else(|_| self.load(offset, DEVICE_BLOCK_BYTES))
     }
 
     fn load(&mut self, offset: u64, len: usize) -> Result<(), Trouble> {

@@ -56,7 +56,9 @@ pub enum PhaseError {
         given: usize,
     },
     /// The other host.
-    #[error("{address}: {source}")]
+    #[error(
+        "{address}: {source}; the other host runs `torture collect HOST:PORT FILE`, this one gives that HOST:PORT"
+    )]
     Network {
         /// The address.
         address: String,

@@ -7,7 +7,7 @@
  *   SHIM_UNDER  calls on files under this path count; `:` between several
  *   SHIM_ONLY   calls that count, by name, with a blank behind each; without it all of them
  *   SHIM_KEEPS  if set, only calls that change something count: reads and looks do not
- *   SHIM_PLACE  only reads and writes that reach this offset, or begin behind it, count
+ *   SHIM_PLACE  only reads and writes of the byte at this offset count
  *   SHIM_WHILE  calls count only while this file is there
  *   SHIM_AT     the call that is hit, from 1; 0 none; `3-` the third and all later ones
  *   SHIM_DO     an error's number; or `half` or `few` of a read or write; or `before`, `amid` or
@@ -150,7 +150,8 @@ static int counts(const struct call *call, cell *r, const char *path) {
   if (keeps && call->does != WRITES && call->does != CHANGES && !makes) return 0;
   if (place >= 0) {
     int moves = call->number == SYS_pread64 || call->number == SYS_pwrite64;
-    if (!moves || (long)ARGUMENT(r, 3) + (long)ARGUMENT(r, 2) <= place) return 0;
+    long from = (long)ARGUMENT(r, 3), to = from + (long)ARGUMENT(r, 2);
+    if (!moves || place < from || to <= place) return 0;
   }
   return !until || !plain(SYS_faccessat, AT_FDCWD, (long)until, F_OK, 0);
 }

@@ -41,18 +41,22 @@ pub(super) fn shim() -> Option<&'static Path> {
 fn build() -> Result<PathBuf, String> {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/calls/shim.c");
     // Under a name of its own first: another test process may be loading it.
-    let built = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("shim.so");
-    let fresh = built.with_extension(std::process::id().to_string());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let fresh = tempfile::NamedTempFile::new_in(folder).map_err(|error| error.to_string())?;
+    let fresh = fresh.into_temp_path();
     let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     compiler.args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"]).arg(&fresh).arg(source);
     let output = compiler.output().map_err(|error| format!("no C compiler: {error}"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         // Elsewhere it need not build. Here it has to: a check that vanishes is none.
-        assert!(!cfg!(all(target_os = "linux", target_arch = "x86_64")), "{words}");
-        return Err(format!("the shim does not build: {words}"));
+        match cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            true => panic!("{words}"),
+            false => return Err(format!("the shim does not build: {words}")),
+        }
     }
-    std::fs::rename(&fresh, &built).map_err(|error| error.to_string())?;
+    let built = folder.join("shim.so");
+    fresh.persist(&built).map_err(|error| error.to_string())?;
     let mut probe = Command::new("true");
     probe.env("LD_PRELOAD", &built).env("SHIM_UNDER", "/").env("SHIM_AT", "0");
     let ended = probe.output().map_err(|error| error.to_string())?;
