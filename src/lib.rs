@@ -17,6 +17,8 @@ pub mod event;
 pub mod flow;
 pub mod log;
 pub mod metrics;
+#[cfg(feature = "agent")]
+pub mod pattern;
 pub mod record;
 pub mod recovery;
 #[cfg(feature = "agent")]

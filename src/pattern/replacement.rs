@@ -1,0 +1,103 @@
+//! What stands in the place of a match, in Java's notation: `$1`, `${name}`, `\\$`.
+
+use super::{Exhausted, Pattern, PatternError};
+use std::borrow::Cow;
+
+/// A replacement for the matches of one pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Group(usize),
+}
+
+impl Replacement {
+    /// Reads a replacement as `Matcher.appendReplacement` does.
+    ///
+    /// # Errors
+    /// It names a group that `pattern` does not have, or ends in the middle.
+    ///
+    /// # Examples
+    /// ```
+    /// # use millpond::pattern::{Pattern, Replacement};
+    /// let pattern = Pattern::new(r"(\\w+)@(\\w+)")?;
+    /// let replacement = Replacement::new("$2 at ${1}0", &pattern);
+    /// assert!(replacement.is_err(), "a group in braces has a name");
+    /// let replacement = Replacement::new("$2@\\$1", &pattern)?;
+    /// assert_eq!(replacement.all("a@b", &pattern).unwrap(), "b@$1");
+    /// # Ok::<(), millpond::pattern::PatternError>(())
+    /// ```
+    pub fn new(java: &str, pattern: &Pattern) -> Result<Self, PatternError> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut text = String::new();
+        let mut chars = java.chars().peekable();
+        let wrong = |what: &str| PatternError {
+            pattern: java.to_owned(),
+            at: None,
+            what: format!("as a replacement, {what}"),
+        };
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' => text.push(chars.next().ok_or_else(|| wrong("it ends in a backslash"))?),
+                '$' => {
+                    let group = if chars.next_if_eq(&'{').is_some() {
+                        let name: String =
+                            std::iter::from_fn(|| chars.next_if(|c| *c != '}')).collect();
+                        chars.next().ok_or_else(|| wrong("a ${ has no }"))?;
+                        let known = pattern.group_named(&name);
+                        known.ok_or_else(|| wrong(&format!("there is no group {name}")))?
+                    } else {
+                        let mut group = None;
+                        while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
+                            let longer = group.unwrap_or(0) * 10 + digit as usize;
+                            if group.is_some() && longer > pattern.groups() {
+                                break;
+                            }
+                            group = Some(longer);
+                            chars.next();
+                        }
+                        let known = group.filter(|group| *group <= pattern.groups());
+                        known.ok_or_else(|| wrong("a $ names no group; write \\$ for the sign"))?
+                    };
+                    pieces.push(Piece::Text(std::mem::take(&mut text)));
+                    pieces.push(Piece::Group(group));
+                }
+                c => text.push(c),
+            }
+        }
+        pieces.push(Piece::Text(text));
+        Ok(Self { pieces })
+    }
+
+    /// `text` with every match of `pattern` replaced, as `Matcher.replaceAll`; the text itself
+    /// when there is none.
+    ///
+    /// # Errors
+    /// It took too many steps.
+    pub fn all<'t>(&self, text: &'t str, pattern: &Pattern) -> Result<Cow<'t, str>, Exhausted> {
+        let found = pattern.find_all(text)?;
+        if found.is_empty() {
+            return Ok(Cow::Borrowed(text));
+        }
+        let (mut new, mut from) = (String::with_capacity(text.len()), 0);
+        for found in found {
+            let range = found.whole();
+            new.push_str(&text[from..range.start]);
+            for piece in &self.pieces {
+                match piece {
+                    Piece::Text(text) => new.push_str(text),
+                    Piece::Group(group) => {
+                        new.push_str(found.group(*group).map_or("", |range| &text[range]));
+                    }
+                }
+            }
+            from = range.end;
+        }
+        new.push_str(&text[from..]);
+        Ok(Cow::Owned(new))
+    }
+}
