@@ -43,7 +43,12 @@ impl Reader<'_> {
         property::members(&name, self.flags.ignores_case)
             .map(|members| bracketed(&members, negated))
             .ok_or_else(|| {
-                self.wrong(at, &format!("the property {name} is not known here; write its characters as a class"))
+                self.wrong(
+                    at,
+                    &format!(
+                        "the property {name} is not known here; write its characters as a class"
+                    ),
+                )
             })
     }
 

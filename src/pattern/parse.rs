@@ -141,9 +141,8 @@ impl Reader<'_> {
             match c {
                 ' ' | '\t' | '\n' | '\r' | '\u{B}' | '\u{C}' => self.at += 1,
                 '#' => {
-                    let ends = |c: &char| {
-                        matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
-                    };
+                    let ends =
+                        |c: &char| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
                     let len = self.rest().position(|c| ends(&c));
                     self.at = len.map_or(self.chars.len(), |len| self.at + len);
                 }
@@ -165,7 +164,9 @@ impl Reader<'_> {
                     self.at += 1;
                     text.push('|');
                 }
-                Some('*' | '+' | '?') => return Err(self.wrong(at, "nothing stands before it to repeat")),
+                Some('*' | '+' | '?') => {
+                    return Err(self.wrong(at, "nothing stands before it to repeat"));
+                }
                 Some('{') => return Err(self.wrong(at, "a { that repeats nothing; write \\{")),
                 Some(_) => {
                     let atom = self.atom()?;
@@ -273,7 +274,11 @@ impl Reader<'_> {
                 Some(class) => return Ok(Escape::Class(class)),
                 None if c.is_ascii_alphabetic() => {
                     let known = matches!(c, 'G' | 'X' | 'N');
-                    let what = if known && !in_class { "cannot be had here" } else { "means nothing in Java" };
+                    let what = if known && !in_class {
+                        "cannot be had here"
+                    } else {
+                        "means nothing in Java"
+                    };
                     return Err(self.wrong(at, &format!("\\{c} {what}")));
                 }
                 None if in_class && c.is_ascii_digit() => {
@@ -310,7 +315,8 @@ impl Reader<'_> {
             if digits.len() < 2 { String::new() } else { digits }
         };
         let code = u32::from_str_radix(&digits, 16).ok().filter(|_| !digits.starts_with('+'));
-        code.and_then(char::from_u32).ok_or_else(|| self.wrong(at, "\\x lacks its hexadecimal digits"))
+        code.and_then(char::from_u32)
+            .ok_or_else(|| self.wrong(at, "\\x lacks its hexadecimal digits"))
     }
 
     /// `\uhhhh`; two of them can be one character.
@@ -448,7 +454,12 @@ impl Reader<'_> {
                 Some('d') => flags.unix_lines = on,
                 Some('-') if on => on = false,
                 Some(')' | ':') => return Ok(()),
-                Some('U') => return Err(self.wrong(at, "(?U) cannot be had here; write \\p{IsAlphabetic} and the like")),
+                Some('U') => {
+                    return Err(self.wrong(
+                        at,
+                        "(?U) cannot be had here; write \\p{IsAlphabetic} and the like",
+                    ));
+                }
                 _ => return Err(self.wrong(at, "an unknown kind of group")),
             }
             self.at += 1;

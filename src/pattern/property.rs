@@ -93,9 +93,9 @@ fn category(name: &str, folds: bool) -> Option<String> {
         return Some(r"\p{Lu}\p{Ll}\p{Lt}".to_owned());
     }
     const KNOWN: [&str; 36] = [
-        "L", "Lu", "Ll", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P",
-        "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl",
-        "Zp", "C", "Cc", "Cf", "Co", "Cn",
+        "L", "Lu", "Ll", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P", "Pc",
+        "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp",
+        "C", "Cc", "Cf", "Co", "Cn",
     ];
     KNOWN.contains(&name).then(|| format!(r"\p{{{name}}}"))
 }

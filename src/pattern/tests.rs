@@ -47,8 +47,7 @@ fn answer(pattern: &Pattern, text: &str) -> String {
     let all = pattern.find_all(text).unwrap();
     let mut out: Vec<String> = all.iter().map(|found| range(Some(found.whole()))).collect();
     if let (Some(first), 1..) = (all.first(), pattern.groups()) {
-        let groups: Vec<String> =
-            (1..=pattern.groups()).map(|at| range(first.group(at))).collect();
+        let groups: Vec<String> = (1..=pattern.groups()).map(|at| range(first.group(at))).collect();
         let last = out.last_mut().unwrap();
         *last = format!("{last}|{}", groups.join(","));
     }
@@ -61,7 +60,8 @@ fn answer(pattern: &Pattern, text: &str) -> String {
 fn patterns_mean_what_they_mean_in_java() {
     let (texts, lines) = lines();
     let (mut wrong, mut checked) = (Vec::new(), 0);
-    for line in lines.iter().filter(|l| l.get("replacement").is_none() && l.get("parts").is_none()) {
+    for line in lines.iter().filter(|l| l.get("replacement").is_none() && l.get("parts").is_none())
+    {
         let source = line["pattern"].as_str().unwrap();
         let pattern = match (Pattern::new(source), line.get("error").is_some()) {
             (Err(_), true) => continue,

@@ -11,7 +11,6 @@
 
 use crate::flow::source::SourceType;
 
-pub(crate) mod charset;
 pub(crate) mod listener;
 pub(crate) mod patience;
 pub(crate) mod room;

@@ -5,3 +5,4 @@
 //! refuse with an error.
 
 pub mod avro;
+pub(crate) mod charset;

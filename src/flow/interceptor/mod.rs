@@ -5,15 +5,33 @@
 //! those behind it; for the source it counts as accepted. A new interceptor is one file and one
 //! line in [`TYPES`].
 
+mod host;
+mod joda;
+mod regex_extractor;
+mod regex_filter;
+mod remove_header;
+mod search_replace;
 mod static_header;
+mod timestamp;
+mod uuid;
 
 use crate::base::clock::Clock;
 use crate::config::settings::{Key, SettingError, SettingsReader};
 use crate::event::Event;
+use crate::pattern::Pattern;
 use std::sync::Arc;
 
 /// Every type of interceptor.
-pub const TYPES: &[&InterceptorType] = &[&static_header::TYPE];
+pub const TYPES: &[&InterceptorType] = &[
+    &timestamp::TYPE,
+    &host::TYPE,
+    &static_header::TYPE,
+    &remove_header::TYPE,
+    &uuid::TYPE,
+    &search_replace::TYPE,
+    &regex_filter::TYPE,
+    &regex_extractor::TYPE,
+];
 
 /// A type of interceptor: its names, its keys, how it is built. Each declares one constant.
 pub struct InterceptorType {
@@ -67,6 +85,27 @@ impl Chain {
         }
         events
     }
+}
+
+/// The Java pattern under `key`; `None` when it is not set.
+fn pattern(reader: &SettingsReader<'_>, key: &str) -> Result<Option<Pattern>, SettingError> {
+    let read = reader.text(key).map(Pattern::new).transpose();
+    read.map_err(|error| reader.error(key, error.to_string()))
+}
+
+/// The Java pattern under `key`, or `default`.
+fn pattern_or(
+    reader: &SettingsReader<'_>,
+    key: &str,
+    default: &str,
+) -> Result<Pattern, SettingError> {
+    let built = || Pattern::new(default).map_err(|error| reader.error(key, error.to_string()));
+    pattern(reader, key)?.map_or_else(built, Ok)
+}
+
+/// The Java pattern under `key`, which must be there.
+fn required_pattern(reader: &SettingsReader<'_>, key: &str) -> Result<Pattern, SettingError> {
+    pattern_or(reader, key, reader.required_text(key)?)
 }
 
 #[cfg(test)]

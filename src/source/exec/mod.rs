@@ -19,13 +19,13 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-use super::charset::Charset;
 use super::patience::{self, Ended, rest};
 use crate::base::limits::{EXEC_BATCH_BYTES_MAX, EXEC_LINE_BYTES_MAX};
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::wire::charset::Charset;
 use lines::Lines;
 use process::Process;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Cuts lines out of what a connection sends.
 
-use crate::source::charset::Charset;
+use crate::wire::charset::Charset;
 use bytes::Bytes;
 
 /// Why no further line can be read from a connection.

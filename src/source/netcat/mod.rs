@@ -17,12 +17,12 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use super::charset::Charset;
 use super::listener::Listening;
 use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::wire::charset::Charset;
 use session::{Rules, Session};
 use std::sync::Arc;
 

@@ -56,6 +56,39 @@ impl Charset {
         }
     }
 
+    /// `bytes` as text, with U+FFFD in the place of what is none, as Java decodes.
+    pub(crate) fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
+        match self {
+            Self::Utf8 => String::from_utf8_lossy(bytes),
+            Self::Ascii => {
+                let legal =
+                    |&byte: &u8| if byte.is_ascii() { char::from(byte) } else { '\u{FFFD}' };
+                Cow::Owned(bytes.iter().map(legal).collect())
+            }
+            Self::Latin1 => Cow::Owned(bytes.iter().map(|&byte| char::from(byte)).collect()),
+            Self::Other(encoding) => encoding.decode_without_bom_handling(bytes).0,
+        }
+    }
+
+    /// `text` as bytes, with `?` in the place of what the encoding does not have, as Java encodes.
+    pub(crate) fn encode(self, text: &str) -> Vec<u8> {
+        let below =
+            |limit: u32, c: char| u8::try_from(u32::from(c)).ok().filter(|b| u32::from(*b) < limit);
+        match self {
+            Self::Utf8 => text.as_bytes().to_vec(),
+            Self::Ascii => text.chars().map(|c| below(0x80, c).unwrap_or(b'?')).collect(),
+            Self::Latin1 => text.chars().map(|c| below(0x100, c).unwrap_or(b'?')).collect(),
+            Self::Other(encoding) => {
+                let (mut bytes, mut buffer) = (Vec::with_capacity(text.len()), [0; 16]);
+                for c in text.chars() {
+                    let (one, _, unknown) = encoding.encode(c.encode_utf8(&mut buffer));
+                    if unknown { bytes.push(b'?') } else { bytes.extend_from_slice(&one) }
+                }
+                bytes
+            }
+        }
+    }
+
     /// Whether no bytes to come could make `start` legal. May answer false where only the whole
     /// line tells.
     pub(crate) fn is_hopeless(self, start: &[u8]) -> bool {
@@ -95,6 +128,19 @@ mod tests {
         assert_eq!(gbk.to_utf8(b"\xc8"), None);
         assert_eq!(Charset::Ascii.to_utf8(b"\xe9"), None);
         assert_eq!(Charset::Utf8.to_utf8(b"a\xff"), None);
+        for (charset, bytes, text) in [
+            (Charset::Utf8, &b"a\xe6\x97\xa5"[..], "a日"),
+            (Charset::Latin1, b"caf\xe9", "café"),
+            (gbk, b"\xc8\xd5\xd6\xbe", "日志"),
+        ] {
+            assert_eq!((&*charset.decode(bytes), &*charset.encode(text)), (text, bytes));
+        }
+        assert_eq!(Charset::Ascii.decode(b"a\xe9"), "a\u{FFFD}");
+        assert_eq!(
+            (Charset::Ascii.encode("aé"), Charset::Latin1.encode("日")),
+            (b"a?".into(), b"?".into())
+        );
+        assert_eq!(gbk.encode("\u{1F41E}!"), b"?!");
         assert!(Charset::Utf8.is_hopeless(b"a\xffb"));
         assert!(!Charset::Utf8.is_hopeless("日".as_bytes().split_last().unwrap().1));
     }

@@ -1,0 +1,80 @@
+//! `regex_filter`: keeps the events in whose body a pattern is found, or drops them.
+
+use super::{Interceptor, InterceptorType, Verdict, pattern_or};
+use crate::base::clock::Clock;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
+use crate::event::Event;
+use crate::pattern::Pattern;
+
+/// The type `regex_filter`.
+pub(super) const TYPE: InterceptorType = InterceptorType {
+    names: &["regex_filter", "org.apache.flume.interceptor.RegexFilteringInterceptor$Builder"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "regex",
+        kind: Kind::Text,
+        default: ".*",
+        meaning: "Java pattern that is looked for anywhere in the body, read as UTF-8.",
+    },
+    Key {
+        name: "excludeEvents",
+        kind: Kind::Boolean,
+        default: "false",
+        meaning: "Drop the events in which it is found, and keep the others.",
+    },
+];
+
+struct RegexFilter {
+    pattern: Pattern,
+    drops: bool,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<RegexFilter, SettingError> {
+    Ok(RegexFilter {
+        pattern: pattern_or(reader, "regex", ".*")?,
+        drops: reader.boolean("excludeEvents", false),
+    })
+}
+
+impl Interceptor for RegexFilter {
+    fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
+        match self.pattern.is_in(&String::from_utf8_lossy(&event.body)) {
+            Ok(found) if found == self.drops => Verdict::Drop,
+            Ok(_) => Verdict::Keep,
+            Err(error) => {
+                let pattern = self.pattern.as_str();
+                tracing::warn!(pattern, "an event passes without regex_filter: {error}");
+                Verdict::Keep
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::SystemClock;
+    use crate::config::settings::Settings;
+
+    fn kept(pairs: &[(&str, &str)]) -> Vec<&'static str> {
+        let settings = Settings::from_pairs("i1", pairs);
+        let interceptor = (TYPE.build)(&mut SettingsReader::new(&settings)).unwrap();
+        let passes = |body: &&'static str| {
+            interceptor.intercept(&mut Event::new(*body), &SystemClock::new()) == Verdict::Keep
+        };
+        ["an ERROR", "info", "", "two\nERRORS"].into_iter().filter(passes).collect()
+    }
+
+    #[test]
+    fn events_are_kept_or_dropped_by_what_is_found_in_them() {
+        assert_eq!(kept(&[]).len(), 4);
+        assert_eq!(kept(&[("regex", "ERROR")]), ["an ERROR", "two\nERRORS"]);
+        assert_eq!(kept(&[("regex", "ERROR$")]), ["an ERROR"]);
+        assert_eq!(kept(&[("regex", "ERROR"), ("excludeEvents", "true")]), ["info", ""]);
+        assert!(kept(&[("excludeEvents", "true")]).is_empty());
+    }
+}

@@ -1,0 +1,114 @@
+//! `search_replace`: what matches a pattern in the body becomes something else.
+
+use super::{Interceptor, InterceptorType, Verdict, required_pattern};
+use crate::base::clock::Clock;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
+use crate::event::Event;
+use crate::pattern::{Pattern, Replacement};
+use crate::wire::charset::Charset;
+use std::borrow::Cow;
+
+/// The type `search_replace`.
+pub(super) const TYPE: InterceptorType = InterceptorType {
+    names: &["search_replace", "org.apache.flume.interceptor.SearchAndReplaceInterceptor$Builder"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "searchPattern",
+        kind: Kind::Text,
+        default: "",
+        meaning: "Java pattern of what is replaced, every time it is found.",
+    },
+    Key {
+        name: "replaceString",
+        kind: Kind::Text,
+        default: "",
+        meaning: r"What takes its place, in Java's notation: $1 for a group, \$ for the sign.",
+    },
+    Key {
+        name: "charset",
+        kind: Kind::Word,
+        default: "UTF-8",
+        meaning: "Encoding of the body. A body in which nothing is found stays as it is, byte for byte; Flume decodes and encodes it all the same.",
+    },
+];
+
+struct SearchReplace {
+    pattern: Pattern,
+    replacement: Replacement,
+    charset: Charset,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<SearchReplace, SettingError> {
+    let pattern = required_pattern(reader, "searchPattern")?;
+    let replacement = Replacement::new(reader.text("replaceString").unwrap_or_default(), &pattern)
+        .map_err(|error| reader.error("replaceString", error.to_string()))?;
+    let name = reader.text("charset").unwrap_or("UTF-8");
+    let unknown = || format!("\"{name}\" is not {}", Charset::LEGAL);
+    let charset = Charset::named(name).ok_or_else(|| reader.error("charset", unknown()))?;
+    Ok(SearchReplace { pattern, replacement, charset })
+}
+
+impl Interceptor for SearchReplace {
+    fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
+        let text = self.charset.decode(&event.body);
+        match self.replacement.all(&text, &self.pattern) {
+            Ok(Cow::Owned(new)) => event.body = self.charset.encode(&new).into(),
+            Ok(Cow::Borrowed(_)) => {}
+            Err(error) => {
+                let pattern = self.pattern.as_str();
+                tracing::warn!(pattern, "an event passes without search_replace: {error}");
+            }
+        }
+        Verdict::Keep
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::SystemClock;
+    use crate::config::settings::Settings;
+
+    fn built(pairs: &[(&str, &str)]) -> Result<Box<dyn Interceptor>, SettingError> {
+        let settings = Settings::from_pairs("i1", pairs);
+        (TYPE.build)(&mut SettingsReader::new(&settings))
+    }
+
+    fn after(pairs: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+        let mut event = Event::new(body.to_vec());
+        built(pairs).unwrap().intercept(&mut event, &SystemClock::new());
+        event.body.to_vec()
+    }
+
+    #[test]
+    fn every_match_is_replaced_in_javas_notation() {
+        let swap = [("searchPattern", r"(\w)=(\d+)"), ("replaceString", "$2=$1")];
+        assert_eq!(after(&swap, b"a=1 b=22"), b"1=a 22=b");
+        assert_eq!(after(&[("searchPattern", r"\s+")], b"a b\tc"), b"abc");
+        let signs = [("searchPattern", "a"), ("replaceString", r"\$")];
+        assert_eq!(after(&signs, b"banana"), b"b$n$n$");
+    }
+
+    #[test]
+    fn a_body_that_is_no_text_stays_as_it_is_unless_something_is_found() {
+        let digits = [("searchPattern", r"\d"), ("replaceString", "#")];
+        assert_eq!(after(&digits, b"\xff\xfe"), b"\xff\xfe");
+        assert_eq!(after(&digits, b"\xff1"), "\u{FFFD}#".as_bytes());
+        let latin =
+            [("searchPattern", "\u{e9}"), ("replaceString", "e"), ("charset", "ISO-8859-1")];
+        assert_eq!(after(&latin, b"caf\xe9\xff"), b"cafe\xff");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_the_start() {
+        let word = |pairs: &[(&str, &str)]| built(pairs).err().unwrap().to_string();
+        assert!(word(&[]).contains("searchPattern"));
+        assert!(word(&[("searchPattern", "(a"), ("replaceString", "x")]).contains("without its )"));
+        assert!(word(&[("searchPattern", "a"), ("replaceString", "$1")]).contains("replaceString"));
+        assert!(word(&[("searchPattern", "a"), ("charset", "x")]).contains("charset"));
+    }
+}
