@@ -1,9 +1,13 @@
 //! From a validated configuration to what is to run.
 
-use crate::config::agent::{AgentConfig, ChannelKind, Component, SinkConfig, SourceConfig};
+use crate::config::agent::{
+    AgentConfig, ChannelKind, Component, SinkConfig, SinkGroupConfig, SourceConfig,
+};
 use crate::config::settings::{Finding, SettingError, SettingsReader, Severity};
 use crate::config::{Catalogue, TypeEntry};
 use crate::flow::interceptor::{Interceptor, InterceptorType};
+use crate::flow::processor::{Processor, ProcessorType};
+use crate::flow::selector::{Selector, SelectorType};
 use crate::flow::sink::SinkType;
 use crate::flow::sink_runner::SinkMaker;
 use crate::flow::source::SourceType;
@@ -16,6 +20,10 @@ pub struct Types {
     pub sources: &'static [&'static SourceType],
     /// Interceptors.
     pub interceptors: &'static [&'static InterceptorType],
+    /// Channel selectors.
+    pub selectors: &'static [&'static SelectorType],
+    /// Sink processors.
+    pub processors: &'static [&'static ProcessorType],
     /// Sinks.
     pub sinks: &'static [&'static SinkType],
 }
@@ -27,6 +35,8 @@ impl Types {
         Self {
             sources: crate::source::TYPES,
             interceptors: crate::flow::interceptor::TYPES,
+            selectors: crate::flow::selector::TYPES,
+            processors: crate::flow::processor::TYPES,
             sinks: crate::sink::TYPES,
         }
     }
@@ -37,10 +47,14 @@ impl Types {
         let source = |kind: &&SourceType| TypeEntry { names: kind.names, keys: kind.keys };
         let interceptor =
             |kind: &&InterceptorType| TypeEntry { names: kind.names, keys: kind.keys };
+        let selector = |kind: &&SelectorType| TypeEntry { names: kind.names, keys: kind.keys };
+        let processor = |kind: &&ProcessorType| TypeEntry { names: kind.names, keys: kind.keys };
         let sink = |kind: &&SinkType| TypeEntry { names: kind.names, keys: kind.keys };
         Catalogue {
             sources: self.sources.iter().map(source).collect(),
             interceptors: self.interceptors.iter().map(interceptor).collect(),
+            selectors: self.selectors.iter().map(selector).collect(),
+            sink_processors: self.processors.iter().map(processor).collect(),
             sinks: self.sinks.iter().map(sink).collect(),
             ..Catalogue::built_in()
         }
@@ -55,8 +69,10 @@ pub struct Plan {
     pub channels: Vec<ChannelPlan>,
     /// Sources.
     pub sources: Vec<SourcePlan>,
-    /// Sinks.
+    /// Sinks that run alone.
     pub sinks: Vec<SinkPlan>,
+    /// Groups of sinks.
+    pub groups: Vec<GroupPlan>,
     /// Errors of the configuration: how often something was left out.
     pub left_out: usize,
 }
@@ -75,8 +91,8 @@ pub struct SourcePlan {
     pub name: String,
     /// Its channels, in order.
     pub channels: Vec<String>,
-    /// Those of them that may fail.
-    pub optional: Vec<String>,
+    /// Decides to which of them an event goes.
+    pub selector: Box<dyn Selector>,
     /// What its events pass on the way to the channels, in this order.
     pub interceptors: Vec<Box<dyn Interceptor>>,
     /// Builds it.
@@ -91,6 +107,16 @@ pub struct SinkPlan {
     pub channel: String,
     /// Builds it.
     pub make: SinkMaker,
+}
+
+/// A group of sinks to run.
+pub struct GroupPlan {
+    /// Its name.
+    pub name: String,
+    /// Its sinks, in the order in which the processor counts them.
+    pub sinks: Vec<SinkPlan>,
+    /// Says which of them delivers next.
+    pub processor: Box<dyn Processor>,
 }
 
 impl Plan {
@@ -108,6 +134,7 @@ impl Plan {
             channels: channels.collect(),
             sources: Vec::new(),
             sinks: Vec::new(),
+            groups: Vec::new(),
             left_out: 0,
         };
         for source in &config.sources {
@@ -115,6 +142,9 @@ impl Plan {
         }
         for sink in &config.sinks {
             plan.sinks.extend(plan_sink(sink, types, &mut findings));
+        }
+        for group in &config.sink_groups {
+            plan.groups.extend(plan_group(group, &mut plan.sinks, types, &mut findings));
         }
         (plan, findings)
     }
@@ -129,15 +159,36 @@ fn plan_source(
         types.sources.iter().copied().find(|t| t.names.contains(&config.component.type_name));
     let make = try_out(&config.component, named.map(|t| t.build), findings)?;
     let interceptors = plan_interceptors(config, types, findings)?;
-    let optional = config.selector.settings.entries.get("optional");
-    let optional = optional.map(|setting| setting.value.split_whitespace().map(str::to_owned));
+    let selector = plan_selector(config, types, findings)?;
     Some(SourcePlan {
         name: config.component.name.clone(),
         channels: config.channels.clone(),
-        optional: optional.into_iter().flatten().collect(),
+        selector,
         interceptors,
         make,
     })
+}
+
+/// The selector of a source, over its channels; without it the source is left out, as in Flume.
+fn plan_selector(
+    config: &SourceConfig,
+    types: &Types,
+    findings: &mut Vec<Finding>,
+) -> Option<Box<dyn Selector>> {
+    let component = &config.selector;
+    let named = types.selectors.iter().find(|t| t.names.contains(&component.type_name));
+    let mut reader = SettingsReader::new(&component.settings);
+    let built = match named {
+        Some(kind) => (kind.build)(&mut reader, &config.channels),
+        None => Err(reader.error("type", "is not built in")),
+    };
+    findings.extend(reader.into_findings());
+    built.map_err(|error| findings.push(left_out(error, "source"))).ok()
+}
+
+fn left_out(SettingError { place, key, message }: SettingError, what: &str) -> Finding {
+    let message = format!("{message}; the {what} is left out");
+    Finding { severity: Severity::Error, place, key, message }
 }
 
 /// All of them, or none: a source whose events would miss one is left out, as in Flume.
@@ -165,6 +216,32 @@ fn plan_sink(config: &SinkConfig, types: &Types, findings: &mut Vec<Finding>) ->
     Some(SinkPlan { name: config.component.name.clone(), channel: config.channel.clone(), make })
 }
 
+/// The group, with those of its sinks that can be built. Without a processor its sinks do not run
+/// either, as in Flume.
+fn plan_group(
+    config: &SinkGroupConfig,
+    alone: &mut Vec<SinkPlan>,
+    types: &Types,
+    findings: &mut Vec<Finding>,
+) -> Option<GroupPlan> {
+    let mut sinks: Vec<SinkPlan> = Vec::new();
+    for name in &config.sinks {
+        let at = alone.iter().position(|sink| sink.name == *name);
+        sinks.extend(at.map(|at| alone.remove(at)));
+    }
+    let names: Vec<String> = sinks.iter().map(|sink| sink.name.clone()).collect();
+    let component = &config.processor;
+    let named = types.processors.iter().find(|t| t.names.contains(&component.type_name));
+    let mut reader = SettingsReader::new(&component.settings);
+    let built = match named {
+        Some(kind) => (kind.build)(&mut reader, &names),
+        None => Err(reader.error("type", "is not built in")),
+    };
+    findings.extend(reader.into_findings());
+    let processor = built.map_err(|error| findings.push(left_out(error, "group"))).ok()?;
+    (!sinks.is_empty()).then(|| GroupPlan { name: config.name.clone(), sinks, processor })
+}
+
 /// Builds a component.
 type Build<T> = fn(&mut SettingsReader<'_>) -> Result<Box<T>, SettingError>;
 /// Builds a component of a known configuration.
@@ -185,9 +262,8 @@ fn try_out<T: ?Sized + 'static>(
     findings.extend(reader.into_findings());
     match tried {
         Ok(build) => Some(Box::new(move || build(&mut SettingsReader::new(&settings)))),
-        Err(SettingError { place, key, message }) => {
-            let message = format!("{message}; the component is left out");
-            findings.push(Finding { severity: Severity::Error, place, key, message });
+        Err(error) => {
+            findings.push(left_out(error, "component"));
             None
         }
     }

@@ -175,7 +175,7 @@ fn plan(options: &AgentOptions) -> Result<Plan, AgentError> {
     findings.iter().for_each(log);
     let errors = |found: &[Finding]| found.iter().filter(|f| f.severity == Severity::Error).count();
     plan.left_out = errors(&loaded.findings) + errors(&findings);
-    if plan.sources.is_empty() && plan.sinks.is_empty() {
+    if plan.sources.is_empty() && plan.sinks.is_empty() && plan.groups.is_empty() {
         return Err(AgentError::NothingRuns { name: options.name.clone() });
     }
     Ok(plan)

@@ -1,19 +1,19 @@
 //! Starts what a plan names, each component in a task of its own, and knows when all of it runs.
 
-use super::build::{ChannelPlan, Plan, SinkPlan, SourcePlan};
+use super::build::{ChannelPlan, GroupPlan, Plan, SinkPlan, SourcePlan};
 use super::channels::{is_volatile, open_channel};
 use super::opening::Opening;
 use crate::base::clock::Clock;
 use crate::channel::Channel;
 use crate::flow::context::StopSignal;
 use crate::flow::counted::Counted;
+use crate::flow::group_runner::GroupRunner;
 use crate::flow::intake::{ChannelProcessor, NamedChannel};
 use crate::flow::interceptor::Chain;
-use crate::flow::selector::Replicating;
 use crate::flow::sink_runner::SinkRunner;
 use crate::flow::source_runner::SourceRunner;
 use crate::flow::standing::Standing;
-use crate::metrics::Registry;
+use crate::metrics::{Registry, SinkCounters};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub struct Running {
     pub(super) stop_channels: watch::Sender<bool>,
     pub(super) sources: Vec<Task>,
     pub(super) sinks: Vec<Task>,
+    /// Sinks, those in groups included.
+    sinks_count: usize,
     /// Tasks that open channels.
     pub(super) openers: Vec<Task>,
     pub(super) channels: Vec<(String, Slot)>,
@@ -75,6 +77,7 @@ impl Running {
             stop_channels,
             sources: Vec::new(),
             sinks: Vec::new(),
+            sinks_count: 0,
             openers: Vec::new(),
             channels: Vec::new(),
         };
@@ -85,6 +88,9 @@ impl Running {
         }
         for sink in plan.sinks {
             running.start_sink(sink, &mut site, sinks_stop.clone());
+        }
+        for group in plan.groups {
+            running.start_group(group, &mut site, &sinks_stop);
         }
         for source in plan.sources {
             running.start_source(source, &site, sources_stop.clone());
@@ -125,33 +131,57 @@ impl Running {
     }
 
     fn start_sink(&mut self, plan: SinkPlan, site: &mut Site<'_>, stop: StopSignal) {
+        let name = format!("sink {}", plan.name);
+        let Some(seat) = self.seat(plan, site, stop) else { return };
+        let run = async move {
+            if let Some(runner) = seat.runner().await {
+                runner.run().await;
+            }
+        };
+        self.sinks.push(Task { name, handle: tokio::spawn(run) });
+    }
+
+    fn start_group(&mut self, plan: GroupPlan, site: &mut Site<'_>, stop: &StopSignal) {
+        let GroupPlan { name, sinks, processor } = plan;
+        let task = format!("sink group {name}");
+        let mut seats = Vec::new();
+        for sink in sinks {
+            // Validation knows that its channel is there; the processor counts on each sink.
+            let Some(seat) = self.seat(sink, site, stop.clone()) else { return };
+            seats.push(seat);
+        }
+        let run = async move {
+            let mut members = Vec::new();
+            for seat in seats {
+                let Some(runner) = seat.runner().await else { return };
+                members.push(runner);
+            }
+            GroupRunner { name, members, processor }.run().await;
+        };
+        self.sinks.push(Task { name: task, handle: tokio::spawn(run) });
+    }
+
+    /// What a sink needs to run, once its channel is open.
+    fn seat(&mut self, plan: SinkPlan, site: &mut Site<'_>, stop: StopSignal) -> Option<Seat> {
         let Some((slot, volatile)) = site.slots.get(&plan.channel).cloned() else {
             tracing::error!(sink = plan.name, "its channel {} is not there", plan.channel);
-            return;
+            return None;
         };
         let (started, has_started) = watch::channel(false);
         let (tried, was_tried) = watch::channel(false);
         self.started.push(has_started);
+        self.sinks_count += 1;
         site.sinks_tried.entry(plan.channel.clone()).or_default().push(was_tried);
-        let name = format!("sink {}", plan.name);
-        let counters = site.registry.sink(&plan.name);
-        let clock = Arc::clone(&site.clock);
-        let run = async move {
-            let Some(channel) = opened(slot, &stop).await else { return };
-            let runner = SinkRunner {
-                name: plan.name,
-                make: plan.make,
-                channel,
-                counters,
-                clock,
-                stop,
-                tried,
-                started,
-                drain_at_stop: volatile,
-            };
-            runner.run().await;
-        };
-        self.sinks.push(Task { name, handle: tokio::spawn(run) });
+        Some(Seat {
+            counters: site.registry.sink(&plan.name),
+            clock: Arc::clone(&site.clock),
+            plan,
+            slot,
+            stop,
+            tried,
+            started,
+            drain_at_stop: volatile,
+        })
     }
 
     fn start_source(&mut self, plan: SourcePlan, site: &Site<'_>, stop: StopSignal) {
@@ -181,8 +211,8 @@ impl Running {
                 () = stop.wait() => return,
                 _ = tokio::time::timeout(SINKS_FIRST, all_tried(sinks_tried)) => {}
             }
-            let intake = intake(&plan, channels, &counters);
-            let SourcePlan { name, make, interceptors, .. } = plan;
+            let SourcePlan { name, make, selector, interceptors, .. } = plan;
+            let intake = ChannelProcessor::new(&name, selector, channels, Arc::clone(&counters));
             let intake = Arc::new(intake.behind(Chain::new(interceptors, Arc::clone(&clock))));
             SourceRunner { name, make, intake, counters, clock, stop, started }.run().await;
         };
@@ -194,7 +224,7 @@ impl Running {
         let counts = [
             counted(self.sources.len(), "source"),
             counted(self.channels.len(), "channel"),
-            counted(self.sinks.len(), "sink"),
+            counted(self.sinks_count, "sink"),
         ];
         let left_out = match self.left_out {
             0 => String::new(),
@@ -209,21 +239,34 @@ impl Running {
     }
 }
 
-fn intake(
-    plan: &SourcePlan,
-    channels: Vec<NamedChannel>,
-    counters: &Arc<crate::metrics::SourceCounters>,
-) -> ChannelProcessor {
-    let names: Vec<String> = channels.iter().map(|c| c.name.clone()).collect();
-    let optional: Vec<&str> = plan.optional.iter().map(String::as_str).collect();
-    let (selector, foreign) = Replicating::new(&names, &optional);
-    for name in foreign {
-        tracing::warn!(
-            source = plan.name,
-            "selector.optional names {name}, which is no channel of this source: it has no effect"
-        );
+/// A sink whose channel may not be open yet.
+struct Seat {
+    plan: SinkPlan,
+    slot: Slot,
+    counters: Arc<SinkCounters>,
+    clock: Arc<dyn Clock>,
+    stop: StopSignal,
+    tried: watch::Sender<bool>,
+    started: watch::Sender<bool>,
+    drain_at_stop: bool,
+}
+
+impl Seat {
+    /// The sink with its channel; None when it is to stop first.
+    async fn runner(self) -> Option<SinkRunner> {
+        let channel = opened(self.slot, &self.stop).await?;
+        Some(SinkRunner {
+            name: self.plan.name,
+            make: self.plan.make,
+            channel,
+            counters: self.counters,
+            clock: self.clock,
+            stop: self.stop,
+            tried: self.tried,
+            started: self.started,
+            drain_at_stop: self.drain_at_stop,
+        })
     }
-    ChannelProcessor::new(&plan.name, Box::new(selector), channels, Arc::clone(counters))
 }
 
 /// The channel once it is open; None when the component is to stop first.

@@ -108,6 +108,8 @@ impl Sink for Trial {
 }
 
 const TYPES: Types = Types {
+    selectors: crate::flow::selector::TYPES,
+    processors: crate::flow::processor::TYPES,
     interceptors: crate::flow::interceptor::TYPES,
     sources: &[&SourceType {
         names: &["trial"],

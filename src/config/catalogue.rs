@@ -1,7 +1,7 @@
 //! The types that can be built, as the floors above hand them in.
 
 use super::channel_keys::{FILE_KEYS, MEMORY_KEYS, SPILLABLE_KEYS};
-use super::settings::{Key, Kind};
+use super::settings::Key;
 use super::types::{self, Part};
 
 /// A type that can be built: its names and keys.
@@ -30,16 +30,8 @@ pub struct Catalogue {
     pub sink_processors: Vec<TypeEntry>,
 }
 
-const REPLICATING_KEYS: &[Key] = &[Key {
-    name: "optional",
-    kind: Kind::Names,
-    default: "",
-    meaning: "Channels whose failure the source does not hear of.",
-}];
-
 impl Catalogue {
-    /// What is there whatever the floors above bring: the channels, the selector and the sink
-    /// processor that a configuration gets when it names none.
+    /// What is there whatever the floors above bring: the channels.
     #[must_use]
     pub fn built_in() -> Self {
         let channel = |names, keys| TypeEntry { names, keys };
@@ -52,14 +44,6 @@ impl Catalogue {
                     &SPILLABLE_KEYS,
                 ),
             ],
-            selectors: vec![TypeEntry {
-                names: &["replicating", "org.apache.flume.channel.ReplicatingChannelSelector"],
-                keys: REPLICATING_KEYS,
-            }],
-            sink_processors: vec![TypeEntry {
-                names: &["default", "org.apache.flume.sink.DefaultSinkProcessor"],
-                keys: &[],
-            }],
             ..Self::default()
         }
     }

@@ -7,15 +7,20 @@ pub mod backoff;
 mod contain;
 pub mod context;
 pub mod counted;
+pub mod group_runner;
 pub mod intake;
 pub mod interceptor;
+pub mod processor;
 pub mod selector;
 pub mod sink;
 pub mod sink_runner;
+mod sink_turn;
 pub mod source;
 pub mod source_runner;
 pub mod standing;
 
+#[cfg(test)]
+mod group_tests;
 #[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]

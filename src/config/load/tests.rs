@@ -33,8 +33,10 @@ fn catalogue() -> Catalogue {
         entry(&["null"], const { &[key("batchSize", Kind::Number)] }),
     ];
     catalogue.interceptors = vec![entry(&["static"], STATIC)];
-    catalogue.sink_processors.push(entry(&["failover"], FAILOVER));
-    catalogue.sink_processors.push(entry(&["load_balance"], &[]));
+    catalogue.selectors = vec![entry(&["replicating"], const { &[key("optional", Kind::Names)] })];
+    let processors = [(&["default"], &[][..]), (&["failover"], FAILOVER), (&["load_balance"], &[])];
+    catalogue.sink_processors =
+        processors.into_iter().map(|(names, keys)| entry(names, keys)).collect();
     catalogue
 }
 

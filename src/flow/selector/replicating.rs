@@ -1,21 +1,29 @@
-//! Selectors: which channels of a source an event goes to.
+//! `replicating`: every event to every channel.
 
+use super::{Route, Selector, SelectorType};
+use crate::config::settings::{Key, Kind, Severity};
 use crate::event::Event;
 
-/// Where one event goes, as places in the source's list of channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route<'a> {
-    /// Channels that must commit it; one that does not is an error of the source.
-    pub required: &'a [usize],
-    /// Channels that may fail: that is logged and counted.
-    pub optional: &'a [usize],
-}
-
-/// Decides where events go.
-pub trait Selector: Send + Sync {
-    /// Where `event` goes.
-    fn route(&self, event: &Event) -> Route<'_>;
-}
+/// The type `replicating`.
+pub(super) const TYPE: SelectorType = SelectorType {
+    names: &["replicating", "org.apache.flume.channel.ReplicatingChannelSelector"],
+    keys: &[Key {
+        name: "optional",
+        kind: Kind::Names,
+        default: "",
+        meaning: "Channels whose failure the source does not hear of.",
+    }],
+    build: |reader, channels| {
+        let optional: Vec<&str> =
+            reader.text("optional").into_iter().flat_map(str::split_whitespace).collect();
+        let (selector, foreign) = Replicating::new(channels, &optional);
+        for name in foreign {
+            let message = format!("{name} is no channel of this source: it has no effect");
+            reader.find(Severity::Warning, "optional", message);
+        }
+        Ok(Box::new(selector))
+    },
+};
 
 /// Every event to every channel; those named `optional` may fail.
 #[derive(Clone, Debug)]

@@ -1,0 +1,215 @@
+//! Groups of sinks, on a clock that the runtime moves.
+
+use super::context::{Failure, SinkContext, StopSignal};
+use super::group_runner::GroupRunner;
+use super::processor::{Processor, TYPES};
+use super::sink::Sink;
+use super::sink_runner::SinkRunner;
+use crate::base::clock::Clock;
+use crate::channel::memory::{MemoryChannel, MemoryOptions};
+use crate::channel::{BoxFuture, Channel};
+use crate::config::settings::{Settings, SettingsReader};
+use crate::event::Event;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+struct RuntimeClock(Instant);
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        0
+    }
+}
+
+/// What is broken, and what was delivered by whom.
+#[derive(Clone, Default)]
+struct World {
+    dead: Arc<Mutex<BTreeSet<&'static str>>>,
+    shut: Arc<Mutex<BTreeSet<&'static str>>>,
+    panics: Arc<Mutex<BTreeSet<&'static str>>>,
+    delivered: Arc<Mutex<Vec<String>>>,
+}
+
+struct Told(&'static str, World);
+
+impl Sink for Told {
+    fn batch_events(&self) -> usize {
+        1
+    }
+
+    fn start<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        let shut = self.1.shut.lock().unwrap().contains(self.0);
+        Box::pin(async move { if shut { Err(Failure::new("shut")) } else { Ok(()) } })
+    }
+
+    fn deliver<'a>(
+        &'a mut self,
+        _: &'a SinkContext,
+        batch: &'a [Event],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        assert!(!self.1.panics.lock().unwrap().remove(self.0), "scripted panic");
+        let dead = self.1.dead.lock().unwrap().contains(self.0);
+        if !dead {
+            let body = String::from_utf8(batch[0].body.to_vec()).unwrap();
+            self.1.delivered.lock().unwrap().push(format!("{} {body}", self.0));
+        }
+        Box::pin(async move { if dead { Err(Failure::new("dead")) } else { Ok(()) } })
+    }
+
+    fn stop<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Takes wait for events, so that nothing but events moves the group.
+const KEEP_ALIVE: Duration = Duration::from_secs(3600);
+
+const NAMES: [&str; 3] = ["k1", "k2", "k3"];
+
+fn processor(name: &str, pairs: &[(&str, &str)]) -> Box<dyn Processor> {
+    let settings = Settings::from_pairs("processor", pairs);
+    let kind = TYPES.iter().find(|kind| kind.names[0] == name).unwrap();
+    let names = NAMES.map(str::to_owned);
+    (kind.build)(&mut SettingsReader::new(&settings), &names).unwrap()
+}
+
+struct Group {
+    world: World,
+    channel: Arc<dyn Channel>,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+    started: Vec<watch::Receiver<bool>>,
+    next: usize,
+}
+
+impl Group {
+    fn new(world: World, processor: Box<dyn Processor>) -> Self {
+        let options = MemoryOptions { keep_alive: KEEP_ALIVE, ..MemoryOptions::default() };
+        let channel: Arc<dyn Channel> = Arc::new(MemoryChannel::new(options).unwrap());
+        let (stop, signal) = StopSignal::new();
+        let clock: Arc<dyn Clock> = Arc::new(RuntimeClock(Instant::now()));
+        let (mut members, mut started) = (Vec::new(), Vec::new());
+        for name in NAMES {
+            let (sender, receiver) = watch::channel(false);
+            started.push(receiver);
+            let world = world.clone();
+            members.push(SinkRunner {
+                name: name.to_owned(),
+                make: Box::new(move || Ok(Box::new(Told(name, world.clone())))),
+                channel: Arc::clone(&channel),
+                counters: Arc::default(),
+                clock: Arc::clone(&clock),
+                stop: signal.clone(),
+                tried: watch::channel(false).0,
+                started: sender,
+                drain_at_stop: false,
+            });
+        }
+        let runner = GroupRunner { name: "g".to_owned(), members, processor };
+        let task = tokio::spawn(runner.run());
+        Self { world, channel, stop, task, started, next: 0 }
+    }
+
+    /// Puts one event and answers who delivered it.
+    async fn one(&mut self) -> String {
+        self.next += 1;
+        let mut put = self.channel.begin_put();
+        put.put(Event::new(self.next.to_string())).unwrap();
+        put.commit_async().await.unwrap();
+        let before = self.next - 1;
+        let all = timeout(Duration::from_secs(600), async {
+            loop {
+                let delivered = self.world.delivered.lock().unwrap().clone();
+                if delivered.len() > before {
+                    return delivered;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let all = all.await.expect("somebody delivers it");
+        assert_eq!(all.len(), self.next, "once: {all:?}");
+        let (who, what) = all[before].split_once(' ').unwrap();
+        assert_eq!(what, self.next.to_string());
+        who.to_owned()
+    }
+
+    async fn end(self) {
+        self.stop.send_replace(true);
+        timeout(Duration::from_secs(60), self.task).await.expect("it stops").unwrap();
+        assert_eq!(self.channel.status().events, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failover_moves_to_the_next_and_back_and_loses_nothing() {
+    let world = World::default();
+    let pairs = [("priority.k1", "1"), ("priority.k2", "9"), ("priority.k3", "5")];
+    let mut group = Group::new(world.clone(), processor("failover", &pairs));
+    assert_eq!(group.one().await, "k2");
+    world.dead.lock().unwrap().insert("k2");
+    assert_eq!(group.one().await, "k3");
+    world.dead.lock().unwrap().insert("k3");
+    assert_eq!(group.one().await, "k1");
+    world.dead.lock().unwrap().clear();
+    assert_eq!(group.one().await, "k1", "those that failed rest");
+    sleep(Duration::from_secs(31)).await;
+    assert_eq!(group.one().await, "k2", "and are tried when there is something to try them with");
+    assert_eq!(group.one().await, "k3", "each in its turn");
+    assert_eq!(group.one().await, "k2", "then the priorities hold again");
+    assert_eq!(group.one().await, "k2");
+    group.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_fail_the_event_waits_until_one_is_back() {
+    let world = World::default();
+    world.dead.lock().unwrap().extend(NAMES);
+    let mut group = Group::new(world.clone(), processor("failover", &[]));
+    let back = world.clone();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(40)).await;
+        back.dead.lock().unwrap().remove("k3");
+    });
+    assert_eq!(group.one().await, "k3");
+    group.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_cannot_start_or_panics_is_a_failed_sink() {
+    let world = World::default();
+    world.shut.lock().unwrap().insert("k1");
+    let mut group = Group::new(world.clone(), processor("failover", &[]));
+    assert_eq!(group.one().await, "k2");
+    assert!(group.started.iter().all(|started| *started.borrow()), "the group runs");
+    world.panics.lock().unwrap().insert("k2");
+    assert_eq!(group.one().await, "k3");
+    world.shut.lock().unwrap().clear();
+    sleep(Duration::from_secs(60)).await;
+    // Both are tried again, the one that rested longest first.
+    let who = [group.one().await, group.one().await, group.one().await];
+    assert_eq!(who, ["k1", "k2", "k1"], "then the priorities hold again");
+    group.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn load_balance_goes_round_and_leaves_out_what_fails() {
+    let world = World::default();
+    let mut group = Group::new(world.clone(), processor("load_balance", &[("backoff", "true")]));
+    let mut who = BTreeSet::new();
+    for _ in 0..9 {
+        who.insert(group.one().await);
+    }
+    assert_eq!(who.len(), 3, "all have their turn");
+    world.dead.lock().unwrap().insert("k1");
+    for _ in 0..9 {
+        assert_ne!(group.one().await, "k1");
+    }
+    group.end().await;
+}

@@ -1,0 +1,189 @@
+//! One turn of a sink: take a batch, let the sink deliver it, commit the take.
+
+use super::sink::{Sink, SinkContext};
+use super::sink_runner::SinkRunner;
+use crate::channel::{CommitError, TakeTransaction};
+use crate::event::Event;
+use std::time::Duration;
+
+/// A take that found nothing sooner than this did not wait: the channel has no keep-alive, and
+/// the runner must pause itself.
+const IDLE_MIN: Duration = Duration::from_millis(50);
+/// Least time between two ticks, whatever the sink says.
+const TICK_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Pause after a tick that failed.
+const TICK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How one turn went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Delivered,
+    /// Nothing to deliver; the channel waited for it.
+    Idle,
+    /// Nothing to deliver, said at once.
+    IdleAtOnce,
+    Failed,
+}
+
+impl SinkRunner {
+    /// One take transaction. While stopping it waits for no event.
+    pub(super) async fn turn(
+        &self,
+        sink: &mut dyn Sink,
+        context: &SinkContext,
+        tick_from: Duration,
+        stopping: bool,
+    ) -> Turn {
+        let wanted = sink.batch_events().clamp(1, self.channel.limits().transaction_capacity);
+        if stopping && self.channel.status().events == 0 {
+            return Turn::Idle;
+        }
+        let mut take = self.channel.begin_take();
+        let asked = self.clock.now();
+        let taken = tokio::select! {
+            biased;
+            taken = take.take_async(wanted) => taken,
+            // Dropped while it waits, a take lends nothing.
+            () = self.stop.wait(), if !stopping => return Turn::Idle,
+            () = tokio::time::sleep(self.until_tick(sink, tick_from)) => return Turn::Idle,
+        };
+        let mut batch = match taken {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.counters.channel_read_fail.add(1);
+                tracing::warn!(sink = self.name, "cannot take from the channel: {error}");
+                return Turn::Failed;
+            }
+        };
+        if batch.is_empty() {
+            self.counters.batch_empty.add(1);
+            let waited = self.clock.now().saturating_sub(asked);
+            return if waited < IDLE_MIN { Turn::IdleAtOnce } else { Turn::Idle };
+        }
+        if !stopping {
+            let patience = sink.gather().min(self.until_tick(sink, tick_from));
+            self.gather(take.as_mut(), &mut batch, wanted, patience).await;
+        }
+        let complete = batch.len() >= wanted;
+        let counter =
+            if complete { &self.counters.batch_complete } else { &self.counters.batch_underflow };
+        counter.add(1);
+        if !self.deliver(sink, context, &batch).await {
+            take.rollback();
+            self.counters.rollback.add(1);
+            return Turn::Failed;
+        }
+        self.acknowledged(take.commit_async().await, batch.len())
+    }
+
+    /// Waits until there is an event, as long as the channel's keep-alive, the stop and `until` let
+    /// it; answers how a turn without one ends.
+    pub(super) async fn wait_for_event(&self, until: Duration) -> Result<(), Turn> {
+        let mut take = self.channel.begin_take();
+        let asked = self.clock.now();
+        let taken = tokio::select! {
+            biased;
+            taken = take.take_async(1) => taken,
+            () = self.stop.wait() => return Err(Turn::Idle),
+            () = tokio::time::sleep(until) => return Err(Turn::Idle),
+        };
+        match taken {
+            Ok(events) if events.is_empty() => {
+                let waited = self.clock.now().saturating_sub(asked);
+                Err(if waited < IDLE_MIN { Turn::IdleAtOnce } else { Turn::Idle })
+            }
+            // Handed back at once, and so is what is wrong with the channel: a turn will meet it.
+            Ok(_) | Err(_) => {
+                take.rollback();
+                Ok(())
+            }
+        }
+    }
+
+    /// Fills up a batch, for as long as `patience` lasts and the channel does not say that there is
+    /// nothing more.
+    async fn gather(
+        &self,
+        take: &mut dyn TakeTransaction,
+        batch: &mut Vec<Event>,
+        wanted: usize,
+        patience: Duration,
+    ) {
+        if patience.is_zero() {
+            return;
+        }
+        let end = tokio::time::sleep(patience);
+        tokio::pin!(end);
+        while batch.len() < wanted {
+            let more = tokio::select! {
+                biased;
+                more = take.take_async(wanted - batch.len()) => more,
+                () = self.stop.wait() => return,
+                () = &mut end => return,
+            };
+            match more {
+                Ok(more) if !more.is_empty() => batch.extend(more),
+                // What is wrong with the channel shows at the commit.
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn deliver(&self, sink: &mut dyn Sink, context: &SinkContext, batch: &[Event]) -> bool {
+        self.counters.event_drain_attempt.add(batch.len() as u64);
+        let delivered = sink.deliver(context, batch).await;
+        if let Err(error) = &delivered {
+            self.counters.event_write_fail.add(1);
+            tracing::warn!(
+                sink = self.name,
+                "did not deliver {} events, they stay in the channel: {error}",
+                batch.len()
+            );
+        }
+        delivered.is_ok()
+    }
+
+    /// What the commit of a delivered batch came to.
+    fn acknowledged(&self, committed: Result<(), CommitError>, events: usize) -> Turn {
+        match committed {
+            Ok(()) => {
+                self.counters.event_drain_success.add(events as u64);
+                Turn::Delivered
+            }
+            Err(error) => {
+                self.counters.channel_read_fail.add(1);
+                tracing::warn!(
+                    sink = self.name,
+                    "{events} events were delivered and their acknowledgement did not end well, they may come again: {error}"
+                );
+                Turn::Failed
+            }
+        }
+    }
+
+    pub(super) async fn tick_if_due(
+        &self,
+        sink: &mut dyn Sink,
+        context: &SinkContext,
+        from: &mut Duration,
+    ) {
+        let now = self.clock.now();
+        if now < *from || sink.next_tick().is_none_or(|at| now < at) {
+            return;
+        }
+        let pause = match sink.tick(context).await {
+            Ok(()) => TICK_PAUSE_MIN,
+            Err(error) => {
+                tracing::warn!(sink = self.name, "time-driven work failed: {error}");
+                TICK_AGAIN
+            }
+        };
+        *from = self.clock.now() + pause;
+    }
+
+    /// How long until the next tick; a year when there is none.
+    pub(super) fn until_tick(&self, sink: &dyn Sink, from: Duration) -> Duration {
+        const NEVER: Duration = Duration::from_secs(366 * 86_400);
+        sink.next_tick().map_or(NEVER, |at| at.max(from).saturating_sub(self.clock.now()))
+    }
+}
