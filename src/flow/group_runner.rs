@@ -192,8 +192,8 @@ impl Member {
 
     /// How long until it has something to do by itself: time-driven work, or being opened.
     fn until_tick(&self) -> Duration {
-        let until = |sink: &Box<dyn Sink>| self.runner.until_tick(&**sink, self.tick_from);
-        self.sink.as_ref().map_or(START_AGAIN, until)
+        let until = |sink: &dyn Sink| self.runner.until_tick(sink, self.tick_from);
+        self.sink.as_deref().map_or(START_AGAIN, until)
     }
 
     async fn closes(&mut self) {

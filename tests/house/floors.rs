@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["base"]),
     (1, &["event", "metrics", "disk", "net"]),
-    (2, &["record", "wire", "config"]),
+    (2, &["record", "wire", "config", "pattern"]),
     (3, &["log"]),
     (4, &["recovery"]),
     (5, &["channel"]),

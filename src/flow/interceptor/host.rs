@@ -55,9 +55,9 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Host, SettingError> {
 fn look_up(by_address: bool) -> Result<String, String> {
     let name = dns_lookup::get_hostname()
         .map_err(|error| format!("the name of this machine cannot be had: {error}"))?;
-    let addresses = || dns_lookup::lookup_host(&name).map(|found| found.collect::<Vec<IpAddr>>());
-    let address = match addresses() {
+    let address = match dns_lookup::lookup_host(&name) {
         Ok(found) => {
+            let found: Vec<IpAddr> = found.collect();
             let first = found.iter().find(|address| address.is_ipv4()).or(found.first()).copied();
             first.ok_or_else(|| format!("the name of this machine, {name}, has no address"))?
         }

@@ -19,8 +19,11 @@ pub struct ProcessorType {
     /// The keys it knows, without `type`.
     pub keys: &'static [Key],
     /// Reads the settings, over the sinks of the group in the order they are listed.
-    pub build: fn(&mut SettingsReader<'_>, &[String]) -> Result<Box<dyn Processor>, SettingError>,
+    pub build: Build,
 }
+
+/// Builds a processor over the sinks of a group.
+pub type Build = fn(&mut SettingsReader<'_>, &[String]) -> Result<Box<dyn Processor>, SettingError>;
 
 /// Decides which sink delivers. Sinks are places in the group's list; `now` is a reading of
 /// [`Clock::now`](crate::base::clock::Clock::now).

@@ -22,8 +22,11 @@ pub struct SelectorType {
     /// The keys it knows, without `type`.
     pub keys: &'static [Key],
     /// Reads the settings, over the channels of the source.
-    pub build: fn(&mut SettingsReader<'_>, &[String]) -> Result<Box<dyn Selector>, SettingError>,
+    pub build: Build,
 }
+
+/// Builds a selector over the channels of a source.
+pub type Build = fn(&mut SettingsReader<'_>, &[String]) -> Result<Box<dyn Selector>, SettingError>;
 
 /// Where one event goes, as places in the source's list of channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
