@@ -9,6 +9,10 @@ pub mod clock;
 pub mod files;
 pub mod ids;
 pub mod limits;
+#[cfg(mutant)]
+pub mod mutant;
+#[cfg(not(mutant))]
+pub(crate) mod mutant;
 pub mod random;
 pub mod ranges;
 pub mod rare;

@@ -18,8 +18,11 @@
 //! * *Published.* A shared view is made only when the dropped bytes equal the area's length.
 //!   Each drop adds with `Release`, the reader loads with `Acquire`: every write to the area
 //!   happens before the view, and no span is left that could write.
+//!
+//! In builds with debug assertions `ledger.rs` holds each access against both.
 #![allow(unsafe_code)]
 
+use super::ledger::Ledger;
 use crate::base::atomic::{AtomicUsize, Ordering};
 use memmap2::MmapMut;
 use std::io;
@@ -47,6 +50,7 @@ struct Slab {
     len: usize,
     map: Option<MmapMut>,
     pool: Arc<Pool>,
+    ledger: Ledger,
 }
 
 // SAFETY: plain bytes owned by the map; access is governed by spans and areas, see above.
@@ -82,13 +86,16 @@ impl SlabPool {
                 let map = MmapMut::map_anon(len)?;
                 // Fewer faults when it is first written, fewer pages to pin for each write. It
                 // is advice: without large pages everything is the same and slower.
-                let _ = map.advise(memmap2::Advice::HugePage);
+                if !cfg!(miri) {
+                    let _ = map.advise(memmap2::Advice::HugePage);
+                }
                 map
             }
         };
         self.0.live_bytes.fetch_add(len, Ordering::Relaxed);
         let base = NonNull::from(&mut map[..]).cast::<u8>();
-        let slab = Slab { base, len, map: Some(map), pool: Arc::clone(&self.0) };
+        let (map, pool, ledger) = (Some(map), Arc::clone(&self.0), Ledger::default());
+        let slab = Slab { base, len, map, pool, ledger };
         Ok(AreaWriter { slab: Arc::new(slab), start: 0, len: 0, dropped: Arc::default() })
     }
 }
@@ -164,6 +171,7 @@ impl AreaWriter {
         }
         let start = self.start + self.len;
         self.len += len;
+        self.slab.ledger.lend(start, len, self.slab.len);
         Some(Span { slab: Arc::clone(&self.slab), start, len, dropped: Arc::clone(&self.dropped) })
     }
 
@@ -198,6 +206,7 @@ impl Span {
     /// The bytes, to write; what they hold before is unspecified.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.slab.ledger.write(self.start, self.len);
         // SAFETY: inside the slab by `AreaWriter::reserve`; disjoint from every other span; no
         // shared view exists before this span is dropped; borrowed mutably here.
         unsafe {
@@ -209,6 +218,8 @@ impl Span {
 
 impl Drop for Span {
     fn drop(&mut self) {
+        // First: whoever sees the count may read at once.
+        self.slab.ledger.give_back(self.start, self.len);
         self.dropped.fetch_add(self.len, Ordering::Release);
     }
 }
@@ -232,6 +243,7 @@ impl Area {
         if self.dropped.load(Ordering::Acquire) != self.len {
             return None;
         }
+        self.slab.ledger.read(self.start, self.len, self.slab.len);
         // SAFETY: inside the slab by construction; all spans of the area are dropped and the
         // load above synchronises with their drops, so nobody writes these bytes; the region
         // stays mapped while `self.slab` lives, which the borrow of `self` outlives not.

@@ -18,6 +18,7 @@
 //! A write or sync that failed may have reached the medium in part, also later. It is never
 //! retried on the same bytes.
 
+mod ledger;
 pub mod memory;
 pub mod real;
 pub mod sim;

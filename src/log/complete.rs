@@ -8,6 +8,7 @@ use super::lease::Place;
 use super::ready::ReadyBlock;
 use super::stripe::{EpochStart, Health, InFlight};
 use crate::base::ids::{BlockNumber, MAIN_GROUP, Sequence, StripeIndex};
+use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::record::Watermark;
@@ -61,7 +62,11 @@ impl Log {
     fn publish(&mut self, index: StripeIndex) {
         loop {
             let stripe = &mut self.stripes[index.at()];
-            if !stripe.in_flight.front().is_some_and(|w| w.done) {
+            if !stripe
+                .in_flight
+                .front()
+                .is_some_and(|w| w.done || Broken::PublishedOverGaps.is_chosen())
+            {
                 break;
             }
             let Some(write) = stripe.in_flight.pop_front() else { break };
@@ -244,7 +249,8 @@ impl Log {
         };
         let stripe = &mut self.stripes[index.at()];
         while let [old, next, ..] = stripe.segments.make_contiguous() {
-            let passed = next.first_sequence.0 <= frontier && next.first_block <= durable;
+            let below = next.first_sequence.0 <= frontier || Broken::RecycledEarly.is_chosen();
+            let passed = below && next.first_block <= durable;
             let read = stripe.front.next_block >= next.first_block.0;
             if !passed || !read || matches!(stripe.health, Health::Missing) {
                 break;

@@ -13,6 +13,7 @@ use super::job::JobId;
 use super::reserve::{plain_header, state_bytes_bound};
 use super::stripe::{Doubts, EpochStart, Health, Stripe};
 use crate::base::ids::{Sequence, StripeIndex};
+use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::disk::memory::Area;
@@ -64,8 +65,10 @@ impl Log {
             Some(other) => {
                 Rare::FenceMoved.reached();
                 self.put_known_fences(other, index);
-                self.put_fence(other, &fence);
+                let last = Broken::FenceBehind.is_chosen();
+                (!last).then(|| self.put_fence(other, &fence));
                 self.move_all(index, other, stranded);
+                last.then(|| self.put_fence(other, &fence));
             }
             None if !restarting && self.may_restart_at_once(index) => {
                 Rare::FreshSegment.reached();
@@ -250,7 +253,8 @@ impl Log {
                     fate.move_frame(at, promise);
                 }
             }
-            fate.settle(Outcome::Moved);
+            let early = Broken::MovedIsDurable.is_chosen();
+            fate.settle(if early { Outcome::Durable } else { Outcome::Moved });
             self.wakes.fates.push(fate);
         }
     }

@@ -4,6 +4,7 @@ use super::Log;
 use super::fate::Outcome;
 use super::stripe::{FreeSegment, Health};
 use crate::base::ids::{SegmentId, StripeIndex};
+use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::record::state::StateRecord;
@@ -50,6 +51,10 @@ impl Log {
     /// one because the log has no room for them.
     pub fn plan_checkpoint(&mut self) -> CheckpointPlan {
         let mut state = self.durable.clone();
+        for ack in self.acks.values().filter(|_| Broken::AckNamedEarly.is_chosen()) {
+            let (stripe, start, end) = ack.body.ranges[0];
+            state.stripe_mut(stripe).acknowledge(ack.body.group, start, end);
+        }
         let acks = std::mem::take(&mut self.slot_queue);
         for ack in acks.iter().filter_map(|id| self.acks.get(id)) {
             for (stripe, start, end) in &ack.body.ranges {

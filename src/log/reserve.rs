@@ -9,6 +9,7 @@ use super::ready::Claim;
 use super::stripe::{FreeSegment, Health, Stripe};
 use crate::base::ids::{Sequence, StripeIndex};
 use crate::base::limits::{BLOCK_BYTES_MAX, DEVICE_BLOCK_BYTES, POSITION_BYTES_MAX};
+use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::record::block::BLOCK_HEADER_BYTES;
@@ -84,7 +85,7 @@ impl Log {
             return Err(Admission::Full { events, capacity });
         }
         let position = match shape.position {
-            Some((source, _)) if self.positions_busy.contains_key(source) => {
+            Some((source, _)) if self.position_is_busy(source) => {
                 return Err(Admission::Busy);
             }
             // The room is asked for here, under the lock of the reservation: many new sources at
@@ -150,7 +151,7 @@ impl Log {
     /// Whether a position of `source` is in flight or in doubt.
     #[must_use]
     pub fn position_is_busy(&self, source: &str) -> bool {
-        self.positions_busy.contains_key(source)
+        self.positions_busy.contains_key(source) && !Broken::PositionsOverlap.is_chosen()
     }
 
     /// Reserves an acknowledgement of `claims`: a whole copy on every touched stripe that is
@@ -169,6 +170,7 @@ impl Log {
         homes.sort_unstable();
         homes.dedup();
         homes.retain(|index| self.stripes[index.at()].is_active());
+        homes.truncate(if Broken::AckOnOneStripe.is_chosen() { 1 } else { homes.len() });
         if homes.is_empty() {
             match self.choose(now, frame, Purpose::Ack) {
                 Ok(index) => homes.push(index),

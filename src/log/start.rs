@@ -7,6 +7,7 @@ use super::reserve::{block_need, plain_header};
 use super::stripe::{EpochStart, InFlight, LiveSegment, Stripe};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, WriteOrder};
 use crate::base::limits::EARLY_WRITE_BYTES;
+use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::disk::memory::{AreaWriter, SlabPool};
 use crate::record::block::{BLOCK_HEADER_BYTES, BlockHeader, SOLO, STATE};
@@ -192,7 +193,7 @@ impl Log {
         let mut state = self.durable.clone();
         let stripe = &self.stripes[index.at()];
         let mine = state.stripe_mut(index);
-        if stripe.epoch_start != EpochStart::Done {
+        if stripe.epoch_start != EpochStart::Done && !Broken::VoidForgotten.is_chosen() {
             let (start, end) = stripe.void_at_start;
             mine.void(start, end);
         }

@@ -19,6 +19,7 @@ use super::gather::Gathered;
 use super::inventory::{self, Subject};
 use super::scan::{self, Block, Effect, Moved, Scan};
 use crate::base::ids::Sequence;
+use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::record::state::StateRecord;
 
@@ -36,7 +37,8 @@ pub(super) fn adopt(decision: &mut Decision, readings: &[&Reading], present: &[b
     let mut adopted = vec![0; readings.len()];
     let before = decision.state.clone();
     for at in 0..readings.len() {
-        if !present[at] || !has_lost_one(&before, present, at) {
+        if !present[at] || !has_lost_one(&before, present, at) || Broken::NothingAdopted.is_chosen()
+        {
             continue;
         }
         let verdict = &decision.stripes[at];

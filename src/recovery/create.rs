@@ -14,6 +14,7 @@ use super::table::Case;
 use super::vouch;
 use super::{CHECKPOINT_NAME, Finding, MEMBER_NAME, OpenError, RecoverOptions};
 use crate::base::ids::{StripeIndex, Uuid};
+use crate::base::mutant::Broken;
 use crate::base::random::Random;
 use crate::disk::Disk;
 use crate::record::member::{Member, MemberName, Phase, Role};
@@ -118,6 +119,9 @@ fn create(
         places.iter().map(|place| name_of(place, random, &mut stripe)).collect();
     let channel = draw(random);
     for phase in [Phase::Creating, Phase::Created] {
+        if phase == Phase::Creating && Broken::OnePhase.is_chosen() {
+            continue;
+        }
         for (place, name) in places.iter_mut().zip(&members) {
             let present = place.present.as_mut().expect("all directories were made");
             let record = record(channel, name, phase, &members);

@@ -6,6 +6,7 @@ use super::lives::{self, Lives};
 use super::scan::{Block, Effect, Moved, Scan};
 use super::table::{self, Case, Hole};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, WriteOrder};
+use crate::base::mutant::Broken;
 use crate::record::segment::SEGMENT_HEADER_BYTES;
 use crate::record::state::StateRecord;
 use crate::record::{Epoch, Watermark};
@@ -369,7 +370,8 @@ impl OneStripe<'_> {
         let first = end.block.next();
         let to_block = next.map_or(named.block.next().max(first), |b| b.header.number);
         let to = next.map_or(named.next, |b| b.header.first_sequence).max(end.sequence);
-        let split = named.sequence.clamp(end.sequence, to);
+        let unsaid = Broken::DamageUnsaid.is_chosen();
+        let split = if unsaid { end.sequence } else { named.sequence.clamp(end.sequence, to) };
         let blocks = (first, to_block);
         let (segment, bytes) = place(end, next);
         let state = self.state.stripe_mut(self.index);
@@ -450,7 +452,8 @@ impl OneStripe<'_> {
             if ended || id > mark.segment { verdict.dead.push(id) } else { verdict.live.push(id) }
         }
         let state = self.state.stripe_mut(self.index);
-        state.next = state.next.max(named.next);
+        let reused = Broken::SequenceReused.is_chosen();
+        state.next = if reused { end.sequence } else { state.next.max(named.next) };
         state.watermark = Watermark { sequence: state.next, ..mark };
     }
 }

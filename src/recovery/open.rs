@@ -18,6 +18,7 @@ use super::{
 };
 use crate::base::ids::{EpochNumber, SegmentId, Sequence, StripeIndex, Uuid};
 use crate::base::limits::COLD_READ_BYTES;
+use crate::base::mutant::Broken;
 use crate::base::random::Random;
 use crate::base::rare::Rare;
 use crate::disk::{Access, Disk};
@@ -150,7 +151,7 @@ impl Opening {
             let direct = present.directory.capabilities().direct;
             let mut flushed = None;
             for block in verdict.kept.iter().map(|i| &gathered.reading.scan.blocks[*i]) {
-                if block.header.number <= verdict.named {
+                if block.header.number <= verdict.named || Broken::KeptNotFlushed.is_chosen() {
                     continue;
                 }
                 let segment = find(&gathered.reading.segments, block.header.segment)
@@ -362,7 +363,7 @@ impl Opening {
             free.push(free_segment(dead));
         }
         free.extend(passed.iter().map(|s| free_segment(s)));
-        for segment in &free {
+        for segment in free.iter().filter(|_| !Broken::FreeNotWiped.is_chosen()) {
             repair::wipe(segment, &mut self.buffer)?;
         }
         for name in &gathered.inventory.unfinished {

@@ -11,6 +11,7 @@ use crate::base::ids::{BlockNumber, SegmentId, Sequence};
 use crate::base::limits::{
     BLOCK_BYTES_MAX, COLD_READ_BYTES, DEVICE_BLOCK_BYTES, WRITES_IN_FLIGHT_MAX,
 };
+use crate::base::mutant::Broken;
 use crate::disk::File;
 use crate::record::Refusal;
 use crate::record::block::{self, BLOCK_HEADER_BYTES, BlockHeader};
@@ -202,6 +203,7 @@ fn read_block(
             FrameKind::State => {
                 effects.push(Effect::State(Box::new(StateRecord::decode(body)?)));
             }
+            FrameKind::Fence if Broken::FenceUnread.is_chosen() => {}
             FrameKind::Fence => effects.push(Effect::Fence(FenceBody::decode(body)?)),
             FrameKind::Lost => effects.push(Effect::Lost(LostBody::decode(body)?)),
             FrameKind::Void => {

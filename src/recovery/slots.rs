@@ -7,6 +7,7 @@
 use super::buffer::{self, Buffer};
 use super::{OpenError, SlotHome};
 use crate::base::ids::Uuid;
+use crate::base::mutant::Broken;
 use crate::disk::{Access, Directory, File};
 use crate::record::Refusal;
 use crate::record::slot::{self, SLOTS_PER_FILE, SlotKind};
@@ -194,7 +195,8 @@ pub(super) fn write(
     let bytes = buffer.first(slot::encoded_len(payload.len()))?;
     let len = slot::encode(kind, &channel, &owner, home.next_generation, payload, bytes)
         .map_err(|refusal| OpenError::TooLarge { path: path(), refusal })?;
-    buffer::write(&*home.file, kind.slot_offset(home.next_generation), &bytes[..len])?;
+    let turn = if Broken::OneSlot.is_chosen() { 0 } else { home.next_generation };
+    buffer::write(&*home.file, kind.slot_offset(turn), &bytes[..len])?;
     home.next_generation += 1;
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::rig::{Machine, bodies, checkpoint_dir, data_dir, sorted};
 use millpond::base::clock::Clock;
 use millpond::channel::Channel;
 use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::disk::sim::{Fault, Model, Mutant, On, SimOptions};
+use millpond::disk::sim::{Fault, Lie, Model, On, SimOptions};
 use millpond::disk::{Access, Disk};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -395,8 +395,10 @@ fn a_read_only_file_system_is_refused_with_its_name() {
 
 #[test]
 fn a_lock_that_is_no_lock_is_noticed_by_these_tests() {
-    let machine =
-        Machine::with(1, SimOptions { mutant: Some(Mutant::LockAnyway), ..SimOptions::new(1) });
+    let machine = Machine::with(
+        1,
+        SimOptions { mutant: Some(Lie::LockAnyway.everywhere()), ..SimOptions::new(1) },
+    );
     let _engine = machine.open();
     assert!(machine.try_open(machine.options()).is_ok(), "the mutant grants it");
 }

@@ -219,7 +219,7 @@ fn say(words: &str) {
     }
 }
 
-fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
+pub(crate) fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut dice = Dice::new(seed ^ 0xa3a7);
     let stripes = dice.one(&[2, 2, 3, 3, 4]);
     let drawn = Setup::drawn(seed, &mut dice);

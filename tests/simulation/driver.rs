@@ -1,5 +1,6 @@
 //! Runs one channel on one simulated disk, a step at a time, and tells the oracle.
 
+use crate::mutants;
 use crate::oracle::{Oracle, PutId, Standing, TakeId};
 use crate::workload::{Ending, Op, Setup};
 use millpond::base::clock::ManualClock;
@@ -86,7 +87,7 @@ impl Driver {
             torn_block: setup.torn_block,
             direct: setup.direct,
             pending: setup.pending,
-            mutant: setup.mutant,
+            mutant: setup.mutant.or_else(mutants::door),
             ..SimOptions::new(setup.seed)
         });
         Self::on(disk, setup, Oracle::default(), false, 0)
@@ -311,7 +312,8 @@ impl Driver {
     }
 
     fn put(&mut self, count: usize, size: usize, source: Option<usize>) -> Step {
-        let source = source.filter(|s| !self.oracle.source_is_busy(*s));
+        let eager = self.setup.eager_sources;
+        let source = source.filter(|s| !self.oracle.source_is_busy(*s, eager));
         if count == 0 && source.is_none() {
             return Ok(());
         }

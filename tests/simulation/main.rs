@@ -11,10 +11,12 @@
 mod away;
 mod driver;
 mod exhaustive;
+mod late;
 mod mutants;
 mod oracle;
 mod parting;
 mod random;
+mod reads;
 mod rot;
 mod tally;
 mod words;

@@ -72,6 +72,8 @@ pub(crate) struct Oracle {
     pub(crate) perhaps_lost: u64,
     /// What directories that were missing excuse.
     pub(crate) parting: Parting,
+    /// Transactions that were in doubt at this opening, and of whose events none came.
+    vanished: BTreeSet<PutId>,
 }
 
 type Verdict = Result<(), String>;
@@ -144,10 +146,12 @@ impl Oracle {
         }
     }
 
-    /// Whether the source has a transaction that is open or in doubt.
-    pub(crate) fn source_is_busy(&self, source: usize) -> bool {
-        let open =
-            |id: &PutId| matches!(self.puts[*id].standing, Standing::Asked | Standing::Doubt);
+    /// Whether the source has a transaction that is in doubt or, unless it is an `eager` one, open.
+    pub(crate) fn source_is_busy(&self, source: usize, eager: bool) -> bool {
+        let open = |id: &PutId| match self.puts[*id].standing {
+            Standing::Asked => !eager,
+            standing => standing == Standing::Doubt,
+        };
         self.sources.get(&source).is_some_and(|all| all.iter().any(open))
     }
 
@@ -305,6 +309,7 @@ impl Oracle {
             match put.standing {
                 Standing::Doubt if came == 0 => {
                     put.standing = Standing::Never;
+                    self.vanished.insert(id);
                     if self.rotten {
                         self.perhaps_lost += put.places.len() as u64;
                     }
@@ -390,6 +395,8 @@ impl Oracle {
             let put = &mut self.puts[*id];
             let behind = at.is_some_and(|at| place <= at) || self.parting.may_be_behind(*id);
             match put.standing {
+                // The only block that had the position may be gone, with the events in it.
+                Standing::There if self.rotten && !put.places.contains(&Place::Waiting) => {}
                 Standing::There if !behind => {
                     return Err(format!("source {source} is behind put {id}, which is there"));
                 }
@@ -397,6 +404,12 @@ impl Oracle {
                     // Settled by its events, of which it has none, as absent.
                     put.standing = Standing::There;
                     put.there_since.get_or_insert(now);
+                }
+                // Behind it the source would go on, and never put those events again.
+                Standing::Never
+                    if at.is_some_and(|at| place < at) && self.vanished.contains(id) =>
+                {
+                    return Err(format!("source {source} is ahead of put {id}, which is lost"));
                 }
                 Standing::Never if at == Some(place) && !self.rotten => {
                     return Err(format!("source {source} is ahead: put {id} is not there"));
@@ -412,6 +425,7 @@ impl Oracle {
     /// All that an opening shows has been judged: if all directories are there, nothing is excused
     /// from now on.
     pub(crate) fn sources_are_judged(&mut self) {
+        self.vanished.clear();
         if !self.parting.degraded {
             let now = self.tick();
             self.parting.all_are_together(now);

@@ -5,9 +5,10 @@ use crate::tally::Tally;
 use crate::words;
 use crate::workload::{Dice, Op, Setup, Taste, fault};
 use millpond::base::rare::Rare;
-use millpond::disk::sim::Mutant;
+use millpond::disk::sim::{Fault, Mutant, On};
 use millpond::recovery::table::Case;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 /// Runs in `cargo test`; `MILLPOND_SIM_RUNS` sets another number.
 const RUNS: u64 = 2000;
@@ -35,7 +36,16 @@ const PAST: &str = include_str!("seeds.txt");
 
 /// Runs one seed.
 pub(crate) fn run(seed: u64, mutant: Option<Mutant>, tally: &mut Tally) -> Result<(), String> {
-    let run = AssertUnwindSafe(|| live(seed, mutant, tally));
+    run_with(seed, |setup| Setup { mutant, ..setup }, tally)
+}
+
+/// Runs one seed on another setup than it draws.
+pub(crate) fn run_with(
+    seed: u64,
+    change: impl Fn(Setup) -> Setup,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    let run = AssertUnwindSafe(|| live(seed, change, tally));
     match catch_unwind(run) {
         Ok(result) => result,
         Err(panic) => {
@@ -46,9 +56,9 @@ pub(crate) fn run(seed: u64, mutant: Option<Mutant>, tally: &mut Tally) -> Resul
     }
 }
 
-fn live(seed: u64, mutant: Option<Mutant>, tally: &mut Tally) -> Result<(), String> {
+fn live(seed: u64, change: impl Fn(Setup) -> Setup, tally: &mut Tally) -> Result<(), String> {
     let mut dice = Dice::new(seed);
-    let setup = Setup { mutant, ..Setup::drawn(seed, &mut dice) };
+    let setup = change(Setup::drawn(seed, &mut dice));
     if verbose() {
         eprintln!("{setup:?}");
     }
@@ -114,6 +124,14 @@ fn one_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, last: bool) -> 
             return Ok(());
         }
     }
+    if driver.setup.crammed {
+        let full = |stripe| Op::Capacity { stripe, more: 0 };
+        (0..driver.setup.stripes).try_for_each(|stripe| step(driver, &full(stripe)))?;
+        if taste.fails() && dice.wins(50) {
+            let slot = Fault::next(dice.one(&[On::Submit, On::Finish]), "/checkpoint");
+            step(driver, &Op::Fail(slot.after(dice.below(4)).times(4)))?;
+        }
+    }
     let steps = dice.one(&[5, 30, 100, 250]);
     for _ in 0..dice.below(steps) {
         let op = taste.draw(dice);
@@ -121,6 +139,12 @@ fn one_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, last: bool) -> 
         if dice.wins(70) {
             step(driver, &Op::Poll)?;
         }
+    }
+    if driver.setup.crammed && !last && dice.wins(50) {
+        // In the middle of a checkpoint, which may hold the only copy of an acknowledgement.
+        let now = driver.disk.operations();
+        driver.disk.crash_at(now + 1 + dice.below(8));
+        step(driver, &Op::Checkpoint)?;
     }
     if last || dice.wins(30) {
         step(driver, &Op::Heal)?;
@@ -142,6 +166,10 @@ fn reborn(mut driver: Driver, dice: &mut Dice, tally: &mut Tally) -> Driver {
     }
     let disk = if power { driver.disk.crash(seed) } else { driver.disk.kill(seed) };
     driver.die();
+    if driver.setup.crammed && dice.wins(40) {
+        // It never has the only copy of anything, so a disk that is full must not have either.
+        disk.remove_directory(Path::new("/checkpoint"));
+    }
     tally.state(disk.image_hash());
     driver.over(disk)
 }

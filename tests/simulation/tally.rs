@@ -15,6 +15,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Distinct crash images so far.
+    pub(crate) fn states(&self) -> usize {
+        self.states.len()
+    }
+
     /// A crash image is about to be opened. Answers whether it is a new one.
     pub(crate) fn state(&mut self, hash: u64) -> bool {
         self.crashes += 1;

@@ -55,6 +55,10 @@ pub(crate) struct Setup {
     pub(crate) minimum_required_space: u64,
     /// Rot only strikes what a clean stop has sealed: then all that it costs is counted.
     pub(crate) sealed: bool,
+    /// Sources put their next position before the last one is answered.
+    pub(crate) eager_sources: bool,
+    /// The disks fill up as soon as the channel is open.
+    pub(crate) crammed: bool,
 }
 
 impl Setup {
@@ -74,6 +78,8 @@ impl Setup {
             checkpoint_interval: Duration::from_secs(30),
             minimum_required_space: 0,
             sealed: true,
+            eager_sources: false,
+            crammed: false,
         }
     }
 
@@ -96,6 +102,8 @@ impl Setup {
             checkpoint_interval: Duration::from_millis(dice.one(&[1, 20, 500, 30_000])),
             minimum_required_space: dice.one(&[0, 0, 64 * 1024]),
             sealed: true,
+            eager_sources: false,
+            crammed: false,
         }
     }
 }

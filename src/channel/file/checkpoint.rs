@@ -2,6 +2,7 @@
 
 use super::shared::{Shared, Slots};
 use crate::base::ids::StripeIndex;
+use crate::base::mutant::Broken;
 use crate::base::trouble::Trouble;
 use crate::disk::{Access, Directory};
 use crate::log::CheckpointPlan;
@@ -85,7 +86,7 @@ impl Shared {
         };
         let turn = plan.turn;
         let written = self.write_slots(&mut hand.slots, &plan);
-        let durable = written.is_ok();
+        let durable = written.is_ok() || Broken::SlotAckUnwritten.is_chosen();
         // Still in hand: what the plan promised stands in the slots only until this has been
         // reported. Two checkpoints that others wrote in between would not say it, and would be
         // written over both of them.

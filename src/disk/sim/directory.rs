@@ -1,6 +1,6 @@
 //! A directory of the simulated disk.
 
-use super::faults::{Effect, Mutant, On};
+use super::faults::{Effect, Lie, On};
 use super::file::SimFile;
 use super::image::Image;
 use super::volume::{FileId, VolumeId};
@@ -125,7 +125,7 @@ impl Directory for SimDirectory {
             return Err(LockError::Io { path, source });
         }
         let key = (self.volume, name.to_owned());
-        if !world.locks.insert(key.clone()) && !world.is(Mutant::LockAnyway) {
+        if !world.locks.insert(key.clone()) && !world.lies(Lie::LockAnyway, &path) {
             return Err(LockError::Held { path, holder: Some(std::process::id()) });
         }
         Ok(Box::new(SimLock { shared: self.shared.clone(), key }))
@@ -176,7 +176,7 @@ impl Directory for SimDirectory {
         let mut world = self.shared.lock();
         let begun = world.begin_in(self.volume, On::SyncDir, &self.path, 0, 0);
         match &begun {
-            Ok(()) if world.is(Mutant::SkipDirSync) => {}
+            Ok(()) if world.lies(Lie::SkipDirSync, &self.path) => {}
             Ok(()) | Err(Trouble::Fault(_, Effect::All)) => {
                 world.volume(self.volume).persist(|_| true);
                 world.commit_journal(self.volume);
@@ -194,7 +194,7 @@ impl Directory for SimDirectory {
             Err(Trouble::Fault(_, Effect::Lost(_))) => world.volume(self.volume).pending.clear(),
             Err(_) => {}
         }
-        Ok(begun?)
+        world.answer(begun, Lie::HideSyncErrors, &self.path)
     }
 
     fn space(&self) -> io::Result<Space> {

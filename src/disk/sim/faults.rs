@@ -144,32 +144,72 @@ impl Fault {
     }
 }
 
-/// A door that pretends. The engine's tests must notice each of them.
+/// What a faulty door does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mutant {
+pub enum Lie {
     /// A file's sync does nothing.
     SkipFileSync,
     /// A file's sync makes the bytes durable and forgets the length.
     SkipLength,
-    /// A directory's sync does nothing, and the names of new directories are not synced either.
+    /// A directory's sync does nothing.
     SkipDirSync,
+    /// The names of new directories are not synced.
+    ForgetNewDirectory,
     /// A submitted write is in a cache only when it completes.
     SubmitNotDurable,
+    /// The second half of a submitted write is in a cache only when it completes.
+    HalfWrite,
     /// Of two submitted writes the second reaches the medium first: the first completes from a
     /// cache, and follows after the second is durable.
     SwapWrites,
+    /// A sync, of a file or a directory, that failed says that it has succeeded.
+    HideSyncErrors,
+    /// A submitted write that failed says that it has succeeded.
+    HideWriteErrors,
     /// Every lock is granted.
     LockAnyway,
 }
 
-impl Mutant {
-    /// Every faulty door.
-    pub const ALL: [Self; 6] = [
+impl Lie {
+    /// Every lie.
+    pub const ALL: [Self; 10] = [
         Self::SkipFileSync,
         Self::SkipLength,
         Self::SkipDirSync,
+        Self::ForgetNewDirectory,
         Self::SubmitNotDurable,
+        Self::HalfWrite,
         Self::SwapWrites,
+        Self::HideSyncErrors,
+        Self::HideWriteErrors,
         Self::LockAnyway,
     ];
+
+    /// The door that tells it of everything.
+    #[must_use]
+    pub const fn everywhere(self) -> Mutant {
+        self.about("")
+    }
+
+    /// The door that tells it of directories and files in whose path `part` stands.
+    #[must_use]
+    pub const fn about(self, part: &'static str) -> Mutant {
+        Mutant { lie: self, path_contains: part }
+    }
+}
+
+/// A door that pretends. The engine's tests must notice each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mutant {
+    /// What it does.
+    pub lie: Lie,
+    /// To which paths: those that contain this.
+    pub path_contains: &'static str,
+}
+
+impl Mutant {
+    /// Whether it lies so about `path`.
+    pub(super) fn tells(&self, lie: Lie, path: &Path) -> bool {
+        self.lie == lie && path.to_string_lossy().contains(self.path_contains)
+    }
 }

@@ -1,6 +1,6 @@
 //! A file of the simulated disk.
 
-use super::faults::{Effect, Mutant, On};
+use super::faults::{Effect, Lie, On};
 use super::image::Order;
 use super::volume::{FileId, VolumeId};
 use super::world::{Flight, Shared, Trouble, World};
@@ -130,10 +130,10 @@ impl File for SimFile {
         self.may_write()?;
         let mut world = self.shared.lock();
         let begun = world.begin_in(self.volume, On::Sync, &self.path, 0, 0);
-        let forgets_length = world.is(Mutant::SkipLength);
+        let forgets_length = world.lies(Lie::SkipLength, &self.path);
         let mut lottery = world.lottery.clone();
         match &begun {
-            Ok(()) if world.is(Mutant::SkipFileSync) => {}
+            Ok(()) if world.lies(Lie::SkipFileSync, &self.path) => {}
             Ok(()) | Err(Trouble::Fault(_, Effect::All)) => {
                 let image = &mut world.node(self.id).image;
                 image.persist(|_, _| true);
@@ -152,7 +152,7 @@ impl File for SimFile {
             Err(_) => {}
         }
         world.lottery = lottery;
-        Ok(begun?)
+        world.answer(begun, Lie::HideSyncErrors, &self.path)
     }
 
     fn submit(&self, offset: u64, bytes: &[u8]) -> Submitted {
@@ -167,10 +167,11 @@ impl File for SimFile {
         self.check_submit(&mut world, offset, bytes);
         let order = world.next();
         let pieces = world.node(self.id).image.pieces(offset, bytes);
-        let flight = Flight { file: self.id, order, pieces };
-        if let Err(trouble) = begun {
-            Self::submit_in_trouble(&mut world, &flight, &trouble);
-            return Submitted::Done(Err(trouble.into()));
+        let cached = world.cached(&self.path, pieces.len());
+        let flight = Flight { file: self.id, order, pieces, cached };
+        if let Err(trouble) = &begun {
+            Self::submit_in_trouble(&mut world, &flight, trouble);
+            return Submitted::Done(world.answer(begun, Lie::HideWriteErrors, &self.path));
         }
         if !world.options.direct {
             world.node(self.id).image.cache(order, &flight.pieces);
@@ -192,6 +193,9 @@ impl File for SimFile {
         if world.outcomes.get(&token).is_some_and(|(file, _)| *file == self.id) {
             let ended = world.outcomes.remove(&token);
             let result = ended.map_or(Ok(()), |(_, result)| result);
+            if world.lies(Lie::HideWriteErrors, &self.path) {
+                return Ok(());
+            }
             return result.map_err(|kind| io::Error::new(kind, "simulated: the write failed"));
         }
         if world.flights.get(&token).is_none_or(|flight| flight.file != self.id) {
@@ -212,6 +216,6 @@ impl File for SimFile {
             // The directory has gone with whatever arrived.
             Err(_) => world.miss(&flight, Effect::Later),
         }
-        Ok(begun?)
+        world.answer(begun, Lie::HideWriteErrors, &self.path)
     }
 }

@@ -41,7 +41,7 @@ mod volume;
 mod world;
 
 pub use crash::Odds;
-pub use faults::{Effect, Fault, Mutant, On};
+pub use faults::{Effect, Fault, Lie, Mutant, On};
 pub use image::Loss;
 
 use super::{Directory, Disk, WriteToken};
@@ -307,7 +307,7 @@ impl Disk for SimDisk {
             world.begin(On::OpenDir, path, 0, 0)?;
         }
         let volume = *world.paths.get(path).ok_or(io::ErrorKind::NotFound)?;
-        if create && !world.is(Mutant::SkipDirSync) {
+        if create && !world.lies(Lie::ForgetNewDirectory, path) {
             // As the real door: the name may be of someone who was killed before syncing it.
             world.volumes.get_mut(&volume).ok_or(io::ErrorKind::NotFound)?.durable = true;
         }
@@ -325,7 +325,7 @@ fn make_chain(world: &mut World, path: &Path) -> io::Result<()> {
         .collect();
     missing.reverse();
     let (count, durable) = match &begun {
-        Ok(()) => (missing.len(), !world.is(Mutant::SkipDirSync)),
+        Ok(()) => (missing.len(), !world.lies(Lie::ForgetNewDirectory, path)),
         // How many of them a crash leaves is decided there.
         Err(Trouble::Crash(_)) => (missing.len(), false),
         Err(Trouble::Fault(_, Effect::All)) => (missing.len(), true),

@@ -1,6 +1,6 @@
 //! Everything the simulated machine is, behind one mutex.
 
-use super::faults::{Effect, Fault, Mutant, On};
+use super::faults::{Effect, Fault, Lie, On};
 use super::image::{Image, Order, Piece};
 use super::lottery::Lottery;
 use super::trace::Trace;
@@ -40,6 +40,8 @@ pub(super) struct Flight {
     pub(super) file: FileId,
     pub(super) order: Order,
     pub(super) pieces: Vec<Piece>,
+    /// How many of the pieces, counted from the last, a faulty door leaves in a cache.
+    pub(super) cached: usize,
 }
 
 /// Why an operation does not simply happen.
@@ -77,7 +79,7 @@ pub(super) struct World {
     pub(super) crash_at: Option<u64>,
     pub(super) crashed: bool,
     pub(super) trace: Trace,
-    /// The write that [`Mutant::SwapWrites`] holds back.
+    /// The write that [`Lie::SwapWrites`] holds back.
     pub(super) held: Option<(FileId, Order)>,
     last: u64,
 }
@@ -113,8 +115,32 @@ impl World {
         self.last
     }
 
-    pub(super) fn is(&self, mutant: Mutant) -> bool {
-        self.options.mutant == Some(mutant)
+    pub(super) fn lies(&self, lie: Lie, path: &Path) -> bool {
+        self.options.mutant.is_some_and(|mutant| mutant.tells(lie, path))
+    }
+
+    /// How many pieces of a submitted write a faulty door leaves in a cache, counted from the last.
+    pub(super) fn cached(&self, path: &Path, pieces: usize) -> usize {
+        if self.lies(Lie::SubmitNotDurable, path) {
+            pieces
+        } else if self.lies(Lie::HalfWrite, path) {
+            pieces / 2
+        } else {
+            0
+        }
+    }
+
+    /// What the caller hears of a call: with `lie`, that a failure that was ordered is a success.
+    pub(super) fn answer(
+        &self,
+        begun: Result<(), Trouble>,
+        lie: Lie,
+        path: &Path,
+    ) -> io::Result<()> {
+        match begun {
+            Err(Trouble::Fault(..)) if self.lies(lie, path) => Ok(()),
+            begun => Ok(begun?),
+        }
     }
 
     /// Starts an operation: counts it, stops the machine at it, or lets an ordered fault strike.
@@ -205,25 +231,23 @@ impl World {
 
     /// A submitted write ends well.
     pub(super) fn land(&mut self, flight: &Flight) {
-        let hold = match self.options.mutant {
-            Some(Mutant::SubmitNotDurable) => true,
-            Some(Mutant::SwapWrites) => self.held.is_none(),
-            _ => false,
-        };
+        let swaps = self.options.mutant.is_some_and(|mutant| mutant.lie == Lie::SwapWrites);
+        let swapped = swaps && self.held.is_none();
+        let cached = if swapped { flight.pieces.len() } else { flight.cached };
+        let (now, later) = flight.pieces.split_at(flight.pieces.len() - cached);
         let direct = self.options.direct;
         let image = &mut self.node(flight.file).image;
-        if hold {
-            // A buffered write is in the cache already.
-            if direct {
-                image.cache(flight.order, &flight.pieces);
-            }
+        if direct {
+            image.land(now);
+            image.cache(flight.order, later);
+        } else {
+            // All of it is in the cache already.
+            let now: BTreeSet<u64> = now.iter().map(|(number, _)| *number).collect();
+            image.persist(|write, number| write == flight.order && now.contains(&number));
+        }
+        if swapped {
             self.held = Some((flight.file, flight.order));
             return;
-        }
-        if direct {
-            image.land(&flight.pieces);
-        } else {
-            image.persist(|write, _| write == flight.order);
         }
         if let Some((file, order)) = self.held.take() {
             self.node(file).image.persist(|write, _| write == order);

@@ -7,6 +7,7 @@
 
 use super::judge::{self, More};
 use super::still::{Name, Range, Still};
+use crate::tally::Tally;
 use crate::workload::{Dice, Setup};
 use millpond::disk::sim::{Model, SimDisk};
 use std::collections::BTreeMap;
@@ -232,6 +233,28 @@ fn undone(
     judged.map_err(|words| format!("put back: {words}"))
 }
 
+/// Flips and cuts of a channel that was killed, from a seed, until one is misjudged.
+pub(crate) fn run(seed: u64, tally: &mut Tally) -> Result<(), String> {
+    // Segments that hold many blocks behind their state record, which nothing else names.
+    let setup = Setup { segment_bytes: 64 * 1024, ..setup(20 + seed, 2) };
+    let still = Still::new(setup, false);
+    let waiting = judge::contents(&still);
+    let strikes = part(bytes_and_lengths(&still), seed);
+    for (at, it) in strikes.iter().enumerate() {
+        tally.state(seed << 32 | at as u64);
+        let more = More { mended: false, again: false };
+        strike(&still, it, &waiting, more).map_err(|words| format!("{}: {words}", it.words()))?;
+    }
+    Ok(())
+}
+
+/// About [`PART`] of the strikes, alternating flips and cuts: an odd step meets both.
+fn part(strikes: Vec<Strike>, seed: u64) -> Vec<Strike> {
+    let step = strikes.len().div_ceil(PART).max(1);
+    let offset = Dice::new(seed).at() % step;
+    strikes.into_iter().skip(offset).step_by(step | 1).collect()
+}
+
 /// Runs the campaign on one channel.
 fn campaign(setup: Setup, sealed: bool) {
     let seed = std::env::var("MILLPOND_SIM_SEED").ok().and_then(|s| s.parse().ok());
@@ -246,11 +269,7 @@ fn campaign(setup: Setup, sealed: bool) {
     if std::env::var("MILLPOND_ROT").is_ok_and(|w| w == "whole") {
         println!("{all} flips and cuts");
     } else {
-        let mut dice = Dice::new(seed);
-        let step = all.div_ceil(PART).max(1);
-        let offset = dice.at() % step;
-        // Alternating flips and cuts: an odd step meets both.
-        strikes = strikes.into_iter().skip(offset).step_by(step | 1).collect();
+        strikes = part(strikes, seed);
         println!("seed {seed}: {} of {all} flips and cuts", strikes.len());
     }
     strikes.extend(files(&still, &other));
@@ -277,6 +296,12 @@ fn campaign(setup: Setup, sealed: bool) {
 fn setup(seed: u64, stripes: usize) -> Setup {
     // Room for a state record and two blocks more: many segments of few bytes.
     Setup { segment_bytes: 20 * 1024, ..Setup::plain(seed, stripes, Model::StrictPosix) }
+}
+
+#[test]
+fn whatever_befalls_a_channel_of_long_segments_that_was_killed_it_names_what_is_lost() {
+    let judged = run(1, &mut Tally::default());
+    assert!(judged.is_ok(), "{judged:?}");
 }
 
 #[test]

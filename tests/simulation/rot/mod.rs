@@ -1,10 +1,11 @@
 //! Bytes that change on the medium: nothing altered is delivered, and what is lost is counted.
 
-mod campaign;
+pub(crate) mod campaign;
 mod judge;
 mod still;
 
 use crate::driver::{Driver, Stop, data_dir};
+use crate::oracle::{Place, Standing};
 use crate::tally::Tally;
 use crate::workload::{Dice, Op, Setup, Taste};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,8 +30,9 @@ fn run(seed: u64, tally: &mut Tally) -> Result<(), Stop> {
     if sealed {
         driver.step(&Op::Close)?;
     }
-    driver.die();
+    // Before the channel is dropped, which closes it.
     let disk = if dice.wins(50) { driver.disk.kill(seed) } else { driver.disk.crash(seed) };
+    driver.die();
     let strikes = dice.one(&[1, 1, 3]);
     for _ in 0..strikes {
         let (file, len) = place(&driver, &mut dice);
@@ -47,8 +49,16 @@ fn run(seed: u64, tally: &mut Tally) -> Result<(), Stop> {
         driver.step(&Op::Ack { at: 0 })?;
         driver.step(&Op::Settle)?;
     }
+    // What is put from now on is there and comes, whatever was lost before.
+    let put = driver.oracle.puts.len();
     driver.step(&Op::Put { count: 1, size: 10, source: None })?;
     driver.step(&Op::Settle)?;
+    let there = driver.oracle.puts[put].standing == Standing::There;
+    driver.step(&Op::Take { max: 50 })?;
+    driver.step(&Op::Settle)?;
+    if there && driver.oracle.puts[put].places == [Place::Waiting] {
+        return Err(Stop::Violation(format!("put {put} is behind the rot and does not come")));
+    }
     driver.step(&Op::Close)
 }
 

@@ -90,8 +90,9 @@ impl Still {
         if sealed {
             driver.step(&Op::Close).expect("closed");
         }
-        driver.die();
+        // Before the channel is dropped, which closes it.
         let disk = driver.disk.kill(0);
+        driver.die();
         let mut still = Self { driver, disk, blocks: Vec::new(), namers: Vec::new() };
         for file in still.disk.files() {
             let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();

@@ -2,29 +2,30 @@
 
 use super::*;
 
-fn pretending(mutant: Mutant) -> SimDisk {
-    SimDisk::new(SimOptions { mutant: Some(mutant), ..options() })
+fn pretending(lie: Lie) -> SimDisk {
+    SimDisk::new(SimOptions { mutant: Some(lie.everywhere()), ..options() })
 }
 
 #[test]
 fn every_pretence_is_invisible_while_the_machine_runs() {
-    for mutant in Mutant::ALL {
+    for lie in Lie::ALL {
         for direct in [true, false] {
-            let disk = SimDisk::new(SimOptions { mutant: Some(mutant), direct, ..options() });
+            let disk =
+                SimDisk::new(SimOptions { mutant: Some(lie.everywhere()), direct, ..options() });
             let file = prepared(&disk, "a", 2);
             submit(&*file, 0, 1, 1).expect("written");
             submit(&*file, BLOCK_AT, 2, 1).expect("written");
             let mut page = block(0, 2);
             file.read_at(0, page.bytes_mut()).expect("read");
             let page = page.bytes_mut();
-            assert_eq!((page[0], page[BLOCK]), (1, 2), "{mutant:?}");
+            assert_eq!((page[0], page[BLOCK]), (1, 2), "{lie:?}");
         }
     }
 }
 
 #[test]
 fn a_skipped_file_sync_loses_bytes_and_length() {
-    let disk = pretending(Mutant::SkipFileSync);
+    let disk = pretending(Lie::SkipFileSync);
     prepared(&disk, "a", 1);
     assert_eq!(after_worst(&disk, "a"), Some(vec![]));
     assert_eq!(after_best(&disk, "a"), Some(vec![0; BLOCK]));
@@ -33,8 +34,11 @@ fn a_skipped_file_sync_loses_bytes_and_length() {
 #[test]
 fn a_forgotten_length_loses_the_end() {
     for model in [Model::StrictPosix, Model::Journalling] {
-        let disk =
-            SimDisk::new(SimOptions { model, mutant: Some(Mutant::SkipLength), ..options() });
+        let disk = SimDisk::new(SimOptions {
+            model,
+            mutant: Some(Lie::SkipLength.everywhere()),
+            ..options()
+        });
         let file = root(&disk).create("a").expect("created");
         root(&disk).sync().expect("synced");
         file.write_at(0, b"abc").expect("written");
@@ -49,16 +53,64 @@ fn a_forgotten_length_loses_the_end() {
 }
 
 #[test]
-fn a_skipped_directory_sync_loses_names_and_new_directories() {
-    let disk = pretending(Mutant::SkipDirSync);
-    prepared(&disk, "a", 1);
-    assert!(disk.crash_with(0, Odds::NONE).open_dir(Path::new("/pond"), false).is_err());
-    let disk = SimDisk::new(options());
-    root(&disk);
-    disk.set_mutant(Some(Mutant::SkipDirSync));
+fn a_skipped_directory_sync_loses_names() {
+    let disk = pretending(Lie::SkipDirSync);
     prepared(&disk, "a", 1);
     assert_eq!(after_worst(&disk, "a"), None);
     assert_eq!(after_best(&disk, "a"), Some(vec![0; BLOCK]));
+}
+
+#[test]
+fn a_forgotten_new_directory_is_lost_with_what_is_in_it() {
+    let disk = pretending(Lie::ForgetNewDirectory);
+    prepared(&disk, "a", 1);
+    assert!(disk.crash_with(0, Odds::NONE).open_dir(Path::new("/pond"), false).is_err());
+}
+
+#[test]
+fn a_door_that_lies_about_some_paths_is_honest_about_the_others() {
+    let disk =
+        SimDisk::new(SimOptions { mutant: Some(Lie::SkipFileSync.about("/a")), ..options() });
+    prepared(&disk, "a", 1);
+    prepared(&disk, "b", 1);
+    assert_eq!(after_worst(&disk, "a"), Some(vec![]));
+    assert_eq!(after_worst(&disk, "b"), Some(vec![0; BLOCK]));
+}
+
+#[test]
+fn of_half_a_write_the_first_half_is_durable() {
+    for direct in [true, false] {
+        let disk = SimDisk::new(SimOptions { direct, ..options() });
+        let file = prepared(&disk, "a", 2);
+        disk.set_mutant(Some(Lie::HalfWrite.everywhere()));
+        submit(&*file, 0, 1, 2).expect("written");
+        let left = after_worst(&disk, "a").expect("there");
+        assert_eq!((left[0], left[BLOCK]), (1, 0));
+    }
+}
+
+#[test]
+fn a_hidden_failure_is_answered_as_a_success() {
+    let disk = SimDisk::new(options());
+    let file = prepared(&disk, "a", 2);
+    for (lie, on) in [
+        (Lie::HideSyncErrors, On::Sync),
+        (Lie::HideSyncErrors, On::SyncDir),
+        (Lie::HideWriteErrors, On::Submit),
+    ] {
+        let fails = |disk: &SimDisk| match on {
+            On::Sync => file.sync().is_err(),
+            On::SyncDir => root(disk).sync().is_err(),
+            _ => submit(&*file, 0, 1, 1).is_err(),
+        };
+        disk.fail(Fault::next(on, ""));
+        assert!(fails(&disk), "{on:?}");
+        disk.fail(Fault::next(on, ""));
+        disk.set_mutant(Some(lie.everywhere()));
+        assert!(!fails(&disk), "{on:?}");
+        disk.set_mutant(None);
+    }
+    assert_eq!(after_worst(&disk, "a"), Some(vec![0; 2 * BLOCK]), "nothing of it has happened");
 }
 
 #[test]
@@ -66,7 +118,7 @@ fn a_submit_that_stays_in_a_cache_is_lost() {
     for direct in [true, false] {
         let disk = SimDisk::new(SimOptions { direct, ..options() });
         let file = prepared(&disk, "a", 1);
-        disk.set_mutant(Some(Mutant::SubmitNotDurable));
+        disk.set_mutant(Some(Lie::SubmitNotDurable.everywhere()));
         submit(&*file, 0, 1, 1).expect("written");
         assert_eq!(after_worst(&disk, "a"), Some(vec![0; BLOCK]));
         assert_eq!(after_best(&disk, "a"), Some(vec![1; BLOCK]));
@@ -78,7 +130,7 @@ fn of_two_swapped_writes_the_second_arrives_first() {
     for direct in [true, false] {
         let disk = SimDisk::new(SimOptions { direct, pending: true, ..options() });
         let file = prepared(&disk, "a", 2);
-        disk.set_mutant(Some(Mutant::SwapWrites));
+        disk.set_mutant(Some(Lie::SwapWrites.everywhere()));
         submit(&*file, 0, 1, 1).expect("written");
         let between = after_worst(&disk, "a").expect("there");
         assert_eq!((between[0], between[BLOCK]), (0, 0), "answered, and not durable");
@@ -90,7 +142,7 @@ fn of_two_swapped_writes_the_second_arrives_first() {
 
 #[test]
 fn a_lock_that_is_always_granted_keeps_nobody_out() {
-    let disk = pretending(Mutant::LockAnyway);
+    let disk = pretending(Lie::LockAnyway);
     let _one = root(&disk).lock("in_use.lock").expect("granted");
     let _two = root(&disk).lock("in_use.lock").expect("granted");
 }

@@ -1,0 +1,101 @@
+//! Rules of the engine that can be broken on purpose, one at a time, to see that the campaigns
+//! notice it (docs/testing.md, "Mutants").
+//!
+//! Only a build with `--cfg mutant` can break anything, and breaks nothing until a thread chooses.
+//! In every other build [`Broken::is_chosen`] is the constant `false`: the compiler leaves nothing
+//! of it. What is broken stands in one place each, in the words of this list.
+
+/// A rule, broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(mutant), allow(unreachable_pub))]
+pub enum Broken {
+    /// A completed write publishes those before it that have not completed.
+    PublishedOverGaps,
+    /// A fence is written behind the frames that it frees.
+    FenceBehind,
+    /// What a failed write made void is not in the state.
+    VoidForgotten,
+    /// A commit whose write failed is answered when its frames move, not when they are durable.
+    MovedIsDurable,
+    /// A segment is free although a write that was given up may still reach it.
+    HauntedSegment,
+    /// An acknowledgement goes to one of the stripes whose events it names.
+    AckOnOneStripe,
+    /// A state record names a part of an acknowledgement that is not durable.
+    AckNamedEarly,
+    /// An acknowledgement that waits for a checkpoint is answered although none was written.
+    SlotAckUnwritten,
+    /// A source may have two positions on their way.
+    PositionsOverlap,
+    /// A segment is used again while events in it wait.
+    RecycledEarly,
+    /// The value of a slot file is written over the newest whole one.
+    OneSlot,
+    /// A channel is made in one phase: no directory says `creating`.
+    OnePhase,
+    /// A failed read at recovery is taken for the end of the file.
+    ReadFailedIsEnd,
+    /// The sequences behind the last whole block are given out again, whatever names them.
+    SequenceReused,
+    /// What recovery keeps is not made durable again.
+    KeptNotFlushed,
+    /// What recovery finds free is not wiped.
+    FreeNotWiped,
+    /// Recovery reads no fence.
+    FenceUnread,
+    /// An opening without a directory notes nothing of what it keeps.
+    NothingAdopted,
+    /// What is missing below something named is void and not counted as damage.
+    DamageUnsaid,
+}
+
+#[cfg(mutant)]
+thread_local! {
+    static CHOSEN: std::cell::Cell<Option<Broken>> = const { std::cell::Cell::new(None) };
+}
+
+impl Broken {
+    /// Every rule.
+    #[cfg(mutant)]
+    pub const ALL: [Self; 19] = [
+        Self::PublishedOverGaps,
+        Self::FenceBehind,
+        Self::VoidForgotten,
+        Self::MovedIsDurable,
+        Self::HauntedSegment,
+        Self::AckOnOneStripe,
+        Self::AckNamedEarly,
+        Self::SlotAckUnwritten,
+        Self::PositionsOverlap,
+        Self::RecycledEarly,
+        Self::OneSlot,
+        Self::OnePhase,
+        Self::ReadFailedIsEnd,
+        Self::SequenceReused,
+        Self::KeptNotFlushed,
+        Self::FreeNotWiped,
+        Self::FenceUnread,
+        Self::NothingAdopted,
+        Self::DamageUnsaid,
+    ];
+
+    /// Breaks the rule for engines of this thread, or none from now on.
+    #[cfg(mutant)]
+    pub fn choose(rule: Option<Self>) {
+        CHOSEN.set(rule);
+    }
+
+    /// Whether the rule is broken on this thread.
+    #[cfg(mutant)]
+    #[must_use]
+    pub fn is_chosen(self) -> bool {
+        CHOSEN.get() == Some(self)
+    }
+
+    /// Never.
+    #[cfg(not(mutant))]
+    #[inline(always)]
+    pub(crate) const fn is_chosen(self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,97 @@
+//! Writes that fail and land all the same, when the process that made them was killed and another
+//! one has opened the channel: nothing that they bring may end what was built meanwhile.
+
+use crate::driver::{Driver, Step, Stop};
+use crate::random::{explain, step};
+use crate::tally::Tally;
+use crate::workload::{Dice, Ending, Op, Setup, Taste};
+use millpond::disk::sim::Effect;
+use std::time::Duration;
+
+/// Lives in `cargo test`.
+const RUNS: u64 = 60;
+
+/// A few lives from a seed: in each some writes fail, to land at the next power cut, or, where it
+/// `hangs`, one does not return until long after it was given up.
+pub(crate) fn run(seed: u64, hangs: bool, tally: &mut Tally) -> Result<(), String> {
+    let mut dice = Dice::new(seed);
+    let drawn = Setup::drawn(seed, &mut dice);
+    let setup = Setup {
+        pending: true,
+        direct: true,
+        // Two blocks behind the state record: every other write is a roll.
+        segment_bytes: 20 * 1024,
+        checkpoint_interval: Duration::from_secs(30),
+        minimum_required_space: 0,
+        ..drawn
+    };
+    let taste = Taste::drawn(&setup, &mut dice).calm();
+    let mut driver = Driver::new(setup);
+    for life in 0..6 {
+        if let Err(Stop::Violation(words)) = one_life(&mut driver, &taste, &mut dice, hangs) {
+            return Err(explain(&driver, seed, &words));
+        }
+        // A kill leaves what failed on its way; a power cut decides it.
+        let (odd, seed) = (life % 2 == 1, dice.next());
+        let disk = if odd { driver.disk.crash(seed) } else { driver.disk.kill(seed) };
+        driver.die();
+        tally.state(disk.image_hash());
+        driver = driver.over(disk);
+    }
+    Ok(())
+}
+
+fn one_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, hangs: bool) -> Step {
+    driver.open()?;
+    for _ in 0..dice.below(25) {
+        step(driver, &taste.draw(dice))?;
+        step(driver, &Op::Poll)?;
+    }
+    step(driver, &Op::Settle)?;
+    if hangs {
+        return hang(driver, dice);
+    }
+    if dice.wins(70) {
+        driver.calm = false;
+        for _ in 0..1 + dice.below(3) {
+            step(driver, &Op::Put { count: 2, size: dice.one(&[100, 3000]), source: None })?;
+            step(driver, &Op::StartWrite { stripe: dice.at() % driver.setup.stripes })?;
+            step(driver, &Op::EndWrite { at: 0, ending: Ending::Fails(Effect::Later) })?;
+            step(driver, &Op::Tasks)?;
+            step(driver, &Op::Poll)?;
+        }
+    }
+    Ok(())
+}
+
+/// A write hangs and is given up; the channel goes on through all the segments that it has, and
+/// then the write returns.
+fn hang(driver: &mut Driver, dice: &mut Dice) -> Step {
+    let stripe = dice.at() % driver.setup.stripes;
+    step(driver, &Op::Put { count: 2, size: 3000, source: None })?;
+    (0..driver.setup.stripes).try_for_each(|at| step(driver, &Op::StartWrite { stripe: at }))?;
+    step(driver, &Op::EndWrite { at: stripe, ending: Ending::Hangs })?;
+    driver.calm = false;
+    step(driver, &Op::Advance { ms: 50_000 })?;
+    for _ in 0..dice.below(20) {
+        step(driver, &Op::Keep)?;
+        step(driver, &Op::Put { count: 2, size: 3000, source: None })?;
+        step(driver, &Op::Tasks)?;
+        step(driver, &Op::Take { max: 20 })?;
+        step(driver, &Op::Ack { at: 0 })?;
+        step(driver, &Op::Tasks)?;
+        step(driver, &Op::Poll)?;
+    }
+    step(driver, &Op::EndHung { at: 0 })
+}
+
+#[test]
+fn writes_that_land_behind_an_opening_end_nothing_that_it_built() {
+    let mut tally = Tally::default();
+    let failures: Vec<String> = (1..=RUNS)
+        .flat_map(|seed| [(seed, false), (seed, true)])
+        .filter_map(|(seed, hangs)| run(seed, hangs, &mut tally).err())
+        .collect();
+    println!("{tally}");
+    assert!(failures.is_empty(), "{failures:#?}");
+}
