@@ -99,7 +99,10 @@ pub(crate) fn walk(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     entries.sort();
     for path in entries {
         if path.is_dir() {
-            walk(&path, extension, found);
+            // What a package of its own has built beside its source is nobody's writing.
+            if path.file_name().is_none_or(|name| name != "target") {
+                walk(&path, extension, found);
+            }
         } else if path.extension().is_some_and(|e| e == extension) {
             found.push(path);
         }

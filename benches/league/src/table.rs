@@ -1,0 +1,111 @@
+//! What is printed: one table per fault, and everything as JSON.
+
+use crate::engines::{ENGINES, FLUME};
+use crate::faults::{Cell, FAULTS, Fault};
+use std::fmt::Write as _;
+
+const COLUMNS: &str = "| engine | rounds | acked | lost, of these beyond one transaction | doubled | altered | out of order / in part \
+                       | unopenable | hung | died | went on | harmed, of these silent | worst loss |";
+
+fn title(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Kill => "kill -9",
+        Fault::Sync => "EIO on one sync",
+        Fault::Full => "Disk full",
+        Fault::Short => "One short write",
+        Fault::Flip => "One bit flipped",
+        Fault::Cut => "One file cut short",
+    }
+}
+
+fn row(cell: &Cell) -> String {
+    if let Some(why) = &cell.left_out {
+        return format!("| {} | not run: {why} |", cell.engine);
+    }
+    let events = &cell.events;
+    let rounds = match cell.met == cell.rounds {
+        true => cell.rounds.to_string(),
+        false => format!("{} (met {})", cell.rounds, cell.met),
+    };
+    let went_on = cell.went_on.map_or_else(|| "–".to_owned(), |(n, of)| format!("{n} of {of}"));
+    let ends = [cell.unopenable, cell.hung, cell.died];
+    let ends: Vec<String> = ends.iter().map(u64::to_string).collect();
+    format!(
+        "| {} | {rounds} | {} | {}, {} | {} | {} | {} / {} | {} | {went_on} | {}, {} | {} |",
+        cell.engine,
+        events.acked,
+        events.lost,
+        events.beyond,
+        events.doubled,
+        events.altered,
+        events.disordered,
+        events.parted,
+        ends.join(" | "),
+        cell.harmed,
+        cell.silent,
+        cell.worst
+    )
+}
+
+/// Markdown.
+pub(crate) fn table(cells: &[Cell]) -> String {
+    let mut text = String::new();
+    for fault in FAULTS {
+        let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.fault == fault).collect();
+        if cells.is_empty() {
+            continue;
+        }
+        let line = "|---".repeat(COLUMNS.matches('|').count() - 1);
+        let _ = writeln!(text, "### {}\n\n{COLUMNS}\n{line}|", title(fault));
+        for cell in &cells {
+            let _ = writeln!(text, "{}", row(cell));
+        }
+        text.push('\n');
+        for cell in cells.iter().filter(|cell| !cell.notes.is_empty()) {
+            let _ = writeln!(text, "- {}: {}", cell.engine, cell.notes.join("; "));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Engines, versions and settings, in Markdown.
+pub(crate) fn engines(flume: Option<&str>) -> String {
+    let mut text = "| engine | version | setting | remark |\n|---|---|---|---|\n".to_owned();
+    for engine in &ENGINES {
+        let version = match engine.name {
+            FLUME => flume.unwrap_or("not run").to_owned(),
+            name => version(name),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {version} | {} | {} |",
+            engine.name, engine.setting, engine.remark
+        );
+    }
+    text
+}
+
+/// From the lock file that this was built with.
+fn version(engine: &str) -> String {
+    if engine == "sqlite" {
+        return rusqlite::version().to_owned();
+    }
+    let lock = include_str!("../Cargo.lock");
+    let entry = format!("name = \"{engine}\"\nversion = \"");
+    let rest = lock.split(&entry).nth(1).unwrap_or_default();
+    rest.split('"').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_engine_has_a_version() {
+        for engine in ENGINES.iter().filter(|engine| engine.name != FLUME) {
+            let version = version(engine.name);
+            assert!(version.contains('.'), "{}: {version:?}", engine.name);
+        }
+    }
+}
