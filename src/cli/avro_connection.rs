@@ -2,12 +2,8 @@
 
 use crate::base::limits::CONNECTION_READ_BYTES;
 use crate::event::Event;
-use crate::wire::avro::WireError;
-use crate::wire::avro::call::{Answer, put_append_batch};
-use crate::wire::avro::frame::{self, Frames};
-use crate::wire::avro::handshake::{Match, Request, Response};
-use crate::wire::avro::protocol::{self, Foreign, HASH, TEXT};
-use crate::wire::avro::values::Values;
+use crate::wire::avro::call::Answer;
+use crate::wire::avro::exchange::{Exchange, NoAnswer};
 use bytes::BytesMut;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -24,14 +20,8 @@ pub(super) enum SendError {
     Closed,
     #[error("the server did not answer in time")]
     Silent,
-    #[error("what the server answers is not Avro RPC: {0}")]
-    Unreadable(#[from] WireError),
-    #[error("the server does not know the protocol")]
-    Unknown,
-    #[error("the server does not understand what is sent here: {0}")]
-    Foreign(#[from] Foreign),
-    #[error("the server answered another call")]
-    OtherCall,
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
     #[error("the server answered FAILED: its channel is full or out of order; send the rest later")]
     Failed,
     #[error("the server answered with an error: {0}")]
@@ -48,10 +38,8 @@ pub(super) struct Patience {
 /// An open connection.
 pub(super) struct Connection {
     stream: TcpStream,
-    frames: Frames,
+    exchange: Exchange,
     input: BytesMut,
-    serial: u32,
-    established: bool,
 }
 
 impl Connection {
@@ -64,13 +52,7 @@ impl Connection {
                     stream.set_nodelay(true).map_err(failed)?;
                     stream.set_read_timeout(Some(patience.request)).map_err(failed)?;
                     stream.set_write_timeout(Some(patience.request)).map_err(failed)?;
-                    return Ok(Self {
-                        stream,
-                        frames: Frames::new(),
-                        input: BytesMut::new(),
-                        serial: 0,
-                        established: false,
-                    });
+                    return Ok(Self { stream, exchange: Exchange::new(), input: BytesMut::new() });
                 }
                 Err(error) => last = error,
             }
@@ -80,17 +62,8 @@ impl Connection {
 
     /// Sends `events` as one call and returns once the server has committed them.
     pub(super) fn append(&mut self, events: &[Event]) -> Result<(), SendError> {
-        let mut out = frame::begin();
-        if !self.established {
-            // The text goes along at once: few servers know this one's hash, and asking for it
-            // would cost another round trip.
-            let client_text = Some(TEXT);
-            Request { client_hash: HASH, client_text, server_hash: HASH }.encode(&mut out);
-        }
-        put_append_batch(&mut out, events);
-        self.serial = self.serial.wrapping_add(1);
-        frame::finish(&mut out, self.serial);
-        self.stream.write_all(&out).map_err(late)?;
+        let call = self.exchange.call(events);
+        self.stream.write_all(&call).map_err(late)?;
         match self.answer()? {
             Answer::Ok => Ok(()),
             Answer::Failed => Err(SendError::Failed),
@@ -100,9 +73,9 @@ impl Connection {
     }
 
     fn answer(&mut self) -> Result<Answer, SendError> {
-        let frame = loop {
-            if let Some(frame) = self.frames.next(&mut self.input)? {
-                break frame;
+        loop {
+            if let Some(answer) = self.exchange.answer(&mut self.input)? {
+                return Ok(answer);
             }
             let mut read = [0; CONNECTION_READ_BYTES];
             match self.stream.read(&mut read) {
@@ -111,20 +84,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(late(error)),
             }
-        };
-        if frame.serial != self.serial {
-            return Err(SendError::OtherCall);
         }
-        let mut values = Values::new(&frame.message);
-        if !self.established {
-            let response = Response::decode(&mut values)?;
-            if response.matched == Match::None {
-                return Err(SendError::Unknown);
-            }
-            response.server_text.map_or(Ok(()), protocol::check)?;
-            self.established = true;
-        }
-        Ok(Answer::decode(values.rest())?)
     }
 }
 

@@ -102,7 +102,7 @@ pub struct SinkContext {
     pub stop: StopSignal,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// What it counts in: connections that it makes anew while it runs. The flow counts batches,
-    /// starts and stops.
+    /// What it counts in: its connections, made, closed and failed. The flow counts everything
+    /// else.
     pub counters: Arc<SinkCounters>,
 }

@@ -104,7 +104,6 @@ impl SinkRunner {
         };
         self.tried.send_replace(true);
         if let Err(error) = opened {
-            self.counters.connection_failed.add(1);
             tracing::warn!(
                 sink = self.name,
                 "cannot start, trying again in {} s: {error}",
@@ -112,7 +111,6 @@ impl SinkRunner {
             );
             return false;
         }
-        self.counters.connection_created.add(1);
         self.counters.started(self.clock.wall_ms());
         self.started.send_replace(true);
         true
@@ -123,7 +121,6 @@ impl SinkRunner {
         if let Err(error) = sink.stop(context).await {
             tracing::warn!(sink = self.name, "did not close cleanly: {error}");
         }
-        self.counters.connection_closed.add(1);
     }
 
     pub(super) fn context(&self) -> SinkContext {

@@ -14,6 +14,7 @@ use crate::flow::sink::SinkType;
 pub(crate) mod java_text;
 pub(crate) mod serializer;
 
+pub mod avro;
 pub mod file_roll;
 pub mod logger;
 pub mod null;
@@ -22,4 +23,4 @@ pub mod null;
 pub(crate) mod trial;
 
 /// Every type of sink.
-pub const TYPES: &[&SinkType] = &[&file_roll::TYPE, &logger::TYPE, &null::TYPE];
+pub const TYPES: &[&SinkType] = &[&avro::TYPE, &file_roll::TYPE, &logger::TYPE, &null::TYPE];

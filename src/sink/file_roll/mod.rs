@@ -154,28 +154,41 @@ impl Sink for FileRoll {
     fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let (directory, now_ms) = (self.directory.clone(), context.clock.wall_ms());
-            self.blocking(move |files| {
-                files.names.start_series(now_ms);
-                let shown = directory.display();
-                match std::fs::metadata(&directory) {
-                    Ok(found) if found.is_dir() => Ok(()),
-                    Ok(_) => Err(Failure::new(format!("sink.directory {shown} is no directory"))),
-                    // Unlike Flume: a new agent then runs without a set-up by hand.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        files::create_directory(&directory)
-                            .map(|()| tracing::info!("sink.directory {shown} was missing: created"))
-                            .map_err(|error| {
-                                let what = format!("sink.directory {shown} cannot be created");
-                                Failure::caused(what, error)
-                            })
+            let ready = self
+                .blocking(move |files| {
+                    files.names.start_series(now_ms);
+                    let shown = directory.display();
+                    match std::fs::metadata(&directory) {
+                        Ok(found) if found.is_dir() => Ok(()),
+                        Ok(_) => {
+                            Err(Failure::new(format!("sink.directory {shown} is no directory")))
+                        }
+                        // Unlike Flume: a new agent then runs without a set-up by hand.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                            files::create_directory(&directory)
+                                .map(|()| {
+                                    tracing::info!("sink.directory {shown} was missing: created")
+                                })
+                                .map_err(|error| {
+                                    let what = format!("sink.directory {shown} cannot be created");
+                                    Failure::caused(what, error)
+                                })
+                        }
+                        Err(error) => {
+                            let what = format!("sink.directory {shown} cannot be used");
+                            Err(Failure::caused(what, error))
+                        }
                     }
-                    Err(error) => {
-                        let what = format!("sink.directory {shown} cannot be used");
-                        Err(Failure::caused(what, error))
-                    }
-                }
-            })
-            .await
+                })
+                .await;
+            // As in Flume a directory counts as a connection.
+            let counters = &context.counters;
+            let counter = match ready {
+                Ok(()) => &counters.connection_created,
+                Err(_) => &counters.connection_failed,
+            };
+            counter.add(1);
+            ready
         })
     }
 
@@ -213,7 +226,8 @@ impl Sink for FileRoll {
         })
     }
 
-    fn stop<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+    fn stop<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        context.counters.connection_closed.add(1);
         Box::pin(self.close())
     }
 }

@@ -8,12 +8,13 @@
 //! From outside to inside: [`frame`] cuts the stream of bytes into messages, each with a serial
 //! number that its answer repeats. The first message of a connection begins with a
 //! [`handshake`], in which the two sides learn each other's [`protocol`]. What remains is a
-//! [`call`] or its answer, made of Avro's [`values`].
+//! [`call`] or its answer, made of Avro's [`values`]. An [`exchange`] is a client's side of all that.
 //!
 //! The format is that of the Avro specification 1.11 ("Protocol Wire Format"); the framing is not
 //! part of it and is what Avro's `NettyTransportCodec` writes.
 
 pub mod call;
+pub mod exchange;
 pub mod frame;
 pub mod fuzz;
 pub mod handshake;

@@ -1,0 +1,269 @@
+//! `avro`: batches to an Avro source, of millpond or of Flume, one call each.
+//!
+//! Limits: `batch-size` events and [`CALL_BYTES`] a call (one event may be larger, up to
+//! [`AVRO_REQUEST_BYTES_MAX`]); `connect-timeout` for a connection, `request-timeout` for a call
+//! and its answer.
+//!
+//! The story: one connection, opened when it is needed. A batch of many bytes goes in several
+//! calls; when a later one fails, the whole batch comes again, so what the server has committed of
+//! it comes twice. After any failure the connection is closed: what arrives on it later could be
+//! the answer to another call. A connection that the server has closed while nothing was to be
+//! sent is noticed before the next batch, which then needs no second try.
+//!
+//! Invariant: no wait without a deadline. A server that accepts and never answers, that answers
+//! half, or whose packets go nowhere fails the batch within `request-timeout`.
+
+mod connection;
+#[cfg(test)]
+mod tests;
+
+use crate::base::limits::AVRO_REQUEST_BYTES_MAX;
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
+use crate::event::Event;
+use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
+use connection::{Connection, Patience, SendError};
+use std::time::Duration;
+
+/// The type `avro`.
+pub const TYPE: SinkType = SinkType {
+    names: &["avro", "org.apache.flume.sink.AvroSink"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+/// Bytes of events after which a call is sent although the batch has more.
+pub const CALL_BYTES: usize = 8 * 1024 * 1024;
+
+const BATCH_EVENTS: u64 = 100;
+const WAIT_MS: u64 = 20_000;
+/// Shorter waits are taken for a mistake, as in Flume.
+const WAIT_MS_MIN: u64 = 1000;
+/// The frame and what a call has beside its events, with room.
+const CALL_OVERHEAD_BYTES: usize = 4096;
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "hostname",
+        kind: Kind::Host,
+        default: "",
+        meaning: "The server's name or address.",
+    },
+    Key { name: "port", kind: Kind::Port, default: "", meaning: "The server's port." },
+    Key {
+        name: "batch-size",
+        kind: Kind::Number,
+        default: "100",
+        meaning: "Events per transaction and call. Less than 1 is taken as 100, as in Flume.",
+    },
+    Key {
+        name: "connect-timeout",
+        kind: Kind::Number,
+        default: "20000",
+        meaning: "Milliseconds for a connection. Less than 1000 is taken as 20000, as in Flume.",
+    },
+    Key {
+        name: "request-timeout",
+        kind: Kind::Number,
+        default: "20000",
+        meaning: "Milliseconds for a call and its answer, handshake included. Less than 1000 is taken as 20000, as in Flume.",
+    },
+    Key {
+        name: "reset-connection-interval",
+        kind: Kind::Number,
+        default: "0",
+        meaning: "Seconds after which the connection is made anew, so that a load balancer can choose again; 0 for never.",
+    },
+    Key {
+        name: "compression-type",
+        kind: Kind::Word,
+        default: "none",
+        meaning: "none; deflate is not there yet and refused.",
+    },
+    Key {
+        name: "compression-level",
+        kind: Kind::Number,
+        default: "6",
+        meaning: "Has no effect without compression.",
+    },
+    Key {
+        name: "ssl",
+        kind: Kind::Boolean,
+        default: "false",
+        meaning: "TLS is not there yet: true is refused, so that nothing goes in plain text where TLS is asked for.",
+    },
+    Key { name: "trust-all-certs", kind: Kind::Boolean, default: "false", meaning: "Of TLS." },
+    Key { name: "truststore", kind: Kind::Path, default: "", meaning: "Of TLS." },
+    Key { name: "truststore-password", kind: Kind::Text, default: "", meaning: "Of TLS." },
+    Key { name: "truststore-type", kind: Kind::Word, default: "JKS", meaning: "Of TLS." },
+    Key { name: "exclude-protocols", kind: Kind::Names, default: "SSLv3", meaning: "Of TLS." },
+    Key { name: "include-protocols", kind: Kind::Names, default: "", meaning: "Of TLS." },
+    Key { name: "exclude-cipher-suites", kind: Kind::Names, default: "", meaning: "Of TLS." },
+    Key { name: "include-cipher-suites", kind: Kind::Names, default: "", meaning: "Of TLS." },
+    Key {
+        name: "maxIoWorkers",
+        kind: Kind::Number,
+        default: "",
+        meaning: "Has no effect, as in Flume since 1.10.",
+    },
+];
+
+struct Avro {
+    host: String,
+    port: u16,
+    batch_events: usize,
+    patience: Patience,
+    /// A connection older than this is made anew.
+    age_max: Option<Duration>,
+    connection: Option<Connection>,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
+    let host = reader.host("hostname", None)?;
+    let port = reader.number("port", 1..=u16::MAX)?;
+    let port = port.ok_or_else(|| reader.error("port", "is required and not set (a port)"))?;
+    if reader.boolean("ssl", false) {
+        return Err(
+            reader.error("ssl", "TLS is not there yet; nothing is sent in plain text instead")
+        );
+    }
+    if reader.word("compression-type", &["none", "deflate"])? == Some("deflate") {
+        return Err(reader.error("compression-type", "deflate is not there yet"));
+    }
+    let batch = corrected(reader, "batch-size", 1, BATCH_EVENTS)?;
+    let connect = corrected(reader, "connect-timeout", WAIT_MS_MIN, WAIT_MS)?;
+    let request = corrected(reader, "request-timeout", WAIT_MS_MIN, WAIT_MS)?;
+    let age_max = reader.seconds("reset-connection-interval", 0..=u64::from(u32::MAX))?;
+    Ok(Avro {
+        host,
+        port,
+        batch_events: usize::try_from(batch).unwrap_or(usize::MAX),
+        patience: Patience {
+            connect: Duration::from_millis(connect),
+            request: Duration::from_millis(request),
+        },
+        age_max: age_max.filter(|age| !age.is_zero()),
+        connection: None,
+    })
+}
+
+/// A number; one below `min`, or none at all, is taken as `default`, as in Flume.
+fn corrected(
+    reader: &mut SettingsReader<'_>,
+    key: &str,
+    min: u64,
+    default: u64,
+) -> Result<u64, SettingError> {
+    match reader.number(key, 0..=u64::from(u32::MAX)) {
+        Ok(Some(number)) if number >= min => Ok(number),
+        Ok(None) => Ok(default),
+        Ok(Some(_)) | Err(_) => {
+            let message =
+                format!("is less than {min} or no number: taken as {default}, as in Flume");
+            reader.find(Severity::Warning, key, message);
+            Ok(default)
+        }
+    }
+}
+
+impl Avro {
+    async fn connect(&mut self, context: &SinkContext) -> Result<&mut Connection, SendError> {
+        let old = |open: &Connection| self.age_max.is_some_and(|max| open.since.elapsed() >= max);
+        if self.connection.as_ref().is_some_and(|open| open.is_over() || old(open)) {
+            self.hang_up(context);
+        }
+        if self.connection.is_none() {
+            let opened = Connection::open(&self.host, self.port, self.patience).await;
+            let connection = opened.inspect_err(|_| context.counters.connection_failed.add(1))?;
+            context.counters.connection_created.add(1);
+            tracing::info!(sink = context.name, "connected to {}:{}", self.host, self.port);
+            self.connection = Some(connection);
+        }
+        Ok(self.connection.as_mut().expect("it was opened above"))
+    }
+
+    fn hang_up(&mut self, context: &SinkContext) {
+        if self.connection.take().is_some() {
+            context.counters.connection_closed.add(1);
+        }
+    }
+
+    async fn send(&mut self, context: &SinkContext, batch: &[Event]) -> Result<(), SendError> {
+        let patience = self.patience.request;
+        let connection = self.connect(context).await?;
+        for call in calls(batch) {
+            connection.append(call, patience).await?;
+        }
+        Ok(())
+    }
+
+    fn failure(&self, what: &str, cause: SendError) -> Failure {
+        Failure::caused(format!("{what} {}:{}", self.host, self.port), cause)
+    }
+}
+
+/// The batch in pieces of at most [`CALL_BYTES`], or of one event.
+fn calls(batch: &[Event]) -> Vec<&[Event]> {
+    let (mut calls, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (at, event) in batch.iter().enumerate() {
+        let len = wire_bytes(event);
+        if at > start && bytes + len > CALL_BYTES {
+            calls.push(&batch[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += len;
+    }
+    calls.push(&batch[start..]);
+    calls
+}
+
+/// Bytes that an event takes in a call, at most.
+fn wire_bytes(event: &Event) -> usize {
+    let headers = event.headers.iter().map(|(name, value)| name.len() + value.len() + 10);
+    event.body.len() + headers.sum::<usize>() + 10
+}
+
+impl Sink for Avro {
+    fn batch_events(&self) -> usize {
+        self.batch_events
+    }
+
+    /// As in Flume a server that is not there yet is no reason not to start.
+    fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            if let Err(error) = self.connect(context).await {
+                tracing::warn!(sink = context.name, "{}:{}: {error}", self.host, self.port);
+            }
+            Ok(())
+        })
+    }
+
+    fn deliver<'a>(
+        &'a mut self,
+        context: &'a SinkContext,
+        batch: &'a [Event],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let large =
+                |event: &&Event| wire_bytes(event) + CALL_OVERHEAD_BYTES > AVRO_REQUEST_BYTES_MAX;
+            if let Some(event) = batch.iter().find(large) {
+                let bytes = event.body.len();
+                tracing::warn!(
+                    sink = context.name,
+                    bytes,
+                    "an event may be too large for the server"
+                );
+            }
+            let sent = self.send(context, batch).await;
+            sent.map_err(|error| {
+                self.hang_up(context);
+                self.failure("cannot send to", error)
+            })
+        })
+    }
+
+    fn stop<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        self.hang_up(context);
+        Box::pin(async { Ok(()) })
+    }
+}

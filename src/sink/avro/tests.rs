@@ -1,0 +1,203 @@
+use super::*;
+use crate::sink::trial::{build, context};
+use crate::wire::avro::call::{Answer, Call, Measured};
+use crate::wire::avro::frame::{self, Frames};
+use crate::wire::avro::handshake::{Request, Response};
+use crate::wire::avro::values::Values;
+use bytes::BytesMut;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+/// What a server does with one call.
+#[derive(Clone, Debug)]
+enum Does {
+    Answers(Answer),
+    /// Reads and says nothing.
+    Nothing,
+    /// A part of an answer, then nothing.
+    Half,
+    /// Closes the connection instead of an answer.
+    HangsUp,
+    /// Something that is no answer.
+    Garbage,
+    /// Answers, then closes.
+    AnswersAndHangsUp,
+}
+
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<(usize, Vec<Vec<String>>)>>);
+
+/// A server that does as it is told, call by call, then answers well.
+async fn server(acts: Vec<Does>) -> (u16, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (seen, acts) = (Seen::default(), Arc::new(Mutex::new(acts.into_iter())));
+    let known = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            known.0.lock().unwrap().0 += 1;
+            let next = Arc::clone(&acts);
+            let next = move || next.lock().unwrap().next().unwrap_or(Does::Answers(Answer::Ok));
+            tokio::spawn(session(stream, known.clone(), next));
+        }
+    });
+    (port, seen)
+}
+
+async fn session(mut stream: TcpStream, seen: Seen, next: impl Fn() -> Does) -> Option<()> {
+    let (mut frames, mut input, mut first) = (Frames::new(), BytesMut::new(), true);
+    loop {
+        let frame = loop {
+            if let Some(frame) = frames.next(&mut input).unwrap() {
+                break frame;
+            }
+            if stream.read_buf(&mut input).await.ok()? == 0 {
+                return None;
+            }
+        };
+        let mut values = Values::new(&frame.message);
+        let mut out = frame::begin();
+        if std::mem::take(&mut first) {
+            let request = Request::decode(&mut values).unwrap();
+            Response::to(&request, true).encode(&mut out);
+        }
+        let Call::AppendBatch(events) = Measured::new(values.rest()).unwrap().decode().unwrap()
+        else {
+            panic!("a sink sends batches");
+        };
+        let bodies = events.iter().map(|e| String::from_utf8_lossy(&e.body).into_owned());
+        seen.0.lock().unwrap().1.push(bodies.collect());
+        let does = next();
+        let answer = match &does {
+            Does::Answers(answer) => answer.clone(),
+            _ => Answer::Ok,
+        };
+        answer.encode(&mut out);
+        frame::finish(&mut out, frame.serial);
+        match does {
+            Does::Answers(_) => stream.write_all(&out).await.ok()?,
+            Does::AnswersAndHangsUp => return stream.write_all(&out).await.ok(),
+            Does::Nothing => std::future::pending().await,
+            Does::Half => {
+                stream.write_all(&out[..out.len() / 2]).await.ok()?;
+                std::future::pending().await
+            }
+            Does::HangsUp => return None,
+            Does::Garbage => stream.write_all(&[0xFF; 64]).await.ok()?,
+        }
+    }
+}
+
+fn sink(port: u16, more: &[(&str, &str)]) -> Box<dyn Sink> {
+    let port = port.to_string();
+    let mut pairs = vec![("hostname", "127.0.0.1"), ("port", &port), ("request-timeout", "1000")];
+    pairs.extend(more);
+    build(&TYPE, &pairs).unwrap()
+}
+
+fn events(bodies: &[&str]) -> Vec<Event> {
+    bodies.iter().map(|body| Event::new(body.to_string())).collect()
+}
+
+#[tokio::test]
+async fn a_batch_is_one_call_and_the_connection_stays() {
+    let (port, seen) = server(Vec::new()).await;
+    let (mut sink, context) = (sink(port, &[]), context());
+    sink.start(&context).await.unwrap();
+    sink.deliver(&context, &events(&["1", "2"])).await.unwrap();
+    sink.deliver(&context, &events(&["3"])).await.unwrap();
+    sink.stop(&context).await.unwrap();
+    assert_eq!(
+        seen.0.lock().unwrap().clone(),
+        (1, vec![vec!["1".into(), "2".into()], vec!["3".into()]])
+    );
+    let counters = &context.counters;
+    assert_eq!((counters.connection_created.get(), counters.connection_closed.get()), (1, 1));
+}
+
+#[tokio::test]
+async fn every_way_not_to_answer_fails_the_batch_in_time_and_the_next_one_goes_through() {
+    for (does, said) in [
+        (Does::Answers(Answer::Failed), "FAILED"),
+        (Does::Answers(Answer::Unknown), "UNKNOWN"),
+        (Does::Answers(Answer::Error("no room".to_owned())), "no room"),
+        (Does::Nothing, "did not answer within 1000 ms"),
+        (Does::Half, "did not answer within 1000 ms"),
+        (Does::HangsUp, "closed the connection"),
+        (Does::Garbage, "not Avro RPC"),
+    ] {
+        let (port, seen) = server(vec![does.clone()]).await;
+        let (mut sink, context) = (sink(port, &[]), context());
+        let began = Instant::now();
+        let error = sink.deliver(&context, &events(&["1"])).await.unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains("127.0.0.1"), "{does:?}: {error}");
+        assert!(began.elapsed() < Duration::from_secs(30));
+        sink.deliver(&context, &events(&["1"])).await.unwrap();
+        let (connections, calls) = seen.0.lock().unwrap().clone();
+        assert_eq!((connections, calls.len()), (2, 2), "{does:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closed_meanwhile_costs_no_failure() {
+    let (port, seen) = server(vec![Does::AnswersAndHangsUp]).await;
+    let (mut sink, context) = (sink(port, &[]), context());
+    sink.deliver(&context, &events(&["1"])).await.unwrap();
+    // The end of the connection takes its time to arrive.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    sink.deliver(&context, &events(&["2"])).await.unwrap();
+    assert_eq!(seen.0.lock().unwrap().0, 2);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_no_reason_not_to_start() {
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let (mut sink, context) = (sink(port, &[]), context());
+    sink.start(&context).await.unwrap();
+    let error = sink.deliver(&context, &events(&["1"])).await.unwrap_err().to_string();
+    assert!(error.contains("cannot connect"), "{error}");
+    assert_eq!(context.counters.connection_failed.get(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_is_made_anew_after_its_interval() {
+    let (port, seen) = server(Vec::new()).await;
+    let (mut sink, context) = (sink(port, &[("reset-connection-interval", "1")]), context());
+    sink.deliver(&context, &events(&["1"])).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    sink.deliver(&context, &events(&["2"])).await.unwrap();
+    assert_eq!(seen.0.lock().unwrap().0, 2);
+}
+
+#[test]
+fn a_batch_of_many_bytes_goes_in_several_calls() {
+    let large = Event::new(vec![b'x'; CALL_BYTES / 2]);
+    let batch = vec![large.clone(), Event::new("a"), large.clone(), large];
+    let sizes: Vec<usize> = calls(&batch).iter().map(|call| call.len()).collect();
+    assert_eq!(sizes, [2, 1, 1]);
+    let small = events(&["a", "b"]);
+    assert_eq!(calls(&small), [&small[..]]);
+}
+
+#[test]
+fn tls_and_compression_are_refused_and_small_numbers_corrected() {
+    let with = |more: (&'static str, &'static str)| {
+        build(&TYPE, &[("hostname", "h"), ("port", "1"), more]).err().map(|e| e.to_string())
+    };
+    assert!(with(("ssl", "true")).unwrap().contains("TLS is not there yet"));
+    assert!(with(("compression-type", "deflate")).unwrap().contains("not there yet"));
+    assert_eq!(with(("batch-size", "0")), None);
+    assert_eq!(
+        build(&TYPE, &[("hostname", "h"), ("port", "1"), ("batch-size", "x")])
+            .unwrap()
+            .batch_events(),
+        100
+    );
+    assert!(build(&TYPE, &[("hostname", "h")]).is_err());
+    assert!(build(&TYPE, &[("port", "1")]).is_err());
+}
