@@ -82,7 +82,7 @@ async fn session(mut stream: TcpStream, seen: Seen, next: impl Fn() -> Does) -> 
             Does::Nothing => std::future::pending().await,
             Does::Half => {
                 stream.write_all(&out[..out.len() / 2]).await.ok()?;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Does::HangsUp => return None,
             Does::Garbage => stream.write_all(&[0xFF; 64]).await.ok()?,

@@ -26,7 +26,7 @@ use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
 use file::Files;
 use names::{Names, Scheme};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -146,6 +146,24 @@ fn lock(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
     })
 }
 
+/// The directory is there, or is made: unlike in Flume, a new agent then runs without a set-up by
+/// hand.
+fn ready_directory(directory: &Path) -> Result<(), Failure> {
+    let shown = directory.display();
+    match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::new(format!("sink.directory {shown} is no directory"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            files::create_directory(directory).map_err(|error| {
+                Failure::caused(format!("sink.directory {shown} cannot be created"), error)
+            })?;
+            tracing::info!("sink.directory {shown} was missing: created");
+            Ok(())
+        }
+        Err(error) => Err(Failure::caused(format!("sink.directory {shown} cannot be used"), error)),
+    }
+}
+
 impl Sink for FileRoll {
     fn batch_events(&self) -> usize {
         self.batch_events
@@ -154,33 +172,11 @@ impl Sink for FileRoll {
     fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let (directory, now_ms) = (self.directory.clone(), context.clock.wall_ms());
-            let ready = self
-                .blocking(move |files| {
-                    files.names.start_series(now_ms);
-                    let shown = directory.display();
-                    match std::fs::metadata(&directory) {
-                        Ok(found) if found.is_dir() => Ok(()),
-                        Ok(_) => {
-                            Err(Failure::new(format!("sink.directory {shown} is no directory")))
-                        }
-                        // Unlike Flume: a new agent then runs without a set-up by hand.
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                            files::create_directory(&directory)
-                                .map(|()| {
-                                    tracing::info!("sink.directory {shown} was missing: created")
-                                })
-                                .map_err(|error| {
-                                    let what = format!("sink.directory {shown} cannot be created");
-                                    Failure::caused(what, error)
-                                })
-                        }
-                        Err(error) => {
-                            let what = format!("sink.directory {shown} cannot be used");
-                            Err(Failure::caused(what, error))
-                        }
-                    }
-                })
-                .await;
+            let prepare = move |files: &mut Files| {
+                files.names.start_series(now_ms);
+                ready_directory(&directory)
+            };
+            let ready = self.blocking(prepare).await;
             // As in Flume a directory counts as a connection.
             let counters = &context.counters;
             let counter = match ready {
