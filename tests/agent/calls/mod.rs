@@ -4,6 +4,7 @@
 //! A normal run takes a part, from an offset that is new each time; `MILLPOND_CALLS=whole` takes
 //! all, a number about that many of each command.
 
+mod agent;
 mod bad_sector;
 mod each;
 mod killed;
