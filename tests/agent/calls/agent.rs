@@ -21,16 +21,16 @@ const DEEDS: [Deed; 4] =
 
 fn configuration(port: u16) -> String {
     let common = "a.sources=s\na.channels=c\na.sinks=k\na.sources.s.type=netcat\n\
-        a.sources.s.bind=127.0.0.1\na.sources.s.channels=c\na.channels.c.type=file\n\
+        a.sources.s.bind=127.0.0.1\na.sources.s.max-line-length=6000\na.sources.s.channels=c\na.channels.c.type=file\n\
         a.channels.c.checkpointDir=cp\na.channels.c.dataDirs=d1,d2\n\
-        a.channels.c.maxFileSize=16384\na.channels.c.minimumRequiredSpace=1048576\n\
+        a.channels.c.maxFileSize=28672\na.channels.c.minimumRequiredSpace=1048576\n\
         a.channels.c.checkpointInterval=1000\na.sinks.k.type=file_roll\n\
         a.sinks.k.sink.directory=out\na.sinks.k.sink.rollInterval=0\na.sinks.k.channel=c\n";
     format!("{common}a.sources.s.port={port}\n")
 }
 
 fn line(number: usize) -> String {
-    format!("line {number} {}", "x".repeat(300))
+    format!("line {number} {}", "x".repeat(5000))
 }
 
 /// The agent, killed when it is dropped.

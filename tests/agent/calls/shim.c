@@ -168,16 +168,15 @@ static long whole(cell *r) {
                    ARGUMENT(r, 4), ARGUMENT(r, 5));
 }
 
-/* Half of a transfer, or a sector or byte of it; what storage takes only in larger pieces is tried
- * with those. */
+/* Half of a transfer, in whole pages where it is longer than one; or a sector or byte of it. What
+ * storage takes in larger pieces only is done whole. */
 static long in_part(const struct call *call, cell *r, int half) {
   long all = (long)ARGUMENT(r, 2), unit = all > 512 ? 512 : 1;
   if ((call->does != READS && call->does != WRITES) || all < 2) return whole(r);
-  long part = half ? all / 2 / unit * unit : unit;
+  long part = all > 4096 ? (all / 2 + 4095) / 4096 * 4096 : all / 2 / unit * unit;
+  if (!half) part = unit;
   long done = shim_call(NUMBER(r), ARGUMENT(r, 0), ARGUMENT(r, 1), part, ARGUMENT(r, 3), 0, 0);
-  if (done != -EINVAL) return done;
-  part = all > 4096 ? (half ? (all / 2 + 4095) / 4096 * 4096 : 4096) : all;
-  return shim_call(NUMBER(r), ARGUMENT(r, 0), ARGUMENT(r, 1), part, ARGUMENT(r, 3), 0, 0);
+  return done == -EINVAL ? whole(r) : done;
 }
 
 static void die(void) {

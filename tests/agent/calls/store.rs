@@ -1,14 +1,15 @@
 //! The channel whose calls fail: commands on it, copies of it, and what has to be in it.
 
-use super::shim::{Deed, Ended, Hit, to_its_end, under};
+use super::shim::{CALLS, Deed, Ended, Hit, to_its_end, under};
 use crate::process::{millpond, run, run_expecting};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Segments of two blocks each: rolls, new files and recycling within a few transactions.
+/// Segments of two transactions each, of blocks of two pages: rolls, new files and recycling within
+/// a few transactions, and writes that can be cut between two pages.
 pub(super) const CONFIGURATION: &str = "a.channels=c\na.sinks=k\na.sinks.k.type=null\na.sinks.k.channel=c\n\
     a.channels.c.type=file\na.channels.c.checkpointDir=cp\na.channels.c.dataDirs=d1,d2\n\
-    a.channels.c.maxFileSize=16384\na.channels.c.minimumRequiredSpace=1048576\n\
+    a.channels.c.maxFileSize=28672\na.channels.c.minimumRequiredSpace=1048576\n\
     a.channels.c.checkpointInterval=1000\na.channels.c.keep-alive=1\n";
 
 pub(super) const LINES: usize = 60;
@@ -24,7 +25,7 @@ pub(super) fn words(command: &str) -> Vec<&str> {
 }
 
 pub(super) fn lines(from: usize, to: usize) -> String {
-    (from..to).map(|number| format!("line {number} {}\n", "x".repeat(400))).collect()
+    (from..to).map(|number| format!("line {number} {}\n", "x".repeat(1000))).collect()
 }
 
 /// What is in the channel before a command, and what the command is.
@@ -110,7 +111,6 @@ pub(super) fn sound(
     what: (Start, &str),
     keeps: bool,
 ) -> (Vec<String>, Ended) {
-    // The first call that is hit would be one that never comes.
     let directory = copy(template);
     let mut process = millpond(directory.path());
     process.args(words(what.1));
@@ -126,11 +126,18 @@ pub(super) fn sound(
     (names.collect(), ended)
 }
 
-/// Every pair of a call and a deed that fits it.
+/// Every occurrence of every call of `calls` with every deed that fits it.
 pub(super) fn hits(calls: &[String], deeds: &[Deed]) -> Vec<Hit> {
-    let numbered = || calls.iter().enumerate().map(|(n, name)| (n + 1, name));
-    let fitting = |deed: Deed| numbered().filter(move |(_, name)| deed.fits(name));
-    deeds.iter().flat_map(|deed| fitting(*deed).map(|(at, _)| Hit { at, deed: *deed })).collect()
+    let known = CALLS.iter().map(|call| (*call, calls.iter().filter(|c| c == call).count()));
+    let known: Vec<(&'static str, usize)> = known.collect();
+    let counted: usize = known.iter().map(|(_, count)| count).sum();
+    assert_eq!(counted, calls.len(), "a call that the list does not have");
+    let occurrences = |(call, count): (&'static str, usize)| (1..=count).map(move |at| (call, at));
+    let each = |deed: Deed| {
+        let fitting = known.iter().copied().filter(move |(call, _)| deed.fits(call));
+        fitting.flat_map(occurrences).map(move |(call, at)| Hit { call, at, deed })
+    };
+    deeds.iter().flat_map(|deed| each(*deed)).collect()
 }
 
 pub(super) fn committed(text: &str) -> usize {
