@@ -144,7 +144,8 @@ fn a_directory_that_fails_for_a_while_comes_back_by_itself_without_loss() {
     let Some(shim) = shim() else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let top = directory.path();
-    std::fs::write(top.join("a.conf"), CONFIGURATION).expect("written");
+    // One segment for all: else no further one could be made on it, and nothing would be written.
+    std::fs::write(top.join("a.conf"), CONFIGURATION.replace("28672", "1048576")).expect("written");
     let (flag, log) = (top.join("fails"), top.join("put.log"));
     let mut process = failing(shim, top, "put", &["d2"], "");
     process.env("SHIM_WHILE", &flag).env_remove("SHIM_LOG");
