@@ -100,26 +100,40 @@ fn a_dead_link_is_found() {
     assert!(dead_links(&here, "see [a](Cargo.toml) and [b](#below)").is_empty());
 }
 
-/// Test names in the table of the engine's rules: everything in backquotes that is long enough to
-/// be a sentence.
-fn named_tests(design: &str) -> Vec<String> {
-    let section = design.split("## Rules of the engine and their tests").nth(1).unwrap_or_default();
+/// Names of tests in a section of a document: everything in backquotes that is long enough to be
+/// a sentence.
+fn named_tests(document: &str, section: &str) -> Vec<String> {
+    let section = document.split(section).nth(1).unwrap_or_default();
     let section = section.split("\n## ").next().unwrap_or_default();
     let quoted = section.split('`').skip(1).step_by(2);
     quoted.filter(|name| name.matches('_').count() >= 3).map(str::to_owned).collect()
 }
 
-#[test]
-fn every_rule_of_the_engine_names_a_test_that_is_there() {
-    let named = named_tests(&source::read("DESIGN.md"));
-    assert!(named.len() > 40, "the table was found");
+/// Those of `named` that are no function below `folders`.
+fn not_there(named: Vec<String>, folders: &[&str]) -> Vec<String> {
     let mut files = Vec::new();
-    for folder in ["tests/engine", "src"] {
+    for folder in folders {
         source::walk(&source::top().join(folder), "rs", &mut files);
     }
     let all: String =
         files.iter().map(|f| std::fs::read_to_string(f).expect("source can be read")).collect();
-    let missing: Vec<String> =
-        named.into_iter().filter(|name| !all.contains(&format!("fn {name}("))).collect();
+    named.into_iter().filter(|name| !all.contains(&format!("fn {name}("))).collect()
+}
+
+#[test]
+fn every_rule_of_the_engine_names_a_test_that_is_there() {
+    let named = named_tests(&source::read("DESIGN.md"), "## Rules of the engine and their tests");
+    assert!(named.len() > 40, "the table was found");
+    let missing = not_there(named, &["tests/engine", "src"]);
     nothing_to_complain_about("DESIGN.md names a test that is not there", &missing);
+}
+
+#[test]
+fn every_promise_names_tests_that_are_there() {
+    let page = source::read("docs/durability.md");
+    let named = named_tests(&page, "## Which test holds which promise");
+    assert!(named.len() > 20, "the table was found");
+    let missing = not_there(named, &["tests/engine", "tests/agent", "tests/simulation"]);
+    nothing_to_complain_about("docs/durability.md names a test that is not there", &missing);
+    assert_eq!(not_there(vec!["no_such_test_is_there".to_owned()], &["tests/engine"]).len(), 1);
 }
