@@ -7,6 +7,8 @@ use super::scan::{Block, Effect, Moved, Scan};
 use super::table::{self, Case, Hole};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, WriteOrder};
 use crate::base::mutant::Broken;
+use crate::base::ranges::RangeSet;
+use crate::record::block::BlockHeader;
 use crate::record::segment::SEGMENT_HEADER_BYTES;
 use crate::record::state::StateRecord;
 use crate::record::{Epoch, Watermark};
@@ -259,7 +261,7 @@ impl OneStripe<'_> {
 
     fn judge(&mut self, kept: Vec<usize>) -> Verdict {
         self.void_frames(&kept);
-        self.void_ended();
+        self.void_ended(&kept);
         let named = self.named();
         let mut verdict = Verdict { named: named.block, kept, ..Verdict::default() };
         self.judge_missing_segments(&mut verdict);
@@ -282,12 +284,28 @@ impl OneStripe<'_> {
 
     /// What a block of an ended life held was moved or never answered: the fence says so, but it
     /// may lie in a directory that is missing. Its place in the log is no damage.
-    fn void_ended(&mut self) {
+    ///
+    /// Where the opening that ended the life could not see the block, since it landed later or lay in
+    /// a file without a header, the next life has given out its sequences again. So what that life
+    /// has is not voided, nor anything by a block of the file's former use.
+    fn void_ended(&mut self, kept: &[usize]) {
         let scan = &self.reading.scan;
+        let ranges = |h: &BlockHeader| (h.first_sequence.0, h.end_sequence().0);
+        let mut given = RangeSet::default();
+        given.insert(0, self.base.sequence.0);
+        for (start, end) in kept.iter().map(|i| ranges(&scan.blocks[*i].header)) {
+            given.insert(start, end);
+        }
         for header in scan.blocks.iter().map(|b| &b.header).chain(&scan.torn) {
-            if header.number > self.base.block && self.lives.ended(header.number, header.epoch) {
-                let state = self.state.stripe_mut(self.index);
-                state.void(header.first_sequence.0, header.end_sequence().0);
+            let segment = self.reading.segments.iter().find(|s| s.header.id == header.segment);
+            let former = segment.is_some_and(|s| s.header.epoch.number > header.epoch);
+            let ended = self.lives.ended(header.number, header.epoch);
+            if former || !ended || header.number <= self.base.block {
+                continue;
+            }
+            let (start, end) = ranges(header);
+            for (start, end) in given.missing_in(start, end) {
+                self.state.stripe_mut(self.index).void(start, end);
             }
         }
     }
@@ -353,9 +371,8 @@ impl OneStripe<'_> {
     }
 
     fn torn_behind(&self, end: &Watermark) -> bool {
-        let behind = |h: &&crate::record::block::BlockHeader| {
-            h.number > end.block && !self.lives.ended(h.number, h.epoch)
-        };
+        let behind =
+            |h: &&BlockHeader| h.number > end.block && !self.lives.ended(h.number, h.epoch);
         self.reading.scan.torn.iter().any(|h| behind(&h))
     }
 

@@ -166,6 +166,24 @@ fn r5_a_torn_tail_that_nobody_was_promised_is_cut_and_its_sequences_are_never_re
 }
 
 #[test]
+fn r4_a_block_that_no_opening_saw_takes_nothing_from_the_life_that_has_its_sequences_again() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    let (block, sequence) = (pen.next_block, pen.next_sequence);
+    // It lands when the next life has begun, behind that life's last block or before it.
+    pen.in_flight(&mut stage, &[Ink::Put(3)]);
+    pen.next_sequence = sequence;
+    pen.new_life(&mut stage, block);
+    pen.durable(&mut stage, &[Ink::Put(1)]);
+    stage.lose_checkpoints();
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R4).len(), 1);
+    let state = found.state.stripe(ZERO);
+    assert_eq!(state.missing(0, 1), [(0, 1)], "the new life's event waits");
+}
+
+#[test]
 fn r6_a_damaged_segment_header_is_made_again_from_the_first_block() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
