@@ -2,8 +2,8 @@
 //! [`TYPES`].
 //!
 //! An adapter speaks a protocol and loops. What is shared between adapters stands beside them:
-//! [`listener`] (TCP sessions with a limit), [`room`] (memory that clients share), [`charset`]
-//! (Java's names of encodings), [`patience`] (commits that wait until a channel takes them).
+//! [`listener`] (TCP sessions with a limit), [`room`] (memory that clients share), [`patience`]
+//! (commits that wait until a channel takes them).
 //!
 //! Invariants: a client hears OK only after the commit; no buffer, queue or line grows beyond a
 //! limit; an event that was read and not committed is either answered as failed, committed later,
