@@ -153,10 +153,10 @@ pub fn load_channel(
 
 /// What a table of keys is read with.
 pub(super) struct Origin<'a> {
-    path: &'a Path,
-    agent: &'a str,
-    system: &'a BTreeMap<String, String>,
-    environment: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) path: &'a Path,
+    pub(super) agent: &'a str,
+    pub(super) system: &'a BTreeMap<String, String>,
+    pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
 }
 
 pub(super) fn from_table(

@@ -19,6 +19,7 @@ pub mod channels;
 mod file;
 mod filters;
 mod findings;
+pub mod fuzz;
 pub mod interpolate;
 pub mod load;
 pub mod names;

@@ -55,13 +55,6 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, MalformedEscape> {
     Ok(entries)
 }
 
-/// Entry of the fuzzer: whatever the bytes are, parsing ends without a panic.
-pub fn fuzz(bytes: &[u8]) {
-    if let Ok(entries) = parse(bytes) {
-        assert!(entries.len() <= bytes.len(), "an entry takes a byte at least");
-    }
-}
-
 struct LogicalLines<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -275,7 +268,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
-            fuzz(&bytes);
+            crate::config::fuzz::properties(&bytes);
         }
 
         #[test]

@@ -17,6 +17,7 @@
 //! A table of what a JVM answers is the test (`java.tsv`).
 
 mod class;
+pub mod fuzz;
 mod parse;
 mod property;
 mod replacement;

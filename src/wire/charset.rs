@@ -89,15 +89,16 @@ impl Charset {
         }
     }
 
-    /// Whether no bytes to come could make `start` legal. May answer false where only the whole
-    /// line tells.
-    pub(crate) fn is_hopeless(self, start: &[u8]) -> bool {
+    /// Bytes at the front of `start` that are legal whatever follows; `None` when no bytes to come
+    /// could make it legal. May answer all of them where only the whole line tells.
+    pub(crate) fn legal_bytes(self, start: &[u8]) -> Option<usize> {
         match self {
-            Self::Utf8 => {
-                std::str::from_utf8(start).is_err_and(|error| error.error_len().is_some())
-            }
-            Self::Ascii => !start.is_ascii(),
-            Self::Latin1 | Self::Other(_) => false,
+            Self::Utf8 => match std::str::from_utf8(start) {
+                Ok(_) => Some(start.len()),
+                Err(error) => error.error_len().is_none().then(|| error.valid_up_to()),
+            },
+            Self::Ascii => start.is_ascii().then_some(start.len()),
+            Self::Latin1 | Self::Other(_) => Some(start.len()),
         }
     }
 }
@@ -141,7 +142,8 @@ mod tests {
             (b"a?".into(), b"?".into())
         );
         assert_eq!(gbk.encode("\u{1F41E}!"), b"?!");
-        assert!(Charset::Utf8.is_hopeless(b"a\xffb"));
-        assert!(!Charset::Utf8.is_hopeless("日".as_bytes().split_last().unwrap().1));
+        assert_eq!(Charset::Utf8.legal_bytes(b"a\xffb"), None);
+        assert_eq!(Charset::Utf8.legal_bytes(b"a\xe6\x97"), Some(1));
+        assert_eq!(Charset::Ascii.legal_bytes(b"a\xe6"), None);
     }
 }

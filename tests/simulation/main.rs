@@ -8,16 +8,18 @@
 // What a campaign did, and the steps of a run that is looked at, are meant for who runs it.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-mod away;
-mod driver;
-mod exhaustive;
-mod late;
-mod mutants;
-mod oracle;
-mod parting;
-mod random;
-mod reads;
-mod rot;
-mod tally;
-mod words;
-mod workload;
+// The fuzz target `life` has this file as a module, and names these at its top.
+pub(crate) mod away;
+pub(crate) mod driver;
+pub(crate) mod exhaustive;
+pub(crate) mod late;
+pub(crate) mod life;
+pub(crate) mod mutants;
+pub(crate) mod oracle;
+pub(crate) mod parting;
+pub(crate) mod random;
+pub(crate) mod reads;
+pub(crate) mod rot;
+pub(crate) mod tally;
+pub(crate) mod words;
+pub(crate) mod workload;

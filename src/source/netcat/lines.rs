@@ -21,11 +21,14 @@ pub(super) struct Lines {
     pending: Vec<u8>,
     /// UTF-16 units of `pending`, at least.
     units: usize,
+    /// Bytes of `pending` that need no second look, however small the reads are: looking at the
+    /// whole line with each would take time by the square of its length.
+    legal: usize,
 }
 
 impl Lines {
     pub(super) fn new(charset: Charset, units_max: usize) -> Self {
-        Self { charset, units_max, pending: Vec::new(), units: 0 }
+        Self { charset, units_max, pending: Vec::new(), units: 0, legal: 0 }
     }
 
     /// Bytes of the line that has not ended.
@@ -44,7 +47,7 @@ impl Lines {
                 Some((b'\n', text)) => (text, true),
                 _ => (piece, false),
             };
-            self.units += self.units_at_least(text);
+            self.units = self.units_with(text);
             // The newline counts, whether it has come or not.
             if self.units >= self.units_max {
                 return Err(Unreadable::TooLong);
@@ -59,9 +62,8 @@ impl Lines {
                 out.push(self.decode_pending()?);
             }
         }
-        if self.charset.is_hopeless(&self.pending) {
-            return Err(Unreadable::NoText);
-        }
+        let looked_at = &self.pending[self.legal..];
+        self.legal += self.charset.legal_bytes(looked_at).ok_or(Unreadable::NoText)?;
         Ok(())
     }
 
@@ -74,7 +76,7 @@ impl Lines {
     }
 
     fn decode_pending(&mut self) -> Result<Bytes, Unreadable> {
-        self.units = 0;
+        (self.units, self.legal) = (0, 0);
         let line = self.decode(&self.pending);
         // A long line's memory is not kept for the short ones behind it.
         self.pending = Vec::new();
@@ -89,13 +91,14 @@ impl Lines {
         Ok(text)
     }
 
-    /// UTF-16 units of `bytes`; for encodings of which only the whole line tells, not more than
-    /// it has.
-    fn units_at_least(&self, bytes: &[u8]) -> usize {
+    /// UTF-16 units of the line so far with `text` behind it; for encodings of which only the whole
+    /// line tells, not more than it has.
+    fn units_with(&self, text: &[u8]) -> usize {
         match self.charset {
-            Charset::Utf8 => utf8_units(bytes),
-            Charset::Ascii | Charset::Latin1 => bytes.len(),
-            Charset::Other(_) => bytes.len() / 4,
+            Charset::Utf8 => self.units + utf8_units(text),
+            Charset::Ascii | Charset::Latin1 => self.units + text.len(),
+            // Of all bytes together: the parts of small reads would each be rounded down.
+            Charset::Other(_) => (self.pending.len() + text.len()) / 4,
         }
     }
 }
@@ -103,6 +106,42 @@ impl Lines {
 /// UTF-16 units that UTF-8 text has: one for each lead byte, two for those of four bytes.
 fn utf8_units(bytes: &[u8]) -> usize {
     bytes.iter().map(|&byte| usize::from(byte & 0xC0 != 0x80) + usize::from(byte >= 0xF0)).sum()
+}
+
+/// Entry of the fuzzer: the first bytes choose encoding, longest line and the size of a read, the
+/// others are what a client sends.
+///
+/// # Panics
+/// A line holds a newline, more is held than was allowed, or UTF-8 that goes through is altered.
+pub fn fuzz(bytes: &[u8]) {
+    let Some((&[charset, units_max, read], sent)) = bytes.split_first_chunk() else { return };
+    let names = ["utf-8", "us-ascii", "iso-8859-1", "GBK", "Shift_JIS", "EUC-KR"];
+    let name = names[usize::from(charset) % names.len()];
+    let charset = Charset::named(name).expect("the table has these");
+    let (units_max, read) = (1 + usize::from(units_max), 1 + usize::from(read));
+    let (mut lines, mut out) = (Lines::new(charset, units_max), Vec::new());
+    let mut end = Ok(());
+    for read in sent.chunks(read) {
+        end = lines.feed(read, &mut out);
+        assert!(lines.pending_bytes() <= 4 * units_max + read.len(), "a line and one read");
+        assert!(end.is_err() || lines.pending_bytes() - lines.legal <= 3, "looked at once");
+        if end.is_err() {
+            break;
+        }
+    }
+    let last = end.and_then(|()| lines.finish());
+    assert!(out.iter().all(|line| !line.contains(&b'\n')), "a newline ends a line");
+    let text: Vec<&[u8]> = out
+        .iter()
+        .map(|line| &line[..])
+        .chain(last.iter().flatten().map(|line| &line[..]))
+        .collect();
+    assert!(text.iter().all(|line| std::str::from_utf8(line).is_ok()), "bodies are UTF-8");
+    if let (Charset::Utf8, Ok(last)) = (charset, &last) {
+        let mut joined = text.join(&b'\n');
+        joined.extend((last.is_none() && !out.is_empty()).then_some(b'\n'));
+        assert_eq!(joined, sent, "every byte went through");
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +191,15 @@ mod tests {
         assert_eq!(out, ["日志"]);
         let (mut lines, mut out) = (Lines::new(gbk, 3), Vec::new());
         assert_eq!(lines.feed(&[b'a'; 12], &mut out), Err(Unreadable::TooLong));
+    }
+
+    #[test]
+    fn a_line_without_end_is_too_long_however_slowly_it_comes() {
+        for name in ["utf-8", "us-ascii", "iso-8859-1", "GBK"] {
+            let (mut lines, mut out) = (Lines::new(Charset::named(name).unwrap(), 30), Vec::new());
+            let fed = (0..1000).take_while(|_| lines.feed(b"a", &mut out).is_ok()).count();
+            assert!(fed <= 4 * 30, "{name}: {fed} bytes");
+        }
     }
 
     proptest! {

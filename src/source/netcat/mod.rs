@@ -17,6 +17,8 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use lines::fuzz;
+
 use super::listener::Listening;
 use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::channel::BoxFuture;

@@ -1,11 +1,13 @@
-//! What the fuzz target calls; the unit tests run it too.
+//! What the fuzz targets call; tests/hostile and the unit tests run them too.
 
 use super::call::{Answer, Call, Measured, put_append, put_append_batch};
+use super::exchange::{Exchange, NoAnswer};
 use super::frame::{self, Frames};
 use super::handshake::{Request, Response};
 use super::protocol;
 use super::values::Values;
 use crate::base::limits::AVRO_DECODED_BYTES_MAX;
+use crate::event::Event;
 use bytes::BytesMut;
 
 /// Any bytes as a stream, as a handshake, as a call, as an answer and as a protocol. What is
@@ -73,9 +75,50 @@ fn call(bytes: &[u8]) {
             events
         }
     };
-    let taken: usize = events.iter().map(crate::event::Event::size_bytes).sum();
+    let taken: usize = events.iter().map(Event::size_bytes).sum();
     assert!(taken <= announced, "more memory than was announced");
     let read = Measured::new(&again).and_then(Measured::decode);
     // Text that was no UTF-8 has grown and may now be beyond the limit.
     assert!(read.is_err() || read == Ok(call), "a call reads back");
+}
+
+/// Any bytes as what a server sends to a client that has called twice: as a stream, in one piece
+/// and in several, and as the message of the frame that is due.
+///
+/// # Panics
+/// The answer depends on how it arrives, or a whole frame is waited on.
+pub fn exchange(bytes: &[u8]) {
+    let cut = bytes.first().map_or(1, |first| usize::from(*first % 64) + 1);
+    let pieces: Vec<&[u8]> = bytes.chunks(cut).collect();
+    assert_eq!(answers(&pieces), answers(&[bytes]), "an answer does not depend on its pieces");
+    let mut framed = Vec::new();
+    for serial in 1..=2 {
+        let mut one = frame::begin();
+        one.extend_from_slice(bytes);
+        frame::finish(&mut one, serial);
+        framed.extend(one);
+    }
+    let (found, end) = answers(&[&framed]);
+    assert!(found.len() == 2 || end.is_err(), "a whole frame is an answer, or none");
+}
+
+/// The answers to two calls, and what ended them.
+fn answers(pieces: &[&[u8]]) -> (Vec<Answer>, Result<(), NoAnswer>) {
+    let (mut exchange, mut input) = (Exchange::new(), BytesMut::new());
+    let mut found = Vec::new();
+    let _ = exchange.call(&[Event::new("a line")]);
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        while found.len() < 2 {
+            match exchange.answer(&mut input) {
+                Ok(None) => break,
+                Ok(Some(answer)) => {
+                    found.push(answer);
+                    let _ = exchange.call(&[]);
+                }
+                Err(end) => return (found, Err(end)),
+            }
+        }
+    }
+    (found, Ok(()))
 }

@@ -1,0 +1,229 @@
+//! The seeds in fuzz/seeds: whole, small examples of what each target reads.
+//!
+//! They are made of the golden files, the recorded answers of Java and the example configurations,
+//! by the encoders of the program. A test holds that what is checked in is what is made.
+
+use crate::files::{self, Named};
+use crate::targets;
+use millpond::base::ids::Uuid;
+use millpond::record::block::{self, BLOCK_HEADER_BYTES, BlockHeader};
+use millpond::record::frame;
+use millpond::record::segment::SEGMENT_COPY_BYTES;
+use millpond::record::slot::{SLOT_HEADER_BYTES, SLOT_PAYLOAD_AT};
+use std::path::Path;
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> Vec<u8> {
+    std::fs::read(top().join(path)).expect("golden files and tables are whole")
+}
+
+/// A golden file without the zeroes that fill it up.
+fn golden(name: &str) -> Vec<u8> {
+    let bytes = text(&format!("tests/golden/{name}"));
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes[..end].to_vec()
+}
+
+fn named(name: &str, bytes: impl Into<Vec<u8>>) -> Named {
+    (name.to_owned(), bytes.into())
+}
+
+fn made(target: &str) -> Vec<Named> {
+    let both = |file: &str| {
+        ["v1", "v2"].map(|version| named(version, golden(&format!("{version}/{file}")))).to_vec()
+    };
+    match target {
+        "block" => both("block.bin"),
+        "event" => {
+            let event = golden("v1/event.bin");
+            vec![named("one", event.clone()), named("three", event.repeat(3))]
+        }
+        "frame" => frames(),
+        "member" => vec![named("member", golden("v1/member.bin"))],
+        "segment" => vec![named("header", &golden("v1/segment.bin")[..SEGMENT_COPY_BYTES])],
+        "slot" => ["checkpoint", "member"].map(slot).to_vec(),
+        "state" => both("state.bin"),
+        _ => of_the_agent(target),
+    }
+}
+
+/// A slot as its target reads it: the payload directly behind the header.
+fn slot(name: &str) -> Named {
+    let slot = golden(&format!("v2/{name}-slot.bin"));
+    named(name, [&slot[..SLOT_HEADER_BYTES], &slot[SLOT_PAYLOAD_AT..]].concat())
+}
+
+/// All frames of the golden block, and the payload of each.
+fn frames() -> Vec<Named> {
+    let block = golden("v2/block.bin");
+    let (channel, stripe) = golden_place();
+    let header = BlockHeader::decode(block::block_salt(&channel, &stripe), &block)
+        .expect("golden files and tables are whole");
+    let payload = &block[BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + header.payload_len as usize];
+    let mut made = vec![named("all", payload)];
+    let salt = frame::frame_salt(&stripe, header.nonce, header.key);
+    for (at, found) in frame::frames(salt, payload).enumerate() {
+        let found = found.expect("golden files and tables are whole");
+        made.push((
+            format!("{at}-{:?}", found.header.kind).to_lowercase(),
+            payload[found.payload()].to_vec(),
+        ));
+    }
+    made
+}
+
+/// The channel and stripe that the golden files are of.
+fn golden_place() -> (Uuid, Uuid) {
+    (Uuid(std::array::from_fn(|i| 0xC0 + i as u8)), Uuid(std::array::from_fn(|i| 0x50 + i as u8)))
+}
+
+#[cfg(not(feature = "agent"))]
+fn of_the_agent(_: &str) -> Vec<Named> {
+    Vec::new()
+}
+
+#[cfg(feature = "agent")]
+fn of_the_agent(target: &str) -> Vec<Named> {
+    let examples = || -> Vec<Named> {
+        let example = |name: &str| named(name, text(&format!("docs/examples/{name}.conf")));
+        ["demo", "exec-two-disks", "replicate"].map(example).to_vec()
+    };
+    match target {
+        "avro" => avro(),
+        "exchange" => exchange(),
+        "interpolation" => vec![
+            named("nested", "a=${b}${b}\nb=${E${c:-x}}\nc=${sys:s}$${a}\nd=${env:EX:-${a}} ${\n"),
+            named("circle", "a=${b}\nb=x${a}\nc=${c:-${c}}\n"),
+            named("many", format!("a={}\nb=1\n", "${b}".repeat(40))),
+        ],
+        "netcat" => vec![
+            named("lines", b"\x00\xff\x07one\ntwo\r\n\nlast".to_vec()),
+            named("utf8", [b"\x00\x40\x01", "日志é😀\nof\n".as_bytes()].concat()),
+            named("latin1", b"\x02\x20\x03caf\xe9\n\xff\xfe\n".to_vec()),
+            named("gbk", b"\x03\x20\x02\xc8\xd5\xd6\xbe\na\n".to_vec()),
+            named("long", [b"\x00\x10\x20".as_slice(), &[b'x'; 60]].concat()),
+        ],
+        "pattern" => patterns(),
+        "properties" => properties().into_iter().chain(examples()).collect(),
+        "settings" => examples(),
+        _ => Vec::new(),
+    }
+}
+
+/// A part of what Java was asked.
+#[cfg(feature = "agent")]
+fn properties() -> Vec<Named> {
+    let table = String::from_utf8(text("tests/properties/java17.txt"))
+        .expect("golden files and tables are whole");
+    let rows = table.lines().filter(|row| !row.starts_with('#')).step_by(40);
+    let input = |row: &str| {
+        crate::mutate::bytes_of(
+            row.split([' ', '-']).next().expect("golden files and tables are whole"),
+        )
+    };
+    rows.enumerate().map(|(at, row)| (format!("java-{at:02}"), input(row))).collect()
+}
+
+#[cfg(feature = "agent")]
+fn patterns() -> Vec<Named> {
+    use serde_json::Value;
+    let table = String::from_utf8(text("src/pattern/java.jsonl"))
+        .expect("golden files and tables are whole");
+    let mut lines = table.lines().map(|line| {
+        serde_json::from_str::<Value>(line).expect("golden files and tables are whole")
+    });
+    let texts = lines.next().expect("golden files and tables are whole");
+    let texts = texts["texts"].as_array().expect("golden files and tables are whole");
+    let seed = |(at, line): (usize, Value)| {
+        let text = texts[at * 7 % texts.len()].as_str().expect("golden files and tables are whole");
+        let replacement = line["replacement"].as_str().unwrap_or("<$0>");
+        let pattern = line["pattern"].as_str().expect("golden files and tables are whole");
+        (format!("java-{at:03}"), format!("{pattern}\0{text}\0{replacement}").into_bytes())
+    };
+    let mut seeds: Vec<Named> = lines.step_by(9).enumerate().map(seed).collect();
+    // What makes programs large and matching long.
+    let unclear = "x".repeat(40);
+    seeds.push(named("counts", "((\\p{L}{99}){99}){99}\0aaaa\0$1"));
+    seeds.push(named("unclear", format!("(x+x+)+(?=y)\\1\0{unclear}\0")));
+    seeds.push(named("nested", format!("{}a{}\0a\0$0", "(".repeat(99), ")".repeat(99))));
+    seeds
+}
+
+#[cfg(feature = "agent")]
+fn events() -> Vec<millpond::event::Event> {
+    use millpond::event::Event;
+    let mut headed = Event::new("a line with headers");
+    headed.headers.set("host", "h1");
+    headed.headers.set("timestamp", "1700000000000");
+    vec![Event::new("a line"), headed]
+}
+
+#[cfg(feature = "agent")]
+fn avro() -> Vec<Named> {
+    use millpond::wire::avro::call::{Answer, put_append, put_append_batch};
+    use millpond::wire::avro::frame;
+    use millpond::wire::avro::handshake::Request;
+    use millpond::wire::avro::protocol::{HASH, TEXT};
+    let mut stream = frame::begin();
+    Request { client_hash: HASH, client_text: None, server_hash: HASH }.encode(&mut stream);
+    put_append_batch(&mut stream, &events());
+    frame::finish(&mut stream, 1);
+    let mut one = Vec::new();
+    put_append(&mut one, &events()[1]);
+    let mut second = frame::begin();
+    second.extend_from_slice(&one);
+    frame::finish(&mut second, 2);
+    stream.extend_from_slice(&second);
+    let (mut request, mut failed) = (Vec::new(), Vec::new());
+    Request { client_hash: HASH, client_text: Some(TEXT), server_hash: [7; 16] }
+        .encode(&mut request);
+    request.extend_from_slice(&one);
+    Answer::Error("no room".to_owned()).encode(&mut failed);
+    vec![
+        named("stream", stream),
+        named("append", one),
+        named("first-call", request),
+        named("failed", failed),
+        named("protocol", TEXT),
+    ]
+}
+
+#[cfg(feature = "agent")]
+fn exchange() -> Vec<Named> {
+    use millpond::wire::avro::call::Answer;
+    use millpond::wire::avro::frame;
+    use millpond::wire::avro::handshake::{Request, Response};
+    use millpond::wire::avro::protocol::{HASH, TEXT};
+    let answered = |server_hash, answer: Answer| {
+        let request = Request { client_hash: HASH, client_text: Some(TEXT), server_hash };
+        let mut message = Vec::new();
+        Response::to(&request, true).encode(&mut message);
+        answer.encode(&mut message);
+        message
+    };
+    let framed = |message: &[u8], serial| {
+        let mut out = frame::begin();
+        out.extend_from_slice(message);
+        frame::finish(&mut out, serial);
+        out
+    };
+    let mut ok = Vec::new();
+    Answer::Ok.encode(&mut ok);
+    let known = answered(HASH, Answer::Ok);
+    vec![
+        named("two-answers", [framed(&known, 1), framed(&ok, 2)].concat()),
+        named("known", known),
+        named("told", answered([7; 16], Answer::Failed)),
+        named("error", answered(HASH, Answer::Error("no room".to_owned()))),
+    ]
+}
+
+#[test]
+fn the_seeds_that_are_checked_in_are_those_that_are_made() {
+    for target in targets::all() {
+        files::check(target.name, made(target.name));
+    }
+}
