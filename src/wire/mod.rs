@@ -1,8 +1,9 @@
 //! What others speak on the network: bytes to values and back, without sockets, threads or clocks.
 //!
-//! One folder for each protocol. Decoders take what any peer may send: they are bounded by limits
+//! One folder or file for each protocol. Decoders take what any peer may send: they are bounded by limits
 //! of [`crate::base::limits`], allocate for what has arrived and never for what was announced, and
 //! refuse with an error.
 
 pub mod avro;
 pub(crate) mod charset;
+pub mod syslog;

@@ -1,0 +1,456 @@
+//! Syslog as Flume's syslogtcp and syslogudp sources read it.
+//!
+//! Limits: an event has the bytes that the caller allows; what is longer is cut into several.
+//!
+//! A [`Cutter`] cuts a stream of bytes at newlines (the counts of RFC 6587 are not known to Flume,
+//! nor here), and [`parse`] reads what a message says of itself: by RFC 5424 as far as Flume reads
+//! that (structured data stays in the body), or by RFC 3164.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+
+/// What is wrong with an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// It does not begin with a priority between angle brackets.
+    Invalid,
+    /// It was longer than an event may be: what follows is an event of its own.
+    Incomplete,
+}
+
+impl Flaw {
+    /// The value of the header `flume.syslog.status`.
+    #[must_use]
+    pub fn status(self) -> &'static str {
+        match self {
+            Self::Invalid => "Invalid",
+            Self::Incomplete => "Incomplete",
+        }
+    }
+}
+
+/// An event as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    /// All of it, the priority included, without the newline.
+    pub bytes: Vec<u8>,
+    /// Its priority; 0 when it has none.
+    pub priority: u32,
+    /// What is wrong with it.
+    pub flaw: Option<Flaw>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Start,
+    Priority,
+    Text,
+}
+
+/// Cuts events out of what a connection sends. Holds at most one event.
+#[derive(Debug)]
+pub struct Cutter {
+    bytes_max: usize,
+    mode: Mode,
+    pending: Vec<u8>,
+    priority: u32,
+    bad: bool,
+}
+
+impl Cutter {
+    /// Events of at most `bytes_max` bytes.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, mode: Mode::Start, pending: Vec::new(), priority: 0, bad: false }
+    }
+
+    /// Takes the bytes of one read and adds the events that they complete to `out`.
+    pub fn feed(&mut self, read: &[u8], out: &mut Vec<Raw>) {
+        for &byte in read {
+            match self.mode {
+                Mode::Start if byte == b'\n' => continue,
+                Mode::Start => {
+                    self.bad = byte != b'<';
+                    self.mode = if self.bad { Mode::Text } else { Mode::Priority };
+                    self.pending.push(byte);
+                }
+                Mode::Priority => self.priority(byte),
+                Mode::Text if byte == b'\n' => out.push(self.cut(false)),
+                Mode::Text => self.pending.push(byte),
+            }
+            if self.mode == Mode::Text && self.pending.len() >= self.bytes_max {
+                out.push(self.cut(true));
+            }
+        }
+    }
+
+    fn priority(&mut self, byte: u8) {
+        self.pending.push(byte);
+        let digits = self.pending.len() - 1;
+        match byte {
+            b'>' => {
+                self.bad = digits == 1;
+                self.mode = Mode::Text;
+            }
+            b'0'..=b'9' if digits <= 3 => {
+                self.priority = self.priority * 10 + u32::from(byte - b'0');
+            }
+            _ => {
+                self.bad = true;
+                self.mode = Mode::Text;
+            }
+        }
+    }
+
+    fn cut(&mut self, full: bool) -> Raw {
+        let flaw = match (self.bad, full) {
+            (true, _) => Some(Flaw::Invalid),
+            (false, true) => Some(Flaw::Incomplete),
+            (false, false) => None,
+        };
+        let priority = if self.bad { 0 } else { self.priority };
+        let bytes = std::mem::take(&mut self.pending);
+        (self.mode, self.priority, self.bad) = (Mode::Start, 0, false);
+        Raw { bytes, priority, flaw }
+    }
+
+    /// What has arrived of an event that has not ended; nothing when there is none.
+    pub fn finish(&mut self) -> Option<Raw> {
+        // A priority that has not ended is none.
+        self.bad |= self.mode == Mode::Priority;
+        (!self.pending.is_empty()).then(|| self.cut(false))
+    }
+}
+
+/// What a message says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// The digits of its priority.
+    pub priority: &'a str,
+    /// The version, if it has one.
+    pub version: Option<&'a str>,
+    /// The time as it stands there.
+    pub stamp: Option<&'a str>,
+    /// The same in milliseconds since 1970, if it is a time.
+    pub millis: Option<i64>,
+    /// The host, if it is not left out.
+    pub host: Option<&'a str>,
+    /// The rest.
+    pub text: &'a str,
+}
+
+/// Reads a message; `None` when it is of neither form. Times without a year are of the year that
+/// brings them nearest to `now_ms` (milliseconds since 1970), times without a zone are in `zone`.
+#[must_use]
+pub fn parse<'a>(text: &'a str, now_ms: i64, zone: &TimeZone) -> Option<Message<'a>> {
+    let (priority, rest) = text.strip_prefix('<')?.split_once('>')?;
+    let legal = (1..=3).contains(&priority.len()) && priority.bytes().all(|b| b.is_ascii_digit());
+    if !legal {
+        return None;
+    }
+    let forms: [Form; 2] = [rfc5424, rfc3164];
+    forms.into_iter().find_map(|form| {
+        // A digit may be a version or the begin of a year; what stands before it is tried first.
+        let versions = [first_digit(rest), Some((None, rest))].into_iter().flatten();
+        let mut starts = versions.flat_map(|(version, rest)| {
+            let without = rest.strip_prefix(is_blank).map(|rest| (version, rest));
+            [without, Some((version, rest))].into_iter().flatten()
+        });
+        let read =
+            starts.find_map(|(version, rest)| form(rest, now_ms, zone).map(|m| (version, m)));
+        read.map(|(version, message)| Message { priority, version, ..message })
+    })
+}
+
+type Form = for<'a> fn(&'a str, i64, &TimeZone) -> Option<Message<'a>>;
+
+fn first_digit(text: &str) -> Option<(Option<&str>, &str)> {
+    let digit = text.starts_with(|c: char| c.is_ascii_digit());
+    digit.then(|| (Some(&text[..1]), &text[1..]))
+}
+
+/// What Java's `\s` is.
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\u{B}' | '\u{C}' | '\r')
+}
+
+/// `2003-08-24T05:14:15.003-07:00 host text`, either of the first two perhaps `-`.
+fn rfc5424<'a>(text: &'a str, _now_ms: i64, zone: &TimeZone) -> Option<Message<'a>> {
+    let (stamp, rest) = field(text)?;
+    let (host, rest) = field(rest)?;
+    let message = Message { host: host_name(host)?, text: one_line(rest)?, ..Message::default() };
+    if stamp == "-" {
+        return Some(message);
+    }
+    Some(Message { millis: iso_millis(stamp, zone)?, stamp: Some(stamp), ..message })
+}
+
+/// `Oct 11 22:14:15 host text`
+fn rfc3164<'a>(text: &'a str, now_ms: i64, zone: &TimeZone) -> Option<Message<'a>> {
+    let month = text.get(..3).filter(|m| {
+        let bytes = m.as_bytes();
+        bytes[0].is_ascii_uppercase() && bytes[1..].iter().all(u8::is_ascii_lowercase)
+    })?;
+    let behind = text[3..].trim_start_matches(is_blank);
+    if behind.len() == text.len() - 3 {
+        return None;
+    }
+    let (day, behind) = field(behind)?;
+    let (time, behind) = field(behind)?;
+    let legal = (1..=2).contains(&day.len()) && day.bytes().all(|b| b.is_ascii_digit());
+    let (hour, minute, second) = clock(time).filter(|_| legal)?;
+    let stamp = &text[..text.len() - behind.len() - 1];
+    let (host, rest) = field(behind)?;
+    let number = MONTHS.iter().zip(1..).find(|(name, _)| **name == month).map(|(_, n)| n);
+    let of_year = |year: i16| {
+        let at = DateTime::new(year, number?, day.parse().ok()?, hour, minute, second, 0).ok()?;
+        zone.to_timestamp(at).ok()
+    };
+    Some(Message {
+        stamp: Some(stamp),
+        millis: nearest_year(now_ms, &of_year),
+        host: Some(host_name(host)??),
+        text: one_line(rest)?,
+        ..Message::default()
+    })
+}
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// This year's, but last year's if that would be more than a month ahead, and next year's if it
+/// would be more than eleven months ago.
+fn nearest_year(now_ms: i64, of_year: &dyn Fn(i16) -> Option<Timestamp>) -> Option<i64> {
+    let now = Timestamp::from_millisecond(now_ms).ok()?.to_zoned(TimeZone::UTC);
+    let shifted =
+        |months: i32| now.checked_add(Span::new().months(months)).ok().map(|at| at.timestamp());
+    let year = now.year();
+    let this = of_year(year);
+    let other = match this {
+        Some(at) if at > shifted(1)? => of_year(year - 1),
+        Some(at) if at < shifted(-11)? => of_year(year + 1),
+        Some(_) => None,
+        // The 29th of February of another year.
+        None => of_year(year - 1).or_else(|| of_year(year + 1)),
+    };
+    other.or(this).map(Timestamp::as_millisecond)
+}
+
+/// What stands before the first blank, and what stands behind it.
+fn field(text: &str) -> Option<(&str, &str)> {
+    text.split_once(is_blank).filter(|(field, _)| !field.is_empty())
+}
+
+/// A host, or none for `-`; `None` when it is no host.
+fn host_name(text: &str) -> Option<Option<&str>> {
+    if text == "-" {
+        return Some(None);
+    }
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let (first, rest) = text.as_bytes().split_first()?;
+    let legal = word(*first) && rest.iter().all(|b| word(*b) || b".@-".contains(b));
+    legal.then_some(Some(text))
+}
+
+/// The rest, which ends no line within: else the message is of no form, as in Flume.
+fn one_line(text: &str) -> Option<&str> {
+    let ends = |c| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    (!text.contains(ends)).then_some(text)
+}
+
+/// Hour, minute and second of `22:14:15`.
+fn clock(text: &str) -> Option<(i8, i8, i8)> {
+    let mut parts = text.split(':').map(|part| match part.len() {
+        2 if part.bytes().all(|b| b.is_ascii_digit()) => part.parse().ok(),
+        _ => None,
+    });
+    let clock = (parts.next()??, parts.next()??, parts.next()??);
+    parts.next().is_none().then_some(clock)
+}
+
+/// Milliseconds of an ISO time: `None` when it is none, `Some(None)` when there is no such day or
+/// hour. Unlike Flume, which does so with three digits only, it takes a fraction for what it says.
+fn iso_millis(text: &str, zone: &TimeZone) -> Option<Option<i64>> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let time = rest.strip_prefix('T')?;
+    let (time, rest) = time.split_at_checked(8)?;
+    let (hour, minute, second) = clock(time)?;
+    let shape: Vec<bool> = date.bytes().map(|b| b.is_ascii_digit()).collect();
+    let digits = [true, true, true, true, false, true, true, false, true, true];
+    if shape != digits || date.as_bytes()[4] != b'-' || date.as_bytes()[7] != b'-' {
+        return None;
+    }
+    let fraction_len = rest
+        .strip_prefix('.')
+        .map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let (nanos, offset) = match (rest.starts_with('.'), fraction_len) {
+        (false, _) => (0, rest),
+        (true, 1..=6) => {
+            let (fraction, rest) = rest[1..].split_at(fraction_len);
+            (format!("{fraction:0<9}").parse().ok()?, rest)
+        }
+        (true, _) => return None,
+    };
+    let offset = match offset {
+        "" => None,
+        "Z" => Some(0),
+        _ => Some(offset_seconds(offset)?),
+    };
+    let number = |range: std::ops::Range<usize>| date[range].parse::<i16>().ok();
+    let (month, day) = (i8::try_from(number(5..7)?).ok()?, i8::try_from(number(8..10)?).ok()?);
+    let at = DateTime::new(number(0..4)?, month, day, hour, minute, second, nanos);
+    let at = at.ok().and_then(|at| match offset {
+        Some(seconds) => jiff::tz::Offset::from_seconds(seconds).ok()?.to_timestamp(at).ok(),
+        None => zone.to_timestamp(at).ok(),
+    });
+    Some(at.map(Timestamp::as_millisecond))
+}
+
+/// Seconds of `-07:00`.
+fn offset_seconds(text: &str) -> Option<i32> {
+    let sign = match text.bytes().next()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = text[1..].split_once(':')?;
+    let two = |part: &str| {
+        let legal = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+        part.parse::<i32>().ok().filter(|_| legal)
+    };
+    Some(sign * (two(hours)? * 3600 + two(minutes)? * 60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-21T00:00:00Z
+    const NOW: i64 = 1_795_219_200_000;
+
+    fn cut(max: usize, reads: &[&str]) -> Vec<(String, u32, Option<Flaw>)> {
+        let (mut cutter, mut out) = (Cutter::new(max), Vec::new());
+        reads.iter().for_each(|read| cutter.feed(read.as_bytes(), &mut out));
+        out.extend(cutter.finish());
+        let text = |raw: Raw| (String::from_utf8(raw.bytes).unwrap(), raw.priority, raw.flaw);
+        out.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn events_end_at_newlines_wherever_the_reads_do() {
+        let whole = "\n<34>one\n\n<165>two\n<0>\n";
+        let expected = [("<34>one", 34), ("<165>two", 165), ("<0>", 0)];
+        let expected: Vec<_> = expected.iter().map(|(t, p)| ((*t).to_owned(), *p, None)).collect();
+        assert_eq!(cut(100, &[whole]), expected);
+        for at in 0..whole.len() {
+            assert_eq!(cut(100, &[&whole[..at], &whole[at..]]), expected, "{at}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_priority_is_invalid_and_what_is_too_long_is_cut() {
+        for bad in ["plain", "<>x", "<1234>x", "<12x>y", "<12"] {
+            let found = cut(100, &[bad, "\n"]);
+            // A priority goes on over the end of a line, as in Flume.
+            let text = if bad == "<12" { "<12\n" } else { bad };
+            assert_eq!(found, [(text.to_owned(), 0, Some(Flaw::Invalid))], "{bad}");
+        }
+        let found = cut(10, &["<34>1234567890\n<1>x\n"]);
+        let flaws: Vec<_> = found.iter().map(|(text, _, flaw)| (text.as_str(), *flaw)).collect();
+        let (cut, rest) = (Some(Flaw::Incomplete), Some(Flaw::Invalid));
+        assert_eq!(flaws, [("<34>123456", cut), ("7890", rest), ("<1>x", None)]);
+        assert_eq!(super::tests::cut(8, &["<34>1234\n"])[0].2, cut, "exactly as long as allowed");
+        assert_eq!(super::tests::cut(8, &["<34>1234\n"]).len(), 1);
+    }
+
+    fn millis(text: &str) -> Option<i64> {
+        parse(text, NOW, &TimeZone::UTC)?.millis
+    }
+
+    #[test]
+    fn both_forms_are_read() {
+        let text = "<165>1 2003-08-24T05:14:15.003-07:00 192.0.2.1 myproc 8710 - - it's time";
+        let message = parse(text, NOW, &TimeZone::UTC).unwrap();
+        assert_eq!(
+            (message.priority, message.version, message.host),
+            ("165", Some("1"), Some("192.0.2.1"))
+        );
+        assert_eq!(
+            (message.millis, message.text),
+            (Some(1_061_727_255_003), "myproc 8710 - - it's time")
+        );
+        let message =
+            parse("<34>Oct 11 22:14:15 mymachine su: 'su root'", NOW, &TimeZone::UTC).unwrap();
+        assert_eq!(
+            (message.version, message.host, message.text),
+            (None, Some("mymachine"), "su: 'su root'")
+        );
+        assert_eq!(
+            (message.stamp, message.millis),
+            (Some("Oct 11 22:14:15"), Some(1_791_756_855_000))
+        );
+        let message = parse("<34>1 - - text", NOW, &TimeZone::UTC).unwrap();
+        assert_eq!((message.stamp, message.host, message.text), (None, None, "text"));
+        // No version, and a year that begins like one.
+        let message = parse("<34>2003-08-24T05:14:15Z h ", NOW, &TimeZone::UTC).unwrap();
+        assert_eq!((message.version, message.text), (None, ""));
+    }
+
+    #[test]
+    fn times_are_what_they_say() {
+        for (stamp, expected) in [
+            ("2003-08-24T05:14:15Z", Some(1_061_702_055_000)),
+            ("2003-08-24T05:14:15", Some(1_061_702_055_000)),
+            ("2003-08-24T05:14:15.000003-07:00", Some(1_061_727_255_000)),
+            ("2003-08-24T05:14:15.5Z", Some(1_061_702_055_500)),
+            ("2003-08-24T05:14:15.1234567Z", None),
+            ("2003-08-24T05:14:15+0200", None),
+            ("2003-13-24T05:14:15Z", None),
+        ] {
+            assert_eq!(millis(&format!("<1>1 {stamp} h x")), expected, "{stamp}");
+        }
+        // No such month: the form fits all the same.
+        assert!(parse("<1>1 2003-13-24T05:14:15Z h x", NOW, &TimeZone::UTC).is_some());
+        assert!(parse("<1>1 2003-08-24T05:14:15+0200 h x", NOW, &TimeZone::UTC).is_none());
+        let of = |stamp: &str| millis(&format!("<1>{stamp} h x"));
+        let year = |ms: Option<i64>| {
+            Timestamp::from_millisecond(ms.unwrap()).unwrap().to_zoned(TimeZone::UTC).year()
+        };
+        assert_eq!(year(of("Nov 20 00:00:00")), 2026);
+        assert_eq!(year(of("Dec 20 00:00:00")), 2026, "less than a month ahead");
+        assert_eq!(year(of("Dec 25 00:00:00")), 2025, "more than a month ahead");
+        assert_eq!(year(of("Jan  2 00:00:00")), 2026);
+        assert_eq!(
+            year(
+                parse("<1>Jan  2 00:00:00 h x", NOW + 40 * 86_400_000, &TimeZone::UTC)
+                    .unwrap()
+                    .millis
+            ),
+            2027
+        );
+        let december = NOW + 30 * 86_400_000;
+        assert_eq!(
+            year(parse("<1>Jan 10 00:00:00 h x", december, &TimeZone::UTC).unwrap().millis),
+            2027
+        );
+    }
+
+    #[test]
+    fn what_is_of_no_form_is_left_alone() {
+        for text in [
+            "<34>hello",
+            "<34>Oct 11 22:14:15 host",
+            "<34>oct 11 22:14:15 h x",
+            "<34>1 - 2001:db8::1 x",
+            "<34>Oct 11 22:14:15 h x\ry",
+            "<34",
+            "x",
+            "",
+            "<34>Oct11 22:14:15 h x",
+            "<34>Oct 11 22:14 h x",
+        ] {
+            assert_eq!(parse(text, NOW, &TimeZone::UTC), None, "{text}");
+        }
+    }
+}
