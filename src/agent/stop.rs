@@ -66,9 +66,16 @@ impl Running {
             let Some(channel) = slot.borrow().clone() else { continue };
             let left = channel.status().events;
             let closed = tokio::task::spawn_blocking(move || channel.close());
-            closing.push((name, left, closed));
+            let lost = left > 0 && self.volatile.contains(&name);
+            closing.push((name, left, lost, closed));
         }
-        for (name, left, closed) in closing {
+        for (name, left, lost, closed) in closing {
+            if lost {
+                tracing::warn!(
+                    channel = name,
+                    "{left} events in memory were not delivered and are lost"
+                );
+            }
             match timeout_at(until, closed).await {
                 Ok(Ok(Ok(()))) => tracing::info!(channel = name, "closed with {left} events"),
                 Ok(Ok(Err(error))) => tracing::error!(channel = name, "{error}"),

@@ -14,7 +14,7 @@ use crate::flow::sink_runner::SinkRunner;
 use crate::flow::source_runner::SourceRunner;
 use crate::flow::standing::Standing;
 use crate::metrics::{Registry, SinkCounters};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -50,6 +50,8 @@ pub struct Running {
     /// Tasks that open channels.
     pub(super) openers: Vec<Task>,
     pub(super) channels: Vec<(String, Slot)>,
+    /// Those of them whose events are gone with the process.
+    pub(super) volatile: BTreeSet<String>,
 }
 
 /// What all components share while they are started.
@@ -80,6 +82,7 @@ impl Running {
             sinks_count: 0,
             openers: Vec::new(),
             channels: Vec::new(),
+            volatile: BTreeSet::new(),
         };
         let mut site =
             Site { registry, clock, slots: BTreeMap::new(), sinks_tried: BTreeMap::new() };
@@ -102,7 +105,9 @@ impl Running {
         let (open, slot) = watch::channel(None);
         let (started, has_started) = watch::channel(false);
         self.started.push(has_started);
-        site.slots.insert(plan.name.clone(), (slot.clone(), is_volatile(&plan.kind)));
+        let volatile = is_volatile(&plan.kind);
+        self.volatile.extend(volatile.then(|| plan.name.clone()));
+        site.slots.insert(plan.name.clone(), (slot.clone(), volatile));
         self.channels.push((plan.name.clone(), slot));
         let registry = Arc::clone(site.registry);
         let clock = Arc::clone(&site.clock);

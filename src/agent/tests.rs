@@ -82,6 +82,7 @@ impl Sink for Trial {
             return Box::pin(async { Err(Failure::new("scripted")) });
         }
         note(&self.log, format!("{} open", context.name));
+        context.counters.connection_created.add(1);
         Box::pin(async { Ok(()) })
     }
 
@@ -311,8 +312,10 @@ fn counting_agent(dir: &Path) -> Plan {
          a.sources.r1.channels = c1 c2\na.channels.c1.type = memory\n\
          a.channels.c1.capacity = 200\n{}a.channels.c2.capacity = 20000\n\
          a.sinks.k1.type = null\na.sinks.k1.channel = c1\n\
-         a.sinks.k2.type = null\na.sinks.k2.channel = c2\n",
-        file_channel("c2", dir)
+         a.sinks.k2.type = file_roll\na.sinks.k2.channel = c2\n\
+         a.sinks.k2.sink.directory = {}\n",
+        file_channel("c2", dir),
+        dir.join("out").display()
     );
     planned_with(&text, Types::built_in()).0
 }
@@ -361,10 +364,13 @@ async fn a_running_agent_counts_under_flumes_names() {
         counts(
             &registry,
             sink,
-            &[("EventDrainAttemptCount", 10), ("ConnectionCreatedCount", 1), ("EventWriteFail", 0)],
+            &[("EventDrainAttemptCount", 10), ("EventWriteFail", 0)],
         );
         assert_eq!(value(&registry, sink, "StopTime"), Value::Level(0));
     }
+    // Only what reaches outside has a connection.
+    counts(&registry, "SINK.k1", &[("ConnectionCreatedCount", 0)]);
+    counts(&registry, "SINK.k2", &[("ConnectionCreatedCount", 1)]);
     assert_eq!(running.stop(PATIENCE).await, [""; 0]);
     for channel in ["CHANNEL.c1", "CHANNEL.c2"] {
         assert_eq!(value(&registry, channel, "Open"), Value::Flag(false));

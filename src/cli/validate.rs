@@ -18,8 +18,9 @@ pub(super) fn run(arguments: &ConfigurationArguments) -> Result<(), Stop> {
             let mut findings = loaded.findings;
             findings.extend(built);
             findings.sort_by(|a, b| a.place.cmp(&b.place));
+            let in_groups: usize = plan.groups.iter().map(|group| group.sinks.len()).sum();
             let (sources, channels, sinks) =
-                (plan.sources.len(), plan.channels.len(), plan.sinks.len());
+                (plan.sources.len(), plan.channels.len(), plan.sinks.len() + in_groups);
             let mut text = lines(&findings);
             let _ = writeln!(
                 text,

@@ -71,6 +71,7 @@ pub trait Intake: Send + Sync {
 }
 
 /// What a source works with.
+#[derive(Clone)]
 pub struct SourceContext {
     /// The source's name.
     pub name: String,

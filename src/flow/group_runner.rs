@@ -106,7 +106,12 @@ async fn turn(
             return (turn, None);
         }
     }
+    // A sink whose own channel is empty must not keep another one's events waiting.
+    let any = !members.iter().all(empty);
     for at in order(members, processor) {
+        if any && empty(&members[at]) {
+            continue;
+        }
         match members[at].turn(stopping).await {
             Turn::Failed => {
                 let now = members[at].runner.clock.now();

@@ -117,7 +117,10 @@ impl Intake for ChannelProcessor {
                 return Ok(());
             }
             let events = match &self.interceptors {
-                Some(chain) => chain.pass(events),
+                Some(chain) => match chain.pass_aside(events).await {
+                    Some(events) => events,
+                    None => panic!("an interceptor panicked; the message stands above"),
+                },
                 None => events,
             };
             let ended = self.commit_all(events).await;

@@ -9,12 +9,16 @@
 //!
 //! * A pattern has at most [`PATTERN_CHARS_MAX`] characters and [`NESTING_MAX`] levels of groups
 //!   and classes.
-//! * Matching gives up after [`STEPS_MAX`] steps back; the caller learns it ([`Exhausted`]). Java
-//!   would go on, or run out of stack.
+//! * A pattern with lookaround, an anchor at an end of line, an atomic group or a reference can be
+//!   matched only by trying and stepping back. It is not tried on a text of more than
+//!   [`STEPPING_BYTES_MAX`] bytes, and given up after [`STEPS_MAX`] steps; the caller learns it
+//!   ([`Exhausted`]). Java would go on, or run out of stack. All other patterns take time in
+//!   proportion to the text, however long it is.
+//! * A text grows by replacements to at most [`REPLACED_BYTES_MAX`].
 //! * Not to be had, and refused by name: `\G`, `\X`, `\N{…}`, `(?U)`, Unicode blocks (`\p{InGreek}`),
 //!   references to groups that are not closed yet or under `(?i)`, and single surrogates.
 //!
-//! A table of what a JVM answers is the test (`java.tsv`).
+//! A table of what a JVM answers is the test (`java.jsonl`).
 
 mod class;
 pub mod fuzz;
@@ -34,6 +38,11 @@ pub const PATTERN_CHARS_MAX: usize = 16 * 1024;
 pub const NESTING_MAX: usize = 100;
 /// Steps back of one match at most.
 pub const STEPS_MAX: usize = 1_000_000;
+/// Bytes of a text on which a pattern is tried that steps back: what one step looks at can be all
+/// of it, so the time grows with the square.
+pub const STEPPING_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a text with its replacements at most: as much as the largest event.
+pub const REPLACED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A pattern that Java would not take, or that cannot be had here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,10 +60,22 @@ fn place(at: Option<usize>) -> String {
     at.map_or_else(String::new, |at| format!(" (at character {})", at + 1))
 }
 
-/// A match took more than [`STEPS_MAX`] steps and was given up.
+/// Matching was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("matching was given up after {STEPS_MAX} steps; make the pattern less ambiguous")]
-pub struct Exhausted;
+#[non_exhaustive]
+pub enum Exhausted {
+    /// It took more than [`STEPS_MAX`] steps.
+    #[error("matching was given up after {STEPS_MAX} steps; make the pattern less ambiguous")]
+    Steps,
+    /// The text has more than [`STEPPING_BYTES_MAX`] bytes, and the pattern steps back.
+    #[error(
+        "a pattern with lookaround, $, an atomic group or a reference is not tried on more than {STEPPING_BYTES_MAX} bytes; write it without"
+    )]
+    Long,
+    /// It would have more than [`REPLACED_BYTES_MAX`] bytes with its replacements.
+    #[error("with its replacements the text would have more than {REPLACED_BYTES_MAX} bytes")]
+    Replaced,
+}
 
 /// A Java regular expression.
 #[derive(Clone, Debug)]
@@ -64,6 +85,7 @@ pub struct Pattern {
     whole: fancy_regex::Regex,
     groups: usize,
     names: Vec<(String, usize)>,
+    steps_back: bool,
 }
 
 /// Where the groups of a match are, in bytes; the whole match is group 0.
@@ -116,6 +138,7 @@ impl Pattern {
             whole: build(&format!(r"\A(?:{})\z", parsed.text))?,
             groups: parsed.groups,
             names: parsed.names,
+            steps_back: parsed.steps_back,
         })
     }
 
@@ -150,7 +173,8 @@ impl Pattern {
     /// # Errors
     /// It took too many steps.
     pub fn is_in(&self, text: &str) -> Result<bool, Exhausted> {
-        self.found.is_match(text).map_err(|_| Exhausted)
+        self.may_try(text)?;
+        self.found.is_match(text).map_err(|_| Exhausted::Steps)
     }
 
     /// Whether the whole text matches, as `Matcher.matches`.
@@ -158,33 +182,42 @@ impl Pattern {
     /// # Errors
     /// It took too many steps.
     pub fn is_whole(&self, text: &str) -> Result<bool, Exhausted> {
-        self.whole.is_match(text).map_err(|_| Exhausted)
+        self.may_try(text)?;
+        self.whole.is_match(text).map_err(|_| Exhausted::Steps)
     }
 
     fn find_from(&self, text: &str, from: usize) -> Result<Option<Found>, Exhausted> {
-        let found = self.found.captures_from_pos(text, from).map_err(|_| Exhausted)?;
+        self.may_try(text)?;
+        let found = self.found.captures_from_pos(text, from).map_err(|_| Exhausted::Steps)?;
         Ok(found.map(|captures| Found {
             groups: (0..=self.groups).map(|at| captures.get(at).map(|m| m.range())).collect(),
         }))
     }
 
+    fn may_try(&self, text: &str) -> Result<(), Exhausted> {
+        let long = self.steps_back && text.len() > STEPPING_BYTES_MAX;
+        if long { Err(Exhausted::Long) } else { Ok(()) }
+    }
+
     /// Every match, one behind the other, as a loop over `Matcher.find` sees them: a match may be
-    /// empty and begin where the one before ended.
-    ///
-    /// # Errors
-    /// It took too many steps.
-    pub fn find_all(&self, text: &str) -> Result<Vec<Found>, Exhausted> {
-        let (mut all, mut from) = (Vec::new(), 0);
-        while from <= text.len() {
-            let Some(found) = self.find_from(text, from)? else { break };
+    /// empty and begin where the one before ended. After an error there is none.
+    pub fn find_all<'a>(
+        &'a self,
+        text: &'a str,
+    ) -> impl Iterator<Item = Result<Found, Exhausted>> + 'a {
+        let mut next = Some(0);
+        std::iter::from_fn(move || {
+            let from = next.take()?;
+            let found = match self.find_from(text, from) {
+                Ok(found) => found?,
+                Err(error) => return Some(Err(error)),
+            };
             let range = found.whole();
-            from = range.end;
-            if range.is_empty() {
-                from += text[from..].chars().next().map_or(1, char::len_utf8);
-            }
-            all.push(found);
-        }
-        Ok(all)
+            let behind = text[range.end..].chars().next().map(char::len_utf8);
+            next =
+                if range.is_empty() { behind.map(|len| range.end + len) } else { Some(range.end) };
+            Some(Ok(found))
+        })
     }
 
     /// The parts between matches, as `String.split` answers them: empty ones at the end are left
@@ -194,8 +227,8 @@ impl Pattern {
     /// It took too many steps.
     pub fn split<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, Exhausted> {
         let (mut parts, mut from) = (Vec::new(), 0);
-        for found in self.find_all(text)? {
-            let range = found.whole();
+        for found in self.find_all(text) {
+            let range = found?.whole();
             if range.end == 0 {
                 continue;
             }

@@ -8,6 +8,9 @@ pub(super) struct Parsed {
     pub(super) text: String,
     pub(super) groups: usize,
     pub(super) names: Vec<(String, usize)>,
+    /// Whether it can be matched only by trying and stepping back: lookaround (as `$` is here),
+    /// atomic groups, references.
+    pub(super) steps_back: bool,
 }
 
 /// What `(?…)` switches.
@@ -36,6 +39,8 @@ pub(super) struct Reader<'a> {
     /// Groups opened so far, and which of them are closed.
     closed: Vec<bool>,
     names: Vec<(String, usize)>,
+    /// Whether some group is referred to.
+    refers: bool,
 }
 
 /// Line ends that Java knows, as members of a class.
@@ -50,6 +55,7 @@ pub(super) fn parse(pattern: &str) -> Result<Parsed, PatternError> {
         depth: 0,
         closed: Vec::new(),
         names: Vec::new(),
+        refers: false,
     };
     if reader.chars.len() > PATTERN_CHARS_MAX {
         let what = format!("it has more than {PATTERN_CHARS_MAX} characters");
@@ -59,7 +65,10 @@ pub(super) fn parse(pattern: &str) -> Result<Parsed, PatternError> {
     if reader.at < reader.chars.len() {
         return Err(reader.wrong(reader.at, "a ) without its ("));
     }
-    Ok(Parsed { text, groups: reader.closed.len(), names: reader.names })
+    // What stands for itself is never written with a `(?`.
+    let steps_back =
+        [r"(?=", r"(?!", r"(?<", r"(?>"].iter().any(|mark| text.contains(mark)) || reader.refers;
+    Ok(Parsed { text, groups: reader.closed.len(), names: reader.names, steps_back })
 }
 
 /// The pattern with what stands between `\Q` and `\E` escaped, character by character, as Java does
@@ -360,18 +369,22 @@ impl Reader<'_> {
         if !opened || !self.take('>') {
             return Err(self.wrong(at, "\\k lacks its <name>"));
         }
-        match self.names.iter().find(|(known, _)| *known == name) {
-            Some((_, group)) => self.refer(at, *group),
+        let known = self.names.iter().find(|(known, _)| *known == name).map(|(_, group)| *group);
+        match known {
+            Some(group) => self.refer(at, group),
             None => Err(self.wrong(at, &format!("there is no group {name} before it"))),
         }
     }
 
-    fn refer(&self, at: usize, group: usize) -> Result<String, PatternError> {
+    fn refer(&mut self, at: usize, group: usize) -> Result<String, PatternError> {
         if self.flags.ignores_case {
             return Err(self.wrong(at, "a reference to a group under (?i) cannot be had here"));
         }
         match group.checked_sub(1).and_then(|at| self.closed.get(at)) {
-            Some(true) => Ok(format!("(?:\\{group})")),
+            Some(true) => {
+                self.refers = true;
+                Ok(format!("(?:\\{group})"))
+            }
             _ => Err(self.wrong(at, &format!("group {group} is not closed before it"))),
         }
     }

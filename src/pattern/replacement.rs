@@ -1,6 +1,6 @@
-//! What stands in the place of a match, in Java's notation: `$1`, `${name}`, `\\$`.
+//! What stands in the place of a match, in Java's notation: `$1`, `${name}`, `\$`.
 
-use super::{Exhausted, Pattern, PatternError};
+use super::{Exhausted, Pattern, PatternError, REPLACED_BYTES_MAX};
 use std::borrow::Cow;
 
 /// A replacement for the matches of one pattern.
@@ -24,10 +24,10 @@ impl Replacement {
     /// # Examples
     /// ```
     /// # use millpond::pattern::{Pattern, Replacement};
-    /// let pattern = Pattern::new(r"(\\w+)@(\\w+)")?;
+    /// let pattern = Pattern::new(r"(\w+)@(\w+)")?;
     /// let replacement = Replacement::new("$2 at ${1}0", &pattern);
     /// assert!(replacement.is_err(), "a group in braces has a name");
-    /// let replacement = Replacement::new("$2@\\$1", &pattern)?;
+    /// let replacement = Replacement::new(r"$2@\$1", &pattern)?;
     /// assert_eq!(replacement.all("a@b", &pattern).unwrap(), "b@$1");
     /// # Ok::<(), millpond::pattern::PatternError>(())
     /// ```
@@ -77,15 +77,19 @@ impl Replacement {
     /// when there is none.
     ///
     /// # Errors
-    /// It took too many steps.
+    /// It took too many steps, or grew too large.
     pub fn all<'t>(&self, text: &'t str, pattern: &Pattern) -> Result<Cow<'t, str>, Exhausted> {
-        let found = pattern.find_all(text)?;
-        if found.is_empty() {
+        let mut all = pattern.find_all(text).peekable();
+        if all.peek().is_none() {
             return Ok(Cow::Borrowed(text));
         }
         let (mut new, mut from) = (String::with_capacity(text.len()), 0);
-        for found in found {
+        for found in all {
+            let found = found?;
             let range = found.whole();
+            if new.len() > REPLACED_BYTES_MAX {
+                return Err(Exhausted::Replaced);
+            }
             new.push_str(&text[from..range.start]);
             for piece in &self.pieces {
                 match piece {

@@ -44,7 +44,7 @@ fn range(range: Option<Range<usize>>) -> String {
 
 /// As the table writes it.
 fn answer(pattern: &Pattern, text: &str) -> String {
-    let all = pattern.find_all(text).unwrap();
+    let all: Vec<Found> = pattern.find_all(text).map(Result::unwrap).collect();
     let mut out: Vec<String> = all.iter().map(|found| range(Some(found.whole()))).collect();
     if let (Some(first), 1..) = (all.first(), pattern.groups()) {
         let groups: Vec<String> = (1..=pattern.groups()).map(|at| range(first.group(at))).collect();
@@ -138,5 +138,24 @@ fn what_cannot_be_read_is_said_with_its_place() {
 #[test]
 fn a_match_that_would_never_end_is_given_up() {
     let pattern = Pattern::new(r"(?:(a+)\1?)+b").unwrap();
-    assert_eq!(pattern.find(&("a".repeat(64) + "!")), Err(Exhausted));
+    assert_eq!(pattern.find(&("a".repeat(64) + "!")), Err(Exhausted::Steps));
+}
+
+#[test]
+fn what_steps_back_is_not_tried_on_a_long_text_and_all_else_is() {
+    let long = "b".repeat(STEPPING_BYTES_MAX + 1);
+    for source in ["(?=.*foo)bar", "b$", "(?m)^b", "(b)\\1", "(?>b)a", "b++a", "(?<!b)b"] {
+        assert_eq!(Pattern::new(source).unwrap().is_in(&long), Err(Exhausted::Long), "{source}");
+        assert!(Pattern::new(source).unwrap().is_in(&long[1..]).is_ok(), "{source}");
+    }
+    for source in ["b+a", "^b", "(?i)B", "[^a]+", "\\bb", "b\\z", "(b|c)*d"] {
+        assert!(Pattern::new(source).unwrap().is_in(&long.repeat(64)).is_ok(), "{source}");
+    }
+}
+
+#[test]
+fn replacements_are_bounded() {
+    let pattern = Pattern::new(".").unwrap();
+    let replacement = Replacement::new(&"x".repeat(1024 * 1024), &pattern).unwrap();
+    assert_eq!(replacement.all(&"b".repeat(1000), &pattern), Err(Exhausted::Replaced));
 }

@@ -296,6 +296,11 @@ impl OneStripe<'_> {
         for (start, end) in kept.iter().map(|i| ranges(&scan.blocks[*i].header)) {
             given.insert(start, end);
         }
+        // One that is torn or rotted has them too: what is missing of it is judged as its loss.
+        for header in scan.torn.iter().filter(|h| !self.lives.ended(h.number, h.epoch)) {
+            let (start, end) = ranges(header);
+            given.insert(start, end);
+        }
         for header in scan.blocks.iter().map(|b| &b.header).chain(&scan.torn) {
             let segment = self.reading.segments.iter().find(|s| s.header.id == header.segment);
             let former = segment.is_some_and(|s| s.header.epoch.number > header.epoch);

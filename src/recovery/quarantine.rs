@@ -69,8 +69,11 @@ fn copy(
     let name = format!("{PREFIX}{segment}-{start}-{len}.bin");
     let kept: Vec<_> =
         directory.list()?.into_iter().filter(|entry| entry.name.starts_with(PREFIX)).collect();
-    if kept.iter().any(|entry| entry.name == name) {
-        return Ok(name);
+    match kept.iter().find(|entry| entry.name == name) {
+        Some(entry) if entry.len == len => return Ok(name),
+        // The process that made it was killed on the way.
+        Some(_) => directory.remove(&name)?,
+        None => {}
     }
     if kept.iter().map(|entry| entry.len).sum::<u64>() + len > QUARANTINE_BYTES_MAX {
         return Err(io::Error::other("the directory holds as much quarantine as it may"));

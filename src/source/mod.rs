@@ -21,10 +21,19 @@ pub mod netcat;
 pub mod netcatudp;
 pub mod seq;
 pub mod stress;
+pub mod syslog;
 
 #[cfg(test)]
 pub(crate) mod trial;
 
 /// Every type of source.
-pub const TYPES: &[&SourceType] =
-    &[&avro::TYPE, &exec::TYPE, &netcat::TYPE, &netcatudp::TYPE, &seq::TYPE, &stress::TYPE];
+pub const TYPES: &[&SourceType] = &[
+    &avro::TYPE,
+    &exec::TYPE,
+    &netcat::TYPE,
+    &netcatudp::TYPE,
+    &seq::TYPE,
+    &stress::TYPE,
+    &syslog::tcp::TYPE,
+    &syslog::udp::TYPE,
+];

@@ -360,8 +360,8 @@ mod tests {
         let flaws: Vec<_> = found.iter().map(|(text, _, flaw)| (text.as_str(), *flaw)).collect();
         let (cut, rest) = (Some(Flaw::Incomplete), Some(Flaw::Invalid));
         assert_eq!(flaws, [("<34>123456", cut), ("7890", rest), ("<1>x", None)]);
-        assert_eq!(super::tests::cut(8, &["<34>1234\n"])[0].2, cut, "exactly as long as allowed");
-        assert_eq!(super::tests::cut(8, &["<34>1234\n"]).len(), 1);
+        assert_eq!(self::cut(8, &["<34>1234\n"])[0].2, cut, "exactly as long as allowed");
+        assert_eq!(self::cut(8, &["<34>1234\n"]).len(), 1);
     }
 
     fn millis(text: &str) -> Option<i64> {

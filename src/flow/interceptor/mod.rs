@@ -57,6 +57,12 @@ pub trait Interceptor: Send + Sync {
     /// Looks at one event, and may change it. `clock` tells the time of day for those who write
     /// it down.
     fn intercept(&self, event: &mut Event, clock: &dyn Clock) -> Verdict;
+
+    /// Whether it may take long over an event, so that it must not run where connections are
+    /// served.
+    fn is_heavy(&self) -> bool {
+        false
+    }
 }
 
 /// The interceptors of one source, in order.
@@ -71,6 +77,16 @@ impl Chain {
     #[must_use]
     pub fn new(interceptors: Vec<Box<dyn Interceptor>>, clock: Arc<dyn Clock>) -> Self {
         Self { interceptors: interceptors.into(), clock }
+    }
+
+    /// The events of a batch that go on, in their order; worked out beside the runtime where that
+    /// may take long. None when an interceptor panicked.
+    pub async fn pass_aside(&self, events: Vec<Event>) -> Option<Vec<Event>> {
+        if !self.interceptors.iter().any(|interceptor| interceptor.is_heavy()) {
+            return Some(self.pass(events));
+        }
+        let chain = self.clone();
+        tokio::task::spawn_blocking(move || chain.pass(events)).await.ok()
     }
 
     /// The events of a batch that go on, in their order.

@@ -89,6 +89,10 @@ fn header(reader: &SettingsReader<'_>, name: &str) -> Result<Header, SettingErro
 }
 
 impl Interceptor for RegexExtractor {
+    fn is_heavy(&self) -> bool {
+        true
+    }
+
     fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
         let body = String::from_utf8_lossy(&event.body).into_owned();
         let found = match self.pattern.find(&body) {

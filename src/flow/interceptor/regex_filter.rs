@@ -41,6 +41,10 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<RegexFilter, SettingError> {
 }
 
 impl Interceptor for RegexFilter {
+    fn is_heavy(&self) -> bool {
+        true
+    }
+
     fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
         match self.pattern.is_in(&String::from_utf8_lossy(&event.body)) {
             Ok(found) if found == self.drops => Verdict::Drop,

@@ -53,13 +53,21 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<RemoveHeader, SettingError> 
 
 impl RemoveHeader {
     fn removes(&self, name: &str) -> bool {
-        let matching = |pattern: &Pattern| pattern.is_whole(name);
-        self.names.iter().any(|known| known == name)
-            || self.matching.as_ref().map(matching).transpose().is_ok_and(|m| m == Some(true))
+        let matching = |pattern: &Pattern| {
+            pattern.is_whole(name).unwrap_or_else(|error| {
+                tracing::warn!(pattern = pattern.as_str(), "a header stays: {error}");
+                false
+            })
+        };
+        self.names.iter().any(|known| known == name) || self.matching.as_ref().is_some_and(matching)
     }
 }
 
 impl Interceptor for RemoveHeader {
+    fn is_heavy(&self) -> bool {
+        true
+    }
+
     fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
         let gone: Vec<String> = event
             .headers

@@ -53,6 +53,10 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<SearchReplace, SettingError>
 }
 
 impl Interceptor for SearchReplace {
+    fn is_heavy(&self) -> bool {
+        true
+    }
+
     fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
         let text = self.charset.decode(&event.body);
         match self.replacement.all(&text, &self.pattern) {

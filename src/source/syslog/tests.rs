@@ -1,0 +1,115 @@
+use super::*;
+use crate::config::settings::Settings;
+use crate::source::trial::{Trial, bodies};
+use crate::wire::syslog::Flaw;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, UdpSocket};
+
+fn rules(pairs: &[(&str, &str)]) -> Result<Rules, SettingError> {
+    let settings = Settings::from_pairs("r1", pairs);
+    let mut rules = Rules::read(&SettingsReader::new(&settings))?;
+    rules.zone = TimeZone::UTC;
+    Ok(rules)
+}
+
+fn event(pairs: &[(&str, &str)], line: &str, flaw: Option<Flaw>) -> (String, Vec<String>) {
+    let client = Client { address: [127, 0, 0, 1].into(), name: Some("localhost".to_owned()) };
+    let digits = line.trim_start_matches('<').split('>').next().unwrap_or_default();
+    let priority = digits.parse().unwrap_or(0);
+    let raw = Raw { bytes: line.as_bytes().to_vec(), priority, flaw };
+    let event = rules(pairs).unwrap().event(raw, &client, 1_795_219_200_000);
+    let mut headers: Vec<String> = event.headers.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    headers.sort_unstable();
+    (String::from_utf8(event.body.to_vec()).unwrap(), headers)
+}
+
+const LINE: &str = "<165>1 2003-08-24T05:14:15.003-07:00 192.0.2.1 myproc 8710 - - it's time";
+
+#[test]
+fn a_message_becomes_body_and_headers() {
+    let (body, headers) = event(&[], LINE, None);
+    assert_eq!(body, "myproc 8710 - - it's time");
+    let expected = [
+        "Facility=20",
+        "Severity=5",
+        "host=192.0.2.1",
+        "priority=165",
+        "timestamp=1061727255003",
+        "version=1",
+    ];
+    assert_eq!(headers, expected);
+    let (body, headers) = event(&[], "<34>hello", None);
+    assert_eq!(
+        (body.as_str(), headers),
+        ("<34>hello", vec!["Facility=4".into(), "Severity=2".into()])
+    );
+    let (_, headers) = event(&[], "plain", Some(Flaw::Invalid));
+    assert_eq!(headers, ["Facility=0", "Severity=0", "flume.syslog.status=Invalid"]);
+    let client = [("clientIPHeader", "ip"), ("clientHostnameHeader", "name")];
+    let (_, headers) = event(&client, "<0>x", None);
+    assert_eq!(headers, ["Facility=0", "Severity=0", "ip=127.0.0.1", "name=localhost"]);
+}
+
+#[test]
+fn fields_that_are_kept_stand_before_the_message() {
+    let body = |keep| event(&[("keepFields", keep)], LINE, None).0;
+    assert_eq!(body("all"), LINE);
+    assert_eq!(body("true"), LINE);
+    assert_eq!(body("none"), "myproc 8710 - - it's time");
+    assert_eq!(body("priority hostname"), "<165>192.0.2.1 myproc 8710 - - it's time");
+    assert_eq!(
+        body("timestamp version"),
+        "1 2003-08-24T05:14:15.003-07:00 myproc 8710 - - it's time"
+    );
+    assert!(rules(&[("keepFields", "everything")]).unwrap_err().message.contains("everything"));
+    assert!(rules(&[("format.regex", "(.*)")]).unwrap_err().message.contains("not there yet"));
+}
+
+#[tokio::test]
+async fn lines_over_tcp_come_out_in_order_also_the_last_without_a_newline() {
+    let settings = Settings::from_pairs("r1", &[("host", "127.0.0.1"), ("port", "0")]);
+    let source = tcp::build(&mut SettingsReader::new(&settings)).unwrap();
+    let trial = Trial::new();
+    let script = async {
+        trial.until_started().await;
+        let mut stream = TcpStream::connect(source.listening.bound()).await.unwrap();
+        for piece in ["<34>o", "ne\n<34>two\n\nthree\n<34>fo", "ur"] {
+            stream.write_all(piece.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+        drop(stream);
+        trial.until_events(4).await;
+    };
+    trial.run(&source, script).await.unwrap();
+    let events = trial.events();
+    assert_eq!(bodies(&events), ["<34>one", "<34>two", "three", "<34>four"]);
+    assert_eq!(events[2].headers.get("flume.syslog.status"), Some("Invalid"));
+}
+
+#[tokio::test]
+async fn a_datagram_is_a_message() {
+    let settings = Settings::from_pairs("r1", &[("host", "127.0.0.1"), ("port", "0")]);
+    let source = udp::build(&mut SettingsReader::new(&settings)).unwrap();
+    let trial = Trial::new();
+    let script = async {
+        trial.until_started().await;
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = source.bound.lock().unwrap().unwrap();
+        for datagram in ["<34>one", "", "<34>two\n<34>not this\n", LINE] {
+            socket.send_to(datagram.as_bytes(), address).await.unwrap();
+        }
+        trial.until_events(3).await;
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["<34>one", "<34>two", "myproc 8710 - - it's time"]);
+}
+
+#[test]
+fn tls_is_refused_and_a_port_is_needed() {
+    let built = |pairs: &[(&str, &str)]| {
+        let settings = Settings::from_pairs("r1", pairs);
+        tcp::build(&mut SettingsReader::new(&settings)).err().map(|e| e.to_string())
+    };
+    assert!(built(&[("port", "1"), ("ssl", "true")]).unwrap().contains("TLS is not there yet"));
+    assert!(built(&[]).unwrap().contains("port"));
+}
