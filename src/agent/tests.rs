@@ -361,11 +361,7 @@ async fn a_running_agent_counts_under_flumes_names() {
         assert_eq!(value(&registry, channel, "StopTime"), Value::Level(0));
     }
     for sink in ["SINK.k1", "SINK.k2"] {
-        counts(
-            &registry,
-            sink,
-            &[("EventDrainAttemptCount", 10), ("EventWriteFail", 0)],
-        );
+        counts(&registry, sink, &[("EventDrainAttemptCount", 10), ("EventWriteFail", 0)]);
         assert_eq!(value(&registry, sink, "StopTime"), Value::Level(0));
     }
     // Only what reaches outside has a connection.

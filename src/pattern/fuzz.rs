@@ -13,7 +13,7 @@ pub fn pattern(bytes: &[u8]) {
     let mut parts = all.splitn(3, '\0');
     let [java, text, replacement] = std::array::from_fn(|_| parts.next().unwrap_or(""));
     let Ok(pattern) = Pattern::new(java) else { return };
-    let Ok(found) = pattern.find_all(text) else { return };
+    let Ok(found) = pattern.find_all(text).collect::<Result<Vec<_>, _>>() else { return };
     let mut behind = 0;
     for found in &found {
         let whole = found.whole();

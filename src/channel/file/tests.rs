@@ -64,7 +64,10 @@ fn an_encoder_that_is_dropped_or_panics_voids_its_frame_and_its_neighbours_commi
         }
         shared.hand_over();
     }
-    assert_eq!(take_all(&channel), ["before", "behind", "before", "behind"]);
+    let mut taken = take_all(&channel);
+    // Neither began after the other's commit had returned: on two stripes either may be first.
+    taken.chunks_mut(2).for_each(<[String]>::sort_unstable);
+    assert_eq!(taken, ["before", "behind", "before", "behind"]);
     let deadline = shared.now() + Duration::from_secs(30);
     while channel.status().events > 0 {
         assert!(shared.now() < deadline, "room is given back: {:?}", channel.status());

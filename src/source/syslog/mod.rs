@@ -151,7 +151,6 @@ impl Rules {
             let name = client.name.clone().unwrap_or_else(|| client.address.to_string());
             headers.set(header.as_str(), name);
         }
-        drop(message);
         event.body = body.unwrap_or_else(|| Bytes::from(raw.bytes));
         event
     }

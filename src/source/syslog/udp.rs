@@ -108,10 +108,16 @@ impl Source for SyslogUdp {
                     if clients.len() >= CLIENTS_MAX {
                         clients.clear();
                     }
-                    if !clients.contains_key(&sender.ip()) {
-                        clients.insert(sender.ip(), self.rules.client(sender.ip()).await);
-                    }
-                    batch.extend(self.event(&buffer[..len], &clients[&sender.ip()], now));
+                    let ip = sender.ip();
+                    let client = match clients.get(&ip) {
+                        Some(client) => client.clone(),
+                        None => {
+                            let client = self.rules.client(ip).await;
+                            clients.insert(ip, client.clone());
+                            client
+                        }
+                    };
+                    batch.extend(self.event(&buffer[..len], &client, now));
                     next = if batch.len() < most {
                         socket.try_recv_from(&mut buffer).ok()
                     } else {
