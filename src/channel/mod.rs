@@ -66,6 +66,10 @@ pub trait PutTransaction: Send {
 
     /// Lets the commit carry the source's position (durable channels keep it, others ignore it).
     /// A transaction with a position and no event commits the position alone.
+    ///
+    /// Commits of one source that carry a position are done in the order in which they are asked
+    /// for; one that waits is refused with [`Refusal::OutOfTurn`] when one before it does not end
+    /// well. So a position never stands for events that are not there.
     fn set_position(&mut self, source: &str, position: Bytes);
 
     /// Commits: waits up to `keep-alive` for room, then until the events are safe.
@@ -325,6 +329,10 @@ pub enum Refusal {
         /// Bytes they may have.
         max: usize,
     },
+    /// It carries a position of a source, and a commit of the same source that was asked for before
+    /// it was not answered with Ok: its position would say that those events are there too.
+    #[error("an earlier commit of the same source did not end well; put its events first")]
+    OutOfTurn,
     /// The channel was closed.
     #[error("the channel is closed")]
     Closed,
@@ -359,6 +367,7 @@ impl Refusal {
             | Self::FullOfBytes { .. }
             | Self::NoSpace(_)
             | Self::NoStripe(_)
+            | Self::OutOfTurn
             | Self::Closed => false,
         }
     }

@@ -171,6 +171,7 @@ fn every_refusal_is_either_about_the_events_or_about_the_channel() {
         Refusal::FullOfBytes { bytes: 8, capacity: 8 },
         Refusal::NoSpace(trouble()),
         Refusal::NoStripe(trouble()),
+        Refusal::OutOfTurn,
         Refusal::Closed,
     ] {
         assert!(!CommitError::Refused(refusal.clone()).never_fits(), "{refusal}");

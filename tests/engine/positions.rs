@@ -68,6 +68,61 @@ fn positions_of_one_source_are_serialised_and_those_of_two_are_not() {
 }
 
 #[test]
+fn commits_of_one_source_that_wait_for_room_enter_in_the_order_in_which_they_were_asked_for() {
+    let machine = Machine::new(1);
+    let mut options = machine.options();
+    (options.capacity, options.transaction_capacity) = (3, 3);
+    let mut engine = machine.open_with(options);
+    engine.put(&bodies("full", 0..3));
+    let mut first = engine.begin_put_at(&bodies("a", 0..2), "tail", "1");
+    let mut second = engine.begin_put_at(&bodies("b", 0..1), "tail", "2");
+    assert!(matches!(engine.channel.position("tail"), Err(PositionError::Unsettled { .. })));
+    assert_eq!(engine.take(1), ["full-0"]);
+    assert!(second.poll().is_none(), "there is room for it, and not for the one before");
+    engine.settle();
+    assert!(second.poll().is_none());
+    assert_eq!(engine.take(2), ["full-1", "full-2"]);
+    assert!(second.poll().is_none() && first.poll().is_none());
+    engine.end(first).expect("room came in time");
+    engine.end(second).expect("its turn came");
+    assert_eq!(engine.channel.position("tail"), position(2, "2"));
+    assert_eq!(engine.drain(), ["a-0", "a-1", "b-0"]);
+}
+
+/// Else the position would say that those lines are there too, and nobody would put them again.
+#[test]
+fn a_commit_that_waits_behind_another_of_its_source_is_refused_when_that_one_does_not_end_well() {
+    let machine = Machine::new(1);
+    let mut options = machine.options();
+    (options.capacity, options.transaction_capacity) = (3, 3);
+    let mut engine = machine.open_with(options);
+    engine.put(&bodies("full", 0..3));
+    let mut first = engine.begin_put_at(&bodies("a", 0..2), "tail", "1");
+    engine.clock.advance(crate::rig::KEEP_ALIVE / 2);
+    let mut second = engine.begin_put_at(&bodies("b", 0..1), "tail", "2");
+    let dropped = engine.begin_put_at(&bodies("other", 0..2), "other", "1");
+    let mut behind_dropped = engine.begin_put_at(&bodies("other", 2..3), "other", "2");
+    assert_eq!(engine.take(1), ["full-0"]);
+    engine.clock.advance(crate::rig::KEEP_ALIVE / 2);
+    let out_of_turn = || Some(Err(CommitError::Refused(Refusal::OutOfTurn)));
+    assert!(matches!(first.poll(), Some(Err(CommitError::Refused(Refusal::Full { .. })))));
+    let mut third = engine.begin_put_at(&bodies("c", 0..1), "tail", "3");
+    assert_eq!(third.poll(), out_of_turn(), "asked for before the second was answered");
+    assert_eq!(second.poll(), out_of_turn(), "there is room for it");
+    drop((first, second, third));
+    drop(dropped);
+    assert_eq!(behind_dropped.poll(), out_of_turn());
+    drop(behind_dropped);
+    assert_eq!((engine.events(), engine.channel.position("tail")), (2, Ok(None)));
+    assert_eq!(engine.drain(), ["full-1", "full-2"]);
+    for (body, at) in [("a", "1"), ("b", "2")] {
+        let commit = engine.begin_put_at(&bodies(body, 0..1), "tail", at);
+        engine.end(commit).expect("put again in order");
+    }
+    assert_eq!(engine.channel.position("tail"), position(2, "2"));
+}
+
+#[test]
 fn a_batch_that_was_emptied_commits_its_position_alone() {
     let machine = Machine::new(2);
     let mut engine = machine.open();

@@ -28,8 +28,7 @@ fn setup(disk: u8, channel: u8) -> Setup {
         eager_sources: eager,
         segment_bytes: pick(&[16, 20, 32, 64], channel) * 1024,
         capacity: pick(&[1000, 100, 20], channel >> 2),
-        // Eager sources and puts that wait are more than the oracle keeps in mind.
-        keep_alive: Duration::from_millis(if eager { 0 } else { pick(&[0, 5, 100], channel >> 4) }),
+        keep_alive: Duration::from_millis(pick(&[0, 5, 100], channel >> 4)),
         checkpoint_interval: Duration::from_millis(pick(&[30_000, 500, 20, 1], channel >> 6)),
         ..Setup::plain(u64::from(channel), 1 + usize::from(disk >> 5 & 3) % 3, model)
     }
@@ -192,7 +191,8 @@ mod tests {
     const SETTLE: [u8; 2] = [21, 1];
     const KEEP: [u8; 2] = [16, 0];
 
-    /// Small stories, on one disk and on two.
+    /// Small stories, on one disk and on two, and of sources that do not wait for an answer, on a
+    /// channel where their puts wait for room.
     fn made() -> Vec<Named> {
         let settled = [PUT, SETTLE, TAKE, ACK, SETTLE];
         let rolls = [BIG, SETTLE, BIG, SETTLE, TAKE, ACK, SETTLE, KEEP].repeat(3);
@@ -202,7 +202,8 @@ mod tests {
         let sources = [[3, 0], [0, 200], SETTLE, [25, 4], [0, 201], SETTLE, [21, 2], PUT];
         let hangs = [BIG, [10, 0], [14, 0], PUT, [19, 4], SETTLE, [15, 0], [21, 0], TAKE, ACK];
         let full = [[23, 0], BIG, BIG, SETTLE, TAKE, ACK, SETTLE, [25, 1], [21, 0], SETTLE];
-        let stories: [(&str, &[[u8; 2]]); 8] = [
+        let turns = [[0, 255], KEEP, [3, 3], [17, 0], [20, 0], [3, 1], [5, 1], SETTLE, [25, 8]];
+        let stories: [(&str, &[[u8; 2]]); 9] = [
             ("settled", &settled),
             ("rolls", &rolls),
             ("in-flight", &in_flight),
@@ -211,15 +212,17 @@ mod tests {
             ("sources", &sources),
             ("hangs", &hangs),
             ("full", &full),
+            ("turns", &turns),
         ];
         let bytes = |head: [u8; 2], story: &[[u8; 2]]| [&head[..], story.as_flattened()].concat();
-        let both = |(name, story): (&str, &[[u8; 2]])| {
+        let all = |(name, story): (&str, &[[u8; 2]])| {
             [
                 (format!("{name}-1"), bytes([0, 0], story)),
                 (format!("{name}-2"), bytes([33, 66], story)),
+                (format!("{name}-eager"), bytes([161, 45], story)),
             ]
         };
-        stories.into_iter().flat_map(both).collect()
+        stories.into_iter().flat_map(all).collect()
     }
 
     #[test]

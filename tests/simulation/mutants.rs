@@ -18,7 +18,6 @@ use millpond::disk::sim::{Model, Mutant};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
-use std::time::Duration;
 use table::Row;
 
 /// Recoveries that are themselves stopped at every operation, one in so many.
@@ -129,10 +128,9 @@ fn caught(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     })
 }
 
-/// Sources that do not wait for an answer, where a put is reserved at once or refused: so the
-/// order in which they ask is the order in which they are answered.
+/// Sources that do not wait for an answer.
 fn eager(setup: Setup) -> Setup {
-    Setup { eager_sources: true, keep_alive: Duration::ZERO, ..setup }
+    Setup { eager_sources: true, ..setup }
 }
 
 /// Disks that fill up at once: acknowledgements and lives stand in checkpoint slots.

@@ -44,6 +44,8 @@ pub(crate) struct Put {
     begun: u64,
     /// When it was known to be there.
     there_since: Option<u64>,
+    /// When its source was told that it is not.
+    refused_at: Option<u64>,
     pub(crate) standing: Standing,
     size: usize,
     pub(crate) places: Vec<Place>,
@@ -112,6 +114,7 @@ impl Oracle {
         let put = Put {
             begun: self.tick(),
             there_since: None,
+            refused_at: None,
             standing: Standing::Never,
             size,
             places: vec![Place::Waiting; count],
@@ -169,10 +172,29 @@ impl Oracle {
             (Standing::There, Standing::Doubt) => {}
             _ => it.standing = standing,
         }
-        if it.standing == Standing::There {
-            it.there_since.get_or_insert(now);
+        match it.standing {
+            Standing::There => _ = it.there_since.get_or_insert(now),
+            Standing::Never => it.refused_at = Some(now),
+            Standing::Asked | Standing::Doubt => {}
         }
-        Ok(())
+        if standing == Standing::There { self.came_in_turn(put) } else { Ok(()) }
+    }
+
+    /// A source's commit that ended well says that all it asked for before is there, but for what
+    /// it knew to be refused when it asked.
+    fn came_in_turn(&self, put: PutId) -> Verdict {
+        let Some(source) = self.puts[put].source else { return Ok(()) };
+        let known = |at: u64| at < self.puts[put].begun;
+        let passed = |id: &&PutId| match self.puts[**id].standing {
+            Standing::There => false,
+            Standing::Never => !self.puts[**id].refused_at.is_some_and(known),
+            Standing::Asked | Standing::Doubt => true,
+        };
+        let all = self.sources.get(&source).into_iter().flatten();
+        match all.take_while(|id| **id != put).find(passed) {
+            Some(earlier) => Err(format!("put {put} of source {source} passed its put {earlier}")),
+            None => Ok(()),
+        }
     }
 
     /// A take transaction begins.

@@ -24,7 +24,8 @@ const SPARE_SEGMENTS: usize = 2;
 /// The keeper looks at least this often: at disk space, at writes that hang.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// And this often while puts wait for space: they go on within a second of its coming back.
+/// And this often while puts wait for space: with [`PAUSE_OF_MAKING`] at most 0.7 s pass between its
+/// coming back and the making of the segment that they wait for.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(200);
 
 /// After the making of a segment failed, the next is begun this much later at the earliest: where
@@ -166,8 +167,8 @@ impl Shared {
         let ready = self.options.ready_segments;
         for _ in 0..ready {
             let Ok(report) = self.log().map(|log| log.report(index)) else { return };
-            // Filling takes as much from the disk as the puts that will use it: while writes run,
-            // it waits until half of the store is used up, and for a calm moment before that.
+            // Filling takes as much from the disk as the puts that will use it. So while writes run
+            // only the first half of the store is made; the rest comes when nothing is written.
             let enough = if report.writing { ready.div_ceil(2).max(2) } else { ready };
             let awaited = report.suspended.is_none() && report.wants_segment > 0;
             if !awaited && report.free >= enough {

@@ -52,6 +52,7 @@ mod put;
 mod quarantine;
 mod shared;
 mod take;
+mod turns;
 mod workers;
 mod writing;
 
@@ -212,8 +213,10 @@ impl Channel for FileChannel {
         let began = shared.now();
         loop {
             let turn = shared.room.turn();
+            // Looked at first: what enters the log in between is busy there.
+            let waiting = shared.turns.wait_for(source);
             let log = shared.log().map_err(PositionError::Stopped)?;
-            if !log.position_is_busy(source) {
+            if !waiting && !log.position_is_busy(source) {
                 let known = log.durable().positions.get(source);
                 return Ok(known.map(|known| Position {
                     counter: known.counter,

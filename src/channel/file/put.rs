@@ -1,6 +1,7 @@
 //! Put transactions.
 
 use super::shared::{Shared, changed};
+use super::turns::{Place, Standing};
 use crate::base::trouble::Trouble;
 use crate::channel::{BoxFuture, CommitError, PutError, PutTransaction, Refusal, check_event};
 use crate::event::Event;
@@ -23,6 +24,28 @@ pub(super) struct FilePut {
 impl FilePut {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, events: Vec::new(), bytes: 0, position: None }
+    }
+
+    /// Among the commits of its source, for a transaction that carries a position.
+    fn place(&self) -> Option<Place> {
+        self.position.as_ref().map(|(source, _)| Place::last(&self.shared, source))
+    }
+
+    /// Reserves and fills when it is its turn, or says why not now.
+    fn append_in_turn(
+        &self,
+        place: Option<&Place>,
+    ) -> Result<Result<Promise, Admission>, CommitError> {
+        match place.map(Place::standing) {
+            Some(Standing::BehindAnother) => return Ok(Err(Admission::Busy)),
+            Some(Standing::StruckOut) => return Err(CommitError::Refused(Refusal::OutOfTurn)),
+            Some(Standing::First) | None => {}
+        }
+        let appended = self.append()?;
+        if let (Ok(_), Some(place)) = (&appended, place) {
+            place.reserved();
+        }
+        Ok(appended)
     }
 
     /// Reserves and fills, or says why not now.
@@ -110,11 +133,11 @@ impl PutTransaction for FilePut {
             return Ok(());
         }
         self.refuse()?;
-        let shared = &self.shared;
+        let (shared, place) = (&self.shared, self.place());
         let deadline = shared.now() + shared.options.keep_alive;
         let mut promise = loop {
             let turn = shared.room.turn();
-            match self.append()? {
+            match self.append_in_turn(place.as_ref())? {
                 Ok(promise) => break promise,
                 Err(admission) => match deadline.checked_sub(shared.now()) {
                     Some(left) if !left.is_zero() => shared.room.sleep(turn, Some(left)),
@@ -122,7 +145,9 @@ impl PutTransaction for FilePut {
                 },
             }
         };
-        shared.wait_for(&mut promise).map_err(CommitError::InDoubt)
+        shared.wait_for(&mut promise).map_err(CommitError::InDoubt)?;
+        place.into_iter().for_each(Place::committed);
+        Ok(())
     }
 
     fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
@@ -131,11 +156,11 @@ impl PutTransaction for FilePut {
                 return Ok(());
             }
             self.refuse()?;
-            let shared = &self.shared;
+            let (shared, place) = (&self.shared, self.place());
             let deadline = shared.now() + shared.options.keep_alive;
             let mut promise = loop {
                 let turn = shared.room.turn();
-                match self.append()? {
+                match self.append_in_turn(place.as_ref())? {
                     Ok(promise) => break promise,
                     Err(admission) if shared.now() >= deadline => return Err(refused(admission)),
                     Err(_) => {
@@ -144,7 +169,9 @@ impl PutTransaction for FilePut {
                     }
                 }
             };
-            shared.settled(&mut promise).await.map_err(CommitError::InDoubt)
+            shared.settled(&mut promise).await.map_err(CommitError::InDoubt)?;
+            place.into_iter().for_each(Place::committed);
+            Ok(())
         })
     }
 

@@ -4,6 +4,7 @@ use super::checkpoint::Checkpoints;
 use super::cold::Pieces;
 use super::options::FileChannelOptions;
 use super::pledges::Pledges;
+use super::turns::Turns;
 use super::workers::{Task, Workers};
 use crate::base::ids::{StripeIndex, Uuid};
 use crate::base::signal::Signal;
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub workers: Workers,
     pub homes: Vec<Home>,
     pub pledges: Pledges,
+    pub turns: Turns,
     pub checkpoints: Checkpoints,
     /// Held while the channel is open.
     pub _checkpoint_lock: Box<dyn Lock>,
@@ -96,6 +98,7 @@ impl Shared {
             keeper: Signal::default(),
             homes: parts.homes,
             pledges: Pledges::default(),
+            turns: Turns::default(),
             checkpoints: Checkpoints::new(parts.checkpoints),
             _checkpoint_lock: parts.checkpoint_lock,
         }
