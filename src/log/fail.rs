@@ -65,10 +65,13 @@ impl Log {
             Some(other) => {
                 Rare::FenceMoved.reached();
                 self.put_known_fences(other, index);
-                let last = Broken::FenceBehind.is_chosen();
-                (!last).then(|| self.put_fence(other, &fence));
-                self.move_all(index, other, stranded);
-                last.then(|| self.put_fence(other, &fence));
+                if Broken::FenceBehind.is_chosen() {
+                    self.move_all(index, other, stranded);
+                    self.put_fence(other, &fence);
+                } else {
+                    self.put_fence(other, &fence);
+                    self.move_all(index, other, stranded);
+                }
             }
             None if !restarting && self.may_restart_at_once(index) => {
                 Rare::FreshSegment.reached();

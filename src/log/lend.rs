@@ -340,9 +340,8 @@ impl Log {
 }
 
 impl Stripe {
-    /// Whether its events may be lent: it is alive and the fence of its last failure, if there
-    /// was one, is durable.
-    /// Whether its events in memory may be lent.
+    /// Whether its events in memory may be lent: it is alive, and the fence of its last failure, if
+    /// there was one, is durable.
     fn lendable(&self) -> bool {
         matches!(self.health, Health::Active) && self.epoch_start != EpochStart::Due
     }

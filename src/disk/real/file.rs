@@ -164,7 +164,7 @@ impl RealFile {
 
     fn write_buffered(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut failed = self.sync_right()?;
-        write_all(&self.plain, offset, bytes, 1)?;
+        write_all(offset, bytes, 1, |bytes, at| rustix::io::pwrite(&self.plain, bytes, at))?;
         remember(&mut failed, rustix::io::retry_on_intr(|| rustix::fs::fdatasync(&self.plain)))
     }
 }
@@ -180,11 +180,16 @@ fn remember(failed: &mut Option<FailedSync>, result: rustix::io::Result<()>) -> 
 
 /// Writes all of `bytes`, going on after interruptions and short writes. A direct write goes on
 /// only from a multiple of `align`.
-fn write_all(file: &OwnedFd, offset: u64, bytes: &[u8], align: usize) -> io::Result<()> {
+pub(super) fn write_all(
+    offset: u64,
+    bytes: &[u8],
+    align: usize,
+    mut pwrite: impl FnMut(&[u8], u64) -> rustix::io::Result<usize>,
+) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
         let at = offset + done as u64;
-        let written = rustix::io::retry_on_intr(|| rustix::io::pwrite(file, &bytes[done..], at))?;
+        let written = rustix::io::retry_on_intr(|| pwrite(&bytes[done..], at))?;
         if written == 0 || !written.is_multiple_of(align) {
             return Err(io::Error::new(
                 io::ErrorKind::WriteZero,
@@ -194,6 +199,24 @@ fn write_all(file: &OwnedFd, offset: u64, bytes: &[u8], align: usize) -> io::Res
         done += written;
     }
     Ok(())
+}
+
+/// Fills `buffer`, going on after interruptions and short reads, and answers how many bytes there
+/// were before the end of the file.
+pub(super) fn read_all(
+    offset: u64,
+    buffer: &mut [u8],
+    mut pread: impl FnMut(&mut [u8], u64) -> rustix::io::Result<usize>,
+) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        let at = offset + done as u64;
+        match rustix::io::retry_on_intr(|| pread(&mut buffer[done..], at))? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    Ok(done)
 }
 
 /// Whether a direct transfer may start at `offset` with `bytes`.
@@ -214,27 +237,20 @@ impl File for RealFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            let at = offset + done as u64;
-            let rest = &mut buffer[done..];
+        read_all(offset, buffer, |rest, at| {
             // A direct read that ended short did so at the end of the file, where the rest is no
             // longer aligned; the plain descriptor confirms the end.
             let from = match &self.direct {
                 Some(direct) if is_aligned(at, rest) => direct,
                 _ => &self.plain,
             };
-            match rustix::io::retry_on_intr(|| rustix::io::pread(from, &mut *rest, at))? {
-                0 => break,
-                read => done += read,
-            }
-        }
-        Ok(done)
+            rustix::io::pread(from, rest, at)
+        })
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.may_write()?;
-        write_all(&self.plain, offset, bytes, 1)
+        write_all(offset, bytes, 1, |bytes, at| rustix::io::pwrite(&self.plain, bytes, at))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -255,7 +271,9 @@ impl File for RealFile {
             return Submitted::Done(Err(error));
         }
         Submitted::Done(match &self.direct {
-            Some(direct) => write_all(direct, offset, bytes, DEVICE_BLOCK_BYTES),
+            Some(direct) => write_all(offset, bytes, DEVICE_BLOCK_BYTES, |bytes, at| {
+                rustix::io::pwrite(direct, bytes, at)
+            }),
             None => self.write_buffered(offset, bytes),
         })
     }

@@ -73,6 +73,58 @@ fn reads_are_short_only_at_the_end() {
     }
 }
 
+/// What a call of the kernel answers that was asked for so many bytes: at most the next number, or
+/// that a signal came first.
+fn cut(most: &[Option<usize>]) -> impl FnMut(usize) -> rustix::io::Result<usize> {
+    let mut turns = most.iter().cycle();
+    move |asked| match turns.next() {
+        Some(Some(most)) => Ok(asked.min(*most)),
+        _ => Err(rustix::io::Errno::INTR),
+    }
+}
+
+#[test]
+fn reads_and_writes_that_are_cut_short_go_on_where_they_ended() {
+    let bytes: Vec<u8> = (1..=40).collect();
+    for most in [&[Some(1)][..], &[Some(7), None, Some(3)], &[None, Some(39)], &[Some(100)]] {
+        let (mut medium, mut moved) = (vec![0; 50], cut(most));
+        let written = file::write_all(5, &bytes, 1, |bytes, at| {
+            let count = moved(bytes.len())?;
+            medium[at as usize..][..count].copy_from_slice(&bytes[..count]);
+            Ok(count)
+        });
+        written.expect("goes on");
+        assert_eq!(medium, [&[0; 5][..], &bytes, &[0; 5]].concat(), "{most:?}");
+
+        let (mut buffer, mut moved) = (vec![9; 60], cut(most));
+        let read = file::read_all(5, &mut buffer, |into, at| {
+            let there = &medium[at as usize..];
+            let count = moved(into.len().min(there.len()))?;
+            into[..count].copy_from_slice(&there[..count]);
+            Ok(count)
+        });
+        assert_eq!(read.expect("goes on"), 45, "short only at the end");
+        assert_eq!(buffer, [&medium[5..], &[9; 15]].concat(), "{most:?}");
+    }
+}
+
+#[test]
+fn a_direct_write_that_cannot_go_on_is_an_error_that_says_how_far_it_came() {
+    let bytes = vec![1; 4 * BLOCK];
+    for (most, words) in [
+        (&[Some(BLOCK), Some(512)][..], "took 512 of 12288 bytes at 12288"),
+        (&[Some(2 * BLOCK), None, Some(0)], "took 0 of 8192 bytes at 16384"),
+    ] {
+        let mut moved = cut(most);
+        let written = file::write_all(2 * BLOCK as u64, &bytes, BLOCK, |b, _| moved(b.len()));
+        let error = written.expect_err("the rest would not be aligned, or never end");
+        assert_eq!(error.kind(), ErrorKind::WriteZero);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let full = || file::write_all(0, &bytes, BLOCK, |_, _| Err(rustix::io::Errno::NOSPC));
+    assert_eq!(full().expect_err("no room").kind(), ErrorKind::StorageFull);
+}
+
 #[test]
 fn a_directory_lists_makes_and_removes_names() {
     for (storage, disk, temp) in storages() {

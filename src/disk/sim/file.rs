@@ -168,7 +168,8 @@ impl File for SimFile {
         let order = world.next();
         let pieces = world.node(self.id).image.pieces(offset, bytes);
         let cached = world.cached(&self.path, pieces.len());
-        let flight = Flight { file: self.id, order, pieces, cached };
+        let swapped = world.lies(Lie::SwapWrites, &self.path);
+        let flight = Flight { file: self.id, order, pieces, cached, swapped };
         if let Err(trouble) = &begun {
             Self::submit_in_trouble(&mut world, &flight, trouble);
             return Submitted::Done(world.answer(begun, Lie::HideWriteErrors, &self.path));

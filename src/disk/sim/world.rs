@@ -42,6 +42,8 @@ pub(super) struct Flight {
     pub(super) pieces: Vec<Piece>,
     /// How many of the pieces, counted from the last, a faulty door leaves in a cache.
     pub(super) cached: usize,
+    /// A faulty door would hold it back until the next one is durable.
+    pub(super) swapped: bool,
 }
 
 /// Why an operation does not simply happen.
@@ -231,8 +233,7 @@ impl World {
 
     /// A submitted write ends well.
     pub(super) fn land(&mut self, flight: &Flight) {
-        let swaps = self.options.mutant.is_some_and(|mutant| mutant.lie == Lie::SwapWrites);
-        let swapped = swaps && self.held.is_none();
+        let swapped = flight.swapped && self.held.is_none();
         let cached = if swapped { flight.pieces.len() } else { flight.cached };
         let (now, later) = flight.pieces.split_at(flight.pieces.len() - cached);
         let direct = self.options.direct;

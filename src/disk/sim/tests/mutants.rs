@@ -141,6 +141,17 @@ fn of_two_swapped_writes_the_second_arrives_first() {
 }
 
 #[test]
+fn only_writes_of_the_named_files_are_swapped() {
+    let disk = SimDisk::new(SimOptions { pending: true, ..options() });
+    let (named, other) = (prepared(&disk, "a", 1), prepared(&disk, "b", 1));
+    disk.set_mutant(Some(Lie::SwapWrites.about("a")));
+    submit(&*other, 0, 1, 1).expect("written");
+    assert_eq!(after_worst(&disk, "b"), Some(vec![1; BLOCK]), "answered and durable");
+    submit(&*named, 0, 2, 1).expect("written");
+    assert_eq!(after_worst(&disk, "a"), Some(vec![0; BLOCK]), "answered, and not durable");
+}
+
+#[test]
 fn a_lock_that_is_always_granted_keeps_nobody_out() {
     let disk = pretending(Lie::LockAnyway);
     let _one = root(&disk).lock("in_use.lock").expect("granted");
