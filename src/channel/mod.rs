@@ -48,6 +48,11 @@ pub trait Channel: Send + Sync {
     /// be no answer: a source that went on from it would repeat what the commit may still keep.
     fn position(&self, source: &str) -> Result<Option<Position>, PositionError>;
 
+    /// Whether positions that commits carry are kept, and found by [`Channel::position`] again.
+    fn keeps_positions(&self) -> bool {
+        false
+    }
+
     /// Stops the channel: open transactions are refused from now on, a durable channel writes its
     /// checkpoint. Closing twice does nothing.
     ///

@@ -1,7 +1,8 @@
 //! What the flow hands to sources and sinks.
 
+use super::marks::{Kept, Mark};
 use crate::base::clock::Clock;
-use crate::channel::{BoxFuture, CommitError};
+use crate::channel::{BoxFuture, CommitError, PositionError};
 use crate::event::Event;
 use crate::metrics::{SinkCounters, SourceCounters};
 use std::sync::Arc;
@@ -65,6 +66,25 @@ pub trait Intake: Send + Sync {
     /// A required channel refused, or is in doubt. Nothing is retried here: the source answers
     /// its client, or tries again.
     fn commit(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), CommitError>>;
+
+    /// Commits `events` and, with them, `mark`: where the source stands behind them. A channel
+    /// that has the batch of this number already does not get it again. Without events the mark is
+    /// committed alone. Where the channels keep no marks, this is [`Intake::commit`].
+    ///
+    /// # Errors
+    /// As [`Intake::commit`]. The source tries the very same batch with the very same mark again,
+    /// whether it was refused or is in doubt: it enters each channel once.
+    fn commit_marked(
+        &self,
+        events: Vec<Event>,
+        mark: Mark,
+    ) -> BoxFuture<'_, Result<(), CommitError>>;
+
+    /// The newest mark of the source that its channels keep.
+    ///
+    /// # Errors
+    /// A channel cannot tell yet; ask again.
+    fn kept(&self) -> BoxFuture<'_, Result<Kept, PositionError>>;
 
     /// Events of one transaction at most: the smallest of the channels' `transactionCapacity`.
     fn transaction_capacity(&self) -> usize;

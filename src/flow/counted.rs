@@ -66,6 +66,10 @@ impl Channel for Counted {
         self.channel.position(source)
     }
 
+    fn keeps_positions(&self) -> bool {
+        self.channel.keeps_positions()
+    }
+
     fn close(&self) -> Result<(), CloseError> {
         let closed = self.channel.close();
         if self.counters.open.get() == 1 {

@@ -1,6 +1,7 @@
 //! What stands behind a source: interceptors, selector and channels.
 //!
-//! Interceptors see a batch first; when they leave nothing of it, nothing is committed. One batch becomes one transaction on each channel that the selector names. Required channels
+//! Interceptors see a batch first; when they leave nothing of it, nothing is committed but its mark.
+//! One batch becomes one transaction on each channel that the selector names. Required channels
 //! commit in the order in which the source lists them; when one does not, those before it keep
 //! the batch, those behind it and the optional ones do not get it, and the source's repeat goes
 //! to all of them again: there is no transaction across channels. Optional channels come last;
@@ -8,10 +9,12 @@
 
 use super::context::Intake;
 use super::interceptor::Chain;
+use super::marks::{Kept, Mark, Marks};
 use super::selector::Selector;
-use crate::channel::{BoxFuture, Channel, CommitError, Refusal};
+use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal};
 use crate::event::Event;
 use crate::metrics::SourceCounters;
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// A channel and its name.
@@ -29,6 +32,7 @@ pub struct ChannelProcessor {
     interceptors: Option<Chain>,
     selector: Box<dyn Selector>,
     channels: Vec<NamedChannel>,
+    marks: Marks,
     counters: Arc<SourceCounters>,
 }
 
@@ -48,7 +52,10 @@ impl ChannelProcessor {
         channels: Vec<NamedChannel>,
         counters: Arc<SourceCounters>,
     ) -> Self {
-        Self { source: source.into(), interceptors: None, selector, channels, counters }
+        let source = source.into();
+        let required = |at| selector.may_require(at);
+        let marks = Marks::new(&source, &channels, required, selector.is_repeatable());
+        Self { source, interceptors: None, selector, channels, marks, counters }
     }
 
     /// The same behind `chain`.
@@ -74,15 +81,36 @@ impl ChannelProcessor {
         shares
     }
 
-    async fn commit_all(&self, events: Vec<Event>) -> Result<(), CommitError> {
+    /// What the interceptors leave.
+    async fn pass(&self, events: Vec<Event>) -> Vec<Event> {
+        match &self.interceptors {
+            Some(chain) => match chain.pass_aside(events).await {
+                Some(events) => events,
+                None => panic!("an interceptor panicked; the message stands above"),
+            },
+            None => events,
+        }
+    }
+
+    async fn enter(&self, events: Vec<Event>, mark: Option<&Mark>) -> Result<(), CommitError> {
+        let count = events.len() as u64;
+        let ended = self.commit_all(self.pass(events).await, mark).await;
+        match &ended {
+            Ok(()) => self.counters.event_accepted.add(count),
+            Err(_) => self.counters.channel_write_fail.add(1),
+        }
+        ended
+    }
+
+    async fn commit_all(&self, events: Vec<Event>, mark: Option<&Mark>) -> Result<(), CommitError> {
         let mut optional = Vec::new();
-        for (target, share) in self.channels.iter().zip(self.shares(events)) {
+        for (at, share) in self.shares(events).into_iter().enumerate() {
             optional.push(share.optional);
-            put(&*target.channel, share.required).await?;
+            self.put_required(at, share.required, mark).await?;
         }
         for (target, events) in self.channels.iter().zip(optional) {
             let count = events.len() as u64;
-            if let Err(error) = put(&*target.channel, events).await {
+            if let Err(error) = put(&*target.channel, events, None).await {
                 self.counters.optional_write_fail.add(count);
                 tracing::warn!(
                     source = self.source,
@@ -93,13 +121,39 @@ impl ChannelProcessor {
         }
         Ok(())
     }
+
+    async fn put_required(
+        &self,
+        at: usize,
+        events: Vec<Event>,
+        mark: Option<&Mark>,
+    ) -> Result<(), CommitError> {
+        let channel = &self.channels[at].channel;
+        let Some(mark) = mark.filter(|_| self.marks.ride_to(at)) else {
+            return put(&**channel, events, None).await;
+        };
+        if !self.marks.lacks(at, channel, mark.number).await? {
+            return Ok(());
+        }
+        let ended = put(&**channel, events, Some(self.marks.rider(mark))).await;
+        self.marks.settle(at, mark.number, &ended);
+        ended
+    }
 }
 
-async fn put(channel: &dyn Channel, events: Vec<Event>) -> Result<(), CommitError> {
-    if events.is_empty() {
+/// Puts the events, and the position of the source of this name with them.
+async fn put(
+    channel: &dyn Channel,
+    events: Vec<Event>,
+    position: Option<(&str, Bytes)>,
+) -> Result<(), CommitError> {
+    if events.is_empty() && position.is_none() {
         return Ok(());
     }
     let mut transaction = channel.begin_put();
+    if let Some((source, bytes)) = position {
+        transaction.set_position(source, bytes);
+    }
     for event in events {
         if let Err(error) = transaction.put(event) {
             transaction.rollback();
@@ -111,25 +165,21 @@ async fn put(channel: &dyn Channel, events: Vec<Event>) -> Result<(), CommitErro
 
 impl Intake for ChannelProcessor {
     fn commit(&self, events: Vec<Event>) -> BoxFuture<'_, Result<(), CommitError>> {
-        Box::pin(async move {
-            let count = events.len() as u64;
-            if count == 0 {
-                return Ok(());
-            }
-            let events = match &self.interceptors {
-                Some(chain) => match chain.pass_aside(events).await {
-                    Some(events) => events,
-                    None => panic!("an interceptor panicked; the message stands above"),
-                },
-                None => events,
-            };
-            let ended = self.commit_all(events).await;
-            match &ended {
-                Ok(()) => self.counters.event_accepted.add(count),
-                Err(_) => self.counters.channel_write_fail.add(1),
-            }
-            ended
-        })
+        Box::pin(
+            async move { if events.is_empty() { Ok(()) } else { self.enter(events, None).await } },
+        )
+    }
+
+    fn commit_marked(
+        &self,
+        events: Vec<Event>,
+        mark: Mark,
+    ) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(async move { self.enter(events, Some(&mark)).await })
+    }
+
+    fn kept(&self) -> BoxFuture<'_, Result<Kept, PositionError>> {
+        Box::pin(self.marks.ask(&self.channels))
     }
 
     fn transaction_capacity(&self) -> usize {

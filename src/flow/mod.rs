@@ -10,6 +10,7 @@ pub mod counted;
 pub mod group_runner;
 pub mod intake;
 pub mod interceptor;
+pub mod marks;
 pub mod processor;
 pub mod selector;
 pub mod sink;

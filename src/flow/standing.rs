@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// keep what they have and try again.
 pub struct Standing {
     limits: Limits,
+    keeps_positions: bool,
     behind: RwLock<Result<Arc<dyn Channel>, Trouble>>,
 }
 
@@ -21,7 +22,11 @@ impl Standing {
     /// Stands for `channel`.
     #[must_use]
     pub fn new(channel: Arc<dyn Channel>) -> Self {
-        Self { limits: channel.limits(), behind: RwLock::new(Ok(channel)) }
+        Self {
+            limits: channel.limits(),
+            keeps_positions: channel.keeps_positions(),
+            behind: RwLock::new(Ok(channel)),
+        }
     }
 
     /// Takes the channel out, so that whoever gets it can let it go; `why` is what everyone hears
@@ -72,6 +77,10 @@ impl Channel for Standing {
 
     fn position(&self, source: &str) -> Result<Option<Position>, PositionError> {
         self.behind().map_err(PositionError::Stopped)?.position(source)
+    }
+
+    fn keeps_positions(&self) -> bool {
+        self.keeps_positions
     }
 
     fn close(&self) -> Result<(), CloseError> {

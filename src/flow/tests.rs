@@ -1,11 +1,12 @@
 use super::context::{Failure, Intake, SinkContext, SourceContext, StopSignal};
+use super::marks::{Kept, Mark};
 use super::sink::Sink;
 use super::sink_runner::SinkRunner;
 use super::source::Source;
 use super::source_runner::SourceRunner;
 use crate::base::clock::{Clock, SystemClock};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
-use crate::channel::{BoxFuture, Channel, CommitError};
+use crate::channel::{BoxFuture, Channel, CommitError, PositionError};
 use crate::event::Event;
 use crate::metrics::{SinkCounters, SourceCounters};
 use std::collections::VecDeque;
@@ -382,6 +383,14 @@ struct Nowhere;
 impl Intake for Nowhere {
     fn commit(&self, _: Vec<Event>) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn commit_marked(&self, _: Vec<Event>, _: Mark) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn kept(&self) -> BoxFuture<'_, Result<Kept, PositionError>> {
+        Box::pin(async { Ok(Kept::Nowhere) })
     }
 
     fn transaction_capacity(&self) -> usize {

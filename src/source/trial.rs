@@ -2,11 +2,12 @@
 
 use crate::base::clock::SystemClock;
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
-use crate::channel::{BoxFuture, Channel, CommitError, Refusal, Trouble};
+use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal, Trouble};
 use crate::config::settings::{Settings, SettingsReader};
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
 use crate::flow::intake::{ChannelProcessor, NamedChannel};
+use crate::flow::marks::{Kept, Mark};
 use crate::flow::selector::Replicating;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use std::collections::VecDeque;
@@ -84,6 +85,18 @@ impl Intake for FakeIntake {
             book.events.extend(events);
             Ok(())
         })
+    }
+
+    fn commit_marked(
+        &self,
+        events: Vec<Event>,
+        _mark: Mark,
+    ) -> BoxFuture<'_, Result<(), CommitError>> {
+        self.commit(events)
+    }
+
+    fn kept(&self) -> BoxFuture<'_, Result<Kept, PositionError>> {
+        Box::pin(async { Ok(Kept::Nowhere) })
     }
 
     fn transaction_capacity(&self) -> usize {

@@ -233,6 +233,10 @@ impl Channel for FileChannel {
         }
     }
 
+    fn keeps_positions(&self) -> bool {
+        true
+    }
+
     fn close(&self) -> Result<(), CloseError> {
         self.inner.close()
     }

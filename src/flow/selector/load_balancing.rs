@@ -32,6 +32,10 @@ struct LoadBalancing {
 }
 
 impl Selector for LoadBalancing {
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
     fn route(&self, _event: &Event) -> Route<'_> {
         let turn = match self.drawn {
             // Its low bits are as random as all of it.

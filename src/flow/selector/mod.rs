@@ -41,6 +41,17 @@ pub struct Route<'a> {
 pub trait Selector: Send + Sync {
     /// Where `event` goes.
     fn route(&self, event: &Event) -> Route<'_>;
+
+    /// Whether the same event goes the same way whenever it comes. Otherwise a batch that some of
+    /// several channels have cannot be put into the others.
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    /// Whether some event may have to enter the channel at this place.
+    fn may_require(&self, _at: usize) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -52,4 +52,8 @@ impl Selector for Replicating {
     fn route(&self, _event: &Event) -> Route<'_> {
         Route { required: &self.required, optional: &self.optional }
     }
+
+    fn may_require(&self, at: usize) -> bool {
+        self.required.contains(&at)
+    }
 }
