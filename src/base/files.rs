@@ -1,9 +1,10 @@
 //! Files outside the channel: what sinks write and sources read. The channel's own files go
 //! through the disk door instead.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::path::Path;
+use std::fs::{File, OpenOptions, ReadDir};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 /// Creates `path` for writing and makes its name durable in its directory. Never opens a file
 /// that is there already.
@@ -13,11 +14,7 @@ use std::path::Path;
 /// directory could not be synced, the empty file is removed again.
 pub fn create_new(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if let Err(error) = sync_directory(directory) {
+    if let Err(error) = sync_directory(parent(path)) {
         // Without a durable name, what is written to it may vanish with the machine.
         let _ = std::fs::remove_file(path);
         return Err(error);
@@ -34,6 +31,102 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Opens the regular file `path`, or the one that it leads to, for reading. A pipe or device in its
+/// place is refused, without waiting for anyone at its other end.
+///
+/// # Errors
+/// There is no such file, it cannot be read, or it is no file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    Ok(file)
+}
+
+/// Opens `path` for appending; it is made when it is missing.
+///
+/// # Errors
+/// It cannot be opened or made.
+pub fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// What the directory holds.
+///
+/// # Errors
+/// It is not there or cannot be read.
+pub fn list(directory: &Path) -> io::Result<ReadDir> {
+    std::fs::read_dir(directory)
+}
+
+/// Gives the file `from` the name `to`, which nothing must have yet, and makes that durable. Both
+/// names are in one directory.
+///
+/// # Errors
+/// Something has that name ([`io::ErrorKind::AlreadyExists`]), or the renaming failed.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some network file systems cannot do both at once.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            if to.symlink_metadata().is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            rename(from, to)?;
+        }
+        result => result?,
+    }
+    sync_directory(parent(to))
+}
+
+/// Removes the file `path` and makes that durable.
+///
+/// # Errors
+/// It is not there or cannot be removed.
+pub fn remove(path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)?;
+    sync_directory(parent(path))
+}
+
+/// Replaces what the file `path` holds: whoever reads it finds the old bytes or the new ones, also
+/// after a power cut. A link is followed, so that it stays one.
+///
+/// # Errors
+/// The bytes cannot be written beside it or put in its place; then the old ones are there.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    rename(&beside, &path)?;
+    sync_directory(parent(&path))
+}
+
+#[allow(clippy::disallowed_methods)] // one of the two doors
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
+}
+
+/// The directory that holds the name `path`.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The path from the root, with nothing resolved, as Java's `getAbsolutePath` answers it.
+#[must_use]
+pub fn absolute(path: &Path) -> PathBuf {
+    let Ok(here) = std::env::current_dir() else { return path.to_owned() };
+    here.join(path)
+}
+
 /// Creates the directory `path` and those above it that are missing, and makes their names durable.
 /// A directory that is there already is left as it is.
 ///
@@ -43,10 +136,7 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = parent(path);
     create_directory(parent)?;
     match std::fs::create_dir(path) {
         // Someone else was faster; what counts is that it is there.
@@ -99,5 +189,42 @@ mod tests {
         assert!(create_directory(&file).is_err());
         assert!(create_directory(&file.join("below")).is_err());
         assert_eq!(std::fs::read(&file).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_never_given_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("a"), "a").unwrap();
+        std::fs::write(at("b"), "b").unwrap();
+        let error = rename_new(&at("a"), &at("b")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(at("b")).unwrap(), b"b");
+        rename_new(&at("a"), &at("c")).unwrap();
+        assert_eq!(std::fs::read(at("c")).unwrap(), b"a");
+        remove(&at("c")).unwrap();
+        assert!(!at("c").exists() && !at("a").exists());
+    }
+
+    #[test]
+    fn a_replaced_file_is_there_whole_and_a_link_stays_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        replace(&at("a"), b"one, and longer").unwrap();
+        std::os::unix::fs::symlink("a", at("link")).unwrap();
+        replace(&at("link"), b"two").unwrap();
+        assert_eq!(std::fs::read(at("a")).unwrap(), b"two");
+        assert!(at("link").symlink_metadata().unwrap().is_symlink());
+        assert_eq!(list(directory.path()).unwrap().count(), 2, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+        assert_eq!(open_regular(&pipe).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(open_regular(directory.path()).is_err());
     }
 }

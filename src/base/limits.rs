@@ -145,3 +145,30 @@ pub const REQUEST_SECONDS_MAX_DEFAULT: u64 = 120;
 
 /// Seconds that a client may pause within a request. Flume's own wait 20 s for an answer.
 pub const REQUEST_IDLE_SECONDS_MAX: u64 = 60;
+
+/// Bytes that a source reads from a file at a time, as a rule.
+pub const FILE_READ_BYTES: usize = 64 * 1024;
+
+/// Bytes of events that make a batch from a file full before `batchSize` does. One event more may
+/// be in it.
+pub const FILE_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Characters of a line of a spooled file at most, whatever `maxLineLength` says: a longer line
+/// becomes several events.
+pub const SPOOL_LINE_CHARS_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of an event that is made of a spooled file's bytes at most; the rest is for headers.
+pub const SPOOL_BLOB_BYTES_MAX: usize = EVENT_BYTES_MAX - 1024 * 1024;
+
+/// Files that a spooling directory's listing keeps in order; the next listing has the others.
+pub const SPOOL_LISTED_MAX: usize = 10_000;
+
+/// Levels of directories below a spooling directory.
+pub const SPOOL_DEPTH_MAX: usize = 64;
+
+/// Files of a spooling directory that are set aside at most; beyond it the source waits for
+/// someone to clear them away.
+pub const SPOOL_ASIDE_MAX: usize = 10_000;
+
+/// Bytes of the file that remembers those.
+pub const SPOOL_ASIDE_BYTES_MAX: u64 = 64 * 1024 * 1024;

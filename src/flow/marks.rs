@@ -5,36 +5,43 @@
 //! a crash a channel has both or neither, so nothing is lost and nothing put twice.
 //!
 //! There is no transaction across channels, so a crash can leave the last batch in some of them
-//! only. Batches are therefore numbered: the channels of one source are never more than one batch
-//! apart, the source puts just that one again ([`Kept::At`], `behind`), and a channel that has it
-//! already does not get it twice. The same number keeps a batch that one channel took and the next
-//! one refused from entering the first a second time.
+//! only. A mark therefore counts the source's events: the channels of one source are never more
+//! than one batch apart, the source puts just that one again ([`Kept::At`], `behind`), and a channel
+//! that has counted that far does not get it twice. The same count keeps a batch that one channel
+//! took and the next one refused from entering the first a second time, also when it comes in two
+//! halves then.
 
 use super::intake::NamedChannel;
 use crate::channel::{Channel, CommitError, Position, PositionError, Trouble};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where a source stands behind one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Counts the batches of the source, from 1.
+    /// Counts the events of the source up to the end of the batch; a batch without events counts
+    /// as one.
     pub number: u64,
+    /// The number before the batch.
+    pub since: u64,
     /// The source's own words for it.
     pub bytes: Bytes,
 }
 
 impl Mark {
     fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(8 + self.bytes.len());
+        let mut out = BytesMut::with_capacity(16 + self.bytes.len());
         out.put_u64_le(self.number);
+        out.put_u64_le(self.since);
         out.put_slice(&self.bytes);
         out.freeze()
     }
 
     fn decode(position: &Position) -> Option<Self> {
-        let (number, _) = position.bytes.split_first_chunk::<8>()?;
-        Some(Self { number: u64::from_le_bytes(*number), bytes: position.bytes.slice(8..) })
+        let mut rest = position.bytes.clone();
+        let number = rest.try_get_u64_le().ok()?;
+        let since = rest.try_get_u64_le().ok()?;
+        Some(Self { number, since, bytes: rest })
     }
 }
 
@@ -56,7 +63,7 @@ pub enum Kept {
 /// What one channel is known to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    /// The batch of this number, and all before it.
+    /// What the source counted up to this number.
     Upto(u64),
     /// It has to be asked: it never was, or a commit ended in doubt.
     Unsure,
@@ -107,19 +114,19 @@ impl Marks {
             found.push(position(&channels[at].channel, &self.source).await?);
         }
         let newest = found.iter().flatten().max_by_key(|mark| mark.number).cloned();
-        let number = newest.as_ref().map_or(0, |mark| mark.number);
+        let (number, since) = newest.as_ref().map_or((0, 0), |mark| (mark.number, mark.since));
         let mut behind = false;
         for (&at, mark) in places.iter().zip(&found) {
             let has = mark.as_ref().map_or(0, |mark| mark.number);
             // Further behind than one batch is not a crash: the channel was not among the
             // source's then, and joins now.
-            let joins = has + 1 < number;
+            let joins = has < since;
             if joins && has > 0 {
                 let channel = &channels[at].name;
                 tracing::warn!(
                     source = self.source,
                     channel,
-                    "the channel has missed {} batches of this source, which went to its other channels; it gets what comes from now on",
+                    "the channel has missed {} events of this source, which went to its other channels; it gets what comes from now on",
                     number - has
                 );
             }
@@ -226,7 +233,7 @@ mod tests {
     }
 
     fn mark(number: u64) -> Mark {
-        Mark { number, bytes: Bytes::from(format!("behind {number}")) }
+        Mark { number, since: number - 1, bytes: Bytes::from(format!("behind {number}")) }
     }
 
     fn batch(bodies: &[&str]) -> Vec<Event> {

@@ -3,7 +3,7 @@
 //!
 //! An adapter speaks a protocol and loops. What is shared between adapters stands beside them:
 //! [`listener`] (TCP sessions with a limit), [`room`] (memory that clients share), [`patience`]
-//! (commits that wait until a channel takes them).
+//! (commits that wait until a channel takes them), [`reading`] (files, and where one stands in them).
 //!
 //! Invariants: a client hears OK only after the commit; no buffer, queue or line grows beyond a
 //! limit; an event that was read and not committed is either answered as failed, committed later,
@@ -13,6 +13,7 @@ use crate::flow::source::SourceType;
 
 pub(crate) mod listener;
 pub(crate) mod patience;
+pub(crate) mod reading;
 pub(crate) mod room;
 
 pub mod avro;
@@ -20,6 +21,7 @@ pub mod exec;
 pub mod netcat;
 pub mod netcatudp;
 pub mod seq;
+pub mod spooldir;
 pub mod stress;
 pub mod syslog;
 
@@ -33,6 +35,7 @@ pub const TYPES: &[&SourceType] = &[
     &netcat::TYPE,
     &netcatudp::TYPE,
     &seq::TYPE,
+    &spooldir::TYPE,
     &stress::TYPE,
     &syslog::tcp::TYPE,
     &syslog::udp::TYPE,

@@ -7,3 +7,4 @@
 pub mod avro;
 pub(crate) mod charset;
 pub mod syslog;
+pub(crate) mod text;

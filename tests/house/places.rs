@@ -19,6 +19,7 @@ const PLACES: &[Place] = &[
             ("src/disk/real/", "the real door"),
             ("src/base/files.rs", "files that are not the channel's"),
             ("src/base/read_whole.rs", "configurations and other small files"),
+            ("src/source/spooldir/spool.rs", "the file it reads; it is opened through base::files"),
             ("src/sink/file_roll/", "the files it writes; they are made through base::files"),
         ],
     },

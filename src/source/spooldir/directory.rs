@@ -1,0 +1,143 @@
+//! Which files of the directory are to be read, and in which order.
+
+use super::tracker::done_name;
+use super::{Order, Settings};
+use crate::base::files;
+use crate::base::limits::{SPOOL_DEPTH_MAX, SPOOL_LISTED_MAX};
+use crate::source::reading::Stamp;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a listing counts. Flume lists the whole directory anew for every file.
+const LISTING_COUNTS: Duration = Duration::from_millis(500);
+
+/// A file that is to be read.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) stamp: Stamp,
+}
+
+/// The files of the last listing that have not had their turn.
+#[derive(Default)]
+pub(super) struct Listing {
+    files: VecDeque<Found>,
+    made: Duration,
+    /// Directories that could not be read at the last listing.
+    closed: BTreeSet<PathBuf>,
+}
+
+impl Listing {
+    /// The next file of which `is_due`, of a listing made just now if need be.
+    pub(super) fn next(
+        &mut self,
+        settings: &Settings,
+        now: Duration,
+        mut is_due: impl FnMut(&Found) -> bool,
+    ) -> io::Result<Option<Found>> {
+        if now.saturating_sub(self.made) >= LISTING_COUNTS {
+            self.files.clear();
+        }
+        while let Some(found) = self.files.pop_front() {
+            if is_due(&found) {
+                return Ok(Some(found));
+            }
+        }
+        self.files = self.list(settings)?;
+        self.made = now;
+        while let Some(found) = self.files.pop_front() {
+            if is_due(&found) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn list(&mut self, settings: &Settings) -> io::Result<VecDeque<Found>> {
+        let (mut found, mut closed) = (Vec::new(), BTreeSet::new());
+        let mut open = vec![(settings.directory.clone(), 0)];
+        while let Some((directory, depth)) = open.pop() {
+            let listed = list_one(&directory, settings, &mut found, |below| {
+                if depth < SPOOL_DEPTH_MAX {
+                    open.push((below, depth + 1));
+                }
+            });
+            match listed {
+                Ok(()) => {}
+                Err(error) if depth == 0 => return Err(error),
+                // It may be gone, which is no trouble, or be closed to us.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    if !self.closed.contains(&directory) {
+                        tracing::error!(source = settings.name, directory = %directory.display(), %error, "a directory cannot be read; its files wait");
+                    }
+                    closed.insert(directory);
+                }
+            }
+        }
+        self.closed = closed;
+        // Java's times have milliseconds.
+        let ms = |found: &Found| found.stamp.changed_ns.div_euclid(1_000_000);
+        let name = |found: &Found| found.path.file_name().map(OsStr::to_owned);
+        match settings.order {
+            Order::Oldest => found.sort_by_cached_key(|f| (ms(f), name(f), f.path.clone())),
+            Order::Youngest => {
+                found.sort_by_cached_key(|f| (Reverse(ms(f)), name(f), f.path.clone()));
+            }
+            Order::Random => {}
+        }
+        found.truncate(SPOOL_LISTED_MAX);
+        Ok(found.into())
+    }
+}
+
+fn list_one(
+    directory: &Path,
+    settings: &Settings,
+    found: &mut Vec<Found>,
+    mut below: impl FnMut(PathBuf),
+) -> io::Result<()> {
+    for entry in files::list(directory)? {
+        let entry = entry?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        let Ok(kind) = entry.file_type() else { continue };
+        if name.starts_with('.') || matches(&settings.ignore, &name, settings) {
+            continue;
+        }
+        if kind.is_dir() {
+            if settings.recursive {
+                below(path);
+            }
+            continue;
+        }
+        if name.ends_with(&settings.suffix) || !matches(&settings.include, &name, settings) {
+            continue;
+        }
+        // A link counts as what it leads to; what is no file, or gone, is passed over.
+        let Ok(facts) = path.metadata() else { continue };
+        if facts.is_file() && !is_done(&path, settings) {
+            found.push(Found { path, stamp: Stamp::of(&facts) });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the tracker directory says that the file is done.
+fn is_done(path: &Path, settings: &Settings) -> bool {
+    let Ok(relative) = path.strip_prefix(&settings.directory) else { return false };
+    settings.marks_in_tracker
+        && done_name(&settings.tracker, relative, &settings.suffix).symlink_metadata().is_ok()
+}
+
+/// A name on which a pattern is given up does not match it.
+fn matches(pattern: &crate::pattern::Pattern, name: &str, settings: &Settings) -> bool {
+    pattern.is_whole(name).unwrap_or_else(|error| {
+        tracing::warn!(source = settings.name, name, %error, "a pattern was given up on a file's name");
+        false
+    })
+}
