@@ -172,3 +172,26 @@ pub const SPOOL_ASIDE_MAX: usize = 10_000;
 
 /// Bytes of the file that remembers those.
 pub const SPOOL_ASIDE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Bytes of a line of a tailed file; a longer one becomes several events, so that a file without
+/// line ends does not take all memory.
+pub const TAIL_LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Files that one source tails at most. Further ones wait until others are gone.
+pub const TAIL_FILES_MAX: usize = 100_000;
+
+/// Files that one source tails at most whose channels keep its positions: each takes up to 35 of
+/// the [`POSITION_BYTES_MAX`] bytes that a channel has for all its sources.
+pub const TAIL_FILES_MARKED_MAX: usize = 2_000;
+
+/// Tailed files that are open at once. Others are opened when they have grown.
+pub const TAIL_OPEN_MAX: usize = 256;
+
+/// Bytes of a position file of a taildir source.
+pub const TAIL_POSITION_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Batches that one tailed file gives before the next one has its turn, unless `maxBatchCount` says
+/// fewer.
+pub const TAIL_BATCHES_PER_TURN: u64 = 64;
+
+const _: () = assert!(TAIL_FILES_MARKED_MAX * 35 + 4096 <= POSITION_BYTES_MAX);

@@ -24,6 +24,7 @@ pub mod seq;
 pub mod spooldir;
 pub mod stress;
 pub mod syslog;
+pub mod taildir;
 
 #[cfg(test)]
 pub(crate) mod trial;
@@ -39,4 +40,5 @@ pub const TYPES: &[&SourceType] = &[
     &stress::TYPE,
     &syslog::tcp::TYPE,
     &syslog::udp::TYPE,
+    &taildir::TYPE,
 ];

@@ -7,6 +7,7 @@ mod demo;
 mod full_disk;
 mod kill;
 mod lost_disk;
+mod positions;
 mod process;
 mod repair;
 mod signals;

@@ -20,6 +20,7 @@ const PLACES: &[Place] = &[
             ("src/base/files.rs", "files that are not the channel's"),
             ("src/base/read_whole.rs", "configurations and other small files"),
             ("src/source/spooldir/spool.rs", "the file it reads; it is opened through base::files"),
+            ("src/source/taildir/", "the files it reads; they are opened through base::files"),
             ("src/sink/file_roll/", "the files it writes; they are made through base::files"),
         ],
     },

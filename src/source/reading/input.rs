@@ -19,6 +19,10 @@ impl<F: FileExt> Input<F> {
         Self { file, buffer: Vec::new(), used: 0, offset }
     }
 
+    pub(crate) fn file(&self) -> &F {
+        &self.file
+    }
+
     /// Where the next byte stands in the file.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
@@ -42,6 +46,13 @@ impl<F: FileExt> Input<F> {
                 self.buffer = Vec::new();
             }
         }
+    }
+
+    /// Goes on at `offset`, and forgets what was read.
+    pub(crate) fn seek(&mut self, offset: u64) {
+        self.buffer.clear();
+        self.used = 0;
+        self.offset = offset;
     }
 
     /// Reads until `count` bytes are unused, or to the end of the file as it is now. Answers

@@ -4,6 +4,7 @@
 pub(crate) mod courier;
 pub(crate) mod input;
 
+use crate::flow::source::Failure;
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
 
@@ -41,4 +42,13 @@ impl Stamp {
         let changed_ns = changed_ns.saturating_add(found.mtime_nsec());
         Self { inode: found.ino(), len: found.size(), changed_ns }
     }
+}
+
+/// Runs `work` where blocking on the disk hurts nobody.
+pub(crate) async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::caused("reading files ended by a defect", error))
 }

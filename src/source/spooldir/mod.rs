@@ -26,6 +26,7 @@ mod tracker;
 mod tests;
 
 use super::patience::rest;
+use super::reading::beside;
 use super::reading::courier::{Courier, Ended, Pace};
 #[cfg(doc)]
 use crate::base::limits::{
@@ -287,15 +288,6 @@ impl SpoolDirectory {
         }
         Ok(())
     }
-}
-
-/// Runs `work` where blocking on the disk hurts nobody.
-async fn beside<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::caused("reading files ended by a defect", error))
 }
 
 /// Runs `work` on the spool there, and hands it back.

@@ -446,9 +446,11 @@ impl Current {
 
 /// The name that says that the file at `path` is done.
 fn done_path(settings: &Settings, path: &Path) -> PathBuf {
-    let (directory, below) = match settings.finish {
-        Finish::Note => (&settings.tracker, path.strip_prefix(&settings.directory).unwrap_or(path)),
-        Finish::Rename | Finish::Delete => (&settings.directory, path),
-    };
-    done_name(directory, below, &settings.suffix)
+    match settings.finish {
+        Finish::Note => {
+            let below = path.strip_prefix(&settings.directory).unwrap_or(path);
+            done_name(&settings.tracker, below, &settings.suffix)
+        }
+        Finish::Rename | Finish::Delete => done_name(Path::new(""), path, &settings.suffix),
+    }
 }

@@ -1,0 +1,71 @@
+//! A group of files: the directory that they stand in, and what their names look like.
+
+use super::Group;
+use crate::base::files;
+use crate::source::reading::Stamp;
+use std::io;
+use std::path::PathBuf;
+
+/// Nanoseconds within which a directory can change twice and show one time.
+const TIME_STEP_NS: i64 = 2_000_000_000;
+
+/// A file that belongs to a group.
+#[derive(Clone, Debug)]
+pub(super) struct Matched {
+    pub(super) path: PathBuf,
+    pub(super) device: u64,
+    pub(super) stamp: Stamp,
+}
+
+/// The names of a group's files as of some moment.
+#[derive(Default)]
+pub(super) struct Names {
+    paths: Vec<PathBuf>,
+    /// The directory when they were listed, if it stood still then.
+    of: Option<Stamp>,
+    /// Its directory could not be read when it was last tried.
+    pub(super) closed: bool,
+}
+
+impl Names {
+    /// The files of the group, the one that was changed longest ago first.
+    pub(super) fn matched(
+        &mut self,
+        group: &Group,
+        cached: bool,
+        wall_ns: i64,
+    ) -> io::Result<Vec<Matched>> {
+        let directory = Stamp::of(&group.directory.metadata()?);
+        if !cached || self.of != Some(directory) {
+            self.paths = list(group)?;
+            // A directory that was changed a moment ago can change again and look the same.
+            let still = wall_ns.saturating_sub(directory.changed_ns) > TIME_STEP_NS;
+            self.of = still.then_some(directory);
+        }
+        let mut matched: Vec<Matched> = self
+            .paths
+            .iter()
+            .filter_map(|path| {
+                use std::os::unix::fs::MetadataExt;
+                let found = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+                Some(Matched { path: path.clone(), device: found.dev(), stamp: Stamp::of(&found) })
+            })
+            .collect();
+        matched.sort_by_key(|m| m.stamp.changed_ns);
+        Ok(matched)
+    }
+}
+
+fn list(group: &Group) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in files::list(&group.directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        // A name on which the pattern is given up does not match it.
+        if group.names.is_whole(&name.to_string_lossy()).unwrap_or(false) {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,151 @@
+//! Flume's position file: a JSON array of `{"inode":…,"pos":…,"file":"…"}`, one for each file.
+//!
+//! It is read when no channel knows the source's place, and kept written for tools and for Flume.
+//! Unlike Flume's it is replaced as a whole, so that a kill in the middle leaves the old one.
+
+use crate::base::files;
+use crate::base::limits::TAIL_POSITION_FILE_BYTES_MAX;
+use crate::base::read_whole::{ReadWholeError, read_whole};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How far one file was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Line {
+    pub(super) inode: u64,
+    pub(super) pos: u64,
+    pub(super) file: String,
+}
+
+/// The position file of one source.
+pub(super) struct PositionFile {
+    path: PathBuf,
+    interval: Duration,
+    /// What it holds, as far as is known.
+    written: Option<Vec<Line>>,
+    last: Option<Duration>,
+    failing: bool,
+}
+
+impl PositionFile {
+    pub(super) fn new(path: PathBuf, interval: Duration) -> Self {
+        Self { path, interval, written: None, last: None, failing: false }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the directory that it stands in.
+    pub(super) fn make_directory(&self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), files::create_directory)
+    }
+
+    /// What it says. A file that is none of Flume's is put aside, with an error, and says nothing;
+    /// so does each entry that lacks something.
+    pub(super) fn read(&self, source: &str) -> Result<Vec<Line>, ReadWholeError> {
+        let bytes = match read_whole(&self.path, TAIL_POSITION_FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(ReadWholeError::Missing) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let path = self.path.display();
+        if bytes.is_empty() {
+            tracing::warn!(source, %path, "the position file is empty; files are read as if they were new");
+            return Ok(Vec::new());
+        }
+        let entries: Vec<serde_json::Value> = match serde_json::from_slice(&bytes) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let mut aside = self.path.clone().into_os_string();
+                aside.push(".unreadable");
+                let kept = files::replace(Path::new(&aside), &bytes).is_ok();
+                let kept = if kept { "a copy is beside it" } else { "it is lost" };
+                tracing::error!(source, %path, %error, "the position file is not Flume's JSON ({kept}); files are read as if they were new");
+                return Ok(Vec::new());
+            }
+        };
+        let line = |entry| match serde_json::from_value::<Line>(entry) {
+            Ok(line) => Some(line),
+            Err(error) => {
+                tracing::error!(source, %path, %error, "an entry of the position file is left out");
+                None
+            }
+        };
+        Ok(entries.into_iter().filter_map(line).collect())
+    }
+
+    /// When it may be written next.
+    pub(super) fn due(&self) -> Duration {
+        self.last.map_or(Duration::ZERO, |last| last + self.interval)
+    }
+
+    /// Writes `lines` if they are news.
+    pub(super) fn write(&mut self, lines: Vec<Line>, source: &str, now: Duration) {
+        self.last = Some(now);
+        if self.written.as_ref() == Some(&lines) {
+            return;
+        }
+        let written = serde_json::to_vec(&lines)
+            .map_err(io::Error::from)
+            .and_then(|bytes| files::replace(&self.path, &bytes));
+        match written {
+            Ok(()) => {
+                self.written = Some(lines);
+                self.failing = false;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    let path = self.path.display();
+                    tracing::error!(source, %path, %error, "the position file cannot be written; it is tried again");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(inode: u64, pos: u64, file: &str) -> Line {
+        Line { inode, pos, file: file.to_owned() }
+    }
+
+    #[test]
+    fn what_is_written_is_flumes_and_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/er/positions.json");
+        let mut file = PositionFile::new(path.clone(), Duration::from_secs(3));
+        file.make_directory().unwrap();
+        assert_eq!(file.read("r1").unwrap(), []);
+        let lines = vec![line(7, 8, "/logs/a \"b\".log")];
+        file.write(lines.clone(), "r1", Duration::from_secs(1));
+        assert_eq!(file.due(), Duration::from_secs(4));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, r#"[{"inode":7,"pos":8,"file":"/logs/a \"b\".log"}]"#);
+        assert_eq!(file.read("r1").unwrap(), lines);
+        // Nothing new: not written again.
+        std::fs::remove_file(&path).unwrap();
+        file.write(lines, "r1", Duration::from_secs(9));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_kept_beside_and_half_an_entry_is_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.json");
+        let file = PositionFile::new(path.clone(), Duration::ZERO);
+        for text in ["", "[{\"inode\":1", "{\"inode\":1}", "7"] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(file.read("r1").unwrap(), [], "{text}");
+        }
+        let kept = std::fs::read_to_string(directory.path().join("p.json.unreadable")).unwrap();
+        assert_eq!(kept, "7");
+        let text = r#"[{"inode":1,"pos":2},{"pos":3,"inode":4,"file":"/a","more":0},{"inode":-1,"pos":2,"file":"/b"}]"#;
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(file.read("r1").unwrap(), [line(4, 3, "/a")]);
+    }
+}

@@ -1,0 +1,186 @@
+//! One file that is tailed.
+
+use super::Settings;
+use super::place::{PRINT_BYTES, Print};
+use super::tails::start_of;
+use crate::base::files;
+use crate::base::limits::{FILE_BATCH_BYTES_MAX, TAIL_LINE_BYTES_MAX};
+use crate::event::Event;
+use crate::source::reading::courier::Piece;
+use crate::source::reading::input::Input;
+use crate::source::reading::{Point, Stamp};
+use bytes::Bytes;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A file and where it stands.
+pub(super) struct Tail {
+    pub(super) path: PathBuf,
+    headers: Arc<Vec<(String, String)>>,
+    input: Option<Input<File>>,
+    /// Bytes of it that are in the channels.
+    pub(super) pos: u64,
+    /// By which it is known again.
+    pub(super) print: Print,
+    /// What it looked like when it was looked at last.
+    pub(super) stamp: Stamp,
+    /// When it was last seen to change or read.
+    pub(super) changed_at: Duration,
+    /// A name that its group has leads to it.
+    pub(super) matched: bool,
+    /// A line that was cut was said.
+    cut: bool,
+}
+
+impl Tail {
+    pub(super) fn new(
+        path: PathBuf,
+        headers: Arc<Vec<(String, String)>>,
+        file: File,
+        pos: u64,
+    ) -> Self {
+        Self {
+            path,
+            headers,
+            input: Some(Input::new(file, pos)),
+            pos,
+            print: Print::default(),
+            stamp: Stamp::default(),
+            changed_at: Duration::ZERO,
+            matched: true,
+            cut: false,
+        }
+    }
+
+    pub(super) fn open_file(&self) -> Option<&File> {
+        self.input.as_ref().map(Input::file)
+    }
+
+    pub(super) fn reopen(&mut self, file: File) {
+        self.input = Some(Input::new(file, self.pos));
+    }
+
+    pub(super) fn close(&mut self) {
+        self.input = None;
+    }
+
+    /// The file is another one: from its start on.
+    pub(super) fn restart(&mut self, file: Option<File>) {
+        self.pos = 0;
+        self.print = Print::default();
+        match (file, &mut self.input) {
+            (Some(file), input) => *input = Some(Input::new(file, 0)),
+            (None, Some(input)) => input.seek(0),
+            (None, None) => {}
+        }
+    }
+
+    /// Whether it looks as it did.
+    pub(super) fn is_still(&self, found: Stamp) -> bool {
+        self.stamp == found
+    }
+
+    /// Whether there may be something to read.
+    pub(super) fn has_news(&self) -> bool {
+        match self.open_file() {
+            // What is open may have grown since the look, and have no name any more.
+            Some(file) => file.metadata().is_ok_and(|found| found.len() > self.pos),
+            None => self.stamp.len > self.pos,
+        }
+    }
+
+    /// Makes it open, and reading go on at `from`.
+    pub(super) fn ready(&mut self, from: u64) -> io::Result<()> {
+        match &mut self.input {
+            Some(input) if input.offset() == from => {}
+            Some(input) => input.seek(from),
+            None => {
+                let file = files::open_regular(&self.path)?;
+                if file.metadata()?.ino() != self.stamp.inode {
+                    let what = "another file has its name, and it was not open";
+                    return Err(io::Error::new(io::ErrorKind::NotFound, what));
+                }
+                self.input = Some(Input::new(file, from));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lines from where reading stands: `most` at most, or up to `to` exactly.
+    pub(super) fn read(
+        &mut self,
+        settings: &Settings,
+        most: usize,
+        to: Option<u64>,
+        partial: bool,
+    ) -> io::Result<Vec<Piece>> {
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
+        let Some(input) = &mut self.input else { return Ok(pieces) };
+        let path = settings.file_header.as_ref().map(|key| (key, files::absolute(&self.path)));
+        while match to {
+            Some(to) => input.offset() < to,
+            None => pieces.len() < most && bytes < FILE_BATCH_BYTES_MAX,
+        } {
+            let begin = input.offset();
+            let Some((body, cut)) = next_line(input, to, partial)? else { break };
+            if cut && !std::mem::replace(&mut self.cut, true) {
+                tracing::warn!(source = settings.name, file = %self.path.display(), offset = begin, "a line of more than {TAIL_LINE_BYTES_MAX} bytes becomes several events");
+            }
+            bytes += body.len();
+            let mut event = Event::new(body);
+            for (key, value) in self.headers.iter() {
+                event.headers.set(key.as_str(), value.as_str());
+            }
+            if let Some((key, path)) = &path {
+                event.headers.set(key.as_str(), path.to_string_lossy());
+            }
+            if settings.byte_offset_header {
+                event.headers.set("byteoffset", begin.to_string());
+            }
+            pieces.push(Piece { event, end: Point::at(input.offset()) });
+        }
+        Ok(pieces)
+    }
+
+    /// Takes in by which the file will be known when it was read up to `end`.
+    pub(super) fn look_at_start(&mut self, end: u64) -> io::Result<()> {
+        let wanted = usize::try_from(end).unwrap_or(PRINT_BYTES).min(PRINT_BYTES);
+        if usize::from(self.print.len) < wanted
+            && let Some(file) = self.open_file()
+        {
+            let start = start_of(file)?;
+            self.print = Print::of(&start[..start.len().min(wanted)]);
+        }
+        Ok(())
+    }
+}
+
+/// The next line without its end, and whether it was cut for its length. `to` is where the file
+/// counts as ended.
+fn next_line(
+    input: &mut Input<File>,
+    to: Option<u64>,
+    partial: bool,
+) -> io::Result<Option<(Bytes, bool)>> {
+    let room =
+        to.map_or(usize::MAX, |to| usize::try_from(to - input.offset()).unwrap_or(usize::MAX));
+    let most = TAIL_LINE_BYTES_MAX.min(room);
+    if let Some(end) = input.find(b'\n', most)? {
+        let line = &input.unused()[..end];
+        let body = Bytes::copy_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        input.skip(end + 1);
+        return Ok(Some((body, false)));
+    }
+    let held = input.unused().len().min(most);
+    let cut = held == TAIL_LINE_BYTES_MAX;
+    if held == 0 || !(cut || partial) {
+        return Ok(None);
+    }
+    let body = Bytes::copy_from_slice(&input.unused()[..held]);
+    input.skip(held);
+    Ok(Some((body, cut)))
+}
