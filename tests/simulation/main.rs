@@ -14,6 +14,7 @@ pub(crate) mod driver;
 pub(crate) mod exhaustive;
 pub(crate) mod late;
 pub(crate) mod life;
+pub(crate) mod loss;
 pub(crate) mod mutants;
 pub(crate) mod oracle;
 pub(crate) mod parting;

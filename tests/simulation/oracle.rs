@@ -66,8 +66,12 @@ pub(crate) struct Oracle {
     takes: Vec<Take>,
     /// Per source, its transactions in the order in which they were asked for.
     sources: BTreeMap<usize, Vec<PutId>>,
-    /// Rot may have cost events and acknowledgements.
+    /// Rot may have cost events; and, if it does not [remember](Self::remembers), acknowledgements
+    /// and positions.
     pub(crate) rotten: bool,
+    /// Every acknowledgement and position was carried on by more records of progress than rot has
+    /// hit: a clean stop writes them into every checkpoint.
+    pub(crate) remembers: bool,
     /// Events found lost to rot.
     pub(crate) lost: u64,
     /// Events of transactions in doubt that did not turn up after rot: it may have been that.
@@ -228,13 +232,14 @@ impl Oracle {
                 Place::MayBeTaken(_) if self.parting.degraded => self.loosen((put, index)),
                 Place::MayBeTaken(other) => self.return_events(other),
                 Place::Taken if self.parting.may_return((put, index)) => self.loosen((put, index)),
-                Place::Taken if self.rotten => {}
+                // docs/durability.md, blind spot 2: the only copy of its acknowledgement is gone.
+                Place::Taken if self.may_forget() => {}
                 Place::Taken => {
                     return Err(format!("event {put}.{index} comes back after its take"));
                 }
                 Place::Lost => return Err(format!("event {put}.{index} was lost and comes back")),
             }
-            if ordered && !self.rotten {
+            if ordered {
                 self.check_order(put, index)?;
             }
             self.puts[put].places[index] = Place::Lent(take);
@@ -320,12 +325,14 @@ impl Oracle {
         }
         self.settle_takes(&there)?;
         self.settle_loose(&there);
+        if self.rotten {
+            self.settle_losses(&there)?;
+        }
         let peek = self.begin_take();
         self.delivered(peek, contents, true)?;
         self.contiguous(contents)?;
         self.return_events(peek);
         let now = self.tick();
-        let mut missing = 0;
         for (id, put) in self.puts.iter_mut().enumerate() {
             let came = (0..put.places.len()).filter(|at| there.contains(&(id, *at))).count();
             match put.standing {
@@ -343,17 +350,13 @@ impl Oracle {
                 continue;
             }
             put.there_since.get_or_insert(now);
-            for (index, place) in put.places.iter_mut().enumerate() {
-                if *place == Place::Waiting && !there.contains(&(id, index)) {
-                    if !self.rotten {
-                        return Err(format!("event {id}.{index} is lost"));
-                    }
-                    *place = Place::Lost;
-                    missing += 1;
-                }
+            let absent = |(index, place): &(usize, &Place)| {
+                **place == Place::Waiting && !there.contains(&(id, *index))
+            };
+            if let Some((index, _)) = put.places.iter().enumerate().find(absent) {
+                return Err(format!("event {id}.{index} is lost"));
             }
         }
-        self.lost += missing;
         if !self.rotten && quarantined > 0 {
             return Err(format!("{quarantined} events quarantined without any rot"));
         }
@@ -361,8 +364,8 @@ impl Oracle {
     }
 
     /// What of each take in doubt is still there: all of it or nothing, but for what had come back
-    /// although it was taken before (that earlier take may be known now), and for what only a
-    /// directory that was missing since may know.
+    /// although it was taken before (that earlier take may be known now), for what only a directory
+    /// that was missing since may know, and for what rot has cost.
     fn settle_takes(&mut self, there: &BTreeSet<(PutId, usize)>) -> Verdict {
         for take in 0..self.takes.len() {
             let open = |(put, index): &(PutId, usize)| {
@@ -373,11 +376,18 @@ impl Oracle {
                 |e: &(PutId, usize)| self.parting.is_loose(*e) || self.parting.may_return(*e);
             let own: Vec<_> = events.iter().filter(|e| !excused(e)).collect();
             let back = own.iter().filter(|e| there.contains(e)).count();
-            if back != 0 && back != own.len() && !self.rotten {
+            let in_part = back != 0 && back != own.len();
+            if in_part && !self.rotten {
                 return Err(format!("{back} of {} events of take {take} are back", own.len()));
             }
+            // It was not taken, and the others are lost; or its acknowledgement is, but not what
+            // says that segments with a part of its events were used again.
+            let lost = in_part && !self.may_forget();
+            if self.rotten && !lost {
+                self.perhaps_lost += (own.len() - back) as u64;
+            }
             for (put, index) in events {
-                let back = there.contains(&(put, index));
+                let back = lost || there.contains(&(put, index));
                 self.puts[put].places[index] = if back { Place::Waiting } else { Place::Taken };
             }
         }
@@ -412,13 +422,15 @@ impl Oracle {
         if self.parting.degraded {
             return self.source_may_be_at(source, at.map(|at| all[at]));
         }
+        let forgets = self.may_forget();
         for (place, id) in all.iter().enumerate() {
             let now = self.tick();
             let put = &mut self.puts[*id];
             let behind = at.is_some_and(|at| place <= at) || self.parting.may_be_behind(*id);
             match put.standing {
-                // The only block that had the position may be gone, with the events in it.
-                Standing::There if self.rotten && !put.places.contains(&Place::Waiting) => {}
+                // docs/durability.md, blind spot 2: the only block that had the position is gone,
+                // with what was left of its events.
+                Standing::There if forgets && !put.places.contains(&Place::Waiting) => {}
                 Standing::There if !behind => {
                     return Err(format!("source {source} is behind put {id}, which is there"));
                 }
@@ -427,8 +439,9 @@ impl Oracle {
                     put.standing = Standing::There;
                     put.there_since.get_or_insert(now);
                 }
-                // Behind it the source would go on, and never put those events again.
-                // One without events leaves nothing behind that would have to be put again.
+                // Behind it the source would go on, and never put those events again. Of one
+                // without events nothing is known but its position, which a later one replaces: it
+                // may have been there, and if not, nothing would have to be put again.
                 Standing::Never
                     if at.is_some_and(|at| place < at)
                         && !put.places.is_empty()
@@ -436,7 +449,10 @@ impl Oracle {
                 {
                     return Err(format!("source {source} is ahead of put {id}, which is lost"));
                 }
-                Standing::Never if at == Some(place) && !self.rotten => {
+                // One in doubt may have been there until rot took its events; a refused one not.
+                Standing::Never
+                    if at == Some(place) && !(self.rotten && self.vanished.contains(id)) =>
+                {
                     return Err(format!("source {source} is ahead: put {id} is not there"));
                 }
                 _ => {}

@@ -1,0 +1,34 @@
+//! What rot excuses, and nothing beyond: docs/durability.md, "Blind spots".
+//!
+//! Events that were in a block that rotted are lost, each transaction whole. What was only said once,
+//! in such a block, is forgotten: that events were taken, or how far a source had come.
+
+use crate::oracle::{Oracle, Place, PutId, Standing};
+use std::collections::BTreeSet;
+
+impl Oracle {
+    /// Whether the only copy of an acknowledgement or of a position may be gone.
+    pub(crate) fn may_forget(&self) -> bool {
+        self.rotten && !self.remembers
+    }
+
+    /// What rot has cost. A transaction is one frame with one checksum: of its events that waited
+    /// all are lost or none is.
+    pub(crate) fn settle_losses(&mut self, there: &BTreeSet<(PutId, usize)>) -> Result<(), String> {
+        for (id, put) in self.puts.iter_mut().enumerate() {
+            let waits = |(_, place): &(usize, &mut Place)| **place == Place::Waiting;
+            let waiting = put.places.iter_mut().enumerate().filter(waits);
+            let (came, absent): (Vec<_>, Vec<_>) =
+                waiting.partition(|(index, _)| there.contains(&(id, *index)));
+            if !came.is_empty() && !absent.is_empty() {
+                return Err(format!("{} events of put {id} came without the others", came.len()));
+            }
+            // One in doubt was never there, perhaps.
+            if put.standing == Standing::There {
+                self.lost += absent.len() as u64;
+                absent.into_iter().for_each(|(_, place)| *place = Place::Lost);
+            }
+        }
+        Ok(())
+    }
+}
