@@ -21,3 +21,4 @@ pub mod signal;
 pub mod threads;
 pub mod trouble;
 mod word;
+pub mod zeroes;

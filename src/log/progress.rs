@@ -32,6 +32,8 @@ pub struct StripeReport {
     pub live_bytes: u64,
     /// Events waiting or lent.
     pub events: u64,
+    /// Below it everything is acknowledged or void, durably.
+    pub frontier: u64,
     /// A segment of at least this many bytes is wanted now; 0 for none.
     pub wants_segment: u64,
     /// Whether a write is in flight.
@@ -138,6 +140,7 @@ impl Log {
             free: stripe.free.iter().filter(|s| !stripe.haunted(s.slot)).count(),
             live_bytes: stripe.segments.iter().map(|s| s.len).sum(),
             events: self.waiting_on(|s| s.index == index),
+            frontier: self.durable.stripe(index).frontier(),
             wants_segment: stripe.wants_segment,
             writing: !stripe.in_flight.is_empty(),
             last_segment: SegmentId(stripe.last_segment),

@@ -5,12 +5,13 @@
 //! itself, whatever its neighbours are.
 
 use super::Refusal;
-use super::cursor::{Reader, Writer, is_zero};
+use super::cursor::{Reader, Writer};
 use super::frame::{self, FrameKind};
 use super::segment::SEGMENT_HEADER_BYTES;
 use crate::base::checksum::Salt;
 use crate::base::ids::{BlockNumber, EpochNumber, SegmentId, Sequence, Uuid, WriteOrder};
 use crate::base::limits::DEVICE_BLOCK_BYTES;
+use crate::base::zeroes::is_zero;
 
 /// Bytes of a block's header.
 pub const BLOCK_HEADER_BYTES: usize = 128;

@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use crate::base::ids::Uuid;
+use crate::base::zeroes::is_zero;
 use byteorder::{ByteOrder, LittleEndian};
 
 /// Reads fields one behind the other.
@@ -76,11 +77,7 @@ impl<'a> Reader<'a> {
 
     /// Reserved bytes: always written as zeroes, so that a later version may give them a meaning.
     pub(super) fn zeroes(&mut self, len: usize) -> Result<(), Refusal> {
-        if self.take(len)?.iter().all(|byte| *byte == 0) {
-            Ok(())
-        } else {
-            Err(Refusal::Field("reserved"))
-        }
+        if is_zero(self.take(len)?) { Ok(()) } else { Err(Refusal::Field("reserved")) }
     }
 
     /// Nothing may follow.
@@ -147,9 +144,4 @@ impl<'a> Writer<'a> {
         self.out[self.at..self.at + len].fill(0);
         self.at += len;
     }
-}
-
-/// Whether `bytes` are all zero.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
 }

@@ -6,9 +6,10 @@
 //! never pass as new.
 
 use super::Refusal;
-use super::cursor::{Reader, Writer, is_zero};
+use super::cursor::{Reader, Writer};
 use crate::base::checksum::Salt;
 use crate::base::ids::{Sequence, Uuid};
+use crate::base::zeroes::is_zero;
 use std::ops::Range;
 
 /// Bytes of a frame's header, in front of its payload.

@@ -5,11 +5,12 @@
 //! new header, so no name changes on the way of a commit.
 
 use super::body::{read_epoch, write_epoch};
-use super::cursor::{Reader, Writer, is_zero};
+use super::cursor::{Reader, Writer};
 use super::{Epoch, Refusal};
 use crate::base::checksum::Salt;
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, Uuid, WriteOrder};
 use crate::base::limits::DEVICE_BLOCK_BYTES;
+use crate::base::zeroes::is_zero;
 
 /// Bytes of a segment before its first block: two copies of the header, a device block each.
 pub const SEGMENT_HEADER_BYTES: usize = 2 * DEVICE_BLOCK_BYTES;

@@ -5,10 +5,11 @@
 //! new header over an old payload is refused.
 
 use super::Refusal;
-use super::cursor::{Reader, Writer, is_zero};
+use super::cursor::{Reader, Writer};
 use crate::base::checksum::Salt;
 use crate::base::ids::Uuid;
 use crate::base::limits::{DEVICE_BLOCK_BYTES, STATE_BYTES_MAX};
+use crate::base::zeroes::is_zero;
 use std::ops::Range;
 
 /// First bytes of a slot.

@@ -4,30 +4,43 @@ use super::OpenError;
 use crate::base::limits::DEVICE_BLOCK_BYTES;
 use crate::base::mutant::Broken;
 use crate::disk::File;
-use crate::disk::memory::{SlabPool, Span};
+use std::io;
+
+/// Bytes that nearly every opening of a channel with small segments can do with.
+const SMALL_BYTES: usize = 32 * 1024;
 
 /// Page-aligned bytes, grown on demand.
 pub(super) struct Buffer {
-    span: Span,
+    bytes: Vec<u8>,
+    /// The first byte on a page boundary.
+    start: usize,
 }
 
 impl Buffer {
+    /// A small buffer, which grows with what it is asked for.
+    pub(super) fn small() -> Result<Self, OpenError> {
+        Self::new(SMALL_BYTES)
+    }
+
     /// A buffer of at least `len` bytes.
     pub(super) fn new(len: usize) -> Result<Self, OpenError> {
-        let len = len.max(1).next_multiple_of(DEVICE_BLOCK_BYTES);
-        let pool = SlabPool::new(len, 0);
-        let mut writer =
-            pool.writer(0).map_err(|source| OpenError::Memory { bytes: len, source })?;
-        let span = writer.reserve(len).expect("a fresh slab gives out all it has");
-        Ok(Self { span })
+        let mut bytes = Vec::new();
+        let whole = len + DEVICE_BLOCK_BYTES;
+        bytes.try_reserve_exact(whole).map_err(|_| OpenError::Memory {
+            bytes: len,
+            source: io::ErrorKind::OutOfMemory.into(),
+        })?;
+        bytes.resize(whole, 0);
+        let start = bytes.as_ptr().align_offset(DEVICE_BLOCK_BYTES);
+        Ok(Self { bytes, start })
     }
 
     /// The first `len` bytes; grows (and forgets) when it is shorter.
     pub(super) fn first(&mut self, len: usize) -> Result<&mut [u8], OpenError> {
-        if len > self.span.len() {
+        if len + DEVICE_BLOCK_BYTES > self.bytes.len() {
             *self = Self::new(len)?;
         }
-        Ok(&mut self.span.bytes_mut()[..len])
+        Ok(&mut self.bytes[self.start..self.start + len])
     }
 }
 

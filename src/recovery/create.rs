@@ -51,7 +51,7 @@ pub(super) fn assemble(
     options: &RecoverOptions,
 ) -> Result<Membership, OpenError> {
     let mut places = members::survey(disk, options, true)?;
-    vouch::correct(&mut places)?;
+    vouch::correct(&mut places, options.open_degraded)?;
     match plan::plan(&places, options.open_degraded)? {
         Plan::Create { interrupted } => {
             // A degraded opening goes on without a directory that cannot be read; but nothing
@@ -225,7 +225,7 @@ fn say(present: &mut Present, record: &Member) -> Result<(), OpenError> {
     let path = || home.file.path().to_owned();
     let payload =
         record.encode().map_err(|refusal| OpenError::TooLarge { path: path(), refusal })?;
-    let mut buffer = Buffer::new(kind.slot_bytes())?;
+    let mut buffer = Buffer::small()?;
     slots::write(&mut home, kind, record.channel, record.me, &payload, &mut buffer)?;
     present.slots.wrote(&home);
     present.claim = members::Claim::Member(record.clone());

@@ -9,10 +9,12 @@ use super::scan::{self, Scan};
 use super::table::Case;
 use super::{Finding, OpenError};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid};
-use crate::base::limits::COLD_READ_BYTES;
+use crate::base::mutant::Broken;
 use crate::disk::{Access, Directory, Entry};
+use crate::log::FreeSegment;
 use crate::record::segment::SEGMENT_HEADER_BYTES;
 use crate::record::state::StateRecord;
+use std::sync::Arc;
 
 /// A directory to read.
 pub(super) struct Source<'a> {
@@ -56,7 +58,7 @@ pub(super) fn gather(
     checkpoint_dir: &Source<'_>,
     sources: &[Source<'_>],
 ) -> Result<Everything, OpenError> {
-    let mut buffer = Buffer::new(COLD_READ_BYTES)?;
+    let mut buffer = Buffer::small()?;
     let mut all = Everything {
         joined: StateRecord::new(sources.len()),
         checkpoint_dir: None,
@@ -64,7 +66,7 @@ pub(super) fn gather(
         findings: Vec::new(),
     };
     all.read_checkpoint_dir(how, checkpoint_dir, &mut buffer);
-    for step in [start, join_newest_start, read_log] {
+    for step in [start, pass_over_late, join_newest_start, read_log] {
         for (at, source) in sources.iter().enumerate() {
             let subject = subject(how, source, at);
             let stripe = &mut all.stripes[at];
@@ -102,7 +104,7 @@ pub(super) fn read_again(
     sources: &[Source<'_>],
     all: &mut Everything,
 ) -> Result<(), OpenError> {
-    let mut buffer = Buffer::new(COLD_READ_BYTES)?;
+    let mut buffer = Buffer::small()?;
     for (at, source) in sources.iter().enumerate() {
         let (Some(directory), true) = (source.directory, all.stripes[at].reading.present) else {
             continue;
@@ -179,6 +181,33 @@ fn start(
     stripe.inventory = Inventory::take(subject, directory, entries, buffer)?;
     stripe.reading.present = true;
     stripe.reading.segments = stripe.inventory.segments.clone();
+    Ok(())
+}
+
+/// Passes over segments behind the named end of the log that are of a life before the named one: the
+/// write that took one into use landed when an opening had ended that life. What their headers and
+/// state records say would void what that opening has kept. They are as good as never used.
+fn pass_over_late(
+    subject: &Subject,
+    _: &dyn Directory,
+    _: &[Entry],
+    stripe: &mut Gathered,
+    joined: &mut StateRecord,
+    _: &mut Buffer,
+) -> Result<(), OpenError> {
+    let known = joined.stripe(subject.index);
+    let (end, epoch) = (known.watermark.segment, known.epoch.number);
+    let is_late = |s: &SegmentFile| s.header.id > end && s.header.epoch.number < epoch;
+    if Broken::FreeNotWiped.is_chosen() {
+        return Ok(());
+    }
+    let inventory = &mut stripe.inventory;
+    for late in stripe.reading.segments.iter().filter(|s| is_late(s)) {
+        inventory.findings.retain(|f| f.case != Case::R6 || f.path != late.file.path());
+        let file = Arc::clone(&late.file);
+        inventory.blank.push(FreeSegment { slot: late.slot, file, len: late.len });
+    }
+    stripe.reading.segments.retain(|s| !is_late(s));
     Ok(())
 }
 

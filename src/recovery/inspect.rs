@@ -183,7 +183,7 @@ fn place(finding: &Finding) -> PlaceOfFinding {
 
 fn look(disk: &dyn Disk, options: &RecoverOptions) -> Result<Survey, OpenError> {
     let mut places = members::survey(disk, options, false)?;
-    vouch::correct(&mut places)?;
+    vouch::correct(&mut places, options.open_degraded)?;
     match plan::plan(&places, options.open_degraded)? {
         Plan::Create { interrupted } => Ok(Survey {
             presence: if interrupted { Presence::HalfCreated } else { Presence::Empty },

@@ -6,6 +6,7 @@ use super::slots::{self, Slots};
 use super::table::Case;
 use super::{CHECKPOINT_NAME, Finding, OpenError, quarantine};
 use crate::base::ids::{StripeIndex, Uuid};
+use crate::base::zeroes::is_zero;
 use crate::disk::{Access, Directory, Entry, File};
 use crate::log::FreeSegment;
 use crate::record::Refusal;
@@ -94,7 +95,7 @@ impl Inventory {
         let bytes = buffer.first(SEGMENT_HEADER_BYTES)?;
         let len = buffer::read(&*file, 0, bytes)?;
         let header = SegmentHeader::decode(&bytes[..len]);
-        let blank = bytes[..len].iter().all(|b| *b == 0);
+        let blank = is_zero(&bytes[..len]);
         let path = file.path().to_owned();
         match header {
             Ok(header) if header.channel == subject.channel && header.stripe == subject.uuid => {

@@ -182,7 +182,7 @@ pub(super) fn look(directory: Arc<dyn Directory>, lock: bool) -> Result<Present,
         .list()
         .or_else(|_| directory.list())
         .map_err(|source| OpenError::Directory { path: directory.path().to_owned(), source })?;
-    let mut buffer = Buffer::new(SlotKind::Member.slot_bytes())?;
+    let mut buffer = Buffer::small()?;
     let slots = match slots::open(&*directory, MEMBER_NAME, Access::Read)? {
         Some(file) => slots::read(&*file, SlotKind::Member, &mut buffer)?,
         None => Slots::default(),
@@ -206,16 +206,21 @@ pub(super) fn look(directory: Arc<dyn Directory>, lock: bool) -> Result<Present,
     Ok(present)
 }
 
-/// Who wrote the segments, or else the checkpoints, in a directory.
+/// Who wrote the segments in a directory; if that is nobody, or several, who wrote the checkpoints:
+/// a stranger's segment may lie among its own.
 fn evidence(present: &Present, buffer: &mut Buffer) -> Result<Option<Evidence>, OpenError> {
     let directory = &*present.directory;
+    let mut owners: Vec<Evidence> = Vec::new();
     for entry in present.entries.iter().filter(|e| segment::slot_of(&e.name).is_some()) {
         let Some(file) = slots::open(directory, &entry.name, Access::Read)? else { continue };
         let bytes = buffer.first(SEGMENT_HEADER_BYTES)?;
         let len = buffer::read(&*file, 0, bytes)?;
         if let Ok(header) = SegmentHeader::decode(&bytes[..len]) {
-            return Ok(Some(Evidence { channel: header.channel, owner: header.stripe }));
+            owners.push(Evidence { channel: header.channel, owner: header.stripe });
         }
+    }
+    if let Some(owner) = owners.first().filter(|first| owners.iter().all(|o| o == *first)) {
+        return Ok(Some(*owner));
     }
     let Some(file) = slots::open(directory, CHECKPOINT_NAME, Access::Read)? else {
         return Ok(None);

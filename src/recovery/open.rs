@@ -17,7 +17,6 @@ use super::{
     RecoveredStripe, Report, SlotHome, StripeHome, words,
 };
 use crate::base::ids::{EpochNumber, SegmentId, Sequence, StripeIndex, Uuid};
-use crate::base::limits::COLD_READ_BYTES;
 use crate::base::mutant::Broken;
 use crate::base::random::Random;
 use crate::base::rare::Rare;
@@ -31,6 +30,10 @@ use std::sync::Arc;
 /// How far sequences and epochs jump in a degraded opening: beyond everything that the missing
 /// directory may name.
 const DEGRADED_JUMP: u64 = 1 << 32;
+
+/// Lives that writes which land later may name beyond those that an opening sees: a stripe begins one
+/// for each write that fails. With as many numbers an era is enough for sixteen million openings.
+pub(super) const LIVES_LATE_MAX: u64 = 256;
 
 pub(super) fn open(
     disk: &dyn Disk,
@@ -68,15 +71,11 @@ pub(super) fn open(
     report.findings.append(&mut members.findings);
     report.findings.append(&mut all.findings);
     report.findings.extend(adopted.iter().zip(&members.stripes).enumerate().filter_map(told));
-    let mut opening = Opening {
-        how,
-        state: decision.state.clone(),
-        buffer: Buffer::new(COLD_READ_BYTES)?,
-        report,
-    };
+    let mut opening =
+        Opening { how, state: decision.state.clone(), buffer: Buffer::small()?, report };
     opening.settle_logs(&members, &all, &decision)?;
-    if members.is_degraded() {
-        opening.jump_ahead(&members, &all, &decision);
+    if !members.created && !Broken::FreeNotWiped.is_chosen() {
+        opening.end_logs(&members, &all, &decision);
     }
     opening.hand_over(members, all, decision)
 }
@@ -193,25 +192,35 @@ impl Opening {
         });
     }
 
-    /// A missing directory may name sequences and epochs of the others that nobody here knows.
+    /// Each log ends: its state names a life that nobody lives, behind the last kept block.
     ///
-    /// With the sequences each log ends: its state names a life that nobody lives, in a new era,
-    /// behind the last kept block. A write of an earlier life may still be on its way, and land
-    /// when this opening has been killed and the next one reads. Its events would be void, since
-    /// the jump went over them, but a source's position would count that came with them: the
-    /// source would never send them again. And a fence of the missing directory is late from now
-    /// on. Else it would end what was adopted after all, were this opening killed before its own
-    /// life begins.
+    /// A write of an earlier life may still be on its way, and land when this opening has been killed
+    /// and the next one reads. If it brought a fence, that would void events which this opening has
+    /// named; a source's position that came with them would count all the same, and the source would
+    /// never send them again.
+    ///
+    /// A missing directory may name sequences and epochs of the others that nobody here knows, so
+    /// without one sequences jump, and the life is of a new era: a fence of the missing directory is
+    /// late from now on. Else it would end what was adopted after all, were this opening killed
+    /// before its own life begins. And what lands later would bring a position whose events the jump
+    /// has voided.
     ///
     /// The era is above those of all stripes, also of the missing: one that was missing before is
     /// an era ahead of the others, and its source positions are of that era.
-    fn jump_ahead(&mut self, members: &Membership, all: &Everything, decision: &Decision) {
+    fn end_logs(&mut self, members: &Membership, all: &Everything, decision: &Decision) {
         let seen = all.stripes.iter().zip(&self.state.stripes);
         let seen = seen.map(|(gathered, s)| highest_epoch(&gathered.reading, s.epoch.number));
-        let number = seen.max().unwrap_or_default().last_of_era().next();
+        let seen: Vec<EpochNumber> = seen.collect();
+        let degraded = members.is_degraded();
+        let era = seen.iter().max().copied().unwrap_or_default().last_of_era();
         for (at, state) in self.state.stripes.iter_mut().enumerate() {
-            if members.stripes[at].present.is_some() {
-                state.epoch = Epoch { number, nonce: 0, start: decision.stripes[at].next_block };
+            if members.stripes[at].present.is_none() {
+                continue;
+            }
+            let number =
+                if degraded { era.next() } else { EpochNumber(seen[at].0 + LIVES_LATE_MAX) };
+            state.epoch = Epoch { number, nonce: 0, start: decision.stripes[at].next_block };
+            if degraded {
                 let next = state.next.0;
                 state.void(next, next.saturating_add(DEGRADED_JUMP));
                 state.watermark.sequence = state.next;
@@ -421,7 +430,7 @@ fn highest_epoch(reading: &Reading, known: EpochNumber) -> EpochNumber {
 }
 
 fn segment_seen(gathered: &Gathered, known: SegmentId) -> SegmentId {
-    gathered.reading.segments.last().map_or(known, |s| s.header.id.max(known))
+    gathered.inventory.segments.last().map_or(known, |s| s.header.id.max(known))
 }
 
 /// Copies the bytes of damage aside, where they have a place.

@@ -163,7 +163,8 @@ impl Existing {
         let missing: Vec<_> =
             self.members.iter().filter(|(_, at)| at.is_none()).map(|(m, _)| m.clone()).collect();
         for name in &missing {
-            let what = describe_missing(places, taken, name);
+            let here = in_place_of(places, taken, name);
+            let what = describe_missing(here);
             if !open_degraded {
                 return Err(OpenError::MemberMissing {
                     channel: self.channel,
@@ -177,7 +178,10 @@ impl Existing {
                 "data directory {} is {what}; opened without it: its events are out of reach until it is back",
                 name.uuid
             );
-            let mut finding = Finding::of(Case::R15, &name.path, words);
+            let unreadable =
+                |place: &Place| matches!(place.trouble, Some(OpenError::Unreadable { .. }));
+            let case = if here.is_some_and(unreadable) { Case::R8 } else { Case::R15 };
+            let mut finding = Finding::of(case, &name.path, words);
             if let Role::Stripe(index) = name.role {
                 finding.stripe = Some(index);
             }
@@ -211,17 +215,21 @@ impl Existing {
     }
 }
 
-fn describe_missing(places: &[Place], taken: &[bool], name: &MemberName) -> String {
+/// What is listed where the missing member was, or else in its place.
+fn in_place_of<'a>(places: &'a [Place], taken: &[bool], name: &MemberName) -> Option<&'a Place> {
     let mut rest = places.iter().zip(taken).filter(|(p, t)| !**t && p.listed == Listed::Data);
     let same_path = |p: &Place| p.path.to_string_lossy() == name.path;
-    let here = rest.clone().find(|(p, _)| same_path(p)).or_else(|| rest.next());
+    rest.clone().find(|(p, _)| same_path(p)).or_else(|| rest.next()).map(|(place, _)| place)
+}
+
+fn describe_missing(here: Option<&Place>) -> String {
     match here {
         None => "not listed".to_owned(),
-        Some((Place { trouble: Some(error), .. }, _)) => format!("not readable ({error})"),
-        Some((place, _)) if place.present.is_none() => {
+        Some(Place { trouble: Some(error), .. }) => format!("not readable ({error})"),
+        Some(place) if place.present.is_none() => {
             format!("missing ({} does not exist)", place.path.display())
         }
-        Some((place, _)) => {
+        Some(place) => {
             format!("missing ({} is empty: an unmounted disk?)", place.path.display())
         }
     }

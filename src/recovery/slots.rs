@@ -7,7 +7,9 @@
 use super::buffer::{self, Buffer};
 use super::{OpenError, SlotHome};
 use crate::base::ids::Uuid;
+use crate::base::limits::DEVICE_BLOCK_BYTES;
 use crate::base::mutant::Broken;
+use crate::base::zeroes::is_zero;
 use crate::disk::{Access, Directory, File};
 use crate::record::Refusal;
 use crate::record::slot::{self, SLOTS_PER_FILE, SlotKind};
@@ -90,8 +92,9 @@ pub(super) fn make(
         Some(file) => file,
         None => directory.create(name).map_err(|source| failed(0, source))?,
     };
-    let zeroes = vec![0u8; FILL_BYTES];
     let mut offset = file.len().map_err(|source| failed(0, source))?;
+    let left = usize::try_from(len.saturating_sub(offset)).unwrap_or(FILL_BYTES);
+    let zeroes = vec![0u8; FILL_BYTES.min(left)];
     while offset < len {
         let piece = usize::try_from(len - offset).unwrap_or(FILL_BYTES).min(FILL_BYTES);
         file.write_at(offset, &zeroes[..piece]).map_err(|source| failed(offset, source))?;
@@ -147,6 +150,16 @@ impl SlotHome {
     }
 }
 
+/// Bytes of a slot that are read first: nearly every value is shorter, and a slot is a quarter of a mebibyte.
+const BRIEF_BYTES: usize = 2 * DEVICE_BLOCK_BYTES;
+
+fn end_is_there(file: &dyn File, end: u64) -> Result<bool, OpenError> {
+    let len = file.len().or_else(|_| file.len());
+    let unreadable =
+        |source| OpenError::Unreadable { path: file.path().to_owned(), offset: 0, source };
+    Ok(len.map_err(unreadable)? >= end)
+}
+
 /// Reads both slots of a file.
 pub(super) fn read(
     file: &dyn File,
@@ -157,10 +170,17 @@ pub(super) fn read(
     let mut found = Slots { full_length: true, ..Slots::default() };
     for slot in 0..SLOTS_PER_FILE {
         let offset = (slot * slot_bytes) as u64;
-        let bytes = buffer.first(slot_bytes)?;
-        let len = buffer::read(file, offset, bytes)?;
-        found.full_length &= len == slot_bytes;
-        match slot::decode(kind, &bytes[..len]) {
+        let mut bytes = buffer.first(BRIEF_BYTES)?;
+        let mut len = buffer::read(file, offset, bytes)?;
+        let mut value = slot::decode(kind, &bytes[..len]);
+        if value.is_err() || len < BRIEF_BYTES {
+            // Longer than most, or never written, or torn: the whole of it tells.
+            bytes = buffer.first(slot_bytes)?;
+            len = buffer::read(file, offset, bytes)?;
+            value = slot::decode(kind, &bytes[..len]);
+        }
+        found.full_length &= end_is_there(file, offset + slot_bytes as u64)?;
+        match value {
             Ok(value) => found.whole.push(Whole {
                 channel: value.channel,
                 owner: value.owner,
@@ -172,7 +192,7 @@ pub(super) fn read(
                 let path = file.path().to_owned();
                 return Err(OpenError::Newer { path, found, known: newest });
             }
-            Err(_) if bytes[..len].iter().all(|b| *b == 0) => {}
+            Err(_) if is_zero(&bytes[..len]) => {}
             Err(_) => found.damaged.push(offset),
         }
     }

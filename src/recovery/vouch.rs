@@ -15,17 +15,26 @@ use crate::record::member::Phase;
 use crate::record::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::record::slot::SlotKind;
 
-/// Corrects what data directories say of themselves.
-pub(super) fn correct(places: &mut [Place]) -> Result<(), OpenError> {
-    let data = places.iter_mut().filter(|place| place.listed == Listed::Data);
-    for present in data.filter_map(|place| place.present.as_mut()) {
+/// Corrects what data directories say of themselves. One whose log cannot be read counts as missing
+/// in a degraded opening: its member file alone is not believed.
+pub(super) fn correct(places: &mut [Place], open_degraded: bool) -> Result<(), OpenError> {
+    for place in places.iter_mut().filter(|place| place.listed == Listed::Data) {
+        let Some(present) = &mut place.present else { continue };
         let Claim::Member(member) = &present.claim else { continue };
         if member.phase != Phase::Created {
             continue;
         }
-        if let Some(evidence) = contradiction(present, member.me)? {
-            present.claim = Claim::Damaged;
-            present.evidence = Some(evidence);
+        match contradiction(present, member.me) {
+            Ok(None) => {}
+            Ok(Some(evidence)) => {
+                present.claim = Claim::Damaged;
+                present.evidence = Some(evidence);
+            }
+            Err(error @ OpenError::Unreadable { .. }) if open_degraded => {
+                place.present = None;
+                place.trouble = Some(error);
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())

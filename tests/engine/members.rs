@@ -103,6 +103,25 @@ fn a_directory_that_cannot_be_read_is_not_taken_for_a_new_one() {
 }
 
 #[test]
+fn segments_that_cannot_be_read_keep_their_directory_out_of_a_degraded_opening_and_cost_nothing() {
+    for unreadable in 0..2 {
+        let machine = two_with_events();
+        let files = data_dir(unreadable).join("segment");
+        machine.disk.fail(Fault::next(On::Read, &files.to_string_lossy()).times(u64::MAX));
+        let error = refused(&machine, machine.options());
+        assert!(error.contains("cannot read") && error.contains("degraded"), "{error}");
+        let mut options = machine.options();
+        options.open_degraded = true;
+        let mut engine = machine.open_with(options);
+        assert!(engine.channel.status().out_of_reach > 0);
+        let reached = engine.drain();
+        drop(engine);
+        machine.disk.clear_faults();
+        assert_eq!(sorted([reached, machine.reopened()].concat()), sorted(all_events()));
+    }
+}
+
+#[test]
 fn renamed_and_reordered_directories_are_recognised() {
     let machine = two_with_events();
     let mut options = machine.options();

@@ -1,7 +1,7 @@
 //! Directories that disappear, between two lives or in the middle of one, and come back as they were.
 
 use crate::driver::{Driver, Step, Stop, data_dir};
-use crate::random::{drain, explain, number, step, verbose};
+use crate::random::{branch, drain, explain, glance, number, outcome, step, verbose};
 use crate::tally::Tally;
 use crate::words;
 use crate::workload::{Dice, Ending, Op, Setup, Taste, fault};
@@ -125,7 +125,7 @@ impl Away {
         if told { Ok(()) } else { Err(Stop::Violation(format!("refused without words: {words}"))) }
     }
 
-    fn life(&mut self, taste: &Taste) -> Step {
+    fn life(&mut self, taste: &Taste, tally: &mut Tally) -> Step {
         if self.driver.calm && self.driver.born {
             self.refused()?;
         }
@@ -162,6 +162,7 @@ impl Away {
                 // Its disk is back, and the channel finds it out by itself.
                 gone.drain(..).for_each(|stripe| self.plug(stripe));
             }
+            glance(&self.driver, tally)?;
         }
         if taste.fails() && self.dice.wins(40) {
             return self.strand();
@@ -199,17 +200,16 @@ impl Away {
     }
 
     /// The machine after a power cut or a kill.
-    fn reborn(mut self, tally: &mut Tally) -> Self {
+    fn reborn(mut self, tally: &mut Tally) -> Result<Self, String> {
         let (seed, power) = (self.dice.next(), self.dice.wins(70));
         if verbose() {
             self.driver.disk.trace().iter().for_each(|line| eprintln!("  {line}"));
         }
         say(&format!("{} {seed}", if power { "power cut" } else { "kill" }));
-        let old = &self.driver.disk;
-        let disk = if power { old.crash(seed) } else { old.kill(seed) };
         self.driver.die();
-        tally.state(disk.image_hash());
-        Self { driver: self.driver.over(disk), ..self }
+        let disk = outcome(&self.driver, seed, power, tally);
+        branch(&self.driver, seed, tally)?;
+        Ok(Self { driver: self.driver.over(disk), ..self })
     }
 }
 
@@ -231,11 +231,11 @@ pub(crate) fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let lives = 2 + away.dice.below(6);
     for _ in 0..lives {
         let taste = Taste::drawn(&away.driver.setup, &mut away.dice);
-        if let Err(Stop::Violation(words)) = away.life(&taste) {
+        if let Err(Stop::Violation(words)) = away.life(&taste, tally) {
             return Err(explain(&away.driver, seed, &words));
         }
         tally.faults += u64::from(!away.driver.calm);
-        away = away.reborn(tally);
+        away = away.reborn(tally).map_err(|words| format!("seed {seed}: {words}"))?;
         away.shuffle();
     }
     for stripe in away.driver.away.clone() {
@@ -250,9 +250,13 @@ pub(crate) fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
 
 #[test]
 fn directories_that_disappear_and_come_back_lose_and_double_nothing() {
+    let mut tally = Tally::default();
     let first = number("MILLPOND_SIM_FIRST").unwrap_or(1);
     let seeds: Vec<u64> = match number("MILLPOND_SIM_SEED") {
-        Some(seed) => vec![seed],
+        Some(seed) => {
+            tally.look_aside();
+            vec![seed]
+        }
         None => {
             let runs = number("MILLPOND_SIM_RUNS").unwrap_or(RUNS);
             PAST.into_iter().chain(first..first + runs).collect()
@@ -260,7 +264,7 @@ fn directories_that_disappear_and_come_back_lose_and_double_nothing() {
     };
     let whole = seeds.len() as u64 >= RUNS;
     words::listen();
-    let (mut tally, mut failures) = (Tally::default(), Vec::new());
+    let mut failures = Vec::new();
     for seed in seeds {
         tally.runs += 1;
         match catch_unwind(AssertUnwindSafe(|| live(seed, &mut tally))) {

@@ -1,5 +1,7 @@
 //! Runs one channel on one simulated disk, a step at a time, and tells the oracle.
 
+mod judge;
+
 use crate::mutants;
 use crate::oracle::{Oracle, PutId, Standing, TakeId};
 use crate::workload::{Ending, Op, Setup};
@@ -107,6 +109,14 @@ impl Driver {
         Self { away, ..Self::on(disk, self.setup.clone(), oracle, self.born, self.opens) }
     }
 
+    /// The same user if the machine stopped now; the machine goes on.
+    pub(crate) fn ghost(&self) -> Self {
+        let mut ghost = self.over(self.disk.clone());
+        ghost.calm = self.calm;
+        ghost.die();
+        ghost
+    }
+
     /// Everything the process had is gone, without a word to the disk that is left.
     pub(crate) fn die(&mut self) {
         self.open = None;
@@ -116,6 +126,12 @@ impl Driver {
 
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Calls that have not returned, takes that are open, writes in flight.
+    pub(crate) fn under_way(&self) -> (usize, usize, usize) {
+        let counts = |open: &Open| (open.calls.len(), open.takes.len(), open.writes.len());
+        self.open.as_ref().map(counts).unwrap_or_default()
     }
 
     pub(crate) fn options(&self) -> FileChannelOptions {
@@ -176,77 +192,13 @@ impl Driver {
         result.map_err(Stop::Violation)
     }
 
-    /// Everything in the channel, looked at and handed back.
-    fn judge(&mut self) -> Step {
-        let (mut looks, mut contents) = (Vec::new(), Vec::new());
-        loop {
-            // More may be there than one transaction holds: what failed writes left in doubt.
-            let mut tx = self.opened().channel.begin_take();
-            let events = self.take_now(&mut tx, 1 << 20)?;
-            looks.push(tx);
-            if events.is_empty() {
-                break;
-            }
-            contents.extend(events);
-        }
-        for tx in looks {
-            tx.rollback();
-        }
-        if crate::random::verbose() {
-            eprintln!(
-                "    holds {:?}",
-                contents.iter().map(crate::oracle::name_of).collect::<Vec<_>>()
-            );
-        }
-        let status = self.opened().channel.status();
-        Self::verdict(self.oracle.opened(&contents, status.quarantined))?;
-        if status.events != contents.len() as u64 {
-            let events = status.events;
-            return wrong(format!("{} events are there, {events} are counted", contents.len()));
-        }
-        let Oracle { lost, perhaps_lost, .. } = self.oracle;
-        let counted = status.quarantined;
-        if self.setup.sealed && !(lost..=lost + perhaps_lost).contains(&counted) {
-            return wrong(format!("{lost} events are lost to rot, {counted} are counted"));
-        }
-        for source in self.oracle.sources() {
-            let found = self.opened().channel.position(&format!("source {source}"));
-            let Ok(found) = found else { return wrong(format!("{found:?} after the opening")) };
-            Self::verdict(self.oracle.source_is_at(source, found.as_ref().map(|p| &p.bytes)))?;
-        }
-        self.oracle.sources_are_judged();
-        Ok(())
-    }
-
-    /// Takes until something is there or the channel says that nothing is.
-    fn take_now(&mut self, tx: &mut Box<dyn TakeTransaction>, max: usize) -> Step<Vec<Event>> {
-        let mut taking = tx.take_async(max);
-        for _ in 0..ROUNDS_MAX {
-            match taking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(events)) => return Ok(events),
-                Poll::Ready(Err(TakeError::TransactionFull { .. })) => return Ok(Vec::new()),
-                Poll::Ready(Err(error)) => {
-                    if self.disk.crashed() {
-                        return Err(Stop::Crashed);
-                    }
-                    return wrong(format!("cannot take: {error}"));
-                }
-                Poll::Pending => {
-                    self.opened().manual.run_tasks();
-                    if self.disk.crashed() {
-                        return Err(Stop::Crashed);
-                    }
-                    self.clock.advance(Duration::from_millis(1));
-                }
-            }
-        }
-        wrong("a take hangs")
-    }
-
     /// One step, and what came of it.
     pub(crate) fn step(&mut self, op: &Op) -> Step {
         self.perform(op)?;
-        if self.disk.crashed() { Err(Stop::Crashed) } else { Ok(()) }
+        if self.disk.crashed() {
+            return Err(Stop::Crashed);
+        }
+        if self.is_open() { self.look_at_frontiers() } else { Ok(()) }
     }
 
     fn perform(&mut self, op: &Op) -> Step {
@@ -267,6 +219,7 @@ impl Driver {
             Op::EndHung { at } => {
                 let open = self.opened();
                 if !open.hung.is_empty() {
+                    crate::words::befell("a write ends late");
                     let (_, mut write) = open.hung.remove(at % open.hung.len());
                     let result = write.finish();
                     open.manual.report(write, result);
@@ -416,6 +369,7 @@ impl Driver {
         match ending {
             Ending::Hangs if write.token().is_some() => {
                 self.calm = false;
+                crate::words::befell("a write hangs");
                 open.hung.push((stripe, write));
                 return Ok(());
             }

@@ -3,8 +3,8 @@
 
 use crate::driver::{Driver, Stop};
 use crate::tally::Tally;
-use crate::workload::{Op, Setup};
-use millpond::disk::sim::{Model, Mutant, Odds, SimDisk};
+use crate::workload::{Ending, Op, Setup};
+use millpond::disk::sim::{Effect, Model, Mutant, Odds, SimDisk};
 
 /// What a stop may leave: nothing or everything of what was pending, or a draw; or a kill.
 const IMAGES: usize = 5;
@@ -18,6 +18,12 @@ fn put(count: usize, size: usize) -> Op {
 
 fn take(max: usize) -> [Op; 2] {
     [Op::Take { max }, Op::Ack { at: 0 }]
+}
+
+/// A write fails although its bytes arrive, and its events move behind a fence.
+fn arrives(effect: Effect) -> Vec<Op> {
+    let fails = Op::EndWrite { at: 0, ending: Ending::Fails(effect) };
+    vec![put(1, 100), put(1, 100), Op::StartWrite { stripe: 0 }, fails, Op::Tasks, SETTLE]
 }
 
 /// A short story.
@@ -56,6 +62,8 @@ pub(crate) fn scripts() -> Vec<Script> {
         script("creation of three stripes", 3, vec![]),
         script("a put", 1, vec![put(2, 100), SETTLE]),
         script("two puts on two stripes", 2, vec![put(2, 100), put(1, 3000), SETTLE]),
+        script("a write that fails and arrives", 2, arrives(Effect::All)),
+        script("a write that fails and arrives later", 2, arrives(Effect::Later)),
         script(
             "a position",
             1,

@@ -10,6 +10,7 @@
 
 // The fuzz target `life` has this file as a module, and names these at its top.
 pub(crate) mod away;
+pub(crate) mod campaign;
 pub(crate) mod driver;
 pub(crate) mod exhaustive;
 pub(crate) mod late;

@@ -7,6 +7,7 @@ use crate::parting::Parting;
 use bytes::Bytes;
 use millpond::event::Event;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A put transaction, by place in [`Oracle::puts`].
 pub(crate) type PutId = usize;
@@ -14,7 +15,7 @@ pub(crate) type PutId = usize;
 pub(crate) type TakeId = usize;
 
 /// What is known of a put transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Standing {
     /// Its commit was asked for and not answered yet.
     Asked,
@@ -27,7 +28,7 @@ pub(crate) enum Standing {
 }
 
 /// Where an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     Waiting,
     Lent(TakeId),
@@ -39,7 +40,7 @@ pub(crate) enum Place {
 }
 
 /// A put transaction.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Put {
     begun: u64,
     /// When it was known to be there.
@@ -80,6 +81,8 @@ pub(crate) struct Oracle {
     pub(crate) parting: Parting,
     /// Transactions that were in doubt at this opening, and of whose events none came.
     vanished: BTreeSet<PutId>,
+    /// Per stripe, the highest frontier that was seen.
+    frontiers: Vec<u64>,
 }
 
 type Verdict = Result<(), String>;
@@ -476,6 +479,33 @@ impl Oracle {
     /// Sources that ever had a position.
     pub(crate) fn sources(&self) -> Vec<usize> {
         self.sources.keys().copied().collect()
+    }
+
+    /// Takes that ever got an event.
+    pub(crate) fn deliveries(&self) -> usize {
+        self.takes.iter().filter(|take| !take.events.is_empty()).count()
+    }
+
+    /// A number that follows from all that an opening is judged by: two users with the same one
+    /// pass the same verdict on the same channel.
+    pub(crate) fn expectation(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.puts, &self.sources, self.rotten, &self.frontiers).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Below `frontiers` everything is acknowledged or void, durably: they only grow, also from
+    /// one life to the next.
+    pub(crate) fn frontiers_are(&mut self, frontiers: &[u64]) -> Verdict {
+        self.frontiers.resize(frontiers.len(), 0);
+        let unsure = self.rotten || self.parting.degraded || self.parting.parted;
+        for (stripe, (known, now)) in self.frontiers.iter_mut().zip(frontiers).enumerate() {
+            if now < known && !unsure {
+                return Err(format!("the frontier of stripe {stripe} fell from {known} to {now}"));
+            }
+            *known = *now;
+        }
+        Ok(())
     }
 
     /// Events that the channel must count as waiting or lent when nothing is under way.

@@ -1,14 +1,15 @@
 //! Long lives drawn from seeds: configuration, steps, faults, crashes.
 
 use crate::driver::{Driver, Stop};
-use crate::tally::Tally;
+use crate::tally::{Stopped, Tally};
 use crate::words;
 use crate::workload::{Dice, Op, Setup, Taste, fault};
 use millpond::base::rare::Rare;
-use millpond::disk::sim::{Fault, Mutant, On};
+use millpond::disk::sim::{Fault, Mutant, On, SimDisk};
 use millpond::recovery::table::Case;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Runs in `cargo test`; `MILLPOND_SIM_RUNS` sets another number.
 const RUNS: u64 = 2000;
@@ -69,12 +70,15 @@ fn live(seed: u64, change: impl Fn(Setup) -> Setup, tally: &mut Tally) -> Result
         let taste =
             if dice.wins(30) { Taste::drawn(&driver.setup, &mut dice) } else { taste.clone() };
         let last = life + 1 == lives;
-        match one_life(&mut driver, &taste, &mut dice, last) {
+        match one_life(&mut driver, &taste, &mut dice, last, tally) {
             Ok(()) | Err(Stop::Crashed) => {}
             Err(Stop::Violation(words)) => return Err(explain(&driver, seed, &words)),
         }
         tally.faults += u64::from(!driver.calm);
-        driver = reborn(driver, &mut dice, tally);
+        driver = match reborn(driver, &mut dice, tally) {
+            Ok(driver) => driver,
+            Err(words) => return Err(format!("seed {seed}: {words}")),
+        };
     }
     // Whatever happened: on a sound disk the channel opens, and everything can be taken.
     match drain(&mut driver) {
@@ -94,7 +98,8 @@ pub(crate) fn explain(driver: &Driver, seed: u64, words: &str) -> String {
 }
 
 pub(crate) fn verbose() -> bool {
-    std::env::var_os("MILLPOND_SIM_VERBOSE").is_some()
+    static VERBOSE: OnceLock<bool> = OnceLock::new();
+    *VERBOSE.get_or_init(|| std::env::var_os("MILLPOND_SIM_VERBOSE").is_some())
 }
 
 pub(crate) fn step(driver: &mut Driver, op: &Op) -> Result<(), Stop> {
@@ -104,7 +109,13 @@ pub(crate) fn step(driver: &mut Driver, op: &Op) -> Result<(), Stop> {
     driver.step(op)
 }
 
-fn one_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, last: bool) -> Result<(), Stop> {
+pub(crate) fn one_life(
+    driver: &mut Driver,
+    taste: &Taste,
+    dice: &mut Dice,
+    last: bool,
+    tally: &mut Tally,
+) -> Result<(), Stop> {
     // Some crash at a drawn operation, also while opening; others between two steps.
     if dice.wins(40) {
         let range = dice.one(&[10, 60, 200, 600]);
@@ -139,6 +150,7 @@ fn one_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, last: bool) -> 
         if dice.wins(70) {
             step(driver, &Op::Poll)?;
         }
+        glance(driver, tally)?;
     }
     if driver.setup.crammed && !last && dice.wins(50) {
         // In the middle of a checkpoint, which may hold the only copy of an acknowledgement.
@@ -157,21 +169,72 @@ fn one_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, last: bool) -> 
 }
 
 /// The machine after a power cut or a kill.
-fn reborn(mut driver: Driver, dice: &mut Dice, tally: &mut Tally) -> Driver {
+fn reborn(mut driver: Driver, dice: &mut Dice, tally: &mut Tally) -> Result<Driver, String> {
     let seed = dice.next();
     let power = dice.wins(70);
     if verbose() {
         driver.disk.trace().iter().for_each(|line| eprintln!("  {line}"));
         eprintln!("{} {seed}", if power { "power cut" } else { "kill" });
     }
-    let disk = if power { driver.disk.crash(seed) } else { driver.disk.kill(seed) };
     driver.die();
+    let disk = outcome(&driver, seed, power, tally);
+    branch(&driver, seed, tally)?;
     if driver.setup.crammed && dice.wins(40) {
         // It never has the only copy of anything, so a disk that is full must not have either.
         disk.remove_directory(Path::new("/checkpoint"));
     }
-    tally.state(disk.image_hash());
-    driver.over(disk)
+    Ok(driver.over(disk))
+}
+
+/// What a power cut or a kill leaves of the machine of a channel that is gone.
+pub(crate) fn outcome(before: &Driver, seed: u64, power: bool, tally: &mut Tally) -> SimDisk {
+    let disk = if power { before.disk.crash(seed) } else { before.disk.kill(seed) };
+    tally.is_new(disk.state_hash(), before.oracle.expectation());
+    tally.recoveries += 1;
+    tally.stopped(if power { Stopped::Power } else { Stopped::Kill });
+    if !before.born {
+        tally.stopped(Stopped::Creating);
+    }
+    disk
+}
+
+/// Judges what a crash in the middle of a life would leave; the life goes on.
+pub(crate) fn glance(driver: &Driver, tally: &mut Tally) -> Result<(), Stop> {
+    if tally.glances == 0 {
+        return Ok(());
+    }
+    let at = driver.disk.operations();
+    let seed = at.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ driver.opens;
+    let told = |words| Stop::Violation(format!("if it crashed behind operation {at}: {words}"));
+    branches(&driver.ghost(), seed, tally.glances, tally).map_err(told)
+}
+
+/// Judges other outcomes of the crash that the life goes on from.
+pub(crate) fn branch(before: &Driver, seed: u64, tally: &mut Tally) -> Result<(), String> {
+    branches(before, seed, tally.branches, tally)
+}
+
+fn branches(before: &Driver, seed: u64, count: u64, tally: &mut Tally) -> Result<(), String> {
+    let expectation = before.oracle.expectation();
+    if count == 0 || !tally.is_new_stop(before.disk.outcomes().hash(), expectation) {
+        return Ok(());
+    }
+    for at in 1..=count {
+        let power = !at.is_multiple_of(4);
+        let seed = seed ^ at.rotate_right(16);
+        let disk = if power { before.disk.crash(seed) } else { before.disk.kill(seed) };
+        if !tally.is_new(disk.state_hash(), expectation) {
+            continue;
+        }
+        tally.recoveries += 1;
+        tally.stopped(if power { Stopped::Power } else { Stopped::Kill });
+        match before.over(disk).open() {
+            Ok(_) => {}
+            Err(Stop::Crashed) => return Err(format!("branch {at}: stopped unasked")),
+            Err(Stop::Violation(words)) => return Err(format!("branch {at}: {words}")),
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn drain(driver: &mut Driver) -> Result<(), Stop> {
@@ -215,9 +278,13 @@ pub(crate) fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn whatever_happens_nothing_acknowledged_is_lost_doubled_or_altered() {
+    let mut tally = Tally::default();
     let first = number("MILLPOND_SIM_FIRST").unwrap_or(1);
     let seeds: Vec<u64> = match number("MILLPOND_SIM_SEED") {
-        Some(seed) => vec![seed],
+        Some(seed) => {
+            tally.look_aside();
+            vec![seed]
+        }
         None => {
             let runs = number("MILLPOND_SIM_RUNS").unwrap_or(RUNS);
             past().chain(first..first + runs).collect()
@@ -225,7 +292,6 @@ fn whatever_happens_nothing_acknowledged_is_lost_doubled_or_altered() {
     };
     let whole = seeds.len() as u64 > RUNS;
     words::listen();
-    let mut tally = Tally::default();
     let mut failures = Vec::new();
     for seed in seeds {
         tally.runs += 1;

@@ -1,7 +1,9 @@
-//! Listens to what the engine says: counts the rows of the recovery table and the rare places that
-//! a campaign met, and shows everything for a run that is looked at.
+//! Listens to what the engine and its disk say: counts the rows of the recovery table, the rare
+//! places and the faults that a campaign met, and shows everything for a run that is looked at.
 
 use millpond::base::rare::{Rare, TARGET};
+use millpond::disk::sim;
+use millpond::recovery::OpenError;
 use millpond::recovery::table::Case;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,9 +12,39 @@ use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+/// How often each thing was met, by its name.
+pub(crate) type Counts = BTreeMap<String, u64>;
+
+/// What was met.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Met {
+    /// Rows and places.
+    pub(crate) engine: Counts,
+    /// What befell calls to the disk, or its bytes.
+    pub(crate) faults: Counts,
+}
+
+impl Met {
+    pub(crate) fn add(&mut self, other: &Self) {
+        let pairs = [(&mut self.engine, &other.engine), (&mut self.faults, &other.faults)];
+        for (sum, part) in pairs {
+            for (name, count) in part {
+                *sum.entry(name.clone()).or_default() += count;
+            }
+        }
+    }
+
+    /// Which of these were met never.
+    pub(crate) fn never<'a>(&self, due: impl IntoIterator<Item = &'a String>) -> Vec<&'a String> {
+        let met =
+            |name: &&String| self.engine.contains_key(*name) || self.faults.contains_key(*name);
+        due.into_iter().filter(|name| !met(name)).collect()
+    }
+}
+
 thread_local! {
-    // A campaign runs on one thread, the engine with it.
-    static MET: RefCell<BTreeMap<String, u64>> = const { RefCell::new(BTreeMap::new()) };
+    // A life runs on one thread, the engine with it.
+    static MET: RefCell<Met> = RefCell::default();
 }
 
 struct Words;
@@ -32,7 +64,9 @@ impl Visit for Line {
 
 impl Subscriber for Words {
     fn enabled(&self, about: &Metadata<'_>) -> bool {
-        about.target() == TARGET || *about.level() <= Level::WARN || crate::random::verbose()
+        [TARGET, sim::TARGET].contains(&about.target())
+            || *about.level() <= Level::WARN
+            || crate::random::verbose()
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -46,13 +80,11 @@ impl Subscriber for Words {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        let met = match event.metadata().target() {
-            TARGET => Some(line.0.as_str()),
+        match event.metadata().target() {
+            TARGET => met(&line.0),
+            sim::TARGET => befell(&line.0),
             // A finding, as people read it: the place, its row, what was done.
-            _ => line.0.split(": ").find(|part| row(part).is_some()),
-        };
-        if let Some(name) = met {
-            MET.with_borrow_mut(|met| *met.entry(name.to_owned()).or_default() += 1);
+            _ => line.0.split(": ").filter(|part| row(part).is_some()).take(1).for_each(met),
         }
         if crate::random::verbose() {
             eprintln!("    {} {}", event.metadata().level(), line.0);
@@ -68,21 +100,67 @@ fn row(name: &str) -> Option<Case> {
     Case::ALL.into_iter().find(|case| case.to_string() == name)
 }
 
+fn count(counts: &mut Counts, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => *count += 1,
+        None => {
+            counts.insert(name.to_owned(), 1);
+        }
+    }
+}
+
+fn met(name: &str) {
+    MET.with_borrow_mut(|met| count(&mut met.engine, name));
+}
+
+/// Notes something that befell the disk.
+pub(crate) fn befell(name: &str) {
+    MET.with_borrow_mut(|met| count(&mut met.faults, name));
+}
+
+/// Notes the row of the table that refused an opening, if it was one.
+pub(crate) fn refused(error: &OpenError) -> Option<Case> {
+    let case = match error {
+        OpenError::Unreadable { .. } => Case::R8,
+        OpenError::Newer { .. } => Case::R10,
+        OpenError::ForeignMember { .. } | OpenError::WrongRole { .. } => Case::R11,
+        OpenError::MemberMissing { .. } => Case::R15,
+        _ => return None,
+    };
+    met(&case.to_string());
+    Some(case)
+}
+
 /// Listens from now on, and forgets what this thread met before.
 pub(crate) fn listen() {
     // A second call changes nothing.
     let _ = tracing::subscriber::set_global_default(Words);
-    MET.with_borrow_mut(BTreeMap::clear);
+    MET.take();
+}
+
+/// What this thread met since [`listen`] or the last call of this.
+pub(crate) fn heard() -> Met {
+    MET.take()
+}
+
+/// Names of rows and places.
+pub(crate) fn names(rows: &[Case], places: &[Rare]) -> Vec<String> {
+    rows.iter().map(Case::to_string).chain(places.iter().map(|p| format!("{p:?}"))).collect()
+}
+
+/// Counts in one line.
+pub(crate) fn listed(counts: &Counts) -> String {
+    let words: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    words.join(", ")
 }
 
 /// Prints how often each row of the table and each rare place was met since [`listen`], and
 /// fails when one of `due` was not.
 pub(crate) fn check_met(rows: &[Case], places: &[Rare]) {
-    let met = MET.with_borrow(BTreeMap::clone);
-    let words: Vec<String> = met.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    println!("met: {}", words.join(", "));
-    let due = rows.iter().map(Case::to_string).chain(places.iter().map(|p| format!("{p:?}")));
-    let never: Vec<String> = due.filter(|name| !met.contains_key(name)).collect();
+    let met = heard();
+    println!("met: {}", listed(&met.engine));
+    let due = names(rows, places);
+    let never = met.never(&due);
     assert!(
         never.is_empty(),
         "a campaign that never meets these proves nothing of them: {never:?}"

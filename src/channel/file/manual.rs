@@ -4,7 +4,7 @@ use super::keeper::Diary;
 use super::shared::Shared;
 use crate::base::ids::StripeIndex;
 use crate::disk::Submitted;
-use crate::log::WriteJob;
+use crate::log::{Log, WriteJob};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +67,15 @@ impl Manual {
         let (now, job) = (self.shared.now(), write.job);
         // A poisoned log answers every later call with its first cause.
         let _ = self.shared.with_log(|log| log.complete(now, job.stripe, job.id, result));
+    }
+
+    /// The frontier of each stripe: below it everything is acknowledged or void, durably.
+    #[must_use]
+    pub fn frontiers(&self) -> Vec<u64> {
+        let frontier = |log: &Log, at| log.report(StripeIndex(at as u16)).frontier;
+        let all = |log: &Log| (0..log.stripes()).map(|at| frontier(log, at)).collect();
+        // A log that stopped after a failure of its own tells nothing.
+        self.shared.log().map(|log| all(&log)).unwrap_or_default()
     }
 
     /// One round of the keeper: segments, checkpoint when due, suspended stripes. Answers when the

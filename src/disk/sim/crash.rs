@@ -1,7 +1,8 @@
 //! What is left after a power cut or a kill.
 
-use super::image::{Image, Piece, sector_of};
+use super::image::{Image, Piece};
 use super::lottery::{Lottery, Percent};
+use super::sectors::sector_of;
 use super::volume::{FileId, VolumeId};
 use super::world::World;
 use super::{Model, SimOptions, TornBlock};
@@ -35,6 +36,24 @@ impl Odds {
 pub(super) fn power_cut(before: &World, seed: u64, odds: Option<Odds>) -> World {
     let mut lottery = Lottery::new(seed ^ before.options.seed.rotate_left(32));
     let odds = odds.unwrap_or_else(|| Odds::drawn(&mut lottery));
+    let mut world = stopped(before, seed);
+    let unborn = unborn(&world);
+    let born = lottery.prefix(unborn.len(), odds.names);
+    drop_unborn(&mut world, &unborn, born);
+    match world.options.model {
+        Model::StrictPosix => settle_strictly(&mut world, &mut lottery, odds),
+        Model::Journalling => settle_journals(&mut world, &mut lottery, odds),
+    }
+    let options = world.options.clone();
+    for node in world.files.values_mut() {
+        settle_contents(&mut node.image, &options, &mut lottery, odds.contents);
+    }
+    boot(&mut world);
+    world
+}
+
+/// The machine without power: what was in flight is pending like everything else.
+pub(super) fn stopped(before: &World, seed: u64) -> World {
     let mut world = fresh(before, seed);
     for flight in before.flights.values() {
         let image = &mut world.node(flight.file).image;
@@ -43,23 +62,20 @@ pub(super) fn power_cut(before: &World, seed: u64, odds: Option<Odds>) -> World 
             image.stray(flight.order, &flight.pieces);
         }
     }
-    // What a faulty door held back is pending like everything else.
+    // What a faulty door held back too.
     world.held = None;
-    drop_unborn(&mut world, &mut lottery, odds.names);
-    match world.options.model {
-        Model::StrictPosix => settle_strictly(&mut world, &mut lottery, odds),
-        Model::Journalling => settle_journals(&mut world, &mut lottery, odds),
-    }
-    let options = world.options.clone();
+    world
+}
+
+/// Starts over from the medium.
+pub(super) fn boot(world: &mut World) {
     for node in world.files.values_mut() {
-        settle_contents(&mut node.image, &options, &mut lottery, odds.contents);
         node.image.boot();
     }
     for volume in world.volumes.values_mut() {
         volume.boot();
     }
-    drop_nameless(&mut world);
-    world
+    drop_nameless(world);
 }
 
 /// The machine as the next process finds it after a kill: what was cached still is, and a write
@@ -98,22 +114,21 @@ fn fresh(before: &World, seed: u64) -> World {
     world
 }
 
-/// Directories whose making was cut short: the outermost may be there, the others not.
-fn drop_unborn(world: &mut World, lottery: &mut Lottery, chance: Percent) {
-    let unborn: Vec<VolumeId> = world
-        .paths
-        .values()
-        .copied()
-        .filter(|id| world.volumes.get(id).is_some_and(|volume| !volume.durable))
-        .collect();
-    let born = lottery.prefix(unborn.len(), chance);
-    for (at, id) in unborn.into_iter().enumerate() {
+/// Directories whose making was cut short, outermost first.
+pub(super) fn unborn(world: &World) -> Vec<VolumeId> {
+    let unborn = |id: &VolumeId| world.volumes.get(id).is_some_and(|volume| !volume.durable);
+    world.paths.values().copied().filter(unborn).collect()
+}
+
+/// The first `born` of them are there, the others not.
+pub(super) fn drop_unborn(world: &mut World, unborn: &[VolumeId], born: usize) {
+    for (at, id) in unborn.iter().enumerate() {
         if at < born {
-            world.volume(id).durable = true;
+            world.volume(*id).durable = true;
         } else {
-            world.paths.retain(|_, volume| *volume != id);
-            world.volumes.remove(&id);
-            world.files.retain(|_, node| node.volume != id);
+            world.paths.retain(|_, volume| volume != id);
+            world.volumes.remove(id);
+            world.files.retain(|_, node| node.volume != *id);
         }
     }
 }
@@ -163,23 +178,29 @@ fn settle_contents(
 ) {
     for pieces in image.take_pending().into_values() {
         let arrivals = lottery.arrivals(pieces.len(), chance);
-        for ((number, sector), arrived) in pieces.iter().zip(&arrivals) {
-            if *arrived {
-                image.durable.set(*number, sector.clone());
-            }
-        }
+        arrive(image, &pieces, &arrivals);
         if options.torn_block != TornBlock::Clean {
-            damage_torn(image, options, lottery, &pieces, &arrivals);
+            damage_torn(image, options, lottery, 50, &pieces, &arrivals);
+        }
+    }
+}
+
+/// Those sectors of a write reach the medium.
+pub(super) fn arrive(image: &mut Image, pieces: &[Piece], arrivals: &[bool]) {
+    for ((number, sector), arrived) in pieces.iter().zip(arrivals) {
+        if *arrived {
+            image.durable.set(*number, sector.clone());
         }
     }
 }
 
 /// In a physical block of which some sectors arrived and some did not, any other may be garbage:
 /// the device was rewriting the whole block.
-fn damage_torn(
+pub(super) fn damage_torn(
     image: &mut Image,
     options: &SimOptions,
     lottery: &mut Lottery,
+    chance: Percent,
     pieces: &[Piece],
     arrivals: &[bool],
 ) {
@@ -194,7 +215,7 @@ fn damage_torn(
         };
     }
     for (block, (came, lost)) in blocks {
-        if came.is_empty() || lost.is_empty() || !lottery.wins(50) {
+        if came.is_empty() || lost.is_empty() || !lottery.wins(chance) {
             continue;
         }
         let victims: Vec<u64> = match options.torn_block {

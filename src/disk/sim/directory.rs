@@ -1,6 +1,6 @@
 //! A directory of the simulated disk.
 
-use super::faults::{Effect, Lie, On};
+use super::faults::{Effect, Lie, On, TARGET};
 use super::file::SimFile;
 use super::image::Image;
 use super::volume::{FileId, VolumeId};
@@ -142,6 +142,7 @@ impl Directory for SimDirectory {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         if world.used_bytes(self.volume) >= world.volume(self.volume).capacity_bytes {
+            tracing::trace!(target: TARGET, "Create fails, no space");
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = add_file(&mut world, self.volume);

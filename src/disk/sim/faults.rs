@@ -4,6 +4,9 @@ use super::image::Loss;
 use std::io;
 use std::path::Path;
 
+/// Target of the trace events that say what befell a call, for who counts it.
+pub const TARGET: &str = "millpond::fault";
+
 /// A kind of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {

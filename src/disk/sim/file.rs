@@ -1,6 +1,6 @@
 //! A file of the simulated disk.
 
-use super::faults::{Effect, Lie, On};
+use super::faults::{Effect, Lie, On, TARGET};
 use super::image::Order;
 use super::volume::{FileId, VolumeId};
 use super::world::{Flight, Shared, Trouble, World};
@@ -121,6 +121,7 @@ impl File for SimFile {
         }
         begun?;
         if fits < bytes.len() {
+            tracing::trace!(target: TARGET, "Write fails, no space");
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())

@@ -1,48 +1,11 @@
 //! The contents and length of one file: what reads see, what is durable, what is pending.
 
 use super::lottery::Lottery;
+use super::sectors::{Sector, Sectors, sector_of};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-/// Bytes of one sector; `None` is zeroes, which take no memory.
-pub(super) type Sector = Option<Arc<[u8]>>;
 
 /// Position of a change among all changes of the disk.
 pub(super) type Order = u64;
-
-/// Sectors by number; a missing one is zeroes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Sectors(BTreeMap<u64, Arc<[u8]>>);
-
-impl Sectors {
-    pub(super) fn get(&self, number: u64) -> Sector {
-        self.0.get(&number).cloned()
-    }
-
-    pub(super) fn set(&mut self, number: u64, sector: Sector) {
-        match sector {
-            Some(bytes) => self.0.insert(number, bytes),
-            None => self.0.remove(&number),
-        };
-    }
-
-    /// Zeroes everything from byte `len` on.
-    pub(super) fn cut(&mut self, len: u64, sector_bytes: usize) {
-        let (whole, rest) = (len / sector_bytes as u64, len % sector_bytes as u64);
-        let mut beyond = self.0.split_off(&whole);
-        if let (true, Some(last)) = (rest > 0, beyond.remove(&whole)) {
-            let mut bytes = last.to_vec();
-            // Below the sector's length by the remainder above.
-            bytes[usize::try_from(rest).unwrap_or(sector_bytes)..].fill(0);
-            self.set(whole, sector_of(&bytes));
-        }
-    }
-}
-
-/// A sector with these bytes.
-pub(super) fn sector_of(bytes: &[u8]) -> Sector {
-    if bytes.iter().all(|byte| *byte == 0) { None } else { Some(bytes.into()) }
-}
 
 /// One content that a sector may have after a crash.
 #[derive(Clone, Debug)]
@@ -206,6 +169,13 @@ impl Image {
         let unit = self.sector_bytes as u64;
         let there = self.len_seen.saturating_sub(offset).min(buffer.len() as u64);
         let there = usize::try_from(there).unwrap_or(buffer.len());
+        let (first, end) = (offset / unit, (offset + there as u64).div_ceil(unit));
+        if self.pending.range(first..end).next().is_none() && self.leaving.is_empty() {
+            // Nearly every read: nothing here is on its way.
+            let from = if direct { &self.durable } else { &self.seen };
+            from.copy(offset, self.sector_bytes, &mut buffer[..there]);
+            return there;
+        }
         let mut done = 0;
         while done < there {
             let at = offset + done as u64;
@@ -247,6 +217,20 @@ impl Image {
         self.leaving.clear();
         self.len_pending.clear();
         (self.len_seen, self.len_durable) = (len, len);
+    }
+
+    /// Versions that a crash may bring or not and that would change something, by write: one with
+    /// the bytes that are there anyway is none.
+    pub(super) fn undecided(&self) -> Vec<(Order, u64, Sector)> {
+        let mut undecided = Vec::new();
+        for (number, versions) in &self.pending {
+            let there = self.durable.get(*number);
+            if versions.iter().any(|v| v.sector != there) {
+                undecided.extend(versions.iter().map(|v| (v.write, *number, v.sector.clone())));
+            }
+        }
+        undecided.sort_unstable_by_key(|(write, number, _)| (*write, *number));
+        undecided
     }
 
     /// Takes out everything pending, as writes in their order, each with its pieces.

@@ -27,6 +27,7 @@
 //! - What a caller may never do (submit outside the file, unaligned, over a write in flight, more
 //!   at once than the storage allows) panics: it is our mistake, and a test must see it.
 
+mod choice;
 mod crash;
 mod directory;
 mod faults;
@@ -34,14 +35,16 @@ mod file;
 mod image;
 mod lottery;
 mod rot;
+mod sectors;
 #[cfg(test)]
 mod tests;
 mod trace;
 mod volume;
 mod world;
 
+pub use choice::Outcomes;
 pub use crash::Odds;
-pub use faults::{Effect, Fault, Lie, Mutant, On};
+pub use faults::{Effect, Fault, Lie, Mutant, On, TARGET};
 pub use image::Loss;
 
 use super::{Directory, Disk, WriteToken};
@@ -177,6 +180,12 @@ impl SimDisk {
         Self { shared: Shared::new(crash::power_cut(&self.shared.lock(), seed, Some(odds))) }
     }
 
+    /// The machine without power now, with every outcome that the power cut may have.
+    #[must_use]
+    pub fn outcomes(&self) -> Outcomes {
+        Outcomes::of(&self.shared.lock())
+    }
+
     /// The disk after the process was killed now: the cache lives on, and what was in flight has
     /// arrived or not.
     #[must_use]
@@ -218,6 +227,7 @@ impl SimDisk {
             world.paths.keys().filter(|at| at.starts_with(path)).cloned().collect();
         for path in gone {
             if let Some(id) = world.paths.remove(&path) {
+                tracing::trace!(target: TARGET, "a directory disappears");
                 world.volume(id).mounted = false;
             }
         }
@@ -267,21 +277,14 @@ impl SimDisk {
     /// A number that tells durable states apart: names, lengths and bytes on the medium.
     #[must_use]
     pub fn image_hash(&self) -> u64 {
-        let world = self.shared.lock();
-        let mut hasher = DefaultHasher::new();
-        for (path, id) in &world.paths {
-            let Some(volume) = world.volumes.get(id) else { continue };
-            path.hash(&mut hasher);
-            for (name, file) in &volume.names {
-                let Some(node) = world.files.get(file) else { continue };
-                name.hash(&mut hasher);
-                node.image.len_durable.hash(&mut hasher);
-                let mut contents = node.image.durable.clone();
-                contents.cut(node.image.len_durable, world.options.sector_bytes);
-                contents.hash(&mut hasher);
-            }
-        }
-        hasher.finish()
+        image_of(&self.shared.lock())
+    }
+
+    /// A number that tells apart what a process can find or a crash can leave: durable states as
+    /// [`SimDisk::image_hash`] does, and on top of that what is seen and what is undecided.
+    #[must_use]
+    pub fn state_hash(&self) -> u64 {
+        state_of(&self.shared.lock())
     }
 
     /// The last operations, one a line: number (of those that change something), kind, path,
@@ -290,6 +293,51 @@ impl SimDisk {
     pub fn trace(&self) -> Vec<String> {
         self.shared.lock().trace.lines()
     }
+}
+
+fn image_of(world: &World) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (path, id) in &world.paths {
+        let Some(volume) = world.volumes.get(id) else { continue };
+        path.hash(&mut hasher);
+        for (name, file) in &volume.names {
+            let Some(node) = world.files.get(file) else { continue };
+            name.hash(&mut hasher);
+            node.image.len_durable.hash(&mut hasher);
+            let mut contents = node.image.durable.clone();
+            contents.cut(node.image.len_durable, world.options.sector_bytes);
+            contents.digest().hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+fn state_of(world: &World) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    image_of(world).hash(&mut hasher);
+    for volume in world.volumes.values().filter(|volume| volume.mounted) {
+        (&volume.path, volume.durable).hash(&mut hasher);
+        for change in &volume.pending {
+            (&change.name, change.file.is_some()).hash(&mut hasher);
+        }
+        for (name, file) in &volume.seen {
+            let Some(node) = world.files.get(file) else { continue };
+            let image = &node.image;
+            (name, image.len_seen, image.seen.digest()).hash(&mut hasher);
+            for (_, len) in &image.len_pending {
+                len.hash(&mut hasher);
+            }
+            for (_, number, sector) in image.undecided() {
+                (number, sector).hash(&mut hasher);
+            }
+        }
+    }
+    for flight in world.flights.values() {
+        for (number, sector) in &flight.pieces {
+            (number, sector).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
 }
 
 /// The file that a path names.

@@ -1,5 +1,6 @@
 //! What befalls bytes and files behind the engine's back.
 
+use super::faults::TARGET;
 use super::volume::FileId;
 use super::world::{Node, World};
 use super::{SimDisk, find};
@@ -15,6 +16,7 @@ impl SimDisk {
     pub fn rot(&self, file: &Path, offset: u64, len: u64) -> io::Result<()> {
         let mut world = self.shared.lock();
         let id = find(&world, file).ok_or(io::ErrorKind::NotFound)?;
+        tracing::trace!(target: TARGET, "bytes rot");
         for at in offset..offset + len {
             let mask = 1 << world.lottery.below(8);
             world.node(id).image.flip(at, mask);

@@ -3,6 +3,7 @@
 use super::faults::On;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Operations that are remembered; a failing run is looked at from its end.
 const TRACE_LINES_MAX: usize = 4096;
@@ -18,7 +19,7 @@ struct Line {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trace(VecDeque<Line>);
+pub(super) struct Trace(Arc<VecDeque<Line>>);
 
 impl Trace {
     pub(super) fn add(
@@ -30,10 +31,12 @@ impl Trace {
         len: u64,
         remark: &'static str,
     ) {
-        if self.0.len() == TRACE_LINES_MAX {
-            self.0.pop_front();
+        // Shared only with images of a crash, which forget it at once.
+        let lines = Arc::make_mut(&mut self.0);
+        if lines.len() == TRACE_LINES_MAX {
+            lines.pop_front();
         }
-        self.0.push_back(Line { number, on, path: path.to_owned(), at, len, remark });
+        lines.push_back(Line { number, on, path: path.to_owned(), at, len, remark });
     }
 
     pub(super) fn lines(&self) -> Vec<String> {

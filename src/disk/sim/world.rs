@@ -1,6 +1,6 @@
 //! Everything the simulated machine is, behind one mutex.
 
-use super::faults::{Effect, Fault, Lie, On};
+use super::faults::{Effect, Fault, Lie, On, TARGET};
 use super::image::{Image, Order, Piece};
 use super::lottery::Lottery;
 use super::trace::Trace;
@@ -168,6 +168,7 @@ impl World {
         }
         if let Some((kind, effect)) = struck {
             self.trace.add(number, on, path, at, len, "fault");
+            tracing::trace!(target: TARGET, "{on:?} fails, {effect:?}");
             let error = io::Error::new(kind, format!("simulated fault: {}", path.display()));
             return Err(Trouble::Fault(error, effect));
         }
@@ -186,6 +187,7 @@ impl World {
     ) -> Result<(), Trouble> {
         let mounted = self.volumes.get(&volume).is_some_and(|volume| volume.mounted);
         if !self.crashed && !mounted {
+            tracing::trace!(target: TARGET, "{on:?} fails, its directory is gone");
             let error = format!("simulated: the directory of {} is gone", path.display());
             return Err(Trouble::Refused(io::Error::new(io::ErrorKind::NotFound, error)));
         }
@@ -284,7 +286,10 @@ impl World {
     pub(super) fn end(&mut self, flight: &Flight, completion: Completion) {
         match completion {
             Completion::Done => self.land(flight),
-            Completion::Failed(_, effect) => self.miss(flight, effect),
+            Completion::Failed(_, effect) => {
+                tracing::trace!(target: TARGET, "{:?} fails, {effect:?}", On::Finish);
+                self.miss(flight, effect);
+            }
         }
     }
 }

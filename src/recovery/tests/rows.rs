@@ -1,6 +1,7 @@
 //! One test for each row of the table, named by its label; then what a row must not do.
 
 use super::*;
+use crate::recovery::open::LIVES_LATE_MAX;
 
 const ZERO: StripeIndex = StripeIndex(0);
 
@@ -143,8 +144,8 @@ fn r4_a_block_of_an_ended_life_is_void() {
     assert_eq!(found.stripes[0].next_sequence, Sequence(5));
     assert_eq!(found.stripes[0].next_block, watermark.block.next());
     assert_eq!(found.stripes[0].end_offset, watermark.end_offset);
-    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(2));
-    assert_eq!(found.state.stripe(ZERO).epoch.number, EpochNumber(2));
+    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(2 + LIVES_LATE_MAX), "one ends the log");
+    assert_eq!(found.state.stripe(ZERO).epoch.number, EpochNumber(2 + LIVES_LATE_MAX));
     let other = found.state.stripe(StripeIndex(1));
     assert_eq!(other.missing(0, other.next.0), [(0, 4)]);
 }
@@ -166,6 +167,29 @@ fn r5_a_torn_tail_that_nobody_was_promised_is_cut_and_its_sequences_are_never_re
 }
 
 #[test]
+fn r4_a_fence_that_lands_when_an_opening_has_kept_what_it_voids_comes_too_late() {
+    let (mut stage, mut pens) = Stage::new(2);
+    pens[0].roll(&mut stage);
+    pens[1].roll(&mut stage);
+    let watermark = stage.state.stripe(ZERO).watermark;
+    pens[0].in_flight(&mut stage, &[Ink::PutAt(2, "tail", 1)]);
+    // This opening keeps and names the block, and is killed before its own life begins.
+    let found = stage.open();
+    assert_eq!(waiting(&found), [(0, 2)]);
+    drop(found);
+    let fence = FenceBody {
+        stripe: ZERO,
+        epoch: Epoch { number: EpochNumber(2), nonce: 77, start: watermark.block.next() },
+        void_start: Sequence(0),
+        void_end: Sequence(2),
+    };
+    pens[1].in_flight(&mut stage, &[Ink::Fence(fence)]);
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R4).len(), 1, "the fence");
+    assert_eq!(waiting(&found), [(0, 2)], "else their position would stand without them");
+}
+
+#[test]
 fn r4_a_block_that_no_opening_saw_takes_nothing_from_the_life_that_has_its_sequences_again() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
@@ -181,6 +205,28 @@ fn r4_a_block_that_no_opening_saw_takes_nothing_from_the_life_that_has_its_seque
     assert_eq!(of(&found, Case::R4).len(), 1);
     let state = found.state.stripe(ZERO);
     assert_eq!(state.missing(0, 1), [(0, 1)], "the new life's event waits");
+}
+
+#[test]
+fn r4_a_segment_that_lands_when_an_opening_has_ended_its_life_says_nothing() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    let (block, offset) = (pen.next_block, pen.offset);
+    pen.in_flight(&mut stage, &[Ink::PutAt(2, "tail", 1)]);
+    // This opening keeps and names the block, and is killed before it wipes or begins anything.
+    assert_eq!(waiting(&stage.open()), [(0, 2)]);
+    // The fence of the life before: it voids the block, whose write had failed.
+    let before = stage.state.clone();
+    stage.state.stripe_mut(ZERO).void(0, 2);
+    (pen.next_block, pen.offset) = (block, offset);
+    pen.epoch = Epoch { number: EpochNumber(2), nonce: 77, start: BlockNumber(block) };
+    pen.roll(&mut stage);
+    stage.state = before;
+    let found = stage.open();
+    assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", found.report);
+    assert_eq!(waiting(&found), [(0, 2)], "else their position would stand without them");
+    assert_eq!(found.stripes[0].free.len(), 1, "it can be used again");
 }
 
 #[test]
@@ -356,7 +402,7 @@ fn r12_blocks_of_a_life_whose_first_block_is_gone_are_kept() {
     let found = stage.open();
     assert_eq!(of(&found, Case::R12).len(), 1);
     assert_eq!(waiting(&found), [(0, 6)]);
-    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(2));
+    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(2 + LIVES_LATE_MAX), "one ends the log");
 }
 
 #[test]
@@ -396,6 +442,26 @@ fn r14_a_damaged_member_file_is_written_again_where_the_others_vouch() {
     assert_eq!(waiting(&found), [(0, 3)]);
     drop(found);
     assert!(of(&stage.open(), Case::R14).is_empty());
+}
+
+#[test]
+fn r14_a_strangers_segment_does_not_say_whose_a_directory_without_member_file_is() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let lost = pens[0].roll(&mut stage);
+    pens[0].roll(&mut stage);
+    pens[0].durable(&mut stage, &[Ink::Put(3)]);
+    let theirs = SegmentHeader { len: SEGMENT_BYTES, id: SegmentId(1), ..SegmentHeader::default() };
+    let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+    theirs.encode(&mut bytes);
+    // In the place of its own first one: found before all others.
+    lost.file.write_at(0, &bytes).expect("written");
+    drop(stage.open());
+    let member = stage.file(&stage.options.data_dirs[0], MEMBER_NAME);
+    member.write_at(0, &vec![0xA5; SlotKind::Member.file_bytes()]).expect("written");
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R14).len(), 1);
+    assert_eq!((found.channel, found.stripes[0].uuid), (stage.channel, pens[0].uuid));
+    assert_eq!(waiting(&found), [(0, 3)]);
 }
 
 #[test]

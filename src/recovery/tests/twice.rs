@@ -1,13 +1,14 @@
 //! Recovering again, and crashes inside a recovery.
 
 use super::*;
+use crate::recovery::open::LIVES_LATE_MAX;
 
 const ZERO: StripeIndex = StripeIndex(0);
 
 /// Where one stripe goes on: block, sequence, offset, and its segments.
 pub(super) type GoesOn = (BlockNumber, Sequence, u64, Vec<SegmentId>);
 
-/// What a recovery decided, without what it wrote.
+/// What a recovery decided, without what it wrote. Each ends the logs by a life of its own.
 pub(super) fn outcome(found: &Recovered) -> (StateRecord, Vec<GoesOn>) {
     let stripes = found
         .stripes
@@ -17,7 +18,9 @@ pub(super) fn outcome(found: &Recovered) -> (StateRecord, Vec<GoesOn>) {
             (s.next_block, s.next_sequence, s.end_offset, segments)
         })
         .collect();
-    (found.state.clone(), stripes)
+    let mut state = found.state.clone();
+    state.stripes.iter_mut().for_each(|stripe| stripe.epoch = Epoch::default());
+    (state, stripes)
 }
 
 #[test]
@@ -152,10 +155,14 @@ fn only_what_stands_behind_the_newest_record_is_read() {
     }
     let without = stage.open();
     assert_eq!(without.report.blocks_scanned, 11, "the last segment");
+    // As an opening begins its life: beyond the one that ended the log.
+    pen.epoch.number = without.stripes[0].epoch_seen;
     drop(without);
+    let next = pen.next_block;
+    pen.new_life(&mut stage, next);
     pen.durable(&mut stage, &[Ink::Put(2)]);
     let with = stage.open();
-    assert_eq!(with.report.blocks_scanned, 1);
+    assert_eq!(with.report.blocks_scanned, 2, "of the new life");
     assert_eq!(waiting(&with), [(0, 102)]);
 }
 
@@ -183,6 +190,7 @@ fn fences_go_in_descending_write_order() {
     pens[2].in_flight(&mut stage, &[Ink::Fence(fence(1, 6, 0))]);
     let found = stage.open();
     assert_eq!(waiting(&found), [(0, 3)]);
-    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(1));
-    assert_eq!(found.stripes[1].epoch_seen, EpochNumber(2));
+    // And each log is ended by one more.
+    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(1 + LIVES_LATE_MAX));
+    assert_eq!(found.stripes[1].epoch_seen, EpochNumber(2 + LIVES_LATE_MAX));
 }

@@ -2,7 +2,7 @@
 
 pub(crate) mod campaign;
 mod judge;
-mod still;
+pub(crate) mod still;
 
 use crate::driver::{Driver, Stop, data_dir};
 use crate::oracle::{Place, Standing};

@@ -17,32 +17,32 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// An event by the transaction that put it and its place there.
-pub(super) type Name = (PutId, usize);
+pub(crate) type Name = (PutId, usize);
 
 /// Bytes `start..end` of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Range {
-    pub(super) file: PathBuf,
-    pub(super) start: u64,
-    pub(super) end: u64,
+pub(crate) struct Range {
+    pub(crate) file: PathBuf,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
 }
 
 impl Range {
-    pub(super) fn overlaps(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.file == other.file && self.start < other.end && other.start < self.end
     }
 }
 
 /// A block on the disk.
-pub(super) struct Block {
-    pub(super) stripe: usize,
-    pub(super) header: BlockHeader,
+pub(crate) struct Block {
+    pub(crate) stripe: usize,
+    pub(crate) header: BlockHeader,
     /// Header and frames; what fills the last device block is for nothing.
-    pub(super) range: Range,
+    pub(crate) range: Range,
     /// Events by sequence.
-    pub(super) events: Vec<(u64, Name)>,
+    pub(crate) events: Vec<(u64, Name)>,
     /// What it acknowledges: stripe, start, end.
-    pub(super) acks: Vec<(usize, u64, u64)>,
+    pub(crate) acks: Vec<(usize, u64, u64)>,
 }
 
 /// Something that says how far a stripe was durable.
@@ -54,10 +54,10 @@ struct Namer {
 }
 
 /// The channel.
-pub(super) struct Still {
-    pub(super) driver: Driver,
-    pub(super) disk: SimDisk,
-    pub(super) blocks: Vec<Block>,
+pub(crate) struct Still {
+    pub(crate) driver: Driver,
+    pub(crate) disk: SimDisk,
+    pub(crate) blocks: Vec<Block>,
     namers: Vec<Namer>,
 }
 
@@ -81,7 +81,7 @@ fn life() -> Vec<Op> {
 
 impl Still {
     /// Lives, and stops: in order, or with the last blocks named by nothing.
-    pub(super) fn new(setup: Setup, sealed: bool) -> Self {
+    pub(crate) fn new(setup: Setup, sealed: bool) -> Self {
         let mut driver = Driver::new(setup);
         driver.open().expect("a new channel on a sound disk");
         for op in life() {
@@ -93,6 +93,13 @@ impl Still {
         // Before the channel is dropped, which closes it.
         let disk = driver.disk.kill(0);
         driver.die();
+        let still = Self::read(driver, disk);
+        assert!(still.blocks.len() > 12, "a life of many blocks");
+        still
+    }
+
+    /// What lies on a disk.
+    pub(crate) fn read(driver: Driver, disk: SimDisk) -> Self {
         let mut still = Self { driver, disk, blocks: Vec::new(), namers: Vec::new() };
         for file in still.disk.files() {
             let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
@@ -102,12 +109,11 @@ impl Still {
                 still.read_slots(&file);
             }
         }
-        assert!(still.blocks.len() > 12, "a life of many blocks");
         still
     }
 
     /// Says what lies where, for who looks into a failure.
-    pub(super) fn show(&self) {
+    pub(crate) fn show(&self) {
         for block in &self.blocks {
             let (header, file) = (&block.header, block.range.file.display());
             println!(
@@ -236,12 +242,12 @@ impl Still {
     }
 
     /// Blocks that `hits` leave not whole.
-    pub(super) fn hit<'a>(&'a self, hits: &'a [Range]) -> impl Iterator<Item = &'a Block> {
+    pub(crate) fn hit<'a>(&'a self, hits: &'a [Range]) -> impl Iterator<Item = &'a Block> {
         self.blocks.iter().filter(|b| hits.iter().any(|hit| hit.overlaps(&b.range)))
     }
 
     /// Whether something that `hits` leave whole says that the event of `block` was durable.
-    pub(super) fn is_promised(&self, block: &Block, sequence: u64, hits: &[Range]) -> bool {
+    pub(crate) fn is_promised(&self, block: &Block, sequence: u64, hits: &[Range]) -> bool {
         self.namers.iter().any(|n| {
             n.stripe == block.stripe
                 && (n.block >= block.header.number.0 || n.sequence > sequence)
@@ -250,7 +256,7 @@ impl Still {
     }
 
     /// Events that may come again when `hits` took the only copy of their acknowledgement.
-    pub(super) fn may_return(&self, hits: &[Range]) -> BTreeSet<Name> {
+    pub(crate) fn may_return(&self, hits: &[Range]) -> BTreeSet<Name> {
         let acks: Vec<_> = self.hit(hits).flat_map(|b| b.acks.clone()).collect();
         let acked = |stripe: usize, at: u64| {
             acks.iter().any(|(of, start, end)| *of == stripe && (*start..*end).contains(&at))

@@ -1,0 +1,373 @@
+//! Long lives whose files are harmed between two of them: bytes rot, files go, others' come.
+//!
+//! Some harm costs nothing, and is judged as if nothing had been done. Some an opening must refuse:
+//! that is tried on a copy of the disk, which must then be as it was. The rest may cost what was hit.
+
+use crate::driver::{Driver, Stop, data_dir};
+use crate::random::{branch, drain, explain, glance, one_life, outcome, verbose};
+use crate::rot::still::{Block, Still};
+use crate::tally::Tally;
+use crate::words;
+use crate::workload::{Dice, Op, Setup, Taste};
+use millpond::base::checksum::Salt;
+use millpond::channel::file::{FileChannel, OpenError};
+use millpond::disk::sim::{Fault, On, SimDisk};
+use millpond::record::segment::{
+    SEGMENT_COPY_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SegmentHeader,
+};
+use millpond::record::slot::{SLOT_HEADER_BYTES, SLOT_MAGIC, SLOT_PAYLOAD_AT, SlotKind};
+use millpond::recovery::table::Case;
+use std::path::{Path, PathBuf};
+
+/// A format version that no build knows.
+const NEWER: u8 = 99;
+
+/// What befalls the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Harm {
+    /// Sectors rot, anywhere.
+    Sectors,
+    /// Both copies of a segment's header rot.
+    Header,
+    /// A segment is gone.
+    Segment,
+    /// The first block of a life rots, and every checkpoint.
+    FirstOfLife,
+    /// A member file rots.
+    Member,
+    /// The checkpoints of one directory rot.
+    Checkpoints,
+    /// Another channel's segment and somebody's notes lie in a directory.
+    Strangers,
+    /// Another channel's directory is in the place of one.
+    Swapped,
+    /// Segments of one directory cannot be read.
+    Unreadable,
+    /// A newer build has written.
+    Newer,
+}
+
+impl Harm {
+    const ALL: [Self; 10] = [
+        Self::Sectors,
+        Self::Header,
+        Self::Segment,
+        Self::FirstOfLife,
+        Self::Member,
+        Self::Checkpoints,
+        Self::Strangers,
+        Self::Swapped,
+        Self::Unreadable,
+        Self::Newer,
+    ];
+
+    /// Whether it may cost events or bring some back.
+    fn costs(self) -> bool {
+        matches!(self, Self::Sectors | Self::Segment | Self::FirstOfLife)
+    }
+}
+
+/// The files of a disk, and the dice.
+struct Hand<'a> {
+    driver: &'a mut Driver,
+    dice: &'a mut Dice,
+}
+
+type Done = Result<(), Stop>;
+
+fn wrong(words: String) -> Done {
+    Err(Stop::Violation(words))
+}
+
+impl Hand<'_> {
+    fn stripe(&mut self) -> usize {
+        self.dice.at() % self.driver.setup.stripes
+    }
+
+    /// Segments of a directory that are in use, or were.
+    fn segments(disk: &SimDisk, dir: &Path) -> Vec<PathBuf> {
+        let is_segment = |file: &PathBuf| {
+            file.parent() == Some(dir)
+                && disk.contents(file).is_ok_and(|bytes| SegmentHeader::decode(&bytes).is_ok())
+        };
+        disk.files().into_iter().filter(is_segment).collect()
+    }
+
+    fn segment(&mut self) -> Option<PathBuf> {
+        let stripe = self.stripe();
+        let all = Self::segments(&self.driver.disk, &data_dir(stripe));
+        (!all.is_empty()).then(|| all[self.dice.at() % all.len()].clone())
+    }
+
+    fn rot(&self, file: &Path, offset: u64, len: u64) {
+        // What is not there cannot rot.
+        let there = self.driver.disk.contents(file).map_or(0, |bytes| bytes.len() as u64);
+        if offset < there {
+            let _ = self.driver.disk.rot(file, offset, len.min(there - offset));
+        }
+    }
+
+    fn rot_slots(&self, file: &Path, kind: SlotKind) {
+        for slot in 0..2 {
+            self.rot(file, slot * kind.slot_bytes() as u64, SLOT_HEADER_BYTES as u64);
+        }
+    }
+
+    fn befall(&mut self, harm: Harm) -> Done {
+        if verbose() {
+            eprintln!("{harm:?}");
+        }
+        self.driver.oracle.rotten |= harm.costs();
+        match harm {
+            Harm::Sectors => {
+                for _ in 0..self.dice.one(&[1, 1, 3]) {
+                    let Some(file) = self.segment() else { return Ok(()) };
+                    let sector = self.dice.below(self.driver.setup.segment_bytes / 512);
+                    let len = self.dice.one(&[1, 40, 512]);
+                    self.rot(&file, sector * 512, len);
+                }
+            }
+            Harm::Header => {
+                let Some(file) = self.segment() else { return Ok(()) };
+                for copy in 0..2 {
+                    let half = SEGMENT_HEADER_BYTES as u64 / 2;
+                    self.rot(&file, copy * half, SEGMENT_COPY_BYTES as u64);
+                }
+            }
+            Harm::Segment => {
+                let Some(file) = self.segment() else { return Ok(()) };
+                self.driver.disk.put_in_place(&file, None).expect("a directory of the channel");
+            }
+            Harm::FirstOfLife => self.rot_first_of_life(),
+            Harm::Member => {
+                let dir = data_dir(self.stripe());
+                self.rot_slots(&dir.join("member"), SlotKind::Member);
+            }
+            Harm::Checkpoints => {
+                let stripe = self.stripe();
+                let dir = if self.dice.wins(50) { data_dir(stripe) } else { "/checkpoint".into() };
+                self.rot_slots(&dir.join("checkpoint"), SlotKind::Checkpoint);
+            }
+            Harm::Strangers => {
+                let dir = data_dir(self.stripe());
+                let theirs = Self::stranger(self.driver.setup.stripes);
+                for file in Self::segments(&theirs, &data_dir(0)).iter().take(1) {
+                    let bytes = theirs.contents(file).expect("listed");
+                    for (name, bytes) in
+                        [("segment-00090.log", &bytes[..]), ("notes.txt", &b"note"[..])]
+                    {
+                        let file = dir.join(name);
+                        // By now the name may be of one of its own.
+                        if self.driver.disk.contents(&file).is_err() {
+                            let placed = self.driver.disk.put_in_place(&file, Some(bytes));
+                            placed.expect("a directory of the channel");
+                        }
+                    }
+                }
+            }
+            Harm::Swapped => return self.swapped(),
+            Harm::Unreadable => return self.unreadable(),
+            Harm::Newer => return self.newer(),
+        }
+        Ok(())
+    }
+
+    /// The disk of another channel.
+    fn stranger(stripes: usize) -> SimDisk {
+        let setup = Setup::plain(4711, stripes, millpond::disk::sim::Model::StrictPosix);
+        let mut other = Driver::new(setup);
+        let made = other.open().and_then(|_| other.step(&Op::Close));
+        assert!(made.is_ok(), "creation on a sound disk: {made:?}");
+        other.disk
+    }
+
+    /// Of some stripe, the first block of the last life that has a second one.
+    fn rot_first_of_life(&mut self) {
+        let disk = self.driver.disk.kill(0);
+        let still = Still::read(self.driver.over(disk.clone()), disk);
+        let stripe = self.stripe();
+        let of_stripe = || still.blocks.iter().filter(|block| block.stripe == stripe);
+        let life = |block: &&Block| block.header.epoch;
+        let Some(last) = of_stripe().map(|block| block.header.epoch).max() else { return };
+        let first = of_stripe().filter(|b| life(b) == last).min_by_key(|b| b.header.number);
+        let more = of_stripe().filter(|b| life(b) == last).count() > 1;
+        let Some(first) = first.filter(|_| more) else { return };
+        // Nothing may know any more what was taken and is gone: more can be counted than was lost.
+        self.driver.setup.sealed = false;
+        self.rot(&first.range.file, first.range.start, 64);
+        for at in 0..self.driver.setup.stripes {
+            self.rot_slots(&data_dir(at).join("checkpoint"), SlotKind::Checkpoint);
+        }
+        self.rot_slots(Path::new("/checkpoint/checkpoint"), SlotKind::Checkpoint);
+    }
+
+    /// An opening of `disk` must be refused by a row of the table, and change nothing.
+    fn refused(&mut self, disk: SimDisk, row: Case) -> Done {
+        let before = disk.state_hash();
+        let mut driver = self.driver.over(disk);
+        driver.opens += 1;
+        let found = match FileChannel::open(driver.options()) {
+            Ok(_) => return wrong(format!("opened although {row} should have refused")),
+            Err(OpenError::Recovery(error)) if words::refused(&error) == Some(row) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = found {
+            return wrong(format!("refused by another than {row}: {error}"));
+        }
+        if driver.disk.state_hash() != before {
+            return wrong(format!("a refused opening ({row}) has changed the disk"));
+        }
+        Ok(())
+    }
+
+    fn swapped(&mut self) -> Done {
+        let (copy, stripe) = (self.driver.disk.kill(0), self.stripe());
+        let theirs = Self::stranger(self.driver.setup.stripes);
+        let dir = data_dir(stripe);
+        for file in copy.files().iter().filter(|file| file.parent() == Some(&dir)) {
+            copy.put_in_place(file, None).expect("a directory of the channel");
+        }
+        for file in theirs.files().iter().filter(|file| file.parent() == Some(&dir)) {
+            let bytes = theirs.contents(file).expect("listed");
+            let name = file.file_name().expect("it has one");
+            copy.put_in_place(&dir.join(name), Some(&bytes)).expect("a directory");
+        }
+        self.refused(copy, Case::R11)
+    }
+
+    fn unreadable(&mut self) -> Done {
+        let stripe = self.stripe();
+        let dir = data_dir(stripe);
+        if Self::segments(&self.driver.disk, &dir).is_empty() {
+            return Ok(());
+        }
+        let files = dir.join("segment");
+        let fault = || Fault::next(On::Read, &files.to_string_lossy()).times(u64::MAX);
+        let copy = self.driver.disk.kill(0);
+        copy.fail(fault());
+        self.refused(copy, Case::R8)?;
+        if self.driver.setup.stripes == 1 || self.driver.oracle.rotten || self.dice.wins(50) {
+            return Ok(());
+        }
+        // Opened without it; when it can be read again, nothing of it is missing.
+        self.driver.disk.fail(fault());
+        self.driver.away.insert(stripe);
+        self.driver.open()?;
+        for op in [Op::Put { count: 2, size: 100, source: None }, Op::Settle] {
+            self.driver.step(&op)?;
+        }
+        self.driver.die();
+        let disk = self.driver.disk.crash(self.dice.next());
+        *self.driver = self.driver.over(disk);
+        self.driver.away.clear();
+        Ok(())
+    }
+
+    fn newer(&mut self) -> Done {
+        let (copy, stripe) = (self.driver.disk.kill(0), self.stripe());
+        let dir = data_dir(stripe);
+        let segments = Self::segments(&copy, &dir);
+        let member = dir.join("member");
+        let file = match self.dice.below(2) {
+            0 if !segments.is_empty() => segments[self.dice.at() % segments.len()].clone(),
+            _ => member,
+        };
+        let mut bytes = copy.contents(&file).unwrap_or_default();
+        if SegmentHeader::decode(&bytes).is_ok() {
+            for at in [0, SEGMENT_HEADER_BYTES / 2] {
+                let header = &mut bytes[at..at + SEGMENT_COPY_BYTES];
+                header[8] = NEWER;
+                seal(header, SEGMENT_COPY_BYTES, &SEGMENT_MAGIC, &[]);
+            }
+        } else {
+            for slot in bytes.chunks_mut(SlotKind::Member.slot_bytes()) {
+                if !slot.starts_with(&SLOT_MAGIC) {
+                    continue;
+                }
+                let (header, rest) = slot.split_at_mut(SLOT_PAYLOAD_AT);
+                let len = u32::from_le_bytes([header[56], header[57], header[58], header[59]]);
+                header[8] = NEWER;
+                seal(header, SLOT_HEADER_BYTES, &SLOT_MAGIC, &rest[..len as usize]);
+            }
+        }
+        copy.put_in_place(&file, Some(&bytes)).expect("a directory of the channel");
+        self.refused(copy, Case::R10)
+    }
+}
+
+/// Puts the checksum at the end of a header of `len` bytes.
+fn seal(header: &mut [u8], len: usize, magic: &[u8], payload: &[u8]) {
+    let crc = Salt::of(magic).checksum(&[&header[..len - 4], payload]);
+    header[len - 4..len].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Lives one.
+pub(super) fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
+    let mut dice = Dice::new(seed ^ 0x6861_726d);
+    let drawn = Setup::drawn(seed, &mut dice);
+    let sealed = dice.wins(50);
+    let mut driver = Driver::new(Setup { stripes: dice.one(&[1, 2, 2, 3]), sealed, ..drawn });
+    let lives = 2 + dice.below(5);
+    for _ in 0..lives {
+        let taste = Taste::drawn(&driver.setup, &mut dice);
+        let taste = if sealed { taste.calm() } else { taste };
+        let told = |driver: &Driver, stop| match stop {
+            Stop::Violation(words) => Err(explain(driver, seed, &words)),
+            Stop::Crashed => Ok(()),
+        };
+        let lived = if sealed {
+            sealed_life(&mut driver, &taste, &mut dice, tally)
+        } else {
+            one_life(&mut driver, &taste, &mut dice, false, tally)
+        };
+        lived.or_else(|stop| told(&driver, stop))?;
+        tally.faults += u64::from(!driver.calm);
+        let (at, power) = (dice.next(), dice.wins(70));
+        driver.die();
+        let disk = outcome(&driver, at, power, tally);
+        branch(&driver, at, tally).map_err(|words| explain(&driver, seed, &words))?;
+        driver = driver.over(disk);
+        if driver.born && dice.wins(80) {
+            let harm = dice.one(&Harm::ALL);
+            let befallen = Hand { driver: &mut driver, dice: &mut dice }.befall(harm);
+            befallen.or_else(|stop| told(&driver, stop))?;
+        }
+    }
+    drain(&mut driver).map_err(|stop| match stop {
+        Stop::Crashed => format!("seed {seed}: the machine stopped unasked"),
+        Stop::Violation(words) => explain(&driver, seed, &words),
+    })
+}
+
+/// A life that ends in order: what rots then is damage, and all of it is counted.
+fn sealed_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, tally: &mut Tally) -> Done {
+    driver.open()?;
+    for _ in 0..dice.below(80) {
+        driver.step(&taste.draw(dice))?;
+        driver.step(&Op::Poll)?;
+        glance(driver, tally)?;
+    }
+    driver.step(&Op::Settle)?;
+    driver.step(&Op::Close)
+}
+
+/// Seeds that once failed.
+///
+/// A directory whose log cannot be read kept a degraded opening from succeeding: 88216989, 88216993.
+///
+/// Without its member file a directory was taken for that of a stranger's segment in it: 1395.
+const PAST: [u64; 3] = [88_216_989, 88_216_993, 1395];
+
+#[test]
+fn files_that_are_harmed_between_two_lives_cost_what_was_hit_and_no_more() {
+    words::listen();
+    let given = crate::random::number("MILLPOND_SIM_SEED");
+    let seeds = given.map_or(PAST.to_vec(), |seed| vec![seed]);
+    let mut tally = Tally::default();
+    if given.is_some() {
+        tally.look_aside();
+    }
+    let lived = seeds.into_iter().map(|seed| live(seed, &mut tally));
+    let failures: Vec<String> = lived.filter_map(Result::err).collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+}

@@ -1,0 +1,121 @@
+//! What the campaign says while it runs, and in the end.
+
+use super::{Work, lives};
+use crate::tally::{Stopped, Tally};
+use crate::words::{self, Counts, Met};
+use millpond::base::clock::{Clock, SystemClock};
+use millpond::base::rare::Rare;
+use millpond::recovery::table::Case;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Between two looks whether the work has ended.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Between two lines of progress, and between two states of the line on a terminal.
+const LINES: Duration = Duration::from_secs(10);
+const STATES: Duration = Duration::from_millis(500);
+
+/// Says how far the work is.
+pub(super) struct Progress<'a> {
+    work: &'a Work,
+    tally: Tally,
+    clock: SystemClock,
+}
+
+impl<'a> Progress<'a> {
+    pub(super) fn new(work: &'a Work, tally: Tally) -> Self {
+        Self { work, tally, clock: SystemClock::new() }
+    }
+
+    /// Until the work has ended; answers how long it took.
+    pub(super) fn run(&self, aloud: bool) -> Duration {
+        let terminal = std::io::stderr().is_terminal();
+        let pause = if terminal { STATES } else { LINES };
+        let mut next = pause;
+        while !self.work.ended.load(Ordering::SeqCst) {
+            std::thread::sleep(LOOK);
+            if aloud && self.clock.now() >= next {
+                next = self.clock.now() + pause;
+                let (before, behind) = if terminal { ("\r", "\x1b[K") } else { ("", "\n") };
+                eprint!("{before}{}{behind}", self.line());
+                let _ = std::io::stderr().flush();
+            }
+        }
+        if aloud && terminal {
+            eprintln!();
+        }
+        self.clock.now()
+    }
+
+    fn line(&self) -> String {
+        let work = &self.work;
+        let roots = work.next_root.load(Ordering::SeqCst).min(work.roots.len());
+        format!(
+            "{} s: {} crash states, {roots} of {} groups of words, {} lives, {} violations",
+            self.clock.now().as_secs(),
+            self.tally.states(),
+            work.roots.len(),
+            work.next_seed.load(Ordering::SeqCst),
+            work.failures().len()
+        )
+    }
+}
+
+/// The end.
+pub(super) struct Report<'a> {
+    pub(super) tally: &'a Tally,
+    pub(super) met: &'a Met,
+    pub(super) took: Duration,
+    pub(super) threads: usize,
+}
+
+impl Report<'_> {
+    /// Fails when something was met never that should have been.
+    pub(super) fn check(&self, whole: bool) {
+        let due = if whole { lives::due() } else { lives::due_in_a_part() };
+        let never = self.met.never(&due);
+        assert!(
+            never.is_empty(),
+            "a campaign that never meets these proves nothing of them: {never:?}"
+        );
+    }
+}
+
+/// Faults by the operation that failed.
+fn by_kind(faults: &Counts) -> BTreeMap<&str, Counts> {
+    let mut kinds: BTreeMap<&str, Counts> = BTreeMap::new();
+    for (name, count) in faults {
+        let (kind, how) = name.split_once(", ").unwrap_or((name, "times"));
+        kinds.entry(kind).or_default().insert(how.to_owned(), *count);
+    }
+    kinds
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (tally, met) = (self.tally, self.met);
+        let stopped = |kind| tally.stopped.get(&kind).copied().unwrap_or(0);
+        let count = |name: String| format!("{name} {}", met.engine.get(&name).unwrap_or(&0));
+        let rows: Vec<String> = Case::ALL.iter().map(|case| count(case.to_string())).collect();
+        let places: Vec<String> = Rare::ALL.iter().map(|rare| count(format!("{rare:?}"))).collect();
+        writeln!(f, "distinct crash states  {}", tally.states())?;
+        writeln!(f, "crash images           {}", tally.crashes)?;
+        writeln!(f, "recoveries judged      {}", tally.recoveries)?;
+        writeln!(f, "  after a power cut    {}", stopped(Stopped::Power))?;
+        writeln!(f, "  after a kill         {}", stopped(Stopped::Kill))?;
+        writeln!(f, "  of these in creation {}", stopped(Stopped::Creating))?;
+        writeln!(f, "  of these in recovery {}", stopped(Stopped::Recovering))?;
+        writeln!(f, "workloads and lives    {}", tally.runs)?;
+        writeln!(f, "lives with faults      {}", tally.faults)?;
+        for (kind, counts) in by_kind(&met.faults) {
+            writeln!(f, "fault                  {kind}: {}", words::listed(&counts))?;
+        }
+        writeln!(f, "rows of the table      {}", rows.join(", "))?;
+        writeln!(f, "rare places            {}", places.join(", "))?;
+        write!(f, "took                   {} s, {} threads", self.took.as_secs(), self.threads)
+    }
+}

@@ -1,0 +1,87 @@
+//! Looks at everything in an open channel, and has the oracle judge it.
+
+use super::{Driver, ROUNDS_MAX, Step, Stop, wrong};
+use crate::oracle::Oracle;
+use millpond::channel::{Channel, TakeError, TakeTransaction};
+use millpond::event::Event;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+impl Driver {
+    /// Everything in the channel, looked at and handed back.
+    pub(super) fn judge(&mut self) -> Step {
+        let (mut looks, mut contents) = (Vec::new(), Vec::new());
+        loop {
+            // More may be there than one transaction holds: what failed writes left in doubt.
+            let mut tx = self.opened().channel.begin_take();
+            let events = self.take_now(&mut tx, 1 << 20)?;
+            looks.push(tx);
+            if events.is_empty() {
+                break;
+            }
+            contents.extend(events);
+        }
+        for tx in looks {
+            tx.rollback();
+        }
+        if crate::random::verbose() {
+            eprintln!(
+                "    holds {:?}",
+                contents.iter().map(crate::oracle::name_of).collect::<Vec<_>>()
+            );
+        }
+        let status = self.opened().channel.status();
+        Self::verdict(self.oracle.opened(&contents, status.quarantined))?;
+        if status.events != contents.len() as u64 {
+            let events = status.events;
+            return wrong(format!("{} events are there, {events} are counted", contents.len()));
+        }
+        self.look_at_frontiers()?;
+        let Oracle { lost, perhaps_lost, .. } = self.oracle;
+        let counted = status.quarantined;
+        if self.setup.sealed && !(lost..=lost + perhaps_lost).contains(&counted) {
+            return wrong(format!("{lost} events are lost to rot, {counted} are counted"));
+        }
+        for source in self.oracle.sources() {
+            let found = self.opened().channel.position(&format!("source {source}"));
+            let Ok(found) = found else { return wrong(format!("{found:?} after the opening")) };
+            Self::verdict(self.oracle.source_is_at(source, found.as_ref().map(|p| &p.bytes)))?;
+        }
+        self.oracle.sources_are_judged();
+        Ok(())
+    }
+
+    pub(super) fn look_at_frontiers(&mut self) -> Step {
+        let frontiers = self.opened().manual.frontiers();
+        Self::verdict(self.oracle.frontiers_are(&frontiers))
+    }
+
+    /// Takes until something is there or the channel says that nothing is.
+    pub(super) fn take_now(
+        &mut self,
+        tx: &mut Box<dyn TakeTransaction>,
+        max: usize,
+    ) -> Step<Vec<Event>> {
+        let mut taking = tx.take_async(max);
+        for _ in 0..ROUNDS_MAX {
+            match taking.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(events)) => return Ok(events),
+                Poll::Ready(Err(TakeError::TransactionFull { .. })) => return Ok(Vec::new()),
+                Poll::Ready(Err(error)) => {
+                    if self.disk.crashed() {
+                        return Err(Stop::Crashed);
+                    }
+                    return wrong(format!("cannot take: {error}"));
+                }
+                Poll::Pending => {
+                    self.opened().manual.run_tasks();
+                    if self.disk.crashed() {
+                        return Err(Stop::Crashed);
+                    }
+                    self.clock.advance(Duration::from_millis(1));
+                }
+            }
+        }
+        wrong("a take hangs")
+    }
+}
