@@ -21,6 +21,8 @@ pub enum Rare {
     FreshSegment,
     /// A write failed and its frames could go nowhere.
     NowhereToGo,
+    /// What was in doubt waits for the fence of yet another stripe.
+    DoubtPassedOn,
     /// A write hung and was given up.
     HungWrite,
     /// A write that had been given up returned.
@@ -49,12 +51,13 @@ pub enum Rare {
 
 impl Rare {
     /// All places.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::FenceMoved,
         Self::FenceRepeated,
         Self::MovedTwice,
         Self::FreshSegment,
         Self::NowhereToGo,
+        Self::DoubtPassedOn,
         Self::HungWrite,
         Self::LateReturn,
         Self::SlotAck,

@@ -95,7 +95,7 @@ impl Log {
                 tracing::info!(stripe = index.0, "the stripe is back: puts and takes go on there");
             }
             stripe.epoch_start = EpochStart::Done;
-            self.settle_doubts(index);
+            self.settle_doubts(index, index);
             self.fence_suspended(index);
             self.wakes.room = true;
             self.wakes.takers = true;
@@ -125,7 +125,7 @@ impl Log {
             }
             Effect::Ack { ack, body } => self.apply_ack(*ack, body, void),
             Effect::State(state) => self.durable.join(state),
-            Effect::Fence(fence) => self.apply_fence(fence),
+            Effect::Fence(fence) => self.apply_fence(index, fence),
             Effect::Lost(LostBody { stripe, start, end }) => {
                 self.durable.stripe_mut(*stripe).void_damaged(*start, *end);
             }
@@ -180,27 +180,39 @@ impl Log {
         }
     }
 
-    fn apply_fence(&mut self, fence: &FenceBody) {
+    fn apply_fence(&mut self, on: StripeIndex, fence: &FenceBody) {
         let state = self.durable.stripe_mut(fence.stripe);
         state.void_fenced(fence.void_start.0, fence.void_end.0);
         if fence.epoch.number > state.epoch.number {
             state.epoch = fence.epoch;
         }
         if self.stripes[fence.stripe.at()].epoch.number == fence.epoch.number {
-            self.settle_doubts(fence.stripe);
+            self.settle_doubts(fence.stripe, on);
         }
     }
 
-    /// What was in doubt on the stripe is durably void now.
-    fn settle_doubts(&mut self, index: StripeIndex) {
-        let doubts = std::mem::take(&mut self.stripes[index.at()].doubts);
+    /// What was in doubt on the stripe is durably void now. But it may have been moved there when
+    /// another stripe had failed, and its first copy is void only when that end is durable as well:
+    /// it waits for the fence, which goes to the stripe `on`.
+    fn settle_doubts(&mut self, index: StripeIndex, on: StripeIndex) {
+        self.wakes.room = true;
+        let mut doubts = std::mem::take(&mut self.stripes[index.at()].doubts);
+        if doubts.is_empty() {
+            return;
+        }
+        let open = self.stripes.iter().find(|s| s.index != index && self.end_is_open(s));
+        if let Some(open) = open.map(|s| s.index.at()) {
+            Rare::DoubtPassedOn.reached();
+            self.stripes[open].doubts.append(&mut doubts);
+            self.fence_suspended(on);
+            return;
+        }
         for source in doubts.sources {
             self.positions_busy.remove(&source);
         }
         for (ack, body) in doubts.acks {
             self.apply_ack(ack, &body, true);
         }
-        self.wakes.room = true;
     }
 
     /// Lets the block's events be lent: from memory while the window reaches it and the budget

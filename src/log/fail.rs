@@ -193,12 +193,22 @@ impl Log {
         self.stripes[index.at()].strikes <= RESTARTS_AT_ONCE && self.can_restart(index)
     }
 
-    /// What went nowhere when other stripes failed, because none was left, is fenced as soon as
-    /// one is back: else its takers and sources would wait for their own disk.
+    /// Whether a life of the stripe has failed, and nothing durable says so yet.
+    pub(super) fn end_is_open(&self, stripe: &Stripe) -> bool {
+        let durable = self.durable.stripe(stripe.index).epoch.number;
+        stripe.epoch_start != EpochStart::Done
+            && stripe.strikes > 0
+            && durable < stripe.epoch.number
+    }
+
+    /// What went nowhere when stripes failed, because none was left, is fenced as soon as one is
+    /// back: else its takers and sources would wait for their own disk.
     pub(super) fn fence_suspended(&mut self, on: StripeIndex) {
-        let doubtful = |s: &&Stripe| s.index != on && !s.doubts.is_empty();
-        let fences: Vec<FenceBody> =
-            self.stripes.iter().filter(doubtful).map(Stripe::fence).collect();
+        if self.stripes.iter().all(|s| s.doubts.is_empty()) {
+            return;
+        }
+        let open = |s: &&Stripe| s.index != on && self.end_is_open(s);
+        let fences: Vec<FenceBody> = self.stripes.iter().filter(open).map(Stripe::fence).collect();
         for fence in fences {
             self.put_fence(on, &fence);
             self.wakes.keeper = true;
@@ -209,10 +219,8 @@ impl Log {
     /// for the second time now leave behind the disk that has the fence of their first stripe;
     /// should that disk be missing at the next opening, both their copies would count.
     fn put_known_fences(&mut self, on: StripeIndex, failed: StripeIndex) {
-        let ended = |s: &&Stripe| {
-            let suspended = matches!(s.health, Health::Suspended { .. });
-            s.index != failed && suspended && s.epoch_start != EpochStart::Done
-        };
+        let ended =
+            |s: &&Stripe| s.index != failed && s.strikes > 0 && s.epoch_start != EpochStart::Done;
         let fences: Vec<FenceBody> = self.stripes.iter().filter(ended).map(Stripe::fence).collect();
         for fence in fences {
             Rare::FenceRepeated.reached();
@@ -303,9 +311,7 @@ impl Log {
         doubts.add(&effect);
         let Ok(reservation) = self.place(to, header, effect) else {
             // No memory: its committer hears that it is in doubt.
-            let mine = &mut self.stripes[from.at()].doubts;
-            mine.sources.append(&mut doubts.sources);
-            mine.acks.append(&mut doubts.acks);
+            self.stripes[from.at()].doubts.append(&mut doubts);
             return None;
         };
         self.occupied += added;

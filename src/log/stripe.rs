@@ -176,6 +176,11 @@ impl Doubts {
         }
     }
 
+    pub(super) fn append(&mut self, other: &mut Self) {
+        self.sources.append(&mut other.sources);
+        self.acks.append(&mut other.acks);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.sources.is_empty() && self.acks.is_empty()
     }

@@ -35,6 +35,8 @@ pub(super) struct Membership {
     pub(super) checkpoint: Present,
     pub(super) stripes: Vec<Stripe>,
     pub(super) findings: Vec<Finding>,
+    /// What the member files do not say yet, in the order in which they are to say it.
+    unsaid: Vec<Member>,
 }
 
 impl Membership {
@@ -42,9 +44,29 @@ impl Membership {
     pub(super) fn is_degraded(&self) -> bool {
         self.stripes.iter().any(|s| s.present.is_none())
     }
+
+    /// Completes the channel: durably writes what member files do not say yet. Not before the logs
+    /// are read: an opening that is refused changes nothing.
+    pub(super) fn settle(&mut self) -> Result<(), OpenError> {
+        for record in std::mem::take(&mut self.unsaid) {
+            let present = match record.role {
+                Role::Checkpoint => Some(&mut self.checkpoint),
+                Role::Stripe(index) => self.stripes[index.at()].present.as_mut(),
+            };
+            let Some(present) = present else { continue };
+            if !matches!(&present.claim, members::Claim::Member(m) if *m == record) {
+                say(present, &record)?;
+            }
+            if record.phase == Phase::Creating {
+                let len = SlotKind::Checkpoint.file_bytes() as u64;
+                slots::make(&*present.directory, CHECKPOINT_NAME, len)?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Locks the directories, and creates or completes the channel in them.
+/// Locks the directories, and creates the channel in them or finds out what it lacks.
 pub(super) fn assemble(
     disk: &dyn Disk,
     random: &dyn Random,
@@ -176,19 +198,12 @@ fn complete(
         .map(|m| (m, Phase::Creating))
         .chain(existing.members[..old].iter().map(|m| (m, Phase::Created)))
         .chain(news.iter().map(|m| (m, Phase::Created)));
-    for ((name, at), phase) in steps {
-        let Some(at) = *at else { continue };
-        let present = places[at].present.as_mut().expect("every wanted directory was made");
-        let record = record(channel, name, phase, &list);
-        if !matches!(&present.claim, members::Claim::Member(m) if *m == record) {
-            say(present, &record)?;
-        }
-        if phase == Phase::Creating {
-            let len = SlotKind::Checkpoint.file_bytes() as u64;
-            slots::make(&*present.directory, CHECKPOINT_NAME, len)?;
-        }
-    }
-    Ok(gather(channel, false, existing.members, places, existing.findings))
+    let unsaid = steps
+        .filter(|((_, at), _)| at.is_some())
+        .map(|((name, _), phase)| record(channel, name, phase, &list))
+        .collect();
+    let found = gather(channel, false, existing.members, places, existing.findings);
+    Ok(Membership { unsaid, ..found })
 }
 
 fn gather(
@@ -214,7 +229,8 @@ fn gather(
     let (checkpoint_uuid, checkpoint) =
         checkpoint.expect("the checkpoint directory is listed, and was made when it was missing");
     let stripes = stripes.into_iter().map(|(_, s)| s).collect();
-    Membership { channel, created, checkpoint_uuid, checkpoint, stripes, findings }
+    let unsaid = Vec::new();
+    Membership { channel, created, checkpoint_uuid, checkpoint, stripes, findings, unsaid }
 }
 
 /// Durably writes what a directory says of itself.

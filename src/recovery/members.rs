@@ -206,8 +206,8 @@ pub(super) fn look(directory: Arc<dyn Directory>, lock: bool) -> Result<Present,
     Ok(present)
 }
 
-/// Who wrote the segments in a directory; if that is nobody, or several, who wrote the checkpoints:
-/// a stranger's segment may lie among its own.
+/// Who wrote the checkpoints in a directory; if nobody can tell, who wrote all the segments. A
+/// stranger's segment may lie among its own, and be the only one whose header is whole.
 fn evidence(present: &Present, buffer: &mut Buffer) -> Result<Option<Evidence>, OpenError> {
     let directory = &*present.directory;
     let mut owners: Vec<Evidence> = Vec::new();
@@ -219,12 +219,11 @@ fn evidence(present: &Present, buffer: &mut Buffer) -> Result<Option<Evidence>, 
             owners.push(Evidence { channel: header.channel, owner: header.stripe });
         }
     }
-    if let Some(owner) = owners.first().filter(|first| owners.iter().all(|o| o == *first)) {
-        return Ok(Some(*owner));
+    if let Some(file) = slots::open(directory, CHECKPOINT_NAME, Access::Read)? {
+        let slots = slots::read(&*file, SlotKind::Checkpoint, buffer)?;
+        if let Some(whole) = slots.newest() {
+            return Ok(Some(Evidence { channel: whole.channel, owner: whole.owner }));
+        }
     }
-    let Some(file) = slots::open(directory, CHECKPOINT_NAME, Access::Read)? else {
-        return Ok(None);
-    };
-    let slots = slots::read(&*file, SlotKind::Checkpoint, buffer)?;
-    Ok(slots.newest().map(|whole| Evidence { channel: whole.channel, owner: whole.owner }))
+    Ok(owners.first().filter(|first| owners.iter().all(|o| o == *first)).copied())
 }

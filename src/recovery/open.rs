@@ -64,6 +64,7 @@ pub(super) fn open(
             stripe.present = None;
         }
     }
+    members.settle()?;
     let present: Vec<bool> = members.stripes.iter().map(|s| s.present.is_some()).collect();
     let readings: Vec<&Reading> = all.stripes.iter().map(|s| &s.reading).collect();
     let adopted = adopt::adopt(&mut decision, &readings, &present);

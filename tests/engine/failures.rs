@@ -1,6 +1,6 @@
 //! Section 7: when writes fail, hang, or a disk dies.
 
-use crate::rig::{Commit, Machine, WRITE_TIMEOUT, bodies, large, sorted};
+use crate::rig::{Commit, Engine, Machine, WRITE_TIMEOUT, bodies, large, sorted};
 use millpond::channel::{Channel, CommitError};
 use millpond::disk::sim::{Completion, Effect, Fault, Loss, On, SimOptions};
 use std::io::Error;
@@ -165,6 +165,32 @@ fn a_take_in_doubt_stays_lent_until_a_fence_is_durable() {
     assert_eq!(engine.events(), 0);
 }
 
+/// Only stripe `back` comes back. What is lent then, and not before a fence of the other is durable.
+fn lent_when_one_is_back(machine: &Machine, engine: &mut Engine, back: usize) -> Vec<String> {
+    machine.disk.clear_faults();
+    machine.disk.fail(Fault::dead(&format!("data{}", 1 - back)));
+    engine.clock.advance(Duration::from_secs(60));
+    engine.manual.keep();
+    // The first write begins the stripe's new epoch, the second carries the other's fence.
+    for step in 0..2 {
+        let mut other = engine.begin_take();
+        let events = other.take_async(10);
+        drop(events);
+        let mut future = other.take_async(10);
+        let poll =
+            future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(poll.is_pending(), "in doubt before write {step} of stripe {back}");
+        drop(future);
+        let mut write = engine.manual.start_write(back).expect("a write may start");
+        let result = write.finish();
+        engine.manual.report(write, result);
+    }
+    let mut other = engine.begin_take();
+    let lent = engine.lend(&mut *other, 10).expect("readable");
+    other.rollback();
+    lent
+}
+
 /// Both disks die, one comes back: what was in doubt on the other is lent again only when the one
 /// that is back says durably that it is void.
 #[test]
@@ -186,33 +212,44 @@ fn a_take_in_doubt_on_a_dead_disk_is_fenced_by_the_first_one_that_is_back() {
     let result = engine.end(commit);
     assert!(matches!(result, Err(CommitError::InDoubt(_))), "{result:?}");
     drop(held);
-    machine.disk.clear_faults();
-    machine.disk.fail(Fault::dead("data1"));
-    engine.clock.advance(Duration::from_secs(60));
-    engine.manual.keep();
-    // The first write begins stripe 0's new epoch, the second carries stripe 1's fence.
-    for step in 0..2 {
-        let mut other = engine.begin_take();
-        let events = other.take_async(10);
-        drop(events);
-        let mut future = other.take_async(10);
-        let poll =
-            future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-        assert!(poll.is_pending(), "in doubt before write {step}");
-        drop(future);
-        let mut write = engine.manual.start_write(0).expect("a write may start");
-        let result = write.finish();
-        engine.manual.report(write, result);
-    }
-    let mut other = engine.begin_take();
-    let lent = engine.lend(&mut *other, 10).expect("readable");
+    let lent = lent_when_one_is_back(&machine, &mut engine, 0);
     assert!(!lent.is_empty() && lent.iter().all(|e| e.starts_with("tx")), "{lent:?}");
-    other.rollback();
     machine.disk.clear_faults();
     engine.pass(Duration::from_secs(60));
     let mut expected: Vec<String> = (0..4).map(|i| format!("tx{i}-0")).collect();
     expected.extend((0..4).map(|i| format!("more{i}-0")));
     assert_eq!(sorted(engine.drain()), sorted(expected));
+}
+
+/// An acknowledgement that moved has a copy on each of two disks when it is in doubt. Lent again when
+/// only the second was void, its events would vanish under their new taker, were the first to land.
+#[test]
+fn a_take_in_doubt_whose_acknowledgement_had_moved_is_lent_again_when_both_copies_are_void() {
+    for back in 0..2 {
+        let machine = Machine::new(2);
+        let mut engine = machine.open();
+        for i in 0..4 {
+            engine.put(&bodies(&format!("tx{i}"), 0..1));
+        }
+        let mut take = engine.begin_take();
+        assert_eq!(engine.lend(&mut *take, 4).expect("lent").len(), 4);
+        machine.disk.fail(Fault::dead("data").effect(Effect::Later));
+        let commit = Commit::begin(take.commit_async());
+        let result = engine.end(commit);
+        assert!(matches!(result, Err(CommitError::InDoubt(_))), "{result:?}");
+        let lent = lent_when_one_is_back(&machine, &mut engine, back);
+        assert!(!lent.is_empty(), "stripe {back} can be read");
+        for seed in 0..8 {
+            let cut = machine.after_power_cut(seed);
+            cut.disk.clear_faults();
+            let left = cut.reopened();
+            assert!(lent.iter().all(|event| left.contains(event)), "cut {seed}: {left:?}");
+        }
+        machine.disk.clear_faults();
+        engine.pass(Duration::from_secs(60));
+        let all: Vec<String> = (0..4).map(|i| format!("tx{i}-0")).collect();
+        assert_eq!(sorted(engine.drain()), all);
+    }
 }
 
 /// The write is started and never ends; the clock passes `write_timeout`.

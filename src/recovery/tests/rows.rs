@@ -448,7 +448,7 @@ fn r14_a_damaged_member_file_is_written_again_where_the_others_vouch() {
 fn r14_a_strangers_segment_does_not_say_whose_a_directory_without_member_file_is() {
     let (mut stage, mut pens) = Stage::new(1);
     let lost = pens[0].roll(&mut stage);
-    pens[0].roll(&mut stage);
+    let own = pens[0].roll(&mut stage);
     pens[0].durable(&mut stage, &[Ink::Put(3)]);
     let theirs = SegmentHeader { len: SEGMENT_BYTES, id: SegmentId(1), ..SegmentHeader::default() };
     let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
@@ -461,6 +461,13 @@ fn r14_a_strangers_segment_does_not_say_whose_a_directory_without_member_file_is
     let found = stage.open();
     assert_eq!(of(&found, Case::R14).len(), 1);
     assert_eq!((found.channel, found.stripes[0].uuid), (stage.channel, pens[0].uuid));
+    assert_eq!(waiting(&found), [(0, 3)]);
+    drop(found);
+    // Nor when its header is the only one that is whole.
+    member.write_at(0, &vec![0xA5; SlotKind::Member.file_bytes()]).expect("written");
+    own.file.write_at(0, &[0xA5; SEGMENT_HEADER_BYTES]).expect("written");
+    let found = stage.open();
+    assert_eq!((of(&found, Case::R14).len(), of(&found, Case::R6).len()), (1, 1));
     assert_eq!(waiting(&found), [(0, 3)]);
 }
 

@@ -280,10 +280,13 @@ impl Hand<'_> {
                 seal(header, SEGMENT_COPY_BYTES, &SEGMENT_MAGIC, &[]);
             }
         } else {
-            for slot in bytes.chunks_mut(SlotKind::Member.slot_bytes()) {
-                if !slot.starts_with(&SLOT_MAGIC) {
-                    continue;
-                }
+            let mut slots = bytes.chunks_mut(SlotKind::Member.slot_bytes());
+            // A member file that rotted, and that no opening has made again, has none.
+            if !slots.any(|slot| slot.starts_with(&SLOT_MAGIC)) {
+                return Ok(());
+            }
+            let slots = bytes.chunks_mut(SlotKind::Member.slot_bytes());
+            for slot in slots.filter(|slot| slot.starts_with(&SLOT_MAGIC)) {
                 let (header, rest) = slot.split_at_mut(SLOT_PAYLOAD_AT);
                 let len = u32::from_le_bytes([header[56], header[57], header[58], header[59]]);
                 header[8] = NEWER;
@@ -356,7 +359,11 @@ fn sealed_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, tally: &mut 
 /// A directory whose log cannot be read kept a degraded opening from succeeding: 88216989, 88216993.
 ///
 /// Without its member file a directory was taken for that of a stranger's segment in it: 1395.
-const PAST: [u64; 3] = [88_216_989, 88_216_993, 1395];
+///
+/// The same where the headers of its own segments had rotted too: 513250533.
+///
+/// Refused for a newer format, an opening had written a member file before: 5163, 8468.
+const PAST: [u64; 6] = [88_216_989, 88_216_993, 1395, 513_250_533, 5163, 8468];
 
 #[test]
 fn files_that_are_harmed_between_two_lives_cost_what_was_hit_and_no_more() {
