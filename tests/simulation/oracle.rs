@@ -81,6 +81,8 @@ pub(crate) struct Oracle {
     pub(crate) parting: Parting,
     /// Transactions that were in doubt at this opening, and of whose events none came.
     vanished: BTreeSet<PutId>,
+    /// Those of them, also of earlier openings, whose events rot may have had.
+    faded: BTreeSet<PutId>,
     /// Per stripe, the highest frontier that was seen.
     frontiers: Vec<u64>,
 }
@@ -194,6 +196,7 @@ impl Oracle {
         let known = |at: u64| at < self.puts[put].begun;
         let passed = |id: &&PutId| match self.puts[**id].standing {
             Standing::There => false,
+            Standing::Never if self.faded.contains(*id) => false,
             Standing::Never => !self.puts[**id].refused_at.is_some_and(known),
             Standing::Asked | Standing::Doubt => true,
         };
@@ -223,6 +226,10 @@ impl Oracle {
                 return Err(format!("event {put}.{index} is altered"));
             }
             match it.standing {
+                // Void by what has rotted since, it counts again: in doubt may appear.
+                Standing::Never if self.may_forget() && self.faded.contains(&put) => {
+                    self.puts[put].standing = Standing::There;
+                }
                 Standing::Never => return Err(format!("event {put}.{index} of no transaction")),
                 Standing::Asked | Standing::Doubt => self.puts[put].standing = Standing::There,
                 Standing::There => {}
@@ -235,8 +242,9 @@ impl Oracle {
                 Place::MayBeTaken(_) if self.parting.degraded => self.loosen((put, index)),
                 Place::MayBeTaken(other) => self.return_events(other),
                 Place::Taken if self.parting.may_return((put, index)) => self.loosen((put, index)),
-                // docs/durability.md, blind spot 2: the only copy of its acknowledgement is gone.
-                Place::Taken if self.may_forget() => {}
+                // docs/durability.md, blind spot 2: the only copy of its acknowledgement is gone, or
+                // of what said that an older copy of it is void.
+                Place::Taken | Place::Lost if self.may_forget() => {}
                 Place::Taken => {
                     return Err(format!("event {put}.{index} comes back after its take"));
                 }
@@ -344,6 +352,7 @@ impl Oracle {
                     self.vanished.insert(id);
                     if self.rotten {
                         self.perhaps_lost += put.places.len() as u64;
+                        self.faded.insert(id);
                     }
                 }
                 Standing::Doubt => put.standing = Standing::There,
@@ -448,21 +457,23 @@ impl Oracle {
                 Standing::Never
                     if at.is_some_and(|at| place < at)
                         && !put.places.is_empty()
-                        && self.vanished.contains(id) =>
+                        && self.vanished.contains(id)
+                        && !self.faded.contains(id) =>
                 {
                     return Err(format!("source {source} is ahead of put {id}, which is lost"));
                 }
                 // One in doubt may have been there until rot took its events; a refused one not.
-                Standing::Never
-                    if at == Some(place) && !(self.rotten && self.vanished.contains(id)) =>
-                {
+                Standing::Never if at == Some(place) && !self.faded.contains(id) => {
                     return Err(format!("source {source} is ahead: put {id} is not there"));
                 }
                 _ => {}
             }
         }
-        // What it had before is no position of it any more, whichever of them won.
-        self.sources.insert(source, at.map(|at| all[at]).into_iter().collect());
+        // What it had before is no position of it any more, whichever of them won; but for what rot
+        // makes forget.
+        if !forgets {
+            self.sources.insert(source, at.map(|at| all[at]).into_iter().collect());
+        }
         Ok(())
     }
 
@@ -490,7 +501,7 @@ impl Oracle {
     /// pass the same verdict on the same channel.
     pub(crate) fn expectation(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (&self.puts, &self.sources, self.rotten, &self.frontiers).hash(&mut hasher);
+        (&self.puts, &self.sources, self.rotten, &self.faded, &self.frontiers).hash(&mut hasher);
         hasher.finish()
     }
 
