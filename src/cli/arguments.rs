@@ -1,7 +1,7 @@
 //! The words of the command line as values.
 
 use super::torture_arguments::TortureArguments;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Durable file channel and log-transport agent, compatible with Apache Flume configurations.
@@ -40,6 +40,14 @@ pub(super) enum Command {
             millpond validate -n a1 -f flume.conf\n\n\
             Exit code 1 when a component would be left out.")]
     Validate(ConfigurationArguments),
+    /// Draw what feeds what: sources, channels, sinks, groups, and which agent sends to which
+    #[command(after_help = "Examples:\n  \
+            millpond graph -f flume.conf\n  \
+            millpond graph -n a1 -f flume.conf --format svg > a1.svg\n  \
+            millpond graph -f web.conf -f collector.conf --format dot | dot -Tpng > flow.png\n\n\
+            Each file is read by itself. A sink that sends to where a source of a drawn agent\n\
+            listens is joined to it. Exit code 1 when an agent could not be drawn.")]
+    Graph(GraphArguments),
     /// Put into, take from and look into a file channel
     #[command(
         subcommand_required = true,
@@ -107,6 +115,30 @@ pub(super) struct ConfigurationArguments {
     pub conf_uri: Vec<String>,
     #[command(flatten)]
     pub outside: OutsideArguments,
+}
+
+/// `graph`.
+#[derive(Debug, Args)]
+pub(super) struct GraphArguments {
+    /// A configuration; may be given several times
+    #[arg(short = 'f', long = "conf-file", value_name = "FILE", required = true)]
+    pub conf_files: Vec<PathBuf>,
+    /// An agent to draw, all of the files without it; may be given several times
+    #[arg(short, long = "name", value_name = "NAME")]
+    pub names: Vec<String>,
+    /// text for a terminal, dot for Graphviz, svg for a browser
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: GraphFormat,
+    #[command(flatten)]
+    pub outside: OutsideArguments,
+}
+
+/// How a graph is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    Text,
+    Dot,
+    Svg,
 }
 
 /// Settings from outside the configuration file.

@@ -18,6 +18,7 @@ mod channel_open;
 mod channel_put;
 mod channel_repair;
 mod channel_take;
+mod graph;
 mod java_options;
 mod rpc_properties;
 mod run;

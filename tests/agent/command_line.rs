@@ -152,6 +152,43 @@ fn validate_finds_what_the_agent_would_leave_out_or_not_run() {
 }
 
 #[test]
+fn graph_draws_all_agents_of_its_files_and_says_which_it_cannot() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let parts = "sources = s\nchannels = c\nsinks = k\nsources.s.type = avro\n\
+                 sources.s.bind = 0.0.0.0\nsources.s.channels = c\nchannels.c.type = memory\n\
+                 sinks.k.channel = c\n";
+    let agent = |name: &str, more: &str| -> String {
+        let lines = parts.lines().chain(more.lines());
+        lines.map(|line| format!("{name}.{line}\n")).collect()
+    };
+    let sends = agent(
+        "edge",
+        "sources.s.port = 1\nsinks.k.type = avro\nsinks.k.hostname = far\nsinks.k.port = 2\n",
+    );
+    let receives = agent("hub", "sources.s.port = 2\nsinks.k.type = null\n");
+    let broken = agent("odd", "sources.s.port = 3\nsinks.k.type = nul\n");
+    for (name, text) in [("a.conf", sends), ("b.conf", receives + &broken)] {
+        std::fs::write(directory.path().join(name), text).expect("written");
+    }
+    let both = ["graph", "-f", "a.conf", "-f", "b.conf"];
+    let whole = run(directory.path(), &both, b"");
+    let (list, said) =
+        (String::from_utf8_lossy(&whole.stdout), String::from_utf8_lossy(&whole.stderr));
+    assert_eq!(whole.status.code(), Some(1), "{said}");
+    assert!(list.contains("=> source s of agent hub"), "{list}");
+    assert!(
+        said.contains("b.conf:") && said.contains("cannot run") && said.contains("odd"),
+        "{said}"
+    );
+    let named = [&both[..], &["-n", "edge", "-n", "hub", "--format", "svg"]].concat();
+    let drawing = run_expecting(directory.path(), &named, b"", 0);
+    assert!(drawing.contains("</svg>") && drawing.contains("class=\"hop\""), "{drawing}");
+    let nobody = run(directory.path(), &[&both[..], &["-n", "nobody"]].concat(), b"");
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("there is no agent nobody"));
+}
+
+#[test]
 fn every_example_configuration_is_sound() {
     for entry in std::fs::read_dir(here().join("docs/examples")).expect("examples") {
         let path = entry.expect("an entry").path();

@@ -1,0 +1,230 @@
+//! What is drawn.
+
+use crate::config::agent::{AgentConfig, Component, SinkConfig, SinkGroupConfig, SourceConfig};
+
+/// Characters of a line of a part.
+const LINE_CHARS_MAX: usize = 48;
+
+/// Addresses that listen on every interface.
+const ANY: [&str; 3] = ["0.0.0.0", "::", "0:0:0:0:0:0:0:0"];
+
+/// Keys whose values say where data comes from or goes to, and nothing that is secret.
+const SHOWN: [&str; 6] =
+    ["ports", "spoolDir", "filegroups", "sink.directory", "capacity", "dataDirs"];
+
+/// Agents and what joins them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// In the order in which they were given.
+    pub agents: Vec<Agent>,
+    /// Sinks that send to sources.
+    pub hops: Vec<Hop>,
+}
+
+/// One agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Its name.
+    pub name: String,
+    /// Its sources.
+    pub sources: Vec<Source>,
+    /// Its channels.
+    pub channels: Vec<Part>,
+    /// Its sinks, those of a group side by side.
+    pub sinks: Vec<Sink>,
+    /// Its sink groups.
+    pub groups: Vec<Group>,
+}
+
+/// What every part has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub type_name: String,
+    /// What else is worth a look, line by line.
+    pub about: Vec<String>,
+}
+
+/// A source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Name, type, interceptors and selector.
+    pub part: Part,
+    /// The channels it feeds, by place in [`Agent::channels`].
+    pub channels: Vec<usize>,
+}
+
+/// A sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sink {
+    /// Name and type.
+    pub part: Part,
+    /// The channel it drains, by place in [`Agent::channels`].
+    pub channel: usize,
+}
+
+/// A sink group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Name, processor, priorities.
+    pub part: Part,
+    /// Its sinks, by place in [`Agent::sinks`]; they follow each other.
+    pub sinks: Vec<usize>,
+}
+
+/// A sink that sends to a source: agent and place of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Agent, and sink of it.
+    pub from: (usize, usize),
+    /// Agent, and source of it.
+    pub to: (usize, usize),
+}
+
+impl Picture {
+    /// The picture of `agents`.
+    #[must_use]
+    pub fn of(agents: &[AgentConfig]) -> Self {
+        let drawn: Vec<Agent> = agents.iter().map(agent).collect();
+        let mut hops = Vec::new();
+        for (at, (config, agent)) in agents.iter().zip(&drawn).enumerate() {
+            for (sink, drawn) in agent.sinks.iter().enumerate() {
+                let named = |s: &&SinkConfig| s.component.name == drawn.part.name;
+                let found = config.sinks.iter().find(named).and_then(|s| target(s, agents));
+                hops.extend(found.map(|to| Hop { from: (at, sink), to }));
+            }
+        }
+        Self { agents: drawn, hops }
+    }
+}
+
+fn agent(config: &AgentConfig) -> Agent {
+    let channels: Vec<Part> =
+        config.channels.iter().map(|c| part(&c.component, Vec::new())).collect();
+    let channel = |name: &String| channels.iter().position(|c| c.name == *name);
+    let source = |s: &SourceConfig| Source {
+        part: part(&s.component, [interceptors(s), selector(s)].concat()),
+        channels: s.channels.iter().filter_map(channel).collect(),
+    };
+    let grouped = |s: &SinkConfig| {
+        let mine = |group: &SinkGroupConfig| group.sinks.contains(&s.component.name);
+        config.sink_groups.iter().position(mine)
+    };
+    let mut sinks: Vec<&SinkConfig> = config.sinks.iter().collect();
+    sinks.sort_by_key(|s| grouped(s).map_or((1, 0), |at| (0, at)));
+    let group = |(at, group): (usize, &SinkGroupConfig)| Group {
+        part: Part { name: group.name.clone(), ..part(&group.processor, priorities(group)) },
+        sinks: (0..sinks.len()).filter(|s| grouped(sinks[*s]) == Some(at)).collect(),
+    };
+    let groups = config.sink_groups.iter().enumerate().map(group).collect();
+    let sink = |s: &&SinkConfig| {
+        let channel = channel(&s.channel)?;
+        Some(Sink { part: part(&s.component, Vec::new()), channel })
+    };
+    Agent {
+        name: shown(&config.name),
+        sources: config.sources.iter().map(source).collect(),
+        sinks: sinks.iter().filter_map(sink).collect(),
+        groups,
+        channels,
+    }
+}
+
+fn part(component: &Component, more: Vec<String>) -> Part {
+    let mut about = Vec::new();
+    about.extend(address(component).map(|(host, port)| shown(&format!("{host}:{port}"))));
+    for key in SHOWN {
+        about.extend(value(component, key).map(|text| shown(&format!("{key} {text}"))));
+    }
+    about.extend(more);
+    let type_name = component.type_name.to_owned();
+    Part { name: shown(&component.name), type_name, about }
+}
+
+fn value<'a>(component: &'a Component, key: &str) -> Option<&'a str> {
+    component.settings.entries.get(key).map(|setting| setting.value.as_str())
+}
+
+/// Where a part listens, or sends to.
+fn address(component: &Component) -> Option<(&str, &str)> {
+    let port = value(component, "port")?;
+    let host = ["bind", "hostname", "host"].into_iter().find_map(|key| value(component, key));
+    Some((host.unwrap_or(ANY[0]), port))
+}
+
+fn interceptors(source: &SourceConfig) -> Vec<String> {
+    let line = |i: &Component| shown(&format!("{}: {}", i.name, i.type_name));
+    source.interceptors.iter().map(line).collect()
+}
+
+/// How the source chooses channels, where it does not feed them all alike.
+fn selector(source: &SourceConfig) -> Vec<String> {
+    let selector = &source.selector;
+    let mut lines = Vec::new();
+    if selector.type_name != "replicating" {
+        let header = value(selector, "header").map(|h| format!(" by {h}")).unwrap_or_default();
+        lines.push(shown(&format!("selector {}{header}", selector.type_name)));
+    }
+    for (key, setting) in &selector.settings.entries {
+        let case = match key.split_once('.') {
+            Some(("mapping", case)) => case.to_owned(),
+            Some(("optional", case)) => format!("{case}, optional"),
+            _ if key == "default" || key == "optional" => key.clone(),
+            _ => continue,
+        };
+        lines.push(shown(&format!("{case} → {}", setting.value)));
+    }
+    lines
+}
+
+fn priorities(group: &SinkGroupConfig) -> Vec<String> {
+    let of = |sink: &String| {
+        let priority = value(&group.processor, &format!("priority.{sink}"))?;
+        Some(shown(&format!("{sink} priority {priority}")))
+    };
+    group.sinks.iter().filter_map(of).collect()
+}
+
+/// The one source that listens where the sink sends to. One at the very address comes before those
+/// that listen on every interface; of several alike nobody can tell.
+fn target(sink: &SinkConfig, agents: &[AgentConfig]) -> Option<(usize, usize)> {
+    let kind = sink.component.type_name;
+    if !["avro", "thrift"].contains(&kind) {
+        return None;
+    }
+    let (host, port) = address(&sink.component)?;
+    let listening = || {
+        agents.iter().enumerate().flat_map(|(at, agent)| {
+            let place = move |(source, config)| ((at, source), config);
+            agent.sources.iter().enumerate().map(place)
+        })
+    };
+    let the_one = |fits: &dyn Fn(&str) -> bool| {
+        let mut found = listening().filter(|(_, source): &(_, &SourceConfig)| {
+            let at = address(&source.component);
+            source.component.type_name == kind
+                && at.is_some_and(|(bind, listens)| listens == port && fits(bind))
+        });
+        let first = found.next().map(|(place, _)| place);
+        if found.next().is_none() { first } else { None }
+    };
+    let here = |bind: &str| bind == host || (is_loopback(bind) && is_loopback(host));
+    the_one(&here).or_else(|| the_one(&|bind| ANY.contains(&bind)))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host == "::1" || host.starts_with("127.")
+}
+
+/// Text of a configuration as it is drawn: one line, bounded, no control characters.
+fn shown(text: &str) -> String {
+    let mut out: String =
+        text.chars().map(|c| if c.is_control() { '·' } else { c }).take(LINE_CHARS_MAX).collect();
+    if text.chars().nth(LINE_CHARS_MAX).is_some() {
+        out.pop();
+        out.push('…');
+    }
+    out
+}
