@@ -15,6 +15,7 @@ pub mod disk;
 pub mod event;
 #[cfg(feature = "agent")]
 pub mod flow;
+#[cfg(feature = "agent")]
 pub mod graph;
 pub mod log;
 pub mod metrics;

@@ -203,7 +203,7 @@ impl Hand<'_> {
 
     /// An opening of `disk` must be refused by a row of the table, and change nothing.
     fn refused(&mut self, disk: SimDisk, row: Case) -> Done {
-        let before = disk.state_hash();
+        let before = all_of(&disk);
         let mut driver = self.driver.over(disk);
         driver.opens += 1;
         let found = match FileChannel::open(driver.options()) {
@@ -214,7 +214,7 @@ impl Hand<'_> {
         if let Some(error) = found {
             return wrong(format!("refused by another than {row}: {error}"));
         }
-        if driver.disk.state_hash() != before {
+        if all_of(&driver.disk) != before {
             return wrong(format!("a refused opening ({row}) has changed the disk"));
         }
         Ok(())
@@ -296,6 +296,15 @@ impl Hand<'_> {
         copy.put_in_place(&file, Some(&bytes)).expect("a directory of the channel");
         self.refused(copy, Case::R10)
     }
+}
+
+/// Every file and what it holds. That a name has become durable changes nothing.
+fn all_of(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
+    let whole = |file: PathBuf| {
+        let bytes = disk.contents(&file).expect("listed");
+        (file, bytes)
+    };
+    disk.files().into_iter().map(whole).collect()
 }
 
 /// Puts the checksum at the end of a header of `len` bytes.
