@@ -519,6 +519,12 @@ impl Oracle {
         Ok(())
     }
 
+    /// Both slots of a directory rot. On a full disk the end of a life, and what is void with it, may
+    /// stand there alone.
+    pub(crate) fn slots_rot(&mut self) {
+        self.frontiers.clear();
+    }
+
     /// Events that the channel must count as waiting or lent when nothing is under way.
     pub(crate) fn held(&self) -> u64 {
         let held = |place: &&Place| !matches!(place, Place::Taken | Place::Lost);

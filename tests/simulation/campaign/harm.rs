@@ -144,6 +144,7 @@ impl Hand<'_> {
                 self.rot_slots(&dir.join("member"), SlotKind::Member);
             }
             Harm::Checkpoints => {
+                self.driver.oracle.slots_rot();
                 let stripe = self.stripe();
                 let dir = if self.dice.wins(50) { data_dir(stripe) } else { "/checkpoint".into() };
                 self.rot_slots(&dir.join("checkpoint"), SlotKind::Checkpoint);
