@@ -195,3 +195,14 @@ pub const TAIL_POSITION_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const TAIL_BATCHES_PER_TURN: u64 = 64;
 
 const _: () = assert!(TAIL_FILES_MARKED_MAX * 35 + 4096 <= POSITION_BYTES_MAX);
+
+/// Types of an Avro schema, and levels of types in each other.
+pub const AVRO_SCHEMA_NODES_MAX: usize = 100_000;
+/// See [`AVRO_SCHEMA_NODES_MAX`]. A datum may have as many.
+pub const AVRO_SCHEMA_NESTING_MAX: usize = 100;
+
+/// Bytes of the header of an Avro container file: its schema, mostly.
+pub const AVRO_HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of one block of an Avro container file, unpacked. Writers make them of some 64 KiB.
+pub const AVRO_BLOCK_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -128,7 +128,7 @@ fn list_one(
 }
 
 /// Whether the tracker directory says that the file is done.
-fn is_done(path: &Path, settings: &Settings) -> bool {
+pub(super) fn is_done(path: &Path, settings: &Settings) -> bool {
     let Ok(relative) = path.strip_prefix(&settings.directory) else { return false };
     settings.marks_in_tracker
         && done_name(&settings.tracker, relative, &settings.suffix).symlink_metadata().is_ok()

@@ -247,11 +247,14 @@ impl SpoolDirectory {
         let mut spool = beside(move || Spool::open(settings, counters)).await??;
         let (mut courier, known) = Courier::begin(context, self.pace).await?;
         let (newest, behind) = (known.newest, known.behind);
+        let idle = newest.as_deref() == Some(&place::idle()[..]);
         let within = newest.as_ref().and_then(|bytes| place::decode(bytes));
         let resumed;
         (spool, resumed) =
             on(spool, move |spool| spool.resume(newest.is_some(), within, behind)).await?;
-        if behind && !resumed {
+        if behind && idle {
+            courier.leave(place::idle).await;
+        } else if behind && !resumed {
             courier.forgo();
         }
         context.started();

@@ -2,7 +2,7 @@
 
 use super::aside::{Aside, Entry, Why};
 use super::deserializer::{Deserializer, Unreadable};
-use super::directory::{Found, Listing};
+use super::directory::{Found, Listing, is_done};
 use super::place::{Place, Within};
 use super::tracker::{Tracker, done_name};
 use super::{Finish, Settings};
@@ -120,7 +120,7 @@ impl Spool {
             return false;
         }
         match self.tracker.read() {
-            Ok(Some((path, offset))) if offset > 0 => {
+            Ok(Some((path, offset))) if offset > 0 && !is_done(&path, &self.settings) => {
                 let opened = self.opened(&path, Point::at(offset), true);
                 self.current = opened.ok().filter(|current| offset <= current.stamp.len);
             }
@@ -188,7 +188,9 @@ impl Spool {
                     self.counters.event_read_fail.add(1);
                     let why = match error {
                         Unreadable::Io(_) => Why::Refused,
-                        Unreadable::Undecodable { .. } => Why::Undecodable,
+                        Unreadable::Undecodable { .. } | Unreadable::NoContainer { .. } => {
+                            Why::Undecodable
+                        }
                     };
                     self.set_aside(why, &error.to_string(), now);
                 }
@@ -383,6 +385,10 @@ impl Spool {
         if let Some(current) = self.current.take() {
             self.aside.forget(&current.path);
             self.save_aside();
+        }
+        // As Flume does, which says so in a directory of its own already.
+        if self.settings.finish == Finish::Note {
+            return;
         }
         if let Err(error) = self.tracker.forget() {
             let path = self.tracker.path().display();

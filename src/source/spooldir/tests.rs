@@ -82,8 +82,14 @@ impl Ground {
     }
 
     fn channel(&self, name: &str) -> Arc<dyn Channel> {
+        self.channel_of(name, 1000)
+    }
+
+    fn channel_of(&self, name: &str, capacity: u64) -> Arc<dyn Channel> {
         let mut options =
             FileChannelOptions::new(self.at(name).join("checkpoint"), [self.at(name).join("data")]);
+        options.capacity = capacity;
+        options.transaction_capacity = usize::try_from(capacity).unwrap();
         options.segment_bytes = 1 << 20;
         options.minimum_required_space = 1 << 20;
         options.keep_alive = Duration::from_millis(10);
@@ -337,20 +343,19 @@ async fn flumes_tracker_file_is_gone_on_from_at_the_first_start() {
     }
 }
 
-/// The tracker file lies: with a channel that keeps positions nobody asks it.
+/// The tracker file is gone: with a channel that keeps positions nobody asks it.
 #[tokio::test]
 async fn the_channel_knows_the_place_better_than_the_tracker_file() {
     let ground = Ground::new(&[("a", "1\n2\n3\n4\n")]);
-    let channel = ground.channel("fc");
+    // Full after the second line.
+    let channel = ground.channel_of("fc", 2);
     let trial = Trial::over(&channel);
-    let source = ground.source(&[("batchSize", "1")]);
-    let some = until("some lines", || channel.status().put >= 2);
-    trial.run(&*source, some).await.unwrap();
-    let put = channel.status().put;
-    let meta = ground.at("in/.flumespool/.flumespool-main.meta");
-    if put < 4 {
-        std::fs::remove_file(meta).unwrap();
-    }
+    let source = ground.source(&[("batchSize", "1"), ("maxBackoff", "1")]);
+    let full = until("the channel to be full", || {
+        channel.status().put == 2 && trial.context.counters.channel_write_fail.get() > 0
+    });
+    trial.run(&*source, full).await.unwrap();
+    std::fs::remove_file(ground.at("in/.flumespool/.flumespool-main.meta")).unwrap();
     channel.close().unwrap();
     drop((trial, source, channel));
     let channel = ground.channel("fc");
@@ -440,6 +445,35 @@ async fn a_blob_is_a_file_or_as_much_of_it_as_an_event_may_have() {
     ]);
     trial.run(&*source, trial.until_events(4)).await.unwrap();
     assert_eq!(bodies(&trial.events()), ["0123", "4567", "89", "01\n4"]);
+}
+
+/// A damaged container: what stands before the damage is delivered, and the file set aside.
+#[tokio::test]
+async fn an_avro_file_becomes_events_and_one_that_is_none_is_set_aside() {
+    let ground = Ground::new(&[("b", "no container")]);
+    let mut file = b"Obj\x01\x02\x16avro.schema\x10\"string\"\x00".to_vec();
+    let sync = [3; 16];
+    file.extend_from_slice(&sync);
+    for block in [&b"\x04\x08\x02a\x02b"[..], b"\x02\x04\x02c"] {
+        file.extend_from_slice(block);
+        file.extend_from_slice(&sync);
+    }
+    std::fs::write(ground.at("in/a"), &file).unwrap();
+    let last = file.len() - 1;
+    file[last] ^= 1;
+    std::fs::write(ground.at("in/c"), &file).unwrap();
+    for (name, age) in [("a", 9), ("b", 8), ("c", 7)] {
+        ground.aged(name, age);
+    }
+    let trial = Trial::new();
+    let source = ground.source(&[("deserializer", "avro"), ("batchSize", "1")]);
+    let done = async {
+        trial.until_events(5).await;
+        ground.until_names(&["a.COMPLETED", "b", "c"]).await;
+        until("both to be set aside", || trial.context.counters.event_read_fail.get() == 2).await;
+    };
+    trial.run(&*source, done).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["\u{2}a", "\u{2}b", "\u{2}c", "\u{2}a", "\u{2}b"]);
 }
 
 #[test]

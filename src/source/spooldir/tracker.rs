@@ -220,19 +220,21 @@ mod tests {
         assert_eq!(tracker.read().unwrap(), None);
     }
 
-    /// What a Flume 1.11 wrote.
+    /// Laid out as a Flume 1.11 writes it.
     #[test]
     fn a_file_of_flumes_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let tracker = Tracker::new(directory.path());
-        let mut bytes = b"Obj\x01\x04\x08file\x22/spool/in/big.txt\x16avro.schema".to_vec();
-        put_bytes(&mut bytes, SCHEMA.as_bytes());
-        bytes.push(0);
-        let sync = [0x5a; SYNC_BYTES];
-        bytes.extend_from_slice(&sync);
-        bytes.extend_from_slice(&record(0, &sync));
-        bytes.extend_from_slice(&record(1_892, &sync));
+        let mut bytes = b"Obj\x01\x04\x16avro.schema\x90\x02".to_vec();
+        bytes.extend_from_slice(SCHEMA.as_bytes());
+        bytes.extend_from_slice(b"\x08file\x22/spool/in/big.txt\x00");
+        let sync = b"\x92\x14\x6e\x1e\x65\xfe\x19\x08\xa3\x51\x33\x4b\x94\xee\x41\x10";
+        bytes.extend_from_slice(sync);
+        for record in [b"\x02\x02\x08", b"\x02\x02\x10"] {
+            bytes.extend_from_slice(record);
+            bytes.extend_from_slice(sync);
+        }
         std::fs::write(tracker.path(), bytes).unwrap();
-        assert_eq!(tracker.read().unwrap(), Some((PathBuf::from("/spool/in/big.txt"), 1_892)));
+        assert_eq!(tracker.read().unwrap(), Some((PathBuf::from("/spool/in/big.txt"), 8)));
     }
 }

@@ -19,6 +19,7 @@ pub mod frame;
 pub mod fuzz;
 pub mod handshake;
 pub mod protocol;
+pub mod schema;
 pub mod values;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! From the bytes of a file to events.
 
+mod avro;
 mod blob;
 mod line;
 
@@ -8,6 +9,7 @@ use crate::event::Event;
 use crate::source::reading::Point;
 use crate::source::reading::input::Input;
 use crate::wire::text::Text;
+use avro::{Container, SchemaType};
 use blob::Blob;
 use line::Lines;
 use std::io;
@@ -22,6 +24,8 @@ pub(super) enum Unreadable {
         "byte {offset} is no {charset}; set inputCharset to what the file is written in, or decodeErrorPolicy to REPLACE or IGNORE"
     )]
     Undecodable { offset: u64, charset: String },
+    #[error("it cannot be read as an Avro container file at byte {offset}: {what}")]
+    NoContainer { offset: u64, what: String },
 }
 
 /// Reads events from a file.
@@ -41,6 +45,7 @@ pub(super) trait Source {
     fn offset(&self) -> u64;
     fn unused(&self) -> &[u8];
     fn skip(&mut self, count: usize);
+    fn seek(&mut self, offset: u64);
     fn has(&mut self, count: usize) -> io::Result<bool>;
     fn find(&mut self, byte: u8, max: usize) -> io::Result<Option<usize>>;
 }
@@ -56,6 +61,10 @@ impl<F: FileExt> Source for Input<F> {
 
     fn skip(&mut self, count: usize) {
         Self::skip(self, count);
+    }
+
+    fn seek(&mut self, offset: u64) {
+        Self::seek(self, offset);
     }
 
     fn has(&mut self, count: usize) -> io::Result<bool> {
@@ -87,10 +96,11 @@ pub(super) struct Format {
 #[derive(Clone, Debug)]
 enum Kinds {
     Line { line: line::Format },
+    Avro { schema_type: SchemaType },
     Blob { bytes_max: usize },
 }
 
-pub(super) const KEYS: [Key; 9] = [
+pub(super) const KEYS: [Key; 10] = [
     Key {
         name: "inputCharset",
         kind: Kind::Word,
@@ -107,7 +117,7 @@ pub(super) const KEYS: [Key; 9] = [
         name: "deserializer",
         kind: Kind::Word,
         default: "LINE",
-        meaning: "LINE or org.apache.flume.sink.solr.morphline.BlobDeserializer$Builder (whole files).",
+        meaning: "LINE, AVRO (container files) or org.apache.flume.sink.solr.morphline.BlobDeserializer$Builder (whole files).",
     },
     Key {
         name: "deserializer.maxLineLength",
@@ -120,6 +130,12 @@ pub(super) const KEYS: [Key; 9] = [
         kind: Kind::Word,
         default: "UTF-8",
         meaning: "Encoding of the bodies, for LINE.",
+    },
+    Key {
+        name: "deserializer.schemaType",
+        kind: Kind::Word,
+        default: "HASH",
+        meaning: "What an event of AVRO says of its schema: HASH (the header flume.avro.schema.hash) or LITERAL (flume.avro.schema.literal).",
     },
     Key {
         name: "deserializer.maxBlobLength",
@@ -148,6 +164,7 @@ pub(super) const KEYS: [Key; 9] = [
 ];
 
 const LINE: &[&str] = &["LINE", "org.apache.flume.serialization.LineDeserializer$Builder"];
+const AVRO: &[&str] = &["AVRO", "org.apache.flume.serialization.AvroEventDeserializer$Builder"];
 const BLOB: &str = "org.apache.flume.sink.solr.morphline.BlobDeserializer$Builder";
 
 impl Format {
@@ -170,11 +187,13 @@ impl Format {
             let (output, _) = text(reader, "deserializer.outputCharset")?;
             let chars_max = line::chars_max(reader)?;
             Kinds::Line { line: line::Format { input, input_name, output, on_bad_text, chars_max } }
+        } else if AVRO.iter().any(|name| name.eq_ignore_ascii_case(named)) {
+            Kinds::Avro { schema_type: SchemaType::read(reader)? }
         } else if named == BLOB {
             Kinds::Blob { bytes_max: blob::bytes_max(reader)? }
         } else {
             let message = format!(
-                "\"{named}\" is no deserializer that is built in; there are LINE and {BLOB}"
+                "\"{named}\" is no deserializer that is built in; there are LINE, AVRO and {BLOB}"
             );
             return Err(reader.error("deserializer", message));
         };
@@ -188,6 +207,7 @@ impl Format {
                 let (lines, begins) = Lines::new(line.clone(), start);
                 (Box::new(lines), Point::at(from.offset.max(begins as u64)))
             }
+            Kinds::Avro { schema_type } => (Box::new(Container::new(*schema_type, from)), from),
             Kinds::Blob { bytes_max } => (Box::new(Blob::new(*bytes_max)), from),
         }
     }

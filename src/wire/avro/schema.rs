@@ -1,0 +1,416 @@
+//! Avro schemas: how long a datum is, and the fingerprint by which a schema is known.
+//!
+//! A datum has no length of its own; only its schema says where it ends. The fingerprint is the
+//! specification's CRC-64-AVRO over the parsing canonical form ("Parsing Canonical Form for
+//! Schemas", "Schema Fingerprints").
+
+use super::WireError;
+use super::values::Values;
+use crate::base::limits::{AVRO_SCHEMA_NESTING_MAX, AVRO_SCHEMA_NODES_MAX};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// A schema that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the schema cannot be read: {0}")]
+pub struct SchemaError(String);
+
+/// A parsed schema.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    nodes: Vec<Node>,
+    root: usize,
+    canonical: String,
+}
+
+/// One type; others are named by their places.
+#[derive(Clone, Debug)]
+enum Node {
+    Null,
+    Boolean,
+    /// `int`, `long` and the place in an enumeration.
+    Number,
+    Fixed(usize),
+    /// `bytes` and `string`.
+    Bytes,
+    Array(usize),
+    Map(usize),
+    Union(Vec<usize>),
+    Record(Vec<usize>),
+}
+
+impl Schema {
+    /// Reads a schema.
+    ///
+    /// # Errors
+    /// It is no JSON, or no schema, or too large or deep.
+    ///
+    /// # Examples
+    /// ```
+    /// # use millpond::wire::avro::schema::Schema;
+    /// let schema = Schema::parse(r#"{"type": "string"}"#)?;
+    /// assert_eq!(schema.canonical(), "\"string\"");
+    /// # Ok::<(), millpond::wire::avro::schema::SchemaError>(())
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, SchemaError> {
+        let json: Value =
+            serde_json::from_str(text).map_err(|error| SchemaError(error.to_string()))?;
+        let mut reading = Reading::default();
+        let root = reading.schema(&json, "", 0)?;
+        Ok(Self { nodes: reading.nodes, root, canonical: reading.canonical })
+    }
+
+    /// The parsing canonical form.
+    #[must_use]
+    pub fn canonical(&self) -> &str {
+        &self.canonical
+    }
+
+    /// The CRC-64-AVRO fingerprint as Java writes its bytes, the lowest first.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 8] {
+        let mut sum = EMPTY;
+        for byte in self.canonical.bytes() {
+            sum = (sum >> 8) ^ table((sum ^ u64::from(byte)) & 0xff);
+        }
+        sum.to_le_bytes()
+    }
+
+    /// Reads over one datum.
+    ///
+    /// # Errors
+    /// The bytes are none of this schema.
+    pub fn skip(&self, values: &mut Values<'_>) -> Result<(), WireError> {
+        self.skip_node(self.root, values, 0)
+    }
+
+    fn skip_node(&self, at: usize, values: &mut Values<'_>, depth: usize) -> Result<(), WireError> {
+        let what = "a datum";
+        if depth > AVRO_SCHEMA_NESTING_MAX {
+            return Err(WireError::TooMany {
+                what: "levels in a datum",
+                max: AVRO_SCHEMA_NESTING_MAX,
+            });
+        }
+        match &self.nodes[at] {
+            Node::Null => Ok(()),
+            Node::Boolean => values.boolean(what).map(drop),
+            Node::Number => values.long(what).map(drop),
+            Node::Fixed(bytes) => values.take(*bytes, what).map(drop),
+            Node::Bytes => values.bytes(what).map(drop),
+            Node::Array(items) => self.skip_items(None, *items, values, depth),
+            Node::Map(items) => self.skip_items(Some(Node::Bytes), *items, values, depth),
+            Node::Union(branches) => {
+                let number = values.long(what)?;
+                let branch = usize::try_from(number).ok().and_then(|at| branches.get(at));
+                let branch =
+                    branch.ok_or(WireError::Number { what: "a branch of a union", number })?;
+                self.skip_node(*branch, values, depth + 1)
+            }
+            Node::Record(fields) => {
+                fields.iter().try_for_each(|field| self.skip_node(*field, values, depth + 1))
+            }
+        }
+    }
+
+    fn skip_items(
+        &self,
+        key: Option<Node>,
+        items: usize,
+        values: &mut Values<'_>,
+        depth: usize,
+    ) -> Result<(), WireError> {
+        let what = "items";
+        loop {
+            let number = values.long(what)?;
+            if number < 0 {
+                // The bytes of the block follow.
+                values.bytes(what)?;
+                continue;
+            }
+            if number == 0 {
+                return Ok(());
+            }
+            for done in 0..number {
+                let before = values.rest().len();
+                if key.is_some() {
+                    values.bytes(what)?;
+                }
+                self.skip_node(items, values, depth + 1)?;
+                // Items that take no bytes could be as many as a number can say.
+                if values.rest().len() == before && done >= 1_000_000 {
+                    return Err(WireError::Number { what, number });
+                }
+            }
+        }
+    }
+}
+
+/// The fingerprint of nothing.
+const EMPTY: u64 = 0xc15d_213a_a4d7_a795;
+
+fn table(byte: u64) -> u64 {
+    (0..8).fold(byte, |sum, _| (sum >> 1) ^ (EMPTY & 0u64.wrapping_sub(sum & 1)))
+}
+
+#[derive(Default)]
+struct Reading {
+    nodes: Vec<Node>,
+    /// Full names of records, enumerations and fixed types.
+    named: BTreeMap<String, usize>,
+    canonical: String,
+}
+
+fn error<T>(what: impl Into<String>) -> Result<T, SchemaError> {
+    Err(SchemaError(what.into()))
+}
+
+impl Reading {
+    fn add(&mut self, node: Node) -> Result<usize, SchemaError> {
+        if self.nodes.len() >= AVRO_SCHEMA_NODES_MAX {
+            return error(format!("it has more than {AVRO_SCHEMA_NODES_MAX} types"));
+        }
+        self.nodes.push(node);
+        Ok(self.nodes.len() - 1)
+    }
+
+    fn say(&mut self, text: &str) {
+        self.canonical.push_str(text);
+    }
+
+    fn quote(&mut self, text: &str) {
+        // Java writes strings here without escapes.
+        let _ = write!(self.canonical, "\"{text}\"");
+    }
+
+    fn schema(
+        &mut self,
+        json: &Value,
+        namespace: &str,
+        depth: usize,
+    ) -> Result<usize, SchemaError> {
+        if depth > AVRO_SCHEMA_NESTING_MAX {
+            return error(format!("it has more than {AVRO_SCHEMA_NESTING_MAX} levels"));
+        }
+        match json {
+            Value::String(name) => self.name(name, namespace),
+            Value::Array(branches) => {
+                self.say("[");
+                let mut places = Vec::new();
+                for (at, branch) in branches.iter().enumerate() {
+                    self.say(if at > 0 { "," } else { "" });
+                    places.push(self.schema(branch, namespace, depth + 1)?);
+                }
+                self.say("]");
+                self.add(Node::Union(places))
+            }
+            Value::Object(object) => match object.get("type") {
+                Some(Value::String(kind)) => self.object(kind, json, namespace, depth),
+                Some(inner) => self.schema(inner, namespace, depth + 1),
+                None => error("a type is missing"),
+            },
+            other => error(format!("{other} is no type")),
+        }
+    }
+
+    fn name(&mut self, name: &str, namespace: &str) -> Result<usize, SchemaError> {
+        let node = match name {
+            "null" => Node::Null,
+            "boolean" => Node::Boolean,
+            "int" | "long" => Node::Number,
+            "float" => Node::Fixed(4),
+            "double" => Node::Fixed(8),
+            "bytes" | "string" => Node::Bytes,
+            _ => {
+                let full = full_name(name, namespace);
+                let Some(at) = self.named.get(&full).copied() else {
+                    return error(format!("\"{full}\" is no type that is known at that place"));
+                };
+                self.quote(&full);
+                return Ok(at);
+            }
+        };
+        self.quote(name);
+        self.add(node)
+    }
+
+    fn object(
+        &mut self,
+        kind: &str,
+        json: &Value,
+        namespace: &str,
+        depth: usize,
+    ) -> Result<usize, SchemaError> {
+        let part = |key: &str| {
+            json.get(key).ok_or_else(|| SchemaError(format!("\"{key}\" of {kind} is missing")))
+        };
+        match kind {
+            "array" | "map" => {
+                let key = if kind == "array" { "items" } else { "values" };
+                self.say(&format!("{{\"type\":\"{kind}\",\"{key}\":"));
+                let items = self.schema(part(key)?, namespace, depth + 1)?;
+                self.say("}");
+                self.add(if kind == "array" { Node::Array(items) } else { Node::Map(items) })
+            }
+            "record" | "error" | "enum" | "fixed" => {
+                let Some(name) = part("name")?.as_str() else { return error("a name is no text") };
+                let own = json.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
+                let full = full_name(name, own);
+                let own = full.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
+                self.say("{\"name\":");
+                self.quote(&full);
+                // Known to itself: its fields may name it.
+                let at = self.add(Node::Null)?;
+                if self.named.insert(full.clone(), at).is_some() {
+                    return error(format!("\"{full}\" is defined twice"));
+                }
+                self.nodes[at] = self.named_type(kind, json, &own, depth)?;
+                Ok(at)
+            }
+            // {"type": "string"}, perhaps with properties that do not matter here.
+            _ => self.name(kind, namespace),
+        }
+    }
+
+    fn named_type(
+        &mut self,
+        kind: &str,
+        json: &Value,
+        namespace: &str,
+        depth: usize,
+    ) -> Result<Node, SchemaError> {
+        self.say(&format!(",\"type\":\"{kind}\""));
+        let list = |key: &str| {
+            json.get(key)
+                .and_then(Value::as_array)
+                .ok_or_else(|| SchemaError(format!("\"{key}\" of {kind} is missing")))
+        };
+        match kind {
+            "enum" => {
+                self.say(",\"symbols\":[");
+                for (at, symbol) in list("symbols")?.iter().enumerate() {
+                    self.say(if at > 0 { "," } else { "" });
+                    let Some(symbol) = symbol.as_str() else { return error("a symbol is no text") };
+                    self.quote(symbol);
+                }
+                self.say("]}");
+                Ok(Node::Number)
+            }
+            "fixed" => {
+                let size = json.get("size").and_then(Value::as_u64);
+                let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else {
+                    return error("the size of a fixed type is no number");
+                };
+                self.say(&format!(",\"size\":{size}}}"));
+                Ok(Node::Fixed(size))
+            }
+            _ => {
+                self.say(",\"fields\":[");
+                let mut fields = Vec::new();
+                for (at, field) in list("fields")?.iter().enumerate() {
+                    let name = field.get("name").and_then(Value::as_str);
+                    let (Some(name), Some(of)) = (name, field.get("type")) else {
+                        return error("a field lacks its name or type");
+                    };
+                    self.say(if at > 0 { ",{\"name\":" } else { "{\"name\":" });
+                    self.quote(name);
+                    self.say(",\"type\":");
+                    fields.push(self.schema(of, namespace, depth + 1)?);
+                    self.say("}");
+                }
+                self.say("]}");
+                Ok(Node::Record(fields))
+            }
+        }
+    }
+}
+
+fn full_name(name: &str, namespace: &str) -> String {
+    if name.contains('.') || namespace.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{namespace}.{name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> String {
+        Schema::parse(text).unwrap().canonical().to_owned()
+    }
+
+    /// As Java's `SchemaNormalization.toParsingForm` writes them.
+    #[test]
+    fn the_canonical_form_is_what_the_specification_says() {
+        for (schema, wanted) in [
+            (r#"{"type":"int","logicalType":"date"}"#, r#""int""#),
+            (r#"["null", {"type":"string"}]"#, r#"["null","string"]"#),
+            (
+                r#"{"items":{"type":"map","values":"long"},"type":"array"}"#,
+                r#"{"type":"array","items":{"type":"map","values":"long"}}"#,
+            ),
+            (
+                r#"{"type":"record","doc":"x","name":"A","namespace":"n.s","fields":[{"default":1,"name":"a","type":"int"},{"name":"b","type":{"type":"enum","name":"E","symbols":["X","Y"]}},{"name":"c","type":["null","A","E"]},{"name":"d","type":{"name":"o.F","size":4,"type":"fixed"}}]}"#,
+                r#"{"name":"n.s.A","type":"record","fields":[{"name":"a","type":"int"},{"name":"b","type":{"name":"n.s.E","type":"enum","symbols":["X","Y"]}},{"name":"c","type":["null","n.s.A","n.s.E"]},{"name":"d","type":{"name":"o.F","type":"fixed","size":4}}]}"#,
+            ),
+        ] {
+            assert_eq!(canonical(schema), wanted);
+        }
+    }
+
+    /// The fingerprints of Avro's own test cases.
+    #[test]
+    fn fingerprints_are_those_of_the_specification() {
+        for (schema, wanted) in [
+            (r#""null""#, 7195948357588979594),
+            (r#""boolean""#, -6970731678124411036),
+            (r#""int""#, 8247732601305521295),
+        ] {
+            let fingerprint = Schema::parse(schema).unwrap().fingerprint();
+            assert_eq!(i64::from_le_bytes(fingerprint), wanted, "{schema}");
+        }
+    }
+
+    #[test]
+    fn a_datum_ends_where_its_schema_says() {
+        let schema = Schema::parse(
+            r#"{"type":"record","name":"R","fields":[{"name":"l","type":"long"},{"name":"s","type":["null","string"]},{"name":"m","type":{"type":"map","values":"double"}},{"name":"a","type":{"type":"array","items":"boolean"}},{"name":"f","type":{"type":"fixed","name":"F","size":3}},{"name":"next","type":["null","R"]}]}"#,
+        )
+        .unwrap();
+        let end = b"\x00";
+        let inner = [&b"\x02\x02\x04hi\x02\x02k12345678\x00\x04\x00\x01\x00abc"[..], end].concat();
+        let outer = [&b"\xfe\x01\x00\x00\x00xyz\x02"[..], &inner].concat();
+        let mut values = Values::new(&outer);
+        schema.skip(&mut values).unwrap();
+        assert_eq!(values.rest(), b"");
+        for len in 0..outer.len() {
+            assert!(schema.skip(&mut Values::new(&outer[..len])).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_schema_or_has_no_end_is_refused() {
+        for text in [
+            "",
+            "{}",
+            "7",
+            r#""unknown""#,
+            r#"{"type":"record","name":"A"}"#,
+            r#"{"type":"fixed","name":"A","size":-1}"#,
+            r#"["null",{"type":"enum","name":"A","symbols":[]},{"type":"fixed","name":"A","size":1}]"#,
+        ] {
+            assert!(Schema::parse(text).is_err(), "{text}");
+        }
+        let deep = format!("{}\"int\"{}", "[".repeat(5000), "]".repeat(5000));
+        assert!(Schema::parse(&deep).is_err());
+        let nulls = Schema::parse(r#"{"type":"array","items":"null"}"#).unwrap();
+        let mut many = Vec::new();
+        super::super::values::put_long(&mut many, i64::MAX);
+        assert!(nulls.skip(&mut Values::new(&many)).is_err());
+        let itself = r#"{"type":"record","name":"R","fields":[{"name":"r","type":"R"}]}"#;
+        assert!(Schema::parse(itself).unwrap().skip(&mut Values::new(b"")).is_err());
+    }
+}
