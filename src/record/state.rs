@@ -39,8 +39,9 @@ pub struct StateRecord {
 /// Progress of one stripe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StripeState {
-    /// The latest life of the stripe that anyone durably named. Its start is never above
-    /// `watermark.block + 1`.
+    /// The latest life of the stripe that anyone durably named. Its start is above
+    /// `watermark.block + 1` only in what others say of a stripe whose directory was missing: they
+    /// have its fence, and of its log what they knew before.
     pub epoch: Epoch,
     /// Up to where the stripe is durable.
     pub watermark: Watermark,

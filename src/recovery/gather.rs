@@ -187,6 +187,10 @@ fn start(
 /// Passes over segments behind the named end of the log that are of a life before the named one: the
 /// write that took one into use landed when an opening had ended that life. What their headers and
 /// state records say would void what that opening has kept. They are as good as never used.
+///
+/// Only where the named end reaches up to the named life: then whatever of earlier lives was answered
+/// lies in front of it. Who was opened without this directory knows by a fence that its life ended,
+/// and nothing newer of its log than the last record that it saw; what lies behind that was answered.
 fn pass_over_late(
     subject: &Subject,
     _: &dyn Directory,
@@ -198,7 +202,8 @@ fn pass_over_late(
     let known = joined.stripe(subject.index);
     let (end, epoch) = (known.watermark.segment, known.epoch.number);
     let is_late = |s: &SegmentFile| s.header.id > end && s.header.epoch.number < epoch;
-    if Broken::FreeNotWiped.is_chosen() {
+    let reaches = known.watermark.block.next() >= known.epoch.start;
+    if !reaches || Broken::FreeNotWiped.is_chosen() {
         return Ok(());
     }
     let inventory = &mut stripe.inventory;

@@ -230,6 +230,34 @@ fn r4_a_segment_that_lands_when_an_opening_has_ended_its_life_says_nothing() {
 }
 
 #[test]
+fn r4_segments_of_a_directory_that_was_missing_are_not_late_because_others_knew_less_of_it() {
+    let (mut stage, mut pens) = Stage::new(2);
+    pens[0].roll(&mut stage);
+    // All that stripe 1 will ever have said of stripe 0, but for the fence.
+    pens[1].roll(&mut stage);
+    pens[0].durable(&mut stage, &[Ink::Put(2)]);
+    pens[0].roll(&mut stage);
+    pens[0].durable(&mut stage, &[Ink::Put(3)]);
+    let start = stage.state.stripe(ZERO).watermark.block.next();
+    let fence = FenceBody {
+        stripe: ZERO,
+        epoch: Epoch { number: EpochNumber(2), nonce: 77, start },
+        void_start: Sequence(5),
+        void_end: Sequence(5),
+    };
+    pens[1].durable(&mut stage, &[Ink::Fence(fence)]);
+    let (home, away) = (stage.options.data_dirs[0].clone(), stage.root.path().join("away"));
+    rename(&home, &away);
+    stage.options.open_degraded = true;
+    drop(stage.open());
+    rename(&away, &home);
+    stage.options.open_degraded = false;
+    let found = stage.open();
+    assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", found.report);
+    assert_eq!(waiting(&found), [(0, 5)], "everything that was answered");
+}
+
+#[test]
 fn r6_a_damaged_segment_header_is_made_again_from_the_first_block() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
