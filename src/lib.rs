@@ -20,6 +20,8 @@ pub mod graph;
 pub mod log;
 pub mod metrics;
 #[cfg(feature = "agent")]
+pub mod net;
+#[cfg(feature = "agent")]
 pub mod pattern;
 pub mod record;
 pub mod recovery;

@@ -206,3 +206,22 @@ pub const AVRO_HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes of one block of an Avro container file, unpacked. Writers make them of some 64 KiB.
 pub const AVRO_BLOCK_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Seconds that a TLS handshake may take: a client that does not finish it gets its connection no
+/// longer than that.
+pub const TLS_HANDSHAKE_SECONDS_MAX: u64 = 20;
+
+/// Bytes of a key or trust store. Java's own, with the certificates of all public authorities, has
+/// some 200 KB.
+pub const KEY_STORE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Bytes of the headers of an HTTP request, whatever a configuration says.
+pub const HTTP_HEADERS_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of the body of an HTTP request: what fits into one transaction of a file channel.
+pub const HTTP_REQUEST_BYTES_MAX: usize = TRANSACTION_BYTES_MAX_DEFAULT;
+
+const _: () = assert!(3 * HTTP_REQUEST_BYTES_MAX <= REQUESTS_HELD_BYTES_MAX);
+
+/// Default of a Thrift source's `maxRequestBytes`: what fits into one transaction of a file channel.
+pub const THRIFT_REQUEST_BYTES_MAX_DEFAULT: usize = TRANSACTION_BYTES_MAX_DEFAULT;

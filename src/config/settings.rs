@@ -126,6 +126,26 @@ pub struct Key {
     pub meaning: &'static str,
 }
 
+/// The keys of several tables in one: `N` is the number of them all.
+///
+/// # Panics
+/// At compile time, when `N` is another number.
+#[must_use]
+pub const fn joined<const N: usize>(tables: &[&[Key]]) -> [Key; N] {
+    let mut all = [Key { name: "", kind: Kind::Text, default: "", meaning: "" }; N];
+    let (mut next, mut table) = (0, 0);
+    while table < tables.len() {
+        let mut row = 0;
+        while row < tables[table].len() {
+            all[next] = tables[table][row];
+            (next, row) = (next + 1, row + 1);
+        }
+        table += 1;
+    }
+    assert!(next == N, "the number of all keys");
+    all
+}
+
 /// One value of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -322,18 +342,27 @@ impl<'a> SettingsReader<'a> {
     /// `true` or `false` in any case; `default` when not set. Like Java, any other word is false,
     /// with a warning.
     pub fn boolean(&mut self, key: &str, default: bool) -> bool {
-        let legal = |text: &str| match text.to_ascii_lowercase().as_str() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
-        };
-        match self.legal(key, "true or false", legal) {
-            Ok(value) => value.unwrap_or(default),
+        match self.truth(key, default) {
+            Ok(value) => value,
             Err(error) => {
                 self.find(Severity::Warning, key, format!("{}; taken as false", error.message));
                 false
             }
         }
+    }
+
+    /// `true` or `false` in any case, and no other word: for what must not be taken for false by
+    /// mistake. `default` when not set.
+    ///
+    /// # Errors
+    /// It is another word.
+    pub fn truth(&mut self, key: &str, default: bool) -> Result<bool, SettingError> {
+        let legal = |text: &str| match text.to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        };
+        Ok(self.legal(key, "true or false", legal)?.unwrap_or(default))
     }
 
     /// One of `words`, in any case, answered as it stands in `words`; `None` when not set.

@@ -42,6 +42,12 @@ pub trait Sink: Send {
         batch: &'a [Event],
     ) -> BoxFuture<'a, Result<(), Failure>>;
 
+    /// Whether the events of the last batch that was delivered count as such: a sink that lets go of
+    /// events without having delivered them says no. Yes by default.
+    fn counts(&self) -> bool {
+        true
+    }
+
     /// How long a batch that is not full waits for more events before it is delivered: for sinks
     /// whose output gets worse with small batches. Zero by default.
     fn gather(&self) -> Duration {

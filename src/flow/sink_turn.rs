@@ -73,7 +73,7 @@ impl SinkRunner {
             self.counters.rollback.add(1);
             return Turn::Failed;
         }
-        self.acknowledged(take.commit_async().await, batch.len())
+        self.acknowledged(take.commit_async().await, batch.len(), sink.counts())
     }
 
     /// Waits until there is an event, as long as the channel's keep-alive, the stop and `until` let
@@ -144,10 +144,15 @@ impl SinkRunner {
     }
 
     /// What the commit of a delivered batch came to.
-    fn acknowledged(&self, committed: Result<(), CommitError>, events: usize) -> Turn {
+    fn acknowledged(
+        &self,
+        committed: Result<(), CommitError>,
+        events: usize,
+        counts: bool,
+    ) -> Turn {
         match committed {
             Ok(()) => {
-                self.counters.event_drain_success.add(events as u64);
+                self.counters.event_drain_success.add(if counts { events as u64 } else { 0 });
                 Turn::Delivered
             }
             Err(error) => {

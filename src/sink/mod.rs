@@ -11,16 +11,20 @@
 
 use crate::flow::sink::SinkType;
 
+pub(crate) mod calls;
 pub(crate) mod java_text;
 pub(crate) mod serializer;
 
 pub mod avro;
 pub mod file_roll;
+pub mod http;
 pub mod logger;
 pub mod null;
+pub mod thrift;
 
 #[cfg(test)]
 pub(crate) mod trial;
 
 /// Every type of sink.
-pub const TYPES: &[&SinkType] = &[&avro::TYPE, &file_roll::TYPE, &logger::TYPE, &null::TYPE];
+pub const TYPES: &[&SinkType] =
+    &[&avro::TYPE, &file_roll::TYPE, &http::TYPE, &logger::TYPE, &null::TYPE, &thrift::TYPE];

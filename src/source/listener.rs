@@ -1,15 +1,23 @@
-//! TCP sessions: one small task each, a limit on their number, and accept errors that pass.
+//! TCP sessions: one small task each, a limit on their number, accept errors that pass, and TLS
+//! where it is asked for.
 
+use crate::base::limits::TLS_HANDSHAKE_SECONDS_MAX;
+use crate::flow::context::StopSignal;
 use crate::flow::source::{Failure, SourceContext};
 use crate::metrics::SourceCounters;
-use std::future::Future;
+use crate::net::stream::Stream;
+use crate::net::tls::{Acceptor, ServerTls};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
+use tokio_rustls::TlsStream;
 
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -18,17 +26,53 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 const BACKLOG: i32 = 4096;
 /// How long a closed session still reads what its client sends, so that the last answer arrives.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Pause between attempts to bind those of several ports that could not be.
+const BIND_AGAIN: Duration = Duration::from_secs(3);
 
 /// Where a source listens and for how many.
 #[derive(Debug)]
 pub(crate) struct Listening {
     pub(crate) host: String,
-    pub(crate) port: u16,
+    pub(crate) ports: Vec<u16>,
     pub(crate) connections_max: usize,
     /// Sent to a client beyond `connections_max` before its connection closes.
     pub(crate) full: &'static [u8],
-    /// The address it is bound to: with port 0 only this tells.
-    bound: Mutex<Option<SocketAddr>>,
+    tls: Option<ServerTls>,
+    /// The addresses it is bound to: with port 0 only this tells.
+    bound: Mutex<Vec<SocketAddr>>,
+}
+
+/// A connection that has come in, not greeted yet.
+pub(crate) struct Arrival {
+    pub(crate) peer: SocketAddr,
+    /// The port that it came to.
+    pub(crate) port: u16,
+    socket: TcpStream,
+    acceptor: Option<Acceptor>,
+    name: Arc<str>,
+    stop: StopSignal,
+    counters: Arc<SourceCounters>,
+}
+
+impl Arrival {
+    /// The connection, its TLS handshake done where there is TLS; `None` when that failed or took too
+    /// long, or the source stops.
+    pub(crate) async fn greet(self) -> Option<Stream> {
+        let Some(acceptor) = self.acceptor else { return Some(Stream::Plain(self.socket)) };
+        let patience = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
+        let shaken = tokio::select! {
+            () = self.stop.wait() => return None,
+            shaken = tokio::time::timeout(patience, acceptor.accept(self.socket)) => shaken,
+        };
+        let error = match shaken {
+            Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(TlsStream::Server(stream)))),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("not done within {TLS_HANDSHAKE_SECONDS_MAX} s"),
+        };
+        self.counters.event_read_fail.add(1);
+        tracing::warn!(source = %self.name, peer = %self.peer, "no TLS with a client: {error}");
+        None
+    }
 }
 
 impl Listening {
@@ -38,40 +82,56 @@ impl Listening {
         connections_max: usize,
         full: &'static [u8],
     ) -> Self {
-        Self { host, port, connections_max, full, bound: Mutex::new(None) }
+        let bound = Mutex::default();
+        Self { host, ports: vec![port], connections_max, full, tls: None, bound }
+    }
+
+    /// The same on several ports.
+    pub(crate) fn on(mut self, ports: Vec<u16>) -> Self {
+        self.ports = ports;
+        self
+    }
+
+    /// The same with TLS, where `tls` says how.
+    pub(crate) fn with_tls(mut self, tls: Option<ServerTls>) -> Self {
+        self.tls = tls;
+        self
     }
 
     #[cfg(test)]
     pub(crate) fn bound(&self) -> SocketAddr {
-        self.bound.lock().unwrap().expect("the source has started")
+        *self.bound.lock().unwrap().first().expect("the source has started")
+    }
+
+    #[cfg(test)]
+    pub(crate) fn all_bound(&self) -> Vec<SocketAddr> {
+        self.bound.lock().unwrap().clone()
     }
 
     /// Binds, says that the source has started, and runs `session` for each connection until the
     /// stop signal fires and every session has ended. Dropping the future ends all sessions.
     ///
     /// # Errors
-    /// The address cannot be bound.
+    /// No address can be bound, or the key store cannot be used. Of several ports those that cannot
+    /// be bound are named and tried again.
     pub(crate) async fn serve<F, S>(
         &self,
         context: &SourceContext,
         session: F,
     ) -> Result<(), Failure>
     where
-        F: Fn(TcpStream, SocketAddr) -> S,
+        F: Fn(Arrival) -> S,
         S: Future<Output = ()> + Send + 'static,
     {
-        let listener = self.bind().await?;
-        let address = listener.local_addr().ok();
-        if let Ok(mut bound) = self.bound.lock() {
-            *bound = address;
-        }
-        let shown = address.map_or_else(String::new, |a| a.to_string());
-        tracing::info!(source = %context.name, address = %shown, "listening");
+        let acceptor = self.acceptor().await?;
+        let mut places = self.bind_all(context).await?;
         context.started();
+        let name: Arc<str> = Arc::from(context.name.as_str());
         let mut door = Door { listening: self, name: &context.name, full_said: false };
         let mut sessions = JoinSet::new();
         let open = OpenConnections(&context.counters);
         let mut pause = ACCEPT_PAUSE_MIN;
+        let mut bind_again = Instant::now() + BIND_AGAIN;
         let stop = context.stop.wait();
         tokio::pin!(stop);
         loop {
@@ -80,11 +140,23 @@ impl Listening {
                 biased;
                 () = &mut stop => break,
                 Some(ended) = sessions.join_next(), if !sessions.is_empty() => report(context, ended),
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => {
+                () = sleep_until(bind_again), if !places.unbound.is_empty() => {
+                    self.bind_again(context, &mut places).await;
+                    bind_again = Instant::now() + BIND_AGAIN;
+                }
+                accepted = places.accept() => match accepted {
+                    Ok((socket, peer, port)) => {
                         pause = ACCEPT_PAUSE_MIN;
-                        if door.admits(&stream, sessions.len()) {
-                            sessions.spawn(session(stream, peer));
+                        if door.admits(&socket, sessions.len()) {
+                            sessions.spawn(session(Arrival {
+                                peer,
+                                port,
+                                socket,
+                                acceptor: acceptor.clone(),
+                                name: Arc::clone(&name),
+                                stop: context.stop.clone(),
+                                counters: Arc::clone(&context.counters),
+                            }));
                         }
                     }
                     Err(error) => {
@@ -101,7 +173,7 @@ impl Listening {
                 }
             }
         }
-        drop(listener);
+        drop(places);
         while let Some(ended) = sessions.join_next().await {
             report(context, ended);
             open.are(sessions.len());
@@ -109,8 +181,58 @@ impl Listening {
         Ok(())
     }
 
-    async fn bind(&self) -> Result<TcpListener, Failure> {
-        let bound = TcpListener::bind((self.host.as_str(), self.port)).await.and_then(|listener| {
+    async fn acceptor(&self) -> Result<Option<Acceptor>, Failure> {
+        let Some(tls) = self.tls.clone() else { return Ok(None) };
+        let loaded = spawn_blocking(move || tls.load()).await;
+        let loaded =
+            loaded.map_err(|error| Failure::caused("the key store was not read", error))?;
+        loaded.map(Some).map_err(|error| Failure::caused("cannot serve TLS", error))
+    }
+
+    async fn bind_all(&self, context: &SourceContext) -> Result<Places, Failure> {
+        let mut places = Places { bound: Vec::new(), unbound: self.ports.clone() };
+        let failed = self.bind_each(context, &mut places).await;
+        match failed.into_iter().next() {
+            Some(failure) if places.bound.is_empty() => Err(failure),
+            Some(failure) => {
+                tracing::error!(source = %context.name, "{failure}; the other ports are served, and this one is tried again");
+                Ok(places)
+            }
+            None => Ok(places),
+        }
+    }
+
+    async fn bind_again(&self, context: &SourceContext, places: &mut Places) {
+        for failure in self.bind_each(context, places).await {
+            tracing::debug!(source = %context.name, "{failure}");
+        }
+    }
+
+    /// Binds those that are not; what failed.
+    async fn bind_each(&self, context: &SourceContext, places: &mut Places) -> Vec<Failure> {
+        let mut failed = Vec::new();
+        for port in std::mem::take(&mut places.unbound) {
+            match self.bind(port).await {
+                Ok(listener) => {
+                    let address = listener.local_addr().ok();
+                    if let Ok(mut bound) = self.bound.lock() {
+                        bound.extend(address);
+                    }
+                    let shown = address.map_or_else(String::new, |a| a.to_string());
+                    tracing::info!(source = %context.name, address = %shown, "listening");
+                    places.bound.push((listener, address.map_or(port, |a| a.port())));
+                }
+                Err(failure) => {
+                    places.unbound.push(port);
+                    failed.push(failure);
+                }
+            }
+        }
+        failed
+    }
+
+    async fn bind(&self, port: u16) -> Result<TcpListener, Failure> {
+        let bound = TcpListener::bind((self.host.as_str(), port)).await.and_then(|listener| {
             // Listening once more changes the length of the queue and nothing else.
             rustix::net::listen(&listener, BACKLOG)?;
             Ok(listener)
@@ -118,12 +240,33 @@ impl Listening {
         bound.map_err(|error| {
             Failure::caused(
                 format!(
-                    "cannot listen on {}:{}; choose an address of this machine (bind) and a free port (port)",
-                    self.host, self.port
+                    "cannot listen on {}:{port}; choose an address of this machine (bind) and a free port (port)",
+                    self.host
                 ),
                 error,
             )
         })
+    }
+}
+
+/// The ports of a source.
+struct Places {
+    bound: Vec<(TcpListener, u16)>,
+    unbound: Vec<u16>,
+}
+
+impl Places {
+    /// The next connection of any port.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, u16)> {
+        poll_fn(|context| {
+            for (listener, port) in &self.bound {
+                if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                    return Poll::Ready(accepted.map(|(socket, peer)| (socket, peer, *port)));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -189,13 +332,14 @@ fn report(context: &SourceContext, ended: Result<(), JoinError>) {
 
 /// Ends a session of which the client may still be sending: an unread byte at close would make
 /// the kernel throw away the answers that are still under way.
-pub(crate) async fn farewell(mut stream: TcpStream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
+pub(crate) async fn farewell(mut stream: Stream) {
     let drain = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let socket = stream.socket();
         loop {
-            if stream.readable().await.is_err() || !matches!(discard(&stream), Some(1..)) {
+            if socket.readable().await.is_err() || !matches!(discard(socket), Some(1..)) {
                 return;
             }
         }
@@ -223,7 +367,7 @@ mod tests {
         let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
         let clients = allowed.trim().parse::<usize>().unwrap_or(0).min(600) / 2;
         let listening = Listening::new("127.0.0.1".to_owned(), 0, 10, b"");
-        let listener = listening.bind().await.unwrap();
+        let listener = listening.bind(0).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut waiting = Vec::new();
         for _ in 0..clients {

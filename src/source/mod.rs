@@ -2,8 +2,9 @@
 //! [`TYPES`].
 //!
 //! An adapter speaks a protocol and loops. What is shared between adapters stands beside them:
-//! [`listener`] (TCP sessions with a limit), [`room`] (memory that clients share), [`patience`]
-//! (commits that wait until a channel takes them), [`reading`] (files, and where one stands in them).
+//! [`listener`] (TCP sessions with a limit), [`framed`] (requests in frames), [`room`] (memory that
+//! clients share), [`patience`] (commits that wait until a channel takes them), [`reading`] (files, and
+//! where one stands in them).
 //!
 //! Invariants: a client hears OK only after the commit; no buffer, queue or line grows beyond a
 //! limit; an event that was read and not committed is either answered as failed, committed later,
@@ -11,6 +12,7 @@
 
 use crate::flow::source::SourceType;
 
+pub(crate) mod framed;
 pub(crate) mod listener;
 pub(crate) mod patience;
 pub(crate) mod reading;
@@ -18,6 +20,7 @@ pub(crate) mod room;
 
 pub mod avro;
 pub mod exec;
+pub mod http;
 pub mod netcat;
 pub mod netcatudp;
 pub mod seq;
@@ -25,6 +28,7 @@ pub mod spooldir;
 pub mod stress;
 pub mod syslog;
 pub mod taildir;
+pub mod thrift;
 
 #[cfg(test)]
 pub(crate) mod trial;
@@ -33,12 +37,16 @@ pub(crate) mod trial;
 pub const TYPES: &[&SourceType] = &[
     &avro::TYPE,
     &exec::TYPE,
+    &http::TYPE,
     &netcat::TYPE,
     &netcatudp::TYPE,
     &seq::TYPE,
     &spooldir::TYPE,
     &stress::TYPE,
+    &syslog::multiport::TYPE,
     &syslog::tcp::TYPE,
     &syslog::udp::TYPE,
     &taildir::TYPE,
+    &thrift::TYPE,
+    &thrift::scribe::TYPE,
 ];

@@ -6,5 +6,8 @@
 
 pub mod avro;
 pub(crate) mod charset;
+pub mod json_events;
 pub mod syslog;
+pub mod syslog_relayed;
 pub(crate) mod text;
+pub mod thrift;

@@ -13,3 +13,4 @@ mod repair;
 mod signals;
 mod torture;
 mod torture_phases;
+mod wires;

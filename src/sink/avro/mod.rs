@@ -17,11 +17,14 @@ mod connection;
 #[cfg(test)]
 mod tests;
 
+use super::calls::{corrected, pieces, wire_bytes};
 use crate::base::limits::AVRO_REQUEST_BYTES_MAX;
 use crate::channel::BoxFuture;
-use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
+use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
+use crate::net::tls::{ClientTls, Connector, load};
 use connection::{Connection, Patience, SendError};
 use std::time::Duration;
 
@@ -42,7 +45,9 @@ const WAIT_MS_MIN: u64 = 1000;
 /// The frame and what a call has beside its events, with room.
 const CALL_OVERHEAD_BYTES: usize = 4096;
 
-const KEYS: &[Key] = &[
+const KEYS: &[Key] = &joined::<19>(&[&OWN_KEYS, &CLIENT_KEYS]);
+
+const OWN_KEYS: [Key; 9] = [
     Key {
         name: "hostname",
         kind: Kind::Host,
@@ -87,20 +92,6 @@ const KEYS: &[Key] = &[
         meaning: "Has no effect without compression.",
     },
     Key {
-        name: "ssl",
-        kind: Kind::Boolean,
-        default: "false",
-        meaning: "TLS is not there yet: true is refused, so that nothing goes in plain text where TLS is asked for.",
-    },
-    Key { name: "trust-all-certs", kind: Kind::Boolean, default: "false", meaning: "Of TLS." },
-    Key { name: "truststore", kind: Kind::Path, default: "", meaning: "Of TLS." },
-    Key { name: "truststore-password", kind: Kind::Text, default: "", meaning: "Of TLS." },
-    Key { name: "truststore-type", kind: Kind::Word, default: "JKS", meaning: "Of TLS." },
-    Key { name: "exclude-protocols", kind: Kind::Names, default: "SSLv3", meaning: "Of TLS." },
-    Key { name: "include-protocols", kind: Kind::Names, default: "", meaning: "Of TLS." },
-    Key { name: "exclude-cipher-suites", kind: Kind::Names, default: "", meaning: "Of TLS." },
-    Key { name: "include-cipher-suites", kind: Kind::Names, default: "", meaning: "Of TLS." },
-    Key {
         name: "maxIoWorkers",
         kind: Kind::Number,
         default: "",
@@ -113,6 +104,9 @@ struct Avro {
     port: u16,
     batch_events: usize,
     patience: Patience,
+    tls: Option<ClientTls>,
+    /// What was read of its stores.
+    connector: Option<Connector>,
     /// A connection older than this is made anew.
     age_max: Option<Duration>,
     connection: Option<Connection>,
@@ -122,17 +116,12 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
     let host = reader.host("hostname", None)?;
     let port = reader.number("port", 1..=u16::MAX)?;
     let port = port.ok_or_else(|| reader.error("port", "is required and not set (a port)"))?;
-    if reader.boolean("ssl", false) {
-        return Err(
-            reader.error("ssl", "TLS is not there yet; nothing is sent in plain text instead")
-        );
-    }
     if reader.word("compression-type", &["none", "deflate"])? == Some("deflate") {
         return Err(reader.error("compression-type", "deflate is not there yet"));
     }
-    let batch = corrected(reader, "batch-size", 1, BATCH_EVENTS)?;
-    let connect = corrected(reader, "connect-timeout", WAIT_MS_MIN, WAIT_MS)?;
-    let request = corrected(reader, "request-timeout", WAIT_MS_MIN, WAIT_MS)?;
+    let batch = corrected(reader, "batch-size", 1, BATCH_EVENTS);
+    let connect = corrected(reader, "connect-timeout", WAIT_MS_MIN, WAIT_MS);
+    let request = corrected(reader, "request-timeout", WAIT_MS_MIN, WAIT_MS);
     let age_max = reader.seconds("reset-connection-interval", 0..=u64::from(u32::MAX))?;
     Ok(Avro {
         host,
@@ -142,44 +131,36 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
             connect: Duration::from_millis(connect),
             request: Duration::from_millis(request),
         },
+        tls: tls::client(reader)?,
+        connector: None,
         age_max: age_max.filter(|age| !age.is_zero()),
         connection: None,
     })
 }
 
-/// A number; one below `min`, or none at all, is taken as `default`, as in Flume.
-fn corrected(
-    reader: &mut SettingsReader<'_>,
-    key: &str,
-    min: u64,
-    default: u64,
-) -> Result<u64, SettingError> {
-    match reader.number(key, 0..=u64::from(u32::MAX)) {
-        Ok(Some(number)) if number >= min => Ok(number),
-        Ok(None) => Ok(default),
-        Ok(Some(_)) | Err(_) => {
-            let message =
-                format!("is less than {min} or no number: taken as {default}, as in Flume");
-            reader.find(Severity::Warning, key, message);
-            Ok(default)
-        }
-    }
-}
-
 impl Avro {
     async fn connect(&mut self, context: &SinkContext) -> Result<&mut Connection, SendError> {
-        let old = |open: &Connection| self.age_max.is_some_and(|max| open.since.elapsed() >= max);
-        if self.connection.as_ref().is_some_and(|open| open.is_over() || old(open)) {
+        let age_max = self.age_max;
+        let old = |open: &Connection| age_max.is_some_and(|max| open.since.elapsed() >= max);
+        if self.connection.as_mut().is_some_and(|open| open.is_over() || old(open)) {
             self.hang_up(context);
         }
         if self.connection.is_none() {
-            let opened = Connection::open(&self.host, self.port, self.patience).await;
+            let opened = self.open().await;
             let connection = opened.inspect_err(|_| context.counters.connection_failed.add(1))?;
             context.counters.connection_created.add(1);
             tracing::info!(sink = context.name, "connected to {}:{}", self.host, self.port);
             self.connection = Some(connection);
         }
         Ok(self.connection.as_mut().expect("it was opened above"))
+    }
+
+    async fn open(&mut self) -> Result<Connection, SendError> {
+        if let (Some(tls), None) = (&self.tls, &self.connector) {
+            self.connector = Some(load(tls.clone()).await?);
+        }
+        let tls = self.connector.as_ref();
+        Connection::open(&self.host, self.port, tls, self.patience).await
     }
 
     fn hang_up(&mut self, context: &SinkContext) {
@@ -191,7 +172,7 @@ impl Avro {
     async fn send(&mut self, context: &SinkContext, batch: &[Event]) -> Result<(), SendError> {
         let patience = self.patience.request;
         let connection = self.connect(context).await?;
-        for call in calls(batch) {
+        for call in pieces(batch, CALL_BYTES) {
             connection.append(call, patience).await?;
         }
         Ok(())
@@ -200,27 +181,6 @@ impl Avro {
     fn failure(&self, what: &str, cause: SendError) -> Failure {
         Failure::caused(format!("{what} {}:{}", self.host, self.port), cause)
     }
-}
-
-/// The batch in pieces of at most [`CALL_BYTES`], or of one event.
-fn calls(batch: &[Event]) -> Vec<&[Event]> {
-    let (mut calls, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for (at, event) in batch.iter().enumerate() {
-        let len = wire_bytes(event);
-        if at > start && bytes + len > CALL_BYTES {
-            calls.push(&batch[start..at]);
-            (start, bytes) = (at, 0);
-        }
-        bytes += len;
-    }
-    calls.push(&batch[start..]);
-    calls
-}
-
-/// Bytes that an event takes in a call, at most.
-fn wire_bytes(event: &Event) -> usize {
-    let headers = event.headers.iter().map(|(name, value)| name.len() + value.len() + 10);
-    event.body.len() + headers.sum::<usize>() + 10
 }
 
 impl Sink for Avro {

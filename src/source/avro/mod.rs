@@ -27,7 +27,8 @@ use crate::base::limits::{
     CONNECTIONS_MAX_DEFAULT, REQUEST_SECONDS_MAX_DEFAULT, REQUESTS_HELD_BYTES_MAX,
 };
 use crate::channel::BoxFuture;
-use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
+use crate::config::tls::{self, SERVER_KEYS};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use session::{Acquaintances, Session};
 use std::sync::Arc;
@@ -43,7 +44,9 @@ pub const TYPE: SourceType = SourceType {
     build: |reader| Ok(Box::new(build(reader)?)),
 };
 
-const KEYS: &[Key] = &[
+const KEYS: &[Key] = &joined::<16>(&[&OWN_KEYS, &SERVER_KEYS]);
+
+const OWN_KEYS: [Key; 8] = [
     Key {
         name: "bind",
         kind: Kind::Host,
@@ -81,12 +84,6 @@ const KEYS: &[Key] = &[
         meaning: "Who may connect, where ipFilter is true.",
     },
     Key {
-        name: "ssl",
-        kind: Kind::Boolean,
-        default: "false",
-        meaning: "Whether connections use TLS; true is refused, it is not there yet.",
-    },
-    Key {
         name: "maxConnections",
         kind: Kind::Number,
         default: "20000",
@@ -120,7 +117,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
     let connections_max =
         reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
     Ok(Avro {
-        listening: Listening::new(host, port, connections_max, b""),
+        listening: Listening::new(host, port, connections_max, b"").with_tls(tls::server(reader)?),
         room: Room::new(REQUESTS_HELD_BYTES_MAX),
         acquaintances: Arc::default(),
         request_timeout: reader
@@ -136,11 +133,7 @@ fn refuse_absent(reader: &mut SettingsReader<'_>) -> Result<(), SettingError> {
         let message = "deflate is not there yet; set none here and in the clients";
         return Err(reader.error("compression-type", message));
     }
-    if reader.boolean("ssl", false) {
-        let message = "TLS is not there yet, and the source does not listen in plain text where it is asked for; set false, or put a TLS proxy in front";
-        return Err(reader.error("ssl", message));
-    }
-    if reader.boolean("ipFilter", false) {
+    if reader.truth("ipFilter", false)? {
         let message = "is not there yet, and the source does not listen to everybody where it is asked for; set false and filter in the firewall, or bind to an inner address";
         return Err(reader.error("ipFilter", message));
     }
@@ -150,17 +143,17 @@ fn refuse_absent(reader: &mut SettingsReader<'_>) -> Result<(), SettingError> {
 impl Source for Avro {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let name: Arc<str> = Arc::from(context.name.as_str());
-        Box::pin(self.listening.serve(context, move |stream, peer| {
-            Session::new(
-                name.clone(),
-                peer,
-                stream,
-                self.room.part(),
-                self.acquaintances.clone(),
-                self.request_timeout,
-                context,
-            )
-            .run()
+        Box::pin(self.listening.serve(context, move |arrival| {
+            let (name, context) = (name.clone(), context.clone());
+            let (part, acquaintances) = (self.room.part(), self.acquaintances.clone());
+            let request_timeout = self.request_timeout;
+            async move {
+                let peer = arrival.peer;
+                let Some(stream) = arrival.greet().await else { return };
+                Session::new(name, peer, stream, part, acquaintances, request_timeout, &context)
+                    .run()
+                    .await;
+            }
         }))
     }
 }

@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
 use crate::flow::source::SourceContext;
 use crate::metrics::SourceCounters;
+use crate::net::stream::Stream;
 use crate::source::listener::farewell;
 use crate::source::room::{NoRoom, Part};
 use crate::wire::avro::WireError;
@@ -18,12 +19,10 @@ use crate::wire::avro::protocol::{self, Foreign, HASH, Hash};
 use crate::wire::avro::values::Values;
 use bytes::BytesMut;
 use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 /// The protocols of clients that a source has seen and understands, by their hashes. A client
@@ -63,7 +62,7 @@ impl Acquaintances {
 pub(super) struct Session {
     name: Arc<str>,
     peer: SocketAddr,
-    stream: TcpStream,
+    stream: Stream,
     part: Part,
     acquaintances: Arc<Acquaintances>,
     intake: Arc<dyn Intake>,
@@ -115,7 +114,7 @@ impl Session {
     pub(super) fn new(
         name: Arc<str>,
         peer: SocketAddr,
-        stream: TcpStream,
+        stream: Stream,
         part: Part,
         acquaintances: Arc<Acquaintances>,
         request_timeout: Duration,
@@ -140,7 +139,7 @@ impl Session {
 
     pub(super) async fn run(mut self) {
         // Answers are small and each is waited for.
-        let _ = self.stream.set_nodelay(true);
+        let _ = self.stream.socket().set_nodelay(true);
         let Err(over) = self.talk().await else { return };
         let within = self.is_within();
         if matches!(over, Over::Unreadable(_) | Over::Foreign(_)) {
@@ -198,24 +197,18 @@ impl Session {
         // That it waited for memory is not the client's fault.
         let whole_by = self.whole_by.map(|by| by + asked.elapsed());
         self.whole_by = whole_by;
-        loop {
-            let idle_by = Instant::now() + Duration::from_secs(REQUEST_IDLE_SECONDS_MAX);
-            tokio::select! {
-                biased;
-                () = self.stop.wait() => return Err(Over::Stopping),
-                () = sleep_until(whole_by.unwrap_or(idle_by)), if whole_by.is_some() => {
-                    return Err(Over::Slow(self.request_timeout));
-                }
-                ready = self.stream.readable() => ready.map_err(|_| Over::Gone)?,
-                () = sleep_until(idle_by), if whole_by.is_some() => return Err(Over::Idle),
+        let idle_by = Instant::now() + Duration::from_secs(REQUEST_IDLE_SECONDS_MAX);
+        tokio::select! {
+            biased;
+            () = self.stop.wait() => Err(Over::Stopping),
+            () = sleep_until(whole_by.unwrap_or(idle_by)), if whole_by.is_some() => {
+                Err(Over::Slow(self.request_timeout))
             }
-            self.input.reserve(step);
-            match self.stream.try_read_buf(&mut self.input) {
-                Ok(0) => return Err(Over::Gone),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Over::Gone),
-            }
+            read = self.stream.read_some(&mut self.input, step) => match read {
+                Ok(1..) => Ok(()),
+                Ok(0) | Err(_) => Err(Over::Gone),
+            },
+            () = sleep_until(idle_by), if whole_by.is_some() => Err(Over::Idle),
         }
     }
 

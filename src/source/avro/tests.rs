@@ -398,10 +398,10 @@ fn what_is_not_there_or_cannot_work_is_refused_and_never_left_out_in_silence() {
     };
     assert_eq!(refused(&[]), None);
     assert_eq!(refused(&[("threads", "4"), ("compression-type", "NONE"), ("ssl", "false")]), None);
-    for key in ["ssl", "ipFilter"] {
-        assert_eq!(refused(&[(key, "true")]), Some(format!("r1.{key}")));
-    }
+    assert_eq!(refused(&[("ssl", "true")]), Some("r1.keystore".to_owned()));
     for (key, value) in [
+        ("ssl", "yes"),
+        ("ipFilter", "true"),
         ("compression-type", "deflate"),
         ("compression-type", "gzip"),
         ("port", "65536"),

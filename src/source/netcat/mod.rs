@@ -108,17 +108,15 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
 impl Source for Netcat {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let name: Arc<str> = Arc::from(context.name.as_str());
-        Box::pin(self.listening.serve(context, move |stream, peer| {
-            Session {
-                name: name.clone(),
-                peer,
-                stream,
-                rules: self.rules.clone(),
-                intake: context.intake.clone(),
-                stop: context.stop.clone(),
-                counters: context.counters.clone(),
+        Box::pin(self.listening.serve(context, move |arrival| {
+            let (name, rules) = (name.clone(), self.rules.clone());
+            let (intake, stop) = (context.intake.clone(), context.stop.clone());
+            let counters = context.counters.clone();
+            async move {
+                let peer = arrival.peer;
+                let Some(stream) = arrival.greet().await else { return };
+                Session { name, peer, stream, rules, intake, stop, counters }.run().await;
             }
-            .run()
         }))
     }
 }

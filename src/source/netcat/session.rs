@@ -6,15 +6,14 @@ use crate::channel::{CommitError, Refusal};
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
 use crate::metrics::SourceCounters;
+use crate::net::stream::Stream;
 use crate::source::listener::farewell;
 use crate::wire::charset::Charset;
-use bytes::Bytes;
-use std::io;
+use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 /// What every session of a source keeps to.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ pub(super) struct Rules {
 pub(super) struct Session {
     pub(super) name: Arc<str>,
     pub(super) peer: SocketAddr,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) rules: Arc<Rules>,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) stop: StopSignal,
@@ -53,13 +52,16 @@ impl Session {
     /// Reads until the client has ended its side or has sent what cannot be read.
     async fn talk(&mut self, lines: &mut Lines) -> Result<(), Over> {
         loop {
+            // It lives only here: ten thousand idle sessions hold no buffer.
+            let mut read = BytesMut::new();
             tokio::select! {
-                ready = self.stream.readable() => ready.map_err(|_| Over)?,
+                ended = self.stream.read_some(&mut read, CONNECTION_READ_BYTES) => {
+                    ended.map_err(|_| Over)?;
+                }
                 () = self.stop.wait() => return Err(Over),
             }
             let mut complete = Vec::new();
-            let Some(fed) = self.read(lines, &mut complete)? else { continue };
-            match fed {
+            match feed(&read, lines, &mut complete) {
                 Fed::More => self.take(complete).await?,
                 Fed::End(last) => {
                     complete.extend(last);
@@ -87,22 +89,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    /// Reads once. The buffer lives only here: ten thousand idle sessions hold none.
-    fn read(&self, lines: &mut Lines, complete: &mut Vec<Bytes>) -> Result<Option<Fed>, Over> {
-        let mut buffer = [0; CONNECTION_READ_BYTES];
-        let read = match self.stream.try_read(&mut buffer) {
-            Ok(read) => &buffer[..read],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(_) => return Err(Over),
-        };
-        let fed = if read.is_empty() {
-            lines.finish().map(Fed::End)
-        } else {
-            lines.feed(read, complete).map(|()| Fed::More)
-        };
-        Ok(Some(fed.unwrap_or_else(Fed::Unreadable)))
     }
 
     /// Commits `lines` and answers each.
@@ -172,6 +158,16 @@ impl Session {
 
 const FULL: &str = "Space for commit to queue couldn't be acquired. Sinks are likely not keeping \
     up with sources, or the buffer size is too tight";
+
+/// Looks for lines in what was read; nothing is the end.
+fn feed(read: &[u8], lines: &mut Lines, complete: &mut Vec<Bytes>) -> Fed {
+    let fed = if read.is_empty() {
+        lines.finish().map(Fed::End)
+    } else {
+        lines.feed(read, complete).map(|()| Fed::More)
+    };
+    fed.unwrap_or_else(Fed::Unreadable)
+}
 
 /// What one read gave.
 enum Fed {

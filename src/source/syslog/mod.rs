@@ -1,12 +1,14 @@
-//! `syslogtcp` and `syslogudp`: messages of syslog daemons.
+//! `syslogtcp`, `syslogudp` and `multiport_syslogtcp`: messages of syslog daemons.
 //!
-//! What they share: which fields stay in the body, which headers an event gets. The form of the
-//! messages is [`wire::syslog`](crate::wire::syslog).
+//! What they share: which fields stay in the body, which headers name the client. The form of the
+//! messages is [`wire::syslog`](crate::wire::syslog), for the last of them
+//! [`wire::syslog_relayed`](crate::wire::syslog_relayed).
 //!
 //! Nobody can be answered here. Unlike in Flume, where an event that the channel refuses is
 //! dropped, what was received waits until the channel takes it; TCP clients feel that as
 //! back-pressure.
 
+pub mod multiport;
 pub mod tcp;
 pub mod udp;
 
@@ -15,7 +17,7 @@ mod tests;
 
 use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
-use crate::event::Event;
+use crate::event::{Event, Headers};
 use crate::wire::syslog::{Message, Raw, parse};
 use bytes::Bytes;
 use jiff::tz::TimeZone;
@@ -51,6 +53,12 @@ const CLIENT_NAME: Key = Key {
     default: "",
     meaning: "Header with the client's name by DNS, or its address where it has none.",
 };
+const MAX_CONNECTIONS: Key = Key {
+    name: "maxConnections",
+    kind: Kind::Number,
+    default: "20000",
+    meaning: "Connections open at once; more are closed. Flume has no such limit.",
+};
 const FORMAT: Key = Key {
     name: "format.*",
     kind: Kind::Text,
@@ -62,9 +70,15 @@ const FORMAT: Key = Key {
 #[derive(Clone, Debug)]
 struct Rules {
     keep: Keep,
-    client_ip: Option<String>,
-    client_name: Option<String>,
+    client: ClientHeaders,
     zone: TimeZone,
+}
+
+/// The headers that say who sent a message.
+#[derive(Clone, Debug)]
+struct ClientHeaders {
+    ip: Option<String>,
+    name: Option<String>,
 }
 
 /// Which fields stay in the body.
@@ -82,24 +96,15 @@ struct Client {
     name: Option<String>,
 }
 
-impl Rules {
-    fn read(reader: &SettingsReader<'_>) -> Result<Self, SettingError> {
-        let own = reader.settings().entries.keys().find(|key| key.starts_with("format."));
-        if let Some(key) = own {
-            return Err(reader.error(key, "patterns of one's own are not there yet"));
-        }
+impl ClientHeaders {
+    fn read(reader: &SettingsReader<'_>) -> Self {
         let named = |key: &str| reader.text(key).filter(|n| !n.is_empty()).map(str::to_owned);
-        Ok(Self {
-            keep: Keep::read(reader)?,
-            client_ip: named("clientIPHeader"),
-            client_name: named("clientHostnameHeader"),
-            zone: TimeZone::system(),
-        })
+        Self { ip: named("clientIPHeader"), name: named("clientHostnameHeader") }
     }
 
     async fn client(&self, address: IpAddr) -> Client {
         let address = address.to_canonical();
-        let name = match self.client_name {
+        let name = match self.name {
             Some(_) => tokio::task::spawn_blocking(move || dns_lookup::lookup_addr(&address))
                 .await
                 .ok()
@@ -107,6 +112,30 @@ impl Rules {
             None => None,
         };
         Client { address, name }
+    }
+
+    fn set(&self, headers: &mut Headers, client: &Client) {
+        if let Some(header) = &self.ip {
+            headers.set(header.as_str(), client.address.to_string());
+        }
+        if let Some(header) = &self.name {
+            let name = client.name.clone().unwrap_or_else(|| client.address.to_string());
+            headers.set(header.as_str(), name);
+        }
+    }
+}
+
+impl Rules {
+    fn read(reader: &SettingsReader<'_>) -> Result<Self, SettingError> {
+        let own = reader.settings().entries.keys().find(|key| key.starts_with("format."));
+        if let Some(key) = own {
+            return Err(reader.error(key, "patterns of one's own are not there yet"));
+        }
+        Ok(Self {
+            keep: Keep::read(reader)?,
+            client: ClientHeaders::read(reader),
+            zone: TimeZone::system(),
+        })
     }
 
     /// The event of a message.
@@ -144,13 +173,7 @@ impl Rules {
         if let Some(flaw) = raw.flaw {
             headers.set("flume.syslog.status", flaw.status());
         }
-        if let Some(header) = &self.client_ip {
-            headers.set(header.as_str(), client.address.to_string());
-        }
-        if let Some(header) = &self.client_name {
-            let name = client.name.clone().unwrap_or_else(|| client.address.to_string());
-            headers.set(header.as_str(), name);
-        }
+        self.client.set(headers, client);
         event.body = body.unwrap_or_else(|| Bytes::from(raw.bytes));
         event
     }
@@ -180,16 +203,28 @@ impl Keep {
 
     /// The message with the fields that are kept before it.
     fn body(self, message: &Message<'_>) -> String {
-        let Self::Some { priority, version, timestamp, hostname } = self else {
-            return message.text.to_owned();
+        let Message { priority, version, stamp, host, text, .. } = *message;
+        self.before(text, priority, version, stamp, host)
+    }
+
+    /// `text` with those of the fields that are kept before it.
+    fn before(
+        self,
+        text: &str,
+        priority: &str,
+        version: Option<&str>,
+        stamp: Option<&str>,
+        host: Option<&str>,
+    ) -> String {
+        let Self::Some { priority: kept, version: versions, timestamp, hostname } = self else {
+            return text.to_owned();
         };
-        let mut body = if priority { format!("<{}>", message.priority) } else { String::new() };
-        let fields =
-            [(version, message.version), (timestamp, message.stamp), (hostname, message.host)];
+        let mut body = if kept { format!("<{priority}>") } else { String::new() };
+        let fields = [(versions, version), (timestamp, stamp), (hostname, host)];
         for field in fields.into_iter().filter_map(|(kept, field)| field.filter(|_| kept)) {
             body.push_str(field);
             body.push(' ');
         }
-        body + message.text
+        body + text
     }
 }

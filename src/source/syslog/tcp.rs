@@ -7,20 +7,20 @@
 //! ends its side is a message too; Flume drops it.
 
 use super::{
-    CLIENT_IP, CLIENT_NAME, CONNECTIONS_MAX_DEFAULT, FORMAT, HOST, KEEP_FIELDS, PORT, Rules,
+    CLIENT_IP, CLIENT_NAME, CONNECTIONS_MAX_DEFAULT, FORMAT, HOST, KEEP_FIELDS, MAX_CONNECTIONS,
+    PORT, Rules,
 };
 use crate::base::limits::CONNECTION_READ_BYTES;
 use crate::channel::BoxFuture;
-use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
+use crate::config::tls::{self, SERVER_KEYS};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
-use crate::source::listener::Listening;
+use crate::source::listener::{Arrival, Listening};
 use crate::source::patience::{self, Ended};
 use crate::wire::syslog::{Cutter, Flaw};
-use std::io;
-use std::net::SocketAddr;
+use bytes::BytesMut;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 
 /// The type `syslogtcp`.
 pub const TYPE: SourceType = SourceType {
@@ -31,39 +31,24 @@ pub const TYPE: SourceType = SourceType {
 
 const EVENT_BYTES: usize = 2500;
 
-const KEYS: &[Key] = &[
-    HOST,
-    PORT,
-    Key {
-        name: "eventSize",
-        kind: Kind::Number,
-        default: "2500",
-        meaning: "Bytes of a message, its priority included. What is longer is cut, and marked Incomplete.",
-    },
-    KEEP_FIELDS,
-    CLIENT_IP,
-    CLIENT_NAME,
-    FORMAT,
-    Key {
-        name: "maxConnections",
-        kind: Kind::Number,
-        default: "20000",
-        meaning: "Connections open at once; more are closed. Flume has no such limit.",
-    },
-    Key {
-        name: "ssl",
-        kind: Kind::Boolean,
-        default: "false",
-        meaning: "TLS is not there yet: true is refused, so that nothing comes in plain text where TLS is asked for.",
-    },
-    Key { name: "keystore", kind: Kind::Path, default: "", meaning: "Of TLS." },
-    Key { name: "keystore-password", kind: Kind::Text, default: "", meaning: "Of TLS." },
-    Key { name: "keystore-type", kind: Kind::Word, default: "JKS", meaning: "Of TLS." },
-    Key { name: "exclude-protocols", kind: Kind::Names, default: "SSLv3", meaning: "Of TLS." },
-    Key { name: "include-protocols", kind: Kind::Names, default: "", meaning: "Of TLS." },
-    Key { name: "exclude-cipher-suites", kind: Kind::Names, default: "", meaning: "Of TLS." },
-    Key { name: "include-cipher-suites", kind: Kind::Names, default: "", meaning: "Of TLS." },
-];
+const KEYS: &[Key] = &joined::<16>(&[
+    &[
+        HOST,
+        PORT,
+        Key {
+            name: "eventSize",
+            kind: Kind::Number,
+            default: "2500",
+            meaning: "Bytes of a message, its priority included. What is longer is cut, and marked Incomplete.",
+        },
+        KEEP_FIELDS,
+        CLIENT_IP,
+        CLIENT_NAME,
+        FORMAT,
+        MAX_CONNECTIONS,
+    ],
+    &SERVER_KEYS,
+]);
 
 pub(super) struct SyslogTcp {
     pub(super) listening: Listening,
@@ -76,15 +61,11 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogTcp, Settin
     let port = reader
         .number("port", 0..=u16::MAX)?
         .ok_or_else(|| reader.error("port", "is required and not set (a port to listen on)"))?;
-    if reader.boolean("ssl", false) {
-        let message = "TLS is not there yet, and the source does not listen in plain text where it is asked for; set false, or put a TLS proxy in front";
-        return Err(reader.error("ssl", message));
-    }
     let event_bytes_max = reader.number("eventSize", 6..=16 * 1024 * 1024)?.unwrap_or(EVENT_BYTES);
     let connections_max =
         reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
     Ok(SyslogTcp {
-        listening: Listening::new(host, port, connections_max, b""),
+        listening: Listening::new(host, port, connections_max, b"").with_tls(tls::server(reader)?),
         rules: Arc::new(Rules::read(reader)?),
         event_bytes_max,
     })
@@ -93,14 +74,8 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogTcp, Settin
 impl Source for SyslogTcp {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let shared = Arc::new(context.clone());
-        Box::pin(self.listening.serve(context, move |stream, peer| {
-            session(
-                Arc::clone(&shared),
-                Arc::clone(&self.rules),
-                self.event_bytes_max,
-                stream,
-                peer,
-            )
+        Box::pin(self.listening.serve(context, move |arrival| {
+            session(Arc::clone(&shared), Arc::clone(&self.rules), self.event_bytes_max, arrival)
         }))
     }
 }
@@ -109,41 +84,30 @@ async fn session(
     context: Arc<SourceContext>,
     rules: Arc<Rules>,
     event_bytes_max: usize,
-    stream: TcpStream,
-    peer: SocketAddr,
+    arrival: Arrival,
 ) {
-    let client = rules.client(peer.ip()).await;
+    let peer = arrival.peer;
+    let Some(mut stream) = arrival.greet().await else { return };
+    let client = rules.client.client(peer.ip()).await;
     let mut cutter = Cutter::new(event_bytes_max);
     loop {
+        // It lives only here: ten thousand idle sessions hold no buffer.
+        let mut read = BytesMut::new();
         tokio::select! {
-            ready = stream.readable() => if ready.is_err() { break },
+            ended = stream.read_some(&mut read, CONNECTION_READ_BYTES) => match ended {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => break,
+            },
             () = context.stop.wait() => break,
         }
         let mut cut = Vec::new();
-        match read(&stream, &mut cutter, &mut cut) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(_) => break,
-        }
+        cutter.feed(&read, &mut cut);
         if !take(&context, &rules, &client, cut).await {
             return;
         }
     }
     let last: Vec<_> = cutter.finish().into_iter().collect();
     take(&context, &rules, &client, last).await;
-}
-
-/// Reads once; false at the end. The buffer lives only here: ten thousand idle sessions hold none.
-fn read(
-    stream: &TcpStream,
-    cutter: &mut Cutter,
-    cut: &mut Vec<crate::wire::syslog::Raw>,
-) -> io::Result<bool> {
-    let mut buffer = [0; CONNECTION_READ_BYTES];
-    let len = stream.try_read(&mut buffer)?;
-    cutter.feed(&buffer[..len], cut);
-    Ok(len > 0)
 }
 
 /// Commits messages, however long it takes. False when the source stopped first.

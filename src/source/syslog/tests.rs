@@ -34,7 +34,7 @@ fn a_message_becomes_body_and_headers() {
         "Severity=5",
         "host=192.0.2.1",
         "priority=165",
-        "timestamp=1061727255003",
+        "timestamp=1061702055003",
         "version=1",
     ];
     assert_eq!(headers, expected);
@@ -105,11 +105,86 @@ async fn a_datagram_is_a_message() {
 }
 
 #[test]
-fn tls_is_refused_and_a_port_is_needed() {
+fn a_port_is_needed_and_tls_only_where_it_can_be() {
     let built = |pairs: &[(&str, &str)]| {
         let settings = Settings::from_pairs("r1", pairs);
         tcp::build(&mut SettingsReader::new(&settings)).err().map(|e| e.to_string())
     };
-    assert!(built(&[("port", "1"), ("ssl", "true")]).unwrap().contains("TLS is not there yet"));
+    assert!(built(&[("port", "1"), ("ssl", "true")]).unwrap().contains("keystore"));
+    assert!(built(&[("port", "1"), ("ssl", "yes")]).unwrap().contains("true or false"));
     assert!(built(&[]).unwrap().contains("port"));
+}
+
+fn multiport(pairs: &[(&str, &str)]) -> Result<multiport::Multiport, String> {
+    let mut all = vec![("host", "127.0.0.1")];
+    all.extend(pairs);
+    let settings = Settings::from_pairs("r1", &all);
+    multiport::build(&mut SettingsReader::new(&settings)).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn several_ports_have_their_encodings_and_headers() {
+    let pairs = [("ports", "0 0"), ("portHeader", "port"), ("batchSize", "2")];
+    let source = multiport(&pairs).unwrap();
+    let trial = Trial::new();
+    let script = async {
+        trial.until_started().await;
+        for address in source.listening.all_bound() {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"<34>- host one\n\nplain\n\xff\n<34>1 - host last").await.unwrap();
+            drop(stream);
+        }
+        trial.until_events(8).await;
+    };
+    trial.run(&source, script).await.unwrap();
+    let ports: Vec<_> = source.listening.all_bound().iter().map(|a| a.port().to_string()).collect();
+    for port in &ports {
+        let events = trial.events();
+        let of = events.iter().filter(|event| event.headers.get("port") == Some(port));
+        let of: Vec<_> = of.cloned().collect();
+        assert_eq!(bodies(&of), ["one", "plain", "\u{FFFD}", "last"]);
+        let status = |at: usize| of[at].headers.get("flume.syslog.status");
+        assert_eq!((status(0), status(1), status(2)), (None, Some("Invalid"), Some("Invalid")));
+        assert_eq!(
+            (of[0].headers.get("Priority"), of[0].headers.get("Version")),
+            (Some("34"), None)
+        );
+        assert_eq!(
+            (of[3].headers.get("Facility"), of[3].headers.get("Version")),
+            (Some("4"), Some("1"))
+        );
+    }
+    assert!(trial.batches().iter().all(|events| *events <= 2), "{:?}", trial.batches());
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_served_once_it_is_free_and_the_others_meanwhile() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let source = multiport(&[("ports", &format!("{port} 0"))]).unwrap();
+    let trial = Trial::new();
+    let script = async {
+        trial.until_started().await;
+        let other = source.listening.all_bound()[0];
+        TcpStream::connect(other).await.unwrap().write_all(b"<34>- h x\n").await.unwrap();
+        trial.until_events(1).await;
+        drop(taken);
+        crate::source::trial::until("the port", || source.listening.all_bound().len() == 2).await;
+        let stream = TcpStream::connect(("127.0.0.1", port)).await;
+        stream.unwrap().write_all(b"<34>- h y\n").await.unwrap();
+        trial.until_events(2).await;
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["x", "y"]);
+}
+
+#[test]
+fn the_ports_and_their_encodings_are_checked() {
+    for ports in ["", "x", "1,2", "70000", "5 5"] {
+        assert!(multiport(&[("ports", ports)]).is_err_and(|e| e.contains("ports")), "{ports}");
+    }
+    assert!(multiport(&[]).is_err());
+    assert!(multiport(&[("ports", "1"), ("charset.default", "UTF-16")]).is_err());
+    assert!(multiport(&[("ports", "1"), ("charset.port.1", "no such")]).is_err());
+    assert!(multiport(&[("ports", "1 2 # two")]).is_ok());
 }

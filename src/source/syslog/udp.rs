@@ -112,7 +112,7 @@ impl Source for SyslogUdp {
                     let client = match clients.get(&ip) {
                         Some(client) => client.clone(),
                         None => {
-                            let client = self.rules.client(ip).await;
+                            let client = self.rules.client.client(ip).await;
                             clients.insert(ip, client.clone());
                             client
                         }

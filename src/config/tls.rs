@@ -1,0 +1,238 @@
+//! The keys of TLS, the same for every source and every sink that has it.
+
+use super::settings::{Key, Kind, SettingError, SettingsReader, Severity};
+use crate::net::tls::{Choice, ClientTls, ServerTls};
+use std::path::PathBuf;
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, kind, default, meaning }
+}
+
+const SSL: Key =
+    key("ssl", Kind::Boolean, "false", "Whether connections use TLS: true or false, nothing else.");
+const EXCLUDE_PROTOCOLS: Key = key(
+    "exclude-protocols",
+    Kind::Names,
+    "SSLv3",
+    "Versions of TLS that are not used; TLSv1.2 and TLSv1.3 are there.",
+);
+const INCLUDE_PROTOCOLS: Key = key(
+    "include-protocols",
+    Kind::Names,
+    "",
+    "Versions of TLS that alone are used, if any are named.",
+);
+const EXCLUDE_SUITES: Key = key(
+    "exclude-cipher-suites",
+    Kind::Names,
+    "",
+    "Cipher suites that are not used, by their names in Java.",
+);
+const INCLUDE_SUITES: Key = key(
+    "include-cipher-suites",
+    Kind::Names,
+    "",
+    "Cipher suites that alone are used, if any are named, by their names in Java.",
+);
+
+/// The keys of a source with TLS.
+pub const SERVER_KEYS: [Key; 8] = [
+    SSL,
+    key(
+        "keystore",
+        Kind::Path,
+        "",
+        "The key and its certificates, in JKS, PKCS12 or PEM; required with ssl.",
+    ),
+    key(
+        "keystore-password",
+        Kind::Text,
+        "",
+        "The password of the store and of the key; required with ssl, but for PEM.",
+    ),
+    key(
+        "keystore-type",
+        Kind::Word,
+        "JKS",
+        "Has no effect: a store is recognised by what it begins with.",
+    ),
+    EXCLUDE_PROTOCOLS,
+    INCLUDE_PROTOCOLS,
+    EXCLUDE_SUITES,
+    INCLUDE_SUITES,
+];
+
+/// The keys of a sink with TLS.
+pub const CLIENT_KEYS: [Key; 10] = [
+    SSL,
+    key(
+        "trust-all-certs",
+        Kind::Boolean,
+        "false",
+        "Whether any certificate is taken, unverified; for tests only.",
+    ),
+    key(
+        "truststore",
+        Kind::Path,
+        "",
+        "Who is trusted, in JKS, PKCS12 or PEM; without it whom the system trusts.",
+    ),
+    key("truststore-password", Kind::Text, "", "The password of the trust store."),
+    key(
+        "truststore-type",
+        Kind::Word,
+        "JKS",
+        "Has no effect: a store is recognised by what it begins with.",
+    ),
+    key(
+        "verify-hostname",
+        Kind::Boolean,
+        "true",
+        "Whether the server's certificate must be for its name, unless it is itself in the trust store. Flume never looks.",
+    ),
+    EXCLUDE_PROTOCOLS,
+    INCLUDE_PROTOCOLS,
+    EXCLUDE_SUITES,
+    INCLUDE_SUITES,
+];
+
+/// Where a store is when a key does not say it, as in Flume.
+const KEYSTORE: &str = "FLUME_SSL_KEYSTORE_PATH";
+const KEYSTORE_PASSWORD: &str = "FLUME_SSL_KEYSTORE_PASSWORD";
+const TRUSTSTORE: &str = "FLUME_SSL_TRUSTSTORE_PATH";
+const TRUSTSTORE_PASSWORD: &str = "FLUME_SSL_TRUSTSTORE_PASSWORD";
+
+/// What the keys of a source say; `None` without TLS.
+///
+/// # Errors
+/// `ssl` is neither true nor false, or there is no key store.
+pub fn server(reader: &mut SettingsReader<'_>) -> Result<Option<ServerTls>, SettingError> {
+    server_with_old_names(reader, &[])
+}
+
+/// The same where a key may also stand under an older name, behind its own in `old`.
+///
+/// # Errors
+/// As [`server`].
+pub fn server_with_old_names(
+    reader: &mut SettingsReader<'_>,
+    old: &[(&'static str, &'static str)],
+) -> Result<Option<ServerTls>, SettingError> {
+    let entries = &reader.settings().entries;
+    let used = |key: &'static str| {
+        let other = old.iter().find(|(name, _)| *name == key).map(|(_, other)| *other);
+        other
+            .filter(|other| !entries.contains_key(key) && entries.contains_key(*other))
+            .unwrap_or(key)
+    };
+    let (ssl, password) = (used("ssl"), used("keystore-password"));
+    let excluded = used("exclude-protocols");
+    if !reader.truth(ssl, false)? {
+        return Ok(None);
+    }
+    let keystore = text(reader, "keystore", KEYSTORE).ok_or_else(|| {
+        reader.error("keystore", "is required with TLS (a store in JKS, PKCS12 or PEM)")
+    })?;
+    let password = text(reader, password, KEYSTORE_PASSWORD).unwrap_or_default();
+    Ok(Some(ServerTls {
+        keystore: PathBuf::from(keystore),
+        password,
+        choice: choice(reader, excluded),
+    }))
+}
+
+/// What the keys of a sink say; `None` without TLS.
+///
+/// # Errors
+/// `ssl` or another of them is neither true nor false.
+pub fn client(reader: &mut SettingsReader<'_>) -> Result<Option<ClientTls>, SettingError> {
+    if reader.truth("ssl", false)? { client_always(reader).map(Some) } else { Ok(None) }
+}
+
+/// The same for a sink whose address says by itself that there is TLS.
+///
+/// # Errors
+/// A key is neither true nor false.
+pub fn client_always(reader: &mut SettingsReader<'_>) -> Result<ClientTls, SettingError> {
+    let trust_all = reader.truth("trust-all-certs", false)?;
+    if trust_all {
+        let message = "nobody is verified: whoever is in between can read and change everything";
+        reader.find(Severity::Warning, "trust-all-certs", message);
+    }
+    Ok(ClientTls {
+        truststore: text(reader, "truststore", TRUSTSTORE).map(PathBuf::from),
+        password: text(reader, "truststore-password", TRUSTSTORE_PASSWORD).unwrap_or_default(),
+        trust_all,
+        verify_name: reader.truth("verify-hostname", true)?,
+        choice: choice(reader, "exclude-protocols"),
+    })
+}
+
+fn choice(reader: &SettingsReader<'_>, excluded: &str) -> Choice {
+    let names = |key: &str, variable: &str| {
+        let named = text(reader, key, variable).unwrap_or_default();
+        named
+            .split(|c: char| c.is_whitespace() || c == ',')
+            .filter(|n| !n.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    Choice {
+        include_protocols: names("include-protocols", "FLUME_SSL_INCLUDE_PROTOCOLS"),
+        exclude_protocols: names(excluded, "FLUME_SSL_EXCLUDE_PROTOCOLS"),
+        include_suites: names("include-cipher-suites", "FLUME_SSL_INCLUDE_CIPHERSUITES"),
+        exclude_suites: names("exclude-cipher-suites", "FLUME_SSL_EXCLUDE_CIPHERSUITES"),
+    }
+}
+
+/// A key's value, or that of the environment variable that stands for it everywhere.
+fn text(reader: &SettingsReader<'_>, key: &str, variable: &str) -> Option<String> {
+    let set = reader.text(key).map(str::to_owned);
+    set.or_else(|| std::env::var(variable).ok()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Settings;
+
+    fn read<T>(
+        pairs: &[(&str, &str)],
+        of: fn(&mut SettingsReader<'_>) -> Result<T, SettingError>,
+    ) -> (Result<T, String>, usize) {
+        let settings = Settings::from_pairs("r1", pairs);
+        let mut reader = SettingsReader::new(&settings);
+        let read = of(&mut reader).map_err(|error| error.to_string());
+        (read, reader.into_findings().len())
+    }
+
+    #[test]
+    fn a_word_that_is_neither_true_nor_false_is_not_taken_for_plain_text() {
+        for word in ["yes", "1", "on", "ture", ""] {
+            assert!(read(&[("ssl", word)], server).0.unwrap_err().contains("ssl"), "{word}");
+            assert!(read(&[("ssl", word)], client).0.unwrap_err().contains("ssl"), "{word}");
+        }
+        assert!(read(&[("ssl", "FALSE")], server).0.unwrap().is_none());
+        assert!(read(&[], client).0.unwrap().is_none());
+    }
+
+    #[test]
+    fn what_tls_needs_is_asked_for_and_what_it_gives_up_is_said() {
+        let error = read(&[("ssl", "true")], server).0.unwrap_err();
+        assert!(error.contains("keystore") && error.contains("required"), "{error}");
+        let pairs = [
+            ("ssl", "true"),
+            ("keystore", "/k"),
+            ("keystore-password", "p"),
+            ("exclude-protocols", "SSLv3 TLSv1.2"),
+        ];
+        let tls = read(&pairs, server).0.unwrap().unwrap();
+        assert_eq!((tls.keystore, tls.password), (PathBuf::from("/k"), "p".to_owned()));
+        assert_eq!(tls.choice.exclude_protocols, ["SSLv3", "TLSv1.2"]);
+        let (tls, found) = read(&[("ssl", "true"), ("trust-all-certs", "true")], client);
+        assert!(tls.unwrap().unwrap().trust_all);
+        assert_eq!(found, 1);
+        let tls = read(&[("ssl", "true"), ("truststore", "/t")], client).0.unwrap().unwrap();
+        assert!(tls.verify_name && !tls.trust_all);
+    }
+}

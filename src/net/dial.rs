@@ -1,0 +1,66 @@
+//! Connecting, with a deadline for everything until the first byte of the protocol.
+
+use super::stream::Stream;
+use super::tls::Connector;
+use std::io;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsStream;
+
+/// Quiet time after which the kernel asks whether the other side is there, and between further
+/// questions; how many without an answer end the connection.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Refused, unreachable, or no such name.
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    /// The server does not speak TLS, or is not who it should be.
+    #[error(
+        "no TLS with the server: {0}; if it is the one that is meant, its certificate or its authority's belongs into the truststore"
+    )]
+    Tls(#[source] io::Error),
+    /// Not within the time.
+    #[error("no connection within {} ms", .0.as_millis())]
+    Late(Duration),
+}
+
+/// A connection to `host`, made and greeted within `patience`.
+///
+/// # Errors
+/// There is none.
+pub async fn dial(
+    host: &str,
+    port: u16,
+    tls: Option<&Connector>,
+    patience: Duration,
+) -> Result<Stream, DialError> {
+    let connect = async {
+        let socket = TcpStream::connect((host, port)).await.map_err(DialError::Connect)?;
+        socket.set_nodelay(true).map_err(DialError::Connect)?;
+        keep_alive(&socket).map_err(DialError::Connect)?;
+        match tls {
+            None => Ok(Stream::Plain(socket)),
+            Some(tls) => {
+                let stream = tls.greet(host, socket).await.map_err(DialError::Tls)?;
+                Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+            }
+        }
+    };
+    timeout(patience, connect).await.map_err(|_| DialError::Late(patience))?
+}
+
+fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! Stores made by keytool and openssl, in tests/golden/tls: `server` is a self-signed key of
+//! `somewhere.example` in three formats, `trust` has its certificate; `leaf.pem` is a key of
+//! `localhost`, signed by the authority in `ca.pem`.
+
+use super::store::{Store, StoreError};
+use super::*;
+use std::path::Path;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls").join(name)
+}
+
+fn server(name: &str) -> ServerTls {
+    ServerTls { keystore: golden(name), password: "changeit".to_owned(), choice: Choice::default() }
+}
+
+fn client(truststore: Option<&str>) -> ClientTls {
+    ClientTls {
+        truststore: truststore.map(golden),
+        password: "changeit".to_owned(),
+        trust_all: false,
+        verify_name: true,
+        choice: Choice::default(),
+    }
+}
+
+/// Shakes hands and says a word; why not.
+async fn talk(server: &ServerTls, client: &ClientTls, name: &str) -> Result<(), String> {
+    let acceptor = server.load().map_err(|error| error.to_string())?;
+    let connector = client.load().map_err(|error| error.to_string())?;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = async {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor.accept(socket).await.map_err(|error| error.to_string())?;
+        stream.write_all(b"word").await.map_err(|error| error.to_string())?;
+        stream.shutdown().await.map_err(|error| error.to_string())
+    };
+    let call = async {
+        let socket = TcpStream::connect(address).await.unwrap();
+        let greeted = connector.greet(name, socket).await;
+        let mut stream = greeted.map_err(|error| error.to_string())?;
+        let mut word = String::new();
+        stream.read_to_string(&mut word).await.map_err(|error| error.to_string())?;
+        assert_eq!(word, "word");
+        Ok::<_, String>(())
+    };
+    let (_, called) = tokio::join!(serve, call);
+    called
+}
+
+fn stores() -> Vec<&'static str> {
+    let all = ["server.jks", "server.p12", "server.pem"];
+    all.into_iter().filter(|name| cfg!(feature = "pkcs12") || !name.ends_with("p12")).collect()
+}
+
+#[test]
+fn the_same_key_is_read_from_every_format() {
+    let read = |name: &str, password: &str| Store::read(&golden(name), password);
+    let pem = read("server.pem", "").unwrap();
+    for name in stores() {
+        let store = read(name, "changeit").unwrap();
+        assert_eq!(store.keys.len(), 1, "{name}");
+        assert_eq!(store.keys[0].0, pem.keys[0].0, "{name}");
+        assert_eq!(store.keys[0].1, pem.keys[0].1, "{name}");
+    }
+    for name in ["trust.jks", "trust.p12"] {
+        if stores().len() == 3 || name.ends_with("jks") {
+            assert_eq!(read(name, "changeit").unwrap().trusted, pem.trusted, "{name}");
+            let wrong = read(name, "changed").unwrap_err();
+            assert!(matches!(wrong, StoreError::Password), "{name}: {wrong}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_store_is_refused_and_never_a_panic() {
+    let whole = std::fs::read(golden("server.jks")).unwrap();
+    for len in 0..whole.len() {
+        Store::decode(&whole[..len], "changeit").unwrap_err();
+    }
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        Store::decode(&flipped, "changeit").unwrap_err();
+    }
+    let error = |bytes: &[u8]| Store::decode(bytes, "x").unwrap_err().to_string();
+    assert!(error(b"\xce\xce\xce\xce").contains("JCEKS"));
+    assert!(error(b"hello").contains("no store"));
+    assert!(error(b"\x30\x03abc").contains("PKCS12"));
+    assert!(error(b"-----BEGIN CERTIFICATE-----\n!!\n").contains("PEM"));
+    let error = server("none.jks").load().err().unwrap().to_string();
+    assert!(error.contains("none.jks") && error.contains("no such file"), "{error}");
+    let error = server("trust.jks").load().err().unwrap().to_string();
+    assert!(error.contains("no private key"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_by_its_own_certificate_or_by_its_authority_and_name() {
+    for name in stores() {
+        // As in Java a certificate that is trusted itself may be for any name.
+        talk(&server(name), &client(Some("trust.jks")), "127.0.0.1").await.unwrap();
+    }
+    let leaf = server("leaf.pem");
+    let authority = client(Some("ca.pem"));
+    talk(&leaf, &authority, "localhost").await.unwrap();
+    let error = talk(&leaf, &authority, "127.0.0.1").await.unwrap_err();
+    assert!(error.contains("not valid for name"), "{error}");
+    let nameless = ClientTls { verify_name: false, ..client(Some("ca.pem")) };
+    talk(&leaf, &nameless, "127.0.0.1").await.unwrap();
+    let error = talk(&leaf, &client(Some("trust.jks")), "localhost").await.unwrap_err();
+    assert!(error.contains("UnknownIssuer"), "{error}");
+    let error = talk(&server("server.jks"), &nameless, "localhost").await.unwrap_err();
+    assert!(error.contains("UnknownIssuer"), "{error}");
+    let all = ClientTls { trust_all: true, ..client(None) };
+    talk(&server("server.jks"), &all, "localhost").await.unwrap();
+}
+
+#[tokio::test]
+async fn versions_and_suites_are_those_that_both_allow() {
+    let with = |choice: &Choice| ServerTls { choice: choice.clone(), ..server("leaf.pem") };
+    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let authority = client(Some("ca.pem"));
+    let old = Choice { include_protocols: names(&["TLSv1.2"]), ..Choice::default() };
+    talk(&with(&old), &authority, "localhost").await.unwrap();
+    let new = Choice { exclude_protocols: names(&["SSLv3", "TLSv1.2"]), ..Choice::default() };
+    talk(&with(&new), &authority, "localhost").await.unwrap();
+    let other = ClientTls { choice: old.clone(), ..client(Some("ca.pem")) };
+    talk(&with(&new), &other, "localhost").await.unwrap_err();
+    let suite = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
+    let one = Choice { include_suites: names(&[suite]), ..Choice::default() };
+    talk(&with(&one), &authority, "localhost").await.unwrap();
+    let none = Choice { exclude_suites: names(&[suite]), ..one };
+    let error = with(&none).load().err().unwrap();
+    assert!(matches!(error, TlsError::NoSuite), "{error}");
+    let ancient = Choice { include_protocols: names(&["TLSv1"]), ..Choice::default() };
+    let error = with(&ancient).load().err().unwrap();
+    assert!(matches!(error, TlsError::NoProtocol), "{error}");
+}

@@ -1,0 +1,258 @@
+//! `http`: the body of each event as a POST request.
+//!
+//! Limits: one event a request and transaction; `connectTimeout` for a connection, `requestTimeout` for
+//! an answer.
+//!
+//! The story: one connection, kept as long as the server keeps it. What a status means for the event, the
+//! configuration says in three tables, with Flume's defaults: without a word about 200 it is sent again
+//! and again. A request without an answer goes back to the channel. An event without a body is not sent,
+//! as in Flume.
+//!
+//! Better than Flume: a redirection by 301, 302 or 303 takes the body along (Flume asks for the new place
+//! without it, and the event is lost).
+
+mod client;
+mod policy;
+#[cfg(test)]
+mod tests;
+
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
+use crate::config::tls::{self, CLIENT_KEYS};
+use crate::event::Event;
+use crate::flow::backoff::Backoff;
+use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
+use crate::net::tls::{ClientTls, Connector, load};
+use client::{Connection, Endpoint, Letterhead, Patience, post};
+use hyper::header::HeaderValue;
+use policy::{Policy, Verdict};
+use std::time::Duration;
+
+/// The type `http`.
+pub const TYPE: SinkType = SinkType {
+    names: &["http", "org.apache.flume.sink.http.HttpSink"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+const WAIT: Duration = Duration::from_millis(5000);
+/// Between two tries of an event that is to be sent again without a rest.
+const AT_ONCE: Duration = Duration::from_millis(10);
+
+const KEYS: &[Key] = &joined::<20>(&[&OWN_KEYS, CLIENT_KEYS.split_at(1).1]);
+
+const OWN_KEYS: [Key; 11] = [
+    Key {
+        name: "endpoint",
+        kind: Kind::Text,
+        default: "",
+        meaning: "Where events are posted to, a URL with http or https.",
+    },
+    Key {
+        name: "connectTimeout",
+        kind: Kind::Number,
+        default: "5000",
+        meaning: "Milliseconds for a connection.",
+    },
+    Key {
+        name: "requestTimeout",
+        kind: Kind::Number,
+        default: "5000",
+        meaning: "Milliseconds for an answer.",
+    },
+    Key {
+        name: "contentTypeHeader",
+        kind: Kind::Text,
+        default: "text/plain",
+        meaning: "The type of what is sent.",
+    },
+    Key {
+        name: "acceptHeader",
+        kind: Kind::Text,
+        default: "text/plain",
+        meaning: "The types that the server may answer with.",
+    },
+    Key {
+        name: "defaultBackoff",
+        kind: Kind::Boolean,
+        default: "true",
+        meaning: "Whether the sink rests behind a status that no other key names.",
+    },
+    Key {
+        name: "defaultRollback",
+        kind: Kind::Boolean,
+        default: "true",
+        meaning: "Whether an event goes back to the channel for a status that no other key names.",
+    },
+    Key {
+        name: "defaultIncrementMetrics",
+        kind: Kind::Boolean,
+        default: "false",
+        meaning: "Whether an event counts as delivered for a status that no other key names.",
+    },
+    Key {
+        name: "backoff.*",
+        kind: Kind::Boolean,
+        default: "",
+        meaning: "The same as defaultBackoff for a status (503) or a class of them (5XX).",
+    },
+    Key {
+        name: "rollback.*",
+        kind: Kind::Boolean,
+        default: "",
+        meaning: "The same as defaultRollback for a status or a class.",
+    },
+    Key {
+        name: "incrementMetrics.*",
+        kind: Kind::Boolean,
+        default: "",
+        meaning: "The same as defaultIncrementMetrics for a status or a class.",
+    },
+];
+
+struct Http {
+    endpoint: Endpoint,
+    letterhead: Letterhead,
+    patience: Patience,
+    policy: Policy,
+    tls: ClientTls,
+    /// What was read of its stores.
+    connector: Option<Connector>,
+    connection: Option<Connection>,
+    backoff: Backoff,
+    /// How long to rest before the next event.
+    rest: Option<Duration>,
+    /// Whether the last event counts as delivered.
+    counts: bool,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
+    let endpoint = reader.required_text("endpoint")?;
+    let endpoint = Endpoint::named(endpoint).ok_or_else(|| {
+        reader.error("endpoint", format!("\"{endpoint}\" is no URL with http or https and a host"))
+    })?;
+    let header = |key: &str| {
+        let text = reader.text(key).filter(|text| !text.is_empty()).unwrap_or("text/plain");
+        HeaderValue::from_str(text).map_err(|_| reader.error(key, "is no value of a header"))
+    };
+    let letterhead =
+        Letterhead { content_type: header("contentTypeHeader")?, accept: header("acceptHeader")? };
+    let limits = 1..=u64::from(u32::MAX);
+    let patience = Patience {
+        connect: reader.millis("connectTimeout", limits.clone())?.unwrap_or(WAIT),
+        request: reader.millis("requestTimeout", limits)?.unwrap_or(WAIT),
+    };
+    Ok(Http {
+        endpoint,
+        letterhead,
+        patience,
+        policy: Policy::read(reader)?,
+        tls: tls::client_always(reader)?,
+        connector: None,
+        connection: None,
+        backoff: Backoff::of_a_runner(),
+        rest: None,
+        counts: false,
+    })
+}
+
+impl Http {
+    /// Sends one event and answers its status.
+    async fn send(&mut self, context: &SinkContext, event: &Event) -> Result<u16, Failure> {
+        if self.endpoint.is_tls && self.connector.is_none() {
+            let loaded = load(self.tls.clone()).await;
+            self.connector =
+                Some(loaded.map_err(|error| Failure::caused("cannot use TLS", error))?);
+        }
+        let kept = self.connection.take();
+        let had = u64::from(kept.is_some());
+        let tls = self.connector.as_ref();
+        let (body, patience) = (event.body.clone(), self.patience);
+        let answered = post(&self.endpoint, tls, &self.letterhead, kept, body, patience).await;
+        let counters = &context.counters;
+        match answered {
+            Ok(answered) => {
+                let has = u64::from(answered.connection.is_some());
+                counters.connection_created.add(answered.opened);
+                counters.connection_closed.add(had + answered.opened - has);
+                self.connection = answered.connection;
+                Ok(answered.status)
+            }
+            Err(error) => {
+                counters.connection_failed.add(1);
+                counters.connection_closed.add(had);
+                Err(Failure::caused(format!("cannot post to {}", self.endpoint), error))
+            }
+        }
+    }
+
+    async fn deliver_one(&mut self, context: &SinkContext, event: &Event) -> Result<(), Failure> {
+        if let Some(rest) = self.rest.take() {
+            tokio::select! {
+                () = context.stop.wait() => {}
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+        self.counts = false;
+        if event.body.is_empty() {
+            tracing::warn!(sink = context.name, "an event without a body is not sent, as in Flume");
+            return Ok(());
+        }
+        loop {
+            let status = self.send(context, event).await?;
+            let Verdict { rollback, backoff, counts } = self.policy.verdict(status);
+            self.counts = counts;
+            match (rollback, backoff) {
+                (false, false) => self.backoff.reset(),
+                (false, true) => self.rest = Some(self.backoff.fail()),
+                (true, false) if !context.stop.fired() => {
+                    tracing::debug!(sink = context.name, status, "sent again at once");
+                    tokio::time::sleep(AT_ONCE).await;
+                    continue;
+                }
+                (true, _) => {
+                    let words = format!(
+                        "{} answered {status}, for which events go back to the channel (rollback.{status})",
+                        self.endpoint
+                    );
+                    return Err(Failure::new(words));
+                }
+            }
+            return Ok(());
+        }
+    }
+}
+
+impl Sink for Http {
+    fn batch_events(&self) -> usize {
+        1
+    }
+
+    fn start<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn deliver<'a>(
+        &'a mut self,
+        context: &'a SinkContext,
+        batch: &'a [Event],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            for event in batch {
+                self.deliver_one(context, event).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn counts(&self) -> bool {
+        self.counts
+    }
+
+    fn stop<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        if self.connection.take().is_some() {
+            context.counters.connection_closed.add(1);
+        }
+        Box::pin(async { Ok(()) })
+    }
+}

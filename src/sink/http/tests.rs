@@ -1,0 +1,187 @@
+//! Real sockets, and servers that do as they are told.
+
+use super::*;
+use crate::config::settings::Settings;
+use crate::flow::context::StopSignal;
+use crate::sink::trial::{build as build_sink, context};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+/// What a server answers to one request; `None` for nothing at all.
+type Does = Option<&'static str>;
+
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<(usize, Vec<String>)>>);
+
+impl Seen {
+    fn connections(&self) -> usize {
+        self.0.lock().unwrap().0
+    }
+
+    /// Method, path and body of each request.
+    fn requests(&self) -> Vec<String> {
+        let word = |text: &str| {
+            let line = text.split(" HTTP").next().unwrap().to_owned();
+            format!("{line} {}", text.split("\r\n\r\n").nth(1).unwrap())
+        };
+        self.0.lock().unwrap().1.iter().map(|text| word(text)).collect()
+    }
+}
+
+const OK: Does = Some("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+const BUSY: Does = Some("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+
+/// Answers so, one request after the other, then with 200.
+async fn server(answers: Vec<Does>) -> (u16, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (seen, answers) = (Seen::default(), Arc::new(Mutex::new(answers.into_iter())));
+    let known = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            known.0.lock().unwrap().0 += 1;
+            tokio::spawn(session(stream, known.clone(), Arc::clone(&answers)));
+        }
+    });
+    (port, seen)
+}
+
+async fn session(
+    mut stream: TcpStream,
+    seen: Seen,
+    answers: Arc<Mutex<std::vec::IntoIter<Does>>>,
+) -> Option<()> {
+    loop {
+        let mut request = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&request).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let lower = head.to_ascii_lowercase();
+                let length = lower.split("content-length: ").nth(1);
+                let length = length.and_then(|l| l.lines().next()?.parse().ok()).unwrap_or(0);
+                if body.len() >= length {
+                    seen.0.lock().unwrap().1.push(text);
+                    break;
+                }
+            }
+            if stream.read_buf(&mut request).await.ok()? == 0 {
+                return None;
+            }
+        }
+        let next = answers.lock().unwrap().next().unwrap_or(OK);
+        match next {
+            Some(answer) => stream.write_all(answer.as_bytes()).await.ok()?,
+            None => std::future::pending::<()>().await,
+        }
+        if next.is_some_and(|answer| answer.contains("close")) {
+            return None;
+        }
+    }
+}
+
+const GOOD: [(&str, &str); 3] =
+    [("rollback.2XX", "false"), ("backoff.2XX", "false"), ("incrementMetrics.2XX", "true")];
+
+fn sink(port: u16, pairs: &[(&str, &str)]) -> Box<dyn Sink> {
+    let endpoint = format!("http://127.0.0.1:{port}/in/let?x=y");
+    let mut all = vec![("endpoint", endpoint.as_str())];
+    all.extend(GOOD);
+    all.extend(pairs);
+    build_sink(&TYPE, &all).unwrap()
+}
+
+async fn deliver(sink: &mut dyn Sink, body: &'static str) -> Result<bool, String> {
+    // Without its sender the signal has fired.
+    let (_running, stop) = StopSignal::new();
+    let context = SinkContext { stop, ..context() };
+    let sent = sink.deliver(&context, &[Event::new(body)]).await;
+    sent.map(|()| sink.counts()).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn each_event_is_a_post_of_its_body_over_one_connection() {
+    let (port, seen) = server(vec![]).await;
+    let mut sink = sink(port, &[("contentTypeHeader", "a/b"), ("acceptHeader", "c/d")]);
+    assert_eq!(deliver(&mut *sink, "one").await, Ok(true));
+    assert_eq!(deliver(&mut *sink, "two").await, Ok(true));
+    assert_eq!(deliver(&mut *sink, "").await, Ok(false));
+    assert_eq!(seen.requests(), ["POST /in/let?x=y one", "POST /in/let?x=y two"]);
+    assert_eq!(seen.connections(), 1);
+    let request = seen.0.lock().unwrap().1[0].to_ascii_lowercase();
+    for header in ["content-type: a/b", "accept: c/d", &format!("host: 127.0.0.1:{port}")] {
+        assert!(request.contains(header), "{header}: {request}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_means_what_the_tables_say() {
+    let gone = Some("HTTP/1.1 404 Gone\r\nContent-Length: 0\r\n\r\n");
+    let (port, seen) = server(vec![BUSY, OK, BUSY, BUSY, OK, gone, OK]).await;
+    let again = [("rollback.503", "true"), ("backoff.503", "false"), ("rollback.4XX", "false")];
+    let mut plain = sink(port, &[]);
+    let error = deliver(&mut *plain, "a").await.unwrap_err();
+    assert!(error.contains("503") && error.contains("rollback.503"), "{error}");
+    deliver(&mut *plain, "a").await.unwrap();
+    let mut sink = sink(port, &again);
+    deliver(&mut *sink, "b").await.unwrap();
+    let bodies = |from: usize| seen.requests().split_off(from).concat();
+    assert_eq!(bodies(2).matches(" b").count(), 3, "at once, and again");
+    assert_eq!(deliver(&mut *sink, "c").await, Ok(false), "let go and not counted");
+    let before = Instant::now();
+    deliver(&mut *sink, "d").await.unwrap();
+    assert!(before.elapsed() >= Duration::from_secs(1), "it rests behind a status with backoff");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_or_hangs_up_fails_the_event_and_the_next_is_sent_anew() {
+    let closes = Some("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    let garbage = Some("garbage\r\n\r\n");
+    let half = Some("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nclose: x\r\n\r\nhalf");
+    let (port, seen) = server(vec![None, closes, garbage, half]).await;
+    let mut sink = sink(port, &[("requestTimeout", "100")]);
+    let error = deliver(&mut *sink, "a").await.unwrap_err();
+    assert!(error.contains("did not answer within 100 ms"), "{error}");
+    deliver(&mut *sink, "b").await.unwrap();
+    deliver(&mut *sink, "c").await.unwrap_err();
+    // The status is there; what it says counts, and the connection is given up.
+    deliver(&mut *sink, "d").await.unwrap();
+    deliver(&mut *sink, "e").await.unwrap();
+    assert_eq!(seen.connections(), 5);
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let error = deliver(&mut *self::sink(nobody, &[]), "a").await.unwrap_err();
+    assert!(error.contains("cannot connect"), "{error}");
+}
+
+#[tokio::test]
+async fn a_redirection_takes_the_body_along_and_never_to_another_protocol() {
+    let there = Some("HTTP/1.1 302 There\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n");
+    let away =
+        Some("HTTP/1.1 307 Away\r\nLocation: https://127.0.0.1/\r\nContent-Length: 0\r\n\r\n");
+    let (port, seen) = server(vec![there, OK, away]).await;
+    let mut sink = sink(port, &[]);
+    deliver(&mut *sink, "a").await.unwrap();
+    assert_eq!(seen.requests(), ["POST /in/let?x=y a", "POST /other a"]);
+    let error = deliver(&mut *sink, "b").await.unwrap_err();
+    assert!(error.contains("307"), "{error}");
+    let (port, seen) = server(vec![there; 30]).await;
+    deliver(&mut *self::sink(port, &[]), "c").await.unwrap_err();
+    assert_eq!(seen.requests().len(), 21);
+}
+
+#[test]
+fn settings_that_cannot_be_kept_are_refused() {
+    let refused = |pairs: &[(&str, &str)]| {
+        build(&mut SettingsReader::new(&Settings::from_pairs("k1", pairs)))
+            .err()
+            .map(|error| error.to_string())
+    };
+    assert!(refused(&[]).unwrap().contains("endpoint"));
+    assert!(refused(&[("endpoint", "ftp://x/")]).unwrap().contains("URL"));
+    let good = ("endpoint", "http://x/");
+    assert!(refused(&[good, ("connectTimeout", "0")]).is_some());
+    assert!(refused(&[good, ("acceptHeader", "a\nb")]).is_some());
+    assert!(refused(&[good, ("defaultRollback", "no")]).is_some());
+    assert!(refused(&[good]).is_none());
+}

@@ -1,0 +1,323 @@
+//! `thrift`: batches to a Thrift source, of millpond or of Flume, one call each.
+//!
+//! Limits: `batch-size` events and [`CALL_BYTES`] a call (one event may be larger);
+//! `connect-timeout` for a connection, `request-timeout` for a call and its answer.
+//!
+//! The story is that of the avro sink: one connection, opened when it is needed, closed after any failure
+//! but FAILED, which says that the server took nothing and is there. A batch of many bytes goes in several
+//! calls; when a later one fails, the whole batch comes again.
+//!
+//! Invariant: no wait without a deadline.
+
+#[cfg(test)]
+mod tests;
+
+use super::calls::{corrected, pieces};
+use crate::base::limits::{CONNECTION_READ_BYTES, THRIFT_REQUEST_BYTES_MAX_DEFAULT};
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
+use crate::config::tls::{self, CLIENT_KEYS};
+use crate::event::Event;
+use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
+use crate::net::dial::{DialError, dial};
+use crate::net::stream::Stream;
+use crate::net::tls::{ClientTls, Connector, TlsError, load};
+use crate::wire::thrift::call::{Answer, FAILED, OK, answer, put_append_batch};
+use crate::wire::thrift::{Protocol, ThriftError, frame};
+use bytes::BytesMut;
+use std::io;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout_at};
+
+/// The type `thrift`.
+pub const TYPE: SinkType = SinkType {
+    names: &["thrift", "org.apache.flume.sink.ThriftSink"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+/// Bytes of events after which a call is sent although the batch has more: Flume's source takes frames
+/// of 16384000 bytes.
+pub const CALL_BYTES: usize = 8 * 1024 * 1024;
+
+const BATCH_EVENTS: u64 = 100;
+const WAIT_MS: u64 = 20_000;
+/// Shorter waits are taken for a mistake, as in Flume.
+const WAIT_MS_MIN: u64 = 1000;
+
+const KEYS: &[Key] = &joined::<22>(&[&OWN_KEYS, &CLIENT_KEYS]);
+
+const KERBEROS: &str = "Of Kerberos.";
+
+const OWN_KEYS: [Key; 12] = [
+    Key {
+        name: "hostname",
+        kind: Kind::Host,
+        default: "",
+        meaning: "The server's name or address.",
+    },
+    Key { name: "port", kind: Kind::Port, default: "", meaning: "The server's port." },
+    Key {
+        name: "protocol",
+        kind: Kind::Word,
+        default: "compact",
+        meaning: "compact or binary, in small letters; any other word is taken as compact, as in Flume.",
+    },
+    Key {
+        name: "batch-size",
+        kind: Kind::Number,
+        default: "100",
+        meaning: "Events per transaction and call. Less than 1 is taken as 100, as in Flume.",
+    },
+    Key {
+        name: "connect-timeout",
+        kind: Kind::Number,
+        default: "20000",
+        meaning: "Milliseconds for a connection; in Flume without effect, there is no bound. Less than 1000 is taken as 20000.",
+    },
+    Key {
+        name: "request-timeout",
+        kind: Kind::Number,
+        default: "20000",
+        meaning: "Milliseconds for a call and its answer. Less than 1000 is taken as 20000, as in Flume.",
+    },
+    Key {
+        name: "reset-connection-interval",
+        kind: Kind::Number,
+        default: "0",
+        meaning: "Seconds after which the connection is made anew, so that a load balancer can choose again; 0 for never.",
+    },
+    Key {
+        name: "maxConnections",
+        kind: Kind::Number,
+        default: "1",
+        meaning: "Has no effect: a sink has one connection, as in Flume.",
+    },
+    Key {
+        name: "kerberos",
+        kind: Kind::Boolean,
+        default: "false",
+        meaning: "Whether the sink shows a Kerberos ticket: true is refused, there is no Kerberos here.",
+    },
+    Key { name: "client-principal", kind: Kind::Text, default: "", meaning: KERBEROS },
+    Key { name: "client-keytab", kind: Kind::Path, default: "", meaning: KERBEROS },
+    Key { name: "server-principal", kind: Kind::Text, default: "", meaning: KERBEROS },
+];
+
+/// Why a batch was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("TLS cannot be used: {0}")]
+    Tls(#[from] TlsError),
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+    #[error("the server closed the connection; do both sides have the same protocol")]
+    Closed,
+    #[error("the server did not answer within {} ms", .0.as_millis())]
+    Silent(Duration),
+    #[error("the answer cannot be read: {0}")]
+    Unreadable(#[from] ThriftError),
+    #[error("the server answered FAILED: its channel is full or out of order")]
+    Failed,
+    #[error("the server answered with the status {0}")]
+    Status(i32),
+    #[error("the server answered with an exception: {0}")]
+    Exception(String),
+}
+
+struct Thrift {
+    host: String,
+    port: u16,
+    protocol: Protocol,
+    batch_events: usize,
+    connect_timeout: Duration,
+    request_timeout: Duration,
+    tls: Option<ClientTls>,
+    /// What was read of its stores.
+    connector: Option<Connector>,
+    /// A connection older than this is made anew.
+    age_max: Option<Duration>,
+    connection: Option<Connection>,
+}
+
+struct Connection {
+    stream: Stream,
+    input: BytesMut,
+    sequence: i32,
+    since: Instant,
+}
+
+fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingError> {
+    if reader.truth("kerberos", false)? {
+        return Err(reader.error("kerberos", "there is no Kerberos here; set false, and use TLS"));
+    }
+    let host = reader.host("hostname", None)?;
+    let port = reader.number("port", 1..=u16::MAX)?;
+    let port = port.ok_or_else(|| reader.error("port", "is required and not set (a port)"))?;
+    let protocol = match reader.text("protocol").unwrap_or("compact") {
+        "binary" => Protocol::Binary,
+        "compact" => Protocol::Compact,
+        other => {
+            let message = format!(
+                "\"{other}\" is taken as compact, as in Flume; there are compact and binary"
+            );
+            reader.find(Severity::Warning, "protocol", message);
+            Protocol::Compact
+        }
+    };
+    if reader.number::<i64>("maxConnections", i64::MIN..=i64::MAX)?.is_some_and(|n| n != 1) {
+        let message = "has no effect, as in Flume: a sink has one connection";
+        reader.find(Severity::Note, "maxConnections", message);
+    }
+    let batch = corrected(reader, "batch-size", 1, BATCH_EVENTS);
+    let connect = corrected(reader, "connect-timeout", WAIT_MS_MIN, WAIT_MS);
+    let request = corrected(reader, "request-timeout", WAIT_MS_MIN, WAIT_MS);
+    let age_max = reader.seconds("reset-connection-interval", 0..=u64::from(u32::MAX))?;
+    Ok(Thrift {
+        host,
+        port,
+        protocol,
+        batch_events: usize::try_from(batch).unwrap_or(usize::MAX),
+        connect_timeout: Duration::from_millis(connect),
+        request_timeout: Duration::from_millis(request),
+        tls: tls::client(reader)?,
+        connector: None,
+        age_max: age_max.filter(|age| !age.is_zero()),
+        connection: None,
+    })
+}
+
+impl Connection {
+    /// Sends `events` as one call and returns once the server has committed them.
+    async fn append(
+        &mut self,
+        protocol: Protocol,
+        events: &[Event],
+        patience: Duration,
+    ) -> Result<(), SendError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut call = frame::begin();
+        put_append_batch(&mut call, protocol, self.sequence, events);
+        frame::finish(&mut call);
+        let deadline = Instant::now() + patience;
+        let late = |_| SendError::Silent(patience);
+        let written = async {
+            self.stream.write_all(&call).await?;
+            self.stream.flush().await
+        };
+        timeout_at(deadline, written).await.map_err(late)??;
+        drop(call);
+        let frame = timeout_at(deadline, self.frame()).await.map_err(late)??;
+        match answer(protocol, self.sequence, &frame)? {
+            Answer::Status(OK) => Ok(()),
+            Answer::Status(FAILED) => Err(SendError::Failed),
+            Answer::Status(other) => Err(SendError::Status(other)),
+            Answer::Exception(words) => Err(SendError::Exception(words)),
+        }
+    }
+
+    async fn frame(&mut self) -> Result<bytes::Bytes, SendError> {
+        loop {
+            if let Some(frame) = frame::next(&mut self.input, ANSWER_BYTES_MAX)? {
+                return Ok(frame);
+            }
+            if self.stream.read_some(&mut self.input, CONNECTION_READ_BYTES).await? == 0 {
+                return Err(SendError::Closed);
+            }
+        }
+    }
+}
+
+/// Bytes of an answer: a status, or an exception with some words.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+impl Thrift {
+    async fn connect(&mut self, context: &SinkContext) -> Result<&mut Connection, SendError> {
+        let age_max = self.age_max;
+        let old = |open: &Connection| age_max.is_some_and(|max| open.since.elapsed() >= max);
+        if self.connection.as_mut().is_some_and(|open| !open.stream.is_quiet() || old(open)) {
+            self.hang_up(context);
+        }
+        if self.connection.is_none() {
+            let opened = self.open().await;
+            let connection = opened.inspect_err(|_| context.counters.connection_failed.add(1))?;
+            context.counters.connection_created.add(1);
+            tracing::info!(sink = context.name, "connected to {}:{}", self.host, self.port);
+            self.connection = Some(connection);
+        }
+        Ok(self.connection.as_mut().expect("it was opened above"))
+    }
+
+    async fn open(&mut self) -> Result<Connection, SendError> {
+        if let (Some(tls), None) = (&self.tls, &self.connector) {
+            self.connector = Some(load(tls.clone()).await?);
+        }
+        let since = Instant::now();
+        let tls = self.connector.as_ref();
+        let stream = dial(&self.host, self.port, tls, self.connect_timeout).await?;
+        Ok(Connection { stream, input: BytesMut::new(), sequence: 0, since })
+    }
+
+    fn hang_up(&mut self, context: &SinkContext) {
+        if self.connection.take().is_some() {
+            context.counters.connection_closed.add(1);
+        }
+    }
+
+    async fn send(&mut self, context: &SinkContext, batch: &[Event]) -> Result<(), SendError> {
+        let (protocol, patience) = (self.protocol, self.request_timeout);
+        let connection = self.connect(context).await?;
+        for call in pieces(batch, CALL_BYTES) {
+            connection.append(protocol, call, patience).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Thrift {
+    fn batch_events(&self) -> usize {
+        self.batch_events
+    }
+
+    /// As in Flume a server that is not there yet is no reason not to start.
+    fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            if let Err(error) = self.connect(context).await {
+                tracing::warn!(sink = context.name, "{}:{}: {error}", self.host, self.port);
+            }
+            Ok(())
+        })
+    }
+
+    fn deliver<'a>(
+        &'a mut self,
+        context: &'a SinkContext,
+        batch: &'a [Event],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let large = |event: &&Event| event.size_bytes() > THRIFT_REQUEST_BYTES_MAX_DEFAULT;
+            if let Some(event) = batch.iter().find(large) {
+                let bytes = event.body.len();
+                tracing::warn!(
+                    sink = context.name,
+                    bytes,
+                    "an event may be too large for the server"
+                );
+            }
+            let Err(error) = self.send(context, batch).await else { return Ok(()) };
+            if !matches!(error, SendError::Failed) {
+                self.hang_up(context);
+            }
+            let what = format!("cannot send to {}:{}", self.host, self.port);
+            Err(Failure::caused(what, error))
+        })
+    }
+
+    fn stop<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        self.hang_up(context);
+        Box::pin(async { Ok(()) })
+    }
+}

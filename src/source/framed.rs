@@ -1,0 +1,158 @@
+//! Requests in frames: the reading and answering that Thrift's sources share.
+
+use super::listener::Arrival;
+use super::room::{NoRoom, Part, Room};
+use crate::base::limits::{
+    ANSWER_SECONDS_MAX, CONNECTION_READ_BYTES, REQUEST_IDLE_SECONDS_MAX, REQUEST_READ_BYTES_MAX,
+};
+use crate::flow::source::SourceContext;
+use crate::net::stream::Stream;
+use crate::wire::thrift::{ThriftError, frame};
+use bytes::{Bytes, BytesMut};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep_until};
+
+/// One connection and what it needs.
+pub(crate) struct Framed {
+    pub(crate) context: Arc<SourceContext>,
+    pub(crate) peer: SocketAddr,
+    stream: Stream,
+    part: Part,
+    /// What has come and is not cut yet; without memory of its own while the client is idle.
+    input: BytesMut,
+    frame_bytes_max: usize,
+    request_timeout: Duration,
+}
+
+/// Why the session is over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Over {
+    #[error("the client is gone")]
+    Gone,
+    #[error("the source stops")]
+    Stopping,
+    #[error("what the client sends cannot be read: {0}")]
+    Unreadable(#[from] ThriftError),
+    #[error("the client has sent nothing for {REQUEST_IDLE_SECONDS_MAX} s within a request")]
+    Idle,
+    #[error(
+        "the client has not completed a request within {} ms; let it send smaller batches, or raise requestTimeout",
+        .0.as_millis()
+    )]
+    Slow(Duration),
+    #[error(
+        "too many large requests at once: no memory for this one became free; lower the batch size of the clients, or their number"
+    )]
+    NoRoom,
+    #[error("the client has not read its answers for {ANSWER_SECONDS_MAX} s")]
+    Deaf,
+}
+
+impl From<NoRoom> for Over {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}
+
+impl Framed {
+    /// The connection, greeted; `None` when that failed.
+    pub(crate) async fn greet(
+        arrival: Arrival,
+        context: Arc<SourceContext>,
+        room: &Room,
+        frame_bytes_max: usize,
+        request_timeout: Duration,
+    ) -> Option<Self> {
+        let (peer, part) = (arrival.peer, room.part());
+        let stream = arrival.greet().await?;
+        // Answers are small and each is waited for.
+        let _ = stream.socket().set_nodelay(true);
+        let input = BytesMut::new();
+        Some(Self { context, peer, stream, part, input, frame_bytes_max, request_timeout })
+    }
+
+    /// The next request.
+    pub(crate) async fn next(&mut self) -> Result<Bytes, Over> {
+        self.part.release();
+        let mut whole_by = None;
+        loop {
+            if self.context.stop.fired() {
+                return Err(Over::Stopping);
+            }
+            if let Some(frame) = frame::next(&mut self.input, self.frame_bytes_max)? {
+                return Ok(frame);
+            }
+            if self.input.is_empty() {
+                self.input = BytesMut::new();
+            } else {
+                whole_by.get_or_insert_with(|| Instant::now() + self.request_timeout);
+            }
+            self.read(&mut whole_by).await?;
+        }
+    }
+
+    /// Reads once, more at a time the larger the request gets.
+    async fn read(&mut self, whole_by: &mut Option<Instant>) -> Result<(), Over> {
+        let held = self.input.len();
+        let step = held.clamp(CONNECTION_READ_BYTES, REQUEST_READ_BYTES_MAX);
+        let asked = Instant::now();
+        self.hold(held + step).await?;
+        // That it waited for memory is not the client's fault.
+        *whole_by = whole_by.map(|by| by + asked.elapsed());
+        let idle_by = Instant::now() + Duration::from_secs(REQUEST_IDLE_SECONDS_MAX);
+        tokio::select! {
+            biased;
+            () = self.context.stop.wait() => Err(Over::Stopping),
+            () = sleep_until(whole_by.unwrap_or(idle_by)), if whole_by.is_some() => {
+                Err(Over::Slow(self.request_timeout))
+            }
+            read = self.stream.read_some(&mut self.input, step) => match read {
+                Ok(1..) => Ok(()),
+                Ok(0) | Err(_) => Err(Over::Gone),
+            },
+            () = sleep_until(idle_by), if whole_by.is_some() => Err(Over::Idle),
+        }
+    }
+
+    /// Grows until `bytes` may be held, together with other clients.
+    pub(crate) async fn hold(&mut self, bytes: usize) -> Result<(), Over> {
+        tokio::select! {
+            room = self.part.hold(bytes) => Ok(room?),
+            () = self.context.stop.wait() => Err(Over::Stopping),
+        }
+    }
+
+    /// Sends, for as long as a client may reasonably take to read.
+    pub(crate) async fn answer(&mut self, mut out: Vec<u8>) -> Result<(), Over> {
+        frame::finish(&mut out);
+        let sent = async {
+            self.stream.write_all(&out).await?;
+            self.stream.flush().await
+        };
+        tokio::select! {
+            biased;
+            sent = sent => sent.map_err(|_| Over::Gone),
+            () = self.context.stop.wait() => Err(Over::Stopping),
+            () = tokio::time::sleep(Duration::from_secs(ANSWER_SECONDS_MAX)) => Err(Over::Deaf),
+        }
+    }
+
+    /// Says why the session is over, where somebody should know.
+    pub(crate) fn say(&self, over: &Over) {
+        let (source, peer) = (&self.context.name, self.peer);
+        if matches!(over, Over::Unreadable(_)) {
+            self.context.counters.event_read_fail.add(1);
+        }
+        match over {
+            Over::Gone | Over::Stopping => {
+                if !self.input.is_empty() {
+                    tracing::debug!(%source, %peer, "the connection broke within a request, which is dropped: {over}");
+                }
+            }
+            _ => tracing::warn!(%source, %peer, "closing the connection: {over}"),
+        }
+    }
+}

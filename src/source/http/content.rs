@@ -1,0 +1,229 @@
+//! What a request is: events as JSON, or one event that is the body itself.
+
+use crate::event::{Event, Headers};
+use crate::wire::json_events::{self, JsonError};
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Parts;
+use std::borrow::Cow;
+
+/// What a request is.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// An array of events.
+    Json,
+    /// A body that is one event, with the parameters of the query as headers.
+    Blob {
+        /// Parameters that must be there.
+        mandatory: Vec<String>,
+        /// Whether the type of the content becomes a header.
+        says_type: bool,
+    },
+}
+
+/// Why a request is none: the status and the words of the answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unusable(pub(super) StatusCode, pub(super) String);
+
+impl Content {
+    /// The events of a request, at most `events_max`.
+    pub(super) fn events(
+        &self,
+        parts: &Parts,
+        body: Bytes,
+        events_max: usize,
+    ) -> Result<Vec<Event>, Unusable> {
+        let content_type =
+            parts.headers.get(CONTENT_TYPE).map(hyper::header::HeaderValue::as_bytes);
+        let content_type = content_type.map(String::from_utf8_lossy);
+        match self {
+            Self::Json => json(content_type.as_deref(), &body, events_max),
+            Self::Blob { mandatory, says_type } => {
+                let mut headers = Headers::new();
+                if let Some(value) = content_type.filter(|_| *says_type) {
+                    headers.set("Content-Type", value);
+                }
+                for (name, value) in parameters(parts.uri.query().unwrap_or_default()) {
+                    // Of several values the first, as in Flume.
+                    if headers.get(&name).is_none() || name == "Content-Type" {
+                        headers.set(name, value);
+                    }
+                }
+                match mandatory.iter().find(|name| headers.get(name).is_none()) {
+                    Some(name) => {
+                        let words = format!("the parameter \"{name}\" is missing in the query");
+                        Err(Unusable(StatusCode::INTERNAL_SERVER_ERROR, words))
+                    }
+                    None => Ok(vec![Event { headers, body }]),
+                }
+            }
+        }
+    }
+}
+
+fn json(
+    content_type: Option<&str>,
+    body: &[u8],
+    events_max: usize,
+) -> Result<Vec<Event>, Unusable> {
+    let charset = charset(content_type.unwrap_or_default());
+    let Some(charset) = charset else {
+        let words = "a JSON request is in UTF-8, UTF-16 or UTF-32";
+        return Err(Unusable(StatusCode::INTERNAL_SERVER_ERROR, words.to_owned()));
+    };
+    let text = charset.decode(body);
+    json_events::decode(&text, events_max, |text| charset.encode(text)).map_err(|error| {
+        let status = match error {
+            JsonError::TooMany { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Unusable(status, error.to_string())
+    })
+}
+
+/// The encodings of JSON that Flume takes, under these names only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unicode {
+    Utf8,
+    Utf16,
+    Utf32,
+}
+
+/// The encoding that a content type names, UTF-8 where it names none; `None` where it is another.
+fn charset(content_type: &str) -> Option<Unicode> {
+    let parameters = content_type.split(';').skip(1);
+    let named = parameters.filter_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let value = value.trim().trim_matches('"');
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.to_ascii_lowercase())
+    });
+    match named.last().as_deref() {
+        None | Some("" | "utf-8" | "utf8") => Some(Unicode::Utf8),
+        Some("utf-16") => Some(Unicode::Utf16),
+        Some("utf-32") => Some(Unicode::Utf32),
+        Some(_) => None,
+    }
+}
+
+impl Unicode {
+    /// Text, with U+FFFD in the place of what is none; the order of bytes is that of a mark, else the
+    /// larger first, as in Java.
+    fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
+        match self {
+            Self::Utf8 => String::from_utf8_lossy(bytes),
+            Self::Utf16 => {
+                let (is_little, bytes) = match bytes {
+                    [0xFF, 0xFE, rest @ ..] => (true, rest),
+                    [0xFE, 0xFF, rest @ ..] => (false, rest),
+                    rest => (false, rest),
+                };
+                let pairs = bytes.chunks(2).map(|pair| match *pair {
+                    [a, b] if is_little => u16::from_le_bytes([a, b]),
+                    [a, b] => u16::from_be_bytes([a, b]),
+                    _ => 0xFFFD,
+                });
+                char::decode_utf16(pairs).map(|c| c.unwrap_or('\u{FFFD}')).collect()
+            }
+            Self::Utf32 => {
+                let (is_little, bytes) = match bytes {
+                    [0xFF, 0xFE, 0, 0, rest @ ..] => (true, rest),
+                    [0, 0, 0xFE, 0xFF, rest @ ..] => (false, rest),
+                    rest => (false, rest),
+                };
+                let codes = bytes.chunks(4).map(|code| match *code {
+                    [a, b, c, d] if is_little => u32::from_le_bytes([a, b, c, d]),
+                    [a, b, c, d] => u32::from_be_bytes([a, b, c, d]),
+                    _ => 0xFFFD,
+                });
+                codes.map(|code| char::from_u32(code).unwrap_or('\u{FFFD}')).collect()
+            }
+        }
+    }
+
+    /// Bytes as Java makes them: the larger first, with a mark in UTF-16 alone.
+    fn encode(self, text: String) -> Vec<u8> {
+        match self {
+            Self::Utf8 => text.into_bytes(),
+            Self::Utf16 if text.is_empty() => Vec::new(),
+            Self::Utf16 => {
+                let units = std::iter::once(0xFEFF).chain(text.encode_utf16());
+                units.flat_map(u16::to_be_bytes).collect()
+            }
+            Self::Utf32 => text.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect(),
+        }
+    }
+}
+
+/// Names and values of a query, in their order.
+fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+    query.split('&').filter(|part| !part.is_empty()).map(|part| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        (unescape(name), unescape(value))
+    })
+}
+
+/// Text without `%XX` and `+`.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, behind)) = rest.split_first() {
+        let digit = |at: usize| behind.get(at).and_then(|b| char::from(*b).to_digit(16));
+        rest = behind;
+        match (byte, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
+                rest = &behind[2..];
+            }
+            (b'+', ..) => bytes.push(b' '),
+            _ => bytes.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_three_encodings_are_taken_by_their_names() {
+        for (content_type, expected) in [
+            ("", Some(Unicode::Utf8)),
+            ("application/json", Some(Unicode::Utf8)),
+            ("application/json; charset=UTF-8", Some(Unicode::Utf8)),
+            ("text/plain;x=y;Charset=\"utf-16\"", Some(Unicode::Utf16)),
+            ("a/b; charset=UTF-32", Some(Unicode::Utf32)),
+            ("a/b; charset=UTF-16LE", None),
+            ("a/b; charset=ISO-8859-1", None),
+            ("a/b; charset=bogus", None),
+        ] {
+            assert_eq!(charset(content_type), expected, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn bytes_become_text_and_bytes_again_as_in_java() {
+        let text = "zö日\u{1F41E}";
+        for (charset, bytes) in [
+            (Unicode::Utf8, text.as_bytes().to_vec()),
+            (Unicode::Utf16, b"\xfe\xff\0z\0\xf6\x65\xe5\xd8\x3d\xdc\x1e".to_vec()),
+            (Unicode::Utf32, b"\0\0\0z\0\0\0\xf6\0\0\x65\xe5\0\x01\xf4\x1e".to_vec()),
+        ] {
+            assert_eq!(charset.decode(&bytes), text);
+            assert_eq!(charset.encode(text.to_owned()), bytes);
+            assert!(charset.encode(String::new()).is_empty());
+        }
+        assert_eq!(Unicode::Utf16.decode(b"\xff\xfez\0"), "z");
+        assert_eq!(Unicode::Utf16.decode(b"\0z\0"), "z\u{FFFD}");
+        assert_eq!(Unicode::Utf32.decode(b"\xff\xfe\0\0z\0\0\0"), "z");
+        assert_eq!(Unicode::Utf32.decode(b"\x7f\0\0\0z"), "\u{FFFD}\u{FFFD}");
+    }
+
+    #[test]
+    fn a_query_is_names_and_values() {
+        let read: Vec<_> = parameters("a=%20x+y&b=%C3%B6&&c&=e&d=%zz%4").collect();
+        let expected = [("a", " x y"), ("b", "ö"), ("c", ""), ("", "e"), ("d", "%zz%4")];
+        assert_eq!(read, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    }
+}

@@ -1,0 +1,255 @@
+//! One connection.
+
+use super::content::Unusable;
+use super::{IDLE, Rules};
+use crate::base::limits::{ANSWER_SECONDS_MAX, HTTP_HEADERS_BYTES_MAX};
+use crate::event::Event;
+use crate::flow::source::SourceContext;
+use crate::net::stream::Stream;
+use crate::source::room::{NoRoom, Part, Room};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep, timeout};
+
+/// One connection and what it needs.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) peer: SocketAddr,
+    pub(super) rules: Arc<Rules>,
+    pub(super) context: Arc<SourceContext>,
+    pub(super) room: Room,
+}
+
+impl Session {
+    pub(super) async fn run(self, stream: Stream) {
+        // Answers are small and each is waited for.
+        let _ = stream.socket().set_nodelay(true);
+        let session = self.clone();
+        let service = service_fn(move |request| {
+            let session = session.clone();
+            async move { Ok::<_, Infallible>(session.serve(request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE)
+            .max_buf_size(HTTP_HEADERS_BYTES_MAX)
+            .serve_connection(TokioIo::new(Attentive::new(stream)), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.context.stop.wait() => {
+                // The request in hand is answered.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            if error.is_parse() {
+                self.context.counters.event_read_fail.add(1);
+            }
+            tracing::debug!(source = %self.context.name, peer = %self.peer, "closing the connection: {error}");
+        }
+    }
+
+    async fn serve(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        if let Some(refused) = refused(&parts, self.rules.headers_bytes_max) {
+            return refused;
+        }
+        // Held until the answer is there: the events are made of it.
+        let mut part = self.room.part();
+        let events = match self.body(body, &mut part).await {
+            Ok(body) => {
+                let most = self.context.intake.transaction_capacity();
+                self.rules.content.events(&parts, body, most)
+            }
+            Err(unusable) => Err(unusable),
+        };
+        let taken = match events {
+            Ok(events) => self.commit(events).await,
+            Err(unusable) => {
+                self.context.counters.event_read_fail.add(1);
+                Err(unusable)
+            }
+        };
+        match taken {
+            Ok(()) => Response::new(Full::default()),
+            Err(Unusable(status, words)) => {
+                tracing::warn!(source = %self.context.name, peer = %self.peer, status = status.as_u16(),
+                    "a request is not taken, the client is told: {words}");
+                answer(status, &words)
+            }
+        }
+    }
+
+    /// All of the body, which has a bounded time and number of bytes.
+    async fn body(&self, mut body: Incoming, part: &mut Part) -> Result<Bytes, Unusable> {
+        let most = self.rules.body_bytes_max;
+        let too_long = || {
+            let words = format!("a body has {most} bytes at most; send fewer events at once");
+            Unusable(StatusCode::PAYLOAD_TOO_LARGE, words)
+        };
+        let late = |_| {
+            let words = "the body did not come in time".to_owned();
+            Unusable(StatusCode::REQUEST_TIMEOUT, words)
+        };
+        // What the client announces is refused before it sends it.
+        let announced = hyper::body::Body::size_hint(&body).lower();
+        if announced > most as u64 {
+            return Err(too_long());
+        }
+        let read = async {
+            let mut whole = BytesMut::new();
+            while let Some(frame) = timeout(IDLE, body.frame()).await.map_err(late)? {
+                let frame = frame.map_err(|error| {
+                    let words = format!("the body cannot be read: {error}");
+                    Unusable(StatusCode::BAD_REQUEST, words)
+                })?;
+                let Ok(piece) = frame.into_data() else { continue };
+                if whole.len() + piece.len() > most {
+                    return Err(too_long());
+                }
+                // Three times, for the text and the events that are made of it.
+                let needed = (whole.len() + piece.len()).saturating_mul(3);
+                part.hold(needed).await.map_err(|NoRoom| {
+                    let words = "too many large requests at once; send it again later".to_owned();
+                    Unusable(StatusCode::SERVICE_UNAVAILABLE, words)
+                })?;
+                whole.extend_from_slice(&piece);
+            }
+            Ok(whole.freeze())
+        };
+        timeout(self.rules.request_timeout, read).await.map_err(late)?
+    }
+
+    async fn commit(&self, events: Vec<Event>) -> Result<(), Unusable> {
+        let counters = &self.context.counters;
+        counters.batch_received(events.len() as u64);
+        match self.context.intake.commit(events).await {
+            Ok(()) => {
+                counters.batch_accepted();
+                Ok(())
+            }
+            Err(error) => {
+                let words = format!("the events are not taken: {error}");
+                Err(Unusable(StatusCode::SERVICE_UNAVAILABLE, words))
+            }
+        }
+    }
+}
+
+/// What is answered whatever the body is, if it is.
+fn refused(parts: &Parts, headers_bytes_max: usize) -> Option<Response<Full<Bytes>>> {
+    let sizes = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let uri = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    if sizes.sum::<usize>() + uri > headers_bytes_max {
+        let words = format!("the headers have {headers_bytes_max} bytes at most");
+        return Some(answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &words));
+    }
+    if parts.version == Version::HTTP_11 && !parts.headers.contains_key(HOST) {
+        return Some(answer(StatusCode::BAD_REQUEST, "a request of HTTP/1.1 has a header Host"));
+    }
+    let status = match parts.method {
+        Method::POST | Method::GET | Method::HEAD => return None,
+        Method::PUT | Method::DELETE => StatusCode::METHOD_NOT_ALLOWED,
+        Method::OPTIONS | Method::TRACE => StatusCode::FORBIDDEN,
+        _ => StatusCode::NOT_IMPLEMENTED,
+    };
+    let mut refused = answer(status, "events come with POST");
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, GET, HEAD"));
+    }
+    Some(refused)
+}
+
+fn answer(status: StatusCode, words: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(format!("{words}\n"))));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
+/// A connection that breaks when its peer does not read for a while.
+struct Attentive {
+    stream: Stream,
+    /// Runs while a write waits.
+    waits: Option<Pin<Box<Sleep>>>,
+}
+
+impl Attentive {
+    fn new(stream: Stream) -> Self {
+        Self { stream, waits: None }
+    }
+
+    /// `done`, unless it has been pending for too long.
+    fn bounded<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        done: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            self.waits = None;
+            return done;
+        }
+        let patience = Duration::from_secs(ANSWER_SECONDS_MAX);
+        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(patience)));
+        match waits.as_mut().poll(context) {
+            Poll::Ready(()) => {
+                let words =
+                    format!("the client has not read its answers for {ANSWER_SECONDS_MAX} s");
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Attentive {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Attentive {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let done = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.bounded(context, done)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let done = Pin::new(&mut this.stream).poll_flush(context);
+        this.bounded(context, done)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let done = Pin::new(&mut this.stream).poll_shutdown(context);
+        this.bounded(context, done)
+    }
+}

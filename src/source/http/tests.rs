@@ -1,0 +1,227 @@
+//! Real sockets against a false channel.
+
+use super::*;
+use crate::config::settings::Settings;
+use crate::source::trial::{Reply, Trial, bodies, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+fn try_build(pairs: &[(&str, &str)]) -> Result<Http, SettingError> {
+    build(&mut SettingsReader::new(&Settings::from_pairs("r1", pairs)))
+}
+
+fn source(pairs: &[(&str, &str)]) -> Http {
+    let mut all = vec![("bind", "127.0.0.1"), ("port", "0")];
+    all.extend(pairs);
+    try_build(&all).unwrap()
+}
+
+/// Sends `request` and answers all that comes back until the connection closes.
+async fn ask(trial: &Trial, source: &Http, request: &str) -> String {
+    trial.until_started().await;
+    let mut stream = TcpStream::connect(source.listening.bound()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A connection that is closed with something unread is reset: what came before counts.
+    let _ = within(60, "an answer", stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn request(method: &str, path: &str, body: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn an_array_of_events_is_one_transaction_and_answered_once_it_is_committed() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    let script = async {
+        let body = r#"[{"headers":{"a":"b"},"body":"one"},{"body":"two"}]"#;
+        let answer = ask(&trial, &source, &request("POST", "/any/path", body)).await;
+        assert_eq!(status(&answer), 200, "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        assert_eq!(trial.batches(), [2]);
+        trial.reply_with([Reply::Full, Reply::Doubt]);
+        for _ in 0..2 {
+            let answer = ask(&trial, &source, &request("POST", "/", body)).await;
+            assert_eq!(status(&answer), 503, "{answer}");
+        }
+        let answer = ask(&trial, &source, &request("POST", "/", "[]")).await;
+        assert_eq!(status(&answer), 200, "{answer}");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["one", "two"]);
+    assert_eq!(trial.events()[0].headers.get("a"), Some("b"));
+    let counters = &trial.context.counters;
+    assert_eq!((counters.event_received.get(), counters.append_batch_accepted.get()), (6, 2));
+}
+
+#[tokio::test]
+async fn what_is_no_request_for_it_is_answered_as_jetty_answers() {
+    let (trial, source) = (Trial::with_capacity(2), source(&[("maxRequestBytes", "100")]));
+    let script = async {
+        let good = r#"[{"body":"x"}]"#;
+        for (method, expected) in [
+            ("GET", 200),
+            ("HEAD", 200),
+            ("PUT", 405),
+            ("DELETE", 405),
+            ("OPTIONS", 403),
+            ("TRACE", 403),
+            ("PATCH", 501),
+            ("FOO", 501),
+        ] {
+            let answer = ask(&trial, &source, &request(method, "/", good)).await;
+            assert_eq!(status(&answer), expected, "{method}: {answer}");
+        }
+        let long = "x".repeat(9000);
+        for (request, expected) in [
+            (request("POST", "/", "hello"), 400),
+            (request("POST", "/", ""), 400),
+            (request("POST", "/", r#"[{},{},{}]"#), 503),
+            (request("POST", "/", &format!(r#"[{{"body":"{}"}}]"#, "x".repeat(100))), 413),
+            (request("POST", "/", good).replace("Host: x\r\n", ""), 400),
+            (request("POST", "/", good).replace("Host: x", &format!("Host: x\r\nX: {long}")), 431),
+            (
+                request("POST", "/", good)
+                    .replace("Host: x", "Host: x\r\nContent-Type: a; charset=x"),
+                500,
+            ),
+            ("hello\r\n\r\n".to_owned(), 400),
+            (format!("POST / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(70_000)), 431),
+        ] {
+            let answer = ask(&trial, &source, &request).await;
+            assert_eq!(
+                status(&answer),
+                expected,
+                "{}: {answer}",
+                &request[..40.min(request.len())]
+            );
+        }
+        let chunks =
+            "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = ask(
+            &trial,
+            &source,
+            &format!("{chunks}8\r\n[{{\"body\"\r\n7\r\n:\"ch\"}}]\r\n0\r\n\r\n"),
+        )
+        .await;
+        assert_eq!(status(&answer), 200, "{answer}");
+        let answer =
+            ask(&trial, &source, &format!("{chunks}65\r\n{}\r\n0\r\n\r\n", "x".repeat(0x65))).await;
+        assert_eq!(status(&answer), 413, "{answer}");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["x", "x", "ch"]);
+}
+
+#[tokio::test]
+async fn a_blob_is_one_event_with_the_parameters_as_headers() {
+    let pairs = [("handler", BLOB), ("handler.mandatoryParameters", "a, b")];
+    let (trial, source) = (Trial::new(), source(&pairs));
+    let script = async {
+        let answer = ask(&trial, &source, &request("POST", "/?a=1&b=%20x&a=2", "blob")).await;
+        assert_eq!(status(&answer), 200, "{answer}");
+        let answer = ask(&trial, &source, &request("POST", "/?a=1", "blob")).await;
+        assert_eq!(status(&answer), 500, "{answer}");
+        assert!(answer.contains("\"b\""), "{answer}");
+    };
+    trial.run(&source, script).await.unwrap();
+    let event = &trial.events()[0];
+    assert_eq!((event.headers.get("a"), event.headers.get("b")), (Some("1"), Some(" x")));
+    assert_eq!(bodies(&trial.events()), ["blob"]);
+    let without = self::source(&[("handler", BLOB)]);
+    let trial = Trial::new();
+    let script = async {
+        let answer = ask(&trial, &without, &request("POST", "/", "blob")).await;
+        assert_eq!(status(&answer), 200, "{answer}");
+    };
+    trial.run(&without, script).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for_and_holds_up_no_other() {
+    let (trial, source) = (Trial::new(), source(&[("requestTimeout", "200")]));
+    let script = async {
+        trial.until_started().await;
+        let slow = request("POST", "/", r#"[{"body":"x"}]"#);
+        let half = ask(&trial, &source, &slow[..slow.len() - 3]);
+        let good = request("POST", "/", r#"[{"body":"y"}]"#);
+        let (half, whole) = tokio::join!(half, ask(&trial, &source, &good));
+        assert_eq!((status(&half), status(&whole)), (408, 200), "{half}");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["y"]);
+}
+
+#[tokio::test]
+async fn a_request_in_hand_is_answered_when_the_source_stops() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    trial.reply_with([Reply::Held]);
+    let asked = async {
+        let keep = request("POST", "/", r#"[{"body":"x"}]"#).replace("Connection: close\r\n", "");
+        ask(&trial, &source, &keep).await
+    };
+    let stopped = async {
+        trial.until_tries(1).await;
+        trial.stop();
+        trial.release();
+    };
+    let (ended, (answer, ())) =
+        tokio::join!(source.run(&trial.context), async { tokio::join!(asked, stopped) });
+    ended.unwrap();
+    assert_eq!(status(&answer), 200, "{answer}");
+}
+
+#[tokio::test]
+async fn over_tls_the_same_and_in_plain_text_nothing() {
+    let store = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tls/server.jks");
+    let pairs = [("enableSSL", "true"), ("keystore", store), ("keystorePassword", "changeit")];
+    let (trial, source) = (Trial::new(), source(&pairs));
+    let script = async {
+        trial.until_started().await;
+        let port = source.listening.bound().port();
+        let trust = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tls/trust.jks");
+        let client = crate::net::tls::ClientTls {
+            truststore: Some(trust.into()),
+            password: "changeit".to_owned(),
+            trust_all: false,
+            verify_name: true,
+            choice: crate::net::tls::Choice::default(),
+        };
+        let connector = client.load().unwrap();
+        let patience = Duration::from_secs(60);
+        let dialled = crate::net::dial::dial("127.0.0.1", port, Some(&connector), patience).await;
+        let mut stream = dialled.unwrap();
+        let good = request("POST", "/", r#"[{"body":"y"}]"#);
+        stream.write_all(good.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        within(60, "an answer", stream.read_to_string(&mut answer)).await.unwrap();
+        assert_eq!(status(&answer), 200, "{answer}");
+        let answer = ask(&trial, &source, &good).await;
+        assert_eq!(status(&answer), 0, "{answer}");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["y"]);
+    assert_eq!(trial.context.counters.event_read_fail.get(), 1);
+}
+
+#[test]
+fn settings_that_cannot_be_kept_are_refused_and_those_of_jetty_named() {
+    let refused = |pairs: &[(&str, &str)]| try_build(pairs).err().map(|error| error.to_string());
+    assert!(refused(&[]).unwrap().contains("port"));
+    assert!(refused(&[("port", "1"), ("handler", "com.example.Mine")]).unwrap().contains("Java"));
+    assert!(refused(&[("port", "1"), ("ssl", "yes")]).unwrap().contains("true or false"));
+    assert!(refused(&[("port", "1"), ("enableSSL", "true")]).unwrap().contains("keystore"));
+    let settings =
+        Settings::from_pairs("r1", &[("port", "1"), ("QueuedThreadPool.maxThreads", "5")]);
+    let mut reader = SettingsReader::new(&settings);
+    build(&mut reader).map(|_| ()).unwrap();
+    assert!(reader.into_findings()[0].to_string().contains("Jetty"));
+}

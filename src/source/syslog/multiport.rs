@@ -1,0 +1,299 @@
+//! `multiport_syslogtcp`: messages over TCP, one a line, on several ports with an encoding each.
+//!
+//! Limits: `eventSize` bytes a line, its newline included; `batchSize` events a transaction;
+//! `maxConnections` on all ports together; [`CONNECTION_READ_BYTES`] a read.
+//!
+//! The story: a session reads, cuts lines, and commits those of one read in transactions of
+//! `batchSize`. While a commit waits the session does not read. What stands without a newline when
+//! the client ends its side is a message too; Flume drops it. A port that cannot be bound is named
+//! and tried again while the others are served.
+
+use super::{CLIENT_IP, CLIENT_NAME, Client, HOST, KEEP_FIELDS, Keep, MAX_CONNECTIONS};
+use crate::base::limits::{CONNECTION_READ_BYTES, CONNECTIONS_MAX_DEFAULT};
+use crate::channel::BoxFuture;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
+use crate::config::tls::{self, SERVER_KEYS};
+use crate::event::Event;
+use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::source::listener::{Arrival, Listening};
+use crate::source::patience::{self, Ended};
+use crate::wire::charset::Charset;
+use crate::wire::syslog_relayed::{Line, Lines, Message, parse};
+use bytes::{Bytes, BytesMut};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The type `multiport_syslogtcp`.
+pub const TYPE: SourceType = SourceType {
+    names: &["multiport_syslogtcp", "org.apache.flume.source.MultiportSyslogTCPSource"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+const EVENT_BYTES: usize = 2500;
+const BATCH_EVENTS: usize = 100;
+/// Ports of one source at most: a list that is longer is a mistake.
+const PORTS_MAX: usize = 1024;
+
+const KEYS: &[Key] = &joined::<21>(&[
+    &[
+        HOST,
+        Key {
+            name: "ports",
+            kind: Kind::Names,
+            default: "",
+            meaning: "Ports to listen on, separated by blanks.",
+        },
+        Key {
+            name: "eventSize",
+            kind: Kind::Number,
+            default: "2500",
+            meaning: "Bytes of a line, its newline included. What is longer is cut, and marked Incomplete.",
+        },
+        Key {
+            name: "batchSize",
+            kind: Kind::Number,
+            default: "100",
+            meaning: "Events of one transaction at most.",
+        },
+        Key {
+            name: "portHeader",
+            kind: Kind::Text,
+            default: "",
+            meaning: "Header with the port that the message came to; without it there is none.",
+        },
+        CLIENT_IP,
+        CLIENT_NAME,
+        Key {
+            name: "charset.default",
+            kind: Kind::Word,
+            default: "UTF-8",
+            meaning: "Encoding of the ports that have none of their own; it must extend ASCII.",
+        },
+        Key {
+            name: "charset.port.*",
+            kind: Kind::Word,
+            default: "",
+            meaning: "Encoding of the port in the key's name.",
+        },
+        Key {
+            name: "readBufferBytes",
+            kind: Kind::Number,
+            default: "1024",
+            meaning: "Has no effect: reads have a fixed size.",
+        },
+        Key {
+            name: "numProcessors",
+            kind: Kind::Number,
+            default: "",
+            meaning: "Has no effect: connections need no threads.",
+        },
+        KEEP_FIELDS,
+        MAX_CONNECTIONS,
+    ],
+    &SERVER_KEYS,
+]);
+
+pub(super) struct Multiport {
+    pub(super) listening: Listening,
+    rules: Arc<Rules>,
+}
+
+/// What becomes of a line.
+#[derive(Debug)]
+struct Rules {
+    keep: Keep,
+    port_header: Option<String>,
+    client: super::ClientHeaders,
+    charset: Charset,
+    charsets: BTreeMap<u16, Charset>,
+    event_bytes_max: usize,
+    batch_events: usize,
+}
+
+pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<Multiport, SettingError> {
+    let host = reader.host("host", Some("0.0.0.0"))?;
+    let ports = ports(reader)?;
+    for (key, why) in [("readBufferBytes", "reads"), ("numProcessors", "connections")] {
+        if reader.number::<i64>(key, i64::MIN..=i64::MAX)?.is_some() {
+            let message = format!("has no effect: {why} are not tuned by hand here");
+            reader.find(Severity::Note, key, message);
+        }
+    }
+    let connections_max =
+        reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
+    let rules = Rules {
+        keep: Keep::read(reader)?,
+        port_header: reader.text("portHeader").filter(|n| !n.is_empty()).map(str::to_owned),
+        client: super::ClientHeaders::read(reader),
+        charset: charset(reader, "charset.default")?.unwrap_or(Charset::Utf8),
+        charsets: charsets(reader, &ports)?,
+        event_bytes_max: reader.number("eventSize", 6..=16 * 1024 * 1024)?.unwrap_or(EVENT_BYTES),
+        batch_events: reader.number("batchSize", 1..=1_000_000)?.unwrap_or(BATCH_EVENTS),
+    };
+    let tls = tls::server(reader)?;
+    let listening = Listening::new(host, 0, connections_max, b"").on(ports).with_tls(tls);
+    Ok(Multiport { listening, rules: Arc::new(rules) })
+}
+
+fn ports(reader: &SettingsReader<'_>) -> Result<Vec<u16>, SettingError> {
+    let list = reader.required_text("ports")?;
+    let list = crate::config::settings::split_comment(list).map_or(list, |(list, _)| list);
+    let mut ports = Vec::new();
+    for word in list.split_whitespace() {
+        let port: u16 = word.parse().map_err(|_| {
+            reader.error("ports", format!("\"{word}\" is no port; ports are separated by blanks"))
+        })?;
+        if port != 0 && ports.contains(&port) {
+            return Err(reader.error("ports", format!("names the port {port} twice")));
+        }
+        ports.push(port);
+    }
+    match ports.len() {
+        0 => Err(reader.error("ports", "names no port")),
+        n if n > PORTS_MAX => {
+            Err(reader.error("ports", format!("names more than {PORTS_MAX} ports")))
+        }
+        _ => Ok(ports),
+    }
+}
+
+fn charset(reader: &SettingsReader<'_>, key: &str) -> Result<Option<Charset>, SettingError> {
+    let Some(name) = reader.text(key) else { return Ok(None) };
+    let unknown = || reader.error(key, format!("\"{name}\" is not {}", Charset::LEGAL));
+    Charset::named(name).map(Some).ok_or_else(unknown)
+}
+
+fn charsets(
+    reader: &mut SettingsReader<'_>,
+    ports: &[u16],
+) -> Result<BTreeMap<u16, Charset>, SettingError> {
+    let mut found = BTreeMap::new();
+    let keys = reader.settings().entries.keys();
+    let keys: Vec<_> = keys.filter(|key| key.starts_with("charset.port.")).cloned().collect();
+    for key in keys {
+        let port = key["charset.port.".len()..].parse::<u16>().ok();
+        let Some(port) = port.filter(|port| ports.contains(port)) else {
+            reader.find(
+                Severity::Warning,
+                &key,
+                "is not used: no port of this source has that number",
+            );
+            continue;
+        };
+        found.extend(charset(reader, &key)?.map(|charset| (port, charset)));
+    }
+    Ok(found)
+}
+
+impl Rules {
+    fn event(
+        &self,
+        line: Line,
+        charset: Charset,
+        port: u16,
+        client: &Client,
+        now_ms: i64,
+    ) -> Event {
+        let mut event = match charset.to_utf8(&line.bytes) {
+            Some(text) => {
+                // What was decoded is text.
+                let text = String::from_utf8_lossy(&text);
+                self.message(parse(&text, now_ms), &line, charset)
+            }
+            None => Event::new(Bytes::new()),
+        };
+        if event.headers.is_empty() {
+            event.headers.set("flume.syslog.status", "Invalid");
+            event.body = Bytes::from(line.bytes);
+        } else if line.is_cut {
+            event.headers.set("flume.syslog.status", "Incomplete");
+        }
+        if let Some(header) = &self.port_header {
+            event.headers.set(header.as_str(), port.to_string());
+        }
+        self.client.set(&mut event.headers, client);
+        event
+    }
+
+    /// The event of a message; one without headers where the line is none.
+    fn message(&self, message: Option<Message<'_>>, line: &Line, charset: Charset) -> Event {
+        let Some(message) = message else { return Event::new(Bytes::new()) };
+        let body = match (message.text, self.keep) {
+            (Some(text), Keep::Some { .. }) => {
+                let body = self.keep.before(
+                    text,
+                    message.priority,
+                    message.version,
+                    Some(message.stamp),
+                    Some(message.host),
+                );
+                Bytes::from(charset.encode(&body))
+            }
+            _ => Bytes::copy_from_slice(&line.bytes),
+        };
+        let mut event = Event::new(body);
+        let headers = &mut event.headers;
+        headers.set("Priority", message.priority);
+        headers.set("Facility", (message.code / 8).to_string());
+        headers.set("Severity", (message.code % 8).to_string());
+        if let Some(version) = message.version {
+            headers.set("Version", version);
+        }
+        headers.set("timestamp", message.millis.to_string());
+        headers.set("host", message.host);
+        event
+    }
+}
+
+impl Source for Multiport {
+    fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
+        let shared = Arc::new(context.clone());
+        Box::pin(self.listening.serve(context, move |arrival| {
+            session(Arc::clone(&shared), Arc::clone(&self.rules), arrival)
+        }))
+    }
+}
+
+async fn session(context: Arc<SourceContext>, rules: Arc<Rules>, arrival: Arrival) {
+    let (peer, port) = (arrival.peer, arrival.port);
+    let Some(mut stream) = arrival.greet().await else { return };
+    let client = rules.client.client(peer.ip()).await;
+    let charset = rules.charsets.get(&port).copied().unwrap_or(rules.charset);
+    let mut lines = Lines::new(rules.event_bytes_max);
+    loop {
+        // It lives only here: ten thousand idle sessions hold no buffer.
+        let mut read = BytesMut::new();
+        let is_open = tokio::select! {
+            ended = stream.read_some(&mut read, CONNECTION_READ_BYTES) => matches!(ended, Ok(1..)),
+            () = context.stop.wait() => false,
+        };
+        let mut cut = Vec::new();
+        lines.feed(&read, &mut cut);
+        if !is_open {
+            cut.extend(lines.finish());
+        }
+        let now = i64::try_from(context.clock.wall_ms()).unwrap_or(i64::MAX);
+        let events = cut.into_iter().map(|line| rules.event(line, charset, port, &client, now));
+        let events: Vec<Event> = events.collect();
+        if !take(&context, rules.batch_events, events).await || !is_open {
+            return;
+        }
+    }
+}
+
+/// Commits events, however long it takes. False when the source stopped first.
+async fn take(context: &SourceContext, batch_events: usize, mut events: Vec<Event>) -> bool {
+    let invalid = |event: &&Event| event.headers.get("flume.syslog.status") == Some("Invalid");
+    context.counters.event_read_fail.add(events.iter().filter(invalid).count() as u64);
+    while !events.is_empty() {
+        let rest = events.split_off(batch_events.min(events.len()));
+        if let Ended::Stopped(lost) = patience::commit(context, events).await {
+            tracing::warn!(source = %context.name, events = lost + rest.len(),
+                "stopped while the channel took nothing; messages received last are lost");
+            return false;
+        }
+        events = rest;
+    }
+    true
+}

@@ -1,0 +1,67 @@
+//! Scribe's source: `Log` by the binary protocol, its answers in the old form without a version.
+
+use super::{MAX_CONNECTIONS, REQUEST_TIMEOUT, Speech, Thrift, connections, request_timeout};
+use crate::base::limits::REQUESTS_HELD_BYTES_MAX;
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
+use crate::flow::source::SourceType;
+use crate::source::listener::Listening;
+use crate::source::room::Room;
+use crate::wire::thrift::Protocol;
+use crate::wire::thrift::call::Service;
+
+/// The type `org.apache.flume.source.scribe.ScribeSource`.
+pub const TYPE: SourceType = SourceType {
+    names: &["org.apache.flume.source.scribe.ScribeSource", "scribe"],
+    keys: KEYS,
+    build: |reader| Ok(Box::new(build(reader)?)),
+};
+
+const PORT: u16 = 1499;
+const REQUEST_BYTES: usize = 16_384_000;
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "host",
+        kind: Kind::Host,
+        default: "0.0.0.0",
+        meaning: "Address or host name to listen on. Flume always listens on every address.",
+    },
+    Key {
+        name: "port",
+        kind: Kind::Port,
+        default: "1499",
+        meaning: "TCP port to listen on; 0 for any free one.",
+    },
+    Key {
+        name: "maxReadBufferBytes",
+        kind: Kind::Number,
+        default: "16384000",
+        meaning: "Bytes of a request; a longer one ends its connection.",
+    },
+    Key {
+        name: "workerThreads",
+        kind: Kind::Number,
+        default: "5",
+        meaning: "Has no effect: connections need no threads.",
+    },
+    MAX_CONNECTIONS,
+    REQUEST_TIMEOUT,
+];
+
+pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingError> {
+    let host = reader.host("host", Some("0.0.0.0"))?;
+    let port = reader.number("port", 0..=u16::MAX)?.unwrap_or(PORT);
+    if reader.number::<i64>("workerThreads", i64::MIN..=i64::MAX)?.is_some() {
+        reader.find(Severity::Note, "workerThreads", "has no effect: connections need no threads");
+    }
+    let most = reader.number("maxReadBufferBytes", 1024..=REQUESTS_HELD_BYTES_MAX / 2)?;
+    let speech = Speech {
+        service: Service::Scribe,
+        protocol: Protocol::Binary,
+        is_old: true,
+        request_bytes_max: most.unwrap_or(REQUEST_BYTES),
+        request_timeout: request_timeout(reader)?,
+    };
+    let listening = Listening::new(host, port, connections(reader)?, b"");
+    Ok(Thrift { listening, room: Room::new(REQUESTS_HELD_BYTES_MAX), speech })
+}

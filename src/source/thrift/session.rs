@@ -1,0 +1,87 @@
+//! One connection.
+
+use super::Speech;
+use crate::event::Event;
+use crate::source::framed::{Framed, Over};
+use crate::wire::thrift::call::{
+    Call, CallError, FAILED, Message, OK, Service, put_exception, put_status,
+};
+use crate::wire::thrift::frame;
+
+/// Carries out calls until the session is over.
+pub(super) async fn run(mut framed: Framed, speech: Speech) {
+    let Err(over) = talk(&mut framed, speech).await else { return };
+    framed.say(&over);
+}
+
+async fn talk(framed: &mut Framed, speech: Speech) -> Result<(), Over> {
+    loop {
+        let request = framed.next().await?;
+        let message = Message::new(speech.protocol, &request)?;
+        let head = message.head.clone();
+        // A few bytes may become many: their room first.
+        let decoded = message.decoded_bytes().map_err(CallError::from);
+        let called = match decoded {
+            Ok(decoded) => {
+                framed.hold(request.len().saturating_mul(2).saturating_add(decoded)).await?;
+                message.call(speech.service)
+            }
+            Err(error) => Err(error),
+        };
+        let mut out = frame::begin();
+        match called {
+            Ok(call) => {
+                let status = carry_out(framed, speech, call).await;
+                put_status(&mut out, speech.protocol, &head, status, speech.is_old);
+            }
+            Err(error) => {
+                framed.context.counters.event_read_fail.add(1);
+                tracing::warn!(source = %framed.context.name, peer = %framed.peer,
+                    "a call cannot be carried out, the client is told: {error}");
+                put_exception(&mut out, speech.protocol, &head, &error, speech.is_old);
+            }
+        }
+        drop(request);
+        framed.answer(out).await?;
+    }
+}
+
+/// The status of a call, once it is known.
+async fn carry_out(framed: &Framed, speech: Speech, call: Call) -> i32 {
+    let counters = &framed.context.counters;
+    match call {
+        Call::Append(event) => {
+            counters.event_received.add(1);
+            counters.append_received.add(1);
+            let status = commit(framed, vec![event]).await;
+            counters.append_accepted.add(u64::from(status == OK));
+            status
+        }
+        Call::AppendBatch(events) | Call::Log(Some(events)) => {
+            counters.batch_received(events.len() as u64);
+            let status = commit(framed, events).await;
+            if status == OK {
+                counters.batch_accepted();
+            }
+            status
+        }
+        // As Flume answers a list that is not there.
+        Call::Log(None) => {
+            debug_assert_eq!(speech.service, Service::Scribe);
+            FAILED
+        }
+    }
+}
+
+async fn commit(framed: &Framed, events: Vec<Event>) -> i32 {
+    let count = events.len();
+    let Err(error) = framed.context.intake.commit(events).await else { return OK };
+    let (source, peer) = (&framed.context.name, framed.peer);
+    if error.never_fits() {
+        tracing::error!(%source, %peer, events = count, %error,
+            "no channel can ever hold this batch; the client is told and may send it again for ever");
+    } else {
+        tracing::warn!(%source, %peer, events = count, %error, "events not taken; the client is told");
+    }
+    FAILED
+}

@@ -1,0 +1,409 @@
+//! Events as JSON, as Flume's http source takes them: an array of objects with `headers` and `body`.
+//!
+//! Limits: the events that the caller allows; [`DEPTH_MAX`] levels within what is left out.
+//!
+//! Flume reads with Gson, which takes more than JSON: names and texts in single quotes or in none,
+//! comments, `=` for `:`, `;` for `,`. So does [`decode`], since clients may have come to rely on it. As in
+//! Gson numbers and words are taken for texts, as they stand; unlike in Gson, `null` in the place of an
+//! event is refused and one in the place of a header is no header.
+
+use crate::event::{Event, Headers};
+
+/// Levels of arrays and objects within a value that is left out.
+pub const DEPTH_MAX: usize = 512;
+
+/// Why a text is no array of events.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// It is something else.
+    #[error("at byte {at}: {what}")]
+    Malformed {
+        /// Where, from 0, in the text as UTF-8.
+        at: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// It has more events than allowed.
+    #[error(
+        "more than {max} events in one request, which is what a transaction of the channels takes"
+    )]
+    TooMany {
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// The events of `text`, at most `events_max`; `encode` makes the bytes of a body.
+///
+/// # Errors
+/// It is no array of events, or has too many.
+pub fn decode(
+    text: &str,
+    events_max: usize,
+    encode: impl Fn(String) -> Vec<u8>,
+) -> Result<Vec<Event>, JsonError> {
+    let mut read = Reader { text, at: 0 };
+    if read.text.starts_with('\u{FEFF}') {
+        read.at = '\u{FEFF}'.len_utf8();
+    }
+    match read.value()? {
+        Value::Array => {}
+        Value::Nothing => return Err(read.error("there is no array of events")),
+        _ => return Err(read.error("what is there is no array of events")),
+    }
+    let mut events = Vec::new();
+    while read.element(events.is_empty())? {
+        if events.len() == events_max {
+            return Err(JsonError::TooMany { max: events_max });
+        }
+        match read.value()? {
+            Value::Object => events.push(read.event(&encode)?),
+            _ => return Err(read.error("an event is an object")),
+        }
+    }
+    // Behind the array Gson reads strictly.
+    if read.rest().trim_start_matches([' ', '\t', '\n', '\r']).is_empty() {
+        Ok(events)
+    } else {
+        Err(read.error("there is more behind the array of events"))
+    }
+}
+
+/// What a value begins with, or all of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Value {
+    Array,
+    Object,
+    Text(String),
+    Null,
+    /// No value at all.
+    Nothing,
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn error(&self, what: &'static str) -> JsonError {
+        JsonError::Malformed { at: self.at, what }
+    }
+
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Goes over blanks and comments, and answers what follows.
+    fn skip_blank(&mut self) -> Result<Option<u8>, JsonError> {
+        loop {
+            let rest = self.rest();
+            let to_line_end = || rest.find(['\n', '\r']).unwrap_or(rest.len());
+            self.at += match rest.as_bytes() {
+                [b' ' | b'\t' | b'\n' | b'\r', ..] => 1,
+                [b'#', ..] | [b'/', b'/', ..] => to_line_end(),
+                [b'/', b'*', ..] => {
+                    let end = rest[2..].find("*/");
+                    end.ok_or_else(|| self.error("a comment does not end"))? + 4
+                }
+                _ => return Ok(self.peek()),
+            };
+        }
+    }
+
+    /// Takes the next byte if it is one of `bytes`.
+    fn takes(&mut self, bytes: &[u8]) -> Result<Option<u8>, JsonError> {
+        let next = self.skip_blank()?.filter(|byte| bytes.contains(byte));
+        self.at += usize::from(next.is_some());
+        Ok(next)
+    }
+
+    /// Whether the array that has begun has a further element. One that stands between two commas
+    /// without a word, or behind the last, is null to Gson.
+    fn element(&mut self, is_first: bool) -> Result<bool, JsonError> {
+        if self.takes(b"]")?.is_some() {
+            return Ok(false);
+        }
+        if !is_first && self.takes(b",;")?.is_none() {
+            return Err(self.error("an array goes on with a comma or ends"));
+        }
+        match self.skip_blank()? {
+            None => Err(self.error("an array does not end")),
+            Some(b']' | b',' | b';') => Err(self.error("an element is missing")),
+            Some(_) => Ok(true),
+        }
+    }
+
+    /// The next name of the object that has begun; `None` at its end.
+    fn name(&mut self, is_first: bool) -> Result<Option<String>, JsonError> {
+        if self.takes(b"}")?.is_some() {
+            return Ok(None);
+        }
+        if !is_first && self.takes(b",;")?.is_none() {
+            return Err(self.error("an object goes on with a comma or ends"));
+        }
+        let name = match self.skip_blank()? {
+            Some(quote @ (b'"' | b'\'')) => self.quoted(quote)?,
+            _ => self.word()?.to_owned(),
+        };
+        match self.takes(b":=")? {
+            Some(b'=') if self.peek() == Some(b'>') => self.at += 1,
+            Some(_) => {}
+            None => return Err(self.error("a name is followed by a colon and a value")),
+        }
+        Ok(Some(name))
+    }
+
+    fn value(&mut self) -> Result<Value, JsonError> {
+        Ok(match self.skip_blank()? {
+            None => Value::Nothing,
+            Some(b'[') => {
+                self.at += 1;
+                Value::Array
+            }
+            Some(b'{') => {
+                self.at += 1;
+                Value::Object
+            }
+            Some(quote @ (b'"' | b'\'')) => Value::Text(self.quoted(quote)?),
+            Some(_) => match self.word()? {
+                null if null.eq_ignore_ascii_case("null") => Value::Null,
+                word => Value::Text(word.to_owned()),
+            },
+        })
+    }
+
+    /// A text without quotes.
+    fn word(&mut self) -> Result<&'a str, JsonError> {
+        let rest = self.rest();
+        let ends = |c| "/\\;#={}[]:, \t\u{C}\r\n".contains(c);
+        let word = &rest[..rest.find(ends).unwrap_or(rest.len())];
+        if word.is_empty() {
+            return Err(self.error("a value or a name is missing"));
+        }
+        self.at += word.len();
+        Ok(word)
+    }
+
+    fn quoted(&mut self, quote: u8) -> Result<String, JsonError> {
+        self.at += 1;
+        let mut text = String::new();
+        loop {
+            let rest = self.rest();
+            let end = rest.find([char::from(quote), '\\']);
+            let end = end.ok_or_else(|| self.error("a text does not end"))?;
+            text.push_str(&rest[..end]);
+            self.at += end + 1;
+            if rest.as_bytes()[end] == quote {
+                return Ok(text);
+            }
+            text.push(self.escaped()?);
+        }
+    }
+
+    /// The character of an escape, behind its backslash.
+    fn escaped(&mut self) -> Result<char, JsonError> {
+        let byte = self.peek();
+        self.at += usize::from(byte.is_some_and(|byte| byte.is_ascii()));
+        Ok(match byte {
+            Some(b'u') => return self.unicode(),
+            Some(b't') => '\t',
+            Some(b'b') => '\u{8}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b'f') => '\u{C}',
+            Some(same @ (b'\n' | b'\'' | b'"' | b'\\' | b'/')) => char::from(same),
+            _ => return Err(self.error("there is no such escape")),
+        })
+    }
+
+    /// The character of `\uXXXX`, or of two of them; half a pair is `?`, as Java encodes it.
+    fn unicode(&mut self) -> Result<char, JsonError> {
+        let unit = self.hexadecimal()?;
+        if (0xD800..0xDC00).contains(&unit) && self.rest().starts_with("\\u") {
+            let begin = self.at;
+            self.at += 2;
+            let second = self.hexadecimal()?;
+            if (0xDC00..0xE000).contains(&second) {
+                let code = 0x10000 + ((unit - 0xD800) << 10) + (second - 0xDC00);
+                return Ok(char::from_u32(code).unwrap_or('?'));
+            }
+            self.at = begin;
+        }
+        Ok(char::from_u32(unit).unwrap_or('?'))
+    }
+
+    fn hexadecimal(&mut self) -> Result<u32, JsonError> {
+        let digits = self.rest().get(..4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+        let unit = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let unit = unit.ok_or_else(|| self.error("an escape \\u has four hexadecimal digits"))?;
+        self.at += 4;
+        Ok(unit)
+    }
+
+    /// The event whose object has begun.
+    fn event(&mut self, encode: &impl Fn(String) -> Vec<u8>) -> Result<Event, JsonError> {
+        let (mut event, mut is_first) = (Event::default(), true);
+        while let Some(name) = self.name(is_first)? {
+            is_first = false;
+            match (name.as_str(), self.value()?) {
+                ("headers", Value::Object) => event.headers = self.headers()?,
+                // Gson takes an empty array for an empty map.
+                ("headers", Value::Array) => match self.takes(b"]")? {
+                    Some(_) => event.headers = Headers::new(),
+                    None => return Err(self.error("headers are an object")),
+                },
+                ("headers", Value::Null) => event.headers = Headers::new(),
+                ("headers", _) => return Err(self.error("headers are an object")),
+                ("body", Value::Text(text)) => event.body = encode(text).into(),
+                ("body", Value::Null) => event.body = bytes::Bytes::new(),
+                ("body", _) => return Err(self.error("a body is a text")),
+                (_, value) => self.skip(value)?,
+            }
+        }
+        Ok(event)
+    }
+
+    fn headers(&mut self) -> Result<Headers, JsonError> {
+        let (mut list, mut is_first) = (Vec::new(), true);
+        while let Some(name) = self.name(is_first)? {
+            is_first = false;
+            match self.value()? {
+                Value::Text(value) => list.push((name, value)),
+                Value::Null => {}
+                _ => return Err(self.error("a header's value is a text")),
+            }
+        }
+        let mut names: Vec<&str> = list.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(self.error("a header is there twice"));
+        }
+        Ok(Headers::from_distinct(list))
+    }
+
+    /// Goes over the rest of a value of which the begin was read.
+    fn skip(&mut self, value: Value) -> Result<(), JsonError> {
+        // For each level whether it is an object, and whether anything stood in it.
+        let mut levels: Vec<(bool, bool)> = Vec::new();
+        let mut value = value;
+        loop {
+            match value {
+                Value::Nothing => return Err(self.error("a value is missing")),
+                Value::Array | Value::Object if levels.len() == DEPTH_MAX => {
+                    return Err(self.error("arrays and objects are nested too deep"));
+                }
+                Value::Array => levels.push((false, true)),
+                Value::Object => levels.push((true, true)),
+                Value::Text(_) | Value::Null => {}
+            }
+            loop {
+                let Some((is_object, is_first)) = levels.last_mut() else { return Ok(()) };
+                let (is_object, first) = (*is_object, std::mem::replace(is_first, false));
+                let goes_on =
+                    if is_object { self.name(first)?.is_some() } else { self.element(first)? };
+                if goes_on {
+                    break;
+                }
+                levels.pop();
+            }
+            value = self.value()?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(text: &str) -> Result<Vec<Event>, JsonError> {
+        decode(text, 3, String::into_bytes)
+    }
+
+    fn one(text: &str) -> String {
+        let events = events(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let headers: Vec<String> =
+            events[0].headers.iter().map(|(n, v)| format!("{n}={v} ")).collect();
+        headers.concat() + std::str::from_utf8(&events[0].body).unwrap()
+    }
+
+    #[test]
+    fn headers_and_bodies_are_taken_as_gson_takes_them() {
+        for (text, expected) in [
+            (r#"[{"headers":{"a":"b","c":"d"},"body":"one"}]"#, "a=b c=d one"),
+            (r#"[{}]"#, ""),
+            (r#"[{"body":5.50}]"#, "5.50"),
+            (r#"[{"body":NaN,"headers":{"n":5,"t":true,"x":null}}]"#, "n=5 t=true NaN"),
+            (r#"[{"body":null,"headers":null}]"#, ""),
+            (r#"[{"headers":[],"body":"1","body":"2"}]"#, "2"),
+            (r#"[{"more":{"a":[1,{"b":[[]]}],"c":{}},"body":"x","and":[]}]"#, "x"),
+            ("[{'body':'y'}]", "y"),
+            ("[{body:y}]", "y"),
+            ("[{\"body\"=\"y\"}]", "y"),
+            ("[{\"body\"=>y;headers:{a=b}}]", "a=b y"),
+            ("\u{FEFF} // c\n # c\r\n [ /* c */ {\"body\":\"z\"} ] \n", "z"),
+            (r#"[{"body":"\u0041\ud83d\ude00\n\/\ud83d\u0041\ude00"}]"#, "A😀\n/?A?"),
+            ("[{\"body\":\"a\tb\nc\"}]", "a\tb\nc"),
+        ] {
+            assert_eq!(one(text), expected, "{text}");
+        }
+        assert_eq!(events("[]"), Ok(Vec::new()));
+        assert_eq!(events("[{},{};{}]").unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_is_no_array_of_events_is_refused_with_its_place() {
+        for text in [
+            "",
+            "  ",
+            "null",
+            "[null]",
+            "[{},]",
+            "[,{}]",
+            "hello",
+            "5",
+            "{\"body\":\"x\"}",
+            "[{\"body\":\"x\"",
+            "[{\"body\":\"x",
+            "[5]",
+            "[[]]",
+            "[{\"body\":{}}]",
+            "[{\"body\":[\"q\"]}]",
+            "[{\"headers\":{\"n\":{}}}]",
+            "[{\"headers\":{\"a\":\"1\",\"a\":\"2\"}}]",
+            "[{\"headers\":\"a\"}]",
+            "[{\"headers\":[[\"a\",\"b\"]]}]",
+            "[{}] x",
+            "[{}][{}]",
+            "[{}]// c",
+            "[{} {}]",
+            "[{\"body\" \"x\"}]",
+            "[{\"body\":}]",
+            "[{\"body\":\"\\x\"}]",
+            "[{\"body\":\"\\u12g4\"}]",
+            "[{\"body\":\"\\u12\"}]",
+            "[{\"body\":\"x\",}]",
+            "[/* c",
+            "[{\"a\":[1,2}]",
+        ] {
+            assert!(matches!(events(text), Err(JsonError::Malformed { .. })), "{text}");
+        }
+        let error = events("[{\"body\":\"x\"} 5]").unwrap_err();
+        assert_eq!(error.to_string(), "at byte 14: an array goes on with a comma or ends");
+    }
+
+    #[test]
+    fn neither_many_events_nor_many_levels_are_taken() {
+        assert_eq!(events("[{},{},{},{}]"), Err(JsonError::TooMany { max: 3 }));
+        let nested =
+            |levels: usize| format!("[{{\"a\":{}{}}}]", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(events(&nested(DEPTH_MAX)).unwrap().len(), 1);
+        assert!(events(&nested(DEPTH_MAX + 1)).is_err());
+        assert!(events(&"[".repeat(100_000)).is_err());
+    }
+}
