@@ -2,6 +2,7 @@
 
 use super::stream::Stream;
 use super::tls::Connector;
+use super::zlib::Socket;
 use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -31,6 +32,15 @@ pub enum DialError {
     Late(Duration),
 }
 
+/// What lies between the socket and the protocol.
+#[derive(Clone, Copy, Default)]
+pub struct Layers<'a> {
+    /// TLS, if there is any.
+    pub tls: Option<&'a Connector>,
+    /// The level of compression, 0 to 9, below TLS; `None` for none.
+    pub zlib: Option<u32>,
+}
+
 /// A connection to `host`, made and greeted within `patience`.
 ///
 /// # Errors
@@ -38,15 +48,16 @@ pub enum DialError {
 pub async fn dial(
     host: &str,
     port: u16,
-    tls: Option<&Connector>,
+    layers: Layers<'_>,
     patience: Duration,
 ) -> Result<Stream, DialError> {
     let connect = async {
         let socket = TcpStream::connect((host, port)).await.map_err(DialError::Connect)?;
         socket.set_nodelay(true).map_err(DialError::Connect)?;
         keep_alive(&socket).map_err(DialError::Connect)?;
-        match tls {
-            None => Ok(Stream::Plain(socket)),
+        let socket = Socket::new(socket, layers.zlib);
+        match layers.tls {
+            None => Ok(Stream::from(socket)),
             Some(tls) => {
                 let stream = tls.greet(host, socket).await.map_err(DialError::Tls)?;
                 Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))

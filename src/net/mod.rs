@@ -3,7 +3,7 @@
 //! Limits: [`TLS_HANDSHAKE_SECONDS_MAX`] for a handshake, [`KEY_STORE_BYTES_MAX`] for a key store.
 //!
 //! The story: a [`Stream`](stream::Stream) is a connection whatever lies under it. [`tls`] makes the
-//! two ends of TLS out of Java's key and trust stores; [`dial`] connects.
+//! two ends of TLS out of Java's key and trust stores, [`zlib`] compresses below it; [`dial`] connects.
 //!
 //! Invariants: no wait without a deadline but for the next bytes of a peer, which the caller bounds;
 //! a server's certificate is verified unless a configuration says that it is not to be.
@@ -11,6 +11,7 @@
 pub mod dial;
 pub mod stream;
 pub mod tls;
+pub mod zlib;
 
 #[cfg(doc)]
 use crate::base::limits::{KEY_STORE_BYTES_MAX, TLS_HANDSHAKE_SECONDS_MAX};

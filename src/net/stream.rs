@@ -1,5 +1,6 @@
-//! A connection, in plain text or TLS.
+//! A connection, in plain text, compressed or in TLS.
 
+use super::zlib::{Socket, Zlib};
 use bytes::BytesMut;
 use std::io;
 use std::pin::Pin;
@@ -13,8 +14,10 @@ use tokio_rustls::TlsStream;
 pub enum Stream {
     /// In plain text.
     Plain(TcpStream),
+    /// Compressed.
+    Zlib(Box<Zlib>),
     /// In TLS, its handshake done.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
@@ -23,7 +26,8 @@ impl Stream {
     pub fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Zlib(zlib) => zlib.tcp(),
+            Self::Tls(tls) => tls.get_ref().0.tcp(),
         }
     }
 
@@ -44,6 +48,10 @@ impl Stream {
                     read => return read,
                 }
             },
+            Self::Zlib(zlib) => {
+                input.reserve(step);
+                zlib.read_buf(input).await
+            }
             Self::Tls(tls) => {
                 input.reserve(step);
                 match tls.read_buf(input).await {
@@ -62,9 +70,12 @@ impl Stream {
     }
 }
 
-impl From<TcpStream> for Stream {
-    fn from(socket: TcpStream) -> Self {
-        Self::Plain(socket)
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        match socket {
+            Socket::Plain(tcp) => Self::Plain(tcp),
+            Socket::Zlib(zlib) => Self::Zlib(zlib),
+        }
     }
 }
 
@@ -76,6 +87,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
+            Self::Zlib(zlib) => Pin::new(zlib).poll_read(context, buffer),
             Self::Tls(tls) => Pin::new(tls).poll_read(context, buffer),
         }
     }
@@ -89,6 +101,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
+            Self::Zlib(zlib) => Pin::new(zlib).poll_write(context, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(context, bytes),
         }
     }
@@ -96,6 +109,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(context),
+            Self::Zlib(zlib) => Pin::new(zlib).poll_flush(context),
             Self::Tls(tls) => Pin::new(tls).poll_flush(context),
         }
     }
@@ -103,6 +117,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(context),
+            Self::Zlib(zlib) => Pin::new(zlib).poll_shutdown(context),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(context),
         }
     }

@@ -7,6 +7,8 @@ use crate::flow::source::{Failure, SourceContext};
 use crate::metrics::SourceCounters;
 use crate::net::stream::Stream;
 use crate::net::tls::{Acceptor, ServerTls};
+use crate::net::zlib::Socket;
+use crate::source::filter::Filter;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +31,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause between attempts to bind those of several ports that could not be.
 const BIND_AGAIN: Duration = Duration::from_secs(3);
 
+/// Level at which a source compresses its answers, as Flume's.
+const ANSWER_LEVEL: u32 = 6;
+
 /// Where a source listens and for how many.
 #[derive(Debug)]
 pub(crate) struct Listening {
@@ -38,6 +43,9 @@ pub(crate) struct Listening {
     /// Sent to a client beyond `connections_max` before its connection closes.
     pub(crate) full: &'static [u8],
     tls: Option<ServerTls>,
+    /// Whether connections are compressed.
+    zlib: bool,
+    filter: Option<Arc<Filter>>,
     /// The addresses it is bound to: with port 0 only this tells.
     bound: Mutex<Vec<SocketAddr>>,
 }
@@ -49,6 +57,8 @@ pub(crate) struct Arrival {
     pub(crate) port: u16,
     socket: TcpStream,
     acceptor: Option<Acceptor>,
+    zlib: bool,
+    filter: Option<Arc<Filter>>,
     name: Arc<str>,
     stop: StopSignal,
     counters: Arc<SourceCounters>,
@@ -56,13 +66,21 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     /// The connection, its TLS handshake done where there is TLS; `None` when that failed or took too
-    /// long, or the source stops.
+    /// long, the client may not come in, or the source stops.
     pub(crate) async fn greet(self) -> Option<Stream> {
-        let Some(acceptor) = self.acceptor else { return Some(Stream::Plain(self.socket)) };
+        if let Some(filter) = &self.filter
+            && !filter.admits(self.peer.ip()).await
+        {
+            tracing::warn!(source = %self.name, peer = %self.peer, "a client is turned away by ipFilterRules");
+            return None;
+        }
+        let level = self.zlib.then_some(ANSWER_LEVEL);
+        let socket = Socket::new(self.socket, level);
+        let Some(acceptor) = self.acceptor else { return Some(Stream::from(socket)) };
         let patience = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
         let shaken = tokio::select! {
             () = self.stop.wait() => return None,
-            shaken = tokio::time::timeout(patience, acceptor.accept(self.socket)) => shaken,
+            shaken = tokio::time::timeout(patience, acceptor.accept(socket)) => shaken,
         };
         let error = match shaken {
             Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(TlsStream::Server(stream)))),
@@ -83,7 +101,8 @@ impl Listening {
         full: &'static [u8],
     ) -> Self {
         let bound = Mutex::default();
-        Self { host, ports: vec![port], connections_max, full, tls: None, bound }
+        let (tls, zlib, filter) = (None, false, None);
+        Self { host, ports: vec![port], connections_max, full, tls, zlib, filter, bound }
     }
 
     /// The same on several ports.
@@ -95,6 +114,18 @@ impl Listening {
     /// The same with TLS, where `tls` says how.
     pub(crate) fn with_tls(mut self, tls: Option<ServerTls>) -> Self {
         self.tls = tls;
+        self
+    }
+
+    /// The same with connections that are compressed, where `zlib` says so.
+    pub(crate) fn compressed(mut self, zlib: bool) -> Self {
+        self.zlib = zlib;
+        self
+    }
+
+    /// The same for those only whom `filter` lets in.
+    pub(crate) fn filtered(mut self, filter: Option<Filter>) -> Self {
+        self.filter = filter.map(Arc::new);
         self
     }
 
@@ -153,6 +184,8 @@ impl Listening {
                                 port,
                                 socket,
                                 acceptor: acceptor.clone(),
+                                zlib: self.zlib,
+                                filter: self.filter.clone(),
                                 name: Arc::clone(&name),
                                 stop: context.stop.clone(),
                                 counters: Arc::clone(&context.counters),

@@ -2,7 +2,7 @@
 //! [`TYPES`].
 //!
 //! An adapter speaks a protocol and loops. What is shared between adapters stands beside them:
-//! [`listener`] (TCP sessions with a limit), [`framed`] (requests in frames), [`room`] (memory that
+//! [`listener`] (TCP sessions with a limit), [`filter`] (who may come in), [`framed`] (requests in frames), [`room`] (memory that
 //! clients share), [`patience`] (commits that wait until a channel takes them), [`reading`] (files, and
 //! where one stands in them).
 //!
@@ -12,6 +12,7 @@
 
 use crate::flow::source::SourceType;
 
+pub(crate) mod filter;
 pub(crate) mod framed;
 pub(crate) mod listener;
 pub(crate) mod patience;

@@ -317,6 +317,27 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What the fuzz target calls: any bytes as a request. What is accepted is the same when it is written
+/// as plain JSON and read again.
+///
+/// # Panics
+/// It is not.
+pub fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(events) = decode(&text, 1000, String::into_bytes) else { return };
+    let plain: Vec<_> = events
+        .iter()
+        .map(|event| {
+            let headers: serde_json::Map<String, serde_json::Value> =
+                event.headers.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+            let body = std::str::from_utf8(&event.body).expect("a body of text is text");
+            serde_json::json!({ "headers": headers, "body": body })
+        })
+        .collect();
+    let plain = serde_json::Value::from(plain).to_string();
+    assert_eq!(decode(&plain, 1000, String::into_bytes), Ok(events), "events read back");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

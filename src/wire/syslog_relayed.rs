@@ -6,7 +6,7 @@
 //! [`Lines`] cuts a stream of bytes at newlines, and [`parse`] reads a line: priority, a version `1`,
 //! a time that is `-`, one of RFC 3164 or one of RFC 5424, a host, and the rest.
 
-use super::syslog::{MONTHS, clock, nearest_year};
+use super::syslog::{Cutter, MONTHS, clock, nearest_year};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -169,6 +169,42 @@ fn new_millis(stamp: &str) -> Option<i64> {
         _ => 0,
     };
     Some(whole.as_millisecond() + millis - offset * 1000)
+}
+
+/// What the fuzz target calls: any bytes behind the first as what a connection sends, cut into reads of
+/// that many bytes, for both ways to read syslog. How it was cut makes no difference.
+///
+/// # Panics
+/// It does, or bytes are lost.
+pub fn fuzz(bytes: &[u8]) {
+    let Some((&size, bytes)) = bytes.split_first() else { return };
+    let (max, size) = (usize::from(size) + 6, usize::from(size).max(1));
+    let relayed = |size: usize| {
+        let (mut lines, mut out) = (Lines::new(max), Vec::new());
+        bytes.chunks(size).for_each(|read| lines.feed(read, &mut out));
+        out.extend(lines.finish());
+        out
+    };
+    let direct = |size: usize| {
+        let (mut cutter, mut out) = (Cutter::new(max), Vec::new());
+        bytes.chunks(size).for_each(|read| cutter.feed(read, &mut out));
+        out.extend(cutter.finish());
+        out
+    };
+    let (lines, messages) = (relayed(bytes.len().max(1)), direct(bytes.len().max(1)));
+    assert_eq!(lines, relayed(size), "how it was cut makes no difference");
+    assert_eq!(messages, direct(size), "how it was cut makes no difference");
+    let kept: usize = lines.iter().map(|line| line.bytes.len()).sum();
+    let newlines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(kept + newlines, bytes.len(), "nothing is lost but newlines");
+    for line in &lines {
+        assert!(line.bytes.len() <= max);
+        let _ = parse(&String::from_utf8_lossy(&line.bytes), 1_795_219_200_000);
+    }
+    for message in &messages {
+        let text = String::from_utf8_lossy(&message.bytes);
+        let _ = super::syslog::parse(&text, 1_795_219_200_000, &TimeZone::UTC);
+    }
 }
 
 #[cfg(test)]

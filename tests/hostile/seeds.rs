@@ -99,6 +99,16 @@ fn of_the_agent(target: &str) -> Vec<Named> {
             named("circle", "a=${b}\nb=x${a}\nc=${c:-${c}}\n"),
             named("many", format!("a={}\nb=1\n", "${b}".repeat(40))),
         ],
+        "json" => vec![
+            named("plain", r#"[{"headers":{"a":"b","n":5},"body":"one"},{},{"body":null}]"#),
+            named("gson", "[{'headers':{a=b;c:'d'},body=>x, /* c */ more:[1,{}]}]"),
+            named("escapes", r#"[{"body":"\u65e5\ud83d\ude00\n\"\/"}]"#),
+        ],
+        "syslog" => vec![
+            named("new", "\x10<165>1 2003-08-24T05:14:15.003-07:00 host app - - x\n<1>1 - - x\n"),
+            named("old", "\x7f<34>Oct 11 22:14:15 host su: x\n\n<0>Feb 29 00:00:00 h y\nplain"),
+        ],
+        "thrift" => thrift(),
         "netcat" => vec![
             named("lines", b"\x00\xff\x07one\ntwo\r\n\nlast".to_vec()),
             named("utf8", [b"\x00\x40\x01", "日志é😀\nof\n".as_bytes()].concat()),
@@ -159,6 +169,31 @@ fn events() -> Vec<millpond::event::Event> {
     headed.headers.set("host", "h1");
     headed.headers.set("timestamp", "1700000000000");
     vec![Event::new("a line"), headed]
+}
+
+#[cfg(feature = "agent")]
+fn thrift() -> Vec<Named> {
+    use millpond::wire::thrift::call::{CallError, put_append_batch, put_exception, put_status};
+    use millpond::wire::thrift::values::Head;
+    use millpond::wire::thrift::{Protocol, frame};
+    let mut made = Vec::new();
+    for (protocol, name) in [(Protocol::Compact, "compact"), (Protocol::Binary, "binary")] {
+        let (mut call, mut status, mut exception) = (frame::begin(), Vec::new(), Vec::new());
+        put_append_batch(&mut call, protocol, 1, &events());
+        frame::finish(&mut call);
+        let head = Head { name: "append".into(), kind: 1, sequence: 1 };
+        put_status(&mut status, protocol, &head, 1, false);
+        let error = CallError::Unknown("nope".to_owned());
+        put_exception(&mut exception, protocol, &head, &error, false);
+        made.push(named(&format!("{name}-call"), call));
+        made.push(named(&format!("{name}-status"), status));
+        made.push(named(&format!("{name}-exception"), exception));
+    }
+    // An old head, a list of entries with two texts.
+    let log = b"\0\0\0\x03Log\x01\0\0\0\x07\x0f\0\x01\x0c\0\0\0\x01\
+        \x0b\0\x01\0\0\0\x03cat\x0b\0\x02\0\0\0\x02m\n\0\0";
+    made.push(named("scribe-log", log.to_vec()));
+    made
 }
 
 #[cfg(feature = "agent")]

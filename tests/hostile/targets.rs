@@ -61,9 +61,12 @@ fn of_the_agent() -> Vec<Target> {
         wide("avro", wire::avro::fuzz::avro),
         wide("exchange", wire::avro::fuzz::exchange),
         wide("interpolation", config::fuzz::interpolation),
+        wide("json", wire::json_events::fuzz),
         wide("netcat", source::netcat::fuzz),
         pattern(),
         wide("properties", config::fuzz::properties),
+        wide("syslog", wire::syslog_relayed::fuzz),
+        wide("thrift", wire::thrift::fuzz::thrift),
         wide("settings", |bytes| config::fuzz::settings(bytes, &Types::built_in().catalogue())),
     ]
 }

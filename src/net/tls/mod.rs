@@ -18,13 +18,13 @@ mod verify;
 pub use choice::Choice;
 pub use store::StoreError;
 
+use super::zlib::Socket;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use store::Store;
-use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 
 /// What a server of TLS is to be.
@@ -119,11 +119,7 @@ impl Connector {
     ///
     /// # Errors
     /// It does not speak TLS, or is not trusted.
-    pub async fn greet(
-        &self,
-        host: &str,
-        socket: TcpStream,
-    ) -> io::Result<client::TlsStream<TcpStream>> {
+    pub async fn greet(&self, host: &str, socket: Socket) -> io::Result<client::TlsStream<Socket>> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         self.0.connect(name, socket).await

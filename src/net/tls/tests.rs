@@ -6,7 +6,7 @@ use super::store::{Store, StoreError};
 use super::*;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls").join(name)
@@ -39,7 +39,7 @@ async fn talk(server: &ServerTls, client: &ClientTls, name: &str) -> Result<(), 
         stream.shutdown().await.map_err(|error| error.to_string())
     };
     let call = async {
-        let socket = TcpStream::connect(address).await.unwrap();
+        let socket = Socket::Plain(TcpStream::connect(address).await.unwrap());
         let greeted = connector.greet(name, socket).await;
         let mut stream = greeted.map_err(|error| error.to_string())?;
         let mut word = String::new();

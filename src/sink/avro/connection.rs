@@ -3,9 +3,9 @@
 
 use crate::base::limits::CONNECTION_READ_BYTES;
 use crate::event::Event;
-use crate::net::dial::{DialError, dial};
+use crate::net::dial::{DialError, Layers, dial};
 use crate::net::stream::Stream;
-use crate::net::tls::{Connector, TlsError};
+use crate::net::tls::TlsError;
 use crate::wire::avro::call::Answer;
 use crate::wire::avro::exchange::{Exchange, NoAnswer};
 use bytes::BytesMut;
@@ -54,11 +54,11 @@ impl Connection {
     pub(super) async fn open(
         host: &str,
         port: u16,
-        tls: Option<&Connector>,
+        layers: Layers<'_>,
         patience: Patience,
     ) -> Result<Self, SendError> {
         let since = Instant::now();
-        let stream = dial(host, port, tls, patience.connect).await?;
+        let stream = dial(host, port, layers, patience.connect).await?;
         Ok(Self { stream, exchange: Exchange::new(), input: BytesMut::new(), since })
     }
 

@@ -24,6 +24,7 @@ use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
 use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
+use crate::net::dial::Layers;
 use crate::net::tls::{ClientTls, Connector, load};
 use connection::{Connection, Patience, SendError};
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub const TYPE: SinkType = SinkType {
 pub const CALL_BYTES: usize = 8 * 1024 * 1024;
 
 const BATCH_EVENTS: u64 = 100;
+/// Of compression, as in Flume.
+const LEVEL: u32 = 6;
 const WAIT_MS: u64 = 20_000;
 /// Shorter waits are taken for a mistake, as in Flume.
 const WAIT_MS_MIN: u64 = 1000;
@@ -83,13 +86,13 @@ const OWN_KEYS: [Key; 9] = [
         name: "compression-type",
         kind: Kind::Word,
         default: "none",
-        meaning: "none; deflate is not there yet and refused.",
+        meaning: "none or deflate, as the server has it: the whole connection is one zlib stream.",
     },
     Key {
         name: "compression-level",
         kind: Kind::Number,
         default: "6",
-        meaning: "Has no effect without compression.",
+        meaning: "From 0, which packs nothing, to 9, which packs most.",
     },
     Key {
         name: "maxIoWorkers",
@@ -105,6 +108,8 @@ struct Avro {
     batch_events: usize,
     patience: Patience,
     tls: Option<ClientTls>,
+    /// The level of compression, if there is any.
+    zlib: Option<u32>,
     /// What was read of its stores.
     connector: Option<Connector>,
     /// A connection older than this is made anew.
@@ -116,9 +121,8 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
     let host = reader.host("hostname", None)?;
     let port = reader.number("port", 1..=u16::MAX)?;
     let port = port.ok_or_else(|| reader.error("port", "is required and not set (a port)"))?;
-    if reader.word("compression-type", &["none", "deflate"])? == Some("deflate") {
-        return Err(reader.error("compression-type", "deflate is not there yet"));
-    }
+    let deflate = reader.word("compression-type", &["none", "deflate"])? == Some("deflate");
+    let level = reader.number("compression-level", 0..=9)?.unwrap_or(LEVEL);
     let batch = corrected(reader, "batch-size", 1, BATCH_EVENTS);
     let connect = corrected(reader, "connect-timeout", WAIT_MS_MIN, WAIT_MS);
     let request = corrected(reader, "request-timeout", WAIT_MS_MIN, WAIT_MS);
@@ -132,6 +136,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
             request: Duration::from_millis(request),
         },
         tls: tls::client(reader)?,
+        zlib: deflate.then_some(level),
         connector: None,
         age_max: age_max.filter(|age| !age.is_zero()),
         connection: None,
@@ -159,8 +164,8 @@ impl Avro {
         if let (Some(tls), None) = (&self.tls, &self.connector) {
             self.connector = Some(load(tls.clone()).await?);
         }
-        let tls = self.connector.as_ref();
-        Connection::open(&self.host, self.port, tls, self.patience).await
+        let layers = Layers { tls: self.connector.as_ref(), zlib: self.zlib };
+        Connection::open(&self.host, self.port, layers, self.patience).await
     }
 
     fn hang_up(&mut self, context: &SinkContext) {

@@ -185,13 +185,15 @@ fn a_batch_of_many_bytes_goes_in_several_calls() {
 }
 
 #[test]
-fn compression_is_refused_and_small_numbers_corrected() {
+fn what_cannot_be_kept_is_refused_and_small_numbers_corrected() {
     let with = |more: (&'static str, &'static str)| {
         build(&TYPE, &[("hostname", "h"), ("port", "1"), more]).err().map(|e| e.to_string())
     };
     assert!(with(("ssl", "yes")).unwrap().contains("true or false"));
     assert_eq!(with(("ssl", "true")), None);
-    assert!(with(("compression-type", "deflate")).unwrap().contains("not there yet"));
+    assert_eq!(with(("compression-type", "deflate")), None);
+    assert!(with(("compression-type", "gzip")).unwrap().contains("none, deflate"));
+    assert!(with(("compression-level", "10")).is_some());
     assert_eq!(with(("batch-size", "0")), None);
     assert_eq!(
         build(&TYPE, &[("hostname", "h"), ("port", "1"), ("batch-size", "x")])

@@ -1,6 +1,6 @@
 //! Requests to one server, one at a time, over a connection that is kept.
 
-use crate::net::dial::{DialError, dial};
+use crate::net::dial::{DialError, Layers, dial};
 use crate::net::tls::Connector;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -138,8 +138,8 @@ impl Connection {
         tls: Option<&Connector>,
         patience: Patience,
     ) -> Result<Self, PostError> {
-        let tls = tls.filter(|_| to.is_tls);
-        let stream = dial(&to.host, to.port, tls, patience.connect).await?;
+        let layers = Layers { tls: tls.filter(|_| to.is_tls), zlib: None };
+        let stream = dial(&to.host, to.port, layers, patience.connect).await?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
             // What breaks it shows at the request.

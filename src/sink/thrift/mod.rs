@@ -19,7 +19,7 @@ use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity,
 use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
-use crate::net::dial::{DialError, dial};
+use crate::net::dial::{DialError, Layers, dial};
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, Connector, TlsError, load};
 use crate::wire::thrift::call::{Answer, FAILED, OK, answer, put_append_batch};
@@ -256,8 +256,8 @@ impl Thrift {
             self.connector = Some(load(tls.clone()).await?);
         }
         let since = Instant::now();
-        let tls = self.connector.as_ref();
-        let stream = dial(&self.host, self.port, tls, self.connect_timeout).await?;
+        let layers = Layers { tls: self.connector.as_ref(), zlib: None };
+        let stream = dial(&self.host, self.port, layers, self.connect_timeout).await?;
         Ok(Connection { stream, input: BytesMut::new(), sequence: 0, since })
     }
 

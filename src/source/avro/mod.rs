@@ -21,6 +21,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use super::filter::Filter;
 use super::listener::Listening;
 use super::room::Room;
 use crate::base::limits::{
@@ -69,19 +70,19 @@ const OWN_KEYS: [Key; 8] = [
         name: "compression-type",
         kind: Kind::Word,
         default: "none",
-        meaning: "none; deflate is refused, it is not there yet.",
+        meaning: "none or deflate, as the clients have it: a whole connection is one zlib stream.",
     },
     Key {
         name: "ipFilter",
         kind: Kind::Boolean,
         default: "false",
-        meaning: "Whether ipFilterRules decide who may connect; true is refused, it is not there yet.",
+        meaning: "Whether ipFilterRules decide who may connect.",
     },
     Key {
         name: "ipFilterRules",
         kind: Kind::Text,
         default: "",
-        meaning: "Who may connect, where ipFilter is true.",
+        meaning: "Who may connect, where ipFilter is true: rules such as allow:ip:10.* or deny:name:*.org, separated by commas; the first that fits counts, and where none does, the client may.",
     },
     Key {
         name: "maxConnections",
@@ -105,7 +106,7 @@ struct Avro {
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
-    refuse_absent(reader)?;
+    let deflate = reader.word("compression-type", &["none", "deflate"])? == Some("deflate");
     let host = reader.host("bind", None)?;
     let port = reader
         .number("port", 0..=u16::MAX)?
@@ -117,7 +118,10 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
     let connections_max =
         reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
     Ok(Avro {
-        listening: Listening::new(host, port, connections_max, b"").with_tls(tls::server(reader)?),
+        listening: Listening::new(host, port, connections_max, b"")
+            .with_tls(tls::server(reader)?)
+            .compressed(deflate)
+            .filtered(filter(reader)?),
         room: Room::new(REQUESTS_HELD_BYTES_MAX),
         acquaintances: Arc::default(),
         request_timeout: reader
@@ -126,18 +130,13 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
     })
 }
 
-/// What is not there yet. None of it may be left out in silence: each changes who can connect, or
-/// who can read along.
-fn refuse_absent(reader: &mut SettingsReader<'_>) -> Result<(), SettingError> {
-    if reader.word("compression-type", &["none", "deflate"])? == Some("deflate") {
-        let message = "deflate is not there yet; set none here and in the clients";
-        return Err(reader.error("compression-type", message));
+/// Who may come in, where `ipFilter` says that not everybody may.
+fn filter(reader: &mut SettingsReader<'_>) -> Result<Option<Filter>, SettingError> {
+    if !reader.truth("ipFilter", false)? {
+        return Ok(None);
     }
-    if reader.truth("ipFilter", false)? {
-        let message = "is not there yet, and the source does not listen to everybody where it is asked for; set false and filter in the firewall, or bind to an inner address";
-        return Err(reader.error("ipFilter", message));
-    }
-    Ok(())
+    let rules = reader.required_text("ipFilterRules")?;
+    Filter::parse(rules).map(Some).map_err(|message| reader.error("ipFilterRules", message))
 }
 
 impl Source for Avro {

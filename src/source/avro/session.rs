@@ -297,9 +297,13 @@ impl Session {
     /// Sends, for as long as a client may reasonably take to read.
     async fn answer(&mut self, mut out: Vec<u8>, serial: u32) -> Result<(), Over> {
         frame::finish(&mut out, serial);
+        let sent = async {
+            self.stream.write_all(&out).await?;
+            self.stream.flush().await
+        };
         tokio::select! {
             biased;
-            sent = self.stream.write_all(&out) => sent.map_err(|_| Over::Gone),
+            sent = sent => sent.map_err(|_| Over::Gone),
             () = self.stop.wait() => Err(Over::Stopping),
             () = tokio::time::sleep(Duration::from_secs(ANSWER_SECONDS_MAX)) => Err(Over::Deaf),
         }

@@ -389,6 +389,23 @@ async fn a_slow_request_is_taken_within_its_time_and_the_next_one_has_its_own() 
     assert_eq!(trial.events().len(), 3);
 }
 
+#[tokio::test]
+async fn who_is_not_to_come_in_is_turned_away() {
+    for (rules, comes_in) in [("deny:ip:127.*", false), ("allow:ip:127.0.0.1, deny:ip:*", true)] {
+        let (trial, source) =
+            (Trial::new(), source(&[("ipFilter", "true"), ("ipFilterRules", rules)]));
+        let script = async {
+            let mut client = Client::connect(&trial, &source).await;
+            if comes_in {
+                assert_eq!(client.batch(&["a"]).await, Answer::Ok);
+            } else {
+                assert!(client.is_closed().await);
+            }
+        };
+        trial.run(&source, script).await.unwrap();
+    }
+}
+
 #[test]
 fn what_is_not_there_or_cannot_work_is_refused_and_never_left_out_in_silence() {
     let refused = |more: &[(&str, &str)]| {
@@ -399,10 +416,11 @@ fn what_is_not_there_or_cannot_work_is_refused_and_never_left_out_in_silence() {
     assert_eq!(refused(&[]), None);
     assert_eq!(refused(&[("threads", "4"), ("compression-type", "NONE"), ("ssl", "false")]), None);
     assert_eq!(refused(&[("ssl", "true")]), Some("r1.keystore".to_owned()));
+    assert_eq!(refused(&[("compression-type", "deflate")]), None);
+    assert_eq!(refused(&[("ipFilter", "true")]), Some("r1.ipFilterRules".to_owned()));
     for (key, value) in [
         ("ssl", "yes"),
-        ("ipFilter", "true"),
-        ("compression-type", "deflate"),
+        ("ipFilter", "yes"),
         ("compression-type", "gzip"),
         ("port", "65536"),
         ("threads", "many"),

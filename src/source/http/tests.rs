@@ -197,7 +197,8 @@ async fn over_tls_the_same_and_in_plain_text_nothing() {
         };
         let connector = client.load().unwrap();
         let patience = Duration::from_secs(60);
-        let dialled = crate::net::dial::dial("127.0.0.1", port, Some(&connector), patience).await;
+        let layers = crate::net::dial::Layers { tls: Some(&connector), zlib: None };
+        let dialled = crate::net::dial::dial("127.0.0.1", port, layers, patience).await;
         let mut stream = dialled.unwrap();
         let good = request("POST", "/", r#"[{"body":"y"}]"#);
         stream.write_all(good.as_bytes()).await.unwrap();

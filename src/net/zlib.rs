@@ -1,0 +1,288 @@
+//! A connection that is one zlib stream in each direction, each write flushed, as Flume's Avro RPC
+//! compresses.
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Bytes that are compressed, or read to be decompressed, at a time.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// A socket, in plain bytes or behind zlib.
+#[derive(Debug)]
+pub enum Socket {
+    /// Plain bytes.
+    Plain(TcpStream),
+    /// Compressed.
+    Zlib(Box<Zlib>),
+}
+
+/// A compressed connection.
+#[derive(Debug)]
+pub struct Zlib {
+    socket: TcpStream,
+    inflate: Decompress,
+    deflate: Compress,
+    /// What came and is not decompressed: from `read` on.
+    input: Vec<u8>,
+    read: usize,
+    /// What is compressed and not sent: from `sent` on.
+    output: Vec<u8>,
+    sent: usize,
+    has_ended: bool,
+}
+
+impl Zlib {
+    /// Compresses on `socket`, at `level` 0 to 9.
+    #[must_use]
+    pub fn new(socket: TcpStream, level: u32) -> Self {
+        Self {
+            socket,
+            inflate: Decompress::new(true),
+            deflate: Compress::new(Compression::new(level.min(9)), true),
+            input: Vec::new(),
+            read: 0,
+            output: Vec::new(),
+            sent: 0,
+            has_ended: false,
+        }
+    }
+
+    /// The socket below.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Decompresses into `buffer`; false when more input is needed.
+    fn inflate(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<bool> {
+        let (in_before, out_before) = (self.inflate.total_in(), self.inflate.total_out());
+        let (input, room) = (&self.input[self.read..], buffer.initialize_unfilled());
+        let status = self.inflate.decompress(input, room, FlushDecompress::None);
+        let status = status.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        self.read += usize::try_from(self.inflate.total_in() - in_before).unwrap_or(usize::MAX);
+        let made = usize::try_from(self.inflate.total_out() - out_before).unwrap_or(usize::MAX);
+        buffer.advance(made);
+        self.has_ended |= status == Status::StreamEnd;
+        Ok(made > 0 || self.has_ended)
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.output.len() {
+            let rest = &self.output[self.sent..];
+            let sent = ready!(Pin::new(&mut self.socket).poll_write(context, rest))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += sent;
+        }
+        // Idle connections hold no buffers.
+        (self.output, self.sent) = (Vec::new(), 0);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Socket {
+    /// `tcp`, compressed at `level` where there is one.
+    #[must_use]
+    pub fn new(tcp: TcpStream, level: Option<u32>) -> Self {
+        match level {
+            Some(level) => Self::Zlib(Box::new(Zlib::new(tcp, level))),
+            None => Self::Plain(tcp),
+        }
+    }
+
+    /// The socket below.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Zlib(zlib) => zlib.tcp(),
+        }
+    }
+}
+
+impl AsyncRead for Zlib {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            // Also without input: what was decompressed may not have fitted before.
+            if buffer.remaining() == 0 || this.has_ended || this.inflate(buffer)? {
+                return Poll::Ready(Ok(()));
+            }
+            if this.read < this.input.len() {
+                let words = "a compressed stream that does not go on";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, words)));
+            }
+            let mut piece = [0; PIECE_BYTES];
+            let mut fresh = ReadBuf::new(&mut piece);
+            (this.input, this.read) = (Vec::new(), 0);
+            ready!(Pin::new(&mut this.socket).poll_read(context, &mut fresh))?;
+            if fresh.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.input = fresh.filled().to_vec();
+        }
+    }
+}
+
+impl AsyncWrite for Zlib {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(context))?;
+        let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
+        let mut taken = 0;
+        loop {
+            this.output.reserve(PIECE_BYTES);
+            let before = this.deflate.total_in();
+            let rest = &piece[taken..];
+            let made = this.deflate.compress_vec(rest, &mut this.output, FlushCompress::Sync);
+            made.map_err(io::Error::other)?;
+            taken += usize::try_from(this.deflate.total_in() - before).unwrap_or(usize::MAX);
+            // Room that is left says that all of the flush is there.
+            if taken == piece.len() && this.output.len() < this.output.capacity() {
+                return Poll::Ready(Ok(taken));
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_send(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_send(context))?;
+        Pin::new(&mut this.socket).poll_shutdown(context)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(context, buffer),
+            Self::Zlib(zlib) => Pin::new(zlib).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Self::Zlib(zlib) => Pin::new(zlib).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(context),
+            Self::Zlib(zlib) => Pin::new(zlib).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Self::Zlib(zlib) => Pin::new(zlib).poll_shutdown(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    async fn pair(level: u32) -> (Zlib, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (Zlib::new(near.unwrap(), level), far.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn what_is_written_arrives_with_each_flush_at_every_level() {
+        for level in [0, 1, 6, 9] {
+            let (mut near, far) = pair(level).await;
+            let mut far = Zlib::new(far, 6);
+            for piece in [&b"short"[..], &[7; 100_000], &(0..=255).collect::<Vec<u8>>().repeat(300)]
+            {
+                let send = async {
+                    near.write_all(piece).await.unwrap();
+                    near.flush().await.unwrap();
+                };
+                let mut read = vec![0; piece.len()];
+                let (_, arrived) = tokio::join!(send, far.read_exact(&mut read));
+                arrived.unwrap();
+                assert!(read == piece, "level {level}");
+            }
+            near.shutdown().await.unwrap();
+            assert_eq!(far.read(&mut [0; 9]).await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_one_stream_in_the_form_of_rfc_1950() {
+        let (mut near, mut far) = pair(6).await;
+        for word in ["one", "two"] {
+            near.write_all(word.as_bytes()).await.unwrap();
+            near.flush().await.unwrap();
+        }
+        drop(near);
+        let mut wire = Vec::new();
+        far.read_to_end(&mut wire).await.unwrap();
+        assert_eq!(wire[..2], [0x78, 0x9c], "the header of zlib");
+        assert_eq!(
+            wire.windows(4).filter(|four| *four == [0, 0, 0xff, 0xff]).count(),
+            2,
+            "two flushes"
+        );
+        let (mut text, mut inflate) = (Vec::with_capacity(100), Decompress::new(true));
+        inflate.decompress_vec(&wire, &mut text, FlushDecompress::None).unwrap();
+        assert_eq!(text, b"onetwo");
+    }
+
+    #[tokio::test]
+    async fn a_bomb_is_read_piece_by_piece_and_what_is_no_stream_is_an_error() {
+        let (mut near, far) = pair(9).await;
+        let mut far = Zlib::new(far, 6);
+        let bomb = vec![0; 10 * 1024 * 1024];
+        let send = async {
+            near.write_all(&bomb).await.unwrap();
+            near.flush().await.unwrap();
+        };
+        let read = async {
+            let (mut piece, mut all) = ([0; 1000], 0);
+            while all < bomb.len() {
+                all += far.read(&mut piece).await.unwrap();
+                assert!(far.input.len() <= PIECE_BYTES);
+            }
+        };
+        tokio::join!(send, read);
+        let (near, mut far) = pair(6).await;
+        let mut near = near;
+        far.write_all(b"no zlib at all").await.unwrap();
+        assert_eq!(near.read(&mut [0; 9]).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
