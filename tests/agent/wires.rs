@@ -69,6 +69,7 @@ fn file_roll(out: &Path) -> String {
 }
 
 const HERE: &str = "bind=127.0.0.1";
+const DEFLATE: &str = "compression-type=deflate";
 
 #[test]
 fn lines_cross_every_wire_over_tls() {
@@ -79,7 +80,7 @@ fn lines_cross_every_wire_over_tls() {
     let blob = "handler=org.apache.flume.source.http.BLOBHandler";
     let sources = [
         format!("type=netcat {HERE} port={}", ports[0]),
-        format!("type=avro {HERE} port={} {server}", ports[1]),
+        format!("type=avro {HERE} port={} {DEFLATE} {server}", ports[1]),
         format!("type=thrift {HERE} port={} {server}", ports[2]),
         format!("type=thrift {HERE} port={} protocol=binary {server}", ports[3]),
         format!("type=http {HERE} port={} {blob} {server}", ports[4]),
@@ -88,7 +89,7 @@ fn lines_cross_every_wire_over_tls() {
     let good = "rollback.2XX=false backoff.2XX=false incrementMetrics.2XX=true";
     let trust = client.replace("ssl=true ", "");
     let sinks = [
-        format!("{} {client}", to("avro", 1)),
+        format!("{} {DEFLATE} {client}", to("avro", 1)),
         format!("{} {client}", to("thrift", 2)),
         format!("{} protocol=binary {client}", to("thrift", 3)),
         format!("type=http endpoint=https://127.0.0.1:{}/in {good} {trust}", ports[4]),
@@ -121,7 +122,8 @@ fn flume_jars() -> Result<PathBuf, String> {
     }
 }
 
-/// millpond → Flume → millpond → Flume → millpond: avro in TLS both ways, thrift in both protocols.
+/// millpond → Flume → millpond → Flume → millpond: avro both ways, in TLS, compressed, and both; thrift
+/// in both protocols.
 #[test]
 fn lines_go_through_a_real_flume_and_come_back_over_avro_and_thrift() {
     let jars = match flume_jars() {
@@ -131,9 +133,15 @@ fn lines_go_through_a_real_flume_and_come_back_over_avro_and_thrift() {
             return;
         }
     };
+    let (server, client) = keys();
+    through_flume(&jars, &server, &client);
+    through_flume(&jars, DEFLATE, DEFLATE);
+    through_flume(&jars, &format!("{DEFLATE} {server}"), &format!("{DEFLATE} {client}"));
+}
+
+fn through_flume(jars: &Path, server: &str, client: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("out");
-    let (server, client) = keys();
     let ports: Vec<u16> = (0..5).map(|_| free_port()).collect();
     let to = |kind: &str, at: usize| format!("type={kind} hostname=127.0.0.1 port={}", ports[at]);
     let ours = chain(
