@@ -32,8 +32,9 @@ use std::sync::Arc;
 const DEGRADED_JUMP: u64 = 1 << 32;
 
 /// Lives that writes which land later may name beyond those that an opening sees: a stripe begins one
-/// for each write that fails. With as many numbers an era is enough for sixteen million openings.
-pub(super) const LIVES_LATE_MAX: u64 = 256;
+/// for each write that fails, when it is tried again every 30 s at the most often: 34 hours. With as
+/// many numbers an era is enough for a million openings.
+pub(super) const LIVES_LATE_MAX: u64 = 4096;
 
 pub(super) fn open(
     disk: &dyn Disk,
