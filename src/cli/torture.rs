@@ -93,15 +93,16 @@ fn torment(arguments: &RunArguments) -> Result<(), Stop> {
     let ended = torture::run(&options, &interrupt.came, &mut |report| progress.show(report));
     progress.clear();
     let report = ended.map_err(cannot)?;
-    if arguments.json {
-        show(&(report.json().to_string() + "\n"))?;
+    let shown = if arguments.json {
+        show(&(report.json().to_string() + "\n"))
     } else {
-        show(&report.table())?;
-    }
+        show(&report.table())
+    };
     let directories: Vec<String> =
         options.data_dirs.iter().map(|path| path.display().to_string()).collect();
+    // Whoever stopped listening asks the exit code all the same.
     if report.is_clean() {
-        return Ok(());
+        return shown;
     }
     say(&format!("what was left is in {}", directories.join(", ")));
     Err(Stop::Failed(format!(
@@ -150,12 +151,13 @@ fn verify(arguments: &VerifyArguments) -> Result<(), Stop> {
         keep: arguments.keep,
     };
     let verdict = phases::verify(&options).map_err(cannot)?;
-    match arguments.json {
-        true => show(&(verdict.json().to_string() + "\n"))?,
-        false => show(&verdict.words())?,
-    }
+    let shown = match arguments.json {
+        true => show(&(verdict.json().to_string() + "\n")),
+        false => show(&verdict.words()),
+    };
+    // Whoever stopped listening asks the exit code all the same.
     match verdict.is_clean() {
-        true => Ok(()),
+        true => shown,
         false => Err(Stop::Failed("a promise was broken".to_owned())),
     }
 }

@@ -62,7 +62,11 @@ impl Inventory {
         buffer: &mut Buffer,
     ) -> Result<Self, OpenError> {
         let mut found = Self::default();
-        for entry in entries.iter().filter(|e| e.is_file) {
+        for entry in entries {
+            if !entry.is_file {
+                refuse_no_file(directory, entry)?;
+                continue;
+            }
             if let Some(slot) = segment::slot_of(&entry.name) {
                 found.next_slot = found.next_slot.max(slot.saturating_add(1));
                 found.segment(subject, directory, entry, slot, buffer)?;
@@ -166,6 +170,17 @@ impl Inventory {
         self.segments.push(SegmentFile { slot, file, len: entry.len, header, rebuilt: true });
         Ok(())
     }
+}
+
+/// What has the name of a segment and is no file, a link to a disk that is not mounted for example,
+/// says nothing about what the segment holds.
+fn refuse_no_file(directory: &dyn Directory, entry: &Entry) -> Result<(), OpenError> {
+    if segment::slot_of(&entry.name).is_none() {
+        return Ok(());
+    }
+    let source = std::io::Error::other("it has the name of a segment and is not a regular file");
+    let path = directory.path().join(&entry.name);
+    Err(OpenError::Unreadable { path, offset: 0, source })
 }
 
 /// The first block of a segment, if it is whole.

@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MARKER: &str = "millpond-torture";
+/// What a marker begins with: a file of its name that says something else is somebody's.
+const MARKER_WORDS: &str = "What millpond torture made in this directory is test data.";
 const LOCK: &str = "millpond-torture.lock";
 const BALLAST: &str = "ballast";
 const STRIPE: &str = "stripe";
@@ -279,7 +281,8 @@ fn read_marker(directory: &dyn Directory) -> io::Result<Option<String>> {
         Ok(file) => {
             let mut bytes = [0; 512];
             let read = file.read_at(0, &mut bytes)?;
-            Ok(Some(String::from_utf8_lossy(&bytes[..read]).into_owned()))
+            let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            Ok(text.starts_with(MARKER_WORDS).then_some(text))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -289,7 +292,7 @@ fn read_marker(directory: &dyn Directory) -> io::Result<Option<String>> {
 fn write_marker(directory: &dyn Directory, purpose: Purpose, made: bool) -> io::Result<()> {
     remove(directory, MARKER)?;
     let text = format!(
-        "What millpond torture made in this directory is test data.\npurpose {}\nmade {}\n",
+        "{MARKER_WORDS}\npurpose {}\nmade {}\n",
         purpose.word(),
         if made { "yes" } else { "no" }
     );
@@ -310,7 +313,11 @@ fn remove(directory: &dyn Directory, name: &str) -> io::Result<()> {
 fn clear(path: &Path, directory: &dyn Directory) -> Result<(), GroundError> {
     remove(directory, BALLAST).map_err(io_at(path))?;
     for below in [STRIPE, CHECKPOINT] {
-        let below = path.join(below);
+        let (name, below) = (below, path.join(below));
+        // No test makes a link: what it leads to is somebody's.
+        if below.is_symlink() {
+            return Err(GroundError::NotOurs { path: path.to_owned(), name: name.to_owned() });
+        }
         if !below.exists() {
             continue;
         }
@@ -387,6 +394,25 @@ mod tests {
         std::fs::write(stripe.join("letters"), "mine").expect("written");
         assert!(ground.clear().is_err());
         assert!(stripe.join("letters").exists());
+    }
+
+    #[test]
+    fn what_a_link_leads_to_and_a_directory_with_somebodys_marker_are_left_alone() {
+        let top = tempfile::tempdir().expect("a directory");
+        let (real, linked) = (top.path().join("real"), [top.path().join("d")]);
+        std::fs::create_dir(&real).expect("made");
+        let segment = real.join(segment::file_name(0));
+        std::fs::write(&segment, "mine").expect("written");
+        drop(Ground::take(&linked, Purpose::Run, false).expect("taken"));
+        std::os::unix::fs::symlink(&real, &stripes(&linked)[0]).expect("linked");
+        let refused = Ground::take(&linked, Purpose::Run, false).err();
+        assert!(matches!(refused, Some(GroundError::NotOurs { .. })));
+        assert!(segment.exists());
+        let other = [top.path().join("other")];
+        std::fs::create_dir_all(other[0].join(STRIPE)).expect("made");
+        std::fs::write(other[0].join(MARKER), "x").expect("written");
+        let refused = Ground::take(&other, Purpose::Run, false).err();
+        assert!(matches!(refused, Some(GroundError::NotOurs { .. })));
     }
 
     #[test]

@@ -21,6 +21,9 @@ impl fmt::Display for Span {
     }
 }
 
+/// Events of a transaction that a note can name: far more than any that a test puts.
+const SPAN_EVENTS_MAX: u32 = 1 << 16;
+
 /// Why a put was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
@@ -220,7 +223,7 @@ fn span(text: &str) -> Option<Span> {
     let (name, range) = text.rsplit_once('.')?;
     let (from, to) = range.split_once('-')?;
     let span = Span { put: put(name)?, from: number(from)?, to: number(to)? };
-    (span.from < span.to).then_some(span)
+    (span.from < span.to && span.to <= SPAN_EVENTS_MAX).then_some(span)
 }
 
 /// The events of `names` as spans, in the same order.

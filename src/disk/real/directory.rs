@@ -62,6 +62,13 @@ impl Directory for RealDirectory {
                 Err(rustix::io::Errno::NOENT) => continue,
                 Err(error) => return Err(error.into()),
             };
+            // A link is what it leads to, as for whoever opens it; one that leads nowhere is no file.
+            let about = match FileType::from_raw_mode(about.st_mode) {
+                FileType::Symlink => {
+                    rustix::fs::statat(&self.descriptor, name, AtFlags::empty()).unwrap_or(about)
+                }
+                _ => about,
+            };
             let kind = FileType::from_raw_mode(about.st_mode);
             let len =
                 if kind.is_dir() { 0 } else { u64::try_from(about.st_size).unwrap_or_default() };

@@ -132,14 +132,23 @@ fn a_directory_lists_makes_and_removes_names() {
         std::fs::create_dir(temp.path().join("inner")).expect(storage);
         dir.create("b").expect(storage).write_at(0, b"123").expect(storage);
         dir.create("a").expect(storage);
+        // A link is what it leads to; one that leads nowhere is no file.
+        std::os::unix::fs::symlink("b", temp.path().join("link")).expect(storage);
+        std::os::unix::fs::symlink("none", temp.path().join("lost")).expect(storage);
         let listed: Vec<(String, u64, bool)> = dir
             .list()
             .expect(storage)
             .into_iter()
             .map(|entry| (entry.name, entry.len, entry.is_file))
             .collect();
-        let expected = [("a", 0, true), ("b", 3, true), ("inner", 0, false)]
-            .map(|(name, len, is_file)| (name.to_owned(), len, is_file));
+        let entries = [
+            ("a", 0, true),
+            ("b", 3, true),
+            ("inner", 0, false),
+            ("link", 3, true),
+            ("lost", 4, false),
+        ];
+        let expected = entries.map(|(name, len, is_file)| (name.to_owned(), len, is_file));
         assert_eq!(listed, expected, "{storage}");
 
         assert_eq!(dir.create("a").err().map(|e| e.kind()), Some(ErrorKind::AlreadyExists));
@@ -148,7 +157,7 @@ fn a_directory_lists_makes_and_removes_names() {
         let missing = dir.open("a", Access::Write).err().map(|e| e.kind());
         assert_eq!(missing, Some(ErrorKind::NotFound));
         dir.sync().expect(storage);
-        assert_eq!(names(&*dir), ["b", "inner"]);
+        assert_eq!(names(&*dir), ["b", "inner", "link", "lost"]);
         let space = dir.space().expect(storage);
         assert!(space.available_bytes > 0 && space.available_bytes <= space.total_bytes);
     }

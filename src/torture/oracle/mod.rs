@@ -214,7 +214,7 @@ impl Oracle {
             let words = format!("the notes ask for put {name} twice: they are not of one run");
             return self.findings.add(Kind::Count, words);
         }
-        writer.next = name.number + 1;
+        writer.next = name.number.saturating_add(1);
         writer.live.insert(name.number, Put::new(&shape, self.now, Standing::Asked));
     }
 
@@ -362,7 +362,14 @@ impl Oracle {
         let mut placed = 0;
         for span in events {
             let Some(put) = self.live(span.put) else { continue };
-            for place in &mut put.places[span.from as usize..span.to as usize] {
+            let Some(places) = put.places.get_mut(span.from as usize..span.to as usize) else {
+                let words = format!(
+                    "the notes name events {span} that the put does not have: they are not of one run"
+                );
+                self.findings.add(Kind::Count, words);
+                continue;
+            };
+            for place in places {
                 if *place == from {
                     *place = to;
                     placed += 1;

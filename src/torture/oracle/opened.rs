@@ -209,7 +209,7 @@ impl Oracle {
                 let words = format!("writer {writer} is at {at}, and put {name} is not there");
                 self.findings.add(Kind::Position, words);
             }
-            known.next = known.next.max(at + 1);
+            known.next = known.next.max(at.saturating_add(1));
         }
         known.position = known.position.max(found);
         // Positions alone that were in doubt are settled by this.
@@ -217,7 +217,7 @@ impl Oracle {
             known.live.iter().filter(|(_, put)| put.places.is_empty()).map(|(n, _)| *n).collect();
         for number in alone {
             known.live.remove(&number);
-            known.over.insert(number, number + 1);
+            known.over.insert(number, number.saturating_add(1));
         }
     }
 }

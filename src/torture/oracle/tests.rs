@@ -231,3 +231,17 @@ fn counts_have_to_fit_the_contents() {
     let oracle = heard(vec![vec![opening(&[], &[]), committed(p)], vec![notes]]);
     finds(&oracle, Some(Kind::Count));
 }
+
+#[test]
+fn notes_of_another_run_are_accused_and_break_nothing() {
+    let put = puts(1, false, 1)[0];
+    let far = PutName { number: u64::MAX, ..put };
+    let more = Span { to: size(put) + 5, ..whole(put) };
+    let notes = [
+        opening(&[], &[(put.writer, Some(u64::MAX))]),
+        committed(put),
+        committed(far),
+        vec![Note::Lent { taker: 1, events: vec![more] }, Note::HandedBack(1)],
+    ];
+    assert!(heard(vec![notes.to_vec()]).findings.count(Kind::Count) > 0);
+}
