@@ -32,8 +32,8 @@ use std::sync::Arc;
 const DEGRADED_JUMP: u64 = 1 << 32;
 
 /// Lives that writes which land later may name beyond those that an opening sees: a stripe begins one
-/// for each write that fails, when it is tried again every 30 s at the most often: 34 hours. With as
-/// many numbers an era is enough for a million openings.
+/// for each write that fails, and one that keeps failing is tried again every 30 s: 34 hours of that.
+/// With as many numbers an era is enough for a million openings.
 pub(super) const LIVES_LATE_MAX: u64 = 4096;
 
 pub(super) fn open(
