@@ -194,6 +194,12 @@ pub const TAIL_POSITION_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// fewer.
 pub const TAIL_BATCHES_PER_TURN: u64 = 64;
 
+/// How long a tailed file of an earlier life is looked for before its place is forgotten.
+pub const TAIL_SOUGHT_FOR: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Looks for the file of a batch that only some of a source's channels have.
+pub const TAIL_LOOKS_FOR_A_BATCH: usize = 3;
+
 const _: () = assert!(TAIL_FILES_MARKED_MAX * 35 + 4096 <= POSITION_BYTES_MAX);
 
 /// Types of an Avro schema, and levels of types in each other.

@@ -5,6 +5,7 @@ use crate::base::files;
 use crate::source::reading::Stamp;
 use std::io;
 use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
 
 /// Nanoseconds within which a directory can change twice and show one time.
 const TIME_STEP_NS: i64 = 2_000_000_000;
@@ -15,6 +16,17 @@ pub(super) struct Matched {
     pub(super) path: PathBuf,
     pub(super) device: u64,
     pub(super) stamp: Stamp,
+    /// When it was made, in nanoseconds since 1970, where its file system tells.
+    pub(super) born_ns: Option<i64>,
+}
+
+impl Matched {
+    pub(super) fn new(path: PathBuf, found: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let since = found.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let born_ns = since.and_then(|since| i64::try_from(since.as_nanos()).ok());
+        Self { path, device: found.dev(), stamp: Stamp::of(found), born_ns }
+    }
 }
 
 /// The names of a group's files as of some moment.
@@ -46,9 +58,8 @@ impl Names {
             .paths
             .iter()
             .filter_map(|path| {
-                use std::os::unix::fs::MetadataExt;
                 let found = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-                Some(Matched { path: path.clone(), device: found.dev(), stamp: Stamp::of(&found) })
+                Some(Matched::new(path.clone(), &found))
             })
             .collect();
         matched.sort_by_key(|m| m.stamp.changed_ns);

@@ -28,11 +28,11 @@ mod tests;
 use super::reading::courier::{Courier, Ended, Pace};
 use super::reading::{Point, beside};
 use crate::base::files;
-use crate::base::limits::TAIL_BATCHES_PER_TURN;
 #[cfg(doc)]
 use crate::base::limits::{
     FILE_BATCH_BYTES_MAX, TAIL_FILES_MARKED_MAX, TAIL_FILES_MAX, TAIL_LINE_BYTES_MAX, TAIL_OPEN_MAX,
 };
+use crate::base::limits::{TAIL_BATCHES_PER_TURN, TAIL_LOOKS_FOR_A_BATCH};
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
@@ -304,10 +304,13 @@ impl TailDirectory {
     ) -> Result<Disk, Failure> {
         let (now, wall_ns) = times(context);
         let (disk, batch) = on(disk, move |disk| {
-            disk.tails.look(now, wall_ns);
             let place = place?;
             let entry = place.entries.get(place.newest)?;
-            let id = disk.tails.file_of(entry)?;
+            // A look can miss a file whose name changes just then.
+            let id = (0..TAIL_LOOKS_FOR_A_BATCH).find_map(|_| {
+                disk.tails.look(now, wall_ns);
+                disk.tails.file_of(entry)
+            })?;
             disk.tails.read_again(id, place.from, entry.pos).map(|batch| (id, batch))
         })
         .await?;
@@ -357,7 +360,7 @@ impl TailDirectory {
                 return Ok((disk, read, true));
             }
             if went != Went::Full {
-                (disk, ()) = on(disk, move |disk| disk.tails.close(id)).await?;
+                (disk, ()) = on(disk, move |disk| disk.tails.close(id, now)).await?;
             }
         }
         Ok((disk, read, false))

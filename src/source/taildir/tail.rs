@@ -30,7 +30,9 @@ pub(super) struct Tail {
     pub(super) stamp: Stamp,
     /// When it was last seen to change or read.
     pub(super) changed_at: Duration,
-    /// A name that its group has leads to it.
+    /// When a name that its group has was last seen to lead to it.
+    pub(super) seen_at: Duration,
+    /// A name that its group has leads to it, as of the last look.
     pub(super) matched: bool,
     /// A line that was cut was said.
     cut: bool,
@@ -51,6 +53,7 @@ impl Tail {
             print: Print::default(),
             stamp: Stamp::default(),
             changed_at: Duration::ZERO,
+            seen_at: Duration::ZERO,
             matched: true,
             cut: false,
         }

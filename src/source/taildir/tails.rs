@@ -6,7 +6,7 @@ use super::position_file::Line;
 use super::tail::Tail;
 use super::{Group, Settings};
 use crate::base::files;
-use crate::base::limits::{TAIL_FILES_MARKED_MAX, TAIL_FILES_MAX, TAIL_OPEN_MAX};
+use crate::base::limits::{TAIL_FILES_MARKED_MAX, TAIL_FILES_MAX, TAIL_OPEN_MAX, TAIL_SOUGHT_FOR};
 use crate::metrics::SourceCounters;
 use crate::source::reading::Stamp;
 use crate::source::reading::courier::Piece;
@@ -53,6 +53,11 @@ pub(super) struct Tails {
     files_max: usize,
     /// No file was looked for yet.
     first: bool,
+    /// When files of an earlier life that are still missing are forgotten: known once every
+    /// directory could be read.
+    forget_at: Option<Duration>,
+    /// The time of day of the first look, in nanoseconds since 1970.
+    began_ns: Option<i64>,
     full: bool,
     /// Files that cannot be opened; each is said once.
     refused: BTreeSet<PathBuf>,
@@ -80,6 +85,8 @@ impl Tails {
             kept,
             files_max: if kept { TAIL_FILES_MARKED_MAX } else { TAIL_FILES_MAX },
             first: true,
+            forget_at: None,
+            began_ns: None,
             full: false,
             refused: BTreeSet::new(),
         }
@@ -89,6 +96,7 @@ impl Tails {
     pub(super) fn look(&mut self, now: Duration, wall_ns: i64) -> Vec<FileId> {
         let settings = Arc::clone(&self.settings);
         let (mut order, mut all_seen) = (Vec::new(), true);
+        self.began_ns.get_or_insert(wall_ns);
         for tail in self.tails.values_mut() {
             tail.matched = false;
         }
@@ -106,9 +114,10 @@ impl Tails {
                 order.extend(self.see(group, &file, now));
             }
         }
-        if self.first && all_seen {
-            self.find_renamed(now, &mut order);
-            // What is not there any more was done, or removed, while nobody looked.
+        self.find_renamed(now, &mut order);
+        if all_seen && now >= *self.forget_at.get_or_insert(now + TAIL_SOUGHT_FOR) {
+            // What is not there any more was done, or removed, while nobody looked. One look does
+            // not tell: a name can change between being listed and being looked at.
             self.marked.clear();
             self.listed.clear();
         }
@@ -137,6 +146,7 @@ impl Tails {
         if let Some(tail) = self.tails.get_mut(&id) {
             // A file that two groups name is of the first.
             let first = !std::mem::replace(&mut tail.matched, true);
+            tail.seen_at = now;
             if tail.path != file.path && first {
                 tracing::info!(source = self.settings.name, from = %tail.path.display(), to = %file.path.display(), "a file was renamed");
                 tail.path.clone_from(&file.path);
@@ -177,7 +187,7 @@ impl Tails {
         tail.print =
             Print::of(&start[..start.len().min(usize::try_from(pos).unwrap_or(PRINT_BYTES))]);
         tail.stamp = file.stamp;
-        tail.changed_at = now;
+        (tail.changed_at, tail.seen_at) = (now, now);
         tail.matched = true;
         self.tails.insert(id, tail);
         Some(id)
@@ -186,6 +196,10 @@ impl Tails {
     /// The place at which an earlier life left the file.
     fn known(&mut self, file: &Matched, start: &[u8]) -> Option<u64> {
         let inode = file.stamp.inode;
+        // One that was made since is another, whatever number it got and however it begins.
+        if file.born_ns > self.began_ns {
+            return None;
+        }
         let fits = |entry: &Entry| entry.inode == inode && entry.print.fits(start);
         if let Some(at) = self.marked.iter().position(fits) {
             return Some(self.marked.swap_remove(at).pos);
@@ -243,16 +257,14 @@ impl Tails {
                 use std::os::unix::fs::MetadataExt;
                 let Ok(found) = path.metadata() else { continue };
                 let (stamp, id) = (Stamp::of(&found), (found.dev(), found.ino()));
-                let wanted = |entry: &Entry| {
-                    entry.inode == stamp.inode && entry.print.len > 0 && entry.pos < stamp.len
-                };
+                let wanted = |entry: &Entry| entry.inode == stamp.inode && entry.print.len > 0;
                 if !found.is_file()
                     || self.tails.contains_key(&id)
                     || !self.marked.iter().any(wanted)
                 {
                     continue;
                 }
-                let file = Matched { path, device: id.0, stamp };
+                let file = Matched::new(path, &found);
                 let Some(start) = files::open_regular(&file.path).and_then(|f| start_of(&f)).ok()
                 else {
                     continue;
@@ -339,16 +351,24 @@ impl Tails {
     pub(super) fn idle(&self, now: Duration) -> Vec<FileId> {
         let idle = |tail: &Tail| {
             let since = now.saturating_sub(tail.changed_at);
-            since >= self.settings.idle && (tail.open_file().is_some() || !tail.matched)
+            since >= self.settings.idle && (tail.open_file().is_some() || self.is_gone(tail, now))
         };
         self.tails.iter().filter(|(_, tail)| idle(tail)).map(|(id, _)| *id).collect()
     }
 
-    /// Closes the file; one that no name of a group leads to any more is forgotten.
-    pub(super) fn close(&mut self, id: FileId) {
+    /// Whether no name of a group has led to it for so long that it is forgotten. A look that misses
+    /// it does not tell: its name may have changed while the directory was listed.
+    fn is_gone(&self, tail: &Tail, now: Duration) -> bool {
+        !tail.matched && now.saturating_sub(tail.seen_at) >= self.settings.idle
+    }
+
+    /// Closes the file; one that is gone is forgotten.
+    pub(super) fn close(&mut self, id: FileId, now: Duration) {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         tail.close();
-        if !tail.matched {
+        if let Some(tail) = self.tails.get(&id)
+            && self.is_gone(tail, now)
+        {
             tracing::info!(source = self.settings.name, file = %tail.path.display(), "a file that was renamed or removed is done");
             self.tails.remove(&id);
             self.full = false;

@@ -343,6 +343,105 @@ async fn the_end_of_a_file_that_was_renamed_meanwhile_is_read_where_the_channel_
     assert_eq!(read, ["1", "2", "3"]);
 }
 
+/// What a source knows of the files `app.*`, without its channels.
+fn tails(ground: &Ground, known: Vec<place::Entry>) -> Tails {
+    let group = Group {
+        name: "f1".to_owned(),
+        directory: ground.at("logs"),
+        names: Pattern::new("app.*").unwrap(),
+        headers: Arc::default(),
+    };
+    let settings = Settings {
+        name: "r1".to_owned(),
+        groups: vec![group],
+        cached: true,
+        skip_to_end: false,
+        byte_offset_header: false,
+        file_header: None,
+        idle: Duration::from_secs(120),
+    };
+    let known = Known::Marked(Place { entries: known, ..Place::default() });
+    Tails::new(Arc::new(settings), Arc::default(), known, true)
+}
+
+/// A look at `seconds` of a clock that shows the time of day as well.
+fn look(tails: &mut Tails, seconds: u64) -> Vec<FileId> {
+    let today = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    tails.look(Duration::from_secs(seconds), i64::try_from(today).unwrap())
+}
+
+/// Reads all that is new and answers it with the place behind it.
+fn news(tails: &mut Tails, seconds: u64) -> (Vec<String>, Vec<place::Entry>) {
+    let (mut lines, mut entries) = (Vec::new(), Vec::new());
+    let now = Duration::from_secs(seconds);
+    for id in look(tails, seconds) {
+        let Some(batch) = tails.read(id, 100, false) else { continue };
+        let end = batch.pieces.last().unwrap().end.offset;
+        lines.extend(batch.pieces.into_iter().map(|piece| piece.event));
+        tails.reached(id, end, now);
+        entries = Place::decode(&batch.place.encode(batch.from, end)).unwrap().entries;
+    }
+    (bodies(&lines), entries)
+}
+
+/// As where a file is renamed between the listing of its directory and the look at it.
+#[test]
+fn a_file_that_the_first_look_misses_is_gone_on_with() {
+    let ground = Ground::new();
+    ground.append("app.log", "1\n2\n");
+    let known = news(&mut tails(&ground, Vec::new()), 0).1;
+    let away = ground.at("away");
+    files::rename_new(&ground.log("app.log"), &away).unwrap();
+    let mut life = tails(&ground, known.clone());
+    assert_eq!(look(&mut life, 0), []);
+    files::rename_new(&away, &ground.log("app.log.1")).unwrap();
+    ground.append("app.log.1", "3\n");
+    assert_eq!(news(&mut life, 9).0, ["3"]);
+    // One that is sought for long is forgotten.
+    files::rename_new(&ground.log("app.log.1"), &away).unwrap();
+    let mut life = tails(&ground, known);
+    look(&mut life, 0);
+    look(&mut life, 10);
+    files::rename_new(&away, &ground.log("app.log")).unwrap();
+    assert_eq!(news(&mut life, 11).0, ["1", "2", "3"]);
+}
+
+#[test]
+fn a_file_that_a_later_look_misses_is_not_read_again() {
+    let ground = Ground::new();
+    ground.append("app.log", "1\n");
+    let mut life = tails(&ground, Vec::new());
+    assert_eq!(news(&mut life, 0).0, ["1"]);
+    let close = |life: &mut Tails, seconds| {
+        let now = Duration::from_secs(seconds);
+        let idle = life.idle(now);
+        idle.into_iter().for_each(|id| life.close(id, now));
+    };
+    look(&mut life, 1000);
+    close(&mut life, 1000);
+    let away = ground.at("away");
+    files::rename_new(&ground.log("app.log"), &away).unwrap();
+    assert_eq!(look(&mut life, 1001), []);
+    close(&mut life, 1001);
+    files::rename_new(&away, &ground.log("app.log.1")).unwrap();
+    ground.append("app.log.1", "2\n");
+    assert_eq!(news(&mut life, 1002).0, ["2"]);
+}
+
+/// It got the number of one that is gone, as file systems give it out again at once.
+#[test]
+fn a_file_that_was_made_since_is_another_however_it_begins() {
+    let ground = Ground::new();
+    ground.append("app.log", "#Fields: a b\n");
+    let known = news(&mut tails(&ground, Vec::new()), 0).1;
+    let away = ground.at("away");
+    files::rename_new(&ground.log("app.log"), &away).unwrap();
+    let mut life = tails(&ground, known);
+    life.look(Duration::ZERO, 0);
+    files::rename_new(&away, &ground.log("app.log")).unwrap();
+    assert_eq!(news(&mut life, 1).0, ["#Fields: a b"]);
+}
+
 #[test]
 fn settings_that_cannot_work_are_refused() {
     for pairs in [
