@@ -2,7 +2,7 @@
 
 use super::Settings;
 use super::place::{PRINT_BYTES, Print};
-use super::tails::start_of;
+use super::tails::{FileId, open, start_of};
 use crate::base::files;
 use crate::base::limits::{FILE_BATCH_BYTES_MAX, TAIL_LINE_BYTES_MAX};
 use crate::event::Event;
@@ -12,13 +12,13 @@ use crate::source::reading::{Point, Stamp};
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A file and where it stands.
 pub(super) struct Tail {
+    id: FileId,
     pub(super) path: PathBuf,
     headers: Arc<Vec<(String, String)>>,
     input: Option<Input<File>>,
@@ -40,12 +40,14 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) fn new(
+        id: FileId,
         path: PathBuf,
         headers: Arc<Vec<(String, String)>>,
         file: File,
         pos: u64,
     ) -> Self {
         Self {
+            id,
             path,
             headers,
             input: Some(Input::new(file, pos)),
@@ -102,11 +104,7 @@ impl Tail {
             Some(input) if input.offset() == from => {}
             Some(input) => input.seek(from),
             None => {
-                let file = files::open_regular(&self.path)?;
-                if file.metadata()?.ino() != self.stamp.inode {
-                    let what = "another file has its name, and it was not open";
-                    return Err(io::Error::new(io::ErrorKind::NotFound, what));
-                }
+                let file = open(&self.path, self.id)?;
                 self.input = Some(Input::new(file, from));
             }
         }

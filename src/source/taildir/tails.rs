@@ -13,7 +13,7 @@ use crate::source::reading::courier::Piece;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,7 +159,7 @@ impl Tails {
             }
             return None;
         }
-        let opened = files::open_regular(&file.path).and_then(|opened| {
+        let opened = open(&file.path, id).and_then(|opened| {
             let start = start_of(&opened)?;
             Ok((opened, start))
         });
@@ -183,7 +183,7 @@ impl Tails {
             None if self.first && self.settings.skip_to_end => file.stamp.len,
             None => 0,
         };
-        let mut tail = Tail::new(file.path.clone(), Arc::clone(&group.headers), opened, pos);
+        let mut tail = Tail::new(id, file.path.clone(), Arc::clone(&group.headers), opened, pos);
         tail.print =
             Print::of(&start[..start.len().min(usize::try_from(pos).unwrap_or(PRINT_BYTES))]);
         tail.stamp = file.stamp;
@@ -217,7 +217,7 @@ impl Tails {
         tail.changed_at = now;
         let reopened = match tail.open_file() {
             Some(_) => Ok(()),
-            None => files::open_regular(&file.path).map(|opened| tail.reopen(opened)),
+            None => open(&file.path, id).map(|opened| tail.reopen(opened)),
         };
         let start = reopened.and_then(|()| tail.open_file().map_or(Ok(Vec::new()), start_of));
         let name = || file.path.display();
@@ -225,7 +225,7 @@ impl Tails {
             Ok(start) if !tail.print.fits(&start) => {
                 tracing::info!(source = self.settings.name, file = %name(), was = tail.pos, "another file, or one that was written anew, has the number of one that was read; it is read from its start");
                 // What is open may be the old file still.
-                match files::open_regular(&file.path) {
+                match open(&file.path, id) {
                     Ok(opened) => tail.restart(Some(opened)),
                     Err(_) => tail.restart(None),
                 }
@@ -235,6 +235,8 @@ impl Tails {
                 tail.restart(None);
             }
             Ok(_) => {}
+            // Under another name since it was listed: the next look tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => tail.stamp = Stamp::default(),
             Err(error) => {
                 if self.refused.insert(file.path.clone()) {
                     self.counters.event_read_fail.add(1);
@@ -254,7 +256,6 @@ impl Tails {
         for group in &settings.groups {
             let Ok(listed) = files::list(&group.directory) else { continue };
             for path in listed.filter_map(|entry| Some(entry.ok()?.path())) {
-                use std::os::unix::fs::MetadataExt;
                 let Ok(found) = path.metadata() else { continue };
                 let (stamp, id) = (Stamp::of(&found), (found.dev(), found.ino()));
                 let wanted = |entry: &Entry| entry.inode == stamp.inode && entry.print.len > 0;
@@ -265,8 +266,7 @@ impl Tails {
                     continue;
                 }
                 let file = Matched::new(path, &found);
-                let Some(start) = files::open_regular(&file.path).and_then(|f| start_of(&f)).ok()
-                else {
+                let Some(start) = open(&file.path, id).and_then(|f| start_of(&f)).ok() else {
                     continue;
                 };
                 if self.marked.iter().any(|entry| wanted(entry) && entry.print.fits(&start)) {
@@ -418,6 +418,18 @@ impl Tails {
         let matched = self.tails.iter().filter(|(_, tail)| tail.matched);
         matched.map(line).chain(self.listed.iter().cloned()).collect()
     }
+}
+
+/// Opens the file of this number. A name may lead to another one by now, as where a log was turned
+/// since its directory was listed; that is [`io::ErrorKind::NotFound`].
+pub(super) fn open(path: &Path, id: FileId) -> io::Result<File> {
+    let file = files::open_regular(path)?;
+    let found = file.metadata()?;
+    if (found.dev(), found.ino()) != id {
+        let what = "another file has its name, and it was not open";
+        return Err(io::Error::new(io::ErrorKind::NotFound, what));
+    }
+    Ok(file)
 }
 
 /// The first bytes of a file.

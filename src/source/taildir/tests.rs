@@ -407,6 +407,20 @@ fn a_file_that_the_first_look_misses_is_gone_on_with() {
 }
 
 #[test]
+fn a_name_that_leads_to_another_file_by_now_opens_none() {
+    use std::os::unix::fs::MetadataExt;
+    let ground = Ground::new();
+    ground.append("app.log", "1\n");
+    let found = ground.log("app.log").metadata().unwrap();
+    let id = (found.dev(), found.ino());
+    assert!(tails::open(&ground.log("app.log"), id).is_ok());
+    ground.rename("app.log", "app.log.1");
+    ground.append("app.log", "2\n");
+    let error = tails::open(&ground.log("app.log"), id).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "as of one that is gone");
+}
+
+#[test]
 fn a_file_that_a_later_look_misses_is_not_read_again() {
     let ground = Ground::new();
     ground.append("app.log", "1\n");
