@@ -1,25 +1,33 @@
 //! `graph`: the flow of configured agents, drawn.
 
 use super::arguments::{GraphArguments, GraphFormat};
-use super::channel_open::{LoadStop, load_agent};
+use super::java_options;
 use super::words::{Stop, say, show};
-use crate::config::agent::AgentConfig;
+use crate::agent::build::Types;
 use crate::config::load;
 use crate::graph::{Picture, dot, svg, text};
-use std::path::PathBuf;
 
 pub(super) fn run(arguments: &GraphArguments) -> Result<(), Stop> {
+    let outside = &arguments.outside;
+    let options = java_options::collect(&outside.properties, outside.conf.as_deref())?;
+    options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    let catalogue = Types::built_in().catalogue();
     let mut agents = Vec::new();
     let mut undrawn = Vec::new();
     let mut unseen: Vec<&String> = arguments.names.iter().collect();
     for file in &arguments.conf_files {
-        let all = load::agents_in(file).map_err(|error| Stop::Failed(error.to_string()))?;
+        let all = load::load_all(file, &options.properties, &catalogue)
+            .map_err(|error| Stop::Failed(error.to_string()))?;
         let asked = |name: &String| arguments.names.is_empty() || arguments.names.contains(name);
-        for name in all.into_iter().filter(asked) {
+        for (name, loaded) in all.into_iter().filter(|(name, _)| asked(name)) {
             unseen.retain(|asked| **asked != name);
-            match read(arguments, file, &name)? {
-                Some(agent) => agents.push(agent),
-                None => undrawn.push(name),
+            match loaded {
+                Ok(loaded) => agents.push(loaded.agent),
+                Err(error) => {
+                    error.findings().iter().for_each(|finding| say(&finding.to_string()));
+                    say(&error.to_string());
+                    undrawn.push(name);
+                }
             }
         }
     }
@@ -41,21 +49,4 @@ pub(super) fn run(arguments: &GraphArguments) -> Result<(), Stop> {
         format!("not drawn, since they cannot run as they are configured: {}", undrawn.join(", "))
     };
     Err(Stop::Failed(what))
-}
-
-/// The agent, or `None` when it cannot run; why is said.
-fn read(
-    arguments: &GraphArguments,
-    file: &PathBuf,
-    name: &str,
-) -> Result<Option<AgentConfig>, Stop> {
-    match load_agent(std::slice::from_ref(file), name, &arguments.outside) {
-        Ok(loaded) => Ok(Some(loaded.agent)),
-        Err(LoadStop::Usage(stop)) => Err(stop),
-        Err(LoadStop::Load(error)) => {
-            error.findings().iter().for_each(|finding| say(&finding.to_string()));
-            say(&error.to_string());
-            Ok(None)
-        }
-    }
 }

@@ -10,7 +10,7 @@ use super::torture_arguments::{
 use super::torture_progress::Progress;
 use super::words::{Stop, say, show};
 use crate::base::random::{Random, SystemRandom};
-use crate::torture::phases::{self, VerifyOptions, WriteOptions};
+use crate::torture::phases::{self, VerifyOptions, Waiting, WriteOptions};
 use crate::torture::{self, Limit, RunOptions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -134,10 +134,19 @@ fn write(arguments: &WriteArguments) -> Result<(), Stop> {
 fn collect(arguments: &CollectArguments) -> Result<(), Stop> {
     let interrupt = Interrupt::listen()?;
     let silence = Duration::from_secs(arguments.silence);
-    let mut listening = |at| say(&format!("listening on {at}"));
+    let mut waiting = |waiting| match waiting {
+        Waiting::Listening(at) => say(&format!("listening on {at}")),
+        Waiting::Stranger(at) => {
+            say(&format!("{at} connected and is no `torture write`; still waiting for one"));
+        }
+    };
     let (listen, file) = (&arguments.listen, &arguments.file);
-    let ended = phases::collect(listen, file, silence, &interrupt.came, &mut listening);
+    let ended = phases::collect(listen, file, silence, &interrupt.came, &mut waiting);
     let collected = ended.map_err(cannot)?;
+    if collected.lines == 0 {
+        say("stopped before a writer came; nothing was written");
+        return Ok(());
+    }
     let how = if collected.closed { "the writer ended" } else { "the writer has gone silent" };
     let (lines, file) = (collected.lines, file.display());
     say(&format!("{how}; {file} has {lines} lines; judge by: torture verify --acks {file}"));

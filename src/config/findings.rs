@@ -3,7 +3,7 @@
 use super::settings::{Finding, Place, Severity};
 
 /// What has been found so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
     /// The first finding that keeps the agent from running.

@@ -122,12 +122,26 @@ pub fn load_merged(
     from_table(&table, &origin, catalogue, findings)
 }
 
-/// The agents that the file at `path` describes, by name.
+/// Every agent that the file at `path` describes, by name, each as [`load`] reads it. The file is
+/// read once.
 ///
 /// # Errors
-/// The file cannot be read.
-pub fn agents_in(path: &Path) -> Result<Vec<String>, FileError> {
-    Ok(sections::agents(&file::read(&[path], &mut Findings::default())?))
+/// The file cannot be read. An agent that cannot run has its own error.
+pub fn load_all(
+    path: &Path,
+    system_properties: &BTreeMap<String, String>,
+    catalogue: &Catalogue,
+) -> Result<BTreeMap<String, Result<Loaded, LoadError>>, FileError> {
+    let mut findings = Findings::default();
+    let table = file::read(&[path], &mut findings)?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let agents = sections::agents(&table).into_iter().map(|agent| {
+        let origin =
+            Origin { path, agent: &agent, system: system_properties, environment: &environment };
+        let loaded = from_table(&table, &origin, catalogue, findings.clone());
+        (agent, loaded)
+    });
+    Ok(agents.collect())
 }
 
 /// Reads one channel of an agent, whatever the rest of the agent is like: a channel can be looked
@@ -247,10 +261,13 @@ fn concerns(agent: &str, finding: &Finding) -> bool {
     split_agent(&finding.key).is_none_or(|(owner, _)| owner == agent)
 }
 
-/// The agent's values with their `${…}` replaced; other agents' values stay as they are.
+/// The agent's values with their `${…}` replaced, and the keys that are of no agent.
 fn resolve(table: &Table, agent: &str, lookups: &Lookups<'_>, findings: &mut Findings) -> Table {
-    let mut resolved = Table { entries: table.entries.clone() };
-    let own = |key: &str| split_agent(key).is_some_and(|(owner, _)| owner == agent);
+    let concerns = |key: &str| split_agent(key).is_none_or(|(owner, _)| owner == agent);
+    let own = |key: &str| split_agent(key).is_some();
+    let entries = table.entries.iter().filter(|(key, _)| concerns(key));
+    let entries = entries.map(|(key, setting)| (key.clone(), setting.clone()));
+    let mut resolved = Table { entries: entries.collect() };
     for (key, setting) in resolved.entries.iter_mut().filter(|(key, _)| own(key)) {
         let place = setting.place.clone();
         match lookups.resolve(&setting.value) {

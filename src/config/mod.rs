@@ -34,4 +34,4 @@ mod validate;
 pub use agent::AgentConfig;
 pub use catalogue::{Catalogue, TypeEntry};
 pub use file::FileError;
-pub use load::{LoadError, Loaded, agents_in, load, load_channel, load_merged};
+pub use load::{LoadError, Loaded, load, load_all, load_channel, load_merged};

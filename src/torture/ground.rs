@@ -127,40 +127,77 @@ fn io_at(path: &Path) -> impl Fn(io::Error) -> GroundError + '_ {
     |source| GroundError::Io { path: path.to_owned(), source }
 }
 
-impl Ground {
-    /// Takes the directories `paths` for `purpose`, made when missing, cleared of what an earlier
-    /// test left. What `torture write` left is cleared only with `discard`.
-    pub(super) fn take(
+/// Directories that may be used: nothing in them was touched yet.
+pub(super) struct Survey {
+    paths: Vec<PathBuf>,
+    purpose: Purpose,
+    discard: bool,
+}
+
+impl Survey {
+    /// Looks at the directories `paths`: new ones, empty ones, and what an earlier test left. What
+    /// `torture write` left is used only with `discard`.
+    pub(super) fn of(
         paths: &[PathBuf],
         purpose: Purpose,
         discard: bool,
     ) -> Result<Self, GroundError> {
-        let mut ground = Self { places: Vec::new() };
+        let mut seen = Vec::new();
         for path in paths {
             refuse_nowhere(path)?;
-            let made_now = !path.exists();
-            let directory = open(path, true)?;
-            ground.refuse_twice(path, &*directory)?;
-            let marker = read_marker(&*directory).map_err(io_at(path))?;
-            match &marker {
-                Some(text) if text.contains("purpose write") && !discard => {
-                    return Err(GroundError::Unjudged { path: path.clone() });
+            if path.exists() {
+                let directory = open(path, false)?;
+                let identity = directory.identity().map_err(io_at(path))?;
+                if seen.contains(&identity) {
+                    return Err(GroundError::Twice { path: path.clone() });
                 }
-                Some(_) => {}
-                None => refuse_others(path, &*directory)?,
+                seen.push(identity);
+                usable(path, &*directory, discard)?;
             }
-            let lock = directory.lock(LOCK)?;
-            clear(path, &*directory)?;
-            let made = made_now || marker.is_some_and(|text| text.contains("made yes"));
-            write_marker(&*directory, purpose, made).map_err(io_at(path))?;
-            ground.places.push(Place { path: path.clone(), directory, made, _lock: lock });
         }
-        Ok(ground)
+        Ok(Self { paths: paths.to_vec(), purpose, discard })
     }
 
-    /// Takes the directories `paths` that a write left, as they are.
-    pub(super) fn left_by_write(paths: &[PathBuf]) -> Result<Self, GroundError> {
+    /// Takes the directories, makes those that are missing and clears what an earlier test left.
+    /// When one is refused, the others are as they were, but for what that test left.
+    pub(super) fn take(self) -> Result<Ground, GroundError> {
+        let mut ground = Ground { places: Vec::new() };
+        let taken = self.paths.iter().try_for_each(|path| ground.add(path, &self));
+        match taken {
+            Ok(()) => Ok(ground),
+            Err(error) => {
+                for place in ground.places {
+                    // The refusal is what there is to say.
+                    let _ = Ground { places: vec![place] }.clear();
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Ground {
+    fn add(&mut self, path: &Path, survey: &Survey) -> Result<(), GroundError> {
+        let made_now = !path.exists();
+        let directory = open(path, true)?;
+        // Two names of one that was not there before.
+        self.refuse_twice(path, &*directory)?;
+        let lock = directory.lock(LOCK)?;
+        // Another test may have been there since the survey.
+        let marker = usable(path, &*directory, survey.discard)?;
+        let made = made_now || marker.is_some_and(|text| text.contains("made yes"));
+        let place = Place { path: path.to_owned(), directory, made, _lock: lock };
+        let directory = Arc::clone(&place.directory);
+        self.places.push(place);
+        clear(path, &*directory)?;
+        write_marker(&*directory, survey.purpose, made, false).map_err(io_at(path))
+    }
+
+    /// Takes the directories `paths` that a write left, as they are; also whether it said that it
+    /// ended in order.
+    pub(super) fn left_by_write(paths: &[PathBuf]) -> Result<(Self, bool), GroundError> {
         let mut ground = Self { places: Vec::new() };
+        let mut ended = false;
         for path in paths {
             let directory = open(path, false)?;
             ground.refuse_twice(path, &*directory)?;
@@ -169,9 +206,18 @@ impl Ground {
                 return Err(GroundError::Nothing { path: path.clone() });
             };
             let (lock, made) = (directory.lock(LOCK)?, text.contains("made yes"));
+            ended |= text.contains("ended yes");
             ground.places.push(Place { path: path.clone(), directory, made, _lock: lock });
         }
-        Ok(ground)
+        Ok((ground, ended))
+    }
+
+    /// Notes that a write ended in order: its acknowledgements have an end.
+    pub(super) fn write_has_ended(&self) -> Result<(), GroundError> {
+        self.places.iter().try_for_each(|place| {
+            write_marker(&*place.directory, Purpose::Write, place.made, true)
+                .map_err(io_at(&place.path))
+        })
     }
 
     fn refuse_twice(&self, path: &Path, directory: &dyn Directory) -> Result<(), GroundError> {
@@ -268,10 +314,35 @@ fn refuse_nowhere(path: &Path) -> Result<(), GroundError> {
     }
 }
 
+/// Refuses a directory that a test may not use; answers what the marker of one that was used says.
+fn usable(
+    path: &Path,
+    directory: &dyn Directory,
+    discard: bool,
+) -> Result<Option<String>, GroundError> {
+    let marker = read_marker(directory).map_err(io_at(path))?;
+    match &marker {
+        Some(text) if text.contains("purpose write") && !discard => {
+            return Err(GroundError::Unjudged { path: path.to_owned() });
+        }
+        Some(_) => refuse_links(path)?,
+        None => refuse_others(path, directory)?,
+    }
+    Ok(marker)
+}
+
 fn refuse_others(path: &Path, directory: &dyn Directory) -> Result<(), GroundError> {
     let entries = directory.list().map_err(io_at(path))?;
     match entries.into_iter().find(|entry| !NOBODYS.contains(&entry.name.as_str())) {
         Some(entry) => Err(GroundError::NotOurs { path: path.to_owned(), name: entry.name }),
+        None => Ok(()),
+    }
+}
+
+/// No test makes a link: what it leads to is somebody's.
+fn refuse_links(path: &Path) -> Result<(), GroundError> {
+    match [STRIPE, CHECKPOINT].into_iter().find(|name| path.join(name).is_symlink()) {
+        Some(name) => Err(GroundError::NotOurs { path: path.to_owned(), name: name.to_owned() }),
         None => Ok(()),
     }
 }
@@ -289,12 +360,19 @@ fn read_marker(directory: &dyn Directory) -> io::Result<Option<String>> {
     }
 }
 
-fn write_marker(directory: &dyn Directory, purpose: Purpose, made: bool) -> io::Result<()> {
+fn write_marker(
+    directory: &dyn Directory,
+    purpose: Purpose,
+    made: bool,
+    ended: bool,
+) -> io::Result<()> {
     remove(directory, MARKER)?;
+    let word = |yes| if yes { "yes" } else { "no" };
     let text = format!(
-        "{MARKER_WORDS}\npurpose {}\nmade {}\n",
+        "{MARKER_WORDS}\npurpose {}\nmade {}\nended {}\n",
         purpose.word(),
-        if made { "yes" } else { "no" }
+        word(made),
+        word(ended)
     );
     let file = directory.create(MARKER)?;
     file.write_at(0, text.as_bytes())?;
@@ -312,12 +390,9 @@ fn remove(directory: &dyn Directory, name: &str) -> io::Result<()> {
 /// Removes the channel and the ballast; nothing that the channel did not make.
 fn clear(path: &Path, directory: &dyn Directory) -> Result<(), GroundError> {
     remove(directory, BALLAST).map_err(io_at(path))?;
+    refuse_links(path)?;
     for below in [STRIPE, CHECKPOINT] {
-        let (name, below) = (below, path.join(below));
-        // No test makes a link: what it leads to is somebody's.
-        if below.is_symlink() {
-            return Err(GroundError::NotOurs { path: path.to_owned(), name: name.to_owned() });
-        }
+        let below = path.join(below);
         if !below.exists() {
             continue;
         }
@@ -344,11 +419,15 @@ fn is_the_channels(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn take(paths: &[PathBuf], purpose: Purpose, discard: bool) -> Result<Ground, GroundError> {
+        Survey::of(paths, purpose, discard)?.take()
+    }
+
     #[test]
     fn a_directory_with_anything_of_somebody_else_is_refused_and_left_alone() {
         let top = tempfile::tempdir().expect("a directory");
         std::fs::write(top.path().join("letters"), "mine").expect("written");
-        let refused = Ground::take(&[top.path().to_owned()], Purpose::Run, true);
+        let refused = take(&[top.path().to_owned()], Purpose::Run, true);
         assert!(
             matches!(refused.err(), Some(GroundError::NotOurs { name, .. }) if name == "letters")
         );
@@ -360,7 +439,7 @@ mod tests {
     fn a_directory_in_one_that_is_not_there_is_refused_and_nothing_is_made() {
         let top = tempfile::tempdir().expect("a directory");
         let above = top.path().join("mistyped");
-        let refused = Ground::take(&[above.join("t")], Purpose::Run, true).err();
+        let refused = take(&[above.join("t")], Purpose::Run, true).err();
         assert!(matches!(refused, Some(GroundError::NowhereToLie { .. })));
         assert!(!above.exists());
     }
@@ -371,7 +450,7 @@ mod tests {
         let (there, fresh) = (top.path().join("there"), top.path().join("fresh"));
         std::fs::create_dir(&there).expect("made");
         let paths = [there.clone(), fresh.clone()];
-        let ground = Ground::take(&paths, Purpose::Run, false).expect("taken");
+        let ground = take(&paths, Purpose::Run, false).expect("taken");
         for stripe in stripes(&paths) {
             std::fs::create_dir(&stripe).expect("made");
             std::fs::write(stripe.join(segment::file_name(0)), "x").expect("written");
@@ -388,7 +467,7 @@ mod tests {
     fn a_file_that_the_channel_did_not_make_is_never_removed() {
         let top = tempfile::tempdir().expect("a directory");
         let paths = [top.path().join("d")];
-        let ground = Ground::take(&paths, Purpose::Run, false).expect("taken");
+        let ground = take(&paths, Purpose::Run, false).expect("taken");
         let stripe = &stripes(&paths)[0];
         std::fs::create_dir(stripe).expect("made");
         std::fs::write(stripe.join("letters"), "mine").expect("written");
@@ -403,15 +482,15 @@ mod tests {
         std::fs::create_dir(&real).expect("made");
         let segment = real.join(segment::file_name(0));
         std::fs::write(&segment, "mine").expect("written");
-        drop(Ground::take(&linked, Purpose::Run, false).expect("taken"));
+        drop(take(&linked, Purpose::Run, false).expect("taken"));
         std::os::unix::fs::symlink(&real, &stripes(&linked)[0]).expect("linked");
-        let refused = Ground::take(&linked, Purpose::Run, false).err();
+        let refused = take(&linked, Purpose::Run, false).err();
         assert!(matches!(refused, Some(GroundError::NotOurs { .. })));
         assert!(segment.exists());
         let other = [top.path().join("other")];
         std::fs::create_dir_all(other[0].join(STRIPE)).expect("made");
         std::fs::write(other[0].join(MARKER), "x").expect("written");
-        let refused = Ground::take(&other, Purpose::Run, false).err();
+        let refused = take(&other, Purpose::Run, false).err();
         assert!(matches!(refused, Some(GroundError::NotOurs { .. })));
     }
 
@@ -419,26 +498,38 @@ mod tests {
     fn what_has_yet_to_be_judged_is_not_cleared_unasked() {
         let top = tempfile::tempdir().expect("a directory");
         let paths = [top.path().join("d")];
-        drop(Ground::take(&paths, Purpose::Write, false).expect("taken"));
-        let again = Ground::take(&paths, Purpose::Run, false);
+        drop(take(&paths, Purpose::Write, false).expect("taken"));
+        let again = take(&paths, Purpose::Run, false);
         assert!(matches!(again.err(), Some(GroundError::Unjudged { .. })));
         assert!(Ground::left_by_write(&paths).is_ok());
-        drop(Ground::take(&paths, Purpose::Run, true).expect("discarded"));
+        drop(take(&paths, Purpose::Run, true).expect("discarded"));
         assert!(matches!(Ground::left_by_write(&paths).err(), Some(GroundError::Nothing { .. })));
+    }
+
+    #[test]
+    fn where_one_directory_is_refused_nothing_stays_in_the_others() {
+        let top = tempfile::tempdir().expect("a directory");
+        let (empty, fresh, held) =
+            (top.path().join("e"), top.path().join("f"), top.path().join("h"));
+        std::fs::create_dir(&empty).expect("made");
+        let _held = take(std::slice::from_ref(&held), Purpose::Run, false).expect("taken");
+        let others = top.path().join("others");
+        std::fs::create_dir(&others).expect("made");
+        std::fs::write(others.join("letters"), "mine").expect("written");
+        for refused in [held, others] {
+            let paths = [empty.clone(), fresh.clone(), refused];
+            assert!(take(&paths, Purpose::Run, false).is_err());
+            assert!(std::fs::read_dir(&empty).expect("listed").next().is_none());
+            assert!(!fresh.exists());
+        }
     }
 
     #[test]
     fn one_directory_twice_and_one_in_use_are_refused() {
         let top = tempfile::tempdir().expect("a directory");
         let twice = [top.path().join("d"), top.path().join("./d")];
-        assert!(matches!(
-            Ground::take(&twice, Purpose::Run, false).err(),
-            Some(GroundError::Twice { .. })
-        ));
-        let _held = Ground::take(&twice[..1], Purpose::Run, false).expect("taken");
-        assert!(matches!(
-            Ground::take(&twice[..1], Purpose::Run, false).err(),
-            Some(GroundError::Lock(_))
-        ));
+        assert!(matches!(take(&twice, Purpose::Run, false).err(), Some(GroundError::Twice { .. })));
+        let _held = take(&twice[..1], Purpose::Run, false).expect("taken");
+        assert!(matches!(take(&twice[..1], Purpose::Run, false).err(), Some(GroundError::Lock(_))));
     }
 }

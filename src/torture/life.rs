@@ -95,7 +95,7 @@ pub(super) struct Life {
     /// Raised when there is nothing more to do.
     ended: Signal,
     /// Events whose put was acknowledged in this life.
-    pub(super) acknowledged: AtomicU64,
+    pub(super) acknowledged: Arc<AtomicU64>,
     control: Arc<Control>,
 }
 
@@ -150,7 +150,7 @@ impl Life {
             over: AtomicBool::new(false),
             held: AtomicBool::new(false),
             ended: Signal::default(),
-            acknowledged: AtomicU64::new(0),
+            acknowledged: Arc::default(),
             control,
         });
         life.tell(status.events)?;

@@ -3,7 +3,7 @@
 use super::Lie;
 use super::draw::{Draw, purpose};
 use super::full::Full;
-use super::ground::{self, Ground, GroundError, Purpose};
+use super::ground::{self, Ground, GroundError, Purpose, Survey};
 use super::life::{Numbers, Orders, Work};
 use super::moment::Moment;
 use super::note::Note;
@@ -17,7 +17,7 @@ use crate::disk::real::RealDisk;
 use crate::recovery::{RecoverOptions, inspect};
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -133,13 +133,14 @@ pub fn run(
     if let Some(bytes) = options.quota.filter(|bytes| *bytes < QUOTA_BYTES_MIN) {
         return Err(TortureError::Quota { bytes });
     }
-    let ground = Ground::take(&options.data_dirs, Purpose::Run, options.discard)?;
+    let survey = Survey::of(&options.data_dirs, Purpose::Run, options.discard)?;
+    let record = options.record.as_deref().map(create_record).transpose()?;
+    let ground = survey.take().inspect_err(|_| {
+        // What was made for this run only; the refusal is what there is to say.
+        let _ = options.record.as_deref().map(files::remove);
+    })?;
     let mut campaign = Campaign::new(options, &ground, stop);
-    if let Some(path) = &options.record {
-        let file = files::create_new(path);
-        let file = file.map_err(|source| TortureError::Record { path: path.clone(), source })?;
-        campaign.record = Some(Box::new(BufWriter::new(file)));
-    }
+    campaign.record = record;
     while !campaign.is_over() {
         campaign.one_life(watch)?;
     }
@@ -154,6 +155,12 @@ pub fn run(
         ground.clear()?;
     }
     Ok(report)
+}
+
+fn create_record(path: &Path) -> Result<Box<dyn Write>, TortureError> {
+    let file = files::create_new(path);
+    let file = file.map_err(|source| TortureError::Record { path: path.to_owned(), source })?;
+    Ok(Box::new(BufWriter::new(file)))
 }
 
 impl<'a> Campaign<'a> {

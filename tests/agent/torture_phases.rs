@@ -3,7 +3,8 @@
 //! tests keeps what it should have written.
 
 use super::process::{millpond, run, until};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -81,11 +82,66 @@ fn what_was_acknowledged_to_another_host_is_there_after_a_cut() {
     let mut line = String::new();
     words.read_line(&mut line).expect("a line");
     let address = line.trim().rsplit(' ').next().expect("an address").to_owned();
+    // Strangers: one that speaks, one that says nothing.
+    let _silent = TcpStream::connect(&address).expect("connected");
+    let mut loud = TcpStream::connect(&address).expect("connected");
+    loud.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
+    line.clear();
+    words.read_line(&mut line).expect("a line");
+    assert!(line.contains("is no `torture write`"), "{line}");
     cut_off(top, &address, &top.join("acks"), &[]);
     let ended = collector.0.wait().expect("the collector ends");
     assert_eq!(ended.code(), Some(0));
+    // A copy of the file that was cut short is not judged by.
+    let whole = std::fs::read(top.join("acks")).expect("read");
+    let middle = whole.iter().rposition(|b| *b == b'=').expect("its end says how long it is");
+    std::fs::write(top.join("acks"), [&whole[..middle / 2], &whole[middle..]].concat())
+        .expect("written");
+    assert_eq!(verify(top, &[]).0, Some(2));
+    std::fs::write(top.join("acks"), &whole).expect("written");
     let (code, said) = verify(top, &[]);
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_write_that_ends_in_order_counts_as_its_verdict_does_and_half_its_notes_judge_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let words = ["torture", "write", "--data-dirs", "d1,d2", "--acks", "acks", "--seconds", "1"];
+    let output = run(top, &words, b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let count = said.split("order; ").nth(1).and_then(|rest| rest.split(' ').next());
+    let put = format!("acknowledged: {} events put", count.expect("a count"));
+    let whole = std::fs::read(top.join("acks")).expect("read");
+    std::fs::write(top.join("acks"), &whole[..whole.len() / 2]).expect("written");
+    let (code, said) = verify(top, &[]);
+    assert!(code == Some(2) && said.contains("is not whole"), "{code:?} {said}");
+    std::fs::write(top.join("acks"), &whole).expect("written");
+    let (code, said) = verify(top, &[]);
+    assert!(code == Some(0) && said.contains(&put), "{code:?} {said} {put}");
+}
+
+#[test]
+fn what_is_no_file_of_acknowledgements_is_refused_at_once_and_nothing_is_left_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    cut_off(top, "acks", &top.join("acks"), &[]);
+    std::fs::remove_file(top.join("acks")).expect("removed");
+    let made =
+        std::process::Command::new("truncate").args(["-s", "1T"]).arg(top.join("acks")).status();
+    assert!(made.expect("truncate runs").success());
+    assert_eq!(verify(top, &[]).0, Some(2), "zeros without end");
+    std::fs::remove_file(top.join("acks")).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(top.join("acks")).status();
+    assert!(made.expect("mkfifo runs").success());
+    assert_eq!(verify(top, &[]).0, Some(2), "a pipe that nobody writes to");
+    // Refused because of the second directory: the first one and the notes are as if never asked.
+    std::fs::create_dir(top.join("e")).expect("made");
+    let words = ["torture", "write", "--data-dirs", "e,d2", "--acks", "new"];
+    assert_eq!(run(top, &words, b"").status.code(), Some(2));
+    assert!(!top.join("new").exists());
+    assert_eq!(std::fs::read_dir(top.join("e")).expect("listed").count(), 0);
 }
 
 #[test]

@@ -183,6 +183,30 @@ fn several_agents_in_a_file_do_not_see_each_other() {
 }
 
 #[test]
+fn all_agents_of_a_file_are_read_as_each_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("all.conf");
+    let other = whole("").replace("a1.", "b2.").replace("netcat", "nettcat");
+    std::fs::write(&path, whole("") + &other + "no key\n").expect("written");
+    let all = load_all(&path, &BTreeMap::new(), &catalogue()).expect("readable");
+    assert_eq!(all.keys().collect::<Vec<_>>(), ["a1", "b2"]);
+    for (name, loaded) in all {
+        let alone = load(&path, &name, &BTreeMap::new(), &catalogue());
+        match (loaded, alone) {
+            (Ok(loaded), Ok(alone)) => {
+                assert_eq!(shown(&loaded.findings), shown(&alone.findings));
+                assert_eq!(format!("{:?}", loaded.agent), format!("{:?}", alone.agent));
+            }
+            (loaded, alone) => {
+                let (loaded, alone) = (loaded.expect_err("refused"), alone.expect_err("refused"));
+                assert_eq!(loaded.to_string(), alone.to_string());
+                assert_eq!(shown(loaded.findings()), shown(alone.findings()));
+            }
+        }
+    }
+}
+
+#[test]
 fn an_agent_that_is_not_there_is_told_who_is() {
     let text = whole("") + "web.sources = r1\nlog4j.rootLogger = INFO\n";
     let error = read(text.as_bytes(), "a2").expect_err("there is no a2");
@@ -526,7 +550,6 @@ fn files_that_are_none_are_said_with_their_path() {
     write("too-long.conf", &long);
     check("too-long.conf", &["16777216 bytes"]);
     write("good.conf", whole("").as_bytes());
-    assert_eq!(agents_in(&dir.path().join("good.conf")).expect("readable"), ["a1"]);
     write("more.conf", b"a1.sources.r1.port = 1\n");
     let paths = [dir.path().join("good.conf"), dir.path().join("more.conf")];
     let merged = load_merged(&[&paths[0], &paths[1]], "a1", &system, &catalogue());

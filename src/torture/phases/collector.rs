@@ -1,6 +1,6 @@
 //! Receives the notes of a writer on another host and answers how many lines it has.
 
-use super::{Head, PhaseError};
+use super::{Head, LINE_BYTES_MAX, PhaseError, end_line};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::files;
 use std::io::{self, Read, Write};
@@ -10,106 +10,193 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a wait lasts before the collector looks around.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Bytes of the first line of a writer.
+const HEAD_BYTES_MAX: usize = 256;
+
+/// Connections that have not said yet who they are; of more, the oldest is closed.
+const CALLERS_MAX: usize = 16;
+
 /// What was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collected {
-    /// Whole lines in the file, its first included.
+    /// Lines of the writer in the file, its first included.
     pub lines: u64,
     /// Whether the writer closed the connection. A host without power does not.
     pub closed: bool,
 }
 
-/// Listens on `listen`, says through `listening` where that is, and writes what one writer sends to
-/// the new file `path`. Ends when the writer does, when it was silent for `silence`, or when `stop`
-/// is set.
+/// What a collector has to say while it waits for its writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// It listens on this address.
+    Listening(SocketAddr),
+    /// This address connected and is no `torture write`; it was turned away.
+    Stranger(SocketAddr),
+}
+
+/// Listens on `listen` and writes what one writer sends to the new file `path`; `say` hears what
+/// happens until the writer comes. Whoever else connects is turned away. Ends when the writer does,
+/// when it was silent for `silence`, or when `stop` is set; then the file's last line says how many
+/// there are. Where no writer came there is no file.
 ///
 /// # Errors
-/// The address or the file cannot be used, or whoever connected is no `torture write`.
+/// The address or the file cannot be used, or the writer sends what no `torture write` sends.
 pub fn collect(
     listen: &str,
     path: &Path,
     silence: Duration,
     stop: &AtomicBool,
-    listening: &mut dyn FnMut(SocketAddr),
+    say: &mut dyn FnMut(Waiting),
 ) -> Result<Collected, PhaseError> {
     let network = |source| PhaseError::Network { address: listen.to_owned(), source };
+    let at = |source| PhaseError::File { path: path.to_owned(), source };
     let listener = TcpListener::bind(listen).map_err(network)?;
     listener.set_nonblocking(true).map_err(network)?;
-    let at = |source| PhaseError::File { path: path.to_owned(), source };
     let mut file = files::create_new(path).map_err(at)?;
-    listening(listener.local_addr().map_err(network)?);
-    let Some(stream) = accept(&listener, stop).map_err(network)? else {
+    let mut begin = || {
+        say(Waiting::Listening(listener.local_addr()?));
+        writer(&listener, stop, say)
+    };
+    let Some(writer) = begin().map_err(network).transpose() else {
+        files::remove(path).map_err(at)?;
         return Ok(Collected { lines: 0, closed: false });
     };
-    let collected = receive(stream, &mut file, silence, stop).map_err(at)?;
+    let mut receiver = Receiver { out: &mut file, lines: 0, rest: Vec::new() };
+    let received = receiver.receive(writer?, silence, stop).map_err(at)?;
+    let lines = receiver.lines;
     file.sync_all().map_err(at)?;
-    match collected {
-        Some(collected) => Ok(collected),
-        None => Err(PhaseError::Line { path: path.to_owned(), line: 1 }),
+    match received {
+        Some(closed) => Ok(Collected { lines, closed }),
+        None => Err(PhaseError::Line { path: path.to_owned(), line: lines + 1 }),
     }
 }
 
-fn accept(listener: &TcpListener, stop: &AtomicBool) -> io::Result<Option<TcpStream>> {
+/// Somebody who connected, and what was heard of them.
+struct Caller {
+    stream: TcpStream,
+    address: SocketAddr,
+    heard: Vec<u8>,
+}
+
+/// The first who says the first line of a writer; `None` when `stop` is set.
+fn writer(
+    listener: &TcpListener,
+    stop: &AtomicBool,
+    say: &mut dyn FnMut(Waiting),
+) -> io::Result<Option<Caller>> {
+    let mut callers: Vec<Caller> = Vec::new();
     while !stop.load(Ordering::SeqCst) {
         match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false)?;
-                stream.set_read_timeout(Some(LOOK))?;
-                stream.set_nodelay(true)?;
-                return Ok(Some(stream));
+            Ok((stream, address)) => {
+                stream.set_nonblocking(true)?;
+                if callers.len() == CALLERS_MAX {
+                    say(Waiting::Stranger(callers.remove(0).address));
+                }
+                callers.push(Caller { stream, address, heard: Vec::new() });
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(LOOK),
+            Err(error) if waits(&error) => std::thread::sleep(LOOK),
+            // Who connected is gone again.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => return Err(error),
+        }
+        for mut caller in std::mem::take(&mut callers) {
+            match caller.listen() {
+                Some(true) => {
+                    caller.stream.set_nonblocking(false)?;
+                    caller.stream.set_read_timeout(Some(LOOK))?;
+                    caller.stream.set_nodelay(true)?;
+                    return Ok(Some(caller));
+                }
+                Some(false) => say(Waiting::Stranger(caller.address)),
+                None => callers.push(caller),
+            }
         }
     }
     Ok(None)
 }
 
-/// `None` when the first line is not that of a writer.
-fn receive(
-    mut stream: TcpStream,
-    out: &mut impl Write,
-    silence: Duration,
-    stop: &AtomicBool,
-) -> io::Result<Option<Collected>> {
-    let clock = SystemClock::new();
-    let (mut heard, mut lines, mut first) = (Duration::ZERO, 0u64, Vec::new());
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        let end = |closed| Ok(Some(Collected { lines, closed }));
-        let read = match stream.read(&mut buffer) {
-            Ok(0) => return end(true),
-            Ok(read) => read,
-            Err(error) if waits(&error) => {
-                if stop.load(Ordering::SeqCst) || clock.now().saturating_sub(heard) > silence {
-                    return end(false);
-                }
-                continue;
-            }
-            // A reset: the writer was killed, or its machine started again.
-            Err(_) => return end(false),
-        };
-        heard = clock.now();
-        let bytes = &buffer[..read];
-        if lines == 0 {
-            first.extend_from_slice(bytes);
-            let line = first.split(|b| *b == b'\n').next().unwrap_or_default();
-            let whole = line.len() < first.len();
-            if (whole && Head::read(&String::from_utf8_lossy(line)).is_none())
-                || first.len() > READ_BYTES
-            {
-                return Ok(None);
-            }
+impl Caller {
+    /// Whether it is a writer; `None` as long as it has not said its first line.
+    fn listen(&mut self) -> Option<bool> {
+        let mut buffer = [0; HEAD_BYTES_MAX];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => return Some(false),
+            Ok(read) => self.heard.extend_from_slice(&buffer[..read]),
+            Err(error) if waits(&error) => return None,
+            Err(_) => return Some(false),
         }
-        out.write_all(bytes)?;
-        lines += bytes.iter().filter(|b| **b == b'\n').count() as u64;
+        match self.heard.split(|b| *b == b'\n').next() {
+            Some(line) if line.len() < self.heard.len() => {
+                Some(Head::read(&String::from_utf8_lossy(line)).is_some())
+            }
+            _ if self.heard.len() > HEAD_BYTES_MAX => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// The file, and what has been heard of a line that goes on.
+struct Receiver<'a> {
+    out: &'a mut dyn Write,
+    /// Whole lines in it.
+    lines: u64,
+    rest: Vec<u8>,
+}
+
+impl Receiver<'_> {
+    /// Writes down what the writer says, line by line, and where it ends. Answers whether the
+    /// writer closed the connection; `None` when it says what no writer says.
+    fn receive(
+        &mut self,
+        writer: Caller,
+        silence: Duration,
+        stop: &AtomicBool,
+    ) -> io::Result<Option<bool>> {
+        let Caller { mut stream, heard, .. } = writer;
+        self.take(&heard, &mut stream)?;
+        let clock = SystemClock::new();
+        let mut last = Duration::ZERO;
+        let mut buffer = vec![0; READ_BYTES];
+        let closed = loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => break true,
+                Ok(read) => {
+                    last = clock.now();
+                    self.take(&buffer[..read], &mut stream)?;
+                    if self.rest.len() as u64 > LINE_BYTES_MAX {
+                        return Ok(None);
+                    }
+                }
+                Err(error) if waits(&error) => {
+                    let silent = clock.now().saturating_sub(last) > silence;
+                    if silent || stop.load(Ordering::SeqCst) {
+                        break false;
+                    }
+                }
+                // A reset: the writer was killed, or its machine started again.
+                Err(_) => break false,
+            }
+        };
+        self.out.write_all(format!("{}\n", end_line(self.lines)).as_bytes())?;
+        Ok(Some(closed))
+    }
+
+    /// Writes the whole lines down and answers how many there are now.
+    fn take(&mut self, bytes: &[u8], stream: &mut TcpStream) -> io::Result<()> {
+        self.rest.extend_from_slice(bytes);
+        let Some(end) = self.rest.iter().rposition(|b| *b == b'\n') else { return Ok(()) };
+        let rest = self.rest.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.rest, rest);
+        self.out.write_all(&whole)?;
+        self.lines += whole.iter().filter(|b| **b == b'\n').count() as u64;
         // A writer that is gone is noticed by the next read.
-        let _ = stream.write_all(format!("{lines}\n").as_bytes());
+        let _ = stream.write_all(format!("{}\n", self.lines).as_bytes());
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ mod suspicion;
 mod verdict;
 mod writer;
 
-pub use collector::{Collected, collect};
+pub use collector::{Collected, Waiting, collect};
 pub use suspicion::suspicions;
 pub use verdict::{Verdict, VerifyOptions, verify};
 pub use writer::{WriteOptions, Written, write};
@@ -44,6 +44,15 @@ pub enum PhaseError {
         path: PathBuf,
         /// The line, from 1.
         line: u64,
+    },
+    /// Its end is missing.
+    #[error(
+        "{path} is not whole: its end is missing, so nothing can be judged by it; copy it again from where it was written",
+        path = path.display()
+    )]
+    Cut {
+        /// The file.
+        path: PathBuf,
     },
     /// It is of a run with other directories.
     #[error("{path} is of a write to {listed} directories, {given} are given", path = path.display())]
@@ -100,6 +109,19 @@ impl Head {
     }
 }
 
+/// Bytes of a line of a file of acknowledgements. Those of a write are far shorter: they name the
+/// events of one transaction.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The last line of a file that was collected: how many stand before it.
+fn end_line(lines: u64) -> String {
+    format!("= {lines}")
+}
+
+fn end_of(line: &str) -> Option<u64> {
+    super::shape::number(line.strip_prefix("= ")?)
+}
+
 /// A name for the present life of the machine: another after each start. `-` where the system has
 /// none.
 fn boot() -> String {
@@ -116,6 +138,7 @@ mod tests {
     fn a_head_is_read_as_it_was_written() {
         let head = Head { seed: 7, directories: 2, boot: "b".to_owned() };
         assert_eq!(Head::read(&head.line()), Some(head));
+        assert_eq!(end_of(&end_line(77)), Some(77));
         for line in ["", "p 1.2", "millpond-torture-acks 1 7", "millpond-torture-acks 2 7 2 b"] {
             assert_eq!(Head::read(line), None, "{line}");
         }

@@ -1,6 +1,6 @@
 //! The second phase: what is left, against what was acknowledged.
 
-use super::{Head, PhaseError, boot};
+use super::{Head, LINE_BYTES_MAX, PhaseError, boot, end_of};
 use crate::base::files;
 use crate::torture::ground::Ground;
 use crate::torture::life::{Life, Orders, Work};
@@ -11,7 +11,7 @@ use crate::torture::voice::{Kept, Voice};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub struct Verdict {
     restarted: bool,
     /// The write was ended in order.
     closed: bool,
+    /// The acknowledgements say themselves where they end.
+    whole: bool,
     suspicions: Vec<String>,
 }
 
@@ -45,8 +47,11 @@ pub struct Verdict {
 /// # Errors
 /// The directories are not those of a write, or the acknowledgements cannot be read.
 pub fn verify(options: &VerifyOptions) -> Result<Verdict, PhaseError> {
-    let ground = Ground::left_by_write(&options.data_dirs)?;
-    let (head, mut oracle, closed) = read_acks(&options.acks)?;
+    let (ground, ended) = Ground::left_by_write(&options.data_dirs)?;
+    let Acks { head, mut oracle, closed, whole } = read_acks(&options.acks)?;
+    if ended && !closed {
+        return Err(PhaseError::Cut { path: options.acks.clone() });
+    }
     let (listed, given) = (head.directories, options.data_dirs.len());
     if listed != given {
         return Err(PhaseError::Directories { path: options.acks.clone(), listed, given });
@@ -65,6 +70,7 @@ pub fn verify(options: &VerifyOptions) -> Result<Verdict, PhaseError> {
         findings: oracle.findings,
         restarted: head.boot != boot(),
         closed,
+        whole: closed || whole,
         suspicions: super::suspicions(&options.data_dirs),
     };
     if verdict.is_clean() && !options.keep {
@@ -73,38 +79,53 @@ pub fn verify(options: &VerifyOptions) -> Result<Verdict, PhaseError> {
     Ok(verdict)
 }
 
+/// What a file of acknowledgements says.
+struct Acks {
+    head: Head,
+    oracle: Oracle,
+    /// The write was ended in order.
+    closed: bool,
+    /// It says itself where it ends.
+    whole: bool,
+}
+
 /// Hears every whole line.
-fn read_acks(path: &Path) -> Result<(Head, Oracle, bool), PhaseError> {
+fn read_acks(path: &Path) -> Result<Acks, PhaseError> {
     let at = |source| PhaseError::File { path: path.to_owned(), source };
-    let mut lines = BufReader::new(files::open(path).map_err(at)?);
-    let mut heard: Option<(Head, Oracle)> = None;
-    let (mut number, mut closed) = (0, false);
+    let mut lines = BufReader::new(files::open_regular(path).map_err(at)?);
+    let mut acks: Option<Acks> = None;
+    let mut number = 0;
     loop {
         let mut line = Vec::new();
-        lines.read_until(b'\n', &mut line).map_err(at)?;
-        if line.pop() != Some(b'\n') {
+        lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(at)?;
+        let too_long = line.len() as u64 == LINE_BYTES_MAX;
+        if line.pop() != Some(b'\n') && !too_long {
             // What has no end was being sent when the power went.
             break;
         }
         number += 1;
         let wrong = || PhaseError::Line { path: path.to_owned(), line: number };
-        let text = std::str::from_utf8(&line).map_err(|_| wrong())?;
-        match &mut heard {
+        let text = std::str::from_utf8(&line).ok().filter(|_| !too_long).ok_or_else(wrong)?;
+        match &mut acks {
             None => {
                 let head = Head::read(text).ok_or_else(wrong)?;
                 let oracle = Oracle::new(head.seed, false);
-                heard = Some((head, oracle));
+                acks = Some(Acks { head, oracle, closed: false, whole: false });
             }
-            Some((_, oracle)) => {
-                let note = Note::read(text).ok_or_else(wrong)?;
-                closed |= note == Note::Closed;
-                oracle.hear(note);
-            }
+            // Behind the end there is nothing.
+            Some(acks) if acks.whole => return Err(wrong()),
+            Some(acks) => match end_of(text) {
+                Some(lines) if lines + 1 == number => acks.whole = true,
+                Some(_) => return Err(PhaseError::Cut { path: path.to_owned() }),
+                None => {
+                    let note = Note::read(text).ok_or_else(wrong)?;
+                    acks.closed |= note == Note::Closed;
+                    acks.oracle.hear(note);
+                }
+            },
         }
     }
-    let (head, oracle) =
-        heard.ok_or_else(|| PhaseError::Line { path: path.to_owned(), line: 1 })?;
-    Ok((head, oracle, closed))
+    acks.ok_or_else(|| PhaseError::Line { path: path.to_owned(), line: 1 })
 }
 
 /// Opens the channel and hears what is in it.
@@ -157,6 +178,14 @@ impl Verdict {
                 let _ = writeln!(text, "  {words}");
             }
             let _ = writeln!(text, "{}", self.blame());
+            if !self.whole {
+                let _ = writeln!(
+                    text,
+                    "note: the acknowledgements do not say where they end, as those in a file \
+                     cannot when the power goes; a copy of them that was cut short makes events \
+                     that were taken look lost, so compare it with the file of the write"
+                );
+            }
         }
         if self.closed {
             let _ = writeln!(text, "note: the write was ended in order; nothing was cut off");
@@ -204,6 +233,7 @@ impl Verdict {
             "words": self.findings.words(),
             "restarted": self.restarted,
             "closed": self.closed,
+            "acks_whole": self.whole,
             "suspicions": self.suspicions,
         })
     }

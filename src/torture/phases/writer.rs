@@ -3,10 +3,11 @@
 use super::far::Far;
 use super::{Head, PhaseError, boot};
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::files;
 use crate::disk::Disk;
 use crate::disk::real::RealDisk;
 use crate::torture::Lie;
-use crate::torture::ground::{Ground, Purpose};
+use crate::torture::ground::{Purpose, Survey};
 use crate::torture::life::{Life, Orders, Work};
 use crate::torture::note::Note;
 use crate::torture::voice::{Record, Voice};
@@ -56,11 +57,17 @@ pub fn write(
     warn: &mut dyn FnMut(&str),
     watch: &mut dyn FnMut(u64),
 ) -> Result<Written, PhaseError> {
-    // First where the notes go: without it nothing has to be cleared again.
+    let survey = Survey::of(&options.data_dirs, Purpose::Write, options.discard)?;
+    // First where the notes go: without it nothing is cleared.
     let head = Head { seed: options.seed, directories: options.data_dirs.len(), boot: boot() };
     let voice = voice(&options.acks, &head)?;
     // Held to the end, against a second test in the same directories.
-    let _ground = Ground::take(&options.data_dirs, Purpose::Write, options.discard)?;
+    let ground = survey.take().inspect_err(|_| {
+        if !is_address(&options.acks) {
+            // It says nothing yet; the refusal is what there is to say.
+            let _ = files::remove(Path::new(&options.acks));
+        }
+    })?;
     if same_storage(&options.acks, &options.data_dirs) {
         warn(
             "the acknowledgements go to a file system that is being tested: a power cut may take \
@@ -90,9 +97,10 @@ pub fn write(
         }
         watch(life.acknowledged.load(Ordering::Relaxed));
     }
-    let acknowledged = life.acknowledged.load(Ordering::Relaxed);
+    let counted = Arc::clone(&life.acknowledged);
     life.end(workers).map_err(unheard)?;
-    Ok(Written { acknowledged })
+    ground.write_has_ended()?;
+    Ok(Written { acknowledged: counted.load(Ordering::Relaxed) })
 }
 
 /// `HOST:PORT` when it ends in a port and is no path.
