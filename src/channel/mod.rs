@@ -74,7 +74,7 @@ pub trait PutTransaction: Send {
     ///
     /// Commits of one source that carry a position are done in the order in which they are asked
     /// for; one that waits is refused with [`Refusal::OutOfTurn`] when one before it does not end
-    /// well. So a position never stands for events that are not there.
+    /// well, and with [`Refusal::Behind`] when its own time is over first. So a position never stands for events that are not there.
     fn set_position(&mut self, source: &str, position: Bytes);
 
     /// Commits: waits up to `keep-alive` for room, then until the events are safe.
@@ -338,6 +338,15 @@ pub enum Refusal {
     /// it was not answered with Ok: its position would say that those events are there too.
     #[error("an earlier commit of the same source did not end well; put its events first")]
     OutOfTurn,
+    /// It carries a position of a source, and an earlier commit of the same source had not been
+    /// settled within `keep-alive`: it waits for room itself, is being written, or is in doubt.
+    #[error(
+        "an earlier commit of source {of} was still waiting or in doubt after keep-alive; try again when it has been answered"
+    )]
+    Behind {
+        /// The source.
+        of: String,
+    },
     /// The channel was closed.
     #[error("the channel is closed")]
     Closed,
@@ -373,6 +382,7 @@ impl Refusal {
             | Self::NoSpace(_)
             | Self::NoStripe(_)
             | Self::OutOfTurn
+            | Self::Behind { .. }
             | Self::Closed => false,
         }
     }

@@ -172,6 +172,7 @@ fn every_refusal_is_either_about_the_events_or_about_the_channel() {
         Refusal::NoSpace(trouble()),
         Refusal::NoStripe(trouble()),
         Refusal::OutOfTurn,
+        Refusal::Behind { of: "tail".to_owned() },
         Refusal::Closed,
     ] {
         assert!(!CommitError::Refused(refusal.clone()).never_fits(), "{refusal}");

@@ -51,6 +51,8 @@ pub enum Admission {
     },
     /// Something is under way that makes room.
     Busy,
+    /// An earlier commit of the same source is under way or in doubt.
+    BehindAnother,
     /// No stripe can be written.
     NoStripe(Trouble),
 }
@@ -86,7 +88,7 @@ impl Log {
         }
         let position = match shape.position {
             Some((source, _)) if self.position_is_busy(source) => {
-                return Err(Admission::Busy);
+                return Err(Admission::BehindAnother);
             }
             // The room is asked for here, under the lock of the reservation: many new sources at
             // once would else all be let in, and no state record could hold what they left.

@@ -122,6 +122,30 @@ fn a_commit_that_waits_behind_another_of_its_source_is_refused_when_that_one_doe
     assert_eq!(engine.channel.position("tail"), position(2, "2"));
 }
 
+/// Not of a segment or of room, which would send whoever reads it to the disks.
+#[test]
+fn a_wait_that_ends_behind_another_commit_of_the_source_says_so() {
+    let machine = Machine::new(1);
+    let mut options = machine.options();
+    (options.capacity, options.transaction_capacity) = (3, 3);
+    let mut engine = machine.open_with(options);
+    engine.put(&bodies("full", 0..3));
+    let behind = || Some(Err(CommitError::Refused(Refusal::Behind { of: "tail".to_owned() })));
+    let mut first = engine.begin_put_at(&bodies("a", 0..2), "tail", "1");
+    let mut second = engine.begin_put_at(&bodies("b", 0..1), "tail", "2");
+    engine.clock.advance(crate::rig::KEEP_ALIVE);
+    assert_eq!(second.poll(), behind(), "the first waits for room");
+    assert!(matches!(first.poll(), Some(Err(CommitError::Refused(Refusal::Full { .. })))));
+    drop((first, second));
+    assert_eq!(engine.drain(), bodies("full", 0..3));
+    machine.disk.fail(Fault::dead("data"));
+    let doubt = engine.begin_put_at(&bodies("c", 0..1), "tail", "3");
+    assert!(matches!(engine.end(doubt), Err(CommitError::InDoubt(_))));
+    let mut third = engine.begin_put_at(&bodies("d", 0..1), "tail", "4");
+    engine.clock.advance(crate::rig::KEEP_ALIVE);
+    assert_eq!(third.poll(), behind(), "the one before it is in doubt");
+}
+
 #[test]
 fn a_batch_that_was_emptied_commits_its_position_alone() {
     let machine = Machine::new(2);

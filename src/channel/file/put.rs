@@ -37,7 +37,7 @@ impl FilePut {
         place: Option<&Place>,
     ) -> Result<Result<Promise, Admission>, CommitError> {
         match place.map(Place::standing) {
-            Some(Standing::BehindAnother) => return Ok(Err(Admission::Busy)),
+            Some(Standing::BehindAnother) => return Ok(Err(Admission::BehindAnother)),
             Some(Standing::StruckOut) => return Err(CommitError::Refused(Refusal::OutOfTurn)),
             Some(Standing::First) | None => {}
         }
@@ -62,7 +62,7 @@ impl FilePut {
             Ok(Some(Ok(reserved))) => reserved,
             // No room will come by waiting.
             Ok(Some(Err(admission @ Admission::PositionTooLarge { .. }))) => {
-                return Err(refused(admission));
+                return Err(refused(admission, None));
             }
             Ok(Some(Err(admission))) => return Ok(Err(admission)),
             Ok(None) => return Err(CommitError::Refused(Refusal::Closed)),
@@ -95,8 +95,11 @@ impl FilePut {
     }
 }
 
-fn refused(admission: Admission) -> CommitError {
+/// What a wait for room has ended with.
+fn refused(admission: Admission, place: Option<&Place>) -> CommitError {
+    let of = || place.map(|place| place.source().to_owned()).unwrap_or_default();
     CommitError::Refused(match admission {
+        Admission::BehindAnother => Refusal::Behind { of: of() },
         Admission::Full { events, capacity } => Refusal::Full { events, capacity },
         Admission::NoSpace(trouble) => Refusal::NoSpace(trouble),
         Admission::NoStripe(trouble) => Refusal::NoStripe(trouble),
@@ -141,7 +144,7 @@ impl PutTransaction for FilePut {
                 Ok(promise) => break promise,
                 Err(admission) => match deadline.checked_sub(shared.now()) {
                     Some(left) if !left.is_zero() => shared.room.sleep(turn, Some(left)),
-                    _ => return Err(refused(admission)),
+                    _ => return Err(refused(admission, place.as_ref())),
                 },
             }
         };
@@ -162,7 +165,9 @@ impl PutTransaction for FilePut {
                 let turn = shared.room.turn();
                 match self.append_in_turn(place.as_ref())? {
                     Ok(promise) => break promise,
-                    Err(admission) if shared.now() >= deadline => return Err(refused(admission)),
+                    Err(admission) if shared.now() >= deadline => {
+                        return Err(refused(admission, place.as_ref()));
+                    }
                     Err(_) => {
                         let until = Some((deadline, &*shared.options.clock));
                         changed(&shared.room, turn, &shared.timer, until).await;

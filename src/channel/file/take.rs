@@ -139,7 +139,10 @@ impl FileTake {
 fn refused(admission: Admission) -> CommitError {
     CommitError::Refused(match admission {
         Admission::NoStripe(trouble) | Admission::NoSpace(trouble) => Refusal::NoStripe(trouble),
-        Admission::Busy | Admission::Full { .. } | Admission::PositionTooLarge { .. } => {
+        Admission::Busy
+        | Admission::BehindAnother
+        | Admission::Full { .. }
+        | Admission::PositionTooLarge { .. } => {
             Refusal::NoSpace(Trouble::new("the log had no room in time; try again"))
         }
     })

@@ -64,6 +64,11 @@ impl Place {
         Self { shared: Arc::clone(shared), source: source.to_owned(), number, committed: false }
     }
 
+    /// Whose commit it is.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
     pub(super) fn standing(&self) -> Standing {
         let lines = self.shared.turns.lock();
         let line = lines.get(&self.source).into_iter().flatten();
