@@ -31,6 +31,8 @@ pub enum Rare {
     SlotAck,
     /// A life began in a checkpoint slot, because no segment was free.
     EpochInSlot,
+    /// A life that failed ended in a checkpoint slot, because no segment was free for the next one.
+    LifeEndedInSlot,
     /// A stripe was to go on in the next segment and had none.
     RollWaits,
     /// A transaction got a block of its own.
@@ -51,7 +53,7 @@ pub enum Rare {
 
 impl Rare {
     /// All places.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::FenceMoved,
         Self::FenceRepeated,
         Self::MovedTwice,
@@ -62,6 +64,7 @@ impl Rare {
         Self::LateReturn,
         Self::SlotAck,
         Self::EpochInSlot,
+        Self::LifeEndedInSlot,
         Self::RollWaits,
         Self::Oversize,
         Self::PositionJump,

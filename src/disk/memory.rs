@@ -41,6 +41,8 @@ struct Pool {
     idle_bytes_max: usize,
     live_bytes: AtomicUsize,
     idle: Mutex<Vec<MmapMut>>,
+    #[cfg(test)]
+    refusals: AtomicUsize,
 }
 
 /// One map of anonymous memory, page-aligned; returns to its pool when nobody uses it.
@@ -63,7 +65,20 @@ impl SlabPool {
     #[must_use]
     pub fn new(slab_bytes: usize, idle_bytes_max: usize) -> Self {
         let (live_bytes, idle) = (AtomicUsize::new(0), Mutex::default());
-        Self(Arc::new(Pool { slab_bytes, idle_bytes_max, live_bytes, idle }))
+        Self(Arc::new(Pool {
+            slab_bytes,
+            idle_bytes_max,
+            live_bytes,
+            idle,
+            #[cfg(test)]
+            refusals: AtomicUsize::default(),
+        }))
+    }
+
+    /// The next `times` that memory is asked for there is none.
+    #[cfg(test)]
+    pub(crate) fn refuse(&self, times: usize) {
+        self.0.refusals.store(times, Ordering::SeqCst);
     }
 
     /// Bytes of all slabs in use, also of those that only an event's body still pins.
@@ -78,6 +93,11 @@ impl SlabPool {
     /// # Errors
     /// The operating system has no memory left.
     pub fn writer(&self, len: usize) -> io::Result<AreaWriter> {
+        #[cfg(test)]
+        if self.0.refusals.load(Ordering::SeqCst) > 0 {
+            self.0.refusals.fetch_sub(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let len = len.max(self.0.slab_bytes);
         let idle = if len == self.0.slab_bytes { self.0.idle().pop() } else { None };
         let mut map = match idle {

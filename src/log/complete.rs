@@ -95,7 +95,7 @@ impl Log {
                 tracing::info!(stripe = index.0, "the stripe is back: puts and takes go on there");
             }
             stripe.epoch_start = EpochStart::Done;
-            self.settle_doubts(index, index);
+            self.settle_doubts(index);
             self.fence_suspended(index);
             self.wakes.room = true;
             self.wakes.takers = true;
@@ -187,14 +187,15 @@ impl Log {
             state.epoch = fence.epoch;
         }
         if self.stripes[fence.stripe.at()].epoch.number == fence.epoch.number {
-            self.settle_doubts(fence.stripe, on);
+            self.settle_doubts(fence.stripe);
+            self.fence_suspended(on);
         }
     }
 
     /// What was in doubt on the stripe is durably void now. But it may have been moved there when
     /// another stripe had failed, and its first copy is void only when that end is durable as well:
-    /// it waits for the fence, which goes to the stripe `on`.
-    fn settle_doubts(&mut self, index: StripeIndex, on: StripeIndex) {
+    /// it waits for that one's fence, for which the caller sees.
+    pub(super) fn settle_doubts(&mut self, index: StripeIndex) {
         self.wakes.room = true;
         let mut doubts = std::mem::take(&mut self.stripes[index.at()].doubts);
         if doubts.is_empty() {
@@ -204,7 +205,6 @@ impl Log {
         if let Some(open) = open.map(|s| s.index.at()) {
             Rare::DoubtPassedOn.reached();
             self.stripes[open].doubts.append(&mut doubts);
-            self.fence_suspended(on);
             return;
         }
         for source in doubts.sources {
@@ -278,17 +278,6 @@ impl Log {
             self.wakes.room = true;
             self.wakes.keeper = true;
         }
-    }
-
-    /// Says that the stripe's epoch stands durably in a checkpoint slot, because no segment was
-    /// free for it: the next segment's state record will be written alone.
-    pub fn epoch_stands_in_slot(&mut self, index: StripeIndex) {
-        Rare::EpochInSlot.reached();
-        let state = self.state_of(index);
-        self.durable.join(&state);
-        self.stripes[index.at()].epoch_start = EpochStart::InSlot;
-        self.stripes[index.at()].tail_room = 0;
-        self.changed();
     }
 
     /// The last durable block of a stripe.

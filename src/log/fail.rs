@@ -10,7 +10,7 @@ use super::Log;
 use super::block::{Block, Effect, FrameNote};
 use super::fate::{Outcome, Promise};
 use super::job::JobId;
-use super::reserve::{plain_header, state_bytes_bound};
+use super::reserve::plain_header;
 use super::stripe::{Doubts, EpochStart, Health, Stripe};
 use crate::base::ids::{Sequence, StripeIndex};
 use crate::base::mutant::Broken;
@@ -32,11 +32,11 @@ const CALM: Duration = Duration::from_secs(60);
 
 /// Failures in a row after which an only stripe goes on at once in a fresh segment. A disk that
 /// takes small writes and refuses large ones would else use up a segment per commit, for ever.
-const RESTARTS_AT_ONCE: u32 = 3;
+pub(super) const RESTARTS_AT_ONCE: u32 = 3;
 
 /// Writes of a stripe that hang before it is not tried again until one returns: each keeps a
 /// thread and its memory.
-const HUNG_WRITES_MAX: usize = 8;
+pub(super) const HUNG_WRITES_MAX: usize = 8;
 
 /// A block taken back from a failed stripe.
 struct Stranded {
@@ -62,21 +62,21 @@ impl Log {
         let fence = self.end_epoch(now, index, cause);
         let other = self.other_stripe(index);
         match other {
+            Some(other) if Broken::FenceBehind.is_chosen() => {
+                self.move_all(index, other, stranded);
+                self.put_fence(other, &fence);
+            }
             Some(other) => {
                 Rare::FenceMoved.reached();
-                self.put_known_fences(other, index);
-                if Broken::FenceBehind.is_chosen() {
+                if self.put_known_fences(other, index) && self.put_fence(other, &fence) {
                     self.move_all(index, other, stranded);
-                    self.put_fence(other, &fence);
                 } else {
-                    self.put_fence(other, &fence);
-                    self.move_all(index, other, stranded);
+                    self.give_up(index, stranded, cause);
                 }
             }
             None if !restarting && self.may_restart_at_once(index) => {
                 Rare::FreshSegment.reached();
-                self.stripes[index.at()].health = Health::Active;
-                self.occupied += self.waiting_on(|s| s.index == index);
+                self.activate(index);
                 self.begin_restart(index);
                 self.move_all(index, index, stranded);
             }
@@ -97,32 +97,6 @@ impl Log {
             let cause = format!("a write on stripe {index} has not returned for {waited} s");
             self.fail(now, StripeIndex(index as u16), None, &Trouble::new(cause));
         }
-    }
-
-    /// Tries suspended stripes again whose pause is over. The stripe goes on in a fresh segment.
-    pub fn retry_suspended(&mut self, now: Duration) {
-        for index in 0..self.stripes.len() {
-            let stripe = &self.stripes[index];
-            let index = StripeIndex(index as u16);
-            if stripe.retry_at().is_some_and(|at| at <= now) && self.can_restart(index) {
-                let before = self.waiting_on(|s| s.index == index);
-                self.stripes[index.at()].health = Health::Active;
-                self.occupied += before;
-                self.begin_restart(index);
-            }
-        }
-    }
-
-    /// When the next suspended stripe is to be tried.
-    #[must_use]
-    pub fn next_retry(&self) -> Option<Duration> {
-        self.stripes.iter().filter_map(Stripe::retry_at).min()
-    }
-
-    /// Stripes whose new epoch waits to be written.
-    pub fn epochs_due(&self) -> impl Iterator<Item = StripeIndex> + '_ {
-        let due = self.stripes.iter().filter(|s| s.is_active() && s.epoch_start == EpochStart::Due);
-        due.map(|s| s.index)
     }
 
     /// Takes everything that is not durable away from a stripe. Waits for late fillers: they copy
@@ -183,16 +157,6 @@ impl Log {
         self.stripes.iter().filter(ready).min_by_key(|s| s.outstanding_bytes()).map(|s| s.index)
     }
 
-    fn can_restart(&self, index: StripeIndex) -> bool {
-        let bound = state_bytes_bound(&self.durable, self.acks.len());
-        let stripe = &self.stripes[index.at()];
-        stripe.zombies.len() < HUNG_WRITES_MAX && stripe.free_for(bound).is_some()
-    }
-
-    fn may_restart_at_once(&self, index: StripeIndex) -> bool {
-        self.stripes[index.at()].strikes <= RESTARTS_AT_ONCE && self.can_restart(index)
-    }
-
     /// Whether a life of the stripe has failed, and nothing durable says so yet.
     pub(super) fn end_is_open(&self, stripe: &Stripe) -> bool {
         let durable = self.durable.stripe(stripe.index).epoch.number;
@@ -207,7 +171,8 @@ impl Log {
         if self.stripes.iter().all(|s| s.doubts.is_empty()) {
             return;
         }
-        let open = |s: &&Stripe| s.index != on && self.end_is_open(s);
+        let fenced = |s: &Stripe| s.fence_placed == Some(s.epoch.number);
+        let open = |s: &&Stripe| s.index != on && self.end_is_open(s) && !fenced(s);
         let fences: Vec<FenceBody> = self.stripes.iter().filter(open).map(Stripe::fence).collect();
         for fence in fences {
             self.put_fence(on, &fence);
@@ -217,36 +182,37 @@ impl Log {
 
     /// Fences of other stripes whose next life has not begun in their own log. Frames that move
     /// for the second time now leave behind the disk that has the fence of their first stripe;
-    /// should that disk be missing at the next opening, both their copies would count.
-    fn put_known_fences(&mut self, on: StripeIndex, failed: StripeIndex) {
+    /// should that disk be missing at the next opening, both their copies would count. Answers
+    /// whether all could be placed.
+    fn put_known_fences(&mut self, on: StripeIndex, failed: StripeIndex) -> bool {
         let ended =
             |s: &&Stripe| s.index != failed && s.strikes > 0 && s.epoch_start != EpochStart::Done;
         let fences: Vec<FenceBody> = self.stripes.iter().filter(ended).map(Stripe::fence).collect();
-        for fence in fences {
+        fences.iter().all(|fence| {
             Rare::FenceRepeated.reached();
-            self.put_fence(on, &fence);
-        }
+            self.put_fence(on, fence)
+        })
     }
 
-    /// The stripe goes on in a fresh segment, whose state record starts the epoch.
-    fn begin_restart(&mut self, index: StripeIndex) {
-        let bound = state_bytes_bound(&self.durable, self.acks.len());
-        let stripe = &mut self.stripes[index.at()];
-        // Whatever of the old segment is above the watermark is void: never written on.
-        stripe.end_offset = stripe.segments.back().map_or(0, |s| s.len);
-        stripe.roll_planned = true;
-        stripe.tail_room = stripe.free_for(bound).map_or(0, |s| s.len - bound);
-        self.wakes.keeper = true;
-    }
-
-    fn put_fence(&mut self, on: StripeIndex, fence: &FenceBody) {
+    /// Answers whether there was memory for it. Without, nothing may move that it frees: it is in
+    /// doubt until the stripe is back, or until there is memory again.
+    fn put_fence(&mut self, on: StripeIndex, fence: &FenceBody) -> bool {
         let header = plain_header(FrameKind::Fence, FenceBody::BYTES);
-        // Placing can only fail for want of memory; then the moved frames' own placing fails as
-        // well and they end in doubt.
-        if let Ok(reservation) = self.place(on, header, Effect::Fence(*fence)) {
-            reservation.fill(|out| {
-                fence.encode(out);
-            });
+        match self.place(on, header, Effect::Fence(*fence)) {
+            Ok(reservation) => {
+                reservation.fill(|out| {
+                    fence.encode(out);
+                });
+                self.stripes[fence.stripe.at()].fence_placed = Some(fence.epoch.number);
+                true
+            }
+            Err(_) => {
+                tracing::error!(
+                    stripe = fence.stripe.0,
+                    "no memory to say on stripe {on} that a write failed: what was on its way is in doubt; raise the memory limit of the process"
+                );
+                false
+            }
         }
     }
 
@@ -307,10 +273,14 @@ impl Log {
             *first = sequence;
         }
         let added = if let Effect::Put { count, .. } = &effect { u64::from(*count) } else { 0 };
+        let fenced = if let Effect::Fence(fence) = &effect { Some(fence.stripe) } else { None };
         let mut doubts = Doubts::default();
         doubts.add(&effect);
         let Ok(reservation) = self.place(to, header, effect) else {
             // No memory: its committer hears that it is in doubt.
+            if let Some(fenced) = fenced {
+                self.stripes[fenced.at()].fence_placed = None;
+            }
             self.stripes[from.at()].doubts.append(&mut doubts);
             return None;
         };
@@ -327,6 +297,10 @@ impl Log {
         for one in stranded {
             let fate = one.block.fate;
             for note in one.block.frames {
+                if let Effect::Fence(fence) = &note.effect {
+                    // It is to be placed again.
+                    self.stripes[fence.stripe.at()].fence_placed = None;
+                }
                 self.stripes[index.at()].doubts.add(&note.effect);
             }
             fate.settle(Outcome::InDoubt(cause.clone()));
@@ -372,7 +346,7 @@ impl Stripe {
     }
 
     /// Counts a failure; answers the pause before the stripe is tried again.
-    fn strike(&mut self, now: Duration) -> Duration {
+    pub(super) fn strike(&mut self, now: Duration) -> Duration {
         if now.saturating_sub(self.failed_at) > CALM {
             self.strikes = 0;
         }

@@ -191,6 +191,8 @@ impl Log {
         stripe.wants_segment = 0;
         stripe.no_space = None;
         self.wakes.room = true;
+        // It may be what a suspended stripe waits for.
+        self.wakes.keeper |= stripe.epoch_start != EpochStart::Done;
     }
 
     /// Whether puts wait for space on some disk.
@@ -246,6 +248,8 @@ impl Stripe {
             wants_segment: 0,
             rate: 200e6,
             doubts: Doubts::default(),
+            slot_wanted: false,
+            fence_placed: None,
             strikes: 0,
             failed_at: Duration::ZERO,
             bytes_written: 0,

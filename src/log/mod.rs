@@ -31,6 +31,7 @@ mod machine;
 mod progress;
 pub mod ready;
 mod reserve;
+mod resume;
 mod start;
 mod stripe;
 

@@ -3,11 +3,12 @@
 use super::Log;
 use super::fate::Outcome;
 use super::stripe::{FreeSegment, Health};
-use crate::base::ids::{SegmentId, StripeIndex};
+use crate::base::ids::{EpochNumber, SegmentId, StripeIndex};
 use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::record::state::StateRecord;
+use std::time::Duration;
 
 /// What a checkpoint will make durable.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct CheckpointPlan {
     /// [`Log::durable_turn`] that it stands for.
     pub turn: u64,
     acks: Vec<u64>,
+    /// Stripes whose life ends with it.
+    epochs: Vec<(StripeIndex, EpochNumber)>,
 }
 
 /// A stripe as its keeper and its users see it.
@@ -50,7 +53,7 @@ pub struct StripeReport {
 
 impl Log {
     /// What a checkpoint written now would make durable, with the acknowledgements that wait for
-    /// one because the log has no room for them.
+    /// one because the log has no room for them, and the ends of lives for which there is no segment.
     pub fn plan_checkpoint(&mut self) -> CheckpointPlan {
         let mut state = self.durable.clone();
         for ack in self.acks.values().filter(|_| Broken::AckNamedEarly.is_chosen()) {
@@ -63,12 +66,24 @@ impl Log {
                 state.stripe_mut(*stripe).acknowledge(ack.body.group, *start, *end);
             }
         }
-        CheckpointPlan { state, turn: self.durable_turn, acks }
+        let epochs = self.epochs_for_slots();
+        epochs.iter().for_each(|(index, _)| state.join(&self.state_of(*index)));
+        CheckpointPlan { state, turn: self.durable_turn, acks, epochs }
     }
 
     /// Reports that a planned checkpoint is durable, or that none could be written: then its
-    /// acknowledgements wait for the next one.
-    pub fn checkpoint_done(&mut self, plan: CheckpointPlan, durable: bool) {
+    /// acknowledgements wait for the next one. `homes` are the stripes in whose own directories it
+    /// was written.
+    pub fn checkpoint_done(
+        &mut self,
+        now: Duration,
+        plan: CheckpointPlan,
+        durable: bool,
+        homes: &[StripeIndex],
+    ) {
+        for (index, epoch) in plan.epochs {
+            self.epoch_was_written(now, (index, epoch), homes.contains(&index));
+        }
         if !durable {
             self.slot_queue.extend(plan.acks);
             return;
@@ -89,10 +104,10 @@ impl Log {
         }
     }
 
-    /// Whether acknowledgements wait for a checkpoint.
+    /// Whether acknowledgements, or the end of a stripe's life, wait for a checkpoint.
     #[must_use]
     pub fn checkpoint_is_wanted(&self) -> bool {
-        !self.slot_queue.is_empty()
+        !self.slot_queue.is_empty() || self.stripes.iter().any(|s| s.slot_wanted)
     }
 
     /// Events waiting or lent on stripes that can be reached.

@@ -4,7 +4,9 @@ use super::block::{Block, Effect, OpenBlock, Sealed};
 use super::job::JobId;
 use super::lease::Front;
 use crate::base::checksum::Salt;
-use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid, WriteOrder};
+use crate::base::ids::{
+    BlockNumber, EpochNumber, SegmentId, Sequence, StripeIndex, Uuid, WriteOrder,
+};
 use crate::base::mutant::Broken;
 use crate::base::trouble::Trouble;
 use crate::disk::File;
@@ -152,6 +154,11 @@ pub(super) struct Stripe {
     pub read_trouble: Option<(Trouble, Duration)>,
     /// What is in doubt until a fence or the next epoch's start is durable.
     pub doubts: Doubts,
+    /// The end of its life is to stand in its checkpoint slot: it is suspended, and no segment is
+    /// free.
+    pub slot_wanted: bool,
+    /// The life whose beginning a fence says that is on its way on another stripe, or was.
+    pub fence_placed: Option<EpochNumber>,
     /// Failures in a row, without a calm while between them.
     pub strikes: u32,
     /// When the last of them was.

@@ -185,6 +185,7 @@ fn lent_when_one_is_back(machine: &Machine, engine: &mut Engine, back: usize) ->
         let result = write.finish();
         engine.manual.report(write, result);
     }
+    assert!(engine.manual.start_write(back).is_none(), "one fence is enough");
     let mut other = engine.begin_take();
     let lent = engine.lend(&mut *other, 10).expect("readable");
     other.rollback();

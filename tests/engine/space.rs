@@ -1,8 +1,8 @@
 //! Section 7: a full disk, and segments that are used again.
 
-use crate::rig::{Engine, Machine, checkpoint_dir, data_dir, large};
-use millpond::channel::{Channel, CommitError, Refusal};
-use millpond::disk::sim::{Fault, On, SimOptions};
+use crate::rig::{Engine, Machine, bodies, checkpoint_dir, data_dir, large};
+use millpond::channel::{Channel, CommitError, PositionError, Refusal};
+use millpond::disk::sim::{Effect, Fault, On, SimOptions};
 use millpond::disk::{Directory, Disk};
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -207,6 +207,40 @@ fn a_segment_is_kept_back_for_the_next_epoch_on_a_full_disk() {
     assert_eq!(engine.take(5), all[..5], "answered from the segment that was kept back");
     assert_eq!(engine.channel.log_counts().failed_writes, 1);
     assert_eq!(machine.after_power_cut(1).reopened(), all[5..]);
+}
+
+/// Both the write and the one into the segment that was kept back fail, on the only stripe. Waiting
+/// for a further segment, which a full disk does not give, nothing could be taken and no room be made.
+#[test]
+fn two_writes_that_fail_on_a_full_disk_leave_a_doubt_that_ends_by_itself() {
+    for effect in [Effect::Nothing, Effect::Part, Effect::All, Effect::Later] {
+        let machine = small_disk(1);
+        let mut engine = machine.open();
+        let (mut all, _) = fill(&mut engine);
+        // A segment is free for puts again; made of the disk's space none can be.
+        while engine.try_put(&bodies("small", 0..1)).is_err() {
+            assert_eq!(engine.take(1), [all.remove(0)]);
+        }
+        all.extend(bodies("small", 0..1));
+        machine.disk.fail(Fault::next(On::Submit, "segment").times(2).effect(effect));
+        let commit = engine.begin_put_at(&bodies("doubt", 0..1), "tail", "1");
+        assert!(matches!(engine.end(commit), Err(CommitError::InDoubt(_))), "{effect:?}");
+        assert_eq!(engine.channel.log_counts().failed_writes, 2);
+        machine.disk.clear_faults();
+        assert!(matches!(engine.channel.position("tail"), Err(PositionError::Unsettled { .. })));
+        engine.pass(Duration::from_secs(30));
+        assert_eq!(engine.channel.position("tail"), Ok(None), "{effect:?}: durably void");
+        for seed in 0..4 {
+            assert_eq!(machine.after_power_cut(seed).reopened(), all, "{effect:?}");
+        }
+        let commit = engine.begin_put_at(&bodies("doubt", 0..1), "tail", "1");
+        engine.end(commit).expect("in the segment that was kept back");
+        all.extend(bodies("doubt", 0..1));
+        assert_eq!(engine.drain(), all);
+        for seed in 0..4 {
+            assert_eq!(machine.after_power_cut(seed).reopened(), Vec::<String>::new());
+        }
+    }
 }
 
 #[test]

@@ -85,12 +85,13 @@ impl Shared {
             log.plan_checkpoint()
         };
         let turn = plan.turn;
-        let written = self.write_slots(&mut hand.slots, &plan);
+        let (homes, written) = self.write_slots(&mut hand.slots, &plan);
         let durable = written.is_ok() || Broken::SlotAckUnwritten.is_chosen();
         // Still in hand: what the plan promised stands in the slots only until this has been
         // reported. Two checkpoints that others wrote in between would not say it, and would be
         // written over both of them.
-        self.with_log(|log| log.checkpoint_done(plan, durable))?;
+        let now = self.now();
+        self.with_log(|log| log.checkpoint_done(now, plan, durable, &homes))?;
         drop(hand);
         written.map(|()| turn)
     }
@@ -100,21 +101,31 @@ impl Shared {
     /// so it stands last and has its turn when they have it. Written first, it named a life that a
     /// crash kept from everyone else; lost, and found again after the stripes had begun others, it
     /// ended those.
-    fn write_slots(&self, slots: &mut [Slots], plan: &CheckpointPlan) -> Result<(), Trouble> {
-        let bytes = plan.state.to_bytes().map_err(|refusal| {
-            Trouble::new(format!("the checkpoint cannot be written: {refusal}"))
-        })?;
-        let (mut written, mut trouble) = (0, None);
+    ///
+    /// Answers also in which stripes' own directories it stands, suspended ones included.
+    fn write_slots(
+        &self,
+        slots: &mut [Slots],
+        plan: &CheckpointPlan,
+    ) -> (Vec<StripeIndex>, Result<(), Trouble>) {
+        let (mut homes, mut trouble) = (Vec::new(), None);
+        let bytes = match plan.state.to_bytes() {
+            Ok(bytes) => bytes,
+            Err(refusal) => {
+                let words = format!("the checkpoint cannot be written: {refusal}");
+                return (homes, Err(Trouble::new(words)));
+            }
+        };
         for slots in slots {
             if slots.stripe.is_some_and(|index| self.hangs(index)) {
                 // A write that does not return would hold up the checkpoints of the others.
                 continue;
             }
-            if slots.stripe.is_none() && (trouble.is_some() || written == 0) {
+            if slots.stripe.is_none() && (trouble.is_some() || homes.is_empty()) {
                 continue;
             }
             match slots.write(self.channel, &bytes) {
-                Ok(()) => written += 1,
+                Ok(()) => homes.extend(slots.stripe),
                 Err(words) => {
                     tracing::warn!("checkpoint: {words}");
                     let Checkpoints { errors, copy_errors, .. } = &self.checkpoints;
@@ -129,11 +140,12 @@ impl Shared {
                 }
             }
         }
-        match trouble {
+        let written = match trouble {
             Some(trouble) => Err(trouble),
-            None if written == 0 => Err(Trouble::new("no checkpoint slot could be written")),
+            None if homes.is_empty() => Err(Trouble::new("no checkpoint slot could be written")),
             None => Ok(()),
-        }
+        };
+        (homes, written)
     }
 
     fn hangs(&self, index: StripeIndex) -> bool {

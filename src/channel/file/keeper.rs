@@ -82,7 +82,7 @@ impl Shared {
         // Whatever was forgotten by a thread that went away is picked up here at the latest.
         self.hand_over();
         let next = (diary.checkpoint_at + interval).saturating_sub(now);
-        let retry = self.log().ok().and_then(|log| log.next_retry());
+        let retry = self.log().ok().and_then(|log| log.next_retry(now));
         let retry = retry.map_or(LOOK, |at| at.saturating_sub(now));
         let pause = match self.log() {
             Ok(log) if log.checkpoint_is_wanted() => Duration::from_millis(100),

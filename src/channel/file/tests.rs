@@ -2,7 +2,7 @@ use super::*;
 use crate::base::clock::{Clock, SystemClock};
 use crate::channel::contract::{Wanted, channel_contract};
 use crate::channel::{CommitError, Refusal};
-use crate::disk::sim::{Fault, SimDisk, SimOptions};
+use crate::disk::sim::{Effect, Fault, SimDisk, SimOptions};
 use crate::event::Event;
 use crate::log::PutShape;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -78,6 +78,78 @@ fn an_encoder_that_is_dropped_or_panics_voids_its_frame_and_its_neighbours_commi
     drop(channel);
     let channel = FileChannel::open(options).expect("opens again");
     assert_eq!((channel.status().events, channel.position("tail")), (0, Ok(None)));
+}
+
+/// Threads that block, as a source's may: each asks while those before it wait. There is room for a
+/// single event at a time, which every other one of them would fit into before its turn.
+#[test]
+fn blocking_commits_of_one_source_on_many_threads_enter_in_the_order_in_which_they_asked() {
+    const THREADS: u32 = 12;
+    let mut options = on_simulated_disk();
+    (options.capacity, options.transaction_capacity) = (2, 2);
+    options.keep_alive = Duration::from_secs(60);
+    let channel = FileChannel::open(options).expect("opens");
+    put(&channel, ["full".to_owned(), "full".to_owned()]);
+    let shared = &channel.inner.shared;
+    let commit = |number: u32| {
+        let mut put = channel.begin_put();
+        for _ in 0..2 - number % 2 {
+            put.put(Event::new(number.to_string())).expect("fits");
+        }
+        put.set_position("tail", Bytes::from(number.to_string()));
+        put.commit().expect("its turn came");
+    };
+    std::thread::scope(|scope| {
+        for number in 0..THREADS {
+            let commit = &commit;
+            scope.spawn(move || commit(number));
+            while shared.room.sleepers() <= number {
+                std::thread::yield_now();
+            }
+        }
+        let expected = (0..THREADS).flat_map(|n| vec![n.to_string(); 2 - n as usize % 2]);
+        for event in ["full".to_owned(), "full".to_owned()].into_iter().chain(expected) {
+            let mut take = channel.begin_take();
+            assert_eq!(take.take(1).expect("readable")[0].body, event);
+            take.commit().expect("durable");
+        }
+    });
+    let position = channel.position("tail").expect("settled").expect("committed");
+    assert_eq!(position.bytes, (THREADS - 1).to_string());
+}
+
+/// Its events would be moved although nothing says that their first place is void.
+#[test]
+fn a_fence_for_which_there_is_no_memory_moves_nothing_and_is_placed_when_there_is_some() {
+    let disk = SimDisk::new(SimOptions::new(1));
+    let options = || on_simulated_disk().with_disk(Arc::new(disk.clone())).manual(7);
+    let channel = FileChannel::open(options()).expect("opens");
+    let (shared, mut manual) = (&channel.inner.shared, channel.manual());
+    let mut put = channel.begin_put();
+    put.put(Event::new("doubt")).expect("fits");
+    put.set_position("tail", Bytes::from_static(b"1"));
+    let mut commit = put.commit_async();
+    assert!(crate::channel::contract::poll_once(&mut commit).is_pending());
+    let writing =
+        |stripe: &usize| shared.log().expect("whole").may_write(StripeIndex(*stripe as u16));
+    let stripe = (0..2).find(writing).expect("the block went somewhere");
+    disk.fail(Fault::dead(&format!("data{stripe}")).effect(Effect::Later));
+    shared.pool.refuse(1);
+    manual.run_tasks();
+    let doubt = crate::channel::contract::poll_once(&mut commit);
+    assert!(matches!(doubt, std::task::Poll::Ready(Err(CommitError::InDoubt(_)))), "{doubt:?}");
+    assert!(matches!(channel.position("tail"), Err(PositionError::Unsettled { .. })));
+    for _ in 0..2 {
+        manual.keep();
+        manual.run_tasks();
+    }
+    assert_eq!(channel.position("tail"), Ok(None), "the other stripe has the fence");
+    for seed in 0..4 {
+        let cut = disk.crash(seed);
+        cut.clear_faults();
+        let channel = FileChannel::open(options().with_disk(Arc::new(cut))).expect("opens");
+        assert_eq!((channel.status().events, channel.position("tail")), (0, Ok(None)));
+    }
 }
 
 /// A position that is reserved and not settled: whoever asks waits, and is told when in vain.
