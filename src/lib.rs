@@ -6,6 +6,8 @@
 #[cfg(feature = "agent")]
 pub mod agent;
 pub mod base;
+#[cfg(feature = "agent")]
+pub mod bench;
 pub mod channel;
 #[cfg(feature = "agent")]
 pub mod cli;

@@ -146,6 +146,20 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
     sync_directory(parent)
 }
 
+/// Creates the directory `path`, which nothing must be at yet, in one that is there.
+///
+/// # Errors
+/// Something has that name ([`io::ErrorKind::AlreadyExists`]), or the directory cannot be created.
+pub fn create_new_directory(path: &Path) -> io::Result<()> {
+    std::fs::create_dir(path)?;
+    if let Err(error) = sync_directory(parent(path)) {
+        // Nobody else has put anything there yet; whoever did keeps it.
+        let _ = std::fs::remove_dir(path);
+        return Err(error);
+    }
+    Ok(())
+}
+
 /// Removes the directory `path` if nothing is in it.
 ///
 /// # Errors
@@ -188,6 +202,10 @@ mod tests {
         std::fs::write(&file, "kept").unwrap();
         assert!(create_directory(&file).is_err());
         assert!(create_directory(&file.join("below")).is_err());
+        for taken in [&deep, &file] {
+            let error = create_new_directory(taken).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
         assert_eq!(std::fs::read(&file).unwrap(), b"kept");
     }
 

@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 ///
 /// # Errors
 /// The operating system refused another thread.
-pub fn spawn<F>(name: &str, run: F) -> io::Result<JoinHandle<()>>
+pub fn spawn<F, T>(name: &str, run: F) -> io::Result<JoinHandle<T>>
 where
-    F: FnOnce() + Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
 {
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }

@@ -1,5 +1,6 @@
 //! The words of the command line as values.
 
+use super::bench_arguments::BenchArguments;
 use super::torture_arguments::TortureArguments;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -69,6 +70,16 @@ pub(super) enum Command {
             Each line is an event. Exit code 0 when every line was acknowledged, 1 when not; then\n\
             the message says how many were.")]
     AvroClient(Box<AvroClientArguments>),
+    /// Measure a channel's throughput on your own disks, beside what the disks can do
+    #[command(after_help = "Examples:\n  \
+            millpond bench --data-dirs /mnt/disk1,/mnt/disk2\n  \
+            millpond bench --data-dirs /mnt/disk1 --body 200 --batch 100,1000 --producers 1,8 --takers 1,4\n  \
+            millpond bench -n a1 -f flume.conf --channel c1 --json\n\n\
+            What lies in the directories is left alone: it measures in directories of its own and\n\
+            removes them at the end, also on Ctrl-C, which ends with what was measured so far.\n\
+            Exit codes: 0 measured, 1 a write failed or a disk did not answer, 2 wrong usage or too\n\
+            little space. docs/bench.md explains the columns.")]
+    Bench(Box<BenchArguments>),
     /// Kill a channel on your own disks again and again, and judge what each kill leaves
     #[command(after_help = "Examples:\n  \
             millpond torture --data-dirs /mnt/disk1/t,/mnt/disk2/t --seconds 600\n  \

@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 pub(super) fn settings(arguments: &ChannelArguments) -> Result<FileChannelSettings, Stop> {
     match (&arguments.checkpoint_dir, &arguments.name, &arguments.channel) {
         (Some(checkpoint_dir), ..) => named_by_directories(arguments, checkpoint_dir),
-        (None, Some(agent), Some(channel)) => named_by_configuration(arguments, agent, channel),
+        (None, Some(agent), Some(channel)) => {
+            named_by_configuration(&arguments.conf_files, &arguments.outside, agent, channel)
+        }
         _ => Err(Stop::Usage(
             "which channel? Give --checkpoint-dir DIR --data-dirs DIR[,DIR...] or -n AGENT -f CONF --channel NAME"
                 .to_owned(),
@@ -53,13 +55,14 @@ fn named_by_directories(
         .map_err(|error| Stop::Usage(format!("{}: {}", error.key, error.message)))
 }
 
-fn named_by_configuration(
-    arguments: &ChannelArguments,
+/// The settings of the channel `channel` of the agent `agent` in `files`.
+pub(super) fn named_by_configuration(
+    files: &[PathBuf],
+    outside: &OutsideArguments,
     agent: &str,
     channel: &str,
 ) -> Result<FileChannelSettings, Stop> {
-    let loaded = load_agent(&arguments.conf_files, agent, &arguments.outside)
-        .map_err(|error| refused(&error))?;
+    let loaded = load_agent(files, agent, outside).map_err(|error| refused(&error))?;
     let found = loaded.agent.channels.iter().find(|c| c.component.name == channel);
     let Some(found) = found else {
         let about = loaded.findings.iter().filter(|f| f.severity == Severity::Error);

@@ -2,7 +2,7 @@
 
 use super::arguments::{Command, CommandLine};
 use super::words::{Stop, say, show};
-use super::{agent, avro_client, channel, graph, spelling, torture, validate};
+use super::{agent, avro_client, bench, channel, graph, spelling, torture, validate};
 use clap::Parser;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -43,6 +43,7 @@ fn carry_out(command: Command) -> Result<(), Stop> {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Channel { command } => channel::run(&command),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Torture(arguments) => torture::run(&arguments),
         Command::AvroClient(arguments) => avro_client::run(&arguments),
         Command::Tool(_) => Err(Stop::Failed(

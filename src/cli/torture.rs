@@ -3,6 +3,7 @@
 //! Exit codes: 0 clean, 1 something was found that must not be, 2 wrong usage or a test that could
 //! not be carried out.
 
+use super::interrupt::Interrupt;
 use super::torture_arguments::{
     CollectArguments, RunArguments, TortureArguments, TortureCommand, VerifyArguments,
     WriteArguments,
@@ -12,10 +13,7 @@ use super::words::{Stop, say, show};
 use crate::base::random::{Random, SystemRandom};
 use crate::torture::phases::{self, VerifyOptions, Waiting, WriteOptions};
 use crate::torture::{self, Limit, RunOptions};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Seconds of a run that is given no limit.
 const SECONDS_DEFAULT: u64 = 60;
@@ -33,38 +31,6 @@ pub(super) fn run(arguments: &TortureArguments) -> Result<(), Stop> {
 /// What keeps a test from being carried out says nothing about the disk.
 fn cannot(error: impl std::fmt::Display) -> Stop {
     Stop::Usage(error.to_string())
-}
-
-/// Whether SIGINT or SIGTERM has come. The signals no longer end the process by themselves.
-struct Interrupt {
-    came: Arc<AtomicBool>,
-    // Listens as long as it is there.
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Interrupt {
-    fn listen() -> Result<Self, Stop> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(cannot)?;
-        let came = Arc::new(AtomicBool::new(false));
-        let (mut int, mut term) = {
-            let _inside = runtime.enter();
-            let int = signal(SignalKind::interrupt()).map_err(cannot)?;
-            (int, signal(SignalKind::terminate()).map_err(cannot)?)
-        };
-        let tell = Arc::clone(&came);
-        runtime.spawn(async move {
-            tokio::select! {
-                _ = int.recv() => {}
-                _ = term.recv() => {}
-            }
-            tell.store(true, Ordering::SeqCst);
-        });
-        Ok(Self { came, _runtime: runtime })
-    }
 }
 
 fn seed_or_drawn(seed: Option<u64>) -> u64 {

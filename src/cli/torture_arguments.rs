@@ -133,7 +133,7 @@ pub(super) struct VerifyArguments {
 }
 
 /// `64M` as bytes.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let scale: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
         "" => 1,

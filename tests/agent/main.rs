@@ -1,5 +1,6 @@
 //! The real binary, real files, real sockets.
 
+mod bench;
 mod calls;
 mod channel;
 mod command_line;

@@ -1,0 +1,414 @@
+//! What follows from the figures, in plain words. Pure: figures in, sentences out.
+
+use super::device::OfDirectory;
+use super::report::{Row, What, with_separators};
+
+/// A setting is as good as the best from this share of its throughput on.
+const NEARLY: f64 = 0.9;
+
+/// From this share of the bytes that the devices take on, they are the limit.
+const DEVICE_BOUND: f64 = 0.7;
+
+/// From this share of all processors on, they are the limit.
+const PROCESSOR_BOUND: f64 = 0.8;
+
+/// Rounds that differ by more are not to be trusted.
+const SPREAD: f64 = 1.5;
+
+/// Directories that differ by more are not equally fast.
+const UNEQUAL: f64 = 2.0;
+
+/// What sentences are made of.
+pub(super) struct Findings<'r> {
+    pub rows: &'r [Row],
+    pub device: &'r [OfDirectory],
+    pub file_systems: usize,
+    /// Whether all directories are written past the page cache.
+    pub direct: bool,
+    pub body_bytes: usize,
+    pub capacity: Option<u64>,
+    pub interrupted: bool,
+}
+
+/// The sentences, most important first.
+pub(super) fn of(findings: &Findings<'_>) -> Vec<String> {
+    let puts: Vec<&Row> =
+        findings.rows.iter().filter(|r| r.side == What::Put && r.workload.takers == 0).collect();
+    let mut sentences = Vec::new();
+    if let Some(best) = fastest(puts.iter().copied()) {
+        sentences.push(batch(&puts, best));
+        sentences.push(producers(&puts, best));
+        sentences.extend(bound(findings, best));
+        sentences.push(capacity(findings, best));
+    }
+    sentences.extend(takers(findings));
+    sentences.extend(unequal(findings));
+    sentences.extend(caveats(findings));
+    sentences
+}
+
+fn fastest<'r>(rows: impl Iterator<Item = &'r Row>) -> Option<&'r Row> {
+    rows.max_by(|a, b| a.events_per_second.total_cmp(&b.events_per_second))
+}
+
+/// `2,345 events/s`.
+fn rate(row: &Row) -> String {
+    format!("{} events/s", with_separators(row.events_per_second))
+}
+
+/// The smallest batch that is nearly as fast as any, whatever the number of producers.
+fn batch(puts: &[&Row], best: &Row) -> String {
+    let mut batches: Vec<usize> = puts.iter().map(|r| r.workload.batch).collect();
+    batches.sort_unstable();
+    batches.dedup();
+    if batches.len() == 1 {
+        return format!(
+            "Only batches of {} were measured; give --batch several sizes to learn which is best.",
+            batches[0]
+        );
+    }
+    let of =
+        |batch: usize| fastest(puts.iter().copied().filter(move |r| r.workload.batch == batch));
+    let enough = batches
+        .iter()
+        .filter_map(|batch| of(*batch))
+        .find(|row| row.events_per_second >= NEARLY * best.events_per_second)
+        .unwrap_or(best);
+    let size = enough.workload.batch;
+    let smaller = batches.iter().rev().find(|batch| **batch < size).and_then(|batch| of(*batch));
+    let gain = smaller.map_or(String::new(), |row| {
+        let times = enough.events_per_second / row.events_per_second.max(1e-9);
+        format!(", {times:.1} times what batches of {} reach", row.workload.batch)
+    });
+    let more = if size == best.workload.batch {
+        if batches.last() == Some(&size) { "; larger ones were not measured" } else { "" }
+    } else {
+        "; larger ones bring less than a tenth more and wait longer"
+    };
+    format!(
+        "Batch: {size} events a transaction. That reaches {}{gain}, with 99 of 100 commits done in {:.2} ms{more}.",
+        rate(enough),
+        enough.p99_ms
+    )
+}
+
+/// The fewest producers that are nearly as fast as any, with the best batch.
+fn producers(puts: &[&Row], best: &Row) -> String {
+    let mut same: Vec<&Row> =
+        puts.iter().copied().filter(|r| r.workload.batch == best.workload.batch).collect();
+    same.sort_by_key(|row| row.workload.producers);
+    let (batch, fewest) = (best.workload.batch, same[0]);
+    if same.len() == 1 {
+        return format!(
+            "Only {} producers were measured; give --producers several numbers to see how it scales.",
+            fewest.workload.producers
+        );
+    }
+    let enough = same
+        .iter()
+        .find(|row| row.events_per_second >= NEARLY * best.events_per_second)
+        .copied()
+        .unwrap_or(best);
+    let wanted = enough.workload.producers;
+    if wanted == fewest.workload.producers {
+        return format!(
+            "Producers: {wanted} already reach {} in batches of {batch}; more sources or threads on this channel do not make it faster.",
+            rate(enough)
+        );
+    }
+    format!(
+        "Producers: {wanted} at once reach {} in batches of {batch}, {:.1} times the rate of {}; they share writes.",
+        rate(enough),
+        enough.events_per_second / fewest.events_per_second.max(1e-9),
+        fewest.workload.producers
+    )
+}
+
+/// What is the limit, and whether further directories would help.
+fn bound(findings: &Findings<'_>, best: &Row) -> Option<String> {
+    let (share, directories) = (best.of_bandwidth * 100.0, findings.device.len());
+    let shared = if findings.file_systems < directories {
+        format!(
+            " The {directories} directories lie on {} file system{}: that brings nothing; one for each disk is enough.",
+            findings.file_systems,
+            if findings.file_systems == 1 { "" } else { "s" }
+        )
+    } else {
+        String::new()
+    };
+    let cpu = best.cpu_share.unwrap_or(0.0);
+    let words = if best.of_bandwidth >= DEVICE_BOUND {
+        format!(
+            "Directories: the fastest workload brings {share:.0} % of the bytes that the disks take, so they are the limit: a further directory on a disk of its own would help, one on the same disk would not."
+        )
+    } else if cpu >= PROCESSOR_BOUND {
+        format!(
+            "Directories: the fastest workload keeps {:.0} % of the processors busy and brings {share:.0} % of the bytes that the disks take: the processors are the limit, and further directories would not help.",
+            cpu * 100.0
+        )
+    } else {
+        format!(
+            "Directories: the fastest workload brings {share:.0} % of the bytes that the disks take, with {:.0} % of the processors busy: neither is used up; larger batches or more producers come before further directories.",
+            cpu * 100.0
+        )
+    };
+    Some(words + &shared)
+}
+
+/// How much time a capacity is.
+fn capacity(findings: &Findings<'_>, best: &Row) -> String {
+    let a_minute = best.events_per_second * 60.0;
+    let bytes = a_minute * findings.body_bytes as f64 * best.log_bytes / 1e9;
+    let measured = format!(
+        "at the fastest rate, sinks that stand still for a minute leave {} events and {bytes:.1} GB on the disks",
+        with_separators(a_minute)
+    );
+    match findings.capacity {
+        Some(capacity) => format!(
+            "Capacity: {} events are full after {} at {}; {measured}. For your own rate, take the events of a second times the seconds that sinks may be away.",
+            with_separators(capacity as f64),
+            duration(capacity as f64 / best.events_per_second.max(1e-9)),
+            rate(best)
+        ),
+        None => format!(
+            "Capacity: {measured}. For your own rate, take the events of a second times the seconds that sinks may be away; waiting events take no memory."
+        ),
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.1} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.0} h", s / 3600.0),
+    }
+}
+
+/// Whether takers keep up.
+fn takers(findings: &Findings<'_>) -> Option<String> {
+    let mixed = |side: What| {
+        findings
+            .rows
+            .iter()
+            .filter(move |r| r.side == side && r.workload.takers > 0 && r.workload.producers > 0)
+    };
+    let pairs: Vec<(&Row, &Row)> = mixed(What::Put)
+        .filter_map(|put| Some((put, mixed(What::Take).find(|t| t.workload == put.workload)?)))
+        .collect();
+    let (put, take) = *pairs
+        .iter()
+        .max_by(|(_, a), (_, b)| a.events_per_second.total_cmp(&b.events_per_second))?;
+    let slow: Vec<&str> = pairs
+        .iter()
+        .filter(|(put, take)| take.events_per_second < NEARLY * put.events_per_second)
+        .map(|(put, _)| put.name.as_str())
+        .collect();
+    let verdict = if slow.is_empty() {
+        "takers kept up in every workload".to_owned()
+    } else {
+        format!(
+            "takers fell behind in {}: there, give sinks more threads or larger batches, or the channel fills",
+            slow.join(", ")
+        )
+    };
+    Some(format!(
+        "Takers: at most {} taken while {} put ({}); {verdict}.",
+        with_separators(take.events_per_second),
+        with_separators(put.events_per_second),
+        put.name
+    ))
+}
+
+/// Directories of which one is much slower.
+fn unequal(findings: &Findings<'_>) -> Option<String> {
+    let speeds = || findings.device.iter().map(|d| d.large_mb_per_second);
+    let (slowest, fastest) = (speeds().fold(f64::MAX, f64::min), speeds().fold(0.0, f64::max));
+    if findings.device.len() < 2 || fastest < UNEQUAL * slowest {
+        return None;
+    }
+    let at = speeds().position(|speed| speed == slowest)? + 1;
+    Some(format!(
+        "Directory {at} takes {slowest:.0} MB/s where the fastest takes {fastest:.0}: the channel gives it less, and what it gets waits longer."
+    ))
+}
+
+fn caveats(findings: &Findings<'_>) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if !findings.direct {
+        sentences.push("Not every directory can be written past the page cache: there each write is followed by a sync, one at a time, and a file system in memory says nothing about a disk.".to_owned());
+    }
+    let spread = |row: &&Row| {
+        let (low, high) = row.rounds.iter().fold((f64::MAX, 0.0), |(l, h), r| (r.min(l), r.max(h)));
+        high > SPREAD * low
+    };
+    let unsteady: Vec<&Row> = findings.rows.iter().filter(spread).collect();
+    if !unsteady.is_empty() {
+        sentences.push(format!(
+            "In {} of {} rows the rounds differ by more than half: the machine did other things, or the measurement was short; run it again with more --rounds before deciding.",
+            unsteady.len(),
+            findings.rows.len()
+        ));
+    }
+    if findings.rows.iter().any(|row| row.rounds.len() < 3) {
+        sentences.push(
+            "Fewer than three rounds were measured; a single one may be off by half.".to_owned(),
+        );
+    }
+    if findings.interrupted {
+        sentences.push("It was interrupted: what was not measured is not considered.".to_owned());
+    }
+    sentences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::drive::Ended;
+    use super::super::plan::Workload;
+    use super::*;
+
+    /// A row as measured with two threads of each kind that there is.
+    fn row(batch: usize, producers: usize, takers: usize, side: What, rate: f64) -> Row {
+        let workload = Workload { batch, producers, takers };
+        Row {
+            name: workload.name(),
+            workload,
+            side,
+            events_per_second: rate,
+            rounds: vec![rate; 3],
+            mb_per_second: rate * 512.0 / 1e6,
+            of_device: 0.5,
+            of_bandwidth: rate * 512.0 / 1e9,
+            p50_ms: 0.1,
+            p99_ms: 0.25,
+            p999_ms: 0.5,
+            longest_ms: 1.0,
+            commits: 1000,
+            cpu_us: Some(1.0),
+            cpu_share: Some(0.3),
+            log_bytes: 1.05,
+            device_bytes: Some(1.05),
+            events_per_write: 100.0,
+            seconds: 2.0,
+            ended: Ended::Time,
+        }
+    }
+
+    fn put(batch: usize, producers: usize, rate: f64) -> Row {
+        row(batch, producers, 0, What::Put, rate)
+    }
+
+    fn device(large_mb_per_second: f64) -> OfDirectory {
+        OfDirectory { small_writes_per_second: 20_000.0, large_mb_per_second }
+    }
+
+    fn said(rows: &[Row], change: impl Fn(&mut Findings<'_>)) -> String {
+        let device = [device(1000.0)];
+        let mut findings = Findings {
+            rows,
+            device: &device,
+            file_systems: 1,
+            direct: true,
+            body_bytes: 512,
+            capacity: None,
+            interrupted: false,
+        };
+        change(&mut findings);
+        of(&findings).join("\n")
+    }
+
+    #[test]
+    fn the_smallest_batch_and_the_fewest_producers_that_are_nearly_as_fast_are_named() {
+        let rows = [
+            put(1, 1, 10e3),
+            put(1, 4, 30e3),
+            put(100, 1, 500e3),
+            put(100, 4, 950e3),
+            put(1000, 1, 600e3),
+            put(1000, 4, 1000e3),
+        ];
+        let words = said(&rows, |_| {});
+        assert!(words.contains("Batch: 100 events"), "{words}");
+        assert!(words.contains("950,000 events/s, 31.7 times what batches of 1 reach"), "{words}");
+        assert!(words.contains("done in 0.25 ms; larger ones bring less"), "{words}");
+        assert!(
+            words.contains("Producers: 4 at once reach 1,000,000 events/s in batches of 1000, 1.7"),
+            "{words}"
+        );
+        let rows = [put(1, 1, 10e3), put(100, 1, 99e3), put(100, 4, 100e3)];
+        let words = said(&rows, |_| {});
+        assert!(words.contains("; larger ones were not measured"), "{words}");
+        assert!(words.contains("Producers: 1 already reach 99,000 events/s"), "{words}");
+    }
+
+    #[test]
+    fn what_was_not_compared_is_not_recommended() {
+        let words = said(&[put(100, 4, 1e5)], |_| {});
+        assert!(
+            words.contains("Only batches of 100") && words.contains("Only 4 producers"),
+            "{words}"
+        );
+        assert_eq!(said(&[], |_| {}), "");
+    }
+
+    #[test]
+    fn further_directories_are_recommended_only_where_the_disks_are_the_limit() {
+        let by_disk = said(&[put(100, 4, 1.6e6)], |_| {});
+        assert!(
+            by_disk.contains("82 % of the bytes that the disks take, so they are the limit"),
+            "{by_disk}"
+        );
+        let mut busy = put(100, 4, 1e6);
+        busy.cpu_share = Some(0.95);
+        let by_processor = said(&[busy], |_| {});
+        assert!(by_processor.contains("further directories would not help"), "{by_processor}");
+        let by_neither = said(&[put(100, 4, 1e6)], |_| {});
+        assert!(by_neither.contains("neither is used up"), "{by_neither}");
+        let (two, slow) = ([device(1000.0), device(1000.0)], [device(1000.0), device(400.0)]);
+        let shared = said(&[put(100, 4, 1e6)], |f| f.device = &two);
+        assert!(shared.contains("2 directories lie on 1 file system:"), "{shared}");
+        assert!(!shared.contains("Directory 2"), "{shared}");
+        let unequal = said(&[put(100, 4, 1e6)], |f| (f.device, f.file_systems) = (&slow, 2));
+        assert!(
+            unequal.contains("Directory 2 takes 400 MB/s") && !unequal.contains("lie on"),
+            "{unequal}"
+        );
+    }
+
+    #[test]
+    fn a_capacity_is_told_as_time() {
+        let set = said(&[put(100, 4, 1e6)], |f| f.capacity = Some(3_000_000));
+        assert!(
+            set.contains("3,000,000 events are full after 3.0 s at 1,000,000 events/s"),
+            "{set}"
+        );
+        let open = said(&[put(100, 4, 1e6)], |_| {});
+        assert!(open.contains("a minute leave 60,000,000 events and 32.3 GB"), "{open}");
+        let times = [(5.0, "5.0 s"), (600.0, "10 min"), (86_400.0, "24 h")];
+        times.iter().for_each(|(seconds, words)| assert_eq!(duration(*seconds), *words));
+    }
+
+    #[test]
+    fn takers_that_fall_behind_are_named() {
+        let both = |put: f64, take: f64| {
+            [row(100, 2, 2, What::Put, put), row(100, 2, 2, What::Take, take)]
+        };
+        assert!(said(&both(1e5, 1e5), |_| {}).contains("kept up"));
+        assert!(said(&both(1e5, 5e4), |_| {}).contains("fell behind in mixed b100 x2+2"));
+    }
+
+    #[test]
+    fn figures_that_cannot_be_trusted_are_said_to_be_so() {
+        let mut rows = [put(100, 4, 1e5)];
+        assert!(!said(&rows, |_| {}).contains("rounds"));
+        rows[0].rounds = vec![1e5, 2e5];
+        let words = said(&rows, |f| (f.direct, f.interrupted) = (false, true));
+        for part in [
+            "In 1 of 1 rows the rounds differ",
+            "Fewer than three rounds",
+            "page cache",
+            "interrupted",
+        ] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+    }
+}

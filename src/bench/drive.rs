@@ -1,0 +1,440 @@
+//! One measurement: a fresh channel, its segments made beforehand, and threads that put and take.
+
+use super::device;
+use super::latency::Latencies;
+use super::plan::{BenchOptions, Plan, Provision, Workload};
+use super::process::Used;
+use super::run::BenchError;
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::threads;
+use crate::channel::file::{FileChannel, FileChannelOptions};
+use crate::channel::{Channel, CommitError, Refusal, TakeError};
+use crate::event::Event;
+use crate::log::Counts;
+use bytes::Bytes;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Between two looks at what was done.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Between two points of the line over time.
+const SAMPLE: Duration = Duration::from_millis(50);
+
+/// A channel that makes no segment for so long makes none at all.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long a taker waits for events where nobody puts.
+const TAKERS_WAIT: Duration = Duration::from_millis(50);
+
+/// Bodies begin at so many places of the same random bytes, so that no two that lie close are alike.
+const BODIES: usize = 4096;
+
+/// Bytes of a transaction that puts what takes then take.
+const WAITING_BATCH_BYTES: usize = 256 * 1024;
+
+/// What one measurement showed.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    /// How long it took.
+    pub seconds: f64,
+    pub put: Side,
+    pub taken: Side,
+    /// Processor seconds of all threads.
+    pub cpu_seconds: Option<f64>,
+    /// Bytes of the log that were written.
+    pub log_bytes: u64,
+    /// Writes of the log.
+    pub log_writes: u64,
+    /// Bytes that the kernel was asked to bring to the device.
+    pub device_bytes: Option<u64>,
+    pub over_time: Vec<Sample>,
+    pub ended: Ended,
+}
+
+/// Those who put, or those who take.
+#[derive(Clone, Debug)]
+pub(super) struct Side {
+    pub events: u64,
+    pub commits: Latencies,
+}
+
+/// How much was done by when, since the beginning.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Sample {
+    pub seconds: f64,
+    pub put: u64,
+    pub taken: u64,
+}
+
+/// Why a measurement ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Ended {
+    /// Its time was over.
+    Time,
+    /// The segments that were made beforehand were used up.
+    Segments,
+    /// The channel held `capacity` events.
+    Full,
+    /// All that waited was taken.
+    Empty,
+}
+
+/// Runs `workload` on a fresh channel; `None` when `stop` came before the end.
+pub(super) fn measure(
+    options: FileChannelOptions,
+    workload: &Workload,
+    bench: &BenchOptions,
+    provision: &Provision,
+    stop: &AtomicBool,
+) -> Result<Option<Run>, BenchError> {
+    let in_use_max = provision.in_use_max;
+    let field = Arc::new(Field::open(options, workload.batch, bench.body_bytes)?);
+    let run = if field.is_prepared(provision.ready, stop)?
+        && field.put_waiting(provision.waiting, stop)?
+    {
+        let time = bench.time;
+        let until =
+            Until { time, in_use_max, takes: provision.waiting, capacity: bench.channel.capacity };
+        Crew::start(&field, workload)?.work(&until, stop)?
+    } else {
+        None
+    };
+    field.channel.close().map_err(|error| BenchError::Channel(error.to_string()))?;
+    Ok(run)
+}
+
+/// The settings of the channel for one measurement, in directories of its own.
+pub(super) fn options(
+    bench: &BenchOptions,
+    plan: &Plan,
+    workload: &Workload,
+    provision: &Provision,
+    directories: (PathBuf, Vec<PathBuf>),
+) -> FileChannelOptions {
+    let mut options = bench.channel.clone();
+    (options.checkpoint_dir, options.data_dirs) = directories;
+    options.segment_bytes = plan.segment_bytes;
+    options.ready_segments = provision.ready;
+    options.create = true;
+    if workload.producers == 0 {
+        // The last takers find nothing and end.
+        options.keep_alive = TAKERS_WAIT;
+        // Hot takes are those that find everything in memory.
+        let waiting = provision.waiting * (bench.body_bytes as u64 + 64);
+        options.hot_window_bytes = options.hot_window_bytes.max(2 * waiting as usize);
+    }
+    options
+}
+
+/// When a measurement is over.
+struct Until {
+    time: Duration,
+    in_use_max: u64,
+    /// Events to take, where nobody puts; else 0.
+    takes: u64,
+    capacity: u64,
+}
+
+/// What the threads share.
+struct Field {
+    channel: FileChannel,
+    stripes: usize,
+    clock: SystemClock,
+    batch: usize,
+    body_bytes: usize,
+    noise: Bytes,
+    /// Commits that end now count.
+    counts: AtomicBool,
+    puts_are_over: AtomicBool,
+    takes_are_over: AtomicBool,
+    put: AtomicU64,
+    taken: AtomicU64,
+    failed: Mutex<Option<String>>,
+}
+
+impl Field {
+    fn open(
+        options: FileChannelOptions,
+        batch: usize,
+        body_bytes: usize,
+    ) -> Result<Self, BenchError> {
+        let stripes = options.data_dirs.len();
+        let channel =
+            FileChannel::open(options).map_err(|error| BenchError::Channel(error.to_string()))?;
+        let mut noise = vec![0; body_bytes + BODIES];
+        device::fill_with_noise(&mut noise);
+        Ok(Self {
+            channel,
+            stripes,
+            clock: SystemClock::new(),
+            batch,
+            body_bytes,
+            noise: noise.into(),
+            counts: AtomicBool::new(true),
+            puts_are_over: AtomicBool::new(false),
+            takes_are_over: AtomicBool::new(false),
+            put: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            failed: Mutex::new(None),
+        })
+    }
+
+    /// Waits until `ready` segments are there in every directory. Answers whether nobody stopped it.
+    fn is_prepared(&self, ready: usize, stop: &AtomicBool) -> Result<bool, BenchError> {
+        let wanted = ready * self.stripes;
+        let (mut had, mut since) = (0, self.clock.now());
+        loop {
+            let has = self.channel.ready_segments();
+            if has >= wanted {
+                return Ok(true);
+            }
+            if stop.load(Ordering::SeqCst) {
+                return Ok(false);
+            }
+            if let Some(trouble) = self.channel.status().trouble {
+                return Err(BenchError::Channel(trouble));
+            }
+            if has > had {
+                (had, since) = (has, self.clock.now());
+            }
+            if self.clock.now() - since > PATIENCE {
+                return Err(BenchError::Hangs { seconds: PATIENCE.as_secs() });
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Puts what takes will take. Answers whether nobody stopped it.
+    fn put_waiting(&self, events: u64, stop: &AtomicBool) -> Result<bool, BenchError> {
+        let batch = (WAITING_BATCH_BYTES / self.body_bytes.max(1)).clamp(1, 1000);
+        let batch = batch.min(self.channel.limits().transaction_capacity) as u64;
+        let mut left = events;
+        while left > 0 {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(false);
+            }
+            let now = left.min(batch);
+            self.put_batch(now as usize, left as usize)
+                .map_err(|error| BenchError::Channel(error.to_string()))?;
+            left -= now;
+        }
+        Ok(true)
+    }
+
+    fn put_batch(&self, events: usize, salt: usize) -> Result<(), CommitError> {
+        let mut transaction = self.channel.begin_put();
+        for n in 0..events {
+            let at = salt.wrapping_add(n.wrapping_mul(31)) % BODIES;
+            let event = Event::new(self.noise.slice(at..at + self.body_bytes));
+            let put = transaction.put(event);
+            put.map_err(|error| CommitError::Refused(Refusal::Transaction(error)))?;
+        }
+        transaction.commit()
+    }
+
+    fn fail(&self, words: String) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first says most.
+        failed.get_or_insert(words);
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a producer does.
+    fn produce(&self, salt: usize) -> Latencies {
+        let (mut commits, mut salt) = (Latencies::new(), salt);
+        while !self.puts_are_over.load(Ordering::Relaxed) {
+            salt = salt.wrapping_add(7);
+            let began = self.clock.now();
+            match self.put_batch(self.batch, salt) {
+                Ok(()) => self.count(&self.put, self.batch, began, &mut commits),
+                // No room came in time: with a capacity that is set and no takers, that is the end.
+                Err(CommitError::Refused(Refusal::Full { .. })) => {}
+                Err(error) => {
+                    self.fail(format!("a put failed: {error}"));
+                    break;
+                }
+            }
+        }
+        commits
+    }
+
+    /// What a taker does.
+    fn take(&self) -> Latencies {
+        let mut commits = Latencies::new();
+        while !self.takes_are_over.load(Ordering::Relaxed) {
+            let began = self.clock.now();
+            match self.take_batch() {
+                Ok(0) => {}
+                Ok(events) => self.count(&self.taken, events, began, &mut commits),
+                Err(words) => {
+                    self.fail(words);
+                    break;
+                }
+            }
+        }
+        commits
+    }
+
+    fn take_batch(&self) -> Result<usize, String> {
+        let mut transaction = self.channel.begin_take();
+        let events = transaction.take(self.batch);
+        let events = events.map_err(|error: TakeError| format!("a take failed: {error}"))?.len();
+        if events == 0 {
+            transaction.rollback();
+            return Ok(0);
+        }
+        transaction.commit().map_err(|error| format!("a take failed: {error}"))?;
+        Ok(events)
+    }
+
+    fn count(&self, counter: &AtomicU64, events: usize, began: Duration, commits: &mut Latencies) {
+        let took = self.clock.now().saturating_sub(began);
+        if self.counts.load(Ordering::Relaxed) {
+            counter.fetch_add(events as u64, Ordering::Relaxed);
+            commits.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+/// The threads of a measurement. Dropped, they are told to end and waited for.
+struct Crew<'f> {
+    field: &'f Arc<Field>,
+    producers: Vec<JoinHandle<Latencies>>,
+    takers: Vec<JoinHandle<Latencies>>,
+    began: Duration,
+    used: Used,
+    log: Counts,
+    waits: bool,
+}
+
+impl<'f> Crew<'f> {
+    fn start(field: &'f Arc<Field>, workload: &Workload) -> Result<Self, BenchError> {
+        let (log, used) = (field.channel.log_counts(), Used::now());
+        let waits = workload.producers == 0;
+        let began = field.clock.now();
+        let (producers, takers) = (Vec::new(), Vec::new());
+        let mut crew = Self { field, producers, takers, began, used, log, waits };
+        for n in 0..workload.takers {
+            let field = Arc::clone(field);
+            let taker = threads::spawn(&format!("bench-take-{n}"), move || field.take());
+            crew.takers.push(taker.map_err(BenchError::Thread)?);
+        }
+        for n in 0..workload.producers {
+            let field = Arc::clone(field);
+            let work = move || field.produce(n.wrapping_mul(1009));
+            let producer = threads::spawn(&format!("bench-put-{n}"), work);
+            crew.producers.push(producer.map_err(BenchError::Thread)?);
+        }
+        Ok(crew)
+    }
+
+    /// Watches until it is over. `None` when `stop` came first.
+    fn work(mut self, until: &Until, stop: &AtomicBool) -> Result<Option<Run>, BenchError> {
+        let mut over_time = Vec::new();
+        let ended = loop {
+            std::thread::sleep(LOOK);
+            let took = self.field.clock.now() - self.began;
+            let sample = self.sample(took);
+            if over_time
+                .last()
+                .is_none_or(|last: &Sample| sample.seconds - last.seconds >= SAMPLE.as_secs_f64())
+            {
+                over_time.push(sample);
+            }
+            if let Some(words) = self.field.failure() {
+                return Err(BenchError::Channel(words));
+            }
+            if stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            if let Some(ended) = self.ended(until, took, &sample) {
+                break ended;
+            }
+        };
+        Ok(Some(self.end(ended, over_time)))
+    }
+
+    fn sample(&self, took: Duration) -> Sample {
+        Sample {
+            seconds: took.as_secs_f64(),
+            put: self.field.put.load(Ordering::Relaxed),
+            taken: self.field.taken.load(Ordering::Relaxed),
+        }
+    }
+
+    fn ended(&self, until: &Until, took: Duration, sample: &Sample) -> Option<Ended> {
+        let log = self.field.channel.log_counts();
+        let rolled = log.rolls - self.log.rolls;
+        let in_use = rolled.saturating_sub(log.recycled - self.log.recycled);
+        let waiting = sample.put.saturating_sub(sample.taken);
+        let is_full = waiting.saturating_add(self.field.batch as u64) > until.capacity;
+        if self.waits && sample.taken >= until.takes {
+            Some(Ended::Empty)
+        } else if took >= until.time {
+            Some(Ended::Time)
+        } else if !self.waits && in_use >= until.in_use_max {
+            Some(Ended::Segments)
+        } else if self.takers.is_empty() && is_full {
+            Some(Ended::Full)
+        } else {
+            None
+        }
+    }
+
+    fn end(&mut self, ended: Ended, mut over_time: Vec<Sample>) -> Run {
+        let field = self.field;
+        field.counts.store(false, Ordering::SeqCst);
+        let took = field.clock.now() - self.began;
+        let (used, log, last) = (Used::now(), field.channel.log_counts(), self.sample(took));
+        over_time.push(last);
+        // Takers first: while somebody puts, no taker waits for events.
+        let (taken, put) = self.dismiss();
+        Run {
+            seconds: took.as_secs_f64(),
+            put: Side { events: last.put, commits: put },
+            taken: Side { events: last.taken, commits: taken },
+            cpu_seconds: used.cpu_since(&self.used),
+            log_bytes: log.written_bytes - self.log.written_bytes,
+            log_writes: log.writes - self.log.writes,
+            device_bytes: used.bytes_since(&self.used),
+            over_time,
+            ended,
+        }
+    }
+
+    /// Ends the threads; what takers and producers recorded.
+    fn dismiss(&mut self) -> (Latencies, Latencies) {
+        self.field.takes_are_over.store(true, Ordering::SeqCst);
+        let taken = joined(&mut self.takers, self.field);
+        self.field.puts_are_over.store(true, Ordering::SeqCst);
+        let put = joined(&mut self.producers, self.field);
+        (taken, put)
+    }
+}
+
+impl Drop for Crew<'_> {
+    fn drop(&mut self) {
+        self.dismiss();
+    }
+}
+
+/// Waits for the threads; each ends within the time that the channel gives a commit.
+fn joined(threads: &mut Vec<JoinHandle<Latencies>>, field: &Field) -> Latencies {
+    let mut all = Latencies::new();
+    for thread in threads.drain(..) {
+        match thread.join() {
+            Ok(commits) => all.join(&commits),
+            Err(_) => field.fail("a thread panicked".to_owned()),
+        }
+    }
+    all
+}

@@ -1,0 +1,355 @@
+//! What is measured, and how much of the disks it may take.
+
+use super::device::Speed;
+use crate::channel::file::FileChannelOptions;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Bytes of events that wait in memory for a measurement of hot takes.
+pub const HOT_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of a device's probe file at most.
+const DEVICE_FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Checkpoint slots, locks and the like of all directories together.
+const SMALL_FILES_BYTES: u64 = 8 << 20;
+
+/// Least bytes for each directory: 32 segments of a mebibyte.
+const SPACE_PER_DIRECTORY_MIN: u64 = 32 << 20;
+
+/// Least bytes in all.
+const SPACE_MIN: u64 = 64 << 20;
+
+/// Segments of an allowance: enough that the last, half used one is a small part.
+const SEGMENTS: u64 = 32;
+
+const MIB: u64 = 1 << 20;
+
+/// Bytes of an event in a block beside its body, roughly; for estimates only.
+const EVENT_OVERHEAD_BYTES: u64 = 16;
+
+/// A benchmark.
+#[derive(Clone)]
+pub struct BenchOptions {
+    /// Where to measure, a disk each.
+    pub data_dirs: Vec<PathBuf>,
+    /// They are directories of a configured channel, which must not be touched: measure beside them.
+    pub beside: bool,
+    /// Settings of the channel; its directories do not matter.
+    pub channel: FileChannelOptions,
+    /// Whether `channel.capacity` is somebody's setting. Else the space is the bound.
+    pub capacity_is_set: bool,
+    /// Bytes of an event's body.
+    pub body_bytes: usize,
+    /// Events of a transaction, several to compare.
+    pub batches: Vec<usize>,
+    /// Threads that put.
+    pub producers: Vec<usize>,
+    /// Threads that take; none for puts only.
+    pub takers: Vec<usize>,
+    /// How long each measurement takes at most.
+    pub time: Duration,
+    /// Rounds over all measurements.
+    pub rounds: u64,
+    /// Bytes that may be taken on the disks at a time, all directories together.
+    pub space_bytes: u64,
+}
+
+/// What is put and taken by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Workload {
+    /// Events of a transaction.
+    pub batch: usize,
+    /// Threads that put; 0 where only takes are measured.
+    pub producers: usize,
+    /// Threads that take; 0 where only puts are measured.
+    pub takers: usize,
+}
+
+impl Workload {
+    /// A short name, such as `put b100 x4`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Self { batch, producers, takers } = self;
+        match (producers, takers) {
+            (_, 0) => format!("put b{batch} x{producers}"),
+            (0, _) => format!("take b{batch} x{takers}"),
+            _ => format!("mixed b{batch} x{producers}+{takers}"),
+        }
+    }
+}
+
+/// Why something cannot be measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The allowance is too small for as many directories.
+    #[error("--space is {bytes} bytes; {directories} directories need at least {least}")]
+    Space {
+        /// What was allowed.
+        bytes: u64,
+        /// Directories.
+        directories: usize,
+        /// What is needed.
+        least: u64,
+    },
+    /// A transaction would be too large.
+    #[error("a batch of {batch} events has {bytes} bytes, at most {max} can be measured; {remedy}")]
+    Batch {
+        /// Events.
+        batch: usize,
+        /// Their bytes.
+        bytes: u64,
+        /// What a transaction may have.
+        max: u64,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The channel does not take such a transaction.
+    #[error(
+        "a batch of {batch} events is more than the channel's transactionCapacity of {capacity}"
+    )]
+    TransactionCapacity {
+        /// Events.
+        batch: usize,
+        /// Events of a transaction at most.
+        capacity: usize,
+    },
+}
+
+/// What is measured, in which bounds.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub workloads: Vec<Workload>,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// Bytes of each probe file.
+    pub device_file_bytes: u64,
+    /// Segments ready in each directory at most.
+    ready_max: usize,
+    directories: u64,
+    body_bytes: u64,
+    seconds: f64,
+    /// Bytes of events that may wait for hot takes.
+    hot_bytes: u64,
+    /// Events that a channel may hold.
+    capacity: u64,
+}
+
+/// Segments made before a measurement, and how many of them it may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Provision {
+    /// Segments ready in each directory.
+    pub ready: usize,
+    /// Segments in use, over all directories, at which the measurement ends.
+    pub in_use_max: u64,
+    /// Events that wait before takes are measured.
+    pub waiting: u64,
+}
+
+impl Plan {
+    /// The grid for `options`.
+    pub(super) fn new(options: &BenchOptions) -> Result<Self, PlanError> {
+        let directories = options.data_dirs.len().max(1) as u64;
+        let space = options.space_bytes;
+        let least = SPACE_MIN.max(SPACE_PER_DIRECTORY_MIN * directories);
+        if space < least {
+            let directories = options.data_dirs.len();
+            return Err(PlanError::Space { bytes: space, directories, least });
+        }
+        let device_file_bytes = DEVICE_FILE_BYTES_MAX.min(space / 16 / directories) / MIB * MIB;
+        let allowance = (space - device_file_bytes * directories - SMALL_FILES_BYTES) / directories;
+        let segment_max = (allowance / SEGMENTS / MIB * MIB).max(MIB);
+        let segment_bytes = options.channel.segment_bytes.min(segment_max);
+        // Half: with the rest of the store made up when the puts are over, and with everything on
+        // one of several stripes, there are at most twice as many.
+        let ready_max = (allowance / 2 / segment_bytes).saturating_sub(3).clamp(4, 10_000) as usize;
+        let body_bytes = options.body_bytes as u64;
+        let plan = Self {
+            workloads: grid(options),
+            segment_bytes,
+            device_file_bytes,
+            ready_max,
+            directories,
+            body_bytes,
+            seconds: options.time.as_secs_f64(),
+            hot_bytes: HOT_BYTES_MAX.min(allowance / 4),
+            capacity: options.channel.capacity,
+        };
+        for batch in &options.batches {
+            plan.check_batch(*batch, options, segment_max / 2)?;
+        }
+        Ok(plan)
+    }
+
+    fn check_batch(
+        &self,
+        batch: usize,
+        options: &BenchOptions,
+        by_space: u64,
+    ) -> Result<(), PlanError> {
+        let capacity = options.channel.transaction_capacity;
+        if batch > capacity {
+            return Err(PlanError::TransactionCapacity { batch, capacity });
+        }
+        let bytes = self.batch_bytes(batch);
+        let by_channel = options.channel.transaction_bytes_max as u64;
+        if bytes > by_channel.min(by_space) {
+            let remedy = match by_channel <= by_space {
+                true => "the channel's transactionBytesMax is the limit: give smaller batches",
+                false => "give a larger --space or smaller batches",
+            };
+            return Err(PlanError::Batch { batch, bytes, max: by_channel.min(by_space), remedy });
+        }
+        Ok(())
+    }
+
+    fn batch_bytes(&self, batch: usize) -> u64 {
+        batch as u64 * (self.body_bytes + EVENT_OVERHEAD_BYTES)
+    }
+
+    /// What a workload needs, on devices as fast as `speed`.
+    pub(super) fn provision(&self, workload: &Workload, speed: &Speed) -> Provision {
+        let batch_bytes = self.batch_bytes(workload.batch);
+        let waiting = self.waiting(workload, speed);
+        let bytes = if waiting > 0 {
+            waiting * (self.body_bytes + EVENT_OVERHEAD_BYTES)
+        } else {
+            // As fast as the devices can, or as fast as that many threads can ask them to; half as
+            // much again, because an estimate may be wrong.
+            let by_bytes = speed.large_bytes_per_second;
+            let by_commits = speed.small_writes_per_second
+                * (workload.producers as u64 * batch_bytes.max(4096)) as f64;
+            (by_bytes.min(by_commits) * 1.5 * self.seconds) as u64
+        };
+        // The keeper makes further ones when half of them are used up.
+        let wanted = (bytes * 2).div_ceil(self.segment_bytes * self.directories) as usize + 2;
+        let ready = wanted.clamp(4, self.ready_max);
+        // A transaction that needs more than a segment gets a longer one.
+        let half_bytes = ready as u64 * self.directories * self.segment_bytes / 2;
+        let in_use_max = half_bytes / self.segment_bytes.max(batch_bytes * 2);
+        Provision { ready, in_use_max: in_use_max.max(1), waiting }
+    }
+
+    /// Events that wait before hot takes are measured.
+    fn waiting(&self, workload: &Workload, speed: &Speed) -> u64 {
+        if workload.producers > 0 {
+            return 0;
+        }
+        let batch = workload.batch as u64;
+        let per_second = speed.small_writes_per_second * (workload.takers as u64 * batch) as f64;
+        let by_time = (per_second * 1.5 * self.seconds) as u64;
+        let by_memory = self.hot_bytes / (self.body_bytes + EVENT_OVERHEAD_BYTES);
+        by_time.min(by_memory).min(self.capacity).max(batch) / batch * batch
+    }
+
+    /// Steps of a run: each workload and the devices, in every round, and the devices at the end.
+    pub(super) fn steps(&self, rounds: u64) -> u64 {
+        (self.workloads.len() as u64 + 1) * rounds + 1
+    }
+}
+
+fn grid(options: &BenchOptions) -> Vec<Workload> {
+    let mut workloads = Vec::new();
+    for &batch in &options.batches {
+        let puts = options.producers.iter().map(|&p| (p, 0));
+        let takes = options.takers.iter().map(|&t| (0, t));
+        let mixed =
+            options.producers.iter().flat_map(|&p| options.takers.iter().map(move |&t| (p, t)));
+        let threads = puts.chain(takes).chain(mixed);
+        workloads.extend(threads.map(|(producers, takers)| Workload { batch, producers, takers }));
+    }
+    workloads
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Options of a run that nobody carries out.
+    pub(crate) fn options(directories: usize, space_bytes: u64) -> BenchOptions {
+        BenchOptions {
+            data_dirs: (0..directories).map(|n| PathBuf::from(format!("d{n}"))).collect(),
+            beside: false,
+            channel: FileChannelOptions::new("cp", ["d"]),
+            capacity_is_set: false,
+            body_bytes: 512,
+            batches: vec![1, 100],
+            producers: vec![1, 4],
+            takers: vec![2],
+            time: Duration::from_secs(2),
+            rounds: 3,
+            space_bytes,
+        }
+    }
+
+    const SPEED: Speed = Speed { small_writes_per_second: 20_000.0, large_bytes_per_second: 2e9 };
+
+    #[test]
+    fn the_grid_has_puts_takes_and_both_of_every_batch() {
+        let plan = Plan::new(&options(1, 4 << 30)).expect("a plan");
+        let names: Vec<String> = plan.workloads.iter().map(Workload::name).collect();
+        let expected = [
+            "put b1 x1",
+            "put b1 x4",
+            "take b1 x2",
+            "mixed b1 x1+2",
+            "mixed b1 x4+2",
+            "put b100 x1",
+            "put b100 x4",
+            "take b100 x2",
+            "mixed b100 x1+2",
+            "mixed b100 x4+2",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(plan.steps(3), 34);
+        let puts =
+            Plan::new(&BenchOptions { takers: vec![], ..options(1, 4 << 30) }).expect("a plan");
+        assert_eq!(puts.workloads.len(), 4);
+    }
+
+    /// Whatever is asked for, segments and probe files together stay within the space.
+    #[test]
+    fn what_is_taken_stays_within_the_space() {
+        for directories in [1, 2, 7, 32] {
+            for space in [SPACE_MIN, 1 << 30, 5 << 30, 1 << 40] {
+                let options = options(directories, space);
+                let Ok(plan) = Plan::new(&options) else {
+                    assert!(space < SPACE_PER_DIRECTORY_MIN * directories as u64);
+                    continue;
+                };
+                for workload in &plan.workloads {
+                    let Provision { ready, in_use_max, waiting } = plan.provision(workload, &SPEED);
+                    let directories = directories as u64;
+                    // Ready everywhere, in use, and those that the keeper makes again on one stripe.
+                    let segments =
+                        ready as u64 * directories + in_use_max + ready as u64 + 3 * directories;
+                    let files = plan.device_file_bytes * directories + SMALL_FILES_BYTES;
+                    let bytes = segments * plan.segment_bytes + files;
+                    assert!(bytes <= space, "{directories} {space} {}: {bytes}", workload.name());
+                    assert!(waiting * 512 <= HOT_BYTES_MAX);
+                    assert_eq!(waiting > 0, workload.producers == 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transactions_that_do_not_fit_are_refused_with_what_to_do() {
+        let refusal = |change: &dyn Fn(&mut BenchOptions)| {
+            let mut options = options(2, 64 << 20);
+            change(&mut options);
+            Plan::new(&options).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(refusal(&|_| {}), "");
+        assert!(refusal(&|o| o.space_bytes -= 1).contains("need at least 67108864"));
+        assert!(refusal(&|o| o.batches.push(5000)).contains("larger --space"));
+        assert!(refusal(&|o| o.batches.push(10_001)).contains("transactionCapacity of 10000"));
+        let by_channel = refusal(&|o| {
+            o.space_bytes = 1 << 40;
+            o.channel.transaction_bytes_max = 1024;
+        });
+        assert!(by_channel.contains("transactionBytesMax is the limit"), "{by_channel}");
+    }
+}

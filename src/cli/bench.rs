@@ -1,0 +1,100 @@
+//! `bench`: throughput on the user's own disks.
+//!
+//! Exit codes: 0 measured, 1 a write failed or a disk did not answer, 2 wrong usage or something
+//! that could not be measured.
+
+use super::bench_arguments::BenchArguments;
+use super::bench_progress::Progress;
+use super::channel_open;
+use super::interrupt::Interrupt;
+use super::words::{Stop, say, show};
+use crate::agent::channels::file_options;
+use crate::bench::{self, BenchError, BenchOptions};
+use crate::channel::file::FileChannelOptions;
+use std::path::Path;
+
+/// Batches that are measured when none is named.
+const BATCHES: [usize; 3] = [1, 100, 1000];
+
+/// Events of a channel that nobody has set a capacity for: the space is the bound.
+const NO_CAPACITY: u64 = u64::MAX / 2;
+
+pub(super) fn run(arguments: &BenchArguments) -> Result<(), Stop> {
+    let options = options(arguments)?;
+    for path in bench::left_behind(&options.data_dirs) {
+        say(&format!(
+            "{} was left by a bench that was killed, or one runs there now; remove it when none does",
+            path.display()
+        ));
+    }
+    let interrupt = Interrupt::listen()?;
+    let progress = Progress::new();
+    let mut made = |path: &Path| {
+        if options.beside {
+            say(&format!(
+                "measures in {}; the channel's own files are not touched",
+                path.display()
+            ));
+        }
+    };
+    let ended = bench::run(&options, &interrupt.came, &mut made, &mut |stage| progress.show(stage));
+    progress.clear();
+    let report = ended.map_err(stopped)?;
+    if report.was_interrupted() {
+        say("interrupted; what was measured until then follows");
+    }
+    match arguments.json {
+        true => show(&(report.json().to_string() + "\n")),
+        false => show(&report.table()),
+    }
+}
+
+fn stopped(error: BenchError) -> Stop {
+    match error.is_failure() {
+        true => Stop::Failed(error.to_string()),
+        false => Stop::Usage(error.to_string()),
+    }
+}
+
+fn options(arguments: &BenchArguments) -> Result<BenchOptions, Stop> {
+    let (channel, beside) = match (&arguments.name, &arguments.channel) {
+        (Some(agent), Some(channel)) => {
+            let (files, outside) = (&arguments.conf_files, &arguments.outside);
+            let settings = channel_open::named_by_configuration(files, outside, agent, channel)
+                .map_err(|stop| Stop::Usage(stop.to_string()))?;
+            (file_options(&settings), true)
+        }
+        _ => {
+            let mut channel = FileChannelOptions::new("", &arguments.data_dirs);
+            channel.capacity = NO_CAPACITY;
+            channel.transaction_capacity = usize::MAX / 4;
+            (channel, false)
+        }
+    };
+    let most = channel.transaction_capacity;
+    let mut batches = sorted(&arguments.batch);
+    if batches.is_empty() {
+        batches.extend(BATCHES.iter().filter(|batch| **batch <= most));
+    }
+    Ok(BenchOptions {
+        data_dirs: channel.data_dirs.clone(),
+        beside,
+        channel,
+        capacity_is_set: beside,
+        body_bytes: usize::try_from(arguments.body).unwrap_or(usize::MAX),
+        batches,
+        producers: sorted(&arguments.producers),
+        takers: sorted(&arguments.takers),
+        time: arguments.seconds,
+        rounds: arguments.rounds,
+        space_bytes: arguments.space,
+    })
+}
+
+/// Each once, the smallest first.
+fn sorted(numbers: &[usize]) -> Vec<usize> {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
