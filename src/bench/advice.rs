@@ -275,6 +275,8 @@ mod tests {
             side,
             events_per_second: rate,
             rounds: vec![rate; 3],
+            baseline: None,
+            of_baseline: None,
             mb_per_second: rate * 512.0 / 1e6,
             of_device: 0.5,
             of_bandwidth: rate * 512.0 / 1e9,

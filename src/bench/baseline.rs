@@ -13,8 +13,8 @@ use crate::disk::real::RealDisk;
 use crate::disk::{Access, Disk, File};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The plain file.
@@ -25,7 +25,11 @@ pub(super) struct Baseline {
 
 impl Baseline {
     /// Makes the file in `directory`, filled beforehand; a plain writer does not write directly.
-    pub(super) fn prepare(directory: &Path, len: u64, stop: &AtomicBool) -> Result<Self, BenchError> {
+    pub(super) fn prepare(
+        directory: &Path,
+        len: u64,
+        stop: &AtomicBool,
+    ) -> Result<Self, BenchError> {
         let path = directory.join(BASELINE);
         let made = RealDisk::buffered().open_dir(directory, false).and_then(|directory| {
             drop(make_filled(&*directory, BASELINE, len, stop)?);
@@ -50,15 +54,19 @@ impl Baseline {
         let area = noise(&SlabPool::new(bytes, 0), bytes).map_err(BenchError::Memory)?;
         let (places, file) = (self.len / bytes as u64, Arc::clone(&self.file));
         let (next, commits) = (AtomicU64::new(0), AtomicU64::new(0));
-        let field = Arc::new(Field { file, area, places, next, commits, clock: SystemClock::new() });
+        let field =
+            Arc::new(Field { file, area, places, next, commits, clock: SystemClock::new() });
         let mut crew = Vec::new();
         for n in 0..workload.producers {
             let field = Arc::clone(&field);
             let work = move || field.write_for(time);
-            crew.push(threads::spawn(&format!("bench-base-{n}"), work).map_err(BenchError::Thread)?);
+            crew.push(
+                threads::spawn(&format!("bench-base-{n}"), work).map_err(BenchError::Thread)?,
+            );
         }
         for thread in crew {
-            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
+            let ended =
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
             let path = self.file.path().to_owned();
             ended.map_err(|source| BenchError::Device { path, source })?;
         }
@@ -99,7 +107,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let go = AtomicBool::new(false);
         let baseline = Baseline::prepare(directory.path(), 1 << 20, &go).expect("made");
-        let (mut workload, time) = (Workload { batch: 10, producers: 3, takers: 0 }, Duration::from_millis(20));
+        let (mut workload, time) =
+            (Workload { batch: 10, producers: 3, takers: 0 }, Duration::from_millis(20));
         let rate = baseline.measure(&workload, 512, time).expect("measured");
         assert!(rate.is_some_and(|rate| rate > 0.0), "{rate:?}");
         assert_eq!(baseline.file.len().expect("a length"), 1 << 20);

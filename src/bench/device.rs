@@ -30,7 +30,7 @@ const LARGE_BYTES: usize = 256 * 1024;
 const FILL_BYTES: usize = 1024 * 1024;
 
 /// How long one kind of write is measured at most.
-const TIME_MAX: Duration = Duration::from_secs(1);
+pub(super) const TIME_MAX: Duration = Duration::from_secs(1);
 
 /// A device that does not answer a write for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(90);

@@ -201,7 +201,8 @@ impl Canvas {
             .collect();
         if let [point] = &points[..] {
             let (x, y) = point.split_once(',').unwrap_or(("0", "0"));
-            let _ = writeln!(self.text, "<circle class=\"c{colour}\" cx=\"{x}\" cy=\"{y}\" r=\"3\"/>");
+            let _ =
+                writeln!(self.text, "<circle class=\"c{colour}\" cx=\"{x}\" cy=\"{y}\" r=\"3\"/>");
         } else {
             let _ = writeln!(
                 self.text,
@@ -268,12 +269,21 @@ mod tests {
             name: name.to_owned(),
             points: points.to_vec(),
         };
-        let lines =
-            [line("a <&\"b", &[(1.0, 1.0), (2.0, 5.0)]), line("one", &[(1.0, 2.0)]), line("none", &[])];
+        let lines = [
+            line("a <&\"b", &[(1.0, 1.0), (2.0, 5.0)]),
+            line("one", &[(1.0, 2.0)]),
+            line("none", &[]),
+        ];
         canvas.panel("t", &Axis::linear("x"), &Axis::logarithmic("y"), &lines);
         let text = canvas.finish();
-        assert!(text.contains(">a &lt;&amp;&quot;b</text>") && text.contains(">none</text>"), "{text}");
-        assert!(text.contains("<circle") && !text.contains("NaN") && !text.contains("inf"), "{text}");
+        assert!(
+            text.contains(">a &lt;&amp;&quot;b</text>") && text.contains(">none</text>"),
+            "{text}"
+        );
+        assert!(
+            text.contains("<circle") && !text.contains("NaN") && !text.contains("inf"),
+            "{text}"
+        );
         let begun = text.matches("<g ").count() + text.matches("<svg ").count();
         assert_eq!(begun, text.matches("</g>").count() + text.matches("</svg>").count());
     }

@@ -53,6 +53,8 @@ pub(super) struct Run {
     /// Bytes that the kernel was asked to bring to the device.
     pub device_bytes: Option<u64>,
     pub over_time: Vec<Sample>,
+    /// Events per second of a plain file, measured right after.
+    pub baseline: Option<f64>,
     pub ended: Ended,
 }
 
@@ -379,7 +381,7 @@ impl<'f> Crew<'f> {
         let is_full = waiting.saturating_add(self.field.batch as u64) > until.capacity;
         if self.waits && sample.taken >= until.takes {
             Some(Ended::Empty)
-        } else if took >= until.time {
+        } else if took >= until.time && (self.has_begun(sample) || took >= PATIENCE) {
             Some(Ended::Time)
         } else if !self.waits && in_use >= until.in_use_max {
             Some(Ended::Segments)
@@ -388,6 +390,12 @@ impl<'f> Crew<'f> {
         } else {
             None
         }
+    }
+
+    /// Whether each kind of thread has ended a commit: before, there is nothing to tell.
+    fn has_begun(&self, sample: &Sample) -> bool {
+        (self.producers.is_empty() || sample.put > 0)
+            && (self.takers.is_empty() || sample.taken > 0)
     }
 
     fn end(&mut self, ended: Ended, mut over_time: Vec<Sample>) -> Run {
@@ -407,6 +415,7 @@ impl<'f> Crew<'f> {
             log_writes: log.writes - self.log.writes,
             device_bytes: used.bytes_since(&self.used),
             over_time,
+            baseline: None,
             ended,
         }
     }

@@ -12,7 +12,8 @@
 //! through the door to storage) and then every workload once ([`drive`]: producers and takers on a
 //! fresh channel whose segments were made beforehand), so whatever else the machine does meets all
 //! alike. A report keeps the medians of the rounds ([`report`]), says in plain words what follows
-//! from them ([`advice`]) andcan be drawn.
+//! from them ([`advice`]) andcan be drawn ([`plot`]). What a plain file reaches
+//! without a channel ([`baseline`]) is measured on request.
 //!
 //! # Invariants
 //!
@@ -22,16 +23,20 @@
 //!   made beforehand are used up.
 
 mod advice;
+mod baseline;
 mod device;
+mod draw;
 mod drive;
 mod ground;
 mod latency;
 mod plan;
+mod plot;
 mod process;
 mod report;
 mod run;
 
 pub use ground::GroundError;
 pub use plan::{BenchOptions, HOT_BYTES_MAX, PlanError, Workload};
+pub use plot::Format;
 pub use report::Report;
 pub use run::{BenchError, Stage, left_behind, run};

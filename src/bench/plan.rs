@@ -54,6 +54,8 @@ pub struct BenchOptions {
     pub rounds: u64,
     /// Bytes that may be taken on the disks at a time, all directories together.
     pub space_bytes: u64,
+    /// Whether to measure a plain file beside each workload of puts.
+    pub baseline: bool,
 }
 
 /// What is put and taken by whom.
@@ -124,7 +126,7 @@ pub(super) struct Plan {
     pub workloads: Vec<Workload>,
     /// Bytes of a segment.
     pub segment_bytes: u64,
-    /// Bytes of each probe file.
+    /// Bytes of each probe file, and of the plain one.
     pub device_file_bytes: u64,
     /// Segments ready in each directory at most.
     ready_max: usize,
@@ -135,6 +137,7 @@ pub(super) struct Plan {
     hot_bytes: u64,
     /// Events that a channel may hold.
     capacity: u64,
+    baseline: bool,
 }
 
 /// Segments made before a measurement, and how many of them it may use.
@@ -159,7 +162,9 @@ impl Plan {
             return Err(PlanError::Space { bytes: space, directories, least });
         }
         let device_file_bytes = DEVICE_FILE_BYTES_MAX.min(space / 16 / directories) / MIB * MIB;
-        let allowance = (space - device_file_bytes * directories - SMALL_FILES_BYTES) / directories;
+        // One more: the plain file.
+        let probes = device_file_bytes * (directories + 1);
+        let allowance = (space - probes - SMALL_FILES_BYTES) / directories;
         let segment_max = (allowance / SEGMENTS / MIB * MIB).max(MIB);
         let segment_bytes = options.channel.segment_bytes.min(segment_max);
         // Half: with the rest of the store made up when the puts are over, and with everything on
@@ -176,6 +181,7 @@ impl Plan {
             seconds: options.time.as_secs_f64(),
             hot_bytes: HOT_BYTES_MAX.min(allowance / 4),
             capacity: options.channel.capacity,
+            baseline: options.baseline,
         };
         for batch in &options.batches {
             plan.check_batch(*batch, options, segment_max / 2)?;
@@ -244,6 +250,11 @@ impl Plan {
         by_time.min(by_memory).min(self.capacity).max(batch) / batch * batch
     }
 
+    /// Whether a plain file is measured beside `workload`.
+    pub(super) fn has_baseline(&self, workload: &Workload) -> bool {
+        self.baseline && workload.takers == 0
+    }
+
     /// Steps of a run: each workload and the devices, in every round, and the devices at the end.
     pub(super) fn steps(&self, rounds: u64) -> u64 {
         (self.workloads.len() as u64 + 1) * rounds + 1
@@ -281,6 +292,7 @@ pub(super) mod tests {
             time: Duration::from_secs(2),
             rounds: 3,
             space_bytes,
+            baseline: true,
         }
     }
 
@@ -325,7 +337,7 @@ pub(super) mod tests {
                     // Ready everywhere, in use, and those that the keeper makes again on one stripe.
                     let segments =
                         ready as u64 * directories + in_use_max + ready as u64 + 3 * directories;
-                    let files = plan.device_file_bytes * directories + SMALL_FILES_BYTES;
+                    let files = plan.device_file_bytes * (directories + 1) + SMALL_FILES_BYTES;
                     let bytes = segments * plan.segment_bytes + files;
                     assert!(bytes <= space, "{directories} {space} {}: {bytes}", workload.name());
                     assert!(waiting * 512 <= HOT_BYTES_MAX);

@@ -32,13 +32,13 @@ pub struct Report {
     segment_bytes: u64,
     /// Events that the channel may hold, where that is somebody's setting.
     capacity: Option<u64>,
-    workloads: Vec<Workload>,
+    pub(super) workloads: Vec<Workload>,
     /// Every measurement of every directory.
     pub(super) devices: Vec<Vec<OfDirectory>>,
     /// Every measurement of every workload.
     pub(super) runs: Vec<Vec<Run>>,
     pub(super) interrupted: bool,
-    rows: Vec<Row>,
+    pub(super) rows: Vec<Row>,
     device: Vec<OfDirectory>,
     advice: Vec<String>,
 }
@@ -61,6 +61,10 @@ pub(super) struct Row {
     pub events_per_second: f64,
     /// Each round's own.
     pub rounds: Vec<f64>,
+    /// Events per second of a plain file with a sync for each transaction, where that was asked for.
+    pub baseline: Option<f64>,
+    /// How many times as fast the channel was, the median of the rounds' own.
+    pub of_baseline: Option<f64>,
     /// Megabytes (10^6) of bodies per second.
     pub mb_per_second: f64,
     /// Of what the devices allow; 1 is all of it.
@@ -198,6 +202,8 @@ impl Report {
             side: what,
             events_per_second,
             rounds: runs.iter().map(rate).collect(),
+            baseline: some(&|run| run.baseline),
+            of_baseline: some(&|run| Some(rate(run) / run.baseline?.max(1e-9))),
             mb_per_second: events_per_second * body_bytes / 1e6,
             of_bandwidth: match what {
                 What::Put => events_per_second * body_bytes / bandwidth.max(1e-9),
@@ -251,27 +257,15 @@ impl Report {
             text.push_str("nothing was measured\n");
             return text;
         }
-        let heads = [
-            "workload",
-            "side",
-            "events/s",
-            "MB/s",
-            "device",
-            "p50 ms",
-            "p99 ms",
-            "p99.9 ms",
-            "longest ms",
-            "CPU us/ev",
-            "log B/B",
-            "disk B/B",
-            "ev/write",
-            "s",
-        ];
-        let mut lines = vec![heads.map(str::to_owned).to_vec()];
-        lines.extend(self.rows.iter().map(cells));
+        let plain = self.rows.iter().any(|row| row.baseline.is_some());
+        let mut lines = vec![heads(plain)];
+        lines.extend(self.rows.iter().map(|row| cells(row, plain)));
         text.push('\n');
         text.push_str(&aligned(&lines));
         text.push_str(LEGEND);
+        if plain {
+            text.push_str(PLAIN_LEGEND);
+        }
         text.push_str("\nWhat follows from it\n");
         for sentence in &self.advice {
             let _ = writeln!(text, "- {sentence}");
@@ -310,12 +304,39 @@ CPU: of all threads, per event put or taken. log B/B, disk B/B: bytes of log, an
 the disks, per byte of event bodies. ev/write: events per write of the log. s: seconds measured.
 ";
 
-fn cells(row: &Row) -> Vec<String> {
+const PLAIN_LEGEND: &str = "plain/s, times: a plain file with a write and a sync for each transaction, and how many times as
+fast the channel is.
+";
+
+fn heads(plain: bool) -> Vec<String> {
+    let mut heads = vec![
+        "workload",
+        "side",
+        "events/s",
+        "MB/s",
+        "device",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "longest ms",
+        "CPU us/ev",
+        "log B/B",
+        "disk B/B",
+        "ev/write",
+        "s",
+    ];
+    if plain {
+        heads.extend(["plain/s", "times"]);
+    }
+    heads.into_iter().map(str::to_owned).collect()
+}
+
+fn cells(row: &Row, plain: bool) -> Vec<String> {
     let side = if row.side == What::Put { "put" } else { "take" };
     let optional = |value: Option<f64>, digits: usize| {
         value.map_or("-".to_owned(), |v| format!("{v:.digits$}"))
     };
-    vec![
+    let mut cells = vec![
         row.name.clone(),
         side.to_owned(),
         with_separators(row.events_per_second),
@@ -330,7 +351,12 @@ fn cells(row: &Row) -> Vec<String> {
         optional(row.device_bytes, 2),
         format!("{:.1}", row.events_per_write),
         format!("{:.2}", row.seconds),
-    ]
+    ];
+    if plain {
+        cells.push(row.baseline.map_or("-".to_owned(), with_separators));
+        cells.push(optional(row.of_baseline, 1));
+    }
+    cells
 }
 
 /// `1234567` as `1,234,567`.

@@ -1,5 +1,6 @@
 //! A run: rounds over the devices and all workloads, one after the other.
 
+use super::baseline::Baseline;
 use super::device::{self, Devices, OfDirectory};
 use super::drive::{self, Run};
 use super::ground::{self, Ground, GroundError};
@@ -120,13 +121,17 @@ impl Bench<'_> {
             }
             devices => devices?,
         };
+        let baseline = self.baseline()?;
         for round in 0..self.options.rounds {
             let speeds = self.devices(&devices, &format!("round {}", round + 1))?;
             let speed = device::together(&speeds);
             report.devices.push(speeds);
             for at in 0..self.plan.workloads.len() {
                 match self.workload(at, round, &speed)? {
-                    Some(run) => report.runs[at].push(run),
+                    Some(mut run) => {
+                        run.baseline = self.beside(at, baseline.as_ref())?;
+                        report.runs[at].push(run);
+                    }
                     None => {
                         report.interrupted = true;
                         return Ok(());
@@ -137,6 +142,32 @@ impl Bench<'_> {
         // Once more: so that each measurement of the channel stands between two of the devices.
         report.devices.push(self.devices(&devices, "the end")?);
         Ok(())
+    }
+
+    /// The plain file, when it is wanted and nobody has stopped the run.
+    fn baseline(&self) -> Result<Option<Baseline>, BenchError> {
+        let (len, first) = (self.plan.device_file_bytes, self.ground.paths().next());
+        match first {
+            Some(first) if self.options.baseline && !self.is_stopped() => {
+                match Baseline::prepare(first, len, self.stop) {
+                    Err(_) if self.is_stopped() => Ok(None),
+                    made => made.map(Some),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What the plain file reaches with as many threads and as large transactions.
+    fn beside(&self, at: usize, plain: Option<&Baseline>) -> Result<Option<f64>, BenchError> {
+        let workload = &self.plan.workloads[at];
+        let time = self.options.time.min(device::TIME_MAX);
+        match plain {
+            Some(plain) if self.plan.has_baseline(workload) => {
+                plain.measure(workload, self.options.body_bytes, time)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn devices(&mut self, devices: &Devices, when: &str) -> Result<Vec<OfDirectory>, BenchError> {

@@ -74,7 +74,7 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  \
             millpond bench --data-dirs /mnt/disk1,/mnt/disk2\n  \
             millpond bench --data-dirs /mnt/disk1 --body 200 --batch 100,1000 --producers 1,8 --takers 1,4\n  \
-            millpond bench -n a1 -f flume.conf --channel c1 --json\n\n\
+            millpond bench -n a1 -f flume.conf --channel c1 --baseline --plot bench.html\n\n\
             What lies in the directories is left alone: it measures in directories of its own and\n\
             removes them at the end, also on Ctrl-C, which ends with what was measured so far.\n\
             Exit codes: 0 measured, 1 a write failed or a disk did not answer, 2 wrong usage or too\n\

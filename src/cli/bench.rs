@@ -9,8 +9,10 @@ use super::channel_open;
 use super::interrupt::Interrupt;
 use super::words::{Stop, say, show};
 use crate::agent::channels::file_options;
-use crate::bench::{self, BenchError, BenchOptions};
+use crate::base::files;
+use crate::bench::{self, BenchError, BenchOptions, Format};
 use crate::channel::file::FileChannelOptions;
+use std::io::Write;
 use std::path::Path;
 
 /// Batches that are measured when none is named.
@@ -20,6 +22,7 @@ const BATCHES: [usize; 3] = [1, 100, 1000];
 const NO_CAPACITY: u64 = u64::MAX / 2;
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<(), Stop> {
+    let plot = arguments.plot.as_deref().map(plot_to).transpose()?;
     let options = options(arguments)?;
     for path in bench::left_behind(&options.data_dirs) {
         say(&format!(
@@ -44,9 +47,35 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<(), Stop> {
         say("interrupted; what was measured until then follows");
     }
     match arguments.json {
-        true => show(&(report.json().to_string() + "\n")),
-        false => show(&report.table()),
+        true => show(&(report.json().to_string() + "\n"))?,
+        false => show(&report.table())?,
     }
+    match plot {
+        Some((path, format)) => draw(path, &report.plot(format)),
+        None => Ok(()),
+    }
+}
+
+/// Said before anything is measured: the figures would be gone.
+fn plot_to(path: &Path) -> Result<(&Path, Format), Stop> {
+    let shown = path.display();
+    let Some(format) = Format::of(path) else {
+        return Err(Stop::Usage(format!("--plot {shown}: its name must end in .svg or .html")));
+    };
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    if above.is_some_and(|above| !above.is_dir()) {
+        return Err(Stop::Usage(format!("--plot {shown}: there is no such directory")));
+    }
+    if path.symlink_metadata().is_ok() {
+        return Err(Stop::Usage(format!("--plot {shown} is there already; give a new name")));
+    }
+    Ok((path, format))
+}
+
+fn draw(path: &Path, text: &str) -> Result<(), Stop> {
+    let written = files::create_new(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(|error| Stop::Failed(format!("cannot write {}: {error}", path.display())))
 }
 
 fn stopped(error: BenchError) -> Stop {
@@ -88,6 +117,7 @@ fn options(arguments: &BenchArguments) -> Result<BenchOptions, Stop> {
         time: arguments.seconds,
         rounds: arguments.rounds,
         space_bytes: arguments.space,
+        baseline: arguments.baseline,
     })
 }
 

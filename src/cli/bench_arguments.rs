@@ -43,6 +43,12 @@ pub(super) struct BenchArguments {
     /// Bytes that it may take on the disks at a time (64M, 4G), all directories together
     #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = bytes)]
     pub space: u64,
+    /// Measure a plain file too, with a write and a sync for each transaction
+    #[arg(long)]
+    pub baseline: bool,
+    /// Draw the figures into a new file, by its name an SVG or an HTML page (out.svg, out.html)
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
     /// The report as JSON
     #[arg(long)]
     pub json: bool,

@@ -37,7 +37,8 @@ fn puts_takes_and_both_are_measured_and_a_used_directory_stays_as_it_was() {
     let used = directory.path().join("used");
     std::fs::create_dir(&used).expect("made");
     std::fs::write(used.join("letters"), "mine").expect("written");
-    let words = ["--data-dirs", "used,new", "--takers", "1", "--rounds", "2", "--json"];
+    let words =
+        ["--data-dirs", "used,new", "--takers", "1", "--rounds", "2", "--json", "--baseline"];
     let output = run(directory.path(), &with(&SHORT, &words), b"");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), &*said), (Some(0), ""), "progress is for terminals");
@@ -62,6 +63,7 @@ fn puts_takes_and_both_are_measured_and_a_used_directory_stays_as_it_was() {
         let mb = number(row, "events_per_second") * 512.0 / 1e6;
         assert!((number(row, "mb_per_second") / mb - 1.0).abs() < 1e-6, "{row}");
     }
+    assert!(number(&rows[0], "baseline") > 0.0 && rows[1]["baseline"].is_null(), "{report}");
     // Every byte of a body is in the log, and a batch of ten fits no fewer than its bytes.
     assert!(number(&rows[0], "log_bytes") >= 1.0, "{}", rows[0]);
     let devices = report["devices"].as_array().expect("devices");
@@ -98,6 +100,50 @@ fn a_table_has_a_row_for_each_workload_and_ends_with_advice() {
         assert!(shown.contains(part), "no {part}: {shown}");
     }
     assert!(names(directory.path()).is_empty(), "{:?}", names(directory.path()));
+}
+
+/// Fails when `text` is no XML: elements end in order, and nothing is bare that must be escaped.
+fn assert_is_xml(text: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for piece in text.split('<').skip(1) {
+        let (inside, behind) = piece.split_once('>').unwrap_or_else(|| panic!("no end: <{piece}"));
+        let name = inside.split_whitespace().next().unwrap_or_default();
+        if let Some(name) = name.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name), "at <{inside}>");
+        } else if !inside.starts_with('!') && !inside.ends_with('/') {
+            open.push(name);
+        }
+        assert_eq!(inside.matches('"').count() % 2, 0, "<{inside}>");
+        for (at, _) in behind.match_indices('&') {
+            let entity =
+                ["&amp;", "&lt;", "&gt;", "&quot;"].iter().any(|e| behind[at..].starts_with(e));
+            assert!(entity, "a bare & in {behind}");
+        }
+    }
+    assert!(open.is_empty(), "never ended: {open:?}");
+}
+
+#[test]
+fn a_plot_is_xml_that_needs_nothing_from_elsewhere_and_replaces_no_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for file in ["out.svg", "out.html"] {
+        let words = with(&SHORT, &["--data-dirs", "d", "--rounds", "1", "--plot", file]);
+        run_expecting(directory.path(), &words, b"", 0);
+        let text = std::fs::read_to_string(directory.path().join(file)).expect("a plot");
+        assert_is_xml(&text);
+        for part in
+            ["<svg ", "Throughput over time", "Time of a commit", "Scaling", ">put b10 x2</text>"]
+        {
+            assert!(text.contains(part), "no {part} in {file}: {text}");
+        }
+        assert!(text.contains("prefers-color-scheme: dark") && !text.contains("<script"), "{file}");
+        let elsewhere = text.matches("http").count() - text.matches("http://www.w3.org/").count();
+        assert_eq!(elsewhere, 0, "{file} names no address: {text}");
+        let again = run(directory.path(), &words, b"");
+        let said = String::from_utf8_lossy(&again.stderr);
+        assert!(again.status.code() == Some(2) && said.contains("is there already"), "{said}");
+    }
+    assert_eq!(names(directory.path()), ["out.html", "out.svg"]);
 }
 
 #[test]
@@ -145,7 +191,7 @@ fn a_configured_channel_lends_its_settings_and_keeps_its_files() {
     let directory = tempfile::tempdir().expect("a directory");
     let conf = "a.sources = s\na.channels = c m\na.sources.s.type = seq\na.sources.s.channels = c\n\
                 a.channels.c.type = file\na.channels.c.checkpointDir = disk/cp\n\
-                a.channels.c.dataDirs = disk/d1,disk/d2\na.channels.c.capacity = 2000\n\
+                a.channels.c.dataDirs = disk/d1,disk/d2\na.channels.c.capacity = 100\n\
                 a.channels.c.transactionCapacity = 100\na.channels.m.type = memory\n";
     std::fs::write(directory.path().join("a.conf"), conf).expect("written");
     let channel = ["-n", "a", "-f", "a.conf", "--channel", "c"];
@@ -154,8 +200,7 @@ fn a_configured_channel_lends_its_settings_and_keeps_its_files() {
     let disk = directory.path().join("disk");
     let before = ["d1", "d2", "cp"].map(|name| names(&disk.join(name)));
 
-    let words =
-        ["--seconds", "0.3", "--space", "64M", "--rounds", "1", "--producers", "1", "--json"];
+    let words = ["--seconds", "3", "--space", "64M", "--rounds", "1", "--producers", "1", "--json"];
     let output = run(directory.path(), &with(&channel, &words), b"");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
@@ -164,7 +209,7 @@ fn a_configured_channel_lends_its_settings_and_keeps_its_files() {
     let rows = report["rows"].as_array().expect("rows");
     let batches: Vec<&Value> = rows.iter().map(|row| &row["workload"]["batch"]).collect();
     assert_eq!(batches, [1, 100], "1000 is more than its transactionCapacity");
-    assert_eq!((&report["capacity"], &rows[1]["ended"]), (&2000.into(), &"full".into()));
+    assert_eq!((&report["capacity"], &rows[1]["ended"]), (&100.into(), &"full".into()));
 
     assert_eq!(names(&disk), ["cp", "d1", "d2"]);
     assert_eq!(["d1", "d2", "cp"].map(|name| names(&disk.join(name))), before);
@@ -196,6 +241,8 @@ fn what_cannot_be_meant_is_refused_and_nothing_is_made() {
         &["bench", "--data-dirs", "d", "--producers", "257"],
         &["bench", "--data-dirs", "d", "--seconds", "0"],
         &["bench", "--data-dirs", "d", "--rounds", "101"],
+        &["bench", "--data-dirs", "d", "--plot", "out.png"],
+        &["bench", "--data-dirs", "d", "--plot", "nowhere/out.svg"],
         &["bench", "--data-dirs", "d", "--space", "1M"],
         &["bench", "--data-dirs", "d", "--body", "16M", "--batch", "1000"],
         &["bench", "--data-dirs", "d", "-n", "a", "-f", "a.conf", "--channel", "c"],
