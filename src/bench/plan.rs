@@ -1,6 +1,7 @@
 //! What is measured, and how much of the disks it may take.
 
 use super::device::Speed;
+use crate::base::limits::STRIPES_MAX;
 use crate::channel::file::FileChannelOptions;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -96,6 +97,14 @@ pub enum PlanError {
         /// What is needed.
         least: u64,
     },
+    /// A channel does not have so many directories.
+    #[error("there are {directories} directories; a channel has 1 to {max}")]
+    Directories {
+        /// What was given.
+        directories: usize,
+        /// What a channel may have.
+        max: usize,
+    },
     /// A transaction would be too large.
     #[error("a batch of {batch} events has {bytes} bytes, at most {max} can be measured; {remedy}")]
     Batch {
@@ -154,7 +163,11 @@ pub(super) struct Provision {
 impl Plan {
     /// The grid for `options`.
     pub(super) fn new(options: &BenchOptions) -> Result<Self, PlanError> {
-        let directories = options.data_dirs.len().max(1) as u64;
+        let (directories, max) = (options.data_dirs.len(), STRIPES_MAX);
+        if directories == 0 || directories > max {
+            return Err(PlanError::Directories { directories, max });
+        }
+        let directories = directories as u64;
         let space = options.space_bytes;
         let least = SPACE_MIN.max(SPACE_PER_DIRECTORY_MIN * directories);
         if space < least {
@@ -355,6 +368,9 @@ pub(super) mod tests {
             Plan::new(&options).err().map(|error| error.to_string()).unwrap_or_default()
         };
         assert_eq!(refusal(&|_| {}), "");
+        let many = refusal(&|o| o.data_dirs = vec![PathBuf::new(); 33]);
+        assert!(many.contains("33 directories"), "{many}");
+        assert!(refusal(&|o| o.data_dirs.clear()).contains("0 directories"));
         assert!(refusal(&|o| o.space_bytes -= 1).contains("need at least 67108864"));
         assert!(refusal(&|o| o.batches.push(5000)).contains("larger --space"));
         assert!(refusal(&|o| o.batches.push(10_001)).contains("transactionCapacity of 10000"));

@@ -37,6 +37,12 @@ pub enum BenchError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// What was made could not be removed.
+    #[error("what was made could not all be removed: {0}; remove it by hand")]
+    Left(GroundError),
+    /// It failed, and what was made could not be removed.
+    #[error("{0}; and {1}")]
+    FailedAndLeft(Box<Self>, Box<Self>),
     /// There is no memory for a buffer.
     #[error("no memory for a buffer: {0}")]
     Memory(io::Error),
@@ -49,7 +55,7 @@ impl BenchError {
     /// Whether it failed while it was measured; else it was refused before.
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Device { .. } | Self::Channel(_) | Self::Hangs { .. })
+        !matches!(self, Self::Plan(_) | Self::Ground(_) | Self::Memory(_) | Self::Thread(_))
     }
 }
 
@@ -89,8 +95,14 @@ pub fn run(
     let mut report = Report::new(options, &plan, where_it_is(options, &ground));
     let steps = plan.steps(options.rounds);
     let mut bench = Bench { options, plan, ground, stop, tell, done: 0, steps };
-    bench.all(&mut report)?;
-    bench.ground.clear()?;
+    let ended = bench.all(&mut report);
+    let cleared = bench.ground.clear().map_err(BenchError::Left);
+    match (ended, cleared) {
+        (Err(failed), Err(left)) => {
+            return Err(BenchError::FailedAndLeft(Box::new(failed), Box::new(left)));
+        }
+        (ended, cleared) => ended.and(cleared)?,
+    }
     report.conclude();
     Ok(report)
 }
