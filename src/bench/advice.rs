@@ -299,7 +299,7 @@ mod tests {
         row(batch, producers, 0, What::Put, rate)
     }
 
-    fn device(large_mb_per_second: f64) -> OfDirectory {
+    const fn device(large_mb_per_second: f64) -> OfDirectory {
         OfDirectory { small_writes_per_second: 20_000.0, large_mb_per_second }
     }
 
@@ -365,11 +365,12 @@ mod tests {
         assert!(by_processor.contains("further directories would not help"), "{by_processor}");
         let by_neither = said(&[put(100, 4, 1e6)], |_| {});
         assert!(by_neither.contains("neither is used up"), "{by_neither}");
-        let (two, slow) = ([device(1000.0), device(1000.0)], [device(1000.0), device(400.0)]);
-        let shared = said(&[put(100, 4, 1e6)], |f| f.device = &two);
+        const TWO: [OfDirectory; 2] = [device(1000.0), device(1000.0)];
+        const SLOW: [OfDirectory; 2] = [device(1000.0), device(400.0)];
+        let shared = said(&[put(100, 4, 1e6)], |f| f.device = &TWO);
         assert!(shared.contains("2 directories lie on 1 file system:"), "{shared}");
         assert!(!shared.contains("Directory 2"), "{shared}");
-        let unequal = said(&[put(100, 4, 1e6)], |f| (f.device, f.file_systems) = (&slow, 2));
+        let unequal = said(&[put(100, 4, 1e6)], |f| (f.device, f.file_systems) = (&SLOW, 2));
         assert!(
             unequal.contains("Directory 2 takes 400 MB/s") && !unequal.contains("lie on"),
             "{unequal}"

@@ -113,7 +113,7 @@ impl Devices {
                 let area = noise(&self.pool, bytes).map_err(BenchError::Memory)?;
                 let (clock, tell, path) = (Arc::clone(&clock), tell.clone(), path.clone());
                 let work = move || {
-                    let rate = place.write_for(time, &area, &*clock);
+                    let rate = place.write_for(time, &area, &clock);
                     // Nobody listens any more when another has failed.
                     let _ = tell.send(rate.map(|rate| (index, rate)).map_err(|e| (path, e)));
                 };
