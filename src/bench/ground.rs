@@ -167,15 +167,15 @@ impl Ground {
     /// Removes everything that was made.
     pub(super) fn clear(mut self) -> Result<(), GroundError> {
         let places = std::mem::take(&mut self.places);
-        // All of them, also when one resists.
-        let results: Vec<_> = places.iter().map(Place::clear).collect();
+        // All of them, also when one resists; the last first, since it may lie in one made before.
+        let results: Vec<_> = places.iter().rev().map(Place::clear).collect();
         results.into_iter().collect()
     }
 }
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        for place in &self.places {
+        for place in self.places.iter().rev() {
             if let Err(error) = place.clear() {
                 tracing::warn!("{error}");
             }
@@ -355,6 +355,9 @@ mod tests {
         assert!(matches!(mistyped, Some(GroundError::NowhereToLie { .. })), "{mistyped:?}");
         let twice = [top.path().to_owned(), at(".")];
         assert!(matches!(Ground::make(&twice, false, 0, 0).err(), Some(GroundError::Twice { .. })));
+        let made_twice = [at("a"), at("a")];
+        let refused = Ground::make(&made_twice, false, 0, 0).err();
+        assert!(matches!(refused, Some(GroundError::Twice { .. })), "{refused:?}");
         let refused = Ground::make(&[at("a")], false, 1 << 60, 7).err().expect("no disk has it");
         let words = refused.to_string();
         assert!(

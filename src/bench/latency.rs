@@ -59,7 +59,8 @@ impl Latencies {
     /// The time that `share` of them (0 to 1) do not exceed, milliseconds; at most one part in 128
     /// too long, never too short. 0 without any.
     pub(super) fn at_ms(&self, share: f64) -> f64 {
-        let wanted = ((self.total as f64 * share).ceil() as u64).clamp(1, self.total.max(1));
+        // A share such as 0.07 is a little more than seven of a hundred.
+        let wanted = ((self.total as f64 * share - 1e-6).ceil() as u64).clamp(1, self.total.max(1));
         let mut seen = 0;
         for (step, count) in self.counts.iter().enumerate() {
             seen += count;

@@ -347,9 +347,9 @@ pub(super) mod tests {
                 for workload in &plan.workloads {
                     let Provision { ready, in_use_max, waiting } = plan.provision(workload, &SPEED);
                     let directories = directories as u64;
-                    // Ready everywhere, in use, and those that the keeper makes again on one stripe.
-                    let segments =
-                        ready as u64 * directories + in_use_max + ready as u64 + 3 * directories;
+                    // In use, wherever that is, and all that were ready made again, with the first
+                    // of each directory and one under way.
+                    let segments = in_use_max + (ready as u64 + 3) * directories;
                     let files = plan.device_file_bytes * (directories + 1) + SMALL_FILES_BYTES;
                     let bytes = segments * plan.segment_bytes + files;
                     assert!(bytes <= space, "{directories} {space} {}: {bytes}", workload.name());

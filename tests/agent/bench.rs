@@ -189,7 +189,7 @@ fn too_little_space_is_refused_with_the_figure() {
 #[test]
 fn a_configured_channel_lends_its_settings_and_keeps_its_files() {
     let directory = tempfile::tempdir().expect("a directory");
-    let conf = "a.sources = s\na.channels = c m\na.sources.s.type = seq\na.sources.s.channels = c\n\
+    let conf = "a.sources = s\na.channels = c m\na.sources.s.type = seq\na.sources.s.channels = c m\n\
                 a.channels.c.type = file\na.channels.c.checkpointDir = disk/cp\n\
                 a.channels.c.dataDirs = disk/d1,disk/d2\na.channels.c.capacity = 100\n\
                 a.channels.c.transactionCapacity = 100\na.channels.m.type = memory\n";
