@@ -166,10 +166,10 @@ impl Canvas {
         let all = || lines.iter().flat_map(|line| &line.points);
         let (xs, ys) = (across.range(all().map(|p| p.0)), up.range(all().map(|p| p.1)));
         let _ = writeln!(self.text, "<g transform=\"translate(0 {top})\">");
-        self.write(LEFT, 24.0, "start", " class=\"title\"", title);
+        let title = format!("{title}: {}", up.words);
+        self.write(LEFT, 24.0, "start", " class=\"title\"", &title);
         self.frame(&xs, &ys);
         self.write(LEFT + PLOT_WIDTH / 2.0, TOP + PLOT_HEIGHT + 36.0, "middle", "", &across.words);
-        self.write(LEFT - 8.0, TOP - 6.0, "end", "", &up.words);
         for (at, line) in lines.iter().enumerate() {
             self.line(at, line, &xs, &ys);
         }
