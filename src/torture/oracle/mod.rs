@@ -220,13 +220,17 @@ impl Oracle {
 
     fn put_done(&mut self, name: PutName) {
         let now = self.now;
-        let Some(put) = self.live(name) else { return };
-        put.standing = Standing::There;
-        put.there_since.get_or_insert(now);
-        let (events, position) = (put.places.len() as u64, put.position);
+        if let Some(put) = self.live(name) {
+            put.standing = Standing::There;
+            put.there_since.get_or_insert(now);
+        } else if !self.writers.get(&name.writer).is_some_and(|w| w.over.contains(name.number)) {
+            // Nobody asked for it. One that is over was taken before its writer could say this.
+            return;
+        }
+        let shape = Shape::of(self.seed, name);
         self.counts.put_transactions += 1;
-        self.counts.put_acknowledged += events;
-        if position {
+        self.counts.put_acknowledged += u64::from(shape.events);
+        if shape.position {
             let writer = self.writers.entry(name.writer).or_default();
             writer.position = writer.position.max(Some(name.number));
         }

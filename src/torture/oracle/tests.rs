@@ -245,3 +245,20 @@ fn notes_of_another_run_are_accused_and_break_nothing() {
     ];
     assert!(heard(vec![notes.to_vec()]).findings.count(Kind::Count) > 0);
 }
+
+/// A writer that is held up between its commit and its note.
+#[test]
+fn a_put_that_was_taken_before_its_writer_said_that_it_is_done_counts_all_the_same() {
+    let p = puts(1, true, 1)[0];
+    let story = vec![
+        opening(&[], &[]),
+        vec![Note::PutAsked(p)],
+        taken(0, vec![whole(p)]),
+        vec![Note::PutDone(p)],
+    ];
+    let oracle = heard(vec![story.clone(), vec![opening(&[], &[(0, Some(p.number))])]]);
+    finds(&oracle, None);
+    assert_eq!(oracle.counts.put_acknowledged, u64::from(size(p)));
+    let forgotten = heard(vec![story, vec![opening(&[], &[(0, None)])]]);
+    finds(&forgotten, Some(Kind::Position));
+}
