@@ -82,6 +82,12 @@ impl Signal {
         true
     }
 
+    /// Wakes everyone who sleeps although nothing has changed, as a raise does whose wake comes late.
+    #[cfg(test)]
+    pub(crate) fn wake_for_nothing(&self) {
+        self.word.wake(u32::MAX >> 1);
+    }
+
     fn advance(&self) -> Vec<(u64, Waker)> {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         self.word.advance();

@@ -1,5 +1,6 @@
 //! Notes to another host. It answers with how many lines it has.
 
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::signal::Signal;
 use crate::base::threads;
 use crate::torture::note::Note;
@@ -70,6 +71,8 @@ impl Far {
 
     /// Waits until the other host has `line` lines.
     fn wait(&self, line: u64) -> io::Result<()> {
+        let clock = SystemClock::new();
+        let (mut had, mut until) = (0, PATIENCE);
         loop {
             let turn = self.arrived.changed.turn();
             let has = self.arrived.lines.load(Ordering::SeqCst);
@@ -79,11 +82,15 @@ impl Far {
             if self.arrived.gone.load(Ordering::SeqCst) {
                 return Err(io::Error::other("the collector has gone"));
             }
-            self.arrived.changed.sleep(turn, Some(PATIENCE));
-            let silent = self.arrived.changed.turn() == turn;
-            if silent && self.arrived.lines.load(Ordering::SeqCst) == has {
-                return Err(io::Error::other("the collector does not answer"));
+            let now = clock.now();
+            if has > had {
+                (had, until) = (has, now + PATIENCE);
             }
+            // A sleep may end early for no reason: only the time tells.
+            let Some(rest) = until.checked_sub(now).filter(|rest| !rest.is_zero()) else {
+                return Err(io::Error::other("the collector does not answer"));
+            };
+            self.arrived.changed.sleep(turn, Some(rest));
         }
     }
 }
@@ -109,5 +116,35 @@ impl Voice for Far {
     fn say_surely(&self, note: &Note) -> io::Result<()> {
         let line = self.send(&note.to_string())?;
         self.wait(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// Others are woken all the time; who waits does not take that for silence.
+    #[test]
+    fn only_a_collector_that_is_silent_for_long_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("an address").to_string();
+        let collector = threads::spawn("collector", move || {
+            let (mut stream, _) = listener.accept().expect("somebody connects");
+            stream.write_all(b"1\n").expect("answered");
+            std::thread::sleep(Duration::from_millis(300));
+            stream.write_all(b"2\n").expect("answered");
+            stream
+        });
+        let far = Far::connect(&address, "head").expect("the head arrives");
+        let line = far.send("note").expect("sent");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| far.wait(line));
+            while !waiting.is_finished() {
+                far.arrived.changed.wake_for_nothing();
+            }
+            waiting.join().expect("no panic").expect("the answer came");
+        });
+        drop(collector.expect("a thread").join().expect("no panic"));
     }
 }
