@@ -43,6 +43,9 @@ pub enum Rare {
     Adopted,
     /// An event in a directory that is back was void, since its first copy was adopted.
     CopyVoid,
+    /// A segment of a life that others know to have ended, behind all that they know of its log, was
+    /// kept: they had gone on without the directory.
+    LogBehindKept,
     /// Two state records disagreed about what was adopted.
     JoinConflict,
     /// A block was made durable at recovery by a flush.
@@ -53,7 +56,7 @@ pub enum Rare {
 
 impl Rare {
     /// All places.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::FenceMoved,
         Self::FenceRepeated,
         Self::MovedTwice,
@@ -70,6 +73,7 @@ impl Rare {
         Self::PositionJump,
         Self::Adopted,
         Self::CopyVoid,
+        Self::LogBehindKept,
         Self::JoinConflict,
         Self::BlockFlushed,
         Self::BlockRewritten,

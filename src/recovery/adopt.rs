@@ -94,14 +94,15 @@ pub(super) fn void_copies(state: &mut StateRecord, readings: &[Reading]) {
 
 /// Looks through the logs of the directories that were not told of an adoption for events that were moved to
 /// them. A log is read from the last segment on that began before the adopted events were given
-/// their sequences: the fence, and what it moved, stand behind that.
+/// their sequences: the fence, and what it moved, stand behind that. Answers whose log could not be
+/// read, and why.
 pub(super) fn find_copies(
     subject: &dyn Fn(usize) -> Subject,
     joined: &StateRecord,
     stripes: &mut [Gathered],
     buffer: &mut Buffer,
-) -> Result<(), OpenError> {
-    let mut known = joined.clone();
+) -> Vec<(usize, OpenError)> {
+    let (mut known, mut unread) = (joined.clone(), Vec::new());
     let count = known.stripes.len();
     for state in stripes.iter().flat_map(|s| states_in(&s.reading)) {
         if state.stripes.len() <= count {
@@ -123,10 +124,13 @@ pub(super) fn find_copies(
             })
             .collect();
         if !missed.is_empty() {
-            stripe.reading.moved = read_moved(&subject(at), &stripe.reading, &missed, buffer)?;
+            match read_moved(&subject(at), &stripe.reading, &missed, buffer) {
+                Ok(moved) => stripe.reading.moved = moved,
+                Err(error) => unread.push((at, error)),
+            }
         }
     }
-    Ok(())
+    unread
 }
 
 /// The state records in the blocks of a scan.

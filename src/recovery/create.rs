@@ -45,6 +45,12 @@ impl Membership {
         self.stripes.iter().any(|s| s.present.is_none())
     }
 
+    /// Whether the stripe's directory becomes part of the channel with this opening.
+    pub(super) fn adds(&self, stripe: StripeIndex) -> bool {
+        let is_it = |m: &Member| m.role == Role::Stripe(stripe) && m.phase == Phase::Creating;
+        self.unsaid.iter().any(is_it)
+    }
+
     /// Completes the channel: durably writes what member files do not say yet. Not before the logs
     /// are read: an opening that is refused changes nothing.
     pub(super) fn settle(&mut self) -> Result<(), OpenError> {
@@ -53,11 +59,13 @@ impl Membership {
                 Role::Checkpoint => Some(&mut self.checkpoint),
                 Role::Stripe(index) => self.stripes[index.at()].present.as_mut(),
             };
+            let is_new = record.phase == Phase::Creating;
+            debug_assert!(present.is_some() || !is_new, "what cannot be read is not added");
             let Some(present) = present else { continue };
             if !matches!(&present.claim, members::Claim::Member(m) if *m == record) {
                 say(present, &record)?;
             }
-            if record.phase == Phase::Creating {
+            if is_new {
                 let len = SlotKind::Checkpoint.file_bytes() as u64;
                 slots::make(&*present.directory, CHECKPOINT_NAME, len)?;
             }

@@ -10,6 +10,7 @@ use super::table::Case;
 use super::{Finding, OpenError};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid};
 use crate::base::mutant::Broken;
+use crate::base::rare::Rare;
 use crate::disk::{Access, Directory, Entry};
 use crate::log::FreeSegment;
 use crate::record::segment::SEGMENT_HEADER_BYTES;
@@ -21,6 +22,8 @@ pub(super) struct Source<'a> {
     pub(super) uuid: Uuid,
     pub(super) directory: Option<&'a dyn Directory>,
     pub(super) entries: &'a [Entry],
+    /// It is to become part of the channel with this opening.
+    pub(super) added: bool,
 }
 
 /// How to read.
@@ -73,23 +76,21 @@ pub(super) fn gather(
             let Some(directory) = source.directory else { continue };
             let read =
                 step(&subject, directory, source.entries, stripe, &mut all.joined, &mut buffer);
-            match read {
-                Ok(()) => {}
-                Err(error @ OpenError::Unreadable { .. }) if how.degraded => {
-                    *stripe = Gathered::default();
-                    let words = format!("{error}; left out of this opening");
-                    let mut finding = Finding::of(Case::R8, directory.path(), words);
-                    finding.stripe = Some(subject.index);
-                    all.findings.push(finding);
-                }
-                Err(error) => return Err(error),
+            if let Err(error) = read {
+                all.leave_out(how, source, at, error)?;
             }
         }
     }
     let subjects = |at: usize| subject(how, &sources[at], at);
-    adopt::find_copies(&subjects, &all.joined, &mut all.stripes, &mut buffer)?;
+    let unread = adopt::find_copies(&subjects, &all.joined, &mut all.stripes, &mut buffer);
+    for (at, error) in unread {
+        all.leave_out(how, &sources[at], at, error)?;
+    }
     for (at, stripe) in all.stripes.iter_mut().enumerate() {
-        let checkpoints = stripe.checkpoints.iter_mut().flat_map(|c| c.findings.drain(..));
+        // In a directory that is just being added it is not made yet.
+        let unmade = |c: &&mut Checkpoints| !(sources[at].added && c.file.is_none());
+        let checkpoints = stripe.checkpoints.iter_mut().filter(unmade);
+        let checkpoints = checkpoints.flat_map(|c| c.findings.drain(..));
         let mut found: Vec<Finding> =
             checkpoints.chain(stripe.inventory.findings.drain(..)).collect();
         found.iter_mut().for_each(|f| f.stripe = Some(index(at)));
@@ -111,7 +112,11 @@ pub(super) fn read_again(
         };
         let subject = subject(how, source, at);
         let stripe = &mut all.stripes[at];
-        read_log(&subject, directory, source.entries, stripe, &mut all.joined, &mut buffer)?;
+        let read =
+            read_log(&subject, directory, source.entries, stripe, &mut all.joined, &mut buffer);
+        if let Err(error) = read {
+            all.leave_out(how, source, at, error)?;
+        }
     }
     Ok(())
 }
@@ -131,6 +136,30 @@ fn subject(how: &How, source: &Source<'_>, at: usize) -> Subject {
 }
 
 impl Everything {
+    /// A stripe that cannot be read is left out of a degraded opening; any other error is passed on,
+    /// and so is one of a directory that is just being added: named by the others and never told, it
+    /// could join no more.
+    fn leave_out(
+        &mut self,
+        how: &How,
+        source: &Source<'_>,
+        at: usize,
+        error: OpenError,
+    ) -> Result<(), OpenError> {
+        let tolerated = how.degraded && !source.added;
+        let (Some(directory), OpenError::Unreadable { .. }, true) =
+            (source.directory, &error, tolerated)
+        else {
+            return Err(error);
+        };
+        self.stripes[at] = Gathered::default();
+        let words = format!("{error}; left out of this opening");
+        let mut finding = Finding::of(Case::R8, directory.path(), words);
+        finding.stripe = Some(index(at));
+        self.findings.push(finding);
+        Ok(())
+    }
+
     /// The checkpoint directory never has the only copy of anything: whatever is wrong with it is
     /// said, not refused.
     fn read_checkpoint_dir(&mut self, how: &How, source: &Source<'_>, buffer: &mut Buffer) {
@@ -203,6 +232,9 @@ fn pass_over_late(
     let (end, epoch) = (known.watermark.segment, known.epoch.number);
     let is_late = |s: &SegmentFile| s.header.id > end && s.header.epoch.number < epoch;
     let reaches = known.watermark.block.next() >= known.epoch.start;
+    if !reaches && stripe.reading.segments.iter().any(is_late) {
+        Rare::LogBehindKept.reached();
+    }
     if !reaches || Broken::FreeNotWiped.is_chosen() {
         return Ok(());
     }

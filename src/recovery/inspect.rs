@@ -4,7 +4,7 @@
 
 use super::buffer::Buffer;
 use super::decide::{Decision, Ruling};
-use super::gather::{self, How, Source};
+use super::gather::{self, How};
 use super::inventory::{SegmentFile, Subject};
 use super::members::{self, Place};
 use super::plan::{self, Existing, Plan};
@@ -208,7 +208,7 @@ fn created(
         degraded: options.open_degraded,
     };
     let present = |at: Option<usize>| at.and_then(|at| places[at].present.as_ref());
-    let mut checkpoint = Source { uuid: Uuid::default(), directory: None, entries: &[] };
+    let mut checkpoint = open::source(Uuid::default(), None);
     let mut stripes = Vec::new();
     for (name, at) in &existing.members {
         let source = open::source(name.uuid, present(*at));

@@ -95,7 +95,11 @@ fn told((at, (events, stripe)): (usize, (&u64, &create::Stripe))) -> Option<Find
 
 fn sources(members: &Membership) -> (Source<'_>, Vec<Source<'_>>) {
     let checkpoint_dir = source(members.checkpoint_uuid, Some(&members.checkpoint));
-    let stripes = members.stripes.iter().map(|s| source(s.uuid, s.present.as_ref())).collect();
+    let mut stripes = Vec::new();
+    for (at, stripe) in members.stripes.iter().enumerate() {
+        let added = members.adds(index(at));
+        stripes.push(Source { added, ..source(stripe.uuid, stripe.present.as_ref()) });
+    }
     (checkpoint_dir, stripes)
 }
 
@@ -104,6 +108,7 @@ pub(super) fn source(uuid: Uuid, present: Option<&Present>) -> Source<'_> {
         uuid,
         directory: present.map(|p| &*p.directory),
         entries: present.map_or(&[], |p| &p.entries),
+        added: false,
     }
 }
 

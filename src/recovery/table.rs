@@ -27,7 +27,8 @@ pub enum Case {
     /// A place that cannot be read, twice: refused or, in a degraded opening, left out. Nothing is
     /// voided.
     R8,
-    /// A file or channel whose making was interrupted: finished or done again.
+    /// A file or channel whose making was interrupted: finished or done again. A listed directory
+    /// that is no part of the channel yet, while none is missing: added.
     R9,
     /// A newer format: refused.
     R10,

@@ -4,7 +4,7 @@ use crate::rig::{Machine, bodies, checkpoint_dir, data_dir, sorted};
 use millpond::base::clock::Clock;
 use millpond::channel::Channel;
 use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::disk::sim::{Fault, Lie, Model, On, SimOptions};
+use millpond::disk::sim::{Effect, Fault, Lie, Model, On, SimOptions};
 use millpond::disk::{Access, Disk};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -201,6 +201,83 @@ fn a_directory_can_be_added() {
     let mut expected = bodies("e", 0..5);
     expected.extend((0..8).map(|i| format!("f{i}-0")));
     assert_eq!(engine.drain(), expected);
+}
+
+/// The others would name it, and it would never be told: at the next opening it would be missing.
+#[test]
+fn a_directory_that_cannot_be_read_is_not_added_although_the_opening_may_be_degraded() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    engine.put(&bodies("e", 0..5));
+    drop(engine);
+    let added = machine.disk.open_dir(&data_dir(2), true).expect("made");
+    added.create("segment-00000.log").and_then(|f| f.write_at(0, &[1; 8192])).expect("written");
+    let mut refusals = 0;
+    for fails in 0.. {
+        let machine = machine.after_kill(1);
+        let mut options = machine.options();
+        options.data_dirs.push(data_dir(2));
+        options.open_degraded = true;
+        machine.disk.fail(Fault::next(On::Read, "data2").after(fails).times(u64::MAX));
+        let Err(refused) = machine.try_open(options.clone()) else { break };
+        assert!(refused.to_string().contains("/c/data2"), "{refused}");
+        refusals += 1;
+        machine.disk.clear_faults();
+        assert_eq!(machine.after_kill(1).open().events(), 5, "the two are as they were");
+        let mut engine = machine.open_with(options.clone());
+        for i in 0..9 {
+            engine.put(&bodies(&format!("f{i}"), 0..1));
+        }
+        drop(engine);
+        assert_eq!(machine.open_with(options).drain().len(), 14, "read {fails}");
+    }
+    assert!(refusals > 2, "{refusals}: it is read when it is looked at, and when the log is");
+}
+
+/// Whenever the directory stops being readable: when it is looked at first, when what seems to be
+/// damage is read a second time, when copies of what was moved to it are looked for.
+#[test]
+fn a_degraded_opening_goes_on_without_a_directory_whichever_of_its_reads_fails_first() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    engine.put(&bodies("first", 0..1));
+    machine.disk.fail(Fault::next(On::Submit, "data0").effect(Effect::All));
+    let commits: Vec<_> =
+        (0..6).map(|i| engine.begin_put(&bodies(&format!("tx{i}"), 0..3))).collect();
+    commits.into_iter().for_each(|commit| engine.end(commit).expect("answered from stripe 1"));
+    let machine = machine.after_power_cut(1);
+    let mut degraded = machine.options();
+    degraded.open_degraded = true;
+    machine.disk.remove_directory(&data_dir(1));
+    drop(machine.open_with(degraded));
+    machine.disk.restore(&data_dir(1));
+    let log = data_dir(1).join("segment-00000.log");
+    let len = machine.disk.contents(&log).expect("there").len() as u64;
+    let last = (0..len / 4096).rev().find(|at| {
+        let bytes = machine.disk.contents(&log).expect("there");
+        bytes[(at * 4096) as usize..][..4096].iter().any(|b| *b != 0)
+    });
+    for rotten in [false, true] {
+        if rotten {
+            // What an acknowledgement or a later block names, and is gone: read a second time.
+            let at = last.expect("written") * 4096 - 4096;
+            machine.disk.rot(&log, at, 512).expect("there");
+        }
+        let mut left_out = 0;
+        for fails in 0.. {
+            let machine = machine.after_power_cut(2);
+            machine.disk.fail(Fault::next(On::Read, "data1").after(fails).times(u64::MAX));
+            let mut options = machine.options();
+            options.open_degraded = true;
+            let engine =
+                machine.try_open(options).unwrap_or_else(|error| panic!("read {fails}: {error}"));
+            if machine.disk.trace().iter().all(|line| !line.ends_with("fault")) {
+                break;
+            }
+            left_out += u64::from(engine.channel.status().trouble.is_some());
+        }
+        assert!(left_out > 8, "{left_out} openings left it out");
+    }
 }
 
 #[test]

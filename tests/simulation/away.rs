@@ -11,6 +11,7 @@ use millpond::disk::sim::Effect;
 use millpond::recovery::table::Case;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Duration;
 
 /// Runs in `cargo test`; `MILLPOND_SIM_RUNS` sets another number.
 const RUNS: u64 = 600;
@@ -19,13 +20,14 @@ const RUNS: u64 = 600;
 pub(crate) const ROWS: [Case; 2] = [Case::R13, Case::R15];
 
 /// Rare places that they must reach.
-pub(crate) const PLACES: [Rare; 7] = [
+pub(crate) const PLACES: [Rare; 8] = [
     Rare::FenceMoved,
     Rare::FenceRepeated,
     Rare::Oversize,
     Rare::PositionJump,
     Rare::Adopted,
     Rare::CopyVoid,
+    Rare::LogBehindKept,
     Rare::JoinConflict,
 ];
 
@@ -59,6 +61,10 @@ struct Away {
     checkpoint_dir: bool,
     /// A write failed just before the machine stopped.
     stranded: bool,
+    /// The writes that fail so do it when their stripe has rolled since the last checkpoint.
+    behind_rolls: bool,
+    /// The stripe of such a write.
+    rolled: Option<usize>,
 }
 
 impl Away {
@@ -92,7 +98,7 @@ impl Away {
         }
         let stranded = std::mem::take(&mut self.stranded);
         while stranded || self.dice.wins(35) {
-            let stripe = self.dice.at();
+            let stripe = self.rolled.take().unwrap_or_else(|| self.dice.at());
             self.unplug(stripe);
             if stranded {
                 break;
@@ -164,6 +170,9 @@ impl Away {
             }
             glance(&self.driver, tally)?;
         }
+        if self.behind_rolls && self.driver.away.is_empty() && self.dice.wins(70) {
+            return self.strand_behind_a_roll();
+        }
         if taste.fails() && self.dice.wins(40) {
             return self.strand();
         }
@@ -199,6 +208,34 @@ impl Away {
         ops.iter().try_for_each(|op| step(&mut self.driver, op))
     }
 
+    /// The same on a stripe of whose newest segment the others know nothing. They learn that its life
+    /// has ended; without it, that is all they know when they go on.
+    fn strand_behind_a_roll(&mut self) -> Step {
+        let dice = &mut self.dice;
+        let effect = dice.one(&[Effect::Nothing, Effect::All, Effect::Later]);
+        let Setup { stripes, segment_bytes, .. } = self.driver.setup;
+        let stripe = dice.at() % stripes;
+        let large = Op::Put { count: 1, size: segment_bytes as usize / 4, source: None };
+        let small = Op::Put { count: 1, size: 90, source: None };
+        let mut ops =
+            vec![Op::Heal, Op::Settle, Op::Take { max: 50 }, Op::Ack { at: 0 }, Op::Settle];
+        ops.extend([Op::Keep, Op::Tasks, Op::Checkpoint]);
+        // Puts go where no write is on its way: the others' stay there meanwhile.
+        ops.extend(vec![small.clone(); 2 * stripes]);
+        let others = (0..stripes).filter(|other| *other != stripe);
+        ops.extend(others.map(|stripe| Op::StartWrite { stripe }));
+        for _ in 0..dice.one(&[4, 6, 9]) {
+            ops.extend([large.clone(), Op::Tasks, Op::Poll]);
+        }
+        ops.extend([Op::Keep, Op::Tasks, small.clone(), small, Op::StartWrite { stripe }]);
+        ops.push(Op::EndWrite { at: stripes - 1, ending: Ending::Fails(effect) });
+        ops.extend(vec![Op::EndWrite { at: 0, ending: Ending::Good }; stripes - 1]);
+        ops.extend([Op::Keep, Op::Tasks, Op::Poll]);
+        self.driver.calm = false;
+        (self.stranded, self.rolled) = (true, Some(stripe));
+        ops.iter().try_for_each(|op| step(&mut self.driver, op))
+    }
+
     /// The machine after a power cut or a kill.
     fn reborn(mut self, tally: &mut Tally) -> Result<Self, String> {
         let (seed, power) = (self.dice.next(), self.dice.wins(70));
@@ -223,11 +260,25 @@ pub(crate) fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut dice = Dice::new(seed ^ 0xa3a7);
     let stripes = dice.one(&[2, 2, 3, 3, 4]);
     let drawn = Setup::drawn(seed, &mut dice);
-    let setup = Setup { stripes, pending: drawn.pending || dice.wins(70), ..drawn };
+    let mut setup = Setup { stripes, pending: drawn.pending || dice.wins(70), ..drawn };
+    // None of the seeds that once failed is one of these: they live as they did.
+    let behind_rolls = seed % 4 == 2;
+    if behind_rolls {
+        // What the others learn of a stripe they learn in checkpoints and when they roll.
+        (setup.checkpoint_interval, setup.segment_bytes) = (Duration::from_secs(30), 64 * 1024);
+        setup.pending = true;
+    }
     if verbose() {
         eprintln!("{setup:?}");
     }
-    let mut away = Away { driver: Driver::new(setup), dice, checkpoint_dir: true, stranded: false };
+    let mut away = Away {
+        driver: Driver::new(setup),
+        dice,
+        checkpoint_dir: true,
+        stranded: false,
+        behind_rolls,
+        rolled: None,
+    };
     let lives = 2 + away.dice.below(6);
     for _ in 0..lives {
         let taste = Taste::drawn(&away.driver.setup, &mut away.dice);

@@ -119,6 +119,14 @@ impl Driver {
 
     /// Everything the process had is gone, without a word to the disk that is left.
     pub(crate) fn die(&mut self) {
+        if self.open.is_some() {
+            // A channel that is dropped closes in order.
+            self.disk.stop();
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.open = None;
         self.oracle.parting.steady &= self.calm;
         self.oracle.process_died();
@@ -540,7 +548,7 @@ impl Driver {
             return wrong(format!("cannot close: {error}"));
         }
         self.poll(|_| true)?;
-        self.die();
+        self.end();
         Ok(())
     }
 }

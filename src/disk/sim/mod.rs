@@ -162,6 +162,11 @@ impl SimDisk {
         self.shared.lock().crash_at = Some(operation);
     }
 
+    /// Stops the machine between two operations: every later call fails.
+    pub fn stop(&self) {
+        self.shared.lock().crashed = true;
+    }
+
     /// Whether the machine has stopped.
     #[must_use]
     pub fn crashed(&self) -> bool {

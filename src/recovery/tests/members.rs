@@ -212,7 +212,7 @@ fn r13_a_lost_checkpoint_directory_is_made_again() {
 }
 
 #[test]
-fn a_directory_is_added_to_a_channel_with_a_log() {
+fn r9_a_directory_is_added_to_a_channel_with_a_log_and_the_report_says_that_and_no_more() {
     let (mut stage, mut pens) = Stage::new(1);
     pens[0].roll(&mut stage);
     pens[0].durable(&mut stage, &[Ink::Put(2)]);
@@ -220,6 +220,10 @@ fn a_directory_is_added_to_a_channel_with_a_log() {
     let found = stage.open();
     assert_eq!((found.stripes.len(), found.state.stripes.len()), (2, 2));
     assert_eq!(waiting(&found), [(0, 2)]);
+    let (root, words) = (stage.root.path(), "added to the channel as data directory 1");
+    let said = found.report.findings.iter().filter(|f| f.path.starts_with(root.join("more")));
+    let said: Vec<_> = said.map(|f| (f.case, &*f.words)).collect();
+    assert_eq!(said, [(Case::R9, words)], "its files are not lost ones");
     let added = found.stripes[1].uuid;
     assert_eq!(found.stripes[1].next_block, BlockNumber(1));
     assert!(found.state.stripe(StripeIndex(1)).acknowledged.contains_key(&MAIN_GROUP));
