@@ -83,7 +83,7 @@ impl Signal {
     }
 
     /// Wakes everyone who sleeps although nothing has changed, as a raise does whose wake comes late.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "agent"))]
     pub(crate) fn wake_for_nothing(&self) {
         self.word.wake(u32::MAX >> 1);
     }
