@@ -25,6 +25,10 @@ impl Oracle {
             }
             // One in doubt was never there, perhaps.
             if put.standing == Standing::There {
+                let hit = |index: &usize| self.hit.contains(&(id, *index));
+                if let Some((index, _)) = absent.iter().find(|(index, _)| !hit(index)) {
+                    return Err(format!("event {id}.{index} is lost, and nothing of it was hit"));
+                }
                 self.lost += absent.len() as u64;
                 absent.into_iter().for_each(|(_, place)| *place = Place::Lost);
             }

@@ -73,6 +73,8 @@ pub(crate) struct Oracle {
     /// Every acknowledgement and position was carried on by more records of progress than rot has
     /// hit: a clean stop writes them into every checkpoint.
     pub(crate) remembers: bool,
+    /// Events that were in what rotted: nothing else may be lost.
+    pub(crate) hit: BTreeSet<(PutId, usize)>,
     /// Events found lost to rot.
     pub(crate) lost: u64,
     /// Events of transactions in doubt that did not turn up after rot: it may have been that.
@@ -501,7 +503,8 @@ impl Oracle {
     /// pass the same verdict on the same channel.
     pub(crate) fn expectation(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (&self.puts, &self.sources, self.rotten, &self.faded, &self.frontiers).hash(&mut hasher);
+        (&self.puts, &self.sources, self.rotten, &self.hit, &self.faded, &self.frontiers)
+            .hash(&mut hasher);
         hasher.finish()
     }
 

@@ -5,7 +5,7 @@
 
 use crate::driver::{Driver, Stop, data_dir};
 use crate::random::{branch, drain, explain, glance, one_life, outcome, verbose};
-use crate::rot::still::{Block, Still};
+use crate::rot::still::{Block, Range, Still};
 use crate::tally::Tally;
 use crate::words;
 use crate::workload::{Dice, Op, Setup, Taste};
@@ -71,6 +71,8 @@ impl Harm {
 struct Hand<'a> {
     driver: &'a mut Driver,
     dice: &'a mut Dice,
+    /// Bytes that are gone.
+    hits: Vec<Range>,
 }
 
 type Done = Result<(), Stop>;
@@ -99,24 +101,42 @@ impl Hand<'_> {
         (!all.is_empty()).then(|| all[self.dice.at() % all.len()].clone())
     }
 
-    fn rot(&self, file: &Path, offset: u64, len: u64) {
+    fn rot(&mut self, file: &Path, offset: u64, len: u64) {
         // What is not there cannot rot.
         let there = self.driver.disk.contents(file).map_or(0, |bytes| bytes.len() as u64);
         if offset < there {
-            let _ = self.driver.disk.rot(file, offset, len.min(there - offset));
+            let len = len.min(there - offset);
+            let _ = self.driver.disk.rot(file, offset, len);
+            self.hits.push(Range { file: file.to_owned(), start: offset, end: offset + len });
         }
     }
 
-    fn rot_slots(&self, file: &Path, kind: SlotKind) {
+    fn rot_slots(&mut self, file: &Path, kind: SlotKind) {
         for slot in 0..2 {
             self.rot(file, slot * kind.slot_bytes() as u64, SLOT_HEADER_BYTES as u64);
         }
     }
 
+    /// Does it, and tells the oracle what that may cost.
     fn befall(&mut self, harm: Harm) -> Done {
         if verbose() {
             eprintln!("{harm:?}");
         }
+        let still = self.still();
+        let befallen = self.strike(harm);
+        if harm.costs() || harm == Harm::Header {
+            let cost = still.cost(&self.hits, &self.driver.disk);
+            self.driver.oracle.hit.extend(cost);
+        }
+        befallen
+    }
+
+    fn still(&self) -> Still {
+        let disk = self.driver.disk.kill(0);
+        Still::read(self.driver.over(disk.clone()), disk)
+    }
+
+    fn strike(&mut self, harm: Harm) -> Done {
         self.driver.oracle.rotten |= harm.costs();
         match harm {
             Harm::Sectors => {
@@ -129,7 +149,8 @@ impl Hand<'_> {
             }
             Harm::Header => {
                 let Some(file) = self.segment() else { return Ok(()) };
-                self.driver.oracle.rotten |= self.begins_with_a_hole(&file);
+                let costs = self.begins_with_a_hole(&file);
+                self.driver.oracle.rotten |= costs;
                 for copy in 0..2 {
                     let half = SEGMENT_HEADER_BYTES as u64 / 2;
                     self.rot(&file, copy * half, SEGMENT_COPY_BYTES as u64);
@@ -138,6 +159,7 @@ impl Hand<'_> {
             Harm::Segment => {
                 let Some(file) = self.segment() else { return Ok(()) };
                 self.driver.disk.put_in_place(&file, None).expect("a directory of the channel");
+                self.hits.push(Range { file, start: 0, end: u64::MAX });
             }
             Harm::FirstOfLife => self.rot_first_of_life(),
             Harm::Member => {
@@ -186,16 +208,14 @@ impl Hand<'_> {
     /// Whether a header of the segment could not be made again: there are blocks in it, and the
     /// first, torn by a crash, is none of them.
     fn begins_with_a_hole(&self, file: &Path) -> bool {
-        let disk = self.driver.disk.kill(0);
-        let still = Still::read(self.driver.over(disk.clone()), disk);
+        let still = self.still();
         let starts = still.blocks.iter().filter(|b| b.range.file == file).map(|b| b.range.start);
         starts.min().is_some_and(|start| start > SEGMENT_HEADER_BYTES as u64)
     }
 
     /// Of some stripe, the first block of the last life that has a second one.
     fn rot_first_of_life(&mut self) {
-        let disk = self.driver.disk.kill(0);
-        let still = Still::read(self.driver.over(disk.clone()), disk);
+        let still = self.still();
         let stripe = self.stripe();
         let of_stripe = || still.blocks.iter().filter(|block| block.stripe == stripe);
         let life = |block: &&Block| block.header.epoch;
@@ -354,7 +374,8 @@ pub(super) fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
         driver = driver.over(disk);
         if driver.born && dice.wins(80) {
             let harm = dice.one(&Harm::ALL);
-            let befallen = Hand { driver: &mut driver, dice: &mut dice }.befall(harm);
+            let mut hand = Hand { driver: &mut driver, dice: &mut dice, hits: Vec::new() };
+            let befallen = hand.befall(harm);
             befallen.or_else(|stop| told(&driver, stop))?;
         }
     }
@@ -408,9 +429,15 @@ const PAST: [u64; 10] = [
 fn files_that_are_harmed_between_two_lives_cost_what_was_hit_and_no_more() {
     words::listen();
     let given = crate::random::number("MILLPOND_SIM_SEED");
-    let seeds = given.map_or(PAST.to_vec(), |seed| vec![seed]);
+    let runs = crate::random::number("MILLPOND_SIM_RUNS");
+    let first = crate::random::number("MILLPOND_SIM_FIRST").unwrap_or(1);
+    let seeds = match (given, runs) {
+        (Some(seed), _) => vec![seed],
+        (None, Some(runs)) => (first..first + runs).collect(),
+        (None, None) => PAST.to_vec(),
+    };
     let mut tally = Tally::default();
-    if given.is_some() {
+    if given.is_some() || runs.is_some() {
         tally.look_aside();
     }
     let lived = seeds.into_iter().map(|seed| live(seed, &mut tally));

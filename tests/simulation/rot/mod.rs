@@ -11,6 +11,7 @@ use crate::tally::Tally;
 use crate::workload::{Dice, Op, Setup, Taste};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use still::{Range, Still};
 
 const RUNS: u64 = 400;
 
@@ -35,13 +36,18 @@ fn run(seed: u64, tally: &mut Tally) -> Result<(), Stop> {
     let disk = if dice.wins(50) { driver.disk.kill(seed) } else { driver.disk.crash(seed) };
     driver.die();
     let strikes = dice.one(&[1, 1, 3]);
+    let still = Still::read(driver.over(disk.kill(0)), disk.kill(0));
+    let mut hits = Vec::new();
     for _ in 0..strikes {
         let (file, len) = place(&driver, &mut dice);
-        let offset = dice.below(len);
+        let start = dice.below(len);
+        let hit = dice.one(&[1, 1, 40, 600]).min(len - start);
         // A segment of that number may never have been made.
-        let _ = disk.rot(&file, offset, dice.one(&[1, 1, 40, 600]).min(len - offset));
+        let _ = disk.rot(&file, start, hit);
+        hits.push(Range { file, start, end: start + hit });
     }
     driver.oracle.rotten = true;
+    driver.oracle.hit = still.cost(&hits, &disk);
     driver.oracle.remembers = sealed && strikes == 1;
     tally.state(disk.image_hash());
     let mut driver = driver.over(disk);

@@ -241,6 +241,22 @@ impl Still {
         }
     }
 
+    /// Events that `hits` may cost, `after` being the disk behind them: those of blocks that are not
+    /// whole any more, and of segments of which nothing tells whose they are.
+    pub(crate) fn cost(&self, hits: &[Range], after: &SimDisk) -> BTreeSet<Name> {
+        let first = SEGMENT_HEADER_BYTES as u64;
+        let is_hit = |block: &Block| hits.iter().any(|hit| hit.overlaps(&block.range));
+        let is_lost = |file: &Path| {
+            let header = after.contents(file).map(|bytes| SegmentHeader::decode(&bytes).is_ok());
+            let mut firsts = self.blocks.iter().filter(|b| b.range.file == file);
+            let begins = firsts.any(|b| b.range.start == first && !is_hit(b));
+            !header.unwrap_or(false) && !begins
+        };
+        let cost = |block: &&Block| is_hit(block) || is_lost(&block.range.file);
+        let blocks = self.blocks.iter().filter(cost);
+        blocks.flat_map(|block| block.events.iter().map(|(_, name)| *name)).collect()
+    }
+
     /// Blocks that `hits` leave not whole.
     pub(crate) fn hit<'a>(&'a self, hits: &'a [Range]) -> impl Iterator<Item = &'a Block> {
         self.blocks.iter().filter(|b| hits.iter().any(|hit| hit.overlaps(&b.range)))
