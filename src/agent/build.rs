@@ -77,12 +77,35 @@ pub struct Plan {
     pub left_out: usize,
 }
 
+/// What a component is made from: its type, its settings and what it is attached to. One with
+/// another print is another component.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Print(Vec<String>);
+
+impl Print {
+    fn of(component: &Component) -> Self {
+        let mut print = Self(vec![component.type_name.to_owned()]);
+        let entries = &component.settings.entries;
+        print.0.extend(entries.iter().map(|(key, setting)| format!("{key}={}", setting.value)));
+        print
+    }
+
+    /// With a part of it, or what it is attached to; `what` keeps parts apart.
+    fn with(mut self, what: &str, part: Self) -> Self {
+        self.0.push(format!("{what}:"));
+        self.0.extend(part.0);
+        self
+    }
+}
+
 /// A channel to open.
 pub struct ChannelPlan {
     /// Its name.
     pub name: String,
     /// Its type and settings.
     pub kind: ChannelKind,
+    /// What it is made from.
+    pub print: Print,
 }
 
 /// A source to run.
@@ -97,6 +120,8 @@ pub struct SourcePlan {
     pub interceptors: Vec<Box<dyn Interceptor>>,
     /// Builds it.
     pub make: SourceMaker,
+    /// What it is made from.
+    pub print: Print,
 }
 
 /// A sink to run.
@@ -107,6 +132,8 @@ pub struct SinkPlan {
     pub channel: String,
     /// Builds it.
     pub make: SinkMaker,
+    /// What it is made from.
+    pub print: Print,
 }
 
 /// A group of sinks to run.
@@ -117,6 +144,8 @@ pub struct GroupPlan {
     pub sinks: Vec<SinkPlan>,
     /// Says which of them delivers next.
     pub processor: Box<dyn Processor>,
+    /// What it is made from.
+    pub print: Print,
 }
 
 impl Plan {
@@ -128,6 +157,7 @@ impl Plan {
         let channels = config.channels.iter().map(|channel| ChannelPlan {
             name: channel.component.name.clone(),
             kind: channel.kind.clone(),
+            print: Print::of(&channel.component),
         });
         let mut plan = Self {
             name: config.name.clone(),
@@ -160,7 +190,12 @@ fn plan_source(
     let make = try_out(&config.component, named.map(|t| t.build), findings)?;
     let interceptors = plan_interceptors(config, types, findings)?;
     let selector = plan_selector(config, types, findings)?;
+    let print = Print::of(&config.component)
+        .with("channels", Print(config.channels.clone()))
+        .with("selector", Print::of(&config.selector));
+    let with = |print: Print, i: &Component| print.with(&i.name, Print::of(i));
     Some(SourcePlan {
+        print: config.interceptors.iter().fold(print, with),
         name: config.component.name.clone(),
         channels: config.channels.clone(),
         selector,
@@ -213,7 +248,9 @@ fn plan_interceptors(
 fn plan_sink(config: &SinkConfig, types: &Types, findings: &mut Vec<Finding>) -> Option<SinkPlan> {
     let named = types.sinks.iter().copied().find(|t| t.names.contains(&config.component.type_name));
     let make = try_out(&config.component, named.map(|t| t.build), findings)?;
-    Some(SinkPlan { name: config.component.name.clone(), channel: config.channel.clone(), make })
+    let channel = config.channel.clone();
+    let print = Print::of(&config.component).with("channel", Print(vec![channel.clone()]));
+    Some(SinkPlan { name: config.component.name.clone(), channel, make, print })
 }
 
 /// The group, with those of its sinks that can be built. Without a processor its sinks do not run
@@ -239,7 +276,10 @@ fn plan_group(
     };
     findings.extend(reader.into_findings());
     let processor = built.map_err(|error| findings.push(left_out(error, "group"))).ok()?;
-    (!sinks.is_empty()).then(|| GroupPlan { name: config.name.clone(), sinks, processor })
+    let print = Print::of(&config.processor);
+    let with = |print: Print, s: &SinkPlan| print.with(&s.name, s.print.clone());
+    let print = sinks.iter().fold(print, with);
+    (!sinks.is_empty()).then(|| GroupPlan { name: config.name.clone(), sinks, processor, print })
 }
 
 /// Builds a component.

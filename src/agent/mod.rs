@@ -17,15 +17,20 @@
 //!
 //! - A panic or error of one component never ends another.
 //! - Sources are gone before sinks stop, sinks before channels close.
+//! - A changed configuration is read and checked whole before anything stops; one that cannot run, or
+//!   of which more is left out than before, changes nothing.
 //! - A second signal ends the agent at once, whatever hangs; one that comes within a quarter of a
 //!   second of the first is the same wish once more.
 
 pub mod build;
+mod carry;
 pub(crate) mod channels;
 pub mod logging;
 mod opening;
+pub mod reload;
 pub mod stop;
 pub mod supervise;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -35,20 +40,24 @@ use crate::config::settings::{Finding, Severity};
 use crate::config::{LoadError, load_merged};
 use crate::metrics::Registry;
 use build::{Plan, Types};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stop::Signals;
+use supervise::Running;
+use watch::Watch;
 
 /// What comes within this time of the first signal is the same wish once more: `timeout`, and a
 /// service manager that signals the group and the process, send two.
 const SAME_STOP: Duration = Duration::from_millis(250);
-use supervise::Running;
 
 /// How long a stop may take unless told otherwise.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Between looks at the configuration files, unless told otherwise; as Flume.
+pub const POLL: Duration = Duration::from_secs(30);
 
 /// What an agent runs with.
 #[derive(Clone, Debug)]
@@ -61,6 +70,8 @@ pub struct AgentOptions {
     pub properties: BTreeMap<String, String>,
     /// How long a stop may take.
     pub stop_deadline: Duration,
+    /// How often to look whether a file has changed; `None` for on SIGHUP only.
+    pub poll: Option<Duration>,
 }
 
 impl AgentOptions {
@@ -72,6 +83,7 @@ impl AgentOptions {
             files: vec![file.into()],
             properties: BTreeMap::new(),
             stop_deadline: STOP_DEADLINE,
+            poll: Some(POLL),
         }
     }
 }
@@ -130,10 +142,11 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
 
 async fn live(options: &AgentOptions) -> Result<(), AgentError> {
     let mut signals = Signals::new().map_err(AgentError::Runtime)?;
-    let plan = plan(options)?;
+    let mut watch = Watch::new(&options.files, options.poll).map_err(AgentError::Runtime)?;
+    let Read { plan, mut errors } = read(options)?;
     let registry = Arc::new(Registry::default());
-    let running = Running::start(plan, &registry, Arc::new(SystemClock::new()));
-    let mut all_started = std::pin::pin!(running.all_started());
+    let mut running = Running::start(plan, &registry, Arc::new(SystemClock::new()));
+    let mut all_started = Box::pin(running.all_started());
     let mut said = false;
     loop {
         tokio::select! {
@@ -145,6 +158,27 @@ async fn live(options: &AgentOptions) -> Result<(), AgentError> {
             line = &mut all_started, if !said => {
                 said = true;
                 say(&line);
+            }
+            () = watch.changed() => {
+                let read = match read_again(options, &errors).await {
+                    Ok(read) => read,
+                    Err(why) => {
+                        say(&format!("agent {} keeps its configuration: {why}", options.name));
+                        continue;
+                    }
+                };
+                if let Some(why) = running.refuses(&read.plan) {
+                    say(&format!("agent {} keeps its configuration: {why}", options.name));
+                    continue;
+                }
+                errors = read.errors;
+                let after = adopt(&mut running, read.plan, options, &mut signals).await?;
+                if after.changed {
+                    (all_started, said) = (Box::pin(running.all_started()), false);
+                }
+                if after.stopping {
+                    break;
+                }
             }
         }
     }
@@ -164,8 +198,76 @@ async fn live(options: &AgentOptions) -> Result<(), AgentError> {
     }
 }
 
+/// What came of a changed configuration.
+struct After {
+    /// Something was stopped or started.
+    changed: bool,
+    /// A signal came meanwhile.
+    stopping: bool,
+}
+
+/// Brings what runs in line with `plan`.
+async fn adopt(
+    running: &mut Running,
+    plan: Plan,
+    options: &AgentOptions,
+    signals: &mut Signals,
+) -> Result<After, AgentError> {
+    let mut adopting = std::pin::pin!(running.adopt(plan, options.stop_deadline));
+    let mut stopping = false;
+    let adopted = loop {
+        tokio::select! {
+            biased;
+            name = signals.next_after(if stopping { SAME_STOP } else { Duration::ZERO }) => {
+                if stopping {
+                    tracing::warn!("{name} again: ending at once");
+                    return Err(AgentError::Interrupted);
+                }
+                tracing::info!("{name}: stopping once the configuration is taken over");
+                stopping = true;
+            }
+            adopted = &mut adopting => break adopted,
+        }
+    };
+    if adopted.is_empty() {
+        say(&format!("agent {} reloaded: nothing has changed", options.name));
+    } else {
+        say(&format!("agent {} reloaded: {}", options.name, adopted.words()));
+    }
+    if !adopted.cut_off.is_empty() {
+        tracing::error!(
+            "did not stop in time and were cut off: {}; nothing acknowledged is lost, their last batches may come again",
+            adopted.cut_off.join(", ")
+        );
+    }
+    Ok(After { changed: !adopted.is_empty(), stopping })
+}
+
+/// A configuration that can run.
+struct Read {
+    plan: Plan,
+    /// What of it is left out, and why.
+    errors: BTreeSet<(String, String)>,
+}
+
+/// The changed configuration, or why it does not take over: it cannot run, or leaves out what
+/// `errors` does not name.
+async fn read_again(
+    options: &AgentOptions,
+    errors: &BTreeSet<(String, String)>,
+) -> Result<Read, String> {
+    let again = options.clone();
+    let reading = tokio::task::spawn_blocking(move || read(&again));
+    let read = reading.await.map_err(|panic| format!("reading the new one panicked: {panic}"))?;
+    let read = read.map_err(|error| error.to_string())?;
+    match read.errors.difference(errors).next() {
+        Some((key, message)) => Err(format!("{key}: {message}")),
+        None => Ok(read),
+    }
+}
+
 /// What is to run, with everything said about it that there is to say.
-fn plan(options: &AgentOptions) -> Result<Plan, AgentError> {
+fn read(options: &AgentOptions) -> Result<Read, AgentError> {
     let types = Types::built_in();
     let paths: Vec<&Path> = options.files.iter().map(PathBuf::as_path).collect();
     let loaded = load_merged(&paths, &options.name, &options.properties, &types.catalogue());
@@ -173,12 +275,14 @@ fn plan(options: &AgentOptions) -> Result<Plan, AgentError> {
     loaded.findings.iter().for_each(log);
     let (mut plan, findings) = Plan::new(&loaded.agent, &types);
     findings.iter().for_each(log);
-    let errors = |found: &[Finding]| found.iter().filter(|f| f.severity == Severity::Error).count();
-    plan.left_out = errors(&loaded.findings) + errors(&findings);
+    let all = loaded.findings.iter().chain(&findings);
+    let left_out = all.filter(|finding| finding.severity == Severity::Error);
+    let errors: Vec<_> = left_out.map(|f| (f.key.clone(), f.message.clone())).collect();
+    plan.left_out = errors.len();
     if plan.sources.is_empty() && plan.sinks.is_empty() && plan.groups.is_empty() {
         return Err(AgentError::NothingRuns { name: options.name.clone() });
     }
-    Ok(plan)
+    Ok(Read { plan, errors: errors.into_iter().collect() })
 }
 
 fn log(finding: &Finding) {

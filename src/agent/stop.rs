@@ -1,10 +1,10 @@
 //! Signals, and the order in which things stop.
 
-use super::supervise::{Running, Task};
+use super::supervise::{ChannelPart, Part, Running, Task};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// How long an aborted task gets to hand its batch back.
@@ -51,50 +51,59 @@ impl Running {
     pub async fn stop(mut self, deadline: Duration) -> Vec<String> {
         let began = Instant::now();
         let mut cut_off = Vec::new();
-        let sources = std::mem::take(&mut self.sources);
-        let sinks = std::mem::take(&mut self.sinks);
-        end(sources, &self.stop_sources, began + deadline / 2, &mut cut_off).await;
-        end(sinks, &self.stop_sinks, began + deadline / 10 * 9, &mut cut_off).await;
-        self.close_channels(began + deadline, &mut cut_off).await;
+        let tasks = |parts: &mut BTreeMap<String, Part>| {
+            std::mem::take(parts).into_values().map(|part| part.task).collect()
+        };
+        end(tasks(&mut self.sources), began + deadline / 2, &mut cut_off).await;
+        end(tasks(&mut self.sinks), began + deadline / 10 * 9, &mut cut_off).await;
+        let channels = self.channels.into_iter().collect();
+        close(channels, began + deadline, &mut cut_off).await;
         cut_off
     }
+}
 
-    async fn close_channels(self, until: Instant, cut_off: &mut Vec<String>) {
-        end(self.openers, &self.stop_channels, until, cut_off).await;
-        let mut closing = Vec::new();
-        for (name, slot) in self.channels {
-            let Some(channel) = slot.borrow().clone() else { continue };
-            let left = channel.status().events;
-            let closed = tokio::task::spawn_blocking(move || channel.close());
-            let lost = left > 0 && self.volatile.contains(&name);
-            closing.push((name, left, lost, closed));
+/// Closes channels, and names those that are not closed by `until`.
+pub(super) async fn close(
+    channels: Vec<(String, ChannelPart)>,
+    until: Instant,
+    cut_off: &mut Vec<String>,
+) {
+    let (mut openers, mut slots) = (Vec::new(), Vec::new());
+    for (name, part) in channels {
+        openers.push(part.opener);
+        slots.push((name, part.slot, part.volatile));
+    }
+    end(openers, until, cut_off).await;
+    let mut closing = Vec::new();
+    for (name, slot, volatile) in slots {
+        let Some(channel) = slot.borrow().clone() else { continue };
+        let left = channel.status().events;
+        let closed = tokio::task::spawn_blocking(move || channel.close());
+        closing.push((name, left, left > 0 && volatile, closed));
+    }
+    for (name, left, lost, closed) in closing {
+        if lost {
+            tracing::warn!(
+                channel = name,
+                "{left} events in memory were not delivered and are lost"
+            );
         }
-        for (name, left, lost, closed) in closing {
-            if lost {
-                tracing::warn!(
-                    channel = name,
-                    "{left} events in memory were not delivered and are lost"
-                );
-            }
-            match timeout_at(until, closed).await {
-                Ok(Ok(Ok(()))) => tracing::info!(channel = name, "closed with {left} events"),
-                Ok(Ok(Err(error))) => tracing::error!(channel = name, "{error}"),
-                Ok(Err(panic)) => tracing::error!(channel = name, "closing it panicked: {panic}"),
-                Err(_) => cut_off.push(format!("channel {name}")),
-            }
+        match timeout_at(until, closed).await {
+            Ok(Ok(Ok(()))) => tracing::info!(channel = name, "closed with {left} events"),
+            Ok(Ok(Err(error))) => tracing::error!(channel = name, "{error}"),
+            Ok(Err(panic)) => tracing::error!(channel = name, "closing it panicked: {panic}"),
+            Err(_) => cut_off.push(format!("channel {name}")),
         }
     }
 }
 
 /// Tells tasks to stop and waits for them; aborts those that have not by `until`.
-async fn end(
-    tasks: Vec<Task>,
-    stop: &watch::Sender<bool>,
-    until: Instant,
-    cut_off: &mut Vec<String>,
-) {
-    stop.send_replace(true);
-    for Task { name, mut handle } in tasks {
+pub(super) async fn end(tasks: Vec<Task>, until: Instant, cut_off: &mut Vec<String>) {
+    for task in &tasks {
+        task.stop.send_replace(true);
+    }
+    // The senders stay until all have ended: without one a signal counts as fired.
+    for Task { name, mut handle, stop: _stop } in tasks {
         match timeout_at(until, &mut handle).await {
             Ok(Ok(())) => tracing::debug!("{name} stopped"),
             Ok(Err(error)) => tracing::error!("{name} ended early: {error}"),

@@ -1,10 +1,12 @@
 //! Starts what a plan names, each component in a task of its own, and knows when all of it runs.
 
-use super::build::{ChannelPlan, GroupPlan, Plan, SinkPlan, SourcePlan};
+use super::build::{ChannelPlan, GroupPlan, Plan, Print, SinkPlan, SourcePlan};
+use super::carry::carry;
 use super::channels::{is_volatile, open_channel};
 use super::opening::Opening;
 use crate::base::clock::Clock;
 use crate::channel::Channel;
+use crate::config::agent::ChannelKind;
 use crate::flow::context::StopSignal;
 use crate::flow::counted::Counted;
 use crate::flow::group_runner::GroupRunner;
@@ -14,8 +16,9 @@ use crate::flow::sink_runner::SinkRunner;
 use crate::flow::source_runner::SourceRunner;
 use crate::flow::standing::Standing;
 use crate::metrics::{Registry, SinkCounters};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -32,89 +35,103 @@ pub(super) struct Task {
     /// `source r1`, `sink k1`, `channel c1`.
     pub(super) name: String,
     pub(super) handle: JoinHandle<()>,
+    pub(super) stop: watch::Sender<bool>,
+}
+
+/// A source, a sink or a sink group that runs.
+pub(super) struct Part {
+    pub(super) task: Task,
+    pub(super) print: Print,
+    /// The channels that it works on.
+    pub(super) channels: Vec<String>,
+    /// What must be `true` before it has started.
+    started: Vec<watch::Receiver<bool>>,
+    /// Of each of its sinks, whether it has been tried to start.
+    tried: Vec<watch::Receiver<bool>>,
+}
+
+/// A channel that runs, or is being opened.
+pub(super) struct ChannelPart {
+    /// Opens it, and again when it has stopped.
+    pub(super) opener: Task,
+    pub(super) print: Print,
+    /// For those who take from it.
+    pub(super) slot: Slot,
+    /// For those who put: filled once it has what an earlier channel of its name still held.
+    filled: Slot,
+    /// Its events are gone with the process.
+    pub(super) volatile: bool,
+    /// Another channel can be opened in its place while it is open, to get what it holds.
+    pub(super) carries: bool,
+    /// Whether sinks that stop empty it first.
+    pub(super) drains: Arc<AtomicBool>,
+    started: watch::Receiver<bool>,
 }
 
 /// An agent that runs.
 pub struct Running {
     name: String,
-    left_out: usize,
-    /// What must be `true` before all has started.
-    started: Vec<watch::Receiver<bool>>,
-    pub(super) stop_sources: watch::Sender<bool>,
-    pub(super) stop_sinks: watch::Sender<bool>,
-    pub(super) stop_channels: watch::Sender<bool>,
-    pub(super) sources: Vec<Task>,
-    pub(super) sinks: Vec<Task>,
-    /// Sinks, those in groups included.
-    sinks_count: usize,
-    /// Tasks that open channels.
-    pub(super) openers: Vec<Task>,
-    pub(super) channels: Vec<(String, Slot)>,
-    /// Those of them whose events are gone with the process.
-    pub(super) volatile: BTreeSet<String>,
-}
-
-/// What all components share while they are started.
-struct Site<'a> {
-    registry: &'a Arc<Registry>,
+    registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
-    slots: BTreeMap<String, (Slot, bool)>,
-    /// Of each channel, whether the sinks behind it have been tried to start.
-    sinks_tried: BTreeMap<String, Vec<watch::Receiver<bool>>>,
+    left_out: usize,
+    /// By the name of their tasks.
+    pub(super) sources: BTreeMap<String, Part>,
+    /// Sinks and groups, by the name of their tasks.
+    pub(super) sinks: BTreeMap<String, Part>,
+    pub(super) channels: BTreeMap<String, ChannelPart>,
 }
 
 impl Running {
     /// Starts everything; returns at once.
     #[must_use]
     pub fn start(plan: Plan, registry: &Arc<Registry>, clock: Arc<dyn Clock>) -> Self {
-        let (stop_sources, sources_stop) = StopSignal::new();
-        let (stop_sinks, sinks_stop) = StopSignal::new();
-        let (stop_channels, channels_stop) = StopSignal::new();
         let mut running = Self {
-            name: plan.name,
-            left_out: plan.left_out,
-            started: Vec::new(),
-            stop_sources,
-            stop_sinks,
-            stop_channels,
-            sources: Vec::new(),
-            sinks: Vec::new(),
-            sinks_count: 0,
-            openers: Vec::new(),
-            channels: Vec::new(),
-            volatile: BTreeSet::new(),
+            name: plan.name.clone(),
+            registry: Arc::clone(registry),
+            clock,
+            left_out: 0,
+            sources: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            channels: BTreeMap::new(),
         };
-        let mut site =
-            Site { registry, clock, slots: BTreeMap::new(), sinks_tried: BTreeMap::new() };
-        for channel in plan.channels {
-            running.start_channel(channel, &mut site, channels_stop.clone());
-        }
-        for sink in plan.sinks {
-            running.start_sink(sink, &mut site, sinks_stop.clone());
-        }
-        for group in plan.groups {
-            running.start_group(group, &mut site, &sinks_stop);
-        }
-        for source in plan.sources {
-            running.start_source(source, &site, sources_stop.clone());
-        }
+        running.start_missing(plan, BTreeMap::new());
         running
     }
 
-    fn start_channel(&mut self, plan: ChannelPlan, site: &mut Site<'_>, stop: StopSignal) {
+    /// Starts what of `plan` does not run: channels, then sinks, then sources. A channel gets what
+    /// the one in `carried` of its name holds.
+    pub(super) fn start_missing(&mut self, plan: Plan, mut carried: BTreeMap<String, Slot>) {
+        self.left_out = plan.left_out;
+        for channel in plan.channels {
+            if !self.channels.contains_key(&channel.name) {
+                let carried = carried.remove(&channel.name);
+                self.start_channel(channel, carried);
+            }
+        }
+        for sink in plan.sinks {
+            self.start_sink(sink);
+        }
+        for group in plan.groups {
+            self.start_group(group);
+        }
+        for source in plan.sources {
+            self.start_source(source);
+        }
+    }
+
+    fn start_channel(&mut self, plan: ChannelPlan, carried: Option<Slot>) {
         let (open, slot) = watch::channel(None);
+        let (fill, filled) = watch::channel(None);
         let (started, has_started) = watch::channel(false);
-        self.started.push(has_started);
+        let (fire, stop) = StopSignal::new();
         let volatile = is_volatile(&plan.kind);
-        self.volatile.extend(volatile.then(|| plan.name.clone()));
-        site.slots.insert(plan.name.clone(), (slot.clone(), volatile));
-        self.channels.push((plan.name.clone(), slot));
-        let registry = Arc::clone(site.registry);
-        let clock = Arc::clone(&site.clock);
-        let name = format!("channel {}", plan.name);
+        let carries = matches!(plan.kind, ChannelKind::Memory(_));
+        let registry = Arc::clone(&self.registry);
+        let clock = Arc::clone(&self.clock);
+        let ChannelPlan { name, kind, print } = plan;
+        let (part_name, task) = (name.clone(), format!("channel {name}"));
         let work = async move {
-            let counters = registry.channel(&plan.name);
-            let ChannelPlan { name, kind } = plan;
+            let counters = registry.channel(&name);
             let for_memory = Arc::clone(&clock);
             let opening = Opening {
                 name: name.clone(),
@@ -127,33 +144,60 @@ impl Running {
             let channel = Arc::clone(&standing) as Arc<dyn Channel>;
             let channel = Arc::new(Counted::new(channel, counters, clock));
             watch_gauges(&registry, &name, &channel);
-            open.send_replace(Some(channel));
+            let channel = channel as Arc<dyn Channel>;
+            // Sinks first: where there is less room than before, they make it.
+            open.send_replace(Some(Arc::clone(&channel)));
+            if let Some(old) = carried.and_then(|slot| slot.borrow().clone()) {
+                carry(&name, old, &channel, &stop).await;
+            }
+            fill.send_replace(Some(channel));
             started.send_replace(true);
-            // The slot stays readable while its sender lives.
+            // The slots stay readable while their senders live.
             opening.keep_open(&standing).await;
         };
-        self.openers.push(Task { name, handle: tokio::spawn(work) });
+        let opener = Task { name: task, handle: tokio::spawn(work), stop: fire };
+        let drains = Arc::new(AtomicBool::new(volatile));
+        let started = has_started;
+        let part = ChannelPart { opener, print, slot, filled, volatile, carries, drains, started };
+        self.channels.insert(part_name, part);
     }
 
-    fn start_sink(&mut self, plan: SinkPlan, site: &mut Site<'_>, stop: StopSignal) {
-        let name = format!("sink {}", plan.name);
-        let Some(seat) = self.seat(plan, site, stop) else { return };
+    fn start_sink(&mut self, plan: SinkPlan) {
+        let (task, print, channel) =
+            (format!("sink {}", plan.name), plan.print.clone(), plan.channel.clone());
+        if self.sinks.contains_key(&task) {
+            return;
+        }
+        let (fire, stop) = StopSignal::new();
+        let Some((seat, started, tried)) = self.seat(plan, stop) else { return };
         let run = async move {
             if let Some(runner) = seat.runner().await {
                 runner.run().await;
             }
         };
-        self.sinks.push(Task { name, handle: tokio::spawn(run) });
+        let (started, tried, channels) = (vec![started], vec![tried], vec![channel]);
+        let task = Task { name: task, handle: tokio::spawn(run), stop: fire };
+        let part = Part { task, print, channels, started, tried };
+        self.sinks.insert(part.task.name.clone(), part);
     }
 
-    fn start_group(&mut self, plan: GroupPlan, site: &mut Site<'_>, stop: &StopSignal) {
-        let GroupPlan { name, sinks, processor } = plan;
+    fn start_group(&mut self, plan: GroupPlan) {
+        let GroupPlan { name, sinks, processor, print } = plan;
         let task = format!("sink group {name}");
-        let mut seats = Vec::new();
+        if self.sinks.contains_key(&task) {
+            return;
+        }
+        let (fire, stop) = StopSignal::new();
+        let (mut seats, mut started, mut tried) = (Vec::new(), Vec::new(), Vec::new());
+        let channels = sinks.iter().map(|sink| sink.channel.clone()).collect();
         for sink in sinks {
             // Validation knows that its channel is there; the processor counts on each sink.
-            let Some(seat) = self.seat(sink, site, stop.clone()) else { return };
+            let Some((seat, has_started, was_tried)) = self.seat(sink, stop.clone()) else {
+                return;
+            };
             seats.push(seat);
+            started.push(has_started);
+            tried.push(was_tried);
         }
         let run = async move {
             let mut members = Vec::new();
@@ -163,49 +207,55 @@ impl Running {
             }
             GroupRunner { name, members, processor }.run().await;
         };
-        self.sinks.push(Task { name: task, handle: tokio::spawn(run) });
+        let task = Task { name: task, handle: tokio::spawn(run), stop: fire };
+        let part = Part { task, print, channels, started, tried };
+        self.sinks.insert(part.task.name.clone(), part);
     }
 
-    /// What a sink needs to run, once its channel is open.
-    fn seat(&mut self, plan: SinkPlan, site: &mut Site<'_>, stop: StopSignal) -> Option<Seat> {
-        let Some((slot, volatile)) = site.slots.get(&plan.channel).cloned() else {
+    /// What a sink needs to run once its channel is open, whether it has started, and whether that
+    /// was tried.
+    fn seat(
+        &self,
+        plan: SinkPlan,
+        stop: StopSignal,
+    ) -> Option<(Seat, watch::Receiver<bool>, watch::Receiver<bool>)> {
+        let Some(channel) = self.channels.get(&plan.channel) else {
             tracing::error!(sink = plan.name, "its channel {} is not there", plan.channel);
             return None;
         };
         let (started, has_started) = watch::channel(false);
         let (tried, was_tried) = watch::channel(false);
-        self.started.push(has_started);
-        self.sinks_count += 1;
-        site.sinks_tried.entry(plan.channel.clone()).or_default().push(was_tried);
-        Some(Seat {
-            counters: site.registry.sink(&plan.name),
-            clock: Arc::clone(&site.clock),
+        let seat = Seat {
+            counters: self.registry.sink(&plan.name),
+            clock: Arc::clone(&self.clock),
             plan,
-            slot,
+            slot: channel.slot.clone(),
             stop,
             tried,
             started,
-            drain_at_stop: volatile,
-        })
+            drain_at_stop: Arc::clone(&channel.drains),
+        };
+        Some((seat, has_started, was_tried))
     }
 
-    fn start_source(&mut self, plan: SourcePlan, site: &Site<'_>, stop: StopSignal) {
+    fn start_source(&mut self, plan: SourcePlan) {
+        let task = format!("source {}", plan.name);
+        if self.sources.contains_key(&task) {
+            return;
+        }
         let names = plan.channels.iter();
         let slots: Vec<(String, Slot)> = names
-            .filter_map(|name| Some((name.clone(), site.slots.get(name)?.0.clone())))
+            .filter_map(|name| Some((name.clone(), self.channels.get(name)?.filled.clone())))
             .collect();
-        let sinks_tried: Vec<_> = plan
-            .channels
-            .iter()
-            .filter_map(|c| site.sinks_tried.get(c))
-            .flatten()
-            .cloned()
-            .collect();
+        let behind =
+            |part: &&Part| part.channels.iter().any(|channel| plan.channels.contains(channel));
+        let sinks_tried: Vec<_> =
+            self.sinks.values().filter(behind).flat_map(|part| part.tried.clone()).collect();
         let (started, has_started) = watch::channel(false);
-        self.started.push(has_started);
-        let name = format!("source {}", plan.name);
-        let counters = site.registry.source(&plan.name);
-        let clock = Arc::clone(&site.clock);
+        let (fire, stop) = StopSignal::new();
+        let counters = self.registry.source(&plan.name);
+        let clock = Arc::clone(&self.clock);
+        let (print, channels) = (plan.print.clone(), plan.channels.clone());
         let run = async move {
             let mut channels = Vec::new();
             for (name, slot) in slots {
@@ -221,7 +271,9 @@ impl Running {
             let intake = Arc::new(intake.behind(Chain::new(interceptors, Arc::clone(&clock))));
             SourceRunner { name, make, intake, counters, clock, stop, started }.run().await;
         };
-        self.sources.push(Task { name, handle: tokio::spawn(run) });
+        let task = Task { name: task, handle: tokio::spawn(run), stop: fire };
+        let part = Part { task, print, channels, started: vec![has_started], tried: Vec::new() };
+        self.sources.insert(part.task.name.clone(), part);
     }
 
     /// Waits until every component has started, and answers the line that says so.
@@ -229,14 +281,16 @@ impl Running {
         let counts = [
             counted(self.sources.len(), "source"),
             counted(self.channels.len(), "channel"),
-            counted(self.sinks_count, "sink"),
+            counted(self.sinks.values().map(|part| part.tried.len()).sum(), "sink"),
         ];
         let left_out = match self.left_out {
             0 => String::new(),
             n => format!("; {n} errors in the configuration, see above"),
         };
         let line = format!("agent {} started: {}{left_out}", self.name, counts.join(", "));
-        let started = self.started.clone();
+        let parts = self.sources.values().chain(self.sinks.values());
+        let mut started: Vec<_> = parts.flat_map(|part| part.started.clone()).collect();
+        started.extend(self.channels.values().map(|channel| channel.started.clone()));
         async move {
             all_true(started).await;
             line
@@ -253,7 +307,7 @@ struct Seat {
     stop: StopSignal,
     tried: watch::Sender<bool>,
     started: watch::Sender<bool>,
-    drain_at_stop: bool,
+    drain_at_stop: Arc<AtomicBool>,
 }
 
 impl Seat {

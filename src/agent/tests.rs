@@ -1,4 +1,5 @@
 use super::build::{Plan, Types};
+use super::reload::Adopted;
 use super::supervise::Running;
 use crate::base::clock::SystemClock;
 use crate::channel::BoxFuture;
@@ -13,6 +14,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
+
+mod reload;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -43,7 +46,7 @@ struct Trial {
 
 fn trial(reader: &mut SettingsReader<'_>) -> Result<Trial, SettingError> {
     reader.number("number", 0..=9)?;
-    let mode = reader.word("mode", &["hang", "panic", "once", "refuse"])?;
+    let mode = reader.word("mode", &["hang", "panic", "once", "refuse", "wait"])?;
     Ok(Trial { log: reader.text("log").unwrap_or_default().to_owned(), mode })
 }
 
@@ -54,6 +57,10 @@ impl Source for Trial {
             match self.mode {
                 Some("hang") => std::future::pending().await,
                 Some("panic") => panic!("scripted"),
+                Some("wait") => {
+                    context.stop.wait().await;
+                    return Ok(());
+                }
                 _ => {}
             }
             for n in 0..3 {

@@ -3,8 +3,9 @@
 use super::arguments::{Absent, AgentArguments, ConfigurationArguments, WithoutEffect};
 use super::java_options::{self, JavaOptions};
 use super::words::{Stop, say, show};
-use crate::agent::{self, AgentOptions, STOP_DEADLINE};
+use crate::agent::{self, AgentOptions, POLL, STOP_DEADLINE};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(super) fn run(arguments: &AgentArguments) -> Result<(), Stop> {
     refuse_absent(&arguments.absent)?;
@@ -17,11 +18,6 @@ pub(super) fn run(arguments: &AgentArguments) -> Result<(), Stop> {
     if arguments.dryrun {
         return show(&command(arguments, &files, &options));
     }
-    if arguments.poll_interval.is_some() && !arguments.no_reload_conf {
-        say(
-            "warning: --poll-interval: a running agent does not read its configuration again yet; restart it after a change",
-        );
-    }
     start(arguments, files, options)
 }
 
@@ -32,7 +28,9 @@ fn start(
 ) -> Result<(), Stop> {
     let name = arguments.configuration.name.clone();
     let properties = options.properties;
-    let options = AgentOptions { name, files, properties, stop_deadline: STOP_DEADLINE };
+    let every = arguments.poll_interval.map_or(POLL, Duration::from_secs);
+    let poll = (!arguments.no_reload_conf).then_some(every);
+    let options = AgentOptions { name, files, properties, stop_deadline: STOP_DEADLINE, poll };
     agent::run(&options).map_err(|error| Stop::Failed(error.to_string()))
 }
 

@@ -195,11 +195,11 @@ pub(super) struct AvroClientArguments {
 pub(super) struct AgentArguments {
     #[command(flatten)]
     pub configuration: ConfigurationArguments,
-    /// Do not read the configuration again when it changes
+    /// Do not read the configuration again when it changes; only on SIGHUP
     #[arg(long)]
     pub no_reload_conf: bool,
-    /// Seconds between looks at the configuration file
-    #[arg(short = 'i', long, value_name = "SECONDS")]
+    /// Seconds between looks at the configuration file, 1 to 86400; 30
+    #[arg(short = 'i', long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub poll_interval: Option<u64>,
     /// Show the command that would be run, with the settings of the environment, and run nothing
     #[arg(short = 'd', long)]

@@ -47,7 +47,7 @@ impl GroupRunner {
                 started = open_all(&mut members).await;
             }
             let stopping = members[0].runner.stop.fired();
-            if stopping && !members.iter().any(|m| m.runner.drain_at_stop) {
+            if stopping && !members.iter().any(|m| m.runner.drains()) {
                 break;
             }
             for member in &mut members {

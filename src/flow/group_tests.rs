@@ -109,7 +109,7 @@ impl Group {
                 stop: signal.clone(),
                 tried: watch::channel(false).0,
                 started: sender,
-                drain_at_stop: false,
+                drain_at_stop: Arc::default(),
             });
         }
         let runner = GroupRunner { name: "g".to_owned(), members, processor };

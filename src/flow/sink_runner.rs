@@ -15,6 +15,7 @@ use crate::channel::Channel;
 use crate::config::settings::SettingError;
 use crate::metrics::SinkCounters;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -42,9 +43,9 @@ pub struct SinkRunner {
     pub tried: watch::Sender<bool>,
     /// Sent `true` when the sink is open.
     pub started: watch::Sender<bool>,
-    /// Whether to empty the channel before stopping: what a channel in memory still holds is lost
-    /// otherwise.
-    pub drain_at_stop: bool,
+    /// Whether to empty the channel before stopping, as of the stop: what a channel in memory still
+    /// holds is lost otherwise when the agent ends.
+    pub drain_at_stop: Arc<AtomicBool>,
 }
 
 impl SinkRunner {
@@ -137,7 +138,7 @@ impl SinkRunner {
         let mut tick_from = Duration::ZERO;
         loop {
             let stopping = self.stop.fired();
-            if stopping && !self.drain_at_stop {
+            if stopping && !self.drains() {
                 return;
             }
             self.tick_if_due(sink, context, &mut tick_from).await;
@@ -152,6 +153,11 @@ impl SinkRunner {
                 Turn::Failed => self.rest(backoff.fail()).await,
             }
         }
+    }
+
+    /// Whether a stop empties the channel first.
+    pub(super) fn drains(&self) -> bool {
+        self.drain_at_stop.load(Ordering::SeqCst)
     }
 
     pub(super) async fn rest(&self, pause: Duration) {

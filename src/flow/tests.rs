@@ -162,7 +162,7 @@ fn run_sink(script: &Script, channel: &Arc<dyn Channel>, drain_at_stop: bool) ->
         stop: signal,
         tried: watch::channel(false).0,
         started,
-        drain_at_stop,
+        drain_at_stop: Arc::new(drain_at_stop.into()),
     };
     Ran { stop, started: has_started, task: tokio::spawn(runner.run()), counters }
 }
@@ -276,7 +276,7 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
         stop: signal,
         tried: watch::channel(false).0,
         started: watch::channel(false).0,
-        drain_at_stop,
+        drain_at_stop: Arc::new(drain_at_stop.into()),
     };
     timeout(PATIENCE, runner.run()).await.unwrap();
     let mut did = Vec::new();

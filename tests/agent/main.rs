@@ -10,6 +10,7 @@ mod kill;
 mod lost_disk;
 mod positions;
 mod process;
+mod reload;
 mod repair;
 mod signals;
 mod torture;

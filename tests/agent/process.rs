@@ -68,10 +68,16 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts the agent `name` of `conf`. Its stdout and stderr are appended to `log`.
     pub(crate) fn start(directory: &Path, name: &str, conf: &str) -> Self {
+        Self::start_with(directory, name, conf, &[])
+    }
+
+    /// The same with `more` on the command line.
+    pub(crate) fn start_with(directory: &Path, name: &str, conf: &str, more: &[&str]) -> Self {
         let log = directory.join("agent.log");
         let out = File::options().create(true).append(true).open(&log).expect("a log");
         let child = millpond(directory)
             .args(["agent", "-n", name, "-f", conf, "-Dflume.root.logger=INFO,console"])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a second descriptor"))
             .stderr(out)

@@ -1,0 +1,94 @@
+//! A plan that takes over from another while it runs.
+
+use super::{Adopted, configuration, did, file_channel, planned, start, until};
+use crate::agent::supervise::Running;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn adopt(running: &mut Running, text: &str) -> Adopted {
+    let adopted = running.adopt(planned(text).0, PATIENCE).await;
+    timeout(PATIENCE, running.all_started()).await.unwrap();
+    assert!(adopted.cut_off.is_empty(), "{adopted:?}");
+    adopted
+}
+
+fn times(log: &str, what: &str) -> usize {
+    did(log).iter().filter(|did| *did == what).count()
+}
+
+#[tokio::test]
+async fn only_what_is_different_stops_and_starts() {
+    let log = "reload";
+    let two = format!(
+        "a.sources = r1 r2\na.sources.r2.type = trial\na.sources.r2.channels = c1\na.sources.r2.log = {log}"
+    );
+    let (mut running, _) = start(&configuration(log, &two));
+    until("the start", || times(log, "r1 put all") + times(log, "r2 put all") == 2).await;
+    let same = adopt(&mut running, &configuration(log, &two)).await;
+    assert!(same.is_empty(), "{same:?}");
+    assert_eq!((times(log, "k1 open"), times(log, "r2 stopped")), (1, 0));
+
+    // One setting of one source.
+    let other = format!("{two}\na.sources.r2.number = 3");
+    let one = adopt(&mut running, &configuration(log, &other)).await;
+    assert_eq!(one.words(), "restarted: source r2");
+    assert_eq!((times(log, "r2 stopped"), times(log, "r1 stopped")), (1, 0));
+
+    // A source goes, a channel and a sink come.
+    let more = "a.channels = c1 c2\na.sinks = k1 k2\na.channels.c2.type = memory\n\
+                a.sinks.k2.type = trial\na.sinks.k2.channel = c2";
+    let grown = adopt(&mut running, &configuration(log, more)).await;
+    assert_eq!(grown.words(), "new: channel c2, sink k2; gone: source r2");
+    assert_eq!((times(log, "r1 stopped"), times(log, "k1 stopped")), (0, 0));
+    let line = timeout(PATIENCE, running.all_started()).await.unwrap();
+    assert_eq!(line, "agent a started: 1 source, 2 channels, 2 sinks");
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_channel_in_memory_holds_survives_other_settings_and_even_another_type() {
+    let log = "reload memory";
+    let dir = tempfile::tempdir().unwrap();
+    let refusing = "a.sinks.k1.mode = refuse\na.sources.r1.mode = once\n".to_owned();
+    let (mut running, registry) = start(&configuration(log, &refusing));
+    let put = || registry.channel("c1").event_put_success.get();
+    until("the events", || put() == 3).await;
+    // Just the room that they take, one at a time.
+    let small =
+        format!("{refusing}a.channels.c1.capacity = 3\na.channels.c1.transactionCapacity = 1");
+    let small = small.replace("r1.mode = once", "r1.mode = wait");
+    let adopted = running.adopt(planned(&configuration(log, &small)).0, PATIENCE).await;
+    assert_eq!(adopted.words(), "restarted: channel c1, sink k1, source r1");
+    until("them in the smaller one", || put() == 6).await;
+    // Onto a disk, with a sink that takes them.
+    let text =
+        configuration(log, "a.sources.r1.mode = wait").replace("a.channels.c1.type = memory\n", "");
+    let text = text + &file_channel("c1", dir.path());
+    adopt(&mut running, &text).await;
+    until("the delivery", || times(log, "r1 2") > 0).await;
+    for event in ["r1 0", "r1 1", "r1 2"] {
+        assert_eq!(times(log, event), 1, "{:?}", did(log));
+    }
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_spillable_channel_cannot_take_other_settings_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display();
+    let text = |memory: u64| {
+        let more = format!(
+            "a.sources.r1.mode = once\na.channels.c1.type = SPILLABLEMEMORY\n\
+             a.channels.c1.memoryCapacity = {memory}\na.channels.c1.checkpointDir = {at}/cp\n\
+             a.channels.c1.dataDirs = {at}/data\na.channels.c1.minimumRequiredSpace = 1048576\n"
+        );
+        configuration("reload spillable", &more)
+    };
+    let (running, _) = start(&text(100));
+    assert_eq!(running.refuses(&planned(&text(100)).0), None);
+    let why = running.refuses(&planned(&text(200)).0).unwrap();
+    assert!(why.contains("channel c1") && why.contains("stop and start the agent"), "{why}");
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}

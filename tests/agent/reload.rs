@@ -1,0 +1,112 @@
+//! A running agent whose configuration file changes.
+
+use super::process::{Agent, connect, free_port, read_line, run_expecting, signal, until};
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+/// Two netcat sources into a file channel, and a sink into files.
+fn configuration(ports: [u16; 2], more: &str) -> String {
+    let source = |name: &str, port: u16| {
+        format!(
+            "a.sources.{name}.type = netcat\na.sources.{name}.bind = 127.0.0.1\n\
+             a.sources.{name}.port = {port}\na.sources.{name}.channels = c1\n"
+        )
+    };
+    let [first, second] = ports;
+    format!(
+        "a.sources = r1 r2\na.channels = c1\n{}{}\
+         a.channels.c1.type = file\na.channels.c1.checkpointDir = cp\na.channels.c1.dataDirs = data\n\
+         a.channels.c1.minimumRequiredSpace = 1048576\n{more}",
+        source("r1", first),
+        source("r2", second)
+    )
+}
+
+type Connection = (BufReader<TcpStream>, TcpStream);
+
+fn connection(agent: &mut Agent, port: u16) -> Connection {
+    let mut made = None;
+    until("a connection", String::new, || {
+        agent.assert_alive();
+        made = connect(port);
+        made.is_some()
+    });
+    made.expect("the loop ended")
+}
+
+fn say(connection: &mut Connection, line: &str) {
+    connection.1.write_all(format!("{line}\n").as_bytes()).expect("sent");
+    assert_eq!(read_line(&mut connection.0).as_deref(), Some("OK"), "{line}");
+}
+
+fn write(top: &Path, text: &str) {
+    std::fs::write(top.join("a.conf"), text).expect("written");
+}
+
+#[test]
+fn what_a_changed_file_leaves_as_it_is_goes_on_and_a_broken_one_changes_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let (stays, goes, comes) = (free_port(), free_port(), free_port());
+    write(top, &configuration([stays, goes], ""));
+    // A slow poll: what happens happens on SIGHUP.
+    let mut agent = Agent::start(top, "a", "a.conf");
+    let (mut one, mut other) = (connection(&mut agent, stays), connection(&mut agent, goes));
+    say(&mut one, "1");
+    say(&mut other, "2");
+
+    let log = top.join("agent.log");
+    let hang_up = |agent: &Agent, wanted: &str| {
+        let count = || std::fs::read_to_string(&log).expect("a log").matches(wanted).count();
+        let before = count();
+        signal(agent.id(), "HUP");
+        until(wanted, || agent.words(), || count() > before);
+    };
+    for broken in [
+        String::new(),
+        "a.sources = r1\n".to_owned(),
+        configuration([stays, comes], "a.channels.c1.capacity = many\n"),
+        configuration([stays, comes], "a.sources.r2.type = nettcat\n"),
+        configuration([stays, comes], "a.sinks = k1\na.sinks.k1.type = file_roll\n"),
+    ] {
+        write(top, &broken);
+        hang_up(&agent, "agent a keeps its configuration");
+        say(&mut one, "still there");
+        say(&mut other, "and here");
+    }
+    write(top, &configuration([stays, goes], "# a remark\n"));
+    hang_up(&agent, "agent a reloaded: nothing has changed");
+
+    write(top, &configuration([stays, comes], ""));
+    hang_up(&agent, "agent a reloaded: restarted: source r2");
+    let mut new = connection(&mut agent, comes);
+    say(&mut new, "3");
+    say(&mut one, "4");
+    assert!(connect(goes).is_none(), "the old port is closed");
+    assert_eq!(agent.terminate().code(), Some(0));
+    let take = ["channel", "take", "-n", "a", "-f", "a.conf", "--channel", "c1"];
+    let taken = run_expecting(top, &take, b"", 0);
+    let lines: Vec<&str> = taken.lines().filter(|line| line.len() == 1).collect();
+    assert_eq!((lines, taken.lines().count()), (vec!["1", "2", "3", "4"], 14));
+}
+
+#[test]
+fn a_file_that_changes_is_read_again_by_itself_once_it_is_whole() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let (stays, goes, comes) = (free_port(), free_port(), free_port());
+    write(top, &configuration([stays, goes], ""));
+    let mut agent = Agent::start_with(top, "a", "a.conf", &["--poll-interval", "1"]);
+    say(&mut connection(&mut agent, goes), "1");
+    // Half of it first, as an editor may write it: one source less, and nothing wrong with it.
+    let whole = configuration([stays, comes], "");
+    let half = whole.replace("r1 r2", "r1");
+    for text in [&half, &whole] {
+        write(top, text);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    say(&mut connection(&mut agent, comes), "2");
+    assert!(!agent.words().contains("gone: source"), "{}", agent.words());
+    assert_eq!(agent.terminate().code(), Some(0));
+}
