@@ -21,21 +21,24 @@ pub(super) struct Reading {
     pub(super) present: bool,
     pub(super) segments: Vec<SegmentFile>,
     pub(super) scan: Scan,
-    /// Segments whose successor is missing, and where what they hold ends.
+    /// Segments behind which something is missing, and where what they hold ends.
     pub(super) gaps: Vec<Gap>,
     /// Events that were moved here, also in front of the scan, when the directory missed an
     /// opening that adopted some.
     pub(super) moved: Vec<Moved>,
 }
 
-/// A segment that was read because the id of the next one does not follow.
+/// A segment that was read because the next one is missing, or its beginning.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gap {
     pub(super) segment: SegmentId,
     pub(super) end_offset: u64,
     pub(super) last_block: BlockNumber,
     pub(super) end_sequence: Sequence,
-    /// The next segment.
+    /// The next segment, there or not.
+    pub(super) next: SegmentId,
+    /// Where its first block is that is known, if it begins with a hole, bytes.
+    pub(super) hole: Option<u64>,
     pub(super) next_first_block: BlockNumber,
     pub(super) next_first_sequence: Sequence,
 }
@@ -59,12 +62,21 @@ pub(super) struct Verdict {
     pub(super) kept: Vec<usize>,
     /// The highest block that anything names as durable; those above are made durable again.
     pub(super) named: BlockNumber,
+    /// Where the scan began.
+    pub(super) base: Watermark,
     pub(super) next_block: BlockNumber,
     /// Segments of the log, oldest first; the last one is current.
     pub(super) live: Vec<SegmentId>,
     /// Segments that hold nothing of the log.
     pub(super) dead: Vec<SegmentId>,
     pub(super) rulings: Vec<Ruling>,
+}
+
+impl Verdict {
+    /// Whether something promised is gone.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.rulings.iter().any(|r| r.case.is_damage())
+    }
 }
 
 /// What became of the channel.
@@ -131,7 +143,9 @@ fn known_lives(readings: &[Reading], joined: &StateRecord) -> Vec<Lives> {
         .map(|(reading, state)| {
             let mut lives = Lives::default();
             lives.add(state.epoch);
-            reading.segments.iter().for_each(|s| lives.add(s.header.epoch));
+            // Where a life began whose first blocks are missing is not known: see R12.
+            let headed = reading.segments.iter().filter(|s| s.starts_with_hole().is_none());
+            headed.for_each(|s| lives.add(s.header.epoch));
             let segments = reading.segments.iter().map(|s| s.header.epoch);
             segments.for_each(|epoch| lives.lived(epoch.number, epoch.nonce));
             let blocks = reading.scan.blocks.iter().map(|b| &b.header);
@@ -248,6 +262,9 @@ impl OneStripe<'_> {
         for segment in &self.reading.segments {
             let header = &segment.header;
             named.next = named.next.max(header.first_sequence);
+            if segment.starts_with_hole().is_some() {
+                continue;
+            }
             // A segment is taken into use when everything before it is durable.
             named.block = named.block.max(BlockNumber(header.first_block.0 - 1));
             named.sequence = named.sequence.max(header.first_sequence);
@@ -263,7 +280,8 @@ impl OneStripe<'_> {
         self.void_frames(&kept);
         self.void_ended(&kept);
         let named = self.named();
-        let mut verdict = Verdict { named: named.block, kept, ..Verdict::default() };
+        let mut verdict =
+            Verdict { named: named.block, base: self.base, kept, ..Verdict::default() };
         self.judge_missing_segments(&mut verdict);
         let end = self.judge_holes(&mut verdict, named);
         self.judge_blocks(&mut verdict);
@@ -320,15 +338,25 @@ impl OneStripe<'_> {
         let first = self.reading.segments.iter().find(|s| !self.lives.ended_segment(&s.header));
         let start = first.map_or(self.base.sequence, |s| s.header.first_sequence);
         let id = first.map(|s| s.header.id);
+        let hole = first.and_then(SegmentFile::starts_with_hole);
         let blocks = |to: BlockNumber| (BlockNumber(0), to);
         let to = first.map_or(self.base.block.next(), |s| s.header.first_block);
-        self.lose(verdict, Case::R7, id, None, blocks(to), (Sequence(0), start));
+        if let Some(hole) = hole {
+            // What is missing behind the start of the scan is judged there.
+            let sequences = (Sequence(0), start.min(self.base.sequence));
+            self.lose(verdict, Case::R2, id, Some((0, hole)), blocks(to), sequences);
+        } else {
+            self.lose(verdict, Case::R7, id, None, blocks(to), (Sequence(0), start));
+        }
         for gap in &self.reading.gaps {
             if gap.last_block.next() < gap.next_first_block {
                 let blocks = (gap.last_block.next(), gap.next_first_block);
                 let sequences = (gap.end_sequence, gap.next_first_sequence);
-                let bytes = Some((gap.end_offset, u64::MAX));
-                self.lose(verdict, Case::R7, Some(gap.segment), bytes, blocks, sequences);
+                let (case, segment, bytes) = match gap.hole {
+                    Some(hole) => (Case::R2, gap.next, (0, hole)),
+                    None => (Case::R7, gap.segment, (gap.end_offset, u64::MAX)),
+                };
+                self.lose(verdict, case, Some(segment), Some(bytes), blocks, sequences);
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::disk::{Access, Directory, Entry};
 use crate::log::FreeSegment;
+use crate::record::Watermark;
 use crate::record::segment::SEGMENT_HEADER_BYTES;
 use crate::record::state::StateRecord;
 use std::sync::Arc;
@@ -99,10 +100,12 @@ pub(super) fn gather(
     Ok(all)
 }
 
-/// Reads the logs once more: what fails twice is damage.
+/// Reads the logs once more: what fails twice is damage. Where it seems to be, files without a header
+/// are looked through for what is missing.
 pub(super) fn read_again(
     how: &How,
     sources: &[Source<'_>],
+    damaged: &[bool],
     all: &mut Everything,
 ) -> Result<(), OpenError> {
     let mut buffer = Buffer::small()?;
@@ -112,8 +115,25 @@ pub(super) fn read_again(
         };
         let subject = subject(how, source, at);
         let stripe = &mut all.stripes[at];
-        let read =
-            read_log(&subject, directory, source.entries, stripe, &mut all.joined, &mut buffer);
+        let read = if damaged[at] {
+            let look = look_closer(
+                &subject,
+                directory,
+                source.entries,
+                stripe,
+                &mut all.joined,
+                &mut buffer,
+            );
+            let found = stripe.inventory.findings.drain(..);
+            let of_stripe = |f| Finding { stripe: Some(subject.index), ..f };
+            all.findings.extend(found.map(of_stripe));
+            look
+        } else {
+            Ok(())
+        };
+        let read = read.and_then(|()| {
+            read_log(&subject, directory, source.entries, stripe, &mut all.joined, &mut buffer)
+        });
         if let Err(error) = read {
             all.leave_out(how, source, at, error)?;
         }
@@ -213,6 +233,30 @@ fn start(
     Ok(())
 }
 
+/// Looks through the files without a header, since something is missing in the log.
+fn look_closer(
+    subject: &Subject,
+    directory: &dyn Directory,
+    entries: &[Entry],
+    stripe: &mut Gathered,
+    joined: &mut StateRecord,
+    buffer: &mut Buffer,
+) -> Result<(), OpenError> {
+    let known: Vec<SegmentId> = stripe.inventory.ids().collect();
+    stripe.inventory.look_for_missing(subject, buffer)?;
+    stripe.take_up(&known);
+    pass_over_late(subject, directory, entries, stripe, joined, buffer)
+}
+
+impl Gathered {
+    /// Takes segments up that were found later than those of the ids `known`.
+    fn take_up(&mut self, known: &[SegmentId]) {
+        let found = self.inventory.segments.iter().filter(|s| !known.contains(&s.header.id));
+        self.reading.segments.extend(found.cloned());
+        self.reading.segments.sort_by_key(|s| (s.header.id, s.header.epoch.number));
+    }
+}
+
 /// Passes over segments behind the named end of the log that are of a life before the named one: the
 /// write that took one into use landed when an opening had ended that life. What their headers and
 /// state records say would void what that opening has kept. They are as good as never used.
@@ -294,39 +338,60 @@ fn read_log(
         scan::segment(subject, segment, from, next, &mut scan, buffer)?;
     }
     let frontier = joined.stripe(subject.index).frontier();
-    stripe.reading.gaps = gaps(subject, segments, mark.segment, Sequence(frontier), buffer)?;
+    stripe.reading.gaps = gaps(subject, segments, &mark, Sequence(frontier), buffer)?;
     stripe.reading.scan = scan;
     Ok(())
 }
 
 /// Looks into segments in front of the scan whose successor's id does not follow: the one
-/// between may be lost, or its id may have been given up by an earlier opening.
+/// between may be lost, or its id may have been given up by an earlier opening. So with the last one,
+/// if the scan was to begin in a later one.
 fn gaps(
     subject: &Subject,
     segments: &[SegmentFile],
-    scanned: SegmentId,
+    mark: &Watermark,
     frontier: Sequence,
     buffer: &mut Buffer,
 ) -> Result<Vec<Gap>, OpenError> {
     let mut gaps = Vec::new();
-    for pair in segments.windows(2) {
-        let (segment, next) = (&pair[0], &pair[1].header);
-        let follows = next.id <= segment.header.id.next();
-        if follows || segment.header.id >= scanned || next.first_sequence <= frontier {
+    for (at, segment) in segments.iter().enumerate() {
+        let next = segments.get(at + 1);
+        let hole = next.and_then(SegmentFile::starts_with_hole);
+        let begin = next.map(|s| (s.header.id, s.header.first_block, s.header.first_sequence));
+        let (id, block, sequence) = match (begin, hole) {
+            (Some(begin), None) => begin,
+            (Some(begin), Some(_)) => end_of_hole(begin, &segments[at + 2..], mark),
+            (None, _) => (mark.segment, mark.block.next(), mark.sequence),
+        };
+        let follows = id <= segment.header.id.next() && hole.is_none() && next.is_some();
+        if follows || segment.header.id >= mark.segment || sequence <= frontier {
             continue;
         }
         let mut scan = Scan::default();
-        scan::segment(subject, segment, 0, Some(next.first_block), &mut scan, buffer)?;
-        let below = |b: &&scan::Block| b.header.number < next.first_block;
+        scan::segment(subject, segment, 0, Some(block), &mut scan, buffer)?;
+        let below = |b: &&scan::Block| b.header.number < block;
         let last = scan.blocks.iter().filter(below).max_by_key(|b| b.header.number);
         gaps.push(Gap {
             segment: segment.header.id,
             end_offset: last.map_or(SEGMENT_HEADER_BYTES as u64, scan::Block::end_offset),
             last_block: last.map_or(BlockNumber(0), |b| b.header.number),
             end_sequence: last.map_or(segment.header.first_sequence, |b| b.header.end_sequence()),
-            next_first_block: next.first_block,
-            next_first_sequence: next.first_sequence,
+            next: id,
+            hole,
+            next_first_block: block,
+            next_first_sequence: sequence,
         });
     }
     Ok(gaps)
+}
+
+/// Where a segment begins.
+type Begin = (SegmentId, BlockNumber, Sequence);
+
+/// Where the hole at the beginning of a segment ends at the latest: in front of its first block, of
+/// every later segment (its own life may have been ended), and of what the scan begins with.
+fn end_of_hole(next: Begin, later: &[SegmentFile], mark: &Watermark) -> Begin {
+    let later = later.iter().map(|s| (s.header.first_block, s.header.first_sequence));
+    let ends = later.chain([(mark.block.next(), mark.sequence)]);
+    ends.fold(next, |(id, block, sequence), end| (id, block.min(end.0), sequence.min(end.1)))
 }

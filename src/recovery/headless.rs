@@ -1,4 +1,4 @@
-//! Segments without a readable header whose first block is whole: which of them are damage.
+//! Segments without a readable header that a block in them has named: which of them are damage.
 //!
 //! Two writes can leave one without anything being lost. One that makes a free segment blank and is
 //! cut off behind the header: what the first block says was passed long ago. And one that takes a
@@ -33,6 +33,6 @@ fn unpromised(gathered: &Gathered, verdict: &Verdict, frontier: Sequence) -> Vec
     let needed: Vec<_> = live[passed..].iter().map(|s| s.header.id).collect();
     let promised =
         |s: &&SegmentFile| needed.contains(&s.header.id) && s.header.first_block <= verdict.named;
-    let headless = found.iter().filter(|s| s.rebuilt);
+    let headless = found.iter().filter(|s| s.rebuilt.is_some());
     headless.filter(|s| !promised(s)).map(|s| s.file.path().to_owned()).collect()
 }

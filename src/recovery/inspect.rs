@@ -4,13 +4,13 @@
 
 use super::buffer::Buffer;
 use super::decide::{Decision, Ruling};
-use super::gather::{self, How};
+use super::gather::How;
 use super::inventory::{SegmentFile, Subject};
 use super::members::{self, Place};
 use super::plan::{self, Existing, Plan};
 use super::table::Case;
 use super::walk::{self, Step};
-use super::{Finding, OpenError, RecoverOptions, headless, open, vouch, words};
+use super::{Finding, OpenError, RecoverOptions, open, vouch, words};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid};
 use crate::base::limits::COLD_READ_BYTES;
 use crate::disk::{Access, Disk};
@@ -224,9 +224,7 @@ fn created(
     stripes.sort_by_key(|(index, ..)| *index);
     let (paths, sources): (Vec<_>, Vec<_>) =
         stripes.into_iter().map(|(_, path, source)| (path, source)).unzip();
-    let mut all = gather::gather(&how, &checkpoint, &sources)?;
-    let decision = open::decide(&all);
-    headless::excuse(&mut all, &decision);
+    let (mut all, decision) = open::read(&how, &checkpoint, &sources)?;
     let Decision { state, stripes: verdicts, .. } = decision;
     let mut findings = existing.findings;
     findings.append(&mut all.findings);

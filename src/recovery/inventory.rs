@@ -1,11 +1,12 @@
 //! What lies in a stripe's directory: segments by their headers, free files, checkpoint slots.
 
 use super::buffer::{self, Buffer};
+use super::salvage::{self, Depth};
 use super::scan::{self, Block};
 use super::slots::{self, Slots};
 use super::table::Case;
 use super::{CHECKPOINT_NAME, Finding, OpenError, quarantine};
-use crate::base::ids::{StripeIndex, Uuid};
+use crate::base::ids::{SegmentId, StripeIndex, Uuid};
 use crate::base::zeroes::is_zero;
 use crate::disk::{Access, Directory, Entry, File};
 use crate::log::FreeSegment;
@@ -36,8 +37,8 @@ pub(super) struct SegmentFile {
     pub(super) file: Arc<dyn File>,
     pub(super) len: u64,
     pub(super) header: SegmentHeader,
-    /// The header on the disk is damaged; this one was made from the first block.
-    pub(super) rebuilt: bool,
+    /// The header on the disk is damaged; this one was made from the block at that offset, bytes.
+    pub(super) rebuilt: Option<u64>,
 }
 
 /// What lies in a stripe's directory.
@@ -47,8 +48,8 @@ pub(super) struct Inventory {
     pub(super) segments: Vec<SegmentFile>,
     /// Files that were never used.
     pub(super) blank: Vec<FreeSegment>,
-    /// Names of files whose making was interrupted.
-    pub(super) unfinished: Vec<String>,
+    /// Files whose making was interrupted, with their names.
+    pub(super) unfinished: Vec<(String, FreeSegment)>,
     pub(super) next_slot: u32,
     pub(super) findings: Vec<Finding>,
 }
@@ -77,7 +78,7 @@ impl Inventory {
                 found.findings.push(Finding::of(Case::R11, path, "not a file of ours; left alone"));
             }
         }
-        found.segments.sort_by_key(|s| (s.header.id, s.header.epoch.number));
+        found.sort();
         for finding in &mut found.findings {
             finding.stripe = Some(subject.index);
         }
@@ -103,7 +104,7 @@ impl Inventory {
         let path = file.path().to_owned();
         match header {
             Ok(header) if header.channel == subject.channel && header.stripe == subject.uuid => {
-                let found = SegmentFile { slot, len: entry.len, file, header, rebuilt: false };
+                let found = SegmentFile { slot, len: entry.len, file, header, rebuilt: None };
                 self.segments.push(found);
             }
             Ok(header) => {
@@ -117,58 +118,106 @@ impl Inventory {
                 return Err(OpenError::Newer { path, found, known: newest });
             }
             Err(_) if entry.len < subject.segment_bytes && blank => {
-                self.unfinished.push(entry.name.clone());
+                let free = FreeSegment { slot, file, len: entry.len };
+                self.unfinished.push((entry.name.clone(), free));
                 let words = "a segment whose making was interrupted; nothing was in it";
                 self.findings.push(Finding::of(Case::R9, path, words));
             }
-            Err(refusal) => self.headless(subject, entry, slot, file, refusal, buffer)?,
+            Err(refusal) => {
+                let free = FreeSegment { slot, file, len: entry.len };
+                self.headless(subject, free, &refusal, buffer)?;
+            }
         }
         Ok(())
     }
 
-    /// A file without a readable header: damaged, if its first block is whole; else free.
+    /// A file without a readable header: damaged, if a block in it tells whose it is; else free. One
+    /// whose beginning is blank is free, as nearly all such are, unless something is missing.
     fn headless(
         &mut self,
         subject: &Subject,
-        entry: &Entry,
-        slot: u32,
-        file: Arc<dyn File>,
-        refusal: Refusal,
+        free: FreeSegment,
+        refusal: &Refusal,
         buffer: &mut Buffer,
     ) -> Result<(), OpenError> {
-        let Some(first) = first_block(subject, &*file, entry.len, buffer)? else {
-            self.blank.push(FreeSegment { slot, file, len: entry.len });
-            return Ok(());
+        let found = match salvage::is_blank(&*free.file, buffer)? {
+            true => None,
+            false => salvage::segment(subject, &free, Depth::Reach, buffer)?,
         };
-        let Some(state) = first.state() else {
-            self.blank.push(FreeSegment { slot, file, len: entry.len });
-            return Ok(());
-        };
-        let block = &first.header;
-        let named = state.stripes.get(subject.index.at()).map(|s| s.epoch).unwrap_or_default();
-        let epoch = crate::record::Epoch {
-            number: block.epoch,
-            nonce: block.nonce,
-            start: if named.number == block.epoch { named.start } else { block.number },
-        };
-        let header = SegmentHeader {
-            channel: subject.channel,
-            stripe: subject.uuid,
-            id: block.segment,
-            epoch,
-            first_block: block.number,
-            first_sequence: block.first_sequence,
-            first_order: block.order,
-            len: entry.len,
-        };
-        let words = format!(
-            "no copy of the header is readable ({refusal}); made again from the first block"
-        );
-        let mut finding = Finding::of(Case::R6, file.path(), words);
-        (finding.segment, finding.offset) = (Some(header.id), Some(0));
-        self.findings.push(finding);
-        self.segments.push(SegmentFile { slot, file, len: entry.len, header, rebuilt: true });
+        match found {
+            Some(segment) => self.made_again(segment, refusal),
+            None => self.blank.push(free),
+        }
         Ok(())
+    }
+
+    /// Takes up a segment whose header was made from a block.
+    pub(super) fn made_again(&mut self, segment: SegmentFile, refusal: &Refusal) {
+        let from = match segment.starts_with_hole() {
+            Some(offset) => format!("the block at {offset}, the first that is there"),
+            None => "the first block".to_owned(),
+        };
+        let words =
+            format!("no copy of the header is readable ({refusal}); made again from {from}");
+        let mut finding = Finding::of(Case::R6, segment.file.path(), words);
+        (finding.segment, finding.offset) = (Some(segment.header.id), Some(0));
+        self.findings.push(finding);
+        self.segments.push(segment);
+    }
+
+    /// The segments that are there.
+    pub(super) fn ids(&self) -> impl Iterator<Item = SegmentId> {
+        self.segments.iter().map(|s| s.header.id)
+    }
+
+    /// Looks through all of the files without a header, since something is missing in the log.
+    pub(super) fn look_for_missing(
+        &mut self,
+        subject: &Subject,
+        buffer: &mut Buffer,
+    ) -> Result<(), OpenError> {
+        let before = self.segments.len();
+        let mut blank = Vec::new();
+        for free in std::mem::take(&mut self.blank) {
+            let known = self.segments.iter().any(|s| s.slot == free.slot);
+            match if known { None } else { salvage::segment(subject, &free, Depth::Whole, buffer)? }
+            {
+                Some(segment) => self.made_again(segment, &Refusal::Empty),
+                None => blank.push(free),
+            }
+        }
+        self.blank.append(&mut blank);
+        let mut unfinished = Vec::new();
+        for (name, free) in std::mem::take(&mut self.unfinished) {
+            match salvage::segment(subject, &free, Depth::Whole, buffer)? {
+                Some(segment) => {
+                    self.findings.retain(|f| f.case != Case::R9 || f.path != free.file.path());
+                    self.made_again(segment, &Refusal::Empty);
+                }
+                None => unfinished.push((name, free)),
+            }
+        }
+        self.unfinished = unfinished;
+        if self.segments.len() > before {
+            self.sort();
+        }
+        Ok(())
+    }
+
+    /// Puts the segments in order. Of two with one id, one that has its header counts.
+    fn sort(&mut self) {
+        self.segments.sort_by_key(|s| (s.header.id, s.rebuilt.is_some(), s.header.epoch.number));
+        let Self { segments, blank, findings, .. } = self;
+        let mut seen = None;
+        segments.retain(|s| {
+            let again = seen.replace(s.header.id) == Some(s.header.id) && s.rebuilt.is_some();
+            if again {
+                findings.retain(|f| f.case != Case::R6 || f.path != s.file.path());
+                let file = Arc::clone(&s.file);
+                blank.push(FreeSegment { slot: s.slot, file, len: s.len });
+            }
+            !again
+        });
     }
 }
 

@@ -38,6 +38,7 @@ mod open;
 mod plan;
 pub mod quarantine;
 mod repair;
+mod salvage;
 mod scan;
 mod slots;
 pub mod table;

@@ -10,6 +10,7 @@ use super::inventory::{Checkpoints, SegmentFile, Subject};
 use super::members::Present;
 use super::quarantine::{self, Copy};
 use super::repair;
+use super::salvage;
 use super::slots;
 use super::table::Case;
 use super::{
@@ -50,15 +51,7 @@ pub(super) fn open(
     };
     let (mut all, mut decision) = {
         let (checkpoint_dir, sources) = sources(&members);
-        let mut all = gather::gather(&how, &checkpoint_dir, &sources)?;
-        let mut decision = decide(&all);
-        // A checksum that fails once may be a read that went wrong.
-        if decision.stripes.iter().any(|v| v.rulings.iter().any(|r| r.case.is_damage())) {
-            gather::read_again(&how, &sources, &mut all)?;
-            decision = decide(&all);
-        }
-        headless::excuse(&mut all, &decision);
-        (all, decision)
+        read(&how, &checkpoint_dir, &sources)?
     };
     for (stripe, gathered) in members.stripes.iter_mut().zip(&all.stripes) {
         if !gathered.reading.present {
@@ -112,7 +105,28 @@ pub(super) fn source(uuid: Uuid, present: Option<&Present>) -> Source<'_> {
     }
 }
 
-pub(super) fn decide(all: &Everything) -> Decision {
+/// Reads everything and decides what it means.
+pub(super) fn read(
+    how: &How,
+    checkpoint_dir: &Source<'_>,
+    sources: &[Source<'_>],
+) -> Result<(Everything, Decision), OpenError> {
+    let mut all = gather::gather(how, checkpoint_dir, sources)?;
+    let mut decision = decide(&all);
+    // A checksum that fails once may be a read that went wrong.
+    if decision.stripes.iter().any(Verdict::is_damaged) {
+        let damaged: Vec<bool> = decision.stripes.iter().map(Verdict::is_damaged).collect();
+        gather::read_again(how, sources, &damaged, &mut all)?;
+        decision = decide(&all);
+    }
+    for (gathered, verdict) in all.stripes.iter_mut().zip(&decision.stripes) {
+        salvage::settle(gathered, verdict);
+    }
+    headless::excuse(&mut all, &decision);
+    Ok((all, decision))
+}
+
+fn decide(all: &Everything) -> Decision {
     let readings: Vec<_> = all.stripes.iter().map(|s| s.reading.clone()).collect();
     decide::decide(&readings, &all.joined)
 }
@@ -151,10 +165,15 @@ impl Opening {
                 let copy = set_aside(present, gathered, ruling);
                 self.say(&subject, present, gathered, ruling, &copy);
             }
-            for segment in gathered.reading.segments.iter().filter(|s| s.rebuilt) {
+            for segment in gathered.reading.segments.iter().filter(|s| s.rebuilt.is_some()) {
                 repair::write_header(segment, &mut self.buffer)?;
             }
-            let direct = present.directory.capabilities().direct;
+            let directory = &*present.directory;
+            let unknown =
+                salvage::set_unknown_aside(directory, gathered, verdict, &mut self.buffer)?;
+            let of_stripe = |finding| Finding { stripe: Some(subject.index), ..finding };
+            self.report.findings.extend(unknown.into_iter().map(of_stripe));
+            let direct = directory.capabilities().direct;
             let mut flushed = None;
             for block in verdict.kept.iter().map(|i| &gathered.reading.scan.blocks[*i]) {
                 if block.header.number <= verdict.named || Broken::KeptNotFlushed.is_chosen() {
@@ -382,7 +401,7 @@ impl Opening {
         for segment in free.iter().filter(|_| !Broken::FreeNotWiped.is_chosen()) {
             repair::wipe(segment, &mut self.buffer)?;
         }
-        for name in &gathered.inventory.unfinished {
+        for (name, _) in &gathered.inventory.unfinished {
             // If it stays it is in nobody's way: new files take higher numbers.
             let _ = home.directory.remove(name);
         }

@@ -5,9 +5,9 @@
 //! * [`QUARANTINE_BYTES_MAX`] of copies for each directory, [`COPY_BYTES_MAX`] of one place. What
 //!   is not copied is counted and named all the same.
 
-use crate::base::ids::SegmentId;
 use crate::base::limits::{COLD_READ_BYTES, QUARANTINE_BYTES_MAX};
 use crate::disk::{Directory, File};
+use std::fmt::Display;
 use std::io;
 
 /// How the names of the copies begin.
@@ -39,17 +39,17 @@ impl Copy {
     }
 }
 
-/// Copies bytes `start..end` of a segment's file into a file of `directory`, durably. A copy that
-/// is there from earlier stays: its name says place and length.
+/// Copies bytes `start..end` of the file of `segment` into a file of `directory`, durably. A copy that
+/// is there from earlier stays: its name says segment, place and length.
 pub fn keep(
     directory: &dyn Directory,
     file: &dyn File,
-    segment: SegmentId,
+    segment: impl Display,
     (start, end): (u64, u64),
 ) -> Copy {
     let copied = file.len().and_then(|len| {
         let end = end.min(len).min(start.saturating_add(COPY_BYTES_MAX));
-        if start < end { copy(directory, file, segment, start, end).map(Some) } else { Ok(None) }
+        if start < end { copy(directory, file, &segment, start, end).map(Some) } else { Ok(None) }
     });
     match copied {
         Ok(Some(name)) => Copy::Made(name),
@@ -61,7 +61,7 @@ pub fn keep(
 fn copy(
     directory: &dyn Directory,
     file: &dyn File,
-    segment: SegmentId,
+    segment: &dyn Display,
     start: u64,
     end: u64,
 ) -> io::Result<String> {

@@ -21,7 +21,7 @@ use crate::record::segment::SEGMENT_HEADER_BYTES;
 use crate::record::state::{SourcePosition, StateRecord};
 
 /// Bytes behind the last whole block in which writes may have been in flight with it.
-const REACH_BYTES: u64 = ((WRITES_IN_FLIGHT_MAX + 1) * BLOCK_BYTES_MAX) as u64;
+pub(super) const REACH_BYTES: u64 = ((WRITES_IN_FLIGHT_MAX + 1) * BLOCK_BYTES_MAX) as u64;
 
 /// What a frame does to the state.
 #[derive(Clone, Debug)]

@@ -20,7 +20,7 @@ pub enum Case {
     R4,
     /// Nothing whole behind the last block, nothing named: a torn tail. Its sequences are voided.
     R5,
-    /// A segment whose header is damaged and whose first block is whole: header made again.
+    /// A segment whose header is damaged, and in which a block tells whose it is: header made again.
     R6,
     /// A segment that is missing: damage, as far as its events were waiting.
     R7,

@@ -5,6 +5,7 @@ mod inspect;
 mod labels;
 mod members;
 mod rows;
+mod salvage;
 mod twice;
 
 use super::*;

@@ -274,28 +274,6 @@ fn r6_a_damaged_segment_header_is_made_again_from_the_first_block() {
 }
 
 #[test]
-fn r6_without_header_and_first_block_a_segment_is_missing_and_its_events_are_counted() {
-    for last in [true, false] {
-        let (mut stage, mut pens) = Stage::new(1);
-        let pen = &mut pens[0];
-        pen.roll(&mut stage);
-        let torn = pen.roll(&mut stage);
-        pen.durable(&mut stage, &[Ink::Put(3)]);
-        // The opening names what it keeps, so that the loss is seen when nothing stands behind it.
-        drop(stage.open());
-        if !last {
-            pen.roll(&mut stage);
-            pen.durable(&mut stage, &[Ink::Put(2)]);
-        }
-        torn.file.write_at(0, &[0xA5; SEGMENT_HEADER_BYTES + 4096]).expect("written");
-        let found = stage.open();
-        let findings = &found.report.findings;
-        assert!(findings.iter().any(|f| f.case.is_damage()), "last: {last}, {findings:?}");
-        assert_eq!(found.state.stripe(ZERO).damaged_events, 3, "last: {last}, {findings:?}");
-    }
-}
-
-#[test]
 fn r6_a_header_of_which_nothing_was_promised_is_no_damage() {
     let check = |what: &str, torn: &Place, stage: &Stage, waits: &[(u64, u64)]| {
         flip(&*torn.file, 20);

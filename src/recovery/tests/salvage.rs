@@ -1,0 +1,159 @@
+//! Segments whose header and first blocks are gone: what the later blocks save.
+
+use super::*;
+use crate::recovery::inspect;
+
+const ZERO: StripeIndex = StripeIndex(0);
+
+/// A log of one stripe: a segment, one whose beginning will be lost, and perhaps one behind it.
+struct Log {
+    stage: Stage,
+    lost: Place,
+    kept: Place,
+}
+
+fn log(last: bool, is_named: bool) -> Log {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(1)]);
+    pen.roll(&mut stage);
+    let lost = pen.durable(&mut stage, &[Ink::Put(3)]);
+    let kept = pen.durable(&mut stage, &[Ink::Put(2)]);
+    if !last {
+        pen.roll(&mut stage);
+        pen.durable(&mut stage, &[Ink::Put(2)]);
+    }
+    if is_named {
+        // The opening names what it keeps.
+        drop(stage.open());
+    }
+    Log { stage, lost, kept }
+}
+
+impl Log {
+    fn overwrite(&self, to: u64, byte: u8) {
+        let len = usize::try_from(to).expect("a small segment");
+        self.lost.file.write_at(0, &vec![byte; len]).expect("written");
+    }
+
+    /// Names and bytes of the copies.
+    fn copies(&self) -> Vec<(String, Vec<u8>)> {
+        let directory = self.stage.disk.open_dir(&self.stage.options.data_dirs[0], false);
+        let directory = directory.expect("there");
+        let entries = directory.list().expect("listed").into_iter();
+        let copies = entries.filter(|e| e.name.starts_with(quarantine::PREFIX));
+        let read = |entry: crate::disk::Entry| {
+            let mut bytes = vec![0; entry.len as usize];
+            let file = directory.open(&entry.name, Access::Read).expect("there");
+            file.read_at(0, &mut bytes).expect("readable");
+            (entry.name, bytes)
+        };
+        copies.map(read).collect()
+    }
+}
+
+#[test]
+fn r6_without_header_and_first_blocks_the_later_ones_are_kept_and_the_rest_is_set_aside() {
+    for (last, byte) in [(true, 0xA5), (true, 0), (false, 0xA5), (false, 0)] {
+        let log = log(last, true);
+        log.overwrite(log.kept.offset, byte);
+        let what = format!("last: {last}, byte: {byte}");
+        let (_, check) =
+            inspect::verify(&*log.stage.disk, &log.stage.options).expect("it can be read");
+        assert!(!check.is_sound(), "{what}: {:?}", check.findings);
+        let found = log.stage.open();
+        let findings = &found.report.findings;
+        let header: Vec<_> = findings.iter().filter(|f| f.case == Case::R6).collect();
+        assert_eq!(header.len(), 1, "{what}: {findings:?}");
+        assert_eq!(header[0].segment, Some(log.lost.segment), "{what}");
+        let holes: Vec<_> = findings.iter().filter(|f| f.case == Case::R2).collect();
+        assert_eq!(holes.len(), 1, "{what}: {findings:?}");
+        assert_eq!(holes[0].sequences, range(1, 4), "{what}: {findings:?}");
+        assert_eq!(holes[0].segment, Some(log.lost.segment), "{what}: {findings:?}");
+        assert_eq!(found.state.stripe(ZERO).damaged_events, 3, "{what}");
+        let rest = if last { vec![(0, 1), (4, 6)] } else { vec![(0, 1), (4, 8)] };
+        assert_eq!(waiting(&found), rest, "{what}");
+        drop(found);
+        let copies = log.copies();
+        assert_eq!(copies.len(), 1, "{what}: {copies:?}");
+        assert!(copies[0].0.starts_with("quarantine-2-0-"), "{what}: {}", copies[0].0);
+        assert!(copies[0].1.iter().all(|b| *b == byte), "{what}");
+        assert_eq!(copies[0].1.len() as u64, log.kept.offset, "{what}");
+        let again = log.stage.open();
+        assert!(again.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", again.report);
+        assert_eq!(waiting(&again), rest, "{what}");
+        drop(again);
+        let (_, check) =
+            inspect::verify(&*log.stage.disk, &log.stage.options).expect("it can be read");
+        assert!(check.is_sound(), "{what}: {:?}", check.findings);
+    }
+}
+
+#[test]
+fn r6_a_segment_that_no_checkpoint_names_is_named_by_its_own_later_blocks() {
+    let log = log(true, false);
+    log.overwrite(log.lost.offset, 0xA5);
+    let found = log.stage.open();
+    assert_eq!(of(&found, Case::R6).len(), 1, "{:?}", found.report);
+    assert_eq!(of(&found, Case::R2).len(), 1, "{:?}", found.report);
+    assert_eq!(waiting(&found), [(0, 6)], "{:?}", found.report);
+}
+
+#[test]
+fn r6_a_torn_taking_into_use_with_a_whole_block_behind_it_is_no_damage() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(1)]);
+    let before = stage.state.clone();
+    let torn = pen.roll(&mut stage);
+    stage.state = before;
+    pen.in_flight(&mut stage, &[Ink::Put(2)]);
+    torn.file.write_at(0, &[0xA5; SEGMENT_HEADER_BYTES + 512]).expect("written");
+    for _ in 0..2 {
+        let found = stage.open();
+        assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", found.report);
+        assert_eq!(waiting(&found), [(0, 3)], "what was in doubt and is whole may come");
+    }
+}
+
+#[test]
+fn r7_when_no_block_tells_what_a_file_held_its_bytes_are_kept_and_the_loss_is_counted() {
+    for last in [true, false] {
+        let log = log(last, true);
+        log.overwrite(SEGMENT_BYTES, 0xA5);
+        let found = log.stage.open();
+        let findings = &found.report.findings;
+        assert_eq!(found.state.stripe(ZERO).damaged_events, 5, "last: {last}, {findings:?}");
+        let said = findings.iter().any(|f| f.path == log.lost.file.path() && f.case.is_damage());
+        assert!(said, "last: {last}, {findings:?}");
+        drop(found);
+        let is_unknown = |name: &str| name.starts_with("quarantine-unknown-");
+        let copies: Vec<_> = log.copies().into_iter().filter(|c| is_unknown(&c.0)).collect();
+        assert_eq!(copies.len(), 1, "last: {last}");
+        assert_eq!(copies[0].1, vec![0xA5; SEGMENT_BYTES as usize], "last: {last}");
+    }
+}
+
+#[test]
+fn r6_the_rest_of_a_passed_segment_whose_making_blank_was_cut_off_is_no_part_of_the_log() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    let passed = pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    pen.durable(&mut stage, &[Ink::Put(3)]);
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Ack(ZERO, 0, 6)]);
+    pen.durable(&mut stage, &[Ink::Put(2)]);
+    for byte in [0xA5, 0] {
+        passed.file.write_at(0, &[0; SEGMENT_HEADER_BYTES]).expect("written");
+        passed.file.write_at(SEGMENT_HEADER_BYTES as u64, &[byte; 4096]).expect("written");
+        let (_, check) = inspect::verify(&*stage.disk, &stage.options).expect("it can be read");
+        assert!(check.is_sound(), "{:?}", check.findings);
+        let found = stage.open();
+        assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", found.report);
+        assert_eq!(waiting(&found), [(6, 8)]);
+        assert_eq!(found.stripes[0].free.len(), 1, "it can be used again");
+    }
+}
