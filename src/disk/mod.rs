@@ -195,6 +195,15 @@ pub trait File: Send + Sync {
     /// The file system cannot tell.
     fn len(&self) -> io::Result<u64>;
 
+    /// Its length, bytes, or `None` when no name leads to it any more: it can still be read and
+    /// written, and is gone for good when it is closed.
+    ///
+    /// # Errors
+    /// As [`File::len`].
+    fn named_len(&self) -> io::Result<Option<u64>> {
+        self.len().map(Some)
+    }
+
     /// Whether it is empty.
     ///
     /// # Errors

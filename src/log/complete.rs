@@ -269,6 +269,12 @@ impl Log {
             }
             let free = super::FreeSegment { slot: old.slot, file: old.file.clone(), len: old.len };
             stripe.segments.pop_front();
+            if let Some(at) = stripe.lost.iter().position(|slot| *slot == free.slot) {
+                // Nothing that is written there is found again.
+                stripe.lost.swap_remove(at);
+                self.wakes.keeper = true;
+                continue;
+            }
             // On a full disk this is how the segment comes that puts wait for.
             if free.len >= stripe.wants_segment {
                 stripe.wants_segment = 0;

@@ -241,6 +241,7 @@ impl Stripe {
             sealed: std::collections::VecDeque::new(),
             in_flight: std::collections::VecDeque::new(),
             zombies: Vec::new(),
+            lost: Vec::new(),
             writes_in_flight_max: start.writes_in_flight_max,
             front: Front::new(skip_until),
             read_trouble: None,

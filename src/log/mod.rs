@@ -34,6 +34,7 @@ mod reserve;
 mod resume;
 mod start;
 mod stripe;
+mod vanish;
 
 pub use events::{Acknowledgement, Counts};
 pub use job::WriteJob;

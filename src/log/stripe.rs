@@ -141,6 +141,8 @@ pub(super) struct Stripe {
     pub in_flight: VecDeque<InFlight>,
     /// Failed or abandoned writes that have not returned, with the slot they write to.
     pub zombies: Vec<(JobId, u32)>,
+    /// Slots of segments that hold blocks and whose file somebody removed or cut short.
+    pub lost: Vec<u32>,
     pub writes_in_flight_max: usize,
     /// Events' readers.
     pub front: Front,

@@ -3,6 +3,7 @@
 
 use super::full_disk::{SmallDisk, succeeds};
 use super::process::{millpond, run, run_expecting, until};
+use millpond::base::files::rename_new;
 use millpond::base::threads;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -191,4 +192,70 @@ fn a_file_cut_short_under_a_reader_costs_what_was_cut_and_no_signal() {
     assert!(lost > 0 && lost <= cut * 1_048_576 / 4000, "{lost} lines lost");
     assert!(said.contains("segment-00006.log"), "{said}");
     run_expecting(top, &words("check", &[]), b"", 0);
+}
+
+/// The segments of a directory that blocks were written to, as far as their header tells.
+fn used_segments(dir: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(dir).expect("listed").map(|e| e.expect("an entry").path());
+    let is_used = |path: &PathBuf| {
+        let bytes = std::fs::read(path).expect("readable");
+        bytes.starts_with(b"MPSEGMNT")
+    };
+    let segments = files.filter(|p| p.extension().is_some_and(|e| e == "log"));
+    segments.filter(is_used).collect()
+}
+
+#[test]
+fn a_segment_that_goes_under_a_running_process_is_named_and_what_is_put_then_is_safe() {
+    type Harm = fn(&Path);
+    let remove: Harm = |file| std::fs::remove_file(file).expect("removed");
+    let cut: Harm = |file| {
+        let file = File::options().write(true).open(file).expect("a segment");
+        file.set_len(12_288).expect("cut");
+    };
+    let mv: Harm = |file| rename_new(file, &file.with_extension("old")).expect("moved");
+    let harms = [("was removed", remove), ("was cut short from", cut), ("was moved away", mv)];
+    for (n, (named, harm)) in harms.into_iter().enumerate() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let top = directory.path();
+        let dirs = if n == 1 { "d1,d2" } else { "d1" };
+        let conf = CONFIGURATION.replace("d1,disk/d2", dirs).replace("65536", "1048576");
+        std::fs::write(top.join("a.conf"), conf).expect("written");
+        let mut putting = Putting::start(top);
+        putting.put(0, 100);
+        let segments = used_segments(&top.join("d1"));
+        assert_eq!(segments.len(), 1, "{segments:?}");
+        harm(&segments[0]);
+        // Perhaps before it is noticed.
+        putting.put(100, 120);
+        let name = segments[0].file_name().expect("a name").to_string_lossy().into_owned();
+        let is_named = || {
+            let said = putting.words();
+            said.lines().any(|l| l.contains("ERROR") && l.contains(&name) && l.contains(named))
+        };
+        until("it is named", || putting.words(), is_named);
+        putting.put(120, 300);
+        putting.child.kill().expect("kill -9");
+        putting.child.wait().expect("it ends");
+
+        let output = run(top, &words("take", &[]), b"");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let found: std::collections::BTreeSet<&str> = text.lines().collect();
+        assert_eq!(found.len(), text.lines().count(), "{named}: a line came twice");
+        let later = lines(120, 300);
+        assert!(
+            later.lines().all(|l| found.contains(l)),
+            "{named}: a line behind the word is lost"
+        );
+        let stat = run_expecting(top, &words("stat", &["--json"]), b"", 0);
+        let stat: serde_json::Value = serde_json::from_str(&stat).expect("JSON");
+        let stripes = stat["stripes"].as_array().expect("stripes");
+        let lost: u64 = stripes.iter().filter_map(|s| s["damaged_events"].as_u64()).sum();
+        assert!(lost > 0, "{named}: {stat}");
+        assert_eq!(found.len() as u64 + lost, 300, "{named}: {stat}\n{said}");
+        assert!(said.contains("lost"), "{named}: {said}");
+        run_expecting(top, &words("check", &[]), b"", 0);
+    }
 }

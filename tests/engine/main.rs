@@ -14,3 +14,4 @@ mod space;
 mod takes;
 mod tap;
 mod threads;
+mod vanish;

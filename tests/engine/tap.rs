@@ -91,6 +91,9 @@ impl File for TappedFile {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
+    fn named_len(&self) -> io::Result<Option<u64>> {
+        self.0.named_len()
+    }
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         (self.1)(Call::Read, self.path(), buffer.len());
         self.0.read_at(offset, buffer)

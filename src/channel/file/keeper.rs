@@ -110,6 +110,7 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return,
         };
         self.look_at_space(index, &mut tending);
+        self.look_at_files(index, &mut tending);
         self.make_segments(index, &mut tending);
         self.delete_spares(index);
     }

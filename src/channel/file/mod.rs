@@ -53,6 +53,7 @@ mod quarantine;
 mod shared;
 mod take;
 mod turns;
+mod vanish;
 mod workers;
 mod writing;
 

@@ -66,6 +66,9 @@ pub(super) struct Tending {
     pub space_at: Option<Duration>,
     /// When a segment file could not be made.
     pub refused_at: Option<Duration>,
+    /// When its files were last looked at, and where the next look begins.
+    pub files_at: Option<Duration>,
+    pub files_turn: usize,
     /// It was said that the directory is no longer there.
     pub removed: bool,
 }

@@ -236,6 +236,12 @@ impl File for RealFile {
         Ok(u64::try_from(about.st_size).unwrap_or_default())
     }
 
+    fn named_len(&self) -> io::Result<Option<u64>> {
+        let about = rustix::fs::fstat(&self.plain)?;
+        let len = u64::try_from(about.st_size).unwrap_or_default();
+        Ok((about.st_nlink > 0).then_some(len))
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         read_all(offset, buffer, |rest, at| {
             // A direct read that ended short did so at the end of the file, where the rest is no

@@ -86,6 +86,15 @@ impl File for SimFile {
         Ok(world.node(self.id).image.len_seen)
     }
 
+    fn named_len(&self) -> io::Result<Option<u64>> {
+        let len = self.len()?;
+        let mut world = self.shared.lock();
+        let volume = world.volume(self.volume);
+        // With its directory unplugged it has a name there, where nobody sees it.
+        let is_named = !volume.mounted || volume.seen.values().any(|id| *id == self.id);
+        Ok(is_named.then_some(len))
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut world = self.shared.lock();
         world.begin_in(self.volume, On::Read, &self.path, offset, buffer.len() as u64)?;

@@ -179,6 +179,10 @@ impl File for TortureFile {
         self.inner.len()
     }
 
+    fn named_len(&self) -> io::Result<Option<u64>> {
+        self.inner.named_len()
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.control.around(Moment::Read, || {
             let read = self.inner.read_at(offset, buffer)?;

@@ -1,0 +1,71 @@
+//! Looks at the segment files from outside: what was removed, moved away or cut short while it is in
+//! use takes every write as before and keeps none of it.
+
+use super::shared::{Shared, Tending};
+use crate::base::ids::StripeIndex;
+use crate::base::trouble::Trouble;
+use crate::disk::Directory;
+use crate::log::FreeSegment;
+use crate::record::segment;
+use crate::recovery::MEMBER_NAME;
+use std::time::Duration;
+
+/// Time between two looks at a stripe's files.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Segments that hold blocks looked at in one look, beside the one that is written.
+const FILES_PER_LOOK: usize = 64;
+
+impl Shared {
+    /// Looks at the files of a stripe, whose directory is there.
+    pub(super) fn look_at_files(&self, index: StripeIndex, tending: &mut Tending) {
+        let now = self.now();
+        if tending.removed || tending.files_at.is_some_and(|at| now < at + PAUSE) {
+            return;
+        }
+        tending.files_at = Some(now);
+        let Some(directory) = &self.homes[index.at()].directory else { return };
+        let turn = tending.files_turn;
+        tending.files_turn = turn.wrapping_add(FILES_PER_LOOK);
+        let Ok(files) = self.log().map(|log| log.files_to_look_at(index, turn, FILES_PER_LOOK))
+        else {
+            return;
+        };
+        for file in files {
+            let Some(what) = harm(&**directory, &file) else { continue };
+            if matches!(directory.holds(MEMBER_NAME), Ok(false)) {
+                // All of it goes; what waits there can still be taken.
+                return;
+            }
+            let what = format!("{} {what} while it is in use", file.file.path().display());
+            let cause = Trouble::new(what.clone());
+            let lost = self.with_log(|log| log.lose_file(now, index, file.slot, &cause));
+            match lost {
+                Ok(Some(0)) => tracing::error!(
+                    stripe = index.0,
+                    "{what}: no event waits in it; nothing more is written there"
+                ),
+                Ok(Some(waiting)) => tracing::error!(
+                    stripe = index.0,
+                    "{what}: nothing more is written there, puts go on elsewhere. What of the {waiting} events that wait in it can still be read can be taken until the process ends; the rest is lost, and counted at the next opening"
+                ),
+                Ok(None) | Err(_) => {}
+            }
+        }
+    }
+}
+
+/// What has befallen a file; nothing where the file system cannot tell.
+fn harm(directory: &dyn Directory, file: &FreeSegment) -> Option<String> {
+    match file.file.named_len() {
+        Ok(None) => Some("was removed".to_owned()),
+        Ok(Some(len)) if len < file.len => {
+            Some(format!("was cut short from {} to {len} bytes", file.len))
+        }
+        Ok(Some(_)) => match directory.holds(&segment::file_name(file.slot)) {
+            Ok(false) => Some("was moved away".to_owned()),
+            Ok(true) | Err(_) => None,
+        },
+        Err(_) => None,
+    }
+}

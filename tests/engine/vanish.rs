@@ -1,0 +1,104 @@
+//! Segment files that go while they are in use: what is answered later is safe, the rest is counted.
+
+use crate::rig::{Machine, bodies, data_dir, large, sorted};
+use millpond::channel::Channel;
+use millpond::record::segment::SegmentHeader;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The segments of stripe 0: those that hold blocks, and the free ones.
+fn segments(machine: &Machine) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let is_segment = |file: &PathBuf| {
+        file.parent() == Some(&data_dir(0)) && file.extension().is_some_and(|e| e == "log")
+    };
+    let is_used = |file: &PathBuf| {
+        SegmentHeader::decode(&machine.disk.contents(file).expect("listed")).is_ok()
+    };
+    machine.disk.files().into_iter().filter(is_segment).partition(is_used)
+}
+
+fn remove(machine: &Machine, file: &Path) {
+    machine.disk.put_in_place(file, None).expect("a directory of the channel");
+}
+
+#[test]
+fn what_is_put_when_a_removed_segment_was_noticed_is_there_and_the_rest_is_counted() {
+    for (stripes, taken) in [(1, 0), (2, 0), (1, 4), (2, 4)] {
+        let about = format!("{stripes} stripes, {taken} taken");
+        let machine = Machine::new(stripes);
+        let mut engine = machine.open();
+        for i in 0..4 {
+            engine.put(&bodies(&format!("before{i}"), 0..3));
+        }
+        let (used, _) = segments(&machine);
+        assert_eq!(used.len(), 1, "{about}");
+        remove(&machine, &used[0]);
+        engine.put(&bodies("unnoticed", 0..1));
+        engine.pass(Duration::from_secs(1));
+        let mut all = engine.take(taken);
+        for i in 0..4 {
+            engine.put(&bodies(&format!("after{i}"), 0..3));
+        }
+        drop(engine);
+        let machine = machine.after_power_cut(3);
+        let mut engine = machine.open();
+        let lost = engine.channel.status().quarantined;
+        all.extend(engine.drain());
+        let after: Vec<String> = (0..4).flat_map(|i| bodies(&format!("after{i}"), 0..3)).collect();
+        assert!(after.iter().all(|body| all.contains(body)), "{about}: {all:?}");
+        let count = all.len();
+        let mut once = sorted(all);
+        once.dedup();
+        assert_eq!(once.len(), count, "{about}: an event came twice");
+        assert!(lost > 0, "{about}");
+        assert_eq!(count as u64 + lost, 25, "{about}");
+    }
+}
+
+#[test]
+fn what_waits_in_a_removed_segment_can_be_taken_as_long_as_the_channel_is_open() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    engine.put(&bodies("before", 0..5));
+    let (used, _) = segments(&machine);
+    remove(&machine, &used[0]);
+    engine.pass(Duration::from_secs(1));
+    engine.put(&bodies("after", 0..5));
+    let all: Vec<String> = [bodies("before", 0..5), bodies("after", 0..5)].concat();
+    assert_eq!(engine.drain(), all);
+    drop(engine);
+    let machine = machine.after_power_cut(1);
+    let engine = machine.open();
+    let status = engine.channel.status();
+    assert_eq!(
+        (status.events, status.quarantined),
+        (0, 0),
+        "nothing comes again or counts as lost"
+    );
+}
+
+#[test]
+fn neither_free_segments_that_were_removed_nor_passed_ones_are_used() {
+    for passed in [false, true] {
+        let machine = Machine::new(1);
+        let mut engine = machine.open();
+        engine.put(&bodies("first", 0..1));
+        let (used, free) = segments(&machine);
+        assert!(!free.is_empty());
+        if passed { &used } else { &free }.iter().for_each(|file| remove(&machine, file));
+        engine.pass(Duration::from_secs(1));
+        assert_eq!(engine.take(1), bodies("first", 0..1));
+        let mut kept = Vec::new();
+        // No time passes, so nobody looks.
+        for round in 0..12 {
+            let large = large(&format!("r{round}"), 0..10, 20_000);
+            engine.put(&large);
+            kept.extend(large);
+        }
+        drop(engine);
+        let machine = machine.after_power_cut(1);
+        let mut engine = machine.open();
+        assert_eq!(engine.channel.status().quarantined, 0, "passed: {passed}");
+        assert!(engine.drain() == kept, "passed: {passed}: all that was answered, in order");
+    }
+}
