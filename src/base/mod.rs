@@ -20,5 +20,6 @@ pub mod read_whole;
 pub mod signal;
 pub mod threads;
 pub mod trouble;
+pub mod visible;
 mod word;
 pub mod zeroes;

@@ -2,7 +2,7 @@
 
 use super::arguments::InspectArguments;
 use super::channel_open;
-use super::words::{Stop, say, show};
+use super::words::{Stop, say, show, show_words};
 use crate::base::ids::MAIN_GROUP;
 use crate::base::ranges::RangeSet;
 use crate::config::channels::FileChannelSettings;
@@ -24,7 +24,7 @@ pub(super) fn stat(arguments: &InspectArguments) -> Result<(), Stop> {
     if arguments.json {
         show(&(stat_json(&survey, settings.capacity).to_string() + "\n"))
     } else {
-        show(&stat_words(&survey, settings.capacity))
+        show_words(&stat_words(&survey, settings.capacity))
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
         }
         let (blocks, bytes, events) = (check.blocks, check.bytes, check.events);
         let _ = writeln!(text, "{blocks} blocks, {bytes} bytes, {events} events verified");
-        show(&text)?;
+        show_words(&text)?;
     }
     match check.findings.iter().filter(|finding| finding.case.is_damage()).count() {
         0 if unread.is_empty() => Ok(()),
@@ -71,6 +71,10 @@ pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
 
 pub(super) fn dump(arguments: &InspectArguments) -> Result<(), Stop> {
     let survey = survey(&channel_open::settings(&arguments.channel)?)?;
+    // A segment that is missing is met by no walk.
+    survey.findings.iter().filter(|f| f.case.is_damage()).for_each(|f| say(&f.to_string()));
+    let place = |f: &Finding| (f.stripe, f.segment, f.offset);
+    let said: Vec<_> = survey.findings.iter().map(place).collect();
     let mut out = BufWriter::new(io::stdout().lock());
     let mut written = Ok(());
     let walked = survey.walk(&mut |step| {
@@ -84,6 +88,7 @@ pub(super) fn dump(arguments: &InspectArguments) -> Result<(), Stop> {
                 };
                 written = writeln!(out, "{line}");
             }
+            Walked::Finding(finding) if said.contains(&place(&finding)) => {}
             Walked::Finding(finding) => say(&finding.to_string()),
             // Taken events are gone; positions of sources are in `stat`.
             Walked::Event { .. } | Walked::Position { .. } => {}

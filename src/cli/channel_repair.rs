@@ -2,7 +2,7 @@
 
 use super::arguments::ChannelArguments;
 use super::channel_open;
-use super::words::{Stop, show};
+use super::words::{Stop, show_words};
 use crate::base::clock::SystemClock;
 use crate::base::random::SystemRandom;
 use crate::disk::real::RealDisk;
@@ -21,7 +21,7 @@ pub(super) fn repair(arguments: &ChannelArguments) -> Result<(), Stop> {
     };
     let mended = recovery::mend(&RealDisk::new(), &SystemClock::new(), &SystemRandom, &options)
         .map_err(|error| Stop::Failed(error.to_string()))?;
-    show(&words(&mended))?;
+    show_words(&words(&mended))?;
     match mended.left.len() {
         0 => Ok(()),
         left => Err(Stop::Failed(format!(
@@ -35,11 +35,15 @@ fn words(mended: &Mended) -> String {
     for place in &mended.places {
         let _ = writeln!(text, "set aside: {place}");
     }
+    for made in &mended.made_again {
+        let _ = writeln!(text, "made again: {made}");
+    }
     for place in &mended.left {
         let _ = writeln!(text, "left: {place}");
     }
     let _ = match mended.places.len() {
-        0 => writeln!(text, "nothing to repair"),
+        0 if mended.made_again.is_empty() => writeln!(text, "nothing to repair"),
+        0 => writeln!(text, "no event was lost"),
         places => writeln!(text, "{places} places set aside, {} events lost", mended.events_lost),
     };
     text

@@ -2,7 +2,7 @@
 
 use super::arguments::{GraphArguments, GraphFormat};
 use super::java_options;
-use super::words::{Stop, say, show};
+use super::words::{Stop, say, show, show_words};
 use crate::agent::build::Types;
 use crate::config::load;
 use crate::graph::{Picture, dot, svg, text};
@@ -32,11 +32,11 @@ pub(super) fn run(arguments: &GraphArguments) -> Result<(), Stop> {
         }
     }
     let picture = Picture::of(&agents);
-    show(&match arguments.format {
-        GraphFormat::Text => text(&picture),
-        GraphFormat::Dot => dot(&picture),
-        GraphFormat::Svg => svg(&picture),
-    })?;
+    match arguments.format {
+        GraphFormat::Text => show_words(&text(&picture)),
+        GraphFormat::Dot => show(&dot(&picture)),
+        GraphFormat::Svg => show(&svg(&picture)),
+    }?;
     if let Some(name) = unseen.first() {
         return Err(Stop::Failed(format!("there is no agent {name} in these files")));
     }

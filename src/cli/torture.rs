@@ -9,7 +9,7 @@ use super::torture_arguments::{
     WriteArguments,
 };
 use super::torture_progress::Progress;
-use super::words::{Stop, say, show};
+use super::words::{Stop, say, show, show_words};
 use crate::base::random::{Random, SystemRandom};
 use crate::torture::phases::{self, VerifyOptions, Waiting, WriteOptions};
 use crate::torture::{self, Limit, RunOptions};
@@ -62,7 +62,7 @@ fn torment(arguments: &RunArguments) -> Result<(), Stop> {
     let shown = if arguments.json {
         show(&(report.json().to_string() + "\n"))
     } else {
-        show(&report.table())
+        show_words(&report.table())
     };
     let directories: Vec<String> =
         options.data_dirs.iter().map(|path| path.display().to_string()).collect();
@@ -128,7 +128,7 @@ fn verify(arguments: &VerifyArguments) -> Result<(), Stop> {
     let verdict = phases::verify(&options).map_err(cannot)?;
     let shown = match arguments.json {
         true => show(&(verdict.json().to_string() + "\n")),
-        false => show(&verdict.words()),
+        false => show_words(&verdict.words()),
     };
     // Whoever stopped listening asks the exit code all the same.
     match verdict.is_clean() {

@@ -3,7 +3,7 @@
 use super::agent::configuration_files;
 use super::arguments::ConfigurationArguments;
 use super::channel_open::{LoadStop, load_agent};
-use super::words::{Stop, show};
+use super::words::{Stop, show_words};
 use crate::agent::build::{Plan, Types};
 use crate::config::settings::{Finding, Severity};
 use std::fmt::Write;
@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &ConfigurationArguments) -> Result<(), Stop> {
                 "agent {}: {sources} sources, {channels} channels, {sinks} sinks can run",
                 plan.name
             );
-            show(&text)?;
+            show_words(&text)?;
             if sources == 0 && sinks == 0 {
                 return Err(Stop::Failed(format!(
                     "agent {} has no source and no sink that can run, so it would not start",
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &ConfigurationArguments) -> Result<(), Stop> {
         }
         Err(LoadStop::Usage(stop)) => Err(stop),
         Err(LoadStop::Load(error)) => {
-            show(&lines(error.findings()))?;
+            show_words(&lines(error.findings()))?;
             Err(Stop::Failed(error.to_string()))
         }
     }

@@ -1,5 +1,6 @@
 //! How a command ends, and the two ways out: stdout for what it produces, stderr for words.
 
+use crate::base::visible::Visible;
 use rustix::fs::OFlags;
 use std::io::{self, Write};
 
@@ -48,13 +49,20 @@ pub(super) fn stdout_is_closed() -> bool {
     is_null && way == Ok(OFlags::RDWR)
 }
 
-/// Says `words` on stderr, one line, with the name of the program. A closed stderr is nobody to
+/// Says `words` on stderr, one line, with the name of the program, control characters written out. A
+/// closed stderr is nobody to
 /// complain to.
 pub(super) fn say(words: &str) {
-    let _ = writeln!(io::stderr().lock(), "millpond: {words}");
+    let _ = writeln!(io::stderr().lock(), "millpond: {}", Visible(words));
 }
 
-/// Writes `text` to stdout, whole.
+/// Writes `text` for people to stdout, whole, control characters but line ends and tabs written out:
+/// names of files and words of configurations may hold any.
+pub(super) fn show_words(text: &str) -> Result<(), Stop> {
+    show(&Visible(text).to_string())
+}
+
+/// Writes `text` to stdout, whole and as it is.
 pub(super) fn show(text: &str) -> Result<(), Stop> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Stop::stdout(&e))

@@ -1,7 +1,8 @@
 //! The settings of one component and how a component reads them.
 
+use crate::base::visible::Visible;
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -75,20 +76,6 @@ impl fmt::Display for Finding {
             write!(f, "{}: ", Visible(&self.key))?;
         }
         Visible(&self.message).fmt(f)
-    }
-}
-
-/// Text of a configuration as it is shown: control characters, which could tell a terminal what to
-/// do, are written out.
-struct Visible<'a>(&'a str);
-
-impl fmt::Display for Visible<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '\n' | '\t' => f.write_char(c),
-            c if c.is_control() => write!(f, "{}", c.escape_default()),
-            c => f.write_char(c),
-        })
     }
 }
 

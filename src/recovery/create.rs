@@ -9,6 +9,7 @@
 use super::buffer::Buffer;
 use super::members::{self, Listed, Place, Present};
 use super::plan::{self, Existing, Plan};
+use super::rebuild::{self, Members, draw};
 use super::slots;
 use super::table::Case;
 use super::vouch;
@@ -79,10 +80,15 @@ pub(super) fn assemble(
     disk: &dyn Disk,
     random: &dyn Random,
     options: &RecoverOptions,
+    whose: Members,
 ) -> Result<Membership, OpenError> {
     let mut places = members::survey(disk, options, true)?;
     vouch::correct(&mut places, options.open_degraded)?;
-    match plan::plan(&places, options.open_degraded)? {
+    let rebuilt = match whose {
+        Members::AsWritten => None,
+        Members::OrFromLogs => rebuild::members(&places, random)?,
+    };
+    match plan::plan(&places, rebuilt, options.open_degraded)? {
         Plan::Create { interrupted } => {
             // A degraded opening goes on without a directory that cannot be read; but nothing
             // proves that the channel is new as long as one may say otherwise.
@@ -192,7 +198,11 @@ fn complete(
     let old = existing.members.len();
     let mut stripe = existing.members.iter().filter(|(m, _)| m.role != Role::Checkpoint).count();
     for at in existing.added {
-        let name = name_of(&places[at], random, &mut stripe);
+        let mut name = name_of(&places[at], random, &mut stripe);
+        // Two members of one id would be taken for copies of each other.
+        while existing.members.iter().any(|(member, _)| member.uuid == name.uuid) {
+            name.uuid = draw(random);
+        }
         let words = format!("added to the channel as data directory {}", stripe - 1);
         existing.findings.push(Finding::of(Case::R9, &places[at].path, words));
         existing.members.push((name, Some(at)));
@@ -274,11 +284,4 @@ fn name_of(place: &Place, random: &dyn Random, stripe: &mut usize) -> MemberName
 
 fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
-}
-
-fn draw(random: &dyn Random) -> Uuid {
-    let mut bytes = [0u8; 16];
-    bytes[..8].copy_from_slice(&random.next_u64().to_le_bytes());
-    bytes[8..].copy_from_slice(&random.next_u64().to_le_bytes());
-    Uuid(bytes)
 }

@@ -90,7 +90,7 @@ pub enum OpenError {
     /// A directory without a member file has a log in it, and no other member vouches for it.
     #[error(
         "{path} holds segments of the channel {channel} but no readable member file, and no other directory names them; \
-         list every directory of that channel, or move the files away",
+         list every directory of that channel, or move the files away; if the member files of all of them are lost, millpond channel repair makes them again from the logs",
         path = path.display()
     )]
     Orphan {
@@ -98,6 +98,37 @@ pub enum OpenError {
         path: PathBuf,
         /// The channel its segments name.
         channel: Uuid,
+    },
+    /// Segments of one directory of the channel lie in another, and are missing where they belong.
+    #[error("segments lie in another directory of the channel than theirs: move {list}, then open again; nothing was given up", list = listed(.moves))]
+    Misplaced {
+        /// From where to where.
+        moves: Vec<(PathBuf, PathBuf)>,
+    },
+    /// Two directories are the same member: one is a copy of the other.
+    #[error(
+        "{path} and {other} both are the member {member} of the channel {channel}: one is a copy of the other; list the directory that belongs in its place, and move the copy away",
+        path = path.display(), other = other.display()
+    )]
+    Twins {
+        /// The one listed first.
+        path: PathBuf,
+        /// The one listed later.
+        other: PathBuf,
+        /// The member.
+        member: Uuid,
+        /// The channel.
+        channel: Uuid,
+    },
+    /// No directory has a readable member file, and which belong together cannot be told from the logs.
+    #[error(
+        "no directory of the channel {channel} has a readable member file, and they cannot be made again: {why}; nothing was changed"
+    )]
+    MembersUnknown {
+        /// The channel that the logs name.
+        channel: Uuid,
+        /// What is missing or contradicts.
+        why: String,
     },
     /// A newer millpond wrote this.
     #[error("{path} has format version {found}, this build reads up to {known}; use a newer build", path = path.display())]
@@ -159,11 +190,26 @@ pub enum OpenError {
     },
 }
 
+/// The first of many moves.
+const MOVES_SHOWN_MAX: usize = 20;
+
+fn listed(moves: &[(PathBuf, PathBuf)]) -> String {
+    let shown = moves.iter().take(MOVES_SHOWN_MAX);
+    let shown = shown.map(|(from, to)| format!("{} to {}", from.display(), to.display()));
+    let list = shown.collect::<Vec<_>>().join(", ");
+    match moves.len().saturating_sub(MOVES_SHOWN_MAX) {
+        0 => list,
+        more => format!("{list}, and {more} more"),
+    }
+}
+
 fn way_out(error: &LockError) -> &'static str {
     match error {
         LockError::Held { .. } => {
             "stop the other agent, or give this channel directories of its own"
         }
-        LockError::Io { .. } => "check that this user may write there and that there is room",
+        LockError::Io { .. } => {
+            "check that this user may write there, that there is room, and that it is not mounted read-only"
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::decide::{Decision, Verdict};
 use super::gather::{Everything, Gathered};
 use super::inventory::SegmentFile;
 use super::table::Case;
-use crate::base::ids::Sequence;
+use crate::base::ids::{SegmentId, Sequence};
 use std::path::PathBuf;
 
 /// Takes back what was said about headers of which nothing was promised.
@@ -23,16 +23,21 @@ pub(super) fn excuse(all: &mut Everything, decision: &Decision) {
     all.findings.retain(|f| f.case != Case::R6 || !excused.contains(&f.path));
 }
 
-fn unpromised(gathered: &Gathered, verdict: &Verdict, frontier: Sequence) -> Vec<PathBuf> {
+/// Ids of the segments of the log that are still needed, oldest first.
+pub(super) fn needed(gathered: &Gathered, verdict: &Verdict, frontier: Sequence) -> Vec<SegmentId> {
     let found = &gathered.reading.segments;
     let is_live = |s: &&SegmentFile| verdict.live.contains(&s.header.id);
     let live: Vec<&SegmentFile> = found.iter().filter(is_live).collect();
     // A segment in front of the frontier is free, whatever it holds.
     let passed =
         live.windows(2).take_while(|pair| pair[1].header.first_sequence <= frontier).count();
-    let needed: Vec<_> = live[passed..].iter().map(|s| s.header.id).collect();
+    live[passed..].iter().map(|s| s.header.id).collect()
+}
+
+fn unpromised(gathered: &Gathered, verdict: &Verdict, frontier: Sequence) -> Vec<PathBuf> {
+    let needed = needed(gathered, verdict, frontier);
     let promised =
         |s: &&SegmentFile| needed.contains(&s.header.id) && s.header.first_block <= verdict.named;
-    let headless = found.iter().filter(|s| s.rebuilt.is_some());
+    let headless = gathered.reading.segments.iter().filter(|s| s.rebuilt.is_some());
     headless.filter(|s| !promised(s)).map(|s| s.file.path().to_owned()).collect()
 }

@@ -184,7 +184,7 @@ fn place(finding: &Finding) -> PlaceOfFinding {
 fn look(disk: &dyn Disk, options: &RecoverOptions) -> Result<Survey, OpenError> {
     let mut places = members::survey(disk, options, false)?;
     vouch::correct(&mut places, options.open_degraded)?;
-    match plan::plan(&places, options.open_degraded)? {
+    match plan::plan(&places, None, options.open_degraded)? {
         Plan::Create { interrupted } => Ok(Survey {
             presence: if interrupted { Presence::HalfCreated } else { Presence::Empty },
             channel: Uuid::default(),
@@ -224,7 +224,7 @@ fn created(
     stripes.sort_by_key(|(index, ..)| *index);
     let (paths, sources): (Vec<_>, Vec<_>) =
         stripes.into_iter().map(|(_, path, source)| (path, source)).unzip();
-    let (mut all, decision) = open::read(&how, &checkpoint, &sources)?;
+    let open::Look { mut all, decision, .. } = open::read(&how, &checkpoint, &sources)?;
     let Decision { state, stripes: verdicts, .. } = decision;
     let mut findings = existing.findings;
     findings.append(&mut all.findings);

@@ -4,6 +4,7 @@ use super::buffer::{self, Buffer};
 use super::salvage::{self, Depth};
 use super::scan::{self, Block};
 use super::slots::{self, Slots};
+use super::strays::Stray;
 use super::table::Case;
 use super::{CHECKPOINT_NAME, Finding, OpenError, quarantine};
 use crate::base::ids::{SegmentId, StripeIndex, Uuid};
@@ -51,6 +52,8 @@ pub(super) struct Inventory {
     /// Files whose making was interrupted, with their names.
     pub(super) unfinished: Vec<(String, FreeSegment)>,
     pub(super) next_slot: u32,
+    /// Segments of other stripes of the channel.
+    pub(super) strays: Vec<Stray>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -108,6 +111,9 @@ impl Inventory {
                 self.segments.push(found);
             }
             Ok(header) => {
+                if header.channel == subject.channel {
+                    self.strays.push(Stray { path: path.clone(), header });
+                }
                 let words = format!(
                     "a segment of stripe {} of the channel {}; left alone",
                     header.stripe, header.channel

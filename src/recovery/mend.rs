@@ -11,12 +11,15 @@
 //! * Only what two readings agree on is given up.
 //! * Nothing is voided before its copy was tried. A crash in between leaves the copies; the next
 //!   repair finds the same places and the copies that are there.
-//! * Without damage, nothing is written but what an opening writes.
+//! * Without damage, nothing is written but what an opening writes; and the member files, when all of
+//!   them are lost and the logs agree on what they said.
 
 use super::buffer::Buffer;
 use super::inspect::{self, Damage};
 use super::quarantine::{self, Copy};
+use super::rebuild::Members;
 use super::repair;
+use super::table::Case;
 use super::{Finding, OpenError, RecoverOptions, Recovered};
 use crate::base::clock::Clock;
 use crate::base::limits::{COLD_READ_BYTES, RANGES_PER_STRIPE_MAX};
@@ -29,6 +32,9 @@ use crate::disk::Disk;
 pub struct Mended {
     /// Every damaged place: set aside, and its events, if some waited there, given up.
     pub places: Vec<Finding>,
+    /// Member files, checkpoints and directories of them that were made again; nothing was lost by
+    /// their loss.
+    pub made_again: Vec<Finding>,
     /// Events that were given up.
     pub events_lost: u64,
     /// Damaged places that are left: the state has no room to name more. They can be mended when
@@ -47,8 +53,10 @@ pub fn mend(
     options: &RecoverOptions,
 ) -> Result<Mended, OpenError> {
     let options = RecoverOptions { create: false, open_degraded: false, ..options.clone() };
-    let mut recovered = super::recover(disk, clock, random, &options)?;
+    let mut recovered = super::recover_with(disk, clock, random, &options, Members::OrFromLogs)?;
     let mut mended = Mended::default();
+    let small = |f: &&Finding| matches!(f.case, Case::R13 | Case::R14);
+    mended.made_again = recovered.report.findings.iter().filter(small).cloned().collect();
     let ends = recovered.report.findings.drain(..).filter(|f| f.case.is_damage());
     mended.places.extend(ends);
     mended.events_lost = mended.places.iter().map(events).sum();

@@ -37,10 +37,12 @@ mod mend;
 mod open;
 mod plan;
 pub mod quarantine;
+mod rebuild;
 mod repair;
 mod salvage;
 mod scan;
 mod slots;
+mod strays;
 pub mod table;
 mod vouch;
 mod walk;
@@ -58,6 +60,7 @@ use crate::base::random::Random;
 use crate::disk::{Directory, Disk, File, Lock};
 use crate::log::{FreeSegment, LiveSegment};
 use crate::record::state::StateRecord;
+use rebuild::Members;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -243,8 +246,18 @@ pub fn recover(
     random: &dyn Random,
     options: &RecoverOptions,
 ) -> Result<Recovered, OpenError> {
+    recover_with(disk, clock, random, options, Members::AsWritten)
+}
+
+fn recover_with(
+    disk: &dyn Disk,
+    clock: &dyn Clock,
+    random: &dyn Random,
+    options: &RecoverOptions,
+    whose: Members,
+) -> Result<Recovered, OpenError> {
     let start = clock.now();
-    let mut recovered = open::open(disk, random, options)?;
+    let mut recovered = open::open(disk, random, options, whose)?;
     recovered.report.took = clock.now().saturating_sub(start);
     Ok(recovered)
 }

@@ -9,9 +9,11 @@ use super::headless;
 use super::inventory::{Checkpoints, SegmentFile, Subject};
 use super::members::Present;
 use super::quarantine::{self, Copy};
+use super::rebuild::Members;
 use super::repair;
 use super::salvage;
 use super::slots;
+use super::strays;
 use super::table::Case;
 use super::{
     CHECKPOINT_NAME, CheckpointHome, Finding, OpenError, RecoverOptions, Recovered,
@@ -26,6 +28,7 @@ use crate::log::{FreeSegment, LiveSegment};
 use crate::record::Epoch;
 use crate::record::slot::SlotKind;
 use crate::record::state::StateRecord;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How far sequences and epochs jump in a degraded opening: beyond everything that the missing
@@ -41,8 +44,9 @@ pub(super) fn open(
     disk: &dyn Disk,
     random: &dyn Random,
     options: &RecoverOptions,
+    whose: Members,
 ) -> Result<Recovered, OpenError> {
-    let mut members = create::assemble(disk, random, options)?;
+    let mut members = create::assemble(disk, random, options, whose)?;
     let how = How {
         channel: members.channel,
         access: Access::Write,
@@ -51,7 +55,11 @@ pub(super) fn open(
     };
     let (mut all, mut decision) = {
         let (checkpoint_dir, sources) = sources(&members);
-        read(&how, &checkpoint_dir, &sources)?
+        let Look { all, decision, misplaced } = read(&how, &checkpoint_dir, &sources)?;
+        if !misplaced.is_empty() {
+            return Err(OpenError::Misplaced { moves: misplaced });
+        }
+        (all, decision)
     };
     for (stripe, gathered) in members.stripes.iter_mut().zip(&all.stripes) {
         if !gathered.reading.present {
@@ -105,12 +113,20 @@ pub(super) fn source(uuid: Uuid, present: Option<&Present>) -> Source<'_> {
     }
 }
 
+/// What was read and what it means.
+pub(super) struct Look {
+    pub(super) all: Everything,
+    pub(super) decision: Decision,
+    /// Segments that lie in another directory than theirs: from where to where.
+    misplaced: Vec<(PathBuf, PathBuf)>,
+}
+
 /// Reads everything and decides what it means.
 pub(super) fn read(
     how: &How,
     checkpoint_dir: &Source<'_>,
     sources: &[Source<'_>],
-) -> Result<(Everything, Decision), OpenError> {
+) -> Result<Look, OpenError> {
     let mut all = gather::gather(how, checkpoint_dir, sources)?;
     let mut decision = decide(&all);
     // A checksum that fails once may be a read that went wrong.
@@ -123,7 +139,8 @@ pub(super) fn read(
         salvage::settle(gathered, verdict);
     }
     headless::excuse(&mut all, &decision);
-    Ok((all, decision))
+    let misplaced = strays::settle(&mut all, sources, &decision);
+    Ok(Look { all, decision, misplaced })
 }
 
 fn decide(all: &Everything) -> Decision {

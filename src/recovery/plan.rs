@@ -7,7 +7,7 @@ use super::{Finding, OpenError};
 use crate::base::ids::Uuid;
 use crate::base::limits::STRIPES_MAX;
 use crate::record::member::{MemberName, Phase, Role};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to do with the listed directories.
 #[derive(Debug)]
@@ -32,11 +32,15 @@ pub(super) struct Existing {
     pub(super) findings: Vec<Finding>,
 }
 
-/// Decides.
+/// Decides. `rebuilt` is a member list made from the logs; it counts where no member file is readable.
 ///
 /// # Errors
 /// A member is missing, foreign, or listed as what it is not.
-pub(super) fn plan(places: &[Place], open_degraded: bool) -> Result<Plan, OpenError> {
+pub(super) fn plan(
+    places: &[Place],
+    rebuilt: Option<Vec<MemberName>>,
+    open_degraded: bool,
+) -> Result<Plan, OpenError> {
     let created = |p: &&Place| p.is_created();
     let data = places.iter().filter(|p| p.listed == Listed::Data).find(created);
     let Some(first) = data.or_else(|| places.iter().find(created)) else {
@@ -46,7 +50,9 @@ pub(super) fn plan(places: &[Place], open_degraded: bool) -> Result<Plan, OpenEr
     };
     let channel = first.identity().expect("a created member has an identity").channel;
     refuse_foreign(places, channel)?;
+    refuse_twins(places)?;
     let names = member_list(places, channel)
+        .or(rebuilt)
         .ok_or_else(|| OpenError::Orphan { path: first.path.clone(), channel })?;
     let mut existing =
         Existing { channel, members: Vec::new(), added: Vec::new(), findings: Vec::new() };
@@ -70,6 +76,19 @@ fn refuse_foreign(places: &[Place], expected: Uuid) -> Result<(), OpenError> {
         let found = place.identity().expect("a created member has an identity").channel;
         if found != expected {
             return Err(OpenError::ForeignMember { path: place.path.clone(), found, expected });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a data directory that is a copy of another: which of them is the member nobody can tell.
+fn refuse_twins(places: &[Place]) -> Result<(), OpenError> {
+    let created = || places.iter().filter(|p| p.listed == Listed::Data && p.is_created());
+    for (at, place) in created().enumerate() {
+        let twin = created().skip(at + 1).find(|other| other.identity() == place.identity());
+        if let (Some(twin), Some(is)) = (twin, place.identity()) {
+            let (path, other) = (place.path.clone(), twin.path.clone());
+            return Err(OpenError::Twins { path, other, member: is.owner, channel: is.channel });
         }
     }
     Ok(())
@@ -162,8 +181,8 @@ impl Existing {
     ) -> Result<usize, OpenError> {
         let missing: Vec<_> =
             self.members.iter().filter(|(_, at)| at.is_none()).map(|(m, _)| m.clone()).collect();
-        for name in &missing {
-            let here = in_place_of(places, taken, name);
+        let instead = in_place_of(places, taken, &missing);
+        for (name, here) in missing.iter().zip(instead) {
             let what = describe_missing(here);
             if !open_degraded {
                 return Err(OpenError::MemberMissing {
@@ -215,11 +234,29 @@ impl Existing {
     }
 }
 
-/// What is listed where the missing member was, or else in its place.
-fn in_place_of<'a>(places: &'a [Place], taken: &[bool], name: &MemberName) -> Option<&'a Place> {
-    let mut rest = places.iter().zip(taken).filter(|(p, t)| !**t && p.listed == Listed::Data);
-    let same_path = |p: &Place| p.path.to_string_lossy() == name.path;
-    rest.clone().find(|(p, _)| same_path(p)).or_else(|| rest.next()).map(|(place, _)| place)
+/// What is listed where each of the missing members was, or else in their place.
+fn in_place_of<'a>(
+    places: &'a [Place],
+    taken: &[bool],
+    missing: &[MemberName],
+) -> Vec<Option<&'a Place>> {
+    let mut rest: Vec<&Place> = places
+        .iter()
+        .zip(taken)
+        .filter(|(p, taken)| !**taken && p.listed == Listed::Data)
+        .map(|(place, _)| place)
+        .collect();
+    let mut found = vec![None; missing.len()];
+    // A path may be written shorter now than it was: what one says of itself goes to no other.
+    let was_there = |place: &Place, name: &MemberName| Path::new(&name.path).ends_with(&place.path);
+    let any = |_: &Place, _: &MemberName| true;
+    for fits in [was_there as fn(&Place, &MemberName) -> bool, any] {
+        for (name, found) in missing.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+            let at = rest.iter().position(|place| fits(place, name));
+            *found = at.map(|at| rest.remove(at));
+        }
+    }
+    found
 }
 
 fn describe_missing(here: Option<&Place>) -> String {

@@ -97,8 +97,8 @@ pub enum GroundError {
         /// The directory.
         path: PathBuf,
     },
-    /// Another test is running in it.
-    #[error("{0}; is another torture running there?")]
+    /// Another test is running in it, or it cannot be locked.
+    #[error("{held}; {way}", held = .0, way = way_out(.0))]
     Lock(#[from] LockError),
     /// It cannot be used.
     #[error("cannot use {path}: {source}", path = path.display())]
@@ -108,6 +108,15 @@ pub enum GroundError {
         /// The cause.
         source: io::Error,
     },
+}
+
+fn way_out(error: &LockError) -> &'static str {
+    match error {
+        LockError::Held { .. } => "is another torture running there?",
+        LockError::Io { .. } => {
+            "check that this user may write there, that there is room, and that it is not mounted read-only"
+        }
+    }
 }
 
 struct Place {
@@ -433,6 +442,16 @@ mod tests {
         );
         let names: Vec<_> = std::fs::read_dir(top.path()).expect("listed").collect();
         assert_eq!(names.len(), 1, "nothing was added");
+    }
+
+    #[test]
+    fn only_a_lock_that_is_held_is_blamed_on_another_torture() {
+        let path = PathBuf::from("d/in_use.lock");
+        let held = GroundError::Lock(LockError::Held { path: path.clone(), holder: Some(7) });
+        assert!(held.to_string().contains("another torture"), "{held}");
+        let source = io::Error::from_raw_os_error(30);
+        let refused = GroundError::Lock(LockError::Io { path, source }).to_string();
+        assert!(refused.contains("Read-only") && !refused.contains("another"), "{refused}");
     }
 
     #[test]

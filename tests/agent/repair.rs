@@ -149,3 +149,51 @@ fn repair_makes_no_channel_where_none_is() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("no channel"));
     assert!(!top.join("d1").exists() && !top.join("cp").exists());
 }
+
+#[test]
+fn member_files_that_are_all_lost_are_made_again_by_repair() {
+    let directory = stopped();
+    let top = directory.path();
+    for dir in ["cp", "d1", "d2"] {
+        std::fs::remove_file(top.join(dir).join("member")).expect("removed");
+    }
+    let output = run(top, &words("take", &[]), b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("millpond channel repair"), "{said}");
+    let said = run_expecting(top, &words("repair", &[]), b"", 0);
+    assert!(said.contains("made again") && said.contains("no event was lost"), "{said}");
+    assert_eq!(check(top).0, Some(0));
+    let taken = run_expecting(top, &words("take", &[]), b"", 0);
+    assert_eq!(taken.lines().count(), LINES);
+    assert_eq!(run_expecting(top, &words("repair", &[]), b"", 0), "nothing to repair\n");
+}
+
+#[test]
+fn dump_says_what_is_missing_before_it_shows_the_rest() {
+    let directory = stopped();
+    let top = directory.path();
+    let all = dumped(top);
+    let is_there = |n: u64| all.iter().any(|e| e["stripe"] == 0 && e["segment"] == n);
+    assert!(is_there(1) && is_there(2), "several segments");
+    std::fs::remove_file(top.join("d1/segment-00000.log")).expect("removed");
+    let output = run(top, &words("dump", &[]), b"");
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.matches("a segment is missing").count(), 1, "{said}");
+    assert!(output.stdout.len() > 1000, "the rest is shown");
+}
+
+#[test]
+fn names_of_files_tell_the_terminal_nothing() {
+    let directory = stopped();
+    let top = directory.path();
+    std::fs::write(top.join("d1").join("a\u{1b}[31mb"), "x").expect("written");
+    for command in ["check", "stat", "repair", "dump"] {
+        let output = run(top, &words(command, &[]), b"");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!said.contains(&0x1b), "{command}: {}", said.escape_ascii());
+    }
+    let said = run_expecting(top, &words("check", &[]), b"", 0);
+    assert!(said.contains("a\\u{1b}[31mb"), "{said}");
+}

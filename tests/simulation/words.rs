@@ -123,7 +123,9 @@ pub(crate) fn refused(error: &OpenError) -> Option<Case> {
     let case = match error {
         OpenError::Unreadable { .. } => Case::R8,
         OpenError::Newer { .. } => Case::R10,
-        OpenError::ForeignMember { .. } | OpenError::WrongRole { .. } => Case::R11,
+        OpenError::ForeignMember { .. }
+        | OpenError::WrongRole { .. }
+        | OpenError::Misplaced { .. } => Case::R11,
         OpenError::MemberMissing { .. } => Case::R15,
         _ => return None,
     };

@@ -4,8 +4,10 @@ mod crashes;
 mod inspect;
 mod labels;
 mod members;
+mod rebuild;
 mod rows;
 mod salvage;
+mod strays;
 mod twice;
 
 use super::*;

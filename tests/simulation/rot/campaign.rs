@@ -43,7 +43,8 @@ struct Files {
     changed: BTreeMap<PathBuf, Option<Vec<u8>>>,
     /// Whose bytes are gone from where they were needed.
     hit: Vec<PathBuf>,
-    /// A directory says of itself what is not so: the opening may be refused by name.
+    /// A directory says of itself what is not so, or has another's segment: the opening may be refused
+    /// by name.
     may_be_refused: bool,
 }
 
@@ -133,10 +134,20 @@ impl Shuffle {
     }
 
     fn add(&mut self, what: String, changed: Vec<(PathBuf, Option<Vec<u8>>)>, hit: Vec<PathBuf>) {
+        self.add_some(what, changed, hit, false);
+    }
+
+    fn add_some(
+        &mut self,
+        what: String,
+        changed: Vec<(PathBuf, Option<Vec<u8>>)>,
+        hit: Vec<PathBuf>,
+        misplaces: bool,
+    ) {
         let says = |(file, bytes): &(PathBuf, Option<Vec<u8>>)| {
             name_of(file) == "member" && bytes.as_ref().is_some_and(|b| b.starts_with(b"MPSLOT"))
         };
-        let may_be_refused = changed.iter().any(says);
+        let may_be_refused = misplaces || changed.iter().any(says);
         let changed = changed.into_iter().collect();
         self.strikes.push(Strike::Files(Files { what, changed, hit, may_be_refused }));
     }
@@ -168,7 +179,9 @@ impl Shuffle {
                 let hit = if same { vec![] } else { vec![a.clone(), b.clone()] };
                 let swapped =
                     vec![(a.clone(), Some(b_bytes.clone())), (b.clone(), Some(a_bytes.clone()))];
-                self.add(format!("{} and {} swapped", a.display(), b.display()), swapped, hit);
+                let misplaces = is_segment(a) && is_segment(b) && !same;
+                let what = format!("{} and {} swapped", a.display(), b.display());
+                self.add_some(what, swapped, hit, misplaces);
             }
         }
     }
