@@ -54,6 +54,10 @@ pub(super) fn segment(
     buffer: &mut Buffer,
 ) -> Result<Option<SegmentFile>, OpenError> {
     let Some((block, state)) = best_block(subject, free, depth, buffer)? else { return Ok(None) };
+    // A segment is taken into use when all in front of it is durable: so far reaches its header. Its
+    // first block may jump over sequences, in a record that is gone where the block is torn.
+    let is_first = block.offset == SEGMENT_HEADER_BYTES as u64;
+    let reached = if is_first { block.watermark_sequence } else { block.first_sequence };
     let named = state.and_then(|s| s.stripes.get(subject.index.at()).map(|s| s.epoch));
     let named = named.filter(|epoch| epoch.number == block.epoch);
     let header = SegmentHeader {
@@ -67,7 +71,7 @@ pub(super) fn segment(
             start: named.map_or(block.number, |epoch| epoch.start),
         },
         first_block: block.number,
-        first_sequence: block.first_sequence,
+        first_sequence: reached.min(block.first_sequence),
         first_order: block.order,
         len: free.len,
     };

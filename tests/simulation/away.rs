@@ -50,8 +50,13 @@ pub(crate) const PLACES: [Rare; 8] = [
 ///
 /// A block of a file's former use, behind the header of a segment whose first write was torn, was
 /// taken for the segment's own, so the search for moved copies ended there: 402643.
-const PAST: [u64; 12] =
-    [233, 393, 10_032, 10_416, 12_299, 11_348, 21_543, 22_667, 25_527, 402_643, 602_073, 700_129];
+///
+/// Of a segment whose first write was torn, header and block, the block was taken for where the header
+/// had said that the log is durable, and the sequences over which it jumped for lost: 827, 1267.
+const PAST: [u64; 14] = [
+    233, 393, 827, 1267, 10_032, 10_416, 12_299, 11_348, 21_543, 22_667, 25_527, 402_643, 602_073,
+    700_129,
+];
 
 const CHECKPOINT: &str = "/checkpoint";
 
