@@ -1,6 +1,7 @@
 //! A changed configuration: what is different in it stops and starts, all else goes on.
 
 use super::build::Plan;
+use super::carry::Estate;
 use super::stop::{close, end};
 use super::supervise::{ChannelPart, Part, Running, Slot, Task};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,21 +87,25 @@ impl Running {
         ))
     }
 
-    /// Closes the channels that are not as in `plan`; answers those that pass their events on.
+    /// Closes the channels that are not as in `plan`; answers what passes to those that take
+    /// their place: what is in memory, and behind it what had not been taken over yet.
     async fn close_stale(
         &mut self,
         plan: &Plan,
         stale: &BTreeSet<String>,
         until: Instant,
         adopted: &mut Adopted,
-    ) -> BTreeMap<String, Slot> {
+    ) -> BTreeMap<String, Estate> {
         let names: Vec<String> = self.channels.keys().cloned().collect();
-        let (mut closing, mut openers) = (Vec::new(), Vec::new());
-        let mut carried = BTreeMap::new();
+        let (mut closing, mut openers, mut heirs) = (Vec::new(), Vec::new(), Vec::new());
         for name in names.into_iter().filter(|name| stale.contains(&task_of(name))) {
-            let Some(part) = self.channels.remove(&name) else { continue };
-            if part.volatile && plan.channels.iter().any(|channel| channel.name == name) {
-                carried.insert(name, part.slot);
+            let Some(mut part) = self.channels.remove(&name) else { continue };
+            let stays = plan.channels.iter().any(|channel| channel.name == name);
+            if stays {
+                let own = part.volatile.then(|| part.slot.clone());
+                heirs.push((name.clone(), own, std::mem::take(&mut part.estate)));
+            }
+            if stays && part.volatile {
                 openers.push(part.opener);
             } else {
                 closing.push((name, part));
@@ -108,7 +113,13 @@ impl Running {
         }
         end(openers, until, &mut adopted.cut_off).await;
         close(closing, until, &mut adopted.cut_off).await;
-        carried
+        let estate = |(name, own, estate): (String, Option<Slot>, Estate)| {
+            let mut channels: Vec<_> =
+                own.and_then(|slot| slot.borrow().clone()).into_iter().collect();
+            channels.extend(estate.take());
+            (name, Estate::of(channels))
+        };
+        heirs.into_iter().map(estate).collect()
     }
 
     /// The tasks that are not in `plan`, or are otherwise there, or work on a channel that is.

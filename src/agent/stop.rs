@@ -68,12 +68,16 @@ pub(super) async fn close(
     until: Instant,
     cut_off: &mut Vec<String>,
 ) {
-    let (mut openers, mut slots) = (Vec::new(), Vec::new());
+    let (mut openers, mut slots, mut estates) = (Vec::new(), Vec::new(), Vec::new());
     for (name, part) in channels {
         openers.push(part.opener);
+        estates.push((name.clone(), part.estate));
         slots.push((name, part.slot, part.volatile));
     }
     end(openers, until, cut_off).await;
+    for (name, estate) in estates {
+        estate.lose(&name);
+    }
     let mut closing = Vec::new();
     for (name, slot, volatile) in slots {
         let Some(channel) = slot.borrow().clone() else { continue };

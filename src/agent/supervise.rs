@@ -1,7 +1,7 @@
 //! Starts what a plan names, each component in a task of its own, and knows when all of it runs.
 
 use super::build::{ChannelPlan, GroupPlan, Plan, Print, SinkPlan, SourcePlan};
-use super::carry::carry;
+use super::carry::Estate;
 use super::channels::{is_volatile, open_channel};
 use super::opening::Opening;
 use crate::base::clock::Clock;
@@ -65,6 +65,8 @@ pub(super) struct ChannelPart {
     pub(super) carries: bool,
     /// Whether sinks that stop empty it first.
     pub(super) drains: Arc<AtomicBool>,
+    /// What it has yet to take over.
+    pub(super) estate: Estate,
     started: watch::Receiver<bool>,
 }
 
@@ -99,12 +101,12 @@ impl Running {
     }
 
     /// Starts what of `plan` does not run: channels, then sinks, then sources. A channel gets what
-    /// the one in `carried` of its name holds.
-    pub(super) fn start_missing(&mut self, plan: Plan, mut carried: BTreeMap<String, Slot>) {
+    /// those in `carried` of its name hold.
+    pub(super) fn start_missing(&mut self, plan: Plan, mut carried: BTreeMap<String, Estate>) {
         self.left_out = plan.left_out;
         for channel in plan.channels {
             if !self.channels.contains_key(&channel.name) {
-                let carried = carried.remove(&channel.name);
+                let carried = carried.remove(&channel.name).unwrap_or_default();
                 self.start_channel(channel, carried);
             }
         }
@@ -119,7 +121,7 @@ impl Running {
         }
     }
 
-    fn start_channel(&mut self, plan: ChannelPlan, carried: Option<Slot>) {
+    fn start_channel(&mut self, plan: ChannelPlan, estate: Estate) {
         let (open, slot) = watch::channel(None);
         let (fill, filled) = watch::channel(None);
         let (started, has_started) = watch::channel(false);
@@ -129,9 +131,12 @@ impl Running {
         let registry = Arc::clone(&self.registry);
         let clock = Arc::clone(&self.clock);
         let ChannelPlan { name, kind, print } = plan;
-        let (part_name, task) = (name.clone(), format!("channel {name}"));
+        let (part_name, task, left) = (name.clone(), format!("channel {name}"), estate.clone());
         let work = async move {
             let counters = registry.channel(&name);
+            // What it takes over from lives on, and is not what is to be watched.
+            registry.watch_channel(&name, Arc::new(|| {}));
+            counters.open.set(0);
             let for_memory = Arc::clone(&clock);
             let opening = Opening {
                 name: name.clone(),
@@ -147,9 +152,7 @@ impl Running {
             let channel = channel as Arc<dyn Channel>;
             // Sinks first: where there is less room than before, they make it.
             open.send_replace(Some(Arc::clone(&channel)));
-            if let Some(old) = carried.and_then(|slot| slot.borrow().clone()) {
-                carry(&name, old, &channel, &stop).await;
-            }
+            left.carry(&name, &channel, &stop).await;
             fill.send_replace(Some(channel));
             started.send_replace(true);
             // The slots stay readable while their senders live.
@@ -158,7 +161,8 @@ impl Running {
         let opener = Task { name: task, handle: tokio::spawn(work), stop: fire };
         let drains = Arc::new(AtomicBool::new(volatile));
         let started = has_started;
-        let part = ChannelPart { opener, print, slot, filled, volatile, carries, drains, started };
+        let part =
+            ChannelPart { opener, print, slot, filled, volatile, carries, drains, estate, started };
         self.channels.insert(part_name, part);
     }
 

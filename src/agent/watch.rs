@@ -22,6 +22,8 @@ pub(super) struct Watch {
     looks: Vec<Look>,
     poll: Option<tokio::time::Interval>,
     hangup: Signal,
+    /// A SIGHUP has come that nobody was told of yet.
+    hung_up: bool,
 }
 
 impl Watch {
@@ -35,22 +37,25 @@ impl Watch {
             poll
         });
         let hangup = signal(SignalKind::hangup())?;
-        Ok(Self { files: files.to_vec(), looks: look(files), poll, hangup })
+        Ok(Self { files: files.to_vec(), looks: look(files), poll, hangup, hung_up: false })
     }
 
     /// Returns on SIGHUP, and when a file has changed and is no longer being written. May be dropped
     /// at any time: what it had begun to see is seen the next time.
     pub(super) async fn changed(&mut self) {
         loop {
-            tokio::select! {
-                _ = self.hangup.recv() => {
-                    tracing::info!("SIGHUP: reading the configuration again");
-                    self.looks = self.look().await;
-                    return;
+            if !self.hung_up {
+                tokio::select! {
+                    _ = self.hangup.recv() => self.hung_up = true,
+                    () = tick(&mut self.poll) => {}
                 }
-                () = tick(&mut self.poll) => {}
             }
             let found = self.look().await;
+            if std::mem::take(&mut self.hung_up) {
+                tracing::info!("SIGHUP: reading the configuration again");
+                self.looks = found;
+                return;
+            }
             if found != self.looks {
                 self.looks = self.settled(found).await;
                 tracing::info!("a configuration file has changed; reading it again");
@@ -92,4 +97,34 @@ fn look(files: &[PathBuf]) -> Vec<Look> {
         Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
     };
     files.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal, getpid, kill_process};
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn a_sighup_that_comes_while_something_else_happens_is_not_forgotten() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut watch = Watch::new(&[directory.path().join("a.conf")], None).expect("watches");
+        kill_process(getpid(), Signal::HUP).expect("sent");
+        // As the agent's loop does when another of its branches is ready first.
+        let mut told = false;
+        while !told && !watch.hung_up {
+            told = timeout(Duration::from_millis(1), async {
+                tokio::select! {
+                    biased;
+                    () = watch.changed() => true,
+                    () = std::future::ready(()) => false,
+                }
+            })
+            .await
+            .unwrap_or(false);
+            tokio::task::yield_now().await;
+        }
+        let again = timeout(Duration::from_secs(60), watch.changed()).await;
+        assert!(told || again.is_ok(), "SIGHUP was forgotten");
+    }
 }

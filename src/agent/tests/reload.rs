@@ -1,7 +1,9 @@
 //! A plan that takes over from another while it runs.
 
-use super::{Adopted, configuration, did, file_channel, planned, start, until};
+use super::{Adopted, configuration, did, file_channel, planned, start, until, value};
 use crate::agent::supervise::Running;
+use crate::metrics::Value;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -71,6 +73,36 @@ async fn what_a_channel_in_memory_holds_survives_other_settings_and_even_another
     for event in ["r1 0", "r1 1", "r1 2"] {
         assert_eq!(times(log, event), 1, "{:?}", did(log));
     }
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_channel_could_not_take_over_yet_goes_on_to_the_next() {
+    let log = "reload twice";
+    let dir = tempfile::tempdir().unwrap();
+    let stuck = configuration(log, "a.sinks.k1.mode = refuse");
+    let (mut running, registry) = start(&stuck);
+    let put = || registry.channel("c1").event_put_success.get();
+    until("the events", || put() == 3).await;
+    // Room for one of them, and no sink that makes more.
+    let waits = stuck + "a.sources.r1.mode = wait\na.channels.c1.transactionCapacity = 1\n";
+    let small = format!("{waits}a.channels.c1.capacity = 1\na.channels.c1.keep-alive = 0");
+    running.adopt(planned(&small).0, PATIENCE).await;
+    until("the first in the small one", || put() == 4).await;
+    // A directory that cannot be used, told by nobody before it is too late.
+    let blocked = dir.path().join("blocked");
+    std::fs::write(&blocked, "a file where a directory is meant").unwrap();
+    let onto = |dir: &Path, text: &str| {
+        text.replace("a.channels.c1.type = memory\n", "") + &file_channel("c1", dir)
+    };
+    running.adopt(planned(&onto(&blocked, &waits)).0, PATIENCE).await;
+    until("it is ill", || value(&registry, "CHANNEL.c1", "Unhealthy") == Value::Level(1)).await;
+    let good = onto(&dir.path().join("good"), &waits.replace("mode = refuse", "number = 1"));
+    adopt(&mut running, &good).await;
+    until("the delivery", || times(log, "r1 2") > 0).await;
+    let events: Vec<String> = did(log).into_iter().filter(|did| did.len() == 4).collect();
+    assert_eq!(events, ["r1 0", "r1 1", "r1 2"]);
+    assert_eq!(value(&registry, "CHANNEL.c1", "Open"), Value::Flag(true));
     assert_eq!(running.stop(PATIENCE).await, [""; 0]);
 }
 
