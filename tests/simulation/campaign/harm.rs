@@ -196,9 +196,9 @@ impl Hand<'_> {
         Ok(())
     }
 
-    /// The disk of another channel.
+    /// The disk of another channel, of a seed that no life has: the same one draws the same ids.
     fn stranger(stripes: usize) -> SimDisk {
-        let setup = Setup::plain(4711, stripes, millpond::disk::sim::Model::StrictPosix);
+        let setup = Setup::plain(1 << 63, stripes, millpond::disk::sim::Model::StrictPosix);
         let mut other = Driver::new(setup);
         let made = other.open().and_then(|_| other.step(&Op::Close));
         assert!(made.is_ok(), "creation on a sound disk: {made:?}");
