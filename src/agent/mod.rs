@@ -160,7 +160,16 @@ async fn live(options: &AgentOptions) -> Result<(), AgentError> {
                 say(&line);
             }
             () = watch.changed() => {
-                let read = match read_again(options, &errors).await {
+                // A file system that hangs must not keep the agent from stopping.
+                let read = tokio::select! {
+                    biased;
+                    name = signals.next() => {
+                        tracing::info!("{name}: stopping, sources first");
+                        break;
+                    }
+                    read = read_again(options, &errors) => read,
+                };
+                let read = match read {
                     Ok(read) => read,
                     Err(why) => {
                         say(&format!("agent {} keeps its configuration: {why}", options.name));

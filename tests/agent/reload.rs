@@ -110,3 +110,22 @@ fn a_file_that_changes_is_read_again_by_itself_once_it_is_whole() {
     assert!(!agent.words().contains("gone: source"), "{}", agent.words());
     assert_eq!(agent.terminate().code(), Some(0));
 }
+
+/// A file system that does not answer is a pipe here into which nobody writes.
+#[test]
+fn an_agent_whose_configuration_cannot_be_read_again_just_now_stops_all_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let pipe = top.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    // Only what the shell hands over below /dev may be a pipe.
+    let handed_over = format!("/dev/..{}", pipe.display());
+    let mut agent = Agent::start_with(top, "a", &handed_over, &["--no-reload-conf"]);
+    let port = free_port();
+    std::fs::write(&pipe, configuration([port, free_port()], "")).expect("read by the agent");
+    say(&mut connection(&mut agent, port), "1");
+    signal(agent.id(), "HUP");
+    until("a second look", || agent.words(), || agent.words().contains("SIGHUP: reading"));
+    assert_eq!(agent.terminate().code(), Some(0));
+}
