@@ -246,7 +246,14 @@ impl Hand<'_> {
             return wrong(format!("refused by another than {row}: {error}"));
         }
         if all_of(&driver.disk) != before {
-            return wrong(format!("a refused opening ({row}) has changed the disk"));
+            let after = all_of(&driver.disk);
+            let changed: Vec<String> = before
+                .iter()
+                .chain(&after)
+                .filter(|file| !(before.contains(file) && after.contains(file)))
+                .map(|(path, _)| path.display().to_string())
+                .collect();
+            return wrong(format!("a refused opening ({row}) has changed {}", changed.join(", ")));
         }
         Ok(())
     }
