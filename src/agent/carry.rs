@@ -30,7 +30,7 @@ impl Estate {
     }
 
     /// Moves everything to `new`, in its order, however long that takes. Once `stop` has fired the
-    /// first refusal ends it, and what is left stays here. Nobody else has these channels.
+    /// first refusal for want of room ends it, and what is left stays here. Nobody else has these channels.
     pub(super) async fn carry(&self, name: &str, new: &Arc<dyn Channel>, stop: &StopSignal) {
         loop {
             let Some(old) = self.lock().front().cloned() else { return };
@@ -78,9 +78,10 @@ fn move_all(name: &str, old: &dyn Channel, new: &dyn Channel, stop: &StopSignal)
     while old.status().events > 0 {
         match batch(old, new, count) {
             Ok(()) => (count, said) = ((count * 2).min(most), false),
-            Err(_) if count > 1 => count /= 2, // May be too many bytes for one transaction.
+            Err(Refused { too_large: true, .. }) if count > 1 => count /= 2,
             Err(_) if stop.fired() => return,
-            Err(why) => {
+            Err(_) if count > 1 => count /= 2, // There may be room for some of them.
+            Err(Refused { why, .. }) => {
                 if !said {
                     tracing::warn!(
                         channel = name,
@@ -94,15 +95,28 @@ fn move_all(name: &str, old: &dyn Channel, new: &dyn Channel, stop: &StopSignal)
     }
 }
 
-fn batch(old: &dyn Channel, new: &dyn Channel, count: usize) -> Result<(), String> {
+/// Why a batch was not moved.
+struct Refused {
+    why: String,
+    /// No transaction of the new channel can hold it.
+    too_large: bool,
+}
+
+impl Refused {
+    fn now(why: impl ToString) -> Self {
+        Self { why: why.to_string(), too_large: false }
+    }
+}
+
+fn batch(old: &dyn Channel, new: &dyn Channel, count: usize) -> Result<(), Refused> {
     let mut take = old.begin_take();
-    let events = take.take(count).map_err(|error| error.to_string())?;
+    let events = take.take(count).map_err(Refused::now)?;
     if events.is_empty() {
-        return Err("the rest is lent still".to_owned());
+        return Err(Refused::now("the rest is lent still"));
     }
     match put(new, &events) {
         // Possibly there: a second time is better than never.
-        Ok(()) => take.commit().map_err(|error| error.to_string()),
+        Ok(()) => take.commit().map_err(Refused::now),
         Err(why) => {
             take.rollback();
             Err(why)
@@ -110,12 +124,13 @@ fn batch(old: &dyn Channel, new: &dyn Channel, count: usize) -> Result<(), Strin
     }
 }
 
-fn put(new: &dyn Channel, events: &[Event]) -> Result<(), String> {
+fn put(new: &dyn Channel, events: &[Event]) -> Result<(), Refused> {
     let mut put = new.begin_put();
     for event in events {
-        put.put(event.clone()).map_err(|error| error.to_string())?;
+        put.put(event.clone())
+            .map_err(|error| Refused { why: error.to_string(), too_large: true })?;
     }
-    put.commit().map_err(|error| error.to_string())
+    put.commit().map_err(|error| Refused { why: error.to_string(), too_large: error.never_fits() })
 }
 
 #[cfg(test)]
@@ -142,11 +157,11 @@ mod tests {
         let file = Arc::new(FileChannel::open(options).expect("opens"));
         let estate = Estate::of(vec![Arc::new(memory)]);
         let (fire, stop) = StopSignal::new();
+        // Even at a stop: only a channel that is full ends it then.
+        fire.send_replace(true);
         let new = Arc::clone(&file) as Arc<dyn Channel>;
         let carrying = estate.carry("c1", &new, &stop);
-        let ended = tokio::time::timeout(Duration::from_secs(60), carrying).await;
-        fire.send_replace(true);
-        ended.expect("no wait for ever");
+        tokio::time::timeout(Duration::from_secs(60), carrying).await.expect("no wait for ever");
         let mut take = file.begin_take();
         let mut firsts = Vec::new();
         while firsts.len() < 9 {

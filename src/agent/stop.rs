@@ -72,18 +72,19 @@ pub(super) async fn close(
     for (name, part) in channels {
         openers.push(part.opener);
         estates.push((name.clone(), part.estate));
-        slots.push((name, part.slot, part.volatile));
+        // One that spills moves to its disk what fits there, and says itself what does not.
+        slots.push((name, part.slot, part.carries));
     }
     end(openers, until, cut_off).await;
     for (name, estate) in estates {
         estate.lose(&name);
     }
     let mut closing = Vec::new();
-    for (name, slot, volatile) in slots {
+    for (name, slot, in_memory) in slots {
         let Some(channel) = slot.borrow().clone() else { continue };
         let left = channel.status().events;
         let closed = tokio::task::spawn_blocking(move || channel.close());
-        closing.push((name, left, left > 0 && volatile, closed));
+        closing.push((name, left, left > 0 && in_memory, closed));
     }
     for (name, left, lost, closed) in closing {
         if lost {
