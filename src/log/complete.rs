@@ -269,9 +269,7 @@ impl Log {
             }
             let free = super::FreeSegment { slot: old.slot, file: old.file.clone(), len: old.len };
             stripe.segments.pop_front();
-            if let Some(at) = stripe.lost.iter().position(|slot| *slot == free.slot) {
-                // Nothing that is written there is found again.
-                stripe.lost.swap_remove(at);
+            if stripe.forget_lost(free.slot) {
                 self.wakes.keeper = true;
                 continue;
             }

@@ -117,7 +117,9 @@ impl Log {
         // Taken into use by a life that has ended before its first block was durable: nothing in it
         // counts, whatever of that block may still land there.
         while let Some(dead) = stripe.segments.pop_back_if(|s| s.first_block > last) {
-            stripe.free.push(FreeSegment { slot: dead.slot, file: dead.file, len: dead.len });
+            if !stripe.forget_lost(dead.slot) {
+                stripe.free.push(FreeSegment { slot: dead.slot, file: dead.file, len: dead.len });
+            }
         }
         self.settle_doubts(index);
         self.fence_suspended(index);
@@ -138,6 +140,13 @@ impl Log {
 }
 
 impl Stripe {
+    /// Whether the file at `slot` is lost, and forgets it: nothing that is written there would be found
+    /// again, so it is never used again.
+    pub(super) fn forget_lost(&mut self, slot: u32) -> bool {
+        let at = self.lost.iter().position(|lost| *lost == slot);
+        at.map(|at| self.lost.swap_remove(at)).is_some()
+    }
+
     /// Whatever of the last segment is above the watermark is void: never written on.
     fn leave_segment(&mut self) {
         self.end_offset = self.segments.back().map_or(0, |s| s.len);

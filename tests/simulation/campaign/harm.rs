@@ -234,6 +234,8 @@ impl Hand<'_> {
 
     /// An opening of `disk` must be refused by a row of the table, and change nothing.
     fn refused(&mut self, disk: SimDisk, row: Case) -> Done {
+        // What a failed sync has lost may go with the first read.
+        all_of(&disk);
         let before = all_of(&disk);
         let mut driver = self.driver.over(disk);
         driver.opens += 1;
