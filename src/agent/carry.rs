@@ -115,8 +115,8 @@ fn batch(old: &dyn Channel, new: &dyn Channel, count: usize) -> Result<(), Refus
         return Err(Refused::now("the rest is lent still"));
     }
     match put(new, &events) {
-        // Possibly there: a second time is better than never.
         Ok(()) => take.commit().map_err(Refused::now),
+        // Possibly there, where it is in doubt: a second time is better than never.
         Err(why) => {
             take.rollback();
             Err(why)

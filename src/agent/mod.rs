@@ -1,6 +1,7 @@
 //! The agent: reads a configuration, builds its components, starts them, watches them, stops them.
 //!
-//! Limits: a stop takes [`AgentOptions::stop_deadline`] at most (20 s by default); what has not
+//! Limits: a stop takes [`AgentOptions::stop_deadline`] at most (20 s by default), and one that comes
+//! during a reload begins when that is over, which takes as long at most; what has not
 //! stopped by then is named and cut off, which loses nothing that was acknowledged.
 //!
 //! # The story
