@@ -1,8 +1,8 @@
 //! The agent: reads a configuration, builds its components, starts them, watches them, stops them.
 //!
-//! Limits: a stop takes [`AgentOptions::stop_deadline`] at most (20 s by default), and one that comes
-//! during a reload begins when that is over, which takes as long at most; what has not
-//! stopped by then is named and cut off, which loses nothing that was acknowledged.
+//! Limits: a stop takes [`AgentOptions::stop_deadline`] at most (20 s by default), also one that comes
+//! while the configuration is read or taken over; what has not stopped by then is named and cut off,
+//! which loses nothing that was acknowledged.
 //!
 //! # The story
 //!
@@ -20,6 +20,8 @@
 //! - Sources are gone before sinks stop, sinks before channels close.
 //! - A changed configuration is read and checked whole before anything stops; one that cannot run, or
 //!   of which more is left out than before, changes nothing.
+//! - A stop ends a reload where that is: nothing of the changed configuration starts any more, but sinks
+//!   that empty a channel in memory whose own sinks are gone.
 //! - A second signal ends the agent at once, whatever hangs; one that comes within a quarter of a
 //!   second of the first is the same wish once more.
 
@@ -39,6 +41,7 @@ mod tests;
 use crate::base::clock::SystemClock;
 use crate::config::settings::{Finding, Severity};
 use crate::config::{LoadError, load_merged};
+use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
 use build::{Plan, Types};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stop::Signals;
 use supervise::Running;
+use tokio::time::Instant;
 use watch::Watch;
 
 /// What comes within this time of the first signal is the same wish once more: `timeout`, and a
@@ -143,18 +147,25 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
 
 async fn live(options: &AgentOptions) -> Result<(), AgentError> {
     let mut signals = Signals::new().map_err(AgentError::Runtime)?;
-    let mut watch = Watch::new(&options.files, options.poll).map_err(AgentError::Runtime)?;
-    let Read { plan, mut errors } = read(options)?;
+    let begun = tokio::select! {
+        biased;
+        name = signals.next() => {
+            tracing::info!("{name}: ending; nothing had started, the configuration is not read yet");
+            return Ok(());
+        }
+        begun = begin(options) => begun,
+    };
+    let (mut watch, Read { plan, mut errors }) = begun?;
     let registry = Arc::new(Registry::default());
     let mut running = Running::start(plan, &registry, Arc::new(SystemClock::new()));
     let mut all_started = Box::pin(running.all_started());
     let mut said = false;
-    loop {
+    let asked = loop {
         tokio::select! {
             biased;
             name = signals.next() => {
                 tracing::info!("{name}: stopping, sources first");
-                break;
+                break Instant::now();
             }
             line = &mut all_started, if !said => {
                 said = true;
@@ -166,7 +177,7 @@ async fn live(options: &AgentOptions) -> Result<(), AgentError> {
                     biased;
                     name = signals.next() => {
                         tracing::info!("{name}: stopping, sources first");
-                        break;
+                        break Instant::now();
                     }
                     read = read_again(options, &errors) => read,
                 };
@@ -186,19 +197,20 @@ async fn live(options: &AgentOptions) -> Result<(), AgentError> {
                 if after.changed {
                     (all_started, said) = (Box::pin(running.all_started()), false);
                 }
-                if after.stopping {
-                    break;
+                if let Some(asked) = after.asked {
+                    break asked;
                 }
             }
         }
-    }
+    };
+    let left = options.stop_deadline.saturating_sub(asked.elapsed());
     tokio::select! {
         biased;
         name = signals.next_after(SAME_STOP) => {
             tracing::warn!("{name} again: ending at once");
             Err(AgentError::Interrupted)
         }
-        cut_off = running.stop(options.stop_deadline) => match cut_off {
+        cut_off = running.stop(left) => match cut_off {
             names if names.is_empty() => {
                 tracing::info!("agent {} stopped", options.name);
                 Ok(())
@@ -212,8 +224,18 @@ async fn live(options: &AgentOptions) -> Result<(), AgentError> {
 struct After {
     /// Something was stopped or started.
     changed: bool,
-    /// A signal came meanwhile.
-    stopping: bool,
+    /// When a signal came meanwhile: the agent is to stop.
+    asked: Option<Instant>,
+}
+
+/// The configuration as it is now, and watched from now on. A file system that hangs holds up
+/// nothing but this.
+async fn begin(options: &AgentOptions) -> Result<(Watch, Read), AgentError> {
+    let watch = Watch::new(&options.files, options.poll).await.map_err(AgentError::Runtime)?;
+    let first = options.clone();
+    let read = tokio::task::spawn_blocking(move || read(&first)).await;
+    let read = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    Ok((watch, read?))
 }
 
 /// Brings what runs in line with `plan`.
@@ -223,23 +245,27 @@ async fn adopt(
     options: &AgentOptions,
     signals: &mut Signals,
 ) -> Result<After, AgentError> {
-    let mut adopting = std::pin::pin!(running.adopt(plan, options.stop_deadline));
-    let mut stopping = false;
+    let (fire, stop) = StopSignal::new();
+    let mut adopting = std::pin::pin!(running.adopt(plan, options.stop_deadline, &stop));
+    let mut asked = None;
     let adopted = loop {
         tokio::select! {
             biased;
-            name = signals.next_after(if stopping { SAME_STOP } else { Duration::ZERO }) => {
-                if stopping {
+            name = signals.next_after(if asked.is_some() { SAME_STOP } else { Duration::ZERO }) => {
+                if asked.is_some() {
                     tracing::warn!("{name} again: ending at once");
                     return Err(AgentError::Interrupted);
                 }
-                tracing::info!("{name}: stopping once the configuration is taken over");
-                stopping = true;
+                tracing::info!("{name}: stopping, sources first");
+                asked = Some(Instant::now());
+                fire.send_replace(true);
             }
             adopted = &mut adopting => break adopted,
         }
     };
-    if adopted.is_empty() {
+    if adopted.abandoned {
+        say(&format!("agent {} stops; the changed configuration is not taken over", options.name));
+    } else if adopted.is_empty() {
         say(&format!("agent {} reloaded: nothing has changed", options.name));
     } else {
         say(&format!("agent {} reloaded: {}", options.name, adopted.words()));
@@ -250,7 +276,7 @@ async fn adopt(
             adopted.cut_off.join(", ")
         );
     }
-    Ok(After { changed: !adopted.is_empty(), stopping })
+    Ok(After { changed: !adopted.is_empty(), asked })
 }
 
 /// A configuration that can run.

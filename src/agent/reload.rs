@@ -2,11 +2,14 @@
 
 use super::build::Plan;
 use super::carry::Estate;
-use super::stop::{close, end};
-use super::supervise::{ChannelPart, Part, Running, Slot, Task};
+use super::stop::{close, closed, end};
+use super::supervise::{ChannelPart, Part, Running, SINKS_FIRST, Task, all_tried};
+use crate::flow::context::StopSignal;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// What a reload did, by names such as `source r1`.
@@ -20,6 +23,8 @@ pub struct Adopted {
     pub removed: Vec<String>,
     /// Had to be cut off, as at a stop.
     pub cut_off: Vec<String>,
+    /// A stop came into it; the other lists are empty then.
+    pub abandoned: bool,
 }
 
 impl Adopted {
@@ -45,8 +50,10 @@ impl Running {
     /// goes on untouched. Sources stop first, then sinks, then channels, as when the agent stops,
     /// within `deadline`; then what is new starts. A channel in memory that has other settings now
     /// passes on what it holds.
-    pub async fn adopt(&mut self, plan: Plan, deadline: Duration) -> Adopted {
-        let began = Instant::now();
+    ///
+    /// Once `stop` has fired it returns as it is, for [`Running::stop`] to go on from there: then
+    /// nothing of `plan` has started, but sinks on channels in memory whose own sinks have ended.
+    pub async fn adopt(&mut self, plan: Plan, deadline: Duration, stop: &StopSignal) -> Adopted {
         let before = self.names();
         let stale = self.stale(&plan);
         let mut adopted = Adopted::default();
@@ -56,21 +63,72 @@ impl Running {
                 part.drains.store(false, Ordering::SeqCst);
             }
         }
-        let sources = taken(&mut self.sources, &stale);
-        end(sources, began + deadline / 2, &mut adopted.cut_off).await;
-        let sinks = taken(&mut self.sinks, &stale);
-        end(sinks, began + deadline / 10 * 9, &mut adopted.cut_off).await;
-        let carried = self.close_stale(&plan, &stale, began + deadline, &mut adopted).await;
+        let made_way = tokio::select! {
+            biased;
+            () = stop.wait() => false,
+            () = self.make_way(&plan, &stale, deadline, &mut adopted.cut_off) => true,
+        };
         for part in self.channels.values() {
             part.drains.store(part.volatile, Ordering::SeqCst);
         }
-        self.start_missing(plan, carried);
+        if !made_way {
+            adopted.abandoned = true;
+            self.empty_orphans(plan).await;
+            return adopted;
+        }
+        self.start_missing(plan);
         let after = self.names();
         let stopped = |name: &&String| stale.contains(*name);
         adopted.restarted = after.iter().filter(stopped).cloned().collect();
         adopted.added = after.difference(&before).cloned().collect();
         adopted.removed = before.difference(&after).cloned().collect();
         adopted
+    }
+
+    /// Stops what is not as in `plan`. May be dropped at any await: until all of it has stopped, what
+    /// holds something is still among the parts, and what channels pass on among them or the estates.
+    async fn make_way(
+        &mut self,
+        plan: &Plan,
+        stale: &BTreeSet<String>,
+        deadline: Duration,
+        cut_off: &mut Vec<String>,
+    ) {
+        let began = Instant::now();
+        let sources = self.sources.values_mut().map(|part| &mut part.task);
+        end(sources.filter(|task| stale.contains(&task.name)), began + deadline / 2, cut_off).await;
+        let sinks = self.sinks.values_mut().map(|part| &mut part.task);
+        let until = began + deadline / 10 * 9;
+        end(sinks.filter(|task| stale.contains(&task.name)), until, cut_off).await;
+        self.close_stale(plan, stale, began + deadline, cut_off).await;
+        self.sources.retain(|name, _| !stale.contains(name));
+        self.sinks.retain(|name, _| !stale.contains(name));
+    }
+
+    /// Starts the sinks of `plan` on channels in memory that hold events and have no sink any more: a
+    /// stop that comes into a reload must not lose what they would have emptied without it.
+    async fn empty_orphans(&mut self, plan: Plan) {
+        self.sinks.retain(|_, part| !ended(&part.task));
+        let holds = |part: &ChannelPart| {
+            part.slot.borrow().as_ref().is_some_and(|channel| channel.status().events > 0)
+        };
+        let full = self.channels.iter().filter(|(_, part)| part.carries && holds(part));
+        let served: BTreeSet<&String> =
+            self.sinks.values().flat_map(|part| &part.channels).collect();
+        let orphans: BTreeSet<String> =
+            full.map(|(name, _)| name).filter(|name| !served.contains(name)).cloned().collect();
+        for sink in plan.sinks.into_iter().filter(|sink| orphans.contains(&sink.channel)) {
+            self.start_sink(sink);
+        }
+        for group in plan.groups {
+            if group.sinks.iter().any(|sink| orphans.contains(&sink.channel)) {
+                self.start_group(group);
+            }
+        }
+        let on_them = |part: &&Part| part.channels.iter().any(|name| orphans.contains(name));
+        let tried = self.sinks.values().filter(on_them).flat_map(|part| part.tried.clone());
+        // One that is told to stop before it is open empties nothing.
+        let _ = tokio::time::timeout(SINKS_FIRST, all_tried(tried.collect())).await;
     }
 
     /// Why `plan` cannot take over while the agent runs.
@@ -87,39 +145,45 @@ impl Running {
         ))
     }
 
-    /// Closes the channels that are not as in `plan`; answers what passes to those that take
-    /// their place: what is in memory, and behind it what had not been taken over yet.
+    /// Closes the channels that are not as in `plan`. What passes to those that take their place, what
+    /// is in memory and behind it what had not been taken over yet, is in the estates then.
     async fn close_stale(
         &mut self,
         plan: &Plan,
         stale: &BTreeSet<String>,
         until: Instant,
-        adopted: &mut Adopted,
-    ) -> BTreeMap<String, Estate> {
+        cut_off: &mut Vec<String>,
+    ) {
+        let openers = self.channels.values_mut().map(|part| &mut part.opener);
+        end(openers.filter(|task| stale.contains(&task.name)), until, cut_off).await;
         let names: Vec<String> = self.channels.keys().cloned().collect();
-        let (mut closing, mut openers, mut heirs) = (Vec::new(), Vec::new(), Vec::new());
-        for name in names.into_iter().filter(|name| stale.contains(&task_of(name))) {
-            let Some(mut part) = self.channels.remove(&name) else { continue };
-            let stays = plan.channels.iter().any(|channel| channel.name == name);
-            if stays {
-                let own = part.volatile.then(|| part.slot.clone());
-                heirs.push((name.clone(), own, std::mem::take(&mut part.estate)));
+        let stays = |name: &String| plan.channels.iter().any(|channel| channel.name == *name);
+        let names = names.into_iter().filter(|name| stale.contains(&task_of(name)));
+        let (heirs, gone): (Vec<String>, Vec<String>) = names.partition(stays);
+        let mut closing = Vec::new();
+        for name in &heirs {
+            let Entry::Occupied(part) = self.channels.entry(name.clone()) else { continue };
+            if part.get().volatile {
+                continue;
             }
-            if stays && part.volatile {
-                openers.push(part.opener);
-            } else {
-                closing.push((name, part));
-            }
+            let mut part = part.remove();
+            self.estates.insert(name.clone(), std::mem::take(&mut part.estate));
+            closing.push((name.clone(), part));
         }
-        end(openers, until, &mut adopted.cut_off).await;
-        close(closing, until, &mut adopted.cut_off).await;
-        let estate = |(name, own, estate): (String, Option<Slot>, Estate)| {
-            let mut channels: Vec<_> =
-                own.and_then(|slot| slot.borrow().clone()).into_iter().collect();
-            channels.extend(estate.take());
-            (name, Estate::of(channels))
-        };
-        heirs.into_iter().map(estate).collect()
+        closing.extend(gone.into_iter().filter_map(|name| self.channels.remove_entry(&name)));
+        self.closing.push(tokio::spawn(async move {
+            let mut cut_off = Vec::new();
+            close(closing, until, &mut cut_off).await;
+            cut_off
+        }));
+        closed(&mut self.closing, cut_off).await;
+        // What is left of them is in memory, and is let go of only when nothing is waited for any more.
+        for name in heirs {
+            let Some(part) = self.channels.remove(&name) else { continue };
+            let mut channels: Vec<_> = part.slot.borrow().clone().into_iter().collect();
+            channels.extend(part.estate.take());
+            self.estates.insert(name, Estate::of(channels));
+        }
     }
 
     /// The tasks that are not in `plan`, or are otherwise there, or work on a channel that is.
@@ -134,7 +198,7 @@ impl Running {
         for (name, part) in &self.channels {
             let task = task_of(name);
             // What does not run, run it again: its task has ended.
-            if wanted.get(&task) != Some(&&part.print) || part.opener.handle.is_finished() {
+            if wanted.get(&task) != Some(&&part.print) || ended(&part.opener) {
                 stale.insert(task);
             }
         }
@@ -153,11 +217,11 @@ impl Running {
     }
 }
 
-fn task_of(channel: &str) -> String {
-    format!("channel {channel}")
+/// Whether it does nothing more.
+fn ended(task: &Task) -> bool {
+    task.handle.as_ref().is_none_or(JoinHandle::is_finished)
 }
 
-fn taken(parts: &mut BTreeMap<String, Part>, stale: &BTreeSet<String>) -> Vec<Task> {
-    let names: Vec<String> = parts.keys().filter(|name| stale.contains(*name)).cloned().collect();
-    names.iter().filter_map(|name| parts.remove(name)).map(|part| part.task).collect()
+fn task_of(channel: &str) -> String {
+    format!("channel {channel}")
 }

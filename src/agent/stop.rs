@@ -1,10 +1,10 @@
 //! Signals, and the order in which things stop.
 
-use super::supervise::{ChannelPart, Part, Running, Task};
-use std::collections::BTreeMap;
+use super::supervise::{ChannelPart, Running, Task};
 use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 /// How long an aborted task gets to hand its batch back.
@@ -51,40 +51,41 @@ impl Running {
     pub async fn stop(mut self, deadline: Duration) -> Vec<String> {
         let began = Instant::now();
         let mut cut_off = Vec::new();
-        let tasks = |parts: &mut BTreeMap<String, Part>| {
-            std::mem::take(parts).into_values().map(|part| part.task).collect()
-        };
-        end(tasks(&mut self.sources), began + deadline / 2, &mut cut_off).await;
-        end(tasks(&mut self.sinks), began + deadline / 10 * 9, &mut cut_off).await;
-        let channels = self.channels.into_iter().collect();
-        close(channels, began + deadline, &mut cut_off).await;
+        end(
+            self.sources.values_mut().map(|part| &mut part.task),
+            began + deadline / 2,
+            &mut cut_off,
+        )
+        .await;
+        let sinks = self.sinks.values_mut().map(|part| &mut part.task);
+        end(sinks, began + deadline / 10 * 9, &mut cut_off).await;
+        close(self.channels.into_iter().collect(), began + deadline, &mut cut_off).await;
+        // Of a reload that this stop came into: they have an end of their own, which is not later.
+        closed(&mut self.closing, &mut cut_off).await;
+        for (name, estate) in self.estates {
+            estate.lose(&name);
+        }
         cut_off
     }
 }
 
 /// Closes channels, and names those that are not closed by `until`.
 pub(super) async fn close(
-    channels: Vec<(String, ChannelPart)>,
+    mut channels: Vec<(String, ChannelPart)>,
     until: Instant,
     cut_off: &mut Vec<String>,
 ) {
-    let (mut openers, mut slots, mut estates) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, part) in channels {
-        openers.push(part.opener);
-        estates.push((name.clone(), part.estate));
-        // One that spills moves to its disk what fits there, and says itself what does not.
-        slots.push((name, part.slot, part.carries));
-    }
-    end(openers, until, cut_off).await;
-    for (name, estate) in estates {
-        estate.lose(&name);
+    end(channels.iter_mut().map(|(_, part)| &mut part.opener), until, cut_off).await;
+    for (name, part) in &channels {
+        part.estate.lose(name);
     }
     let mut closing = Vec::new();
-    for (name, slot, in_memory) in slots {
-        let Some(channel) = slot.borrow().clone() else { continue };
+    for (name, part) in channels {
+        let Some(channel) = part.slot.borrow().clone() else { continue };
         let left = channel.status().events;
         let closed = tokio::task::spawn_blocking(move || channel.close());
-        closing.push((name, left, left > 0 && in_memory, closed));
+        // One that spills moves to its disk what fits there, and says itself what does not.
+        closing.push((name, left, left > 0 && part.carries, closed));
     }
     for (name, left, lost, closed) in closing {
         if lost {
@@ -102,22 +103,42 @@ pub(super) async fn close(
     }
 }
 
-/// Tells tasks to stop and waits for them; aborts those that have not by `until`.
-pub(super) async fn end(tasks: Vec<Task>, until: Instant, cut_off: &mut Vec<String>) {
+/// Tells tasks to stop and waits for them; aborts those that have not by `until`. May be dropped
+/// halfway and begun again: a task that has ended has no handle any more.
+pub(super) async fn end<'t>(
+    tasks: impl Iterator<Item = &'t mut Task>,
+    until: Instant,
+    cut_off: &mut Vec<String>,
+) {
+    let tasks: Vec<&mut Task> = tasks.collect();
     for task in &tasks {
         task.stop.send_replace(true);
     }
     // The senders stay until all have ended: without one a signal counts as fired.
-    for Task { name, mut handle, stop: _stop } in tasks {
-        match timeout_at(until, &mut handle).await {
+    for Task { name, handle: slot, .. } in tasks {
+        let Some(handle) = slot else { continue };
+        match timeout_at(until, &mut *handle).await {
             Ok(Ok(())) => tracing::debug!("{name} stopped"),
             Ok(Err(error)) => tracing::error!("{name} ended early: {error}"),
             Err(_) => {
                 tracing::error!("{name} did not stop in time and is cut off");
+                cut_off.push(name.clone());
                 handle.abort();
                 let _ = tokio::time::timeout(ABORT, handle).await;
-                cut_off.push(name);
             }
         }
+        *slot = None;
+    }
+}
+
+/// Waits for channels that are being closed, and takes in what could not be. May be dropped halfway
+/// and begun again.
+pub(super) async fn closed(closing: &mut Vec<JoinHandle<Vec<String>>>, cut_off: &mut Vec<String>) {
+    while let Some(last) = closing.last_mut() {
+        match last.await {
+            Ok(names) => cut_off.extend(names),
+            Err(panic) => tracing::error!("closing channels panicked: {panic}"),
+        }
+        closing.pop();
     }
 }

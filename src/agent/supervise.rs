@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 /// How long a source waits for the first start of the sinks behind it, well or not. One that does
 /// not answer must not keep the source: the channels hold what comes in.
-const SINKS_FIRST: Duration = Duration::from_secs(1);
+pub(super) const SINKS_FIRST: Duration = Duration::from_secs(1);
 
 /// A channel once it is open.
 pub(super) type Slot = watch::Receiver<Option<Arc<dyn Channel>>>;
@@ -34,7 +34,8 @@ pub(super) type Slot = watch::Receiver<Option<Arc<dyn Channel>>>;
 pub(super) struct Task {
     /// `source r1`, `sink k1`, `channel c1`.
     pub(super) name: String,
-    pub(super) handle: JoinHandle<()>,
+    /// None once it has ended and somebody has looked how.
+    pub(super) handle: Option<JoinHandle<()>>,
     pub(super) stop: watch::Sender<bool>,
 }
 
@@ -47,7 +48,7 @@ pub(super) struct Part {
     /// What must be `true` before it has started.
     started: Vec<watch::Receiver<bool>>,
     /// Of each of its sinks, whether it has been tried to start.
-    tried: Vec<watch::Receiver<bool>>,
+    pub(super) tried: Vec<watch::Receiver<bool>>,
 }
 
 /// A channel that runs, or is being opened.
@@ -81,6 +82,10 @@ pub struct Running {
     /// Sinks and groups, by the name of their tasks.
     pub(super) sinks: BTreeMap<String, Part>,
     pub(super) channels: BTreeMap<String, ChannelPart>,
+    /// What channels held that are gone, for those that come in their place.
+    pub(super) estates: BTreeMap<String, Estate>,
+    /// Channels that a reload closes; each answers what it cut off.
+    pub(super) closing: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Running {
@@ -95,19 +100,21 @@ impl Running {
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
             channels: BTreeMap::new(),
+            estates: BTreeMap::new(),
+            closing: Vec::new(),
         };
-        running.start_missing(plan, BTreeMap::new());
+        running.start_missing(plan);
         running
     }
 
     /// Starts what of `plan` does not run: channels, then sinks, then sources. A channel gets what
-    /// those in `carried` of its name hold.
-    pub(super) fn start_missing(&mut self, plan: Plan, mut carried: BTreeMap<String, Estate>) {
+    /// there is in the estate of its name.
+    pub(super) fn start_missing(&mut self, plan: Plan) {
         self.left_out = plan.left_out;
         for channel in plan.channels {
             if !self.channels.contains_key(&channel.name) {
-                let carried = carried.remove(&channel.name).unwrap_or_default();
-                self.start_channel(channel, carried);
+                let estate = self.estates.remove(&channel.name).unwrap_or_default();
+                self.start_channel(channel, estate);
             }
         }
         for sink in plan.sinks {
@@ -158,7 +165,7 @@ impl Running {
             // The slots stay readable while their senders live.
             opening.keep_open(&standing).await;
         };
-        let opener = Task { name: task, handle: tokio::spawn(work), stop: fire };
+        let opener = Task { name: task, handle: Some(tokio::spawn(work)), stop: fire };
         let drains = Arc::new(AtomicBool::new(volatile));
         let started = has_started;
         let part =
@@ -166,7 +173,7 @@ impl Running {
         self.channels.insert(part_name, part);
     }
 
-    fn start_sink(&mut self, plan: SinkPlan) {
+    pub(super) fn start_sink(&mut self, plan: SinkPlan) {
         let (task, print, channel) =
             (format!("sink {}", plan.name), plan.print.clone(), plan.channel.clone());
         if self.sinks.contains_key(&task) {
@@ -180,12 +187,12 @@ impl Running {
             }
         };
         let (started, tried, channels) = (vec![started], vec![tried], vec![channel]);
-        let task = Task { name: task, handle: tokio::spawn(run), stop: fire };
+        let task = Task { name: task, handle: Some(tokio::spawn(run)), stop: fire };
         let part = Part { task, print, channels, started, tried };
         self.sinks.insert(part.task.name.clone(), part);
     }
 
-    fn start_group(&mut self, plan: GroupPlan) {
+    pub(super) fn start_group(&mut self, plan: GroupPlan) {
         let GroupPlan { name, sinks, processor, print } = plan;
         let task = format!("sink group {name}");
         if self.sinks.contains_key(&task) {
@@ -211,7 +218,7 @@ impl Running {
             }
             GroupRunner { name, members, processor }.run().await;
         };
-        let task = Task { name: task, handle: tokio::spawn(run), stop: fire };
+        let task = Task { name: task, handle: Some(tokio::spawn(run)), stop: fire };
         let part = Part { task, print, channels, started, tried };
         self.sinks.insert(part.task.name.clone(), part);
     }
@@ -275,7 +282,7 @@ impl Running {
             let intake = Arc::new(intake.behind(Chain::new(interceptors, Arc::clone(&clock))));
             SourceRunner { name, make, intake, counters, clock, stop, started }.run().await;
         };
-        let task = Task { name: task, handle: tokio::spawn(run), stop: fire };
+        let task = Task { name: task, handle: Some(tokio::spawn(run)), stop: fire };
         let part = Part { task, print, channels, started: vec![has_started], tried: Vec::new() };
         self.sources.insert(part.task.name.clone(), part);
     }
@@ -353,7 +360,7 @@ fn watch_gauges(registry: &Registry, name: &str, channel: &Arc<Counted>) {
 }
 
 /// Returns once every sink has been tried, or will not be.
-async fn all_tried(flags: Vec<watch::Receiver<bool>>) {
+pub(super) async fn all_tried(flags: Vec<watch::Receiver<bool>>) {
     for mut flag in flags {
         let _ = flag.wait_for(|tried| *tried).await;
     }

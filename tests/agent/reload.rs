@@ -1,9 +1,10 @@
 //! A running agent whose configuration file changes.
 
 use super::process::{Agent, connect, free_port, read_line, run_expecting, signal, until};
+use rustix::fs::{Mode, OFlags};
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Two netcat sources into a file channel, and a sink into files.
 fn configuration(ports: [u16; 2], more: &str) -> String {
@@ -111,16 +112,44 @@ fn a_file_that_changes_is_read_again_by_itself_once_it_is_whole() {
     assert_eq!(agent.terminate().code(), Some(0));
 }
 
-/// A file system that does not answer is a pipe here into which nobody writes.
+/// A file system that does not answer is a pipe here into which nobody writes: where it is, and what
+/// to call it, since only what the shell hands over below /dev may be a pipe.
+fn pipe(top: &Path) -> (PathBuf, String) {
+    let pipe = top.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let handed_over = format!("/dev/..{}", pipe.display());
+    (pipe, handed_over)
+}
+
+#[test]
+fn an_agent_that_cannot_read_its_configuration_yet_is_ended_by_a_signal() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (pipe, handed_over) = pipe(directory.path());
+    for name in ["TERM", "INT"] {
+        let mut agent = Agent::start(directory.path(), "a", &handed_over);
+        // It can be opened for writing without a wait once there is a reader.
+        let at_once = OFlags::WRONLY | OFlags::NONBLOCK;
+        let mut writer = None;
+        until(
+            "the agent reads",
+            || agent.words(),
+            || {
+                writer = rustix::fs::open(&pipe, at_once, Mode::empty()).ok();
+                writer.is_some()
+            },
+        );
+        signal(agent.id(), name);
+        assert_eq!(agent.ended().code(), Some(0), "{}", agent.words());
+        assert!(agent.words().contains(&format!("SIG{name}: ending")), "{}", agent.words());
+    }
+}
+
 #[test]
 fn an_agent_whose_configuration_cannot_be_read_again_just_now_stops_all_the_same() {
     let directory = tempfile::tempdir().expect("a directory");
     let top = directory.path();
-    let pipe = top.join("pipe");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
-    assert!(made.success());
-    // Only what the shell hands over below /dev may be a pipe.
-    let handed_over = format!("/dev/..{}", pipe.display());
+    let (pipe, handed_over) = pipe(top);
     let mut agent = Agent::start_with(top, "a", &handed_over, &["--no-reload-conf"]);
     let port = free_port();
     std::fs::write(&pipe, configuration([port, free_port()], "")).expect("read by the agent");

@@ -2,6 +2,7 @@
 
 use super::{Adopted, configuration, did, file_channel, planned, start, until, value};
 use crate::agent::supervise::Running;
+use crate::flow::context::StopSignal;
 use crate::metrics::Value;
 use std::path::Path;
 use std::time::Duration;
@@ -9,8 +10,14 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// With nobody who wants to stop.
+async fn take_over(running: &mut Running, text: &str) -> Adopted {
+    let (_stays, stop) = StopSignal::new();
+    running.adopt(planned(text).0, PATIENCE, &stop).await
+}
+
 async fn adopt(running: &mut Running, text: &str) -> Adopted {
-    let adopted = running.adopt(planned(text).0, PATIENCE).await;
+    let adopted = take_over(running, text).await;
     timeout(PATIENCE, running.all_started()).await.unwrap();
     assert!(adopted.cut_off.is_empty(), "{adopted:?}");
     adopted
@@ -61,7 +68,7 @@ async fn what_a_channel_in_memory_holds_survives_other_settings_and_even_another
     let small =
         format!("{refusing}a.channels.c1.capacity = 3\na.channels.c1.transactionCapacity = 1");
     let small = small.replace("r1.mode = once", "r1.mode = wait");
-    let adopted = running.adopt(planned(&configuration(log, &small)).0, PATIENCE).await;
+    let adopted = take_over(&mut running, &configuration(log, &small)).await;
     assert_eq!(adopted.words(), "restarted: channel c1, sink k1, source r1");
     until("them in the smaller one", || put() == 6).await;
     // Onto a disk, with a sink that takes them.
@@ -87,7 +94,7 @@ async fn what_a_channel_could_not_take_over_yet_goes_on_to_the_next() {
     // Room for one of them, and no sink that makes more.
     let waits = stuck + "a.sources.r1.mode = wait\na.channels.c1.transactionCapacity = 1\n";
     let small = format!("{waits}a.channels.c1.capacity = 1\na.channels.c1.keep-alive = 0");
-    running.adopt(planned(&small).0, PATIENCE).await;
+    take_over(&mut running, &small).await;
     until("the first in the small one", || put() == 4).await;
     // A directory that cannot be used, told by nobody before it is too late.
     let blocked = dir.path().join("blocked");
@@ -95,7 +102,7 @@ async fn what_a_channel_could_not_take_over_yet_goes_on_to_the_next() {
     let onto = |dir: &Path, text: &str| {
         text.replace("a.channels.c1.type = memory\n", "") + &file_channel("c1", dir)
     };
-    running.adopt(planned(&onto(&blocked, &waits)).0, PATIENCE).await;
+    take_over(&mut running, &onto(&blocked, &waits)).await;
     until("it is ill", || value(&registry, "CHANNEL.c1", "Unhealthy") == Value::Level(1)).await;
     let good = onto(&dir.path().join("good"), &waits.replace("mode = refuse", "number = 1"));
     adopt(&mut running, &good).await;
@@ -123,4 +130,46 @@ async fn a_spillable_channel_cannot_take_other_settings_and_says_so() {
     let why = running.refuses(&planned(&text(200)).0).unwrap();
     assert!(why.contains("channel c1") && why.contains("stop and start the agent"), "{why}");
     assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_a_reload_where_it_is_starts_nothing_of_it_and_loses_nothing() {
+    let log = "reload stopped";
+    // A sink that hangs on a channel of its own holds the reload up.
+    let hung = format!(
+        "a.sources = r1 r2\na.channels = c1 c2\na.sinks = k1 k2\n\
+         a.channels.c2.type = memory\na.sinks.k2.type = trial\na.sinks.k2.channel = c2\n\
+         a.sinks.k2.log = {log}\na.sources.r2.type = trial\n\
+         a.sources.r2.channels = c2\na.sources.r2.log = {log}\n"
+    );
+    let before = format!("{hung}a.sinks.k2.mode = hang\na.sources.r1.mode = once\n");
+    let (mut running, _) = start(&configuration(log, &before));
+    until("the sink hangs", || times(log, "k2 hangs") == 1 && times(log, "r1 put all") == 1).await;
+    // Both channels get other settings; k3 is new, and k2 would hang no more.
+    let after = format!(
+        "{hung}a.channels = c1 c2 c3\na.sinks = k1 k2 k3\na.channels.c3.type = memory\n\
+         a.sinks.k3.type = trial\na.sinks.k3.channel = c3\na.sinks.k3.log = {log}\n\
+         a.channels.c1.capacity = 50\na.channels.c2.capacity = 50\n\
+         a.channels.c1.transactionCapacity = 50\na.channels.c2.transactionCapacity = 50\n"
+    );
+    let began = tokio::time::Instant::now();
+    let deadline = Duration::from_secs(20);
+    let (fire, stop) = StopSignal::new();
+    let plan = planned(&configuration(log, &after)).0;
+    let asking = async {
+        until("its own sink has stopped", || times(log, "k1 stopped") == 1).await;
+        fire.send_replace(true);
+        tokio::time::Instant::now()
+    };
+    let (adopted, asked) = tokio::join!(running.adopt(plan, deadline, &stop), asking);
+    assert!(adopted.abandoned, "{adopted:?}");
+    assert!(began.elapsed() < Duration::from_secs(3), "waited for {:?}", began.elapsed());
+    let cut_off = running.stop(deadline).await;
+    assert_eq!(cut_off, ["sink k2"]);
+    // By the clock of the test, which stands still while anything can run.
+    assert!(asked.elapsed() < deadline + Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(times(log, "k3 open"), 0, "nothing of the changed configuration starts");
+    for event in ["r1 0", "r1 1", "r1 2"] {
+        assert_eq!(times(log, event), 1, "{event}: {:?}", did(log));
+    }
 }
