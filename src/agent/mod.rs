@@ -56,7 +56,7 @@ use watch::Watch;
 
 /// What comes within this time of the first signal is the same wish once more: `timeout`, and a
 /// service manager that signals the group and the process, send two.
-const SAME_STOP: Duration = Duration::from_millis(250);
+pub(crate) const SAME_STOP: Duration = Duration::from_millis(250);
 
 /// How long a stop may take unless told otherwise.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(20);

@@ -11,19 +11,19 @@ use tokio::time::{Instant, timeout_at};
 const ABORT: Duration = Duration::from_millis(500);
 
 /// SIGTERM and SIGINT, as they come.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     term: Signal,
     int: Signal,
 }
 
 impl Signals {
     /// From now on the signals do not end the process by themselves.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
 
     /// The name of the next one.
-    pub(super) async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
             _ = self.int.recv() => "SIGINT",
@@ -31,7 +31,7 @@ impl Signals {
     }
 
     /// The name of the next one that comes after a pause: what comes within it is dropped.
-    pub(super) async fn next_after(&mut self, pause: Duration) -> &'static str {
+    pub(crate) async fn next_after(&mut self, pause: Duration) -> &'static str {
         let begun = Instant::now() + pause;
         loop {
             let name = self.next().await;

@@ -3,6 +3,7 @@
 
 use super::device::{make_filled, noise};
 use super::ground::BASELINE;
+use super::patience::{PATIENCE, joined};
 use super::plan::Workload;
 use super::run::BenchError;
 use crate::base::clock::{Clock, SystemClock};
@@ -64,13 +65,13 @@ impl Baseline {
                 threads::spawn(&format!("bench-base-{n}"), work).map_err(BenchError::Thread)?,
             );
         }
-        for thread in crew {
-            let ended =
-                thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
+        let mut took = Duration::ZERO;
+        for ended in joined(crew, time + PATIENCE)? {
+            let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
             let path = self.file.path().to_owned();
-            ended.map_err(|source| BenchError::Device { path, source })?;
+            took = took.max(ended.map_err(|source| BenchError::Device { path, source })?);
         }
-        let took = field.clock.now().as_secs_f64().max(1e-9);
+        let took = took.as_secs_f64().max(1e-9);
         let events = field.commits.load(Ordering::Relaxed) * workload.batch as u64;
         Ok(Some(events as f64 / took))
     }
@@ -87,15 +88,17 @@ struct Field {
 }
 
 impl Field {
-    fn write_for(&self, time: Duration) -> io::Result<()> {
+    /// When the last write ended.
+    fn write_for(&self, time: Duration) -> io::Result<Duration> {
         // Once at least: on a busy machine the time may be over when a thread begins.
         loop {
             let place = self.next.fetch_add(1, Ordering::Relaxed) % self.places;
             // The file itself lets one write and sync at a time.
             self.file.write_durable(place * self.area.len() as u64, self.area.as_ref())?;
             self.commits.fetch_add(1, Ordering::Relaxed);
-            if self.clock.now() >= time {
-                return Ok(());
+            let now = self.clock.now();
+            if now >= time {
+                return Ok(now);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Small ones, one after the other, bound how often a lone producer can be answered; large ones,
 //! several at a time, bound the bytes. All directories are written at once, as a channel does.
 
+use super::patience::PATIENCE;
 use super::run::BenchError;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::limits::{DEVICE_BLOCK_BYTES, WRITES_IN_FLIGHT_MAX};
@@ -31,9 +32,6 @@ const FILL_BYTES: usize = 1024 * 1024;
 
 /// How long one kind of write is measured at most.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(1);
-
-/// A device that does not answer a write for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// One measurement of all devices.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,7 @@
 
 use super::device;
 use super::latency::Latencies;
+use super::patience::{PATIENCE, joined};
 use super::plan::{BenchOptions, Plan, Provision, Workload};
 use super::process::Used;
 use super::run::BenchError;
@@ -24,9 +25,6 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Between two points of the line over time.
 const SAMPLE: Duration = Duration::from_millis(50);
-
-/// A channel that makes no segment for so long makes none at all.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long a taker waits for events where nobody puts.
 const TAKERS_WAIT: Duration = Duration::from_millis(50);
@@ -96,6 +94,7 @@ pub(super) fn measure(
     stop: &AtomicBool,
 ) -> Result<Option<Run>, BenchError> {
     let in_use_max = provision.in_use_max;
+    let patience = options.keep_alive + PATIENCE;
     let field = Arc::new(Field::open(options, workload.batch, bench.body_bytes)?);
     let run = if field.is_prepared(provision.ready, stop)?
         && field.put_waiting(provision.waiting, stop)?
@@ -103,7 +102,7 @@ pub(super) fn measure(
         let time = bench.time;
         let until =
             Until { time, in_use_max, takes: provision.waiting, capacity: bench.channel.capacity };
-        Crew::start(&field, workload)?.work(&until, stop)?
+        Crew::start(&field, workload, patience)?.work(&until, stop)?
     } else {
         None
     };
@@ -316,15 +315,21 @@ struct Crew<'f> {
     used: Used,
     log: Counts,
     waits: bool,
+    /// How long a thread that is told to end is waited for.
+    patience: Duration,
 }
 
 impl<'f> Crew<'f> {
-    fn start(field: &'f Arc<Field>, workload: &Workload) -> Result<Self, BenchError> {
+    fn start(
+        field: &'f Arc<Field>,
+        workload: &Workload,
+        patience: Duration,
+    ) -> Result<Self, BenchError> {
         let (log, used) = (field.channel.log_counts(), Used::now());
         let waits = workload.producers == 0;
         let began = field.clock.now();
         let (producers, takers) = (Vec::new(), Vec::new());
-        let mut crew = Self { field, producers, takers, began, used, log, waits };
+        let mut crew = Self { field, producers, takers, began, used, log, waits, patience };
         for n in 0..workload.takers {
             let field = Arc::clone(field);
             let taker = threads::spawn(&format!("bench-take-{n}"), move || field.take());
@@ -362,7 +367,7 @@ impl<'f> Crew<'f> {
                 break ended;
             }
         };
-        Ok(Some(self.end(ended, over_time)))
+        self.end(ended, over_time).map(Some)
     }
 
     fn sample(&self, took: Duration) -> Sample {
@@ -398,15 +403,15 @@ impl<'f> Crew<'f> {
             && (self.takers.is_empty() || sample.taken > 0)
     }
 
-    fn end(&mut self, ended: Ended, mut over_time: Vec<Sample>) -> Run {
+    fn end(&mut self, ended: Ended, mut over_time: Vec<Sample>) -> Result<Run, BenchError> {
         let field = self.field;
         field.counts.store(false, Ordering::SeqCst);
         let took = field.clock.now() - self.began;
         let (used, log, last) = (Used::now(), field.channel.log_counts(), self.sample(took));
         over_time.push(last);
         // Takers first: while somebody puts, no taker waits for events.
-        let (taken, put) = self.dismiss();
-        Run {
+        let (taken, put) = self.dismiss()?;
+        Ok(Run {
             seconds: took.as_secs_f64(),
             put: Side { events: last.put, commits: put },
             taken: Side { events: last.taken, commits: taken },
@@ -417,33 +422,39 @@ impl<'f> Crew<'f> {
             over_time,
             baseline: None,
             ended,
-        }
+        })
     }
 
     /// Ends the threads; what takers and producers recorded.
-    fn dismiss(&mut self) -> (Latencies, Latencies) {
+    fn dismiss(&mut self) -> Result<(Latencies, Latencies), BenchError> {
         self.field.takes_are_over.store(true, Ordering::SeqCst);
-        let taken = joined(&mut self.takers, self.field);
+        let taken = recorded(std::mem::take(&mut self.takers), self.patience, self.field);
         self.field.puts_are_over.store(true, Ordering::SeqCst);
-        let put = joined(&mut self.producers, self.field);
-        (taken, put)
+        let put = recorded(std::mem::take(&mut self.producers), self.patience, self.field);
+        Ok((taken?, put?))
     }
 }
 
 impl Drop for Crew<'_> {
     fn drop(&mut self) {
-        self.dismiss();
+        // Why it ends is said already.
+        let _ = self.dismiss();
     }
 }
 
-/// Waits for the threads; each ends within the time that the channel gives a commit.
-fn joined(threads: &mut Vec<JoinHandle<Latencies>>, field: &Field) -> Latencies {
+/// What threads recorded that have been told to end. Each ends within the time that the channel gives a
+/// commit, where the disks answer.
+fn recorded(
+    threads: Vec<JoinHandle<Latencies>>,
+    patience: Duration,
+    field: &Field,
+) -> Result<Latencies, BenchError> {
     let mut all = Latencies::new();
-    for thread in threads.drain(..) {
-        match thread.join() {
+    for ended in joined(threads, patience)? {
+        match ended {
             Ok(commits) => all.join(&commits),
             Err(_) => field.fail("a thread panicked".to_owned()),
         }
     }
-    all
+    Ok(all)
 }

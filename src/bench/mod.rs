@@ -29,6 +29,7 @@ mod draw;
 mod drive;
 mod ground;
 mod latency;
+mod patience;
 mod plan;
 mod plot;
 mod process;

@@ -77,8 +77,9 @@ pub(super) enum Command {
             millpond bench -n a1 -f flume.conf --channel c1 --baseline --plot bench.html\n\n\
             What lies in the directories is left alone: it measures in directories of its own and\n\
             removes them at the end, also on Ctrl-C, which ends with what was measured so far.\n\
+            A second Ctrl-C ends it at once.\n\
             Exit codes: 0 measured, 1 a write failed or a disk did not answer, 2 wrong usage or too\n\
-            little space. docs/bench.md explains the columns.")]
+            little space, 130 a second Ctrl-C. docs/bench.md explains the columns.")]
     Bench(Box<BenchArguments>),
     /// Kill a channel on your own disks again and again, and judge what each kill leaves
     #[command(after_help = "Examples:\n  \
@@ -87,7 +88,7 @@ pub(super) enum Command {
             millpond torture --data-dirs t1 --quota 64M\n\n\
             Exit codes: 0 clean, 1 something was lost, doubled, altered or else not as it must be,\n\
             2 wrong usage or a test that could not be carried out. Ctrl-C ends with the report so\n\
-            far. For power cuts see `torture write`, `collect` and `verify`.")]
+            far, a second one at once (130). For power cuts see `torture write`, `collect` and `verify`.")]
     Torture(Box<TortureArguments>),
     /// Tools of Flume (come later; see `channel check` and `channel repair`)
     #[command(

@@ -164,6 +164,15 @@ pub trait Directory: Send + Sync {
         Ok(true)
     }
 
+    /// What the name `name` leads to now, as [`File::identity`] answers it; `None` where nothing has
+    /// that name.
+    ///
+    /// # Errors
+    /// The file system cannot tell.
+    fn identity_of(&self, _name: &str) -> io::Result<Option<(u64, u64)>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Free space around the directory.
     ///
     /// # Errors
@@ -202,6 +211,14 @@ pub trait File: Send + Sync {
     /// As [`File::len`].
     fn named_len(&self) -> io::Result<Option<u64>> {
         self.len().map(Some)
+    }
+
+    /// Identity of the file: two names with the same identity lead to the same file.
+    ///
+    /// # Errors
+    /// As [`File::len`].
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Whether it is empty.

@@ -1,6 +1,6 @@
-//! Segment files that somebody outside removed or cut short while they are in use.
+//! Segment files that somebody outside removed, replaced or cut short while they are in use.
 //!
-//! A file without a name can be read and written as before, and is gone with the process. So a stripe
+//! A file without its name can be read and written as before, and is gone with the process. So a stripe
 //! whose current segment went ends its epoch, as behind a failed write, and goes on in another segment
 //! that begins with everything known. What was in the lost file is missing at the next opening, which
 //! counts it; until then it can be taken.

@@ -15,6 +15,7 @@ use crate::record::Refusal;
 use crate::record::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::record::slot::SlotKind;
 use crate::record::state::StateRecord;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// Names of ours in a directory; everything else is somebody else's.
@@ -210,9 +211,14 @@ impl Inventory {
         Ok(())
     }
 
-    /// Puts the segments in order. Of two with one id, one that has its header counts.
+    /// Puts the segments in order. Of two with one id, one that has its header counts; of two that have
+    /// none the one of the later life: that gave the id again since it knew of no such segment, so the
+    /// other was never promised.
     fn sort(&mut self) {
-        self.segments.sort_by_key(|s| (s.header.id, s.rebuilt.is_some(), s.header.epoch.number));
+        self.segments.sort_by_key(|s| {
+            let epoch = s.header.epoch.number;
+            (s.header.id, s.rebuilt.map(|_| Reverse(epoch)), epoch)
+        });
         let Self { segments, blank, findings, .. } = self;
         let mut seen = None;
         segments.retain(|s| {

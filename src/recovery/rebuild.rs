@@ -3,18 +3,21 @@
 //! Every segment names its channel and its stripe, and begins with a state record. That record has the
 //! life of each stripe in the order of the member list, and its own segment's header names the life it
 //! was begun in. A life has a random nonce, so the one entry with that life is the stripe's own: its
-//! place in the list. Only when all directories say so, and none contradicts, is the list what it was.
+//! place in the list. Only when all directories say so, and none contradicts, nor any checkpoint knows of
+//! more of them, is the list what it was.
 
 use super::buffer::{self, Buffer};
 use super::inventory::{self, Subject};
 use super::members::{Evidence, Listed, Place, Present};
-use super::{OpenError, slots};
+use super::{CHECKPOINT_NAME, OpenError, slots};
 use crate::base::ids::{StripeIndex, Uuid};
 use crate::base::random::Random;
 use crate::disk::Access;
 use crate::record::member::{MemberName, Phase, Role};
 use crate::record::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
-use std::path::Path;
+use crate::record::slot::SlotKind;
+use crate::record::state::StateRecord;
+use std::path::{Path, PathBuf};
 
 /// Whose word counts for which directories make up the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,12 @@ pub(super) fn members(
             names.len()
         )));
     }
+    if let Some((known, path)) = told_by_checkpoints(places, channel, stripes)? {
+        return Err(unknown(format!(
+            "the logs know of {stripes} data directories, the checkpoint in {path} of {known}: one was added that no log here tells of; list all of them",
+            path = path.display()
+        )));
+    }
     names.sort_by_key(|name| match name.role {
         Role::Checkpoint => None,
         Role::Stripe(index) => Some(index),
@@ -80,6 +89,28 @@ pub(super) fn members(
     let path = listed.map(|p| text(&p.path)).unwrap_or_default();
     names.insert(0, MemberName { uuid, role: Role::Checkpoint, path });
     Ok(Some(names))
+}
+
+/// A checkpoint of the channel that knows of more data directories than `stripes`: how many, and where
+/// it is. One that knows of fewer is from before one was added.
+fn told_by_checkpoints(
+    places: &[Place],
+    channel: Uuid,
+    stripes: usize,
+) -> Result<Option<(usize, PathBuf)>, OpenError> {
+    let mut buffer = Buffer::small()?;
+    for present in places.iter().filter_map(|place| place.present.as_ref()) {
+        let directory = &*present.directory;
+        let Some(file) = slots::open(directory, CHECKPOINT_NAME, Access::Read)? else { continue };
+        let found = slots::read(&*file, SlotKind::Checkpoint, &mut buffer)?;
+        for whole in found.whole.iter().filter(|whole| whole.channel == channel) {
+            let known = StateRecord::decode(&whole.payload).map_or(0, |state| state.stripes.len());
+            if known > stripes {
+                return Ok(Some((known, file.path().to_owned())));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn evidence(place: &Place) -> Option<(&Present, Evidence)> {

@@ -180,7 +180,9 @@ pub(super) fn set_unknown_aside(
         let head = buffer.first(HEAD_BYTES)?;
         // What cannot be read is named by that: its copy fails as well, and says so.
         let len = buffer::read(&*free.file, 0, head).unwrap_or(0);
-        let name = format!("unknown-{:08x}", Salt::of(&[]).checksum(&[&head[..len]]));
+        // By its file as well: files that begin alike are different files all the same.
+        let checksum = Salt::of(&[]).checksum(&[&head[..len]]);
+        let name = format!("unknown-{:05}-{checksum:08x}", free.slot);
         let copy = quarantine::keep(directory, &*free.file, &name, (0, free.len));
         if !matches!(copy, Copy::Nothing) {
             let words = "a part of the log is missing, and no block in this file tells what it held; it is used again";

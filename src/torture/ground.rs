@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MARKER: &str = "millpond-torture";
+/// A marker on its way; one stays where the power was cut at that moment.
+const MARKER_NEW: &str = "millpond-torture.new";
 /// What a marker begins with: a file of its name that says something else is somebody's.
 const MARKER_WORDS: &str = "What millpond torture made in this directory is test data.";
 const LOCK: &str = "millpond-torture.lock";
@@ -27,7 +29,7 @@ const STRIPE: &str = "stripe";
 const CHECKPOINT: &str = "checkpoint";
 
 /// Names that do not make a directory somebody's: the root of a fresh ext4 has the first.
-const NOBODYS: [&str; 2] = ["lost+found", LOCK];
+const NOBODYS: [&str; 3] = ["lost+found", LOCK, MARKER_NEW];
 
 /// Bytes of ballast written at a time.
 const BALLAST_PIECE_BYTES: u64 = 256 * 1024;
@@ -281,6 +283,7 @@ impl Ground {
         for place in self.places {
             clear(&place.path, &*place.directory)?;
             remove(&*place.directory, MARKER).map_err(io_at(&place.path))?;
+            remove(&*place.directory, MARKER_NEW).map_err(io_at(&place.path))?;
             remove(&*place.directory, LOCK).map_err(io_at(&place.path))?;
             if place.made {
                 files::remove_empty_directory(&place.path).map_err(io_at(&place.path))?;
@@ -375,7 +378,6 @@ fn write_marker(
     made: bool,
     ended: bool,
 ) -> io::Result<()> {
-    remove(directory, MARKER)?;
     let word = |yes| if yes { "yes" } else { "no" };
     let text = format!(
         "{MARKER_WORDS}\npurpose {}\nmade {}\nended {}\n",
@@ -383,10 +385,9 @@ fn write_marker(
         word(made),
         word(ended)
     );
-    let file = directory.create(MARKER)?;
-    file.write_at(0, text.as_bytes())?;
-    file.sync()?;
-    directory.sync()
+    // The old one or the new one is there at every moment: without any, the channel in the directory
+    // would be somebody else's.
+    files::replace(&directory.path().join(MARKER), text.as_bytes())
 }
 
 fn remove(directory: &dyn Directory, name: &str) -> io::Result<()> {
@@ -523,6 +524,30 @@ mod tests {
         assert!(Ground::left_by_write(&paths).is_ok());
         drop(take(&paths, Purpose::Run, true).expect("discarded"));
         assert!(matches!(Ground::left_by_write(&paths).err(), Some(GroundError::Nothing { .. })));
+    }
+
+    #[test]
+    fn a_marker_is_there_at_every_moment_of_its_change() {
+        let top = tempfile::tempdir().expect("a directory");
+        let paths = [top.path().join("d")];
+        // As a power cut leaves it, before there is any.
+        std::fs::create_dir(&paths[0]).expect("made");
+        std::fs::write(paths[0].join(MARKER_NEW), "What mill").expect("written");
+        let ground = take(&paths, Purpose::Write, false).expect("taken");
+        assert!(!paths[0].join(MARKER_NEW).exists());
+        // What is in the way stops the change behind the last moment at which nothing was lost.
+        std::fs::create_dir(paths[0].join(MARKER_NEW)).expect("made");
+        ground.write_has_ended().expect_err("it cannot be written");
+        drop(ground);
+        let (ground, ended) = Ground::left_by_write(&paths).expect("it is still known");
+        assert!(!ended);
+        std::fs::remove_dir(paths[0].join(MARKER_NEW)).expect("removed");
+        ground.write_has_ended().expect("written");
+        drop(ground);
+        let (ground, ended) = Ground::left_by_write(&paths).expect("it is known");
+        assert!(ended);
+        ground.clear().expect("cleared");
+        assert!(std::fs::read_dir(&paths[0]).expect("it was there before").next().is_none());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! `millpond bench`: measures, says what it found, and leaves the disks as they were.
 
 use super::process::{millpond, run, run_expecting, signal, until};
+use rustix::fs::OFlags;
 use serde_json::Value;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -250,4 +252,44 @@ fn what_cannot_be_meant_is_refused_and_nothing_is_made() {
         run_expecting(directory.path(), words, b"", 2);
     }
     assert!(names(directory.path()).is_empty(), "{:?}", names(directory.path()));
+}
+
+/// A pipe that nobody reads and that is full, for stdout: whoever reports into it waits for ever.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let flags = rustix::fs::fcntl_getfl(&writer).expect("its flags");
+    rustix::fs::fcntl_setfl(&writer, flags | OFlags::NONBLOCK).expect("set");
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).expect("set");
+    (reader, writer)
+}
+
+#[test]
+fn a_second_ctrl_c_ends_it_at_once_whatever_hangs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_reader, writer) = full_pipe();
+    let mut child = millpond(directory.path())
+        .args(with(&SHORT[..4], &["--data-dirs", ".", "--seconds", "3600"]))
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let made = || !names(directory.path()).is_empty();
+    until("it works", String::new, made);
+    signal(child.id(), "INT");
+    until("it has cleared up", String::new, || !made());
+    // Sooner it would count as the first once more.
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    assert!(child.try_wait().expect("asked").is_none(), "it waits for its reader");
+    signal(child.id(), "INT");
+    let mut ended = None;
+    until("the end", String::new, || {
+        ended = child.try_wait().expect("it can be asked");
+        ended.is_some()
+    });
+    let mut said = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("read");
+    assert_eq!(ended.and_then(|ended| ended.code()), Some(130), "{said}");
+    assert!(said.contains("SIGINT again: ended at once"), "{said}");
 }

@@ -2,11 +2,14 @@
 //! it takes everything along that was only in the process, which is where the lying disk of the
 //! tests keeps what it should have written.
 
-use super::process::{millpond, run, until};
-use std::io::{BufRead, BufReader, Write};
+use super::process::{Random, fresh_seed, millpond, run, signal, until};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
+
+/// What a writer says first.
+const HEAD: &str = "millpond-torture-acks 1 7 2 b\n";
 
 /// A process that is killed when the test ends before it does.
 struct Running(Child);
@@ -73,20 +76,111 @@ fn what_was_acknowledged_into_a_file_is_there_after_a_cut() {
     assert_eq!(verify(top, &[]).0, Some(2), "nothing is left to judge");
 }
 
-#[test]
-fn what_was_acknowledged_to_another_host_is_there_after_a_cut() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let top = directory.path();
-    let mut collector = start(top, &["torture", "collect", "127.0.0.1:0", "acks"]);
+/// A collector into `acks`, its words from then on, and where it listens.
+fn collector(top: &Path, more: &[&str]) -> (Running, BufReader<ChildStderr>, String) {
+    let words = ["torture", "collect", "127.0.0.1:0", "acks"];
+    let mut collector = start(top, &[&words, more].concat());
     let mut words = BufReader::new(collector.0.stderr.take().expect("a pipe"));
     let mut line = String::new();
     words.read_line(&mut line).expect("a line");
     let address = line.trim().rsplit(' ').next().expect("an address").to_owned();
+    (collector, words, address)
+}
+
+/// Peers of every bad kind, and what becomes of the collector.
+#[test]
+fn a_collector_outlasts_strangers_of_every_kind_and_still_takes_its_writer() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let (mut collector, words, address) = collector(top, &[]);
+    // Its words are read, as a terminal would.
+    let said = std::thread::spawn(move || words.lines().map_while(Result::ok).count());
+    let mut random = Random::new(fresh_seed());
+    let mut held = Vec::new();
+    for n in 0..1000 {
+        let mut stream = TcpStream::connect(&address).expect("connected");
+        let bytes: Vec<u8> = (0..random.below(600)).map(|_| random.below(256) as u8).collect();
+        // Half a head, noise, a whole line of noise, nothing; who was turned away need not take it.
+        let _ = match n % 4 {
+            0 => stream.write_all(&HEAD.as_bytes()[..n % HEAD.len()]),
+            1 => stream.write_all(&bytes),
+            2 => stream.write_all(&[&bytes[..], b"\n"].concat()),
+            _ => Ok(()),
+        };
+        if n % 20 == 0 {
+            held.push(stream);
+        }
+    }
+    let mut stream = TcpStream::connect(&address).expect("connected");
+    stream.write_all(format!("{HEAD}one\ntwo\n").as_bytes()).expect("sent");
+    let mut answer = String::new();
+    let mut answers = BufReader::new(stream.try_clone().expect("the same one"));
+    while answer.trim() != "3" {
+        answer.clear();
+        assert!(answers.read_line(&mut answer).expect("an answer") > 0);
+    }
+    drop((stream, answers));
+    assert_eq!(collector.0.wait().expect("it ends").code(), Some(0));
+    assert!(said.join().expect("no panic") > 900, "strangers are named");
+    let notes = std::fs::read_to_string(top.join("acks")).expect("written");
+    assert_eq!(notes, format!("{HEAD}one\ntwo\n= 3\n"));
+}
+
+#[test]
+fn a_writer_that_never_pauses_and_never_listens_keeps_no_collector_from_ending() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let (mut collector, _words, address) = collector(top, &[]);
+    let mut stream = TcpStream::connect(&address).expect("connected");
+    stream.write_all(HEAD.as_bytes()).expect("sent");
+    let flood = std::thread::spawn(move || while stream.write_all(b"a\nb\n").is_ok() {});
+    until("much more than the answers that it can hold", String::new, || {
+        lines(&top.join("acks")) > 1_000_000
+    });
+    signal(collector.0.id(), "INT");
+    let mut ended = None;
+    until("the end", String::new, || {
+        ended = collector.0.try_wait().expect("it can be asked");
+        ended.is_some()
+    });
+    assert_eq!(ended.and_then(|ended| ended.code()), Some(0), "by the first signal");
+    flood.join().expect("no panic");
+    let notes = std::fs::read(top.join("acks")).expect("written");
+    let end = notes[..notes.len() - 1].rsplit(|b| *b == b'\n').next().expect("a last line");
+    let count = notes.iter().filter(|b| **b == b'\n').count() - 1;
+    assert_eq!(String::from_utf8_lossy(end), format!("= {count}"));
+}
+
+#[test]
+fn a_line_without_end_is_refused_before_it_fills_the_memory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let (mut collector, mut words, address) = collector(top, &[]);
+    let mut stream = TcpStream::connect(&address).expect("connected");
+    stream.write_all(HEAD.as_bytes()).expect("sent");
+    let mut sent = 0u64;
+    while sent < 1 << 30 && stream.write_all(&[b'x'; 64 * 1024]).is_ok() {
+        sent += 64 * 1024;
+    }
+    // What the buffers between the two hold, beside the line.
+    assert!(sent < 1 << 28, "{sent} bytes were taken");
+    assert_eq!(collector.0.wait().expect("it ends").code(), Some(2));
+    let mut said = String::new();
+    words.read_to_string(&mut said).expect("read");
+    assert!(said.contains("line 2"), "{said}");
+    assert!(lines(&top.join("acks")) == 1, "what came before is kept");
+}
+
+#[test]
+fn what_was_acknowledged_to_another_host_is_there_after_a_cut() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let (mut collector, mut words, address) = collector(top, &[]);
+    let mut line = String::new();
     // Strangers: one that speaks, one that says nothing.
     let _silent = TcpStream::connect(&address).expect("connected");
     let mut loud = TcpStream::connect(&address).expect("connected");
     loud.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
-    line.clear();
     words.read_line(&mut line).expect("a line");
     assert!(line.contains("is no `torture write`"), "{line}");
     cut_off(top, &address, &top.join("acks"), &[]);

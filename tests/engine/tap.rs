@@ -78,6 +78,9 @@ impl Directory for TappedDirectory {
         (self.1)(Call::Sync, self.path(), 0);
         self.0.sync()
     }
+    fn identity_of(&self, name: &str) -> io::Result<Option<(u64, u64)>> {
+        self.0.identity_of(name)
+    }
     fn space(&self) -> io::Result<Space> {
         (self.1)(Call::Space, self.path(), 0);
         self.0.space()
@@ -93,6 +96,9 @@ impl File for TappedFile {
     }
     fn named_len(&self) -> io::Result<Option<u64>> {
         self.0.named_len()
+    }
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        self.0.identity()
     }
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         (self.1)(Call::Read, self.path(), buffer.len());

@@ -1,5 +1,5 @@
-//! Looks at the segment files from outside: what was removed, moved away or cut short while it is in
-//! use takes every write as before and keeps none of it.
+//! Looks at the segment files from outside: what was removed, moved away, replaced or cut short while it
+//! is in use takes every write as before and keeps none of it.
 
 use super::shared::{Shared, Tending};
 use crate::base::ids::StripeIndex;
@@ -62,10 +62,17 @@ fn harm(directory: &dyn Directory, file: &FreeSegment) -> Option<String> {
         Ok(Some(len)) if len < file.len => {
             Some(format!("was cut short from {} to {len} bytes", file.len))
         }
-        Ok(Some(_)) => match directory.holds(&segment::file_name(file.slot)) {
-            Ok(false) => Some("was moved away".to_owned()),
-            Ok(true) | Err(_) => None,
-        },
+        Ok(Some(_)) => {
+            let named = directory.identity_of(&segment::file_name(file.slot)).ok()?;
+            let own = file.file.identity().ok()?;
+            match named {
+                None => Some("was moved away".to_owned()),
+                Some(other) if other != own => {
+                    Some("was moved away, and another file put in its place,".to_owned())
+                }
+                Some(_) => None,
+            }
+        }
         Err(_) => None,
     }
 }

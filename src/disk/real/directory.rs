@@ -124,6 +124,15 @@ impl Directory for RealDirectory {
         }
     }
 
+    fn identity_of(&self, name: &str) -> io::Result<Option<(u64, u64)>> {
+        // A link is what it leads to, as for whoever opens it.
+        match rustix::fs::statat(&self.descriptor, name, AtFlags::empty()) {
+            Ok(about) => Ok(Some((about.st_dev, about.st_ino))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn space(&self) -> io::Result<Space> {
         let about = rustix::fs::fstatvfs(&self.descriptor)?;
         if about.f_blocks == 0 {

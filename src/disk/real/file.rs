@@ -242,6 +242,11 @@ impl File for RealFile {
         Ok((about.st_nlink > 0).then_some(len))
     }
 
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        let about = rustix::fs::fstat(&self.plain)?;
+        Ok((about.st_dev, about.st_ino))
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         read_all(offset, buffer, |rest, at| {
             // A direct read that ended short did so at the end of the file, where the rest is no

@@ -198,6 +198,16 @@ impl Directory for SimDirectory {
         world.answer(begun, Lie::HideSyncErrors, &self.path)
     }
 
+    fn identity_of(&self, name: &str) -> io::Result<Option<(u64, u64)>> {
+        let world = self.shared.lock();
+        match world.volumes.get(&self.volume) {
+            Some(volume) if volume.mounted && !world.crashed => {
+                Ok(volume.seen.get(name).map(|file| (self.volume, *file)))
+            }
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     fn space(&self) -> io::Result<Space> {
         let mut world = self.shared.lock();
         world.begin_in(self.volume, On::Space, &self.path, 0, 0)?;

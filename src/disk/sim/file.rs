@@ -95,6 +95,10 @@ impl File for SimFile {
         Ok(is_named.then_some(len))
     }
 
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        Ok((self.volume, self.id))
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut world = self.shared.lock();
         world.begin_in(self.volume, On::Read, &self.path, offset, buffer.len() as u64)?;

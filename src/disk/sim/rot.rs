@@ -70,6 +70,24 @@ impl SimDisk {
         Ok(bytes)
     }
 
+    /// Gives a file another name in its directory, durably; who has it open keeps it.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn move_away(&self, file: &Path, name: &str) -> io::Result<()> {
+        let mut world = self.shared.lock();
+        let id = find(&world, file).ok_or(io::ErrorKind::NotFound)?;
+        let directory = file.parent().and_then(|path| world.paths.get(path).copied());
+        let volume = directory.ok_or(io::ErrorKind::NotFound)?;
+        let old = file.file_name().and_then(|old| old.to_str()).ok_or(io::ErrorKind::NotFound)?;
+        for (name, id) in [(name, Some(id)), (old, None)] {
+            let order = world.next();
+            world.volume(volume).change(order, name, id);
+            world.volume(volume).persist(|change| change.order == order);
+        }
+        Ok(())
+    }
+
     /// Puts a file with these bytes under a path, durably, in place of what was there; without
     /// bytes takes the file away.
     ///

@@ -106,6 +106,32 @@ fn r14_member_files_are_not_made_again_where_the_logs_do_not_tell_all() {
     assert_eq!(waiting_of(&stage.open()), [[(0, 5)], [(0, 5)]]);
 }
 
+/// A directory may have been added when no segment that is there had begun since.
+#[test]
+fn r14_a_checkpoint_that_knows_of_more_directories_than_the_logs_is_believed() {
+    for at in 0..3 {
+        let stage = log();
+        let stripes = stage.open().stripes;
+        let owner = stripes.get(at).map_or(Uuid([7; 16]), |stripe| stripe.uuid);
+        drop(stripes);
+        forget_members(&stage);
+        let Stage { options, channel, .. } = &stage;
+        let path = options.data_dirs.iter().chain([&options.checkpoint_dir]).nth(at);
+        let file = stage.file(path.expect("three directories"), CHECKPOINT_NAME);
+        let mut home = SlotHome { file: Arc::clone(&file), next_generation: 9 };
+        let state = StateRecord::new(3).to_bytes().expect("it fits");
+        home.write_state(*channel, owner, &state).expect("written");
+        let why = unknown(&stage);
+        assert!(why.contains("2 data directories") && why.contains("of 3"), "{why}");
+        assert!(why.contains(&file.path().display().to_string()), "{why}");
+        let fewer = StateRecord::new(1).to_bytes().expect("it fits");
+        for _ in 0..2 {
+            home.write_state(*channel, owner, &fewer).expect("written");
+        }
+        mended(&stage).expect("it was written before the second directory was added");
+    }
+}
+
 /// Copies the files of one directory over those of another.
 fn copy(stage: &Stage, from: usize, to: usize) {
     let from = stage.disk.open_dir(&stage.options.data_dirs[from], false).expect("there");

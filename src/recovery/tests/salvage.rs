@@ -118,6 +118,53 @@ fn r6_a_torn_taking_into_use_with_a_whole_block_behind_it_is_no_damage() {
     }
 }
 
+/// A life that was killed as it took a segment into use left one that the next life knew nothing of.
+#[test]
+fn r6_of_two_segments_of_one_id_without_headers_the_one_of_the_later_life_counts() {
+    for older_first in [true, false] {
+        let (mut stage, mut pens) = Stage::new(1);
+        let pen = &mut pens[0];
+        pen.roll(&mut stage);
+        pen.durable(&mut stage, &[Ink::Put(1)]);
+        let (before, block, sequence) = (stage.state.clone(), pen.next_block, pen.next_sequence);
+        let (low, high) = (pen.slot, pen.slot + 1);
+        pen.slot = if older_first { low } else { high };
+        let old = pen.roll(&mut stage);
+        let behind = pen.in_flight(&mut stage, &[Ink::Put(5)]);
+        stage.state = before;
+        (pen.next_block, pen.next_sequence, pen.segment) = (block, sequence, 1);
+        pen.epoch = Epoch { number: pen.epoch.number.next(), nonce: 99, start: BlockNumber(block) };
+        pen.slot = if older_first { high } else { low };
+        let new = pen.roll(&mut stage);
+        let kept = pen.durable(&mut stage, &[Ink::Put(3)]);
+        assert_eq!(old.segment, new.segment);
+        for (place, to) in [(&old, behind.offset), (&new, kept.offset)] {
+            let len = usize::try_from(to).expect("a small segment");
+            place.file.write_at(0, &vec![0xA5; len]).expect("written");
+        }
+        let found = stage.open();
+        assert_eq!(waiting(&found), [(0, 4)], "{:?}", found.report);
+        assert_eq!(found.state.stripe(ZERO).damaged_events, 0, "{:?}", found.report);
+        let headers = of(&found, Case::R6);
+        assert!(headers.iter().all(|f| f.path == new.file.path()), "{headers:?}");
+    }
+}
+
+#[test]
+fn r7_two_files_that_begin_alike_are_both_kept() {
+    let log = log(true, true);
+    log.overwrite(SEGMENT_BYTES, 0xA5);
+    let directory = log.stage.disk.open_dir(&log.stage.options.data_dirs[0], false).expect("there");
+    let bytes = vec![0xA5; SEGMENT_BYTES as usize - 4096];
+    let other = directory.create(&segment::file_name(9)).expect("made");
+    other.write_at(0, &[&bytes[..], &[0x5A; 4096]].concat()).expect("written");
+    drop(log.stage.open());
+    let copies = log.copies().into_iter().filter(|c| c.0.starts_with("quarantine-unknown-"));
+    let mut ends: Vec<u8> = copies.filter_map(|c| c.1.last().copied()).collect();
+    ends.sort_unstable();
+    assert_eq!(ends, [0x5A, 0xA5]);
+}
+
 #[test]
 fn r7_when_no_block_tells_what_a_file_held_its_bytes_are_kept_and_the_loss_is_counted() {
     for last in [true, false] {

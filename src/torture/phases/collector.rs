@@ -66,7 +66,8 @@ pub fn collect(
         files::remove(path).map_err(at)?;
         return Ok(Collected { lines: 0, closed: false });
     };
-    let mut receiver = Receiver { out: &mut file, lines: 0, rest: Vec::new() };
+    let mut receiver =
+        Receiver { out: &mut file, lines: 0, rest: Vec::new(), owed: Vec::new(), answered: 0 };
     let received = receiver.receive(writer?, silence, stop).map_err(at)?;
     let lines = receiver.lines;
     file.sync_all().map_err(at)?;
@@ -109,6 +110,7 @@ fn writer(
                 Some(true) => {
                     caller.stream.set_nonblocking(false)?;
                     caller.stream.set_read_timeout(Some(LOOK))?;
+                    caller.stream.set_write_timeout(Some(LOOK))?;
                     caller.stream.set_nodelay(true)?;
                     return Ok(Some(caller));
                 }
@@ -146,6 +148,10 @@ struct Receiver<'a> {
     /// Whole lines in it.
     lines: u64,
     rest: Vec<u8>,
+    /// What is left of an answer that the writer has not taken whole.
+    owed: Vec<u8>,
+    /// The number that was answered last.
+    answered: u64,
 }
 
 impl Receiver<'_> {
@@ -163,6 +169,10 @@ impl Receiver<'_> {
         let mut last = Duration::ZERO;
         let mut buffer = vec![0; READ_BYTES];
         let closed = loop {
+            // A writer that never pauses must not keep it from ending.
+            if stop.load(Ordering::SeqCst) {
+                break false;
+            }
             match stream.read(&mut buffer) {
                 Ok(0) => break true,
                 Ok(read) => {
@@ -173,10 +183,10 @@ impl Receiver<'_> {
                     }
                 }
                 Err(error) if waits(&error) => {
-                    let silent = clock.now().saturating_sub(last) > silence;
-                    if silent || stop.load(Ordering::SeqCst) {
+                    if clock.now().saturating_sub(last) > silence {
                         break false;
                     }
+                    self.answer(&mut stream);
                 }
                 // A reset: the writer was killed, or its machine started again.
                 Err(_) => break false,
@@ -194,9 +204,20 @@ impl Receiver<'_> {
         let whole = std::mem::replace(&mut self.rest, rest);
         self.out.write_all(&whole)?;
         self.lines += whole.iter().filter(|b| **b == b'\n').count() as u64;
-        // A writer that is gone is noticed by the next read.
-        let _ = stream.write_all(format!("{}\n", self.lines).as_bytes());
+        self.answer(stream);
         Ok(())
+    }
+
+    /// Answers how many lines there are. A writer that does not listen is answered when it does, and by
+    /// whole numbers only; one that is gone is noticed by the next read.
+    fn answer(&mut self, stream: &mut TcpStream) {
+        if self.owed.is_empty() && self.answered < self.lines {
+            self.owed = format!("{}\n", self.lines).into_bytes();
+            self.answered = self.lines;
+        }
+        if let Ok(written) = stream.write(&self.owed) {
+            self.owed.drain(..written);
+        }
     }
 }
 
