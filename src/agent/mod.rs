@@ -203,6 +203,17 @@ async fn live(options: &AgentOptions) -> Result<(), AgentError> {
             }
         }
     };
+    stop(running, &mut signals, options, asked).await
+}
+
+/// Stops what runs within what is left of the deadline since a stop was `asked` for; a signal more ends
+/// that.
+async fn stop(
+    running: Running,
+    signals: &mut Signals,
+    options: &AgentOptions,
+    asked: Instant,
+) -> Result<(), AgentError> {
     let left = options.stop_deadline.saturating_sub(asked.elapsed());
     tokio::select! {
         biased;

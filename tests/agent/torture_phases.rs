@@ -3,6 +3,7 @@
 //! tests keeps what it should have written.
 
 use super::process::{Random, fresh_seed, millpond, run, signal, until};
+use millpond::base::threads;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -94,7 +95,8 @@ fn a_collector_outlasts_strangers_of_every_kind_and_still_takes_its_writer() {
     let top = directory.path();
     let (mut collector, words, address) = collector(top, &[]);
     // Its words are read, as a terminal would.
-    let said = std::thread::spawn(move || words.lines().map_while(Result::ok).count());
+    let said = threads::spawn("words", move || words.lines().map_while(Result::ok).count())
+        .expect("a thread");
     let mut random = Random::new(fresh_seed());
     let mut held = Vec::new();
     for n in 0..1000 {
@@ -133,7 +135,8 @@ fn a_writer_that_never_pauses_and_never_listens_keeps_no_collector_from_ending()
     let (mut collector, _words, address) = collector(top, &[]);
     let mut stream = TcpStream::connect(&address).expect("connected");
     stream.write_all(HEAD.as_bytes()).expect("sent");
-    let flood = std::thread::spawn(move || while stream.write_all(b"a\nb\n").is_ok() {});
+    let flood = threads::spawn("flood", move || while stream.write_all(b"a\nb\n").is_ok() {})
+        .expect("a thread");
     until("much more than the answers that it can hold", String::new, || {
         lines(&top.join("acks")) > 1_000_000
     });
