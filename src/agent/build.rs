@@ -187,7 +187,7 @@ fn plan_source(
 ) -> Option<SourcePlan> {
     let named =
         types.sources.iter().copied().find(|t| t.names.contains(&config.component.type_name));
-    let make = try_out(&config.component, named.map(|t| t.build), findings)?;
+    let make = try_out(&config.component, named.map(|t| t.build), "source", findings)?;
     let interceptors = plan_interceptors(config, types, findings)?;
     let selector = plan_selector(config, types, findings)?;
     let print = Print::of(&config.component)
@@ -235,7 +235,7 @@ fn plan_interceptors(
     let mut chain = Some(Vec::new());
     for component in &config.interceptors {
         let named = types.interceptors.iter().find(|t| t.names.contains(&component.type_name));
-        let make = try_out(component, named.map(|t| t.build), findings);
+        let make = try_out(component, named.map(|t| t.build), "source", findings);
         let built = make.and_then(|make| make().ok());
         chain = chain.zip(built).map(|(mut chain, built)| {
             chain.push(built);
@@ -247,7 +247,7 @@ fn plan_interceptors(
 
 fn plan_sink(config: &SinkConfig, types: &Types, findings: &mut Vec<Finding>) -> Option<SinkPlan> {
     let named = types.sinks.iter().copied().find(|t| t.names.contains(&config.component.type_name));
-    let make = try_out(&config.component, named.map(|t| t.build), findings)?;
+    let make = try_out(&config.component, named.map(|t| t.build), "sink", findings)?;
     let channel = config.channel.clone();
     let print = Print::of(&config.component).with("channel", Print(vec![channel.clone()]));
     Some(SinkPlan { name: config.component.name.clone(), channel, make, print })
@@ -287,23 +287,25 @@ type Build<T> = fn(&mut SettingsReader<'_>) -> Result<Box<T>, SettingError>;
 /// Builds a component of a known configuration.
 type Maker<T> = Box<dyn Fn() -> Result<Box<T>, SettingError> + Send + Sync>;
 
-/// Builds the component once, to see whether that works, and answers how to build it again.
+/// Builds the component once, to see whether that works, and answers how to build it again. Without it
+/// `what` is left out.
 fn try_out<T: ?Sized + 'static>(
     component: &Component,
     build: Option<Build<T>>,
+    what: &str,
     findings: &mut Vec<Finding>,
 ) -> Option<Maker<T>> {
     let settings = component.settings.clone();
     let mut reader = SettingsReader::new(&settings);
     let tried = match build {
         Some(build) => build(&mut reader).map(|_| build),
-        None => Err(reader.error("type", "is not built in; the component is left out")),
+        None => Err(reader.error("type", "is not built in")),
     };
     findings.extend(reader.into_findings());
     match tried {
         Ok(build) => Some(Box::new(move || build(&mut SettingsReader::new(&settings)))),
         Err(error) => {
-            findings.push(left_out(error, "component"));
+            findings.push(left_out(error, what));
             None
         }
     }

@@ -1,6 +1,6 @@
 //! What a channel in memory holds passes to the channel that takes its place.
 
-use crate::channel::Channel;
+use crate::channel::{Channel, TakeTransaction};
 use crate::event::Event;
 use crate::flow::context::StopSignal;
 use std::collections::VecDeque;
@@ -29,26 +29,37 @@ impl Estate {
         std::mem::take(&mut *self.lock()).into()
     }
 
-    /// Moves everything to `new`, in its order, however long that takes. Once `stop` has fired the
-    /// first refusal for want of room ends it, and what is left stays here. Nobody else has these channels.
+    /// Moves everything to `new`, in its order, however long that takes, but for events that it can
+    /// never hold: they stay here, for the next channel of the name. Once `stop` has fired the first
+    /// refusal for want of room ends it, and what is left stays here. Nobody else has these channels.
     pub(super) async fn carry(&self, name: &str, new: &Arc<dyn Channel>, stop: &StopSignal) {
-        loop {
-            let Some(old) = self.lock().front().cloned() else { return };
+        let channels = self.lock().len();
+        let mut kept = 0;
+        for _ in 0..channels {
+            let Some(old) = self.lock().get(kept).cloned() else { return };
             let events = old.status().events;
             let (channel, to, from) = (name.to_owned(), Arc::clone(new), Arc::clone(&old));
             let signal = stop.clone();
             let moving =
                 tokio::task::spawn_blocking(move || move_all(&channel, &*from, &*to, &signal));
-            if let Err(panic) = moving.await {
-                tracing::error!(channel = name, "carrying its events over panicked: {panic}");
+            let unfit = match moving.await {
+                Ok(unfit) => unfit,
+                Err(panic) => {
+                    tracing::error!(channel = name, "carrying its events over panicked: {panic}");
+                    return;
+                }
+            };
+            let left = old.status().events;
+            if left > unfit {
                 return;
             }
-            if old.status().events > 0 {
-                return;
+            tracing::info!(channel = name, "{} events were carried over", events - left);
+            if left > 0 {
+                kept += 1;
+            } else {
+                // Not closed: for whoever watches, the two are one channel, and that is open.
+                self.lock().remove(kept);
             }
-            tracing::info!(channel = name, "{events} events were carried over");
-            // Not closed: for whoever watches, the two are one channel, and that is open.
-            self.lock().pop_front();
         }
     }
 
@@ -70,16 +81,30 @@ impl Estate {
     }
 }
 
-/// Blocks until `old` is empty, or refused after `stop` has fired.
-fn move_all(name: &str, old: &dyn Channel, new: &dyn Channel, stop: &StopSignal) {
+/// Blocks until `old` has nothing more that `new` can hold, or is refused after `stop` has fired.
+/// Answers how many events `new` can never hold; they are in `old` still.
+fn move_all(name: &str, old: &dyn Channel, new: &dyn Channel, stop: &StopSignal) -> u64 {
+    // Lent as long as they are in here, so that those behind them have their turn.
+    let mut unfit: Vec<Box<dyn TakeTransaction>> = Vec::new();
     let most = |channel: &dyn Channel| channel.limits().transaction_capacity;
     let most = most(old).min(most(new)).clamp(1, BATCH_EVENTS);
     let (mut count, mut said) = (most, false);
-    while old.status().events > 0 {
+    while old.status().events > unfit.len() as u64 {
         match batch(old, new, count) {
             Ok(()) => (count, said) = ((count * 2).min(most), false),
             Err(Refused { too_large: true, .. }) if count > 1 => count /= 2,
-            Err(_) if stop.fired() => return,
+            Err(Refused { why, too_large: true }) => {
+                let mut take = old.begin_take();
+                if take.take(1).is_ok_and(|events| events.len() == 1) {
+                    tracing::error!(
+                        channel = name,
+                        "an event that it held before can never be in it as it is now: {why}. It is kept in memory, and its sources go on; to get it, give the channel the limit that is named and reload, else it is lost when the agent ends"
+                    );
+                    unfit.push(take);
+                }
+                count = most;
+            }
+            Err(_) if stop.fired() => break,
             Err(_) if count > 1 => count /= 2, // There may be room for some of them.
             Err(Refused { why, .. }) => {
                 if !said {
@@ -93,6 +118,10 @@ fn move_all(name: &str, old: &dyn Channel, new: &dyn Channel, stop: &StopSignal)
             }
         }
     }
+    let count = unfit.len() as u64;
+    // The last first: each goes back to the front.
+    unfit.into_iter().rev().for_each(|take| take.rollback());
+    count
 }
 
 /// Why a batch was not moved.
@@ -138,6 +167,49 @@ mod tests {
     use super::*;
     use crate::channel::file::{FileChannel, FileChannelOptions};
     use crate::channel::memory::{MemoryChannel, MemoryOptions};
+
+    fn memory(bytes: u64, bodies: &[&str]) -> Arc<dyn Channel> {
+        let options = MemoryOptions {
+            byte_capacity: bytes,
+            byte_capacity_buffer_percentage: 0,
+            keep_alive: Duration::ZERO,
+            ..MemoryOptions::default()
+        };
+        let memory = MemoryChannel::new(options).expect("opens");
+        for body in bodies {
+            let mut put = memory.begin_put();
+            put.put(Event::new((*body).to_owned())).expect("fits");
+            put.commit().expect("there is room");
+        }
+        Arc::new(memory)
+    }
+
+    fn held(channel: &dyn Channel) -> Vec<usize> {
+        let mut take = channel.begin_take();
+        let lengths = take.take(100).expect("readable").iter().map(|e| e.body.len()).collect();
+        take.rollback();
+        lengths
+    }
+
+    #[tokio::test]
+    async fn an_event_that_can_never_fit_holds_nobody_up_and_waits_for_a_channel_that_can_hold_it()
+    {
+        let long = ["x".repeat(900), "x".repeat(800)];
+        let first = memory(1 << 20, &["a", &long[0], "aa", &long[1], "aaa"]);
+        let second = memory(1 << 20, &["aaaa"]);
+        let estate = Estate::of(vec![first, second]);
+        let (_stays, stop) = StopSignal::new();
+        let narrow = memory(500, &[]);
+        let carrying = estate.carry("c1", &narrow, &stop);
+        tokio::time::timeout(Duration::from_secs(60), carrying).await.expect("no wait for ever");
+        assert_eq!(held(&*narrow), [1, 2, 3, 4]);
+        // What could not pass goes to the next one, in its order.
+        let estate = Estate::of([vec![narrow], estate.take()].concat());
+        let wide = memory(1 << 20, &[]);
+        estate.carry("c1", &wide, &stop).await;
+        assert_eq!(held(&*wide), [1, 2, 3, 4, 900, 800]);
+        assert!(estate.take().is_empty());
+    }
 
     #[tokio::test]
     async fn events_that_are_too_large_for_one_transaction_pass_in_several() {

@@ -225,7 +225,11 @@ fn a_component_that_cannot_work_with_its_settings_is_left_out_and_named() {
     let [finding] = &findings[..] else { panic!("one finding, not {findings:?}") };
     assert_eq!(finding.severity, Severity::Error);
     assert_eq!((finding.key.as_str(), finding.place.line), ("a.sources.r1.number", 11));
-    assert!(finding.message.contains("ten") && finding.message.contains("left out"), "{finding}");
+    assert!(finding.message.contains("ten"), "{finding}");
+    assert!(finding.message.ends_with("; the source is left out"), "{finding}");
+    let (plan, findings) = planned(&configuration("", "a.sinks.k1.number = ten"));
+    assert!(plan.sinks.is_empty());
+    assert!(findings[0].message.ends_with("; the sink is left out"), "{}", findings[0]);
 }
 
 #[tokio::test]

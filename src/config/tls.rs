@@ -128,6 +128,7 @@ pub fn server_with_old_names(
     let (ssl, password) = (used("ssl"), used("keystore-password"));
     let excluded = used("exclude-protocols");
     if !reader.truth(ssl, false)? {
+        say_without_effect(reader, &SERVER_KEYS, ssl);
         return Ok(None);
     }
     let keystore = text(reader, "keystore", KEYSTORE).ok_or_else(|| {
@@ -146,7 +147,21 @@ pub fn server_with_old_names(
 /// # Errors
 /// `ssl` or another of them is neither true nor false.
 pub fn client(reader: &mut SettingsReader<'_>) -> Result<Option<ClientTls>, SettingError> {
-    if reader.truth("ssl", false)? { client_always(reader).map(Some) } else { Ok(None) }
+    if reader.truth("ssl", false)? {
+        return client_always(reader).map(Some);
+    }
+    say_without_effect(reader, &CLIENT_KEYS, "ssl");
+    Ok(None)
+}
+
+/// Who sets up a store may take it for encryption.
+fn say_without_effect(reader: &mut SettingsReader<'_>, keys: &[Key], ssl: &str) {
+    for key in keys.iter().map(|key| key.name).filter(|key| *key != "ssl") {
+        if reader.text(key).is_some() {
+            let message = format!("has no effect without {ssl} = true: connections are plain text");
+            reader.find(Severity::Warning, key, message);
+        }
+    }
 }
 
 /// The same for a sink whose address says by itself that there is TLS.
@@ -214,6 +229,17 @@ mod tests {
         }
         assert!(read(&[("ssl", "FALSE")], server).0.unwrap().is_none());
         assert!(read(&[], client).0.unwrap().is_none());
+    }
+
+    #[test]
+    fn a_store_without_ssl_is_said_to_have_no_effect() {
+        for pairs in [&[("truststore", "/t")][..], &[("ssl", "false"), ("truststore", "/t")]] {
+            let (tls, found) = read(pairs, client);
+            assert!(tls.unwrap().is_none());
+            assert_eq!(found, 1, "{pairs:?}");
+        }
+        let (tls, found) = read(&[("keystore", "/k"), ("keystore-password", "p")], server);
+        assert_eq!((tls.unwrap().is_none(), found), (true, 2));
     }
 
     #[test]

@@ -16,11 +16,14 @@ use crate::channel::{Channel, CommitError, Position, PositionError, Trouble};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Bits of a mark's number that count; those above are the era.
+const ERA_SHIFT: u32 = 44;
+
 /// Where a source stands behind one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Counts the events of the source up to the end of the batch; a batch without events counts
-    /// as one.
+    /// as one. A source that went on from elsewhere than its channels' marks counts from a new era on.
     pub number: u64,
     /// The number before the batch.
     pub since: u64,
@@ -29,6 +32,18 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// The era in which it was left.
+    #[must_use]
+    pub fn era(&self) -> u64 {
+        self.number >> ERA_SHIFT
+    }
+
+    /// The number with which an era begins.
+    #[must_use]
+    pub fn begin_of(era: u64) -> u64 {
+        era << ERA_SHIFT
+    }
+
     fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(16 + self.bytes.len());
         out.put_u64_le(self.number);
@@ -123,11 +138,12 @@ impl Marks {
             let joins = has < since;
             if joins && has > 0 {
                 let channel = &channels[at].name;
+                let same_era = number >> ERA_SHIFT == has >> ERA_SHIFT;
+                let missed = if same_era { (number - has).to_string() } else { "all".to_owned() };
                 tracing::warn!(
                     source = self.source,
                     channel,
-                    "the channel has missed {} events of this source, which went to its other channels; it gets what comes from now on",
-                    number - has
+                    "the channel has missed {missed} events of this source, which went to its other channels meanwhile; it gets what comes from now on"
                 );
             }
             behind |= !joins && has < number;

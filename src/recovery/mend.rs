@@ -9,8 +9,9 @@
 //! # Invariants
 //!
 //! * Only what two readings agree on is given up.
-//! * Nothing is voided before its copy was tried. A crash in between leaves the copies; the next
-//!   repair finds the same places and the copies that are there.
+//! * Nothing in the middle of a log is voided before its copy is there; where there is no room for it,
+//!   the place is left. A crash in between leaves the copies; the next repair finds the same places
+//!   and the copies that are there.
 //! * Without damage, nothing is written but what an opening writes; and the member files, when all of
 //!   them are lost and the logs agree on what they said.
 
@@ -37,8 +38,9 @@ pub struct Mended {
     pub made_again: Vec<Finding>,
     /// Events that were given up.
     pub events_lost: u64,
-    /// Damaged places that are left: the state has no room to name more. They can be mended when
-    /// what waits in front of them was taken.
+    /// Damaged places that are left as they are. Either their bytes could not be copied aside, and they
+    /// say so: they can be mended when there is room. Or the state has no room to name more: they can
+    /// be mended when what waits in front of them was taken.
     pub left: Vec<Finding>,
 }
 
@@ -101,6 +103,11 @@ fn give_up(
         let (segment, id) = (&place.segment, place.segment.header.id);
         let bytes = place.ruling.bytes.unwrap_or_default();
         let copy = quarantine::keep(&*home.directory, &*segment.file, id, bytes);
+        if matches!(copy, Copy::Failed(_)) {
+            // Whoever repairs can make room; an event that is given up makes room for others over it.
+            mended.left.push(place.finding(Some(&copy)));
+            continue;
+        }
         let (start, end) = place.ruling.sequences.unwrap_or_default();
         for (start, end) in state.missing(start.0, end.0) {
             mended.events_lost += end - start;

@@ -1,6 +1,8 @@
 //! `channel check`, `dump` and `repair` on real files with real damage.
 
+use super::full_disk::{SmallDisk, succeeds};
 use super::process::{holder, run, run_expecting};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -24,10 +26,14 @@ fn line(number: usize) -> String {
 /// A stopped channel with [`LINES`] events in it.
 fn stopped() -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a directory");
-    std::fs::write(directory.path().join("a.conf"), CONFIGURATION).expect("a configuration");
-    let lines: String = (0..LINES).map(line).collect();
-    run_expecting(directory.path(), &words("put", &["--batch", "10"]), lines.as_bytes(), 0);
+    fill(directory.path());
     directory
+}
+
+fn fill(top: &Path) {
+    std::fs::write(top.join("a.conf"), CONFIGURATION).expect("a configuration");
+    let lines: String = (0..LINES).map(line).collect();
+    run_expecting(top, &words("put", &["--batch", "10"]), lines.as_bytes(), 0);
 }
 
 /// Events that can be read, each with its place: file number of the stripe, segment, offset, text.
@@ -196,4 +202,43 @@ fn names_of_files_tell_the_terminal_nothing() {
     }
     let said = run_expecting(top, &words("check", &[]), b"", 0);
     assert!(said.contains("a\\u{1b}[31mb"), "{said}");
+}
+
+#[test]
+fn on_a_full_disk_and_on_a_read_only_one_nothing_is_given_up() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some(disk) = SmallDisk::mount(directory.path(), 24) else { return };
+    let top = disk.at.as_path();
+    fill(top);
+    let all = dumped(top);
+    let (_, lost) = damage(top, &all[LINES / 2], &all);
+    let ballast = disk.fill();
+    let mut crumbs = std::fs::File::create_new(top.join("crumbs")).expect("a name is free");
+    while crumbs.write_all(&[1; 512]).is_ok() {}
+    let repair = || {
+        let output = run(top, &words("repair", &[]), b"");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let is_found = || {
+        let found = check(top).1;
+        let findings = found["findings"].as_array().expect("a list");
+        findings.iter().filter(|f| f["damage"] == true).count()
+    };
+    for _ in 0..2 {
+        let (code, said) = repair();
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("No space left") && said.contains("make room"), "{said}");
+        assert_eq!((is_found(), kept(top).len()), (1, 0), "the place is as it was");
+    }
+    std::fs::remove_file(ballast).expect("removed");
+    let shown = top.display().to_string();
+    assert!(succeeds("mount", &["-o", "remount,ro", &shown]), "it was mounted before");
+    let (code, said) = repair();
+    assert!(code == Some(1) && said.contains("Read-only file system"), "{code:?} {said}");
+    assert_eq!(is_found(), 1, "check needs no right to write");
+    assert!(succeeds("mount", &["-o", "remount,rw", &shown]), "it was writable before");
+    let (code, said) = repair();
+    assert!(code == Some(0) && said.contains(&format!("{} events lost", lost.len())), "{said}");
+    assert_eq!((is_found(), kept(top).len()), (0, 1));
 }

@@ -455,6 +455,8 @@ fn a_broken_sink_group_is_treated_as_flume_treats_it() {
     let Loaded { agent, findings } = loaded(&whole(&GROUP.replace("k2 k1", "k2 k9")));
     assert_eq!(agent.sink_groups[0].sinks, ["k2"]);
     assert!(shown(&findings).contains("there is no sink k9"));
+    let Loaded { findings, .. } = loaded(&whole(&GROUP.replace("k2 k1", "k2,k1")));
+    assert!(shown(&findings).contains("separated by blanks, not by commas"), "{findings:?}");
     // None left: the group goes, the sinks run alone.
     let Loaded { agent, .. } = loaded(&whole(&GROUP.replace("k2 k1", "k8 k9")));
     assert_eq!((agent.sink_groups.len(), agent.sinks.len()), (0, 2));

@@ -58,7 +58,10 @@ impl Validation<'_> {
                 continue;
             } else {
                 let known = sinks.iter().map(|sink| sink.component.name.as_str());
-                let hint = names::did_you_mean(name, known);
+                let hint = match name.contains(',') {
+                    true => "; names are separated by blanks, not by commas".to_owned(),
+                    false => names::did_you_mean(name, known),
+                };
                 format!("there is no sink {name} that can be used{hint}")
             };
             self.findings.warn(

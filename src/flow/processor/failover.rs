@@ -6,6 +6,7 @@
 //! turn, and after 22 failures in a row its penalty overflows; here neither happens.
 
 use super::{Processor, ProcessorType};
+use crate::config::names::did_you_mean;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use std::time::Duration;
 
@@ -64,6 +65,14 @@ fn build(reader: &mut SettingsReader<'_>, sinks: &[String]) -> Result<Failover, 
             reader.find(Severity::Warning, &key, message);
         }
         priorities.push((priority, at));
+    }
+    for key in reader.settings().entries.keys() {
+        let Some(sink) = key.strip_prefix("priority.") else { continue };
+        if !sinks.iter().any(|known| known == sink) {
+            let hint = did_you_mean(sink, sinks.iter().map(String::as_str));
+            let message = format!("has no effect: no sink {sink} can be used in the group{hint}");
+            reader.find(Severity::Warning, key, message);
+        }
     }
     // Stable: equal priorities stay in the order they are listed.
     priorities.sort_by_key(|(priority, _)| std::cmp::Reverse(*priority));
@@ -141,6 +150,14 @@ mod tests {
         processor.failed(2, seconds(1));
         processor.failed(1, seconds(2));
         assert_eq!(processor.order(seconds(60), &|_| true), [0, 2, 1], "the longest rested first");
+    }
+
+    #[test]
+    fn a_priority_of_a_sink_that_is_not_in_the_group_is_said_to_have_no_effect() {
+        let pairs = [("priority.k1", "5"), ("priority.k22", "7")];
+        let findings = built(&TYPE, &pairs, &SINKS).1;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].contains("no sink k22") && findings[0].contains("did you mean k2?"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod tests;
 use super::calls::{corrected, pieces, wire_bytes};
 use crate::base::limits::AVRO_REQUEST_BYTES_MAX;
 use crate::channel::BoxFuture;
-use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
 use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
@@ -123,6 +123,10 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
     let port = port.ok_or_else(|| reader.error("port", "is required and not set (a port)"))?;
     let deflate = reader.word("compression-type", &["none", "deflate"])? == Some("deflate");
     let level = reader.number("compression-level", 0..=9)?.unwrap_or(LEVEL);
+    if !deflate && reader.text("compression-level").is_some() {
+        let message = "has no effect without compression-type = deflate";
+        reader.find(Severity::Warning, "compression-level", message);
+    }
     let batch = corrected(reader, "batch-size", 1, BATCH_EVENTS);
     let connect = corrected(reader, "connect-timeout", WAIT_MS_MIN, WAIT_MS);
     let request = corrected(reader, "request-timeout", WAIT_MS_MIN, WAIT_MS);

@@ -194,6 +194,17 @@ fn what_cannot_be_kept_is_refused_and_small_numbers_corrected() {
     assert_eq!(with(("compression-type", "deflate")), None);
     assert!(with(("compression-type", "gzip")).unwrap().contains("none, deflate"));
     assert!(with(("compression-level", "10")).is_some());
+    let warned = |more: &[(&str, &str)]| {
+        let pairs =
+            [&[("hostname", "h"), ("port", "1"), ("compression-level", "9")], more].concat();
+        let settings = crate::config::settings::Settings::from_pairs("k1", &pairs);
+        let mut reader = SettingsReader::new(&settings);
+        (TYPE.build)(&mut reader).unwrap();
+        reader.into_findings().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let said = warned(&[]);
+    assert!(said.len() == 1 && said[0].contains("without compression-type = deflate"), "{said:?}");
+    assert!(warned(&[("compression-type", "deflate")]).is_empty());
     assert_eq!(with(("batch-size", "0")), None);
     assert_eq!(
         build(&TYPE, &[("hostname", "h"), ("port", "1"), ("batch-size", "x")])

@@ -42,6 +42,8 @@ pub(crate) struct Known {
     pub(crate) newest: Option<Bytes>,
     /// That batch has to be handed over again: some channel does not have it.
     pub(crate) behind: bool,
+    /// The era in which it was left; `None` where there is none.
+    pub(crate) era: Option<u64>,
 }
 
 /// Hands batches over, one behind the other.
@@ -67,14 +69,14 @@ impl<'a> Courier<'a> {
         })?;
         let courier = |number, ahead| Self { context, pace, number, ahead, refused: false };
         Ok(match kept {
-            Kept::Nowhere => (courier(None, 0), Known { newest: None, behind: false }),
+            Kept::Nowhere => (courier(None, 0), Known { newest: None, behind: false, era: None }),
             Kept::At { newest: None, behind } => {
-                (courier(Some(0), 0), Known { newest: None, behind })
+                (courier(Some(0), 0), Known { newest: None, behind, era: None })
             }
             // The batch that is put again has to be counted as it was.
             Kept::At { newest: Some(mark), behind } => (
                 courier(Some(if behind { mark.since } else { mark.number }), mark.number),
-                Known { newest: Some(mark.bytes), behind },
+                Known { era: Some(mark.era()), newest: Some(mark.bytes), behind },
             ),
         })
     }
@@ -82,6 +84,11 @@ impl<'a> Courier<'a> {
     /// Whether the channels keep the place of a batch together with its events.
     pub(crate) fn keeps_marks(&self) -> bool {
         self.number.is_some()
+    }
+
+    /// Counts from the beginning of `era` on: what the channels know from before counts as older.
+    pub(crate) fn begin_era(&mut self, era: u64) {
+        self.number = self.number.map(|number| number.max(Mark::begin_of(era)));
     }
 
     /// The batch that some channel does not have cannot be read again: they go on without it.

@@ -3,7 +3,9 @@
 use super::Group;
 use crate::base::files;
 use crate::source::reading::Stamp;
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
@@ -16,17 +18,8 @@ pub(super) struct Matched {
     pub(super) path: PathBuf,
     pub(super) device: u64,
     pub(super) stamp: Stamp,
-    /// When it was made, in nanoseconds since 1970, where its file system tells.
-    pub(super) born_ns: Option<i64>,
-}
-
-impl Matched {
-    pub(super) fn new(path: PathBuf, found: &std::fs::Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        let since = found.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let born_ns = since.and_then(|since| i64::try_from(since.as_nanos()).ok());
-        Self { path, device: found.dev(), stamp: Stamp::of(found), born_ns }
-    }
+    /// It was made since the group was first looked at, as far as its file system tells.
+    pub(super) is_new: bool,
 }
 
 /// The names of a group's files as of some moment.
@@ -35,6 +28,9 @@ pub(super) struct Names {
     paths: Vec<PathBuf>,
     /// The directory when they were listed, if it stood still then.
     of: Option<Stamp>,
+    /// When the directory had changed last as of the first look, by the clock of its file system, in
+    /// nanoseconds since 1970: whatever was made in it before that look was made no later.
+    first_ns: Option<i64>,
     /// Its directory could not be read when it was last tried.
     pub(super) closed: bool,
 }
@@ -47,7 +43,8 @@ impl Names {
         cached: bool,
         wall_ns: i64,
     ) -> io::Result<Vec<Matched>> {
-        let directory = Stamp::of(&group.directory.metadata()?);
+        let found = group.directory.metadata()?;
+        let directory = Stamp::of(&found);
         if !cached || self.of != Some(directory) {
             self.paths = list(group)?;
             // A directory that was changed a moment ago can change again and look the same.
@@ -58,12 +55,24 @@ impl Names {
             .paths
             .iter()
             .filter_map(|path| {
-                let found = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-                Some(Matched::new(path.clone(), &found))
+                let found = path.metadata().ok().filter(Metadata::is_file)?;
+                Some(self.file(path.clone(), &found))
             })
             .collect();
         matched.sort_by_key(|m| m.stamp.changed_ns);
+        // What this look has seen was there already, whatever the times say.
+        let changed_ns = found.ctime().saturating_mul(1_000_000_000) + found.ctime_nsec();
+        self.first_ns.get_or_insert(changed_ns);
         Ok(matched)
+    }
+
+    /// A file of the directory. Only times of the one clock are compared, that of the file system: ours
+    /// may be another machine's, and is ahead of it by up to a tick of the kernel.
+    pub(super) fn file(&self, path: PathBuf, found: &Metadata) -> Matched {
+        let since = found.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let born_ns = since.and_then(|since| i64::try_from(since.as_nanos()).ok());
+        let is_new = self.first_ns.zip(born_ns).is_some_and(|(first, born)| born >= first);
+        Matched { path, device: found.dev(), stamp: Stamp::of(found), is_new }
     }
 }
 

@@ -243,13 +243,14 @@ impl TailDirectory {
     async fn tail(&self, context: &SourceContext) -> Result<(), Failure> {
         let (mut courier, known) = Courier::begin(context, PACE).await?;
         let place = known.newest.as_ref().and_then(|bytes| Place::decode(bytes));
-        let (marked, newest) = (courier.keeps_marks(), known.newest.is_some());
+        let marked = courier.keeps_marks();
         let again = place.clone().filter(|_| known.behind);
-        let mut disk = self.open(context, place, marked, newest).await?;
+        let (mut disk, era) = self.open(context, place, marked, known.era).await?;
         context.started();
         if known.behind {
             disk = self.put_again(context, &mut courier, disk, again).await?;
         }
+        courier.begin_era(era);
         let mut quiet = 0;
         while !context.stop.fired() {
             let (back, read, stopped) = self.round(context, &mut courier, disk).await?;
@@ -271,25 +272,35 @@ impl TailDirectory {
         context: &SourceContext,
         place: Option<Place>,
         kept: bool,
-        known: bool,
-    ) -> Result<Disk, Failure> {
+        marks_of: Option<u64>,
+    ) -> Result<(Disk, u64), Failure> {
         let (settings, counters) = (Arc::clone(&self.settings), Arc::clone(&context.counters));
-        let file = PositionFile::new(self.position_file.clone(), self.write_interval);
+        let mut file = PositionFile::new(self.position_file.clone(), self.write_interval);
         beside(move || {
             let about = |what: &str| format!("{what} {}", file.path().display());
             file.make_directory().map_err(|error| {
                 Failure::caused(about("cannot make the directory of positionFile"), error)
             })?;
-            // Once the channels know the place, they know it better.
-            let known =
-                match place {
-                    Some(place) => Known::Marked(place),
-                    None if known => Known::Listed(Vec::new()),
-                    None => Known::Listed(file.read(&settings.name).map_err(|error| {
+            let mut known =
+                Known { marked: place.map(|place| place.entries).unwrap_or_default(), ..Known::default() };
+            let last = file.era(&settings.name);
+            // Once the channels know the place they know it better, unless the source had others since.
+            let era = match marks_of.filter(|era| *era >= last) {
+                Some(era) => era,
+                None => {
+                    known.listed = file.read(&settings.name).map_err(|error| {
                         Failure::caused(about("cannot read positionFile"), error)
-                    })?),
-                };
-            Ok(Disk { tails: Tails::new(settings, counters, known, kept), file })
+                    })?;
+                    if marks_of.is_some() {
+                        tracing::warn!(source = settings.name, path = %file.path().display(), "the source had other channels since its present ones heard of it last; it goes on where its positionFile says, so they do not get what the others got");
+                    }
+                    last + 1
+                }
+            };
+            if era > last {
+                file.begin_era(era);
+            }
+            Ok((Disk { tails: Tails::new(settings, counters, known, kept), file }, era))
         })
         .await?
     }

@@ -2,6 +2,12 @@
 //!
 //! It is read when no channel knows the source's place, and kept written for tools and for Flume.
 //! Unlike Flume's it is replaced as a whole, so that a kill in the middle leaves the old one.
+//!
+//! Beside it stands a file with the source's era, a number. A source that does not go on from the marks
+//! of its channels begins a new one, and every mark that it leaves carries that. So marks of an earlier
+//! era than the file's are older than the positions: the source had other channels since. The era is
+//! written behind the positions of its first look, never before: a kill between the two leaves marks that
+//! count as newer than they are, and lines come again.
 
 use crate::base::files;
 use crate::base::limits::TAIL_POSITION_FILE_BYTES_MAX;
@@ -10,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Bytes of the file that holds the era.
+const ERA_BYTES_MAX: u64 = 64;
 
 /// How far one file was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +36,13 @@ pub(super) struct PositionFile {
     written: Option<Vec<Line>>,
     last: Option<Duration>,
     failing: bool,
+    /// The era to write behind the next positions.
+    era: Option<u64>,
 }
 
 impl PositionFile {
     pub(super) fn new(path: PathBuf, interval: Duration) -> Self {
-        Self { path, interval, written: None, last: None, failing: false }
+        Self { path, interval, written: None, last: None, failing: false, era: None }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -77,6 +88,35 @@ impl PositionFile {
         Ok(entries.into_iter().filter_map(line).collect())
     }
 
+    /// The source's era as of the last life; 0 where nothing says.
+    pub(super) fn era(&self, source: &str) -> u64 {
+        let path = self.era_path();
+        let bytes = match read_whole(&path, ERA_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(ReadWholeError::Missing) => return 0,
+            Err(error) => {
+                tracing::warn!(source, path = %path.display(), %error, "the era of the positions cannot be read; what the channels know counts");
+                return 0;
+            }
+        };
+        let era = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+        era.unwrap_or_else(|| {
+            tracing::warn!(source, path = %path.display(), "the era of the positions is no number; what the channels know counts");
+            0
+        })
+    }
+
+    /// Has `era` written behind the next positions.
+    pub(super) fn begin_era(&mut self, era: u64) {
+        self.era = Some(era);
+    }
+
+    fn era_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".era");
+        path.into()
+    }
+
     /// When it may be written next.
     pub(super) fn due(&self) -> Duration {
         self.last.map_or(Duration::ZERO, |last| last + self.interval)
@@ -85,14 +125,19 @@ impl PositionFile {
     /// Writes `lines` if they are news.
     pub(super) fn write(&mut self, lines: Vec<Line>, source: &str, now: Duration) {
         self.last = Some(now);
-        if self.written.as_ref() == Some(&lines) {
+        if self.written.as_ref() == Some(&lines) && self.era.is_none() {
             return;
         }
         let written = serde_json::to_vec(&lines)
             .map_err(io::Error::from)
-            .and_then(|bytes| files::replace(&self.path, &bytes));
+            .and_then(|bytes| files::replace(&self.path, &bytes))
+            .and_then(|()| match self.era {
+                Some(era) => files::replace(&self.era_path(), format!("{era}\n").as_bytes()),
+                None => Ok(()),
+            });
         match written {
             Ok(()) => {
+                self.era = None;
                 self.written = Some(lines);
                 self.failing = false;
             }

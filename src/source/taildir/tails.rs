@@ -22,11 +22,12 @@ use std::time::Duration;
 pub(super) type FileId = (u64, u64);
 
 /// What was known of files before this life.
-pub(super) enum Known {
+#[derive(Default)]
+pub(super) struct Known {
     /// By their channels.
-    Marked(Place),
-    /// By Flume's position file.
-    Listed(Vec<Line>),
+    pub(super) marked: Vec<Entry>,
+    /// By Flume's position file, where that knows better.
+    pub(super) listed: Vec<Line>,
 }
 
 /// A batch of one file.
@@ -56,8 +57,6 @@ pub(super) struct Tails {
     /// When files of an earlier life that are still missing are forgotten: known once every
     /// directory could be read.
     forget_at: Option<Duration>,
-    /// The time of day of the first look, in nanoseconds since 1970.
-    began_ns: Option<i64>,
     full: bool,
     /// Files that cannot be opened; each is said once.
     refused: BTreeSet<PathBuf>,
@@ -71,10 +70,7 @@ impl Tails {
         kept: bool,
     ) -> Self {
         let names = settings.groups.iter().map(|_| Names::default()).collect();
-        let (marked, listed) = match known {
-            Known::Marked(place) => (place.entries, Vec::new()),
-            Known::Listed(lines) => (Vec::new(), lines),
-        };
+        let Known { marked, listed } = known;
         Self {
             settings,
             counters,
@@ -86,7 +82,6 @@ impl Tails {
             files_max: if kept { TAIL_FILES_MARKED_MAX } else { TAIL_FILES_MAX },
             first: true,
             forget_at: None,
-            began_ns: None,
             full: false,
             refused: BTreeSet::new(),
         }
@@ -96,7 +91,6 @@ impl Tails {
     pub(super) fn look(&mut self, now: Duration, wall_ns: i64) -> Vec<FileId> {
         let settings = Arc::clone(&self.settings);
         let (mut order, mut all_seen) = (Vec::new(), true);
-        self.began_ns.get_or_insert(wall_ns);
         for tail in self.tails.values_mut() {
             tail.matched = false;
         }
@@ -197,17 +191,18 @@ impl Tails {
     fn known(&mut self, file: &Matched, start: &[u8]) -> Option<u64> {
         let inode = file.stamp.inode;
         // One that was made since is another, whatever number it got and however it begins.
-        if file.born_ns > self.began_ns {
+        if file.is_new {
             return None;
-        }
-        let fits = |entry: &Entry| entry.inode == inode && entry.print.fits(start);
-        if let Some(at) = self.marked.iter().position(fits) {
-            return Some(self.marked.swap_remove(at).pos);
         }
         let path = files::absolute(&file.path);
         let same = |line: &Line| line.inode == inode && Path::new(&line.file) == path;
-        let at = self.listed.iter().position(same)?;
-        Some(self.listed.swap_remove(at).pos)
+        if let Some(at) = self.listed.iter().position(same) {
+            self.marked.retain(|entry| entry.inode != inode);
+            return Some(self.listed.swap_remove(at).pos);
+        }
+        let fits = |entry: &Entry| entry.inode == inode && entry.print.fits(start);
+        let at = self.marked.iter().position(fits)?;
+        Some(self.marked.swap_remove(at).pos)
     }
 
     /// A file of the source has changed since it was looked at last.
@@ -253,7 +248,7 @@ impl Tails {
             return;
         }
         let settings = Arc::clone(&self.settings);
-        for group in &settings.groups {
+        for (at, group) in settings.groups.iter().enumerate() {
             let Ok(listed) = files::list(&group.directory) else { continue };
             for path in listed.filter_map(|entry| Some(entry.ok()?.path())) {
                 let Ok(found) = path.metadata() else { continue };
@@ -265,7 +260,7 @@ impl Tails {
                 {
                     continue;
                 }
-                let file = Matched::new(path, &found);
+                let file = self.names[at].file(path, &found);
                 let Some(start) = open(&file.path, id).and_then(|f| start_of(&f)).ok() else {
                     continue;
                 };
