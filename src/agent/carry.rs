@@ -120,7 +120,7 @@ fn move_all(name: &str, old: &dyn Channel, new: &dyn Channel, stop: &StopSignal)
     }
     let count = unfit.len() as u64;
     // The last first: each goes back to the front.
-    unfit.into_iter().rev().for_each(|take| take.rollback());
+    unfit.into_iter().rev().for_each(TakeTransaction::rollback);
     count
 }
 

@@ -215,6 +215,7 @@ fn on_a_full_disk_and_on_a_read_only_one_nothing_is_given_up() {
     let ballast = disk.fill();
     let mut crumbs = std::fs::File::create_new(top.join("crumbs")).expect("a name is free");
     while crumbs.write_all(&[1; 512]).is_ok() {}
+    drop(crumbs);
     let repair = || {
         let output = run(top, &words("repair", &[]), b"");
         let said = [output.stdout, output.stderr].concat();

@@ -399,7 +399,7 @@ fn what_the_first_look_sees_was_there_and_what_was_made_since_is_new() {
     }
     let group = group(&ground, r".*\.log");
     for _ in 0..2 {
-        let mut names = super::group::Names::default();
+        let mut names = group::Names::default();
         let mut look = || {
             let found = names.matched(&group, false, 0).unwrap();
             let mut found: Vec<(PathBuf, bool)> =
