@@ -1,6 +1,7 @@
 //! The floor: what a careful programmer writes in an afternoon. Group commit with a leader, one
 //! buffered write and one fdatasync per group, into a file that was filled with zeroes before; a
-//! queue in memory, and a small frame in the same file for each take that was committed.
+//! queue in memory, and a small frame in the same file for each take that was committed. Or the
+//! same without groups: each commit writes and syncs for itself.
 
 use millpond::event::Event;
 use std::collections::VecDeque;
@@ -14,9 +15,14 @@ use std::time::Duration;
 /// How long a taker waits for events.
 const PATIENCE: Duration = Duration::from_millis(5);
 
+/// What a frame of a take begins with; that of a put begins with the number of its events.
+pub(crate) const TAKEN: u64 = u64::MAX;
+
 pub(crate) struct Floor {
     file: File,
     len: u64,
+    /// Commits that arrive together share a write and a sync.
+    grouping: bool,
     state: Mutex<State>,
     wake: Condvar,
     /// Where takers find what was put; without takers nothing is kept.
@@ -31,12 +37,33 @@ struct State {
     group: u64,
     durable: u64,
     writing: bool,
+    /// Where the group that gathers will begin.
     offset: u64,
+}
+
+/// The frame of a put, but for its checksum: the number of events, then length and bytes of each.
+pub(crate) fn put_frame<'a>(bodies: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
+    let bytes: usize = bodies.clone().map(|body| body.len() + 8).sum();
+    let mut frame = Vec::with_capacity(bytes + 16);
+    frame.extend_from_slice(&(bodies.clone().count() as u64).to_le_bytes());
+    for body in bodies {
+        frame.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        frame.extend_from_slice(body);
+    }
+    frame
+}
+
+/// The frame of a take, but for its checksum.
+pub(crate) fn take_frame(count: usize) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(32);
+    frame.extend_from_slice(&TAKEN.to_le_bytes());
+    frame.extend_from_slice(&(count as u64).to_le_bytes());
+    frame
 }
 
 impl Floor {
     pub(crate) fn open(path: &Path, len: u64, takers: bool) -> io::Result<Self> {
-        let file = File::create_new(path)?;
+        let file = File::options().read(true).write(true).create_new(true).open(path)?;
         let zeroes = vec![0u8; 1 << 20];
         for at in (0..len).step_by(zeroes.len()) {
             file.write_all_at(&zeroes, at)?;
@@ -44,18 +71,11 @@ impl Floor {
         file.sync_all()?;
         let state = Mutex::new(State { group: 1, ..State::default() });
         let (wake, arrived, queue) = (Condvar::new(), Condvar::new(), takers.then(Mutex::default));
-        Ok(Self { file, len, state, wake, queue, arrived })
+        Ok(Self { file, len, grouping: true, state, wake, queue, arrived })
     }
 
     pub(crate) fn put(&self, events: Vec<Event>) {
-        let bytes: usize = events.iter().map(|event| event.body.len() + 8).sum();
-        let mut frame = Vec::with_capacity(bytes + 16);
-        frame.extend_from_slice(&(events.len() as u64).to_le_bytes());
-        for event in &events {
-            frame.extend_from_slice(&(event.body.len() as u64).to_le_bytes());
-            frame.extend_from_slice(&event.body);
-        }
-        self.commit(frame);
+        self.commit(put_frame(events.iter().map(|event| &event.body[..])));
         if let Some(queue) = &self.queue {
             queue.lock().unwrap().extend(events);
             self.arrived.notify_one();
@@ -73,18 +93,35 @@ impl Floor {
         let events: Vec<Event> = queue.drain(..max).collect();
         drop(queue);
         if !events.is_empty() {
-            let mut frame = Vec::with_capacity(32);
-            frame.extend_from_slice(&u64::MAX.to_le_bytes());
-            frame.extend_from_slice(&(events.len() as u64).to_le_bytes());
-            self.commit(frame);
+            self.commit(take_frame(events.len()));
         }
         events
     }
 
-    fn commit(&self, mut frame: Vec<u8>) {
+    /// The same file, where each commit writes and syncs for itself.
+    #[allow(dead_code, reason = "one of the two programs that share this file")]
+    pub(crate) fn without_groups(self) -> Self {
+        Self { grouping: false, ..self }
+    }
+
+    #[allow(dead_code, reason = "one of the two programs that share this file")]
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Adds the checksum and returns once the frame is durable: where it begins, as long as the file
+    /// was not begun anew.
+    pub(crate) fn commit(&self, mut frame: Vec<u8>) -> u64 {
         let crc = crc32fast::hash(&frame);
         frame.extend_from_slice(&crc.to_le_bytes());
         let mut state = self.state.lock().unwrap();
+        if !self.grouping {
+            let offset = self.place(&mut state, frame.len());
+            self.file.write_all_at(&frame, offset).unwrap();
+            self.file.sync_data().unwrap();
+            return offset;
+        }
+        let place = state.offset + state.gather.len() as u64;
         state.gather.extend_from_slice(&frame);
         let mine = state.group;
         while state.durable < mine {
@@ -97,11 +134,7 @@ impl Floor {
             let group = std::mem::replace(&mut state.gather, spare);
             let number = state.group;
             state.group += 1;
-            if state.offset + group.len() as u64 > self.len {
-                state.offset = 0;
-            }
-            let offset = state.offset;
-            state.offset += group.len() as u64;
+            let offset = self.place(&mut state, group.len());
             drop(state);
             self.file.write_all_at(&group, offset).unwrap();
             self.file.sync_data().unwrap();
@@ -112,5 +145,16 @@ impl Floor {
             state.writing = false;
             self.wake.notify_all();
         }
+        place
+    }
+
+    /// Where the next `len` bytes go; at the end of the file the first ones are written over.
+    fn place(&self, state: &mut State, len: usize) -> u64 {
+        if state.offset + len as u64 > self.len {
+            state.offset = 0;
+        }
+        let offset = state.offset;
+        state.offset += len as u64;
+        offset
     }
 }

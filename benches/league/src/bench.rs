@@ -1,13 +1,14 @@
 //! What all rounds share: where they work, how processes are started.
 
 use crate::draw::Draw;
-use crate::engines::FLUME;
-use crate::flume::Flume;
+use crate::flume;
 use crate::life::Order;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use stores::FLUME;
+use stores::flume::Flume;
 
 /// Everything that a fault needs to run its rounds.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Bench {
     /// Starts a worker, stopped at nothing yet. `first`: number of the next event.
     pub(crate) fn command(&self, order: &Order<'_>, first: u64) -> Command {
         let mut command = match (&self.flume, order.engine) {
-            (Ok(flume), FLUME) => flume.command(),
+            (Ok(flume), FLUME) => flume::command(flume),
             _ => {
                 let mut command = Command::new("/proc/self/exe");
                 command.args(["worker", order.engine]);

@@ -10,6 +10,7 @@
 //! written, synced or not.
 
 mod bench;
+mod control;
 mod door;
 mod draw;
 mod engines;
@@ -23,7 +24,6 @@ mod worker;
 
 use bench::Bench;
 use clap::{Parser, Subcommand};
-use engines::{ENGINES, FLUME};
 use faults::{Cell, FAULTS, Fault};
 use std::error::Error;
 use std::ffi::OsString;
@@ -31,6 +31,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use stores::FLUME;
 
 /// A league table of durable queues and logs under kill, failing syncs, full disks, short writes
 /// and rot.
@@ -113,7 +114,7 @@ fn run(choice: &Choice) -> Result<(), Box<dyn Error>> {
         effort: choice.rounds,
         patience: Duration::from_secs(choice.patience),
         door: door::build(&root),
-        flume: flume::Flume::new(libraries.as_deref(), &root),
+        flume: flume::find(libraries.as_deref(), &root),
         root: root.clone(),
     };
     let began = Instant::now();
@@ -131,7 +132,7 @@ fn run(choice: &Choice) -> Result<(), Box<dyn Error>> {
 
 /// The names of the engines asked for, in the order of the table.
 fn chosen(choice: &Choice) -> Result<Vec<String>, String> {
-    let all = ENGINES.iter().map(|engine| engine.name.to_owned());
+    let all = engines::all().map(|engine| engine.name.to_owned());
     if choice.engine.is_empty() {
         return Ok(all.collect());
     }

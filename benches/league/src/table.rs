@@ -1,8 +1,9 @@
 //! What is printed: one table per fault, and everything as JSON.
 
-use crate::engines::{ENGINES, FLUME};
+use crate::engines;
 use crate::faults::{Cell, FAULTS, Fault};
 use std::fmt::Write as _;
+use stores::{FLUME, version};
 
 const COLUMNS: &str = "| engine | rounds | acked | lost, of these beyond one transaction | doubled | altered | out of order / in part \
                        | unopenable | hung | died | went on | harmed, of these silent | worst loss |";
@@ -72,7 +73,7 @@ pub(crate) fn table(cells: &[Cell]) -> String {
 /// Engines, versions and settings, in Markdown.
 pub(crate) fn engines(flume: Option<&str>) -> String {
     let mut text = "| engine | version | setting | remark |\n|---|---|---|---|\n".to_owned();
-    for engine in &ENGINES {
+    for engine in engines::all() {
         let version = match engine.name {
             FLUME => flume.unwrap_or("not run").to_owned(),
             name => version(name),
@@ -80,32 +81,8 @@ pub(crate) fn engines(flume: Option<&str>) -> String {
         let _ = writeln!(
             text,
             "| {} | {version} | {} | {} |",
-            engine.name, engine.setting, engine.remark
+            engine.name, engine.faults, engine.remark
         );
     }
     text
-}
-
-/// From the lock file that this was built with.
-fn version(engine: &str) -> String {
-    if engine == "sqlite" {
-        return rusqlite::version().to_owned();
-    }
-    let lock = include_str!("../Cargo.lock");
-    let entry = format!("name = \"{engine}\"\nversion = \"");
-    let rest = lock.split(&entry).nth(1).unwrap_or_default();
-    rest.split('"').next().unwrap_or_default().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_engine_has_a_version() {
-        for engine in ENGINES.iter().filter(|engine| engine.name != FLUME) {
-            let version = version(engine.name);
-            assert!(version.contains('.'), "{}: {version:?}", engine.name);
-        }
-    }
 }

@@ -16,12 +16,13 @@
 //! | `closed` | the end, in good order |
 
 use crate::draw::{Draw, body, claimed, hash};
-use crate::engines::{self, Store};
-use std::fmt::{Display, Write as _};
+use crate::engines;
+use std::fmt::Display;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use stores::{Bytes, Store};
 
 /// Events of a put, 1 to this.
 pub(crate) const PUT_MOST: u64 = 8;
@@ -76,7 +77,7 @@ fn words(error: &dyn Display) -> String {
 }
 
 pub(crate) fn run(task: &Task) -> ExitCode {
-    let mut store = match engines::open(&task.engine, Path::new(&task.dir)) {
+    let store = match engines::open(&task.engine, Path::new(&task.dir)) {
         Ok(store) => store,
         Err(error) => {
             say(format_args!("fails {}", words(&error)));
@@ -84,7 +85,7 @@ pub(crate) fn run(task: &Task) -> ExitCode {
         }
     };
     say("open");
-    let mut work = Work { store: store.as_mut(), seed: task.seed, next: task.first };
+    let mut work = Work { store: store.as_ref(), seed: task.seed, next: task.first };
     match task.verb.as_str() {
         "work" => work.work(task.times),
         "fill" => work.fill(),
@@ -101,7 +102,7 @@ pub(crate) fn run(task: &Task) -> ExitCode {
 }
 
 struct Work<'a> {
-    store: &'a mut dyn Store,
+    store: &'a dyn Store,
     seed: u64,
     next: u64,
 }
@@ -109,10 +110,11 @@ struct Work<'a> {
 impl Work<'_> {
     fn put(&mut self, count: u64, largest: u64) -> bool {
         let end = self.next + count;
-        let bodies: Vec<_> = (self.next..end).map(|n| body(self.seed, n, largest)).collect();
+        let bodies: Vec<_> =
+            (self.next..end).map(|n| Bytes::from(body(self.seed, n, largest))).collect();
         say(format_args!("put {} {end}", self.next));
         self.next = end;
-        match self.store.put(&bodies) {
+        match self.store.put(0, &bodies) {
             Ok(()) => say("kept"),
             Err(error) => {
                 say(format_args!("not {}", words(&error)));
@@ -124,17 +126,11 @@ impl Work<'_> {
 
     /// `None`: the take failed.
     fn take(&mut self, most: usize) -> Option<usize> {
-        let mut deliver = |bodies: &[Vec<u8>]| {
-            let mut lines = String::new();
-            for body in bodies {
-                let number = claimed(body).map_or_else(|| "?".to_owned(), |n| n.to_string());
-                let _ = writeln!(lines, "got {number} {} {:x}", body.len(), hash(body));
-            }
-            if !lines.is_empty() {
-                say(lines.trim_end());
-            }
+        let mut deliver = |body: &[u8]| {
+            let number = claimed(body).map_or_else(|| "?".to_owned(), |n| n.to_string());
+            say(format_args!("got {number} {} {:x}", body.len(), hash(body)));
         };
-        match self.store.take(most, &mut deliver) {
+        match self.store.take(0, most, &mut deliver) {
             Ok(taken) => {
                 say("taken");
                 Some(taken)

@@ -3,11 +3,11 @@
 
 use super::{Cell, Fault, Progress, drain};
 use crate::bench::Bench;
-use crate::engines::FLUME;
 use crate::ledger::Ledger;
 use crate::life::{End, Order, Until, live};
 use std::io;
 use std::time::Duration;
+use stores::FLUME;
 
 const ROUNDS: u64 = 30;
 const LIVES: u64 = 5;

@@ -3,12 +3,13 @@
 //!
 //! One file: each record is a length, a hash and its bytes, each commit is written and synced.
 
-use super::{Deliver, Failure, Store};
 use crate::draw::hash;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use stores::{Bytes, Deliver, Failure, Store};
 
 /// What is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,9 @@ const FAULTS: [(&str, Fault); 8] = [
 
 const TAKE: u32 = u32::MAX;
 
-pub(super) struct Control {
+pub(crate) struct Control(Mutex<Queue>);
+
+struct Queue {
     fault: Fault,
     file: File,
     waiting: VecDeque<Vec<u8>>,
@@ -55,12 +58,18 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn open(dir: &Path, fault: &str) -> Result<Self, Failure> {
+    pub(crate) fn open(dir: &Path, fault: &str) -> Result<Self, Failure> {
+        Ok(Self(Mutex::new(Queue::open(dir, fault)?)))
+    }
+}
+
+impl Queue {
+    fn open(dir: &Path, fault: &str) -> Result<Self, Failure> {
         let named = FAULTS.iter().find(|(name, _)| *name == fault);
         let fault = named.ok_or_else(|| format!("no control is called {fault}"))?.1;
         let mut file = OpenOptions::new();
         file.read(true).write(true).create(true).truncate(false);
-        let mut control = Self {
+        let mut queue = Self {
             fault,
             file: file.open(dir.join("control.log"))?,
             waiting: VecDeque::new(),
@@ -69,8 +78,8 @@ impl Control {
             end: 0,
             damaged: 0,
         };
-        control.rebuild()?;
-        Ok(control)
+        queue.rebuild()?;
+        Ok(queue)
     }
 
     fn rebuild(&mut self) -> Result<(), Failure> {
@@ -130,34 +139,36 @@ fn header(bytes: &[u8]) -> Option<(u32, u64)> {
 }
 
 impl Store for Control {
-    fn put(&mut self, bodies: &[Vec<u8>]) -> Result<(), Failure> {
+    fn put(&self, _: usize, bodies: &[Bytes]) -> Result<(), Failure> {
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut record = Vec::new();
         for body in bodies {
             record.extend_from_slice(&(body.len() as u32).to_le_bytes());
             record.extend_from_slice(&hash(body).to_le_bytes());
             record.extend_from_slice(body);
         }
-        self.write(&record)?;
-        self.waiting.extend(bodies.iter().cloned());
+        queue.write(&record)?;
+        queue.waiting.extend(bodies.iter().map(|body| body.to_vec()));
         Ok(())
     }
 
-    fn take(&mut self, most: usize, deliver: &mut Deliver<'_>) -> Result<usize, Failure> {
-        let bodies: Vec<Vec<u8>> = self.waiting.iter().take(most).cloned().collect();
+    fn take(&self, _: usize, most: usize, deliver: &mut Deliver<'_>) -> Result<usize, Failure> {
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bodies: Vec<Vec<u8>> = queue.waiting.iter().take(most).cloned().collect();
         if bodies.is_empty() {
             return Ok(0);
         }
-        deliver(&bodies);
-        if self.fault != Fault::Repeats {
+        bodies.iter().for_each(|body| deliver(body));
+        if queue.fault != Fault::Repeats {
             let count = bodies.len() as u64;
-            self.write(&[&TAKE.to_le_bytes()[..], &count.to_le_bytes()].concat())?;
+            queue.write(&[&TAKE.to_le_bytes()[..], &count.to_le_bytes()].concat())?;
         }
-        self.waiting.drain(..bodies.len());
+        queue.waiting.drain(..bodies.len());
         Ok(bodies.len())
     }
 
     fn damaged(&self) -> u64 {
-        self.damaged
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).damaged
     }
 
     fn close(self: Box<Self>) -> Result<(), Failure> {

@@ -1,0 +1,85 @@
+//! This project's own file channel.
+
+use crate::{Bytes, Deliver, Failure, Setup, Store};
+use ::millpond::channel::Channel;
+use ::millpond::channel::file::{FileChannel, FileChannelOptions};
+use ::millpond::event::Event;
+use std::time::Duration;
+
+/// Bytes of a segment in a measurement of speed: the default.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+pub(crate) struct Millpond {
+    channel: FileChannel,
+    /// Segments to wait for before a measurement, all directories together.
+    ready: usize,
+    /// A take goes on until it has as many as it may.
+    patient: bool,
+}
+
+impl Millpond {
+    pub(crate) fn open(setup: &Setup) -> Result<Self, Failure> {
+        let data = setup.dirs.iter().map(|dir| dir.join("data"));
+        let mut options = FileChannelOptions::new(setup.dir().join("checkpoint"), data);
+        options.minimum_required_space = 0;
+        let mut ready = 0;
+        if let Some(flow) = setup.flow {
+            let dirs = setup.dirs.len() as u64;
+            // Only half of them are used before further ones are made beside the puts.
+            let segments = (2 * flow.ready_bytes).div_ceil(SEGMENT_BYTES * dirs) as usize;
+            options.segment_bytes = SEGMENT_BYTES;
+            options.ready_segments = segments.max(4);
+            ready = options.ready_segments * setup.dirs.len();
+            options.capacity = u64::MAX / 2;
+            options.hot_window_bytes = options.hot_window_bytes.max(flow.hot_bytes as usize);
+            // Takers look whether they are to end.
+            options.keep_alive = Duration::from_millis(5);
+        } else {
+            options.segment_bytes = 1 << 20;
+            options.keep_alive = Duration::from_millis(200);
+        }
+        let patient = setup.flow.is_none();
+        Ok(Self { channel: FileChannel::open(options)?, ready, patient })
+    }
+}
+
+impl Store for Millpond {
+    fn put(&self, _: usize, bodies: &[Bytes]) -> Result<(), Failure> {
+        let mut put = self.channel.begin_put();
+        for body in bodies {
+            put.put(Event::new(body.clone()))?;
+        }
+        Ok(put.commit()?)
+    }
+
+    fn take(&self, _: usize, most: usize, deliver: &mut Deliver<'_>) -> Result<usize, Failure> {
+        let mut take = self.channel.begin_take();
+        let mut taken = 0;
+        // One call lends what lies together; the next may continue in the next block.
+        while taken < most {
+            let events = take.take(most - taken)?;
+            taken += events.len();
+            events.iter().for_each(|event| deliver(&event.body));
+            let more = self.patient && !events.is_empty();
+            if !more || self.channel.status().events <= taken as u64 {
+                break;
+            }
+        }
+        take.commit()?;
+        Ok(taken)
+    }
+
+    fn damaged(&self) -> u64 {
+        self.channel.status().quarantined
+    }
+
+    fn settle(&self) {
+        while self.channel.ready_segments() < self.ready {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Failure> {
+        Ok(self.channel.close()?)
+    }
+}
