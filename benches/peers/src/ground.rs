@@ -104,7 +104,11 @@ mod tests {
         let refused = Ground::make(&[new.clone(), full.clone()], 0).unwrap_err();
         assert!(refused.contains("not empty") && full.join("mine").exists(), "{refused}");
         assert!(!new.exists(), "what was made before the refusal goes again");
-        assert!(Ground::make(&[new.clone()], u64::MAX).unwrap_err().contains("fewer --bytes"));
+        assert!(
+            Ground::make(std::slice::from_ref(&new), u64::MAX)
+                .unwrap_err()
+                .contains("fewer --bytes")
+        );
         assert!(Ground::make(&[dir.path().join("a/b")], 0).is_err());
         assert!(Ground::make(&[new.clone(), new.clone()], 0).unwrap_err().contains("twice"));
 
