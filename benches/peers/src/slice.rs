@@ -134,7 +134,7 @@ impl Place<'_> {
         store.settle();
         machine::forget_peak();
         let before = self.used();
-        let window = self.window(store.as_ref(), Instant::now())?;
+        let window = self.window(store.as_ref(), None)?;
         let mut slice = self.slice(&window, before)?;
         let put = loaded.join(window.put);
         if self.task.cell.workload == Workload::Produce {
@@ -156,7 +156,7 @@ impl Place<'_> {
         machine::forget_peak();
         let (before, began) = (self.used(), Instant::now());
         let store = self.open(false)?;
-        let window = self.window(store.as_ref(), began)?;
+        let window = self.window(store.as_ref(), Some(began))?;
         let mut slice = self.slice(&window, before)?;
         let put = self.pool.tally(self.waiting);
         put.against(window.taken.join(self.drain(store.as_ref())?))?;
@@ -237,13 +237,15 @@ struct Shared<'a> {
 struct Share {
     tally: Tally,
     latencies: Latencies,
+    /// When it began: on a busy machine that may be long before the thread that let it begin goes on.
+    begin: Instant,
     /// When its last transaction was answered.
     end: Instant,
 }
 
 impl Place<'_> {
-    /// `began`: when the clock of a cold store began; the others' begins with the threads.
-    fn window(&self, store: &dyn Store, began: Instant) -> Result<Window, Failure> {
+    /// `began`: when the clock of a cold store began; `None`: it begins with the first thread.
+    fn window(&self, store: &dyn Store, began: Option<Instant>) -> Result<Window, Failure> {
         let cell = self.task.cell;
         let budget = cell.budget(self.task.bytes, self.task.seconds);
         let putters = if cell.puts() { cell.threads } else { 0 };
@@ -264,7 +266,6 @@ impl Place<'_> {
             let putting = (0..putters).map(spawn(false));
             let threads: Vec<_> = putting.chain((0..takers).map(spawn(true))).collect();
             shared.start.wait();
-            let began = if cell.workload == Workload::Cold { began } else { Instant::now() };
             let end = Instant::now() + Duration::from_secs_f64(self.task.seconds);
             while Instant::now() < end && !threads.iter().any(|(_, t)| t.is_finished()) {
                 std::thread::sleep(Duration::from_millis(1));
@@ -273,10 +274,11 @@ impl Place<'_> {
             if cell.puts() || Instant::now() >= end {
                 shared.stop.store(true, Ordering::Relaxed);
             }
-            let mut last = began;
+            let (mut first, mut last) = (began, None);
             for (takes, thread) in threads {
                 let share = thread.join().map_err(|_| "a thread panicked")??;
-                last = last.max(share.end);
+                first = Some(first.map_or(share.begin, |first| first.min(share.begin)));
+                last = last.max(Some(share.end));
                 if takes {
                     window.taken = window.taken.join(share.tally);
                     window.takes.join(share.latencies);
@@ -285,7 +287,8 @@ impl Place<'_> {
                     window.puts.join(share.latencies);
                 }
             }
-            window.seconds = last.duration_since(began).as_secs_f64();
+            let (first, last) = first.zip(last).ok_or("there were no threads")?;
+            window.seconds = last.duration_since(first).as_secs_f64();
             Ok(window)
         })
     }
@@ -308,7 +311,8 @@ impl Shared<'_> {
     fn put(&self, lane: usize) -> Result<Share, Failure> {
         let (mut bodies, mut first) = (Vec::with_capacity(self.cell.batch), lane as u64 * 131);
         let (mut tally, mut latencies) = (Tally::default(), Latencies::default());
-        let mut end = Instant::now();
+        let begin = Instant::now();
+        let mut end = begin;
         let batch = self.cell.batch as u64;
         while !self.stopped() && take_from(&self.left, batch) {
             let began = Instant::now();
@@ -319,12 +323,13 @@ impl Shared<'_> {
             tally = tally.join(put);
             first += batch;
         }
-        Ok(Share { tally, latencies, end })
+        Ok(Share { tally, latencies, begin, end })
     }
 
     fn take(&self, lane: usize) -> Result<Share, Failure> {
         let (mut tally, mut latencies) = (Tally::default(), Latencies::default());
-        let mut end = Instant::now();
+        let begin = Instant::now();
+        let mut end = begin;
         while !self.stopped() {
             let began = Instant::now();
             let mut deliver = |body: &[u8]| tally.add(sum(body));
@@ -337,7 +342,7 @@ impl Shared<'_> {
                 break;
             }
         }
-        Ok(Share { tally, latencies, end })
+        Ok(Share { tally, latencies, begin, end })
     }
 }
 
