@@ -28,6 +28,13 @@ pub(super) struct Reading {
     pub(super) moved: Vec<Moved>,
 }
 
+impl Reading {
+    /// Whether the segment of that id should be there and is not. Nothing is in segment 0.
+    pub(super) fn lacks(&self, id: SegmentId) -> bool {
+        self.present && id.0 > 0 && !self.segments.iter().any(|s| s.header.id == id)
+    }
+}
+
 /// A segment that was read because the next one is missing, or its beginning.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gap {

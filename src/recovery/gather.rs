@@ -105,7 +105,7 @@ pub(super) fn gather(
 pub(super) fn read_again(
     how: &How,
     sources: &[Source<'_>],
-    damaged: &[bool],
+    doubtful: &[bool],
     all: &mut Everything,
 ) -> Result<(), OpenError> {
     let mut buffer = Buffer::small()?;
@@ -115,7 +115,7 @@ pub(super) fn read_again(
         };
         let subject = subject(how, source, at);
         let stripe = &mut all.stripes[at];
-        let read = if damaged[at] {
+        let read = if doubtful[at] {
             let look = look_closer(
                 &subject,
                 directory,
@@ -371,10 +371,12 @@ fn gaps(
         scan::segment(subject, segment, 0, Some(block), &mut scan, buffer)?;
         let below = |b: &&scan::Block| b.header.number < block;
         let last = scan.blocks.iter().filter(below).max_by_key(|b| b.header.number);
+        // Of a segment without a whole block all is missing, and nothing of those in front of it.
+        let in_front = BlockNumber(segment.header.first_block.0.saturating_sub(1));
         gaps.push(Gap {
             segment: segment.header.id,
             end_offset: last.map_or(SEGMENT_HEADER_BYTES as u64, scan::Block::end_offset),
-            last_block: last.map_or(BlockNumber(0), |b| b.header.number),
+            last_block: last.map_or(in_front, |b| b.header.number),
             end_sequence: last.map_or(segment.header.first_sequence, |b| b.header.end_sequence()),
             next: id,
             hole,

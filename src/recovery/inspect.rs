@@ -12,7 +12,6 @@ use super::table::Case;
 use super::walk::{self, Step};
 use super::{Finding, OpenError, RecoverOptions, open, vouch, words};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid};
-use crate::base::limits::COLD_READ_BYTES;
 use crate::disk::{Access, Disk};
 use crate::event::Event;
 use crate::record::block::{BLOCK_HEADER_BYTES, BlockHeader};
@@ -365,7 +364,7 @@ impl Survey {
             Result<(&BlockHeader, &[u8]), Ruling>,
         ) -> ControlFlow<()>,
     ) -> Result<(), OpenError> {
-        let mut buffer = Buffer::new(COLD_READ_BYTES)?;
+        let mut buffer = Buffer::small()?;
         for stripe in &self.stripes {
             for segment in &stripe.segments {
                 let mut end = segment.first_sequence;

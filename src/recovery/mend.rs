@@ -23,7 +23,7 @@ use super::repair;
 use super::table::Case;
 use super::{Finding, OpenError, RecoverOptions, Recovered};
 use crate::base::clock::Clock;
-use crate::base::limits::{COLD_READ_BYTES, RANGES_PER_STRIPE_MAX};
+use crate::base::limits::RANGES_PER_STRIPE_MAX;
 use crate::base::random::Random;
 use crate::base::ranges::RangeSet;
 use crate::disk::Disk;
@@ -122,7 +122,7 @@ fn give_up(
 /// `checkpointDir` never has the only copy.
 fn write_down(recovered: &mut Recovered) -> Result<(), OpenError> {
     let (channel, state) = (recovered.channel, &recovered.state);
-    let mut buffer = Buffer::new(COLD_READ_BYTES)?;
+    let mut buffer = Buffer::small()?;
     for stripe in &mut recovered.stripes {
         let Some(home) = &mut stripe.home else { continue };
         repair::write_checkpoint(&mut home.slots, channel, stripe.uuid, state, &mut buffer)?;

@@ -129,10 +129,14 @@ pub(super) fn read(
 ) -> Result<Look, OpenError> {
     let mut all = gather::gather(how, checkpoint_dir, sources)?;
     let mut decision = decide(&all);
-    // A checksum that fails once may be a read that went wrong.
-    if decision.stripes.iter().any(Verdict::is_damaged) {
-        let damaged: Vec<bool> = decision.stripes.iter().map(Verdict::is_damaged).collect();
-        gather::read_again(how, sources, &damaged, &mut all)?;
+    // A checksum that fails once may be a read that went wrong. And a segment that no event is missing
+    // of may still hold what was put behind the last record that names it.
+    let named = all.joined.stripes.iter().map(|s| s.watermark.segment);
+    let lacks = all.stripes.iter().zip(named).map(|(s, id)| s.reading.lacks(id));
+    let doubtful = decision.stripes.iter().zip(lacks).map(|(v, lacks)| v.is_damaged() || lacks);
+    let doubtful: Vec<bool> = doubtful.collect();
+    if doubtful.contains(&true) {
+        gather::read_again(how, sources, &doubtful, &mut all)?;
         decision = decide(&all);
     }
     for (gathered, verdict) in all.stripes.iter_mut().zip(&decision.stripes) {

@@ -37,8 +37,9 @@ impl SimFile {
             "a submitted write is aligned to device blocks"
         );
         let end = offset + bytes.len() as u64;
+        let image = &world.node(self.id).image;
         assert!(
-            end <= world.node(self.id).image.len_seen,
+            end <= image.len_seen.max(image.len_given),
             "a submitted write lies inside the file: {} at {offset}",
             self.path.display()
         );

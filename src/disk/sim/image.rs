@@ -41,6 +41,8 @@ pub(super) struct Image {
     leaving: BTreeSet<u64>,
     pub(super) len_seen: u64,
     pub(super) len_durable: u64,
+    /// The length that those who had it open knew when somebody cut it short.
+    pub(super) len_given: u64,
     /// Lengths not durable yet, oldest first.
     pub(super) len_pending: Vec<(Order, u64)>,
 }
@@ -55,6 +57,7 @@ impl Image {
             leaving: BTreeSet::new(),
             len_seen: 0,
             len_durable: 0,
+            len_given: 0,
             len_pending: Vec::new(),
         }
     }
@@ -111,6 +114,14 @@ impl Image {
             self.durable.set(*number, sector.clone());
             self.pending.remove(number);
             self.leaving.remove(number);
+        }
+    }
+
+    /// Makes a file that was cut short long enough again for what was written behind its end, durably.
+    pub(super) fn reach(&mut self, pieces: &[Piece]) {
+        let end = pieces.last().map_or(0, |(number, _)| (number + 1) * self.sector_bytes as u64);
+        if end > self.len_seen {
+            (self.len_seen, self.len_durable) = (end, end);
         }
     }
 
@@ -252,5 +263,6 @@ impl Image {
         self.pending.clear();
         self.leaving.clear();
         self.len_pending.clear();
+        self.len_given = 0;
     }
 }

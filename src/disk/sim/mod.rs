@@ -46,6 +46,7 @@ pub use choice::Outcomes;
 pub use crash::Odds;
 pub use faults::{Effect, Fault, Lie, Mutant, On, TARGET};
 pub use image::Loss;
+pub use rot::Nameless;
 
 use super::{Directory, Disk, WriteToken};
 use crate::base::limits::DEVICE_BLOCK_BYTES;

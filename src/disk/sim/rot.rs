@@ -8,6 +8,17 @@ use crate::disk::sim::image::Image;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// A file that has no name any more.
+#[derive(Debug)]
+pub struct Nameless(FileId);
+
+fn read_all(world: &mut World, id: FileId) -> Vec<u8> {
+    let image = &mut world.node(id).image;
+    let mut bytes = vec![0; usize::try_from(image.len_seen).unwrap_or(0)];
+    image.read(0, &mut bytes, false);
+    bytes
+}
+
 impl SimDisk {
     /// Flips a bit in each of `len` bytes of a file, on the medium and in the cache.
     ///
@@ -46,6 +57,36 @@ impl SimDisk {
         Ok(())
     }
 
+    /// The same while a channel has the file open: what it writes behind the end makes the file longer
+    /// again, with zeroes between.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn cut_in_use(&self, file: &Path, len: u64) -> io::Result<()> {
+        let mut world = self.shared.lock();
+        let id = find(&world, file).ok_or(io::ErrorKind::NotFound)?;
+        let image = &mut world.node(id).image;
+        image.len_given = image.len_seen;
+        image.cut(len);
+        Ok(())
+    }
+
+    /// Takes the name of a file away, durably. Who has it open goes on with it.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn take_away(&self, file: &Path) -> io::Result<Nameless> {
+        let id = find(&self.shared.lock(), file).ok_or(io::ErrorKind::NotFound)?;
+        self.put_in_place(file, None)?;
+        Ok(Nameless(id))
+    }
+
+    /// The bytes of a file without a name, as who has it open sees them.
+    #[must_use]
+    pub fn contents_of(&self, file: &Nameless) -> Vec<u8> {
+        read_all(&mut self.shared.lock(), file.0)
+    }
+
     /// Every file that has a name, by path.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
@@ -64,10 +105,7 @@ impl SimDisk {
     pub fn contents(&self, file: &Path) -> io::Result<Vec<u8>> {
         let mut world = self.shared.lock();
         let id = find(&world, file).ok_or(io::ErrorKind::NotFound)?;
-        let image = &mut world.node(id).image;
-        let mut bytes = vec![0; usize::try_from(image.len_seen).unwrap_or(0)];
-        image.read(0, &mut bytes, false);
-        Ok(bytes)
+        Ok(read_all(&mut world, id))
     }
 
     /// Gives a file another name in its directory, durably; who has it open keeps it.

@@ -240,6 +240,7 @@ impl World {
         let (now, later) = flight.pieces.split_at(flight.pieces.len() - cached);
         let direct = self.options.direct;
         let image = &mut self.node(flight.file).image;
+        image.reach(&flight.pieces);
         if direct {
             image.land(now);
             image.cache(flight.order, later);

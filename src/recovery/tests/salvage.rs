@@ -101,6 +101,44 @@ fn r6_a_segment_that_no_checkpoint_names_is_named_by_its_own_later_blocks() {
 }
 
 #[test]
+fn r6_a_segment_that_a_checkpoint_names_is_looked_for_also_where_no_event_of_it_is_missing() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    let first = pen.roll(&mut stage);
+    // Named by the opening, and then put into.
+    pen.epoch.number = stage.open().state.stripe(ZERO).epoch.number;
+    let from = pen.next_block;
+    let life = pen.new_life(&mut stage, from);
+    pen.durable(&mut stage, &[Ink::Put(2)]);
+    let blank = vec![0; usize::try_from(life.offset).expect("a small segment")];
+    first.file.write_at(0, &blank).expect("written");
+    let found = stage.open();
+    assert_eq!(of(&found, Case::R6).len(), 1, "{:?}", found.report);
+    assert_eq!(waiting(&found), [(0, 2)], "{:?}", found.report);
+    drop(found);
+    assert_eq!(waiting(&stage.open()), [(0, 2)]);
+}
+
+#[test]
+fn r6_a_segment_made_again_behind_one_without_a_whole_block_hides_none_in_front_of_it() {
+    let (mut stage, mut pens) = Stage::new(1);
+    let pen = &mut pens[0];
+    pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(1)]);
+    let rotten = [pen.roll(&mut stage), pen.durable(&mut stage, &[Ink::Put(2)])];
+    let lost = pen.roll(&mut stage);
+    pen.durable(&mut stage, &[Ink::Put(2)]);
+    pen.roll(&mut stage);
+    rotten.iter().for_each(Place::rot);
+    lost.file.write_at(0, &[0; SEGMENT_HEADER_BYTES + 4096]).expect("written");
+    let found = stage.open();
+    assert_eq!(waiting(&found), [(0, 1), (3, 5)], "{:?}", found.report);
+    let blocks: Vec<u64> = found.stripes[0].segments.iter().map(|s| s.first_block.0).collect();
+    // Where an event is looked for follows from these.
+    assert_eq!(blocks, [1, 3, 3, 7], "{:?}", found.report);
+}
+
+#[test]
 fn r6_a_torn_taking_into_use_with_a_whole_block_behind_it_is_no_damage() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];

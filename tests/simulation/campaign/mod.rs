@@ -9,6 +9,7 @@ mod harm;
 mod lives;
 mod report;
 mod stops;
+mod vanish;
 
 use crate::random::number;
 use crate::tally::Tally;

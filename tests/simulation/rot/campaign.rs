@@ -5,12 +5,14 @@
 //! all, `MILLPOND_SIM_SEED` repeats the part of that seed, `MILLPOND_ROT_ONLY` those in whose words
 //! it stands. See docs/testing.md.
 
+use super::hands::{Judged, judge_all};
 use super::judge::{self, More};
 use super::still::{Name, Range, Still};
 use crate::tally::Tally;
 use crate::workload::{Dice, Setup};
 use millpond::disk::sim::{Model, SimDisk};
-use std::collections::BTreeMap;
+use millpond::record::segment::SEGMENT_HEADER_BYTES;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -30,8 +32,21 @@ const FAILURES_MAX: usize = 20;
 /// One thing that befalls the channel.
 #[derive(Clone, Debug)]
 enum Strike {
-    Flip { file: PathBuf, at: u64, mask: u8 },
-    Cut { file: PathBuf, len: u64 },
+    Flip {
+        file: PathBuf,
+        at: u64,
+        mask: u8,
+    },
+    Cut {
+        file: PathBuf,
+        len: u64,
+    },
+    /// All in front of byte `end` reads as `byte`.
+    Beginning {
+        file: PathBuf,
+        end: u64,
+        byte: u8,
+    },
     Files(Files),
 }
 
@@ -67,6 +82,12 @@ impl Strike {
                 disk.cut(file, *len).expect("a file of the still");
                 // A device block that is not there whole is not there.
                 vec![Range { file: file.clone(), start: len / 4096 * 4096, end: u64::MAX }]
+            }
+            Self::Beginning { file, end, byte } => {
+                let mut bytes = disk.contents(file).expect("a file of the still");
+                bytes[..*end as usize].fill(*byte);
+                disk.put_in_place(file, Some(&bytes)).expect("a directory of the still");
+                vec![Range { file: file.clone(), start: 0, end: *end }]
             }
             Self::Files(files) => {
                 for (file, bytes) in &files.changed {
@@ -118,6 +139,17 @@ fn bytes_and_lengths(still: &Still) -> Vec<Strike> {
         }
     }
     strikes
+}
+
+/// The header of each segment is gone, and so many of its first blocks.
+fn beginnings(still: &Still) -> Vec<Strike> {
+    let headers = still.blocks.iter().map(|block| (&block.range.file, SEGMENT_HEADER_BYTES as u64));
+    let blocks = still.blocks.iter().map(|block| (&block.range.file, block.range.end));
+    let places: BTreeSet<(&PathBuf, u64)> = headers.chain(blocks).collect();
+    let each = |(file, end): (&PathBuf, u64)| {
+        [0, 0xA5].map(|byte| Strike::Beginning { file: file.clone(), end, byte })
+    };
+    places.into_iter().flat_map(each).collect()
 }
 
 /// Makes [`Strike::Files`] from what each file holds.
@@ -217,7 +249,7 @@ fn files(still: &Still, other: &Still) -> Vec<Strike> {
 
 fn strike(still: &Still, strike: &Strike, waiting: &[Name], more: More) -> Result<usize, String> {
     let disk = still.disk.kill(2);
-    let hits = strike.befall(&disk);
+    let hits = still.reach(&strike.befall(&disk), &disk);
     let before = disk.kill(3);
     let judged = catch_unwind(AssertUnwindSafe(|| judge::judge(still, disk, &hits, waiting, more)));
     match judged.unwrap_or_else(|_| Err("a panic".to_owned())) {
@@ -274,34 +306,44 @@ fn campaign(setup: Setup, sealed: bool) {
     let seed: u64 = seed.unwrap_or_else(|| RandomState::new().hash_one(0u8) % 1_000_000);
     let mut other = setup.clone();
     other.seed += 1;
-    let (still, other) = (Still::new(setup, sealed), Still::new(other, sealed));
+    let (still, other) = (Still::new(setup.clone(), sealed), Still::new(other, sealed));
     let waiting = judge::contents(&still);
     assert!(waiting.len() > 10, "events wait");
     let mut strikes = bytes_and_lengths(&still);
     let all = strikes.len();
+    let mut threads = 1;
     if std::env::var("MILLPOND_ROT").is_ok_and(|w| w == "whole") {
         println!("{all} flips and cuts");
+        threads = std::thread::available_parallelism().map_or(1, usize::from);
     } else {
         strikes = part(strikes, seed);
         println!("seed {seed}: {} of {all} flips and cuts", strikes.len());
     }
+    strikes.extend(beginnings(&still));
     strikes.extend(files(&still, &other));
     if let Ok(only) = std::env::var("MILLPOND_ROT_ONLY") {
         strikes.retain(|strike| strike.words().contains(&only));
         still.show();
     }
-    let (mut lost, mut costly, mut failures) = (0, 0, Vec::new());
-    for (at, it) in strikes.iter().enumerate() {
-        let more = More { mended: at % 8 < 2, again: at % 16 == 0 };
-        match strike(&still, it, &waiting, more) {
-            Ok(events) => {
-                lost += events;
-                costly += usize::from(events > 0);
-            }
-            Err(words) => failures.push(format!("{}: {words}", it.words())),
+    // Pages as they are used, not two megabytes of zeroes for each opening.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+    let (judged, took) = judge_all(strikes.len(), threads, || {
+        // A channel belongs to its thread.
+        let still = Still::new(setup.clone(), sealed);
+        let (strikes, waiting) = (&strikes, &waiting);
+        move |at| {
+            let more = More { mended: at % 8 < 2, again: at % 16 == 0 };
+            let it = &strikes[at];
+            strike(&still, it, waiting, more).map_err(|words| format!("{}: {words}", it.words()))
         }
-    }
-    println!("{} strikes, {costly} of them cost {lost} events in all", strikes.len());
+    });
+    let Judged { costly, lost, failures } = judged;
+    println!(
+        "{} strikes in {} s, {costly} of them cost {lost} events in all, {} misjudged",
+        strikes.len(),
+        took.as_secs(),
+        failures.len()
+    );
     let shown = &failures[..failures.len().min(FAILURES_MAX)];
     assert!(failures.is_empty(), "seed {seed}, {} failures: {shown:#?}", failures.len());
 }

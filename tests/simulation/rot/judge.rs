@@ -1,6 +1,6 @@
 //! What a user, and who looks with `check` and `dump`, may find after something befell a channel.
 
-use super::still::{Name, Range, Still};
+use super::still::{self, Name, Range, Still};
 use crate::driver::Driver;
 use crate::oracle;
 use millpond::base::random::SeededRandom;
@@ -246,8 +246,8 @@ fn judge_loss(
         return Err(format!("{unexplained:?} are lost, and nothing was done to them"));
     }
     for finding in look.damage() {
-        let here = |b: &&super::still::Block| finding.stripe.is_some_and(|s| s.at() == b.stripe);
-        if still.hit(hits).find(here).is_none() {
+        let here = |b: &&still::Block| finding.stripe.is_some_and(|s| s.at() == b.stripe);
+        if still.hit(hits).find(here).is_none() && !still::no_header(&finding.path, hits) {
             return Err(format!("a false alarm: {finding}"));
         }
     }

@@ -1,6 +1,7 @@
 //! Bytes that change on the medium: nothing altered is delivered, and what is lost is counted.
 
 pub(crate) mod campaign;
+mod hands;
 mod judge;
 pub(crate) mod still;
 
@@ -47,7 +48,7 @@ fn run(seed: u64, tally: &mut Tally) -> Result<(), Stop> {
         hits.push(Range { file, start, end: start + hit });
     }
     driver.oracle.rotten = true;
-    driver.oracle.hit = still.cost(&hits, &disk);
+    driver.oracle.hit = still.cost(&still.reach(&hits, &disk));
     driver.oracle.remembers = sealed && strikes == 1;
     tally.state(disk.image_hash());
     let mut driver = driver.over(disk);

@@ -5,6 +5,8 @@ use crate::oracle::{self, PutId};
 use crate::workload::{Op, Setup};
 use bytes::Bytes;
 use millpond::base::ids::MAIN_GROUP;
+use millpond::base::limits::DEVICE_BLOCK_BYTES;
+use millpond::base::zeroes::is_zero;
 use millpond::disk::sim::SimDisk;
 use millpond::record::block::{self, BLOCK_HEADER_BYTES, BlockHeader};
 use millpond::record::body::{AckBody, PutPrefix};
@@ -31,6 +33,14 @@ impl Range {
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.file == other.file && self.start < other.end && other.start < self.end
     }
+}
+
+/// Whether `hits` leave no copy of a segment's header whole.
+pub(crate) fn no_header(file: &Path, hits: &[Range]) -> bool {
+    let half = SEGMENT_HEADER_BYTES as u64 / 2;
+    let copy =
+        |start| Range { file: file.to_owned(), start, end: start + SEGMENT_COPY_BYTES as u64 };
+    [0, half].map(copy).iter().all(|copy| hits.iter().any(|hit| hit.overlaps(copy)))
 }
 
 /// A block on the disk.
@@ -241,20 +251,35 @@ impl Still {
         }
     }
 
-    /// Events that `hits` may cost, `after` being the disk behind them: those of blocks that are not
-    /// whole any more, and of segments of which nothing tells whose they are.
-    pub(crate) fn cost(&self, hits: &[Range], after: &SimDisk) -> BTreeSet<Name> {
-        let first = SEGMENT_HEADER_BYTES as u64;
-        let is_hit = |block: &Block| hits.iter().any(|hit| hit.overlaps(&block.range));
-        let is_lost = |file: &Path| {
-            let header = after.contents(file).map(|bytes| SegmentHeader::decode(&bytes).is_ok());
-            let mut firsts = self.blocks.iter().filter(|b| b.range.file == file);
-            let begins = firsts.any(|b| b.range.start == first && !is_hit(b));
-            !header.unwrap_or(false) && !begins
-        };
-        let cost = |block: &&Block| is_hit(block) || is_lost(&block.range.file);
-        let blocks = self.blocks.iter().filter(cost);
-        blocks.flat_map(|block| block.events.iter().map(|(_, name)| *name)).collect()
+    /// `hits`, and all of each segment of which nothing tells any more, `after` being the disk behind
+    /// them. That is one whose header and first block read as zeroes, as a wipe leaves them, and whose
+    /// later blocks an opening has no reason to look for: it is the last, and nothing outside names it
+    /// (docs/recovery.md, R6).
+    pub(crate) fn reach(&self, hits: &[Range], after: &SimDisk) -> Vec<Range> {
+        let mut reach = hits.to_vec();
+        for stripe in 0..self.driver.setup.stripes {
+            let of_stripe = self.blocks.iter().filter(|block| block.stripe == stripe);
+            let Some(last) = of_stripe.max_by_key(|block| block.header.segment) else { continue };
+            let all = Range { start: 0, end: u64::MAX, ..last.range.clone() };
+            let hit = [hits, std::slice::from_ref(&all)].concat();
+            let blocks = self.blocks.iter().filter(|block| block.range.overlaps(&all));
+            let is_named = |b: &Block| {
+                let mut events = b.events.iter().map(|(sequence, _)| *sequence);
+                // By its number, or by an event in it.
+                self.is_promised(b, u64::MAX, &hit) || events.any(|s| self.is_promised(b, s, &hit))
+            };
+            let bytes = after.contents(&all.file).unwrap_or_default();
+            let beginning = bytes.len().min(SEGMENT_HEADER_BYTES + DEVICE_BLOCK_BYTES);
+            if is_zero(&bytes[..beginning]) && !blocks.into_iter().any(is_named) {
+                reach.push(all);
+            }
+        }
+        reach
+    }
+
+    /// Events of blocks that `hits` leave not whole.
+    pub(crate) fn cost(&self, hits: &[Range]) -> BTreeSet<Name> {
+        self.hit(hits).flat_map(|block| block.events.iter().map(|(_, name)| *name)).collect()
     }
 
     /// Blocks that `hits` leave not whole.
