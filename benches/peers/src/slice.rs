@@ -82,6 +82,7 @@ fn measure(task: &Task, opener: &Opener<'_>) -> Result<Slice, Failure> {
     let place = Place { task, opener, pool: &pool, waiting };
     if task.fill {
         let store = place.open(true)?;
+        store.settle();
         place.load(store.as_ref())?;
         store.close()?;
         return Ok(Slice { verified: waiting, ..Slice::default() });
@@ -108,7 +109,8 @@ impl Place<'_> {
         // What stores keep beside each body.
         let ready = bodies + bodies / cell.body as u64 * 48;
         let hot = if cell.workload == Workload::Hot { ready } else { 0 };
-        let flow = Flow { ready_bytes: if fresh { ready } else { 0 }, hot_bytes: hot };
+        let ready = if fresh { ready } else { 0 };
+        let flow = Flow { ready_bytes: ready, hot_bytes: hot, takers: cell.takes() || !fresh };
         let setup = Setup { dirs: self.task.dirs.clone(), lanes: cell.threads, flow: Some(flow) };
         (self.opener)(&setup)
     }
@@ -130,6 +132,7 @@ impl Place<'_> {
     /// The store is new in this process.
     fn warm(&self) -> Result<Slice, Failure> {
         let store = self.open(true)?;
+        store.settle();
         let loaded = self.load(store.as_ref())?;
         store.settle();
         machine::forget_peak();

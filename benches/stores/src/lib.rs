@@ -95,6 +95,8 @@ pub struct Flow {
     pub ready_bytes: u64,
     /// Bytes of events that wait and that a taker is to find in memory.
     pub hot_bytes: u64,
+    /// Whether there are takers, who want to see soon that nothing is left.
+    pub takers: bool,
 }
 
 /// What the tables say of a store.

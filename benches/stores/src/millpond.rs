@@ -32,8 +32,8 @@ impl Millpond {
             ready = options.ready_segments * setup.dirs.len();
             options.capacity = u64::MAX / 2;
             options.hot_window_bytes = options.hot_window_bytes.max(flow.hot_bytes as usize);
-            // Takers look whether they are to end.
-            options.keep_alive = Duration::from_millis(5);
+            // One setting for both: how long a put waits for room, and a take for an event.
+            options.keep_alive = Duration::from_millis(if flow.takers { 200 } else { 30_000 });
         } else {
             options.segment_bytes = 1 << 20;
             options.keep_alive = Duration::from_millis(200);
