@@ -193,8 +193,8 @@ pub const STORES: [Entry; 13] = [
         name: "okaywal",
         faults: "default (every commit syncs), no checkpoints",
         speed: "every commit syncs (default), files of 64 MiB made beforehand, buffer of 256 KiB, no checkpoints",
-        remark: "a log, not a queue: the adapter logs takes, keeps in memory where waiting bodies lie \
-                 (after an opening the bodies), and passes on what reading an entry answers",
+        remark: "a log, not a queue: the adapter logs takes, keeps in memory what waits (for speed: where it \
+                 lies, and what an opening found), and passes on what reading an entry answers",
         ..PLAIN
     },
     Entry {
