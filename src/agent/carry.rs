@@ -96,10 +96,13 @@ fn move_all(name: &str, old: &dyn Channel, new: &dyn Channel, stop: &StopSignal)
             Err(Refused { why, too_large: true }) => {
                 let mut take = old.begin_take();
                 if take.take(1).is_ok_and(|events| events.len() == 1) {
-                    tracing::error!(
-                        channel = name,
-                        "an event that it held before can never be in it as it is now: {why}. It is kept in memory, and its sources go on; to get it, give the channel the limit that is named and reload, else it is lost when the agent ends"
-                    );
+                    // Of many such events the first is enough to read of.
+                    if unfit.is_empty() {
+                        tracing::error!(
+                            channel = name,
+                            "an event that it held before can never be in it as it is now: {why}. It is kept in memory, and its sources go on; to get it, give the channel the limit that is named and reload, else it is lost when the agent ends"
+                        );
+                    }
                     unfit.push(take);
                 }
                 count = most;
@@ -119,6 +122,9 @@ fn move_all(name: &str, old: &dyn Channel, new: &dyn Channel, stop: &StopSignal)
         }
     }
     let count = unfit.len() as u64;
+    if count > 1 {
+        tracing::error!(channel = name, "{count} such events in all are kept in memory");
+    }
     // The last first: each goes back to the front.
     unfit.into_iter().rev().for_each(TakeTransaction::rollback);
     count

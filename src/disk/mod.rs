@@ -154,23 +154,20 @@ pub trait Directory: Send + Sync {
     /// The sync failed; what of it is durable is unknown.
     fn sync(&self) -> io::Result<()>;
 
-    /// Whether the directory still has a file of this name. What was removed from outside stays
-    /// writable for whoever has it open, so nothing else tells. True where nobody can reach it from
-    /// outside.
-    ///
-    /// # Errors
-    /// The file system cannot tell.
-    fn holds(&self, _name: &str) -> io::Result<bool> {
-        Ok(true)
-    }
-
     /// What the name `name` leads to now, as [`File::identity`] answers it; `None` where nothing has
     /// that name.
     ///
     /// # Errors
     /// The file system cannot tell.
-    fn identity_of(&self, _name: &str) -> io::Result<Option<(u64, u64)>> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn identity_of(&self, name: &str) -> io::Result<Option<(u64, u64)>>;
+
+    /// Whether the directory still has a file of this name. What was removed from outside stays
+    /// writable for whoever has it open, so nothing else tells.
+    ///
+    /// # Errors
+    /// As [`Directory::identity_of`].
+    fn holds(&self, name: &str) -> io::Result<bool> {
+        Ok(self.identity_of(name)?.is_some())
     }
 
     /// Free space around the directory.
@@ -209,17 +206,13 @@ pub trait File: Send + Sync {
     ///
     /// # Errors
     /// As [`File::len`].
-    fn named_len(&self) -> io::Result<Option<u64>> {
-        self.len().map(Some)
-    }
+    fn named_len(&self) -> io::Result<Option<u64>>;
 
     /// Identity of the file: two names with the same identity lead to the same file.
     ///
     /// # Errors
     /// As [`File::len`].
-    fn identity(&self) -> io::Result<(u64, u64)> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
+    fn identity(&self) -> io::Result<(u64, u64)>;
 
     /// Whether it is empty.
     ///

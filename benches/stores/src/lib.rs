@@ -1,10 +1,11 @@
 //! The stores that the league table and the side-by-side benchmark work on, each behind the same
 //! three calls: put a transaction, take one, close.
 //!
-//! An adapter uses the strictest setting that its store offers and does nothing for it that a
-//! careful user would not: no retries, no checksums, no syncs of its own. [`STORES`] says which
-//! setting that is and what the store's own documents do not promise. Several threads may put and
-//! take at the same time, as far as the store lets them.
+//! An adapter uses the strictest setting that its store offers, for speed one in which a commit is
+//! durable when it is answered, and does nothing for it that a careful user would not: no retries, no
+//! checksums, no syncs of its own. [`STORES`] says which setting that is and what the store's own
+//! documents do not promise. Several threads may put and take at the same time, as far as the store
+//! lets them.
 
 mod fjall;
 mod floor;

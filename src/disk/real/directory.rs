@@ -116,14 +116,6 @@ impl Directory for RealDirectory {
         Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.descriptor))?)
     }
 
-    fn holds(&self, name: &str) -> io::Result<bool> {
-        match rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Ok(true),
-            Err(rustix::io::Errno::NOENT) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn identity_of(&self, name: &str) -> io::Result<Option<(u64, u64)>> {
         // A link is what it leads to, as for whoever opens it.
         match rustix::fs::statat(&self.descriptor, name, AtFlags::empty()) {

@@ -123,6 +123,10 @@ impl Directory for TortureDirectory {
         self.control.around(Moment::Make, || self.inner.sync())
     }
 
+    fn identity_of(&self, name: &str) -> io::Result<Option<(u64, u64)>> {
+        self.inner.identity_of(name)
+    }
+
     fn space(&self) -> io::Result<Space> {
         let space = self.inner.space()?;
         self.control.space(&*self.inner, space)
@@ -183,6 +187,10 @@ impl File for TortureFile {
         self.inner.named_len()
     }
 
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        self.inner.identity()
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.control.around(Moment::Read, || {
             let read = self.inner.read_at(offset, buffer)?;
@@ -230,5 +238,31 @@ impl File for TortureFile {
 
     fn finish(&self, token: WriteToken) -> io::Result<()> {
         self.inner.finish(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::voice::Kept;
+    use super::*;
+    use crate::disk::real::RealDisk;
+
+    #[test]
+    fn what_befalls_a_file_from_outside_shows_through_the_door() {
+        let top = tempfile::tempdir().expect("a directory");
+        let control = Arc::new(Control::new(Arc::new(Kept::default()), None, None, None));
+        let disk = TortureDisk::new(Arc::new(RealDisk::new()), control);
+        let directory = disk.open_dir(top.path(), false).expect("it is there");
+        let file = directory.create("a").expect("made");
+        let own = file.identity().expect("told");
+        assert_eq!(directory.identity_of("a").expect("told"), Some(own));
+        let (from, to) = (top.path().join("a"), top.path().join("b"));
+        crate::base::files::rename_new(&from, &to).expect("moved");
+        assert!(!directory.holds("a").expect("told"));
+        std::fs::write(top.path().join("a"), "another").expect("written");
+        let other = directory.identity_of("a").expect("told");
+        assert!(directory.holds("a").expect("told") && other.is_some_and(|other| other != own));
+        std::fs::remove_file(top.path().join("b")).expect("removed");
+        assert_eq!(file.named_len().expect("told"), None);
     }
 }
