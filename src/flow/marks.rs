@@ -32,6 +32,9 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// The last era that a number can tell.
+    pub const ERA_LAST: u64 = u64::MAX >> ERA_SHIFT;
+
     /// The era in which it was left.
     #[must_use]
     pub fn era(&self) -> u64 {

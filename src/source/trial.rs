@@ -235,7 +235,15 @@ pub(crate) fn build(
     kind: &SourceType,
     pairs: &[(&str, &str)],
 ) -> Result<Box<dyn Source>, crate::config::settings::SettingError> {
-    let settings = Settings::from_pairs("r1", pairs);
+    build_as("r1", kind, pairs)
+}
+
+pub(crate) fn build_as(
+    name: &str,
+    kind: &SourceType,
+    pairs: &[(&str, &str)],
+) -> Result<Box<dyn Source>, crate::config::settings::SettingError> {
+    let settings = Settings::from_pairs(name, pairs);
     (kind.build)(&mut SettingsReader::new(&settings))
 }
 

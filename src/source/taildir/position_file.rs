@@ -3,22 +3,24 @@
 //! It is read when no channel knows the source's place, and kept written for tools and for Flume.
 //! Unlike Flume's it is replaced as a whole, so that a kill in the middle leaves the old one.
 //!
-//! Beside it stands a file with the source's era, a number. A source that does not go on from the marks
-//! of its channels begins a new one, and every mark that it leaves carries that. So marks of an earlier
-//! era than the file's are older than the positions: the source had other channels since. The era is
-//! written behind the positions of its first look, never before: a kill between the two leaves marks that
-//! count as newer than they are, and lines come again.
+//! Beside it stands a file with the source's era, a number, and its name. A source that does not go on from
+//! the marks of its channels begins a new one, and every mark that it leaves carries that. So marks of an
+//! earlier era than the file's are older than the positions: the source had other channels since. The era
+//! is written behind the positions of its first look, never before: a kill between the two leaves marks
+//! that count as newer than they are, and lines come again. Sources that share a position file, the default
+//! one perhaps, write over each other's: the era of another says nothing of the marks.
 
 use crate::base::files;
 use crate::base::limits::TAIL_POSITION_FILE_BYTES_MAX;
 use crate::base::read_whole::{ReadWholeError, read_whole};
+use crate::flow::marks::Mark;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Bytes of the file that holds the era.
-const ERA_BYTES_MAX: u64 = 64;
+const ERA_BYTES_MAX: u64 = 4096;
 
 /// How far one file was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,11 +101,21 @@ impl PositionFile {
                 return 0;
             }
         };
-        let era = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
-        era.unwrap_or_else(|| {
-            tracing::warn!(source, path = %path.display(), "the era of the positions is no number; what the channels know counts");
-            0
-        })
+        let text = String::from_utf8_lossy(&bytes);
+        let (era, owner) = text.trim().split_once(' ').unwrap_or_default();
+        // There is one behind it.
+        let era = era.parse().ok().filter(|era| *era < Mark::ERA_LAST);
+        match era {
+            Some(era) if owner == source => era,
+            Some(_) => {
+                tracing::warn!(source, owner, path = %self.path.display(), "another source has the same positionFile; what the channels know counts. Give each source a positionFile of its own");
+                0
+            }
+            None => {
+                tracing::warn!(source, path = %path.display(), "the era of the positions is no number; what the channels know counts");
+                0
+            }
+        }
     }
 
     /// Has `era` written behind the next positions.
@@ -132,7 +144,9 @@ impl PositionFile {
             .map_err(io::Error::from)
             .and_then(|bytes| files::replace(&self.path, &bytes))
             .and_then(|()| match self.era {
-                Some(era) => files::replace(&self.era_path(), format!("{era}\n").as_bytes()),
+                Some(era) => {
+                    files::replace(&self.era_path(), format!("{era} {source}\n").as_bytes())
+                }
                 None => Ok(()),
             });
         match written {
@@ -176,6 +190,28 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         file.write(lines, "r1", Duration::from_secs(9));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_era_is_its_sources_own_and_has_a_next_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.json");
+        let mut file = PositionFile::new(path.clone(), Duration::ZERO);
+        assert_eq!(file.era("r1"), 0);
+        file.begin_era(7);
+        file.write(Vec::new(), "r1", Duration::ZERO);
+        assert_eq!((file.era("r1"), file.era("r2")), (7, 0));
+        let last = Mark::ERA_LAST;
+        for (text, era) in [
+            (format!("{} r1\n", last - 1), last - 1),
+            (format!("{last} r1\n"), 0),
+            (format!("{} r1\n", u64::MAX), 0),
+            ("7\n".to_owned(), 0),
+        ] {
+            std::fs::write(directory.path().join("p.json.era"), &text).unwrap();
+            assert_eq!(file.era("r1"), era, "{text}");
+        }
+        assert_eq!(Mark::begin_of(last) >> (u64::BITS - last.count_ones()), last);
     }
 
     #[test]

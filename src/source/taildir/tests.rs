@@ -4,7 +4,7 @@ use super::*;
 use crate::base::files;
 use crate::channel::Channel;
 use crate::channel::file::{FileChannel, FileChannelOptions};
-use crate::source::trial::{Reply, Trial, bodies, build, until};
+use crate::source::trial::{Reply, Trial, bodies, build, build_as, narrow_channel, until};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
@@ -41,6 +41,10 @@ impl Ground {
 
     /// A source of the files whose names match, that looks again at once.
     fn source(&self, names: &str, more: &[(&str, &str)]) -> Box<dyn Source> {
+        self.source_as("r1", names, more)
+    }
+
+    fn source_as(&self, name: &str, names: &str, more: &[(&str, &str)]) -> Box<dyn Source> {
         let (pattern, file) = (self.log(names), self.at("pos/positions.json"));
         let mut pairs = vec![
             ("filegroups", "f1"),
@@ -51,7 +55,7 @@ impl Ground {
             ("maxBackoffSleep", "10"),
         ];
         pairs.extend(more);
-        build(&TYPE, &pairs).unwrap()
+        build_as(name, &TYPE, &pairs).unwrap()
     }
 
     fn channel(&self) -> Arc<dyn Channel> {
@@ -294,7 +298,7 @@ async fn one_large_file_leaves_the_others_their_turn() {
 async fn lines_wait_while_the_channel_refuses_and_one_that_never_fits_blocks_no_other() {
     let ground = Ground::new();
     ground.append("app.log", &format!("one\n{}\nthree\n", "x".repeat(1001)));
-    let channel = crate::source::trial::narrow_channel(1000);
+    let channel = narrow_channel(1000);
     let trial = Trial::over(&channel);
     let source = ground.source("app.log", &[]);
     let both = until("both lines", || channel.status().put == 2);
@@ -327,9 +331,14 @@ async fn the_channel_knows_the_place_better_than_the_position_file() {
 
 /// Runs the source on a channel until that was put `events` more.
 async fn on_channel(ground: &Ground, channel: &Arc<dyn Channel>, events: u64) {
-    let trial = Trial::over(channel);
+    on_channel_as("r1", ground, channel, events).await;
+}
+
+async fn on_channel_as(name: &str, ground: &Ground, channel: &Arc<dyn Channel>, events: u64) {
+    let mut trial = Trial::over(channel);
+    name.clone_into(&mut trial.context.name);
     let put = channel.status().put + events;
-    let source = ground.source("app.log", &[]);
+    let source = ground.source_as(name, "app.log", &[]);
     let read = async {
         until("the lines", || channel.status().put >= put).await;
         trial.until_started().await;
@@ -342,7 +351,7 @@ async fn on_channel(ground: &Ground, channel: &Arc<dyn Channel>, events: u64) {
 async fn a_source_that_comes_back_to_a_channel_does_not_repeat_what_another_got_meanwhile() {
     let ground = Ground::new();
     let (one, two) = (ground.channel_in("one"), ground.channel_in("two"));
-    let memory = crate::source::trial::narrow_channel(1 << 20);
+    let memory = narrow_channel(1 << 20);
     ground.append("app.log", "1\n2\n");
     on_channel(&ground, &one, 2).await;
     ground.append("app.log", "3\n4\n");
@@ -384,6 +393,18 @@ async fn where_nothing_tells_which_place_is_newer_lines_come_again_and_none_is_s
     }
     assert_eq!(drain(&one), ["1", "2", "3"]);
     assert_eq!(drain(&two), ["2"]);
+}
+
+#[tokio::test]
+async fn a_position_file_that_another_source_writes_as_well_skips_no_lines() {
+    let ground = Ground::new();
+    let (one, memory) = (ground.channel(), narrow_channel(1 << 20));
+    ground.append("app.log", "1\n");
+    on_channel(&ground, &one, 1).await;
+    ground.append("app.log", "2\n3\n");
+    on_channel_as("r2", &ground, &memory, 2).await;
+    on_channel(&ground, &one, 2).await;
+    assert_eq!(drain(&one), ["1", "2", "3"]);
 }
 
 #[test]
