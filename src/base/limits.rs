@@ -26,6 +26,14 @@ pub const SLAB_BYTES: usize = 4 * 1024 * 1024;
 /// soon after the events are acknowledged and that a scan without a checkpoint stays short.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
+/// Bytes of the segment that a new stripe begins with: it is filled while the caller of the opening
+/// waits, a few milliseconds on a fast disk; the keeper makes those that follow.
+pub const FIRST_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Bytes of zeroes that are written at a time into a segment that is not in use yet: as many as a
+/// commit beside it may have to wait for, some 0.2 ms on a fast disk.
+pub const FILL_PIECE_BYTES: usize = 256 * 1024;
+
 /// Smallest segment: two header blocks, a state record and one block of events.
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 
@@ -82,8 +90,15 @@ const _: () = assert!(STRIPES_MAX * RANGES_PER_STRIPE_MAX * 16 <= STATE_BYTES_MA
 /// Each is a small task; beyond this the process is likelier to run out of file descriptors.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 20_000;
 
-/// Bytes that a connection of a line protocol reads at a time.
+/// Bytes that a connection of a line protocol reads at a time, as long as it has no more.
 pub const CONNECTION_READ_BYTES: usize = 8 * 1024;
+
+/// And at most, when it has: the lines of one read are one transaction.
+pub const CONNECTION_READ_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes that the connections of one source may read beyond [`CONNECTION_READ_BYTES`] each, all
+/// together.
+pub const CONNECTION_READS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Seconds that an answer may wait for a client that does not read.
 pub const ANSWER_SECONDS_MAX: u64 = 30;

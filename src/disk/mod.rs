@@ -10,7 +10,7 @@
 //!
 //! | call | when it returned Ok |
 //! |---|---|
-//! | [`File::write_at`], [`Directory::create`], [`Directory::remove`] | visible to reads; nothing survives a power cut yet |
+//! | [`File::write_at`], [`File::allocate`], [`Directory::create`], [`Directory::remove`] | visible to reads; nothing survives a power cut yet |
 //! | [`File::sync`] | the file's bytes and length survive; its name need not |
 //! | [`Directory::sync`] | the names in the directory survive |
 //! | [`File::submit`] answered [`Submitted::Done`]`(Ok)`, or [`File::finish`] answered Ok | the written bytes survive, given that the file's length and name already did |
@@ -237,6 +237,16 @@ pub trait File: Send + Sync {
     /// # Errors
     /// The write failed, in part or whole.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Lengthens the file to `len` bytes, zeroes, and sets space aside for all of it without writing
+    /// it; durable after [`File::sync`]. Answers false, and has changed nothing, where the file
+    /// system knows no such thing.
+    ///
+    /// # Errors
+    /// There is not that much space, or the file system failed; the file may have grown.
+    fn allocate(&self, _len: u64) -> io::Result<bool> {
+        Ok(false)
+    }
 
     /// Makes bytes and length durable.
     ///

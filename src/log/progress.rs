@@ -39,6 +39,8 @@ pub struct StripeReport {
     pub frontier: u64,
     /// A segment of at least this many bytes is wanted now; 0 for none.
     pub wants_segment: u64,
+    /// Bytes left in the segment in use; 0 without one.
+    pub room_bytes: u64,
     /// Whether a write is in flight.
     pub writing: bool,
     /// The highest segment id in use.
@@ -157,6 +159,7 @@ impl Log {
             events: self.waiting_on(|s| s.index == index),
             frontier: self.durable.stripe(index).frontier(),
             wants_segment: stripe.wants_segment,
+            room_bytes: stripe.segment_room(),
             writing: !stripe.in_flight.is_empty(),
             last_segment: SegmentId(stripe.last_segment),
             hung_writes: stripe.zombies.len(),

@@ -27,6 +27,7 @@ mod buffer;
 mod create;
 mod decide;
 mod error;
+mod fresh;
 mod gather;
 mod headless;
 pub mod inspect;
@@ -49,6 +50,7 @@ mod walk;
 mod words;
 
 pub use error::OpenError;
+pub use fresh::FreshFile;
 pub use mend::{Mended, mend};
 pub use slots::make_zeroed;
 

@@ -16,7 +16,7 @@ use crate::record::slot::{self, SLOTS_PER_FILE, SlotKind};
 use std::io;
 use std::sync::Arc;
 
-/// Bytes that are written at once when a file is filled with zeroes.
+/// Bytes that are written at once when a short file is filled with zeroes.
 const FILL_BYTES: usize = 1024 * 1024;
 
 /// A whole value of a two-slot file.
@@ -106,7 +106,7 @@ pub(super) fn make(
     Ok(file)
 }
 
-/// Makes a new durable file `name` of `len` zeroes.
+/// Makes a new durable file `name` of `len` zeroes, all of them written.
 ///
 /// What an earlier call left under that name is removed first, and what a failed one made is
 /// removed again: a sync that failed may have dropped the name and called it clean. The next sync
@@ -120,13 +120,24 @@ pub fn make_zeroed(
     name: &str,
     len: u64,
 ) -> Result<Arc<dyn File>, OpenError> {
-    let path = || directory.path().join(name);
+    anew(directory, name, || make(directory, name, len))
+}
+
+/// Removes what is there under the name, and what a `make` that failed has left.
+pub(super) fn anew<T>(
+    directory: &dyn Directory,
+    name: &str,
+    make: impl FnOnce() -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
     match directory.remove(name) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(OpenError::Write { path: path(), offset: 0, source }),
+        Err(source) => {
+            let path = directory.path().join(name);
+            return Err(OpenError::Write { path, offset: 0, source });
+        }
     }
-    let made = make(directory, name, len);
+    let made = make();
     if made.is_err() {
         // If it stays, the next call removes it.
         let _ = directory.remove(name);

@@ -1,11 +1,13 @@
 //! Section 7: a full disk, and segments that are used again.
 
-use crate::rig::{Engine, Machine, bodies, checkpoint_dir, data_dir, large};
+use crate::rig::{Commit, Engine, Machine, bodies, checkpoint_dir, data_dir, large};
+use crate::tap::{Call, TappedDisk};
 use millpond::channel::{Channel, CommitError, PositionError, Refusal};
 use millpond::disk::sim::{Effect, Fault, On, SimOptions};
 use millpond::disk::{Directory, Disk};
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn directory(machine: &Machine, stripe: usize) -> Arc<dyn Directory> {
@@ -308,4 +310,56 @@ fn while_writes_run_segments_are_made_only_when_half_of_them_are_used_up() {
     assert_eq!(ready.last(), Some(&3), "{ready:?}");
     engine.settle();
     assert_eq!(engine.channel.ready_segments(), 6, "made in the first calm moment");
+}
+
+/// The zeroes of segments are written in pieces of this many bytes; no block of this test is as long.
+const PIECE: usize = 256 * 1024;
+
+/// Files for which space was set aside, and pieces of zeroes written.
+fn made(trace: &Mutex<Vec<(Call, usize)>>) -> (usize, usize) {
+    let trace = trace.lock().expect("no panic");
+    let count = |what| trace.iter().filter(|call| **call == what).count();
+    (count((Call::Allocate, 4 * PIECE)), count((Call::Submit, PIECE)))
+}
+
+/// Writes for a commit until it ends; the commit, when nothing can be written for it.
+fn unless_it_waits(engine: &Engine, mut commit: Commit) -> Option<Commit> {
+    while let Some(mut write) = engine.manual.start_write(0) {
+        let result = write.finish();
+        engine.manual.report(write, result);
+        if let Some(result) = commit.poll() {
+            assert_eq!(result, Ok(()));
+            return None;
+        }
+    }
+    Some(commit)
+}
+
+#[test]
+fn zeroes_are_written_into_segments_at_leisure_and_not_while_puts_wait_for_one() {
+    let machine = Machine::with(1, SimOptions { allocates: true, ..SimOptions::new(1) });
+    let trace = Arc::new(Mutex::new(Vec::new()));
+    let mine = Arc::clone(&trace);
+    let note = move |call, _: &Path, bytes| mine.lock().expect("no panic").push((call, bytes));
+    let disk = TappedDisk::new(Arc::new(machine.disk.clone()), note);
+    let mut options = machine.options_on(Arc::new(disk));
+    options.segment_bytes = 4 * PIECE as u64;
+    let mut engine = machine.open_with(options);
+    engine.settle();
+    assert_eq!((engine.channel.ready_segments(), made(&trace)), (2, (2, 8)), "both are written");
+    // Nobody keeps until the puts have used up all three.
+    let mut all = Vec::new();
+    let waits = loop {
+        let batch = large(&format!("b{}", all.len()), 0..10, 10_000);
+        let commit = engine.begin_put(&batch);
+        all.extend(batch);
+        if let Some(waits) = unless_it_waits(&engine, commit) {
+            break waits;
+        }
+    };
+    assert_eq!(made(&trace), (2, 8));
+    engine.manual.keep();
+    assert_eq!(made(&trace), (3, 8), "the one that the put waits for is used as it is");
+    assert_eq!(engine.end(waits), Ok(()));
+    assert!(machine.after_power_cut(3).reopened() == all, "all there, in order");
 }

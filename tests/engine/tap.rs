@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub(crate) enum Call {
     Read,
     Write,
+    Allocate,
     Sync,
     Submit,
     Create,
@@ -107,6 +108,10 @@ impl File for TappedFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         (self.1)(Call::Write, self.path(), bytes.len());
         self.0.write_at(offset, bytes)
+    }
+    fn allocate(&self, len: u64) -> io::Result<bool> {
+        (self.1)(Call::Allocate, self.path(), len as usize);
+        self.0.allocate(len)
     }
     fn sync(&self) -> io::Result<()> {
         (self.1)(Call::Sync, self.path(), 0);

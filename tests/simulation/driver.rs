@@ -89,6 +89,7 @@ impl Driver {
             torn_block: setup.torn_block,
             direct: setup.direct,
             pending: setup.pending,
+            allocates: setup.allocates,
             mutant: setup.mutant.or_else(mutants::door),
             ..SimOptions::new(setup.seed)
         });

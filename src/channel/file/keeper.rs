@@ -12,7 +12,7 @@ use crate::base::trouble::Trouble;
 use crate::disk::Directory;
 use crate::log::{FreeSegment, StripeReport};
 use crate::record::segment;
-use crate::recovery::{MEMBER_NAME, make_zeroed};
+use crate::recovery::MEMBER_NAME;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, TryLockError, Weak};
 use std::time::Duration;
@@ -205,7 +205,7 @@ impl Shared {
                 directory.path().display(),
                 space.available_bytes,
             )),
-            Ok(_) | Err(_) => make_zeroed(&**directory, &name, len).map_err(|error| {
+            Ok(_) | Err(_) => self.make_filled(index, &**directory, &name, len).map_err(|error| {
                 // What there is of it takes space that others need; and a sync that failed once
                 // may succeed the next time with the bytes gone: this file is never finished.
                 if directory.remove(&name).is_ok() {

@@ -43,6 +43,7 @@
 mod checkpoint;
 mod cold;
 mod error;
+mod filling;
 mod keeper;
 mod manual;
 mod open;

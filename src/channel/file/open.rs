@@ -4,6 +4,7 @@ use super::error::OpenError;
 use super::options::FileChannelOptions;
 use super::shared::{Home, Parts, Shared, Slots, Tending};
 use crate::base::ids::{EpochNumber, StripeIndex};
+use crate::base::limits::FIRST_SEGMENT_BYTES;
 use crate::log::{FreeSegment, Log, LogSettings, StripeStart};
 use crate::record::Epoch;
 use crate::record::segment;
@@ -98,7 +99,8 @@ fn first_segment(
         return Ok(());
     }
     let name = segment::file_name(stripe.next_slot);
-    let len = options.segment_bytes();
+    // Short: it is filled while the caller waits. The keeper makes whole ones beside the first puts.
+    let len = options.segment_bytes().min(FIRST_SEGMENT_BYTES);
     match recovery::make_zeroed(&*home.directory, &name, len) {
         Ok(file) => {
             stripe.free.push(FreeSegment { slot: stripe.next_slot, file, len });

@@ -264,6 +264,18 @@ impl File for RealFile {
         write_all(offset, bytes, 1, |bytes, at| rustix::io::pwrite(&self.plain, bytes, at))
     }
 
+    fn allocate(&self, len: u64) -> io::Result<bool> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        self.may_write()?;
+        let all = || fallocate(&self.plain, FallocateFlags::empty(), 0, len);
+        match rustix::io::retry_on_intr(all) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.may_write()?;
         let mut failed = self.sync_right()?;

@@ -59,6 +59,34 @@ fn bytes_written_either_way_are_read_back() {
 }
 
 #[test]
+fn space_that_is_set_aside_reads_as_zeroes_and_is_not_to_be_had_twice() {
+    for (storage, disk, temp) in storages() {
+        let dir = disk.open_dir(temp.path(), false).expect(storage);
+        let file = dir.create("a").expect(storage);
+        file.write_at(0, b"before").expect(storage);
+        let before = std::fs::metadata(temp.path().join("a")).expect(storage);
+        if !file.allocate(64 * BLOCK as u64).expect(storage) {
+            assert_eq!(file.len().expect(storage), 6, "{storage} cannot, and did nothing");
+            println!("left out {storage}: its file system sets no space aside");
+            continue;
+        }
+        file.sync().expect(storage);
+        let after = std::fs::metadata(temp.path().join("a")).expect(storage);
+        assert_eq!(after.len(), 64 * BLOCK as u64);
+        use std::os::unix::fs::MetadataExt;
+        assert!(after.blocks() >= before.blocks().max(64 * 8), "{storage} has it already");
+        let mut bytes = block(9, 64);
+        assert_eq!(file.read_at(0, bytes.bytes_mut()).expect(storage), 64 * BLOCK);
+        assert_eq!(&bytes.bytes_mut()[..6], b"before");
+        assert!(bytes.bytes_mut()[6..].iter().all(|byte| *byte == 0), "{storage}");
+        let error = file.allocate(1 << 60).expect_err("nobody has that much");
+        assert_ne!(error.to_string(), "", "{storage}");
+        let read_only = dir.open("a", Access::Read).expect(storage);
+        assert!(read_only.allocate(1 << 20).is_err(), "{storage}");
+    }
+}
+
+#[test]
 fn reads_are_short_only_at_the_end() {
     for (storage, disk, temp) in storages() {
         let dir = disk.open_dir(temp.path(), false).expect(storage);

@@ -141,6 +141,18 @@ impl File for SimFile {
         Ok(())
     }
 
+    /// Space that is set aside reads as zeroes, and so does what of a write of zeroes is lost: the
+    /// one stands for the other.
+    fn allocate(&self, len: u64) -> io::Result<bool> {
+        if !self.shared.lock().options.allocates {
+            return Ok(false);
+        }
+        let end = self.len()?;
+        let zeroes = vec![0; usize::try_from(len.saturating_sub(end)).unwrap_or(usize::MAX)];
+        self.write_at(end, &zeroes)?;
+        Ok(true)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.may_write()?;
         let mut world = self.shared.lock();

@@ -99,6 +99,8 @@ pub struct SimOptions {
     pub direct: bool,
     /// Submitted writes stay in flight until they are finished; else they end at once.
     pub pending: bool,
+    /// Files can have space set aside for them; a reader sees zeroes there.
+    pub allocates: bool,
     /// A door that pretends.
     pub mutant: Option<Mutant>,
 }
@@ -116,6 +118,7 @@ impl SimOptions {
             capacity_bytes: 1 << 30,
             direct: true,
             pending: false,
+            allocates: false,
             mutant: None,
         }
     }

@@ -215,6 +215,14 @@ impl File for TortureFile {
         self.write(self.moment(offset, false), bytes, whole, part)
     }
 
+    fn allocate(&self, len: u64) -> io::Result<bool> {
+        self.control.around(self.moment(0, false), || {
+            let growth = len.saturating_sub(self.inner.len()?);
+            self.control.allows(&*self.directory, growth)?;
+            self.inner.allocate(len)
+        })
+    }
+
     fn sync(&self) -> io::Result<()> {
         let moment = self.moment(1, false);
         self.control.around(moment, || match self.control.lies() {

@@ -1,0 +1,64 @@
+//! A file that is not in use yet: its space set aside at once, its zeroes written as time allows.
+
+use super::buffer::{self, Buffer};
+use super::{OpenError, slots};
+use crate::base::limits::FILL_PIECE_BYTES;
+use crate::disk::{Directory, File};
+use std::sync::Arc;
+
+/// A new durable file of zeroes.
+///
+/// Whether they were written or only stand for space that was set aside, a reader sees the same.
+/// The first write over zeroes that were not written costs the file system a note in its journal.
+pub struct FreshFile {
+    file: Arc<dyn File>,
+    len: u64,
+    written: u64,
+    zeroes: Buffer,
+}
+
+impl FreshFile {
+    /// Makes the file `name` with room for `len` bytes. Removes first what is there under the name,
+    /// and what a making that failed has left.
+    ///
+    /// # Errors
+    /// The file cannot be made or synced, or there is no space for all of it.
+    pub fn make(directory: &dyn Directory, name: &str, len: u64) -> Result<Self, OpenError> {
+        let path = directory.path().join(name);
+        let failed = |source| OpenError::Write { path: path.clone(), offset: 0, source };
+        slots::anew(directory, name, || {
+            let file = directory.create(name).map_err(failed)?;
+            if !file.allocate(len).map_err(failed)? {
+                let file = slots::make(directory, name, len)?;
+                return Ok(Self { file, len, written: len, zeroes: Buffer::new(0)? });
+            }
+            file.sync().map_err(failed)?;
+            directory.sync().map_err(failed)?;
+            let zeroes = Buffer::new(len.min(FILL_PIECE_BYTES as u64) as usize)?;
+            Ok(Self { file, len, written: 0, zeroes })
+        })
+    }
+
+    /// Whether all of its zeroes are written.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.written >= self.len
+    }
+
+    /// Writes the next piece of its zeroes, durably.
+    ///
+    /// # Errors
+    /// The write failed: it may still arrive, so nothing may be written to this file any more.
+    pub fn write_piece(&mut self) -> Result<(), OpenError> {
+        let piece = (self.len - self.written).min(FILL_PIECE_BYTES as u64);
+        buffer::write(&*self.file, self.written, self.zeroes.first(piece as usize)?)?;
+        self.written += piece;
+        Ok(())
+    }
+
+    /// The file, ready for use.
+    #[must_use]
+    pub fn into_file(self) -> Arc<dyn File> {
+        self.file
+    }
+}
