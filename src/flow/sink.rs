@@ -48,6 +48,12 @@ pub trait Sink: Send {
         true
     }
 
+    /// Batches that are delivered together when they wait in the channel: for sinks whose work is for
+    /// each delivery more than for each event. One by default.
+    fn batches_together(&self) -> usize {
+        1
+    }
+
     /// How long a batch that is not full waits for more events before it is delivered: for sinks
     /// whose output gets worse with small batches. Zero by default.
     fn gather(&self) -> Duration {

@@ -4,6 +4,8 @@ use super::sink::{Sink, SinkContext};
 use super::sink_runner::SinkRunner;
 use crate::channel::{CommitError, TakeTransaction};
 use crate::event::Event;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 /// A take that found nothing sooner than this did not wait: the channel has no keep-alive, and
@@ -13,6 +15,9 @@ const IDLE_MIN: Duration = Duration::from_millis(50);
 const TICK_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Pause after a tick that failed.
 const TICK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Bytes of events at which no further batch is added to those that are delivered together.
+const TOGETHER_BYTES_MAX: usize = 1024 * 1024;
 
 /// How one turn went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +39,8 @@ impl SinkRunner {
         tick_from: Duration,
         stopping: bool,
     ) -> Turn {
-        let wanted = sink.batch_events().clamp(1, self.channel.limits().transaction_capacity);
+        let capacity = self.channel.limits().transaction_capacity;
+        let wanted = sink.batch_events().clamp(1, capacity);
         if stopping && self.channel.status().events == 0 {
             return Turn::Idle;
         }
@@ -64,10 +70,10 @@ impl SinkRunner {
             let patience = sink.gather().min(self.until_tick(sink, tick_from));
             self.gather(take.as_mut(), &mut batch, wanted, patience).await;
         }
-        let complete = batch.len() >= wanted;
-        let counter =
-            if complete { &self.counters.batch_complete } else { &self.counters.batch_underflow };
-        counter.add(1);
+        let most = wanted.saturating_mul(sink.batches_together());
+        self.take_what_waits(take.as_mut(), &mut batch, wanted, most.min(capacity)).await;
+        self.counters.batch_complete.add((batch.len() / wanted) as u64);
+        self.counters.batch_underflow.add(u64::from(!batch.len().is_multiple_of(wanted)));
         if !self.deliver(sink, context, &batch).await {
             take.rollback();
             self.counters.rollback.add(1);
@@ -125,6 +131,34 @@ impl SinkRunner {
                 Ok(more) if !more.is_empty() => batch.extend(more),
                 // What is wrong with the channel shows at the commit.
                 Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Adds the batches behind the first that are there already, up to `most` events or
+    /// [`TOGETHER_BYTES_MAX`].
+    async fn take_what_waits(
+        &self,
+        take: &mut dyn TakeTransaction,
+        batch: &mut Vec<Event>,
+        wanted: usize,
+        most: usize,
+    ) {
+        let mut bytes: usize = batch.iter().map(Event::size_bytes).sum();
+        while batch.len() < most && bytes < TOGETHER_BYTES_MAX {
+            let mut next = take.take_async(wanted.min(most - batch.len()));
+            // Dropped while it waits, a take lends nothing.
+            let now = poll_fn(|context| match next.as_mut().poll(context) {
+                Poll::Ready(taken) => Poll::Ready(Some(taken)),
+                Poll::Pending => Poll::Ready(None),
+            });
+            match now.await {
+                Some(Ok(more)) if !more.is_empty() => {
+                    bytes += more.iter().map(Event::size_bytes).sum::<usize>();
+                    batch.extend(more);
+                }
+                // What is wrong with the channel shows at the commit, or in the next turn.
+                Some(Ok(_) | Err(_)) | None => return,
             }
         }
     }

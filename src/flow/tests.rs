@@ -10,6 +10,7 @@ use crate::channel::{BoxFuture, Channel, CommitError, PositionError};
 use crate::event::Event;
 use crate::metrics::{SinkCounters, SourceCounters};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -66,6 +67,7 @@ struct Script {
     deliveries: Arc<Mutex<VecDeque<Act>>>,
     next_tick: Arc<Mutex<Option<Duration>>>,
     gather: Arc<Mutex<Duration>>,
+    together: Arc<AtomicUsize>,
     did: mpsc::UnboundedSender<Did>,
     began: Instant,
 }
@@ -78,6 +80,7 @@ impl Script {
             deliveries: Arc::new(Mutex::new(deliveries.iter().copied().collect())),
             next_tick: Arc::default(),
             gather: Arc::default(),
+            together: Arc::new(AtomicUsize::new(1)),
             did,
             began: Instant::now(),
         };
@@ -119,6 +122,10 @@ impl Sink for ScriptedSink {
         let bodies = batch.iter().map(|e| String::from_utf8(e.body.to_vec()).unwrap()).collect();
         self.0.did.send(Did::Deliver(self.0.seconds(), bodies)).unwrap();
         Box::pin(Script::act(&self.0.deliveries))
+    }
+
+    fn batches_together(&self) -> usize {
+        self.0.together.load(Ordering::SeqCst)
     }
 
     fn gather(&self) -> Duration {
@@ -196,6 +203,31 @@ async fn a_failed_batch_comes_again_whole_after_growing_pauses() {
     assert_eq!(channel.status().events, 0);
     assert_eq!((counters.event_drain_success.get(), counters.rollback.get()), (3, 4));
     assert_eq!(counters.event_drain_attempt.get(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_that_wait_are_delivered_together_where_a_sink_wants_that_and_counted_one_by_one() {
+    let (script, mut seen) = Script::new(&[], &[Act::Well, Act::Fail]);
+    script.together.store(3, Ordering::SeqCst);
+    let large = "x".repeat(700 * 1024);
+    let channel = channel(
+        Duration::ZERO,
+        &["1", "2", "3", "4", "5", "6", "7", "8", "9", &large, &large, "12", &large, &large, "15"],
+    );
+    let ran = run_sink(&script, &channel, false);
+    assert_eq!(seen.recv().await, Some(Did::Start(0)));
+    assert_eq!(seen.recv().await, Some(delivered(0, &["1", "2", "3", "4", "5", "6"])));
+    let counters = Arc::clone(&ran.counters);
+    // No further batch behind a mebibyte; what failed comes again whole.
+    let behind = ["7", "8", "9", &large, &large, "12"];
+    assert_eq!(seen.recv().await, Some(delivered(0, &behind)));
+    assert_eq!(seen.recv().await, Some(delivered(1, &behind)));
+    assert_eq!(seen.recv().await, Some(delivered(1, &[&large, &large])));
+    assert_eq!(seen.recv().await, Some(delivered(1, &["15"])));
+    ran.end().await;
+    assert_eq!((counters.batch_complete.get(), counters.batch_underflow.get()), (10, 1));
+    assert_eq!((counters.event_drain_success.get(), counters.rollback.get()), (15, 1));
+    assert_eq!(channel.status().events, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 //!
 //! An adapter speaks a protocol and loops. What is shared between adapters stands beside them:
 //! [`listener`] (TCP sessions with a limit), [`filter`] (who may come in), [`framed`] (requests in frames), [`room`] (memory that
-//! clients share), [`patience`] (commits that wait until a channel takes them), [`reading`] (files, and
+//! clients share), [`stride`] (how much is read at a time), [`patience`] (commits that wait until a channel takes them), [`reading`] (files, and
 //! where one stands in them).
 //!
 //! Invariants: a client hears OK only after the commit; no buffer, queue or line grows beyond a
@@ -18,6 +18,7 @@ pub(crate) mod listener;
 pub(crate) mod patience;
 pub(crate) mod reading;
 pub(crate) mod room;
+pub(crate) mod stride;
 
 pub mod avro;
 pub mod exec;

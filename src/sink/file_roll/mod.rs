@@ -1,6 +1,6 @@
 //! `file_roll`: events to files of a directory, a new file every so often.
 //!
-//! Limits: a batch (`sink.batchSize`) is written as it is serialized, never gathered whole.
+//! Limits: a batch (`sink.batchSize`, up to 32 of them when they are waiting) is written as it is serialized, never gathered whole.
 //!
 //! The story: the first batch opens a file under a new name; each batch is appended and synced
 //! before the flow acknowledges it; after `sink.rollInterval` the file is closed, whether events
@@ -54,7 +54,7 @@ const KEYS: &[Key] = &[
         name: "sink.batchSize",
         kind: Kind::Number,
         default: "100",
-        meaning: "Events per transaction, and so per sync of the file.",
+        meaning: "Events of a batch. What waits in the channel is written and synced up to 32 batches at a time.",
     },
     serializer::FILE_ROLL_KEYS[0],
     serializer::FILE_ROLL_KEYS[1],
@@ -83,6 +83,10 @@ const KEYS: &[Key] = &[
 /// How long a batch of a format with blocks waits for more events. Flume waits for each event of
 /// it as long as the channel's keep-alive lasts, 3 s as a rule.
 const GATHER: Duration = Duration::from_millis(200);
+
+/// Batches that one sync covers when they are waiting. A sync takes as long as writing thousands of
+/// lines; Flume's sink makes none.
+const BATCHES_PER_SYNC_MAX: usize = 32;
 
 struct FileRoll {
     directory: PathBuf,
@@ -203,6 +207,10 @@ impl Sink for FileRoll {
             self.roll_at = self.roll_at.or_else(|| Some(now.saturating_add(self.roll_after?)));
             self.blocking(move |files| files.append(&batch, now_ms)).await
         })
+    }
+
+    fn batches_together(&self) -> usize {
+        BATCHES_PER_SYNC_MAX
     }
 
     fn gather(&self) -> Duration {

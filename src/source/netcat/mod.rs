@@ -1,7 +1,7 @@
 //! `netcat`: lines over TCP, each answered.
 //!
 //! Limits: `max-line-length` (UTF-16 units, the newline counted, as in Java), `maxConnections`,
-//! [`CONNECTION_READ_BYTES`] a read, [`ANSWER_SECONDS_MAX`] for a client that does not read.
+//! [`CONNECTION_READ_BYTES_MAX`] a read, [`ANSWER_SECONDS_MAX`] for a client that does not read.
 //!
 //! The story: a session reads, cuts lines, commits all complete lines of the read as one
 //! transaction, then answers `OK` once for each. When the channel refuses them together they are
@@ -20,6 +20,7 @@ mod tests;
 pub use lines::fuzz;
 
 use super::listener::Listening;
+use super::stride::Strides;
 use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
@@ -29,7 +30,7 @@ use session::{Rules, Session};
 use std::sync::Arc;
 
 #[cfg(doc)]
-use crate::base::limits::{ANSWER_SECONDS_MAX, CONNECTION_READ_BYTES};
+use crate::base::limits::{ANSWER_SECONDS_MAX, CONNECTION_READ_BYTES_MAX};
 
 /// The type `netcat`.
 pub const TYPE: SourceType = SourceType {
@@ -80,6 +81,7 @@ const KEYS: &[Key] = &[
 struct Netcat {
     listening: Listening,
     rules: Arc<Rules>,
+    strides: Strides,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
@@ -102,6 +104,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
     Ok(Netcat {
         listening: Listening::new(host, port, connections_max, full),
         rules: Arc::new(rules),
+        strides: Strides::new(),
     })
 }
 
@@ -111,11 +114,11 @@ impl Source for Netcat {
         Box::pin(self.listening.serve(context, move |arrival| {
             let (name, rules) = (name.clone(), self.rules.clone());
             let (intake, stop) = (context.intake.clone(), context.stop.clone());
-            let counters = context.counters.clone();
+            let (counters, stride) = (context.counters.clone(), self.strides.stride());
             async move {
                 let peer = arrival.peer;
                 let Some(stream) = arrival.greet().await else { return };
-                Session { name, peer, stream, rules, intake, stop, counters }.run().await;
+                Session { name, peer, stream, stride, rules, intake, stop, counters }.run().await;
             }
         }))
     }

@@ -1,13 +1,14 @@
 //! One connection.
 
 use super::lines::{Lines, Unreadable};
-use crate::base::limits::{ANSWER_SECONDS_MAX, CONNECTION_READ_BYTES};
+use crate::base::limits::ANSWER_SECONDS_MAX;
 use crate::channel::{CommitError, Refusal};
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
 use crate::metrics::SourceCounters;
 use crate::net::stream::Stream;
 use crate::source::listener::farewell;
+use crate::source::stride::Stride;
 use crate::wire::charset::Charset;
 use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub(super) struct Session {
     pub(super) name: Arc<str>,
     pub(super) peer: SocketAddr,
     pub(super) stream: Stream,
+    pub(super) stride: Stride,
     pub(super) rules: Arc<Rules>,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) stop: StopSignal,
@@ -55,8 +57,8 @@ impl Session {
             // It lives only here: ten thousand idle sessions hold no buffer.
             let mut read = BytesMut::new();
             tokio::select! {
-                ended = self.stream.read_some(&mut read, CONNECTION_READ_BYTES) => {
-                    ended.map_err(|_| Over)?;
+                ended = self.stream.read_some(&mut read, self.stride.bytes()) => {
+                    self.stride.brought(ended.map_err(|_| Over)?);
                 }
                 () = self.stop.wait() => return Err(Over),
             }

@@ -1,7 +1,7 @@
 //! `multiport_syslogtcp`: messages over TCP, one a line, on several ports with an encoding each.
 //!
 //! Limits: `eventSize` bytes a line, its newline included; `batchSize` events a transaction;
-//! `maxConnections` on all ports together; [`CONNECTION_READ_BYTES`] a read.
+//! `maxConnections` on all ports together; [`CONNECTION_READ_BYTES_MAX`](crate::base::limits::CONNECTION_READ_BYTES_MAX) a read.
 //!
 //! The story: a session reads, cuts lines, and commits those of one read in transactions of
 //! `batchSize`. While a commit waits the session does not read. What stands without a newline when
@@ -9,7 +9,7 @@
 //! and tried again while the others are served.
 
 use super::{CLIENT_IP, CLIENT_NAME, Client, HOST, KEEP_FIELDS, Keep, MAX_CONNECTIONS};
-use crate::base::limits::{CONNECTION_READ_BYTES, CONNECTIONS_MAX_DEFAULT};
+use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
 use crate::config::tls::{self, SERVER_KEYS};
@@ -17,6 +17,7 @@ use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::listener::{Arrival, Listening};
 use crate::source::patience::{self, Ended};
+use crate::source::stride::{Stride, Strides};
 use crate::wire::charset::Charset;
 use crate::wire::syslog_relayed::{Line, Lines, Message, parse};
 use bytes::{Bytes, BytesMut};
@@ -97,6 +98,7 @@ const KEYS: &[Key] = &joined::<21>(&[
 pub(super) struct Multiport {
     pub(super) listening: Listening,
     rules: Arc<Rules>,
+    strides: Strides,
 }
 
 /// What becomes of a line.
@@ -133,7 +135,7 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<Multiport, Settin
     };
     let tls = tls::server(reader)?;
     let listening = Listening::new(host, 0, connections_max, b"").on(ports).with_tls(tls);
-    Ok(Multiport { listening, rules: Arc::new(rules) })
+    Ok(Multiport { listening, rules: Arc::new(rules), strides: Strides::new() })
 }
 
 fn ports(reader: &SettingsReader<'_>) -> Result<Vec<u16>, SettingError> {
@@ -250,12 +252,18 @@ impl Source for Multiport {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let shared = Arc::new(context.clone());
         Box::pin(self.listening.serve(context, move |arrival| {
-            session(Arc::clone(&shared), Arc::clone(&self.rules), arrival)
+            let (shared, rules) = (Arc::clone(&shared), Arc::clone(&self.rules));
+            session(shared, rules, self.strides.stride(), arrival)
         }))
     }
 }
 
-async fn session(context: Arc<SourceContext>, rules: Arc<Rules>, arrival: Arrival) {
+async fn session(
+    context: Arc<SourceContext>,
+    rules: Arc<Rules>,
+    mut stride: Stride,
+    arrival: Arrival,
+) {
     let (peer, port) = (arrival.peer, arrival.port);
     let Some(mut stream) = arrival.greet().await else { return };
     let client = rules.client.client(peer.ip()).await;
@@ -265,9 +273,10 @@ async fn session(context: Arc<SourceContext>, rules: Arc<Rules>, arrival: Arriva
         // It lives only here: ten thousand idle sessions hold no buffer.
         let mut read = BytesMut::new();
         let is_open = tokio::select! {
-            ended = stream.read_some(&mut read, CONNECTION_READ_BYTES) => matches!(ended, Ok(1..)),
+            ended = stream.read_some(&mut read, stride.bytes()) => matches!(ended, Ok(1..)),
             () = context.stop.wait() => false,
         };
+        stride.brought(read.len());
         let mut cut = Vec::new();
         lines.feed(&read, &mut cut);
         if !is_open {

@@ -1,6 +1,6 @@
 //! `syslogtcp`: messages over TCP, one a line.
 //!
-//! Limits: `eventSize` bytes a message, `maxConnections`, [`CONNECTION_READ_BYTES`] a read.
+//! Limits: `eventSize` bytes a message, `maxConnections`, [`CONNECTION_READ_BYTES_MAX`](crate::base::limits::CONNECTION_READ_BYTES_MAX) a read.
 //!
 //! The story: a session reads, cuts messages, and commits all of one read as one transaction.
 //! While a commit waits the session does not read. What stands without a newline when the client
@@ -10,7 +10,6 @@ use super::{
     CLIENT_IP, CLIENT_NAME, CONNECTIONS_MAX_DEFAULT, FORMAT, HOST, KEEP_FIELDS, MAX_CONNECTIONS,
     PORT, Rules,
 };
-use crate::base::limits::CONNECTION_READ_BYTES;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
 use crate::config::tls::{self, SERVER_KEYS};
@@ -18,6 +17,7 @@ use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::listener::{Arrival, Listening};
 use crate::source::patience::{self, Ended};
+use crate::source::stride::{Stride, Strides};
 use crate::wire::syslog::{Cutter, Flaw};
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -54,6 +54,7 @@ pub(super) struct SyslogTcp {
     pub(super) listening: Listening,
     rules: Arc<Rules>,
     event_bytes_max: usize,
+    strides: Strides,
 }
 
 pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogTcp, SettingError> {
@@ -68,6 +69,7 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogTcp, Settin
         listening: Listening::new(host, port, connections_max, b"").with_tls(tls::server(reader)?),
         rules: Arc::new(Rules::read(reader)?),
         event_bytes_max,
+        strides: Strides::new(),
     })
 }
 
@@ -75,7 +77,8 @@ impl Source for SyslogTcp {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let shared = Arc::new(context.clone());
         Box::pin(self.listening.serve(context, move |arrival| {
-            session(Arc::clone(&shared), Arc::clone(&self.rules), self.event_bytes_max, arrival)
+            let (shared, rules) = (Arc::clone(&shared), Arc::clone(&self.rules));
+            session(shared, rules, self.event_bytes_max, self.strides.stride(), arrival)
         }))
     }
 }
@@ -84,6 +87,7 @@ async fn session(
     context: Arc<SourceContext>,
     rules: Arc<Rules>,
     event_bytes_max: usize,
+    mut stride: Stride,
     arrival: Arrival,
 ) {
     let peer = arrival.peer;
@@ -94,8 +98,8 @@ async fn session(
         // It lives only here: ten thousand idle sessions hold no buffer.
         let mut read = BytesMut::new();
         tokio::select! {
-            ended = stream.read_some(&mut read, CONNECTION_READ_BYTES) => match ended {
-                Ok(1..) => {}
+            ended = stream.read_some(&mut read, stride.bytes()) => match ended {
+                Ok(bytes @ 1..) => stride.brought(bytes),
                 Ok(0) | Err(_) => break,
             },
             () = context.stop.wait() => break,
