@@ -1,0 +1,186 @@
+//! What several directories bring, and what a slow one among them costs: with a door to storage
+//! that gives each directory the same share of bytes a second, since there is one real disk here.
+//!
+//! `cargo bench --bench stripes -- [--dir DIR] [--rounds N] [--seconds S]`
+//!
+//! Rounds are interleaved; what is printed are medians, and the median of the rounds' own ratios.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
+
+#[path = "../tests/engine/tap.rs"]
+mod tap;
+
+use bytes::Bytes;
+use millpond::channel::Channel;
+use millpond::channel::file::{FileChannel, FileChannelOptions};
+use millpond::disk::real::RealDisk;
+use millpond::event::Event;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tap::{Call, TappedDisk};
+
+const BODY: [u8; 512] = [7; 512];
+
+/// Bytes a second of each directory: little enough that the disk below does not show.
+const RATE: f64 = 100e6;
+
+/// What each write to a slow directory takes longer.
+const DELAY: Duration = Duration::from_millis(20);
+
+/// Segments that lie ready in each directory before the clock runs.
+const READY: usize = 8;
+
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    directories: usize,
+    /// The last directory is slow.
+    slow: bool,
+}
+
+const CASES: [Case; 4] = [
+    Case { name: "1 directory", directories: 1, slow: false },
+    Case { name: "2 directories", directories: 2, slow: false },
+    Case { name: "4 directories", directories: 4, slow: false },
+    Case { name: "2 directories, one of them slow", directories: 2, slow: true },
+];
+
+/// Batch and threads.
+const WORKLOADS: [(usize, usize); 2] = [(100, 16), (1000, 4)];
+
+struct Settings {
+    dir: PathBuf,
+    rounds: usize,
+    time: Duration,
+}
+
+fn settings() -> Settings {
+    let mut settings =
+        Settings { dir: std::env::temp_dir(), rounds: 5, time: Duration::from_secs(1) };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().unwrap_or_default();
+        match arg.as_str() {
+            "--dir" => settings.dir = value().into(),
+            "--rounds" => settings.rounds = value().parse().unwrap(),
+            "--seconds" => settings.time = Duration::from_secs_f64(value().parse().unwrap()),
+            _ => {}
+        }
+    }
+    settings
+}
+
+/// One run: thousand events a second, and the 99th percentile of a commit, milliseconds.
+#[derive(Clone, Copy)]
+struct Score {
+    rate: f64,
+    late: f64,
+}
+
+fn main() {
+    let settings = settings();
+    for (batch, threads) in WORKLOADS {
+        let mut scores: [Vec<Score>; CASES.len()] = Default::default();
+        for round in 0..settings.rounds {
+            for step in 0..CASES.len() {
+                let at = (round + step) % CASES.len();
+                scores[at].push(run(&settings, CASES[at], batch, threads));
+            }
+            eprintln!("round {} of {}: put b{batch} x{threads}", round + 1, settings.rounds);
+        }
+        println!("\n| put b{batch} x{threads} | k/s | ratio to 1 directory | p99 of a commit, ms |");
+        println!("|---|---|---|---|");
+        for (case, runs) in CASES.iter().zip(&scores) {
+            let ratios = runs.iter().zip(&scores[0]).map(|(one, base)| one.rate / base.rate);
+            println!(
+                "| {} | {:.0} | {:.2} | {:.1} |",
+                case.name,
+                median(runs.iter().map(|score| score.rate)),
+                median(ratios),
+                median(runs.iter().map(|score| score.late)),
+            );
+        }
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// A disk whose directories each take [`RATE`] bytes a second, and whose `slow` one takes longer.
+fn limited(slow: Option<PathBuf>, on: Arc<AtomicBool>) -> TappedDisk {
+    let free_at: Mutex<HashMap<PathBuf, Instant>> = Mutex::default();
+    TappedDisk::new(Arc::new(RealDisk::new()), move |call: Call, path: &Path, bytes: usize| {
+        if call != Call::Submit || !on.load(Ordering::Relaxed) {
+            return;
+        }
+        let directory = path.parent().unwrap().to_owned();
+        let is_slow = slow.as_ref() == Some(&directory);
+        let now = Instant::now();
+        let until = {
+            let mut free_at = free_at.lock().unwrap();
+            let from = free_at.get(&directory).map_or(now, |at| now.max(*at));
+            let until = from + Duration::from_secs_f64(bytes as f64 / RATE);
+            free_at.insert(directory, until);
+            if is_slow { until + DELAY } else { until }
+        };
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    })
+}
+
+fn run(settings: &Settings, case: Case, batch: usize, threads: usize) -> Score {
+    let dir = tempfile::tempdir_in(&settings.dir).unwrap();
+    let data: Vec<PathBuf> =
+        (0..case.directories).map(|at| dir.path().join(format!("data{at}"))).collect();
+    // The files are made at the disk's own pace.
+    let on = Arc::new(AtomicBool::new(false));
+    let slow = data.last().filter(|_| case.slow).cloned();
+    let disk = limited(slow, Arc::clone(&on));
+    let mut options = FileChannelOptions::new(dir.path().join("checkpoint"), data);
+    options = options.with_disk(Arc::new(disk));
+    options.capacity = u64::MAX / 2;
+    options.minimum_required_space = 0;
+    options.ready_segments = READY;
+    let channel = FileChannel::open(options).unwrap();
+    while channel.ready_segments() < READY * case.directories {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    on.store(true, Ordering::Relaxed);
+    let (stop, puts) = (AtomicBool::new(false), AtomicU64::new(0));
+    let late = Mutex::new(Vec::new());
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut took = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    let mut tx = channel.begin_put();
+                    for _ in 0..batch {
+                        tx.put(Event::new(Bytes::from_static(&BODY))).unwrap();
+                    }
+                    tx.commit().unwrap();
+                    puts.fetch_add(batch as u64, Ordering::Relaxed);
+                    took.push(began.elapsed().as_secs_f64() * 1e3);
+                }
+                late.lock().unwrap().extend(took);
+            });
+        }
+        std::thread::sleep(settings.time);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let rate = puts.into_inner() as f64 / began.elapsed().as_secs_f64() / 1e3;
+    on.store(false, Ordering::Relaxed);
+    let mut late = late.into_inner().unwrap();
+    late.sort_by(f64::total_cmp);
+    Score { rate, late: late.get(late.len() * 99 / 100).copied().unwrap_or(0.0) }
+}
