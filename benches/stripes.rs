@@ -95,7 +95,9 @@ fn main() {
             }
             eprintln!("round {} of {}: put b{batch} x{threads}", round + 1, settings.rounds);
         }
-        println!("\n| put b{batch} x{threads} | k/s | ratio to 1 directory | p99 of a commit, ms |");
+        println!(
+            "\n| put b{batch} x{threads} | k/s | ratio to 1 directory | p99 of a commit, ms |"
+        );
         println!("|---|---|---|---|");
         for (case, runs) in CASES.iter().zip(&scores) {
             let ratios = runs.iter().zip(&scores[0]).map(|(one, base)| one.rate / base.rate);

@@ -62,3 +62,28 @@ impl FreshFile {
         self.file
     }
 }
+
+/// Makes a new durable file `name` of `len` zeroes, all of them written.
+///
+/// What an earlier call left under that name is removed first, and what a failed one made is
+/// removed again: a sync that failed may have dropped the name and called it clean. The next sync
+/// then succeeds without it, and a power cut takes the file away with everything that was
+/// acknowledged in it meanwhile. Only a name that is made anew is on its way to the disk again.
+///
+/// # Errors
+/// The file cannot be made, filled or synced.
+pub fn make_zeroed(
+    directory: &dyn Directory,
+    name: &str,
+    len: u64,
+) -> Result<Arc<dyn File>, OpenError> {
+    let mut fresh = FreshFile::make(directory, name, len)?;
+    while !fresh.is_written() {
+        if let Err(error) = fresh.write_piece() {
+            // If it stays, the next call removes it.
+            let _ = directory.remove(name);
+            return Err(error);
+        }
+    }
+    Ok(fresh.into_file())
+}

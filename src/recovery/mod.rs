@@ -50,9 +50,8 @@ mod walk;
 mod words;
 
 pub use error::OpenError;
-pub use fresh::FreshFile;
+pub use fresh::{FreshFile, make_zeroed};
 pub use mend::{Mended, mend};
-pub use slots::make_zeroed;
 
 use crate::base::clock::Clock;
 use crate::base::ids::{

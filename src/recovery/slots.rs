@@ -16,7 +16,7 @@ use crate::record::slot::{self, SLOTS_PER_FILE, SlotKind};
 use std::io;
 use std::sync::Arc;
 
-/// Bytes that are written at once when a short file is filled with zeroes.
+/// Bytes that are written at once where a file is filled through the page cache.
 const FILL_BYTES: usize = 1024 * 1024;
 
 /// A whole value of a two-slot file.
@@ -92,35 +92,22 @@ pub(super) fn make(
         Some(file) => file,
         None => directory.create(name).map_err(|source| failed(0, source))?,
     };
-    let mut offset = file.len().map_err(|source| failed(0, source))?;
-    let left = usize::try_from(len.saturating_sub(offset)).unwrap_or(FILL_BYTES);
-    let zeroes = vec![0u8; FILL_BYTES.min(left)];
-    while offset < len {
-        let piece = usize::try_from(len - offset).unwrap_or(FILL_BYTES).min(FILL_BYTES);
-        file.write_at(offset, &zeroes[..piece]).map_err(|source| failed(offset, source))?;
-        offset += piece as u64;
+    let had = file.len().map_err(|source| failed(0, source))?;
+    // A process that is killed in a plain write into new space can leave a page there that ext4 answers
+    // direct reads of with EIO, for as long as it remembers the file: so none where it can be helped.
+    if had < len && !file.allocate(len).map_err(|source| failed(had, source))? {
+        let zeroes = vec![0u8; usize::try_from(len - had).unwrap_or(FILL_BYTES).min(FILL_BYTES)];
+        let mut offset = had;
+        while offset < len {
+            let piece = (len - offset).min(FILL_BYTES as u64) as usize;
+            file.write_at(offset, &zeroes[..piece]).map_err(|source| failed(offset, source))?;
+            offset += piece as u64;
+        }
     }
     // Also when it had its length: it may never have been synced.
     file.sync().map_err(|source| failed(0, source))?;
     directory.sync().map_err(|source| failed(0, source))?;
     Ok(file)
-}
-
-/// Makes a new durable file `name` of `len` zeroes, all of them written.
-///
-/// What an earlier call left under that name is removed first, and what a failed one made is
-/// removed again: a sync that failed may have dropped the name and called it clean. The next sync
-/// then succeeds without it, and a power cut takes the file away with everything that was
-/// acknowledged in it meanwhile. Only a name that is made anew is on its way to the disk again.
-///
-/// # Errors
-/// The file cannot be made, filled or synced.
-pub fn make_zeroed(
-    directory: &dyn Directory,
-    name: &str,
-    len: u64,
-) -> Result<Arc<dyn File>, OpenError> {
-    anew(directory, name, || make(directory, name, len))
 }
 
 /// Removes what is there under the name, and what a `make` that failed has left.

@@ -307,7 +307,8 @@ fn a_backlog_of_100_gb_opens_with_a_bounded_number_of_reads() {
     let (engine, reads, bytes) = opening(&machine, SEGMENT);
     assert!(engine.events() > EVENTS * 99 / 100, "{} events", engine.events());
     let status = engine.channel.status();
-    assert!(status.bytes >= 100 << 30, "{} bytes", status.bytes);
+    // The first segment of a stripe is shorter.
+    assert!(status.bytes >= (100 << 30) - SEGMENT, "{} bytes", status.bytes);
     assert_eq!((status.quarantined, status.trouble), (0, None));
     assert!(reads <= reads_small + 2 * SEGMENTS, "{reads} reads, {reads_small} without backlog");
     let headers = SEGMENTS * SEGMENT_HEADER_BYTES as u64;

@@ -52,6 +52,9 @@ pub(crate) struct Courier<'a> {
     pace: Pace,
     /// What the marks have counted, where the channels keep them.
     number: Option<u64>,
+    /// The first batch of an era counts from here, and still names the number before it: whoever lacks
+    /// just that batch is one batch behind, and no channel that joins.
+    era_begins: u64,
     /// What they have counted in the channel that is ahead.
     ahead: u64,
     /// A refusal was said, and no commit has succeeded since.
@@ -67,7 +70,12 @@ impl<'a> Courier<'a> {
         let kept = context.intake.kept().await.map_err(|error| {
             Failure::caused("the channels do not tell yet where this source was", error)
         })?;
-        let courier = |number, ahead| Self { context, pace, number, ahead, refused: false };
+        let era_begins = match &kept {
+            Kept::At { newest: Some(mark), .. } => Mark::begin_of(mark.era()),
+            _ => 0,
+        };
+        let courier =
+            |number, ahead| Self { context, pace, number, era_begins, ahead, refused: false };
         Ok(match kept {
             Kept::Nowhere => (courier(None, 0), Known { newest: None, behind: false, era: None }),
             Kept::At { newest: None, behind } => {
@@ -88,7 +96,7 @@ impl<'a> Courier<'a> {
 
     /// Counts from the beginning of `era` on: what the channels know from before counts as older.
     pub(crate) fn begin_era(&mut self, era: u64) {
-        self.number = self.number.map(|number| number.max(Mark::begin_of(era)));
+        self.era_begins = Mark::begin_of(era);
     }
 
     /// The batch that some channel does not have cannot be read again: they go on without it.
@@ -142,16 +150,17 @@ impl<'a> Courier<'a> {
         let counted = events.len().max(1) as u64;
         loop {
             let stopping = context.stop.fired();
-            let committed = match self.number {
-                Some(since) => {
-                    let mark = Mark { number: since + counted, since, bytes: mark() };
+            let number = self.number.map(|since| since.max(self.era_begins) + counted);
+            let committed = match self.number.zip(number) {
+                Some((since, number)) => {
+                    let mark = Mark { number, since, bytes: mark() };
                     context.intake.commit_marked(events.clone(), mark).await
                 }
                 None => context.intake.commit(events.clone()).await,
             };
             match committed {
                 Ok(()) => {
-                    self.number = self.number.map(|number| number + counted);
+                    self.number = number;
                     self.refused = false;
                     return Ended::Done;
                 }
@@ -181,7 +190,14 @@ fn about_marks(error: &CommitError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::Channel;
+    use crate::channel::file::{FileChannel, FileChannelOptions};
+    use crate::flow::context::Intake;
+    use crate::flow::intake::{ChannelProcessor, NamedChannel};
+    use crate::flow::selector::Replicating;
     use crate::source::trial::{Reply, Trial, bodies, held, narrow_channel};
+    use std::path::Path;
+    use std::sync::Arc;
 
     const PACE: Pace = Pace { first: Duration::from_millis(1), most: Duration::from_millis(2) };
 
@@ -231,5 +247,70 @@ mod tests {
         let (at, ended) = courier.hand_over(pieces(&["1"]), Point::at(0), mark).await;
         assert!(matches!(ended, Ended::Stopped));
         assert_eq!((at, trial.tries(), bodies(&trial.events())), (Point::at(0), 1, vec![]));
+    }
+
+    fn durable(directory: &Path, capacity: u64) -> Arc<dyn Channel> {
+        let data = [directory.join("data")];
+        let mut options = FileChannelOptions::new(directory.join("checkpoint"), data);
+        options.capacity = capacity;
+        options.transaction_capacity = 2;
+        options.keep_alive = Duration::ZERO;
+        options.segment_bytes = 1 << 20;
+        options.minimum_required_space = 0;
+        Arc::new(FileChannel::open(options).unwrap())
+    }
+
+    /// The intake of a source over two channels, as a new process has it.
+    fn intake(wide: &Arc<dyn Channel>, narrow: &Arc<dyn Channel>) -> Arc<dyn Intake> {
+        let names = ["wide", "narrow"].map(str::to_owned);
+        let channels = [wide, narrow].into_iter().zip(&names);
+        let channels = channels.map(|(channel, name)| NamedChannel {
+            name: name.clone(),
+            channel: Arc::clone(channel),
+        });
+        let selector = Box::new(Replicating::new(&names, &[]).0);
+        Arc::new(ChannelProcessor::new("r1", selector, channels.collect(), Arc::default()))
+    }
+
+    /// What a new process knows, and how the handing over of two events ends there.
+    async fn two(trial: &Trial, era: u64) -> (Known, Ended) {
+        let (mut courier, known) = Courier::begin(&trial.context, PACE).await.unwrap();
+        courier.begin_era(era);
+        let (_, ended) = courier.hand_over(pieces(&["1", "2"]), Point::at(0), mark).await;
+        (known, ended)
+    }
+
+    fn drained(channel: &Arc<dyn Channel>) -> Vec<String> {
+        let mut take = channel.begin_take();
+        let events = take.take(100).unwrap();
+        take.commit().unwrap();
+        bodies(&events)
+    }
+
+    #[tokio::test]
+    async fn the_first_batch_of_an_era_that_only_one_channel_has_is_put_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let wide = durable(&directory.path().join("wide"), 100);
+        let narrow = durable(&directory.path().join("narrow"), 2);
+        let mut trial = Trial::new();
+        trial.stop();
+        let both = ["1", "2"].map(str::to_owned).to_vec();
+        for era in [1, 2] {
+            let mut put = narrow.begin_put();
+            put.put(Event::new("in the way")).unwrap();
+            put.commit().unwrap();
+            // Each round is as after a kill.
+            for round in 0..3 {
+                trial.context.intake = intake(&wide, &narrow);
+                let (known, ended) = two(&trial, era).await;
+                assert!(matches!(ended, Ended::Stopped), "{ended:?}");
+                assert_eq!(known.behind, round > 0, "one batch behind, not a channel that joins");
+                assert_eq!(held(&*wide), ["1", "2"], "not put twice");
+            }
+            assert_eq!(drained(&narrow), ["in the way"]);
+            trial.context.intake = intake(&wide, &narrow);
+            assert!(matches!(two(&trial, era).await, (Known { behind: true, .. }, Ended::Done)));
+            assert_eq!((drained(&wide), drained(&narrow)), (both.clone(), both.clone()));
+        }
     }
 }
