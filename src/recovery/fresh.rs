@@ -2,7 +2,7 @@
 
 use super::buffer::{self, Buffer};
 use super::{OpenError, slots};
-use crate::base::limits::FILL_PIECE_BYTES;
+use crate::base::limits::{DEVICE_BLOCK_BYTES, FILL_PIECE_BYTES};
 use crate::disk::{Directory, File};
 use std::sync::Arc;
 
@@ -28,7 +28,9 @@ impl FreshFile {
         let failed = |source| OpenError::Write { path: path.clone(), offset: 0, source };
         slots::anew(directory, name, || {
             let file = directory.create(name).map_err(failed)?;
-            if !file.allocate(len).map_err(failed)? {
+            // Segments are whole device blocks, which alone can be written past the page cache.
+            let is_whole = len > 0 && len.is_multiple_of(DEVICE_BLOCK_BYTES as u64);
+            if !is_whole || !file.allocate(len).map_err(failed)? {
                 let file = slots::make(directory, name, len)?;
                 return Ok(Self { file, len, written: len, zeroes: Buffer::new(0)? });
             }
