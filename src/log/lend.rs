@@ -123,10 +123,10 @@ impl Log {
         self.stripes.iter().any(|s| self.lags(s, low_water_bytes))
     }
 
-    /// Whether some sequence of `start..end` is neither acknowledged nor void.
+    /// The parts of `start..end` that are neither acknowledged nor void.
     #[must_use]
-    pub fn is_waiting(&self, index: StripeIndex, start: u64, end: u64) -> bool {
-        !self.durable.stripe(index).missing(start, end).is_empty()
+    pub fn waiting_in(&self, index: StripeIndex, start: u64, end: u64) -> Vec<(u64, u64)> {
+        self.durable.stripe(index).missing(start, end)
     }
 
     /// Gives a read up; whoever asks next gets it.

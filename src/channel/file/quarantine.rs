@@ -5,12 +5,17 @@ use crate::log::{ReadJob, ReadOutcome};
 use crate::recovery::quarantine;
 use std::sync::Arc;
 
+/// Ranges of sequences in one line of the log.
+const NAMED_MAX: usize = 16;
+
 /// Copies the places of `job`'s segment that should hold events and do not.
 pub(super) fn set_aside(shared: &Arc<Shared>, job: &ReadJob, found: &ReadOutcome) {
-    let missing = shared.log().map(|log| {
-        found.lost.iter().filter(|(start, end)| log.is_waiting(job.stripe, *start, *end)).count()
+    let waiting = shared.log().map(|log| {
+        let waiting = |(start, end): &(u64, u64)| log.waiting_in(job.stripe, *start, *end);
+        found.lost.iter().flat_map(waiting).collect::<Vec<_>>()
     });
-    if missing.is_err() || missing == Ok(0) {
+    let Ok(waiting) = waiting else { return };
+    if waiting.is_empty() {
         return;
     }
     let Some(directory) = &shared.homes[job.stripe.at()].directory else { return };
@@ -18,9 +23,38 @@ pub(super) fn set_aside(shared: &Arc<Shared>, job: &ReadJob, found: &ReadOutcome
         let bytes = (*offset, offset.saturating_add(*len));
         let copy = quarantine::keep(&**directory, &*job.file, job.segment, bytes);
         let words = format!(
-            "{}: no whole block at {offset}, {len} bytes; its events are counted as quarantined",
+            "{}: no whole block at {offset}, {len} bytes; its events are quarantined",
             job.file.path().display()
         );
         tracing::error!(stripe = job.stripe.0, "{}", copy.words(words));
+    }
+    let (path, lost) = (job.file.path().display(), named(&waiting));
+    tracing::error!(stripe = job.stripe.0, "{path}: lost and counted as quarantined: {lost}");
+}
+
+/// How many events lie in `waiting`, and which: the first [`NAMED_MAX`] ranges of their sequences.
+fn named(waiting: &[(u64, u64)]) -> String {
+    let events: u64 = waiting.iter().map(|(start, end)| end - start).sum();
+    let ranges = waiting.iter().take(NAMED_MAX).map(|(start, end)| format!("{start} to {end}"));
+    let ranges = ranges.collect::<Vec<_>>().join(", ");
+    let more = match waiting.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} further ranges"),
+    };
+    format!("{events} events (sequences {ranges}{more})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_that_are_lost_are_counted_and_named_as_far_as_a_line_goes() {
+        assert_eq!(named(&[(4, 8)]), "4 events (sequences 4 to 8)");
+        assert_eq!(named(&[(0, 1), (5, 8)]), "4 events (sequences 0 to 1, 5 to 8)");
+        let many: Vec<(u64, u64)> = (0..20).map(|n| (n * 10, n * 10 + 2)).collect();
+        let words = named(&many);
+        assert!(words.starts_with("40 events (sequences 0 to 2, 10 to 12, "), "{words}");
+        assert!(words.ends_with("150 to 152 and 4 further ranges)"), "{words}");
     }
 }
