@@ -1,9 +1,13 @@
 //! Segment files that go while they are in use: what is answered later is safe, the rest is counted.
 
-use crate::rig::{Machine, bodies, data_dir, large, sorted};
+use crate::rig::{Engine, Machine, bodies, data_dir, large, sorted};
+use crate::tap::{Call, TappedDisk};
 use millpond::channel::Channel;
+use millpond::disk::sim::SimOptions;
 use millpond::record::segment::SegmentHeader;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The segments of stripe 0: those that hold blocks, and the free ones.
@@ -90,6 +94,53 @@ fn what_is_put_when_a_lost_segment_was_noticed_is_there_and_the_rest_is_counted(
         // An earlier copy has all but what went into the file since, which may be nothing.
         assert!(lost > 0 || matches!(going, Earlier), "{about}");
     }
+}
+
+fn put_while_nobody_keeps(engine: &Engine, batch: &[String]) {
+    let mut commit = engine.begin_put(batch);
+    while let Some(mut write) = engine.manual.start_write(0) {
+        let result = write.finish();
+        engine.manual.report(write, result);
+    }
+    assert_eq!(commit.poll(), Some(Ok(())));
+}
+
+/// Its disk is slow: the pieces of zeroes that are written into the next segment take a second each.
+#[test]
+fn a_segment_that_is_removed_while_another_one_is_filled_takes_no_further_event() {
+    const PIECE: usize = 256 * 1024;
+    let machine = Machine::with(1, SimOptions { allocates: true, ..SimOptions::new(1) });
+    let (disk, clock) = (machine.disk.clone(), Arc::clone(&machine.clock));
+    let (pieces, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None::<PathBuf>)));
+    let (count, goes) = (Arc::clone(&pieces), Arc::clone(&gone));
+    let slow = move |call, _: &Path, bytes| {
+        if (call, bytes) == (Call::Submit, PIECE) {
+            count.fetch_add(1, Ordering::SeqCst);
+            clock.advance(Duration::from_secs(1));
+            if let Some(file) = goes.lock().expect("no panic").take() {
+                disk.put_in_place(&file, None).expect("a directory of the channel");
+            }
+        }
+    };
+    let mut options =
+        machine.options_on(Arc::new(TappedDisk::new(Arc::new(machine.disk.clone()), slow)));
+    options.segment_bytes = 8 * PIECE as u64;
+    let mut engine = machine.open_with(options);
+    engine.settle();
+    // Nobody keeps until the second segment is in use.
+    let mut round = 0;
+    while segments(&machine).0.len() < 2 {
+        put_while_nobody_keeps(&engine, &large(&format!("r{round}"), 0..10, 20_000));
+        round += 1;
+    }
+    *gone.lock().expect("no panic") = segments(&machine).0.pop();
+    let made = pieces.load(Ordering::SeqCst);
+    engine.manual.keep();
+    assert!(pieces.load(Ordering::SeqCst) > made + 2, "another one was filled");
+    put_while_nobody_keeps(&engine, &bodies("after", 0..3));
+    drop(engine);
+    let all = machine.after_power_cut(3).reopened();
+    assert!(all.ends_with(&bodies("after", 0..3)), "what was answered later is there");
 }
 
 #[test]

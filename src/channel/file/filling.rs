@@ -6,7 +6,7 @@
 //! it: beside puts it takes a small share of the disk, and when they use segments faster than that
 //! they get this one as it is, rather than wait.
 
-use super::shared::Shared;
+use super::shared::{Shared, Tending};
 use crate::base::ids::StripeIndex;
 use crate::disk::{Directory, File};
 use crate::log::StripeReport;
@@ -32,9 +32,13 @@ impl Shared {
         directory: &dyn Directory,
         name: &str,
         len: u64,
+        tending: &mut Tending,
     ) -> Result<Arc<dyn File>, OpenError> {
         let mut fresh = FreshFile::make(directory, name, len)?;
         while !fresh.is_written() && !self.is_closed() {
+            // Filling takes seconds on a slow disk, and nobody else looks meanwhile.
+            self.look_at_space(index, tending);
+            self.look_at_files(index, tending);
             let turn = self.keeper.turn();
             let Ok(report) = self.log().map(|log| log.report(index)) else { break };
             if is_needed(&report, len) {

@@ -125,7 +125,7 @@ impl Shared {
         self.checkpointed.store(turn, Ordering::SeqCst);
     }
 
-    fn look_at_space(&self, index: StripeIndex, tending: &mut Tending) {
+    pub(super) fn look_at_space(&self, index: StripeIndex, tending: &mut Tending) {
         let now = self.now();
         let was = self.log().is_ok_and(|log| log.report(index).no_space.is_some());
         // Half of the keeper's pace: a round that begins a moment early still looks.
@@ -205,16 +205,18 @@ impl Shared {
                 directory.path().display(),
                 space.available_bytes,
             )),
-            Ok(_) | Err(_) => self.make_filled(index, &**directory, &name, len).map_err(|error| {
-                // What there is of it takes space that others need; and a sync that failed once
-                // may succeed the next time with the bytes gone: this file is never finished.
-                if directory.remove(&name).is_ok() {
-                    let _ = directory.sync();
-                }
-                tending.next_slot += 1;
-                tending.refused_at = Some(self.now());
-                error.to_string()
-            }),
+            Ok(_) | Err(_) => {
+                self.make_filled(index, &**directory, &name, len, tending).map_err(|error| {
+                    // What there is of it takes space that others need; and a sync that failed once
+                    // may succeed the next time with the bytes gone: this file is never finished.
+                    if directory.remove(&name).is_ok() {
+                        let _ = directory.sync();
+                    }
+                    tending.next_slot += 1;
+                    tending.refused_at = Some(self.now());
+                    error.to_string()
+                })
+            }
         };
         drop(pledge);
         if let Some(trouble) = removed(&**directory, tending) {
