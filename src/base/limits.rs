@@ -93,12 +93,19 @@ pub const CONNECTIONS_MAX_DEFAULT: usize = 20_000;
 /// Bytes that a connection of a line protocol reads at a time, as long as it has no more.
 pub const CONNECTION_READ_BYTES: usize = 8 * 1024;
 
-/// And at most, when it has: the lines of one read are one transaction.
+/// And at most, when it has: the lines of one read are one transaction, as a rule.
 pub const CONNECTION_READ_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes that the connections of one source may read beyond [`CONNECTION_READ_BYTES`] each, all
 /// together.
 pub const CONNECTION_READS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Lines of a read that a connection makes into events at a time, whatever the others do.
+pub const CONNECTION_LINES: usize = 64;
+
+/// Lines that the connections of one source make into events beyond [`CONNECTION_LINES`] each, all
+/// together: a line of one byte takes some 200 bytes as an event with three headers.
+pub const CONNECTION_LINES_HELD_MAX: usize = 256 * 1024;
 
 /// Seconds that an answer may wait for a client that does not read.
 pub const ANSWER_SECONDS_MAX: u64 = 30;

@@ -1,4 +1,5 @@
-//! How many bytes a connection of a line protocol is read by at a time.
+//! How many bytes a connection of a line protocol is read by at a time, and how many of its lines
+//! become events at a time.
 //!
 //! What one read brings becomes one transaction, so a read should bring what is there: a busy client
 //! fills a durable channel only with large batches. But memory for large reads on every connection
@@ -6,10 +7,16 @@
 //! as much after each read that was filled, and by a little again once one was not half full; what
 //! goes beyond the little comes out of one budget of the source, and without room there the stride
 //! stays as it is.
+//!
+//! Short lines take a hundred times more as events than as bytes. So there is a second budget, of
+//! lines: where it is used up, a read is committed in parts of a few lines, and the rest of it stays
+//! the bytes that it is.
 
 use crate::base::limits::{
-    CONNECTION_READ_BYTES, CONNECTION_READ_BYTES_MAX, CONNECTION_READS_HELD_BYTES_MAX,
+    CONNECTION_LINES, CONNECTION_LINES_HELD_MAX, CONNECTION_READ_BYTES, CONNECTION_READ_BYTES_MAX,
+    CONNECTION_READS_HELD_BYTES_MAX,
 };
+use bytes::BytesMut;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -18,6 +25,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) struct Strides {
     /// One permit for each [`CONNECTION_READ_BYTES`] beyond the first of a connection.
     pieces: Arc<Semaphore>,
+    /// One permit for each line beyond the first [`CONNECTION_LINES`] of a connection.
+    lines: Arc<Semaphore>,
+}
+
+/// A part of a read. Until it is dropped it holds its share of the lines.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) bytes: BytesMut,
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 /// How far the next read of one connection goes.
@@ -31,7 +47,8 @@ pub(crate) struct Stride {
 impl Strides {
     pub(crate) fn new() -> Self {
         let pieces = CONNECTION_READS_HELD_BYTES_MAX / CONNECTION_READ_BYTES;
-        Self { pieces: Arc::new(Semaphore::new(pieces)) }
+        let lines = CONNECTION_LINES_HELD_MAX;
+        Self { pieces: Arc::new(Semaphore::new(pieces)), lines: Arc::new(Semaphore::new(lines)) }
     }
 
     /// For a connection that has not been read yet.
@@ -56,6 +73,26 @@ impl Stride {
         }
     }
 
+    /// Takes from the front of `read` what may become events now, lines up to their newlines; nothing
+    /// when it is empty. To be held as long as the events are.
+    pub(crate) fn part(&self, read: &mut BytesMut) -> Option<Part> {
+        if read.is_empty() {
+            return None;
+        }
+        let own = end_of(read, CONNECTION_LINES);
+        let behind = &read[own..];
+        let share = match self.all.lines.available_permits() {
+            0 => None,
+            free => {
+                let more = behind.iter().filter(|&&byte| byte == b'\n').take(free).count();
+                Arc::clone(&self.all.lines).try_acquire_many_owned(more as u32).ok()
+            }
+        };
+        let more = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let end = own + end_of(behind, more);
+        Some(Part { bytes: read.split_to(end), _share: share })
+    }
+
     fn grow(&mut self) {
         let more = self.bytes / CONNECTION_READ_BYTES;
         let pieces = Arc::clone(&self.all.pieces);
@@ -68,9 +105,50 @@ impl Stride {
     }
 }
 
+/// Bytes of the first `lines` lines, or all where there are fewer.
+fn end_of(bytes: &[u8], lines: usize) -> usize {
+    let Some(last) = lines.checked_sub(1) else { return 0 };
+    let mut newlines = bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n');
+    newlines.nth(last).map_or(bytes.len(), |(at, _)| at + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The lines of each part of a read.
+    fn lines(parts: &[Part]) -> Vec<usize> {
+        let newlines = |part: &Part| part.bytes.iter().filter(|&&byte| byte == b'\n').count();
+        parts.iter().map(newlines).collect()
+    }
+
+    #[test]
+    fn of_short_lines_only_so_many_become_events_at_a_time_as_all_together_may_hold() {
+        let all = Strides::new();
+        let some = all.stride();
+        let mut read = BytesMut::from(&b"x\n".repeat(CONNECTION_READ_BYTES_MAX / 2)[..]);
+        read.extend_from_slice(b"half");
+        let of_one = read.len() / 2 - 2;
+        let whole = some.part(&mut read.clone()).expect("a part");
+        assert_eq!(lines(&[whole]), [of_one], "one transaction where there is room");
+        let mut held = Vec::new();
+        for _ in 0..10 {
+            held.extend(some.part(&mut read.clone()));
+        }
+        let beyond = |line: &usize| line - CONNECTION_LINES;
+        assert_eq!(lines(&held).iter().map(beyond).sum::<usize>(), CONNECTION_LINES_HELD_MAX);
+        // Every byte goes through, in order and by whole lines.
+        let mut again = BytesMut::new();
+        let mut rest = read.clone();
+        while let Some(part) = some.part(&mut rest) {
+            assert!(lines(std::slice::from_ref(&part))[0] <= CONNECTION_LINES);
+            assert!(part.bytes.ends_with(b"\n") || rest.is_empty(), "no part of a line");
+            again.extend_from_slice(&part.bytes);
+        }
+        assert_eq!(again, read);
+        drop(held);
+        assert_eq!(all.lines.available_permits(), CONNECTION_LINES_HELD_MAX);
+    }
 
     #[test]
     fn a_read_that_is_filled_makes_the_next_one_larger_as_far_as_all_together_may_hold() {

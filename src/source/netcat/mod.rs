@@ -4,7 +4,7 @@
 //! [`CONNECTION_READ_BYTES_MAX`] a read, [`ANSWER_SECONDS_MAX`] for a client that does not read.
 //!
 //! The story: a session reads, cuts lines, commits all complete lines of the read as one
-//! transaction, then answers `OK` once for each. When the channel refuses them together they are
+//! transaction, or in parts where other connections hold many lines, then answers `OK` once for each. When the channel refuses them together they are
 //! committed one by one, so that each gets the answer it would get alone. While a commit runs the
 //! session does not read: the client feels the channel's pace, and nothing gathers here.
 //!

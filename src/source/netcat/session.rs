@@ -62,33 +62,43 @@ impl Session {
                 }
                 () = self.stop.wait() => return Err(Over),
             }
-            let mut complete = Vec::new();
-            match feed(&read, lines, &mut complete) {
-                Fed::More => self.take(complete).await?,
-                Fed::End(last) => {
-                    complete.extend(last);
-                    return self.take(complete).await;
+            if read.is_empty() {
+                return match lines.finish() {
+                    Ok(last) => self.take(last.into_iter().collect()).await,
+                    Err(why) => self.refuse(Vec::new(), why).await,
+                };
+            }
+            while let Some(part) = self.stride.part(&mut read) {
+                let mut complete = Vec::new();
+                match lines.feed(&part.bytes, &mut complete) {
+                    Ok(()) => self.take(complete).await?,
+                    Err(why) => return self.refuse(complete, why).await,
                 }
-                Fed::Unreadable(Unreadable::TooLong) => {
-                    self.counters.event_read_fail.add(1);
-                    self.take(complete).await?;
-                    let max = self.rules.line_units_max;
-                    tracing::warn!(source = %self.name, peer = %self.peer, max,
-                        "a line exceeds max-line-length; closing the connection");
-                    let answer = format!(
-                        "FAILED: Event exceeds the maximum length ({max} chars, including newline)\n"
-                    );
-                    return self.answer(answer.as_bytes()).await;
-                }
-                Fed::Unreadable(Unreadable::NoText) => {
-                    self.counters.event_read_fail.add(1);
-                    tracing::warn!(source = %self.name, peer = %self.peer,
-                        "bytes that are no text of this source's encoding; closing the connection");
-                    // Like Flume, nothing of this read is taken or answered: the client knows
-                    // that it has to send it again. Without answers it knows nothing, and what
-                    // can be read is kept.
-                    return if self.rules.acks { Ok(()) } else { self.take(complete).await };
-                }
+            }
+        }
+    }
+
+    /// Ends a connection of which no further line can be read, behind the lines `before`.
+    async fn refuse(&mut self, before: Vec<Bytes>, why: Unreadable) -> Result<(), Over> {
+        self.counters.event_read_fail.add(1);
+        match why {
+            Unreadable::TooLong => {
+                self.take(before).await?;
+                let max = self.rules.line_units_max;
+                tracing::warn!(source = %self.name, peer = %self.peer, max,
+                    "a line exceeds max-line-length; closing the connection");
+                let answer = format!(
+                    "FAILED: Event exceeds the maximum length ({max} chars, including newline)\n"
+                );
+                self.answer(answer.as_bytes()).await
+            }
+            Unreadable::NoText => {
+                tracing::warn!(source = %self.name, peer = %self.peer,
+                    "bytes that are no text of this source's encoding; closing the connection");
+                // Like Flume, nothing of this part is taken or answered: the client knows
+                // that it has to send it again. Without answers it knows nothing, and what
+                // can be read is kept.
+                if self.rules.acks { Ok(()) } else { self.take(before).await }
             }
         }
     }
@@ -160,23 +170,3 @@ impl Session {
 
 const FULL: &str = "Space for commit to queue couldn't be acquired. Sinks are likely not keeping \
     up with sources, or the buffer size is too tight";
-
-/// Looks for lines in what was read; nothing is the end.
-fn feed(read: &[u8], lines: &mut Lines, complete: &mut Vec<Bytes>) -> Fed {
-    let fed = if read.is_empty() {
-        lines.finish().map(Fed::End)
-    } else {
-        lines.feed(read, complete).map(|()| Fed::More)
-    };
-    fed.unwrap_or_else(Fed::Unreadable)
-}
-
-/// What one read gave.
-enum Fed {
-    /// Perhaps lines; the connection goes on.
-    More,
-    /// The client has ended its side; the line without a newline, if any.
-    End(Option<Bytes>),
-    /// What ends the connection.
-    Unreadable(Unreadable),
-}

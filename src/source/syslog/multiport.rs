@@ -3,12 +3,12 @@
 //! Limits: `eventSize` bytes a line, its newline included; `batchSize` events a transaction;
 //! `maxConnections` on all ports together; [`CONNECTION_READ_BYTES_MAX`](crate::base::limits::CONNECTION_READ_BYTES_MAX) a read.
 //!
-//! The story: a session reads, cuts lines, and commits those of one read in transactions of
+//! The story: a session reads, cuts lines, and commits those of one read, or of a part of it where other connections hold many lines, in transactions of
 //! `batchSize`. While a commit waits the session does not read. What stands without a newline when
 //! the client ends its side is a message too; Flume drops it. A port that cannot be bound is named
 //! and tried again while the others are served.
 
-use super::{CLIENT_IP, CLIENT_NAME, Client, HOST, KEEP_FIELDS, Keep, MAX_CONNECTIONS};
+use super::{CLIENT_IP, CLIENT_NAME, Client, HOST, KEEP_FIELDS, Keep, Lost, MAX_CONNECTIONS};
 use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
@@ -250,11 +250,16 @@ impl Rules {
 
 impl Source for Multiport {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
-        let shared = Arc::new(context.clone());
-        Box::pin(self.listening.serve(context, move |arrival| {
-            let (shared, rules) = (Arc::clone(&shared), Arc::clone(&self.rules));
-            session(shared, rules, self.strides.stride(), arrival)
-        }))
+        let (shared, lost) = (Arc::new(context.clone()), Arc::new(Lost::default()));
+        Box::pin(async move {
+            let session = |arrival| {
+                let (context, rules) = (Arc::clone(&shared), Arc::clone(&self.rules));
+                session(context, rules, self.strides.stride(), Arc::clone(&lost), arrival)
+            };
+            let ended = self.listening.serve(context, session).await;
+            lost.tell(&context.name);
+            ended
+        })
     }
 }
 
@@ -262,6 +267,7 @@ async fn session(
     context: Arc<SourceContext>,
     rules: Arc<Rules>,
     mut stride: Stride,
+    lost: Arc<Lost>,
     arrival: Arrival,
 ) {
     let (peer, port) = (arrival.peer, arrival.port);
@@ -277,32 +283,37 @@ async fn session(
             () = context.stop.wait() => false,
         };
         stride.brought(read.len());
-        let mut cut = Vec::new();
-        lines.feed(&read, &mut cut);
-        if !is_open {
-            cut.extend(lines.finish());
-        }
-        let now = i64::try_from(context.clock.wall_ms()).unwrap_or(i64::MAX);
-        let events = cut.into_iter().map(|line| rules.event(line, charset, port, &client, now));
-        let events: Vec<Event> = events.collect();
-        if !take(&context, rules.batch_events, events).await || !is_open {
-            return;
+        loop {
+            let part = stride.part(&mut read);
+            let mut cut = Vec::new();
+            match &part {
+                Some(part) => lines.feed(&part.bytes, &mut cut),
+                None if is_open => break,
+                None => cut.extend(lines.finish()),
+            }
+            let now = i64::try_from(context.clock.wall_ms()).unwrap_or(i64::MAX);
+            let events = cut.into_iter().map(|line| rules.event(line, charset, port, &client, now));
+            let left = take(&context, rules.batch_events, events.collect()).await;
+            if left > 0 {
+                lost.note(left, &read);
+            }
+            if left > 0 || part.is_none() {
+                return;
+            }
         }
     }
 }
 
-/// Commits events, however long it takes. False when the source stopped first.
-async fn take(context: &SourceContext, batch_events: usize, mut events: Vec<Event>) -> bool {
+/// Commits events, however long it takes. How many are in no channel when the source stops first.
+async fn take(context: &SourceContext, batch_events: usize, mut events: Vec<Event>) -> usize {
     let invalid = |event: &&Event| event.headers.get("flume.syslog.status") == Some("Invalid");
     context.counters.event_read_fail.add(events.iter().filter(invalid).count() as u64);
     while !events.is_empty() {
         let rest = events.split_off(batch_events.min(events.len()));
         if let Ended::Stopped(lost) = patience::commit(context, events).await {
-            tracing::warn!(source = %context.name, events = lost + rest.len(),
-                "stopped while the channel took nothing; messages received last are lost");
-            return false;
+            return lost + rest.len();
         }
         events = rest;
     }
-    true
+    0
 }

@@ -2,13 +2,13 @@
 //!
 //! Limits: `eventSize` bytes a message, `maxConnections`, [`CONNECTION_READ_BYTES_MAX`](crate::base::limits::CONNECTION_READ_BYTES_MAX) a read.
 //!
-//! The story: a session reads, cuts messages, and commits all of one read as one transaction.
-//! While a commit waits the session does not read. What stands without a newline when the client
+//! The story: a session reads, cuts messages, and commits all of one read as one transaction, or in
+//! parts where other connections hold many lines. While a commit waits the session does not read. What stands without a newline when the client
 //! ends its side is a message too; Flume drops it.
 
 use super::{
-    CLIENT_IP, CLIENT_NAME, CONNECTIONS_MAX_DEFAULT, FORMAT, HOST, KEEP_FIELDS, MAX_CONNECTIONS,
-    PORT, Rules,
+    CLIENT_IP, CLIENT_NAME, CONNECTIONS_MAX_DEFAULT, FORMAT, HOST, KEEP_FIELDS, Lost,
+    MAX_CONNECTIONS, PORT, Rules,
 };
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
@@ -18,7 +18,7 @@ use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::listener::{Arrival, Listening};
 use crate::source::patience::{self, Ended};
 use crate::source::stride::{Stride, Strides};
-use crate::wire::syslog::{Cutter, Flaw};
+use crate::wire::syslog::{Cutter, Flaw, Raw};
 use bytes::BytesMut;
 use std::sync::Arc;
 
@@ -75,68 +75,70 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogTcp, Settin
 
 impl Source for SyslogTcp {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
-        let shared = Arc::new(context.clone());
-        Box::pin(self.listening.serve(context, move |arrival| {
-            let (shared, rules) = (Arc::clone(&shared), Arc::clone(&self.rules));
-            session(shared, rules, self.event_bytes_max, self.strides.stride(), arrival)
-        }))
+        let (shared, lost) = (Arc::new(context.clone()), Arc::new(Lost::default()));
+        Box::pin(async move {
+            let session = |arrival| {
+                let (context, rules) = (Arc::clone(&shared), Arc::clone(&self.rules));
+                let cutter = Cutter::new(self.event_bytes_max);
+                let stride = self.strides.stride();
+                Session { context, rules, cutter, stride, lost: Arc::clone(&lost) }.run(arrival)
+            };
+            let ended = self.listening.serve(context, session).await;
+            lost.tell(&context.name);
+            ended
+        })
     }
 }
 
-async fn session(
+/// One connection.
+struct Session {
     context: Arc<SourceContext>,
     rules: Arc<Rules>,
-    event_bytes_max: usize,
-    mut stride: Stride,
-    arrival: Arrival,
-) {
-    let peer = arrival.peer;
-    let Some(mut stream) = arrival.greet().await else { return };
-    let client = rules.client.client(peer.ip()).await;
-    let mut cutter = Cutter::new(event_bytes_max);
-    loop {
-        // It lives only here: ten thousand idle sessions hold no buffer.
-        let mut read = BytesMut::new();
-        tokio::select! {
-            ended = stream.read_some(&mut read, stride.bytes()) => match ended {
-                Ok(bytes @ 1..) => stride.brought(bytes),
-                Ok(0) | Err(_) => break,
-            },
-            () = context.stop.wait() => break,
-        }
-        let mut cut = Vec::new();
-        cutter.feed(&read, &mut cut);
-        if !take(&context, &rules, &client, cut).await {
-            return;
-        }
-    }
-    let last: Vec<_> = cutter.finish().into_iter().collect();
-    take(&context, &rules, &client, last).await;
+    cutter: Cutter,
+    stride: Stride,
+    lost: Arc<Lost>,
 }
 
-/// Commits messages, however long it takes. False when the source stopped first.
-async fn take(
-    context: &SourceContext,
-    rules: &Rules,
-    client: &super::Client,
-    cut: Vec<crate::wire::syslog::Raw>,
-) -> bool {
-    if cut.is_empty() {
-        return true;
-    }
-    let now = context.clock.wall_ms();
-    let bad = cut.iter().filter(|raw| raw.flaw == Some(Flaw::Invalid)).count();
-    if bad > 0 {
-        tracing::warn!(source = %context.name, client = %client.address, messages = bad,
-            "messages without a priority: kept as they are, marked Invalid");
-    }
-    let events: Vec<Event> = cut.into_iter().map(|raw| rules.event(raw, client, now)).collect();
-    match patience::commit(context, events).await {
-        Ended::Done => true,
-        Ended::Stopped(lost) => {
-            tracing::warn!(source = %context.name, events = lost,
-                "stopped while the channel took nothing; messages received last are lost");
-            false
+impl Session {
+    async fn run(mut self, arrival: Arrival) {
+        let peer = arrival.peer;
+        let Some(mut stream) = arrival.greet().await else { return };
+        let client = self.rules.client.client(peer.ip()).await;
+        loop {
+            // It lives only here: ten thousand idle sessions hold no buffer.
+            let mut read = BytesMut::new();
+            tokio::select! {
+                ended = stream.read_some(&mut read, self.stride.bytes()) => match ended {
+                    Ok(bytes @ 1..) => self.stride.brought(bytes),
+                    Ok(0) | Err(_) => break,
+                },
+                () = self.context.stop.wait() => break,
+            }
+            while let Some(part) = self.stride.part(&mut read) {
+                let mut cut = Vec::new();
+                self.cutter.feed(&part.bytes, &mut cut);
+                if let Ended::Stopped(lost) = self.take(&client, cut).await {
+                    self.lost.note(lost, &read);
+                    return;
+                }
+            }
         }
+        let last: Vec<_> = self.cutter.finish().into_iter().collect();
+        if let Ended::Stopped(lost) = self.take(&client, last).await {
+            self.lost.note(lost, &[]);
+        }
+    }
+
+    /// Commits messages, however long it takes.
+    async fn take(&self, client: &super::Client, cut: Vec<Raw>) -> Ended {
+        let (context, rules) = (&self.context, &self.rules);
+        let now = context.clock.wall_ms();
+        let bad = cut.iter().filter(|raw| raw.flaw == Some(Flaw::Invalid)).count();
+        if bad > 0 {
+            tracing::warn!(source = %context.name, client = %client.address, messages = bad,
+                "messages without a priority: kept as they are, marked Invalid");
+        }
+        let events: Vec<Event> = cut.into_iter().map(|raw| rules.event(raw, client, now)).collect();
+        patience::commit(context, events).await
     }
 }

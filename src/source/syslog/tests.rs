@@ -115,6 +115,47 @@ fn a_port_is_needed_and_tls_only_where_it_can_be() {
     assert!(built(&[]).unwrap().contains("port"));
 }
 
+/// What `source` says when it stops and each of three clients has sent three messages that no channel takes.
+async fn last_words(source: &dyn crate::flow::source::Source, port: impl Fn() -> u16) -> String {
+    let paper = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::sync::Arc::new(paper.reopen().unwrap()))
+        .with_ansi(false)
+        .finish();
+    let _guard = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+    let trial = Trial::new();
+    trial.always(crate::source::trial::Reply::Full);
+    let script = async {
+        trial.until_started().await;
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let mut client = TcpStream::connect(("127.0.0.1", port())).await.unwrap();
+            client.write_all(b"<34>- h 1\n<34>- h 2\n<34>- h 3\n").await.unwrap();
+            clients.push(client);
+        }
+        let received = || trial.context.counters.event_received.get() >= 9;
+        crate::source::trial::until("nine messages", received).await;
+    };
+    trial.run(source, script).await.unwrap();
+    std::fs::read_to_string(paper.path()).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_lost_at_a_stop_is_told_for_all_clients_together() {
+    let settings = Settings::from_pairs("r1", &[("host", "127.0.0.1"), ("port", "0")]);
+    let one = tcp::build(&mut SettingsReader::new(&settings)).unwrap();
+    let several = multiport(&[("ports", "0")]).unwrap();
+    let words = [
+        last_words(&one, || one.listening.bound().port()).await,
+        last_words(&several, || several.listening.bound().port()).await,
+    ];
+    for words in words {
+        let told: Vec<&str> = words.lines().filter(|line| line.contains("are lost")).collect();
+        assert_eq!(told.len(), 1, "the log leaves out lines that say the same: {words}");
+        assert!(told[0].contains("events=9"), "{words}");
+    }
+}
+
 fn multiport(pairs: &[(&str, &str)]) -> Result<multiport::Multiport, String> {
     let mut all = vec![("host", "127.0.0.1")];
     all.extend(pairs);
