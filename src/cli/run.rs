@@ -3,6 +3,7 @@
 use super::arguments::{Command, CommandLine};
 use super::words::{Stop, say, show};
 use super::{agent, avro_client, bench, channel, graph, spelling, torture, validate};
+use crate::base::threads;
 use clap::Parser;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -43,14 +44,25 @@ fn carry_out(command: Command) -> Result<(), Stop> {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Channel { command } => channel::run(&command),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Torture(arguments) => torture::run(&arguments),
+        Command::Bench(arguments) => aside("bench", move || bench::run(&arguments)),
+        Command::Torture(arguments) => aside("torture", move || torture::run(&arguments)),
         Command::AvroClient(arguments) => avro_client::run(&arguments),
         Command::Tool(_) => Err(Stop::Failed(
             "tool is not there yet; millpond channel check verifies a channel".to_owned(),
         )),
         Command::Version(_) => show(&version()),
     }
+}
+
+/// Carries a command out on a thread of its own. A signal goes to the first thread, and is not heard as
+/// long as that waits for a disk that hangs.
+fn aside(
+    name: &str,
+    command: impl FnOnce() -> Result<(), Stop> + Send + 'static,
+) -> Result<(), Stop> {
+    let thread = threads::spawn(name, command);
+    let thread = thread.map_err(|error| Stop::Usage(format!("cannot start a thread: {error}")))?;
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn version() -> String {
