@@ -16,9 +16,10 @@ use std::io;
 
 /// Makes what was read of a segment durable, where the directory's storage has direct writes.
 ///
-/// A block that can be read past the page cache is on the medium or in the drive: a flush is all
-/// that it needs. Written again in its place it could be lost: a power cut in the middle of that
-/// may take the physical block, and with it what was acknowledged long ago. No sync of ours can
+/// A block that can be read past the page cache is on the medium or in the drive. In space that was
+/// only set aside before, the file system may still have to note that it is written. A sync of the
+/// file brings both home. Written again in its place it could be lost: a power cut in the middle of
+/// that may take the physical block, and with it what was acknowledged long ago. No sync of ours can
 /// have failed before and dropped it, for none of these bytes ever was in the page cache.
 pub(super) fn flush(segment: &SegmentFile) -> Result<(), OpenError> {
     segment.file.sync().map_err(|source| OpenError::Write {
