@@ -148,7 +148,7 @@ impl Stripe {
     }
 
     /// Whatever of the last segment is above the watermark is void: never written on.
-    fn leave_segment(&mut self) {
+    pub(super) fn leave_segment(&mut self) {
         self.end_offset = self.segments.back().map_or(0, |s| s.len);
     }
 

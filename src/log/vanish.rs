@@ -33,7 +33,7 @@ impl Log {
 
     /// Takes a file as lost. A free one is forgotten; from the one that is written the stripe moves
     /// away. Answers how many events wait in it, or `None` while nothing can be done about it: it was
-    /// said before, or the stripe is on its way to another segment, and the next look finds it again.
+    /// said before, or the write that takes it into use is under way, and the next look finds it again.
     pub fn lose_file(
         &mut self,
         now: Duration,
@@ -50,7 +50,8 @@ impl Log {
         let at = stripe.segments.iter().position(|s| s.slot == slot)?;
         let is_current = at + 1 == stripe.segments.len();
         let settled = stripe.is_active() && stripe.epoch_start == EpochStart::Done;
-        if stripe.lost.contains(&slot) || (is_current && !settled) {
+        let begins = is_current && !settled && !stripe.in_flight.is_empty();
+        if stripe.lost.contains(&slot) || begins {
             return None;
         }
         stripe.lost.push(slot);
@@ -58,8 +59,14 @@ impl Log {
         let state = self.durable.stripe(index);
         let end = stripe.segments.get(at + 1).map_or(state.next.0, |s| s.first_sequence.0);
         let waiting = state.missing(start, end).iter().map(|(start, end)| end - start).sum();
-        if is_current {
+        if is_current && settled {
             self.fail(now, index, None, cause);
+        } else if is_current {
+            // The epoch is still to begin, or stands in a slot until a segment comes: not in this one.
+            let stripe = &mut self.stripes[index.at()];
+            stripe.leave_segment();
+            stripe.tail_room = 0;
+            self.wakes.keeper = true;
         }
         Some(waiting)
     }

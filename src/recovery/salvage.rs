@@ -25,6 +25,7 @@ use crate::record::Epoch;
 use crate::record::block::BlockHeader;
 use crate::record::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::record::state::StateRecord;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Bytes at the start of a file that are zero when it was never used, or was wiped.
@@ -139,7 +140,7 @@ pub(super) fn settle(gathered: &mut Gathered, verdict: &Verdict) {
     }
 }
 
-/// The last block in front of a segment and the sequence behind it.
+/// The last block that can be in front of a segment and the sequence behind it.
 fn end_before(
     reading: &Reading,
     verdict: &Verdict,
@@ -152,8 +153,14 @@ fn end_before(
     let kept = verdict.kept.iter().map(|i| &reading.scan.blocks[*i].header);
     let before = kept.filter(|b| b.segment < header.id && b.number < header.first_block);
     let base = verdict.base;
-    let base = (base.segment < header.id && base.block < header.first_block)
-        .then_some((base.block, base.sequence));
+    let base = match base.segment.cmp(&header.id) {
+        _ if base.block >= header.first_block => None,
+        Ordering::Less => Some((base.block, base.sequence)),
+        // The last block that something names lay in this segment, and is gone: it began with that one
+        // at the latest. Else the life that goes on behind it would end the segment that it writes to.
+        Ordering::Equal => Some((BlockNumber(base.block.0.saturating_sub(1)), base.sequence)),
+        Ordering::Greater => None,
+    };
     before.map(|b| (b.number, b.end_sequence())).chain(base).max()
 }
 

@@ -3,7 +3,9 @@
 use crate::rig::{Engine, Machine, bodies, data_dir, large, sorted};
 use crate::tap::{Call, TappedDisk};
 use millpond::channel::Channel;
+use millpond::channel::file::FileChannel;
 use millpond::disk::sim::SimOptions;
+use millpond::record::block::BLOCK_HEADER_BYTES;
 use millpond::record::segment::SegmentHeader;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -209,4 +211,64 @@ fn neither_free_segments_that_were_removed_nor_passed_ones_are_used() {
         assert_eq!(engine.channel.status().quarantined, 0, "passed: {passed}");
         assert!(engine.drain() == kept, "passed: {passed}: all that was answered, in order");
     }
+}
+
+#[test]
+fn a_segment_that_went_while_its_stripes_epoch_stands_in_a_slot_is_not_used_again() {
+    let machine = Machine::new(1);
+    let small = || {
+        let mut options = machine.options();
+        // Room for three blocks behind the header, of which each opening writes one.
+        options.segment_bytes = 20 * 1024;
+        options
+    };
+    for _ in 0..4 {
+        // Nobody makes a further segment: the fourth finds no room for its own block.
+        drop(FileChannel::open(small()).expect("opens"));
+    }
+    let channel = FileChannel::open(small()).expect("opens");
+    let manual = channel.manual();
+    let mut engine = Engine { channel, manual, clock: machine.clock.clone() };
+    let (used, _) = segments(&machine);
+    assert_eq!(used.len(), 1);
+    remove(&machine, &used[0]);
+    for _ in 0..3 {
+        engine.pass(Duration::from_secs(1));
+    }
+    let mut kept = Vec::new();
+    // No time passes, so nobody looks again.
+    for round in 0..4 {
+        let one = large(&format!("r{round}"), 0..1, 5000);
+        engine.put(&one);
+        kept.extend(one);
+    }
+    drop(engine);
+    let mut engine = machine.after_power_cut(1).open();
+    assert_eq!(engine.channel.status().quarantined, 0);
+    assert!(engine.drain() == kept, "all that was answered, in order");
+}
+
+#[test]
+fn a_segment_of_which_only_a_torn_block_tells_goes_on_and_keeps_what_is_put_then() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    let (used, _) = segments(&machine);
+    // A checkpoint names the first block.
+    engine.pass(Duration::from_secs(60));
+    engine.put(&bodies("torn", 0..1));
+    let machine = machine.after_kill(1);
+    drop(engine);
+    // Header and first block are gone, of the last block the header is left.
+    let mut bytes = machine.disk.contents(&used[0]).expect("it is there");
+    let last = bytes.chunks(4096).rposition(|b| b.iter().any(|b| *b != 0)).expect("a block") * 4096;
+    bytes[..last].fill(0xA5);
+    bytes[last + BLOCK_HEADER_BYTES + 30] ^= 1;
+    machine.disk.put_in_place(&used[0], Some(&bytes)).expect("a directory of the channel");
+    let mut engine = machine.open();
+    let lost = engine.channel.status().quarantined;
+    engine.put(&bodies("after", 0..5));
+    drop(engine);
+    let mut engine = machine.after_power_cut(1).open();
+    assert_eq!(engine.drain(), bodies("after", 0..5));
+    assert_eq!(engine.channel.status().quarantined, lost);
 }

@@ -228,11 +228,13 @@ fn branches(before: &Driver, seed: u64, count: u64, tally: &mut Tally) -> Result
         }
         tally.recoveries += 1;
         tally.stopped(if power { Stopped::Power } else { Stopped::Kill });
-        match before.over(disk).open() {
-            Ok(_) => {}
-            Err(Stop::Crashed) => return Err(format!("branch {at}: stopped unasked")),
-            Err(Stop::Violation(words)) => return Err(format!("branch {at}: {words}")),
-        }
+        let mut after = before.over(disk);
+        let words = match after.open() {
+            Ok(_) => continue,
+            Err(Stop::Crashed) => "stopped unasked".to_owned(),
+            Err(Stop::Violation(words)) => words,
+        };
+        return Err(explain(&after, seed, &format!("branch {at}: {words}")));
     }
     Ok(())
 }

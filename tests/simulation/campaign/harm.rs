@@ -344,7 +344,8 @@ impl Hand<'_> {
         let mut bytes = copy.contents(&file).unwrap_or_default();
         if SegmentHeader::decode(&bytes).is_ok() {
             for at in [0, SEGMENT_HEADER_BYTES / 2] {
-                let header = &mut bytes[at..at + SEGMENT_COPY_BYTES];
+                // A file that was cut short may have the first copy only.
+                let Some(header) = bytes.get_mut(at..at + SEGMENT_COPY_BYTES) else { continue };
                 header[8] = NEWER;
                 seal(header, SEGMENT_COPY_BYTES, &SEGMENT_MAGIC, &[]);
             }
