@@ -39,8 +39,10 @@ pub enum Broken {
     SequenceReused,
     /// What recovery keeps is not made durable again.
     KeptNotFlushed,
-    /// What recovery finds free is not wiped.
+    /// What recovery finds free is not wiped, and a segment of an ended life that lands there counts.
     FreeNotWiped,
+    /// What recovery kept of a log is not said to be its end.
+    LogNotEnded,
     /// Recovery reads no fence.
     FenceUnread,
     /// An opening without a directory notes nothing of what it keeps.
@@ -57,7 +59,7 @@ thread_local! {
 impl Broken {
     /// Every rule.
     #[cfg(mutant)]
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::PublishedOverGaps,
         Self::FenceBehind,
         Self::VoidForgotten,
@@ -74,6 +76,7 @@ impl Broken {
         Self::SequenceReused,
         Self::KeptNotFlushed,
         Self::FreeNotWiped,
+        Self::LogNotEnded,
         Self::FenceUnread,
         Self::NothingAdopted,
         Self::DamageUnsaid,

@@ -77,7 +77,7 @@ pub(super) fn open(
     let mut opening =
         Opening { how, state: decision.state.clone(), buffer: Buffer::small()?, report };
     opening.settle_logs(&members, &all, &decision)?;
-    if !members.created && !Broken::FreeNotWiped.is_chosen() {
+    if !members.created && !Broken::LogNotEnded.is_chosen() {
         opening.end_logs(&members, &all, &decision);
     }
     opening.hand_over(members, all, decision)
