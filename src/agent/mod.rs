@@ -51,6 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stop::Signals;
 use supervise::Running;
+use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
 use watch::Watch;
 
@@ -134,18 +135,23 @@ pub enum AgentError {
 /// It cannot run, or did not stop cleanly.
 pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     logging::start(&options.properties);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("agent")
-        .build()
-        .map_err(AgentError::Runtime)?;
-    let ended = runtime.block_on(live(options));
+    let runtime = runtime_of("agent")?;
+    // A turn of a busy connection lasts long, and a thousand may be waiting for theirs. What they put has
+    // to leave all the same, so the threads of sinks share the processors with them, not a queue.
+    let sinks = runtime_of("sinks")?;
+    let ended = runtime.block_on(live(options, sinks.handle()));
     // Not dropped: that would wait for blocking calls that hang.
     runtime.shutdown_background();
+    sinks.shutdown_background();
     ended
 }
 
-async fn live(options: &AgentOptions) -> Result<(), AgentError> {
+fn runtime_of(name: &str) -> Result<Runtime, AgentError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name(name).build().map_err(AgentError::Runtime)
+}
+
+async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentError> {
     let mut signals = Signals::new().map_err(AgentError::Runtime)?;
     let begun = tokio::select! {
         biased;
@@ -157,7 +163,7 @@ async fn live(options: &AgentOptions) -> Result<(), AgentError> {
     };
     let (mut watch, Read { plan, mut errors }) = begun?;
     let registry = Arc::new(Registry::default());
-    let mut running = Running::start(plan, &registry, Arc::new(SystemClock::new()));
+    let mut running = Running::start(plan, &registry, Arc::new(SystemClock::new()), sinks_on.clone());
     let mut all_started = Box::pin(running.all_started());
     let mut said = false;
     let asked = loop {

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -76,6 +77,8 @@ pub struct Running {
     name: String,
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
+    /// Where sinks run: apart from what a thousand busy clients keep running.
+    sinks_on: Handle,
     left_out: usize,
     /// By the name of their tasks.
     pub(super) sources: BTreeMap<String, Part>,
@@ -89,13 +92,19 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts everything; returns at once.
+    /// Starts everything, sinks on a runtime of their own; returns at once.
     #[must_use]
-    pub fn start(plan: Plan, registry: &Arc<Registry>, clock: Arc<dyn Clock>) -> Self {
+    pub fn start(
+        plan: Plan,
+        registry: &Arc<Registry>,
+        clock: Arc<dyn Clock>,
+        sinks_on: Handle,
+    ) -> Self {
         let mut running = Self {
             name: plan.name.clone(),
             registry: Arc::clone(registry),
             clock,
+            sinks_on,
             left_out: 0,
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
@@ -187,7 +196,7 @@ impl Running {
             }
         };
         let (started, tried, channels) = (vec![started], vec![tried], vec![channel]);
-        let task = Task { name: task, handle: Some(tokio::spawn(run)), stop: fire };
+        let task = Task { name: task, handle: Some(self.sinks_on.spawn(run)), stop: fire };
         let part = Part { task, print, channels, started, tried };
         self.sinks.insert(part.task.name.clone(), part);
     }
@@ -218,7 +227,7 @@ impl Running {
             }
             GroupRunner { name, members, processor }.run().await;
         };
-        let task = Task { name: task, handle: Some(tokio::spawn(run)), stop: fire };
+        let task = Task { name: task, handle: Some(self.sinks_on.spawn(run)), stop: fire };
         let part = Part { task, print, channels, started, tried };
         self.sinks.insert(part.task.name.clone(), part);
     }

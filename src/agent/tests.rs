@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 mod reload;
@@ -159,7 +160,7 @@ fn start(text: &str) -> (Running, Arc<Registry>) {
 
 fn start_plan(plan: Plan) -> (Running, Arc<Registry>) {
     let registry = Arc::new(Registry::default());
-    let running = Running::start(plan, &registry, Arc::new(SystemClock::new()));
+    let running = Running::start(plan, &registry, Arc::new(SystemClock::new()), Handle::current());
     (running, registry)
 }
 
