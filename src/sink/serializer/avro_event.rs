@@ -1,54 +1,54 @@
 //! `AVRO_EVENT`: an Avro object container file of events.
 //!
-//! The file is a header (magic, metadata with the schema, a sync marker of 16 bytes) and blocks,
-//! each a count, a length, the events and the marker again. A block holds one batch, or a part of
-//! it that passed the sync interval. See the Avro specification, "Object Container Files".
+//! A block holds one batch, or a part of it that passed the sync interval.
 
 use super::Serializer;
 use crate::config::settings::{SettingError, SettingsReader, Severity};
 use crate::event::Event;
+use crate::wire::avro::container::{self, Codec, MARKER_BYTES};
+use crate::wire::avro::values::{put_bytes, put_count, put_long};
 use std::io::{self, Write};
 
 const SCHEMA: &str = r#"{"type":"record","name":"Event","fields":[{"name":"headers","type":{"type":"map","values":"string"}},{"name":"body","type":"bytes"}]}"#;
-const MAGIC: &[u8] = b"Obj\x01";
-const CODECS_REFUSED: [&str; 5] = ["deflate", "snappy", "bzip2", "xz", "zstandard"];
+/// Codecs of Avro in Java that are not here.
+const CODECS_REFUSED: [&str; 3] = ["bzip2", "xz", "zstandard"];
 
 /// An Avro container of `{headers, body}` records.
 pub(super) struct AvroEvent {
     block_bytes: usize,
+    codec: Codec,
     /// Another for each file, so that no block of one file passes for one of another.
-    marker: [u8; 16],
+    marker: [u8; MARKER_BYTES],
 }
 
 impl AvroEvent {
     pub(super) fn build(reader: &mut SettingsReader<'_>, key: &str) -> Result<Self, SettingError> {
-        let codec_key = format!("{key}.compressionCodec");
-        let codec = reader.text(&codec_key).unwrap_or("null");
-        if CODECS_REFUSED.contains(&codec) {
-            let message = format!("\"{codec}\" is not supported yet; leave it out or set null");
-            return Err(reader.error(&codec_key, message));
-        }
-        if codec != "null" {
-            let message = format!("\"{codec}\" is no codec of Avro; files are not compressed");
-            reader.find(Severity::Warning, &codec_key, message);
-        }
+        let codec = read_codec(reader, &format!("{key}.compressionCodec"))?;
         let block_bytes =
             reader.number(&format!("{key}.syncIntervalBytes"), 32..=1 << 30)?.unwrap_or(2_048_000);
-        Ok(Self { block_bytes, marker: [0; 16] })
+        Ok(Self { block_bytes, codec, marker: [0; MARKER_BYTES] })
     }
+}
+
+/// As in Flume a name that is none leaves files uncompressed.
+fn read_codec(reader: &mut SettingsReader<'_>, key: &str) -> Result<Codec, SettingError> {
+    let name = reader.text(key).unwrap_or("null");
+    if CODECS_REFUSED.contains(&name) {
+        let message = format!("\"{name}\" is not available; there are {}", Codec::NAMES);
+        return Err(reader.error(key, message));
+    }
+    Ok(Codec::named(name).unwrap_or_else(|| {
+        let message = format!("\"{name}\" is no codec of Avro; files are not compressed");
+        reader.find(Severity::Warning, key, message);
+        Codec::Null
+    }))
 }
 
 impl Serializer for AvroEvent {
     fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.marker = fresh_marker()?;
-        let mut header = MAGIC.to_vec();
-        put_long(&mut header, 2);
-        put_bytes(&mut header, b"avro.schema");
-        put_bytes(&mut header, SCHEMA.as_bytes());
-        put_bytes(&mut header, b"avro.codec");
-        put_bytes(&mut header, b"null");
-        put_long(&mut header, 0);
-        header.extend_from_slice(&self.marker);
+        let mut header = Vec::new();
+        container::put_header(&mut header, SCHEMA, self.codec, &self.marker);
         out.write_all(&header)
     }
 
@@ -58,12 +58,7 @@ impl Serializer for AvroEvent {
             put_event(&mut block, event);
             events += 1;
             if block.len() >= self.block_bytes || i + 1 == batch.len() {
-                let mut head = Vec::with_capacity(20);
-                put_long(&mut head, events);
-                put_long(&mut head, block.len());
-                out.write_all(&head)?;
-                out.write_all(&block)?;
-                out.write_all(&self.marker)?;
+                container::write_block(out, events, &block, self.codec, &self.marker)?;
                 block.clear();
                 events = 0;
             }
@@ -77,8 +72,8 @@ impl Serializer for AvroEvent {
     }
 }
 
-fn fresh_marker() -> io::Result<[u8; 16]> {
-    let mut marker = [0; 16];
+fn fresh_marker() -> io::Result<[u8; MARKER_BYTES]> {
+    let mut marker = [0; MARKER_BYTES];
     let mut filled = 0;
     while filled < marker.len() {
         let flags = rustix::rand::GetRandomFlags::empty();
@@ -89,7 +84,7 @@ fn fresh_marker() -> io::Result<[u8; 16]> {
 
 fn put_event(out: &mut Vec<u8>, event: &Event) {
     if !event.headers.is_empty() {
-        put_long(out, event.headers.len());
+        put_count(out, event.headers.len());
         for (name, value) in event.headers.iter() {
             put_bytes(out, name.as_bytes());
             put_bytes(out, value.as_bytes());
@@ -97,21 +92,6 @@ fn put_event(out: &mut Vec<u8>, event: &Event) {
     }
     put_long(out, 0);
     put_bytes(out, &event.body);
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_long(out, bytes.len());
-    out.extend_from_slice(bytes);
-}
-
-/// A count or length: zigzag, then seven bits a byte, the lowest first.
-fn put_long(out: &mut Vec<u8>, number: usize) {
-    let mut rest = (number as u64) << 1;
-    while rest >= 0x80 {
-        out.push((rest & 0x7F) as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
 }
 
 #[cfg(test)]
@@ -127,18 +107,39 @@ pub(crate) mod reading {
         assert_eq!(at.take(4), b"Obj\x01");
         let meta = at.map();
         assert_eq!(meta[0].0, "avro.schema");
-        assert_eq!(meta[1], ("avro.codec".to_owned(), "null".to_owned()));
+        assert_eq!(meta[1].0, "avro.codec");
+        let codec = meta[1].1.as_str();
         let marker = at.take(16).to_vec();
         let mut blocks = Vec::new();
         while !at.0.is_empty() {
             let (count, bytes) = (at.long(), at.long());
-            let mut block = Cursor(at.take(bytes as usize));
+            let data = unpacked(codec, at.take(bytes as usize));
+            let mut block = Cursor(&data);
             let events = (0..count).map(|_| (block.map(), block.bytes().to_vec())).collect();
             assert!(block.0.is_empty(), "the block is longer than its events");
             assert_eq!(at.take(16), marker);
             blocks.push(events);
         }
         blocks
+    }
+
+    fn unpacked(codec: &str, block: &[u8]) -> Vec<u8> {
+        match codec {
+            "null" => block.to_vec(),
+            "deflate" => {
+                let mut data = Vec::new();
+                let mut decoder = flate2::bufread::DeflateDecoder::new(block);
+                std::io::Read::read_to_end(&mut decoder, &mut data).unwrap();
+                data
+            }
+            "snappy" => {
+                let (packed, sum) = block.split_last_chunk().unwrap();
+                let data = snap::raw::Decoder::new().decompress_vec(packed).unwrap();
+                assert_eq!(u32::from_be_bytes(*sum), crc32fast::hash(&data));
+                data
+            }
+            other => panic!("{other}"),
+        }
     }
 
     struct Cursor<'a>(&'a [u8]);
@@ -262,9 +263,24 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_refused_and_an_unknown_codec_is_none() {
-        assert!(serializer(&[("s.compressionCodec", "deflate")]).is_err());
+    fn blocks_are_compressed_where_that_is_asked_for() {
+        let batch: Vec<Event> = (0..100).map(|_| Event::new("the same again")).collect();
+        let plain = written(&mut serializer(&[]).unwrap(), &[&batch]).len();
+        for codec in ["deflate", "snappy"] {
+            let mut serializer = serializer(&[("s.compressionCodec", codec)]).unwrap();
+            let file = written(&mut serializer, &[&batch, &batch[..1]]);
+            assert!(file.len() < plain / 2, "{codec}: {} of {plain} bytes", file.len());
+            let blocks = reading::blocks(&file);
+            assert_eq!(blocks.iter().map(Vec::len).collect::<Vec<_>>(), [100, 1], "{codec}");
+            assert!(blocks.iter().flatten().all(|(_, body)| body == b"the same again"), "{codec}");
+        }
+    }
+
+    #[test]
+    fn a_codec_that_is_not_here_is_refused_and_an_unknown_one_is_none() {
+        assert!(serializer(&[("s.compressionCodec", "xz")]).is_err());
         assert!(serializer(&[("s.compressionCodec", "null")]).is_ok());
-        assert!(serializer(&[("s.compressionCodec", "nonsense")]).is_ok());
+        let unknown = serializer(&[("s.compressionCodec", "nonsense")]).unwrap();
+        assert_eq!(unknown.codec, Codec::Null);
     }
 }

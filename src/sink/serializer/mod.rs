@@ -58,7 +58,7 @@ pub(crate) const FILE_ROLL_KEYS: [Key; 4] = [
         name: "sink.serializer.compressionCodec",
         kind: Kind::Word,
         default: "null",
-        meaning: "AVRO_EVENT: null; compression is not supported yet.",
+        meaning: "AVRO_EVENT: null, deflate or snappy, for each block of the file.",
     },
 ];
 

@@ -9,12 +9,10 @@ use crate::config::settings::{SettingError, SettingsReader};
 use crate::event::Event;
 use crate::source::reading::Point;
 use crate::wire::avro::WireError;
+use crate::wire::avro::container::{Codec, MAGIC, MARKER_BYTES};
 use crate::wire::avro::schema::Schema;
 use crate::wire::avro::values::Values;
 use bytes::Bytes;
-
-const MAGIC: &[u8] = b"Obj\x01";
-const SYNC_BYTES: usize = 16;
 
 /// What an event says of its schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +41,8 @@ pub(super) struct Container {
 
 struct Header {
     schema: Schema,
-    sync: [u8; SYNC_BYTES],
+    codec: Codec,
+    sync: [u8; MARKER_BYTES],
     /// The event's header.
     key: &'static str,
     value: String,
@@ -85,7 +84,7 @@ impl Container {
                 Ok(None) => {
                     return Err(unlike(
                         0,
-                        "it does not begin as one, or its schema cannot be read, or its blocks are compressed, which cannot be read yet",
+                        "it does not begin as one, or its schema cannot be read, or its codec is none of null, deflate and snappy",
                     ));
                 }
                 Ok(Some(found)) => break found,
@@ -140,7 +139,7 @@ impl Container {
         let head = input.unused().len() - values.rest().len();
         let len = usize::try_from(len).ok().filter(|len| *len <= AVRO_BLOCK_BYTES_MAX);
         let len = len.ok_or_else(|| bad("a block is larger than can be read"))?;
-        let size = head + len + SYNC_BYTES;
+        let size = head + len + MARKER_BYTES;
         if !input.has(size)? {
             return if whole { Err(bad("it ends within a block")) } else { Ok(false) };
         }
@@ -148,7 +147,9 @@ impl Container {
         if block[head + len..] != header.sync {
             return Err(bad("a block does not end with the file's marker"));
         }
-        let bytes = Bytes::copy_from_slice(&block[head..head + len]);
+        let packed = &block[head..head + len];
+        let data = header.codec.unpack(packed, AVRO_BLOCK_BYTES_MAX);
+        let bytes = Bytes::from(data.map_err(|error| bad(&error.to_string()))?.into_owned());
         // Data of no bytes could be as many as a number can say.
         if count > bytes.len() as u64 + 1_000_000 {
             return Err(bad("a block has more data than bytes"));
@@ -194,7 +195,7 @@ fn header(start: &[u8], schema_type: SchemaType) -> Result<Option<(Header, usize
     }
     let Some(rest) = start.strip_prefix(MAGIC) else { return Ok(None) };
     let mut values = Values::new(rest);
-    let mut text = None;
+    let (mut text, mut codec) = (None, Codec::Null);
     loop {
         let number = values.long("the metadata")?;
         if number == 0 {
@@ -208,16 +209,20 @@ fn header(start: &[u8], schema_type: SchemaType) -> Result<Option<(Header, usize
             let value = values.bytes("the metadata")?;
             match (key, value) {
                 (b"avro.schema", schema) => text = std::str::from_utf8(schema).ok(),
-                (b"avro.codec", codec) if codec != b"null" => return Ok(None),
+                (b"avro.codec", name) => {
+                    let known = std::str::from_utf8(name).ok().and_then(Codec::named);
+                    let Some(known) = known else { return Ok(None) };
+                    codec = known;
+                }
                 _ => {}
             }
         }
     }
-    let marker = values.take(SYNC_BYTES, "the marker")?;
+    let marker = values.take(MARKER_BYTES, "the marker")?;
     let Some((text, schema)) = text.and_then(|text| Some((text, Schema::parse(text).ok()?))) else {
         return Ok(None);
     };
-    let mut sync = [0; SYNC_BYTES];
+    let mut sync = [0; MARKER_BYTES];
     sync.copy_from_slice(marker);
     let (key, value) = match schema_type {
         SchemaType::Hash => {
@@ -227,7 +232,7 @@ fn header(start: &[u8], schema_type: SchemaType) -> Result<Option<(Header, usize
         SchemaType::Literal => ("flume.avro.schema.literal", without_blanks(text)),
     };
     let len = start.len() - values.rest().len();
-    Ok(Some((Header { schema, sync, key, value }, len)))
+    Ok(Some((Header { schema, codec, sync, key, value }, len)))
 }
 
 /// JSON as Java's Avro writes it: no blanks between its parts.
@@ -250,7 +255,7 @@ fn without_blanks(json: &str) -> String {
 mod tests {
     use super::*;
     use crate::source::reading::input::Input;
-    use crate::wire::avro::values::{put_bytes, put_count, put_long};
+    use crate::wire::avro::container;
     use std::io;
     use std::os::unix::fs::FileExt;
 
@@ -273,18 +278,14 @@ mod tests {
 
     /// A file of two blocks, as a Flume 1.11 was given it to read.
     fn file() -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        put_long(&mut out, 2);
-        for (key, value) in [("avro.schema", SCHEMA), ("avro.codec", "null")] {
-            put_bytes(&mut out, key.as_bytes());
-            put_bytes(&mut out, value.as_bytes());
-        }
-        put_long(&mut out, 0);
-        out.extend_from_slice(&[7; SYNC_BYTES]);
+        packed(Codec::Null)
+    }
+
+    fn packed(codec: Codec) -> Vec<u8> {
+        let (mut out, marker) = (Vec::new(), [7; MARKER_BYTES]);
+        container::put_header(&mut out, SCHEMA, codec, &marker);
         for data in [&[&b"\x02\x00"[..], b"\x0d\x02\x04hi"][..], &[b"\xd8\x04\x00"]] {
-            put_count(&mut out, data.len());
-            put_bytes(&mut out, &data.concat());
-            out.extend_from_slice(&[7; SYNC_BYTES]);
+            container::write_block(&mut out, data.len(), &data.concat(), codec, &marker).unwrap();
         }
         out
     }
@@ -320,10 +321,13 @@ mod tests {
 
     #[test]
     fn reading_goes_on_behind_any_datum() {
-        let (all, _) = read(file(), SchemaType::Hash, Point::default(), true);
-        for (done, (_, from)) in all.iter().enumerate() {
-            let (rest, error) = read(file(), SchemaType::Hash, *from, true);
-            assert_eq!((rest, error), (all[done + 1..].to_vec(), None), "behind {done}");
+        for codec in [Codec::Null, Codec::Deflate, Codec::Snappy] {
+            let (all, _) = read(packed(codec), SchemaType::Hash, Point::default(), true);
+            assert_eq!(all.len(), 3, "{codec:?}");
+            for (done, (_, from)) in all.iter().enumerate() {
+                let (rest, error) = read(packed(codec), SchemaType::Hash, *from, true);
+                assert_eq!((rest, error), (all[done + 1..].to_vec(), None), "behind {done}");
+            }
         }
     }
 
@@ -345,19 +349,25 @@ mod tests {
     #[test]
     fn what_is_no_container_or_lies_about_its_blocks_is_named() {
         let sound = file();
+        let unknown = packed(Codec::Snappy);
+        let at = unknown.windows(6).position(|word| word == b"snappy").unwrap();
+        let mut unknown = unknown;
+        unknown[at] = b'z';
         let mut bad_marker = sound.clone();
         *bad_marker.last_mut().unwrap() ^= 1;
-        for bytes in [b"no container at all".to_vec(), bad_marker] {
+        for bytes in [b"no container at all".to_vec(), bad_marker, unknown] {
             let (_, error) = read(bytes, SchemaType::Hash, Point::default(), true);
             assert!(error.is_some_and(|error| error.contains("Avro")));
         }
         // No byte of it makes the reader fall over or go on without end.
-        for at in 0..sound.len() {
-            for mask in [1, 0x80, 0xff] {
-                let mut bytes = sound.clone();
-                bytes[at] ^= mask;
-                let (events, _) = read(bytes, SchemaType::Hash, Point::default(), true);
-                assert!(events.len() < 1000);
+        for sound in [sound, packed(Codec::Deflate), packed(Codec::Snappy)] {
+            for at in 0..sound.len() {
+                for mask in [1, 0x80, 0xff] {
+                    let mut bytes = sound.clone();
+                    bytes[at] ^= mask;
+                    let (events, _) = read(bytes, SchemaType::Hash, Point::default(), true);
+                    assert!(events.len() < 1000);
+                }
             }
         }
     }

@@ -1,0 +1,99 @@
+//! Clients: lines, lines that are answered, batches over Avro.
+
+use bytes::{Bytes, BytesMut};
+use millpond::event::Event;
+use millpond::wire::avro::call::Answer;
+use millpond::wire::avro::exchange::Exchange;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// Bytes of a line, its newline included.
+pub const LINE_BYTES: usize = 512;
+
+/// What a syslog line begins with, and every other too.
+const HEAD: &[u8] = b"<13>Nov 21 02:00:00 host tag: ";
+
+/// Lines that are sent in one write.
+const LINES_PER_WRITE: usize = 128;
+
+pub fn line() -> Vec<u8> {
+    let letters = (b'a'..=b'z').chain(b'0'..=b'9').cycle();
+    let mut line: Vec<u8> = HEAD.iter().copied().chain(letters).take(LINE_BYTES - 1).collect();
+    line.push(b'\n');
+    line
+}
+
+/// Sends lines as fast as they are taken; how many.
+pub fn pour(socket: &mut TcpStream, time: Duration) -> io::Result<u64> {
+    let block = line().repeat(LINES_PER_WRITE);
+    let (until, mut lines) = (Instant::now() + time, 0);
+    socket.set_write_timeout(Some(Duration::from_secs(60)))?;
+    while Instant::now() < until {
+        socket.write_all(&block)?;
+        lines += LINES_PER_WRITE as u64;
+    }
+    Ok(lines)
+}
+
+/// Sends lines as fast as they are taken and reads their answers; how many were answered.
+pub fn pour_and_hear(socket: &mut TcpStream, time: Duration) -> io::Result<u64> {
+    let mut hearing = socket.try_clone()?;
+    hearing.set_read_timeout(Some(Duration::from_secs(60)))?;
+    std::thread::scope(|scope| {
+        let heard = scope.spawn(move || {
+            let (mut buffer, mut answers) = (vec![0; 64 * 1024], 0);
+            loop {
+                match hearing.read(&mut buffer) {
+                    Ok(0) | Err(_) => return answers,
+                    Ok(n) => answers += buffer[..n].iter().filter(|b| **b == b'\n').count() as u64,
+                }
+            }
+        });
+        let sent = pour(socket, time);
+        socket.shutdown(std::net::Shutdown::Write)?;
+        let heard = heard.join().unwrap();
+        sent.map(|_| heard)
+    })
+}
+
+/// One line at a time, with a pause behind each answer: how long each answer took, ms.
+pub fn whisper(socket: &mut TcpStream, lines: usize, pause: Duration) -> io::Result<Vec<f64>> {
+    let (line, mut took, mut answer) = (line(), Vec::new(), [0; 3]);
+    socket.set_nodelay(true)?;
+    for _ in 0..lines {
+        std::thread::sleep(pause);
+        let began = Instant::now();
+        socket.write_all(&line)?;
+        socket.read_exact(&mut answer)?;
+        took.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(took)
+}
+
+/// Batches over Avro, one call at a time; how many events were taken.
+pub fn calls(socket: &mut TcpStream, batch: usize, time: Duration) -> io::Result<u64> {
+    let event = Event::new(Bytes::from(vec![7; LINE_BYTES]));
+    let events = vec![event; batch];
+    let (mut exchange, mut input, mut taken) = (Exchange::new(), BytesMut::new(), 0);
+    let (until, mut piece) = (Instant::now() + time, vec![0; 64 * 1024]);
+    socket.set_nodelay(true)?;
+    while Instant::now() < until {
+        socket.write_all(&exchange.call(&events))?;
+        loop {
+            match exchange.answer(&mut input).map_err(io::Error::other)? {
+                Some(Answer::Ok) => break taken += batch as u64,
+                // The channel is full: as Flume's client, a moment later.
+                Some(_) => break std::thread::sleep(Duration::from_millis(20)),
+                None => {
+                    let read = socket.read(&mut piece)?;
+                    if read == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    input.extend_from_slice(&piece[..read]);
+                }
+            }
+        }
+    }
+    Ok(taken)
+}

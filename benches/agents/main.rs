@@ -1,0 +1,122 @@
+//! What a whole agent does: lines through channels into files, answers, two agents in a row, start,
+//! idleness, a crowd of clients. Beside it, in the same rounds, a real Flume where there is one.
+//!
+//! `cargo bench --bench agents -- --dir DIR [--rounds N] [--seconds S] [--only NAME] [--flume-lib JARS]`
+//!
+//! `--flume-lib` is a directory with Flume's jars, or several parted by `:`; it needs `java`. Rounds
+//! are interleaved and begin with another contestant each time; figures are medians, ratios the
+//! medians of the rounds' own. `chrt -r 1` before cargo's binary shields a run on a busy machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
+
+mod cases;
+mod load;
+mod place;
+
+use cases::{CASES, Case};
+use place::Contestant;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the rounds are run with.
+pub struct Settings {
+    dir: PathBuf,
+    rounds: usize,
+    time: Duration,
+    only: Option<String>,
+    flume: Option<String>,
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings {
+        dir: std::env::temp_dir(),
+        rounds: 5,
+        time: Duration::from_secs(8),
+        only: None,
+        flume: None,
+    };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().unwrap_or_default();
+        match arg.as_str() {
+            "--dir" => settings.dir = value().into(),
+            "--rounds" => settings.rounds = value().parse().unwrap(),
+            "--seconds" => settings.time = Duration::from_secs_f64(value().parse().unwrap()),
+            "--only" => settings.only = Some(value()),
+            "--flume-lib" => settings.flume = Some(value()),
+            _ => {}
+        }
+    }
+    settings
+}
+
+/// Figures of one run, by what they are called in the table.
+pub type Figures = Vec<(&'static str, f64)>;
+
+fn main() {
+    let settings = settings();
+    let mut contestants = vec![Contestant::Millpond];
+    contestants.extend(settings.flume.clone().map(Contestant::Flume));
+    let wanted = |case: &&Case| {
+        let only = settings.only.as_deref();
+        only.is_none_or(|only| case.name.contains(only))
+    };
+    for case in CASES.iter().filter(wanted) {
+        let mut runs: Vec<Vec<Figures>> = vec![Vec::new(); contestants.len()];
+        for round in 0..settings.rounds {
+            for step in 0..contestants.len() {
+                let at = (round + step) % contestants.len();
+                let dir = tempfile::tempdir_in(&settings.dir).unwrap();
+                match (case.run)(&contestants[at], dir.path(), settings.time) {
+                    Ok(figures) => runs[at].push(figures),
+                    Err(why) => eprintln!("{}: {}: {why}", case.name, contestants[at].name()),
+                }
+            }
+            eprintln!("round {} of {}: {}", round + 1, settings.rounds, case.name);
+        }
+        table(case, &contestants, &runs);
+    }
+}
+
+fn table(case: &Case, contestants: &[Contestant], runs: &[Vec<Figures>]) {
+    let names: Vec<&str> =
+        runs.iter().flatten().next().into_iter().flatten().map(|(name, _)| *name).collect();
+    println!("\n| {} | {} |", case.name, names.join(" | "));
+    println!("|---|{}", "---|".repeat(names.len()));
+    for (contestant, runs) in contestants.iter().zip(runs) {
+        let mut by_name: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for (name, value) in runs.iter().flatten() {
+            by_name.entry(name).or_default().push(*value);
+        }
+        let cells = names
+            .iter()
+            .map(|name| by_name.get(name).map_or("–".to_owned(), |values| shown(median(values))));
+        println!("| {} | {} |", contestant.name(), cells.collect::<Vec<_>>().join(" | "));
+    }
+    if let [ours, theirs] = runs
+        && let (Some(first), true) = (names.first(), ours.len() == theirs.len())
+    {
+        let of = |figures: &Figures| figures.iter().find(|(n, _)| n == first).map_or(0.0, |f| f.1);
+        let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| of(a) / of(b)).collect();
+        println!("\n{first}: {} to one", shown(median(&ratios)));
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn shown(value: f64) -> String {
+    match value.abs() {
+        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}

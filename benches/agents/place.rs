@@ -1,0 +1,138 @@
+//! An agent as a process: started, watched through /proc, stopped.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Whose agent runs.
+pub enum Contestant {
+    /// This one.
+    Millpond,
+    /// A real Flume: directories with its jars, parted by `:`.
+    Flume(String),
+}
+
+impl Contestant {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Millpond => "millpond",
+            Self::Flume(_) => "Flume",
+        }
+    }
+
+    /// Starts agent `a1` on `lines`, in which `{dir}` is its own directory.
+    pub fn start(&self, dir: &Path, lines: &str) -> Agent {
+        fs::create_dir_all(dir.join("out")).unwrap();
+        let conf = dir.join("a.conf");
+        fs::write(&conf, lines.replace("{dir}", &dir.display().to_string())).unwrap();
+        let log = fs::File::create(dir.join("log")).unwrap();
+        let mut command = match self {
+            Self::Millpond => {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
+                command.arg("agent");
+                command
+            }
+            Self::Flume(jars) => {
+                let jars: Vec<String> = jars.split(':').map(|dir| format!("{dir}/*")).collect();
+                let mut command = Command::new("java");
+                command.args(["-XX:+UseParallelGC", "-Xms512m", "-Xmx512m", "-cp"]);
+                command.arg(jars.join(":")).arg("org.apache.flume.node.Application");
+                command
+            }
+        };
+        command.args(["-n", "a1", "--no-reload-conf", "-f"]).arg(&conf);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let began = Instant::now();
+        Agent { child: command.spawn().unwrap(), dir: dir.to_owned(), began }
+    }
+}
+
+/// A running agent, stopped when it is dropped.
+pub struct Agent {
+    child: Child,
+    dir: PathBuf,
+    began: Instant,
+}
+
+impl Agent {
+    /// Waits until something accepts at `port`: a connection, and how long the agent took for it.
+    pub fn connect(&mut self, port: u16) -> Result<(TcpStream, Duration), String> {
+        loop {
+            if let Ok(socket) = TcpStream::connect(("127.0.0.1", port)) {
+                return Ok((socket, self.began.elapsed()));
+            }
+            if self.began.elapsed() > Duration::from_secs(60)
+                || self.child.try_wait().is_ok_and(|ended| ended.is_some())
+            {
+                let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+                let from = log.char_indices().rev().nth(600).map_or(0, |(at, _)| at);
+                return Err(format!("it accepts nothing: {}", &log[from..]));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Bytes in the files of its file_roll sink.
+    pub fn out_bytes(&self) -> u64 {
+        let files = fs::read_dir(self.dir.join("out")).unwrap();
+        files.filter_map(|file| file.ok()?.metadata().ok()).map(|file| file.len()).sum()
+    }
+
+    fn status(&self, key: &str) -> f64 {
+        let text =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(f64::NAN)
+    }
+
+    /// MiB in memory now.
+    pub fn memory(&self) -> f64 {
+        self.status("VmRSS") / 1024.0
+    }
+
+    /// MiB in memory at most so far.
+    pub fn peak_memory(&self) -> f64 {
+        self.status("VmHWM") / 1024.0
+    }
+
+    /// Seconds of processor time so far.
+    pub fn processor(&self) -> f64 {
+        let text =
+            fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields: Vec<&str> =
+            text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+        // The kernel tells user space of a hundred ticks a second.
+        (ticks(11) + ticks(12)) / 100.0
+    }
+
+    /// How often a thread of it has gone to sleep so far.
+    pub fn naps(&self) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten();
+        let naps = tasks.filter_map(|task| {
+            let text = fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+            let line = text.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"))?;
+            line.trim().parse::<f64>().ok()
+        });
+        naps.sum()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let until = Instant::now() + Duration::from_secs(15);
+        while Instant::now() < until && self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nobody has.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
