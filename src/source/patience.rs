@@ -2,10 +2,39 @@
 
 use crate::event::Event;
 use crate::flow::source::SourceContext;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Messages that were received and are in no channel at a stop, of all connections of a source: the log
+/// does not write the same words twice, so they are told together.
+#[derive(Debug, Default)]
+pub(crate) struct Lost(AtomicUsize);
+
+impl Lost {
+    /// Notes messages, and the lines of a read that were not cut yet.
+    pub(crate) fn note(&self, messages: usize, read: &[u8]) {
+        let lines = read.iter().filter(|&&byte| byte == b'\n').count();
+        self.0.fetch_add(messages + lines, Ordering::Relaxed);
+    }
+
+    pub(crate) fn messages(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn tell(&self, source: &str) {
+        let events = self.messages();
+        if events > 0 {
+            tracing::warn!(
+                source = %source,
+                events,
+                "stopped while the channel took nothing; messages received last are lost"
+            );
+        }
+    }
+}
 
 /// How [`commit`] ended.
 #[derive(Debug, PartialEq, Eq)]

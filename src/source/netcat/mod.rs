@@ -19,7 +19,8 @@ mod tests;
 
 pub use lines::fuzz;
 
-use super::listener::Listening;
+use super::listener::{Arrival, Listening};
+use super::patience::Lost;
 use super::stride::Strides;
 use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::channel::BoxFuture;
@@ -111,15 +112,33 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
 impl Source for Netcat {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let name: Arc<str> = Arc::from(context.name.as_str());
-        Box::pin(self.listening.serve(context, move |arrival| {
-            let (name, rules) = (name.clone(), self.rules.clone());
-            let (intake, stop) = (context.intake.clone(), context.stop.clone());
-            let (counters, stride) = (context.counters.clone(), self.strides.stride());
-            async move {
-                let peer = arrival.peer;
-                let Some(stream) = arrival.greet().await else { return };
-                Session { name, peer, stream, stride, rules, intake, stop, counters }.run().await;
-            }
-        }))
+        let lost = Arc::new(Lost::default());
+        Box::pin(async move {
+            let session = |arrival: Arrival| {
+                let (name, rules, lost) = (name.clone(), self.rules.clone(), lost.clone());
+                let (intake, stop) = (context.intake.clone(), context.stop.clone());
+                let (counters, stride) = (context.counters.clone(), self.strides.stride());
+                async move {
+                    let (peer, untaken) = (arrival.peer, 0);
+                    let Some(stream) = arrival.greet().await else { return };
+                    let session = Session {
+                        name,
+                        peer,
+                        stream,
+                        stride,
+                        rules,
+                        intake,
+                        stop,
+                        counters,
+                        lost,
+                        untaken,
+                    };
+                    session.run().await;
+                }
+            };
+            let ended = self.listening.serve(context, session).await;
+            lost.tell(&context.name);
+            ended
+        })
     }
 }

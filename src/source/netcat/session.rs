@@ -8,6 +8,7 @@ use crate::flow::context::{Intake, StopSignal};
 use crate::metrics::SourceCounters;
 use crate::net::stream::Stream;
 use crate::source::listener::farewell;
+use crate::source::patience::Lost;
 use crate::source::stride::Stride;
 use crate::wire::charset::Charset;
 use bytes::{Bytes, BytesMut};
@@ -34,6 +35,10 @@ pub(super) struct Session {
     pub(super) intake: Arc<dyn Intake>,
     pub(super) stop: StopSignal,
     pub(super) counters: Arc<SourceCounters>,
+    /// What clients lose at a stop that wait for no answers.
+    pub(super) lost: Arc<Lost>,
+    /// Lines of the present read that are neither committed nor failed yet.
+    pub(super) untaken: usize,
 }
 
 /// The session is over: the client is gone, does not read, or the source stops.
@@ -48,6 +53,9 @@ impl Session {
         if lines.pending_bytes() > 0 {
             tracing::debug!(source = %self.name, peer = %self.peer, bytes = lines.pending_bytes(),
                 "the connection broke within a line, which is dropped");
+        }
+        if !self.rules.acks {
+            self.lost.note(self.untaken, &[]);
         }
     }
 
@@ -71,7 +79,13 @@ impl Session {
             while let Some(part) = self.stride.part(&mut read) {
                 let mut complete = Vec::new();
                 match lines.feed(&part.bytes, &mut complete) {
-                    Ok(()) => self.take(complete).await?,
+                    Ok(()) => {
+                        let taken = self.take(complete).await;
+                        if taken.is_err() {
+                            self.untaken += read.iter().filter(|&&byte| byte == b'\n').count();
+                        }
+                        taken?;
+                    }
                     Err(why) => return self.refuse(complete, why).await,
                 }
             }
@@ -106,8 +120,11 @@ impl Session {
     /// Commits `lines` and answers each.
     async fn take(&mut self, lines: Vec<Bytes>) -> Result<(), Over> {
         let most = self.intake.transaction_capacity().max(1);
+        self.untaken = lines.len();
         for batch in lines.chunks(most) {
-            if self.stop.fired() {
+            // A client that waits for answers sends again what it got none for. Of one that does not,
+            // what was read is taken as long as the channel takes it.
+            if self.rules.acks && self.stop.fired() {
                 return Err(Over);
             }
             self.counters.batch_received(batch.len() as u64);
@@ -115,10 +132,16 @@ impl Session {
             match self.intake.commit(events).await {
                 Ok(()) => {
                     self.counters.batch_accepted();
+                    self.untaken -= batch.len();
                     self.answer_ok(batch.len()).await?;
                 }
                 Err(CommitError::Refused(_)) if batch.len() > 1 => self.take_singly(batch).await?,
-                Err(error) => self.answer_failed(batch.len(), &error).await?,
+                Err(error) => {
+                    self.answer_failed(batch.len(), &error).await?;
+                    if self.stop.fired() {
+                        return Err(Over);
+                    }
+                }
             }
         }
         Ok(())
@@ -131,7 +154,10 @@ impl Session {
                 return Err(Over);
             }
             match self.intake.commit(vec![Event::new(line.clone())]).await {
-                Ok(()) => self.answer_ok(1).await?,
+                Ok(()) => {
+                    self.untaken -= 1;
+                    self.answer_ok(1).await?;
+                }
                 Err(error) => self.answer_failed(1, &error).await?,
             }
         }
@@ -143,6 +169,7 @@ impl Session {
     }
 
     async fn answer_failed(&mut self, lines: usize, error: &CommitError) -> Result<(), Over> {
+        self.untaken -= lines;
         tracing::warn!(source = %self.name, peer = %self.peer, lines, %error,
             "lines not taken; the client is told");
         let reason = match error {

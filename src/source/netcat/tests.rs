@@ -236,6 +236,28 @@ async fn a_commit_under_way_is_answered_when_the_source_stops() {
 }
 
 #[tokio::test]
+async fn what_was_read_of_a_client_that_gets_no_answers_is_taken_although_the_source_stops() {
+    for acks in ["true", "false"] {
+        let (trial, source) = (Trial::with_capacity(2), source(&[("ack-every-event", acks)]));
+        trial.reply_with([Reply::Held]);
+        let lines = ["1", "2", "3", "4", "5"];
+        let mut client = None;
+        let script = async {
+            let connected = client.insert(Client::connect(&trial, &source).await);
+            connected.send(format!("{}\n", lines.join("\n")).as_bytes()).await;
+            trial.until_tries(1).await;
+            trial.stop();
+            trial.release();
+        };
+        trial.run(&source, script).await.unwrap();
+        let answers = client.unwrap().rest().await;
+        let (taken, answered) = if acks == "true" { (2, "OK\nOK\n") } else { (5, "") };
+        assert_eq!(bodies(&trial.events()), lines[..taken], "acks {acks}");
+        assert_eq!(answers, answered);
+    }
+}
+
+#[tokio::test]
 async fn connections_beyond_the_limit_are_told_so() {
     let (trial, source) = (Trial::new(), source(&[("maxConnections", "2")]));
     let script = async {

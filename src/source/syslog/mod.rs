@@ -22,35 +22,6 @@ use crate::wire::syslog::{Message, Raw, parse};
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Messages that were received and are in no channel at a stop, of all connections of a source: the log
-/// does not write the same words twice, so they are told together.
-#[derive(Debug, Default)]
-struct Lost(AtomicUsize);
-
-impl Lost {
-    /// Notes messages, and the lines of a read that were not cut yet.
-    fn note(&self, messages: usize, read: &[u8]) {
-        let lines = read.iter().filter(|&&byte| byte == b'\n').count();
-        self.0.fetch_add(messages + lines, Ordering::Relaxed);
-    }
-
-    fn messages(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn tell(&self, source: &str) {
-        let events = self.messages();
-        if events > 0 {
-            tracing::warn!(
-                source = %source,
-                events,
-                "stopped while the channel took nothing; messages received last are lost"
-            );
-        }
-    }
-}
 
 const HOST: Key = Key {
     name: "host",

@@ -8,7 +8,7 @@
 //! the client ends its side is a message too; Flume drops it. A port that cannot be bound is named
 //! and tried again while the others are served.
 
-use super::{CLIENT_IP, CLIENT_NAME, Client, HOST, KEEP_FIELDS, Keep, Lost, MAX_CONNECTIONS};
+use super::{CLIENT_IP, CLIENT_NAME, Client, HOST, KEEP_FIELDS, Keep, MAX_CONNECTIONS};
 use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
@@ -16,7 +16,7 @@ use crate::config::tls::{self, SERVER_KEYS};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::listener::{Arrival, Listening};
-use crate::source::patience::{self, Ended};
+use crate::source::patience::{self, Ended, Lost};
 use crate::source::stride::{Stride, Strides};
 use crate::wire::charset::Charset;
 use crate::wire::syslog_relayed::{Line, Lines, Message, parse};

@@ -7,8 +7,8 @@
 //! ends its side is a message too; Flume drops it.
 
 use super::{
-    CLIENT_IP, CLIENT_NAME, CONNECTIONS_MAX_DEFAULT, FORMAT, HOST, KEEP_FIELDS, Lost,
-    MAX_CONNECTIONS, PORT, Rules,
+    CLIENT_IP, CLIENT_NAME, CONNECTIONS_MAX_DEFAULT, FORMAT, HOST, KEEP_FIELDS, MAX_CONNECTIONS,
+    PORT, Rules,
 };
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
@@ -16,7 +16,7 @@ use crate::config::tls::{self, SERVER_KEYS};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::listener::{Arrival, Listening};
-use crate::source::patience::{self, Ended};
+use crate::source::patience::{self, Ended, Lost};
 use crate::source::stride::{Stride, Strides};
 use crate::wire::syslog::{Cutter, Flaw, Raw};
 use bytes::BytesMut;
