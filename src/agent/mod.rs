@@ -163,7 +163,8 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
     };
     let (mut watch, Read { plan, mut errors }) = begun?;
     let registry = Arc::new(Registry::default());
-    let mut running = Running::start(plan, &registry, Arc::new(SystemClock::new()), sinks_on.clone());
+    let mut running =
+        Running::start(plan, &registry, Arc::new(SystemClock::new()), sinks_on.clone());
     let mut all_started = Box::pin(running.all_started());
     let mut said = false;
     let asked = loop {

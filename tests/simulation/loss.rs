@@ -20,6 +20,10 @@ impl Oracle {
             let waiting = put.places.iter_mut().enumerate().filter(waits);
             let (came, absent): (Vec<_>, Vec<_>) =
                 waiting.partition(|(index, _)| there.contains(&(id, *index)));
+            let returned = |(index, _): &(usize, &mut Place)| self.returned.contains(&(id, *index));
+            let (taken, absent): (Vec<_>, Vec<_>) = absent.into_iter().partition(returned);
+            self.perhaps_lost += taken.len() as u64;
+            taken.into_iter().for_each(|(_, place)| *place = Place::Taken);
             if !came.is_empty() && !absent.is_empty() {
                 return Err(format!("{} events of put {id} came without the others", came.len()));
             }

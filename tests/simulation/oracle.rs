@@ -75,6 +75,9 @@ pub(crate) struct Oracle {
     pub(crate) remembers: bool,
     /// Events that were in what rotted: nothing else may be lost.
     pub(crate) hit: BTreeSet<(PutId, usize)>,
+    /// Events that came back after a take that had ended well, or perhaps had: rot took what said so. The
+    /// life that knew it may have used their segment again, in a write that lands only now.
+    pub(crate) returned: BTreeSet<(PutId, usize)>,
     /// Events found lost to rot.
     pub(crate) lost: u64,
     /// Events of transactions in doubt that did not turn up after rot: it may have been that.
@@ -246,7 +249,9 @@ impl Oracle {
                 Place::Taken if self.parting.may_return((put, index)) => self.loosen((put, index)),
                 // docs/durability.md, blind spot 2: the only copy of its acknowledgement is gone, or
                 // of what said that an older copy of it is void.
-                Place::Taken | Place::Lost if self.may_forget() => {}
+                Place::Taken | Place::Lost if self.may_forget() => {
+                    self.returned.insert((put, index));
+                }
                 Place::Taken => {
                     return Err(format!("event {put}.{index} comes back after its take"));
                 }
@@ -402,6 +407,9 @@ impl Oracle {
             }
             for (put, index) in events {
                 let back = lost || there.contains(&(put, index));
+                if back && self.may_forget() {
+                    self.returned.insert((put, index));
+                }
                 self.puts[put].places[index] = if back { Place::Waiting } else { Place::Taken };
             }
         }
