@@ -41,6 +41,12 @@ impl FreshFile {
         })
     }
 
+    /// Its length, bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
     /// Whether all of its zeroes are written.
     #[must_use]
     pub fn is_written(&self) -> bool {

@@ -8,7 +8,7 @@
 
 use super::shared::{Shared, Tending};
 use crate::base::ids::StripeIndex;
-use crate::disk::{Directory, File};
+use crate::disk::File;
 use crate::log::StripeReport;
 use crate::recovery::{FreshFile, OpenError};
 use std::sync::Arc;
@@ -22,26 +22,23 @@ const PAUSES_PER_PIECE: u32 = 7;
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 impl Shared {
-    /// A new file of `len` bytes for the stripe: its zeroes written, unless it needs it before.
+    /// The new file for the stripe: its zeroes written, unless it needs it before.
     ///
     /// # Errors
-    /// The file cannot be made, or a write failed: nothing may be written to this file any more.
-    pub(super) fn make_filled(
+    /// A write failed: nothing may be written to this file any more.
+    pub(super) fn filled(
         &self,
         index: StripeIndex,
-        directory: &dyn Directory,
-        name: &str,
-        len: u64,
+        mut fresh: FreshFile,
         tending: &mut Tending,
     ) -> Result<Arc<dyn File>, OpenError> {
-        let mut fresh = FreshFile::make(directory, name, len)?;
         while !fresh.is_written() && !self.is_closed() {
             // Filling takes seconds on a slow disk, and nobody else looks meanwhile.
             self.look_at_space(index, tending);
             self.look_at_files(index, tending);
             let turn = self.keeper.turn();
             let Ok(report) = self.log().map(|log| log.report(index)) else { break };
-            if is_needed(&report, len) {
+            if is_needed(&report, fresh.len()) {
                 break;
             }
             let began = self.now();

@@ -9,10 +9,10 @@ use super::workers::Task;
 use crate::base::ids::StripeIndex;
 use crate::base::limits::DEVICE_BLOCK_BYTES;
 use crate::base::trouble::Trouble;
-use crate::disk::Directory;
+use crate::disk::{Directory, File};
 use crate::log::{FreeSegment, StripeReport};
 use crate::record::segment;
-use crate::recovery::MEMBER_NAME;
+use crate::recovery::{FreshFile, MEMBER_NAME};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, TryLockError, Weak};
 use std::time::Duration;
@@ -31,6 +31,9 @@ const LOOK_FOR_ROOM: Duration = Duration::from_millis(200);
 /// After the making of a segment failed, the next is begun this much later at the earliest: where
 /// a quota refuses what the file system says is free, each one that fails is written in part.
 const PAUSE_OF_MAKING: Duration = Duration::from_millis(500);
+
+/// The same where nobody waits for the segment yet.
+const PAUSE_OF_MAKING_AHEAD: Duration = Duration::from_secs(10);
 
 /// What the keeper remembers between its steps.
 #[derive(Debug, Default)]
@@ -176,7 +179,12 @@ impl Shared {
                 return;
             }
             let since = tending.refused_at.map(|at| self.now().saturating_sub(at));
-            if report.no_space.is_some() && since.is_some_and(|since| since < PAUSE_OF_MAKING) {
+            let pause = match (awaited, report.no_space.is_some()) {
+                (false, _) => PAUSE_OF_MAKING_AHEAD,
+                (true, true) => PAUSE_OF_MAKING,
+                (true, false) => Duration::ZERO,
+            };
+            if since.is_some_and(|since| since < pause) {
                 return;
             }
             if !self.make_segment(index, &report, tending) {
@@ -196,29 +204,8 @@ impl Shared {
         let len = len.next_multiple_of(DEVICE_BLOCK_BYTES as u64);
         let slot = tending.next_slot;
         let name = segment::file_name(slot);
-        let minimum = self.options.minimum_required_space;
-        let pledge = self.pledges.pledge(&**directory, len);
-        let needed_bytes = minimum.saturating_add(pledge.needed_bytes);
-        let made = match directory.space() {
-            Ok(space) if space.available_bytes < needed_bytes => Err(format!(
-                "{} has {} bytes free; a further segment of {len} bytes must leave minimumRequiredSpace ({minimum})",
-                directory.path().display(),
-                space.available_bytes,
-            )),
-            Ok(_) | Err(_) => {
-                self.make_filled(index, &**directory, &name, len, tending).map_err(|error| {
-                    // What there is of it takes space that others need; and a sync that failed once
-                    // may succeed the next time with the bytes gone: this file is never finished.
-                    if directory.remove(&name).is_ok() {
-                        let _ = directory.sync();
-                    }
-                    tending.next_slot += 1;
-                    tending.refused_at = Some(self.now());
-                    error.to_string()
-                })
-            }
-        };
-        drop(pledge);
+        let refused_at = tending.refused_at;
+        let made = self.make_file(index, &**directory, &name, len, tending);
         if let Some(trouble) = removed(&**directory, tending) {
             // Made while its directory went: a segment without a name, and no reason for puts to
             // go on.
@@ -244,10 +231,48 @@ impl Shared {
                     }
                     let trouble = Some(Trouble::new(words));
                     let _ = self.with_log(|log| log.set_space(index, trouble));
+                } else if tending.refused_at != refused_at {
+                    tracing::warn!("{words}: a segment that is not needed yet could not be made");
                 }
                 false
             }
         }
+    }
+
+    /// Makes the file of a segment, if there is room for it; else says why not, and nothing is left of it.
+    fn make_file(
+        &self,
+        index: StripeIndex,
+        directory: &dyn Directory,
+        name: &str,
+        len: u64,
+        tending: &mut Tending,
+    ) -> Result<Arc<dyn File>, String> {
+        let minimum = self.options.minimum_required_space;
+        let pledge = self.pledges.pledge(directory, len);
+        let needed_bytes = minimum.saturating_add(pledge.needed_bytes);
+        if let Ok(space) = directory.space()
+            && space.available_bytes < needed_bytes
+        {
+            return Err(format!(
+                "{} has {} bytes free; a further segment of {len} bytes must leave minimumRequiredSpace ({minimum})",
+                directory.path().display(),
+                space.available_bytes,
+            ));
+        }
+        let fresh = FreshFile::make(directory, name, len);
+        // From here on the file system counts its space, and filling it may take long.
+        drop(pledge);
+        fresh.and_then(|fresh| self.filled(index, fresh, tending)).map_err(|error| {
+            // What there is of it takes space that others need; and a sync that failed once
+            // may succeed the next time with the bytes gone: this file is never finished.
+            if directory.remove(name).is_ok() {
+                let _ = directory.sync();
+            }
+            tending.next_slot += 1;
+            tending.refused_at = Some(self.now());
+            error.to_string()
+        })
     }
 
     /// Gives space back: free segments beyond a few, and those that are too small.
