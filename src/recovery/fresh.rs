@@ -43,7 +43,7 @@ impl FreshFile {
 
     /// Its length, bytes.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn len_bytes(&self) -> u64 {
         self.len
     }
 

@@ -38,7 +38,7 @@ impl Shared {
             self.look_at_files(index, tending);
             let turn = self.keeper.turn();
             let Ok(report) = self.log().map(|log| log.report(index)) else { break };
-            if is_needed(&report, fresh.len()) {
+            if is_needed(&report, fresh.len_bytes()) {
                 break;
             }
             let began = self.now();

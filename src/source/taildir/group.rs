@@ -67,11 +67,13 @@ impl Names {
     }
 
     /// A file of the directory. Only times of the one clock are compared, that of the file system: ours
-    /// may be another machine's, and is ahead of it by up to a tick of the kernel.
+    /// may be another machine's, and is ahead of it by up to a tick of the kernel. A file that was made by
+    /// the directory's last change before the first look was there, also where that look missed it because
+    /// it was renamed just then.
     pub(super) fn file(&self, path: PathBuf, found: &Metadata) -> Matched {
         let since = found.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let born_ns = since.and_then(|since| i64::try_from(since.as_nanos()).ok());
-        let is_new = self.first_ns.zip(born_ns).is_some_and(|(first, born)| born >= first);
+        let is_new = self.first_ns.zip(born_ns).is_some_and(|(first, born)| born > first);
         Matched { path, device: found.dev(), stamp: Stamp::of(found), is_new }
     }
 }
