@@ -10,13 +10,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// One measurement: of a contestant, in an empty directory, for so long.
-pub struct Case {
-    pub name: &'static str,
-    pub run: fn(&Contestant, &Path, Duration) -> Result<Figures, String>,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Contestant, &Path, Duration) -> Result<Figures, String>,
 }
 
 /// All of them.
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case { name: "netcat, file channel, file_roll", run: |c, d, t| lines(c, d, t, NETCAT, FILE) },
     Case {
         name: "netcat, memory channel, file_roll",

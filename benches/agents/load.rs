@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// Bytes of a line, its newline included.
-pub const LINE_BYTES: usize = 512;
+pub(crate) const LINE_BYTES: usize = 512;
 
 /// What a syslog line begins with, and every other too.
 const HEAD: &[u8] = b"<13>Nov 21 02:00:00 host tag: ";
@@ -17,7 +17,7 @@ const HEAD: &[u8] = b"<13>Nov 21 02:00:00 host tag: ";
 /// Lines that are sent in one write.
 const LINES_PER_WRITE: usize = 128;
 
-pub fn line() -> Vec<u8> {
+pub(crate) fn line() -> Vec<u8> {
     let letters = (b'a'..=b'z').chain(b'0'..=b'9').cycle();
     let mut line: Vec<u8> = HEAD.iter().copied().chain(letters).take(LINE_BYTES - 1).collect();
     line.push(b'\n');
@@ -25,7 +25,7 @@ pub fn line() -> Vec<u8> {
 }
 
 /// Sends lines as fast as they are taken; how many.
-pub fn pour(socket: &mut TcpStream, time: Duration) -> io::Result<u64> {
+pub(crate) fn pour(socket: &mut TcpStream, time: Duration) -> io::Result<u64> {
     let block = line().repeat(LINES_PER_WRITE);
     let (until, mut lines) = (Instant::now() + time, 0);
     socket.set_write_timeout(Some(Duration::from_secs(60)))?;
@@ -37,7 +37,7 @@ pub fn pour(socket: &mut TcpStream, time: Duration) -> io::Result<u64> {
 }
 
 /// Sends lines as fast as they are taken and reads their answers; how many were answered.
-pub fn pour_and_hear(socket: &mut TcpStream, time: Duration) -> io::Result<u64> {
+pub(crate) fn pour_and_hear(socket: &mut TcpStream, time: Duration) -> io::Result<u64> {
     let mut hearing = socket.try_clone()?;
     hearing.set_read_timeout(Some(Duration::from_secs(60)))?;
     std::thread::scope(|scope| {
@@ -58,7 +58,11 @@ pub fn pour_and_hear(socket: &mut TcpStream, time: Duration) -> io::Result<u64> 
 }
 
 /// One line at a time, with a pause behind each answer: how long each answer took, ms.
-pub fn whisper(socket: &mut TcpStream, lines: usize, pause: Duration) -> io::Result<Vec<f64>> {
+pub(crate) fn whisper(
+    socket: &mut TcpStream,
+    lines: usize,
+    pause: Duration,
+) -> io::Result<Vec<f64>> {
     let (line, mut took, mut answer) = (line(), Vec::new(), [0; 3]);
     socket.set_nodelay(true)?;
     for _ in 0..lines {
@@ -72,7 +76,7 @@ pub fn whisper(socket: &mut TcpStream, lines: usize, pause: Duration) -> io::Res
 }
 
 /// Batches over Avro, one call at a time; how many events were taken.
-pub fn calls(socket: &mut TcpStream, batch: usize, time: Duration) -> io::Result<u64> {
+pub(crate) fn calls(socket: &mut TcpStream, batch: usize, time: Duration) -> io::Result<u64> {
     let event = Event::new(Bytes::from(vec![7; LINE_BYTES]));
     let events = vec![event; batch];
     let (mut exchange, mut input, mut taken) = (Exchange::new(), BytesMut::new(), 0);

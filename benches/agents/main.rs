@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the rounds are run with.
-pub struct Settings {
+struct Settings {
     dir: PathBuf,
     rounds: usize,
     time: Duration,
@@ -56,7 +56,7 @@ fn settings() -> Settings {
 }
 
 /// Figures of one run, by what they are called in the table.
-pub type Figures = Vec<(&'static str, f64)>;
+pub(crate) type Figures = Vec<(&'static str, f64)>;
 
 fn main() {
     let settings = settings();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Whose agent runs.
-pub enum Contestant {
+pub(crate) enum Contestant {
     /// This one.
     Millpond,
     /// A real Flume: directories with its jars, parted by `:`.
@@ -15,7 +15,7 @@ pub enum Contestant {
 }
 
 impl Contestant {
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Millpond => "millpond",
             Self::Flume(_) => "Flume",
@@ -23,7 +23,7 @@ impl Contestant {
     }
 
     /// Starts agent `a1` on `lines`, in which `{dir}` is its own directory.
-    pub fn start(&self, dir: &Path, lines: &str) -> Agent {
+    pub(crate) fn start(&self, dir: &Path, lines: &str) -> Agent {
         fs::create_dir_all(dir.join("out")).unwrap();
         let conf = dir.join("a.conf");
         fs::write(&conf, lines.replace("{dir}", &dir.display().to_string())).unwrap();
@@ -50,7 +50,7 @@ impl Contestant {
 }
 
 /// A running agent, stopped when it is dropped.
-pub struct Agent {
+pub(crate) struct Agent {
     child: Child,
     dir: PathBuf,
     began: Instant,
@@ -58,7 +58,7 @@ pub struct Agent {
 
 impl Agent {
     /// Waits until something accepts at `port`: a connection, and how long the agent took for it.
-    pub fn connect(&mut self, port: u16) -> Result<(TcpStream, Duration), String> {
+    pub(crate) fn connect(&mut self, port: u16) -> Result<(TcpStream, Duration), String> {
         loop {
             if let Ok(socket) = TcpStream::connect(("127.0.0.1", port)) {
                 return Ok((socket, self.began.elapsed()));
@@ -75,7 +75,7 @@ impl Agent {
     }
 
     /// Bytes in the files of its file_roll sink.
-    pub fn out_bytes(&self) -> u64 {
+    pub(crate) fn out_bytes(&self) -> u64 {
         let files = fs::read_dir(self.dir.join("out")).unwrap();
         files.filter_map(|file| file.ok()?.metadata().ok()).map(|file| file.len()).sum()
     }
@@ -88,17 +88,17 @@ impl Agent {
     }
 
     /// MiB in memory now.
-    pub fn memory(&self) -> f64 {
+    pub(crate) fn memory(&self) -> f64 {
         self.status("VmRSS") / 1024.0
     }
 
     /// MiB in memory at most so far.
-    pub fn peak_memory(&self) -> f64 {
+    pub(crate) fn peak_memory(&self) -> f64 {
         self.status("VmHWM") / 1024.0
     }
 
     /// Seconds of processor time so far.
-    pub fn processor(&self) -> f64 {
+    pub(crate) fn processor(&self) -> f64 {
         let text =
             fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let fields: Vec<&str> =
@@ -109,7 +109,7 @@ impl Agent {
     }
 
     /// How often a thread of it has gone to sleep so far.
-    pub fn naps(&self) -> f64 {
+    pub(crate) fn naps(&self) -> f64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten();
         let naps = tasks.filter_map(|task| {
             let text = fs::read_to_string(task.ok()?.path().join("status")).ok()?;
@@ -133,6 +133,6 @@ impl Drop for Agent {
 }
 
 /// A port that nobody has.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
