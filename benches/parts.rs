@@ -8,6 +8,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use millpond::base::checksum::Salt;
 use millpond::base::ids::{MAIN_GROUP, StripeIndex, Uuid};
 use millpond::base::ranges::RangeSet;
+use millpond::channel::Channel;
+use millpond::channel::file::{FileChannel, FileChannelOptions};
 use millpond::event::Event;
 use millpond::record::body::AckBody;
 use millpond::record::event;
@@ -132,5 +134,80 @@ fn progress(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, events, checks, progress);
+/// Takes that are handed back: what lending costs without a word to the disk.
+fn leases(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let data = [dir.path().join("data")];
+    let mut options = FileChannelOptions::new(dir.path().join("checkpoint"), data);
+    options.minimum_required_space = 0;
+    let channel = FileChannel::open(options).unwrap();
+    for _ in 0..20 {
+        let mut put = channel.begin_put();
+        for event in batch(false) {
+            put.put(event).unwrap();
+        }
+        put.commit().unwrap();
+    }
+    let mut group = c.benchmark_group("leases");
+    for events in [1, BATCH] {
+        group.throughput(Throughput::Elements(events as u64));
+        group.bench_function(format!("lend {events} and take them back"), |b| {
+            b.iter(|| {
+                let mut take = channel.begin_take();
+                assert_eq!(take.take(events).unwrap().len(), events);
+                take.rollback();
+            });
+        });
+    }
+    group.finish();
+}
+
+#[cfg(feature = "agent")]
+fn wires(c: &mut Criterion) {
+    use millpond::config::properties;
+    use millpond::wire::avro::call::{Measured, put_append_batch};
+    use millpond::wire::syslog;
+
+    let mut group = c.benchmark_group("text and wires");
+    let line = |at| format!("agent.sources.r{at}.interceptors.i1.regex = ^(\\\\d+) some value\n");
+    let text: String = (0..100).map(line).collect();
+    group.throughput(Throughput::Bytes(text.len() as u64));
+    group.bench_function("a properties file of 100 keys", |b| {
+        b.iter(|| properties::parse(black_box(text.as_bytes())).unwrap());
+    });
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for (name, headers) in [("no headers", false), ("two headers", true)] {
+        let events = batch(headers);
+        let mut call = Vec::new();
+        group.bench_function(format!("avro, write a call of 100 events, {name}"), |b| {
+            b.iter(|| {
+                call.clear();
+                put_append_batch(&mut call, black_box(&events));
+            });
+        });
+        group.bench_function(format!("avro, read it, {name}"), |b| {
+            b.iter(|| Measured::new(black_box(&call)).unwrap().decode().unwrap());
+        });
+    }
+    let mut lines = Vec::new();
+    for _ in 0..BATCH {
+        lines.extend_from_slice(b"<13>Oct 11 22:14:15 web1 app: ");
+        lines.resize(lines.len() + BODY - 31, b'x');
+        lines.push(b'\n');
+    }
+    group.bench_function("syslog, cut 100 lines of 512 bytes", |b| {
+        let (mut cutter, mut out) = (syslog::Cutter::new(4096), Vec::new());
+        b.iter(|| {
+            out.clear();
+            cutter.feed(black_box(&lines), &mut out);
+            out.len()
+        });
+    });
+    group.finish();
+}
+
+#[cfg(not(feature = "agent"))]
+fn wires(_: &mut Criterion) {}
+
+criterion_group!(benches, events, checks, progress, leases, wires);
 criterion_main!(benches);

@@ -14,11 +14,14 @@
 #[path = "../tests/engine/tap.rs"]
 mod tap;
 
+mod settings;
+
 use bytes::Bytes;
 use millpond::channel::Channel;
 use millpond::channel::file::{FileChannel, FileChannelOptions};
 use millpond::disk::real::RealDisk;
 use millpond::event::Event;
+use settings::{Settings, median};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -55,28 +58,6 @@ const CASES: [Case; 4] = [
 /// Batch and threads.
 const WORKLOADS: [(usize, usize); 2] = [(100, 16), (1000, 4)];
 
-struct Settings {
-    dir: PathBuf,
-    rounds: usize,
-    time: Duration,
-}
-
-fn settings() -> Settings {
-    let mut settings =
-        Settings { dir: std::env::temp_dir(), rounds: 5, time: Duration::from_secs(1) };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().unwrap_or_default();
-        match arg.as_str() {
-            "--dir" => settings.dir = value().into(),
-            "--rounds" => settings.rounds = value().parse().unwrap(),
-            "--seconds" => settings.time = Duration::from_secs_f64(value().parse().unwrap()),
-            _ => {}
-        }
-    }
-    settings
-}
-
 /// One run: thousand events a second, and the 99th percentile of a commit, milliseconds.
 #[derive(Clone, Copy)]
 struct Score {
@@ -85,19 +66,21 @@ struct Score {
 }
 
 fn main() {
-    let settings = settings();
+    let settings = Settings::read(5, 1.0);
     for (batch, threads) in WORKLOADS {
+        let name = format!("put b{batch} x{threads}");
+        if !settings.chooses(&name) {
+            continue;
+        }
         let mut scores: [Vec<Score>; CASES.len()] = Default::default();
         for round in 0..settings.rounds {
             for step in 0..CASES.len() {
                 let at = (round + step) % CASES.len();
                 scores[at].push(run(&settings, CASES[at], batch, threads));
             }
-            eprintln!("round {} of {}: put b{batch} x{threads}", round + 1, settings.rounds);
+            eprintln!("round {} of {}: {name}", round + 1, settings.rounds);
         }
-        println!(
-            "\n| put b{batch} x{threads} | k/s | ratio to 1 directory | p99 of a commit, ms |"
-        );
+        println!("\n| {name} | k/s | ratio to 1 directory | p99 of a commit, ms |");
         println!("|---|---|---|---|");
         for (case, runs) in CASES.iter().zip(&scores) {
             let ratios = runs.iter().zip(&scores[0]).map(|(one, base)| one.rate / base.rate);
@@ -110,12 +93,6 @@ fn main() {
             );
         }
     }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// A disk whose directories each take [`RATE`] bytes a second, and whose `slow` one takes longer.

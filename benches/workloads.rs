@@ -17,17 +17,16 @@
 mod cold;
 mod floor;
 mod process;
+mod settings;
+mod side;
 
-use bytes::Bytes;
 use floor::Floor;
-use millpond::channel::Channel;
 use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::event::Event;
-use std::path::{Path, PathBuf};
+use settings::{Settings, median};
+use side::Side;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-const BODY: [u8; 512] = [7; 512];
 
 /// Segments filled with zeroes before the clock runs: 3 GiB. Half of them can be used before the
 /// keeper fills further ones while puts run.
@@ -69,30 +68,6 @@ const WORKLOADS: [Workload; 11] = [
     workload("drain b1000 x1", Kind::Drain, 1000, 1),
 ];
 
-struct Settings {
-    dir: PathBuf,
-    rounds: usize,
-    time: Duration,
-    only: Option<String>,
-}
-
-fn settings() -> Settings {
-    let mut settings =
-        Settings { dir: std::env::temp_dir(), rounds: 3, time: Duration::from_secs(1), only: None };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().unwrap_or_default();
-        match arg.as_str() {
-            "--dir" => settings.dir = value().into(),
-            "--rounds" => settings.rounds = value().parse().unwrap(),
-            "--seconds" => settings.time = Duration::from_secs_f64(value().parse().unwrap()),
-            "--only" => settings.only = Some(value()),
-            _ => {}
-        }
-    }
-    settings
-}
-
 /// One run of one side.
 #[derive(Clone, Copy)]
 struct Score {
@@ -107,18 +82,16 @@ struct Score {
 }
 
 fn main() {
-    let settings = settings();
-    let chosen: Vec<Workload> = WORKLOADS
-        .into_iter()
-        .filter(|w| settings.only.as_deref().is_none_or(|only| w.name.contains(only)))
-        .collect();
+    let settings = Settings::read(3, 1.0);
+    let chosen: Vec<Workload> =
+        WORKLOADS.into_iter().filter(|w| settings.chooses(w.name)).collect();
     let mut scores: Vec<Vec<(Score, Score)>> = vec![Vec::new(); chosen.len()];
     for round in 0..settings.rounds {
         for (at, workload) in chosen.iter().enumerate() {
-            let ours = || side(&settings, |dir| run_channel(dir, workload, settings.time));
-            let floor = || side(&settings, |dir| run_floor(dir, workload, settings.time));
+            let ours = || beside(&settings, |dir| run_channel(dir, workload, settings.time));
+            let floor = || beside(&settings, |dir| run_floor(dir, workload, settings.time));
             let pair = if workload.kind == Kind::Drain {
-                side(&settings, cold::drain)
+                beside(&settings, cold::drain)
             } else if round % 2 == 0 {
                 let ours = ours();
                 (ours, floor())
@@ -133,7 +106,7 @@ fn main() {
     report(&chosen, &scores);
 }
 
-fn side<T>(settings: &Settings, run: impl FnOnce(&Path) -> T) -> T {
+fn beside<T>(settings: &Settings, run: impl FnOnce(&Path) -> T) -> T {
     let dir = tempfile::tempdir_in(&settings.dir).unwrap();
     process::forget_peak();
     run(dir.path())
@@ -165,49 +138,6 @@ fn report(chosen: &[Workload], scores: &[Vec<(Score, Score)>]) {
             of(&|(o, _)| o.memory),
             of(&|(_, f)| f.memory),
         );
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
-}
-
-/// What is measured, or what it is measured against.
-trait Side: Sync {
-    fn put(&self, batch: usize);
-    fn take(&self, batch: usize) -> usize;
-}
-
-fn event() -> Event {
-    Event::new(Bytes::from_static(&BODY))
-}
-
-impl Side for FileChannel {
-    fn put(&self, batch: usize) {
-        let mut tx = self.begin_put();
-        for _ in 0..batch {
-            tx.put(event()).unwrap();
-        }
-        tx.commit().unwrap();
-    }
-
-    fn take(&self, batch: usize) -> usize {
-        let mut tx = self.begin_take();
-        let events = tx.take(batch).unwrap();
-        tx.commit().unwrap();
-        events.len()
-    }
-}
-
-impl Side for Floor {
-    fn put(&self, batch: usize) {
-        Self::put(self, (0..batch).map(|_| event()).collect());
-    }
-
-    fn take(&self, batch: usize) -> usize {
-        Self::take(self, batch).len()
     }
 }
 

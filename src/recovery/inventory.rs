@@ -127,7 +127,8 @@ impl Inventory {
             Err(_) if entry.len < subject.segment_bytes && blank => {
                 let free = FreeSegment { slot, file, len: entry.len };
                 self.unfinished.push((entry.name.clone(), free));
-                let words = "a segment whose making was interrupted; nothing was in it";
+                let words = "an empty segment file, shorter than new ones are: its making was \
+                             interrupted, or maxFileSize was smaller; nothing was in it";
                 self.findings.push(Finding::of(Case::R9, path, words));
             }
             Err(refusal) => {

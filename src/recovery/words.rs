@@ -16,7 +16,7 @@ pub(super) fn of(ruling: &Ruling) -> String {
     });
     match ruling.case {
         Case::R1 => {
-            format!("{blocks} behind the last checkpoint: kept, and made durable again")
+            format!("{blocks} behind the last checkpoint: whole; an opening makes them durable")
         }
         Case::R2 if ruling.sequences.is_none() => format!(
             "{blocks} damaged; no event that waited is known to have been in there, but acknowledgements may have been: what they acknowledged may come again"

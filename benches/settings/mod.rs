@@ -1,0 +1,59 @@
+//! What the programs that measure the channel are told: `--dir DIR --rounds N --seconds S --only NAME`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What was chosen.
+pub(crate) struct Settings {
+    /// Where files go: on the disk in question.
+    pub(crate) dir: PathBuf,
+    pub(crate) rounds: usize,
+    /// How long one measurement lasts.
+    pub(crate) time: Duration,
+    /// Only what has these words in its name.
+    pub(crate) only: Option<String>,
+    /// Further options, each with its value.
+    pub(crate) more: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// Reads the command line. Options that stand alone, such as the `--bench` of cargo, are passed over.
+    pub(crate) fn read(rounds: usize, seconds: f64) -> Self {
+        let mut settings = Self {
+            dir: std::env::temp_dir(),
+            rounds,
+            time: Duration::from_secs_f64(seconds),
+            only: None,
+            more: Vec::new(),
+        };
+        let mut arguments = std::env::args().skip(1).peekable();
+        while let Some(name) = arguments.next() {
+            let Some(value) = arguments.next_if(|next| !next.starts_with("--")) else { continue };
+            match name.as_str() {
+                "--dir" => settings.dir = value.into(),
+                "--rounds" => settings.rounds = value.parse().unwrap(),
+                "--seconds" => settings.time = Duration::from_secs_f64(value.parse().unwrap()),
+                "--only" => settings.only = Some(value),
+                _ => settings.more.push((name, value)),
+            }
+        }
+        settings
+    }
+
+    pub(crate) fn chooses(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| name.contains(only))
+    }
+
+    #[allow(dead_code, reason = "not every program has further options")]
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.more.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The one in the middle, 0 of none.
+#[allow(dead_code, reason = "not every program has rounds")]
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}

@@ -1,0 +1,49 @@
+//! What is measured and what it is measured against, behind the same two calls; both build their
+//! events alike.
+
+use crate::floor::Floor;
+use bytes::Bytes;
+use millpond::channel::Channel;
+use millpond::channel::file::FileChannel;
+use millpond::event::Event;
+
+const BODY: [u8; 512] = [7; 512];
+
+pub(crate) trait Side: Sync {
+    /// One transaction; returns once it is durable.
+    fn put(&self, batch: usize);
+
+    /// One transaction of up to `batch` events; how many it had.
+    fn take(&self, batch: usize) -> usize;
+}
+
+fn event() -> Event {
+    Event::new(Bytes::from_static(&BODY))
+}
+
+impl Side for FileChannel {
+    fn put(&self, batch: usize) {
+        let mut tx = self.begin_put();
+        for _ in 0..batch {
+            tx.put(event()).unwrap();
+        }
+        tx.commit().unwrap();
+    }
+
+    fn take(&self, batch: usize) -> usize {
+        let mut tx = self.begin_take();
+        let events = tx.take(batch).unwrap();
+        tx.commit().unwrap();
+        events.len()
+    }
+}
+
+impl Side for Floor {
+    fn put(&self, batch: usize) {
+        Self::put(self, (0..batch).map(|_| event()).collect());
+    }
+
+    fn take(&self, batch: usize) -> usize {
+        Self::take(self, batch).len()
+    }
+}
