@@ -253,3 +253,25 @@ const _: () = assert!(3 * HTTP_REQUEST_BYTES_MAX <= REQUESTS_HELD_BYTES_MAX);
 
 /// Default of a Thrift source's `maxRequestBytes`: what fits into one transaction of a file channel.
 pub const THRIFT_REQUEST_BYTES_MAX_DEFAULT: usize = TRANSACTION_BYTES_MAX_DEFAULT;
+
+/// Bytes of a position of an external source. Two of them are kept with a batch: where it begins and
+/// where it ends.
+pub const EXTERNAL_POSITION_BYTES_MAX: usize = 32 * 1024;
+
+const _: () = assert!(2 * EXTERNAL_POSITION_BYTES_MAX + 4096 <= POSITION_BYTES_MAX);
+
+/// Bytes of a line between the agent and an external process, whatever `lineBytes` says: more than a
+/// transaction of a file channel takes, in base64.
+pub const EXTERNAL_LINE_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Events of a batch between the agent and an external process, whatever `batchSize` says.
+pub const EXTERNAL_EVENTS_MAX: usize = 100_000;
+
+/// Bytes of one line that an external process writes to its stderr; the rest of it is left out.
+pub const STDERR_LINE_BYTES_MAX: usize = 4096;
+
+/// Lines of its stderr that are logged within [`STDERR_RATE_SECONDS`]; how many more there were is said.
+pub const STDERR_LINES_MAX: u64 = 100;
+
+/// See [`STDERR_LINES_MAX`].
+pub const STDERR_RATE_SECONDS: u64 = 10;

@@ -353,6 +353,9 @@ pub enum Refusal {
     /// No stripe can be written now.
     #[error("no data directory can be written: {0}")]
     NoStripe(Trouble),
+    /// What its events have to pass on the way to the channel did not let them.
+    #[error("not intercepted: {0}")]
+    NotIntercepted(Trouble),
 }
 
 impl CommitError {
@@ -381,6 +384,7 @@ impl Refusal {
             | Self::FullOfBytes { .. }
             | Self::NoSpace(_)
             | Self::NoStripe(_)
+            | Self::NotIntercepted(_)
             | Self::OutOfTurn
             | Self::Behind { .. }
             | Self::Closed => false,

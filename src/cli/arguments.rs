@@ -156,7 +156,8 @@ pub(super) enum GraphFormat {
 /// Settings from outside the configuration file.
 #[derive(Debug, Args)]
 pub(super) struct OutsideArguments {
-    /// Directory whose flume-env.sh is read (not run) for JAVA_OPTS and FLUME_JAVA_OPTS
+    /// Directory whose millpond.properties is read, and whose flume-env.sh is (not run) for JAVA_OPTS and
+    /// FLUME_JAVA_OPTS
     #[arg(short = 'c', long, value_name = "DIR")]
     pub conf: Option<PathBuf>,
     /// A setting for the whole process, such as -Dflume.root.logger=INFO,console

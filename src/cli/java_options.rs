@@ -1,8 +1,9 @@
 //! `-Dkey=value` from every place that Flume's start script takes it from.
 //!
-//! Later places win: `JAVA_OPTS`, `FLUME_JAVA_OPTS` (each from the environment or, if it assigns
+//! Later places win: `millpond.properties` in the configuration directory, `JAVA_OPTS`, `FLUME_JAVA_OPTS` (each from the environment or, if it assigns
 //! them, from `flume-env.sh` in the configuration directory), then the command line.
 
+use super::own_settings;
 use super::shell_assignments;
 use super::words::Stop;
 use crate::base::read_whole::{ReadWholeError, read_whole};
@@ -29,7 +30,12 @@ pub(super) fn collect(given: &[String], conf: Option<&Path>) -> Result<JavaOptio
         .or_else(|| environment("FLUME_CONF_DIR").filter(|d| !d.is_empty()).map(PathBuf::from));
     let mut options = JavaOptions::default();
     let assigned = match conf {
-        Some(conf) => options.read_environment_file(&conf.join("flume-env.sh"), &environment),
+        Some(conf) => {
+            let (own, warnings) = own_settings::read(&conf);
+            options.properties.extend(own);
+            options.warnings.extend(warnings);
+            options.read_environment_file(&conf.join("flume-env.sh"), &environment)
+        }
         None => BTreeMap::new(),
     };
     for name in ["JAVA_OPTS", "FLUME_JAVA_OPTS"] {
@@ -125,6 +131,18 @@ mod tests {
         )
         .expect("written");
         check(&["c=5"], conf.path(), &[("a", "1"), ("b", "3"), ("c", "5")], 1);
+    }
+
+    #[test]
+    fn an_option_wins_over_millponds_own_file() {
+        let conf = tempfile::tempdir().expect("a directory");
+        std::fs::write(
+            conf.path().join(own_settings::NAME),
+            "external.a.B = 1\nexternal.a.C = 2\n",
+        )
+        .expect("written");
+        let expected = [("millpond.external.a.B", "3"), ("millpond.external.a.C", "2")];
+        check(&["millpond.external.a.B=3"], conf.path(), &expected, 0);
     }
 
     #[test]

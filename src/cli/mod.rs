@@ -24,6 +24,7 @@ mod channel_take;
 mod graph;
 mod interrupt;
 mod java_options;
+mod own_settings;
 mod rpc_properties;
 mod run;
 mod shell_assignments;

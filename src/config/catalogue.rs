@@ -3,6 +3,7 @@
 use super::channel_keys::{FILE_KEYS, MEMORY_KEYS, SPILLABLE_KEYS};
 use super::settings::Key;
 use super::types::{self, Part};
+use std::collections::BTreeMap;
 
 /// A type that can be built: its names and keys.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ pub struct Catalogue {
     pub interceptors: Vec<TypeEntry>,
     /// Sink processors.
     pub sink_processors: Vec<TypeEntry>,
+    /// The `-D` options that name commands in the place of Java classes.
+    pub stand_ins: BTreeMap<String, String>,
 }
 
 impl Catalogue {

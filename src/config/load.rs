@@ -9,6 +9,7 @@ use super::interpolate::Lookups;
 use super::names;
 use super::sections::{self, Sections, split_agent};
 use super::settings::{Finding, Severity};
+use super::stand_ins;
 use super::validate;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -180,7 +181,8 @@ pub(super) fn from_table(
     mut findings: Findings,
 ) -> Result<Loaded, LoadError> {
     let sections = sorted(table, origin, &mut findings)?;
-    let agent = validate::agent(origin.agent, sections, catalogue, &mut findings);
+    let catalogue = Catalogue { stand_ins: stand_ins::among(origin.system), ..catalogue.clone() };
+    let agent = validate::agent(origin.agent, sections, &catalogue, &mut findings);
     let (mut findings, stop) = findings.into_parts();
     findings.retain(|finding| concerns(origin.agent, finding));
     match stop {

@@ -27,6 +27,7 @@ mod parts;
 pub mod properties;
 mod sections;
 pub mod settings;
+pub mod stand_ins;
 pub mod tls;
 pub mod types;
 mod validate;

@@ -55,10 +55,20 @@ pub(super) fn component(
     findings: &mut Findings,
 ) -> Result<Component, Unbuilt> {
     let whole = |key: &str| format!("{}.{key}", settings.prefix);
+    let mut from_map = Vec::new();
     let (entry, place) = match (settings.entries.get("type").cloned(), default) {
         (Some(setting), _) => {
             let text = named_type(&whole("type"), &setting, findings);
-            let entry = available(catalogue, part, &text, &whole("type"), &setting, findings)?;
+            let entry = match catalogue.stand_in(part, &text) {
+                Some((entry, own)) => {
+                    let command = own.first().map_or("", |(_, command)| &command.value);
+                    let message = format!("a process stands in for {text}: {command}");
+                    findings.note(&setting.place, &whole("type"), message);
+                    from_map = own;
+                    entry
+                }
+                None => available(catalogue, part, &text, &whole("type"), &setting, findings)?,
+            };
             settings.entries.insert("type".to_owned(), Setting { value: text, ..setting.clone() });
             (entry, setting.place)
         }
@@ -89,6 +99,7 @@ pub(super) fn component(
         );
     }
     look_over(part, entry, &settings, findings);
+    settings.entries.extend(from_map);
     Ok(Component { name: settings.name.clone(), type_name: entry.names[0], place, settings })
 }
 
@@ -167,11 +178,13 @@ fn available<'a>(
     let flumes = types::TYPES.iter().filter(|t| t.part == part).flat_map(|t| t.names);
     let hint = names::did_you_mean(text, known.chain(flumes.copied()));
     if text.contains('.') && hint.is_empty() {
+        let how = catalogue.how_to_stand_in(part, text);
+        let how = how.map(|how| format!("{how}; or ")).unwrap_or_default();
         findings.stop(
             place,
             whole,
             format!(
-                "{text} is a Java class, and Java classes cannot be loaded here; use one of the {word} types, or run this part on Flume and connect the two"
+                "{text} is a Java class, and Java classes cannot be loaded here; {how}use one of the {word} types, or run this part on Flume and connect the two"
             ),
         );
         return Err(Unbuilt::Stops);
@@ -193,7 +206,8 @@ fn available<'a>(
 
 /// Says which keys the type does not know, and what is doubtful about the text of the others.
 fn look_over(part: Part, entry: &TypeEntry, settings: &Settings, findings: &mut Findings) {
-    let known = || entry.keys.iter().chain(shared_keys(part));
+    // Those of every part first: a type may take any other key.
+    let known = || shared_keys(part).iter().chain(entry.keys);
     for (name, setting) in &settings.entries {
         let whole = format!("{}.{name}", settings.prefix);
         let Some(key) = known().find(|key| matches(key.name, name)) else {

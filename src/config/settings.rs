@@ -231,6 +231,11 @@ impl<'a> SettingsReader<'a> {
         self.findings
     }
 
+    /// Takes over what `other`, a reader of a part of the component, has found.
+    pub fn absorb(&mut self, other: SettingsReader<'_>) {
+        self.findings.extend(other.findings);
+    }
+
     /// Adds a finding about `key`.
     pub fn find(&mut self, severity: Severity, key: &str, message: impl Into<String>) {
         let place = self.place(key);

@@ -86,6 +86,11 @@ pub trait Intake: Send + Sync {
     /// A channel cannot tell yet; ask again.
     fn kept(&self) -> BoxFuture<'_, Result<Kept, PositionError>>;
 
+    /// Lets go of what stands between the source and its channels, once the source has ended.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// Events of one transaction at most: the smallest of the channels' `transactionCapacity`.
     fn transaction_capacity(&self) -> usize;
 }

@@ -1,6 +1,7 @@
 //! What stands behind a source: interceptors, selector and channels.
 //!
-//! Interceptors see a batch first; when they leave nothing of it, nothing is committed but its mark.
+//! Interceptors see a batch first; when they leave nothing of it, nothing is committed but its mark,
+//! and when one of them fails, the batch is refused.
 //! One batch becomes one transaction on each channel that the selector names. Required channels
 //! commit in the order in which the source lists them; when one does not, those before it keep
 //! the batch, those behind it and the optional ones do not get it, and the source's repeat goes
@@ -8,7 +9,7 @@
 //! what they refuse is counted and logged.
 
 use super::context::Intake;
-use super::interceptor::Chain;
+use super::interceptor::{Chain, Stuck};
 use super::marks::{Kept, Mark, Marks};
 use super::selector::Selector;
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal};
@@ -82,19 +83,20 @@ impl ChannelProcessor {
     }
 
     /// What the interceptors leave.
-    async fn pass(&self, events: Vec<Event>) -> Vec<Event> {
-        match &self.interceptors {
-            Some(chain) => match chain.pass_aside(events).await {
-                Some(events) => events,
-                None => panic!("an interceptor panicked; the message stands above"),
-            },
-            None => events,
-        }
+    async fn pass(&self, events: Vec<Event>) -> Result<Vec<Event>, CommitError> {
+        let Some(chain) = &self.interceptors else { return Ok(events) };
+        chain.pass(events).await.map_err(|stuck| match stuck {
+            Stuck::Panicked => panic!("{stuck}"),
+            Stuck::Outside(trouble) => CommitError::Refused(Refusal::NotIntercepted(trouble)),
+        })
     }
 
     async fn enter(&self, events: Vec<Event>, mark: Option<&Mark>) -> Result<(), CommitError> {
         let count = events.len() as u64;
-        let ended = self.commit_all(self.pass(events).await, mark).await;
+        let ended = match self.pass(events).await {
+            Ok(events) => self.commit_all(events, mark).await,
+            Err(error) => Err(error),
+        };
         match &ended {
             Ok(()) => self.counters.event_accepted.add(count),
             Err(_) => self.counters.channel_write_fail.add(1),
@@ -180,6 +182,14 @@ impl Intake for ChannelProcessor {
 
     fn kept(&self) -> BoxFuture<'_, Result<Kept, PositionError>> {
         Box::pin(self.marks.ask(&self.channels))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(chain) = &self.interceptors {
+                chain.stop().await;
+            }
+        })
     }
 
     fn transaction_capacity(&self) -> usize {

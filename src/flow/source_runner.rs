@@ -44,6 +44,7 @@ impl SourceRunner {
     /// Runs until the source has stopped or given all it had.
     pub async fn run(self) {
         self.lives().await;
+        self.intake.close().await;
         self.counters.stopped(self.clock.wall_ms());
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod java_text;
 pub(crate) mod serializer;
 
 pub mod avro;
+pub mod external;
 pub mod file_roll;
 pub mod http;
 pub mod logger;
@@ -26,5 +27,12 @@ pub mod thrift;
 pub(crate) mod trial;
 
 /// Every type of sink.
-pub const TYPES: &[&SinkType] =
-    &[&avro::TYPE, &file_roll::TYPE, &http::TYPE, &logger::TYPE, &null::TYPE, &thrift::TYPE];
+pub const TYPES: &[&SinkType] = &[
+    &avro::TYPE,
+    &external::TYPE,
+    &file_roll::TYPE,
+    &http::TYPE,
+    &logger::TYPE,
+    &null::TYPE,
+    &thrift::TYPE,
+];

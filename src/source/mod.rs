@@ -22,6 +22,7 @@ pub(crate) mod stride;
 
 pub mod avro;
 pub mod exec;
+pub mod external;
 pub mod http;
 pub mod netcat;
 pub mod netcatudp;
@@ -39,6 +40,7 @@ pub(crate) mod trial;
 pub const TYPES: &[&SourceType] = &[
     &avro::TYPE,
     &exec::TYPE,
+    &external::TYPE,
     &http::TYPE,
     &netcat::TYPE,
     &netcatudp::TYPE,

@@ -94,6 +94,7 @@ fn of_the_agent(target: &str) -> Vec<Named> {
     match target {
         "avro" => avro(),
         "exchange" => exchange(),
+        "external" => external(),
         "interpolation" => vec![
             named("nested", "a=${b}${b}\nb=${E${c:-x}}\nc=${sys:s}$${a}\nd=${env:EX:-${a}} ${\n"),
             named("circle", "a=${b}\nb=x${a}\nc=${c:-${c}}\n"),
@@ -194,6 +195,23 @@ fn thrift() -> Vec<Named> {
         \x0b\0\x01\0\0\0\x03cat\x0b\0\x02\0\0\0\x02m\n\0\0";
     made.push(named("scribe-log", log.to_vec()));
     made
+}
+
+#[cfg(feature = "agent")]
+fn external() -> Vec<Named> {
+    use millpond::wire::external::write;
+    let (mut batch, _) = write::batch(7, &events(), 4096).expect("events are short");
+    batch.pop();
+    vec![
+        named("batch", batch),
+        named(
+            "bytes",
+            r#"{"batch":1,"events":[{"headers":{},"body64":"/wA="},{"body":"\u65e5\n"}]}"#,
+        ),
+        named("position", r#"{"batch":18446744073709551615,"events":[],"position":"b:7"}"#),
+        named("failed", r#"{"failed":7,"why":"no table"}"#),
+        named("ready", r#"{"ready":1}"#),
+    ]
 }
 
 #[cfg(feature = "agent")]

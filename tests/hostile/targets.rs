@@ -60,6 +60,7 @@ fn of_the_agent() -> Vec<Target> {
     vec![
         wide("avro", wire::avro::fuzz::avro),
         wide("exchange", wire::avro::fuzz::exchange),
+        wide("external", wire::external::fuzz::external),
         wide("interpolation", config::fuzz::interpolation),
         wide("json", wire::json_events::fuzz),
         wide("netcat", source::netcat::fuzz),

@@ -3,8 +3,10 @@
 //!
 //! They run in the order in which the source lists them. An event that one drops is not seen by
 //! those behind it; for the source it counts as accepted. A new interceptor is one file and one
-//! line in [`TYPES`].
+//! line in [`TYPES`]. Nearly all look at one event at a time; one that asks somebody [`Outside`] gets
+//! whole batches and may fail, and then nothing of the batch goes on.
 
+mod external;
 mod host;
 mod joda;
 mod regex_extractor;
@@ -16,6 +18,8 @@ mod timestamp;
 mod uuid;
 
 use crate::base::clock::Clock;
+use crate::base::trouble::Trouble;
+use crate::channel::BoxFuture;
 use crate::config::settings::{Key, SettingError, SettingsReader};
 use crate::event::Event;
 use crate::pattern::Pattern;
@@ -31,6 +35,7 @@ pub const TYPES: &[&InterceptorType] = &[
     &search_replace::TYPE,
     &regex_filter::TYPE,
     &regex_extractor::TYPE,
+    &external::TYPE,
 ];
 
 /// A type of interceptor: its names, its keys, how it is built. Each declares one constant.
@@ -63,39 +68,108 @@ pub trait Interceptor: Send + Sync {
     fn is_heavy(&self) -> bool {
         false
     }
+
+    /// Where batches go instead, for one that asks somebody else about them.
+    fn outside(&self) -> Option<&dyn Outside> {
+        None
+    }
+}
+
+/// What asks somebody outside about whole batches. Several batches may wait for it at once.
+pub trait Outside: Send + Sync {
+    /// What becomes of `events`; their number may change.
+    ///
+    /// # Errors
+    /// There is no answer, and nothing of the batch goes on. It may be tried again.
+    fn pass(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Event>, Trouble>>;
+
+    /// Lets go of whoever it asks.
+    fn stop(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Why a batch did not pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stuck {
+    /// An interceptor panicked.
+    #[error("an interceptor panicked; the message stands above")]
+    Panicked,
+    /// Somebody outside gave no answer that counts.
+    #[error("{0}")]
+    Outside(Trouble),
 }
 
 /// The interceptors of one source, in order.
 #[derive(Clone)]
 pub struct Chain {
-    interceptors: Arc<[Box<dyn Interceptor>]>,
+    links: Arc<[Link]>,
     clock: Arc<dyn Clock>,
+}
+
+/// Interceptors that a batch passes in one go.
+enum Link {
+    /// Event by event.
+    Each(Vec<Box<dyn Interceptor>>),
+    /// As a whole.
+    Outside(Box<dyn Interceptor>),
 }
 
 impl Chain {
     /// A chain of `interceptors`.
     #[must_use]
     pub fn new(interceptors: Vec<Box<dyn Interceptor>>, clock: Arc<dyn Clock>) -> Self {
-        Self { interceptors: interceptors.into(), clock }
+        let mut links: Vec<Link> = Vec::new();
+        for interceptor in interceptors {
+            match links.last_mut() {
+                _ if interceptor.outside().is_some() => links.push(Link::Outside(interceptor)),
+                Some(Link::Each(list)) => list.push(interceptor),
+                Some(Link::Outside(_)) | None => links.push(Link::Each(vec![interceptor])),
+            }
+        }
+        Self { links: links.into(), clock }
     }
 
     /// The events of a batch that go on, in their order; worked out beside the runtime where that
-    /// may take long. None when an interceptor panicked.
-    pub async fn pass_aside(&self, events: Vec<Event>) -> Option<Vec<Event>> {
-        if !self.interceptors.iter().any(|interceptor| interceptor.is_heavy()) {
-            return Some(self.pass(events));
+    /// may take long.
+    ///
+    /// # Errors
+    /// Nothing of the batch goes on.
+    pub async fn pass(&self, mut events: Vec<Event>) -> Result<Vec<Event>, Stuck> {
+        for (at, link) in self.links.iter().enumerate() {
+            if events.is_empty() {
+                break;
+            }
+            events = match link {
+                Link::Each(list) if list.iter().any(|interceptor| interceptor.is_heavy()) => {
+                    let chain = self.clone();
+                    let beside = tokio::task::spawn_blocking(move || chain.each(at, events));
+                    beside.await.map_err(|_| Stuck::Panicked)?
+                }
+                Link::Each(_) => self.each(at, events),
+                Link::Outside(interceptor) => match interceptor.outside() {
+                    Some(outside) => outside.pass(events).await.map_err(Stuck::Outside)?,
+                    None => events,
+                },
+            };
         }
-        let chain = self.clone();
-        tokio::task::spawn_blocking(move || chain.pass(events)).await.ok()
+        Ok(events)
     }
 
-    /// The events of a batch that go on, in their order.
-    #[must_use]
-    pub fn pass(&self, mut events: Vec<Event>) -> Vec<Event> {
-        if !self.interceptors.is_empty() {
+    /// Lets go of everybody outside.
+    pub async fn stop(&self) {
+        for link in self.links.iter() {
+            if let Link::Outside(interceptor) = link
+                && let Some(outside) = interceptor.outside()
+            {
+                outside.stop().await;
+            }
+        }
+    }
+
+    /// The events that go on behind the link at `at`, in their order.
+    fn each(&self, at: usize, mut events: Vec<Event>) -> Vec<Event> {
+        if let Link::Each(list) = &self.links[at] {
             events.retain_mut(|event| {
-                let mut verdicts =
-                    self.interceptors.iter().map(|i| i.intercept(event, &*self.clock));
+                let mut verdicts = list.iter().map(|i| i.intercept(event, &*self.clock));
                 verdicts.all(|verdict| verdict == Verdict::Keep)
             });
         }
@@ -141,14 +215,56 @@ mod tests {
         }
     }
 
-    #[test]
-    fn interceptors_act_in_order_and_what_one_drops_the_next_does_not_see() {
-        let boxed: Vec<Box<dyn Interceptor>> =
-            vec![Box::new(Adds("a", "xa")), Box::new(Adds("b", "never"))];
-        let chain = Chain::new(boxed, Arc::new(SystemClock::new()));
+    /// Turns a batch round, as somebody outside who wants all of it may; gives none of those with `no`.
+    struct TurnsRound;
+
+    impl Interceptor for TurnsRound {
+        fn intercept(&self, _: &mut Event, _: &dyn Clock) -> Verdict {
+            panic!("batches go outside")
+        }
+
+        fn outside(&self) -> Option<&dyn Outside> {
+            Some(self)
+        }
+    }
+
+    impl Outside for TurnsRound {
+        fn pass(&self, mut events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Event>, Trouble>> {
+            events.reverse();
+            let refuses = events.iter().any(|event| event.body.starts_with(b"no"));
+            Box::pin(async move { if refuses { Err(Trouble::new("no")) } else { Ok(events) } })
+        }
+
+        fn stop(&self) -> BoxFuture<'_, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    fn chain(interceptors: Vec<Box<dyn Interceptor>>) -> Chain {
+        Chain::new(interceptors, Arc::new(SystemClock::new()))
+    }
+
+    #[tokio::test]
+    async fn interceptors_act_in_order_and_what_one_drops_the_next_does_not_see() {
+        let both = chain(vec![Box::new(Adds("a", "xa")), Box::new(Adds("b", "never"))]);
         let events = ["1", "x", "2"].map(Event::new).to_vec();
-        assert_eq!(chain.pass(events), ["1ab", "2ab"].map(Event::new));
-        let none = Chain::new(Vec::new(), Arc::new(SystemClock::new()));
-        assert_eq!(none.pass(vec![Event::new("x")]), [Event::new("x")]);
+        assert_eq!(both.pass(events).await, Ok(["1ab", "2ab"].map(Event::new).to_vec()));
+        let none = chain(Vec::new());
+        assert_eq!(none.pass(vec![Event::new("x")]).await, Ok(vec![Event::new("x")]));
+    }
+
+    #[tokio::test]
+    async fn one_that_asks_outside_gets_whole_batches_between_those_that_look_at_each_event() {
+        let three = chain(vec![
+            Box::new(Adds("a", "xa")),
+            Box::new(TurnsRound),
+            Box::new(Adds("b", "never")),
+        ]);
+        let events = ["1", "x", "2"].map(Event::new).to_vec();
+        assert_eq!(three.pass(events).await, Ok(["2ab", "1ab"].map(Event::new).to_vec()));
+        let refused = three.pass(["1", "no"].map(Event::new).to_vec()).await;
+        assert_eq!(refused, Err(Stuck::Outside(Trouble::new("no"))));
+        // It is not asked about nothing.
+        assert_eq!(three.pass(vec![Event::new("x")]).await, Ok(Vec::new()));
     }
 }

@@ -14,7 +14,6 @@
 //! group.
 
 mod lines;
-mod process;
 
 #[cfg(test)]
 mod tests;
@@ -24,10 +23,10 @@ use crate::base::limits::{EXEC_BATCH_BYTES_MAX, EXEC_LINE_BYTES_MAX};
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
+use crate::flow::process::{self, Pipes, Process, Stderr};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::wire::charset::Charset;
 use lines::Lines;
-use process::Process;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
@@ -104,18 +103,7 @@ struct Exec {
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Box<dyn Source>, SettingError> {
-    let command = reader.required_text("command")?;
-    let mut words: Vec<String> = Vec::new();
-    match reader.text("shell").filter(|shell| !shell.is_empty()) {
-        Some(shell) => {
-            words.extend(shell.split_whitespace().map(str::to_owned));
-            words.push(command.to_owned());
-        }
-        None => words.extend(command.split_whitespace().map(str::to_owned)),
-    }
-    if words.is_empty() {
-        return Err(reader.error("command", "is blank"));
-    }
+    let words = process::words(reader)?;
     let charset = reader.text("charset").unwrap_or("UTF-8");
     if Charset::named(charset).is_none() {
         let message = format!("\"{charset}\" is not {}", Charset::LEGAL);
@@ -159,7 +147,12 @@ impl Source for Exec {
 
 impl Exec {
     async fn run_once(&self, context: &SourceContext) -> Result<(), Failure> {
-        let (mut process, stdout) = Process::start(&self.words, &context.name, self.log_stderr)?;
+        let stderr = match self.log_stderr {
+            true => Stderr::Numbered(context.name.clone()),
+            false => Stderr::Unsaid,
+        };
+        // Its stdin is open and never written, as in Flume: a command that reads it waits.
+        let (mut process, Pipes { stdin: _stdin, stdout }) = Process::start(&self.words, stderr)?;
         context.started();
         let most = self.batch_events.min(context.intake.transaction_capacity()).max(1);
         let mut reading = Reading {

@@ -1,0 +1,246 @@
+//! What a process may do to its component: nothing but fail it.
+
+use super::*;
+use crate::config::settings::Settings;
+use crate::event::Event;
+use crate::flow::context::StopSignal;
+use std::path::Path;
+use tokio::time::{Instant, sleep};
+
+/// What begins every script that behaves.
+pub(crate) const READY: &str = "read -r greeting; echo '{\"ready\":1}';";
+/// Answers every batch.
+pub(crate) const ANSWERS: &str = "while read -r line; do case $line in '{\"stop\":true}') exit 0;; esac; n=${line#*:}; n=${n%%,*}; echo \"{\\\"ok\\\":$n}\"; done";
+
+fn companion(role: Role, script: &str, more: &[(&str, &str)]) -> Companion {
+    let pairs = [("shell", "/bin/sh -c"), ("command", script), ("stopGrace", "200")];
+    let settings = Settings::from_pairs("k1", &[&pairs, more].concat());
+    let mut reader = SettingsReader::new(&settings);
+    Companion::new(Options::read(&mut reader, role).unwrap())
+}
+
+fn events() -> Vec<Event> {
+    ["one", "two"].map(Event::new).to_vec()
+}
+
+/// Starts a sink's process and sends it a batch; what came of it in words.
+async fn asked(script: &str, more: &[(&str, &str)]) -> String {
+    let mut sink = companion(Role::Sink, script, more);
+    if let Err(error) = sink.start(None, 100).await {
+        return error.to_string();
+    }
+    match sink.ask(&events(), None).await {
+        Ok(answer) => format!("{answer:?}"),
+        Err(error) => {
+            assert!(!sink.runs(), "what failed is ended");
+            error.to_string()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_process_is_greeted_with_the_keys_of_its_own_and_asked_batch_by_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("greeting");
+    let script = format!(
+        "read -r greeting; echo \"$greeting\" > {}; echo '{{\"ready\":1}}'; {ANSWERS}",
+        path.display()
+    );
+    let more = [("prefix", "p:"), ("batchSize", "7"), ("channel", "c1"), ("type", "external")];
+    let mut sink = companion(Role::Sink, &script, &more);
+    sink.start(None, 7).await.unwrap();
+    for _ in 0..3 {
+        let (answer, taken) = sink.ask(&events(), None).await.unwrap();
+        assert!(matches!(answer, Answer::Delivered) && taken == 2, "{answer:?}");
+    }
+    sink.stop().await;
+    let greeting: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "millpond": 1, "role": "sink", "name": "k1", "batch": 7, "line": 16_777_216,
+        "settings": {"prefix": "p:", "type": "external"},
+    });
+    assert_eq!(greeting, expected);
+}
+
+#[tokio::test]
+async fn whatever_a_process_does_ends_in_words() {
+    let long = format!("{READY} head -c 5000 /dev/zero | tr '\\0' x; sleep 100");
+    let wrong = format!("{READY} read -r line; echo '{{\"ok\":9}}'; sleep 100");
+    for (script, words) in [
+        ("exit 3".to_owned(), "it ended: exit status: 3"),
+        ("kill -9 $$".to_owned(), "it ended: signal: 9"),
+        (
+            "read -r greeting; echo hello; sleep 100".to_owned(),
+            "no message of the protocol: expected value",
+        ),
+        ("cat".to_owned(), "no message of the protocol: unknown field `millpond`"),
+        ("sleep 100".to_owned(), "it did not answer the greeting within 300 ms"),
+        (
+            "read -r greeting; echo '{\"ok\":1}'; sleep 100".to_owned(),
+            "it said ok where ready was due",
+        ),
+        (
+            "read -r greeting; echo '{\"error\":\"no table\"}'; exit 1".to_owned(),
+            "it says: no table",
+        ),
+        ("exec <&-; echo '{\"error\":\"no table\"}'; exit 1".to_owned(), "it says: no table"),
+        (format!("{READY} exit 4"), "it ended: exit status: 4"),
+        (
+            format!("{READY} read -r line; printf '{{\"ok\":'"),
+            "it ended in the middle of a line: exit status: 0",
+        ),
+        (
+            format!("{READY} read -r line; echo '{{\"ready\":1}}'"),
+            "it said ready where ok or failed was due",
+        ),
+        (
+            format!("{READY} read -r line; echo '{{\"batch\":1,\"events\":[]}}'"),
+            "it said batch where ok or failed was due",
+        ),
+        (format!("{READY} sleep 100"), "it did not answer a batch within 300 ms"),
+        (
+            format!("{READY} trap '' TERM; while :; do sleep 1; done"),
+            "it did not answer a batch within 300 ms",
+        ),
+        (long, "more than 1024 bytes"),
+        (wrong, "it said batch 9 where 1 was due"),
+        (
+            format!("{READY} read -r line; echo '{{\"failed\":1,\"why\":\"full\"}}'; sleep 100"),
+            "(Refused(\"full\"), 2)",
+        ),
+    ] {
+        let more = [("answerTimeout", "300"), ("lineBytes", "1024")];
+        let came = asked(&script, &more).await;
+        assert!(came.contains(words), "{script}: {came}");
+    }
+    let mut none = companion(Role::Sink, "x", &[("shell", "/nonexistent/sh")]);
+    let error = none.start(None, 1).await.unwrap_err().to_string();
+    assert!(error.contains("cannot run \"/nonexistent/sh\""), "{error}");
+}
+
+/// Whether a process of this number is there and no zombie.
+fn is_alive(id: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+async fn gone(path: &Path) {
+    let ids = std::fs::read_to_string(path).unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    while ids.split_whitespace().any(is_alive) {
+        assert!(Instant::now() < end, "still there: {ids}");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(ids.split_whitespace().count(), 2);
+}
+
+#[tokio::test]
+async fn nothing_of_a_process_that_hangs_is_left_nor_of_one_that_is_dropped() {
+    for dropped in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let ids = directory.path().join("ids");
+        let script =
+            format!("trap '' TERM; sleep 1000 & echo $$ $! > {}; {READY} wait", ids.display());
+        let mut sink = companion(Role::Sink, &script, &[("answerTimeout", "500")]);
+        sink.start(None, 1).await.unwrap();
+        if dropped {
+            // As when a sink's task is cut off in the middle of a delivery.
+            let asking = sink.ask(&[], None);
+            assert!(tokio::time::timeout(Duration::from_millis(20), asking).await.is_err());
+            assert!(!sink.runs(), "its answer would be taken for another batch's");
+        } else {
+            sink.ask(&events(), None).await.unwrap_err();
+        }
+        gone(&ids).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_failed_is_started_again_after_pauses_that_grow_and_are_bounded() {
+    let pauses = [("restartPause", "40"), ("restartPauseMax", "100")];
+    let mut sink = companion(Role::Sink, "exit 1", &pauses);
+    let mut rests = Vec::new();
+    for _ in 0..4 {
+        sleep(sink.rests_for()).await;
+        sink.start(None, 1).await.unwrap_err();
+        rests.push(sink.rests_for().as_millis());
+        let error = sink.start(None, 1).await.unwrap_err().to_string();
+        assert!(error.contains("rests") && error.contains("exit status: 1"), "{error}");
+    }
+    assert!(rests[0] <= 40 && rests[1] > 40 && rests[2] > 80 && rests[3] <= 100, "{rests:?}");
+}
+
+#[tokio::test]
+async fn a_process_is_told_to_stop_and_one_that_does_not_is_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let told = directory.path().join("told");
+    let script = format!(
+        "{READY} read -r line; echo \"$line\" > {}; read -r line || exit 0",
+        told.display()
+    );
+    let mut sink = companion(Role::Sink, &script, &[]);
+    sink.start(None, 1).await.unwrap();
+    sink.stop().await;
+    assert_eq!(std::fs::read_to_string(&told).unwrap(), "{\"stop\":true}\n");
+
+    let ids = directory.path().join("ids");
+    let script = format!(
+        "trap '' TERM; sleep 1000 & echo $$ $! > {}; {READY} while :; do wait; done",
+        ids.display()
+    );
+    let mut sink = companion(Role::Sink, &script, &[]);
+    sink.start(None, 1).await.unwrap();
+    sink.stop().await;
+    gone(&ids).await;
+}
+
+#[tokio::test]
+async fn behind_a_stop_an_answer_has_no_more_than_its_grace() {
+    let mut sink = companion(Role::Sink, &format!("{READY} sleep 100"), &[]);
+    sink.start(None, 1).await.unwrap();
+    let (fire, stop) = StopSignal::new();
+    fire.send_replace(true);
+    let error = sink.ask(&events(), Some(&stop)).await.unwrap_err().to_string();
+    assert!(error.contains("after the stop within 200 ms"), "{error}");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_and_every_key_is_on_its_page() {
+    for (key, value) in [
+        ("batchSize", "0"),
+        ("batchSize", "100001"),
+        ("lineBytes", "1000"),
+        ("answerTimeout", "0"),
+        ("stopGrace", "60001"),
+        ("restartPause", "x"),
+        ("command", " "),
+    ] {
+        let pairs = [("command", "x"), (key, value)];
+        let settings = Settings::from_pairs("k1", &pairs);
+        let error = Options::read(&mut SettingsReader::new(&settings), Role::Source).unwrap_err();
+        assert_eq!(error.key, format!("k1.{key}"));
+    }
+    let page = include_str!("../../../docs/external.md");
+    for role in [Role::Source, Role::Sink, Role::Interceptor] {
+        for key in role.keys().iter().filter(|key| key.name != "*") {
+            let default =
+                if key.default.is_empty() { "–" } else { &format!("`{}`", key.default) };
+            let default = if key.name == "command" { "required" } else { default };
+            // The time for an answer is another one for interceptors.
+            let is_there = page.lines().any(|line| {
+                let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+                cells.get(1) == Some(&format!("`{}`", key.name).as_str())
+                    && cells.get(2).is_some_and(|cell| cell.contains(default))
+                    && cells.get(3).is_some_and(|cell| cell.contains(key.meaning))
+            });
+            assert!(
+                is_there,
+                "docs/external.md lacks {} with {default}: {}",
+                key.name, key.meaning
+            );
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A source whose process behaves, and ones whose does not.
+
+use super::*;
+use crate::source::trial::{Reply, Trial, bodies, build, until};
+use std::path::{Path, PathBuf};
+
+const READY: &str = "read -r greeting; echo '{\"ready\":1}';";
+
+fn source(script: &str, more: &[(&str, &str)]) -> Box<dyn Source> {
+    let pairs = [
+        ("shell", "/bin/sh -c"),
+        ("command", script),
+        ("restartPause", "10"),
+        ("stopGrace", "500"),
+    ];
+    build(&TYPE, &[&pairs, more].concat()).unwrap()
+}
+
+/// Gives batches 1, 2 and so on, each with one event and its number as position, from behind the
+/// position that it is told on, and notes greetings and answers in `heard`.
+fn counting(heard: &Path) -> String {
+    format!(
+        "read -r greeting; echo \"$greeting\" >> {0}; echo '{{\"ready\":1}}'; p=${{greeting##*position}}; n=$(printf %s \"$p\" | tr -cd 0-9); n=${{n:-0}}; b=0; \
+         while :; do n=$((n+1)); b=$((b+1)); echo '{{\"batch\":'$b',\"events\":[{{\"headers\":{{\"n\":\"'$n'\"}},\"body\":\"line '$n'\"}}],\"position\":\"'$n'\"}}'; \
+         read -r answer || exit 0; echo \"$answer\" >> {0}; case $answer in *stop*) exit 0;; esac; done",
+        heard.display()
+    )
+}
+
+fn heard() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("heard");
+    (directory, path)
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn batches_are_committed_in_order_and_answered_and_a_stop_ends_the_process() {
+    let (_directory, path) = heard();
+    let trial = Trial::new();
+    trial.reply_with([Reply::Take, Reply::Full, Reply::Doubt]);
+    let source = source(&counting(&path), &[]);
+    trial.run(&*source, trial.until_events(20)).await.unwrap();
+    let events = trial.events();
+    let expected: Vec<String> = (1..=events.len()).map(|n| format!("line {n}")).collect();
+    assert_eq!(bodies(&events), expected);
+    assert_eq!(events[4].headers.get("n"), Some("5"));
+    let heard = lines(&path);
+    assert!(heard[0].ends_with("\"durable\":false,\"position\":null}"), "{}", heard[0]);
+    assert_eq!(heard[1..4], ["{\"ok\":1}", "{\"ok\":2}", "{\"ok\":3}"]);
+    assert_eq!(trial.context.counters.append_batch_accepted.get(), events.len() as u64);
+}
+
+#[tokio::test]
+async fn a_process_that_dies_is_started_again_where_it_was_and_loses_and_repeats_nothing() {
+    let (directory, path) = heard();
+    let trial = Trial::new();
+    // Dies after some batches, now and then with one that is not answered.
+    let flag = directory.path().join("count");
+    let script = counting(&path).replace(
+        "read -r answer || exit 0;",
+        &format!("echo x >> {0}; [ $(($(wc -l < {0}) % 4)) = 0 ] && kill -9 $$; read -r answer || exit 0;", flag.display()),
+    );
+    let source = source(&script, &[]);
+    trial.run(&*source, trial.until_events(12)).await.unwrap();
+    let expected: Vec<String> = (1..=trial.events().len()).map(|n| format!("line {n}")).collect();
+    assert_eq!(bodies(&trial.events()), expected);
+    let greetings = lines(&path).into_iter().filter(|line| line.contains("millpond")).count();
+    assert!(greetings >= 3, "{greetings} processes");
+    assert!(trial.context.counters.restarts.get() >= 2);
+}
+
+#[tokio::test]
+async fn output_that_is_no_batch_commits_nothing_and_the_next_process_has_its_turn() {
+    for (bad, limit) in [
+        ("echo nonsense", "16777216"),
+        ("printf '{\"batch\":1,\"events\":[{\"body\":\"half\"}'; exit 0", "16777216"),
+        ("echo '{\"batch\":2,\"events\":[{\"body\":\"wrong number\"}]}'", "16777216"),
+        ("echo '{\"batch\":1,\"events\":[{\"bodi\":\"misspelt\"}]}'", "16777216"),
+        (
+            "echo '{\"batch\":1,\"events\":[{\"body\":\"a\"},{\"body\":\"b\"},{\"body\":\"c\"}]}'",
+            "16777216",
+        ),
+        ("echo '{\"ok\":1}'", "16777216"),
+        ("head -c 3000 /dev/zero | tr '\\0' x", "1024"),
+        ("sleep 100", "16777216"),
+    ] {
+        let (directory, _) = heard();
+        let been = directory.path().join("been");
+        let script = format!(
+            "{READY} if [ ! -e {0} ]; then touch {0}; {bad}; sleep 100; else echo '{{\"batch\":1,\"events\":[{{\"body\":\"good\"}}]}}'; read -r answer; read -r answer; fi",
+            been.display()
+        );
+        let trial = Trial::with_capacity(2);
+        let more = [("lineBytes", limit), ("silenceTimeout", "300"), ("stopGrace", "50")];
+        let source = source(&script, &more);
+        trial.run(&*source, trial.until_events(1)).await.unwrap();
+        assert_eq!(bodies(&trial.events()), ["good"], "{bad}");
+        assert_eq!(trial.context.counters.event_read_fail.get(), 1, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_no_channel_takes_is_failed_and_its_process_goes_on() {
+    let (_directory, path) = heard();
+    let trial = Trial::new();
+    trial.reply_with([Reply::Take, Reply::TooLarge]);
+    let source = source(&counting(&path), &[]);
+    trial.run(&*source, trial.until_events(3)).await.unwrap();
+    assert_eq!(bodies(&trial.events())[..3], ["line 1", "line 3", "line 4"]);
+    assert!(lines(&path)[2].starts_with("{\"failed\":2,\"why\":\"refused: the transaction has"));
+    assert_eq!(trial.context.counters.restarts.get(), 0);
+}
+
+#[tokio::test]
+async fn one_that_has_nothing_more_to_give_is_not_started_again() {
+    let trial = Trial::new();
+    let script = format!(
+        "{READY} echo '{{\"batch\":1,\"events\":[{{\"body\":\"all\"}}]}}'; read -r answer; echo '{{\"end\":true}}'; read -r stop"
+    );
+    let source = source(&script, &[]);
+    source.run(&trial.context).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["all"]);
+}
+
+#[tokio::test]
+async fn what_a_process_still_has_when_it_is_told_to_stop_is_committed() {
+    let (directory, _) = heard();
+    let waiting = directory.path().join("waiting");
+    let script = format!(
+        "{READY} touch {0}; read -r stop; echo '{{\"batch\":1,\"events\":[{{\"body\":\"last\"}}]}}'; read -r answer; case $answer in *ok*) touch {0}.ok;; esac",
+        waiting.display()
+    );
+    let trial = Trial::new();
+    let source = source(&script, &[]);
+    let waits = until("the process", || waiting.exists());
+    trial.run(&*source, waits).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["last"]);
+    assert!(waiting.with_extension("ok").exists(), "it heard so");
+}
