@@ -5,6 +5,7 @@ mod calls;
 mod channel;
 mod command_line;
 mod demo;
+mod external;
 mod full_disk;
 mod kill;
 mod lost_disk;
