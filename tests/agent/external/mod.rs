@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Whether there is a Python 3; else says that `test` is left out.
+#[allow(clippy::print_stderr)]
 fn has_python(test: &str) -> bool {
     let mut python = Command::new("python3");
     let asked = python.args(["-c", "import sys; sys.exit(sys.version_info < (3, 7))"]);
@@ -189,6 +190,7 @@ fn kills() -> u64 {
     std::env::var("MILLPOND_KILLS").ok().and_then(|s| s.parse().ok()).unwrap_or(8)
 }
 
+#[allow(clippy::print_stderr)]
 fn seed(kills: u64) -> u64 {
     let seed = std::env::var("MILLPOND_SEED").ok().and_then(|s| s.parse().ok());
     let seed = seed.unwrap_or_else(fresh_seed);
