@@ -16,57 +16,23 @@
 mod cases;
 mod load;
 mod place;
+#[path = "../settings/mod.rs"]
+mod settings;
 
 use cases::{CASES, Case};
 use place::Contestant;
+use settings::{Settings, median};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-/// What the rounds are run with.
-struct Settings {
-    dir: PathBuf,
-    rounds: usize,
-    time: Duration,
-    only: Option<String>,
-    flume: Option<String>,
-}
-
-fn settings() -> Settings {
-    let mut settings = Settings {
-        dir: std::env::temp_dir(),
-        rounds: 5,
-        time: Duration::from_secs(8),
-        only: None,
-        flume: None,
-    };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().unwrap_or_default();
-        match arg.as_str() {
-            "--dir" => settings.dir = value().into(),
-            "--rounds" => settings.rounds = value().parse().unwrap(),
-            "--seconds" => settings.time = Duration::from_secs_f64(value().parse().unwrap()),
-            "--only" => settings.only = Some(value()),
-            "--flume-lib" => settings.flume = Some(value()),
-            _ => {}
-        }
-    }
-    settings
-}
 
 /// Figures of one run, by what they are called in the table.
 pub(crate) type Figures = Vec<(&'static str, f64)>;
 
 fn main() {
-    let settings = settings();
+    let settings = Settings::read(5, 8.0);
     let mut contestants = vec![Contestant::Millpond];
-    contestants.extend(settings.flume.clone().map(Contestant::Flume));
-    let wanted = |case: &&Case| {
-        let only = settings.only.as_deref();
-        only.is_none_or(|only| case.name.contains(only))
-    };
-    for case in CASES.iter().filter(wanted) {
+    contestants
+        .extend(settings.value("--flume-lib").map(|jars| Contestant::Flume(jars.to_owned())));
+    for case in CASES.iter().filter(|case| settings.chooses(case.name)) {
         let mut runs: Vec<Vec<Figures>> = vec![Vec::new(); contestants.len()];
         for round in 0..settings.rounds {
             for step in 0..contestants.len() {
@@ -93,9 +59,11 @@ fn table(case: &Case, contestants: &[Contestant], runs: &[Vec<Figures>]) {
         for (name, value) in runs.iter().flatten() {
             by_name.entry(name).or_default().push(*value);
         }
-        let cells = names
-            .iter()
-            .map(|name| by_name.get(name).map_or("–".to_owned(), |values| shown(median(values))));
+        let cells = names.iter().map(|name| {
+            by_name
+                .get(name)
+                .map_or("–".to_owned(), |values| shown(median(values.iter().copied())))
+        });
         println!("| {} | {} |", contestant.name(), cells.collect::<Vec<_>>().join(" | "));
     }
     if let [ours, theirs] = runs
@@ -103,14 +71,8 @@ fn table(case: &Case, contestants: &[Contestant], runs: &[Vec<Figures>]) {
     {
         let of = |figures: &Figures| figures.iter().find(|(n, _)| n == first).map_or(0.0, |f| f.1);
         let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| of(a) / of(b)).collect();
-        println!("\n{first}: {} to one", shown(median(&ratios)));
+        println!("\n{first}: {} to one", shown(median(ratios.into_iter())));
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn shown(value: f64) -> String {
