@@ -55,6 +55,23 @@ async fn batches_are_committed_in_order_and_answered_and_a_stop_ends_the_process
 }
 
 #[tokio::test]
+async fn a_process_hears_ok_only_when_its_batch_is_committed() {
+    let (_directory, path) = heard();
+    let trial = Trial::new();
+    trial.reply_with([Reply::Held]);
+    let source = source(&counting(&path), &[]);
+    let script = async {
+        trial.until_tries(1).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(lines(&path).len(), 1, "its greeting");
+        trial.release();
+        until("the answer", || lines(&path).len() > 1).await;
+    };
+    trial.run(&*source, script).await.unwrap();
+    assert_eq!(lines(&path)[1], "{\"ok\":1}");
+}
+
+#[tokio::test]
 async fn a_process_that_dies_is_started_again_where_it_was_and_loses_and_repeats_nothing() {
     let (directory, path) = heard();
     let trial = Trial::new();

@@ -13,6 +13,9 @@ with open("source.pid", "w") as file:
     file.write(str(os.getpid()))
 number = int(greeting["position"] or 0)
 repeat = greeting.get("repeat")
+if repeat:
+    with open("repeats", "a") as file:
+        file.write("x")
 say({"ready": 1})
 batch = 0
 while True:

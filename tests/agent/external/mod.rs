@@ -160,7 +160,7 @@ fn an_interceptor_that_hangs_holds_up_a_client_and_loses_nothing_and_one_that_se
     let port = free_port();
     // The first process takes a batch and never answers.
     let command = format!(
-        "[ -e been ] || {{ touch been; read -r x; echo '{{\"ready\":1}}'; sleep 1000; }}; exec {}",
+        "[ -e been ] || {{ touch been; read -r x; echo '{{\"ready\":1}}'; sleep 1000; }}; {}; touch ended",
         example("my_interceptor.py")
     );
     let text = format!(
@@ -180,6 +180,7 @@ fn an_interceptor_that_hangs_holds_up_a_client_and_loses_nothing_and_one_that_se
     assert!(words.contains("did not answer"), "{words}");
     assert!(words.contains("serves again"), "{words}");
     assert_eq!(agent.terminate().code(), Some(0));
+    assert!(top.join("ended").exists(), "its process was told to stop, not killed");
     let dump = ["channel", "dump", "-n", "k", "-f", "k.conf", "--channel", "c1", "--json"];
     let dump = run_expecting(top, &dump, b"", 0);
     assert!(dump.contains("\"seen\":\"here\"") && dump.contains("\"key\":\"value\""), "{dump}");
@@ -247,7 +248,8 @@ fn kill_9_of_the_agent_and_of_its_process_neither_loses_nor_repeats_an_event_of_
     agent.assert_alive();
     assert_eq!(agent.terminate().code(), Some(0));
     let (first, second) = (taken(top, "c1"), taken(top, "c2"));
-    eprintln!("{} events", first.len());
+    let repeats = std::fs::read_to_string(top.join("repeats")).unwrap_or_default().len();
+    eprintln!("{} events, {repeats} batches given again", first.len());
     assert!(first.len() as u64 > 10 * kills, "the source got through");
     for events in [&first, &second] {
         let expected: Vec<String> = (0..events.len()).map(|n| format!("event {n}")).collect();
