@@ -32,6 +32,9 @@ impl Catalogue {
         class: &str,
     ) -> Option<(&TypeEntry, Vec<(String, Setting)>)> {
         let command = self.stand_ins.get(&format!("{PREFIX}{class}"))?;
+        if command.trim().is_empty() {
+            return None;
+        }
         let entry = self.entries(part).iter().find(|entry| entry.names[0] == EXTERNAL)?;
         let setting = |key: &str, value: &String| {
             let setting = Setting { value: value.clone(), place: Place::nowhere() };

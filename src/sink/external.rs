@@ -35,7 +35,11 @@ impl External {
     ) -> Result<(), Failure> {
         while !left.is_empty() {
             let asked = self.companion.ask(left, Some(&context.stop)).await;
-            match asked.inspect_err(|_| context.counters.connection_failed.add(1))? {
+            if !self.companion.runs() {
+                context.counters.connection_failed.add(1);
+                context.counters.connection_closed.add(1);
+            }
+            match asked? {
                 (Answer::Delivered, taken) => left = &left[taken..],
                 (Answer::Refused(why), _) => {
                     return Err(Failure::new(format!("its process refuses the batch: {why}")));
@@ -57,7 +61,7 @@ impl Sink for External {
 
     fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            self.companion.start(None, self.batch_events).await?;
+            self.companion.start_until(self.batch_events, &context.stop).await?;
             context.counters.connection_created.add(1);
             Ok(())
         })

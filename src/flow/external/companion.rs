@@ -12,6 +12,10 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) use super::speaker::Answer;
 
+/// An answer may take so many times `stopGrace` behind a stop: what waits in memory is still delivered
+/// then, and one that hangs must not use up the time that the agent has.
+const GRACES: u32 = 4;
+
 /// What a source's process says.
 #[derive(Debug)]
 pub(crate) enum Given {
@@ -94,8 +98,30 @@ impl Companion {
         }
     }
 
+    /// The same for a sink, behind whose `stop` it takes no longer than an answer.
+    ///
+    /// # Errors
+    /// As for [`Companion::start`].
+    pub(crate) async fn start_until(
+        &mut self,
+        batch_events: usize,
+        stop: &StopSignal,
+    ) -> Result<(), Failure> {
+        let grace = self.grace();
+        tokio::select! {
+            biased;
+            started = self.start(None, batch_events) => started,
+            () = behind(Some(stop), grace) => Err(Failure::new("its process does not start in time")),
+        }
+    }
+
+    /// How long an answer may take behind a stop.
+    fn grace(&self) -> Duration {
+        self.options.stop_grace * GRACES
+    }
+
     /// Sends a batch of as many of `events` as a line holds, and answers the process's word on it
-    /// and how many it was. After `stop` the process has `stopGrace` for that.
+    /// and how many it was. Behind `stop` the process has [`GRACES`] times `stopGrace` for that.
     ///
     /// # Errors
     /// There is no answer that counts: the process has been ended, or the first event is too long for
@@ -105,7 +131,7 @@ impl Companion {
         events: &[Event],
         stop: Option<&StopSignal>,
     ) -> Result<(Answer, usize), Failure> {
-        let (answer, grace) = (self.options.answer, self.options.stop_grace);
+        let (answer, grace) = (self.options.answer, self.grace());
         let Some(speaker) = &self.speaker else {
             return Err(Failure::new("its process does not run"));
         };
@@ -117,18 +143,11 @@ impl Companion {
         let Some(mut speaker) = self.speaker.take() else {
             return Err(Failure::new("its process does not run"));
         };
-        let stopped = async {
-            match stop {
-                Some(stop) => stop.wait().await,
-                None => std::future::pending().await,
-            }
-            sleep(grace).await;
-        };
         let asked = tokio::select! {
             biased;
             asked = speaker.ask(&line, number) => asked,
             () = sleep(answer) => Err(Fault::Late { what: "answer a batch", within: answer }),
-            () = stopped => Err(Fault::Late { what: "answer a batch after the stop", within: grace }),
+            () = behind(stop, grace) => Err(Fault::Late { what: "answer a batch after the stop", within: grace }),
         };
         match asked {
             Ok(answer) => {
@@ -225,4 +244,13 @@ impl Companion {
         self.pause = (self.pause * 2).min(self.options.pause_max);
         Failure::new(format!("its process failed: {words}"))
     }
+}
+
+/// Returns `grace` behind the stop; never where there is none.
+async fn behind(stop: Option<&StopSignal>, grace: Duration) {
+    match stop {
+        Some(stop) => stop.wait().await,
+        None => std::future::pending().await,
+    }
+    sleep(grace).await;
 }

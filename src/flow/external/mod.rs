@@ -103,7 +103,7 @@ const SINK_KEYS: [Key; 9] = joined(&[&OWN_KEYS, &[answer_timeout("30000"), OTHER
 const INTERCEPTOR_KEYS: [Key; 10] = joined(&[
     &OWN_KEYS,
     &[
-        answer_timeout("10000"),
+        answer_timeout("5000"),
         Key {
             name: "answerEvents",
             kind: Kind::Number,
@@ -213,7 +213,7 @@ impl Options {
     ) -> Result<Self, SettingError> {
         const LIMITS: std::ops::RangeInclusive<u64> = 1..=24 * 3600 * 1000;
         let answer = match role {
-            Role::Interceptor => 10_000,
+            Role::Interceptor => 5000,
             Role::Source | Role::Sink => 30_000,
         };
         let millis = Duration::from_millis;

@@ -98,10 +98,10 @@ async fn whatever_a_process_does_ends_in_words() {
             format!("{READY} read -r line; echo '{{\"batch\":1,\"events\":[]}}'"),
             "it said batch where ok or failed was due",
         ),
-        (format!("{READY} sleep 100"), "it did not answer a batch within 300 ms"),
+        (format!("{READY} sleep 100"), "it did not answer a batch within 1500 ms"),
         (
             format!("{READY} trap '' TERM; while :; do sleep 1; done"),
-            "it did not answer a batch within 300 ms",
+            "it did not answer a batch within 1500 ms",
         ),
         (long, "more than 1024 bytes"),
         (wrong, "it said batch 9 where 1 was due"),
@@ -110,7 +110,10 @@ async fn whatever_a_process_does_ends_in_words() {
             "(Refused(\"full\"), 2)",
         ),
     ] {
-        let more = [("answerTimeout", "300"), ("lineBytes", "1024")];
+        // Long enough for a busy machine where the process is to get so far.
+        let answer = if words.contains("within 300 ms") { "300" } else { "1500" };
+        let answer = if words.contains("within") { answer } else { "60000" };
+        let more = [("answerTimeout", answer), ("lineBytes", "1024")];
         let came = asked(&script, &more).await;
         assert!(came.contains(words), "{script}: {came}");
     }
@@ -144,7 +147,7 @@ async fn nothing_of_a_process_that_hangs_is_left_nor_of_one_that_is_dropped() {
         let ids = directory.path().join("ids");
         let script =
             format!("trap '' TERM; sleep 1000 & echo $$ $! > {}; {READY} wait", ids.display());
-        let mut sink = companion(Role::Sink, &script, &[("answerTimeout", "500")]);
+        let mut sink = companion(Role::Sink, &script, &[("answerTimeout", "1500")]);
         sink.start(None, 1).await.unwrap();
         if dropped {
             // As when a sink's task is cut off in the middle of a delivery.
@@ -160,7 +163,7 @@ async fn nothing_of_a_process_that_hangs_is_left_nor_of_one_that_is_dropped() {
 
 #[tokio::test]
 async fn a_process_that_failed_is_started_again_after_pauses_that_grow_and_are_bounded() {
-    let pauses = [("restartPause", "40"), ("restartPauseMax", "100")];
+    let pauses = [("restartPause", "200"), ("restartPauseMax", "500")];
     let mut sink = companion(Role::Sink, "exit 1", &pauses);
     let mut rests = Vec::new();
     for _ in 0..4 {
@@ -170,7 +173,7 @@ async fn a_process_that_failed_is_started_again_after_pauses_that_grow_and_are_b
         let error = sink.start(None, 1).await.unwrap_err().to_string();
         assert!(error.contains("rests") && error.contains("exit status: 1"), "{error}");
     }
-    assert!(rests[0] <= 40 && rests[1] > 40 && rests[2] > 80 && rests[3] <= 100, "{rests:?}");
+    assert!(rests[0] <= 200 && rests[1] > 200 && rests[2] > 250 && rests[3] <= 500, "{rests:?}");
 }
 
 #[tokio::test]
@@ -204,7 +207,7 @@ async fn behind_a_stop_an_answer_has_no_more_than_its_grace() {
     let (fire, stop) = StopSignal::new();
     fire.send_replace(true);
     let error = sink.ask(&events(), Some(&stop)).await.unwrap_err().to_string();
-    assert!(error.contains("after the stop within 200 ms"), "{error}");
+    assert!(error.contains("after the stop within 800 ms"), "{error}");
 }
 
 #[test]

@@ -135,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_is_passed_on_and_a_client_that_hangs_up_costs_the_process_nothing() {
         let script = format!(
-            "{READY} read -r line; echo '{{\"failed\":1,\"why\":\"no\"}}'; read -r line; sleep 0.2; printf '%s\\n' \"$line\"; read -r line; printf '%s\\n' \"$line\"; read -r stop"
+            "{READY} read -r line; echo '{{\"failed\":1,\"why\":\"no\"}}'; read -r line; sleep 1; printf '%s\\n' \"$line\"; read -r line; printf '%s\\n' \"$line\"; read -r stop"
         );
         let chain = chain(&script, &[]);
         let Err(Stuck::Outside(trouble)) = chain.pass(events(&["a"])).await else { panic!() };

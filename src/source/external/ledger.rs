@@ -64,7 +64,10 @@ impl<'a> Ledger<'a> {
             );
             return;
         };
-        if behind && place.to.is_some() {
+        if behind && place.events == 0 {
+            // A position alone, which the next batch brings to the others.
+            (self.number, self.position) = (Some(mark.since), place.to);
+        } else if behind && place.to.is_some() {
             (self.number, self.position) = (Some(mark.since), place.from.clone());
             self.torn = Some(place);
         } else {
@@ -263,6 +266,33 @@ mod tests {
                 vec!["0".into(), "1".into(), "2".into(), "3".into()]
             )
         );
+    }
+
+    #[tokio::test]
+    async fn a_position_that_only_one_channel_has_is_not_asked_for_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let wide = durable(&directory.path().join("wide"), 100);
+        let narrow = durable(&directory.path().join("narrow"), 2);
+        let first = trial(&wide, &narrow);
+        let mut ledger = Ledger::begin(&first.context).await.unwrap();
+        assert!(matches!(ledger.hand_over(batch(&["0"], Some("a"))).await, Ended::Done));
+        narrow.close().unwrap();
+        first.stop();
+        assert!(matches!(ledger.hand_over(batch(&[], Some("b"))).await, Ended::Stopped(_)));
+        drop(ledger);
+        drop((first, narrow));
+        let narrow = durable(&directory.path().join("narrow"), 2);
+        let second = trial(&wide, &narrow);
+        let mut ledger = Ledger::begin(&second.context).await.unwrap();
+        let expected = write::Place { durable: true, position: Some("b"), repeat: None };
+        assert_eq!(ledger.place(), expected);
+        assert!(matches!(ledger.hand_over(batch(&["1"], Some("c"))).await, Ended::Done));
+        assert_eq!(
+            (drained(&wide), drained(&narrow)),
+            (vec!["0".into(), "1".into()], vec!["0".into(), "1".into()])
+        );
+        let third = trial(&wide, &narrow);
+        assert_eq!(Ledger::begin(&third.context).await.unwrap().place().position, Some("c"));
     }
 
     #[tokio::test]

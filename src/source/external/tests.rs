@@ -112,7 +112,8 @@ async fn output_that_is_no_batch_commits_nothing_and_the_next_process_has_its_tu
             been.display()
         );
         let trial = Trial::with_capacity(2);
-        let more = [("lineBytes", limit), ("silenceTimeout", "300"), ("stopGrace", "50")];
+        let silence = if bad == "sleep 100" { "1500" } else { "0" };
+        let more = [("lineBytes", limit), ("silenceTimeout", silence), ("stopGrace", "50")];
         let source = source(&script, &more);
         trial.run(&*source, trial.until_events(1)).await.unwrap();
         assert_eq!(bodies(&trial.events()), ["good"], "{bad}");
