@@ -1,11 +1,12 @@
 //! What a whole agent does: lines through channels into files, answers, two agents in a row, start,
 //! idleness, a crowd of clients. Beside it, in the same rounds, a real Flume where there is one.
 //!
-//! `cargo bench --bench agents -- --dir DIR [--rounds N] [--seconds S] [--only NAME] [--flume-lib JARS]`
+//! `cargo bench --bench agents -- --dir DIR [--rounds N] [--seconds S] [--only NAME] [--flume-lib JARS] [--other BINARY]`
 //!
-//! `--flume-lib` is a directory with Flume's jars, or several parted by `:`; it needs `java`. Rounds
-//! are interleaved and begin with another contestant each time; figures are medians, ratios the
-//! medians of the rounds' own. `chrt -r 1` before cargo's binary shields a run on a busy machine.
+//! `--flume-lib` is a directory with Flume's jars, or several parted by `:`; it needs `java`. `--other` is
+//! a millpond of another build, to see what a change brings. Rounds are interleaved and begin with
+//! another contestant each time; figures are medians, ratios the medians of the rounds' own.
+//! `chrt -r 1` before cargo's binary shields a run on a busy machine.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -30,6 +31,8 @@ pub(crate) type Figures = Vec<(&'static str, f64)>;
 fn main() {
     let settings = Settings::read(5, 8.0);
     let mut contestants = vec![Contestant::Millpond];
+    let own = |binary: &str| Contestant::Other(binary.to_owned());
+    contestants.extend(settings.value("--other").map(own));
     contestants
         .extend(settings.value("--flume-lib").map(|jars| Contestant::Flume(jars.to_owned())));
     for case in CASES.iter().filter(|case| settings.chooses(case.name)) {
@@ -66,12 +69,14 @@ fn table(case: &Case, contestants: &[Contestant], runs: &[Vec<Figures>]) {
         });
         println!("| {} | {} |", contestant.name(), cells.collect::<Vec<_>>().join(" | "));
     }
-    if let [ours, theirs] = runs
-        && let (Some(first), true) = (names.first(), ours.len() == theirs.len())
-    {
-        let of = |figures: &Figures| figures.iter().find(|(n, _)| n == first).map_or(0.0, |f| f.1);
-        let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| of(a) / of(b)).collect();
-        println!("\n{first}: {} to one", shown(median(ratios.into_iter())));
+    let Some((first, ours)) = names.first().zip(runs.first()) else { return };
+    for (contestant, theirs) in contestants.iter().zip(runs).skip(1) {
+        if ours.len() == theirs.len() {
+            let of =
+                |figures: &Figures| figures.iter().find(|(n, _)| n == first).map_or(0.0, |f| f.1);
+            let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| of(a) / of(b)).collect();
+            println!("\n{first}: {} to one of {}", shown(median(ratios.into_iter())), contestant.name());
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub(crate) enum Contestant {
     /// This one.
     Millpond,
+    /// Another build of it: the path of its binary.
+    Other(String),
     /// A real Flume: directories with its jars, parted by `:`.
     Flume(String),
 }
@@ -18,7 +20,27 @@ impl Contestant {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Millpond => "millpond",
+            Self::Other(_) => "the other build",
             Self::Flume(_) => "Flume",
+        }
+    }
+
+    fn command(&self) -> Command {
+        let millpond = |binary: &str| {
+            let mut command = Command::new(binary);
+            command.arg("agent");
+            command
+        };
+        match self {
+            Self::Millpond => millpond(env!("CARGO_BIN_EXE_millpond")),
+            Self::Other(binary) => millpond(binary),
+            Self::Flume(jars) => {
+                let jars: Vec<String> = jars.split(':').map(|dir| format!("{dir}/*")).collect();
+                let mut command = Command::new("java");
+                command.args(["-XX:+UseParallelGC", "-Xms512m", "-Xmx512m", "-cp"]);
+                command.arg(jars.join(":")).arg("org.apache.flume.node.Application");
+                command
+            }
         }
     }
 
@@ -28,20 +50,7 @@ impl Contestant {
         let conf = dir.join("a.conf");
         fs::write(&conf, lines.replace("{dir}", &dir.display().to_string())).unwrap();
         let log = fs::File::create(dir.join("log")).unwrap();
-        let mut command = match self {
-            Self::Millpond => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
-                command.arg("agent");
-                command
-            }
-            Self::Flume(jars) => {
-                let jars: Vec<String> = jars.split(':').map(|dir| format!("{dir}/*")).collect();
-                let mut command = Command::new("java");
-                command.args(["-XX:+UseParallelGC", "-Xms512m", "-Xmx512m", "-cp"]);
-                command.arg(jars.join(":")).arg("org.apache.flume.node.Application");
-                command
-            }
-        };
+        let mut command = self.command();
         command.args(["-n", "a1", "--no-reload-conf", "-f"]).arg(&conf);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let began = Instant::now();

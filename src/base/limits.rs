@@ -59,8 +59,10 @@ pub const TRANSACTION_BYTES_MAX_DEFAULT: usize = 64 * 1024 * 1024;
 /// Headers of one event.
 pub const HEADERS_MAX: usize = 65_535;
 
-/// Default byte budget of the hot window: block memory kept for takers that keep up.
-pub const HOT_WINDOW_BYTES_DEFAULT: usize = 48 * 1024 * 1024;
+/// Default byte budget of the hot window: block memory kept for takers that keep up. What it is full
+/// of, the block being written and pieces read back take some 44 MiB together, and an agent under
+/// load stays below 64.
+pub const HOT_WINDOW_BYTES_DEFAULT: usize = 24 * 1024 * 1024;
 
 /// Default `byteCapacity` of a memory channel. Flume takes 80 % of the Java heap; a process
 /// without one needs a fixed bound, large enough that event counts are what limits a channel.

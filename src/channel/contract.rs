@@ -173,8 +173,8 @@ pub(crate) fn an_event_at_the_limit_of_headers_comes_back(make: &Make) {
 }
 
 fn with_headers(count: usize) -> Event {
-    let list = (0..count).map(|n| (n.to_string(), String::new())).collect();
-    Event { headers: Headers::from_distinct(list), body: "body".into() }
+    let list: Vec<_> = (0..count).map(|n| (n.to_string(), "")).collect();
+    Event { headers: Headers::from_distinct(&list), body: "body".into() }
 }
 
 pub(crate) fn in_order(make: &Make) {

@@ -38,6 +38,8 @@ struct Alarms {
     /// By deadline, then by a number that makes the key unique.
     due: BTreeMap<(Duration, u64), Waker>,
     next_number: u64,
+    /// When the thread looks again by itself; [`Duration::MAX`] while it sleeps until it is called.
+    looks_at: Duration,
     ended: bool,
 }
 
@@ -45,6 +47,17 @@ struct Alarms {
 pub(crate) struct TimerHandle {
     shared: Arc<Shared>,
     key: (Duration, u64),
+}
+
+impl Alarms {
+    /// Adds one; answers its key, and whether the thread has to be called for it. Nearly every wait
+    /// ends long before its deadline: it is not called for those that it will see in time.
+    fn add(&mut self, deadline: Duration, waker: Waker) -> ((Duration, u64), bool) {
+        let key = (deadline, self.next_number);
+        self.next_number += 1;
+        self.due.insert(key, waker);
+        (key, deadline < self.looks_at)
+    }
 }
 
 impl Timer {
@@ -64,16 +77,11 @@ impl Timer {
     /// again: the future asks too often, but it does not sleep for ever.
     pub(crate) fn wake_at(&self, deadline: Duration, waker: Waker) -> TimerHandle {
         let shared = &self.owner.shared;
-        let mut alarms = shared.lock();
-        let key = (deadline, alarms.next_number);
-        alarms.next_number += 1;
-        let soonest = alarms.due.first_key_value().is_none_or(|(first, _)| key < *first);
-        alarms.due.insert(key, waker);
-        drop(alarms);
+        let (key, call) = shared.lock().add(deadline, waker);
         let handle = TimerHandle { shared: Arc::clone(shared), key };
         if !self.owner.running() {
             handle.wake();
-        } else if soonest {
+        } else if call {
             shared.changed.notify_one();
         }
         handle
@@ -168,17 +176,18 @@ impl Shared {
                     }
                     alarms = self.lock();
                 }
-                first => {
-                    let nap = first.map_or(NAP_MAX, |(key, _)| (key.0 - now).min(NAP_MAX));
-                    let idle = first.is_none();
-                    alarms = if idle {
-                        self.changed.wait(alarms).unwrap_or_else(PoisonError::into_inner)
-                    } else {
-                        self.changed
-                            .wait_timeout(alarms, nap)
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .0
-                    };
+                Some((&(deadline, _), _)) => {
+                    let nap = (deadline - now).min(NAP_MAX);
+                    alarms.looks_at = now.saturating_add(nap);
+                    alarms = self
+                        .changed
+                        .wait_timeout(alarms, nap)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
+                }
+                None => {
+                    alarms.looks_at = Duration::MAX;
+                    alarms = self.changed.wait(alarms).unwrap_or_else(PoisonError::into_inner);
                 }
             }
         }
@@ -218,6 +227,39 @@ mod tests {
         assert!(clock.now() - start >= Duration::from_millis(20));
         assert_eq!(woken.recv_timeout(PATIENCE), Ok(2));
         assert!(clock.now() - start >= Duration::from_millis(60));
+    }
+
+    #[test]
+    fn the_thread_is_called_only_for_what_it_would_see_too_late() {
+        let clock = Arc::new(SystemClock::new());
+        let timer = Timer::new(clock.clone());
+        let shared = &timer.owner.shared;
+        let far = clock.now() + 1000 * PATIENCE;
+        let _far = timer.wake_at(far, Waker::noop().clone());
+        let looks_at = loop {
+            let at = shared.lock().looks_at;
+            if !at.is_zero() {
+                break at;
+            }
+            assert!(clock.now() < PATIENCE, "the thread does not look");
+            std::thread::yield_now();
+        };
+        assert!(looks_at < far, "it looks again before, should the clock be moved by hand");
+        let mut alarms = shared.lock();
+        // It may have looked again meanwhile.
+        let looks_at = alarms.looks_at;
+        assert!(!alarms.add(looks_at, Waker::noop().clone()).1);
+        assert!(alarms.add(looks_at - Duration::from_millis(1), Waker::noop().clone()).1);
+        alarms.due.clear();
+        drop(alarms);
+        // With nothing to look at it sleeps until it is called.
+        while shared.lock().looks_at != Duration::MAX {
+            assert!(clock.now() < PATIENCE, "the thread does not come to rest");
+            std::thread::yield_now();
+        }
+        let (to, woken) = mpsc::channel();
+        let _soon = timer.wake_at(clock.now(), ring(1, &to));
+        assert_eq!(woken.recv_timeout(PATIENCE), Ok(1));
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub const FILE: [ChannelKey; 22] = [
     honoured(
         "hotWindowBytes",
         Kind::Number,
-        "50331648",
+        "25165824",
         "Bytes of recent events kept in memory for sinks that keep up; at least 1048576. Flume has no such key.",
     ),
     honoured(

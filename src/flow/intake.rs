@@ -11,7 +11,7 @@
 use super::context::Intake;
 use super::interceptor::{Chain, Stuck};
 use super::marks::{Kept, Mark, Marks};
-use super::selector::Selector;
+use super::selector::{Route, Selector};
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal};
 use crate::event::Event;
 use crate::metrics::SourceCounters;
@@ -68,6 +68,11 @@ impl ChannelProcessor {
 
     fn shares(&self, events: Vec<Event>) -> Vec<Share> {
         let mut shares: Vec<Share> = self.channels.iter().map(|_| Share::default()).collect();
+        // Nearly all sources have one channel.
+        if let Some(Route { required: &[only], optional: [] }) = self.selector.same_for_all() {
+            shares[only].required = events;
+            return shares;
+        }
         for event in events {
             let route = self.selector.route(&event);
             let places = route.required.len() + route.optional.len();

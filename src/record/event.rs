@@ -1,13 +1,14 @@
 //! Events inside a put frame: two lengths, the headers if there are any, the body.
 //!
-//! Eight bytes of overhead for an event without headers, and no allocation for it in either
-//! direction: a decoded body is a slice of the block it was read in.
+//! Eight bytes of overhead for an event without headers, and no allocation in either direction:
+//! decoded headers and bodies are slices of the block they were read in.
 
 use super::Refusal;
 use super::cursor::{Reader, Writer};
 use crate::base::limits::{EVENT_BYTES_MAX, HEADERS_MAX};
 use crate::event::{Event, Headers};
 use bytes::Bytes;
+use std::ops::Range;
 
 /// Bytes of an event's two lengths.
 pub const EVENT_HEADER_BYTES: usize = 8;
@@ -33,8 +34,7 @@ fn headers_len(headers: &Headers) -> usize {
     if headers.is_empty() {
         return 0;
     }
-    let texts: usize = headers.iter().map(|(n, v)| HEADER_LENGTHS_BYTES + n.len() + v.len()).sum();
-    COUNT_BYTES + texts
+    COUNT_BYTES + headers.encoded().len()
 }
 
 /// Writes `event` to the start of `out` and answers how many bytes that took.
@@ -48,38 +48,37 @@ pub fn encode(event: &Event, out: &mut [u8]) -> usize {
     w.len(event.body.len());
     if !event.headers.is_empty() {
         w.len(event.headers.len());
-        for (name, value) in event.headers.iter() {
-            w.len(name.len());
-            w.len(value.len());
-            w.bytes(name.as_bytes());
-            w.bytes(value.as_bytes());
-        }
+        w.bytes(event.headers.encoded());
     }
     w.bytes(&event.body);
     w.at()
 }
 
-/// Reads the event at `*at` of `bytes`, a put frame's events, and moves `at` behind it. The body
-/// shares the memory of `bytes`.
+/// Reads the event at `*at` of `bytes`, a put frame's events, and moves `at` behind it. Headers and
+/// body share the memory of `bytes`.
 ///
 /// # Errors
 /// The event is cut short, or its headers are not what [`encode`] writes; `at` stays.
 pub fn decode(bytes: &Bytes, at: &mut usize) -> Result<Event, Refusal> {
-    let (headers, body, end) = read(bytes, *at)?;
-    let body = if body.is_empty() { Bytes::new() } else { bytes.slice(body) };
-    *at = end;
-    Ok(Event { headers, body })
+    let places = Places::read(bytes, *at)?;
+    let shared = |range: Range<usize>| {
+        if range.is_empty() { Bytes::new() } else { bytes.slice(range) }
+    };
+    *at = places.body.end;
+    let headers = Headers::from_encoded(places.count, shared(places.headers));
+    Ok(Event { headers, body: shared(places.body) })
 }
 
-/// As [`decode`], but the body gets memory of its own: for takers whose events would keep more
+/// As [`decode`], but the event gets memory of its own: for takers whose events would keep more
 /// blocks in memory than the byte budget allows.
 ///
 /// # Errors
 /// As [`decode`].
 pub fn decode_copied(bytes: &[u8], at: &mut usize) -> Result<Event, Refusal> {
-    let (headers, body, end) = read(bytes, *at)?;
+    let end = Places::read(bytes, *at)?.body.end;
+    let own = Bytes::copy_from_slice(&bytes[*at..end]);
     *at = end;
-    Ok(Event { headers, body: Bytes::copy_from_slice(&bytes[body]) })
+    decode(&own, &mut 0)
 }
 
 /// Moves `at` behind the event at `*at` without looking into it.
@@ -95,35 +94,46 @@ pub fn skip(bytes: &[u8], at: &mut usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Headers, place of the body, and end of the event at `at`.
-fn read(bytes: &[u8], at: usize) -> Result<(Headers, std::ops::Range<usize>, usize), Refusal> {
-    let mut r = Reader::starting_at(bytes, at);
-    let (headers_len, body_len) = (r.len()?, r.len()?);
-    let headers = match headers_len {
-        0 => Headers::new(),
-        _ => decode_headers(r.take(headers_len)?)?,
-    };
-    let body_at = r.at();
-    r.take(body_len)?;
-    Ok((headers, body_at..r.at(), r.at()))
+/// Where the parts of an event stand, its headers checked.
+struct Places {
+    count: u32,
+    /// Without their count.
+    headers: Range<usize>,
+    body: Range<usize>,
 }
 
-fn decode_headers(bytes: &[u8]) -> Result<Headers, Refusal> {
+impl Places {
+    fn read(bytes: &[u8], at: usize) -> Result<Self, Refusal> {
+        let mut r = Reader::starting_at(bytes, at);
+        let (headers_len, body_len) = (r.len()?, r.len()?);
+        let headers_at = r.at();
+        let count = match headers_len {
+            0 => 0,
+            _ => check_headers(r.take(headers_len)?)?,
+        };
+        let body_at = r.at();
+        r.take(body_len)?;
+        let counted = if count == 0 { 0 } else { COUNT_BYTES };
+        Ok(Self { count, headers: headers_at + counted..body_at, body: body_at..r.at() })
+    }
+}
+
+/// Their count.
+fn check_headers(bytes: &[u8]) -> Result<u32, Refusal> {
     let mut r = Reader::new(bytes);
-    let count = r.len()?;
+    let count = r.u32()?;
     if count == 0 {
         return Err(Refusal::Field("header count"));
     }
-    // The bytes that are there bound the allocation, whatever the count says.
-    if count > r.left() / HEADER_LENGTHS_BYTES {
+    // Before it is counted through: what a count says need not be there.
+    if count as usize > r.left() / HEADER_LENGTHS_BYTES {
         return Err(Refusal::Bounds);
     }
-    let mut list = Vec::with_capacity(count);
     for _ in 0..count {
         let (name_len, value_len) = (r.len()?, r.len()?);
-        let name = r.text(name_len)?.to_owned();
-        list.push((name, r.text(value_len)?.to_owned()));
+        r.text(name_len)?;
+        r.text(value_len)?;
     }
     r.end()?;
-    Ok(Headers::from_distinct(list))
+    Ok(count)
 }

@@ -35,6 +35,5 @@ pub(crate) fn pieces(batch: &[Event], bytes_max: usize) -> Vec<&[Event]> {
 
 /// Bytes that an event takes in a call, at most.
 pub(crate) fn wire_bytes(event: &Event) -> usize {
-    let headers = event.headers.iter().map(|(name, value)| name.len() + value.len() + 10);
-    event.body.len() + headers.sum::<usize>() + 24
+    event.size_bytes() + 10 * event.headers.len() + 24
 }

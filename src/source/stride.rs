@@ -17,6 +17,7 @@ use crate::base::limits::{
     CONNECTION_READS_HELD_BYTES_MAX,
 };
 use bytes::BytesMut;
+use memchr::memchr_iter;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,7 +33,7 @@ pub(crate) struct Strides {
 /// A part of a read. Until it is dropped it holds its share of the lines.
 #[derive(Debug)]
 pub(crate) struct Part {
-    pub(crate) bytes: BytesMut,
+    bytes: BytesMut,
     _share: Option<OwnedSemaphorePermit>,
 }
 
@@ -42,6 +43,14 @@ pub(crate) struct Stride {
     all: Strides,
     bytes: usize,
     held: Option<OwnedSemaphorePermit>,
+}
+
+impl Part {
+    /// What was read. Its lines are copied out of it: it goes before they are committed, which may have
+    /// to wait.
+    pub(crate) fn take_bytes(&mut self) -> BytesMut {
+        std::mem::take(&mut self.bytes)
+    }
 }
 
 impl Strides {
@@ -84,7 +93,7 @@ impl Stride {
         let share = match self.all.lines.available_permits() {
             0 => None,
             free => {
-                let more = behind.iter().filter(|&&byte| byte == b'\n').take(free).count();
+                let more = memchr_iter(b'\n', behind).count().min(free);
                 Arc::clone(&self.all.lines).try_acquire_many_owned(more as u32).ok()
             }
         };
@@ -108,8 +117,7 @@ impl Stride {
 /// Bytes of the first `lines` lines, or all where there are fewer.
 fn end_of(bytes: &[u8], lines: usize) -> usize {
     let Some(last) = lines.checked_sub(1) else { return 0 };
-    let mut newlines = bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n');
-    newlines.nth(last).map_or(bytes.len(), |(at, _)| at + 1)
+    memchr_iter(b'\n', bytes).nth(last).map_or(bytes.len(), |at| at + 1)
 }
 
 #[cfg(test)]

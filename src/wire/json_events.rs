@@ -284,7 +284,7 @@ impl<'a> Reader<'a> {
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(self.error("a header is there twice"));
         }
-        Ok(Headers::from_distinct(list))
+        Ok(Headers::from_distinct(&list))
     }
 
     /// Goes over the rest of a value of which the begin was read.

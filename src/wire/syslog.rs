@@ -9,6 +9,7 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use memchr::{memchr, memchr2};
 
 /// What is wrong with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +33,9 @@ impl Flaw {
 
 /// An event as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Raw {
+pub struct Raw<'a> {
     /// All of it, the priority included, without the newline.
-    pub bytes: Vec<u8>,
+    pub bytes: &'a [u8],
     /// Its priority; 0 when it has none.
     pub priority: u32,
     /// What is wrong with it.
@@ -65,22 +66,53 @@ impl Cutter {
         Self { bytes_max, mode: Mode::Start, pending: Vec::new(), priority: 0, bad: false }
     }
 
-    /// Takes the bytes of one read and adds the events that they complete to `out`.
-    pub fn feed(&mut self, read: &[u8], out: &mut Vec<Raw>) {
-        for &byte in read {
-            match self.mode {
-                Mode::Start if byte == b'\n' => continue,
-                Mode::Start => {
-                    self.bad = byte != b'<';
-                    self.mode = if self.bad { Mode::Text } else { Mode::Priority };
-                    self.pending.push(byte);
+    /// Takes the bytes of one read and hands the events that they complete to `each`.
+    pub fn feed(&mut self, mut read: &[u8], each: &mut dyn FnMut(Raw<'_>)) {
+        while let Some(&byte) = read.first() {
+            if self.mode == Mode::Start {
+                if byte == b'\n' {
+                    read = &read[1..];
+                    continue;
                 }
-                Mode::Priority => self.priority(byte),
-                Mode::Text if byte == b'\n' => out.push(self.cut(false)),
-                Mode::Text => self.pending.push(byte),
+                // Nearly all: they are not copied together.
+                if let Some(raw) = whole(&read[..read.len().min(self.bytes_max)]) {
+                    read = &read[raw.bytes.len() + 1..];
+                    each(raw);
+                    continue;
+                }
             }
+            let taken = self.take(read, each);
+            read = &read[taken..];
             if self.mode == Mode::Text && self.pending.len() >= self.bytes_max {
-                out.push(self.cut(true));
+                self.cut(true, each);
+            }
+        }
+    }
+
+    /// Takes what is of one kind from the front of `read`; how many bytes.
+    fn take(&mut self, read: &[u8], each: &mut dyn FnMut(Raw<'_>)) -> usize {
+        match self.mode {
+            Mode::Start => {
+                self.bad = read[0] != b'<';
+                self.mode = if self.bad { Mode::Text } else { Mode::Priority };
+                self.pending.push(read[0]);
+                1
+            }
+            Mode::Priority => {
+                self.priority(read[0]);
+                1
+            }
+            Mode::Text => {
+                let near = &read[..read.len().min(self.bytes_max - self.pending.len())];
+                let end = memchr(b'\n', near);
+                self.pending.extend_from_slice(&near[..end.unwrap_or(near.len())]);
+                match end {
+                    Some(end) => {
+                        self.cut(false, each);
+                        end + 1
+                    }
+                    None => near.len(),
+                }
             }
         }
     }
@@ -103,23 +135,87 @@ impl Cutter {
         }
     }
 
-    fn cut(&mut self, full: bool) -> Raw {
+    fn cut(&mut self, full: bool, each: &mut dyn FnMut(Raw<'_>)) {
         let flaw = match (self.bad, full) {
             (true, _) => Some(Flaw::Invalid),
             (false, true) => Some(Flaw::Incomplete),
             (false, false) => None,
         };
         let priority = if self.bad { 0 } else { self.priority };
+        // A long event's memory is not kept for the short ones behind it.
         let bytes = std::mem::take(&mut self.pending);
         (self.mode, self.priority, self.bad) = (Mode::Start, 0, false);
-        Raw { bytes, priority, flaw }
+        each(Raw { bytes: &bytes, priority, flaw });
     }
 
-    /// What has arrived of an event that has not ended; nothing when there is none.
-    pub fn finish(&mut self) -> Option<Raw> {
+    /// Hands over what has arrived of an event that has not ended, if there is one.
+    pub fn finish(&mut self, each: &mut dyn FnMut(Raw<'_>)) {
         // A priority that has not ended is none.
         self.bad |= self.mode == Mode::Priority;
-        (!self.pending.is_empty()).then(|| self.cut(false))
+        if !self.pending.is_empty() {
+            self.cut(false, each);
+        }
+    }
+}
+
+/// The event at the front of `read` if all of it is there, up to its newline, and nothing is wrong
+/// with it.
+fn whole(read: &[u8]) -> Option<Raw<'_>> {
+    let digits = read.strip_prefix(b"<")?.iter().take(4).take_while(|byte| byte.is_ascii_digit());
+    let (count, priority) =
+        digits.fold((0, 0), |(n, sum), byte| (n + 1, sum * 10 + u32::from(byte - b'0')));
+    if !(1..=3).contains(&count) || read.get(1 + count) != Some(&b'>') {
+        return None;
+    }
+    let text_at = count + 2;
+    let end = text_at + memchr(b'\n', &read[text_at..])?;
+    Some(Raw { bytes: &read[..end], priority, flaw: None })
+}
+
+/// The moment that tells of which year a time without one is.
+#[derive(Clone, Debug)]
+pub struct Present {
+    /// Milliseconds since 1970.
+    pub(super) millis: i64,
+    /// None where the calendar ends.
+    window: Option<Window>,
+}
+
+#[derive(Clone, Debug)]
+struct Window {
+    year: i16,
+    /// A month ahead.
+    latest: Timestamp,
+    /// Eleven months ago.
+    earliest: Timestamp,
+}
+
+impl Present {
+    /// So many milliseconds since 1970.
+    #[must_use]
+    pub fn at(millis: i64) -> Self {
+        let window = || {
+            let now = Timestamp::from_millisecond(millis).ok()?.to_zoned(TimeZone::UTC);
+            let shifted = |months: i32| now.checked_add(Span::new().months(months)).ok();
+            let (latest, earliest) = (shifted(1)?.timestamp(), shifted(-11)?.timestamp());
+            Some(Window { year: now.year(), latest, earliest })
+        };
+        Self { millis, window: window() }
+    }
+
+    /// This year's, but last year's if that would be more than a month ahead, and next year's if it
+    /// would be more than eleven months ago.
+    pub(super) fn nearest_year(&self, of_year: &dyn Fn(i16) -> Option<Timestamp>) -> Option<i64> {
+        let Window { year, latest, earliest } = *self.window.as_ref()?;
+        let this = of_year(year);
+        let other = match this {
+            Some(at) if at > latest => of_year(year - 1),
+            Some(at) if at < earliest => of_year(year + 1),
+            Some(_) => None,
+            // The 29th of February of another year.
+            None => of_year(year - 1).or_else(|| of_year(year + 1)),
+        };
+        other.or(this).map(Timestamp::as_millisecond)
     }
 }
 
@@ -141,9 +237,9 @@ pub struct Message<'a> {
 }
 
 /// Reads a message; `None` when it is of neither form. Times without a year are of the year that
-/// brings them nearest to `now_ms` (milliseconds since 1970), times without a zone are in `zone`.
+/// brings them nearest to `present`, times without a zone are in `zone`.
 #[must_use]
-pub fn parse<'a>(text: &'a str, now_ms: i64, zone: &TimeZone) -> Option<Message<'a>> {
+pub fn parse<'a>(text: &'a str, present: &Present, zone: &TimeZone) -> Option<Message<'a>> {
     let (priority, rest) = text.strip_prefix('<')?.split_once('>')?;
     let legal = (1..=3).contains(&priority.len()) && priority.bytes().all(|b| b.is_ascii_digit());
     if !legal {
@@ -158,12 +254,12 @@ pub fn parse<'a>(text: &'a str, now_ms: i64, zone: &TimeZone) -> Option<Message<
             [without, Some((version, rest))].into_iter().flatten()
         });
         let read =
-            starts.find_map(|(version, rest)| form(rest, now_ms, zone).map(|m| (version, m)));
+            starts.find_map(|(version, rest)| form(rest, present, zone).map(|m| (version, m)));
         read.map(|(version, message)| Message { priority, version, ..message })
     })
 }
 
-type Form = for<'a> fn(&'a str, i64, &TimeZone) -> Option<Message<'a>>;
+type Form = for<'a> fn(&'a str, &Present, &TimeZone) -> Option<Message<'a>>;
 
 fn first_digit(text: &str) -> Option<(Option<&str>, &str)> {
     let digit = text.starts_with(|c: char| c.is_ascii_digit());
@@ -176,18 +272,19 @@ fn is_blank(c: char) -> bool {
 }
 
 /// `2003-08-24T05:14:15.003-07:00 host text`, either of the first two perhaps `-`.
-fn rfc5424<'a>(text: &'a str, _now_ms: i64, zone: &TimeZone) -> Option<Message<'a>> {
+fn rfc5424<'a>(text: &'a str, _: &Present, zone: &TimeZone) -> Option<Message<'a>> {
     let (stamp, rest) = field(text)?;
+    let (stamp, millis) = match stamp {
+        "-" => (None, None),
+        _ => (Some(stamp), iso_millis(stamp, zone)?),
+    };
     let (host, rest) = field(rest)?;
-    let message = Message { host: host_name(host)?, text: one_line(rest)?, ..Message::default() };
-    if stamp == "-" {
-        return Some(message);
-    }
-    Some(Message { millis: iso_millis(stamp, zone)?, stamp: Some(stamp), ..message })
+    let (host, text) = (host_name(host)?, one_line(rest)?);
+    Some(Message { stamp, millis, host, text, ..Message::default() })
 }
 
 /// `Oct 11 22:14:15 host text`
-fn rfc3164<'a>(text: &'a str, now_ms: i64, zone: &TimeZone) -> Option<Message<'a>> {
+fn rfc3164<'a>(text: &'a str, present: &Present, zone: &TimeZone) -> Option<Message<'a>> {
     let month = text.get(..3).filter(|m| {
         let bytes = m.as_bytes();
         bytes[0].is_ascii_uppercase() && bytes[1..].iter().all(u8::is_ascii_lowercase)
@@ -209,7 +306,7 @@ fn rfc3164<'a>(text: &'a str, now_ms: i64, zone: &TimeZone) -> Option<Message<'a
     };
     Some(Message {
         stamp: Some(stamp),
-        millis: nearest_year(now_ms, &of_year),
+        millis: present.nearest_year(&of_year),
         host: Some(host_name(host)??),
         text: one_line(rest)?,
         ..Message::default()
@@ -218,24 +315,6 @@ fn rfc3164<'a>(text: &'a str, now_ms: i64, zone: &TimeZone) -> Option<Message<'a
 
 pub(super) const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
-/// This year's, but last year's if that would be more than a month ahead, and next year's if it
-/// would be more than eleven months ago.
-pub(super) fn nearest_year(now_ms: i64, of_year: &dyn Fn(i16) -> Option<Timestamp>) -> Option<i64> {
-    let now = Timestamp::from_millisecond(now_ms).ok()?.to_zoned(TimeZone::UTC);
-    let shifted =
-        |months: i32| now.checked_add(Span::new().months(months)).ok().map(|at| at.timestamp());
-    let year = now.year();
-    let this = of_year(year);
-    let other = match this {
-        Some(at) if at > shifted(1)? => of_year(year - 1),
-        Some(at) if at < shifted(-11)? => of_year(year + 1),
-        Some(_) => None,
-        // The 29th of February of another year.
-        None => of_year(year - 1).or_else(|| of_year(year + 1)),
-    };
-    other.or(this).map(Timestamp::as_millisecond)
-}
 
 /// What stands before the first blank, and what stands behind it.
 fn field(text: &str) -> Option<(&str, &str)> {
@@ -255,8 +334,9 @@ fn host_name(text: &str) -> Option<Option<&str>> {
 
 /// The rest, which ends no line within: else the message is of no form, as in Flume.
 fn one_line(text: &str) -> Option<&str> {
-    let ends = |c| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
-    (!text.contains(ends)).then_some(text)
+    let ends = |c| matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}');
+    let is_one = memchr2(b'\n', b'\r', text.as_bytes()).is_none();
+    (is_one && (text.is_ascii() || !text.contains(ends))).then_some(text)
 }
 
 /// Hour, minute and second of `22:14:15`.
@@ -277,9 +357,11 @@ fn iso_millis(text: &str, zone: &TimeZone) -> Option<Option<i64>> {
     let time = rest.strip_prefix('T')?;
     let (time, rest) = time.split_at_checked(8)?;
     let (hour, minute, second) = clock(time)?;
-    let shape: Vec<bool> = date.bytes().map(|b| b.is_ascii_digit()).collect();
-    let digits = [true, true, true, true, false, true, true, false, true, true];
-    if shape != digits || date.as_bytes()[4] != b'-' || date.as_bytes()[7] != b'-' {
+    let fits = |(byte, form): (u8, &u8)| match form {
+        b'-' => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    if !date.bytes().zip(b"2003-08-24").all(fits) {
         return None;
     }
     let fraction_len = rest
@@ -333,10 +415,12 @@ mod tests {
 
     fn cut(max: usize, reads: &[&str]) -> Vec<(String, u32, Option<Flaw>)> {
         let (mut cutter, mut out) = (Cutter::new(max), Vec::new());
-        reads.iter().for_each(|read| cutter.feed(read.as_bytes(), &mut out));
-        out.extend(cutter.finish());
-        let text = |raw: Raw| (String::from_utf8(raw.bytes).unwrap(), raw.priority, raw.flaw);
-        out.into_iter().map(text).collect()
+        let mut note = |raw: Raw<'_>| {
+            out.push((String::from_utf8(raw.bytes.to_vec()).unwrap(), raw.priority, raw.flaw));
+        };
+        reads.iter().for_each(|read| cutter.feed(read.as_bytes(), &mut note));
+        cutter.finish(&mut note);
+        out
     }
 
     #[test]
@@ -366,14 +450,18 @@ mod tests {
         assert_eq!(self::cut(8, &["<34>1234\n"]).len(), 1);
     }
 
+    fn read(text: &str) -> Option<Message<'_>> {
+        parse(text, &Present::at(NOW), &TimeZone::UTC)
+    }
+
     fn millis(text: &str) -> Option<i64> {
-        parse(text, NOW, &TimeZone::UTC)?.millis
+        read(text)?.millis
     }
 
     #[test]
     fn both_forms_are_read() {
         let text = "<165>1 2003-08-24T05:14:15.003-07:00 192.0.2.1 myproc 8710 - - it's time";
-        let message = parse(text, NOW, &TimeZone::UTC).unwrap();
+        let message = read(text).unwrap();
         assert_eq!(
             (message.priority, message.version, message.host),
             ("165", Some("1"), Some("192.0.2.1"))
@@ -382,8 +470,7 @@ mod tests {
             (message.millis, message.text),
             (Some(1_061_702_055_003), "myproc 8710 - - it's time")
         );
-        let message =
-            parse("<34>Oct 11 22:14:15 mymachine su: 'su root'", NOW, &TimeZone::UTC).unwrap();
+        let message = read("<34>Oct 11 22:14:15 mymachine su: 'su root'").unwrap();
         assert_eq!(
             (message.version, message.host, message.text),
             (None, Some("mymachine"), "su: 'su root'")
@@ -392,10 +479,10 @@ mod tests {
             (message.stamp, message.millis),
             (Some("Oct 11 22:14:15"), Some(1_791_756_855_000))
         );
-        let message = parse("<34>1 - - text", NOW, &TimeZone::UTC).unwrap();
+        let message = read("<34>1 - - text").unwrap();
         assert_eq!((message.stamp, message.host, message.text), (None, None, "text"));
         // No version, and a year that begins like one.
-        let message = parse("<34>2003-08-24T05:14:15Z h ", NOW, &TimeZone::UTC).unwrap();
+        let message = read("<34>2003-08-24T05:14:15Z h ").unwrap();
         assert_eq!((message.version, message.text), (None, ""));
     }
 
@@ -414,8 +501,8 @@ mod tests {
             assert_eq!(millis(&format!("<1>1 {stamp} h x")), expected, "{stamp}");
         }
         // No such month: the form fits all the same.
-        assert!(parse("<1>1 2003-13-24T05:14:15Z h x", NOW, &TimeZone::UTC).is_some());
-        assert!(parse("<1>1 2003-08-24T05:14:15+0200 h x", NOW, &TimeZone::UTC).is_none());
+        assert!(read("<1>1 2003-13-24T05:14:15Z h x").is_some());
+        assert!(read("<1>1 2003-08-24T05:14:15+0200 h x").is_none());
         let of = |stamp: &str| millis(&format!("<1>{stamp} h x"));
         let year = |ms: Option<i64>| {
             Timestamp::from_millisecond(ms.unwrap()).unwrap().to_zoned(TimeZone::UTC).year()
@@ -426,15 +513,23 @@ mod tests {
         assert_eq!(year(of("Jan  2 00:00:00")), 2026);
         assert_eq!(
             year(
-                parse("<1>Jan  2 00:00:00 h x", NOW + 40 * 86_400_000, &TimeZone::UTC)
-                    .unwrap()
-                    .millis
+                parse(
+                    "<1>Jan  2 00:00:00 h x",
+                    &Present::at(NOW + 40 * 86_400_000),
+                    &TimeZone::UTC
+                )
+                .unwrap()
+                .millis
             ),
             2027
         );
         let december = NOW + 30 * 86_400_000;
         assert_eq!(
-            year(parse("<1>Jan 10 00:00:00 h x", december, &TimeZone::UTC).unwrap().millis),
+            year(
+                parse("<1>Jan 10 00:00:00 h x", &Present::at(december), &TimeZone::UTC)
+                    .unwrap()
+                    .millis
+            ),
             2027
         );
     }
@@ -453,7 +548,7 @@ mod tests {
             "<34>Oct11 22:14:15 h x",
             "<34>Oct 11 22:14 h x",
         ] {
-            assert_eq!(parse(text, NOW, &TimeZone::UTC), None, "{text}");
+            assert_eq!(read(text), None, "{text}");
         }
     }
 }

@@ -6,10 +6,11 @@
 //! [`Lines`] cuts a stream of bytes at newlines, and [`parse`] reads a line: priority, a version `1`,
 //! a time that is `-`, one of RFC 3164 or one of RFC 5424, a host, and the rest.
 
-use super::syslog::{Cutter, MONTHS, clock, nearest_year};
+use super::syslog::{Cutter, Flaw, MONTHS, Present, Raw, clock};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use memchr::memchr;
 
 /// A line as it arrived, without its newline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Lines {
         while !read.is_empty() {
             let room = self.bytes_max.saturating_sub(self.pending.len()).max(1);
             let near = &read[..read.len().min(room)];
-            match near.iter().position(|&byte| byte == b'\n') {
+            match memchr(b'\n', near) {
                 Some(end) => {
                     self.pending.extend_from_slice(&near[..end]);
                     read = &read[end + 1..];
@@ -86,10 +87,10 @@ pub struct Message<'a> {
 /// Bytes of a time of RFC 3164: `Oct 11 22:14:15`.
 const OLD_STAMP_BYTES: usize = 15;
 
-/// Reads a line; `None` when it is no message. A time `-` is `now_ms` (milliseconds since 1970), one
-/// without a year is of the year that brings it nearest to that, one without a zone is UTC.
+/// Reads a line; `None` when it is no message. A time `-` is `present`, one without a year is of the
+/// year that brings it nearest to that, one without a zone is UTC.
 #[must_use]
-pub fn parse(text: &str, now_ms: i64) -> Option<Message<'_>> {
+pub fn parse<'a>(text: &'a str, present: &Present) -> Option<Message<'a>> {
     let (priority, rest) = text.strip_prefix('<')?.split_once('>')?;
     if priority.len() > 5 || rest.is_empty() {
         return None;
@@ -103,13 +104,13 @@ pub fn parse(text: &str, now_ms: i64) -> Option<Message<'_>> {
         // One character follows the dash, whatever it is.
         let mut behind = behind.chars();
         behind.next()?;
-        (&rest[..1], now_ms, behind.as_str())
+        (&rest[..1], present.millis, behind.as_str())
     } else if rest.starts_with(|c: char| c.is_ascii_uppercase()) {
         let (stamp, behind) = rest.split_at_checked(old_stamp_bytes(rest))?;
         let mut behind = behind.chars();
         behind.next()?;
         // As in Flume what is no time is the year 1970.
-        (stamp, old_millis(stamp, now_ms).unwrap_or(0), behind.as_str())
+        (stamp, old_millis(stamp, present).unwrap_or(0), behind.as_str())
     } else {
         let (stamp, behind) = rest.split_once(' ')?;
         (stamp, new_millis(stamp)?, behind)
@@ -128,7 +129,7 @@ fn old_stamp_bytes(text: &str) -> usize {
 }
 
 /// Milliseconds of `Oct 11 22:14:15` in UTC.
-fn old_millis(stamp: &str, now_ms: i64) -> Option<i64> {
+fn old_millis(stamp: &str, present: &Present) -> Option<i64> {
     let mut fields = stamp.split_ascii_whitespace();
     let (month, day, time) = (fields.next()?, fields.next()?, fields.next()?);
     let month = MONTHS.iter().zip(1..).find(|(name, _)| name.eq_ignore_ascii_case(month))?.1;
@@ -138,7 +139,7 @@ fn old_millis(stamp: &str, now_ms: i64) -> Option<i64> {
         let at = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
         TimeZone::UTC.to_timestamp(at).ok()
     };
-    nearest_year(now_ms, &of_year)
+    present.nearest_year(&of_year)
 }
 
 /// Milliseconds of `2003-08-24T05:14:15.003-07:00`. What a fraction has behind its third digit is left
@@ -186,9 +187,10 @@ pub fn fuzz(bytes: &[u8]) {
         out
     };
     let direct = |size: usize| {
-        let (mut cutter, mut out) = (Cutter::new(max), Vec::new());
-        bytes.chunks(size).for_each(|read| cutter.feed(read, &mut out));
-        out.extend(cutter.finish());
+        let (mut cutter, mut out) = (Cutter::new(max), Vec::<(Vec<u8>, u32, Option<Flaw>)>::new());
+        let mut note = |raw: Raw<'_>| out.push((raw.bytes.to_vec(), raw.priority, raw.flaw));
+        bytes.chunks(size).for_each(|read| cutter.feed(read, &mut note));
+        cutter.finish(&mut note);
         out
     };
     let (lines, messages) = (relayed(bytes.len().max(1)), direct(bytes.len().max(1)));
@@ -197,13 +199,14 @@ pub fn fuzz(bytes: &[u8]) {
     let kept: usize = lines.iter().map(|line| line.bytes.len()).sum();
     let newlines = bytes.iter().filter(|byte| **byte == b'\n').count();
     assert_eq!(kept + newlines, bytes.len(), "nothing is lost but newlines");
+    let present = Present::at(1_795_219_200_000);
     for line in &lines {
         assert!(line.bytes.len() <= max);
-        let _ = parse(&String::from_utf8_lossy(&line.bytes), 1_795_219_200_000);
+        let _ = parse(&String::from_utf8_lossy(&line.bytes), &present);
     }
-    for message in &messages {
-        let text = String::from_utf8_lossy(&message.bytes);
-        let _ = super::syslog::parse(&text, 1_795_219_200_000, &TimeZone::UTC);
+    for (message, _, _) in &messages {
+        let text = String::from_utf8_lossy(message);
+        let _ = super::syslog::parse(&text, &present, &TimeZone::UTC);
     }
 }
 
@@ -242,19 +245,19 @@ mod tests {
     #[test]
     fn both_forms_are_read() {
         let line = "<165>1 2003-08-24T05:14:15.003-07:00 192.0.2.1 myproc 8710 - - it's time";
-        let message = parse(line, NOW).unwrap();
+        let message = parse(line, &Present::at(NOW)).unwrap();
         assert_eq!((message.priority, message.code, message.version), ("165", 165, Some("1")));
         assert_eq!((message.millis, message.host), (1_061_727_255_003, "192.0.2.1"));
         assert_eq!(message.text, Some("myproc 8710 - - it's time"));
-        let message = parse("<34>Oct 11 22:14:15 mymachine su: x", NOW).unwrap();
+        let message = parse("<34>Oct 11 22:14:15 mymachine su: x", &Present::at(NOW)).unwrap();
         assert_eq!((message.stamp, message.millis), ("Oct 11 22:14:15", 1_791_756_855_000));
         assert_eq!((message.host, message.text), ("mymachine", Some("su: x")));
-        let message = parse("<34>1 - host text here", NOW).unwrap();
+        let message = parse("<34>1 - host text here", &Present::at(NOW)).unwrap();
         assert_eq!((message.stamp, message.millis, message.host), ("-", NOW, "host"));
-        let message = parse("<34>Oct 1 22:14:15 host x", NOW).unwrap();
+        let message = parse("<34>Oct 1 22:14:15 host x", &Present::at(NOW)).unwrap();
         assert_eq!((message.stamp, message.host), ("Oct 1 22:14:15", "host"));
-        assert_eq!(parse("<34>Xyz 99 99:99:99 host x", NOW).unwrap().millis, 0);
-        assert_eq!(parse("<34>Oct 11 22:14:15 host ", NOW).unwrap().text, None);
+        assert_eq!(parse("<34>Xyz 99 99:99:99 host x", &Present::at(NOW)).unwrap().millis, 0);
+        assert_eq!(parse("<34>Oct 11 22:14:15 host ", &Present::at(NOW)).unwrap().text, None);
     }
 
     #[test]
@@ -292,7 +295,7 @@ mod tests {
             "",
             "<34>Oct 11 22:14:1ö h x",
         ] {
-            assert_eq!(parse(line, NOW), None, "{line}");
+            assert_eq!(parse(line, &Present::at(NOW)), None, "{line}");
         }
     }
 }

@@ -44,7 +44,7 @@ pub struct FileChannelOptions {
     pub ready_segments: usize,
     /// Open although data directories are missing. Default false.
     pub open_degraded: bool,
-    /// Bytes of block memory kept for takers that keep up; at least 1 MiB. Default 48 MiB.
+    /// Bytes of block memory kept for takers that keep up; at least 1 MiB. Default 24 MiB.
     pub hot_window_bytes: usize,
     /// A write that has not returned after this long counts as failed; at least 1 ms.
     /// Default 30 s.

@@ -42,6 +42,11 @@ pub trait Selector: Send + Sync {
     /// Where `event` goes.
     fn route(&self, event: &Event) -> Route<'_>;
 
+    /// Where every event goes, if that does not depend on it.
+    fn same_for_all(&self) -> Option<Route<'_>> {
+        None
+    }
+
     /// Whether the same event goes the same way whenever it comes. Otherwise a batch that some of
     /// several channels have cannot be put into the others.
     fn is_repeatable(&self) -> bool {

@@ -53,6 +53,10 @@ impl Selector for Replicating {
         Route { required: &self.required, optional: &self.optional }
     }
 
+    fn same_for_all(&self) -> Option<Route<'_>> {
+        Some(Route { required: &self.required, optional: &self.optional })
+    }
+
     fn may_require(&self, at: usize) -> bool {
         self.required.contains(&at)
     }

@@ -1,8 +1,8 @@
 //! One connection.
 
 use crate::base::limits::{
-    ANSWER_SECONDS_MAX, AVRO_PROTOCOLS_KNOWN_MAX, CONNECTION_READ_BYTES, REQUEST_IDLE_SECONDS_MAX,
-    REQUEST_READ_BYTES_MAX,
+    ANSWER_SECONDS_MAX, AVRO_PROTOCOLS_KNOWN_MAX, CONNECTION_READ_BYTES, REQUEST_FREE_BYTES,
+    REQUEST_IDLE_SECONDS_MAX, REQUEST_READ_BYTES_MAX,
 };
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
@@ -185,10 +185,13 @@ impl Session {
         self.frames.is_within() || !self.input.is_empty()
     }
 
-    /// Reads once, more at a time the larger the request gets.
+    /// Reads once, more at a time the larger the request gets: what was announced, but not much more
+    /// than has come already.
     async fn read(&mut self) -> Result<(), Over> {
         let held = self.frames.held_bytes();
-        let step = held.clamp(CONNECTION_READ_BYTES, REQUEST_READ_BYTES_MAX);
+        let step = self.frames.missing_bytes().map_or(held, |missing| missing.min(4 * held));
+        let free = REQUEST_FREE_BYTES.saturating_sub(held).max(CONNECTION_READ_BYTES);
+        let step = step.clamp(free, REQUEST_READ_BYTES_MAX);
         let asked = Instant::now();
         tokio::select! {
             room = self.part.hold(held + step) => room?,

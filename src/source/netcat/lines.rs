@@ -2,6 +2,7 @@
 
 use crate::wire::charset::Charset;
 use bytes::Bytes;
+use memchr::memchr;
 
 /// Why no further line can be read from a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +43,11 @@ impl Lines {
     /// # Errors
     /// What ends the connection; the lines before it are in `out`.
     pub(super) fn feed(&mut self, read: &[u8], out: &mut Vec<Bytes>) -> Result<(), Unreadable> {
-        for piece in read.split_inclusive(|&byte| byte == b'\n') {
-            let (text, ended) = match piece.split_last() {
-                Some((b'\n', text)) => (text, true),
-                _ => (piece, false),
-            };
+        let mut rest = read;
+        while !rest.is_empty() {
+            let end = memchr(b'\n', rest);
+            let (text, ended) = (&rest[..end.unwrap_or(rest.len())], end.is_some());
+            rest = end.map_or(&[], |end| &rest[end + 1..]);
             self.units = self.units_with(text);
             // The newline counts, whether it has come or not.
             if self.units >= self.units_max {
@@ -105,6 +106,9 @@ impl Lines {
 
 /// UTF-16 units that UTF-8 text has: one for each lead byte, two for those of four bytes.
 fn utf8_units(bytes: &[u8]) -> usize {
+    if bytes.is_ascii() {
+        return bytes.len();
+    }
     bytes.iter().map(|&byte| usize::from(byte & 0xC0 != 0x80) + usize::from(byte >= 0xF0)).sum()
 }
 

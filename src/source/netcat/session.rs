@@ -76,9 +76,10 @@ impl Session {
                     Err(why) => self.refuse(Vec::new(), why).await,
                 };
             }
-            while let Some(part) = self.stride.part(&mut read) {
+            while let Some(mut part) = self.stride.part(&mut read) {
                 let mut complete = Vec::new();
-                match lines.feed(&part.bytes, &mut complete) {
+                let fed = lines.feed(&part.take_bytes(), &mut complete);
+                match fed {
                     Ok(()) => {
                         let taken = self.take(complete).await;
                         if taken.is_err() {

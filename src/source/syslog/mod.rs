@@ -15,12 +15,13 @@ pub mod udp;
 #[cfg(test)]
 mod tests;
 
+use crate::base::clock::Clock;
 use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::{Event, Headers};
-use crate::wire::syslog::{Message, Raw, parse};
-use bytes::Bytes;
+use crate::wire::syslog::{Flaw, Message, Present, Raw, parse};
 use jiff::tz::TimeZone;
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 const HOST: Key = Key {
@@ -139,47 +140,52 @@ impl Rules {
     }
 
     /// The event of a message.
-    fn event(&self, raw: Raw, client: &Client, now_ms: u64) -> Event {
-        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-        let text = String::from_utf8_lossy(&raw.bytes);
+    fn event(&self, raw: &Raw<'_>, client: &Client, present: &Present) -> Event {
+        // What is text, as nearly all is, is seen far sooner so.
+        let text = std::str::from_utf8(raw.bytes)
+            .map_or_else(|_| String::from_utf8_lossy(raw.bytes), Cow::Borrowed);
         let message = match raw.flaw {
-            Some(crate::wire::syslog::Flaw::Invalid) => None,
-            _ => parse(&text, now_ms, &self.zone),
+            Some(Flaw::Invalid) => None,
+            _ => parse(&text, present, &self.zone),
         };
+        let kept;
         let body = match (&message, self.keep) {
+            (Some(message), Keep::NONE) if !message.text.is_empty() => message.text.as_bytes(),
             (Some(message), Keep::Some { .. }) if !message.text.is_empty() => {
-                Some(Bytes::from(self.keep.body(message)))
+                kept = self.keep.body(message);
+                kept.as_bytes()
             }
             // As in Flume what has no message, or is of no known form, stays whole.
-            _ => None,
+            _ => raw.bytes,
         };
-        let mut event = Event::new(Bytes::new());
-        let headers = &mut event.headers;
-        headers.set("Facility", (raw.priority / 8).to_string());
-        headers.set("Severity", (raw.priority % 8).to_string());
-        if let Some(message) = &message {
-            headers.set("priority", message.priority);
-            let millis = message.millis.map(|millis| millis.to_string());
-            for (name, value) in [
-                ("version", message.version),
-                ("timestamp", millis.as_deref()),
-                ("host", message.host),
-            ] {
-                if let Some(value) = value {
-                    headers.set(name, value);
-                }
-            }
-        }
-        if let Some(flaw) = raw.flaw {
-            headers.set("flume.syslog.status", flaw.status());
-        }
-        self.client.set(headers, client);
-        event.body = body.unwrap_or_else(|| Bytes::from(raw.bytes));
+        let (facility, severity) = ((raw.priority / 8).to_string(), (raw.priority % 8).to_string());
+        let millis = message.as_ref().and_then(|m| m.millis).map(|millis| millis.to_string());
+        let all = [
+            ("Facility", Some(&*facility)),
+            ("Severity", Some(&*severity)),
+            ("priority", message.as_ref().map(|m| m.priority)),
+            ("version", message.as_ref().and_then(|m| m.version)),
+            ("timestamp", millis.as_deref()),
+            ("host", message.as_ref().and_then(|m| m.host)),
+            ("flume.syslog.status", raw.flaw.map(Flaw::status)),
+        ];
+        let there = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let mut event = Event::packed(&there.collect::<Vec<_>>(), body);
+        self.client.set(&mut event.headers, client);
         event
     }
 }
 
+/// The present by `clock`.
+fn present(clock: &dyn Clock) -> Present {
+    Present::at(i64::try_from(clock.wall_ms()).unwrap_or(i64::MAX))
+}
+
 impl Keep {
+    /// The message alone.
+    const NONE: Self =
+        Self::Some { priority: false, version: false, timestamp: false, hostname: false };
+
     fn read(reader: &SettingsReader<'_>) -> Result<Self, SettingError> {
         let text = reader.text("keepFields").unwrap_or("none");
         let words: Vec<&str> = text.split_whitespace().collect();

@@ -19,6 +19,7 @@ use crate::source::listener::{Arrival, Listening};
 use crate::source::patience::{self, Ended, Lost};
 use crate::source::stride::{Stride, Strides};
 use crate::wire::charset::Charset;
+use crate::wire::syslog::Present;
 use crate::wire::syslog_relayed::{Line, Lines, Message, parse};
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -195,13 +196,13 @@ impl Rules {
         charset: Charset,
         port: u16,
         client: &Client,
-        now_ms: i64,
+        present: &Present,
     ) -> Event {
         let mut event = match charset.to_utf8(&line.bytes) {
             Some(text) => {
                 // What was decoded is text.
                 let text = String::from_utf8_lossy(&text);
-                self.message(parse(&text, now_ms), &line, charset)
+                self.message(parse(&text, present), &line, charset)
             }
             None => Event::new(Bytes::new()),
         };
@@ -284,15 +285,16 @@ async fn session(
         };
         stride.brought(read.len());
         loop {
-            let part = stride.part(&mut read);
+            let mut part = stride.part(&mut read);
             let mut cut = Vec::new();
-            match &part {
-                Some(part) => lines.feed(&part.bytes, &mut cut),
+            match &mut part {
+                Some(part) => lines.feed(&part.take_bytes(), &mut cut),
                 None if is_open => break,
                 None => cut.extend(lines.finish()),
             }
-            let now = i64::try_from(context.clock.wall_ms()).unwrap_or(i64::MAX);
-            let events = cut.into_iter().map(|line| rules.event(line, charset, port, &client, now));
+            let now = super::present(&*context.clock);
+            let events =
+                cut.into_iter().map(|line| rules.event(line, charset, port, &client, &now));
             let left = take(&context, rules.batch_events, events.collect()).await;
             if left > 0 {
                 lost.note(left, &read);

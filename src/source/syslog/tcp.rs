@@ -114,31 +114,37 @@ impl Session {
                 },
                 () = self.context.stop.wait() => break,
             }
-            while let Some(part) = self.stride.part(&mut read) {
-                let mut cut = Vec::new();
-                self.cutter.feed(&part.bytes, &mut cut);
-                if let Ended::Stopped(lost) = self.take(&client, cut).await {
+            while let Some(mut part) = self.stride.part(&mut read) {
+                let events = self.cut(&client, Some(&part.take_bytes()));
+                if let Ended::Stopped(lost) = patience::commit(&self.context, events).await {
                     self.lost.note(lost, &read);
                     return;
                 }
             }
         }
-        let last: Vec<_> = self.cutter.finish().into_iter().collect();
-        if let Ended::Stopped(lost) = self.take(&client, last).await {
+        let last = self.cut(&client, None);
+        if let Ended::Stopped(lost) = patience::commit(&self.context, last).await {
             self.lost.note(lost, &[]);
         }
     }
 
-    /// Commits messages, however long it takes.
-    async fn take(&self, client: &super::Client, cut: Vec<Raw>) -> Ended {
+    /// The messages that `read` completes, or at the end what stands there.
+    fn cut(&mut self, client: &super::Client, read: Option<&[u8]>) -> Vec<Event> {
         let (context, rules) = (&self.context, &self.rules);
-        let now = context.clock.wall_ms();
-        let bad = cut.iter().filter(|raw| raw.flaw == Some(Flaw::Invalid)).count();
+        let present = super::present(&*context.clock);
+        let (mut events, mut bad) = (Vec::new(), 0);
+        let mut note = |raw: Raw<'_>| {
+            bad += usize::from(raw.flaw == Some(Flaw::Invalid));
+            events.push(rules.event(&raw, client, &present));
+        };
+        match read {
+            Some(read) => self.cutter.feed(read, &mut note),
+            None => self.cutter.finish(&mut note),
+        }
         if bad > 0 {
             tracing::warn!(source = %context.name, client = %client.address, messages = bad,
                 "messages without a priority: kept as they are, marked Invalid");
         }
-        let events: Vec<Event> = cut.into_iter().map(|raw| rules.event(raw, client, now)).collect();
-        patience::commit(context, events).await
+        events
     }
 }

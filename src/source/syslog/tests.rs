@@ -16,8 +16,8 @@ fn event(pairs: &[(&str, &str)], line: &str, flaw: Option<Flaw>) -> (String, Vec
     let client = Client { address: [127, 0, 0, 1].into(), name: Some("localhost".to_owned()) };
     let digits = line.trim_start_matches('<').split('>').next().unwrap_or_default();
     let priority = digits.parse().unwrap_or(0);
-    let raw = Raw { bytes: line.as_bytes().to_vec(), priority, flaw };
-    let event = rules(pairs).unwrap().event(raw, &client, 1_795_219_200_000);
+    let raw = Raw { bytes: line.as_bytes(), priority, flaw };
+    let event = rules(pairs).unwrap().event(&raw, &client, &Present::at(1_795_219_200_000));
     let mut headers: Vec<String> = event.headers.iter().map(|(n, v)| format!("{n}={v}")).collect();
     headers.sort_unstable();
     (String::from_utf8(event.body.to_vec()).unwrap(), headers)

@@ -14,7 +14,7 @@ use crate::config::settings::{Key, SettingError, SettingsReader};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::patience::{self, Ended};
-use crate::wire::syslog::Cutter;
+use crate::wire::syslog::{Cutter, Present, Raw};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
@@ -73,11 +73,14 @@ impl SyslogUdp {
     }
 
     /// The first line of a datagram; none when there is nothing in it.
-    fn event(&self, datagram: &[u8], client: &Client, now: u64) -> Option<Event> {
-        let (mut cutter, mut cut) = (Cutter::new(DATAGRAM_BYTES), Vec::new());
-        cutter.feed(datagram, &mut cut);
-        let raw = cut.into_iter().next().or_else(|| cutter.finish())?;
-        Some(self.rules.event(raw, client, now))
+    fn event(&self, datagram: &[u8], client: &Client, present: &Present) -> Option<Event> {
+        let (mut cutter, mut first) = (Cutter::new(DATAGRAM_BYTES), None);
+        let mut note = |raw: Raw<'_>| {
+            first.get_or_insert_with(|| self.rules.event(&raw, client, present));
+        };
+        cutter.feed(datagram, &mut note);
+        cutter.finish(&mut note);
+        first
     }
 }
 
@@ -103,7 +106,7 @@ impl Source for SyslogUdp {
                         continue;
                     }
                 };
-                let (mut batch, now) = (Vec::new(), context.clock.wall_ms());
+                let (mut batch, present) = (Vec::new(), super::present(&*context.clock));
                 while let Some((len, sender)) = next {
                     if clients.len() >= CLIENTS_MAX {
                         clients.clear();
@@ -117,7 +120,7 @@ impl Source for SyslogUdp {
                             client
                         }
                     };
-                    batch.extend(self.event(&buffer[..len], &client, now));
+                    batch.extend(self.event(&buffer[..len], &client, &present));
                     next = if batch.len() < most {
                         socket.try_recv_from(&mut buffer).ok()
                     } else {

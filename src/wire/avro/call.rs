@@ -5,12 +5,15 @@ use super::values::{Values, put_bytes, put_count, put_long};
 use crate::base::limits::{AVRO_DECODED_BYTES_MAX, HEADERS_MAX};
 use crate::event::{Event, Headers};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// A header's name and value have a byte of length each at least.
 const HEADER_BYTES_MIN: usize = 2;
 /// An event has a byte for its headers and one for its body at least.
 const EVENT_BYTES_MIN: usize = 2;
+/// Bytes that an event keeps beside each name and each value.
+const HEADER_LENGTH_BYTES: usize = 4;
 /// Headers of an event up to which looking through them is quicker than hashing.
 const FEW_HEADERS: usize = 16;
 
@@ -130,7 +133,7 @@ impl Size {
                 let text = values.bytes("a header")?;
                 // What is no UTF-8 grows to three bytes for one.
                 let grown = if std::str::from_utf8(text).is_ok() { 1 } else { 3 };
-                bytes += text.len() * grown + size_of::<String>();
+                bytes += text.len() * grown + HEADER_LENGTH_BYTES;
             }
         }
         bytes += values.bytes("a body")?.len();
@@ -152,31 +155,31 @@ fn event(values: &mut Values<'_>) -> Result<Event, WireError> {
 
 /// A map may name a header twice: the last value counts, as in Java.
 fn headers(values: &mut Values<'_>) -> Result<Headers, WireError> {
-    let mut list: Vec<(String, String)> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut list: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+    let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
     loop {
         let block = values.block(HEADER_BYTES_MIN, "the count of headers")?;
         if block == 0 {
-            return Ok(Headers::from_distinct(list));
+            return Ok(Headers::from_distinct(&list));
         }
         for _ in 0..block {
             let name = String::from_utf8_lossy(values.bytes("a header")?);
-            let value = String::from_utf8_lossy(values.bytes("a header")?).into_owned();
+            let value = String::from_utf8_lossy(values.bytes("a header")?);
             let known = if list.len() <= FEW_HEADERS {
                 list.iter().position(|(n, _)| *n == name)
             } else {
                 if places.is_empty() {
                     places.extend(list.iter().enumerate().map(|(at, (n, _))| (n.clone(), at)));
                 }
-                places.get(&*name).copied()
+                places.get(&name).copied()
             };
             match known {
                 Some(at) => list[at].1 = value,
                 None => {
                     if !places.is_empty() {
-                        places.insert(name.clone().into_owned(), list.len());
+                        places.insert(name.clone(), list.len());
                     }
-                    list.push((name.into_owned(), value));
+                    list.push((name, value));
                 }
             }
         }
@@ -195,10 +198,17 @@ pub fn put_append_batch(out: &mut Vec<u8>, events: &[Event]) {
     put_long(out, 0);
     put_bytes(out, b"appendBatch");
     if !events.is_empty() {
+        // So that what is there already is not copied time and again while the call grows.
+        out.reserve(events.iter().map(encoded_bytes).sum());
         put_count(out, events.len());
         events.iter().for_each(|event| put_event(out, event));
     }
     put_long(out, 0);
+}
+
+/// Bytes of an event in a call, about.
+fn encoded_bytes(event: &Event) -> usize {
+    event.size_bytes() + 4 * event.headers.len() + 8
 }
 
 fn put_event(out: &mut Vec<u8>, event: &Event) {

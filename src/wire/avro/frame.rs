@@ -49,6 +49,12 @@ impl Frames {
         self.message.len()
     }
 
+    /// Bytes that the message lacks, as was announced; `None` when that is not known.
+    #[must_use]
+    pub fn missing_bytes(&self) -> Option<usize> {
+        (self.segments_left == Some(0)).then_some(self.bytes_left)
+    }
+
     /// Whether a message has begun and not ended.
     #[must_use]
     pub fn is_within(&self) -> bool {

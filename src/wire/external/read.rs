@@ -324,6 +324,6 @@ impl<'de> Visitor<'de> for Names {
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::custom("a header is there twice"));
         }
-        Ok(Headers::from_distinct(list))
+        Ok(Headers::from_distinct(&list))
     }
 }

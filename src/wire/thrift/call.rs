@@ -157,7 +157,7 @@ fn headers_of(reader: &mut Reader<'_>) -> Result<Headers, ThriftError> {
     if length <= HEADERS_FEW {
         let mut headers = Headers::new();
         for _ in 0..length {
-            let name = reader.text()?.into_owned();
+            let name = reader.text()?;
             headers.set(name, reader.text()?);
         }
         return Ok(headers);
@@ -174,7 +174,7 @@ fn headers_of(reader: &mut Reader<'_>) -> Result<Headers, ThriftError> {
             }
         }
     }
-    Ok(Headers::from_distinct(list))
+    Ok(Headers::from_distinct(&list))
 }
 
 fn log_entry(reader: &mut Reader<'_>) -> Result<Event, ThriftError> {
