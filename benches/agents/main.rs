@@ -75,7 +75,11 @@ fn table(case: &Case, contestants: &[Contestant], runs: &[Vec<Figures>]) {
             let of =
                 |figures: &Figures| figures.iter().find(|(n, _)| n == first).map_or(0.0, |f| f.1);
             let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| of(a) / of(b)).collect();
-            println!("\n{first}: {} to one of {}", shown(median(ratios.into_iter())), contestant.name());
+            println!(
+                "\n{first}: {} to one of {}",
+                shown(median(ratios.into_iter())),
+                contestant.name()
+            );
         }
     }
 }

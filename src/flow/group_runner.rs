@@ -7,6 +7,7 @@
 
 use super::backoff::Backoff;
 use super::contain::contain;
+use super::earlier::Earlier;
 use super::processor::Processor;
 use super::sink::{Sink, SinkContext};
 use super::sink_runner::{START_AGAIN, SinkRunner};
@@ -170,7 +171,13 @@ impl Member {
             return Turn::Failed;
         }
         let Some(sink) = &mut self.sink else { return Turn::Failed };
-        let turn = self.runner.turn(&mut **sink, &self.context, self.tick_from, stopping);
+        // The next batch may be another sink's: it waits for the end of this one.
+        let turn = async {
+            let mut earlier = Earlier::default();
+            let (runner, from) = (&self.runner, self.tick_from);
+            let turn = runner.turn(&mut **sink, &self.context, from, stopping, &mut earlier).await;
+            if earlier.settled().await { turn } else { Turn::Failed }
+        };
         match contain(turn).await {
             Ok(turn) => turn,
             Err(panic) => {

@@ -7,6 +7,7 @@ pub mod backoff;
 mod contain;
 pub mod context;
 pub mod counted;
+mod earlier;
 pub(crate) mod external;
 pub mod group_runner;
 pub mod intake;

@@ -42,6 +42,26 @@ pub trait Sink: Send {
         batch: &'a [Event],
     ) -> BoxFuture<'a, Result<(), Failure>>;
 
+    /// As [`Sink::deliver`], while the batch before it is still being acknowledged. Nothing of `batch`
+    /// may count as delivered before `earlier` has answered, so that a crash never repeats more than one
+    /// batch; but a sink may prepare it meanwhile. When `earlier` answers false nothing is delivered.
+    ///
+    /// # Errors
+    /// As [`Sink::deliver`], or `earlier` answered false.
+    fn deliver_behind<'a>(
+        &'a mut self,
+        context: &'a SinkContext,
+        batch: &'a [Event],
+        earlier: BoxFuture<'a, bool>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            if earlier.await {
+                return self.deliver(context, batch).await;
+            }
+            Err(Failure::new("the batch before it was not acknowledged"))
+        })
+    }
+
     /// Whether the events of the last batch that was delivered count as such: a sink that lets go of
     /// events without having delivered them says no. Yes by default.
     fn counts(&self) -> bool {

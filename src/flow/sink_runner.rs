@@ -1,5 +1,8 @@
 //! Runs one sink: takes a batch, lets the sink deliver it, commits the take.
 //!
+//! While the take of a batch is being committed the next batch is taken, but nothing of it counts as
+//! delivered before that commit has ended ([`Sink::deliver_behind`]).
+//!
 //! Events leave the channel only when `deliver` answered Ok and the take was committed, so a
 //! crash, a panic, an abort or a failed commit between the two delivers a batch again and never
 //! loses one. A sink that fails rests for 1 s, 2 s, … 5 s; one that cannot be opened is opened
@@ -8,6 +11,7 @@
 use super::backoff::Backoff;
 use super::contain::contain;
 use super::context::StopSignal;
+use super::earlier::Earlier;
 use super::sink::{Sink, SinkContext};
 use super::sink_turn::Turn;
 use crate::base::clock::Clock;
@@ -58,9 +62,11 @@ impl SinkRunner {
     async fn lives(&self) {
         let context = self.context();
         let mut backoff = Backoff::of_a_runner();
+        // Outlives a panic: also the sink that is built anew waits for it.
+        let mut earlier = Earlier::default();
         loop {
             let ended = match (self.make)() {
-                Ok(mut sink) => contain(self.life(&mut *sink, &context)).await,
+                Ok(mut sink) => contain(self.life(&mut *sink, &context, &mut earlier)).await,
                 Err(error) => {
                     tracing::error!(sink = self.name, "cannot be built: {error}");
                     Ok(())
@@ -77,11 +83,12 @@ impl SinkRunner {
     }
 
     /// From opening to letting go.
-    async fn life(&self, sink: &mut dyn Sink, context: &SinkContext) {
+    async fn life(&self, sink: &mut dyn Sink, context: &SinkContext, earlier: &mut Earlier) {
         if !self.open(sink, context).await {
             return;
         }
-        self.pump(sink, context).await;
+        self.pump(sink, context, earlier).await;
+        earlier.settled().await;
         self.close(sink, context).await;
     }
 
@@ -133,7 +140,7 @@ impl SinkRunner {
         }
     }
 
-    async fn pump(&self, sink: &mut dyn Sink, context: &SinkContext) {
+    async fn pump(&self, sink: &mut dyn Sink, context: &SinkContext, earlier: &mut Earlier) {
         let mut backoff = Backoff::of_a_runner();
         let mut tick_from = Duration::ZERO;
         loop {
@@ -142,7 +149,7 @@ impl SinkRunner {
                 return;
             }
             self.tick_if_due(sink, context, &mut tick_from).await;
-            match self.turn(sink, context, tick_from, stopping).await {
+            match self.turn(sink, context, tick_from, stopping, earlier).await {
                 Turn::Delivered => backoff.reset(),
                 Turn::Idle | Turn::IdleAtOnce | Turn::Failed if stopping => return,
                 Turn::Idle => backoff.reset(),

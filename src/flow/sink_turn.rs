@@ -1,10 +1,12 @@
 //! One turn of a sink: take a batch, let the sink deliver it, commit the take.
 
+use super::earlier::{Delivered, Earlier};
 use super::sink::{Sink, SinkContext};
 use super::sink_runner::SinkRunner;
-use crate::channel::{CommitError, TakeTransaction};
+use crate::channel::TakeTransaction;
 use crate::event::Event;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -31,14 +33,20 @@ pub(super) enum Turn {
 }
 
 impl SinkRunner {
-    /// One take transaction. While stopping it waits for no event.
+    /// One take transaction. While stopping it waits for no event. The acknowledgement of the batch
+    /// becomes `earlier`, whose own was over before anything was delivered.
     pub(super) async fn turn(
         &self,
         sink: &mut dyn Sink,
         context: &SinkContext,
         tick_from: Duration,
         stopping: bool,
+        earlier: &mut Earlier,
     ) -> Turn {
+        // Else its events would look as if they waited.
+        if stopping && !earlier.settled().await {
+            return Turn::Failed;
+        }
         let capacity = self.channel.limits().transaction_capacity;
         let wanted = sink.batch_events().clamp(1, capacity);
         if stopping && self.channel.status().events == 0 {
@@ -74,12 +82,21 @@ impl SinkRunner {
         self.take_what_waits(take.as_mut(), &mut batch, wanted, most.min(capacity)).await;
         self.counters.batch_complete.add((batch.len() / wanted) as u64);
         self.counters.batch_underflow.add(u64::from(!batch.len().is_multiple_of(wanted)));
-        if !self.deliver(sink, context, &batch).await {
+        if !self.deliver(sink, context, &batch, earlier).await {
             take.rollback();
             self.counters.rollback.add(1);
             return Turn::Failed;
         }
-        self.acknowledged(take.commit_async().await, batch.len(), sink.counts())
+        let delivered = Delivered {
+            sink: self.name.clone(),
+            counters: Arc::clone(&self.counters),
+            events: batch.len(),
+            counts: sink.counts(),
+        };
+        match earlier.begin(take.commit_async(), delivered).await {
+            Some(false) => Turn::Failed,
+            Some(true) | None => Turn::Delivered,
+        }
     }
 
     /// Waits until there is an event, as long as the channel's keep-alive, the stop and `until` let
@@ -163,9 +180,22 @@ impl SinkRunner {
         }
     }
 
-    async fn deliver(&self, sink: &mut dyn Sink, context: &SinkContext, batch: &[Event]) -> bool {
+    async fn deliver(
+        &self,
+        sink: &mut dyn Sink,
+        context: &SinkContext,
+        batch: &[Event],
+        earlier: &mut Earlier,
+    ) -> bool {
         self.counters.event_drain_attempt.add(batch.len() as u64);
-        let delivered = sink.deliver(context, batch).await;
+        let delivered = if earlier.is_under_way() {
+            sink.deliver_behind(context, batch, Box::pin(earlier.settled())).await
+        } else if earlier.settled().await {
+            sink.deliver(context, batch).await
+        } else {
+            // It has said so, and rests; what it delivered comes again first.
+            return false;
+        };
         if let Err(error) = &delivered {
             self.counters.event_write_fail.add(1);
             tracing::warn!(
@@ -175,29 +205,6 @@ impl SinkRunner {
             );
         }
         delivered.is_ok()
-    }
-
-    /// What the commit of a delivered batch came to.
-    fn acknowledged(
-        &self,
-        committed: Result<(), CommitError>,
-        events: usize,
-        counts: bool,
-    ) -> Turn {
-        match committed {
-            Ok(()) => {
-                self.counters.event_drain_success.add(if counts { events as u64 } else { 0 });
-                Turn::Delivered
-            }
-            Err(error) => {
-                self.counters.channel_read_fail.add(1);
-                tracing::warn!(
-                    sink = self.name,
-                    "{events} events were delivered and their acknowledgement did not end well, they may come again: {error}"
-                );
-                Turn::Failed
-            }
-        }
     }
 
     pub(super) async fn tick_if_due(

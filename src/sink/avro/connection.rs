@@ -2,6 +2,7 @@
 //! noticed whatever way it went.
 
 use crate::base::limits::CONNECTION_READ_BYTES;
+use crate::channel::BoxFuture;
 use crate::event::Event;
 use crate::net::dial::{DialError, Layers, dial};
 use crate::net::stream::Stream;
@@ -33,6 +34,8 @@ pub(super) enum SendError {
     Failed,
     #[error("the server answered with an error: {0}")]
     Refused(String),
+    #[error("the batch before it was not acknowledged")]
+    Unacknowledged,
 }
 
 /// How long to wait.
@@ -62,20 +65,27 @@ impl Connection {
         Ok(Self { stream, exchange: Exchange::new(), input: BytesMut::new(), since })
     }
 
-    /// Sends `events` as one call and returns once the server has committed them.
+    /// Sends `events` as one call and returns once the server has committed them. The call is not
+    /// complete before `earlier` has answered true.
     pub(super) async fn append(
         &mut self,
         events: &[Event],
         patience: Duration,
+        earlier: Option<BoxFuture<'_, bool>>,
     ) -> Result<(), SendError> {
         let call = self.exchange.call(events);
-        let deadline = Instant::now() + patience;
+        let (mut deadline, mut rest) = (Instant::now() + patience, &call[..]);
         let late = |_| SendError::Silent(patience);
-        let written = async {
-            self.stream.write_all(&call).await?;
-            self.stream.flush().await
-        };
-        timeout_at(deadline, written).await.map_err(late)??;
+        if let Some(earlier) = earlier {
+            let (now, held_back) = call.split_at(call.len() - 1);
+            timeout_at(deadline, self.write(now)).await.map_err(late)??;
+            if !earlier.await {
+                return Err(SendError::Unacknowledged);
+            }
+            // That it waited is not the server's fault.
+            (deadline, rest) = (Instant::now() + patience, held_back);
+        }
+        timeout_at(deadline, self.write(rest)).await.map_err(late)??;
         drop(call);
         let answer = timeout_at(deadline, self.answer()).await.map_err(late)??;
         match answer {
@@ -84,6 +94,11 @@ impl Connection {
             Answer::Unknown => Err(SendError::Refused("UNKNOWN".to_owned())),
             Answer::Error(words) => Err(SendError::Refused(words)),
         }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     async fn answer(&mut self) -> Result<Answer, SendError> {

@@ -178,13 +178,37 @@ impl Avro {
         }
     }
 
-    async fn send(&mut self, context: &SinkContext, batch: &[Event]) -> Result<(), SendError> {
+    async fn send(
+        &mut self,
+        context: &SinkContext,
+        batch: &[Event],
+        mut earlier: Option<BoxFuture<'_, bool>>,
+    ) -> Result<(), SendError> {
         let patience = self.patience.request;
         let connection = self.connect(context).await?;
         for call in pieces(batch, CALL_BYTES) {
-            connection.append(call, patience).await?;
+            connection.append(call, patience, earlier.take()).await?;
         }
         Ok(())
+    }
+
+    async fn deliver_all(
+        &mut self,
+        context: &SinkContext,
+        batch: &[Event],
+        earlier: Option<BoxFuture<'_, bool>>,
+    ) -> Result<(), Failure> {
+        let large =
+            |event: &&Event| wire_bytes(event) + CALL_OVERHEAD_BYTES > AVRO_REQUEST_BYTES_MAX;
+        if let Some(event) = batch.iter().find(large) {
+            let bytes = event.body.len();
+            tracing::warn!(sink = context.name, bytes, "an event may be too large for the server");
+        }
+        let sent = self.send(context, batch, earlier).await;
+        sent.map_err(|error| {
+            self.hang_up(context);
+            self.failure("cannot send to", error)
+        })
     }
 
     fn failure(&self, what: &str, cause: SendError) -> Failure {
@@ -212,23 +236,16 @@ impl Sink for Avro {
         context: &'a SinkContext,
         batch: &'a [Event],
     ) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            let large =
-                |event: &&Event| wire_bytes(event) + CALL_OVERHEAD_BYTES > AVRO_REQUEST_BYTES_MAX;
-            if let Some(event) = batch.iter().find(large) {
-                let bytes = event.body.len();
-                tracing::warn!(
-                    sink = context.name,
-                    bytes,
-                    "an event may be too large for the server"
-                );
-            }
-            let sent = self.send(context, batch).await;
-            sent.map_err(|error| {
-                self.hang_up(context);
-                self.failure("cannot send to", error)
-            })
-        })
+        Box::pin(self.deliver_all(context, batch, None))
+    }
+
+    fn deliver_behind<'a>(
+        &'a mut self,
+        context: &'a SinkContext,
+        batch: &'a [Event],
+        earlier: BoxFuture<'a, bool>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.deliver_all(context, batch, Some(earlier)))
     }
 
     fn stop<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {

@@ -5,6 +5,7 @@ use crate::wire::avro::frame::{self, Frames};
 use crate::wire::avro::handshake::{Request, Response};
 use crate::wire::avro::values::Values;
 use bytes::BytesMut;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -99,6 +100,34 @@ fn sink(port: u16, more: &[(&str, &str)]) -> Box<dyn Sink> {
 
 fn events(bodies: &[&str]) -> Vec<Event> {
     bodies.iter().map(|body| Event::new(body.to_string())).collect()
+}
+
+#[tokio::test]
+async fn a_call_is_not_complete_before_the_batch_before_it_is_acknowledged() {
+    let (port, seen) = server(Vec::new()).await;
+    let (mut sink, context) = (sink(port, &[]), context());
+    sink.start(&context).await.unwrap();
+    let calls = || seen.0.lock().unwrap().1.len();
+    let (allow, allowed) = tokio::sync::oneshot::channel::<bool>();
+    let (batch, arrived) = (events(&["1"]), AtomicBool::new(false));
+    let deliver = async {
+        let earlier = Box::pin(async { allowed.await.unwrap() });
+        sink.deliver_behind(&context, &batch, earlier).await.unwrap();
+    };
+    let acknowledge = async {
+        // Longer than the server may take to answer.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        arrived.store(calls() > 0, Ordering::SeqCst);
+        allow.send(true).unwrap();
+    };
+    tokio::join!(deliver, acknowledge);
+    assert!(!arrived.load(Ordering::SeqCst), "a crash would repeat two batches");
+    assert_eq!(calls(), 1);
+    let never = Box::pin(async { false });
+    let error = sink.deliver_behind(&context, &events(&["2"]), never).await.unwrap_err();
+    assert!(error.to_string().contains("not acknowledged"), "{error}");
+    sink.deliver(&context, &events(&["3"])).await.unwrap();
+    assert_eq!(*seen.0.lock().unwrap(), (2, vec![vec!["1".to_owned()], vec!["3".to_owned()]]));
 }
 
 #[tokio::test]
