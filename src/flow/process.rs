@@ -115,7 +115,7 @@ impl Process {
     }
 
     /// Waits until the command has exited, without reaping it.
-    async fn exits_within(&self, grace: Duration) -> bool {
+    pub(crate) async fn exits_within(&self, grace: Duration) -> bool {
         let Some(pid) = self.group else { return true };
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         let exited = || !matches!(waitid(WaitId::Pid(pid), options), Ok(None));

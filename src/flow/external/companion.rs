@@ -196,10 +196,11 @@ impl Companion {
         }
     }
 
-    /// Tells a source's process to end; it may still give what it has.
-    pub(crate) async fn tell_to_stop(&mut self) {
-        if let Some(speaker) = &mut self.speaker {
-            speaker.tell_to_stop().await;
+    /// Tells a source's process to end; it may still give what it has. Answers until when.
+    pub(crate) async fn tell_to_stop(&mut self) -> Instant {
+        match &mut self.speaker {
+            Some(speaker) => speaker.tell_to_stop().await,
+            None => Instant::now(),
         }
     }
 

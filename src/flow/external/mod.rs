@@ -176,7 +176,7 @@ pub(crate) struct Options {
     /// How long a source may say nothing.
     pub(crate) silence: Option<Duration>,
     /// How long an end may take.
-    pub(crate) stop_grace: Duration,
+    stop_grace: Duration,
     pause: Duration,
     pause_max: Duration,
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Bytes read from a process at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -77,7 +77,8 @@ pub(super) struct Speaker {
     searched: usize,
     /// The number of the last batch, whoever sent it.
     pub(super) number: u64,
-    told_to_stop: bool,
+    /// Until when it may end by itself, once it was told to.
+    ends_by: Option<Instant>,
 }
 
 impl Speaker {
@@ -98,7 +99,7 @@ impl Speaker {
             buffer: Vec::new(),
             searched: 0,
             number: 0,
-            told_to_stop: false,
+            ends_by: None,
         };
         let (name, settings) = (&options.name, &options.settings);
         let role = options.role.word();
@@ -181,24 +182,29 @@ impl Speaker {
         if said == number { Ok(answer) } else { Err(Fault::WrongNumber { said, due: number }) }
     }
 
-    /// Tells it to end; it may still say something.
-    pub(super) async fn tell_to_stop(&mut self) {
-        if !std::mem::replace(&mut self.told_to_stop, true) {
-            let line = write::stop();
-            // One that reads nothing any more has its time all the same.
-            let _ = timeout(self.options.stop_grace, self.write(&line)).await;
+    /// Tells it to end; it may still say something. Answers until when it may end by itself.
+    pub(super) async fn tell_to_stop(&mut self) -> Instant {
+        if let Some(until) = self.ends_by {
+            return until;
         }
+        let until = Instant::now() + self.options.stop_grace;
+        self.ends_by = Some(until);
+        let line = write::stop();
+        // One that reads nothing any more has its time all the same.
+        let _ = timeout_at(until, self.write(&line)).await;
+        until
     }
 
     /// Ends it: it is told to, its input ends, then come SIGTERM and SIGKILL.
     pub(super) async fn stop(mut self) {
-        self.tell_to_stop().await;
+        let until = self.tell_to_stop().await;
         self.stdin = None;
-        let grace = self.options.stop_grace;
         // What it still says is not for anybody, but it must not wait for a reader.
-        let _ = timeout(grace, self.hear_out()).await;
-        self.process.terminate();
-        self.process.end(true, grace).await;
+        let _ = timeout_at(until, self.hear_out()).await;
+        if !self.process.exits_within(until.saturating_duration_since(Instant::now())).await {
+            self.process.terminate();
+        }
+        self.process.end(true, self.options.stop_grace).await;
     }
 
     async fn hear_out(&mut self) {

@@ -189,6 +189,14 @@ async fn a_process_is_told_to_stop_and_one_that_does_not_is_ended() {
     sink.stop().await;
     assert_eq!(std::fs::read_to_string(&told).unwrap(), "{\"stop\":true}\n");
 
+    // One that says nothing more and has still to clean up is left the time for that.
+    let done = directory.path().join("done");
+    let script = format!("{READY} read -r line; exec >&-; sleep 0.3; touch {}", done.display());
+    let mut sink = companion(Role::Sink, &script, &[("stopGrace", "60000")]);
+    sink.start(None, 1).await.unwrap();
+    sink.stop().await;
+    assert!(done.exists());
+
     let ids = directory.path().join("ids");
     let script = format!(
         "trap '' TERM; sleep 1000 & echo $$ $! > {}; {READY} while :; do wait; done",

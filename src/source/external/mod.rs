@@ -28,7 +28,7 @@ use crate::wire::external::read::Batch;
 use crate::wire::external::write;
 use ledger::{Ended, Ledger};
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 /// The type `external`.
 pub const TYPE: SourceType = SourceType { names: &["external"], keys: Role::Source.keys(), build };
@@ -119,8 +119,7 @@ impl Run<'_> {
 
     /// What the process still gives once it was told to stop.
     async fn last_batches(&mut self, most: usize) -> Result<Over, Fault> {
-        let until = Instant::now() + self.options.stop_grace;
-        self.companion.tell_to_stop().await;
+        let until = self.companion.tell_to_stop().await;
         while let Ok(Ok(Given::Batch(batch))) = timeout_at(until, self.companion.hear(most)).await {
             if self.answer(batch).await.is_err() {
                 break;

@@ -1,6 +1,8 @@
-# A source of numbers, in batches of changing sizes, from behind the position that it is told on.
+# A source of numbers, in batches of changing sizes, from behind the position that it is told on. One
+# time in `mischief` it does what it must not, or dies, in the place of a batch or behind it.
 import json
 import os
+import random
 import sys
 
 
@@ -18,12 +20,48 @@ if repeat:
         file.write("x")
 say({"ready": 1})
 batch = 0
+mischief = int(greeting["settings"]["mischief"])
+
+
+def misbehave(message):
+    """Writes something else than `message`, and ends or goes on as if nothing had been."""
+    with open("mischiefs", "a") as file:
+        file.write("x")
+    line = json.dumps(message)
+    kind = random.randrange(9)
+    if kind == 0:
+        print("no JSON", flush=True)
+    elif kind == 1:
+        say({**message, "batch": message["batch"] + 1})
+    elif kind == 2:
+        print(line[: len(line) // 2], end="", flush=True)
+        sys.exit(1)
+    elif kind == 3:
+        print("x" * 70000, flush=True)
+    elif kind == 4:
+        say({**message, "events": message["events"] + [{"bodi": "misspelt"}]})
+    elif kind == 5:
+        say(message)
+        os._exit(2)  # without waiting for the answer
+    elif kind == 6:
+        say({"error": "in a mood"})
+    elif kind == 7:
+        say({**message, "events": message["events"] * 200})
+    else:
+        say(message)
+        say(message)  # the same once more, with the same number
+
+
 while True:
     batch += 1
     size = repeat["events"] if repeat else 1 + number % 7
     repeat = None
     events = [{"body": f"event {n}"} for n in range(number, number + size)]
-    say({"batch": batch, "events": events, "position": str(number + size)})
+    message = {"batch": batch, "events": events, "position": str(number + size)}
+    if random.randrange(mischief) == 0:
+        misbehave(message)
+    else:
+        say(message)
     answer = json.loads(sys.stdin.readline() or '{"stop":true}')
     if "stop" in answer:
         break
