@@ -170,7 +170,7 @@ fn an_interceptor_that_hangs_holds_up_a_client_and_loses_nothing_and_one_that_se
          k.sources.r.channels = c1\nk.sources.r.interceptors = s i\n\
          k.sources.r.interceptors.s.type = static\nk.sources.r.interceptors.i.type = external\n\
          k.sources.r.interceptors.i.command = {command}\nk.sources.r.interceptors.i.shell = /bin/sh -c\n\
-         k.sources.r.interceptors.i.answerTimeout = 3000\nk.sources.r.interceptors.i.stopGrace = 100\n\
+         k.sources.r.interceptors.i.answerTimeout = 3000\nk.sources.r.interceptors.i.stopGrace = 8000\n\
          k.sources.r.interceptors.i.restartPause = 50\n\
          k.sources.r.interceptors.i.value = here\nk.sources.r.interceptors.i.drop = secret\n{}",
         channels(&["c1"])
