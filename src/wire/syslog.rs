@@ -409,6 +409,7 @@ fn offset_seconds(text: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// 2026-11-21T00:00:00Z
     const NOW: i64 = 1_795_219_200_000;
@@ -448,6 +449,16 @@ mod tests {
         assert_eq!(flaws, [("<34>123456", cut), ("7890", rest), ("<1>x", None)]);
         assert_eq!(self::cut(8, &["<34>1234\n"])[0].2, cut, "exactly as long as allowed");
         assert_eq!(self::cut(8, &["<34>1234\n"]).len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_at_once_is_cut_as_what_comes_byte_by_byte(
+            text in "[<>019a\n]{0,40}", max in 6usize..20,
+        ) {
+            let bytes: Vec<&str> = (0..text.len()).map(|at| &text[at..=at]).collect();
+            prop_assert_eq!(cut(max, &[&text]), cut(max, &bytes));
+        }
     }
 
     fn read(text: &str) -> Option<Message<'_>> {
