@@ -5,7 +5,7 @@
 //! event, [`EXTERNAL_POSITION_BYTES_MAX`] of a position, [`WORDS_CHARS_MAX`] characters of what a
 //! process says in words.
 //!
-//! [`write`] makes the lines of the agent, [`read`] understands those of the process. Reading is
+//! [`mod@write`] makes the lines of the agent, [`read`] understands those of the process. Reading is
 //! strict: an unknown or misspelt key is refused by name and never left out in silence, since with it
 //! could go the body of an event.
 //!
