@@ -3,6 +3,7 @@
 use crate::config::agent::{
     AgentConfig, ChannelKind, Component, SinkConfig, SinkGroupConfig, SourceConfig,
 };
+use crate::config::dead_letter::DeadLetterSettings;
 use crate::config::settings::{Finding, SettingError, SettingsReader, Severity};
 use crate::config::{Catalogue, TypeEntry};
 use crate::flow::interceptor::{Interceptor, InterceptorType};
@@ -130,6 +131,8 @@ pub struct SinkPlan {
     pub name: String,
     /// Its channel.
     pub channel: String,
+    /// Where events go that are refused for good.
+    pub dead_letter: Option<DeadLetterSettings>,
     /// Builds it.
     pub make: SinkMaker,
     /// What it is made from.
@@ -250,7 +253,8 @@ fn plan_sink(config: &SinkConfig, types: &Types, findings: &mut Vec<Finding>) ->
     let make = try_out(&config.component, named.map(|t| t.build), "sink", findings)?;
     let channel = config.channel.clone();
     let print = Print::of(&config.component).with("channel", Print(vec![channel.clone()]));
-    Some(SinkPlan { name: config.component.name.clone(), channel, make, print })
+    let (name, dead_letter) = (config.component.name.clone(), config.dead_letter.clone());
+    Some(SinkPlan { name, channel, dead_letter, make, print })
 }
 
 /// The group, with those of its sinks that can be built. Without a processor its sinks do not run

@@ -31,6 +31,7 @@ pub(crate) mod channels;
 pub mod logging;
 mod opening;
 pub mod reload;
+mod seat;
 pub mod stop;
 pub mod supervise;
 mod watch;

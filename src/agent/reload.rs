@@ -203,7 +203,8 @@ impl Running {
             }
         }
         for (task, part) in self.sources.iter().chain(&self.sinks) {
-            let attached = part.channels.iter().any(|name| stale.contains(&task_of(name)));
+            let mut channels = part.channels.iter().chain(&part.dead_letters);
+            let attached = channels.any(|name| stale.contains(&task_of(name)));
             if wanted.get(task) != Some(&&part.print) || attached {
                 stale.insert(task.clone());
             }

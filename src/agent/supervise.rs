@@ -4,6 +4,7 @@ use super::build::{ChannelPlan, GroupPlan, Plan, Print, SinkPlan, SourcePlan};
 use super::carry::Estate;
 use super::channels::{is_volatile, open_channel};
 use super::opening::Opening;
+use super::seat::{Seat, Slot, dead_letters, opened};
 use crate::base::clock::Clock;
 use crate::channel::Channel;
 use crate::config::agent::ChannelKind;
@@ -12,10 +13,9 @@ use crate::flow::counted::Counted;
 use crate::flow::group_runner::GroupRunner;
 use crate::flow::intake::{ChannelProcessor, NamedChannel};
 use crate::flow::interceptor::Chain;
-use crate::flow::sink_runner::SinkRunner;
 use crate::flow::source_runner::SourceRunner;
 use crate::flow::standing::Standing;
-use crate::metrics::{Registry, SinkCounters};
+use crate::metrics::Registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,9 +27,6 @@ use tokio::task::JoinHandle;
 /// How long a source waits for the first start of the sinks behind it, well or not. One that does
 /// not answer must not keep the source: the channels hold what comes in.
 pub(super) const SINKS_FIRST: Duration = Duration::from_secs(1);
-
-/// A channel once it is open.
-pub(super) type Slot = watch::Receiver<Option<Arc<dyn Channel>>>;
 
 /// A component's task.
 pub(super) struct Task {
@@ -46,6 +43,8 @@ pub(super) struct Part {
     pub(super) print: Print,
     /// The channels that it works on.
     pub(super) channels: Vec<String>,
+    /// Those into which its sinks put what is refused.
+    pub(super) dead_letters: Vec<String>,
     /// What must be `true` before it has started.
     started: Vec<watch::Receiver<bool>>,
     /// Of each of its sinks, whether it has been tried to start.
@@ -185,6 +184,7 @@ impl Running {
     pub(super) fn start_sink(&mut self, plan: SinkPlan) {
         let (task, print, channel) =
             (format!("sink {}", plan.name), plan.print.clone(), plan.channel.clone());
+        let dead_letters = dead_letters(std::slice::from_ref(&plan));
         if self.sinks.contains_key(&task) {
             return;
         }
@@ -197,7 +197,7 @@ impl Running {
         };
         let (started, tried, channels) = (vec![started], vec![tried], vec![channel]);
         let task = Task { name: task, handle: Some(self.sinks_on.spawn(run)), stop: fire };
-        let part = Part { task, print, channels, started, tried };
+        let part = Part { task, print, channels, dead_letters, started, tried };
         self.sinks.insert(part.task.name.clone(), part);
     }
 
@@ -210,6 +210,7 @@ impl Running {
         let (fire, stop) = StopSignal::new();
         let (mut seats, mut started, mut tried) = (Vec::new(), Vec::new(), Vec::new());
         let channels = sinks.iter().map(|sink| sink.channel.clone()).collect();
+        let dead_letters = dead_letters(&sinks);
         for sink in sinks {
             // Validation knows that its channel is there; the processor counts on each sink.
             let Some((seat, has_started, was_tried)) = self.seat(sink, stop.clone()) else {
@@ -228,7 +229,7 @@ impl Running {
             GroupRunner { name, members, processor }.run().await;
         };
         let task = Task { name: task, handle: Some(self.sinks_on.spawn(run)), stop: fire };
-        let part = Part { task, print, channels, started, tried };
+        let part = Part { task, print, channels, dead_letters, started, tried };
         self.sinks.insert(part.task.name.clone(), part);
     }
 
@@ -243,9 +244,13 @@ impl Running {
             tracing::error!(sink = plan.name, "its channel {} is not there", plan.channel);
             return None;
         };
+        let dead_letters = dead_letters(std::slice::from_ref(&plan)).pop();
+        let dead_letters =
+            dead_letters.and_then(|name| Some(self.channels.get(&name)?.filled.clone()));
         let (started, has_started) = watch::channel(false);
         let (tried, was_tried) = watch::channel(false);
         let seat = Seat {
+            dead_letters,
             counters: self.registry.sink(&plan.name),
             clock: Arc::clone(&self.clock),
             plan,
@@ -292,7 +297,8 @@ impl Running {
             SourceRunner { name, make, intake, counters, clock, stop, started }.run().await;
         };
         let task = Task { name: task, handle: Some(tokio::spawn(run)), stop: fire };
-        let part = Part { task, print, channels, started: vec![has_started], tried: Vec::new() };
+        let (started, tried, dead_letters) = (vec![has_started], Vec::new(), Vec::new());
+        let part = Part { task, print, channels, dead_letters, started, tried };
         self.sources.insert(part.task.name.clone(), part);
     }
 
@@ -315,45 +321,6 @@ impl Running {
             all_true(started).await;
             line
         }
-    }
-}
-
-/// A sink whose channel may not be open yet.
-struct Seat {
-    plan: SinkPlan,
-    slot: Slot,
-    counters: Arc<SinkCounters>,
-    clock: Arc<dyn Clock>,
-    stop: StopSignal,
-    tried: watch::Sender<bool>,
-    started: watch::Sender<bool>,
-    drain_at_stop: Arc<AtomicBool>,
-}
-
-impl Seat {
-    /// The sink with its channel; None when it is to stop first.
-    async fn runner(self) -> Option<SinkRunner> {
-        let channel = opened(self.slot, &self.stop).await?;
-        Some(SinkRunner {
-            name: self.plan.name,
-            make: self.plan.make,
-            channel,
-            counters: self.counters,
-            clock: self.clock,
-            stop: self.stop,
-            tried: self.tried,
-            started: self.started,
-            drain_at_stop: self.drain_at_stop,
-        })
-    }
-}
-
-/// The channel once it is open; None when the component is to stop first.
-async fn opened(mut slot: Slot, stop: &StopSignal) -> Option<Arc<dyn Channel>> {
-    tokio::select! {
-        biased;
-        () = stop.wait() => None,
-        open = slot.wait_for(Option::is_some) => open.ok()?.clone(),
     }
 }
 

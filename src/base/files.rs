@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions, ReadDir};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Creates `path` for writing and makes its name durable in its directory. Never opens a file
@@ -51,6 +51,41 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// It cannot be opened or made.
 pub fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Adds `line` and a newline to the end of the file `path`, durably; the file is made when it is missing.
+/// Where its last line has no end, since a machine stopped within it, that gets one first.
+///
+/// # Errors
+/// It would have more than `bytes_max` bytes ([`io::ErrorKind::QuotaExceeded`]), is no regular file, or
+/// cannot be written; what was written of the line is taken back as far as that goes.
+pub fn append_line(path: &Path, line: &[u8], bytes_max: u64) -> io::Result<()> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    let options = options.read(true).append(true).create(true).custom_flags(flags);
+    let mut file = options.open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let len = metadata.len();
+    let mut last = [b'\n'];
+    if let Some(at) = len.checked_sub(1) {
+        file.read_exact_at(&mut last, at)?;
+    }
+    let mut bytes = Vec::with_capacity(line.len() + 2);
+    bytes.extend((last != [b'\n']).then_some(b'\n'));
+    bytes.extend_from_slice(line);
+    bytes.push(b'\n');
+    if len.saturating_add(bytes.len() as u64) > bytes_max {
+        return Err(io::ErrorKind::QuotaExceeded.into());
+    }
+    if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_all()) {
+        let _ = file.set_len(len);
+        return Err(error);
+    }
+    // A file that was just made has no durable name yet.
+    if len == 0 { sync_directory(parent(path)) } else { Ok(()) }
 }
 
 /// What the directory holds.
@@ -189,6 +224,20 @@ mod tests {
         create_new(&path).unwrap().write_all(b"kept").unwrap();
         assert_eq!(create_new(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn lines_are_added_up_to_a_limit_and_behind_one_without_an_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        append_line(&path, b"one", 100).unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"tor").unwrap();
+        append_line(&path, b"two", 12).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\ntor\ntwo\n");
+        let error = append_line(&path, b"x", 13).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\ntor\ntwo\n");
+        assert!(append_line(Path::new("/dev/null"), b"x", 100).is_err(), "no regular file");
     }
 
     #[test]

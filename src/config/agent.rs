@@ -4,6 +4,7 @@
 //! channels exist. What was left out, and why, stands in the findings beside it.
 
 use super::channels::{FileChannelSettings, MemoryChannelSettings, SpillableSettings};
+use super::dead_letter::{DeadLetterPlace, DeadLetterSettings};
 use super::settings::{Place, Settings};
 
 /// One agent.
@@ -87,6 +88,18 @@ pub struct SinkConfig {
     pub component: Component,
     /// The channel it drains.
     pub channel: String,
+    /// Where an event goes that its destination refuses for good; `None`: it stays.
+    pub dead_letter: Option<DeadLetterSettings>,
+}
+
+impl SinkConfig {
+    /// Whether it takes from the channel or puts refused events into it.
+    #[must_use]
+    pub fn uses(&self, channel: &str) -> bool {
+        let dead = self.dead_letter.as_ref().map(|dead| &dead.place);
+        let puts = matches!(dead, Some(DeadLetterPlace::Channel(name)) if name == channel);
+        puts || self.channel == channel
+    }
 }
 
 /// Sinks of which one at a time delivers.

@@ -16,6 +16,7 @@ pub mod agent;
 pub mod catalogue;
 pub mod channel_keys;
 pub mod channels;
+pub mod dead_letter;
 mod file;
 mod filters;
 mod findings;

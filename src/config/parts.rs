@@ -2,9 +2,10 @@
 
 use super::agent::Component;
 use super::catalogue::{Catalogue, TypeEntry};
+use super::dead_letter;
 use super::findings::Findings;
 use super::names;
-use super::settings::{Key, Kind, Place, Setting, Settings, split_comment};
+use super::settings::{Key, Kind, Place, Setting, Settings, joined, split_comment};
 use super::types::{self, Part, Status};
 
 /// What a trailing comment gives when it was left off.
@@ -24,8 +25,10 @@ const SOURCE_KEYS: &[Key] = &[
     key("backoffSleepIncrement", Kind::Number),
     key("maxBackoffSleep", Kind::Number),
 ];
-const SINK_KEYS: &[Key] =
-    &[key("type", Kind::Word), key("config", Kind::Text), key("channel", Kind::Names)];
+const SINK_KEYS: &[Key] = &joined::<7>(&[
+    &[key("type", Kind::Word), key("config", Kind::Text), key("channel", Kind::Names)],
+    &dead_letter::KEYS,
+]);
 const TYPE_KEYS: &[Key] = &[key("type", Kind::Word), key("config", Kind::Text)];
 
 fn shared_keys(part: Part) -> &'static [Key] {

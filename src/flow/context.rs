@@ -13,6 +13,7 @@ use tokio::sync::watch;
 #[error("{what}{}", cause.as_ref().map(|c| format!(": {c}")).unwrap_or_default())]
 pub struct Failure {
     what: String,
+    refused: bool,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -20,7 +21,7 @@ pub struct Failure {
 impl Failure {
     /// What could not be done, where, and what to do.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), cause: None }
+        Self { what: what.into(), refused: false, cause: None }
     }
 
     /// The same with its cause.
@@ -28,7 +29,20 @@ impl Failure {
         what: impl Into<String>,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { what: what.into(), cause: Some(cause.into()) }
+        Self { what: what.into(), refused: false, cause: Some(cause.into()) }
+    }
+
+    /// The same, as the destination's answer to the events themselves: it is there and works, and will
+    /// answer them so again.
+    #[must_use]
+    pub fn refused(self) -> Self {
+        Self { refused: true, ..self }
+    }
+
+    /// Whether the destination has refused the events themselves.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.refused
     }
 }
 
@@ -131,4 +145,6 @@ pub struct SinkContext {
     /// What it counts in: its connections, made, closed and failed. The flow counts everything
     /// else.
     pub counters: Arc<SinkCounters>,
+    /// Whether events that are refused go elsewhere: then the sink does not try them again by itself.
+    pub gives_up: bool,
 }

@@ -3,6 +3,7 @@
 use super::context::{Failure, SinkContext, StopSignal};
 use super::group_runner::GroupRunner;
 use super::processor::{Processor, TYPES};
+use super::refused::Refused;
 use super::sink::Sink;
 use super::sink_runner::SinkRunner;
 use crate::base::clock::Clock;
@@ -110,6 +111,7 @@ impl Group {
                 tried: watch::channel(false).0,
                 started: sender,
                 drain_at_stop: Arc::default(),
+                refused: Refused::default(),
             });
         }
         let runner = GroupRunner { name: "g".to_owned(), members, processor };

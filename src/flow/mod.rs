@@ -15,6 +15,7 @@ pub mod interceptor;
 pub mod marks;
 pub(crate) mod process;
 pub mod processor;
+pub mod refused;
 pub mod selector;
 pub mod sink;
 pub mod sink_runner;

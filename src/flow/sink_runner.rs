@@ -12,6 +12,7 @@ use super::backoff::Backoff;
 use super::contain::contain;
 use super::context::StopSignal;
 use super::earlier::Earlier;
+use super::refused::Refused;
 use super::sink::{Sink, SinkContext};
 use super::sink_turn::Turn;
 use crate::base::clock::Clock;
@@ -50,6 +51,8 @@ pub struct SinkRunner {
     /// Whether to empty the channel before stopping, as of the stop: what a channel in memory still
     /// holds is lost otherwise when the agent ends.
     pub drain_at_stop: Arc<AtomicBool>,
+    /// What becomes of events that the destination refuses for good.
+    pub refused: Refused,
 }
 
 impl SinkRunner {
@@ -137,6 +140,7 @@ impl SinkRunner {
             stop: self.stop.clone(),
             clock: Arc::clone(&self.clock),
             counters: Arc::clone(&self.counters),
+            gives_up: self.refused.gives_up(),
         }
     }
 

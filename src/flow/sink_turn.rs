@@ -1,7 +1,7 @@
 //! One turn of a sink: take a batch, let the sink deliver it, commit the take.
 
 use super::earlier::{Delivered, Earlier};
-use super::sink::{Sink, SinkContext};
+use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::SinkRunner;
 use crate::channel::TakeTransaction;
 use crate::event::Event;
@@ -48,7 +48,8 @@ impl SinkRunner {
             return Turn::Failed;
         }
         let capacity = self.channel.limits().transaction_capacity;
-        let wanted = sink.batch_events().clamp(1, capacity);
+        let suspects = self.refused.suspects();
+        let wanted = if suspects { 1 } else { sink.batch_events().clamp(1, capacity) };
         if stopping && self.channel.status().events == 0 {
             return Turn::Idle;
         }
@@ -78,20 +79,28 @@ impl SinkRunner {
             let patience = sink.gather().min(self.until_tick(sink, tick_from));
             self.gather(take.as_mut(), &mut batch, wanted, patience).await;
         }
-        let most = wanted.saturating_mul(sink.batches_together());
+        let together = if suspects { 1 } else { sink.batches_together() };
+        let most = wanted.saturating_mul(together);
         self.take_what_waits(take.as_mut(), &mut batch, wanted, most.min(capacity)).await;
         self.counters.batch_complete.add((batch.len() / wanted) as u64);
         self.counters.batch_underflow.add(u64::from(!batch.len().is_multiple_of(wanted)));
-        if !self.deliver(sink, context, &batch, earlier).await {
-            take.rollback();
-            self.counters.rollback.add(1);
-            return Turn::Failed;
-        }
+        let counts = match self.deliver(sink, context, &batch, earlier).await {
+            Ok(()) => {
+                self.refused.delivered(batch.len());
+                sink.counts()
+            }
+            Err(error) if self.is_elsewhere(&batch, &error).await => false,
+            Err(_) => {
+                take.rollback();
+                self.counters.rollback.add(1);
+                return Turn::Failed;
+            }
+        };
         let delivered = Delivered {
             sink: self.name.clone(),
             counters: Arc::clone(&self.counters),
             events: batch.len(),
-            counts: sink.counts(),
+            counts,
         };
         match earlier.begin(take.commit_async(), delivered).await {
             Some(false) => Turn::Failed,
@@ -180,13 +189,18 @@ impl SinkRunner {
         }
     }
 
+    /// Whether a batch that was not delivered need not stay, since it was refused and is safe elsewhere.
+    async fn is_elsewhere(&self, batch: &[Event], error: &Failure) -> bool {
+        error.is_refusal() && self.refused.settle(&self.name, batch, error, &self.counters).await
+    }
+
     async fn deliver(
         &self,
         sink: &mut dyn Sink,
         context: &SinkContext,
         batch: &[Event],
         earlier: &mut Earlier,
-    ) -> bool {
+    ) -> Result<(), Failure> {
         self.counters.event_drain_attempt.add(batch.len() as u64);
         let delivered = if earlier.is_under_way() {
             sink.deliver_behind(context, batch, Box::pin(earlier.settled())).await
@@ -194,7 +208,7 @@ impl SinkRunner {
             sink.deliver(context, batch).await
         } else {
             // It has said so, and rests; what it delivered comes again first.
-            return false;
+            return Err(Failure::new("the batch before it was not acknowledged"));
         };
         if let Err(error) = &delivered {
             self.counters.event_write_fail.add(1);
@@ -204,7 +218,7 @@ impl SinkRunner {
                 batch.len()
             );
         }
-        delivered.is_ok()
+        delivered
     }
 
     pub(super) async fn tick_if_due(

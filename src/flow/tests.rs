@@ -1,5 +1,6 @@
 use super::context::{Failure, Intake, SinkContext, SourceContext, StopSignal};
 use super::marks::{Kept, Mark};
+use super::refused::Refused;
 use super::sink::Sink;
 use super::sink_runner::SinkRunner;
 use super::source::Source;
@@ -170,6 +171,7 @@ fn run_sink(script: &Script, channel: &Arc<dyn Channel>, drain_at_stop: bool) ->
         tried: watch::channel(false).0,
         started,
         drain_at_stop: Arc::new(drain_at_stop.into()),
+        refused: Refused::default(),
     };
     Ran { stop, started: has_started, task: tokio::spawn(runner.run()), counters }
 }
@@ -309,6 +311,7 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
         tried: watch::channel(false).0,
         started: watch::channel(false).0,
         drain_at_stop: Arc::new(drain_at_stop.into()),
+        refused: Refused::default(),
     };
     timeout(PATIENCE, runner.run()).await.unwrap();
     let mut did = Vec::new();

@@ -20,7 +20,11 @@ fn source(name: &str, kind: &'static str, pairs: &[(&str, &str)], to: &[&str]) -
 }
 
 fn sink(name: &str, kind: &'static str, pairs: &[(&str, &str)], channel: &str) -> SinkConfig {
-    SinkConfig { component: component(name, kind, pairs), channel: channel.to_owned() }
+    SinkConfig {
+        component: component(name, kind, pairs),
+        channel: channel.to_owned(),
+        dead_letter: None,
+    }
 }
 
 fn agent(name: &str, sources: Vec<SourceConfig>, sinks: Vec<SinkConfig>) -> AgentConfig {

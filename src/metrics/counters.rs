@@ -102,6 +102,8 @@ counters!(
         event_write_fail: count = "EventWriteFail",
         /// Takes that the channel failed.
         channel_read_fail: count = "ChannelReadFail",
+        /// Events that their destination refused for good, and that are elsewhere now.
+        dead_letter: count = "DeadLetterCount",
         /// Batches handed back to the channel.
         rollback: count = "RollbackCount",
         /// Times the sink was started again after a panic.

@@ -21,6 +21,7 @@ pub(crate) fn context_with(clock: Arc<ManualClock>) -> SinkContext {
         stop: StopSignal::new().1,
         clock,
         counters: Arc::default(),
+        gives_up: false,
     }
 }
 

@@ -12,11 +12,12 @@ use super::agent::{AgentConfig, ChannelConfig, ChannelKind, Component, SinkConfi
 use super::catalogue::Catalogue;
 use super::channel_keys::NO_ENCRYPTION;
 use super::channels::{FileChannelSettings, MemoryChannelSettings, SpillableSettings};
+use super::dead_letter::{self, DeadLetterPlace, DeadLetterSettings};
 use super::findings::Findings;
 use super::names;
 use super::parts::{self, Unbuilt};
 use super::sections::Sections;
-use super::settings::{Place, Settings, SettingsReader};
+use super::settings::{Place, SettingError, Settings, SettingsReader};
 use super::types::{self, Part};
 
 /// The agent that `sections` describe.
@@ -304,7 +305,42 @@ impl Validation<'_> {
         }
         self.fits(Part::Sink, &component.settings, component.type_name, &attached, channels)?;
         let channel = attached.pop().expect("an attached sink has a channel");
-        Ok(SinkConfig { component, channel })
+        let dead_letter = self.dead_letter(&component.settings, &channel, channels)?;
+        Ok(SinkConfig { component, channel, dead_letter })
+    }
+
+    /// Where a sink's refused events go. A sink that is not told well is left out: its events would
+    /// hold up the channel, or go where nobody looks.
+    fn dead_letter(
+        &mut self,
+        settings: &Settings,
+        drained: &str,
+        channels: &[ChannelConfig],
+    ) -> Result<Option<DeadLetterSettings>, Unbuilt> {
+        let mut reader = SettingsReader::new(settings);
+        let read = dead_letter::read(&mut reader).and_then(|read| {
+            let Some(DeadLetterPlace::Channel(name)) = read.as_ref().map(|read| &read.place) else {
+                return Ok(read);
+            };
+            let known = || channels.iter().map(|channel| channel.component.name.as_str());
+            let message = if name == drained {
+                "is the channel that the sink drains: a refused event would come again for ever"
+                    .to_owned()
+            } else if !known().any(|known| known == name) {
+                format!(
+                    "there is no channel {name} that can be used{}",
+                    names::did_you_mean(name, known())
+                )
+            } else {
+                return Ok(read);
+            };
+            Err(reader.error("deadLetter.channel", message))
+        });
+        self.findings.extend(reader.into_findings());
+        read.map_err(|SettingError { place, key, message }| {
+            self.findings.leave_out(&place, &key, format!("{message}; the sink is left out"));
+            Unbuilt::LeftOut
+        })
     }
 
     fn used(
@@ -316,7 +352,7 @@ impl Validation<'_> {
         let (used, idle): (Vec<_>, Vec<_>) = channels.into_iter().partition(|channel| {
             let name = &channel.component.name;
             sources.iter().any(|source| source.channels.contains(name))
-                || sinks.iter().any(|sink| sink.channel == *name)
+                || sinks.iter().any(|sink| sink.uses(name))
         });
         // Where a source or sink cannot be built it is not known who would have used what.
         let idle = if self.findings.stopped() { Vec::new() } else { idle };

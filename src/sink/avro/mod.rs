@@ -212,7 +212,9 @@ impl Avro {
     }
 
     fn failure(&self, what: &str, cause: SendError) -> Failure {
-        Failure::caused(format!("{what} {}:{}", self.host, self.port), cause)
+        let refused = matches!(cause, SendError::Refused(_));
+        let failure = Failure::caused(format!("{what} {}:{}", self.host, self.port), cause);
+        if refused { failure.refused() } else { failure }
     }
 }
 

@@ -205,7 +205,9 @@ impl Http {
             match (rollback, backoff) {
                 (false, false) => self.backoff.reset(),
                 (false, true) => self.rest = Some(self.backoff.fail()),
-                (true, false) if !context.stop.fired() => {
+                (true, false)
+                    if !context.stop.fired() && !(refuses(status) && context.gives_up) =>
+                {
                     tracing::debug!(sink = context.name, status, "sent again at once");
                     tokio::time::sleep(AT_ONCE).await;
                     continue;
@@ -215,12 +217,20 @@ impl Http {
                         "{} answered {status}, for which events go back to the channel (rollback.{status})",
                         self.endpoint
                     );
-                    return Err(Failure::new(words));
+                    let failure = Failure::new(words);
+                    return Err(if refuses(status) { failure.refused() } else { failure });
                 }
             }
             return Ok(());
         }
     }
+}
+
+/// Whether a status says that the server works and does not want this very event, which it will not
+/// want the next time either. What may be the server's own trouble, a matter of the configuration or of
+/// time (401, 404, 408, 429, 5xx) is none of these.
+fn refuses(status: u16) -> bool {
+    matches!(status, 400 | 406 | 411 | 413 | 414 | 415 | 417 | 422 | 431)
 }
 
 impl Sink for Http {

@@ -312,7 +312,9 @@ impl Sink for Thrift {
                 self.hang_up(context);
             }
             let what = format!("cannot send to {}:{}", self.host, self.port);
-            Err(Failure::caused(what, error))
+            let refused = matches!(error, SendError::Status(_) | SendError::Exception(_));
+            let failure = Failure::caused(what, error);
+            Err(if refused { failure.refused() } else { failure })
         })
     }
 

@@ -1,0 +1,158 @@
+//! Where events go that cannot be delivered: a file of JSON lines, or another channel.
+
+use crate::base::clock::Clock;
+use crate::base::files;
+use crate::channel::{Channel, CommitError, PutError};
+use crate::event::Event;
+use base64ct::{Base64, Encoding};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Characters of a cause that go with an event.
+const CAUSE_CHARS_MAX: usize = 1000;
+
+/// Where refused events go.
+pub struct Grave {
+    kind: Kind,
+    clock: Arc<dyn Clock>,
+}
+
+enum Kind {
+    File { path: PathBuf, bytes_max: u64 },
+    Channel { name: String, channel: Arc<dyn Channel> },
+}
+
+/// Why an event could not go there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BuryError {
+    /// The file cannot be written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It would be longer than it may be.
+    #[error(
+        "{} would have more than {bytes_max} bytes (deadLetter.maxBytes); move it away",
+        path.display()
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// The channel does not take it.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// The channel did not commit it.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The thread that writes ended.
+    #[error("writing it ended by a defect")]
+    Defect,
+}
+
+/// An event as it stands in the file, one line each.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    sink: &'a str,
+    cause: String,
+    refusals: u32,
+    headers: BTreeMap<&'a str, &'a str>,
+    /// The body, if it is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+    /// The body otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body64: Option<String>,
+}
+
+impl Grave {
+    /// A file in `directory`, named after the sink; of `bytes_max` bytes at most. Both are made when the
+    /// first event comes.
+    #[must_use]
+    pub fn file(directory: &Path, sink: &str, bytes_max: u64, clock: Arc<dyn Clock>) -> Self {
+        // A sink's name is free text: it must not lead out of the directory.
+        let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
+        let name: String = sink.chars().map(plain).collect();
+        let path = directory.join(format!("{name}.jsonl"));
+        Self { kind: Kind::File { path, bytes_max }, clock }
+    }
+
+    /// The channel `name`.
+    #[must_use]
+    pub fn channel(name: &str, channel: Arc<dyn Channel>, clock: Arc<dyn Clock>) -> Self {
+        Self { kind: Kind::Channel { name: name.to_owned(), channel }, clock }
+    }
+
+    /// Puts the event there, durably.
+    ///
+    /// # Errors
+    /// It is not there, or not known to be.
+    pub(super) async fn bury(
+        &self,
+        sink: &str,
+        event: &Event,
+        cause: &str,
+        refusals: u32,
+    ) -> Result<(), BuryError> {
+        let millis = i64::try_from(self.clock.wall_ms()).unwrap_or(i64::MAX);
+        let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX).to_string();
+        let cause: String = cause.chars().take(CAUSE_CHARS_MAX).collect();
+        match &self.kind {
+            Kind::File { path, bytes_max } => {
+                let text = std::str::from_utf8(&event.body).ok();
+                let line = Line {
+                    time,
+                    sink,
+                    cause,
+                    refusals,
+                    headers: event.headers.iter().collect(),
+                    body: text,
+                    body64: text.is_none().then(|| Base64::encode_string(&event.body)),
+                };
+                let line = serde_json::to_vec(&line).expect("texts and numbers are JSON");
+                let (path, bytes_max) = (path.clone(), *bytes_max);
+                let written = tokio::task::spawn_blocking(move || append(path, &line, bytes_max));
+                written.await.map_err(|_| BuryError::Defect)?
+            }
+            Kind::Channel { channel, .. } => {
+                let mut event = event.clone();
+                event.headers.set("deadLetter.sink", sink);
+                event.headers.set("deadLetter.cause", cause);
+                event.headers.set("deadLetter.time", time);
+                let mut put = channel.begin_put();
+                put.put(event)?;
+                Ok(put.commit_async().await?)
+            }
+        }
+    }
+}
+
+impl Display for Grave {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::File { path, .. } => write!(f, "{}", path.display()),
+            Kind::Channel { name, .. } => write!(f, "the channel {name}"),
+        }
+    }
+}
+
+fn append(path: PathBuf, line: &[u8], bytes_max: u64) -> Result<(), BuryError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let done = files::create_directory(directory)
+        .and_then(|()| files::append_line(&path, line, bytes_max));
+    done.map_err(|source| match source.kind() {
+        io::ErrorKind::QuotaExceeded => BuryError::Full { path, bytes_max },
+        _ => BuryError::File { path, source },
+    })
+}

@@ -1,0 +1,208 @@
+use super::{Grave, Policy, Refused};
+use crate::base::clock::{Clock, ManualClock};
+use crate::channel::memory::{MemoryChannel, MemoryOptions};
+use crate::channel::{BoxFuture, Channel};
+use crate::event::Event;
+use crate::flow::context::StopSignal;
+use crate::flow::sink::{Failure, Sink, SinkContext};
+use crate::flow::sink_runner::SinkRunner;
+use crate::metrics::SinkCounters;
+use serde_json::Value;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// Of the runtime's own time, which stands still while there is something to do.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Delivers what is not called `bad…`; of a batch with one it delivers nothing.
+struct Picky {
+    delivered: Arc<Mutex<Vec<String>>>,
+    tries: Arc<Mutex<u32>>,
+}
+
+impl Sink for Picky {
+    fn batch_events(&self) -> usize {
+        10
+    }
+
+    fn start<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn deliver<'a>(
+        &'a mut self,
+        _: &'a SinkContext,
+        batch: &'a [Event],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        let bodies: Vec<String> =
+            batch.iter().map(|e| String::from_utf8_lossy(&e.body).into_owned()).collect();
+        Box::pin(async move {
+            if bodies.iter().any(|body| body.starts_with("bad")) {
+                *self.tries.lock().unwrap() += 1;
+                return Err(Failure::new("400, no thanks").refused());
+            }
+            self.delivered.lock().unwrap().extend(bodies);
+            Ok(())
+        })
+    }
+
+    fn stop<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn memory() -> Arc<dyn Channel> {
+    let options = MemoryOptions { keep_alive: Duration::ZERO, ..MemoryOptions::default() };
+    Arc::new(MemoryChannel::new(options).unwrap())
+}
+
+fn events(bodies: &[&[u8]]) -> Vec<Event> {
+    let event = |body: &&[u8]| {
+        let mut event = Event::new(body.to_vec());
+        event.headers.set("host", "web1");
+        event
+    };
+    bodies.iter().map(event).collect()
+}
+
+fn put(channel: &Arc<dyn Channel>, bodies: &[&[u8]]) {
+    let mut put = channel.begin_put();
+    events(bodies).into_iter().for_each(|event| put.put(event).unwrap());
+    put.commit().unwrap();
+}
+
+fn file(directory: &Path, bytes_max: u64) -> Grave {
+    Grave::file(directory, "k/1", bytes_max, Arc::new(ManualClock::default()))
+}
+
+struct Ran {
+    delivered: Arc<Mutex<Vec<String>>>,
+    tries: Arc<Mutex<u32>>,
+    counters: Arc<SinkCounters>,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn run(channel: &Arc<dyn Channel>, policy: Option<Policy>) -> Ran {
+    let (stop, signal) = StopSignal::new();
+    let (delivered, tries, counters) = (Arc::default(), Arc::default(), Arc::default());
+    let picky = (Arc::clone(&delivered), Arc::clone(&tries));
+    let runner = SinkRunner {
+        name: "k/1".to_owned(),
+        make: Box::new(move || {
+            let (delivered, tries) = (Arc::clone(&picky.0), Arc::clone(&picky.1));
+            Ok(Box::new(Picky { delivered, tries }))
+        }),
+        channel: Arc::clone(channel),
+        counters: Arc::clone(&counters),
+        clock: Arc::new(ManualClock::default()),
+        stop: signal,
+        tried: watch::channel(false).0,
+        started: watch::channel(false).0,
+        drain_at_stop: Arc::default(),
+        refused: Refused::new(policy),
+    };
+    Ran { delivered, tries, counters, stop, task: tokio::spawn(runner.run()) }
+}
+
+impl Ran {
+    /// Waits until `done`, then stops it.
+    async fn until(self, done: impl Fn(&Self) -> bool) -> Self {
+        let waiting = async {
+            while !done(&self) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, waiting).await.expect("it comes to that");
+        self.stop.send_replace(true);
+        let Self { delivered, tries, counters, stop, task } = self;
+        task.await.unwrap();
+        Self { delivered, tries, counters, stop, task: tokio::spawn(async {}) }
+    }
+
+    fn delivered(&self) -> Vec<String> {
+        self.delivered.lock().unwrap().clone()
+    }
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_refused_goes_to_its_file_and_the_others_to_the_sink() {
+    let directory = tempfile::tempdir().unwrap();
+    let channel = memory();
+    put(&channel, &[b"1", b"2", b"bad \xff", b"3", b"bad 2", b"4"]);
+    let grave = file(&directory.path().join("made/here"), 1 << 20);
+    let ran = run(&channel, Some(Policy { after: 3, grave }));
+    let ran = ran.until(|_| channel.status().events == 0).await;
+    assert_eq!(ran.delivered(), ["1", "2", "3", "4"]);
+    // Once in the batch of all, and three times alone, each of them.
+    assert_eq!(*ran.tries.lock().unwrap(), 1 + 3 + 3);
+    assert_eq!(ran.counters.dead_letter.get(), 2);
+    assert_eq!(ran.counters.event_drain_success.get(), 4);
+    let lines = lines(&directory.path().join("made/here/k_1.jsonl"));
+    assert_eq!(lines.len(), 2);
+    assert_eq!((&lines[0]["body64"], &lines[0]["body"]), (&"YmFkIP8=".into(), &Value::Null));
+    assert_eq!(lines[1]["body"], "bad 2");
+    for line in &lines {
+        assert_eq!(line["headers"]["host"], "web1");
+        assert_eq!((&line["sink"], &line["refusals"]), (&"k/1".into(), &3.into()));
+        assert_eq!(
+            (&line["cause"], &line["time"]),
+            (&"400, no thanks".into(), &"2020-09-13T12:26:40Z".into())
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_refused_goes_to_another_channel_with_the_cause() {
+    let (channel, dead) = (memory(), memory());
+    put(&channel, &[b"bad", b"1"]);
+    let grave = Grave::channel("dead", Arc::clone(&dead), Arc::new(ManualClock::default()));
+    let ran = run(&channel, Some(Policy { after: 1, grave }));
+    let ran = ran.until(|_| channel.status().events == 0).await;
+    assert_eq!(ran.delivered(), ["1"]);
+    let mut take = dead.begin_take();
+    let buried = take.take(10).unwrap();
+    assert_eq!(buried.len(), 1);
+    assert_eq!(&buried[0].body[..], b"bad");
+    let header = |name| buried[0].headers.get(name);
+    assert_eq!(header("host"), Some("web1"));
+    assert_eq!(header("deadLetter.cause"), Some("400, no thanks"));
+    assert_eq!(header("deadLetter.sink"), Some("k/1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_place_it_stays_and_what_is_in_front_of_it_goes() {
+    let channel = memory();
+    put(&channel, &[b"1", b"2", b"bad", b"3"]);
+    let ran = run(&channel, None).until(|ran| *ran.tries.lock().unwrap() > 20).await;
+    assert_eq!(ran.delivered(), ["1", "2"]);
+    assert_eq!((channel.status().events, ran.counters.dead_letter.get()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_room_it_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let channel = memory();
+    put(&channel, &[b"bad"]);
+    let policy = Policy { after: 2, grave: file(directory.path(), 20) };
+    let ran = run(&channel, Some(policy)).until(|ran| *ran.tries.lock().unwrap() > 10).await;
+    assert_eq!((channel.status().events, ran.counters.dead_letter.get()), (1, 0));
+    assert_eq!(std::fs::read(directory.path().join("k_1.jsonl")).unwrap(), b"");
+    // The channel is as full as can be.
+    let (dead, channel) = (memory(), memory());
+    put(&channel, &[b"bad"]);
+    let full = vec![&b"x"[..]; 100];
+    put(&dead, &full);
+    let grave = Grave::channel("dead", Arc::clone(&dead), Arc::new(ManualClock::default()));
+    let ran = run(&channel, Some(Policy { after: 1, grave }));
+    let _ = ran.until(|ran| *ran.tries.lock().unwrap() > 10).await;
+    assert_eq!((channel.status().events, dead.status().events), (1, 100));
+}
