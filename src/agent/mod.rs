@@ -37,6 +37,8 @@ pub mod supervise;
 mod watch;
 
 #[cfg(test)]
+mod compat_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::base::clock::SystemClock;

@@ -1,5 +1,5 @@
 use super::{Grave, Policy, Refused};
-use crate::base::clock::{Clock, ManualClock};
+use crate::base::clock::ManualClock;
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{BoxFuture, Channel};
 use crate::event::Event;

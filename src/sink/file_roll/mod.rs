@@ -42,7 +42,7 @@ const KEYS: &[Key] = &[
         name: "sink.directory",
         kind: Kind::Path,
         default: "",
-        meaning: "Directory of the files. It has to exist.",
+        meaning: "Directory of the files; made when it is missing.",
     },
     Key {
         name: "sink.rollInterval",

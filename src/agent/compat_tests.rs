@@ -1,0 +1,112 @@
+//! docs/flume-compat.md has every type that can be built and every key that it knows, and no others.
+
+use super::build::Types;
+use crate::config::TypeEntry;
+use crate::config::dead_letter;
+use crate::config::settings::Key;
+use crate::config::tls::{CLIENT_KEYS, SERVER_KEYS};
+
+const DOCUMENT: &str = include_str!("../../docs/flume-compat.md");
+
+/// The sections under `marks` such as `<!-- source netcat -->`, which stand below their headings.
+fn section(mark: &str) -> Option<&'static str> {
+    DOCUMENT.split("\n## ").find(|section| section.contains(&format!("<!-- {mark} -->")))
+}
+
+fn tls() -> &'static str {
+    DOCUMENT.split("\n## ").find(|section| section.starts_with("TLS\n")).expect("a section")
+}
+
+/// What stands in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// Whether the text names the key: as it is or, of one with a part that users choose, up to there.
+fn names(text: &str, key: &str) -> bool {
+    quoted(text).any(|name| match key.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix) || prefix.ends_with(name),
+        None => name == key,
+    })
+}
+
+fn row(key: &Key) -> String {
+    let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+    format!("| `{}` | {default} | honoured | {} |", key.name, key.meaning)
+}
+
+/// What is missing of these types, or there for nothing.
+fn complaints(part: &str, types: &[TypeEntry]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for entry in types {
+        let name = entry.names[0];
+        let Some(section) = section(&format!("{part} {name}")) else {
+            complaints.push(format!("no section has <!-- {part} {name} -->"));
+            complaints.extend(entry.keys.iter().map(row));
+            continue;
+        };
+        let is_tls = |key: &Key| {
+            SERVER_KEYS.iter().chain(&CLIENT_KEYS).any(|known| known.name == key.name)
+                && section.contains("(#tls)")
+                && names(tls(), key.name)
+        };
+        let missing = entry.keys.iter().filter(|key| !names(section, key.name) && !is_tls(key));
+        complaints.extend(missing.map(|key| format!("{part} {name}: {}", row(key))));
+    }
+    complaints
+}
+
+/// Keys in the first column of a section's tables that none of its types knows.
+fn strangers(part: &str, types: &[TypeEntry]) -> Vec<String> {
+    let mut strangers = Vec::new();
+    for section in DOCUMENT.split("\n## ") {
+        let here =
+            |entry: &&TypeEntry| section.contains(&format!("<!-- {part} {} -->", entry.names[0]));
+        let here: Vec<&TypeEntry> = types.iter().filter(here).collect();
+        if here.is_empty() {
+            continue;
+        }
+        let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+        let text: Vec<String> = cells.map(|cell| format!("`{cell}")).collect();
+        for name in text.iter().flat_map(|cell| quoted(cell)) {
+            let known = |key: &&Key| match key.name.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => key.name == name,
+            };
+            let mut keys = here.iter().flat_map(|entry| entry.keys);
+            let elsewhere =
+                EVERY_SOURCE.contains(&name) || section.contains("(#tls)") && names(tls(), name);
+            if !keys.any(|key| known(&key)) && !elsewhere {
+                strangers.push(format!("{part}: nobody knows the key {name}"));
+            }
+        }
+    }
+    strangers
+}
+
+/// Keys that sources have in common, which stand with those where they matter.
+const EVERY_SOURCE: [&str; 2] = ["backoffSleepIncrement", "maxBackoffSleep"];
+
+#[test]
+fn the_document_has_every_type_and_key_and_no_others() {
+    let catalogue = Types::built_in().catalogue();
+    let mut complaints: Vec<String> = [
+        ("source", &catalogue.sources),
+        ("sink", &catalogue.sinks),
+        ("interceptor", &catalogue.interceptors),
+        ("selector", &catalogue.selectors),
+        ("processor", &catalogue.sink_processors),
+    ]
+    .into_iter()
+    .flat_map(|(part, types)| {
+        let rows = matches!(part, "source" | "sink");
+        let mut found = complaints(part, types);
+        found.extend(if rows { strangers(part, types) } else { Vec::new() });
+        found
+    })
+    .collect();
+    let every_sink = section("every sink").unwrap_or_default();
+    let missing = dead_letter::KEYS.iter().filter(|key| !names(every_sink, key.name));
+    complaints.extend(missing.map(|key| format!("every sink: {}", row(key))));
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
