@@ -11,6 +11,7 @@ mod kill;
 mod lost_disk;
 mod positions;
 mod process;
+mod refused;
 mod reload;
 mod repair;
 mod signals;
