@@ -1,4 +1,4 @@
-//! docs/flume-compat.md has every type that can be built and every key that it knows, and no others.
+//! docs/flume-compat.md, with docs/external.md, has every type that can be built and every key that it knows, and no others.
 
 use super::build::Types;
 use crate::config::TypeEntry;
@@ -6,7 +6,10 @@ use crate::config::dead_letter;
 use crate::config::settings::Key;
 use crate::config::tls::{CLIENT_KEYS, SERVER_KEYS};
 
-const DOCUMENT: &str = include_str!("../../docs/flume-compat.md");
+const DOCUMENT: &str = concat!(
+    include_str!("../../docs/flume-compat.md"),
+    include_str!("../../docs/external.md"),
+);
 
 /// The sections under `marks` such as `<!-- source netcat -->`, which stand below their headings.
 fn section(mark: &str) -> Option<&'static str> {

@@ -41,8 +41,9 @@ impl External {
             }
             match asked? {
                 (Answer::Delivered, taken) => left = &left[taken..],
-                (Answer::Refused(why), _) => {
-                    return Err(Failure::new(format!("its process refuses the batch: {why}")));
+                (Answer::Refused { why, for_good }, _) => {
+                    let failure = Failure::new(format!("its process refuses the batch: {why}"));
+                    return Err(if for_good { failure.refused() } else { failure });
                 }
                 // The asking knows which answers are a sink's.
                 (Answer::Passed(_), _) => {
@@ -110,13 +111,15 @@ mod tests {
     #[tokio::test]
     async fn a_batch_that_is_refused_is_an_error_and_the_process_goes_on() {
         let script = format!(
-            "{READY} read -r line; echo '{{\"failed\":1,\"why\":\"the table is locked\"}}'; read -r line; echo '{{\"ok\":2}}'; read -r stop"
+            "{READY} read -r line; echo '{{\"failed\":1,\"why\":\"the table is locked\"}}'; read -r line; echo '{{\"failed\":2,\"why\":\"no such column\",\"refused\":true}}'; read -r line; echo '{{\"ok\":3}}'; read -r stop"
         );
         let (context, mut sink) = (context(), sink(&script, &[("batchSize", "3")]));
         assert_eq!(sink.batch_events(), 3);
         sink.start(&context).await.unwrap();
         let error = sink.deliver(&context, &batch()).await.unwrap_err().to_string();
         assert!(error.contains("refuses the batch: the table is locked"), "{error}");
+        let error = sink.deliver(&context, &batch()).await.unwrap_err();
+        assert!(error.is_refusal() && error.to_string().contains("no such column"), "{error}");
         sink.deliver(&context, &batch()).await.unwrap();
         sink.stop(&context).await.unwrap();
         let counters = &context.counters;

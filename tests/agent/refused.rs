@@ -100,14 +100,17 @@ fn what_a_server_refuses_ends_in_its_file_and_the_rest_arrives() {
     let agent = Agent::start(directory.path(), "a", "a.conf");
     let file = directory.path().join("refused/k.jsonl");
     let lines = || std::fs::read_to_string(&file).unwrap_or_default().lines().count();
-    until("the rest", || agent.words(), || {
-        seen.lock().expect("no panic").0.iter().any(|body| body == "three") && lines() >= 2
-    });
+    until(
+        "the rest",
+        || agent.words(),
+        || seen.lock().expect("no panic").0.iter().any(|body| body == "three") && lines() >= 2,
+    );
     assert!(agent.terminate().success());
     let text = std::fs::read_to_string(&file).expect("a file");
     let buried: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let bodies: Vec<&str> = buried.iter().map(|line| line["body"].as_str().expect("text")).collect();
+    let bodies: Vec<&str> =
+        buried.iter().map(|line| line["event"]["body"].as_str().expect("text")).collect();
     // A kill between the file and the acknowledgement would put it there twice.
     let mut once = bodies.clone();
     once.dedup();
@@ -130,9 +133,11 @@ fn what_a_server_refuses_goes_through_another_channel() {
     send(source, &["bad apple", "one"]);
     let out = directory.path().join("out");
     let text = || crate::process::lines_in(&out).concat();
-    until("both", || agent.words(), || {
-        !seen.lock().expect("no panic").0.is_empty() && !text().is_empty()
-    });
+    until(
+        "both",
+        || agent.words(),
+        || !seen.lock().expect("no panic").0.is_empty() && !text().is_empty(),
+    );
     assert!(agent.terminate().success());
     let text = String::from_utf8(text()).expect("text");
     assert!(text.ends_with("bad apple"), "{text}");
@@ -149,11 +154,8 @@ fn a_place_for_refused_events_that_cannot_be_used_is_named() {
         ("a.sinks.k.deadLetter.afterRefusals = 0", "a whole number from 1"),
     ] {
         configuration(directory.path(), 1, 1, more);
-        let words_of = crate::process::run(
-            directory.path(),
-            &["validate", "-n", "a", "-f", "a.conf"],
-            b"",
-        );
+        let words_of =
+            crate::process::run(directory.path(), &["validate", "-n", "a", "-f", "a.conf"], b"");
         let said = [words_of.stdout, words_of.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         assert_eq!(words_of.status.code(), Some(1), "{said}");

@@ -62,7 +62,12 @@ pub(crate) enum Answer {
     /// An interceptor's: these events go on.
     Passed(Vec<crate::event::Event>),
     /// Neither, for this reason.
-    Refused(String),
+    Refused {
+        /// Why, in its words.
+        why: String,
+        /// Whether it always will.
+        for_good: bool,
+    },
 }
 
 /// A process that has been greeted. Dropping it kills its group.
@@ -176,7 +181,9 @@ impl Speaker {
             Said::Batch(Batch { number, events, position: None }) if interceptor => {
                 (number, Answer::Passed(events))
             }
-            Said::Failed { number, why } => (number, Answer::Refused(why)),
+            Said::Failed { number, why, refused } => {
+                (number, Answer::Refused { why, for_good: refused })
+            }
             other => return Err(out_of_place(other, due)),
         };
         if said == number { Ok(answer) } else { Err(Fault::WrongNumber { said, due: number }) }

@@ -107,7 +107,7 @@ async fn whatever_a_process_does_ends_in_words() {
         (wrong, "it said batch 9 where 1 was due"),
         (
             format!("{READY} read -r line; echo '{{\"failed\":1,\"why\":\"full\"}}'; sleep 100"),
-            "(Refused(\"full\"), 2)",
+            "(Refused { why: \"full\", for_good: false }, 2)",
         ),
     ] {
         // Long enough for a busy machine where the process is to get so far.

@@ -70,7 +70,7 @@ async fn pass(companion: &mut Companion, events: &[Event]) -> Result<Vec<Event>,
                 passed.extend(events);
                 left = &left[taken..];
             }
-            (Answer::Refused(why), _) => {
+            (Answer::Refused { why, .. }, _) => {
                 return Err(trouble(&format_args!("its process refuses a batch: {why}")));
             }
             // The asking knows which answers are an interceptor's.

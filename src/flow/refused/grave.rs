@@ -4,10 +4,9 @@ use crate::base::clock::Clock;
 use crate::base::files;
 use crate::channel::{Channel, CommitError, PutError};
 use crate::event::Event;
-use base64ct::{Base64, Encoding};
+use crate::wire::external::write::Written;
 use jiff::Timestamp;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,13 +66,7 @@ struct Line<'a> {
     sink: &'a str,
     cause: String,
     refusals: u32,
-    headers: BTreeMap<&'a str, &'a str>,
-    /// The body, if it is text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<&'a str>,
-    /// The body otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body64: Option<String>,
+    event: Written<'a>,
 }
 
 impl Grave {
@@ -110,16 +103,7 @@ impl Grave {
         let cause: String = cause.chars().take(CAUSE_CHARS_MAX).collect();
         match &self.kind {
             Kind::File { path, bytes_max } => {
-                let text = std::str::from_utf8(&event.body).ok();
-                let line = Line {
-                    time,
-                    sink,
-                    cause,
-                    refusals,
-                    headers: event.headers.iter().collect(),
-                    body: text,
-                    body64: text.is_none().then(|| Base64::encode_string(&event.body)),
-                };
+                let line = Line { time, sink, cause, refusals, event: Written(event) };
                 let line = serde_json::to_vec(&line).expect("texts and numbers are JSON");
                 let (path, bytes_max) = (path.clone(), *bytes_max);
                 let written = tokio::task::spawn_blocking(move || append(path, &line, bytes_max));

@@ -148,10 +148,13 @@ async fn an_event_that_is_refused_goes_to_its_file_and_the_others_to_the_sink() 
     assert_eq!(ran.counters.event_drain_success.get(), 4);
     let lines = lines(&directory.path().join("made/here/k_1.jsonl"));
     assert_eq!(lines.len(), 2);
-    assert_eq!((&lines[0]["body64"], &lines[0]["body"]), (&"YmFkIP8=".into(), &Value::Null));
-    assert_eq!(lines[1]["body"], "bad 2");
+    assert_eq!(
+        (&lines[0]["event"]["body64"], &lines[0]["event"]["body"]),
+        (&"YmFkIP8=".into(), &Value::Null)
+    );
+    assert_eq!(lines[1]["event"]["body"], "bad 2");
     for line in &lines {
-        assert_eq!(line["headers"]["host"], "web1");
+        assert_eq!(line["event"]["headers"]["host"], "web1");
         assert_eq!((&line["sink"], &line["refusals"]), (&"k/1".into(), &3.into()));
         assert_eq!(
             (&line["cause"], &line["time"]),

@@ -23,6 +23,8 @@ pub enum Said {
         number: u64,
         /// Why, in its words.
         why: String,
+        /// Whether it will never take these events, however often they come.
+        refused: bool,
     },
     /// It cannot go on, for this reason.
     Error(String),
@@ -71,6 +73,7 @@ struct Found {
     ok: Option<u64>,
     failed: Option<u64>,
     why: Option<String>,
+    refused: Option<bool>,
     error: Option<String>,
     end: Option<bool>,
 }
@@ -93,8 +96,8 @@ impl Found {
         if self.batch.is_none() && (self.events.is_some() || self.position.is_some()) {
             return Err("events and position belong to a batch");
         }
-        if self.failed.is_none() && self.why.is_some() {
-            return Err("why belongs to failed");
+        if self.failed.is_none() && (self.why.is_some() || self.refused.is_some()) {
+            return Err("why and refused belong to failed");
         }
         if self.ready.is_some_and(|version| version != VERSION) {
             return Err("ready names another version of the protocol; this one is 1");
@@ -109,7 +112,8 @@ impl Found {
             }
             (_, Some(number), ..) => Said::Ok(number),
             (_, _, Some(number), _) => {
-                Said::Failed { number, why: cut(&self.why.unwrap_or_default()) }
+                let refused = self.refused.unwrap_or_default();
+                Said::Failed { number, why: cut(&self.why.unwrap_or_default()), refused }
             }
             (.., Some(why)) => Said::Error(cut(&why)),
             _ if self.ready.is_some() => Said::Ready,
@@ -136,7 +140,7 @@ fn once<'de, A: MapAccess<'de>, S: DeserializeSeed<'de>>(
 }
 
 const KEYS: &[&str] =
-    &["ready", "batch", "events", "position", "ok", "failed", "why", "error", "end"];
+    &["ready", "batch", "events", "position", "ok", "failed", "why", "refused", "error", "end"];
 
 impl<'de> DeserializeSeed<'de> for Parts {
     type Value = Found;
@@ -169,6 +173,7 @@ impl<'de> Visitor<'de> for Parts {
                 "ok" => once(&mut map, "ok", &mut found.ok, Plain)?,
                 "failed" => once(&mut map, "failed", &mut found.failed, Plain)?,
                 "why" => once(&mut map, "why", &mut found.why, Plain)?,
+                "refused" => once(&mut map, "refused", &mut found.refused, Plain)?,
                 "error" => once(&mut map, "error", &mut found.error, Plain)?,
                 "end" => once(&mut map, "end", &mut found.end, Plain)?,
                 other => return Err(Error::unknown_field(&cut(other), KEYS)),

@@ -71,7 +71,7 @@ fn what_a_process_says_is_understood() {
         let position = position.map(str::to_owned);
         Ok(Said::Batch(Batch { number: 7, events: events.to_vec(), position }))
     };
-    let failed = |why: &str| Ok(Said::Failed { number: 7, why: why.to_owned() });
+    let failed = |why: &str| Ok(Said::Failed { number: 7, why: why.to_owned(), refused: false });
     for (said, expected) in [
         (r#"{"ready":1}"#, Ok(Said::Ready)),
         (r#"{"ok":7}"#, Ok(Said::Ok(7))),

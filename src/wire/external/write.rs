@@ -148,8 +148,9 @@ fn put(out: &mut Vec<u8>, message: &impl Serialize) {
     serde_json::to_writer(out, message).expect("texts and numbers are written to memory");
 }
 
-/// An event as it stands in a line: the body is text where it is UTF-8, else base64.
-struct Written<'a>(&'a Event);
+/// An event as it stands in a line: `headers`, and the body as `body` where it is UTF-8, else in base64 as
+/// `body64`.
+pub struct Written<'a>(pub &'a Event);
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
