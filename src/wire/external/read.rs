@@ -96,8 +96,11 @@ impl Found {
         if self.batch.is_none() && (self.events.is_some() || self.position.is_some()) {
             return Err("events and position belong to a batch");
         }
-        if self.failed.is_none() && (self.why.is_some() || self.refused.is_some()) {
-            return Err("why and refused belong to failed");
+        if self.failed.is_none() && self.why.is_some() {
+            return Err("why belongs to failed");
+        }
+        if self.failed.is_none() && self.refused.is_some() {
+            return Err("refused belongs to failed");
         }
         if self.ready.is_some_and(|version| version != VERSION) {
             return Err("ready names another version of the protocol; this one is 1");

@@ -78,6 +78,10 @@ fn what_a_process_says_is_understood() {
         (r#" { "ok" : 7 } "#, Ok(Said::Ok(7))),
         (r#"{"failed":7,"why":"no"}"#, failed("no")),
         (r#"{"failed":7}"#, failed("")),
+        (
+            r#"{"failed":7,"why":"no","refused":true}"#,
+            Ok(Said::Failed { number: 7, why: "no".to_owned(), refused: true }),
+        ),
         (r#"{"error":"no table"}"#, Ok(Said::Error("no table".to_owned()))),
         (r#"{"end":true}"#, Ok(Said::End)),
         (r#"{"batch":7,"events":[]}"#, batch(&[], None)),
@@ -106,6 +110,7 @@ fn what_is_no_message_is_refused_in_words() {
         (r#"{"ok":-1}"#, "expected u64"),
         (r#"{"ok":7,"events":[]}"#, "belong to a batch"),
         (r#"{"ok":7,"why":"x"}"#, "why belongs to failed"),
+        (r#"{"ok":7,"refused":true}"#, "refused belongs to failed"),
         (r#"{"ready":2}"#, "another version"),
         (r#"{"millpond":1,"role":"source"}"#, "unknown field `millpond`"),
         (r#"{"end":false}"#, "end is true"),
