@@ -6,10 +6,8 @@ use crate::config::dead_letter;
 use crate::config::settings::Key;
 use crate::config::tls::{CLIENT_KEYS, SERVER_KEYS};
 
-const DOCUMENT: &str = concat!(
-    include_str!("../../docs/flume-compat.md"),
-    include_str!("../../docs/external.md"),
-);
+const DOCUMENT: &str =
+    concat!(include_str!("../../docs/flume-compat.md"), include_str!("../../docs/external.md"),);
 
 /// The sections under `marks` such as `<!-- source netcat -->`, which stand below their headings.
 fn section(mark: &str) -> Option<&'static str> {

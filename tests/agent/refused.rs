@@ -2,6 +2,7 @@
 //! `kill -9` in the middle loses none.
 
 use crate::process::{Agent, connect, free_port, read_line, until};
+use millpond::base::threads;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,12 +19,13 @@ fn server() -> (u16, Seen) {
     let port = listener.local_addr().expect("an address").port();
     let seen = Seen::default();
     let known = Arc::clone(&seen);
-    std::thread::spawn(move || {
+    let listen = move || {
         for stream in listener.incoming().flatten() {
             let known = Arc::clone(&known);
-            std::thread::spawn(move || serve(&stream, &known));
+            threads::spawn("client", move || serve(&stream, &known)).expect("a thread");
         }
-    });
+    };
+    threads::spawn("server", listen).expect("a thread");
     (port, seen)
 }
 

@@ -205,9 +205,7 @@ impl Http {
             match (rollback, backoff) {
                 (false, false) => self.backoff.reset(),
                 (false, true) => self.rest = Some(self.backoff.fail()),
-                (true, false)
-                    if !context.stop.fired() && !(refuses(status) && context.gives_up) =>
-                {
+                (true, false) if !(context.stop.fired() || refuses(status) && context.gives_up) => {
                     tracing::debug!(sink = context.name, status, "sent again at once");
                     tokio::time::sleep(AT_ONCE).await;
                     continue;
