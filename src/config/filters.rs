@@ -1,68 +1,64 @@
 //! Flume's config filters: `${FILTER[KEY]}` in the values of parts.
 //!
-//! The filter `env` is there; the filters that run a program or read a Hadoop key store are not,
-//! and a configuration that lists one does not run.
+//! The filters `env` and `external` are there. The one that reads a Hadoop key store is not, and a
+//! configuration that lists it does not run.
 
 use super::findings::Findings;
+use super::load::Origin;
 use super::parts;
 use super::sections::Sections;
-use super::settings::split_comment;
+use super::settings::{Settings, split_comment};
+use encoding_rs::Encoding;
+use std::collections::BTreeMap;
 
 const SECTION: &str = "configfilters";
 const ENV: [&str; 2] = ["env", "org.apache.flume.configfilter.EnvironmentVariableConfigFilter"];
-const KNOWN: [&str; 4] = [
-    "external",
-    "hadoop",
-    "org.apache.flume.configfilter.ExternalProcessConfigFilter",
-    "org.apache.flume.configfilter.HadoopCredentialStoreConfigFilter",
-];
+const EXTERNAL: [&str; 2] =
+    ["external", "org.apache.flume.configfilter.ExternalProcessConfigFilter"];
+const KNOWN: [&str; 2] =
+    ["hadoop", "org.apache.flume.configfilter.HadoopCredentialStoreConfigFilter"];
 
-/// Replaces the references of every listed filter.
-pub(super) fn apply(
-    agent: &str,
-    sections: &mut Sections,
-    environment: &dyn Fn(&str) -> Option<String>,
-    findings: &mut Findings,
-) {
-    let Some(list) = sections.lists.get(SECTION).cloned() else { return };
-    let mut usable = Vec::new();
-    for name in parts::name_list(&format!("{agent}.{SECTION}"), &list, &mut Findings::default()) {
-        let settings = sections.components.get(&(SECTION, name.clone()));
-        let Some(kind) = settings.and_then(|settings| settings.entries.get("type")) else {
-            let whole = format!("{agent}.{SECTION}.{name}.type");
-            findings.leave_out(
-                &list.place,
-                &whole,
-                "is not set, so the filter is left out, as in Flume",
-            );
-            continue;
-        };
-        let whole = format!("{agent}.{SECTION}.{name}.type");
-        let text = split_comment(&kind.value).map_or(kind.value.as_str(), |(before, _)| before);
-        if ENV.iter().any(|known| known.eq_ignore_ascii_case(text)) {
-            usable.push(name);
-        } else if KNOWN.iter().any(|known| known.eq_ignore_ascii_case(text)) || text.contains('.') {
-            let message = format!(
-                "the config filter {text} is not available; use the filter env, or ${{env:NAME}} in the values"
-            );
-            findings.stop(&kind.place, &whole, message);
-        } else {
-            let message = format!("unknown config filter \"{text}\"; left out, as in Flume");
-            findings.leave_out(&kind.place, &whole, message);
+/// A filter that can be asked.
+enum Filter {
+    Environment,
+    Program { command: String, charset: &'static Encoding },
+}
+
+impl Filter {
+    /// The value of `key`, or why there is none.
+    fn value(&self, key: &str, origin: &Origin<'_>) -> Result<String, String> {
+        match self {
+            Self::Environment => (origin.environment)(key)
+                .ok_or_else(|| "no such environment variable is set".to_owned()),
+            Self::Program { command, charset } => {
+                let answer = (origin.program)(command, key)?;
+                Ok(charset.decode(&answer).0.into_owned())
+            }
         }
     }
+}
+
+/// Replaces the references of every listed filter.
+pub(super) fn apply(origin: &Origin<'_>, sections: &mut Sections, findings: &mut Findings) {
+    let filters = listed(origin.agent, sections, findings);
+    // A program is asked once for each key.
+    let mut answers: BTreeMap<(usize, String), Result<String, String>> = BTreeMap::new();
     let of_parts = sections.components.iter_mut().filter(|((section, _), _)| *section != SECTION);
     for settings in of_parts.map(|(_, settings)| settings) {
         let prefix = settings.prefix.clone();
         for (key, setting) in &mut settings.entries {
-            for filter in &usable {
-                let (text, missing) = replaced(&setting.value, filter, environment);
+            for (at, (name, filter)) in filters.iter().enumerate() {
+                let mut ask = |key: &str| {
+                    let answer = answers.entry((at, key.to_owned()));
+                    answer.or_insert_with(|| filter.value(key, origin)).clone()
+                };
+                let (text, missing) = replaced(&setting.value, name, &mut ask);
                 setting.value = text;
-                for name in missing {
+                for (reference, why) in missing {
                     findings.warn(
                         &setting.place,
                         &format!("{prefix}.{key}"),
-                        format!("${{{filter}[{name}]}} stays as it stands, as in Flume: no such environment variable is set"),
+                        format!("${{{name}[{reference}]}} stays as it stands, as in Flume: {why}"),
                     );
                 }
             }
@@ -70,12 +66,68 @@ pub(super) fn apply(
     }
 }
 
-/// `text` with the filter's references replaced, and the keys that were not found.
+/// The filters that are listed and can be had, by name.
+fn listed(agent: &str, sections: &Sections, findings: &mut Findings) -> Vec<(String, Filter)> {
+    let Some(list) = sections.lists.get(SECTION) else { return Vec::new() };
+    let mut usable = Vec::new();
+    for name in parts::name_list(&format!("{agent}.{SECTION}"), list, &mut Findings::default()) {
+        let whole = format!("{agent}.{SECTION}.{name}.type");
+        let settings = sections.components.get(&(SECTION, name.clone()));
+        let Some((settings, kind)) = settings.and_then(|s| Some((s, s.entries.get("type")?)))
+        else {
+            let message = "is not set, so the filter is left out, as in Flume";
+            findings.leave_out(&list.place, &whole, message);
+            continue;
+        };
+        let text = split_comment(&kind.value).map_or(kind.value.as_str(), |(before, _)| before);
+        let is = |names: &[&str]| names.iter().any(|known| known.eq_ignore_ascii_case(text));
+        if is(&ENV) {
+            usable.push((name, Filter::Environment));
+        } else if is(&EXTERNAL) {
+            usable.extend(program(settings, findings).map(|filter| (name, filter)));
+        } else if is(&KNOWN) || text.contains('.') {
+            let message = format!(
+                "the config filter {text} is not available; use the filter env or external, or ${{env:NAME}} in the values"
+            );
+            findings.stop(&kind.place, &whole, message);
+        } else {
+            let message = format!("unknown config filter \"{text}\"; left out, as in Flume");
+            findings.leave_out(&kind.place, &whole, message);
+        }
+    }
+    usable
+}
+
+/// A filter that runs a program; without a command, or in an encoding that nobody knows, it is left out, as
+/// in Flume.
+fn program(settings: &Settings, findings: &mut Findings) -> Option<Filter> {
+    let whole = |key: &str| format!("{}.{key}", settings.prefix);
+    let Some(command) = settings.entries.get("command") else {
+        let message = "is not set, so the filter is left out, as in Flume";
+        findings.leave_out(&parts::first_place(settings), &whole("command"), message);
+        return None;
+    };
+    let charset = match settings.entries.get("charset") {
+        None => encoding_rs::UTF_8,
+        Some(setting) => match Encoding::for_label(setting.value.as_bytes()) {
+            Some(charset) => charset,
+            None => {
+                let message =
+                    format!("\"{}\" is no encoding; the filter is left out", setting.value);
+                findings.leave_out(&setting.place, &whole("charset"), message);
+                return None;
+            }
+        },
+    };
+    Some(Filter::Program { command: command.value.clone(), charset })
+}
+
+/// `text` with the filter's references replaced, and the keys that were not found, with the reason.
 fn replaced(
     text: &str,
     filter: &str,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> (String, Vec<String>) {
+    ask: &mut dyn FnMut(&str) -> Result<String, String>,
+) -> (String, Vec<(String, String)>) {
     let opening = format!("${{{filter}[");
     let (mut out, mut missing) = (String::new(), Vec::new());
     let mut rest = text;
@@ -89,10 +141,10 @@ fn replaced(
             continue;
         };
         let whole = opening.len() + length;
-        match environment(key) {
-            Some(value) => out.push_str(&value),
-            None => {
-                missing.push(key.to_owned());
+        match ask(key) {
+            Ok(value) => out.push_str(&value),
+            Err(why) => {
+                missing.push((key.to_owned(), why));
                 out.push_str(&reference[..whole]);
             }
         }
@@ -121,7 +173,10 @@ mod tests {
 
     #[test]
     fn references_of_a_filter_are_replaced() {
-        let environment = |name: &str| (name == "PASS_1").then(|| "secret".to_owned());
+        let mut ask = |name: &str| match name {
+            "PASS_1" => Ok("secret".to_owned()),
+            _ => Err("no".to_owned()),
+        };
         for (text, expected) in [
             ("${f[PASS_1]}", "secret"),
             ("a${f['PASS_1']}b${f[\"PASS_1\"]}c", "asecretbsecretc"),
@@ -131,8 +186,8 @@ mod tests {
             ("${f[", "${f["),
             ("${f[]}", "${f[]}"),
         ] {
-            assert_eq!(replaced(text, "f", &environment).0, expected, "{text}");
+            assert_eq!(replaced(text, "f", &mut ask).0, expected, "{text}");
         }
-        assert_eq!(replaced("${f[NOPE]}", "f", &environment).1, ["NOPE"]);
+        assert_eq!(replaced("${f[NOPE]}", "f", &mut ask).1, [("NOPE".to_owned(), "no".to_owned())]);
     }
 }

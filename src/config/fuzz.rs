@@ -83,8 +83,16 @@ pub fn settings(bytes: &[u8], catalogue: &Catalogue) {
     let Ok(first) = table() else { return };
     let lines = 1 + bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
     let system = BTreeMap::new();
+    // Bytes from anywhere run no program.
+    let nobody = |_: &str, _: &str| Err("nobody is asked".to_owned());
     for agent in sections::agents(&first).into_iter().take(AGENTS_MAX) {
-        let origin = Origin { path, agent: &agent, system: &system, environment: &|_| None };
+        let origin = Origin {
+            path,
+            agent: &agent,
+            system: &system,
+            environment: &|_| None,
+            program: &nobody,
+        };
         let found = from_table(&first, &origin, catalogue, Findings::default());
         let findings = match &found {
             Ok(loaded) => &loaded.findings,

@@ -1,6 +1,7 @@
 //! The entries of this floor: a file and an agent's name in, what can run and what was found out.
 
 use super::agent::{AgentConfig, ChannelConfig};
+use super::ask;
 use super::catalogue::Catalogue;
 use super::file::{self, FileError, Table};
 use super::filters;
@@ -118,8 +119,7 @@ pub fn load_merged(
     let mut findings = Findings::default();
     let table = file::read(paths, &mut findings)?;
     let path = paths.last().copied().unwrap_or_else(|| Path::new(""));
-    let environment = |name: &str| std::env::var(name).ok();
-    let origin = Origin { path, agent, system: system_properties, environment: &environment };
+    let origin = Origin::here(path, agent, system_properties);
     from_table(&table, &origin, catalogue, findings)
 }
 
@@ -135,10 +135,8 @@ pub fn load_all(
 ) -> Result<BTreeMap<String, Result<Loaded, LoadError>>, FileError> {
     let mut findings = Findings::default();
     let table = file::read(&[path], &mut findings)?;
-    let environment = |name: &str| std::env::var(name).ok();
     let agents = sections::agents(&table).into_iter().map(|agent| {
-        let origin =
-            Origin { path, agent: &agent, system: system_properties, environment: &environment };
+        let origin = Origin::here(path, &agent, system_properties);
         let loaded = from_table(&table, &origin, catalogue, findings.clone());
         (agent, loaded)
     });
@@ -160,8 +158,7 @@ pub fn load_channel(
     let mut findings = Findings::default();
     let table = file::read(paths, &mut findings)?;
     let path = paths.last().copied().unwrap_or_else(|| Path::new(""));
-    let environment = |name: &str| std::env::var(name).ok();
-    let origin = Origin { path, agent, system: system_properties, environment: &environment };
+    let origin = Origin::here(path, agent, system_properties);
     let sections = sorted(&table, &origin, &mut findings)?;
     channel_of(&sections, &origin, channel, findings)
 }
@@ -172,6 +169,16 @@ pub(super) struct Origin<'a> {
     pub(super) agent: &'a str,
     pub(super) system: &'a BTreeMap<String, String>,
     pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
+    /// What a program answers that is asked for a key, see [`ask::program`].
+    pub(super) program: &'a dyn Fn(&str, &str) -> Result<Vec<u8>, String>,
+}
+
+impl<'a> Origin<'a> {
+    /// With the environment and the programs of this machine.
+    fn here(path: &'a Path, agent: &'a str, system: &'a BTreeMap<String, String>) -> Self {
+        let environment = &|name: &str| std::env::var(name).ok();
+        Self { path, agent, system, environment, program: &ask::program }
+    }
 }
 
 pub(super) fn from_table(
@@ -254,7 +261,7 @@ pub(super) fn sorted(
         let (findings, _) = std::mem::take(findings).into_parts();
         return Err(LoadError::AgentAbsent { path, agent, agents, findings });
     }
-    filters::apply(origin.agent, &mut sections, origin.environment, findings);
+    filters::apply(origin, &mut sections, findings);
     Ok(sections)
 }
 

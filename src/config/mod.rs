@@ -13,6 +13,7 @@
 //! changed without a finding; where the agent does not run the findings say why, all of them.
 
 pub mod agent;
+mod ask;
 pub mod catalogue;
 pub mod channel_keys;
 pub mod channels;

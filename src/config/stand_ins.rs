@@ -112,7 +112,13 @@ mod tests {
         let mut findings = Findings::default();
         let table = file::parse(&Arc::from(path), CONFIGURATION.as_bytes(), &mut findings).unwrap();
         let system = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let origin = Origin { path, agent: "a1", system: &system, environment: &|_| None };
+        let origin = Origin {
+            path,
+            agent: "a1",
+            system: &system,
+            environment: &|_| None,
+            program: &|_, _| Err(String::new()),
+        };
         from_table(&table, &origin, &catalogue(), findings)
     }
 

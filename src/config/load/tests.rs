@@ -49,7 +49,12 @@ fn read(bytes: &[u8], agent: &str) -> Result<Loaded, LoadError> {
     let mut findings = Findings::default();
     let table = file::parse(&Arc::from(path), bytes, &mut findings)?;
     let system = BTreeMap::from([("host".to_owned(), "127.0.0.1".to_owned())]);
-    let origin = Origin { path, agent, system: &system, environment: &environment };
+    let program = |command: &str, key: &str| match (command, key) {
+        ("get it", "NC_PORT") => Ok(b"44444".to_vec()),
+        _ => Err("it failed".to_owned()),
+    };
+    let environment = &environment;
+    let origin = Origin { path, agent, system: &system, environment, program: &program };
     from_table(&table, &origin, &catalogue(), findings)
 }
 
@@ -242,14 +247,20 @@ fn config_filters_work_or_stop_the_agent() {
     let Loaded { agent, findings } = loaded(&whole(filter));
     assert_eq!(agent.sources[0].component.settings.entries["port"].value, "44444");
     assert_eq!(shown(&findings), "");
-    let error = refused(&whole(&filter.replace("type = env", "type = external")));
-    one(
-        error.findings(),
-        2,
-        "a1.configfilters.f.type",
-        Severity::Error,
-        &["external", "not available"],
-    );
+    let external = |command: &str| {
+        let kind = format!("type = external\na1.configfilters.f.command = {command}");
+        whole(&filter.replace("type = env", &kind))
+    };
+    let Loaded { agent, findings } = loaded(&external("get it"));
+    assert_eq!(agent.sources[0].component.settings.entries["port"].value, "44444");
+    assert_eq!(shown(&findings), "");
+    let Loaded { findings, .. } = loaded(&external("get nothing"));
+    one(&findings, 4, "a1.sources.r1.port", Severity::Warning, &["as it stands", "it failed"]);
+    let Loaded { findings, .. } = loaded(&external("get it\na1.configfilters.f.charset = nope"));
+    one(&findings, 4, "a1.configfilters.f.charset", Severity::Error, &["no encoding"]);
+    let error = refused(&whole(&filter.replace("type = env", "type = hadoop")));
+    let key = "a1.configfilters.f.type";
+    one(error.findings(), 2, key, Severity::Error, &["hadoop", "not available"]);
     let Loaded { findings, .. } = loaded(&whole(&filter.replace("type = env", "type = envv")));
     one(&findings, 2, "a1.configfilters.f.type", Severity::Error, &["left out"]);
 }
