@@ -1,5 +1,7 @@
 //! What a user sees of a configuration: which parts run, and what is said about the others.
 
+mod filters;
+
 use super::*;
 use crate::config::TypeEntry;
 use crate::config::agent::ChannelKind;
@@ -238,31 +240,6 @@ fn references_are_replaced_in_the_agents_values() {
     one(error.findings(), 1, "a1.sources.r1.bind", Severity::Error, &["leads back to itself"]);
     let error = refused(&whole("a1.sources.r1.bind = ${java:hardware}"));
     one(error.findings(), 1, "a1.sources.r1.bind", Severity::Error, &["Java process"]);
-}
-
-#[test]
-fn config_filters_work_or_stop_the_agent() {
-    let filter =
-        "a1.configfilters = f\na1.configfilters.f.type = env\na1.sources.r1.port = ${f[NC_PORT]}";
-    let Loaded { agent, findings } = loaded(&whole(filter));
-    assert_eq!(agent.sources[0].component.settings.entries["port"].value, "44444");
-    assert_eq!(shown(&findings), "");
-    let external = |command: &str| {
-        let kind = format!("type = external\na1.configfilters.f.command = {command}");
-        whole(&filter.replace("type = env", &kind))
-    };
-    let Loaded { agent, findings } = loaded(&external("get it"));
-    assert_eq!(agent.sources[0].component.settings.entries["port"].value, "44444");
-    assert_eq!(shown(&findings), "");
-    let Loaded { findings, .. } = loaded(&external("get nothing"));
-    one(&findings, 4, "a1.sources.r1.port", Severity::Warning, &["as it stands", "it failed"]);
-    let Loaded { findings, .. } = loaded(&external("get it\na1.configfilters.f.charset = nope"));
-    one(&findings, 4, "a1.configfilters.f.charset", Severity::Error, &["no encoding"]);
-    let error = refused(&whole(&filter.replace("type = env", "type = hadoop")));
-    let key = "a1.configfilters.f.type";
-    one(error.findings(), 2, key, Severity::Error, &["hadoop", "not available"]);
-    let Loaded { findings, .. } = loaded(&whole(&filter.replace("type = env", "type = envv")));
-    one(&findings, 2, "a1.configfilters.f.type", Severity::Error, &["left out"]);
 }
 
 #[test]
