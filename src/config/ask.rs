@@ -1,10 +1,11 @@
 //! Asks a program for the value of a key, for the config filter `external`.
 
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::threads;
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a program has for its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -14,6 +15,9 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Between two looks at whether it has ended.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// Asks for the value of a key: given a command and the key, what the command answers, or why it does not.
+pub(super) type Ask = dyn Fn(&str, &str) -> Result<Vec<u8>, String>;
 
 /// The first line that `command`, split at blanks, prints when it is run with `key` behind its own words.
 /// What it writes to stderr goes where that of the agent goes.
@@ -53,7 +57,7 @@ impl Drop for Ended {
 }
 
 fn answer(child: &mut Child) -> Result<Vec<u8>, String> {
-    let deadline = Instant::now() + PATIENCE;
+    let clock = SystemClock::new();
     let late = || format!("did not answer within {} s", PATIENCE.as_secs());
     let broken = |error: io::Error| format!("cannot be heard: {error}");
     let stdout = child.stdout.take().expect("it was asked for");
@@ -71,7 +75,7 @@ fn answer(child: &mut Child) -> Result<Vec<u8>, String> {
         match child.try_wait().map_err(broken)? {
             Some(status) if status.success() => return Ok(bytes),
             Some(status) => return Err(format!("failed: {status}")),
-            None if Instant::now() >= deadline => return Err(late()),
+            None if clock.now() >= PATIENCE => return Err(late()),
             None => std::thread::sleep(PAUSE),
         }
     }

@@ -170,7 +170,7 @@ pub(super) struct Origin<'a> {
     pub(super) system: &'a BTreeMap<String, String>,
     pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
     /// What a program answers that is asked for a key, see [`ask::program`].
-    pub(super) program: &'a dyn Fn(&str, &str) -> Result<Vec<u8>, String>,
+    pub(super) program: &'a ask::Ask,
 }
 
 impl<'a> Origin<'a> {

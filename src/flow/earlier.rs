@@ -99,6 +99,7 @@ mod tests {
     use crate::disk::sim::{SimDisk, SimOptions};
     use crate::event::Event;
     use crate::flow::context::StopSignal;
+    use crate::flow::refused::Refused;
     use crate::flow::sink::{Failure, Sink, SinkContext};
     use crate::flow::sink_runner::SinkRunner;
     use std::time::Duration;
@@ -252,6 +253,7 @@ mod tests {
             tried: watch::channel(false).0,
             started: watch::channel(false).0,
             drain_at_stop: Arc::default(),
+            refused: Refused::default(),
         };
         Trial { allow, did, channel, counters, stop, task: tokio::spawn(runner.run()) }
     }
