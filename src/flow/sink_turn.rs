@@ -84,12 +84,24 @@ impl SinkRunner {
         self.take_what_waits(take.as_mut(), &mut batch, wanted, most.min(capacity)).await;
         self.counters.batch_complete.add((batch.len() / wanted) as u64);
         self.counters.batch_underflow.add(u64::from(!batch.len().is_multiple_of(wanted)));
-        let counts = match self.deliver(sink, context, &batch, earlier).await {
+        self.pass_on(sink, context, take, &batch, earlier).await
+    }
+
+    /// Delivers a batch, or puts it where what is refused goes, and begins to acknowledge it.
+    async fn pass_on(
+        &self,
+        sink: &mut dyn Sink,
+        context: &SinkContext,
+        take: Box<dyn TakeTransaction>,
+        batch: &[Event],
+        earlier: &mut Earlier,
+    ) -> Turn {
+        let counts = match self.deliver(sink, context, batch, earlier).await {
             Ok(()) => {
                 self.refused.delivered(batch.len());
                 sink.counts()
             }
-            Err(error) if self.is_elsewhere(&batch, &error).await => false,
+            Err(error) if self.is_elsewhere(batch, &error).await => false,
             Err(_) => {
                 take.rollback();
                 self.counters.rollback.add(1);
