@@ -17,6 +17,8 @@ pub(super) type Slot = watch::Receiver<Option<Arc<dyn Channel>>>;
 
 /// A sink whose channel may not be open yet.
 pub(super) struct Seat {
+    /// The agent's name.
+    pub(super) agent: String,
     pub(super) plan: SinkPlan,
     pub(super) slot: Slot,
     /// The channel into which it puts what is refused.
@@ -33,10 +35,7 @@ impl Seat {
     /// The sink with its channel; None when it is to stop first.
     pub(super) async fn runner(self) -> Option<SinkRunner> {
         let channel = opened(self.slot.clone(), &self.stop).await?;
-        let policy = match &self.plan.dead_letter {
-            None => None,
-            Some(settings) => Some(self.policy(settings).await?),
-        };
+        let policy = self.plan.dead_letter.as_ref().and_then(|settings| self.policy(settings));
         Some(SinkRunner {
             refused: Refused::new(policy),
             name: self.plan.name,
@@ -51,16 +50,22 @@ impl Seat {
         })
     }
 
-    /// What becomes of refused events; None when the sink is to stop first.
-    async fn policy(&self, settings: &DeadLetterSettings) -> Option<Policy> {
+    /// What becomes of refused events.
+    fn policy(&self, settings: &DeadLetterSettings) -> Option<Policy> {
         let clock = Arc::clone(&self.clock);
-        let grave = match &settings.place {
-            DeadLetterPlace::Directory { path, bytes_max } => {
-                Grave::file(path, &self.plan.name, *bytes_max, clock)
+        let grave = match (&settings.place, &self.dead_letters) {
+            (DeadLetterPlace::Directory { path, bytes_max }, _) => {
+                Grave::file(path, [&self.agent, &self.plan.name], *bytes_max, clock)
             }
-            DeadLetterPlace::Channel(name) => {
-                let channel = opened(self.dead_letters.clone()?, &self.stop).await?;
-                Grave::channel(name, channel, clock)
+            (DeadLetterPlace::Channel(name), Some(open)) => {
+                Grave::channel(name, open.clone(), clock)
+            }
+            (DeadLetterPlace::Channel(name), None) => {
+                tracing::error!(
+                    sink = self.plan.name,
+                    "its deadLetter.channel {name} is not there: what is refused stays"
+                );
+                return None;
             }
         };
         Some(Policy { after: settings.after_refusals, grave })

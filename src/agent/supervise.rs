@@ -250,6 +250,7 @@ impl Running {
         let (started, has_started) = watch::channel(false);
         let (tried, was_tried) = watch::channel(false);
         let seat = Seat {
+            agent: self.name.clone(),
             dead_letters,
             counters: self.registry.sink(&plan.name),
             clock: Arc::clone(&self.clock),

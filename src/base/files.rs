@@ -80,12 +80,12 @@ pub fn append_line(path: &Path, line: &[u8], bytes_max: u64) -> io::Result<()> {
     if len.saturating_add(bytes.len() as u64) > bytes_max {
         return Err(io::ErrorKind::QuotaExceeded.into());
     }
-    if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_all()) {
-        let _ = file.set_len(len);
-        return Err(error);
-    }
     // A file that was just made has no durable name yet.
-    if len == 0 { sync_directory(parent(path)) } else { Ok(()) }
+    let named = || if len == 0 { sync_directory(parent(path)) } else { Ok(()) };
+    let done = file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| named());
+    done.inspect_err(|_| {
+        let _ = file.set_len(len);
+    })
 }
 
 /// What the directory holds.

@@ -15,13 +15,13 @@ pub const KEYS: [Key; 4] = [
         name: "deadLetter.directory",
         kind: Kind::Path,
         default: "",
-        meaning: "Directory into which an event goes that the destination refuses for good, as a line of JSON in the file NAME.jsonl, NAME being the sink's. Without this key and the next one such an event stays, as in Flume, and holds up the channel.",
+        meaning: "Directory into which an event goes that the destination refuses for good, as a line of JSON in the file AGENT.SINK.jsonl. Without this key and the next one such an event stays, as in Flume, and holds up the channel.",
     },
     Key {
         name: "deadLetter.channel",
         kind: Kind::Word,
         default: "",
-        meaning: "Channel of the same agent into which it goes instead, with the headers deadLetter.sink, deadLetter.cause and deadLetter.time.",
+        meaning: "File channel of the same agent into which it goes instead, with the headers deadLetter.sink, deadLetter.cause and deadLetter.time.",
     },
     Key {
         name: "deadLetter.afterRefusals",

@@ -55,11 +55,14 @@ pub(super) fn apply(origin: &Origin<'_>, sections: &mut Sections, findings: &mut
                 let (text, missing) = replaced(&setting.value, name, &mut ask);
                 setting.value = text;
                 for (reference, why) in missing {
-                    findings.warn(
-                        &setting.place,
-                        &format!("{prefix}.{key}"),
-                        format!("${{{name}[{reference}]}} stays as it stands, as in Flume: {why}"),
-                    );
+                    let (place, key) = (&setting.place, format!("{prefix}.{key}"));
+                    let message =
+                        format!("${{{name}[{reference}]}} stays as it stands, as in Flume: {why}");
+                    match filter {
+                        Filter::Environment => findings.warn(place, &key, message),
+                        // A program may fail in passing: what runs must not be reloaded for that.
+                        Filter::Program { .. } => findings.leave_out(place, &key, message),
+                    }
                 }
             }
         }

@@ -33,8 +33,9 @@ pub(super) enum Turn {
 }
 
 impl SinkRunner {
-    /// One take transaction. While stopping it waits for no event. The acknowledgement of the batch
-    /// becomes `earlier`, whose own was over before anything was delivered.
+    /// One take transaction; a further one behind a batch that was refused. While stopping it waits for
+    /// no event. The acknowledgement of the batch becomes `earlier`, whose own was over before anything
+    /// was delivered.
     pub(super) async fn turn(
         &self,
         sink: &mut dyn Sink,
@@ -43,15 +44,32 @@ impl SinkRunner {
         stopping: bool,
         earlier: &mut Earlier,
     ) -> Turn {
+        loop {
+            let done = self.transaction(sink, context, tick_from, stopping, earlier).await;
+            if let Some(turn) = done {
+                return turn;
+            }
+        }
+    }
+
+    /// The same; `None` behind a batch that was refused, whose events are tried one by one at once.
+    async fn transaction(
+        &self,
+        sink: &mut dyn Sink,
+        context: &SinkContext,
+        tick_from: Duration,
+        stopping: bool,
+        earlier: &mut Earlier,
+    ) -> Option<Turn> {
         // Else its events would look as if they waited.
         if stopping && !earlier.settled().await {
-            return Turn::Failed;
+            return Some(Turn::Failed);
         }
         let capacity = self.channel.limits().transaction_capacity;
         let suspects = self.refused.suspects();
         let wanted = if suspects { 1 } else { sink.batch_events().clamp(1, capacity) };
         if stopping && self.channel.status().events == 0 {
-            return Turn::Idle;
+            return Some(Turn::Idle);
         }
         let mut take = self.channel.begin_take();
         let asked = self.clock.now();
@@ -59,21 +77,21 @@ impl SinkRunner {
             biased;
             taken = take.take_async(wanted) => taken,
             // Dropped while it waits, a take lends nothing.
-            () = self.stop.wait(), if !stopping => return Turn::Idle,
-            () = tokio::time::sleep(self.until_tick(sink, tick_from)) => return Turn::Idle,
+            () = self.stop.wait(), if !stopping => return Some(Turn::Idle),
+            () = tokio::time::sleep(self.until_tick(sink, tick_from)) => return Some(Turn::Idle),
         };
         let mut batch = match taken {
             Ok(batch) => batch,
             Err(error) => {
                 self.counters.channel_read_fail.add(1);
                 tracing::warn!(sink = self.name, "cannot take from the channel: {error}");
-                return Turn::Failed;
+                return Some(Turn::Failed);
             }
         };
         if batch.is_empty() {
             self.counters.batch_empty.add(1);
             let waited = self.clock.now().saturating_sub(asked);
-            return if waited < IDLE_MIN { Turn::IdleAtOnce } else { Turn::Idle };
+            return Some(if waited < IDLE_MIN { Turn::IdleAtOnce } else { Turn::Idle });
         }
         if !stopping {
             let patience = sink.gather().min(self.until_tick(sink, tick_from));
@@ -84,28 +102,31 @@ impl SinkRunner {
         self.take_what_waits(take.as_mut(), &mut batch, wanted, most.min(capacity)).await;
         self.counters.batch_complete.add((batch.len() / wanted) as u64);
         self.counters.batch_underflow.add(u64::from(!batch.len().is_multiple_of(wanted)));
-        self.pass_on(sink, context, take, &batch, earlier).await
+        self.pass_on(sink, context, take, &batch, stopping && self.drains(), earlier).await
     }
 
-    /// Delivers a batch, or puts it where what is refused goes, and begins to acknowledge it.
+    /// Delivers a batch, or puts it where what is refused goes, and begins to acknowledge it. `None`: it
+    /// was refused, and its events are to be tried one by one.
     async fn pass_on(
         &self,
         sink: &mut dyn Sink,
         context: &SinkContext,
         take: Box<dyn TakeTransaction>,
         batch: &[Event],
+        drains: bool,
         earlier: &mut Earlier,
-    ) -> Turn {
+    ) -> Option<Turn> {
         let counts = match self.deliver(sink, context, batch, earlier).await {
             Ok(()) => {
                 self.refused.delivered(batch.len());
                 sink.counts()
             }
-            Err(error) if self.is_elsewhere(batch, &error).await => false,
-            Err(_) => {
+            Err(error) if self.is_elsewhere(batch, &error, drains).await => false,
+            Err(error) => {
                 take.rollback();
                 self.counters.rollback.add(1);
-                return Turn::Failed;
+                let parted = error.is_refusal() && batch.len() > 1;
+                return (!parted).then_some(Turn::Failed);
             }
         };
         let delivered = Delivered {
@@ -115,8 +136,8 @@ impl SinkRunner {
             counts,
         };
         match earlier.begin(take.commit_async(), delivered).await {
-            Some(false) => Turn::Failed,
-            Some(true) | None => Turn::Delivered,
+            Some(false) => Some(Turn::Failed),
+            Some(true) | None => Some(Turn::Delivered),
         }
     }
 
@@ -202,8 +223,10 @@ impl SinkRunner {
     }
 
     /// Whether a batch that was not delivered need not stay, since it was refused and is safe elsewhere.
-    async fn is_elsewhere(&self, batch: &[Event], error: &Failure) -> bool {
-        error.is_refusal() && self.refused.settle(&self.name, batch, error, &self.counters).await
+    /// `last`: there is no further try.
+    async fn is_elsewhere(&self, batch: &[Event], error: &Failure, last: bool) -> bool {
+        let (name, counters) = (&self.name, &self.counters);
+        error.is_refusal() && self.refused.settle(name, batch, error, last, counters).await
     }
 
     async fn deliver(

@@ -100,7 +100,7 @@ fn what_a_server_refuses_ends_in_its_file_and_the_rest_arrives() {
     until("a refusal", || agent.words(), || !tries().is_empty());
     agent.kill();
     let agent = Agent::start(directory.path(), "a", "a.conf");
-    let file = directory.path().join("refused/k.jsonl");
+    let file = directory.path().join("refused/a.k.jsonl");
     let lines = || std::fs::read_to_string(&file).unwrap_or_default().lines().count();
     until(
         "the rest",

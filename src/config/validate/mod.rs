@@ -323,6 +323,8 @@ impl Validation<'_> {
                 return Ok(read);
             };
             let known = || channels.iter().map(|channel| channel.component.name.as_str());
+            let channel = channels.iter().find(|channel| channel.component.name == *name);
+            let durable = |channel: &ChannelConfig| matches!(channel.kind, ChannelKind::File(_));
             let message = if name == drained {
                 "is the channel that the sink drains: a refused event would come again for ever"
                     .to_owned()
@@ -330,6 +332,10 @@ impl Validation<'_> {
                 format!(
                     "there is no channel {name} that can be used{}",
                     names::did_you_mean(name, known())
+                )
+            } else if !channel.is_some_and(durable) {
+                format!(
+                    "the channel {name} is no file channel: what is refused would be gone with the process"
                 )
             } else {
                 return Ok(read);

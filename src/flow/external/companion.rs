@@ -89,8 +89,9 @@ impl Companion {
         match Speaker::start(&self.options, place, batch_events).await {
             Ok(speaker) => {
                 let id = speaker.id().unwrap_or_default();
-                let command = self.options.words.join(" ");
-                tracing::info!(component = %self.options.name, id, %command, "its process runs");
+                // What stands behind its name may be a secret.
+                let program = self.options.words.first().map_or("", String::as_str);
+                tracing::info!(component = %self.options.name, id, program, "its process runs");
                 self.speaker = Some(speaker);
                 Ok(())
             }
@@ -137,7 +138,7 @@ impl Companion {
         };
         let number = speaker.number + 1;
         let written = write::batch(number, events, self.options.line_bytes);
-        let (line, taken) = written.map_err(|error| Failure::new(error.to_string()))?;
+        let (line, taken) = written.map_err(|error| Failure::new(error.to_string()).refused())?;
         // Whoever drops this half-way drops the process with it: its answer would be taken for that to
         // another batch.
         let Some(mut speaker) = self.speaker.take() else {

@@ -61,7 +61,7 @@ impl Role {
             Self::Source => {
                 key == "channels" || key.starts_with("selector.") || key.starts_with("interceptors")
             }
-            Self::Sink => key == "channel",
+            Self::Sink => key == "channel" || key.starts_with("deadLetter."),
             Self::Interceptor => false,
         };
         shared || key == "config"

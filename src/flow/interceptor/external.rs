@@ -43,10 +43,11 @@ impl Interceptor for External {
 impl Outside for External {
     fn pass(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Event>, Trouble>> {
         let companion = Arc::clone(&self.companion);
-        // In a task of its own: a client that hangs up meanwhile must not cost the process its life.
-        let passing =
-            tokio::spawn(async move { pass(&mut *companion.lock().await, &events).await });
         Box::pin(async move {
+            // Whoever is gone before the turn comes has no turn.
+            let mut companion = companion.lock_owned().await;
+            // In a task of its own: a client that hangs up meanwhile must not cost the process its life.
+            let passing = tokio::spawn(async move { pass(&mut companion, &events).await });
             passing.await.unwrap_or_else(|error| Err(Trouble::new(format!("a defect: {error}"))))
         })
     }

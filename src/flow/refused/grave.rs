@@ -7,10 +7,11 @@ use crate::event::Event;
 use crate::wire::external::write::Written;
 use jiff::Timestamp;
 use serde::Serialize;
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Characters of a cause that go with an event.
 const CAUSE_CHARS_MAX: usize = 1000;
@@ -23,7 +24,7 @@ pub struct Grave {
 
 enum Kind {
     File { path: PathBuf, bytes_max: u64 },
-    Channel { name: String, channel: Arc<dyn Channel> },
+    Channel { name: String, open: watch::Receiver<Option<Arc<dyn Channel>>> },
 }
 
 /// Why an event could not go there.
@@ -48,6 +49,9 @@ pub(super) enum BuryError {
         /// The limit.
         bytes_max: u64,
     },
+    /// The channel is not open.
+    #[error("the channel is not open")]
+    NotOpen,
     /// The channel does not take it.
     #[error(transparent)]
     Put(#[from] PutError),
@@ -70,21 +74,27 @@ struct Line<'a> {
 }
 
 impl Grave {
-    /// A file in `directory`, named after the sink; of `bytes_max` bytes at most. Both are made when the
-    /// first event comes.
+    /// A file in `directory`, named after agent and sink; of `bytes_max` bytes at most. Both are made when
+    /// the first event comes.
     #[must_use]
-    pub fn file(directory: &Path, sink: &str, bytes_max: u64, clock: Arc<dyn Clock>) -> Self {
-        // A sink's name is free text: it must not lead out of the directory.
-        let plain = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
-        let name: String = sink.chars().map(plain).collect();
-        let path = directory.join(format!("{name}.jsonl"));
+    pub fn file(
+        directory: &Path,
+        [agent, sink]: [&str; 2],
+        bytes_max: u64,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let path = directory.join(format!("{}.{}.jsonl", plain(agent), plain(sink)));
         Self { kind: Kind::File { path, bytes_max }, clock }
     }
 
-    /// The channel `name`.
+    /// The channel `name`, from when it is `open`.
     #[must_use]
-    pub fn channel(name: &str, channel: Arc<dyn Channel>, clock: Arc<dyn Clock>) -> Self {
-        Self { kind: Kind::Channel { name: name.to_owned(), channel }, clock }
+    pub fn channel(
+        name: &str,
+        open: watch::Receiver<Option<Arc<dyn Channel>>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { kind: Kind::Channel { name: name.to_owned(), open }, clock }
     }
 
     /// Puts the event there, durably.
@@ -109,7 +119,8 @@ impl Grave {
                 let written = tokio::task::spawn_blocking(move || append(path, &line, bytes_max));
                 written.await.map_err(|_| BuryError::Defect)?
             }
-            Kind::Channel { channel, .. } => {
+            Kind::Channel { open, .. } => {
+                let channel = open.borrow().clone().ok_or(BuryError::NotOpen)?;
                 let mut event = event.clone();
                 event.headers.set("deadLetter.sink", sink);
                 event.headers.set("deadLetter.cause", cause);
@@ -129,6 +140,20 @@ impl Display for Grave {
             Kind::Channel { name, .. } => write!(f, "the channel {name}"),
         }
     }
+}
+
+/// A name as a part of a file's: it is free text, and must not lead out of the directory nor be like
+/// another one's.
+fn plain(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_alphanumeric() || matches!(c, '-' | '_') {
+            out.push(c);
+        } else {
+            let _ = write!(out, "%{:x}", u32::from(c));
+        }
+    }
+    out
 }
 
 fn append(path: PathBuf, line: &[u8], bytes_max: u64) -> Result<(), BuryError> {

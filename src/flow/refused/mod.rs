@@ -72,12 +72,14 @@ impl Refused {
         suspicion.last = None;
     }
 
-    /// `batch` was refused. True when it may leave the channel, since it is safe elsewhere.
+    /// `batch` was refused; `last`: it will not be tried again, since the channel ends with the process.
+    /// True when it may leave the channel, since it is safe elsewhere.
     pub(super) async fn settle(
         &self,
         sink: &str,
         batch: &[Event],
         why: &Failure,
+        last: bool,
         counters: &SinkCounters,
     ) -> bool {
         let refusals = self.note(batch);
@@ -99,7 +101,7 @@ impl Refused {
             }
             return false;
         };
-        if refusals < *after {
+        if refusals < *after && !last {
             return false;
         }
         match grave.bury(sink, event, &why.to_string(), refusals).await {
@@ -148,7 +150,9 @@ fn shown(event: &Event) -> String {
     let mut text = format!("a body of {} bytes", event.body.len());
     let mut headers = String::new();
     for (name, value) in event.headers.iter() {
-        let _ = write!(headers, ", {name}={}", value.escape_debug());
+        let cut = |text: &str| text.chars().take(SHOWN_CHARS).collect::<String>();
+        let (name, value) = (cut(name), cut(value));
+        let _ = write!(headers, ", {}={}", name.escape_debug(), value.escape_debug());
         if headers.len() > SHOWN_CHARS {
             break;
         }

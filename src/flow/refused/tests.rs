@@ -74,8 +74,12 @@ fn put(channel: &Arc<dyn Channel>, bodies: &[&[u8]]) {
     put.commit().unwrap();
 }
 
+fn open(channel: &Arc<dyn Channel>) -> watch::Receiver<Option<Arc<dyn Channel>>> {
+    watch::channel(Some(Arc::clone(channel))).1
+}
+
 fn file(directory: &Path, bytes_max: u64) -> Grave {
-    Grave::file(directory, "k/1", bytes_max, Arc::new(ManualClock::default()))
+    Grave::file(directory, ["a", "k/1"], bytes_max, Arc::new(ManualClock::default()))
 }
 
 struct Ran {
@@ -87,6 +91,10 @@ struct Ran {
 }
 
 fn run(channel: &Arc<dyn Channel>, policy: Option<Policy>) -> Ran {
+    run_with(channel, policy, false)
+}
+
+fn run_with(channel: &Arc<dyn Channel>, policy: Option<Policy>, drains: bool) -> Ran {
     let (stop, signal) = StopSignal::new();
     let (delivered, tries, counters) = (Arc::default(), Arc::default(), Arc::default());
     let picky = (Arc::clone(&delivered), Arc::clone(&tries));
@@ -102,7 +110,7 @@ fn run(channel: &Arc<dyn Channel>, policy: Option<Policy>) -> Ran {
         stop: signal,
         tried: watch::channel(false).0,
         started: watch::channel(false).0,
-        drain_at_stop: Arc::default(),
+        drain_at_stop: Arc::new(drains.into()),
         refused: Refused::new(policy),
     };
     Ran { delivered, tries, counters, stop, task: tokio::spawn(runner.run()) }
@@ -146,7 +154,7 @@ async fn an_event_that_is_refused_goes_to_its_file_and_the_others_to_the_sink() 
     assert_eq!(*ran.tries.lock().unwrap(), 1 + 3 + 3);
     assert_eq!(ran.counters.dead_letter.get(), 2);
     assert_eq!(ran.counters.event_drain_success.get(), 4);
-    let lines = lines(&directory.path().join("made/here/k_1.jsonl"));
+    let lines = lines(&directory.path().join("made/here/a.k%2f1.jsonl"));
     assert_eq!(lines.len(), 2);
     assert_eq!(
         (&lines[0]["event"]["body64"], &lines[0]["event"]["body"]),
@@ -167,7 +175,7 @@ async fn an_event_that_is_refused_goes_to_its_file_and_the_others_to_the_sink() 
 async fn an_event_that_is_refused_goes_to_another_channel_with_the_cause() {
     let (channel, dead) = (memory(), memory());
     put(&channel, &[b"bad", b"1"]);
-    let grave = Grave::channel("dead", Arc::clone(&dead), Arc::new(ManualClock::default()));
+    let grave = Grave::channel("dead", open(&dead), Arc::new(ManualClock::default()));
     let ran = run(&channel, Some(Policy { after: 1, grave }));
     let ran = ran.until(|_| channel.status().events == 0).await;
     assert_eq!(ran.delivered(), ["1"]);
@@ -198,14 +206,48 @@ async fn where_there_is_no_room_it_stays() {
     let policy = Policy { after: 2, grave: file(directory.path(), 20) };
     let ran = run(&channel, Some(policy)).until(|ran| *ran.tries.lock().unwrap() > 10).await;
     assert_eq!((channel.status().events, ran.counters.dead_letter.get()), (1, 0));
-    assert_eq!(std::fs::read(directory.path().join("k_1.jsonl")).unwrap(), b"");
+    assert_eq!(std::fs::read(directory.path().join("a.k%2f1.jsonl")).unwrap(), b"");
     // The channel is as full as can be.
     let (dead, channel) = (memory(), memory());
     put(&channel, &[b"bad"]);
     let full = vec![&b"x"[..]; 100];
     put(&dead, &full);
-    let grave = Grave::channel("dead", Arc::clone(&dead), Arc::new(ManualClock::default()));
+    let grave = Grave::channel("dead", open(&dead), Arc::new(ManualClock::default()));
     let ran = run(&channel, Some(Policy { after: 1, grave }));
     let _ = ran.until(|ran| *ran.tries.lock().unwrap() > 10).await;
     assert_eq!((channel.status().events, dead.status().events), (1, 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_not_open_holds_up_what_is_refused_and_nothing_else() {
+    let (channel, dead) = (memory(), memory());
+    put(&channel, &[b"1", b"bad", b"2"]);
+    let (sender, slot) = watch::channel(None);
+    let grave = Grave::channel("dead", slot, Arc::new(ManualClock::default()));
+    let ran = run(&channel, Some(Policy { after: 1, grave }));
+    while *ran.tries.lock().unwrap() < 5 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(ran.delivered(), ["1"]);
+    sender.send_replace(Some(Arc::clone(&dead)));
+    let ran = ran.until(|_| channel.status().events == 0).await;
+    assert_eq!((ran.delivered(), dead.status().events), (vec!["1".into(), "2".into()], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_empties_the_channel_loses_nothing_to_an_event_that_is_refused() {
+    let (directory, channel) = (tempfile::tempdir().unwrap(), memory());
+    put(&channel, &[b"1", b"bad", b"2", b"3"]);
+    let policy = Policy { after: 100, grave: file(directory.path(), 1 << 20) };
+    let ran = run_with(&channel, Some(policy), true);
+    while *ran.tries.lock().unwrap() == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    ran.stop.send_replace(true);
+    ran.task.await.unwrap();
+    assert_eq!(*ran.delivered.lock().unwrap(), ["1", "2", "3"]);
+    assert_eq!(
+        (lines(&directory.path().join("a.k%2f1.jsonl")).len(), channel.status().events),
+        (1, 0)
+    );
 }

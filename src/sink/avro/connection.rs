@@ -32,6 +32,8 @@ pub(super) enum SendError {
     NoAnswer(#[from] NoAnswer),
     #[error("the server answered FAILED: its channel is full or out of order")]
     Failed,
+    #[error("the server answered UNKNOWN")]
+    Unknown,
     #[error("the server answered with an error: {0}")]
     Refused(String),
     #[error("the batch before it was not acknowledged")]
@@ -91,7 +93,7 @@ impl Connection {
         match answer {
             Answer::Ok => Ok(()),
             Answer::Failed => Err(SendError::Failed),
-            Answer::Unknown => Err(SendError::Refused("UNKNOWN".to_owned())),
+            Answer::Unknown => Err(SendError::Unknown),
             Answer::Error(words) => Err(SendError::Refused(words)),
         }
     }

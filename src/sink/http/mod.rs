@@ -226,9 +226,9 @@ impl Http {
 
 /// Whether a status says that the server works and does not want this very event, which it will not
 /// want the next time either. What may be the server's own trouble, a matter of the configuration or of
-/// time (401, 404, 408, 429, 5xx) is none of these.
+/// time (401, 404, 415, 429, 5xx) is none of these.
 fn refuses(status: u16) -> bool {
-    matches!(status, 400 | 406 | 411 | 413 | 414 | 415 | 417 | 422 | 431)
+    matches!(status, 400 | 413 | 422)
 }
 
 impl Sink for Http {

@@ -124,8 +124,8 @@ enum SendError {
     Failed,
     #[error("the server answered with the status {0}")]
     Status(i32),
-    #[error("the server answered with an exception: {0}")]
-    Exception(String),
+    #[error("the server answered with the exception {code}: {words}")]
+    Exception { code: i32, words: String },
 }
 
 struct Thrift {
@@ -215,7 +215,7 @@ impl Connection {
             Answer::Status(OK) => Ok(()),
             Answer::Status(FAILED) => Err(SendError::Failed),
             Answer::Status(other) => Err(SendError::Status(other)),
-            Answer::Exception(words) => Err(SendError::Exception(words)),
+            Answer::Exception { code, words } => Err(SendError::Exception { code, words }),
         }
     }
 
@@ -230,6 +230,9 @@ impl Connection {
         }
     }
 }
+
+/// What a server says that cannot read the events of a call, or does not take ones so large.
+const UNREADABLE_CALL: i32 = 7;
 
 /// Bytes of an answer: a status, or an exception with some words.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -312,7 +315,7 @@ impl Sink for Thrift {
                 self.hang_up(context);
             }
             let what = format!("cannot send to {}:{}", self.host, self.port);
-            let refused = matches!(error, SendError::Status(_) | SendError::Exception(_));
+            let refused = matches!(error, SendError::Exception { code: UNREADABLE_CALL, .. });
             let failure = Failure::caused(what, error);
             Err(if refused { failure.refused() } else { failure })
         })

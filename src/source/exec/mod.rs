@@ -174,7 +174,7 @@ impl Exec {
         let status = process.end(stopping, grace).await;
         if !stopping {
             let status = status.map_or_else(|| "unknown".to_owned(), |s| s.to_string());
-            tracing::warn!(source = %context.name, command = %self.words.join(" "), %status, "the command ended");
+            tracing::warn!(source = %context.name, program = self.words.first().map_or("", String::as_str), %status, "the command ended");
         }
         if let Ended::Stopped(lost) = flushed {
             tracing::warn!(source = %context.name, events = lost,

@@ -102,6 +102,10 @@ impl<'a> Ledger<'a> {
             counters.batch_accepted();
             (self.position, self.torn, self.ahead) = (to, None, number);
             self.number = self.number.map(|_| number);
+        } else if !again {
+            // One channel may have it although another does not take it: its number is used up, else the
+            // next batch would be taken for it there.
+            self.ahead = number;
         }
         ended
     }
@@ -266,6 +270,29 @@ mod tests {
                 vec!["0".into(), "1".into(), "2".into(), "3".into()]
             )
         );
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_place_of_a_batch_that_one_channel_never_takes_enters_both() {
+        let directory = tempfile::tempdir().unwrap();
+        let wide = durable(&directory.path().join("wide"), 100);
+        let narrow = {
+            let dir = directory.path().join("narrow");
+            let mut options = FileChannelOptions::new(dir.join("checkpoint"), [dir.join("data")]);
+            (options.transaction_bytes_max, options.minimum_required_space) = (1024, 0);
+            (options.keep_alive, options.segment_bytes) = (Duration::ZERO, 1 << 20);
+            Arc::new(FileChannel::open(options).unwrap()) as Arc<dyn Channel>
+        };
+        let trial = trial(&wide, &narrow);
+        let mut ledger = Ledger::begin(&trial.context).await.unwrap();
+        assert!(matches!(ledger.hand_over(batch(&["0"], Some("a"))).await, Ended::Done));
+        let large = "x".repeat(2000);
+        let never = ledger.hand_over(batch(&[&large], Some("b"))).await;
+        assert!(matches!(never, Ended::Never(_)), "{never:?}");
+        // As many events as the one that was refused, up to the same position.
+        assert!(matches!(ledger.hand_over(batch(&["1"], Some("b"))).await, Ended::Done));
+        assert_eq!(drained(&narrow), ["0", "1"]);
+        assert_eq!(drained(&wide), ["0", &large, "1"]);
     }
 
     #[tokio::test]

@@ -104,7 +104,8 @@ async fn a_call_that_cannot_be_carried_out_is_an_exception_and_the_connection_go
         {
             client.send(&call_of(Protocol::Compact, name)).await;
             let frame = client.frame().await.unwrap();
-            let Ok(Answer::Exception(said)) = answer(Protocol::Compact, 1, &frame) else {
+            let Ok(Answer::Exception { words: said, .. }) = answer(Protocol::Compact, 1, &frame)
+            else {
                 panic!("{name} is answered with an exception")
             };
             assert!(said.contains(words), "{said}");

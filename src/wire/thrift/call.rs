@@ -254,8 +254,13 @@ pub fn put_append_batch(out: &mut Vec<u8>, protocol: Protocol, sequence: i32, ev
 pub enum Answer {
     /// A status: 0 for OK, 1 for FAILED, 2 for ERROR.
     Status(i32),
-    /// An exception, in words.
-    Exception(String),
+    /// An exception.
+    Exception {
+        /// Its number in Thrift's list: 6 for an internal error, 7 for a call that cannot be read.
+        code: i32,
+        /// In words.
+        words: String,
+    },
 }
 
 /// The answer in `frame` to the call `sequence`.
@@ -268,16 +273,17 @@ pub fn answer(protocol: Protocol, sequence: i32, frame: &[u8]) -> Result<Answer,
     if head.sequence != sequence || !matches!(head.kind, REPLY | EXCEPTION) {
         return Err(ThriftError::OtherAnswer);
     }
-    let (mut status, mut words, mut last) = (None, String::new(), 0);
+    let (mut status, mut words, mut code, mut last) = (None, String::new(), 0, 0);
     while let Some(field) = reader.field(&mut last)? {
         match (head.kind, field.number, field.kind) {
+            (EXCEPTION, 2, Kind::I32) => code = reader.i32()?,
             (REPLY, 0, Kind::I32) => status = Some(reader.i32()?),
             (EXCEPTION, 1, Kind::Bytes) => words = reader.text()?.chars().take(500).collect(),
             _ => reader.skip(field.kind, true)?,
         }
     }
     match (head.kind, status) {
-        (EXCEPTION, _) => Ok(Answer::Exception(words)),
+        (EXCEPTION, _) => Ok(Answer::Exception { code, words }),
         (_, Some(status)) => Ok(Answer::Status(status)),
         _ => Err(ThriftError::Missing("status")),
     }

@@ -15,7 +15,7 @@ fn config_filters_work_or_stop_the_agent() {
     assert_eq!(agent.sources[0].component.settings.entries["port"].value, "44444");
     assert_eq!(shown(&findings), "");
     let Loaded { findings, .. } = loaded(&external("get nothing"));
-    one(&findings, 4, "a1.sources.r1.port", Severity::Warning, &["as it stands", "it failed"]);
+    one(&findings, 4, "a1.sources.r1.port", Severity::Error, &["as it stands", "it failed"]);
     let Loaded { findings, .. } = loaded(&external("get it\na1.configfilters.f.charset = nope"));
     one(&findings, 4, "a1.configfilters.f.charset", Severity::Error, &["no encoding"]);
     let error = refused(&whole(&filter.replace("type = env", "type = hadoop")));
