@@ -1,6 +1,7 @@
 //! What tests of sources stand on: an intake that collects, refuses, doubts or dawdles.
 
 use crate::base::clock::SystemClock;
+use crate::channel::file::{FileChannel, FileChannelOptions};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal, Trouble};
 use crate::config::settings::{Settings, SettingsReader};
@@ -12,6 +13,7 @@ use crate::flow::selector::Replicating;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -265,4 +267,16 @@ pub(crate) fn narrow_channel(bytes: u64) -> Arc<dyn Channel> {
 /// What the channel holds, in order.
 pub(crate) fn held(channel: &dyn Channel) -> Vec<String> {
     bodies(&channel.begin_take().take(100).unwrap())
+}
+
+/// A small file channel in `directory`, whose transactions have two events at most.
+pub(crate) fn durable(directory: &Path, capacity: u64) -> Arc<dyn Channel> {
+    let data = [directory.join("data")];
+    let mut options = FileChannelOptions::new(directory.join("checkpoint"), data);
+    options.capacity = capacity;
+    options.transaction_capacity = 2;
+    options.keep_alive = Duration::ZERO;
+    options.segment_bytes = 1 << 20;
+    options.minimum_required_space = 0;
+    Arc::new(FileChannel::open(options).unwrap())
 }

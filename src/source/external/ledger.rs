@@ -163,20 +163,8 @@ mod tests {
     use crate::channel::file::{FileChannel, FileChannelOptions};
     use crate::flow::intake::{ChannelProcessor, NamedChannel};
     use crate::flow::selector::Replicating;
-    use crate::source::trial::{Reply, Trial, bodies};
-    use std::path::Path;
+    use crate::source::trial::{Reply, Trial, bodies, durable};
     use std::sync::Arc;
-
-    fn durable(directory: &Path, capacity: u64) -> Arc<dyn Channel> {
-        let data = [directory.join("data")];
-        let mut options = FileChannelOptions::new(directory.join("checkpoint"), data);
-        options.capacity = capacity;
-        options.transaction_capacity = 2;
-        options.keep_alive = Duration::ZERO;
-        options.segment_bytes = 1 << 20;
-        options.minimum_required_space = 0;
-        Arc::new(FileChannel::open(options).unwrap())
-    }
 
     /// A source over two channels, as a new process of the agent has it.
     fn trial(wide: &Arc<dyn Channel>, narrow: &Arc<dyn Channel>) -> Trial {

@@ -191,12 +191,10 @@ fn about_marks(error: &CommitError) -> bool {
 mod tests {
     use super::*;
     use crate::channel::Channel;
-    use crate::channel::file::{FileChannel, FileChannelOptions};
     use crate::flow::context::Intake;
     use crate::flow::intake::{ChannelProcessor, NamedChannel};
     use crate::flow::selector::Replicating;
-    use crate::source::trial::{Reply, Trial, bodies, held, narrow_channel};
-    use std::path::Path;
+    use crate::source::trial::{Reply, Trial, bodies, durable, held, narrow_channel};
     use std::sync::Arc;
 
     const PACE: Pace = Pace { first: Duration::from_millis(1), most: Duration::from_millis(2) };
@@ -247,17 +245,6 @@ mod tests {
         let (at, ended) = courier.hand_over(pieces(&["1"]), Point::at(0), mark).await;
         assert!(matches!(ended, Ended::Stopped));
         assert_eq!((at, trial.tries(), bodies(&trial.events())), (Point::at(0), 1, vec![]));
-    }
-
-    fn durable(directory: &Path, capacity: u64) -> Arc<dyn Channel> {
-        let data = [directory.join("data")];
-        let mut options = FileChannelOptions::new(directory.join("checkpoint"), data);
-        options.capacity = capacity;
-        options.transaction_capacity = 2;
-        options.keep_alive = Duration::ZERO;
-        options.segment_bytes = 1 << 20;
-        options.minimum_required_space = 0;
-        Arc::new(FileChannel::open(options).unwrap())
     }
 
     /// The intake of a source over two channels, as a new process has it.
