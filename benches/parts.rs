@@ -165,6 +165,7 @@ fn leases(c: &mut Criterion) {
 #[cfg(feature = "agent")]
 fn wires(c: &mut Criterion) {
     use millpond::config::properties;
+    use millpond::source::netcat::Lines;
     use millpond::wire::avro::call::{Measured, put_append_batch};
     use millpond::wire::syslog;
 
@@ -195,6 +196,14 @@ fn wires(c: &mut Criterion) {
         lines.resize(lines.len() + BODY - 31, b'x');
         lines.push(b'\n');
     }
+    group.bench_function("netcat, cut 100 lines of 512 bytes", |b| {
+        let (mut cutter, mut cut) = (Lines::utf8(4096), Vec::new());
+        b.iter(|| {
+            cut.clear();
+            cutter.feed(black_box(&lines), &mut cut).unwrap();
+            cut.len()
+        });
+    });
     group.bench_function("syslog, cut 100 lines of 512 bytes", |b| {
         let mut cutter = syslog::Cutter::new(4096);
         b.iter(|| {

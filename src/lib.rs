@@ -22,6 +22,8 @@ pub mod graph;
 pub mod log;
 pub mod metrics;
 #[cfg(feature = "agent")]
+pub mod monitor;
+#[cfg(feature = "agent")]
 pub mod net;
 #[cfg(feature = "agent")]
 pub mod pattern;

@@ -1,7 +1,8 @@
 //! The floor: what a careful programmer writes in an afternoon. Group commit with a leader, one
 //! buffered write and one fdatasync per group, into a file that was filled with zeroes before; a
-//! queue in memory, and a small frame in the same file for each take that was committed. Or the
-//! same without groups: each commit writes and syncs for itself.
+//! queue in memory of where events lie, which takers read back from the file (it is in the page
+//! cache), and a small frame in the same file for each take that was committed. Or the same without
+//! groups: each commit writes and syncs for itself.
 
 use millpond::event::Event;
 use std::collections::VecDeque;
@@ -15,8 +16,14 @@ use std::time::Duration;
 /// How long a taker waits for events.
 const PATIENCE: Duration = Duration::from_millis(5);
 
+/// No group is longer, bytes.
+const GROUP_BYTES_MAX: u64 = 16 << 20;
+
 /// What a frame of a take begins with; that of a put begins with the number of its events.
 pub(crate) const TAKEN: u64 = u64::MAX;
+
+/// An event that waits: where its body begins, and its length.
+pub(crate) type Piece = (u64, u32);
 
 pub(crate) struct Floor {
     file: File,
@@ -26,7 +33,7 @@ pub(crate) struct Floor {
     state: Mutex<State>,
     wake: Condvar,
     /// Where takers find what was put; without takers nothing is kept.
-    queue: Option<Mutex<VecDeque<Event>>>,
+    queue: Option<Mutex<VecDeque<Piece>>>,
     arrived: Condvar,
 }
 
@@ -61,6 +68,37 @@ pub(crate) fn take_frame(count: usize) -> Vec<u8> {
     frame
 }
 
+/// Where the bodies of a put lie whose frame begins at `place`.
+pub(crate) fn pieces<'a>(
+    place: u64,
+    bodies: impl Iterator<Item = &'a [u8]>,
+) -> impl Iterator<Item = Piece> {
+    bodies.scan(place + 16, |at, body| {
+        let piece = (*at, body.len() as u32);
+        *at += body.len() as u64 + 8;
+        Some(piece)
+    })
+}
+
+/// Reads the bodies back; what lies one behind the other at once.
+pub(crate) fn read(
+    file: &File,
+    pieces: &[Piece],
+    deliver: &mut dyn FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for run in pieces.chunk_by(|a, b| a.0 + u64::from(a.1) + 8 == b.0) {
+        let (first, last) = (run[0].0, run[run.len() - 1]);
+        bytes.resize((last.0 + u64::from(last.1) - first) as usize, 0);
+        file.read_exact_at(&mut bytes, first)?;
+        for (at, len) in run {
+            let at = (at - first) as usize;
+            deliver(&bytes[at..at + *len as usize]);
+        }
+    }
+    Ok(())
+}
+
 impl Floor {
     pub(crate) fn open(path: &Path, len: u64, takers: bool) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
@@ -74,28 +112,30 @@ impl Floor {
         Ok(Self { file, len, grouping: true, state, wake, queue, arrived })
     }
 
-    pub(crate) fn put(&self, events: Vec<Event>) {
-        self.commit(put_frame(events.iter().map(|event| &event.body[..])));
+    pub(crate) fn put(&self, events: &[Event]) {
+        let bodies = events.iter().map(|event| &event.body[..]);
+        let place = self.commit(put_frame(bodies.clone()));
         if let Some(queue) = &self.queue {
-            queue.lock().unwrap().extend(events);
+            queue.lock().unwrap().extend(pieces(place, bodies));
             self.arrived.notify_one();
         }
     }
 
-    /// Takes up to `max` events and commits that, or answers none.
-    pub(crate) fn take(&self, max: usize) -> Vec<Event> {
-        let Some(queue) = &self.queue else { return Vec::new() };
+    /// Takes up to `max` events and commits that: how many there were.
+    pub(crate) fn take(&self, max: usize, deliver: &mut dyn FnMut(&[u8])) -> usize {
+        let Some(queue) = &self.queue else { return 0 };
         let mut queue = queue.lock().unwrap();
         if queue.is_empty() {
             queue = self.arrived.wait_timeout(queue, PATIENCE).unwrap().0;
         }
         let max = max.min(queue.len());
-        let events: Vec<Event> = queue.drain(..max).collect();
+        let pieces: Vec<Piece> = queue.drain(..max).collect();
         drop(queue);
-        if !events.is_empty() {
-            self.commit(take_frame(events.len()));
+        if !pieces.is_empty() {
+            read(&self.file, &pieces, deliver).unwrap();
+            self.commit(take_frame(pieces.len()));
         }
-        events
+        pieces.len()
     }
 
     /// The same file, where each commit writes and syncs for itself.
@@ -109,14 +149,18 @@ impl Floor {
         &self.file
     }
 
-    /// Adds the checksum and returns once the frame is durable: where it begins, as long as the file
-    /// was not begun anew.
+    /// Adds the checksum and returns once the frame is durable: where it begins.
     pub(crate) fn commit(&self, mut frame: Vec<u8>) -> u64 {
         let crc = crc32fast::hash(&frame);
         frame.extend_from_slice(&crc.to_le_bytes());
         let mut state = self.state.lock().unwrap();
+        // At the end of the file the first bytes are written over.
+        if state.gather.is_empty() && state.offset + GROUP_BYTES_MAX > self.len {
+            state.offset = 0;
+        }
         if !self.grouping {
-            let offset = self.place(&mut state, frame.len());
+            let offset = state.offset;
+            state.offset += frame.len() as u64;
             self.file.write_all_at(&frame, offset).unwrap();
             self.file.sync_data().unwrap();
             return offset;
@@ -134,7 +178,8 @@ impl Floor {
             let group = std::mem::replace(&mut state.gather, spare);
             let number = state.group;
             state.group += 1;
-            let offset = self.place(&mut state, group.len());
+            let offset = state.offset;
+            state.offset += group.len() as u64;
             drop(state);
             self.file.write_all_at(&group, offset).unwrap();
             self.file.sync_data().unwrap();
@@ -146,15 +191,5 @@ impl Floor {
             self.wake.notify_all();
         }
         place
-    }
-
-    /// Where the next `len` bytes go; at the end of the file the first ones are written over.
-    fn place(&self, state: &mut State, len: usize) -> u64 {
-        if state.offset + len as u64 > self.len {
-            state.offset = 0;
-        }
-        let offset = state.offset;
-        state.offset += len as u64;
-        offset
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use millpond::channel::Channel;
 use millpond::channel::file::FileChannel;
 use millpond::event::Event;
+use std::hint::black_box;
 
 const BODY: [u8; 512] = [7; 512];
 
@@ -40,10 +41,13 @@ impl Side for FileChannel {
 
 impl Side for Floor {
     fn put(&self, batch: usize) {
-        Self::put(self, (0..batch).map(|_| event()).collect());
+        let events: Vec<Event> = (0..batch).map(|_| event()).collect();
+        Self::put(self, &events);
     }
 
     fn take(&self, batch: usize) -> usize {
-        Self::take(self, batch).len()
+        Self::take(self, batch, &mut |body| {
+            black_box(body[0]);
+        })
     }
 }

@@ -13,6 +13,7 @@ use crate::flow::sink::SinkType;
 use crate::flow::sink_runner::SinkMaker;
 use crate::flow::source::SourceType;
 use crate::flow::source_runner::SourceMaker;
+use crate::metrics::{Member, Role};
 
 /// The types of sources, interceptors and sinks that can be built.
 #[derive(Clone, Copy)]
@@ -103,6 +104,8 @@ impl Print {
 pub struct ChannelPlan {
     /// Its name.
     pub name: String,
+    /// Its type, by its first name.
+    pub type_name: &'static str,
     /// Its type and settings.
     pub kind: ChannelKind,
     /// What it is made from.
@@ -113,6 +116,8 @@ pub struct ChannelPlan {
 pub struct SourcePlan {
     /// Its name.
     pub name: String,
+    /// Its type, by its first name.
+    pub type_name: &'static str,
     /// Its channels, in order.
     pub channels: Vec<String>,
     /// Decides to which of them an event goes.
@@ -129,6 +134,8 @@ pub struct SourcePlan {
 pub struct SinkPlan {
     /// Its name.
     pub name: String,
+    /// Its type, by its first name.
+    pub type_name: &'static str,
     /// Its channel.
     pub channel: String,
     /// Where events go that are refused for good.
@@ -159,6 +166,7 @@ impl Plan {
         let mut findings = Vec::new();
         let channels = config.channels.iter().map(|channel| ChannelPlan {
             name: channel.component.name.clone(),
+            type_name: channel.component.type_name,
             kind: channel.kind.clone(),
             print: Print::of(&channel.component),
         });
@@ -181,6 +189,19 @@ impl Plan {
         }
         (plan, findings)
     }
+
+    /// Every channel, source and sink of it.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        let member = |role, name: &str, kind| Member { role, name: name.to_owned(), kind };
+        let grouped = self.groups.iter().flat_map(|group| &group.sinks);
+        let mut members = Vec::new();
+        members.extend(self.channels.iter().map(|c| member(Role::Channel, &c.name, c.type_name)));
+        members.extend(self.sources.iter().map(|s| member(Role::Source, &s.name, s.type_name)));
+        let sinks = self.sinks.iter().chain(grouped);
+        members.extend(sinks.map(|s| member(Role::Sink, &s.name, s.type_name)));
+        members
+    }
 }
 
 fn plan_source(
@@ -200,6 +221,7 @@ fn plan_source(
     Some(SourcePlan {
         print: config.interceptors.iter().fold(print, with),
         name: config.component.name.clone(),
+        type_name: config.component.type_name,
         channels: config.channels.clone(),
         selector,
         interceptors,
@@ -254,7 +276,24 @@ fn plan_sink(config: &SinkConfig, types: &Types, findings: &mut Vec<Finding>) ->
     let channel = config.channel.clone();
     let print = Print::of(&config.component).with("channel", Print(vec![channel.clone()]));
     let (name, dead_letter) = (config.component.name.clone(), config.dead_letter.clone());
-    Some(SinkPlan { name, channel, dead_letter, make, print })
+    if dead_letter.is_some() && make().is_ok_and(|sink| !sink.may_refuse()) {
+        findings.push(idle_dead_letter(&config.component));
+    }
+    let type_name = config.component.type_name;
+    Some(SinkPlan { name, type_name, channel, dead_letter, make, print })
+}
+
+/// That `deadLetter.*` stands at a sink that refuses nothing.
+fn idle_dead_letter(component: &Component) -> Finding {
+    let reader = SettingsReader::new(&component.settings);
+    let set = |key: &&str| reader.text(key).is_some();
+    let key = ["deadLetter.directory", "deadLetter.channel"].into_iter().find(set);
+    let message = format!(
+        "has no effect: a sink of the type {} with these settings never refuses an event for good; what it cannot deliver is tried until it can",
+        component.type_name
+    );
+    let SettingError { place, key, message } = reader.error(key.unwrap_or_default(), message);
+    Finding { severity: Severity::Warning, place, key, message }
 }
 
 /// The group, with those of its sinks that can be built. Without a processor its sinks do not run

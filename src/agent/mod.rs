@@ -25,11 +25,14 @@
 //! - A second signal ends the agent at once, whatever hangs; one that comes within a quarter of a
 //!   second of the first is the same wish once more.
 
+mod backup;
 pub mod build;
 mod carry;
 pub(crate) mod channels;
 pub mod logging;
 mod opening;
+pub mod origin;
+pub(crate) mod own_settings;
 pub mod reload;
 mod seat;
 pub mod stop;
@@ -43,14 +46,17 @@ mod tests;
 
 use crate::base::clock::SystemClock;
 use crate::config::settings::{Finding, Severity};
-use crate::config::{LoadError, load_merged};
+use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
+use crate::monitor::{self, Monitor, Watched};
 use build::{Plan, Types};
+use origin::{Access, Origin, OriginError, Origins};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stop::Signals;
 use supervise::Running;
@@ -65,7 +71,7 @@ pub(crate) const SAME_STOP: Duration = Duration::from_millis(250);
 /// How long a stop may take unless told otherwise.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Between looks at the configuration files, unless told otherwise; as Flume.
+/// Between looks at the configuration, unless told otherwise; as Flume for files.
 pub const POLL: Duration = Duration::from_secs(30);
 
 /// What an agent runs with.
@@ -73,13 +79,19 @@ pub const POLL: Duration = Duration::from_secs(30);
 pub struct AgentOptions {
     /// The agent's name in the configuration.
     pub name: String,
-    /// The configuration files; a later one's keys replace an earlier one's.
-    pub files: Vec<PathBuf>,
-    /// The `-D` options.
+    /// Where the configuration comes from; a later one's keys replace an earlier one's.
+    pub origins: Vec<Origin>,
+    /// How web servers are asked for it.
+    pub access: Access,
+    /// The directory in which the last one that could be used is kept, for a start without it.
+    pub backup: Option<PathBuf>,
+    /// The directory whose `millpond.properties` is read with the configuration.
+    pub own_settings: Option<PathBuf>,
+    /// The `-D` options, which replace what stands there.
     pub properties: BTreeMap<String, String>,
     /// How long a stop may take.
     pub stop_deadline: Duration,
-    /// How often to look whether a file has changed; `None` for on SIGHUP only.
+    /// How often to look whether it has changed; `None` for on SIGHUP only.
     pub poll: Option<Duration>,
 }
 
@@ -89,7 +101,10 @@ impl AgentOptions {
     pub fn new(name: impl Into<String>, file: impl Into<PathBuf>) -> Self {
         Self {
             name: name.into(),
-            files: vec![file.into()],
+            origins: vec![Origin::File(file.into())],
+            access: Access::new(None, &BTreeMap::new()),
+            backup: None,
+            own_settings: None,
             properties: BTreeMap::new(),
             stop_deadline: STOP_DEADLINE,
             poll: Some(POLL),
@@ -104,6 +119,9 @@ pub enum AgentError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Configuration(#[from] LoadError),
+    /// There is none.
+    #[error(transparent)]
+    Unread(#[from] OriginError),
     /// No source and no sink is left.
     #[error(
         "agent {name} has no source and no sink that can run; the messages above say why each was left out"
@@ -116,11 +134,11 @@ pub enum AgentError {
     #[error("the agent cannot start: {0}")]
     Runtime(#[source] io::Error),
     /// A second signal came while it was stopping.
-    #[error("ended at once by a second signal; nothing acknowledged is lost")]
+    #[error("ended at once by a second signal; what file channels acknowledged is not lost")]
     Interrupted,
     /// Components were cut off.
     #[error(
-        "did not stop within {} s: {}; nothing acknowledged is lost, their last batches may come again",
+        "did not stop within {} s: {}; what file channels acknowledged is not lost, their last batches may come again",
         deadline.as_secs(),
         names.join(", ")
     )]
@@ -137,7 +155,7 @@ pub enum AgentError {
 /// # Errors
 /// It cannot run, or did not stop cleanly.
 pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
-    logging::start(&options.properties);
+    logging::start(&effective(options).0);
     let runtime = runtime_of("agent")?;
     // A turn of a busy connection lasts long, and a thousand may be waiting for theirs. What they put has
     // to leave all the same, so the threads of sinks share the processors with them, not a queue.
@@ -164,12 +182,15 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         }
         begun = begin(options) => begun,
     };
-    let (mut watch, Read { plan, mut errors }) = begun?;
+    let (mut watch, Read { plan, mut errors, .. }) = begun?;
     let registry = Arc::new(Registry::default());
     let mut running =
         Running::start(plan, &registry, Arc::new(SystemClock::new()), sinks_on.clone());
+    let stopping = Arc::new(AtomicBool::new(false));
+    // Until the agent has stopped.
+    let _monitor = watched(options, &registry, sinks_on, &stopping);
     let mut all_started = Box::pin(running.all_started());
-    let mut said = false;
+    let (mut said, mut keeping) = (false, None);
     let asked = loop {
         tokio::select! {
             biased;
@@ -189,7 +210,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                         tracing::info!("{name}: stopping, sources first");
                         break Instant::now();
                     }
-                    read = read_again(options, &errors) => read,
+                    read = read_again(options, &watch, &errors) => read,
                 };
                 let read = match read {
                     Ok(read) => read,
@@ -203,6 +224,8 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                     continue;
                 }
                 errors = read.errors;
+                let (kept, texts) = (options.clone(), read.texts);
+                keeping = Some(backup::keep_behind(keeping, kept, texts));
                 let after = adopt(&mut running, read.plan, options, &mut signals).await?;
                 if after.changed {
                     (all_started, said) = (Box::pin(running.all_started()), false);
@@ -213,7 +236,24 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
             }
         }
     };
+    stopping.store(true, Ordering::Relaxed);
     stop(running, &mut signals, options, asked).await
+}
+
+/// Lets watchers see what is counted, if that is wanted.
+fn watched(
+    options: &AgentOptions,
+    registry: &Arc<Registry>,
+    sinks_on: &Handle,
+    stopping: &Arc<AtomicBool>,
+) -> Option<Monitor> {
+    let watched = Watched {
+        name: options.name.clone(),
+        registry: Arc::clone(registry),
+        threads: vec![("agent", Handle::current()), ("sinks", sinks_on.clone())],
+        stopping: Arc::clone(stopping),
+    };
+    monitor::start(&options.properties, watched)
 }
 
 /// Stops what runs within what is left of the deadline since a stop was `asked` for; a signal more ends
@@ -252,11 +292,30 @@ struct After {
 /// The configuration as it is now, and watched from now on. A file system that hangs holds up
 /// nothing but this.
 async fn begin(options: &AgentOptions) -> Result<(Watch, Read), AgentError> {
-    let watch = Watch::new(&options.files, options.poll).await.map_err(AgentError::Runtime)?;
+    let beside = options.own_settings.as_ref().map(|conf| conf.join(own_settings::NAME));
+    let origins = Origins::new(options.origins.clone(), options.access.clone(), beside);
+    let watch = Watch::new(origins, options.poll).await.map_err(AgentError::Runtime)?;
+    let texts = watch.texts().await;
     let first = options.clone();
-    let read = tokio::task::spawn_blocking(move || read(&first)).await;
+    let read = tokio::task::spawn_blocking(move || match texts {
+        Ok(texts) => {
+            let read = read(&first, texts)?;
+            backup::keep_for(&first, &read.texts);
+            Ok(read)
+        }
+        Err(error) => read(&first, vec![backup::in_place_of(error, &first)?]),
+    });
+    let read = read.await;
     let read = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
     Ok((watch, read?))
+}
+
+/// The options, those of `millpond.properties` as it is now behind them, and warnings about that file.
+fn effective(options: &AgentOptions) -> (BTreeMap<String, String>, Vec<String>) {
+    let own = options.own_settings.as_deref().map(own_settings::read);
+    let (mut properties, warnings) = own.unwrap_or_default();
+    properties.extend(options.properties.clone());
+    (properties, warnings)
 }
 
 /// Brings what runs in line with `plan`.
@@ -293,7 +352,7 @@ async fn adopt(
     }
     if !adopted.cut_off.is_empty() {
         tracing::error!(
-            "did not stop in time and were cut off: {}; nothing acknowledged is lost, their last batches may come again",
+            "did not stop in time and were cut off: {}; what file channels acknowledged is not lost, their last batches may come again",
             adopted.cut_off.join(", ")
         );
     }
@@ -305,16 +364,20 @@ struct Read {
     plan: Plan,
     /// What of it is left out, and why.
     errors: BTreeSet<(String, String)>,
+    /// Its text.
+    texts: Vec<Text>,
 }
 
 /// The changed configuration, or why it does not take over: it cannot run, or leaves out what
 /// `errors` does not name.
 async fn read_again(
     options: &AgentOptions,
+    watch: &Watch,
     errors: &BTreeSet<(String, String)>,
 ) -> Result<Read, String> {
     let again = options.clone();
-    let reading = tokio::task::spawn_blocking(move || read(&again));
+    let texts = watch.texts().await.map_err(|error| error.to_string())?;
+    let reading = tokio::task::spawn_blocking(move || read(&again, texts));
     let read = reading.await.map_err(|panic| format!("reading the new one panicked: {panic}"))?;
     let read = read.map_err(|error| error.to_string())?;
     match read.errors.difference(errors).next() {
@@ -324,10 +387,11 @@ async fn read_again(
 }
 
 /// What is to run, with everything said about it that there is to say.
-fn read(options: &AgentOptions) -> Result<Read, AgentError> {
+fn read(options: &AgentOptions, texts: Vec<Text>) -> Result<Read, AgentError> {
     let types = Types::built_in();
-    let paths: Vec<&Path> = options.files.iter().map(PathBuf::as_path).collect();
-    let loaded = load_merged(&paths, &options.name, &options.properties, &types.catalogue());
+    let (properties, warnings) = effective(options);
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let loaded = load_texts(&texts, &options.name, &properties, &types.catalogue());
     let loaded = loaded.inspect_err(|error| error.findings().iter().for_each(log))?;
     loaded.findings.iter().for_each(log);
     let (mut plan, findings) = Plan::new(&loaded.agent, &types);
@@ -339,7 +403,7 @@ fn read(options: &AgentOptions) -> Result<Read, AgentError> {
     if plan.sources.is_empty() && plan.sinks.is_empty() && plan.groups.is_empty() {
         return Err(AgentError::NothingRuns { name: options.name.clone() });
     }
-    Ok(Read { plan, errors: errors.into_iter().collect() })
+    Ok(Read { plan, errors: errors.into_iter().collect(), texts })
 }
 
 fn log(finding: &Finding) {

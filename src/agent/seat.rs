@@ -7,6 +7,7 @@ use crate::config::dead_letter::{DeadLetterPlace, DeadLetterSettings};
 use crate::flow::context::StopSignal;
 use crate::flow::refused::{Grave, Policy, Refused};
 use crate::flow::sink_runner::SinkRunner;
+use crate::flow::spell::Spell;
 use crate::metrics::SinkCounters;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -38,6 +39,7 @@ impl Seat {
         let policy = self.plan.dead_letter.as_ref().and_then(|settings| self.policy(settings));
         Some(SinkRunner {
             refused: Refused::new(policy),
+            spell: Spell::default(),
             name: self.plan.name,
             make: self.plan.make,
             channel,

@@ -119,6 +119,7 @@ impl Running {
     /// there is in the estate of its name.
     pub(super) fn start_missing(&mut self, plan: Plan) {
         self.left_out = plan.left_out;
+        self.registry.keep(&plan.members());
         for channel in plan.channels {
             if !self.channels.contains_key(&channel.name) {
                 let estate = self.estates.remove(&channel.name).unwrap_or_default();
@@ -144,13 +145,13 @@ impl Running {
         let volatile = is_volatile(&plan.kind);
         let carries = matches!(plan.kind, ChannelKind::Memory(_));
         let registry = Arc::clone(&self.registry);
+        let counters = registry.channel(&plan.name);
         let clock = Arc::clone(&self.clock);
-        let ChannelPlan { name, kind, print } = plan;
+        let ChannelPlan { name, kind, print, .. } = plan;
         let (part_name, task, left) = (name.clone(), format!("channel {name}"), estate.clone());
         let work = async move {
-            let counters = registry.channel(&name);
             // What it takes over from lives on, and is not what is to be watched.
-            registry.watch_channel(&name, Arc::new(|| {}));
+            registry.watch_channel(&name, Arc::new(|| None));
             counters.open.set(0);
             let for_memory = Arc::clone(&clock);
             let opening = Opening {
@@ -328,11 +329,7 @@ impl Running {
 /// Lets whoever watches see the channel's gauges as of then, for as long as it is there.
 fn watch_gauges(registry: &Registry, name: &str, channel: &Arc<Counted>) {
     let channel = Arc::downgrade(channel);
-    let look = move || {
-        if let Some(channel) = channel.upgrade() {
-            channel.status();
-        }
-    };
+    let look = move || Some(channel.upgrade()?.reading());
     registry.watch_channel(name, Arc::new(look));
 }
 

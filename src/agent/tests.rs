@@ -16,6 +16,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+mod deaths;
+mod gate;
 mod reload;
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,8 +1,9 @@
 //! Says when the configuration is to be read again.
 
+use super::origin::{Look, OriginError, Origins};
+use crate::config::Text;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,12 +13,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Looks at a file that changes all the time before it is taken as it is.
 const SETTLE_LOOKS: usize = 20;
 
-/// What a file looks like: device, number, bytes, and when it was changed; `None` when there is none.
-type Look = Option<(u64, u64, u64, i64, i64)>;
-
-/// The configuration files, and SIGHUP.
+/// The configuration's origins, and SIGHUP.
 pub(super) struct Watch {
-    files: Vec<PathBuf>,
+    origins: Arc<Origins>,
     /// As they were when they were read last.
     looks: Vec<Look>,
     poll: Option<tokio::time::Interval>,
@@ -27,9 +25,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches `files`, which are to be read once this has returned; looks at them every `poll`. From
+    /// Watches `origins`, which are to be read once this has returned; looks at them every `poll`. From
     /// now on SIGHUP does not end the process.
-    pub(super) async fn new(files: &[PathBuf], poll: Option<Duration>) -> io::Result<Self> {
+    pub(super) async fn new(origins: Origins, poll: Option<Duration>) -> io::Result<Self> {
         let poll = poll.map(|period| {
             let mut poll = tokio::time::interval(period);
             poll.reset();
@@ -37,13 +35,20 @@ impl Watch {
             poll
         });
         let hangup = signal(SignalKind::hangup())?;
-        let files = files.to_vec();
-        let mut watch = Self { files, looks: Vec::new(), poll, hangup, hung_up: false };
-        watch.looks = watch.look().await;
-        Ok(watch)
+        let origins = Arc::new(origins);
+        let looks = origins.look(&[]).await;
+        Ok(Self { origins, looks, poll, hangup, hung_up: false })
     }
 
-    /// Returns on SIGHUP, and when a file has changed and is no longer being written. May be dropped
+    /// What the configuration is now.
+    pub(super) async fn texts(&self) -> Result<Vec<Text>, OriginError> {
+        let (origins, looks) = (Arc::clone(&self.origins), self.looks.clone());
+        // A file system that hangs must hold up nothing else.
+        let read = tokio::task::spawn_blocking(move || origins.texts(&looks)).await;
+        read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Returns on SIGHUP, and when an origin has changed and is no longer being written. May be dropped
     /// at any time: what it had begun to see is seen the next time.
     pub(super) async fn changed(&mut self) {
         loop {
@@ -53,7 +58,7 @@ impl Watch {
                     () = tick(&mut self.poll) => {}
                 }
             }
-            let found = self.look().await;
+            let found = self.origins.look(&self.looks).await;
             if std::mem::take(&mut self.hung_up) {
                 tracing::info!("SIGHUP: reading the configuration again");
                 self.looks = found;
@@ -61,9 +66,11 @@ impl Watch {
             }
             if found != self.looks {
                 self.looks = self.settled(found).await;
-                tracing::info!("a configuration file has changed; reading it again");
+                tracing::info!("the configuration has changed; reading it again");
                 return;
             }
+            // The same bytes may have another name, by which they are asked for from now on.
+            self.looks = found;
         }
     }
 
@@ -71,19 +78,13 @@ impl Watch {
     async fn settled(&self, mut found: Vec<Look>) -> Vec<Look> {
         for _ in 0..SETTLE_LOOKS {
             tokio::time::sleep(SETTLE).await;
-            let again = self.look().await;
-            if again == found {
+            let before = std::mem::take(&mut found);
+            found = self.origins.look(&before).await;
+            if found == before {
                 break;
             }
-            found = again;
         }
         found
-    }
-
-    async fn look(&self) -> Vec<Look> {
-        let files = self.files.clone();
-        // A file system that hangs must hold up nothing else.
-        tokio::task::spawn_blocking(move || look(&files)).await.unwrap_or_default()
     }
 }
 
@@ -94,24 +95,83 @@ async fn tick(poll: &mut Option<tokio::time::Interval>) {
     }
 }
 
-fn look(files: &[PathBuf]) -> Vec<Look> {
-    let one = |path: &PathBuf| {
-        let found = Path::metadata(path).ok()?;
-        Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
-    };
-    files.iter().map(one).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::origin::{Access, Origin};
+    use crate::net::endpoint::Endpoint;
     use rustix::process::{Signal, getpid, kill_process};
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
     use tokio::time::timeout;
+
+    /// A server with these answers, the last of them again and again, and what it was asked.
+    async fn server(answers: &'static [&'static str]) -> (Origin, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let heads = Arc::clone(&asked);
+        tokio::spawn(async move {
+            for at in 0.. {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.expect("a head"));
+                }
+                let head = String::from_utf8(head).expect("text").to_lowercase();
+                heads.lock().expect("nobody panicked").push(head);
+                let answer = answers.get(at).unwrap_or(&answers[answers.len() - 1]);
+                let answer = format!("HTTP/1.1 {answer}\r\nConnection: close\r\n\r\na = b");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        (Origin::Web(Endpoint::named(&url).expect("a URL")), asked)
+    }
+
+    #[tokio::test]
+    async fn the_same_page_with_another_tag_is_asked_for_by_that_tag() {
+        let (page, asked) = server(&["200 OK\r\nETag: \"one\"", "200 OK\r\nETag: \"two\""]).await;
+        let origins = Origins::new(vec![page], Access::new(None, &BTreeMap::new()), None);
+        let watch = Watch::new(origins, Some(Duration::from_millis(1))).await;
+        let mut watch = watch.expect("watches");
+        let has_asked = async {
+            let by_two = |head: &String| head.contains("if-none-match: \"two\"");
+            while !asked.lock().expect("nobody panicked").iter().any(by_two) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let ended = timeout(Duration::from_secs(60), async {
+            tokio::select! {
+                () = watch.changed() => panic!("nothing has changed"),
+                () = has_asked => {}
+            }
+        });
+        ended.await.expect("the new tag is kept");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_had_does_not_end_the_spell_of_another() {
+        let (good, _) = server(&["200 OK"]).await;
+        let (bad, _) = server(&["200 OK", "500 Sorry"]).await;
+        let access = Access::new(None, &BTreeMap::new());
+        let origins = Origins::new(vec![bad, good], access, None);
+        let looks = origins.look(&[]).await;
+        for _ in 0..3 {
+            assert!(origins.look(&looks).await == looks, "the last pages count");
+        }
+        let words = origins.ended_spells();
+        assert!(words[0].as_ref().is_some_and(|w| w.contains("behind 3 tries")), "{words:?}");
+        assert_eq!(words[1], None);
+    }
 
     #[tokio::test]
     async fn a_sighup_that_comes_while_something_else_happens_is_not_forgotten() {
         let directory = tempfile::tempdir().expect("a directory");
-        let watch = Watch::new(&[directory.path().join("a.conf")], None).await;
+        let file = Origin::File(directory.path().join("a.conf"));
+        let access = Access::new(None, &BTreeMap::new());
+        let watch = Watch::new(Origins::new(vec![file], access, None), None).await;
         let mut watch = watch.expect("watches");
         kill_process(getpid(), Signal::HUP).expect("sent");
         // As the agent's loop does when another of its branches is ready first.

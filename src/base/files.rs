@@ -1,7 +1,8 @@
 //! Files outside the channel: what sinks write and sources read. The channel's own files go
 //! through the disk door instead.
 
-use std::fs::{File, OpenOptions, ReadDir};
+pub(crate) use std::fs::File;
+use std::fs::{OpenOptions, ReadDir};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -131,11 +132,29 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The bytes cannot be written beside it or put in its place; then the old ones are there.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, bytes, 0o666)
+}
+
+/// The same for a file that only its owner may read and write.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, bytes, 0o600)
+}
+
+fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = path.with_file_name(name);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
+    // What is there was left by a crash, or laid there by somebody else: a link to another file, or a
+    // file that others may read. The new one is ours.
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     rename(&beside, &path)?;
@@ -283,6 +302,23 @@ mod tests {
         assert_eq!(std::fs::read(at("a")).unwrap(), b"two");
         assert!(at("link").symlink_metadata().unwrap().is_symlink());
         assert_eq!(list(directory.path()).unwrap().count(), 2, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_lies_where_the_new_bytes_are_written_is_neither_followed_nor_taken_over() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("other"), b"kept").unwrap();
+        std::os::unix::fs::symlink("other", at("a.new")).unwrap();
+        replace_private(&at("a"), b"one").unwrap();
+        assert_eq!(std::fs::read(at("other")).unwrap(), b"kept");
+        assert!(!at("a").symlink_metadata().unwrap().is_symlink());
+        std::fs::write(at("a.new"), b"left, and read by all").unwrap();
+        std::fs::set_permissions(at("a.new"), PermissionsExt::from_mode(0o644)).unwrap();
+        replace_private(&at("a"), b"two").unwrap();
+        assert_eq!(std::fs::read(at("a")).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(at("a")).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

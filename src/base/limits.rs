@@ -59,10 +59,12 @@ pub const TRANSACTION_BYTES_MAX_DEFAULT: usize = 64 * 1024 * 1024;
 /// Headers of one event.
 pub const HEADERS_MAX: usize = 65_535;
 
-/// Default byte budget of the hot window: block memory kept for takers that keep up. What it is full
-/// of, the block being written and pieces read back take some 44 MiB together, and an agent under
-/// load stays below 64.
-pub const HOT_WINDOW_BYTES_DEFAULT: usize = 24 * 1024 * 1024;
+/// Default byte budget of the hot window: block memory kept for takers that keep up.
+pub const HOT_WINDOW_BYTES_DEFAULT: usize = 48 * 1024 * 1024;
+
+/// The same for a file channel of an agent. What it is full of, the block being written and pieces read
+/// back take some 44 MiB together, and an agent under load is to stay below 64.
+pub const AGENT_HOT_WINDOW_BYTES_DEFAULT: usize = 24 * 1024 * 1024;
 
 /// Default `byteCapacity` of a memory channel. Flume takes 80 % of the Java heap; a process
 /// without one needs a fixed bound, large enough that event counts are what limits a channel.
@@ -131,6 +133,10 @@ pub const EXEC_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of one message of Avro RPC: what fits into one transaction of a file channel. Clients send
 /// batches of some hundred events.
 pub const AVRO_REQUEST_BYTES_MAX: usize = TRANSACTION_BYTES_MAX_DEFAULT;
+
+/// Bytes of a message of Avro RPC that is too large and yet read to its end, so that its sender can be
+/// told. One that announces more, as what is no Avro often does, ends its connection.
+pub const AVRO_REQUEST_PASSED_OVER_BYTES_MAX: usize = 4 * AVRO_REQUEST_BYTES_MAX;
 
 /// Segments of one message of Avro RPC. Java's buffers make one for each 8 KiB and two for each
 /// large body.
@@ -236,6 +242,61 @@ pub const AVRO_HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes of one block of an Avro container file, unpacked. Writers make them of some 64 KiB.
 pub const AVRO_BLOCK_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes that unpacking a block may look back (xz's dictionary, Zstandard's window), and hold for it.
+/// The highest level of xz takes as many; Java's Avro takes 8 MiB.
+pub const AVRO_DICTIONARY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a schema's canonical form, which names each type in full wherever it stands.
+pub const AVRO_CANONICAL_BYTES_MAX: usize = AVRO_HEADER_BYTES_MAX;
+
+/// Steps in reading the data of a block: so many free, and so many for each byte. A step is a value,
+/// and there are values of no bytes, so that a few bytes could mean any amount of work.
+pub const AVRO_STEPS_FREE: u64 = 1_000_000;
+/// See [`AVRO_STEPS_FREE`].
+pub const AVRO_STEPS_PER_BYTE: u64 = 32;
+
+/// Data without bytes that one block may have beside those with some.
+pub const AVRO_DATA_WITHOUT_BYTES_MAX: u64 = 1000;
+
+/// Schemas that a serializer of Avro remembers.
+pub const AVRO_SCHEMAS_KNOWN_MAX: usize = 64;
+
+/// Bytes of all of them as text; each counts as what it was found by and as files have it.
+pub const AVRO_SCHEMAS_KNOWN_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+const _: () = assert!(2 * AVRO_HEADER_BYTES_MAX <= AVRO_SCHEMAS_KNOWN_BYTES_MAX);
+
+/// Seconds for a connection to an IRC server; for being let in and into the channel, for which servers
+/// look up names first; and for a few lines to be taken, which servers slow down for those that say much.
+pub const IRC_CONNECT_SECONDS_MAX: u64 = 20;
+/// See [`IRC_CONNECT_SECONDS_MAX`].
+pub const IRC_WELCOME_SECONDS_MAX: u64 = 60;
+/// See [`IRC_CONNECT_SECONDS_MAX`].
+pub const IRC_ANSWER_SECONDS_MAX: u64 = 60;
+
+/// Seconds between two attempts to reach an IRC server at most.
+pub const IRC_PAUSE_SECONDS_MAX: u64 = 60;
+
+/// Seconds between two times that an idle IRC client hears what the server asks. Servers wait for two
+/// minutes or more.
+pub const IRC_LISTEN_SECONDS: u64 = 5;
+
+/// Lines that are sent to an IRC server before it is asked whether it has taken them.
+pub const IRC_LINES_TOGETHER: usize = 5;
+
+/// Lines that are said of one event at most: servers take a few in a second.
+pub const IRC_LINES_PER_EVENT_MAX: usize = 1000;
+
+/// Seconds that an event in hand may still take when the IRC sink is to stop, and each one of a channel in
+/// memory that is emptied then.
+pub const IRC_STOP_SECONDS_MAX: u64 = 5;
+
+/// Nicknames that are tried beside one that is taken.
+pub const IRC_NICKS_TRIED: usize = 3;
+
+/// Bytes of a line from an IRC server, with the tags of newer ones: RFC 2812 has 512.
+pub const IRC_LINE_BYTES_READ_MAX: usize = 16 * 1024;
 
 /// Seconds that a TLS handshake may take: a client that does not finish it gets its connection no
 /// longer than that.

@@ -37,6 +37,8 @@ pub enum Rare {
     RollWaits,
     /// A transaction got a block of its own.
     Oversize,
+    /// Blocks that had stayed in memory behind a gap joined the window.
+    GapClosed,
     /// The counter of a source's position jumped over what a missing directory may know.
     PositionJump,
     /// An opening without a directory adopted events.
@@ -56,7 +58,7 @@ pub enum Rare {
 
 impl Rare {
     /// All places.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::FenceMoved,
         Self::FenceRepeated,
         Self::MovedTwice,
@@ -70,6 +72,7 @@ impl Rare {
         Self::LifeEndedInSlot,
         Self::RollWaits,
         Self::Oversize,
+        Self::GapClosed,
         Self::PositionJump,
         Self::Adopted,
         Self::CopyVoid,

@@ -165,6 +165,10 @@ impl Channel for MemoryChannel {
             capacity: state.store.capacity,
             put: state.put,
             taken: state.taken,
+            unaccounted: Some(
+                state.put.wrapping_sub(state.taken).wrapping_sub(held.events).cast_signed(),
+            ),
+            memory_bytes: held.bytes,
             trouble: state.closed.then(|| "the channel is closed".to_owned()),
             ..Status::default()
         }

@@ -17,6 +17,7 @@ pub(crate) mod waiting;
 use crate::base::limits::{EVENT_BYTES_MAX, HEADERS_MAX};
 pub use crate::base::trouble::Trouble;
 use crate::event::Event;
+pub use crate::metrics::StripeReading;
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -184,6 +185,20 @@ pub struct Status {
     pub checkpoint_errors: u64,
     /// Copies of checkpoints that could not be written into a data directory, likewise.
     pub checkpoint_copy_errors: u64,
+    /// Events that were there at the opening or were put since, less those that were taken, wait or
+    /// were found damaged: 0 as long as every event is accounted for. `None` where the channel cannot
+    /// count both sides at one moment.
+    pub unaccounted: Option<i64>,
+    /// Bytes of memory that hold events, those on their way to and from the disk included.
+    pub memory_bytes: u64,
+    /// Writes to the log that ended well, since the channel was opened.
+    pub writes: u64,
+    /// Bytes of those.
+    pub written_bytes: u64,
+    /// Writes to the log that failed or were given up, likewise.
+    pub failed_writes: u64,
+    /// Its stripes, one for each data directory; none of a channel in memory.
+    pub stripes: Vec<StripeReading>,
     /// Whether a put would be refused now for a reason other than `capacity`, in words.
     pub trouble: Option<String>,
     /// It has stopped after an internal failure, which `trouble` names, and does nothing until it

@@ -1,104 +1,152 @@
 //! `agent`: what is Flume's about the command line is settled here, then the agent runs.
 
+use super::allocator;
 use super::arguments::{Absent, AgentArguments, ConfigurationArguments, WithoutEffect};
 use super::java_options::{self, JavaOptions};
 use super::words::{Stop, say, show};
+use crate::agent::origin::{Access, Origin};
 use crate::agent::{self, AgentOptions, POLL, STOP_DEADLINE};
+use crate::net::endpoint::Endpoint;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(super) fn run(arguments: &AgentArguments) -> Result<(), Stop> {
     refuse_absent(&arguments.absent)?;
-    let files = configuration_files(&arguments.configuration)?;
+    let origins = origins(&arguments.configuration)?;
     let outside = &arguments.configuration.outside;
-    let options = java_options::collect(&outside.properties, outside.conf.as_deref())?;
+    let conf = outside.conf.as_deref();
+    let options = java_options::collect_java(&outside.properties, conf)?;
     options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     say_without_effect(&arguments.without_effect);
-    monitoring_is_absent(&options).iter().for_each(|warning| say(warning));
     if arguments.dryrun {
-        return show(&command(arguments, &files, &options));
+        let options = java_options::collect(&outside.properties, conf)?;
+        return show(&command(arguments, &origins, &options));
     }
-    start(arguments, files, options)
+    start(arguments, origins, options)
 }
 
 fn start(
     arguments: &AgentArguments,
-    files: Vec<PathBuf>,
+    origins: Vec<Origin>,
     options: JavaOptions,
 ) -> Result<(), Stop> {
-    let name = arguments.configuration.name.clone();
+    allocator::share_one_arena();
+    let configuration = &arguments.configuration;
+    let name = configuration.name.clone();
     let properties = options.properties;
+    let access = access(configuration, &origins, &properties)?;
     let every = arguments.poll_interval.map_or(POLL, Duration::from_secs);
     let poll = (!arguments.no_reload_conf).then_some(every);
-    let options = AgentOptions { name, files, properties, stop_deadline: STOP_DEADLINE, poll };
+    let options = AgentOptions {
+        name,
+        origins,
+        access,
+        backup: arguments.backup_directory.clone(),
+        own_settings: java_options::conf_directory(configuration.outside.conf.as_deref()),
+        properties,
+        stop_deadline: STOP_DEADLINE,
+        poll,
+    };
     agent::run(&options).map_err(|error| Stop::Failed(error.to_string()))
 }
 
-/// The files that `-f` or `-u` name.
-pub(super) fn configuration_files(
-    arguments: &ConfigurationArguments,
-) -> Result<Vec<PathBuf>, Stop> {
+/// What `-f` or `-u` name.
+pub(super) fn origins(arguments: &ConfigurationArguments) -> Result<Vec<Origin>, Stop> {
     if !arguments.conf_files.is_empty() {
-        return Ok(arguments.conf_files.clone());
+        return Ok(arguments.conf_files.iter().cloned().map(Origin::File).collect());
     }
-    let path = |uri: &String| {
-        let rest = uri.strip_prefix("file:").ok_or_else(|| {
-            Stop::Usage(format!("--conf-uri {uri}: only file: is there; fetch it and use -f FILE"))
-        })?;
-        // file:///a and file:/a are the same path; a host other than localhost is another machine.
-        let path = match rest.strip_prefix("//") {
-            Some(host) => host.strip_prefix("localhost").unwrap_or(host),
-            None => rest,
-        };
-        if path.starts_with('/') && !path.contains('%') {
-            Ok(PathBuf::from(path))
-        } else {
-            Err(Stop::Usage(format!("--conf-uri {uri}: not file:///PATH; use -f FILE")))
+    arguments.conf_uri.iter().map(|uri| origin(uri)).collect()
+}
+
+fn origin(uri: &str) -> Result<Origin, Stop> {
+    // What stands before an @ may be a password.
+    let shown = uri.rsplit_once('@').map_or(uri.to_owned(), |(_, behind)| format!("…@{behind}"));
+    let wrong = |why: &str| Err(Stop::Usage(format!("--conf-uri {shown}: {why}")));
+    let path = uri.split(['?', '#']).next().unwrap_or(uri);
+    if [".json", ".yaml", ".xml"].iter().any(|end| path.ends_with(end)) {
+        return wrong("a configuration is a text of properties, as for Flume");
+    }
+    let scheme = uri.split(':').next().unwrap_or_default().to_lowercase();
+    match scheme.as_str() {
+        "http" | "https" => match Endpoint::named(uri) {
+            Some(endpoint) if endpoint.has_user() => {
+                wrong("say who asks with --conf-user and --conf-password")
+            }
+            Some(endpoint) => Ok(Origin::Web(endpoint)),
+            None => wrong("is no URL with a host"),
+        },
+        "file" => file(uri),
+        "classpath" => wrong("there is no Java here, and no class path; use file: or -f FILE"),
+        _ => wrong("there are file:, http: and https:; or use -f FILE"),
+    }
+}
+
+/// The path of a URI with `file:`.
+fn file(uri: &str) -> Result<Origin, Stop> {
+    let rest = uri.split_once(':').map_or("", |(_, rest)| rest);
+    // file:///a and file:/a are the same path; a host other than localhost is another machine.
+    let path = match rest.strip_prefix("//") {
+        Some(host) => host.strip_prefix("localhost").unwrap_or(host),
+        None => rest,
+    };
+    if path.starts_with('/') && !path.contains(['%', '?', '#']) {
+        Ok(Origin::File(PathBuf::from(path)))
+    } else {
+        Err(Stop::Usage(format!("--conf-uri {uri}: not file:///PATH; use -f FILE")))
+    }
+}
+
+/// How web servers are asked for the configuration.
+pub(super) fn access(
+    arguments: &ConfigurationArguments,
+    origins: &[Origin],
+    properties: &BTreeMap<String, String>,
+) -> Result<Access, Stop> {
+    let user = match (&arguments.conf_user, &arguments.conf_password) {
+        (Some(name), Some(_)) if name.contains(':') => {
+            return Err(Stop::Usage("--conf-user: a name has no colon".to_owned()));
+        }
+        (Some(name), Some(password)) => Some((name.as_str(), password.as_str())),
+        (None, None) => None,
+        _ => {
+            let words = "--conf-user and --conf-password: one says nothing without the other";
+            return Err(Stop::Usage(words.to_owned()));
         }
     };
-    arguments.conf_uri.iter().map(path).collect()
+    if user.is_some() && origins.iter().all(|origin| matches!(origin, Origin::File(_))) {
+        say("warning: --conf-user, --conf-password: no effect, no configuration comes over HTTP");
+    }
+    Ok(Access::new(user, properties))
 }
 
 fn refuse_absent(absent: &Absent) -> Result<(), Stop> {
     let given = [
-        ("--conf-provider", absent.conf_provider.is_some(), "it names a Java class; use -f FILE"),
-        ("--auth-provider", absent.auth_provider.is_some(), "it names a Java class"),
-        ("--conf-user", absent.conf_user.is_some(), "configurations come from files; use -f FILE"),
         (
-            "--conf-password",
-            absent.conf_password.is_some(),
-            "configurations come from files; use -f FILE",
+            "--conf-provider",
+            absent.conf_provider.is_some(),
+            "it names a Java class; use -f FILE or -u URI",
+        ),
+        (
+            "--auth-provider",
+            absent.auth_provider.is_some(),
+            "it names a Java class; --conf-user and --conf-password are there",
         ),
         (
             "--zkConnString",
             absent.zookeeper.is_some(),
-            "configurations in ZooKeeper are not there yet; use -f FILE",
+            "configurations in ZooKeeper are not there yet; use -f FILE or -u URI",
         ),
         (
             "--zkBasePath",
             absent.zookeeper_path.is_some(),
-            "configurations in ZooKeeper are not there yet; use -f FILE",
-        ),
-        (
-            "--backup-directory",
-            absent.backup_directory.is_some(),
-            "no copy of the configuration is kept; leave it out",
+            "configurations in ZooKeeper are not there yet; use -f FILE or -u URI",
         ),
     ];
     match given.iter().find(|(_, is_given, _)| *is_given) {
         Some((option, _, why)) => Err(Stop::Usage(format!("{option}: {why}"))),
         None => Ok(()),
     }
-}
-
-/// Flume's counters on HTTP or in Ganglia are switched on by options, and are not there yet.
-fn monitoring_is_absent(options: &JavaOptions) -> Vec<String> {
-    let asked = options.properties.iter().filter(|(key, _)| key.starts_with("flume.monitoring."));
-    asked
-        .map(|(key, value)| {
-            format!("warning: -D{key}={value}: no effect, monitoring is not there yet")
-        })
-        .collect()
 }
 
 pub(super) fn say_without_effect(options: &WithoutEffect) {
@@ -118,17 +166,23 @@ pub(super) fn say_without_effect(options: &WithoutEffect) {
     }
 }
 
-/// The command with everything that the environment added, for `--dryrun`.
-fn command(arguments: &AgentArguments, files: &[PathBuf], options: &JavaOptions) -> String {
+/// The command with everything that the environment added, for `--dryrun`; passwords are not shown.
+fn command(arguments: &AgentArguments, origins: &[Origin], options: &JavaOptions) -> String {
     let mut words = vec!["millpond agent -n".to_owned(), quoted(&arguments.configuration.name)];
-    for file in files {
-        words.push(format!("-f {}", quoted(&file.display().to_string())));
+    for origin in origins {
+        let option = if matches!(origin, Origin::File(_)) { "-f" } else { "-u" };
+        words.push(format!("{option} {}", quoted(&origin.to_string())));
+    }
+    if let Some(directory) = &arguments.backup_directory {
+        words.push(format!("-b {}", quoted(&directory.display().to_string())));
     }
     if arguments.no_reload_conf {
         words.push("--no-reload-conf".to_owned());
     }
     for (key, value) in &options.properties {
-        words.push(quoted(&format!("-D{key}={value}")));
+        let is_secret = key.to_lowercase().ends_with("password");
+        let shown = if is_secret { "***" } else { value };
+        words.push(quoted(&format!("-D{key}={shown}")));
     }
     words.join(" ") + "\n"
 }
@@ -159,39 +213,51 @@ mod tests {
 
     #[test]
     fn options_that_are_not_there_are_refused_by_name() {
-        for (option, value) in [
-            ("--conf-provider", "x"),
-            ("--auth-provider", "x"),
-            ("--conf-user", "x"),
-            ("--conf-password", "x"),
-            ("-z", "h:2181"),
-            ("-p", "/flume"),
-            ("-b", "dir"),
-        ] {
+        for (option, value) in
+            [("--conf-provider", "x"), ("--auth-provider", "x"), ("-z", "h:2181"), ("-p", "/flume")]
+        {
             let stop = run(&read(&format!("flume-ng agent -n a -f x {option} {value}")));
             assert!(matches!(stop, Err(Stop::Usage(words)) if words.starts_with("--")), "{option}");
         }
     }
 
     #[test]
-    fn monitoring_that_is_asked_for_is_not_ignored_in_silence() {
-        let mut options = JavaOptions::default();
-        options.properties.insert("flume.root.logger".to_owned(), "INFO".to_owned());
-        assert!(monitoring_is_absent(&options).is_empty());
-        options.properties.insert("flume.monitoring.type".to_owned(), "http".to_owned());
-        assert!(monitoring_is_absent(&options)[0].contains("-Dflume.monitoring.type=http"));
+    fn uris_are_files_and_pages_and_others_are_refused() {
+        let named = |uri: &str| origins(&read(&format!("m agent -n a -u {uri}")).configuration);
+        let file = |path: &str| vec![Origin::File(PathBuf::from(path))];
+        assert_eq!(named("file:///a/b.conf").expect("a file"), file("/a/b.conf"));
+        assert_eq!(named("file:/a/b.conf").expect("a file"), file("/a/b.conf"));
+        assert_eq!(named("file://localhost/a").expect("a file"), file("/a"));
+        for uri in ["http://h/a", "https://h:8443/a/b.conf?x=y"] {
+            let page = vec![Origin::Web(Endpoint::named(uri).expect("a page"))];
+            assert_eq!(named(uri).expect("a page"), page);
+        }
+        for uri in [
+            "file://host/a",
+            "classpath:///a",
+            "a.conf",
+            "file:///a%20b",
+            "http://",
+            "https://me:secret@h/a",
+            "https://me:secret@h/a.json",
+            "https://me:secret@",
+            "http://h/a.json",
+            "ftp://h/a",
+        ] {
+            let Err(Stop::Usage(words)) = named(uri) else { panic!("{uri}") };
+            assert!(!words.contains("secret"), "{words}");
+        }
     }
 
     #[test]
-    fn file_uris_are_files_and_others_are_refused() {
-        let files =
-            |uri: &str| configuration_files(&read(&format!("m agent -n a -u {uri}")).configuration);
-        assert_eq!(files("file:///a/b.conf").expect("a file"), [PathBuf::from("/a/b.conf")]);
-        assert_eq!(files("file:/a/b.conf").expect("a file"), [PathBuf::from("/a/b.conf")]);
-        assert_eq!(files("file://localhost/a").expect("a file"), [PathBuf::from("/a")]);
-        for uri in ["http://h/a", "file://host/a", "classpath:///a", "a.conf", "file:///a%20b"] {
-            assert!(matches!(files(uri), Err(Stop::Usage(_))), "{uri}");
-        }
+    fn who_asks_is_a_name_and_a_password() {
+        let asks = |more: &str| {
+            let read = read(&format!("m agent -n a -u http://h/a{more}"));
+            access(&read.configuration, &[], &BTreeMap::new()).is_ok()
+        };
+        assert!(asks("") && asks(" --conf-user u --conf-password p"));
+        assert!(!asks(" --conf-user u") && !asks(" --conf-password p"));
+        assert!(!asks(" --conf-user u:v --conf-password p"));
     }
 
     #[test]
@@ -199,7 +265,13 @@ mod tests {
         let arguments = read("m agent -n a -f x.conf --no-reload-conf");
         let mut options = JavaOptions::default();
         options.properties.insert("k".to_owned(), "it's v".to_owned());
-        let shown = command(&arguments, &[PathBuf::from("x.conf")], &options);
-        assert_eq!(shown, "millpond agent -n a -f x.conf --no-reload-conf '-Dk=it'\\''s v'\n");
+        for key in ["x.trustStorePassword", "x.DB_PASSWORD"] {
+            options.properties.insert(key.to_owned(), "geheim".to_owned());
+        }
+        let shown = command(&arguments, &[Origin::File(PathBuf::from("x.conf"))], &options);
+        let masked = "'-Dx.DB_PASSWORD=***' '-Dx.trustStorePassword=***'";
+        let whole =
+            format!("millpond agent -n a -f x.conf --no-reload-conf '-Dk=it'\\''s v' {masked}\n");
+        assert_eq!(shown, whole);
     }
 }

@@ -32,7 +32,8 @@ pub(super) enum Command {
         alias = "node",
         after_help = "Examples:\n  \
             millpond agent -n a1 -f flume.conf\n  \
-            millpond agent --conf conf/ --name a1 --conf-file job/a1.conf -Dflume.root.logger=INFO,console\n\n\
+            millpond agent --conf conf/ --name a1 --conf-file job/a1.conf -Dflume.root.logger=INFO,console\n  \
+            millpond agent -n a1 -u https://conf.example.org/a1.conf -b /var/lib/millpond\n\n\
             SIGTERM and SIGINT stop it in order, with exit code 0; a second one ends it at once."
     )]
     Agent(Box<AgentArguments>),
@@ -64,11 +65,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ChannelCommand,
     },
-    /// Send lines of a file or of stdin to an Avro source
-    #[command(after_help = "Example:\n  \
-            millpond avro-client -H host -p 4141 -F file\n\n\
-            Each line is an event. Exit code 0 when every line was acknowledged, 1 when not; then\n\
-            the message says how many were.")]
+    /// Send lines of a file, of a directory's files or of stdin to an Avro source
+    #[command(after_help = "Examples:\n  \
+            millpond avro-client -H host -p 4141 -F file\n  \
+            millpond avro-client -P client.properties --dirname spool\n\n\
+            Each line is an event. A file of --dirname gets the ending fileSuffix once it was sent.\n\
+            Exit code 0 when every line was acknowledged, 1 when not; then the message says how\n\
+            many were.")]
     AvroClient(Box<AvroClientArguments>),
     /// Measure a channel's throughput on your own disks, beside what the disks can do
     #[command(after_help = "Examples:\n  \
@@ -122,9 +125,15 @@ pub(super) struct ConfigurationArguments {
         required_unless_present = "conf_uri"
     )]
     pub conf_files: Vec<PathBuf>,
-    /// The configuration as a URI; only file: is there
+    /// The configuration as a URI with file:, http: or https:; given again, later ones replace keys
     #[arg(short = 'u', long, value_name = "URI", conflicts_with = "conf_files")]
     pub conf_uri: Vec<String>,
+    /// Who asks a web server for it (Basic)
+    #[arg(long, alias = "user", value_name = "NAME")]
+    pub conf_user: Option<String>,
+    /// The password; other users of the machine see it among the processes
+    #[arg(long, alias = "pwd", value_name = "WORD")]
+    pub conf_password: Option<String>,
     #[command(flatten)]
     pub outside: OutsideArguments,
 }
@@ -177,13 +186,13 @@ pub(super) struct AvroClientArguments {
     /// The file whose lines to send; stdin without it
     #[arg(short = 'F', long, value_name = "FILE")]
     pub filename: Option<PathBuf>,
-    /// A directory whose files to send (comes later)
+    /// A directory whose files to send, one after the other; each gets another name then
     #[arg(long, value_name = "DIR", conflicts_with = "filename")]
     pub dirname: Option<PathBuf>,
     /// Properties that become headers of every event
     #[arg(short = 'R', long = "headerFile", value_name = "FILE")]
     pub header_file: Option<PathBuf>,
-    /// Properties of the connection: hosts, hosts.NAME, batch-size, connect-timeout, request-timeout
+    /// Properties of the client: hosts, hosts.NAME, client.type, batch-size, timeouts, compression, ssl
     #[arg(short = 'P', long = "rpcProps", value_name = "FILE")]
     pub rpc_properties: Option<PathBuf>,
     #[command(flatten)]
@@ -200,9 +209,12 @@ pub(super) struct AgentArguments {
     /// Do not read the configuration again when it changes; only on SIGHUP
     #[arg(long)]
     pub no_reload_conf: bool,
-    /// Seconds between looks at the configuration file, 1 to 86400; 30
+    /// Seconds between looks at the configuration, 1 to 86400; 30
     #[arg(short = 'i', long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub poll_interval: Option<u64>,
+    /// Keep the last good configuration in this directory, for a start at which none can be had
+    #[arg(short = 'b', long, value_name = "DIR")]
+    pub backup_directory: Option<PathBuf>,
     /// Show the command that would be run, with the settings of the environment, and run nothing
     #[arg(short = 'd', long)]
     pub dryrun: bool,
@@ -243,21 +255,12 @@ pub(super) struct Absent {
     /// An authorization provider is a Java class
     #[arg(short = 'a', long, value_name = "CLASS")]
     pub auth_provider: Option<String>,
-    /// Goes with configurations over HTTP
-    #[arg(long, alias = "user", value_name = "NAME")]
-    pub conf_user: Option<String>,
-    /// Goes with configurations over HTTP
-    #[arg(long, alias = "pwd", value_name = "WORD")]
-    pub conf_password: Option<String>,
     /// Configurations in ZooKeeper
     #[arg(short = 'z', long = "zkConnString", value_name = "HOSTS")]
     pub zookeeper: Option<String>,
     /// Configurations in ZooKeeper
     #[arg(short = 'p', long = "zkBasePath", value_name = "PATH")]
     pub zookeeper_path: Option<String>,
-    /// Where the last good configuration is kept
-    #[arg(short = 'b', long, value_name = "DIR")]
-    pub backup_directory: Option<PathBuf>,
 }
 
 /// `channel …`.

@@ -1,15 +1,18 @@
-//! `avro-client`: lines of a file or of stdin to an Avro source, each an event, some a call.
+//! `avro-client`: lines of a file, of a directory's files or of stdin to Avro sources, each an event, some
+//! a call.
 
 use super::agent::say_without_effect;
 use super::arguments::AvroClientArguments;
-use super::avro_connection::{Connection, Patience, SendError};
+use super::avro_route::{Route, RouteError};
 use super::rpc_properties::{self, RpcProperties};
 use super::words::{Stop, say};
+use super::{avro_directory, java_options};
 use crate::base::files;
 use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::base::read_whole::read_whole;
 use crate::config::properties;
 use crate::event::{Event, Headers};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::path::Path;
 
@@ -22,7 +25,7 @@ const CALL_BYTES: usize = 1024 * 1024;
 
 /// Why sending ended before the end of the input.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error(
         "cannot read line {line} of the input: {source}; {acknowledged} lines were acknowledged"
     )]
@@ -32,56 +35,91 @@ enum Failure {
     )]
     LineTooLong { line: u64, acknowledged: u64 },
     #[error("lines {first} to {last}: {source}; {acknowledged} lines were acknowledged")]
-    Send { first: u64, last: u64, acknowledged: u64, source: SendError },
+    Send { first: u64, last: u64, acknowledged: u64, source: RouteError },
+    #[error("cannot note that {acknowledged} lines were acknowledged: {source}")]
+    Note { acknowledged: u64, source: io::Error },
+}
+
+/// What ends a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// `\n`, `\r` and `\r\n`, as Java has it.
+    All,
+    /// `\n` only, as Flume's deserializer `LINE` has it.
+    Newline,
+}
+
+/// What becomes of lines.
+pub(super) struct Sending<'a> {
+    /// On every event.
+    pub(super) headers: &'a Headers,
+    /// Lines of a call.
+    pub(super) batch: usize,
+    pub(super) send: &'a mut dyn FnMut(&[Event]) -> Result<(), RouteError>,
 }
 
 pub(super) fn run(arguments: &AvroClientArguments) -> Result<(), Stop> {
-    if arguments.dirname.is_some() {
-        return Err(Stop::Failed(
-            "--dirname is not there yet; send one file after the other with --filename, or use a spooldir source".to_owned(),
-        ));
-    }
     say_without_effect(&arguments.without_effect);
-    if !arguments.outside.properties.is_empty() {
-        say("warning: -D: no effect on avro-client");
+    let outside = &arguments.outside;
+    let options = java_options::collect_java(&outside.properties, outside.conf.as_deref())?;
+    options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    for given in outside.properties.iter().filter(|given| !given.starts_with("javax.net.ssl.trust"))
+    {
+        // Its value may be a password.
+        let key = given.split('=').next().unwrap_or_default();
+        say(&format!("warning: -D{key}: no effect on avro-client"));
     }
-    let target = target(arguments)?;
+    let target = target(arguments, &options.properties)?;
     let headers = match &arguments.header_file {
         Some(path) => header_file(path)?,
         None => Headers::new(),
     };
-    let failed = |error: SendError| Stop::Failed(error.to_string());
-    // The file first: nobody has to be asked when there is nothing to send.
-    let input: Box<dyn BufRead> = match &arguments.filename {
-        Some(path) => Box::new(io::BufReader::new(files::open(path).map_err(|error| {
-            Stop::Failed(format!("{}: cannot be opened: {error}", path.display()))
-        })?)),
-        None => Box::new(io::stdin().lock()),
+    let failed = |error: &dyn std::error::Error| Stop::Failed(error.to_string());
+    // The input first: nobody has to be asked when there is nothing to send.
+    let input: Option<Box<dyn BufRead>> = match (&arguments.filename, &arguments.dirname) {
+        (Some(path), _) => {
+            Some(Box::new(io::BufReader::new(files::open(path).map_err(|error| {
+                Stop::Failed(format!("{}: cannot be opened: {error}", path.display()))
+            })?)))
+        }
+        (None, Some(directory)) => {
+            files::list(directory).map_err(|error| {
+                Stop::Failed(format!("{}: cannot be read: {error}", directory.display()))
+            })?;
+            None
+        }
+        (None, None) => Some(Box::new(io::stdin().lock())),
     };
-    let mut connection =
-        Connection::open(&target.host, target.port, target.patience).map_err(failed)?;
-    send_lines(input, &headers, target.batch, &mut |events| connection.append(events))
-        .map_err(|failure| Stop::Failed(failure.to_string()))?;
-    Ok(())
+    let batch = target.batch;
+    let mut route = Route::open(target).map_err(|error| failed(&error))?;
+    let mut send = |events: &[Event]| route.append(events);
+    let mut sending = Sending { headers: &headers, batch, send: &mut send };
+    match (input, &arguments.dirname) {
+        (Some(input), _) => send_lines(input, Ends::All, 0, &mut sending, &mut |_| Ok(()))
+            .map(drop)
+            .map_err(|error| failed(&error)),
+        (None, Some(directory)) => avro_directory::send_all(directory, &mut sending)
+            .map(drop)
+            .map_err(|error| failed(&error)),
+        (None, None) => Ok(()),
+    }
 }
 
 /// Where to send, as the options or the file of `--rpcProps` say.
-fn target(arguments: &AvroClientArguments) -> Result<RpcProperties, Stop> {
+fn target(
+    arguments: &AvroClientArguments,
+    system: &BTreeMap<String, String>,
+) -> Result<RpcProperties, Stop> {
     if let Some(path) = &arguments.rpc_properties {
         if arguments.host.is_some() || arguments.port.is_some() {
             say("warning: --host, --port: no effect beside --rpcProps, as in Flume");
         }
-        let (properties, warnings) = rpc_properties::read(path)?;
+        let (properties, warnings) = rpc_properties::read(path, system)?;
         warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
         return Ok(properties);
     }
     match (&arguments.host, arguments.port) {
-        (Some(host), Some(port)) => Ok(RpcProperties {
-            host: host.clone(),
-            port,
-            batch: BATCH_LINES,
-            patience: Patience::default(),
-        }),
+        (Some(host), Some(port)) => Ok(RpcProperties::plain(host.clone(), port, BATCH_LINES)),
         _ => Err(Stop::Usage("--host and --port are required without --rpcProps".to_owned())),
     }
 }
@@ -94,18 +132,28 @@ fn header_file(path: &Path) -> Result<Headers, Stop> {
     Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
 }
 
-/// Sends every line of `input`, `batch` a call, and answers how many were acknowledged.
-fn send_lines(
+/// Sends every line of `input` but the first `sent`, and answers how many were acknowledged, these
+/// included. `note` hears of it after each call.
+pub(super) fn send_lines(
     input: impl BufRead,
-    headers: &Headers,
-    batch: usize,
-    send: &mut dyn FnMut(&[Event]) -> Result<(), SendError>,
+    ends: Ends,
+    sent: u64,
+    sending: &mut Sending<'_>,
+    note: &mut dyn FnMut(u64) -> io::Result<()>,
 ) -> Result<u64, Failure> {
-    let mut lines = Lines { input, behind_return: false };
+    let mut lines = Lines { input, ends, behind_return: false };
     let mut acknowledged = 0u64;
+    while acknowledged < sent {
+        let line = acknowledged + 1;
+        let next = lines.next().map_err(|source| Failure::Input { line, acknowledged, source })?;
+        if next.is_none() {
+            return Ok(acknowledged);
+        }
+        acknowledged = line;
+    }
     loop {
         let (mut events, mut bytes) = (Vec::new(), 0);
-        while events.len() < batch && bytes < CALL_BYTES {
+        while events.len() < sending.batch && bytes < CALL_BYTES {
             let line = acknowledged + events.len() as u64 + 1;
             let next =
                 lines.next().map_err(|source| Failure::Input { line, acknowledged, source })?;
@@ -114,20 +162,23 @@ fn send_lines(
                 return Err(Failure::LineTooLong { line, acknowledged });
             }
             bytes += body.len();
-            events.push(Event { headers: headers.clone(), body: body.into() });
+            events.push(Event { headers: sending.headers.clone(), body: body.into() });
         }
         if events.is_empty() {
             return Ok(acknowledged);
         }
         let (first, last) = (acknowledged + 1, acknowledged + events.len() as u64);
-        send(&events).map_err(|source| Failure::Send { first, last, acknowledged, source })?;
+        let done = (sending.send)(&events);
+        done.map_err(|source| Failure::Send { first, last, acknowledged, source })?;
         acknowledged = last;
+        note(acknowledged).map_err(|source| Failure::Note { acknowledged, source })?;
     }
 }
 
-/// Lines as Java cuts them: `\n`, `\r` and `\r\n` end one.
+/// Lines of bytes.
 struct Lines<R> {
     input: R,
+    ends: Ends,
     /// Whether the last line ended in a `\r`: a `\n` that follows belongs to it. It is not waited
     /// for, so that a line typed at a terminal goes off at once.
     behind_return: bool,
@@ -152,7 +203,8 @@ impl<R: BufRead> Lines<R> {
                 self.input.consume(1);
                 continue;
             }
-            let end = read.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let is_end = |byte: &u8| *byte == b'\n' || *byte == b'\r' && self.ends == Ends::All;
+            let end = read.iter().position(is_end);
             let ended = end.map(|at| read[at]);
             read = &read[..end.unwrap_or(read.len())];
             line.extend_from_slice(read);
@@ -170,8 +222,28 @@ impl<R: BufRead> Lines<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::avro::connection::SendError;
+
+    fn lines_of(
+        input: impl BufRead,
+        ends: Ends,
+        sent: u64,
+        batch: usize,
+        send: &mut dyn FnMut(&[Event]) -> Result<(), RouteError>,
+    ) -> Result<u64, Failure> {
+        let mut sending = Sending { headers: &Headers::new(), batch, send };
+        send_lines(input, ends, sent, &mut sending, &mut |_| Ok(()))
+    }
+
+    fn failed() -> RouteError {
+        RouteError::Send { host: "h".to_owned(), port: 1, source: SendError::Failed }
+    }
 
     fn sent(input: &[u8], batch: usize) -> Vec<Vec<String>> {
+        sent_with(input, Ends::All, batch)
+    }
+
+    fn sent_with(input: &[u8], ends: Ends, batch: usize) -> Vec<Vec<String>> {
         // A buffer of one byte: ends of lines fall between two reads.
         for size in [1, 2, 100] {
             let mut calls: Vec<Vec<String>> = Vec::new();
@@ -181,7 +253,7 @@ mod tests {
                 calls.push(bodies.collect());
                 Ok(())
             };
-            let count = send_lines(reader, &Headers::new(), batch, &mut send).unwrap();
+            let count = lines_of(reader, ends, 0, batch, &mut send).unwrap();
             assert_eq!(count, calls.iter().map(|call| call.len() as u64).sum::<u64>());
             if size == 100 {
                 return calls;
@@ -197,6 +269,7 @@ mod tests {
         assert!(sent(b"", 5).is_empty());
         assert_eq!(sent(b"a\r\n", 5), [["a"]]);
         assert_eq!(sent(b"\n", 5), [[""]]);
+        assert_eq!(sent_with(b"a\r\nb\rc\n\nd", Ends::Newline, 9), [["a\r", "b\rc", "", "d"]]);
     }
 
     #[test]
@@ -204,9 +277,9 @@ mod tests {
         let mut calls = 0;
         let mut send = |_: &[Event]| {
             calls += 1;
-            if calls == 2 { Err(SendError::Failed) } else { Ok(()) }
+            if calls == 2 { Err(failed()) } else { Ok(()) }
         };
-        let failure = send_lines(&b"1\n2\n3\n4\n5\n"[..], &Headers::new(), 2, &mut send);
+        let failure = lines_of(&b"1\n2\n3\n4\n5\n"[..], Ends::All, 0, 2, &mut send);
         let Err(Failure::Send { first: 3, last: 4, acknowledged: 2, .. }) = failure else {
             panic!("{failure:?}");
         };
@@ -215,7 +288,7 @@ mod tests {
     #[test]
     fn a_line_without_end_is_not_read_into_memory() {
         let endless = io::BufReader::new(io::repeat(b'x'));
-        let failure = send_lines(endless, &Headers::new(), 5, &mut |_| Ok(()));
+        let failure = lines_of(endless, Ends::All, 0, 5, &mut |_| Ok(()));
         assert!(matches!(failure, Err(Failure::LineTooLong { line: 1, acknowledged: 0 })));
     }
 
@@ -230,7 +303,8 @@ mod tests {
             seen.extend(events.iter().map(|event| event.headers.clone()));
             Ok(())
         };
-        send_lines(&b"1\n2\n"[..], &headers, 1, &mut send).unwrap();
+        let mut sending = Sending { headers: &headers, batch: 1, send: &mut send };
+        send_lines(&b"1\n2\n"[..], Ends::All, 0, &mut sending, &mut |_| Ok(())).unwrap();
         let expected: Headers = [("dc", "east"), ("rack", "7")].into_iter().collect();
         assert_eq!(seen, [expected.clone(), expected]);
         assert!(header_file(&directory.path().join("none")).is_err());

@@ -3,9 +3,9 @@
 //! Later places win: `millpond.properties` in the configuration directory, `JAVA_OPTS`, `FLUME_JAVA_OPTS` (each from the environment or, if it assigns
 //! them, from `flume-env.sh` in the configuration directory), then the command line.
 
-use super::own_settings;
 use super::shell_assignments;
 use super::words::Stop;
+use crate::agent::own_settings;
 use crate::base::read_whole::{ReadWholeError, read_whole};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,20 +22,30 @@ pub(super) struct JavaOptions {
     pub warnings: Vec<String>,
 }
 
+/// The configuration directory: `conf`, or where the environment says it is.
+pub(super) fn conf_directory(conf: Option<&Path>) -> Option<PathBuf> {
+    let variable = || std::env::var("FLUME_CONF_DIR").ok().filter(|d| !d.is_empty());
+    conf.map(Path::to_owned).or_else(|| variable().map(PathBuf::from))
+}
+
 /// Collects the settings of the command line (`given`) and those from around it.
 pub(super) fn collect(given: &[String], conf: Option<&Path>) -> Result<JavaOptions, Stop> {
+    let mut options = collect_java(given, conf)?;
+    if let Some(conf) = conf_directory(conf) {
+        let (mut properties, mut warnings) = own_settings::read(&conf);
+        properties.extend(options.properties);
+        warnings.extend(options.warnings);
+        options = JavaOptions { properties, warnings };
+    }
+    Ok(options)
+}
+
+/// The same without `millpond.properties`, which an agent reads whenever it reads its configuration.
+pub(super) fn collect_java(given: &[String], conf: Option<&Path>) -> Result<JavaOptions, Stop> {
     let environment = |name: &str| std::env::var(name).ok();
-    let conf = conf
-        .map(Path::to_owned)
-        .or_else(|| environment("FLUME_CONF_DIR").filter(|d| !d.is_empty()).map(PathBuf::from));
     let mut options = JavaOptions::default();
-    let assigned = match conf {
-        Some(conf) => {
-            let (own, warnings) = own_settings::read(&conf);
-            options.properties.extend(own);
-            options.warnings.extend(warnings);
-            options.read_environment_file(&conf.join("flume-env.sh"), &environment)
-        }
+    let assigned = match conf_directory(conf) {
+        Some(conf) => options.read_environment_file(&conf.join("flume-env.sh"), &environment),
         None => BTreeMap::new(),
     };
     for name in ["JAVA_OPTS", "FLUME_JAVA_OPTS"] {

@@ -9,9 +9,11 @@
 //! and from `flume-env.sh`: [`java_options`].
 
 mod agent;
+mod allocator;
 mod arguments;
 mod avro_client;
-mod avro_connection;
+mod avro_directory;
+mod avro_route;
 mod bench;
 mod bench_arguments;
 mod bench_progress;
@@ -24,7 +26,6 @@ mod channel_take;
 mod graph;
 mod interrupt;
 mod java_options;
-mod own_settings;
 mod rpc_properties;
 mod run;
 mod shell_assignments;

@@ -1,10 +1,14 @@
-//! The file of `--rpcProps`: where Flume's clients are told the server and how to talk to it.
+//! The file of `--rpcProps`: where Flume's clients are told the servers and how to talk to them.
 
-use super::avro_connection::Patience;
 use super::words::Stop;
 use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::base::read_whole::read_whole;
 use crate::config::properties;
+use crate::config::settings::{Settings, SettingsReader};
+use crate::config::tls::{self, CLIENT_KEYS};
+use crate::flow::processor::{self, Processor};
+use crate::net::tls::ClientTls;
+use crate::sink::avro::connection::Patience;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -16,58 +20,76 @@ const WAIT_MS: u64 = 20_000;
 const WAIT_MS_MIN: u64 = 1000;
 /// Events of a call at most; more gain nothing and fit into few transactions.
 const BATCH_MAX: usize = 1_000_000;
+/// Of compression, as in Flume.
+const LEVEL: u32 = 6;
+/// Servers of one call that are tried at most.
+const ATTEMPTS_MAX: u64 = 1000;
 
 /// Where to send and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct RpcProperties {
-    pub(super) host: String,
-    pub(super) port: u16,
+    /// At least one, a name or address and a port each.
+    pub(super) hosts: Vec<(String, u16)>,
+    pub(super) choice: Choice,
     pub(super) batch: usize,
     pub(super) patience: Patience,
+    pub(super) tls: Option<ClientTls>,
+    /// The level of compression, if there is any.
+    pub(super) zlib: Option<u32>,
 }
 
-impl Default for Patience {
-    fn default() -> Self {
+/// Which of the servers gets a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// There is one.
+    Alone,
+    /// The same as the last; when it fails the next one, so many of them.
+    Failover { attempts: usize },
+    /// One after the other, or drawn; the settings of the sink processor that does the same.
+    Balance { pairs: Vec<(&'static str, String)> },
+}
+
+impl RpcProperties {
+    /// One server and nothing else.
+    pub(super) fn plain(host: String, port: u16, batch: usize) -> Self {
         let wait = Duration::from_millis(WAIT_MS);
-        Self { connect: wait, request: wait }
+        let patience = Patience { connect: wait, request: wait };
+        let (choice, tls, zlib) = (Choice::Alone, None, None);
+        Self { hosts: vec![(host, port)], choice, batch, patience, tls, zlib }
+    }
+
+    /// What says whose turn it is, if that changes from call to call.
+    pub(super) fn balance(&self) -> Option<Box<dyn Processor>> {
+        let Choice::Balance { pairs } = &self.choice else { return None };
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        let settings = Settings::from_pairs("client", &pairs);
+        let names: Vec<String> = self.hosts.iter().map(|(host, _)| host.clone()).collect();
+        let kind = processor::TYPES.iter().find(|kind| kind.names[0] == "load_balance")?;
+        (kind.build)(&mut SettingsReader::new(&settings), &names).ok()
     }
 }
 
-/// What the file at `path` says, and what there is to say about it.
-pub(super) fn read(path: &Path) -> Result<(RpcProperties, Vec<String>), Stop> {
+/// What the file at `path` says, and what there is to say about it; `system` are the `-D` options.
+pub(super) fn read(
+    path: &Path,
+    system: &BTreeMap<String, String>,
+) -> Result<(RpcProperties, Vec<String>), Stop> {
     let failed = |why: String| Stop::Failed(format!("{}: {why}", path.display()));
     let bytes = read_whole(path, CONFIG_BYTES_MAX).map_err(|error| failed(error.to_string()))?;
     let entries = properties::parse(&bytes).map_err(|e| failed(format!("line {}: {e}", e.line)))?;
     let table = entries.into_iter().map(|e| (e.key, e.value.trim().to_owned())).collect();
-    understand(table).map_err(failed)
+    understand(table, system).map_err(failed)
 }
 
-fn understand(mut table: BTreeMap<String, String>) -> Result<(RpcProperties, Vec<String>), String> {
+fn understand(
+    mut table: BTreeMap<String, String>,
+    system: &BTreeMap<String, String>,
+) -> Result<(RpcProperties, Vec<String>), String> {
     let mut warnings = Vec::new();
-    only(&mut table, "client.type", &["default", "org.apache.flume.api.NettyAvroRpcClient"])?;
-    only(&mut table, "compression-type", &["none"])?;
-    only(&mut table, "ssl", &["false"])?;
-    for key in ["compression-level", "maxIoWorkers"] {
-        if table.remove(key).is_some() {
-            warnings.push(format!("{key}: no effect"));
-        }
-    }
-    let hosts = table.remove("hosts").ok_or("hosts is required and not set")?;
-    let names: Vec<&str> = hosts.split_whitespace().collect();
-    let name = *names.first().ok_or("hosts is empty; it lists names, each with a hosts.NAME")?;
-    if names.len() > 1 {
-        warnings.push(format!("hosts: only the first, {name}, is used, as in Flume"));
-    }
-    let key = format!("hosts.{name}");
-    let address = table.remove(&key).ok_or(format!("{key} is required and not set"))?;
-    for other in &names[1..] {
-        table.remove(&format!("hosts.{other}"));
-    }
-    let (host, port) = address
-        .split_once(':')
-        .and_then(|(host, port)| Some((host.trim(), port.trim().parse::<u16>().ok()?)))
-        .filter(|(host, _)| !host.is_empty())
-        .ok_or(format!("{key}: \"{address}\" is not HOST:PORT"))?;
+    let hosts = hosts(&mut table, &mut warnings)?;
+    let (hosts, choice) = choice(&mut table, hosts, &mut warnings)?;
+    let tls = tls(&mut table, system, &mut warnings)?;
+    let zlib = zlib(&mut table, &mut warnings)?;
     let mut number = |key: &str, least: u64, default: u64| {
         let Some(text) = table.remove(key) else { return default };
         let read = text.parse::<u64>().ok().filter(|n| *n >= least);
@@ -79,22 +101,141 @@ fn understand(mut table: BTreeMap<String, String>) -> Result<(RpcProperties, Vec
     let batch = number("batch-size", 1, BATCH as u64);
     let connect = Duration::from_millis(number("connect-timeout", WAIT_MS_MIN, WAIT_MS));
     let request = Duration::from_millis(number("request-timeout", WAIT_MS_MIN, WAIT_MS));
+    if table.remove("maxIoWorkers").is_some() {
+        warnings.push("maxIoWorkers: no effect, as in Flume since 1.10".to_owned());
+    }
     if let Some(key) = table.keys().next() {
-        return Err(format!("{key}: there is no such key, or it is not there yet; leave it out"));
+        return Err(format!("{key}: there is no such key for this client; leave it out"));
     }
     let batch = usize::try_from(batch).unwrap_or(BATCH_MAX).min(BATCH_MAX);
     let patience = Patience { connect, request };
-    Ok((RpcProperties { host: host.to_owned(), port, batch, patience }, warnings))
+    Ok((RpcProperties { hosts, choice, batch, patience, tls, zlib }, warnings))
 }
 
-/// Takes `key` out of the table when it has one of the values that are there.
-fn only(table: &mut BTreeMap<String, String>, key: &str, there: &[&str]) -> Result<(), String> {
-    match table.remove(key) {
-        Some(value) if !there.iter().any(|word| word.eq_ignore_ascii_case(&value)) => {
-            Err(format!("{key}: \"{value}\" is not there yet; leave it out or set {}", there[0]))
-        }
-        _ => Ok(()),
+/// The servers that `hosts` lists.
+fn hosts(
+    table: &mut BTreeMap<String, String>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(String, u16)>, String> {
+    let names = table.remove("hosts").ok_or("hosts is required and not set")?;
+    let mut hosts = Vec::new();
+    for name in names.split_whitespace() {
+        let key = format!("hosts.{name}");
+        let Some(address) = table.remove(&key) else {
+            if hosts.is_empty() {
+                return Err(format!("{key} is required and not set"));
+            }
+            warnings.push(format!("{key} is not set, so {name} is left out, as in Flume"));
+            continue;
+        };
+        let server = address
+            .split_once(':')
+            .and_then(|(host, port)| Some((host.trim(), port.trim().parse::<u16>().ok()?)))
+            .filter(|(host, _)| !host.is_empty())
+            .ok_or(format!("{key}: \"{address}\" is not HOST:PORT"))?;
+        hosts.push((server.0.to_owned(), server.1));
     }
+    if hosts.is_empty() {
+        return Err("hosts is empty; it lists names, each with a hosts.NAME".to_owned());
+    }
+    Ok(hosts)
+}
+
+/// Which of `hosts` are used, and how.
+fn choice(
+    table: &mut BTreeMap<String, String>,
+    mut hosts: Vec<(String, u16)>,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<(String, u16)>, Choice), String> {
+    let kind = table.remove("client.type").unwrap_or_else(|| "default".to_owned());
+    let choice = match kind.to_lowercase().as_str() {
+        "default" | "org.apache.flume.api.nettyavrorpcclient" => {
+            if hosts.len() > 1 {
+                let (host, port) = &hosts[0];
+                warnings
+                    .push(format!("hosts: only the first, {host}:{port}, is used, as in Flume"));
+            }
+            hosts.truncate(1);
+            Choice::Alone
+        }
+        "default_failover" | "org.apache.flume.api.failoverrpcclient" => {
+            let given = table.remove("max-attempts");
+            let read = given.as_ref().map(|text| text.parse::<u64>());
+            let attempts = match read {
+                None => hosts.len(),
+                Some(Ok(n @ 1..=ATTEMPTS_MAX)) => usize::try_from(n).unwrap_or(hosts.len()),
+                Some(_) => {
+                    return Err(format!("max-attempts: is no number from 1 to {ATTEMPTS_MAX}"));
+                }
+            };
+            Choice::Failover { attempts }
+        }
+        "default_loadbalance" | "org.apache.flume.api.loadbalancingrpcclient" => {
+            if hosts.len() < 2 {
+                return Err("hosts: default_loadbalance needs at least two, as in Flume".to_owned());
+            }
+            let selector = table.remove("host-selector").unwrap_or_default().to_lowercase();
+            if !["", "round_robin", "random"].contains(&selector.as_str()) {
+                return Err(format!("host-selector: \"{selector}\" is not ROUND_ROBIN or RANDOM"));
+            }
+            let mut pairs = Vec::new();
+            pairs.extend(Some(("selector", selector)).filter(|(_, word)| !word.is_empty()));
+            pairs.extend(table.remove("backoff").map(|text| ("backoff", text)));
+            if let Some(text) = table.remove("maxBackoff") {
+                text.parse::<u32>().map_err(|_| format!("maxBackoff: \"{text}\" is no number"))?;
+                pairs.push(("selector.maxTimeOut", text));
+            }
+            Choice::Balance { pairs }
+        }
+        _ => {
+            return Err(format!(
+                "client.type: \"{kind}\" is not there; default, default_failover and default_loadbalance speak Avro, which is what this command sends"
+            ));
+        }
+    };
+    Ok((hosts, choice))
+}
+
+fn tls(
+    table: &mut BTreeMap<String, String>,
+    system: &BTreeMap<String, String>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<ClientTls>, String> {
+    let keys = CLIENT_KEYS.iter().filter_map(|key| Some((key.name, table.remove(key.name)?)));
+    let keys: Vec<(&str, String)> = keys.collect();
+    let mut pairs: Vec<(&str, &str)> = keys.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    let is_tls = keys.iter().any(|(key, word)| *key == "ssl" && word.eq_ignore_ascii_case("true"));
+    if is_tls {
+        pairs.extend(tls::trust_of_process(system, |key| keys.iter().any(|(own, _)| *own == key)));
+    }
+    let settings = Settings::from_pairs("client", &pairs);
+    let mut reader = SettingsReader::new(&settings);
+    let own = |key: &str| key.trim_start_matches("client.").to_owned();
+    let tls = tls::client(&mut reader).map_err(|e| format!("{}: {}", own(&e.key), e.message))?;
+    let findings = reader.into_findings();
+    warnings.extend(findings.iter().map(|found| format!("{}: {}", own(&found.key), found.message)));
+    Ok(tls)
+}
+
+fn zlib(
+    table: &mut BTreeMap<String, String>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<u32>, String> {
+    let level = table.remove("compression-level");
+    let deflates = match table.remove("compression-type").as_deref() {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case("none") => false,
+        Some(word) if word.eq_ignore_ascii_case("deflate") => true,
+        Some(word) => return Err(format!("compression-type: \"{word}\" is not none or deflate")),
+    };
+    if !deflates && level.is_some() {
+        warnings.push("compression-level: no effect without compression-type = deflate".to_owned());
+    }
+    let level = level.map_or(Ok(LEVEL), |text| {
+        let read = text.parse().ok().filter(|level| *level <= 9);
+        read.ok_or(format!("compression-level: \"{text}\" is no number from 0 to 9"))
+    })?;
+    Ok(deflates.then_some(level))
 }
 
 #[cfg(test)]
@@ -102,7 +243,9 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<(RpcProperties, Vec<String>), String> {
-        understand(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        let owned = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+        let system = [("javax.net.ssl.trustStore", "/system")];
+        understand(pairs.iter().map(owned).collect(), &system.iter().map(owned).collect())
     }
 
     #[test]
@@ -117,7 +260,7 @@ mod tests {
             ("request-timeout", "10"),
         ])
         .unwrap();
-        assert_eq!((properties.host.as_str(), properties.port), ("a.example", 4141));
+        assert_eq!(properties.hosts, [("a.example".to_owned(), 4141)]);
         assert_eq!(properties.batch, 7);
         assert_eq!(properties.patience.connect, Duration::from_secs(2));
         assert_eq!(properties.patience.request, Duration::from_secs(20));
@@ -125,13 +268,59 @@ mod tests {
     }
 
     #[test]
+    fn several_servers_are_used_as_the_client_says() {
+        let hosts = [("hosts", "a b"), ("hosts.a", "a:1"), ("hosts.b", "b:2")];
+        let with = |more: &[(&'static str, &'static str)]| read(&[&hosts[..], more].concat());
+        let choice = |more: &[(&'static str, &'static str)]| with(more).unwrap().0.choice;
+        let failover = ("client.type", "default_failover");
+        assert_eq!(choice(&[failover]), Choice::Failover { attempts: 2 });
+        assert_eq!(choice(&[failover, ("max-attempts", "5")]), Choice::Failover { attempts: 5 });
+        let balance = ("client.type", "DEFAULT_LOADBALANCE");
+        let random =
+            [balance, ("host-selector", "RANDOM"), ("backoff", "true"), ("maxBackoff", "9")];
+        let properties = with(&random).unwrap().0;
+        assert_eq!(properties.hosts.len(), 2);
+        assert!(properties.balance().is_some());
+        for (key, value) in
+            [("host-selector", "com.x.Y"), ("maxBackoff", "x"), ("max-attempts", "3")]
+        {
+            let error = with(&[balance, (key, value)]).unwrap_err();
+            assert!(error.starts_with(key), "{error}");
+        }
+        assert!(with(&[failover, ("max-attempts", "0")]).unwrap_err().starts_with("max-attempts"));
+        let one = [("hosts", "a"), ("hosts.a", "a:1"), balance];
+        assert!(read(&one).unwrap_err().starts_with("hosts"));
+    }
+
+    #[test]
+    fn tls_and_compression_are_as_for_the_sink_and_trust_may_come_from_the_options() {
+        let host = [("hosts", "h"), ("hosts.h", "a:1")];
+        let with = |more: &[(&'static str, &'static str)]| read(&[&host[..], more].concat());
+        let (plain, warnings) = with(&[("truststore", "/t"), ("compression-level", "3")]).unwrap();
+        assert!(plain.tls.is_none() && plain.zlib.is_none());
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        let (system, warnings) = with(&[("ssl", "true")]).unwrap();
+        assert_eq!(system.tls.unwrap().truststore.unwrap(), Path::new("/system"));
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let own = with(&[("ssl", "true"), ("truststore", "/t"), ("truststore-password", "p")]);
+        let own = own.unwrap().0.tls.unwrap();
+        assert_eq!(
+            (own.truststore.unwrap().as_path(), own.password),
+            (Path::new("/t"), "p".into())
+        );
+        let deflate = ("compression-type", "DEFLATE");
+        assert_eq!(with(&[deflate]).unwrap().0.zlib, Some(6));
+        assert_eq!(with(&[deflate, ("compression-level", "1")]).unwrap().0.zlib, Some(1));
+    }
+
+    #[test]
     fn what_is_not_there_is_refused_by_name() {
         let host = [("hosts", "h"), ("hosts.h", "a:1")];
         for (key, value) in [
-            ("client.type", "default_failover"),
-            ("compression-type", "deflate"),
-            ("ssl", "true"),
-            ("truststore", "x"),
+            ("client.type", "thrift"),
+            ("compression-type", "gzip"),
+            ("compression-level", "x"),
+            ("ssl", "yes"),
             ("host-selector", "RANDOM"),
             ("batchsize", "3"),
             ("hosts.h", "a"),

@@ -1,16 +1,27 @@
 //! `validate`: a configuration read as `agent` would read it; every finding, nothing started.
 
-use super::agent::configuration_files;
+use super::agent::{access, origins};
 use super::arguments::ConfigurationArguments;
-use super::channel_open::{LoadStop, load_agent};
-use super::words::{Stop, show_words};
+use super::java_options;
+use super::words::{Stop, say, show_words};
 use crate::agent::build::{Plan, Types};
+use crate::agent::origin::read_once;
+use crate::config::load_texts;
 use crate::config::settings::{Finding, Severity};
 use std::fmt::Write;
 
 pub(super) fn run(arguments: &ConfigurationArguments) -> Result<(), Stop> {
-    let files = configuration_files(arguments)?;
-    match load_agent(&files, &arguments.name, &arguments.outside) {
+    let origins = origins(arguments)?;
+    let outside = &arguments.outside;
+    let options = java_options::collect(&outside.properties, outside.conf.as_deref())?;
+    options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    let access = access(arguments, &origins, &options.properties)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Stop::Failed(format!("cannot begin: {error}")))?;
+    let texts = runtime.block_on(read_once(origins, access));
+    let texts = texts.map_err(|error| Stop::Failed(error.to_string()))?;
+    let catalogue = Types::built_in().catalogue();
+    match load_texts(&texts, &arguments.name, &options.properties, &catalogue) {
         Ok(loaded) => {
             // The settings of sources, sinks and interceptors are looked at by building them, as
             // the agent does; nothing is opened by that.
@@ -41,8 +52,7 @@ pub(super) fn run(arguments: &ConfigurationArguments) -> Result<(), Stop> {
                 ))),
             }
         }
-        Err(LoadStop::Usage(stop)) => Err(stop),
-        Err(LoadStop::Load(error)) => {
+        Err(error) => {
             show_words(&lines(error.findings()))?;
             Err(Stop::Failed(error.to_string()))
         }

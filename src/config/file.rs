@@ -40,14 +40,32 @@ pub(super) struct Table {
     pub(super) entries: BTreeMap<String, Setting>,
 }
 
-/// Reads `paths` one after the other; a later file's key replaces an earlier one's, silently, as
-/// in Flume. Within one file a key that is set twice is a finding.
+/// The text of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The file's path, or what else it was had from is called.
+    pub name: PathBuf,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Reads `paths` as [`merged`] has them.
 pub(super) fn read(paths: &[&Path], findings: &mut Findings) -> Result<Table, FileError> {
+    let read = |path: &&Path| {
+        let bytes = read_whole(path, CONFIG_BYTES_MAX);
+        let bytes = bytes.map_err(|source| FileError::Read { path: path.to_path_buf(), source })?;
+        Ok(Text { name: path.to_path_buf(), bytes })
+    };
+    let texts: Vec<Text> = paths.iter().map(read).collect::<Result<_, FileError>>()?;
+    merged(&texts, findings)
+}
+
+/// The table of `texts`, one after the other; a later one's key replaces an earlier one's, silently, as
+/// in Flume. Within one text a key that is set twice is a finding.
+pub(super) fn merged(texts: &[Text], findings: &mut Findings) -> Result<Table, FileError> {
     let mut table = Table::default();
-    for path in paths {
-        let bytes = read_whole(path, CONFIG_BYTES_MAX)
-            .map_err(|source| FileError::Read { path: path.to_path_buf(), source })?;
-        let own = parse(&Arc::from(*path), &bytes, findings)?;
+    for text in texts {
+        let own = parse(&Arc::from(text.name.as_path()), &text.bytes, findings)?;
         table.entries.extend(own.entries);
     }
     Ok(table)

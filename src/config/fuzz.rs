@@ -9,6 +9,7 @@ use super::properties::parse;
 use super::sections;
 use super::settings::{Place, Setting};
 use crate::base::limits::VALUE_BYTES_MAX;
+use jiff::Zoned;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,9 +57,11 @@ pub fn interpolation(bytes: &[u8]) {
         .unzip();
     let environment = |name: &str| name.strip_prefix("E").map(str::to_owned);
     let system = BTreeMap::from([("s".to_owned(), "${a}".to_owned())]);
+    let now = Zoned::new(jiff::Timestamp::UNIX_EPOCH, jiff::tz::TimeZone::UTC);
     let mut lookups = Lookups {
         system: &system,
         environment: &environment,
+        now: &now,
         keys: &keys,
         environment_by_name: false,
     };

@@ -1,15 +1,17 @@
 //! `${…}` in values, as Flume 1.11 replaces it.
 //!
-//! `${env:NAME}` is an environment variable, `${sys:NAME}` a `-D` option, `${KEY}` the value of
-//! another key of the same configuration. `${NAME:-TEXT}` gives a default, `$${…}` stands for
+//! `${env:NAME}` is an environment variable, `${sys:NAME}` a `-D` option, `${date:FORMAT}` the time of
+//! reading, `${KEY}` the value of another key of the same configuration. `${NAME:-TEXT}` gives a default, `$${…}` stands for
 //! itself, names may hold references, and so may values. What is not found stays as it stands,
 //! which is what lets `${…}` of a shell command through.
 //!
 //! Flume finds other keys only where its hash table happened to be visited in the right order;
 //! here they are always found.
 
+use super::date::{self, DateError};
 use super::settings::Setting;
 use crate::base::limits::VALUE_BYTES_MAX;
+use jiff::Zoned;
 use std::collections::BTreeMap;
 
 /// References within references that are followed; a configuration written by people has two.
@@ -26,6 +28,8 @@ pub struct Lookups<'a> {
     pub system: &'a BTreeMap<String, String>,
     /// Environment variables.
     pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The time, for `${date:…}`.
+    pub now: &'a Zoned,
     /// The configuration's own keys.
     pub keys: &'a BTreeMap<String, Setting>,
     /// Whether `${NAME}` is also an environment variable: Flume's
@@ -44,7 +48,7 @@ pub struct Resolved {
     pub unsupported: Vec<String>,
 }
 
-/// A value whose references have no end.
+/// A value whose references cannot be replaced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterpolateError {
@@ -54,6 +58,14 @@ pub enum InterpolateError {
     /// References lie within each other too deep.
     #[error("references lie in each other more than {DEPTH_MAX} deep")]
     Deep,
+    /// A `${date:…}` whose format cannot be used.
+    #[error("${{date:{format}}}: {source}")]
+    Date {
+        /// The format.
+        format: String,
+        /// What is wrong with it.
+        source: DateError,
+    },
     /// There are too many, or the text they make is too long.
     #[error(
         "its references make more than {VALUE_BYTES_MAX} bytes or need more than {REFERENCES_MAX} look-ups"
@@ -65,7 +77,7 @@ impl Lookups<'_> {
     /// `text` with its references replaced.
     ///
     /// # Errors
-    /// The references have no end.
+    /// The references have no end, or a date has no such format.
     pub fn resolve(&self, text: &str) -> Result<Resolved, InterpolateError> {
         if !text.contains("${") {
             return Ok(Resolved { text: text.to_owned(), ..Resolved::default() });
@@ -83,18 +95,26 @@ impl Lookups<'_> {
         Ok(Resolved { text, ..run.resolved })
     }
 
-    fn find(&self, name: &str, unsupported: &mut Vec<String>) -> Option<String> {
-        let Some((prefix, rest)) = name.split_once(':') else { return self.find_key(name) };
+    fn find(
+        &self,
+        name: &str,
+        unsupported: &mut Vec<String>,
+    ) -> Result<Option<String>, InterpolateError> {
+        let Some((prefix, rest)) = name.split_once(':') else { return Ok(self.find_key(name)) };
         let found = match prefix.to_lowercase().as_str() {
             "sys" => self.system.get(rest).cloned().or_else(|| self.java_property(rest)),
             "env" => (self.environment)(rest),
-            "java" | "date" => {
+            "date" => Some(
+                date::formatted(rest, self.now)
+                    .map_err(|source| InterpolateError::Date { format: rest.to_owned(), source })?,
+            ),
+            "java" => {
                 unsupported.push(name.to_owned());
                 None
             }
             _ => None,
         };
-        found.or_else(|| self.find_key(rest))
+        Ok(found.or_else(|| self.find_key(rest)))
     }
 
     fn find_key(&self, name: &str) -> Option<String> {
@@ -170,7 +190,7 @@ impl Run<'_> {
         if self.path.iter().any(|before| before == name) {
             return Err(InterpolateError::Cycle(name.to_owned()));
         }
-        let found = self.lookups.find(name, &mut self.resolved.unsupported);
+        let found = self.lookups.find(name, &mut self.resolved.unsupported)?;
         let Some(value) = found.or(default) else {
             self.resolved.unresolved.push(name.to_owned());
             return Ok(None);
@@ -208,7 +228,8 @@ mod tests {
     use crate::config::settings::Place;
 
     fn resolve(text: &str, keys: &[(&str, &str)]) -> Result<Resolved, InterpolateError> {
-        let system = BTreeMap::from([("env".to_owned(), "PROD".to_owned())]);
+        let pairs = [("env", "PROD"), ("format", "yyyy")];
+        let system = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let environment = |name: &str| match name {
             "NC_PORT" => Some("44444".to_owned()),
             "PROD_BIND" => Some("0.0.0.0".to_owned()),
@@ -218,9 +239,11 @@ mod tests {
         };
         let setting = |value: &str| Setting { value: value.to_owned(), place: Place::nowhere() };
         let keys = keys.iter().map(|(k, v)| ((*k).to_owned(), setting(v))).collect();
+        let now = "2026-02-03T04:05:06Z[UTC]".parse().expect("a time");
         let lookups = Lookups {
             system: &system,
             environment: &environment,
+            now: &now,
             keys: &keys,
             environment_by_name: false,
         };
@@ -238,6 +261,9 @@ mod tests {
         check("x${ENV:NC_PORT}y${sys:env}z", "x44444yPRODz");
         check("${env:${sys:env}_BIND}", "0.0.0.0");
         check("${env:INDIRECT}", "<44444>");
+        check("a/${date:yyyy-MM-dd}/${DATE:HH:mm}", "a/2026-02-03/04:05");
+        check("${date:${sys:format}}", "2026");
+        check("${date:yyyy:-x}", "2026");
         check("${env:NOPE:-4141}", "4141");
         check("${env:NOPE:-${env:NC_PORT}}", "44444");
         check("${env:NOPE}", "${env:NOPE}");
@@ -259,10 +285,12 @@ mod tests {
 
     #[test]
     fn what_was_not_found_is_named() {
-        let resolved = resolve("${env:NOPE} ${date:yyyy} ${x:-y}", &[]).expect("it ends");
-        assert_eq!(resolved.text, "${env:NOPE} ${date:yyyy} y");
-        assert_eq!(resolved.unresolved, ["env:NOPE", "date:yyyy"]);
-        assert_eq!(resolved.unsupported, ["date:yyyy"]);
+        let resolved = resolve("${env:NOPE} ${java:vm} ${x:-y}", &[]).expect("it ends");
+        assert_eq!(resolved.text, "${env:NOPE} ${java:vm} y");
+        assert_eq!(resolved.unresolved, ["env:NOPE", "java:vm"]);
+        assert_eq!(resolved.unsupported, ["java:vm"]);
+        let error = resolve("${date:bbb}", &[]).expect_err("no part of a date");
+        assert!(error.to_string().contains("${date:bbb}: 'b'"), "{error}");
     }
 
     #[test]
@@ -286,9 +314,11 @@ mod tests {
     fn the_environment_is_asked_by_bare_name_only_when_told_to() {
         let (system, keys) = (BTreeMap::new(), BTreeMap::new());
         let environment = |name: &str| (name == "PORT").then(|| "1".to_owned());
+        let now = Zoned::now();
         let mut lookups = Lookups {
             system: &system,
             environment: &environment,
+            now: &now,
             keys: &keys,
             environment_by_name: false,
         };

@@ -3,7 +3,7 @@
 use super::agent::{AgentConfig, ChannelConfig};
 use super::ask;
 use super::catalogue::Catalogue;
-use super::file::{self, FileError, Table};
+use super::file::{self, FileError, Table, Text};
 use super::filters;
 use super::findings::Findings;
 use super::interpolate::Lookups;
@@ -11,7 +11,9 @@ use super::names;
 use super::sections::{self, Sections, split_agent};
 use super::settings::{Finding, Severity};
 use super::stand_ins;
+use super::tls;
 use super::validate;
+use jiff::Zoned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -120,6 +122,23 @@ pub fn load_merged(
     let table = file::read(paths, &mut findings)?;
     let path = paths.last().copied().unwrap_or_else(|| Path::new(""));
     let origin = Origin::here(path, agent, system_properties);
+    from_table(&table, &origin, catalogue, findings)
+}
+
+/// Like [`load_merged`] from texts that were read already.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_texts(
+    texts: &[Text],
+    agent: &str,
+    system_properties: &BTreeMap<String, String>,
+    catalogue: &Catalogue,
+) -> Result<Loaded, LoadError> {
+    let mut findings = Findings::default();
+    let table = file::merged(texts, &mut findings)?;
+    let name = texts.last().map_or(Path::new(""), |text| text.name.as_path());
+    let origin = Origin::here(name, agent, system_properties);
     from_table(&table, &origin, catalogue, findings)
 }
 
@@ -247,6 +266,7 @@ pub(super) fn sorted(
     let lookups = Lookups {
         system: origin.system,
         environment: origin.environment,
+        now: &Zoned::now(),
         keys: &table.entries,
         environment_by_name: origin
             .system
@@ -262,6 +282,7 @@ pub(super) fn sorted(
         return Err(LoadError::AgentAbsent { path, agent, agents, findings });
     }
     filters::apply(origin, &mut sections, findings);
+    tls::inherit(&mut sections, origin.system);
     Ok(sections)
 }
 

@@ -17,6 +17,7 @@ mod ask;
 pub mod catalogue;
 pub mod channel_keys;
 pub mod channels;
+pub mod date;
 pub mod dead_letter;
 mod file;
 mod filters;
@@ -36,5 +37,5 @@ mod validate;
 
 pub use agent::AgentConfig;
 pub use catalogue::{Catalogue, TypeEntry};
-pub use file::FileError;
-pub use load::{LoadError, Loaded, load, load_all, load_channel, load_merged};
+pub use file::{FileError, Text};
+pub use load::{LoadError, Loaded, load, load_all, load_channel, load_merged, load_texts};

@@ -1,8 +1,10 @@
 //! The keys of TLS, the same for every source and every sink that has it.
 
-use super::settings::{Key, Kind, SettingError, SettingsReader, Severity};
+use super::sections::Sections;
+use super::settings::{Key, Kind, Place, Setting, SettingError, SettingsReader, Severity};
 use crate::net::tls::{Choice, ClientTls, ServerTls};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Key {
     Key { name, kind, default, meaning }
@@ -102,6 +104,10 @@ const KEYSTORE_PASSWORD: &str = "FLUME_SSL_KEYSTORE_PASSWORD";
 const TRUSTSTORE: &str = "FLUME_SSL_TRUSTSTORE_PATH";
 const TRUSTSTORE_PASSWORD: &str = "FLUME_SSL_TRUSTSTORE_PASSWORD";
 
+/// The same as `-D` options, as Java has them.
+const SYSTEM_TRUSTSTORE: &str = "javax.net.ssl.trustStore";
+const SYSTEM_TRUSTSTORE_PASSWORD: &str = "javax.net.ssl.trustStorePassword";
+
 /// What the keys of a source say; `None` without TLS.
 ///
 /// # Errors
@@ -183,6 +189,92 @@ pub fn client_always(reader: &mut SettingsReader<'_>) -> Result<ClientTls, Setti
     })
 }
 
+/// What `-D` options set for every component with TLS, by the keys that they stand for. A component's
+/// own key goes first, one of the older names of it too.
+const OF_EVERY_SERVER: [(&str, &str); 6] = [
+    ("keystore", "javax.net.ssl.keyStore"),
+    ("keystore-password", "javax.net.ssl.keyStorePassword"),
+    INCLUDED_PROTOCOLS,
+    EXCLUDED_PROTOCOLS,
+    INCLUDED_SUITES,
+    EXCLUDED_SUITES,
+];
+const OF_EVERY_CLIENT: [(&str, &str); 6] = [
+    ("truststore", SYSTEM_TRUSTSTORE),
+    ("truststore-password", SYSTEM_TRUSTSTORE_PASSWORD),
+    INCLUDED_PROTOCOLS,
+    EXCLUDED_PROTOCOLS,
+    INCLUDED_SUITES,
+    EXCLUDED_SUITES,
+];
+const INCLUDED_PROTOCOLS: (&str, &str) = ("include-protocols", "flume.ssl.include.protocols");
+const EXCLUDED_PROTOCOLS: (&str, &str) = ("exclude-protocols", "flume.ssl.exclude.protocols");
+const INCLUDED_SUITES: (&str, &str) = ("include-cipher-suites", "flume.ssl.include.cipherSuites");
+const EXCLUDED_SUITES: (&str, &str) = ("exclude-cipher-suites", "flume.ssl.exclude.cipherSuites");
+
+/// Gives the components with TLS among `sections` what the `-D` options in `system` set for all of them.
+pub(super) fn inherit(sections: &mut Sections, system: &BTreeMap<String, String>) {
+    for ((section, _), settings) in &mut sections.components {
+        let is_set = |key: &str, word: &str| {
+            let set = settings.entries.get(key);
+            set.is_some_and(|set| set.value.trim().to_lowercase().starts_with(word))
+        };
+        let options = match *section {
+            "sources" if is_set("ssl", "true") || is_set("enableSSL", "true") => &OF_EVERY_SERVER,
+            "sinks" if is_set("ssl", "true") || is_set("endpoint", "https:") => &OF_EVERY_CLIENT,
+            _ => continue,
+        };
+        // keystore-password and keystorePassword are the same key.
+        let plain = |key: &str| key.replace('-', "").to_lowercase();
+        let own: Vec<String> = settings.entries.keys().map(|key| plain(key)).collect();
+        let has = |key: &str| own.contains(&plain(key));
+        // A password is one of the store beside it.
+        let store = options[0].0;
+        for (key, option) in options {
+            let is_password = key.ends_with("password");
+            let Some(value) = system.get(*option).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            if !(has(key) || is_password && has(store)) {
+                let place = Place { file: Path::new(&format!("-D{option}")).into(), line: 0 };
+                let setting = Setting { value: value.clone(), place };
+                settings.entries.insert((*key).to_owned(), setting);
+            }
+        }
+    }
+}
+
+/// The keys of trust of which `is_set` does not know, as the `-D` options in `properties` have them.
+pub fn trust_of_process(
+    properties: &BTreeMap<String, String>,
+    is_set: impl Fn(&str) -> bool,
+) -> Vec<(&'static str, &str)> {
+    if is_set("truststore") {
+        return Vec::new();
+    }
+    let named =
+        [("truststore", SYSTEM_TRUSTSTORE), ("truststore-password", SYSTEM_TRUSTSTORE_PASSWORD)];
+    let named = named.into_iter().filter(|(key, _)| !is_set(key));
+    named.filter_map(|(key, option)| Some((key, properties.get(option)?.as_str()))).collect()
+}
+
+/// The keys of a client of no component: what the `-D` options in `properties` say of trust, and the
+/// environment behind them.
+#[must_use]
+pub fn client_of_process(properties: &BTreeMap<String, String>) -> ClientTls {
+    let named = |key: &str, variable: &str| {
+        let set = properties.get(key).cloned().or_else(|| std::env::var(variable).ok());
+        set.filter(|text| !text.is_empty())
+    };
+    ClientTls {
+        truststore: named(SYSTEM_TRUSTSTORE, TRUSTSTORE).map(PathBuf::from),
+        password: named(SYSTEM_TRUSTSTORE_PASSWORD, TRUSTSTORE_PASSWORD).unwrap_or_default(),
+        trust_all: false,
+        verify_name: true,
+        choice: Choice::default(),
+    }
+}
+
 fn choice(reader: &SettingsReader<'_>, excluded: &str) -> Choice {
     let names = |key: &str, variable: &str| {
         let named = text(reader, key, variable).unwrap_or_default();
@@ -260,5 +352,50 @@ mod tests {
         assert_eq!(found, 1);
         let tls = read(&[("ssl", "true"), ("truststore", "/t")], client).0.unwrap().unwrap();
         assert!(tls.verify_name && !tls.trust_all);
+    }
+
+    #[test]
+    fn the_options_of_the_process_stand_for_keys_that_a_component_with_tls_lacks() {
+        let owned = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let system = owned(&[
+            ("javax.net.ssl.keyStore", "/k"),
+            ("javax.net.ssl.keyStorePassword", "kp"),
+            ("javax.net.ssl.trustStore", "/t"),
+            ("javax.net.ssl.trustStorePassword", "tp"),
+            ("flume.ssl.exclude.protocols", "TLSv1.2"),
+        ]);
+        let inherited = |section, pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let mut settings = Settings::from_pairs("x", pairs);
+            settings.prefix = "a.x".to_owned();
+            let components = BTreeMap::from([((section, "x".to_owned()), settings)]);
+            let mut sections = Sections { present: true, lists: BTreeMap::new(), components };
+            inherit(&mut sections, &system);
+            let (_, settings) = sections.components.pop_first().unwrap();
+            let pairs = settings.entries.into_iter().map(|(key, set)| (key, set.value));
+            pairs
+                .filter(|(key, _)| !["ssl", "enableSSL", "endpoint"].contains(&key.as_str()))
+                .collect()
+        };
+        let server = owned(&[
+            ("keystore", "/k"),
+            ("keystore-password", "kp"),
+            ("exclude-protocols", "TLSv1.2"),
+        ]);
+        assert_eq!(inherited("sources", &[("ssl", "true")]), server);
+        assert_eq!(inherited("sources", &[("enableSSL", "TRUE")]), server);
+        assert_eq!(inherited("sources", &[("ssl", "false")]), owned(&[]));
+        let own = [("ssl", "true"), ("keystore", "/own"), ("excludeProtocols", "SSLv3")];
+        let kept = owned(&[("keystore", "/own"), ("excludeProtocols", "SSLv3")]);
+        assert_eq!(inherited("sources", &own), kept);
+        let client = owned(&[
+            ("truststore", "/t"),
+            ("truststore-password", "tp"),
+            ("exclude-protocols", "TLSv1.2"),
+        ]);
+        assert_eq!(inherited("sinks", &[("endpoint", "https://h/")]), client);
+        assert_eq!(inherited("sinks", &[("endpoint", "http://h/")]), owned(&[]));
+        assert_eq!(inherited("channels", &[("ssl", "true")]), owned(&[]));
     }
 }

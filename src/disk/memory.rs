@@ -31,14 +31,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where slabs of block memory come from and return to.
 ///
-/// Grows under load; keeps at most `idle_max` bytes of unused slabs.
+/// Grows under load. Keeps unused slabs as long as all together stay below a number of bytes, and two in
+/// any case: of slabs that come back as quickly as others are asked for, none is mapped anew.
 #[derive(Clone, Debug)]
 pub struct SlabPool(Arc<Pool>);
 
 #[derive(Debug)]
 struct Pool {
     slab_bytes: usize,
-    idle_bytes_max: usize,
+    keep_bytes_max: usize,
     live_bytes: AtomicUsize,
     idle: Mutex<Vec<MmapMut>>,
     #[cfg(test)]
@@ -61,13 +62,14 @@ unsafe impl Send for Slab {}
 unsafe impl Sync for Slab {}
 
 impl SlabPool {
-    /// A pool of slabs of `slab_bytes` that keeps `idle_bytes_max` bytes of unused ones.
+    /// A pool of slabs of `slab_bytes` that keeps unused ones while they and those in use are at most
+    /// `keep_bytes_max` together, or the unused ones two.
     #[must_use]
-    pub fn new(slab_bytes: usize, idle_bytes_max: usize) -> Self {
+    pub fn new(slab_bytes: usize, keep_bytes_max: usize) -> Self {
         let (live_bytes, idle) = (AtomicUsize::new(0), Mutex::default());
         Self(Arc::new(Pool {
             slab_bytes,
-            idle_bytes_max,
+            keep_bytes_max,
             live_bytes,
             idle,
             #[cfg(test)]
@@ -128,10 +130,12 @@ impl Pool {
 
 impl Drop for Slab {
     fn drop(&mut self) {
-        self.pool.live_bytes.fetch_sub(self.len, Ordering::Relaxed);
+        let Pool { slab_bytes, keep_bytes_max, .. } = *self.pool;
+        let live = self.pool.live_bytes.fetch_sub(self.len, Ordering::Relaxed) - self.len;
+        let room = keep_bytes_max.saturating_sub(live).max(keep_bytes_max.min(2 * slab_bytes));
         let mut idle = self.pool.idle();
-        let kept = (idle.len() + 1) * self.pool.slab_bytes;
-        if self.len == self.pool.slab_bytes && kept <= self.pool.idle_bytes_max {
+        let kept = (idle.len() + 1) * slab_bytes;
+        if self.len == slab_bytes && kept <= room {
             idle.extend(self.map.take());
         }
     }
@@ -384,5 +388,16 @@ mod tests {
         let (one, two) = (pool.writer(0).expect("memory"), pool.writer(0).expect("memory"));
         drop((one, two));
         assert_eq!(pool.0.idle().len(), 1, "the second is given back to the system");
+    }
+
+    #[test]
+    fn slabs_in_use_and_unused_ones_stay_within_the_pool_s_bytes_together() {
+        let pool = SlabPool::new(4096, 10 * 4096);
+        let slabs = |n| (0..n).map(|_| pool.writer(0).expect("memory")).collect::<Vec<_>>();
+        let (nine, rest) = (slabs(9), slabs(6));
+        drop(rest);
+        assert_eq!(pool.0.idle().len(), 2, "for those that are asked for next");
+        drop(nine);
+        assert_eq!(pool.0.idle().len(), 10);
     }
 }

@@ -248,6 +248,16 @@ pub trait File: Send + Sync {
         Ok(false)
     }
 
+    /// Gives the space behind the first `len` bytes back, of a file that no name leads to any more and that
+    /// nobody reads: closing it gives back the rest at once, for which a file system may let every
+    /// write wait.
+    ///
+    /// # Errors
+    /// The file system failed; closing the file does it all the same.
+    fn shorten(&self, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes bytes and length durable.
     ///
     /// # Errors

@@ -1,5 +1,9 @@
 //! Pauses that grow with failures in a row.
+//!
+//! Each is shortened by an eighth at most, at random: a hundred sinks whose server went come back one
+//! after the other and not all in the same moment.
 
+use crate::base::random::{Random, SystemRandom};
 use std::time::Duration;
 
 /// Pauses that grow by a step with each failure in a row, up to a bound.
@@ -11,13 +15,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses of `step`, twice `step`, … up to `max`.
+    /// Pauses of `step`, twice `step`, … up to `max`, less up to an eighth.
     #[must_use]
     pub fn new(step: Duration, max: Duration) -> Self {
         Self { step, max, failures: 0 }
     }
 
-    /// Flume's runners: 1 s, 2 s, … up to 5 s.
+    /// Flume's runners: 1 s, 2 s, … up to 5 s, less up to an eighth.
     #[must_use]
     pub fn of_a_runner() -> Self {
         Self::new(Duration::from_secs(1), Duration::from_secs(5))
@@ -26,7 +30,10 @@ impl Backoff {
     /// Counts a failure and answers how long to pause.
     pub fn fail(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        self.step.saturating_mul(self.failures).min(self.max)
+        let longest = self.step.saturating_mul(self.failures).min(self.max);
+        // An eighth in 256 parts.
+        let less = u32::try_from(SystemRandom.next_u64() % 256).unwrap_or(0);
+        longest - longest / 2048 * less
     }
 
     /// It went well: the next pause is a single step again.
@@ -42,9 +49,14 @@ mod tests {
     #[test]
     fn pauses_grow_by_a_step_to_the_bound_and_begin_again_after_success() {
         let mut backoff = Backoff::of_a_runner();
-        let pauses: Vec<u64> = (0..7).map(|_| backoff.fail().as_secs()).collect();
-        assert_eq!(pauses, [1, 2, 3, 4, 5, 5, 5]);
+        let check = |backoff: &mut Backoff, longest: u64| {
+            let (pause, longest) = (backoff.fail(), Duration::from_secs(longest));
+            assert!(pause <= longest && pause > longest * 7 / 8, "{pause:?} of {longest:?}");
+            pause != longest
+        };
+        let fell = [1, 2, 3, 4, 5, 5, 5].into_iter().filter(|s| check(&mut backoff, *s)).count();
+        assert!(fell > 0, "none was shortened");
         backoff.reset();
-        assert_eq!(backoff.fail(), Duration::from_secs(1));
+        check(&mut backoff, 1);
     }
 }

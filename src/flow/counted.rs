@@ -6,7 +6,7 @@ use crate::channel::{
     PutTransaction, Status, TakeError, TakeTransaction,
 };
 use crate::event::Event;
-use crate::metrics::ChannelCounters;
+use crate::metrics::{ChannelCounters, ChannelReading};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -32,6 +32,24 @@ impl Counted {
         let counted = Self { channel, counters, clock };
         counted.status();
         counted
+    }
+
+    /// What watchers are to see beyond the counters, which are up to date then.
+    #[must_use]
+    pub fn reading(&self) -> ChannelReading {
+        let status = self.status();
+        ChannelReading {
+            bytes: status.bytes,
+            memory_bytes: status.memory_bytes,
+            quarantined: status.quarantined,
+            out_of_reach: status.out_of_reach,
+            unaccounted: status.unaccounted,
+            writes: status.writes,
+            written_bytes: status.written_bytes,
+            failed_writes: status.failed_writes,
+            trouble: status.trouble,
+            stripes: status.stripes,
+        }
     }
 }
 

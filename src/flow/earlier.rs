@@ -102,6 +102,7 @@ mod tests {
     use crate::flow::refused::Refused;
     use crate::flow::sink::{Failure, Sink, SinkContext};
     use crate::flow::sink_runner::SinkRunner;
+    use crate::flow::spell::Spell;
     use std::time::Duration;
     use tokio::sync::{mpsc, watch};
     use tokio::time::timeout;
@@ -254,6 +255,7 @@ mod tests {
             started: watch::channel(false).0,
             drain_at_stop: Arc::default(),
             refused: Refused::default(),
+            spell: Spell::default(),
         };
         Trial { allow, did, channel, counters, stop, task: tokio::spawn(runner.run()) }
     }

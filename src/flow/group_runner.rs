@@ -191,6 +191,7 @@ impl Member {
     fn panicked(&mut self, panic: &str) {
         tracing::error!(sink = self.runner.name, "panicked and is started again: {panic}");
         self.runner.counters.restarts.add(1);
+        self.runner.counters.up.set(0);
         self.sink = None;
     }
 
@@ -214,6 +215,7 @@ impl Member {
         {
             self.panicked(&panic);
         }
+        self.runner.counters.up.set(0);
         self.runner.counters.stopped(self.runner.clock.wall_ms());
     }
 }

@@ -6,6 +6,7 @@ use super::processor::{Processor, TYPES};
 use super::refused::Refused;
 use super::sink::Sink;
 use super::sink_runner::SinkRunner;
+use super::spell::Spell;
 use crate::base::clock::Clock;
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{BoxFuture, Channel};
@@ -112,6 +113,7 @@ impl Group {
                 started: sender,
                 drain_at_stop: Arc::default(),
                 refused: Refused::default(),
+                spell: Spell::default(),
             });
         }
         let runner = GroupRunner { name: "g".to_owned(), members, processor };

@@ -10,6 +10,8 @@ pub mod counted;
 mod earlier;
 pub(crate) mod external;
 pub mod group_runner;
+#[cfg(test)]
+pub(crate) mod heard;
 pub mod intake;
 pub mod interceptor;
 pub mod marks;
@@ -22,6 +24,7 @@ pub mod sink_runner;
 mod sink_turn;
 pub mod source;
 pub mod source_runner;
+pub mod spell;
 pub mod standing;
 
 #[cfg(test)]

@@ -62,6 +62,11 @@ pub trait Sink: Send {
         })
     }
 
+    /// Whether its destination may refuse events for good ([`Failure::refused`]). No by default.
+    fn may_refuse(&self) -> bool {
+        false
+    }
+
     /// Whether the events of the last batch that was delivered count as such: a sink that lets go of
     /// events without having delivered them says no. Yes by default.
     fn counts(&self) -> bool {

@@ -15,6 +15,7 @@ use super::earlier::Earlier;
 use super::refused::Refused;
 use super::sink::{Sink, SinkContext};
 use super::sink_turn::Turn;
+use super::spell::Spell;
 use crate::base::clock::Clock;
 use crate::channel::Channel;
 use crate::config::settings::SettingError;
@@ -53,6 +54,8 @@ pub struct SinkRunner {
     pub drain_at_stop: Arc<AtomicBool>,
     /// What becomes of events that the destination refuses for good.
     pub refused: Refused,
+    /// Whether it delivers, as far as the log knows.
+    pub spell: Spell,
 }
 
 impl SinkRunner {
@@ -75,6 +78,7 @@ impl SinkRunner {
                     Ok(())
                 }
             };
+            self.counters.up.set(0);
             let Err(panic) = ended else { return };
             tracing::error!(sink = self.name, "panicked and is started again: {panic}");
             self.counters.restarts.add(1);
@@ -115,14 +119,15 @@ impl SinkRunner {
         };
         self.tried.send_replace(true);
         if let Err(error) = opened {
-            tracing::warn!(
-                sink = self.name,
+            self.failed(&format!(
                 "cannot start, trying again in {} s: {error}",
                 START_AGAIN.as_secs()
-            );
+            ));
             return false;
         }
+        self.works();
         self.counters.started(self.clock.wall_ms());
+        self.counters.up.set(1);
         self.started.send_replace(true);
         true
     }
@@ -131,6 +136,23 @@ impl SinkRunner {
     pub(super) async fn close(&self, sink: &mut dyn Sink, context: &SinkContext) {
         if let Err(error) = sink.stop(context).await {
             tracing::warn!(sink = self.name, "did not close cleanly: {error}");
+        }
+    }
+
+    /// Says why it does not work, unless that was said.
+    pub(super) fn failed(&self, cause: &str) {
+        self.counters.failing.set(1);
+        match self.spell.failed(self.clock.now(), cause) {
+            Some(words) => tracing::warn!(sink = self.name, "{words}"),
+            None => tracing::debug!(sink = self.name, "{cause}"),
+        }
+    }
+
+    /// Says that it works again, if it did not.
+    pub(super) fn works(&self) {
+        self.counters.failing.set(0);
+        if let Some(words) = self.spell.over(self.clock.now()) {
+            tracing::info!(sink = self.name, "{words}");
         }
     }
 

@@ -245,13 +245,12 @@ impl SinkRunner {
             // It has said so, and rests; what it delivered comes again first.
             return Err(Failure::new("the batch before it was not acknowledged"));
         };
-        if let Err(error) = &delivered {
-            self.counters.event_write_fail.add(1);
-            tracing::warn!(
-                sink = self.name,
-                "did not deliver {} events, they stay in the channel: {error}",
-                batch.len()
-            );
+        match &delivered {
+            Ok(()) => self.works(),
+            Err(error) => {
+                self.counters.event_write_fail.add(1);
+                self.failed(&format!("does not deliver, events stay in the channel: {error}"));
+            }
         }
         delivered
     }

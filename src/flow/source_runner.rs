@@ -99,10 +99,12 @@ impl SourceRunner {
             ended = &mut run => ended,
             () = said(&mut has_started) => {
                 self.counters.started(self.clock.wall_ms());
+                self.counters.up.set(1);
                 self.started.send_replace(true);
                 run.await
             }
         };
+        self.counters.up.set(0);
         (*has_started.borrow(), ended)
     }
 

@@ -5,6 +5,7 @@ use super::sink::Sink;
 use super::sink_runner::SinkRunner;
 use super::source::Source;
 use super::source_runner::SourceRunner;
+use super::spell::Spell;
 use crate::base::clock::{Clock, SystemClock};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError};
@@ -89,7 +90,8 @@ impl Script {
     }
 
     fn seconds(&self) -> u64 {
-        self.began.elapsed().as_secs()
+        // A pause may be shorter by an eighth.
+        self.began.elapsed().as_millis().div_ceil(1000) as u64
     }
 
     async fn act(acts: &Mutex<VecDeque<Act>>) -> Result<(), Failure> {
@@ -172,6 +174,7 @@ fn run_sink(script: &Script, channel: &Arc<dyn Channel>, drain_at_stop: bool) ->
         started,
         drain_at_stop: Arc::new(drain_at_stop.into()),
         refused: Refused::default(),
+        spell: Spell::default(),
     };
     Ran { stop, started: has_started, task: tokio::spawn(runner.run()), counters }
 }
@@ -312,6 +315,7 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
         started: watch::channel(false).0,
         drain_at_stop: Arc::new(drain_at_stop.into()),
         refused: Refused::default(),
+        spell: Spell::default(),
     };
     timeout(PATIENCE, runner.run()).await.unwrap();
     let mut did = Vec::new();

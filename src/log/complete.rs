@@ -1,6 +1,7 @@
 //! Completed writes: publishing what is durable without a gap.
 
 use super::Log;
+use super::ahead::Spot;
 use super::block::Effect;
 use super::fate::Outcome;
 use super::job::JobId;
@@ -8,6 +9,7 @@ use super::lease::Place;
 use super::ready::ReadyBlock;
 use super::stripe::{EpochStart, Health, InFlight};
 use crate::base::ids::{BlockNumber, MAIN_GROUP, Sequence, StripeIndex};
+use crate::base::limits::SLAB_BYTES;
 use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
@@ -215,40 +217,55 @@ impl Log {
         }
     }
 
-    /// Lets the block's events be lent: from memory while the window reaches it and the budget
-    /// allows, else it is read back when its turn comes.
+    /// Lets the block's events be lent: from memory while the window reaches it, or will, and the
+    /// budget allows; else it is read back when its turn comes.
     fn offer(&mut self, index: StripeIndex, write: &InFlight, end_offset: u64) {
-        let budget = self.settings.hot_window_bytes / self.stripes.len();
+        let (window, stripes) = (self.settings.hot_window_bytes, self.stripes.len());
+        let budget = window / stripes;
+        // What is kept behind a gap comes on top of the pieces that are read back, and a slab is given
+        // back only when nothing of it is needed.
+        let roomy = self.pool.live_bytes() <= window + (stripes + 1) * SLAB_BYTES;
         let acknowledged = &self.durable.stripe(index).acknowledged[&MAIN_GROUP];
         let front = &mut self.stripes[index.at()].front;
-        if front.next_block != write.number.0 || front.reading {
-            return;
-        }
         let (segment, sequence) = (write.segment, write.block.first_sequence);
-        let place = Place {
+        let behind = Place {
             segment,
             epoch: write.block.epoch.number,
             offset: end_offset,
             sequence: sequence + u64::from(write.block.count),
         };
-        let here = Place { offset: write.offset + write.block_at as u64, sequence, ..place };
-        if write.block.count == 0 {
-            front.next_block += 1;
-            front.place = place;
-            return;
-        }
-        if front.window_bytes + write.area.len() > budget && !front.window_is_empty() {
+        let here = Place { offset: write.offset + write.block_at as u64, sequence, ..behind };
+        let spot = Spot { number: write.number.0, here, behind };
+        let len = if write.block.count == 0 { 0 } else { write.area.len() };
+        let reached = front.next_block == spot.number && !front.reading;
+        let fits = front.window_bytes + len <= budget || front.window_is_empty() || len == 0;
+        if reached && !fits {
             front.place = here;
+        }
+        let stays = (reached && fits) || (roomy && front.keeps(spot.number, len, budget));
+        if !stays {
             return;
         }
         let (number, order, at) = (write.number, write.order, write.block_at);
-        match ReadyBlock::published(index, number, order, &write.block, &write.area, at) {
-            Ok(ready) => {
-                front.push(Arc::new(ready), acknowledged);
-                front.place = place;
+        let ready = match len {
+            0 => Ok(None),
+            _ => {
+                ReadyBlock::published(index, number, order, &write.block, &write.area, at).map(Some)
             }
-            // Never for a block of ours; read back it shows what is wrong with it.
-            Err(_) => front.place = here,
+        };
+        // An error is never met for a block of ours; read back it shows what is wrong with it.
+        let ready = ready.map(|block| block.map(Arc::new));
+        match (ready, reached) {
+            (Ok(block), true) => {
+                if let Some(block) = block {
+                    front.push(block, acknowledged);
+                }
+                front.next_block = spot.number + 1;
+                front.place = behind;
+            }
+            (Ok(block), false) => front.keep(spot, block),
+            (Err(_), true) => front.place = here,
+            (Err(_), false) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! What of a stripe can be lent, what is lent, and what came back.
 
+use super::ahead::Ahead;
 use super::ready::{Claim, ReadyBlock};
 use crate::base::ids::{EpochNumber, SegmentId, WriteOrder};
 use crate::base::ranges::RangeSet;
@@ -10,8 +11,9 @@ use std::sync::Arc;
 ///
 /// The window is one contiguous piece of the log, beginning at the first event not lent yet. While
 /// it reaches the newest durable block, further blocks join it as they are published (as far as
-/// the byte budget goes); once it does not, it is continued by reading. So takers that keep up
-/// never read the disk, and those that do not read it in order.
+/// the byte budget goes); once it does not, it is continued by reading, up to what was kept
+/// meanwhile (`ahead.rs`). So takers that keep up never read the disk, and those that do not read
+/// it in order.
 #[derive(Debug, Default)]
 pub(super) struct Front {
     blocks: VecDeque<Arc<ReadyBlock>>,
@@ -28,6 +30,8 @@ pub(super) struct Front {
     pub next_block: u64,
     /// Where that block is looked for.
     pub place: Place,
+    /// What is in memory behind a gap that begins there.
+    pub ahead: Option<Ahead>,
     /// A read that continues the window is under way.
     pub reading: bool,
     /// When it began.

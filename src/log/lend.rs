@@ -195,6 +195,7 @@ impl Log {
         front.next_block = found.next_block.0;
         front.place =
             Place { segment, offset: found.offset, sequence: found.sequence, epoch: found.epoch };
+        front.close_gap(acknowledged);
         self.recycle(index);
         notes
     }
@@ -316,10 +317,18 @@ impl Log {
         }
         let behind = stripe.segments.get(at + 1);
         let last = behind.map_or(watermark.block, |s| BlockNumber(s.first_block.0 - 1));
-        let end = match watermark.segment == segment.id {
+        let mut end = match watermark.segment == segment.id {
             true => watermark.end_offset,
             false => segment.len,
         };
+        let mut last = last.min(watermark.block);
+        let mut end_sequence = behind.map_or(watermark.sequence.0, |s| s.first_sequence.0);
+        // What is in memory behind the gap is not read.
+        let ahead = stripe.front.ahead.as_ref();
+        if let Some(ahead) = ahead.filter(|ahead| ahead.first.segment == segment.id) {
+            (last, end) = (BlockNumber(ahead.first_block - 1), ahead.first.offset);
+            end_sequence = ahead.first.sequence;
+        }
         stripe.front.reading = true;
         stripe.front.reading_since = now;
         Some(ReadJob {
@@ -331,10 +340,10 @@ impl Log {
             offset: stripe.front.place.offset,
             end,
             next_block: BlockNumber(next),
-            last_block: last.min(watermark.block),
+            last_block: last,
             sequence: stripe.front.place.sequence,
             epoch: stripe.front.place.epoch,
-            end_sequence: behind.map_or(watermark.sequence.0, |s| s.first_sequence.0),
+            end_sequence,
         })
     }
 }

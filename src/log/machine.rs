@@ -55,6 +55,8 @@ pub struct Log {
     /// Events reserved, waiting or lent; those of suspended stripes excepted.
     pub(super) occupied: u64,
     pub(super) counts: super::Counts,
+    /// Events that were waiting and events lost to damage when the log was opened.
+    pub(super) began: (u64, u64),
     pub(super) acks: BTreeMap<u64, AckInFlight>,
     pub(super) next_ack: u64,
     /// Acknowledgements that wait for a checkpoint slot.
@@ -102,6 +104,7 @@ impl Log {
             next_job: 0,
             occupied: 0,
             counts: super::Counts::default(),
+            began: (0, 0),
             acks: BTreeMap::new(),
             next_ack: 0,
             slot_queue: Vec::new(),
@@ -112,6 +115,7 @@ impl Log {
             rotation: 0,
         };
         log.occupied = log.waiting_on(Stripe::is_active);
+        log.began = (log.published(), log.quarantined());
         log
     }
 

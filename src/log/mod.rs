@@ -19,6 +19,7 @@
 //! * The first block of an epoch is written alone.
 //! * What was reserved is never taken back: it becomes durable, void, moved or in doubt.
 
+mod ahead;
 pub mod block;
 mod complete;
 mod events;

@@ -7,7 +7,7 @@ use crate::base::ids::{EpochNumber, SegmentId, StripeIndex};
 use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
-use crate::record::state::StateRecord;
+use crate::record::state::{StateRecord, StripeState};
 use std::time::Duration;
 
 /// What a checkpoint will make durable.
@@ -128,6 +128,26 @@ impl Log {
     #[must_use]
     pub fn quarantined(&self) -> u64 {
         self.durable.stripes.iter().map(|s| s.damaged_events).sum()
+    }
+
+    /// Events that are durable and neither acknowledged nor void, on all stripes.
+    pub(super) fn published(&self) -> u64 {
+        let waiting = |stripe: &StripeState| -> u64 {
+            let missing = stripe.missing(0, stripe.watermark.sequence.0);
+            missing.iter().map(|(start, end)| end - start).sum()
+        };
+        self.durable.stripes.iter().map(waiting).sum()
+    }
+
+    /// What was there at the opening and what was put since, less what was taken, what waits and what
+    /// was lost to damage: 0, as long as every event is accounted for. The two sides are counted by
+    /// different parts of the machine.
+    #[must_use]
+    pub fn unaccounted(&self) -> i64 {
+        let (waited, damaged) = self.began;
+        let came = waited + self.counts.put;
+        let went = self.counts.taken + self.published() + (self.quarantined() - damaged);
+        came.cast_signed().wrapping_sub(went.cast_signed())
     }
 
     /// Counts since the log was opened.

@@ -76,6 +76,8 @@ counters!(
         optional_write_fail: count = "OptionalChannelWriteFail",
         /// Times the source was started again after an error or a panic.
         restarts: count = "RestartCount",
+        /// 1 while it listens or reads.
+        up: flag = "Up",
     }
 );
 
@@ -108,6 +110,10 @@ counters!(
         rollback: count = "RollbackCount",
         /// Times the sink was started again after a panic.
         restarts: count = "RestartCount",
+        /// 1 while it is open.
+        up: flag = "Up",
+        /// 1 from a try that failed to the next one that did not.
+        failing: flag = "Failing",
     }
 );
 

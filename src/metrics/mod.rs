@@ -6,7 +6,8 @@
 //! received, and from how many connections). Whoever watches asks a [`Registry`] for a
 //! [`snapshot`](Registry::snapshot).
 //!
-//! Unlike in Flume a component that is started again goes on counting where it was: a watcher sees
+//! An agent says with [`Registry::keep`] which components there are: what a changed configuration has
+//! no more is shown no more. Unlike in Flume a component that is started again goes on counting where it was: a watcher sees
 //! no number fall but gauges and times.
 
 mod counters;
@@ -14,7 +15,7 @@ mod reading;
 mod registry;
 
 pub use counters::{ChannelCounters, SinkCounters, SourceCounters};
-pub use reading::{Reading, Role, Value};
+pub use reading::{ChannelReading, Member, Reading, Role, StripeReading, Value};
 pub use registry::{Components, Registry};
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,13 +75,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_no_more_is_shown_no_more_and_what_stays_counts_on() {
+        let member = |role, name: &str, kind| Member { role, name: name.to_owned(), kind };
+        let registry = Registry::default();
+        let (stays, goes) = (registry.sink("k1"), registry.sink("k2"));
+        stays.event_drain_success.add(3);
+        registry.channel("c1");
+        registry.watch_channel("c1", Arc::new(|| panic!("the channel is gone")));
+        registry.keep(&[member(Role::Sink, "k1", "avro"), member(Role::Source, "r1", "seq")]);
+        let all = registry.snapshot();
+        let keys: Vec<_> = all.iter().map(|reading| (reading.key(), reading.kind)).collect();
+        assert_eq!(keys, [("SINK.k1".to_owned(), "avro"), ("SOURCE.r1".to_owned(), "seq")]);
+        assert_eq!(value(&all, "SINK.k1", "EventDrainSuccessCount"), Value::Count(3));
+        goes.event_drain_success.add(1);
+        assert_eq!(registry.snapshot().len(), 2, "who ends late counts for nobody");
+    }
+
+    #[test]
     fn gauges_are_brought_up_to_date_by_whoever_owns_them() {
         let registry = Registry::default();
         let counters = registry.channel("c1");
         let look = Arc::clone(&counters);
-        registry.watch_channel("c1", Arc::new(move || look.size.set(look.size.get() + 1)));
+        let look = move || {
+            look.size.set(look.size.get() + 1);
+            Some(ChannelReading { bytes: 5, ..ChannelReading::default() })
+        };
+        registry.watch_channel("c1", Arc::new(look));
         assert_eq!(registry.snapshot().len(), 1);
         assert_eq!(value(&registry.snapshot(), "CHANNEL.c1", "ChannelSize"), Value::Level(2));
+        registry.sink("k1");
+        let said: Vec<_> = registry.snapshot().into_iter().map(|reading| reading.channel).collect();
+        assert!(matches!(&said[..], [Some(ChannelReading { bytes: 5, .. }), None]), "{said:?}");
     }
 
     #[test]

@@ -37,6 +37,17 @@ impl fmt::Display for Role {
     }
 }
 
+/// A component that there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What it is.
+    pub role: Role,
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its type: the first of the type's names, such as `file` or `avro`.
+    pub kind: &'static str,
+}
+
 /// The values of one component.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
@@ -44,8 +55,57 @@ pub struct Reading {
     pub role: Role,
     /// Its name in the configuration.
     pub name: String,
+    /// Its type, as [`Member::kind`]; empty when nobody said.
+    pub kind: &'static str,
     /// Flume's attribute names, without `Type`, and their values.
     pub values: Vec<(&'static str, Value)>,
+    /// What a channel that is open says beyond them.
+    pub channel: Option<ChannelReading>,
+}
+
+/// What a channel says of itself at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelReading {
+    /// Bytes of the events, or of the segments that hold them.
+    pub bytes: u64,
+    /// Bytes of memory that hold events, those on their way to and from the disk included.
+    pub memory_bytes: u64,
+    /// Events found damaged and set aside, since the channel was made.
+    pub quarantined: u64,
+    /// Events of suspended stripes, which cannot be reached now.
+    pub out_of_reach: u64,
+    /// Events there at the opening and put since, less those taken, waiting and found damaged: 0.
+    /// `None` where the channel cannot count both sides at one moment.
+    pub unaccounted: Option<i64>,
+    /// Writes to the log that ended well, since the channel was opened.
+    pub writes: u64,
+    /// Bytes of those.
+    pub written_bytes: u64,
+    /// Writes to the log that failed or were given up, likewise.
+    pub failed_writes: u64,
+    /// Why it would refuse a put for another reason than its capacity, if it would.
+    pub trouble: Option<String>,
+    /// Its stripes; none of a channel in memory.
+    pub stripes: Vec<StripeReading>,
+}
+
+/// A stripe of a channel, as of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StripeReading {
+    /// Its data directory; empty while that is missing.
+    pub directory: String,
+    /// Events waiting, lent or being written.
+    pub events: u64,
+    /// Bytes of the segments that hold blocks.
+    pub segment_bytes: u64,
+    /// Segments that hold blocks.
+    pub segments: u64,
+    /// Segments ready for use.
+    pub free_segments: u64,
+    /// Why it cannot be written, if it cannot.
+    pub suspended: Option<String>,
+    /// Why it takes no puts, if it does not.
+    pub no_space: Option<String>,
 }
 
 impl Reading {

@@ -1,6 +1,6 @@
 //! Everybody's counters in one place.
 
-use super::{ChannelCounters, Reading, Role, SinkCounters, SourceCounters};
+use super::{ChannelCounters, ChannelReading, Member, Reading, Role, SinkCounters, SourceCounters};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,10 @@ pub struct Registry {
 
 /// Brings the gauges of one component up to date.
 #[derive(Clone)]
-struct Look(Arc<dyn Fn() + Send + Sync>);
+struct Look(Arc<LookAt>);
+
+/// What looks at a channel; `None` when that is not open.
+type LookAt = dyn Fn() -> Option<ChannelReading> + Send + Sync;
 
 impl fmt::Debug for Look {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +34,7 @@ pub struct Components {
     pub sinks: BTreeMap<String, Arc<SinkCounters>>,
     /// Of the channels.
     pub channels: BTreeMap<String, Arc<ChannelCounters>>,
+    kinds: BTreeMap<(Role, String), &'static str>,
 }
 
 impl Registry {
@@ -55,10 +59,35 @@ impl Registry {
         self.lock().clone()
     }
 
+    /// From now on there are `members` and no others: each has counters, from zero the first time,
+    /// and those of all others are forgotten.
+    pub fn keep(&self, members: &[Member]) {
+        let there = |role, name: &String| members.iter().any(|m| m.role == role && m.name == *name);
+        lock(&self.looks).retain(|name, _| there(Role::Channel, name));
+        let mut all = self.lock();
+        all.sources.retain(|name, _| there(Role::Source, name));
+        all.sinks.retain(|name, _| there(Role::Sink, name));
+        all.channels.retain(|name, _| there(Role::Channel, name));
+        all.kinds = members.iter().map(|m| ((m.role, m.name.clone()), m.kind)).collect();
+        for Member { role, name, .. } in members {
+            let name = name.clone();
+            match role {
+                Role::Source => drop(all.sources.entry(name).or_default()),
+                Role::Sink => drop(all.sinks.entry(name).or_default()),
+                Role::Channel => drop(all.channels.entry(name).or_default()),
+            }
+        }
+    }
+
     /// Lets every snapshot begin with `look`, which brings the gauges of the channel `name` up to
-    /// date: they are asked for when somebody watches, not kept up with each event. It must not
-    /// keep the channel open and must return soon. It replaces an earlier one of that name.
-    pub fn watch_channel(&self, name: &str, look: Arc<dyn Fn() + Send + Sync>) {
+    /// date and says what else there is to see of an open channel: it is asked for when somebody
+    /// watches, not kept up with each event. It must not keep the channel open and must return soon.
+    /// It replaces an earlier one of that name.
+    pub fn watch_channel(
+        &self,
+        name: &str,
+        look: Arc<dyn Fn() -> Option<ChannelReading> + Send + Sync>,
+    ) {
         lock(&self.looks).insert(name.to_owned(), Look(look));
     }
 
@@ -74,15 +103,24 @@ impl Registry {
     /// ```
     #[must_use]
     pub fn snapshot(&self) -> Vec<Reading> {
-        let looks: Vec<Look> = lock(&self.looks).values().cloned().collect();
+        let looks = lock(&self.looks).clone();
         // Without the lock: a channel has one of its own.
-        looks.iter().for_each(|look| (look.0)());
-        let Components { sources, sinks, channels } = self.components();
-        let reading = |role, name, values| Reading { role, name, values };
-        let channels = channels.into_iter().map(|(n, c)| reading(Role::Channel, n, c.values()));
-        let sinks = sinks.into_iter().map(|(n, c)| reading(Role::Sink, n, c.values()));
-        let sources = sources.into_iter().map(|(n, c)| reading(Role::Source, n, c.values()));
-        channels.chain(sinks).chain(sources).collect()
+        let looked = looks.into_iter().filter_map(|(name, look)| Some((name, (look.0)()?)));
+        let mut looked: BTreeMap<String, ChannelReading> = looked.collect();
+        let Components { sources, sinks, channels, kinds } = self.components();
+        let reading = |role, name: String, values| {
+            let of = (role, name);
+            let kind = kinds.get(&of).copied().unwrap_or_default();
+            Reading { role, name: of.1, kind, values, channel: None }
+        };
+        let mut all = Vec::new();
+        all.extend(channels.into_iter().map(|(name, counters)| {
+            let channel = looked.remove(&name);
+            Reading { channel, ..reading(Role::Channel, name, counters.values()) }
+        }));
+        all.extend(sinks.into_iter().map(|(n, c)| reading(Role::Sink, n, c.values())));
+        all.extend(sources.into_iter().map(|(n, c)| reading(Role::Source, n, c.values())));
+        all
     }
 
     fn lock(&self) -> MutexGuard<'_, Components> {

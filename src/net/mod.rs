@@ -3,12 +3,17 @@
 //! Limits: [`TLS_HANDSHAKE_SECONDS_MAX`] for a handshake, [`KEY_STORE_BYTES_MAX`] for a key store.
 //!
 //! The story: a [`Stream`](stream::Stream) is a connection whatever lies under it. [`tls`] makes the
-//! two ends of TLS out of Java's key and trust stores, [`zlib`] compresses below it; [`dial`] connects.
+//! two ends of TLS out of Java's key and trust stores, [`zlib`] compresses below it; [`dial`] connects, and
+//! [`attentive`] gives up who does not read. An
+//! [`endpoint`] is where a URL leads, and [`fetch`] gets what is there.
 //!
 //! Invariants: no wait without a deadline but for the next bytes of a peer, which the caller bounds;
 //! a server's certificate is verified unless a configuration says that it is not to be.
 
+pub mod attentive;
 pub mod dial;
+pub mod endpoint;
+pub mod fetch;
 pub mod stream;
 pub mod tls;
 pub mod zlib;

@@ -41,6 +41,8 @@ impl Stream {
     pub async fn read_some(&mut self, input: &mut BytesMut, step: usize) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => loop {
+                // A peer that never stops sending must not keep its thread from everybody else.
+                tokio::task::coop::consume_budget().await;
                 socket.readable().await?;
                 input.reserve(step);
                 match socket.try_read_buf(input) {

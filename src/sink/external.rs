@@ -56,6 +56,10 @@ impl External {
 }
 
 impl Sink for External {
+    fn may_refuse(&self) -> bool {
+        true
+    }
+
     fn batch_events(&self) -> usize {
         self.batch_events
     }

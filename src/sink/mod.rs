@@ -19,6 +19,7 @@ pub mod avro;
 pub mod external;
 pub mod file_roll;
 pub mod http;
+pub mod irc;
 pub mod logger;
 pub mod null;
 pub mod thrift;
@@ -32,6 +33,7 @@ pub const TYPES: &[&SinkType] = &[
     &external::TYPE,
     &file_roll::TYPE,
     &http::TYPE,
+    &irc::TYPE,
     &logger::TYPE,
     &null::TYPE,
     &thrift::TYPE,

@@ -7,6 +7,7 @@
 pub mod avro;
 pub(crate) mod charset;
 pub mod external;
+pub mod irc;
 pub mod json_events;
 pub mod syslog;
 pub mod syslog_relayed;

@@ -40,7 +40,6 @@ fn wrong_usage_is_2_and_says_so_on_stderr_only() {
 fn what_is_not_there_yet_says_so_and_fails() {
     for words in [
         &["tool", "fcintegritytool", "-l", "x"][..],
-        &["avro-client", "-H", "h", "-p", "1", "--dirname", "d"],
         &[
             "channel",
             "import",
@@ -91,6 +90,21 @@ fn settings_come_from_flume_env_sh_without_running_it() {
     let shown = run_expecting(directory.path(), &words, b"", 0);
     assert!(shown.contains("-Dflume.monitoring.hosts=h:8649"), "{shown}");
     assert!(!directory.path().join("ran").exists());
+}
+
+#[test]
+fn no_password_of_a_java_option_is_shown() {
+    let option = "-Djavax.net.ssl.keyStorePassword=geheim";
+    let client = ["avro-client", "-H", "127.0.0.1", "-p", "1", "-F", "/dev/null", option];
+    let dry = ["agent", "-n", "a1", "-f", "x.conf", "--dryrun", option];
+    for (words, shown) in [
+        (&client[..], "-Djavax.net.ssl.keyStorePassword: no effect"),
+        (&dry[..], "-Djavax.net.ssl.keyStorePassword=***"),
+    ] {
+        let output = run(here(), words, b"");
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+        assert!(said.contains(shown) && !said.contains("geheim"), "{said}");
+    }
 }
 
 #[test]

@@ -32,18 +32,18 @@ fn line(n: u64) -> String {
 
 /// What the client did.
 #[derive(Default)]
-struct Client {
-    stop: AtomicBool,
+pub(crate) struct Client {
+    pub(crate) stop: AtomicBool,
     /// Numbers from 0 that were sent, perhaps.
-    sent: AtomicU64,
+    pub(crate) sent: AtomicU64,
     /// Answers so far.
-    answered: AtomicU64,
+    pub(crate) answered: AtomicU64,
 }
 
 impl Client {
     /// Sends until told to stop and answers the numbers that were answered with OK. A line whose
     /// answer did not come is not sent again.
-    fn run(&self, port: u16) -> Vec<u64> {
+    pub(crate) fn run(&self, port: u16) -> Vec<u64> {
         let mut acknowledged = Vec::new();
         while !self.stop.load(Ordering::SeqCst) {
             match connect(port) {
@@ -155,7 +155,7 @@ fn kill_9_at_random_moments_loses_and_alters_nothing() {
 }
 
 /// How often each number came out; fails when a line is none of those that were sent.
-fn count(lines: &[Vec<u8>], sent: u64) -> BTreeMap<u64, u64> {
+pub(crate) fn count(lines: &[Vec<u8>], sent: u64) -> BTreeMap<u64, u64> {
     let mut counts = BTreeMap::new();
     for came_out in lines {
         let text = std::str::from_utf8(came_out).expect("lines are ASCII");

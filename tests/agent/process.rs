@@ -73,11 +73,33 @@ impl Agent {
 
     /// The same with `more` on the command line.
     pub(crate) fn start_with(directory: &Path, name: &str, conf: &str, more: &[&str]) -> Self {
+        Self::start_as(millpond(directory), directory, name, conf, more)
+    }
+
+    /// The agent `name` of what `more` names.
+    pub(crate) fn start_from(directory: &Path, name: &str, more: &[&str]) -> Self {
+        let mut command = millpond(directory);
+        command.args(["agent", "-n", name, "-Dflume.root.logger=INFO,console"]).args(more);
+        Self::spawn(command, directory)
+    }
+
+    /// The same by `command`, which runs the binary in `directory` in another way.
+    pub(crate) fn start_as(
+        mut command: Command,
+        directory: &Path,
+        name: &str,
+        conf: &str,
+        more: &[&str],
+    ) -> Self {
+        command.args(["agent", "-n", name, "-f", conf, "-Dflume.root.logger=INFO,console"]);
+        command.args(more);
+        Self::spawn(command, directory)
+    }
+
+    fn spawn(mut command: Command, directory: &Path) -> Self {
         let log = directory.join("agent.log");
         let out = File::options().create(true).append(true).open(&log).expect("a log");
-        let child = millpond(directory)
-            .args(["agent", "-n", name, "-f", conf, "-Dflume.root.logger=INFO,console"])
-            .args(more)
+        let child = command
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a second descriptor"))
             .stderr(out)

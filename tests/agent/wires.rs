@@ -91,12 +91,16 @@ fn lines_cross_every_wire_over_tls() {
     let sinks = [
         format!("{} {DEFLATE} {client}", to("avro", 1)),
         format!("{} {client}", to("thrift", 2)),
-        format!("{} protocol=binary {client}", to("thrift", 3)),
+        // Whom it trusts stands on the command line.
+        format!("{} protocol=binary ssl=true", to("thrift", 3)),
         format!("type=http endpoint=https://127.0.0.1:{}/in {good} {trust}", ports[4]),
         file_roll(&out),
     ];
     std::fs::write(directory.path().join("a.conf"), chain("a", &sources, &sinks)).expect("written");
-    let mut agent = Agent::start(directory.path(), "a", "a.conf");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls/trust.p12");
+    let trust = format!("-Djavax.net.ssl.trustStore={}", golden.display());
+    let more = [trust.as_str(), "-Djavax.net.ssl.trustStorePassword=changeit"];
+    let mut agent = Agent::start_with(directory.path(), "a", "a.conf", &more);
     send_and_find(&mut agent, ports[0], &out, 100);
     assert!(agent.terminate().success());
 }

@@ -70,6 +70,35 @@ fn takes_that_keep_up_read_no_file() {
 }
 
 #[test]
+fn takers_that_catch_up_read_only_what_was_put_while_memory_was_full() {
+    const MIB: usize = 1 << 20;
+    let machine = Machine::new(1);
+    let (disk, counts) = counting(&machine);
+    let mut options = machine.options_on(disk);
+    (options.hot_window_bytes, options.segment_bytes) = (8 * MIB, MIB as u64);
+    let mut engine = machine.open_with(options);
+    let before = counts.read_bytes();
+    let (mut all, mut taken) = (Vec::new(), Vec::new());
+    let fill = |engine: &mut Engine, all: &mut Vec<String>, mib: usize| {
+        for _ in 0..mib * 16 {
+            let batch = large(&format!("r{}", all.len()), 0..16, 4000);
+            engine.put(&batch);
+            all.extend(batch);
+        }
+    };
+    fill(&mut engine, &mut all, 16);
+    for _ in 0..104 {
+        taken.extend(engine.take(16));
+    }
+    assert_eq!(counts.read_bytes(), before, "the first of them are in memory");
+    fill(&mut engine, &mut all, 4);
+    taken.extend(engine.drain());
+    assert!(taken == all, "in order, byte for byte");
+    let read = (counts.read_bytes() - before) as f64 / MIB as f64;
+    assert!((7.5..11.5).contains(&read), "{read} MiB read of 16 MiB put while 8 fit, and 4 later");
+}
+
+#[test]
 fn a_cold_drain_reads_each_byte_about_once_and_in_large_pieces() {
     let machine = Machine::new(1);
     let mut options = machine.options();

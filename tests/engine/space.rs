@@ -367,3 +367,40 @@ fn zeroes_are_written_into_segments_at_leisure_and_not_while_puts_wait_for_one()
     assert_eq!(engine.end(waits), Ok(()));
     assert!(machine.after_power_cut(3).reopened() == all, "all there, in order");
 }
+
+#[test]
+fn a_deleted_segment_loses_its_name_for_good_and_then_its_space_in_pieces() {
+    let machine = Machine::new(1);
+    let (seen, disk) = (Arc::new(Mutex::new(Vec::new())), machine.disk.clone());
+    let mine = Arc::clone(&seen);
+    let note = move |call, path: &Path, len: usize| {
+        if call == Call::Shorten {
+            let directory = disk.open_dir(&data_dir(0), false).expect("there");
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+            assert!(!directory.holds(name).expect("can tell"), "{name} can still be opened");
+            mine.lock().expect("no panic").push((name.to_owned(), len));
+        }
+    };
+    let mut options =
+        machine.options_on(Arc::new(TappedDisk::new(Arc::new(machine.disk.clone()), note)));
+    options.segment_bytes = 3 << 20;
+    let mut engine = machine.open_with(options);
+    while segments(&machine) < 8 {
+        engine.put(&large("b", 0..10, 20_000));
+    }
+    assert!(seen.lock().expect("no panic").is_empty(), "all of them are in use");
+    engine.drain();
+    engine.settle();
+    let seen = seen.lock().expect("no panic");
+    let pieces: Vec<_> = seen.chunk_by(|a, b| a.0 == b.0).collect();
+    assert!(!pieces.is_empty(), "none was deleted");
+    for pieces in pieces {
+        let lens: Vec<_> = pieces.iter().map(|(_, len)| *len).collect();
+        assert_eq!(lens, [2 << 20, 1 << 20], "{}", pieces[0].0);
+    }
+}
+
+fn segments(machine: &Machine) -> usize {
+    let entries = directory(machine, 0).list().expect("there");
+    entries.iter().filter(|entry| entry.name.starts_with("segment-")).count()
+}

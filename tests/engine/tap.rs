@@ -14,6 +14,7 @@ pub(crate) enum Call {
     Read,
     Write,
     Allocate,
+    Shorten,
     Sync,
     Submit,
     Create,
@@ -112,6 +113,10 @@ impl File for TappedFile {
     fn allocate(&self, len: u64) -> io::Result<bool> {
         (self.1)(Call::Allocate, self.path(), len as usize);
         self.0.allocate(len)
+    }
+    fn shorten(&self, len: u64) -> io::Result<()> {
+        (self.1)(Call::Shorten, self.path(), len as usize);
+        self.0.shorten(len)
     }
     fn sync(&self) -> io::Result<()> {
         (self.1)(Call::Sync, self.path(), 0);

@@ -93,6 +93,7 @@ fn of_the_agent(target: &str) -> Vec<Named> {
     };
     match target {
         "avro" => avro(),
+        "container" => containers(),
         "exchange" => exchange(),
         "external" => external(),
         "interpolation" => vec![
@@ -194,6 +195,40 @@ fn thrift() -> Vec<Named> {
     let log = b"\0\0\0\x03Log\x01\0\0\0\x07\x0f\0\x01\x0c\0\0\0\x01\
         \x0b\0\x01\0\0\0\x03cat\x0b\0\x02\0\0\0\x02m\n\0\0";
     made.push(named("scribe-log", log.to_vec()));
+    made
+}
+
+/// Avro's files: two blocks in each codec, and schemas whose data take no bytes.
+#[cfg(feature = "agent")]
+fn containers() -> Vec<Named> {
+    use millpond::wire::avro::codec::Codec;
+    use millpond::wire::avro::container::{put_header, write_block};
+    let file = |schema: &str, codec, blocks: &[(usize, &[u8])]| {
+        let (mut out, marker) = (Vec::new(), [7; 16]);
+        put_header(&mut out, schema, codec, &marker);
+        for (count, data) in blocks {
+            write_block(&mut out, *count, data, codec, &marker).expect("small data are packed");
+        }
+        out
+    };
+    let record = r#"{"type":"record","name":"R","namespace":"n.s","fields":[{"name":"n","type":"int"},{"name":"s","type":["null","string"]},{"name":"a","type":{"type":"array","items":"R"}},{"name":"m","type":{"type":"map","values":{"type":"fixed","name":"F","size":2}}}]}"#;
+    let one = b"\x02\x02\x04hi\x00\x02\x02kxy\x00";
+    let nested = b"\x0d\x00\x02\x04\x00\x00\x00\x00\x00";
+    let blocks: [(usize, &[u8]); 2] = [(2, &[&one[..], nested].concat()), (30, &one.repeat(30))];
+    let mut made: Vec<Named> = Codec::ALL
+        .into_iter()
+        .map(|codec| named(codec.name(), file(record, codec, &blocks)))
+        .collect();
+    let mut twice = r#"{"type":"record","name":"T0","fields":[]}"#.to_owned();
+    for n in 1..20 {
+        let inner = n - 1;
+        twice = format!(
+            r#"{{"type":"record","name":"T{n}","fields":[{{"name":"a","type":{twice}}},{{"name":"b","type":"T{inner}"}}]}}"#
+        );
+    }
+    made.push(named("twice", file(&twice, Codec::Null, &[(3, b"")])));
+    let nulls = r#"{"type":"array","items":"null"}"#;
+    made.push(named("nulls", file(nulls, Codec::Null, &[(1, b"\x80\x80\x80\x02\0")])));
     made
 }
 

@@ -59,6 +59,7 @@ fn of_the_agent() -> Vec<Target> {
     let wide = |name, body| target(name, body, Bound(64 << 10, 64), Bound(256 << 10, 512));
     vec![
         wide("avro", wire::avro::fuzz::avro),
+        container(),
         wide("exchange", wire::avro::fuzz::exchange),
         wide("external", wire::external::fuzz::external),
         wide("interpolation", config::fuzz::interpolation),
@@ -70,6 +71,16 @@ fn of_the_agent() -> Vec<Target> {
         wide("thrift", wire::thrift::fuzz::thrift),
         wide("settings", |bytes| config::fuzz::settings(bytes, &Types::built_in().catalogue())),
     ]
+}
+
+/// What blocks are unpacked with has its own memory, whatever their size: xz's dictionary (8 MiB as
+/// Avro writes it), Zstandard's window, bzip2's tables. Each block takes it again, and a block has 17
+/// bytes or more.
+#[cfg(feature = "agent")]
+fn container() -> Target {
+    let (peak, total) = (Bound(32 << 20, 64 << 10), Bound(128 << 20, 512 << 10));
+    let body = millpond::source::spooldir::fuzz;
+    Target { mutants: 500, ..target("container", body, peak, total) }
 }
 
 /// Java's patterns become programs of some other engine, which are larger than their text, and

@@ -152,7 +152,7 @@ impl Driver {
         options.segment_bytes = setup.segment_bytes;
         options.minimum_required_space = setup.minimum_required_space;
         options.keep_alive = setup.keep_alive;
-        options.hot_window_bytes = 1 << 20;
+        options.hot_window_bytes = setup.hot_window_bytes;
         options.write_timeout = WRITE_TIMEOUT;
         options.open_degraded = !self.away.is_empty();
         options

@@ -45,6 +45,43 @@ const BEFORE_ALLOCATING: [u64; 15] = [
     7_000_440, 88_216_989,
 ];
 
+/// The same of small hot windows.
+const BEFORE_SMALL_WINDOWS: [u64; 33] = [
+    2,
+    7,
+    15,
+    114,
+    233,
+    240,
+    393,
+    827,
+    1169,
+    1267,
+    1395,
+    1584,
+    3377,
+    5163,
+    6291,
+    8053,
+    10_032,
+    10_416,
+    11_348,
+    12_299,
+    13_655,
+    14_131,
+    21_543,
+    22_667,
+    23_938,
+    23_954,
+    25_527,
+    402_643,
+    602_073,
+    700_129,
+    7_000_440,
+    88_216_989,
+    667_439_244,
+];
+
 /// A channel and its disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -57,6 +94,7 @@ pub(crate) struct Setup {
     pub(crate) mutant: Option<Mutant>,
     pub(crate) stripes: usize,
     pub(crate) segment_bytes: u64,
+    pub(crate) hot_window_bytes: usize,
     pub(crate) capacity: u64,
     pub(crate) keep_alive: Duration,
     pub(crate) checkpoint_interval: Duration,
@@ -67,6 +105,16 @@ pub(crate) struct Setup {
     pub(crate) eager_sources: bool,
     /// The disks fill up as soon as the channel is open.
     pub(crate) crammed: bool,
+}
+
+/// All that waits in memory, as far as these lives go.
+pub(crate) const LARGE_WINDOW_BYTES: usize = 1 << 20;
+
+/// From dice of its own, as what is allocated.
+fn window(seed: u64) -> usize {
+    let mut dice = Dice::new(seed ^ 0x77_696e_646f_7773);
+    let small = dice.wins(50) && !BEFORE_SMALL_WINDOWS.contains(&seed);
+    if small { dice.one(&[8, 16, 32]) * 1024 } else { LARGE_WINDOW_BYTES }
 }
 
 impl Setup {
@@ -82,6 +130,7 @@ impl Setup {
             mutant: None,
             stripes,
             segment_bytes: 32 * 1024,
+            hot_window_bytes: LARGE_WINDOW_BYTES,
             capacity: 1000,
             keep_alive: Duration::ZERO,
             checkpoint_interval: Duration::from_secs(30),
@@ -108,6 +157,7 @@ impl Setup {
             mutant: None,
             stripes: dice.one(&[1, 1, 2, 2, 3]),
             segment_bytes: dice.one(&[16, 20, 32, 64]) * 1024,
+            hot_window_bytes: window(seed),
             capacity: dice.one(&[20, 100, 1000, 1000]),
             keep_alive: Duration::from_millis(dice.one(&[0, 5, 100])),
             checkpoint_interval: Duration::from_millis(dice.one(&[1, 20, 500, 30_000])),

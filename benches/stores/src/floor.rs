@@ -10,7 +10,7 @@ mod shared;
 use crate::{Bytes, Deliver, Failure, Setup, Store, locked};
 use ::millpond::disk::memory::SlabPool;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use shared::{Floor, TAKEN, put_frame, take_frame};
+use shared::{Floor, Piece, TAKEN, pieces, put_frame, read, take_frame};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -33,9 +33,6 @@ const DEPTH: usize = 4;
 fn len_of(setup: &Setup) -> u64 {
     setup.flow.map_or(LEN, |flow| flow.ready_bytes.next_multiple_of(1 << 20) + LEN)
 }
-
-/// An event that waits: where its body begins, and its length.
-type Piece = (u64, u32);
 
 /// What is new: the floor with its queue. What was found: everything that a file holds, to look at.
 pub(crate) struct Buffered {
@@ -70,14 +67,10 @@ impl Buffered {
 
 impl Store for Buffered {
     fn put(&self, _: usize, bodies: &[Bytes]) -> Result<(), Failure> {
-        let frame = put_frame(bodies.iter().map(|body| &body[..]));
+        let bodies = bodies.iter().map(|body| &body[..]);
+        let frame = put_frame(bodies.clone());
         let place = self.commit(frame)?.ok_or("what was found is only to be looked at")?;
-        let mut at = place + 16;
-        let mut waiting = locked(&self.waiting);
-        for body in bodies {
-            waiting.push_back((at, body.len() as u32));
-            at += body.len() as u64 + 8;
-        }
+        locked(&self.waiting).extend(pieces(place, bodies));
         Ok(())
     }
 
@@ -94,17 +87,7 @@ impl Store for Buffered {
             Ok(floor) => floor.file(),
             Err(file) => file,
         };
-        let mut bytes = Vec::new();
-        // What lies one behind the other is read at once.
-        for run in pieces.chunk_by(|a, b| a.0 + u64::from(a.1) + 8 == b.0) {
-            let (first, last) = (run[0].0, run[run.len() - 1]);
-            bytes.resize((last.0 + u64::from(last.1) - first) as usize, 0);
-            file.read_exact_at(&mut bytes, first)?;
-            for (at, len) in run {
-                let at = (at - first) as usize;
-                deliver(&bytes[at..at + *len as usize]);
-            }
-        }
+        read(file, &pieces, deliver)?;
         self.commit(take_frame(pieces.len()))?;
         Ok(pieces.len())
     }

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 /// While the stripe is written, each piece is followed by a pause of this many times what it took:
 /// filling takes an eighth of the disk's time.
-const PAUSES_PER_PIECE: u32 = 7;
+pub(super) const PAUSES_PER_PIECE: u32 = 7;
 
 /// A pause at most: a disk that was slow for a moment does not stop the filling for long.
-const PAUSE_MAX: Duration = Duration::from_millis(50);
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 impl Shared {
     /// The new file for the stripe: its zeroes written, unless it needs it before.

@@ -17,10 +17,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, TryLockError, Weak};
 use std::time::Duration;
 
-/// Free segments beyond those to be kept ready at which files are deleted, so that space returns
-/// after a backlog.
-const SPARE_SEGMENTS: usize = 2;
-
 /// The keeper looks at least this often: at disk space, at writes that hang.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -115,7 +111,7 @@ impl Shared {
         self.look_at_space(index, &mut tending);
         self.look_at_files(index, &mut tending);
         self.make_segments(index, &mut tending);
-        self.delete_spares(index);
+        self.delete_spares(index, &mut tending);
     }
 
     /// Writes a checkpoint if the last one no longer says everything.
@@ -273,25 +269,6 @@ impl Shared {
             tending.refused_at = Some(self.now());
             error.to_string()
         })
-    }
-
-    /// Gives space back: free segments beyond a few, and those that are too small.
-    fn delete_spares(&self, index: StripeIndex) {
-        let Some(directory) = &self.homes[index.at()].directory else { return };
-        let (mut deleted, keep) = (false, self.options.ready_segments + SPARE_SEGMENTS);
-        while let Ok(Some(spare)) = self.with_log(|log| log.spare_segment(index, keep)) {
-            let name = segment::file_name(spare.slot);
-            match directory.remove(&name) {
-                Ok(()) => deleted = true,
-                Err(error) => {
-                    tracing::warn!("{}: {error}", directory.path().join(&name).display());
-                    break;
-                }
-            }
-        }
-        if deleted && let Err(error) = directory.sync() {
-            tracing::warn!("{}: {error}", directory.path().display());
-        }
     }
 }
 

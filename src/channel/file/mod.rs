@@ -44,6 +44,7 @@ mod checkpoint;
 mod cold;
 mod error;
 mod filling;
+mod giving_back;
 mod keeper;
 mod manual;
 mod open;
@@ -66,11 +67,12 @@ pub use manual::{Manual, StartedWrite};
 pub use options::FileChannelOptions;
 
 use super::{
-    Channel, CloseError, Limits, Position, PositionError, PutTransaction, Status, TakeTransaction,
-    Trouble,
+    Channel, CloseError, Limits, Position, PositionError, PutTransaction, Status, StripeReading,
+    TakeTransaction, Trouble,
 };
 use crate::base::ids::StripeIndex;
 use crate::base::threads;
+use crate::log::StripeReport;
 use bytes::Bytes;
 use shared::Shared;
 use std::fmt;
@@ -187,16 +189,26 @@ impl Channel for FileChannel {
         };
         let stripes = (0..log.stripes()).map(|i| StripeIndex(i as u16));
         let reports: Vec<_> = stripes.map(|index| log.report(index)).collect();
+        let (counts, events) = (log.counts(), log.events());
+        let (quarantined, out_of_reach) = (log.quarantined(), log.out_of_reach());
+        let unaccounted = Some(log.unaccounted());
+        // The words are written without the lock.
+        drop(log);
         let trouble = reports.iter().find_map(|r| r.suspended.as_ref().or(r.no_space.as_ref()));
-        let counts = log.counts();
         Status {
-            events: log.events(),
+            events,
             bytes: reports.iter().map(|r| r.live_bytes).sum(),
             capacity,
             put: counts.put,
             taken: counts.taken,
-            quarantined: log.quarantined(),
-            out_of_reach: log.out_of_reach(),
+            quarantined,
+            out_of_reach,
+            unaccounted,
+            memory_bytes: shared.pool.live_bytes() as u64,
+            writes: counts.writes,
+            written_bytes: counts.written_bytes,
+            failed_writes: counts.failed_writes,
+            stripes: reports.iter().map(|report| stripe_reading(shared, report)).collect(),
             checkpoint_errors: shared.checkpoints.errors.load(std::sync::atomic::Ordering::Relaxed),
             checkpoint_copy_errors: shared
                 .checkpoints
@@ -241,6 +253,19 @@ impl Channel for FileChannel {
 
     fn close(&self) -> Result<(), CloseError> {
         self.inner.close()
+    }
+}
+
+fn stripe_reading(shared: &Shared, report: &StripeReport) -> StripeReading {
+    let directory = shared.homes[report.index.at()].directory.as_ref();
+    StripeReading {
+        directory: directory.map(|d| d.path().display().to_string()).unwrap_or_default(),
+        events: report.events,
+        segment_bytes: report.live_bytes,
+        segments: report.segments as u64,
+        free_segments: report.free as u64,
+        suspended: report.suspended.as_ref().map(ToString::to_string),
+        no_space: report.no_space.as_ref().map(ToString::to_string),
     }
 }
 

@@ -44,7 +44,8 @@ pub struct FileChannelOptions {
     pub ready_segments: usize,
     /// Open although data directories are missing. Default false.
     pub open_degraded: bool,
-    /// Bytes of block memory kept for takers that keep up; at least 1 MiB. Default 24 MiB.
+    /// Bytes of block memory kept for takers that keep up; at least 1 MiB. Default 48 MiB
+    /// (24 MiB for a channel of an agent).
     pub hot_window_bytes: usize,
     /// A write that has not returned after this long counts as failed; at least 1 ms.
     /// Default 30 s.
@@ -144,8 +145,10 @@ impl FileChannelOptions {
         if !(2..=10_000).contains(&self.ready_segments) {
             return refuse("readySegments", self.ready_segments.to_string(), "2 to 10000".into());
         }
-        if self.hot_window_bytes < 1024 * 1024 {
-            let legal = "at least 1048576 bytes".into();
+        // The simulator's channels hold little.
+        let least = if self.manual { 4096 } else { 1024 * 1024 };
+        if self.hot_window_bytes < least {
+            let legal = format!("at least {least} bytes");
             return refuse("hotWindowBytes", self.hot_window_bytes.to_string(), legal);
         }
         Ok(())

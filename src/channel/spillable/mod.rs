@@ -241,6 +241,9 @@ impl Channel for SpillableChannel {
             capacity: self.shared.capacity(),
             put: state.put,
             taken: state.taken,
+            // Events move from the one tier to the other between two looks.
+            unaccounted: None,
+            memory_bytes: held.bytes + below.memory_bytes,
             trouble: closed.or(below.trouble.clone()),
             ..below
         }

@@ -119,7 +119,7 @@ impl FileChannelSettings {
             .unwrap_or(limits::TRANSACTION_BYTES_MAX_DEFAULT as u64);
         let hot_window_bytes = reader
             .number("hotWindowBytes", 1 << 20..=u64::from(u32::MAX) * 1024)?
-            .unwrap_or(limits::HOT_WINDOW_BYTES_DEFAULT as u64);
+            .unwrap_or(limits::AGENT_HOT_WINDOW_BYTES_DEFAULT as u64);
         Ok(Self {
             checkpoint_dir,
             data_dirs,

@@ -57,7 +57,7 @@ fn a_file_channel_has_flumes_defaults() {
         minimum_required_space: 524_288_000,
         keep_alive: Duration::from_secs(3),
         open_degraded: false,
-        hot_window_bytes: limits::HOT_WINDOW_BYTES_DEFAULT,
+        hot_window_bytes: limits::AGENT_HOT_WINDOW_BYTES_DEFAULT,
     };
     assert_eq!(settings, Ok(expected));
     assert_eq!(findings, []);

@@ -1,5 +1,6 @@
 //! What a user sees of a configuration: which parts run, and what is said about the others.
 
+mod circles;
 mod filters;
 
 use super::*;

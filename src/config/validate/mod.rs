@@ -5,6 +5,7 @@
 //! run something that cannot be had here, the agent does not run, but everything is looked over
 //! first, so that one reading names every fault.
 
+mod circles;
 mod directories;
 mod groups;
 
@@ -279,7 +280,11 @@ impl Validation<'_> {
         for listed in self.listed("sinks", "sink") {
             let name = listed.name.clone();
             match self.sink(listed, channels) {
-                Ok(sink) => sinks.push(sink),
+                Ok(sink) => {
+                    if !circles::closes(&sinks, &sink, self.findings) {
+                        sinks.push(sink);
+                    }
+                }
                 Err(Unbuilt::Stops) => self.stopped.push(("sinks", name)),
                 Err(Unbuilt::LeftOut) => {}
             }

@@ -276,6 +276,11 @@ impl File for RealFile {
         }
     }
 
+    fn shorten(&self, len: u64) -> io::Result<()> {
+        self.may_write()?;
+        Ok(rustix::io::retry_on_intr(|| rustix::fs::ftruncate(&self.plain, len))?)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.may_write()?;
         let mut failed = self.sync_right()?;

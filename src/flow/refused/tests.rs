@@ -6,6 +6,7 @@ use crate::event::Event;
 use crate::flow::context::StopSignal;
 use crate::flow::sink::{Failure, Sink, SinkContext};
 use crate::flow::sink_runner::SinkRunner;
+use crate::flow::spell::Spell;
 use crate::metrics::SinkCounters;
 use serde_json::Value;
 use std::path::Path;
@@ -112,6 +113,7 @@ fn run_with(channel: &Arc<dyn Channel>, policy: Option<Policy>, drains: bool) ->
         started: watch::channel(false).0,
         drain_at_stop: Arc::new(drains.into()),
         refused: Refused::new(policy),
+        spell: Spell::default(),
     };
     Ran { delivered, tries, counters, stop, task: tokio::spawn(runner.run()) }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// Why a batch was not acknowledged.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SendError {
+pub(crate) enum SendError {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error("TLS cannot be used: {0}")]
@@ -41,22 +41,22 @@ pub(super) enum SendError {
 }
 
 /// How long to wait.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    pub(super) connect: Duration,
-    pub(super) request: Duration,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience {
+    pub(crate) connect: Duration,
+    pub(crate) request: Duration,
 }
 
 /// An open connection.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: Stream,
     exchange: Exchange,
     input: BytesMut,
-    pub(super) since: Instant,
+    pub(crate) since: Instant,
 }
 
 impl Connection {
-    pub(super) async fn open(
+    pub(crate) async fn open(
         host: &str,
         port: u16,
         layers: Layers<'_>,
@@ -69,7 +69,7 @@ impl Connection {
 
     /// Sends `events` as one call and returns once the server has committed them. The call is not
     /// complete before `earlier` has answered true.
-    pub(super) async fn append(
+    pub(crate) async fn append(
         &mut self,
         events: &[Event],
         patience: Duration,
@@ -115,7 +115,7 @@ impl Connection {
     }
 
     /// Whether the server has hung up, or says something unasked, while nothing was sent.
-    pub(super) fn is_over(&mut self) -> bool {
+    pub(crate) fn is_over(&mut self) -> bool {
         !self.stream.is_quiet()
     }
 }

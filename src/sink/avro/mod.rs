@@ -13,7 +13,7 @@
 //! Invariant: no wait without a deadline. A server that accepts and never answers, that answers
 //! half, or whose packets go nowhere fails the batch within `request-timeout`.
 
-mod connection;
+pub(crate) mod connection;
 #[cfg(test)]
 mod tests;
 
@@ -219,6 +219,10 @@ impl Avro {
 }
 
 impl Sink for Avro {
+    fn may_refuse(&self) -> bool {
+        true
+    }
+
     fn batch_events(&self) -> usize {
         self.batch_events
     }

@@ -80,8 +80,25 @@ impl Files {
         self.create = create;
     }
 
-    /// Appends `batch` and syncs it, to a new file if none is open or the open one was removed.
+    /// Appends `batch` and syncs it; where its events cannot share a file, to several. When a later one
+    /// fails, what stands in the earlier ones comes again, as behind any crash.
     pub(super) fn append(&mut self, batch: &[Event], now_ms: u64) -> Result<(), Failure> {
+        let Some(mut groups) = self.serializer.groups(batch)? else {
+            return self.append_to_one(batch, now_ms);
+        };
+        // What the open file takes, first: as few files as possible.
+        groups.sort_by_key(|group| !self.serializer.goes_on(&group[0]));
+        for group in groups {
+            if !self.serializer.goes_on(&group[0]) {
+                self.close();
+            }
+            self.append_to_one(&group, now_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Appends `batch` and syncs it, to a new file if none is open or the open one was removed.
+    fn append_to_one(&mut self, batch: &[Event], now_ms: u64) -> Result<(), Failure> {
         let mut open = match self.open.take() {
             Some(open) if open.is_removed() => {
                 tracing::warn!(path = %open.path.display(), "this file was removed while it was open; another one is begun");
@@ -179,7 +196,7 @@ impl Open {
         out: &mut BufWriter<At<'_>>,
     ) -> io::Result<()> {
         if first {
-            serializer.begin(out)?;
+            serializer.begin(&batch[0], out)?;
         }
         serializer.write(batch, out)?;
         out.flush()

@@ -60,6 +60,8 @@ const KEYS: &[Key] = &[
     serializer::FILE_ROLL_KEYS[1],
     serializer::FILE_ROLL_KEYS[2],
     serializer::FILE_ROLL_KEYS[3],
+    serializer::FILE_ROLL_KEYS[4],
+    serializer::FILE_ROLL_KEYS[5],
     Key {
         name: "sink.pathManager",
         kind: Kind::Word,
@@ -91,6 +93,8 @@ const BATCHES_PER_SYNC_MAX: usize = 32;
 struct FileRoll {
     directory: PathBuf,
     batch_events: usize,
+    /// Whether its serializer refuses events.
+    may_refuse: bool,
     /// How long a batch that is not full waits for more events.
     gather: Duration,
     roll_after: Option<Duration>,
@@ -106,6 +110,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<FileRoll, SettingError> {
     let roll_after = u64::try_from(seconds).ok().filter(|&s| s > 0).map(Duration::from_secs);
     let batch_events = reader.number("sink.batchSize", 1..=1_000_000)?.unwrap_or(100);
     let serializer = serializer::build(reader, "sink.serializer")?;
+    let may_refuse = serializer.may_refuse();
     let gather = if serializer.prefers_large_batches() { GATHER } else { Duration::ZERO };
     let names = Names::new(
         directory.clone(),
@@ -114,7 +119,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<FileRoll, SettingError> {
         reader.text("sink.pathManager.extension").unwrap_or_default(),
     );
     let files = Arc::new(Mutex::new(Files::new(names, serializer)));
-    Ok(FileRoll { directory, batch_events, gather, roll_after, roll_at: None, files })
+    Ok(FileRoll { directory, batch_events, may_refuse, gather, roll_after, roll_at: None, files })
 }
 
 impl FileRoll {
@@ -169,6 +174,10 @@ fn ready_directory(directory: &Path) -> Result<(), Failure> {
 }
 
 impl Sink for FileRoll {
+    fn may_refuse(&self) -> bool {
+        self.may_refuse
+    }
+
     fn batch_events(&self) -> usize {
         self.batch_events
     }

@@ -279,3 +279,39 @@ fn settings_that_cannot_work_are_refused() {
         assert!(crate::sink::trial::build(&TYPE, pairs).is_err(), "{pairs:?}");
     }
 }
+
+#[tokio::test]
+async fn events_of_several_schemas_are_in_a_file_of_each_and_a_refused_one_writes_nothing() {
+    let (directory, context) = (TempDir::new().unwrap(), context());
+    let class = "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder";
+    let settings = [("sink.serializer", class), ("sink.rollInterval", "0")];
+    let mut sink = sink(&directory, &settings);
+    sink.start(&context).await.unwrap();
+    let event = |schema: &str, body: &'static str| {
+        let mut event = Event::new(body);
+        event.headers.set("flume.avro.schema.literal", schema);
+        event
+    };
+    let (int, text) = ("\"int\"", "\"string\"");
+    let mixed = [event(text, "\x02a"), event(int, "\x02"), event(text, "\x02b")];
+    sink.deliver(&context, &mixed).await.unwrap();
+    // The file of the numbers is open: it goes on, whatever comes first.
+    sink.deliver(&context, &mixed[..2]).await.unwrap();
+    let bad = [event(int, "\x04"), event(int, "too long for a number")];
+    let failure = sink.deliver(&context, &bad).await.unwrap_err();
+    assert!(failure.is_refusal() && sink.may_refuse(), "{failure}");
+    let plain = self::sink(&directory, &[]);
+    assert!(!plain.may_refuse(), "any event is text");
+    sink.stop(&context).await.unwrap();
+    let files: Vec<Vec<u8>> = found(&directory)
+        .iter()
+        .map(|(name, _)| std::fs::read(directory.path().join(name)).unwrap())
+        .collect();
+    let has = |file: &[u8], part: &[u8]| file.windows(part.len()).filter(|w| *w == part).count();
+    assert_eq!(files.len(), 3);
+    for (file, (schema, blocks)) in files.iter().zip([(text, 1), (int, 2), (text, 1)]) {
+        assert_eq!(has(file, schema.as_bytes()), 1);
+        assert_eq!(has(file, &file[file.len() - 16..]), 1 + blocks, "a marker behind each block");
+        assert_eq!(has(file, b"too long"), 0);
+    }
+}

@@ -1,31 +1,20 @@
 //! Requests to one server, one at a time, over a connection that is kept.
 
 use crate::net::dial::{DialError, Layers, dial};
+use crate::net::endpoint::{AGENT, Endpoint, REDIRECTIONS_MAX};
 use crate::net::tls::Connector;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
-use hyper::{Method, Request, Response, Uri, body::Incoming};
+use hyper::{Method, Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-/// Redirections of one request, as in Java.
-const REDIRECTIONS_MAX: usize = 20;
 /// Bytes of an answer's body that are read so that the connection can be used again.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-const AGENT: &str = concat!("millpond/", env!("CARGO_PKG_VERSION"));
-
-/// Where a request goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    uri: Uri,
-    host: String,
-    port: u16,
-    pub(super) is_tls: bool,
-}
 
 /// Why there is no status.
 #[derive(Debug, thiserror::Error)]
@@ -67,69 +56,20 @@ impl Drop for Connection {
     }
 }
 
-impl Endpoint {
-    /// The place that `text` names: `http://host:port/path?query`; `None` when it is none.
-    pub(super) fn named(text: &str) -> Option<Self> {
-        let uri: Uri = text.parse().ok()?;
-        let is_tls = match uri.scheme_str()? {
-            "http" => false,
-            "https" => true,
-            _ => return None,
-        };
-        let host = uri.host()?.trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        Some(Self { uri, host, port, is_tls })
-    }
-
-    /// Where `location` leads from here, if it can be followed: with the same protocol only.
-    fn redirected(&self, location: &str) -> Option<Self> {
-        let scheme = self.uri.scheme_str()?;
-        let authority = self.uri.authority()?;
-        let path = self.uri.path();
-        let whole = if location.contains("://") {
-            location.to_owned()
-        } else if let Some(behind) = location.strip_prefix("//") {
-            format!("{scheme}://{behind}")
-        } else if location.starts_with('/') {
-            format!("{scheme}://{authority}{location}")
-        } else {
-            let directory = &path[..path.rfind('/').map_or(0, |at| at + 1)];
-            let root = if directory.is_empty() { "/" } else { directory };
-            format!("{scheme}://{authority}{root}{location}")
-        };
-        Self::named(whole.split('#').next()?).filter(|to| to.is_tls == self.is_tls)
-    }
-
-    fn shares_connections_with(&self, other: &Self) -> bool {
-        (&self.host, self.port, self.is_tls) == (&other.host, other.port, other.is_tls)
-    }
-
-    /// The request with `body`.
-    fn post(
-        &self,
-        letterhead: &Letterhead,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, PostError> {
-        let host =
-            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        let default = if self.is_tls { 443 } else { 80 };
-        let host = if self.port == default { host } else { format!("{host}:{}", self.port) };
-        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        Ok(Request::builder()
-            .method(Method::POST)
-            .uri(path)
-            .header(HOST, host)
-            .header(USER_AGENT, AGENT)
-            .header(ACCEPT, &letterhead.accept)
-            .header(CONTENT_TYPE, &letterhead.content_type)
-            .body(Full::new(body))?)
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.uri.fmt(f)
-    }
+/// The request to `to` with `body`.
+fn request(
+    to: &Endpoint,
+    letterhead: &Letterhead,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, PostError> {
+    Ok(Request::builder()
+        .method(Method::POST)
+        .uri(to.path())
+        .header(HOST, to.authority())
+        .header(USER_AGENT, AGENT)
+        .header(ACCEPT, &letterhead.accept)
+        .header(CONTENT_TYPE, &letterhead.content_type)
+        .body(Full::new(body))?)
 }
 
 impl Connection {
@@ -138,8 +78,8 @@ impl Connection {
         tls: Option<&Connector>,
         patience: Patience,
     ) -> Result<Self, PostError> {
-        let layers = Layers { tls: tls.filter(|_| to.is_tls), zlib: None };
-        let stream = dial(&to.host, to.port, layers, patience.connect).await?;
+        let layers = Layers { tls: tls.filter(|_| to.is_tls()), zlib: None };
+        let stream = dial(to.host(), to.port(), layers, patience.connect).await?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
             // What breaks it shows at the request.
@@ -192,7 +132,7 @@ pub(super) async fn post(
                 Connection::open(&to, tls, patience).await?
             }
         };
-        let request = to.post(letterhead, body.clone())?;
+        let request = request(&to, letterhead, body.clone())?;
         let response = connection.post(request, patience.request).await?;
         let status = response.status().as_u16();
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -222,39 +162,6 @@ async fn drained(response: Response<Incoming>, patience: Duration) -> bool {
         }
         if bytes > ANSWER_BYTES_MAX {
             return false;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_a_url_with_a_host() {
-        let to = Endpoint::named("http://example.org/in/let?x=y").unwrap();
-        assert_eq!((to.host.as_str(), to.port, to.is_tls), ("example.org", 80, false));
-        let to = Endpoint::named("https://[::1]:8443").unwrap();
-        assert_eq!((to.host.as_str(), to.port, to.is_tls), ("::1", 8443, true));
-        for text in ["", "example.org", "ftp://example.org/", "http://", "http:///x", "http://a b/"]
-        {
-            assert_eq!(Endpoint::named(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_redirection_leads_elsewhere_with_the_same_protocol() {
-        let from = Endpoint::named("http://a:81/in/let?x").unwrap();
-        for (location, expected) in [
-            ("/other", Some("http://a:81/other")),
-            ("other#part", Some("http://a:81/in/other")),
-            ("http://b/", Some("http://b/")),
-            ("//b/c", Some("http://b/c")),
-            ("https://a:81/in/let", None),
-            ("ftp://b/", None),
-        ] {
-            let to = from.redirected(location);
-            assert_eq!(to, expected.and_then(Endpoint::named), "{location}");
         }
     }
 }

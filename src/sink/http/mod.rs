@@ -22,8 +22,10 @@ use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
 use crate::flow::backoff::Backoff;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
+use crate::flow::spell::Spell;
+use crate::net::endpoint::Endpoint;
 use crate::net::tls::{ClientTls, Connector, load};
-use client::{Connection, Endpoint, Letterhead, Patience, post};
+use client::{Connection, Letterhead, Patience, post};
 use hyper::header::HeaderValue;
 use policy::{Policy, Verdict};
 use std::time::Duration;
@@ -124,13 +126,12 @@ struct Http {
     rest: Option<Duration>,
     /// Whether the last event counts as delivered.
     counts: bool,
+    /// Of events that are sent again without a rest.
+    spell: Spell,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
-    let endpoint = reader.required_text("endpoint")?;
-    let endpoint = Endpoint::named(endpoint).ok_or_else(|| {
-        reader.error("endpoint", format!("\"{endpoint}\" is no URL with http or https and a host"))
-    })?;
+    let endpoint = endpoint(reader)?;
     let header = |key: &str| {
         let text = reader.text(key).filter(|text| !text.is_empty()).unwrap_or("text/plain");
         HeaderValue::from_str(text).map_err(|_| reader.error(key, "is no value of a header"))
@@ -153,13 +154,26 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
         backoff: Backoff::of_a_runner(),
         rest: None,
         counts: false,
+        spell: Spell::default(),
     })
+}
+
+/// Where to post to. What is wrong with it is said without it: there may be a password in it.
+fn endpoint(reader: &mut SettingsReader<'_>) -> Result<Endpoint, SettingError> {
+    match Endpoint::named(reader.required_text("endpoint")?) {
+        Some(endpoint) if endpoint.has_user() => {
+            let words = "has a name or a password before an @, which would be sent to nobody and stand in the log; take it out, this sink sends no authorization";
+            Err(reader.error("endpoint", words))
+        }
+        Some(endpoint) => Ok(endpoint),
+        None => Err(reader.error("endpoint", "is no URL with http or https and a host")),
+    }
 }
 
 impl Http {
     /// Sends one event and answers its status.
     async fn send(&mut self, context: &SinkContext, event: &Event) -> Result<u16, Failure> {
-        if self.endpoint.is_tls && self.connector.is_none() {
+        if self.endpoint.is_tls() && self.connector.is_none() {
             let loaded = load(self.tls.clone()).await;
             self.connector =
                 Some(loaded.map_err(|error| Failure::caused("cannot use TLS", error))?);
@@ -186,6 +200,18 @@ impl Http {
         }
     }
 
+    /// Counts that an event is sent again without a rest, and says so the first time.
+    fn say_again(&self, context: &SinkContext, status: u16) {
+        context.counters.event_write_fail.add(1);
+        let cause = format!(
+            "{} answered {status}: the event is sent again at once (rollback.{status}, and no backoff.{status})",
+            self.endpoint
+        );
+        if let Some(words) = self.spell.failed(context.clock.now(), &cause) {
+            tracing::warn!(sink = context.name, "{words}");
+        }
+    }
+
     async fn deliver_one(&mut self, context: &SinkContext, event: &Event) -> Result<(), Failure> {
         if let Some(rest) = self.rest.take() {
             tokio::select! {
@@ -202,11 +228,14 @@ impl Http {
             let status = self.send(context, event).await?;
             let Verdict { rollback, backoff, counts } = self.policy.verdict(status);
             self.counts = counts;
+            if !rollback && let Some(words) = self.spell.over(context.clock.now()) {
+                tracing::info!(sink = context.name, "{words}");
+            }
             match (rollback, backoff) {
                 (false, false) => self.backoff.reset(),
                 (false, true) => self.rest = Some(self.backoff.fail()),
                 (true, false) if !(context.stop.fired() || refuses(status) && context.gives_up) => {
-                    tracing::debug!(sink = context.name, status, "sent again at once");
+                    self.say_again(context, status);
                     tokio::time::sleep(AT_ONCE).await;
                     continue;
                 }
@@ -232,6 +261,10 @@ fn refuses(status: u16) -> bool {
 }
 
 impl Sink for Http {
+    fn may_refuse(&self) -> bool {
+        true
+    }
+
     fn batch_events(&self) -> usize {
         1
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::settings::Settings;
 use crate::flow::context::StopSignal;
-use crate::sink::trial::{build as build_sink, context};
+use crate::sink::trial::{build as build_sink, context, logged};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -131,7 +131,28 @@ async fn a_status_means_what_the_tables_say() {
     assert_eq!(deliver(&mut *sink, "c").await, Ok(false), "let go and not counted");
     let before = Instant::now();
     deliver(&mut *sink, "d").await.unwrap();
-    assert!(before.elapsed() >= Duration::from_secs(1), "it rests behind a status with backoff");
+    assert!(
+        before.elapsed() >= Duration::from_millis(875),
+        "it rests behind a status with backoff"
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_is_sent_again_at_once_is_counted_each_time_and_said_once() {
+    let (port, _) = server(vec![BUSY, BUSY, BUSY, OK, BUSY]).await;
+    let mut sink = sink(port, &[("rollback.503", "true"), ("backoff.503", "false")]);
+    let (_running, stop) = StopSignal::new();
+    let context = SinkContext { stop, ..context() };
+    let words = logged(async { sink.deliver(&context, &[Event::new("a")]).await.unwrap() }).await;
+    assert_eq!(
+        words.matches("answered 503: the event is sent again at once").count(),
+        1,
+        "{words}"
+    );
+    assert!(words.contains("works again, behind 3 tries"), "{words}");
+    assert_eq!(context.counters.event_write_fail.get(), 3);
+    let words = logged(async { sink.deliver(&context, &[Event::new("b")]).await.unwrap() }).await;
+    assert_eq!(words.matches("sent again at once").count(), 1, "a new spell is said: {words}");
 }
 
 #[tokio::test]
@@ -179,6 +200,10 @@ fn settings_that_cannot_be_kept_are_refused() {
     };
     assert!(refused(&[]).unwrap().contains("endpoint"));
     assert!(refused(&[("endpoint", "ftp://x/")]).unwrap().contains("URL"));
+    for url in ["https://u:geheim@h/", "http://u:geheim@/", "ftp://u:geheim@h/"] {
+        let words = refused(&[("endpoint", url)]).unwrap();
+        assert!(words.contains("endpoint") && !words.contains("geheim"), "{words}");
+    }
     let good = ("endpoint", "http://x/");
     assert!(refused(&[good, ("connectTimeout", "0")]).is_some());
     assert!(refused(&[good, ("acceptHeader", "a\nb")]).is_some());

@@ -1,85 +1,36 @@
 //! `AVRO_EVENT`: an Avro object container file of events.
-//!
-//! A block holds one batch, or a part of it that passed the sync interval.
 
 use super::Serializer;
-use crate::config::settings::{SettingError, SettingsReader, Severity};
+use super::avro_file::AvroFile;
+use crate::config::settings::{SettingError, SettingsReader};
 use crate::event::Event;
-use crate::wire::avro::container::{self, Codec, MARKER_BYTES};
 use crate::wire::avro::values::{put_bytes, put_count, put_long};
 use std::io::{self, Write};
 
 const SCHEMA: &str = r#"{"type":"record","name":"Event","fields":[{"name":"headers","type":{"type":"map","values":"string"}},{"name":"body","type":"bytes"}]}"#;
-/// Codecs of Avro in Java that are not here.
-const CODECS_REFUSED: [&str; 3] = ["bzip2", "xz", "zstandard"];
 
 /// An Avro container of `{headers, body}` records.
-pub(super) struct AvroEvent {
-    block_bytes: usize,
-    codec: Codec,
-    /// Another for each file, so that no block of one file passes for one of another.
-    marker: [u8; MARKER_BYTES],
-}
+pub(super) struct AvroEvent(AvroFile);
 
 impl AvroEvent {
     pub(super) fn build(reader: &mut SettingsReader<'_>, key: &str) -> Result<Self, SettingError> {
-        let codec = read_codec(reader, &format!("{key}.compressionCodec"))?;
-        let block_bytes =
-            reader.number(&format!("{key}.syncIntervalBytes"), 32..=1 << 30)?.unwrap_or(2_048_000);
-        Ok(Self { block_bytes, codec, marker: [0; MARKER_BYTES] })
+        AvroFile::build(reader, key).map(Self)
     }
-}
-
-/// As in Flume a name that is none leaves files uncompressed.
-fn read_codec(reader: &mut SettingsReader<'_>, key: &str) -> Result<Codec, SettingError> {
-    let name = reader.text(key).unwrap_or("null");
-    if CODECS_REFUSED.contains(&name) {
-        let message = format!("\"{name}\" is not available; there are {}", Codec::NAMES);
-        return Err(reader.error(key, message));
-    }
-    Ok(Codec::named(name).unwrap_or_else(|| {
-        let message = format!("\"{name}\" is no codec of Avro; files are not compressed");
-        reader.find(Severity::Warning, key, message);
-        Codec::Null
-    }))
 }
 
 impl Serializer for AvroEvent {
-    fn begin(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.marker = fresh_marker()?;
-        let mut header = Vec::new();
-        container::put_header(&mut header, SCHEMA, self.codec, &self.marker);
-        out.write_all(&header)
+    fn begin(&mut self, _: &Event, out: &mut dyn Write) -> io::Result<()> {
+        self.0.begin(SCHEMA, out)
     }
 
     fn write(&mut self, batch: &[Event], out: &mut dyn Write) -> io::Result<()> {
-        let (mut block, mut events) = (Vec::new(), 0);
-        for (i, event) in batch.iter().enumerate() {
-            put_event(&mut block, event);
-            events += 1;
-            if block.len() >= self.block_bytes || i + 1 == batch.len() {
-                container::write_block(out, events, &block, self.codec, &self.marker)?;
-                block.clear();
-                events = 0;
-            }
-        }
-        Ok(())
+        self.0.write(batch, put_event, out)
     }
 
     /// Each makes a block of its own, with its count, length and marker.
     fn prefers_large_batches(&self) -> bool {
         true
     }
-}
-
-fn fresh_marker() -> io::Result<[u8; MARKER_BYTES]> {
-    let mut marker = [0; MARKER_BYTES];
-    let mut filled = 0;
-    while filled < marker.len() {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        filled += rustix::rand::getrandom(&mut marker[filled..], flags)?;
-    }
-    Ok(marker)
 }
 
 fn put_event(out: &mut Vec<u8>, event: &Event) {
@@ -125,6 +76,11 @@ pub(crate) mod reading {
 
     fn unpacked(codec: &str, block: &[u8]) -> Vec<u8> {
         match codec {
+            // Formats that nobody writes a second time for a test: Flume's own jars read these files.
+            "bzip2" | "xz" | "zstandard" => {
+                let codec = crate::wire::avro::codec::Codec::named(codec).unwrap();
+                codec.unpack(block, 1 << 20).unwrap().into_owned()
+            }
             "null" => block.to_vec(),
             "deflate" => {
                 let mut data = Vec::new();
@@ -202,7 +158,7 @@ mod tests {
 
     fn written(serializer: &mut AvroEvent, batches: &[&[Event]]) -> Vec<u8> {
         let mut out = Vec::new();
-        serializer.begin(&mut out).unwrap();
+        serializer.begin(&Event::default(), &mut out).unwrap();
         for batch in batches {
             serializer.write(batch, &mut out).unwrap();
         }
@@ -266,7 +222,7 @@ mod tests {
     fn blocks_are_compressed_where_that_is_asked_for() {
         let batch: Vec<Event> = (0..100).map(|_| Event::new("the same again")).collect();
         let plain = written(&mut serializer(&[]).unwrap(), &[&batch]).len();
-        for codec in ["deflate", "snappy"] {
+        for codec in ["deflate", "snappy", "bzip2", "xz", "zstandard"] {
             let mut serializer = serializer(&[("s.compressionCodec", codec)]).unwrap();
             let file = written(&mut serializer, &[&batch, &batch[..1]]);
             assert!(file.len() < plain / 2, "{codec}: {} of {plain} bytes", file.len());
@@ -277,10 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn a_codec_that_is_not_here_is_refused_and_an_unknown_one_is_none() {
-        assert!(serializer(&[("s.compressionCodec", "xz")]).is_err());
-        assert!(serializer(&[("s.compressionCodec", "null")]).is_ok());
-        let unknown = serializer(&[("s.compressionCodec", "nonsense")]).unwrap();
-        assert_eq!(unknown.codec, Codec::Null);
+    fn a_codec_that_nobody_knows_is_none_as_in_flume() {
+        let file = written(&mut serializer(&[("s.compressionCodec", "nonsense")]).unwrap(), &[]);
+        assert!(file.windows(10).any(|window| window == b"codec\x08null"));
     }
 }

@@ -20,7 +20,7 @@ impl Text {
 }
 
 impl Serializer for Text {
-    fn begin(&mut self, _: &mut dyn Write) -> io::Result<()> {
+    fn begin(&mut self, _: &Event, _: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 
@@ -49,7 +49,7 @@ mod tests {
         let batch = [first, Event::new(""), Event::new(&b"\x00\xff"[..])];
         let mut out = Vec::new();
         let mut text = Text { with_headers, newline };
-        text.begin(&mut out).unwrap();
+        text.begin(&batch[0], &mut out).unwrap();
         text.write(&batch, &mut out).unwrap();
         out
     }

@@ -281,6 +281,10 @@ impl Thrift {
 }
 
 impl Sink for Thrift {
+    fn may_refuse(&self) -> bool {
+        true
+    }
+
     fn batch_events(&self) -> usize {
         self.batch_events
     }

@@ -1,6 +1,6 @@
 //! `avro`: events by Flume's Avro RPC, each call answered.
 //!
-//! Limits: those of [`crate::wire::avro`] for one call, `maxConnections`,
+//! Limits: those of [`crate::wire::avro`] and `maxRequestBytes` for one call, `maxConnections`,
 //! [`REQUESTS_HELD_BYTES_MAX`] for what all clients make the source hold,
 //! [`REQUEST_IDLE_SECONDS_MAX`] for a request that stopped half-way, `requestTimeout` for one that
 //! comes in little by little, [`ANSWER_SECONDS_MAX`] for a client that does not read.
@@ -25,13 +25,14 @@ use super::filter::Filter;
 use super::listener::Listening;
 use super::room::Room;
 use crate::base::limits::{
-    CONNECTIONS_MAX_DEFAULT, REQUEST_SECONDS_MAX_DEFAULT, REQUESTS_HELD_BYTES_MAX,
+    AVRO_REQUEST_BYTES_MAX, CONNECTIONS_MAX_DEFAULT, REQUEST_SECONDS_MAX_DEFAULT,
+    REQUESTS_HELD_BYTES_MAX,
 };
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
 use crate::config::tls::{self, SERVER_KEYS};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
-use session::{Acquaintances, Session};
+use session::{Acquaintances, Bounds, Session};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,9 +46,9 @@ pub const TYPE: SourceType = SourceType {
     build: |reader| Ok(Box::new(build(reader)?)),
 };
 
-const KEYS: &[Key] = &joined::<16>(&[&OWN_KEYS, &SERVER_KEYS]);
+const KEYS: &[Key] = &joined::<17>(&[&OWN_KEYS, &SERVER_KEYS]);
 
-const OWN_KEYS: [Key; 8] = [
+const OWN_KEYS: [Key; 9] = [
     Key {
         name: "bind",
         kind: Kind::Host,
@@ -91,6 +92,12 @@ const OWN_KEYS: [Key; 8] = [
         meaning: "Connections open at once; more are closed. Flume has no such limit.",
     },
     Key {
+        name: "maxRequestBytes",
+        kind: Kind::Number,
+        default: "67108864",
+        meaning: "Bytes of a request at most, which is the default; a client that sends more is answered with an error that says so, and stays connected. Flume has no such limit.",
+    },
+    Key {
         name: "requestTimeout",
         kind: Kind::Number,
         default: "120000",
@@ -102,7 +109,7 @@ struct Avro {
     listening: Listening,
     room: Room,
     acquaintances: Arc<Acquaintances>,
-    request_timeout: Duration,
+    bounds: Bounds,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
@@ -124,9 +131,14 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
             .filtered(filter(reader)?),
         room: Room::new(REQUESTS_HELD_BYTES_MAX),
         acquaintances: Arc::default(),
-        request_timeout: reader
-            .millis("requestTimeout", 1..=u64::from(u32::MAX))?
-            .unwrap_or(Duration::from_secs(REQUEST_SECONDS_MAX_DEFAULT)),
+        bounds: Bounds {
+            request_bytes: reader
+                .number("maxRequestBytes", 1024..=AVRO_REQUEST_BYTES_MAX)?
+                .unwrap_or(AVRO_REQUEST_BYTES_MAX),
+            request_timeout: reader
+                .millis("requestTimeout", 1..=u64::from(u32::MAX))?
+                .unwrap_or(Duration::from_secs(REQUEST_SECONDS_MAX_DEFAULT)),
+        },
     })
 }
 
@@ -145,13 +157,11 @@ impl Source for Avro {
         Box::pin(self.listening.serve(context, move |arrival| {
             let (name, context) = (name.clone(), context.clone());
             let (part, acquaintances) = (self.room.part(), self.acquaintances.clone());
-            let request_timeout = self.request_timeout;
+            let bounds = self.bounds;
             async move {
                 let peer = arrival.peer;
                 let Some(stream) = arrival.greet().await else { return };
-                Session::new(name, peer, stream, part, acquaintances, request_timeout, &context)
-                    .run()
-                    .await;
+                Session::new(name, peer, stream, part, acquaintances, bounds, &context).run().await;
             }
         }))
     }

@@ -78,6 +78,14 @@ pub(super) struct Session {
     counters: Arc<SourceCounters>,
 }
 
+/// What a client's request may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Bytes of one, and how long it may take to come.
+    pub(super) request_bytes: usize,
+    pub(super) request_timeout: Duration,
+}
+
 /// Why the session is over.
 #[derive(Debug, thiserror::Error)]
 enum Over {
@@ -117,7 +125,7 @@ impl Session {
         stream: Stream,
         part: Part,
         acquaintances: Arc<Acquaintances>,
-        request_timeout: Duration,
+        Bounds { request_bytes, request_timeout }: Bounds,
         context: &SourceContext,
     ) -> Self {
         Self {
@@ -128,7 +136,7 @@ impl Session {
             acquaintances,
             intake: context.intake.clone(),
             stop: context.stop.clone(),
-            frames: Frames::new(),
+            frames: Frames::with_max(request_bytes),
             input: BytesMut::new(),
             established: false,
             request_timeout,
@@ -216,7 +224,7 @@ impl Session {
     }
 
     /// Carries out one call, or answers its handshake.
-    async fn serve(&mut self, Frame { serial, message }: Frame) -> Result<(), Over> {
+    async fn serve(&mut self, Frame { serial, message, is_whole }: Frame) -> Result<(), Over> {
         let mut out = frame::begin();
         let mut values = Values::new(&message);
         let mut foreign = None;
@@ -235,6 +243,10 @@ impl Session {
             Answer::Error(why.to_string()).encode(&mut out);
             self.answer(out, serial).await?;
             return Err(Over::Foreign(why));
+        }
+        if !is_whole {
+            self.refuse_large().encode(&mut out);
+            return self.answer(out, serial).await;
         }
         let decoded = match Measured::new(values.rest()) {
             Ok(measured) => {
@@ -261,6 +273,17 @@ impl Session {
         };
         answer.encode(&mut out);
         self.answer(out, serial).await
+    }
+
+    /// What is too large was read and dropped: the client is told, and can go on.
+    fn refuse_large(&self) -> Answer {
+        self.counters.event_read_fail.add(1);
+        let max = self.frames.bytes_max();
+        let words = format!(
+            "the request has more than {max} bytes (maxRequestBytes); send smaller batches or events"
+        );
+        tracing::warn!(source = %self.name, peer = %self.peer, "a call is refused, the client is told: {words}");
+        Answer::Error(words)
     }
 
     async fn append(&self, event: Event) -> Answer {

@@ -1,7 +1,7 @@
 //! Real sockets against a false channel.
 
 use super::*;
-use crate::base::limits::AVRO_REQUEST_BYTES_MAX;
+use crate::base::limits::AVRO_REQUEST_PASSED_OVER_BYTES_MAX;
 use crate::config::settings::Settings;
 use crate::event::Event;
 use crate::source::trial::{Reply, Trial, bodies, held, narrow_channel, within};
@@ -250,9 +250,31 @@ async fn a_large_batch_goes_through_in_pieces_and_beside_it_small_ones() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_too_large_is_refused_in_words_and_the_connection_goes_on() {
+    let (trial, source) = (Trial::new(), source(&[("maxRequestBytes", "100000")]));
+    let script = async {
+        for hash in [HASH, OTHER_HASH] {
+            let mut client = Client::connect(&trial, &source).await;
+            client.hash = hash;
+            for bytes in [100_000, 3 << 20] {
+                // As the first call, with the handshake in front, and as a later one.
+                client.send(Some(TEXT), &batch(&[&"x".repeat(bytes)])).await;
+                let (_, Some(Answer::Error(words))) = client.answer().await else { panic!() };
+                assert!(words.contains("100000") && words.contains("maxRequestBytes"), "{words}");
+            }
+            assert_eq!(client.batch(&[&"y".repeat(99_000)]).await, Answer::Ok);
+        }
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(trial.events().len(), 2);
+    assert_eq!(trial.context.counters.event_read_fail.get(), 4);
+    assert!(try_build(&[("port", "1"), ("bind", "::1"), ("maxRequestBytes", "67108865")]).is_err());
+}
+
+#[tokio::test]
 async fn a_stream_that_cannot_be_read_on_ends_its_connection_only() {
     let (trial, source) = (Trial::new(), source(&[]));
-    let too_large = u32::try_from(AVRO_REQUEST_BYTES_MAX + 1).unwrap().to_be_bytes();
+    let too_large = u32::try_from(AVRO_REQUEST_PASSED_OVER_BYTES_MAX + 1).unwrap().to_be_bytes();
     let too_large = [&b"\0\0\0\x01\0\0\0\x01"[..], &too_large].concat();
     let script = async {
         let mut good = Client::connect(&trial, &source).await;

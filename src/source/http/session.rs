@@ -2,9 +2,10 @@
 
 use super::content::Unusable;
 use super::{IDLE, Rules};
-use crate::base::limits::{ANSWER_SECONDS_MAX, HTTP_HEADERS_BYTES_MAX};
+use crate::base::limits::HTTP_HEADERS_BYTES_MAX;
 use crate::event::Event;
 use crate::flow::source::SourceContext;
+use crate::net::attentive::Attentive;
 use crate::net::stream::Stream;
 use crate::source::room::{NoRoom, Part, Room};
 use bytes::{Bytes, BytesMut};
@@ -17,14 +18,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 
 /// One connection and what it needs.
 #[derive(Clone)]
@@ -183,73 +179,4 @@ fn answer(status: StatusCode, words: &str) -> Response<Full<Bytes>> {
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
     response
-}
-
-/// A connection that breaks when its peer does not read for a while.
-struct Attentive {
-    stream: Stream,
-    /// Runs while a write waits.
-    waits: Option<Pin<Box<Sleep>>>,
-}
-
-impl Attentive {
-    fn new(stream: Stream) -> Self {
-        Self { stream, waits: None }
-    }
-
-    /// `done`, unless it has been pending for too long.
-    fn bounded<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        done: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if done.is_ready() {
-            self.waits = None;
-            return done;
-        }
-        let patience = Duration::from_secs(ANSWER_SECONDS_MAX);
-        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(patience)));
-        match waits.as_mut().poll(context) {
-            Poll::Ready(()) => {
-                let words =
-                    format!("the client has not read its answers for {ANSWER_SECONDS_MAX} s");
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)))
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl AsyncRead for Attentive {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Attentive {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let done = Pin::new(&mut this.stream).poll_write(context, bytes);
-        this.bounded(context, done)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let done = Pin::new(&mut this.stream).poll_flush(context);
-        this.bounded(context, done)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let done = Pin::new(&mut this.stream).poll_shutdown(context);
-        this.bounded(context, done)
-    }
 }

@@ -6,7 +6,7 @@ use memchr::memchr;
 
 /// Why no further line can be read from a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// The line is longer than allowed.
     TooLong,
     /// Bytes that are no text of the source's encoding.
@@ -16,7 +16,7 @@ pub(super) enum Unreadable {
 /// The line that has not ended yet. Holds at most the bytes of the longest legal line and one
 /// read.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub struct Lines {
     charset: Charset,
     units_max: usize,
     pending: Vec<u8>,
@@ -28,6 +28,12 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Of UTF-8; no line has more than `units_max` UTF-16 units, its newline included.
+    #[must_use]
+    pub fn utf8(units_max: usize) -> Self {
+        Self::new(Charset::Utf8, units_max)
+    }
+
     pub(super) fn new(charset: Charset, units_max: usize) -> Self {
         Self { charset, units_max, pending: Vec::new(), units: 0, legal: 0 }
     }
@@ -42,7 +48,7 @@ impl Lines {
     ///
     /// # Errors
     /// What ends the connection; the lines before it are in `out`.
-    pub(super) fn feed(&mut self, read: &[u8], out: &mut Vec<Bytes>) -> Result<(), Unreadable> {
+    pub fn feed(&mut self, read: &[u8], out: &mut Vec<Bytes>) -> Result<(), Unreadable> {
         let mut rest = read;
         while !rest.is_empty() {
             let end = memchr(b'\n', rest);

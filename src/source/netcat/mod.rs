@@ -17,7 +17,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use lines::fuzz;
+pub use lines::{Lines, Unreadable, fuzz};
 
 use super::listener::{Arrival, Listening};
 use super::patience::Lost;

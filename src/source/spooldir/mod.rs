@@ -35,12 +35,17 @@ use crate::base::limits::{
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::flow::spell::Spell;
 use crate::pattern::Pattern;
 use deserializer::Format;
+pub use deserializer::fuzz;
 use spool::{Spool, Turn};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Between two tries to work in a directory that is not there.
+const OPEN_AGAIN: Duration = Duration::from_secs(3);
 
 /// The type `spooldir`.
 pub const TYPE: SourceType = SourceType {
@@ -242,9 +247,34 @@ impl Source for SpoolDirectory {
 }
 
 impl SpoolDirectory {
+    /// The directory once it can be worked in; `None` when the source is to stop first. One that cannot
+    /// is said, and holds up nothing else: the source counts as started.
+    async fn opened(&self, context: &SourceContext) -> Result<Option<Spool>, Failure> {
+        let spell = Spell::default();
+        while !context.stop.fired() {
+            let (settings, counters) = (Arc::clone(&self.settings), Arc::clone(&context.counters));
+            match beside(move || Spool::open(settings, counters)).await? {
+                Ok(spool) => {
+                    if let Some(words) = spell.over(context.clock.now()) {
+                        tracing::info!(source = context.name, "{words}");
+                    }
+                    return Ok(Some(spool));
+                }
+                Err(error) => {
+                    let words = format!("waits, and tries again every 3 s: {error}");
+                    if let Some(words) = spell.failed(context.clock.now(), &words) {
+                        tracing::warn!(source = context.name, "{words}");
+                    }
+                }
+            }
+            context.started();
+            rest(context, OPEN_AGAIN).await;
+        }
+        Ok(None)
+    }
+
     async fn spool(&self, context: &SourceContext) -> Result<(), Failure> {
-        let (settings, counters) = (Arc::clone(&self.settings), Arc::clone(&context.counters));
-        let mut spool = beside(move || Spool::open(settings, counters)).await??;
+        let Some(mut spool) = self.opened(context).await? else { return Ok(()) };
         let (mut courier, known) = Courier::begin(context, self.pace).await?;
         let (newest, behind) = (known.newest, known.behind);
         let idle = newest.as_deref() == Some(&place::idle()[..]);

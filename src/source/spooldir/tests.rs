@@ -5,6 +5,7 @@ use crate::base::files;
 use crate::channel::Channel;
 use crate::channel::file::{FileChannel, FileChannelOptions};
 use crate::event::Event;
+use crate::flow::heard::logged;
 use crate::source::trial::{Reply, Trial, bodies, build, until};
 use std::path::Path;
 
@@ -312,12 +313,26 @@ async fn a_pipe_a_dangling_link_and_a_file_that_nobody_may_read_disturb_nothing(
 }
 
 #[tokio::test]
-async fn a_directory_that_is_not_there_is_named() {
+async fn a_directory_that_is_not_there_is_named_holds_up_nobody_and_is_worked_in_once_it_is_there()
+{
     let ground = Ground::new(&[]);
     std::fs::remove_dir(ground.at("in")).unwrap();
+    let (trial, source) = (Trial::new(), ground.source(&[]));
+    let script = async {
+        trial.until_started().await;
+        std::fs::create_dir(ground.at("in")).unwrap();
+        ground.write("a", "1\n");
+        trial.until_events(1).await;
+    };
+    let log = logged(async { trial.run(&*source, script).await.unwrap() }).await;
+    assert_eq!(log.matches("cannot read spoolDir").count(), 1, "{log}");
+    assert!(log.contains("/in") && log.contains("works again"), "{log}");
+    assert_eq!(bodies(&trial.events()), ["1"]);
+
+    // A stop does not wait for it.
+    std::fs::remove_dir_all(ground.at("in")).unwrap();
     let trial = Trial::new();
-    let error = ground.source(&[]).run(&trial.context).await.unwrap_err().to_string();
-    assert!(error.contains("spoolDir") && error.contains("/in"), "{error}");
+    trial.run(&*source, trial.until_started()).await.unwrap();
 }
 
 #[tokio::test]

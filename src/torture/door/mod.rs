@@ -223,6 +223,10 @@ impl File for TortureFile {
         })
     }
 
+    fn shorten(&self, len: u64) -> io::Result<()> {
+        self.inner.shorten(len)
+    }
+
     fn sync(&self) -> io::Result<()> {
         let moment = self.moment(1, false);
         self.control.around(moment, || match self.control.lies() {

@@ -79,6 +79,10 @@ impl Exchange {
         if frame.serial != self.serial {
             return Err(NoAnswer::OtherCall);
         }
+        if !frame.is_whole {
+            let max = self.frames.bytes_max();
+            return Err(WireError::TooLarge { what: "an answer", max }.into());
+        }
         let mut values = Values::new(&frame.message);
         if !self.established {
             let response = Response::decode(&mut values)?;

@@ -7,7 +7,10 @@
 //! Where one segment ends and the next begins means nothing: the message is all of them in a row.
 
 use super::WireError;
-use crate::base::limits::{AVRO_REQUEST_BYTES_MAX, AVRO_SEGMENTS_MAX};
+use crate::base::limits::{
+    AVRO_PROTOCOL_BYTES_MAX, AVRO_REQUEST_BYTES_MAX, AVRO_REQUEST_PASSED_OVER_BYTES_MAX,
+    AVRO_SEGMENTS_MAX,
+};
 use bytes::{Buf, BytesMut};
 
 /// Bytes before the first segment.
@@ -15,32 +18,61 @@ const HEAD_BYTES: usize = 8;
 /// Bytes before what a segment holds.
 const LENGTH_BYTES: usize = 4;
 
+/// Bytes that are kept of a message that is too large: a handshake has room in them.
+const KEPT_BYTES: usize = AVRO_PROTOCOL_BYTES_MAX + 1024;
+
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Chosen by who asks, repeated by who answers.
     pub serial: u32,
-    /// The bytes of all segments.
+    /// The bytes of all segments; the first ones only where [`Frame::is_whole`] says so.
     pub message: Vec<u8>,
+    /// Whether all of it is there. A message beyond the limit was passed over, so that who sent it can
+    /// be told and goes on.
+    pub is_whole: bool,
 }
 
 /// Cuts messages out of what arrives. Holds what has arrived of one message and nothing for what
 /// was announced.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Frames {
+    /// Bytes of a message that is kept whole.
+    bytes_max: usize,
     serial: u32,
     /// Segments of the current message that have not begun; `None` between messages.
     segments_left: Option<u32>,
     /// Bytes of the current segment that have not come.
     bytes_left: usize,
+    /// Bytes of the current message, those of the current segment included.
+    announced: usize,
     message: Vec<u8>,
 }
 
+impl Default for Frames {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Frames {
-    /// Nothing has arrived.
+    /// Nothing has arrived; messages have [`AVRO_REQUEST_BYTES_MAX`] bytes at most.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::with_max(AVRO_REQUEST_BYTES_MAX)
+    }
+
+    /// Nothing has arrived; messages have `bytes_max` bytes at most.
+    #[must_use]
+    pub fn with_max(bytes_max: usize) -> Self {
+        let (message, serial, segments_left, bytes_left, announced) = (Vec::new(), 0, None, 0, 0);
+        Self { bytes_max, serial, segments_left, bytes_left, announced, message }
+    }
+
+    /// Bytes of a message at most.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     /// Bytes of the unfinished message that are held.
@@ -65,13 +97,15 @@ impl Frames {
     /// to come. What is left in `input` then is less than a length.
     ///
     /// # Errors
-    /// What cannot be a message, or one beyond the limits. The stream cannot be read on.
+    /// What cannot be a message, or one of more than [`AVRO_REQUEST_PASSED_OVER_BYTES_MAX`]. The stream
+    /// cannot be read on.
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, WireError> {
         let mut left = match self.segments_left {
             Some(left) => left,
             None if input.len() < HEAD_BYTES => return Ok(None),
             None => {
                 self.serial = input.get_u32();
+                self.announced = 0;
                 match input.get_u32() {
                     0 => return Err(WireError::Number { what: "a count of segments", number: 0 }),
                     n if n > AVRO_SEGMENTS_MAX => {
@@ -84,7 +118,7 @@ impl Frames {
         };
         loop {
             let now = self.bytes_left.min(input.len());
-            self.message.extend_from_slice(&input[..now]);
+            self.keep(&input[..now]);
             input.advance(now);
             self.bytes_left -= now;
             if self.bytes_left > 0 || (left > 0 && input.len() < LENGTH_BYTES) {
@@ -94,14 +128,35 @@ impl Frames {
             if left == 0 {
                 self.segments_left = None;
                 let message = std::mem::take(&mut self.message);
-                return Ok(Some(Frame { serial: self.serial, message }));
+                let is_whole = !self.is_over();
+                return Ok(Some(Frame { serial: self.serial, message, is_whole }));
             }
             left -= 1;
             self.bytes_left = input.get_u32() as usize;
-            if self.bytes_left > AVRO_REQUEST_BYTES_MAX - self.message.len() {
-                return Err(WireError::TooLarge { what: "a message", max: AVRO_REQUEST_BYTES_MAX });
+            // Less than 2^20 segments of less than 2^32 bytes.
+            self.announced += self.bytes_left;
+            if self.announced > AVRO_REQUEST_PASSED_OVER_BYTES_MAX {
+                return Err(WireError::TooLarge { what: "a message", max: self.bytes_max });
+            }
+            if self.is_over() && self.message.len() > KEPT_BYTES {
+                self.message.truncate(KEPT_BYTES);
+                self.message.shrink_to_fit();
             }
         }
+    }
+
+    /// Whether the current message is too large.
+    fn is_over(&self) -> bool {
+        self.announced > self.bytes_max
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = if self.is_over() {
+            KEPT_BYTES.saturating_sub(self.message.len())
+        } else {
+            bytes.len()
+        };
+        self.message.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 }
 

@@ -27,6 +27,9 @@ fn stream(bytes: &[u8]) {
     let (mut frames, mut input) = (Frames::new(), BytesMut::from(bytes));
     while let Ok(Some(found)) = frames.next(&mut input) {
         message(&found.message);
+        if !found.is_whole {
+            continue;
+        }
         let mut again = frame::begin();
         again.extend_from_slice(&found.message);
         frame::finish(&mut again, found.serial);

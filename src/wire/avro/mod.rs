@@ -13,9 +13,10 @@
 //! The format is that of the Avro specification 1.11 ("Protocol Wire Format"); the framing is not
 //! part of it and is what Avro's `NettyTransportCodec` writes.
 //!
-//! Beside that stand files of data: [`schema`] and [`container`].
+//! Beside that stand files of data: [`schema`], [`container`] and [`codec`].
 
 pub mod call;
+pub mod codec;
 pub mod container;
 pub mod exchange;
 pub mod frame;

@@ -6,7 +6,10 @@
 
 use super::WireError;
 use super::values::Values;
-use crate::base::limits::{AVRO_SCHEMA_NESTING_MAX, AVRO_SCHEMA_NODES_MAX};
+use crate::base::limits::{
+    AVRO_CANONICAL_BYTES_MAX, AVRO_SCHEMA_NESTING_MAX, AVRO_SCHEMA_NODES_MAX, AVRO_STEPS_FREE,
+    AVRO_STEPS_PER_BYTE,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,6 +18,29 @@ use std::fmt::Write;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the schema cannot be read: {0}")]
 pub struct SchemaError(String);
+
+/// Characters of a schema that a message repeats.
+const WORDS_MAX: usize = 200;
+
+/// What reading data may still cost. There are values of no bytes, and types of many such: without a
+/// bound a few bytes could mean work without end.
+#[derive(Debug)]
+pub struct Steps(u64);
+
+impl Steps {
+    /// As many as data of `bytes` bytes may take.
+    #[must_use]
+    pub fn for_bytes(bytes: usize) -> Self {
+        Self(AVRO_STEPS_FREE.saturating_add(AVRO_STEPS_PER_BYTE.saturating_mul(bytes as u64)))
+    }
+
+    fn step(&mut self) -> Result<(), WireError> {
+        let what = "values that take no bytes in the data of one block";
+        let max = usize::try_from(AVRO_STEPS_FREE).unwrap_or(usize::MAX);
+        self.0 = self.0.checked_sub(1).ok_or(WireError::TooMany { what, max })?;
+        Ok(())
+    }
+}
 
 /// A parsed schema.
 #[derive(Clone, Debug)]
@@ -80,13 +106,20 @@ impl Schema {
     /// Reads over one datum.
     ///
     /// # Errors
-    /// The bytes are none of this schema.
-    pub fn skip(&self, values: &mut Values<'_>) -> Result<(), WireError> {
-        self.skip_node(self.root, values, 0)
+    /// The bytes are none of this schema, or `steps` are used up.
+    pub fn skip(&self, values: &mut Values<'_>, steps: &mut Steps) -> Result<(), WireError> {
+        self.skip_node(self.root, values, steps, 0)
     }
 
-    fn skip_node(&self, at: usize, values: &mut Values<'_>, depth: usize) -> Result<(), WireError> {
+    fn skip_node(
+        &self,
+        at: usize,
+        values: &mut Values<'_>,
+        steps: &mut Steps,
+        depth: usize,
+    ) -> Result<(), WireError> {
         let what = "a datum";
+        steps.step()?;
         if depth > AVRO_SCHEMA_NESTING_MAX {
             return Err(WireError::TooMany {
                 what: "levels in a datum",
@@ -99,26 +132,27 @@ impl Schema {
             Node::Number => values.long(what).map(drop),
             Node::Fixed(bytes) => values.take(*bytes, what).map(drop),
             Node::Bytes => values.bytes(what).map(drop),
-            Node::Array(items) => self.skip_items(None, *items, values, depth),
-            Node::Map(items) => self.skip_items(Some(Node::Bytes), *items, values, depth),
+            Node::Array(items) => self.skip_items(false, *items, values, steps, depth),
+            Node::Map(items) => self.skip_items(true, *items, values, steps, depth),
             Node::Union(branches) => {
                 let number = values.long(what)?;
                 let branch = usize::try_from(number).ok().and_then(|at| branches.get(at));
                 let branch =
                     branch.ok_or(WireError::Number { what: "a branch of a union", number })?;
-                self.skip_node(*branch, values, depth + 1)
+                self.skip_node(*branch, values, steps, depth + 1)
             }
             Node::Record(fields) => {
-                fields.iter().try_for_each(|field| self.skip_node(*field, values, depth + 1))
+                fields.iter().try_for_each(|field| self.skip_node(*field, values, steps, depth + 1))
             }
         }
     }
 
     fn skip_items(
         &self,
-        key: Option<Node>,
+        with_keys: bool,
         items: usize,
         values: &mut Values<'_>,
+        steps: &mut Steps,
         depth: usize,
     ) -> Result<(), WireError> {
         let what = "items";
@@ -132,19 +166,31 @@ impl Schema {
             if number == 0 {
                 return Ok(());
             }
-            for done in 0..number {
-                let before = values.rest().len();
-                if key.is_some() {
+            for _ in 0..number {
+                if with_keys {
                     values.bytes(what)?;
                 }
-                self.skip_node(items, values, depth + 1)?;
-                // Items that take no bytes could be as many as a number can say.
-                if values.rest().len() == before && done >= 1_000_000 {
-                    return Err(WireError::Number { what, number });
-                }
+                self.skip_node(items, values, steps, depth + 1)?;
             }
         }
     }
+}
+
+/// A schema's JSON as Java's Avro writes it: no blanks between its parts.
+#[must_use]
+pub fn without_blanks(json: &str) -> String {
+    let (mut out, mut quoted, mut escaped) = (String::with_capacity(json.len()), false, false);
+    for c in json.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            c if !quoted && c.is_ascii_whitespace() => continue,
+            _ => {}
+        }
+        out.push(c);
+    }
+    out
 }
 
 /// The fingerprint of nothing.
@@ -163,7 +209,12 @@ struct Reading {
 }
 
 fn error<T>(what: impl Into<String>) -> Result<T, SchemaError> {
-    Err(SchemaError(what.into()))
+    let mut what = what.into();
+    if let Some((cut, _)) = what.char_indices().nth(WORDS_MAX) {
+        what.truncate(cut);
+        what.push('…');
+    }
+    Err(SchemaError(what))
 }
 
 impl Reading {
@@ -192,6 +243,12 @@ impl Reading {
     ) -> Result<usize, SchemaError> {
         if depth > AVRO_SCHEMA_NESTING_MAX {
             return error(format!("it has more than {AVRO_SCHEMA_NESTING_MAX} levels"));
+        }
+        // A short name stands for its namespace too, however long that is.
+        if self.canonical.len() > AVRO_CANONICAL_BYTES_MAX {
+            return error(format!(
+                "its canonical form has more than {AVRO_CANONICAL_BYTES_MAX} bytes"
+            ));
         }
         match json {
             Value::String(name) => self.name(name, namespace),
@@ -384,10 +441,11 @@ mod tests {
         let inner = [&b"\x02\x02\x04hi\x02\x02k12345678\x00\x04\x00\x01\x00abc"[..], end].concat();
         let outer = [&b"\xfe\x01\x00\x00\x00xyz\x02"[..], &inner].concat();
         let mut values = Values::new(&outer);
-        schema.skip(&mut values).unwrap();
+        schema.skip(&mut values, &mut Steps::for_bytes(0)).unwrap();
         assert_eq!(values.rest(), b"");
         for len in 0..outer.len() {
-            assert!(schema.skip(&mut Values::new(&outer[..len])).is_err(), "{len}");
+            let cut = schema.skip(&mut Values::new(&outer[..len]), &mut Steps::for_bytes(0));
+            assert!(cut.is_err(), "{len}");
         }
     }
 
@@ -409,8 +467,44 @@ mod tests {
         let nulls = Schema::parse(r#"{"type":"array","items":"null"}"#).unwrap();
         let mut many = Vec::new();
         super::super::values::put_long(&mut many, i64::MAX);
-        assert!(nulls.skip(&mut Values::new(&many)).is_err());
+        assert!(nulls.skip(&mut Values::new(&many), &mut Steps::for_bytes(0)).is_err());
         let itself = r#"{"type":"record","name":"R","fields":[{"name":"r","type":"R"}]}"#;
-        assert!(Schema::parse(itself).unwrap().skip(&mut Values::new(b"")).is_err());
+        let itself = Schema::parse(itself).unwrap();
+        assert!(itself.skip(&mut Values::new(b""), &mut Steps::for_bytes(0)).is_err());
+    }
+
+    #[test]
+    fn types_that_multiply_without_bytes_end_and_cost_what_is_allowed() {
+        // Each has the one before it twice: 2^25 values of no bytes.
+        let mut text =
+            r#"{"type":"record","name":"T0","fields":[{"name":"n","type":"null"}]}"#.to_owned();
+        for n in 1..=25 {
+            let inner = n - 1;
+            text = format!(
+                r#"{{"type":"record","name":"T{n}","fields":[{{"name":"a","type":{text}}},{{"name":"b","type":"T{inner}"}}]}}"#
+            );
+        }
+        let schema = Schema::parse(&text).unwrap();
+        let mut steps = Steps::for_bytes(0);
+        let error = schema.skip(&mut Values::new(b""), &mut steps).unwrap_err();
+        assert!(error.to_string().contains("take no bytes"), "{error}");
+        assert_eq!(steps.0, 0);
+        // What it took counts for what follows in the same block.
+        assert!(
+            Schema::parse("\"null\"").unwrap().skip(&mut Values::new(b""), &mut steps).is_err()
+        );
+    }
+
+    #[test]
+    fn short_names_in_a_long_namespace_do_not_grow_without_end() {
+        let namespace = "n".repeat(100_000);
+        let uses = r#"{"name":"f","type":"R"},"#.repeat(1000);
+        let text = format!(
+            r#"{{"type":"record","name":"R","namespace":"{namespace}","fields":[{uses}{{"name":"l","type":"long"}}]}}"#
+        );
+        let error = Schema::parse(&text).unwrap_err();
+        assert!(error.to_string().contains("canonical"), "{error}");
+        let unknown = Schema::parse(&format!("\"{namespace}\"")).unwrap_err();
+        assert!(unknown.to_string().len() < 1000, "messages are short");
     }
 }

@@ -7,7 +7,8 @@ use super::handshake::{Match, Request, Response};
 use super::protocol::{self, Foreign, HASH, TEXT};
 use super::values::{Values, put_bytes, put_long};
 use crate::base::limits::{
-    AVRO_DECODED_BYTES_MAX, AVRO_REQUEST_BYTES_MAX, AVRO_SEGMENTS_MAX, HEADERS_MAX,
+    AVRO_DECODED_BYTES_MAX, AVRO_PROTOCOL_BYTES_MAX, AVRO_REQUEST_BYTES_MAX,
+    AVRO_REQUEST_PASSED_OVER_BYTES_MAX, AVRO_SEGMENTS_MAX, HEADERS_MAX,
 };
 use crate::event::Event;
 use bytes::BytesMut;
@@ -173,7 +174,7 @@ fn frames_beyond_the_limits_are_refused_and_nothing_is_held_for_announcements() 
         Err(WireError::TooLarge { .. })
     ));
     // The segments of one message count together.
-    let most = u32::try_from(AVRO_REQUEST_BYTES_MAX).unwrap().to_be_bytes();
+    let most = u32::try_from(AVRO_REQUEST_PASSED_OVER_BYTES_MAX).unwrap().to_be_bytes();
     let mut two = [&b"\0\0\0\x01\0\0\0\x02\0\0\0\x01x"[..], &most].concat();
     assert!(matches!(next(&two), Err(WireError::TooLarge { .. })));
     two.truncate(two.len() - 4);
@@ -181,6 +182,33 @@ fn frames_beyond_the_limits_are_refused_and_nothing_is_held_for_announcements() 
     let mut frames = Frames::new();
     assert_eq!(frames.next(&mut BytesMut::from(&two[..])), Ok(None));
     assert_eq!(frames.held_bytes(), 1);
+}
+
+#[test]
+fn a_message_that_is_too_large_is_passed_over_and_the_next_one_read() {
+    let framed = |serial, len| {
+        let mut bytes = frame::begin();
+        bytes.extend((0..len).map(|at| at as u8));
+        frame::finish(&mut bytes, serial);
+        bytes
+    };
+    let max = 3 * AVRO_PROTOCOL_BYTES_MAX;
+    let stream = [framed(1, max), framed(2, max + 1), framed(3, 7)].concat();
+    for piece in [1 << 10, stream.len()] {
+        let (mut frames, mut input) = (Frames::with_max(max), BytesMut::new());
+        let mut found = Vec::new();
+        for bytes in stream.chunks(piece) {
+            input.extend_from_slice(bytes);
+            while let Some(frame) = frames.next(&mut input).unwrap() {
+                found.push((frame.serial, frame.message.len(), frame.is_whole));
+            }
+            let is_passing_over = found.len() == 1 && frames.is_within();
+            assert!(!is_passing_over || frames.held_bytes() < 2 * AVRO_PROTOCOL_BYTES_MAX);
+        }
+        let kept = found[1].1;
+        assert!(kept > AVRO_PROTOCOL_BYTES_MAX && kept < 2 * AVRO_PROTOCOL_BYTES_MAX);
+        assert_eq!(found, [(1, max, true), (2, kept, false), (3, 7, true)], "{piece}");
+    }
 }
 
 #[test]
@@ -311,7 +339,7 @@ proptest! {
             }
             prop_assert!(input.len() < 8, "what can be consumed is");
         }
-        let expected: Vec<Frame> = (0..).zip(messages).map(|(serial, message)| Frame { serial, message }).collect();
+        let expected: Vec<Frame> = (0..).zip(messages).map(|(serial, message)| Frame { serial, message, is_whole: true }).collect();
         prop_assert_eq!(found, expected);
         prop_assert!(!frames.is_within() && input.is_empty());
     }

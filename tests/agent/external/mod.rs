@@ -3,6 +3,8 @@
 //!
 //! The programs are in Python; where there is none the tests say so and pass.
 
+mod deaf;
+
 use super::process::{
     Agent, Random, connect, free_port, fresh_seed, read_line, run, run_expecting, signal, until,
 };

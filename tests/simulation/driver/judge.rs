@@ -51,7 +51,12 @@ impl Driver {
         Ok(())
     }
 
+    /// At every moment, whatever is under way.
     pub(super) fn look_at_frontiers(&mut self) -> Step {
+        let status = self.opened().channel.status();
+        if !status.stopped && status.unaccounted != Some(0) {
+            return wrong(format!("not every event is accounted for: {status:?}"));
+        }
         let frontiers = self.opened().manual.frontiers();
         Self::verdict(self.oracle.frontiers_are(&frontiers))
     }

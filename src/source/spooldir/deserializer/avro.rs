@@ -4,15 +4,23 @@
 //! A place in such a file is the start of a block and a number of data behind it.
 
 use super::{Deserializer, Source, Unreadable};
-use crate::base::limits::{AVRO_BLOCK_BYTES_MAX, AVRO_HEADER_BYTES_MAX};
+use crate::base::limits::{
+    AVRO_BLOCK_BYTES_MAX, AVRO_DATA_WITHOUT_BYTES_MAX, AVRO_HEADER_BYTES_MAX,
+};
 use crate::config::settings::{SettingError, SettingsReader};
 use crate::event::Event;
 use crate::source::reading::Point;
+use crate::source::reading::input::Input;
 use crate::wire::avro::WireError;
-use crate::wire::avro::container::{Codec, MAGIC, MARKER_BYTES};
-use crate::wire::avro::schema::Schema;
+use crate::wire::avro::codec::Codec;
+use crate::wire::avro::container::{MAGIC, MARKER_BYTES};
+use crate::wire::avro::schema::{Schema, Steps, without_blanks};
 use crate::wire::avro::values::Values;
 use bytes::Bytes;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+const LONGER: &str = "a block is longer than its data";
 
 /// What an event says of its schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +57,6 @@ struct Header {
 }
 
 /// The block that is being read.
-#[derive(Default)]
 struct Block {
     bytes: Bytes,
     /// Where it begins in the file, and where the next one does.
@@ -57,6 +64,14 @@ struct Block {
     next: u64,
     count: u64,
     done: u64,
+    steps: Steps,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        let (begin, next, count, done) = (0, 0, 0, 0);
+        Self { bytes: Bytes::new(), begin, next, count, done, steps: Steps::for_bytes(0) }
+    }
 }
 
 impl Container {
@@ -84,7 +99,7 @@ impl Container {
                 Ok(None) => {
                     return Err(unlike(
                         0,
-                        "it does not begin as one, or its schema cannot be read, or its codec is none of null, deflate and snappy",
+                        "it does not begin as one, or its schema cannot be read, or its codec is none of null, deflate, snappy, bzip2, xz and zstandard",
                     ));
                 }
                 Ok(Some(found)) => break found,
@@ -108,8 +123,13 @@ impl Container {
         }
         let Some(header) = &self.header else { return Ok(None) };
         let mut values = Values::new(&self.block.bytes);
-        header.schema.skip(&mut values).map_err(|e| unlike(self.block.begin, &e.to_string()))?;
+        let skipped = header.schema.skip(&mut values, &mut self.block.steps);
+        skipped.map_err(|error| unlike(self.block.begin, &error.to_string()))?;
         let len = self.block.bytes.len() - values.rest().len();
+        // Before the last one is handed over: whoever goes on behind it begins in the next block.
+        if self.block.done + 1 == self.block.count && !values.rest().is_empty() {
+            return Err(unlike(self.block.begin, LONGER));
+        }
         self.block.done += 1;
         Ok(Some(self.block.bytes.split_to(len)))
     }
@@ -118,9 +138,6 @@ impl Container {
         let Some(header) = &self.header else { return Ok(false) };
         let begin = input.offset();
         let bad = |what: &str| unlike(begin, what);
-        if !self.block.bytes.is_empty() {
-            return Err(unlike(self.block.begin, "a block is longer than its data"));
-        }
         if !input.has(1)? {
             return Ok(false);
         }
@@ -151,11 +168,15 @@ impl Container {
         let data = header.codec.unpack(packed, AVRO_BLOCK_BYTES_MAX);
         let bytes = Bytes::from(data.map_err(|error| bad(&error.to_string()))?.into_owned());
         // Data of no bytes could be as many as a number can say.
-        if count > bytes.len() as u64 + 1_000_000 {
+        if count > bytes.len() as u64 + AVRO_DATA_WITHOUT_BYTES_MAX {
             return Err(bad("a block has more data than bytes"));
         }
+        if count == 0 && !bytes.is_empty() {
+            return Err(bad(LONGER));
+        }
         input.skip(size);
-        self.block = Block { bytes, begin, next: input.offset(), count, done: 0 };
+        let steps = Steps::for_bytes(bytes.len());
+        self.block = Block { bytes, begin, next: input.offset(), count, done: 0, steps };
         Ok(true)
     }
 }
@@ -235,29 +256,64 @@ fn header(start: &[u8], schema_type: SchemaType) -> Result<Option<(Header, usize
     Ok(Some((Header { schema, codec, sync, key, value }, len)))
 }
 
-/// JSON as Java's Avro writes it: no blanks between its parts.
-fn without_blanks(json: &str) -> String {
-    let (mut out, mut quoted, mut escaped) = (String::with_capacity(json.len()), false, false);
-    for c in json.chars() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            c if !quoted && c.is_ascii_whitespace() => continue,
-            _ => {}
-        }
-        out.push(c);
+/// Any bytes as a container file: read whole, gone on with behind each datum, and while it grows.
+///
+/// # Panics
+/// What is read depends on where reading began, or on how much of the file was there.
+pub fn fuzz(bytes: &[u8]) {
+    let all = events(bytes, Point::default(), true);
+    let is_cut = all.len() == FUZZED_MAX;
+    for from in all
+        .iter()
+        .take(if is_cut { 0 } else { FUZZED_MAX })
+        .step_by(1 + all.len() / 8)
+        .map(|(_, point)| *point)
+    {
+        let rest = events(bytes, from, true);
+        assert!(all.ends_with(&rest), "behind {from:?} the same follows");
     }
-    out
+    let cut = bytes.len() / 2;
+    let growing = events(&bytes[..cut], Point::default(), false);
+    assert!(all.starts_with(&growing), "what is there of a file is its beginning");
+}
+
+/// Events at most that [`fuzz`] looks at.
+const FUZZED_MAX: usize = 2000;
+
+fn events(bytes: &[u8], from: Point, whole: bool) -> Vec<(Event, Point)> {
+    let mut input = Input::new(Fuzzed(bytes), from.offset);
+    let mut container = Container::new(SchemaType::Hash, from);
+    let mut events = Vec::new();
+    while let Ok(Some(event)) = container.next(&mut input, whole) {
+        events.push((event, container.point(&input)));
+        if events.len() == FUZZED_MAX {
+            break;
+        }
+    }
+    events
+}
+
+/// A file in memory.
+struct Fuzzed<'a>(&'a [u8]);
+
+impl FileExt for Fuzzed<'_> {
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        let at = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
+        let count = out.len().min(self.0.len() - at);
+        out[..count].copy_from_slice(&self.0[at..at + count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+        unreachable!("nothing is written")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::reading::input::Input;
     use crate::wire::avro::container;
-    use std::io;
-    use std::os::unix::fs::FileExt;
+    use crate::wire::avro::values::put_long;
 
     struct Held(Vec<u8>);
 
@@ -321,7 +377,7 @@ mod tests {
 
     #[test]
     fn reading_goes_on_behind_any_datum() {
-        for codec in [Codec::Null, Codec::Deflate, Codec::Snappy] {
+        for codec in Codec::ALL {
             let (all, _) = read(packed(codec), SchemaType::Hash, Point::default(), true);
             assert_eq!(all.len(), 3, "{codec:?}");
             for (done, (_, from)) in all.iter().enumerate() {
@@ -370,5 +426,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn bombs_end_soon_and_are_named() {
+        let marker = [7; MARKER_BYTES];
+        let bomb = |schema: &str, codec, count, data: &[u8]| {
+            let mut out = Vec::new();
+            container::put_header(&mut out, schema, codec, &marker);
+            container::write_block(&mut out, count, data, codec, &marker).unwrap();
+            read(out, SchemaType::Hash, Point::default(), true)
+        };
+        // Data without bytes, more than anybody writes; and the most that is read.
+        let (events, error) = bomb("\"null\"", Codec::Null, 1001, b"");
+        assert!(events.is_empty() && error.is_some_and(|e| e.contains("more data than bytes")));
+        let (events, error) = bomb("\"null\"", Codec::Null, 1000, b"");
+        assert_eq!((events.len(), error), (1000, None));
+        // Each of few data means a million values: together they have the steps of one block.
+        let nulls = r#"{"type":"array","items":"null"}"#;
+        let mut million = Vec::new();
+        put_long(&mut million, 400_000);
+        put_long(&mut million, 0);
+        let (events, error) = bomb(nulls, Codec::Null, 5, &million.repeat(5));
+        assert!(events.len() < 5 && error.is_some_and(|e| e.contains("take no bytes")));
+        // Bytes that belong to no datum are noticed wherever reading begins.
+        for (count, whole) in [(0, 0), (1, 0), (2, 1)] {
+            let (events, error) = bomb("\"int\"", Codec::Null, count, b"\x02\x04\x06");
+            assert!(events.len() == whole && error.is_some_and(|e| e.contains(LONGER)), "{count}");
+        }
+        let size = AVRO_BLOCK_BYTES_MAX + 1;
+        let (events, error) = bomb("\"bytes\"", Codec::Deflate, 1, &vec![0; size]);
+        assert!(events.is_empty() && error.is_some_and(|e| e.contains("more than")));
     }
 }

@@ -1,6 +1,7 @@
 //! From the bytes of a file to events.
 
 mod avro;
+pub use avro::fuzz;
 mod blob;
 mod line;
 

@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The file's name.
-pub(super) const NAME: &str = "millpond.properties";
+pub(crate) const NAME: &str = "millpond.properties";
 /// What its keys are called as options.
 const PREFIX: &str = "millpond.";
 /// Keys that are there, one of them with a class behind it.
 const KEYS: [&str; 2] = ["external.CLASS", "log.format"];
 
 /// The file's settings as options, and warnings.
-pub(super) fn read(conf: &Path) -> (BTreeMap<String, String>, Vec<String>) {
+pub(crate) fn read(conf: &Path) -> (BTreeMap<String, String>, Vec<String>) {
     let path = conf.join(NAME);
     let (mut options, mut warnings) = (BTreeMap::new(), Vec::new());
     let bytes = match read_whole(&path, CONFIG_BYTES_MAX) {

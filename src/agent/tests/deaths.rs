@@ -1,0 +1,265 @@
+//! Every way a server can die, for every sink that is a client: the events come back, the sink says it
+//! once and goes on by itself when the server is well again.
+
+use super::gate::{Death, Gate};
+use super::{TYPES, Types, did, planned_with, start_plan, until};
+use crate::agent::supervise::Running;
+use crate::channel::Channel;
+use crate::event::Event;
+use crate::metrics::{Registry, SinkCounters};
+use crate::sink::trial::logged;
+use std::fmt::Write as _;
+use std::future::poll_fn;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ways to die, whether the server may have taken the batch, and what a sink has to say of it.
+const DEATHS: &[(Death, bool, &[&str])] = &[
+    (Death::Killed, false, &["connection broke", "closed the connection", "did not end well"]),
+    (Death::Refused, false, &["cannot connect"]),
+    (Death::SynDropped, false, &["no connection within 2500 ms"]),
+    (Death::Silent, false, &["did not answer within 2500 ms"]),
+    (Death::Deaf, false, &["did not answer within 2500 ms"]),
+    (Death::Half, true, &["did not answer within 2500 ms", "did not end well"]),
+    (Death::HangsUp, true, &["closed the connection", "did not end well"]),
+];
+
+/// In TLS a server that is silent does not answer the client's hello.
+const TLS_DEATHS: &[(Death, bool, &[&str])] = &[
+    (Death::Killed, false, &["connection broke", "no TLS", "did not end well"]),
+    (Death::Silent, false, &["did not answer within 2500 ms", "no connection within 1000 ms"]),
+];
+
+/// More than the buffers of a connection hold.
+const LARGE_BYTES: usize = 8 * 1024 * 1024;
+
+struct Case {
+    /// Of its sink, and of all else that is its own.
+    name: String,
+    kind: &'static str,
+    tls: bool,
+    death: Death,
+    /// Whether a batch that failed may have arrived.
+    may_repeat: bool,
+    causes: &'static [&'static str],
+    server: u16,
+    door: u16,
+}
+
+fn cases() -> Vec<Case> {
+    let mut ports = 20_000..;
+    let plain = DEATHS.iter().map(|death| (false, death));
+    let all: Vec<_> = plain.chain(TLS_DEATHS.iter().map(|death| (true, death))).collect();
+    let mut cases = Vec::new();
+    for kind in ["avro", "thrift", "http"] {
+        for (tls, (death, may_repeat, causes)) in &all {
+            let mut port = || ports.next().unwrap();
+            let name = format!("{kind}-{death:?}{}", if *tls { "-tls" } else { "" });
+            let (tls, death, may_repeat, causes) = (*tls, *death, *may_repeat, *causes);
+            let (server, door) = (port(), port());
+            cases.push(Case { name, kind, tls, death, may_repeat, causes, server, door });
+        }
+    }
+    cases
+}
+
+/// An address that is this process's own among those that lead here: nobody else takes the place of a
+/// server that is away.
+fn own_address() -> Ipv4Addr {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 77, high, low)
+}
+
+impl Case {
+    /// A server with a sink that notes what arrives, and the sink that is the client.
+    fn settings(&self) -> String {
+        let Self { name, kind, server, door, .. } = self;
+        let here = own_address();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls");
+        let store = |file: &str| golden.join(file).display().to_string();
+        let mut lines = vec![
+            format!("channels.near-{name}.type=memory"),
+            format!("channels.far-{name}.type=memory"),
+            format!("sources.r-{name}.type={kind}"),
+            format!("sources.r-{name}.bind={here}"),
+            format!("sources.r-{name}.port={server}"),
+            format!("sources.r-{name}.channels=far-{name}"),
+            format!("sinks.t-{name}.type=trial"),
+            format!("sinks.t-{name}.log={name}"),
+            format!("sinks.t-{name}.channel=far-{name}"),
+            format!("sinks.{name}.type={kind}"),
+            format!("sinks.{name}.channel=near-{name}"),
+        ];
+        if *kind == "http" {
+            let scheme = if self.tls { "https" } else { "http" };
+            lines.extend([
+                format!("sources.r-{name}.handler=org.apache.flume.source.http.BLOBHandler"),
+                format!("sinks.{name}.endpoint={scheme}://{here}:{door}/"),
+                format!("sinks.{name}.connectTimeout=2500"),
+                format!("sinks.{name}.requestTimeout=2500"),
+            ]);
+            for (table, value) in
+                [("rollback", false), ("backoff", false), ("incrementMetrics", true)]
+            {
+                lines.push(format!("sinks.{name}.{table}.2XX={value}"));
+            }
+        } else {
+            lines.extend([
+                format!("sinks.{name}.hostname={here}"),
+                format!("sinks.{name}.port={door}"),
+                format!("sinks.{name}.connect-timeout=2500"),
+                format!("sinks.{name}.request-timeout=2500"),
+            ]);
+        }
+        if self.tls {
+            lines.extend([
+                format!("sources.r-{name}.ssl=true"),
+                format!("sources.r-{name}.keystore={}", store("server.jks")),
+                format!("sources.r-{name}.keystore-password=changeit"),
+                format!("sinks.{name}.truststore={}", store("trust.jks")),
+                format!("sinks.{name}.truststore-password=changeit"),
+                // The certificate is for another address.
+                format!("sinks.{name}.verify-hostname=false"),
+            ]);
+            if *kind != "http" {
+                lines.push(format!("sinks.{name}.ssl=true"));
+            }
+        }
+        lines.iter().fold(String::new(), |mut text, line| {
+            let _ = writeln!(text, "a.{line}");
+            text
+        })
+    }
+
+    /// Lets the server live, die and live again.
+    async fn run(&self, running: &Running, registry: &Registry) {
+        let name = &self.name;
+        let (channel, counters) =
+            (opened(running, &format!("near-{name}")).await, registry.sink(name));
+        let at = |port| SocketAddr::from((own_address(), port));
+        let gate = Gate::open(at(self.door), at(self.server)).await;
+        put(&*channel, (0..3).map(|n| format!("{n}")));
+        self.until("a server that is well", &counters, |c| c.event_drain_success.get() == 3).await;
+
+        gate.fall(self.death);
+        let zeroes = |n| if (self.death, n) == (Death::Deaf, 3) { LARGE_BYTES } else { 0 };
+        put(&*channel, (3..6).map(|n| "0".repeat(zeroes(n)) + &n.to_string()));
+        self.until("two tries", &counters, |c| c.rollback.get() >= 2).await;
+        assert_eq!(counters.event_drain_success.get(), 3, "{name}: nobody has acknowledged more");
+        assert_eq!(channel.status().events, 3, "{name}: the batch is back in its channel");
+
+        gate.heal();
+        self.until("a server that is well again", &counters, |c| c.event_drain_success.get() == 6)
+            .await;
+        self.until("an empty channel", &counters, |_| channel.status().events == 0).await;
+        let far = opened(running, &format!("far-{name}")).await;
+        self.until("nothing on the way", &counters, |_| far.status().events == 0).await;
+        self.nothing_is_lost_or_repeated(&counters);
+    }
+
+    async fn until(
+        &self,
+        what: &str,
+        counters: &SinkCounters,
+        reached: impl Fn(&SinkCounters) -> bool,
+    ) {
+        until(&format!("{}: {what}; {counters:?}", self.name), || reached(counters)).await;
+    }
+
+    /// The numbers that have arrived, in order of arrival.
+    fn arrived(&self) -> Vec<u64> {
+        let numbers = did(&self.name).into_iter();
+        numbers.filter_map(|did| did[did.len() - 1..].parse().ok()).collect()
+    }
+
+    fn nothing_is_lost_or_repeated(&self, counters: &SinkCounters) {
+        let name = &self.name;
+        let mut arrived = self.arrived();
+        let all = arrived.len();
+        arrived.sort_unstable();
+        arrived.dedup();
+        assert_eq!(arrived, [0, 1, 2, 3, 4, 5], "{name}");
+        if !self.may_repeat {
+            assert_eq!(all, 6, "{name}: nothing was taken, so nothing comes twice");
+        }
+        let (created, closed) =
+            (counters.connection_created.get(), counters.connection_closed.get());
+        assert_eq!(created, closed + 1, "{name}: one connection is open");
+        assert!(created >= 2, "{name}: a connection that failed is not used again");
+        let dialled = matches!(self.death, Death::Refused | Death::SynDropped);
+        assert!(!dialled || counters.connection_failed.get() >= 2, "{name}: {counters:?}");
+    }
+
+    /// Each cause once, the end once.
+    fn is_said_once(&self, log: &str) {
+        let own = format!("sink=\"{}\"", self.name);
+        let lines = || log.lines().filter(|line| line.contains(&own));
+        let words: Vec<&str> = lines().collect();
+        assert_eq!(lines().filter(|line| line.contains("works again")).count(), 1, "{words:#?}");
+        let mut causes: Vec<&str> = lines()
+            .filter_map(|line| line.split_once("does not deliver")?.1.split(" (try ").next())
+            .map(|line| line.split(" sink=").next().unwrap_or(line))
+            .collect();
+        let said = causes.len();
+        causes.sort_unstable();
+        causes.dedup();
+        assert!(said > 0 && said == causes.len(), "each cause once: {words:#?}");
+        let is_known = |line: &&str| self.causes.iter().any(|cause| line.contains(cause));
+        assert!(causes.iter().any(is_known), "none of {:?}: {words:#?}", self.causes);
+    }
+}
+
+async fn opened(running: &Running, name: &str) -> Arc<dyn Channel> {
+    let mut slot = running.channels[name].slot.clone();
+    let open = timeout(PATIENCE, slot.wait_for(Option::is_some)).await.unwrap().unwrap();
+    Arc::clone(open.as_ref().unwrap())
+}
+
+/// Until all of them have ended.
+async fn together(futures: impl Iterator<Item = impl Future<Output = ()>>) {
+    let mut left: Vec<_> = futures.map(Box::pin).collect();
+    poll_fn(|context| {
+        left.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if left.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// As one transaction.
+fn put(channel: &dyn Channel, bodies: impl Iterator<Item = String>) {
+    let mut put = channel.begin_put();
+    bodies.for_each(|body| put.put(Event::new(body)).unwrap());
+    put.commit().unwrap();
+}
+
+#[tokio::test]
+async fn however_a_server_dies_the_batch_comes_back_and_is_delivered_once_it_is_well_again() {
+    let cases = cases();
+    let named = |word: &str, prefixes: &[&str]| {
+        let names =
+            cases.iter().flat_map(|case| prefixes.iter().map(|p| format!("{p}{}", case.name)));
+        format!("a.{word} = {}\n", names.collect::<Vec<_>>().join(" "))
+    };
+    let mut text = named("sources", &["r-"]) + &named("channels", &["near-", "far-"]);
+    text += &named("sinks", &["t-", ""]);
+    cases.iter().for_each(|case| text += &case.settings());
+    let built_in = Types::built_in();
+    let sinks: Vec<_> = built_in.sinks.iter().chain(TYPES.sinks).copied().collect();
+    let types = Types { sinks: Box::leak(sinks.into_boxed_slice()), ..built_in };
+    let (plan, findings) = planned_with(&text, types);
+    assert!(findings.is_empty(), "{findings:?}");
+    let log = logged(async {
+        let (running, registry) = start_plan(plan);
+        timeout(PATIENCE, running.all_started()).await.unwrap();
+        together(cases.iter().map(|case| case.run(&running, &registry))).await;
+        assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+    })
+    .await;
+    cases.iter().for_each(|case| case.is_said_once(&log));
+}

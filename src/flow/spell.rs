@@ -1,0 +1,96 @@
+//! A spell in which a sink does not deliver: said when it begins, when it has another cause, now and
+//! then while it lasts, and when it is over; not at each of its tries, of which an hour has a thousand.
+//!
+//! Limits: [`CAUSES_MAX`] causes are told apart, and a reminder comes every [`REMINDER`].
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Causes of one spell that are said when they come for the first time.
+const CAUSES_MAX: usize = 8;
+
+/// Between two words about a spell that lasts.
+const REMINDER: Duration = Duration::from_secs(600);
+
+/// Whether a sink delivers, as far as the log knows.
+#[derive(Debug, Default)]
+pub struct Spell(Mutex<Option<Bad>>);
+
+#[derive(Debug)]
+struct Bad {
+    since: Duration,
+    tries: u64,
+    causes: Vec<String>,
+    said: Duration,
+}
+
+impl Spell {
+    /// A try has failed at `now`, for `cause`: what is to be said of it, if anything.
+    pub(crate) fn failed(&self, now: Duration, cause: &str) -> Option<String> {
+        let mut spell = self.lock();
+        let bad = spell.get_or_insert_with(|| Bad {
+            since: now,
+            tries: 0,
+            causes: Vec::new(),
+            said: now,
+        });
+        bad.tries = bad.tries.saturating_add(1);
+        let is_new = bad.causes.len() < CAUSES_MAX && !bad.causes.iter().any(|said| said == cause);
+        if is_new {
+            bad.causes.push(cause.to_owned());
+        } else if now.saturating_sub(bad.said) < REMINDER {
+            return None;
+        }
+        bad.said = now;
+        let lasts = now.saturating_sub(bad.since).as_secs();
+        Some(match bad.tries {
+            1 => cause.to_owned(),
+            tries => format!("{cause} (try {tries} since {lasts} s)"),
+        })
+    }
+
+    /// It works at `now`: what is to be said of it, if it did not before.
+    pub(crate) fn over(&self, now: Duration) -> Option<String> {
+        let Bad { since, tries, .. } = self.lock().take()?;
+        let lasted = now.saturating_sub(since).as_millis();
+        Some(format!("works again, behind {tries} tries in {lasted} ms"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Bad>> {
+        // Nothing under the lock can be left half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_spell_is_said_once_for_each_cause_and_once_when_it_is_over() {
+        let spell = Spell::default();
+        assert_eq!(spell.over(SECOND), None);
+        assert_eq!(spell.failed(SECOND, "refused").as_deref(), Some("refused"));
+        for _ in 0..100 {
+            assert_eq!(spell.failed(SECOND * 2, "refused"), None);
+        }
+        let other = spell.failed(SECOND * 4, "no answer");
+        assert_eq!(other.as_deref(), Some("no answer (try 102 since 3 s)"));
+        assert_eq!(spell.failed(SECOND * 5, "refused"), None);
+        let over = spell.over(SECOND * 6);
+        assert_eq!(over.as_deref(), Some("works again, behind 103 tries in 5000 ms"));
+        assert_eq!(spell.over(SECOND * 7), None);
+        assert_eq!(spell.failed(SECOND * 8, "refused").as_deref(), Some("refused"));
+    }
+
+    #[test]
+    fn one_that_lasts_is_recalled_and_many_causes_are_not_all_said() {
+        let spell = Spell::default();
+        let said = (0..1000).filter(|n| spell.failed(SECOND, &format!("cause {n}")).is_some());
+        assert_eq!(said.count(), CAUSES_MAX);
+        let hour = (0..3600).filter(|s| spell.failed(SECOND * (2 + s), "cause 0").is_some());
+        assert_eq!(hour.count(), 6, "once in ten minutes");
+    }
+}

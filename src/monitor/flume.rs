@@ -1,0 +1,237 @@
+//! `/metrics` as Flume's HTTP server shows it: components by `TYPE.name`, each with Flume's attributes
+//! and no others, all values texts.
+//!
+//! What Flume 1.11 does not count for a type it shows as 0, and types of which it counts nothing (a netcat
+//! source, a logger sink) are not on the page. Scripts that were written against Flume add such numbers up.
+
+use super::java_number::double;
+use crate::metrics::{Reading, Role, Value};
+use serde_json::{Map, Value as Json};
+
+const SOURCE: &[&str] = &[
+    "EventReceivedCount",
+    "EventAcceptedCount",
+    "AppendReceivedCount",
+    "AppendAcceptedCount",
+    "AppendBatchReceivedCount",
+    "AppendBatchAcceptedCount",
+    "OpenConnectionCount",
+    "EventReadFail",
+    "ChannelWriteFail",
+    "GenericProcessingFail",
+];
+
+const CHANNEL: &[&str] = &[
+    "EventPutAttemptCount",
+    "EventTakeAttemptCount",
+    "EventPutSuccessCount",
+    "EventTakeSuccessCount",
+    "ChannelFillPercentage",
+    "ChannelCapacity",
+    "ChannelSize",
+];
+
+/// What a file channel has beyond the others.
+const FILE_CHANNEL: &[&str] = &[
+    "Open",
+    "Closed",
+    "Unhealthy",
+    "EventPutErrorCount",
+    "EventTakeErrorCount",
+    "CheckpointWriteErrorCount",
+    "CheckpointBackupWriteErrorCount",
+];
+
+const SINK: &[&str] = &[
+    "ConnectionCreatedCount",
+    "ConnectionClosedCount",
+    "ConnectionFailedCount",
+    "BatchEmptyCount",
+    "BatchUnderflowCount",
+    "BatchCompleteCount",
+    "EventDrainAttemptCount",
+    "EventDrainSuccessCount",
+    "EventWriteFail",
+    "ChannelReadFail",
+];
+
+/// Every component has these.
+const TIMES: &[&str] = &["StartTime", "StopTime"];
+
+/// Types of which Flume counts nothing.
+const UNCOUNTED: &[(Role, &str)] = &[
+    (Role::Source, "netcat"),
+    (Role::Source, "netcatudp"),
+    (Role::Source, "org.apache.flume.source.StressSource"),
+    (Role::Sink, "logger"),
+    (Role::Sink, "null"),
+    (Role::Sink, "irc"),
+];
+
+const SOURCE_BATCHES: &[&str] = &["AppendBatchReceivedCount", "AppendBatchAcceptedCount"];
+const SINK_BATCHES: &[&str] = &["BatchEmptyCount", "BatchUnderflowCount", "BatchCompleteCount"];
+
+/// What Flume does not count although it shows it.
+const ZERO: &[(Role, &str, &[&str])] = &[
+    (Role::Source, "exec", SOURCE_BATCHES),
+    (Role::Source, "syslogtcp", SOURCE_BATCHES),
+    (Role::Source, "syslogudp", SOURCE_BATCHES),
+    (Role::Source, "multiport_syslogtcp", SOURCE_BATCHES),
+    (Role::Source, "seq", &["EventReceivedCount", "AppendBatchReceivedCount"]),
+    (Role::Sink, "file_roll", SINK_BATCHES),
+    (Role::Sink, "http", SINK_BATCHES),
+];
+
+/// A component as Flume shows it.
+#[derive(Debug)]
+pub(super) struct Component {
+    /// Such as `CHANNEL.c1`.
+    pub(super) key: String,
+    /// Attributes and their values, `Type` among them.
+    pub(super) attributes: Vec<(&'static str, String)>,
+}
+
+/// The page.
+pub(super) fn json(readings: &[Reading]) -> String {
+    let object = |component: Component| -> (String, Json) {
+        let attributes = component.attributes.into_iter();
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), Json::String(value)));
+        (component.key, Json::Object(attributes.collect()))
+    };
+    let page: Map<String, Json> = components(readings).into_iter().map(object).collect();
+    Json::Object(page).to_string()
+}
+
+/// What Flume would show of these.
+pub(super) fn components(readings: &[Reading]) -> Vec<Component> {
+    let counted = |r: &&Reading| !UNCOUNTED.contains(&(r.role, r.kind));
+    readings.iter().filter(counted).map(component).collect()
+}
+
+fn component(reading: &Reading) -> Component {
+    let zero = ZERO.iter().find(|(role, kind, _)| (*role, *kind) == (reading.role, reading.kind));
+    let zero = zero.map_or(&[][..], |(_, _, names)| names);
+    let shown = |name: &str| shown(reading).any(|attributes| attributes.contains(&name));
+    let values = reading.values.iter().filter(|(name, _)| shown(name));
+    let mut attributes: Vec<(&'static str, String)> = values
+        .map(|(name, value)| {
+            (*name, if zero.contains(name) { "0".to_owned() } else { text(*value) })
+        })
+        .collect();
+    attributes.push(("Type", reading.role.to_string()));
+    Component { key: reading.key(), attributes }
+}
+
+/// The attributes that Flume shows of a component.
+fn shown(reading: &Reading) -> impl Iterator<Item = &'static [&'static str]> {
+    let (own, more): (_, &[&str]) = match reading.role {
+        Role::Source => (SOURCE, &[]),
+        Role::Sink => (SINK, &[]),
+        Role::Channel if reading.kind == "file" => (CHANNEL, FILE_CHANNEL),
+        Role::Channel => (CHANNEL, &[]),
+    };
+    [TIMES, own, more].into_iter()
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::Count(n) | Value::Level(n) => n.to_string(),
+        Value::Percent(percent) => double(percent),
+        Value::Flag(set) => set.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Member, Registry};
+
+    fn page(members: &[(Role, &str, &'static str)], move_: impl Fn(&Registry)) -> Json {
+        let registry = Registry::default();
+        let member = |(role, name, kind): &(Role, &str, &'static str)| Member {
+            role: *role,
+            name: (*name).to_owned(),
+            kind,
+        };
+        registry.keep(&members.iter().map(member).collect::<Vec<_>>());
+        move_(&registry);
+        serde_json::from_str(&json(&registry.snapshot())).expect("JSON")
+    }
+
+    fn names(component: &Json) -> Vec<&str> {
+        component.as_object().expect("an object").keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn components_have_flumes_attributes_and_no_others_as_texts() {
+        let members = [
+            (Role::Source, "r1", "avro"),
+            (Role::Channel, "c1", "memory"),
+            (Role::Channel, "c2", "file"),
+            (Role::Sink, "k1", "avro"),
+        ];
+        let page = page(&members, |registry| {
+            registry.source("r1").batch_received(20);
+            registry.channel("c1").capacity.set(300);
+            registry.channel("c1").size.set(10);
+            registry.channel("c2").open.set(1);
+            registry.sink("k1").started(1_442_566_411_897);
+        });
+        assert_eq!(names(&page), ["CHANNEL.c1", "CHANNEL.c2", "SINK.k1", "SOURCE.r1"]);
+        let sorted = |lists: &[&[&'static str]]| {
+            let mut names: Vec<&str> = lists.concat();
+            names.extend(["StartTime", "StopTime", "Type"]);
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(names(&page["SOURCE.r1"]), sorted(&[SOURCE]));
+        assert_eq!(names(&page["CHANNEL.c1"]), sorted(&[CHANNEL]));
+        assert_eq!(names(&page["CHANNEL.c2"]), sorted(&[CHANNEL, FILE_CHANNEL]));
+        assert_eq!(names(&page["SINK.k1"]), sorted(&[SINK]));
+        for component in page.as_object().expect("an object").values() {
+            assert!(component.as_object().expect("an object").values().all(Json::is_string));
+        }
+        assert_eq!(page["SOURCE.r1"]["AppendBatchReceivedCount"], "1");
+        assert_eq!(page["SOURCE.r1"]["Type"], "SOURCE");
+        assert_eq!(page["CHANNEL.c1"]["ChannelFillPercentage"], "3.3333333333333335");
+        assert_eq!(page["CHANNEL.c2"]["ChannelFillPercentage"], "1.7976931348623157E308");
+        assert_eq!(
+            (&page["CHANNEL.c2"]["Open"], &page["CHANNEL.c2"]["Closed"]),
+            (&"true".into(), &"0".into())
+        );
+        assert_eq!(page["SINK.k1"]["StartTime"], "1442566411897");
+        assert_eq!(page["SINK.k1"]["StopTime"], "0");
+    }
+
+    #[test]
+    fn what_flume_does_not_count_is_0_or_not_there() {
+        let uncounted = UNCOUNTED.iter().map(|(role, kind)| (*role, *kind, *kind));
+        let zero = ZERO.iter().map(|(role, kind, _)| (*role, *kind, *kind));
+        let all: Vec<_> = uncounted.chain(zero).collect();
+        let page = page(&all, |registry| {
+            for (role, name, _) in &all {
+                match role {
+                    Role::Source => registry.source(name).batch_received(5),
+                    _ => registry.sink(name).batch_complete.add(1),
+                }
+            }
+        });
+        assert_eq!(names(&page).len(), ZERO.len());
+        for (role, kind, names) in ZERO {
+            let component = &page[format!("{role}.{kind}")];
+            assert!(names.iter().all(|name| component[name] == "0"), "{component}");
+        }
+        assert_eq!(page["SOURCE.exec"]["EventReceivedCount"], "5");
+    }
+
+    #[test]
+    fn every_type_that_is_named_here_is_a_type() {
+        let sources = crate::source::TYPES.iter().map(|t| (Role::Source, t.names[0]));
+        let sinks = crate::sink::TYPES.iter().map(|t| (Role::Sink, t.names[0]));
+        let known: Vec<_> = sources.chain(sinks).collect();
+        let zero = ZERO.iter().map(|(role, kind, _)| (*role, *kind));
+        for named in UNCOUNTED.iter().copied().chain(zero) {
+            assert!(known.contains(&named), "{named:?}");
+        }
+    }
+}

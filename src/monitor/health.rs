@@ -1,0 +1,95 @@
+//! Whether the agent lives, and whether it does what it is there for, with reasons.
+
+use super::Watched;
+use crate::metrics::{Reading, Role, Value};
+use serde_json::json;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the agent's threads may take to do nothing.
+const PULSE: Duration = Duration::from_secs(5);
+
+/// Why something is not as it should be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Reason {
+    /// Whose, as in `CHANNEL.c1`.
+    pub(super) component: String,
+    pub(super) words: String,
+}
+
+fn reason(component: impl Into<String>, words: impl Into<String>) -> Reason {
+    Reason { component: component.into(), words: words.into() }
+}
+
+/// The page, and whether it is good.
+pub(super) fn page(good: (&str, bool), watched: &Watched, reasons: &[Reason]) -> String {
+    let reasons = reasons.iter().map(|r| json!({ "component": r.component, "reason": r.words }));
+    let (name, is_good) = good;
+    let page = json!({
+        "agent": watched.name,
+        name: is_good,
+        "reasons": reasons.collect::<Vec<_>>(),
+    });
+    format!("{page}\n")
+}
+
+/// Which of the agent's threads do nothing any more; none while it lives.
+pub(super) async fn dead(watched: &Watched) -> Vec<Reason> {
+    let mut dead = Vec::new();
+    for (name, threads) in &watched.threads {
+        if !matches!(timeout(PULSE, threads.spawn(async {})).await, Ok(Ok(()))) {
+            let words = format!("its threads have not answered for {} s", PULSE.as_secs());
+            dead.push(reason(*name, words));
+        }
+    }
+    dead
+}
+
+/// What of the agent does not run as it should.
+pub(super) fn unready(watched: &Watched) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if watched.stopping.load(Ordering::Relaxed) {
+        reasons.push(reason("agent", "it is stopping"));
+    }
+    for reading in watched.registry.snapshot() {
+        reasons.extend(why(&reading).into_iter().map(|words| reason(reading.key(), words)));
+    }
+    reasons
+}
+
+fn why(reading: &Reading) -> Vec<String> {
+    let is_set = |name| {
+        let value = reading.values.iter().find(|(attribute, _)| *attribute == name);
+        value.is_some_and(|(_, value)| !matches!(value, Value::Level(0) | Value::Flag(false)))
+    };
+    match reading.role {
+        Role::Channel => channel(reading, is_set("Open"), is_set("Unhealthy")),
+        // One that has given all it had is done.
+        Role::Source if is_set("Up") || is_set("StopTime") => Vec::new(),
+        Role::Sink if is_set("Up") => Vec::new(),
+        Role::Source | Role::Sink => {
+            let words =
+                if is_set("StartTime") { "has failed and rests" } else { "has not started" };
+            vec![format!("{words}; the log says why")]
+        }
+    }
+}
+
+fn channel(reading: &Reading, open: bool, unhealthy: bool) -> Vec<String> {
+    let stripes = reading.channel.iter().flat_map(|channel| &channel.stripes);
+    let mut words: Vec<String> = stripes
+        .filter_map(|s| Some((s, s.suspended.as_ref().or(s.no_space.as_ref())?)))
+        .map(|(stripe, why)| format!("stripe {}: {why}", stripe.directory))
+        .collect();
+    if words.is_empty() {
+        let trouble = reading.channel.as_ref().and_then(|channel| channel.trouble.clone());
+        match (trouble, open, unhealthy) {
+            (Some(trouble), ..) => words.push(trouble),
+            (None, _, true) => words.push("cannot be opened; the log says why".to_owned()),
+            (None, false, _) => words.push("is not open".to_owned()),
+            (None, true, false) => {}
+        }
+    }
+    words
+}

@@ -1,0 +1,275 @@
+//! `-Dflume.monitoring.*`: what to show, and where.
+
+use crate::config::names;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What all keys begin with.
+const PREFIX: &str = "flume.monitoring.";
+/// Where pages are served unless told otherwise, as in Flume.
+const PORT: u16 = 41414;
+/// Who can ask unless told otherwise: this machine. Flume's server listens everywhere.
+const BIND: &str = "127.0.0.1";
+/// The keys behind the prefix.
+const KEYS: [&str; 6] = ["type", "port", "bind", "hosts", "pollFrequency", "isGanglia3"];
+
+/// Seconds between two rounds to Ganglia, as in Flume.
+const POLL_SECONDS: u64 = 60;
+
+/// The values of the type.
+const TYPES: [&str; 3] = ["http", "prometheus", "ganglia"];
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Settings {
+    /// Pages on HTTP.
+    Pages(Door),
+    /// Packets to Ganglia.
+    Ganglia(Ganglia),
+}
+
+/// Where counters are sent, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ganglia {
+    /// `host:port` of each.
+    pub(crate) hosts: Vec<String>,
+    /// Between two rounds.
+    pub(crate) pause: Duration,
+    /// In the form of Ganglia 3.0, not in that of 3.1.
+    pub(crate) is_3_0: bool,
+}
+
+/// What `/metrics` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Flume's JSON.
+    Flume,
+    /// Prometheus' text.
+    Prometheus,
+}
+
+/// Where pages are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Door {
+    /// Address or host name to listen on.
+    pub(crate) bind: String,
+    /// TCP port; 0 for any free one.
+    pub(crate) port: u16,
+    /// What `/metrics` is.
+    pub(crate) format: Format,
+}
+
+/// Something about the options that their user has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Complaint {
+    /// Without it there is what was asked for.
+    Warning(String),
+    /// Because of it there is no monitoring.
+    Error(String),
+}
+
+impl Settings {
+    /// What `properties` ask for, and what is wrong with them.
+    pub(crate) fn read(properties: &BTreeMap<String, String>) -> (Option<Self>, Vec<Complaint>) {
+        let given: BTreeMap<&str, &str> = properties
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?, value.trim())))
+            .collect();
+        let mut complaints = Vec::new();
+        for key in given.keys().filter(|key| !KEYS.contains(key)) {
+            let hint = names::did_you_mean(key, KEYS);
+            complaints.push(warning(key, given[key], &format!("no such option{hint}")));
+        }
+        let Some(kind) = given.get("type") else {
+            let idle = given.iter().filter(|(key, _)| KEYS.contains(key));
+            complaints.extend(idle.map(|(key, value)| {
+                warning(key, value, &format!("no effect without -D{PREFIX}type=http"))
+            }));
+            return (None, complaints);
+        };
+        match Self::of(kind, &given, &mut complaints) {
+            Ok(settings) => {
+                complaints.extend(settings.idle(&given));
+                (Some(settings), complaints)
+            }
+            Err(error) => {
+                complaints.push(Complaint::Error(error));
+                (None, complaints)
+            }
+        }
+    }
+
+    fn of(
+        kind: &str,
+        given: &BTreeMap<&str, &str>,
+        complaints: &mut Vec<Complaint>,
+    ) -> Result<Self, String> {
+        match kind.to_lowercase().as_str() {
+            "http" | "org.apache.flume.instrumentation.http.httpmetricsserver" => {
+                Ok(Self::Pages(Door::read(given, Format::Flume)?))
+            }
+            "prometheus" | "org.apache.flume.instrumentation.http.prometheushttpmetricsserver" => {
+                Ok(Self::Pages(Door::read(given, Format::Prometheus)?))
+            }
+            "ganglia" | "org.apache.flume.instrumentation.gangliaserver" => {
+                Ok(Self::Ganglia(Ganglia::read(given, complaints)?))
+            }
+            _ => {
+                let types = TYPES.join(", ");
+                let why = if kind.contains('.') {
+                    format!("it names a Java class, which cannot run here; there are {types}")
+                } else {
+                    format!("there are {types}{}", names::did_you_mean(kind, TYPES))
+                };
+                Err(option("type", kind, &why))
+            }
+        }
+    }
+}
+
+impl Settings {
+    /// Keys that belong to another type.
+    fn idle(&self, given: &BTreeMap<&str, &str>) -> Vec<Complaint> {
+        let (kind, others): (_, &[&str]) = match self {
+            Self::Pages(_) => ("pages", &["hosts", "pollFrequency", "isGanglia3"]),
+            Self::Ganglia(_) => ("ganglia", &["port", "bind"]),
+        };
+        let idle = given.iter().filter(|(key, _)| others.contains(key));
+        idle.map(|(key, value)| warning(key, value, &format!("no effect with {kind}"))).collect()
+    }
+}
+
+impl Ganglia {
+    fn read(given: &BTreeMap<&str, &str>, complaints: &mut Vec<Complaint>) -> Result<Self, String> {
+        let list = given.get("hosts").copied().unwrap_or_default();
+        let (mut hosts, entries) = (Vec::new(), list.split(',').map(str::trim));
+        for entry in entries.filter(|entry| !entry.is_empty()) {
+            let port = entry.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+            if port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0)) {
+                hosts.push(entry.to_owned());
+            } else {
+                let why = format!("\"{entry}\" is no HOST:PORT, and is left out");
+                complaints.push(warning("hosts", list, &why));
+            }
+        }
+        if hosts.is_empty() {
+            return Err(option("hosts", list, "names nobody; give HOST:PORT[,HOST:PORT…]"));
+        }
+        let pause = match given.get("pollFrequency") {
+            None => POLL_SECONDS,
+            Some(seconds) => {
+                let number = seconds.parse().ok().filter(|n| (1..=86_400).contains(n));
+                number.ok_or_else(|| option("pollFrequency", seconds, "give 1 to 86400 seconds"))?
+            }
+        };
+        let is_3_0 = given.get("isGanglia3").is_some_and(|v| v.eq_ignore_ascii_case("true"));
+        Ok(Self { hosts, pause: Duration::from_secs(pause), is_3_0 })
+    }
+}
+
+impl Door {
+    fn read(given: &BTreeMap<&str, &str>, format: Format) -> Result<Self, String> {
+        let port = match given.get("port") {
+            None => PORT,
+            Some(port) => port.parse().map_err(|_| {
+                option("port", port, &format!("is no port; give 0 to 65535, or none for {PORT}"))
+            })?,
+        };
+        let bind = given.get("bind").copied().unwrap_or(BIND);
+        // The brackets of an address in a URL.
+        let bind = bind.strip_prefix('[').and_then(|b| b.strip_suffix(']')).unwrap_or(bind);
+        if bind.is_empty() {
+            let why = format!("is no address; give 0.0.0.0 for all, or none for {BIND}");
+            return Err(option("bind", bind, &why));
+        }
+        Ok(Self { bind: bind.to_owned(), port, format })
+    }
+}
+
+fn option(key: &str, value: &str, why: &str) -> String {
+    format!("-D{PREFIX}{key}={value}: {why}")
+}
+
+fn warning(key: &str, value: &str, why: &str) -> Complaint {
+    Complaint::Warning(option(key, value, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(options: &[(&str, &str)]) -> (Option<Settings>, Vec<Complaint>) {
+        let options =
+            options.iter().map(|(key, value)| (format!("{PREFIX}{key}"), value.to_string()));
+        let other = ("flume.root.logger".to_owned(), "INFO,console".to_owned());
+        Settings::read(&options.chain([other]).collect())
+    }
+
+    fn pages(options: &[(&str, &str)]) -> Door {
+        match read(options) {
+            (Some(Settings::Pages(door)), complaints) if complaints.is_empty() => door,
+            other => panic!("{options:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn pages_are_for_this_machine_at_flumes_port_unless_told_otherwise() {
+        assert_eq!(read(&[]), (None, Vec::new()));
+        let format = Format::Flume;
+        let door = |bind: &str, port| Door { bind: bind.to_owned(), port, format };
+        assert_eq!(pages(&[("type", "http")]), door("127.0.0.1", 41414));
+        let all = [("type", "HTTP"), ("port", " 34545 "), ("bind", "0.0.0.0")];
+        assert_eq!(pages(&all), door("0.0.0.0", 34545));
+        let class = "org.apache.flume.instrumentation.http.HTTPMetricsServer";
+        assert_eq!(pages(&[("type", class), ("bind", "[::1]")]), door("::1", 41414));
+        assert_eq!(pages(&[("type", "Prometheus")]).format, Format::Prometheus);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_to_do() {
+        for (options, words) in [
+            (
+                &[("type", "htp")][..],
+                "-Dflume.monitoring.type=htp: there are http, prometheus, ganglia; did you mean http?",
+            ),
+            (&[("type", "com.x.Monitor")], "names a Java class"),
+            (&[("type", "http"), ("port", "70000")], "port=70000: is no port; give 0 to 65535"),
+            (&[("type", "http"), ("port", "")], "is no port"),
+            (&[("type", "http"), ("bind", "")], "bind=: is no address"),
+            (&[("type", "ganglia")], "hosts=: names nobody"),
+            (&[("type", "ganglia"), ("hosts", "h:1"), ("pollFrequency", "0")], "give 1 to 86400"),
+        ] {
+            let (settings, complaints) = read(options);
+            assert_eq!(settings, None, "{options:?}");
+            let [Complaint::Error(said)] = &complaints[..] else { panic!("{complaints:?}") };
+            assert!(said.contains(words), "{said}");
+        }
+        for (options, words) in [
+            (&[("port", "1")][..], "port=1: no effect without -Dflume.monitoring.type=http"),
+            (&[("type", "http"), ("prot", "1")], "prot=1: no such option; did you mean port?"),
+            (&[("type", "http"), ("hosts", "h:1")], "hosts=h:1: no effect with pages"),
+        ] {
+            let (settings, complaints) = read(options);
+            assert_eq!(settings.is_some(), options.len() == 2);
+            let [Complaint::Warning(said)] = &complaints[..] else { panic!("{complaints:?}") };
+            assert!(said.contains(words), "{said}");
+        }
+    }
+
+    #[test]
+    fn ganglia_has_hosts_and_those_that_are_none_are_left_out() {
+        let ganglia = |options: &[(&str, &str)]| match read(options) {
+            (Some(Settings::Ganglia(ganglia)), complaints) => (ganglia, complaints),
+            other => panic!("{options:?}: {other:?}"),
+        };
+        let hosts = ("hosts", "g1:8649, [::1]:8650,g2,:7,h:x");
+        let (read, complaints) = ganglia(&[("type", "ganglia"), hosts]);
+        assert_eq!(read.hosts, ["g1:8649", "[::1]:8650"]);
+        assert_eq!((read.pause, read.is_3_0), (Duration::from_secs(60), false));
+        assert_eq!(complaints.len(), 3, "{complaints:?}");
+        let more =
+            [("type", "GANGLIA"), ("hosts", "g:1"), ("pollFrequency", "5"), ("isGanglia3", "True")];
+        let (read, complaints) = ganglia(&more);
+        assert_eq!((read.pause, read.is_3_0, complaints.len()), (Duration::from_secs(5), true, 0));
+    }
+}

@@ -1,0 +1,249 @@
+use super::server::serve_on;
+use super::settings::Format;
+use super::{CONNECTIONS_MAX, IDLE, REQUEST_BYTES_MAX, Watched};
+use crate::flow::context::StopSignal;
+use crate::metrics::{ChannelReading, Member, Registry, Role, StripeReading};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server on a port of its own.
+struct Trial {
+    address: SocketAddr,
+    registry: Arc<Registry>,
+    stopping: Arc<AtomicBool>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+impl Trial {
+    async fn new() -> Self {
+        Self::with(Format::Flume, vec![("agent", Handle::current())]).await
+    }
+
+    async fn with(format: Format, threads: Vec<(&'static str, Handle)>) -> Self {
+        let registry = Arc::new(Registry::default());
+        let sink = Member { role: Role::Sink, name: "k1".to_owned(), kind: "avro" };
+        registry.keep(&[sink]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (stop, signal) = StopSignal::new();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let watched = Watched {
+            name: "a".to_owned(),
+            registry: Arc::clone(&registry),
+            threads,
+            stopping: Arc::clone(&stopping),
+        };
+        let served = async move { serve_on(&listener, Arc::new(watched), format, &signal).await };
+        Self { address, registry, stopping, stop, server: tokio::spawn(served) }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("it listens")
+    }
+
+    /// The whole answer to `request`, until the server closes.
+    async fn says(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        read_all(&mut stream).await
+    }
+
+    async fn asked(&self, method: &str, path: &str) -> String {
+        self.says(&format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+            .await
+    }
+}
+
+/// What comes until the server closes; a reset ends it too, as behind a request that was not read whole.
+async fn read_all(stream: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut all)).await;
+    let _ = read.expect("the server closes");
+    String::from_utf8(all).expect("text")
+}
+
+#[tokio::test]
+async fn requests_are_answered_as_flumes_server_does() {
+    let trial = Trial::new().await;
+    trial.registry.sink("k1").event_drain_success.add(28_286);
+    let json = "content-type: application/json;charset=utf-8";
+    let counted = "\"EventDrainSuccessCount\":\"28286\"";
+    for (method, path, status, words) in [
+        ("GET", "/metrics", "200 OK", &[json, counted][..]),
+        ("POST", "/metrics", "200 OK", &[json, counted]),
+        ("FOO", "/METRICS?x=1", "200 OK", &[json, counted]),
+        ("GET", "http://x/metrics", "200 OK", &[json, counted]),
+        ("GET", "/", "200 OK", &["text/html", "<a href = \"./metrics\">"]),
+        ("GET", "/metrics/", "404 Not Found", &["text/html"]),
+        ("GET", "/x%3Cy", "404 Not Found", &["no such page"]),
+        ("GET", "//metrics", "404 Not Found", &[]),
+        ("OPTIONS", "/metrics", "403 Forbidden", &["content-length: 0"]),
+        ("TRACE", "/x", "403 Forbidden", &["content-length: 0"]),
+    ] {
+        let answer = trial.asked(method, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{method} {path}: {answer}");
+        assert!(words.iter().all(|word| answer.contains(word)), "{method} {path}: {answer}");
+    }
+    let head = trial.asked("HEAD", "/metrics").await;
+    assert!(head.contains(json) && head.ends_with("\r\n\r\n"), "{head}");
+    let nameless = trial.says("GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n").await;
+    assert!(nameless.starts_with("HTTP/1.1 400"), "{nameless}");
+    let old = trial.says("GET /metrics HTTP/1.0\r\n\r\n").await;
+    assert!(old.contains(counted), "{old}");
+}
+
+#[tokio::test]
+async fn requests_follow_each_other_on_a_connection_and_a_head_has_a_limit() {
+    let trial = Trial::new().await;
+    let two = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".to_owned()
+        + "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert_eq!(trial.says(&two).await.matches("HTTP/1.1 200 OK").count(), 2);
+    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "y".repeat(2 * REQUEST_BYTES_MAX));
+    let refused = trial.says(&long).await;
+    assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
+    assert!(trial.asked("GET", "/").await.starts_with("HTTP/1.1 200"), "others are served");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_and_their_end_makes_room() {
+    let trial = Trial::new().await;
+    let mut open = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut stream = trial.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.expect("answered");
+        open.push(stream);
+    }
+    assert_eq!(read_all(&mut trial.connect().await).await, "");
+    open.pop();
+    let again = async {
+        while !trial.asked("GET", "/").await.starts_with("HTTP/1.1 200") {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, again).await.expect("there is room again");
+    trial.stop.send_replace(true);
+    timeout(PATIENCE, trial.server).await.expect("it stops at once").expect("no panic");
+    assert!(read_all(&mut open[0]).await.starts_with(" "), "the rest of the answer, and the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_no_request_is_given_up() {
+    let trial = Trial::new().await;
+    for begun in ["", "GET / HT"] {
+        let mut stream = trial.connect().await;
+        stream.write_all(begun.as_bytes()).await.expect("sent");
+        let mut all = Vec::new();
+        let closed = timeout(2 * IDLE, stream.read_to_end(&mut all)).await;
+        assert!(closed.is_ok(), "{begun:?} held its connection");
+    }
+}
+
+#[tokio::test]
+async fn prometheus_has_a_page_of_its_own_and_may_have_the_other_too() {
+    let trial = Trial::new().await;
+    trial.registry.sink("k1").event_drain_success.add(5);
+    let sample = "millpond_sink_delivered_events_total{sink=\"k1\",type=\"avro\"} 5\n";
+    let page = trial.asked("GET", "/metrics/prometheus").await;
+    assert!(page.contains("text/plain; version=0.0.4") && page.contains(sample), "{page}");
+    assert!(trial.asked("GET", "/metrics").await.contains("application/json"));
+    let trial = Trial::with(Format::Prometheus, Vec::new()).await;
+    let page = trial.asked("GET", "/metrics").await;
+    assert!(page.contains("text/plain; version=0.0.4"), "{page}");
+}
+
+#[tokio::test]
+async fn an_agent_is_ready_once_all_of_it_runs_and_says_what_does_not() {
+    let trial = Trial::new().await;
+    let member = |role, name: &str, kind| Member { role, name: name.to_owned(), kind };
+    trial.registry.keep(&[
+        member(Role::Source, "r1", "avro"),
+        member(Role::Channel, "c1", "file"),
+        member(Role::Sink, "k1", "avro"),
+    ]);
+    let reasons = async || -> Vec<String> {
+        let answer = trial.asked("GET", "/readyz").await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        let reasons = body["reasons"].as_array().expect("a list");
+        let good = reasons.is_empty();
+        assert!(head.starts_with(if good { "HTTP/1.1 200" } else { "HTTP/1.1 503" }), "{head}");
+        assert_eq!((&body["ready"], &body["agent"]), (&good.into(), &"a".into()));
+        let words = |r: &serde_json::Value| {
+            let text = |key: &str| r[key].as_str().expect("text").to_owned();
+            text("component") + ": " + &text("reason")
+        };
+        reasons.iter().map(words).collect()
+    };
+    let unstarted = |component: &str| format!("{component}: has not started; the log says why");
+    let closed = "CHANNEL.c1: is not open".to_owned();
+    assert_eq!(reasons().await, [closed, unstarted("SINK.k1"), unstarted("SOURCE.r1")]);
+
+    let (source, sink) = (trial.registry.source("r1"), trial.registry.sink("k1"));
+    let channel = trial.registry.channel("c1");
+    channel.open.set(1);
+    source.started(1);
+    source.up.set(1);
+    sink.started(1);
+    sink.up.set(1);
+    assert_eq!(reasons().await, [""; 0]);
+
+    source.up.set(0);
+    assert_eq!(reasons().await, ["SOURCE.r1: has failed and rests; the log says why"]);
+    // It has given all it had.
+    source.stopped(2);
+    assert_eq!(reasons().await, [""; 0]);
+
+    channel.unhealthy.set(1);
+    assert_eq!(reasons().await, ["CHANNEL.c1: cannot be opened; the log says why"]);
+    let look = || {
+        let stripe = |directory: &str, suspended: Option<&str>| StripeReading {
+            directory: directory.to_owned(),
+            suspended: suspended.map(str::to_owned),
+            ..StripeReading::default()
+        };
+        let stripes = vec![stripe("/d1", None), stripe("/d2", Some("no answer for 30 s"))];
+        Some(ChannelReading { stripes, ..ChannelReading::default() })
+    };
+    trial.registry.watch_channel("c1", Arc::new(look));
+    assert_eq!(reasons().await, ["CHANNEL.c1: stripe /d2: no answer for 30 s"]);
+    trial.registry.watch_channel("c1", Arc::new(|| None));
+    channel.unhealthy.set(0);
+    trial.stopping.store(true, Ordering::Relaxed);
+    assert_eq!(reasons().await, ["agent: it is stopping"]);
+}
+
+#[test]
+fn an_agent_whose_threads_do_nothing_any_more_is_not_alive() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
+    let (well, stuck) = (runtime().expect("threads"), runtime().expect("threads"));
+    let (release, hold) = std::sync::mpsc::channel::<()>();
+    let watching = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ask = async |threads| {
+        let answer = Trial::with(Format::Flume, threads).await.asked("GET", "/healthz").await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        (head.split(' ').nth(1).map(str::to_owned), body.to_owned())
+    };
+    watching.expect("a runtime").block_on(async {
+        let threads = vec![("agent", well.handle().clone())];
+        let (status, body) = ask(threads.clone()).await;
+        assert_eq!(status.as_deref(), Some("200"), "{body}");
+        stuck.spawn(async move { hold.recv() });
+        let (status, body) = ask([threads, vec![("sinks", stuck.handle().clone())]].concat()).await;
+        assert_eq!(status.as_deref(), Some("503"), "{body}");
+        assert!(body.contains("\"alive\":false") && body.contains("\"sinks\""), "{body}");
+    });
+    drop(release);
+}
