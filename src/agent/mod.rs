@@ -49,7 +49,8 @@ use crate::config::settings::{Finding, Severity};
 use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
-use crate::monitor::{self, Monitor, Watched};
+use crate::monitor::systemd::Notifier;
+use crate::monitor::{self, Watched};
 use build::{Plan, Types};
 use origin::{Access, Origin, OriginError, Origins};
 use std::collections::{BTreeMap, BTreeSet};
@@ -188,7 +189,9 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         Running::start(plan, &registry, Arc::new(SystemClock::new()), sinks_on.clone());
     let stopping = Arc::new(AtomicBool::new(false));
     // Until the agent has stopped.
-    let _monitor = watched(options, &registry, sinks_on, &stopping);
+    let watched = watched(options, &registry, sinks_on, &stopping);
+    let service = Notifier::from_environment(&watched);
+    let _monitor = monitor::start(&options.properties, watched);
     let mut all_started = Box::pin(running.all_started());
     let (mut said, mut keeping) = (false, None);
     let asked = loop {
@@ -201,8 +204,10 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
             line = &mut all_started, if !said => {
                 said = true;
                 say(&line);
+                service.ready(&line);
             }
             () = watch.changed() => {
+                service.reloading();
                 // A file system that hangs must not keep the agent from stopping.
                 let read = tokio::select! {
                     biased;
@@ -212,17 +217,17 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                     }
                     read = read_again(options, &watch, &errors) => read,
                 };
-                let read = match read {
+                let refused = |read: Read| match running.refuses(&read.plan) {
+                    Some(why) => Err(why),
+                    None => Ok(read),
+                };
+                let read = match read.and_then(refused) {
                     Ok(read) => read,
                     Err(why) => {
-                        say(&format!("agent {} keeps its configuration: {why}", options.name));
+                        goes_on(options, &service, said, &format!("keeps its configuration: {why}"));
                         continue;
                     }
                 };
-                if let Some(why) = running.refuses(&read.plan) {
-                    say(&format!("agent {} keeps its configuration: {why}", options.name));
-                    continue;
-                }
                 errors = read.errors;
                 let (kept, texts) = (options.clone(), read.texts);
                 keeping = Some(backup::keep_behind(keeping, kept, texts));
@@ -230,6 +235,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 if after.changed {
                     (all_started, said) = (Box::pin(running.all_started()), false);
                 }
+                goes_on(options, &service, said, &after.words);
                 if let Some(asked) = after.asked {
                     break asked;
                 }
@@ -237,23 +243,31 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         }
     };
     stopping.store(true, Ordering::Relaxed);
+    service.stopping();
     stop(running, &mut signals, options, asked).await
 }
 
-/// Lets watchers see what is counted, if that is wanted.
+/// What there is to see of the agent.
 fn watched(
     options: &AgentOptions,
     registry: &Arc<Registry>,
     sinks_on: &Handle,
     stopping: &Arc<AtomicBool>,
-) -> Option<Monitor> {
-    let watched = Watched {
+) -> Watched {
+    Watched {
         name: options.name.clone(),
         registry: Arc::clone(registry),
         threads: vec![("agent", Handle::current()), ("sinks", sinks_on.clone())],
         stopping: Arc::clone(stopping),
-    };
-    monitor::start(&options.properties, watched)
+    }
+}
+
+/// Says what came of a look at the configuration; an agent of which all runs is ready for more.
+fn goes_on(options: &AgentOptions, service: &Notifier, all_runs: bool, words: &str) {
+    say(&format!("agent {} {words}", options.name));
+    if all_runs {
+        service.ready(words);
+    }
 }
 
 /// Stops what runs within what is left of the deadline since a stop was `asked` for; a signal more ends
@@ -285,6 +299,8 @@ async fn stop(
 struct After {
     /// Something was stopped or started.
     changed: bool,
+    /// What was, for one line.
+    words: String,
     /// When a signal came meanwhile: the agent is to stop.
     asked: Option<Instant>,
 }
@@ -343,20 +359,20 @@ async fn adopt(
             adopted = &mut adopting => break adopted,
         }
     };
-    if adopted.abandoned {
-        say(&format!("agent {} stops; the changed configuration is not taken over", options.name));
+    let words = if adopted.abandoned {
+        "stops; the changed configuration is not taken over".to_owned()
     } else if adopted.is_empty() {
-        say(&format!("agent {} reloaded: nothing has changed", options.name));
+        "reloaded: nothing has changed".to_owned()
     } else {
-        say(&format!("agent {} reloaded: {}", options.name, adopted.words()));
-    }
+        format!("reloaded: {}", adopted.words())
+    };
     if !adopted.cut_off.is_empty() {
         tracing::error!(
             "did not stop in time and were cut off: {}; what file channels acknowledged is not lost, their last batches may come again",
             adopted.cut_off.join(", ")
         );
     }
-    Ok(After { changed: !adopted.is_empty(), asked })
+    Ok(After { changed: !adopted.is_empty(), words, asked })
 }
 
 /// A configuration that can run.
