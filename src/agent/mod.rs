@@ -29,6 +29,7 @@ mod backup;
 pub mod build;
 mod carry;
 pub(crate) mod channels;
+mod log_file;
 pub mod logging;
 mod opening;
 pub mod origin;
@@ -52,9 +53,10 @@ use crate::metrics::Registry;
 use crate::monitor::systemd::Notifier;
 use crate::monitor::{self, Watched};
 use build::{Plan, Types};
+use logging::say;
 use origin::{Access, Origin, OriginError, Origins};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -165,6 +167,7 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     // Not dropped: that would wait for blocking calls that hang.
     runtime.shutdown_background();
     sinks.shutdown_background();
+    logging::flush();
     ended
 }
 
@@ -197,10 +200,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
     let asked = loop {
         tokio::select! {
             biased;
-            name = signals.next() => {
-                tracing::info!("{name}: stopping, sources first");
-                break Instant::now();
-            }
+            name = signals.next() => break asked_by(name),
             line = &mut all_started, if !said => {
                 said = true;
                 say(&line);
@@ -211,16 +211,10 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 // A file system that hangs must not keep the agent from stopping.
                 let read = tokio::select! {
                     biased;
-                    name = signals.next() => {
-                        tracing::info!("{name}: stopping, sources first");
-                        break Instant::now();
-                    }
+                    name = signals.next() => break asked_by(name),
                     read = read_again(options, &watch, &errors) => read,
                 };
-                let refused = |read: Read| match running.refuses(&read.plan) {
-                    Some(why) => Err(why),
-                    None => Ok(read),
-                };
+                let refused = |read: Read| running.refuses(&read.plan).map_or(Ok(read), Err);
                 let read = match read.and_then(refused) {
                     Ok(read) => read,
                     Err(why) => {
@@ -268,6 +262,12 @@ fn goes_on(options: &AgentOptions, service: &Notifier, all_runs: bool, words: &s
     if all_runs {
         service.ready(words);
     }
+}
+
+/// Now the agent is to stop.
+fn asked_by(signal: &str) -> Instant {
+    tracing::info!("{signal}: stopping, sources first");
+    Instant::now()
 }
 
 /// Stops what runs within what is left of the deadline since a stop was `asked` for; a signal more ends
@@ -352,8 +352,7 @@ async fn adopt(
                     tracing::warn!("{name} again: ending at once");
                     return Err(AgentError::Interrupted);
                 }
-                tracing::info!("{name}: stopping, sources first");
-                asked = Some(Instant::now());
+                asked = Some(asked_by(name));
                 fire.send_replace(true);
             }
             adopted = &mut adopting => break adopted,
@@ -428,11 +427,4 @@ fn log(finding: &Finding) {
         Severity::Warning => tracing::warn!("{finding}"),
         Severity::Error => tracing::error!("{finding}"),
     }
-}
-
-/// One line on stderr at every log level: scripts wait for it.
-fn say(line: &str) {
-    let mut stderr = io::stderr().lock();
-    // Nobody may be listening, and that is no reason to stop.
-    let _ = writeln!(stderr, "{line}");
 }

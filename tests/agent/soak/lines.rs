@@ -114,16 +114,10 @@ impl Outlet {
         Self { out: place.join("out"), aside, seen: Numbers::default(), repeats: 0 }
     }
 
-    /// Looks at all files but the newest, into which the sink still writes.
-    pub(super) fn sweep(&mut self, sent: u64) {
+    /// Looks at all files but the `newest`, into which the sink may still write.
+    pub(super) fn sweep(&mut self, sent: u64, newest: usize) {
         let mut names = self.names();
-        names.pop();
-        self.look_at(&names, sent);
-    }
-
-    /// Looks at all files, once nobody writes any more.
-    pub(super) fn sweep_all(&mut self, sent: u64) {
-        let names = self.names();
+        names.truncate(names.len().saturating_sub(newest));
         self.look_at(&names, sent);
     }
 

@@ -41,6 +41,17 @@ impl Watched {
         // One that was killed meanwhile has not said all of it.
         answer.contains("millpond_sink_restarts_total{").then_some(answer)
     }
+
+    /// Events in its channel, if it answers.
+    pub(super) fn waiting(&self) -> Option<f64> {
+        value(&self.page()?, "millpond_channel_waiting_events")
+    }
+}
+
+/// The first value of the metric on a page.
+fn value(page: &str, name: &str) -> Option<f64> {
+    let begin = format!("{name}{{");
+    page.lines().find(|line| line.starts_with(&begin))?.rsplit(' ').next()?.parse().ok()
 }
 
 /// What is drawn and judged of an agent, over the seconds of the run.
@@ -51,7 +62,7 @@ struct Series {
     waiting: Vec<(f64, f64)>,
     balanced: u64,
     /// When the books did not balance, and by how much.
-    unbalanced: Vec<(f64, String)>,
+    unbalanced: Vec<(f64, f64)>,
 }
 
 /// All of a run.
@@ -73,7 +84,7 @@ impl Samples {
             for (series, watched) in self.agents.iter_mut().zip(watched) {
                 series.look(now, watched);
             }
-            outlet.sweep(client.sent.load(Ordering::SeqCst));
+            outlet.sweep(client.sent.load(Ordering::SeqCst), 1);
             let (a, d) = (client.answered.load(Ordering::SeqCst), outlet.seen.len());
             let rate = |n: u64| n as f64 / (now - before);
             self.acknowledged.push((now, rate(a - answered)));
@@ -152,15 +163,11 @@ impl Series {
         let open = std::fs::read_dir(format!("/proc/{process}/fd")).map(Iterator::count);
         self.descriptors.extend(open.ok().filter(|open| *open > 0).map(|open| (now, open as f64)));
         let Some(page) = watched.page() else { return };
-        let value = |name: &str| {
-            let line = page.lines().find(|line| line.starts_with(name))?;
-            Some(line.rsplit(' ').next()?.to_owned())
-        };
-        let waiting = value("millpond_channel_waiting_events{").and_then(|text| text.parse().ok());
-        self.waiting.extend(waiting.map(|waiting: f64| (now, waiting)));
-        match value("millpond_channel_unaccounted_events{") {
-            Some(text) if text == "0" => self.balanced += 1,
-            Some(text) => self.unbalanced.push((now, text)),
+        let waiting = value(&page, "millpond_channel_waiting_events");
+        self.waiting.extend(waiting.map(|waiting| (now, waiting)));
+        match value(&page, "millpond_channel_unaccounted_events") {
+            Some(0.0) => self.balanced += 1,
+            Some(by) => self.unbalanced.push((now, by)),
             // Its channel is not open yet.
             None => {}
         }
