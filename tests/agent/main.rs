@@ -13,6 +13,7 @@ mod full_disk;
 mod irc;
 mod kill;
 mod link;
+mod log_file;
 mod lost_disk;
 mod monitoring;
 mod packaging;
