@@ -138,7 +138,7 @@ mod tests {
         let bounds = Bounds { bytes_max: 100, earlier_max: 0 };
         let mut file = RollingFile::open(path.clone(), bounds).expect("a file");
         file.write(b"one\n").expect("written");
-        std::fs::rename(&path, directory.path().join("moved")).expect("moved");
+        files::rename_new(&path, &directory.path().join("moved")).expect("moved");
         file.write(b"two\n").expect("written");
         assert_eq!(std::fs::read(&path).expect("read"), b"two\n");
         file.write(b"three\n").expect("written");

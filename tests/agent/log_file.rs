@@ -2,6 +2,7 @@
 
 use super::full_disk::SmallDisk;
 use super::process::{Agent, connect, free_port, read_line, signal, until};
+use millpond::base::files;
 use std::io::Write;
 use std::path::Path;
 
@@ -30,7 +31,7 @@ fn what_is_logged_is_in_the_file_and_only_what_scripts_wait_for_on_stderr() {
     until("the start", text, || text().contains("agent a started: 1 source"));
     until("the start on stderr", || agent.words(), || agent.words().contains("agent a started"));
     // As logrotate does.
-    std::fs::rename(&file, top.join("moved")).expect("moved");
+    files::rename_new(&file, &top.join("logs/deep/moved")).expect("moved");
     signal(agent.id(), "HUP");
     until("the reload", text, || text().contains("agent a reloaded: nothing has changed"));
     let words = std::fs::read_to_string(top.join("agent.log")).expect("read");

@@ -2,6 +2,7 @@
 
 use crate::kill::line;
 use crate::process::{connect, lines_in, read_line};
+use millpond::base::files;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -136,7 +137,7 @@ impl Outlet {
     fn look_at(&mut self, names: &[String], sent: u64) {
         for name in names {
             let aside = self.aside.join(name);
-            std::fs::rename(self.out.join(name), &aside).expect("moved");
+            files::rename_new(&self.out.join(name), &aside).expect("moved");
         }
         for came_out in lines_in(&self.aside) {
             let text = std::str::from_utf8(&came_out).expect("lines are ASCII");
