@@ -52,7 +52,7 @@ fn back(avro: u16) -> String {
          back.channels.c.dataDirs = d1,d2\nback.channels.c.maxFileSize = 4194304\n\
          back.channels.c.minimumRequiredSpace = 1048576\n\
          back.sinks.out.type = file_roll\nback.sinks.out.sink.directory = out\n\
-         back.sinks.out.sink.rollInterval = 5\nback.sinks.out.sink.batchSize = {BATCH}\n\
+         back.sinks.out.sink.rollInterval = 1\nback.sinks.out.sink.batchSize = {BATCH}\n\
          back.sinks.out.channel = c\n"
     )
 }
