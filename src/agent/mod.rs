@@ -49,6 +49,7 @@ use crate::config::settings::{Finding, Severity};
 use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
+use crate::monitor::alarm::Alarms;
 use crate::monitor::{self, Monitor, Watched};
 use build::{Plan, Types};
 use origin::{Access, Origin, OriginError, Origins};
@@ -183,12 +184,13 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         begun = begin(options) => begun,
     };
     let (mut watch, Read { plan, mut errors, .. }) = begun?;
-    let registry = Arc::new(Registry::default());
-    let mut running =
-        Running::start(plan, &registry, Arc::new(SystemClock::new()), sinks_on.clone());
+    let (registry, clock) = (Arc::new(Registry::default()), Arc::new(SystemClock::new()));
+    let watched_for = plan.alarms.clone();
+    let mut running = Running::start(plan, &registry, clock.clone(), sinks_on.clone());
+    let alarms = Alarms::start(watched_for, &registry, clock);
     let stopping = Arc::new(AtomicBool::new(false));
     // Until the agent has stopped.
-    let _monitor = watched(options, &registry, sinks_on, &stopping);
+    let _monitor = watched(options, &registry, sinks_on, &stopping, &alarms);
     let mut all_started = Box::pin(running.all_started());
     let (mut said, mut keeping) = (false, None);
     let asked = loop {
@@ -210,19 +212,17 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                         tracing::info!("{name}: stopping, sources first");
                         break Instant::now();
                     }
-                    read = read_again(options, &watch, &errors) => read,
+                    read = read_again(options, &watch, &errors, &running) => read,
                 };
                 let read = match read {
                     Ok(read) => read,
                     Err(why) => {
                         say(&format!("agent {} keeps its configuration: {why}", options.name));
+                        alarms.reload_refused(&why);
                         continue;
                     }
                 };
-                if let Some(why) = running.refuses(&read.plan) {
-                    say(&format!("agent {} keeps its configuration: {why}", options.name));
-                    continue;
-                }
+                let watched_for = read.plan.alarms.clone();
                 errors = read.errors;
                 let (kept, texts) = (options.clone(), read.texts);
                 keeping = Some(backup::keep_behind(keeping, kept, texts));
@@ -233,10 +233,12 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 if let Some(asked) = after.asked {
                     break asked;
                 }
+                alarms.adopt(watched_for);
             }
         }
     };
     stopping.store(true, Ordering::Relaxed);
+    alarms.rest();
     stop(running, &mut signals, options, asked).await
 }
 
@@ -246,12 +248,14 @@ fn watched(
     registry: &Arc<Registry>,
     sinks_on: &Handle,
     stopping: &Arc<AtomicBool>,
+    alarms: &Alarms,
 ) -> Option<Monitor> {
     let watched = Watched {
         name: options.name.clone(),
         registry: Arc::clone(registry),
         threads: vec![("agent", Handle::current()), ("sinks", sinks_on.clone())],
         stopping: Arc::clone(stopping),
+        alarms: alarms.window(),
     };
     monitor::start(&options.properties, watched)
 }
@@ -369,21 +373,22 @@ struct Read {
 }
 
 /// The changed configuration, or why it does not take over: it cannot run, or leaves out what
-/// `errors` does not name.
+/// `errors` does not name, or what runs cannot become it.
 async fn read_again(
     options: &AgentOptions,
     watch: &Watch,
     errors: &BTreeSet<(String, String)>,
+    running: &Running,
 ) -> Result<Read, String> {
     let again = options.clone();
     let texts = watch.texts().await.map_err(|error| error.to_string())?;
     let reading = tokio::task::spawn_blocking(move || read(&again, texts));
     let read = reading.await.map_err(|panic| format!("reading the new one panicked: {panic}"))?;
     let read = read.map_err(|error| error.to_string())?;
-    match read.errors.difference(errors).next() {
-        Some((key, message)) => Err(format!("{key}: {message}")),
-        None => Ok(read),
+    if let Some((key, message)) = read.errors.difference(errors).next() {
+        return Err(format!("{key}: {message}"));
     }
+    running.refuses(&read.plan).map_or(Ok(read), Err)
 }
 
 /// What is to run, with everything said about it that there is to say.

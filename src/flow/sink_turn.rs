@@ -246,7 +246,10 @@ impl SinkRunner {
             return Err(Failure::new("the batch before it was not acknowledged"));
         };
         match &delivered {
-            Ok(()) => self.works(),
+            Ok(()) => {
+                self.counters.batch_delivered.add(1);
+                self.works();
+            }
             Err(error) => {
                 self.counters.event_write_fail.add(1);
                 self.failed(&format!("does not deliver, events stay in the channel: {error}"));

@@ -1,6 +1,6 @@
 //! The counters of one component.
 
-use super::{Counter, Value};
+use super::{Clients, Counter, Value};
 
 fn count(n: u64) -> Value {
     Value::Count(n)
@@ -15,7 +15,7 @@ fn flag(n: u64) -> Value {
 }
 
 macro_rules! counters {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ident = $key:literal,)+ }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ident = $key:literal,)+ } $(and { $($(#[$more_doc:meta])* $more:ident: $type:ty,)* })?) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub struct $name {
@@ -24,6 +24,7 @@ macro_rules! counters {
             pub start_time: Counter,
             /// When it stopped, in the same unit; 0 while it runs.
             pub stop_time: Counter,
+            $($($(#[$more_doc])* pub $more: $type,)*)?
         }
 
         impl $name {
@@ -78,6 +79,9 @@ counters!(
         restarts: count = "RestartCount",
         /// 1 while it listens or reads.
         up: flag = "Up",
+    } and {
+        /// Whom it hears, where it can tell its clients apart.
+        clients: Clients,
     }
 );
 
@@ -100,6 +104,8 @@ counters!(
         event_drain_attempt: count = "EventDrainAttemptCount",
         /// Events delivered and committed.
         event_drain_success: count = "EventDrainSuccessCount",
+        /// Batches the sink delivered.
+        batch_delivered: count = "BatchDeliveredCount",
         /// Batches the sink did not deliver.
         event_write_fail: count = "EventWriteFail",
         /// Takes that the channel failed.

@@ -2,6 +2,7 @@
 //!
 //! docs/monitoring.md has the same table; a test holds the two together.
 
+use super::alarm::AlarmMetric;
 use crate::metrics::{ChannelReading, Role, StripeReading};
 
 /// How a metric moves.
@@ -26,6 +27,8 @@ pub(super) enum From {
     Channel(fn(&ChannelReading) -> Option<i64>),
     /// Each stripe of an open channel.
     Stripe(fn(&StripeReading) -> u64),
+    /// The alarms of the agent.
+    Alarm(AlarmMetric),
     /// The process.
     Process(fn() -> Option<f64>),
     /// Always 1, with the version as a label.
@@ -62,7 +65,7 @@ const fn channel(name: &'static str, attribute: &'static str, help: &'static str
 }
 
 /// All of them, in the order of the page.
-pub(super) const FAMILIES: &[&[Family]] = &[AGENT, SOURCES, CHANNELS, STRIPES, SINKS];
+pub(super) const FAMILIES: &[&[Family]] = &[AGENT, ALARMS, SOURCES, CHANNELS, STRIPES, SINKS];
 
 const AGENT: &[Family] = &[
     gauge("millpond_build_info", From::Version, "Always 1; the version is a label."),
@@ -70,6 +73,44 @@ const AGENT: &[Family] = &[
         "process_resident_memory_bytes",
         From::Process(super::process::resident_bytes),
         "Memory of the process that is in use now.",
+    ),
+];
+
+const ALARMS: &[Family] = &[
+    gauge(
+        "millpond_alarm_active",
+        From::Alarm(AlarmMetric::Active),
+        "Alarms that are active, of the component; without a sample while there is none.",
+    ),
+    counter(
+        "millpond_alarms_raised_total",
+        From::Alarm(AlarmMetric::Raised),
+        "Alarms raised since the start.",
+    ),
+    counter(
+        "millpond_alarms_cleared_total",
+        From::Alarm(AlarmMetric::Cleared),
+        "Alarms that were over since the start.",
+    ),
+    gauge(
+        "millpond_alarm_notices_waiting",
+        From::Alarm(AlarmMetric::Waiting),
+        "Notices of alarms that wait to be sent.",
+    ),
+    counter(
+        "millpond_alarm_notices_sent_total",
+        From::Alarm(AlarmMetric::Sent),
+        "Notices that arrived.",
+    ),
+    counter(
+        "millpond_alarm_notice_failures_total",
+        From::Alarm(AlarmMetric::Failures),
+        "Tries to send a notice that failed.",
+    ),
+    counter(
+        "millpond_alarm_notices_dropped_total",
+        From::Alarm(AlarmMetric::Dropped),
+        "Notices that were dropped: too many waited, or they were refused.",
     ),
 ];
 
@@ -340,6 +381,11 @@ const SINKS: &[Family] = &[
         "Events delivered and taken out of the channel.",
     ),
     sink(
+        "millpond_sink_delivered_batches_total",
+        "BatchDeliveredCount",
+        "Batches delivered, whether or not their events count as such.",
+    ),
+    sink(
         "millpond_sink_failed_batches_total",
         "EventWriteFail",
         "Batches that were not delivered.",
@@ -369,6 +415,9 @@ mod tests {
 
     fn labels(from: From) -> &'static str {
         match from {
+            From::Alarm(AlarmMetric::Active) => "`alarm` `id` `severity` `component`",
+            From::Alarm(AlarmMetric::Raised | AlarmMetric::Cleared) => "`alarm` `id`",
+            From::Alarm(_) => "`to`",
             From::Attribute(role, _) | From::Millis(role, _) | From::Percent(role, _) => match role
             {
                 Role::Source => "`source` `type`",

@@ -1,5 +1,6 @@
 //! The page for Prometheus, in its text format 0.0.4.
 
+use super::alarm::Window;
 use super::families::{FAMILIES, Family, From, Kind};
 use crate::metrics::{Reading, Role, StripeReading, Value};
 use std::fmt::Write;
@@ -8,10 +9,10 @@ use std::fmt::Write;
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The page.
-pub(super) fn text(readings: &[Reading]) -> String {
+pub(super) fn text(readings: &[Reading], alarms: &Window) -> String {
     let mut page = String::new();
     for family in FAMILIES.iter().copied().flatten() {
-        let samples = samples(family, readings);
+        let samples = samples(family, readings, alarms);
         if samples.is_empty() {
             continue;
         }
@@ -29,7 +30,7 @@ pub(super) fn text(readings: &[Reading]) -> String {
 }
 
 /// Labels in braces and the value, for each component that has the metric.
-fn samples(family: &Family, readings: &[Reading]) -> Vec<(String, String)> {
+fn samples(family: &Family, readings: &[Reading], alarms: &Window) -> Vec<(String, String)> {
     let of = |role| readings.iter().filter(move |reading| reading.role == role);
     let attribute = |role, name, write: fn(Value) -> String| {
         let value = |reading: &Reading| {
@@ -60,6 +61,14 @@ fn samples(family: &Family, readings: &[Reading]) -> Vec<(String, String)> {
                 stripes.enumerate().map(sample).collect()
             };
             of(Role::Channel).flat_map(stripes).collect()
+        }
+        From::Alarm(metric) => {
+            let sample = |(values, number): (Vec<String>, u64)| {
+                let values = values.iter().map(String::as_str);
+                let named: Vec<_> = metric.labels().iter().copied().zip(values).collect();
+                (labels(&named), number.to_string())
+            };
+            alarms.samples(metric).into_iter().map(sample).collect()
         }
         From::Process(get) => get().map(|n| (String::new(), n.to_string())).into_iter().collect(),
         From::Version => {
@@ -146,7 +155,7 @@ mod tests {
             Some(ChannelReading { unaccounted: Some(-4), stripes, ..ChannelReading::default() })
         };
         registry.watch_channel("c1", Arc::new(look));
-        text(&registry.snapshot())
+        text(&registry.snapshot(), &Window::default())
     }
 
     #[test]
