@@ -387,7 +387,12 @@ mod tests {
             let mut settings = Settings::from_pairs("x", pairs);
             settings.prefix = "a.x".to_owned();
             let components = BTreeMap::from([((section, "x".to_owned()), settings)]);
-            let mut sections = Sections { present: true, lists: BTreeMap::new(), components };
+            let mut sections = Sections {
+                present: true,
+                lists: BTreeMap::new(),
+                components,
+                alarms: Settings::new("a.alarms", "alarms"),
+            };
             inherit(&mut sections, &system);
             let (_, settings) = sections.components.pop_first().unwrap();
             let pairs = settings.entries.into_iter().map(|(key, set)| (key, set.value));

@@ -76,10 +76,9 @@ impl Outbox {
         let queue = Arc::new(Queue { name: target.name, ..Queue::default() });
         let post = Post {
             queue: Arc::clone(&queue),
-            per_minute: target.per_minute as usize,
+            pace: Pace::new(target.per_minute),
             speaker: Speaker::new(target.clone(), sender),
             clock,
-            sent: VecDeque::new(),
             spell: Spell::default(),
             told: 0,
         };
@@ -108,14 +107,39 @@ impl Drop for Outbox {
     }
 }
 
+/// So many within a minute, and no more.
+#[derive(Debug)]
+pub(super) struct Pace {
+    per_minute: usize,
+    /// When the last ones were sent.
+    last: VecDeque<Duration>,
+}
+
+impl Pace {
+    pub(super) fn new(per_minute: u32) -> Self {
+        Self { per_minute: per_minute as usize, last: VecDeque::new() }
+    }
+
+    /// How long to wait until one more fits; `None` for not at all.
+    pub(super) fn pause(&mut self, now: Duration) -> Option<Duration> {
+        while self.last.front().is_some_and(|at| now.saturating_sub(*at) >= MINUTE) {
+            self.last.pop_front();
+        }
+        let first = self.last.front().filter(|_| self.last.len() >= self.per_minute)?;
+        Some((*first + MINUTE).saturating_sub(now))
+    }
+
+    pub(super) fn sent(&mut self, now: Duration) {
+        self.last.push_back(now);
+    }
+}
+
 /// The task.
 struct Post {
     queue: Arc<Queue>,
     speaker: Speaker,
     clock: Arc<dyn Clock>,
-    per_minute: usize,
-    /// When the last ones were sent.
-    sent: VecDeque<Duration>,
+    pace: Pace,
     spell: Spell,
     /// Dropped notices of which the target has heard.
     told: u64,
@@ -138,7 +162,7 @@ impl Post {
             self.wait_for_turn().await;
             let said = self.speaker.say(notice, self.clock.wall_ms()).await;
             let now = self.clock.now();
-            self.sent.push_back(now);
+            self.pace.sent(now);
             let error = match said {
                 Ok(()) => {
                     self.queue.sent.add(1);
@@ -168,19 +192,9 @@ impl Post {
         }
     }
 
-    /// Until one more fits into the minute.
     async fn wait_for_turn(&mut self) {
-        loop {
-            let now = self.clock.now();
-            while self.sent.front().is_some_and(|at| now.saturating_sub(*at) >= MINUTE) {
-                self.sent.pop_front();
-            }
-            match self.sent.front() {
-                Some(first) if self.sent.len() >= self.per_minute => {
-                    sleep((*first + MINUTE).saturating_sub(now)).await;
-                }
-                _ => return,
-            }
+        while let Some(pause) = self.pace.pause(self.clock.now()) {
+            sleep(pause).await;
         }
     }
 

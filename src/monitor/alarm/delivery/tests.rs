@@ -1,10 +1,10 @@
 use super::dingtalk::{Robot, refusal, signature};
 use super::notice::Notice;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Pace};
 use super::target::{self, Target};
 use super::template::{Escape, Template};
 use super::{REFUSALS_MAX, WAITING_MAX};
-use crate::base::clock::{Clock, SystemClock};
+use crate::base::clock::SystemClock;
 use crate::config::settings::Settings;
 use crate::monitor::alarm::kind::{Kind, Severity};
 use crate::monitor::alarm::raised::{Alarm, Cleared, Sender};
@@ -266,34 +266,18 @@ async fn whoever_hangs_or_is_dead_holds_up_nobody_and_makes_no_long_queue() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn so_many_a_minute_are_sent_and_no_more() {
-    /// Time as the runtime has it.
-    struct Paused(tokio::time::Instant);
-    impl Clock for Paused {
-        fn now(&self) -> Duration {
-            self.0.elapsed()
-        }
-        fn wall_ms(&self) -> u64 {
-            1_700_000_000_000
-        }
-    }
-    let clock = Arc::new(Paused(tokio::time::Instant::now()));
-    let pairs =
-        [("command.line", "/bin/true"), ("command.perMinute", "3"), ("command.timeout", "600000")];
-    let outbox = Outbox::start(target(&pairs), sender(), clock.clone());
-    for serial in 0..7 {
-        outbox.put(Duration::ZERO, &raised(serial));
-    }
+#[test]
+fn so_many_a_minute_are_sent_and_no_more() {
+    let (mut pace, second) = (Pace::new(3), Duration::from_secs(1));
     let mut sent = Vec::new();
-    while sent.len() < 7 {
-        if outbox.queue.sent.get() > sent.len() as u64 {
-            sent.push(clock.now().as_secs());
+    for now in 0..200 {
+        if pace.pause(second * now).is_none() {
+            pace.sent(second * now);
+            sent.push(now);
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // Paused time runs ahead of the processes, which only makes it later.
-    assert!(sent[3] >= 60 && sent[6] >= 120, "{sent:?}");
+    assert_eq!(sent, [0, 1, 2, 60, 61, 62, 120, 121, 122, 180, 181, 182]);
+    assert_eq!(pace.pause(second * 200), Some(second * 40));
 }
 
 #[tokio::test]
