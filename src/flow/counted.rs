@@ -6,15 +6,41 @@ use crate::channel::{
     PutTransaction, Status, TakeError, TakeTransaction,
 };
 use crate::event::Event;
-use crate::metrics::{ChannelCounters, ChannelReading};
+use crate::metrics::{Ages, ChannelCounters, ChannelReading};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A channel and the counters of its transactions.
 pub struct Counted {
     channel: Arc<dyn Channel>,
+    count: Count,
+}
+
+/// What every transaction of a channel counts with.
+#[derive(Clone)]
+struct Count {
     counters: Arc<ChannelCounters>,
+    ages: Arc<Ages>,
     clock: Arc<dyn Clock>,
+}
+
+impl Count {
+    /// A put of `events`, whose commit began at `began`, has ended.
+    fn put(&self, events: u64, began: Duration, ended: &Result<(), CommitError>) {
+        let Ok(()) = ended else { return self.counters.event_put_error.add(1) };
+        let now = self.clock.now();
+        self.counters.event_put_success.add(events);
+        self.counters.put_commit.note(now.saturating_sub(began));
+        self.ages.came(events, now);
+    }
+
+    /// A take of `events`, whose commit began at `began`, has ended.
+    fn taken(&self, events: u64, began: Duration, ended: &Result<(), CommitError>) {
+        let Ok(()) = ended else { return self.counters.event_take_error.add(1) };
+        self.counters.event_take_success.add(events);
+        self.counters.take_commit.note(self.clock.now().saturating_sub(began));
+    }
 }
 
 impl Counted {
@@ -29,7 +55,8 @@ impl Counted {
         counters.started(clock.wall_ms());
         counters.open.set(1);
         counters.closed.set(0);
-        let counted = Self { channel, counters, clock };
+        let ages = Arc::new(Ages::new(channel.status().events, clock.now()));
+        let counted = Self { channel, count: Count { counters, ages, clock } };
         counted.status();
         counted
     }
@@ -47,6 +74,7 @@ impl Counted {
             writes: status.writes,
             written_bytes: status.written_bytes,
             failed_writes: status.failed_writes,
+            oldest: self.count.ages.oldest(status.events, self.count.clock.now()),
             trouble: status.trouble,
             stripes: status.stripes,
         }
@@ -56,12 +84,12 @@ impl Counted {
 impl Channel for Counted {
     fn begin_put(&self) -> Box<dyn PutTransaction> {
         let inner = self.channel.begin_put();
-        Box::new(CountedPut { inner, counters: Arc::clone(&self.counters), events: 0 })
+        Box::new(CountedPut { inner, count: self.count.clone(), events: 0 })
     }
 
     fn begin_take(&self) -> Box<dyn TakeTransaction> {
         let inner = self.channel.begin_take();
-        Box::new(CountedTake { inner: Some(inner), counters: Arc::clone(&self.counters) })
+        Box::new(CountedTake { inner: Some(inner), count: self.count.clone() })
     }
 
     fn limits(&self) -> Limits {
@@ -70,7 +98,7 @@ impl Channel for Counted {
 
     fn status(&self) -> Status {
         let status = self.channel.status();
-        let counters = &self.counters;
+        let counters = &self.count.counters;
         counters.size.set(status.events);
         counters.checkpoint_error.set(status.checkpoint_errors);
         counters.checkpoint_backup_error.set(status.checkpoint_copy_errors);
@@ -90,10 +118,11 @@ impl Channel for Counted {
 
     fn close(&self) -> Result<(), CloseError> {
         let closed = self.channel.close();
-        if self.counters.open.get() == 1 {
-            self.counters.open.set(0);
-            self.counters.closed.set(1);
-            self.counters.stopped(self.clock.wall_ms());
+        let Count { counters, clock, .. } = &self.count;
+        if counters.open.get() == 1 {
+            counters.open.set(0);
+            counters.closed.set(1);
+            counters.stopped(clock.wall_ms());
         }
         closed
     }
@@ -101,20 +130,13 @@ impl Channel for Counted {
 
 struct CountedPut {
     inner: Box<dyn PutTransaction>,
-    counters: Arc<ChannelCounters>,
+    count: Count,
     events: u64,
-}
-
-fn count_put(counters: &ChannelCounters, events: u64, ended: &Result<(), CommitError>) {
-    match ended {
-        Ok(()) => counters.event_put_success.add(events),
-        Err(_) => counters.event_put_error.add(1),
-    }
 }
 
 impl PutTransaction for CountedPut {
     fn put(&mut self, event: Event) -> Result<(), PutError> {
-        self.counters.event_put_attempt.add(1);
+        self.count.counters.event_put_attempt.add(1);
         self.inner.put(event)?;
         self.events += 1;
         Ok(())
@@ -125,15 +147,17 @@ impl PutTransaction for CountedPut {
     }
 
     fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        let began = self.count.clock.now();
         let ended = self.inner.commit();
-        count_put(&self.counters, self.events, &ended);
+        self.count.put(self.events, began, &ended);
         ended
     }
 
     fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
         Box::pin(async move {
+            let began = self.count.clock.now();
             let ended = self.inner.commit_async().await;
-            count_put(&self.counters, self.events, &ended);
+            self.count.put(self.events, began, &ended);
             ended
         })
     }
@@ -146,31 +170,25 @@ impl PutTransaction for CountedPut {
 struct CountedTake {
     /// None once it was committed or rolled back.
     inner: Option<Box<dyn TakeTransaction>>,
-    counters: Arc<ChannelCounters>,
+    count: Count,
 }
 
 const OPEN: &str = "only consuming calls and drop take the transaction";
 
 impl CountedTake {
     fn count_take(&self, taken: &Result<Vec<Event>, TakeError>) {
+        let counters = &self.count.counters;
         match taken {
-            Ok(events) => self.counters.event_take_attempt.add(events.len().max(1) as u64),
-            Err(_) => self.counters.event_take_error.add(1),
+            Ok(events) => counters.event_take_attempt.add(events.len().max(1) as u64),
+            Err(_) => counters.event_take_error.add(1),
         }
-    }
-}
-
-fn count_taken(counters: &ChannelCounters, events: u64, ended: &Result<(), CommitError>) {
-    match ended {
-        Ok(()) => counters.event_take_success.add(events),
-        Err(_) => counters.event_take_error.add(1),
     }
 }
 
 impl Drop for CountedTake {
     fn drop(&mut self) {
         if let Some(inner) = self.inner.take() {
-            self.counters.rollback.add(inner.taken() as u64);
+            self.count.counters.rollback.add(inner.taken() as u64);
             inner.rollback();
         }
     }
@@ -198,18 +216,20 @@ impl TakeTransaction for CountedTake {
     fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
         let inner = self.inner.take().expect(OPEN);
         let events = inner.taken() as u64;
+        let began = self.count.clock.now();
         let ended = inner.commit();
-        count_taken(&self.counters, events, &ended);
+        self.count.taken(events, began, &ended);
         ended
     }
 
     fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
         let inner = self.inner.take().expect(OPEN);
-        let counters = Arc::clone(&self.counters);
+        let count = self.count.clone();
         Box::pin(async move {
             let events = inner.taken() as u64;
+            let began = count.clock.now();
             let ended = inner.commit_async().await;
-            count_taken(&counters, events, &ended);
+            count.taken(events, began, &ended);
             ended
         })
     }
@@ -225,7 +245,6 @@ mod tests {
     use crate::channel::file::{FileChannel, FileChannelOptions};
     use crate::channel::memory::{MemoryChannel, MemoryOptions};
     use crate::disk::sim::{Fault, SimDisk, SimOptions};
-    use std::time::Duration;
 
     fn make(wanted: Wanted) -> Arc<dyn Channel> {
         let options = MemoryOptions {
@@ -266,6 +285,26 @@ mod tests {
         until(1);
         disk.clear_faults();
         until(0);
+    }
+
+    #[test]
+    fn commits_are_timed_and_what_waits_grows_old() {
+        let counters = Arc::new(ChannelCounters::default());
+        let inner = Arc::new(MemoryChannel::new(MemoryOptions::default()).unwrap());
+        contract::put(&*inner, &["there at the opening"]);
+        let clock = Arc::new(ManualClock::default());
+        let channel = Counted::new(inner, Arc::clone(&counters), clock.clone());
+        let oldest = || channel.reading().oldest.as_secs();
+        clock.advance(Duration::from_secs(10));
+        contract::put(&channel, &["1", "2"]);
+        clock.advance(Duration::from_secs(20));
+        assert_eq!(oldest(), 30);
+        assert_eq!(contract::drain(&channel, 1), ["there at the opening"]);
+        assert_eq!(oldest(), 20);
+        assert_eq!(contract::drain(&channel, 2), ["1", "2"]);
+        assert_eq!(oldest(), 0);
+        assert_eq!(counters.put_commit.read().count(), 1);
+        assert_eq!(counters.take_commit.read().count(), 2);
     }
 
     #[test]

@@ -12,15 +12,21 @@
 //!
 //! Sources that know who their clients are say whom they hear ([`Clients`]).
 
+mod ages;
 mod clients;
 mod counters;
+mod phase;
 mod reading;
 mod registry;
+mod spread;
 
+pub use ages::Ages;
 pub use clients::{Client, Clients, Contact, Heard};
 pub use counters::{ChannelCounters, SinkCounters, SourceCounters};
+pub use phase::{Phase, PhaseReading, Phases};
 pub use reading::{ChannelReading, Member, Reading, Role, StripeReading, Value};
 pub use registry::{Components, Registry};
+pub use spread::{BOUNDS_MICROS, Durations, Spread};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -10,6 +10,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
 
 const HTML: &str = "text/html;charset=utf-8";
+const TEXT: &str = "text/plain;charset=utf-8";
 const JSON: &str = "application/json;charset=utf-8";
 
 /// As Flume has it, and the other pages.
@@ -43,7 +44,10 @@ pub(super) async fn answer(
         }
         ("/alarms", _) => page(StatusCode::OK, JSON, watched.alarms.json()),
         ("/healthz", _) => state("alive", watched, &health::dead(watched).await),
-        ("/readyz", _) => state("ready", watched, &health::unready(watched)),
+        ("/readyz", _) => match health::oldest_max(request.uri.query()) {
+            Ok(oldest_max) => state("ready", watched, &health::unready(watched, oldest_max)),
+            Err(words) => page(StatusCode::BAD_REQUEST, TEXT, words),
+        },
         _ => page(StatusCode::NOT_FOUND, HTML, "There is no such page; see <a href=\"/\">/</a>."),
     }
 }

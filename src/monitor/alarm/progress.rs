@@ -5,7 +5,7 @@ use super::kind::Kind;
 use super::rules::Observed;
 use super::settings::{AlarmSettings, Outlet};
 use super::sight::{Sight, Verdict, Words, number};
-use crate::metrics::Role;
+use crate::metrics::{Phase, Role};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -74,10 +74,15 @@ impl Progress {
     ) {
         let Some(tuning) = settings.tuning(Kind::SinkStalled, &outlet.name) else { return };
         let sinks = outlet.sinks.iter().filter_map(|name| sight.reading(Role::Sink, name));
-        let (mut count, mut failing) = (0, false);
+        let (mut count, mut failing, mut busy) = (0, false, Duration::ZERO);
         for sink in sinks {
-            count += number(sink, "BatchDeliveredCount") + number(sink, "DeadLetterCount");
+            // Not events: a sink may let go of some without counting them as delivered.
+            let delivered = sink.spreads.iter().find(|(name, _)| *name == "Delivery");
+            count += delivered.map_or(0, |(_, spread)| spread.count());
+            count += number(sink, "DeadLetterCount");
             failing |= number(sink, "Failing") > 0;
+            let phase = sink.phases.filter(|phases| phases.phase == Phase::Delivering);
+            busy = busy.max(phase.map_or(Duration::ZERO, |phases| phases.lasts));
         }
         let channels = outlet.channels.iter().filter_map(|name| sight.reading(Role::Channel, name));
         // One that is not open has an alarm of its own.
@@ -97,10 +102,10 @@ impl Progress {
             Some(0) => Verdict::Good,
             Some(_) if moved && !first => Verdict::Good,
             Some(events) if stood >= tuning.lasts => {
-                let why = if failing {
-                    "its tries fail; the log says why"
-                } else {
-                    "it does not say why: it hangs, or waits for an answer"
+                let why = match busy.as_secs() {
+                    _ if failing => "its tries fail; the log says why".to_owned(),
+                    0 => "it does not say why".to_owned(),
+                    busy => format!("it has waited for an answer for {busy} s"),
                 };
                 Verdict::Bad(
                     Words::new(format!(

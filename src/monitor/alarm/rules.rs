@@ -157,7 +157,7 @@ impl Look<'_> {
 
     fn oldest(&self, name: &str, key: &str, reading: &ChannelReading, observed: &mut Observed) {
         let Some(tuning) = self.settings.tuning(Kind::OldestEvent, name) else { return };
-        let Some(age) = oldest_waiting(reading) else { return };
+        let age = reading.oldest;
         let verdict = bad_if(age >= tuning.lasts, || {
             Words::new(format!(
                 "the oldest event has waited for {} s; it was to be {} s at most",
@@ -225,9 +225,4 @@ impl Look<'_> {
         let at = (Kind::ReloadRefused, &*format!("AGENT.{agent}"), "");
         observed.add(at, verdict, (Duration::ZERO, Duration::ZERO));
     }
-}
-
-/// How long the oldest event has waited, where the channel can tell.
-fn oldest_waiting(_reading: &ChannelReading) -> Option<Duration> {
-    None
 }

@@ -218,12 +218,12 @@ fn a_sink_that_hangs_is_seen_in_its_time_and_one_that_is_slow_is_not() {
     rig.size("c1", 5);
     for _ in 0..10 {
         assert_eq!(rig.pass(15), [], "it delivers, slowly");
-        rig.registry.sink("k1").batch_delivered.add(1);
+        rig.registry.sink("k1").delivery.note(Duration::ZERO);
     }
     assert_eq!(rig.pass(30), [at(21, "raised 90004 SINK.k1")]);
     let [alarm] = &rig.machine.active()[..] else { panic!("one") };
     assert!(alarm.message.contains("5 events wait in c1"), "{}", alarm.message);
-    rig.registry.sink("k1").batch_delivered.add(1);
+    rig.registry.sink("k1").delivery.note(Duration::ZERO);
     assert_eq!(rig.pass(5), [at(1, "cleared 90004 SINK.k1: it is well again")]);
     // With nothing to deliver, to deliver nothing is right.
     rig.size("c1", 0);
@@ -238,7 +238,7 @@ fn a_group_delivers_when_one_of_its_sinks_does() {
     rig.size("c2", 5);
     for _ in 0..10 {
         assert_eq!(rig.pass(4), []);
-        rig.registry.sink("k3").batch_delivered.add(1);
+        rig.registry.sink("k3").delivery.note(Duration::ZERO);
     }
     assert_eq!(rig.pass(10), [at(6, "raised 90004 SINKGROUP.g1")]);
     rig.registry.sink("k2").dead_letter.add(1);
@@ -281,6 +281,21 @@ fn stripes_quarantine_and_channels_that_refuse_are_seen() {
     let (settings, _) = read("quarantine.c2.events = 2");
     rig.machine.adopt(Arc::new(settings));
     assert_eq!(rig.pass(5), [at(1, "cleared 90007 CHANNEL.c2: it is well again")]);
+}
+
+#[test]
+fn an_event_that_waits_for_too_long_is_seen() {
+    let mut rig = Rig::new("oldestEvent.c2.seconds = 60");
+    let waits = |rig: &Rig, seconds| {
+        let oldest = Duration::from_secs(seconds);
+        rig.set("c2", ChannelReading { oldest, ..ChannelReading::default() });
+    };
+    waits(&rig, 59);
+    assert_eq!(rig.pass(5), []);
+    waits(&rig, 61);
+    assert_eq!(rig.pass(5), [at(1, "raised 90003 CHANNEL.c2")]);
+    waits(&rig, 0);
+    assert_eq!(rig.pass(20), [at(11, "cleared 90003 CHANNEL.c2: it is well again")]);
 }
 
 #[test]
