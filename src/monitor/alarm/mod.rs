@@ -39,6 +39,8 @@ mod store;
 mod tuning;
 
 #[cfg(test)]
+mod settings_tests;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use page::{AlarmMetric, Window};

@@ -1,12 +1,12 @@
-//! The machine with false time, and the settings with their document.
+//! The machine with false time.
 
-use super::kind::Kind;
+use super::CLIENTS_MAX;
 use super::machine::{Change, Kept, Machine};
-use super::settings::{AlarmSettings, GENERAL};
+use super::raised::Alarm;
+use super::settings::AlarmSettings;
 use super::sight::{Moment, Room, Sight};
-use super::{CLIENTS_MAX, delivery, tuning};
 use crate::agent::build::Types;
-use crate::config::settings::{Finding, Key, Severity};
+use crate::config::settings::Finding;
 use crate::config::{Text, load_texts};
 use crate::disk::Space;
 use crate::metrics::{ChannelReading, Client, Contact, Member, Registry, Role, StripeReading};
@@ -28,7 +28,7 @@ const AGENT: &str = "a.sources = r1 r2\na.channels = c1 c2\na.sinks = k1 k2 k3\n
     a.sinkgroups.g1.processor.priority.k3 = 2\n";
 
 /// What `more` lines below `a.alarms.` say, and what is found in them.
-fn read(more: &str) -> (AlarmSettings, Vec<Finding>) {
+pub(super) fn read(more: &str) -> (AlarmSettings, Vec<Finding>) {
     let mut text = AGENT.to_owned();
     for line in more.lines() {
         let _ = writeln!(text, "a.alarms.{}", line.trim());
@@ -99,21 +99,16 @@ impl Rig {
         };
         let now = Duration::from_secs(self.seconds);
         let at = Moment { now, wall_ms: 1_700_000_000_000 + self.seconds * 1000 };
+        let named = |alarm: &Alarm| {
+            let words = format!("{} {} {}", alarm.kind.entry().id, alarm.component, alarm.subject);
+            words.trim_end().to_owned()
+        };
         let words = |change: Change| match change {
-            Change::Raised(alarm) => {
-                format!("raised {} {} {}", alarm.kind.entry().id, alarm.component, alarm.subject)
-            }
-            Change::Still(alarm) => {
-                format!("still {} {} {}", alarm.kind.entry().id, alarm.component, alarm.subject)
-            }
+            Change::Raised(alarm) => format!("raised {}", named(&alarm)),
+            Change::Still(alarm) => format!("still {}", named(&alarm)),
             Change::Cleared(alarm) => {
                 let why = alarm.cleared.as_ref().expect("it is over").why.clone();
-                format!(
-                    "cleared {} {} {}: {why}",
-                    alarm.kind.entry().id,
-                    alarm.component,
-                    alarm.subject
-                )
+                format!("cleared {}: {why}", named(&alarm))
             }
             Change::Note(words) => format!("note {words}"),
         };
@@ -124,7 +119,7 @@ impl Rig {
     fn pass(&mut self, seconds: u64) -> Vec<(u64, String)> {
         let mut all = Vec::new();
         for second in 1..=seconds {
-            all.extend(self.look().into_iter().map(|words| (second, words.trim_end().to_owned())));
+            all.extend(self.look().into_iter().map(|words| (second, words)));
         }
         all
     }
@@ -527,119 +522,4 @@ fn without_alarms_nothing_is_looked_at() {
     rig.size("c1", 100);
     rig.refused = Some("no".to_owned());
     assert_eq!(rig.pass(1000), []);
-}
-
-#[test]
-fn what_is_wrong_with_a_setting_is_said_with_its_line_and_the_default_counts() {
-    for (line, weight, words) in [
-        (
-            "chanelFill.percent = 5",
-            Severity::Warning,
-            "no such alarm or key; did you mean channelFill?",
-        ),
-        ("channelFill.procent = 5", Severity::Warning, "has no such key; did you mean percent?"),
-        ("channelFill.c3.percent = 5", Severity::Warning, "about channels, and c3 is none"),
-        ("channelFill.c1.x.y = 5", Severity::Warning, "NAME.COMPONENT.KEY is expected"),
-        ("clientSilent.r2.seconds = 5", Severity::Warning, "sources of the types avro"),
-        ("sinkStalled.k2.seconds = 5", Severity::Warning, "with its group: write g1"),
-        ("channelFill.percent = 101", Severity::Error, "a whole number from 1 to 100; what counts"),
-        ("channelFill.c1.clearPercent = 80", Severity::Error, "80 is not below 80"),
-        ("channelFill.enabled = yes", Severity::Error, "true or false"),
-        ("quarantine.severity = bad", Severity::Error, "one of warning, minor"),
-        ("history = 10001", Severity::Error, "from 0 to 10000"),
-        ("webhook.template = {}", Severity::Warning, "no effect without webhook.url"),
-        ("webhook.url = example.org", Severity::Error, "is no URL"),
-        ("webhok.url = http://h/", Severity::Warning, "did you mean webhook?"),
-        ("webhook.ulr = http://h/", Severity::Warning, "no such key; did you mean url?"),
-        ("dingtalk.secret = x", Severity::Warning, "no effect without dingtalk.token"),
-        ("command.timeout = 5", Severity::Warning, "no effect without command.line"),
-    ] {
-        let (settings, findings) = read(line);
-        let [finding] = &findings[..] else { panic!("{line}: {findings:?}") };
-        assert!(finding.message.contains(words), "{finding}");
-        assert_eq!((finding.severity, finding.place.line > 0), (weight, true), "{finding}");
-        assert!(finding.key.starts_with("a.alarms."), "{finding}");
-        let tuning = settings.tuning(Kind::ChannelFill, "c1").expect("it is watched");
-        assert_eq!(tuning.percents(), (80, 70), "{line}");
-        assert_eq!(settings.targets, []);
-    }
-}
-
-#[test]
-fn no_secret_stands_in_what_is_said_of_settings() {
-    for lines in [
-        "webhook.url = http://me:geheim@h/",
-        "webhook.url = geheim",
-        "webhook.url = http://h/geheim\nwebhook.header.A = geheim\\u0007",
-        "webhook.url = http://h/geheim\nwebhook.header.A = geheim\nwebhook.perMinute = 0",
-        "dingtalk.token = geheim\ndingtalk.secret = geheim\ndingtalk.format = x",
-        "dingtalk.token = geheim\ndingtalk.url = geheim",
-        "command.line = mail geheim\ncommand.perMinute = 0",
-    ] {
-        let (settings, findings) = read(lines);
-        assert!(!findings.is_empty(), "{lines}");
-        let said = format!("{findings:?} {settings:?}");
-        assert!(!said.contains("geheim"), "{said}");
-    }
-    let (settings, findings) = read("webhook.url = http://h/geheim\nwebhook.header.A = geheim");
-    assert_eq!((settings.targets.len(), findings), (1, Vec::new()));
-    assert!(!format!("{settings:?}").contains("geheim"));
-}
-
-#[test]
-fn alarms_are_kept_beside_the_first_file_channel_unless_a_setting_says_where() {
-    let directory = |more: &str| read(more).0.directory.expect("a place");
-    assert_eq!(directory(""), PathBuf::from("/c2/checkpoint-alarms"));
-    assert_eq!(directory("directory = /x"), PathBuf::from("/x"));
-}
-
-const DOCUMENT: &str = include_str!("../../../docs/alarms.md");
-
-fn row(name: &str, default: &str, meaning: &str) -> String {
-    let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
-    format!("| `{name}` | {default} | {meaning} |\n")
-}
-
-#[test]
-fn the_document_has_each_setting_with_its_meaning_and_no_other() {
-    let keys = |before: &str, keys: &[Key]| -> String {
-        keys.iter().map(|k| row(&format!("{before}{}", k.name), k.default, k.meaning)).collect()
-    };
-    let mut table = keys("", &GENERAL);
-    for param in tuning::SHARED {
-        table += &row(&format!("NAME.{}", param.key.name), param.key.default, param.key.meaning);
-    }
-    for kind in Kind::ALL {
-        let entry = kind.entry();
-        for param in entry.params {
-            table += &row(
-                &format!("{}.{}", entry.name, param.key.name),
-                param.key.default,
-                param.key.meaning,
-            );
-        }
-    }
-    table += &keys("webhook.", &delivery::target::WEBHOOK);
-    table += &keys("dingtalk.", &delivery::target::DINGTALK);
-    table += &keys("command.", &delivery::target::COMMAND);
-    let rows = DOCUMENT.lines().filter(|line| line.starts_with("| `") && line.contains("` | "));
-    let rows: String = rows.flat_map(|row| [row, "\n"]).collect();
-    assert!(rows == table, "docs/alarms.md should have these rows:\n{table}");
-}
-
-#[test]
-fn the_document_has_a_section_for_each_alarm() {
-    for kind in Kind::ALL {
-        let entry = kind.entry();
-        let heading = format!("\n### {} {}: {}\n", entry.id, entry.name, entry.title);
-        let section = DOCUMENT.split(&heading).nth(1).unwrap_or_else(|| panic!("no {heading}"));
-        let section = section.split("\n### ").next().unwrap_or_default();
-        for part in
-            ["**Meaning.**", "**Effect.**", "**Possible causes.**", "**Steps.**", "**Cleared**"]
-        {
-            assert!(section.contains(part), "{heading} lacks {part}");
-        }
-        let severity = format!("Severity {}", entry.severity.word());
-        assert!(section.contains(&severity), "{heading} lacks {severity}");
-    }
 }
