@@ -37,8 +37,7 @@ impl Site {
     }
 
     fn start(&mut self) {
-        let mut command = millpond(&self.directory);
-        command.env("HOME", &self.directory);
+        let command = millpond(&self.directory);
         let port = format!("-Dflume.monitoring.port={}", self.pages);
         let more = ["-Dflume.monitoring.type=http", &port, "--poll-interval", "3600"];
         let before = self.words().matches("started: ").count();
@@ -159,7 +158,7 @@ fn a_client_that_is_killed_is_missed_and_its_return_clears_the_alarm_which_is_kn
     let (calls, lines) = (free_port(), free_port());
     let (hook, requests) = server();
     let settings = format!(
-        "alarms.cluster = north\nalarms.clientSilent.seconds = 2\nalarms.clientSilent.in.learnAfter = 0\n\
+        "alarms.cluster = north\nalarms.clientSilent.seconds = 2\n\
          alarms.webhook.url = http://127.0.0.1:{hook}/in\nalarms.webhook.leastSeverity = major\n"
     );
     let mut server = Site::new(top.path(), "collector", &receiver(calls, &settings));

@@ -98,6 +98,7 @@ impl Roster {
         self.expected.retain(|(source, who), _| {
             tunings.get(&**source).is_some_and(|tuning| tuning.clients.expected.contains(who))
         });
+        self.listens.retain(|source, _| tunings.contains_key(&**source));
         let mut notes = Vec::new();
         for (source, tuning) in &tunings {
             let reading = sight.reading(Role::Source, source);
@@ -149,7 +150,10 @@ impl Roster {
         let seen = self.clients.entry(key).or_insert(new);
         (seen.last, seen.last_ms) = (Some(at.now), at.wall_ms);
         let first = *seen.first.get_or_insert(at.now);
-        if !seen.learned && at.now.saturating_sub(first) >= tuning.clients.learn_after {
+        // One that tells its names is a sink of an agent, and will come again.
+        let is_named = !(client.agent.is_empty() && client.sink.is_empty());
+        let after = if is_named { Duration::ZERO } else { tuning.clients.learn_after };
+        if !seen.learned && at.now.saturating_sub(first) >= after {
             seen.learned = true;
             self.changed = true;
         }

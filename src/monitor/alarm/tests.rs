@@ -499,7 +499,7 @@ fn learned_clients_are_forgotten_by_time_and_by_word() {
 
 #[test]
 fn clients_and_history_are_bounded() {
-    let mut rig = Rig::new("clientSilent.learnAfter = 0\nclientSilent.seconds = 1\nhistory = 50");
+    let mut rig = Rig::new("clientSilent.seconds = 1\nhistory = 50");
     let many = |rig: &Rig| -> Vec<Contact> {
         let address = |n: usize| [10, 0, (n / 256) as u8, (n % 256) as u8];
         (0..CLIENTS_MAX + 10).map(|n| rig.meet(address(n), "web", "k1")).collect()

@@ -157,8 +157,8 @@ pub(super) const CLIENT: &[Param] = &[
     ),
     param(
         "learnAfter",
-        "600",
-        "Seconds over which a client must have been coming before it is expected.",
+        "180",
+        "Seconds over which a client that tells no name must have been coming before it is expected; one that does is expected at once.",
         Apply::Number((0, SECONDS_MAX), |tuning, n| {
             tuning.clients.learn_after = Duration::from_secs(n);
         }),
