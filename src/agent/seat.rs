@@ -40,6 +40,7 @@ impl Seat {
         Some(SinkRunner {
             refused: Refused::new(policy),
             spell: Spell::default(),
+            agent: self.agent,
             name: self.plan.name,
             make: self.plan.make,
             channel,

@@ -208,6 +208,7 @@ mod tests {
             registry: Arc::clone(&registry),
             threads: Vec::new(),
             stopping: Arc::default(),
+            alarms: Default::default(),
         };
         let (stop, signal) = StopSignal::new();
         let sending = tokio::spawn(async move { send(&settings, &watched, &signal).await });

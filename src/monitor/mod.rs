@@ -13,9 +13,9 @@
 //! thread and a runtime of its own ([`Monitor`]): however many scrapes come, no event waits for one. A
 //! scrape is a [`snapshot`](crate::metrics::Registry::snapshot) of all counters, written as [`flume`]
 //! shows them or as [`prometheus`] does, whose metrics are the table in [`families`]. [`ganglia`] sends
-//! what Flume shows instead, in the packets of [`xdr`]. [`health`] looks whether the agent's threads still
-//! answer, and whether each component does what it is there for. [`systemd`] tells a service manager, on a
-//! thread of its own as well.
+//! what Flume shows instead, in the packets of [`xdr`]. [`alarm`] watches by itself, and tells whoever is
+//! to be told. [`health`] looks whether the agent's threads still answer, and whether each component does
+//! what it is there for. [`systemd`] tells a service manager, on a thread of its own as well.
 //!
 //! # Invariants
 //!
@@ -24,6 +24,7 @@
 //! - Nobody but this machine can ask unless a setting says so.
 //! - Nothing here changes anything: there are only pages to read.
 
+pub(crate) mod alarm;
 mod families;
 mod flume;
 mod ganglia;
@@ -79,6 +80,8 @@ pub struct Watched {
     pub threads: Vec<(&'static str, Handle)>,
     /// Set while the agent stops.
     pub stopping: Arc<AtomicBool>,
+    /// Its alarms.
+    pub alarms: alarm::Window,
 }
 
 /// Monitoring that runs; ends when dropped.

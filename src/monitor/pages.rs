@@ -17,6 +17,7 @@ const JSON: &str = "application/json;charset=utf-8";
 const INDEX: &str = concat!(
     "For Flume metrics please click <a href = \"./metrics\"> here</a>.\n",
     "<p><a href=\"/metrics/prometheus\">/metrics/prometheus</a> for Prometheus, ",
+    "<a href=\"/alarms\">/alarms</a> for what is wrong, ",
     "<a href=\"/healthz\">/healthz</a> and <a href=\"/readyz\">/readyz</a> for who starts agents.</p>\n",
 );
 
@@ -38,8 +39,10 @@ pub(super) async fn answer(
         ("/", _) => page(StatusCode::OK, HTML, INDEX),
         ("/metrics", Format::Flume) => page(StatusCode::OK, JSON, flume::json(&snapshot())),
         ("/metrics" | "/metrics/prometheus", _) => {
-            page(StatusCode::OK, prometheus::CONTENT_TYPE, prometheus::text(&snapshot()))
+            let text = prometheus::text(&snapshot(), &watched.alarms);
+            page(StatusCode::OK, prometheus::CONTENT_TYPE, text)
         }
+        ("/alarms", _) => page(StatusCode::OK, JSON, watched.alarms.json()),
         ("/healthz", _) => state("alive", watched, &health::dead(watched).await),
         ("/readyz", _) => match health::oldest_max(request.uri.query()) {
             Ok(oldest_max) => state("ready", watched, &health::unready(watched, oldest_max)),

@@ -396,6 +396,7 @@ mod tests {
             registry: Arc::default(),
             threads: vec![("agent", threads.handle().clone())],
             stopping: Arc::default(),
+            alarms: Default::default(),
         };
         let line = Line::to(path.as_os_str()).expect("a socket");
         let teller = Teller::new(line, Some(BEAT_MIN), watched);

@@ -43,6 +43,7 @@ impl Trial {
             registry: Arc::clone(&registry),
             threads,
             stopping: Arc::clone(&stopping),
+            alarms: Default::default(),
         };
         let served = async move { serve_on(&listener, Arc::new(watched), format, &signal).await };
         Self { address, registry, stopping, stop, server: tokio::spawn(served) }
