@@ -44,12 +44,14 @@ mod compat_tests;
 #[cfg(test)]
 mod tests;
 
+use crate::admin::{self, Admin, Served};
 use crate::base::clock::SystemClock;
 use crate::config::settings::{Finding, Severity};
 use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
+use crate::graph::{self, Picture};
 use crate::metrics::Registry;
-use crate::monitor::{self, Monitor, Watched};
+use crate::monitor::{self, Flow, History, Monitor, Watched};
 use build::{Plan, Types};
 use origin::{Access, Origin, OriginError, Origins};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +63,7 @@ use std::time::Duration;
 use stop::Signals;
 use supervise::Running;
 use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::Instant;
 use watch::Watch;
 
@@ -182,13 +185,15 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         }
         begun = begin(options) => begun,
     };
-    let (mut watch, Read { plan, mut errors, .. }) = begun?;
+    let (mut watch, Read { plan, mut errors, flow, .. }) = begun?;
+    let shown = Sender::new(flow);
     let registry = Arc::new(Registry::default());
     let mut running =
         Running::start(plan, &registry, Arc::new(SystemClock::new()), sinks_on.clone());
     let stopping = Arc::new(AtomicBool::new(false));
     // Until the agent has stopped.
-    let _monitor = watched(options, &registry, sinks_on, &stopping);
+    let _monitor = watched(options, &registry, sinks_on, &stopping, shown.subscribe());
+    let _admin = opened_door(options, &running);
     let mut all_started = Box::pin(running.all_started());
     let (mut said, mut keeping) = (false, None);
     let asked = loop {
@@ -228,6 +233,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 keeping = Some(backup::keep_behind(keeping, kept, texts));
                 let after = adopt(&mut running, read.plan, options, &mut signals).await?;
                 if after.changed {
+                    shown.send_replace(read.flow);
                     (all_started, said) = (Box::pin(running.all_started()), false);
                 }
                 if let Some(asked) = after.asked {
@@ -246,14 +252,43 @@ fn watched(
     registry: &Arc<Registry>,
     sinks_on: &Handle,
     stopping: &Arc<AtomicBool>,
+    flow: Receiver<Flow>,
 ) -> Option<Monitor> {
     let watched = Watched {
         name: options.name.clone(),
         registry: Arc::clone(registry),
         threads: vec![("agent", Handle::current()), ("sinks", sinks_on.clone())],
         stopping: Arc::clone(stopping),
+        flow,
+        history: History::default(),
     };
     monitor::start(&options.properties, watched)
+}
+
+/// The admin socket, if there is to be one. Without it the agent runs all the same.
+fn opened_door(options: &AgentOptions, running: &Running) -> Option<Admin> {
+    let (properties, _) = effective(options);
+    let path = match admin::place(&properties, &options.name) {
+        Ok(path) => path?,
+        Err(error) => {
+            tracing::error!("{error}; the agent runs without an admin socket");
+            return None;
+        }
+    };
+    let served = Served { agent: options.name.clone(), taps: Arc::clone(running.taps()) };
+    match Admin::listen(&path, served) {
+        Ok(admin) => {
+            tracing::info!("admin socket: {} (this user and root only)", path.display());
+            Some(admin)
+        }
+        Err(error) => {
+            let path = path.display();
+            tracing::error!(
+                "admin socket: cannot listen on {path}: {error}; the agent runs without it"
+            );
+            None
+        }
+    }
 }
 
 /// Stops what runs within what is left of the deadline since a stop was `asked` for; a signal more ends
@@ -366,6 +401,8 @@ struct Read {
     errors: BTreeSet<(String, String)>,
     /// Its text.
     texts: Vec<Text>,
+    /// What leads where.
+    flow: Flow,
 }
 
 /// The changed configuration, or why it does not take over: it cannot run, or leaves out what
@@ -403,7 +440,9 @@ fn read(options: &AgentOptions, texts: Vec<Text>) -> Result<Read, AgentError> {
     if plan.sources.is_empty() && plan.sinks.is_empty() && plan.groups.is_empty() {
         return Err(AgentError::NothingRuns { name: options.name.clone() });
     }
-    Ok(Read { plan, errors: errors.into_iter().collect(), texts })
+    let picture = Picture::of(std::slice::from_ref(&loaded.agent));
+    let flow = Flow { json: graph::json(&picture).into(), svg: graph::svg(&picture).into() };
+    Ok(Read { plan, errors: errors.into_iter().collect(), texts, flow })
 }
 
 fn log(finding: &Finding) {

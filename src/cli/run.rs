@@ -2,7 +2,7 @@
 
 use super::arguments::{Command, CommandLine};
 use super::words::{Stop, say, show};
-use super::{agent, avro_client, bench, channel, graph, spelling, torture, validate};
+use super::{agent, avro_client, bench, channel, graph, spelling, tap, top, torture, validate};
 use crate::base::threads;
 use clap::Parser;
 use std::ffi::OsString;
@@ -43,6 +43,8 @@ fn carry_out(command: Command) -> Result<(), Stop> {
         Command::Agent(arguments) => agent::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
+        Command::Tap(arguments) => tap::run(&arguments),
         Command::Channel { command } => channel::run(&command),
         Command::Bench(arguments) => aside("bench", move || bench::run(&arguments)),
         Command::Torture(arguments) => aside("torture", move || torture::run(&arguments)),

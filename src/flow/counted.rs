@@ -6,6 +6,7 @@ use crate::channel::{
     PutTransaction, Status, TakeError, TakeTransaction,
 };
 use crate::event::Event;
+use crate::flow::tap::{Sample, Tap, Way};
 use crate::metrics::{ChannelCounters, ChannelReading};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub struct Counted {
     channel: Arc<dyn Channel>,
     counters: Arc<ChannelCounters>,
     clock: Arc<dyn Clock>,
+    tap: Arc<Tap>,
 }
 
 impl Counted {
@@ -29,9 +31,15 @@ impl Counted {
         counters.started(clock.wall_ms());
         counters.open.set(1);
         counters.closed.set(0);
-        let counted = Self { channel, counters, clock };
+        let counted = Self { channel, counters, clock, tap: Arc::default() };
         counted.status();
         counted
+    }
+
+    /// The same, with what goes through it shown at `tap`.
+    #[must_use]
+    pub fn tapped(self, tap: Arc<Tap>) -> Self {
+        Self { tap, ..self }
     }
 
     /// What watchers are to see beyond the counters, which are up to date then.
@@ -56,12 +64,14 @@ impl Counted {
 impl Channel for Counted {
     fn begin_put(&self) -> Box<dyn PutTransaction> {
         let inner = self.channel.begin_put();
-        Box::new(CountedPut { inner, counters: Arc::clone(&self.counters), events: 0 })
+        let sample = self.tap.sample(Way::Put);
+        Box::new(CountedPut { inner, counters: Arc::clone(&self.counters), events: 0, sample })
     }
 
     fn begin_take(&self) -> Box<dyn TakeTransaction> {
         let inner = self.channel.begin_take();
-        Box::new(CountedTake { inner: Some(inner), counters: Arc::clone(&self.counters) })
+        let sample = self.tap.sample(Way::Taken);
+        Box::new(CountedTake { inner: Some(inner), counters: Arc::clone(&self.counters), sample })
     }
 
     fn limits(&self) -> Limits {
@@ -103,11 +113,19 @@ struct CountedPut {
     inner: Box<dyn PutTransaction>,
     counters: Arc<ChannelCounters>,
     events: u64,
+    sample: Option<Sample>,
 }
 
-fn count_put(counters: &ChannelCounters, events: u64, ended: &Result<(), CommitError>) {
+fn count_put(
+    counters: &ChannelCounters,
+    (events, sample): (u64, Option<Sample>),
+    ended: &Result<(), CommitError>,
+) {
     match ended {
-        Ok(()) => counters.event_put_success.add(events),
+        Ok(()) => {
+            counters.event_put_success.add(events);
+            sample.into_iter().for_each(Sample::passed);
+        }
         Err(_) => counters.event_put_error.add(1),
     }
 }
@@ -115,6 +133,9 @@ fn count_put(counters: &ChannelCounters, events: u64, ended: &Result<(), CommitE
 impl PutTransaction for CountedPut {
     fn put(&mut self, event: Event) -> Result<(), PutError> {
         self.counters.event_put_attempt.add(1);
+        if let Some(sample) = &mut self.sample {
+            sample.see(std::slice::from_ref(&event));
+        }
         self.inner.put(event)?;
         self.events += 1;
         Ok(())
@@ -126,14 +147,14 @@ impl PutTransaction for CountedPut {
 
     fn commit(self: Box<Self>) -> Result<(), CommitError> {
         let ended = self.inner.commit();
-        count_put(&self.counters, self.events, &ended);
+        count_put(&self.counters, (self.events, self.sample), &ended);
         ended
     }
 
     fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
         Box::pin(async move {
             let ended = self.inner.commit_async().await;
-            count_put(&self.counters, self.events, &ended);
+            count_put(&self.counters, (self.events, self.sample), &ended);
             ended
         })
     }
@@ -147,22 +168,35 @@ struct CountedTake {
     /// None once it was committed or rolled back.
     inner: Option<Box<dyn TakeTransaction>>,
     counters: Arc<ChannelCounters>,
+    sample: Option<Sample>,
 }
 
 const OPEN: &str = "only consuming calls and drop take the transaction";
 
 impl CountedTake {
-    fn count_take(&self, taken: &Result<Vec<Event>, TakeError>) {
+    fn count_take(&mut self, taken: &Result<Vec<Event>, TakeError>) {
         match taken {
-            Ok(events) => self.counters.event_take_attempt.add(events.len().max(1) as u64),
+            Ok(events) => {
+                self.counters.event_take_attempt.add(events.len().max(1) as u64);
+                if let Some(sample) = &mut self.sample {
+                    sample.see(events);
+                }
+            }
             Err(_) => self.counters.event_take_error.add(1),
         }
     }
 }
 
-fn count_taken(counters: &ChannelCounters, events: u64, ended: &Result<(), CommitError>) {
+fn count_taken(
+    counters: &ChannelCounters,
+    (events, sample): (u64, Option<Sample>),
+    ended: &Result<(), CommitError>,
+) {
     match ended {
-        Ok(()) => counters.event_take_success.add(events),
+        Ok(()) => {
+            counters.event_take_success.add(events);
+            sample.into_iter().for_each(Sample::passed);
+        }
         Err(_) => counters.event_take_error.add(1),
     }
 }
@@ -199,17 +233,17 @@ impl TakeTransaction for CountedTake {
         let inner = self.inner.take().expect(OPEN);
         let events = inner.taken() as u64;
         let ended = inner.commit();
-        count_taken(&self.counters, events, &ended);
+        count_taken(&self.counters, (events, self.sample.take()), &ended);
         ended
     }
 
     fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
         let inner = self.inner.take().expect(OPEN);
-        let counters = Arc::clone(&self.counters);
+        let (counters, sample) = (Arc::clone(&self.counters), self.sample.take());
         Box::pin(async move {
             let events = inner.taken() as u64;
             let ended = inner.commit_async().await;
-            count_taken(&counters, events, &ended);
+            count_taken(&counters, (events, sample), &ended);
             ended
         })
     }

@@ -23,4 +23,5 @@ mod repair;
 mod signals;
 mod torture;
 mod torture_phases;
+mod watching;
 mod wires;

@@ -1,0 +1,341 @@
+//! Rows as a table, and as JSON.
+
+use super::agent::Agent;
+use super::rows::{Row, Sort, Weight, rows};
+use crate::base::visible::Visible;
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::Span;
+use ratatui::widgets::{Cell, Row as Line, Table, Widget};
+use serde_json::{Value, json as object};
+
+/// Cells between two columns.
+const GAP: u16 = 2;
+/// Letters of a name that are shown.
+const NAME_CHARS_MAX: usize = 40;
+
+const HEADS: [&str; 10] = [
+    "AGENT",
+    "COMPONENT",
+    "TYPE",
+    "STATE",
+    "IN/S",
+    "OUT/S",
+    "WAITING",
+    "FILL",
+    "OLDEST",
+    "FAILURES",
+];
+/// Columns from this one on are numbers, and stand to the right.
+const NUMBERS_FROM: usize = 4;
+
+/// The style of a weight; none without colours.
+pub(super) fn style(weight: Weight, colours: bool) -> Style {
+    let style = Style::new();
+    match (weight, colours) {
+        (Weight::Bad, true) => style.fg(Color::Red).add_modifier(Modifier::BOLD),
+        (Weight::Bad, false) => style.add_modifier(Modifier::BOLD),
+        (Weight::Weak, true) => style.fg(Color::Yellow),
+        (Weight::Good, true) => style.fg(Color::Green),
+        (Weight::Still, true) => style.fg(Color::DarkGray),
+        (_, false) => style,
+    }
+}
+
+/// Names of others, one line, bounded, and nothing that tells a terminal what to do.
+pub(super) fn shown(text: &str) -> String {
+    let text = Visible(text).to_string().replace(['\n', '\t'], " ");
+    if text.chars().count() <= NAME_CHARS_MAX {
+        return text;
+    }
+    text.chars().take(NAME_CHARS_MAX - 1).chain(['…']).collect()
+}
+
+fn cells(row: &Row) -> [String; HEADS.len()] {
+    let word = |n: Option<f64>, write: fn(f64) -> String| n.map(write).unwrap_or_default();
+    let role = row.role.to_string().to_lowercase();
+    [
+        shown(&row.agent),
+        format!("{role} {}", shown(&row.name)),
+        shown(&row.kind),
+        row.state.word.to_owned(),
+        word(row.in_per_second, count),
+        word(row.out_per_second, count),
+        word(row.waiting, count),
+        word(row.fill, percent),
+        word(row.oldest_seconds, span),
+        count(row.failures),
+    ]
+}
+
+/// The table of `rows`, and how wide it would like to be.
+pub(super) fn table(rows: &[Row], colours: bool) -> (Table<'static>, u16) {
+    let texts: Vec<[String; HEADS.len()]> = rows.iter().map(cells).collect();
+    let width = |column: usize| {
+        let cells = texts.iter().map(|cells| cells[column].as_str()).chain([HEADS[column]]);
+        cells
+            .map(|cell| u16::try_from(Span::raw(cell).width()).unwrap_or(u16::MAX))
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<u16> = (0..HEADS.len()).map(width).collect();
+    let right = |column: usize, text: String| {
+        let cell = if column < NUMBERS_FROM {
+            text
+        } else {
+            // Padded here: a cell that is cut keeps the digits in front.
+            let missing = usize::from(widths[column]).saturating_sub(Span::raw(&text).width());
+            " ".repeat(missing) + &text
+        };
+        Cell::new(cell)
+    };
+    let head = HEADS.iter().enumerate().map(|(at, head)| right(at, (*head).to_owned()));
+    let lines = texts.into_iter().zip(rows).map(|(cells, row)| {
+        let weight = style(row.state.weight, colours);
+        Line::new(cells.into_iter().enumerate().map(|(at, text)| {
+            let cell = right(at, text);
+            if at == 3 { cell.style(weight) } else { cell }
+        }))
+    });
+    let wide: u16 = widths
+        .iter()
+        .fold(0_u16, |sum, w| sum.saturating_add(*w))
+        .saturating_add(GAP * (HEADS.len() as u16 - 1));
+    let table = Table::new(lines.collect::<Vec<_>>(), widths.into_iter().map(Constraint::Length))
+        .header(
+            Line::new(head.collect::<Vec<_>>()).style(Style::new().add_modifier(Modifier::BOLD)),
+        )
+        .column_spacing(GAP);
+    (table, wide)
+}
+
+/// The table for who reads no screen: plain text, agents that do not answer below it, then alarms.
+#[must_use]
+pub fn text(agents: &[Agent], sort: Sort) -> String {
+    let rows = rows(agents, sort);
+    let (table, width) = table(&rows, false);
+    let height = u16::try_from(rows.len() + 1).unwrap_or(u16::MAX);
+    let area = Rect::new(0, 0, width, height);
+    let mut buffer = Buffer::empty(area);
+    Widget::render(table, area, &mut buffer);
+    let mut out = String::new();
+    for y in 0..height {
+        let line: String = (0..width).map(|x| buffer[(x, y)].symbol()).collect();
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    for agent in agents {
+        if let Some((_, why)) = &agent.away {
+            out += &format!("{}: no answer: {}\n", shown(agent.title()), Visible(why));
+        }
+    }
+    for (agent, alarm) in agents.iter().flat_map(|a| a.alarms.iter().map(move |alarm| (a, alarm))) {
+        out += &format!("{}: alarm {}\n", shown(agent.title()), alarm_words(alarm));
+    }
+    out
+}
+
+/// An alarm in one line.
+pub(super) fn alarm_words(alarm: &super::Alarm) -> String {
+    let parts = [&alarm.severity, &alarm.component, &alarm.name, &alarm.words];
+    let parts: Vec<String> =
+        parts.into_iter().filter(|p| !p.is_empty()).map(|p| shown_whole(p)).collect();
+    parts.join("  ")
+}
+
+fn shown_whole(text: &str) -> String {
+    Visible(text).to_string().replace(['\n', '\t'], " ")
+}
+
+/// The same for programs.
+#[must_use]
+pub fn json(agents: &[Agent], sort: Sort) -> Value {
+    let agent = |agent: &Agent| {
+        let rows = rows(std::slice::from_ref(agent), sort);
+        object!({
+            "target": agent.target,
+            "agent": agent.name,
+            "answers": agent.away.is_none(),
+            "error": agent.away.as_ref().map(|(_, why)| why),
+            "ready": agent.ready,
+            "version": agent.reading().and_then(|reading| reading.version.as_ref()),
+            "memory_bytes": agent.reading().and_then(|reading| reading.memory_bytes),
+            "components": rows.iter().map(component).collect::<Vec<_>>(),
+            "alarms": agent.alarms,
+        })
+    };
+    object!({ "agents": agents.iter().map(agent).collect::<Vec<_>>() })
+}
+
+fn component(row: &Row) -> Value {
+    object!({
+        "component": format!("{}.{}", row.role, row.name),
+        "type": row.kind,
+        "state": row.state.word,
+        "well": row.state.weight == Weight::Good,
+        "reason": row.why,
+        "in_per_second": row.in_per_second,
+        "out_per_second": row.out_per_second,
+        "waiting_events": row.waiting,
+        "fill_ratio": row.fill,
+        "oldest_seconds": row.oldest_seconds,
+        "failures": row.failures,
+    })
+}
+
+/// `9.5`, `9500`, `95.2k`, `9.52M`.
+pub(super) fn count(n: f64) -> String {
+    const UNITS: [&str; 5] = ["", "k", "M", "G", "T"];
+    if n < 9999.5 {
+        let whole = n >= 9.95 || n.fract() == 0.0;
+        return if whole { format!("{n:.0}") } else { format!("{n:.1}") };
+    }
+    let (mut part, mut at) = (n, 0);
+    while part >= 999.5 && at + 1 < UNITS.len() {
+        part /= 1000.0;
+        at += 1;
+    }
+    let digits = if part < 9.995 { 2 } else { usize::from(part < 99.95) };
+    format!("{part:.digits$}{}", UNITS[at])
+}
+
+fn percent(part: f64) -> String {
+    match part * 100.0 {
+        0.0 => "0%".to_owned(),
+        n if n < 0.1 => "<0.1%".to_owned(),
+        n if n < 9.95 => format!("{n:.1}%"),
+        n => format!("{n:.0}%"),
+    }
+}
+
+/// `120ms`, `4.2s`, `3m04s`, `2h03m`, `3d04h`.
+pub(super) fn span(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{:.0}ms", s * 1000.0),
+        s if s < 10.0 => format!("{s:.1}s"),
+        s if s < 60.0 => format!("{s:.0}s"),
+        s if s < 3600.0 => format!("{:.0}m{:02.0}s", (s / 60.0).floor(), (s % 60.0).floor()),
+        s if s < 86_400.0 => {
+            format!("{:.0}h{:02.0}m", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor())
+        }
+        s => format!("{:.0}d{:02.0}h", (s / 86_400.0).floor(), (s % 86_400.0 / 3600.0).floor()),
+    }
+}
+
+/// `48 MiB`.
+pub(super) fn bytes(n: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut part, mut at) = (n, 0);
+    while part >= 1023.5 && at + 1 < UNITS.len() {
+        part /= 1024.0;
+        at += 1;
+    }
+    format!("{part:.0} {}", UNITS[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Alarm, Answer, AskError, Reading};
+    use super::*;
+    use std::time::Duration;
+
+    fn agents() -> [Agent; 2] {
+        let page = |taken: u64| {
+            format!(
+                "millpond_build_info{{version=\"1\"}} 1\n\
+                 millpond_channel_open{{channel=\"c\u{1b}[2J\",type=\"file\"}} 1\n\
+                 millpond_channel_waiting_events{{channel=\"c\u{1b}[2J\",type=\"file\"}} 123456\n\
+                 millpond_channel_fill_ratio{{channel=\"c\u{1b}[2J\",type=\"file\"}} 0.25\n\
+                 millpond_channel_taken_events_total{{channel=\"c\u{1b}[2J\",type=\"file\"}} {taken}\n"
+            )
+        };
+        let mut here = Agent::new("h:1");
+        here.name = Some("web".to_owned());
+        for second in [1, 3] {
+            let reading = Reading::of(&page(second * 1000)).expect("a page");
+            let name = "client\tsilent".to_owned();
+            let alarms = vec![Alarm { name, severity: "major".to_owned(), ..Alarm::default() }];
+            here.hear(
+                Duration::from_secs(second),
+                Ok::<_, AskError>(Answer { reading, alarms, ready: None }),
+            );
+        }
+        let mut gone = Agent::new("h:2");
+        gone.hear(Duration::from_secs(3), Err(AskError::Late));
+        [here, gone]
+    }
+
+    #[test]
+    fn the_table_is_plain_text_with_what_is_away_and_what_is_raised_below() {
+        let expected = "\
+AGENT  COMPONENT               TYPE  STATE  IN/S  OUT/S  WAITING  FILL  OLDEST  FAILURES
+web    channel c\\u{1b}[2J  file  open          1000     123k   25%                0
+h:2: no answer: no answer within 5 s
+web: alarm major  client silent
+";
+        let text = text(&agents(), Sort::Flow);
+        let words = |text: &str| -> Vec<Vec<String>> {
+            text.lines().map(|l| l.split_whitespace().map(str::to_owned).collect()).collect()
+        };
+        assert_eq!(words(&text), words(expected), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        let ends: Vec<Option<usize>> = text
+            .lines()
+            .take(2)
+            .zip(["FILL", "25%"])
+            .map(|(l, w)| Some(l.find(w)? + w.len()))
+            .collect();
+        assert!(ends[0].is_some() && ends[0] == ends[1], "numbers stand to the right:\n{text}");
+    }
+
+    #[test]
+    fn programs_get_numbers_and_reasons() {
+        let value = json(&agents(), Sort::Flow);
+        let here = &value["agents"][0];
+        assert_eq!((&here["agent"], &here["answers"]), (&"web".into(), &true.into()));
+        let channel = &here["components"][0];
+        assert_eq!(channel["component"], "CHANNEL.c\u{1b}[2J");
+        assert_eq!(
+            (&channel["waiting_events"], &channel["out_per_second"]),
+            (&123_456.0.into(), &1000.0.into())
+        );
+        assert_eq!((&channel["in_per_second"], &channel["well"]), (&Value::Null, &true.into()));
+        let gone = &value["agents"][1];
+        assert_eq!((&gone["target"], &gone["answers"]), (&"h:2".into(), &false.into()));
+        assert_eq!(
+            (&gone["error"], &gone["agent"]),
+            (&"no answer within 5 s".into(), &Value::Null)
+        );
+    }
+
+    #[test]
+    fn numbers_are_short_words() {
+        for (n, word) in [
+            (0.0, "0"),
+            (0.25, "0.2"),
+            (9.96, "10"),
+            (9999.0, "9999"),
+            (9999.6, "10.0k"),
+            (123_456.0, "123k"),
+            (999_600.0, "1.00M"),
+            (5e15, "5000T"),
+        ] {
+            assert_eq!(count(n), word);
+        }
+        for (n, word) in [(0.0, "0%"), (0.0004, "<0.1%"), (0.05, "5.0%"), (1.0, "100%")] {
+            assert_eq!(percent(n), word);
+        }
+        for (n, word) in [
+            (0.12, "120ms"),
+            (4.21, "4.2s"),
+            (59.0, "59s"),
+            (184.0, "3m04s"),
+            (7384.0, "2h03m"),
+            (273_600.0, "3d04h"),
+        ] {
+            assert_eq!(span(n), word);
+        }
+        assert_eq!(bytes(48.0 * 1024.0 * 1024.0), "48 MiB");
+    }
+}
