@@ -102,7 +102,9 @@ impl Ring {
         }
         if kept > SAMPLES_MAX {
             self.times_ms.pop_front();
-            self.series.values_mut().for_each(|series| drop(series.points.pop_front()));
+            for series in self.series.values_mut() {
+                series.points.pop_front();
+            }
         }
         self.series.retain(|_, series| {
             series.points.iter().any(|point| !point.is_nan()) || series.before.is_some()

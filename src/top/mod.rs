@@ -23,10 +23,12 @@
 mod agent;
 mod ask;
 mod exposition;
+mod line;
 mod reading;
 mod rows;
 mod screen;
 mod table;
+mod terminal;
 
 pub use agent::{Agent, Alarm};
 pub use ask::{Answer, AskError, Target, TargetError, ask};

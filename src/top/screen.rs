@@ -2,15 +2,13 @@
 
 use super::agent::Agent;
 use super::ask::{Answer, AskError, Target};
+use super::line::{Line, Look};
 use super::rows::{Row, Sort, Weight, rows};
-use super::table::{self, alarm_words, bytes, count, shown, span};
+use super::table::{alarm_words, bytes, count, look, span, table};
+use super::terminal::Terminal;
 use crate::base::clock::{Clock, SystemClock};
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Modifier, Style};
-use ratatui::text::{Line, Span, Text};
-use ratatui::widgets::{Block, Clear, Paragraph};
-use ratatui::{DefaultTerminal, Frame};
+use crate::metrics::Role;
+use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,18 +20,19 @@ const GLANCE: Duration = Duration::from_millis(100);
 const AGENT_LINES_MAX: usize = 8;
 const ALARM_LINES_MAX: usize = 6;
 
-const HELP: &str = "\
- q, Esc, Ctrl-C   leave
- s, S             sort by the next, by the one before
- p, space         hold what is shown, and go on
- arrows, PgUp/Dn  move
- Home, End        first, last
- ?, h             this help
-
- IN/S, OUT/S   events in a second, between the last two answers
- FILL          waiting events as a part of the capacity
- OLDEST        how long the first waiting event has waited
- FAILURES      since the agent's process began";
+const HELP: &[&str] = &[
+    "",
+    "  q, Esc, Ctrl-C   leave",
+    "  s, S             sort by the next, by the one before",
+    "  p, space         hold what is shown, and go on",
+    "  arrows, PgUp/Dn  move; Home, End: first, last",
+    "  ?, h             this help, and back",
+    "",
+    "  IN/S, OUT/S      events in a second, between the last two answers",
+    "  FILL             waiting events as a part of the capacity",
+    "  OLDEST           how long the first waiting event has waited",
+    "  FAILURES         since the agent's process began",
+];
 
 /// What was heard of the agent with this number.
 #[derive(Debug)]
@@ -80,23 +79,13 @@ impl Screen {
     /// # Errors
     /// The terminal cannot be used.
     pub fn run(mut self, heard: &mut mpsc::Receiver<Heard>, stop: &AtomicBool) -> io::Result<()> {
-        let mut terminal = ratatui::try_init()?;
-        let ended = self.live(&mut terminal, heard, stop);
-        ratatui::restore();
-        ended
-    }
-
-    fn live(
-        &mut self,
-        terminal: &mut DefaultTerminal,
-        heard: &mut mpsc::Receiver<Heard>,
-        stop: &AtomicBool,
-    ) -> io::Result<()> {
+        let mut terminal = Terminal::take(self.colours)?;
         while !stop.load(Ordering::Relaxed) {
             while let Ok(heard) = heard.try_recv() {
                 self.hear(heard);
             }
-            terminal.draw(|frame| self.draw(frame))?;
+            let (width, height) = terminal.size()?;
+            terminal.show(&self.lines(usize::from(height)), usize::from(width))?;
             if !event::poll(GLANCE)? {
                 continue;
             }
@@ -143,77 +132,65 @@ impl Screen {
         false
     }
 
-    fn draw(&mut self, frame: &mut Frame<'_>) {
+    /// What is shown on a terminal of so many lines.
+    fn lines(&mut self, height: usize) -> Vec<Line> {
         let rows = rows(&self.agents, self.sort);
-        let agents = self.agent_lines();
-        let alarms = self.alarm_lines();
-        let height =
-            |lines: &[Line<'_>]| Constraint::Length(u16::try_from(lines.len()).unwrap_or(u16::MAX));
-        let [head, of_agents, of_rows, of_alarms, foot] = Layout::vertical([
-            Constraint::Length(1),
-            height(&agents),
-            Constraint::Min(3),
-            height(&alarms),
-            Constraint::Length(1),
-        ])
-        .areas(frame.area());
-        frame.render_widget(self.head(&rows), head);
-        frame.render_widget(Text::from(agents), of_agents);
-        self.fits = usize::from(of_rows.height).saturating_sub(2);
-        self.first = self.first.min(rows.len().saturating_sub(self.fits.max(1)));
-        let from = rows.get(self.first..).unwrap_or_default();
-        let (table, _) = table::table(from, self.colours);
-        let below_a_gap =
-            Rect { y: of_rows.y + 1, height: of_rows.height.saturating_sub(1), ..of_rows };
-        frame.render_widget(table, below_a_gap);
-        frame.render_widget(Text::from(alarms), of_alarms);
-        let more = rows.len().saturating_sub(self.first + self.fits);
-        let more = if more > 0 { format!("   {more} more below") } else { String::new() };
-        let words = format!(
-            "q leave   s sort: {}   p {}   ? help{more}",
-            self.sort.word(),
-            if self.held { "go on" } else { "hold" }
-        );
-        frame.render_widget(Line::from(words).style(dim()), foot);
+        let (head, table) = table(&rows);
+        let mut above = vec![self.head(&rows)];
+        above.extend(self.agent_lines());
+        above.extend([Line::default(), head]);
+        let mut below = self.alarm_lines();
+        // The foot, and a line of the table at least.
+        below.truncate(height.saturating_sub(above.len() + 2));
+        self.fits = height.saturating_sub(above.len() + below.len() + 1);
+        self.first = self.first.min(table.len().saturating_sub(self.fits.max(1)));
+        let more = table.len().saturating_sub(self.first + self.fits);
+        let mut lines = above;
         if self.helps {
-            help(frame);
+            lines.extend(HELP.iter().take(self.fits).map(|line| Line::of(line, Look::Plain)));
+        } else {
+            lines.extend(table.into_iter().skip(self.first).take(self.fits));
         }
+        lines.truncate(height.saturating_sub(below.len() + 1));
+        lines.resize(height.saturating_sub(below.len() + 1), Line::default());
+        lines.extend(below);
+        lines.push(self.foot(more));
+        lines
     }
 
-    fn head(&self, rows: &[Row]) -> Line<'static> {
+    fn foot(&self, more: usize) -> Line {
+        let (sort, hold) = (self.sort.word(), if self.held { "go on" } else { "hold" });
+        let more = if more > 0 { format!("   {more} more below") } else { String::new() };
+        Line::of(&format!("q leave   s sort: {sort}   p {hold}   ? help{more}"), Look::Faint)
+    }
+
+    fn head(&self, rows: &[Row]) -> Line {
         let sum = |of: &dyn Fn(&Row) -> Option<f64>| count(rows.iter().filter_map(of).sum());
-        let into =
-            sum(&|row| row.in_per_second.filter(|_| row.role == crate::metrics::Role::Source));
-        let out = sum(&|row| row.out_per_second.filter(|_| row.role == crate::metrics::Role::Sink));
+        let into = sum(&|row| row.in_per_second.filter(|_| row.role == Role::Source));
+        let out = sum(&|row| row.out_per_second.filter(|_| row.role == Role::Sink));
         let waiting = sum(&|row| row.waiting);
-        let held = if self.held { "   HELD" } else { "" };
-        let words = format!(
-            "   in {into}/s   out {out}/s   waiting {waiting}   every {} s{held}",
-            self.every.as_secs_f64()
-        );
-        let name = Span::styled("millpond top", Style::new().add_modifier(Modifier::BOLD));
-        Line::from(vec![name, Span::raw(words)])
+        let (held, every) = (if self.held { "   HELD" } else { "" }, self.every.as_secs_f64());
+        let words = format!("   in {into}/s   out {out}/s   waiting {waiting}   every {every} s");
+        Line::of("millpond top", Look::Strong).with(&words, Look::Plain).with(held, Look::Weak)
     }
 
-    fn agent_lines(&self) -> Vec<Line<'static>> {
-        let mut lines: Vec<Line<'static>> =
+    fn agent_lines(&self) -> Vec<Line> {
+        let mut lines: Vec<Line> =
             self.agents.iter().take(AGENT_LINES_MAX).map(|agent| self.agent_line(agent)).collect();
         let more: Vec<&Agent> = self.agents.iter().skip(AGENT_LINES_MAX).collect();
         if !more.is_empty() {
             let away = more.iter().filter(|agent| agent.away.is_some()).count();
-            let words =
-                format!("  and {} more agents, {away} of them without an answer", more.len());
-            let weight = if away > 0 { Weight::Bad } else { Weight::Still };
-            lines.push(Line::from(words).style(table::style(weight, self.colours)));
+            let words = format!("and {} more agents, {away} of them without an answer", more.len());
+            lines.push(Line::of(&words, if away > 0 { Look::Bad } else { Look::Faint }));
         }
         lines
     }
 
-    fn agent_line(&self, agent: &Agent) -> Line<'static> {
+    fn agent_line(&self, agent: &Agent) -> Line {
         let (weight, word) = match (&agent.away, agent.reading(), agent.ready) {
             (Some((since, why)), ..) => {
                 let ago = span(self.clock.now().saturating_sub(*since).as_secs_f64());
-                (Weight::Bad, format!("no answer for {ago}: {}", shown_line(why)))
+                (Weight::Bad, format!("no answer for {ago}: {why}"))
             }
             (None, None, _) => (Weight::Still, "asked".to_owned()),
             (None, Some(_), Some(false)) => (Weight::Weak, "not ready".to_owned()),
@@ -221,8 +198,7 @@ impl Screen {
         };
         let mut words = format!("  {}", agent.target);
         if let Some(reading) = agent.reading() {
-            words +=
-                &reading.version.as_ref().map(|v| format!("   {}", shown(v))).unwrap_or_default();
+            words += &reading.version.as_ref().map(|v| format!("   {v}")).unwrap_or_default();
             words += &reading.memory_bytes.map(|n| format!("   {}", bytes(n))).unwrap_or_default();
             if reading.left_out > 0 {
                 words += &format!("   {} components are not shown", reading.left_out);
@@ -233,77 +209,41 @@ impl Screen {
             1 => "   1 alarm".to_owned(),
             n => format!("   {n} alarms"),
         };
-        Line::from(vec![
-            Span::styled(shown(agent.title()), Style::new().add_modifier(Modifier::BOLD)),
-            Span::raw("  "),
-            Span::styled(word, table::style(weight, self.colours)),
-            Span::styled(words, dim()),
-            Span::styled(alarms, table::style(Weight::Bad, self.colours)),
-        ])
+        Line::of(agent.title(), Look::Strong)
+            .with("  ", Look::Plain)
+            .with(&word, look(weight))
+            .with(&words, Look::Faint)
+            .with(&alarms, Look::Bad)
     }
 
-    /// Alarms first, then why components are ill.
-    fn alarm_lines(&self) -> Vec<Line<'static>> {
-        let alarms = self.agents.iter().flat_map(|agent| {
-            let name = shown(agent.title());
-            let alarms = agent.alarms.iter().map({
-                let name = name.clone();
-                move |alarm| format!("{name}  {}", alarm_words(alarm))
-            });
-            let reasons = agent.reasons.iter().filter(|_| agent.away.is_none());
-            let reasons = reasons
-                .map(move |(of, why)| shown_line(&format!("{name}  {of}  {}", why.join("; "))));
-            alarms.chain(reasons)
-        });
-        let style = table::style(Weight::Bad, self.colours);
-        let all: Vec<String> = alarms.collect();
+    /// Alarms, and why components are ill.
+    fn alarm_lines(&self) -> Vec<Line> {
+        let mut all = Vec::new();
+        for agent in self.agents.iter().filter(|agent| agent.away.is_none()) {
+            let name = agent.title();
+            all.extend(agent.alarms.iter().map(|alarm| format!("{name}  {}", alarm_words(alarm))));
+            let reasons = agent.reasons.iter();
+            all.extend(reasons.map(|(of, why)| format!("{name}  {of}  {}", why.join("; "))));
+        }
         let kept = if all.len() > ALARM_LINES_MAX { ALARM_LINES_MAX - 1 } else { all.len() };
         let more = all.len() - kept;
-        let mut lines: Vec<Line<'static>> =
-            all.into_iter().take(kept).map(|words| Line::from(words).style(style)).collect();
+        all.truncate(kept);
         if more > 0 {
-            lines.push(Line::from(format!("and {more} more")).style(style));
+            all.push(format!("and {more} more"));
         }
-        lines
+        all.iter().map(|words| Line::of(words, Look::Bad)).collect()
     }
-}
-
-fn dim() -> Style {
-    Style::new().add_modifier(Modifier::DIM)
-}
-
-fn shown_line(text: &str) -> String {
-    crate::base::visible::Visible(text).to_string().replace(['\n', '\t'], " ")
-}
-
-fn help(frame: &mut Frame<'_>) {
-    let lines = u16::try_from(HELP.lines().count()).unwrap_or(u16::MAX) + 2;
-    let width = HELP.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-    let width = u16::try_from(width).unwrap_or(u16::MAX) + 3;
-    let all = frame.area();
-    let area = Rect {
-        x: all.x + all.width.saturating_sub(width) / 2,
-        y: all.y + all.height.saturating_sub(lines) / 2,
-        width: width.min(all.width),
-        height: lines.min(all.height),
-    };
-    frame.render_widget(Clear, area);
-    frame.render_widget(Paragraph::new(HELP).block(Block::bordered().title(" keys ")), area);
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Reading;
     use super::*;
-    use ratatui::Terminal;
-    use ratatui::backend::TestBackend;
 
-    fn drawn(screen: &mut Screen, width: u16, height: u16) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
-        terminal.draw(|frame| screen.draw(frame)).expect("drawn");
-        let buffer = terminal.backend().buffer();
-        let line = |y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>();
-        (0..height).map(line).map(|line| line.trim_end().to_owned() + "\n").collect()
+    fn drawn(screen: &mut Screen, width: usize, height: usize) -> String {
+        let lines = screen.lines(height);
+        assert!(lines.len() <= height.max(1), "{} lines on {height}", lines.len());
+        lines.iter().map(|line| line.cut(width).plain() + "\n").collect()
     }
 
     fn screen() -> Screen {

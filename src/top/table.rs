@@ -1,19 +1,14 @@
 //! Rows as a table, and as JSON.
 
-use super::agent::Agent;
+use super::agent::{Agent, Alarm};
+use super::line::{Line, Look, cells, padded, shortened, shown};
 use super::rows::{Row, Sort, Weight, rows};
-use crate::base::visible::Visible;
-use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Rect};
-use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::Span;
-use ratatui::widgets::{Cell, Row as Line, Table, Widget};
 use serde_json::{Value, json as object};
 
-/// Cells between two columns.
-const GAP: u16 = 2;
-/// Letters of a name that are shown.
-const NAME_CHARS_MAX: usize = 40;
+/// Blanks between two columns.
+const GAP: &str = "  ";
+/// Cells of a name that are shown.
+const NAME_CELLS_MAX: usize = 40;
 
 const HEADS: [&str; 10] = [
     "AGENT",
@@ -27,38 +22,29 @@ const HEADS: [&str; 10] = [
     "OLDEST",
     "FAILURES",
 ];
+/// The column that has a look of its own.
+const STATE: usize = 3;
 /// Columns from this one on are numbers, and stand to the right.
 const NUMBERS_FROM: usize = 4;
 
-/// The style of a weight; none without colours.
-pub(super) fn style(weight: Weight, colours: bool) -> Style {
-    let style = Style::new();
-    match (weight, colours) {
-        (Weight::Bad, true) => style.fg(Color::Red).add_modifier(Modifier::BOLD),
-        (Weight::Bad, false) => style.add_modifier(Modifier::BOLD),
-        (Weight::Weak, true) => style.fg(Color::Yellow),
-        (Weight::Good, true) => style.fg(Color::Green),
-        (Weight::Still, true) => style.fg(Color::DarkGray),
-        (_, false) => style,
+/// How a state looks.
+pub(super) fn look(weight: Weight) -> Look {
+    match weight {
+        Weight::Good => Look::Good,
+        Weight::Still => Look::Faint,
+        Weight::Weak => Look::Weak,
+        Weight::Bad => Look::Bad,
     }
 }
 
-/// Names of others, one line, bounded, and nothing that tells a terminal what to do.
-pub(super) fn shown(text: &str) -> String {
-    let text = Visible(text).to_string().replace(['\n', '\t'], " ");
-    if text.chars().count() <= NAME_CHARS_MAX {
-        return text;
-    }
-    text.chars().take(NAME_CHARS_MAX - 1).chain(['…']).collect()
-}
-
-fn cells(row: &Row) -> [String; HEADS.len()] {
+fn texts(row: &Row) -> [String; HEADS.len()] {
     let word = |n: Option<f64>, write: fn(f64) -> String| n.map(write).unwrap_or_default();
     let role = row.role.to_string().to_lowercase();
+    let name = |name: &str| shortened(name, NAME_CELLS_MAX);
     [
-        shown(&row.agent),
-        format!("{role} {}", shown(&row.name)),
-        shown(&row.kind),
+        name(&row.agent),
+        format!("{role} {}", name(&row.name)),
+        name(&row.kind),
         row.state.word.to_owned(),
         word(row.in_per_second, count),
         word(row.out_per_second, count),
@@ -69,83 +55,51 @@ fn cells(row: &Row) -> [String; HEADS.len()] {
     ]
 }
 
-/// The table of `rows`, and how wide it would like to be.
-pub(super) fn table(rows: &[Row], colours: bool) -> (Table<'static>, u16) {
-    let texts: Vec<[String; HEADS.len()]> = rows.iter().map(cells).collect();
+/// The head of a table and a line for each of `rows`.
+pub(super) fn table(rows: &[Row]) -> (Line, Vec<Line>) {
+    let all: Vec<[String; HEADS.len()]> = rows.iter().map(texts).collect();
     let width = |column: usize| {
-        let cells = texts.iter().map(|cells| cells[column].as_str()).chain([HEADS[column]]);
-        cells
-            .map(|cell| u16::try_from(Span::raw(cell).width()).unwrap_or(u16::MAX))
-            .max()
-            .unwrap_or(0)
+        let texts = all.iter().map(|texts| texts[column].as_str()).chain([HEADS[column]]);
+        texts.map(cells).max().unwrap_or(0)
     };
-    let widths: Vec<u16> = (0..HEADS.len()).map(width).collect();
-    let right = |column: usize, text: String| {
-        let cell = if column < NUMBERS_FROM {
-            text
-        } else {
-            // Padded here: a cell that is cut keeps the digits in front.
-            let missing = usize::from(widths[column]).saturating_sub(Span::raw(&text).width());
-            " ".repeat(missing) + &text
-        };
-        Cell::new(cell)
+    let widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
+    let line = |texts: &[&str], of: &dyn Fn(usize) -> Look| {
+        texts.iter().enumerate().fold(Line::default(), |line, (at, text)| {
+            let gap = if at == 0 { "" } else { GAP };
+            let text = padded(text, widths[at], at >= NUMBERS_FROM);
+            line.with(gap, Look::Plain).with(&text, of(at))
+        })
     };
-    let head = HEADS.iter().enumerate().map(|(at, head)| right(at, (*head).to_owned()));
-    let lines = texts.into_iter().zip(rows).map(|(cells, row)| {
-        let weight = style(row.state.weight, colours);
-        Line::new(cells.into_iter().enumerate().map(|(at, text)| {
-            let cell = right(at, text);
-            if at == 3 { cell.style(weight) } else { cell }
-        }))
+    let lines = all.iter().zip(rows).map(|(texts, row)| {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let state = look(row.state.weight);
+        line(&texts, &|at| if at == STATE { state } else { Look::Plain })
     });
-    let wide: u16 = widths
-        .iter()
-        .fold(0_u16, |sum, w| sum.saturating_add(*w))
-        .saturating_add(GAP * (HEADS.len() as u16 - 1));
-    let table = Table::new(lines.collect::<Vec<_>>(), widths.into_iter().map(Constraint::Length))
-        .header(
-            Line::new(head.collect::<Vec<_>>()).style(Style::new().add_modifier(Modifier::BOLD)),
-        )
-        .column_spacing(GAP);
-    (table, wide)
+    (line(&HEADS, &|_| Look::Strong), lines.collect())
 }
 
 /// The table for who reads no screen: plain text, agents that do not answer below it, then alarms.
 #[must_use]
 pub fn text(agents: &[Agent], sort: Sort) -> String {
-    let rows = rows(agents, sort);
-    let (table, width) = table(&rows, false);
-    let height = u16::try_from(rows.len() + 1).unwrap_or(u16::MAX);
-    let area = Rect::new(0, 0, width, height);
-    let mut buffer = Buffer::empty(area);
-    Widget::render(table, area, &mut buffer);
-    let mut out = String::new();
-    for y in 0..height {
-        let line: String = (0..width).map(|x| buffer[(x, y)].symbol()).collect();
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
+    let (head, lines) = table(&rows(agents, sort));
+    let mut out = head.plain() + "\n";
+    lines.iter().for_each(|line| out += &(line.plain() + "\n"));
     for agent in agents {
         if let Some((_, why)) = &agent.away {
-            out += &format!("{}: no answer: {}\n", shown(agent.title()), Visible(why));
+            out += &format!("{}: no answer: {}\n", shown(agent.title()), shown(why));
         }
-    }
-    for (agent, alarm) in agents.iter().flat_map(|a| a.alarms.iter().map(move |alarm| (a, alarm))) {
-        out += &format!("{}: alarm {}\n", shown(agent.title()), alarm_words(alarm));
+        for alarm in &agent.alarms {
+            out += &format!("{}: alarm {}\n", shown(agent.title()), alarm_words(alarm));
+        }
     }
     out
 }
 
 /// An alarm in one line.
-pub(super) fn alarm_words(alarm: &super::Alarm) -> String {
+pub(super) fn alarm_words(alarm: &Alarm) -> String {
     let parts = [&alarm.severity, &alarm.component, &alarm.name, &alarm.words];
-    let parts: Vec<String> =
-        parts.into_iter().filter(|p| !p.is_empty()).map(|p| shown_whole(p)).collect();
-    parts.join("  ")
-}
-
-fn shown_whole(text: &str) -> String {
-    Visible(text).to_string().replace(['\n', '\t'], " ")
+    let parts = parts.into_iter().filter(|part| !part.is_empty()).map(|part| shown(part));
+    parts.collect::<Vec<_>>().join("  ")
 }
 
 /// The same for programs.
@@ -271,8 +225,8 @@ mod tests {
         let expected = "\
 AGENT  COMPONENT               TYPE  STATE  IN/S  OUT/S  WAITING  FILL  OLDEST  FAILURES
 web    channel c\\u{1b}[2J  file  open          1000     123k   25%                0
+web: alarm major client silent
 h:2: no answer: no answer within 5 s
-web: alarm major  client silent
 ";
         let text = text(&agents(), Sort::Flow);
         let words = |text: &str| -> Vec<Vec<String>> {
