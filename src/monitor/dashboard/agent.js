@@ -150,6 +150,8 @@ const hour = {
 
   take(answer) {
     if (answer.started_ms !== this.began || answer.first > this.next) {
+      // Another process: its counters begin anew.
+      if (this.began !== null) agent.readings = agent.readings.slice(-1);
       Object.assign(this, { began: answer.started_ms, times: [], series: new Map() });
     }
     const kept = this.times.length;

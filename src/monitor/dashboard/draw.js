@@ -122,7 +122,7 @@ class Chart {
     lines.forEach((line, n) => {
       const points = line.values.map((v, at) => (isNumber(v) ? [this.x(times[at]), this.y(v)] : null));
       const { line: way, area } = paths(points, this.bottom);
-      if (lines.length <= 2) parts.push(draw("path", { class: `fillarea t${line.tone}`, d: area }));
+      if (n === 0 && lines.length <= 2) parts.push(draw("path", { class: `fillarea t${line.tone}`, d: area }));
       parts.push(draw("path", { class: `line t${line.tone} s${n % 5}`, d: way }));
     });
     this.cursor = draw("g", {});

@@ -107,8 +107,10 @@ function connect() {
   const wire = (from, to, rate, keys) => {
     if (!from || !to) return;
     const [a, b] = [ends(from), ends(to)];
-    const bend = Math.max((b.left - a.right) / 2, 12);
-    const d = `M${a.right} ${a.middle}C${a.right + bend} ${a.middle} ${b.left - bend} ${b.middle} ${b.left} ${b.middle}`;
+    // One from a card with nothing behind it leads straight past what the events of others pass.
+    const pair = from.classList.contains("source") && !to.classList.contains("pass") ? ends(from.parentElement).right : a.right;
+    const bend = Math.max((b.left - pair) / 2, 12);
+    const d = `M${a.right} ${a.middle}H${pair}C${pair + bend} ${a.middle} ${b.left - bend} ${b.middle} ${b.left} ${b.middle}`;
     const width = rate > 0 ? Math.min(2 + Math.log10(1 + rate), 7) : 1.5;
     const lines = [draw("path", { class: "edge", d, "stroke-width": width })];
     if (rate > 0.05 && !agent.awaySince) lines.push(draw("path", { class: "pulse", d }));
@@ -234,6 +236,9 @@ const charts = {
 };
 
 function refreshCharts() {
+  const of = `${hour.began} ${hour.next}`;
+  if (view.drawn === of) return;
+  view.drawn = of;
   charts.moved.show(hour.times, [
     { name: "in", tone: 0, values: hour.total("accepted_events_per_second") },
     { name: "out", tone: 1, values: hour.total("delivered_events_per_second") },
@@ -250,7 +255,7 @@ function refreshTroubles(shape) {
   const troubles = [];
   if (agent.awaySince) troubles.push(["", `No answer since ${exactClock.format(agent.awaySince)} (${agent.why}); it is asked again every ${ROUND_MS / 1000} s. What is shown is older.`]);
   for (const words of agent.reasons.get("agent") ?? []) troubles.push(["agent", words]);
-  for (const alarm of alarms.active) troubles.push([alarm.component, `${alarm.name}${alarm.words ? `: ${alarm.words}` : ""}`]);
+  for (const alarm of alarms.active) troubles.push([alarm.component.replace(/^(SOURCE|CHANNEL|SINK)\./, (role) => `${role.slice(0, -1).toLowerCase()} `), `${alarm.name}${alarm.words ? `: ${alarm.words}` : ""}`]);
   const named = new Set(alarms.active.map((alarm) => alarm.component));
   for (const part of [...shape.channels, ...shape.sinks, ...shape.sources]) {
     const [state, word, why] = agent.state(part.key);
