@@ -20,7 +20,7 @@ use super::tap::Tap;
 use crate::base::clock::Clock;
 use crate::channel::Channel;
 use crate::config::settings::SettingError;
-use crate::metrics::SinkCounters;
+use crate::metrics::{Phase, SinkCounters};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -65,6 +65,7 @@ impl SinkRunner {
     /// Runs until the stop signal has fired and the batch in hand is delivered or handed back.
     pub async fn run(self) {
         self.lives().await;
+        self.enter(Phase::Stopped);
         self.counters.stopped(self.clock.wall_ms());
     }
 
@@ -85,6 +86,7 @@ impl SinkRunner {
             let Err(panic) = ended else { return };
             tracing::error!(sink = self.name, "panicked and is started again: {panic}");
             self.counters.restarts.add(1);
+            self.enter(Phase::Resting);
             if self.stop.fired() {
                 return;
             }
@@ -115,6 +117,7 @@ impl SinkRunner {
 
     /// Opens the sink, or says why not. False also when it is to stop first.
     pub(super) async fn try_open(&self, sink: &mut dyn Sink, context: &SinkContext) -> bool {
+        self.enter(Phase::Opening);
         let opened = tokio::select! {
             biased;
             () = self.stop.wait() => return false,
@@ -129,6 +132,7 @@ impl SinkRunner {
             return false;
         }
         self.works();
+        self.enter(Phase::Waiting);
         self.counters.started(self.clock.wall_ms());
         self.counters.up.set(1);
         self.started.send_replace(true);
@@ -157,6 +161,11 @@ impl SinkRunner {
         if let Some(words) = self.spell.over(self.clock.now()) {
             tracing::info!(sink = self.name, "{words}");
         }
+    }
+
+    /// Says what it does now.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.counters.phases.enter(phase, &self.clock);
     }
 
     pub(super) fn context(&self) -> SinkContext {

@@ -10,13 +10,19 @@
 //! no more is shown no more. Unlike in Flume a component that is started again goes on counting where it was: a watcher sees
 //! no number fall but gauges and times.
 
+mod ages;
 mod counters;
+mod phase;
 mod reading;
 mod registry;
+mod spread;
 
+pub use ages::Ages;
 pub use counters::{ChannelCounters, SinkCounters, SourceCounters};
+pub use phase::{Phase, PhaseReading, Phases};
 pub use reading::{ChannelReading, Member, Reading, Role, StripeReading, Value};
 pub use registry::{Components, Registry};
+pub use spread::{BOUNDS_MICROS, Durations, Spread};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

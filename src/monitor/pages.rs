@@ -13,6 +13,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
 
 const HTML: &str = "text/html;charset=utf-8";
+const TEXT: &str = "text/plain;charset=utf-8";
 const JSON: &str = "application/json;charset=utf-8";
 
 const SVG: &str = "image/svg+xml;charset=utf-8";
@@ -48,7 +49,10 @@ pub(super) async fn answer(
             page(StatusCode::OK, JSON, watched.history.json(&watched.name, from(request)))
         }
         ("/healthz", _) => state("alive", watched, &health::dead(watched).await),
-        ("/readyz", _) => state("ready", watched, &health::unready(watched)),
+        ("/readyz", _) => match health::oldest_max(request.uri.query()) {
+            Ok(oldest_max) => state("ready", watched, &health::unready(watched, oldest_max)),
+            Err(words) => page(StatusCode::BAD_REQUEST, TEXT, words),
+        },
         _ => page(StatusCode::NOT_FOUND, HTML, "There is no such page; see <a href=\"/\">/</a>."),
     }
 }

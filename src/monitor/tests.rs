@@ -262,8 +262,28 @@ async fn an_agent_is_ready_once_all_of_it_runs_and_says_what_does_not() {
     };
     trial.registry.watch_channel("c1", Arc::new(look));
     assert_eq!(reasons().await, ["CHANNEL.c1: stripe /d2: no answer for 30 s"]);
-    trial.registry.watch_channel("c1", Arc::new(|| None));
     channel.unhealthy.set(0);
+    let old = || {
+        let oldest = Duration::from_secs(61);
+        Some(ChannelReading { oldest, ..ChannelReading::default() })
+    };
+    trial.registry.watch_channel("c1", Arc::new(old));
+    assert_eq!(reasons().await, [""; 0], "as old as it may get");
+    for (query, status, words) in [
+        ("oldest_seconds=61", "200", "[]"),
+        (
+            "oldest_seconds=60",
+            "503",
+            "its oldest event waits for 61 s, and 60 s are asked for at most",
+        ),
+        ("oldest_seconds=x", "400", "understands ?oldest_seconds=N"),
+        ("age=5", "400", "understands ?oldest_seconds=N"),
+    ] {
+        let answer = trial.asked("GET", &format!("/readyz?{query}")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{query}: {answer}");
+        assert!(answer.contains(words), "{query}: {answer}");
+    }
+    trial.registry.watch_channel("c1", Arc::new(|| None));
     trial.stopping.store(true, Ordering::Relaxed);
     assert_eq!(reasons().await, ["agent: it is stopping"]);
 }

@@ -20,7 +20,7 @@ const MEASURES: &[&str] = &[
     "waiting_events",
     "capacity_events",
     "fill_ratio",
-    "oldest_waiting_seconds",
+    "oldest_event_age_seconds",
     "read_failures_total",
     "channel_write_failures_total",
     "other_failures_total",

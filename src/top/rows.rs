@@ -185,7 +185,7 @@ fn row(agent: &Agent, key: &Key, component: &Component) -> Row {
         out_per_second: out,
         waiting: component.value("waiting_events"),
         fill: component.value("fill_ratio"),
-        oldest_seconds: component.value("oldest_waiting_seconds"),
+        oldest_seconds: component.value("oldest_event_age_seconds"),
         failures,
     }
 }

@@ -27,18 +27,23 @@ class Reading {
         this.parts.set(key, { role: owner, name, type: labels.get("type") ?? "", values: new Map(), stripes: [] });
       }
       const part = this.parts.get(key);
-      if (role === "stripe") {
+      if (measure.endsWith("_seconds_bucket")) {
+        this.#count(`${key}\n${role === "stripe" ? "disk " : ""}${measure.slice(0, -"_seconds_bucket".length)}`, labels.get("le"), value);
+      } else if (role === "stripe") {
         const at = Number(labels.get("stripe"));
         if (Number.isInteger(at) && at >= 0 && at < 4096) (part.stripes[at] ??= new Map()).set(measure, value);
-      } else if (measure.endsWith("_seconds_bucket")) {
-        const of = `${key}\n${measure.slice(0, -"_seconds_bucket".length)}`;
-        if (!this.histograms.has(of)) this.histograms.set(of, []);
-        const le = labels.get("le");
-        this.histograms.get(of).push([le === "+Inf" ? Infinity : Number(le), value]);
       } else {
-        part.values.set(measure, value);
+        const phase = labels.get("phase");
+        part.values.set(phase === undefined ? measure : `${measure} ${phase}`, value);
       }
     }
+  }
+
+  /** Adds a bucket to a histogram; those of a channel's stripes are one. */
+  #count(of, le, n) {
+    if (!this.histograms.has(of)) this.histograms.set(of, new Map());
+    const [buckets, bound] = [this.histograms.get(of), le === "+Inf" ? Infinity : Number(le)];
+    buckets.set(bound, (buckets.get(bound) ?? 0) + n);
   }
 
   value(key, measure) {
@@ -84,8 +89,8 @@ const agent = {
       const [owner, measure] = of.split(/\n(?=[^\n]*$)/);
       if (owner !== key) continue;
       const before = this.readings[0].histograms.get(of);
-      const counted = buckets
-        .map(([le, n], at) => [le, n - (before && this.readings.length > 1 ? (before[at]?.[1] ?? 0) : 0)])
+      const counted = [...buckets]
+        .map(([le, n]) => [le, n - (this.readings.length > 1 ? (before?.get(le) ?? 0) : 0)])
         .sort((a, b) => a[0] - b[0]);
       const [p50, p99] = [quantile(counted, 0.5), quantile(counted, 0.99)];
       if (p99 !== null) found.push({ title: measure.replaceAll("_", " "), p50, p99 });

@@ -163,11 +163,13 @@ function wordsOf(key, role) {
   if (role === "sink") {
     const out = rate("delivered_events_total");
     const dead = value("dead_letter_events_total");
+    const busy = rate("phase_seconds_total delivering");
+    if (busy > 0.005) facts.unshift(`delivers ${percent(Math.min(busy, 1))} of its time`);
     if (dead > 0) facts.push(`${count(dead)} dead letters`);
     const failures = failed("failed_batches_total", "connections_failed_total", "channel_read_failures_total");
     return { ...shared, big: perSecond(out), out, failures, spark: "delivered_events_per_second" };
   }
-  const [waiting, capacity, oldest] = [value("waiting_events"), value("capacity_events"), value("oldest_waiting_seconds")];
+  const [waiting, capacity, oldest] = [value("waiting_events"), value("capacity_events"), value("oldest_event_age_seconds")];
   const [into, out, size] = [rate("put_events_total"), rate("taken_events_total"), value("waiting_bytes")];
   facts.unshift(`in ${perSecond(into)}`, `out ${perSecond(out)}`);
   if (oldest > 0) facts.push(`oldest ${span(oldest)}`);
@@ -222,11 +224,11 @@ function refreshTiles() {
     const all = [...agent.now.parts.values()].filter((part) => part.role === "channel" && isNumber(part.values.get(measure)));
     return all.reduce((a, b) => (a && a.values.get(measure) >= b.values.get(measure) ? a : b), undefined);
   };
-  const [fullest, oldest] = [most("fill_ratio"), most("oldest_waiting_seconds")];
+  const [fullest, oldest] = [most("fill_ratio"), most("oldest_event_age_seconds")];
   sayBig($("tile-fill"), percent(fullest?.values.get("fill_ratio")));
   say($("note-fill"), fullest ? `${fullest.name} of ${count(fullest.values.get("capacity_events"))}` : "");
   $("box-oldest").hidden = !oldest;
-  sayBig($("tile-oldest"), span(oldest?.values.get("oldest_waiting_seconds")));
+  sayBig($("tile-oldest"), span(oldest?.values.get("oldest_event_age_seconds")));
   say($("note-oldest"), oldest ? `in ${oldest.name}` : "");
 }
 
