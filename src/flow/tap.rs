@@ -136,7 +136,7 @@ impl Tap {
             return None;
         }
         let listeners = self.listeners.try_lock().ok()?;
-        let picks = listeners.iter().map(|listener| Pick::of(listener)).collect();
+        let picks = listeners.iter().map(Pick::of).collect();
         Some(Sample { way, picks })
     }
 

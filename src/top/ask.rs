@@ -173,14 +173,15 @@ fn readiness(page: &Value) -> Ready {
 
 /// The active alarms of the page, whatever of them is understood.
 fn active(page: &Value) -> Vec<Alarm> {
-    let first = |alarm: &Value, keys: &[&str]| {
-        keys.iter().map(|key| text(&alarm[*key])).find(|text| !text.is_empty()).unwrap_or_default()
+    let name = |alarm: &Value| {
+        let keys = ["title", "name", "id"].into_iter();
+        keys.map(|key| text(&alarm[key])).find(|name| !name.is_empty()).unwrap_or_default()
     };
     let alarm = |alarm: &Value| Alarm {
-        name: first(alarm, &["name", "id"]),
-        severity: first(alarm, &["severity"]),
-        component: first(alarm, &["component", "source"]),
-        words: first(alarm, &["words", "message", "reason"]),
+        name: name(alarm),
+        severity: text(&alarm["severity"]),
+        component: text(&alarm["component"]),
+        words: text(&alarm["message"]),
     };
     page["active"].as_array().into_iter().flatten().take(ALARMS_MAX).map(alarm).collect()
 }
@@ -227,7 +228,7 @@ mod tests {
         let ready = readiness(&page);
         assert_eq!((ready.agent.as_str(), ready.ready), ("a", false));
         assert_eq!(ready.reasons["SINK.k1"], ["x", "y"]);
-        let page = json!({"active": [{"id": 24003, "name": "client silent", "severity": "major",
+        let page = json!({"active": [{"id": 24003, "title": "client silent", "severity": "major",
             "component": "SOURCE.r1", "message": "since 3 min", "more": {}}, "odd"]});
         let alarms = active(&page);
         let expected = Alarm {

@@ -14,7 +14,7 @@ function card(part, leads) {
     spark: el("div", { class: "spark" }),
   };
   const name = el("a", { href: `#${rowId(part.key)}` }, part.name);
-  box.append(el("div", { class: "head" }, name, el("span", { class: "kind" }, part.type), parts.dot), parts.big);
+  box.append(el("div", { class: "head" }, name, el("span", { class: "kind", title: part.type }, part.type.split(".").pop()), parts.dot), parts.big);
   if (part.role === "channel") {
     parts.bar = el("i", {});
     parts.meter = el("div", { class: "meter", role: "meter", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": `Fill of ${part.name}` }, parts.bar);
@@ -288,16 +288,16 @@ const alarms = {
     const text = (value) => (["string", "number"].includes(typeof value) ? String(value) : "");
     const read = (alarm) => ({
       id: text(alarm?.id),
-      name: text(alarm?.name ?? alarm?.alarm ?? alarm?.id),
-      component: text(alarm?.component ?? alarm?.source),
+      name: text(alarm?.title ?? alarm?.name ?? alarm?.id),
+      component: text(alarm?.component),
       severity: text(alarm?.severity),
-      words: text(alarm?.words ?? alarm?.message ?? alarm?.reason),
-      raised: alarm?.raised_ms ?? alarm?.raised ?? alarm?.since,
-      cleared: alarm?.cleared_ms ?? alarm?.cleared,
+      words: text(alarm?.message),
+      raised: alarm?.raisedMs,
+      cleared: alarm?.clearedMs,
     });
     this.active = list(page?.active).map(read);
     const all = [...this.active, ...list(page?.history).map(read)].slice(0, 100);
-    const when = (at) => (at === undefined || at === null ? "" : Number.isNaN(+new Date(at)) ? text(at) : day.format(new Date(at)));
+    const when = (ms) => (isNumber(ms) ? day.format(ms) : "");
     const row = (alarm) => el("tr", {}, ...[when(alarm.raised), when(alarm.cleared) || (this.active.includes(alarm) ? "active" : ""), alarm.severity, `${alarm.name}${alarm.id && alarm.id !== alarm.name ? ` (${alarm.id})` : ""}`, alarm.component, alarm.words].map((cell) => el("td", {}, cell)));
     const said = JSON.stringify(all);
     if (this.said === said) return;
