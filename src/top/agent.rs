@@ -48,8 +48,9 @@ impl Agent {
     pub fn hear<E: std::fmt::Display>(&mut self, now: Duration, heard: Result<Answer, E>) {
         match heard {
             Ok(answer) => {
-                self.away = None;
-                self.before = self.last.replace((now, answer.reading));
+                // Behind a gap there is no continuation: a rate over it would be an average of it.
+                let continues = self.away.take().is_none();
+                self.before = self.last.replace((now, answer.reading)).filter(|_| continues);
                 if let Some(ready) = answer.ready {
                     (self.name, self.ready) = (Some(ready.agent), Some(ready.ready));
                     self.reasons = ready.reasons;
@@ -59,8 +60,6 @@ impl Agent {
             Err(why) => {
                 let since = self.away.take().map_or(now, |(since, _)| since);
                 self.away = Some((since, why.to_string()));
-                // What comes next is no continuation: a rate over the gap would be an average of it.
-                self.before = None;
             }
         }
     }

@@ -67,8 +67,10 @@ fn base(words: &str) -> Option<String> {
     // An address of version 6 has colons of its own.
     let bare = words.matches(':').count() > 1 && !words.starts_with('[');
     let host = if bare { format!("[{words}]") } else { words.to_owned() };
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-    Some(if has_port { format!("http://{host}") } else { format!("http://{host}:{PORT}") })
+    match host.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
+        None => Some(format!("http://{host}:{PORT}")),
+        Some((_, port)) => port.parse::<u16>().ok().map(|_| format!("http://{host}")),
+    }
 }
 
 /// What an agent says of itself beside its numbers.

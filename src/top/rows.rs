@@ -142,7 +142,9 @@ fn of_agent(agent: &Agent) -> impl Iterator<Item = Row> {
 
 fn row(agent: &Agent, key: &Key, component: &Component) -> Row {
     let rate = |measure| agent.rate(key, measure);
-    let sum = |measures: &[&str]| measures.iter().filter_map(|m| component.value(m)).sum();
+    let sum = |measures: &[&str]| {
+        measures.iter().filter_map(|m| component.value(m)).fold(0.0, |a, b| a + b)
+    };
     let (into, out, failures) = match key.0 {
         Role::Source => (
             rate("accepted_events_total"),

@@ -141,6 +141,8 @@ fn component(row: &Row) -> Value {
 /// `9.5`, `9500`, `95.2k`, `9.52M`.
 pub(super) fn count(n: f64) -> String {
     const UNITS: [&str; 5] = ["", "k", "M", "G", "T"];
+    // The sum of nothing is -0.
+    let n = n.abs();
     if n < 9999.5 {
         let whole = n >= 9.95 || n.fract() == 0.0;
         return if whole { format!("{n:.0}") } else { format!("{n:.1}") };
