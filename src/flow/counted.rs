@@ -6,6 +6,7 @@ use crate::channel::{
     PutTransaction, Status, TakeError, TakeTransaction,
 };
 use crate::event::Event;
+use crate::flow::tap::{Sample, Tap, Way};
 use crate::metrics::{Ages, ChannelCounters, ChannelReading};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub struct Counted {
     channel: Arc<dyn Channel>,
     count: Count,
+    tap: Arc<Tap>,
 }
 
 /// What every transaction of a channel counts with.
@@ -56,9 +58,16 @@ impl Counted {
         counters.open.set(1);
         counters.closed.set(0);
         let ages = Arc::new(Ages::new(channel.status().events, clock.now()));
-        let counted = Self { channel, count: Count { counters, ages, clock } };
+        let count = Count { counters, ages, clock };
+        let counted = Self { channel, count, tap: Arc::default() };
         counted.status();
         counted
+    }
+
+    /// The same, with what goes through it shown at `tap`.
+    #[must_use]
+    pub fn tapped(self, tap: Arc<Tap>) -> Self {
+        Self { tap, ..self }
     }
 
     /// What watchers are to see beyond the counters, which are up to date then.
@@ -84,12 +93,14 @@ impl Counted {
 impl Channel for Counted {
     fn begin_put(&self) -> Box<dyn PutTransaction> {
         let inner = self.channel.begin_put();
-        Box::new(CountedPut { inner, count: self.count.clone(), events: 0 })
+        let sample = self.tap.sample(Way::Put);
+        Box::new(CountedPut { inner, count: self.count.clone(), events: 0, sample })
     }
 
     fn begin_take(&self) -> Box<dyn TakeTransaction> {
         let inner = self.channel.begin_take();
-        Box::new(CountedTake { inner: Some(inner), count: self.count.clone() })
+        let sample = self.tap.sample(Way::Taken);
+        Box::new(CountedTake { inner: Some(inner), count: self.count.clone(), sample })
     }
 
     fn limits(&self) -> Limits {
@@ -132,11 +143,22 @@ struct CountedPut {
     inner: Box<dyn PutTransaction>,
     count: Count,
     events: u64,
+    sample: Option<Sample>,
+}
+
+/// Shows what was seen of a transaction that ended well.
+fn show(sample: Option<Sample>, ended: &Result<(), CommitError>) {
+    if let (Some(sample), Ok(())) = (sample, ended) {
+        sample.passed();
+    }
 }
 
 impl PutTransaction for CountedPut {
     fn put(&mut self, event: Event) -> Result<(), PutError> {
         self.count.counters.event_put_attempt.add(1);
+        if let Some(sample) = &mut self.sample {
+            sample.see(std::slice::from_ref(&event));
+        }
         self.inner.put(event)?;
         self.events += 1;
         Ok(())
@@ -150,6 +172,7 @@ impl PutTransaction for CountedPut {
         let began = self.count.clock.now();
         let ended = self.inner.commit();
         self.count.put(self.events, began, &ended);
+        show(self.sample, &ended);
         ended
     }
 
@@ -158,6 +181,7 @@ impl PutTransaction for CountedPut {
             let began = self.count.clock.now();
             let ended = self.inner.commit_async().await;
             self.count.put(self.events, began, &ended);
+            show(self.sample, &ended);
             ended
         })
     }
@@ -171,15 +195,21 @@ struct CountedTake {
     /// None once it was committed or rolled back.
     inner: Option<Box<dyn TakeTransaction>>,
     count: Count,
+    sample: Option<Sample>,
 }
 
 const OPEN: &str = "only consuming calls and drop take the transaction";
 
 impl CountedTake {
-    fn count_take(&self, taken: &Result<Vec<Event>, TakeError>) {
+    fn count_take(&mut self, taken: &Result<Vec<Event>, TakeError>) {
         let counters = &self.count.counters;
         match taken {
-            Ok(events) => counters.event_take_attempt.add(events.len().max(1) as u64),
+            Ok(events) => {
+                counters.event_take_attempt.add(events.len().max(1) as u64);
+                if let Some(sample) = &mut self.sample {
+                    sample.see(events);
+                }
+            }
             Err(_) => counters.event_take_error.add(1),
         }
     }
@@ -219,17 +249,19 @@ impl TakeTransaction for CountedTake {
         let began = self.count.clock.now();
         let ended = inner.commit();
         self.count.taken(events, began, &ended);
+        show(self.sample.take(), &ended);
         ended
     }
 
     fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
         let inner = self.inner.take().expect(OPEN);
-        let count = self.count.clone();
+        let (count, sample) = (self.count.clone(), self.sample.take());
         Box::pin(async move {
             let events = inner.taken() as u64;
             let began = count.clock.now();
             let ended = inner.commit_async().await;
             count.taken(events, began, &ended);
+            show(sample, &ended);
             ended
         })
     }
@@ -245,6 +277,7 @@ mod tests {
     use crate::channel::file::{FileChannel, FileChannelOptions};
     use crate::channel::memory::{MemoryChannel, MemoryOptions};
     use crate::disk::sim::{Fault, SimDisk, SimOptions};
+    use crate::flow::tap::{Counts, Rates};
 
     fn make(wanted: Wanted) -> Arc<dyn Channel> {
         let options = MemoryOptions {
@@ -305,6 +338,33 @@ mod tests {
         assert_eq!(oldest(), 0);
         assert_eq!(counters.put_commit.read().count(), 1);
         assert_eq!(counters.take_commit.read().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_listens_is_shown_what_was_committed_and_nothing_else() {
+        let options = MemoryOptions { keep_alive: Duration::ZERO, ..MemoryOptions::default() };
+        let inner = Arc::new(MemoryChannel::new(options).unwrap());
+        let clock = Arc::new(ManualClock::default());
+        let tap = Arc::new(Tap::default());
+        let channel = Counted::new(inner, Arc::default(), clock.clone()).tapped(Arc::clone(&tap));
+        let rates = Rates { events_per_second: 100, bytes_per_second: 1000, body_bytes: 9 };
+        let mut listening = tap.listen(rates, clock).unwrap();
+        for (body, commits) in [("back", false), ("kept", true)] {
+            let mut put = channel.begin_put();
+            put.put(Event::new(body)).unwrap();
+            if commits { put.commit().unwrap() } else { put.rollback() }
+        }
+        for commits in [false, true] {
+            let mut take = channel.begin_take();
+            assert_eq!(take.take(5).unwrap().len(), 1);
+            if commits { take.commit_async().await.unwrap() } else { take.rollback() }
+        }
+        for way in [Way::Put, Way::Taken] {
+            let shown = listening.next().await.unwrap();
+            assert_eq!((shown.way, &shown.body[..]), (way, &b"kept"[..]));
+        }
+        let Counts { passed, shown, dropped } = listening.counts();
+        assert_eq!((passed, shown, dropped), (2, 2, 0));
     }
 
     #[test]

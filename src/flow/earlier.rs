@@ -257,6 +257,7 @@ mod tests {
             drain_at_stop: Arc::default(),
             refused: Refused::default(),
             spell: Spell::default(),
+            tap: Arc::default(),
         };
         Trial { allow, did, channel, counters, stop, task: tokio::spawn(runner.run()) }
     }

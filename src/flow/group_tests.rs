@@ -115,6 +115,7 @@ impl Group {
                 drain_at_stop: Arc::default(),
                 refused: Refused::default(),
                 spell: Spell::default(),
+                tap: Arc::default(),
             });
         }
         let runner = GroupRunner { name: "g".to_owned(), members, processor };

@@ -16,6 +16,7 @@ use super::refused::Refused;
 use super::sink::{Sink, SinkContext};
 use super::sink_turn::Turn;
 use super::spell::Spell;
+use super::tap::Tap;
 use crate::base::clock::Clock;
 use crate::channel::Channel;
 use crate::config::settings::SettingError;
@@ -58,6 +59,8 @@ pub struct SinkRunner {
     pub refused: Refused,
     /// Whether it delivers, as far as the log knows.
     pub spell: Spell,
+    /// Where what it delivered is shown.
+    pub tap: Arc<Tap>,
 }
 
 impl SinkRunner {

@@ -3,6 +3,7 @@
 use super::earlier::{Delivered, Earlier};
 use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::SinkRunner;
+use super::tap::Way;
 use crate::channel::TakeTransaction;
 use crate::event::Event;
 use crate::metrics::Phase;
@@ -120,6 +121,7 @@ impl SinkRunner {
         let counts = match self.deliver(sink, context, batch, earlier).await {
             Ok(()) => {
                 self.refused.delivered(batch.len());
+                self.tap.show(Way::Delivered, batch);
                 sink.counts()
             }
             Err(error) if self.is_elsewhere(batch, &error, drains).await => false,

@@ -176,6 +176,7 @@ fn run_sink(script: &Script, channel: &Arc<dyn Channel>, drain_at_stop: bool) ->
         drain_at_stop: Arc::new(drain_at_stop.into()),
         refused: Refused::default(),
         spell: Spell::default(),
+        tap: Arc::default(),
     };
     Ran { stop, started: has_started, task: tokio::spawn(runner.run()), counters }
 }
@@ -345,6 +346,7 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
         drain_at_stop: Arc::new(drain_at_stop.into()),
         refused: Refused::default(),
         spell: Spell::default(),
+        tap: Arc::default(),
     };
     timeout(PATIENCE, runner.run()).await.unwrap();
     let mut did = Vec::new();

@@ -397,6 +397,8 @@ mod tests {
             threads: vec![("agent", threads.handle().clone())],
             stopping: Arc::default(),
             alarms: Default::default(),
+            flow: tokio::sync::watch::channel(crate::monitor::Flow::default()).1,
+            history: Arc::default(),
         };
         let line = Line::to(path.as_os_str()).expect("a socket");
         let teller = Teller::new(line, Some(BEAT_MIN), watched);

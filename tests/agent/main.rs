@@ -28,4 +28,5 @@ mod signals;
 mod soak;
 mod torture;
 mod torture_phases;
+mod watching;
 mod wires;

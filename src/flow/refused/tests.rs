@@ -115,6 +115,7 @@ fn run_with(channel: &Arc<dyn Channel>, policy: Option<Policy>, drains: bool) ->
         drain_at_stop: Arc::new(drains.into()),
         refused: Refused::new(policy),
         spell: Spell::default(),
+        tap: Arc::default(),
     };
     Ran { delivered, tries, counters, stop, task: tokio::spawn(runner.run()) }
 }
