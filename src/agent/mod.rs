@@ -51,6 +51,7 @@ use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
 use crate::monitor::{self, Monitor, Watched};
 use build::{Plan, Types};
+use backup::Saver;
 use origin::{Access, Origin, OriginError, Origins};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -190,7 +191,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
     // Until the agent has stopped.
     let _monitor = watched(options, &registry, sinks_on, &stopping);
     let mut all_started = Box::pin(running.all_started());
-    let (mut said, mut keeping) = (false, None);
+    let (mut said, saver) = (false, Saver::of(options.clone()));
     let asked = loop {
         tokio::select! {
             biased;
@@ -224,8 +225,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                     continue;
                 }
                 errors = read.errors;
-                let (kept, texts) = (options.clone(), read.texts);
-                keeping = Some(backup::keep_behind(keeping, kept, texts));
+                saver.keep(read.texts, errors.len());
                 let after = adopt(&mut running, read.plan, options, &mut signals).await?;
                 if after.changed {
                     (all_started, said) = (Box::pin(running.all_started()), false);
@@ -300,7 +300,7 @@ async fn begin(options: &AgentOptions) -> Result<(Watch, Read), AgentError> {
     let read = tokio::task::spawn_blocking(move || match texts {
         Ok(texts) => {
             let read = read(&first, texts)?;
-            backup::keep_for(&first, &read.texts);
+            backup::keep_for(&first, &read.texts, read.errors.len());
             Ok(read)
         }
         Err(error) => read(&first, vec![backup::in_place_of(error, &first)?]),
