@@ -45,6 +45,7 @@ mod compat_tests;
 mod tests;
 
 use crate::base::clock::SystemClock;
+use crate::base::visible::OneLine;
 use crate::config::settings::{Finding, Severity};
 use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
@@ -418,5 +419,5 @@ fn log(finding: &Finding) {
 fn say(line: &str) {
     let mut stderr = io::stderr().lock();
     // Nobody may be listening, and that is no reason to stop.
-    let _ = writeln!(stderr, "{line}");
+    let _ = writeln!(stderr, "{}", OneLine(line));
 }
