@@ -2,7 +2,7 @@
 //!
 //! Limits: a stop takes [`AgentOptions::stop_deadline`] at most (20 s by default), also one that comes
 //! while the configuration is read or taken over; what has not stopped by then is named and cut off,
-//! which loses nothing that was acknowledged.
+//! which loses nothing that file channels acknowledged; what channels in memory held goes with the process.
 //!
 //! # The story
 //!
@@ -51,8 +51,8 @@ use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
 use crate::monitor::{self, Monitor, Watched};
-use build::{Plan, Types};
 use backup::Saver;
+use build::{Plan, Types};
 use origin::{Access, Origin, OriginError, Origins};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -114,6 +114,9 @@ impl AgentOptions {
     }
 }
 
+/// What an end without order leaves.
+const LEFT: &str = "what file channels acknowledged is not lost, and its last batches may come again; what channels in memory held is lost";
+
 /// Why an agent ended with a failure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -136,11 +139,11 @@ pub enum AgentError {
     #[error("the agent cannot start: {0}")]
     Runtime(#[source] io::Error),
     /// A second signal came while it was stopping.
-    #[error("ended at once by a second signal; what file channels acknowledged is not lost")]
+    #[error("ended at once by a second signal; {LEFT}")]
     Interrupted,
     /// Components were cut off.
     #[error(
-        "did not stop within {} s: {}; what file channels acknowledged is not lost, their last batches may come again",
+        "did not stop within {} s: {}; {LEFT}",
         deadline.as_secs(),
         names.join(", ")
     )]
