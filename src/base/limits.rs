@@ -296,6 +296,10 @@ pub const IRC_LISTEN_SECONDS: u64 = 5;
 /// Lines that are sent to an IRC server before it is asked whether it has taken them.
 pub const IRC_LINES_TOGETHER: usize = 5;
 
+/// Between two times that many lines of one event: 2.5 lines in a second, which the limits of servers and of
+/// channels for who floods them let pass. One that was thrown out says the whole event again.
+pub const IRC_PACE_MS: u64 = 2000;
+
 /// Lines that are said of one event at most: servers take a few in a second.
 pub const IRC_LINES_PER_EVENT_MAX: usize = 1000;
 
