@@ -168,7 +168,9 @@ fn available<'a>(
     let word = part.word();
     if let Some(known) = types::find(part, text) {
         let message = match known.status {
-            Status::Planned => format!("the {word} type {text} is not available yet"),
+            Status::Planned => {
+                format!("the {word} type {text} is not available yet{}", known.meanwhile())
+            }
             Status::Refused(why) => format!("the {word} type {text} is not available: {why}"),
             Status::Gone(instead) => {
                 format!("Flume has no class behind the {word} type {text} and ends: {instead}")
