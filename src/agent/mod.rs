@@ -2,7 +2,7 @@
 //!
 //! Limits: a stop takes [`AgentOptions::stop_deadline`] at most (20 s by default), also one that comes
 //! while the configuration is read or taken over; what has not stopped by then is named and cut off,
-//! which loses nothing that was acknowledged.
+//! which loses nothing that file channels acknowledged; what channels in memory held goes with the process.
 //!
 //! # The story
 //!
@@ -54,6 +54,7 @@ use crate::graph::{self, Picture};
 use crate::metrics::Registry;
 use crate::monitor::Flow;
 use crate::monitor::systemd::Notifier;
+use backup::Saver;
 use build::{Plan, Types};
 use logging::say;
 use origin::{Access, Origin, OriginError, Origins};
@@ -117,6 +118,9 @@ impl AgentOptions {
     }
 }
 
+/// What an end without order leaves.
+const LEFT: &str = "what file channels acknowledged is not lost, and its last batches may come again; what channels in memory held is lost";
+
 /// Why an agent ended with a failure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -139,11 +143,11 @@ pub enum AgentError {
     #[error("the agent cannot start: {0}")]
     Runtime(#[source] io::Error),
     /// A second signal came while it was stopping.
-    #[error("ended at once by a second signal; what file channels acknowledged is not lost")]
+    #[error("ended at once by a second signal; {LEFT}")]
     Interrupted,
     /// Components were cut off.
     #[error(
-        "did not stop within {} s: {}; what file channels acknowledged is not lost, their last batches may come again",
+        "did not stop within {} s: {}; {LEFT}",
         deadline.as_secs(),
         names.join(", ")
     )]
@@ -194,7 +198,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
     let mut running = Running::start(plan, &registry, clock.clone(), sinks_on.clone());
     let windows = Windows::open(options, shown, registry, clock, sinks_on, &running);
     let mut all_started = Box::pin(running.all_started());
-    let (mut said, mut keeping) = (false, None);
+    let (mut said, saver) = (false, Saver::of(options.clone()));
     let asked = loop {
         tokio::select! {
             biased;
@@ -222,8 +226,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 };
                 let shown = Shown { alarms: read.plan.alarms.clone(), flow: read.flow };
                 errors = read.errors;
-                let (kept, texts) = (options.clone(), read.texts);
-                keeping = Some(backup::keep_behind(keeping, kept, texts));
+                saver.keep(read.texts, errors.len());
                 let after = adopt(&mut running, read.plan, options, &mut signals).await?;
                 if after.changed {
                     (all_started, said) = (Box::pin(running.all_started()), false);
@@ -300,7 +303,7 @@ async fn begin(options: &AgentOptions) -> Result<(Watch, Read), AgentError> {
     let read = tokio::task::spawn_blocking(move || match texts {
         Ok(texts) => {
             let read = read(&first, texts)?;
-            backup::keep_for(&first, &read.texts);
+            backup::keep_for(&first, &read.texts, read.errors.len());
             Ok(read)
         }
         Err(error) => read(&first, vec![backup::in_place_of(error, &first)?]),
