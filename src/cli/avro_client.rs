@@ -236,7 +236,8 @@ mod tests {
     }
 
     fn failed() -> RouteError {
-        RouteError::Send { host: "h".to_owned(), port: 1, source: avro::SendError::Failed.into() }
+        let source = Box::new(avro::SendError::Failed.into());
+        RouteError::Send { host: "h".to_owned(), port: 1, source }
     }
 
     fn sent(input: &[u8], batch: usize) -> Vec<Vec<String>> {

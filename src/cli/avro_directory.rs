@@ -218,7 +218,7 @@ mod tests {
         let mut send = |events: &[Event]| {
             calls += 1;
             if calls > good {
-                let source = avro::SendError::Failed.into();
+                let source = Box::new(avro::SendError::Failed.into());
                 return Err(RouteError::Send { host: "h".to_owned(), port: 1, source });
             }
             let bodies = events.iter().map(|e| String::from_utf8(e.body.to_vec()).unwrap());

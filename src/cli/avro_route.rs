@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RouteError {
     #[error("{host}:{port}: {source}")]
-    Send { host: String, port: u16, source: SendError },
+    Send { host: String, port: u16, source: Box<SendError> },
     #[error("cannot begin: {0}")]
     Runtime(#[from] io::Error),
 }
@@ -130,7 +130,7 @@ impl Route {
                 processor.failed(at, self.clock.now());
             }
             let (host, port) = self.target.hosts[at].clone();
-            last = Some(RouteError::Send { host, port, source });
+            last = Some(RouteError::Send { host, port, source: Box::new(source) });
         }
         Err(last.expect("there is a server to try"))
     }

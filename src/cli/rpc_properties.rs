@@ -96,8 +96,8 @@ fn understand(
     system: &BTreeMap<String, String>,
 ) -> Result<(RpcProperties, Vec<String>), String> {
     let mut warnings = Vec::new();
-    let hosts = hosts(&mut table, &mut warnings)?;
-    let (hosts, choice, tongue) = choice(&mut table, hosts, &mut warnings)?;
+    let mut hosts = hosts(&mut table, &mut warnings)?;
+    let (choice, tongue) = choice(&mut table, &mut hosts, &mut warnings)?;
     let tls = tls(&mut table, system, &mut warnings)?;
     let zlib = zlib(&mut table, &mut warnings)?;
     let mut number = |key: &str, least: u64, default: u64| {
@@ -159,9 +159,9 @@ fn hosts(
 /// Which of `hosts` are used, and how.
 fn choice(
     table: &mut BTreeMap<String, String>,
-    mut hosts: Vec<(String, u16)>,
+    hosts: &mut Vec<(String, u16)>,
     warnings: &mut Vec<String>,
-) -> Result<(Vec<(String, u16)>, Choice, Tongue), String> {
+) -> Result<(Choice, Tongue), String> {
     let kind = table.remove("client.type").unwrap_or_else(|| "default".to_owned());
     let mut tongue = Tongue::Avro;
     let mut alone = || {
@@ -214,7 +214,7 @@ fn choice(
             ));
         }
     };
-    Ok((hosts, choice, tongue))
+    Ok((choice, tongue))
 }
 
 /// The protocol of Thrift, and the other keys that only its client has.

@@ -239,7 +239,7 @@ fn comes_whole(head: &Parts) -> Result<(), FetchError> {
         return Err(FetchError::Packed(packing.chars().take(PACKING_CHARS).collect()));
     }
     let chunked = head.version == Version::HTTP_11
-        && words(TRANSFER_ENCODING).last().is_some_and(|word| word == "chunked");
+        && words(TRANSFER_ENCODING).next_back().is_some_and(|word| word == "chunked");
     let counted = head.headers.contains_key(CONTENT_LENGTH);
     if chunked || counted { Ok(()) } else { Err(FetchError::Endless) }
 }

@@ -3,6 +3,7 @@
 
 use super::process::{Agent, free_port, lines_in, until};
 use super::wires::part;
+use millpond::base::files;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -89,7 +90,8 @@ fn a_directory_is_read_file_by_file_and_what_has_an_ignored_name_stays() {
     let agent = simple(directory.path(), "a3", &source, &sink);
     wait(&[&agent], "the first file", || upload.join("one.txt.COMPLETED").exists());
     append(&directory.path().join("three.txt"), &["3"]);
-    std::fs::rename(directory.path().join("three.txt"), upload.join("three.txt")).expect("moved");
+    let (from, to) = (directory.path().join("three.txt"), upload.join("three.txt"));
+    files::rename_new(&from, &to).expect("moved");
     wait(&[&agent], "the second file", || lines_in(&out).len() == 3);
     assert_eq!(lines_in(&out), [b"1", b"2", b"3"]);
     assert!(upload.join("two.tmp").exists(), "it was to be left alone");

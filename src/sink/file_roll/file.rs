@@ -153,13 +153,12 @@ impl Files {
             let empty = || entry.metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
             if own && empty() {
                 let path = entry.path();
+                let shown = path.display();
                 match std::fs::remove_file(&path) {
-                    Ok(()) => {
-                        tracing::info!(path = %path.display(), "an empty file of an agent that was killed is removed: it is no Avro file")
-                    }
-                    Err(error) => {
-                        tracing::warn!(path = %path.display(), %error, "an empty file of an agent that was killed cannot be removed: it is no Avro file")
-                    }
+                    Ok(()) => tracing::info!("{shown}: removed, an empty file is no Avro file"),
+                    Err(error) => tracing::warn!(
+                        "{shown}: an empty file is no Avro file, and it cannot be removed: {error}"
+                    ),
                 }
             }
         }
