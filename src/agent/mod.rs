@@ -29,6 +29,7 @@ mod backup;
 pub mod build;
 mod carry;
 pub(crate) mod channels;
+mod log_file;
 pub mod logging;
 mod opening;
 pub mod origin;
@@ -50,11 +51,13 @@ use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
 use crate::monitor::alarm::Alarms;
-use crate::monitor::{self, Monitor, Watched};
+use crate::monitor::systemd::Notifier;
+use crate::monitor::{self, Watched};
 use build::{Plan, Types};
+use logging::say;
 use origin::{Access, Origin, OriginError, Origins};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -165,6 +168,7 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     // Not dropped: that would wait for blocking calls that hang.
     runtime.shutdown_background();
     sinks.shutdown_background();
+    logging::flush();
     ended
 }
 
@@ -190,34 +194,32 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
     let alarms = Alarms::start(watched_for, &registry, clock);
     let stopping = Arc::new(AtomicBool::new(false));
     // Until the agent has stopped.
-    let _monitor = watched(options, &registry, sinks_on, &stopping, &alarms);
+    let watched = watched(options, &registry, sinks_on, &stopping, &alarms);
+    let service = Notifier::from_environment(&watched);
+    let _monitor = monitor::start(&options.properties, watched);
     let mut all_started = Box::pin(running.all_started());
     let (mut said, mut keeping) = (false, None);
     let asked = loop {
         tokio::select! {
             biased;
-            name = signals.next() => {
-                tracing::info!("{name}: stopping, sources first");
-                break Instant::now();
-            }
+            name = signals.next() => break asked_by(name),
             line = &mut all_started, if !said => {
                 said = true;
                 say(&line);
+                service.ready(&line);
             }
             () = watch.changed() => {
+                service.reloading();
                 // A file system that hangs must not keep the agent from stopping.
                 let read = tokio::select! {
                     biased;
-                    name = signals.next() => {
-                        tracing::info!("{name}: stopping, sources first");
-                        break Instant::now();
-                    }
+                    name = signals.next() => break asked_by(name),
                     read = read_again(options, &watch, &errors, &running) => read,
                 };
                 let read = match read {
                     Ok(read) => read,
                     Err(why) => {
-                        say(&format!("agent {} keeps its configuration: {why}", options.name));
+                        goes_on(options, &service, said, &format!("keeps its configuration: {why}"));
                         alarms.reload_refused(&why);
                         continue;
                     }
@@ -230,6 +232,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 if after.changed {
                     (all_started, said) = (Box::pin(running.all_started()), false);
                 }
+                goes_on(options, &service, said, &after.words);
                 if let Some(asked) = after.asked {
                     break asked;
                 }
@@ -238,26 +241,40 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         }
     };
     stopping.store(true, Ordering::Relaxed);
+    service.stopping();
     alarms.rest();
     stop(running, &mut signals, options, asked).await
 }
 
-/// Lets watchers see what is counted, if that is wanted.
+/// What there is to see of the agent.
 fn watched(
     options: &AgentOptions,
     registry: &Arc<Registry>,
     sinks_on: &Handle,
     stopping: &Arc<AtomicBool>,
     alarms: &Alarms,
-) -> Option<Monitor> {
-    let watched = Watched {
+) -> Watched {
+    Watched {
         name: options.name.clone(),
         registry: Arc::clone(registry),
         threads: vec![("agent", Handle::current()), ("sinks", sinks_on.clone())],
         stopping: Arc::clone(stopping),
         alarms: alarms.window(),
-    };
-    monitor::start(&options.properties, watched)
+    }
+}
+
+/// Says what came of a look at the configuration; an agent of which all runs is ready for more.
+fn goes_on(options: &AgentOptions, service: &Notifier, all_runs: bool, words: &str) {
+    say(&format!("agent {} {words}", options.name));
+    if all_runs {
+        service.ready(words);
+    }
+}
+
+/// Now the agent is to stop.
+fn asked_by(signal: &str) -> Instant {
+    tracing::info!("{signal}: stopping, sources first");
+    Instant::now()
 }
 
 /// Stops what runs within what is left of the deadline since a stop was `asked` for; a signal more ends
@@ -289,6 +306,8 @@ async fn stop(
 struct After {
     /// Something was stopped or started.
     changed: bool,
+    /// What was, for one line.
+    words: String,
     /// When a signal came meanwhile: the agent is to stop.
     asked: Option<Instant>,
 }
@@ -340,27 +359,26 @@ async fn adopt(
                     tracing::warn!("{name} again: ending at once");
                     return Err(AgentError::Interrupted);
                 }
-                tracing::info!("{name}: stopping, sources first");
-                asked = Some(Instant::now());
+                asked = Some(asked_by(name));
                 fire.send_replace(true);
             }
             adopted = &mut adopting => break adopted,
         }
     };
-    if adopted.abandoned {
-        say(&format!("agent {} stops; the changed configuration is not taken over", options.name));
+    let words = if adopted.abandoned {
+        "stops; the changed configuration is not taken over".to_owned()
     } else if adopted.is_empty() {
-        say(&format!("agent {} reloaded: nothing has changed", options.name));
+        "reloaded: nothing has changed".to_owned()
     } else {
-        say(&format!("agent {} reloaded: {}", options.name, adopted.words()));
-    }
+        format!("reloaded: {}", adopted.words())
+    };
     if !adopted.cut_off.is_empty() {
         tracing::error!(
             "did not stop in time and were cut off: {}; what file channels acknowledged is not lost, their last batches may come again",
             adopted.cut_off.join(", ")
         );
     }
-    Ok(After { changed: !adopted.is_empty(), asked })
+    Ok(After { changed: !adopted.is_empty(), words, asked })
 }
 
 /// A configuration that can run.
@@ -417,11 +435,4 @@ fn log(finding: &Finding) {
         Severity::Warning => tracing::warn!("{finding}"),
         Severity::Error => tracing::error!("{finding}"),
     }
-}
-
-/// One line on stderr at every log level: scripts wait for it.
-fn say(line: &str) {
-    let mut stderr = io::stderr().lock();
-    // Nobody may be listening, and that is no reason to stop.
-    let _ = writeln!(stderr, "{line}");
 }

@@ -13,8 +13,9 @@
 //! thread and a runtime of its own ([`Monitor`]): however many scrapes come, no event waits for one. A
 //! scrape is a [`snapshot`](crate::metrics::Registry::snapshot) of all counters, written as [`flume`]
 //! shows them or as [`prometheus`] does, whose metrics are the table in [`families`]. [`ganglia`] sends
-//! what Flume shows instead, in the packets of [`xdr`]. [`alarm`] watches by itself, and tells whoever is to be told. [`health`] looks whether the agent's threads still
-//! answer, and whether each component does what it is there for.
+//! what Flume shows instead, in the packets of [`xdr`]. [`alarm`] watches by itself, and tells whoever is
+//! to be told. [`health`] looks whether the agent's threads still answer, and whether each component does
+//! what it is there for. [`systemd`] tells a service manager, on a thread of its own as well.
 //!
 //! # Invariants
 //!
@@ -34,6 +35,7 @@ mod process;
 mod prometheus;
 mod server;
 pub(crate) mod settings;
+pub mod systemd;
 mod xdr;
 
 #[cfg(test)]
@@ -68,6 +70,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(3);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What there is to see.
+#[derive(Clone)]
 pub struct Watched {
     /// The agent's name.
     pub name: String,
