@@ -77,6 +77,11 @@ static FILE: OnceLock<LogFile> = OnceLock::new();
 pub(super) fn say(line: &str) {
     // Nobody may be listening, and that is no reason to stop.
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+    note(line);
+}
+
+/// One line in the file, if there is one: stderr hears it from elsewhere.
+pub(super) fn note(line: &str) {
     if let Some(file) = FILE.get() {
         file.say(line);
     }
