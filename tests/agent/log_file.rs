@@ -46,7 +46,7 @@ fn what_is_logged_is_in_the_file_and_only_what_scripts_wait_for_on_stderr() {
     // Why it could not run is there as well.
     let mut agent = start_with(top, "a.sources = r1\n", "logs/deep");
     assert_eq!(agent.ended().code(), Some(1));
-    assert!(text().contains("no source and no sink"), "{}", text());
+    assert!(text().contains("cannot run as it is configured: "), "{}", text());
 }
 
 #[test]
