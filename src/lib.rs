@@ -4,6 +4,8 @@
 //! sources, sinks, configuration files and the command line. DESIGN.md is the map.
 
 #[cfg(feature = "agent")]
+pub mod admin;
+#[cfg(feature = "agent")]
 pub mod agent;
 pub mod base;
 #[cfg(feature = "agent")]
@@ -33,6 +35,8 @@ pub mod recovery;
 pub mod sink;
 #[cfg(feature = "agent")]
 pub mod source;
+#[cfg(feature = "agent")]
+pub mod top;
 #[cfg(feature = "agent")]
 pub mod torture;
 #[cfg(feature = "agent")]

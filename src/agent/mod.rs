@@ -39,6 +39,7 @@ mod seat;
 pub mod stop;
 pub mod supervise;
 mod watch;
+mod windows;
 
 #[cfg(test)]
 mod compat_tests;
@@ -49,9 +50,10 @@ use crate::base::clock::SystemClock;
 use crate::config::settings::{Finding, Severity};
 use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
+use crate::graph::{self, Picture};
 use crate::metrics::Registry;
+use crate::monitor::Flow;
 use crate::monitor::systemd::Notifier;
-use crate::monitor::{self, Watched};
 use build::{Plan, Types};
 use logging::say;
 use origin::{Access, Origin, OriginError, Origins};
@@ -59,13 +61,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stop::Signals;
 use supervise::Running;
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
 use watch::Watch;
+use windows::{Shown, Windows};
 
 /// What comes within this time of the first signal is the same wish once more: `timeout`, and a
 /// service manager that signals the group and the process, send two.
@@ -189,15 +191,11 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         }
         begun = begin(options) => begun,
     };
-    let (mut watch, Read { plan, mut errors, .. }) = begun?;
-    let registry = Arc::new(Registry::default());
-    let mut running =
-        Running::start(plan, &registry, Arc::new(SystemClock::new()), sinks_on.clone());
-    let stopping = Arc::new(AtomicBool::new(false));
-    // Until the agent has stopped.
-    let watched = watched(options, &registry, sinks_on, &stopping);
-    let service = Notifier::from_environment(&watched);
-    let _monitor = monitor::start(&options.properties, watched);
+    let (mut watch, Read { plan, mut errors, flow, .. }) = begun?;
+    let shown = Shown { alarms: plan.alarms.clone(), flow };
+    let (registry, clock) = (Arc::new(Registry::default()), Arc::new(SystemClock::new()));
+    let mut running = Running::start(plan, &registry, clock.clone(), sinks_on.clone());
+    let windows = Windows::open(options, shown, registry, clock, sinks_on, &running);
     let mut all_started = Box::pin(running.all_started());
     let (mut said, mut keeping) = (false, None);
     let asked = loop {
@@ -207,24 +205,25 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
             line = &mut all_started, if !said => {
                 said = true;
                 say(&line);
-                service.ready(&line);
+                windows.service.ready(&line);
             }
             () = watch.changed() => {
-                service.reloading();
+                windows.service.reloading();
                 // A file system that hangs must not keep the agent from stopping.
                 let read = tokio::select! {
                     biased;
                     name = signals.next() => break asked_by(name),
-                    read = read_again(options, &watch, &errors) => read,
+                    read = read_again(options, &watch, &errors, &running) => read,
                 };
-                let refused = |read: Read| running.refuses(&read.plan).map_or(Ok(read), Err);
-                let read = match read.and_then(refused) {
+                let read = match read {
                     Ok(read) => read,
                     Err(why) => {
-                        goes_on(options, &service, said, &format!("keeps its configuration: {why}"));
+                        goes_on(options, &windows.service, said, &format!("keeps its configuration: {why}"));
+                        windows.reload_refused(&why);
                         continue;
                     }
                 };
+                let shown = Shown { alarms: read.plan.alarms.clone(), flow: read.flow };
                 errors = read.errors;
                 let (kept, texts) = (options.clone(), read.texts);
                 keeping = Some(backup::keep_behind(keeping, kept, texts));
@@ -232,31 +231,16 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 if after.changed {
                     (all_started, said) = (Box::pin(running.all_started()), false);
                 }
-                goes_on(options, &service, said, &after.words);
+                windows.adopt(shown, after.changed);
+                goes_on(options, &windows.service, said, &after.words);
                 if let Some(asked) = after.asked {
                     break asked;
                 }
             }
         }
     };
-    stopping.store(true, Ordering::Relaxed);
-    service.stopping();
+    windows.stopping();
     stop(running, &mut signals, options, asked).await
-}
-
-/// What there is to see of the agent.
-fn watched(
-    options: &AgentOptions,
-    registry: &Arc<Registry>,
-    sinks_on: &Handle,
-    stopping: &Arc<AtomicBool>,
-) -> Watched {
-    Watched {
-        name: options.name.clone(),
-        registry: Arc::clone(registry),
-        threads: vec![("agent", Handle::current()), ("sinks", sinks_on.clone())],
-        stopping: Arc::clone(stopping),
-    }
 }
 
 /// Says what came of a look at the configuration; an agent of which all runs is ready for more.
@@ -384,24 +368,27 @@ struct Read {
     errors: BTreeSet<(String, String)>,
     /// Its text.
     texts: Vec<Text>,
+    /// What leads where.
+    flow: Flow,
 }
 
 /// The changed configuration, or why it does not take over: it cannot run, or leaves out what
-/// `errors` does not name.
+/// `errors` does not name, or what runs cannot become it.
 async fn read_again(
     options: &AgentOptions,
     watch: &Watch,
     errors: &BTreeSet<(String, String)>,
+    running: &Running,
 ) -> Result<Read, String> {
     let again = options.clone();
     let texts = watch.texts().await.map_err(|error| error.to_string())?;
     let reading = tokio::task::spawn_blocking(move || read(&again, texts));
     let read = reading.await.map_err(|panic| format!("reading the new one panicked: {panic}"))?;
     let read = read.map_err(|error| error.to_string())?;
-    match read.errors.difference(errors).next() {
-        Some((key, message)) => Err(format!("{key}: {message}")),
-        None => Ok(read),
+    if let Some((key, message)) = read.errors.difference(errors).next() {
+        return Err(format!("{key}: {message}"));
     }
+    running.refuses(&read.plan).map_or(Ok(read), Err)
 }
 
 /// What is to run, with everything said about it that there is to say.
@@ -421,7 +408,9 @@ fn read(options: &AgentOptions, texts: Vec<Text>) -> Result<Read, AgentError> {
     if plan.sources.is_empty() && plan.sinks.is_empty() && plan.groups.is_empty() {
         return Err(AgentError::NothingRuns { name: options.name.clone() });
     }
-    Ok(Read { plan, errors: errors.into_iter().collect(), texts })
+    let picture = Picture::of(std::slice::from_ref(&loaded.agent));
+    let flow = Flow { json: graph::json(&picture).into(), svg: graph::svg(&picture).into() };
+    Ok(Read { plan, errors: errors.into_iter().collect(), texts, flow })
 }
 
 fn log(finding: &Finding) {

@@ -209,6 +209,7 @@ impl Origins {
         let manner = Manner {
             tls,
             authorization: self.access.authorization.as_ref(),
+            also: &[],
             connect: CONNECT,
             request: REQUEST,
             bytes_max: usize::try_from(CONFIG_BYTES_MAX).unwrap_or(usize::MAX),

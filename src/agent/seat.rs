@@ -8,6 +8,7 @@ use crate::flow::context::StopSignal;
 use crate::flow::refused::{Grave, Policy, Refused};
 use crate::flow::sink_runner::SinkRunner;
 use crate::flow::spell::Spell;
+use crate::flow::tap::Tap;
 use crate::metrics::SinkCounters;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,6 +26,7 @@ pub(super) struct Seat {
     /// The channel into which it puts what is refused.
     pub(super) dead_letters: Option<Slot>,
     pub(super) counters: Arc<SinkCounters>,
+    pub(super) tap: Arc<Tap>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stop: StopSignal,
     pub(super) tried: watch::Sender<bool>,
@@ -40,6 +42,8 @@ impl Seat {
         Some(SinkRunner {
             refused: Refused::new(policy),
             spell: Spell::default(),
+            agent: self.agent,
+            tap: self.tap,
             name: self.plan.name,
             make: self.plan.make,
             channel,

@@ -15,7 +15,8 @@ use crate::flow::intake::{ChannelProcessor, NamedChannel};
 use crate::flow::interceptor::Chain;
 use crate::flow::source_runner::SourceRunner;
 use crate::flow::standing::Standing;
-use crate::metrics::Registry;
+use crate::flow::tap::Taps;
+use crate::metrics::{Registry, Role};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -75,6 +76,7 @@ pub(super) struct ChannelPart {
 pub struct Running {
     name: String,
     registry: Arc<Registry>,
+    taps: Arc<Taps>,
     clock: Arc<dyn Clock>,
     /// Where sinks run: apart from what a thousand busy clients keep running.
     sinks_on: Handle,
@@ -102,6 +104,7 @@ impl Running {
         let mut running = Self {
             name: plan.name.clone(),
             registry: Arc::clone(registry),
+            taps: Arc::default(),
             clock,
             sinks_on,
             left_out: 0,
@@ -119,7 +122,9 @@ impl Running {
     /// there is in the estate of its name.
     pub(super) fn start_missing(&mut self, plan: Plan) {
         self.left_out = plan.left_out;
-        self.registry.keep(&plan.members());
+        let members = plan.members();
+        self.registry.keep(&members);
+        self.taps.keep(&members);
         for channel in plan.channels {
             if !self.channels.contains_key(&channel.name) {
                 let estate = self.estates.remove(&channel.name).unwrap_or_default();
@@ -146,6 +151,7 @@ impl Running {
         let carries = matches!(plan.kind, ChannelKind::Memory(_));
         let registry = Arc::clone(&self.registry);
         let counters = registry.channel(&plan.name);
+        let tap = self.taps.at(Role::Channel, &plan.name);
         let clock = Arc::clone(&self.clock);
         let ChannelPlan { name, kind, print, .. } = plan;
         let (part_name, task, left) = (name.clone(), format!("channel {name}"), estate.clone());
@@ -163,7 +169,7 @@ impl Running {
             let Some(channel) = opening.keep_opening().await else { return };
             let standing = Arc::new(Standing::new(channel));
             let channel = Arc::clone(&standing) as Arc<dyn Channel>;
-            let channel = Arc::new(Counted::new(channel, counters, clock));
+            let channel = Arc::new(Counted::new(channel, counters, clock).tapped(tap));
             watch_gauges(&registry, &name, &channel);
             let channel = channel as Arc<dyn Channel>;
             // Sinks first: where there is less room than before, they make it.
@@ -254,6 +260,7 @@ impl Running {
             agent: self.name.clone(),
             dead_letters,
             counters: self.registry.sink(&plan.name),
+            tap: self.taps.at(Role::Sink, &plan.name),
             clock: Arc::clone(&self.clock),
             plan,
             slot: channel.slot.clone(),
@@ -281,6 +288,7 @@ impl Running {
         let (started, has_started) = watch::channel(false);
         let (fire, stop) = StopSignal::new();
         let counters = self.registry.source(&plan.name);
+        let tap = self.taps.at(Role::Source, &plan.name);
         let clock = Arc::clone(&self.clock);
         let (print, channels) = (plan.print.clone(), plan.channels.clone());
         let run = async move {
@@ -295,13 +303,20 @@ impl Running {
             }
             let SourcePlan { name, make, selector, interceptors, .. } = plan;
             let intake = ChannelProcessor::new(&name, selector, channels, Arc::clone(&counters));
-            let intake = Arc::new(intake.behind(Chain::new(interceptors, Arc::clone(&clock))));
+            let chain = Chain::new(interceptors, Arc::clone(&clock));
+            let intake = Arc::new(intake.behind(chain).tapped(tap));
             SourceRunner { name, make, intake, counters, clock, stop, started }.run().await;
         };
         let task = Task { name: task, handle: Some(tokio::spawn(run)), stop: fire };
         let (started, tried, dead_letters) = (vec![has_started], Vec::new(), Vec::new());
         let part = Part { task, print, channels, dead_letters, started, tried };
         self.sources.insert(part.task.name.clone(), part);
+    }
+
+    /// Where those who look at passing events hang in.
+    #[must_use]
+    pub fn taps(&self) -> &Arc<Taps> {
+        &self.taps
     }
 
     /// Waits until every component has started, and answers the line that says so.

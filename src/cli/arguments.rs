@@ -1,6 +1,8 @@
 //! The words of the command line as values.
 
 use super::bench_arguments::BenchArguments;
+use super::tap_arguments::TapArguments;
+use super::top_arguments::TopArguments;
 use super::torture_arguments::TortureArguments;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -50,6 +52,25 @@ pub(super) enum Command {
             Each file is read by itself. A sink that sends to where a source of a drawn agent\n\
             listens is joined to it. Exit code 1 when an agent could not be drawn.")]
     Graph(GraphArguments),
+    /// Watch running agents: rates, fill, lag, what fails
+    #[command(after_help = "Examples:\n  \
+            millpond top\n  \
+            millpond top log1:34545 log2:34545 --sort state\n  \
+            millpond top --once --json log1:34545 | jq '.agents[].components[] | select(.well | not)'\n\n\
+            Agents are asked over their metrics port (-Dflume.monitoring.type=http); one that does not\n\
+            answer is shown as such and asked again. Keys: q leaves, s sorts, p holds, ? lists them.\n\
+            With --once and --json the exit code is 1 when an agent did not answer. NO_COLOR is heard.")]
+    Top(TopArguments),
+    /// Look at events that pass a source, channel or sink of a running agent
+    #[command(after_help = "Examples:\n  \
+            millpond tap r1 -n web -Dmillpond.admin.socket=/run/millpond/\n  \
+            millpond tap SINK.k1 -n web -c conf --headers --count 20\n  \
+            millpond tap c1 -n web --socket web.sock --json --rate 100 | jq -r .body\n\n\
+            The agent has to run with -Dmillpond.admin.socket=PATH, and only its user and root may ask:\n\
+            a PATH that is a directory, or ends in a slash, stands for PATH/AGENT.sock. Of more events\n\
+            than the rates allow a sample is shown; the flow never waits. A channel shows what is put and\n\
+            what is taken. Ends with Ctrl-C, with --count, or when the component is gone.")]
+    Tap(TapArguments),
     /// Put into, take from and look into a file channel
     #[command(
         subcommand_required = true,
@@ -174,7 +195,7 @@ pub(super) struct GraphArguments {
     /// An agent to draw, all of the files without it; may be given several times
     #[arg(short, long = "name", value_name = "NAME")]
     pub names: Vec<String>,
-    /// text for a terminal, dot for Graphviz, svg for a browser
+    /// text for a terminal, dot for Graphviz, svg for a browser, json for programs
     #[arg(long, value_enum, default_value = "text")]
     pub format: GraphFormat,
     #[command(flatten)]
@@ -187,6 +208,7 @@ pub(super) enum GraphFormat {
     Text,
     Dot,
     Svg,
+    Json,
 }
 
 /// Settings from outside the configuration file.

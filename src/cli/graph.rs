@@ -5,7 +5,7 @@ use super::java_options;
 use super::words::{Stop, say, show, show_words};
 use crate::agent::build::Types;
 use crate::config::load;
-use crate::graph::{Picture, dot, svg, text};
+use crate::graph::{Picture, dot, json, svg, text};
 
 pub(super) fn run(arguments: &GraphArguments) -> Result<(), Stop> {
     let outside = &arguments.outside;
@@ -36,6 +36,7 @@ pub(super) fn run(arguments: &GraphArguments) -> Result<(), Stop> {
         GraphFormat::Text => show_words(&text(&picture)),
         GraphFormat::Dot => show(&dot(&picture)),
         GraphFormat::Svg => show(&svg(&picture)),
+        GraphFormat::Json => show(&json(&picture)),
     }?;
     if let Some(name) = unseen.first() {
         return Err(Stop::Failed(format!("there is no agent {name} in these files")));

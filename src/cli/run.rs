@@ -3,7 +3,8 @@
 use super::arguments::{Command, CommandLine};
 use super::words::{Stop, say, show};
 use super::{
-    agent, avro_client, bench, channel, completions, graph, man, spelling, torture, validate,
+    agent, avro_client, bench, channel, completions, graph, man, spelling, tap, top, torture,
+    validate,
 };
 use crate::base::threads;
 use clap::Parser;
@@ -45,6 +46,8 @@ fn carry_out(command: Command) -> Result<(), Stop> {
         Command::Agent(arguments) => agent::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
+        Command::Tap(arguments) => tap::run(&arguments),
         Command::Channel { command } => channel::run(&command),
         Command::Bench(arguments) => aside("bench", move || bench::run(&arguments)),
         Command::Torture(arguments) => aside("torture", move || torture::run(&arguments)),

@@ -6,15 +6,43 @@ use crate::channel::{
     PutTransaction, Status, TakeError, TakeTransaction,
 };
 use crate::event::Event;
-use crate::metrics::{ChannelCounters, ChannelReading};
+use crate::flow::tap::{Sample, Tap, Way};
+use crate::metrics::{Ages, ChannelCounters, ChannelReading};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A channel and the counters of its transactions.
 pub struct Counted {
     channel: Arc<dyn Channel>,
+    count: Count,
+    tap: Arc<Tap>,
+}
+
+/// What every transaction of a channel counts with.
+#[derive(Clone)]
+struct Count {
     counters: Arc<ChannelCounters>,
+    ages: Arc<Ages>,
     clock: Arc<dyn Clock>,
+}
+
+impl Count {
+    /// A put of `events`, whose commit began at `began`, has ended.
+    fn put(&self, events: u64, began: Duration, ended: &Result<(), CommitError>) {
+        let Ok(()) = ended else { return self.counters.event_put_error.add(1) };
+        let now = self.clock.now();
+        self.counters.event_put_success.add(events);
+        self.counters.put_commit.note(now.saturating_sub(began));
+        self.ages.came(events, now);
+    }
+
+    /// A take of `events`, whose commit began at `began`, has ended.
+    fn taken(&self, events: u64, began: Duration, ended: &Result<(), CommitError>) {
+        let Ok(()) = ended else { return self.counters.event_take_error.add(1) };
+        self.counters.event_take_success.add(events);
+        self.counters.take_commit.note(self.clock.now().saturating_sub(began));
+    }
 }
 
 impl Counted {
@@ -29,9 +57,17 @@ impl Counted {
         counters.started(clock.wall_ms());
         counters.open.set(1);
         counters.closed.set(0);
-        let counted = Self { channel, counters, clock };
+        let ages = Arc::new(Ages::new(channel.status().events, clock.now()));
+        let count = Count { counters, ages, clock };
+        let counted = Self { channel, count, tap: Arc::default() };
         counted.status();
         counted
+    }
+
+    /// The same, with what goes through it shown at `tap`.
+    #[must_use]
+    pub fn tapped(self, tap: Arc<Tap>) -> Self {
+        Self { tap, ..self }
     }
 
     /// What watchers are to see beyond the counters, which are up to date then.
@@ -47,6 +83,7 @@ impl Counted {
             writes: status.writes,
             written_bytes: status.written_bytes,
             failed_writes: status.failed_writes,
+            oldest: self.count.ages.oldest(status.events, self.count.clock.now()),
             trouble: status.trouble,
             stripes: status.stripes,
         }
@@ -56,12 +93,14 @@ impl Counted {
 impl Channel for Counted {
     fn begin_put(&self) -> Box<dyn PutTransaction> {
         let inner = self.channel.begin_put();
-        Box::new(CountedPut { inner, counters: Arc::clone(&self.counters), events: 0 })
+        let sample = self.tap.sample(Way::Put);
+        Box::new(CountedPut { inner, count: self.count.clone(), events: 0, sample })
     }
 
     fn begin_take(&self) -> Box<dyn TakeTransaction> {
         let inner = self.channel.begin_take();
-        Box::new(CountedTake { inner: Some(inner), counters: Arc::clone(&self.counters) })
+        let sample = self.tap.sample(Way::Taken);
+        Box::new(CountedTake { inner: Some(inner), count: self.count.clone(), sample })
     }
 
     fn limits(&self) -> Limits {
@@ -70,7 +109,7 @@ impl Channel for Counted {
 
     fn status(&self) -> Status {
         let status = self.channel.status();
-        let counters = &self.counters;
+        let counters = &self.count.counters;
         counters.size.set(status.events);
         counters.checkpoint_error.set(status.checkpoint_errors);
         counters.checkpoint_backup_error.set(status.checkpoint_copy_errors);
@@ -90,10 +129,11 @@ impl Channel for Counted {
 
     fn close(&self) -> Result<(), CloseError> {
         let closed = self.channel.close();
-        if self.counters.open.get() == 1 {
-            self.counters.open.set(0);
-            self.counters.closed.set(1);
-            self.counters.stopped(self.clock.wall_ms());
+        let Count { counters, clock, .. } = &self.count;
+        if counters.open.get() == 1 {
+            counters.open.set(0);
+            counters.closed.set(1);
+            counters.stopped(clock.wall_ms());
         }
         closed
     }
@@ -101,20 +141,24 @@ impl Channel for Counted {
 
 struct CountedPut {
     inner: Box<dyn PutTransaction>,
-    counters: Arc<ChannelCounters>,
+    count: Count,
     events: u64,
+    sample: Option<Sample>,
 }
 
-fn count_put(counters: &ChannelCounters, events: u64, ended: &Result<(), CommitError>) {
-    match ended {
-        Ok(()) => counters.event_put_success.add(events),
-        Err(_) => counters.event_put_error.add(1),
+/// Shows what was seen of a transaction that ended well.
+fn show(sample: Option<Sample>, ended: &Result<(), CommitError>) {
+    if let (Some(sample), Ok(())) = (sample, ended) {
+        sample.passed();
     }
 }
 
 impl PutTransaction for CountedPut {
     fn put(&mut self, event: Event) -> Result<(), PutError> {
-        self.counters.event_put_attempt.add(1);
+        self.count.counters.event_put_attempt.add(1);
+        if let Some(sample) = &mut self.sample {
+            sample.see(std::slice::from_ref(&event));
+        }
         self.inner.put(event)?;
         self.events += 1;
         Ok(())
@@ -125,15 +169,19 @@ impl PutTransaction for CountedPut {
     }
 
     fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        let began = self.count.clock.now();
         let ended = self.inner.commit();
-        count_put(&self.counters, self.events, &ended);
+        self.count.put(self.events, began, &ended);
+        show(self.sample, &ended);
         ended
     }
 
     fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
         Box::pin(async move {
+            let began = self.count.clock.now();
             let ended = self.inner.commit_async().await;
-            count_put(&self.counters, self.events, &ended);
+            self.count.put(self.events, began, &ended);
+            show(self.sample, &ended);
             ended
         })
     }
@@ -146,31 +194,31 @@ impl PutTransaction for CountedPut {
 struct CountedTake {
     /// None once it was committed or rolled back.
     inner: Option<Box<dyn TakeTransaction>>,
-    counters: Arc<ChannelCounters>,
+    count: Count,
+    sample: Option<Sample>,
 }
 
 const OPEN: &str = "only consuming calls and drop take the transaction";
 
 impl CountedTake {
-    fn count_take(&self, taken: &Result<Vec<Event>, TakeError>) {
+    fn count_take(&mut self, taken: &Result<Vec<Event>, TakeError>) {
+        let counters = &self.count.counters;
         match taken {
-            Ok(events) => self.counters.event_take_attempt.add(events.len().max(1) as u64),
-            Err(_) => self.counters.event_take_error.add(1),
+            Ok(events) => {
+                counters.event_take_attempt.add(events.len().max(1) as u64);
+                if let Some(sample) = &mut self.sample {
+                    sample.see(events);
+                }
+            }
+            Err(_) => counters.event_take_error.add(1),
         }
-    }
-}
-
-fn count_taken(counters: &ChannelCounters, events: u64, ended: &Result<(), CommitError>) {
-    match ended {
-        Ok(()) => counters.event_take_success.add(events),
-        Err(_) => counters.event_take_error.add(1),
     }
 }
 
 impl Drop for CountedTake {
     fn drop(&mut self) {
         if let Some(inner) = self.inner.take() {
-            self.counters.rollback.add(inner.taken() as u64);
+            self.count.counters.rollback.add(inner.taken() as u64);
             inner.rollback();
         }
     }
@@ -198,18 +246,22 @@ impl TakeTransaction for CountedTake {
     fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
         let inner = self.inner.take().expect(OPEN);
         let events = inner.taken() as u64;
+        let began = self.count.clock.now();
         let ended = inner.commit();
-        count_taken(&self.counters, events, &ended);
+        self.count.taken(events, began, &ended);
+        show(self.sample.take(), &ended);
         ended
     }
 
     fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
         let inner = self.inner.take().expect(OPEN);
-        let counters = Arc::clone(&self.counters);
+        let (count, sample) = (self.count.clone(), self.sample.take());
         Box::pin(async move {
             let events = inner.taken() as u64;
+            let began = count.clock.now();
             let ended = inner.commit_async().await;
-            count_taken(&counters, events, &ended);
+            count.taken(events, began, &ended);
+            show(sample, &ended);
             ended
         })
     }
@@ -225,7 +277,7 @@ mod tests {
     use crate::channel::file::{FileChannel, FileChannelOptions};
     use crate::channel::memory::{MemoryChannel, MemoryOptions};
     use crate::disk::sim::{Fault, SimDisk, SimOptions};
-    use std::time::Duration;
+    use crate::flow::tap::{Counts, Rates};
 
     fn make(wanted: Wanted) -> Arc<dyn Channel> {
         let options = MemoryOptions {
@@ -266,6 +318,53 @@ mod tests {
         until(1);
         disk.clear_faults();
         until(0);
+    }
+
+    #[test]
+    fn commits_are_timed_and_what_waits_grows_old() {
+        let counters = Arc::new(ChannelCounters::default());
+        let inner = Arc::new(MemoryChannel::new(MemoryOptions::default()).unwrap());
+        contract::put(&*inner, &["there at the opening"]);
+        let clock = Arc::new(ManualClock::default());
+        let channel = Counted::new(inner, Arc::clone(&counters), clock.clone());
+        let oldest = || channel.reading().oldest.as_secs();
+        clock.advance(Duration::from_secs(10));
+        contract::put(&channel, &["1", "2"]);
+        clock.advance(Duration::from_secs(20));
+        assert_eq!(oldest(), 30);
+        assert_eq!(contract::drain(&channel, 1), ["there at the opening"]);
+        assert_eq!(oldest(), 20);
+        assert_eq!(contract::drain(&channel, 2), ["1", "2"]);
+        assert_eq!(oldest(), 0);
+        assert_eq!(counters.put_commit.read().count(), 1);
+        assert_eq!(counters.take_commit.read().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_listens_is_shown_what_was_committed_and_nothing_else() {
+        let options = MemoryOptions { keep_alive: Duration::ZERO, ..MemoryOptions::default() };
+        let inner = Arc::new(MemoryChannel::new(options).unwrap());
+        let clock = Arc::new(ManualClock::default());
+        let tap = Arc::new(Tap::default());
+        let channel = Counted::new(inner, Arc::default(), clock.clone()).tapped(Arc::clone(&tap));
+        let rates = Rates { events_per_second: 100, bytes_per_second: 1000, body_bytes: 9 };
+        let mut listening = tap.listen(rates, clock).unwrap();
+        for (body, commits) in [("back", false), ("kept", true)] {
+            let mut put = channel.begin_put();
+            put.put(Event::new(body)).unwrap();
+            if commits { put.commit().unwrap() } else { put.rollback() }
+        }
+        for commits in [false, true] {
+            let mut take = channel.begin_take();
+            assert_eq!(take.take(5).unwrap().len(), 1);
+            if commits { take.commit_async().await.unwrap() } else { take.rollback() }
+        }
+        for way in [Way::Put, Way::Taken] {
+            let shown = listening.next().await.unwrap();
+            assert_eq!((shown.way, &shown.body[..]), (way, &b"kept"[..]));
+        }
+        let Counts { passed, shown, dropped } = listening.counts();
+        assert_eq!((passed, shown, dropped), (2, 2, 0));
     }
 
     #[test]

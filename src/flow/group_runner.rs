@@ -12,6 +12,7 @@ use super::processor::Processor;
 use super::sink::{Sink, SinkContext};
 use super::sink_runner::{START_AGAIN, SinkRunner};
 use super::sink_turn::Turn;
+use crate::metrics::Phase;
 use std::time::Duration;
 
 /// Everything a group runs with.
@@ -191,6 +192,7 @@ impl Member {
     fn panicked(&mut self, panic: &str) {
         tracing::error!(sink = self.runner.name, "panicked and is started again: {panic}");
         self.runner.counters.restarts.add(1);
+        self.runner.enter(Phase::Resting);
         self.runner.counters.up.set(0);
         self.sink = None;
     }
@@ -216,6 +218,7 @@ impl Member {
             self.panicked(&panic);
         }
         self.runner.counters.up.set(0);
+        self.runner.enter(Phase::Stopped);
         self.runner.counters.stopped(self.runner.clock.wall_ms());
     }
 }

@@ -103,6 +103,7 @@ impl Group {
             started.push(receiver);
             let world = world.clone();
             members.push(SinkRunner {
+                agent: "a".to_owned(),
                 name: name.to_owned(),
                 make: Box::new(move || Ok(Box::new(Told(name, world.clone())))),
                 channel: Arc::clone(&channel),
@@ -114,6 +115,7 @@ impl Group {
                 drain_at_stop: Arc::default(),
                 refused: Refused::default(),
                 spell: Spell::default(),
+                tap: Arc::default(),
             });
         }
         let runner = GroupRunner { name: "g".to_owned(), members, processor };

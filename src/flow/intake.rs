@@ -12,6 +12,7 @@ use super::context::Intake;
 use super::interceptor::{Chain, Stuck};
 use super::marks::{Kept, Mark, Marks};
 use super::selector::{Route, Selector};
+use super::tap::{Sample, Tap, Way};
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal};
 use crate::event::Event;
 use crate::metrics::SourceCounters;
@@ -35,6 +36,7 @@ pub struct ChannelProcessor {
     channels: Vec<NamedChannel>,
     marks: Marks,
     counters: Arc<SourceCounters>,
+    tap: Arc<Tap>,
 }
 
 /// What one batch puts into one channel.
@@ -56,7 +58,14 @@ impl ChannelProcessor {
         let source = source.into();
         let required = |at| selector.may_require(at);
         let marks = Marks::new(&source, &channels, required, selector.is_repeatable());
-        Self { source, interceptors: None, selector, channels, marks, counters }
+        let tap = Arc::default();
+        Self { source, interceptors: None, selector, channels, marks, counters, tap }
+    }
+
+    /// The same, with what it accepted shown at `tap`.
+    #[must_use]
+    pub fn tapped(self, tap: Arc<Tap>) -> Self {
+        Self { tap, ..self }
     }
 
     /// The same behind `chain`.
@@ -99,7 +108,7 @@ impl ChannelProcessor {
     async fn enter(&self, events: Vec<Event>, mark: Option<&Mark>) -> Result<(), CommitError> {
         let count = events.len() as u64;
         let ended = match self.pass(events).await {
-            Ok(events) => self.commit_all(events, mark).await,
+            Ok(events) => self.show_behind(events, mark).await,
             Err(error) => Err(error),
         };
         match &ended {
@@ -107,6 +116,21 @@ impl ChannelProcessor {
             Err(_) => self.counters.channel_write_fail.add(1),
         }
         ended
+    }
+
+    /// Commits what the interceptors left, and shows it then.
+    async fn show_behind(
+        &self,
+        events: Vec<Event>,
+        mark: Option<&Mark>,
+    ) -> Result<(), CommitError> {
+        let mut sample = self.tap.sample(Way::Accepted);
+        if let Some(sample) = &mut sample {
+            sample.see(&events);
+        }
+        self.commit_all(events, mark).await?;
+        sample.into_iter().for_each(Sample::passed);
+        Ok(())
     }
 
     async fn commit_all(&self, events: Vec<Event>, mark: Option<&Mark>) -> Result<(), CommitError> {

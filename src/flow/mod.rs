@@ -26,6 +26,7 @@ pub mod source;
 pub mod source_runner;
 pub mod spell;
 pub mod standing;
+pub mod tap;
 
 #[cfg(test)]
 mod group_tests;

@@ -16,10 +16,11 @@ use super::refused::Refused;
 use super::sink::{Sink, SinkContext};
 use super::sink_turn::Turn;
 use super::spell::Spell;
+use super::tap::Tap;
 use crate::base::clock::Clock;
 use crate::channel::Channel;
 use crate::config::settings::SettingError;
-use crate::metrics::SinkCounters;
+use crate::metrics::{Phase, SinkCounters};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub type SinkMaker = Box<dyn Fn() -> Result<Box<dyn Sink>, SettingError> + Send 
 
 /// Everything one sink runs with.
 pub struct SinkRunner {
+    /// The agent's name.
+    pub agent: String,
     /// The sink's name.
     pub name: String,
     /// Builds the sink.
@@ -56,12 +59,15 @@ pub struct SinkRunner {
     pub refused: Refused,
     /// Whether it delivers, as far as the log knows.
     pub spell: Spell,
+    /// Where what it delivered is shown.
+    pub tap: Arc<Tap>,
 }
 
 impl SinkRunner {
     /// Runs until the stop signal has fired and the batch in hand is delivered or handed back.
     pub async fn run(self) {
         self.lives().await;
+        self.enter(Phase::Stopped);
         self.counters.stopped(self.clock.wall_ms());
     }
 
@@ -82,6 +88,7 @@ impl SinkRunner {
             let Err(panic) = ended else { return };
             tracing::error!(sink = self.name, "panicked and is started again: {panic}");
             self.counters.restarts.add(1);
+            self.enter(Phase::Resting);
             if self.stop.fired() {
                 return;
             }
@@ -112,6 +119,7 @@ impl SinkRunner {
 
     /// Opens the sink, or says why not. False also when it is to stop first.
     pub(super) async fn try_open(&self, sink: &mut dyn Sink, context: &SinkContext) -> bool {
+        self.enter(Phase::Opening);
         let opened = tokio::select! {
             biased;
             () = self.stop.wait() => return false,
@@ -126,6 +134,7 @@ impl SinkRunner {
             return false;
         }
         self.works();
+        self.enter(Phase::Waiting);
         self.counters.started(self.clock.wall_ms());
         self.counters.up.set(1);
         self.started.send_replace(true);
@@ -156,8 +165,14 @@ impl SinkRunner {
         }
     }
 
+    /// Says what it does now.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.counters.phases.enter(phase, &self.clock);
+    }
+
     pub(super) fn context(&self) -> SinkContext {
         SinkContext {
+            agent: self.agent.clone(),
             name: self.name.clone(),
             stop: self.stop.clone(),
             clock: Arc::clone(&self.clock),

@@ -3,8 +3,10 @@
 use super::earlier::{Delivered, Earlier};
 use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::SinkRunner;
+use super::tap::Way;
 use crate::channel::TakeTransaction;
 use crate::event::Event;
+use crate::metrics::Phase;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -119,6 +121,7 @@ impl SinkRunner {
         let counts = match self.deliver(sink, context, batch, earlier).await {
             Ok(()) => {
                 self.refused.delivered(batch.len());
+                self.tap.show(Way::Delivered, batch);
                 sink.counts()
             }
             Err(error) if self.is_elsewhere(batch, &error, drains).await => false,
@@ -237,17 +240,25 @@ impl SinkRunner {
         earlier: &mut Earlier,
     ) -> Result<(), Failure> {
         self.counters.event_drain_attempt.add(batch.len() as u64);
+        self.enter(Phase::Delivering);
+        let began = self.clock.now();
         let delivered = if earlier.is_under_way() {
             sink.deliver_behind(context, batch, Box::pin(earlier.settled())).await
         } else if earlier.settled().await {
             sink.deliver(context, batch).await
         } else {
+            self.enter(Phase::Resting);
             // It has said so, and rests; what it delivered comes again first.
             return Err(Failure::new("the batch before it was not acknowledged"));
         };
         match &delivered {
-            Ok(()) => self.works(),
+            Ok(()) => {
+                self.counters.delivery.note(self.clock.now().saturating_sub(began));
+                self.enter(Phase::Waiting);
+                self.works();
+            }
             Err(error) => {
+                self.enter(Phase::Resting);
                 self.counters.event_write_fail.add(1);
                 self.failed(&format!("does not deliver, events stay in the channel: {error}"));
             }

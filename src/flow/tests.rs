@@ -10,7 +10,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError};
 use crate::event::Event;
-use crate::metrics::{SinkCounters, SourceCounters};
+use crate::metrics::{Phase, SinkCounters, SourceCounters};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -164,6 +164,7 @@ fn run_sink(script: &Script, channel: &Arc<dyn Channel>, drain_at_stop: bool) ->
     let counters = Arc::new(SinkCounters::default());
     let script = script.clone();
     let runner = SinkRunner {
+        agent: "a".to_owned(),
         name: "k1".to_owned(),
         make: Box::new(move || Ok(Box::new(ScriptedSink(script.clone())))),
         channel: Arc::clone(channel),
@@ -175,6 +176,7 @@ fn run_sink(script: &Script, channel: &Arc<dyn Channel>, drain_at_stop: bool) ->
         drain_at_stop: Arc::new(drain_at_stop.into()),
         refused: Refused::default(),
         spell: Spell::default(),
+        tap: Arc::default(),
     };
     Ran { stop, started: has_started, task: tokio::spawn(runner.run()), counters }
 }
@@ -233,6 +235,33 @@ async fn batches_that_wait_are_delivered_together_where_a_sink_wants_that_and_co
     assert_eq!((counters.batch_complete.get(), counters.batch_underflow.get()), (10, 1));
     assert_eq!((counters.event_drain_success.get(), counters.rollback.get()), (15, 1));
     assert_eq!(channel.status().events, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_sees_for_how_long_a_sink_has_done_what() {
+    let (script, mut seen) =
+        Script::new(&[Act::Fail, Act::Well], &[Act::Well, Act::Fail, Act::Panic, Act::Hang]);
+    let channel = channel(Duration::ZERO, &["1", "2", "3", "4"]);
+    let ran = run_sink(&script, &channel, false);
+    for did in [
+        Did::Start(0),
+        Did::Start(3),
+        delivered(3, &["1", "2"]),
+        delivered(3, &["3", "4"]),
+        delivered(4, &["3", "4"]),
+        Did::Start(5),
+        delivered(5, &["3", "4"]),
+    ] {
+        assert_eq!(seen.recv().await, Some(did));
+    }
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let read = ran.counters.phases.read().expect("it was begun");
+    assert_eq!((read.phase, read.lasts.as_secs()), (Phase::Delivering, 3600));
+    // A pause may be shorter by an eighth.
+    let spent = read.spent.map(|spent| spent.as_secs_f64().round() as u64);
+    assert_eq!(spent, [0, 3, 0, 3600, 2]);
+    assert_eq!(ran.counters.delivery.read().count(), 1);
+    ran.task.abort();
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,6 +334,7 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
     let channel = channel(PATIENCE * 2, &["1", "2", "3"]);
     let (stop, signal) = StopSignal::new();
     let runner = SinkRunner {
+        agent: "a".to_owned(),
         name: "k1".to_owned(),
         make: Box::new(move || Ok(Box::new(Stopper(ScriptedSink(script.clone()), stop.clone())))),
         channel: Arc::clone(&channel),
@@ -316,6 +346,7 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
         drain_at_stop: Arc::new(drain_at_stop.into()),
         refused: Refused::default(),
         spell: Spell::default(),
+        tap: Arc::default(),
     };
     timeout(PATIENCE, runner.run()).await.unwrap();
     let mut did = Vec::new();

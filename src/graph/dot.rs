@@ -9,9 +9,10 @@ pub fn dot(picture: &Picture) -> String {
     let mut out = String::from("digraph flow {\n  rankdir=LR;\n  node [shape=box];\n");
     for (at, agent) in picture.agents.iter().enumerate() {
         let _ = writeln!(out, "  subgraph cluster_{at} {{\n    label={};", quoted(&agent.name));
-        let sources = agent.sources.iter().map(|s| &s.part);
         let sinks = agent.sinks.iter().map(|s| &s.part);
-        sources.enumerate().for_each(|(i, part)| node(&mut out, &id('s', at, i), part, "box"));
+        for (i, source) in agent.sources.iter().enumerate() {
+            node(&mut out, &id('s', at, i), &source.whole(), "box");
+        }
         let channels = agent.channels.iter().enumerate();
         channels.for_each(|(i, part)| node(&mut out, &id('c', at, i), part, "cylinder"));
         sinks.enumerate().for_each(|(i, part)| node(&mut out, &id('k', at, i), part, "box"));
@@ -50,7 +51,7 @@ fn node(out: &mut String, id: &str, part: &Part, shape: &str) {
 }
 
 fn label(part: &Part) -> String {
-    let head = format!("{} ({})", part.name, part.type_name);
+    let head = format!("{} ({})", part.title(), part.type_name);
     std::iter::once(head).chain(part.about.iter().cloned()).collect::<Vec<_>>().join("\n")
 }
 

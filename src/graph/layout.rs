@@ -1,6 +1,6 @@
 //! Where everything stands, in pixels.
 
-use super::picture::{Agent, Part, Picture};
+use super::picture::{Agent, Part, Picture, Source};
 
 /// Height of a line of text.
 pub(super) const LINE: f64 = 17.0;
@@ -109,7 +109,8 @@ fn ranks(picture: &Picture) -> Vec<usize> {
 fn lay(agent: &Agent) -> Laid {
     let mut laid = Laid::default();
     let mut x = AGENT_PAD;
-    let sources: Vec<&Part> = agent.sources.iter().map(|s| &s.part).collect();
+    let sources: Vec<Part> = agent.sources.iter().map(Source::whole).collect();
+    let sources: Vec<&Part> = sources.iter().collect();
     let channels: Vec<&Part> = agent.channels.iter().collect();
     laid.sources = column(&sources, &mut x);
     laid.channels = column(&channels, &mut x);
@@ -131,9 +132,10 @@ fn lay(agent: &Agent) -> Laid {
 
 fn width_of<'a>(parts: impl IntoIterator<Item = &'a Part>) -> f64 {
     let lines = parts.into_iter().flat_map(|part| {
-        let text = std::iter::once(&part.name).chain(&part.about).map(|line| line.chars().count());
+        let title = part.title().chars().count();
+        let text = part.about.iter().map(|line| line.chars().count());
         let kind = KIND_CHARS + part.type_name.chars().count();
-        text.chain(std::iter::once(kind)).map(|chars| chars as f64 * CHAR + 2.0 * INSET)
+        text.chain([title, kind]).map(|chars| chars as f64 * CHAR + 2.0 * INSET)
     });
     lines.fold(BOX_WIDTH_MIN, f64::max)
 }

@@ -11,9 +11,10 @@
 //! types, addresses, interceptors, selectors, groups. A sink that sends to where a source of a drawn
 //! agent listens is joined to it ([`Hop`]). [`text()`] lists that, [`dot()`] writes it for Graphviz,
 //! and [`svg()`] lays it out and draws it: sources left, channels, sinks right; agents that receive
-//! stand to the right of those that send.
+//! stand to the right of those that send. [`json()`] gives it to programs, names whole.
 
 mod dot;
+mod json;
 mod layout;
 mod picture;
 mod svg;
@@ -22,6 +23,7 @@ mod tests;
 mod text;
 
 pub use dot::dot;
+pub use json::json;
 pub use picture::{Agent, Group, Hop, Part, Picture, Sink, Source};
 pub use svg::svg;
 pub use text::text;

@@ -39,7 +39,7 @@ pub struct Agent {
 /// What every part has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its name.
+    /// Its name in the configuration, whole.
     pub name: String,
     /// Its type.
     pub type_name: String,
@@ -47,13 +47,33 @@ pub struct Part {
     pub about: Vec<String>,
 }
 
+impl Part {
+    /// Its name as it is drawn.
+    #[must_use]
+    pub fn title(&self) -> String {
+        shown(&self.name)
+    }
+}
+
 /// A source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Name, type, interceptors and selector.
+    /// Name, type and where it listens or reads.
     pub part: Part,
+    /// What its events pass, line by line: interceptors, then the selector.
+    pub passes: Vec<String>,
     /// The channels it feeds, by place in [`Agent::channels`].
     pub channels: Vec<usize>,
+}
+
+impl Source {
+    /// The part with what its events pass.
+    #[must_use]
+    pub fn whole(&self) -> Part {
+        let mut part = self.part.clone();
+        part.about.extend(self.passes.iter().cloned());
+        part
+    }
 }
 
 /// A sink.
@@ -101,11 +121,11 @@ impl Picture {
 }
 
 fn agent(config: &AgentConfig) -> Agent {
-    let channels: Vec<Part> =
-        config.channels.iter().map(|c| part(&c.component, Vec::new())).collect();
+    let channels: Vec<Part> = config.channels.iter().map(|c| part(&c.component)).collect();
     let channel = |name: &String| channels.iter().position(|c| c.name == *name);
     let source = |s: &SourceConfig| Source {
-        part: part(&s.component, [interceptors(s), selector(s)].concat()),
+        part: part(&s.component),
+        passes: [interceptors(s), selector(s)].concat(),
         channels: s.channels.iter().filter_map(channel).collect(),
     };
     let grouped = |s: &SinkConfig| {
@@ -115,13 +135,13 @@ fn agent(config: &AgentConfig) -> Agent {
     let mut sinks: Vec<&SinkConfig> = config.sinks.iter().collect();
     sinks.sort_by_key(|s| grouped(s).map_or((1, 0), |at| (0, at)));
     let group = |(at, group): (usize, &SinkGroupConfig)| Group {
-        part: Part { name: group.name.clone(), ..part(&group.processor, priorities(group)) },
+        part: group_part(group),
         sinks: (0..sinks.len()).filter(|s| grouped(sinks[*s]) == Some(at)).collect(),
     };
     let groups = config.sink_groups.iter().enumerate().map(group).collect();
     let sink = |s: &&SinkConfig| {
         let channel = channel(&s.channel)?;
-        Some(Sink { part: part(&s.component, Vec::new()), channel })
+        Some(Sink { part: part(&s.component), channel })
     };
     Agent {
         name: shown(&config.name),
@@ -132,15 +152,20 @@ fn agent(config: &AgentConfig) -> Agent {
     }
 }
 
-fn part(component: &Component, more: Vec<String>) -> Part {
+fn group_part(group: &SinkGroupConfig) -> Part {
+    let mut part = Part { name: group.name.clone(), ..part(&group.processor) };
+    part.about.extend(priorities(group));
+    part
+}
+
+fn part(component: &Component) -> Part {
     let mut about = Vec::new();
     about.extend(address(component).map(|(host, port)| shown(&format!("{host}:{port}"))));
     for key in SHOWN {
         about.extend(value(component, key).map(|text| shown(&format!("{key} {text}"))));
     }
-    about.extend(more);
     let type_name = component.type_name.to_owned();
-    Part { name: shown(&component.name), type_name, about }
+    Part { name: component.name.clone(), type_name, about }
 }
 
 fn value<'a>(component: &'a Component, key: &str) -> Option<&'a str> {

@@ -45,7 +45,7 @@ pub fn svg(picture: &Picture) -> String {
         words(&mut out, at, "name", &format!("agent {}", agent.name));
         for (group, area) in agent.groups.iter().zip(&laid.groups) {
             frame(&mut out, "group", area, 8.0);
-            let head = format!("{} ({})", group.part.name, group.part.type_name);
+            let head = format!("{} ({})", group.part.title(), group.part.type_name);
             let lines = std::iter::once(&head).chain(&group.part.about);
             for (line, text) in lines.enumerate() {
                 let at = (area.x + INSET, area.y + INSET / 2.0 + (line as f64 + 0.7) * LINE);
@@ -53,7 +53,7 @@ pub fn svg(picture: &Picture) -> String {
             }
         }
         for (source, from) in agent.sources.iter().zip(&laid.sources) {
-            part(&mut out, "source", &source.part, from, 3.0);
+            part(&mut out, "source", &source.whole(), from, 3.0);
             for channel in &source.channels {
                 arrow(&mut out, "flow", "head", from.right(), laid.channels[*channel].left());
             }
@@ -86,8 +86,8 @@ fn frame(out: &mut String, class: &str, area: &Area, round: f64) {
 
 fn part(out: &mut String, class: &str, part: &Part, area: &Area, round: f64) {
     frame(out, class, area, round);
-    let kind = format!("{class} {}", part.type_name);
-    let lines = [&part.name, &kind].into_iter().chain(&part.about);
+    let (title, kind) = (part.title(), format!("{class} {}", part.type_name));
+    let lines = [&title, &kind].into_iter().chain(&part.about);
     for (line, text) in lines.enumerate() {
         let at = (area.x + INSET, area.y + INSET + (line as f64 + 0.75) * LINE);
         words(out, at, if line == 0 { "name" } else { "" }, text);

@@ -1,4 +1,4 @@
-use super::{Hop, Picture, dot, svg, text};
+use super::{Hop, Picture, dot, json, svg, text};
 use crate::config::agent::{
     AgentConfig, ChannelConfig, ChannelKind, Component, SinkConfig, SinkGroupConfig, SourceConfig,
 };
@@ -40,6 +40,7 @@ fn agent(name: &str, sources: Vec<SourceConfig>, sinks: Vec<SinkConfig>) -> Agen
         sources,
         sinks,
         sink_groups: Vec::new(),
+        alarms: Settings::new(format!("{name}.alarms"), "alarms"),
     }
 }
 
@@ -143,6 +144,25 @@ fn the_list_for_graphviz_quotes_what_a_name_can_hold() {
     assert!(graph.contains("sink.directory /var/log/<&\\\"x\\\">"), "{graph}");
     assert!(graph.contains("k0_0 -> s1_0 [style=bold]"), "{graph}");
     assert_eq!(graph.matches('{').count(), graph.matches('}').count());
+}
+
+#[test]
+fn programs_get_names_whole_and_what_leads_where() {
+    let name = "k1<\u{1b}\"".repeat(20);
+    let mut agents = two();
+    agents[0].sinks[0].component.name.clone_from(&name);
+    let read: serde_json::Value = serde_json::from_str(&json(&Picture::of(&agents))).expect("JSON");
+    let edge = &read["agents"][0];
+    assert_eq!(edge["sources"][0]["channels"], serde_json::json!(["c1", "c2"]));
+    assert_eq!(edge["sources"][0]["passes"][0], "i1: timestamp");
+    assert_eq!(edge["sources"][0]["about"], serde_json::json!(["0.0.0.0:4444"]));
+    assert_eq!(edge["groups"][0]["sinks"], serde_json::json!(["k1", "k2"]));
+    assert_eq!(
+        (&edge["sinks"][2]["name"], &edge["sinks"][2]["channel"]),
+        (&name.into(), &"c2".into())
+    );
+    let to = serde_json::json!({ "agent": "collector", "source": "s1" });
+    assert_eq!(read["hops"][0]["to"], to);
 }
 
 #[test]

@@ -13,25 +13,29 @@ pub fn text(picture: &Picture) -> String {
         };
         let _ = writeln!(out, "agent {}", agent.name);
         for source in &agent.sources {
-            let channels = names(&source.channels, &|c| agent.channels[c].name.clone());
-            part(&mut out, "source", &source.part, &format!("-> {channels}"));
+            let channels = names(&source.channels, &|c| agent.channels[c].title());
+            part(&mut out, "source", &source.whole(), &format!("-> {channels}"));
         }
         for (place, channel) in agent.channels.iter().enumerate() {
             let sinks: Vec<usize> =
                 (0..agent.sinks.len()).filter(|s| agent.sinks[*s].channel == place).collect();
-            let sinks = names(&sinks, &|s| agent.sinks[s].part.name.clone());
+            let sinks = names(&sinks, &|s| agent.sinks[s].part.title());
             part(&mut out, "channel", channel, &format!("-> {sinks}"));
         }
         for (place, sink) in agent.sinks.iter().enumerate() {
             let hop = picture.hops.iter().find(|hop| hop.from == (at, place));
             let to = hop.map(|hop| {
                 let agent = &picture.agents[hop.to.0];
-                format!("=> source {} of agent {}", agent.sources[hop.to.1].part.name, agent.name)
+                format!(
+                    "=> source {} of agent {}",
+                    agent.sources[hop.to.1].part.title(),
+                    agent.name
+                )
             });
             part(&mut out, "sink", &sink.part, &to.unwrap_or_default());
         }
         for group in &agent.groups {
-            let sinks = names(&group.sinks, &|s| agent.sinks[s].part.name.clone());
+            let sinks = names(&group.sinks, &|s| agent.sinks[s].part.title());
             part(&mut out, "group", &group.part, &format!("of {sinks}"));
         }
     }
@@ -39,7 +43,7 @@ pub fn text(picture: &Picture) -> String {
 }
 
 fn part(out: &mut String, word: &str, part: &Part, ends: &str) {
-    let line = format!("  {word:<8}{} ({}) {ends}", part.name, part.type_name);
+    let line = format!("  {word:<8}{} ({}) {ends}", part.title(), part.type_name);
     let _ = writeln!(out, "{}", line.trim_end());
     for line in &part.about {
         let _ = writeln!(out, "            {line}");

@@ -43,7 +43,9 @@ impl Log {
                 let write = &mut stripe.in_flight[at];
                 write.done = true;
                 let bytes = write.area.len();
-                let seconds = now.saturating_sub(write.started).as_secs_f64().max(1e-6);
+                let took = now.saturating_sub(write.started);
+                stripe.writes.note(took);
+                let seconds = took.as_secs_f64().max(1e-6);
                 stripe.rate = 0.9 * stripe.rate + 0.1 * (bytes as f64 / seconds);
                 stripe.bytes_written += bytes as u64;
                 self.counts.writes += 1;

@@ -10,6 +10,7 @@ use crate::base::ids::{GroupId, MAIN_GROUP, StripeIndex, WriteOrder};
 use crate::base::limits;
 use crate::base::trouble::Trouble;
 use crate::disk::memory::SlabPool;
+use crate::metrics::Durations;
 use crate::record::block::block_salt;
 use crate::record::body::AckBody;
 use crate::record::frame::frame_salt;
@@ -247,6 +248,7 @@ impl Stripe {
             zombies: Vec::new(),
             lost: Vec::new(),
             writes_in_flight_max: start.writes_in_flight_max,
+            writes: Durations::default(),
             front: Front::new(skip_until),
             read_trouble: None,
             no_space: None,

@@ -7,6 +7,7 @@ use crate::base::ids::{EpochNumber, SegmentId, StripeIndex};
 use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
+use crate::metrics::Spread;
 use crate::record::state::{StateRecord, StripeState};
 use std::time::Duration;
 
@@ -37,6 +38,10 @@ pub struct StripeReport {
     pub events: u64,
     /// Below it everything is acknowledged or void, durably.
     pub frontier: u64,
+    /// Below it everything is durable.
+    pub watermark: u64,
+    /// How long writes took that ended well.
+    pub writes: Spread,
     /// A segment of at least this many bytes is wanted now; 0 for none.
     pub wants_segment: u64,
     /// Bytes left in the segment in use; 0 without one.
@@ -178,6 +183,8 @@ impl Log {
             live_bytes: stripe.segments.iter().map(|s| s.len).sum(),
             events: self.waiting_on(|s| s.index == index),
             frontier: self.durable.stripe(index).frontier(),
+            watermark: self.durable.stripe(index).watermark.sequence.0,
+            writes: stripe.writes.read(),
             wants_segment: stripe.wants_segment,
             room_bytes: stripe.segment_room(),
             writing: !stripe.in_flight.is_empty(),

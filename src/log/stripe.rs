@@ -11,6 +11,7 @@ use crate::base::mutant::Broken;
 use crate::base::trouble::Trouble;
 use crate::disk::File;
 use crate::disk::memory::{Area, AreaWriter};
+use crate::metrics::Durations;
 use crate::record::Epoch;
 use crate::record::body::AckBody;
 use std::collections::VecDeque;
@@ -144,6 +145,8 @@ pub(super) struct Stripe {
     /// Slots of segments that hold blocks and whose file somebody removed or cut short.
     pub lost: Vec<u32>,
     pub writes_in_flight_max: usize,
+    /// How long writes took that ended well.
+    pub writes: Durations,
     /// Events' readers.
     pub front: Front,
     /// Below `minimumRequiredSpace`, or a segment could not be made.

@@ -1,6 +1,6 @@
 //! The counters of one component.
 
-use super::{Counter, Value};
+use super::{Clients, Counter, Durations, Phases, Spread, Value};
 
 fn count(n: u64) -> Value {
     Value::Count(n)
@@ -15,11 +15,17 @@ fn flag(n: u64) -> Value {
 }
 
 macro_rules! counters {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ident = $key:literal,)+ }) => {
+    (
+        $(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ident = $key:literal,)+ }
+        durations { $($(#[$took_doc:meta])* $took:ident = $took_key:literal,)* }
+        more { $($(#[$more_doc:meta])* $more:ident: $more_type:ty,)* }
+    ) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub struct $name {
             $($(#[$field_doc])* pub $field: Counter,)+
+            $($(#[$took_doc])* pub $took: Durations,)*
+            $($(#[$more_doc])* pub $more: $more_type,)*
             /// When it last started, milliseconds since 1970-01-01 UTC; 0 before.
             pub start_time: Counter,
             /// When it stopped, in the same unit; 0 while it runs.
@@ -44,6 +50,12 @@ macro_rules! counters {
                     ("StopTime", Value::Level(self.stop_time.get())),
                     $(($key, $kind(self.$field.get())),)+
                 ]
+            }
+
+            /// How long things took, by name.
+            #[must_use]
+            pub fn spreads(&self) -> Vec<(&'static str, Spread)> {
+                vec![$(($took_key, self.$took.read()),)*]
             }
         }
     };
@@ -78,6 +90,11 @@ counters!(
         restarts: count = "RestartCount",
         /// 1 while it listens or reads.
         up: flag = "Up",
+    }
+    durations {}
+    more {
+        /// Whom it hears, where it can tell its clients apart.
+        clients: Clients,
     }
 );
 
@@ -115,6 +132,14 @@ counters!(
         /// 1 from a try that failed to the next one that did not.
         failing: flag = "Failing",
     }
+    durations {
+        /// Batches that were delivered: from handing them to the sink to its word that they are.
+        delivery = "Delivery",
+    }
+    more {
+        /// What it does.
+        phases: Phases,
+    }
 );
 
 counters!(
@@ -149,6 +174,13 @@ counters!(
         /// Copies of checkpoints that could not be written into a data directory.
         checkpoint_backup_error: count = "CheckpointBackupWriteErrorCount",
     }
+    durations {
+        /// Commits of puts that ended well, with the wait for room.
+        put_commit = "PutCommit",
+        /// Commits of takes that ended well.
+        take_commit = "TakeCommit",
+    }
+    more {}
 );
 
 impl SourceCounters {

@@ -9,14 +9,24 @@
 //! An agent says with [`Registry::keep`] which components there are: what a changed configuration has
 //! no more is shown no more. Unlike in Flume a component that is started again goes on counting where it was: a watcher sees
 //! no number fall but gauges and times.
+//!
+//! Sources that know who their clients are say whom they hear ([`Clients`]).
 
+mod ages;
+mod clients;
 mod counters;
+mod phase;
 mod reading;
 mod registry;
+mod spread;
 
+pub use ages::Ages;
+pub use clients::{Client, Clients, Contact, Heard};
 pub use counters::{ChannelCounters, SinkCounters, SourceCounters};
+pub use phase::{Phase, PhaseReading, Phases};
 pub use reading::{ChannelReading, Member, Reading, Role, StripeReading, Value};
 pub use registry::{Components, Registry};
+pub use spread::{BOUNDS_MICROS, Durations, Spread};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

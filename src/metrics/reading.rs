@@ -1,6 +1,8 @@
 //! What a watcher gets to see of one component at one moment.
 
+use super::{PhaseReading, Spread};
 use std::fmt;
+use std::time::Duration;
 
 /// One value, by how it moves: formats of monitoring tell counters and gauges apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,6 +61,10 @@ pub struct Reading {
     pub kind: &'static str,
     /// Flume's attribute names, without `Type`, and their values.
     pub values: Vec<(&'static str, Value)>,
+    /// How long what it does took, by the name of that.
+    pub spreads: Vec<(&'static str, Spread)>,
+    /// What a sink does, once it was begun.
+    pub phases: Option<PhaseReading>,
     /// What a channel that is open says beyond them.
     pub channel: Option<ChannelReading>,
 }
@@ -83,6 +89,8 @@ pub struct ChannelReading {
     pub written_bytes: u64,
     /// Writes to the log that failed or were given up, likewise.
     pub failed_writes: u64,
+    /// How long the oldest of the waiting events waits, as [`Ages`](crate::metrics::Ages) knows it; zero without one.
+    pub oldest: Duration,
     /// Why it would refuse a put for another reason than its capacity, if it would.
     pub trouble: Option<String>,
     /// Its stripes; none of a channel in memory.
@@ -102,6 +110,12 @@ pub struct StripeReading {
     pub segments: u64,
     /// Segments ready for use.
     pub free_segments: u64,
+    /// Below this sequence everything is acknowledged or void, durably.
+    pub frontier: u64,
+    /// Below this sequence everything is durable.
+    pub watermark: u64,
+    /// Writes that ended well, each durable when it did.
+    pub writes: Spread,
     /// Why it cannot be written, if it cannot.
     pub suspended: Option<String>,
     /// Why it takes no puts, if it does not.

@@ -108,18 +108,27 @@ impl Registry {
         let looked = looks.into_iter().filter_map(|(name, look)| Some((name, (look.0)()?)));
         let mut looked: BTreeMap<String, ChannelReading> = looked.collect();
         let Components { sources, sinks, channels, kinds } = self.components();
-        let reading = |role, name: String, values| {
+        let reading = |role, name: String, values, spreads| {
             let of = (role, name);
             let kind = kinds.get(&of).copied().unwrap_or_default();
-            Reading { role, name: of.1, kind, values, channel: None }
+            Reading { role, name: of.1, kind, values, spreads, phases: None, channel: None }
         };
         let mut all = Vec::new();
         all.extend(channels.into_iter().map(|(name, counters)| {
             let channel = looked.remove(&name);
-            Reading { channel, ..reading(Role::Channel, name, counters.values()) }
+            Reading {
+                channel,
+                ..reading(Role::Channel, name, counters.values(), counters.spreads())
+            }
         }));
-        all.extend(sinks.into_iter().map(|(n, c)| reading(Role::Sink, n, c.values())));
-        all.extend(sources.into_iter().map(|(n, c)| reading(Role::Source, n, c.values())));
+        all.extend(sinks.into_iter().map(|(name, counters)| {
+            let phases = counters.phases.read();
+            Reading { phases, ..reading(Role::Sink, name, counters.values(), counters.spreads()) }
+        }));
+        let source = |(name, c): (_, Arc<SourceCounters>)| {
+            reading(Role::Source, name, c.values(), c.spreads())
+        };
+        all.extend(sources.into_iter().map(source));
         all
     }
 

@@ -2,7 +2,9 @@
 //!
 //! docs/monitoring.md has the same table; a test holds the two together.
 
-use crate::metrics::{ChannelReading, Role, StripeReading};
+use super::alarm::AlarmMetric;
+use crate::metrics::{ChannelReading, Role, Spread, StripeReading};
+use std::time::Duration;
 
 /// How a metric moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub(super) enum Kind {
     Counter,
     /// As of now.
     Gauge,
+    /// How many took no longer than each of some bounds; with their number and sum.
+    Histogram,
 }
 
 /// Where the values of a metric come from.
@@ -24,8 +28,18 @@ pub(super) enum From {
     Percent(Role, &'static str),
     /// Each open channel, where it has the number.
     Channel(fn(&ChannelReading) -> Option<i64>),
+    /// The same in seconds.
+    ChannelTime(fn(&ChannelReading) -> Duration),
     /// Each stripe of an open channel.
     Stripe(fn(&StripeReading) -> u64),
+    /// The alarms of the agent.
+    Alarm(AlarmMetric),
+    /// What was noted of how long something took, by its name.
+    Took(Role, &'static str),
+    /// The same of each stripe of an open channel.
+    StripeTook(fn(&StripeReading) -> &Spread),
+    /// Each sink and what it can do: seconds spent with it.
+    Phases,
     /// The process.
     Process(fn() -> Option<f64>),
     /// Always 1, with the version as a label.
@@ -49,6 +63,10 @@ const fn gauge(name: &'static str, from: From, help: &'static str) -> Family {
     Family { name, kind: Kind::Gauge, from, help }
 }
 
+const fn histogram(name: &'static str, from: From, help: &'static str) -> Family {
+    Family { name, kind: Kind::Histogram, from, help }
+}
+
 const fn source(name: &'static str, attribute: &'static str, help: &'static str) -> Family {
     counter(name, From::Attribute(Role::Source, attribute), help)
 }
@@ -62,7 +80,7 @@ const fn channel(name: &'static str, attribute: &'static str, help: &'static str
 }
 
 /// All of them, in the order of the page.
-pub(super) const FAMILIES: &[&[Family]] = &[AGENT, SOURCES, CHANNELS, STRIPES, SINKS];
+pub(super) const FAMILIES: &[&[Family]] = &[AGENT, ALARMS, SOURCES, CHANNELS, STRIPES, SINKS];
 
 const AGENT: &[Family] = &[
     gauge("millpond_build_info", From::Version, "Always 1; the version is a label."),
@@ -70,6 +88,64 @@ const AGENT: &[Family] = &[
         "process_resident_memory_bytes",
         From::Process(super::process::resident_bytes),
         "Memory of the process that is in use now.",
+    ),
+    counter(
+        "process_cpu_seconds_total",
+        From::Process(super::process::cpu_seconds),
+        "Time that the processors spent for the process.",
+    ),
+    gauge(
+        "process_open_fds",
+        From::Process(super::process::open_files),
+        "File descriptors in use.",
+    ),
+    gauge(
+        "process_max_fds",
+        From::Process(super::process::files_max),
+        "File descriptors that it may have.",
+    ),
+    gauge(
+        "process_start_time_seconds",
+        From::Process(super::process::start_time),
+        "When the process began, since 1970.",
+    ),
+];
+
+const ALARMS: &[Family] = &[
+    gauge(
+        "millpond_alarm_active",
+        From::Alarm(AlarmMetric::Active),
+        "Alarms that are active, of the component; without a sample while there is none.",
+    ),
+    counter(
+        "millpond_alarms_raised_total",
+        From::Alarm(AlarmMetric::Raised),
+        "Alarms raised since the start.",
+    ),
+    counter(
+        "millpond_alarms_cleared_total",
+        From::Alarm(AlarmMetric::Cleared),
+        "Alarms that were over since the start.",
+    ),
+    gauge(
+        "millpond_alarm_notices_waiting",
+        From::Alarm(AlarmMetric::Waiting),
+        "Notices of alarms that wait to be sent.",
+    ),
+    counter(
+        "millpond_alarm_notices_sent_total",
+        From::Alarm(AlarmMetric::Sent),
+        "Notices that arrived.",
+    ),
+    counter(
+        "millpond_alarm_notice_failures_total",
+        From::Alarm(AlarmMetric::Failures),
+        "Tries to send a notice that failed.",
+    ),
+    counter(
+        "millpond_alarm_notices_dropped_total",
+        From::Alarm(AlarmMetric::Dropped),
+        "Notices that were dropped: too many waited, or they were refused.",
     ),
 ];
 
@@ -259,6 +335,21 @@ const CHANNELS: &[Family] = &[
         From::Channel(|c| c.failed_writes.try_into().ok()),
         "Writes to the log that failed or were given up since the channel was opened.",
     ),
+    gauge(
+        "millpond_channel_oldest_event_age_seconds",
+        From::ChannelTime(|c| c.oldest),
+        "How long the oldest waiting event waits, to a second; 0 when none does. What was there at the opening counts from then.",
+    ),
+    histogram(
+        "millpond_channel_put_commit_seconds",
+        From::Took(Role::Channel, "PutCommit"),
+        "From asking for the commit of a put until it was durable, the wait for room included.",
+    ),
+    histogram(
+        "millpond_channel_take_commit_seconds",
+        From::Took(Role::Channel, "TakeCommit"),
+        "From asking for the commit of a take until it was durable.",
+    ),
 ];
 
 const STRIPES: &[Family] = &[
@@ -287,6 +378,26 @@ const STRIPES: &[Family] = &[
         "millpond_stripe_out_of_space",
         From::Stripe(|s| u64::from(s.no_space.is_some())),
         "1 while the stripe takes no puts because its disk is full.",
+    ),
+    gauge(
+        "millpond_stripe_frontier_sequence",
+        From::Stripe(|s| s.frontier),
+        "All events below this sequence are done, durably.",
+    ),
+    gauge(
+        "millpond_stripe_watermark_sequence",
+        From::Stripe(|s| s.watermark),
+        "All events below this sequence are durable.",
+    ),
+    gauge(
+        "millpond_stripe_lag_events",
+        From::Stripe(|s| s.watermark.saturating_sub(s.frontier)),
+        "Events from the first that is not done to the last durable one; the segments keep all of them.",
+    ),
+    histogram(
+        "millpond_stripe_write_seconds",
+        From::StripeTook(|s| &s.writes),
+        "Writes to the log that ended well, from handing them to the disk until they were durable there.",
     ),
 ];
 
@@ -360,6 +471,16 @@ const SINKS: &[Family] = &[
         "RestartCount",
         "Times the sink was started again after a panic.",
     ),
+    histogram(
+        "millpond_sink_delivery_seconds",
+        From::Took(Role::Sink, "Delivery"),
+        "Batches delivered, from handing them to the sink until it said so.",
+    ),
+    counter(
+        "millpond_sink_phase_seconds_total",
+        From::Phases,
+        "Time spent stopped, being opened, waiting for events, delivering, and resting behind a failure.",
+    ),
 ];
 
 #[cfg(test)]
@@ -369,14 +490,21 @@ mod tests {
 
     fn labels(from: From) -> &'static str {
         match from {
+            From::Alarm(AlarmMetric::Active) => "`alarm` `id` `severity` `component`",
+            From::Alarm(AlarmMetric::Raised | AlarmMetric::Cleared) => "`alarm` `id`",
+            From::Alarm(_) => "`to`",
             From::Attribute(role, _) | From::Millis(role, _) | From::Percent(role, _) => match role
             {
                 Role::Source => "`source` `type`",
                 Role::Channel => "`channel` `type`",
                 Role::Sink => "`sink` `type`",
             },
-            From::Channel(_) => "`channel` `type`",
+            From::Took(Role::Sink, _) => "`sink` `type` `le`",
+            From::Took(..) => "`channel` `type` `le`",
+            From::Channel(_) | From::ChannelTime(_) => "`channel` `type`",
             From::Stripe(_) => "`channel` `type` `stripe` `directory`",
+            From::StripeTook(_) => "`channel` `type` `stripe` `directory` `le`",
+            From::Phases => "`sink` `type` `phase`",
             From::Process(_) => "",
             From::Version => "`version`",
         }

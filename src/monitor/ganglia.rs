@@ -89,9 +89,11 @@ async fn send_to(host: &str, packets: &[Vec<u8>]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::metrics::{Member, Registry, Role};
+    use crate::monitor::Flow;
     use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
+    use tokio::sync::watch;
     use tokio::time::timeout;
 
     /// Reads a packet as a receiver does.
@@ -208,6 +210,9 @@ mod tests {
             registry: Arc::clone(&registry),
             threads: Vec::new(),
             stopping: Arc::default(),
+            alarms: Default::default(),
+            flow: watch::channel(Flow::default()).1,
+            history: Arc::default(),
         };
         let (stop, signal) = StopSignal::new();
         let sending = tokio::spawn(async move { send(&settings, &watched, &signal).await });

@@ -46,16 +46,34 @@ pub(super) async fn dead(watched: &Watched) -> Vec<Reason> {
     dead
 }
 
-/// What of the agent does not run as it should.
-pub(super) fn unready(watched: &Watched) -> Vec<Reason> {
+/// How old the oldest waiting event may be, as the query of `/readyz` says it; without a limit if it does
+/// not, and an error in words if it cannot be understood.
+pub(super) fn oldest_max(query: Option<&str>) -> Result<Option<Duration>, String> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
+    let seconds = query.strip_prefix("oldest_seconds=").and_then(|seconds| seconds.parse().ok());
+    let said =
+        || "/readyz understands ?oldest_seconds=N, with a whole number of seconds".to_owned();
+    seconds.map(|seconds| Some(Duration::from_secs(seconds))).ok_or_else(said)
+}
+
+/// What of the agent does not run as it should; an event that waits for longer than `oldest_max` too.
+pub(super) fn unready(watched: &Watched, oldest_max: Option<Duration>) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if watched.stopping.load(Ordering::Relaxed) {
         reasons.push(reason("agent", "it is stopping"));
     }
     for reading in watched.registry.snapshot() {
-        reasons.extend(why(&reading).into_iter().map(|words| reason(reading.key(), words)));
+        let old = oldest_max.and_then(|most| too_old(&reading, most));
+        let words = why(&reading).into_iter().chain(old);
+        reasons.extend(words.map(|words| reason(reading.key(), words)));
     }
     reasons
+}
+
+fn too_old(reading: &Reading, most: Duration) -> Option<String> {
+    let age = reading.channel.as_ref()?.oldest;
+    let (age, most, old) = (age.as_secs(), most.as_secs(), age > most);
+    old.then(|| format!("its oldest event waits for {age} s, and {most} s are asked for at most; do its sinks deliver?"))
 }
 
 fn why(reading: &Reading) -> Vec<String> {

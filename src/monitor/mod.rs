@@ -5,7 +5,8 @@
 //!
 //! [`CONNECTIONS_MAX`] connections at once, [`REQUEST_BYTES_MAX`] a request's head, [`IDLE`] for a head
 //! that does not end and for a connection without a request, and [`ANSWER_SECONDS_MAX`] for a client
-//! that does not read. A request's body is not read. A packet has [`xdr::PACKET_BYTES_MAX`].
+//! that does not read. A request's body is not read. A packet has [`xdr::PACKET_BYTES_MAX`]. The
+//! [`history`] has 1.4 MiB at most.
 //!
 //! # The story
 //!
@@ -13,9 +14,10 @@
 //! thread and a runtime of its own ([`Monitor`]): however many scrapes come, no event waits for one. A
 //! scrape is a [`snapshot`](crate::metrics::Registry::snapshot) of all counters, written as [`flume`]
 //! shows them or as [`prometheus`] does, whose metrics are the table in [`families`]. [`ganglia`] sends
-//! what Flume shows instead, in the packets of [`xdr`]. [`health`] looks whether the agent's threads still
-//! answer, and whether each component does what it is there for. [`systemd`] tells a service manager, on a
-//! thread of its own as well.
+//! what Flume shows instead, in the packets of [`xdr`]. People get the [`dashboard`], which draws the
+//! [`Flow`] and the [`history`] of the last hour. [`alarm`] watches by itself, and tells whoever is to be
+//! told. [`health`] looks whether the agent's threads still answer, and whether each component does what it
+//! is there for. [`systemd`] tells a service manager, on a thread of its own as well.
 //!
 //! # Invariants
 //!
@@ -24,10 +26,13 @@
 //! - Nobody but this machine can ask unless a setting says so.
 //! - Nothing here changes anything: there are only pages to read.
 
+pub(crate) mod alarm;
+mod dashboard;
 mod families;
 mod flume;
 mod ganglia;
 mod health;
+mod history;
 mod java_number;
 mod pages;
 mod process;
@@ -40,10 +45,13 @@ mod xdr;
 #[cfg(test)]
 mod tests;
 
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::threads;
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
-use settings::{Complaint, Settings};
+use bytes::Bytes;
+pub use history::History;
+use settings::{Complaint, Door, Settings};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -68,6 +76,15 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(3);
 /// How long an agent that ends waits for its monitoring.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// What leads where, as it is configured.
+#[derive(Clone, Debug, Default)]
+pub struct Flow {
+    /// For programs.
+    pub json: Bytes,
+    /// Drawn.
+    pub svg: Bytes,
+}
+
 /// What there is to see.
 #[derive(Clone)]
 pub struct Watched {
@@ -79,6 +96,12 @@ pub struct Watched {
     pub threads: Vec<(&'static str, Handle)>,
     /// Set while the agent stops.
     pub stopping: Arc<AtomicBool>,
+    /// Its alarms.
+    pub alarms: alarm::Window,
+    /// The flow, as of the configuration that runs.
+    pub flow: watch::Receiver<Flow>,
+    /// The last hour; empty at first.
+    pub history: Arc<History>,
 }
 
 /// Monitoring that runs; ends when dropped.
@@ -119,7 +142,7 @@ impl Monitor {
         let thread = threads::spawn("millpond-watch", move || {
             let work = async {
                 match &settings {
-                    Settings::Pages(door) => server::serve(door, Arc::new(watched), &signal).await,
+                    Settings::Pages(door) => pages(door, Arc::new(watched), &signal).await,
                     Settings::Ganglia(to) => ganglia::send(to, &watched, &signal).await,
                 }
             };
@@ -129,6 +152,27 @@ impl Monitor {
             drop(ending);
         })?;
         Ok(Self { thread: Some(thread), stop, ended })
+    }
+}
+
+/// Serves pages, and remembers for them.
+async fn pages(door: &Door, watched: Arc<Watched>, stop: &StopSignal) {
+    tokio::select! {
+        () = server::serve(door, Arc::clone(&watched), stop) => {}
+        () = remember(&watched) => {}
+    }
+}
+
+/// Takes samples for the history, for ever.
+async fn remember(watched: &Watched) {
+    let clock = SystemClock::new();
+    let mut before = clock.now();
+    loop {
+        let now = clock.now();
+        let elapsed = now.saturating_sub(before);
+        watched.history.sample(&watched.registry.snapshot(), elapsed, clock.wall_ms());
+        before = now;
+        tokio::time::sleep(history::PAUSE).await;
     }
 }
 

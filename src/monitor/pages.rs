@@ -2,22 +2,24 @@
 
 use super::health::Reason;
 use super::settings::Format;
-use super::{Watched, flume, health, prometheus};
+use super::{Watched, dashboard, flume, health, prometheus};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
 
 const HTML: &str = "text/html;charset=utf-8";
+const TEXT: &str = "text/plain;charset=utf-8";
 const JSON: &str = "application/json;charset=utf-8";
 
-/// As Flume has it, and the other pages.
-const INDEX: &str = concat!(
-    "For Flume metrics please click <a href = \"./metrics\"> here</a>.\n",
-    "<p><a href=\"/metrics/prometheus\">/metrics/prometheus</a> for Prometheus, ",
-    "<a href=\"/healthz\">/healthz</a> and <a href=\"/readyz\">/readyz</a> for who starts agents.</p>\n",
-);
+const SVG: &str = "image/svg+xml;charset=utf-8";
+/// A drawing has a style of its own and needs nothing else.
+const SVG_POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
 
 /// The page that `request` is for. As Flume's server answers: any method but OPTIONS and TRACE reads, and
 /// upper and lower case of `/metrics` are the same.
@@ -34,15 +36,43 @@ pub(super) async fn answer(
     }
     let snapshot = || watched.registry.snapshot();
     match (request.uri.path().to_ascii_lowercase().as_str(), format) {
-        ("/", _) => page(StatusCode::OK, HTML, INDEX),
+        ("/", _) => guarded(page(StatusCode::OK, HTML, dashboard::PAGE), dashboard::policy()),
         ("/metrics", Format::Flume) => page(StatusCode::OK, JSON, flume::json(&snapshot())),
         ("/metrics" | "/metrics/prometheus", _) => {
-            page(StatusCode::OK, prometheus::CONTENT_TYPE, prometheus::text(&snapshot()))
+            let text = prometheus::text(&snapshot(), &watched.alarms);
+            page(StatusCode::OK, prometheus::CONTENT_TYPE, text)
+        }
+        ("/alarms", _) => page(StatusCode::OK, JSON, watched.alarms.json()),
+        ("/flow", _) => page(StatusCode::OK, JSON, watched.flow.borrow().json.clone()),
+        ("/flow.svg", _) => {
+            guarded(page(StatusCode::OK, SVG, watched.flow.borrow().svg.clone()), SVG_POLICY)
+        }
+        ("/history", _) => {
+            page(StatusCode::OK, JSON, watched.history.json(&watched.name, from(request)))
         }
         ("/healthz", _) => state("alive", watched, &health::dead(watched).await),
-        ("/readyz", _) => state("ready", watched, &health::unready(watched)),
+        ("/readyz", _) => match health::oldest_max(request.uri.query()) {
+            Ok(oldest_max) => state("ready", watched, &health::unready(watched, oldest_max)),
+            Err(words) => page(StatusCode::BAD_REQUEST, TEXT, words),
+        },
         _ => page(StatusCode::NOT_FOUND, HTML, "There is no such page; see <a href=\"/\">/</a>."),
     }
+}
+
+/// The number behind `from=`, 0 without one.
+fn from(request: &Parts) -> u64 {
+    let pairs = request.uri.query().unwrap_or_default().split('&');
+    let number = |pair: &str| pair.strip_prefix("from=")?.parse().ok();
+    pairs.filter_map(number).next_back().unwrap_or(0)
+}
+
+/// A page that a browser shows, with what it may do there.
+fn guarded(mut page: Response<Full<Bytes>>, policy: HeaderValue) -> Response<Full<Bytes>> {
+    let headers = page.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    page
 }
 
 /// Good when there is no reason against it.

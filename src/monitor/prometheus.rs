@@ -1,40 +1,53 @@
 //! The page for Prometheus, in its text format 0.0.4.
 
+use super::alarm::Window;
 use super::families::{FAMILIES, Family, From, Kind};
-use crate::metrics::{Reading, Role, StripeReading, Value};
+use crate::metrics::{
+    BOUNDS_MICROS, ChannelReading, Phase, Reading, Role, Spread, StripeReading, Value,
+};
 use std::fmt::Write;
+use std::time::Duration;
 
 /// What the page is.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// A line of the page behind the name of its metric.
+struct Sample {
+    /// What of a histogram it is; empty for anything else.
+    part: &'static str,
+    labels: String,
+    value: String,
+}
+
 /// The page.
-pub(super) fn text(readings: &[Reading]) -> String {
+pub(super) fn text(readings: &[Reading], alarms: &Window) -> String {
     let mut page = String::new();
     for family in FAMILIES.iter().copied().flatten() {
-        let samples = samples(family, readings);
+        let samples = samples(family, readings, alarms);
         if samples.is_empty() {
             continue;
         }
         let kind = match family.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         let name = family.name;
         let _ = write!(page, "# HELP {name} {}\n# TYPE {name} {kind}\n", family.help);
-        for (labels, value) in samples {
-            let _ = writeln!(page, "{name}{labels} {value}");
+        for Sample { part, labels, value } in samples {
+            let _ = writeln!(page, "{name}{part}{labels} {value}");
         }
     }
     page
 }
 
-/// Labels in braces and the value, for each component that has the metric.
-fn samples(family: &Family, readings: &[Reading]) -> Vec<(String, String)> {
+/// One line for each component that has the metric, or those of its histogram.
+fn samples(family: &Family, readings: &[Reading], alarms: &Window) -> Vec<Sample> {
     let of = |role| readings.iter().filter(move |reading| reading.role == role);
     let attribute = |role, name, write: fn(Value) -> String| {
         let value = |reading: &Reading| {
             let found = reading.values.iter().find(|(attribute, _)| *attribute == name);
-            Some((component(reading, &[]), write(found?.1)))
+            Some(sample(component(reading, &[]), write(found?.1)))
         };
         of(role).filter_map(value).collect()
     };
@@ -42,45 +55,113 @@ fn samples(family: &Family, readings: &[Reading]) -> Vec<(String, String)> {
         From::Attribute(role, name) => attribute(role, name, number),
         From::Millis(role, name) => attribute(role, name, seconds),
         From::Percent(role, name) => attribute(role, name, ratio),
-        From::Channel(get) => {
-            let value = |reading: &Reading| {
-                let got = get(reading.channel.as_ref()?)?;
-                Some((component(reading, &[]), got.to_string()))
-            };
-            of(Role::Channel).filter_map(value).collect()
+        From::Channel(get) => channels(readings, |channel| Some(get(channel)?.to_string())),
+        From::ChannelTime(get) => {
+            channels(readings, |channel| Some(get(channel).as_secs_f64().to_string()))
         }
-        From::Stripe(get) => {
-            let stripes = |reading: &Reading| -> Vec<(String, String)> {
-                let stripes = reading.channel.iter().flat_map(|channel| &channel.stripes);
-                let sample = |(index, stripe): (usize, &StripeReading)| {
-                    let index = index.to_string();
-                    let more = [("stripe", &*index), ("directory", &*stripe.directory)];
-                    (component(reading, &more), get(stripe).to_string())
-                };
-                stripes.enumerate().map(sample).collect()
+        From::Stripe(get) => stripes(readings, |labels, stripe| {
+            vec![sample(write_labels(labels), get(stripe).to_string())]
+        }),
+        From::StripeTook(get) => stripes(readings, |labels, stripe| histogram(labels, get(stripe))),
+        From::Took(role, name) => {
+            let spread = |reading: &Reading| {
+                let found = reading.spreads.iter().find(|(spread, _)| *spread == name);
+                found.map(|(_, spread)| histogram(&component_labels(reading), spread))
             };
-            of(Role::Channel).flat_map(stripes).collect()
+            of(role).filter_map(spread).flatten().collect()
         }
-        From::Process(get) => get().map(|n| (String::new(), n.to_string())).into_iter().collect(),
+        From::Phases => of(Role::Sink).flat_map(phases).collect(),
+        From::Process(get) => {
+            get().map(|n| sample(String::new(), n.to_string())).into_iter().collect()
+        }
+        From::Alarm(metric) => {
+            let one = |(values, number): (Vec<String>, u64)| {
+                let values = values.iter().map(String::as_str);
+                let named: Vec<_> = metric.labels().iter().copied().zip(values).collect();
+                sample(write_labels(&named), number.to_string())
+            };
+            alarms.samples(metric).into_iter().map(one).collect()
+        }
         From::Version => {
-            vec![(labels(&[("version", env!("CARGO_PKG_VERSION"))]), "1".to_owned())]
+            let version = [("version", env!("CARGO_PKG_VERSION"))];
+            vec![sample(write_labels(&version), "1".to_owned())]
         }
     }
 }
 
+fn sample(labels: String, value: String) -> Sample {
+    Sample { part: "", labels, value }
+}
+
+/// A line for each channel that is open and has the number.
+fn channels(readings: &[Reading], get: impl Fn(&ChannelReading) -> Option<String>) -> Vec<Sample> {
+    let value =
+        |reading: &Reading| Some(sample(component(reading, &[]), get(reading.channel.as_ref()?)?));
+    readings.iter().filter_map(value).collect()
+}
+
+/// The lines of each stripe of each open channel.
+fn stripes(
+    readings: &[Reading],
+    get: impl Fn(&[(&str, &str)], &StripeReading) -> Vec<Sample>,
+) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for reading in readings {
+        let stripes = reading.channel.iter().flat_map(|channel| &channel.stripes);
+        for (index, stripe) in stripes.enumerate() {
+            let index = index.to_string();
+            let more = [("stripe", &*index), ("directory", &*stripe.directory)];
+            samples.extend(get(&[&component_labels(reading)[..], &more].concat(), stripe));
+        }
+    }
+    samples
+}
+
+/// The time of a sink in each phase.
+fn phases(sink: &Reading) -> Vec<Sample> {
+    let spent = sink.phases.iter().flat_map(|phases| phases.spent);
+    let line = |(phase, spent): (Phase, Duration)| {
+        sample(component(sink, &[("phase", phase.name())]), spent.as_secs_f64().to_string())
+    };
+    Phase::ALL.into_iter().zip(spent).map(line).collect()
+}
+
+/// A histogram: how many within each bound, and their number and sum.
+fn histogram(labels: &[(&str, &str)], spread: &Spread) -> Vec<Sample> {
+    let bucket = |bound: &str, count: u64| Sample {
+        part: "_bucket",
+        labels: write_labels(&[labels, &[("le", bound)]].concat()),
+        value: count.to_string(),
+    };
+    let bounds = BOUNDS_MICROS.iter().enumerate();
+    let mut samples: Vec<Sample> = bounds
+        .map(|(at, micros)| bucket(&(*micros as f64 / 1e6).to_string(), spread.within(at)))
+        .collect();
+    samples.push(bucket("+Inf", spread.count()));
+    for (part, value) in
+        [("_sum", spread.total.as_secs_f64().to_string()), ("_count", spread.count().to_string())]
+    {
+        samples.push(Sample { part, labels: write_labels(labels), value });
+    }
+    samples
+}
+
 /// The labels of a component, and more of them.
 fn component(reading: &Reading, more: &[(&str, &str)]) -> String {
+    write_labels(&[&component_labels(reading)[..], more].concat())
+}
+
+fn component_labels(reading: &Reading) -> [(&'static str, &str); 2] {
     let role = match reading.role {
         Role::Source => "source",
         Role::Channel => "channel",
         Role::Sink => "sink",
     };
-    let own = [(role, &*reading.name), ("type", reading.kind)];
-    labels(&[&own[..], more].concat())
+    [(role, &*reading.name), ("type", reading.kind)]
 }
 
 /// `{a="x",b="y"}`, with what has a meaning in it escaped.
-fn labels(labels: &[(&str, &str)]) -> String {
+fn write_labels(labels: &[(&str, &str)]) -> String {
     let escaped =
         |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let pairs: Vec<String> =
@@ -115,7 +196,8 @@ fn ratio(value: Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{ChannelReading, Member, Registry};
+    use crate::base::clock::{Clock, SystemClock};
+    use crate::metrics::{Member, Registry};
     use std::collections::BTreeSet;
     use std::io::Write as _;
     use std::process::{Command, Stdio};
@@ -133,6 +215,10 @@ mod tests {
         ]);
         registry.source("r1").batch_received(20);
         registry.source("r1").started(1_442_566_410_435);
+        registry.channel("c1").put_commit.note(Duration::from_micros(150));
+        registry.channel("c1").put_commit.note(Duration::from_secs(60));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        registry.sink("k1").phases.enter(Phase::Waiting, &clock);
         registry.channel("c1").capacity.set(8);
         registry.channel("c1").size.set(2);
         let look = || {
@@ -143,10 +229,16 @@ mod tests {
                 ..StripeReading::default()
             };
             let stripes = vec![stripe("/d/1", None), stripe("/d \"\\\n2", Some("why"))];
-            Some(ChannelReading { unaccounted: Some(-4), stripes, ..ChannelReading::default() })
+            let oldest = Duration::from_millis(2500);
+            Some(ChannelReading {
+                unaccounted: Some(-4),
+                oldest,
+                stripes,
+                ..ChannelReading::default()
+            })
         };
         registry.watch_channel("c1", Arc::new(look));
-        text(&registry.snapshot())
+        text(&registry.snapshot(), &Window::default())
     }
 
     #[test]
@@ -160,6 +252,15 @@ mod tests {
             "millpond_channel_unaccounted_events{channel=\"c1\",type=\"file\"} -4",
             "millpond_stripe_segments{channel=\"c1\",type=\"file\",stripe=\"0\",directory=\"/d/1\"} 3",
             "millpond_stripe_suspended{channel=\"c1\",type=\"file\",stripe=\"1\",directory=\"/d \\\"\\\\\\n2\"} 1",
+            "millpond_channel_put_commit_seconds_bucket{channel=\"c1\",type=\"file\",le=\"0.0001\"} 0",
+            "millpond_channel_put_commit_seconds_bucket{channel=\"c1\",type=\"file\",le=\"0.0002\"} 1",
+            "millpond_channel_put_commit_seconds_bucket{channel=\"c1\",type=\"file\",le=\"30\"} 1",
+            "millpond_channel_put_commit_seconds_bucket{channel=\"c1\",type=\"file\",le=\"+Inf\"} 2",
+            "millpond_channel_put_commit_seconds_sum{channel=\"c1\",type=\"file\"} 60.00015",
+            "millpond_channel_put_commit_seconds_count{channel=\"c1\",type=\"file\"} 2",
+            "millpond_stripe_write_seconds_count{channel=\"c1\",type=\"file\",stripe=\"0\",directory=\"/d/1\"} 0",
+            "millpond_channel_oldest_event_age_seconds{channel=\"c1\",type=\"file\"} 2.5",
+            "millpond_sink_phase_seconds_total{sink=\"k1\",type=\"avro\",phase=\"resting\"} 0",
             "# TYPE millpond_sink_delivered_events_total counter",
             "# TYPE millpond_sink_failing gauge",
         ] {

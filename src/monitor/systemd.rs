@@ -244,7 +244,7 @@ impl Teller {
                 // A channel's lock may be waited for: not on this thread.
                 _ = looks.tick(), if look.is_none() && self.ready_at.is_none() => {
                     let watched = Arc::clone(&self.watched);
-                    look = Some(task::spawn_blocking(move || health::unready(&watched)));
+                    look = Some(task::spawn_blocking(move || health::unready(&watched, None)));
                 }
             }
         }
@@ -396,6 +396,9 @@ mod tests {
             registry: Arc::default(),
             threads: vec![("agent", threads.handle().clone())],
             stopping: Arc::default(),
+            alarms: Default::default(),
+            flow: tokio::sync::watch::channel(crate::monitor::Flow::default()).1,
+            history: Arc::default(),
         };
         let line = Line::to(path.as_os_str()).expect("a socket");
         let teller = Teller::new(line, Some(BEAT_MIN), watched);

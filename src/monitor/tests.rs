@@ -1,6 +1,6 @@
 use super::server::serve_on;
 use super::settings::Format;
-use super::{CONNECTIONS_MAX, IDLE, REQUEST_BYTES_MAX, Watched};
+use super::{CONNECTIONS_MAX, Flow, History, IDLE, REQUEST_BYTES_MAX, Watched};
 use crate::flow::context::StopSignal;
 use crate::metrics::{ChannelReading, Member, Registry, Role, StripeReading};
 use std::net::SocketAddr;
@@ -22,6 +22,7 @@ struct Trial {
     registry: Arc<Registry>,
     stopping: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
+    flow: watch::Sender<Flow>,
     server: JoinHandle<()>,
 }
 
@@ -38,14 +39,20 @@ impl Trial {
         let address = listener.local_addr().expect("bound");
         let (stop, signal) = StopSignal::new();
         let stopping = Arc::new(AtomicBool::new(false));
+        let (flow, drawn) = watch::channel(Flow::default());
+        let history = Arc::new(History::default());
+        history.sample(&registry.snapshot(), Duration::ZERO, 1_700_000_000_000);
         let watched = Watched {
             name: "a".to_owned(),
             registry: Arc::clone(&registry),
             threads,
             stopping: Arc::clone(&stopping),
+            alarms: Default::default(),
+            flow: drawn,
+            history,
         };
         let served = async move { serve_on(&listener, Arc::new(watched), format, &signal).await };
-        Self { address, registry, stopping, stop, server: tokio::spawn(served) }
+        Self { address, registry, stopping, stop, flow, server: tokio::spawn(served) }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -57,6 +64,14 @@ impl Trial {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.expect("sent");
         read_all(&mut stream).await
+    }
+
+    /// Head and body of a page that is there.
+    async fn parted(&self, path: &str) -> (String, String) {
+        let answer = self.asked("GET", path).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{path}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        (head.to_owned(), body.to_owned())
     }
 
     async fn asked(&self, method: &str, path: &str) -> String {
@@ -101,6 +116,35 @@ async fn requests_are_answered_as_flumes_server_does() {
     assert!(nameless.starts_with("HTTP/1.1 400"), "{nameless}");
     let old = trial.says("GET /metrics HTTP/1.0\r\n\r\n").await;
     assert!(old.contains(counted), "{old}");
+}
+
+#[tokio::test]
+async fn people_get_a_page_that_may_do_nothing_but_ask_here() {
+    let trial = Trial::new().await;
+    let (head, page) = trial.parted("/").await;
+    for line in [
+        "content-security-policy: default-src 'none'; script-src 'sha256-",
+        "x-content-type-options: nosniff",
+    ] {
+        assert!(head.contains(line), "{head}");
+    }
+    assert!(page.contains("<noscript>") && page.ends_with("</html>\n"), "{page}");
+    let (json, svg) = ("{\"agents\":[]}".into(), "<svg></svg>".into());
+    trial.flow.send_replace(Flow { json, svg });
+    assert_eq!(trial.parted("/flow").await.1, "{\"agents\":[]}");
+    let (head, drawing) = trial.parted("/flow.svg").await;
+    assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+    assert_eq!(drawing, "<svg></svg>");
+    let history = async |path| -> serde_json::Value {
+        serde_json::from_str(&trial.parted(path).await.1).expect("JSON")
+    };
+    let all = history("/history").await;
+    assert_eq!(
+        (&all["agent"], &all["times_ms"]),
+        (&"a".into(), &serde_json::json!([1_700_000_000_000_u64]))
+    );
+    assert_eq!(history("/history?x=y&from=1").await["times_ms"], serde_json::json!([]));
+    assert_eq!(history("/history?from=-1").await["first"], 0);
 }
 
 #[tokio::test]
@@ -219,8 +263,28 @@ async fn an_agent_is_ready_once_all_of_it_runs_and_says_what_does_not() {
     };
     trial.registry.watch_channel("c1", Arc::new(look));
     assert_eq!(reasons().await, ["CHANNEL.c1: stripe /d2: no answer for 30 s"]);
-    trial.registry.watch_channel("c1", Arc::new(|| None));
     channel.unhealthy.set(0);
+    let old = || {
+        let oldest = Duration::from_secs(61);
+        Some(ChannelReading { oldest, ..ChannelReading::default() })
+    };
+    trial.registry.watch_channel("c1", Arc::new(old));
+    assert_eq!(reasons().await, [""; 0], "as old as it may get");
+    for (query, status, words) in [
+        ("oldest_seconds=61", "200", "[]"),
+        (
+            "oldest_seconds=60",
+            "503",
+            "its oldest event waits for 61 s, and 60 s are asked for at most",
+        ),
+        ("oldest_seconds=x", "400", "understands ?oldest_seconds=N"),
+        ("age=5", "400", "understands ?oldest_seconds=N"),
+    ] {
+        let answer = trial.asked("GET", &format!("/readyz?{query}")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{query}: {answer}");
+        assert!(answer.contains(words), "{query}: {answer}");
+    }
+    trial.registry.watch_channel("c1", Arc::new(|| None));
     trial.stopping.store(true, Ordering::Relaxed);
     assert_eq!(reasons().await, ["agent: it is stopping"]);
 }

@@ -83,6 +83,8 @@ pub struct Manner<'a> {
     pub tls: Option<&'a Connector>,
     /// Shown to the server of the first URL, and to no other one that it redirects to.
     pub authorization: Option<&'a HeaderValue>,
+    /// Answers beside 200 whose page counts as well.
+    pub also: &'a [StatusCode],
     /// For a connection.
     pub connect: Duration,
     /// For everything behind the first one, redirections and their connections too.
@@ -122,7 +124,7 @@ pub async fn fetch(
             let (mut sender, driver) = handshake(TokioIo::new(stream)).await?;
             let asked = async {
                 let response = sender.send_request(request(&at, own, known)?).await?;
-                read(response, manner.bytes_max).await
+                read(response, manner).await
             };
             let mut asked = pin!(asked);
             tokio::select! {
@@ -177,11 +179,13 @@ enum Answer {
     Elsewhere(String),
 }
 
-async fn read(response: Response<Incoming>, bytes_max: usize) -> Result<Answer, FetchError> {
+async fn read(response: Response<Incoming>, manner: Manner<'_>) -> Result<Answer, FetchError> {
+    let bytes_max = manner.bytes_max;
     let (head, body) = response.into_parts();
     let header = |headers: &HeaderMap, name: HeaderName| headers.get(name).cloned();
     match head.status {
         StatusCode::OK => {}
+        status if manner.also.contains(&status) => {}
         StatusCode::NOT_MODIFIED => return Ok(Answer::AsKnown),
         status => {
             let location = header(&head.headers, LOCATION).filter(|_| status.is_redirection());
@@ -218,7 +222,14 @@ mod tests {
 
     fn manner() -> Manner<'static> {
         let (tls, authorization) = (None, None);
-        Manner { tls, authorization, connect: PATIENCE, request: PATIENCE, bytes_max: 100 }
+        Manner {
+            tls,
+            authorization,
+            also: &[],
+            connect: PATIENCE,
+            request: PATIENCE,
+            bytes_max: 100,
+        }
     }
 
     /// Reads a request's head and answers it; `None` for not at all.
@@ -276,6 +287,16 @@ mod tests {
         {
             assert!(second.contains(condition), "{second}");
         }
+    }
+
+    #[tokio::test]
+    async fn another_answer_counts_where_it_may() {
+        let unready = || answer("503 Not now", "", "{}");
+        let (to, _asked) = server(vec![unready(), unready()]).await;
+        let also = Manner { also: &[StatusCode::SERVICE_UNAVAILABLE], ..manner() };
+        assert_eq!(&fetch(&to, also, None).await.unwrap().unwrap().bytes[..], b"{}");
+        let refused = fetch(&to, manner(), None).await.unwrap_err();
+        assert!(matches!(refused, FetchError::Status { .. }), "{refused}");
     }
 
     #[tokio::test]

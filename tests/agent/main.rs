@@ -1,5 +1,6 @@
 //! The real binary, real files, real sockets.
 
+mod alarms;
 mod avro_client;
 mod bench;
 mod calls;
@@ -27,4 +28,5 @@ mod signals;
 mod soak;
 mod torture;
 mod torture_phases;
+mod watching;
 mod wires;

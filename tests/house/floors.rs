@@ -14,7 +14,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (5, &["channel"]),
     (6, &["flow"]),
     (7, &["source", "sink"]),
-    (8, &["monitor", "import", "bench", "torture", "graph"]),
+    (8, &["monitor", "admin", "import", "top", "bench", "torture", "graph"]),
     (9, &["agent"]),
     (10, &["cli"]),
     (11, &["main"]),

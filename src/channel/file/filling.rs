@@ -14,12 +14,12 @@ use crate::recovery::{FreshFile, OpenError};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// While the stripe is written, each piece is followed by a pause of this many times what it took:
-/// filling takes an eighth of the disk's time.
-pub(super) const PAUSES_PER_PIECE: u32 = 7;
+/// While the stripe is written, each piece of work on its disk is followed by a pause of this many times
+/// what it took: filling takes an eighth of the disk's time.
+const PAUSES_PER_PIECE: u32 = 7;
 
-/// A pause at most: a disk that was slow for a moment does not stop the filling for long.
-pub(super) const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// A pause at most: a disk that was slow for a moment does not stop the work for long.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 impl Shared {
     /// The new file for the stripe: its zeroes written, unless it needs it before.
@@ -43,13 +43,19 @@ impl Shared {
             }
             let began = self.now();
             fresh.write_piece()?;
-            if report.writing && !self.options.manual {
-                let took = self.now().saturating_sub(began);
-                // The keeper is called when a segment is taken into use or missed.
-                self.keeper.sleep(turn, Some((took * PAUSES_PER_PIECE).min(PAUSE_MAX)));
-            }
+            self.pause_behind(&report, turn, began);
         }
         Ok(fresh.into_file())
+    }
+
+    /// Lets commits have the disk to themselves for a while, where the stripe is written: behind a piece of
+    /// work on it that began at `began`. Ends early when the keeper is called since `turn`, which it is
+    /// when a segment is taken into use or missed.
+    pub(super) fn pause_behind(&self, report: &StripeReport, turn: u32, began: Duration) {
+        if report.writing && !self.options.manual {
+            let took = self.now().saturating_sub(began);
+            self.keeper.sleep(turn, Some((took * PAUSES_PER_PIECE).min(PAUSE_MAX)));
+        }
     }
 }
 

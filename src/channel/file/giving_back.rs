@@ -5,7 +5,6 @@
 //! commit was answered meanwhile. So a segment that is deleted loses its name first and then its space,
 //! piece by piece, with pauses while the stripe is written.
 
-use super::filling::{PAUSE_MAX, PAUSES_PER_PIECE};
 use super::shared::{Shared, Tending};
 use crate::base::ids::StripeIndex;
 use crate::log::FreeSegment;
@@ -55,10 +54,7 @@ impl Shared {
             if spare.file.shorten(len).is_err() {
                 return false;
             }
-            if report.writing && !self.options.manual {
-                let took = self.now().saturating_sub(began);
-                self.keeper.sleep(turn, Some((took * PAUSES_PER_PIECE).min(PAUSE_MAX)));
-            }
+            self.pause_behind(&report, turn, began);
         }
         true
     }

@@ -264,6 +264,9 @@ fn stripe_reading(shared: &Shared, report: &StripeReport) -> StripeReading {
         segment_bytes: report.live_bytes,
         segments: report.segments as u64,
         free_segments: report.free as u64,
+        frontier: report.frontier,
+        watermark: report.watermark,
+        writes: report.writes.clone(),
         suspended: report.suspended.as_ref().map(ToString::to_string),
         no_space: report.no_space.as_ref().map(ToString::to_string),
     }

@@ -1,0 +1,245 @@
+//! Asking an agent.
+
+use super::agent::Alarm;
+use super::reading::Reading;
+use super::{ALARMS_MAX, CONNECT, PAGE_BYTES_MAX, ROUND};
+use crate::net::endpoint::Endpoint;
+use crate::net::fetch::{FetchError, Manner, fetch};
+use crate::net::tls::Connector;
+use hyper::StatusCode;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use tokio::time::timeout;
+
+/// Where agents serve their pages unless told otherwise, as in Flume.
+const PORT: u16 = 41414;
+
+/// An agent to ask.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As it was given.
+    pub words: String,
+    metrics: Endpoint,
+    ready: Endpoint,
+    alarms: Endpoint,
+}
+
+/// Text that names no agent.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: is no HOST, HOST:PORT or URL with http or https")]
+pub struct TargetError(String);
+
+impl Target {
+    /// What `words` name: a host, a host and a port, or a URL in front of the pages.
+    ///
+    /// # Errors
+    /// Nothing.
+    pub fn named(words: &str) -> Result<Self, TargetError> {
+        let base = base(words).ok_or_else(|| TargetError(words.to_owned()))?;
+        let page = |path: &str| {
+            let page = Endpoint::named(&format!("{base}/{path}"));
+            page.filter(|page| !page.has_user()).ok_or_else(|| TargetError(words.to_owned()))
+        };
+        let (metrics, ready) = (page("metrics/prometheus")?, page("readyz")?);
+        Ok(Self { words: words.to_owned(), metrics, ready, alarms: page("alarms")? })
+    }
+
+    /// Whether it is asked over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.metrics.is_tls()
+    }
+}
+
+/// The URL in front of the pages, without a slash at its end.
+fn base(words: &str) -> Option<String> {
+    if words.contains("://") {
+        let base = words.trim_end_matches('/');
+        let base = ["/metrics/prometheus", "/metrics"]
+            .iter()
+            .find_map(|page| base.strip_suffix(page))
+            .unwrap_or(base);
+        return (!base.contains(['?', '#'])).then(|| base.to_owned());
+    }
+    if words.is_empty() || words.contains('/') {
+        return None;
+    }
+    // An address of version 6 has colons of its own.
+    let bare = words.matches(':').count() > 1 && !words.starts_with('[');
+    let host = if bare { format!("[{words}]") } else { words.to_owned() };
+    match host.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
+        None => Some(format!("http://{host}:{PORT}")),
+        Some((_, port)) => port.parse::<u16>().ok().map(|_| format!("http://{host}")),
+    }
+}
+
+/// What an agent says of itself beside its numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Its name.
+    pub agent: String,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// Why not, by component.
+    pub reasons: BTreeMap<String, Vec<String>>,
+}
+
+/// What an agent answered.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Its numbers.
+    pub reading: Reading,
+    /// How it is; `None` where that page is not had.
+    pub ready: Option<Ready>,
+    /// Its active alarms.
+    pub alarms: Vec<Alarm>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// Not all of it came in time.
+    #[error("no answer within {} s", ROUND.as_secs())]
+    Late,
+    /// Another status than 200.
+    #[error("the server answered {0}")]
+    Status(StatusCode),
+    /// It was not had.
+    #[error(transparent)]
+    Fetch(FetchError),
+    /// Something else answers there.
+    #[error("what answers there is no millpond agent of a version with these pages")]
+    Stranger,
+}
+
+impl From<FetchError> for AskError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Status { status } => Self::Status(status),
+            other => Self::Fetch(other),
+        }
+    }
+}
+
+/// What the agent at `target` says now.
+///
+/// # Errors
+/// Its numbers were not had.
+pub async fn ask(target: &Target, tls: Option<&Connector>) -> Result<Answer, AskError> {
+    let asking = async {
+        let page = |of| page(of, tls.filter(|_| target.is_tls()));
+        let (metrics, ready, alarms) =
+            tokio::join!(page(&target.metrics), page(&target.ready), page(&target.alarms));
+        let reading = Reading::of(&metrics?).ok_or(AskError::Stranger)?;
+        // An agent may have neither: an older one, or one behind a server that shows less.
+        let json = |page: Result<String, _>| serde_json::from_str::<Value>(&page.ok()?).ok();
+        Ok(Answer {
+            reading,
+            ready: json(ready).map(|page| readiness(&page)),
+            alarms: json(alarms).map(|page| active(&page)).unwrap_or_default(),
+        })
+    };
+    timeout(ROUND, asking).await.map_err(|_| AskError::Late)?
+}
+
+async fn page(of: &Endpoint, tls: Option<&Connector>) -> Result<String, AskError> {
+    let manner = Manner {
+        tls,
+        authorization: None,
+        also: &[StatusCode::SERVICE_UNAVAILABLE],
+        connect: CONNECT,
+        request: ROUND,
+        bytes_max: PAGE_BYTES_MAX,
+    };
+    let page = fetch(of, manner, None).await?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&page.bytes).into_owned())
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn readiness(page: &Value) -> Ready {
+    let mut ready =
+        Ready { agent: text(&page["agent"]), ready: page["ready"] == true, ..Ready::default() };
+    for reason in page["reasons"].as_array().into_iter().flatten() {
+        ready.reasons.entry(text(&reason["component"])).or_default().push(text(&reason["reason"]));
+    }
+    ready
+}
+
+/// The active alarms of the page, whatever of them is understood.
+fn active(page: &Value) -> Vec<Alarm> {
+    let name = |alarm: &Value| {
+        let keys = ["title", "name", "id"].into_iter();
+        keys.map(|key| text(&alarm[key])).find(|name| !name.is_empty()).unwrap_or_default()
+    };
+    let alarm = |alarm: &Value| Alarm {
+        name: name(alarm),
+        severity: text(&alarm["severity"]),
+        component: text(&alarm["component"]),
+        words: text(&alarm["message"]),
+    };
+    page["active"].as_array().into_iter().flatten().take(ALARMS_MAX).map(alarm).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_agent_is_named_by_host_port_or_url() {
+        for (words, expected) in [
+            ("web1", "http://web1:41414/metrics/prometheus"),
+            ("web1:80", "http://web1:80/metrics/prometheus"),
+            ("127.0.0.1:34545", "http://127.0.0.1:34545/metrics/prometheus"),
+            ("[::1]:5", "http://[::1]:5/metrics/prometheus"),
+            ("::1", "http://[::1]:41414/metrics/prometheus"),
+            ("[::1]", "http://[::1]:41414/metrics/prometheus"),
+            ("http://h:1/", "http://h:1/metrics/prometheus"),
+            ("https://proxy/web1/metrics", "https://proxy/web1/metrics/prometheus"),
+        ] {
+            let target = Target::named(words).expect(words);
+            assert_eq!(target.metrics.to_string(), expected, "{words}");
+            assert_eq!(target.is_tls(), words.starts_with("https"));
+        }
+        for words in [
+            "",
+            "a b",
+            "web1/metrics",
+            "ftp://h",
+            "http://h?x",
+            "http://u:p@h",
+            "h:port",
+            "h:99999",
+        ] {
+            assert!(Target::named(words).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn of_the_pages_beside_is_taken_what_is_understood() {
+        let page = json!({"agent": "a", "ready": false, "reasons": [
+            {"component": "SINK.k1", "reason": "x"}, {"component": "SINK.k1", "reason": "y"}, 7]});
+        let ready = readiness(&page);
+        assert_eq!((ready.agent.as_str(), ready.ready), ("a", false));
+        assert_eq!(ready.reasons["SINK.k1"], ["x", "y"]);
+        let page = json!({"active": [{"id": 24003, "title": "client silent", "severity": "major",
+            "component": "SOURCE.r1", "message": "since 3 min", "more": {}}, "odd"]});
+        let alarms = active(&page);
+        let expected = Alarm {
+            name: "client silent".to_owned(),
+            severity: "major".to_owned(),
+            component: "SOURCE.r1".to_owned(),
+            words: "since 3 min".to_owned(),
+        };
+        assert_eq!((alarms.len(), &alarms[0]), (2, &expected));
+        assert!(active(&json!([])).is_empty() && active(&json!({"active": "x"})).is_empty());
+    }
+}
