@@ -173,6 +173,9 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     // Not dropped: that would wait for blocking calls that hang.
     runtime.shutdown_background();
     sinks.shutdown_background();
+    if let Err(error) = &ended {
+        logging::note(&error.to_string());
+    }
     logging::flush();
     ended
 }
