@@ -3,10 +3,12 @@
 use super::Figures;
 use super::load::{self, LINE_BYTES};
 use super::place::{Agent, Contestant, free_port};
+use super::settings::median;
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// One measurement: of a contestant, in an empty directory, for so long.
@@ -40,6 +42,7 @@ pub(crate) const CASES: &[Case] = &[
         name: "two agents over avro, file channels, batches of 1000",
         run: |c, d, t| pair(c, d, t, 1000),
     },
+    Case { name: "scraped a hundred times a second", run: scraped },
     Case { name: "start, and idle", run: start },
     Case { name: "1,000 connections and a dead sink", run: crowd },
 ];
@@ -171,6 +174,56 @@ fn pair(who: &Contestant, dir: &Path, time: Duration, batch: usize) -> Result<Fi
         ("processor µs/event", micros),
         ("peak memory of the first, MiB", near.peak_memory()),
         ("of the second", far.peak_memory()),
+    ])
+}
+
+/// Lines as fast as they are taken, by turns with nobody who watches and with one who asks for all counters
+/// a hundred times a second: once a second could not be told from noise.
+fn scraped(who: &Contestant, dir: &Path, time: Duration) -> Result<Figures, String> {
+    const TURNS: u32 = 8;
+    const SCRAPES_PER_SECOND: f64 = 100.0;
+    let (port, watched) = (free_port(), free_port());
+    let properties = ["type=http".to_owned(), format!("port={watched}")];
+    let properties = properties.map(|property| format!("-Dflume.monitoring.{property}"));
+    let conf = agent(NETCAT, port, FILE, &roll(100));
+    let mut agent = who.start_with(dir, &conf, &properties);
+    let (mut socket, _) = agent.connect(port)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let mut rates = [Vec::new(), Vec::new()];
+    for turn in 0..TURNS {
+        let watches = turn % 2 == 1;
+        let done = AtomicBool::new(false);
+        let (sent, asked) = std::thread::scope(|scope| {
+            let scrapes = || -> io::Result<()> {
+                while watches && !done.load(Ordering::Relaxed) {
+                    load::scrape(watched)?;
+                    std::thread::sleep(Duration::from_secs_f64(1.0 / SCRAPES_PER_SECOND));
+                }
+                Ok(())
+            };
+            let watcher = scope.spawn(scrapes);
+            let sent = load::pour(&mut socket, time / TURNS);
+            done.store(true, Ordering::Relaxed);
+            (sent, watcher.join().unwrap())
+        });
+        asked.map_err(words)?;
+        let seconds = (time / TURNS).as_secs_f64();
+        rates[usize::from(watches)].push(sent.map_err(words)? as f64 / seconds / 1e3);
+    }
+    let [alone, watched_rate] = rates.map(|rates| median(rates.into_iter()));
+    // Nobody sends any more: what it takes now it takes for its pages.
+    let (count, processor) = (200, agent.processor());
+    for _ in 0..count {
+        load::scrape(watched).map_err(words)?;
+    }
+    Ok(vec![
+        ("k lines/s", alone),
+        ("k lines/s while scraped", watched_rate),
+        (
+            "lost to one scrape a second, %",
+            (1.0 - watched_rate / alone) * 100.0 / SCRAPES_PER_SECOND,
+        ),
+        ("processor µs/scrape", (agent.processor() - processor) * 1e6 / f64::from(count)),
     ])
 }
 

@@ -101,3 +101,14 @@ pub(crate) fn calls(socket: &mut TcpStream, batch: usize, time: Duration) -> io:
     }
     Ok(taken)
 }
+
+/// Asks for the page with all counters.
+pub(crate) fn scrape(port: u16) -> io::Result<()> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut page = Vec::new();
+    socket.read_to_end(&mut page)?;
+    let good = page.starts_with(b"HTTP/1.1 200 ");
+    good.then_some(()).ok_or_else(|| io::Error::other("no page"))
+}

@@ -25,10 +25,11 @@ impl Contestant {
         }
     }
 
-    fn command(&self) -> Command {
+    /// The command, with what is a system property where there is a Java.
+    fn command(&self, properties: &[String]) -> Command {
         let millpond = |binary: &str| {
             let mut command = Command::new(binary);
-            command.arg("agent");
+            command.arg("agent").args(properties);
             command
         };
         match self {
@@ -37,7 +38,8 @@ impl Contestant {
             Self::Flume(jars) => {
                 let jars: Vec<String> = jars.split(':').map(|dir| format!("{dir}/*")).collect();
                 let mut command = Command::new("java");
-                command.args(["-XX:+UseParallelGC", "-Xms512m", "-Xmx512m", "-cp"]);
+                command.args(["-XX:+UseParallelGC", "-Xms512m", "-Xmx512m"]);
+                command.args(properties).arg("-cp");
                 command.arg(jars.join(":")).arg("org.apache.flume.node.Application");
                 command
             }
@@ -46,11 +48,16 @@ impl Contestant {
 
     /// Starts agent `a1` on `lines`, in which `{dir}` is its own directory.
     pub(crate) fn start(&self, dir: &Path, lines: &str) -> Agent {
+        self.start_with(dir, lines, &[])
+    }
+
+    /// The same, with `-Dkey=value` among its options.
+    pub(crate) fn start_with(&self, dir: &Path, lines: &str, properties: &[String]) -> Agent {
         fs::create_dir_all(dir.join("out")).unwrap();
         let conf = dir.join("a.conf");
         fs::write(&conf, lines.replace("{dir}", &dir.display().to_string())).unwrap();
         let log = fs::File::create(dir.join("log")).unwrap();
-        let mut command = self.command();
+        let mut command = self.command(properties);
         command.args(["-n", "a1", "--no-reload-conf", "-f"]).arg(&conf);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let began = Instant::now();

@@ -1,25 +1,28 @@
-//! Log lines on stderr: human or JSON, by level, the same warning not a thousand times.
+//! Log lines on stderr or in a [file](super::log_file): human or JSON, by level, the same warning not a
+//! thousand times.
 //!
 //! | setting | is |
 //! |---|---|
 //! | `MILLPOND_LOG` | filter directives, `debug` or `millpond::sink=trace,info`; wins |
-//! | `-Dflume.root.logger=LEVEL,console` | log4j's level |
+//! | `-Dflume.root.logger=LEVEL,console` | log4j's level; `LOGFILE` for the file |
 //! | `-Dmillpond.log.format=json` | one JSON object a line |
 //! | `NO_COLOR`, or stderr is no terminal | no colours |
 //!
 //! A warning or error that says the same as one less than 30 s ago is not written; the next one
 //! that is says how many were not. Lines at INFO and below are always written.
 
+use super::log_file::{self, LogFile};
 use crate::base::clock::{Clock, SystemClock};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::io::IsTerminal;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{IsTerminal, Write as _};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -35,12 +38,19 @@ pub fn start(properties: &BTreeMap<String, String>) {
     let root = properties.get("flume.root.logger").map(String::as_str);
     let variable = std::env::var(VARIABLE).ok();
     let (filter, complaint) = filter(variable.as_deref(), root);
+    let mut complaints: Vec<String> = complaint.into_iter().collect();
+    let file = file(properties, root, &mut complaints);
+    let console =
+        file.is_none() || appenders(root).any(|name| name.eq_ignore_ascii_case("console"));
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let ansi = !no_color && std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi);
+    let ansi = file.is_none() && !no_color && std::io::stderr().is_terminal();
+    let writer = match file.clone() {
+        None => BoxMakeWriter::new(std::io::stderr),
+        Some(file) if console => BoxMakeWriter::new(std::io::stderr.and(file)),
+        Some(file) => BoxMakeWriter::new(file),
+    };
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(ansi);
     let json =
         properties.get("millpond.log.format").is_some_and(|f| f.eq_ignore_ascii_case("json"));
     let begun = if json {
@@ -53,9 +63,56 @@ pub fn start(properties: &BTreeMap<String, String>) {
     if begun.is_ok() {
         std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     }
-    if let Some(complaint) = complaint {
-        tracing::warn!("{complaint}");
+    if let Some(file) = file.filter(|_| begun.is_ok()) {
+        // Nobody was before this call.
+        let _ = FILE.set(file);
     }
+    complaints.iter().for_each(|complaint| tracing::warn!("{complaint}"));
+}
+
+/// The agent's own file, if it has one.
+static FILE: OnceLock<LogFile> = OnceLock::new();
+
+/// One line on stderr at every level, and in the file: scripts wait for it.
+pub(super) fn say(line: &str) {
+    // Nobody may be listening, and that is no reason to stop.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    if let Some(file) = FILE.get() {
+        file.say(line);
+    }
+}
+
+/// Waits a little for what was logged last.
+pub(super) fn flush() {
+    if let Some(file) = FILE.get() {
+        file.flush();
+    }
+}
+
+/// What stands behind the level.
+fn appenders(root: Option<&str>) -> impl Iterator<Item = &str> {
+    root.unwrap_or_default().split(',').skip(1).map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// The file that `root` asks for. One that cannot be had is a complaint, and the words go to stderr.
+fn file(
+    properties: &BTreeMap<String, String>,
+    root: Option<&str>,
+    complaints: &mut Vec<String>,
+) -> Option<LogFile> {
+    let is = |name: &str, wanted: &str| name.eq_ignore_ascii_case(wanted);
+    for other in appenders(root).filter(|name| !is(name, "console") && !is(name, "LOGFILE")) {
+        complaints.push(format!("flume.root.logger: {other}: there are console and LOGFILE"));
+    }
+    appenders(root).find(|name| is(name, "LOGFILE"))?;
+    let (path, bounds, wrong) = log_file::settings(properties);
+    complaints.extend(wrong);
+    let shown = path.display().to_string();
+    let file = LogFile::start(path, bounds);
+    file.inspect_err(|error| {
+        complaints.push(format!("{shown}: no log file: {error}; what is logged goes to stderr"));
+    })
+    .ok()
 }
 
 /// The filter, and a word about a setting that is none.

@@ -29,6 +29,7 @@ mod backup;
 pub mod build;
 mod carry;
 pub(crate) mod channels;
+mod log_file;
 pub mod logging;
 mod opening;
 pub mod origin;
@@ -51,11 +52,13 @@ use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
 use crate::graph::{self, Picture};
 use crate::metrics::Registry;
-use crate::monitor::{self, Flow, History, Monitor, Watched};
+use crate::monitor::systemd::Notifier;
+use crate::monitor::{self, Flow, Watched};
 use build::{Plan, Types};
+use logging::say;
 use origin::{Access, Origin, OriginError, Origins};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -167,6 +170,7 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     // Not dropped: that would wait for blocking calls that hang.
     runtime.shutdown_background();
     sinks.shutdown_background();
+    logging::flush();
     ended
 }
 
@@ -192,42 +196,37 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         Running::start(plan, &registry, Arc::new(SystemClock::new()), sinks_on.clone());
     let stopping = Arc::new(AtomicBool::new(false));
     // Until the agent has stopped.
-    let _monitor = watched(options, &registry, sinks_on, &stopping, shown.subscribe());
+    let watched = watched(options, &registry, sinks_on, &stopping, shown.subscribe());
+    let service = Notifier::from_environment(&watched);
+    let _monitor = monitor::start(&options.properties, watched);
     let _admin = opened_door(options, &running);
     let mut all_started = Box::pin(running.all_started());
     let (mut said, mut keeping) = (false, None);
     let asked = loop {
         tokio::select! {
             biased;
-            name = signals.next() => {
-                tracing::info!("{name}: stopping, sources first");
-                break Instant::now();
-            }
+            name = signals.next() => break asked_by(name),
             line = &mut all_started, if !said => {
                 said = true;
                 say(&line);
+                service.ready(&line);
             }
             () = watch.changed() => {
+                service.reloading();
                 // A file system that hangs must not keep the agent from stopping.
                 let read = tokio::select! {
                     biased;
-                    name = signals.next() => {
-                        tracing::info!("{name}: stopping, sources first");
-                        break Instant::now();
-                    }
+                    name = signals.next() => break asked_by(name),
                     read = read_again(options, &watch, &errors) => read,
                 };
-                let read = match read {
+                let refused = |read: Read| running.refuses(&read.plan).map_or(Ok(read), Err);
+                let read = match read.and_then(refused) {
                     Ok(read) => read,
                     Err(why) => {
-                        say(&format!("agent {} keeps its configuration: {why}", options.name));
+                        goes_on(options, &service, said, &format!("keeps its configuration: {why}"));
                         continue;
                     }
                 };
-                if let Some(why) = running.refuses(&read.plan) {
-                    say(&format!("agent {} keeps its configuration: {why}", options.name));
-                    continue;
-                }
                 errors = read.errors;
                 let (kept, texts) = (options.clone(), read.texts);
                 keeping = Some(backup::keep_behind(keeping, kept, texts));
@@ -236,6 +235,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                     shown.send_replace(read.flow);
                     (all_started, said) = (Box::pin(running.all_started()), false);
                 }
+                goes_on(options, &service, said, &after.words);
                 if let Some(asked) = after.asked {
                     break asked;
                 }
@@ -243,26 +243,40 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         }
     };
     stopping.store(true, Ordering::Relaxed);
+    service.stopping();
     stop(running, &mut signals, options, asked).await
 }
 
-/// Lets watchers see what is counted, if that is wanted.
+/// What there is to see of the agent.
 fn watched(
     options: &AgentOptions,
     registry: &Arc<Registry>,
     sinks_on: &Handle,
     stopping: &Arc<AtomicBool>,
     flow: Receiver<Flow>,
-) -> Option<Monitor> {
-    let watched = Watched {
+) -> Watched {
+    Watched {
         name: options.name.clone(),
         registry: Arc::clone(registry),
         threads: vec![("agent", Handle::current()), ("sinks", sinks_on.clone())],
         stopping: Arc::clone(stopping),
         flow,
-        history: History::default(),
-    };
-    monitor::start(&options.properties, watched)
+        history: Arc::default(),
+    }
+}
+
+/// Says what came of a look at the configuration; an agent of which all runs is ready for more.
+fn goes_on(options: &AgentOptions, service: &Notifier, all_runs: bool, words: &str) {
+    say(&format!("agent {} {words}", options.name));
+    if all_runs {
+        service.ready(words);
+    }
+}
+
+/// Now the agent is to stop.
+fn asked_by(signal: &str) -> Instant {
+    tracing::info!("{signal}: stopping, sources first");
+    Instant::now()
 }
 
 /// The admin socket, if there is to be one. Without it the agent runs all the same.
@@ -320,6 +334,8 @@ async fn stop(
 struct After {
     /// Something was stopped or started.
     changed: bool,
+    /// What was, for one line.
+    words: String,
     /// When a signal came meanwhile: the agent is to stop.
     asked: Option<Instant>,
 }
@@ -371,27 +387,26 @@ async fn adopt(
                     tracing::warn!("{name} again: ending at once");
                     return Err(AgentError::Interrupted);
                 }
-                tracing::info!("{name}: stopping, sources first");
-                asked = Some(Instant::now());
+                asked = Some(asked_by(name));
                 fire.send_replace(true);
             }
             adopted = &mut adopting => break adopted,
         }
     };
-    if adopted.abandoned {
-        say(&format!("agent {} stops; the changed configuration is not taken over", options.name));
+    let words = if adopted.abandoned {
+        "stops; the changed configuration is not taken over".to_owned()
     } else if adopted.is_empty() {
-        say(&format!("agent {} reloaded: nothing has changed", options.name));
+        "reloaded: nothing has changed".to_owned()
     } else {
-        say(&format!("agent {} reloaded: {}", options.name, adopted.words()));
-    }
+        format!("reloaded: {}", adopted.words())
+    };
     if !adopted.cut_off.is_empty() {
         tracing::error!(
             "did not stop in time and were cut off: {}; what file channels acknowledged is not lost, their last batches may come again",
             adopted.cut_off.join(", ")
         );
     }
-    Ok(After { changed: !adopted.is_empty(), asked })
+    Ok(After { changed: !adopted.is_empty(), words, asked })
 }
 
 /// A configuration that can run.
@@ -451,11 +466,4 @@ fn log(finding: &Finding) {
         Severity::Warning => tracing::warn!("{finding}"),
         Severity::Error => tracing::error!("{finding}"),
     }
-}
-
-/// One line on stderr at every log level: scripts wait for it.
-fn say(line: &str) {
-    let mut stderr = io::stderr().lock();
-    // Nobody may be listening, and that is no reason to stop.
-    let _ = writeln!(stderr, "{line}");
 }

@@ -167,7 +167,7 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The directory that holds the name `path`.
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -17,6 +17,8 @@ pub mod random;
 pub mod ranges;
 pub mod rare;
 pub mod read_whole;
+pub mod rolling;
+pub mod service;
 pub mod signal;
 pub mod threads;
 pub mod trouble;

@@ -29,8 +29,10 @@ polyline.line { fill: none; }
 
 /// Points with a name.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub struct Line {
+    /// For the legend.
     pub name: String,
+    /// Across and up.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -44,24 +46,27 @@ enum Scale {
 
 /// One direction of a panel.
 #[derive(Clone, Debug)]
-pub(super) struct Axis {
+pub struct Axis {
     words: String,
     scale: Scale,
 }
 
 impl Axis {
     /// From zero.
-    pub(super) fn linear(words: &str) -> Self {
+    #[must_use]
+    pub fn linear(words: &str) -> Self {
         Self { words: words.to_owned(), scale: Scale::Linear }
     }
 
     /// Powers of ten at equal distances.
-    pub(super) fn logarithmic(words: &str) -> Self {
+    #[must_use]
+    pub fn logarithmic(words: &str) -> Self {
         Self { words: words.to_owned(), scale: Scale::Logarithmic }
     }
 
     /// Shares by the number of their nines.
-    pub(super) fn nines(words: &str) -> Self {
+    #[must_use]
+    pub fn nines(words: &str) -> Self {
         Self { words: words.to_owned(), scale: Scale::Nines }
     }
 
@@ -143,14 +148,15 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// Panels, one below the other.
-pub(super) struct Canvas {
+pub struct Canvas {
     text: String,
     panels: u32,
 }
 
 impl Canvas {
     /// With room for `panels`.
-    pub(super) fn new(panels: u32) -> Self {
+    #[must_use]
+    pub fn new(panels: u32) -> Self {
         let height = PANEL_HEIGHT * f64::from(panels);
         let text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n\
@@ -160,7 +166,7 @@ impl Canvas {
     }
 
     /// Adds a panel.
-    pub(super) fn panel(&mut self, title: &str, across: &Axis, up: &Axis, lines: &[Line]) {
+    pub fn panel(&mut self, title: &str, across: &Axis, up: &Axis, lines: &[Line]) {
         let top = PANEL_HEIGHT * f64::from(self.panels);
         self.panels += 1;
         let all = || lines.iter().flat_map(|line| &line.points);
@@ -236,7 +242,8 @@ impl Canvas {
     }
 
     /// The whole drawing.
-    pub(super) fn finish(mut self) -> String {
+    #[must_use]
+    pub fn finish(mut self) -> String {
         self.text.push_str("</svg>\n");
         self.text
     }

@@ -12,7 +12,7 @@
 //! through the door to storage) and then every workload once ([`drive`]: producers and takers on a
 //! fresh channel whose segments were made beforehand), so whatever else the machine does meets all
 //! alike. A report keeps the medians of the rounds ([`report`]), says in plain words what follows
-//! from them ([`advice`]) andcan be drawn ([`plot`]). What a plain file reaches
+//! from them ([`advice`]) and can be drawn ([`plot`]). What a plain file reaches
 //! without a channel ([`baseline`]) is measured on request.
 //!
 //! # Invariants
@@ -25,7 +25,7 @@
 mod advice;
 mod baseline;
 mod device;
-mod draw;
+pub mod draw;
 mod drive;
 mod ground;
 mod latency;

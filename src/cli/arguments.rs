@@ -120,9 +120,36 @@ pub(super) enum Command {
         after_help = "Example:\n  millpond tool fcintegritytool -l data1,data2"
     )]
     Tool(AnyWords),
+    /// Write the manual pages, one for each command
+    #[command(after_help = "Examples:\n  \
+            millpond man /usr/local/share/man/man1\n  \
+            millpond man pages && man -l pages/millpond-agent.1")]
+    Man {
+        /// Where to; made when it is missing
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Print what makes a shell complete these commands and their options
+    #[command(after_help = "Examples:\n  \
+            source <(millpond completions bash)\n  \
+            millpond completions bash > /usr/share/bash-completion/completions/millpond\n  \
+            millpond completions zsh > ~/.zfunc/_millpond\n  \
+            millpond completions fish > ~/.config/fish/completions/millpond.fish")]
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Say which version this is
     #[command(after_help = "Example:\n  millpond version")]
     Version(AnyWords),
+}
+
+/// Who completes words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// Words that are not looked at.

@@ -2,7 +2,10 @@
 
 use super::arguments::{Command, CommandLine};
 use super::words::{Stop, say, show};
-use super::{agent, avro_client, bench, channel, graph, spelling, tap, top, torture, validate};
+use super::{
+    agent, avro_client, bench, channel, completions, graph, man, spelling, tap, top, torture,
+    validate,
+};
 use crate::base::threads;
 use clap::Parser;
 use std::ffi::OsString;
@@ -52,6 +55,8 @@ fn carry_out(command: Command) -> Result<(), Stop> {
         Command::Tool(_) => Err(Stop::Failed(
             "tool is not there yet; millpond channel check verifies a channel".to_owned(),
         )),
+        Command::Man { directory } => man::run(&directory),
+        Command::Completions { shell } => completions::run(shell),
         Command::Version(_) => show(&version()),
     }
 }

@@ -1,6 +1,7 @@
 //! Asks a program for the value of a key, for the config filter `external`.
 
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::service;
 use crate::base::threads;
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
@@ -27,7 +28,11 @@ pub(super) type Ask = dyn Fn(&str, &str) -> Result<Vec<u8>, String>;
 pub(super) fn program(command: &str, key: &str) -> Result<Vec<u8>, String> {
     let mut words = command.split_ascii_whitespace();
     let name = words.next().ok_or("its command is empty")?;
-    let child = Command::new(name)
+    let mut asked = Command::new(name);
+    for variable in service::VARIABLES {
+        asked.env_remove(variable);
+    }
+    let child = asked
         .args(words)
         .arg(key)
         .stdin(Stdio::null())

@@ -2,6 +2,7 @@
 
 use super::context::Failure;
 use crate::base::limits::{STDERR_LINE_BYTES_MAX, STDERR_LINES_MAX, STDERR_RATE_SECONDS};
+use crate::base::service;
 use crate::base::visible::Visible;
 use crate::config::settings::{SettingError, SettingsReader};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -67,7 +68,11 @@ impl Process {
     pub(crate) fn start(words: &[String], stderr: Stderr) -> Result<(Self, Pipes), Failure> {
         let (program, arguments) =
             words.split_first().ok_or_else(|| Failure::new("no command to run"))?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        for variable in service::VARIABLES {
+            command.env_remove(variable);
+        }
+        let mut child = command
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

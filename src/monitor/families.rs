@@ -480,4 +480,22 @@ mod tests {
         let rows: String = rows.flat_map(|row| [row, "\n"]).collect();
         assert!(rows == table, "docs/monitoring.md should have these rows:\n{table}");
     }
+
+    /// Names of metrics in a text: words that begin as ours do.
+    fn named(text: &str) -> impl Iterator<Item = &str> {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.split(move |c| !word(c)).filter(|word| word.starts_with("millpond_"))
+    }
+
+    #[test]
+    fn alert_rules_and_the_dashboard_name_metrics_that_are_there() {
+        let there = |name: &&str| FAMILIES.iter().copied().flatten().any(|f| f.name == *name);
+        for file in ["alerts.yml", "alerts.test.yml", "dashboard.json"] {
+            let path = format!("{}/docs/prometheus/{file}", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).expect("it can be read");
+            assert!(named(&text).count() > 3, "{file} names metrics");
+            let strangers: Vec<&str> = named(&text).filter(|name| !there(name)).collect();
+            assert!(strangers.is_empty(), "{file}: {strangers:?}");
+        }
+    }
 }

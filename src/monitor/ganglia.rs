@@ -89,7 +89,7 @@ async fn send_to(host: &str, packets: &[Vec<u8>]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::metrics::{Member, Registry, Role};
-    use crate::monitor::{Flow, History};
+    use crate::monitor::Flow;
     use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
@@ -211,7 +211,7 @@ mod tests {
             threads: Vec::new(),
             stopping: Arc::default(),
             flow: watch::channel(Flow::default()).1,
-            history: History::default(),
+            history: Arc::default(),
         };
         let (stop, signal) = StopSignal::new();
         let sending = tokio::spawn(async move { send(&settings, &watched, &signal).await });

@@ -16,7 +16,8 @@
 //! shows them or as [`prometheus`] does, whose metrics are the table in [`families`]. [`ganglia`] sends
 //! what Flume shows instead, in the packets of [`xdr`]. People get the [`dashboard`], which draws the
 //! [`Flow`] and the [`history`] of the last hour. [`health`] looks whether the agent's threads still
-//! answer, and whether each component does what it is there for.
+//! answer, and whether each component does what it is there for. [`systemd`] tells a service manager, on a
+//! thread of its own as well.
 //!
 //! # Invariants
 //!
@@ -37,6 +38,7 @@ mod process;
 mod prometheus;
 mod server;
 pub(crate) mod settings;
+pub mod systemd;
 mod xdr;
 
 #[cfg(test)]
@@ -83,6 +85,7 @@ pub struct Flow {
 }
 
 /// What there is to see.
+#[derive(Clone)]
 pub struct Watched {
     /// The agent's name.
     pub name: String,
@@ -95,7 +98,7 @@ pub struct Watched {
     /// The flow, as of the configuration that runs.
     pub flow: watch::Receiver<Flow>,
     /// The last hour; empty at first.
-    pub history: History,
+    pub history: Arc<History>,
 }
 
 /// Monitoring that runs; ends when dropped.

@@ -48,7 +48,7 @@ impl Trial {
             threads,
             stopping: Arc::clone(&stopping),
             flow: drawn,
-            history,
+            history: Arc::new(history),
         };
         let served = async move { serve_on(&listener, Arc::new(watched), format, &signal).await };
         Self { address, registry, stopping, stop, flow, server: tokio::spawn(served) }

@@ -24,7 +24,7 @@ fn configuration(port: u16) -> String {
 
 /// The line that number `n` is; its length and letters follow from the number, so that any change
 /// of it shows.
-fn line(n: u64) -> String {
+pub(crate) fn line(n: u64) -> String {
     let mut random = Random::new(n);
     let letters = (0..random.below(400)).map(|_| char::from(b'a' + random.below(26) as u8));
     format!("{n}:{}", letters.collect::<String>())

@@ -6,6 +6,7 @@
 
 mod documents;
 mod floors;
+mod log_lines;
 mod names;
 mod places;
 mod size;

@@ -18,6 +18,7 @@ const PLACES: &[Place] = &[
             ("src/disk/real.rs", "the real door"),
             ("src/disk/real/", "the real door"),
             ("src/base/files.rs", "files that are not the channel's"),
+            ("src/base/rolling.rs", "files of the log"),
             ("src/base/read_whole.rs", "configurations and other small files"),
             ("src/source/spooldir/spool.rs", "the file it reads; it is opened through base::files"),
             ("src/source/taildir/", "the files it reads; they are opened through base::files"),

@@ -1,0 +1,150 @@
+//! A file of lines that begins anew when it is large, with a bounded number of earlier ones beside it.
+//!
+//! `agent.log` becomes `agent.log.1`, that `agent.log.2`, and so on; the oldest goes. A file that somebody
+//! moves away or removes is made again. Nothing here is durable: it is for words, not for events.
+
+use super::files;
+use std::fs::{File, Metadata};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// How large such a file becomes, and how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of a file; a single longer line makes a longer one.
+    pub bytes_max: u64,
+    /// Earlier files that are kept.
+    pub earlier_max: u32,
+}
+
+/// The file that is written now.
+#[derive(Debug)]
+pub struct RollingFile {
+    path: PathBuf,
+    bounds: Bounds,
+    open: Option<File>,
+}
+
+impl RollingFile {
+    /// Goes on with the file `path`, or makes it, and the directory in which it is.
+    ///
+    /// # Errors
+    /// It cannot be opened or made.
+    pub fn open(path: PathBuf, bounds: Bounds) -> io::Result<Self> {
+        files::create_directory(files::parent(&path))?;
+        let open = Some(files::append(&path)?);
+        Ok(Self { path, bounds, open })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds `line`, which brings its line end.
+    ///
+    /// # Errors
+    /// It could not be written, and nothing of it stays, as far as that goes.
+    pub fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut file = match self.open.take().filter(|file| self.is_named(file)) {
+            Some(file) => file,
+            None => files::append(&self.path)?,
+        };
+        let mut length = file.metadata()?.len();
+        if length > 0 && length.saturating_add(line.len() as u64) > self.bounds.bytes_max {
+            self.roll()?;
+            (file, length) = (files::append(&self.path)?, 0);
+        }
+        let written = file.write_all(line).inspect_err(|_| {
+            let _ = file.set_len(length);
+        });
+        self.open = Some(file);
+        written
+    }
+
+    /// Whether `file` still is the one of its name.
+    #[allow(clippy::disallowed_methods)] // one of the places for files that are no part of a channel
+    fn is_named(&self, file: &File) -> bool {
+        let identity =
+            |found: io::Result<Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+        let named = identity(std::fs::metadata(&self.path));
+        named.is_some() && named == identity(file.metadata())
+    }
+
+    /// Each file gets the next name; the last is gone.
+    #[allow(clippy::disallowed_methods)] // as above
+    fn roll(&self) -> io::Result<()> {
+        let name = |n: u32| match n {
+            0 => self.path.clone(),
+            n => {
+                let mut name = self.path.clone().into_os_string();
+                name.push(format!(".{n}"));
+                PathBuf::from(name)
+            }
+        };
+        if self.bounds.earlier_max == 0 {
+            return std::fs::remove_file(&self.path);
+        }
+        for n in (0..self.bounds.earlier_max).rev() {
+            match std::fs::rename(name(n), name(n + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).expect("listed");
+        let names = entries.map(|e| e.expect("an entry").file_name().into_string().expect("text"));
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn files_and_their_number_are_bounded_and_the_newest_lines_are_kept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (logs, read) = (directory.path().join("logs"), std::fs::read_to_string::<PathBuf>);
+        let bounds = Bounds { bytes_max: 10, earlier_max: 2 };
+        let open = || RollingFile::open(logs.join("a.log"), bounds).expect("a file");
+        let mut file = open();
+        for n in 0..9 {
+            // Each time as a process that goes on where another ended.
+            if n == 4 {
+                file = open();
+            }
+            file.write(format!("{n:04}\n").as_bytes()).expect("written");
+        }
+        assert_eq!(names(&logs), ["a.log", "a.log.1", "a.log.2"]);
+        assert_eq!(read(logs.join("a.log")).expect("read"), "0008\n");
+        assert_eq!(read(logs.join("a.log.1")).expect("read"), "0006\n0007\n");
+        assert_eq!(read(logs.join("a.log.2")).expect("read"), "0004\n0005\n");
+        file.write(b"a line of its own length\n").expect("written");
+        assert_eq!(read(logs.join("a.log")).expect("read"), "a line of its own length\n");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.log");
+        let bounds = Bounds { bytes_max: 100, earlier_max: 0 };
+        let mut file = RollingFile::open(path.clone(), bounds).expect("a file");
+        file.write(b"one\n").expect("written");
+        files::rename_new(&path, &directory.path().join("moved")).expect("moved");
+        file.write(b"two\n").expect("written");
+        assert_eq!(std::fs::read(&path).expect("read"), b"two\n");
+        file.write(b"three\n").expect("written");
+        assert_eq!(std::fs::read(&path).expect("read"), b"two\nthree\n");
+        // None is kept.
+        file.write(&[b'x'; 100]).expect("written");
+        assert_eq!(names(directory.path()), ["a.log", "moved"]);
+    }
+}

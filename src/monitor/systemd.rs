@@ -1,0 +1,411 @@
+//! Tells a service manager, as systemd wants it, how the agent is: `READY=1` and its like to the socket
+//! that `NOTIFY_SOCKET` names, and `WATCHDOG=1` twice in each `WATCHDOG_USEC`.
+//!
+//! Limits: [`NEWS_MAX`] pieces of news wait, a message that the manager does not read is tried for
+//! [`SEND_PATIENCE`], a status has [`STATUS_CHARS_MAX`] characters.
+//!
+//! An agent is ready once every component has started, and at the latest after [`PATIENCE`]: a server
+//! that is away must not have the agent, which keeps what comes in meanwhile, started again and again.
+//! The status then says what has not started. Beats stop when the agent's threads no longer answer
+//! ([`health::dead`]); a sink that fails is no reason, since starting again would not help it.
+
+use super::health::{self, Reason};
+use super::{FAREWELL, Watched};
+use crate::base::threads;
+use crate::base::visible::Visible;
+use rustix::time::{ClockId, clock_gettime};
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::sync::mpsc::{self as ends, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
+
+/// How long a start, or a reload, may take until the manager hears that the agent is ready all the same:
+/// less than the 90 s that systemd waits by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between looks at whether all is well, for the status.
+const LOOK: Duration = Duration::from_secs(10);
+/// The shortest pause between beats.
+const BEAT_MIN: Duration = Duration::from_millis(10);
+/// News that wait to be told. They come at the speed of people who change a configuration.
+const NEWS_MAX: usize = 32;
+/// How long a message is tried that the manager has no room for.
+const SEND_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between those tries.
+const SEND_AGAIN: Duration = Duration::from_millis(100);
+/// What `systemctl status` shows in a line.
+const STATUS_CHARS_MAX: usize = 200;
+
+/// What has happened to the agent.
+enum News {
+    /// All of it runs, in these words; or it goes on as it was, and why.
+    Ready(String),
+    /// Its configuration is read again.
+    Reloading,
+    /// It was told to stop.
+    Stopping,
+}
+
+/// Tells the service manager, if there is one; until it is dropped, its beats go on.
+pub struct Notifier(Option<Told>);
+
+/// A thread that tells it.
+struct Told {
+    news: Option<mpsc::Sender<News>>,
+    thread: Option<JoinHandle<()>>,
+    /// Closed once the thread has nothing more to do.
+    ended: ends::Receiver<()>,
+}
+
+impl Notifier {
+    /// One for the service manager that the environment names. What is wrong with that is logged, and the
+    /// agent runs without.
+    #[must_use]
+    pub fn from_environment(watched: &Watched) -> Self {
+        let name = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
+        let Some(name) = name else { return Self(None) };
+        let variable = |name: &str| std::env::var(name).ok();
+        let beat = beat(variable("WATCHDOG_USEC").as_deref(), variable("WATCHDOG_PID").as_deref());
+        let begun = Line::to(&name).and_then(|line| Told::run(line, beat, watched.clone()));
+        Self(
+            begun
+                .inspect_err(|error| {
+                    let name = name.display();
+                    let words = "the service manager is told nothing";
+                    tracing::error!("NOTIFY_SOCKET={name}: {error}; {words}");
+                })
+                .ok(),
+        )
+    }
+
+    /// All of it runs, or goes on as it was; `words` say which.
+    pub fn ready(&self, words: &str) {
+        self.tell(|| News::Ready(words.to_owned()));
+    }
+
+    /// The configuration is read again; [`Self::ready`] follows.
+    pub fn reloading(&self) {
+        self.tell(|| News::Reloading);
+    }
+
+    /// The agent was told to stop.
+    pub fn stopping(&self) {
+        self.tell(|| News::Stopping);
+    }
+
+    fn tell(&self, news: impl FnOnce() -> News) {
+        let to = self.0.as_ref().and_then(|told| told.news.as_ref());
+        if to.is_some_and(|to| to.try_send(news()).is_err()) {
+            tracing::warn!("the service manager does not listen; it is not told the newest");
+        }
+    }
+}
+
+impl Told {
+    fn run(line: Line, beat: Option<Duration>, watched: Watched) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let (news, told) = mpsc::channel(NEWS_MAX);
+        let (ending, ended) = ends::channel();
+        let thread = threads::spawn("millpond-tell", move || {
+            runtime.block_on(Teller::new(line, beat, watched).tell(told));
+            // Not dropped: that would wait for a look that hangs.
+            runtime.shutdown_background();
+            drop(ending);
+        })?;
+        Ok(Self { news: Some(news), thread: Some(thread), ended })
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.news = None;
+        // A manager that does not read must not keep the agent from ending.
+        let ended = self.ended.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Disconnected);
+        if let Some(thread) = self.thread.take().filter(|_| ended) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How often to beat: twice in the time that the manager allows. `None` where it does not ask for that, or
+/// asks another process.
+fn beat(allowed_usec: Option<&str>, process: Option<&str>) -> Option<Duration> {
+    let meant_for_us = process.is_none_or(|id| id == std::process::id().to_string());
+    let allowed_usec = allowed_usec.filter(|_| meant_for_us)?;
+    match allowed_usec.parse() {
+        Ok(0) => None,
+        Ok(usec) => Some((Duration::from_micros(usec) / 2).max(BEAT_MIN)),
+        Err(_) => {
+            tracing::warn!("WATCHDOG_USEC={allowed_usec} is no number of microseconds; no beats");
+            None
+        }
+    }
+}
+
+/// The way to the manager.
+struct Line {
+    socket: UnixDatagram,
+    to: SocketAddr,
+}
+
+impl Line {
+    /// To the socket of this name: a path, or `@` and a name that is on no disk.
+    fn to(name: &OsStr) -> io::Result<Self> {
+        let to = match name.as_bytes() {
+            [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest)?,
+            [b'/', ..] => SocketAddr::from_pathname(name)?,
+            _ => {
+                let words = "neither a path from / nor an abstract name behind @";
+                return Err(io::Error::new(ErrorKind::InvalidInput, words));
+            }
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, to })
+    }
+
+    /// One message, whole; what keeps it from being sent is logged.
+    async fn send(&self, message: &str) {
+        let until = Instant::now() + SEND_PATIENCE;
+        let error = loop {
+            match self.socket.send_to_addr(message.as_bytes(), &self.to) {
+                Ok(_) => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
+                    sleep(SEND_AGAIN).await;
+                }
+                Err(error) => break error,
+            }
+        };
+        tracing::warn!("the service manager cannot be told how the agent is: {error}");
+    }
+}
+
+/// What the thread knows.
+struct Teller {
+    line: Line,
+    beat: Option<Duration>,
+    watched: Arc<Watched>,
+    /// When to say that the agent is ready, whatever has not started.
+    ready_at: Option<Instant>,
+    stopping: bool,
+    /// The words of the last news.
+    words: String,
+    /// The status that was sent last.
+    status: String,
+}
+
+impl Teller {
+    fn new(line: Line, beat: Option<Duration>, watched: Watched) -> Self {
+        Self {
+            line,
+            beat,
+            watched: Arc::new(watched),
+            ready_at: Some(Instant::now() + PATIENCE),
+            stopping: false,
+            words: "starting".to_owned(),
+            status: String::new(),
+        }
+    }
+
+    /// Until nobody has news any more.
+    async fn tell(mut self, mut told: mpsc::Receiver<News>) {
+        let mut beats = ticks(self.beat.unwrap_or(LOOK));
+        let mut looks = ticks(LOOK);
+        let mut look: Option<task::JoinHandle<Vec<Reason>>> = None;
+        self.say("", "starting").await;
+        loop {
+            let ready_at = self.ready_at;
+            tokio::select! {
+                biased;
+                news = told.recv() => match news {
+                    Some(news) => self.hear(news).await,
+                    None => return,
+                },
+                _ = beats.tick(), if self.beat.is_some() => self.beat().await,
+                reasons = found(&mut look) => {
+                    look = None;
+                    self.see(&reasons).await;
+                }
+                () = at(ready_at) => {
+                    self.ready_at = None;
+                    // What has not started is said by the look that follows.
+                    self.words = "running".to_owned();
+                    self.say("READY=1\n", "running, not all of it has started").await;
+                    looks.reset_immediately();
+                }
+                // A channel's lock may be waited for: not on this thread.
+                _ = looks.tick(), if look.is_none() && self.ready_at.is_none() => {
+                    let watched = Arc::clone(&self.watched);
+                    look = Some(task::spawn_blocking(move || health::unready(&watched, None)));
+                }
+            }
+        }
+    }
+
+    async fn hear(&mut self, news: News) {
+        match news {
+            News::Ready(words) => {
+                self.ready_at = None;
+                self.words = words.clone();
+                self.say("READY=1\n", &words).await;
+            }
+            News::Reloading => {
+                self.ready_at = Some(Instant::now() + PATIENCE);
+                // The manager's clock, by which it tells this reload from an earlier one.
+                let now = clock_gettime(ClockId::Monotonic);
+                let usec = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+                let states = format!("RELOADING=1\nMONOTONIC_USEC={usec}\n");
+                self.say(&states, "reading the configuration again").await;
+            }
+            News::Stopping => {
+                (self.ready_at, self.stopping) = (None, true);
+                self.say("STOPPING=1\n", "stopping, sources first").await;
+            }
+        }
+    }
+
+    /// Beats if the agent's threads answer.
+    async fn beat(&self) {
+        let dead = health::dead(&self.watched).await;
+        match dead.first() {
+            None => self.line.send("WATCHDOG=1\n").await,
+            Some(Reason { component, words }) => {
+                tracing::error!("{component}: {words}; the service manager gets no beat");
+            }
+        }
+    }
+
+    /// Says what is not as it should be, once, and once that all is well again.
+    async fn see(&mut self, reasons: &[Reason]) {
+        if self.stopping || self.ready_at.is_some() {
+            return;
+        }
+        let status = match reasons {
+            [] => self.words.clone(),
+            [Reason { component, words }, more @ ..] => {
+                let more = match more.len() {
+                    0 => String::new(),
+                    n => format!(" (and {n} more)"),
+                };
+                format!("not ready{more}: {component}: {words}")
+            }
+        };
+        if one_line(&status) != self.status {
+            self.say("", &status).await;
+        }
+    }
+
+    /// Sends `states` and a status.
+    async fn say(&mut self, states: &str, status: &str) {
+        self.status = one_line(status);
+        self.line.send(&format!("{states}STATUS={}\n", self.status)).await;
+    }
+}
+
+/// What a look found, once there is one.
+async fn found(look: &mut Option<task::JoinHandle<Vec<Reason>>>) -> Vec<Reason> {
+    match look {
+        Some(look) => look.await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// A line end would begin another assignment, and the words may be an outsider's.
+fn one_line(words: &str) -> String {
+    let words = Visible(words).to_string().replace(['\n', '\t'], " ");
+    match words.char_indices().nth(STATUS_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Flow;
+
+    #[test]
+    fn beats_come_twice_in_the_time_that_is_allowed_and_only_from_whom_they_are_asked() {
+        let own = std::process::id().to_string();
+        assert_eq!(beat(Some("30000000"), None), Some(Duration::from_secs(15)));
+        assert_eq!(beat(Some("30000000"), Some(&own)), Some(Duration::from_secs(15)));
+        assert_eq!(beat(Some("1"), None), Some(BEAT_MIN));
+        for (usec, process) in [
+            (None, None),
+            (Some("0"), None),
+            (Some("soon"), None),
+            (Some("-5"), None),
+            (Some("30000000"), Some("1")),
+        ] {
+            assert_eq!(beat(usec, process), None, "{usec:?} {process:?}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_one_line_of_bounded_length() {
+        assert_eq!(one_line("a\nMAINPID=1\tb\u{1b}"), "a MAINPID=1 b\\u{1b}");
+        assert_eq!(one_line(&"ä".repeat(STATUS_CHARS_MAX)), "ä".repeat(STATUS_CHARS_MAX));
+        let cut = one_line(&"ä".repeat(STATUS_CHARS_MAX + 1));
+        assert_eq!(cut.chars().count(), STATUS_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn a_socket_is_a_path_or_an_abstract_name() {
+        for good in ["/run/x", "@x"] {
+            assert!(Line::to(OsStr::new(good)).is_ok(), "{good}");
+        }
+        for bad in ["run/x", "vsock:2:1234", &format!("/{}", "x".repeat(200))] {
+            assert!(Line::to(OsStr::new(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_beat_comes_once_the_agents_threads_do_not_answer() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&path).expect("a socket");
+        manager.set_nonblocking(true).expect("set");
+        let heard = || {
+            let mut message = [0; 100];
+            manager.recv(&mut message).map(|n| message[..n].to_vec()).unwrap_or_default()
+        };
+        let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
+        let threads = threads.expect("a runtime");
+        let watched = Watched {
+            name: "a".to_owned(),
+            registry: Arc::default(),
+            threads: vec![("agent", threads.handle().clone())],
+            stopping: Arc::default(),
+            flow: tokio::sync::watch::channel(Flow::default()).1,
+            history: Arc::default(),
+        };
+        let line = Line::to(path.as_os_str()).expect("a socket");
+        let teller = Teller::new(line, Some(BEAT_MIN), watched);
+        teller.beat().await;
+        assert_eq!(heard(), b"WATCHDOG=1\n");
+        threads.shutdown_background();
+        teller.beat().await;
+        assert_eq!(heard(), b"");
+    }
+}
