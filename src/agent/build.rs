@@ -14,6 +14,7 @@ use crate::flow::sink_runner::SinkMaker;
 use crate::flow::source::SourceType;
 use crate::flow::source_runner::SourceMaker;
 use crate::metrics::{Member, Role};
+use crate::monitor::alarm::AlarmSettings;
 
 /// The types of sources, interceptors and sinks that can be built.
 #[derive(Clone, Copy)]
@@ -77,6 +78,8 @@ pub struct Plan {
     pub groups: Vec<GroupPlan>,
     /// Errors of the configuration: how often something was left out.
     pub left_out: usize,
+    /// What is watched, and who is told.
+    pub(crate) alarms: AlarmSettings,
 }
 
 /// What a component is made from: its type, its settings and what it is attached to. One with
@@ -163,7 +166,7 @@ impl Plan {
     /// it cannot work with is left out, with an error; the rest runs.
     #[must_use]
     pub fn new(config: &AgentConfig, types: &Types) -> (Self, Vec<Finding>) {
-        let mut findings = Vec::new();
+        let (alarms, mut findings) = AlarmSettings::read(config);
         let channels = config.channels.iter().map(|channel| ChannelPlan {
             name: channel.component.name.clone(),
             type_name: channel.component.type_name,
@@ -177,6 +180,7 @@ impl Plan {
             sinks: Vec::new(),
             groups: Vec::new(),
             left_out: 0,
+            alarms,
         };
         for source in &config.sources {
             plan.sources.extend(plan_source(source, types, &mut findings));

@@ -52,6 +52,7 @@ use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
 use crate::graph::{self, Picture};
 use crate::metrics::Registry;
+use crate::monitor::alarm::Alarms;
 use crate::monitor::systemd::Notifier;
 use crate::monitor::{self, Flow, Watched};
 use build::{Plan, Types};
@@ -190,13 +191,13 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         begun = begin(options) => begun,
     };
     let (mut watch, Read { plan, mut errors, flow, .. }) = begun?;
-    let shown = Sender::new(flow);
-    let registry = Arc::new(Registry::default());
-    let mut running =
-        Running::start(plan, &registry, Arc::new(SystemClock::new()), sinks_on.clone());
-    let stopping = Arc::new(AtomicBool::new(false));
+    let (registry, clock) = (Arc::new(Registry::default()), Arc::new(SystemClock::new()));
+    let watched_for = plan.alarms.clone();
+    let mut running = Running::start(plan, &registry, clock.clone(), sinks_on.clone());
+    let alarms = Alarms::start(watched_for, &registry, clock);
+    let (shown, stopping) = (Sender::new(flow), Arc::new(AtomicBool::new(false)));
     // Until the agent has stopped.
-    let watched = watched(options, &registry, sinks_on, &stopping, shown.subscribe());
+    let watched = watched(options, &registry, sinks_on, &stopping, &alarms, shown.subscribe());
     let service = Notifier::from_environment(&watched);
     let _monitor = monitor::start(&options.properties, watched);
     let _admin = opened_door(options, &running);
@@ -217,16 +218,17 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 let read = tokio::select! {
                     biased;
                     name = signals.next() => break asked_by(name),
-                    read = read_again(options, &watch, &errors) => read,
+                    read = read_again(options, &watch, &errors, &running) => read,
                 };
-                let refused = |read: Read| running.refuses(&read.plan).map_or(Ok(read), Err);
-                let read = match read.and_then(refused) {
+                let read = match read {
                     Ok(read) => read,
                     Err(why) => {
                         goes_on(options, &service, said, &format!("keeps its configuration: {why}"));
+                        alarms.reload_refused(&why);
                         continue;
                     }
                 };
+                let watched_for = read.plan.alarms.clone();
                 errors = read.errors;
                 let (kept, texts) = (options.clone(), read.texts);
                 keeping = Some(backup::keep_behind(keeping, kept, texts));
@@ -239,11 +241,13 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 if let Some(asked) = after.asked {
                     break asked;
                 }
+                alarms.adopt(watched_for);
             }
         }
     };
     stopping.store(true, Ordering::Relaxed);
     service.stopping();
+    alarms.rest();
     stop(running, &mut signals, options, asked).await
 }
 
@@ -253,6 +257,7 @@ fn watched(
     registry: &Arc<Registry>,
     sinks_on: &Handle,
     stopping: &Arc<AtomicBool>,
+    alarms: &Alarms,
     flow: Receiver<Flow>,
 ) -> Watched {
     Watched {
@@ -260,6 +265,7 @@ fn watched(
         registry: Arc::clone(registry),
         threads: vec![("agent", Handle::current()), ("sinks", sinks_on.clone())],
         stopping: Arc::clone(stopping),
+        alarms: alarms.window(),
         flow,
         history: Arc::default(),
     }
@@ -421,21 +427,22 @@ struct Read {
 }
 
 /// The changed configuration, or why it does not take over: it cannot run, or leaves out what
-/// `errors` does not name.
+/// `errors` does not name, or what runs cannot become it.
 async fn read_again(
     options: &AgentOptions,
     watch: &Watch,
     errors: &BTreeSet<(String, String)>,
+    running: &Running,
 ) -> Result<Read, String> {
     let again = options.clone();
     let texts = watch.texts().await.map_err(|error| error.to_string())?;
     let reading = tokio::task::spawn_blocking(move || read(&again, texts));
     let read = reading.await.map_err(|panic| format!("reading the new one panicked: {panic}"))?;
     let read = read.map_err(|error| error.to_string())?;
-    match read.errors.difference(errors).next() {
-        Some((key, message)) => Err(format!("{key}: {message}")),
-        None => Ok(read),
+    if let Some((key, message)) = read.errors.difference(errors).next() {
+        return Err(format!("{key}: {message}"));
     }
+    running.refuses(&read.plan).map_or(Ok(read), Err)
 }
 
 /// What is to run, with everything said about it that there is to say.

@@ -43,6 +43,7 @@ impl Seat {
             refused: Refused::new(policy),
             spell: Spell::default(),
             tap: self.tap,
+            agent: self.agent,
             name: self.plan.name,
             make: self.plan.make,
             channel,

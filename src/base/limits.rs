@@ -153,6 +153,13 @@ pub const AVRO_DECODED_BYTES_MAX: usize = 2 * AVRO_REQUEST_BYTES_MAX;
 /// again, which costs a round trip.
 pub const AVRO_PROTOCOLS_KNOWN_MAX: usize = 64;
 
+/// Clients of one source that are remembered between two looks at who was heard. Connections have a
+/// limit of the same size by default.
+pub const CLIENTS_HEARD_MAX: usize = 20_000;
+
+/// Bytes of each of the two names by which a client calls itself in its handshake.
+pub const CLIENT_NAME_BYTES_MAX: usize = 256;
+
 /// Bytes that the unfinished and undecided requests of one source's clients may hold together.
 pub const REQUESTS_HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 

@@ -7,6 +7,7 @@ use crate::flow::processor::Processor;
 use crate::net::dial::Layers;
 use crate::net::tls::Connector;
 use crate::sink::avro::connection::{Connection, SendError};
+use crate::wire::avro::handshake::ClientName;
 use std::io;
 use tokio::runtime::Runtime;
 
@@ -129,7 +130,8 @@ impl Route {
         if self.connections[at].is_none() {
             let (host, port) = &self.target.hosts[at];
             let layers = Layers { tls: self.connector.as_ref(), zlib: self.target.zlib };
-            let opening = Connection::open(host, *port, layers, self.target.patience);
+            let opening =
+                Connection::open(host, *port, layers, self.target.patience, ClientName::default());
             self.connections[at] = Some(self.runtime.block_on(opening)?);
         }
         Ok(())

@@ -20,6 +20,8 @@ pub struct AgentConfig {
     pub sinks: Vec<SinkConfig>,
     /// Its sink groups. A sink is in one group at most; sinks of no group run alone.
     pub sink_groups: Vec<SinkGroupConfig>,
+    /// Its keys below `alarms.`, which Flume does not have, as they stand.
+    pub alarms: Settings,
 }
 
 /// What every part has: a name, a type and settings.

@@ -44,7 +44,8 @@ pub(super) fn apply(origin: &Origin<'_>, sections: &mut Sections, findings: &mut
     // A program is asked once for each key.
     let mut answers: BTreeMap<(usize, String), Result<String, String>> = BTreeMap::new();
     let of_parts = sections.components.iter_mut().filter(|((section, _), _)| *section != SECTION);
-    for settings in of_parts.map(|(_, settings)| settings) {
+    let of_parts = of_parts.map(|(_, settings)| settings);
+    for settings in of_parts.chain(std::iter::once(&mut sections.alarms)) {
         let prefix = settings.prefix.clone();
         for (key, setting) in &mut settings.entries {
             for (at, (name, filter)) in filters.iter().enumerate() {

@@ -272,7 +272,7 @@ fn look_at_text(whole: &str, kind: Kind, setting: &Setting, findings: &mut Findi
 }
 
 /// The text that was meant, where `text` is UTF-8 read as ISO-8859-1.
-fn utf8_read_as_latin1(text: &str) -> Option<String> {
+pub(super) fn utf8_read_as_latin1(text: &str) -> Option<String> {
     if text.is_ascii() {
         return None;
     }

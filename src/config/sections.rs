@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 pub(super) const SECTIONS: [&str; 5] =
     ["sources", "channels", "sinks", "sinkgroups", "configfilters"];
 
+/// What the keys of alarms begin with, behind the agent. Flume has no such section and reads over it.
+const ALARMS: &str = "alarms";
+
 /// The keys of one agent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sections {
     /// Whether the file has any key of the agent.
     pub(super) present: bool,
@@ -19,6 +22,8 @@ pub(super) struct Sections {
     pub(super) lists: BTreeMap<&'static str, Setting>,
     /// Section and name to the component's keys.
     pub(super) components: BTreeMap<(&'static str, String), Settings>,
+    /// What it says about alarms.
+    pub(super) alarms: Settings,
 }
 
 /// The agent of a key and the rest, if the key has both.
@@ -42,7 +47,7 @@ pub(super) fn agents(table: &Table) -> Vec<String> {
 
 /// Sorts the keys of `agent`; keys that are none are findings.
 pub(super) fn sort(table: &Table, agent: &str, findings: &mut Findings) -> Sections {
-    let mut sections = Sections::default();
+    let mut sections = Sections::new(agent);
     for (key, setting) in &table.entries {
         let Some((owner, rest)) = split_agent(key) else {
             if !setting.value.is_empty() || key.is_empty() {
@@ -64,7 +69,7 @@ pub(super) fn sort(table: &Table, agent: &str, findings: &mut Findings) -> Secti
         }
         if !sections.take(agent, rest, setting) {
             let word = rest.split('.').next().unwrap_or(rest);
-            let hint = names::did_you_mean(word, SECTIONS);
+            let hint = names::did_you_mean(word, SECTIONS.into_iter().chain([ALARMS]));
             findings.warn(
                 &setting.place,
                 key,
@@ -76,12 +81,25 @@ pub(super) fn sort(table: &Table, agent: &str, findings: &mut Findings) -> Secti
 }
 
 impl Sections {
+    fn new(agent: &str) -> Self {
+        Self {
+            present: false,
+            lists: BTreeMap::new(),
+            components: BTreeMap::new(),
+            alarms: Settings::new(format!("{agent}.{ALARMS}"), ALARMS),
+        }
+    }
+
     fn take(&mut self, agent: &str, rest: &str, setting: &Setting) -> bool {
         if let Some(section) = SECTIONS.into_iter().find(|section| *section == rest) {
             self.lists.insert(section, setting.clone());
             return true;
         }
         let Some((word, rest)) = rest.split_once('.') else { return false };
+        if word == ALARMS {
+            self.alarms.entries.insert(rest.to_owned(), setting.clone());
+            return !rest.is_empty();
+        }
         let Some(section) = SECTIONS.into_iter().find(|section| *section == word) else {
             return false;
         };

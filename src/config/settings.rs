@@ -1,5 +1,6 @@
 //! The settings of one component and how a component reads them.
 
+use super::parts::utf8_read_as_latin1;
 use crate::base::visible::Visible;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -253,6 +254,14 @@ impl<'a> SettingsReader<'a> {
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&'a str> {
         self.settings.entries.get(key).map(|s| s.value.as_str())
+    }
+
+    /// The same of a key that Flume does not have, so that nobody expects of it what Java makes of a file
+    /// in UTF-8: the text that its writer sees.
+    #[must_use]
+    pub fn text_as_written(&self, key: &str) -> Option<String> {
+        let text = self.text(key)?;
+        Some(utf8_read_as_latin1(text).unwrap_or_else(|| text.to_owned()))
     }
 
     /// Free text that must be there and not be empty.

@@ -1,7 +1,9 @@
 //! The keys of TLS, the same for every source and every sink that has it.
 
 use super::sections::Sections;
-use super::settings::{Key, Kind, Place, Setting, SettingError, SettingsReader, Severity};
+use super::settings::{
+    Key, Kind, Place, Setting, SettingError, Settings, SettingsReader, Severity,
+};
 use crate::net::tls::{Choice, ClientTls, ServerTls};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -214,6 +216,7 @@ const EXCLUDED_SUITES: (&str, &str) = ("exclude-cipher-suites", "flume.ssl.exclu
 
 /// Gives the components with TLS among `sections` what the `-D` options in `system` set for all of them.
 pub(super) fn inherit(sections: &mut Sections, system: &BTreeMap<String, String>) {
+    inherit_trust(&mut sections.alarms, system);
     for ((section, _), settings) in &mut sections.components {
         let is_set = |key: &str, word: &str| {
             let set = settings.entries.get(key);
@@ -240,6 +243,21 @@ pub(super) fn inherit(sections: &mut Sections, system: &BTreeMap<String, String>
                 let setting = Setting { value: value.clone(), place };
                 settings.entries.insert((*key).to_owned(), setting);
             }
+        }
+    }
+}
+
+/// The same for deliveries of alarms, which are no components but ask servers too.
+fn inherit_trust(alarms: &mut Settings, system: &BTreeMap<String, String>) {
+    for before in ["webhook.", "dingtalk."] {
+        if !alarms.entries.keys().any(|key| key.starts_with(before)) {
+            continue;
+        }
+        let is_set = |key: &str| alarms.entries.contains_key(&format!("{before}{key}"));
+        for (key, value) in trust_of_process(system, is_set) {
+            let place = Place { file: Path::new("-Djavax.net.ssl").into(), line: 0 };
+            let setting = Setting { value: value.to_owned(), place };
+            alarms.entries.insert(format!("{before}{key}"), setting);
         }
     }
 }
@@ -301,7 +319,6 @@ fn text(reader: &SettingsReader<'_>, key: &str, variable: &str) -> Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::Settings;
 
     fn read<T>(
         pairs: &[(&str, &str)],
@@ -370,7 +387,12 @@ mod tests {
             let mut settings = Settings::from_pairs("x", pairs);
             settings.prefix = "a.x".to_owned();
             let components = BTreeMap::from([((section, "x".to_owned()), settings)]);
-            let mut sections = Sections { present: true, lists: BTreeMap::new(), components };
+            let mut sections = Sections {
+                present: true,
+                lists: BTreeMap::new(),
+                components,
+                alarms: Settings::new("a.alarms", "alarms"),
+            };
             inherit(&mut sections, &system);
             let (_, settings) = sections.components.pop_first().unwrap();
             let pairs = settings.entries.into_iter().map(|(key, set)| (key, set.value));

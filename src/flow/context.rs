@@ -136,6 +136,8 @@ impl SourceContext {
 
 /// What a sink works with.
 pub struct SinkContext {
+    /// The agent's name.
+    pub agent: String,
     /// The sink's name.
     pub name: String,
     /// Fires when it is to stop.

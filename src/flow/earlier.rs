@@ -245,6 +245,7 @@ mod tests {
         let (stop, signal) = StopSignal::new();
         let counters = Arc::new(SinkCounters::default());
         let runner = SinkRunner {
+            agent: "a".to_owned(),
             name: "k1".to_owned(),
             make: Box::new(move || Ok(Box::new(Telling(to.clone())))),
             channel: channel.clone(),

@@ -103,6 +103,7 @@ impl Group {
             started.push(receiver);
             let world = world.clone();
             members.push(SinkRunner {
+                agent: "a".to_owned(),
                 name: name.to_owned(),
                 make: Box::new(move || Ok(Box::new(Told(name, world.clone())))),
                 channel: Arc::clone(&channel),

@@ -34,6 +34,8 @@ pub type SinkMaker = Box<dyn Fn() -> Result<Box<dyn Sink>, SettingError> + Send 
 
 /// Everything one sink runs with.
 pub struct SinkRunner {
+    /// The agent's name.
+    pub agent: String,
     /// The sink's name.
     pub name: String,
     /// Builds the sink.
@@ -170,6 +172,7 @@ impl SinkRunner {
 
     pub(super) fn context(&self) -> SinkContext {
         SinkContext {
+            agent: self.agent.clone(),
             name: self.name.clone(),
             stop: self.stop.clone(),
             clock: Arc::clone(&self.clock),

@@ -164,6 +164,7 @@ fn run_sink(script: &Script, channel: &Arc<dyn Channel>, drain_at_stop: bool) ->
     let counters = Arc::new(SinkCounters::default());
     let script = script.clone();
     let runner = SinkRunner {
+        agent: "a".to_owned(),
         name: "k1".to_owned(),
         make: Box::new(move || Ok(Box::new(ScriptedSink(script.clone())))),
         channel: Arc::clone(channel),
@@ -333,6 +334,7 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
     let channel = channel(PATIENCE * 2, &["1", "2", "3"]);
     let (stop, signal) = StopSignal::new();
     let runner = SinkRunner {
+        agent: "a".to_owned(),
         name: "k1".to_owned(),
         make: Box::new(move || Ok(Box::new(Stopper(ScriptedSink(script.clone()), stop.clone())))),
         channel: Arc::clone(&channel),

@@ -40,6 +40,7 @@ fn agent(name: &str, sources: Vec<SourceConfig>, sinks: Vec<SinkConfig>) -> Agen
         sources,
         sinks,
         sink_groups: Vec::new(),
+        alarms: Settings::new(format!("{name}.alarms"), "alarms"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The counters of one component.
 
-use super::{Counter, Durations, Phases, Spread, Value};
+use super::{Clients, Counter, Durations, Phases, Spread, Value};
 
 fn count(n: u64) -> Value {
     Value::Count(n)
@@ -92,7 +92,10 @@ counters!(
         up: flag = "Up",
     }
     durations {}
-    more {}
+    more {
+        /// Whom it hears, where it can tell its clients apart.
+        clients: Clients,
+    }
 );
 
 counters!(

@@ -9,8 +9,11 @@
 //! An agent says with [`Registry::keep`] which components there are: what a changed configuration has
 //! no more is shown no more. Unlike in Flume a component that is started again goes on counting where it was: a watcher sees
 //! no number fall but gauges and times.
+//!
+//! Sources that know who their clients are say whom they hear ([`Clients`]).
 
 mod ages;
+mod clients;
 mod counters;
 mod phase;
 mod reading;
@@ -18,6 +21,7 @@ mod registry;
 mod spread;
 
 pub use ages::Ages;
+pub use clients::{Client, Clients, Contact, Heard};
 pub use counters::{ChannelCounters, SinkCounters, SourceCounters};
 pub use phase::{Phase, PhaseReading, Phases};
 pub use reading::{ChannelReading, Member, Reading, Role, StripeReading, Value};

@@ -2,6 +2,7 @@
 //!
 //! docs/monitoring.md has the same table; a test holds the two together.
 
+use super::alarm::AlarmMetric;
 use crate::metrics::{ChannelReading, Role, Spread, StripeReading};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(super) enum From {
     ChannelTime(fn(&ChannelReading) -> Duration),
     /// Each stripe of an open channel.
     Stripe(fn(&StripeReading) -> u64),
+    /// The alarms of the agent.
+    Alarm(AlarmMetric),
     /// What was noted of how long something took, by its name.
     Took(Role, &'static str),
     /// The same of each stripe of an open channel.
@@ -77,7 +80,7 @@ const fn channel(name: &'static str, attribute: &'static str, help: &'static str
 }
 
 /// All of them, in the order of the page.
-pub(super) const FAMILIES: &[&[Family]] = &[AGENT, SOURCES, CHANNELS, STRIPES, SINKS];
+pub(super) const FAMILIES: &[&[Family]] = &[AGENT, ALARMS, SOURCES, CHANNELS, STRIPES, SINKS];
 
 const AGENT: &[Family] = &[
     gauge("millpond_build_info", From::Version, "Always 1; the version is a label."),
@@ -105,6 +108,44 @@ const AGENT: &[Family] = &[
         "process_start_time_seconds",
         From::Process(super::process::start_time),
         "When the process began, since 1970.",
+    ),
+];
+
+const ALARMS: &[Family] = &[
+    gauge(
+        "millpond_alarm_active",
+        From::Alarm(AlarmMetric::Active),
+        "Alarms that are active, of the component; without a sample while there is none.",
+    ),
+    counter(
+        "millpond_alarms_raised_total",
+        From::Alarm(AlarmMetric::Raised),
+        "Alarms raised since the start.",
+    ),
+    counter(
+        "millpond_alarms_cleared_total",
+        From::Alarm(AlarmMetric::Cleared),
+        "Alarms that were over since the start.",
+    ),
+    gauge(
+        "millpond_alarm_notices_waiting",
+        From::Alarm(AlarmMetric::Waiting),
+        "Notices of alarms that wait to be sent.",
+    ),
+    counter(
+        "millpond_alarm_notices_sent_total",
+        From::Alarm(AlarmMetric::Sent),
+        "Notices that arrived.",
+    ),
+    counter(
+        "millpond_alarm_notice_failures_total",
+        From::Alarm(AlarmMetric::Failures),
+        "Tries to send a notice that failed.",
+    ),
+    counter(
+        "millpond_alarm_notices_dropped_total",
+        From::Alarm(AlarmMetric::Dropped),
+        "Notices that were dropped: too many waited, or they were refused.",
     ),
 ];
 
@@ -449,6 +490,9 @@ mod tests {
 
     fn labels(from: From) -> &'static str {
         match from {
+            From::Alarm(AlarmMetric::Active) => "`alarm` `id` `severity` `component`",
+            From::Alarm(AlarmMetric::Raised | AlarmMetric::Cleared) => "`alarm` `id`",
+            From::Alarm(_) => "`to`",
             From::Attribute(role, _) | From::Millis(role, _) | From::Percent(role, _) => match role
             {
                 Role::Source => "`source` `type`",

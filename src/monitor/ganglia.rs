@@ -212,6 +212,7 @@ mod tests {
             stopping: Arc::default(),
             flow: watch::channel(Flow::default()).1,
             history: Arc::default(),
+            alarms: Default::default(),
         };
         let (stop, signal) = StopSignal::new();
         let sending = tokio::spawn(async move { send(&settings, &watched, &signal).await });

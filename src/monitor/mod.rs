@@ -15,9 +15,9 @@
 //! scrape is a [`snapshot`](crate::metrics::Registry::snapshot) of all counters, written as [`flume`]
 //! shows them or as [`prometheus`] does, whose metrics are the table in [`families`]. [`ganglia`] sends
 //! what Flume shows instead, in the packets of [`xdr`]. People get the [`dashboard`], which draws the
-//! [`Flow`] and the [`history`] of the last hour. [`health`] looks whether the agent's threads still
-//! answer, and whether each component does what it is there for. [`systemd`] tells a service manager, on a
-//! thread of its own as well.
+//! [`Flow`] and the [`history`] of the last hour. [`alarm`] watches by itself, and tells whoever is
+//! to be told. [`health`] looks whether the agent's threads still answer, and whether each component does
+//! what it is there for. [`systemd`] tells a service manager, on a thread of its own as well.
 //!
 //! # Invariants
 //!
@@ -26,6 +26,7 @@
 //! - Nobody but this machine can ask unless a setting says so.
 //! - Nothing here changes anything: there are only pages to read.
 
+pub(crate) mod alarm;
 mod dashboard;
 mod families;
 mod flume;
@@ -99,6 +100,8 @@ pub struct Watched {
     pub flow: watch::Receiver<Flow>,
     /// The last hour; empty at first.
     pub history: Arc<History>,
+    /// Its alarms.
+    pub alarms: alarm::Window,
 }
 
 /// Monitoring that runs; ends when dropped.

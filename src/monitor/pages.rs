@@ -39,7 +39,8 @@ pub(super) async fn answer(
         ("/", _) => guarded(page(StatusCode::OK, HTML, dashboard::PAGE), dashboard::policy()),
         ("/metrics", Format::Flume) => page(StatusCode::OK, JSON, flume::json(&snapshot())),
         ("/metrics" | "/metrics/prometheus", _) => {
-            page(StatusCode::OK, prometheus::CONTENT_TYPE, prometheus::text(&snapshot()))
+            let text = prometheus::text(&snapshot(), &watched.alarms);
+            page(StatusCode::OK, prometheus::CONTENT_TYPE, text)
         }
         ("/flow", _) => page(StatusCode::OK, JSON, watched.flow.borrow().json.clone()),
         ("/flow.svg", _) => {
@@ -48,6 +49,7 @@ pub(super) async fn answer(
         ("/history", _) => {
             page(StatusCode::OK, JSON, watched.history.json(&watched.name, from(request)))
         }
+        ("/alarms", _) => page(StatusCode::OK, JSON, watched.alarms.json()),
         ("/healthz", _) => state("alive", watched, &health::dead(watched).await),
         ("/readyz", _) => match health::oldest_max(request.uri.query()) {
             Ok(oldest_max) => state("ready", watched, &health::unready(watched, oldest_max)),

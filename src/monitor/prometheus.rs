@@ -1,5 +1,6 @@
 //! The page for Prometheus, in its text format 0.0.4.
 
+use super::alarm::Window;
 use super::families::{FAMILIES, Family, From, Kind};
 use crate::metrics::{
     BOUNDS_MICROS, ChannelReading, Phase, Reading, Role, Spread, StripeReading, Value,
@@ -19,10 +20,10 @@ struct Sample {
 }
 
 /// The page.
-pub(super) fn text(readings: &[Reading]) -> String {
+pub(super) fn text(readings: &[Reading], alarms: &Window) -> String {
     let mut page = String::new();
     for family in FAMILIES.iter().copied().flatten() {
-        let samples = samples(family, readings);
+        let samples = samples(family, readings, alarms);
         if samples.is_empty() {
             continue;
         }
@@ -41,7 +42,7 @@ pub(super) fn text(readings: &[Reading]) -> String {
 }
 
 /// One line for each component that has the metric, or those of its histogram.
-fn samples(family: &Family, readings: &[Reading]) -> Vec<Sample> {
+fn samples(family: &Family, readings: &[Reading], alarms: &Window) -> Vec<Sample> {
     let of = |role| readings.iter().filter(move |reading| reading.role == role);
     let attribute = |role, name, write: fn(Value) -> String| {
         let value = |reading: &Reading| {
@@ -72,6 +73,14 @@ fn samples(family: &Family, readings: &[Reading]) -> Vec<Sample> {
         From::Phases => of(Role::Sink).flat_map(phases).collect(),
         From::Process(get) => {
             get().map(|n| sample(String::new(), n.to_string())).into_iter().collect()
+        }
+        From::Alarm(metric) => {
+            let one = |(values, number): (Vec<String>, u64)| {
+                let values = values.iter().map(String::as_str);
+                let named: Vec<_> = metric.labels().iter().copied().zip(values).collect();
+                sample(write_labels(&named), number.to_string())
+            };
+            alarms.samples(metric).into_iter().map(one).collect()
         }
         From::Version => {
             let version = [("version", env!("CARGO_PKG_VERSION"))];
@@ -229,7 +238,7 @@ mod tests {
             })
         };
         registry.watch_channel("c1", Arc::new(look));
-        text(&registry.snapshot())
+        text(&registry.snapshot(), &Window::default())
     }
 
     #[test]

@@ -399,6 +399,7 @@ mod tests {
             stopping: Arc::default(),
             flow: tokio::sync::watch::channel(Flow::default()).1,
             history: Arc::default(),
+            alarms: Default::default(),
         };
         let line = Line::to(path.as_os_str()).expect("a socket");
         let teller = Teller::new(line, Some(BEAT_MIN), watched);

@@ -49,6 +49,7 @@ impl Trial {
             stopping: Arc::clone(&stopping),
             flow: drawn,
             history: Arc::new(history),
+            alarms: Default::default(),
         };
         let served = async move { serve_on(&listener, Arc::new(watched), format, &signal).await };
         Self { address, registry, stopping, stop, flow, server: tokio::spawn(served) }

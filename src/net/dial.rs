@@ -67,7 +67,11 @@ pub async fn dial(
     timeout(patience, connect).await.map_err(|_| DialError::Late(patience))?
 }
 
-fn keep_alive(socket: &TcpStream) -> io::Result<()> {
+/// Lets the kernel notice that the other side has gone without a word.
+///
+/// # Errors
+/// The socket cannot be set so.
+pub fn keep_alive(socket: &TcpStream) -> io::Result<()> {
     use rustix::net::sockopt;
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;

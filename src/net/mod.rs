@@ -5,7 +5,7 @@
 //! The story: a [`Stream`](stream::Stream) is a connection whatever lies under it. [`tls`] makes the
 //! two ends of TLS out of Java's key and trust stores, [`zlib`] compresses below it; [`dial`] connects, and
 //! [`attentive`] gives up who does not read. An
-//! [`endpoint`] is where a URL leads, and [`fetch`] gets what is there.
+//! [`endpoint`] is where a URL leads, [`fetch`] gets what is there, and [`post`] sends something there.
 //!
 //! Invariants: no wait without a deadline but for the next bytes of a peer, which the caller bounds;
 //! a server's certificate is verified unless a configuration says that it is not to be.
@@ -14,6 +14,7 @@ pub mod attentive;
 pub mod dial;
 pub mod endpoint;
 pub mod fetch;
+pub(crate) mod post;
 pub mod stream;
 pub mod tls;
 pub mod zlib;

@@ -15,6 +15,7 @@ pub(crate) fn context() -> SinkContext {
 
 pub(crate) fn context_with(clock: Arc<ManualClock>) -> SinkContext {
     SinkContext {
+        agent: "a".to_owned(),
         name: "k1".to_owned(),
         stop: StopSignal::new().1,
         clock,

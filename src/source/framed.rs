@@ -6,6 +6,7 @@ use crate::base::limits::{
     ANSWER_SECONDS_MAX, CONNECTION_READ_BYTES, REQUEST_IDLE_SECONDS_MAX, REQUEST_READ_BYTES_MAX,
 };
 use crate::flow::source::SourceContext;
+use crate::metrics::{Client, Contact};
 use crate::net::stream::Stream;
 use crate::wire::thrift::{ThriftError, frame};
 use bytes::{Bytes, BytesMut};
@@ -25,6 +26,8 @@ pub(crate) struct Framed {
     input: BytesMut,
     frame_bytes_max: usize,
     request_timeout: Duration,
+    /// For who watches whether the client is still there.
+    contact: Option<Contact>,
 }
 
 /// Why the session is over.
@@ -71,7 +74,8 @@ impl Framed {
         // Answers are small and each is waited for.
         let _ = stream.socket().set_nodelay(true);
         let input = BytesMut::new();
-        Some(Self { context, peer, stream, part, input, frame_bytes_max, request_timeout })
+        let contact = None;
+        Some(Self { context, peer, stream, part, input, frame_bytes_max, request_timeout, contact })
     }
 
     /// The next request.
@@ -83,6 +87,7 @@ impl Framed {
                 return Err(Over::Stopping);
             }
             if let Some(frame) = frame::next(&mut self.input, self.frame_bytes_max)? {
+                self.is_heard();
                 return Ok(frame);
             }
             if self.input.is_empty() {
@@ -91,6 +96,17 @@ impl Framed {
                 whole_by.get_or_insert_with(|| Instant::now() + self.request_timeout);
             }
             self.read(&mut whole_by).await?;
+        }
+    }
+
+    /// A request has come: the client is one that counts, by its address.
+    fn is_heard(&mut self) {
+        match &self.contact {
+            Some(contact) => contact.message(),
+            None => {
+                let client = Client::new(self.peer.ip(), "", "");
+                self.contact = self.context.counters.clients.meet(client);
+            }
         }
     }
 

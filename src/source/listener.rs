@@ -5,6 +5,7 @@ use crate::base::limits::TLS_HANDSHAKE_SECONDS_MAX;
 use crate::flow::context::StopSignal;
 use crate::flow::source::{Failure, SourceContext};
 use crate::metrics::SourceCounters;
+use crate::net::dial::keep_alive;
 use crate::net::stream::Stream;
 use crate::net::tls::{Acceptor, ServerTls};
 use crate::net::zlib::Socket;
@@ -329,8 +330,8 @@ impl Door<'_> {
     fn admits(&mut self, stream: &TcpStream, open: usize) -> bool {
         if open < self.listening.connections_max {
             self.full_said = false;
-            // A peer that vanished without a word gives its place back one day.
-            let _ = rustix::net::sockopt::set_socket_keepalive(stream, true);
+            // A peer that vanished without a word gives its place back soon, and counts as silent.
+            let _ = keep_alive(stream);
             return true;
         }
         if !self.full_said {

@@ -16,7 +16,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 /// The binary, in `directory`, without settings from around the test.
 pub(crate) fn millpond(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
-    command.current_dir(directory);
+    // What an agent keeps in a home directory is the test's.
+    command.current_dir(directory).env("HOME", directory);
     for name in ["JAVA_OPTS", "FLUME_JAVA_OPTS", "FLUME_CONF_DIR", "MILLPOND_LOG"] {
         command.env_remove(name);
     }

@@ -256,7 +256,8 @@ fn avro() -> Vec<Named> {
     use millpond::wire::avro::handshake::Request;
     use millpond::wire::avro::protocol::{HASH, TEXT};
     let mut stream = frame::begin();
-    Request { client_hash: HASH, client_text: None, server_hash: HASH }.encode(&mut stream);
+    Request { client_hash: HASH, client_text: None, server_hash: HASH, client: Default::default() }
+        .encode(&mut stream);
     put_append_batch(&mut stream, &events());
     frame::finish(&mut stream, 1);
     let mut one = Vec::new();
@@ -266,8 +267,13 @@ fn avro() -> Vec<Named> {
     frame::finish(&mut second, 2);
     stream.extend_from_slice(&second);
     let (mut request, mut failed) = (Vec::new(), Vec::new());
-    Request { client_hash: HASH, client_text: Some(TEXT), server_hash: [7; 16] }
-        .encode(&mut request);
+    Request {
+        client_hash: HASH,
+        client_text: Some(TEXT),
+        server_hash: [7; 16],
+        client: Default::default(),
+    }
+    .encode(&mut request);
     request.extend_from_slice(&one);
     Answer::Error("no room".to_owned()).encode(&mut failed);
     vec![
@@ -286,7 +292,12 @@ fn exchange() -> Vec<Named> {
     use millpond::wire::avro::handshake::{Request, Response};
     use millpond::wire::avro::protocol::{HASH, TEXT};
     let answered = |server_hash, answer: Answer| {
-        let request = Request { client_hash: HASH, client_text: Some(TEXT), server_hash };
+        let request = Request {
+            client_hash: HASH,
+            client_text: Some(TEXT),
+            server_hash,
+            client: Default::default(),
+        };
         let mut message = Vec::new();
         Response::to(&request, true).encode(&mut message);
         answer.encode(&mut message);

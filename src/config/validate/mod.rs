@@ -35,7 +35,9 @@ pub(super) fn agent(
     let sinks = run.sinks(&channels);
     let (sinks, sink_groups) = run.groups(sinks);
     let channels = run.used(channels, &sources, &sinks);
-    let config = AgentConfig { name: name.to_owned(), channels, sources, sinks, sink_groups };
+    let alarms = run.sections.alarms.clone();
+    let config =
+        AgentConfig { name: name.to_owned(), channels, sources, sinks, sink_groups, alarms };
     run.whole(&config);
     run.unlisted();
     config

@@ -100,6 +100,7 @@ fn run_with(channel: &Arc<dyn Channel>, policy: Option<Policy>, drains: bool) ->
     let (delivered, tries, counters) = (Arc::default(), Arc::default(), Arc::default());
     let picky = (Arc::clone(&delivered), Arc::clone(&tries));
     let runner = SinkRunner {
+        agent: "a".to_owned(),
         name: "k/1".to_owned(),
         make: Box::new(move || {
             let (delivered, tries) = (Arc::clone(&picky.0), Arc::clone(&picky.1));

@@ -9,6 +9,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::TlsError;
 use crate::wire::avro::call::Answer;
 use crate::wire::avro::exchange::{Exchange, NoAnswer};
+use crate::wire::avro::handshake::ClientName;
 use bytes::BytesMut;
 use std::io;
 use std::time::Duration;
@@ -61,10 +62,11 @@ impl Connection {
         port: u16,
         layers: Layers<'_>,
         patience: Patience,
+        client: ClientName<'_>,
     ) -> Result<Self, SendError> {
         let since = Instant::now();
         let stream = dial(host, port, layers, patience.connect).await?;
-        Ok(Self { stream, exchange: Exchange::new(), input: BytesMut::new(), since })
+        Ok(Self { stream, exchange: Exchange::of(client), input: BytesMut::new(), since })
     }
 
     /// Sends `events` as one call and returns once the server has committed them. The call is not

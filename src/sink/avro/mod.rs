@@ -8,7 +8,9 @@
 //! calls; when a later one fails, the whole batch comes again, so what the server has committed of
 //! it comes twice. After any failure the connection is closed: what arrives on it later could be
 //! the answer to another call. A connection that the server has closed while nothing was to be
-//! sent is noticed before the next batch, which then needs no second try.
+//! sent is noticed before the next batch, which then needs no second try. In the handshake's metadata, over
+//! which Flume reads, the sink tells the names of its agent and its own: a source of ours can say who is
+//! missing.
 //!
 //! Invariant: no wait without a deadline. A server that accepts and never answers, that answers
 //! half, or whose packets go nowhere fails the batch within `request-timeout`.
@@ -26,6 +28,7 @@ use crate::event::Event;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
 use crate::net::dial::Layers;
 use crate::net::tls::{ClientTls, Connector, load};
+use crate::wire::avro::handshake::ClientName;
 use connection::{Connection, Patience, SendError};
 use std::time::Duration;
 
@@ -155,7 +158,7 @@ impl Avro {
             self.hang_up(context);
         }
         if self.connection.is_none() {
-            let opened = self.open().await;
+            let opened = self.open(context).await;
             let connection = opened.inspect_err(|_| context.counters.connection_failed.add(1))?;
             context.counters.connection_created.add(1);
             tracing::info!(sink = context.name, "connected to {}:{}", self.host, self.port);
@@ -164,12 +167,13 @@ impl Avro {
         Ok(self.connection.as_mut().expect("it was opened above"))
     }
 
-    async fn open(&mut self) -> Result<Connection, SendError> {
+    async fn open(&mut self, context: &SinkContext) -> Result<Connection, SendError> {
         if let (Some(tls), None) = (&self.tls, &self.connector) {
             self.connector = Some(load(tls.clone()).await?);
         }
         let layers = Layers { tls: self.connector.as_ref(), zlib: self.zlib };
-        Connection::open(&self.host, self.port, layers, self.patience).await
+        let client = ClientName { agent: &context.agent, sink: &context.name };
+        Connection::open(&self.host, self.port, layers, self.patience, client).await
     }
 
     fn hang_up(&mut self, context: &SinkContext) {

@@ -11,7 +11,6 @@
 //! Better than Flume: a redirection by 301, 302 or 303 takes the body along (Flume asks for the new place
 //! without it, and the event is lost).
 
-mod client;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -24,9 +23,9 @@ use crate::flow::backoff::Backoff;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
 use crate::flow::spell::Spell;
 use crate::net::endpoint::Endpoint;
+use crate::net::post::{Connection, Letterhead, Patience, post};
 use crate::net::tls::{ClientTls, Connector, load};
-use client::{Connection, Letterhead, Patience, post};
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderMap, HeaderValue};
 use policy::{Policy, Verdict};
 use std::time::Duration;
 
@@ -136,8 +135,11 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
         let text = reader.text(key).filter(|text| !text.is_empty()).unwrap_or("text/plain");
         HeaderValue::from_str(text).map_err(|_| reader.error(key, "is no value of a header"))
     };
-    let letterhead =
-        Letterhead { content_type: header("contentTypeHeader")?, accept: header("acceptHeader")? };
+    let letterhead = Letterhead {
+        content_type: header("contentTypeHeader")?,
+        accept: header("acceptHeader")?,
+        more: HeaderMap::new(),
+    };
     let limits = 1..=u64::from(u32::MAX);
     let patience = Patience {
         connect: reader.millis("connectTimeout", limits.clone())?.unwrap_or(WAIT),
@@ -182,7 +184,7 @@ impl Http {
         let had = u64::from(kept.is_some());
         let tls = self.connector.as_ref();
         let (body, patience) = (event.body.clone(), self.patience);
-        let answered = post(&self.endpoint, tls, &self.letterhead, kept, body, patience).await;
+        let answered = post(&self.endpoint, tls, &self.letterhead, kept, body, patience, 0).await;
         let counters = &context.counters;
         match answered {
             Ok(answered) => {

@@ -7,7 +7,7 @@ use crate::base::limits::{
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
 use crate::flow::source::SourceContext;
-use crate::metrics::SourceCounters;
+use crate::metrics::{Client, Contact, SourceCounters};
 use crate::net::stream::Stream;
 use crate::source::listener::farewell;
 use crate::source::room::{NoRoom, Part};
@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep_until};
 pub(super) struct Acquaintances(Mutex<VecDeque<Hash>>);
 
 /// Whether a client can be understood.
-enum Client {
+enum Understood {
     Known,
     /// It has to send its text.
     Unknown,
@@ -39,20 +39,20 @@ enum Client {
 }
 
 impl Acquaintances {
-    fn meet(&self, request: &Request<'_>) -> Client {
+    fn meet(&self, request: &Request<'_>) -> Understood {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if request.client_hash == HASH || known.contains(&request.client_hash) {
-            return Client::Known;
+            return Understood::Known;
         }
         match request.client_text.map(protocol::check) {
-            None => Client::Unknown,
-            Some(Err(foreign)) => Client::Foreign(foreign),
+            None => Understood::Unknown,
+            Some(Err(foreign)) => Understood::Foreign(foreign),
             Some(Ok(())) => {
                 if known.len() == AVRO_PROTOCOLS_KNOWN_MAX {
                     known.pop_front();
                 }
                 known.push_back(request.client_hash);
-                Client::Known
+                Understood::Known
             }
         }
     }
@@ -76,6 +76,8 @@ pub(super) struct Session {
     /// When the request of which a part has come must be whole.
     whole_by: Option<Instant>,
     counters: Arc<SourceCounters>,
+    /// For who watches whether the client is still there.
+    contact: Option<Contact>,
 }
 
 /// What a client's request may take.
@@ -142,6 +144,7 @@ impl Session {
             request_timeout,
             whole_by: None,
             counters: context.counters.clone(),
+            contact: None,
         }
     }
 
@@ -230,14 +233,16 @@ impl Session {
         let mut foreign = None;
         if !self.established {
             let request = Request::decode(&mut values)?;
-            let client = self.acquaintances.meet(&request);
-            let knows = !matches!(client, Client::Unknown);
+            let understood = self.acquaintances.meet(&request);
+            let knows = !matches!(understood, Understood::Unknown);
             Response::to(&request, knows).encode(&mut out);
-            match client {
-                Client::Known => self.established = true,
-                Client::Unknown => return self.answer(out, serial).await,
-                Client::Foreign(why) => foreign = Some(why),
+            match understood {
+                Understood::Known => self.is_known(&request),
+                Understood::Unknown => return self.answer(out, serial).await,
+                Understood::Foreign(why) => foreign = Some(why),
             }
+        } else if let Some(contact) = &self.contact {
+            contact.message();
         }
         if let Some(why) = foreign {
             Answer::Error(why.to_string()).encode(&mut out);
@@ -273,6 +278,14 @@ impl Session {
         };
         answer.encode(&mut out);
         self.answer(out, serial).await
+    }
+
+    /// The handshake is over, and the client is one that counts.
+    fn is_known(&mut self, request: &Request<'_>) {
+        self.established = true;
+        let name = request.client;
+        let client = Client::new(self.peer.ip(), name.agent, name.sink);
+        self.contact = self.counters.clients.meet(client);
     }
 
     /// What is too large was read and dropped: the client is told, and can go on.

@@ -46,7 +46,12 @@ impl Client {
     async fn send(&mut self, text: Option<&str>, call: &[u8]) {
         let mut out = frame::begin();
         if !self.established {
-            let request = Request { client_hash: self.hash, client_text: text, server_hash: HASH };
+            let request = Request {
+                client_hash: self.hash,
+                client_text: text,
+                server_hash: HASH,
+                client: Default::default(),
+            };
             request.encode(&mut out);
         }
         out.extend_from_slice(call);
@@ -394,7 +399,12 @@ async fn a_slow_request_is_taken_within_its_time_and_the_next_one_has_its_own() 
         for _ in 0..3 {
             let mut out = frame::begin();
             if !client.established {
-                let request = Request { client_hash: HASH, client_text: None, server_hash: HASH };
+                let request = Request {
+                    client_hash: HASH,
+                    client_text: None,
+                    server_hash: HASH,
+                    client: Default::default(),
+                };
                 request.encode(&mut out);
             }
             out.extend_from_slice(&batch(&["slow"]));

@@ -3,7 +3,7 @@
 use super::WireError;
 use super::call::{Answer, put_append_batch};
 use super::frame::{self, Frames};
-use super::handshake::{Match, Request, Response};
+use super::handshake::{ClientName, Match, Request, Response};
 use super::protocol::{self, Foreign, HASH, TEXT};
 use super::values::Values;
 use crate::event::Event;
@@ -45,6 +45,8 @@ pub struct Exchange {
     frames: Frames,
     serial: u32,
     established: bool,
+    /// The agent and the sink that it says it is.
+    client: (String, String),
 }
 
 impl Exchange {
@@ -52,6 +54,13 @@ impl Exchange {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same of a client that tells its name.
+    #[must_use]
+    pub fn of(client: ClientName<'_>) -> Self {
+        let client = (client.agent.to_owned(), client.sink.to_owned());
+        Self { client, ..Self::default() }
     }
 
     /// The bytes of a call of `appendBatch`.
@@ -62,7 +71,8 @@ impl Exchange {
             // The text goes along at once: few servers know this one's hash, and asking for it
             // would cost another round trip.
             let client_text = Some(TEXT);
-            Request { client_hash: HASH, client_text, server_hash: HASH }.encode(&mut out);
+            let client = ClientName { agent: &self.client.0, sink: &self.client.1 };
+            Request { client_hash: HASH, client_text, server_hash: HASH, client }.encode(&mut out);
         }
         put_append_batch(&mut out, events);
         self.serial = self.serial.wrapping_add(1);

@@ -7,8 +7,62 @@
 
 use super::WireError;
 use super::protocol::{HASH, Hash, TEXT};
-use super::values::{Values, put_bytes, put_long};
-use crate::base::limits::AVRO_PROTOCOL_BYTES_MAX;
+use super::values::{Values, put_bytes, put_count, put_long};
+use crate::base::limits::{AVRO_PROTOCOL_BYTES_MAX, CLIENT_NAME_BYTES_MAX};
+
+/// The keys of the metadata under which a client of ours says who it is. Others read over them.
+const AGENT: &str = "millpond.agent";
+const SINK: &str = "millpond.sink";
+
+/// How a client calls itself; each name may be empty, which is not to say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientName<'a> {
+    /// Its agent.
+    pub agent: &'a str,
+    /// The sink of it that sends.
+    pub sink: &'a str,
+}
+
+impl<'a> ClientName<'a> {
+    fn is_empty(&self) -> bool {
+        self.agent.is_empty() && self.sink.is_empty()
+    }
+
+    /// Reads it out of a map of metadata. A name that is too long, or holds what is no part of a name, is
+    /// none: a client is not turned away for it.
+    fn decode(values: &mut Values<'a>, what: &'static str) -> Result<Self, WireError> {
+        let mut name = Self::default();
+        loop {
+            let items = values.block(2, what)?;
+            if items == 0 {
+                return Ok(name);
+            }
+            for _ in 0..items {
+                let (key, value) = (values.bytes(what)?, values.bytes(what)?);
+                let text = std::str::from_utf8(value).unwrap_or_default();
+                if text.len() > CLIENT_NAME_BYTES_MAX || text.chars().any(char::is_control) {
+                    continue;
+                }
+                if key == AGENT.as_bytes() {
+                    name.agent = text;
+                } else if key == SINK.as_bytes() {
+                    name.sink = text;
+                }
+            }
+        }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let both = [(AGENT, self.agent), (SINK, self.sink)];
+        let said: Vec<_> = both.into_iter().filter(|(_, name)| !name.is_empty()).collect();
+        put_count(out, said.len());
+        for (key, name) in said {
+            put_bytes(out, key.as_bytes());
+            put_bytes(out, name.as_bytes());
+        }
+        put_long(out, 0);
+    }
+}
 
 /// What a client begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +73,8 @@ pub struct Request<'a> {
     pub client_text: Option<&'a str>,
     /// The hash of what it takes for the server's text.
     pub server_hash: Hash,
+    /// Who it says it is.
+    pub client: ClientName<'a>,
 }
 
 impl<'a> Request<'a> {
@@ -33,10 +89,11 @@ impl<'a> Request<'a> {
             false => None,
         };
         let server_hash = values.hash("the server's hash")?;
-        if values.is_some("the handshake's metadata")? {
-            values.skip_map("the handshake's metadata")?;
-        }
-        Ok(Self { client_hash, client_text, server_hash })
+        let client = match values.is_some("the handshake's metadata")? {
+            true => ClientName::decode(values, "the handshake's metadata")?,
+            false => ClientName::default(),
+        };
+        Ok(Self { client_hash, client_text, server_hash, client })
     }
 
     /// Appends it.
@@ -47,7 +104,10 @@ impl<'a> Request<'a> {
             put_bytes(out, text.as_bytes());
         }
         out.extend_from_slice(&self.server_hash);
-        put_long(out, 0);
+        put_long(out, i64::from(!self.client.is_empty()));
+        if !self.client.is_empty() {
+            self.client.encode(out);
+        }
     }
 }
 

@@ -33,7 +33,12 @@ fn batch(parameters: &[u8]) -> Vec<u8> {
 #[test]
 fn a_whole_first_call_is_these_bytes() {
     let mut out = frame::begin();
-    let request = Request { client_hash: [1; 16], client_text: None, server_hash: [2; 16] };
+    let request = Request {
+        client_hash: [1; 16],
+        client_text: None,
+        server_hash: [2; 16],
+        client: Default::default(),
+    };
     request.encode(&mut out);
     put_append(&mut out, &event(&[("k", "v")], b"hi"));
     frame::finish(&mut out, 7);
@@ -213,7 +218,12 @@ fn a_message_that_is_too_large_is_passed_over_and_the_next_one_read() {
 
 #[test]
 fn the_two_sides_meet_in_three_ways() {
-    let request = |server_hash| Request { client_hash: [9; 16], client_text: None, server_hash };
+    let request = |server_hash| Request {
+        client_hash: [9; 16],
+        client_text: None,
+        server_hash,
+        client: Default::default(),
+    };
     let both = Response::to(&request(HASH), true);
     assert_eq!((both.matched, both.server_text), (Match::Both, None));
     let mut out = Vec::new();
@@ -355,7 +365,7 @@ proptest! {
         changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4),
     ) {
         let mut out = frame::begin();
-        let request = Request { client_hash: HASH, client_text: Some(TEXT), server_hash: HASH };
+        let request = Request { client_hash: HASH, client_text: Some(TEXT), server_hash: HASH, client: Default::default() };
         request.encode(&mut out);
         put_append_batch(&mut out, &events);
         frame::finish(&mut out, 1);

@@ -1,12 +1,15 @@
-//! Requests to one server, one at a time, over a connection that is kept.
+//! Posting to one server, one request at a time, over a connection that is kept.
+//!
+//! Limits: a connection and an answer have deadlines, [`REDIRECTIONS_MAX`] redirections with the same protocol are
+//! followed, and of an answer's body [`ANSWER_BYTES_MAX`] are read.
 
-use crate::net::dial::{DialError, Layers, dial};
-use crate::net::endpoint::{AGENT, Endpoint, REDIRECTIONS_MAX};
-use crate::net::tls::Connector;
+use super::dial::{DialError, Layers, dial};
+use super::endpoint::{AGENT, Endpoint, REDIRECTIONS_MAX};
+use super::tls::Connector;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
@@ -18,7 +21,7 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why there is no status.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PostError {
+pub(crate) enum PostError {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error("the server did not answer within {} ms", .0.as_millis())]
@@ -31,20 +34,23 @@ pub(super) enum PostError {
 
 /// How long to wait.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    pub(super) connect: Duration,
-    pub(super) request: Duration,
+pub(crate) struct Patience {
+    pub(crate) connect: Duration,
+    pub(crate) request: Duration,
 }
 
 /// What every request has.
 #[derive(Clone, Debug)]
-pub(super) struct Letterhead {
-    pub(super) content_type: HeaderValue,
-    pub(super) accept: HeaderValue,
+pub(crate) struct Letterhead {
+    pub(crate) content_type: HeaderValue,
+    pub(crate) accept: HeaderValue,
+    /// Further headers. They are shown to the server of the first URL only, and to no other that it
+    /// redirects to: there may be a password in them.
+    pub(crate) more: HeaderMap,
 }
 
 /// An open connection and the task that moves its bytes.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     to: Endpoint,
     sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
@@ -60,16 +66,21 @@ impl Drop for Connection {
 fn request(
     to: &Endpoint,
     letterhead: &Letterhead,
+    at_home: bool,
     body: Bytes,
 ) -> Result<Request<Full<Bytes>>, PostError> {
-    Ok(Request::builder()
+    let mut request = Request::builder()
         .method(Method::POST)
         .uri(to.path())
         .header(HOST, to.authority())
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, &letterhead.accept)
         .header(CONTENT_TYPE, &letterhead.content_type)
-        .body(Full::new(body))?)
+        .body(Full::new(body))?;
+    if at_home {
+        request.headers_mut().extend(letterhead.more.clone());
+    }
+    Ok(request)
 }
 
 impl Connection {
@@ -89,7 +100,7 @@ impl Connection {
     }
 
     /// Whether a further request may go over it to `to`.
-    pub(super) fn serves(&self, to: &Endpoint) -> bool {
+    pub(crate) fn serves(&self, to: &Endpoint) -> bool {
         self.to.shares_connections_with(to) && !self.sender.is_closed() && self.sender.is_ready()
     }
 
@@ -105,24 +116,31 @@ impl Connection {
 }
 
 /// What a request came to.
-pub(super) struct Answered {
-    pub(super) status: u16,
+pub(crate) struct Answered {
+    pub(crate) status: u16,
     /// The connection, if it can be used again.
-    pub(super) connection: Option<Connection>,
+    pub(crate) connection: Option<Connection>,
     /// Connections that were opened on the way.
-    pub(super) opened: u64,
+    pub(crate) opened: u64,
+    /// The beginning of the answer's body, up to as many bytes as were asked for.
+    pub(crate) body: Vec<u8>,
 }
 
 /// Posts `body` to `to`, over `kept` if that leads there, and wherever the server sends it on with the
-/// same protocol.
-pub(super) async fn post(
+/// same protocol. Of the answer's body `heard_bytes` are kept.
+///
+/// # Errors
+/// There is no answer.
+pub(crate) async fn post(
     to: &Endpoint,
     tls: Option<&Connector>,
     letterhead: &Letterhead,
     kept: Option<Connection>,
     body: Bytes,
     patience: Patience,
+    heard_bytes: usize,
 ) -> Result<Answered, PostError> {
+    let home = to;
     let (mut to, mut kept, mut opened, mut redirections) = (to.clone(), kept, 0, 0);
     loop {
         let mut connection = match kept.take().filter(|kept| kept.serves(&to)) {
@@ -132,7 +150,8 @@ pub(super) async fn post(
                 Connection::open(&to, tls, patience).await?
             }
         };
-        let request = request(&to, letterhead, body.clone())?;
+        let at_home = home.shares_connections_with(&to);
+        let request = request(&to, letterhead, at_home, body.clone())?;
         let response = connection.post(request, patience.request).await?;
         let status = response.status().as_u16();
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -142,22 +161,35 @@ pub(super) async fn post(
             }
             _ => None,
         };
-        kept = drained(response, patience.request).await.then_some(connection);
+        let mut body = Vec::new();
+        kept =
+            drained(response, patience.request, heard_bytes, &mut body).await.then_some(connection);
         match next {
             Some(next) => (to, redirections) = (next, redirections + 1),
-            None => return Ok(Answered { status, connection: kept, opened }),
+            None => return Ok(Answered { status, connection: kept, opened, body }),
         }
     }
 }
 
-/// Reads what is left of the answer; false when that is too much or does not come.
-async fn drained(response: Response<Incoming>, patience: Duration) -> bool {
+/// Reads what is left of the answer, and keeps `heard_bytes` of it; false when it is too much or does not
+/// come.
+async fn drained(
+    response: Response<Incoming>,
+    patience: Duration,
+    heard_bytes: usize,
+    heard: &mut Vec<u8>,
+) -> bool {
     let deadline = Instant::now() + patience;
     let (mut body, mut bytes) = (response.into_body(), 0);
     loop {
         match timeout_at(deadline, body.frame()).await {
             Ok(None) => return true,
-            Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, Bytes::len),
+            Ok(Some(Ok(frame))) => {
+                let data = frame.data_ref().map_or(&[][..], |data| data);
+                bytes += data.len();
+                let room = heard_bytes.saturating_sub(heard.len());
+                heard.extend_from_slice(&data[..data.len().min(room)]);
+            }
             Ok(Some(Err(_))) | Err(_) => return false,
         }
         if bytes > ANSWER_BYTES_MAX {

@@ -1,0 +1,126 @@
+//! What a robot of a DingTalk group is sent: a text or Markdown, and in the URL a signature.
+
+use super::notice::Notice;
+use super::template::percent;
+use crate::monitor::alarm::raised::{Sender, time};
+use base64ct::{Base64, Encoding};
+use ring::hmac;
+use serde_json::{Value as Json, json};
+use std::fmt::Write;
+
+/// The way to a robot.
+#[derive(Clone)]
+pub(crate) struct Robot {
+    /// Where robots are asked, without the query.
+    pub(super) url: String,
+    pub(super) token: String,
+    /// With which requests are signed; empty for none.
+    pub(super) secret: String,
+    /// What a message begins with: robots may take only those with a certain word.
+    pub(super) title: String,
+    pub(super) is_markdown: bool,
+    /// Numbers of those who are called by name.
+    pub(super) mobiles: Vec<String>,
+    pub(super) all: bool,
+}
+
+/// Of the time and the secret: HMAC-SHA256 under the secret over the time, a newline and the secret, in base64.
+pub(super) fn signature(wall_ms: u64, secret: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signed = hmac::sign(&key, format!("{wall_ms}\n{secret}").as_bytes());
+    Base64::encode_string(signed.as_ref())
+}
+
+impl Robot {
+    /// The URL of a request at `wall_ms`.
+    pub(super) fn url(&self, wall_ms: u64) -> String {
+        let join = if self.url.contains('?') { '&' } else { '?' };
+        let mut url = format!("{}{join}access_token={}", self.url, percent(&self.token));
+        if !self.secret.is_empty() {
+            let sign = percent(&signature(wall_ms, &self.secret));
+            let _ = write!(url, "&timestamp={wall_ms}&sign={sign}");
+        }
+        url
+    }
+
+    /// What is posted there.
+    pub(super) fn body(&self, notice: &Notice, sender: &Sender) -> String {
+        let heading = self.heading(notice);
+        let lines = lines(notice, sender);
+        let mut called: String = self.mobiles.iter().map(|number| format!(" @{number}")).collect();
+        if !called.is_empty() {
+            called = format!("\n\n{}", called.trim_start());
+        }
+        let at = json!({ "atMobiles": self.mobiles, "isAtAll": self.all });
+        let body = if self.is_markdown {
+            let lines: String = lines
+                .iter()
+                .map(|(key, value)| format!("> {key}: {}\n\n", markdown(value)))
+                .collect();
+            let text = format!("### {}\n\n{}{called}", markdown(&heading), lines.trim_end());
+            json!({ "msgtype": "markdown", "markdown": { "title": heading, "text": text }, "at": at })
+        } else {
+            let lines: String =
+                lines.iter().map(|(key, value)| format!("\n{key}: {value}")).collect();
+            json!({ "msgtype": "text", "text": { "content": format!("{heading}{lines}{called}") }, "at": at })
+        };
+        body.to_string()
+    }
+
+    fn heading(&self, notice: &Notice) -> String {
+        match notice.alarm() {
+            Some(alarm) => {
+                let (title, severity) = (alarm.kind.entry().title, alarm.severity.word());
+                format!("{}: {title} ({severity}), {}", self.title, notice.state())
+            }
+            None => format!("{}: notices dropped", self.title),
+        }
+    }
+}
+
+/// What there is to say, in the order in which people look.
+fn lines(notice: &Notice, sender: &Sender) -> Vec<(String, String)> {
+    let mut lines = vec![
+        ("host".to_owned(), sender.host.clone()),
+        ("agent".to_owned(), sender.agent.clone()),
+        ("cluster".to_owned(), sender.cluster.clone()),
+    ];
+    if let Some(alarm) = notice.alarm() {
+        lines.push(("component".to_owned(), alarm.component.clone()));
+        if !alarm.subject.is_empty() {
+            lines.push(("subject".to_owned(), alarm.subject.clone()));
+        }
+        lines.push(("message".to_owned(), notice.message()));
+        let more = alarm.parameters.iter().filter(|(_, value)| !value.is_empty());
+        lines.extend(more.map(|(key, value)| (key.clone(), value.clone())));
+        lines.push(("raised".to_owned(), time(alarm.raised_ms)));
+        if let Some(cleared) = &alarm.cleared {
+            lines.push(("cleared".to_owned(), time(cleared.at_ms)));
+        }
+        lines.push(("alarm".to_owned(), alarm.kind.entry().id.to_string()));
+    } else {
+        lines.push(("message".to_owned(), notice.message()));
+    }
+    lines
+}
+
+/// A text that is none of Markdown's marks.
+fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '`' | '*' | '[' | ']' | '<' | '>' | '#' => out.extend(['\\', c]),
+            '\n' => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Why the robot did not take it, if it said so: it answers 200 in any case.
+pub(super) fn refusal(answer: &[u8]) -> Option<String> {
+    let answer: Json = serde_json::from_slice(answer).ok()?;
+    let code = answer["errcode"].as_i64().filter(|code| *code != 0)?;
+    let words = answer["errmsg"].as_str().unwrap_or("without a word");
+    Some(format!("the robot answered {code}: {words}"))
+}

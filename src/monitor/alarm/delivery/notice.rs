@@ -1,0 +1,67 @@
+//! What somebody is told.
+
+use crate::monitor::alarm::raised::{Alarm, Sender};
+use serde_json::{Map, Value as Json, json};
+use std::sync::Arc;
+
+/// A word about an alarm, or about words that were lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// It is raised.
+    Raised(Arc<Alarm>),
+    /// It was raised before the agent was started again, and still is.
+    Still(Arc<Alarm>),
+    /// It is over.
+    Cleared(Arc<Alarm>),
+    /// So many notices were dropped.
+    Dropped(u64),
+}
+
+impl Notice {
+    pub(crate) fn alarm(&self) -> Option<&Alarm> {
+        match self {
+            Self::Raised(alarm) | Self::Still(alarm) | Self::Cleared(alarm) => Some(alarm),
+            Self::Dropped(_) => None,
+        }
+    }
+
+    /// `raised`, `still`, `cleared` or `dropped`.
+    pub(super) fn state(&self) -> &'static str {
+        match self {
+            Self::Raised(_) => "raised",
+            Self::Still(_) => "still",
+            Self::Cleared(_) => "cleared",
+            Self::Dropped(_) => "dropped",
+        }
+    }
+
+    pub(super) fn message(&self) -> String {
+        match self {
+            Self::Raised(alarm) | Self::Still(alarm) => alarm.message.clone(),
+            Self::Cleared(alarm) => {
+                let why = alarm.cleared.as_ref().map_or("it is over", |cleared| &cleared.why);
+                format!("{why} (it was: {})", alarm.message)
+            }
+            Self::Dropped(count) => format!(
+                "{count} notices of alarms were dropped: more came than could be sent; /alarms has them all"
+            ),
+        }
+    }
+
+    /// The whole of it.
+    pub(super) fn json(&self, sender: &Sender) -> Json {
+        let mut map = match self.alarm() {
+            Some(alarm) => alarm.json_of(sender),
+            None => Map::new(),
+        };
+        map.insert("state".to_owned(), json!(self.state()));
+        if let Self::Dropped(count) = self {
+            map.insert("message".to_owned(), json!(self.message()));
+            map.insert("dropped".to_owned(), json!(count));
+            map.insert("agent".to_owned(), json!(sender.agent));
+            map.insert("cluster".to_owned(), json!(sender.cluster));
+            map.insert("host".to_owned(), json!(sender.host));
+        }
+        Json::Object(map)
+    }
+}

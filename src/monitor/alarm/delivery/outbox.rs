@@ -1,0 +1,219 @@
+//! The notices that wait for one target, and the task that sends them.
+
+use super::notice::Notice;
+use super::sending::{SendError, Speaker};
+use super::target::Target;
+use super::{AGE_MAX, PAUSE_MAX, PAUSE_MIN, REFUSALS_MAX, WAITING_MAX};
+use crate::base::clock::Clock;
+use crate::flow::spell::Spell;
+use crate::metrics::Counter;
+use crate::monitor::alarm::kind::Severity;
+use crate::monitor::alarm::raised::Sender;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+/// A minute, of which a setting says how many notices it may have.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Where notices are put for one target. Dropping it ends its task.
+pub(crate) struct Outbox {
+    pub(crate) target: Target,
+    pub(crate) queue: Arc<Queue>,
+    task: JoinHandle<()>,
+}
+
+/// What waits, and what became of the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<VecDeque<(Duration, Notice)>>,
+    more: Notify,
+    /// One of the deliveries' names.
+    pub(crate) name: &'static str,
+    pub(crate) sent: Counter,
+    /// Tries that failed.
+    pub(crate) failures: Counter,
+    pub(crate) dropped: Counter,
+}
+
+impl Queue {
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn push(&self, now: Duration, notice: Notice) {
+        let mut waiting = self.lock();
+        if waiting.len() >= WAITING_MAX {
+            waiting.pop_front();
+            self.dropped.add(1);
+        }
+        waiting.push_back((now, notice));
+        self.more.notify_one();
+    }
+
+    async fn next(&self) -> (Duration, Notice) {
+        loop {
+            if let Some(next) = self.lock().pop_front() {
+                return next;
+            }
+            self.more.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Duration, Notice)>> {
+        // Nothing under the lock can be left half done.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outbox {
+    /// Begins to send what is put in.
+    pub(crate) fn start(target: Target, sender: Sender, clock: Arc<dyn Clock>) -> Self {
+        let queue = Arc::new(Queue { name: target.name, ..Queue::default() });
+        let post = Post {
+            queue: Arc::clone(&queue),
+            pace: Pace::new(target.per_minute),
+            speaker: Speaker::new(target.clone(), sender),
+            clock,
+            spell: Spell::default(),
+            told: 0,
+        };
+        Self { target, queue, task: tokio::spawn(post.run()) }
+    }
+
+    /// Takes over what waits for one whose settings were changed.
+    pub(crate) fn take_over(&self, old: &Self) {
+        for (since, notice) in std::mem::take(&mut *old.queue.lock()) {
+            self.queue.push(since, notice);
+        }
+    }
+
+    /// Puts a notice in, if it matters enough; never waits.
+    pub(crate) fn put(&self, now: Duration, notice: &Notice) {
+        let severity = notice.alarm().map_or(Severity::Critical, |alarm| alarm.severity);
+        if severity >= self.target.least {
+            self.queue.push(now, notice.clone());
+        }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// So many within a minute, and no more.
+#[derive(Debug)]
+pub(super) struct Pace {
+    per_minute: usize,
+    /// When the last ones were sent.
+    last: VecDeque<Duration>,
+}
+
+impl Pace {
+    pub(super) fn new(per_minute: u32) -> Self {
+        Self { per_minute: per_minute as usize, last: VecDeque::new() }
+    }
+
+    /// How long to wait until one more fits; `None` for not at all.
+    pub(super) fn pause(&mut self, now: Duration) -> Option<Duration> {
+        while self.last.front().is_some_and(|at| now.saturating_sub(*at) >= MINUTE) {
+            self.last.pop_front();
+        }
+        let first = self.last.front().filter(|_| self.last.len() >= self.per_minute)?;
+        Some((*first + MINUTE).saturating_sub(now))
+    }
+
+    pub(super) fn sent(&mut self, now: Duration) {
+        self.last.push_back(now);
+    }
+}
+
+/// The task.
+struct Post {
+    queue: Arc<Queue>,
+    speaker: Speaker,
+    clock: Arc<dyn Clock>,
+    pace: Pace,
+    spell: Spell,
+    /// Dropped notices of which the target has heard.
+    told: u64,
+}
+
+impl Post {
+    async fn run(mut self) {
+        loop {
+            let (since, notice) = self.queue.next().await;
+            if self.deliver(since, &notice).await {
+                self.say_dropped().await;
+            }
+        }
+    }
+
+    /// Whether the target has it; else it was dropped.
+    async fn deliver(&mut self, since: Duration, notice: &Notice) -> bool {
+        let (mut refusals, mut pause) = (0, PAUSE_MIN);
+        loop {
+            self.wait_for_turn().await;
+            let said = self.speaker.say(notice, self.clock.wall_ms()).await;
+            let now = self.clock.now();
+            self.pace.sent(now);
+            let error = match said {
+                Ok(()) => {
+                    self.queue.sent.add(1);
+                    if let Some(words) = self.spell.over(now) {
+                        tracing::info!("alarms: {}: {words}", self.speaker.place());
+                    }
+                    return true;
+                }
+                Err(error) => error,
+            };
+            self.failed(now, &error);
+            refusals += u32::from(error.is_refusal());
+            if refusals >= REFUSALS_MAX || now.saturating_sub(since) >= AGE_MAX {
+                self.queue.dropped.add(1);
+                return false;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn failed(&self, now: Duration, error: &SendError) {
+        self.queue.failures.add(1);
+        let words = format!("alarms: {} is not told: {error}", self.speaker.place());
+        if let Some(words) = self.spell.failed(now, &words) {
+            tracing::warn!("{words}");
+        }
+    }
+
+    async fn wait_for_turn(&mut self) {
+        while let Some(pause) = self.pace.pause(self.clock.now()) {
+            sleep(pause).await;
+        }
+    }
+
+    /// Says how many notices were lost, once somebody listens.
+    async fn say_dropped(&mut self) {
+        let dropped = self.queue.dropped.get();
+        let count = dropped - self.told;
+        if count == 0 {
+            return;
+        }
+        tracing::warn!(
+            "alarms: {}: {count} notices were dropped, more came than could be sent; /alarms and the log have them",
+            self.speaker.place()
+        );
+        // Also where this one is lost: it is not counted again.
+        self.told = dropped;
+        let now = self.clock.now();
+        if !self.deliver(now, &Notice::Dropped(count)).await {
+            self.told += 1;
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! One try to tell somebody.
+
+use super::ANSWER_BYTES_MAX;
+use super::dingtalk::refusal;
+use super::notice::Notice;
+use super::target::{Target, Way, Web};
+use crate::base::visible::Visible;
+use crate::flow::process::{Process, Stderr};
+use crate::monitor::alarm::raised::Sender;
+use crate::net::endpoint::Endpoint;
+use crate::net::post::{Letterhead, PostError, post};
+use crate::net::tls::{Connector, TlsError, load};
+use bytes::Bytes;
+use hyper::header::{HeaderMap, HeaderValue};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// Characters of somebody's answer that are said.
+const WORDS_CHARS_MAX: usize = 200;
+
+/// Why somebody was not told.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    #[error("{0}")]
+    Post(#[from] PostError),
+    #[error("TLS cannot be used: {0}")]
+    Tls(#[from] TlsError),
+    #[error("the server answered {status}{}", said(words))]
+    Status { status: u16, words: String },
+    #[error("{}", short(words))]
+    Robot { words: String },
+    #[error("the URL cannot be used")]
+    Url,
+    #[error("{0}")]
+    Start(crate::flow::context::Failure),
+    #[error("the command took more than {} ms and was killed", .0.as_millis())]
+    Late(Duration),
+    #[error("the command ended with {0}")]
+    Ended(String),
+}
+
+fn said(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(": {}", short(words)) }
+}
+
+fn short(words: &str) -> String {
+    let words: String = words.trim().chars().take(WORDS_CHARS_MAX).collect();
+    Visible(&words).to_string().replace('\n', " ")
+}
+
+impl SendError {
+    /// Whether the notice itself is what is refused, which the next try will hardly change.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => {
+                (400..500).contains(status) && ![408, 429].contains(status)
+            }
+            Self::Robot { .. } | Self::Url | Self::Ended(_) => true,
+            Self::Post(_) | Self::Tls(_) | Self::Start(_) | Self::Late(_) => false,
+        }
+    }
+}
+
+/// A target that is told, and what is kept between two notices.
+pub(super) struct Speaker {
+    target: Target,
+    sender: Sender,
+    connector: Option<Connector>,
+}
+
+impl Speaker {
+    pub(super) fn new(target: Target, sender: Sender) -> Self {
+        Self { target, sender, connector: None }
+    }
+
+    /// Who it is, in words that give nothing away.
+    pub(super) fn place(&self) -> String {
+        let name = self.target.name;
+        match &self.target.way {
+            Way::Webhook { to, .. } => format!("{name} {}", to.authority()),
+            Way::DingTalk { robot, .. } => {
+                let to = Endpoint::named(&robot.url);
+                format!("{name} {}", to.map(|to| to.authority()).unwrap_or_default())
+            }
+            Way::Command { words, .. } => {
+                // What stands behind its name may be a secret.
+                format!("{name} {}", words.first().map_or("", String::as_str))
+            }
+        }
+    }
+
+    /// Tells it.
+    pub(super) async fn say(&mut self, notice: &Notice, wall_ms: u64) -> Result<(), SendError> {
+        match self.target.way.clone() {
+            Way::Webhook { to, letterhead, body, web } => {
+                let body = match body {
+                    Some((template, escape)) => template.fill(notice, &self.sender, escape),
+                    None => notice.json(&self.sender).to_string(),
+                };
+                self.post(&to, &letterhead, body, &web).await.map(drop)
+            }
+            Way::DingTalk { robot, web } => {
+                let to = Endpoint::named(&robot.url(wall_ms)).ok_or(SendError::Url)?;
+                let letterhead = Letterhead {
+                    content_type: HeaderValue::from_static("application/json;charset=utf-8"),
+                    accept: HeaderValue::from_static("application/json"),
+                    more: HeaderMap::new(),
+                };
+                let body = robot.body(notice, &self.sender);
+                let answer = self.post(&to, &letterhead, body, &web).await?;
+                refusal(&answer).map_or(Ok(()), |words| Err(SendError::Robot { words }))
+            }
+            Way::Command { words, timeout } => {
+                run(&words, &format!("{}\n", notice.json(&self.sender)), timeout).await
+            }
+        }
+    }
+
+    /// Posts over a connection of its own: alarms are rare, and a kept one would be over by the next.
+    async fn post(
+        &mut self,
+        to: &Endpoint,
+        letterhead: &Letterhead,
+        body: String,
+        web: &Web,
+    ) -> Result<Vec<u8>, SendError> {
+        if to.is_tls() && self.connector.is_none() {
+            self.connector = Some(load(web.tls.clone()).await?);
+        }
+        let (tls, body) = (self.connector.as_ref(), Bytes::from(body));
+        let answered =
+            post(to, tls, letterhead, None, body, web.patience, ANSWER_BYTES_MAX).await?;
+        match answered.status {
+            200..300 => Ok(answered.body),
+            status => {
+                let words = String::from_utf8_lossy(&answered.body).into_owned();
+                Err(SendError::Status { status, words })
+            }
+        }
+    }
+}
+
+/// Runs a command to its end, with `input` on its stdin.
+async fn run(words: &[String], input: &str, patience: Duration) -> Result<(), SendError> {
+    let started = Process::start(words, Stderr::Rated("alarms.command".to_owned()));
+    let (mut process, mut pipes) = started.map_err(SendError::Start)?;
+    let work = async {
+        let feed = async {
+            // One that reads nothing is no worse for that.
+            let _ = pipes.stdin.write_all(input.as_bytes()).await;
+            drop(pipes.stdin);
+        };
+        let mut scrap = [0; 4096];
+        let drain = async { while matches!(pipes.stdout.read(&mut scrap).await, Ok(1..)) {} };
+        tokio::join!(feed, drain);
+        process.exits_within(patience).await;
+    };
+    if timeout(patience, work).await.is_err() {
+        process.end(true, Duration::ZERO).await;
+        return Err(SendError::Late(patience));
+    }
+    match process.end(true, Duration::ZERO).await {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(SendError::Ended(status.to_string())),
+        None => Err(SendError::Ended("a status that nobody knows".to_owned())),
+    }
+}

@@ -1,0 +1,332 @@
+use super::dingtalk::{Robot, refusal, signature};
+use super::notice::Notice;
+use super::outbox::{Outbox, Pace};
+use super::target::{self, Target};
+use super::template::{Escape, Template};
+use super::{REFUSALS_MAX, WAITING_MAX};
+use crate::base::clock::SystemClock;
+use crate::config::settings::Settings;
+use crate::monitor::alarm::kind::{Kind, Severity};
+use crate::monitor::alarm::raised::{Alarm, Cleared, Sender};
+use serde_json::Value as Json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn sender() -> Sender {
+    let text = str::to_owned;
+    Sender { agent: text("a"), cluster: text("north"), host: text("log1") }
+}
+
+fn alarm(serial: u64, message: &str) -> Alarm {
+    Alarm {
+        serial,
+        kind: Kind::ChannelFill,
+        severity: Severity::Major,
+        component: "CHANNEL.c1".to_owned(),
+        subject: String::new(),
+        message: message.to_owned(),
+        parameters: [("channelSize".to_owned(), "95".to_owned())].into(),
+        raised_ms: 1_700_000_000_000,
+        cleared: None,
+    }
+}
+
+fn raised(serial: u64) -> Notice {
+    Notice::Raised(Arc::new(alarm(serial, "95 % are full")))
+}
+
+/// The only target of these settings.
+fn target(pairs: &[(&str, &str)]) -> Target {
+    let (targets, findings) = target::read(&Settings::from_pairs("alarms", pairs));
+    assert_eq!(findings, []);
+    let [target] = &targets[..] else { panic!("{targets:?}") };
+    target.clone()
+}
+
+fn outbox(pairs: &[(&str, &str)]) -> Outbox {
+    Outbox::start(target(pairs), sender(), Arc::new(SystemClock::new()))
+}
+
+/// Reads a request whole: its head, in small letters, and its body.
+async fn request(stream: &mut TcpStream) -> (String, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a head"));
+    }
+    let head = String::from_utf8(head).expect("text");
+    let small = head.to_lowercase();
+    let length = small.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+    let mut body = vec![0; length.expect("a length").parse().expect("a number")];
+    stream.read_exact(&mut body).await.expect("a body");
+    (head, String::from_utf8(body).expect("text"))
+}
+
+/// A server that answers so, the last answer again and again, and what it was asked.
+async fn server(answers: &'static [&'static str]) -> (String, UnboundedReceiver<(String, String)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/in?key=geheim", listener.local_addr().expect("bound"));
+    let (tell, asked) = unbounded_channel();
+    tokio::spawn(async move {
+        for at in 0.. {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let asked = request(&mut stream).await;
+            let answer = answers.get(at).unwrap_or(&answers[answers.len() - 1]);
+            let (status, body) = answer.split_once('|').unwrap_or((answer, ""));
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+            if tell.send(asked).is_err() {
+                return;
+            }
+        }
+    });
+    (url, asked)
+}
+
+async fn heard(asked: &mut UnboundedReceiver<(String, String)>) -> (String, String) {
+    timeout(PATIENCE, asked.recv()).await.expect("in time").expect("a request")
+}
+
+async fn until(what: &str, is: impl Fn() -> bool) {
+    let seen = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, seen).await.is_ok(), "not seen: {what}");
+}
+
+#[test]
+fn a_template_is_filled_and_nothing_in_it_ends_what_is_around_it() {
+    let fill = |text: &str, notice: &Notice, escape| {
+        Template::parse(text).expect("a template").fill(notice, &sender(), escape)
+    };
+    let nasty = Notice::Raised(Arc::new(alarm(7, "a \"b\"\n\\ %{host} é&=")));
+    let json = fill(
+        r#"{"t":"%{message}","n":%{id},"s":"%{param.channelSize}","x":"%{param.no}"}"#,
+        &nasty,
+        Escape::Json,
+    );
+    let json: Json = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["t"], "a \"b\"\n\\ %{host} é&=");
+    assert_eq!((&json["n"], &json["s"], &json["x"]), (&90001.into(), &"95".into(), &"".into()));
+    assert_eq!(
+        fill("m=%{message}&x", &nasty, Escape::Percent),
+        "m=a%20%22b%22%0A%5C%20%25%7Bhost%7D%20%C3%A9%26%3D&x"
+    );
+    assert_eq!(fill("100 % %%{host} %{host}", &nasty, Escape::None), "100 % %{host} log1");
+    let cleared = Cleared { at_ms: 1_700_000_001_000, why: "it is well again".to_owned() };
+    let over = Notice::Cleared(Arc::new(Alarm { cleared: Some(cleared), ..alarm(7, "full") }));
+    let text =
+        "%{state} %{severity} %{component} %{raised} %{clearedMs} %{cluster} %{agent}: %{message}";
+    let words = "cleared major CHANNEL.c1 2023-11-14T22:13:20Z 1700000001000 north a: it is well again (it was: full)";
+    assert_eq!(fill(text, &over, Escape::None), words);
+    assert_eq!(fill("%{state} %{dropped} %{id}", &Notice::Dropped(3), Escape::None), "dropped 3 ");
+    for (text, words) in [
+        ("%{mesage}", "did you mean message?"),
+        ("%{message", "without its }"),
+        ("%{param.}", "no place"),
+    ] {
+        let why = Template::parse(text).expect_err("no template");
+        assert!(why.contains(words), "{why}");
+    }
+    for (kind, escape) in [
+        ("application/json; charset=utf-8", Escape::Json),
+        ("application/cloudevents+json", Escape::Json),
+        ("application/x-www-form-urlencoded", Escape::Percent),
+        ("text/plain", Escape::None),
+    ] {
+        assert_eq!(Escape::of(kind), escape, "{kind}");
+    }
+}
+
+#[test]
+fn a_robot_is_asked_with_its_token_the_time_and_a_signature() {
+    // As Python's hmac, base64 and urllib say it.
+    let secret = "SEC0123456789abcdef";
+    assert_eq!(
+        signature(1_700_000_000_000, secret),
+        "TSZbRFUuvaSQaRKUpF970OPCb2/LcQAP3wOvwZIzBZk="
+    );
+    let mut robot = Robot {
+        url: "https://h/robot/send".to_owned(),
+        token: "a b".to_owned(),
+        secret: secret.to_owned(),
+        title: "flume监控提醒".to_owned(),
+        is_markdown: true,
+        mobiles: vec!["1380000".to_owned()],
+        all: false,
+    };
+    let url = "https://h/robot/send?access_token=a%20b&timestamp=1700000000000&sign=TSZbRFUuvaSQaRKUpF970OPCb2%2FLcQAP3wOvwZIzBZk%3D";
+    assert_eq!(robot.url(1_700_000_000_000), url);
+    let body: Json = serde_json::from_str(&robot.body(&raised(1), &sender())).expect("JSON");
+    assert_eq!(body["msgtype"], "markdown");
+    assert_eq!(body["markdown"]["title"], "flume监控提醒: Channel nearly full (major), raised");
+    let text = body["markdown"]["text"].as_str().expect("text");
+    for line in ["> host: log1", "> component: CHANNEL.c1", "> channelSize: 95", "@1380000"] {
+        assert!(text.lines().any(|l| l == line), "no {line} in {text}");
+    }
+    assert_eq!(body["at"]["atMobiles"][0], "1380000");
+    (robot.is_markdown, robot.secret) = (false, String::new());
+    assert_eq!(robot.url(1), "https://h/robot/send?access_token=a%20b");
+    let body: Json =
+        serde_json::from_str(&robot.body(&Notice::Dropped(2), &sender())).expect("JSON");
+    assert!(body["text"]["content"].as_str().expect("text").contains("2 notices"), "{body}");
+    assert_eq!(refusal(b"{\"errcode\":0,\"errmsg\":\"ok\"}"), None);
+    assert_eq!(refusal(b"no JSON"), None);
+    let why = refusal(b"{\"errcode\":310000,\"errmsg\":\"sign not match\"}").expect("refused");
+    assert!(why.contains("310000") && why.contains("sign not match"), "{why}");
+}
+
+#[tokio::test]
+async fn a_web_server_is_told_what_a_template_says_with_every_header() {
+    let (url, mut asked) = server(&["200 OK"]).await;
+    let pairs = [
+        ("webhook.url", &*url),
+        ("webhook.header.X-Key", "geheim"),
+        ("webhook.template", "{\"m\":\"%{message}\"}"),
+        ("webhook.leastSeverity", "major"),
+    ];
+    let outbox = outbox(&pairs);
+    let minor = Alarm { severity: Severity::Minor, ..alarm(1, "small") };
+    outbox.put(Duration::ZERO, &Notice::Raised(Arc::new(minor)));
+    outbox.put(Duration::ZERO, &raised(2));
+    let (head, body) = heard(&mut asked).await;
+    assert!(head.starts_with("POST /in?key=geheim HTTP/1.1\r\n"), "{head}");
+    assert!(head.to_lowercase().contains("x-key: geheim\r\n"), "{head}");
+    assert_eq!(body, "{\"m\":\"95 % are full\"}");
+    until("it is counted", || outbox.queue.sent.get() == 1).await;
+}
+
+#[tokio::test]
+async fn without_a_template_all_of_the_alarm_is_told() {
+    let (url, mut asked) = server(&["204 No"]).await;
+    let outbox = outbox(&[("webhook.url", &*url)]);
+    outbox.put(Duration::ZERO, &raised(2));
+    let body: Json = serde_json::from_str(&heard(&mut asked).await.1).expect("JSON");
+    for (key, value) in [("state", "raised"), ("host", "log1"), ("name", "channelFill")] {
+        assert_eq!(body[key], value);
+    }
+    assert_eq!((&body["id"], &body["serial"]), (&90001.into(), &2.into()));
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_again_and_what_is_refused_is_given_up_and_said() {
+    let (url, mut asked) = server(&["500 Sorry", "400 Bad", "400 Bad", "400 Bad", "200 OK"]).await;
+    let outbox = outbox(&[("webhook.url", &*url), ("webhook.template", "%{serial}%{dropped}")]);
+    outbox.put(Duration::ZERO, &raised(1));
+    for _ in 0..=REFUSALS_MAX {
+        assert_eq!(heard(&mut asked).await.1, "10");
+    }
+    outbox.put(Duration::ZERO, &raised(2));
+    assert_eq!(heard(&mut asked).await.1, "20");
+    assert_eq!(heard(&mut asked).await.1, "1", "one was dropped");
+    let queue = &outbox.queue;
+    until("counted", || queue.sent.get() == 2).await;
+    assert_eq!((queue.failures.get(), queue.dropped.get(), queue.len()), (4, 1, 0));
+}
+
+#[tokio::test]
+async fn whoever_hangs_or_is_dead_holds_up_nobody_and_makes_no_long_queue() {
+    let hanging = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let hangs = format!("http://{}/", hanging.local_addr().expect("bound"));
+    let dead = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        format!("http://{}/", listener.local_addr().expect("bound"))
+    };
+    let (url, mut asked) = server(&["200 OK"]).await;
+    let (hanging_box, dead_box) =
+        (outbox(&[("webhook.url", &*hangs)]), outbox(&[("webhook.url", &*dead)]));
+    let good = outbox(&[("webhook.url", &*url), ("webhook.perMinute", "1000")]);
+    // All of it without a single await.
+    for serial in 0..2 * WAITING_MAX as u64 {
+        for outbox in [&hanging_box, &dead_box] {
+            outbox.put(Duration::ZERO, &raised(serial));
+        }
+        if serial < 50 {
+            good.put(Duration::ZERO, &raised(serial));
+        }
+    }
+    for _ in 0..50 {
+        heard(&mut asked).await;
+    }
+    until("a try", || dead_box.queue.failures.get() > 0).await;
+    for outbox in [&hanging_box, &dead_box] {
+        assert!(outbox.queue.len() <= WAITING_MAX);
+        assert!(outbox.queue.dropped.get() >= WAITING_MAX as u64 - 1);
+        assert_eq!(outbox.queue.sent.get(), 0);
+    }
+}
+
+#[test]
+fn so_many_a_minute_are_sent_and_no_more() {
+    let (mut pace, second) = (Pace::new(3), Duration::from_secs(1));
+    let mut sent = Vec::new();
+    for now in 0..200 {
+        if pace.pause(second * now).is_none() {
+            pace.sent(second * now);
+            sent.push(now);
+        }
+    }
+    assert_eq!(sent, [0, 1, 2, 60, 61, 62, 120, 121, 122, 180, 181, 182]);
+    assert_eq!(pace.pause(second * 200), Some(second * 40));
+}
+
+#[tokio::test]
+async fn a_robot_that_refuses_with_a_good_status_is_heard() {
+    let (url, mut asked) =
+        server(&["200 OK|{\"errcode\":130101,\"errmsg\":\"slow down\"}", "200 OK|{\"errcode\":0}"])
+            .await;
+    let pairs = [("dingtalk.url", &*url), ("dingtalk.token", "t"), ("dingtalk.secret", "s")];
+    let outbox = outbox(&pairs);
+    outbox.put(Duration::ZERO, &raised(1));
+    for _ in 0..2 {
+        let (head, body) = heard(&mut asked).await;
+        assert!(head.starts_with("POST /in?key=geheim&access_token=t&timestamp="), "{head}");
+        assert!(serde_json::from_str::<Json>(&body).expect("JSON")["markdown"].is_object());
+    }
+    until("it is counted", || outbox.queue.sent.get() == 1).await;
+    assert_eq!(outbox.queue.failures.get(), 1);
+}
+
+#[tokio::test]
+async fn a_command_reads_the_alarm_and_one_that_hangs_is_killed_with_its_children() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let script = |name: &str, text: &str| {
+        std::fs::write(at(name), text).expect("written");
+        format!("/bin/sh {} {}", at(name), at("out"))
+    };
+    let line = script("good", "cat >\"$1\".new; echo said; mv \"$1\".new \"$1\"");
+    let good = outbox(&[("command.line", &*line)]);
+    good.put(Duration::ZERO, &raised(5));
+    until("the file", || std::fs::exists(at("out")).unwrap_or(false)).await;
+    let text = std::fs::read_to_string(at("out")).expect("written");
+    assert_eq!(serde_json::from_str::<Json>(&text).expect("a line of JSON")["serial"], 5);
+    until("it is counted", || good.queue.sent.get() == 1).await;
+
+    // A process of its group that would write later, were it left alone.
+    let line = script("bad", "(sleep 300; echo left >\"$1\".left) & echo $! >\"$1\".id; sleep 300");
+    let bad = outbox(&[("command.line", &*line), ("command.timeout", "300")]);
+    bad.put(Duration::ZERO, &raised(6));
+    until("a failure", || bad.queue.failures.get() > 0).await;
+    let id = std::fs::read_to_string(at("out.id")).unwrap_or_default();
+    let proc = std::path::PathBuf::from(format!("/proc/{}/cmdline", id.trim()));
+    if !id.is_empty() {
+        let gone = || std::fs::read(&proc).unwrap_or_default().is_empty();
+        until("its child is gone", gone).await;
+    }
+    let line = script("ends", "exit 3");
+    let ends = outbox(&[("command.line", &*line)]);
+    ends.put(Duration::ZERO, &raised(7));
+    until("given up", || ends.queue.dropped.get() == 1).await;
+    assert_eq!(ends.queue.failures.get(), u64::from(REFUSALS_MAX));
+}

@@ -1,0 +1,271 @@
+//! What there is to raise an alarm for: number, name, severity and settings of each.
+//!
+//! docs/alarms.md has a section for each and a table of the settings; a test holds them together.
+
+use super::tuning::{Apply, Param, Tuning, param};
+
+/// How much an alarm matters, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    Warning,
+    Minor,
+    Major,
+    Critical,
+}
+
+/// The words for them, in that order.
+pub(super) const SEVERITIES: &[&str] = &["warning", "minor", "major", "critical"];
+
+impl Severity {
+    pub(crate) fn word(self) -> &'static str {
+        SEVERITIES[self as usize]
+    }
+
+    /// The one that has this word.
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        let all = [Self::Warning, Self::Minor, Self::Major, Self::Critical];
+        all.into_iter().find(|severity| severity.word() == word)
+    }
+}
+
+/// Which components an alarm can be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    Channel,
+    /// A source whose clients can be told apart.
+    Listener,
+    Source,
+    /// A sink of no group, or a group.
+    Outlet,
+    Agent,
+}
+
+/// One alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    ClientSilent,
+    ChannelFill,
+    ChannelSize,
+    OldestEvent,
+    SinkStalled,
+    StripeSuspended,
+    DiskSpace,
+    Quarantine,
+    SourceFailing,
+    ReloadRefused,
+    ChannelFailing,
+}
+
+/// What is known of an alarm.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    /// Its number: the one that operators know, or one of ours from 90001.
+    pub(crate) id: u32,
+    /// Its name in settings, metrics and pages.
+    pub(crate) name: &'static str,
+    /// Its name for people.
+    pub(crate) title: &'static str,
+    /// How much it matters unless a setting says otherwise.
+    pub(crate) severity: Severity,
+    pub(crate) about: About,
+    /// Its settings beside those that every alarm has.
+    pub(super) params: &'static [Param],
+}
+
+const fn entry(
+    id: u32,
+    name: &'static str,
+    title: &'static str,
+    severity: Severity,
+    about: About,
+    params: &'static [Param],
+) -> Entry {
+    Entry { id, name, title, severity, about, params }
+}
+
+/// Seconds of a day, at most of those of anything that is waited for.
+const DAY: u64 = 86_400;
+
+const fn lasts(default: &'static str, meaning: &'static str) -> Param {
+    number("seconds", default, (0, 365 * DAY), set_seconds, meaning)
+}
+
+const fn number(
+    name: &'static str,
+    default: &'static str,
+    range: (u64, u64),
+    set: fn(&mut Tuning, u64),
+    meaning: &'static str,
+) -> Param {
+    param(name, default, meaning, Apply::Number(range, set))
+}
+
+fn set_seconds(tuning: &mut Tuning, seconds: u64) {
+    tuning.lasts = std::time::Duration::from_secs(seconds);
+}
+
+fn set_limit(tuning: &mut Tuning, limit: u64) {
+    tuning.limit = Some(limit);
+}
+
+fn set_clear(tuning: &mut Tuning, clear: u64) {
+    tuning.clear = Some(clear);
+}
+
+fn set_bytes(tuning: &mut Tuning, bytes: u64) {
+    tuning.bytes = bytes;
+}
+
+const FILL: &[Param] = &[
+    number(
+        "percent",
+        "80",
+        (1, 100),
+        set_limit,
+        "Percent of its capacity from which a channel counts as full.",
+    ),
+    number(
+        "clearPercent",
+        "",
+        (0, 99),
+        set_clear,
+        "Percent below which that is over; 10 less than percent without it.",
+    ),
+    lasts("30", "Seconds that it must be so full before the alarm is raised."),
+];
+
+const SIZE: &[Param] = &[
+    number(
+        "events",
+        "",
+        (1, u64::MAX),
+        set_limit,
+        "Events (ChannelSize) from which it is raised; without this key there is no such alarm.",
+    ),
+    number(
+        "clearEvents",
+        "",
+        (0, u64::MAX),
+        set_clear,
+        "Events below which it is over; nine tenths of events without it.",
+    ),
+    lasts("30", "Seconds that there must be so many before the alarm is raised."),
+];
+
+const OLDEST: &[Param] =
+    &[lasts("3600", "Seconds that the oldest event of a channel may have waited.")];
+
+const STALLED: &[Param] = &[lasts(
+    "60",
+    "Seconds without any event delivered, while the channel has some, after which it is raised.",
+)];
+
+const SUSPENDED: &[Param] =
+    &[lasts("10", "Seconds that a stripe must be suspended before the alarm is raised.")];
+
+const SPACE: &[Param] = &[
+    number("freePercent", "5", (0, 99), set_limit, "Percent of a disk that have to be free."),
+    number(
+        "freeBytes",
+        "1073741824",
+        (0, u64::MAX),
+        set_bytes,
+        "Bytes of a disk that have to be free; at least the channel's minimumRequiredSpace, below which it refuses events.",
+    ),
+    lasts("10", "Seconds that less must be free before the alarm is raised."),
+];
+
+const QUARANTINED: &[Param] = &[number(
+    "events",
+    "0",
+    (0, u64::MAX),
+    set_limit,
+    "Events set aside as damaged that are known and dealt with: more raise the alarm.",
+)];
+
+const SOURCE: &[Param] = &[lasts(
+    "60",
+    "Seconds that a source must not run, or fail again and again, before the alarm is raised.",
+)];
+
+const CHANNEL: &[Param] = &[lasts(
+    "60",
+    "Seconds that a channel must not be open, or refuse events for another reason than its capacity, before the alarm is raised.",
+)];
+
+impl Kind {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::ClientSilent,
+        Self::ChannelFill,
+        Self::ChannelSize,
+        Self::OldestEvent,
+        Self::SinkStalled,
+        Self::StripeSuspended,
+        Self::DiskSpace,
+        Self::Quarantine,
+        Self::SourceFailing,
+        Self::ReloadRefused,
+        Self::ChannelFailing,
+    ];
+
+    pub(crate) const fn entry(self) -> Entry {
+        use About::{Agent, Channel, Listener, Outlet, Source};
+        use Severity::{Critical, Major};
+        match self {
+            Self::ClientSilent => entry(
+                24003,
+                "clientSilent",
+                "Client silent",
+                Major,
+                Listener,
+                super::tuning::CLIENT,
+            ),
+            Self::ChannelFill => {
+                entry(90001, "channelFill", "Channel nearly full", Major, Channel, FILL)
+            }
+            Self::ChannelSize => {
+                entry(90002, "channelSize", "Too many events in a channel", Major, Channel, SIZE)
+            }
+            Self::OldestEvent => {
+                entry(90003, "oldestEvent", "Events wait too long", Major, Channel, OLDEST)
+            }
+            Self::SinkStalled => {
+                entry(90004, "sinkStalled", "Sink delivers nothing", Critical, Outlet, STALLED)
+            }
+            Self::StripeSuspended => {
+                entry(90005, "stripeSuspended", "Stripe suspended", Critical, Channel, SUSPENDED)
+            }
+            Self::DiskSpace => entry(90006, "diskSpace", "Disk nearly full", Major, Channel, SPACE),
+            Self::Quarantine => entry(
+                90007,
+                "quarantine",
+                "Damaged events set aside",
+                Critical,
+                Channel,
+                QUARANTINED,
+            ),
+            Self::SourceFailing => {
+                entry(90008, "sourceFailing", "Source does not run", Major, Source, SOURCE)
+            }
+            Self::ReloadRefused => {
+                entry(90009, "reloadRefused", "Changed configuration refused", Major, Agent, &[])
+            }
+            Self::ChannelFailing => entry(
+                90010,
+                "channelFailing",
+                "Channel does not take events",
+                Critical,
+                Channel,
+                CHANNEL,
+            ),
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.entry().name == name)
+    }
+
+    pub(crate) fn numbered(id: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.entry().id == id)
+    }
+}

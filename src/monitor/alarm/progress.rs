@@ -1,0 +1,126 @@
+//! Rules about what moves: sinks that deliver, sources that go on running.
+
+use super::SETTLES;
+use super::kind::Kind;
+use super::rules::Observed;
+use super::settings::{AlarmSettings, Outlet};
+use super::sight::{Sight, Verdict, Words, number};
+use crate::metrics::{Phase, Role};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What was seen of components at the last look.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    outlets: BTreeMap<String, Delivered>,
+    /// How often each source was started again.
+    restarts: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Delivered {
+    count: u64,
+    /// Since when nothing was delivered although there was something.
+    since: Duration,
+}
+
+impl Progress {
+    pub(super) fn observe(
+        &mut self,
+        now: Duration,
+        sight: &Sight,
+        settings: &AlarmSettings,
+        observed: &mut Observed,
+    ) {
+        let outlets = &settings.scene.outlets;
+        self.outlets.retain(|key, _| outlets.iter().any(|outlet| outlet.key == *key));
+        for outlet in outlets {
+            self.outlet(now, outlet, sight, settings, observed);
+        }
+        self.restarts.retain(|name, _| sight.reading(Role::Source, name).is_some());
+        for source in sight.of(Role::Source) {
+            let restarts = number(source, "RestartCount");
+            let before = self.restarts.insert(source.name.clone(), restarts);
+            let Some(tuning) = settings.tuning(Kind::SourceFailing, &source.name) else { continue };
+            // One that has given all it had is done.
+            let runs = number(source, "Up") > 0 || number(source, "StopTime") > 0;
+            let fell = before.is_some_and(|before| before != restarts);
+            let verdict = if runs && !fell {
+                Verdict::Good
+            } else {
+                let words = if runs {
+                    "the source fails again and again, and is started again; the log says why"
+                } else if number(source, "StartTime") > 0 {
+                    "the source has failed and rests; the log says why"
+                } else {
+                    "the source has not started; the log says why"
+                };
+                Verdict::Bad(Words::new(words).with("restarts", restarts))
+            };
+            // Between two failures it may run for a moment.
+            let settles = tuning.lasts.max(SETTLES);
+            let at = (Kind::SourceFailing, &*source.key(), "");
+            observed.add(at, verdict, (tuning.lasts, settles));
+        }
+    }
+
+    fn outlet(
+        &mut self,
+        now: Duration,
+        outlet: &Outlet,
+        sight: &Sight,
+        settings: &AlarmSettings,
+        observed: &mut Observed,
+    ) {
+        let Some(tuning) = settings.tuning(Kind::SinkStalled, &outlet.name) else { return };
+        let sinks = outlet.sinks.iter().filter_map(|name| sight.reading(Role::Sink, name));
+        let (mut count, mut failing, mut busy) = (0, false, Duration::ZERO);
+        for sink in sinks {
+            // Not events: a sink may let go of some without counting them as delivered.
+            let delivered = sink.spreads.iter().find(|(name, _)| *name == "Delivery");
+            count += delivered.map_or(0, |(_, spread)| spread.count());
+            count += number(sink, "DeadLetterCount");
+            failing |= number(sink, "Failing") > 0;
+            let phase = sink.phases.filter(|phases| phases.phase == Phase::Delivering);
+            busy = busy.max(phase.map_or(Duration::ZERO, |phases| phases.lasts));
+        }
+        let channels = outlet.channels.iter().filter_map(|name| sight.reading(Role::Channel, name));
+        // One that is not open has an alarm of its own.
+        let open = channels.filter(|channel| channel.channel.is_some());
+        let waiting: Option<u64> = open.map(|channel| number(channel, "ChannelSize")).max();
+        let first = !self.outlets.contains_key(&outlet.key);
+        let last = self.outlets.entry(outlet.key.clone());
+        let last = last.or_insert(Delivered { count, since: now });
+        let moved = last.count != count;
+        last.count = count;
+        if moved || waiting.is_none_or(|events| events == 0) {
+            last.since = now;
+        }
+        let stood = now.saturating_sub(last.since);
+        let verdict = match waiting {
+            None => Verdict::Same,
+            Some(0) => Verdict::Good,
+            Some(_) if moved && !first => Verdict::Good,
+            Some(events) if stood >= tuning.lasts => {
+                let why = match busy.as_secs() {
+                    _ if failing => "its tries fail; the log says why".to_owned(),
+                    0 => "it does not say why".to_owned(),
+                    busy => format!("it has waited for an answer for {busy} s"),
+                };
+                Verdict::Bad(
+                    Words::new(format!(
+                        "nothing was delivered for {} s although {events} events wait in {}: {why}",
+                        stood.as_secs(),
+                        outlet.channels.join(", ")
+                    ))
+                    .with("channel", outlet.channels.join(" "))
+                    .with("channelSize", events)
+                    .with("silentSeconds", stood.as_secs()),
+                )
+            }
+            Some(_) => Verdict::Same,
+        };
+        let at = (Kind::SinkStalled, &*outlet.key, "");
+        observed.add(at, verdict, (Duration::ZERO, Duration::ZERO));
+    }
+}

@@ -1,0 +1,223 @@
+//! The file that remembers alarms from one life of an agent to the next.
+//!
+//! It is written whole, beside the old one, and put in its place. Its directory is made by the first
+//! alarm, and is locked while an agent uses it.
+
+use super::STORE_BYTES_MAX;
+use super::machine::Kept;
+use super::raised::Alarm;
+use super::roster::Learned;
+use crate::base::files;
+use crate::base::read_whole::{ReadWholeError, read_whole};
+use crate::disk::real::RealDisk;
+use crate::disk::{Disk, Lock, LockError};
+use crate::metrics::Client;
+use serde_json::{Value as Json, json};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const NAME: &str = "alarms.json";
+/// What a file that cannot be understood is called from then on.
+const ASIDE: &str = "alarms.json.unreadable";
+const LOCK: &str = "in_use.lock";
+/// The format that is written. A later one is read as far as it is understood.
+const FORMAT: u64 = 1;
+
+/// Why alarms cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    #[error("{0}")]
+    Lock(#[from] LockError),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Read { path: PathBuf, source: ReadWholeError },
+}
+
+/// Where alarms are kept.
+pub(super) struct Store {
+    directory: PathBuf,
+    /// Held from the first use on.
+    lock: Option<Box<dyn Lock>>,
+}
+
+impl Store {
+    /// What is kept in `directory`, and what is to be said about it. Makes nothing. Blocks.
+    ///
+    /// # Errors
+    /// It is in use, or what is there cannot be read; then nothing may be written there.
+    pub(super) fn open(directory: &Path) -> Result<(Self, Kept, Option<String>), StoreError> {
+        let mut store = Self { directory: directory.to_owned(), lock: None };
+        if !directory.is_dir() {
+            return Ok((store, Kept::default(), None));
+        }
+        store.hold(false)?;
+        let path = directory.join(NAME);
+        let bytes = match read_whole(&path, STORE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(ReadWholeError::Missing) => return Ok((store, Kept::default(), None)),
+            Err(source @ ReadWholeError::Io(_)) => return Err(StoreError::Read { path, source }),
+            Err(error) => {
+                let words = store.set_aside(&error.to_string())?;
+                return Ok((store, Kept::default(), Some(words)));
+            }
+        };
+        match decode(&bytes) {
+            Some(kept) => Ok((store, kept, None)),
+            None => {
+                let words = store.set_aside("it is no list of alarms")?;
+                Ok((store, Kept::default(), Some(words)))
+            }
+        }
+    }
+
+    /// Puts `kept` in the place of what was kept. Blocks until it is durable.
+    ///
+    /// # Errors
+    /// It cannot be written; then what was kept before is there.
+    pub(super) fn save(&mut self, kept: &Kept) -> Result<(), StoreError> {
+        self.hold(true)?;
+        let path = self.directory.join(NAME);
+        files::replace(&path, &encode(kept)).map_err(|source| StoreError::Io { path, source })
+    }
+
+    /// Locks the directory; with `create` it is made first.
+    fn hold(&mut self, create: bool) -> Result<(), StoreError> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        let failed = |source| StoreError::Io { path: self.directory.clone(), source };
+        let directory = RealDisk::buffered().open_dir(&self.directory, create).map_err(failed)?;
+        self.lock = Some(directory.lock(LOCK)?);
+        Ok(())
+    }
+
+    /// Gives a file that cannot be understood another name, so that nothing is lost.
+    fn set_aside(&self, why: &str) -> Result<String, StoreError> {
+        let (path, aside) = (self.directory.join(NAME), self.directory.join(ASIDE));
+        let failed = |source| StoreError::Io { path: path.clone(), source };
+        match files::remove(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        files::rename_new(&path, &aside).map_err(failed)?;
+        Ok(format!("{}: {why}; it is {ASIDE} now, and alarms begin anew", path.display()))
+    }
+}
+
+fn encode(kept: &Kept) -> Vec<u8> {
+    let all = |alarms: &[Arc<Alarm>]| alarms.iter().map(|alarm| alarm.json()).collect::<Vec<_>>();
+    let clients = kept.clients.iter().map(|learned| {
+        json!({
+            "source": learned.source,
+            "address": learned.client.address.to_string(),
+            "agent": learned.client.agent,
+            "sink": learned.client.sink,
+            "firstMs": learned.first_ms,
+            "lastMs": learned.last_ms,
+        })
+    });
+    let json = json!({
+        "format": FORMAT,
+        "next": kept.next,
+        "active": all(&kept.active),
+        "history": all(&kept.history),
+        "clients": clients.collect::<Vec<_>>(),
+    });
+    let mut bytes = json.to_string().into_bytes();
+    bytes.push(b'\n');
+    bytes
+}
+
+/// What was kept; entries of it that are not understood are left out. `None` when it is something else.
+fn decode(bytes: &[u8]) -> Option<Kept> {
+    let json: Json = serde_json::from_slice(bytes).ok()?;
+    let list = |key: &str| json[key].as_array().map(Vec::as_slice);
+    let alarms = |list: &[Json]| -> Vec<Arc<Alarm>> {
+        list.iter().filter_map(Alarm::of_json).map(Arc::new).collect()
+    };
+    let client = |json: &Json| {
+        let text = |key: &str| json[key].as_str();
+        let address = text("address")?.parse().ok()?;
+        Some(Learned {
+            source: text("source")?.to_owned(),
+            client: Client::new(address, text("agent")?, text("sink")?),
+            first_ms: json["firstMs"].as_u64()?,
+            last_ms: json["lastMs"].as_u64()?,
+        })
+    };
+    Some(Kept {
+        next: json["next"].as_u64()?,
+        active: alarms(list("active")?),
+        history: alarms(list("history")?),
+        clients: list("clients")?.iter().filter_map(client).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::alarm::kind::{Kind, Severity};
+    use crate::monitor::alarm::raised::Cleared;
+
+    fn alarm(serial: u64, cleared: Option<Cleared>) -> Arc<Alarm> {
+        Arc::new(Alarm {
+            serial,
+            kind: Kind::ClientSilent,
+            severity: Severity::Major,
+            component: "SOURCE.r1".to_owned(),
+            subject: "10.0.0.1 web/k1".to_owned(),
+            message: "client \"x\"".to_owned(),
+            parameters: [("clientIp".to_owned(), "10.0.0.1".to_owned())].into(),
+            raised_ms: 1_700_000_000_123,
+            cleared,
+        })
+    }
+
+    fn kept() -> Kept {
+        let cleared = Cleared { at_ms: 1_700_000_000_456, why: "it is well again".to_owned() };
+        let client = Client::new("10.0.0.1".parse().unwrap(), "web", "k1");
+        Kept {
+            next: 3,
+            active: vec![alarm(2, None)],
+            history: vec![alarm(1, Some(cleared))],
+            clients: vec![Learned { source: "r1".to_owned(), client, first_ms: 1, last_ms: 2 }],
+        }
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_and_one_agent_has_it_at_a_time() {
+        let top = tempfile::tempdir().unwrap();
+        let directory = top.path().join("a/b");
+        let (mut store, none, words) = Store::open(&directory).unwrap();
+        assert_eq!((none, words), (Kept::default(), None));
+        assert!(!directory.exists(), "nothing is made before there is something to keep");
+        store.save(&kept()).unwrap();
+        let in_use = Store::open(&directory).err().unwrap().to_string();
+        assert!(in_use.contains("in use"), "{in_use}");
+        store.save(&Kept { next: 9, ..kept() }).unwrap();
+        drop(store);
+        let (_store, again, words) = Store::open(&directory).unwrap();
+        assert_eq!((again, words), (Kept { next: 9, ..kept() }, None));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_set_aside_and_not_lost() {
+        let top = tempfile::tempdir().unwrap();
+        let at = |name: &str| top.path().join(name);
+        for bytes in [&b"{\"next\":"[..], b"[]", b"\xff", b"{\"next\":1,\"active\":7}"] {
+            std::fs::write(at(NAME), bytes).unwrap();
+            let (_, kept, words) = Store::open(top.path()).unwrap();
+            assert_eq!(kept, Kept::default());
+            assert!(words.unwrap().contains(ASIDE));
+            assert_eq!(std::fs::read(at(ASIDE)).unwrap(), bytes);
+            assert!(!at(NAME).exists());
+        }
+        // One entry of a later version is left out, the others are not.
+        let text = String::from_utf8(encode(&kept())).unwrap();
+        std::fs::write(at(NAME), text.replacen("\"id\":24003", "\"id\":99999", 1)).unwrap();
+        let (_, kept, words) = Store::open(top.path()).unwrap();
+        assert_eq!((kept.active.len() + kept.history.len(), words), (1, None));
+    }
+}

@@ -1,0 +1,525 @@
+//! The machine with false time.
+
+use super::CLIENTS_MAX;
+use super::machine::{Change, Kept, Machine};
+use super::raised::Alarm;
+use super::settings::AlarmSettings;
+use super::sight::{Moment, Room, Sight};
+use crate::agent::build::Types;
+use crate::config::settings::Finding;
+use crate::config::{Text, load_texts};
+use crate::disk::Space;
+use crate::metrics::{ChannelReading, Client, Contact, Member, Registry, Role, StripeReading};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Two sources, a channel in memory and one on disk, a sink and a group.
+const AGENT: &str = "a.sources = r1 r2\na.channels = c1 c2\na.sinks = k1 k2 k3\na.sinkgroups = g1\n\
+    a.sources.r1.type = avro\na.sources.r1.bind = 127.0.0.1\na.sources.r1.port = 0\na.sources.r1.channels = c1\n\
+    a.sources.r2.type = netcat\na.sources.r2.bind = 127.0.0.1\na.sources.r2.port = 0\na.sources.r2.channels = c2\n\
+    a.channels.c1.type = memory\na.channels.c2.type = file\na.channels.c2.checkpointDir = /c2/checkpoint\n\
+    a.channels.c2.dataDirs = /c2/data1,/c2/data2\na.channels.c2.minimumRequiredSpace = 1048576\n\
+    a.sinks.k1.type = null\na.sinks.k1.channel = c1\na.sinks.k2.type = null\na.sinks.k2.channel = c2\n\
+    a.sinks.k3.type = null\na.sinks.k3.channel = c2\na.sinkgroups.g1.sinks = k2 k3\n\
+    a.sinkgroups.g1.processor.type = failover\na.sinkgroups.g1.processor.priority.k2 = 1\n\
+    a.sinkgroups.g1.processor.priority.k3 = 2\n";
+
+/// What `more` lines below `a.alarms.` say, and what is found in them.
+pub(super) fn read(more: &str) -> (AlarmSettings, Vec<Finding>) {
+    let mut text = AGENT.to_owned();
+    for line in more.lines() {
+        let _ = writeln!(text, "a.alarms.{}", line.trim());
+    }
+    let texts = [Text { name: PathBuf::from("a.conf"), bytes: text.into_bytes() }];
+    let catalogue = Types::built_in().catalogue();
+    let loaded = load_texts(&texts, "a", &BTreeMap::new(), &catalogue).expect("it can run");
+    assert_eq!(loaded.findings, [], "only alarms are looked at here");
+    AlarmSettings::read(&loaded.agent)
+}
+
+/// An agent that is well, and a machine that looks at it once a second.
+struct Rig {
+    machine: Machine,
+    seconds: u64,
+    registry: Registry,
+    channels: Arc<Mutex<BTreeMap<String, ChannelReading>>>,
+    spaces: BTreeMap<PathBuf, Room>,
+    refused: Option<String>,
+}
+
+impl Rig {
+    fn new(more: &str) -> Self {
+        Self::with(more, Kept::default())
+    }
+
+    fn with(more: &str, kept: Kept) -> Self {
+        let (settings, findings) = read(more);
+        assert_eq!(findings, []);
+        let registry = Registry::default();
+        let member = |role, name: &str, kind| Member { role, name: name.to_owned(), kind };
+        registry.keep(&[
+            member(Role::Source, "r1", "avro"),
+            member(Role::Source, "r2", "netcat"),
+            member(Role::Channel, "c1", "memory"),
+            member(Role::Channel, "c2", "file"),
+            member(Role::Sink, "k1", "null"),
+            member(Role::Sink, "k2", "null"),
+            member(Role::Sink, "k3", "null"),
+        ]);
+        let channels = Arc::new(Mutex::new(BTreeMap::new()));
+        for name in ["c1", "c2"] {
+            registry.channel(name).open.set(1);
+            registry.channel(name).capacity.set(100);
+            channels.lock().unwrap().insert(name.to_owned(), ChannelReading::default());
+            let shown = Arc::clone(&channels);
+            let look = move || shown.lock().unwrap().get(name).cloned();
+            registry.watch_channel(name, Arc::new(look));
+        }
+        for name in ["r1", "r2"] {
+            registry.source(name).started(1);
+            registry.source(name).up.set(1);
+        }
+        let machine = Machine::new(Arc::new(settings), kept);
+        let (spaces, refused) = (BTreeMap::new(), None);
+        Self { machine, seconds: 0, registry, channels, spaces, refused }
+    }
+
+    /// Looks once, a second after the last look; what has changed, in words.
+    fn look(&mut self) -> Vec<String> {
+        self.seconds += 1;
+        let heard = self.registry.components().sources.into_iter();
+        let sight = Sight {
+            readings: self.registry.snapshot(),
+            heard: heard.map(|(name, source)| (name, source.clients.take_heard())).collect(),
+            spaces: self.spaces.clone(),
+            refused: self.refused.clone(),
+        };
+        let now = Duration::from_secs(self.seconds);
+        let at = Moment { now, wall_ms: 1_700_000_000_000 + self.seconds * 1000 };
+        let named = |alarm: &Alarm| {
+            let words = format!("{} {} {}", alarm.kind.entry().id, alarm.component, alarm.subject);
+            words.trim_end().to_owned()
+        };
+        let words = |change: Change| match change {
+            Change::Raised(alarm) => format!("raised {}", named(&alarm)),
+            Change::Still(alarm) => format!("still {}", named(&alarm)),
+            Change::Cleared(alarm) => {
+                let why = alarm.cleared.as_ref().expect("it is over").why.clone();
+                format!("cleared {}: {why}", named(&alarm))
+            }
+            Change::Note(words) => format!("note {words}"),
+        };
+        self.machine.look(at, &sight).into_iter().map(words).collect()
+    }
+
+    /// Looks so often; what has changed, with the second in which it did, from 1.
+    fn pass(&mut self, seconds: u64) -> Vec<(u64, String)> {
+        let mut all = Vec::new();
+        for second in 1..=seconds {
+            all.extend(self.look().into_iter().map(|words| (second, words)));
+        }
+        all
+    }
+
+    fn size(&self, channel: &str, events: u64) {
+        self.registry.channel(channel).size.set(events);
+    }
+
+    fn set(&self, channel: &str, reading: ChannelReading) {
+        self.channels.lock().unwrap().insert(channel.to_owned(), reading);
+    }
+
+    fn meet(&self, address: [u8; 4], agent: &str, sink: &str) -> Contact {
+        let client = Client::new(address.into(), agent, sink);
+        self.registry.source("r1").clients.meet(client).expect("there is room")
+    }
+
+    /// The life that follows, with what this one kept.
+    fn reborn(self, more: &str) -> Self {
+        Self::with(more, self.machine.kept())
+    }
+}
+
+fn at(second: u64, words: &str) -> (u64, String) {
+    (second, words.to_owned())
+}
+
+#[test]
+fn an_agent_that_is_well_has_no_alarm() {
+    let mut rig = Rig::new("");
+    assert_eq!(rig.pass(1000), []);
+    assert!(!rig.machine.take_changed());
+    assert_eq!(rig.machine.kept(), Kept { next: 1, ..Kept::default() });
+}
+
+#[test]
+fn a_channel_is_full_when_it_stays_so_and_is_not_when_it_has_come_well_below() {
+    let mut rig = Rig::new("channelFill.seconds = 5\nsinkStalled.enabled = false");
+    rig.size("c1", 80);
+    assert_eq!(rig.pass(5), []);
+    // A short dip is no recovery, and does not begin the wait anew.
+    rig.size("c1", 10);
+    assert_eq!(rig.pass(3), []);
+    rig.size("c1", 95);
+    assert_eq!(rig.pass(30), [at(1, "raised 90001 CHANNEL.c1")]);
+    let [alarm] = &rig.machine.active()[..] else { panic!("one") };
+    assert_eq!(alarm.parameters["channelFillPercentage"], "95");
+    assert_eq!(alarm.parameters["channelSize"], "95");
+    // Between the two limits nothing changes.
+    rig.size("c1", 75);
+    assert_eq!(rig.pass(100), []);
+    rig.size("c1", 69);
+    assert_eq!(rig.pass(9), []);
+    rig.size("c1", 81);
+    assert_eq!(rig.pass(100), []);
+    rig.size("c1", 0);
+    assert_eq!(rig.pass(100), [at(11, "cleared 90001 CHANNEL.c1: it is well again")]);
+    assert_eq!(rig.machine.history().len(), 1);
+}
+
+#[test]
+fn one_component_can_have_settings_of_its_own() {
+    let mut rig = Rig::new(
+        "channelFill.seconds = 0\nchannelFill.c2.percent = 95\nchannelFill.c2.severity = minor\n\
+         channelSize.c2.events = 50\nchannelSize.seconds = 0\nsinkStalled.enabled = false",
+    );
+    rig.size("c1", 90);
+    rig.size("c2", 90);
+    let raised = [at(1, "raised 90001 CHANNEL.c1"), at(1, "raised 90002 CHANNEL.c2")];
+    assert_eq!(rig.pass(3), raised);
+    rig.size("c2", 96);
+    assert_eq!(rig.pass(3), [at(1, "raised 90001 CHANNEL.c2")]);
+    let active = rig.machine.active();
+    let severities: Vec<&str> = active.iter().map(|alarm| alarm.severity.word()).collect();
+    assert_eq!(severities, ["major", "minor", "major"]);
+    // What a changed configuration does not watch any more is over.
+    let (settings, _) = read("channelFill.enabled = false\nsinkStalled.enabled = false");
+    rig.machine.adopt(Arc::new(settings));
+    let gone = "it is no longer watched";
+    let cleared = [
+        at(1, &format!("cleared 90001 CHANNEL.c1: {gone}")),
+        at(1, &format!("cleared 90001 CHANNEL.c2: {gone}")),
+        at(1, &format!("cleared 90002 CHANNEL.c2: {gone}")),
+    ];
+    assert_eq!(rig.pass(3), cleared);
+}
+
+#[test]
+fn a_sink_that_hangs_is_seen_in_its_time_and_one_that_is_slow_is_not() {
+    let mut rig = Rig::new("sinkStalled.seconds = 20");
+    rig.size("c1", 5);
+    for _ in 0..10 {
+        assert_eq!(rig.pass(15), [], "it delivers, slowly");
+        rig.registry.sink("k1").delivery.note(Duration::ZERO);
+    }
+    assert_eq!(rig.pass(30), [at(21, "raised 90004 SINK.k1")]);
+    let [alarm] = &rig.machine.active()[..] else { panic!("one") };
+    assert!(alarm.message.contains("5 events wait in c1"), "{}", alarm.message);
+    rig.registry.sink("k1").delivery.note(Duration::ZERO);
+    assert_eq!(rig.pass(5), [at(1, "cleared 90004 SINK.k1: it is well again")]);
+    // With nothing to deliver, to deliver nothing is right.
+    rig.size("c1", 0);
+    assert_eq!(rig.pass(100), []);
+    rig.size("c1", 1);
+    assert_eq!(rig.pass(20), []);
+}
+
+#[test]
+fn a_group_delivers_when_one_of_its_sinks_does() {
+    let mut rig = Rig::new("sinkStalled.seconds = 5");
+    rig.size("c2", 5);
+    for _ in 0..10 {
+        assert_eq!(rig.pass(4), []);
+        rig.registry.sink("k3").delivery.note(Duration::ZERO);
+    }
+    assert_eq!(rig.pass(10), [at(6, "raised 90004 SINKGROUP.g1")]);
+    rig.registry.sink("k2").dead_letter.add(1);
+    assert_eq!(rig.pass(2), [at(1, "cleared 90004 SINKGROUP.g1: it is well again")]);
+}
+
+#[test]
+fn stripes_quarantine_and_channels_that_refuse_are_seen() {
+    let mut rig = Rig::new("stripeSuspended.seconds = 2\nchannelFailing.seconds = 3");
+    let stripe = |directory: &str, suspended: Option<&str>| StripeReading {
+        directory: directory.to_owned(),
+        suspended: suspended.map(str::to_owned),
+        ..StripeReading::default()
+    };
+    let reading = |suspended, quarantined, trouble: Option<&str>| ChannelReading {
+        stripes: vec![stripe("/c2/data1", None), stripe("/c2/data2", suspended)],
+        trouble: trouble.map(str::to_owned),
+        quarantined,
+        ..ChannelReading::default()
+    };
+    rig.set("c2", reading(None, 0, None));
+    assert_eq!(rig.pass(5), []);
+    rig.set("c2", reading(Some("no answer"), 2, None));
+    let raised = [at(1, "raised 90007 CHANNEL.c2"), at(3, "raised 90005 CHANNEL.c2 /c2/data2")];
+    assert_eq!(rig.pass(5), raised);
+    // While it is closed nobody knows better.
+    rig.channels.lock().unwrap().remove("c2");
+    rig.registry.channel("c2").open.set(0);
+    assert_eq!(rig.pass(5), [at(4, "raised 90010 CHANNEL.c2")]);
+    rig.registry.channel("c2").open.set(1);
+    rig.set("c2", reading(None, 2, None));
+    let cleared = [
+        at(11, "cleared 90005 CHANNEL.c2 /c2/data2: it is well again"),
+        at(11, "cleared 90010 CHANNEL.c2: it is well again"),
+    ];
+    let mut seen = rig.pass(20);
+    seen.sort();
+    assert_eq!(seen, cleared);
+    // Damaged events stay so; that they are dealt with is for a human to say.
+    let (settings, _) = read("quarantine.c2.events = 2");
+    rig.machine.adopt(Arc::new(settings));
+    assert_eq!(rig.pass(5), [at(1, "cleared 90007 CHANNEL.c2: it is well again")]);
+}
+
+#[test]
+fn an_event_that_waits_for_too_long_is_seen() {
+    let mut rig = Rig::new("oldestEvent.c2.seconds = 60");
+    let waits = |rig: &Rig, seconds| {
+        let oldest = Duration::from_secs(seconds);
+        rig.set("c2", ChannelReading { oldest, ..ChannelReading::default() });
+    };
+    waits(&rig, 59);
+    assert_eq!(rig.pass(5), []);
+    waits(&rig, 61);
+    assert_eq!(rig.pass(5), [at(1, "raised 90003 CHANNEL.c2")]);
+    waits(&rig, 0);
+    assert_eq!(rig.pass(20), [at(11, "cleared 90003 CHANNEL.c2: it is well again")]);
+}
+
+#[test]
+fn a_disk_has_one_alarm_and_needs_what_its_channel_needs() {
+    let mut rig =
+        Rig::new("diskSpace.seconds = 0\ndiskSpace.freeBytes = 0\ndiskSpace.freePercent = 10");
+    let room = |available_bytes, device| {
+        let space = Space { available_bytes, total_bytes: 100_000_000 };
+        Room { space, device }
+    };
+    let put = |rig: &mut Rig, directory: &str, available, device| {
+        rig.spaces.insert(PathBuf::from(directory), room(available, device));
+    };
+    put(&mut rig, "/c2/data1", 50_000_000, 1);
+    put(&mut rig, "/c2/checkpoint", 50_000_000, 1);
+    assert_eq!(rig.pass(3), [], "one does not answer, and nothing is known of it");
+    put(&mut rig, "/c2/data1", 9_999_999, 1);
+    put(&mut rig, "/c2/checkpoint", 9_999_999, 1);
+    assert_eq!(rig.pass(3), [at(1, "raised 90006 CHANNEL.c2 /c2/data1")]);
+    // A little more is no recovery.
+    put(&mut rig, "/c2/data1", 10_500_000, 1);
+    assert_eq!(rig.pass(50), []);
+    put(&mut rig, "/c2/data1", 11_000_000, 1);
+    assert_eq!(rig.pass(50), [at(11, "cleared 90006 CHANNEL.c2 /c2/data1: it is well again")]);
+    let mut rig =
+        Rig::new("diskSpace.seconds = 0\ndiskSpace.freeBytes = 0\ndiskSpace.freePercent = 0");
+    put(&mut rig, "/c2/data2", 1_048_575, 1);
+    assert_eq!(rig.pass(2), [at(1, "raised 90006 CHANNEL.c2 /c2/data2")]);
+}
+
+#[test]
+fn a_source_that_falls_again_and_again_has_one_alarm() {
+    let mut rig = Rig::new("sourceFailing.seconds = 20");
+    let source = rig.registry.source("r2");
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        source.restarts.add(1);
+        source.up.set(0);
+        seen.extend(rig.pass(2));
+        source.up.set(1);
+        seen.extend(rig.pass(3));
+    }
+    assert_eq!(seen, [at(1, "raised 90008 SOURCE.r2")]);
+    assert_eq!(rig.pass(30), [at(18, "cleared 90008 SOURCE.r2: it is well again")]);
+    // One that has given all it had does not fail.
+    source.up.set(0);
+    source.stopped(7);
+    assert_eq!(rig.pass(100), []);
+}
+
+#[test]
+fn a_refused_configuration_is_an_alarm_until_one_is_taken_over() {
+    let mut rig = Rig::new("");
+    rig.refused = Some("a.channels: no".to_owned());
+    assert_eq!(rig.pass(5), [at(1, "raised 90009 AGENT.a")]);
+    rig.refused = None;
+    assert_eq!(rig.pass(5), [at(1, "cleared 90009 AGENT.a: it is well again")]);
+}
+
+const QUICK: &str = "clientSilent.seconds = 10\nclientSilent.learnAfter = 5";
+
+#[test]
+fn a_client_that_used_to_come_is_missed_until_its_first_message() {
+    let mut rig = Rig::new(&format!("{QUICK}\ncluster = north"));
+    let contact = rig.meet([10, 0, 0, 1], "web", "k1");
+    assert_eq!(rig.pass(20), []);
+    drop(contact);
+    let missed = "SOURCE.r1 10.0.0.1 web/k1";
+    assert_eq!(rig.pass(30), [at(10, &format!("raised 24003 {missed}"))]);
+    let [alarm] = &rig.machine.active()[..] else { panic!("one") };
+    let parameter = |key: &str| &*alarm.parameters[key];
+    assert_eq!(
+        ["source", "clientIp", "clientName", "sinkName", "lastHeard"].map(parameter),
+        ["north", "10.0.0.1", "web", "k1", "2023-11-14T22:13:40Z"]
+    );
+    assert_eq!(alarm.severity.word(), "major");
+    let _contact = rig.meet([10, 0, 0, 1], "web", "k1");
+    assert_eq!(rig.pass(30), [at(1, &format!("cleared 24003 {missed}: it is well again"))]);
+}
+
+#[test]
+fn a_client_that_came_once_is_not_expected_and_one_without_names_has_its_address() {
+    let mut rig = Rig::new(QUICK);
+    drop(rig.meet([10, 0, 0, 9], "", ""));
+    assert_eq!(rig.pass(100), []);
+    // It never stays connected, but comes again and again.
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        drop(rig.meet([10, 0, 0, 8], "", ""));
+        seen.extend(rig.pass(4));
+    }
+    assert_eq!(seen, []);
+    assert_eq!(rig.pass(30), [at(7, "raised 24003 SOURCE.r1 10.0.0.8")]);
+}
+
+#[test]
+fn a_source_that_does_not_listen_blames_nobody() {
+    let mut rig =
+        Rig::new(&format!("{QUICK}\nclientSilent.r1.clients = web\nsourceFailing.enabled = false"));
+    let source = rig.registry.source("r1");
+    let contact = rig.meet([10, 0, 0, 1], "web", "k1");
+    assert_eq!(rig.pass(20), []);
+    source.up.set(0);
+    drop(contact);
+    assert_eq!(rig.pass(100), []);
+    source.up.set(1);
+    assert_eq!(rig.pass(30), [at(11, "raised 24003 SOURCE.r1 web")]);
+    source.up.set(0);
+    assert_eq!(rig.pass(30), []);
+    // It listens again, which is no sign of the client.
+    source.up.set(1);
+    assert_eq!(rig.pass(30), []);
+}
+
+#[test]
+fn clients_that_are_named_are_expected_from_the_start_and_no_others() {
+    let names = "clientSilent.seconds = 10\nclientSilent.learnAfter = 0\n\
+                 clientSilent.r1.clients = web web/k2 10.0.0.7";
+    let mut rig = Rig::new(names);
+    let mut contact = Some(rig.meet([10, 0, 0, 1], "web", "k1"));
+    let stranger = rig.meet([10, 0, 0, 2], "else", "k1");
+    assert_eq!(
+        rig.pass(20),
+        [at(11, "raised 24003 SOURCE.r1 web/k2"), at(11, "raised 24003 SOURCE.r1 10.0.0.7")]
+    );
+    drop((contact.take(), stranger));
+    assert_eq!(rig.pass(20), [at(10, "raised 24003 SOURCE.r1 web")]);
+    let _both = rig.meet([10, 0, 0, 7], "web", "k2");
+    let cleared = |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: it is well again"));
+    let mut seen = rig.pass(20);
+    seen.sort();
+    assert_eq!(seen, [cleared("10.0.0.7"), cleared("web/k2"), cleared("web")]);
+}
+
+#[test]
+fn an_open_connection_may_not_be_enough() {
+    let mut rig = Rig::new(&format!("{QUICK}\nclientSilent.sign = message"));
+    let contact = rig.meet([10, 0, 0, 1], "web", "k1");
+    assert_eq!(rig.pass(6), []);
+    contact.message();
+    assert_eq!(rig.pass(30), [at(11, "raised 24003 SOURCE.r1 10.0.0.1 web/k1")]);
+    contact.message();
+    assert_eq!(rig.pass(5), [at(1, "cleared 24003 SOURCE.r1 10.0.0.1 web/k1: it is well again")]);
+}
+
+#[test]
+fn learned_clients_and_alarms_survive_a_restart_and_are_told_once_more() {
+    let mut rig = Rig::new(QUICK);
+    let there = rig.meet([10, 0, 0, 1], "web", "k1");
+    drop(rig.pass(20));
+    drop(there);
+    drop(rig.pass(20));
+    let _other = rig.meet([10, 0, 0, 2], "web", "k1");
+    rig.refused = Some("no".to_owned());
+    drop(rig.pass(20));
+    assert_eq!(rig.machine.active().len(), 2);
+    let serials: Vec<u64> = rig.machine.active().iter().map(|alarm| alarm.serial).collect();
+
+    let mut rig = rig.reborn(QUICK);
+    let seen = rig.pass(30);
+    assert_eq!(
+        seen,
+        [
+            // Its configuration is a good one now.
+            at(1, "cleared 90009 AGENT.a: it is well again"),
+            // It was away before, and had its time since the start.
+            at(11, "still 24003 SOURCE.r1 10.0.0.1 web/k1"),
+            at(11, "raised 24003 SOURCE.r1 10.0.0.2 web/k1"),
+        ]
+    );
+    let active = rig.machine.active();
+    assert_eq!(active[0].serial, serials[0]);
+    assert!(active[1].serial > serials[1], "no number is used again");
+    let _back = (rig.meet([10, 0, 0, 1], "web", "k1"), rig.meet([10, 0, 0, 2], "web", "k1"));
+    assert_eq!(rig.pass(5).len(), 2);
+    assert_eq!(rig.machine.history().len(), 3);
+}
+
+#[test]
+fn learned_clients_are_forgotten_by_time_and_by_word() {
+    let mut rig = Rig::new(&format!("{QUICK}\nclientSilent.forgetAfter = 100"));
+    let contacts = [rig.meet([10, 0, 0, 1], "web", "k1"), rig.meet([10, 0, 0, 2], "", "")];
+    drop(rig.pass(20));
+    drop(contacts);
+    let seen = rig.pass(99);
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    let seen = rig.pass(5);
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    assert!(
+        seen[0].1.starts_with("note client 10.0.0.1 web/k1 of source r1 was silent"),
+        "{seen:?}"
+    );
+    assert!(seen[3].1.ends_with("it is no longer watched"), "{seen:?}");
+    assert_eq!(rig.machine.kept().clients, []);
+
+    let mut rig = Rig::new(QUICK);
+    let _contact = rig.meet([10, 0, 0, 2], "", "");
+    drop(rig.pass(20));
+    assert_eq!(rig.machine.kept().clients.len(), 1);
+    let (settings, findings) = read(&format!("{QUICK}\nclientSilent.r1.ignore = 10.0.0.2 test"));
+    assert_eq!(findings, []);
+    rig.machine.adopt(Arc::new(settings));
+    assert_eq!(rig.pass(5), []);
+    assert_eq!(rig.machine.kept().clients, []);
+}
+
+#[test]
+fn clients_and_history_are_bounded() {
+    let mut rig = Rig::new("clientSilent.seconds = 1\nhistory = 50");
+    let many = |rig: &Rig| -> Vec<Contact> {
+        let address = |n: usize| [10, 0, (n / 256) as u8, (n % 256) as u8];
+        (0..CLIENTS_MAX + 10).map(|n| rig.meet(address(n), "web", "k1")).collect()
+    };
+    let contacts = many(&rig);
+    let seen = rig.pass(3);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].1.starts_with("note more than 1000 clients"), "{seen:?}");
+    drop(contacts);
+    assert_eq!(rig.pass(3).len(), CLIENTS_MAX);
+    let _contacts = many(&rig);
+    assert_eq!(rig.pass(3).len(), CLIENTS_MAX);
+    assert_eq!(rig.machine.history().len(), 50);
+    assert!(rig.machine.active().is_empty());
+}
+
+#[test]
+fn without_alarms_nothing_is_looked_at() {
+    let mut rig = Rig::new("enabled = false");
+    rig.size("c1", 100);
+    rig.refused = Some("no".to_owned());
+    assert_eq!(rig.pass(1000), []);
+}
