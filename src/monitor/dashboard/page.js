@@ -150,7 +150,8 @@ function wordsOf(key, role) {
   const value = (measure) => agent.now.value(key, measure);
   const rate = (measure) => agent.rate(key, measure);
   const latencies = agent.latencies(key);
-  const facts = latencies.map((l) => `${l.title} p99 ${span(l.p99)}`);
+  // A card has the first of them, the table all.
+  const facts = latencies.slice(0, 1).map((l) => `${l.title} p99 ${span(l.p99)}`);
   const failed = (...measures) => measures.reduce((sum, measure) => sum + (value(measure) ?? 0), 0);
   const shared = { latencies, facts };
   if (role === "source") {
