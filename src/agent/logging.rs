@@ -8,11 +8,18 @@
 //! | `-Dmillpond.log.format=json` | one JSON object a line |
 //! | `NO_COLOR`, or stderr is no terminal | no colours |
 //!
+//! Every line is one message: what comes from outside, such as a name of a file, an answer of a server or
+//! what a program writes to stderr, cannot begin another one, nor tell a terminal what to do.
+//!
+//! The two `-D` options, from the command line or `millpond.properties`, are read when the agent starts; a
+//! changed configuration changes nothing about them.
+//!
 //! A warning or error that says the same as one less than 30 s ago is not written; the next one
 //! that is says how many were not. Lines at INFO and below are always written.
 
 use super::log_file::{self, LogFile};
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::visible::OneLine;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write as _};
@@ -21,7 +28,8 @@ use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
@@ -58,7 +66,8 @@ pub fn start(properties: &BTreeMap<String, String>) {
         let builder = builder.fmt_fields(tracing_subscriber::fmt::format::JsonFields::new());
         builder.event_format(Calm::new(lines, false)).try_init()
     } else {
-        builder.event_format(Calm::new(tracing_subscriber::fmt::format(), true)).try_init()
+        let lines = Calm::new(tracing_subscriber::fmt::format(), true);
+        builder.fmt_fields(debug_fn(field).delimited(" ")).event_format(lines).try_init()
     };
     if begun.is_ok() {
         std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
@@ -76,9 +85,15 @@ static FILE: OnceLock<LogFile> = OnceLock::new();
 /// One line on stderr at every level, and in the file: scripts wait for it.
 pub(super) fn say(line: &str) {
     // Nobody may be listening, and that is no reason to stop.
+    let line = OneLine(line).to_string();
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+    note(line);
+}
+
+/// One line in the file, if there is one: stderr hears it from elsewhere.
+pub(super) fn note(line: &str) {
     if let Some(file) = FILE.get() {
-        file.say(line);
+        file.say(&line);
     }
 }
 
@@ -113,6 +128,16 @@ fn file(
         complaints.push(format!("{shown}: no log file: {error}; what is logged goes to stderr"));
     })
     .ok()
+}
+
+/// A field on its one line; the message has no name.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match (field.name(), writer.has_ansi_escapes()) {
+        ("message", _) => {}
+        (name, true) => write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m")?,
+        (name, false) => write!(writer, "{name}=")?,
+    }
+    write!(writer, "{}", OneLine(format_args!("{value:?}")))
 }
 
 /// The filter, and a word about a setting that is none.
@@ -267,6 +292,7 @@ mod tests {
         let subscriber = tracing_subscriber::fmt()
             .with_writer(paper.clone())
             .with_ansi(false)
+            .fmt_fields(debug_fn(field).delimited(" "))
             .event_format(calm)
             .finish();
         let guard = subscriber.set_default();
@@ -280,6 +306,8 @@ mod tests {
         for _ in 0..3 {
             tracing::info!("an event");
         }
+        let forged = "sorry\r\n  WARN millpond: all is lost\u{2028}\u{1b}[2J\tx";
+        tracing::info!(answer = %forged, "the server says {forged}");
         drop(guard);
         let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
@@ -295,6 +323,10 @@ mod tests {
                 &line("INFO", "an event"),
                 &line("INFO", "an event"),
                 &line("INFO", "an event"),
+                &line(
+                    "INFO",
+                    "the server says sorry\\r\\n  WARN millpond: all is lost\\u{2028}\\u{1b}[2J\tx answer=sorry\\r\\n  WARN millpond: all is lost\\u{2028}\\u{1b}[2J\tx"
+                ),
             ]
         );
     }

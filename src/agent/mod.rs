@@ -2,7 +2,7 @@
 //!
 //! Limits: a stop takes [`AgentOptions::stop_deadline`] at most (20 s by default), also one that comes
 //! while the configuration is read or taken over; what has not stopped by then is named and cut off,
-//! which loses nothing that was acknowledged.
+//! which loses nothing that file channels acknowledged; what channels in memory held goes with the process.
 //!
 //! # The story
 //!
@@ -39,22 +39,22 @@ mod seat;
 pub mod stop;
 pub mod supervise;
 mod watch;
+mod windows;
 
 #[cfg(test)]
 mod compat_tests;
 #[cfg(test)]
 mod tests;
 
-use crate::admin::{self, Admin, Served};
 use crate::base::clock::SystemClock;
 use crate::config::settings::{Finding, Severity};
 use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
 use crate::graph::{self, Picture};
 use crate::metrics::Registry;
-use crate::monitor::alarm::Alarms;
+use crate::monitor::Flow;
 use crate::monitor::systemd::Notifier;
-use crate::monitor::{self, Flow, Watched};
+use backup::Saver;
 use build::{Plan, Types};
 use logging::say;
 use origin::{Access, Origin, OriginError, Origins};
@@ -62,14 +62,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stop::Signals;
 use supervise::Running;
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::watch::{Receiver, Sender};
 use tokio::time::Instant;
 use watch::Watch;
+use windows::{Shown, Windows};
 
 /// What comes within this time of the first signal is the same wish once more: `timeout`, and a
 /// service manager that signals the group and the process, send two.
@@ -119,6 +118,9 @@ impl AgentOptions {
     }
 }
 
+/// What an end without order leaves.
+const LEFT: &str = "what file channels acknowledged is not lost, and its last batches may come again; what channels in memory held is lost";
+
 /// Why an agent ended with a failure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -141,11 +143,11 @@ pub enum AgentError {
     #[error("the agent cannot start: {0}")]
     Runtime(#[source] io::Error),
     /// A second signal came while it was stopping.
-    #[error("ended at once by a second signal; what file channels acknowledged is not lost")]
+    #[error("ended at once by a second signal; {LEFT}")]
     Interrupted,
     /// Components were cut off.
     #[error(
-        "did not stop within {} s: {}; what file channels acknowledged is not lost, their last batches may come again",
+        "did not stop within {} s: {}; {LEFT}",
         deadline.as_secs(),
         names.join(", ")
     )]
@@ -171,6 +173,9 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     // Not dropped: that would wait for blocking calls that hang.
     runtime.shutdown_background();
     sinks.shutdown_background();
+    if let Err(error) = &ended {
+        logging::note(&error.to_string());
+    }
     logging::flush();
     ended
 }
@@ -191,18 +196,12 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
         begun = begin(options) => begun,
     };
     let (mut watch, Read { plan, mut errors, flow, .. }) = begun?;
+    let shown = Shown { alarms: plan.alarms.clone(), flow };
     let (registry, clock) = (Arc::new(Registry::default()), Arc::new(SystemClock::new()));
-    let watched_for = plan.alarms.clone();
     let mut running = Running::start(plan, &registry, clock.clone(), sinks_on.clone());
-    let alarms = Alarms::start(watched_for, &registry, clock);
-    let (shown, stopping) = (Sender::new(flow), Arc::new(AtomicBool::new(false)));
-    // Until the agent has stopped.
-    let watched = watched(options, &registry, sinks_on, &stopping, &alarms, shown.subscribe());
-    let service = Notifier::from_environment(&watched);
-    let _monitor = monitor::start(&options.properties, watched);
-    let _admin = opened_door(options, &running);
+    let windows = Windows::open(options, shown, registry, clock, sinks_on, &running);
     let mut all_started = Box::pin(running.all_started());
-    let (mut said, mut keeping) = (false, None);
+    let (mut said, saver) = (false, Saver::of(options.clone()));
     let asked = loop {
         tokio::select! {
             biased;
@@ -210,10 +209,10 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
             line = &mut all_started, if !said => {
                 said = true;
                 say(&line);
-                service.ready(&line);
+                windows.service.ready(&line);
             }
             () = watch.changed() => {
-                service.reloading();
+                windows.service.reloading();
                 // A file system that hangs must not keep the agent from stopping.
                 let read = tokio::select! {
                     biased;
@@ -223,52 +222,28 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 let read = match read {
                     Ok(read) => read,
                     Err(why) => {
-                        goes_on(options, &service, said, &format!("keeps its configuration: {why}"));
-                        alarms.reload_refused(&why);
+                        goes_on(options, &windows.service, said, &format!("keeps its configuration: {why}"));
+                        windows.reload_refused(&why);
                         continue;
                     }
                 };
-                let watched_for = read.plan.alarms.clone();
+                let shown = Shown { alarms: read.plan.alarms.clone(), flow: read.flow };
                 errors = read.errors;
-                let (kept, texts) = (options.clone(), read.texts);
-                keeping = Some(backup::keep_behind(keeping, kept, texts));
+                saver.keep(read.texts, errors.len());
                 let after = adopt(&mut running, read.plan, options, &mut signals).await?;
                 if after.changed {
-                    shown.send_replace(read.flow);
                     (all_started, said) = (Box::pin(running.all_started()), false);
                 }
-                goes_on(options, &service, said, &after.words);
+                windows.adopt(shown, after.changed);
+                goes_on(options, &windows.service, said, &after.words);
                 if let Some(asked) = after.asked {
                     break asked;
                 }
-                alarms.adopt(watched_for);
             }
         }
     };
-    stopping.store(true, Ordering::Relaxed);
-    service.stopping();
-    alarms.rest();
+    windows.stopping();
     stop(running, &mut signals, options, asked).await
-}
-
-/// What there is to see of the agent.
-fn watched(
-    options: &AgentOptions,
-    registry: &Arc<Registry>,
-    sinks_on: &Handle,
-    stopping: &Arc<AtomicBool>,
-    alarms: &Alarms,
-    flow: Receiver<Flow>,
-) -> Watched {
-    Watched {
-        name: options.name.clone(),
-        registry: Arc::clone(registry),
-        threads: vec![("agent", Handle::current()), ("sinks", sinks_on.clone())],
-        stopping: Arc::clone(stopping),
-        alarms: alarms.window(),
-        flow,
-        history: Arc::default(),
-    }
 }
 
 /// Says what came of a look at the configuration; an agent of which all runs is ready for more.
@@ -283,32 +258,6 @@ fn goes_on(options: &AgentOptions, service: &Notifier, all_runs: bool, words: &s
 fn asked_by(signal: &str) -> Instant {
     tracing::info!("{signal}: stopping, sources first");
     Instant::now()
-}
-
-/// The admin socket, if there is to be one. Without it the agent runs all the same.
-fn opened_door(options: &AgentOptions, running: &Running) -> Option<Admin> {
-    let (properties, _) = effective(options);
-    let path = match admin::place(&properties, &options.name) {
-        Ok(path) => path?,
-        Err(error) => {
-            tracing::error!("{error}; the agent runs without an admin socket");
-            return None;
-        }
-    };
-    let served = Served { agent: options.name.clone(), taps: Arc::clone(running.taps()) };
-    match Admin::listen(&path, served) {
-        Ok(admin) => {
-            tracing::info!("admin socket: {} (this user and root only)", path.display());
-            Some(admin)
-        }
-        Err(error) => {
-            let path = path.display();
-            tracing::error!(
-                "admin socket: cannot listen on {path}: {error}; the agent runs without it"
-            );
-            None
-        }
-    }
 }
 
 /// Stops what runs within what is left of the deadline since a stop was `asked` for; a signal more ends
@@ -357,7 +306,7 @@ async fn begin(options: &AgentOptions) -> Result<(Watch, Read), AgentError> {
     let read = tokio::task::spawn_blocking(move || match texts {
         Ok(texts) => {
             let read = read(&first, texts)?;
-            backup::keep_for(&first, &read.texts);
+            backup::keep_for(&first, &read.texts, read.errors.len());
             Ok(read)
         }
         Err(error) => read(&first, vec![backup::in_place_of(error, &first)?]),

@@ -42,8 +42,8 @@ impl Seat {
         Some(SinkRunner {
             refused: Refused::new(policy),
             spell: Spell::default(),
-            tap: self.tap,
             agent: self.agent,
+            tap: self.tap,
             name: self.plan.name,
             make: self.plan.make,
             channel,

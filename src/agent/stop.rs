@@ -98,8 +98,15 @@ pub(super) async fn close(
             Ok(Ok(Ok(()))) => tracing::info!(channel = name, "closed with {left} events"),
             Ok(Ok(Err(error))) => tracing::error!(channel = name, "{error}"),
             Ok(Err(panic)) => tracing::error!(channel = name, "closing it panicked: {panic}"),
-            Err(_) => cut_off.push(format!("channel {name}")),
+            Err(_) => name_once(cut_off, format!("channel {name}")),
         }
+    }
+}
+
+/// A channel may hang twice, while it is opened again and while it is closed.
+fn name_once(cut_off: &mut Vec<String>, name: String) {
+    if !cut_off.contains(&name) {
+        cut_off.push(name);
     }
 }
 
@@ -122,7 +129,7 @@ pub(super) async fn end<'t>(
             Ok(Err(error)) => tracing::error!("{name} ended early: {error}"),
             Err(_) => {
                 tracing::error!("{name} did not stop in time and is cut off");
-                cut_off.push(name.clone());
+                name_once(cut_off, name.clone());
                 handle.abort();
                 let _ = tokio::time::timeout(ABORT, handle).await;
             }
@@ -136,9 +143,41 @@ pub(super) async fn end<'t>(
 pub(super) async fn closed(closing: &mut Vec<JoinHandle<Vec<String>>>, cut_off: &mut Vec<String>) {
     while let Some(last) = closing.last_mut() {
         match last.await {
-            Ok(names) => cut_off.extend(names),
+            Ok(names) => names.into_iter().for_each(|name| name_once(cut_off, name)),
             Err(panic) => tracing::error!("closing channels panicked: {panic}"),
         }
         closing.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::AgentError;
+    use crate::flow::context::StopSignal;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_that_hangs_at_two_places_is_named_once() {
+        let hung = || {
+            let (name, stop) = ("channel c1".to_owned(), StopSignal::new().0);
+            Task { name, handle: Some(tokio::spawn(std::future::pending())), stop }
+        };
+        let mut cut_off = vec!["sink k1".to_owned()];
+        let mut opener = hung();
+        end([&mut opener].into_iter(), Instant::now(), &mut cut_off).await;
+        let mut closing = vec![tokio::spawn(async move {
+            let mut names = Vec::new();
+            end([&mut hung()].into_iter(), Instant::now(), &mut names).await;
+            names
+        })];
+        closed(&mut closing, &mut cut_off).await;
+        assert_eq!(cut_off, ["sink k1", "channel c1"]);
+        let words = AgentError::CutOff { deadline: Duration::from_secs(20), names: cut_off };
+        let words = [words.to_string(), AgentError::Interrupted.to_string()];
+        // What is said to be safe is what is.
+        assert!(words.iter().all(|words| {
+            words.contains("what file channels acknowledged is not lost")
+                && words.contains("what channels in memory held is lost")
+        }));
     }
 }

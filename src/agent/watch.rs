@@ -123,7 +123,9 @@ mod tests {
                 let head = String::from_utf8(head).expect("text").to_lowercase();
                 heads.lock().expect("nobody panicked").push(head);
                 let answer = answers.get(at).unwrap_or(&answers[answers.len() - 1]);
-                let answer = format!("HTTP/1.1 {answer}\r\nConnection: close\r\n\r\na = b");
+                let answer = format!(
+                    "HTTP/1.1 {answer}\r\nConnection: close\r\nContent-Length: 5\r\n\r\na = b"
+                );
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });

@@ -155,9 +155,11 @@ fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    rename(&beside, &path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    written.and_then(|()| rename(&beside, &path)).inspect_err(|_| {
+        // On a full disk what was begun would only stand in the way.
+        let _ = std::fs::remove_file(&beside);
+    })?;
     sync_directory(parent(&path))
 }
 

@@ -74,6 +74,17 @@ pub const MEMORY_BYTE_CAPACITY_DEFAULT: u64 = 256 * 1024 * 1024;
 /// it is some other file.
 pub const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Keys of a configuration file. The largest real ones have some thousand; a table of millions would
+/// take fifty times the bytes of its file.
+pub const CONFIG_KEYS_MAX: usize = 100_000;
+
+/// Findings of each severity that one reading of a configuration keeps; of the others it says how many
+/// there are.
+pub const CONFIG_FINDINGS_MAX: usize = 500;
+
+/// Bytes of all values of an agent after their `${…}` are replaced.
+pub const CONFIG_VALUES_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Bytes of one value after its `${…}` are replaced. Nested references double with every level.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -291,6 +302,10 @@ pub const IRC_LISTEN_SECONDS: u64 = 5;
 
 /// Lines that are sent to an IRC server before it is asked whether it has taken them.
 pub const IRC_LINES_TOGETHER: usize = 5;
+
+/// Between two times that many lines of one event: 2.5 lines in a second, which the limits of servers and of
+/// channels for who floods them let pass. One that was thrown out says the whole event again.
+pub const IRC_PACE_MS: u64 = 2000;
 
 /// Lines that are said of one event at most: servers take a few in a second.
 pub const IRC_LINES_PER_EVENT_MAX: usize = 1000;

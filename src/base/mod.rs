@@ -4,6 +4,7 @@
 //! [`limits`], with its unit and its reason.
 
 pub(crate) mod atomic;
+pub mod calendar;
 pub mod checksum;
 pub mod clock;
 pub mod files;

@@ -2,6 +2,36 @@
 
 use std::fmt::{self, Write as _};
 
+/// What comes from outside, as it is shown where a line is one message: in a log, among findings. Line ends
+/// too are written out, those of Unicode with them, so that no word of others looks like a line of ours;
+/// tabs stay.
+///
+/// ```
+/// use millpond::base::visible::OneLine;
+/// assert_eq!(OneLine("a\n2026 INFO\u{1b}[31m\u{2028}").to_string(), "a\\n2026 INFO\\u{1b}[31m\\u{2028}");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct OneLine<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for OneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Unbroken(f), "{}", self.0)
+    }
+}
+
+struct Unbroken<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Unbroken<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| match c {
+            '\t' => self.0.write_char(c),
+            '\u{2028}' | '\u{2029}' => write!(self.0, "{}", c.escape_default()),
+            c if c.is_control() => write!(self.0, "{}", c.escape_default()),
+            c => self.0.write_char(c),
+        })
+    }
+}
+
 /// Names of files, text of configurations and whatever else comes from outside, as it is shown: control
 /// characters, which could tell a terminal what to do, are written out; line ends and tabs stay.
 ///
@@ -26,14 +56,14 @@ impl fmt::Display for Visible<'_> {
 /// what to do, or show text in another order than it has.
 ///
 /// ```
-/// use millpond::base::visible::OneLine;
-/// assert_eq!(OneLine("a \"é\"\n\u{9b}\u{202e}".as_bytes()).to_string(), r#"a "é"\n\u{9b}\u{202e}"#);
-/// assert_eq!(OneLine(b"\xffok\\").to_string(), r"\xffok\\");
+/// use millpond::base::visible::ByteLine;
+/// assert_eq!(ByteLine("a \"é\"\n\u{9b}\u{202e}".as_bytes()).to_string(), r#"a "é"\n\u{9b}\u{202e}"#);
+/// assert_eq!(ByteLine(b"\xffok\\").to_string(), r"\xffok\\");
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct OneLine<'a>(pub &'a [u8]);
+pub struct ByteLine<'a>(pub &'a [u8]);
 
-impl fmt::Display for OneLine<'_> {
+impl fmt::Display for ByteLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             // Quotes end nothing here, and lines of JSON are full of them.

@@ -397,6 +397,8 @@ impl Take {
     fn acknowledge(&mut self) -> Result<(), CommitError> {
         let mut state = self.shared.lock();
         if state.closed {
+            // The batch goes back to the front by the drop, perhaps behind one that was lent after it. That
+            // shows nowhere: a closed channel lends nothing, and nothing opens it again.
             return Err(CommitError::Refused(Refusal::Closed));
         }
         let lent = std::mem::take(&mut self.lent);
@@ -512,6 +514,21 @@ mod tests {
         put.put(Event::new(vec![0; 700])).unwrap();
         put.commit().unwrap();
         assert_eq!(channel.status().events, 2);
+    }
+
+    #[test]
+    fn batches_that_come_back_at_the_close_in_any_order_are_lent_to_nobody() {
+        let channel = of_bytes(1000);
+        let mut put = channel.begin_put();
+        ["1", "2"].into_iter().for_each(|body| put.put(Event::new(body)).unwrap());
+        put.commit().unwrap();
+        let (mut one, mut two) = (channel.begin_take(), channel.begin_take());
+        assert_eq!((one.take(1).unwrap().len(), two.take(1).unwrap().len()), (1, 1));
+        channel.close().unwrap();
+        assert_eq!(one.commit(), Err(CommitError::Refused(Refusal::Closed)));
+        two.rollback();
+        assert_eq!(channel.status().events, 2);
+        assert_eq!(channel.begin_take().take(2), Err(TakeError::Closed));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::java_options::{self, JavaOptions};
 use super::words::{Stop, say, show};
 use crate::agent::origin::{Access, Origin};
 use crate::agent::{self, AgentOptions, POLL, STOP_DEADLINE};
-use crate::net::endpoint::Endpoint;
+use crate::net::endpoint::{Endpoint, shown};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,9 +60,7 @@ pub(super) fn origins(arguments: &ConfigurationArguments) -> Result<Vec<Origin>,
 }
 
 fn origin(uri: &str) -> Result<Origin, Stop> {
-    // What stands before an @ may be a password.
-    let shown = uri.rsplit_once('@').map_or(uri.to_owned(), |(_, behind)| format!("…@{behind}"));
-    let wrong = |why: &str| Err(Stop::Usage(format!("--conf-uri {shown}: {why}")));
+    let wrong = |why: &str| Err(Stop::Usage(format!("--conf-uri {}: {why}", shown(uri))));
     let path = uri.split(['?', '#']).next().unwrap_or(uri);
     if [".json", ".yaml", ".xml"].iter().any(|end| path.ends_with(end)) {
         return wrong("a configuration is a text of properties, as for Flume");
@@ -93,7 +91,7 @@ fn file(uri: &str) -> Result<Origin, Stop> {
     if path.starts_with('/') && !path.contains(['%', '?', '#']) {
         Ok(Origin::File(PathBuf::from(path)))
     } else {
-        Err(Stop::Usage(format!("--conf-uri {uri}: not file:///PATH; use -f FILE")))
+        Err(Stop::Usage(format!("--conf-uri {}: not file:///PATH; use -f FILE", shown(uri))))
     }
 }
 
@@ -241,8 +239,9 @@ mod tests {
             "https://me:secret@h/a",
             "https://me:secret@h/a.json",
             "https://me:secret@",
-            "http://h/a.json",
-            "ftp://h/a",
+            "http://h/a.json?token=secret",
+            "ftp://h/a?secret",
+            "file:///a?secret",
         ] {
             let Err(Stop::Usage(words)) = named(uri) else { panic!("{uri}") };
             assert!(!words.contains("secret"), "{words}");

@@ -323,9 +323,9 @@ pub(super) enum ChannelCommand {
     Put {
         #[command(flatten)]
         channel: ChannelArguments,
-        /// Lines of one transaction
-        #[arg(long, default_value_t = 100, value_name = "N", value_parser = positive)]
-        batch: usize,
+        /// Lines of one transaction [default: 100, at most the channel's transactionCapacity]
+        #[arg(long, value_name = "N", value_parser = positive)]
+        batch: Option<usize>,
         /// After each commit, one line `committed TOTAL` on stdout
         #[arg(long)]
         acks: bool,
@@ -338,9 +338,9 @@ pub(super) enum ChannelCommand {
     Take {
         #[command(flatten)]
         channel: ChannelArguments,
-        /// Events of one transaction
-        #[arg(long, default_value_t = 100, value_name = "N", value_parser = positive)]
-        batch: usize,
+        /// Events of one transaction [default: 100, at most the channel's transactionCapacity]
+        #[arg(long, value_name = "N", value_parser = positive)]
+        batch: Option<usize>,
         /// Stop after M events
         #[arg(long, value_name = "M")]
         count: Option<u64>,

@@ -1,5 +1,5 @@
-//! `avro-client`: lines of a file, of a directory's files or of stdin to Avro sources, each an event, some
-//! a call.
+//! `avro-client`: lines of a file, of a directory's files or of stdin to Avro sources, or Thrift
+//! ones, each an event, some a call.
 
 use super::agent::say_without_effect;
 use super::arguments::AvroClientArguments;
@@ -222,7 +222,7 @@ impl<R: BufRead> Lines<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::avro::connection::SendError;
+    use crate::sink::avro::connection as avro;
 
     fn lines_of(
         input: impl BufRead,
@@ -236,7 +236,8 @@ mod tests {
     }
 
     fn failed() -> RouteError {
-        RouteError::Send { host: "h".to_owned(), port: 1, source: SendError::Failed }
+        let source = Box::new(avro::SendError::Failed.into());
+        RouteError::Send { host: "h".to_owned(), port: 1, source }
     }
 
     fn sent(input: &[u8], batch: usize) -> Vec<Vec<String>> {

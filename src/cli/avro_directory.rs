@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::cli::avro_route::RouteError;
     use crate::event::{Event, Headers};
-    use crate::sink::avro::connection::SendError;
+    use crate::sink::avro::connection as avro;
     use std::io::Write;
 
     /// Sends the directory in batches of 2, the first `good` of which are acknowledged; what was sent.
@@ -218,7 +218,7 @@ mod tests {
         let mut send = |events: &[Event]| {
             calls += 1;
             if calls > good {
-                let source = SendError::Failed;
+                let source = Box::new(avro::SendError::Failed.into());
                 return Err(RouteError::Send { host: "h".to_owned(), port: 1, source });
             }
             let bodies = events.iter().map(|e| String::from_utf8(e.body.to_vec()).unwrap());

@@ -1,23 +1,58 @@
 //! Which server gets a call of `avro-client`, and the connections to them.
 
-use super::rpc_properties::{Choice, RpcProperties};
+use super::rpc_properties::{Choice, RpcProperties, Tongue};
 use crate::base::clock::{Clock, SystemClock};
 use crate::event::Event;
 use crate::flow::processor::Processor;
 use crate::net::dial::Layers;
-use crate::net::tls::Connector;
-use crate::sink::avro::connection::{Connection, SendError};
+use crate::net::tls::{Connector, TlsError};
+use crate::sink::{avro::connection as avro, thrift::connection as thrift};
 use crate::wire::avro::handshake::ClientName;
+use crate::wire::thrift::Protocol;
 use std::io;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// Why a batch was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RouteError {
     #[error("{host}:{port}: {source}")]
-    Send { host: String, port: u16, source: SendError },
+    Send { host: String, port: u16, source: Box<SendError> },
     #[error("cannot begin: {0}")]
     Runtime(#[from] io::Error),
+}
+
+/// Why a server has not taken it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    #[error("TLS cannot be used: {0}")]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Avro(#[from] avro::SendError),
+    #[error(transparent)]
+    Thrift(#[from] thrift::SendError),
+}
+
+/// A connection to a server, by what it speaks.
+enum Connection {
+    Avro(avro::Connection),
+    Thrift(thrift::Connection, Protocol),
+}
+
+impl Connection {
+    async fn append(&mut self, events: &[Event], patience: Duration) -> Result<(), SendError> {
+        match self {
+            Self::Avro(open) => Ok(open.append(events, patience, None).await?),
+            Self::Thrift(open, protocol) => Ok(open.append(*protocol, events, patience).await?),
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
+        match self {
+            Self::Avro(open) => open.is_over(),
+            Self::Thrift(open, _) => open.is_over(),
+        }
+    }
 }
 
 /// The way to the servers.
@@ -71,7 +106,7 @@ impl Route {
     /// No server has, as far as is known: one that did and could not say so is tried for all that.
     pub(super) fn append(&mut self, events: &[Event]) -> Result<(), RouteError> {
         let patience = self.target.patience.request;
-        self.try_each(|runtime, open| runtime.block_on(open.append(events, patience, None)))
+        self.try_each(|runtime, open| runtime.block_on(open.append(events, patience)))
     }
 
     /// Until `act` ends well with one of the servers.
@@ -95,7 +130,7 @@ impl Route {
                 processor.failed(at, self.clock.now());
             }
             let (host, port) = self.target.hosts[at].clone();
-            last = Some(RouteError::Send { host, port, source });
+            last = Some(RouteError::Send { host, port, source: Box::new(source) });
         }
         Err(last.expect("there is a server to try"))
     }
@@ -130,8 +165,25 @@ impl Route {
         if self.connections[at].is_none() {
             let (host, port) = &self.target.hosts[at];
             let layers = Layers { tls: self.connector.as_ref(), zlib: self.target.zlib };
-            let opening =
-                Connection::open(host, *port, layers, self.target.patience, ClientName::default());
+            let patience = self.target.patience;
+            let opening = async {
+                Ok::<_, SendError>(match self.target.tongue {
+                    Tongue::Avro => {
+                        let open = avro::Connection::open(
+                            host,
+                            *port,
+                            layers,
+                            patience,
+                            ClientName::default(),
+                        );
+                        Connection::Avro(open.await?)
+                    }
+                    Tongue::Thrift(protocol) => {
+                        let open = thrift::Connection::open(host, *port, layers, patience.connect);
+                        Connection::Thrift(open.await?, protocol)
+                    }
+                })
+            };
             self.connections[at] = Some(self.runtime.block_on(opening)?);
         }
         Ok(())

@@ -42,10 +42,10 @@ fn listen(arguments: &ChannelArguments) -> Result<(), Stop> {
     Ok(())
 }
 
-fn put(arguments: &ChannelArguments, batch: usize, acks: bool) -> Result<(), Stop> {
+fn put(arguments: &ChannelArguments, batch: Option<usize>, acks: bool) -> Result<(), Stop> {
     listen(arguments)?;
     let settings = channel_open::settings(arguments)?;
-    let settings = channel_open::for_batch(settings, arguments, batch)?;
+    let (settings, batch) = channel_open::for_batch(settings, arguments, batch)?;
     let channel = channel_open::open(&settings)?;
     let mut acknowledged = acks.then(io::stdout);
     let acknowledged = acknowledged.as_mut().map(|out| out as &mut dyn io::Write);
@@ -55,7 +55,7 @@ fn put(arguments: &ChannelArguments, batch: usize, acks: bool) -> Result<(), Sto
 
 fn take(
     arguments: &ChannelArguments,
-    batch: usize,
+    batch: Option<usize>,
     count: Option<u64>,
     acks: bool,
 ) -> Result<(), Stop> {
@@ -67,7 +67,7 @@ fn take(
     }
     listen(arguments)?;
     let settings = channel_open::settings(arguments)?;
-    let mut settings = channel_open::for_batch(settings, arguments, batch)?;
+    let (mut settings, batch) = channel_open::for_batch(settings, arguments, batch)?;
     if nothing_is_there(&settings) {
         say(&format!(
             "there is no channel in {}: nothing to take, and none is made",

@@ -116,19 +116,23 @@ fn refused(stop: &LoadStop) -> Stop {
     }
 }
 
-/// The settings with room for a transaction of `batch` events: a channel that is named by its
+/// Events of a transaction where nobody says how many.
+const BATCH: usize = 100;
+
+/// How many events a transaction has, and the settings with room for it: a channel that is named by its
 /// directories has no `transactionCapacity` to keep to, one of a configuration has.
 pub(super) fn for_batch(
     mut settings: FileChannelSettings,
     arguments: &ChannelArguments,
-    batch: usize,
-) -> Result<FileChannelSettings, Stop> {
+    asked: Option<usize>,
+) -> Result<(FileChannelSettings, usize), Stop> {
+    let batch = asked.unwrap_or(BATCH.min(settings.transaction_capacity));
     if batch <= settings.transaction_capacity {
-        return Ok(settings);
+        return Ok((settings, batch));
     }
     if arguments.checkpoint_dir.is_some() && batch as u64 <= settings.capacity {
         settings.transaction_capacity = batch;
-        return Ok(settings);
+        return Ok((settings, batch));
     }
     Err(Stop::Usage(format!(
         "--batch {batch} is more than the channel's transactionCapacity of {}",

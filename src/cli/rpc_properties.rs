@@ -9,6 +9,7 @@ use crate::config::tls::{self, CLIENT_KEYS};
 use crate::flow::processor::{self, Processor};
 use crate::net::tls::ClientTls;
 use crate::sink::avro::connection::Patience;
+use crate::wire::thrift::Protocol;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -31,11 +32,19 @@ pub(super) struct RpcProperties {
     /// At least one, a name or address and a port each.
     pub(super) hosts: Vec<(String, u16)>,
     pub(super) choice: Choice,
+    pub(super) tongue: Tongue,
     pub(super) batch: usize,
     pub(super) patience: Patience,
     pub(super) tls: Option<ClientTls>,
     /// The level of compression, if there is any.
     pub(super) zlib: Option<u32>,
+}
+
+/// What the servers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tongue {
+    Avro,
+    Thrift(Protocol),
 }
 
 /// Which of the servers gets a call.
@@ -55,7 +64,8 @@ impl RpcProperties {
         let wait = Duration::from_millis(WAIT_MS);
         let patience = Patience { connect: wait, request: wait };
         let (choice, tls, zlib) = (Choice::Alone, None, None);
-        Self { hosts: vec![(host, port)], choice, batch, patience, tls, zlib }
+        let (hosts, tongue) = (vec![(host, port)], Tongue::Avro);
+        Self { hosts, choice, tongue, batch, patience, tls, zlib }
     }
 
     /// What says whose turn it is, if that changes from call to call.
@@ -86,8 +96,8 @@ fn understand(
     system: &BTreeMap<String, String>,
 ) -> Result<(RpcProperties, Vec<String>), String> {
     let mut warnings = Vec::new();
-    let hosts = hosts(&mut table, &mut warnings)?;
-    let (hosts, choice) = choice(&mut table, hosts, &mut warnings)?;
+    let mut hosts = hosts(&mut table, &mut warnings)?;
+    let (choice, tongue) = choice(&mut table, &mut hosts, &mut warnings)?;
     let tls = tls(&mut table, system, &mut warnings)?;
     let zlib = zlib(&mut table, &mut warnings)?;
     let mut number = |key: &str, least: u64, default: u64| {
@@ -108,8 +118,13 @@ fn understand(
         return Err(format!("{key}: there is no such key for this client; leave it out"));
     }
     let batch = usize::try_from(batch).unwrap_or(BATCH_MAX).min(BATCH_MAX);
+    if tongue != Tongue::Avro && zlib.is_some() {
+        return Err(
+            "compression-type: only clients that speak Avro compress; leave it out".to_owned()
+        );
+    }
     let patience = Patience { connect, request };
-    Ok((RpcProperties { hosts, choice, batch, patience, tls, zlib }, warnings))
+    Ok((RpcProperties { hosts, choice, tongue, batch, patience, tls, zlib }, warnings))
 }
 
 /// The servers that `hosts` lists.
@@ -144,19 +159,25 @@ fn hosts(
 /// Which of `hosts` are used, and how.
 fn choice(
     table: &mut BTreeMap<String, String>,
-    mut hosts: Vec<(String, u16)>,
+    hosts: &mut Vec<(String, u16)>,
     warnings: &mut Vec<String>,
-) -> Result<(Vec<(String, u16)>, Choice), String> {
+) -> Result<(Choice, Tongue), String> {
     let kind = table.remove("client.type").unwrap_or_else(|| "default".to_owned());
+    let mut tongue = Tongue::Avro;
+    let mut alone = || {
+        if hosts.len() > 1 {
+            let (host, port) = &hosts[0];
+            warnings.push(format!("hosts: only the first, {host}:{port}, is used, as in Flume"));
+        }
+        hosts.truncate(1);
+        Choice::Alone
+    };
     let choice = match kind.to_lowercase().as_str() {
-        "default" | "org.apache.flume.api.nettyavrorpcclient" => {
-            if hosts.len() > 1 {
-                let (host, port) = &hosts[0];
-                warnings
-                    .push(format!("hosts: only the first, {host}:{port}, is used, as in Flume"));
-            }
-            hosts.truncate(1);
-            Choice::Alone
+        "default" | "org.apache.flume.api.nettyavrorpcclient" => alone(),
+        "thrift" | "org.apache.flume.api.thriftrpcclient" => {
+            let choice = alone();
+            tongue = Tongue::Thrift(thrift(table, warnings)?);
+            choice
         }
         "default_failover" | "org.apache.flume.api.failoverrpcclient" => {
             let given = table.remove("max-attempts");
@@ -189,11 +210,32 @@ fn choice(
         }
         _ => {
             return Err(format!(
-                "client.type: \"{kind}\" is not there; default, default_failover and default_loadbalance speak Avro, which is what this command sends"
+                "client.type: \"{kind}\" is not there; there are default, default_failover, default_loadbalance and thrift"
             ));
         }
     };
-    Ok((hosts, choice))
+    Ok((choice, tongue))
+}
+
+/// The protocol of Thrift, and the other keys that only its client has.
+fn thrift(
+    table: &mut BTreeMap<String, String>,
+    warnings: &mut Vec<String>,
+) -> Result<Protocol, String> {
+    if table.remove("kerberos").is_some_and(|word| !word.eq_ignore_ascii_case("false")) {
+        return Err("kerberos: there is no Kerberos here; set false, and use TLS".to_owned());
+    }
+    if table.remove("maxConnections").is_some() {
+        warnings.push("maxConnections: no effect, this command has one connection".to_owned());
+    }
+    Ok(match table.remove("protocol").as_deref() {
+        None | Some("compact") => Protocol::Compact,
+        Some("binary") => Protocol::Binary,
+        Some(other) => {
+            warnings.push(format!("protocol: \"{other}\" is taken as compact, as in Flume"));
+            Protocol::Compact
+        }
+    })
 }
 
 fn tls(
@@ -293,6 +335,24 @@ mod tests {
     }
 
     #[test]
+    fn thrift_has_its_protocol_and_no_compression() {
+        let host =
+            [("hosts", "a b"), ("hosts.a", "a:1"), ("hosts.b", "b:2"), ("client.type", "Thrift")];
+        let with = |more: &[(&'static str, &'static str)]| read(&[&host[..], more].concat());
+        let (compact, warnings) = with(&[("maxConnections", "5")]).unwrap();
+        assert_eq!((compact.tongue, compact.hosts.len()), (Tongue::Thrift(Protocol::Compact), 1));
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        let binary = with(&[("protocol", "binary"), ("kerberos", "false")]).unwrap().0;
+        assert_eq!(binary.tongue, Tongue::Thrift(Protocol::Binary));
+        for (key, value) in
+            [("kerberos", "true"), ("compression-type", "deflate"), ("max-attempts", "2")]
+        {
+            let error = with(&[(key, value)]).unwrap_err();
+            assert!(error.starts_with(key), "{error}");
+        }
+    }
+
+    #[test]
     fn tls_and_compression_are_as_for_the_sink_and_trust_may_come_from_the_options() {
         let host = [("hosts", "h"), ("hosts.h", "a:1")];
         let with = |more: &[(&'static str, &'static str)]| read(&[&host[..], more].concat());
@@ -317,7 +377,8 @@ mod tests {
     fn what_is_not_there_is_refused_by_name() {
         let host = [("hosts", "h"), ("hosts.h", "a:1")];
         for (key, value) in [
-            ("client.type", "thrift"),
+            ("client.type", "com.example.Client"),
+            ("protocol", "binary"),
             ("compression-type", "gzip"),
             ("compression-level", "x"),
             ("ssl", "yes"),

@@ -5,7 +5,7 @@ use super::java_options;
 use super::tap_arguments::TapArguments;
 use super::words::{Stop, say, show};
 use crate::admin::{self, Client, Line, Shown, TapRequest};
-use crate::base::visible::OneLine;
+use crate::base::visible::ByteLine;
 use crate::flow::tap::{BYTES_PER_SECOND_MAX, Counts};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -101,12 +101,12 @@ fn written(event: &Shown, arguments: &TapArguments) -> String {
 /// `14:02:11.123  put        {k=v} body … (2000 bytes)`
 fn in_words(event: &Shown, body: &[u8], headers: bool) -> String {
     let mut line =
-        format!("{}  {:<9}  ", time(event.time_ms), OneLine(event.way.as_bytes()).to_string());
+        format!("{}  {:<9}  ", time(event.time_ms), ByteLine(event.way.as_bytes()).to_string());
     if headers {
         line.push('{');
         for (at, (name, value)) in event.headers.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
-            let (name, value) = (OneLine(name.as_bytes()), OneLine(value.as_bytes()));
+            let (name, value) = (ByteLine(name.as_bytes()), ByteLine(value.as_bytes()));
             let _ = write!(line, "{comma}{name}={value}");
         }
         if event.headers_left_out > 0 {
@@ -114,7 +114,7 @@ fn in_words(event: &Shown, body: &[u8], headers: bool) -> String {
         }
         line.push_str("} ");
     }
-    let _ = write!(line, "{}", OneLine(whole_letters(body, event.body_bytes)));
+    let _ = write!(line, "{}", ByteLine(whole_letters(body, event.body_bytes)));
     if body.len() < event.body_bytes {
         let _ = write!(line, " … ({} bytes)", event.body_bytes);
     }

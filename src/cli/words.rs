@@ -1,6 +1,6 @@
 //! How a command ends, and the two ways out: stdout for what it produces, stderr for words.
 
-use crate::base::visible::Visible;
+use crate::base::visible::{OneLine, Visible};
 use rustix::fs::OFlags;
 use std::io::{self, Write};
 
@@ -50,10 +50,9 @@ pub(super) fn stdout_is_closed() -> bool {
 }
 
 /// Says `words` on stderr, one line, with the name of the program, control characters written out. A
-/// closed stderr is nobody to
-/// complain to.
+/// closed stderr is nobody to complain to.
 pub(super) fn say(words: &str) {
-    let _ = writeln!(io::stderr().lock(), "millpond: {}", Visible(words));
+    let _ = writeln!(io::stderr().lock(), "millpond: {}", OneLine(words));
 }
 
 /// Writes `text` for people to stdout, whole, control characters but line ends and tabs written out:

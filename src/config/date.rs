@@ -1,29 +1,12 @@
 //! `${date:FORMAT}`: the time at which a configuration is read, as Java's `FastDateFormat` writes it in
 //! the language of the United States, which most JVMs have.
 
+use crate::base::calendar::{DAYS, MONTHS};
 use jiff::Zoned;
 use std::fmt::Write;
 
 /// Characters of a number with leading zeroes at most; no date has as many.
 const DIGITS_MAX: usize = 32;
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-
-const DAYS: [&str; 7] =
-    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// Why a format cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 use super::findings::Findings;
 use super::properties::{self, MalformedEscape};
 use super::settings::{Place, Setting};
-use crate::base::limits::CONFIG_BYTES_MAX;
+use crate::base::limits::{CONFIG_BYTES_MAX, CONFIG_KEYS_MAX};
 use crate::base::read_whole::{ReadWholeError, read_whole};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,12 @@ pub enum FileError {
         place: Place,
         /// What is wrong with it.
         source: MalformedEscape,
+    },
+    /// How many keys it has.
+    #[error("{place}: here is key {}, and {CONFIG_KEYS_MAX} are what a configuration may have; is it one", CONFIG_KEYS_MAX + 1)]
+    Keys {
+        /// Where there are too many.
+        place: Place,
     },
 }
 
@@ -78,11 +84,14 @@ pub(super) fn parse(
     findings: &mut Findings,
 ) -> Result<Table, FileError> {
     let place = |line| Place { file: Arc::clone(file), line };
-    let entries = properties::parse(bytes)
-        .map_err(|source| FileError::Escape { place: place(source.line), source })?;
     let mut table = Table::default();
-    for (at, entry) in entries.into_iter().enumerate() {
+    for (at, entry) in properties::entries(bytes).enumerate() {
+        let entry =
+            entry.map_err(|source| FileError::Escape { place: place(source.line), source })?;
         let place = place(entry.line);
+        if at == CONFIG_KEYS_MAX {
+            return Err(FileError::Keys { place });
+        }
         let key = trim(&entry.key).to_owned();
         if at == 0 && key.starts_with(BYTE_ORDER_MARK) {
             findings.warn(

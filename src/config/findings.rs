@@ -1,11 +1,28 @@
 //! The findings of one reading, and whether the agent can run at all.
+//!
+//! Limits: [`CONFIG_FINDINGS_MAX`] of each severity, the others are counted; [`MESSAGE_CHARS_MAX`] of what
+//! one says.
 
 use super::settings::{Finding, Place, Severity};
+use crate::base::limits::CONFIG_FINDINGS_MAX;
+
+/// Characters of a key and of a message: a value of a megabyte is not repeated.
+const MESSAGE_CHARS_MAX: usize = 4000;
+
+/// Those of one severity that are not kept.
+#[derive(Clone, Debug)]
+struct More {
+    severity: Severity,
+    /// Where the first of them is.
+    place: Place,
+    number: u64,
+}
 
 /// What has been found so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
+    more: Vec<More>,
     /// The first finding that keeps the agent from running.
     stop: Option<Finding>,
 }
@@ -29,10 +46,16 @@ impl Findings {
     /// Something with which the agent does not run: Flume does not, or it would do what cannot be
     /// done here.
     pub(super) fn stop(&mut self, place: &Place, key: &str, message: impl Into<String>) {
-        self.add(Severity::Error, place, key, message.into());
+        let message = message.into();
         if self.stop.is_none() {
-            self.stop = self.list.last().cloned();
+            self.stop = Some(finding(Severity::Error, place, key, &message));
         }
+        self.add(Severity::Error, place, key, message);
+    }
+
+    /// Whether no further finding of this severity is kept, so that nobody need look for a good word.
+    pub(super) fn are_full(&self, severity: Severity) -> bool {
+        self.more.iter().any(|more| more.severity == severity)
     }
 
     /// Whether the agent cannot run by what was found so far.
@@ -42,17 +65,65 @@ impl Findings {
 
     /// Adds what a component's reader has found.
     pub(super) fn extend(&mut self, findings: Vec<Finding>) {
-        self.list.extend(findings);
+        for Finding { severity, place, key, message } in findings {
+            self.add(severity, &place, &key, message);
+        }
     }
 
     /// All findings in the order of the file, and the one that keeps the agent from running.
     pub(super) fn into_parts(mut self) -> (Vec<Finding>, Option<Finding>) {
+        self.list.extend(self.more.into_iter().map(|More { severity, place, number }| {
+            let message = format!("and {number} more like this, from here on; they are not shown");
+            Finding { severity, place, key: String::new(), message }
+        }));
         self.list.sort_by(|a, b| a.place.cmp(&b.place));
         (self.list, self.stop)
     }
 
     fn add(&mut self, severity: Severity, place: &Place, key: &str, message: String) {
-        let (place, key) = (place.clone(), key.to_owned());
-        self.list.push(Finding { severity, place, key, message });
+        if let Some(more) = self.more.iter_mut().find(|more| more.severity == severity) {
+            more.number += 1;
+        } else if self.list.iter().filter(|f| f.severity == severity).count() < CONFIG_FINDINGS_MAX
+        {
+            self.list.push(finding(severity, place, key, &message));
+        } else {
+            self.more.push(More { severity, place: place.clone(), number: 1 });
+        }
+    }
+}
+
+fn finding(severity: Severity, place: &Place, key: &str, message: &str) -> Finding {
+    let (key, message) = (cut(key), cut(message));
+    Finding { severity, place: place.clone(), key, message }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_findings_without_number_some_are_kept_and_the_others_counted() {
+        let (mut findings, place) = (Findings::default(), Place::nowhere());
+        for n in 0..100_000 {
+            findings.warn(&place, &format!("k{n}"), "unknown");
+        }
+        assert!(findings.are_full(Severity::Warning) && !findings.are_full(Severity::Error));
+        findings.stop(&place, "last", "x".repeat(1024 * 1024));
+        let (list, stop) = findings.into_parts();
+        assert_eq!(list.len(), CONFIG_FINDINGS_MAX + 2);
+        assert!(list.iter().any(|f| f.to_string()
+            == "warning: and 99500 more like this, from here on; they are not shown"));
+        let stop = stop.expect("the agent cannot run");
+        assert_eq!(
+            (stop.key.as_str(), stop.message.chars().count()),
+            ("last", MESSAGE_CHARS_MAX + 1)
+        );
     }
 }

@@ -13,6 +13,7 @@ use super::settings::{Finding, Severity};
 use super::stand_ins;
 use super::tls;
 use super::validate;
+use crate::base::limits::CONFIG_VALUES_BYTES_MAX;
 use jiff::Zoned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -81,15 +82,24 @@ impl LoadError {
 }
 
 fn listed(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    match names.get(NAMES_SHOWN..) {
+        _ if names.is_empty() => "none".to_owned(),
+        Some(more @ [_, ..]) => {
+            format!("{} and {} more", names[..NAMES_SHOWN].join(", "), more.len())
+        }
+        _ => names.join(", "),
+    }
 }
+
+/// Names that a message lists.
+const NAMES_SHOWN: usize = 50;
 
 fn known_agents(agent: &str, agents: &[String]) -> String {
     if agents.is_empty() {
         return "it describes no agent at all".to_owned();
     }
     let hint = names::did_you_mean(agent, agents.iter().map(String::as_str));
-    format!("it has {}{hint}", agents.join(", "))
+    format!("it has {}{hint}", listed(agents))
 }
 
 /// Reads the agent `agent` from the file at `path`, whose types are looked up in `catalogue`.
@@ -274,7 +284,7 @@ pub(super) fn sorted(
             .is_some_and(|class| class == "org.apache.flume.node.EnvVarResolverProperties"),
     };
     let resolved = resolve(table, origin.agent, &lookups, findings);
-    let mut sections = sections::sort(&resolved, origin.agent, findings);
+    let mut sections = sections::sort(resolved, origin.agent, findings);
     if !sections.present {
         let agents = sections::agents(table);
         let (path, agent) = (origin.path.to_path_buf(), origin.agent.to_owned());
@@ -298,8 +308,13 @@ fn resolve(table: &Table, agent: &str, lookups: &Lookups<'_>, findings: &mut Fin
     let entries = table.entries.iter().filter(|(key, _)| concerns(key));
     let entries = entries.map(|(key, setting)| (key.clone(), setting.clone()));
     let mut resolved = Table { entries: entries.collect() };
+    let mut bytes = 0_usize;
     for (key, setting) in resolved.entries.iter_mut().filter(|(key, _)| own(key)) {
         let place = setting.place.clone();
+        if bytes > CONFIG_VALUES_BYTES_MAX {
+            setting.value.clear();
+            continue;
+        }
         match lookups.resolve(&setting.value) {
             Ok(value) => {
                 for name in &value.unsupported {
@@ -310,6 +325,13 @@ fn resolve(table: &Table, agent: &str, lookups: &Lookups<'_>, findings: &mut Fin
                     unresolved(name, &place, key, findings);
                 }
                 file::trim(&value.text).clone_into(&mut setting.value);
+                bytes += setting.value.len();
+                if bytes > CONFIG_VALUES_BYTES_MAX {
+                    let message = format!(
+                        "the values of the agent have more than {CONFIG_VALUES_BYTES_MAX} bytes together, with their references replaced"
+                    );
+                    findings.stop(&place, key, message);
+                }
             }
             Err(error) => findings.stop(&place, key, error.to_string()),
         }

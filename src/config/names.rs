@@ -1,5 +1,7 @@
 //! Lists of names, and the known name that a misspelt one is nearest to.
 
+use std::collections::HashSet;
+
 /// Longer words than this are not compared: nobody misspells a name of that length by a letter
 /// or two, and comparing takes the product of both lengths.
 const COMPARED_CHARS_MAX: usize = 128;
@@ -33,13 +35,9 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
 /// The names of a list, each once, in their order. Blanks are Java's `\s`.
 #[must_use]
 pub fn split(list: &str) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for name in list.split(is_java_blank).filter(|name| !name.is_empty()) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
+    let mut seen = HashSet::new();
+    let names = list.split(is_java_blank).filter(|name| !name.is_empty());
+    names.filter(|name| seen.insert(*name)).collect()
 }
 
 /// The names of a list, if it is one: a name that begins with `#` is a comment's beginning.

@@ -5,7 +5,7 @@ use super::catalogue::{Catalogue, TypeEntry};
 use super::dead_letter;
 use super::findings::Findings;
 use super::names;
-use super::settings::{Key, Kind, Place, Setting, Settings, joined, split_comment};
+use super::settings::{Key, Kind, Place, Setting, Settings, Severity, joined, split_comment};
 use super::types::{self, Part, Status};
 
 /// What a trailing comment gives when it was left off.
@@ -168,7 +168,9 @@ fn available<'a>(
     let word = part.word();
     if let Some(known) = types::find(part, text) {
         let message = match known.status {
-            Status::Planned => format!("the {word} type {text} is not available yet"),
+            Status::Planned => {
+                format!("the {word} type {text} is not available yet{}", known.meanwhile())
+            }
             Status::Refused(why) => format!("the {word} type {text} is not available: {why}"),
             Status::Gone(instead) => {
                 format!("Flume has no class behind the {word} type {text} and ends: {instead}")
@@ -214,8 +216,11 @@ fn look_over(part: Part, entry: &TypeEntry, settings: &Settings, findings: &mut 
     for (name, setting) in &settings.entries {
         let whole = format!("{}.{name}", settings.prefix);
         let Some(key) = known().find(|key| matches(key.name, name)) else {
-            let hint =
-                names::did_you_mean(name, known().map(|k| k.name).filter(|n| !n.ends_with('*')));
+            let words = known().map(|k| k.name).filter(|n| !n.ends_with('*'));
+            let hint = match findings.are_full(Severity::Warning) {
+                false => names::did_you_mean(name, words),
+                true => String::new(),
+            };
             findings.warn(
                 &setting.place,
                 &whole,

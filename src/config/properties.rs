@@ -7,8 +7,8 @@
 //! Java and becomes part of the first key.
 //!
 //! Reading is in two steps, as the format demands: bytes to logical lines, then each logical line
-//! to key and value. Nothing is allocated beyond the text itself, and no byte sequence is an
-//! error but a malformed `\u`.
+//! to key and value. Nothing is allocated beyond the text itself and one entry, and no byte sequence is
+//! an error but a malformed `\u`.
 
 /// A key and its value, as they stand: untrimmed, the last of several not yet chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,22 +37,27 @@ pub struct MalformedEscape {
 /// # Errors
 /// An entry has a malformed `\u`.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, MalformedEscape> {
+    entries(bytes).collect()
+}
+
+/// The same one by one, for whoever does not keep them all.
+pub fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<Entry, MalformedEscape>> {
     let mut lines = LogicalLines { bytes, at: 0, number: 1 };
-    let mut entries = Vec::new();
     let mut text = Vec::new();
-    while let Some(line) = lines.next_into(&mut text) {
-        let (key, value) = split(&text);
-        let (key, value) = (unescape(key, line)?, unescape(value, line)?);
-        let strings = (String::from_utf16(&key), String::from_utf16(&value));
-        let broken_surrogate = strings.0.is_err() || strings.1.is_err();
-        entries.push(Entry {
-            key: strings.0.unwrap_or_else(|_| String::from_utf16_lossy(&key)),
-            value: strings.1.unwrap_or_else(|_| String::from_utf16_lossy(&value)),
-            line,
-            broken_surrogate,
-        });
-    }
-    Ok(entries)
+    std::iter::from_fn(move || lines.next_into(&mut text).map(|line| entry(&text, line)))
+}
+
+fn entry(text: &[u8], line: u32) -> Result<Entry, MalformedEscape> {
+    let (key, value) = split(text);
+    let (key, value) = (unescape(key, line)?, unescape(value, line)?);
+    let strings = (String::from_utf16(&key), String::from_utf16(&value));
+    let broken_surrogate = strings.0.is_err() || strings.1.is_err();
+    Ok(Entry {
+        key: strings.0.unwrap_or_else(|_| String::from_utf16_lossy(&key)),
+        value: strings.1.unwrap_or_else(|_| String::from_utf16_lossy(&value)),
+        line,
+        broken_surrogate,
+    })
 }
 
 struct LogicalLines<'a> {

@@ -34,11 +34,12 @@ pub(super) fn split_agent(key: &str) -> Option<(&str, &str)> {
 /// The agents that `table` has at least one list or component of.
 pub(super) fn agents(table: &Table) -> Vec<String> {
     let mut agents: Vec<String> = Vec::new();
+    // In the order of the keys, so that those of one agent follow each other.
     for (key, setting) in &table.entries {
         let Some((agent, rest)) = split_agent(key) else { continue };
         let section = rest.split_once('.').map_or(rest, |(section, _)| section);
         let counts = SECTIONS.contains(&section) && !setting.value.is_empty();
-        if counts && !agents.iter().any(|known| known == agent) {
+        if counts && agents.last().is_none_or(|last| last != agent) {
             agents.push(agent.to_owned());
         }
     }
@@ -46,14 +47,14 @@ pub(super) fn agents(table: &Table) -> Vec<String> {
 }
 
 /// Sorts the keys of `agent`; keys that are none are findings.
-pub(super) fn sort(table: &Table, agent: &str, findings: &mut Findings) -> Sections {
+pub(super) fn sort(table: Table, agent: &str, findings: &mut Findings) -> Sections {
     let mut sections = Sections::new(agent);
-    for (key, setting) in &table.entries {
-        let Some((owner, rest)) = split_agent(key) else {
+    for (key, setting) in table.entries {
+        let Some((owner, rest)) = split_agent(&key) else {
             if !setting.value.is_empty() || key.is_empty() {
                 findings.warn(
                     &setting.place,
-                    key,
+                    &key,
                     "is no key: AGENT.SECTION.NAME.KEY is expected; ignored, as in Flume",
                 );
             }
@@ -64,15 +65,16 @@ pub(super) fn sort(table: &Table, agent: &str, findings: &mut Findings) -> Secti
         }
         sections.present = true;
         if setting.value.is_empty() {
-            findings.warn(&setting.place, key, "has no value and is ignored, as in Flume");
+            findings.warn(&setting.place, &key, "has no value and is ignored, as in Flume");
             continue;
         }
+        let place = setting.place.clone();
         if !sections.take(agent, rest, setting) {
             let word = rest.split('.').next().unwrap_or(rest);
             let hint = names::did_you_mean(word, SECTIONS.into_iter().chain([ALARMS]));
             findings.warn(
-                &setting.place,
-                key,
+                &place,
+                &key,
                 format!("belongs to no section of an agent and is ignored, as in Flume{hint}"),
             );
         }
@@ -90,9 +92,9 @@ impl Sections {
         }
     }
 
-    fn take(&mut self, agent: &str, rest: &str, setting: &Setting) -> bool {
+    fn take(&mut self, agent: &str, rest: &str, setting: Setting) -> bool {
         if let Some(section) = SECTIONS.into_iter().find(|section| *section == rest) {
-            self.lists.insert(section, setting.clone());
+            self.lists.insert(section, setting);
             return true;
         }
         let Some((word, rest)) = rest.split_once('.') else { return false };
@@ -111,7 +113,7 @@ impl Sections {
             .components
             .entry((section, name.to_owned()))
             .or_insert_with(|| Settings::new(format!("{agent}.{section}.{name}"), name));
-        settings.entries.insert(key.to_owned(), setting.clone());
+        settings.entries.insert(key.to_owned(), setting);
         true
     }
 }

@@ -1,7 +1,7 @@
 //! The settings of one component and how a component reads them.
 
 use super::parts::utf8_read_as_latin1;
-use crate::base::visible::Visible;
+use crate::base::visible::OneLine;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -74,9 +74,9 @@ impl fmt::Display for Finding {
             write!(f, "{}: {severity}: ", self.place)?;
         }
         if !self.key.is_empty() {
-            write!(f, "{}: ", Visible(&self.key))?;
+            write!(f, "{}: ", OneLine(&self.key))?;
         }
-        Visible(&self.message).fmt(f)
+        OneLine(&self.message).fmt(f)
     }
 }
 
@@ -432,9 +432,10 @@ mod tests {
             severity: Severity::Warning,
             place: Place::nowhere(),
             key: "a\u{1b}[2J".to_owned(),
-            message: "\u{0} is no number\u{9b}".to_owned(),
+            message: "\u{0} is no number\u{9b}\nerror: b".to_owned(),
         };
-        assert_eq!(finding.to_string(), "warning: a\\u{1b}[2J: \\u{0} is no number\\u{9b}");
+        let shown = "warning: a\\u{1b}[2J: \\u{0} is no number\\u{9b}\\nerror: b";
+        assert_eq!(finding.to_string(), shown);
     }
 
     fn reader(value: &str) -> Settings {

@@ -83,6 +83,29 @@ const fn gone(part: Part, names: &'static [&'static str], instead: &'static str)
 
 const LEGACY: &str = "it speaks the protocol of Flume 0.9, retired in 2012; put a Flume 1.x agent in between, with an avro sink";
 
+impl FlumeType {
+    /// What can be done in the place of a type that is not there yet.
+    #[must_use]
+    pub fn meanwhile(&self) -> &'static str {
+        match (self.part, self.names[0]) {
+            (Part::Sink, "hdfs") => {
+                "; until then file_roll writes the same events into files of this machine, for hdfs dfs -put, or external hands them to a program of your own (docs/external.md)"
+            }
+            (Part::Sink, _) => {
+                "; until then external hands its events to a program of your own (docs/external.md), or file_roll keeps them in files"
+            }
+            (Part::Source, _) => {
+                "; until then external has a program of your own bring its events (docs/external.md)"
+            }
+            (Part::Channel, _) => "; use the file channel, which is durable too",
+            (Part::Interceptor, _) => {
+                "; until then external has a program of your own do its work (docs/external.md)"
+            }
+            (Part::Selector | Part::SinkProcessor, _) => "",
+        }
+    }
+}
+
 /// The table.
 pub const TYPES: &[FlumeType] = &[
     // Sources.

@@ -1,6 +1,7 @@
 //! One turn of a sink: take a batch, let the sink deliver it, commit the take.
 
 use super::earlier::{Delivered, Earlier};
+use super::refused::Fate;
 use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::SinkRunner;
 use super::tap::Way;
@@ -229,7 +230,20 @@ impl SinkRunner {
     /// `last`: there is no further try.
     async fn is_elsewhere(&self, batch: &[Event], error: &Failure, last: bool) -> bool {
         let (name, counters) = (&self.name, &self.counters);
-        error.is_refusal() && self.refused.settle(name, batch, error, last, counters).await
+        if !error.is_refusal() {
+            return false;
+        }
+        match self.refused.settle(name, batch, error, last, counters).await {
+            Fate::Elsewhere => {
+                self.works();
+                true
+            }
+            Fate::Stays => false,
+            Fate::HeldUp(why) => {
+                self.failed(&why);
+                false
+            }
+        }
     }
 
     async fn deliver(
@@ -260,7 +274,11 @@ impl SinkRunner {
             Err(error) => {
                 self.enter(Phase::Resting);
                 self.counters.event_write_fail.add(1);
-                self.failed(&format!("does not deliver, events stay in the channel: {error}"));
+                // That a destination refuses an event is no failure of the sink where there is a place
+                // for it: each has its own word.
+                if !(error.is_refusal() && self.refused.says(batch.len())) {
+                    self.failed(&format!("does not deliver, events stay in the channel: {error}"));
+                }
             }
         }
         delivered

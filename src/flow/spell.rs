@@ -12,6 +12,9 @@ const CAUSES_MAX: usize = 8;
 /// Between two words about a spell that lasts.
 const REMINDER: Duration = Duration::from_secs(600);
 
+/// A spell of one failed try that was over sooner than this is not said to be over: the try was said.
+const BRIEF: Duration = Duration::from_secs(1);
+
 /// Whether a sink delivers, as far as the log knows.
 #[derive(Debug, Default)]
 pub struct Spell(Mutex<Option<Bad>>);
@@ -52,8 +55,12 @@ impl Spell {
     /// It works at `now`: what is to be said of it, if it did not before.
     pub(crate) fn over(&self, now: Duration) -> Option<String> {
         let Bad { since, tries, .. } = self.lock().take()?;
-        let lasted = now.saturating_sub(since).as_millis();
-        Some(format!("works again, behind {tries} tries in {lasted} ms"))
+        let lasted = now.saturating_sub(since);
+        if tries == 1 && lasted < BRIEF {
+            return None;
+        }
+        let tries = if tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
+        Some(format!("works again, behind {tries} in {} ms", lasted.as_millis()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Bad>> {
@@ -83,6 +90,19 @@ mod tests {
         assert_eq!(over.as_deref(), Some("works again, behind 103 tries in 5000 ms"));
         assert_eq!(spell.over(SECOND * 7), None);
         assert_eq!(spell.failed(SECOND * 8, "refused").as_deref(), Some("refused"));
+    }
+
+    #[test]
+    fn a_single_try_is_said_in_the_singular_and_a_brief_one_not_again() {
+        let spell = Spell::default();
+        for (over, words) in [
+            (SECOND + Duration::from_millis(5), None),
+            (SECOND * 4, Some("works again, behind 1 try in 3000 ms")),
+        ] {
+            assert_eq!(spell.failed(SECOND, "refused").as_deref(), Some("refused"));
+            assert_eq!(spell.over(over).as_deref(), words);
+            assert_eq!(spell.over(over), None, "it is over in any case");
+        }
     }
 
     #[test]

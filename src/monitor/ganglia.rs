@@ -210,9 +210,9 @@ mod tests {
             registry: Arc::clone(&registry),
             threads: Vec::new(),
             stopping: Arc::default(),
+            alarms: Default::default(),
             flow: watch::channel(Flow::default()).1,
             history: Arc::default(),
-            alarms: Default::default(),
         };
         let (stop, signal) = StopSignal::new();
         let sending = tokio::spawn(async move { send(&settings, &watched, &signal).await });

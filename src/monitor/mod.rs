@@ -15,9 +15,9 @@
 //! scrape is a [`snapshot`](crate::metrics::Registry::snapshot) of all counters, written as [`flume`]
 //! shows them or as [`prometheus`] does, whose metrics are the table in [`families`]. [`ganglia`] sends
 //! what Flume shows instead, in the packets of [`xdr`]. People get the [`dashboard`], which draws the
-//! [`Flow`] and the [`history`] of the last hour. [`alarm`] watches by itself, and tells whoever is
-//! to be told. [`health`] looks whether the agent's threads still answer, and whether each component does
-//! what it is there for. [`systemd`] tells a service manager, on a thread of its own as well.
+//! [`Flow`] and the [`history`] of the last hour. [`alarm`] watches by itself, and tells whoever is to be
+//! told. [`health`] looks whether the agent's threads still answer, and whether each component does what it
+//! is there for. [`systemd`] tells a service manager, on a thread of its own as well.
 //!
 //! # Invariants
 //!
@@ -96,12 +96,12 @@ pub struct Watched {
     pub threads: Vec<(&'static str, Handle)>,
     /// Set while the agent stops.
     pub stopping: Arc<AtomicBool>,
+    /// Its alarms.
+    pub alarms: alarm::Window,
     /// The flow, as of the configuration that runs.
     pub flow: watch::Receiver<Flow>,
     /// The last hour; empty at first.
     pub history: Arc<History>,
-    /// Its alarms.
-    pub alarms: alarm::Window,
 }
 
 /// Monitoring that runs; ends when dropped.

@@ -42,6 +42,7 @@ pub(super) async fn answer(
             let text = prometheus::text(&snapshot(), &watched.alarms);
             page(StatusCode::OK, prometheus::CONTENT_TYPE, text)
         }
+        ("/alarms", _) => page(StatusCode::OK, JSON, watched.alarms.json()),
         ("/flow", _) => page(StatusCode::OK, JSON, watched.flow.borrow().json.clone()),
         ("/flow.svg", _) => {
             guarded(page(StatusCode::OK, SVG, watched.flow.borrow().svg.clone()), SVG_POLICY)
@@ -49,7 +50,6 @@ pub(super) async fn answer(
         ("/history", _) => {
             page(StatusCode::OK, JSON, watched.history.json(&watched.name, from(request)))
         }
-        ("/alarms", _) => page(StatusCode::OK, JSON, watched.alarms.json()),
         ("/healthz", _) => state("alive", watched, &health::dead(watched).await),
         ("/readyz", _) => match health::oldest_max(request.uri.query()) {
             Ok(oldest_max) => state("ready", watched, &health::unready(watched, oldest_max)),

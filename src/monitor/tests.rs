@@ -40,16 +40,16 @@ impl Trial {
         let (stop, signal) = StopSignal::new();
         let stopping = Arc::new(AtomicBool::new(false));
         let (flow, drawn) = watch::channel(Flow::default());
-        let history = History::default();
+        let history = Arc::new(History::default());
         history.sample(&registry.snapshot(), Duration::ZERO, 1_700_000_000_000);
         let watched = Watched {
             name: "a".to_owned(),
             registry: Arc::clone(&registry),
             threads,
             stopping: Arc::clone(&stopping),
-            flow: drawn,
-            history: Arc::new(history),
             alarms: Default::default(),
+            flow: drawn,
+            history,
         };
         let served = async move { serve_on(&listener, Arc::new(watched), format, &signal).await };
         Self { address, registry, stopping, stop, flow, server: tokio::spawn(served) }

@@ -1,4 +1,7 @@
 //! The place that a URL with `http` or `https` names.
+//!
+//! Invariant: what is shown of a URL has no name and password and no value of its query, which may be a
+//! token.
 
 use hyper::Uri;
 
@@ -9,7 +12,7 @@ pub const REDIRECTIONS_MAX: usize = 20;
 pub const AGENT: &str = concat!("millpond/", env!("CARGO_PKG_VERSION"));
 
 /// Where a request goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     uri: Uri,
     host: String,
@@ -27,8 +30,19 @@ impl Endpoint {
             "https" => true,
             _ => return None,
         };
+        let server = uri.authority()?.as_str().rsplit('@').next()?;
+        // A port that is no number would be left out in silence.
+        let port = match server.strip_prefix(uri.host()?)? {
+            "" | ":" => {
+                if is_tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            _ => uri.port_u16()?,
+        };
         let host = uri.host()?.trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         Some(Self { uri, host, port, is_tls })
     }
 
@@ -37,21 +51,33 @@ impl Endpoint {
     pub fn redirected(&self, location: &str) -> Option<Self> {
         let scheme = self.uri.scheme_str()?;
         let authority = self.uri.authority()?;
-        let path = self.uri.path();
+        let location = location.split('#').next()?;
         // What stands in a path or a query begins no URL.
-        let is_whole = location.split(['/', '?', '#']).next()?.contains(':');
+        let is_whole = location.split(['/', '?']).next()?.contains(':');
         let whole = if is_whole {
             location.to_owned()
         } else if let Some(behind) = location.strip_prefix("//") {
             format!("{scheme}://{behind}")
-        } else if location.starts_with('/') {
-            format!("{scheme}://{authority}{location}")
         } else {
-            let directory = &path[..path.rfind('/').map_or(0, |at| at + 1)];
-            let root = if directory.is_empty() { "/" } else { directory };
-            format!("{scheme}://{authority}{root}{location}")
+            format!("{scheme}://{authority}{}", self.beside(location))
         };
-        Self::named(whole.split('#').next()?).filter(|to| to.is_tls == self.is_tls)
+        Self::named(&whole).filter(|to| to.is_tls == self.is_tls)
+    }
+
+    /// The path and query that a reference without a server leads to (RFC 3986, 5.2.2).
+    fn beside(&self, reference: &str) -> String {
+        let (own, path) = (self.path(), self.uri.path());
+        let (to, query) = match reference.split_once('?') {
+            Some((to, query)) => (to, Some(query)),
+            None => (reference, None),
+        };
+        let path = match to {
+            "" if query.is_none() => return own.to_owned(),
+            "" => path.to_owned(),
+            to if to.starts_with('/') => without_dots(to),
+            to => without_dots(&format!("{}/{to}", path.rsplit_once('/').map_or("", |(d, _)| d))),
+        };
+        query.map_or(path.clone(), |query| format!("{path}?{query}"))
     }
 
     /// Whether a connection to the one serves requests to the other.
@@ -100,10 +126,73 @@ impl Endpoint {
     }
 }
 
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.uri.fmt(f)
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        let (user, server) = authority.rsplit_once('@').map_or(("", authority), |(_, s)| ("…@", s));
+        write!(f, "{}://{user}{server}{}", self.uri.scheme_str().unwrap_or(""), self.uri.path())?;
+        self.uri.query().map_or(Ok(()), |query| f.write_str(&shown_query(query)))
     }
+}
+
+/// What somebody gave for a URL, as it is shown.
+///
+/// # Examples
+/// ```
+/// # use millpond::net::endpoint::shown;
+/// assert_eq!(shown("https://me:secret@h/a?token=secret&b"), "https://…@h/a?token=…&…");
+/// ```
+#[must_use]
+pub fn shown(url: &str) -> String {
+    if let Some(endpoint) = Endpoint::named(url) {
+        return endpoint.to_string();
+    }
+    // Of what is none nobody knows where the name and the password end.
+    let (place, query) = url.split_once('?').map_or((url, ""), |(p, q)| (p, q));
+    let scheme = place.find("://").map_or("", |at| &place[..at + 3]);
+    if query.contains('@') {
+        return format!("{scheme}…");
+    }
+    let place = match place.rsplit_once('@') {
+        Some((_, behind)) => format!("{scheme}…@{behind}"),
+        None => place.to_owned(),
+    };
+    if query.is_empty() { place } else { place + &shown_query(query) }
+}
+
+/// A query with the names of its values only.
+fn shown_query(query: &str) -> String {
+    let one = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) => format!("{name}=…"),
+        None => "…".to_owned(),
+    };
+    format!("?{}", query.split('&').map(one).collect::<Vec<_>>().join("&"))
+}
+
+/// A path from the root without `.` and `..` (RFC 3986, 5.2.4).
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                // What they lead to is a directory.
+                kept.extend(is_last.then_some(""));
+            }
+            segment => kept.push(segment),
+        }
+    }
+    format!("/{}", kept.join("/"))
 }
 
 #[cfg(test)]
@@ -116,8 +205,16 @@ mod tests {
         assert_eq!((to.host.as_str(), to.port, to.is_tls), ("example.org", 80, false));
         let to = Endpoint::named("https://[::1]:8443").unwrap();
         assert_eq!((to.host.as_str(), to.port, to.is_tls), ("::1", 8443, true));
-        for text in ["", "example.org", "ftp://example.org/", "http://", "http:///x", "http://a b/"]
-        {
+        for text in [
+            "",
+            "example.org",
+            "ftp://example.org/",
+            "http://",
+            "http:///x",
+            "http://a b/",
+            "http://a:b/",
+            "http://a:70000/",
+        ] {
             assert_eq!(Endpoint::named(text), None, "{text}");
         }
     }
@@ -130,7 +227,14 @@ mod tests {
             ("other#part", Some("http://a:81/in/other")),
             ("/x?next=http://b/", Some("http://a:81/x?next=http://b/")),
             ("x/y:z?next=http://b/", Some("http://a:81/in/x/y:z?next=http://b/")),
-            ("?next=http://b/", Some("http://a:81/in/?next=http://b/")),
+            ("?next=http://b/", Some("http://a:81/in/let?next=http://b/")),
+            ("", Some("http://a:81/in/let?x")),
+            ("#part", Some("http://a:81/in/let?x")),
+            (".", Some("http://a:81/in/")),
+            ("..", Some("http://a:81/")),
+            ("../../x/./y/../z", Some("http://a:81/x/z")),
+            ("/b/../c/", Some("http://a:81/c/")),
+            ("./let?../y", Some("http://a:81/in/let?../y")),
             ("http://b/", Some("http://b/")),
             ("//b/c", Some("http://b/c")),
             ("https://a:81/in/let", None),
@@ -139,5 +243,24 @@ mod tests {
             let to = from.redirected(location);
             assert_eq!(to, expected.and_then(Endpoint::named), "{location}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_url_has_no_secret() {
+        for (url, expected) in [
+            ("http://h/a", "http://h/a"),
+            ("http://h/a?token=secret&x", "http://h/a?token=…&…"),
+            ("http://me:secret@h/a?secret", "http://…@h/a?…"),
+            ("https://me:p@ss@h/", "https://…@h/"),
+            ("me:secret@h", "…@h"),
+            ("http://me:se?cret@h/", "http://…"),
+            ("ftp://me:secret@h/a?token=secret", "ftp://…@h/a?token=…"),
+            ("http://h/a?mail=secret@h", "http://h/a?mail=…"),
+            ("http://h/a?t=a=b?c#secret", "http://h/a?t=…"),
+        ] {
+            assert_eq!(shown(url), expected);
+        }
+        let endpoint = Endpoint::named("http://h/a?token=secret").unwrap();
+        assert!(!format!("{endpoint} {endpoint:?}").contains("secret"));
     }
 }

@@ -1,23 +1,31 @@
 //! Getting what a URL names, unless it is what one has.
 //!
 //! Limits: a connection has a deadline, everything behind the first one has another, a page has `bytes_max`
-//! bytes, and [`REDIRECTIONS_MAX`] redirections are followed, with the same protocol only.
+//! bytes, which are all that is held of it, and [`REDIRECTIONS_MAX`] redirections are followed, with the
+//! same protocol only.
+//!
+//! Invariant: a page is whole, or there is none. One whose end the server does not state may have been cut
+//! on its way, and one that is packed is not what it will be: both are refused.
 
 use super::dial::{DialError, Layers, dial};
 use super::endpoint::{AGENT, Endpoint, REDIRECTIONS_MAX};
 use super::tls::Connector;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::handshake;
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, ETAG, HOST, HeaderMap, HeaderName, HeaderValue,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, ETAG,
+    HOST, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
+    TRANSFER_ENCODING, USER_AGENT,
 };
-use hyper::{Request, Response, StatusCode, body::Incoming};
+use hyper::{Request, Response, StatusCode, Version, body::Incoming, http::response::Parts};
 use hyper_util::rt::TokioIo;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+
+/// Characters of a server's word that a message repeats.
+const PACKING_CHARS: usize = 40;
 
 /// What was found, and what the server calls this state of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +62,16 @@ pub enum FetchError {
     /// The page is too long.
     #[error("the page has more than {0} bytes")]
     Long(usize),
+    /// Nobody says where the page ends.
+    #[error(
+        "the server does not say where the page ends (Content-Length, or chunks), so that one cut on its way would look whole; have it say so"
+    )]
+    Endless,
+    /// The page is packed.
+    #[error(
+        "the page comes packed ({0}) although nobody asked for that; have the server send it as it is"
+    )]
+    Packed(String),
     /// The server has no page for us.
     #[error("the server answered {status}{}", advice(*status))]
     Status {
@@ -158,6 +176,7 @@ fn request(
         .header(HOST, to.authority())
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, "*/*")
+        .header(ACCEPT_ENCODING, "identity")
         .header(CONNECTION, "close");
     let known = known.map_or((None, None), |page| (page.tag.as_ref(), page.modified.as_ref()));
     let conditions = [
@@ -181,31 +200,48 @@ enum Answer {
 
 async fn read(response: Response<Incoming>, manner: Manner<'_>) -> Result<Answer, FetchError> {
     let bytes_max = manner.bytes_max;
-    let (head, body) = response.into_parts();
-    let header = |headers: &HeaderMap, name: HeaderName| headers.get(name).cloned();
+    let (head, mut body) = response.into_parts();
+    let header = |name: HeaderName| head.headers.get(name).cloned();
     match head.status {
         StatusCode::OK => {}
         status if manner.also.contains(&status) => {}
         StatusCode::NOT_MODIFIED => return Ok(Answer::AsKnown),
         status => {
-            let location = header(&head.headers, LOCATION).filter(|_| status.is_redirection());
+            let location = header(LOCATION).filter(|_| status.is_redirection());
             let location = location.and_then(|value| Some(value.to_str().ok()?.to_owned()));
             return location.map(Answer::Elsewhere).ok_or(FetchError::Status { status });
         }
     }
-    let whole = Limited::new(body, bytes_max).collect().await;
-    let bytes = whole.map_err(|error| match error.downcast::<hyper::Error>() {
-        Ok(broken) => FetchError::Broken(*broken),
-        Err(other) => {
-            debug_assert!(other.is::<LengthLimitError>(), "a body fails in one of two ways");
-            FetchError::Long(bytes_max)
+    comes_whole(&head)?;
+    // Not piece by piece as they came: a server may send a million of two bytes.
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
+        if piece.len() > bytes_max - bytes.len() {
+            return Err(FetchError::Long(bytes_max));
         }
-    })?;
-    Ok(Answer::Page(Page {
-        bytes: bytes.to_bytes(),
-        tag: header(&head.headers, ETAG),
-        modified: header(&head.headers, LAST_MODIFIED),
-    }))
+        bytes.extend_from_slice(&piece);
+    }
+    let (tag, modified) = (header(ETAG), header(LAST_MODIFIED));
+    Ok(Answer::Page(Page { bytes: bytes.into(), tag, modified }))
+}
+
+/// Whether what comes behind this head is the page as it is, and its end is known.
+fn comes_whole(head: &Parts) -> Result<(), FetchError> {
+    let words = |name| {
+        let values = head.headers.get_all(name).iter();
+        let words = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        words.map(|word| String::from_utf8_lossy(word).trim().to_lowercase())
+    };
+    let packings = words(CONTENT_ENCODING).chain(words(TRANSFER_ENCODING));
+    let plain = ["", "identity", "chunked"];
+    if let Some(packing) = packings.into_iter().find(|word| !plain.contains(&word.as_str())) {
+        return Err(FetchError::Packed(packing.chars().take(PACKING_CHARS).collect()));
+    }
+    let chunked = head.version == Version::HTTP_11
+        && words(TRANSFER_ENCODING).next_back().is_some_and(|word| word == "chunked");
+    let counted = head.headers.contains_key(CONTENT_LENGTH);
+    if chunked || counted { Ok(()) } else { Err(FetchError::Endless) }
 }
 
 #[cfg(test)]
@@ -316,6 +352,16 @@ mod tests {
                 "did not end well",
             ),
             (Some("garbage\r\n\r\n".to_owned()), "did not end well"),
+            (Some("HTTP/1.1 200 OK\r\n\r\na = b".to_owned()), "does not say where the page ends"),
+            (
+                Some("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned()),
+                "did not end well",
+            ),
+            (answer("200 OK", "Content-Encoding: gzip\r\n", "x"), "packed (gzip)"),
+            (
+                Some("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".to_owned()),
+                "packed (gzip)",
+            ),
             (answer("302 There", "Location: https://h/\r\n", ""), "redirects"),
             (None, "within 300 ms"),
         ] {
@@ -326,6 +372,22 @@ mod tests {
             let error = fetch(&to, manner, None).await.unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_in_the_smallest_pieces_is_had_whole_and_holds_no_more_than_its_bytes() {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let pieces = "1\r\nx\r\n".repeat(100);
+        let end = "0\r\n\r\n";
+        let (to, _asked) = server(vec![
+            Some(format!("{head}{pieces}{end}")),
+            Some(format!("{head}{pieces}1\r\nx\r\n{end}")),
+        ])
+        .await;
+        let page = fetch(&to, manner(), None).await.unwrap().unwrap();
+        assert_eq!(page.bytes, "x".repeat(100));
+        let error = fetch(&to, manner(), None).await.unwrap_err();
+        assert!(matches!(error, FetchError::Long(100)), "{error}");
     }
 
     #[tokio::test]
@@ -348,7 +410,8 @@ mod tests {
     #[tokio::test]
     async fn a_password_is_not_shown_to_another_server() {
         let (other, mut asked_there) = server(vec![answer("200 OK", "", "there")]).await;
-        let location = format!("Location: {other}\r\n");
+        let place = format!("http://{}{}", other.authority(), other.path());
+        let location = format!("Location: {place}\r\n");
         let (to, mut asked) = server(vec![
             answer("301 Near", "Location: /near\r\n", ""),
             answer("302 Far", &location, ""),

@@ -39,6 +39,10 @@ pub(crate) enum Over {
     Stopping,
     #[error("what the client sends cannot be read: {0}")]
     Unreadable(#[from] ThriftError),
+    #[error(
+        "the client sends a request of {bytes} bytes and {max} are allowed; let it send smaller batches, or raise that limit of the source"
+    )]
+    TooLong { bytes: usize, max: usize },
     #[error("the client has sent nothing for {REQUEST_IDLE_SECONDS_MAX} s within a request")]
     Idle,
     #[error(
@@ -86,7 +90,12 @@ impl Framed {
             if self.context.stop.fired() {
                 return Err(Over::Stopping);
             }
-            if let Some(frame) = frame::next(&mut self.input, self.frame_bytes_max)? {
+            let frame = frame::next(&mut self.input, self.frame_bytes_max);
+            let frame = frame.map_err(|error| match error {
+                ThriftError::TooLong { bytes, max } => Over::TooLong { bytes, max },
+                other => Over::Unreadable(other),
+            });
+            if let Some(frame) = frame? {
                 self.is_heard();
                 return Ok(frame);
             }
@@ -159,7 +168,7 @@ impl Framed {
     /// Says why the session is over, where somebody should know.
     pub(crate) fn say(&self, over: &Over) {
         let (source, peer) = (&self.context.name, self.peer);
-        if matches!(over, Over::Unreadable(_)) {
+        if matches!(over, Over::Unreadable(_) | Over::TooLong { .. }) {
             self.context.counters.event_read_fail.add(1);
         }
         match over {

@@ -5,6 +5,7 @@ use super::process::{
     Agent, connect, free_port, millpond, read_line, run_expecting, signal, until,
 };
 use base64ct::{Base64, Encoding};
+use millpond::base::threads;
 use ring::hmac;
 use serde_json::Value as Json;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -116,13 +117,15 @@ fn server() -> (u16, Receiver<(String, Json)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
     let (tell, told) = channel();
-    std::thread::spawn(move || {
+    let serve = move || {
         for stream in listener.incoming().flatten() {
             if request(stream).is_none_or(|request| tell.send(request).is_err()) {
                 return;
             }
         }
-    });
+    };
+    // It ends with the test's process.
+    drop(threads::spawn("server", serve).expect("a thread"));
     (port, told)
 }
 
@@ -232,7 +235,8 @@ fn a_sink_whose_server_accepts_and_never_answers_is_seen_and_its_end_too() {
     let settings = "alarms.sinkStalled.seconds = 2\n";
     let mut agent = Site::new(top.path(), "web", &sender(lines, calls, settings));
     let hold = hanging.try_clone().expect("a second one");
-    let held = std::thread::spawn(move || hold.incoming().flatten().take(2).collect::<Vec<_>>());
+    let holding = move || hold.incoming().flatten().take(2).collect::<Vec<_>>();
+    let held = threads::spawn("holds", holding).expect("a thread");
     send_line(lines, "one");
     let alarm = agent.alarm("active", 90004);
     assert_eq!(

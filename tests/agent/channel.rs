@@ -140,6 +140,25 @@ fn the_channel_of_an_agent_can_be_looked_into_and_taken_from_when_it_is_stopped(
 }
 
 #[test]
+fn a_channel_of_small_transactions_is_put_into_and_taken_from_without_a_word_about_batches() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let conf = "a.channels = c\na.sinks = k\na.sinks.k.type = null\na.sinks.k.batchSize = 7\n\
+                a.sinks.k.channel = c\na.channels.c.type = file\na.channels.c.transactionCapacity = 7\n\
+                a.channels.c.checkpointDir = cp\na.channels.c.dataDirs = d\n\
+                a.channels.c.minimumRequiredSpace = 1048576\n";
+    std::fs::write(top.join("a.conf"), conf).expect("written");
+    let words = |command: &'static str, more: &[&'static str]| {
+        let channel = ["channel", command, "-n", "a", "-f", "a.conf", "--channel", "c"];
+        [&channel, more].concat()
+    };
+    let acks = run_expecting(top, &words("put", &["--acks"]), numbers(1, 20).as_bytes(), 0);
+    assert_eq!(acks, "committed 7\ncommitted 14\ncommitted 20\n");
+    assert_eq!(run_expecting(top, &words("take", &[]), b"", 0), numbers(1, 20));
+    run_expecting(top, &words("take", &["--batch", "8"]), b"", 2);
+}
+
+#[test]
 fn a_killed_agent_leaves_nothing_that_has_to_be_cleaned_up() {
     let (directory, _) = demo();
     let agent = Agent::start(directory.path(), "demo", "demo.conf");

@@ -1,6 +1,6 @@
 //! A configuration that comes from a web server: asked for with conditions, kept when it cannot be had.
 
-use super::process::{Agent, connect, free_port, run_expecting, until};
+use super::process::{Agent, free_port, millpond, run_expecting, until};
 use millpond::base::threads;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -72,20 +72,10 @@ fn a_configuration_from_the_web_is_asked_for_with_conditions_and_outlives_its_se
     let desk = Shared::default();
     let set = |page: Option<(String, u32)>| desk.lock().expect("nobody panicked").page = page;
     let ports: Vec<u16> = (0..5).map(|_| free_port()).collect();
-    let uri = format!("http://127.0.0.1:{}/a.conf", ports[0]);
+    let uri = format!("http://127.0.0.1:{}/a.conf?token=geheim", ports[0]);
     let more = ["-u", &uri, "-b", "kept", "-i", "1", "--conf-user", "me", "--conf-password", "pw"];
     let start = || Agent::start_from(directory, "w", &more);
-    let listens = |agent: &mut Agent, port: u16| {
-        let words = agent.words();
-        until(
-            "the source of this configuration",
-            || words.clone(),
-            || {
-                agent.assert_alive();
-                connect(port).is_some()
-            },
-        );
-    };
+    let listens = |agent: &mut Agent, port: u16| drop(agent.connection(port));
     serve(ports[0], &desk);
     run_expecting(directory, &["validate", "-n", "w", "-u", &uri], b"", 1);
     set(Some((configuration(ports[1]), 1)));
@@ -115,10 +105,59 @@ fn a_configuration_from_the_web_is_asked_for_with_conditions_and_outlives_its_se
     set(Some((configuration(ports[3]), 3)));
     listens(&mut agent, ports[3]);
     assert!(agent.terminate().success());
+    assert!(!says(directory, "geheim") && says(directory, "?token=…"));
+
+    // A page that somebody broke runs as far as it goes, and is nothing to begin with another day.
+    let kept = || std::fs::read(directory.join("kept/.w.properties")).expect("kept");
+    let whole = kept();
+    let broken = configuration(ports[4]).replace("w.sinks.out.type = null\n", "");
+    set(Some((broken, 4)));
+    let mut agent = start();
+    listens(&mut agent, ports[4]);
+    assert!(says(directory, "the configuration is not kept there"), "{}", agent.words());
+    assert!(agent.terminate().success());
+    assert!(kept() == whole);
 
     // Without the copy it is an error.
     set(None);
     std::fs::remove_dir_all(directory.join("kept")).expect("removed");
     let words = ["agent", "-n", "w", "-u", &uri];
     run_expecting(directory, &words, b"", 1);
+}
+
+/// Runs `validate` with an address space that a reading in proportion to the text has enough of.
+fn validate_in_little_room(directory: &std::path::Path, more: &[&str], code: i32) -> String {
+    let own = millpond(directory);
+    let mut command = std::process::Command::new("sh");
+    command.current_dir(directory).args(["-c", "ulimit -v 400000; exec \"$0\" \"$@\""]);
+    command.arg(own.get_program()).args(["validate", "-n", "w"]).args(more);
+    let output = command.output().expect("a shell");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    String::from_utf8_lossy(&output.stdout).into_owned() + &said
+}
+
+#[test]
+fn a_text_of_hundreds_of_thousands_of_keys_is_answered_with_little_memory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let directory = directory.path();
+    let keys = |code: i32, number: u32, key: &dyn Fn(u32) -> String| {
+        let mut text = configuration(1);
+        text.extend((0..number).map(|n| key(n) + "\n"));
+        std::fs::write(directory.join("a.conf"), text).expect("written");
+        validate_in_little_room(directory, &["-f", "a.conf"], code)
+    };
+    let unknown = |n| format!("w.sources.in.an-unknown-key-{n} = x");
+    let said = keys(1, 400_000, &unknown);
+    assert!(said.contains("100000 are what a configuration may have"), "{said}");
+    let said = keys(0, 90_000, &unknown);
+    assert!(said.contains("and 89500 more like this"), "{said}");
+    assert!(said.lines().count() < 1000);
+    // Each of the keys would be as long as the first one.
+    let long = |n| match n {
+        0 => format!("big = {}", "x".repeat(1024 * 1000)),
+        n => format!("w.sources.in.k{n} = ${{big}}"),
+    };
+    let said = keys(1, 50_000, &long);
+    assert!(said.contains("bytes together, with their references replaced"), "{said}");
 }

@@ -1,6 +1,6 @@
 //! What README.md shows, as a new user would do it.
 
-use super::process::{Agent, connect, free_port, lines_in, read_line, until};
+use super::process::{Agent, free_port, lines_in, read_line, until};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -19,18 +19,7 @@ pub(crate) fn demo() -> (TempDir, u16) {
 
 /// Sends `lines` and requires an OK for each.
 fn send(agent: &mut Agent, port: u16, lines: &[Vec<u8>]) {
-    let words = agent.words();
-    let mut connection = None;
-    until(
-        "a connection",
-        || words.clone(),
-        || {
-            agent.assert_alive();
-            connection = connect(port);
-            connection.is_some()
-        },
-    );
-    let (mut reader, mut writer) = connection.expect("the loop ended");
+    let (mut reader, mut writer) = agent.connection(port);
     // Answers are read while sending, as a client has to that sends more than fits the sockets.
     std::thread::scope(|scope| {
         scope.spawn(move || {

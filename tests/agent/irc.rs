@@ -65,25 +65,6 @@ fn listen(port: u16) -> Arc<Mutex<Vec<String>>> {
     heard
 }
 
-fn say(agent: &mut Agent, port: u16, lines: &[String]) {
-    let words = agent.words();
-    let mut connection = None;
-    until(
-        "a connection",
-        || words.clone(),
-        || {
-            agent.assert_alive();
-            connection = connect(port);
-            connection.is_some()
-        },
-    );
-    let (mut reader, mut writer) = connection.expect("the loop ended");
-    for line in lines {
-        writeln!(writer, "{line}").expect("sent");
-        assert_eq!(read_line(&mut reader).as_deref(), Some("OK"), "{line}");
-    }
-}
-
 #[test]
 fn lines_are_heard_in_a_channel_of_a_real_server_also_of_one_that_was_killed_and_is_back() {
     let Some(program) = ngircd() else {
@@ -110,7 +91,7 @@ fn lines_are_heard_in_a_channel_of_a_real_server_also_of_one_that_was_killed_and
     let mut agent = Agent::start(directory.path(), "a", "a.conf");
     let long = "日志 ".repeat(150).trim_end().to_owned();
     let lines: Vec<String> = (0..40).map(|n| format!("line {n}")).chain([long.clone()]).collect();
-    say(&mut agent, port, &lines);
+    agent.say(port, &lines);
     let said = |heard: &Mutex<Vec<String>>| heard.lock().expect("no listener panics").clone();
     until("all lines", || agent.words(), || said(&heard).concat().ends_with(&long));
     let found = said(&heard);
@@ -122,7 +103,7 @@ fn lines_are_heard_in_a_channel_of_a_real_server_also_of_one_that_was_killed_and
     let _running = start_server(&program, directory.path());
     let heard = listen(server_port);
     let lines: Vec<String> = (0..20).map(|n| format!("again {n}")).collect();
-    say(&mut agent, port, &lines);
+    agent.say(port, &lines);
     until("all lines", || agent.words(), || said(&heard).last() == lines.last());
     assert_eq!(said(&heard), lines);
     assert!(agent.terminate().success());

@@ -15,7 +15,11 @@ fn configuration(port: u16) -> String {
 }
 
 fn start(top: &Path, port: u16, directory: &str) -> Agent {
-    std::fs::write(top.join("a.conf"), configuration(port)).expect("written");
+    start_with(top, &configuration(port), directory)
+}
+
+fn start_with(top: &Path, text: &str, directory: &str) -> Agent {
+    std::fs::write(top.join("a.conf"), text).expect("written");
     let directory = format!("-Dflume.log.dir={directory}");
     let options = ["-Dflume.root.logger=INFO,LOGFILE", &directory, "-Dflume.log.file=own.log"];
     Agent::start_with(top, "a", "a.conf", &options)
@@ -38,6 +42,11 @@ fn what_is_logged_is_in_the_file_and_only_what_scripts_wait_for_on_stderr() {
     assert_eq!(agent.terminate().code(), Some(0));
     assert!(text().contains("agent a stopped"), "{}", text());
     assert!(!words.contains("INFO"), "{words}");
+
+    // Why it could not run is there as well.
+    let mut agent = start_with(top, "a.sources = r1\n", "logs/deep");
+    assert_eq!(agent.ended().code(), Some(1));
+    assert!(text().contains("cannot run as it is configured: "), "{}", text());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod bench;
 mod calls;
 mod chain;
 mod channel;
+mod chapters;
 mod command_line;
 mod conf_uri;
 mod demo;

@@ -119,6 +119,28 @@ impl Agent {
         String::from_utf8_lossy(&log[log.len().saturating_sub(4000)..]).into_owned()
     }
 
+    /// A connection to what listens at `port`, once something does.
+    pub(crate) fn connection(&mut self, port: u16) -> (BufReader<TcpStream>, TcpStream) {
+        let words = self.words();
+        let mut connection = None;
+        let connects = || {
+            self.assert_alive();
+            connection = connect(port);
+            connection.is_some()
+        };
+        until("a connection", || words.clone(), connects);
+        connection.expect("the loop ended")
+    }
+
+    /// Sends lines to the netcat source at `port`, once it listens, and requires an OK for each.
+    pub(crate) fn say(&mut self, port: u16, lines: &[impl std::fmt::Display]) {
+        let (mut reader, mut writer) = self.connection(port);
+        for line in lines {
+            writeln!(writer, "{line}").expect("sent");
+            assert_eq!(read_line(&mut reader).as_deref(), Some("OK"), "{line}");
+        }
+    }
+
     /// Fails when the process has ended by itself.
     pub(crate) fn assert_alive(&mut self) {
         let ended = self.child.try_wait().expect("the process can be asked");

@@ -26,16 +26,6 @@ fn configuration(ports: [u16; 2], more: &str) -> String {
 
 type Connection = (BufReader<TcpStream>, TcpStream);
 
-fn connection(agent: &mut Agent, port: u16) -> Connection {
-    let mut made = None;
-    until("a connection", String::new, || {
-        agent.assert_alive();
-        made = connect(port);
-        made.is_some()
-    });
-    made.expect("the loop ended")
-}
-
 fn say(connection: &mut Connection, line: &str) {
     connection.1.write_all(format!("{line}\n").as_bytes()).expect("sent");
     assert_eq!(read_line(&mut connection.0).as_deref(), Some("OK"), "{line}");
@@ -53,7 +43,7 @@ fn what_a_changed_file_leaves_as_it_is_goes_on_and_a_broken_one_changes_nothing(
     write(top, &configuration([stays, goes], ""));
     // A slow poll: what happens happens on SIGHUP.
     let mut agent = Agent::start(top, "a", "a.conf");
-    let (mut one, mut other) = (connection(&mut agent, stays), connection(&mut agent, goes));
+    let (mut one, mut other) = (agent.connection(stays), agent.connection(goes));
     say(&mut one, "1");
     say(&mut other, "2");
 
@@ -81,7 +71,7 @@ fn what_a_changed_file_leaves_as_it_is_goes_on_and_a_broken_one_changes_nothing(
 
     write(top, &configuration([stays, comes], ""));
     hang_up(&agent, "agent a reloaded: restarted: source r2");
-    let mut new = connection(&mut agent, comes);
+    let mut new = agent.connection(comes);
     say(&mut new, "3");
     say(&mut one, "4");
     assert!(connect(goes).is_none(), "the old port is closed");
@@ -99,7 +89,7 @@ fn a_file_that_changes_is_read_again_by_itself_once_it_is_whole() {
     let (stays, goes, comes) = (free_port(), free_port(), free_port());
     write(top, &configuration([stays, goes], ""));
     let mut agent = Agent::start_with(top, "a", "a.conf", &["--poll-interval", "1"]);
-    say(&mut connection(&mut agent, goes), "1");
+    say(&mut agent.connection(goes), "1");
     // Half of it first, as an editor may write it: one source less, and nothing wrong with it.
     let whole = configuration([stays, comes], "");
     let half = whole.replace("r1 r2", "r1");
@@ -107,7 +97,7 @@ fn a_file_that_changes_is_read_again_by_itself_once_it_is_whole() {
         write(top, text);
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    say(&mut connection(&mut agent, comes), "2");
+    say(&mut agent.connection(comes), "2");
     assert!(!agent.words().contains("gone: source"), "{}", agent.words());
     assert_eq!(agent.terminate().code(), Some(0));
 }
@@ -153,7 +143,7 @@ fn an_agent_whose_configuration_cannot_be_read_again_just_now_stops_all_the_same
     let mut agent = Agent::start_with(top, "a", &handed_over, &["--no-reload-conf"]);
     let port = free_port();
     std::fs::write(&pipe, configuration([port, free_port()], "")).expect("read by the agent");
-    say(&mut connection(&mut agent, port), "1");
+    say(&mut agent.connection(port), "1");
     signal(agent.id(), "HUP");
     until("a second look", || agent.words(), || agent.words().contains("SIGHUP: reading"));
     assert_eq!(agent.terminate().code(), Some(0));

@@ -1,6 +1,6 @@
 //! What signals do to a running agent.
 
-use super::process::{Agent, connect, free_port, read_line, signal, until};
+use super::process::{Agent, free_port, read_line, signal, until};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -23,13 +23,7 @@ fn stopped_twice(directory: &Path, first: &str, second: &str) -> (Option<i32>, S
     let port = free_port();
     std::fs::write(directory.join("a.conf"), configuration(port)).expect("written");
     let mut agent = Agent::start(directory, "a", "a.conf");
-    let mut connection = None;
-    until("a connection", String::new, || {
-        agent.assert_alive();
-        connection = connect(port);
-        connection.is_some()
-    });
-    let (mut reader, mut writer) = connection.expect("the loop ended");
+    let (mut reader, mut writer) = agent.connection(port);
     writer.write_all(b"fits\nwaits\n").expect("sent");
     assert_eq!(read_line(&mut reader).as_deref(), Some("OK"));
     signal(agent.id(), first);

@@ -1,7 +1,7 @@
 //! Events from agent to agent, over every wire that has two ends here, in TLS; and through a real Flume
 //! where there is one.
 
-use super::process::{Agent, connect, free_port, lines_in, read_line, until};
+use super::process::{Agent, free_port, lines_in, read_line, until};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ fn keys() -> (String, String) {
 }
 
 /// Lines of a configuration: `part` with the settings in `words`.
-fn part(agent: &str, part: &str, words: &str) -> String {
+pub(crate) fn part(agent: &str, part: &str, words: &str) -> String {
     words.split_whitespace().map(|word| format!("{agent}.{part}.{word}\n")).collect()
 }
 
@@ -37,18 +37,7 @@ fn chain(agent: &str, sources: &[String], sinks: &[String]) -> String {
 
 /// Sends lines to the netcat source at `port` and waits until they stand in `out`, each once.
 fn send_and_find(agent: &mut Agent, port: u16, out: &Path, lines: usize) {
-    let words = agent.words();
-    let mut connection = None;
-    until(
-        "a connection",
-        || words.clone(),
-        || {
-            agent.assert_alive();
-            connection = connect(port);
-            connection.is_some()
-        },
-    );
-    let (mut reader, mut writer) = connection.expect("the loop ended");
+    let (mut reader, mut writer) = agent.connection(port);
     for n in 0..lines {
         writeln!(writer, "line {n} größer").expect("sent");
         assert_eq!(read_line(&mut reader).as_deref(), Some("OK"), "line {n}");

@@ -18,8 +18,9 @@ use super::findings::Findings;
 use super::names;
 use super::parts::{self, Unbuilt};
 use super::sections::Sections;
-use super::settings::{Place, SettingError, Settings, SettingsReader};
+use super::settings::{Place, SettingError, Settings, SettingsReader, Severity};
 use super::types::{self, Part};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The agent that `sections` describe.
 pub(super) fn agent(
@@ -95,7 +96,9 @@ impl Validation<'_> {
                 found.push(Listed { name, place, settings: settings.clone() });
                 continue;
             }
-            let hint = if name.contains(',') {
+            let hint = if self.findings.are_full(Severity::Error) {
+                String::new()
+            } else if name.contains(',') {
                 "; names are separated by blanks, not commas".to_owned()
             } else {
                 let named = self.sections.components.keys();
@@ -408,13 +411,19 @@ impl Validation<'_> {
 
     /// Names what has keys and is in no list.
     fn unlisted(&mut self) {
+        let lists = self.sections.lists.iter();
+        let lists: BTreeMap<_, BTreeSet<&str>> = lists
+            .map(|(at, list)| (*at, names::split(&list.value).into_iter().collect()))
+            .collect();
         for ((section, name), settings) in &self.sections.components {
-            let list = self.sections.lists.get(section).map_or("", |list| list.value.as_str());
-            let listed = names::split(list);
-            if listed.contains(&name.as_str()) {
+            let listed = lists.get(section);
+            if listed.is_some_and(|names| names.contains(name.as_str())) {
                 continue;
             }
-            let hint = names::did_you_mean(name, listed);
+            let hint = match self.findings.are_full(Severity::Warning) {
+                false => names::did_you_mean(name, listed.into_iter().flatten().copied()),
+                true => String::new(),
+            };
             self.findings.warn(
                 &parts::first_place(settings),
                 &settings.prefix,

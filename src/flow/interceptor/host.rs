@@ -1,4 +1,8 @@
 //! `host`: a header with the name or address of this machine.
+//!
+//! What was found once stays for the life of the process. A look-up that failed is made again with the
+//! events that come, every [`AGAIN`] at most and beside them: a name server that is away when the agent
+//! starts is no reason to go without the header for ever.
 
 use super::{Interceptor, InterceptorType, Verdict};
 use crate::base::clock::{Clock, SystemClock};
@@ -6,11 +10,14 @@ use crate::base::threads;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::event::Event;
 use std::net::IpAddr;
-use std::sync::{OnceLock, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
 /// How long the start waits for a name server.
 const LOOK_UP_MAX: Duration = Duration::from_secs(5);
+/// Between two look-ups of which the first failed.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// The type `host`.
 pub(super) const TYPE: InterceptorType = InterceptorType {
@@ -24,7 +31,7 @@ const KEYS: &[Key] = &[
         name: "useIP",
         kind: Kind::Boolean,
         default: "true",
-        meaning: "The address that the machine's name stands for; false for its full name, or the address where it has none. Looked up once, when the agent starts, for 5 s at most.",
+        meaning: "The address that the machine's name stands for; false for its full name, or the address where it has none. Looked up when the agent starts, for 5 s at most; every minute while it is not found.",
     },
     Key { name: "hostHeader", kind: Kind::Text, default: "host", meaning: "Name of the header." },
     Key {
@@ -37,26 +44,101 @@ const KEYS: &[Key] = &[
 
 struct Host {
     header: String,
-    /// None when the machine's name stands for no address: then no header is set, as in Flume.
-    value: Option<String>,
+    /// While the machine's name stands for no address no header is set, as in Flume.
+    value: &'static LookUp,
     preserves: bool,
 }
 
+/// What the agent knows of this machine's name, or of its address.
+struct LookUp {
+    by_name: bool,
+    ask: fn(bool, Tell<'_>),
+    most: Duration,
+    again: Duration,
+    clock: SystemClock,
+    found: OnceLock<String>,
+    /// When the last look-up failed, and why.
+    failed: Mutex<Option<(Duration, String)>>,
+    asks: AtomicBool,
+}
+
+static ADDRESS: LazyLock<LookUp> =
+    LazyLock::new(|| LookUp::new(false, look_up, LOOK_UP_MAX, AGAIN));
+static NAME: LazyLock<LookUp> = LazyLock::new(|| LookUp::new(true, look_up, LOOK_UP_MAX, AGAIN));
+
+impl LookUp {
+    fn new(by_name: bool, ask: fn(bool, Tell<'_>), most: Duration, again: Duration) -> Self {
+        let (clock, found) = (SystemClock::new(), OnceLock::new());
+        let (failed, asks) = (Mutex::default(), AtomicBool::new(false));
+        Self { by_name, ask, most, again, clock, found, failed, asks }
+    }
+
+    /// What is known, or found now; why it is not. Waits for the name server.
+    fn now(&self) -> Result<&str, String> {
+        if self.found.get().is_none()
+            && let Some(why) = self.recent_failure()
+        {
+            return Err(why);
+        }
+        self.look();
+        let why = || self.recent_failure().unwrap_or_else(|| "its look-up has failed".to_owned());
+        self.found.get().map(String::as_str).ok_or_else(why)
+    }
+
+    /// What is known. If nothing is, it is looked up beside.
+    fn known(&'static self) -> Option<&'static str> {
+        if let Some(found) = self.found.get() {
+            return Some(found);
+        }
+        if !self.asks.swap(true, Ordering::SeqCst) {
+            let due = self.recent_failure().is_none();
+            let work = move || {
+                self.look();
+                self.asks.store(false, Ordering::SeqCst);
+            };
+            // Where there is no thread, the next event asks again.
+            if !due || threads::spawn("host-again", work).is_err() {
+                self.asks.store(false, Ordering::SeqCst);
+            }
+        }
+        None
+    }
+
+    fn look(&self) {
+        if self.found.get().is_some() {
+            return;
+        }
+        match in_time(self.ask, self.by_name, self.most) {
+            // Another one may have been faster.
+            Ok(found) => drop(self.found.set(found)),
+            Err(why) => *self.failure() = Some((self.clock.now(), why)),
+        }
+    }
+
+    /// Why the last look-up failed, if that was a short while ago.
+    fn recent_failure(&self) -> Option<String> {
+        let failure = self.failure();
+        let (at, why) = failure.as_ref()?;
+        (self.clock.now().saturating_sub(*at) < self.again).then(|| why.clone())
+    }
+
+    fn failure(&self) -> std::sync::MutexGuard<'_, Option<(Duration, String)>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn build(reader: &mut SettingsReader<'_>) -> Result<Host, SettingError> {
-    let by_address = reader.boolean("useIP", true);
-    static ADDRESS: OnceLock<Result<String, String>> = OnceLock::new();
-    static NAME: OnceLock<Result<String, String>> = OnceLock::new();
-    let value = match by_address {
-        true => ADDRESS.get_or_init(|| in_time(look_up, false, LOOK_UP_MAX)),
-        false => NAME.get_or_init(|| in_time(look_up, true, LOOK_UP_MAX)),
-    };
-    if let Err(why) = &value {
-        let message = format!("{why}; no header is set, as in Flume");
+    let value: &'static LookUp = if reader.boolean("useIP", true) { &ADDRESS } else { &NAME };
+    if let Err(why) = value.now() {
+        let message = format!(
+            "{why}; no header is set, as in Flume, until it is found: it is looked up again every {} s",
+            AGAIN.as_secs()
+        );
         reader.find(Severity::Warning, "useIP", message);
     }
     Ok(Host {
         header: reader.text("hostHeader").unwrap_or("host").to_owned(),
-        value: value.clone().ok(),
+        value,
         preserves: reader.boolean("preserveExisting", false),
     })
 }
@@ -112,10 +194,10 @@ fn address() -> Result<IpAddr, String> {
 
 impl Interceptor for Host {
     fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
-        if let Some(value) = &self.value
+        if let Some(value) = self.value.known()
             && !(self.preserves && event.headers.get(&self.header).is_some())
         {
-            event.headers.set(self.header.as_str(), value.as_str());
+            event.headers.set(self.header.as_str(), value);
         }
         Verdict::Keep
     }
@@ -124,9 +206,21 @@ impl Interceptor for Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU32;
 
-    fn after(value: Option<&str>, preserves: bool, mut event: Event) -> Option<String> {
-        let value = value.map(str::to_owned);
+    fn of(ask: fn(bool, Tell<'_>)) -> &'static LookUp {
+        Box::leak(Box::new(LookUp::new(false, ask, LOOK_UP_MAX, Duration::from_secs(3600))))
+    }
+
+    fn no_answer(_: bool, tell: Tell<'_>) {
+        tell(Err("the name server is away".to_owned()));
+    }
+
+    fn after(found: Option<&str>, preserves: bool, mut event: Event) -> Option<String> {
+        let value = of(no_answer);
+        if let Some(found) = found {
+            value.found.set(found.to_owned()).unwrap();
+        }
         let host = Host { header: "host".to_owned(), value, preserves };
         host.intercept(&mut event, &SystemClock::new());
         event.headers.get("host").map(str::to_owned)
@@ -140,6 +234,32 @@ mod tests {
         assert_eq!(after(Some("10.0.0.1"), true, there.clone()).as_deref(), Some("old"));
         assert_eq!(after(None, false, there).as_deref(), Some("old"));
         assert_eq!(after(None, false, Event::new("")), None);
+    }
+
+    #[test]
+    fn a_look_up_that_failed_is_made_again_beside_the_events_and_not_with_each() {
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        fn away_at_first(_: bool, tell: Tell<'_>) {
+            match ASKED.fetch_add(1, Ordering::SeqCst) {
+                0 => tell(Err("the name server is away".to_owned())),
+                _ => tell(Ok("10.0.0.1".to_owned())),
+            }
+        }
+        let look_up = of(away_at_first);
+        assert!(look_up.now().unwrap_err().contains("away"));
+        assert!(look_up.now().is_err() && look_up.known().is_none());
+        assert_eq!(ASKED.load(Ordering::SeqCst), 1, "not again so soon");
+        let long_ago: &'static LookUp = Box::leak(Box::new(LookUp {
+            again: Duration::ZERO,
+            ..LookUp::new(false, away_at_first, LOOK_UP_MAX, AGAIN)
+        }));
+        let clock = SystemClock::new();
+        while long_ago.known().is_none() {
+            assert!(clock.now() < Duration::from_secs(60), "nobody asks again");
+            std::thread::yield_now();
+        }
+        assert_eq!(long_ago.known(), Some("10.0.0.1"));
+        assert_eq!(ASKED.load(Ordering::SeqCst), 2, "what was found stays");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Letters: `y Y M d D H k h K m s S a E z Z`, text between quotes, and what is no letter. Numbers
 //! take as many digits as there are letters, or more where the next thing is no number.
 
+use crate::base::calendar::{DAYS, MONTHS};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
@@ -42,23 +43,6 @@ struct Reading {
     offset: Option<Offset>,
     zone: Option<TimeZone>,
 }
-
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
-const DAYS: [&str; 7] =
-    ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 impl Moment {
     /// Reads a pattern. Times without a zone of their own are in the zone of this machine.

@@ -31,6 +31,18 @@ pub struct Refused {
     suspicion: Mutex<Suspicion>,
 }
 
+/// What became of a batch that was refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It may leave the channel, since it is safe elsewhere.
+    Elsewhere,
+    /// It stays, to be tried again.
+    Stays,
+    /// It stays, since the place that is meant for it does not take it: why, in words that are the same
+    /// at every try.
+    HeldUp(String),
+}
+
 /// When an event goes, and where.
 pub struct Policy {
     /// Refusals before it does, at least 1.
@@ -72,8 +84,12 @@ impl Refused {
         suspicion.last = None;
     }
 
+    /// Whether a refusal of `events` together is said here, all that there is to say of it.
+    pub(super) fn says(&self, events: usize) -> bool {
+        events > 1 || self.gives_up()
+    }
+
     /// `batch` was refused; `last`: it will not be tried again, since the channel ends with the process.
-    /// True when it may leave the channel, since it is safe elsewhere.
     pub(super) async fn settle(
         &self,
         sink: &str,
@@ -81,7 +97,7 @@ impl Refused {
         why: &Failure,
         last: bool,
         counters: &SinkCounters,
-    ) -> bool {
+    ) -> Fate {
         let refusals = self.note(batch);
         let (Some(refusals), [event]) = (refusals, batch) else {
             tracing::info!(
@@ -89,7 +105,7 @@ impl Refused {
                 "the {} events that were refused are tried one by one",
                 batch.len()
             );
-            return false;
+            return Fate::Stays;
         };
         let Some(Policy { after, grave }) = &self.policy else {
             if refusals == 1 {
@@ -99,30 +115,27 @@ impl Refused {
                     shown(event)
                 );
             }
-            return false;
+            return Fate::Stays;
         };
         if refusals < *after && !last {
-            return false;
+            return Fate::Stays;
         }
         match grave.bury(sink, event, &why.to_string(), refusals).await {
             Ok(()) => {
                 tracing::warn!(
                     sink,
-                    "an event was refused {refusals} times and is now in {grave}: {}: {why}",
+                    "an event was refused {} and is now in {grave}: {}: {why}",
+                    if refusals == 1 { "once".to_owned() } else { format!("{refusals} times") },
                     shown(event)
                 );
                 counters.dead_letter.add(1);
                 self.delivered(1);
-                true
+                Fate::Elsewhere
             }
-            Err(error) => {
-                tracing::warn!(
-                    sink,
-                    "an event was refused {refusals} times and stays in the channel, since it cannot go to {grave}: {error}: {}",
-                    shown(event)
-                );
-                false
-            }
+            Err(error) => Fate::HeldUp(format!(
+                "a refused event stays in the channel, since it cannot go to {grave}: {error}: {}",
+                shown(event)
+            )),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{BoxFuture, Channel};
 use crate::event::Event;
 use crate::flow::context::StopSignal;
+use crate::flow::heard::logged;
 use crate::flow::sink::{Failure, Sink, SinkContext};
 use crate::flow::sink_runner::SinkRunner;
 use crate::flow::spell::Spell;
@@ -220,6 +221,44 @@ async fn where_there_is_no_room_it_stays() {
     let ran = run(&channel, Some(Policy { after: 1, grave }));
     let _ = ran.until(|ran| *ran.tries.lock().unwrap() > 10).await;
     assert_eq!((channel.status().events, dead.status().events), (1, 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_full_is_said_once_and_when_there_is_room_again() {
+    let (dead, channel) = (memory(), memory());
+    put(&dead, &vec![&b"x"[..]; 100]);
+    put(&channel, &[b"bad", b"1"]);
+    let grave = Grave::channel("dead", open(&dead), Arc::new(ManualClock::default()));
+    let words = logged(async {
+        let ran = run(&channel, Some(Policy { after: 1, grave }));
+        while *ran.tries.lock().unwrap() < 50 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(ran.counters.failing.get(), 1);
+        let mut take = dead.begin_take();
+        take.take(1).unwrap();
+        take.commit().unwrap();
+        let ran = ran.until(|_| channel.status().events == 0).await;
+        assert_eq!(ran.counters.failing.get(), 0);
+    })
+    .await;
+    assert_eq!(words.matches("cannot go to the channel dead").count(), 1, "{words}");
+    assert_eq!(words.matches("works again").count(), 1, "{words}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_go_to_their_place_are_no_failure_of_the_sink() {
+    let directory = tempfile::tempdir().unwrap();
+    let channel = memory();
+    put(&channel, &[b"1", b"bad 1", b"2", b"bad 2", b"bad 3", b"3"]);
+    let policy = Policy { after: 2, grave: file(directory.path(), 1 << 20) };
+    let words = logged(async {
+        let ran = run(&channel, Some(policy)).until(|_| channel.status().events == 0).await;
+        assert_eq!(ran.delivered(), ["1", "2", "3"]);
+    })
+    .await;
+    assert_eq!(words.matches("was refused 2 times and is now in").count(), 3, "{words}");
+    assert!(!words.contains("works again") && !words.contains("does not deliver"), "{words}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -224,7 +224,7 @@ fn a_sink_that_hangs_is_seen_in_its_time_and_one_that_is_slow_is_not() {
     rig.size("c1", 0);
     assert_eq!(rig.pass(100), []);
     rig.size("c1", 1);
-    assert_eq!(rig.pass(20), []);
+    assert_eq!(rig.pass(50), [at(20, "raised 90004 SINK.k1")]);
 }
 
 #[test]

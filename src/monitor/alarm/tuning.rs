@@ -225,7 +225,7 @@ impl Param {
                 self.key.default.parse().into_iter().for_each(|number| set(tuning, number));
             }
             Apply::Truth(set) if !self.key.default.is_empty() => {
-                set(tuning, self.key.default == "true")
+                set(tuning, self.key.default == "true");
             }
             Apply::Word(_, set) if !self.key.default.is_empty() => set(tuning, self.key.default),
             Apply::Truth(_) | Apply::Word(..) | Apply::Clients(_) => {}

@@ -140,6 +140,30 @@ impl Files {
         Err(failure)
     }
 
+    /// Removes what an earlier life began in `directory` and wrote nothing to, where that is no legal file:
+    /// its readers would stumble over it. A sink that is about to write to one of these notices that it
+    /// is gone, and its batch goes into another file.
+    pub(super) fn remove_begun(&self, directory: &Path) {
+        if self.serializer.may_be_empty() {
+            return;
+        }
+        for entry in files::list(directory).into_iter().flatten().flatten() {
+            let own = entry.file_name().to_str().is_some_and(|name| self.names.are_like(name));
+            // Not through a link: what that leads to is not ours.
+            let empty = || entry.metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
+            if own && empty() {
+                let path = entry.path();
+                let shown = path.display();
+                match std::fs::remove_file(&path) {
+                    Ok(()) => tracing::info!("{shown}: removed, an empty file is no Avro file"),
+                    Err(error) => tracing::warn!(
+                        "{shown}: an empty file is no Avro file, and it cannot be removed: {error}"
+                    ),
+                }
+            }
+        }
+    }
+
     /// Closes the open file, if there is one. It is synced already.
     pub(super) fn close(&mut self) {
         if let Some(open) = self.open.take() {

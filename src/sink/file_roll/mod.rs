@@ -187,7 +187,9 @@ impl Sink for FileRoll {
             let (directory, now_ms) = (self.directory.clone(), context.clock.wall_ms());
             let prepare = move |files: &mut Files| {
                 files.names.start_series(now_ms);
-                ready_directory(&directory)
+                ready_directory(&directory)?;
+                files.remove_begun(&directory);
+                Ok(())
             };
             let ready = self.blocking(prepare).await;
             // As in Flume a directory counts as a connection.

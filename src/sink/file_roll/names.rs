@@ -75,6 +75,14 @@ impl Names {
         PathBuf::from(path)
     }
 
+    /// Whether a file of that name may be one of ours, of this life or an earlier one.
+    pub(super) fn are_like(&self, name: &str) -> bool {
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        // A prefix may lead into a directory; then it is not this one's files that it begins.
+        let middle = name.strip_prefix(&self.prefix).and_then(|n| n.strip_suffix(&self.suffix));
+        middle.and_then(|m| m.split_once('-')).is_some_and(|(s, n)| number(s) && number(n))
+    }
+
     fn local_second(&self, now_ms: u64) -> String {
         let now = i64::try_from(now_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
         let now = now.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(self.zone.clone());
@@ -109,6 +117,22 @@ mod tests {
         assert_eq!(names.next(1_600_000_000_000), PathBuf::from("/d/app-20200913202640-1.log"));
         assert_eq!(names.next(1_600_000_000_999), PathBuf::from("/d/app-20200913202640-2.log"));
         assert_eq!(names.next(1_600_000_001_000), PathBuf::from("/d/app-20200913202641-1.log"));
+    }
+
+    #[test]
+    fn a_name_of_an_earlier_life_is_known() {
+        let names = names(Scheme::Series, "app-", "avro");
+        for (name, own) in [
+            ("app-1600000000123-1.avro", true),
+            ("app-20200913202640-17.avro", true),
+            ("app-1600000000123-1.avro.bak", false),
+            ("app-1600000000123-.avro", false),
+            ("app-x-1.avro", false),
+            ("1600000000123-1", false),
+            ("_SUCCESS", false),
+        ] {
+            assert_eq!(names.are_like(name), own, "{name}");
+        }
     }
 
     #[test]

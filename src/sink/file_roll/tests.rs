@@ -59,6 +59,21 @@ async fn batches_are_in_the_file_when_deliver_answers() {
 }
 
 #[tokio::test]
+async fn an_empty_file_that_a_kill_left_goes_where_it_is_no_legal_one() {
+    for (serializer, kept) in [("AVRO_EVENT", 3), ("TEXT", 4)] {
+        let (directory, context) = (TempDir::new().unwrap(), context());
+        for (name, text) in [("1500000000000-7", ""), ("1500000000000-6", "x"), ("other", "")] {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        std::os::unix::fs::symlink("other", directory.path().join("1500000000000-8")).unwrap();
+        let mut sink = sink(&directory, &[("sink.serializer", serializer)]);
+        sink.start(&context).await.unwrap();
+        let found = found(&directory);
+        assert_eq!(found.len(), kept, "{serializer}: {found:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_is_closed_after_its_time_also_when_idle() {
     let directory = TempDir::new().unwrap();
     let clock = Arc::new(ManualClock::default());

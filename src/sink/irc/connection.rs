@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use std::io;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Characters of a server's words that a message repeats.
 const WORDS_MAX: usize = 200;
@@ -77,6 +77,8 @@ pub(super) struct Patience {
     pub(super) welcome: Duration,
     /// Until the server has taken a few lines: those that send many are slowed down by it.
     pub(super) answer: Duration,
+    /// Between a few lines and the next few of one event.
+    pub(super) pace: Duration,
 }
 
 /// A client in its channel.
@@ -172,7 +174,10 @@ impl Connection {
         if lines.len() > IRC_LINES_PER_EVENT_MAX {
             return Err(IrcError::TooLong);
         }
-        for few in lines.chunks(IRC_LINES_TOGETHER) {
+        for (at, few) in lines.chunks(IRC_LINES_TOGETHER).enumerate() {
+            if at > 0 {
+                sleep(self.patience.pace).await;
+            }
             let mut out = Vec::new();
             for line in few {
                 irc::put(&mut out, &format!("PRIVMSG {}", self.channel), Some(line));

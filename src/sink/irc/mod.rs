@@ -1,7 +1,7 @@
 //! `irc`: each event as what a client says in a channel of an IRC server.
 //!
 //! Limits: one event for each transaction, as in Flume; [`IRC_LINES_TOGETHER`] lines, then the server is
-//! asked whether it has taken them; a line of [`LINE_BYTES_MAX`](crate::wire::irc::LINE_BYTES_MAX) bytes;
+//! asked whether it has taken them, and [`IRC_PACE_MS`] until the next of the same event; a line of [`LINE_BYTES_MAX`](crate::wire::irc::LINE_BYTES_MAX) bytes;
 //! [`IRC_LINES_PER_EVENT_MAX`] lines of an event, one with more is refused for good;
 //! [`IRC_STOP_SECONDS_MAX`] for an event in hand at a stop.
 //!
@@ -24,7 +24,7 @@ mod tests;
 use crate::base::limits::IRC_LINES_TOGETHER;
 use crate::base::limits::{
     IRC_ANSWER_SECONDS_MAX, IRC_CONNECT_SECONDS_MAX, IRC_LINES_PER_EVENT_MAX, IRC_LISTEN_SECONDS,
-    IRC_PAUSE_SECONDS_MAX, IRC_STOP_SECONDS_MAX, IRC_WELCOME_SECONDS_MAX,
+    IRC_PACE_MS, IRC_PAUSE_SECONDS_MAX, IRC_STOP_SECONDS_MAX, IRC_WELCOME_SECONDS_MAX,
 };
 use crate::base::random::{Random, SystemRandom};
 use crate::channel::BoxFuture;
@@ -142,6 +142,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Irc, SettingError> {
             connect: Duration::from_secs(IRC_CONNECT_SECONDS_MAX),
             welcome: Duration::from_secs(IRC_WELCOME_SECONDS_MAX),
             answer: Duration::from_secs(IRC_ANSWER_SECONDS_MAX),
+            pace: Duration::from_millis(IRC_PACE_MS),
         },
         pause_max: Duration::from_secs(IRC_PAUSE_SECONDS_MAX),
         stop_max: Duration::from_secs(IRC_STOP_SECONDS_MAX),

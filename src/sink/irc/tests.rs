@@ -1,6 +1,7 @@
 //! Real sockets, and a server that does as it is told.
 
 use super::*;
+use crate::base::limits::IRC_LINES_TOGETHER;
 use crate::config::settings::Settings;
 use crate::sink::trial::context;
 use std::sync::{Arc, Mutex};
@@ -142,6 +143,7 @@ fn sink(port: u16, more: &[(&str, &str)]) -> Irc {
     let mut sink = try_sink(port, more).unwrap();
     sink.patience.welcome = PATIENCE;
     sink.patience.answer = PATIENCE;
+    sink.patience.pace = Duration::ZERO;
     sink.pause_max = Duration::from_millis(2);
     sink
 }
@@ -152,6 +154,31 @@ fn event(body: impl Into<bytes::Bytes>) -> [Event; 1] {
 
 fn cause(failure: &Failure) -> String {
     std::error::Error::source(failure).map(ToString::to_string).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn many_lines_of_one_event_are_said_at_a_pace_that_nobody_is_thrown_out_for() {
+    assert_eq!(try_sink(6667, &[]).unwrap().patience.pace, Duration::from_secs(2));
+    let (port, seen) = server(vec![]).await;
+    let mut sink = sink(port, &[("splitlines", "true")]);
+    let context = context();
+    // What goes at once needs no pace, however slow that is.
+    sink.patience.pace = PATIENCE * 1000;
+    sink.deliver(&context, &event("x\n".repeat(IRC_LINES_TOGETHER))).await.unwrap();
+    assert_eq!(seen.said().len(), IRC_LINES_TOGETHER);
+    let more = event("y\n".repeat(IRC_LINES_TOGETHER + 1));
+    let waits = sink.deliver(&context, &more);
+    let some = async {
+        while seen.said().len() < 2 * IRC_LINES_TOGETHER {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    tokio::select! {
+        _ = waits => panic!("it did not wait"),
+        () = some => {}
+    }
+    assert_eq!(seen.said().len(), 2 * IRC_LINES_TOGETHER, "the last line waits");
 }
 
 #[tokio::test]

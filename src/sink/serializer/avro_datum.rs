@@ -46,6 +46,9 @@ pub(super) struct AvroDatum {
     directory: Option<PathBuf>,
     /// The newest last.
     known: VecDeque<(Origin, Arc<Known>)>,
+    /// The first event of each group of the batch in hand, and its schema: the file that it begins has the
+    /// one by which its events were looked at, whatever has become of what it was read from.
+    firsts: Vec<(Event, Arc<Known>)>,
     /// That of the file that was begun last.
     open: Option<Arc<Known>>,
 }
@@ -92,7 +95,8 @@ impl AvroDatum {
             return Err(reader.error(&place, "is no absolute path without .."));
         }
         let file = AvroFile::build(reader, key)?;
-        Ok(Self { file, schema_url, directory, known: VecDeque::new(), open: None })
+        let known = VecDeque::new();
+        Ok(Self { file, schema_url, directory, known, firsts: Vec::new(), open: None })
     }
 
     /// Where the schema of `event` is, by its headers and the configuration.
@@ -162,6 +166,7 @@ impl AvroDatum {
                 None => groups.push((known, vec![event.clone()])),
             }
         }
+        self.firsts = groups.iter().map(|(of, group)| (group[0].clone(), of.clone())).collect();
         Ok(groups.into_iter().map(|(_, group)| group).collect())
     }
 
@@ -303,7 +308,11 @@ impl Serializer for AvroDatum {
     }
 
     fn begin(&mut self, first: &Event, out: &mut dyn Write) -> io::Result<()> {
-        let known = self.schema(first).map_err(io::Error::other)?;
+        let looked_up = self.firsts.iter().find(|(event, _)| event == first);
+        let known = match looked_up.map(|(_, known)| known.clone()) {
+            Some(known) => known,
+            None => self.schema(first).map_err(io::Error::other)?,
+        };
         self.file.begin(&known.text, out)?;
         self.open = Some(known);
         Ok(())
@@ -311,6 +320,10 @@ impl Serializer for AvroDatum {
 
     fn write(&mut self, batch: &[Event], out: &mut dyn Write) -> io::Result<()> {
         self.file.write(batch, |block, event| block.extend_from_slice(&event.body), out)
+    }
+
+    fn may_be_empty(&self) -> bool {
+        false
     }
 
     /// Each makes a block of its own.
@@ -367,6 +380,26 @@ mod tests {
         assert!(file.windows(schema.len()).any(|window| window == schema.as_bytes()));
         let marker = datum_marker(&file);
         assert!(file.ends_with(&[&b"\x04\x04\x0e\x02"[..], &marker].concat()));
+    }
+
+    #[test]
+    fn a_file_has_the_schema_by_which_its_events_were_looked_at() {
+        let directory = TempDir::new().unwrap();
+        let place = directory.path().to_str().unwrap();
+        let mut datum = built(&[("s.schemaDirectory", place)]).unwrap();
+        // More than are remembered, and all of them gone when the first file begins.
+        let batch: Vec<Event> = (0..=AVRO_SCHEMAS_KNOWN_MAX)
+            .map(|n| {
+                let path = directory.path().join(n.to_string());
+                write(&path, INT.replace('R', &format!("R{n}"))).unwrap();
+                event(b"\x0e", &[(URL, &format!("file://{}", path.display()))])
+            })
+            .collect();
+        assert_eq!(grouped(&mut datum, &batch).unwrap().len(), batch.len());
+        drop(directory);
+        let mut file = Vec::new();
+        datum.begin(&batch[0], &mut file).unwrap();
+        assert!(String::from_utf8_lossy(&file).contains("\"R0\""));
     }
 
     fn datum_marker(file: &[u8]) -> Vec<u8> {

@@ -27,6 +27,10 @@ impl Serializer for AvroEvent {
         self.0.write(batch, put_event, out)
     }
 
+    fn may_be_empty(&self) -> bool {
+        false
+    }
+
     /// Each makes a block of its own, with its count, length and marker.
     fn prefers_large_batches(&self) -> bool {
         true

@@ -51,6 +51,11 @@ pub(crate) trait Serializer: Send {
         false
     }
 
+    /// Whether a file without a byte is a legal one. Yes by default.
+    fn may_be_empty(&self) -> bool {
+        true
+    }
+
     /// Whether each batch has a price in the file, so that small ones make it larger and slower to
     /// read.
     fn prefers_large_batches(&self) -> bool {

@@ -9,26 +9,23 @@
 //!
 //! Invariant: no wait without a deadline.
 
+pub(crate) mod connection;
+
 #[cfg(test)]
 mod tests;
 
 use super::calls::{corrected, pieces};
-use crate::base::limits::{CONNECTION_READ_BYTES, THRIFT_REQUEST_BYTES_MAX_DEFAULT};
+use crate::base::limits::THRIFT_REQUEST_BYTES_MAX_DEFAULT;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
 use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
-use crate::net::dial::{DialError, Layers, dial};
-use crate::net::stream::Stream;
-use crate::net::tls::{ClientTls, Connector, TlsError, load};
-use crate::wire::thrift::call::{Answer, FAILED, OK, answer, put_append_batch};
-use crate::wire::thrift::{Protocol, ThriftError, frame};
-use bytes::BytesMut;
-use std::io;
+use crate::net::dial::Layers;
+use crate::net::tls::{ClientTls, Connector, load};
+use crate::wire::thrift::Protocol;
+use connection::{Connection, SendError};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout_at};
 
 /// The type `thrift`.
 pub const TYPE: SinkType = SinkType {
@@ -105,29 +102,6 @@ const OWN_KEYS: [Key; 12] = [
     Key { name: "server-principal", kind: Kind::Text, default: "", meaning: KERBEROS },
 ];
 
-/// Why a batch was not acknowledged.
-#[derive(Debug, thiserror::Error)]
-enum SendError {
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    #[error("TLS cannot be used: {0}")]
-    Tls(#[from] TlsError),
-    #[error("the connection broke: {0}")]
-    Broken(#[from] io::Error),
-    #[error("the server closed the connection; do both sides have the same protocol")]
-    Closed,
-    #[error("the server did not answer within {} ms", .0.as_millis())]
-    Silent(Duration),
-    #[error("the answer cannot be read: {0}")]
-    Unreadable(#[from] ThriftError),
-    #[error("the server answered FAILED: its channel is full or out of order")]
-    Failed,
-    #[error("the server answered with the status {0}")]
-    Status(i32),
-    #[error("the server answered with the exception {code}: {words}")]
-    Exception { code: i32, words: String },
-}
-
 struct Thrift {
     host: String,
     port: u16,
@@ -141,13 +115,6 @@ struct Thrift {
     /// A connection older than this is made anew.
     age_max: Option<Duration>,
     connection: Option<Connection>,
-}
-
-struct Connection {
-    stream: Stream,
-    input: BytesMut,
-    sequence: i32,
-    since: Instant,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingError> {
@@ -190,58 +157,14 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingError> {
     })
 }
 
-impl Connection {
-    /// Sends `events` as one call and returns once the server has committed them.
-    async fn append(
-        &mut self,
-        protocol: Protocol,
-        events: &[Event],
-        patience: Duration,
-    ) -> Result<(), SendError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut call = frame::begin();
-        put_append_batch(&mut call, protocol, self.sequence, events);
-        frame::finish(&mut call);
-        let deadline = Instant::now() + patience;
-        let late = |_| SendError::Silent(patience);
-        let written = async {
-            self.stream.write_all(&call).await?;
-            self.stream.flush().await
-        };
-        timeout_at(deadline, written).await.map_err(late)??;
-        drop(call);
-        let frame = timeout_at(deadline, self.frame()).await.map_err(late)??;
-        match answer(protocol, self.sequence, &frame)? {
-            Answer::Status(OK) => Ok(()),
-            Answer::Status(FAILED) => Err(SendError::Failed),
-            Answer::Status(other) => Err(SendError::Status(other)),
-            Answer::Exception { code, words } => Err(SendError::Exception { code, words }),
-        }
-    }
-
-    async fn frame(&mut self) -> Result<bytes::Bytes, SendError> {
-        loop {
-            if let Some(frame) = frame::next(&mut self.input, ANSWER_BYTES_MAX)? {
-                return Ok(frame);
-            }
-            if self.stream.read_some(&mut self.input, CONNECTION_READ_BYTES).await? == 0 {
-                return Err(SendError::Closed);
-            }
-        }
-    }
-}
-
 /// What a server says that cannot read the events of a call, or does not take ones so large.
 const UNREADABLE_CALL: i32 = 7;
-
-/// Bytes of an answer: a status, or an exception with some words.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 impl Thrift {
     async fn connect(&mut self, context: &SinkContext) -> Result<&mut Connection, SendError> {
         let age_max = self.age_max;
         let old = |open: &Connection| age_max.is_some_and(|max| open.since.elapsed() >= max);
-        if self.connection.as_mut().is_some_and(|open| !open.stream.is_quiet() || old(open)) {
+        if self.connection.as_mut().is_some_and(|open| open.is_over() || old(open)) {
             self.hang_up(context);
         }
         if self.connection.is_none() {
@@ -258,10 +181,8 @@ impl Thrift {
         if let (Some(tls), None) = (&self.tls, &self.connector) {
             self.connector = Some(load(tls.clone()).await?);
         }
-        let since = Instant::now();
         let layers = Layers { tls: self.connector.as_ref(), zlib: None };
-        let stream = dial(&self.host, self.port, layers, self.connect_timeout).await?;
-        Ok(Connection { stream, input: BytesMut::new(), sequence: 0, since })
+        Connection::open(&self.host, self.port, layers, self.connect_timeout).await
     }
 
     fn hang_up(&mut self, context: &SinkContext) {

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::sink::trial::{build as build_sink, context};
-use crate::wire::thrift::call::{Call, Message, Service, put_status};
+use crate::wire::thrift::call::{Call, FAILED, Message, OK, Service, put_status};
+use crate::wire::thrift::frame;
+use bytes::BytesMut;
 use std::sync::{Arc, Mutex};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What a server does with one call.

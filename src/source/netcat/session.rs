@@ -170,15 +170,24 @@ impl Session {
     }
 
     async fn answer_failed(&mut self, lines: usize, error: &CommitError) -> Result<(), Over> {
-        self.untaken -= lines;
-        tracing::warn!(source = %self.name, peer = %self.peer, lines, %error,
-            "lines not taken; the client is told");
         let reason = match error {
             // Clients of Flume may know this sentence.
             CommitError::Refused(Refusal::Full { .. }) => FULL.to_owned(),
             other => other.to_string().replace(['\n', '\r'], " "),
         };
-        self.answer(format!("FAILED: {reason}\n").repeat(lines).as_bytes()).await
+        let answered = self.answer(format!("FAILED: {reason}\n").repeat(lines).as_bytes()).await;
+        match answered {
+            Ok(()) => {
+                self.untaken -= lines;
+                tracing::warn!(source = %self.name, peer = %self.peer, lines, %error,
+                    "lines not taken; the client is told");
+            }
+            Err(Over) => {
+                tracing::warn!(source = %self.name, peer = %self.peer, lines, %error,
+                    "lines not taken, and the client could not be told");
+            }
+        }
+        answered
     }
 
     /// Sends, for as long as a client may reasonably take to read.

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::config::settings::Settings;
+use crate::flow::heard::logged;
 use crate::source::trial::{Reply, Trial, bodies, held, narrow_channel, until, within};
 use std::io::ErrorKind;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -117,6 +119,27 @@ async fn lines_in_doubt_are_failed_and_not_tried_again() {
 }
 
 #[tokio::test]
+async fn lines_that_were_refused_and_whose_client_cannot_be_told_are_counted_as_lost() {
+    let (trial, source) = (Trial::new(), source(&[("ack-every-event", "false")]));
+    trial.room(0);
+    trial.reply_with([Reply::Held]);
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.send(b"gone\n").await;
+        trial.until_tries(1).await;
+        rustix::net::sockopt::set_socket_linger(client.0.get_ref(), Some(Duration::ZERO)).unwrap();
+        drop(client);
+        trial.release();
+        let open = &trial.context.counters.open_connection;
+        until("the end of the connection", || open.get() == 0).await;
+    };
+    let words = logged(async { trial.run(&source, script).await.unwrap() }).await;
+    assert!(words.contains("the client could not be told"), "{words}");
+    assert!(!words.contains("the client is told"), "{words}");
+    assert!(words.contains("messages received last are lost source=r1 events=1"), "{words}");
+}
+
+#[tokio::test]
 async fn an_overlong_line_is_told_so_and_ends_the_connection() {
     let (trial, source) = (Trial::new(), source(&[("max-line-length", "8")]));
     let script = async {
@@ -188,7 +211,7 @@ async fn a_client_that_never_reads_blocks_nobody_else() {
         let mut deaf = deaf.0.into_inner();
         // Sends until its answers have filled every buffer and the source no longer reads.
         let lines = b"\n".repeat(65_536);
-        let stuck = std::time::Duration::from_millis(500);
+        let stuck = Duration::from_millis(500);
         while tokio::time::timeout(stuck, deaf.write_all(&lines)).await.is_ok() {}
         let mut other = Client::connect(&trial, &source).await;
         other.send(b"through\n").await;

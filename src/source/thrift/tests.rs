@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::settings::Settings;
 use crate::event::Event;
+use crate::flow::heard::logged;
 use crate::source::trial::{Reply, Trial, bodies, within};
 use crate::wire::thrift::call::{Answer, FAILED, OK, answer, put_append_batch};
 use crate::wire::thrift::frame;
@@ -114,6 +115,20 @@ async fn a_call_that_cannot_be_carried_out_is_an_exception_and_the_connection_go
     };
     trial.run(&source, script).await.unwrap();
     assert_eq!(trial.context.counters.event_read_fail.get(), 2);
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_limit_is_said_with_what_to_do() {
+    let (trial, source) = (Trial::new(), source(&[("maxRequestBytes", "2000")]));
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.stream.write_all(&[0, 0, 7, 0xd1]).await.unwrap();
+        assert_eq!(client.frame().await, None);
+    };
+    let words = logged(async { trial.run(&source, script).await.unwrap() }).await;
+    assert!(words.contains("a request of 2001 bytes and 2000 are allowed"), "{words}");
+    assert!(words.contains("peer=127.0.0.1:") && words.contains("smaller batches"), "{words}");
+    assert_eq!(trial.context.counters.event_read_fail.get(), 1);
 }
 
 #[tokio::test]

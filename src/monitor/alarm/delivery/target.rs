@@ -168,6 +168,9 @@ pub(crate) enum Way {
     Command { words: Vec<String>, timeout: Duration },
 }
 
+/// Reads the settings of one way.
+type ReadWay = fn(&mut SettingsReader<'_>) -> Result<Way, SettingError>;
+
 /// How a web server is asked.
 #[derive(Clone)]
 pub(crate) struct Web {
@@ -196,7 +199,7 @@ pub(crate) fn hint(whole: &str) -> Option<String> {
 /// Who is told by these settings, and what was found in them.
 pub(crate) fn read(settings: &Settings) -> (Vec<Target>, Vec<Finding>) {
     let (mut targets, mut findings) = (Vec::new(), Vec::new());
-    let ways: [(&str, fn(&mut SettingsReader<'_>) -> Result<Way, SettingError>, u32); 3] =
+    let ways: [(&str, ReadWay, u32); 3] =
         [("url", webhook, 60), ("token", dingtalk, 20), ("line", command, 60)];
     for (name, (needed, way, per_minute)) in NAMES.into_iter().zip(ways) {
         let own = settings.subset(&format!("{name}."));
@@ -225,7 +228,7 @@ pub(crate) fn read(settings: &Settings) -> (Vec<Target>, Vec<Finding>) {
 fn target(
     name: &'static str,
     per_minute: u32,
-    way: fn(&mut SettingsReader<'_>) -> Result<Way, SettingError>,
+    way: ReadWay,
     print: Vec<(String, String)>,
     reader: &mut SettingsReader<'_>,
 ) -> Result<Target, SettingError> {
