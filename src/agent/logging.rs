@@ -87,13 +87,13 @@ pub(super) fn say(line: &str) {
     // Nobody may be listening, and that is no reason to stop.
     let line = OneLine(line).to_string();
     let _ = writeln!(std::io::stderr().lock(), "{line}");
-    note(line);
+    note(&line);
 }
 
 /// One line in the file, if there is one: stderr hears it from elsewhere.
 pub(super) fn note(line: &str) {
     if let Some(file) = FILE.get() {
-        file.say(&line);
+        file.say(line);
     }
 }
 

@@ -343,6 +343,7 @@ fn one_line(words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::Flow;
 
     #[test]
     fn beats_come_twice_in_the_time_that_is_allowed_and_only_from_whom_they_are_asked() {
@@ -396,9 +397,9 @@ mod tests {
             registry: Arc::default(),
             threads: vec![("agent", threads.handle().clone())],
             stopping: Arc::default(),
-            alarms: Default::default(),
-            flow: tokio::sync::watch::channel(crate::monitor::Flow::default()).1,
+            flow: tokio::sync::watch::channel(Flow::default()).1,
             history: Arc::default(),
+            alarms: Default::default(),
         };
         let line = Line::to(path.as_os_str()).expect("a socket");
         let teller = Teller::new(line, Some(BEAT_MIN), watched);
