@@ -115,7 +115,7 @@ class Chart {
       parts.push(draw("line", { class: "grid", x1: this.left, x2: this.right, y1: y, y2: y }),
         draw("text", { x: this.left - 8, y: y + 4, "text-anchor": "end" }, this.word(top * part)));
     }
-    const step = end - this.from > 1_500_000 ? 900_000 : end - this.from > 420_000 ? 300_000 : 60_000;
+    const step = [60_000, 120_000, 300_000].find((ms) => (end - this.from) / ms <= 6) ?? 900_000;
     for (let t = Math.ceil(this.from / step) * step; t <= end; t += step) {
       parts.push(draw("text", { x: this.x(t), y: height - 3, "text-anchor": "middle" }, clock.format(t)));
     }

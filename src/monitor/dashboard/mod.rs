@@ -14,8 +14,8 @@
 //!
 //! # Invariants
 //!
-//! - Names and words of a configuration become text nodes, never markup ([`tests`] looks at the script),
-//!   and the [policy](policy) forbids every script and style but these two, by their checksums.
+//! - Names and words of a configuration become text nodes, never markup (a test looks at the script),
+//!   and the [`policy`] forbids every script and style but these two, by their checksums.
 //! - What the graph shows the table shows too.
 
 use base64ct::{Base64, Encoding};

@@ -209,7 +209,7 @@ function refreshPart(part) {
   setState(row.dot, [state, word]);
   say(row.why, why);
   const dash = (n, write) => (n === undefined ? "" : write(n));
-  const latency = words.latencies.map((l) => `${l.title} ${span(l.p50)} / ${span(l.p99)}`).join(", ");
+  const latency = words.latencies.map((l) => `${l.title} ${span(l.p50)} / ${span(l.p99)}`).join("\n");
   const texts = [dash(words.in, count), dash(words.out, count), dash(words.waiting, count), dash(words.fill, percent), dash(words.oldest, span), latency, count(words.failures)];
   texts.forEach((text, at) => say(row.cells[at + 2], text));
 }
