@@ -138,12 +138,34 @@ fn make_missing(
     Ok(())
 }
 
+/// A new channel in the directories of a Flume file channel would hide the events that wait there, and
+/// write over its checkpoint.
+fn refuse_flumes(places: &[Place]) -> Result<(), OpenError> {
+    for place in places {
+        let entries = place.present.iter().flat_map(|present| &present.entries);
+        if let Some(entry) = entries.filter(|e| e.is_file).find(|e| is_flumes(&e.name)) {
+            let (path, file) = (place.path.clone(), entry.name.clone());
+            return Err(OpenError::FlumeChannel { path, file });
+        }
+    }
+    Ok(())
+}
+
+/// Whether Flume's file channel gives a file this name: its logs (`log-12`, `log-12.meta`), and what lies beside
+/// its checkpoint.
+fn is_flumes(name: &str) -> bool {
+    let number = name.strip_prefix("log-").map(|rest| rest.strip_suffix(".meta").unwrap_or(rest));
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        || ["checkpoint.meta", "inflightputs", "inflighttakes"].contains(&name)
+}
+
 fn create(
     disk: &dyn Disk,
     random: &dyn Random,
     mut places: Vec<Place>,
     interrupted: bool,
 ) -> Result<Membership, OpenError> {
+    refuse_flumes(&places)?;
     make_missing(disk, &mut places, |_| true)?;
     if let Some(place) = places.iter().find(|p| p.is_created()) {
         let words = "it was not there a moment ago and belongs to a channel; open again";

@@ -99,6 +99,18 @@ pub enum OpenError {
         /// The channel its segments name.
         channel: Uuid,
     },
+    /// A new channel was to be made where a file channel of Apache Flume is.
+    #[error(
+        "{path} holds a file channel of Apache Flume ({file}): a new channel would hide the events that wait in it; \
+         let Flume drain it and move its files away, or give this channel directories of its own; nothing was changed",
+        path = path.display()
+    )]
+    FlumeChannel {
+        /// The directory.
+        path: PathBuf,
+        /// A file of Flume's in it.
+        file: String,
+    },
     /// Segments of one directory of the channel lie in another, and are missing where they belong.
     #[error("segments lie in another directory of the channel than theirs: move {list}, then open again; nothing was given up", list = listed(.moves))]
     Misplaced {

@@ -332,6 +332,33 @@ fn foreign_files_and_zero_length_segments_disturb_nothing_and_are_left_alone() {
 }
 
 #[test]
+fn a_new_channel_is_not_made_where_a_flume_channel_waits() {
+    for (path, name, refused) in [
+        (data_dir(1), "log-1", true),
+        (data_dir(0), "log-204.meta", true),
+        (checkpoint_dir(), "inflighttakes", true),
+        (checkpoint_dir(), "checkpoint.meta", true),
+        (data_dir(0), "log-", false),
+        (data_dir(0), "log-1.old", false),
+        (data_dir(0), "log-x.meta", false),
+    ] {
+        let machine = Machine::new(2);
+        let directory = machine.disk.open_dir(&path, true).expect("made");
+        directory.create(name).and_then(|file| file.write_at(0, b"Flume's")).expect("written");
+        let before: Vec<_> =
+            directory.list().expect("listed").into_iter().map(|e| e.name).collect();
+        let opened = machine.try_open(machine.options());
+        assert_eq!(opened.is_err(), refused, "{name}");
+        let Err(error) = opened else { continue };
+        let words = error.to_string();
+        assert!(words.contains(name) && words.contains("nothing was changed"), "{words}");
+        let after: Vec<_> = directory.list().expect("listed").into_iter().map(|e| e.name).collect();
+        let ours = |names: &[String]| names.iter().filter(|n| *n != "in_use.lock").count();
+        assert_eq!(ours(&before), ours(&after), "{after:?}");
+    }
+}
+
+#[test]
 fn without_any_checkpoint_the_log_alone_is_the_truth() {
     let machine = two_with_events();
     let mut engine = machine.open();
