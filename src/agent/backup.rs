@@ -15,7 +15,11 @@ use crate::config::Text;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How long a start waits until its configuration is kept.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 fn path(directory: &Path, agent: &str) -> PathBuf {
     // A name of an agent may hold anything but a dot; a file's name no slash.

@@ -66,7 +66,7 @@ use std::time::Duration;
 use stop::Signals;
 use supervise::Running;
 use tokio::runtime::{Handle, Runtime};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use watch::Watch;
 use windows::{Shown, Windows};
 
@@ -303,17 +303,21 @@ async fn begin(options: &AgentOptions) -> Result<(Watch, Read), AgentError> {
     let watch = Watch::new(origins, options.poll).await.map_err(AgentError::Runtime)?;
     let texts = watch.texts().await;
     let first = options.clone();
+    let had = texts.is_ok();
     let read = tokio::task::spawn_blocking(move || match texts {
-        Ok(texts) => {
-            let read = read(&first, texts)?;
-            backup::keep_for(&first, &read.texts, read.errors.len());
-            Ok(read)
-        }
+        Ok(texts) => read(&first, texts),
         Err(error) => read(&first, vec![backup::in_place_of(error, &first)?]),
     });
     let read = read.await;
-    let read = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    Ok((watch, read?))
+    let mut read = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    if had {
+        let (options, texts) = (options.clone(), std::mem::take(&mut read.texts));
+        let left_out = read.errors.len();
+        let kept = move || backup::keep_for(&options, &texts, left_out);
+        // It is there before anything runs, unless its file system hangs: then it goes on behind.
+        let _ = timeout(backup::PATIENCE, tokio::task::spawn_blocking(kept)).await;
+    }
+    Ok((watch, read))
 }
 
 /// The options, those of `millpond.properties` as it is now behind them, and warnings about that file.

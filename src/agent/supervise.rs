@@ -344,7 +344,7 @@ impl Running {
 /// Lets whoever watches see the channel's gauges as of then, for as long as it is there.
 fn watch_gauges(registry: &Registry, name: &str, channel: &Arc<Counted>) {
     let channel = Arc::downgrade(channel);
-    let look = move || Some(channel.upgrade()?.reading());
+    let look = move || channel.upgrade()?.reading();
     registry.watch_channel(name, Arc::new(look));
 }
 

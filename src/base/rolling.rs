@@ -54,8 +54,15 @@ impl RollingFile {
         };
         let mut length = file.metadata()?.len();
         if length > 0 && length.saturating_add(line.len() as u64) > self.bounds.bytes_max {
-            self.roll()?;
-            (file, length) = (files::append(&self.path)?, 0);
+            match self.roll() {
+                Ok(()) => file = files::append(&self.path)?,
+                // Better without the earlier lines than without all later ones, or without a bound.
+                Err(error) => {
+                    file.set_len(0)?;
+                    writeln!(file, "the earlier lines are gone, they could not be kept: {error}")?;
+                }
+            }
+            length = file.metadata()?.len();
         }
         let written = file.write_all(line).inspect_err(|_| {
             let _ = file.set_len(length);
@@ -129,6 +136,24 @@ mod tests {
         assert_eq!(read(logs.join("a.log.2")).expect("read"), "0004\n0005\n");
         file.write(b"a line of its own length\n").expect("written");
         assert_eq!(read(logs.join("a.log")).expect("read"), "a line of its own length\n");
+    }
+
+    #[test]
+    fn a_file_whose_earlier_ones_cannot_be_kept_goes_on_from_the_beginning() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.log");
+        files::create_directory(&directory.path().join("a.log.1/x")).expect("in the way");
+        let bounds = Bounds { bytes_max: 200, earlier_max: 1 };
+        let mut file = RollingFile::open(path.clone(), bounds).expect("a file");
+        for n in 0..100 {
+            file.write(format!("line {n}\n").as_bytes()).expect("written");
+            assert!(std::fs::metadata(&path).expect("there").len() <= 200, "bounded");
+        }
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert!(
+            text.starts_with("the earlier lines are gone") && text.ends_with("line 99\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -199,7 +199,8 @@ pub struct Status {
     pub failed_writes: u64,
     /// Its stripes, one for each data directory; none of a channel in memory.
     pub stripes: Vec<StripeReading>,
-    /// Whether a put would be refused now for a reason other than `capacity`, in words.
+    /// Why a stripe takes no puts, or why the whole channel takes none for a reason other than `capacity`:
+    /// [`Status::refuses`] tells the two apart.
     pub trouble: Option<String>,
     /// It has stopped after an internal failure, which `trouble` names, and does nothing until it
     /// is closed and opened again. What was committed is as safe as before.
@@ -207,6 +208,14 @@ pub struct Status {
 }
 
 impl Status {
+    /// Whether a put would be refused now for a reason other than `capacity`. One stripe that cannot be
+    /// written leaves the others.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        let takes_none = |s: &StripeReading| s.suspended.is_some() || s.no_space.is_some();
+        self.trouble.is_some() && self.stripes.iter().all(takes_none)
+    }
+
     /// Of a channel of `capacity` events that has stopped because of `why`.
     pub(crate) fn stopped(capacity: u64, why: &Trouble) -> Self {
         Self { capacity, trouble: Some(why.to_string()), stopped: true, ..Self::default() }

@@ -70,11 +70,18 @@ impl Counted {
         Self { tap, ..self }
     }
 
-    /// What watchers are to see beyond the counters, which are up to date then.
+    /// What watchers are to see beyond the counters, which are up to date then; `None` while the channel is
+    /// being opened again and nobody knows what is in it.
     #[must_use]
-    pub fn reading(&self) -> ChannelReading {
+    pub fn reading(&self) -> Option<ChannelReading> {
         let status = self.status();
-        ChannelReading {
+        if status.stopped {
+            return None;
+        }
+        let refuses = status.refuses();
+        // What cannot be reached now waits all the same.
+        let waiting = status.events + status.out_of_reach;
+        Some(ChannelReading {
             bytes: status.bytes,
             memory_bytes: status.memory_bytes,
             quarantined: status.quarantined,
@@ -83,10 +90,10 @@ impl Counted {
             writes: status.writes,
             written_bytes: status.written_bytes,
             failed_writes: status.failed_writes,
-            oldest: self.count.ages.oldest(status.events, self.count.clock.now()),
-            trouble: status.trouble,
+            oldest: self.count.ages.oldest(waiting, self.count.clock.now()),
+            trouble: status.trouble.filter(|_| refuses),
             stripes: status.stripes,
-        }
+        })
     }
 }
 
@@ -110,11 +117,13 @@ impl Channel for Counted {
     fn status(&self) -> Status {
         let status = self.channel.status();
         let counters = &self.count.counters;
-        counters.size.set(status.events);
-        counters.checkpoint_error.set(status.checkpoint_errors);
-        counters.checkpoint_backup_error.set(status.checkpoint_copy_errors);
+        if !status.stopped {
+            counters.size.set(status.events);
+            counters.checkpoint_error.set(status.checkpoint_errors);
+            counters.checkpoint_backup_error.set(status.checkpoint_copy_errors);
+        }
         // A channel that was closed on purpose is not ill.
-        let ill = status.trouble.is_some() && counters.open.get() == 1;
+        let ill = status.refuses() && counters.open.get() == 1;
         counters.unhealthy.set(u64::from(ill));
         status
     }
@@ -321,13 +330,48 @@ mod tests {
     }
 
     #[test]
+    fn one_disk_of_two_that_fails_makes_no_channel_ill_and_no_event_younger() {
+        let disk = SimDisk::new(SimOptions::new(1));
+        let mut options = FileChannelOptions::new("/c/checkpoint", ["/c/data0", "/c/data1"])
+            .with_disk(Arc::new(disk.clone()));
+        options.segment_bytes = 256 * 1024;
+        options.minimum_required_space = 0;
+        options.keep_alive = Duration::from_millis(10);
+        let inner = Arc::new(FileChannel::open(options).unwrap());
+        let (counters, real) = (Arc::new(ChannelCounters::default()), SystemClock::new());
+        let clock = Arc::new(ManualClock::default());
+        let channel = Counted::new(inner, Arc::clone(&counters), clock.clone());
+        let suspended =
+            || channel.status().stripes.iter().filter(|s| s.suspended.is_some()).count();
+        for body in 0..16 {
+            contract::put(&channel, &[&body.to_string()]);
+        }
+        clock.advance(Duration::from_secs(3600));
+        disk.fail(Fault::dead("data1"));
+        while suspended() == 0 {
+            assert!(real.now() < Duration::from_secs(60), "never suspended");
+            let mut put = channel.begin_put();
+            put.put(Event::new("young")).unwrap();
+            let _ = put.commit();
+        }
+        assert_eq!(counters.unhealthy.get(), 0, "the other one takes puts");
+        let reading = channel.reading().expect("open");
+        assert!(reading.out_of_reach > 0 && reading.trouble.is_none(), "{reading:?}");
+        while !contract::drain(&channel, 1).is_empty() {}
+        assert!(channel.reading().is_some());
+        contract::put(&channel, &["the youngest"]);
+        assert!(channel.reading().expect("open").oldest >= Duration::from_secs(3600));
+        assert_eq!(counters.unhealthy.get(), 0);
+    }
+
+    #[test]
     fn commits_are_timed_and_what_waits_grows_old() {
         let counters = Arc::new(ChannelCounters::default());
         let inner = Arc::new(MemoryChannel::new(MemoryOptions::default()).unwrap());
         contract::put(&*inner, &["there at the opening"]);
         let clock = Arc::new(ManualClock::default());
         let channel = Counted::new(inner, Arc::clone(&counters), clock.clone());
-        let oldest = || channel.reading().oldest.as_secs();
+        let oldest = || channel.reading().expect("open").oldest.as_secs();
         clock.advance(Duration::from_secs(10));
         contract::put(&channel, &["1", "2"]);
         clock.advance(Duration::from_secs(20));
