@@ -98,9 +98,14 @@ async fn accept(listener: UnixListener, served: Served) {
         tokio::select! {
             Some(_) = sessions.join_next(), if !sessions.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if sessions.len() >= SESSIONS_MAX => refuse(stream),
                 Ok((stream, _)) => {
-                    sessions.spawn(session(stream, served.clone()));
+                    // Those that have just ended leave room.
+                    while sessions.try_join_next().is_some() {}
+                    if sessions.len() < SESSIONS_MAX {
+                        sessions.spawn(session(stream, served.clone()));
+                    } else {
+                        refuse(stream);
+                    }
                 }
                 Err(error) => {
                     tracing::debug!("admin socket: cannot accept a session: {error}");

@@ -5,9 +5,8 @@
 //!
 //! A component has a [`Tap`]. While nobody listens it costs one relaxed load for each batch. With a
 //! listener what passes is counted, and events are copied, cut, as far as the listener's rates allow.
-//! Nothing here waits: what a queue has no room for is dropped and counted, and where a listener's lock is
-//! held its events are counted and not shown. While somebody comes or goes nobody is shown what passes;
-//! those who listen then are told how much it was. Copies keep no memory of a channel's.
+//! Nothing here waits: what a queue has no room for is dropped and counted, and where a lock is held the
+//! events are counted and not shown: that of one listener for it, that of their list for all of them. Copies keep no memory of a channel's.
 
 use crate::base::clock::Clock;
 use crate::event::Event;
