@@ -1,6 +1,7 @@
 //! The other side of the socket.
 
 use super::lines::{Line, Request, TapRequest, line};
+use super::socket::connect;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ fn advice(cause: &io::Error) -> &'static str {
         io::ErrorKind::NotFound => "; is the agent running with -Dmillpond.admin.socket",
         io::ErrorKind::PermissionDenied => "; only the agent's user and root may",
         io::ErrorKind::ConnectionRefused => "; its agent has ended",
+        io::ErrorKind::WouldBlock => "; its agent is there and does not answer",
         _ => "",
     }
 }
@@ -62,15 +64,20 @@ impl Client {
     /// # Errors
     /// It is not.
     pub fn tap(path: &Path, wanted: &TapRequest) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(path)
-            .map_err(|cause| ClientError::Connect { path: path.to_owned(), cause })?;
+        let stream =
+            connect(path).map_err(|cause| ClientError::Connect { path: path.to_owned(), cause })?;
         stream.set_read_timeout(Some(ANSWER_WAIT))?;
         stream.set_write_timeout(Some(ANSWER_WAIT))?;
-        (&stream).write_all(&line(&Request::Tap(wanted.clone())))?;
+        // An agent that has no room says so and closes before it has read: its words are there all the same.
+        let asked = (&stream).write_all(&line(&Request::Tap(wanted.clone())));
         let (agent, component) = (String::new(), String::new());
         let stream = BufReader::new(stream);
         let mut client = Self { stream, begun: Vec::new(), agent, component };
-        match client.hear()? {
+        let heard = client.hear();
+        if !matches!(heard, Ok(Some(_))) {
+            asked?;
+        }
+        match heard? {
             Some(Line::Tapped { agent, component }) => {
                 (client.agent, client.component) = (agent, component);
             }

@@ -1,15 +1,16 @@
 //! Listens.
 
+use super::lines::{Line, line};
 use super::session::session;
 use super::{SESSIONS_MAX, Served};
 use crate::base::files;
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream as Blocking;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
@@ -60,11 +61,12 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 
 /// Removes a socket on which nobody listens any more.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    match Blocking::connect(path) {
-        Ok(_) => {
-            let words = "another agent listens there; give each agent a path of its own";
-            Err(io::Error::new(io::ErrorKind::AddrInUse, words))
-        }
+    let in_use = |words: &str| Err(io::Error::new(io::ErrorKind::AddrInUse, words));
+    match connect(path) {
+        Ok(_) => in_use("another agent listens there; give each agent a path of its own"),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => in_use(
+            "another agent listens there and does not answer; end it, or give each agent a path of its own",
+        ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // Of a file that is no socket the answer is the same.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
@@ -72,6 +74,17 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Connects to the socket `path`, and waits for nobody: where as many wait as may, because who listens
+/// does not answer, the error is of the kind `WouldBlock`.
+pub(super) fn connect(path: &Path) -> io::Result<Blocking> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let stream = Blocking::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 fn is_socket(path: &Path) -> bool {
@@ -84,9 +97,15 @@ async fn accept(listener: UnixListener, served: Served) {
     loop {
         tokio::select! {
             Some(_) = sessions.join_next(), if !sessions.is_empty() => {}
-            accepted = listener.accept(), if sessions.len() < SESSIONS_MAX => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    sessions.spawn(session(stream, served.clone()));
+                    // Those that have just ended leave room.
+                    while sessions.try_join_next().is_some() {}
+                    if sessions.len() < SESSIONS_MAX {
+                        sessions.spawn(session(stream, served.clone()));
+                    } else {
+                        refuse(stream);
+                    }
                 }
                 Err(error) => {
                     tracing::debug!("admin socket: cannot accept a session: {error}");
@@ -94,5 +113,72 @@ async fn accept(listener: UnixListener, served: Served) {
                 }
             },
         }
+    }
+}
+
+/// Says that there is no room for another session.
+fn refuse(stream: UnixStream) {
+    let words =
+        format!("{SESSIONS_MAX} sessions are open, as many as may be at once; end one of them");
+    // A new socket has room for a line, and nothing is waited for.
+    let said = stream.into_std().and_then(|mut new| new.write_all(&line(&Line::Refused(words))));
+    if let Err(error) = said {
+        tracing::debug!("admin socket: a session is refused, and cannot be told: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Client, ClientError, TapRequest};
+    use super::*;
+    use std::sync::Arc;
+    use tokio::task::spawn_blocking;
+
+    fn wanted() -> TapRequest {
+        TapRequest {
+            component: "k1".to_owned(),
+            events_per_second: 1,
+            bytes_per_second: 1,
+            body_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn who_listens_and_does_not_answer_holds_up_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+        let deaf = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::bind(&deaf, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&deaf, 0).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = connect(&path) {
+            waiting.push(stream);
+            assert!(waiting.len() < 100, "they are not bounded");
+        }
+        let error = remove_stale(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains("does not answer"), "{error}");
+        let error = Client::tap(&path, &wanted()).unwrap_err().to_string();
+        assert!(error.contains("does not answer"), "{error}");
+        assert!(is_socket(&path), "it stays");
+    }
+
+    #[tokio::test]
+    async fn one_session_more_than_may_be_is_told_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let served = Served { agent: "a".to_owned(), taps: Arc::default() };
+        let _admin = Admin::listen(&path, served).unwrap();
+        let mut open = Vec::new();
+        for _ in 0..SESSIONS_MAX {
+            open.push(UnixStream::connect(&path).await.unwrap());
+        }
+        let error =
+            spawn_blocking(move || Client::tap(&path, &wanted())).await.unwrap().unwrap_err();
+        assert!(
+            matches!(&error, ClientError::Refused(why) if why.contains("16 sessions")),
+            "{error}"
+        );
     }
 }

@@ -109,6 +109,18 @@ pub trait Intake: Send + Sync {
     fn transaction_capacity(&self) -> usize;
 }
 
+/// How far a source has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begun {
+    /// Not as far as either.
+    #[default]
+    No,
+    /// What it reads from is not there. It goes on looking by itself, and the agent does not wait for it.
+    Waits,
+    /// It listens or reads.
+    Runs,
+}
+
 /// What a source works with.
 #[derive(Clone)]
 pub struct SourceContext {
@@ -118,8 +130,8 @@ pub struct SourceContext {
     pub intake: Arc<dyn Intake>,
     /// Fires when it is to stop.
     pub stop: StopSignal,
-    /// Sent `true` by the source once it listens or reads.
-    pub started: watch::Sender<bool>,
+    /// Sent by the source: how far it has come.
+    pub begun: watch::Sender<Begun>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What it counts in: what it received, its connections, what it could not read. What was
@@ -130,7 +142,12 @@ pub struct SourceContext {
 impl SourceContext {
     /// Says that the source listens or reads.
     pub fn started(&self) {
-        self.started.send_replace(true);
+        self.begun.send_replace(Begun::Runs);
+    }
+
+    /// Says that what the source reads from is not there: it counts as started and is not up.
+    pub fn waits(&self) {
+        self.begun.send_replace(Begun::Waits);
     }
 }
 

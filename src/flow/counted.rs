@@ -165,10 +165,12 @@ fn show(sample: Option<Sample>, ended: &Result<(), CommitError>) {
 impl PutTransaction for CountedPut {
     fn put(&mut self, event: Event) -> Result<(), PutError> {
         self.count.counters.event_put_attempt.add(1);
-        if let Some(sample) = &mut self.sample {
-            sample.see(std::slice::from_ref(&event));
-        }
+        // An event shares its bytes with its copy.
+        let seen = self.sample.as_ref().map(|_| event.clone());
         self.inner.put(event)?;
+        if let (Some(sample), Some(event)) = (&mut self.sample, seen) {
+            sample.see(&[event]);
+        }
         self.events += 1;
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use super::backoff::Backoff;
 use super::contain::contain;
-use super::context::{Failure, Intake, SourceContext, StopSignal};
+use super::context::{Begun, Failure, Intake, SourceContext, StopSignal};
 use super::sink_runner::START_AGAIN;
 use super::source::Source;
 use crate::base::clock::Clock;
@@ -36,7 +36,7 @@ pub struct SourceRunner {
     pub clock: Arc<dyn Clock>,
     /// Fires when it is to stop.
     pub stop: StopSignal,
-    /// Sent `true` when the source listens or reads, or has given all it had.
+    /// Sent `true` when the source listens or reads, waits for what it reads, or has given all it had.
     pub started: watch::Sender<bool>,
 }
 
@@ -91,29 +91,33 @@ impl SourceRunner {
 
     /// One run of the source: whether it got as far as starting, and how it ended.
     async fn life(&self, source: &dyn Source) -> (bool, Result<Result<(), Failure>, String>) {
-        let (started, mut has_started) = watch::channel(false);
-        let context = self.context(started);
+        let (begun, mut has_begun) = watch::channel(Begun::No);
+        let context = self.context(begun);
         let mut run = contain(source.run(&context));
         let ended = tokio::select! {
             biased;
             ended = &mut run => ended,
-            () = said(&mut has_started) => {
-                self.counters.started(self.clock.wall_ms());
-                self.counters.up.set(1);
-                self.started.send_replace(true);
-                run.await
-            }
+            () = self.see_it_begin(&mut has_begun) => run.await,
         };
         self.counters.up.set(0);
-        (*has_started.borrow(), ended)
+        (*has_begun.borrow() == Begun::Runs, ended)
     }
 
-    fn context(&self, started: watch::Sender<bool>) -> SourceContext {
+    /// Returns once the source listens or reads. One that waits is not up, and holds up nobody.
+    async fn see_it_begin(&self, begun: &mut watch::Receiver<Begun>) {
+        said(begun, |begun| begun != Begun::No).await;
+        self.started.send_replace(true);
+        said(begun, |begun| begun == Begun::Runs).await;
+        self.counters.started(self.clock.wall_ms());
+        self.counters.up.set(1);
+    }
+
+    fn context(&self, begun: watch::Sender<Begun>) -> SourceContext {
         SourceContext {
             name: self.name.clone(),
             intake: Arc::clone(&self.intake),
             stop: self.stop.clone(),
-            started,
+            begun,
             clock: Arc::clone(&self.clock),
             counters: Arc::clone(&self.counters),
         }
@@ -124,9 +128,9 @@ fn failed(ran: bool) -> &'static str {
     if ran { "failed and is started again" } else { "cannot start, trying again in 3 s" }
 }
 
-/// Returns once the source has said that it started.
-async fn said(started: &mut watch::Receiver<bool>) {
-    if started.wait_for(|started| *started).await.is_err() {
+/// Returns once the source has come so `far`.
+async fn said(begun: &mut watch::Receiver<Begun>, far: impl Fn(Begun) -> bool) {
+    if begun.wait_for(|begun| far(*begun)).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

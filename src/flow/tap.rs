@@ -6,14 +6,14 @@
 //! A component has a [`Tap`]. While nobody listens it costs one relaxed load for each batch. With a
 //! listener what passes is counted, and events are copied, cut, as far as the listener's rates allow.
 //! Nothing here waits: what a queue has no room for is dropped and counted, and where a lock is held the
-//! events are counted and not shown. Copies keep no memory of a channel's.
+//! events are counted and not shown: that of one listener for it, that of their list for all of them. Copies keep no memory of a channel's.
 
 use crate::base::clock::Clock;
 use crate::event::Event;
 use crate::metrics::{Member, Role};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -126,6 +126,8 @@ pub struct Tap {
     /// How many there are: the one thing that is looked at while there are none.
     count: AtomicUsize,
     listeners: Mutex<Vec<Arc<Listener>>>,
+    /// Events that passed while the listeners were locked.
+    unseen: Arc<AtomicU64>,
 }
 
 impl Tap {
@@ -135,9 +137,16 @@ impl Tap {
         if self.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let listeners = self.listeners.try_lock().ok()?;
+        let listeners = match self.listeners.try_lock() {
+            Ok(listeners) => listeners,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let unseen = Some((Arc::clone(&self.unseen), 0));
+                return Some(Sample { way, picks: Vec::new(), unseen });
+            }
+        };
         let picks = listeners.iter().map(Pick::of).collect();
-        Some(Sample { way, picks })
+        Some(Sample { way, picks, unseen: None })
     }
 
     /// Shows events that have passed.
@@ -171,7 +180,9 @@ impl Tap {
         };
         listeners.push(Arc::new(listener));
         self.count.store(listeners.len(), Ordering::Relaxed);
-        Some(Listening { tap: Arc::downgrade(self), counted, glimpses })
+        let unseen = Arc::clone(&self.unseen);
+        let unseen_before = unseen.load(Ordering::Relaxed);
+        Some(Listening { tap: Arc::downgrade(self), counted, unseen, unseen_before, glimpses })
     }
 
     fn forget(&self, counted: &Arc<Counted>) {
@@ -186,6 +197,8 @@ impl Tap {
 pub struct Listening {
     tap: Weak<Tap>,
     counted: Arc<Counted>,
+    unseen: Arc<AtomicU64>,
+    unseen_before: u64,
     glimpses: mpsc::Receiver<Glimpse>,
 }
 
@@ -200,7 +213,8 @@ impl Listening {
     pub fn counts(&self) -> Counts {
         let Counted { passed, shown, dropped } = &*self.counted;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts { passed: get(passed), shown: get(shown), dropped: get(dropped) }
+        let unseen = get(&self.unseen).saturating_sub(self.unseen_before);
+        Counts { passed: get(passed) + unseen, shown: get(shown), dropped: get(dropped) }
     }
 }
 
@@ -260,17 +274,25 @@ impl Allowance {
 pub struct Sample {
     way: Way,
     picks: Vec<Pick>,
+    /// Where the listeners were locked: what is counted for all of them.
+    unseen: Option<(Arc<AtomicU64>, u64)>,
 }
 
 impl Sample {
     /// Looks at events that are to pass.
     pub fn see(&mut self, events: &[Event]) {
         self.picks.iter_mut().for_each(|pick| pick.see(self.way, events));
+        if let Some((_, unseen)) = &mut self.unseen {
+            *unseen += events.len() as u64;
+        }
     }
 
     /// They have passed. Dropped without this, they have not.
     pub fn passed(self) {
         self.picks.into_iter().for_each(Pick::passed);
+        if let Some((counter, unseen)) = self.unseen {
+            counter.fetch_add(unseen, Ordering::Relaxed);
+        }
     }
 }
 
@@ -431,11 +453,13 @@ mod tests {
         tap.show(Way::Accepted, &bodies(500, 1));
         assert_eq!(slow.counts(), Counts { passed: 500, shown: 64, dropped: 436 });
         assert_eq!(read(&mut slow).len(), QUEUE_MAX);
-        // A lock that somebody holds is not waited for either.
+        // A lock that somebody holds is not waited for either, and what passes is counted.
         let held = tap.listeners.lock().unwrap();
         tap.show(Way::Accepted, &bodies(1, 1));
         drop(held);
-        assert_eq!(slow.counts().passed, 500);
+        assert_eq!(slow.counts(), Counts { passed: 501, shown: 64, dropped: 436 });
+        let later = tap.listen(RATES, Arc::new(ManualClock::default())).unwrap();
+        assert_eq!(later.counts(), Counts::default(), "what passed before it came is not its own");
     }
 
     #[tokio::test]

@@ -547,3 +547,46 @@ async fn a_source_that_has_given_all_counts_as_started_and_is_left_alone() {
     timeout(PATIENCE, runner.run()).await.unwrap();
     assert!(*has_started.borrow());
 }
+
+#[tokio::test]
+async fn a_source_that_waits_for_what_it_reads_counts_as_started_and_is_not_up_until_it_runs() {
+    struct Waits(Arc<tokio::sync::Notify>);
+    impl Source for Waits {
+        fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
+            Box::pin(async {
+                context.waits();
+                self.0.notified().await;
+                context.started();
+                context.stop.wait().await;
+                Ok(())
+            })
+        }
+    }
+    let (there, counters) =
+        (Arc::new(tokio::sync::Notify::new()), Arc::<SourceCounters>::default());
+    let (stop, signal) = StopSignal::new();
+    let (started, mut has_started) = watch::channel(false);
+    let made = Arc::clone(&there);
+    let runner = SourceRunner {
+        name: "r1".to_owned(),
+        make: Box::new(move || Ok(Box::new(Waits(Arc::clone(&made))))),
+        intake: Arc::new(Nowhere),
+        counters: Arc::clone(&counters),
+        clock: Arc::new(SystemClock::new()),
+        stop: signal,
+        started,
+    };
+    let task = tokio::spawn(runner.run());
+    timeout(PATIENCE, has_started.wait_for(|started| *started)).await.unwrap().unwrap();
+    assert_eq!(counters.up.get(), 0);
+    there.notify_one();
+    let up = async {
+        while counters.up.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, up).await.unwrap();
+    stop.send_replace(true);
+    timeout(PATIENCE, task).await.unwrap().unwrap();
+    assert_eq!(counters.up.get(), 0);
+}

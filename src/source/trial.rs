@@ -6,7 +6,7 @@ use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal, Trouble};
 use crate::config::settings::{Settings, SettingsReader};
 use crate::event::Event;
-use crate::flow::context::{Intake, StopSignal};
+use crate::flow::context::{Begun, Intake, StopSignal};
 use crate::flow::intake::{ChannelProcessor, NamedChannel};
 use crate::flow::marks::{Kept, Mark};
 use crate::flow::selector::Replicating;
@@ -111,7 +111,7 @@ pub(crate) struct Trial {
     pub(crate) context: SourceContext,
     intake: Arc<FakeIntake>,
     stop: watch::Sender<bool>,
-    started: watch::Receiver<bool>,
+    begun: watch::Receiver<Begun>,
 }
 
 impl Trial {
@@ -123,16 +123,16 @@ impl Trial {
         let intake =
             Arc::new(FakeIntake { book: Mutex::default(), capacity, release: Notify::new() });
         let (stop, signal) = StopSignal::new();
-        let (started_sender, started) = watch::channel(false);
+        let (sender, begun) = watch::channel(Begun::No);
         let context = SourceContext {
             name: "r1".to_owned(),
             intake: intake.clone(),
             stop: signal,
-            started: started_sender,
+            begun: sender,
             clock: Arc::new(SystemClock::new()),
             counters: Arc::default(),
         };
-        Self { context, intake, stop, started }
+        Self { context, intake, stop, begun }
     }
 
     /// A source in front of a real channel; what this trial itself would see stays empty.
@@ -202,8 +202,15 @@ impl Trial {
     }
 
     pub(crate) async fn until_started(&self) {
-        let mut started = self.started.clone();
-        within(PATIENCE_SECONDS, "the source to start", started.wait_for(|s| *s)).await.unwrap();
+        self.until_begun(Begun::Runs).await;
+    }
+
+    /// Waits until the source has said that it is so far.
+    pub(crate) async fn until_begun(&self, far: Begun) {
+        let mut begun = self.begun.clone();
+        within(PATIENCE_SECONDS, "the source to begin", begun.wait_for(|b| *b == far))
+            .await
+            .unwrap();
     }
 
     /// Waits until `n` events have come.

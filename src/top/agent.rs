@@ -51,6 +51,8 @@ impl Agent {
                 // Behind a gap there is no continuation: a rate over it would be an average of it.
                 let continues = self.away.take().is_none();
                 self.before = self.last.replace((now, answer.reading)).filter(|_| continues);
+                // What it said of itself before is of then; its name is still its own.
+                (self.ready, self.reasons) = (None, BTreeMap::new());
                 if let Some(ready) = answer.ready {
                     (self.name, self.ready) = (Some(ready.agent), Some(ready.ready));
                     self.reasons = ready.reasons;
@@ -84,5 +86,23 @@ impl Agent {
             (value(last)? - value(before)?, now.saturating_sub(*then).as_secs_f64());
         // A counter that fell belongs to a process of its own.
         (grown >= 0.0 && seconds > 0.0 && self.away.is_none()).then(|| grown / seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::Ready;
+    use super::*;
+
+    #[test]
+    fn readiness_is_of_the_last_answer_and_the_name_stays() {
+        let mut agent = Agent::new("h:1");
+        let reasons = BTreeMap::from([("SINK.k1".to_owned(), vec!["x".to_owned()])]);
+        let ready = Ready { agent: "a".to_owned(), ready: false, reasons };
+        let answer = Answer { ready: Some(ready), ..Answer::default() };
+        agent.hear::<String>(Duration::ZERO, Ok(answer));
+        assert_eq!((agent.title(), agent.ready, agent.reasons.len()), ("a", Some(false), 1));
+        agent.hear::<String>(Duration::from_secs(1), Ok(Answer::default()));
+        assert_eq!((agent.title(), agent.ready, agent.reasons.len()), ("a", None, 0));
     }
 }

@@ -136,7 +136,7 @@ pub async fn ask(target: &Target, tls: Option<&Connector>) -> Result<Answer, Ask
         let json = |page: Result<String, _>| serde_json::from_str::<Value>(&page.ok()?).ok();
         Ok(Answer {
             reading,
-            ready: json(ready).map(|page| readiness(&page)),
+            ready: json(ready).and_then(|page| readiness(&page)),
             alarms: json(alarms).map(|page| active(&page)).unwrap_or_default(),
         })
     };
@@ -164,13 +164,14 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn readiness(page: &Value) -> Ready {
-    let mut ready =
-        Ready { agent: text(&page["agent"]), ready: page["ready"] == true, ..Ready::default() };
+/// What the page says; `None` for one that names no agent: it is something else's.
+fn readiness(page: &Value) -> Option<Ready> {
+    let agent = page["agent"].as_str().filter(|agent| !agent.is_empty())?.to_owned();
+    let mut ready = Ready { agent, ready: page["ready"] == true, ..Ready::default() };
     for reason in page["reasons"].as_array().into_iter().flatten() {
         ready.reasons.entry(text(&reason["component"])).or_default().push(text(&reason["reason"]));
     }
-    ready
+    Some(ready)
 }
 
 /// The active alarms of the page, whatever of them is understood.
@@ -227,9 +228,14 @@ mod tests {
     fn of_the_pages_beside_is_taken_what_is_understood() {
         let page = json!({"agent": "a", "ready": false, "reasons": [
             {"component": "SINK.k1", "reason": "x"}, {"component": "SINK.k1", "reason": "y"}, 7]});
-        let ready = readiness(&page);
+        let ready = readiness(&page).expect("it names an agent");
         assert_eq!((ready.agent.as_str(), ready.ready), ("a", false));
         assert_eq!(ready.reasons["SINK.k1"], ["x", "y"]);
+        for other in
+            [json!({}), json!({"agent": "", "ready": true}), json!({"agent": 7}), json!([])]
+        {
+            assert_eq!(readiness(&other), None, "{other}");
+        }
         let page = json!({"active": [{"id": 24003, "title": "client silent", "severity": "major",
             "component": "SOURCE.r1", "message": "since 3 min", "more": {}}, "odd"]});
         let alarms = active(&page);

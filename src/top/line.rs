@@ -1,7 +1,10 @@
 //! Lines of a terminal: pieces of text, each with its look.
 
 use crate::base::visible::Visible;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
+
+/// Letters of a text that is cut, for each cell: most take one, some none.
+const LETTERS_PER_CELL_MAX: usize = 4;
 
 /// How a piece of text looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +44,8 @@ impl Line {
     pub(super) fn cut(&self, mut cells: usize) -> Self {
         let mut cut = Self::default();
         for (text, look) in &self.0 {
-            let fits = fitting(text, cells);
-            cells -= fits.width();
+            let (fits, used) = fitting(text, cells);
+            cells -= used;
             cut.0.push((fits.to_owned(), *look));
             if fits.len() < text.len() {
                 break;
@@ -57,14 +60,23 @@ pub(super) fn shown(text: &str) -> String {
     Visible(text).to_string().replace(['\n', '\t'], " ")
 }
 
-/// The beginning of `text` that takes no more than `cells`.
-fn fitting(text: &str, cells: usize) -> &str {
-    let mut used = 0;
-    let beyond = text.char_indices().find(|(_, letter)| {
-        used += letter.width().unwrap_or(0);
-        used > cells
-    });
-    &text[..beyond.map_or(text.len(), |(at, _)| at)]
+/// The beginning of `text` that takes no more than `cells`, and what it takes. That is not the sum of what
+/// its letters take: some make the one before them wider, or narrower.
+fn fitting(text: &str, cells: usize) -> (&str, usize) {
+    let whole = text.width();
+    if whole <= cells {
+        return (text, whole);
+    }
+    let ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    let mut fits = ("", 0);
+    for end in ends.take(LETTERS_PER_CELL_MAX * (cells + 1)) {
+        let used = text[..end].width();
+        if used > cells {
+            break;
+        }
+        fits = (&text[..end], used);
+    }
+    fits
 }
 
 /// Cells that `text` takes.
@@ -78,7 +90,7 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     if cells(&text) <= most {
         return text;
     }
-    format!("{}…", fitting(&text, most.saturating_sub(1)))
+    format!("{}…", fitting(&text, most.saturating_sub(1)).0)
 }
 
 /// `text` with blanks to the left or right of it, up to `width` cells.
@@ -101,6 +113,11 @@ mod tests {
             assert_eq!(line.cut(cells).plain(), text, "{cells}");
         }
         assert_eq!(shortened("通道通道", 5), "通道…");
+        // The sign behind it makes the heart two cells wide.
+        let heart = Line::of("❤\u{FE0F}x", Look::Plain).with("y", Look::Plain);
+        for (cells, taken) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)] {
+            assert_eq!(super::cells(&heart.cut(cells).plain()), taken, "{cells}");
+        }
         assert_eq!(
             (padded("通", 4, false), padded("通", 4, true)),
             ("通  ".to_owned(), "  通".to_owned())

@@ -102,7 +102,7 @@ impl Screen {
 
     fn hear(&mut self, Heard { at, answer }: Heard) {
         let now = self.clock.now();
-        // What is held stays as it is; the next two answers make new rates.
+        // What is held stays as it is; the rates of the first answer behind it are of all that time.
         if let Some(agent) = self.agents.get_mut(at).filter(|_| !self.held) {
             agent.hear(now, answer);
         }

@@ -154,10 +154,16 @@ const hour = {
   series: new Map(),
 
   take(answer) {
-    if (answer.started_ms !== this.began || answer.first > this.next) {
+    const other = answer.started_ms !== this.began;
+    if (other || answer.first > this.next) {
       // Another process: its counters begin anew.
       if (this.began !== null) agent.readings = agent.readings.slice(-1);
       Object.assign(this, { began: answer.started_ms, times: [], series: new Map() });
+    }
+    if (other && this.next > 0 && answer.first > 0) {
+      // Asked by the numbers of the process before: this one has earlier samples, too.
+      Object.assign(this, { began: null, next: 0 });
+      return;
     }
     const kept = this.times.length;
     const fresh = answer.times_ms.length;

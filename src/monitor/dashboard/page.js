@@ -72,7 +72,6 @@ function build(shape) {
   view.edges = draw("svg", { "aria-hidden": "true" });
   $("flow").className = plain ? "flow plain" : "flow";
   $("flow").replaceChildren(view.edges, column("Sources", sources), column("Channels", channels), column("Sinks", [...groups, ...alone]));
-  new ResizeObserver(() => connect()).observe($("flow"));
   buildTable(shape);
 }
 
@@ -387,6 +386,8 @@ $("pause").addEventListener("click", () => {
   $("pause").setAttribute("aria-pressed", String(view.paused));
   refreshTroubles(agent.shape());
 });
+// Once: the flow is built anew in the same place.
+new ResizeObserver(() => connect()).observe($("flow"));
 $("charts").append(charts.moved.box, charts.waiting.box);
 for (const id of ["live", "state", "pause"]) $(id).hidden = false;
 live();

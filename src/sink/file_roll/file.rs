@@ -9,10 +9,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Names in a row that may be taken already before the sink gives up.
 const NAMES_TRIED_MAX: usize = 1000;
+/// An empty file that was younger at the start may be another sink's, about to be written to.
+const BEGUN_AGE: Duration = Duration::from_secs(60);
 
 /// What is written to.
 pub(super) trait Target: Send {
@@ -141,18 +144,18 @@ impl Files {
     }
 
     /// Removes what an earlier life began in `directory` and wrote nothing to, where that is no legal file:
-    /// its readers would stumble over it. A sink that is about to write to one of these notices that it
-    /// is gone, and its batch goes into another file.
-    pub(super) fn remove_begun(&self, directory: &Path) {
+    /// its readers would stumble over it. What is young may be another sink's, which writes to it between
+    /// the look and the removal: it stays. A sink that is about to write to an old one notices that it is
+    /// gone, and its batch goes into another file.
+    pub(super) fn remove_begun(&self, directory: &Path, now_ms: u64) {
         if self.serializer.may_be_empty() {
             return;
         }
         for entry in files::list(directory).into_iter().flatten().flatten() {
             let own = entry.file_name().to_str().is_some_and(|name| self.names.are_like(name));
-            // Not through a link: what that leads to is not ours.
-            let empty = || entry.metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
-            if own && empty() {
-                let path = entry.path();
+            let path = entry.path();
+            // Looked at right before the removal, not when it was listed.
+            if own && is_begun(&path, now_ms) {
                 let shown = path.display();
                 match std::fs::remove_file(&path) {
                     Ok(()) => tracing::info!("{shown}: removed, an empty file is no Avro file"),
@@ -188,6 +191,16 @@ impl Files {
             self.names.next(now_ms).display()
         )))
     }
+}
+
+/// Whether nothing was written to the file there, and nobody has touched it of late. Not through a link:
+/// what that leads to is not ours.
+fn is_begun(path: &Path, now_ms: u64) -> bool {
+    let now = UNIX_EPOCH + Duration::from_millis(now_ms);
+    let is_old = |changed: SystemTime| now.duration_since(changed).is_ok_and(|age| age > BEGUN_AGE);
+    path.symlink_metadata().is_ok_and(|found| {
+        found.is_file() && found.len() == 0 && found.modified().is_ok_and(is_old)
+    })
 }
 
 impl Open {

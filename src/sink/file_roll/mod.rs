@@ -188,7 +188,7 @@ impl Sink for FileRoll {
             let prepare = move |files: &mut Files| {
                 files.names.start_series(now_ms);
                 ready_directory(&directory)?;
-                files.remove_begun(&directory);
+                files.remove_begun(&directory, now_ms);
                 Ok(())
             };
             let ready = self.blocking(prepare).await;

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 use tempfile::TempDir;
 
 fn sink(directory: &TempDir, pairs: &[(&str, &str)]) -> FileRoll {
@@ -60,11 +61,16 @@ async fn batches_are_in_the_file_when_deliver_answers() {
 
 #[tokio::test]
 async fn an_empty_file_that_a_kill_left_goes_where_it_is_no_legal_one() {
-    for (serializer, kept) in [("AVRO_EVENT", 3), ("TEXT", 4)] {
+    for (serializer, kept) in [("AVRO_EVENT", 4), ("TEXT", 5)] {
         let (directory, context) = (TempDir::new().unwrap(), context());
+        let old = UNIX_EPOCH + Duration::from_millis(context.clock.wall_ms() - 61_000);
         for (name, text) in [("1500000000000-7", ""), ("1500000000000-6", "x"), ("other", "")] {
-            std::fs::write(directory.path().join(name), text).unwrap();
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
         }
+        // Another sink's, that has just begun it.
+        std::fs::write(directory.path().join("1500000000000-9"), "").unwrap();
         std::os::unix::fs::symlink("other", directory.path().join("1500000000000-8")).unwrap();
         let mut sink = sink(&directory, &[("sink.serializer", serializer)]);
         sink.start(&context).await.unwrap();

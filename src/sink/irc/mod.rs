@@ -190,10 +190,9 @@ impl Irc {
             let opened = Connection::open(&self.identity, self.patience).await;
             let connection = opened.inspect_err(|_| {
                 context.counters.connection_failed.add(1);
-                self.again_at = Some(Instant::now() + self.pause());
-                self.failures = self.failures.saturating_add(1);
+                self.fail();
             })?;
-            (self.failures, self.again_at) = (0, None);
+            self.again_at = None;
             context.counters.connection_created.add(1);
             let (host, port, channel) =
                 (&self.identity.host, self.identity.port, &self.identity.channel);
@@ -221,12 +220,22 @@ impl Irc {
         if self.connection.take().is_some() {
             context.counters.connection_closed.add(1);
             // Whoever is thrown out at once does not come back at once.
-            self.again_at = Some(Instant::now() + self.pause());
+            self.fail();
         }
     }
 
+    fn fail(&mut self) {
+        self.again_at = Some(Instant::now() + self.pause());
+        self.failures = self.failures.saturating_add(1);
+    }
+
     async fn speak(&mut self, context: &SinkContext, texts: &[String]) -> Result<(), IrcError> {
-        self.connect(context).await?.say(texts).await
+        self.connect(context).await?.say(texts).await?;
+        // To be let in is not enough: a channel may be joined and nothing said in it.
+        if !texts.is_empty() {
+            self.failures = 0;
+        }
+        Ok(())
     }
 
     fn failure(&self, error: IrcError) -> Failure {

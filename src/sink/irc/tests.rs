@@ -411,6 +411,24 @@ async fn a_server_that_goes_while_nothing_is_said_is_noticed() {
 }
 
 #[tokio::test]
+async fn the_pause_grows_also_where_the_channel_is_joined_and_nothing_may_be_said() {
+    let (port, _seen) = server(vec![Does::Moderates, Does::Moderates]).await;
+    let (context, mut sink) = (context(), sink(port, &[]));
+    for failures in [1, 2] {
+        sink.deliver(&context, &event("one")).await.unwrap_err();
+        assert_eq!(sink.failures, failures);
+        // Nothing is said of it.
+        sink.deliver(&context, &event("\n")).await.unwrap();
+        assert_eq!(sink.failures, failures);
+        if failures == 1 {
+            continue;
+        }
+        sink.deliver(&context, &event("one")).await.unwrap();
+        assert_eq!(sink.failures, 0);
+    }
+}
+
+#[tokio::test]
 async fn pauses_between_attempts_grow_are_drawn_and_end_at_a_stop() {
     let mut sink = try_sink(1, &[]).unwrap();
     for (failures, longest) in [(0, 1), (1, 2), (3, 8), (20, 60), (u32::MAX, 60)] {

@@ -28,7 +28,7 @@ async fn each_line_of_the_output_is_an_event_and_the_end_is_the_end() {
     assert_eq!(bodies(&trial.events()), ["one", "two", "", "\u{fffd}", "three"]);
     assert_eq!(&trial.events()[3].body[..], b"\xff", "bytes stay as they were");
     assert!(trial.events().iter().all(|event| event.headers.is_empty()));
-    assert!(*trial.context.started.borrow());
+    assert_eq!(*trial.context.begun.borrow(), crate::flow::context::Begun::Runs);
 }
 
 #[tokio::test]

@@ -360,7 +360,8 @@ async fn a_taken_port_is_named_in_the_failure() {
     let (trial, source) = (Trial::new(), source(&[("port", &port.to_string())]));
     let error = source.run(&trial.context).await.unwrap_err().to_string();
     assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
-    until("nothing started", || !*trial.context.started.borrow()).await;
+    until("nothing started", || *trial.context.begun.borrow() == crate::flow::context::Begun::No)
+        .await;
 }
 
 #[test]

@@ -248,7 +248,7 @@ impl Source for SpoolDirectory {
 
 impl SpoolDirectory {
     /// The directory once it can be worked in; `None` when the source is to stop first. One that cannot
-    /// is said, and holds up nothing else: the source counts as started.
+    /// is said and counted, and holds up nothing else: the source counts as started, and is not up.
     async fn opened(&self, context: &SourceContext) -> Result<Option<Spool>, Failure> {
         let spell = Spell::default();
         while !context.stop.fired() {
@@ -261,13 +261,17 @@ impl SpoolDirectory {
                     return Ok(Some(spool));
                 }
                 Err(error) => {
-                    let words = format!("waits, and tries again every 3 s: {error}");
+                    context.counters.event_read_fail.add(1);
+                    let words = format!("it is tried again every 3 s: {error}");
                     if let Some(words) = spell.failed(context.clock.now(), &words) {
-                        tracing::warn!(source = context.name, "{words}");
+                        tracing::error!(
+                            source = context.name,
+                            "spoolDir cannot be read or worked in; {words}"
+                        );
                     }
                 }
             }
-            context.started();
+            context.waits();
             rest(context, OPEN_AGAIN).await;
         }
         Ok(None)

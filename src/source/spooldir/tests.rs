@@ -5,6 +5,7 @@ use crate::base::files;
 use crate::channel::Channel;
 use crate::channel::file::{FileChannel, FileChannelOptions};
 use crate::event::Event;
+use crate::flow::context::Begun;
 use crate::flow::heard::logged;
 use crate::source::trial::{Reply, Trial, bodies, build, until};
 use std::path::Path;
@@ -319,20 +320,23 @@ async fn a_directory_that_is_not_there_is_named_holds_up_nobody_and_is_worked_in
     std::fs::remove_dir(ground.at("in")).unwrap();
     let (trial, source) = (Trial::new(), ground.source(&[]));
     let script = async {
-        trial.until_started().await;
+        trial.until_begun(Begun::Waits).await;
+        let failed = || trial.context.counters.event_read_fail.get();
+        until("each failed opening to be counted", || failed() >= 2).await;
         std::fs::create_dir(ground.at("in")).unwrap();
         ground.write("a", "1\n");
         trial.until_events(1).await;
     };
     let log = logged(async { trial.run(&*source, script).await.unwrap() }).await;
     assert_eq!(log.matches("cannot read spoolDir").count(), 1, "{log}");
+    assert!(log.contains("ERROR") && log.contains("spoolDir cannot be read"), "{log}");
     assert!(log.contains("/in") && log.contains("works again"), "{log}");
     assert_eq!(bodies(&trial.events()), ["1"]);
 
     // A stop does not wait for it.
     std::fs::remove_dir_all(ground.at("in")).unwrap();
     let trial = Trial::new();
-    trial.run(&*source, trial.until_started()).await.unwrap();
+    trial.run(&*source, trial.until_begun(Begun::Waits)).await.unwrap();
 }
 
 #[tokio::test]
