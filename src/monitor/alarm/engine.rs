@@ -9,10 +9,11 @@ use super::settings::AlarmSettings;
 use super::sight::{Moment, Sight};
 use super::space::Spaces;
 use super::store::{Store, StoreError};
-use super::{KEEP_EVERY, LOOK, OPEN_PATIENCE};
+use super::{KEEP_EVERY, KEEP_PAUSE, LOOK, OPEN_PATIENCE};
 use crate::base::clock::Clock;
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -98,22 +99,20 @@ impl Engine {
         });
     }
 
-    /// Lets those be told whom the settings name. One whose settings are the same goes on where it is.
+    /// Lets those be told whom the settings name. One whose settings are the same goes on as it is.
     fn employ(&self, settings: &AlarmSettings, outboxes: &mut Vec<Outbox>) {
-        let before = std::mem::take(outboxes);
-        let (mut stay, gone): (Vec<_>, Vec<_>) =
-            before.into_iter().partition(|outbox| settings.targets.contains(&outbox.target));
+        let mut before = std::mem::take(outboxes);
         for target in &settings.targets {
-            if !stay.iter().any(|outbox| outbox.target == *target) {
-                let clock = Arc::clone(&self.clock);
-                let outbox = Outbox::start(target.clone(), settings.sender.clone(), clock);
-                let old = gone.iter().find(|old| old.target.name == target.name);
-                old.into_iter().for_each(|old| outbox.take_over(old));
-                stay.push(outbox);
-            }
+            let old = before.iter().position(|old| old.target.name == target.name);
+            let old = old.map(|at| before.swap_remove(at));
+            let (sender, clock) = (settings.sender.clone(), Arc::clone(&self.clock));
+            outboxes.push(match old {
+                Some(old) if old.serves(target, &sender) => old,
+                Some(old) => old.changed(target.clone(), sender, clock),
+                None => Outbox::start(target.clone(), sender, clock),
+            });
         }
-        self.window.show_queues(stay.iter().map(|outbox| Arc::clone(&outbox.queue)).collect());
-        *outboxes = stay;
+        self.window.show_queues(outboxes.iter().map(|outbox| Arc::clone(&outbox.queue)).collect());
     }
 }
 
@@ -168,6 +167,10 @@ struct Keeper {
     /// What is to be kept is newer than what is kept.
     due: bool,
     last: Duration,
+    /// Not before: behind a try that failed.
+    next: Duration,
+    /// Where the store is, should it be lost.
+    directory: Option<PathBuf>,
     /// That it fails was said.
     said: bool,
 }
@@ -176,11 +179,12 @@ impl Keeper {
     async fn open(settings: &AlarmSettings) -> (Self, Kept) {
         let Some(directory) = settings.directory.clone() else { return Self::default().without() };
         let shown = directory.display().to_string();
+        let place = Some(directory.clone());
         let opening = spawn_blocking(move || Store::open(&directory));
         let why = match timeout(OPEN_PATIENCE, opening).await {
             Ok(Ok(Ok((store, kept, words)))) => {
                 words.into_iter().for_each(|words| tracing::warn!("alarms: {words}"));
-                return (Self { store: Some(store), ..Self::default() }, kept);
+                return (Self { store: Some(store), directory: place, ..Self::default() }, kept);
             }
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(panic)) => panic.to_string(),
@@ -205,9 +209,9 @@ impl Keeper {
         let is_old = now.saturating_sub(self.last) >= KEEP_EVERY;
         self.due |= machine.take_changed() || (is_old && machine.knows_clients());
         if let Some(saving) = self.saving.take_if(|saving| saving.is_finished()) {
-            self.saved(saving).await;
+            self.saved(now, saving).await;
         }
-        if let Some(mut store) = self.store.take_if(|_| self.due) {
+        if let Some(mut store) = self.store.take_if(|_| self.due && now >= self.next) {
             (self.due, self.last) = (false, now);
             let kept = machine.kept();
             self.saving = Some(spawn_blocking(move || {
@@ -217,25 +221,28 @@ impl Keeper {
         }
     }
 
-    async fn saved(&mut self, saving: JoinHandle<(Store, Result<(), StoreError>)>) {
-        let Ok((store, saved)) = saving.await else { return };
-        match saved {
-            Ok(()) => self.said = false,
-            Err(error) if !self.said => {
-                self.said = true;
-                tracing::warn!(
-                    "alarms cannot be kept, and are tried again with the next change: {error}"
-                );
-            }
-            Err(_) => {}
+    async fn saved(&mut self, now: Duration, saving: JoinHandle<(Store, Result<(), StoreError>)>) {
+        let (store, why) = match saving.await {
+            Ok((store, saved)) => (Some(store), saved.err().map(|error| error.to_string())),
+            // With it went the store and its lock.
+            Err(panic) => (self.directory.as_deref().map(Store::at), Some(panic.to_string())),
+        };
+        self.store = store;
+        let Some(why) = why else {
+            self.said = false;
+            return;
+        };
+        (self.due, self.next) = (true, now + KEEP_PAUSE);
+        if !std::mem::replace(&mut self.said, true) {
+            let seconds = KEEP_PAUSE.as_secs();
+            tracing::warn!("alarms cannot be kept, and are tried again each {seconds} s: {why}");
         }
-        self.store = Some(store);
     }
 
     /// Keeps the last state; whoever ends the agent waits no longer than for its farewell.
     async fn end(mut self, machine: &Machine) {
         if let Some(saving) = self.saving.take() {
-            self.saved(saving).await;
+            self.saved(Duration::ZERO, saving).await;
         }
         if let Some(mut store) = self.store.take() {
             let kept = machine.kept();
@@ -243,5 +250,52 @@ impl Keeper {
                 let _ = spawn_blocking(move || store.save(&kept)).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::alarm::tests::read;
+    use tokio::time::sleep;
+
+    /// Keeps, and sees how that went.
+    async fn keep(keeper: &mut Keeper, seconds: u64, machine: &mut Machine) {
+        let now = Duration::from_secs(seconds);
+        keeper.keep(now, machine).await;
+        while keeper.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+            sleep(Duration::from_millis(5)).await;
+        }
+        if let Some(saving) = keeper.saving.take() {
+            keeper.saved(now, saving).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_kept_is_tried_again_behind_a_pause() {
+        let (top, pause) = (tempfile::tempdir().expect("a directory"), KEEP_PAUSE.as_secs());
+        let place = top.path().join("kept");
+        let file = place.join("alarms.json");
+        std::fs::write(&place, "in the way").expect("written");
+        let (mut settings, _) = read("");
+        settings.directory = Some(place.clone());
+        let (mut keeper, kept) = Keeper::open(&settings).await;
+        let mut machine = Machine::new(Arc::new(settings), kept);
+        keeper.due = true;
+        keep(&mut keeper, 1, &mut machine).await;
+        assert!(keeper.said && keeper.due);
+        std::fs::remove_file(&place).expect("removed");
+        keep(&mut keeper, pause, &mut machine).await;
+        assert!(!file.exists(), "not at once");
+        keep(&mut keeper, pause + 1, &mut machine).await;
+        assert!(file.exists() && !keeper.said && !keeper.due);
+
+        std::fs::remove_file(&file).expect("removed");
+        keeper.store = None;
+        keeper.saving = Some(spawn_blocking(|| panic!("torn")));
+        keep(&mut keeper, 100, &mut machine).await;
+        assert!(keeper.said && keeper.due && !file.exists());
+        keep(&mut keeper, 100 + pause, &mut machine).await;
+        assert!(file.exists() && !keeper.said);
     }
 }

@@ -116,6 +116,11 @@ impl Machine {
                 .iter()
                 .any(|(kind, component)| (*kind, component) == (place.kind, &place.component))
         };
+        for (place, state) in &mut self.states {
+            if hidden(place) {
+                state.good_since = None;
+            }
+        }
         let gone = self.states.keys().filter(|place| !seen.contains(place) && !hidden(place));
         let gone: Vec<Place> = gone.cloned().collect();
         for place in gone {
@@ -130,7 +135,10 @@ impl Machine {
     fn step(&mut self, at: Moment, seen: Observation) -> Option<Change> {
         let Observation { place, verdict, lasts, settles } = seen;
         match verdict {
-            Verdict::Same => None,
+            Verdict::Same => {
+                self.states.get_mut(&place)?.good_since = None;
+                None
+            }
             Verdict::Good => {
                 let state = self.states.get_mut(&place)?;
                 let since = *state.good_since.get_or_insert(at.now);

@@ -73,6 +73,8 @@ const STORE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is written although nothing has happened: when clients were heard last stands in it.
 const KEEP_EVERY: Duration = Duration::from_secs(600);
+/// Behind a try to write it that failed.
+const KEEP_PAUSE: Duration = Duration::from_secs(30);
 /// How long an agent that ends waits for its alarms.
 const FAREWELL: Duration = Duration::from_secs(1);
 

@@ -75,7 +75,9 @@ impl Progress {
         let Some(tuning) = settings.tuning(Kind::SinkStalled, &outlet.name) else { return };
         let sinks = outlet.sinks.iter().filter_map(|name| sight.reading(Role::Sink, name));
         let (mut count, mut failing, mut busy) = (0, false, Duration::ZERO);
+        let mut phases = Vec::new();
         for sink in sinks {
+            phases.push(sink.phases.map(|phases| phases.phase));
             // Not events: a sink may let go of some without counting them as delivered.
             let delivered = sink.spreads.iter().find(|(name, _)| *name == "Delivery");
             count += delivered.map_or(0, |(_, spread)| spread.count());
@@ -84,6 +86,8 @@ impl Progress {
             let phase = sink.phases.filter(|phases| phases.phase == Phase::Delivering);
             busy = busy.max(phase.map_or(Duration::ZERO, |phases| phases.lasts));
         }
+        // All that wait may be in the hands of another sink: it has nothing to take.
+        let idle = !phases.is_empty() && phases.iter().all(|phase| *phase == Some(Phase::Waiting));
         let channels = outlet.channels.iter().filter_map(|name| sight.reading(Role::Channel, name));
         // One that is not open has an alarm of its own.
         let open = channels.filter(|channel| channel.channel.is_some());
@@ -91,9 +95,10 @@ impl Progress {
         let first = !self.outlets.contains_key(&outlet.key);
         let last = self.outlets.entry(outlet.key.clone());
         let last = last.or_insert(Delivered { count, since: now });
-        let moved = last.count != count;
+        // A count that fell is that of a sink that was taken away.
+        let moved = count > last.count;
         last.count = count;
-        if moved || waiting.is_none_or(|events| events == 0) {
+        if moved || idle || waiting.is_none_or(|events| events == 0) {
             last.since = now;
         }
         let stood = now.saturating_sub(last.since);
@@ -101,6 +106,7 @@ impl Progress {
             None => Verdict::Same,
             Some(0) => Verdict::Good,
             Some(_) if moved && !first => Verdict::Good,
+            Some(_) if idle => Verdict::Same,
             Some(events) if stood >= tuning.lasts => {
                 let why = match busy.as_secs() {
                     _ if failing => "its tries fail; the log says why".to_owned(),

@@ -161,7 +161,9 @@ impl Roster {
 
     /// Drops those that came once, that were silent for too long or are not to be known.
     fn forget(&mut self, at: Moment, source: &str, tuning: &Tuning, notes: &mut Vec<String>) {
-        let listens = self.listens.contains_key(source);
+        // Behind a start, and behind a time in which nobody could come, everybody has their time again.
+        let listened = self.listens.get(source).map(|since| at.now.saturating_sub(*since));
+        let listens = listened.is_some_and(|listened| listened >= tuning.lasts);
         let after = tuning.clients.forget_after;
         let before = self.clients.len();
         self.clients.retain(|(owner, client), seen| {

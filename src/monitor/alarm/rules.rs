@@ -33,14 +33,21 @@ impl Observed {
 pub(super) fn observe(sight: &Sight, settings: &AlarmSettings, observed: &mut Observed) {
     let look = Look { sight, settings };
     for channel in sight.of(Role::Channel) {
-        look.fill(channel, observed);
-        look.size(channel, observed);
         look.failing(channel, observed);
         look.inside(channel, observed);
         look.space(channel, observed);
     }
     look.reload(observed);
 }
+
+/// What only a channel that is open can be asked: the last counts of one that was closed say nothing.
+const INSIDE: [Kind; 5] = [
+    Kind::ChannelFill,
+    Kind::ChannelSize,
+    Kind::StripeSuspended,
+    Kind::Quarantine,
+    Kind::OldestEvent,
+];
 
 struct Look<'a> {
     sight: &'a Sight,
@@ -98,9 +105,9 @@ impl Look<'_> {
         let Some(tuning) = self.settings.tuning(Kind::ChannelFailing, &channel.name) else {
             return;
         };
-        let (open, ill) = (number(channel, "Open") > 0, number(channel, "Unhealthy") > 0);
+        let is_open = number(channel, "Open") > 0;
         let trouble = channel.channel.as_ref().and_then(|channel| channel.trouble.clone());
-        let verdict = bad_if(!open || ill, || match trouble {
+        let verdict = bad_if(!is_open || trouble.is_some(), || match trouble {
             Some(why) => {
                 Words::new(format!("the channel refuses events: {why}")).with("cause", why)
             }
@@ -115,11 +122,13 @@ impl Look<'_> {
     fn inside(&self, channel: &Reading, observed: &mut Observed) {
         let key = channel.key();
         let Some(reading) = &channel.channel else {
-            for kind in [Kind::StripeSuspended, Kind::Quarantine, Kind::OldestEvent] {
+            for kind in INSIDE {
                 observed.unseen.push((kind, key.clone()));
             }
             return;
         };
+        self.fill(channel, observed);
+        self.size(channel, observed);
         self.stripes(&channel.name, &key, reading, observed);
         self.quarantine(&channel.name, &key, reading, observed);
         self.oldest(&channel.name, &key, reading, observed);
@@ -183,6 +192,9 @@ impl Look<'_> {
                     let share = u128::from(space.total_bytes) * u128::from(percent) / 100;
                     let least = u64::try_from(share).unwrap_or(u64::MAX);
                     let least = least.max(tuning.bytes).max(place.required_bytes);
+                    // No disk has more free than it is large.
+                    let (total, tenth) = (space.total_bytes, least / 10);
+                    let (least, clear) = (least.min(total), least.saturating_add(tenth).min(total));
                     let free = space.available_bytes;
                     let words = || {
                         Words::new(format!(
@@ -196,7 +208,7 @@ impl Look<'_> {
                     // Over once a tenth more is free.
                     if free < least {
                         Verdict::Bad(words())
-                    } else if free >= least.saturating_add(least / 10) {
+                    } else if free >= clear {
                         Verdict::Good
                     } else {
                         Verdict::Same

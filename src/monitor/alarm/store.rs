@@ -43,12 +43,17 @@ pub(super) struct Store {
 }
 
 impl Store {
+    /// One that has read nothing and holds nothing yet.
+    pub(super) fn at(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), lock: None }
+    }
+
     /// What is kept in `directory`, and what is to be said about it. Makes nothing. Blocks.
     ///
     /// # Errors
     /// It is in use, or what is there cannot be read; then nothing may be written there.
     pub(super) fn open(directory: &Path) -> Result<(Self, Kept, Option<String>), StoreError> {
-        let mut store = Self { directory: directory.to_owned(), lock: None };
+        let mut store = Self::at(directory);
         if !directory.is_dir() {
             return Ok((store, Kept::default(), None));
         }

@@ -6,10 +6,13 @@ use super::raised::Alarm;
 use super::settings::AlarmSettings;
 use super::sight::{Moment, Room, Sight};
 use crate::agent::build::Types;
+use crate::base::clock::{Clock, SystemClock};
 use crate::config::settings::Finding;
 use crate::config::{Text, load_texts};
 use crate::disk::Space;
-use crate::metrics::{ChannelReading, Client, Contact, Member, Registry, Role, StripeReading};
+use crate::metrics::{
+    ChannelReading, Client, Contact, Member, Phase, Registry, Role, StripeReading,
+};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -181,6 +184,44 @@ fn a_channel_is_full_when_it_stays_so_and_is_not_when_it_has_come_well_below() {
 }
 
 #[test]
+fn what_is_good_must_be_seen_to_be_good_without_a_break() {
+    let mut rig = Rig::new("channelFill.seconds = 0\nsinkStalled.enabled = false");
+    rig.size("c1", 80);
+    assert_eq!(rig.pass(1), [at(1, "raised 90001 CHANNEL.c1")]);
+    rig.size("c1", 69);
+    assert_eq!(rig.pass(9), []);
+    rig.size("c1", 75);
+    assert_eq!(rig.pass(5), [], "between the limits");
+    rig.size("c1", 69);
+    assert_eq!(rig.pass(9), []);
+    // A channel that is closed has counts that say nothing.
+    let open = rig.channels.lock().unwrap().remove("c1").expect("open");
+    rig.size("c1", 0);
+    assert_eq!(rig.pass(50), [], "it cannot be seen");
+    rig.size("c2", 100);
+    rig.channels.lock().unwrap().remove("c2");
+    assert_eq!(rig.pass(50), [], "nor is it found bad");
+    rig.set("c1", open);
+    assert_eq!(rig.pass(50), [at(11, "cleared 90001 CHANNEL.c1: it is well again")]);
+}
+
+#[test]
+fn a_channel_fails_when_it_is_closed_or_says_why_it_refuses() {
+    let mut rig = Rig::new("channelFailing.seconds = 0");
+    let channel = rig.registry.channel("c1");
+    channel.unhealthy.set(1);
+    assert_eq!(rig.pass(50), [], "for its capacity it may refuse");
+    let trouble = Some("no disk".to_owned());
+    rig.set("c1", ChannelReading { trouble, ..ChannelReading::default() });
+    assert_eq!(rig.pass(3), [at(1, "raised 90010 CHANNEL.c1")]);
+    rig.set("c1", ChannelReading::default());
+    assert_eq!(rig.pass(20), [at(11, "cleared 90010 CHANNEL.c1: it is well again")]);
+    channel.open.set(0);
+    rig.channels.lock().unwrap().remove("c1");
+    assert_eq!(rig.pass(3), [at(1, "raised 90010 CHANNEL.c1")]);
+}
+
+#[test]
 fn one_component_can_have_settings_of_its_own() {
     let mut rig = Rig::new(
         "channelFill.seconds = 0\nchannelFill.c2.percent = 95\nchannelFill.c2.severity = minor\n\
@@ -225,6 +266,21 @@ fn a_sink_that_hangs_is_seen_in_its_time_and_one_that_is_slow_is_not() {
     assert_eq!(rig.pass(100), []);
     rig.size("c1", 1);
     assert_eq!(rig.pass(50), [at(20, "raised 90004 SINK.k1")]);
+}
+
+#[test]
+fn a_sink_that_waits_for_what_another_holds_is_not_blamed() {
+    let mut rig = Rig::new("sinkStalled.seconds = 20");
+    let (sink, clock) = (rig.registry.sink("k1"), Arc::new(SystemClock::new()) as Arc<dyn Clock>);
+    rig.size("c1", 5);
+    sink.phases.enter(Phase::Waiting, &clock);
+    assert_eq!(rig.pass(100), []);
+    sink.phases.enter(Phase::Delivering, &clock);
+    assert_eq!(rig.pass(50), [at(20, "raised 90004 SINK.k1")]);
+    sink.phases.enter(Phase::Waiting, &clock);
+    assert_eq!(rig.pass(50), [], "that is no delivery");
+    sink.delivery.note(Duration::ZERO);
+    assert_eq!(rig.pass(5), [at(1, "cleared 90004 SINK.k1: it is well again")]);
 }
 
 #[test]
@@ -319,6 +375,12 @@ fn a_disk_has_one_alarm_and_needs_what_its_channel_needs() {
         Rig::new("diskSpace.seconds = 0\ndiskSpace.freeBytes = 0\ndiskSpace.freePercent = 0");
     put(&mut rig, "/c2/data2", 1_048_575, 1);
     assert_eq!(rig.pass(2), [at(1, "raised 90006 CHANNEL.c2 /c2/data2")]);
+    // A disk that is smaller than what is to be free can be well too.
+    let mut rig = Rig::new("diskSpace.seconds = 0");
+    put(&mut rig, "/c2/data2", 99_999_999, 1);
+    assert_eq!(rig.pass(2), [at(1, "raised 90006 CHANNEL.c2 /c2/data2")]);
+    put(&mut rig, "/c2/data2", 100_000_000, 1);
+    assert_eq!(rig.pass(20), [at(11, "cleared 90006 CHANNEL.c2 /c2/data2: it is well again")]);
 }
 
 #[test]
@@ -467,6 +529,25 @@ fn learned_clients_and_alarms_survive_a_restart_and_are_told_once_more() {
     let _back = (rig.meet([10, 0, 0, 1], "web", "k1"), rig.meet([10, 0, 0, 2], "web", "k1"));
     assert_eq!(rig.pass(5).len(), 2);
     assert_eq!(rig.machine.history().len(), 3);
+}
+
+#[test]
+fn behind_a_restart_nobody_is_forgotten_before_they_could_come() {
+    let settings = format!("{QUICK}\nclientSilent.forgetAfter = 100");
+    let mut rig = Rig::new(&settings);
+    let contacts = [rig.meet([10, 0, 0, 1], "web", "k1"), rig.meet([10, 0, 0, 2], "web", "k1")];
+    drop(rig.pass(20));
+    drop(contacts);
+    let mut kept = rig.machine.kept();
+    // The agent was away for a long time.
+    kept.clients.iter_mut().for_each(|client| client.last_ms -= 1_000_000);
+    let mut rig = Rig::with(&settings, kept);
+    assert_eq!(rig.pass(5), []);
+    let _back = rig.meet([10, 0, 0, 1], "web", "k1");
+    let seen = rig.pass(20);
+    let [(_, words)] = &seen[..] else { panic!("{seen:?}") };
+    assert!(words.starts_with("note client 10.0.0.2 web/k1"), "{words}");
+    assert_eq!(rig.machine.kept().clients.len(), 1);
 }
 
 #[test]

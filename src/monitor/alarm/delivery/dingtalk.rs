@@ -2,11 +2,15 @@
 
 use super::notice::Notice;
 use super::template::percent;
+use crate::base::visible::Visible;
 use crate::monitor::alarm::raised::{Sender, time};
 use base64ct::{Base64, Encoding};
 use ring::hmac;
 use serde_json::{Value as Json, json};
 use std::fmt::Write;
+
+/// Characters of a robot's words that are said.
+const WORDS_CHARS_MAX: usize = 200;
 
 /// The way to a robot.
 #[derive(Clone)]
@@ -117,10 +121,45 @@ fn markdown(text: &str) -> String {
     out
 }
 
-/// Why the robot did not take it, if it said so: it answers 200 in any case.
-pub(super) fn refusal(answer: &[u8]) -> Option<String> {
-    let answer: Json = serde_json::from_slice(answer).ok()?;
-    let code = answer["errcode"].as_i64().filter(|code| *code != 0)?;
-    let words = answer["errmsg"].as_str().unwrap_or("without a word");
-    Some(format!("the robot answered {code}: {words}"))
+/// Why a robot has not taken a message.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RobotError {
+    #[error("the robot answered {code}: {}", short(words))]
+    Refused { code: i64, words: String },
+    #[error("the robot is busy, and answered {code}: {}", short(words))]
+    Busy { code: i64, words: String },
+    #[error("what answered is no robot: it said no errcode")]
+    Strange,
+}
+
+/// Codes of a robot that may take the same message later: it is busy, or was asked too often.
+const BUSY: [i64; 2] = [-1, 130_101];
+
+impl Robot {
+    /// What became of a message, of what was answered: the status is 200 in any case.
+    pub(super) fn taken(&self, answer: &[u8]) -> Result<(), RobotError> {
+        let answer: Json = serde_json::from_slice(answer).map_err(|_| RobotError::Strange)?;
+        let code = answer["errcode"].as_i64().ok_or(RobotError::Strange)?;
+        let words = self.without_secrets(answer["errmsg"].as_str().unwrap_or("without a word"));
+        match code {
+            0 => Ok(()),
+            code if BUSY.contains(&code) => Err(RobotError::Busy { code, words }),
+            code => Err(RobotError::Refused { code, words }),
+        }
+    }
+
+    /// An answer may repeat what was asked.
+    fn without_secrets(&self, words: &str) -> String {
+        let mut words = words.to_owned();
+        for secret in [&self.token, &self.secret].into_iter().filter(|secret| !secret.is_empty()) {
+            words = words.replace(&**secret, "***").replace(&percent(secret), "***");
+        }
+        words
+    }
+}
+
+/// The beginning of somebody's words, as a log may have it.
+fn short(words: &str) -> String {
+    let words: String = words.trim().chars().take(WORDS_CHARS_MAX).collect();
+    Visible(&words).to_string().replace('\n', " ")
 }

@@ -15,6 +15,8 @@
 //! # Invariants
 //!
 //! - Whoever raises an alarm never waits for whoever is told of it; one that is told waits for no other.
+//! - A notice waits in its queue until it was delivered or given up, also over changed settings, which take over the
+//!   queue with its counts; an outbox is replaced on the thread that runs its task, so that two never work on one queue.
 //! - A URL, a header and a secret stand in no log: of a server only its name and port are said.
 
 pub(super) mod dingtalk;
@@ -38,5 +40,9 @@ const AGE_MAX: Duration = Duration::from_secs(3600);
 /// The first pause behind a try that failed, and the longest.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The least pause behind a word that it was too much: a robot that is asked on goes on refusing.
+const BUSY_PAUSE: Duration = Duration::from_secs(60);
+/// How long what a command has left behind may hold its pipes before they are given up.
+const LEFT_BEHIND_GRACE: Duration = Duration::from_millis(500);
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

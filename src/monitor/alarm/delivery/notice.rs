@@ -43,7 +43,7 @@ impl Notice {
                 format!("{why} (it was: {})", alarm.message)
             }
             Self::Dropped(count) => format!(
-                "{count} notices of alarms were dropped: more came than could be sent; /alarms has them all"
+                "{count} notices of alarms were dropped: they could not be delivered; /alarms has them all"
             ),
         }
     }

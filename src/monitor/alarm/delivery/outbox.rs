@@ -22,6 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Where notices are put for one target. Dropping it ends its task.
 pub(crate) struct Outbox {
     pub(crate) target: Target,
+    sender: Sender,
     pub(crate) queue: Arc<Queue>,
     task: JoinHandle<()>,
 }
@@ -29,6 +30,7 @@ pub(crate) struct Outbox {
 /// What waits, and what became of the rest.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// The first one is in hand: it stays until it was delivered or given up.
     waiting: Mutex<VecDeque<(Duration, Notice)>>,
     more: Notify,
     /// One of the deliveries' names.
@@ -37,10 +39,12 @@ pub(crate) struct Queue {
     /// Tries that failed.
     pub(crate) failures: Counter,
     pub(crate) dropped: Counter,
+    /// Dropped notices of which the target has heard.
+    told: Counter,
 }
 
 impl Queue {
-    /// How many wait.
+    /// How many wait, the one in hand among them.
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }
@@ -48,20 +52,27 @@ impl Queue {
     fn push(&self, now: Duration, notice: Notice) {
         let mut waiting = self.lock();
         if waiting.len() >= WAITING_MAX {
-            waiting.pop_front();
+            // The oldest but the one in hand, which may be there by now.
+            waiting.remove(1);
             self.dropped.add(1);
         }
         waiting.push_back((now, notice));
         self.more.notify_one();
     }
 
-    async fn next(&self) -> (Duration, Notice) {
+    /// The one to take in hand.
+    async fn first(&self) -> (Duration, Notice) {
         loop {
-            if let Some(next) = self.lock().pop_front() {
-                return next;
+            if let Some(first) = self.lock().front().cloned() {
+                return first;
             }
             self.more.notified().await;
         }
+    }
+
+    /// The one in hand was delivered or given up.
+    fn done(&self) {
+        self.lock().pop_front();
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(Duration, Notice)>> {
@@ -74,22 +85,31 @@ impl Outbox {
     /// Begins to send what is put in.
     pub(crate) fn start(target: Target, sender: Sender, clock: Arc<dyn Clock>) -> Self {
         let queue = Arc::new(Queue { name: target.name, ..Queue::default() });
+        Self::with(queue, target, sender, clock)
+    }
+
+    /// Whether it does as these settings say.
+    pub(crate) fn serves(&self, target: &Target, sender: &Sender) -> bool {
+        self.target == *target && self.sender == *sender
+    }
+
+    /// Goes on with other settings where this one is: what waits and what was counted stay.
+    pub(crate) fn changed(self, target: Target, sender: Sender, clock: Arc<dyn Clock>) -> Self {
+        let queue = Arc::clone(&self.queue);
+        // Its task ends before another one works on the queue.
+        drop(self);
+        Self::with(queue, target, sender, clock)
+    }
+
+    fn with(queue: Arc<Queue>, target: Target, sender: Sender, clock: Arc<dyn Clock>) -> Self {
         let post = Post {
             queue: Arc::clone(&queue),
             pace: Pace::new(target.per_minute),
-            speaker: Speaker::new(target.clone(), sender),
+            speaker: Speaker::new(target.clone(), sender.clone()),
             clock,
             spell: Spell::default(),
-            told: 0,
         };
-        Self { target, queue, task: tokio::spawn(post.run()) }
-    }
-
-    /// Takes over what waits for one whose settings were changed.
-    pub(crate) fn take_over(&self, old: &Self) {
-        for (since, notice) in std::mem::take(&mut *old.queue.lock()) {
-            self.queue.push(since, notice);
-        }
+        Self { target, sender, queue, task: tokio::spawn(post.run()) }
     }
 
     /// Puts a notice in, if it matters enough; never waits.
@@ -141,15 +161,15 @@ struct Post {
     clock: Arc<dyn Clock>,
     pace: Pace,
     spell: Spell,
-    /// Dropped notices of which the target has heard.
-    told: u64,
 }
 
 impl Post {
     async fn run(mut self) {
         loop {
-            let (since, notice) = self.queue.next().await;
-            if self.deliver(since, &notice).await {
+            let (since, notice) = self.queue.first().await;
+            let is_there = self.deliver(since, &notice).await;
+            self.queue.done();
+            if is_there {
                 self.say_dropped().await;
             }
         }
@@ -179,7 +199,7 @@ impl Post {
                 self.queue.dropped.add(1);
                 return false;
             }
-            sleep(pause).await;
+            sleep(pause.max(error.rest())).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
@@ -200,20 +220,17 @@ impl Post {
 
     /// Says how many notices were lost, once somebody listens.
     async fn say_dropped(&mut self) {
-        let dropped = self.queue.dropped.get();
-        let count = dropped - self.told;
+        let count = self.queue.dropped.get() - self.queue.told.get();
         if count == 0 {
             return;
         }
         tracing::warn!(
-            "alarms: {}: {count} notices were dropped, more came than could be sent; /alarms and the log have them",
+            "alarms: {}: {count} notices were dropped, they could not be delivered; /alarms and the log have them",
             self.speaker.place()
         );
-        // Also where this one is lost: it is not counted again.
-        self.told = dropped;
         let now = self.clock.now();
-        if !self.deliver(now, &Notice::Dropped(count)).await {
-            self.told += 1;
-        }
+        let is_there = self.deliver(now, &Notice::Dropped(count)).await;
+        // Also where this one is lost, which is not counted again.
+        self.queue.told.add(count + u64::from(!is_there));
     }
 }

@@ -1,10 +1,9 @@
 //! One try to tell somebody.
 
-use super::ANSWER_BYTES_MAX;
-use super::dingtalk::refusal;
+use super::dingtalk::RobotError;
 use super::notice::Notice;
 use super::target::{Target, Way, Web};
-use crate::base::visible::Visible;
+use super::{ANSWER_BYTES_MAX, BUSY_PAUSE, LEFT_BEHIND_GRACE};
 use crate::flow::process::{Process, Stderr};
 use crate::monitor::alarm::raised::Sender;
 use crate::net::endpoint::Endpoint;
@@ -12,12 +11,10 @@ use crate::net::post::{Letterhead, PostError, post};
 use crate::net::tls::{Connector, TlsError, load};
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderValue};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-
-/// Characters of somebody's answer that are said.
-const WORDS_CHARS_MAX: usize = 200;
 
 /// Why somebody was not told.
 #[derive(Debug, thiserror::Error)]
@@ -26,10 +23,11 @@ pub(super) enum SendError {
     Post(#[from] PostError),
     #[error("TLS cannot be used: {0}")]
     Tls(#[from] TlsError),
-    #[error("the server answered {status}{}", said(words))]
-    Status { status: u16, words: String },
-    #[error("{}", short(words))]
-    Robot { words: String },
+    /// Without a word of the answer, which may repeat the URL, and so what is secret in it.
+    #[error("the server answered {0}")]
+    Status(u16),
+    #[error("{0}")]
+    Robot(#[from] RobotError),
     #[error("the URL cannot be used")]
     Url,
     #[error("{0}")]
@@ -40,24 +38,25 @@ pub(super) enum SendError {
     Ended(String),
 }
 
-fn said(words: &str) -> String {
-    if words.is_empty() { String::new() } else { format!(": {}", short(words)) }
-}
-
-fn short(words: &str) -> String {
-    let words: String = words.trim().chars().take(WORDS_CHARS_MAX).collect();
-    Visible(&words).to_string().replace('\n', " ")
-}
-
 impl SendError {
     /// Whether the notice itself is what is refused, which the next try will hardly change.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Self::Status { status, .. } => {
-                (400..500).contains(status) && ![408, 429].contains(status)
-            }
-            Self::Robot { .. } | Self::Url | Self::Ended(_) => true,
-            Self::Post(_) | Self::Tls(_) | Self::Start(_) | Self::Late(_) => false,
+            Self::Status(status) => (400..500).contains(status) && ![408, 429].contains(status),
+            Self::Robot(RobotError::Refused { .. }) | Self::Url | Self::Ended(_) => true,
+            Self::Robot(RobotError::Busy { .. } | RobotError::Strange)
+            | Self::Post(_)
+            | Self::Tls(_)
+            | Self::Start(_)
+            | Self::Late(_) => false,
+        }
+    }
+
+    /// How long to leave it alone at least.
+    pub(super) fn rest(&self) -> Duration {
+        match self {
+            Self::Robot(RobotError::Busy { .. }) => BUSY_PAUSE,
+            _ => Duration::ZERO,
         }
     }
 }
@@ -109,7 +108,7 @@ impl Speaker {
                 };
                 let body = robot.body(notice, &self.sender);
                 let answer = self.post(&to, &letterhead, body, &web).await?;
-                refusal(&answer).map_or(Ok(()), |words| Err(SendError::Robot { words }))
+                Ok(robot.taken(&answer)?)
             }
             Way::Command { words, timeout } => {
                 run(&words, &format!("{}\n", notice.json(&self.sender)), timeout).await
@@ -133,19 +132,16 @@ impl Speaker {
             post(to, tls, letterhead, None, body, web.patience, ANSWER_BYTES_MAX).await?;
         match answered.status {
             200..300 => Ok(answered.body),
-            status => {
-                let words = String::from_utf8_lossy(&answered.body).into_owned();
-                Err(SendError::Status { status, words })
-            }
+            status => Err(SendError::Status(status)),
         }
     }
 }
 
-/// Runs a command to its end, with `input` on its stdin.
+/// Runs a command to its end, with `input` on its stdin. What it leaves behind in its group ends with it.
 async fn run(words: &[String], input: &str, patience: Duration) -> Result<(), SendError> {
     let started = Process::start(words, Stderr::Rated("alarms.command".to_owned()));
     let (mut process, mut pipes) = started.map_err(SendError::Start)?;
-    let work = async {
+    let talk = async {
         let feed = async {
             // One that reads nothing is no worse for that.
             let _ = pipes.stdin.write_all(input.as_bytes()).await;
@@ -154,9 +150,21 @@ async fn run(words: &[String], input: &str, patience: Duration) -> Result<(), Se
         let mut scrap = [0; 4096];
         let drain = async { while matches!(pipes.stdout.read(&mut scrap).await, Ok(1..)) {} };
         tokio::join!(feed, drain);
-        process.exits_within(patience).await;
     };
-    if timeout(patience, work).await.is_err() {
+    let has_exited = {
+        let (mut talk, exits) = (pin!(talk), process.exits_within(patience));
+        let mut exits = pin!(exits);
+        tokio::select! {
+            has_exited = &mut exits => {
+                // What it has started may hold the pipes for as long as it likes.
+                let grace = if has_exited { LEFT_BEHIND_GRACE } else { Duration::ZERO };
+                let _ = timeout(grace, talk).await;
+                has_exited
+            }
+            () = &mut talk => exits.await,
+        }
+    };
+    if !has_exited {
         process.end(true, Duration::ZERO).await;
         return Err(SendError::Late(patience));
     }

@@ -1,10 +1,11 @@
-use super::dingtalk::{Robot, refusal, signature};
+use super::dingtalk::{Robot, RobotError, signature};
 use super::notice::Notice;
 use super::outbox::{Outbox, Pace};
-use super::target::{self, Target};
+use super::sending::{SendError, Speaker};
+use super::target::{self, Target, Way};
 use super::template::{Escape, Template};
-use super::{REFUSALS_MAX, WAITING_MAX};
-use crate::base::clock::SystemClock;
+use super::{BUSY_PAUSE, REFUSALS_MAX, WAITING_MAX};
+use crate::base::clock::{Clock, SystemClock};
 use crate::config::settings::Settings;
 use crate::monitor::alarm::kind::{Kind, Severity};
 use crate::monitor::alarm::raised::{Alarm, Cleared, Sender};
@@ -180,10 +181,83 @@ fn a_robot_is_asked_with_its_token_the_time_and_a_signature() {
     let body: Json =
         serde_json::from_str(&robot.body(&Notice::Dropped(2), &sender())).expect("JSON");
     assert!(body["text"]["content"].as_str().expect("text").contains("2 notices"), "{body}");
-    assert_eq!(refusal(b"{\"errcode\":0,\"errmsg\":\"ok\"}"), None);
-    assert_eq!(refusal(b"no JSON"), None);
-    let why = refusal(b"{\"errcode\":310000,\"errmsg\":\"sign not match\"}").expect("refused");
-    assert!(why.contains("310000") && why.contains("sign not match"), "{why}");
+}
+
+#[test]
+fn what_a_robot_answers_is_told_apart_and_says_no_secret() {
+    let pairs = [("dingtalk.token", "a b"), ("dingtalk.secret", "SECgeheim")];
+    let Way::DingTalk { robot, .. } = target(&pairs).way else { panic!("a robot") };
+    assert_eq!(robot.taken(b"{\"errcode\":0,\"errmsg\":\"ok\"}"), Ok(()));
+    for strange in ["no JSON", "", "{}", "{\"errcode\":\"0\"}", "[0]"] {
+        assert_eq!(robot.taken(strange.as_bytes()), Err(RobotError::Strange), "{strange}");
+    }
+    assert!(!SendError::from(RobotError::Strange).is_refusal());
+    let error = |code: i64| {
+        let answer = format!("{{\"errcode\":{code},\"errmsg\":\"no: a b a%20b SECgeheim\"}}");
+        SendError::from(robot.taken(answer.as_bytes()).expect_err("not taken"))
+    };
+    let refused = error(310_000);
+    assert_eq!(refused.to_string(), "the robot answered 310000: no: *** *** ***");
+    assert_eq!((refused.is_refusal(), refused.rest()), (true, Duration::ZERO));
+    for code in [-1, 130_101] {
+        let busy = error(code);
+        assert_eq!((busy.is_refusal(), busy.rest()), (false, BUSY_PAUSE), "{busy}");
+    }
+}
+
+#[tokio::test]
+async fn of_an_answer_only_its_status_is_said() {
+    let answers = &["404 Not Found|no page /in?key=geheim", "500 Sorry|no page /in?key=geheim"];
+    let (url, _asked) = server(answers).await;
+    for (pairs, status) in [
+        (vec![("webhook.url", &*url)], 404),
+        (vec![("dingtalk.url", &*url), ("dingtalk.token", "geheim")], 500),
+    ] {
+        let mut speaker = Speaker::new(target(&pairs), sender());
+        let error = speaker.say(&raised(1), 1).await.expect_err("it is not taken");
+        assert_eq!(error.to_string(), format!("the server answered {status}"));
+        assert!(!speaker.place().contains("geheim"), "{}", speaker.place());
+    }
+}
+
+#[tokio::test]
+async fn changed_settings_lose_neither_what_is_in_hand_nor_a_count() {
+    let dead = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        format!("http://{}/", listener.local_addr().expect("bound"))
+    };
+    let (url, mut asked) = server(&["200 OK"]).await;
+    let pairs = |url| {
+        let template = ("webhook.template", "%{serial}|%{dropped} %{cluster}");
+        target(&[("webhook.url", url), template, ("webhook.perMinute", "1000")])
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let old = Outbox::start(pairs(&dead), sender(), Arc::clone(&clock));
+    let most = WAITING_MAX as u64;
+    for serial in 0..most + 5 {
+        old.put(clock.now(), &raised(serial));
+    }
+    until("a try", || old.queue.failures.get() > 0).await;
+    assert_eq!((old.queue.dropped.get(), old.queue.len()), (5, WAITING_MAX));
+    let south = Sender { cluster: "south".to_owned(), ..sender() };
+    assert!(old.serves(&pairs(&dead), &sender()));
+    assert!(!old.serves(&pairs(&dead), &south) && !old.serves(&pairs(&url), &sender()));
+
+    let new = old.changed(pairs(&url), south.clone(), Arc::clone(&clock));
+    assert_eq!(heard(&mut asked).await.1, "0|0 south");
+    assert_eq!(heard(&mut asked).await.1, "|5 south", "what was dropped is said");
+    for serial in 6..most + 5 {
+        assert_eq!(heard(&mut asked).await.1, format!("{serial}|0 south"));
+    }
+    until("all are told", || new.queue.len() == 0).await;
+    assert!(new.queue.failures.get() > 0);
+    assert_eq!((new.queue.sent.get(), new.queue.dropped.get()), (most + 1, 5));
+    // What was told is not told again.
+    let newer = new.changed(pairs(&url), sender(), clock);
+    for serial in [200, 201] {
+        newer.put(Duration::ZERO, &raised(serial));
+        assert_eq!(heard(&mut asked).await.1, format!("{serial}|0 north"));
+    }
 }
 
 #[tokio::test]
@@ -282,9 +356,11 @@ fn so_many_a_minute_are_sent_and_no_more() {
 
 #[tokio::test]
 async fn a_robot_that_refuses_with_a_good_status_is_heard() {
-    let (url, mut asked) =
-        server(&["200 OK|{\"errcode\":130101,\"errmsg\":\"slow down\"}", "200 OK|{\"errcode\":0}"])
-            .await;
+    let (url, mut asked) = server(&[
+        "200 OK|{\"errcode\":310000,\"errmsg\":\"sign not match\"}",
+        "200 OK|{\"errcode\":0}",
+    ])
+    .await;
     let pairs = [("dingtalk.url", &*url), ("dingtalk.token", "t"), ("dingtalk.secret", "s")];
     let outbox = outbox(&pairs);
     outbox.put(Duration::ZERO, &raised(1));
@@ -324,6 +400,12 @@ async fn a_command_reads_the_alarm_and_one_that_hangs_is_killed_with_its_childre
         let gone = || std::fs::read(&proc).unwrap_or_default().is_empty();
         until("its child is gone", gone).await;
     }
+    // One that it leaves behind holds its pipes, and is no reason to run it again.
+    let line = script("leaves", "sleep 300 & exit 0");
+    let leaves = outbox(&[("command.line", &*line)]);
+    leaves.put(Duration::ZERO, &raised(8));
+    until("it is counted", || leaves.queue.sent.get() == 1).await;
+    assert_eq!(leaves.queue.failures.get(), 0);
     let line = script("ends", "exit 3");
     let ends = outbox(&[("command.line", &*line)]);
     ends.put(Duration::ZERO, &raised(7));
