@@ -1,6 +1,5 @@
 //! The machine with false time.
 
-use super::CLIENTS_MAX;
 use super::machine::{Change, Kept, Machine};
 use super::raised::Alarm;
 use super::settings::AlarmSettings;
@@ -18,6 +17,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+mod clients;
 
 /// Two sources, a channel in memory and one on disk, a sink and a group.
 const AGENT: &str = "a.sources = r1 r2\na.channels = c1 c2\na.sinks = k1 k2 k3\na.sinkgroups = g1\n\
@@ -410,191 +411,6 @@ fn a_refused_configuration_is_an_alarm_until_one_is_taken_over() {
     assert_eq!(rig.pass(5), [at(1, "raised 90009 AGENT.a")]);
     rig.refused = None;
     assert_eq!(rig.pass(5), [at(1, "cleared 90009 AGENT.a: it is well again")]);
-}
-
-const QUICK: &str = "clientSilent.seconds = 10\nclientSilent.learnAfter = 5";
-
-#[test]
-fn a_client_that_used_to_come_is_missed_until_its_first_message() {
-    let mut rig = Rig::new(&format!("{QUICK}\ncluster = north"));
-    let contact = rig.meet([10, 0, 0, 1], "web", "k1");
-    assert_eq!(rig.pass(20), []);
-    drop(contact);
-    let missed = "SOURCE.r1 10.0.0.1 web/k1";
-    assert_eq!(rig.pass(30), [at(10, &format!("raised 24003 {missed}"))]);
-    let [alarm] = &rig.machine.active()[..] else { panic!("one") };
-    let parameter = |key: &str| &*alarm.parameters[key];
-    assert_eq!(
-        ["source", "clientIp", "clientName", "sinkName", "lastHeard"].map(parameter),
-        ["north", "10.0.0.1", "web", "k1", "2023-11-14T22:13:40Z"]
-    );
-    assert_eq!(alarm.severity.word(), "major");
-    let _contact = rig.meet([10, 0, 0, 1], "web", "k1");
-    assert_eq!(rig.pass(30), [at(1, &format!("cleared 24003 {missed}: it is well again"))]);
-}
-
-#[test]
-fn a_client_that_came_once_is_not_expected_and_one_without_names_has_its_address() {
-    let mut rig = Rig::new(QUICK);
-    drop(rig.meet([10, 0, 0, 9], "", ""));
-    assert_eq!(rig.pass(100), []);
-    // It never stays connected, but comes again and again.
-    let mut seen = Vec::new();
-    for _ in 0..5 {
-        drop(rig.meet([10, 0, 0, 8], "", ""));
-        seen.extend(rig.pass(4));
-    }
-    assert_eq!(seen, []);
-    assert_eq!(rig.pass(30), [at(7, "raised 24003 SOURCE.r1 10.0.0.8")]);
-}
-
-#[test]
-fn a_source_that_does_not_listen_blames_nobody() {
-    let mut rig =
-        Rig::new(&format!("{QUICK}\nclientSilent.r1.clients = web\nsourceFailing.enabled = false"));
-    let source = rig.registry.source("r1");
-    let contact = rig.meet([10, 0, 0, 1], "web", "k1");
-    assert_eq!(rig.pass(20), []);
-    source.up.set(0);
-    drop(contact);
-    assert_eq!(rig.pass(100), []);
-    source.up.set(1);
-    assert_eq!(rig.pass(30), [at(11, "raised 24003 SOURCE.r1 web")]);
-    source.up.set(0);
-    assert_eq!(rig.pass(30), []);
-    // It listens again, which is no sign of the client.
-    source.up.set(1);
-    assert_eq!(rig.pass(30), []);
-}
-
-#[test]
-fn clients_that_are_named_are_expected_from_the_start_and_no_others() {
-    let names = "clientSilent.seconds = 10\nclientSilent.learnAfter = 0\n\
-                 clientSilent.r1.clients = web web/k2 10.0.0.7";
-    let mut rig = Rig::new(names);
-    let mut contact = Some(rig.meet([10, 0, 0, 1], "web", "k1"));
-    let stranger = rig.meet([10, 0, 0, 2], "else", "k1");
-    assert_eq!(
-        rig.pass(20),
-        [at(11, "raised 24003 SOURCE.r1 web/k2"), at(11, "raised 24003 SOURCE.r1 10.0.0.7")]
-    );
-    drop((contact.take(), stranger));
-    assert_eq!(rig.pass(20), [at(10, "raised 24003 SOURCE.r1 web")]);
-    let _both = rig.meet([10, 0, 0, 7], "web", "k2");
-    let cleared = |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: it is well again"));
-    let mut seen = rig.pass(20);
-    seen.sort();
-    assert_eq!(seen, [cleared("10.0.0.7"), cleared("web/k2"), cleared("web")]);
-}
-
-#[test]
-fn an_open_connection_may_not_be_enough() {
-    let mut rig = Rig::new(&format!("{QUICK}\nclientSilent.sign = message"));
-    let contact = rig.meet([10, 0, 0, 1], "web", "k1");
-    assert_eq!(rig.pass(6), []);
-    contact.message();
-    assert_eq!(rig.pass(30), [at(11, "raised 24003 SOURCE.r1 10.0.0.1 web/k1")]);
-    contact.message();
-    assert_eq!(rig.pass(5), [at(1, "cleared 24003 SOURCE.r1 10.0.0.1 web/k1: it is well again")]);
-}
-
-#[test]
-fn learned_clients_and_alarms_survive_a_restart_and_are_told_once_more() {
-    let mut rig = Rig::new(QUICK);
-    let there = rig.meet([10, 0, 0, 1], "web", "k1");
-    drop(rig.pass(20));
-    drop(there);
-    drop(rig.pass(20));
-    let _other = rig.meet([10, 0, 0, 2], "web", "k1");
-    rig.refused = Some("no".to_owned());
-    drop(rig.pass(20));
-    assert_eq!(rig.machine.active().len(), 2);
-    let serials: Vec<u64> = rig.machine.active().iter().map(|alarm| alarm.serial).collect();
-
-    let mut rig = rig.reborn(QUICK);
-    let seen = rig.pass(30);
-    assert_eq!(
-        seen,
-        [
-            // Its configuration is a good one now.
-            at(1, "cleared 90009 AGENT.a: it is well again"),
-            // It was away before, and had its time since the start.
-            at(11, "still 24003 SOURCE.r1 10.0.0.1 web/k1"),
-            at(11, "raised 24003 SOURCE.r1 10.0.0.2 web/k1"),
-        ]
-    );
-    let active = rig.machine.active();
-    assert_eq!(active[0].serial, serials[0]);
-    assert!(active[1].serial > serials[1], "no number is used again");
-    let _back = (rig.meet([10, 0, 0, 1], "web", "k1"), rig.meet([10, 0, 0, 2], "web", "k1"));
-    assert_eq!(rig.pass(5).len(), 2);
-    assert_eq!(rig.machine.history().len(), 3);
-}
-
-#[test]
-fn behind_a_restart_nobody_is_forgotten_before_they_could_come() {
-    let settings = format!("{QUICK}\nclientSilent.forgetAfter = 100");
-    let mut rig = Rig::new(&settings);
-    let contacts = [rig.meet([10, 0, 0, 1], "web", "k1"), rig.meet([10, 0, 0, 2], "web", "k1")];
-    drop(rig.pass(20));
-    drop(contacts);
-    let mut kept = rig.machine.kept();
-    // The agent was away for a long time.
-    kept.clients.iter_mut().for_each(|client| client.last_ms -= 1_000_000);
-    let mut rig = Rig::with(&settings, kept);
-    assert_eq!(rig.pass(5), []);
-    let _back = rig.meet([10, 0, 0, 1], "web", "k1");
-    let seen = rig.pass(20);
-    let [(_, words)] = &seen[..] else { panic!("{seen:?}") };
-    assert!(words.starts_with("note client 10.0.0.2 web/k1"), "{words}");
-    assert_eq!(rig.machine.kept().clients.len(), 1);
-}
-
-#[test]
-fn learned_clients_are_forgotten_by_time_and_by_word() {
-    let mut rig = Rig::new(&format!("{QUICK}\nclientSilent.forgetAfter = 100"));
-    let contacts = [rig.meet([10, 0, 0, 1], "web", "k1"), rig.meet([10, 0, 0, 2], "", "")];
-    drop(rig.pass(20));
-    drop(contacts);
-    let seen = rig.pass(99);
-    assert_eq!(seen.len(), 2, "{seen:?}");
-    let seen = rig.pass(5);
-    assert_eq!(seen.len(), 4, "{seen:?}");
-    assert!(
-        seen[0].1.starts_with("note client 10.0.0.1 web/k1 of source r1 was silent"),
-        "{seen:?}"
-    );
-    assert!(seen[3].1.ends_with("it is no longer watched"), "{seen:?}");
-    assert_eq!(rig.machine.kept().clients, []);
-
-    let mut rig = Rig::new(QUICK);
-    let _contact = rig.meet([10, 0, 0, 2], "", "");
-    drop(rig.pass(20));
-    assert_eq!(rig.machine.kept().clients.len(), 1);
-    let (settings, findings) = read(&format!("{QUICK}\nclientSilent.r1.ignore = 10.0.0.2 test"));
-    assert_eq!(findings, []);
-    rig.machine.adopt(Arc::new(settings));
-    assert_eq!(rig.pass(5), []);
-    assert_eq!(rig.machine.kept().clients, []);
-}
-
-#[test]
-fn clients_and_history_are_bounded() {
-    let mut rig = Rig::new("clientSilent.seconds = 1\nhistory = 50");
-    let many = |rig: &Rig| -> Vec<Contact> {
-        let address = |n: usize| [10, 0, (n / 256) as u8, (n % 256) as u8];
-        (0..CLIENTS_MAX + 10).map(|n| rig.meet(address(n), "web", "k1")).collect()
-    };
-    let contacts = many(&rig);
-    let seen = rig.pass(3);
-    assert_eq!(seen.len(), 1, "{seen:?}");
-    assert!(seen[0].1.starts_with("note more than 1000 clients"), "{seen:?}");
-    drop(contacts);
-    assert_eq!(rig.pass(3).len(), CLIENTS_MAX);
-    let _contacts = many(&rig);
-    assert_eq!(rig.pass(3).len(), CLIENTS_MAX);
-    assert_eq!(rig.machine.history().len(), 50);
-    assert!(rig.machine.active().is_empty());
 }
 
 #[test]
