@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What was chosen.
 pub(crate) struct Settings {
-    /// Where files go: on the disk in question.
+    /// Where files go: on the disk in question; made if missing.
     pub(crate) dir: PathBuf,
     pub(crate) rounds: usize,
     /// How long one measurement lasts.
@@ -37,6 +37,7 @@ impl Settings {
                 _ => settings.more.push((name, value)),
             }
         }
+        std::fs::create_dir_all(&settings.dir).unwrap();
         settings
     }
 
