@@ -3,6 +3,7 @@
 use std::fs;
 
 /// Processor seconds of all threads so far, in steps of a hundredth.
+#[allow(dead_code, reason = "not every program asks")]
 pub(crate) fn cpu_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     // The second field is the name in parentheses and may contain blanks.
