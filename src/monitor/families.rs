@@ -531,15 +531,38 @@ mod tests {
         text.split(move |c| !word(c)).filter(|word| word.starts_with("millpond_"))
     }
 
+    /// A file of `docs/prometheus`.
+    fn for_prometheus(file: &str) -> String {
+        let path = format!("{}/docs/prometheus/{file}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).expect("it can be read")
+    }
+
     #[test]
     fn alert_rules_and_the_dashboard_name_metrics_that_are_there() {
-        let there = |name: &&str| FAMILIES.iter().copied().flatten().any(|f| f.name == *name);
+        let all = || FAMILIES.iter().copied().flatten();
+        let there = |name: &&str| {
+            let histogram = name.strip_suffix("_bucket");
+            all().any(|f| {
+                f.name == *name || (matches!(f.kind, Kind::Histogram) && Some(f.name) == histogram)
+            })
+        };
         for file in ["alerts.yml", "alerts.test.yml", "dashboard.json"] {
-            let path = format!("{}/docs/prometheus/{file}", env!("CARGO_MANIFEST_DIR"));
-            let text = std::fs::read_to_string(path).expect("it can be read");
+            let text = for_prometheus(file);
             assert!(named(&text).count() > 3, "{file} names metrics");
             let strangers: Vec<&str> = named(&text).filter(|name| !there(name)).collect();
             assert!(strangers.is_empty(), "{file}: {strangers:?}");
         }
+    }
+
+    #[test]
+    fn every_alert_is_seen_to_fire() {
+        let (rules, tests) = (for_prometheus("alerts.yml"), for_prometheus("alerts.test.yml"));
+        let alerts: Vec<&str> =
+            rules.split("alert: ").skip(1).filter_map(|at| at.lines().next()).collect();
+        assert!(alerts.len() > 20, "{alerts:?}");
+        // An alert that is not expected to fire has `exp_alerts: []`.
+        let fires = |name: &&str| tests.contains(&format!("alertname: {name}\n    exp_alerts:\n"));
+        let untried: Vec<&str> = alerts.into_iter().filter(|name| !fires(name)).collect();
+        assert!(untried.is_empty(), "alerts.test.yml lets nobody see {untried:?}");
     }
 }
