@@ -253,11 +253,15 @@ function refreshCharts() {
   charts.waiting.show(hour.times, shown.map((line, at) => ({ ...line, tone: (at + 2) % 6 })));
 }
 
+const ROLES = { SOURCE: "source", CHANNEL: "channel", SINK: "sink", SINKGROUP: "sink group", AGENT: "agent" };
+/** `SINKGROUP.g1` as people say it. */
+const spoken = (component) => component.replace(/^([A-Z]+)\./, (key, role) => (Object.hasOwn(ROLES, role) ? `${ROLES[role]} ` : key));
+
 function refreshTroubles(shape) {
   const troubles = [];
   if (agent.awaySince) troubles.push(["", `No answer since ${exactClock.format(agent.awaySince)} (${agent.why}); it is asked again every ${ROUND_MS / 1000} s. What is shown is older.`]);
   for (const words of agent.reasons.get("agent") ?? []) troubles.push(["agent", words]);
-  for (const alarm of alarms.active) troubles.push([alarm.component.replace(/^(SOURCE|CHANNEL|SINK)\./, (role) => `${role.slice(0, -1).toLowerCase()} `), `${alarm.name}${alarm.words ? `: ${alarm.words}` : ""}`]);
+  for (const alarm of alarms.active) troubles.push([spoken(alarm.component), `${alarm.name}${alarm.words ? `: ${alarm.words}` : ""}`]);
   const named = new Set(alarms.active.map((alarm) => alarm.component));
   for (const part of [...shape.channels, ...shape.sinks, ...shape.sources]) {
     const [state, word, why] = agent.state(part.key);
