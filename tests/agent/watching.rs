@@ -141,6 +141,42 @@ fn tapping(top: &Path, more: &[&str]) -> (Child, BufReader<ChildStdout>) {
     (child, out)
 }
 
+/// The sockets with a name that a process has open: those of Unix that others can find.
+fn named_sockets(process: u32) -> Vec<String> {
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("it runs");
+    let open: Vec<String> = open
+        .filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect();
+    assert!(open.iter().any(|target| target.starts_with("socket:[")), "{open:?}");
+    let all = std::fs::read_to_string("/proc/net/unix").expect("the kernel's list");
+    // The number of the file is the seventh column, a name the eighth.
+    let named = all.lines().skip(1).filter(|line| {
+        let mut columns = line.split_whitespace().skip(6);
+        let number = columns.next().map(|number| format!("socket:[{number}]"));
+        columns.next().is_some() && number.is_some_and(|number| open.contains(&number))
+    });
+    named.map(str::to_owned).collect()
+}
+
+#[test]
+fn an_agent_without_the_option_has_no_admin_socket() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let netcat = free_port();
+    write_configuration(top, netcat, "i1");
+    std::fs::create_dir(top.join("door")).expect("made");
+    let agent = start(top, &[]);
+    send(netcat, b"one\n");
+    assert_eq!(named_sockets(agent.id()), Vec::<String>::new());
+    assert_eq!(std::fs::read_dir(top.join("door")).expect("it is there").count(), 0);
+    let refused = run(top, &["tap", "r1", "-n", "a", "--socket", "door/a.sock"], b"");
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("is the agent running with -Dmillpond.admin.socket"), "{stderr}");
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
 #[test]
 fn tap_shows_what_passes_a_source_a_channel_and_a_sink() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -152,6 +188,7 @@ fn tap_shows_what_passes_a_source_a_channel_and_a_sink() {
     assert!(agent.words().contains("admin socket: door/a.sock"), "{}", agent.words());
     let mode = top.join("door/a.sock").metadata().expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(named_sockets(agent.id()).len(), 1, "{}", agent.words());
 
     for (component, ways) in
         [("r1", &["accepted"][..]), ("c1", &["put", "taken"]), ("SINK.k1", &["delivered"])]
@@ -197,11 +234,8 @@ fn tap_shows_what_passes_a_source_a_channel_and_a_sink() {
 
     let refused = run(top, &["tap", "k9", "-n", "a", "--socket", "door/a.sock"], b"");
     let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        refused.status.code() == Some(1) && stderr.contains("there are SOURCE.r1")
-            || stderr.contains("CHANNEL.c1"),
-        "{stderr}"
-    );
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("there are CHANNEL.c1, SINK.k1, SOURCE.r1"), "{stderr}");
     assert_eq!(agent.terminate().code(), Some(0));
     assert!(!top.join("door/a.sock").exists());
     let refused = run(top, &["tap", "r1", "-n", "a", "--socket", "door/a.sock"], b"");
