@@ -32,6 +32,8 @@ pub(super) enum From {
     ChannelTime(fn(&ChannelReading) -> Duration),
     /// Each stripe of an open channel.
     Stripe(fn(&StripeReading) -> u64),
+    /// The same in seconds.
+    StripeTime(fn(&StripeReading) -> Duration),
     /// The alarms of the agent.
     Alarm(AlarmMetric),
     /// What was noted of how long something took, by its name.
@@ -338,7 +340,7 @@ const CHANNELS: &[Family] = &[
     gauge(
         "millpond_channel_oldest_event_age_seconds",
         From::ChannelTime(|c| c.oldest),
-        "How long the oldest waiting event waits, to a second; 0 when none does. What was there at the opening counts from then.",
+        "How long the oldest event has waited, to a second, lent ones and those of suspended stripes included; 0 without one. What was there at the opening counts from then.",
     ),
     histogram(
         "millpond_channel_put_commit_seconds",
@@ -393,6 +395,16 @@ const STRIPES: &[Family] = &[
         "millpond_stripe_lag_events",
         From::Stripe(|s| s.watermark.saturating_sub(s.frontier)),
         "Events from the first that is not done to the last durable one; the segments keep all of them.",
+    ),
+    gauge(
+        "millpond_stripe_lag_bytes",
+        From::Stripe(|s| s.lag_bytes),
+        "Bytes of the log from the first event that is not done to its end, about: inside of a segment all events count as equally large.",
+    ),
+    gauge(
+        "millpond_stripe_lag_seconds",
+        From::StripeTime(|s| s.oldest),
+        "How long the first event that is not done has waited, to a second; 0 without one. What was there at the opening counts from then.",
     ),
     histogram(
         "millpond_stripe_write_seconds",
@@ -502,7 +514,7 @@ mod tests {
             From::Took(Role::Sink, _) => "`sink` `type` `le`",
             From::Took(..) => "`channel` `type` `le`",
             From::Channel(_) | From::ChannelTime(_) => "`channel` `type`",
-            From::Stripe(_) => "`channel` `type` `stripe` `directory`",
+            From::Stripe(_) | From::StripeTime(_) => "`channel` `type` `stripe` `directory`",
             From::StripeTook(_) => "`channel` `type` `stripe` `directory` `le`",
             From::Phases => "`sink` `type` `phase`",
             From::Process(_) => "",
