@@ -208,6 +208,11 @@ const SOURCES: &[Family] = &[
         "ChannelWriteFail",
         "Batches that a required channel refused or left in doubt.",
     ),
+    gauge(
+        "millpond_source_held_bytes",
+        From::Attribute(Role::Source, "HeldBytes"),
+        "Bytes of requests that avro, thrift and http sources hold of their budget, 256 MiB for each; what has no room in it waits.",
+    ),
     source("millpond_source_other_failures_total", "GenericProcessingFail", "Other failures."),
     source(
         "millpond_source_optional_channel_lost_events_total",
@@ -476,6 +481,16 @@ const SINKS: &[Family] = &[
         "millpond_sink_dead_letter_events_total",
         "DeadLetterCount",
         "Events that the destination refused for good and that are in their dead-letter place.",
+    ),
+    sink(
+        "millpond_sink_dropped_events_total",
+        "DropCount",
+        "Events taken out of the channel without having been delivered, since the sink is told to let go of such.",
+    ),
+    gauge(
+        "millpond_sink_held_bytes",
+        From::Attribute(Role::Sink, "HeldBytes"),
+        "Bytes of the events in the sink's hands.",
     ),
     sink("millpond_sink_rollbacks_total", "RollbackCount", "Batches handed back to the channel."),
     sink(
