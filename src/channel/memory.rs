@@ -4,7 +4,7 @@
 //! waits once for each), first come, first served, so that a large transaction is not starved by
 //! small ones. Lent events keep their room until their take is committed.
 
-use super::store::{Load, Store};
+use super::store::{Load, Loan, Store};
 use super::timer::Timer;
 use super::waiting::{Step, Ticket, WaitList, Waiting, block};
 use super::{
@@ -149,7 +149,7 @@ impl Channel for MemoryChannel {
     }
 
     fn begin_take(&self) -> Box<dyn TakeTransaction> {
-        Box::new(Take { shared: Arc::clone(&self.shared), lent: Vec::new() })
+        Box::new(Take { shared: Arc::clone(&self.shared), lent: Loan::default() })
     }
 
     fn limits(&self) -> Limits {
@@ -169,6 +169,7 @@ impl Channel for MemoryChannel {
                 state.put.wrapping_sub(state.taken).wrapping_sub(held.events).cast_signed(),
             ),
             memory_bytes: held.bytes,
+            oldest: state.store.oldest(self.shared.clock.now()),
             trouble: state.closed.then(|| "the channel is closed".to_owned()),
             ..Status::default()
         }
@@ -250,7 +251,7 @@ impl Put {
             Ok(())
         } else if state.put_waits.is_turn_of(self.wait.ticket, now) && state.store.fits(self.load) {
             state.put += self.load.events;
-            state.store.append(std::mem::take(&mut self.events), self.load);
+            state.store.append(std::mem::take(&mut self.events), self.load, now);
             Ok(())
         } else if now >= deadline {
             Err(CommitError::Refused(self.full(&state)))
@@ -333,7 +334,7 @@ impl PutTransaction for Put {
 
 struct Take {
     shared: Arc<Shared>,
-    lent: Vec<Event>,
+    lent: Loan,
 }
 
 /// One call of `take`: gives its place up when it is dropped.
@@ -347,7 +348,7 @@ impl TakeCall<'_> {
     fn step(&mut self, waker: &Waker) -> Step<Result<Vec<Event>, TakeError>> {
         let shared = Arc::clone(&self.take.shared);
         let capacity = shared.options.transaction_capacity;
-        let room = capacity - self.take.lent.len();
+        let room = capacity - self.take.lent.events.len();
         let now = shared.clock.now();
         let deadline = self.wait.deadline(now, shared.options.keep_alive);
         let mut state = shared.lock();
@@ -356,7 +357,7 @@ impl TakeCall<'_> {
         } else if room == 0 {
             Err(TakeError::TransactionFull { capacity })
         } else if self.max == 0 {
-            Ok(Vec::new())
+            Ok(Loan::default())
         } else if state.store.waiting() > 0 || now >= deadline {
             Ok(state.store.lend(self.max.min(room)))
         } else {
@@ -370,10 +371,11 @@ impl TakeCall<'_> {
         drop(state);
         drop(left);
         next.into_iter().for_each(Waker::wake);
-        if let Ok(events) = &answer {
-            self.take.lent.extend_from_slice(events);
-        }
-        Step::Ready(answer)
+        Step::Ready(answer.map(|loan| {
+            let events = loan.events.clone();
+            self.take.lent.extend(loan);
+            events
+        }))
     }
 }
 
@@ -402,8 +404,7 @@ impl Take {
             return Err(CommitError::Refused(Refusal::Closed));
         }
         let lent = std::mem::take(&mut self.lent);
-        state.store.acknowledge(Load::of(&lent, SLOT_BYTES));
-        state.taken += lent.len() as u64;
+        state.taken += state.store.acknowledge(&lent).events;
         let next = state.next_put(self.shared.clock.now());
         drop(state);
         next.into_iter().for_each(Waker::wake);
@@ -413,7 +414,7 @@ impl Take {
 
 impl Drop for Take {
     fn drop(&mut self) {
-        if self.lent.is_empty() {
+        if self.lent.events.is_empty() {
             return;
         }
         let mut state = self.shared.lock();
@@ -438,7 +439,7 @@ impl TakeTransaction for Take {
     }
 
     fn taken(&self) -> usize {
-        self.lent.len()
+        self.lent.events.len()
     }
 
     fn commit(mut self: Box<Self>) -> Result<(), CommitError> {

@@ -181,6 +181,9 @@ pub struct Status {
     pub quarantined: u64,
     /// Events of suspended stripes, which cannot be reached now.
     pub out_of_reach: u64,
+    /// How long the oldest event has waited that is here, lent or out of reach, to a second and rather too
+    /// long than too short; zero without one. What was there at the opening counts from then.
+    pub oldest: Duration,
     /// Checkpoints that could not be written into `checkpointDir`, since the channel was opened.
     pub checkpoint_errors: u64,
     /// Copies of checkpoints that could not be written into a data directory, likewise.

@@ -1,8 +1,11 @@
 //! Events in memory and what they weigh: the part that the memory channel and the memory tier of
 //! the spillable channel share. No lock, no waiting.
 
+use crate::base::ranges::RangeSet;
 use crate::event::Event;
+use crate::metrics::Ages;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// What a number of events takes of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,10 +36,34 @@ impl Load {
     }
 }
 
+/// Events that left the queue, to be acknowledged or handed back.
+#[derive(Default)]
+pub(crate) struct Loan {
+    /// In the order in which they were lent.
+    pub(crate) events: Vec<Event>,
+    /// Their sequences, `start..end`, in the same order.
+    ranges: Vec<(u64, u64)>,
+}
+
+impl Loan {
+    /// Adds what was lent behind it.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.events.extend(more.events);
+        self.ranges.extend(more.ranges);
+    }
+}
+
 /// A queue of events with a limit on events and on bytes.
 pub(crate) struct Store {
     /// Events that wait.
     queue: VecDeque<Event>,
+    /// Their sequences, `start..end`, in the order of the queue: one range, but for what came back.
+    ranges: VecDeque<(u64, u64)>,
+    /// Sequence of the next event.
+    next: u64,
+    /// Sequences of acknowledged events.
+    gone: RangeSet,
+    ages: Ages,
     /// What waits and what is lent.
     held: Load,
     /// Events it holds at most.
@@ -63,6 +90,10 @@ impl Store {
         };
         Self {
             queue: VecDeque::new(),
+            ranges: VecDeque::new(),
+            next: 0,
+            gone: RangeSet::default(),
+            ages: Ages::new(Duration::ZERO),
             held: Load::default(),
             capacity,
             slots_max,
@@ -86,34 +117,74 @@ impl Store {
             && self.held.slots.saturating_add(load.slots) <= self.slots_max
     }
 
+    /// How long the oldest event that waits or is lent has been here; zero without one.
+    pub(crate) fn oldest(&self, now: Duration) -> Duration {
+        match self.held.events {
+            0 => Duration::ZERO,
+            _ => now.saturating_sub(self.ages.since(self.gone.frontier())),
+        }
+    }
+
     /// Adds events that fit.
-    pub(crate) fn append(&mut self, events: Vec<Event>, load: Load) {
+    pub(crate) fn append(&mut self, events: Vec<Event>, load: Load, now: Duration) {
         assert!(self.fits(load), "appended more than fits");
         assert_eq!(load.events, events.len() as u64, "a load is that of its events");
         self.held.events += load.events;
         self.held.slots += load.slots;
         self.held.bytes += load.bytes;
         self.queue.extend(events);
-    }
-
-    /// Lends up to `max` events from the front.
-    pub(crate) fn lend(&mut self, max: usize) -> Vec<Event> {
-        self.queue.drain(..max.min(self.queue.len())).collect()
-    }
-
-    /// Hands lent events back to the front, in order.
-    pub(crate) fn give_back(&mut self, events: Vec<Event>) {
-        for event in events.into_iter().rev() {
-            self.queue.push_front(event);
+        let first = self.next;
+        self.next += load.events;
+        self.ages.came(first, self.gone.frontier(), now);
+        match self.ranges.back_mut() {
+            Some((_, end)) if *end == first => *end = self.next,
+            _ if load.events > 0 => self.ranges.push_back((first, self.next)),
+            _ => {}
         }
     }
 
-    /// Lets go of lent events for good.
-    pub(crate) fn acknowledge(&mut self, load: Load) {
+    /// Lends up to `max` events from the front.
+    pub(crate) fn lend(&mut self, max: usize) -> Loan {
+        let events: Vec<Event> = self.queue.drain(..max.min(self.queue.len())).collect();
+        let mut left = events.len() as u64;
+        let mut ranges = Vec::new();
+        while left > 0 {
+            let (start, end) =
+                self.ranges.pop_front().expect("each event of the queue has a sequence");
+            let cut = end.min(start + left);
+            if cut < end {
+                self.ranges.push_front((cut, end));
+            }
+            ranges.push((start, cut));
+            left -= cut - start;
+        }
+        Loan { events, ranges }
+    }
+
+    /// Hands lent events back to the front, in order.
+    pub(crate) fn give_back(&mut self, loan: Loan) {
+        for event in loan.events.into_iter().rev() {
+            self.queue.push_front(event);
+        }
+        for (start, end) in loan.ranges.into_iter().rev() {
+            match self.ranges.front_mut() {
+                Some((first, _)) if *first == end => *first = start,
+                _ => self.ranges.push_front((start, end)),
+            }
+        }
+    }
+
+    /// Lets go of lent events for good; answers what they took.
+    pub(crate) fn acknowledge(&mut self, loan: &Loan) -> Load {
+        let load = Load::of(&loan.events, self.slot_bytes);
         assert!(self.held.events >= load.events, "acknowledged more than was lent");
         self.held.events -= load.events;
         self.held.slots -= load.slots;
         self.held.bytes -= load.bytes;
+        for (start, end) in &loan.ranges {
+            self.gone.insert(*start, *end);
+        }
+        load
     }
 }
 
@@ -132,6 +203,42 @@ mod tests {
         assert_eq!(Load::default().with(&Event::new(""), 100).slots, 1, "an empty body takes one");
         assert!(store.fits(Load { events: 8, slots: 8, bytes: 0 }));
         assert!(!store.fits(Load { events: 8, slots: 9, bytes: 0 }));
+    }
+
+    #[test]
+    fn the_oldest_is_the_first_that_nobody_acknowledged_wherever_it_is() {
+        let seconds = Duration::from_secs;
+        let mut store = Store::new(1000, 0, 20, 100);
+        assert_eq!(store.oldest(seconds(9)), Duration::ZERO);
+        for at in 10..20 {
+            let events = vec![Event::new("a"), Event::new("b")];
+            let load = Load::of(&events, 100);
+            store.append(events, load, seconds(at));
+        }
+        assert_eq!(store.oldest(seconds(30)), seconds(20), "it waits");
+        let (held, next, third) = (store.lend(3), store.lend(1), store.lend(10));
+        store.acknowledge(&third);
+        assert_eq!(store.oldest(seconds(30)), seconds(20), "it is lent, and others went past it");
+        store.acknowledge(&held);
+        assert_eq!(store.oldest(seconds(30)), seconds(19));
+        store.give_back(next);
+        assert_eq!(store.oldest(seconds(30)), seconds(19), "it came back");
+        let one = store.lend(1);
+        store.acknowledge(&one);
+        assert_eq!(store.oldest(seconds(30)), seconds(13));
+        // Two that come back in the wrong order, and leave in pieces.
+        let (first, second) = (store.lend(2), store.lend(2));
+        store.give_back(first);
+        store.give_back(second);
+        assert_eq!(store.oldest(seconds(30)), seconds(13));
+        let later = store.lend(2);
+        store.acknowledge(&later);
+        assert_eq!(store.oldest(seconds(30)), seconds(13), "the later ones went first");
+        let rest = store.lend(100);
+        assert_eq!(rest.events.len(), 4);
+        store.acknowledge(&rest);
+        assert_eq!(store.oldest(seconds(30)), Duration::ZERO);
+        assert_eq!(store.held(), Load::default());
     }
 
     #[test]

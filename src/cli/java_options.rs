@@ -80,6 +80,12 @@ impl JavaOptions {
         for (line, why) in found.left_out {
             self.warnings.push(format!("{}:{line}: left out: {why}", path.display()));
         }
+        for line in found.misspelt {
+            self.warnings.push(format!(
+                "{}:{line}: taken as if it said export; a shell, and so Flume, does not know the word in capitals",
+                path.display()
+            ));
+        }
         found.values
     }
 
@@ -134,6 +140,19 @@ mod tests {
         let monitored =
             [("flume.monitoring.type", "ganglia"), ("flume.monitoring.hosts", "h:8649")];
         check(&["a=b"], conf.path(), &[&monitored[..], &[("a", "b")]].concat(), 1);
+
+        // As a guide has it that many follow: in capitals, over four lines.
+        std::fs::write(
+            conf.path().join("flume-env.sh"),
+            "EXPORT JAVA_OPTS=\"-Dflume.monitoring.type=ganglia\n\
+             -Dflume.monitoring.hosts=192.168.1.102:8649\n-Xms100m\n-Xmx200m\"\n",
+        )
+        .expect("written");
+        let monitored = [
+            ("flume.monitoring.type", "ganglia"),
+            ("flume.monitoring.hosts", "192.168.1.102:8649"),
+        ];
+        check(&[], conf.path(), &monitored, 2);
 
         std::fs::write(
             conf.path().join("flume-env.sh"),

@@ -1,7 +1,7 @@
 //! Reads the assignments of a shell file without running it: `export NAME="value"`.
 //!
 //! What needs a shell (command substitution, conditions) is not guessed: such a line is left out
-//! and named.
+//! and named. `EXPORT`, which no shell knows but guides for Flume have, is taken for `export`, and named too.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,17 @@ pub(super) struct Assignments {
     pub values: BTreeMap<String, String>,
     /// Line, from 1, and why it was left out.
     pub left_out: Vec<(usize, &'static str)>,
+    /// Lines that say `EXPORT` or the like, and were taken.
+    pub misspelt: Vec<usize>,
+}
+
+/// What a line with an assignment begins with.
+enum Begins {
+    WithTheName,
+    WithExport,
+    /// `EXPORT`
+    Misspelt,
+    WithAnything,
 }
 
 /// Reads `text`. Values may name variables that the file assigned before or that `outside` knows.
@@ -22,19 +33,25 @@ pub(super) fn read(text: &str, outside: &dyn Fn(&str) -> Option<String>) -> Assi
     while at < text.len() {
         let end = text[at..].find('\n').map_or(text.len(), |n| at + n);
         let mut next = end + 1;
-        if let Some((name, from)) = assigned(&text[at..end]) {
+        if let Some((begins, name, from)) = assigned(&text[at..end]) {
             let rest = &text[at + from..];
             let lookup = |name: &str| found.values.get(name).cloned().or_else(|| outside(name));
             let read = match extent(rest) {
                 Some(len) => {
                     next = at + from + len + 1;
-                    value(&rest[..len], &lookup)
+                    match begins {
+                        Begins::WithAnything => Err("only NAME=… and export NAME=… are read"),
+                        _ => value(&rest[..len], &lookup),
+                    }
                 }
                 // The lines behind it are looked at one by one: a shell would read none of them.
                 None => Err("a quote is never closed"),
             };
             match read {
                 Ok(value) => {
+                    if matches!(begins, Begins::Misspelt) {
+                        found.misspelt.push(line);
+                    }
                     found.values.insert(name.to_owned(), value);
                 }
                 Err(why) => found.left_out.push((line, why)),
@@ -46,13 +63,19 @@ pub(super) fn read(text: &str, outside: &dyn Fn(&str) -> Option<String>) -> Assi
     found
 }
 
-/// The name that a line assigns to, and where in the line its value begins.
-fn assigned(line: &str) -> Option<(&str, usize)> {
-    let words = line.trim_start();
-    let words = words.strip_prefix("export ").map_or(words, str::trim_start);
-    let (name, value) = words.split_once('=')?;
+/// What stands before it, the name that a line assigns to, and where in the line its value begins.
+fn assigned(line: &str) -> Option<(Begins, &str, usize)> {
+    let (before, _) = line.split_once('=')?;
+    let name = before.rsplit(char::is_whitespace).next()?;
     let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    is_name.then_some((name, line.len() - value.len()))
+    let begins = match before[..before.len() - name.len()].trim() {
+        "" => Begins::WithTheName,
+        "export" => Begins::WithExport,
+        word if word.eq_ignore_ascii_case("export") => Begins::Misspelt,
+        words if words.contains('#') => return None,
+        _ => Begins::WithAnything,
+    };
+    is_name.then_some((begins, name, before.len() + 1))
 }
 
 /// Bytes up to the newline that ends what begins at `rest`: neither one in quotes nor one behind a
@@ -189,7 +212,16 @@ mod tests {
         check("A=b command", "A", None, &[1]);
         check("A=${B:-c}", "A", None, &[1]);
         check("A=\"b", "A", None, &[1]);
+        check("declare -x A=\"b\nC=d\"\nif true; then A=b; fi", "A", None, &[1, 3]);
+        check("[ \"$A\" = b ] # and then A=b\ncommand --option=x", "A", None, &[]);
         check("A=b\\", "A", Some("b"), &[]);
+    }
+
+    #[test]
+    fn what_a_guide_has_in_capitals_is_taken_and_named() {
+        let found = read("B=1\nEXPORT A=\"-Da=b\n-Dc=d\"\n", &|_| None);
+        assert_eq!(found.values.get("A").map(String::as_str), Some("-Da=b\n-Dc=d"));
+        assert_eq!((found.left_out, found.misspelt), (vec![], vec![2]));
     }
 
     #[test]

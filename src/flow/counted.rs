@@ -7,7 +7,7 @@ use crate::channel::{
 };
 use crate::event::Event;
 use crate::flow::tap::{Sample, Tap, Way};
-use crate::metrics::{Ages, ChannelCounters, ChannelReading};
+use crate::metrics::{ChannelCounters, ChannelReading};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,6 @@ pub struct Counted {
 #[derive(Clone)]
 struct Count {
     counters: Arc<ChannelCounters>,
-    ages: Arc<Ages>,
     clock: Arc<dyn Clock>,
 }
 
@@ -31,10 +30,8 @@ impl Count {
     /// A put of `events`, whose commit began at `began`, has ended.
     fn put(&self, events: u64, began: Duration, ended: &Result<(), CommitError>) {
         let Ok(()) = ended else { return self.counters.event_put_error.add(1) };
-        let now = self.clock.now();
         self.counters.event_put_success.add(events);
-        self.counters.put_commit.note(now.saturating_sub(began));
-        self.ages.came(events, now);
+        self.counters.put_commit.note(self.clock.now().saturating_sub(began));
     }
 
     /// A take of `events`, whose commit began at `began`, has ended.
@@ -57,8 +54,7 @@ impl Counted {
         counters.started(clock.wall_ms());
         counters.open.set(1);
         counters.closed.set(0);
-        let ages = Arc::new(Ages::new(channel.status().events, clock.now()));
-        let count = Count { counters, ages, clock };
+        let count = Count { counters, clock };
         let counted = Self { channel, count, tap: Arc::default() };
         counted.status();
         counted
@@ -79,8 +75,6 @@ impl Counted {
             return None;
         }
         let refuses = status.refuses();
-        // What cannot be reached now waits all the same.
-        let waiting = status.events + status.out_of_reach;
         Some(ChannelReading {
             bytes: status.bytes,
             memory_bytes: status.memory_bytes,
@@ -90,7 +84,7 @@ impl Counted {
             writes: status.writes,
             written_bytes: status.written_bytes,
             failed_writes: status.failed_writes,
-            oldest: self.count.ages.oldest(waiting, self.count.clock.now()),
+            oldest: status.oldest,
             trouble: status.trouble.filter(|_| refuses),
             stripes: status.stripes,
         })
@@ -331,6 +325,9 @@ mod tests {
         until(0);
     }
 
+    /// Long against the step in which ages are known, for a clock that cannot be moved.
+    const AGE: Duration = Duration::from_millis(2500);
+
     #[test]
     fn one_disk_of_two_that_fails_makes_no_channel_ill_and_no_event_younger() {
         let disk = SimDisk::new(SimOptions::new(1));
@@ -341,14 +338,13 @@ mod tests {
         options.keep_alive = Duration::from_millis(10);
         let inner = Arc::new(FileChannel::open(options).unwrap());
         let (counters, real) = (Arc::new(ChannelCounters::default()), SystemClock::new());
-        let clock = Arc::new(ManualClock::default());
-        let channel = Counted::new(inner, Arc::clone(&counters), clock.clone());
+        let channel = Counted::new(inner, Arc::clone(&counters), Arc::new(ManualClock::default()));
         let suspended =
             || channel.status().stripes.iter().filter(|s| s.suspended.is_some()).count();
         for body in 0..16 {
             contract::put(&channel, &[&body.to_string()]);
         }
-        clock.advance(Duration::from_secs(3600));
+        std::thread::sleep(AGE);
         disk.fail(Fault::dead("data1"));
         while suspended() == 0 {
             assert!(real.now() < Duration::from_secs(60), "never suspended");
@@ -361,18 +357,26 @@ mod tests {
         assert!(reading.out_of_reach > 0 && reading.trouble.is_none(), "{reading:?}");
         while !contract::drain(&channel, 1).is_empty() {}
         assert!(channel.reading().is_some());
-        contract::put(&channel, &["the youngest"]);
-        assert!(channel.reading().expect("open").oldest >= Duration::from_secs(3600));
+        // Those of the disk that works flow on, and are young.
+        for body in 0..16 {
+            contract::put(&channel, &[&body.to_string()]);
+            while !contract::drain(&channel, 1).is_empty() {}
+        }
+        let reading = channel.reading().expect("open");
+        assert!(reading.oldest >= AGE, "{reading:?}");
+        let lags: Vec<_> = reading.stripes.iter().map(|s| (s.oldest, s.lag_bytes)).collect();
+        assert_eq!(lags[0], (Duration::ZERO, 0));
+        assert!(lags[1].0 == reading.oldest && lags[1].1 > 0, "{lags:?}");
         assert_eq!(counters.unhealthy.get(), 0);
     }
 
     #[test]
     fn commits_are_timed_and_what_waits_grows_old() {
         let counters = Arc::new(ChannelCounters::default());
-        let inner = Arc::new(MemoryChannel::new(MemoryOptions::default()).unwrap());
-        contract::put(&*inner, &["there at the opening"]);
         let clock = Arc::new(ManualClock::default());
-        let channel = Counted::new(inner, Arc::clone(&counters), clock.clone());
+        let inner = MemoryChannel::with_clock(MemoryOptions::default(), clock.clone()).unwrap();
+        contract::put(&inner, &["there at the opening"]);
+        let channel = Counted::new(Arc::new(inner), Arc::clone(&counters), clock.clone());
         let oldest = || channel.reading().expect("open").oldest.as_secs();
         clock.advance(Duration::from_secs(10));
         contract::put(&channel, &["1", "2"]);
@@ -384,6 +388,55 @@ mod tests {
         assert_eq!(oldest(), 0);
         assert_eq!(counters.put_commit.read().count(), 1);
         assert_eq!(counters.take_commit.read().count(), 2);
+    }
+
+    #[test]
+    fn what_one_sink_holds_grows_old_while_another_drains() {
+        let clock = Arc::new(ManualClock::default());
+        let inner = MemoryChannel::with_clock(MemoryOptions::default(), clock.clone()).unwrap();
+        let channel = Counted::new(Arc::new(inner), Arc::default(), clock.clone());
+        let oldest = || channel.reading().expect("open").oldest.as_secs();
+        contract::put(&channel, &["held"]);
+        let mut hangs = channel.begin_take();
+        assert_eq!(hangs.take(1).unwrap().len(), 1);
+        for second in 1..=30 {
+            clock.advance(Duration::from_secs(1));
+            contract::put(&channel, &["flows"]);
+            assert_eq!(contract::drain(&channel, 1), ["flows"]);
+            assert_eq!(oldest(), second);
+        }
+        hangs.rollback();
+        assert_eq!(oldest(), 30);
+        assert_eq!(contract::drain(&channel, 1), ["held"]);
+        assert_eq!(oldest(), 0);
+    }
+
+    #[test]
+    fn what_one_sink_holds_of_a_file_channel_is_the_oldest_of_its_stripe() {
+        let disk = SimDisk::new(SimOptions::new(1));
+        let mut options =
+            FileChannelOptions::new("/c/checkpoint", ["/c/data"]).with_disk(Arc::new(disk));
+        options.segment_bytes = 256 * 1024;
+        options.minimum_required_space = 0;
+        options.keep_alive = Duration::from_millis(10);
+        let inner = Arc::new(FileChannel::open(options).unwrap());
+        let channel = Counted::new(inner, Arc::default(), Arc::new(SystemClock::new()));
+        contract::put(&channel, &["held"]);
+        let mut hangs = channel.begin_take();
+        assert_eq!(hangs.take(1).unwrap().len(), 1);
+        std::thread::sleep(AGE);
+        let large = "flows".repeat(10_000);
+        for _ in 0..3 {
+            contract::put(&channel, &[&large]);
+            assert_eq!(contract::drain(&channel, 1).len(), 1);
+        }
+        let reading = channel.reading().expect("open");
+        assert!(reading.oldest >= AGE, "{reading:?}");
+        assert!(reading.stripes[0].oldest == reading.oldest, "{reading:?}");
+        assert!(reading.stripes[0].lag_bytes > 3 * 50_000, "{reading:?}");
+        hangs.commit().unwrap();
+        let stripe = &channel.reading().expect("open").stripes[0];
+        assert_eq!((stripe.oldest, stripe.lag_bytes), (Duration::ZERO, 0));
     }
 
     #[tokio::test]

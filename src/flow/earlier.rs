@@ -18,8 +18,19 @@ pub(super) struct Delivered {
     pub(super) counters: Arc<SinkCounters>,
     /// Events of the batch.
     pub(super) events: usize,
-    /// Whether they count as delivered.
-    pub(super) counts: bool,
+    /// What became of them.
+    pub(super) became: Became,
+}
+
+/// What became of the events of a batch that leaves the channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Became {
+    /// They were delivered.
+    Delivered,
+    /// The sink let go of them, as it is told to.
+    Dropped,
+    /// They were refused, are safe elsewhere, and were counted when they got there.
+    DeadLetters,
 }
 
 impl Delivered {
@@ -27,8 +38,12 @@ impl Delivered {
     fn note(&self, committed: Result<(), CommitError>) -> bool {
         match committed {
             Ok(()) => {
-                let events = if self.counts { self.events as u64 } else { 0 };
-                self.counters.event_drain_success.add(events);
+                let events = self.events as u64;
+                match self.became {
+                    Became::Delivered => self.counters.event_drain_success.add(events),
+                    Became::Dropped => self.counters.dropped.add(events),
+                    Became::DeadLetters => {}
+                }
                 true
             }
             Err(error) => {
@@ -272,6 +287,18 @@ mod tests {
             timeout(PATIENCE, self.task).await.expect("the runner stops").unwrap();
             self.counters.event_drain_success.get()
         }
+    }
+
+    #[test]
+    fn what_leaves_the_channel_is_counted_by_what_became_of_it() {
+        let counters = Arc::new(SinkCounters::default());
+        let all = [(Became::Delivered, 5), (Became::Dropped, 3), (Became::DeadLetters, 1)];
+        for (became, events) in all {
+            let counters = Arc::clone(&counters);
+            let delivered = Delivered { sink: "k".to_owned(), counters, events, became };
+            assert!(delivered.note(Ok(())));
+        }
+        assert_eq!((counters.event_drain_success.get(), counters.dropped.get()), (5, 3));
     }
 
     fn prepared(body: &str) -> Did {

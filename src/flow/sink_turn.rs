@@ -1,13 +1,13 @@
 //! One turn of a sink: take a batch, let the sink deliver it, commit the take.
 
-use super::earlier::{Delivered, Earlier};
+use super::earlier::{Became, Delivered, Earlier};
 use super::refused::Fate;
 use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::SinkRunner;
 use super::tap::Way;
 use crate::channel::TakeTransaction;
 use crate::event::Event;
-use crate::metrics::Phase;
+use crate::metrics::{Phase, SinkCounters};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,6 +23,18 @@ const TICK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Bytes of events at which no further batch is added to those that are delivered together.
 const TOGETHER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of events in a sink's hands, shown until they are not.
+struct Held<'a> {
+    counters: &'a SinkCounters,
+    bytes: u64,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.counters.held_bytes.sub(self.bytes);
+    }
+}
 
 /// How one turn went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,13 +131,16 @@ impl SinkRunner {
         drains: bool,
         earlier: &mut Earlier,
     ) -> Option<Turn> {
-        let counts = match self.deliver(sink, context, batch, earlier).await {
+        let bytes = batch.iter().map(Event::size_bytes).sum::<usize>() as u64;
+        self.counters.held_bytes.add(bytes);
+        let _held = Held { counters: &self.counters, bytes };
+        let became = match self.deliver(sink, context, batch, earlier).await {
             Ok(()) => {
                 self.refused.delivered(batch.len());
                 self.tap.show(Way::Delivered, batch);
-                sink.counts()
+                if sink.counts() { Became::Delivered } else { Became::Dropped }
             }
-            Err(error) if self.is_elsewhere(batch, &error, drains).await => false,
+            Err(error) if self.is_elsewhere(batch, &error, drains).await => Became::DeadLetters,
             Err(error) => {
                 take.rollback();
                 self.counters.rollback.add(1);
@@ -137,7 +152,7 @@ impl SinkRunner {
             sink: self.name.clone(),
             counters: Arc::clone(&self.counters),
             events: batch.len(),
-            counts,
+            became,
         };
         match earlier.begin(take.commit_async(), delivered).await {
             Some(false) => Some(Turn::Failed),

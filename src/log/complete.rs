@@ -50,7 +50,7 @@ impl Log {
                 stripe.bytes_written += bytes as u64;
                 self.counts.writes += 1;
                 self.counts.written_bytes += bytes as u64;
-                self.publish(index);
+                self.publish(now, index);
             }
             Err(error) => {
                 let write = &stripe.in_flight[at];
@@ -63,7 +63,7 @@ impl Log {
     }
 
     /// Publishes the completed blocks that have no gap before them.
-    fn publish(&mut self, index: StripeIndex) {
+    fn publish(&mut self, now: Duration, index: StripeIndex) {
         loop {
             let stripe = &mut self.stripes[index.at()];
             if !stripe
@@ -74,13 +74,13 @@ impl Log {
                 break;
             }
             let Some(write) = stripe.in_flight.pop_front() else { break };
-            self.publish_block(index, write);
+            self.publish_block(now, index, write);
         }
         self.changed();
         self.recycle(index);
     }
 
-    fn publish_block(&mut self, index: StripeIndex, mut write: InFlight) {
+    fn publish_block(&mut self, now: Duration, index: StripeIndex, mut write: InFlight) {
         let end = write.block.first_sequence + u64::from(write.block.count);
         let end_offset = write.offset + write.area.len() as u64;
         let state = self.durable.stripe_mut(index);
@@ -92,6 +92,10 @@ impl Log {
             end_offset,
         };
         state.next = state.next.max(Sequence(end));
+        if write.block.count > 0 {
+            let frontier = state.frontier();
+            self.stripes[index.at()].ages.came(write.block.first_sequence, frontier, now);
+        }
         if write.block.solo && write.block.state {
             let stripe = &mut self.stripes[index.at()];
             // The first life of an opening is no return.

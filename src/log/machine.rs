@@ -10,7 +10,7 @@ use crate::base::ids::{GroupId, MAIN_GROUP, StripeIndex, WriteOrder};
 use crate::base::limits;
 use crate::base::trouble::Trouble;
 use crate::disk::memory::SlabPool;
-use crate::metrics::Durations;
+use crate::metrics::{Ages, Durations};
 use crate::record::block::block_salt;
 use crate::record::body::AckBody;
 use crate::record::frame::frame_salt;
@@ -28,6 +28,8 @@ pub struct LogSettings {
     pub hot_window_bytes: usize,
     /// Bytes of a segment that is made new.
     pub segment_bytes: u64,
+    /// When the channel was opened: what it holds then counts as come then.
+    pub opened: Duration,
 }
 
 /// What is to be woken, once the lock is left.
@@ -95,7 +97,7 @@ impl Log {
     ) -> Self {
         let idle = settings.hot_window_bytes;
         let stripes: Vec<Stripe> =
-            stripes.into_iter().map(|start| Stripe::new(start, &durable)).collect();
+            stripes.into_iter().map(|s| Stripe::new(s, &durable, settings.opened)).collect();
         let mut log = Self {
             settings,
             stripes,
@@ -217,7 +219,7 @@ impl Log {
 }
 
 impl Stripe {
-    fn new(start: StripeStart, durable: &StateRecord) -> Self {
+    fn new(start: StripeStart, durable: &StateRecord, opened: Duration) -> Self {
         let state = durable.stripe(start.index);
         let frontier = state.frontier();
         let group = state.acknowledged.get(&MAIN_GROUP);
@@ -249,6 +251,7 @@ impl Stripe {
             lost: Vec::new(),
             writes_in_flight_max: start.writes_in_flight_max,
             writes: Durations::default(),
+            ages: Ages::new(opened),
             front: Front::new(skip_until),
             read_trouble: None,
             no_space: None,

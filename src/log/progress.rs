@@ -2,7 +2,7 @@
 
 use super::Log;
 use super::fate::Outcome;
-use super::stripe::{FreeSegment, Health};
+use super::stripe::{FreeSegment, Health, Stripe};
 use crate::base::ids::{EpochNumber, SegmentId, StripeIndex};
 use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
@@ -40,6 +40,11 @@ pub struct StripeReport {
     pub frontier: u64,
     /// Below it everything is durable.
     pub watermark: u64,
+    /// When the first of its durable events that is not done came; `None` without one.
+    pub waits_since: Option<Duration>,
+    /// Bytes of the log from the first event that is not done to the end. Inside of a segment all events
+    /// count as equally large.
+    pub lag_bytes: u64,
     /// How long writes took that ended well.
     pub writes: Spread,
     /// A segment of at least this many bytes is wanted now; 0 for none.
@@ -171,6 +176,8 @@ impl Log {
     #[must_use]
     pub fn report(&self, index: StripeIndex) -> StripeReport {
         let stripe = &self.stripes[index.at()];
+        let state = self.durable.stripe(index);
+        let (frontier, watermark) = (state.frontier(), state.watermark.sequence.0);
         let suspended = match &stripe.health {
             Health::Active => None,
             Health::Suspended { cause, .. } => Some(cause.clone()),
@@ -182,8 +189,10 @@ impl Log {
             free: stripe.free.iter().filter(|s| !stripe.haunted(s.slot)).count(),
             live_bytes: stripe.segments.iter().map(|s| s.len).sum(),
             events: self.waiting_on(|s| s.index == index),
-            frontier: self.durable.stripe(index).frontier(),
-            watermark: self.durable.stripe(index).watermark.sequence.0,
+            frontier,
+            watermark,
+            waits_since: (frontier < watermark).then(|| stripe.ages.since(frontier)),
+            lag_bytes: stripe.bytes_between(frontier, watermark),
             writes: stripe.writes.read(),
             wants_segment: stripe.wants_segment,
             room_bytes: stripe.segment_room(),
@@ -208,5 +217,22 @@ impl Log {
         let spare = stripe.free.iter().position(|s| !stripe.haunted(s.slot));
         let at = small.or(spare.filter(|_| stripe.free.len() > keep))?;
         Some(stripe.free.remove(at))
+    }
+}
+
+impl Stripe {
+    /// Bytes of the blocks that hold the sequences `start..end`, about.
+    fn bytes_between(&self, start: u64, end: u64) -> u64 {
+        let firsts = self.segments.iter().map(|s| s.first_sequence.0);
+        let ends = firsts.clone().skip(1).chain([end]);
+        let last = self.segments.len().saturating_sub(1);
+        let spans = self.segments.iter().enumerate().zip(firsts.zip(ends));
+        let bytes = spans.map(|((at, segment), (first, behind))| {
+            let held = if at == last { self.end_offset } else { segment.len };
+            let there = behind.saturating_sub(first);
+            let wanted = behind.min(end).saturating_sub(first.max(start));
+            u128::from(held) * u128::from(wanted) / u128::from(there.max(1))
+        });
+        u64::try_from(bytes.sum::<u128>()).unwrap_or(u64::MAX)
     }
 }

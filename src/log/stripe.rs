@@ -11,7 +11,7 @@ use crate::base::mutant::Broken;
 use crate::base::trouble::Trouble;
 use crate::disk::File;
 use crate::disk::memory::{Area, AreaWriter};
-use crate::metrics::Durations;
+use crate::metrics::{Ages, Durations};
 use crate::record::Epoch;
 use crate::record::body::AckBody;
 use std::collections::VecDeque;
@@ -147,6 +147,8 @@ pub(super) struct Stripe {
     pub writes_in_flight_max: usize,
     /// How long writes took that ended well.
     pub writes: Durations,
+    /// When its events became durable.
+    pub ages: Ages,
     /// Events' readers.
     pub front: Front,
     /// Below `minimumRequiredSpace`, or a segment could not be made.

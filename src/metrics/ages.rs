@@ -1,76 +1,41 @@
-//! How long the oldest event of a queue waits.
+//! How long the oldest event of a queue has waited.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Time between two marks while there are few.
 const STEP: Duration = Duration::from_secs(1);
-/// Marks at most, 16 bytes and a bit each: at the next one every second goes, and the step doubles.
+/// Marks at most, 24 bytes each: at the next one every second goes, and the step doubles.
 const MARKS_MAX: usize = 1024;
 
-/// When events came into a queue that gives them back in about the order in which they came.
+/// When the events of a queue came, by their sequences: numbers in the order of coming.
 ///
-/// One mark a second says how many had come before that moment; an event is as old as the newest mark
-/// that it came behind, so never taken for younger than it is. Of a queue with hours of events the marks
-/// are further apart, at most a part in 500 of what waits. Events that were there at the beginning
-/// count from then: nobody knows how long they had waited.
+/// One mark a second says from which sequence on events came at that moment or later; an event is as old as
+/// the newest mark that it came behind. So it is never taken for younger than it is, in whatever order events
+/// leave: whoever asks names the first that has not left. Of a queue with hours of events the marks are further
+/// apart, at most a part in 500 of what is remembered. Events that were there at the beginning count from then:
+/// nobody knows how long they had waited.
 #[derive(Debug)]
 pub struct Ages {
-    /// Events that came, with those that were there.
-    put: AtomicU64,
-    /// Nanoseconds of the clock from which a further mark is due.
-    due: AtomicU64,
-    marks: Mutex<Marks>,
-}
-
-#[derive(Debug)]
-struct Marks {
-    /// Events that had come before, and when; both only grow.
+    /// From which sequence on events came no earlier than when; both only grow, and there is always one.
     marks: VecDeque<(u64, Duration)>,
     step: Duration,
 }
 
 impl Ages {
-    /// Of a queue in which `there` events wait `now`.
+    /// Of a queue that begins `now`, with what is in it.
     #[must_use]
-    pub fn new(there: u64, now: Duration) -> Self {
-        let marks = Marks { marks: VecDeque::from([(0, now)]), step: STEP };
-        Self {
-            put: AtomicU64::new(there),
-            due: AtomicU64::new(nanos(now)),
-            marks: Mutex::new(marks),
-        }
+    pub fn new(now: Duration) -> Self {
+        Self { marks: VecDeque::from([(0, now)]), step: STEP }
     }
 
-    /// `events` have come `now`.
-    pub fn came(&self, events: u64, now: Duration) {
-        let before = self.put.fetch_add(events, Ordering::Relaxed);
-        if nanos(now) < self.due.load(Ordering::Relaxed) {
+    /// Events have come `now`, the first of them with the sequence `first`; nobody will ask for one below
+    /// `frontier` again.
+    pub fn came(&mut self, first: u64, frontier: u64, now: Duration) {
+        if self.marks.back().is_some_and(|(_, at)| now < at.saturating_add(self.step)) {
             return;
         }
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        // Others may have come meanwhile, and marked a later moment.
-        if marks.marks.back().is_none_or(|(last, at)| *last <= before && *at <= now) {
-            marks.add(before, now);
-            self.due.store(nanos(now + marks.step), Ordering::Relaxed);
-        }
-    }
-
-    /// How long the oldest waits `now` that `waiting` are left; zero when none is.
-    #[must_use]
-    pub fn oldest(&self, waiting: u64, now: Duration) -> Duration {
-        let gone = self.put.load(Ordering::Relaxed).saturating_sub(waiting);
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        marks.forget_below(gone);
-        let since = marks.marks.front().map_or(now, |(_, at)| *at);
-        if waiting == 0 { Duration::ZERO } else { now.saturating_sub(since) }
-    }
-}
-
-impl Marks {
-    fn add(&mut self, before: u64, now: Duration) {
+        self.forget_below(frontier);
         if self.marks.len() >= MARKS_MAX {
             let mut at = 0;
             self.marks.retain(|_| {
@@ -79,22 +44,26 @@ impl Marks {
             });
             self.step *= 2;
         }
-        self.marks.push_back((before, now));
+        self.marks.push_back((first, now));
     }
 
-    /// Forgets the marks behind which only events that went came.
-    fn forget_below(&mut self, gone: u64) {
-        while self.marks.get(1).is_some_and(|(before, _)| *before <= gone) {
+    /// When the event `sequence` came, at the latest.
+    #[must_use]
+    pub fn since(&self, sequence: u64) -> Duration {
+        let behind = self.marks.partition_point(|(first, _)| *first <= sequence);
+        // Behind none is what was forgotten too early: as old as the oldest that is known.
+        self.marks.get(behind.saturating_sub(1)).map_or(Duration::ZERO, |(_, at)| *at)
+    }
+
+    /// Forgets the marks behind which only events below `frontier` came.
+    fn forget_below(&mut self, frontier: u64) {
+        while self.marks.get(1).is_some_and(|(first, _)| *first <= frontier) {
             self.marks.pop_front();
         }
         if self.marks.len() < MARKS_MAX / 4 {
             self.step = STEP;
         }
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -107,47 +76,44 @@ mod tests {
 
     #[test]
     fn an_event_is_as_old_as_the_moment_it_came_at() {
-        let ages = Ages::new(0, seconds(5));
-        assert_eq!(ages.oldest(0, seconds(9)), Duration::ZERO);
+        let mut ages = Ages::new(seconds(5));
         for at in 10..20 {
-            ages.came(100, seconds(at));
+            ages.came((at - 10) * 100, 0, seconds(at));
         }
-        assert_eq!(ages.oldest(1000, seconds(20)), seconds(10));
-        assert_eq!(ages.oldest(901, seconds(20)), seconds(10));
-        assert_eq!(ages.oldest(900, seconds(20)), seconds(9));
-        assert_eq!(ages.oldest(1, seconds(20)), seconds(1));
-        assert_eq!(ages.oldest(0, seconds(20)), Duration::ZERO);
+        for (sequence, came) in [(0, 10), (99, 10), (100, 11), (999, 19)] {
+            assert_eq!(ages.since(sequence), seconds(came), "{sequence}");
+        }
         // What comes into a queue that was empty for an hour is young.
-        ages.came(1, seconds(4000));
-        assert_eq!(ages.oldest(1, seconds(4000)), Duration::ZERO);
-        assert_eq!(ages.oldest(1, seconds(4003)), seconds(3));
+        ages.came(1000, 1000, seconds(4000));
+        assert_eq!(ages.since(1000), seconds(4000));
+        assert_eq!(ages.marks.len(), 2, "what nobody will ask for is forgotten");
     }
 
     #[test]
     fn what_was_there_counts_from_the_beginning() {
-        let ages = Ages::new(7, seconds(5));
-        assert_eq!(ages.oldest(7, seconds(6)), seconds(1));
-        ages.came(1, seconds(60));
-        assert_eq!(ages.oldest(8, seconds(65)), seconds(60));
-        assert_eq!(ages.oldest(1, seconds(65)), seconds(5));
+        let mut ages = Ages::new(seconds(5));
+        assert_eq!(ages.since(6), seconds(5));
+        ages.came(7, 0, seconds(60));
+        assert_eq!(ages.since(6), seconds(5));
+        assert_eq!(ages.since(7), seconds(60));
     }
 
     #[test]
     fn a_week_that_nobody_takes_costs_a_thousand_marks_and_little_precision() {
-        let ages = Ages::new(0, Duration::ZERO);
+        let mut ages = Ages::new(Duration::ZERO);
         let week = 7 * 86_400;
         for at in 0..week {
-            ages.came(1, seconds(at));
+            ages.came(at, 0, seconds(at));
         }
-        assert!(ages.marks.lock().unwrap().marks.len() <= MARKS_MAX);
-        for waiting in [week, week / 2, 3600] {
-            let age = ages.oldest(waiting, seconds(week)).as_secs();
-            assert!((waiting..=waiting + week / 500).contains(&age), "{waiting}: {age}");
+        assert!(ages.marks.len() <= MARKS_MAX);
+        for sequence in [0, week / 2, week - 3600] {
+            let (age, waited) = (week - ages.since(sequence).as_secs(), week - sequence);
+            assert!((waited..=waited + week / 500).contains(&age), "{waited}: {age}");
         }
-        // Behind it the marks are as close as at first.
-        assert_eq!(ages.oldest(1, seconds(week)).as_secs() / 2048, 0);
-        for at in week..week + 10 {
-            ages.came(1, seconds(at));
+        // Once that is gone the marks are as close as at first.
+        for at in week + 2000..week + 2010 {
+            ages.came(at, at, seconds(at));
         }
+        assert_eq!(ages.since(week + 2008), seconds(week + 2008));
     }
 }

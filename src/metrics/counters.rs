@@ -82,6 +82,8 @@ counters!(
         event_read_fail: count = "EventReadFail",
         /// Batches that a required channel refused or left in doubt.
         channel_write_fail: count = "ChannelWriteFail",
+        /// Bytes that its clients' requests make it hold, as its budget counts them.
+        held_bytes: level = "HeldBytes",
         /// Other failures.
         generic_processing_fail: count = "GenericProcessingFail",
         /// Events that an optional channel did not take.
@@ -123,6 +125,10 @@ counters!(
         channel_read_fail: count = "ChannelReadFail",
         /// Events that their destination refused for good, and that are elsewhere now.
         dead_letter: count = "DeadLetterCount",
+        /// Events that it took out of the channel without having delivered them, as it is told to.
+        dropped: count = "DropCount",
+        /// Bytes of the events in its hands.
+        held_bytes: level = "HeldBytes",
         /// Batches handed back to the channel.
         rollback: count = "RollbackCount",
         /// Times the sink was started again after a panic.

@@ -89,7 +89,7 @@ pub struct ChannelReading {
     pub written_bytes: u64,
     /// Writes to the log that failed or were given up, likewise.
     pub failed_writes: u64,
-    /// How long the oldest of the waiting events waits, as [`Ages`](crate::metrics::Ages) knows it; zero without one.
+    /// How long the oldest event has waited, lent and unreachable ones included; zero without one.
     pub oldest: Duration,
     /// Why it would refuse a put for another reason than its capacity, if it would.
     pub trouble: Option<String>,
@@ -114,6 +114,10 @@ pub struct StripeReading {
     pub frontier: u64,
     /// Below this sequence everything is durable.
     pub watermark: u64,
+    /// How long the first event that is not done has waited; zero without one.
+    pub oldest: Duration,
+    /// Bytes of the log from that event to its end, about.
+    pub lag_bytes: u64,
     /// Writes that ended well, each durable when it did.
     pub writes: Spread,
     /// Why it cannot be written, if it cannot.

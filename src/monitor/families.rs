@@ -32,6 +32,8 @@ pub(super) enum From {
     ChannelTime(fn(&ChannelReading) -> Duration),
     /// Each stripe of an open channel.
     Stripe(fn(&StripeReading) -> u64),
+    /// The same in seconds.
+    StripeTime(fn(&StripeReading) -> Duration),
     /// The alarms of the agent.
     Alarm(AlarmMetric),
     /// What was noted of how long something took, by its name.
@@ -206,6 +208,11 @@ const SOURCES: &[Family] = &[
         "ChannelWriteFail",
         "Batches that a required channel refused or left in doubt.",
     ),
+    gauge(
+        "millpond_source_held_bytes",
+        From::Attribute(Role::Source, "HeldBytes"),
+        "Bytes of requests that avro, thrift and http sources hold of their budget, 256 MiB for each; what has no room in it waits.",
+    ),
     source("millpond_source_other_failures_total", "GenericProcessingFail", "Other failures."),
     source(
         "millpond_source_optional_channel_lost_events_total",
@@ -338,7 +345,7 @@ const CHANNELS: &[Family] = &[
     gauge(
         "millpond_channel_oldest_event_age_seconds",
         From::ChannelTime(|c| c.oldest),
-        "How long the oldest waiting event waits, to a second; 0 when none does. What was there at the opening counts from then.",
+        "How long the oldest event has waited, to a second, lent ones and those of suspended stripes included; 0 without one. What was there at the opening counts from then.",
     ),
     histogram(
         "millpond_channel_put_commit_seconds",
@@ -393,6 +400,16 @@ const STRIPES: &[Family] = &[
         "millpond_stripe_lag_events",
         From::Stripe(|s| s.watermark.saturating_sub(s.frontier)),
         "Events from the first that is not done to the last durable one; the segments keep all of them.",
+    ),
+    gauge(
+        "millpond_stripe_lag_bytes",
+        From::Stripe(|s| s.lag_bytes),
+        "Bytes of the log from the first event that is not done to its end, about: inside of a segment all events count as equally large.",
+    ),
+    gauge(
+        "millpond_stripe_lag_seconds",
+        From::StripeTime(|s| s.oldest),
+        "How long the first event that is not done has waited, to a second; 0 without one. What was there at the opening counts from then.",
     ),
     histogram(
         "millpond_stripe_write_seconds",
@@ -465,6 +482,16 @@ const SINKS: &[Family] = &[
         "DeadLetterCount",
         "Events that the destination refused for good and that are in their dead-letter place.",
     ),
+    sink(
+        "millpond_sink_dropped_events_total",
+        "DropCount",
+        "Events taken out of the channel without having been delivered, since the sink is told to let go of such.",
+    ),
+    gauge(
+        "millpond_sink_held_bytes",
+        From::Attribute(Role::Sink, "HeldBytes"),
+        "Bytes of the events in the sink's hands.",
+    ),
     sink("millpond_sink_rollbacks_total", "RollbackCount", "Batches handed back to the channel."),
     sink(
         "millpond_sink_restarts_total",
@@ -502,7 +529,7 @@ mod tests {
             From::Took(Role::Sink, _) => "`sink` `type` `le`",
             From::Took(..) => "`channel` `type` `le`",
             From::Channel(_) | From::ChannelTime(_) => "`channel` `type`",
-            From::Stripe(_) => "`channel` `type` `stripe` `directory`",
+            From::Stripe(_) | From::StripeTime(_) => "`channel` `type` `stripe` `directory`",
             From::StripeTook(_) => "`channel` `type` `stripe` `directory` `le`",
             From::Phases => "`sink` `type` `phase`",
             From::Process(_) => "",

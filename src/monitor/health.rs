@@ -72,8 +72,9 @@ pub(super) fn unready(watched: &Watched, oldest_max: Option<Duration>) -> Vec<Re
 
 fn too_old(reading: &Reading, most: Duration) -> Option<String> {
     let age = reading.channel.as_ref()?.oldest;
-    let (age, most, old) = (age.as_secs(), most.as_secs(), age > most);
-    old.then(|| format!("its oldest event waits for {age} s, and {most} s are asked for at most; do its sinks deliver?"))
+    // In whole seconds, as the words have them.
+    let (age, most) = (age.as_secs(), most.as_secs());
+    (age > most).then(|| format!("its oldest event waits for {age} s, and {most} s are asked for at most; do its sinks deliver?"))
 }
 
 fn why(reading: &Reading) -> Vec<String> {

@@ -62,6 +62,9 @@ fn samples(family: &Family, readings: &[Reading], alarms: &Window) -> Vec<Sample
         From::Stripe(get) => stripes(readings, |labels, stripe| {
             vec![sample(write_labels(labels), get(stripe).to_string())]
         }),
+        From::StripeTime(get) => stripes(readings, |labels, stripe| {
+            vec![sample(write_labels(labels), get(stripe).as_secs_f64().to_string())]
+        }),
         From::StripeTook(get) => stripes(readings, |labels, stripe| histogram(labels, get(stripe))),
         From::Took(role, name) => {
             let spread = |reading: &Reading| {

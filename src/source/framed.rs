@@ -73,7 +73,7 @@ impl Framed {
         frame_bytes_max: usize,
         request_timeout: Duration,
     ) -> Option<Self> {
-        let (peer, part) = (arrival.peer, room.part());
+        let (peer, part) = (arrival.peer, room.part(&context.counters));
         let stream = arrival.greet().await?;
         // Answers are small and each is waited for.
         let _ = stream.socket().set_nodelay(true);

@@ -5,6 +5,7 @@
 //! more could hold each other up for ever.
 
 use crate::base::limits::{REQUEST_FREE_BYTES, REQUEST_ROOM_SECONDS_MAX};
+use crate::metrics::SourceCounters;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,9 +30,9 @@ impl Room {
         Self { units: Arc::new(Semaphore::new(units_max)), units_max }
     }
 
-    /// The part of one client, empty.
-    pub(crate) fn part(&self) -> Part {
-        Part { room: self.clone(), held: None }
+    /// The part of one client, empty; `counters` show what all hold.
+    pub(crate) fn part(&self, counters: &Arc<SourceCounters>) -> Part {
+        Part { room: self.clone(), held: None, counters: Arc::clone(counters) }
     }
 }
 
@@ -40,6 +41,13 @@ impl Room {
 pub(crate) struct Part {
     room: Room,
     held: Option<OwnedSemaphorePermit>,
+    counters: Arc<SourceCounters>,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 impl Part {
@@ -61,6 +69,7 @@ impl Part {
         let patience = Duration::from_secs(REQUEST_ROOM_SECONDS_MAX);
         let granted = tokio::time::timeout(patience, granted).await.map_err(|_| NoRoom)?;
         let granted = granted.map_err(|_| NoRoom)?;
+        self.counters.held_bytes.add(u64::from(more) * UNIT_BYTES as u64);
         match &mut self.held {
             Some(held) => held.merge(granted),
             None => self.held = Some(granted),
@@ -70,7 +79,8 @@ impl Part {
 
     /// Gives everything back.
     pub(crate) fn release(&mut self) {
-        self.held = None;
+        let held = self.held.take().map_or(0, |held| held.num_permits());
+        self.counters.held_bytes.sub((held * UNIT_BYTES) as u64);
     }
 }
 
@@ -81,16 +91,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_held_is_bounded_and_comes_back() {
         let room = Room::new(10 * UNIT_BYTES);
-        let (mut one, mut other) = (room.part(), room.part());
+        let counters = Arc::new(SourceCounters::default());
+        let (mut one, mut other) = (room.part(&counters), room.part(&counters));
         one.hold(REQUEST_FREE_BYTES + 3 * UNIT_BYTES).await.unwrap();
         one.hold(REQUEST_FREE_BYTES + 8 * UNIT_BYTES).await.unwrap();
         one.hold(1).await.unwrap();
         other.hold(REQUEST_FREE_BYTES).await.unwrap();
         assert!(other.hold(REQUEST_FREE_BYTES + 2 * UNIT_BYTES + 1).await.is_err());
         other.hold(REQUEST_FREE_BYTES + 2 * UNIT_BYTES).await.unwrap();
+        assert_eq!(counters.held_bytes.get(), 10 * UNIT_BYTES as u64);
         one.release();
+        assert_eq!(counters.held_bytes.get(), 2 * UNIT_BYTES as u64);
         other.hold(REQUEST_FREE_BYTES + 10 * UNIT_BYTES).await.unwrap();
         drop(other);
+        assert_eq!(counters.held_bytes.get(), 0);
         one.hold(REQUEST_FREE_BYTES + 10 * UNIT_BYTES).await.unwrap();
         assert!(one.hold(REQUEST_FREE_BYTES + 11 * UNIT_BYTES).await.is_err(), "never fits");
     }

@@ -232,10 +232,11 @@ fn a_sink_whose_server_accepts_and_never_answers_is_seen_and_its_end_too() {
     let lines = free_port();
     let hanging = TcpListener::bind(("127.0.0.1", free_port())).expect("a port");
     let calls = hanging.local_addr().expect("bound").port();
-    let settings = "alarms.sinkStalled.seconds = 2\n";
-    let mut agent = Site::new(top.path(), "web", &sender(lines, calls, settings));
+    let patient = sender(lines, calls, "alarms.sinkStalled.seconds = 2\n");
+    let patient = patient.replace("request-timeout = 1000", "request-timeout = 600000");
+    let mut agent = Site::new(top.path(), "web", &patient);
     let hold = hanging.try_clone().expect("a second one");
-    let holding = move || hold.incoming().flatten().take(2).collect::<Vec<_>>();
+    let holding = move || hold.incoming().flatten().take(1).collect::<Vec<_>>();
     let held = threads::spawn("holds", holding).expect("a thread");
     send_line(lines, "one");
     let alarm = agent.alarm("active", 90004);
@@ -243,12 +244,43 @@ fn a_sink_whose_server_accepts_and_never_answers_is_seen_and_its_end_too() {
         (&alarm["component"], &alarm["parameters"]["channelSize"]),
         (&"SINK.out".into(), &"1".into())
     );
+    let message = alarm["message"].as_str().unwrap_or_default();
+    assert!(message.contains("wait in c: it has waited for an answer for "), "{alarm}");
     // What it waits for is gone, and in its place is one that answers.
     drop((hanging, held.join()));
     let mut server = Site::new(top.path(), "collector", &receiver(calls, ""));
     assert_eq!(agent.alarm("history", 90004)["serial"], alarm["serial"]);
     server.terminate();
     agent.terminate();
+}
+
+#[test]
+fn what_a_sink_that_hangs_holds_grows_old_while_another_drains_the_channel() {
+    let top = tempfile::tempdir().expect("a directory");
+    let hanging = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let calls = hanging.local_addr().expect("bound").port();
+    let configuration = format!(
+        "sources = in\nchannels = c\nsinks = hangs drains\n\
+         sources.in.type = org.apache.flume.source.StressSource\nsources.in.maxEventsPerSecond = 100\n\
+         sources.in.channels = c\nchannels.c.type = memory\nchannels.c.capacity = 10000\n\
+         sinks.hangs.type = avro\nsinks.hangs.hostname = 127.0.0.1\nsinks.hangs.port = {calls}\n\
+         sinks.hangs.batch-size = 5\nsinks.hangs.request-timeout = 600000\nsinks.hangs.channel = c\n\
+         sinks.drains.type = null\nsinks.drains.channel = c\nalarms.oldestEvent.seconds = 2\n"
+    );
+    let mut agent = Site::new(top.path(), "web", &configuration);
+    let alarm = agent.alarm("active", 90003);
+    assert_eq!(alarm["component"], "CHANNEL.c", "{alarm}");
+    let taken = || {
+        let (_, body) = page(agent.pages, "/metrics").expect("a page");
+        let all: Json = serde_json::from_str(&body).expect("JSON");
+        let taken = all["CHANNEL.c"]["EventTakeSuccessCount"].as_str().unwrap_or_default();
+        taken.parse::<u64>().expect("a number")
+    };
+    let before = taken();
+    until("more events that pass", || agent.words(), || taken() > before);
+    let (status, body) = page(agent.pages, "/readyz?oldest_seconds=1").expect("a page");
+    assert!(status == 503 && body.contains("its oldest event waits for "), "{body}");
+    agent.kill();
 }
 
 #[test]

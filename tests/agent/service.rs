@@ -7,12 +7,12 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 /// A service manager: its socket, and what it heard.
-struct Manager {
+struct NotifySocket {
     socket: UnixDatagram,
     heard: Vec<String>,
 }
 
-impl Manager {
+impl NotifySocket {
     fn at(address: &SocketAddr) -> Self {
         let socket = UnixDatagram::bind_addr(address).expect("a socket");
         socket.set_read_timeout(Some(DEADLINE)).expect("a deadline");
@@ -61,7 +61,7 @@ fn a_service_manager_hears_of_the_start_of_reloads_of_life_and_of_the_stop() {
     let write = |text: &str| std::fs::write(top.join("a.conf"), text).expect("written");
     write(&configuration(first, ""));
     let path = top.join("notify");
-    let mut manager = Manager::at(&SocketAddr::from_pathname(&path).expect("a path"));
+    let mut manager = NotifySocket::at(&SocketAddr::from_pathname(&path).expect("a path"));
     let mut agent = start(top, path.to_str().expect("text"), &[("WATCHDOG_USEC", "400000")]);
 
     let ready = manager.hears("READY=1");
@@ -98,7 +98,7 @@ fn an_agent_of_which_a_part_has_not_started_is_not_ready_yet() {
     std::fs::write(top.join("a.conf"), configuration(port, "")).expect("written");
     // A name that is on no disk, and beats that another process is asked for.
     let name = format!("millpond-test-{}-{port}", std::process::id());
-    let mut manager = Manager::at(&SocketAddr::from_abstract_name(&name).expect("a name"));
+    let mut manager = NotifySocket::at(&SocketAddr::from_abstract_name(&name).expect("a name"));
     let beats = [("WATCHDOG_USEC", "20000"), ("WATCHDOG_PID", "1")];
     let agent = start(top, &format!("@{name}"), &beats);
     manager.hears("STATUS=starting");

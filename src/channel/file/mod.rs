@@ -188,6 +188,7 @@ impl Channel for FileChannel {
             Err(trouble) => return Status::stopped(capacity, &trouble),
         };
         let stripes = (0..log.stripes()).map(|i| StripeIndex(i as u16));
+        let now = shared.now();
         let reports: Vec<_> = stripes.map(|index| log.report(index)).collect();
         let (counts, events) = (log.counts(), log.events());
         let (quarantined, out_of_reach) = (log.quarantined(), log.out_of_reach());
@@ -203,12 +204,13 @@ impl Channel for FileChannel {
             taken: counts.taken,
             quarantined,
             out_of_reach,
+            oldest: reports.iter().map(|r| waits_for(r, now)).max().unwrap_or_default(),
             unaccounted,
             memory_bytes: shared.pool.live_bytes() as u64,
             writes: counts.writes,
             written_bytes: counts.written_bytes,
             failed_writes: counts.failed_writes,
-            stripes: reports.iter().map(|report| stripe_reading(shared, report)).collect(),
+            stripes: reports.iter().map(|report| stripe_reading(shared, report, now)).collect(),
             checkpoint_errors: shared.checkpoints.errors.load(std::sync::atomic::Ordering::Relaxed),
             checkpoint_copy_errors: shared
                 .checkpoints
@@ -256,7 +258,11 @@ impl Channel for FileChannel {
     }
 }
 
-fn stripe_reading(shared: &Shared, report: &StripeReport) -> StripeReading {
+fn waits_for(report: &StripeReport, now: Duration) -> Duration {
+    report.waits_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+}
+
+fn stripe_reading(shared: &Shared, report: &StripeReport, now: Duration) -> StripeReading {
     let directory = shared.homes[report.index.at()].directory.as_ref();
     StripeReading {
         directory: directory.map(|d| d.path().display().to_string()).unwrap_or_default(),
@@ -266,6 +272,8 @@ fn stripe_reading(shared: &Shared, report: &StripeReport) -> StripeReading {
         free_segments: report.free as u64,
         frontier: report.frontier,
         watermark: report.watermark,
+        oldest: waits_for(report, now),
+        lag_bytes: report.lag_bytes,
         writes: report.writes.clone(),
         suspended: report.suspended.as_ref().map(ToString::to_string),
         no_space: report.no_space.as_ref().map(ToString::to_string),

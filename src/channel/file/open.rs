@@ -80,6 +80,7 @@ fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, Ope
         capacity: options.capacity,
         hot_window_bytes: options.hot_window_bytes,
         segment_bytes: options.segment_bytes(),
+        opened: options.clock.now(),
     };
     let random = Arc::clone(&options.random);
     let nonce = Box::new(move || random.next_u64());

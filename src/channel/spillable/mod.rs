@@ -244,6 +244,7 @@ impl Channel for SpillableChannel {
             // Events move from the one tier to the other between two looks.
             unaccounted: None,
             memory_bytes: held.bytes + below.memory_bytes,
+            oldest: below.oldest.max(state.store.oldest(self.shared.clock.now())),
             trouble: closed.or(below.trouble.clone()),
             ..below
         }
@@ -259,7 +260,7 @@ impl Channel for SpillableChannel {
         state.closed = true;
         let mut woken = state.put_waits.everyone();
         woken.extend(state.take_waits.everyone());
-        let in_memory = state.store.lend(usize::MAX);
+        let in_memory = state.store.lend(usize::MAX).events;
         state.runs.retain(|run| run.tier == Tier::Overflow);
         drop(state);
         woken.into_iter().for_each(Waker::wake);

@@ -109,7 +109,7 @@ impl Put {
         if fits && state.in_flight == 0 {
             state.put += self.load.events;
             state.push_back(Tier::Memory, self.load.events);
-            state.store.append(std::mem::take(&mut self.events), self.load);
+            state.store.append(std::mem::take(&mut self.events), self.load, now);
             return ended(Ok(()));
         }
         if fits && !state.overflowing && state.turn_until.is_none() {

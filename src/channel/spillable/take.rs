@@ -1,6 +1,6 @@
 //! Take transactions of the spillable channel.
 
-use super::super::store::Load;
+use super::super::store::Loan;
 use super::super::waiting::{Step, Ticket, Waiting, block};
 use super::super::{BoxFuture, CommitError, Refusal, TakeError, TakeTransaction};
 use super::{Shared, State, Tier};
@@ -17,7 +17,7 @@ pub(super) struct Take {
 /// What a transaction has lent; one tier only.
 enum Lent {
     Nothing,
-    Memory(Vec<Event>),
+    Memory(Loan),
     Overflow(Below),
 }
 
@@ -163,11 +163,12 @@ impl Call<'_> {
             (Tier::Memory, lent) => {
                 state.shorten_front(events);
                 let found = state.store.lend(usize::try_from(events).unwrap_or(usize::MAX));
+                let events = found.events.clone();
                 match lent {
-                    Lent::Memory(lent) => lent.extend_from_slice(&found),
-                    other => *other = Lent::Memory(found.clone()),
+                    Lent::Memory(lent) => lent.extend(found),
+                    other => *other = Lent::Memory(found),
                 }
-                Some(Found::Ended(Ok(found)))
+                Some(Found::Ended(Ok(events)))
             }
             (Tier::Overflow, _) => {
                 state.shorten_front(events);
@@ -232,14 +233,12 @@ impl Take {
         taken
     }
 
-    fn acknowledge(&mut self, lent: &[Event]) -> Result<(), CommitError> {
+    fn acknowledge(&mut self, lent: &Loan) -> Result<(), CommitError> {
         let mut state = self.shared.lock();
         if state.closed {
             return Err(CommitError::Refused(Refusal::Closed));
         }
-        let load = Load::of(lent, state.store.slot_bytes);
-        state.store.acknowledge(load);
-        state.taken += load.events;
+        state.taken += state.store.acknowledge(lent).events;
         state.calm_down(self.shared.options.overflow_deactivation_percentage);
         let next = state.put_waits.first(self.shared.clock.now());
         drop(state);
@@ -251,10 +250,10 @@ impl Take {
     fn commit_memory(&mut self) -> Result<Option<Below>, CommitError> {
         match std::mem::replace(&mut self.lent, Lent::Nothing) {
             Lent::Nothing => Ok(None),
-            Lent::Memory(events) => {
-                let answer = self.acknowledge(&events);
+            Lent::Memory(lent) => {
+                let answer = self.acknowledge(&lent);
                 if answer.is_err() {
-                    self.lent = Lent::Memory(events);
+                    self.lent = Lent::Memory(lent);
                 }
                 answer.map(|()| None)
             }
@@ -265,10 +264,10 @@ impl Take {
 
 impl Drop for Take {
     fn drop(&mut self) {
-        let Lent::Memory(events) = std::mem::replace(&mut self.lent, Lent::Nothing) else { return };
+        let Lent::Memory(lent) = std::mem::replace(&mut self.lent, Lent::Nothing) else { return };
         let mut state = self.shared.lock();
-        state.push_front(Tier::Memory, events.len() as u64);
-        state.store.give_back(events);
+        state.push_front(Tier::Memory, lent.events.len() as u64);
+        state.store.give_back(lent);
         let next = state.next_take(self.shared.clock.now());
         drop(state);
         next.into_iter().for_each(Waker::wake);
@@ -314,7 +313,7 @@ impl TakeTransaction for Take {
     fn taken(&self) -> usize {
         match &self.lent {
             Lent::Nothing => 0,
-            Lent::Memory(events) => events.len(),
+            Lent::Memory(lent) => lent.events.len(),
             Lent::Overflow(below) => usize::try_from(below.events).unwrap_or(usize::MAX),
         }
     }

@@ -9,6 +9,9 @@ use crate::metrics::{Phase, Role};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// A batch that is under way for so long is not one of many tries.
+const HANGS: Duration = Duration::from_secs(5);
+
 /// What was seen of components at the last look.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -108,8 +111,9 @@ impl Progress {
             Some(_) if moved && !first => Verdict::Good,
             Some(_) if idle => Verdict::Same,
             Some(events) if stood >= tuning.lasts => {
+                // One whose tries failed may hang by now: what it does comes before what it did.
                 let why = match busy.as_secs() {
-                    _ if failing => "its tries fail; the log says why".to_owned(),
+                    _ if failing && busy < HANGS => "its tries fail; the log says why".to_owned(),
                     0 => "it does not say why".to_owned(),
                     busy => format!("it has waited for an answer for {busy} s"),
                 };

@@ -166,14 +166,13 @@ impl Look<'_> {
 
     fn oldest(&self, name: &str, key: &str, reading: &ChannelReading, observed: &mut Observed) {
         let Some(tuning) = self.settings.tuning(Kind::OldestEvent, name) else { return };
-        let age = reading.oldest;
-        let verdict = bad_if(age >= tuning.lasts, || {
+        // In whole seconds, as the words have them.
+        let (age, most) = (reading.oldest.as_secs(), tuning.lasts.as_secs());
+        let verdict = bad_if(age > most, || {
             Words::new(format!(
-                "the oldest event has waited for {} s; it was to be {} s at most",
-                age.as_secs(),
-                tuning.lasts.as_secs()
+                "the oldest event has waited for {age} s; it was to be {most} s at most"
             ))
-            .with("oldestEventSeconds", age.as_secs())
+            .with("oldestEventSeconds", age)
         });
         observed.add((Kind::OldestEvent, key, ""), verdict, (Duration::ZERO, SETTLES));
     }

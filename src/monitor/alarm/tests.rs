@@ -4,11 +4,14 @@ use super::machine::{Change, Kept, Machine};
 use super::raised::Alarm;
 use super::settings::AlarmSettings;
 use super::sight::{Moment, Room, Sight};
-use crate::agent::build::Types;
-use crate::base::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, ManualClock, SystemClock};
 use crate::config::settings::Finding;
-use crate::config::{Text, load_texts};
+use crate::config::{Catalogue, Text, TypeEntry, load_texts};
 use crate::disk::Space;
+use crate::flow::processor::ProcessorType;
+use crate::flow::selector::SelectorType;
+use crate::flow::sink::SinkType;
+use crate::flow::source::SourceType;
 use crate::metrics::{
     ChannelReading, Client, Contact, Member, Phase, Registry, Role, StripeReading,
 };
@@ -31,6 +34,21 @@ const AGENT: &str = "a.sources = r1 r2\na.channels = c1 c2\na.sinks = k1 k2 k3\n
     a.sinkgroups.g1.processor.type = failover\na.sinkgroups.g1.processor.priority.k2 = 1\n\
     a.sinkgroups.g1.processor.priority.k3 = 2\n";
 
+/// What the agents here are made of.
+fn catalogue() -> Catalogue {
+    let source = |kind: &&SourceType| TypeEntry { names: kind.names, keys: kind.keys };
+    let selector = |kind: &&SelectorType| TypeEntry { names: kind.names, keys: kind.keys };
+    let processor = |kind: &&ProcessorType| TypeEntry { names: kind.names, keys: kind.keys };
+    let sink = |kind: &&SinkType| TypeEntry { names: kind.names, keys: kind.keys };
+    Catalogue {
+        sources: crate::source::TYPES.iter().map(source).collect(),
+        selectors: crate::flow::selector::TYPES.iter().map(selector).collect(),
+        sink_processors: crate::flow::processor::TYPES.iter().map(processor).collect(),
+        sinks: crate::sink::TYPES.iter().map(sink).collect(),
+        ..Catalogue::built_in()
+    }
+}
+
 /// What `more` lines below `a.alarms.` say, and what is found in them.
 pub(super) fn read(more: &str) -> (AlarmSettings, Vec<Finding>) {
     let mut text = AGENT.to_owned();
@@ -38,8 +56,7 @@ pub(super) fn read(more: &str) -> (AlarmSettings, Vec<Finding>) {
         let _ = writeln!(text, "a.alarms.{}", line.trim());
     }
     let texts = [Text { name: PathBuf::from("a.conf"), bytes: text.into_bytes() }];
-    let catalogue = Types::built_in().catalogue();
-    let loaded = load_texts(&texts, "a", &BTreeMap::new(), &catalogue).expect("it can run");
+    let loaded = load_texts(&texts, "a", &BTreeMap::new(), &catalogue()).expect("it can run");
     assert_eq!(loaded.findings, [], "only alarms are looked at here");
     AlarmSettings::read(&loaded.agent)
 }
@@ -285,6 +302,27 @@ fn a_sink_that_waits_for_what_another_holds_is_not_blamed() {
 }
 
 #[test]
+fn a_sink_that_hangs_is_said_to_hang_although_tries_failed_before() {
+    for (hangs, says) in [(true, "it has waited for an answer for 2"), (false, "its tries fail")] {
+        let mut rig = Rig::new("sinkStalled.seconds = 20");
+        let (sink, time) = (rig.registry.sink("k1"), Arc::new(ManualClock::default()));
+        let clock = time.clone() as Arc<dyn Clock>;
+        rig.size("c1", 5);
+        sink.failing.set(1);
+        for _ in 0..25 {
+            if !hangs {
+                sink.phases.enter(Phase::Resting, &clock);
+            }
+            sink.phases.enter(Phase::Delivering, &clock);
+            time.advance(Duration::from_secs(1));
+            rig.look();
+        }
+        let [alarm] = &rig.machine.active()[..] else { panic!("one") };
+        assert!(alarm.message.contains(says), "{}", alarm.message);
+    }
+}
+
+#[test]
 fn a_group_delivers_when_one_of_its_sinks_does() {
     let mut rig = Rig::new("sinkStalled.seconds = 5");
     rig.size("c2", 5);
@@ -342,7 +380,11 @@ fn an_event_that_waits_for_too_long_is_seen() {
         let oldest = Duration::from_secs(seconds);
         rig.set("c2", ChannelReading { oldest, ..ChannelReading::default() });
     };
-    waits(&rig, 59);
+    // As long as it may, and a part of a second.
+    rig.set(
+        "c2",
+        ChannelReading { oldest: Duration::from_millis(60_900), ..ChannelReading::default() },
+    );
     assert_eq!(rig.pass(5), []);
     waits(&rig, 61);
     assert_eq!(rig.pass(5), [at(1, "raised 90003 CHANNEL.c2")]);

@@ -156,7 +156,8 @@ impl Source for Avro {
         let name: Arc<str> = Arc::from(context.name.as_str());
         Box::pin(self.listening.serve(context, move |arrival| {
             let (name, context) = (name.clone(), context.clone());
-            let (part, acquaintances) = (self.room.part(), self.acquaintances.clone());
+            let part = self.room.part(&context.counters);
+            let acquaintances = self.acquaintances.clone();
             let bounds = self.bounds;
             async move {
                 let peer = arrival.peer;

@@ -68,7 +68,7 @@ impl Session {
             return refused;
         }
         // Held until the answer is there: the events are made of it.
-        let mut part = self.room.part();
+        let mut part = self.room.part(&self.context.counters);
         let events = match self.body(body, &mut part).await {
             Ok(body) => {
                 let most = self.context.intake.transaction_capacity();
