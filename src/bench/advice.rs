@@ -1,5 +1,6 @@
 //! What follows from the figures, in plain words. Pure: figures in, sentences out.
 
+use super::alone::FirstDirectory;
 use super::device::OfDirectory;
 use super::report::{Row, What, with_separators};
 
@@ -15,14 +16,22 @@ const PROCESSOR_BOUND: f64 = 0.8;
 /// Rounds that differ by more are not to be trusted.
 const SPREAD: f64 = 1.5;
 
+/// Directories that together do less than so many times of what the first does alone are not worth it.
+const WORTH: f64 = 1.2;
+
 /// Directories that differ by more are not equally fast.
 const UNEQUAL: f64 = 2.0;
+
+/// Events per second of a site in an example.
+const EXAMPLE_RATE: f64 = 10_000.0;
 
 /// What sentences are made of.
 pub(super) struct Findings<'r> {
     pub rows: &'r [Row],
     pub device: &'r [OfDirectory],
     pub file_systems: usize,
+    /// Of several directories, the first alone.
+    pub first_directory: Option<FirstDirectory>,
     /// Whether all directories are written past the page cache.
     pub direct: bool,
     pub body_bytes: usize,
@@ -38,6 +47,9 @@ pub(super) fn of(findings: &Findings<'_>) -> Vec<String> {
     if let Some(best) = fastest(puts.iter().copied()) {
         sentences.push(batch(&puts, best));
         sentences.push(producers(&puts, best));
+        sentences.extend(
+            findings.first_directory.as_ref().map(|first| several(first, findings.device.len())),
+        );
         sentences.extend(bound(findings, best));
         sentences.push(capacity(findings, best));
     }
@@ -100,8 +112,9 @@ fn producers(puts: &[&Row], best: &Row) -> String {
     let (batch, fewest) = (best.workload.batch, same[0]);
     if same.len() == 1 {
         return format!(
-            "Only {} producers were measured; give --producers several numbers to see how it scales.",
-            fewest.workload.producers
+            "Only {} {} measured; give --producers several numbers to see how it scales.",
+            counted(fewest.workload.producers, "producer"),
+            if fewest.workload.producers == 1 { "was" } else { "were" }
         );
     }
     let enough = same
@@ -124,6 +137,29 @@ fn producers(puts: &[&Row], best: &Row) -> String {
     )
 }
 
+/// `1 producer`, `2 producers`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What several directories brought over the first of them.
+fn several(first: &FirstDirectory, directories: usize) -> String {
+    let verdict = if first.times >= WORTH {
+        format!("{:.1} times what the first alone does", first.times)
+    } else {
+        format!(
+            "{:.2} times what the first alone does: as they are, the others are not worth it",
+            first.times
+        )
+    };
+    format!(
+        "Directories: all {directories} together put {} events/s with {}, the first alone {}: {verdict}.",
+        with_separators(first.together_events_per_second),
+        first.workload,
+        with_separators(first.events_per_second)
+    )
+}
+
 /// What is the limit, and whether further directories would help.
 fn bound(findings: &Findings<'_>, best: &Row) -> Option<String> {
     let (share, directories) = (best.of_bandwidth * 100.0, findings.device.len());
@@ -139,16 +175,16 @@ fn bound(findings: &Findings<'_>, best: &Row) -> Option<String> {
     let cpu = best.cpu_share.unwrap_or(0.0);
     let words = if best.of_bandwidth >= DEVICE_BOUND {
         format!(
-            "Directories: the fastest workload brings {share:.0} % of the bytes that the disks take, so they are the limit: a further directory on a disk of its own would help, one on the same disk would not."
+            "The limit: the fastest workload brings {share:.0} % of the bytes that the disks take, so they are the limit: a further directory on a disk of its own would help, one on the same disk would not."
         )
     } else if cpu >= PROCESSOR_BOUND {
         format!(
-            "Directories: the fastest workload keeps {:.0} % of the processors busy and brings {share:.0} % of the bytes that the disks take: the processors are the limit, and further directories would not help.",
+            "The limit: the fastest workload keeps {:.0} % of the processors busy and brings {share:.0} % of the bytes that the disks take: the processors are the limit, and further directories would not help.",
             cpu * 100.0
         )
     } else {
         format!(
-            "Directories: the fastest workload brings {share:.0} % of the bytes that the disks take, with {:.0} % of the processors busy: neither is used up; larger batches or more producers come before further directories.",
+            "The limit: the fastest workload brings {share:.0} % of the bytes that the disks take, with {:.0} % of the processors busy: neither is used up; larger batches or more producers come before further directories.",
             cpu * 100.0
         )
     };
@@ -158,21 +194,26 @@ fn bound(findings: &Findings<'_>, best: &Row) -> Option<String> {
 /// How much time a capacity is.
 fn capacity(findings: &Findings<'_>, best: &Row) -> String {
     let a_minute = best.events_per_second * 60.0;
-    let bytes = a_minute * findings.body_bytes as f64 * best.log_bytes / 1e9;
+    let event_bytes = findings.body_bytes as f64 * best.log_bytes;
+    let own = format!(
+        "For your own rate, take the events of a second times the seconds that sinks may be away: {} events/s for an hour are a capacity of {} and {:.1} GB",
+        with_separators(EXAMPLE_RATE),
+        with_separators(EXAMPLE_RATE * 3600.0),
+        EXAMPLE_RATE * 3600.0 * event_bytes / 1e9
+    );
     let measured = format!(
-        "at the fastest rate, sinks that stand still for a minute leave {} events and {bytes:.1} GB on the disks",
-        with_separators(a_minute)
+        "at the fastest rate, sinks that stand still for a minute leave {} events and {:.1} GB on the disks",
+        with_separators(a_minute),
+        a_minute * event_bytes / 1e9
     );
     match findings.capacity {
         Some(capacity) => format!(
-            "Capacity: {} events are full after {} at {}; {measured}. For your own rate, take the events of a second times the seconds that sinks may be away.",
+            "Capacity: {} events are full after {} at {}; {measured}. {own}.",
             with_separators(capacity as f64),
             duration(capacity as f64 / best.events_per_second.max(1e-9)),
             rate(best)
         ),
-        None => format!(
-            "Capacity: {measured}. For your own rate, take the events of a second times the seconds that sinks may be away; waiting events take no memory."
-        ),
+        None => format!("Capacity: {measured}. {own}; waiting events take no memory."),
     }
 }
 
@@ -309,6 +350,7 @@ mod tests {
             rows,
             device: &device,
             file_systems: 1,
+            first_directory: None,
             direct: true,
             body_bytes: 512,
             capacity: None,
@@ -346,9 +388,10 @@ mod tests {
     fn what_was_not_compared_is_not_recommended() {
         let words = said(&[put(100, 4, 1e5)], |_| {});
         assert!(
-            words.contains("Only batches of 100") && words.contains("Only 4 producers"),
+            words.contains("Only batches of 100") && words.contains("Only 4 producers were"),
             "{words}"
         );
+        assert!(said(&[put(100, 1, 1e5)], |_| {}).contains("Only 1 producer was"), "one");
         assert_eq!(said(&[], |_| {}), "");
     }
 
@@ -378,6 +421,33 @@ mod tests {
     }
 
     #[test]
+    fn several_directories_are_compared_with_the_first() {
+        const TWO: [OfDirectory; 2] = [device(1000.0), device(1000.0)];
+        let found = |times: f64| FirstDirectory {
+            workload: "put b100 x4".to_owned(),
+            together_events_per_second: 1e6,
+            events_per_second: 1e6 / times,
+            times,
+        };
+        let worth = said(&[put(100, 4, 1e6)], |f| {
+            (f.device, f.first_directory) = (&TWO, Some(found(1.94)));
+        });
+        assert!(
+            worth.contains("all 2 together put 1,000,000 events/s with put b100 x4, the first alone 515,464: 1.9 times"),
+            "{worth}"
+        );
+        let not = said(&[put(100, 4, 1e6)], |f| {
+            (f.device, f.first_directory) = (&TWO, Some(found(1.04)));
+        });
+        assert!(
+            not.contains(
+                "1.04 times what the first alone does: as they are, the others are not worth it"
+            ),
+            "{not}"
+        );
+    }
+
+    #[test]
     fn a_capacity_is_told_as_time() {
         let set = said(&[put(100, 4, 1e6)], |f| f.capacity = Some(3_000_000));
         assert!(
@@ -386,6 +456,10 @@ mod tests {
         );
         let open = said(&[put(100, 4, 1e6)], |_| {});
         assert!(open.contains("a minute leave 60,000,000 events and 32.3 GB"), "{open}");
+        assert!(
+            open.contains("10,000 events/s for an hour are a capacity of 36,000,000 and 19.4 GB"),
+            "{open}"
+        );
         let times = [(5.0, "5.0 s"), (600.0, "10 min"), (86_400.0, "24 h")];
         times.iter().for_each(|(seconds, words)| assert_eq!(duration(*seconds), *words));
     }

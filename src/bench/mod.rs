@@ -10,7 +10,8 @@
 //!
 //! [`plan`] makes a grid of workloads. Each round measures the devices ([`device`]: synced writes
 //! through the door to storage) and then every workload once ([`drive`]: producers and takers on a
-//! fresh channel whose segments were made beforehand), so whatever else the machine does meets all
+//! fresh channel whose segments were made beforehand), the fastest puts of several directories also in the
+//! first alone ([`alone`]), so whatever else the machine does meets all
 //! alike. A report keeps the medians of the rounds ([`report`]), says in plain words what follows
 //! from them ([`advice`]) and can be drawn ([`plot`]). What a plain file reaches
 //! without a channel ([`baseline`]) is measured on request.
@@ -23,6 +24,7 @@
 //!   made beforehand are used up.
 
 mod advice;
+mod alone;
 mod baseline;
 mod device;
 pub mod draw;

@@ -59,6 +59,18 @@ pub struct BenchOptions {
     pub baseline: bool,
 }
 
+impl BenchOptions {
+    /// Those of `batches` that can be measured with these options; all of them where none can, so that what
+    /// is wrong is said.
+    #[must_use]
+    pub fn batches_that_fit(&self, batches: &[usize]) -> Vec<usize> {
+        let fits =
+            |batch: &usize| Plan::new(&Self { batches: vec![*batch], ..self.clone() }).is_ok();
+        let fitting: Vec<usize> = batches.iter().copied().filter(fits).collect();
+        if fitting.is_empty() { batches.to_vec() } else { fitting }
+    }
+}
+
 /// What is put and taken by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Workload {
@@ -268,9 +280,21 @@ impl Plan {
         self.baseline && workload.takers == 0
     }
 
-    /// Steps of a run: each workload and the devices, in every round, and the devices at the end.
+    /// Whether the fastest puts are measured in one of the directories alone, too.
+    pub(super) fn compares_directories(&self) -> bool {
+        self.directories > 1 && self.workloads.iter().any(|workload| workload.takers == 0)
+    }
+
+    /// The same in one of the directories.
+    pub(super) fn in_one(&self) -> Self {
+        Self { directories: 1, ..self.clone() }
+    }
+
+    /// Steps of a run: each workload and the devices, in every round, what is measured in one of several
+    /// directories, and the devices at the end.
     pub(super) fn steps(&self, rounds: u64) -> u64 {
-        (self.workloads.len() as u64 + 1) * rounds + 1
+        let alone = u64::from(self.compares_directories());
+        (self.workloads.len() as u64 + 1 + alone) * rounds + 1
     }
 }
 
@@ -329,6 +353,8 @@ pub(super) mod tests {
         ];
         assert_eq!(names, expected);
         assert_eq!(plan.steps(3), 34);
+        let two = Plan::new(&options(2, 4 << 30)).expect("a plan");
+        assert_eq!((two.steps(3), two.in_one().steps(3)), (37, 34));
         let puts =
             Plan::new(&BenchOptions { takers: vec![], ..options(1, 4 << 30) }).expect("a plan");
         assert_eq!(puts.workloads.len(), 4);
@@ -374,6 +400,9 @@ pub(super) mod tests {
         assert!(refusal(&|o| o.space_bytes -= 1).contains("need at least 67108864"));
         assert!(refusal(&|o| o.batches.push(5000)).contains("larger --space"));
         assert!(refusal(&|o| o.batches.push(10_001)).contains("transactionCapacity of 10000"));
+        let small = options(1, 64 << 20);
+        assert_eq!(small.batches_that_fit(&[1, 100, 1000, 5000]), [1, 100]);
+        assert_eq!(small.batches_that_fit(&[5000]), [5000], "to be refused in words");
         let by_channel = refusal(&|o| {
             o.space_bytes = 1 << 40;
             o.channel.transaction_bytes_max = 1024;

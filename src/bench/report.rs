@@ -1,6 +1,7 @@
 //! What a run says in the end: a table for people, JSON for programs.
 
 use super::advice;
+use super::alone::{Alone, FirstDirectory};
 use super::device::OfDirectory;
 use super::drive::{Ended, Run, Sample, Side};
 use super::latency::Latencies;
@@ -37,9 +38,12 @@ pub struct Report {
     pub(super) devices: Vec<Vec<OfDirectory>>,
     /// Every measurement of every workload.
     pub(super) runs: Vec<Vec<Run>>,
+    /// What the first of several directories does alone.
+    pub(super) alone: Alone,
     pub(super) interrupted: bool,
     pub(super) rows: Vec<Row>,
     device: Vec<OfDirectory>,
+    first_directory: Option<FirstDirectory>,
     advice: Vec<String>,
 }
 
@@ -112,9 +116,11 @@ impl Report {
             runs: plan.workloads.iter().map(|_| Vec::new()).collect(),
             workloads: plan.workloads.clone(),
             devices: Vec::new(),
+            alone: Alone::default(),
             interrupted: false,
             rows: Vec::new(),
             device: Vec::new(),
+            first_directory: None,
             advice: Vec::new(),
         }
     }
@@ -141,6 +147,7 @@ impl Report {
             }
         }
         self.rows = rows;
+        self.first_directory = self.alone.found(&self.workloads);
         self.advice = advice::of(&self.findings());
     }
 
@@ -149,6 +156,7 @@ impl Report {
             rows: &self.rows,
             device: &self.device,
             file_systems: self.place.file_systems,
+            first_directory: self.first_directory.clone(),
             direct: self.place.direct.iter().all(|direct| *direct),
             body_bytes: self.body_bytes,
             capacity: self.capacity,
@@ -238,6 +246,7 @@ impl Report {
             "capacity": self.capacity,
             "devices": self.device,
             "rows": self.rows,
+            "first_directory": self.first_directory,
             "over_time": self.over_time(),
             "advice": self.advice,
         })

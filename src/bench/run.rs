@@ -137,7 +137,7 @@ impl Bench<'_> {
         for round in 0..self.options.rounds {
             let speeds = self.devices(&devices, &format!("round {}", round + 1))?;
             let speed = device::together(&speeds);
-            report.devices.push(speeds);
+            report.devices.push(speeds.clone());
             for at in 0..self.plan.workloads.len() {
                 match self.workload(at, round, &speed)? {
                     Some(mut run) => {
@@ -149,6 +149,10 @@ impl Bench<'_> {
                         return Ok(());
                     }
                 }
+            }
+            if self.plan.compares_directories() && !self.alone(round, &speeds[..1], report)? {
+                report.interrupted = true;
+                return Ok(());
             }
         }
         // Once more: so that each measurement of the channel stands between two of the devices.
@@ -195,14 +199,50 @@ impl Bench<'_> {
         round: u64,
         speed: &device::Speed,
     ) -> Result<Option<Run>, BenchError> {
+        let stripes = self.ground.stripes();
+        self.measure(at, round, speed, stripes)
+    }
+
+    /// The fastest puts in the first directory alone; whether nobody stopped it.
+    fn alone(
+        &mut self,
+        round: u64,
+        first: &[OfDirectory],
+        report: &mut Report,
+    ) -> Result<bool, BenchError> {
+        let Some(at) = report.alone.choose(&report.workloads, &report.runs) else {
+            return Ok(true);
+        };
+        let mut stripes = self.ground.stripes();
+        stripes.truncate(1);
+        let measured = self.measure(at, round, &device::together(first), stripes)?;
+        if let (Some(alone), Some(together)) = (&measured, report.runs[at].last()) {
+            report.alone.note(together, alone);
+        }
+        Ok(measured.is_some())
+    }
+
+    fn measure(
+        &mut self,
+        at: usize,
+        round: u64,
+        speed: &device::Speed,
+        stripes: Vec<PathBuf>,
+    ) -> Result<Option<Run>, BenchError> {
         if self.is_stopped() {
             return Ok(None);
         }
         let workload = self.plan.workloads[at];
-        self.begin(format!("round {} of {}: {}", round + 1, self.options.rounds, workload.name()));
-        let provision = self.plan.provision(&workload, speed);
-        let directories = (self.ground.checkpoint(), self.ground.stripes());
-        let settings = drive::options(self.options, &self.plan, &workload, &provision, directories);
+        let all = self.ground.stripes().len();
+        let (plan, place) = match stripes.len() {
+            few if few < all => (self.plan.in_one(), " in the first directory alone"),
+            _ => (self.plan.clone(), ""),
+        };
+        let (round, rounds) = (round + 1, self.options.rounds);
+        self.begin(format!("round {round} of {rounds}: {}{place}", workload.name()));
+        let provision = plan.provision(&workload, speed);
+        let directories = (self.ground.checkpoint(), stripes);
+        let settings = drive::options(self.options, &plan, &workload, &provision, directories);
         let run = drive::measure(settings, &workload, self.options, &provision, self.stop)?;
         self.ground.sweep()?;
         self.done += 1;

@@ -100,25 +100,24 @@ fn options(arguments: &BenchArguments) -> Result<BenchOptions, Stop> {
             (channel, false)
         }
     };
-    let most = channel.transaction_capacity;
-    let mut batches = sorted(&arguments.batch);
-    if batches.is_empty() {
-        batches.extend(BATCHES.iter().filter(|batch| **batch <= most));
-    }
-    Ok(BenchOptions {
+    let mut options = BenchOptions {
         data_dirs: channel.data_dirs.clone(),
         beside,
         channel,
         capacity_is_set: beside,
         body_bytes: usize::try_from(arguments.body).unwrap_or(usize::MAX),
-        batches,
+        batches: sorted(&arguments.batch),
         producers: sorted(&arguments.producers),
         takers: sorted(&arguments.takers),
         time: arguments.seconds,
         rounds: arguments.rounds,
         space_bytes: arguments.space,
         baseline: arguments.baseline,
-    })
+    };
+    if options.batches.is_empty() {
+        options.batches = options.batches_that_fit(&BATCHES);
+    }
+    Ok(options)
 }
 
 /// Each once, the smallest first.

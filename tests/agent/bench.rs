@@ -68,6 +68,17 @@ fn puts_takes_and_both_are_measured_and_a_used_directory_stays_as_it_was() {
     assert!(number(&rows[0], "baseline") > 0.0 && rows[1]["baseline"].is_null(), "{report}");
     // Every byte of a body is in the log, and a batch of ten fits no fewer than its bytes.
     assert!(number(&rows[0], "log_bytes") >= 1.0, "{}", rows[0]);
+    for row in rows {
+        assert!(number(row, "events_per_write") >= 1.0, "{row}");
+        assert!(number(row, "cpu_us") > 0.0 && number(row, "cpu_share") > 0.0, "{row}");
+        // What the log was given goes to the device.
+        assert!(number(row, "device_bytes") >= 0.9 * number(row, "log_bytes"), "{row}");
+    }
+    let first = &report["first_directory"];
+    assert_eq!(first["workload"], "put b10 x2", "{first}");
+    for key in ["together_events_per_second", "events_per_second", "times"] {
+        assert!(number(first, key) > 0.0, "{first}");
+    }
     let devices = report["devices"].as_array().expect("devices");
     assert_eq!(devices.len(), 2);
     for device in devices {
@@ -129,7 +140,19 @@ fn assert_is_xml(text: &str) {
 fn a_plot_is_xml_that_needs_nothing_from_elsewhere_and_replaces_no_file() {
     let directory = tempfile::tempdir().expect("a directory");
     for file in ["out.svg", "out.html"] {
-        let words = with(&SHORT, &["--data-dirs", "d", "--rounds", "1", "--plot", file]);
+        let more = ["--data-dirs", "d", "--rounds", "1", "--plot", file];
+        let grid = [
+            "bench",
+            "--batch",
+            "1,10",
+            "--producers",
+            "1,2",
+            "--seconds",
+            "0.1",
+            "--space",
+            "64M",
+        ];
+        let words = [&grid[..], &more].concat();
         run_expecting(directory.path(), &words, b"", 0);
         let text = std::fs::read_to_string(directory.path().join(file)).expect("a plot");
         assert_is_xml(&text);
@@ -138,6 +161,8 @@ fn a_plot_is_xml_that_needs_nothing_from_elsewhere_and_replaces_no_file() {
         {
             assert!(text.contains(part), "no {part} in {file}: {text}");
         }
+        // Over time and of times for each of four rows, and one over the producers for each batch.
+        assert!(text.matches("<polyline ").count() >= 10, "{text}");
         assert!(text.contains("prefers-color-scheme: dark") && !text.contains("<script"), "{file}");
         let elsewhere = text.matches("http").count() - text.matches("http://www.w3.org/").count();
         assert_eq!(elsewhere, 0, "{file} names no address: {text}");
@@ -148,8 +173,8 @@ fn a_plot_is_xml_that_needs_nothing_from_elsewhere_and_replaces_no_file() {
     assert_eq!(names(directory.path()), ["out.html", "out.svg"]);
 }
 
-#[test]
-fn an_interrupted_run_says_what_it_has_and_leaves_nothing() {
+/// Ends a run by this signal.
+fn end_by(word: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("letters"), "mine").expect("written");
     let child = millpond(directory.path())
@@ -167,13 +192,29 @@ fn an_interrupted_run_says_what_it_has_and_leaves_nothing() {
         own.is_some_and(|own| directory.path().join(own).join("stripe/member").exists())
     };
     until("a channel", String::new, at_work);
-    signal(child.id(), "INT");
+    signal(child.id(), word);
     let output = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    if word == "KILL" {
+        // What it made stays, and the next run names it.
+        let left = names(directory.path()).into_iter().find(|name| name != "letters");
+        let left = left.expect("what it made");
+        let next = with(&SHORT, &["--data-dirs", ".", "--rounds", "1"]);
+        let next = run(directory.path(), &next, b"");
+        let said = String::from_utf8_lossy(&next.stderr);
+        assert!(next.status.success() && said.contains(&left), "{said}");
+        assert_eq!(names(directory.path()).len(), 2, "and leaves it");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{word}: {said}");
     assert!(said.contains("interrupted"), "{said}");
     assert_eq!(report(&output.stdout)["interrupted"], true);
     assert_eq!(names(directory.path()), ["letters"]);
+}
+
+#[test]
+fn an_interrupted_run_says_what_it_has_and_leaves_nothing() {
+    ["INT", "TERM", "KILL"].iter().for_each(|word| end_by(word));
 }
 
 #[test]
