@@ -5,6 +5,7 @@ use crate::config::TypeEntry;
 use crate::config::dead_letter;
 use crate::config::settings::Key;
 use crate::config::tls::{CLIENT_KEYS, SERVER_KEYS};
+use crate::config::types::{self, Part, Status};
 
 const DOCUMENT: &str =
     concat!(include_str!("../../docs/flume-compat.md"), include_str!("../../docs/external.md"),);
@@ -110,4 +111,37 @@ fn the_document_has_every_type_and_key_and_no_others() {
     let missing = dead_letter::KEYS.iter().filter(|key| !names(every_sink, key.name));
     complaints.extend(missing.map(|key| format!("every sink: {}", row(key))));
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn every_name_of_a_type_finds_it_alias_and_class_in_any_case() {
+    let catalogue = Types::built_in().catalogue();
+    let found = |part, name: &str| catalogue.find(part, name).map(|entry| entry.names[0]);
+    let parts = [
+        Part::Source,
+        Part::Sink,
+        Part::Channel,
+        Part::Selector,
+        Part::Interceptor,
+        Part::SinkProcessor,
+    ];
+    for part in parts {
+        for entry in catalogue.entries(part) {
+            for name in entry.names {
+                for text in [(*name).to_owned(), name.to_lowercase(), name.to_uppercase()] {
+                    assert_eq!(found(part, &text), Some(entry.names[0]), "{part:?} {text}");
+                }
+            }
+        }
+    }
+    for flumes in types::TYPES {
+        // All of its names find the same one, or none does where it is not to be had.
+        let first = found(flumes.part, flumes.names[0]);
+        for name in flumes.names {
+            for text in [(*name).to_owned(), name.to_lowercase(), name.to_uppercase()] {
+                assert_eq!(found(flumes.part, &text), first, "{:?} {text}", flumes.part);
+            }
+        }
+        assert!(first.is_none() || flumes.status == Status::Planned, "{:?}", flumes.names);
+    }
 }

@@ -394,6 +394,69 @@ fn discard(stream: &TcpStream) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::tls::Choice;
+    use crate::source::trial::{Trial, until};
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn clients_beyond_the_limit_are_told_and_closed_until_another_goes() {
+        let listening = Listening::new("127.0.0.1".to_owned(), 0, 1, b"full\n");
+        let trial = Trial::new();
+        let hold = |arrival: Arrival| async move {
+            let mut stream = arrival.greet().await.expect("nobody is turned away");
+            let _ = stream.read(&mut [0; 1]).await;
+        };
+        let connections = &trial.context.counters.open_connection;
+        let script = async {
+            trial.until_started().await;
+            let first = TcpStream::connect(listening.bound()).await.unwrap();
+            until("the first", || connections.get() == 1).await;
+            let mut answer = String::new();
+            let mut second = TcpStream::connect(listening.bound()).await.unwrap();
+            second.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer, "full\n");
+            assert_eq!(connections.get(), 1);
+            drop(first);
+            until("its end", || connections.get() == 0).await;
+            let _third = TcpStream::connect(listening.bound()).await.unwrap();
+            until("the third", || connections.get() == 1).await;
+        };
+        tokio::select! {
+            ended = listening.serve(&trial.context, hold) => panic!("it ended: {ended:?}"),
+            () = script => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_greet_over_tls_loses_its_connection_in_time() {
+        let tls = ServerTls {
+            keystore: concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tls/server.jks").into(),
+            password: "changeit".to_owned(),
+            choice: Choice::default(),
+        };
+        let listening = Listening::new("127.0.0.1".to_owned(), 0, 10, b"").with_tls(Some(tls));
+        let trial = Trial::new();
+        let greet = |arrival: Arrival| async move { drop(arrival.greet().await) };
+        // No timer but the one that is looked at: time goes on where everything waits.
+        let script = async {
+            let mut silent = loop {
+                let bound = listening.bound.lock().unwrap().first().copied();
+                match bound {
+                    Some(address) => break TcpStream::connect(address).await.unwrap(),
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            let began = Instant::now();
+            assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
+            began.elapsed()
+        };
+        let waited = tokio::select! {
+            ended = listening.serve(&trial.context, greet) => panic!("it ended: {ended:?}"),
+            waited = script => waited,
+        };
+        assert!(waited.as_secs().abs_diff(TLS_HANDSHAKE_SECONDS_MAX) <= 1, "{waited:?}");
+        assert_eq!(trial.context.counters.event_read_fail.get(), 1);
+    }
 
     #[tokio::test]
     async fn a_burst_of_clients_waits_in_the_queue_and_not_for_the_kernel_to_try_again() {

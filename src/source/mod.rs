@@ -34,6 +34,8 @@ pub mod taildir;
 pub mod thrift;
 
 #[cfg(test)]
+mod example_tests;
+#[cfg(test)]
 pub(crate) mod trial;
 
 /// Every type of source.

@@ -14,15 +14,15 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 
 /// An agent with a directory, a port for its pages and one for lines or calls.
-struct Site {
-    directory: PathBuf,
+pub(super) struct Site {
+    pub(super) directory: PathBuf,
     name: &'static str,
     pages: u16,
-    agent: Option<Agent>,
+    pub(super) agent: Option<Agent>,
 }
 
 impl Site {
-    fn new(top: &Path, name: &'static str, configuration: &str) -> Self {
+    pub(super) fn new(top: &Path, name: &'static str, configuration: &str) -> Self {
         let directory = top.join(name);
         std::fs::create_dir_all(directory.join("out")).expect("a directory");
         let mut site = Self { directory, name, pages: free_port(), agent: None };
@@ -31,13 +31,13 @@ impl Site {
         site
     }
 
-    fn write(&self, configuration: &str) {
+    pub(super) fn write(&self, configuration: &str) {
         let lines = configuration.lines().map(str::trim).filter(|line| !line.is_empty());
         let text: String = lines.map(|line| format!("{}.{line}\n", self.name)).collect();
         std::fs::write(self.directory.join("a.conf"), text).expect("written");
     }
 
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         let command = millpond(&self.directory);
         let port = format!("-Dflume.monitoring.port={}", self.pages);
         let more = ["-Dflume.monitoring.type=http", &port, "--poll-interval", "3600"];
@@ -48,26 +48,26 @@ impl Site {
         self.agent = Some(agent);
     }
 
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let log = std::fs::read(self.directory.join("agent.log")).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.agent.take().expect("it runs").kill();
     }
 
-    fn terminate(&mut self) {
+    pub(super) fn terminate(&mut self) {
         assert_eq!(self.agent.take().expect("it runs").terminate().code(), Some(0));
     }
 
-    fn page(&self) -> Json {
+    pub(super) fn page(&self) -> Json {
         let (_, body) = page(self.pages, "/alarms").unwrap_or_default();
         serde_json::from_str(&body).unwrap_or_default()
     }
 
     /// The alarm of this number in `list`, `active` or `history`, once it is there.
-    fn alarm(&self, list: &str, id: u64) -> Json {
+    pub(super) fn alarm(&self, list: &str, id: u64) -> Json {
         let mut found = Json::Null;
         let words = || format!("{}\n{}", self.page(), self.words());
         until(&format!("{id} in {list}"), words, || {
@@ -85,7 +85,7 @@ impl Site {
 }
 
 /// A source for lines, a file channel and a sink that sends to `to`.
-fn sender(lines: u16, to: u16, more: &str) -> String {
+pub(super) fn sender(lines: u16, to: u16, more: &str) -> String {
     format!(
         "sources = in\nchannels = c\nsinks = out\nsources.in.type = netcat\nsources.in.bind = 127.0.0.1\n\
          sources.in.port = {lines}\nsources.in.channels = c\nchannels.c.type = file\n\
@@ -96,7 +96,7 @@ fn sender(lines: u16, to: u16, more: &str) -> String {
 }
 
 /// A source for calls, a file channel and a sink into files.
-fn receiver(calls: u16, more: &str) -> String {
+pub(super) fn receiver(calls: u16, more: &str) -> String {
     format!(
         "sources = in\nchannels = c\nsinks = out\nsources.in.type = avro\nsources.in.bind = 127.0.0.1\n\
          sources.in.port = {calls}\nsources.in.channels = c\nchannels.c.type = file\n\
@@ -105,7 +105,7 @@ fn receiver(calls: u16, more: &str) -> String {
     )
 }
 
-fn send_line(port: u16, line: &str) {
+pub(super) fn send_line(port: u16, line: &str) {
     let (mut reader, mut stream) = connect(port).expect("it listens");
     stream.write_all(format!("{line}\n").as_bytes()).expect("sent");
     assert_eq!(read_line(&mut reader).as_deref(), Some("OK"));

@@ -46,6 +46,18 @@ impl SmallDisk {
 }
 
 impl SmallDisk {
+    /// Makes the file system read-only, as the kernel does when it meets an error in it. It must be on a
+    /// loop device.
+    pub(crate) fn turn_read_only(&self) {
+        let source = Command::new("findmnt")
+            .args(["-n", "-o", "SOURCE"])
+            .arg(&self.at)
+            .output()
+            .expect("findmnt runs");
+        let device = String::from_utf8_lossy(&source.stdout).trim().replace("/dev/", "");
+        std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").expect("triggered");
+    }
+
     /// Takes the last free byte, by a file that is answered.
     pub(crate) fn fill(&self) -> PathBuf {
         let ballast = self.at.join("ballast");

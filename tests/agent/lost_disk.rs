@@ -8,7 +8,7 @@ use millpond::base::threads;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::{Arc, Mutex};
 
 const CONFIGURATION: &str = "a.channels=c\na.sinks=k\na.sinks.k.type=null\na.sinks.k.channel=c\n\
@@ -118,14 +118,7 @@ fn a_disk_that_turns_read_only_is_named_the_other_goes_on_and_it_rejoins_without
     let top = directory.path();
     let mut putting = Putting::start(top);
     putting.put(0, 100);
-    let source = Command::new("findmnt")
-        .args(["-n", "-o", "SOURCE"])
-        .arg(&disk.at)
-        .output()
-        .expect("findmnt runs");
-    let device = String::from_utf8_lossy(&source.stdout).trim().replace("/dev/", "");
-    // As the kernel does when it meets an error in the file system.
-    std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").expect("triggered");
+    disk.turn_read_only();
     putting.put(100, 500);
     let said = putting.end();
     assert!(said.contains("d2") && said.contains("Read-only"), "{said}");
@@ -195,7 +188,7 @@ fn a_file_cut_short_under_a_reader_costs_what_was_cut_and_no_signal() {
 }
 
 /// The segments of a directory that blocks were written to, as far as their header tells.
-fn used_segments(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn used_segments(dir: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(dir).expect("listed").map(|e| e.expect("an entry").path());
     let is_used = |path: &PathBuf| {
         let bytes = std::fs::read(path).expect("readable");

@@ -1,5 +1,6 @@
 //! The real binary, real files, real sockets.
 
+mod alarm_kinds;
 mod alarms;
 mod avro_client;
 mod bench;

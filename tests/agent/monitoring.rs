@@ -38,7 +38,8 @@ pub(crate) fn page(port: u16, path: &str) -> Option<(u16, String)> {
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
-fn metrics(port: u16) -> serde_json::Value {
+/// What `/metrics` shows as Flume does; nothing while nobody answers.
+pub(crate) fn metrics(port: u16) -> serde_json::Value {
     let (_, body) = page(port, "/metrics").unwrap_or_default();
     serde_json::from_str(&body).unwrap_or_default()
 }

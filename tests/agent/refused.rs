@@ -107,6 +107,17 @@ fn what_a_server_refuses_ends_in_its_file_and_the_rest_arrives() {
         || agent.words(),
         || seen.lock().expect("no panic").0.iter().any(|body| body == "three") && lines() >= 2,
     );
+    // The log names the event, the place and the cause.
+    let named = || {
+        agent.words().lines().any(|line| {
+            line.contains("WARN")
+                && line.contains("an event was refused 2 times and is now in")
+                && line.contains("a.k.jsonl")
+                && line.contains("a body of 7 bytes")
+                && line.contains("400")
+        })
+    };
+    until("a warning", || agent.words(), named);
     assert!(agent.terminate().success());
     let text = std::fs::read_to_string(&file).expect("a file");
     let buried: Vec<Value> =
@@ -122,6 +133,26 @@ fn what_a_server_refuses_ends_in_its_file_and_the_rest_arrives() {
     let mut arrived = seen.lock().expect("no panic").0.clone();
     arrived.dedup();
     assert_eq!(arrived, ["one", "two", "three"]);
+}
+
+#[test]
+fn an_event_that_holds_up_its_channel_is_named_with_the_cause_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (source, (port, seen)) = (free_port(), server());
+    configuration(directory.path(), source, port, "");
+    let agent = Agent::start(directory.path(), "a", "a.conf");
+    until("a source", || agent.words(), || connect(source).is_some());
+    send(source, &["bad apple", "one"]);
+    let tries = || seen.lock().expect("no panic").1.values().sum::<u32>();
+    until("a third try", || agent.words(), || tries() >= 3);
+    let words = agent.words();
+    let said: Vec<&str> =
+        words.lines().filter(|line| line.contains("holds up the channel")).collect();
+    let [line] = said[..] else { panic!("not once: {words}") };
+    for part in ["WARN", "a body of 9 bytes", "400", "deadLetter.directory"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(agent.terminate().success());
 }
 
 #[test]

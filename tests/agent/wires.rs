@@ -1,10 +1,15 @@
 //! Events from agent to agent, over every wire that has two ends here, in TLS; and through a real Flume
 //! where there is one.
 
-use super::process::{Agent, free_port, lines_in, read_line, until};
+use super::monitoring::metrics;
+use super::process::{Agent, DEADLINE, free_port, lines_in, read_line, until};
+use millpond::net::dial::{Layers, dial};
+use millpond::net::tls::{Choice, ClientTls};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use tokio::io::AsyncWriteExt;
 
 /// The keys of a server and of a client of TLS.
 fn keys() -> (String, String) {
@@ -94,6 +99,52 @@ fn lines_cross_every_wire_over_tls() {
     assert!(agent.terminate().success());
 }
 
+#[test]
+fn syslog_messages_come_over_tls_and_in_plain_text_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let outs = ["one", "many"].map(|name| directory.path().join(name));
+    let ports = [free_port(), free_port()];
+    let (server, _) = keys();
+    let sources = [
+        format!("type=syslogtcp host=127.0.0.1 port={} {server}", ports[0]),
+        format!("type=multiport_syslogtcp host=127.0.0.1 ports={} {server}", ports[1]),
+    ];
+    let sinks = [file_roll(&outs[0]), file_roll(&outs[1])];
+    std::fs::write(directory.path().join("a.conf"), chain("a", &sources, &sinks)).expect("written");
+    let mut agent = Agent::start(directory.path(), "a", "a.conf");
+    let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls/trust.jks");
+    let trust = ClientTls {
+        truststore: Some(store),
+        password: "changeit".to_owned(),
+        trust_all: false,
+        verify_name: true,
+        choice: Choice::default(),
+    };
+    let connector = trust.load().expect("a store");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    for (port, out) in ports.into_iter().zip(&outs) {
+        let (mut reader, mut plain) = agent.connection(port);
+        plain.write_all(b"<34>Oct 11 22:14:15 web1 in plain text\n").expect("sent");
+        // It is no greeting of TLS: the connection ends.
+        while read_line(&mut reader).is_some() {}
+        let say = async {
+            let layers = Layers { tls: Some(&connector), zlib: None };
+            let mut stream = dial("127.0.0.1", port, layers, DEADLINE).await.expect("TLS");
+            for n in 0..100 {
+                let line = format!("<34>Oct 11 22:14:15 web1 line {n}\n");
+                stream.write_all(line.as_bytes()).await.expect("sent");
+            }
+            stream.shutdown().await.expect("closed");
+        };
+        runtime.block_on(say);
+        until("all lines", || agent.words(), || lines_in(out).len() >= 100);
+        let sent: Vec<Vec<u8>> = (0..100).map(|n| format!("line {n}").into_bytes()).collect();
+        assert_eq!(lines_in(out), sent, "port {port}");
+    }
+    assert!(agent.terminate().success());
+}
+
 /// A process that is killed when dropped.
 struct Killed(Child);
 
@@ -135,7 +186,7 @@ fn lines_go_through_a_real_flume_and_come_back_over_avro_and_thrift() {
 fn through_flume(jars: &Path, server: &str, client: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("out");
-    let ports: Vec<u16> = (0..5).map(|_| free_port()).collect();
+    let ports: Vec<u16> = (0..7).map(|_| free_port()).collect();
     let to = |kind: &str, at: usize| format!("type={kind} hostname=127.0.0.1 port={}", ports[at]);
     let ours = chain(
         "a",
@@ -158,10 +209,18 @@ fn through_flume(jars: &Path, server: &str, client: &str) {
         ],
         &[to("thrift", 2), format!("{} {client}", to("avro", 4))],
     );
-    std::fs::write(directory.path().join("a.conf"), ours).expect("written");
-    std::fs::write(directory.path().join("f.conf"), theirs).expect("written");
+    // Alarms are none of Flume's keys: it reads over them and runs.
+    let theirs = theirs + "f.alarms.cluster=north\nf.alarms.clientSilent.seconds=60\n";
+    std::fs::write(directory.path().join("a.conf"), on_disk("a", &ours)).expect("written");
+    std::fs::write(directory.path().join("f.conf"), on_disk("f", &theirs)).expect("written");
+    let watched = |port: u16| {
+        let port = format!("-Dflume.monitoring.port={port}");
+        ["-Dflume.monitoring.type=http".to_owned(), port]
+    };
     let flume = Command::new("java")
-        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
+        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        .args(watched(ports[5]))
+        .arg("-cp")
         .arg(format!("{}/*", jars.display()))
         .args(["org.apache.flume.node.Application", "-n", "f", "-f", "f.conf", "--no-reload-conf"])
         .current_dir(directory.path())
@@ -170,8 +229,32 @@ fn through_flume(jars: &Path, server: &str, client: &str) {
         .spawn()
         .map(Killed)
         .expect("java starts");
-    let mut agent = Agent::start(directory.path(), "a", "a.conf");
+    let [kind, port] = watched(ports[6]);
+    let mut agent = Agent::start_with(directory.path(), "a", "a.conf", &[&kind, &port]);
     send_and_find(&mut agent, ports[0], &out, 100);
+    // The same attributes as those of Flume for the same type: ours, and Flume's of it.
+    let (ours, theirs) = (metrics(ports[6]), metrics(ports[5]));
+    for (our, their) in [
+        ("SOURCE.r1", "SOURCE.r1"),
+        ("SOURCE.r2", "SOURCE.r0"),
+        ("CHANNEL.c0", "CHANNEL.c0"),
+        ("CHANNEL.c1", "CHANNEL.c1"),
+        ("SINK.k0", "SINK.k1"),
+        ("SINK.k1", "SINK.k0"),
+    ] {
+        let names = |component: &serde_json::Value| -> BTreeSet<String> {
+            component.as_object().into_iter().flat_map(|all| all.keys().cloned()).collect()
+        };
+        assert_eq!(names(&ours[our]), names(&theirs[their]), "{our} and Flume's {their}\n{theirs}");
+        assert!(!names(&ours[our]).is_empty(), "{our}: {ours}");
+    }
     drop(flume);
     assert!(agent.terminate().success());
+}
+
+/// The configuration with its first channel on disk.
+fn on_disk(agent: &str, configuration: &str) -> String {
+    let memory = format!("{agent}.channels.c0.type=memory\n");
+    let words = format!("type=file checkpointDir={agent}-cp dataDirs={agent}-data");
+    configuration.replace(&memory, &part(agent, "channels.c0", &words))
 }

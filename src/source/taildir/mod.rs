@@ -151,18 +151,8 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Box<dyn Source>, SettingErro
     };
     let step = pause("backoffSleepIncrement", 1000)?;
     let most = pause("maxBackoffSleep", 5000)?;
-    let (idle, write_interval) = (pause("idleTimeout", 120_000)?, pause("writePosInterval", 3000)?);
-    let settings = Settings {
-        name: reader.name().to_owned(),
-        groups: groups(reader)?,
-        cached: reader.boolean("cachePatternMatching", true),
-        skip_to_end: reader.boolean("skipToEnd", false),
-        byte_offset_header: reader.boolean("byteOffsetHeader", false),
-        file_header: reader
-            .boolean("fileHeader", false)
-            .then(|| reader.text("fileHeaderKey").unwrap_or("file").to_owned()),
-        idle,
-    };
+    let write_interval = pause("writePosInterval", 3000)?;
+    let settings = settings_of(reader)?;
     let position_file = match reader.text("positionFile") {
         Some(path) if !path.is_empty() => PathBuf::from(path),
         _ => {
@@ -186,6 +176,21 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Box<dyn Source>, SettingErro
         step: step.max(Duration::from_millis(1)),
         most: most.max(Duration::from_millis(1)),
     }))
+}
+
+fn settings_of(reader: &mut SettingsReader<'_>) -> Result<Settings, SettingError> {
+    let idle = reader.millis("idleTimeout", 0..=u64::from(u32::MAX))?;
+    Ok(Settings {
+        name: reader.name().to_owned(),
+        groups: groups(reader)?,
+        cached: reader.boolean("cachePatternMatching", true),
+        skip_to_end: reader.boolean("skipToEnd", false),
+        byte_offset_header: reader.boolean("byteOffsetHeader", false),
+        file_header: reader
+            .boolean("fileHeader", false)
+            .then(|| reader.text("fileHeaderKey").unwrap_or("file").to_owned()),
+        idle: idle.unwrap_or(Duration::from_secs(120)),
+    })
 }
 
 fn groups(reader: &mut SettingsReader<'_>) -> Result<Vec<Group>, SettingError> {

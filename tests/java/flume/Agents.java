@@ -1,4 +1,5 @@
 import java.io.IOException;
+import java.lang.management.ManagementFactory;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
@@ -14,6 +15,8 @@ import java.util.Properties;
 import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import javax.management.JMException;
+import javax.management.ObjectName;
 
 /** Agents, millpond's and Flume's, their configurations and ports, and patience with them. */
 final class Agents {
@@ -37,7 +40,11 @@ final class Agents {
     }
 
     static String to(String type, int port) {
-        return "type=" + type + " hostname=127.0.0.1 port=" + port + " batch-size=500";
+        return to(type, port, 500);
+    }
+
+    static String to(String type, int port, int batch) {
+        return "type=" + type + " hostname=127.0.0.1 port=" + port + " batch-size=" + batch;
     }
 
     static String intoFiles(Path out, String codec) {
@@ -149,6 +156,16 @@ final class Agents {
         org.apache.flume.node.Application.main(
                 new String[] {"-n", "a", "-f", file.toString(), "--no-reload-conf"});
         listens(ports, () -> {});
+    }
+
+    /** Batches that Flume's sink of this name could not deliver, by its own counters; of the last one so called. */
+    static long refusals(String sink) throws IOException {
+        try {
+            ObjectName name = new ObjectName("org.apache.flume.sink:type=" + sink);
+            return (Long) ManagementFactory.getPlatformMBeanServer().getAttribute(name, "EventWriteFail");
+        } catch (JMException none) {
+            throw new IOException(none);
+        }
     }
 
     static void listens(int[] ports, Runnable also) throws Exception {

@@ -82,6 +82,7 @@ public final class RealFlume {
         part(only, "sinks", RealFlume::sinks);
         part(only, "files", RealFlume::files);
         part(only, "full", RealFlume::fullChannel);
+        part(only, "backing", RealFlume::backingOff);
         part(only, "groups", RealFlume::groupsOfHosts);
         part(only, "handshakes", RealFlume::handshakes);
         part(only, "large", RealFlume::tooLarge);
@@ -190,19 +191,57 @@ public final class RealFlume {
         sent.addAll(batch);
     }
 
+    /** A wire and the events of one call over it. */
+    private record Way(Wire wire, int batch) {
+        /** Every wire, and batches of 1 and of 10,000 over a wire of each protocol. */
+        static List<Way> all() {
+            List<Way> ways = new ArrayList<>();
+            for (Wire wire : Wire.all()) {
+                ways.add(new Way(wire, 500));
+                if (List.of("avro", "avro-deflate-tls", "thrift-compact").contains(wire.name)) {
+                    ways.add(new Way(wire, 1));
+                    ways.add(new Way(wire, 10_000));
+                }
+            }
+            return ways;
+        }
+
+        String name() {
+            return wire.name + "-" + batch;
+        }
+
+        List<Events.Sent> events(Random random) {
+            List<Events.Sent> sent = new ArrayList<>();
+            for (int n = Math.max(batch, batch == 1 ? 200 : 1000); n > 0; n--) {
+                sent.add(Events.event(random, random.nextInt(300)));
+            }
+            if (batch == 500) {
+                sent.add(Events.event(random, 3_000_000));
+                sent.add(Events.event(random, 0));
+                if (wire.source.equals("avro")) {
+                    // Flume's Thrift takes no frame of more than 16 MB. TLS and compression lie below the
+                    // frames, which are the same over them, and take their time: 3 MB are enough there.
+                    sent.add(Events.event(random, 50_000_000));
+                }
+            }
+            return sent;
+        }
+    }
+
     /** Our sinks into Flume's sources, its rolling files behind them. */
     private static String sinks(Path place) throws Exception {
-        List<Wire> wires = Wire.all();
-        int[] in = Agents.freePorts(wires.size());
-        int[] through = Agents.freePorts(wires.size());
+        List<Way> ways = Way.all();
+        int[] in = Agents.freePorts(ways.size());
+        int[] through = Agents.freePorts(ways.size());
         Map<String, String> ours = new HashMap<>();
         Map<String, String> theirs = new HashMap<>();
-        Path[] outs = new Path[wires.size()];
+        Path[] outs = new Path[ways.size()];
         for (int i = 0; i < outs.length; i++) {
-            outs[i] = Files.createDirectories(place.resolve(wires.get(i).name));
+            Way way = ways.get(i);
+            outs[i] = Files.createDirectories(place.resolve(way.name()));
             ours.put("sources.r" + i, Agents.listening("avro", in[i]));
-            ours.put("sinks.k" + i, Agents.to(wires.get(i).sink, through[i]));
-            theirs.put("sources.r" + i, Agents.listening(wires.get(i).source, through[i]));
+            ours.put("sinks.k" + i, Agents.to(way.wire.sink, through[i], way.batch));
+            theirs.put("sources.r" + i, Agents.listening(way.wire.source, through[i]));
             theirs.put("sinks.k" + i, Agents.intoFiles(outs[i], "null"));
         }
         Agents.startFlume(place, theirs, through);
@@ -210,18 +249,8 @@ public final class RealFlume {
         int events = 0;
         try (Agents.Agent agent = new Agents.Agent(place, ours, Agents.MEMORY, in)) {
             for (int i = 0; i < outs.length; i++) {
-                Random random = new Random(100 + i);
-                RpcClient client = RpcClientFactory.getInstance(Agents.client("batch-size=1000", in[i]));
-                List<Events.Sent> sent = new ArrayList<>();
-                for (int n = 0; n < 1000; n++) {
-                    sent.add(Events.event(random, random.nextInt(300)));
-                }
-                sent.add(Events.event(random, 3_000_000));
-                sent.add(Events.event(random, 0));
-                if (wires.get(i).source.equals("avro")) {
-                    // Flume's Thrift takes no frame of more than 16 MB.
-                    sent.add(Events.event(random, 50_000_000));
-                }
+                RpcClient client = RpcClientFactory.getInstance(Agents.client("batch-size=10000", in[i]));
+                List<Events.Sent> sent = ways.get(i).events(new Random(100 + i));
                 client.appendBatch(Events.events(sent));
                 client.close();
                 all.add(sent);
@@ -230,11 +259,12 @@ public final class RealFlume {
             for (int i = 0; i < outs.length; i++) {
                 Path out = outs[i];
                 int wanted = all.get(i).size();
-                Agents.until("all events over " + wires.get(i).name, () -> Events.read(out).size() >= wanted);
-                Events.same(wires.get(i).name, all.get(i), Events.read(out), true);
+                String name = ways.get(i).name();
+                Agents.until("all events over " + name, () -> Events.read(out).size() >= wanted);
+                Events.same(name, all.get(i), Events.read(out), true);
             }
         }
-        return events + " events over " + outs.length + " wires into Flume's own sources, each the same";
+        return events + " events over " + outs.length + " ways, in batches of 1 to 10,000, into Flume's own sources, each the same";
     }
 
     /** Avro's own files, in each codec, through our deserializer and back into files that Avro reads. */
@@ -345,6 +375,50 @@ public final class RealFlume {
         Events.same("behind a full channel, avro", all.get(0), Events.read(outs[0]), true);
         Events.same("behind a full channel, thrift", all.get(1), Events.read(outs[1]), true);
         return "batches refused and sent again (" + (refused + 2) + " times); all events once, in order";
+    }
+
+    /** Flume's own agent in front of a channel of ours that is full: its sinks back off and lose nothing. */
+    private static String backingOff(Path place) throws Exception {
+        int[] theirs = Agents.freePorts(2);
+        int[] ours = Agents.freePorts(2);
+        int[] behind = Agents.freePorts(2);
+        String[] types = {"avro", "thrift"};
+        Map<String, String> flume = new HashMap<>();
+        Map<String, String> narrow = new HashMap<>();
+        Map<String, String> next = new HashMap<>();
+        Path[] outs = new Path[2];
+        for (int i = 0; i < 2; i++) {
+            outs[i] = Files.createDirectories(place.resolve(types[i]));
+            flume.put("sources.r" + i, Agents.listening("avro", theirs[i]));
+            flume.put("sinks.k" + i, Agents.to(types[i], ours[i], 100));
+            narrow.put("sources.r" + i, Agents.listening(types[i], ours[i]));
+            narrow.put("sinks.k" + i, Agents.to("avro", behind[i], 100));
+            next.put("sources.r" + i, Agents.listening("avro", behind[i]));
+            next.put("sinks.k" + i, Agents.intoFiles(outs[i], "null"));
+        }
+        List<List<Events.Sent>> all = List.of(new ArrayList<>(), new ArrayList<>());
+        Random random = new Random(17);
+        Path last = Files.createDirectories(place.resolve("next"));
+        try (Agents.Agent agent = new Agents.Agent(place, narrow, "type=memory capacity=300 transactionCapacity=100 keep-alive=0", ours);
+                Agents.Agent end = new Agents.Agent(last)) {
+            Agents.startFlume(place, flume, theirs);
+            for (int i = 0; i < 2; i++) {
+                RpcClient client = RpcClientFactory.getInstance(Agents.client("", theirs[i]));
+                for (int batch = 0; batch < 20; batch++) {
+                    send(client, all.get(i), hundred(random));
+                }
+                client.close();
+                int at = i;
+                Agents.until("Flume's " + types[i] + " sink is refused", () -> Agents.refusals("k" + at) > 1);
+            }
+            end.start(next, Agents.MEMORY, behind);
+            for (int i = 0; i < 2; i++) {
+                Path out = outs[i];
+                Agents.until("what Flume kept over " + types[i], () -> Events.read(out).size() >= 2000);
+                Events.same("behind Flume's " + types[i] + " sink", all.get(i), Events.read(out), true);
+            }
+        }
+        return "Flume's avro and thrift sinks were refused, backed off and brought 4000 events, each once";
     }
 
     private static List<Events.Sent> hundred(Random random) {

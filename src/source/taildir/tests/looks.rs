@@ -40,3 +40,34 @@ fn what_the_first_look_sees_was_there_and_what_was_made_since_is_new() {
     let found = names.matched(&group, false, 0).unwrap();
     assert_eq!(found.iter().filter(|file| file.is_new).count(), 0, "{found:?}");
 }
+
+#[test]
+fn names_are_listed_again_when_the_directory_changed_or_at_every_look() {
+    for (cached, seen) in [(true, 1), (false, 2)] {
+        let ground = Ground::new();
+        ground.append("a.log", "1\n");
+        ground.append("b.tmp", "1\n");
+        let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let as_before = || {
+            files::open(&ground.at("logs")).unwrap().set_modified(long_ago).unwrap();
+        };
+        let wall_ns = 1_800_000_000_000_000_000;
+        let (group, mut names) = (group(&ground, r".*\.log"), group::Names::default());
+        as_before();
+        assert_eq!(names.matched(&group, cached, wall_ns).unwrap().len(), 1);
+        ground.rename("b.tmp", "b.log");
+        as_before();
+        let found = names.matched(&group, cached, wall_ns).unwrap().len();
+        assert_eq!(found, seen, "cachePatternMatching {cached}");
+        // A change that shows is seen with either.
+        ground.append("c.log", "1\n");
+        assert_eq!(names.matched(&group, cached, wall_ns).unwrap().len(), 3);
+    }
+    let read = |value: Option<&str>| {
+        let mut pairs = vec![("filegroups", "f1"), ("filegroups.f1", "/logs/.*")];
+        pairs.extend(value.map(|value| ("cachePatternMatching", value)));
+        let settings = crate::config::settings::Settings::from_pairs("r1", &pairs);
+        settings_of(&mut SettingsReader::new(&settings)).unwrap().cached
+    };
+    assert_eq!([None, Some("true"), Some("false")].map(read), [true, true, false]);
+}
