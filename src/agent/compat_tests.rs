@@ -1,14 +1,28 @@
-//! docs/flume-compat.md, with docs/external.md, has every type that can be built and every key that it knows, and no others.
+//! docs/flume-compat.md, with docs/external.md, has every type that can be built, every key that it knows with its
+//! default, and no others; the types that are not here, and why; and no difference that `validate` does not say.
+
+mod absent;
+mod differences;
+mod rows;
 
 use super::build::Types;
+use crate::base::limits::{IRC_LINES_TOGETHER, IRC_PACE_MS};
 use crate::config::TypeEntry;
 use crate::config::dead_letter;
 use crate::config::settings::Key;
 use crate::config::tls::{CLIENT_KEYS, SERVER_KEYS};
 use crate::config::types::{self, Part, Status};
+use rows::{rows, type_rows};
 
 const DOCUMENT: &str =
     concat!(include_str!("../../docs/flume-compat.md"), include_str!("../../docs/external.md"),);
+
+/// Channels have no mark but a heading.
+const CHANNELS: [(&str, &str); 3] = [
+    ("file", "File channel keys\n"),
+    ("memory", "Memory channel keys\n"),
+    ("spillablememory", "Spillable memory channel keys\n"),
+];
 
 /// The sections under `marks` such as `<!-- source netcat -->`, which stand below their headings.
 fn section(mark: &str) -> Option<&'static str> {
@@ -86,6 +100,69 @@ fn strangers(part: &str, types: &[TypeEntry]) -> Vec<String> {
     strangers
 }
 
+/// Rows whose default is another one than the registry has, or that have a state nobody knows.
+fn other_than_built(part: &str, types: &[TypeEntry]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for entry in types {
+        let name = entry.names[0];
+        let Some(section) = section(&format!("{part} {name}")) else { continue };
+        for row in rows(section) {
+            if !STATES.contains(&row.state) {
+                complaints.push(format!("{part} {name}: {:?} is {}", row.keys, row.state));
+            }
+            for (at, named) in row.keys.iter().enumerate() {
+                let Some(key) = entry.keys.iter().find(|key| key.name == *named) else { continue };
+                if !row.has_default(at, key.default) {
+                    let (built, written) = (key.default, row.default);
+                    let what = format!("{part} {name}: {named} is \"{built}\", not {written}");
+                    complaints.push(what);
+                }
+            }
+        }
+    }
+    complaints
+}
+
+/// What stands as the state of a key.
+const STATES: [&str; 5] = ["honoured", "accepted", "refused", "better", "`true` is refused"];
+
+/// The same for the sorts that stand in one table, a row for each type: keys that the type does not
+/// know, and defaults in brackets that it does not have.
+fn other_in_tables(part: &str, types: &[TypeEntry]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for entry in types.iter().filter(|entry| entry.names != ["external"]) {
+        let name = entry.names[0];
+        let rows = section(&format!("{part} {name}")).map(type_rows).unwrap_or_default();
+        let names = |types: &str| quoted(types).any(|name| entry.names.contains(&name));
+        let Some([_, keys, _]) = rows.into_iter().find(|[types, ..]| names(types)) else {
+            complaints.push(format!("{part} {name} has no row"));
+            continue;
+        };
+        // `key` (`default`; others), `key`: a bracket belongs to the key in front of it.
+        let mut rest = keys;
+        while let Some((_, from)) = rest.split_once('`') {
+            let Some((named, behind)) = from.split_once('`') else { break };
+            let bracket = behind.strip_prefix(" (").and_then(|b| b.split_once(')'));
+            let (written, after) = bracket.unwrap_or(("", behind));
+            rest = after;
+            let known = |key: &&Key| match key.name.strip_suffix('*') {
+                Some(prefix) => named.starts_with(prefix),
+                None => key.name == named,
+            };
+            let written = quoted(written).next().unwrap_or_default();
+            match entry.keys.iter().find(known) {
+                None => complaints.push(format!("{part} {name}: nobody knows the key {named}")),
+                Some(key) if key.default != written => complaints.push(format!(
+                    "{part} {name}: {named} is \"{}\", not \"{written}\"",
+                    key.default
+                )),
+                Some(_) => {}
+            }
+        }
+    }
+    complaints
+}
+
 /// Keys that sources have in common, which stand with those where they matter.
 const EVERY_SOURCE: [&str; 2] = ["backoffSleepIncrement", "maxBackoffSleep"];
 
@@ -101,9 +178,13 @@ fn the_document_has_every_type_and_key_and_no_others() {
     ]
     .into_iter()
     .flat_map(|(part, types)| {
-        let rows = matches!(part, "source" | "sink");
         let mut found = complaints(part, types);
-        found.extend(if rows { strangers(part, types) } else { Vec::new() });
+        if matches!(part, "source" | "sink") {
+            found.extend(strangers(part, types));
+            found.extend(other_than_built(part, types));
+        } else {
+            found.extend(other_in_tables(part, types));
+        }
         found
     })
     .collect();
@@ -144,4 +225,11 @@ fn every_name_of_a_type_finds_it_alias_and_class_in_any_case() {
         }
         assert!(first.is_none() || flumes.status == Status::Planned, "{:?}", flumes.names);
     }
+}
+
+#[test]
+fn the_document_has_the_pace_of_the_irc_sink() {
+    assert_eq!((IRC_LINES_TOGETHER, IRC_PACE_MS), (5, 2000));
+    let section = section("sink irc").expect("a section").replace('\n', " ");
+    assert!(section.contains("many lines five go at once and five more every 2 s"), "{section}");
 }

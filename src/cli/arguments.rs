@@ -50,7 +50,8 @@ pub(super) enum Command {
             millpond graph -n a1 -f flume.conf --format svg > a1.svg\n  \
             millpond graph -f web.conf -f collector.conf --format dot | dot -Tpng > flow.png\n\n\
             Each file is read by itself. A sink that sends to where a source of a drawn agent\n\
-            listens is joined to it. Exit code 1 when an agent could not be drawn.")]
+            listens is joined to it. Exit code 1 when an agent, or a part of one that would be left out,\n\
+            is not drawn.")]
     Graph(GraphArguments),
     /// Watch running agents: rates, fill, lag, what fails
     #[command(after_help = "Examples:\n  \
@@ -114,10 +115,11 @@ pub(super) enum Command {
             2 wrong usage or a test that could not be carried out. Ctrl-C ends with the report so\n\
             far, a second one at once (130). For power cuts see `torture write`, `collect` and `verify`.")]
     Torture(Box<TortureArguments>),
-    /// Tools of Flume (come later; see `channel check` and `channel repair`)
+    /// Tools of Flume: refused by name, with what does their work (`channel check`, `channel repair`)
     #[command(
         disable_help_flag = true,
-        after_help = "Example:\n  millpond tool fcintegritytool -l data1,data2"
+        after_help = "Example, in the place of `tool fcintegritytool -l data1,data2`:\n  \
+            millpond channel check --checkpoint-dir cp --data-dirs data1,data2"
     )]
     Tool(AnyWords),
     /// Write the manual pages, one for each command

@@ -4,7 +4,7 @@
 //! to say goes to stderr. When stdout is closed, commands that only show something end quietly.
 //!
 //! The words of a command line pass through [`spelling`] (forms that Flume's start script accepts
-//! and current parsers do not), then through [`arguments`], then to the file named after their
+//! and current parsers do not) and [`options_file`] (what Flume adds to those of `agent`), then through [`arguments`], then to the file named after their
 //! command. Options for Java that carry settings (`-Dkey=value`) may also come from the environment
 //! and from `flume-env.sh`: [`java_options`].
 
@@ -28,12 +28,14 @@ mod graph;
 mod interrupt;
 mod java_options;
 mod man;
+mod options_file;
 mod rpc_properties;
 mod run;
 mod shell_assignments;
 mod spelling;
 mod tap;
 mod tap_arguments;
+mod tool;
 mod top;
 mod top_arguments;
 mod torture;

@@ -3,8 +3,8 @@
 use super::arguments::{Command, CommandLine};
 use super::words::{Stop, say, show};
 use super::{
-    agent, avro_client, bench, channel, completions, graph, man, spelling, tap, top, torture,
-    validate,
+    agent, avro_client, bench, channel, completions, graph, man, options_file, spelling, tap, tool,
+    top, torture, validate,
 };
 use crate::base::threads;
 use clap::Parser;
@@ -19,6 +19,16 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     if words.get(1).is_some_and(|word| word == "node") {
         say("warning: node is Flume's old word for agent");
     }
+    let words = match options_file::added(words) {
+        Ok((words, said)) => {
+            said.into_iter().for_each(|said| say(&said));
+            words
+        }
+        Err(stop) => {
+            say(&stop.to_string());
+            return ExitCode::from(stop.exit_code());
+        }
+    };
     let line = match CommandLine::try_parse_from(words) {
         Ok(line) => line,
         Err(answer) => return parser_answer(&answer),
@@ -52,9 +62,7 @@ fn carry_out(command: Command) -> Result<(), Stop> {
         Command::Bench(arguments) => aside("bench", move || bench::run(&arguments)),
         Command::Torture(arguments) => aside("torture", move || torture::run(&arguments)),
         Command::AvroClient(arguments) => avro_client::run(&arguments),
-        Command::Tool(_) => Err(Stop::Failed(
-            "tool is not there yet; millpond channel check verifies a channel".to_owned(),
-        )),
+        Command::Tool(arguments) => tool::run(&arguments.words),
         Command::Man { directory } => man::run(&directory),
         Command::Completions { shell } => completions::run(shell),
         Command::Version(_) => show(&version()),

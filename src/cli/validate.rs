@@ -6,8 +6,8 @@ use super::java_options;
 use super::words::{Stop, say, show_words};
 use crate::agent::build::{Plan, Types};
 use crate::agent::origin::read_once;
-use crate::config::load_texts;
 use crate::config::settings::{Finding, Severity};
+use crate::config::{differences, load_texts};
 use std::fmt::Write;
 
 pub(super) fn run(arguments: &ConfigurationArguments) -> Result<(), Stop> {
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &ConfigurationArguments) -> Result<(), Stop> {
             let in_groups: usize = plan.groups.iter().map(|group| group.sinks.len()).sum();
             let (sources, channels, sinks) =
                 (plan.sources.len(), plan.channels.len(), plan.sinks.len() + in_groups);
-            let mut text = lines(&findings);
+            let mut text = lines(&findings) + &lines(&differences::notes(&loaded.agent));
             let _ = writeln!(
                 text,
                 "agent {}: {sources} sources, {channels} channels, {sinks} sinks can run",

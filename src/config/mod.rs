@@ -19,6 +19,7 @@ pub mod channel_keys;
 pub mod channels;
 pub mod date;
 pub mod dead_letter;
+pub mod differences;
 mod file;
 mod filters;
 mod findings;

@@ -26,10 +26,32 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// `; did you mean NAME?`, or nothing where no known word is near.
+/// `; did you mean NAME?`, or nothing where no known word is near, and none alone is of the same parts.
 #[must_use]
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, known).map(|name| format!("; did you mean {name}?")).unwrap_or_default()
+    let known: Vec<&str> = known.into_iter().collect();
+    let found = nearest(word, known.iter().copied()).or_else(|| of_its_parts(word, &known));
+    found.map(|name| format!("; did you mean {name}?")).unwrap_or_default()
+}
+
+/// The only known word that ends with `word`'s parts (`serializer`: `sink.serializer`), or has no others
+/// (`search_and_replace`: `search_replace`).
+fn of_its_parts<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    if word.is_empty() || word.len() > COMPARED_CHARS_MAX {
+        return None;
+    }
+    let parts = |text: &str| -> Vec<String> {
+        text.to_lowercase().split(['.', '_', '-']).map(str::to_owned).collect()
+    };
+    let written = parts(word);
+    let fits = |candidate: &&&str| {
+        let candidate = parts(candidate);
+        candidate.ends_with(&written)
+            || candidate.len() > 1 && candidate.iter().all(|part| written.contains(part))
+    };
+    let mut found = known.iter().filter(fits);
+    let first = found.next().copied();
+    first.filter(|first| found.all(|other| other == first))
 }
 
 /// The names of a list, each once, in their order. Blanks are Java's `\s`.
@@ -90,6 +112,29 @@ mod tests {
         }
         for word in ["", "kafka", "x", "spooldir", &"n".repeat(10_000)] {
             assert_eq!(nearest(word, known), None, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_lacks_a_part_or_has_one_too_many_finds_its_name() {
+        let known = [
+            "sink.serializer",
+            "sink.directory",
+            "search_replace",
+            "search_replace",
+            "a.key",
+            "b.key",
+        ];
+        for (word, name) in [
+            ("serializer", "; did you mean sink.serializer?"),
+            ("Search_And_Replace", "; did you mean search_replace?"),
+            ("sink.the.directory", "; did you mean sink.directory?"),
+            // Two are as good as each other.
+            ("key", ""),
+            ("", ""),
+            ("kafka.topic", ""),
+        ] {
+            assert_eq!(did_you_mean(word, known), name, "{word}");
         }
     }
 

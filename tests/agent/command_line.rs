@@ -38,24 +38,36 @@ fn wrong_usage_is_2_and_says_so_on_stderr_only() {
 
 #[test]
 fn what_is_not_there_yet_says_so_and_fails() {
-    for words in [
-        &["tool", "fcintegritytool", "-l", "x"][..],
-        &[
-            "channel",
-            "import",
-            "--checkpoint-dir",
-            "a",
-            "--data-dirs",
-            "b",
-            "--from-flume",
-            "c",
-            "d",
-        ],
+    let words = "channel import --checkpoint-dir a --data-dirs b --from-flume c d";
+    let output = run(here(), &words.split(' ').collect::<Vec<_>>(), b"");
+    assert_eq!(output.status.code(), Some(1), "{words:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not there yet"), "{words:?}");
+}
+
+#[test]
+fn flumes_tool_is_refused_with_the_command_that_does_its_work() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(directory.path().join("old")).expect("made");
+    std::fs::write(directory.path().join("old/log-1"), b"Flume's").expect("written");
+    let put = ["channel", "put", "--checkpoint-dir", "cp", "--data-dirs", "d1,d2"];
+    run_expecting(directory.path(), &put, b"a line\n", 0);
+    let of_d = "millpond channel check --checkpoint-dir DIR --data-dirs d1,d2";
+    for (words, said) in [
+        (&["tool", "fcintegritytool", "-l", "old"][..], &["of Flume (old)", "channel repair"][..]),
+        (&["tool", "FCIntegrityTool", "--dataDirs", "d1,d2"], &["belongs to a millpond", of_d]),
+        (&["tool", "fcintegritytool", "-ld1,d2"], &["d1 belongs to a millpond channel", of_d]),
+        (&["tool"], &["which tool?", "only fcintegritytool"]),
+        (&["tool", "import"], &["no tool import", "channel check"]),
     ] {
-        let output = run(here(), words, b"");
-        assert_eq!(output.status.code(), Some(1), "{words:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains("not there yet"), "{words:?}");
+        let output = run(directory.path(), words, b"");
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        let heard = String::from_utf8_lossy(&output.stderr);
+        assert!(said.iter().all(|said| heard.contains(said)), "{words:?}: {heard}");
     }
+    assert_eq!(std::fs::read(directory.path().join("old/log-1")).expect("there"), b"Flume's");
+    // What is said instead works.
+    let check = ["channel", "check", "--checkpoint-dir", "cp", "--data-dirs", "d1,d2"];
+    run_expecting(directory.path(), &check, b"", 0);
 }
 
 #[test]
@@ -200,6 +212,79 @@ fn graph_draws_all_agents_of_its_files_and_says_which_it_cannot() {
     let nobody = run(directory.path(), &[&both[..], &["-n", "nobody"]].concat(), b"");
     assert_eq!(nobody.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("there is no agent nobody"));
+}
+
+#[test]
+fn graph_leaves_out_what_the_agent_would_leave_out_and_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let good = "a.sources = s t\na.channels = c\na.sinks = k l\na.sinkgroups = g\n\
+                a.sources.s.type = thrift\na.sources.s.bind = 127.0.0.1\na.sources.s.port = 1\n\
+                a.sources.s.channels = c\na.sources.t.type = seq\na.sources.t.channels = c\n\
+                a.channels.c.type = memory\na.sinks.k.type = null\na.sinks.k.channel = c\n\
+                a.sinks.l.type = logger\na.sinks.l.channel = c\na.sinkgroups.g.sinks = k l\n\
+                a.sinkgroups.g.processor.type = failover\n";
+    for (more, gone, stays) in [
+        ("a.sources.s.kerberos = true\n", "thrift", "seq"),
+        ("a.sinks.k.batchSize = 0\n", "null", "logger"),
+        ("a.sinkgroups.g.processor.maxpenalty = x\n", "null", "seq"),
+        ("a.sources = s t u\n", "source u", "thrift"),
+    ] {
+        std::fs::write(directory.path().join("a.conf"), format!("{good}{more}")).expect("written");
+        let output = run(directory.path(), &["graph", "-f", "a.conf"], b"");
+        let list = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{more}: {said}");
+        assert!(!list.contains(gone) && list.contains(stays), "{more}: {list}");
+        assert!(said.contains("error: a.") && said.contains("is not drawn"), "{more}: {said}");
+    }
+    std::fs::write(directory.path().join("a.conf"), good).expect("written");
+    let list = run_expecting(directory.path(), &["graph", "-f", "a.conf"], b"", 0);
+    assert!(["thrift", "null", "failover"].iter().all(|word| list.contains(word)), "{list}");
+}
+
+#[test]
+fn options_of_a_file_count_where_the_command_line_has_none() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "name = a1\nconf-file = job.conf\nno-reload-conf = true\n";
+    std::fs::write(directory.path().join("flume.opts"), text).expect("written");
+    let words = ["agent", "-c", ".", "-n", "b1", "--dryrun"];
+    let shown = run_expecting(directory.path(), &words, b"", 0);
+    assert!(
+        ["b1", "job.conf", "--no-reload-conf"].iter().all(|word| shown.contains(word))
+            && !shown.contains("a1"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn validate_says_how_the_types_of_a_configuration_differ_from_flume() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "a.sources = s t\na.channels = c\na.sinks = k\na.sources.s.type = netcat\n\
+                a.sources.s.bind = 127.0.0.1\na.sources.s.port = 0\na.sources.s.channels = c\n\
+                a.sources.s.maxConnections = 5\na.sources.t.type = netcat\na.sources.t.bind = 127.0.0.1\n\
+                a.sources.t.port = 0\na.sources.t.channels = c\na.channels.c.type = memory\n\
+                a.sinks.k.type = avro\na.sinks.k.hostname = h\na.sinks.k.port = 1\na.sinks.k.channel = c\n";
+    let validate = |text: &str| {
+        std::fs::write(directory.path().join("a.conf"), text).expect("written");
+        run_expecting(directory.path(), &["validate", "-n", "a", "-f", "a.conf"], b"", 0)
+    };
+    let said = validate(text);
+    for line in [
+        "a.conf:4: note: a.sources.s.type: unlike Flume: the complete lines of one read",
+        "a.conf:8: note: a.sources.s.maxConnections: unlike Flume: ",
+        "a.conf:13: note: a.channels.c.type: unlike Flume: byteCapacity is 256 MiB",
+        "note: a: unlike Flume: at a stop the sinks first empty the memory channels",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert_eq!(
+        said.matches("the complete lines of one read").count(),
+        1,
+        "once for a type: {said}"
+    );
+    assert!(!said.contains("verify-hostname"), "{said}");
+    let said = validate(&format!("{text}a.sinks.k.ssl = true\n"));
+    assert!(said.contains("verify-hostname = false for Flume's way"), "{said}");
 }
 
 #[test]

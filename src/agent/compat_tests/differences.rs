@@ -1,0 +1,123 @@
+//! What the document says against Flume of a type, `validate` says of a configuration that has it.
+
+use super::rows::{Row, rows, type_rows};
+use super::{CHANNELS, DOCUMENT, section};
+use crate::agent::build::Types;
+use crate::config::differences::{DIFFERENCES, Difference};
+use crate::config::types::Part;
+use crate::config::{Catalogue, TypeEntry};
+
+/// Rows about a value for which `validate` has a finding of its own.
+const SAID_OF_THE_VALUE: &[(&str, &str)] = &[("spooldir", "fileSuffix"), ("http", "handler")];
+
+/// Words that compare with Flume and find no difference.
+const ALIKE: &[&str] = &[
+    "as in Flume",
+    "As in Flume",
+    "as Flume",
+    "in Flume's JSON",
+    "Flume's JSON, replaced",
+    "Flume's class name",
+    "mean in Flume",
+    "are Flume's",
+    "Flume's own `.flumespool",
+];
+
+/// Whether the text says that something is other than in Flume.
+fn contrasts(text: &str) -> bool {
+    ALIKE.iter().fold(text.to_owned(), |text, alike| text.replace(alike, "")).contains("Flume")
+}
+
+fn about(part: Part, name: &str) -> Vec<&'static Difference> {
+    DIFFERENCES.iter().filter(|d| d.part == part && d.types.contains(&name)).collect()
+}
+
+/// What the section says against Flume and no note does.
+fn unsaid(part: Part, entry: &TypeEntry, section: &'static str) -> Vec<String> {
+    let name = entry.names[0];
+    let notes = about(part, name);
+    // Several types share a section.
+    let its_own = |key: &&str| entry.keys.iter().any(|known| known.name == *key);
+    let mut unsaid = Vec::new();
+    // A key that is accepted or refused has a finding of its own.
+    let says = |row: &&Row| match row.state {
+        "better" => true,
+        "honoured" => contrasts(row.meaning),
+        _ => false,
+    };
+    for row in rows(section).iter().filter(says) {
+        let exempt = |key: &&str| SAID_OF_THE_VALUE.contains(&(name, *key));
+        let noted = |key: &&str| notes.iter().any(|note| note.keys.contains(key));
+        if row.keys.iter().any(its_own) && !row.keys.iter().any(|key| exempt(key) || noted(key)) {
+            unsaid.push(format!("{name}: {:?} {}", row.keys, row.meaning));
+        }
+    }
+    let prose: Vec<&str> = section.lines().filter(|line| !line.starts_with('|')).collect();
+    if contrasts(&prose.join("\n")) && !notes.iter().any(|note| note.keys.is_empty()) {
+        unsaid.push(format!("{name}: what stands below its table"));
+    }
+    unsaid
+}
+
+fn complaints(part: Part, mark: &str, entries: &[TypeEntry]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.names[0] != "external") {
+        let name = entry.names[0];
+        let section =
+            match CHANNELS.iter().find(|(channel, _)| part == Part::Channel && *channel == name) {
+                Some((_, heading)) => DOCUMENT.split("\n## ").find(|s| s.starts_with(heading)),
+                None => section(&format!("{mark} {name}")),
+            };
+        let section = section.expect("every type has its section");
+        let types = type_rows(section);
+        let own = types.iter().find(|[types, ..]| types.starts_with(&format!("`{name}`")));
+        match own {
+            // In a table of types each has its row.
+            Some([.., against]) if contrasts(against) && about(part, name).is_empty() => {
+                complaints.push(format!("{name}: {against}"));
+            }
+            Some(_) => {}
+            None => complaints.extend(unsaid(part, entry, section)),
+        }
+    }
+    complaints
+}
+
+fn sorts(catalogue: &Catalogue) -> [(Part, &'static str, &[TypeEntry]); 6] {
+    [
+        (Part::Source, "source", &catalogue.sources),
+        (Part::Channel, "channel", &catalogue.channels),
+        (Part::Sink, "sink", &catalogue.sinks),
+        (Part::Interceptor, "interceptor", &catalogue.interceptors),
+        (Part::Selector, "selector", &catalogue.selectors),
+        (Part::SinkProcessor, "processor", &catalogue.sink_processors),
+    ]
+}
+
+#[test]
+fn validate_has_a_note_for_whatever_the_document_says_against_flume() {
+    let catalogue = Types::built_in().catalogue();
+    let found: Vec<String> = sorts(&catalogue)
+        .into_iter()
+        .flat_map(|(part, mark, entries)| complaints(part, mark, entries))
+        .collect();
+    assert!(found.is_empty(), "no note says:\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_difference_is_about_types_and_keys_that_there_are() {
+    let catalogue = Types::built_in().catalogue();
+    for difference in DIFFERENCES {
+        for name in difference.types {
+            let mut entries = catalogue.entries(difference.part).iter();
+            let entry = entries.find(|entry| entry.names[0] == *name).expect(name);
+            let keys = difference.keys.iter().filter(|key| !difference.with.contains(*key));
+            for key in keys.chain([&difference.with]).filter(|key| !key.is_empty()) {
+                assert!(
+                    entry.keys.iter().any(|known| known.name == *key),
+                    "{name} has no key {key}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `flume.opts`: options of `agent` that its command line does not have, from where Flume looks for them.
+//!
+//! Flume reads `/etc/flume/flume.opts`, else the first `flume.opts` on its class path, which begins with the
+//! configuration directory. A key is an option by its short or long name. What the command line has wins.
+
+use super::arguments::CommandLine;
+use super::java_options;
+use super::words::Stop;
+use crate::base::read_whole::{ReadWholeError, read_whole};
+use crate::config::properties;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+const OF_THE_MACHINE: &str = "/etc/flume/flume.opts";
+/// The name in the configuration directory.
+const NAME: &str = "flume.opts";
+/// Bytes of the file at most: it is written by hand.
+const BYTES_MAX: u64 = 1024 * 1024;
+/// How Flume's parser spells that an option without a value is given.
+const GIVEN: [&str; 3] = ["true", "yes", "1"];
+
+/// The words with the options that the file adds, and what there is to say about that.
+pub(super) fn added(words: Vec<OsString>) -> Result<(Vec<OsString>, Option<String>), Stop> {
+    added_from(Path::new(OF_THE_MACHINE), words)
+}
+
+fn added_from(
+    of_the_machine: &Path,
+    mut words: Vec<OsString>,
+) -> Result<(Vec<OsString>, Option<String>), Stop> {
+    if !words.get(1).is_some_and(|word| word == "agent" || word == "node") {
+        return Ok((words, None));
+    }
+    let mut line = CommandLine::command().ignore_errors(true);
+    line.build();
+    let agent = line.find_subcommand("agent").cloned();
+    let matches = line.try_get_matches_from(words.clone()).ok();
+    let given = matches.as_ref().and_then(|matches| matches.subcommand_matches("agent"));
+    let (Some(agent), Some(given)) = (agent, given) else { return Ok((words, None)) };
+    let conf = given.get_one::<PathBuf>("conf").map(PathBuf::as_path);
+    let in_conf = java_options::conf_directory(conf).map(|conf| conf.join(NAME));
+    for path in [Some(of_the_machine.to_owned()), in_conf].into_iter().flatten() {
+        let bytes = match read_whole(&path, BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(ReadWholeError::Missing) => continue,
+            Err(error) => return Err(Stop::Usage(format!("{}: {error}", path.display()))),
+        };
+        let more = options(&path, &bytes, &agent, given)?;
+        let said = format!("{} adds {} options to the command line", path.display(), more.len());
+        words.extend(more);
+        return Ok((words, Some(said)));
+    }
+    Ok((words, None))
+}
+
+/// The options of a file that were not given, as words.
+fn options(
+    path: &Path,
+    bytes: &[u8],
+    agent: &Command,
+    given: &ArgMatches,
+) -> Result<Vec<OsString>, Stop> {
+    let wrong = |line: u32, what: String| Stop::Usage(format!("{}:{line}: {what}", path.display()));
+    let mut words: Vec<(&str, OsString)> = Vec::new();
+    for entry in properties::entries(bytes) {
+        let entry = entry.map_err(|error| wrong(error.line, error.to_string()))?;
+        let (key, value) = (entry.key.trim(), entry.value.trim());
+        let Some((option, long)) = agent.get_arguments().find_map(|arg| named(arg, key)) else {
+            return Err(wrong(entry.line, format!("agent has no option {key}")));
+        };
+        let id = option.get_id().as_str();
+        let on_the_line = given.value_source(id) == Some(ValueSource::CommandLine)
+            || id == "conf_files" && given.contains_id("conf_uri");
+        // Of several equal keys the last counts, as in every file of properties.
+        words.retain(|(earlier, _)| *earlier != id);
+        let word = match option.get_action() {
+            ArgAction::SetTrue => GIVEN.contains(&value).then(|| format!("--{long}")),
+            _ => Some(format!("--{long}={value}")),
+        };
+        if let Some(word) = word.filter(|_| !on_the_line) {
+            words.push((id, word.into()));
+        }
+    }
+    Ok(words.into_iter().map(|(_, word)| word).collect())
+}
+
+/// The option with its long name, if `key` is a name of it.
+fn named<'a>(arg: &'a Arg, key: &str) -> Option<(&'a Arg, &'a str)> {
+    let long = arg.get_long()?;
+    let short = arg.get_short().is_some_and(|short| key.chars().eq([short]));
+    let alias = arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&key));
+    (key == long || short || alias).then_some((arg, long))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(file: &str, line: &str, expected: &str) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(NAME);
+        std::fs::write(&path, file).expect("written");
+        let words = line.split(' ').map(OsString::from).collect();
+        let said = match added_from(&path, words) {
+            Ok((words, _)) => {
+                words.iter().map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ")
+            }
+            Err(stop) => stop.to_string(),
+        };
+        assert!(said.ends_with(expected), "{file} {line}: {said}");
+    }
+
+    #[test]
+    fn the_file_has_what_the_command_line_lacks() {
+        check("name = a1\nf = x.conf\n", "flume-ng agent", "agent --name=a1 --conf-file=x.conf");
+        check("name = a1\nf = x.conf\n", "m agent -n b -fy.conf", "agent -n b -fy.conf");
+        check("n = a1\nn = a2\n", "m node --poll-interval 5", "node --poll-interval 5 --name=a2");
+        check("no-reload-conf = yes\nuser = me\n", "m agent", "--no-reload-conf --conf-user=me");
+        check("no-reload-conf = no\n", "m agent -n a", "agent -n a");
+        check("f = x.conf\n", "m agent -n a -u file:/y", "agent -n a -u file:/y");
+        check("name = a1\n", "m validate -f x", "validate -f x");
+    }
+
+    #[test]
+    fn what_is_no_option_is_named_with_its_line() {
+        check("name = a1\n\ncolour = red\n", "m agent", "flume.opts:3: agent has no option colour");
+    }
+}
