@@ -96,9 +96,11 @@ impl Session {
     /// Ends a connection of which no further line can be read, behind the lines `before`.
     async fn refuse(&mut self, before: Vec<Bytes>, why: Unreadable) -> Result<(), Over> {
         self.counters.event_read_fail.add(1);
+        // Unlike in Flume, where whole lines that came in one read with bytes that are no text are
+        // dropped: on where a read ends, a client has no say.
+        self.take(before).await?;
         match why {
             Unreadable::TooLong => {
-                self.take(before).await?;
                 let max = self.rules.line_units_max;
                 tracing::warn!(source = %self.name, peer = %self.peer, max,
                     "a line exceeds max-line-length; closing the connection");
@@ -110,10 +112,7 @@ impl Session {
             Unreadable::NoText => {
                 tracing::warn!(source = %self.name, peer = %self.peer,
                     "bytes that are no text of this source's encoding; closing the connection");
-                // Like Flume, nothing of this part is taken or answered: the client knows
-                // that it has to send it again. Without answers it knows nothing, and what
-                // can be read is kept.
-                if self.rules.acks { Ok(()) } else { self.take(before).await }
+                Ok(())
             }
         }
     }

@@ -178,17 +178,20 @@ async fn the_last_answer_arrives_although_the_client_goes_on_sending() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_end_the_connection_without_an_answer() {
-    let (trial, source) = (Trial::new(), source(&[]));
-    let script = async {
-        let mut client = Client::connect(&trial, &source).await;
-        client.send(b"kept\n").await;
-        assert_eq!(client.answer().await, "OK\n");
-        client.send(b"not answered\nbad \xff\xfe\nafter\n").await;
-        assert_eq!(client.rest().await, "");
-    };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["kept"]);
+async fn bytes_that_are_no_text_end_the_connection_behind_the_lines_that_came_with_them() {
+    for (acks, answers) in [("true", "OK\nOK\n"), ("false", "")] {
+        for end in [&b"bad \xff\xfe\nafter\n"[..], b"bad \xff\xfe"] {
+            let (trial, source) = (Trial::new(), source(&[("ack-every-event", acks)]));
+            let script = async {
+                let mut client = Client::connect(&trial, &source).await;
+                client.send(&[b"one\ntwo\n", end].concat()).await;
+                assert_eq!(client.rest().await, answers, "the bad line has no answer");
+            };
+            trial.run(&source, script).await.unwrap();
+            assert_eq!(bodies(&trial.events()), ["one", "two"], "acks {acks}");
+            assert_eq!(trial.context.counters.event_read_fail.get(), 1);
+        }
+    }
 }
 
 #[tokio::test]
