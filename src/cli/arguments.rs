@@ -118,8 +118,9 @@ pub(super) enum Command {
     /// Tools of Flume: refused by name, with what does their work (`channel check`, `channel repair`)
     #[command(
         disable_help_flag = true,
-        after_help = "Example, in the place of `tool fcintegritytool -l data1,data2`:\n  \
-            millpond channel check --checkpoint-dir cp --data-dirs data1,data2"
+        after_help = "Example:\n  \
+            millpond channel check --checkpoint-dir cp --data-dirs data1,data2\n\n\
+            That is in the place of `tool fcintegritytool -l data1,data2`."
     )]
     Tool(AnyWords),
     /// Write the manual pages, one for each command

@@ -4,6 +4,7 @@ use super::rows::{Row, rows, type_rows};
 use super::{CHANNELS, DOCUMENT, section};
 use crate::agent::build::Types;
 use crate::config::differences::{DIFFERENCES, Difference};
+use crate::config::settings::Key;
 use crate::config::types::Part;
 use crate::config::{Catalogue, TypeEntry};
 
@@ -113,10 +114,11 @@ fn a_difference_is_about_types_and_keys_that_there_are() {
             let entry = entries.find(|entry| entry.names[0] == *name).expect(name);
             let keys = difference.keys.iter().filter(|key| !difference.with.contains(*key));
             for key in keys.chain([&difference.with]).filter(|key| !key.is_empty()) {
-                assert!(
-                    entry.keys.iter().any(|known| known.name == *key),
-                    "{name} has no key {key}"
-                );
+                let fits = |known: &Key| match known.name.strip_suffix('*') {
+                    Some(prefix) => key.starts_with(prefix),
+                    None => known.name == *key,
+                };
+                assert!(entry.keys.iter().any(fits), "{name} has no key {key}");
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What a user sees of a configuration: which parts run, and what is said about the others.
 
+mod absent;
 mod circles;
 mod filters;
 
@@ -262,22 +263,6 @@ fn types_that_cannot_be_had_stop_the_agent_and_are_named() {
         let findings: Vec<_> =
             error.findings().iter().filter(|f| f.severity == Severity::Error).cloned().collect();
         one(&findings, 1, "a1.sinks.k1.type", Severity::Error, words);
-    }
-    let legacy = &["not available: it speaks the protocol of Flume 0.9", "with an avro sink"][..];
-    for (key, class, words) in [
-        ("sources.r1", "org.apache.flume.source.avroLegacy.AvroLegacySource", legacy),
-        ("sources.r1", "org.apache.flume.source.thriftLegacy.ThriftLegacySource", legacy),
-        ("sources.r1", "org.apache.flume.source.twitter.TwitterSource", &["no longer exists"]),
-        ("channels.c1", "jdbc", &["not available", "use the file channel"]),
-        (
-            "channels.c1",
-            "org.apache.flume.channel.PseudoTxnMemoryChannel",
-            &["no transactions", "use the memory channel"],
-        ),
-    ] {
-        let error = refused(&whole(&format!("a1.{key}.type = {class}")));
-        let words = [&[class][..], words].concat();
-        one(error.findings(), 1, &format!("a1.{key}.type"), Severity::Error, &words);
     }
     // Nothing is said about channels and groups that stand alone only for that.
     for more in [
