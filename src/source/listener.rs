@@ -413,7 +413,9 @@ mod tests {
             until("the first", || connections.get() == 1).await;
             let mut answer = String::new();
             let mut second = TcpStream::connect(listening.bound()).await.unwrap();
-            second.read_to_string(&mut answer).await.unwrap();
+            let read = second.read_to_string(&mut answer);
+            let read = tokio::time::timeout(Duration::from_secs(60), read).await;
+            read.expect("it is closed").unwrap();
             assert_eq!(answer, "full\n");
             assert_eq!(connections.get(), 1);
             drop(first);
