@@ -186,12 +186,24 @@ impl Pattern {
         self.whole.is_match(text).map_err(|_| Exhausted::Steps)
     }
 
+    /// The groups where the whole text matches, as `Matcher.matches` leaves them.
+    ///
+    /// # Errors
+    /// It took too many steps.
+    pub fn find_whole(&self, text: &str) -> Result<Option<Found>, Exhausted> {
+        self.may_try(text)?;
+        let found = self.whole.captures(text).map_err(|_| Exhausted::Steps)?;
+        Ok(found.map(|captures| self.groups_of(&captures)))
+    }
+
+    fn groups_of(&self, captures: &fancy_regex::Captures<'_, str>) -> Found {
+        Found { groups: (0..=self.groups).map(|at| captures.get(at).map(|m| m.range())).collect() }
+    }
+
     fn find_from(&self, text: &str, from: usize) -> Result<Option<Found>, Exhausted> {
         self.may_try(text)?;
         let found = self.found.captures_from_pos(text, from).map_err(|_| Exhausted::Steps)?;
-        Ok(found.map(|captures| Found {
-            groups: (0..=self.groups).map(|at| captures.get(at).map(|m| m.range())).collect(),
-        }))
+        Ok(found.map(|captures| self.groups_of(&captures)))
     }
 
     fn may_try(&self, text: &str) -> Result<(), Exhausted> {

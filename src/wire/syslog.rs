@@ -203,6 +203,12 @@ impl Present {
         Self { millis, window: window() }
     }
 
+    /// The year in UTC; 1970 where the calendar ends.
+    #[must_use]
+    pub fn year(&self) -> i16 {
+        self.window.as_ref().map_or(1970, |window| window.year)
+    }
+
     /// This year's, but last year's if that would be more than a month ahead, and next year's if it
     /// would be more than eleven months ago.
     pub(super) fn nearest_year(&self, of_year: &dyn Fn(i16) -> Option<Timestamp>) -> Option<i64> {

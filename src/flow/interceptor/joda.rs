@@ -3,7 +3,7 @@
 //! Letters: `y Y M d D H k h K m s S a E z Z`, text between quotes, and what is no letter. Numbers
 //! take as many digits as there are letters, or more where the next thing is no number.
 
-use crate::base::calendar::{DAYS, MONTHS};
+use crate::base::calendar::{DAYS, MONTHS, named};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
@@ -224,15 +224,6 @@ impl Reading {
             (None, own) => own.as_ref().unwrap_or(zone).to_timestamp(at).ok(),
         }
     }
-}
-
-/// A name, whole or its first three letters, in any case; answers its number from 1.
-fn named<'t>(text: &'t str, names: &[&str]) -> Option<(i8, &'t str)> {
-    let begins = |name: &str| text.get(..name.len()).is_some_and(|t| t.eq_ignore_ascii_case(name));
-    names.iter().zip(1..).find_map(|(name, number)| {
-        let len = [name.len(), 3].into_iter().find(|len| begins(&name[..*len]))?;
-        Some((number, &text[len..]))
-    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 //! back-pressure.
 
 pub mod multiport;
+mod own_form;
+mod simple_date;
 pub mod tcp;
 pub mod udp;
 
@@ -21,6 +23,7 @@ use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::{Event, Headers};
 use crate::wire::syslog::{Flaw, Message, Present, Raw, parse};
 use jiff::tz::TimeZone;
+use own_form::OwnForm;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -60,18 +63,13 @@ const MAX_CONNECTIONS: Key = Key {
     default: "20000",
     meaning: "Connections open at once; more are closed. Flume has no such limit.",
 };
-const FORMAT: Key = Key {
-    name: "format.*",
-    kind: Kind::Text,
-    default: "",
-    meaning: "Patterns of one's own are not there yet and refused.",
-};
 
 /// What becomes of a message.
 #[derive(Clone, Debug)]
 struct Rules {
     keep: Keep,
     client: ClientHeaders,
+    own_form: Option<OwnForm>,
     zone: TimeZone,
 }
 
@@ -127,14 +125,11 @@ impl ClientHeaders {
 }
 
 impl Rules {
-    fn read(reader: &SettingsReader<'_>) -> Result<Self, SettingError> {
-        let own = reader.settings().entries.keys().find(|key| key.starts_with("format."));
-        if let Some(key) = own {
-            return Err(reader.error(key, "patterns of one's own are not there yet"));
-        }
+    fn read(reader: &mut SettingsReader<'_>) -> Result<Self, SettingError> {
         Ok(Self {
             keep: Keep::read(reader)?,
             client: ClientHeaders::read(reader),
+            own_form: OwnForm::read(reader)?,
             zone: TimeZone::system(),
         })
     }
@@ -146,7 +141,11 @@ impl Rules {
             .map_or_else(|_| String::from_utf8_lossy(raw.bytes), Cow::Borrowed);
         let message = match raw.flaw {
             Some(Flaw::Invalid) => None,
-            _ => parse(&text, present, &self.zone),
+            _ => {
+                let own = self.own_form.as_ref();
+                own.and_then(|form| form.parse(&text, present, &self.zone))
+                    .or_else(|| parse(&text, present, &self.zone))
+            }
         };
         let kept;
         let body = match (&message, self.keep) {
@@ -163,7 +162,7 @@ impl Rules {
         let all = [
             ("Facility", Some(&*facility)),
             ("Severity", Some(&*severity)),
-            ("priority", message.as_ref().map(|m| m.priority)),
+            ("priority", message.as_ref().map(|m| m.priority).filter(|p| !p.is_empty())),
             ("version", message.as_ref().and_then(|m| m.version)),
             ("timestamp", millis.as_deref()),
             ("host", message.as_ref().and_then(|m| m.host)),

@@ -7,8 +7,8 @@
 //! ends its side is a message too; Flume drops it.
 
 use super::{
-    CLIENT_IP, CLIENT_NAME, CONNECTIONS_MAX_DEFAULT, FORMAT, HOST, KEEP_FIELDS, MAX_CONNECTIONS,
-    PORT, Rules,
+    CLIENT_IP, CLIENT_NAME, CONNECTIONS_MAX_DEFAULT, HOST, KEEP_FIELDS, MAX_CONNECTIONS, PORT,
+    Rules, own_form::FORMAT_KEYS,
 };
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
@@ -31,7 +31,7 @@ pub const TYPE: SourceType = SourceType {
 
 const EVENT_BYTES: usize = 2500;
 
-const KEYS: &[Key] = &joined::<16>(&[
+const KEYS: &[Key] = &joined::<19>(&[
     &[
         HOST,
         PORT,
@@ -44,9 +44,9 @@ const KEYS: &[Key] = &joined::<16>(&[
         KEEP_FIELDS,
         CLIENT_IP,
         CLIENT_NAME,
-        FORMAT,
         MAX_CONNECTIONS,
     ],
+    &FORMAT_KEYS,
     &SERVER_KEYS,
 ]);
 

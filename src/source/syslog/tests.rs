@@ -7,7 +7,7 @@ use tokio::net::{TcpStream, UdpSocket};
 
 fn rules(pairs: &[(&str, &str)]) -> Result<Rules, SettingError> {
     let settings = Settings::from_pairs("r1", pairs);
-    let mut rules = Rules::read(&SettingsReader::new(&settings))?;
+    let mut rules = Rules::read(&mut SettingsReader::new(&settings))?;
     rules.zone = TimeZone::UTC;
     Ok(rules)
 }
@@ -62,7 +62,80 @@ fn fields_that_are_kept_stand_before_the_message() {
         "1 2003-08-24T05:14:15.003-07:00 myproc 8710 - - it's time"
     );
     assert!(rules(&[("keepFields", "everything")]).unwrap_err().message.contains("everything"));
-    assert!(rules(&[("format.regex", "(.*)")]).unwrap_err().message.contains("not there yet"));
+}
+
+#[test]
+fn messages_of_a_form_of_ones_own_are_read_by_its_groups() {
+    let regex = ("format.regex", r"<(\d+)>(\d?) ?\[([^\]]*)\] (\S+) (.*)");
+    let own = [regex, ("format.dateFormat", "dd/MMM/yyyy:HH:mm:ss Z")];
+    let with = |keep: &'static str| [&own[..], &[("keepFields", keep)]].concat();
+    let line = "<13>1 [17/Oct/2012:14:34:44 +0200] h1 hello";
+    let (body, headers) = event(&own, line, None);
+    assert_eq!(body, "hello");
+    let expected = [
+        "Facility=1",
+        "Severity=5",
+        "host=h1",
+        "priority=13",
+        "timestamp=1350477284000",
+        "version=1",
+    ];
+    assert_eq!(headers, expected);
+    let all = "priority version timestamp hostname";
+    let kept = "<13>1 17/Oct/2012:14:34:44 +0200 h1 hello";
+    assert_eq!(event(&with(all), line, None).0, kept);
+    assert_eq!(event(&with("all"), line, None).0, line);
+    // No time, and no message: as in Flume.
+    let (body, headers) = event(&own, "<13>[nonsense] h1 hello", None);
+    assert_eq!((body.as_str(), headers.len()), ("hello", 4));
+    assert_eq!(event(&own, "<13>[] h1 ", None).0, "<13>[] h1 ");
+    // What is not of this form may be of another, and what has no priority is of none.
+    let (body, headers) = event(&own, "<34>Oct 11 22:14:15 mymachine su: x", None);
+    assert_eq!((body.as_str(), &*headers[2]), ("su: x", "host=mymachine"));
+    let bad = "no priority [17/Oct/2012:14:34:44 +0200] h1 hello";
+    assert_eq!(event(&own, bad, Some(Flaw::Invalid)).0, bad);
+    // Fewer groups than there are fields.
+    let (body, headers) = event(&[("format.regex", "<(.*)>(.*)")], "<13>9", None);
+    assert_eq!(
+        (body.as_str(), &headers[2..]),
+        ("<13>9", &["priority=13".into(), "version=9".into()][..])
+    );
+}
+
+#[test]
+fn the_time_of_a_form_of_ones_own_may_be_rewritten_before_it_is_read() {
+    let stamp = |more: &[(&str, &str)]| {
+        let own = [("format.regex", "<(.*)>()(.*)"), ("format.dateFormat", "yyyy-MM-dd HH:mm:ss")];
+        let (_, headers) = event(&[&own, more].concat(), "<13>2012-10-17T14:34:44", None);
+        headers.into_iter().find(|header| header.starts_with("timestamp="))
+    };
+    let read = Some("timestamp=1350484484000".to_owned());
+    assert_eq!(stamp(&[("format.search", "T"), ("format.replace", " ")]), read);
+    assert_eq!(stamp(&[("format.search", r"(\d)T(\d)"), ("format.replace", "$1 $2")]), read);
+    assert_eq!(stamp(&[("format.replace", " ")]), None);
+    assert_eq!(stamp(&[("format.search", "T")]), None, "nothing takes its place");
+}
+
+#[test]
+fn a_form_that_cannot_be_had_is_refused_by_its_key_and_half_a_form_is_warned_of() {
+    for (key, value, word) in [
+        ("format.regex", "((((", "no regular expression"),
+        ("format.search", "(", "no regular expression"),
+        ("format.replace", "$7", "names no group"),
+        ("format.dateFormat", "yyyy-ww", "w is none of"),
+    ] {
+        let pairs = [("format.regex", "(.*)"), ("format.search", "T"), (key, value)];
+        let settings = Settings::from_pairs("r1", &pairs);
+        let error = Rules::read(&mut SettingsReader::new(&settings)).unwrap_err();
+        assert!(error.key.ends_with(key) && error.message.contains(word), "{error}");
+    }
+    let settings =
+        Settings::from_pairs("r1", &[("format.search", "T"), ("format.dateFormat", "y")]);
+    let mut reader = SettingsReader::new(&settings);
+    assert!(Rules::read(&mut reader).unwrap().own_form.is_none());
+    let findings = reader.into_findings();
+    assert!(findings.iter().all(|f| f.message.contains("without format.regex")), "{findings:?}");
+    assert_eq!(findings.len(), 2);
 }
 
 #[tokio::test]

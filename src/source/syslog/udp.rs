@@ -7,10 +7,12 @@
 //! socket's buffer, and when that is full the system drops the newest. The first line of a
 //! datagram is the message, as in Flume.
 
-use super::{CLIENT_IP, CLIENT_NAME, Client, FORMAT, HOST, KEEP_FIELDS, PORT, Rules};
+use super::{
+    CLIENT_IP, CLIENT_NAME, Client, HOST, KEEP_FIELDS, PORT, Rules, own_form::FORMAT_KEYS,
+};
 use crate::base::limits::{DATAGRAM_BYTES, DATAGRAM_SOCKET_BYTES, DATAGRAMS_PER_BATCH};
 use crate::channel::BoxFuture;
-use crate::config::settings::{Key, SettingError, SettingsReader};
+use crate::config::settings::{Key, SettingError, SettingsReader, joined};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::patience::{self, Ended};
@@ -28,7 +30,8 @@ pub const TYPE: SourceType = SourceType {
     build: |reader| Ok(Box::new(build(reader)?)),
 };
 
-const KEYS: &[Key] = &[HOST, PORT, KEEP_FIELDS, CLIENT_IP, CLIENT_NAME, FORMAT];
+const KEYS: &[Key] =
+    &joined::<9>(&[&[HOST, PORT, KEEP_FIELDS, CLIENT_IP, CLIENT_NAME], &FORMAT_KEYS]);
 
 /// Senders whose names are remembered.
 const CLIENTS_MAX: usize = 1024;
