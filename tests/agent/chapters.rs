@@ -1,12 +1,14 @@
 //! What a book about Flume shows, one chapter after the other, with agents as processes: the console, a
 //! file that grows, a directory, one source for two agents, sinks in a group, many agents into one.
 
+use super::kill::{Client, count};
 use super::process::{Agent, free_port, lines_in, until};
 use super::wires::part;
 use millpond::base::files;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 /// The agent `name` in a directory of its own below `top`, with `text` and memory channels as in the book.
 fn start(top: &Path, name: &str, channels: &str, text: &str) -> Agent {
@@ -186,8 +188,72 @@ fn the_agent_of_the_highest_priority_has_all_while_it_is_there_and_again_when_it
         std::thread::sleep(std::time::Duration::from_millis(200));
         shown(top, "a2").len() > 2
     });
+    let mut all: Vec<String> = (1..n).map(|n| n.to_string()).collect();
+    all.sort();
+    wait(&[&front, &first, &second], "all", || together(top, &["a2", "a3"]) == all);
     assert!(front.terminate().success());
     assert!(first.terminate().success() && second.terminate().success());
+}
+
+/// An agent that keeps what comes to `port` by Avro, in a file channel and then in files.
+fn keeper(top: &Path, name: &str, port: u16) -> Agent {
+    let directory = top.join(name);
+    std::fs::create_dir_all(directory.join("out")).expect("made");
+    let mut text = format!("{name}.sources = r1\n{name}.channels = c1\n{name}.sinks = k1\n");
+    for (of, settings) in [
+        ("sources.r1", format!("type=avro bind=127.0.0.1 port={port} channels=c1")),
+        ("channels.c1", "type=file checkpointDir=cp dataDirs=d1 maxFileSize=1048576".to_owned()),
+        ("channels.c1", "minimumRequiredSpace=1048576".to_owned()),
+        ("sinks.k1", "type=file_roll sink.directory=out channel=c1".to_owned()),
+    ] {
+        text += &part(name, of, &settings);
+    }
+    std::fs::write(directory.join("a.conf"), text).expect("written");
+    Agent::start(&directory, name, "a.conf")
+}
+
+/// The largest number of a line that an agent keeps.
+fn last_kept(top: &Path, name: &str) -> Option<u64> {
+    let kept = count(&lines_in(&top.join(name).join("out")), u64::MAX);
+    kept.last_key_value().map(|(n, _)| *n)
+}
+
+#[test]
+fn an_agent_that_is_killed_within_traffic_costs_no_line_and_has_all_again_when_it_is_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let (port, ports) = (free_port(), [free_port(), free_port()]);
+    let (mut first, mut second) = (keeper(top, "a2", ports[0]), keeper(top, "a3", ports[1]));
+    drop((first.connection(ports[0]), second.connection(ports[1])));
+    let front =
+        grouped(top, port, ports, "type=failover priority.k1=9 priority.k2=7 maxpenalty=1000");
+    let client = Client::default();
+    let (acknowledged, first) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| client.run(port));
+        let traffic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait(&[&front, &first], "traffic", || last_kept(top, "a2") > Some(100));
+            assert_eq!(last_kept(top, "a3"), None, "the other one has nothing to do");
+            first.kill();
+            wait(&[&front, &second], "the other one", || last_kept(top, "a3").is_some());
+            let first = keeper(top, "a2", ports[0]);
+            // What comes to it now is behind all that the other one has.
+            let meanwhile = last_kept(top, "a3");
+            wait(&[&front, &first], "its return", || last_kept(top, "a2") > meanwhile);
+            first
+        }));
+        client.stop.store(true, Ordering::SeqCst);
+        let acknowledged = running.join().expect("the client ends");
+        (acknowledged, traffic.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let sent = client.sent.load(Ordering::SeqCst);
+    wait(&[&front, &first, &second], "every line that was answered", || {
+        let outs = ["a2", "a3"].map(|name| lines_in(&top.join(name).join("out")));
+        let kept = count(&outs.concat(), sent);
+        acknowledged.iter().all(|n| kept.contains_key(n))
+    });
+    for agent in [front, first, second] {
+        assert!(agent.terminate().success());
+    }
 }
 
 #[test]

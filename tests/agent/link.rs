@@ -1,6 +1,6 @@
 //! A network that goes away and comes back: a namespace behind a cable whose other end is pulled.
 
-use super::process::{Agent, connect, free_port, lines_in, millpond, read_line, until};
+use super::process::{Agent, free_port, lines_in, millpond, read_line, until};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -137,16 +137,7 @@ fn a_network_that_goes_away_and_comes_back_loses_nothing_and_is_said_once() {
     inside.arg(millpond(far.path()).get_program());
     let mut server = Agent::start_as(inside, far.path(), "s", "s.conf", &[]);
     let mut agent = Agent::start(near.path(), "c", "c.conf");
-    let mut connection = None;
-    until(
-        "a connection",
-        || agent.words(),
-        || {
-            connection = connect(ports[3]);
-            connection.is_some()
-        },
-    );
-    let (mut reader, mut writer) = connection.expect("the loop ended");
+    let (mut reader, mut writer) = agent.connection(ports[3]);
     let mut send = |from: usize| {
         for n in from..from + LINES {
             writeln!(writer, "line {n}").expect("sent");
