@@ -9,6 +9,7 @@ mod channel;
 mod chapters;
 mod command_line;
 mod conf_uri;
+mod configs;
 mod demo;
 mod external;
 mod full_disk;

@@ -43,7 +43,7 @@ fn program(name: &str) -> String {
 /// A directory with one of the configurations that name Java classes, and a map for them.
 fn with_map(configuration: &str, map: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a directory");
-    let text = std::fs::read_to_string(top().join("tests/golden/external").join(configuration));
+    let text = std::fs::read_to_string(top().join("tests/golden/configs/job").join(configuration));
     let text = text.expect("a configuration");
     std::fs::write(directory.path().join(configuration), text).expect("written");
     std::fs::create_dir(directory.path().join("conf")).expect("a directory");
@@ -58,9 +58,9 @@ const SQL_SOURCE: &str = "com.atguigu.source.SQLSource";
 #[test]
 fn configurations_that_name_java_classes_are_told_where_a_program_is_named_and_then_run() {
     for (configuration, class, line) in [
-        ("mysource.conf", MY_SOURCE, 5),
-        ("mysink.conf", MY_SINK, 9),
-        ("mysql.conf", SQL_SOURCE, 5),
+        ("mysource.conf", MY_SOURCE, 7),
+        ("mysink.conf", MY_SINK, 12),
+        ("mysql.conf", SQL_SOURCE, 7),
     ] {
         let directory = with_map(configuration, "");
         let words = ["validate", "-c", "conf", "-n", "a1", "-f", configuration];
