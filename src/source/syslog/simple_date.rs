@@ -51,9 +51,7 @@ impl SimpleDate {
                 }
                 let number = |next: &char| next.is_ascii_alphabetic() && !"aEzZX".contains(*next);
                 pieces.push(Piece::Field(c, count, chars.peek().is_some_and(number)));
-            } else if c != '\'' {
-                pieces.push(Piece::Text(c.into()));
-            } else if chars.next_if_eq(&'\'').is_some() {
+            } else if c != '\'' || chars.next_if_eq(&'\'').is_some() {
                 pieces.push(Piece::Text(c.into()));
             } else {
                 let quoted = std::iter::from_fn(|| chars.next_if(|c| *c != '\'')).collect();
