@@ -106,6 +106,13 @@ pub const DIFFERENCES: &[Difference] = &[
         &[],
         "a fraction of a second is read as one: .5 is half a second, in Flume five milliseconds",
     ),
+    with(
+        "format.search",
+        Part::Source,
+        &["syslogtcp", "syslogudp"],
+        &["format.search", "format.replace"],
+        "without format.replace what is found is taken out; in Flume every message is an error then",
+    ),
     always(
         Part::Source,
         &["multiport_syslogtcp"],
