@@ -220,6 +220,12 @@ impl Log {
     }
 }
 
+/// `part` of `whole` of the bytes `held`.
+fn scaled(held: u64, part: u64, whole: u64) -> u64 {
+    let bytes = u128::from(held) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 impl Stripe {
     /// Bytes of the blocks that hold the sequences `start..end`, about.
     fn bytes_between(&self, start: u64, end: u64) -> u64 {
@@ -231,8 +237,13 @@ impl Stripe {
             let held = if at == last { self.end_offset } else { segment.len };
             let there = behind.saturating_sub(first);
             let wanted = behind.min(end).saturating_sub(first.max(start));
-            u128::from(held) * u128::from(wanted) / u128::from(there.max(1))
+            match wanted {
+                0 => 0,
+                all if all == there => held,
+                // Only the segments at both ends are cut.
+                part => scaled(held, part, there),
+            }
         });
-        u64::try_from(bytes.sum::<u128>()).unwrap_or(u64::MAX)
+        bytes.sum()
     }
 }

@@ -22,6 +22,9 @@ pub(super) struct DateError {
 
 const LETTERS: &str = "y M d D H k h K m s S a E z Z X";
 
+/// A number of more than nine digits is no part of a date.
+const NUMBER_MAX: i64 = 999_999_999;
+
 /// Reads points in time.
 #[derive(Clone, Debug)]
 pub(super) struct SimpleDate {
@@ -148,7 +151,8 @@ impl Reading {
         let most = if joined { count } else { 9 };
         let len = text.bytes().take(most).take_while(u8::is_ascii_digit).count();
         let (digits, rest) = text.split_at(len);
-        self.number(letter, count, len, digits.parse().ok()?)?;
+        let number = digits.parse().ok().filter(|number| *number <= NUMBER_MAX)?;
+        self.number(letter, count, len, number)?;
         Some(rest)
     }
 
@@ -262,6 +266,7 @@ mod tests {
             ("yyyy-MM-dd", "2012-02-", None),
             ("yyyy", "日本", None),
             ("yyyy", "999999999", None),
+            ("HHHHHHHHHHHHHHHHHHmm", "99999999999999999959", None),
             ("yyyy D H m s S", "9999 999999999 999999999 999999999 999999999 999999999", None),
         ] {
             assert_eq!(millis(pattern, text), expected, "{pattern} of {text}");

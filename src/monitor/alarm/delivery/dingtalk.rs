@@ -133,13 +133,15 @@ pub(super) enum RobotError {
 }
 
 /// Codes of a robot that may take the same message later: it is busy, or was asked too often.
-const BUSY: [i64; 2] = [-1, 130_101];
+const BUSY: [i64; 3] = [-1, 130_101, 410_100];
 
 impl Robot {
     /// What became of a message, of what was answered: the status is 200 in any case.
     pub(super) fn taken(&self, answer: &[u8]) -> Result<(), RobotError> {
         let answer: Json = serde_json::from_slice(answer).map_err(|_| RobotError::Strange)?;
-        let code = answer["errcode"].as_i64().ok_or(RobotError::Strange)?;
+        let code = &answer["errcode"];
+        let code = code.as_i64().or_else(|| code.as_str()?.parse().ok());
+        let code = code.ok_or(RobotError::Strange)?;
         let words = self.without_secrets(answer["errmsg"].as_str().unwrap_or("without a word"));
         match code {
             0 => Ok(()),

@@ -43,8 +43,10 @@ impl SendError {
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Status(status) => (400..500).contains(status) && ![408, 429].contains(status),
-            Self::Robot(RobotError::Refused { .. }) | Self::Url | Self::Ended(_) => true,
-            Self::Robot(RobotError::Busy { .. } | RobotError::Strange)
+            Self::Robot(RobotError::Refused { .. } | RobotError::Strange)
+            | Self::Url
+            | Self::Ended(_) => true,
+            Self::Robot(RobotError::Busy { .. })
             | Self::Post(_)
             | Self::Tls(_)
             | Self::Start(_)

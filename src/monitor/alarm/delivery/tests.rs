@@ -188,10 +188,11 @@ fn what_a_robot_answers_is_told_apart_and_says_no_secret() {
     let pairs = [("dingtalk.token", "a b"), ("dingtalk.secret", "SECgeheim")];
     let Way::DingTalk { robot, .. } = target(&pairs).way else { panic!("a robot") };
     assert_eq!(robot.taken(b"{\"errcode\":0,\"errmsg\":\"ok\"}"), Ok(()));
-    for strange in ["no JSON", "", "{}", "{\"errcode\":\"0\"}", "[0]"] {
+    assert_eq!(robot.taken(b"{\"errcode\":\"0\"}"), Ok(()), "a text of digits is one, too");
+    for strange in ["no JSON", "", "{}", "{\"errcode\":\"x\"}", "[0]"] {
         assert_eq!(robot.taken(strange.as_bytes()), Err(RobotError::Strange), "{strange}");
     }
-    assert!(!SendError::from(RobotError::Strange).is_refusal());
+    assert!(SendError::from(RobotError::Strange).is_refusal());
     let error = |code: i64| {
         let answer = format!("{{\"errcode\":{code},\"errmsg\":\"no: a b a%20b SECgeheim\"}}");
         SendError::from(robot.taken(answer.as_bytes()).expect_err("not taken"))
@@ -199,7 +200,7 @@ fn what_a_robot_answers_is_told_apart_and_says_no_secret() {
     let refused = error(310_000);
     assert_eq!(refused.to_string(), "the robot answered 310000: no: *** *** ***");
     assert_eq!((refused.is_refusal(), refused.rest()), (true, Duration::ZERO));
-    for code in [-1, 130_101] {
+    for code in [-1, 130_101, 410_100] {
         let busy = error(code);
         assert_eq!((busy.is_refusal(), busy.rest()), (false, BUSY_PAUSE), "{busy}");
     }
