@@ -212,22 +212,28 @@ impl Inventory {
         Ok(())
     }
 
-    /// Puts the segments in order. Of two with one id, one that has its header counts; of two that have
-    /// none the one of the later life: that gave the id again since it knew of no such segment, so the
-    /// other was never promised.
+    /// Puts the segments in order. Of two with one id, one that has its header counts, and of two that
+    /// have one, or none, the one of the later life: that gave the id again since it knew of no such
+    /// segment, so the other was never promised. It is as good as never used; a write that took it into
+    /// use was still on its way, or it lay in a file without a header.
     fn sort(&mut self) {
-        self.segments.sort_by_key(|s| {
-            let epoch = s.header.epoch.number;
-            (s.header.id, s.rebuilt.map(|_| Reverse(epoch)), epoch)
-        });
+        self.segments
+            .sort_by_key(|s| (s.header.id, s.rebuilt.is_some(), Reverse(s.header.epoch.number)));
         let Self { segments, blank, findings, .. } = self;
-        let mut seen = None;
+        let mut first = None;
         segments.retain(|s| {
-            let again = seen.replace(s.header.id) == Some(s.header.id) && s.rebuilt.is_some();
+            let (id, epoch) = (s.header.id, s.header.epoch.number);
+            let again = match first {
+                // Of one life and with its header it is a copy that somebody made: left alone.
+                Some((counts, later)) if counts == id => s.rebuilt.is_some() || epoch < later,
+                _ => false,
+            };
             if again {
                 findings.retain(|f| f.case != Case::R6 || f.path != s.file.path());
                 let file = Arc::clone(&s.file);
                 blank.push(FreeSegment { slot: s.slot, file, len: s.len });
+            } else {
+                first = Some((id, epoch));
             }
             !again
         });

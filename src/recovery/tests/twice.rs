@@ -127,6 +127,39 @@ fn a_segment_taken_into_use_by_a_torn_write_is_wiped_so_that_it_never_cuts_the_l
     assert_eq!(ids, [1, 3], "else the first segment would seem to end at the torn one");
 }
 
+/// A life was killed as it took a passed segment into use, and what said that it was passed rotted. So
+/// the next one kept that file as it was and gave the id again, and then the write landed.
+#[test]
+fn of_two_segments_of_one_id_the_one_of_the_later_life_counts() {
+    for older_first in [true, false] {
+        let (mut stage, mut pens) = Stage::new(1);
+        let pen = &mut pens[0];
+        pen.roll(&mut stage);
+        pen.durable(&mut stage, &[Ink::Put(1)]);
+        let (before, block, sequence) = (stage.state.clone(), pen.next_block, pen.next_sequence);
+        let (low, high) = (pen.slot, pen.slot + 1);
+        pen.slot = if older_first { low } else { high };
+        let old = pen.roll(&mut stage);
+        stage.state = before;
+        (pen.next_block, pen.next_sequence, pen.segment) = (block, sequence, 1);
+        pen.epoch = Epoch { number: pen.epoch.number.next(), nonce: 99, start: BlockNumber(block) };
+        pen.slot = if older_first { high } else { low };
+        let new = pen.roll(&mut stage);
+        pen.durable(&mut stage, &[Ink::Put(3)]);
+        assert_eq!(old.segment, new.segment);
+        let found = stage.open();
+        assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", found.report);
+        assert_eq!(waiting(&found), [(0, 4)], "{:?}", found.report);
+        let stripe = &found.stripes[0];
+        let live: Vec<_> = stripe.segments.iter().map(|s| (s.id.0, s.file.path())).collect();
+        assert_eq!(live[1..], [(2, new.file.path())], "events are taken from there");
+        let free: Vec<_> = stripe.free.iter().map(|s| s.file.path()).collect();
+        assert_eq!(free, [old.file.path()], "as good as never used");
+        drop(found);
+        assert_eq!(waiting(&stage.open()), [(0, 4)]);
+    }
+}
+
 #[test]
 fn acknowledged_segments_are_handed_over_as_free() {
     let (mut stage, mut pens) = Stage::new(1);
