@@ -212,28 +212,30 @@ impl Inventory {
         Ok(())
     }
 
-    /// Puts the segments in order. Of two with one id, one that has its header counts, and of two that
-    /// have one, or none, the one of the later life: that gave the id again since it knew of no such
-    /// segment, so the other was never promised. It is as good as never used; a write that took it into
-    /// use was still on its way, or it lay in a file without a header.
+    /// Puts the segments in order. Of two with one id the one of the later life counts: that gave the id
+    /// again since it knew of no such segment, so the other was never promised and is as good as never
+    /// used. The write that took it into use was still on its way, or it lay in a file without a header.
     fn sort(&mut self) {
         self.segments
-            .sort_by_key(|s| (s.header.id, s.rebuilt.is_some(), Reverse(s.header.epoch.number)));
+            .sort_by_key(|s| (s.header.id, Reverse(s.header.epoch.number), s.rebuilt.is_some()));
         let Self { segments, blank, findings, .. } = self;
-        let mut first = None;
+        let mut counts = None;
         segments.retain(|s| {
             let (id, epoch) = (s.header.id, s.header.epoch.number);
-            let again = match first {
-                // Of one life and with its header it is a copy that somebody made: left alone.
-                Some((counts, later)) if counts == id => s.rebuilt.is_some() || epoch < later,
+            let again = match counts {
+                // Of the same life and with its header it is a copy that somebody made: not ruled on here.
+                Some((of, later)) if of == id => epoch < later || s.rebuilt.is_some(),
                 _ => false,
             };
             if again {
                 findings.retain(|f| f.case != Case::R6 || f.path != s.file.path());
-                let file = Arc::clone(&s.file);
-                blank.push(FreeSegment { slot: s.slot, file, len: s.len });
+                // One that was passed over as late is free already.
+                if blank.iter().all(|free| free.slot != s.slot) {
+                    let file = Arc::clone(&s.file);
+                    blank.push(FreeSegment { slot: s.slot, file, len: s.len });
+                }
             } else {
-                first = Some((id, epoch));
+                counts = Some((id, epoch));
             }
             !again
         });

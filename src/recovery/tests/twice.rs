@@ -160,6 +160,59 @@ fn of_two_segments_of_one_id_the_one_of_the_later_life_counts() {
     }
 }
 
+/// An opening, and new lives behind it.
+fn go_on(stage: &mut Stage, pens: &mut [Pen]) {
+    let found = stage.open();
+    for (pen, stripe) in pens.iter_mut().zip(&found.stripes) {
+        pen.epoch.number = stripe.epoch_seen;
+        let next = pen.next_block;
+        pen.new_life(stage, next);
+    }
+}
+
+#[test]
+fn r6_of_two_segments_of_one_id_the_one_of_the_later_life_counts_also_without_its_header() {
+    let cases = [(true, true), (true, false), (false, true), (false, false)];
+    for ((older_first, named), byte) in cases.into_iter().flat_map(|c| [(c, 0xA5), (c, 0)]) {
+        let what = format!("older first: {older_first}, named: {named}, byte: {byte}");
+        let (mut stage, mut pens) = Stage::new(2);
+        pens.iter_mut().for_each(|pen| _ = pen.roll(&mut stage));
+        pens[0].durable(&mut stage, &[Ink::Put(1)]);
+        let (before, block, sequence) =
+            (stage.state.clone(), pens[0].next_block, pens[0].next_sequence);
+        let (epoch, slot) = (pens[0].epoch, pens[0].slot);
+        go_on(&mut stage, &mut pens);
+        pens[0].slot = if older_first { slot + 1 } else { slot };
+        let new = pens[0].roll(&mut stage);
+        let kept = pens[0].durable(&mut stage, &[Ink::Put(3)]);
+        if named {
+            // Else the one that lands is behind all names, and free for that alone.
+            go_on(&mut stage, &mut pens);
+        }
+        pens[0].durable(&mut stage, &[Ink::Put(2)]);
+        // Where its beginning reads as zeroes, this says that something is missing.
+        pens[1].durable(&mut stage, &[Ink::Ack(ZERO, 4, 5)]);
+        // Now the other one lands.
+        let pen = &mut pens[0];
+        stage.state = before;
+        (pen.next_block, pen.next_sequence, pen.segment) = (block, sequence, 1);
+        (pen.epoch, pen.slot) = (epoch, if older_first { slot } else { slot + 1 });
+        let old = pen.roll(&mut stage);
+        assert_eq!(old.segment, new.segment);
+        let len = usize::try_from(kept.offset).expect("a small segment");
+        new.file.write_at(0, &vec![byte; len]).expect("written");
+        for _ in 0..2 {
+            let found = stage.open();
+            assert_eq!(waiting(&found), [(0, 4), (5, 6)], "{what}: {:?}", found.report);
+            let stripe = &found.stripes[0];
+            let live: Vec<_> = stripe.segments.iter().map(|s| (s.id.0, s.file.path())).collect();
+            assert_eq!(live[1..], [(2, new.file.path())], "{what}: {:?}", found.report);
+            let free: Vec<_> = stripe.free.iter().map(|s| s.file.path()).collect();
+            assert_eq!(free, [old.file.path()], "{what}: once: {:?}", found.report);
+        }
+    }
+}
+
 #[test]
 fn acknowledged_segments_are_handed_over_as_free() {
     let (mut stage, mut pens) = Stage::new(1);

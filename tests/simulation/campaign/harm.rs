@@ -477,8 +477,8 @@ const PAST: [u64; 10] = [
 
 /// Seeds that once failed in a crash beside the one that the life goes on from, with all harms.
 ///
-/// A write of a life whose knowledge rotted brought the id of a segment that had been given again, and
-/// what was in that one was looked for in the other: 3323.
+/// A write of a life whose knowledge had rotted landed with the id that the next life had given again:
+/// of two segments of one id the older was read and written: 3323.
 const PAST_BESIDE: [u64; 1] = [3323];
 
 /// Lives in a normal run, beside those.
