@@ -242,18 +242,22 @@ fn look_closer(
     joined: &mut StateRecord,
     buffer: &mut Buffer,
 ) -> Result<(), OpenError> {
-    let known: Vec<SegmentId> = stripe.inventory.ids().collect();
+    let known: Vec<u32> = stripe.inventory.segments.iter().map(|s| s.slot).collect();
     stripe.inventory.look_for_missing(subject, buffer)?;
     stripe.take_up(&known);
     pass_over_late(subject, directory, entries, stripe, joined, buffer)
 }
 
 impl Gathered {
-    /// Takes segments up that were found later than those of the ids `known`.
-    fn take_up(&mut self, known: &[SegmentId]) {
-        let found = self.inventory.segments.iter().filter(|s| !known.contains(&s.header.id));
-        self.reading.segments.extend(found.cloned());
-        self.reading.segments.sort_by_key(|s| (s.header.id, s.header.epoch.number));
+    /// Takes segments up that were found later than those in the slots `known`, some perhaps instead of
+    /// one of an earlier life.
+    fn take_up(&mut self, known: &[u32]) {
+        let Self { inventory, reading, .. } = self;
+        let counts = |s: &SegmentFile| inventory.segments.iter().any(|other| other.slot == s.slot);
+        reading.segments.retain(counts);
+        let found = inventory.segments.iter().filter(|s| !known.contains(&s.slot));
+        reading.segments.extend(found.cloned());
+        reading.segments.sort_by_key(|s| (s.header.id, s.header.epoch.number));
     }
 }
 

@@ -212,22 +212,30 @@ impl Inventory {
         Ok(())
     }
 
-    /// Puts the segments in order. Of two with one id, one that has its header counts; of two that have
-    /// none the one of the later life: that gave the id again since it knew of no such segment, so the
-    /// other was never promised.
+    /// Puts the segments in order. Of two with one id the one of the later life counts: that gave the id
+    /// again since it knew of no such segment, so the other was never promised and is as good as never
+    /// used. The write that took it into use was still on its way, or it lay in a file without a header.
     fn sort(&mut self) {
-        self.segments.sort_by_key(|s| {
-            let epoch = s.header.epoch.number;
-            (s.header.id, s.rebuilt.map(|_| Reverse(epoch)), epoch)
-        });
+        self.segments
+            .sort_by_key(|s| (s.header.id, Reverse(s.header.epoch.number), s.rebuilt.is_some()));
         let Self { segments, blank, findings, .. } = self;
-        let mut seen = None;
+        let mut counts = None;
         segments.retain(|s| {
-            let again = seen.replace(s.header.id) == Some(s.header.id) && s.rebuilt.is_some();
+            let (id, epoch) = (s.header.id, s.header.epoch.number);
+            let again = match counts {
+                // Of the same life and with its header it is a copy that somebody made: not ruled on here.
+                Some((of, later)) if of == id => epoch < later || s.rebuilt.is_some(),
+                _ => false,
+            };
             if again {
                 findings.retain(|f| f.case != Case::R6 || f.path != s.file.path());
-                let file = Arc::clone(&s.file);
-                blank.push(FreeSegment { slot: s.slot, file, len: s.len });
+                // One that was passed over as late is free already.
+                if blank.iter().all(|free| free.slot != s.slot) {
+                    let file = Arc::clone(&s.file);
+                    blank.push(FreeSegment { slot: s.slot, file, len: s.len });
+                }
+            } else {
+                counts = Some((id, epoch));
             }
             !again
         });

@@ -127,6 +127,92 @@ fn a_segment_taken_into_use_by_a_torn_write_is_wiped_so_that_it_never_cuts_the_l
     assert_eq!(ids, [1, 3], "else the first segment would seem to end at the torn one");
 }
 
+/// A life was killed as it took a passed segment into use, and what said that it was passed rotted. So
+/// the next one kept that file as it was and gave the id again, and then the write landed.
+#[test]
+fn of_two_segments_of_one_id_the_one_of_the_later_life_counts() {
+    for older_first in [true, false] {
+        let (mut stage, mut pens) = Stage::new(1);
+        let pen = &mut pens[0];
+        pen.roll(&mut stage);
+        pen.durable(&mut stage, &[Ink::Put(1)]);
+        let (before, block, sequence) = (stage.state.clone(), pen.next_block, pen.next_sequence);
+        let (low, high) = (pen.slot, pen.slot + 1);
+        pen.slot = if older_first { low } else { high };
+        let old = pen.roll(&mut stage);
+        stage.state = before;
+        (pen.next_block, pen.next_sequence, pen.segment) = (block, sequence, 1);
+        pen.epoch = Epoch { number: pen.epoch.number.next(), nonce: 99, start: BlockNumber(block) };
+        pen.slot = if older_first { high } else { low };
+        let new = pen.roll(&mut stage);
+        pen.durable(&mut stage, &[Ink::Put(3)]);
+        assert_eq!(old.segment, new.segment);
+        let found = stage.open();
+        assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", found.report);
+        assert_eq!(waiting(&found), [(0, 4)], "{:?}", found.report);
+        let stripe = &found.stripes[0];
+        let live: Vec<_> = stripe.segments.iter().map(|s| (s.id.0, s.file.path())).collect();
+        assert_eq!(live[1..], [(2, new.file.path())], "events are taken from there");
+        let free: Vec<_> = stripe.free.iter().map(|s| s.file.path()).collect();
+        assert_eq!(free, [old.file.path()], "as good as never used");
+        drop(found);
+        assert_eq!(waiting(&stage.open()), [(0, 4)]);
+    }
+}
+
+/// An opening, and new lives behind it.
+fn go_on(stage: &mut Stage, pens: &mut [Pen]) {
+    let found = stage.open();
+    for (pen, stripe) in pens.iter_mut().zip(&found.stripes) {
+        pen.epoch.number = stripe.epoch_seen;
+        let next = pen.next_block;
+        pen.new_life(stage, next);
+    }
+}
+
+#[test]
+fn r6_of_two_segments_of_one_id_the_one_of_the_later_life_counts_also_without_its_header() {
+    let cases = [(true, true), (true, false), (false, true), (false, false)];
+    for ((older_first, named), byte) in cases.into_iter().flat_map(|c| [(c, 0xA5), (c, 0)]) {
+        let what = format!("older first: {older_first}, named: {named}, byte: {byte}");
+        let (mut stage, mut pens) = Stage::new(2);
+        pens.iter_mut().for_each(|pen| _ = pen.roll(&mut stage));
+        pens[0].durable(&mut stage, &[Ink::Put(1)]);
+        let (before, block, sequence) =
+            (stage.state.clone(), pens[0].next_block, pens[0].next_sequence);
+        let (epoch, slot) = (pens[0].epoch, pens[0].slot);
+        go_on(&mut stage, &mut pens);
+        pens[0].slot = if older_first { slot + 1 } else { slot };
+        let new = pens[0].roll(&mut stage);
+        let kept = pens[0].durable(&mut stage, &[Ink::Put(3)]);
+        if named {
+            // Else the one that lands is behind all names, and free for that alone.
+            go_on(&mut stage, &mut pens);
+        }
+        pens[0].durable(&mut stage, &[Ink::Put(2)]);
+        // Where its beginning reads as zeroes, this says that something is missing.
+        pens[1].durable(&mut stage, &[Ink::Ack(ZERO, 4, 5)]);
+        // Now the other one lands.
+        let pen = &mut pens[0];
+        stage.state = before;
+        (pen.next_block, pen.next_sequence, pen.segment) = (block, sequence, 1);
+        (pen.epoch, pen.slot) = (epoch, if older_first { slot } else { slot + 1 });
+        let old = pen.roll(&mut stage);
+        assert_eq!(old.segment, new.segment);
+        let len = usize::try_from(kept.offset).expect("a small segment");
+        new.file.write_at(0, &vec![byte; len]).expect("written");
+        for _ in 0..2 {
+            let found = stage.open();
+            assert_eq!(waiting(&found), [(0, 4), (5, 6)], "{what}: {:?}", found.report);
+            let stripe = &found.stripes[0];
+            let live: Vec<_> = stripe.segments.iter().map(|s| (s.id.0, s.file.path())).collect();
+            assert_eq!(live[1..], [(2, new.file.path())], "{what}: {:?}", found.report);
+            let free: Vec<_> = stripe.free.iter().map(|s| s.file.path()).collect();
+            assert_eq!(free, [old.file.path()], "{what}: once: {:?}", found.report);
+        }
+    }
+}
+
 #[test]
 fn acknowledged_segments_are_handed_over_as_free() {
     let (mut stage, mut pens) = Stage::new(1);

@@ -475,6 +475,12 @@ const PAST: [u64; 10] = [
     8_003_121,
 ];
 
+/// Seeds that once failed in a crash beside the one that the life goes on from, with all harms.
+///
+/// A write of a life whose knowledge had rotted landed with the id that the next life had given again:
+/// of two segments of one id the older was read and written: 3323.
+const PAST_BESIDE: [u64; 1] = [3323];
+
 /// Lives in a normal run, beside those.
 const RUNS: u64 = 60;
 
@@ -497,6 +503,10 @@ fn files_that_are_harmed_between_two_lives_cost_what_was_hit_and_no_more() {
     if given.is_none() && runs.is_none() {
         let (harms, _) = Harm::ALL.split_at(HARMS_OF_PAST);
         let lived = PAST.into_iter().map(|seed| live_with(seed, harms, 0, &mut tally));
+        failures.extend(lived.filter_map(Result::err));
+        let mut aside = Tally::default();
+        aside.look_aside();
+        let lived = PAST_BESIDE.into_iter().map(|seed| live(seed, &mut aside));
         failures.extend(lived.filter_map(Result::err));
     }
     failures.extend(seeds.into_iter().filter_map(|seed| live(seed, &mut tally).err()));
