@@ -64,3 +64,59 @@ impl Alone {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::drive::{Ended, Side};
+    use crate::bench::latency::Latencies;
+
+    fn run(events: u64) -> Run {
+        let side = |events| Side { events, commits: Latencies::new() };
+        Run {
+            seconds: 2.0,
+            put: side(events),
+            taken: side(0),
+            cpu_seconds: None,
+            log_bytes: 0,
+            log_writes: 0,
+            device_bytes: None,
+            over_time: Vec::new(),
+            baseline: None,
+            ended: Ended::Time,
+        }
+    }
+
+    fn workload(batch: usize, takers: usize) -> Workload {
+        Workload { batch, producers: 1, takers }
+    }
+
+    #[test]
+    fn the_fastest_puts_of_the_first_round_are_chosen_for_good() {
+        let workloads = [workload(1, 0), workload(10, 0), workload(100, 2)];
+        let mut alone = Alone::default();
+        let mut runs = vec![vec![run(10)], vec![run(20)], vec![run(90)]];
+        assert_eq!(alone.choose(&workloads, &runs), Some(1), "one with takers is no put");
+        runs[0].push(run(99));
+        assert_eq!(alone.choose(&workloads, &runs), Some(1), "rounds must be of the same");
+        let takes = [workload(1, 1)];
+        assert_eq!(Alone::default().choose(&takes, &[vec![run(10)]]), None);
+    }
+
+    #[test]
+    fn what_several_bring_is_the_median_of_the_rounds_own_ratios() {
+        let workloads = [workload(10, 0)];
+        let mut alone = Alone::default();
+        assert_eq!(alone.found(&workloads), None);
+        alone.choose(&workloads, &[vec![run(10)]]);
+        assert_eq!(alone.found(&workloads), None, "nothing was measured twice");
+        // The medians of the sides, 300 and 100 a second, are of different rounds.
+        for (together, first) in [(400, 400), (600, 200), (800, 100)] {
+            alone.note(&run(together), &run(first));
+        }
+        let found = alone.found(&workloads).expect("it was measured");
+        assert_eq!(found.workload, "put b10 x1");
+        assert_eq!(found.together_events_per_second, 300.0);
+        assert_eq!((found.events_per_second, found.times), (100.0, 3.0));
+    }
+}

@@ -48,7 +48,8 @@ fn added_from(
             Err(error) => return Err(Stop::Usage(format!("{}: {error}", path.display()))),
         };
         let more = options(&path, &bytes, &agent, given)?;
-        let said = format!("{} adds {} options to the command line", path.display(), more.len());
+        let options = if more.len() == 1 { "option" } else { "options" };
+        let said = format!("{} adds {} {options} to the command line", path.display(), more.len());
         words.extend(more);
         return Ok((words, Some(said)));
     }
@@ -63,6 +64,7 @@ fn options(
     given: &ArgMatches,
 ) -> Result<Vec<OsString>, Stop> {
     let wrong = |line: u32, what: String| Stop::Usage(format!("{}:{line}: {what}", path.display()));
+    let on_the_line = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
     let mut words: Vec<(&str, OsString)> = Vec::new();
     for entry in properties::entries(bytes) {
         let entry = entry.map_err(|error| wrong(error.line, error.to_string()))?;
@@ -71,17 +73,30 @@ fn options(
             return Err(wrong(entry.line, format!("agent has no option {key}")));
         };
         let id = option.get_id().as_str();
-        let on_the_line = given.value_source(id) == Some(ValueSource::CommandLine)
-            || id == "conf_files" && given.contains_id("conf_uri");
+        // Two ways to say one thing: what is on the command line wins over either.
+        let other = match id {
+            "conf_files" => Some("conf_uri"),
+            "conf_uri" => Some("conf_files"),
+            _ => None,
+        };
         // Of several equal keys the last counts, as in every file of properties.
         words.retain(|(earlier, _)| *earlier != id);
+        if on_the_line(id) || other.is_some_and(on_the_line) {
+            continue;
+        }
+        if words.iter().any(|(earlier, _)| Some(*earlier) == other) {
+            let both =
+                "the file has conf-file and conf-uri; one of them says where the configuration is";
+            return Err(wrong(entry.line, both.to_owned()));
+        }
         let word = match option.get_action() {
+            ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version => {
+                return Err(wrong(entry.line, format!("{key} is for the command line only")));
+            }
             ArgAction::SetTrue => GIVEN.contains(&value).then(|| format!("--{long}")),
             _ => Some(format!("--{long}={value}")),
         };
-        if let Some(word) = word.filter(|_| !on_the_line) {
-            words.push((id, word.into()));
-        }
+        words.extend(word.map(|word| (id, word.into())));
     }
     Ok(words.into_iter().map(|(_, word)| word).collect())
 }
@@ -120,11 +135,30 @@ mod tests {
         check("no-reload-conf = yes\nuser = me\n", "m agent", "--no-reload-conf --conf-user=me");
         check("no-reload-conf = no\n", "m agent -n a", "agent -n a");
         check("f = x.conf\n", "m agent -n a -u file:/y", "agent -n a -u file:/y");
+        check("conf-uri = file:/y\n", "m agent -n a -f x.conf", "agent -n a -f x.conf");
+        check("f = x\nu = file:/y\n", "m agent -n a -f z", "agent -n a -f z");
         check("name = a1\n", "m validate -f x", "validate -f x");
     }
 
     #[test]
     fn what_is_no_option_is_named_with_its_line() {
+        check("help = true\n", "m agent", "flume.opts:1: help is for the command line only");
+        let both = "flume.opts:2: the file has conf-file and conf-uri; one of them says where the configuration is";
+        check("f = x\nconf-uri = file:/y\n", "m agent -n a", both);
+        check("u = file:/y\nf = x\n", "m agent -n a", both);
         check("name = a1\n\ncolour = red\n", "m agent", "flume.opts:3: agent has no option colour");
+    }
+
+    #[test]
+    fn how_many_options_were_added_is_said() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(NAME);
+        for (file, says) in
+            [("n = a\n", "adds 1 option to"), ("n = a\nf = x\n", "adds 2 options to")]
+        {
+            std::fs::write(&path, file).expect("written");
+            let (_, said) = added_from(&path, vec!["m".into(), "agent".into()]).expect("sound");
+            assert!(said.is_some_and(|said| said.contains(says)), "{says}");
+        }
     }
 }

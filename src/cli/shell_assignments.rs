@@ -72,7 +72,8 @@ fn assigned(line: &str) -> Option<(Begins, &str, usize)> {
         "" => Begins::WithTheName,
         "export" => Begins::WithExport,
         word if word.eq_ignore_ascii_case("export") => Begins::Misspelt,
-        words if words.contains('#') => return None,
+        // In a comment, or in quotes that are open there: it is no assignment.
+        words if words.contains('#') || extent(words).is_none() => return None,
         _ => Begins::WithAnything,
     };
     is_name.then_some((begins, name, before.len() + 1))
@@ -215,6 +216,9 @@ mod tests {
         check("declare -x A=\"b\nC=d\"\nif true; then A=b; fi", "A", None, &[1, 3]);
         check("[ \"$A\" = b ] # and then A=b\ncommand --option=x", "A", None, &[]);
         check("A=b\\", "A", Some("b"), &[]);
+        check("echo \"started with A=x\"\nA=1\n# 5\" more", "A", Some("1"), &[]);
+        check("echo 'with A=x'\nexport A=\"1\"", "A", Some("1"), &[]);
+        check("echo \"it's\" A=\"x\ny\"\nA=1", "A", Some("1"), &[1]);
     }
 
     #[test]

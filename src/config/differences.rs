@@ -19,6 +19,8 @@ pub struct Difference {
     pub keys: &'static [&'static str],
     /// The key that has to be set for it to matter; empty where it always does.
     pub with: &'static str,
+    /// What that key has to say, one of these in any case; none where whatever it says will do.
+    pub says: &'static [&'static str],
     /// What it is.
     pub what: &'static str,
 }
@@ -29,7 +31,7 @@ const fn always(
     keys: &'static [&'static str],
     what: &'static str,
 ) -> Difference {
-    Difference { part, types, keys, with: "", what }
+    Difference { part, types, keys, with: "", says: &[], what }
 }
 
 const fn with(
@@ -39,9 +41,25 @@ const fn with(
     keys: &'static [&'static str],
     what: &'static str,
 ) -> Difference {
-    Difference { part, types, keys, with, what }
+    Difference { part, types, keys, with, says: &[], what }
 }
 
+impl Difference {
+    /// Matters only where its key says one of these.
+    const fn says(self, says: &'static [&'static str]) -> Self {
+        Self { says, ..self }
+    }
+
+    fn matters(&self, component: &Component) -> bool {
+        let says = |value: &str| {
+            self.says.is_empty() || self.says.iter().any(|word| word.eq_ignore_ascii_case(value))
+        };
+        let set = |key| component.settings.entries.get(key);
+        self.with.is_empty() || set(self.with).is_some_and(|setting| says(&setting.value))
+    }
+}
+
+const TRUE: &[&str] = &["true"];
 const SCRIBE: &str = "org.apache.flume.source.scribe.ScribeSource";
 const LISTENERS: &[&str] =
     &["avro", "thrift", SCRIBE, "syslogtcp", "multiport_syslogtcp", "http", "netcat"];
@@ -87,7 +105,8 @@ pub const DIFFERENCES: &[Difference] = &[
         &["avro", "thrift", "http", "syslogtcp", "multiport_syslogtcp"],
         &["ssl"],
         "TLS 1.2 and 1.3 only, without cipher suites with CBC or without forward secrecy; a handshake has 20 s",
-    ),
+    )
+    .says(TRUE),
     always(
         Part::Source,
         &["syslogtcp", "syslogudp", "multiport_syslogtcp"],
@@ -131,14 +150,16 @@ pub const DIFFERENCES: &[Difference] = &[
         &["http"],
         &["handler.mandatoryParameters"],
         "without handler.mandatoryParameters no parameter is needed; in Flume every request to BLOBHandler is answered 500 then",
-    ),
+    )
+    .says(&["org.apache.flume.source.http.BLOBHandler"]),
     with(
         "handler",
         Part::Source,
         &["http"],
         &["handler.maxBlobLength"],
         "a body longer than handler.maxBlobLength is answered 413; Flume cuts it in silence",
-    ),
+    )
+    .says(&["org.apache.flume.sink.solr.morphline.BlobHandler"]),
     with(
         "host",
         Part::Source,
@@ -151,6 +172,12 @@ pub const DIFFERENCES: &[Difference] = &[
         &["netcat"],
         &[],
         "the complete lines of one read are one transaction, in Flume one each; a line without an end when its connection ends is an event, which Flume drops",
+    ),
+    always(
+        Part::Source,
+        &["netcat"],
+        &["encoding"],
+        "complete lines in front of bytes that are no text are taken and answered; Flume drops those of the same read",
     ),
     always(
         Part::Source,
@@ -194,7 +221,8 @@ pub const DIFFERENCES: &[Difference] = &[
         &["spooldir"],
         &["deserializer"],
         "an event of AVRO is the datum as it stands in the file, which Flume encodes anew; files that would take memory or time without bound are set aside",
-    ),
+    )
+    .says(&["AVRO", "org.apache.flume.serialization.AvroEventDeserializer$Builder"]),
     always(
         Part::Source,
         &["spooldir", "taildir"],
@@ -314,7 +342,13 @@ pub const DIFFERENCES: &[Difference] = &[
         &["file_roll"],
         &["sink.serializer.schemaURL"],
         "with AvroEventSerializer each schema has files of its own, and a body that is no datum of its schema is refused; Flume writes files that nobody can read",
-    ),
+    )
+    .says(&[
+        "org.apache.flume.sink.hdfs.AvroEventSerializer",
+        "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder",
+        "org.apache.flume.serialization.AvroEventSerializer",
+        "org.apache.flume.serialization.AvroEventSerializer$Builder",
+    ]),
     always(
         Part::Sink,
         &["avro"],
@@ -345,14 +379,16 @@ pub const DIFFERENCES: &[Difference] = &[
         &["avro", "thrift"],
         &["verify-hostname"],
         "the certificate must be for the server's name, which Flume never looks at; verify-hostname = false for Flume's way",
-    ),
+    )
+    .says(TRUE),
     with(
         "ssl",
         Part::Sink,
         &["avro", "thrift"],
         &["ssl"],
         "TLS 1.2 and 1.3 only, without cipher suites with CBC or without forward secrecy; a handshake has 20 s",
-    ),
+    )
+    .says(TRUE),
     always(
         Part::Sink,
         &["irc"],
@@ -450,9 +486,7 @@ pub fn notes(config: &AgentConfig) -> Vec<Finding> {
     let mut notes = Vec::new();
     for (part, component) in parts(config) {
         let matters = |d: &Difference| {
-            d.part == part
-                && d.types.contains(&component.type_name)
-                && (d.with.is_empty() || component.settings.entries.contains_key(d.with))
+            d.part == part && d.types.contains(&component.type_name) && d.matters(component)
         };
         for (at, difference) in DIFFERENCES.iter().enumerate().filter(|(_, d)| matters(d)) {
             if said.insert((at, component.type_name)) {

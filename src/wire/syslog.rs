@@ -203,6 +203,12 @@ impl Present {
         Self { millis, window: window() }
     }
 
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn millis(&self) -> i64 {
+        self.millis
+    }
+
     /// The year in UTC; 1970 where the calendar ends.
     #[must_use]
     pub fn year(&self) -> i16 {

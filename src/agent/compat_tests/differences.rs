@@ -3,10 +3,11 @@
 use super::rows::{Row, rows, type_rows};
 use super::{CHANNELS, DOCUMENT, section};
 use crate::agent::build::Types;
-use crate::config::differences::{DIFFERENCES, Difference};
+use crate::config::differences::{DIFFERENCES, Difference, notes};
 use crate::config::settings::Key;
 use crate::config::types::Part;
-use crate::config::{Catalogue, TypeEntry};
+use crate::config::{Catalogue, Text, TypeEntry, load_texts};
+use std::collections::BTreeMap;
 
 /// Rows about a value for which `validate` has a finding of its own.
 const SAID_OF_THE_VALUE: &[(&str, &str)] = &[("spooldir", "fileSuffix"), ("http", "handler")];
@@ -121,5 +122,46 @@ fn a_difference_is_about_types_and_keys_that_there_are() {
                 assert!(entry.keys.iter().any(fits), "{name} has no key {key}");
             }
         }
+    }
+}
+
+/// What is noted of an agent with these lines.
+fn noted(lines: &str) -> String {
+    let bytes = format!(
+        "a.sources=s\na.channels=c\na.sinks=k\na.channels.c.type=memory\na.sources.s.channels=c\n\
+         a.sinks.k.channel=c\na.sources.s.type=seq\na.sinks.k.type=null\n{lines}"
+    );
+    let text = Text { name: "a.conf".into(), bytes: bytes.into_bytes() };
+    let loaded = load_texts(&[text], "a", &BTreeMap::new(), &Types::built_in().catalogue());
+    let notes = notes(&loaded.expect(lines).agent);
+    notes.into_iter().map(|note| note.message).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_difference_is_said_of_the_values_that_it_is_about() {
+    let (handlers, blob) = ("org.apache.flume.source.http.", "to BLOBHandler is");
+    let morphline = "org.apache.flume.sink.solr.morphline.BlobHandler";
+    let builder = "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder";
+    for (part, kind, key, value, says, expected) in [
+        ("sources.s", "http", "ssl", "true", "TLS 1.2", true),
+        ("sources.s", "http", "ssl", "TRUE", "TLS 1.2", true),
+        ("sources.s", "http", "ssl", "false", "TLS 1.2", false),
+        ("sinks.k", "avro", "ssl", "true", "the certificate must be", true),
+        ("sinks.k", "avro", "ssl", "false", "the certificate must be", false),
+        ("sinks.k", "avro", "ssl", "false", "TLS 1.2", false),
+        ("sources.s", "http", "handler", &format!("{handlers}JSONHandler"), blob, false),
+        ("sources.s", "http", "handler", &format!("{handlers}JSONHandler"), "maxBlobLength", false),
+        ("sources.s", "http", "handler", &format!("{handlers}BLOBHandler"), blob, true),
+        ("sources.s", "http", "handler", &format!("{handlers}BLOBHandler"), "maxBlobLength", false),
+        ("sources.s", "http", "handler", morphline, "maxBlobLength", true),
+        ("sources.s", "http", "handler", morphline, blob, false),
+        ("sources.s", "spooldir", "deserializer", "LINE", "AVRO", false),
+        ("sources.s", "spooldir", "deserializer", "avro", "AVRO", true),
+        ("sinks.k", "file_roll", "sink.serializer", "TEXT", "AvroEventSerializer", false),
+        ("sinks.k", "file_roll", "sink.serializer", builder, "AvroEventSerializer", true),
+        ("sources.s", "netcat", "encoding", "utf-8", "bytes that are no text", true),
+    ] {
+        let said = noted(&format!("a.{part}.type={kind}\na.{part}.{key}={value}\n"));
+        assert_eq!(said.contains(says), expected, "{kind} {key} {value}: {said}");
     }
 }

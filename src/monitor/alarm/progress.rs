@@ -89,8 +89,7 @@ impl Progress {
             let phase = sink.phases.filter(|phases| phases.phase == Phase::Delivering);
             busy = busy.max(phase.map_or(Duration::ZERO, |phases| phases.lasts));
         }
-        // All that wait may be in the hands of another sink: it has nothing to take.
-        let idle = !phases.is_empty() && phases.iter().all(|phase| *phase == Some(Phase::Waiting));
+        let idle = is_idle(&phases, outlet.channels.len());
         let channels = outlet.channels.iter().filter_map(|name| sight.reading(Role::Channel, name));
         // One that is not open has an alarm of its own.
         let open = channels.filter(|channel| channel.channel.is_some());
@@ -132,5 +131,37 @@ impl Progress {
         };
         let at = (Kind::SinkStalled, &*outlet.key, "");
         observed.add(at, verdict, (Duration::ZERO, Duration::ZERO));
+    }
+}
+
+/// Whether a sink has nothing to take: all that wait may be in the hands of another one. In a group one that
+/// failed goes on resting meanwhile; where the members have several channels it may rest on what waits.
+fn is_idle(phases: &[Option<Phase>], channels: usize) -> bool {
+    let waits = |phase: &Option<Phase>| *phase == Some(Phase::Waiting);
+    let rests = |phase: &Option<Phase>| *phase == Some(Phase::Resting) && channels == 1;
+    phases.iter().any(waits) && phases.iter().all(|phase| waits(phase) || rests(phase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_idle_when_one_waits_and_the_others_rest() {
+        use Phase::{Delivering, Opening, Resting, Waiting};
+        for (phases, channels, idle) in [
+            (&[Waiting][..], 1, true),
+            (&[Waiting, Resting], 1, true),
+            (&[Waiting, Waiting], 2, true),
+            (&[Waiting, Resting], 2, false),
+            (&[Waiting, Delivering], 1, false),
+            (&[Waiting, Opening], 1, false),
+            (&[Resting, Resting], 1, false),
+            (&[], 1, false),
+        ] {
+            let phases: Vec<_> = phases.iter().copied().map(Some).collect();
+            assert_eq!(is_idle(&phases, channels), idle, "{phases:?} {channels}");
+        }
+        assert!(!is_idle(&[Some(Waiting), None], 1));
     }
 }

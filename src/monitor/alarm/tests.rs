@@ -302,6 +302,18 @@ fn a_sink_that_waits_for_what_another_holds_is_not_blamed() {
 }
 
 #[test]
+fn a_group_that_waits_is_not_blamed_although_one_of_its_sinks_rests() {
+    let mut rig = Rig::new("sinkStalled.seconds = 20");
+    let clock = Arc::new(SystemClock::new()) as Arc<dyn Clock>;
+    rig.size("c2", 5);
+    rig.registry.sink("k3").phases.enter(Phase::Resting, &clock);
+    rig.registry.sink("k2").phases.enter(Phase::Waiting, &clock);
+    assert_eq!(rig.pass(100), []);
+    rig.registry.sink("k2").phases.enter(Phase::Resting, &clock);
+    assert_eq!(rig.pass(50), [at(20, "raised 90004 SINKGROUP.g1")]);
+}
+
+#[test]
 fn a_sink_that_hangs_is_said_to_hang_although_tries_failed_before() {
     for (hangs, says) in [(true, "it has waited for an answer for 2"), (false, "its tries fail")] {
         let mut rig = Rig::new("sinkStalled.seconds = 20");

@@ -65,7 +65,7 @@ const MAX_CONNECTIONS: Key = Key {
 };
 
 /// What becomes of a message.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Rules {
     keep: Keep,
     client: ClientHeaders,

@@ -2,9 +2,11 @@
 
 use super::simple_date::SimpleDate;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
-use crate::pattern::{Exhausted, Pattern, PatternError, Replacement};
+use crate::flow::spell::Spell;
+use crate::pattern::{Pattern, PatternError, Replacement};
 use crate::wire::syslog::{Message, Present};
 use jiff::tz::TimeZone;
+use std::time::Duration;
 
 pub(super) const FORMAT_KEYS: [Key; 4] = [
     Key {
@@ -34,12 +36,15 @@ pub(super) const FORMAT_KEYS: [Key; 4] = [
 ];
 
 /// Messages of a user's own.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct OwnForm {
     pattern: Pattern,
     /// What is replaced in the time before it is read, and by what.
     replaced: Option<(Pattern, Replacement)>,
     date: Option<SimpleDate>,
+    /// Whoever can send messages can have matching given up at each of them. It is never over, for one of
+    /// them says nothing about the next.
+    gives_up: Spell,
 }
 
 impl OwnForm {
@@ -71,7 +76,7 @@ impl OwnForm {
             let message = "has no effect without format.search";
             reader.find(Severity::Warning, "format.replace", message);
         }
-        Ok(Some(Self { pattern, replaced, date }))
+        Ok(Some(Self { pattern, replaced, date, gives_up: Spell::default() }))
     }
 
     /// Reads a message; `None` when it is not of this form.
@@ -81,11 +86,14 @@ impl OwnForm {
         present: &Present,
         zone: &TimeZone,
     ) -> Option<Message<'a>> {
-        let given_up = |error: Exhausted| {
-            let pattern = self.pattern.as_str();
-            tracing::warn!(pattern, "a message is read without format.regex: {error}");
+        let found = match self.pattern.find_whole(text) {
+            Ok(found) => found?,
+            Err(error) => {
+                let cause = format!("a message is read without format.regex: {error}");
+                self.say(present, &self.pattern, &cause);
+                return None;
+            }
         };
-        let found = self.pattern.find_whole(text).map_err(given_up).ok()??;
         let group = |at: usize| found.group(at).map(|range| &text[range]);
         let filled = |at: usize| group(at).filter(|text| !text.is_empty());
         let stamp = group(3);
@@ -107,10 +115,17 @@ impl OwnForm {
         match by.all(stamp, search) {
             Ok(stamp) => date.millis(&stamp, present.year(), zone),
             Err(error) => {
-                let pattern = search.as_str();
-                tracing::warn!(pattern, "a message has no timestamp: {error}");
+                self.say(present, search, &format!("a message has no timestamp: {error}"));
                 None
             }
+        }
+    }
+
+    /// Not by the clock that never jumps: it is said in any case, and when again does not matter.
+    fn say(&self, present: &Present, pattern: &Pattern, cause: &str) {
+        let now = Duration::from_millis(u64::try_from(present.millis()).unwrap_or(0));
+        if let Some(words) = self.gives_up.failed(now, cause) {
+            tracing::warn!(pattern = pattern.as_str(), "{words}");
         }
     }
 }

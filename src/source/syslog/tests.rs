@@ -116,6 +116,26 @@ fn the_time_of_a_form_of_ones_own_may_be_rewritten_before_it_is_read() {
     assert_eq!(stamp(&[("format.search", "T")]), None, "nothing takes its place");
 }
 
+#[tokio::test]
+async fn whoever_has_matching_given_up_at_every_message_fills_no_log() {
+    let pairs = [("format.regex", "<(13)>()(?=.)(.*)"), ("format.search", r"(?:(a+)\1?)+b")];
+    let rules = rules(&[&pairs[..], &[("format.dateFormat", "yyyy")]].concat()).unwrap();
+    let client = Client { address: [127, 0, 0, 1].into(), name: None };
+    let (long, hard) = (format!("<13>{}", "a".repeat(20_000)), format!("<13>{}!", "a".repeat(64)));
+    let said = crate::flow::heard::logged(async {
+        for second in 0..5 {
+            for line in [&long, &hard, "<13>2012"] {
+                let raw = Raw { bytes: line.as_bytes(), priority: 13, flaw: None };
+                rules.event(&raw, &client, &Present::at(1_795_219_200_000 + second * 1000));
+            }
+        }
+    });
+    let said = said.await;
+    assert_eq!(said.matches("is read without format.regex").count(), 1, "{said}");
+    assert_eq!(said.matches("has no timestamp").count(), 1, "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
+}
+
 #[test]
 fn a_form_that_cannot_be_had_is_refused_by_its_key_and_half_a_form_is_warned_of() {
     for (key, value, word) in [
