@@ -136,10 +136,13 @@ impl ServerTls {
         let (chain, key) =
             store.keys.into_iter().next().ok_or_else(|| TlsError::NoKey(self.keystore.clone()))?;
         let builder = ServerConfig::builder_with_provider(self.choice.provider()?);
-        let config = builder
+        let mut config = builder
             .with_protocol_versions(&self.choice.versions()?)?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
+        // Senders of logs read nothing. A ticket that nobody has read when its client closes makes the kernel
+        // reset the connection, and what the client sent last is lost on the way.
+        config.send_tls13_tickets = 0;
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }
