@@ -51,7 +51,9 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// # Errors
 /// It cannot be opened or made.
 pub fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    // A pipe that nobody reads would be waited for, and answers so instead.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().append(true).create(true).custom_flags(flags).open(path)
 }
 
 /// Adds `line` and a newline to the end of the file `path`, durably; the file is made when it is missing.
@@ -330,6 +332,7 @@ mod tests {
         let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
         assert_eq!(open_regular(&pipe).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(append(&pipe).is_err(), "nobody reads there, and nobody is waited for");
         assert!(open_regular(directory.path()).is_err());
     }
 }

@@ -16,6 +16,9 @@ pub(super) struct Assignments {
     pub misspelt: Vec<usize>,
 }
 
+/// Bytes of a value with what its variables stand for.
+const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
 /// What a line with an assignment begins with.
 enum Begins {
     WithTheName,
@@ -177,6 +180,10 @@ fn variable(
         }
     }
     value.push_str(&lookup(&name).unwrap_or_default());
+    // Doubled on each of thirty lines a word would fill the memory.
+    if value.len() > VALUE_BYTES_MAX {
+        return Err("it has more than a mebibyte");
+    }
     Ok(())
 }
 
@@ -219,6 +226,15 @@ mod tests {
         check("echo \"started with A=x\"\nA=1\n# 5\" more", "A", Some("1"), &[]);
         check("echo 'with A=x'\nexport A=\"1\"", "A", Some("1"), &[]);
         check("echo \"it's\" A=\"x\ny\"\nA=1", "A", Some("1"), &[1]);
+    }
+
+    #[test]
+    fn a_value_that_doubles_on_each_line_has_an_end() {
+        let text = format!("A={}\n{}", "x".repeat(101), "A=$A$A\n".repeat(30));
+        let found = read(&text, &|_| None);
+        assert!(found.values["A"].len() <= VALUE_BYTES_MAX);
+        let lines: Vec<usize> = found.left_out.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, (15..=31).collect::<Vec<_>>());
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Machine {
             raised_ms: at.wall_ms,
             cleared: None,
         });
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         self.counts.entry(place.kind).or_default().raised += 1;
         self.changed = true;
         let kept = Some(Arc::clone(&alarm));

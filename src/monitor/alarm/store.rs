@@ -23,6 +23,8 @@ const ASIDE: &str = "alarms.json.unreadable";
 const LOCK: &str = "in_use.lock";
 /// The format that is written. A later one is read as far as it is understood.
 const FORMAT: u64 = 1;
+/// No agent has had so many alarms: such a number was not written by one.
+const SERIAL_MAX: u64 = 1 << 53;
 
 /// Why alarms cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +155,7 @@ fn decode(bytes: &[u8]) -> Option<Kept> {
         })
     };
     Some(Kept {
-        next: json["next"].as_u64()?,
+        next: json["next"].as_u64().filter(|next| *next <= SERIAL_MAX)?,
         active: alarms(list("active")?),
         history: alarms(list("history")?),
         clients: list("clients")?.iter().filter_map(client).collect(),
@@ -211,7 +213,13 @@ mod tests {
     fn what_cannot_be_understood_is_set_aside_and_not_lost() {
         let top = tempfile::tempdir().unwrap();
         let at = |name: &str| top.path().join(name);
-        for bytes in [&b"{\"next\":"[..], b"[]", b"\xff", b"{\"next\":1,\"active\":7}"] {
+        for bytes in [
+            &b"{\"next\":"[..],
+            b"[]",
+            b"\xff",
+            b"{\"next\":1,\"active\":7}",
+            b"{\"next\":18446744073709551614,\"active\":[],\"history\":[],\"clients\":[]}",
+        ] {
             std::fs::write(at(NAME), bytes).unwrap();
             let (_, kept, words) = Store::open(top.path()).unwrap();
             assert_eq!(kept, Kept::default());
