@@ -13,10 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Pause when connections cannot be accepted, for want of descriptors for example.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+
+/// Between two words about connections that are too many.
+const FULL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Serves the pages until `stop` fires.
 pub(super) async fn serve(door: &Door, watched: Arc<Watched>, stop: &StopSignal) {
@@ -32,6 +35,7 @@ pub(super) async fn serve_on(
     stop: &StopSignal,
 ) {
     let mut sessions = JoinSet::new();
+    let mut said: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -44,7 +48,11 @@ pub(super) async fn serve_on(
                 sessions.spawn(session(socket, Arc::clone(&watched), format));
             }
             Ok((_, peer)) => {
-                tracing::warn!(%peer, "monitoring: more than {CONNECTIONS_MAX} connections, one is closed");
+                // Whoever comes again and again must not fill the log.
+                if said.is_none_or(|at| at.elapsed() >= FULL_AGAIN) {
+                    said = Some(Instant::now());
+                    tracing::warn!(%peer, "monitoring: more than {CONNECTIONS_MAX} connections, those beyond are closed");
+                }
             }
             Err(error) => {
                 tracing::debug!("monitoring: cannot accept a connection: {error}");
