@@ -16,6 +16,10 @@ pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 /// waiting for the running write gathers more frames in one block and costs less.
 pub const EARLY_WRITE_BYTES: usize = 64 * 1024;
 
+/// A write of fewer bytes waits a moment for those whose commits were answered just now. A larger one has
+/// enough to carry, and takes longer with more.
+pub const GATHERING_BYTES_MAX: usize = EARLY_WRITE_BYTES / 2;
+
 /// Writes in flight on one stripe when the storage makes each durable by itself.
 pub const WRITES_IN_FLIGHT_MAX: usize = 4;
 

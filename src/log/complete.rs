@@ -48,6 +48,7 @@ impl Log {
                 let seconds = took.as_secs_f64().max(1e-6);
                 stripe.rate = 0.9 * stripe.rate + 0.1 * (bytes as f64 / seconds);
                 stripe.bytes_written += bytes as u64;
+                stripe.written_at = Some(now);
                 self.counts.writes += 1;
                 self.counts.written_bytes += bytes as u64;
                 self.publish(now, index);

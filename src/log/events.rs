@@ -33,3 +33,12 @@ pub enum Acknowledgement {
     /// In the next checkpoint: the log has no room.
     Slot(Arc<Fate>),
 }
+
+/// What has gathered for a stripe's next write, which could begin at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// Commits.
+    pub frames: usize,
+    /// They are so few bytes that the write takes no longer with some more.
+    pub small: bool,
+}

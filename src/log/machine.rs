@@ -263,6 +263,7 @@ impl Stripe {
             strikes: 0,
             failed_at: Duration::ZERO,
             bytes_written: 0,
+            written_at: None,
         };
         stripe.tail_room = stripe.segment_room();
         stripe.seek(frontier, state.watermark.block.0);

@@ -37,7 +37,7 @@ mod start;
 mod stripe;
 mod vanish;
 
-pub use events::{Acknowledgement, Counts};
+pub use events::{Acknowledgement, Counts, Gathered};
 pub use job::WriteJob;
 pub use lend::{Lent, ReadJob, ReadOutcome};
 pub use machine::{Log, LogSettings, Wakes};

@@ -53,6 +53,8 @@ pub struct StripeReport {
     pub room_bytes: u64,
     /// Whether a write is in flight.
     pub writing: bool,
+    /// When the last write ended that ended well; `None` before the first.
+    pub written_at: Option<Duration>,
     /// The highest segment id in use.
     pub last_segment: SegmentId,
     /// Writes that were given up and have not returned.
@@ -197,6 +199,7 @@ impl Log {
             wants_segment: stripe.wants_segment,
             room_bytes: stripe.segment_room(),
             writing: !stripe.in_flight.is_empty(),
+            written_at: stripe.written_at,
             last_segment: SegmentId(stripe.last_segment),
             hung_writes: stripe.zombies.len(),
             suspended,

@@ -2,11 +2,12 @@
 
 use super::Log;
 use super::block::{Block, Effect, FrameNote, OpenBlock, Sealed};
-use super::job::WriteJob;
+use super::events::Gathered;
+use super::job::{JobId, WriteJob};
 use super::reserve::{block_need, plain_header};
 use super::stripe::{EpochStart, InFlight, LiveSegment, Stripe};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, WriteOrder};
-use crate::base::limits::EARLY_WRITE_BYTES;
+use crate::base::limits::{EARLY_WRITE_BYTES, GATHERING_BYTES_MAX};
 use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::disk::memory::{AreaWriter, SlabPool};
@@ -65,6 +66,24 @@ impl Log {
         let early = stripe.in_flight.len() < stripe.writes_in_flight_max
             && (waits || gathered >= EARLY_WRITE_BYTES);
         if idle { waits || gathered > 0 } else { early }
+    }
+
+    /// What has gathered for the stripe's next write; `None` while nothing is there, or something is
+    /// written.
+    #[must_use]
+    pub fn gathered(&self, index: StripeIndex) -> Option<Gathered> {
+        let stripe = &self.stripes[index.at()];
+        let sealed = !stripe.sealed.is_empty() || stripe.epoch_start != EpochStart::Done;
+        let block = &stripe.open.as_ref().filter(|_| stripe.in_flight.is_empty())?.block;
+        let small = !sealed && block.len < GATHERING_BYTES_MAX;
+        Some(Gathered { frames: block.frames.len(), small })
+    }
+
+    /// How many commits a write in flight answers, and when it began.
+    #[must_use]
+    pub fn write_in_flight(&self, index: StripeIndex, job: JobId) -> Option<(usize, Duration)> {
+        let write = self.stripes[index.at()].in_flight.iter().find(|write| write.job == job)?;
+        Some((write.block.frames.len(), write.started))
     }
 
     /// The block that the next write of the stripe would carry, to find a thread that waits on it.

@@ -171,6 +171,8 @@ pub(super) struct Stripe {
     /// When the last of them was.
     pub failed_at: Duration,
     pub bytes_written: u64,
+    /// When the last write ended that ended well.
+    pub written_at: Option<Duration>,
 }
 
 /// What a failed block held that went nowhere. It may have reached the medium: until something

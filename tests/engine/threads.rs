@@ -424,3 +424,83 @@ fn a_directory_removed_while_it_is_in_use_takes_no_further_event() {
     };
     assert!(refused.contains("was removed or emptied"), "{refused}");
 }
+
+/// Attempts until one shows what a machine with other work may hide in any single one.
+const ATTEMPTS: usize = 20;
+
+/// Where each commit had to wait for the write that was under way and then for its own, half of them would
+/// share a write at most.
+#[test]
+fn on_a_slow_disk_threads_that_commit_in_a_loop_share_each_write() {
+    const THREADS: usize = 4;
+    const COMMITS: usize = 15;
+    let writes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&writes);
+    let slow = move |call, _: &Path, bytes| {
+        if call == Call::Submit && bytes <= 8192 {
+            counted.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    };
+    let disk = Arc::new(SimDisk::new(SimOptions::new(1)));
+    let options = on_sim(1).with_disk(Arc::new(TappedDisk::new(disk, slow)));
+    let channel = FileChannel::open(options).expect("opens");
+    let mut seen = Vec::new();
+    for attempt in 0..ATTEMPTS {
+        let before = writes.load(Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    (0..COMMITS).for_each(|i| put_patiently(&channel, &[format!("{attempt} {i}")]))
+                });
+            }
+        });
+        seen.push(writes.load(Ordering::SeqCst) - before);
+        if seen[attempt] * 5 < THREADS * COMMITS * 2 {
+            return;
+        }
+    }
+    panic!("{} commits took {seen:?} writes", THREADS * COMMITS);
+}
+
+/// Telling the disk that space is free costs the commits beside it.
+#[test]
+fn segments_that_are_no_longer_needed_are_deleted_in_a_calm_moment() {
+    let clock = SystemClock::new();
+    let mut seen = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let shortened = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&shortened);
+        let count = move |call, _: &Path, _| {
+            if call == Call::Shorten {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let disk = Arc::new(SimDisk::new(SimOptions::new(1)));
+        let mut options = on_sim(1).with_disk(Arc::new(TappedDisk::new(disk, count)));
+        options.segment_bytes = 4 << 20;
+        let channel = FileChannel::open(options).expect("opens");
+        let large = "x".repeat(500_000);
+        (0..80).for_each(|_| put_patiently(&channel, std::slice::from_ref(&large)));
+        let mut busy_until = None;
+        // Commits go on for two looks of the keeper behind the moment in which segments become free.
+        while busy_until.is_none_or(|until| clock.now() < until) {
+            put_patiently(&channel, &["small".to_owned()]);
+            let mut take = channel.begin_take();
+            let taken = take.take(4).expect("readable");
+            if taken.iter().all(|event| event.body.len() < 10) {
+                busy_until.get_or_insert(clock.now() + Duration::from_millis(2200));
+            }
+            take.commit().expect("committed");
+        }
+        seen.push(shortened.load(Ordering::SeqCst));
+        while channel.ready_segments() > 4 || shortened.load(Ordering::SeqCst) == 0 {
+            assert!(clock.now() < Duration::from_secs(300), "never deleted");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if seen.last() == Some(&0) {
+            return;
+        }
+    }
+    panic!("deleted beside commits: {seen:?}");
+}

@@ -18,6 +18,10 @@ use std::time::Duration;
 /// what it took: filling takes an eighth of the disk's time.
 const PAUSES_PER_PIECE: u32 = 7;
 
+/// A stripe counts as written until this long behind a write: between two commits of a busy one there is
+/// often none in flight.
+const CALM: Duration = Duration::from_millis(100);
+
 /// A pause at most: a disk that was slow for a moment does not stop the work for long.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
@@ -43,19 +47,31 @@ impl Shared {
             }
             let began = self.now();
             fresh.write_piece()?;
-            self.pause_behind(&report, turn, began);
+            self.pause_behind(&report, turn, began, Duration::ZERO);
         }
         Ok(fresh.into_file())
     }
 
     /// Lets commits have the disk to themselves for a while, where the stripe is written: behind a piece of
-    /// work on it that began at `began`. Ends early when the keeper is called since `turn`, which it is
-    /// when a segment is taken into use or missed.
-    pub(super) fn pause_behind(&self, report: &StripeReport, turn: u32, began: Duration) {
-        if report.writing && !self.options.manual {
+    /// work on it that began at `began`, for `least` at the least. Ends early when the keeper is called
+    /// since `turn`, which it is when a segment is taken into use or missed.
+    pub(super) fn pause_behind(
+        &self,
+        report: &StripeReport,
+        turn: u32,
+        began: Duration,
+        least: Duration,
+    ) {
+        if self.is_busy(report) && !self.options.manual {
             let took = self.now().saturating_sub(began);
-            self.keeper.sleep(turn, Some((took * PAUSES_PER_PIECE).min(PAUSE_MAX)));
+            let pause = (took * PAUSES_PER_PIECE).max(least).min(PAUSE_MAX);
+            self.keeper.sleep(turn, Some(pause));
         }
+    }
+
+    /// Whether commits write the stripe, now or just before.
+    pub(super) fn is_busy(&self, report: &StripeReport) -> bool {
+        report.writing || report.written_at.is_some_and(|at| self.now() < at + CALM)
     }
 }
 

@@ -3,12 +3,14 @@
 //! A file system frees the space of a file at once when it is closed, and lets the writes of others wait
 //! for that: 64 MiB took 17 ms where it also tells the disk what is free (ext4 with `discard`), and no
 //! commit was answered meanwhile. So a segment that is deleted loses its name first and then its space,
-//! piece by piece, with pauses while the stripe is written.
+//! piece by piece. Even so each piece has to be told to the disk, which costs the commits beside it; nobody
+//! misses the space yet, so it waits until the stripe is calm, but not for ever.
 
 use super::shared::{Shared, Tending};
 use crate::base::ids::StripeIndex;
 use crate::log::FreeSegment;
 use crate::record::segment;
+use std::time::Duration;
 
 /// Free segments beyond those to be kept ready at which files are deleted.
 const SPARE_SEGMENTS: usize = 2;
@@ -16,12 +18,22 @@ const SPARE_SEGMENTS: usize = 2;
 /// What is given back between two pauses, bytes.
 const PIECE_BYTES: u64 = 1 << 20;
 
+/// Such a pause at least, while the stripe is written.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+
+/// While the stripe is written, files are deleted this long after they were last at the earliest.
+const DELAY_MAX: Duration = Duration::from_secs(10);
+
 impl Shared {
     /// Deletes free segments beyond a few, and those that are too small: one after the other, so that the
     /// next one is still there to be used when it is wanted.
     pub(super) fn delete_spares(&self, index: StripeIndex, tending: &mut Tending) {
         let Some(directory) = &self.homes[index.at()].directory else { return };
         let keep = self.options.ready_segments + SPARE_SEGMENTS;
+        if self.may_wait(index, tending) {
+            return;
+        }
+        tending.tidied_at = Some(self.now());
         while let Ok(Some(spare)) = self.with_log(|log| log.spare_segment(index, keep)) {
             let name = segment::file_name(spare.slot);
             // After a power cut behind a sync that failed the name may be back: what it leads to
@@ -34,6 +46,15 @@ impl Shared {
                 return;
             }
         }
+    }
+
+    /// Whether deleting can wait: commits write the stripe, and nobody lacks the space.
+    fn may_wait(&self, index: StripeIndex, tending: &mut Tending) -> bool {
+        let Ok(report) = self.log().map(|log| log.report(index)) else { return true };
+        let tidied_at = *tending.tidied_at.get_or_insert(self.now());
+        let waited = self.now().saturating_sub(tidied_at);
+        let busy = self.is_busy(&report) && !self.options.manual;
+        busy && report.no_space.is_none() && waited < DELAY_MAX
     }
 
     /// The space of a file without a name, in pieces. Answers false when something else is wanted first:
@@ -54,7 +75,7 @@ impl Shared {
             if spare.file.shorten(len).is_err() {
                 return false;
             }
-            self.pause_behind(&report, turn, began);
+            self.pause_behind(&report, turn, began, PAUSE_MIN);
         }
         true
     }

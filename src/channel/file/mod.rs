@@ -44,6 +44,7 @@ mod checkpoint;
 mod cold;
 mod error;
 mod filling;
+mod gathering;
 mod giving_back;
 mod keeper;
 mod manual;

@@ -1,6 +1,7 @@
 //! Opening: from what recovery found to a channel that runs.
 
 use super::error::OpenError;
+use super::gathering::Gathering;
 use super::options::FileChannelOptions;
 use super::shared::{Home, Parts, Shared, Slots, Tending};
 use crate::base::ids::{EpochNumber, StripeIndex};
@@ -73,7 +74,8 @@ fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, Ope
             }
         };
         let tending = Tending { next_slot: stripe.next_slot, ..Tending::default() };
-        homes.push(Home { directory, _lock: lock, tending: Mutex::new(tending) });
+        let (gathering, tending) = (Gathering::default(), Mutex::new(tending));
+        homes.push(Home { directory, _lock: lock, gathering, tending });
     }
     checkpoints.push(Slots::new(None, owner, directory, checkpoint_dir.slots));
     let settings = LogSettings {

@@ -2,6 +2,7 @@
 
 use super::checkpoint::Checkpoints;
 use super::cold::Pieces;
+use super::gathering::Gathering;
 use super::options::FileChannelOptions;
 use super::pledges::Pledges;
 use super::turns::Turns;
@@ -53,6 +54,8 @@ pub(super) struct Home {
     /// `None` when it is missing.
     pub directory: Option<std::sync::Arc<dyn Directory>>,
     pub _lock: Option<Box<dyn Lock>>,
+    /// Whose commits its next write waits for.
+    pub gathering: Gathering,
     /// Held by whoever sees to its segments.
     pub tending: Mutex<Tending>,
 }
@@ -66,6 +69,8 @@ pub(super) struct Tending {
     pub space_at: Option<Duration>,
     /// When a segment file could not be made.
     pub refused_at: Option<Duration>,
+    /// When free segments that are too many were last deleted, or could have been.
+    pub tidied_at: Option<Duration>,
     /// When its files were last looked at, and where the next look begins.
     pub files_at: Option<Duration>,
     pub files_turn: usize,

@@ -2,6 +2,7 @@
 //! not block. Leadership is a job in hand, never a property of a future that can be dropped.
 
 use super::cold;
+use super::gathering::{Advice, Gathering};
 use super::shared::{Shared, changed};
 use super::workers::Task;
 use crate::base::ids::StripeIndex;
@@ -49,8 +50,13 @@ impl<'s> Running<'s> {
         let now = self.shared.now();
         // A poisoned log is reported to everyone who asks it.
         let mut log = self.shared.log().ok()?;
+        let ended = log.write_in_flight(job.stripe, job.id);
         log.complete(now, job.stripe, job.id, result);
         let next = next(&mut log);
+        if let Some((released, started)) = ended.filter(|_| !self.shared.options.manual) {
+            let (took, gathered) = (now.saturating_sub(started), log.gathered(job.stripe));
+            self.shared.gathering(job.stripe).begin(now, took, released, gathered);
+        }
         let wakes = log.take_wakes();
         drop(log);
         // Before those whose events are durable: the storage stands still until the next write
@@ -68,10 +74,47 @@ impl Drop for Running<'_> {
 }
 
 impl Shared {
+    fn gathering(&self, index: StripeIndex) -> &Gathering {
+        &self.homes[index.at()].gathering
+    }
+
+    /// The next write of the stripe, if one may start and nobody else begins it. Where it pays to wait a
+    /// moment for further commits, `pause` does that, for at most so long; unless `is_settled` says that
+    /// there is no need any more.
+    fn next_write(
+        &self,
+        index: StripeIndex,
+        is_settled: impl Fn() -> bool,
+        pause: impl Fn(Duration),
+    ) -> Option<WriteJob> {
+        let gathering = self.gathering(index);
+        while !is_settled() {
+            let now = self.now();
+            let asked = self.with_log(|log| match gathering.ask(now, log.gathered(index)) {
+                Advice::Write => Ok(log.next_write(now, index)),
+                Advice::Leave => Ok(None),
+                Advice::Hold(until) => Err(until),
+            });
+            let until = match asked {
+                Ok(Err(until)) => until,
+                Ok(Ok(job)) => return job,
+                // A poisoned log is reported to everyone who asks it.
+                Err(_) => return None,
+            };
+            while gathering.goes_on(until) && !is_settled() {
+                match until.checked_sub(self.now()) {
+                    Some(left) if !left.is_zero() => pause(left),
+                    _ => break,
+                }
+            }
+        }
+        None
+    }
+
     /// Starts and ends one write of the stripe, if one may start. Answers whether it did.
     pub(super) fn write_one(self: &Arc<Self>, index: StripeIndex) -> bool {
-        let now = self.now();
-        let Ok(Some(job)) = self.with_log(|log| log.next_write(now, index)) else { return false };
+        let job = self.next_write(index, || false, std::thread::sleep);
+        let Some(job) = job else { return false };
         let mut running = Running::new(self, job);
         let result = running.write();
         running.end(result, |_| Next::default());
@@ -81,8 +124,15 @@ impl Shared {
     /// Writes for a committer that waits for `fate`, until that is settled. No further: a write
     /// that hangs would hold back an answer that is known. Answers whether anything was written.
     fn lead(self: &Arc<Self>, fate: &Fate) -> bool {
-        let (now, index) = (self.now(), fate.stripe);
-        let Ok(mut job) = self.with_log(|log| log.next_write(now, index)) else { return false };
+        let index = fate.stripe;
+        let is_settled = || fate.outcome().is_some();
+        // Whoever comes last begins the write; this thread then only waits for its end.
+        let mut job = self.next_write(index, is_settled, |left| {
+            let turn = fate.signal.turn();
+            if !is_settled() {
+                fate.signal.sleep(turn, Some(left));
+            }
+        });
         let wrote = job.is_some();
         while let Some(present) = job {
             let mut running = Running::new(self, present);
@@ -98,7 +148,12 @@ impl Shared {
     /// Finds someone to go on writing wherever a write may start and nobody is about to.
     pub(super) fn hand_over(self: &Arc<Self>) {
         let Ok(log) = self.log() else { return };
-        let heirs = heirs(&log);
+        let now = self.now();
+        let mut heirs = heirs(&log);
+        heirs.retain(|(index, _)| {
+            let gathering = self.gathering(*index);
+            !gathering.is_held(now) || gathering.ask(now, log.gathered(*index)) == Advice::Write
+        });
         drop(log);
         self.call(heirs);
     }
