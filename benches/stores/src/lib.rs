@@ -132,7 +132,7 @@ pub const STORES: [Entry; 14] = [
     Entry {
         name: "millpond",
         faults: "one data directory, segments of 1 MiB, keep-alive 0.2 s, no minimum of free space",
-        speed: "segments of 64 MiB, made beforehand; the hot window holds what waits where takes are to be hot, 24 MiB otherwise (default)",
+        speed: "segments of 64 MiB, made beforehand; the hot window holds what waits where takes are to be hot, 48 MiB otherwise (default), and was filled once before",
         stripes: true,
         ..PLAIN
     },

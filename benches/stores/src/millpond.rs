@@ -6,6 +6,10 @@ use ::millpond::channel::file::{FileChannel, FileChannelOptions};
 use ::millpond::event::Event;
 use std::time::Duration;
 
+/// Bytes of the hot window that are used once before a measurement of speed, and of an event for that.
+const WINDOW_BYTES_MAX: usize = 64 << 20;
+const BODY_BYTES: usize = 32 << 10;
+
 /// Bytes of a segment in a measurement of speed: the default.
 const SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -20,7 +24,9 @@ pub(crate) struct Millpond {
 impl Millpond {
     pub(crate) fn open(setup: &Setup) -> Result<Self, Failure> {
         let data = setup.dirs.iter().map(|dir| dir.join("data"));
-        let mut options = FileChannelOptions::new(setup.dir().join("checkpoint"), data);
+        let checkpoint = setup.dir().join("checkpoint");
+        let is_new = !checkpoint.exists();
+        let mut options = FileChannelOptions::new(checkpoint, data);
         options.minimum_required_space = 0;
         let mut ready = 0;
         if let Some(flow) = setup.flow {
@@ -39,7 +45,24 @@ impl Millpond {
             options.keep_alive = Duration::from_millis(200);
         }
         let patient = setup.flow.is_none();
-        Ok(Self { channel: FileChannel::open(options)?, ready, patient })
+        let window_bytes = options.hot_window_bytes.min(WINDOW_BYTES_MAX);
+        let store = Self { channel: FileChannel::open(options)?, ready, patient };
+        if is_new && setup.flow.is_some() {
+            store.settle();
+            store.use_window(window_bytes)?;
+        }
+        Ok(store)
+    }
+
+    /// Puts and takes as much as the hot window holds: its memory has then been used once, as that of a
+    /// channel in use has been, and as the page cache of the floors' files has.
+    fn use_window(&self, bytes: usize) -> Result<(), Failure> {
+        let batch = vec![Bytes::from_static(&[0; BODY_BYTES]); 16];
+        for _ in 0..bytes.div_ceil(16 * BODY_BYTES) {
+            self.put(0, &batch)?;
+        }
+        while self.take(0, 16, &mut |_| {})? > 0 {}
+        Ok(())
     }
 }
 

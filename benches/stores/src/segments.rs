@@ -87,7 +87,9 @@ fn find(file: &Arc<File>, waiting: &mut VecDeque<Run>) -> Result<(), Failure> {
             return Err(format!("the event at {at} has another checksum").into());
         }
         match waiting.back_mut() {
-            Some(run) if run.body == body && Arc::ptr_eq(&run.file, file) && run.end() == at as u64 => {
+            Some(run)
+                if run.body == body && Arc::ptr_eq(&run.file, file) && run.end() == at as u64 =>
+            {
                 run.count += 1;
             }
             _ => {
