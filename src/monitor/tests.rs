@@ -1,6 +1,8 @@
+use super::alarm::Window;
 use super::server::serve_on;
 use super::settings::Format;
 use super::{CONNECTIONS_MAX, Flow, History, IDLE, REQUEST_BYTES_MAX, Watched};
+use crate::base::clock::ManualClock;
 use crate::flow::context::StopSignal;
 use crate::metrics::{ChannelReading, Member, Registry, Role, StripeReading};
 use std::net::SocketAddr;
@@ -24,6 +26,7 @@ struct Trial {
     stop: watch::Sender<bool>,
     flow: watch::Sender<Flow>,
     server: JoinHandle<()>,
+    alarms: Window,
 }
 
 impl Trial {
@@ -43,16 +46,17 @@ impl Trial {
         let history = Arc::new(History::default());
         history.sample(&registry.snapshot(), Duration::ZERO, 1_700_000_000_000);
         let watched = Watched {
+        let alarms = Window::default();
             name: "a".to_owned(),
             registry: Arc::clone(&registry),
             threads,
             stopping: Arc::clone(&stopping),
-            alarms: Default::default(),
+            alarms: alarms.clone(),
             flow: drawn,
             history,
         };
         let served = async move { serve_on(&listener, Arc::new(watched), format, &signal).await };
-        Self { address, registry, stopping, stop, flow, server: tokio::spawn(served) }
+        Self { address, registry, stopping, stop, flow, alarms, server: tokio::spawn(served) }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -311,3 +315,11 @@ fn an_agent_whose_threads_do_nothing_any_more_is_not_alive() {
     });
     drop(release);
 }
+    let clock = Arc::new(ManualClock::default());
+    trial.alarms.begin(clock.clone());
+    clock.advance(Duration::from_secs(59));
+    assert_eq!(reasons().await, [""; 0]);
+    clock.advance(Duration::from_secs(1));
+    let blind = "alarms: nobody has looked for alarms for 60 s; the log says why";
+    assert_eq!(reasons().await, [blind]);
+    trial.alarms.begin(clock);
