@@ -51,6 +51,8 @@ pub(super) async fn serve_on(
                 let asked = guests.stamp();
                 let session = session(socket, Arc::clone(&watched), format, asked.clone());
                 guests.list.push((asked, sessions.spawn(session)));
+                // It may have asked already, and has its turn before the next one comes.
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 tracing::debug!("monitoring: cannot accept a connection: {error}");
