@@ -2,12 +2,20 @@
 
 use std::fmt::{self, Write as _};
 
+/// Whether `c` shows nothing and changes the order in which what is around it is shown: with one a name can
+/// look like another.
+#[must_use]
+pub fn reorders(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// What comes from outside, as it is shown where a line is one message: in a log, among findings. Line ends
-/// too are written out, those of Unicode with them, so that no word of others looks like a line of ours;
-/// tabs stay.
+/// too are written out, those of Unicode with them, so that no word of others looks like a line of ours, and
+/// what would show text in another order than it has; tabs stay.
 ///
 /// ```
 /// use millpond::base::visible::OneLine;
+/// assert_eq!(OneLine("a\u{202e}b").to_string(), "a\\u{202e}b");
 /// assert_eq!(OneLine("a\n2026 INFO\u{1b}[31m\u{2028}").to_string(), "a\\n2026 INFO\\u{1b}[31m\\u{2028}");
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -26,17 +34,19 @@ impl fmt::Write for Unbroken<'_, '_> {
         text.chars().try_for_each(|c| match c {
             '\t' => self.0.write_char(c),
             '\u{2028}' | '\u{2029}' => write!(self.0, "{}", c.escape_default()),
-            c if c.is_control() => write!(self.0, "{}", c.escape_default()),
+            c if c.is_control() || reorders(c) => write!(self.0, "{}", c.escape_default()),
             c => self.0.write_char(c),
         })
     }
 }
 
 /// Names of files, text of configurations and whatever else comes from outside, as it is shown: control
-/// characters, which could tell a terminal what to do, are written out; line ends and tabs stay.
+/// characters, which could tell a terminal what to do, and those that would show text in another order than it
+/// has are written out; line ends and tabs stay.
 ///
 /// ```
 /// use millpond::base::visible::Visible;
+/// assert_eq!(Visible("a\u{202e}b").to_string(), "a\\u{202e}b");
 /// assert_eq!(Visible("a\u{1b}[31mb\n").to_string(), "a\\u{1b}[31mb\n");
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +56,7 @@ impl fmt::Display for Visible<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|c| match c {
             '\n' | '\t' => f.write_char(c),
-            c if c.is_control() => write!(f, "{}", c.escape_default()),
+            c if c.is_control() || reorders(c) => write!(f, "{}", c.escape_default()),
             c => f.write_char(c),
         })
     }

@@ -99,7 +99,7 @@ async fn twice(targets: &[Target], tls: Option<&Connector>, pause: Duration) -> 
 
 fn once(agents: &[Agent], sort: Sort, as_json: bool) -> Result<(), Stop> {
     if as_json {
-        show(&format!("{}\n", top::json(agents, sort)))?;
+        show(&top::json_line(agents, sort))?;
     } else {
         show(&top::text(agents, sort))?;
     }

@@ -4,7 +4,7 @@
 //! back-off, counters, retries, restart after a panic and the ordered stop live here, once.
 
 pub mod backoff;
-mod contain;
+pub(crate) mod contain;
 pub mod context;
 pub mod counted;
 mod earlier;

@@ -62,6 +62,10 @@ pub(super) fn unready(watched: &Watched, oldest_max: Option<Duration>) -> Vec<Re
     if watched.stopping.load(Ordering::Relaxed) {
         reasons.push(reason("agent", "it is stopping"));
     }
+    reasons.extend(watched.alarms.blind().map(|since| {
+        let seconds = since.as_secs();
+        reason("alarms", format!("nobody has looked for alarms for {seconds} s; the log says why"))
+    }));
     for reading in watched.registry.snapshot() {
         let old = oldest_max.and_then(|most| too_old(&reading, most));
         let words = why(&reading).into_iter().chain(old);

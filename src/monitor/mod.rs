@@ -65,7 +65,8 @@ use tokio::sync::watch;
 #[cfg(doc)]
 use crate::base::limits::ANSWER_SECONDS_MAX;
 
-/// Connections open at once; more are closed. A scraper needs one.
+/// Connections open at once; for another, the one that has asked nothing for longest is closed. A scraper
+/// needs one.
 const CONNECTIONS_MAX: usize = 64;
 /// Bytes of the head of a request.
 const REQUEST_BYTES_MAX: usize = 16 * 1024;

@@ -9,10 +9,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 /// Pause when connections cannot be accepted, for want of descriptors for example.
@@ -35,7 +37,7 @@ pub(super) async fn serve_on(
     stop: &StopSignal,
 ) {
     let mut sessions = JoinSet::new();
-    let mut said: Option<Instant> = None;
+    let mut guests = Guests::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -44,15 +46,13 @@ pub(super) async fn serve_on(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, _)) if sessions.len() < CONNECTIONS_MAX => {
-                sessions.spawn(session(socket, Arc::clone(&watched), format));
-            }
-            Ok((_, peer)) => {
-                // Whoever comes again and again must not fill the log.
-                if said.is_none_or(|at| at.elapsed() >= FULL_AGAIN) {
-                    said = Some(Instant::now());
-                    tracing::warn!(%peer, "monitoring: more than {CONNECTIONS_MAX} connections, those beyond are closed");
-                }
+            Ok((socket, peer)) => {
+                guests.make_room(peer);
+                let asked = guests.stamp();
+                let session = session(socket, Arc::clone(&watched), format, asked.clone());
+                guests.list.push((asked, sessions.spawn(session)));
+                // It may have asked already, and has its turn before the next one comes.
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 tracing::debug!("monitoring: cannot accept a connection: {error}");
@@ -62,6 +62,60 @@ pub(super) async fn serve_on(
                 }
             }
         }
+    }
+}
+
+/// Who is connected.
+#[derive(Default)]
+struct Guests {
+    list: Vec<(Asked, AbortHandle)>,
+    /// Requests and connections so far, of all.
+    turn: Arc<AtomicU64>,
+    /// When it was said that there are too many.
+    said: Option<Instant>,
+}
+
+impl Guests {
+    /// Closes a connection where there is no place for another: that from which nothing has been asked for
+    /// longest. Whoever connects and is silent, or does not read, keeps nobody else out.
+    fn make_room(&mut self, peer: SocketAddr) {
+        self.list.retain(|(_, task)| !task.is_finished());
+        if self.list.len() < CONNECTIONS_MAX {
+            return;
+        }
+        let longest = (0..self.list.len()).min_by_key(|at| self.list[*at].0.at());
+        if let Some(longest) = longest {
+            self.list.swap_remove(longest).1.abort();
+        }
+        // Whoever comes again and again must not fill the log.
+        if self.said.is_none_or(|at| at.elapsed() >= FULL_AGAIN) {
+            self.said = Some(Instant::now());
+            tracing::warn!(%peer, "monitoring: more than {CONNECTIONS_MAX} connections; for each beyond, the one that has asked nothing for longest is closed");
+        }
+    }
+
+    /// For a connection that has just come.
+    fn stamp(&self) -> Asked {
+        let asked = Asked { turn: Arc::clone(&self.turn), last: Arc::default() };
+        asked.now();
+        asked
+    }
+}
+
+/// When a connection has last asked for something, as its place among all requests.
+#[derive(Clone)]
+struct Asked {
+    turn: Arc<AtomicU64>,
+    last: Arc<AtomicU64>,
+}
+
+impl Asked {
+    fn now(&self) {
+        self.last.store(self.turn.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    fn at(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
     }
 }
 
@@ -105,10 +159,11 @@ fn say(listener: &TcpListener) {
     tracing::info!("monitoring: http://{address}/metrics ({who})");
 }
 
-async fn session(socket: TcpStream, watched: Arc<Watched>, format: Format) {
+async fn session(socket: TcpStream, watched: Arc<Watched>, format: Format, asked: Asked) {
     // Answers are small and each is waited for.
     let _ = socket.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        asked.now();
         let watched = Arc::clone(&watched);
         let (parts, _) = request.into_parts();
         async move { Ok::<_, Infallible>(answer(&parts, &watched, format).await) }

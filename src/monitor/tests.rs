@@ -1,8 +1,11 @@
+use super::alarm::Window;
 use super::server::serve_on;
 use super::settings::Format;
 use super::{CONNECTIONS_MAX, Flow, History, IDLE, REQUEST_BYTES_MAX, Watched};
+use crate::base::clock::ManualClock;
 use crate::flow::context::StopSignal;
 use crate::metrics::{ChannelReading, Member, Registry, Role, StripeReading};
+use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +26,7 @@ struct Trial {
     stopping: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     flow: watch::Sender<Flow>,
+    alarms: Window,
     server: JoinHandle<()>,
 }
 
@@ -42,17 +46,18 @@ impl Trial {
         let (flow, drawn) = watch::channel(Flow::default());
         let history = Arc::new(History::default());
         history.sample(&registry.snapshot(), Duration::ZERO, 1_700_000_000_000);
+        let alarms = Window::default();
         let watched = Watched {
             name: "a".to_owned(),
             registry: Arc::clone(&registry),
             threads,
             stopping: Arc::clone(&stopping),
-            alarms: Default::default(),
+            alarms: alarms.clone(),
             flow: drawn,
             history,
         };
         let served = async move { serve_on(&listener, Arc::new(watched), format, &signal).await };
-        Self { address, registry, stopping, stop, flow, server: tokio::spawn(served) }
+        Self { address, registry, stopping, stop, flow, alarms, server: tokio::spawn(served) }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -160,27 +165,53 @@ async fn requests_follow_each_other_on_a_connection_and_a_head_has_a_limit() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_are_closed_and_their_end_makes_room() {
+async fn clients_that_are_silent_or_do_not_read_keep_nobody_out() {
+    let trial = Trial::new().await;
+    // More than the buffers of a connection hold.
+    trial.flow.send_replace(Flow { json: vec![b' '; 32 << 20].into(), svg: Bytes::new() });
+    let flow = b"GET /flow HTTP/1.1\r\nHost: x\r\n\r\n";
+    for request in [&b""[..], b"GET / HT", flow] {
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_MAX + 8 {
+            let mut stream = trial.connect().await;
+            stream.write_all(request).await.expect("sent");
+            held.push(stream);
+        }
+        for _ in 0..3 {
+            let answer = timeout(PATIENCE, trial.asked("GET", "/healthz")).await;
+            let answer = answer.expect("it is answered at once");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_limit_the_connection_that_has_asked_nothing_for_longest_is_closed() {
     let trial = Trial::new().await;
     let mut open = Vec::new();
+    let ask = async |stream: &mut TcpStream| {
+        stream.write_all(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("answered"));
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200"));
+    };
     for _ in 0..CONNECTIONS_MAX {
         let mut stream = trial.connect().await;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
-        let mut first = [0; 12];
-        stream.read_exact(&mut first).await.expect("answered");
+        ask(&mut stream).await;
         open.push(stream);
     }
-    assert_eq!(read_all(&mut trial.connect().await).await, "");
-    open.pop();
-    let again = async {
-        while !trial.asked("GET", "/").await.starts_with("HTTP/1.1 200") {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, again).await.expect("there is room again");
+    // The first is in use; now the second is the one.
+    ask(&mut open[0]).await;
+    let mut more = trial.connect().await;
+    ask(&mut more).await;
+    assert_eq!(read_all(&mut open[1]).await, "");
+    ask(&mut open[0]).await;
+    ask(&mut open[2]).await;
     trial.stop.send_replace(true);
     timeout(PATIENCE, trial.server).await.expect("it stops at once").expect("no panic");
-    assert!(read_all(&mut open[0]).await.starts_with(" "), "the rest of the answer, and the end");
+    assert_eq!(read_all(&mut open[0]).await, "", "the end");
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,6 +316,14 @@ async fn an_agent_is_ready_once_all_of_it_runs_and_says_what_does_not() {
         assert!(answer.contains(words), "{query}: {answer}");
     }
     trial.registry.watch_channel("c1", Arc::new(|| None));
+    let clock = Arc::new(ManualClock::default());
+    trial.alarms.begin(clock.clone());
+    clock.advance(Duration::from_secs(59));
+    assert_eq!(reasons().await, [""; 0]);
+    clock.advance(Duration::from_secs(1));
+    let blind = "alarms: nobody has looked for alarms for 60 s; the log says why";
+    assert_eq!(reasons().await, [blind]);
+    trial.alarms.begin(clock);
     trial.stopping.store(true, Ordering::Relaxed);
     assert_eq!(reasons().await, ["agent: it is stopping"]);
 }

@@ -1,9 +1,11 @@
 //! TCP sessions: one small task each, a limit on their number, accept errors that pass, and TLS
 //! where it is asked for.
 
+use crate::base::clock::Clock;
 use crate::base::limits::TLS_HANDSHAKE_SECONDS_MAX;
 use crate::flow::context::StopSignal;
 use crate::flow::source::{Failure, SourceContext};
+use crate::flow::spell::Spell;
 use crate::metrics::SourceCounters;
 use crate::net::dial::keep_alive;
 use crate::net::stream::Stream;
@@ -47,6 +49,8 @@ pub(crate) struct Listening {
     /// Whether connections are compressed.
     zlib: bool,
     filter: Option<Arc<Filter>>,
+    /// Who did not get in, of all connections; never over, for it says nothing about the next.
+    turned_away: Arc<Spell>,
     /// The addresses it is bound to: with port 0 only this tells.
     bound: Mutex<Vec<SocketAddr>>,
 }
@@ -62,6 +66,8 @@ pub(crate) struct Arrival {
     filter: Option<Arc<Filter>>,
     name: Arc<str>,
     stop: StopSignal,
+    clock: Arc<dyn Clock>,
+    turned_away: Arc<Spell>,
     counters: Arc<SourceCounters>,
 }
 
@@ -72,7 +78,11 @@ impl Arrival {
         if let Some(filter) = &self.filter
             && !filter.admits(self.peer.ip()).await
         {
-            tracing::warn!(source = %self.name, peer = %self.peer, "a client is turned away by ipFilterRules");
+            let cause = "a client is turned away by ipFilterRules";
+            match self.turned_away.failed(self.clock.now(), cause) {
+                Some(words) => tracing::warn!(source = %self.name, peer = %self.peer, "{words}"),
+                None => tracing::debug!(source = %self.name, peer = %self.peer, "{cause}"),
+            }
             return None;
         }
         let level = self.zlib.then_some(ANSWER_LEVEL);
@@ -89,7 +99,11 @@ impl Arrival {
             Err(_) => format!("not done within {TLS_HANDSHAKE_SECONDS_MAX} s"),
         };
         self.counters.event_read_fail.add(1);
-        tracing::warn!(source = %self.name, peer = %self.peer, "no TLS with a client: {error}");
+        let cause = format!("no TLS with a client: {error}");
+        match self.turned_away.failed(self.clock.now(), &cause) {
+            Some(words) => tracing::warn!(source = %self.name, peer = %self.peer, "{words}"),
+            None => tracing::debug!(source = %self.name, peer = %self.peer, "{cause}"),
+        }
         None
     }
 }
@@ -102,8 +116,17 @@ impl Listening {
         full: &'static [u8],
     ) -> Self {
         let bound = Mutex::default();
-        let (tls, zlib, filter) = (None, false, None);
-        Self { host, ports: vec![port], connections_max, full, tls, zlib, filter, bound }
+        Self {
+            host,
+            ports: vec![port],
+            connections_max,
+            full,
+            tls: None,
+            zlib: false,
+            filter: None,
+            turned_away: Arc::default(),
+            bound,
+        }
     }
 
     /// The same on several ports.
@@ -189,6 +212,8 @@ impl Listening {
                                 filter: self.filter.clone(),
                                 name: Arc::clone(&name),
                                 stop: context.stop.clone(),
+                                clock: Arc::clone(&context.clock),
+                                turned_away: Arc::clone(&self.turned_away),
                                 counters: Arc::clone(&context.counters),
                             }));
                         }
@@ -433,7 +458,7 @@ mod tests {
             }
         };
         let words = logged(serve(&listening, &trial, script)).await;
-        assert_eq!(words.matches("not done within 20 s").count(), 2, "{words}");
+        assert_eq!(words.matches("not done within 20 s").count(), 1, "said once for both: {words}");
         assert_eq!(trial.context.counters.event_read_fail.get(), 2);
     }
 

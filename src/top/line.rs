@@ -1,6 +1,6 @@
 //! Lines of a terminal: pieces of text, each with its look.
 
-use crate::base::visible::Visible;
+use crate::base::visible::OneLine;
 use unicode_width::UnicodeWidthStr;
 
 /// Letters of a text that is cut, for each cell: most take one, some none.
@@ -57,7 +57,7 @@ impl Line {
 
 /// Text of others on one line.
 pub(super) fn shown(text: &str) -> String {
-    Visible(text).to_string().replace(['\n', '\t'], " ")
+    OneLine(text.replace(['\n', '\t'], " ")).to_string()
 }
 
 /// The beginning of `text` that takes no more than `cells`, and what it takes. That is not the sum of what
@@ -113,6 +113,10 @@ mod tests {
             assert_eq!(line.cut(cells).plain(), text, "{cells}");
         }
         assert_eq!(shortened("通道通道", 5), "通道…");
+        assert_eq!(
+            Line::of("a\u{202e}b\u{9b}2J\u{2028}c", Look::Plain).plain(),
+            r"a\u{202e}b\u{9b}2J\u{2028}c"
+        );
         // The sign behind it makes the heart two cells wide.
         let heart = Line::of("❤\u{FE0F}x", Look::Plain).with("y", Look::Plain);
         for (cells, taken) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)] {

@@ -35,7 +35,7 @@ pub use ask::{Answer, AskError, Target, TargetError, ask};
 pub use reading::Reading;
 pub use rows::{Row, Sort, State, Weight, rows};
 pub use screen::{Heard, Screen};
-pub use table::{json, text};
+pub use table::{json_line, text};
 
 use std::time::Duration;
 

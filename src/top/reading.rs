@@ -4,6 +4,7 @@ use super::COMPONENTS_MAX;
 use super::exposition::{Sample, samples};
 use crate::metrics::Role;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// What is kept of a component, as its metrics are called behind `millpond_source_` and its like.
 const MEASURES: &[&str] = &[
@@ -34,6 +35,10 @@ const MEASURES: &[&str] = &[
 
 /// What is kept of the stripes of a channel, added up.
 const OF_STRIPES: &[&str] = &["suspended", "out_of_space"];
+
+/// What a number of an agent can be: none is negative, and none more than a count has room for. What is
+/// outside, and what is no number, is not an agent's and is passed over.
+const VALUES: RangeInclusive<f64> = 0.0..=18_446_744_073_709_551_615.0;
 
 /// The order in which events pass.
 const ROLES: [(Role, &str); 3] =
@@ -75,7 +80,7 @@ impl Reading {
     #[must_use]
     pub fn of(page: &str) -> Option<Self> {
         let mut reading = Self::default();
-        for sample in samples(page) {
+        for sample in samples(page).filter(|sample| VALUES.contains(&sample.value)) {
             match sample.name {
                 "millpond_build_info" => {
                     reading.version = sample.label("version").map(str::to_owned);
@@ -132,6 +137,23 @@ mod tests {
         assert_eq!((channel.kind.as_str(), channel.value("suspended")), ("file", Some(2.0)));
         assert_eq!(channel.value("waiting_events"), Some(7.0), "its own, not its stripes'");
         assert!(reading.components[&keys[1]].is("up") && !channel.is("up"));
+    }
+
+    #[test]
+    fn numbers_that_no_agent_has_are_passed_over() {
+        for number in ["NaN", "-NaN", "+Inf", "-Inf", "-1", "1e300"] {
+            let reading = Reading::of(&format!(
+                "millpond_build_info{{version=\"1\"}} 1\nprocess_resident_memory_bytes {number}\n\
+                 millpond_channel_waiting_events{{channel=\"c1\"}} {number}\n\
+                 millpond_channel_fill_ratio{{channel=\"c1\"}} {number}\n\
+                 millpond_channel_oldest_event_age_seconds{{channel=\"c1\"}} {number}\n\
+                 millpond_channel_open{{channel=\"c1\"}} 1\n",
+            ));
+            let reading = reading.expect("an agent's page");
+            assert_eq!(reading.memory_bytes, None, "{number}");
+            let component = &reading.components[&(Role::Channel, "c1".to_owned())];
+            assert_eq!(component.values, BTreeMap::from([("open", 1.0)]), "{number}");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use super::agent::{Agent, Alarm};
 use super::line::{Line, Look, cells, padded, shortened, shown};
 use super::rows::{Row, Sort, Weight, rows};
+use crate::base::visible::reorders;
 use serde_json::{Value, json as object};
+use std::fmt::Write;
 
 /// Blanks between two columns.
 const GAP: &str = "  ";
@@ -102,9 +104,8 @@ pub(super) fn alarm_words(alarm: &Alarm) -> String {
     parts.collect::<Vec<_>>().join("  ")
 }
 
-/// The same for programs.
-#[must_use]
-pub fn json(agents: &[Agent], sort: Sort) -> Value {
+/// What programs get.
+fn json(agents: &[Agent], sort: Sort) -> Value {
     let agent = |agent: &Agent| {
         let rows = rows(std::slice::from_ref(agent), sort);
         object!({
@@ -120,6 +121,22 @@ pub fn json(agents: &[Agent], sort: Sort) -> Value {
         })
     };
     object!({ "agents": agents.iter().map(agent).collect::<Vec<_>>() })
+}
+
+/// The same for programs, in a line in which nothing tells a terminal what to do, or shows in another order than
+/// it stands: what JSON allows as it is, is escaped, as JSON allows too.
+#[must_use]
+pub fn json_line(agents: &[Agent], sort: Sort) -> String {
+    let mut line = String::new();
+    for c in json(agents, sort).to_string().chars() {
+        if c.is_control() || reorders(c) || matches!(c, '\u{2028}' | '\u{2029}') {
+            let _ = write!(line, "\\u{:04x}", u32::from(c));
+        } else {
+            line.push(c);
+        }
+    }
+    line.push('\n');
+    line
 }
 
 fn component(row: &Row) -> Value {
@@ -262,6 +279,21 @@ h:2: no answer: no answer within 5 s
         assert_eq!(
             (&gone["error"], &gone["agent"]),
             (&"no answer within 5 s".into(), &Value::Null)
+        );
+    }
+
+    #[test]
+    fn json_tells_a_terminal_nothing_and_says_the_same() {
+        let mut agents = agents();
+        let name = "a\u{9b}31m\u{202e}b\u{2028}é";
+        agents[0].name = Some(name.to_owned());
+        let line = json_line(&agents, Sort::Flow);
+        assert!(line.contains("a\\u009b31m\\u202eb\\u2028é"), "{line}");
+        assert!(line.ends_with("}\n") && !line.trim_end().contains(char::is_control), "{line:?}");
+        let read: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(
+            (&read["agents"][0]["agent"], &read),
+            (&name.into(), &json(&agents, Sort::Flow))
         );
     }
 

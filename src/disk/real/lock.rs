@@ -61,7 +61,7 @@ pub(super) fn acquire(
     // Held to the end: between the question and the lock no other thread may open the file.
     let mut held = held();
     for _ in 0..REPLACED_MAX {
-        match rustix::fs::statat(directory, name, AtFlags::empty()) {
+        match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(about) if held.contains(&identity(&about)) => {
                 return Err(LockError::Held { path, holder: Some(std::process::id()) });
             }
@@ -81,7 +81,7 @@ pub(super) fn acquire(
             Ok(about) => identity(&about),
             Err(error) => return Err(LockError::Io { path, source: error.into() }),
         };
-        let named = rustix::fs::statat(directory, name, AtFlags::empty());
+        let named = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
         if named.is_ok_and(|about| identity(&about) == locked) {
             sign(&file);
             held.insert(locked);
@@ -96,11 +96,18 @@ fn identity(about: &Stat) -> (u64, u64) {
     (about.st_dev, about.st_ino)
 }
 
+/// A lock file loses its text, so that one which leads elsewhere is not followed: what it leads to is
+/// another's. Before it is locked nothing of it is changed.
 fn open_lock_file(directory: &OwnedFd, name: &str) -> io::Result<std::fs::File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW;
     let mode = Mode::from_raw_mode(0o666);
-    let file = rustix::io::retry_on_intr(|| rustix::fs::openat(directory, name, flags, mode))?;
-    Ok(file.into())
+    match rustix::io::retry_on_intr(|| rustix::fs::openat(directory, name, flags, mode)) {
+        Ok(file) => Ok(file.into()),
+        Err(Errno::LOOP) => Err(io::Error::other(
+            "it is a symbolic link, and what that leads to would be emptied; remove the link",
+        )),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Takes both locks, or says that somebody has one of them.

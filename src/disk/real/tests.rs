@@ -450,6 +450,24 @@ fn a_second_opener_in_this_process_is_refused_and_the_lock_stays() {
 }
 
 #[test]
+fn a_lock_file_that_leads_elsewhere_is_refused_by_name_and_what_it_leads_to_stays() {
+    let temp = tempfile::tempdir().expect("temp dir");
+    let dir = RealDisk::buffered().open_dir(temp.path(), false).expect("dir");
+    let (lock, other) = (temp.path().join("in_use.lock"), temp.path().join("other"));
+    std::fs::write(&other, "dear").expect("written");
+    for target in [other.as_path(), temp.path().join("nowhere").as_path()] {
+        std::os::unix::fs::symlink(target, &lock).expect("link");
+        let error = dir.lock("in_use.lock").err().expect("refused").to_string();
+        assert!(error.contains("in_use.lock: it is a symbolic link"), "{error}");
+        assert!(error.contains("remove the link"), "{error}");
+        std::fs::remove_file(&lock).expect("removed");
+    }
+    assert_eq!(std::fs::read(&other).expect("read"), b"dear");
+    assert!(!temp.path().join("nowhere").exists());
+    drop(dir.lock("in_use.lock").expect("free"));
+}
+
+#[test]
 fn another_process_with_either_lock_keeps_us_out() {
     for kind in ["fcntl", "flock", "both"] {
         let temp = tempfile::tempdir().expect("directory");

@@ -22,6 +22,7 @@ use crate::base::trouble::Trouble;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, SettingError, SettingsReader};
 use crate::event::Event;
+use crate::flow::spell::Spell;
 use crate::pattern::Pattern;
 use std::sync::Arc;
 
@@ -193,6 +194,14 @@ fn pattern_or(
     pattern(reader, key)?.map_or_else(built, Ok)
 }
 
+/// Says that matching was given up, by the rules of a spell that is never over: whoever sends events can
+/// have it given up for each of them, and one says nothing about the next.
+fn say(gives_up: &Spell, clock: &dyn Clock, pattern: &str, cause: &str) {
+    if let Some(words) = gives_up.failed(clock.now(), cause) {
+        tracing::warn!(pattern, "{words}");
+    }
+}
+
 /// The Java pattern under `key`, which must be there.
 fn required_pattern(reader: &SettingsReader<'_>, key: &str) -> Result<Pattern, SettingError> {
     pattern_or(reader, key, reader.required_text(key)?)
@@ -202,6 +211,7 @@ fn required_pattern(reader: &SettingsReader<'_>, key: &str) -> Result<Pattern, S
 mod tests {
     use super::*;
     use crate::base::clock::SystemClock;
+    use crate::config::settings::Settings;
 
     /// Adds its word to the body, then drops bodies that hold `drops`.
     struct Adds(&'static str, &'static str);
@@ -238,6 +248,46 @@ mod tests {
         fn stop(&self) -> BoxFuture<'_, ()> {
             Box::pin(async {})
         }
+    }
+
+    #[tokio::test]
+    async fn events_on_which_matching_is_given_up_fill_no_log() {
+        // Not tried on so many bytes.
+        let steps_back = "(?=a)(.*)";
+        let build = |kind: InterceptorType, pairs: &[(&str, &str)]| {
+            let settings = Settings::from_pairs("i1", pairs);
+            (kind.build)(&mut SettingsReader::new(&settings)).unwrap()
+        };
+        let serializers =
+            [("regex", steps_back), ("serializers", "s1"), ("serializers.s1.name", "h")];
+        let replaces = [("searchPattern", steps_back), ("replaceString", "b")];
+        let date = [
+            ("regex", "(.).*"),
+            ("serializers", "s1"),
+            ("serializers.s1.name", "h"),
+            (
+                "serializers.s1.type",
+                "org.apache.flume.interceptor.RegexExtractorInterceptorMillisSerializer",
+            ),
+            ("serializers.s1.pattern", "yyyy"),
+        ];
+        let all = chain(vec![
+            build(regex_filter::TYPE, &[("regex", steps_back)]),
+            build(search_replace::TYPE, &replaces),
+            build(regex_extractor::TYPE, &serializers),
+            build(regex_extractor::TYPE, &date),
+            build(remove_header::TYPE, &[("matching", steps_back)]),
+        ]);
+        let said = crate::flow::heard::logged(async {
+            let long = "a".repeat(20_000);
+            for _ in 0..20 {
+                let mut event = Event::new(long.clone());
+                event.headers.set(long.as_str(), "");
+                all.each(0, vec![event]);
+            }
+        });
+        let said = said.await;
+        assert_eq!(said.lines().count(), 5, "{said}");
     }
 
     fn chain(interceptors: Vec<Box<dyn Interceptor>>) -> Chain {

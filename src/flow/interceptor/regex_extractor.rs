@@ -1,10 +1,11 @@
 //! `regex_extractor`: groups of a pattern that is found in the body become headers.
 
 use super::joda::Moment;
-use super::{Interceptor, InterceptorType, Verdict, required_pattern};
+use super::{Interceptor, InterceptorType, Verdict, required_pattern, say};
 use crate::base::clock::Clock;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::event::Event;
+use crate::flow::spell::Spell;
 use crate::pattern::Pattern;
 
 /// The type `regex_extractor`.
@@ -42,12 +43,15 @@ struct RegexExtractor {
     pattern: Pattern,
     /// One for each group, from the first.
     headers: Vec<Header>,
+    gives_up: Spell,
 }
 
 struct Header {
     name: String,
     /// Reads the group as a point in time; else it is taken as it is.
     moment: Option<Moment>,
+    /// Said as rarely as matching that is given up: whoever sends events can send one for each.
+    no_date: Spell,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<RegexExtractor, SettingError> {
@@ -65,7 +69,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<RegexExtractor, SettingError
         );
         reader.find(Severity::Warning, "serializers", message);
     }
-    Ok(RegexExtractor { pattern, headers })
+    Ok(RegexExtractor { pattern, headers, gives_up: Spell::default() })
 }
 
 fn header(reader: &SettingsReader<'_>, name: &str) -> Result<Header, SettingError> {
@@ -85,7 +89,7 @@ fn header(reader: &SettingsReader<'_>, name: &str) -> Result<Header, SettingErro
             return Err(reader.error(&key("type"), message));
         }
     };
-    Ok(Header { name: header, moment })
+    Ok(Header { name: header, moment, no_date: Spell::default() })
 }
 
 impl Interceptor for RegexExtractor {
@@ -93,13 +97,13 @@ impl Interceptor for RegexExtractor {
         true
     }
 
-    fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
+    fn intercept(&self, event: &mut Event, clock: &dyn Clock) -> Verdict {
         let body = String::from_utf8_lossy(&event.body).into_owned();
         let found = match self.pattern.find(&body) {
             Ok(found) => found,
             Err(error) => {
-                let pattern = self.pattern.as_str();
-                tracing::warn!(pattern, "an event passes without regex_extractor: {error}");
+                let cause = format!("an event passes without regex_extractor: {error}");
+                say(&self.gives_up, clock, self.pattern.as_str(), &cause);
                 None
             }
         };
@@ -110,8 +114,10 @@ impl Interceptor for RegexExtractor {
                 None => event.headers.set(header.name.as_str(), text),
                 Some(Ok(millis)) => event.headers.set(header.name.as_str(), millis.to_string()),
                 Some(Err(error)) => {
-                    let name = header.name.as_str();
-                    tracing::warn!(header = name, "an event passes without this header: {error}");
+                    let cause = "an event passes without this header";
+                    if let Some(words) = header.no_date.failed(clock.now(), cause) {
+                        tracing::warn!(header = header.name.as_str(), "{words}: {error}");
+                    }
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! `regex_filter`: keeps the events in whose body a pattern is found, or drops them.
 
-use super::{Interceptor, InterceptorType, Verdict, pattern_or};
+use super::{Interceptor, InterceptorType, Verdict, pattern_or, say};
 use crate::base::clock::Clock;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
+use crate::flow::spell::Spell;
 use crate::pattern::Pattern;
 
 /// The type `regex_filter`.
@@ -31,12 +32,14 @@ const KEYS: &[Key] = &[
 struct RegexFilter {
     pattern: Pattern,
     drops: bool,
+    gives_up: Spell,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<RegexFilter, SettingError> {
     Ok(RegexFilter {
         pattern: pattern_or(reader, "regex", ".*")?,
         drops: reader.boolean("excludeEvents", false),
+        gives_up: Spell::default(),
     })
 }
 
@@ -45,13 +48,13 @@ impl Interceptor for RegexFilter {
         true
     }
 
-    fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
+    fn intercept(&self, event: &mut Event, clock: &dyn Clock) -> Verdict {
         match self.pattern.is_in(&String::from_utf8_lossy(&event.body)) {
             Ok(found) if found == self.drops => Verdict::Drop,
             Ok(_) => Verdict::Keep,
             Err(error) => {
-                let pattern = self.pattern.as_str();
-                tracing::warn!(pattern, "an event passes without regex_filter: {error}");
+                let cause = format!("an event passes without regex_filter: {error}");
+                say(&self.gives_up, clock, self.pattern.as_str(), &cause);
                 Verdict::Keep
             }
         }

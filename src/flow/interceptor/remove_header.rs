@@ -1,9 +1,10 @@
 //! `remove_header`: takes headers off, by name, list or pattern.
 
-use super::{Interceptor, InterceptorType, Verdict, pattern, pattern_or};
+use super::{Interceptor, InterceptorType, Verdict, pattern, pattern_or, say};
 use crate::base::clock::Clock;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
+use crate::flow::spell::Spell;
 use crate::pattern::Pattern;
 
 /// The type `remove_header`.
@@ -38,6 +39,7 @@ const KEYS: &[Key] = &[
 struct RemoveHeader {
     names: Vec<String>,
     matching: Option<Pattern>,
+    gives_up: Spell,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<RemoveHeader, SettingError> {
@@ -48,14 +50,16 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<RemoveHeader, SettingError> 
         let split = split.map_err(|error| reader.error("fromListSeparator", error.to_string()))?;
         names.extend(split.into_iter().map(str::to_owned));
     }
-    Ok(RemoveHeader { names, matching: pattern(reader, "matching")? })
+    let matching = pattern(reader, "matching")?;
+    Ok(RemoveHeader { names, matching, gives_up: Spell::default() })
 }
 
 impl RemoveHeader {
-    fn removes(&self, name: &str) -> bool {
+    fn removes(&self, name: &str, clock: &dyn Clock) -> bool {
         let matching = |pattern: &Pattern| {
             pattern.is_whole(name).unwrap_or_else(|error| {
-                tracing::warn!(pattern = pattern.as_str(), "a header stays: {error}");
+                let cause = format!("a header stays: {error}");
+                say(&self.gives_up, clock, pattern.as_str(), &cause);
                 false
             })
         };
@@ -68,11 +72,11 @@ impl Interceptor for RemoveHeader {
         true
     }
 
-    fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
+    fn intercept(&self, event: &mut Event, clock: &dyn Clock) -> Verdict {
         let gone: Vec<String> = event
             .headers
             .iter()
-            .filter(|(name, _)| self.removes(name))
+            .filter(|(name, _)| self.removes(name, clock))
             .map(|(name, _)| name.to_owned())
             .collect();
         for name in gone {

@@ -1,9 +1,10 @@
 //! `search_replace`: what matches a pattern in the body becomes something else.
 
-use super::{Interceptor, InterceptorType, Verdict, required_pattern};
+use super::{Interceptor, InterceptorType, Verdict, required_pattern, say};
 use crate::base::clock::Clock;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
+use crate::flow::spell::Spell;
 use crate::pattern::{Pattern, Replacement};
 use crate::wire::charset::Charset;
 use std::borrow::Cow;
@@ -40,6 +41,7 @@ struct SearchReplace {
     pattern: Pattern,
     replacement: Replacement,
     charset: Charset,
+    gives_up: Spell,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<SearchReplace, SettingError> {
@@ -49,7 +51,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<SearchReplace, SettingError>
     let name = reader.text("charset").unwrap_or("UTF-8");
     let unknown = || format!("\"{name}\" is not {}", Charset::LEGAL);
     let charset = Charset::named(name).ok_or_else(|| reader.error("charset", unknown()))?;
-    Ok(SearchReplace { pattern, replacement, charset })
+    Ok(SearchReplace { pattern, replacement, charset, gives_up: Spell::default() })
 }
 
 impl Interceptor for SearchReplace {
@@ -57,14 +59,14 @@ impl Interceptor for SearchReplace {
         true
     }
 
-    fn intercept(&self, event: &mut Event, _clock: &dyn Clock) -> Verdict {
+    fn intercept(&self, event: &mut Event, clock: &dyn Clock) -> Verdict {
         let text = self.charset.decode(&event.body);
         match self.replacement.all(&text, &self.pattern) {
             Ok(Cow::Owned(new)) => event.body = self.charset.encode(&new).into(),
             Ok(Cow::Borrowed(_)) => {}
             Err(error) => {
-                let pattern = self.pattern.as_str();
-                tracing::warn!(pattern, "an event passes without search_replace: {error}");
+                let cause = format!("an event passes without search_replace: {error}");
+                say(&self.gives_up, clock, self.pattern.as_str(), &cause);
             }
         }
         Verdict::Keep

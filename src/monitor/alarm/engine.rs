@@ -9,8 +9,9 @@ use super::settings::AlarmSettings;
 use super::sight::{Moment, Sight};
 use super::space::Spaces;
 use super::store::{Store, StoreError};
-use super::{KEEP_EVERY, KEEP_PAUSE, LOOK, OPEN_PATIENCE};
+use super::{KEEP_EVERY, KEEP_PAUSE, LOOK, OPEN_PATIENCE, PANIC_CHARS_MAX, REST, REST_MAX};
 use crate::base::clock::Clock;
+use crate::flow::contain::contain;
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
 use std::path::PathBuf;
@@ -41,13 +42,15 @@ impl Engine {
     /// Runs until the stop; then what there is to keep is kept.
     pub(super) async fn run(mut self) {
         let mut orders = self.orders.borrow_and_update().clone();
-        let (mut keeper, kept) = tokio::select! {
+        let (keeper, kept) = tokio::select! {
             () = self.stop.wait() => return,
             opened = Keeper::open(&orders.settings) => opened,
         };
-        let mut machine = Machine::new(Arc::clone(&orders.settings), kept);
-        let (mut outboxes, mut spaces) = (Vec::new(), Spaces::default());
-        self.employ(&orders.settings, &mut outboxes);
+        let machine = Machine::new(Arc::clone(&orders.settings), kept);
+        let (outboxes, spaces) = (Vec::new(), Spaces::default());
+        let mut watch = Watch { machine, outboxes, spaces, keeper, is_torn: false };
+        let mut rest = Rest::default();
+        self.employ(&orders.settings, &mut watch.outboxes);
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -59,20 +62,43 @@ impl Engine {
                         break;
                     }
                     orders = self.orders.borrow_and_update().clone();
-                    machine.adopt(Arc::clone(&orders.settings));
-                    self.employ(&orders.settings, &mut outboxes);
+                    watch.machine.adopt(Arc::clone(&orders.settings));
+                    self.employ(&orders.settings, &mut watch.outboxes);
                 }
                 _ = ticks.tick() => {}
             }
-            let at = Moment { now: self.clock.now(), wall_ms: self.clock.wall_ms() };
-            let sight = self.sight(&orders, &mut spaces).await;
-            for change in machine.look(at, &sight) {
-                tell(at, change, &outboxes);
+            let now = self.clock.now();
+            if now < rest.until {
+                continue;
             }
-            self.show(&orders.settings, &machine);
-            keeper.keep(at.now, &mut machine).await;
+            match contain(self.look(&orders, &mut watch)).await {
+                Ok(()) => self.window.looked(),
+                Err(panic) => {
+                    watch.is_torn = true;
+                    let words: String = panic.chars().take(PANIC_CHARS_MAX).collect();
+                    let seconds = rest.behind_panic(now).as_secs();
+                    tracing::error!(
+                        "alarms: a look panicked, which is a bug of this program ({words}); the next is in {seconds} s, and begins anew with the alarms that there are"
+                    );
+                }
+            }
         }
-        keeper.end(&machine).await;
+        watch.keeper.end(&watch.machine).await;
+    }
+
+    /// Looks once.
+    async fn look(&self, orders: &Orders, watch: &mut Watch) {
+        if watch.is_torn {
+            watch.machine = watch.machine.anew();
+            watch.is_torn = false;
+        }
+        let at = Moment { now: self.clock.now(), wall_ms: self.clock.wall_ms() };
+        let sight = self.sight(orders, &mut watch.spaces).await;
+        for change in watch.machine.look(at, &sight) {
+            tell(at, change, &watch.outboxes);
+        }
+        self.show(&orders.settings, &watch.machine);
+        watch.keeper.keep(at.now, &mut watch.machine).await;
     }
 
     async fn sight(&self, orders: &Orders, spaces: &mut Spaces) -> Sight {
@@ -113,6 +139,33 @@ impl Engine {
             });
         }
         self.window.show_queues(outboxes.iter().map(|outbox| Arc::clone(&outbox.queue)).collect());
+    }
+}
+
+/// What a look works on.
+struct Watch {
+    machine: Machine,
+    outboxes: Vec<Outbox>,
+    spaces: Spaces,
+    keeper: Keeper,
+    /// The last look ended in the middle.
+    is_torn: bool,
+}
+
+/// When to look again behind looks that panicked: what panics at each look must not fill the log.
+#[derive(Default)]
+struct Rest {
+    until: Duration,
+    last: Option<(Duration, Duration)>,
+}
+
+impl Rest {
+    /// A look has panicked at `now`: how long to rest.
+    fn behind_panic(&mut self, now: Duration) -> Duration {
+        let recent = self.last.filter(|(at, _)| now.saturating_sub(*at) < 2 * REST_MAX);
+        let rest = recent.map_or(REST, |(_, rest)| (rest * 4).min(REST_MAX));
+        (self.until, self.last) = (now + rest, Some((now, rest)));
+        rest
     }
 }
 
@@ -211,9 +264,12 @@ impl Keeper {
         if let Some(saving) = self.saving.take_if(|saving| saving.is_finished()) {
             self.saved(now, saving).await;
         }
-        if let Some(mut store) = self.store.take_if(|_| self.due && now >= self.next) {
+        if self.store.is_none() || !self.due || now < self.next {
+            return;
+        }
+        let kept = machine.kept();
+        if let Some(mut store) = self.store.take() {
             (self.due, self.last) = (false, now);
-            let kept = machine.kept();
             self.saving = Some(spawn_blocking(move || {
                 let saved = store.save(&kept);
                 (store, saved)
@@ -256,7 +312,10 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::heard::logged;
+    use crate::metrics::{Member, Role};
     use crate::monitor::alarm::tests::read;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::time::sleep;
 
     /// Keeps, and sees how that went.
@@ -269,6 +328,73 @@ mod tests {
         if let Some(saving) = keeper.saving.take() {
             keeper.saved(now, saving).await;
         }
+    }
+
+    /// Time as the runtime has it, which a test stops and which then jumps.
+    struct RuntimeClock(tokio::time::Instant);
+
+    impl Clock for RuntimeClock {
+        fn now(&self) -> Duration {
+            self.0.elapsed()
+        }
+
+        fn wall_ms(&self) -> u64 {
+            1_700_000_000_000
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_panics_is_said_now_and_then_and_the_looking_goes_on() {
+        let (mut settings, _) = read("");
+        settings.directory = None;
+        let orders = Orders { settings: Arc::new(settings), refused: Some("torn".to_owned()) };
+        let (orders, given) = watch::channel(orders);
+        let registry = Arc::new(Registry::default());
+        let member = Member { role: Role::Channel, name: "c1".to_owned(), kind: "memory" };
+        registry.keep(&[member]);
+        registry.channel("c1").open.set(1);
+        let panics = Arc::new(AtomicBool::new(false));
+        let broken = Arc::clone(&panics);
+        let look = move || {
+            assert!(!broken.load(Ordering::Relaxed), "{}", "a beam fell ".repeat(100));
+            None
+        };
+        registry.watch_channel("c1", Arc::new(look));
+        let clock: Arc<dyn Clock> = Arc::new(RuntimeClock(tokio::time::Instant::now()));
+        let (stop, signal) = StopSignal::new();
+        let window = Window::default();
+        window.begin(Arc::clone(&clock));
+        let shown = window.clone();
+        let engine = Engine { orders: given, registry, clock, window: shown, stop: signal };
+        let script = async {
+            let pass = async |seconds| sleep(Duration::from_secs(seconds)).await;
+            pass(5).await;
+            let before = window.json();
+            assert!(before.contains("\"serial\":1") && window.blind().is_none(), "{before}");
+            panics.store(true, Ordering::Relaxed);
+            pass(3600).await;
+            assert!(window.blind().is_some_and(|since| since > Duration::from_secs(3000)));
+            panics.store(false, Ordering::Relaxed);
+            pass(REST_MAX.as_secs() + 5).await;
+            assert_eq!((window.blind(), window.json()), (None, before), "the alarm is as it was");
+            orders.send_modify(|orders| orders.refused = None);
+            pass(60).await;
+            assert!(window.json().contains("\"active\":[]"), "it goes on: {}", window.json());
+            stop.send_replace(true);
+        };
+        let both = async {
+            tokio::join!(engine.run(), script);
+        };
+        let said = logged(both).await;
+        // Behind 1, 4, 16, 64 and 256 s, and then every ten minutes.
+        let fallen = said.matches("a look panicked").count();
+        assert!((10..=12).contains(&fallen), "{fallen} times: {said}");
+        assert!(
+            said.contains("(a beam fell ") && said.lines().all(|line| line.len() < 600),
+            "{said}"
+        );
+        assert_eq!(said.matches("raised").count(), 1, "{said}");
+        assert!(!said.contains("is still there"), "{said}");
     }
 
     #[tokio::test]

@@ -92,6 +92,18 @@ impl Machine {
         machine
     }
 
+    /// The same from the beginning, behind a look that ended in the middle: with the alarms, clients and
+    /// counts that it has, and nobody is told again.
+    pub(crate) fn anew(&self) -> Self {
+        let mut anew = Self::new(Arc::clone(&self.settings), self.kept());
+        for (place, state) in &mut anew.states {
+            state.told = self.states.get(place).is_some_and(|before| before.told);
+        }
+        anew.counts.clone_from(&self.counts);
+        anew.changed = true;
+        anew
+    }
+
     /// From now on these settings count; what they no longer watch is cleared by the next look.
     pub(crate) fn adopt(&mut self, settings: Arc<AlarmSettings>) {
         self.settings = settings;

@@ -2,7 +2,7 @@
 //!
 //! # Limits
 //!
-//! One look a second ([`LOOK`]). [`CLIENTS_MAX`] clients are watched; an alarm is there once for each
+//! One look a second ([`LOOK`]), and a rest of up to [`REST_MAX`] behind those that panic. [`CLIENTS_MAX`] clients are watched; an alarm is there once for each
 //! component and part of it, so that there are no more than the configuration has, and clients. [`HISTORY_MAX`]
 //! alarms that are over are known, [`HISTORY_MAX_DEFAULT`] unless a setting says otherwise; the file that
 //! remembers them has [`STORE_BYTES_MAX`] bytes. Those of deliveries are in [`delivery`].
@@ -22,6 +22,8 @@
 //! - An alarm is told when it is raised and when it is over, not in between; one that lasts over a restart is told
 //!   once more.
 //! - What cannot be seen is neither bad nor good: what was, stays.
+//! - A look that panics does not end the looking: the machine begins anew with what it knew. Where no look has
+//!   gone well for [`BLIND`], `/readyz` says so.
 
 mod delivery;
 mod engine;
@@ -60,6 +62,13 @@ use tokio::sync::watch;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
+/// Behind a look that panicked, and four times as long behind each further one, up to the other.
+const REST: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(600);
+/// Without a look that went well for so long, the agent is not ready.
+const BLIND: Duration = Duration::from_secs(60);
+/// Letters of what a panic said that are said again.
+const PANIC_CHARS_MAX: usize = 200;
 /// How long something must be good before its alarm is over, where it could come back at once.
 const SETTLES: Duration = Duration::from_secs(10);
 /// Clients that are watched, of all sources together.
@@ -100,6 +109,7 @@ impl Alarms {
         let (stop, signal) = StopSignal::new();
         let (ending, ended) = mpsc::channel();
         let window = Window::default();
+        window.begin(Arc::clone(&clock));
         let engine = Engine {
             orders: given,
             registry: Arc::clone(registry),

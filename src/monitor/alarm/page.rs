@@ -1,12 +1,15 @@
 //! What watchers get to see: `/alarms`, and counts for Prometheus.
 
+use super::BLIND;
 use super::delivery::outbox::Queue;
 use super::kind::Kind;
 use super::machine::Counts;
 use super::raised::{Alarm, Sender};
+use crate::base::clock::Clock;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The alarms as of the last look, for whoever asks.
 #[derive(Clone, Default)]
@@ -16,6 +19,13 @@ pub struct Window(Arc<Shared>);
 struct Shared {
     view: Mutex<Arc<View>>,
     queues: Mutex<Vec<Arc<Queue>>>,
+    pulse: Mutex<Option<Pulse>>,
+}
+
+/// When alarms were looked for last.
+struct Pulse {
+    clock: Arc<dyn Clock>,
+    last: Duration,
 }
 
 /// The alarms at one moment.
@@ -55,6 +65,25 @@ impl AlarmMetric {
 }
 
 impl Window {
+    /// From now on looks are expected.
+    pub(crate) fn begin(&self, clock: Arc<dyn Clock>) {
+        let last = clock.now();
+        *lock(&self.0.pulse) = Some(Pulse { clock, last });
+    }
+
+    /// A look went well.
+    pub(super) fn looked(&self) {
+        if let Some(pulse) = &mut *lock(&self.0.pulse) {
+            pulse.last = pulse.clock.now();
+        }
+    }
+
+    /// For how long no look has gone well, where that is too long.
+    pub(crate) fn blind(&self) -> Option<Duration> {
+        let since = lock(&self.0.pulse).as_ref().map(|p| p.clock.now().saturating_sub(p.last));
+        since.filter(|since| *since >= BLIND)
+    }
+
     pub(super) fn show(&self, view: View) {
         *lock(&self.0.view) = Arc::new(view);
     }

@@ -44,6 +44,35 @@ fn what_is_wrong_with_a_setting_is_said_with_its_line_and_the_default_counts() {
 }
 
 #[test]
+fn headers_that_a_request_says_of_itself_are_refused_with_the_reason() {
+    for name in ["Content-Length", "transfer-encoding", "Host", "Connection", "Upgrade", "Expect"] {
+        let lines = format!("webhook.url = http://h/\nwebhook.header.{name} = geheim");
+        let (settings, findings) = read(&lines);
+        let [finding] = &findings[..] else { panic!("{name}: {findings:?}") };
+        assert_eq!(finding.severity, Severity::Error);
+        assert!(finding.key.ends_with(name) && finding.place.line > 0, "{finding}");
+        assert!(finding.message.contains("the request says this of itself"), "{finding}");
+        assert!(!finding.to_string().contains("geheim"), "{finding}");
+        assert_eq!(settings.targets, [], "{name}");
+    }
+}
+
+#[test]
+fn clients_are_listed_with_blanks_and_commas() {
+    for list in ["web1 web2/out 10.0.0.7", "web1,web2/out,10.0.0.7", " web1, web2/out ,, 10.0.0.7,"]
+    {
+        let (settings, findings) =
+            read(&format!("clientSilent.clients = {list}\nclientSilent.ignore = {list}"));
+        assert_eq!(findings, []);
+        let tuning = settings.tuning(Kind::ClientSilent, "r1").expect("it is watched").clients;
+        for who in [&tuning.expected, &tuning.ignored] {
+            let who: Vec<String> = who.iter().map(ToString::to_string).collect();
+            assert_eq!(who, ["web1", "web2/out", "10.0.0.7"], "{list}");
+        }
+    }
+}
+
+#[test]
 fn no_secret_stands_in_what_is_said_of_settings() {
     for lines in [
         "webhook.url = http://me:geheim@h/",

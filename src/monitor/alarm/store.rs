@@ -35,6 +35,9 @@ pub(super) enum StoreError {
     Io { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
     Read { path: PathBuf, source: ReadWholeError },
+    /// Something is where a file that cannot be understood is to be put.
+    #[error("{} cannot be understood ({why}), and {ASIDE} beside it, as which it is to be kept, cannot be replaced: {source}; move both away, and start again", path.display())]
+    Aside { path: PathBuf, why: String, source: io::Error },
 }
 
 /// Where alarms are kept.
@@ -105,7 +108,9 @@ impl Store {
         let (path, aside) = (self.directory.join(NAME), self.directory.join(ASIDE));
         let failed = |source| StoreError::Io { path: path.clone(), source };
         match files::remove(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::Aside { path, why: why.to_owned(), source });
+            }
             _ => {}
         }
         files::rename_new(&path, &aside).map_err(failed)?;
@@ -227,6 +232,16 @@ mod tests {
             assert_eq!(std::fs::read(at(ASIDE)).unwrap(), bytes);
             assert!(!at(NAME).exists());
         }
+        // A directory where it is to be put is said with what to do, and nothing is lost.
+        std::fs::remove_file(at(ASIDE)).unwrap();
+        std::fs::create_dir(at(ASIDE)).unwrap();
+        std::fs::write(at(NAME), b"[]").unwrap();
+        let refused = Store::open(top.path()).err().unwrap().to_string();
+        for words in [NAME, ASIDE, "no list of alarms", "cannot be replaced", "move both away"] {
+            assert!(refused.contains(words), "{refused}");
+        }
+        assert_eq!(std::fs::read(at(NAME)).unwrap(), b"[]");
+        std::fs::remove_dir(at(ASIDE)).unwrap();
         // One entry of a later version is left out, the others are not.
         let text = String::from_utf8(encode(&kept())).unwrap();
         std::fs::write(at(NAME), text.replacen("\"id\":24003", "\"id\":99999", 1)).unwrap();

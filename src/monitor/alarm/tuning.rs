@@ -146,7 +146,7 @@ pub(super) const CLIENT: &[Param] = &[
     param(
         "clients",
         "",
-        "Clients that are expected: addresses, names of agents, or AGENT/SINK, separated by blanks.",
+        "Clients that are expected: addresses, names of agents, or AGENT/SINK, separated by blanks or commas.",
         Apply::Clients(|tuning, who| tuning.clients.expected = who),
     ),
     param(
@@ -211,7 +211,7 @@ impl Param {
                 reader.word(key, words)?.into_iter().for_each(|word| set(tuning, word));
             }
             Apply::Clients(set) => {
-                let list = reader.text_as_written(key).unwrap_or_default();
+                let list = reader.text_as_written(key).unwrap_or_default().replace(',', " ");
                 set(tuning, names::split(&list).into_iter().map(Who::named).collect());
             }
         }

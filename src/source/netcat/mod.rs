@@ -26,6 +26,7 @@ use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::flow::spell::Spell;
 use crate::wire::charset::Charset;
 use session::{Rules, Session};
 use std::sync::Arc;
@@ -98,6 +99,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
         acks: reader.boolean("ack-every-event", true),
         line_units_max: reader.number("max-line-length", 1..=64 * 1024 * 1024)?.unwrap_or(512),
         charset,
+        spell: Spell::default(),
     };
     let connections_max =
         reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
@@ -118,6 +120,7 @@ impl Source for Netcat {
                 let (name, rules, lost) = (name.clone(), self.rules.clone(), lost.clone());
                 let (intake, stop) = (context.intake.clone(), context.stop.clone());
                 let (counters, stride) = (context.counters.clone(), self.strides.stride());
+                let clock = context.clock.clone();
                 async move {
                     let (peer, untaken) = (arrival.peer, 0);
                     let Some(stream) = arrival.greet().await else { return };
@@ -129,6 +132,7 @@ impl Source for Netcat {
                         rules,
                         intake,
                         stop,
+                        clock,
                         counters,
                         lost,
                         untaken,

@@ -1,10 +1,12 @@
 //! One connection.
 
 use super::lines::{Lines, Unreadable};
+use crate::base::clock::Clock;
 use crate::base::limits::ANSWER_SECONDS_MAX;
 use crate::channel::{CommitError, Refusal};
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
+use crate::flow::spell::Spell;
 use crate::metrics::SourceCounters;
 use crate::net::stream::Stream;
 use crate::source::listener::farewell;
@@ -23,6 +25,9 @@ pub(super) struct Rules {
     pub(super) acks: bool,
     pub(super) line_units_max: usize,
     pub(super) charset: Charset,
+    /// What clients do wrong and what they are refused, of all sessions. It is never over: of the next
+    /// client it says nothing.
+    pub(super) spell: Spell,
 }
 
 /// One connection and what it needs.
@@ -34,6 +39,7 @@ pub(super) struct Session {
     pub(super) rules: Arc<Rules>,
     pub(super) intake: Arc<dyn Intake>,
     pub(super) stop: StopSignal,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<SourceCounters>,
     /// What clients lose at a stop that wait for no answers.
     pub(super) lost: Arc<Lost>,
@@ -102,16 +108,22 @@ impl Session {
         match why {
             Unreadable::TooLong => {
                 let max = self.rules.line_units_max;
-                tracing::warn!(source = %self.name, peer = %self.peer, max,
-                    "a line exceeds max-line-length; closing the connection");
+                if let Some(words) =
+                    self.words("a line exceeds max-line-length; closing the connection")
+                {
+                    tracing::warn!(source = %self.name, peer = %self.peer, max, "{words}");
+                }
                 let answer = format!(
                     "FAILED: Event exceeds the maximum length ({max} chars, including newline)\n"
                 );
                 self.answer(answer.as_bytes()).await
             }
             Unreadable::NoText => {
-                tracing::warn!(source = %self.name, peer = %self.peer,
-                    "bytes that are no text of this source's encoding; closing the connection");
+                if let Some(words) = self.words(
+                    "bytes that are no text of this source's encoding; closing the connection",
+                ) {
+                    tracing::warn!(source = %self.name, peer = %self.peer, "{words}");
+                }
                 Ok(())
             }
         }
@@ -175,16 +187,15 @@ impl Session {
             other => other.to_string().replace(['\n', '\r'], " "),
         };
         let answered = self.answer(format!("FAILED: {reason}\n").repeat(lines).as_bytes()).await;
-        match answered {
+        let cause = match answered {
             Ok(()) => {
                 self.untaken -= lines;
-                tracing::warn!(source = %self.name, peer = %self.peer, lines, %error,
-                    "lines not taken; the client is told");
+                "lines not taken; the client is told"
             }
-            Err(Over) => {
-                tracing::warn!(source = %self.name, peer = %self.peer, lines, %error,
-                    "lines not taken, and the client could not be told");
-            }
+            Err(Over) => "lines not taken, and the client could not be told",
+        };
+        if let Some(words) = self.words(cause) {
+            tracing::warn!(source = %self.name, peer = %self.peer, lines, %error, "{words}");
         }
         answered
     }
@@ -196,11 +207,19 @@ impl Session {
             sent = self.stream.write_all(bytes) => sent.map_err(|_| Over),
             () = self.stop.wait() => Err(Over),
             () = tokio::time::sleep(Duration::from_secs(ANSWER_SECONDS_MAX)) => {
-                tracing::warn!(source = %self.name, peer = %self.peer, seconds = ANSWER_SECONDS_MAX,
-                    "the client does not read its answers; closing the connection");
+                if let Some(words) =
+                    self.words("the client does not read its answers; closing the connection")
+                {
+                    tracing::warn!(source = %self.name, peer = %self.peer, seconds = ANSWER_SECONDS_MAX, "{words}");
+                }
                 Err(Over)
             }
         }
+    }
+
+    /// What is to be said of `cause`, if anything: clients can cause it as often as they like.
+    fn words(&self, cause: &str) -> Option<String> {
+        self.rules.spell.failed(self.clock.now(), cause)
     }
 }
 

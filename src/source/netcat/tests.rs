@@ -160,6 +160,26 @@ async fn an_overlong_line_is_told_so_and_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn clients_that_do_wrong_again_and_again_fill_no_log() {
+    let (trial, source) = (Trial::new(), source(&[("max-line-length", "8")]));
+    let said = logged(async {
+        let script = async {
+            for _ in 0..20 {
+                for line in [&b"much too long\n"[..], b"\xff\xfe\n"] {
+                    let mut client = Client::connect(&trial, &source).await;
+                    client.send(line).await;
+                    client.rest().await;
+                }
+            }
+        };
+        trial.run(&source, script).await.unwrap();
+    });
+    let said = said.await;
+    assert_eq!(said.matches("closing the connection").count(), 2, "{said}");
+    assert_eq!(trial.context.counters.event_read_fail.get(), 40);
+}
+
+#[tokio::test]
 async fn the_last_answer_arrives_although_the_client_goes_on_sending() {
     let (trial, source) = (Trial::new(), source(&[("max-line-length", "8")]));
     let script = async {

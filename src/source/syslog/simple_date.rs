@@ -9,15 +9,22 @@ use crate::base::calendar::{DAYS, MONTHS, named};
 use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Span, Timestamp};
+use std::iter::Peekable;
+use std::str::Chars;
 
-/// A letter that cannot be had, or is none of Java's.
+/// Why a pattern cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "\"{pattern}\" is no pattern of a date that can be had: {letter} is none of {LETTERS}; put text between quotes ('T')"
-)]
-pub(super) struct DateError {
-    pattern: String,
-    letter: char,
+pub(super) enum DateError {
+    /// A letter that cannot be had, or is none of Java's.
+    #[error(
+        "\"{pattern}\" is no pattern of a date that can be had: {letter} is none of {LETTERS}; put text between quotes ('T')"
+    )]
+    Letter { pattern: String, letter: char },
+    /// A quote that has no end.
+    #[error(
+        "\"{pattern}\" is no pattern of a date: the text behind its last quote has no end; put a quote behind the text ('T'), and write two ('') for a quote itself"
+    )]
+    Open { pattern: String },
 }
 
 const LETTERS: &str = "y M d D H k h K m s S a E z Z X";
@@ -50,16 +57,16 @@ impl SimpleDate {
                     count += 1;
                 }
                 if !LETTERS.contains(c) {
-                    return Err(DateError { pattern: pattern.to_owned(), letter: c });
+                    return Err(DateError::Letter { pattern: pattern.to_owned(), letter: c });
                 }
                 let number = |next: &char| next.is_ascii_alphabetic() && !"aEzZX".contains(*next);
                 pieces.push(Piece::Field(c, count, chars.peek().is_some_and(number)));
             } else if c != '\'' || chars.next_if_eq(&'\'').is_some() {
                 pieces.push(Piece::Text(c.into()));
             } else {
-                let quoted = std::iter::from_fn(|| chars.next_if(|c| *c != '\'')).collect();
-                pieces.push(Piece::Text(quoted));
-                chars.next();
+                let quoted = quoted(&mut chars);
+                let open = || DateError::Open { pattern: pattern.to_owned() };
+                pieces.push(Piece::Text(quoted.ok_or_else(open)?));
             }
         }
         Ok(Self { pieces })
@@ -79,6 +86,17 @@ impl SimpleDate {
             };
         }
         reading.timestamp(zone).map(Timestamp::as_millisecond)
+    }
+}
+
+/// The text up to the quote that ends it, in which two are one; `None` without an end.
+fn quoted(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
+    let mut text = String::new();
+    loop {
+        match chars.next()? {
+            '\'' if chars.next_if_eq(&'\'').is_none() => return Some(text),
+            c => text.push(c),
+        }
     }
 }
 
@@ -263,6 +281,8 @@ mod tests {
             ("HH:mm", "14:34", Some(52_440_000)),
             ("MMM d", "oct 7", Some(24_105_600_000)),
             ("HH 'o''clock'", "12 o", None),
+            ("HH 'o''clock'", "12 o'clock", Some(43_200_000)),
+            ("HH''mm'''x'''", "12'30'x'", Some(45_000_000)),
             ("yyyy-MM-dd", "2012-02-", None),
             ("yyyy", "日本", None),
             ("yyyy", "999999999", None),
@@ -278,6 +298,14 @@ mod tests {
         for (pattern, letter) in [("YYYY-MM", "Y"), ("yyyy-ww", "w"), ("yyyy-MM-ddTHH", "T")] {
             let error = SimpleDate::new(pattern).unwrap_err().to_string();
             assert!(error.contains(&format!("{letter} is none of y M d")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_quote_without_an_end_is_refused() {
+        for pattern in ["yyyy'T", "'", "yyyy 'o''clock", "yyyy'''"] {
+            let error = SimpleDate::new(pattern).unwrap_err().to_string();
+            assert!(error.contains("has no end; put a quote behind the text"), "{error}");
         }
     }
 }

@@ -11,7 +11,10 @@ use crate::monitor::alarm::kind::{SEVERITIES, Severity};
 use crate::net::endpoint::Endpoint;
 use crate::net::post::{Letterhead, Patience};
 use crate::net::tls::ClientTls;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use std::fmt;
 use std::time::Duration;
 
@@ -23,6 +26,10 @@ const WAIT: Duration = Duration::from_secs(10);
 const WAIT_MS_MAX: u64 = 600_000;
 /// Notices a minute at most, of any setting.
 const PER_MINUTE_MAX: u32 = 6000;
+/// Headers that say how a request is framed, where it goes and what becomes of its connection. Set by hand
+/// they contradict what is sent: every notice would fail, or be read as something else.
+const FRAMING: [HeaderName; 8] =
+    [CONTENT_LENGTH, TRANSFER_ENCODING, HOST, CONNECTION, UPGRADE, EXPECT, TE, TRAILER];
 const ROBOTS: &str = "https://oapi.dingtalk.com/robot/send";
 const TITLE: &str = "millpond alarm";
 
@@ -264,6 +271,10 @@ fn headers(reader: &SettingsReader<'_>) -> Result<HeaderMap, SettingError> {
         let Some(name) = key.strip_prefix("header.") else { continue };
         let named = HeaderName::from_bytes(name.as_bytes());
         let name = named.map_err(|_| reader.error(key, "is no name of a header"))?;
+        if FRAMING.contains(&name) {
+            let words = "cannot be set: the request says this of itself, from its body and from webhook.url; take the line out";
+            return Err(reader.error(key, words));
+        }
         let mut value = HeaderValue::from_str(&setting.value)
             .map_err(|_| reader.error(key, "is no value of a header"))?;
         value.set_sensitive(true);
