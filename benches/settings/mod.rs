@@ -28,6 +28,12 @@ impl Settings {
         };
         let mut arguments = std::env::args().skip(1).peekable();
         while let Some(name) = arguments.next() {
+            if name == "--help" || name == "-h" {
+                println!(
+                    "Options: --dir DIR --rounds N --seconds S --only WORDS; docs/performance.md says what is measured"
+                );
+                std::process::exit(0);
+            }
             let Some(value) = arguments.next_if(|next| !next.starts_with("--")) else { continue };
             match name.as_str() {
                 "--dir" => settings.dir = value.into(),

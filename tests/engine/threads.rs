@@ -451,7 +451,9 @@ fn on_a_slow_disk_threads_that_commit_in_a_loop_share_each_write() {
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    (0..COMMITS).for_each(|i| put_patiently(&channel, &[format!("{attempt} {i}")]))
+                    for i in 0..COMMITS {
+                        put_patiently(&channel, &[format!("{attempt} {i}")]);
+                    }
                 });
             }
         });

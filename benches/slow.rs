@@ -1,0 +1,127 @@
+//! A disk that takes long for each write: how many commits share one, by threads that put single
+//! events in a loop. Each write of the door to storage is made longer; the disk below should be
+//! quicker than that.
+//!
+//! `cargo bench --bench slow -- [--dir DIR] [--rounds N] [--seconds S] [--only "5 ms"]`
+//!
+//! Rounds are interleaved; what is printed are medians.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
+
+#[path = "../tests/engine/tap.rs"]
+mod tap;
+
+mod settings;
+
+use bytes::Bytes;
+use millpond::channel::Channel;
+use millpond::channel::file::{FileChannel, FileChannelOptions};
+use millpond::disk::real::RealDisk;
+use millpond::event::Event;
+use settings::{Settings, median};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tap::{Call, TappedDisk};
+
+const BODY: [u8; 512] = [7; 512];
+
+/// What each write takes longer, ms.
+const DELAYS_MS: [u64; 3] = [0, 1, 5];
+
+const THREADS: [usize; 5] = [1, 2, 4, 16, 64];
+
+/// Segments that lie ready before the clock runs.
+const READY: usize = 4;
+
+struct Score {
+    /// Thousand events a second.
+    rate: f64,
+    per_write: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+fn main() {
+    let settings = Settings::read(3, 1.0);
+    let cells = DELAYS_MS.iter().flat_map(|delay| THREADS.map(|threads| (*delay, threads)));
+    let cells = cells.filter(|(delay, _)| settings.chooses(&format!("{delay} ms")));
+    let mut rows: Vec<_> = cells.map(|cell| (cell, Vec::new())).collect();
+    for round in 1..=settings.rounds {
+        for ((delay, threads), scores) in &mut rows {
+            eprintln!("round {round} of {}: {delay} ms longer, {threads} threads", settings.rounds);
+            scores.push(run(&settings, Duration::from_millis(*delay), *threads));
+        }
+    }
+    println!(
+        "| each write longer by, ms | threads | thousand events/s | commits in a write | p50, ms | p99, ms |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for ((delay, threads), scores) in &rows {
+        let of = |figure: fn(&Score) -> f64| median(scores.iter().map(figure));
+        println!(
+            "| {delay} | {threads} | {:.2} | {:.1} | {:.2} | {:.2} |",
+            of(|score| score.rate),
+            of(|score| score.per_write),
+            of(|score| score.p50_ms),
+            of(|score| score.p99_ms)
+        );
+    }
+}
+
+fn run(settings: &Settings, delay: Duration, threads: usize) -> Score {
+    let dir = tempfile::tempdir_in(&settings.dir).unwrap();
+    // The files are made at the disk's own pace.
+    let on = Arc::new(AtomicBool::new(false));
+    let slow = Arc::clone(&on);
+    let wait = move |call: Call, _: &Path, _: usize| {
+        if call == Call::Submit && slow.load(Ordering::Relaxed) && !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
+    };
+    let disk = TappedDisk::new(Arc::new(RealDisk::new()), wait);
+    let mut options =
+        FileChannelOptions::new(dir.path().join("checkpoint"), [dir.path().join("data")])
+            .with_disk(Arc::new(disk));
+    options.capacity = u64::MAX / 2;
+    options.minimum_required_space = 0;
+    options.ready_segments = READY;
+    let channel = FileChannel::open(options).unwrap();
+    while channel.ready_segments() < READY {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    on.store(true, Ordering::Relaxed);
+    let (stop, puts) = (AtomicBool::new(false), AtomicU64::new(0));
+    let times = Mutex::new(Vec::new());
+    let (began, writes) = (Instant::now(), channel.status().writes);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut took = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    let mut tx = channel.begin_put();
+                    tx.put(Event::new(Bytes::from_static(&BODY))).unwrap();
+                    tx.commit().unwrap();
+                    puts.fetch_add(1, Ordering::Relaxed);
+                    took.push(began.elapsed().as_secs_f64() * 1e3);
+                }
+                times.lock().unwrap().extend(took);
+            });
+        }
+        std::thread::sleep(settings.time);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let (puts, seconds) = (puts.into_inner() as f64, began.elapsed().as_secs_f64());
+    let writes = (channel.status().writes - writes).max(1) as f64;
+    on.store(false, Ordering::Relaxed);
+    let mut times = times.into_inner().unwrap();
+    times.sort_by(f64::total_cmp);
+    let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or(0.0);
+    Score { rate: puts / seconds / 1e3, per_write: puts / writes, p50_ms: at(50), p99_ms: at(99) }
+}
