@@ -15,21 +15,18 @@
 #[path = "../tests/engine/tap.rs"]
 mod tap;
 
+mod putting;
 mod settings;
 
-use bytes::Bytes;
 use millpond::channel::Channel;
 use millpond::channel::file::{FileChannel, FileChannelOptions};
 use millpond::disk::real::RealDisk;
-use millpond::event::Event;
 use settings::{Settings, median};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tap::{Call, TappedDisk};
-
-const BODY: [u8; 512] = [7; 512];
 
 /// What each write takes longer, ms.
 const DELAYS_MS: [u64; 3] = [0, 1, 5];
@@ -92,36 +89,16 @@ fn run(settings: &Settings, delay: Duration, threads: usize) -> Score {
     options.minimum_required_space = 0;
     options.ready_segments = READY;
     let channel = FileChannel::open(options).unwrap();
-    while channel.ready_segments() < READY {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    putting::ready(&channel, READY);
     on.store(true, Ordering::Relaxed);
-    let (stop, puts) = (AtomicBool::new(false), AtomicU64::new(0));
-    let times = Mutex::new(Vec::new());
-    let (began, writes) = (Instant::now(), channel.status().writes);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut took = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let began = Instant::now();
-                    let mut tx = channel.begin_put();
-                    tx.put(Event::new(Bytes::from_static(&BODY))).unwrap();
-                    tx.commit().unwrap();
-                    puts.fetch_add(1, Ordering::Relaxed);
-                    took.push(began.elapsed().as_secs_f64() * 1e3);
-                }
-                times.lock().unwrap().extend(took);
-            });
-        }
-        std::thread::sleep(settings.time);
-        stop.store(true, Ordering::Relaxed);
-    });
-    let (puts, seconds) = (puts.into_inner() as f64, began.elapsed().as_secs_f64());
-    let writes = (channel.status().writes - writes).max(1) as f64;
+    let before = channel.status().writes;
+    let puts = putting::put(&channel, 1, threads, settings.time);
+    let writes = (channel.status().writes - before).max(1) as f64;
     on.store(false, Ordering::Relaxed);
-    let mut times = times.into_inner().unwrap();
-    times.sort_by(f64::total_cmp);
-    let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or(0.0);
-    Score { rate: puts / seconds / 1e3, per_write: puts / writes, p50_ms: at(50), p99_ms: at(99) }
+    Score {
+        rate: puts.rate(),
+        per_write: puts.events as f64 / writes,
+        p50_ms: puts.percentile_ms(50),
+        p99_ms: puts.percentile_ms(99),
+    }
 }

@@ -14,22 +14,18 @@
 #[path = "../tests/engine/tap.rs"]
 mod tap;
 
+mod putting;
 mod settings;
 
-use bytes::Bytes;
-use millpond::channel::Channel;
 use millpond::channel::file::{FileChannel, FileChannelOptions};
 use millpond::disk::real::RealDisk;
-use millpond::event::Event;
 use settings::{Settings, median};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tap::{Call, TappedDisk};
-
-const BODY: [u8; 512] = [7; 512];
 
 /// Bytes a second of each directory: little enough that the disk below does not show.
 const RATE: f64 = 100e6;
@@ -130,36 +126,9 @@ fn run(settings: &Settings, case: Case, batch: usize, threads: usize) -> Score {
     options.minimum_required_space = 0;
     options.ready_segments = READY;
     let channel = FileChannel::open(options).unwrap();
-    while channel.ready_segments() < READY * case.directories {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    putting::ready(&channel, READY * case.directories);
     on.store(true, Ordering::Relaxed);
-    let (stop, puts) = (AtomicBool::new(false), AtomicU64::new(0));
-    let late = Mutex::new(Vec::new());
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut took = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let began = Instant::now();
-                    let mut tx = channel.begin_put();
-                    for _ in 0..batch {
-                        tx.put(Event::new(Bytes::from_static(&BODY))).unwrap();
-                    }
-                    tx.commit().unwrap();
-                    puts.fetch_add(batch as u64, Ordering::Relaxed);
-                    took.push(began.elapsed().as_secs_f64() * 1e3);
-                }
-                late.lock().unwrap().extend(took);
-            });
-        }
-        std::thread::sleep(settings.time);
-        stop.store(true, Ordering::Relaxed);
-    });
-    let rate = puts.into_inner() as f64 / began.elapsed().as_secs_f64() / 1e3;
+    let puts = putting::put(&channel, batch, threads, settings.time);
     on.store(false, Ordering::Relaxed);
-    let mut late = late.into_inner().unwrap();
-    late.sort_by(f64::total_cmp);
-    Score { rate, late: late.get(late.len() * 99 / 100).copied().unwrap_or(0.0) }
+    Score { rate: puts.rate(), late: puts.percentile_ms(99) }
 }

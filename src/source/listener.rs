@@ -64,11 +64,27 @@ pub(crate) struct Arrival {
     acceptor: Option<Acceptor>,
     zlib: bool,
     filter: Option<Arc<Filter>>,
-    name: Arc<str>,
     stop: StopSignal,
+    counters: Arc<SourceCounters>,
+    porter: Porter,
+}
+
+/// Says why a client does not get in.
+struct Porter {
+    name: Arc<str>,
+    peer: SocketAddr,
     clock: Arc<dyn Clock>,
     turned_away: Arc<Spell>,
-    counters: Arc<SourceCounters>,
+}
+
+impl Porter {
+    /// For each cause once, and now and then again.
+    fn say(&self, cause: &str) {
+        match self.turned_away.failed(self.clock.now(), cause) {
+            Some(words) => tracing::warn!(source = %self.name, peer = %self.peer, "{words}"),
+            None => tracing::debug!(source = %self.name, peer = %self.peer, "{cause}"),
+        }
+    }
 }
 
 impl Arrival {
@@ -78,11 +94,7 @@ impl Arrival {
         if let Some(filter) = &self.filter
             && !filter.admits(self.peer.ip()).await
         {
-            let cause = "a client is turned away by ipFilterRules";
-            match self.turned_away.failed(self.clock.now(), cause) {
-                Some(words) => tracing::warn!(source = %self.name, peer = %self.peer, "{words}"),
-                None => tracing::debug!(source = %self.name, peer = %self.peer, "{cause}"),
-            }
+            self.porter.say("a client is turned away by ipFilterRules");
             return None;
         }
         let level = self.zlib.then_some(ANSWER_LEVEL);
@@ -99,11 +111,7 @@ impl Arrival {
             Err(_) => format!("not done within {TLS_HANDSHAKE_SECONDS_MAX} s"),
         };
         self.counters.event_read_fail.add(1);
-        let cause = format!("no TLS with a client: {error}");
-        match self.turned_away.failed(self.clock.now(), &cause) {
-            Some(words) => tracing::warn!(source = %self.name, peer = %self.peer, "{words}"),
-            None => tracing::debug!(source = %self.name, peer = %self.peer, "{cause}"),
-        }
+        self.porter.say(&format!("no TLS with a client: {error}"));
         None
     }
 }
@@ -210,11 +218,14 @@ impl Listening {
                                 acceptor: acceptor.clone(),
                                 zlib: self.zlib,
                                 filter: self.filter.clone(),
-                                name: Arc::clone(&name),
                                 stop: context.stop.clone(),
-                                clock: Arc::clone(&context.clock),
-                                turned_away: Arc::clone(&self.turned_away),
                                 counters: Arc::clone(&context.counters),
+                                porter: Porter {
+                                    name: Arc::clone(&name),
+                                    peer,
+                                    clock: Arc::clone(&context.clock),
+                                    turned_away: Arc::clone(&self.turned_away),
+                                },
                             }));
                         }
                     }

@@ -58,10 +58,18 @@ impl Millpond {
     /// channel in use has been, and as the page cache of the floors' files has.
     fn use_window(&self, bytes: usize) -> Result<(), Failure> {
         let batch = vec![Bytes::from_static(&[0; BODY_BYTES]); 16];
+        let mut waiting = 0;
         for _ in 0..bytes.div_ceil(16 * BODY_BYTES) {
             self.put(0, &batch)?;
+            waiting += batch.len();
         }
-        while self.take(0, 16, &mut |_| {})? > 0 {}
+        // Where a put may wait long for room, a take would wait as long for an event that is not there.
+        while waiting > 0 {
+            match self.take(0, batch.len(), &mut |_| {})? {
+                0 => return Err("what was put to use the window is not there".into()),
+                taken => waiting -= taken,
+            }
+        }
         Ok(())
     }
 }

@@ -62,16 +62,17 @@ impl Shared {
         began: Duration,
         least: Duration,
     ) {
-        if self.is_busy(report) && !self.options.manual {
+        if self.is_busy(report) {
             let took = self.now().saturating_sub(began);
             let pause = (took * PAUSES_PER_PIECE).max(least).min(PAUSE_MAX);
             self.keeper.sleep(turn, Some(pause));
         }
     }
 
-    /// Whether commits write the stripe, now or just before.
+    /// Whether commits write the stripe, now or just before. A driver without threads waits for nobody.
     pub(super) fn is_busy(&self, report: &StripeReport) -> bool {
-        report.writing || report.written_at.is_some_and(|at| self.now() < at + CALM)
+        let just_before = || report.written_at.is_some_and(|at| self.now() < at + CALM);
+        !self.options.manual && (report.writing || just_before())
     }
 }
 

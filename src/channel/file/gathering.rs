@@ -50,6 +50,13 @@ struct Moment {
     held: bool,
 }
 
+impl Moment {
+    /// Whether the next write, which carries `frames` so far, is still to wait.
+    fn waits(&self, now: Duration, frames: usize) -> bool {
+        frames < self.wanted && now < self.until
+    }
+}
+
 /// What whoever would begin the next write shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advice {
@@ -103,7 +110,7 @@ impl Gathering {
             // Nothing is there, or so much that there is nothing to wait for.
             return Advice::Write;
         };
-        if frames < moment.wanted && now < moment.until {
+        if moment.waits(now, frames) {
             let held = std::mem::replace(&mut moment.held, true);
             return if held { Advice::Leave } else { Advice::Hold(moment.until) };
         }
@@ -117,9 +124,11 @@ impl Gathering {
         Advice::Write
     }
 
-    /// Whether somebody sees to the next write.
-    pub(super) fn is_held(&self, now: Duration) -> bool {
-        self.state().moment.as_ref().is_some_and(|moment| moment.held && now < moment.until)
+    /// Whether somebody sees to the next write, for which there is nothing to do yet.
+    pub(super) fn is_held(&self, now: Duration, gathered: Option<Gathered>) -> bool {
+        let Some(Gathered { frames, small: true }) = gathered else { return false };
+        let state = self.state();
+        state.moment.as_ref().is_some_and(|moment| moment.held && moment.waits(now, frames))
     }
 
     /// Whether the moment that ends at `until` is still under way.
@@ -158,10 +167,11 @@ mod tests {
         let gathering = Gathering::default();
         gathering.begin(at(0), TOOK, 2, small(1));
         assert_eq!(gathering.ask(at(1), small(1)), Advice::Hold(at(200)));
-        assert!(gathering.is_held(at(1)) && gathering.goes_on(at(200)));
+        assert!(gathering.is_held(at(1), small(2)) && gathering.goes_on(at(200)));
+        assert!(!gathering.is_held(at(1), small(3)), "all are back");
         assert_eq!(gathering.ask(at(2), small(2)), Advice::Leave);
         assert_eq!(gathering.ask(at(3), small(3)), Advice::Write);
-        assert!(!gathering.is_held(at(3)) && !gathering.goes_on(at(200)));
+        assert!(!gathering.is_held(at(3), small(2)) && !gathering.goes_on(at(200)));
         assert_eq!(gathering.ask(at(4), small(1)), Advice::Write, "a later one is not held back");
     }
 

@@ -53,8 +53,7 @@ impl Shared {
         let Ok(report) = self.log().map(|log| log.report(index)) else { return true };
         let tidied_at = *tending.tidied_at.get_or_insert(self.now());
         let waited = self.now().saturating_sub(tidied_at);
-        let busy = self.is_busy(&report) && !self.options.manual;
-        busy && report.no_space.is_none() && waited < DELAY_MAX
+        self.is_busy(&report) && report.no_space.is_none() && waited < DELAY_MAX
     }
 
     /// The space of a file without a name, in pieces. Answers false when something else is wanted first:

@@ -50,7 +50,7 @@ impl<'s> Running<'s> {
         let now = self.shared.now();
         // A poisoned log is reported to everyone who asks it.
         let mut log = self.shared.log().ok()?;
-        let ended = log.write_in_flight(job.stripe, job.id);
+        let ended = log.write_in_flight(job.stripe, job.id).filter(|_| result.is_ok());
         log.complete(now, job.stripe, job.id, result);
         let next = next(&mut log);
         if let Some((released, started)) = ended.filter(|_| !self.shared.options.manual) {
@@ -150,10 +150,7 @@ impl Shared {
         let Ok(log) = self.log() else { return };
         let now = self.now();
         let mut heirs = heirs(&log);
-        heirs.retain(|(index, _)| {
-            let gathering = self.gathering(*index);
-            !gathering.is_held(now) || gathering.ask(now, log.gathered(*index)) == Advice::Write
-        });
+        heirs.retain(|(index, _)| !self.gathering(*index).is_held(now, log.gathered(*index)));
         drop(log);
         self.call(heirs);
     }

@@ -208,6 +208,30 @@ impl Pen {
         self.durable(stage, &[Ink::State])
     }
 
+    /// Takes a segment into use, writes `behind` there if that is anything, and is killed. The next life
+    /// knows nothing of it, and gives the id again, in the other one of two files. The place of the older
+    /// segment's state record, of what was written there last, and of the newer one's.
+    pub(super) fn roll_twice(
+        &mut self,
+        stage: &mut Stage,
+        older_first: bool,
+        behind: &[Ink],
+    ) -> (Place, Option<Place>, Place) {
+        let (before, block, sequence) = (stage.state.clone(), self.next_block, self.next_sequence);
+        let (segment, low, high) = (self.segment, self.slot, self.slot + 1);
+        self.slot = if older_first { low } else { high };
+        let old = self.roll(stage);
+        let last = (!behind.is_empty()).then(|| self.in_flight(stage, behind));
+        stage.state = before;
+        (self.next_block, self.next_sequence, self.segment) = (block, sequence, segment);
+        let number = self.epoch.number.next();
+        self.epoch = Epoch { number, nonce: 99, start: BlockNumber(block) };
+        self.slot = if older_first { high } else { low };
+        let new = self.roll(stage);
+        assert_eq!(old.segment, new.segment);
+        (old, last, new)
+    }
+
     /// A block that was answered: the state knows it.
     pub(super) fn durable(&mut self, stage: &mut Stage, ink: &[Ink]) -> Place {
         let place = self.in_flight(stage, ink);

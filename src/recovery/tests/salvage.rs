@@ -164,18 +164,9 @@ fn r6_of_two_segments_of_one_id_without_headers_the_one_of_the_later_life_counts
         let pen = &mut pens[0];
         pen.roll(&mut stage);
         pen.durable(&mut stage, &[Ink::Put(1)]);
-        let (before, block, sequence) = (stage.state.clone(), pen.next_block, pen.next_sequence);
-        let (low, high) = (pen.slot, pen.slot + 1);
-        pen.slot = if older_first { low } else { high };
-        let old = pen.roll(&mut stage);
-        let behind = pen.in_flight(&mut stage, &[Ink::Put(5)]);
-        stage.state = before;
-        (pen.next_block, pen.next_sequence, pen.segment) = (block, sequence, 1);
-        pen.epoch = Epoch { number: pen.epoch.number.next(), nonce: 99, start: BlockNumber(block) };
-        pen.slot = if older_first { high } else { low };
-        let new = pen.roll(&mut stage);
+        let (old, behind, new) = pen.roll_twice(&mut stage, older_first, &[Ink::Put(5)]);
+        let behind = behind.expect("something was put there");
         let kept = pen.durable(&mut stage, &[Ink::Put(3)]);
-        assert_eq!(old.segment, new.segment);
         for (place, to) in [(&old, behind.offset), (&new, kept.offset)] {
             let len = usize::try_from(to).expect("a small segment");
             place.file.write_at(0, &vec![0xA5; len]).expect("written");

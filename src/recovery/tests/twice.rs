@@ -136,17 +136,8 @@ fn of_two_segments_of_one_id_the_one_of_the_later_life_counts() {
         let pen = &mut pens[0];
         pen.roll(&mut stage);
         pen.durable(&mut stage, &[Ink::Put(1)]);
-        let (before, block, sequence) = (stage.state.clone(), pen.next_block, pen.next_sequence);
-        let (low, high) = (pen.slot, pen.slot + 1);
-        pen.slot = if older_first { low } else { high };
-        let old = pen.roll(&mut stage);
-        stage.state = before;
-        (pen.next_block, pen.next_sequence, pen.segment) = (block, sequence, 1);
-        pen.epoch = Epoch { number: pen.epoch.number.next(), nonce: 99, start: BlockNumber(block) };
-        pen.slot = if older_first { high } else { low };
-        let new = pen.roll(&mut stage);
+        let (old, _, new) = pen.roll_twice(&mut stage, older_first, &[]);
         pen.durable(&mut stage, &[Ink::Put(3)]);
-        assert_eq!(old.segment, new.segment);
         let found = stage.open();
         assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", found.report);
         assert_eq!(waiting(&found), [(0, 4)], "{:?}", found.report);
