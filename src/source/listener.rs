@@ -137,6 +137,11 @@ impl Listening {
         }
     }
 
+    fn porter(&self, name: &Arc<str>, peer: SocketAddr, clock: &Arc<dyn Clock>) -> Porter {
+        let (name, clock) = (Arc::clone(name), Arc::clone(clock));
+        Porter { name, peer, clock, turned_away: Arc::clone(&self.turned_away) }
+    }
+
     /// The same on several ports.
     pub(crate) fn on(mut self, ports: Vec<u16>) -> Self {
         self.ports = ports;
@@ -220,12 +225,7 @@ impl Listening {
                                 filter: self.filter.clone(),
                                 stop: context.stop.clone(),
                                 counters: Arc::clone(&context.counters),
-                                porter: Porter {
-                                    name: Arc::clone(&name),
-                                    peer,
-                                    clock: Arc::clone(&context.clock),
-                                    turned_away: Arc::clone(&self.turned_away),
-                                },
+                                porter: self.porter(&name, peer, &context.clock),
                             }));
                         }
                     }
