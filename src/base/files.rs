@@ -7,14 +7,33 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Creates `path` for writing and makes its name durable in its directory. Never opens a file
-/// that is there already.
+/// Permissions of a new file that may hold event bodies, or say what events said: for its owner and
+/// group only. The process's mask takes away more, and never gives.
+pub const EVENT_FILE_MODE: u32 = 0o640;
+
+/// Permissions of a new file that anybody may read whom the process's mask lets.
+const PUBLIC_FILE_MODE: u32 = 0o666;
+
+/// Creates `path` for writing, with [`EVENT_FILE_MODE`], and makes its name durable in its directory.
+/// Never opens a file that is there already.
 ///
 /// # Errors
 /// The file exists ([`io::ErrorKind::AlreadyExists`]) or cannot be created. When only the
 /// directory could not be synced, the empty file is removed again.
 pub fn create_new(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    create_with(path, EVENT_FILE_MODE)
+}
+
+/// As [`create_new`], of a file that holds nothing of events and is made to be shown.
+///
+/// # Errors
+/// As [`create_new`].
+pub fn create_new_public(path: &Path) -> io::Result<File> {
+    create_with(path, PUBLIC_FILE_MODE)
+}
+
+fn create_with(path: &Path, mode: u32) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     if let Err(error) = sync_directory(parent(path)) {
         // Without a durable name, what is written to it may vanish with the machine.
         let _ = std::fs::remove_file(path);
@@ -46,17 +65,19 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens `path` for appending; it is made when it is missing.
+/// Opens `path` for appending; it is made, with [`EVENT_FILE_MODE`], when it is missing.
 ///
 /// # Errors
 /// It cannot be opened or made.
 pub fn append(path: &Path) -> io::Result<File> {
     // A pipe that nobody reads would be waited for, and answers so instead.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    OpenOptions::new().append(true).create(true).custom_flags(flags).open(path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(EVENT_FILE_MODE).custom_flags(flags).open(path)
 }
 
-/// Adds `line` and a newline to the end of the file `path`, durably; the file is made when it is missing.
+/// Adds `line` and a newline to the end of the file `path`, durably; the file is made, with
+/// [`EVENT_FILE_MODE`], when it is missing. Of one that is there the name is taken for durable.
 /// Where its last line has no end, since a machine stopped within it, that gets one first.
 ///
 /// # Errors
@@ -65,7 +86,8 @@ pub fn append(path: &Path) -> io::Result<File> {
 pub fn append_line(path: &Path, line: &[u8], bytes_max: u64) -> io::Result<()> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let mut options = OpenOptions::new();
-    let options = options.read(true).append(true).create(true).custom_flags(flags);
+    let options = options.read(true).append(true).create(true).mode(EVENT_FILE_MODE);
+    let options = options.custom_flags(flags);
     let mut file = options.open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
@@ -129,12 +151,20 @@ pub fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Replaces what the file `path` holds: whoever reads it finds the old bytes or the new ones, also
-/// after a power cut. A link is followed, so that it stays one.
+/// after a power cut. A link is followed, so that it stays one. The file has [`EVENT_FILE_MODE`].
 ///
 /// # Errors
 /// The bytes cannot be written beside it or put in its place; then the old ones are there.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_with(path, bytes, 0o666)
+    replace_with(path, bytes, EVENT_FILE_MODE)
+}
+
+/// As [`replace`], of a file that holds nothing of events and is made to be shown.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, bytes, PUBLIC_FILE_MODE)
 }
 
 /// The same for a file that only its owner may read and write.
@@ -232,7 +262,16 @@ pub fn remove_empty_directory(path: &Path) -> io::Result<()> {
 /// The directory cannot be opened or synced.
 #[allow(clippy::disallowed_methods)] // one of the two doors
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    DIRECTORIES_SYNCED.with(|count| count.set(count.get() + 1));
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Directories that this thread has synced.
+    pub(crate) static DIRECTORIES_SYNCED: std::cell::Cell<u64> =
+        const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]
@@ -247,6 +286,23 @@ mod tests {
         create_new(&path).unwrap().write_all(b"kept").unwrap();
         assert_eq!(create_new(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn files_that_may_hold_events_are_not_for_everybody() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let mode = |name: &str| at(name).metadata().unwrap().permissions().mode() & 0o777;
+        create_new(&at("new")).unwrap();
+        append(&at("appended")).unwrap();
+        append_line(&at("line"), b"x", 100).unwrap();
+        replace(&at("replaced"), b"x").unwrap();
+        for name in ["new", "appended", "line", "replaced"] {
+            // The mask of whoever runs this may take away more.
+            assert_eq!(mode(name) & !0o640, 0, "{name} has {:o}", mode(name));
+            assert_ne!(mode(name) & 0o600, 0);
+        }
     }
 
     #[test]

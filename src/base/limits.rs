@@ -74,6 +74,11 @@ pub const AGENT_HOT_WINDOW_BYTES_DEFAULT: usize = 24 * 1024 * 1024;
 /// without one needs a fixed bound, large enough that event counts are what limits a channel.
 pub const MEMORY_BYTE_CAPACITY_DEFAULT: u64 = 256 * 1024 * 1024;
 
+/// File descriptors that a process asks for at its start, where it may have so many: two for each segment
+/// with direct writes and one for each connection. Above it programs that it starts, which inherit the
+/// limit, may take long to begin: some close every number up to it.
+pub const DESCRIPTORS_WANTED: u64 = 1 << 20;
+
 /// Bytes of a configuration file. The largest real ones have some hundred kilobytes; beyond this
 /// it is some other file.
 pub const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -322,7 +322,9 @@ pub(super) enum ChannelCommand {
     #[command(after_help = "Example:\n  \
             millpond channel put --checkpoint-dir cp --data-dirs d1,d2 --batch 1000 --acks < lines\n\n\
             A line is its bytes up to the newline, whatever they are. When the channel stays full\n\
-            for its keep-alive the command ends with exit code 1 and says how many were committed.")]
+            for its keep-alive the command ends with exit code 1 and says how many were committed.\n\
+            Puts leave 1 MiB of each disk free; with -n, -f and --channel as much as the channel's\n\
+            minimumRequiredSpace says (500 MiB unless it is set).")]
     Put {
         #[command(flatten)]
         channel: ChannelArguments,

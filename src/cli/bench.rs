@@ -73,7 +73,7 @@ fn plot_to(path: &Path) -> Result<(&Path, Format), Stop> {
 }
 
 fn draw(path: &Path, text: &str) -> Result<(), Stop> {
-    let written = files::create_new(path)
+    let written = files::create_new_public(path)
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(|error| Stop::Failed(format!("cannot write {}: {error}", path.display())))
 }

@@ -19,7 +19,7 @@ pub(super) fn run(directory: &Path) -> Result<(), Stop> {
     let mut names = String::new();
     for (name, page) in pages().map_err(|error| failed(directory, error))? {
         let path = directory.join(&name);
-        files::replace(&path, &page).map_err(|error| failed(&path, error))?;
+        files::replace_public(&path, &page).map_err(|error| failed(&path, error))?;
         let _ = writeln!(names, "{}", path.display());
     }
     show_words(&names)

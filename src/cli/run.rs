@@ -6,6 +6,7 @@ use super::{
     agent, avro_client, bench, channel, completions, graph, man, options_file, spelling, tap, tool,
     top, torture, validate,
 };
+use crate::base::limits::DESCRIPTORS_WANTED;
 use crate::base::threads;
 use clap::Parser;
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 /// Does what the command line `words` says (the first is the program's own name) and answers with
 /// the exit code: 0 done, 1 failed, 2 wrong usage.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    raise_descriptors();
     let (words, warnings) = spelling::as_meant(words.into_iter().collect());
     warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     if words.get(1).is_some_and(|word| word == "node") {
@@ -41,6 +43,18 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             ExitCode::from(stop.exit_code())
         }
+    }
+}
+
+/// Raises the number of files that this process may have open to what its owner allows: a shell gives
+/// 1,024 of them, and a channel with a backlog needs two for each segment.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.unwrap_or(DESCRIPTORS_WANTED).min(DESCRIPTORS_WANTED);
+    if current.is_some_and(|current| current < wanted) {
+        // Refused, it is as it was: what needs more says so.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
     }
 }
 

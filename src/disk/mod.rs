@@ -49,6 +49,14 @@ pub struct Capabilities {
     pub align_bytes: usize,
 }
 
+/// Whether `error` means that the process or the machine has no file descriptor left. It says nothing
+/// of the disk.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    number == Some(libc::EMFILE) || number == Some(libc::ENFILE)
+}
+
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
@@ -92,7 +100,28 @@ pub enum LockError {
 }
 
 /// A held lock; dropping it unlocks.
-pub trait Lock: Send + Sync {}
+pub trait Lock: Send + Sync {
+    /// The lock file.
+    fn path(&self) -> &Path;
+
+    /// Makes sure that the name of the lock file still leads to the file that is locked. Where it does
+    /// not, because somebody removed or replaced it, makes and locks it again: without that the next
+    /// opener would lock another file and be let in.
+    ///
+    /// # Errors
+    /// [`LockError::Held`]: somebody else has locked what the name leads to now, and may be writing.
+    /// [`LockError::Io`]: the file system cannot tell, or the file cannot be made.
+    fn renew(&self) -> Result<Renewed, LockError>;
+}
+
+/// What [`Lock::renew`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// The lock file is where it was.
+    Kept,
+    /// It was gone, and is made and locked again.
+    Remade,
+}
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +197,15 @@ pub trait Directory: Send + Sync {
     /// As [`Directory::identity_of`].
     fn holds(&self, name: &str) -> io::Result<bool> {
         Ok(self.identity_of(name)?.is_some())
+    }
+
+    /// Whether [`Directory::path`] still leads to this directory. One that was unmounted or moved away
+    /// stays as usable as before for whoever has it open.
+    ///
+    /// # Errors
+    /// The file system cannot tell.
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        Ok(true)
     }
 
     /// Free space around the directory.

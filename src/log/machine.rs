@@ -191,6 +191,11 @@ impl Log {
         self.durable_turn += 1;
     }
 
+    /// How many writes the stripe's storage takes at once, when that was found out only now.
+    pub fn set_writes_in_flight_max(&mut self, stripe: StripeIndex, max: usize) {
+        self.stripes[stripe.at()].writes_in_flight_max = max;
+    }
+
     /// Segments that the stripe could take into use.
     pub fn add_segment(&mut self, stripe: StripeIndex, segment: FreeSegment) {
         let stripe = &mut self.stripes[stripe.at()];

@@ -1,7 +1,7 @@
 //! Why a channel did not open.
 
 use crate::base::ids::Uuid;
-use crate::disk::LockError;
+use crate::disk::{LockError, is_out_of_descriptors};
 use crate::record::Refusal;
 use std::io;
 use std::path::PathBuf;
@@ -33,6 +33,14 @@ pub enum OpenError {
     #[error("cannot use the directory {path}: {source}; check that it is mounted, a directory, and ours to write", path = path.display())]
     Directory {
         /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The process or the machine has no file descriptor left. It says nothing of the disk.
+    #[error("{path} cannot be opened: {source}; raise the limit of open files (ulimit -n, LimitNOFILE=): a channel needs two for each segment in use; nothing is wrong with the disk", path = path.display())]
+    Descriptors {
+        /// The file or directory.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -212,6 +220,34 @@ fn listed(moves: &[(PathBuf, PathBuf)]) -> String {
     match moves.len().saturating_sub(MOVES_SHOWN_MAX) {
         0 => list,
         more => format!("{list}, and {more} more"),
+    }
+}
+
+impl OpenError {
+    /// Of a file or directory that could not be read from `offset` on.
+    pub(super) fn unreadable(path: PathBuf, offset: u64, source: io::Error) -> Self {
+        match is_out_of_descriptors(&source) {
+            true => Self::Descriptors { path, source },
+            false => Self::Unreadable { path, offset, source },
+        }
+    }
+
+    /// Of a directory that could not be used.
+    pub(super) fn directory(path: PathBuf, source: io::Error) -> Self {
+        match is_out_of_descriptors(&source) {
+            true => Self::Descriptors { path, source },
+            false => Self::Directory { path, source },
+        }
+    }
+
+    /// Of a directory that could not be locked.
+    pub(super) fn lock(error: LockError) -> Self {
+        match error {
+            LockError::Io { path, source } if is_out_of_descriptors(&source) => {
+                Self::Descriptors { path, source }
+            }
+            error => Self::Lock(error),
+        }
     }
 }
 

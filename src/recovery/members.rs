@@ -171,17 +171,17 @@ fn open_existing(disk: &dyn Disk, path: &Path) -> Result<Option<Arc<dyn Director
     match disk.open_dir(path, false) {
         Ok(directory) => Ok(Some(directory)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(OpenError::Directory { path: path.to_owned(), source }),
+        Err(source) => Err(OpenError::directory(path.to_owned(), source)),
     }
 }
 
 /// Locks (if told to) and reads one directory.
 pub(super) fn look(directory: Arc<dyn Directory>, lock: bool) -> Result<Present, OpenError> {
-    let lock = if lock { Some(directory.lock(LOCK_NAME)?) } else { None };
+    let lock = if lock { Some(directory.lock(LOCK_NAME).map_err(OpenError::lock)?) } else { None };
     let entries = directory
         .list()
         .or_else(|_| directory.list())
-        .map_err(|source| OpenError::Directory { path: directory.path().to_owned(), source })?;
+        .map_err(|source| OpenError::directory(directory.path().to_owned(), source))?;
     let mut buffer = Buffer::small()?;
     let slots = match slots::open(&*directory, MEMBER_NAME, Access::Read)? {
         Some(file) => slots::read(&*file, SlotKind::Member, &mut buffer)?,

@@ -72,11 +72,8 @@ pub(super) fn open(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     };
-    once().or_else(|_| once()).map_err(|source| OpenError::Unreadable {
-        path: directory.path().join(name),
-        offset: 0,
-        source,
-    })
+    let path = || directory.path().join(name);
+    once().or_else(|_| once()).map_err(|source| OpenError::unreadable(path(), 0, source))
 }
 
 /// Makes `name` a durable file of at least `len` bytes, zeroes where nothing was written. A file

@@ -83,6 +83,9 @@ impl Directory for TappedDirectory {
     fn identity_of(&self, name: &str) -> io::Result<Option<(u64, u64)>> {
         self.0.identity_of(name)
     }
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        self.0.is_at_its_path()
+    }
     fn space(&self) -> io::Result<Space> {
         (self.1)(Call::Space, self.path(), 0);
         self.0.space()

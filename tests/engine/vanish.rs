@@ -1,9 +1,10 @@
 //! Segment files that go while they are in use: what is answered later is safe, the rest is counted.
 
-use crate::rig::{Engine, Machine, bodies, data_dir, large, sorted};
+use crate::rig::{Engine, Machine, bodies, checkpoint_dir, data_dir, large, sorted};
 use crate::tap::{Call, TappedDisk};
 use millpond::channel::Channel;
 use millpond::channel::file::FileChannel;
+use millpond::disk::Disk;
 use millpond::disk::sim::SimOptions;
 use millpond::record::block::BLOCK_HEADER_BYTES;
 use millpond::record::segment::SegmentHeader;
@@ -271,4 +272,40 @@ fn a_segment_of_which_only_a_torn_block_tells_goes_on_and_keeps_what_is_put_then
     let mut engine = machine.after_power_cut(1).open();
     assert_eq!(engine.drain(), bodies("after", 0..5));
     assert_eq!(engine.channel.status().quarantined, lost);
+}
+
+#[test]
+fn a_lock_file_removed_while_the_channel_runs_is_made_and_locked_again() {
+    for stripes in [1, 2] {
+        for directory in [data_dir(stripes - 1), checkpoint_dir()] {
+            let machine = Machine::new(stripes);
+            let mut engine = machine.open();
+            machine.disk.put_in_place(&directory.join("in_use.lock"), None).expect("it is there");
+            engine.pass(Duration::from_secs(1));
+            assert!(machine.disk.files().contains(&directory.join("in_use.lock")));
+            let refused = machine.try_open(machine.options()).map(|_| ()).expect_err("in use");
+            assert!(refused.to_string().contains("in_use.lock is in use"), "{refused}");
+            engine.put(&bodies("e", 0..3));
+            assert_eq!(engine.drain().len(), 3);
+        }
+    }
+}
+
+#[test]
+fn a_channel_whose_directory_another_process_locked_writes_no_more() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    engine.put(&bodies("ours", 0..3));
+    let lock = data_dir(0).join("in_use.lock");
+    machine.disk.put_in_place(&lock, None).expect("it is there");
+    let directory = machine.disk.open_dir(&data_dir(0), false).expect("there");
+    let _other = directory.lock("in_use.lock").expect("a file of its own");
+    engine.pass(Duration::from_secs(1));
+    let refused = engine.try_put(&bodies("late", 0..1)).expect_err("no longer ours");
+    assert!(refused.to_string().contains("closed"), "{refused}");
+    let before = machine.disk.operations();
+    for _ in 0..5 {
+        engine.pass(Duration::from_secs(60));
+    }
+    assert_eq!(machine.disk.operations(), before, "nothing is written beside the other");
 }

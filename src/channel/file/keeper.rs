@@ -55,6 +55,9 @@ pub(super) fn run(shared: &Weak<Shared>) {
 impl Shared {
     /// One round of everything; answers how long nothing needs doing.
     pub(super) fn keep(self: &Arc<Self>, diary: &mut Diary) -> Duration {
+        if self.is_closed() {
+            return LOOK;
+        }
         let now = self.now();
         let stripes = self.homes.len();
         for index in (0..stripes).map(|index| StripeIndex(index as u16)) {
@@ -212,7 +215,12 @@ impl Shared {
             Ok(file) => {
                 let segment = FreeSegment { slot, file, len };
                 tending.next_slot += 1;
-                let _ = self.with_log(|log| log.add_segment(index, segment));
+                // What its storage can do may have been found out only when this file was made.
+                let depth = directory.capabilities().writes_in_flight_max;
+                let _ = self.with_log(|log| {
+                    log.set_writes_in_flight_max(index, depth);
+                    log.add_segment(index, segment);
+                });
                 if report.no_space.is_some() {
                     let path = directory.path().display();
                     tracing::info!("{path}: there is room again, puts go on");

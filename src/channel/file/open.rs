@@ -26,6 +26,14 @@ pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError
     tell(&recovered);
     let shared = Arc::new(Shared::new(parts(options, recovered)?));
     begin(&shared)?;
+    if !shared.options.manual {
+        // Before the first put, not beside it: on a disk that is too full already none is to enter.
+        for (at, home) in shared.homes.iter().enumerate() {
+            if let Ok(mut tending) = home.tending.lock() {
+                shared.look_at_space(StripeIndex(at as u16), &mut tending);
+            }
+        }
+    }
     Ok(shared)
 }
 
@@ -75,7 +83,7 @@ fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, Ope
         };
         let tending = Tending { next_slot: stripe.next_slot, ..Tending::default() };
         let (gathering, tending) = (Gathering::default(), Mutex::new(tending));
-        homes.push(Home { directory, _lock: lock, gathering, tending });
+        homes.push(Home { directory, lock, gathering, tending });
     }
     checkpoints.push(Slots::new(None, owner, directory, checkpoint_dir.slots));
     let settings = LogSettings {

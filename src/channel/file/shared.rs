@@ -46,14 +46,15 @@ pub(super) struct Shared {
     pub turns: Turns,
     pub checkpoints: Checkpoints,
     /// Held while the channel is open.
-    pub _checkpoint_lock: Box<dyn Lock>,
+    pub checkpoint_lock: Box<dyn Lock>,
 }
 
 /// The directory of a stripe.
 pub(super) struct Home {
     /// `None` when it is missing.
     pub directory: Option<std::sync::Arc<dyn Directory>>,
-    pub _lock: Option<Box<dyn Lock>>,
+    /// Held while the channel is open.
+    pub lock: Option<Box<dyn Lock>>,
     /// Whose commits its next write waits for.
     pub gathering: Gathering,
     /// Held by whoever sees to its segments.
@@ -76,6 +77,8 @@ pub(super) struct Tending {
     pub files_turn: usize,
     /// It was said that the directory is no longer there.
     pub removed: bool,
+    /// It was said that its path does not lead to it.
+    pub moved: bool,
 }
 
 /// A pair of checkpoint slots.
@@ -108,7 +111,7 @@ impl Shared {
             pledges: Pledges::default(),
             turns: Turns::default(),
             checkpoints: Checkpoints::new(parts.checkpoints),
-            _checkpoint_lock: parts.checkpoint_lock,
+            checkpoint_lock: parts.checkpoint_lock,
         }
     }
 

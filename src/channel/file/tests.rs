@@ -1,5 +1,5 @@
 use super::*;
-use crate::base::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, ManualClock, SystemClock};
 use crate::channel::contract::{Wanted, channel_contract};
 use crate::channel::{CommitError, Refusal};
 use crate::disk::sim::{Effect, Fault, SimDisk, SimOptions};
@@ -394,4 +394,29 @@ fn many_threads_put_and_take_and_nothing_is_lost_or_doubled() {
     taken.dedup();
     assert_eq!(channel.status().events, 0);
     assert_eq!((count, taken.len()), (producers * each * 5, producers * each * 5));
+}
+
+#[test]
+fn a_directory_whose_path_leads_elsewhere_is_noticed() {
+    let disk = SimDisk::new(SimOptions::new(1));
+    let clock = Arc::new(ManualClock::default());
+    let mut options = FileChannelOptions::new("/c", ["/d"]).with_disk(Arc::new(disk.clone()));
+    options.minimum_required_space = 0;
+    let channel =
+        FileChannel::open(options.with_clock(Arc::<ManualClock>::clone(&clock)).manual(1))
+            .expect("opened");
+    let mut manual = channel.manual();
+    let mut is_moved = || {
+        clock.advance(Duration::from_secs(1));
+        manual.keep();
+        manual.run_tasks();
+        channel.inner.shared.homes[0].tending.lock().expect("no panic").moved
+    };
+    assert!(!is_moved());
+    disk.move_directory_away(Path::new("/d"));
+    assert!(is_moved());
+    put(&channel, names(0..3));
+    assert!(is_moved(), "and it goes on there");
+    disk.move_directory_back(Path::new("/d"));
+    assert!(!is_moved());
 }

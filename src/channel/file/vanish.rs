@@ -1,10 +1,11 @@
-//! Looks at the segment files from outside: what was removed, moved away, replaced or cut short while it
-//! is in use takes every write as before and keeps none of it.
+//! Looks at the files and directories from outside: what was removed, moved away, replaced or cut short
+//! while it is in use takes every write as before, and the next opening finds none of it. And a lock
+//! file without its name lets the next opener in.
 
 use super::shared::{Shared, Tending};
 use crate::base::ids::StripeIndex;
 use crate::base::trouble::Trouble;
-use crate::disk::Directory;
+use crate::disk::{Directory, Lock, LockError, Renewed};
 use crate::log::FreeSegment;
 use crate::record::segment;
 use crate::recovery::MEMBER_NAME;
@@ -25,6 +26,11 @@ impl Shared {
         }
         tending.files_at = Some(now);
         let Some(directory) = &self.homes[index.at()].directory else { return };
+        look_at_path(&**directory, tending);
+        let checkpoint = (index.0 == 0).then_some(&*self.checkpoint_lock);
+        for lock in self.homes[index.at()].lock.as_deref().into_iter().chain(checkpoint) {
+            self.look_at_lock(lock);
+        }
         let turn = tending.files_turn;
         tending.files_turn = turn.wrapping_add(FILES_PER_LOOK);
         let Ok(files) = self.log().map(|log| log.files_to_look_at(index, turn, FILES_PER_LOOK))
@@ -52,6 +58,46 @@ impl Shared {
                 Ok(None) | Err(_) => {}
             }
         }
+    }
+}
+
+impl Shared {
+    /// Makes a lock file again that somebody removed. Where another process has locked one of that name
+    /// since, both would write to the same files: this one, which knows it, ends its work there.
+    fn look_at_lock(&self, lock: &dyn Lock) {
+        match lock.renew() {
+            Ok(Renewed::Kept) => {}
+            Ok(Renewed::Remade) => tracing::error!(
+                "{} was removed or replaced while it is in use; it is made and locked again, and nobody else had locked it. Without it a second process could open the channel and destroy it: let no script remove it",
+                lock.path().display()
+            ),
+            Err(held @ LockError::Held { .. }) => {
+                if self.shut() {
+                    return;
+                }
+                tracing::error!(
+                    "{} was removed or replaced while it is in use, and now {held}: two processes must not write to one channel, so this one stops using it. Stop the other process, then restart this one",
+                    lock.path().display()
+                );
+                self.room.raise();
+                self.takers.raise();
+            }
+            // The next look tells; a disk that fails is noticed by its writes.
+            Err(error) => tracing::debug!("{error}"),
+        }
+    }
+}
+
+/// Says when the path of a directory no longer leads to it, and when it does again.
+fn look_at_path(directory: &dyn Directory, tending: &mut Tending) {
+    let Ok(is_there) = directory.is_at_its_path() else { return };
+    let path = directory.path().display();
+    match (is_there, std::mem::replace(&mut tending.moved, !is_there)) {
+        (false, false) => tracing::error!(
+            "{path} no longer leads to the directory that is in use: unmounted or moved away? Events still go there and can be taken, but the next start will not find them; mount it again, or move it back"
+        ),
+        (true, true) => tracing::info!("{path} leads to the directory that is in use again"),
+        _ => {}
     }
 }
 

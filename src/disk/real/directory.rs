@@ -1,31 +1,44 @@
 //! A directory, held by its descriptor.
 
 use super::file::RealFile;
+use super::probe::{self, Found};
 use super::{lock, refuse_change};
 use crate::disk::{Access, Capabilities, Directory, Entry, File, Lock, LockError, Space};
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::fs::{AtFlags, CWD, Dir, FileType};
+use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An open directory.
 #[derive(Debug)]
 pub(super) struct RealDirectory {
     path: PathBuf,
-    descriptor: OwnedFd,
-    capabilities: Capabilities,
+    descriptor: Arc<OwnedFd>,
+    found: Mutex<Found>,
     read_only: bool,
 }
 
 impl RealDirectory {
-    pub(super) fn new(
-        path: PathBuf,
-        descriptor: OwnedFd,
-        capabilities: Capabilities,
-        read_only: bool,
-    ) -> Self {
-        Self { path, descriptor, capabilities, read_only }
+    pub(super) fn new(path: PathBuf, descriptor: OwnedFd, found: Found, read_only: bool) -> Self {
+        Self { path, descriptor: Arc::new(descriptor), found: Mutex::new(found), read_only }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries the storage again where that could not be done before.
+    fn settle(&self) -> Capabilities {
+        let found = *self.found();
+        if found.is_settled {
+            return found.capabilities;
+        }
+        // Not under the lock: a disk that hangs would hang who only asks.
+        let again = probe::probe(&self.descriptor, &self.path);
+        *self.found() = again;
+        again.capabilities
     }
 
     fn may_change(&self) -> io::Result<()> {
@@ -39,33 +52,33 @@ impl Directory for RealDirectory {
     }
 
     fn identity(&self) -> io::Result<(u64, u64)> {
-        let about = rustix::fs::fstat(&self.descriptor)?;
+        let about = rustix::fs::fstat(&*self.descriptor)?;
         Ok((about.st_dev, about.st_ino))
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.capabilities
+        self.found().capabilities
     }
 
     fn list(&self) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        for entry in Dir::read_from(&self.descriptor)? {
+        for entry in Dir::read_from(&*self.descriptor)? {
             let entry = entry?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
                 continue;
             }
-            let about = match rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
+            let about = match rustix::fs::statat(&*self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
             {
                 Ok(about) => about,
                 // Removed between the two calls, by whoever runs beside us.
-                Err(rustix::io::Errno::NOENT) => continue,
+                Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error.into()),
             };
             // A link is what it leads to, as for whoever opens it; one that leads nowhere is no file.
             let about = match FileType::from_raw_mode(about.st_mode) {
                 FileType::Symlink => {
-                    rustix::fs::statat(&self.descriptor, name, AtFlags::empty()).unwrap_or(about)
+                    rustix::fs::statat(&*self.descriptor, name, AtFlags::empty()).unwrap_or(about)
                 }
                 _ => about,
             };
@@ -87,13 +100,13 @@ impl Directory for RealDirectory {
         if let Err(source) = self.may_change() {
             return Err(LockError::Io { path, source });
         }
-        Ok(Box::new(lock::acquire(&self.descriptor, name, path)?))
+        Ok(Box::new(lock::acquire(&self.descriptor, name, path, &lock::RealKernel)?))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         self.may_change()?;
         let path = self.path.join(name);
-        let direct = self.capabilities.direct;
+        let direct = self.settle().direct;
         Ok(Arc::new(RealFile::create(&self.descriptor, name, path, direct)?))
     }
 
@@ -102,31 +115,39 @@ impl Directory for RealDirectory {
             self.may_change()?;
         }
         let path = self.path.join(name);
-        let direct = self.capabilities.direct;
+        let direct = self.found().capabilities.direct;
         Ok(Arc::new(RealFile::open(&self.descriptor, name, path, direct, access)?))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.may_change()?;
-        Ok(rustix::fs::unlinkat(&self.descriptor, name, AtFlags::empty())?)
+        Ok(rustix::fs::unlinkat(&*self.descriptor, name, AtFlags::empty())?)
     }
 
     fn sync(&self) -> io::Result<()> {
         self.may_change()?;
-        Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.descriptor))?)
+        Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(&*self.descriptor))?)
     }
 
     fn identity_of(&self, name: &str) -> io::Result<Option<(u64, u64)>> {
         // A link is what it leads to, as for whoever opens it.
-        match rustix::fs::statat(&self.descriptor, name, AtFlags::empty()) {
+        match rustix::fs::statat(&*self.descriptor, name, AtFlags::empty()) {
             Ok(about) => Ok(Some((about.st_dev, about.st_ino))),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        match rustix::fs::statat(CWD, &self.path, AtFlags::empty()) {
+            Ok(about) => Ok((about.st_dev, about.st_ino) == self.identity()?),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
     fn space(&self) -> io::Result<Space> {
-        let about = rustix::fs::fstatvfs(&self.descriptor)?;
+        let about = rustix::fs::fstatvfs(&*self.descriptor)?;
         if about.f_blocks == 0 {
             // Some file systems in user space do not count their blocks: not the same as full.
             return Err(io::ErrorKind::Unsupported.into());

@@ -9,6 +9,7 @@
 //! descriptor and synced once, and only then written and read directly. After that sync no dirty
 //! page is left that a late write-back could put over a newer direct write.
 
+use crate::base::files::EVENT_FILE_MODE;
 use crate::base::limits::DEVICE_BLOCK_BYTES;
 use crate::disk::{Access, File, Submitted, WriteToken};
 use rustix::fd::{AsFd, OwnedFd};
@@ -50,8 +51,7 @@ pub(super) fn open_at(directory: impl AsFd, name: &str, way: Way) -> io::Result<
         Way::DirectWrite => OFlags::RDWR | OFlags::DIRECT | DSYNC,
     } | OFlags::CLOEXEC
         | OFlags::NOCTTY;
-    // The process's mask takes away what its owner does not want to give.
-    let mode = Mode::from_raw_mode(0o666);
+    let mode = Mode::from_raw_mode(EVENT_FILE_MODE);
     Ok(rustix::io::retry_on_intr(|| rustix::fs::openat(directory.as_fd(), name, flags, mode))?)
 }
 

@@ -4,95 +4,214 @@
 //! other, so both are taken on the same file. A POSIX lock belongs to the process, not to the
 //! descriptor: it does not keep out a second opener in this process, and closing *any* descriptor
 //! of the file drops it. Hence the register of held lock files, asked before the file is opened.
+//!
+//! The register's mutex is never held while a file system is asked for anything: one that hangs would
+//! hang the opening and closing of every channel of the process. A name is reserved first, by the
+//! directory and the name in it, and the calls come after.
 
-use crate::disk::{Lock, LockError};
+use crate::base::files::EVENT_FILE_MODE;
+use crate::disk::real::storage::Facts;
+use crate::disk::{Lock, LockError, Renewed};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, Pid};
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Lock files of this process, by device and inode.
-static HELD: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+/// A file or directory: device and inode.
+type Identity = (u64, u64);
+
+/// What this process has locked or is locking.
+#[derive(Debug, Default)]
+struct Register {
+    /// Names of lock files in their directories, reserved before anything is asked of the file system.
+    names: BTreeSet<(Identity, String)>,
+    /// Lock files that are held. Two names may lead to one.
+    files: BTreeSet<Identity>,
+}
+
+static REGISTER: Mutex<Register> =
+    Mutex::new(Register { names: BTreeSet::new(), files: BTreeSet::new() });
 
 /// Times a lock file may be replaced under us before we give up. A process that ends may remove
 /// its lock file after it unlocked it; what we locked is then a file without a name, and the
 /// next opener would lock another.
 const REPLACED_MAX: usize = 16;
 
-fn held() -> MutexGuard<'static, BTreeSet<(u64, u64)>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+fn register() -> MutexGuard<'static, Register> {
+    REGISTER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A locked lock file; dropping it unlocks.
+/// The kernel's two kinds of lock.
+pub(super) trait Kernel: Send + Sync {
+    /// Takes a POSIX record lock on the whole file, if nobody has one.
+    fn fcntl(&self, file: &std::fs::File) -> io::Result<bool>;
+
+    /// Takes a `flock` on the file, if nobody has one.
+    fn flock(&self, file: &std::fs::File) -> io::Result<bool>;
+
+    /// Name of the file system if it sends both to a server as locks of one kind.
+    fn one_kind_of_lock(&self, file: &std::fs::File) -> Option<&'static str>;
+}
+
+/// The kernel that we run on.
 #[derive(Debug)]
-pub(super) struct RealLock {
+pub(super) struct RealKernel;
+
+impl Kernel for RealKernel {
+    fn fcntl(&self, file: &std::fs::File) -> io::Result<bool> {
+        match rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::ACCESS | Errno::AGAIN) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn flock(&self, file: &std::fs::File) -> io::Result<bool> {
+        // In full: the standard library has a method of this name with another contract.
+        match fs2::FileExt::try_lock_exclusive(file) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn one_kind_of_lock(&self, file: &std::fs::File) -> Option<&'static str> {
+        Facts::of(file).one_kind_of_lock()
+    }
+}
+
+/// A reserved name; dropping it gives it back.
+#[derive(Debug)]
+struct Reservation(Identity, String);
+
+impl Reservation {
+    /// Reserves `name` in the directory, unless this process has done so before.
+    fn of(directory: Identity, name: &str) -> Option<Self> {
+        let new = register().names.insert((directory, name.to_owned()));
+        new.then(|| Self(directory, name.to_owned()))
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        register().names.remove(&(self.0, std::mem::take(&mut self.1)));
+    }
+}
+
+/// A lock file that is locked; dropping it unlocks.
+#[derive(Debug)]
+struct Locked {
     // `None` only inside `drop`.
     file: Option<std::fs::File>,
-    identity: (u64, u64),
+    identity: Identity,
 }
 
-impl Lock for RealLock {}
-
-impl Drop for RealLock {
+impl Drop for Locked {
     fn drop(&mut self) {
-        let mut held = held();
         if let Some(file) = self.file.take() {
-            // The text is for people; a stale one only misleads them.
-            let _ = file.set_len(0);
             // Closing alone would not do: a process that another thread is just starting has a
             // copy of the descriptor until it runs its program, and the lock would live on there.
             let _ = fs2::FileExt::unlock(&file);
         }
-        // After the descriptor was closed, and under the mutex: nobody opens the file between.
-        held.remove(&self.identity);
+        // After the descriptor was closed: until then nobody of this process opens the file.
+        register().files.remove(&self.identity);
+    }
+}
+
+/// A held lock.
+pub(super) struct RealLock {
+    // Dropped in this order: the name is free when the lock is.
+    locked: Mutex<Locked>,
+    reservation: Reservation,
+    directory: Arc<OwnedFd>,
+    path: PathBuf,
+    kernel: &'static dyn Kernel,
+}
+
+impl Lock for RealLock {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn renew(&self) -> Result<Renewed, LockError> {
+        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = self.reservation.1.as_str();
+        let path = || self.path.clone();
+        match rustix::fs::statat(&*self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(about) if identity(&about) == locked.identity => return Ok(Renewed::Kept),
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(LockError::Io { path: path(), source: error.into() }),
+        }
+        // The old file stays locked until the new one is: it has no name, and nobody else opens it.
+        *locked = lock_file(&self.directory, name, path(), self.kernel)?;
+        Ok(Renewed::Remade)
     }
 }
 
 /// Locks the file `name` of `directory`, making it if needed.
 pub(super) fn acquire(
+    directory: &Arc<OwnedFd>,
+    name: &str,
+    path: PathBuf,
+    kernel: &'static dyn Kernel,
+) -> Result<RealLock, LockError> {
+    let of = match rustix::fs::fstat(&**directory) {
+        Ok(about) => identity(&about),
+        Err(error) => return Err(LockError::Io { path, source: error.into() }),
+    };
+    let Some(reservation) = Reservation::of(of, name) else {
+        return Err(LockError::Held { path, holder: Some(std::process::id()) });
+    };
+    let locked = Mutex::new(lock_file(directory, name, path.clone(), kernel)?);
+    let directory = Arc::clone(directory);
+    Ok(RealLock { locked, reservation, directory, path, kernel })
+}
+
+/// Locks a lock file whose name is reserved.
+fn lock_file(
     directory: &OwnedFd,
     name: &str,
     path: PathBuf,
-) -> Result<RealLock, LockError> {
-    // Held to the end: between the question and the lock no other thread may open the file.
-    let mut held = held();
+    kernel: &dyn Kernel,
+) -> Result<Locked, LockError> {
+    let ours = || LockError::Held { path: path.clone(), holder: Some(std::process::id()) };
+    let failed = |source: io::Error| LockError::Io { path: path.clone(), source };
     for _ in 0..REPLACED_MAX {
         match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(about) if held.contains(&identity(&about)) => {
-                return Err(LockError::Held { path, holder: Some(std::process::id()) });
-            }
+            Ok(about) if register().files.contains(&identity(&about)) => return Err(ours()),
             Ok(_) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(LockError::Io { path, source: error.into() }),
+            Err(error) => return Err(failed(error.into())),
         }
-        let file = match open_lock_file(directory, name) {
-            Ok(file) => file,
-            Err(source) => return Err(LockError::Io { path, source }),
-        };
-        match try_lock(&file) {
+        let file = open_lock_file(directory, name).map_err(failed)?;
+        let locked = identity(&rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?);
+        if !register().files.insert(locked) {
+            // Another name that leads to it was locked meanwhile. Closing would drop that lock.
+            std::mem::forget(file);
+            return Err(ours());
+        }
+        let held = Locked { file: Some(file), identity: locked };
+        let file = held.file.as_ref().expect("it was put there");
+        match try_lock(file, kernel) {
             Ok(true) => {}
-            Ok(false) => return Err(LockError::Held { holder: holder(&file), path }),
-            Err(source) => return Err(LockError::Io { path, source }),
+            Ok(false) => return Err(LockError::Held { holder: holder(file), path }),
+            Err(source) => return Err(failed(source)),
         }
-        let locked = match rustix::fs::fstat(&file) {
-            Ok(about) => identity(&about),
-            Err(error) => return Err(LockError::Io { path, source: error.into() }),
-        };
         let named = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
         if named.is_ok_and(|about| identity(&about) == locked) {
-            sign(&file);
-            held.insert(locked);
-            return Ok(RealLock { file: Some(file), identity: locked });
+            sign(file);
+            return Ok(held);
         }
     }
-    let source = io::Error::other("the lock file was replaced again and again");
-    Err(LockError::Io { path, source })
+    Err(failed(io::Error::other("the lock file was replaced again and again")))
 }
 
-fn identity(about: &Stat) -> (u64, u64) {
+fn identity(about: &Stat) -> Identity {
     (about.st_dev, about.st_ino)
 }
 
@@ -100,7 +219,7 @@ fn identity(about: &Stat) -> (u64, u64) {
 /// another's. Before it is locked nothing of it is changed.
 fn open_lock_file(directory: &OwnedFd, name: &str) -> io::Result<std::fs::File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW;
-    let mode = Mode::from_raw_mode(0o666);
+    let mode = Mode::from_raw_mode(EVENT_FILE_MODE);
     match rustix::io::retry_on_intr(|| rustix::fs::openat(directory, name, flags, mode)) {
         Ok(file) => Ok(file.into()),
         Err(Errno::LOOP) => Err(io::Error::other(
@@ -111,22 +230,21 @@ fn open_lock_file(directory: &OwnedFd, name: &str) -> io::Result<std::fs::File> 
 }
 
 /// Takes both locks, or says that somebody has one of them.
-fn try_lock(file: &std::fs::File) -> io::Result<bool> {
-    match rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::ACCESS | Errno::AGAIN) => return Ok(false),
-        Err(error) => return Err(error.into()),
+///
+/// NFS (since Linux 2.6.12) and CIFS (since 5.5) send a `flock` to the server as a lock of the whole file
+/// of the same kind as `fcntl`'s, but with another owner: the server refuses it because of our own. There
+/// the first lock keeps out everybody whom both would.
+fn try_lock(file: &std::fs::File, kernel: &dyn Kernel) -> io::Result<bool> {
+    if !kernel.fcntl(file)? {
+        return Ok(false);
     }
-    // In full: the standard library has a method of this name with another contract.
-    match fs2::FileExt::try_lock_exclusive(file) {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
-            Ok(false)
-        }
-        Err(error) => Err(error),
+    if kernel.flock(file)? {
+        return Ok(true);
     }
+    let Some(name) = kernel.one_kind_of_lock(file) else { return Ok(false) };
+    tracing::info!("{name} has one kind of lock for fcntl and flock: the first is enough");
+    Ok(true)
 }
-
 /// Writes our process id into the file. Best effort: a full disk must not keep a channel from
 /// being opened and drained.
 fn sign(file: &std::fs::File) {

@@ -13,13 +13,16 @@
 //! that was locked. At opening the storage is tried out (`probe`): where a direct, synchronous
 //! write works it is the way of every commit, because its completion is durability and its error
 //! comes back from the very call. Elsewhere (tmpfs, file systems behind a network or a user-space
-//! server) bytes go through the page cache and each write is followed by its own sync.
+//! server) bytes go through the page cache and each write is followed by its own sync. So they do
+//! where a direct write would succeed but is known to be buffered (`storage`). A directory that
+//! cannot be tried because its disk is full is tried again when a file is made there.
 //!
 //! # Invariants
 //!
 //! - A file is synced through the descriptor that wrote it, opened before the write: the kernel
-//!   tells a write-back error once per open file description, and never to one opened later
-//!   that did not see it.
+//!   reports a write-back error once per open file description, and never to one opened later
+//!   if somebody saw it before. So where writes are buffered there is one in flight on a
+//!   descriptor: of two, one's sync would take the error of the other.
 //! - A file whose sync failed once fails every later sync and submit. The kernel marks the pages
 //!   clean after a failed write-back, so the next sync would succeed with the bytes gone.
 //! - The lock file is opened once per process. Closing any descriptor of it would drop the POSIX
@@ -31,7 +34,12 @@
 mod directory;
 mod file;
 mod lock;
+#[cfg(test)]
+mod lock_tests;
 mod probe;
+mod storage;
+#[cfg(test)]
+mod storage_tests;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +48,7 @@ use crate::base::limits::DEVICE_BLOCK_BYTES;
 #[allow(unused_imports)] // named by the module's text
 use crate::base::limits::WRITES_IN_FLIGHT_MAX;
 use directory::RealDirectory;
+use probe::Found;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
 use std::io;
@@ -98,12 +107,12 @@ impl Disk for RealDisk {
             create_chain(path)?;
         }
         let descriptor = open_directory(path)?;
-        let capabilities = match self.manner {
+        let found = match self.manner {
             Manner::Probe => probe::probe(&descriptor, path),
-            Manner::Buffered | Manner::ReadOnly => BUFFERED,
+            Manner::Buffered | Manner::ReadOnly => Found::BUFFERED,
         };
         let read_only = self.manner == Manner::ReadOnly;
-        Ok(Arc::new(RealDirectory::new(path.to_owned(), descriptor, capabilities, read_only)))
+        Ok(Arc::new(RealDirectory::new(path.to_owned(), descriptor, found, read_only)))
     }
 }
 

@@ -6,11 +6,12 @@ use super::image::Image;
 use super::volume::{FileId, VolumeId};
 use super::world::{Node, Shared, Trouble, World};
 use crate::base::limits::WRITES_IN_FLIGHT_MAX;
-use crate::disk::{Access, Capabilities, Directory, Entry, File, Lock, LockError, Space};
+use crate::disk::{Access, Capabilities, Directory, Entry, File, Lock, LockError, Renewed, Space};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+#[derive(Clone)]
 pub(super) struct SimDirectory {
     pub(super) shared: Shared,
     pub(super) volume: VolumeId,
@@ -19,15 +20,43 @@ pub(super) struct SimDirectory {
 
 /// A lock of the simulated machine.
 struct SimLock {
-    shared: Shared,
-    key: (VolumeId, String),
+    directory: SimDirectory,
+    name: String,
+    path: PathBuf,
+    file: Mutex<FileId>,
 }
 
-impl Lock for SimLock {}
+impl SimLock {
+    fn file(&self) -> MutexGuard<'_, FileId> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lock for SimLock {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn renew(&self) -> Result<Renewed, LockError> {
+        let mut file = self.file();
+        let named = self
+            .directory
+            .identity_of(&self.name)
+            .map_err(|source| LockError::Io { path: self.path.clone(), source })?;
+        if named.is_some_and(|(_, named)| named == *file) {
+            return Ok(Renewed::Kept);
+        }
+        let again = self.directory.lock_file(&self.name)?;
+        self.directory.shared.lock().locks.remove(&*file);
+        *file = again;
+        Ok(Renewed::Remade)
+    }
+}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        self.shared.lock().locks.remove(&self.key);
+        let file = *self.file();
+        self.directory.shared.lock().locks.remove(&file);
     }
 }
 
@@ -41,6 +70,30 @@ impl SimDirectory {
             path,
             writable: access == Access::Write,
         })
+    }
+
+    /// Locks the file `name`, making it if needed.
+    fn lock_file(&self, name: &str) -> Result<FileId, LockError> {
+        let path = self.path.join(name);
+        let mut world = self.shared.lock();
+        let begun = world.begin_in(self.volume, On::Lock, &path, 0, 0);
+        let there = world.volumes.get(&self.volume).and_then(|v| v.seen.get(name).copied());
+        let made = match there {
+            Some(file) => begun.map(|()| file).map_err(io::Error::from),
+            None if begun.is_ok() => {
+                let file = add_file(&mut world, self.volume);
+                self.change(&mut world, begun, name, Some(file)).map(|()| file)
+            }
+            None => begun.map(|()| 0).map_err(io::Error::from),
+        };
+        let file = match made {
+            Ok(file) => file,
+            Err(source) => return Err(LockError::Io { path, source }),
+        };
+        if !world.locks.insert(file) && !world.lies(Lie::LockAnyway, &path) {
+            return Err(LockError::Held { path, holder: Some(std::process::id()) });
+        }
+        Ok(file)
     }
 
     /// Changes a name, or does of it what trouble leaves.
@@ -112,23 +165,9 @@ impl Directory for SimDirectory {
     }
 
     fn lock(&self, name: &str) -> Result<Box<dyn Lock>, LockError> {
-        let path = self.path.join(name);
-        let mut world = self.shared.lock();
-        let begun = world.begin_in(self.volume, On::Lock, &path, 0, 0);
-        let made = if begun.is_ok() && !world.volume(self.volume).seen.contains_key(name) {
-            let file = add_file(&mut world, self.volume);
-            self.change(&mut world, begun, name, Some(file))
-        } else {
-            begun.map_err(io::Error::from)
-        };
-        if let Err(source) = made {
-            return Err(LockError::Io { path, source });
-        }
-        let key = (self.volume, name.to_owned());
-        if !world.locks.insert(key.clone()) && !world.lies(Lie::LockAnyway, &path) {
-            return Err(LockError::Held { path, holder: Some(std::process::id()) });
-        }
-        Ok(Box::new(SimLock { shared: self.shared.clone(), key }))
+        let file = Mutex::new(self.lock_file(name)?);
+        let (directory, name, path) = (self.clone(), name.to_owned(), self.path.join(name));
+        Ok(Box::new(SimLock { directory, name, path, file }))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -206,6 +245,11 @@ impl Directory for SimDirectory {
             }
             _ => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        self.identity()?;
+        Ok(self.shared.lock().paths.get(&self.path) == Some(&self.volume))
     }
 
     fn space(&self) -> io::Result<Space> {

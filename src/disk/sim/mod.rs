@@ -242,6 +242,23 @@ impl SimDisk {
         }
     }
 
+    /// Takes the path of a directory away, as a lazy unmount does: who has it open goes on with it, and
+    /// who opens the path finds nothing.
+    pub fn move_directory_away(&self, path: &Path) {
+        tracing::trace!(target: TARGET, "a directory moves away");
+        self.shared.lock().paths.remove(path);
+    }
+
+    /// Brings back what [`SimDisk::move_directory_away`] took.
+    pub fn move_directory_back(&self, path: &Path) {
+        let mut world = self.shared.lock();
+        let is_it = |volume: &Volume| volume.mounted && volume.path == path;
+        let found = world.volumes.iter().find(|(_, volume)| is_it(volume)).map(|(id, _)| *id);
+        if let Some(id) = found {
+            world.paths.insert(path.to_owned(), id);
+        }
+    }
+
     /// Brings back what [`SimDisk::remove_directory`] took away, over whatever is there by now.
     pub fn restore(&self, path: &Path) {
         let mut world = self.shared.lock();

@@ -74,7 +74,7 @@ pub(super) struct World {
     pub(super) flights: BTreeMap<WriteToken, Flight>,
     /// How writes ended that the harness ended before their owner asked.
     pub(super) outcomes: BTreeMap<WriteToken, (FileId, Result<(), io::ErrorKind>)>,
-    pub(super) locks: BTreeSet<(VolumeId, String)>,
+    pub(super) locks: BTreeSet<FileId>,
     pub(super) faults: Vec<Fault>,
     pub(super) lottery: Lottery,
     pub(super) operations: u64,

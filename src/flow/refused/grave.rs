@@ -11,6 +11,7 @@ use std::fmt::{self, Display, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 /// Characters of a cause that go with an event.
@@ -23,7 +24,7 @@ pub struct Grave {
 }
 
 enum Kind {
-    File { path: PathBuf, bytes_max: u64 },
+    File { path: PathBuf, bytes_max: u64, is_named: Arc<AtomicBool> },
     Channel { name: String, open: watch::Receiver<Option<Arc<dyn Channel>>> },
 }
 
@@ -84,7 +85,8 @@ impl Grave {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let path = directory.join(format!("{}.{}.jsonl", plain(agent), plain(sink)));
-        Self { kind: Kind::File { path, bytes_max }, clock }
+        let is_named = Arc::default();
+        Self { kind: Kind::File { path, bytes_max, is_named }, clock }
     }
 
     /// The channel `name`, from when it is `open`.
@@ -112,11 +114,13 @@ impl Grave {
         let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX).to_string();
         let cause: String = cause.chars().take(CAUSE_CHARS_MAX).collect();
         match &self.kind {
-            Kind::File { path, bytes_max } => {
+            Kind::File { path, bytes_max, is_named } => {
                 let line = Line { time, sink, cause, refusals, event: Written(event) };
                 let line = serde_json::to_vec(&line).expect("texts and numbers are JSON");
                 let (path, bytes_max) = (path.clone(), *bytes_max);
-                let written = tokio::task::spawn_blocking(move || append(path, &line, bytes_max));
+                let is_named = Arc::clone(is_named);
+                let append = move || append(path, &line, bytes_max, &is_named);
+                let written = tokio::task::spawn_blocking(append);
                 written.await.map_err(|_| BuryError::Defect)?
             }
             Kind::Channel { open, .. } => {
@@ -156,12 +160,51 @@ fn plain(name: &str) -> String {
     out
 }
 
-fn append(path: PathBuf, line: &[u8], bytes_max: u64) -> Result<(), BuryError> {
+/// Appends a line, durably, to a file whose name is durable (`is_named`, or from now on).
+fn append(
+    path: PathBuf,
+    line: &[u8],
+    bytes_max: u64,
+    is_named: &AtomicBool,
+) -> Result<(), BuryError> {
     let directory = path.parent().unwrap_or(Path::new("."));
+    // A process that was killed between the first line and the sync of the directory has left a file
+    // whose name may vanish with the machine, and all that is written to it since.
+    let name = || match is_named.load(Ordering::SeqCst) || !path.exists() {
+        true => Ok(()),
+        false => files::sync_directory(directory),
+    };
     let done = files::create_directory(directory)
+        .and_then(|()| name())
         .and_then(|()| files::append_line(&path, line, bytes_max));
+    if done.is_ok() {
+        is_named.store(true, Ordering::SeqCst);
+    }
     done.map_err(|source| match source.kind() {
         io::ErrorKind::QuotaExceeded => BuryError::Full { path, bytes_max },
         _ => BuryError::File { path, source },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::files::DIRECTORIES_SYNCED;
+
+    #[test]
+    fn the_name_of_a_file_that_was_there_is_made_durable_before_the_first_answer() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a.k.jsonl");
+        // Left by a process that was killed before it synced the directory.
+        std::fs::write(&path, "{}\n").unwrap();
+        let synced = || DIRECTORIES_SYNCED.get();
+        let (is_named, before) = (AtomicBool::new(false), synced());
+        append(path.clone(), b"{}", 100, &is_named).unwrap();
+        assert_eq!(synced() - before, 1);
+        append(path.clone(), b"{}", 100, &is_named).unwrap();
+        assert_eq!(synced() - before, 1, "once is enough");
+        std::fs::remove_file(&path).unwrap();
+        append(path, b"{}", 100, &is_named).unwrap();
+        assert_eq!(synced() - before, 2, "a new file has a new name");
+    }
 }

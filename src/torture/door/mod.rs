@@ -127,6 +127,10 @@ impl Directory for TortureDirectory {
         self.inner.identity_of(name)
     }
 
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        self.inner.is_at_its_path()
+    }
+
     fn space(&self) -> io::Result<Space> {
         let space = self.inner.space()?;
         self.control.space(&*self.inner, space)

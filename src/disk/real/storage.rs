@@ -1,0 +1,252 @@
+//! What the kernel says of the storage under a directory, and what follows from it.
+//!
+//! Not every file system that accepts `O_DIRECT` honours it. One that writes through the page cache
+//! all the same reports a failed write-back once per open file description: with several writes in
+//! flight on one descriptor, the error of one is taken by the sync of another, and the first returns
+//! success with its bytes gone. And what can be read there past the page cache is not on the medium.
+//! So such storage is driven as what it is: buffered, one write at a time.
+
+use crate::base::limits::DEVICE_BLOCK_BYTES;
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, StatxFlags};
+use std::fmt;
+use std::path::Path;
+
+/// How a file takes direct transfers, as `statx` tells since Linux 6.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DirectIo {
+    /// Alignment of buffers, bytes; 0 where direct transfers are not done.
+    pub(super) memory_align: u32,
+    /// Alignment of offsets and lengths, bytes; 0 where direct transfers are not done.
+    pub(super) offset_align: u32,
+}
+
+/// The block device under a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Device {
+    /// What it rewrites together, bytes.
+    pub(super) physical_block_bytes: u64,
+    /// Whether it, or its partition, begins within a physical block.
+    pub(super) misaligned: bool,
+}
+
+/// A way in which a file system stands between a write and the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The far side cannot be seen from here, but all of them honour a sync.
+    Remote,
+    /// It accepts `O_DIRECT` and may write through the page cache all the same, as it sees fit.
+    Buffers,
+    /// The same, but a kernel that knows `STATX_DIOALIGN` tells whether a file is written so.
+    BuffersUnlessTold,
+}
+
+/// File systems by the number in their superblock.
+const FILE_SYSTEMS: [(u64, &str, Kind); 20] = [
+    (0x6573_5546, "fuse", Kind::Remote),
+    (0x6969, "nfs", Kind::Remote),
+    (0xff53_4d42, "cifs", Kind::Remote),
+    (0xfe53_4d42, "smb2", Kind::Remote),
+    (0x0102_1997, "9p", Kind::Remote),
+    (0x00c3_6400, "ceph", Kind::Remote),
+    (0x7375_7245, "coda", Kind::Remote),
+    (0x5346_414f, "afs", Kind::Remote),
+    (0x786f_4256, "vboxsf", Kind::Remote),
+    (0x0bd0_0bd0, "lustre", Kind::Remote),
+    // With checksums, compression or mirrors it falls back; which, changes with the kernel.
+    (0x9123_683e, "btrfs", Kind::Buffers),
+    (0x2fc1_2fc1, "zfs", Kind::Buffers),
+    (0x3434, "nilfs2", Kind::Buffers),
+    (0x7461_636f, "ocfs2", Kind::Buffers),
+    (0x0116_1970, "gfs2", Kind::Buffers),
+    (0xf15f, "ecryptfs", Kind::Buffers),
+    // Since Linux 6.6 it takes the flag, and is memory.
+    (0x0102_1994, "tmpfs", Kind::Buffers),
+    (0x8584_58f6, "ramfs", Kind::Buffers),
+    // What it lies on decides, and where it is mounted `volatile` not even a sync reaches that.
+    (0x794c_7630, "overlayfs", Kind::Buffers),
+    (0xf2f5_2010, "f2fs", Kind::BuffersUnlessTold),
+];
+
+/// Of those that send `flock` to the server as a lock of the same kind as `fcntl`'s.
+const ONE_KIND_OF_LOCK: [&str; 3] = ["nfs", "cifs", "smb2"];
+
+/// Why a directory is written through the page cache although a direct write may succeed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The file system stands in front of storage that it does not speak for.
+    Remote(&'static str),
+    /// The file system may write through the page cache whatever it was asked for.
+    Buffers(&'static str),
+    /// The kernel says that files here are not written directly.
+    NotDirect,
+    /// Direct transfers need a larger alignment than the log has, bytes.
+    Alignment(u32),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote(name) => write!(f, "{name} promises durability only by sync"),
+            Self::Buffers(name) => {
+                write!(f, "{name} may write through the page cache although asked not to")
+            }
+            Self::NotDirect => f.write_str(
+                "the kernel says that files here are not written directly (data journalled, \
+                 compressed or encrypted by the file system?)",
+            ),
+            Self::Alignment(bytes) => write!(
+                f,
+                "direct transfers need multiples of {bytes} bytes, the log has {DEVICE_BLOCK_BYTES}"
+            ),
+        }
+    }
+}
+
+/// What the kernel says of a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// The number in the file system's superblock; 0 where it is not known.
+    pub(super) file_system: u64,
+    /// The unit in which the file system gives out space, bytes; 0 where it is not known.
+    pub(super) allocation_bytes: u64,
+    /// How direct transfers are done; `None` where the kernel cannot tell.
+    pub(super) direct_io: Option<DirectIo>,
+    /// The device; `None` where there is no single one, or it cannot be seen.
+    pub(super) device: Option<Device>,
+}
+
+impl Facts {
+    /// Asks the kernel. What it cannot tell is left open.
+    pub(super) fn of(file: impl AsFd) -> Self {
+        let file = file.as_fd();
+        // The kernel's numbers are 32 bits wide; the field may be wider and signed.
+        let file_system = rustix::fs::fstatfs(file).map_or(0, |s| s.f_type as u64 & 0xffff_ffff);
+        let volume = rustix::fs::fstatvfs(file);
+        let allocation_bytes =
+            volume.map_or(0, |v| if v.f_frsize > 0 { v.f_frsize } else { v.f_bsize });
+        let told = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
+        let direct_io =
+            told.filter(|told| told.stx_mask & StatxFlags::DIOALIGN.bits() != 0).map(|told| {
+                DirectIo {
+                    memory_align: told.stx_dio_mem_align,
+                    offset_align: told.stx_dio_offset_align,
+                }
+            });
+        let device = rustix::fs::fstat(file).ok().and_then(|about| {
+            let (major, minor) = (rustix::fs::major(about.st_dev), rustix::fs::minor(about.st_dev));
+            device(Path::new(&format!("/sys/dev/block/{major}:{minor}")))
+        });
+        Self { file_system, allocation_bytes, direct_io, device }
+    }
+
+    fn known(&self) -> Option<(&'static str, Kind)> {
+        let of_number = |(number, ..): &&(u64, _, _)| *number == self.file_system;
+        FILE_SYSTEMS.iter().find(of_number).map(|(_, name, kind)| (*name, *kind))
+    }
+
+    /// Why files here are to be written through the page cache, whatever a trial says. Of a file that
+    /// was written, not of an empty one: its first bytes may still stand in its inode.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        let align = |told: DirectIo| told.memory_align.max(told.offset_align);
+        match (self.known(), self.direct_io) {
+            (Some((name, Kind::Remote)), _) => Some(Reason::Remote(name)),
+            (Some((name, Kind::Buffers)), _) | (Some((name, Kind::BuffersUnlessTold)), None) => {
+                Some(Reason::Buffers(name))
+            }
+            (_, Some(told)) if told.offset_align == 0 => Some(Reason::NotDirect),
+            (_, Some(told)) if align(told) as usize > DEVICE_BLOCK_BYTES => {
+                Some(Reason::Alignment(align(told)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Name of the file system if it has one kind of lock only, so that `fcntl` and `flock` on one file
+    /// keep each other out.
+    pub(super) fn one_kind_of_lock(&self) -> Option<&'static str> {
+        self.known().map(|(name, _)| name).filter(|name| ONE_KIND_OF_LOCK.contains(name))
+    }
+
+    /// How a physical block of the device may hold parts of two blocks of the log, which a power cut can
+    /// then tear together; `None` where it cannot, or nothing is known of the device.
+    ///
+    /// Blocks of the log begin at multiples of [`DEVICE_BLOCK_BYTES`] in their file. That they do so on
+    /// the device as well follows when the file system gives out space in whole physical blocks, and
+    /// itself begins at one. Where it does not, no offset in a file helps: each piece of a file may
+    /// lie shifted by another number of bytes.
+    pub(super) fn shared_blocks(&self) -> Option<SharedBlocks> {
+        let device = self.device?;
+        let (physical, log) = (device.physical_block_bytes, DEVICE_BLOCK_BYTES as u64);
+        if physical == 0 {
+            return None;
+        }
+        if !log.is_multiple_of(physical) {
+            return Some(SharedBlocks::LargePhysicalBlock { physical });
+        }
+        if device.misaligned {
+            return Some(SharedBlocks::Misaligned { physical });
+        }
+        let unit = self.allocation_bytes;
+        (unit > 0 && !unit.is_multiple_of(physical))
+            .then_some(SharedBlocks::SmallAllocation { physical, unit })
+    }
+}
+
+/// How blocks of the log may share a physical block of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SharedBlocks {
+    /// A physical block is larger than the log's.
+    LargePhysicalBlock {
+        /// Bytes that the device rewrites together.
+        physical: u64,
+    },
+    /// The partition begins within a physical block.
+    Misaligned {
+        /// Bytes that the device rewrites together.
+        physical: u64,
+    },
+    /// The file system gives out space in smaller units.
+    SmallAllocation {
+        /// Bytes that the device rewrites together.
+        physical: u64,
+        /// Bytes of a unit of the file system.
+        unit: u64,
+    },
+}
+
+impl fmt::Display for SharedBlocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LargePhysicalBlock { physical } => write!(
+                f,
+                "the device rewrites {physical} bytes together, blocks of the log are of \
+                 {DEVICE_BLOCK_BYTES}; use a device with physical blocks of {DEVICE_BLOCK_BYTES} bytes"
+            ),
+            Self::Misaligned { physical } => write!(
+                f,
+                "the partition does not begin at a multiple of the device's physical block \
+                 ({physical} bytes); make the partition anew, beginning at a multiple of 1 MiB"
+            ),
+            Self::SmallAllocation { physical, unit } => write!(
+                f,
+                "the file system gives out space in units of {unit} bytes on a device with physical \
+                 blocks of {physical}; make it anew with blocks of {physical} bytes \
+                 (mkfs.ext4 -b {physical}, mkfs.xfs -b size={physical})"
+            ),
+        }
+    }
+}
+
+/// The device that `about` describes, a directory of sysfs: of a disk, or of a partition in its disk's.
+pub(super) fn device(about: &Path) -> Option<Device> {
+    let number = |file: &str| -> Option<i64> {
+        std::fs::read_to_string(about.join(file)).ok()?.trim().parse().ok()
+    };
+    let physical = number("queue/physical_block_size")
+        .or_else(|| number("../queue/physical_block_size"))
+        .and_then(|bytes| u64::try_from(bytes).ok())?;
+    // -1 where a device made of several begins at different places of them.
+    let misaligned = number("alignment_offset").is_some_and(|bytes| bytes != 0);
+    Some(Device { physical_block_bytes: physical, misaligned })
+}

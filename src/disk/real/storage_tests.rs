@@ -1,0 +1,192 @@
+//! What follows from what the kernel says, for storage that is not at hand.
+
+use super::probe::{Found, judge_for_tests};
+use super::storage::{Device, DirectIo, Facts, Reason, SharedBlocks, device};
+use crate::disk::{Access, Disk};
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+const EXT4: u64 = 0xef53;
+const XFS: u64 = 0x5846_5342;
+
+fn facts(file_system: u64) -> Facts {
+    Facts { file_system, allocation_bytes: 4096, direct_io: None, device: None }
+}
+
+fn told(offset_align: u32) -> Option<DirectIo> {
+    Some(DirectIo { memory_align: offset_align.min(512), offset_align })
+}
+
+#[test]
+fn storage_that_accepts_direct_writes_and_buffers_is_driven_as_buffered() {
+    for (number, name) in [
+        (0x9123_683e, "btrfs"),
+        (0x2fc1_2fc1, "zfs"),
+        (0x3434, "nilfs2"),
+        (0x0102_1994, "tmpfs"),
+        (0x794c_7630, "overlayfs"),
+    ] {
+        // Whatever the kernel says of a file: what they do with the next write may be another thing.
+        for direct_io in [None, told(0), told(4096)] {
+            let reason = Facts { direct_io, ..facts(number) }.reason();
+            assert_eq!(reason, Some(Reason::Buffers(name)));
+        }
+    }
+    assert_eq!(facts(0x6969).reason(), Some(Reason::Remote("nfs")));
+    let f2fs = |direct_io| Facts { direct_io, ..facts(0xf2f5_2010) }.reason();
+    assert_eq!(f2fs(None), Some(Reason::Buffers("f2fs")), "an older kernel cannot tell");
+    assert_eq!(f2fs(told(0)), Some(Reason::NotDirect));
+    assert_eq!(f2fs(told(4096)), None);
+    for number in [EXT4, XFS, 0x1234_5678] {
+        let told_of = |direct_io| Facts { direct_io, ..facts(number) }.reason();
+        assert_eq!(told_of(told(0)), Some(Reason::NotDirect), "data=journal, encrypted, verity");
+        assert_eq!(told_of(told(16_384)), Some(Reason::Alignment(16_384)));
+        assert_eq!(told_of(told(512)), None);
+        assert_eq!(told_of(None), None, "then a trial tells");
+    }
+}
+
+#[test]
+fn blocks_that_may_share_a_physical_block_are_named_with_what_to_do() {
+    let shared = |allocation_bytes, physical_block_bytes, misaligned| {
+        let device = Some(Device { physical_block_bytes, misaligned });
+        Facts { allocation_bytes, device, ..facts(EXT4) }.shared_blocks()
+    };
+    for (unit, physical) in [(4096, 4096), (4096, 512), (1024, 512), (1024, 1024), (65_536, 4096)] {
+        assert_eq!(shared(unit, physical, false), None, "{unit} on {physical}");
+    }
+    for unit in [1024, 2048] {
+        let found = shared(unit, 4096, false).expect("they may share one");
+        assert_eq!(found, SharedBlocks::SmallAllocation { physical: 4096, unit });
+        let words = found.to_string();
+        assert!(words.contains(&format!("units of {unit} bytes")), "{words}");
+        assert!(words.contains("mkfs.ext4 -b 4096"), "{words}");
+    }
+    let found = shared(4096, 4096, true).expect("all are shifted");
+    assert!(found.to_string().contains("beginning at a multiple of 1 MiB"), "{found}");
+    let found = shared(16_384, 16_384, false).expect("larger than the log's");
+    assert_eq!(found, SharedBlocks::LargePhysicalBlock { physical: 16_384 });
+    assert_eq!(facts(EXT4).shared_blocks(), None, "nothing is known of the device");
+}
+
+#[test]
+fn a_device_is_described_as_the_kernel_describes_disks_and_partitions() {
+    let temp = tempfile::tempdir().expect("directory");
+    let write = |file: &str, text: &str| {
+        let path = temp.path().join(file);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, text).expect("written");
+    };
+    write("sda/queue/physical_block_size", "4096\n");
+    write("sda/alignment_offset", "0\n");
+    write("sda/sda1/alignment_offset", "3584\n");
+    write("sda/sda2/alignment_offset", "0\n");
+    write("dm-0/queue/physical_block_size", "4096\n");
+    write("dm-0/alignment_offset", "-1\n");
+    let of = |path: &str| device(&temp.path().join(path));
+    let is = |misaligned| Some(Device { physical_block_bytes: 4096, misaligned });
+    assert_eq!(of("sda"), is(false));
+    assert_eq!(of("sda/sda1"), is(true), "begins at sector 63");
+    assert_eq!(of("sda/sda2"), is(false));
+    assert_eq!(of("dm-0"), is(true));
+    assert_eq!(of("nowhere"), None);
+}
+
+fn refused(error: io::Error) -> (&'static str, io::Error) {
+    ("a direct open was refused", error)
+}
+
+#[test]
+fn a_disk_that_is_full_at_opening_is_tried_by_a_file_that_is_there() {
+    let path = Path::new("/d");
+    let full = || Err(refused(io::ErrorKind::StorageFull.into()));
+    let invalid = || Err(refused(io::ErrorKind::InvalidInput.into()));
+    let descriptors = || Err(refused(io::Error::from_raw_os_error(libc::EMFILE)));
+    let direct = judge_for_tests(Ok(()), || panic!("not asked"), path);
+    assert!(direct.is_settled && direct.capabilities.direct);
+    assert_eq!(judge_for_tests(invalid(), || panic!("not asked"), path), Found::BUFFERED);
+    for shortage in [full, descriptors] {
+        assert_eq!(judge_for_tests(shortage(), || Some(Ok(())), path), direct);
+        assert_eq!(judge_for_tests(shortage(), || Some(invalid()), path), Found::BUFFERED);
+        for nothing in [None, Some(full())] {
+            let found = judge_for_tests(shortage(), || nothing, path);
+            assert!(!found.is_settled && !found.capabilities.direct, "{found:?}");
+        }
+    }
+}
+
+/// An ext4 file system in a file, mounted with `options`; unmounted when dropped.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    /// `None`, said aloud, where the test may not mount.
+    #[allow(clippy::print_stderr)] // said aloud: a test that is left out must be seen
+    fn ext4(make: &[&str], options: &str) -> Option<Self> {
+        let temp = tempfile::tempdir().expect("directory");
+        let (image, at) = (temp.path().join("image"), temp.path().join("disk"));
+        std::fs::create_dir(&at).expect("made");
+        std::fs::File::create(&image).and_then(|f| f.set_len(24 << 20)).expect("an image");
+        let run =
+            |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+        let made = run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).args(make).arg(&image))
+            && run(Command::new("mount").args(["-o", options]).arg(&image).arg(&at));
+        if !made {
+            eprintln!("left out storage: this user may not mount a file system");
+        }
+        made.then_some(Self(temp))
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("disk")
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).output();
+    }
+}
+
+#[test]
+fn ext4_that_journals_data_takes_direct_writes_and_is_driven_as_buffered() {
+    let Some(journalled) = Mounted::ext4(&["-b", "4096"], "loop,data=journal") else { return };
+    let path = journalled.path();
+    let opened = super::file::open_at(
+        super::open_directory(&path).expect("opened"),
+        "a",
+        super::file::Way::DirectCreate,
+    );
+    let file = opened.expect("the flag is accepted");
+    if Facts::of(&file).direct_io.is_none() {
+        return; // This kernel cannot tell.
+    }
+    let dir = super::RealDisk::new().open_dir(&path, false).expect("opened");
+    assert_eq!(dir.capabilities(), super::BUFFERED);
+}
+
+#[test]
+fn a_directory_on_a_full_disk_is_direct_once_a_file_can_be_made() {
+    let Some(small) = Mounted::ext4(&["-b", "4096", "-O", "^has_journal"], "loop") else { return };
+    let path = small.path();
+    let fill = || {
+        let block = vec![7; 1 << 16];
+        let mut file = std::fs::File::create(path.join("filler")).expect("made");
+        while io::Write::write_all(&mut file, &block).is_ok() {}
+        let mut rest = std::fs::File::create(path.join("rest")).expect("made");
+        while io::Write::write_all(&mut rest, &block[..512]).is_ok() {}
+    };
+    let sub = path.join("channel");
+    std::fs::create_dir(&sub).expect("made");
+    fill();
+    let dir = super::RealDisk::new().open_dir(&sub, false).expect("opened");
+    assert!(!dir.capabilities().direct, "it could not be tried, and no file is there to read");
+    std::fs::remove_file(path.join("filler")).expect("removed");
+    dir.create("segment").expect("made").write_at(0, &vec![0; 1 << 16]).expect("room again");
+    assert!(dir.capabilities().direct, "tried again when a file was made");
+    // A channel that was there before has files to read: it is direct from the start.
+    fill();
+    let dir = super::RealDisk::new().open_dir(&sub, false).expect("opened");
+    assert!(dir.capabilities().direct);
+    assert!(dir.open("segment", Access::Read).is_ok());
+}
