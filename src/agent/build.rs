@@ -125,8 +125,8 @@ pub struct SourcePlan {
     pub channels: Vec<String>,
     /// Decides to which of them an event goes.
     pub selector: Box<dyn Selector>,
-    /// What its events pass on the way to the channels, in this order.
-    pub interceptors: Vec<Box<dyn Interceptor>>,
+    /// What its events pass on the way to the channels, by name, in this order.
+    pub interceptors: Vec<(String, Box<dyn Interceptor>)>,
     /// Builds it.
     pub make: SourceMaker,
     /// What it is made from.
@@ -260,14 +260,14 @@ fn plan_interceptors(
     config: &SourceConfig,
     types: &Types,
     findings: &mut Vec<Finding>,
-) -> Option<Vec<Box<dyn Interceptor>>> {
+) -> Option<Vec<(String, Box<dyn Interceptor>)>> {
     let mut chain = Some(Vec::new());
     for component in &config.interceptors {
         let named = types.interceptors.iter().find(|t| t.names.contains(&component.type_name));
         let make = try_out(component, named.map(|t| t.build), "source", findings);
         let built = make.and_then(|make| make().ok());
         chain = chain.zip(built).map(|(mut chain, built)| {
-            chain.push(built);
+            chain.push((component.name.clone(), built));
             chain
         });
     }

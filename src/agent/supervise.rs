@@ -303,7 +303,9 @@ impl Running {
             }
             let SourcePlan { name, make, selector, interceptors, .. } = plan;
             let intake = ChannelProcessor::new(&name, selector, channels, Arc::clone(&counters));
-            let chain = Chain::new(interceptors, Arc::clone(&clock));
+            let names: Vec<String> = interceptors.iter().map(|(name, _)| name.clone()).collect();
+            counters.interceptors.keep(&names);
+            let chain = Chain::new(interceptors, &counters.interceptors, Arc::clone(&clock));
             let intake = Arc::new(intake.behind(chain).tapped(tap));
             SourceRunner { name, make, intake, counters, clock, stop, started }.run().await;
         };

@@ -6,16 +6,17 @@
 //! commit in the order in which the source lists them; when one does not, those before it keep
 //! the batch, those behind it and the optional ones do not get it, and the source's repeat goes
 //! to all of them again: there is no transaction across channels. Optional channels come last;
-//! what they refuse is counted and logged.
+//! what they refuse is counted and logged. Events that interceptors drop or for which the selector names no
+//! channel are counted once the batch is committed: a batch that is refused comes again.
 
 use super::context::Intake;
-use super::interceptor::{Chain, Stuck};
+use super::interceptor::{Chain, Passed, Stuck};
 use super::marks::{Kept, Mark, Marks};
 use super::selector::{Route, Selector};
 use super::tap::{Sample, Tap, Way};
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal};
 use crate::event::Event;
-use crate::metrics::SourceCounters;
+use crate::metrics::{DropReason, SourceCounters};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -75,16 +76,19 @@ impl ChannelProcessor {
         self
     }
 
-    fn shares(&self, events: Vec<Event>) -> Vec<Share> {
+    /// What each channel gets, and how many events none gets.
+    fn shares(&self, events: Vec<Event>) -> (Vec<Share>, u64) {
+        let mut unrouted = 0;
         let mut shares: Vec<Share> = self.channels.iter().map(|_| Share::default()).collect();
         // Nearly all sources have one channel.
         if let Some(Route { required: &[only], optional: [] }) = self.selector.same_for_all() {
             shares[only].required = events;
-            return shares;
+            return (shares, unrouted);
         }
         for event in events {
             let route = self.selector.route(&event);
             let places = route.required.len() + route.optional.len();
+            unrouted += u64::from(places == 0);
             let targets = route.required.iter().map(|&at| (at, true));
             let targets = targets.chain(route.optional.iter().map(|&at| (at, false)));
             let copies = std::iter::repeat_n(event, places);
@@ -93,22 +97,30 @@ impl ChannelProcessor {
                 if required { &mut share.required } else { &mut share.optional }.push(event);
             }
         }
-        shares
+        (shares, unrouted)
     }
 
     /// What the interceptors leave.
-    async fn pass(&self, events: Vec<Event>) -> Result<Vec<Event>, CommitError> {
-        let Some(chain) = &self.interceptors else { return Ok(events) };
-        chain.pass(events).await.map_err(|stuck| match stuck {
+    async fn pass(&self, events: Vec<Event>) -> Result<(Vec<Event>, Passed), CommitError> {
+        let Some(chain) = &self.interceptors else { return Ok((events, Passed::default())) };
+        let passed = chain.pass(events).await.map_err(|stuck| match stuck {
             Stuck::Panicked => panic!("{stuck}"),
             Stuck::Outside(trouble) => CommitError::Refused(Refusal::NotIntercepted(trouble)),
-        })
+        });
+        let mut passed = passed?;
+        Ok((std::mem::take(&mut passed.events), passed))
     }
 
     async fn enter(&self, events: Vec<Event>, mark: Option<&Mark>) -> Result<(), CommitError> {
         let count = events.len() as u64;
         let ended = match self.pass(events).await {
-            Ok(events) => self.show_behind(events, mark).await,
+            Ok((events, passed)) => {
+                let ended = self.show_behind(events, mark).await;
+                if let (Ok(()), Some(chain)) = (&ended, &self.interceptors) {
+                    chain.count(passed);
+                }
+                ended
+            }
             Err(error) => Err(error),
         };
         match &ended {
@@ -135,14 +147,17 @@ impl ChannelProcessor {
 
     async fn commit_all(&self, events: Vec<Event>, mark: Option<&Mark>) -> Result<(), CommitError> {
         let mut optional = Vec::new();
-        for (at, share) in self.shares(events).into_iter().enumerate() {
+        let (shares, unrouted) = self.shares(events);
+        for (at, share) in shares.into_iter().enumerate() {
             optional.push(share.optional);
             self.put_required(at, share.required, mark).await?;
         }
+        self.counters.drops.add(DropReason::Unrouted, unrouted);
         for (target, events) in self.channels.iter().zip(optional) {
             let count = events.len() as u64;
             if let Err(error) = put(&*target.channel, events, None).await {
                 self.counters.optional_write_fail.add(count);
+                self.counters.drops.add(DropReason::OptionalChannel, count);
                 tracing::warn!(
                     source = self.source,
                     channel = target.name,
@@ -328,12 +343,13 @@ mod tests {
         }
         let channels = [channel("c1", 9), channel("c2", 9)];
         let counters = Arc::new(SourceCounters::default());
-        let intake =
-            ChannelProcessor::new("r1", Box::new(ByFirstByte), channels.to_vec(), counters);
+        let counts = Arc::clone(&counters);
+        let intake = ChannelProcessor::new("r1", Box::new(ByFirstByte), channels.to_vec(), counts);
         intake.commit(events(&["a1", "b1", "x", "a2"])).await.unwrap();
         assert_eq!(sizes(&channels), [3, 1]);
         let taken = channels[0].channel.begin_take().take(9).unwrap();
         assert_eq!(taken, events(&["a1", "a2", "b1"]));
+        assert_eq!(counters.drops.get(DropReason::Unrouted), 1, "the one that goes nowhere");
     }
 
     #[tokio::test]
@@ -346,14 +362,19 @@ mod tests {
         }
         let channels = [channel("c1", 1), channel("c2", 9)];
         let (intake, counters) = intake(&channels, &[]);
-        let intake = intake.behind(Chain::new(vec![Box::new(Odd)], Arc::new(SystemClock::new())));
+        let odd: Vec<(String, Box<dyn Interceptor>)> = vec![("i1".to_owned(), Box::new(Odd))];
+        let chain = Chain::new(odd, &counters.interceptors, Arc::new(SystemClock::new()));
+        let intake = intake.behind(chain);
+        let dropped = || counters.interceptors.of("i1").get(DropReason::Filtered);
         // Only what is left of a batch has to fit.
         intake.commit(events(&["0", "1", "2"])).await.unwrap();
         // Nothing is left: a full channel is not asked.
         intake.commit(events(&["4", "6"])).await.unwrap();
         assert_eq!(sizes(&channels), [1, 1]);
-        assert_eq!(counters.event_accepted.get(), 5);
-        intake.commit(events(&["3"])).await.unwrap_err();
+        assert_eq!((counters.event_accepted.get(), dropped()), (5, 4));
+        // Of a batch that is refused, and comes again, nothing counts yet.
+        intake.commit(events(&["3", "8"])).await.unwrap_err();
+        assert_eq!(dropped(), 4);
     }
 
     #[test]

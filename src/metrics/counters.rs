@@ -1,5 +1,6 @@
 //! The counters of one component.
 
+use super::drops::{self, DropPlace, Dropped, Drops, InterceptorDrops};
 use super::{Clients, Counter, Durations, Phases, Spread, Value};
 
 fn count(n: u64) -> Value {
@@ -97,6 +98,10 @@ counters!(
     more {
         /// Whom it hears, where it can tell its clients apart.
         clients: Clients,
+        /// Events of it that ended without having arrived.
+        drops: Drops,
+        /// The same, of each of its interceptors.
+        interceptors: InterceptorDrops,
     }
 );
 
@@ -145,6 +150,8 @@ counters!(
     more {
         /// What it does.
         phases: Phases,
+        /// Events of it that ended without having arrived.
+        drops: Drops,
     }
 );
 
@@ -186,7 +193,10 @@ counters!(
         /// Commits of takes that ended well.
         take_commit = "TakeCommit",
     }
-    more {}
+    more {
+        /// Events of it that ended without having arrived.
+        drops: Drops,
+    }
 );
 
 impl SourceCounters {
@@ -194,6 +204,12 @@ impl SourceCounters {
     pub fn batch_received(&self, events: u64) {
         self.event_received.add(events);
         self.append_batch_received.add(1);
+    }
+
+    /// Events that ended without having arrived, by reason, those of its interceptors included.
+    #[must_use]
+    pub fn dropped_events(&self) -> Vec<Dropped> {
+        drops::read(&self.drops, DropPlace::Source, Some(&self.interceptors))
     }
 
     /// All of a batch was committed.
@@ -209,6 +225,12 @@ impl SourceCounters {
 }
 
 impl SinkCounters {
+    /// Events that ended without having arrived, by reason.
+    #[must_use]
+    pub fn dropped_events(&self) -> Vec<Dropped> {
+        drops::read(&self.drops, DropPlace::Sink, None)
+    }
+
     /// Flume's attributes, some of our own, and their values as of now.
     #[must_use]
     pub fn values(&self) -> Vec<(&'static str, Value)> {
@@ -217,6 +239,12 @@ impl SinkCounters {
 }
 
 impl ChannelCounters {
+    /// Events that ended without having arrived, by reason.
+    #[must_use]
+    pub fn dropped_events(&self) -> Vec<Dropped> {
+        drops::read(&self.drops, DropPlace::Channel, None)
+    }
+
     /// Flume's attributes, those of its file channel included, and their values as of now.
     #[must_use]
     pub fn values(&self) -> Vec<(&'static str, Value)> {

@@ -10,11 +10,15 @@
 //! no more is shown no more. Unlike in Flume a component that is started again goes on counting where it was: a watcher sees
 //! no number fall but gauges and times.
 //!
+//! Events that end without having arrived are counted by reason in the `drops` of each component
+//! ([`DropReason`] is the list of reasons, and says how).
+//!
 //! Sources that know who their clients are say whom they hear ([`Clients`]).
 
 mod ages;
 mod clients;
 mod counters;
+mod drops;
 mod phase;
 mod reading;
 mod registry;
@@ -23,6 +27,7 @@ mod spread;
 pub use ages::Ages;
 pub use clients::{Client, Clients, Contact, Heard};
 pub use counters::{ChannelCounters, SinkCounters, SourceCounters};
+pub use drops::{DropEntry, DropPlace, DropReason, Dropped, Drops, InterceptorDrops};
 pub use phase::{Phase, PhaseReading, Phases};
 pub use reading::{ChannelReading, Member, Reading, Role, StripeReading, Value};
 pub use registry::{Components, Registry};

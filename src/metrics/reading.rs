@@ -1,6 +1,6 @@
 //! What a watcher gets to see of one component at one moment.
 
-use super::{PhaseReading, Spread};
+use super::{Dropped, PhaseReading, Spread};
 use std::fmt;
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub struct Reading {
     pub values: Vec<(&'static str, Value)>,
     /// How long what it does took, by the name of that.
     pub spreads: Vec<(&'static str, Spread)>,
+    /// Events that ended without having arrived, by reason, zeroes included.
+    pub dropped: Vec<Dropped>,
     /// What a sink does, once it was begun.
     pub phases: Option<PhaseReading>,
     /// What a channel that is open says beyond them.

@@ -1,6 +1,9 @@
 //! Everybody's counters in one place.
 
-use super::{ChannelCounters, ChannelReading, Member, Reading, Role, SinkCounters, SourceCounters};
+use super::{
+    ChannelCounters, ChannelReading, DropReason, Dropped, Member, Reading, Role, SinkCounters,
+    SourceCounters,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -108,25 +111,37 @@ impl Registry {
         let looked = looks.into_iter().filter_map(|(name, look)| Some((name, (look.0)()?)));
         let mut looked: BTreeMap<String, ChannelReading> = looked.collect();
         let Components { sources, sinks, channels, kinds } = self.components();
-        let reading = |role, name: String, values, spreads| {
+        let reading = |role, name: String, values, spreads, dropped| {
             let of = (role, name);
             let kind = kinds.get(&of).copied().unwrap_or_default();
-            Reading { role, name: of.1, kind, values, spreads, phases: None, channel: None }
+            Reading {
+                role,
+                name: of.1,
+                kind,
+                values,
+                spreads,
+                dropped,
+                phases: None,
+                channel: None,
+            }
         };
         let mut all = Vec::new();
         all.extend(channels.into_iter().map(|(name, counters)| {
             let channel = looked.remove(&name);
+            let dropped = dropped_of_channel(&counters, channel.as_ref());
             Reading {
                 channel,
-                ..reading(Role::Channel, name, counters.values(), counters.spreads())
+                ..reading(Role::Channel, name, counters.values(), counters.spreads(), dropped)
             }
         }));
         all.extend(sinks.into_iter().map(|(name, counters)| {
             let phases = counters.phases.read();
-            Reading { phases, ..reading(Role::Sink, name, counters.values(), counters.spreads()) }
+            let (values, spreads) = (counters.values(), counters.spreads());
+            let dropped = counters.dropped_events();
+            Reading { phases, ..reading(Role::Sink, name, values, spreads, dropped) }
         }));
         let source = |(name, c): (_, Arc<SourceCounters>)| {
-            reading(Role::Source, name, c.values(), c.spreads())
+            reading(Role::Source, name, c.values(), c.spreads(), c.dropped_events())
         };
         all.extend(sources.into_iter().map(source));
         all
@@ -135,6 +150,18 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, Components> {
         lock(&self.components)
     }
+}
+
+/// Damaged events are counted by the channel itself.
+fn dropped_of_channel(
+    counters: &ChannelCounters,
+    channel: Option<&ChannelReading>,
+) -> Vec<Dropped> {
+    let mut dropped = counters.dropped_events();
+    let damaged = channel.map_or(0, |channel| channel.quarantined);
+    let row = dropped.iter_mut().find(|row| row.reason == DropReason::Damaged);
+    row.into_iter().for_each(|row| row.events = damaged);
+    dropped
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

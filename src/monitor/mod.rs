@@ -28,6 +28,7 @@
 
 pub(crate) mod alarm;
 mod dashboard;
+mod dropped;
 mod families;
 mod flume;
 mod ganglia;

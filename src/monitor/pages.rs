@@ -2,7 +2,7 @@
 
 use super::health::Reason;
 use super::settings::Format;
-use super::{Watched, dashboard, flume, health, prometheus};
+use super::{Watched, dashboard, dropped, flume, health, prometheus};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -42,6 +42,7 @@ pub(super) async fn answer(
             let text = prometheus::text(&snapshot(), &watched.alarms);
             page(StatusCode::OK, prometheus::CONTENT_TYPE, text)
         }
+        ("/dropped", _) => page(StatusCode::OK, JSON, dropped::json(&watched.name, &snapshot())),
         ("/alarms", _) => page(StatusCode::OK, JSON, watched.alarms.json()),
         ("/flow", _) => page(StatusCode::OK, JSON, watched.flow.borrow().json.clone()),
         ("/flow.svg", _) => {

@@ -74,6 +74,7 @@ fn samples(family: &Family, readings: &[Reading], alarms: &Window) -> Vec<Sample
             of(role).filter_map(spread).flatten().collect()
         }
         From::Phases => of(Role::Sink).flat_map(phases).collect(),
+        From::Dropped => readings.iter().flat_map(dropped).collect(),
         From::Process(get) => {
             get().map(|n| sample(String::new(), n.to_string())).into_iter().collect()
         }
@@ -127,6 +128,17 @@ fn phases(sink: &Reading) -> Vec<Sample> {
         sample(component(sink, &[("phase", phase.name())]), spent.as_secs_f64().to_string())
     };
     Phase::ALL.into_iter().zip(spent).map(line).collect()
+}
+
+/// Events of a component that ended without having arrived, by reason.
+fn dropped(reading: &Reading) -> impl Iterator<Item = Sample> + '_ {
+    reading.dropped.iter().map(|dropped| {
+        let entry = dropped.reason.entry();
+        let component = dropped.component(&reading.name);
+        let labels =
+            [("component", &*component), ("kind", entry.place.name()), ("reason", entry.name)];
+        sample(write_labels(&labels), dropped.events.to_string())
+    })
 }
 
 /// A histogram: how many within each bound, and their number and sum.
@@ -200,7 +212,7 @@ fn ratio(value: Value) -> String {
 mod tests {
     use super::*;
     use crate::base::clock::{Clock, SystemClock};
-    use crate::metrics::{Member, Registry};
+    use crate::metrics::{DropReason, Member, Registry};
     use std::collections::BTreeSet;
     use std::io::Write as _;
     use std::process::{Command, Stdio};
@@ -217,6 +229,8 @@ mod tests {
             member(Role::Sink, "k1", "avro"),
         ]);
         registry.source("r1").batch_received(20);
+        registry.source("r1").drops.add(DropReason::Unrouted, 7);
+        registry.source("r1").interceptors.of("i1").add(DropReason::Filtered, 2);
         registry.source("r1").started(1_442_566_410_435);
         registry.channel("c1").put_commit.note(Duration::from_micros(150));
         registry.channel("c1").put_commit.note(Duration::from_secs(60));
@@ -263,6 +277,9 @@ mod tests {
             "millpond_channel_put_commit_seconds_count{channel=\"c1\",type=\"file\"} 2",
             "millpond_stripe_write_seconds_count{channel=\"c1\",type=\"file\",stripe=\"0\",directory=\"/d/1\"} 0",
             "millpond_channel_oldest_event_age_seconds{channel=\"c1\",type=\"file\"} 2.5",
+            "millpond_dropped_total{component=\"r1\",kind=\"source\",reason=\"unrouted\"} 7",
+            "millpond_dropped_total{component=\"r1/i1\",kind=\"interceptor\",reason=\"filtered\"} 2",
+            "millpond_dropped_total{component=\"k1\",kind=\"sink\",reason=\"dead_letter\"} 0",
             "millpond_sink_phase_seconds_total{sink=\"k1\",type=\"avro\",phase=\"resting\"} 0",
             "# TYPE millpond_sink_delivered_events_total counter",
             "# TYPE millpond_sink_failing gauge",

@@ -87,6 +87,7 @@ mod tests {
     use super::*;
     use crate::base::clock::SystemClock;
     use crate::config::settings::Settings;
+    use crate::metrics::InterceptorDrops;
 
     const READY: &str = "read -r greeting; echo '{\"ready\":1}';";
 
@@ -94,7 +95,12 @@ mod tests {
         let pairs = [("shell", "/bin/sh -c"), ("command", script), ("restartPause", "1")];
         let settings = Settings::from_pairs("i1", &[&pairs, more].concat());
         let built = (TYPE.build)(&mut SettingsReader::new(&settings)).unwrap();
-        Chain::new(vec![built], Arc::new(SystemClock::new()))
+        let named = vec![("i1".to_owned(), built)];
+        Chain::new(named, &InterceptorDrops::default(), Arc::new(SystemClock::new()))
+    }
+
+    async fn left(chain: &Chain, events: Vec<Event>) -> Result<Vec<Event>, Stuck> {
+        Ok(chain.pass(events).await?.events)
     }
 
     fn events(bodies: &[&str]) -> Vec<Event> {
@@ -107,7 +113,7 @@ mod tests {
             "{READY} while read -r line; do printf '%s\\n' \"$line\" | sed 's/{{\"headers\":{{}},\"body\":\"drop\"}},//; s/\"body\":\"/\"body\":\"new /g; s/]}}$/,{{\"body\":\"more\"}}]}}/'; done"
         );
         let chain = chain(&script, &[("batchSize", "2")]);
-        let passed = chain.pass(events(&["drop", "a", "b"])).await;
+        let passed = left(&chain, events(&["drop", "a", "b"])).await;
         assert_eq!(passed, Ok(events(&["new a", "more", "new b", "more"])));
         chain.stop().await;
     }
@@ -121,10 +127,10 @@ mod tests {
             been.display()
         );
         let chain = chain(&script, &[]);
-        let Err(Stuck::Outside(trouble)) = chain.pass(events(&["a"])).await else { panic!() };
+        let Err(Stuck::Outside(trouble)) = left(&chain, events(&["a"])).await else { panic!() };
         assert!(trouble.to_string().contains("exit status: 5"), "{trouble}");
         let passed = loop {
-            match chain.pass(events(&["a"])).await {
+            match left(&chain, events(&["a"])).await {
                 Ok(passed) => break passed,
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(2)).await,
             }
@@ -139,12 +145,12 @@ mod tests {
             "{READY} read -r line; echo '{{\"failed\":1,\"why\":\"no\"}}'; read -r line; sleep 1; printf '%s\\n' \"$line\"; read -r line; printf '%s\\n' \"$line\"; read -r stop"
         );
         let chain = chain(&script, &[]);
-        let Err(Stuck::Outside(trouble)) = chain.pass(events(&["a"])).await else { panic!() };
+        let Err(Stuck::Outside(trouble)) = left(&chain, events(&["a"])).await else { panic!() };
         assert!(trouble.to_string().contains("refuses a batch: no"), "{trouble}");
         // Dropped in the middle.
         let short = std::time::Duration::from_millis(20);
-        assert!(tokio::time::timeout(short, chain.pass(events(&["b"]))).await.is_err());
-        assert_eq!(chain.pass(events(&["c"])).await, Ok(events(&["c"])));
+        assert!(tokio::time::timeout(short, left(&chain, events(&["b"]))).await.is_err());
+        assert_eq!(left(&chain, events(&["c"])).await, Ok(events(&["c"])));
         chain.stop().await;
     }
 
@@ -154,7 +160,7 @@ mod tests {
             "{READY} read -r line; echo '{{\"batch\":1,\"events\":[{{\"body\":\"1\"}},{{\"body\":\"2\"}}]}}'; read -r stop"
         );
         let chain = chain(&script, &[("answerEvents", "1")]);
-        let Err(Stuck::Outside(trouble)) = chain.pass(events(&["a"])).await else { panic!() };
+        let Err(Stuck::Outside(trouble)) = left(&chain, events(&["a"])).await else { panic!() };
         assert!(trouble.to_string().contains("a batch has 1 events at most"), "{trouble}");
     }
 }

@@ -2,7 +2,8 @@
 //! drop it.
 //!
 //! They run in the order in which the source lists them. An event that one drops is not seen by
-//! those behind it; for the source it counts as accepted. A new interceptor is one file and one
+//! those after it; for the source it counts as accepted, and it is counted as dropped by that
+//! interceptor once the rest of its batch is committed. A new interceptor is one file and one
 //! line in [`TYPES`]. Nearly all look at one event at a time; one that asks somebody [`Outside`] gets
 //! whole batches and may fail, and then nothing of the batch goes on.
 
@@ -23,6 +24,7 @@ use crate::channel::BoxFuture;
 use crate::config::settings::{Key, SettingError, SettingsReader};
 use crate::event::Event;
 use crate::flow::spell::Spell;
+use crate::metrics::{DropReason, Drops, InterceptorDrops};
 use crate::pattern::Pattern;
 use std::sync::Arc;
 
@@ -54,8 +56,10 @@ pub struct InterceptorType {
 pub enum Verdict {
     /// It goes on.
     Keep,
-    /// It ends here. Nobody hears of it.
+    /// It ends here, as configured.
     Drop,
+    /// It ends here, since the interceptor could not match its pattern against it.
+    DropUnmatched,
 }
 
 /// An interceptor. Many batches pass it at once.
@@ -103,62 +107,102 @@ pub enum Stuck {
 #[derive(Clone)]
 pub struct Chain {
     links: Arc<[Link]>,
+    drops: Arc<[Arc<Drops>]>,
     clock: Arc<dyn Clock>,
 }
 
 /// Interceptors that a batch passes in one go.
 enum Link {
-    /// Event by event.
-    Each(Vec<Box<dyn Interceptor>>),
-    /// As a whole.
-    Outside(Box<dyn Interceptor>),
+    /// Event by event; with the number of the first of them.
+    Each(usize, Vec<Box<dyn Interceptor>>),
+    /// As a whole; with its number.
+    Outside(usize, Box<dyn Interceptor>),
+}
+
+/// What a chain left of a batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// The events that go on, in their order.
+    pub events: Vec<Event>,
+    /// Those that do not: by which interceptor, why, and how many. Counted with [`Chain::count`] once the
+    /// batch is committed, since one that is refused comes again.
+    left_out: Vec<(usize, DropReason, u64)>,
+}
+
+impl Passed {
+    fn leave_out(&mut self, interceptor: usize, reason: DropReason, events: u64) {
+        let known = self.left_out.iter_mut().find(|row| (row.0, row.1) == (interceptor, reason));
+        match known {
+            Some(row) => row.2 += events,
+            None => self.left_out.push((interceptor, reason, events)),
+        }
+    }
 }
 
 impl Chain {
-    /// A chain of `interceptors`.
+    /// A chain of `interceptors`, each with its name, under which `counters` has what it drops.
     #[must_use]
-    pub fn new(interceptors: Vec<Box<dyn Interceptor>>, clock: Arc<dyn Clock>) -> Self {
-        let mut links: Vec<Link> = Vec::new();
-        for interceptor in interceptors {
+    pub fn new(
+        interceptors: Vec<(String, Box<dyn Interceptor>)>,
+        counters: &InterceptorDrops,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (mut links, mut drops): (Vec<Link>, Vec<_>) = (Vec::new(), Vec::new());
+        for (at, (name, interceptor)) in interceptors.into_iter().enumerate() {
+            drops.push(counters.of(&name));
             match links.last_mut() {
-                _ if interceptor.outside().is_some() => links.push(Link::Outside(interceptor)),
-                Some(Link::Each(list)) => list.push(interceptor),
-                Some(Link::Outside(_)) | None => links.push(Link::Each(vec![interceptor])),
+                _ if interceptor.outside().is_some() => links.push(Link::Outside(at, interceptor)),
+                Some(Link::Each(_, list)) => list.push(interceptor),
+                Some(Link::Outside(..)) | None => links.push(Link::Each(at, vec![interceptor])),
             }
         }
-        Self { links: links.into(), clock }
+        Self { links: links.into(), drops: drops.into(), clock }
     }
 
-    /// The events of a batch that go on, in their order; worked out beside the runtime where that
-    /// may take long.
+    /// Counts what was left out of a batch whose rest is committed.
+    pub fn count(&self, passed: Passed) {
+        for (interceptor, reason, events) in passed.left_out {
+            self.drops[interceptor].add(reason, events);
+        }
+    }
+
+    /// What goes on of a batch; worked out beside the runtime where that may take long.
     ///
     /// # Errors
     /// Nothing of the batch goes on.
-    pub async fn pass(&self, mut events: Vec<Event>) -> Result<Vec<Event>, Stuck> {
+    pub async fn pass(&self, events: Vec<Event>) -> Result<Passed, Stuck> {
+        let mut passed = Passed { events, left_out: Vec::new() };
         for (at, link) in self.links.iter().enumerate() {
-            if events.is_empty() {
+            if passed.events.is_empty() {
                 break;
             }
-            events = match link {
-                Link::Each(list) if list.iter().any(|interceptor| interceptor.is_heavy()) => {
+            match link {
+                Link::Each(_, list) if list.iter().any(|interceptor| interceptor.is_heavy()) => {
                     let chain = self.clone();
-                    let beside = tokio::task::spawn_blocking(move || chain.each(at, events));
-                    beside.await.map_err(|_| Stuck::Panicked)?
+                    let beside = tokio::task::spawn_blocking(move || chain.each(at, passed));
+                    passed = beside.await.map_err(|_| Stuck::Panicked)?;
                 }
-                Link::Each(_) => self.each(at, events),
-                Link::Outside(interceptor) => match interceptor.outside() {
-                    Some(outside) => outside.pass(events).await.map_err(Stuck::Outside)?,
-                    None => events,
-                },
-            };
+                Link::Each(..) => passed = self.each(at, passed),
+                Link::Outside(number, interceptor) => {
+                    let Some(outside) = interceptor.outside() else { continue };
+                    let before = passed.events.len();
+                    let events = std::mem::take(&mut passed.events);
+                    passed.events = outside.pass(events).await.map_err(Stuck::Outside)?;
+                    // One that gives back more than it got may have dropped some as well: nobody can tell.
+                    let fewer = before.saturating_sub(passed.events.len());
+                    if fewer > 0 {
+                        passed.leave_out(*number, DropReason::Filtered, fewer as u64);
+                    }
+                }
+            }
         }
-        Ok(events)
+        Ok(passed)
     }
 
     /// Lets go of everybody outside.
     pub async fn stop(&self) {
         for link in self.links.iter() {
-            if let Link::Outside(interceptor) = link
+            if let Link::Outside(_, interceptor) = link
                 && let Some(outside) = interceptor.outside()
             {
                 outside.stop().await;
@@ -166,15 +210,25 @@ impl Chain {
         }
     }
 
-    /// The events that go on behind the link at `at`, in their order.
-    fn each(&self, at: usize, mut events: Vec<Event>) -> Vec<Event> {
-        if let Link::Each(list) = &self.links[at] {
+    /// What the link at `at` leaves of a batch.
+    fn each(&self, at: usize, mut passed: Passed) -> Passed {
+        if let Link::Each(first, list) = &self.links[at] {
+            let mut events = std::mem::take(&mut passed.events);
             events.retain_mut(|event| {
-                let mut verdicts = list.iter().map(|i| i.intercept(event, &*self.clock));
-                verdicts.all(|verdict| verdict == Verdict::Keep)
+                for (interceptor, number) in list.iter().zip(*first..) {
+                    let reason = match interceptor.intercept(event, &*self.clock) {
+                        Verdict::Keep => continue,
+                        Verdict::Drop => DropReason::Filtered,
+                        Verdict::DropUnmatched => DropReason::MatchFailed,
+                    };
+                    passed.leave_out(number, reason, 1);
+                    return false;
+                }
+                true
             });
+            passed.events = events;
         }
-        events
+        passed
     }
 }
 
@@ -283,7 +337,7 @@ mod tests {
             for _ in 0..20 {
                 let mut event = Event::new(long.clone());
                 event.headers.set(long.as_str(), "");
-                all.each(0, vec![event]);
+                all.each(0, Passed { events: vec![event], left_out: Vec::new() });
             }
         });
         let said = said.await;
@@ -291,16 +345,21 @@ mod tests {
     }
 
     fn chain(interceptors: Vec<Box<dyn Interceptor>>) -> Chain {
-        Chain::new(interceptors, Arc::new(SystemClock::new()))
+        let named = interceptors.into_iter().enumerate().map(|(at, i)| (format!("i{at}"), i));
+        Chain::new(named.collect(), &InterceptorDrops::default(), Arc::new(SystemClock::new()))
+    }
+
+    async fn left(chain: &Chain, bodies: &[&'static str]) -> Result<Vec<Event>, Stuck> {
+        let events = bodies.iter().map(|body| Event::new(*body)).collect();
+        Ok(chain.pass(events).await?.events)
     }
 
     #[tokio::test]
     async fn interceptors_act_in_order_and_what_one_drops_the_next_does_not_see() {
         let both = chain(vec![Box::new(Adds("a", "xa")), Box::new(Adds("b", "never"))]);
-        let events = ["1", "x", "2"].map(Event::new).to_vec();
-        assert_eq!(both.pass(events).await, Ok(["1ab", "2ab"].map(Event::new).to_vec()));
-        let none = chain(Vec::new());
-        assert_eq!(none.pass(vec![Event::new("x")]).await, Ok(vec![Event::new("x")]));
+        let passed = left(&both, &["1", "x", "2"]).await;
+        assert_eq!(passed, Ok(["1ab", "2ab"].map(Event::new).to_vec()));
+        assert_eq!(left(&chain(Vec::new()), &["x"]).await, Ok(vec![Event::new("x")]));
     }
 
     #[tokio::test]
@@ -310,11 +369,10 @@ mod tests {
             Box::new(TurnsRound),
             Box::new(Adds("b", "never")),
         ]);
-        let events = ["1", "x", "2"].map(Event::new).to_vec();
-        assert_eq!(three.pass(events).await, Ok(["2ab", "1ab"].map(Event::new).to_vec()));
-        let refused = three.pass(["1", "no"].map(Event::new).to_vec()).await;
-        assert_eq!(refused, Err(Stuck::Outside(Trouble::new("no"))));
+        let passed = left(&three, &["1", "x", "2"]).await;
+        assert_eq!(passed, Ok(["2ab", "1ab"].map(Event::new).to_vec()));
+        assert_eq!(left(&three, &["1", "no"]).await, Err(Stuck::Outside(Trouble::new("no"))));
         // It is not asked about nothing.
-        assert_eq!(three.pass(vec![Event::new("x")]).await, Ok(Vec::new()));
+        assert_eq!(left(&three, &["x"]).await, Ok(Vec::new()));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::delivery::notice::Notice;
 use super::delivery::outbox::Outbox;
+use super::losses::{LossLine, LossLog};
 use super::machine::{Change, Kept, Machine};
 use super::page::{View, Window};
 use super::raised::{Alarm, Cleared};
@@ -48,7 +49,8 @@ impl Engine {
         };
         let machine = Machine::new(Arc::clone(&orders.settings), kept);
         let (outboxes, spaces) = (Vec::new(), Spaces::default());
-        let mut watch = Watch { machine, outboxes, spaces, keeper, is_torn: false };
+        let losses = LossLog::default();
+        let mut watch = Watch { machine, outboxes, spaces, keeper, losses, is_torn: false };
         let mut rest = Rest::default();
         self.employ(&orders.settings, &mut watch.outboxes);
         let mut ticks = interval(LOOK);
@@ -83,7 +85,14 @@ impl Engine {
                 }
             }
         }
+        self.log_losses(&mut watch.losses, true);
         watch.keeper.end(&watch.machine).await;
+    }
+
+    /// Logs what was lost since the last such line; also where alarms are off.
+    fn log_losses(&self, losses: &mut LossLog, is_last: bool) {
+        let lines = losses.due(self.clock.now(), &self.registry.snapshot(), is_last);
+        lines.iter().for_each(LossLine::log);
     }
 
     /// Looks once.
@@ -92,6 +101,7 @@ impl Engine {
             watch.machine = watch.machine.anew();
             watch.is_torn = false;
         }
+        self.log_losses(&mut watch.losses, false);
         let at = Moment { now: self.clock.now(), wall_ms: self.clock.wall_ms() };
         let sight = self.sight(orders, &mut watch.spaces).await;
         for change in watch.machine.look(at, &sight) {
@@ -148,6 +158,7 @@ struct Watch {
     outboxes: Vec<Outbox>,
     spaces: Spaces,
     keeper: Keeper,
+    losses: LossLog,
     /// The last look ended in the middle.
     is_torn: bool,
 }

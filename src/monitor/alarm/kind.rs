@@ -35,6 +35,8 @@ pub(crate) enum About {
     /// A source whose clients can be told apart.
     Listener,
     Source,
+    /// Any source, channel or sink.
+    Component,
     /// A sink of no group, or a group.
     Outlet,
     Agent,
@@ -54,6 +56,7 @@ pub(crate) enum Kind {
     SourceFailing,
     ReloadRefused,
     ChannelFailing,
+    EventsLost,
 }
 
 /// What is known of an alarm.
@@ -193,8 +196,19 @@ const CHANNEL: &[Param] = &[lasts(
     "Seconds that a channel must not be open, or refuse events for another reason than its capacity, before the alarm is raised.",
 )];
 
+const LOST: &[Param] = &[
+    number(
+        "events",
+        "1",
+        (1, u64::MAX),
+        set_limit,
+        "Events lost for the same reason, with less than seconds between them, from which it is raised.",
+    ),
+    lasts("600", "Seconds without a further loss after which it is over, at least 10."),
+];
+
 impl Kind {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::ClientSilent,
         Self::ChannelFill,
         Self::ChannelSize,
@@ -206,10 +220,11 @@ impl Kind {
         Self::SourceFailing,
         Self::ReloadRefused,
         Self::ChannelFailing,
+        Self::EventsLost,
     ];
 
     pub(crate) const fn entry(self) -> Entry {
-        use About::{Agent, Channel, Listener, Outlet, Source};
+        use About::{Agent, Channel, Component, Listener, Outlet, Source};
         use Severity::{Critical, Major};
         match self {
             Self::ClientSilent => entry(
@@ -258,6 +273,7 @@ impl Kind {
                 Channel,
                 CHANNEL,
             ),
+            Self::EventsLost => entry(90011, "eventsLost", "Events lost", Major, Component, LOST),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Pure: settings, looks and their time go in, changes come out. It has no clock, no thread and no disk.
 
 use super::kind::Kind;
+use super::losses::Losses;
 use super::progress::Progress;
 use super::raised::{Alarm, Cleared};
 use super::roster::{Learned, Roster};
@@ -59,6 +60,7 @@ struct State {
 pub(crate) struct Machine {
     settings: Arc<AlarmSettings>,
     progress: Progress,
+    losses: Losses,
     roster: Roster,
     states: BTreeMap<Place, State>,
     history: VecDeque<Arc<Alarm>>,
@@ -80,6 +82,7 @@ impl Machine {
         });
         let mut machine = Self {
             progress: Progress::default(),
+            losses: Losses::default(),
             roster: Roster::new(kept.clients),
             states: states.collect(),
             history: kept.history.into(),
@@ -99,6 +102,8 @@ impl Machine {
         for (place, state) in &mut anew.states {
             state.told = self.states.get(place).is_some_and(|before| before.told);
         }
+        // Counts of drops never fall: what was seen is not to be raised again.
+        anew.losses = self.losses.clone();
         anew.counts.clone_from(&self.counts);
         anew.changed = true;
         anew
@@ -117,6 +122,7 @@ impl Machine {
         if settings.enabled {
             rules::observe(sight, &settings, &mut observed);
             self.progress.observe(at.now, sight, &settings, &mut observed);
+            self.losses.observe(at.now, sight, &settings, &mut observed);
             let notes = self.roster.observe(at, sight, &settings, &mut observed);
             changes.extend(notes.into_iter().map(Change::Note));
             self.changed |= self.roster.take_changed();

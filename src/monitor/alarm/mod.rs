@@ -11,8 +11,8 @@
 //!
 //! [`kind`] is the table of what there is to raise an alarm for; [`settings`] reads `AGENT.alarms.*`, a
 //! [`tuning`] for each kind and component. Once a second the [`engine`] makes a [`sight`] of the agent: every
-//! counter, the clients that were heard, and free [`space`]. The [`machine`] asks the [`rules`], [`progress`]
-//! and the [`roster`] of clients what is bad and what is good, and raises what has been bad for long enough. A
+//! counter, the clients that were heard, and free [`space`]. The [`machine`] asks the [`rules`], [`progress`],
+//! [`losses`] and the [`roster`] of clients what is bad and what is good, and raises what has been bad for long enough. A
 //! [`raised`] alarm is logged, put into the outboxes of [`delivery`], shown on a [`page`], and kept in a
 //! [`store`] for the next start.
 //!
@@ -28,6 +28,7 @@
 mod delivery;
 mod engine;
 mod kind;
+mod losses;
 mod machine;
 mod page;
 mod progress;

@@ -169,6 +169,11 @@ impl Scene {
             About::Channel => self.channels.clone(),
             About::Listener => self.listeners.clone(),
             About::Source => self.sources.clone(),
+            About::Component => {
+                let sinks = self.outlets.iter().flat_map(|outlet| &outlet.sinks);
+                let all = self.sources.iter().chain(&self.channels).chain(sinks);
+                all.cloned().collect::<BTreeSet<_>>().into_iter().collect()
+            }
             About::Outlet => self.outlets.iter().map(|outlet| outlet.name.clone()).collect(),
             About::Agent => vec![agent.to_owned()],
         }
@@ -326,6 +331,7 @@ fn what(about: About) -> &'static str {
         About::Channel => "channels",
         About::Listener => "sources of the types avro, thrift and scribe",
         About::Source => "sources",
+        About::Component => "sources, channels and sinks",
         About::Outlet => "sinks and sink groups",
         About::Agent => "the agent",
     }

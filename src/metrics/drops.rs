@@ -1,0 +1,372 @@
+//! Events that end without having arrived, by reason: the one list of reasons, and counters of them.
+//!
+//! Limits: one counter per component and reason; a source has a set of its own for each interceptor.
+//!
+//! Whoever lets go of an event that nobody else keeps counts it here, at that moment:
+//!
+//! ```
+//! use millpond::metrics::{DropReason, SourceCounters};
+//! let counters = SourceCounters::default(); // `context.counters` of a source or sink
+//! counters.drops.add(DropReason::Unrouted, 3);
+//! assert_eq!(counters.drops.get(DropReason::Unrouted), 3);
+//! ```
+//!
+//! That is all: the metric `millpond_dropped_total`, the page `/dropped`, the alarm `eventsLost` and a
+//! log line at most every ten minutes for each component and reason are made from the counter, once a
+//! second, beside the flow. A place that knows more (which file, which client) logs that itself, throttled.
+//!
+//! An event that is refused while its sender is notified and keeps it is not dropped: `ChannelWriteFail` and
+//! `EventReadFail` count those. An event that is tried again is not dropped either. Where only a number
+//! of lines, datagrams or files is known, that is what counts; the meaning of the reason says so.
+//!
+//! A new reason is a variant with its [`DropEntry`], and a row in `docs/loss.md`; tests hold the two together
+//! and look for a place in the code that counts it.
+
+use super::Counter;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why an event ended without having arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DropReason {
+    /// An interceptor left it out, as it is configured to.
+    Filtered,
+    /// An interceptor could not match its pattern against it, and is configured to drop such events.
+    MatchFailed,
+    /// The selector names no channel for it.
+    Unrouted,
+    /// An optional channel did not take it.
+    OptionalChannel,
+    /// No channel of the source can ever hold it.
+    TooLarge,
+    /// Its line is longer than the source takes.
+    LineTooLong,
+    /// A required channel refused it, and its sender waits for no answer.
+    Refused,
+    /// The agent or the source stopped before a channel had taken it.
+    Stopped,
+    /// It is a datagram that had no room in the socket's buffer.
+    SocketBuffer,
+    /// It is a further line of a datagram, of which only the first is an event.
+    ExtraLine,
+    /// It is a line that its sender did not end before the connection was closed.
+    UnfinishedLine,
+    /// Its file was removed, or made shorter, before it was read.
+    FileGone,
+    /// It has no body, which the sink does not send.
+    EmptyBody,
+    /// The server answered with an error, and the sink is configured not to send again.
+    ErrorStatus,
+    /// The log shows no lines of its level.
+    LogLevel,
+    /// The queue of lines to the log file was full.
+    LogQueue,
+    /// Its destination refused it for good; it is in the place for dead letters.
+    DeadLetter,
+    /// It was in memory when its channel was closed.
+    Memory,
+    /// It was found damaged in its segment and set aside.
+    Damaged,
+}
+
+/// What counts a drop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DropPlace {
+    /// A source.
+    Source,
+    /// An interceptor of a source.
+    Interceptor,
+    /// A channel.
+    Channel,
+    /// A sink.
+    Sink,
+}
+
+impl DropPlace {
+    /// The label `kind` of the metric.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Interceptor => "interceptor",
+            Self::Channel => "channel",
+            Self::Sink => "sink",
+        }
+    }
+}
+
+/// What is known of a reason.
+#[derive(Clone, Copy, Debug)]
+pub struct DropEntry {
+    /// The label `reason` of the metric.
+    pub name: &'static str,
+    /// What counts it.
+    pub place: DropPlace,
+    /// Whether the alarm `eventsLost` and the log report it: nobody asked for it.
+    pub is_loss: bool,
+    /// What is counted, for people: goes on behind "events that did not arrive: ".
+    pub meaning: &'static str,
+}
+
+const fn loss(name: &'static str, place: DropPlace, meaning: &'static str) -> DropEntry {
+    DropEntry { name, place, is_loss: true, meaning }
+}
+
+const fn expected(name: &'static str, place: DropPlace, meaning: &'static str) -> DropEntry {
+    DropEntry { name, place, is_loss: false, meaning }
+}
+
+impl DropReason {
+    /// All of them, in the order of the enum.
+    pub const ALL: [Self; 19] = [
+        Self::Filtered,
+        Self::MatchFailed,
+        Self::Unrouted,
+        Self::OptionalChannel,
+        Self::TooLarge,
+        Self::LineTooLong,
+        Self::Refused,
+        Self::Stopped,
+        Self::SocketBuffer,
+        Self::ExtraLine,
+        Self::UnfinishedLine,
+        Self::FileGone,
+        Self::EmptyBody,
+        Self::ErrorStatus,
+        Self::LogLevel,
+        Self::LogQueue,
+        Self::DeadLetter,
+        Self::Memory,
+        Self::Damaged,
+    ];
+
+    /// Its row.
+    #[must_use]
+    pub const fn entry(self) -> DropEntry {
+        use DropPlace::{Channel, Interceptor, Sink, Source};
+        match self {
+            Self::Filtered => expected("filtered", Interceptor, "left out, as configured"),
+            Self::MatchFailed => loss(
+                "match_failed",
+                Interceptor,
+                "the pattern could not be matched, and onFailure is drop",
+            ),
+            Self::Unrouted => loss("unrouted", Source, "the selector names no channel for them"),
+            Self::OptionalChannel => {
+                loss("optional_channel", Source, "an optional channel did not take them")
+            }
+            Self::TooLarge => {
+                loss("too_large", Source, "larger than any channel of the source can hold")
+            }
+            Self::LineTooLong => {
+                loss("line_too_long", Source, "lines longer than the source takes")
+            }
+            Self::Refused => loss(
+                "refused",
+                Source,
+                "a required channel refused them, and the sender waits for no answer",
+            ),
+            Self::Stopped => {
+                loss("stopped", Source, "received, and in no channel when the source stopped")
+            }
+            Self::SocketBuffer => {
+                loss("socket_buffer", Source, "datagrams that had no room in the socket's buffer")
+            }
+            Self::ExtraLine => loss(
+                "extra_line",
+                Source,
+                "further lines of a datagram, of which only the first is an event",
+            ),
+            Self::UnfinishedLine => expected(
+                "unfinished_line",
+                Source,
+                "lines that the sender had not ended when the connection was closed",
+            ),
+            Self::FileGone => loss(
+                "file_gone",
+                Source,
+                "files or batches that were removed or made shorter before they were read",
+            ),
+            Self::EmptyBody => {
+                loss("empty_body", Sink, "without a body, which the sink does not send")
+            }
+            Self::ErrorStatus => loss(
+                "error_status",
+                Sink,
+                "answered with an error, and rollback is false for that status",
+            ),
+            Self::LogLevel => loss("log_level", Sink, "the log shows no lines of the level INFO"),
+            Self::LogQueue => {
+                loss("log_queue", Sink, "the queue of lines to the log file was full")
+            }
+            Self::DeadLetter => loss(
+                "dead_letter",
+                Sink,
+                "refused for good by the destination, and in the place for dead letters",
+            ),
+            Self::Memory => loss("memory", Channel, "in memory when the channel was closed"),
+            Self::Damaged => expected(
+                "damaged",
+                Channel,
+                "found damaged and set aside since the channel was made",
+            ),
+        }
+    }
+}
+
+/// Counters of drops, by reason.
+#[derive(Debug, Default)]
+pub struct Drops([Counter; DropReason::ALL.len()]);
+
+impl Drops {
+    /// `events` ended for `reason`.
+    pub fn add(&self, reason: DropReason, events: u64) {
+        self.0[reason as usize].add(events);
+    }
+
+    /// How many events ended for `reason` since the start of the process.
+    #[must_use]
+    pub fn get(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize].get()
+    }
+
+    /// All reasons of `place` and their counts, zeroes included.
+    fn of(&self, place: DropPlace) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        let here = move |reason: &DropReason| reason.entry().place == place;
+        DropReason::ALL.into_iter().filter(here).map(|reason| (reason, self.get(reason)))
+    }
+}
+
+/// Drops of each interceptor of a source.
+#[derive(Debug, Default)]
+pub struct InterceptorDrops(Mutex<BTreeMap<String, Arc<Drops>>>);
+
+impl InterceptorDrops {
+    /// Counters of the interceptor `name`, from zero the first time.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Arc<Drops> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(name.to_owned()).or_default())
+    }
+
+    /// Keeps the interceptors `names` and forgets all others.
+    pub fn keep(&self, names: &[String]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|name, _| names.contains(name));
+    }
+
+    fn read(&self, into: &mut Vec<Dropped>) {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, drops) in &*all {
+            for (reason, events) in drops.of(DropPlace::Interceptor) {
+                into.push(Dropped { interceptor: Some(name.clone()), reason, events });
+            }
+        }
+    }
+}
+
+/// A count of drops as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The interceptor of the source that counted it; `None`: the component itself.
+    pub interceptor: Option<String>,
+    /// Why.
+    pub reason: DropReason,
+    /// Events.
+    pub events: u64,
+}
+
+impl Dropped {
+    /// The label `component` of the metric, for a component of this name: `r1`, or `r1/i1` of an interceptor.
+    #[must_use]
+    pub fn component(&self, name: &str) -> String {
+        match &self.interceptor {
+            Some(interceptor) => format!("{name}/{interceptor}"),
+            None => name.to_owned(),
+        }
+    }
+}
+
+/// The counts of a component, zeroes included.
+pub(super) fn read(
+    drops: &Drops,
+    place: DropPlace,
+    interceptors: Option<&InterceptorDrops>,
+) -> Vec<Dropped> {
+    let own = drops.of(place);
+    let mut all: Vec<Dropped> =
+        own.map(|(reason, events)| Dropped { interceptor: None, reason, events }).collect();
+    if let Some(interceptors) = interceptors {
+        interceptors.read(&mut all);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_reason_has_its_own_counter_and_name() {
+        let drops = Drops::default();
+        for (at, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at, "{reason:?} is not where ALL has it");
+            drops.add(reason, at as u64 + 1);
+        }
+        for (at, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(drops.get(reason), at as u64 + 1);
+        }
+        let names: BTreeSet<_> = DropReason::ALL.map(|reason| reason.entry().name).into();
+        assert_eq!(names.len(), DropReason::ALL.len());
+    }
+
+    /// `docs/loss.md` has a row for each reason, with what counts it, whether it is an alarm and its meaning.
+    #[test]
+    fn the_page_on_losses_has_each_reason_and_no_other() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/loss.md");
+        let page = std::fs::read_to_string(path).expect("the document");
+        let section = page.split("## Reasons").nth(1).and_then(|rest| rest.split("## ").next());
+        let rows = section.expect("a section").lines().filter(|line| line.starts_with("| `"));
+        let mut found = Vec::new();
+        for row in rows {
+            let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [name, place, alarm, meaning, steps] = cells[..] else { panic!("{row}") };
+            assert!(steps.len() > 10, "{name} does not say what to do");
+            found.push([name, place, alarm, meaning].map(str::to_owned));
+        }
+        let expected = DropReason::ALL.map(|reason| {
+            let DropEntry { name, place, is_loss, meaning } = reason.entry();
+            let alarm = if is_loss { "yes" } else { "no" };
+            [&format!("`{name}`"), place.name(), alarm, meaning].map(str::to_owned)
+        });
+        assert_eq!(found, expected);
+        // The alert leaves out what is no loss.
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/prometheus/alerts.yml");
+        let rules = std::fs::read_to_string(path).expect("the rules");
+        let kept = DropReason::ALL.into_iter().filter(|reason| !reason.entry().is_loss);
+        let kept: Vec<_> = kept.map(|reason| reason.entry().name).collect();
+        assert!(rules.contains(&format!("{{reason!~\"{}\"}}", kept.join("|"))));
+    }
+
+    #[test]
+    fn a_component_shows_the_reasons_of_its_place_and_those_of_its_interceptors() {
+        let (drops, interceptors) = (Drops::default(), InterceptorDrops::default());
+        drops.add(DropReason::Unrouted, 2);
+        interceptors.of("i1").add(DropReason::Filtered, 3);
+        let _ = interceptors.of("i2");
+        interceptors.keep(&["i1".to_owned()]);
+        let read = read(&drops, DropPlace::Source, Some(&interceptors));
+        let found = |interceptor: Option<&str>, reason| {
+            let all = read.iter();
+            let mut found =
+                all.filter(|d| d.interceptor.as_deref() == interceptor && d.reason == reason);
+            found.next().map(|dropped| dropped.events)
+        };
+        assert_eq!(found(None, DropReason::Unrouted), Some(2));
+        assert_eq!(found(None, DropReason::Stopped), Some(0));
+        assert_eq!(found(Some("i1"), DropReason::Filtered), Some(3));
+        assert_eq!(found(None, DropReason::Filtered), None);
+        assert_eq!(found(Some("i2"), DropReason::Filtered), None);
+    }
+}

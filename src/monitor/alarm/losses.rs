@@ -1,0 +1,256 @@
+//! Events that ended without having arrived: the rule that raises an alarm for them, and the log line.
+
+use super::SETTLES;
+use super::kind::Kind;
+use super::rules::Observed;
+use super::settings::AlarmSettings;
+use super::sight::{Sight, Verdict, Words};
+use crate::metrics::{DropPlace, DropReason, Dropped, Reading};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Between two log lines about the same component and reason.
+const LOG_EVERY: Duration = Duration::from_secs(600);
+
+/// A component, the interceptor where it is one, and the reason.
+type Key = (String, String);
+
+fn key(reading: &Reading, dropped: &Dropped) -> Key {
+    let reason = dropped.reason.entry().name;
+    let subject = match &dropped.interceptor {
+        Some(interceptor) => format!("{interceptor} {reason}"),
+        None => reason.to_owned(),
+    };
+    (reading.key(), subject)
+}
+
+/// The drops that nobody asked for, by component.
+fn lost(readings: &[Reading]) -> impl Iterator<Item = (&Reading, &Dropped)> {
+    let all = readings.iter().flat_map(|reading| reading.dropped.iter().map(move |d| (reading, d)));
+    all.filter(|(_, dropped)| dropped.events > 0 && dropped.reason.entry().is_loss)
+}
+
+/// What was seen of drops at the last look.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses(BTreeMap<Key, Seen>);
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    count: u64,
+    /// The count before the losses that belong together began.
+    before: u64,
+    /// When it last grew.
+    grew: Duration,
+}
+
+impl Losses {
+    pub(super) fn observe(
+        &mut self,
+        now: Duration,
+        sight: &Sight,
+        settings: &AlarmSettings,
+        observed: &mut Observed,
+    ) {
+        let mut seen = BTreeMap::new();
+        for (reading, dropped) in lost(&sight.readings) {
+            let key = key(reading, dropped);
+            let count = dropped.events;
+            let quiet = settings.tuning(Kind::EventsLost, &reading.name);
+            let lasts = quiet.as_ref().map_or(Duration::ZERO, |tuning| tuning.lasts);
+            let mut state =
+                self.0.get(&key).copied().unwrap_or(Seen { count: 0, before: 0, grew: now });
+            let is_quiet = now.saturating_sub(state.grew) >= lasts.max(SETTLES);
+            let grew = count > state.count;
+            if grew {
+                let before = if is_quiet { state.count } else { state.before };
+                state = Seen { count, before, grew: now };
+            }
+            seen.insert(key.clone(), state);
+            let Some(tuning) = quiet else { continue };
+            let events = count.saturating_sub(state.before);
+            let verdict = if grew && events >= tuning.limit.unwrap_or(1) {
+                Verdict::Bad(words(dropped, events))
+            } else if !grew && is_quiet {
+                Verdict::Good
+            } else {
+                Verdict::Same
+            };
+            observed.add(
+                (Kind::EventsLost, &*key.0, &*key.1),
+                verdict,
+                (Duration::ZERO, Duration::ZERO),
+            );
+        }
+        self.0 = seen;
+    }
+}
+
+fn words(dropped: &Dropped, events: u64) -> Words {
+    let entry = dropped.reason.entry();
+    let words = Words::new(format!("{}: {}", arrived_not(events), entry.meaning))
+        .with("reason", entry.name)
+        .with("events", events)
+        .with("eventsTotal", dropped.events);
+    match &dropped.interceptor {
+        Some(interceptor) => words.with("interceptor", interceptor),
+        None => words,
+    }
+}
+
+fn arrived_not(events: u64) -> String {
+    match events {
+        1 => "1 event did not arrive".to_owned(),
+        events => format!("{events} events did not arrive"),
+    }
+}
+
+/// The throttle of the log lines about drops.
+#[derive(Debug, Default)]
+pub(super) struct LossLog(BTreeMap<Key, (u64, Duration)>);
+
+impl LossLog {
+    /// The lines that are due: the first at once, the next at most every [`LOG_EVERY`], with the number since.
+    /// `is_last`: the agent ends, and what was held back is due now.
+    pub(super) fn due(
+        &mut self,
+        now: Duration,
+        readings: &[Reading],
+        is_last: bool,
+    ) -> Vec<LossLine> {
+        let mut lines = Vec::new();
+        for (reading, dropped) in lost(readings) {
+            let key = key(reading, dropped);
+            let last = self.0.get(&key).copied();
+            let (logged, at) = last.unwrap_or((0, Duration::ZERO));
+            let is_due = last.is_none() || is_last || now.saturating_sub(at) >= LOG_EVERY;
+            if dropped.events > logged && is_due {
+                let (reason, total) = (dropped.reason, dropped.events);
+                let component = key.0.clone();
+                self.0.insert(key, (total, now));
+                let interceptor = dropped.interceptor.clone();
+                lines.push(LossLine {
+                    component,
+                    interceptor,
+                    reason,
+                    events: total - logged,
+                    total,
+                });
+            }
+        }
+        lines
+    }
+}
+
+/// A log line about drops.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LossLine {
+    component: String,
+    interceptor: Option<String>,
+    reason: DropReason,
+    events: u64,
+    total: u64,
+}
+
+impl LossLine {
+    pub(super) fn log(&self) {
+        let Self { component, events, total, .. } = self;
+        let entry = self.reason.entry();
+        let (reason, meaning) = (entry.name, entry.meaning);
+        let words = arrived_not(*events);
+        match &self.interceptor {
+            Some(interceptor) if entry.place == DropPlace::Interceptor => {
+                tracing::warn!(component, interceptor, reason, total, "{words}: {meaning}");
+            }
+            _ => tracing::warn!(component, reason, total, "{words}: {meaning}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Registry;
+    use crate::monitor::alarm::tests::read;
+
+    fn look(registry: &Registry) -> Sight {
+        Sight { readings: registry.snapshot(), ..Sight::default() }
+    }
+
+    fn verdicts(losses: &mut Losses, seconds: u64, registry: &Registry) -> Vec<(String, Verdict)> {
+        let (settings, _) = read("eventsLost.seconds = 60\neventsLost.r2.events = 5");
+        let mut observed = Observed::default();
+        losses.observe(Duration::from_secs(seconds), &look(registry), &settings, &mut observed);
+        let list = observed.list.into_iter();
+        list.map(|seen| {
+            let place = format!("{} {}", seen.place.component, seen.place.subject);
+            (place.trim().to_owned(), seen.verdict)
+        })
+        .collect()
+    }
+
+    fn message(verdict: &Verdict) -> &str {
+        match verdict {
+            Verdict::Bad(words) => &words.message,
+            Verdict::Same => "same",
+            Verdict::Good => "good",
+        }
+    }
+
+    #[test]
+    fn a_loss_is_bad_at_once_and_over_when_none_came_for_a_while() {
+        let (registry, mut losses) = (Registry::default(), Losses::default());
+        let source = registry.source("r1");
+        source.interceptors.of("i1").add(DropReason::Filtered, 9);
+        assert_eq!(verdicts(&mut losses, 1, &registry), [], "filtered on purpose");
+        source.drops.add(DropReason::Unrouted, 1);
+        for (second, add, expected) in [
+            (2, 0, "1 event did not arrive: the selector names no channel for them"),
+            (3, 0, "same"),
+            (50, 4, "5 events did not arrive: the selector names no channel for them"),
+            (109, 0, "same"),
+            (110, 0, "good"),
+            (200, 2, "2 events did not arrive: the selector names no channel for them"),
+        ] {
+            source.drops.add(DropReason::Unrouted, add);
+            let [(place, verdict)] = &verdicts(&mut losses, second, &registry)[..] else {
+                panic!("one place")
+            };
+            assert_eq!(place, "SOURCE.r1 unrouted");
+            assert_eq!(message(verdict), expected, "at {second} s");
+        }
+    }
+
+    #[test]
+    fn fewer_losses_than_a_setting_allows_are_no_alarm() {
+        let (registry, mut losses) = (Registry::default(), Losses::default());
+        let source = registry.source("r2");
+        source.interceptors.of("i1").add(DropReason::MatchFailed, 4);
+        let seen = verdicts(&mut losses, 1, &registry);
+        assert_eq!(seen, [("SOURCE.r2 i1 match_failed".to_owned(), Verdict::Same)]);
+        source.interceptors.of("i1").add(DropReason::MatchFailed, 1);
+        let seen = verdicts(&mut losses, 2, &registry);
+        assert!(message(&seen[0].1).starts_with("5 events did not arrive: the pattern"));
+    }
+
+    #[test]
+    fn losses_are_logged_at_once_then_every_ten_minutes_and_at_the_end() {
+        let (registry, mut log) = (Registry::default(), LossLog::default());
+        let sink = registry.sink("k1");
+        let mut events = |second, add, is_last| {
+            sink.drops.add(DropReason::DeadLetter, add);
+            let now = Duration::from_secs(second);
+            let lines = log.due(now, &registry.snapshot(), is_last);
+            lines.iter().map(|line| (line.events, line.total)).collect::<Vec<_>>()
+        };
+        assert_eq!(events(1, 0, false), []);
+        assert_eq!(events(2, 3, false), [(3, 3)]);
+        assert_eq!(events(3, 100, false), []);
+        assert_eq!(events(601, 100, false), []);
+        assert_eq!(events(602, 0, false), [(200, 203)]);
+        assert_eq!(events(2000, 0, false), []);
+        assert_eq!(events(2001, 1, false), [(1, 204)]);
+        assert_eq!(events(2002, 1, false), []);
+        assert_eq!(events(2003, 0, true), [(1, 205)]);
+        assert_eq!(events(2003, 0, true), []);
+    }
+}
