@@ -2,9 +2,9 @@
 //! through the disk door instead.
 
 pub(crate) use std::fs::File;
-use std::fs::{OpenOptions, ReadDir};
+use std::fs::{OpenOptions, ReadDir, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Permissions of a new file that may hold event bodies, or say what events said: for its owner and
@@ -65,6 +65,35 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// The same for a file that others may have laid there. A link is followed where the superuser, we
+/// ourselves or the owner of the file that it leads to laid it: nobody gets a file read through us that
+/// they cannot read themselves by laying a link to it.
+///
+/// # Errors
+/// As [`open_regular`]; [`io::ErrorKind::PermissionDenied`] for a link of somebody else;
+/// [`io::ErrorKind::NotFound`] when another file has the name by now.
+pub fn open_laid(path: &Path) -> io::Result<File> {
+    let file = open_regular(path)?;
+    let opened = file.metadata()?;
+    // Behind the opening: a link that is laid and taken away again shows as another file.
+    let name = std::fs::symlink_metadata(path)?;
+    if !name.is_symlink() {
+        if (name.dev(), name.ino()) != (opened.dev(), opened.ino()) {
+            let what = "another file had its name a moment ago";
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        }
+        return Ok(file);
+    }
+    let (by, of) = (name.uid(), opened.uid());
+    if [0, of, rustix::process::geteuid().as_raw()].contains(&by) {
+        return Ok(file);
+    }
+    let what = format!(
+        "it is a link that user {by} laid to a file of user {of}; links are followed where the superuser, the agent's user or the file's owner laid them"
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
+}
+
 /// Opens `path` for appending; it is made, with [`EVENT_FILE_MODE`], when it is missing.
 ///
 /// # Errors
@@ -74,6 +103,37 @@ pub fn append(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(EVENT_FILE_MODE).custom_flags(flags).open(path)
+}
+
+/// Makes what was written to `file` durable.
+///
+/// # Errors
+/// It cannot be synced; what was written since the last time counts as lost.
+pub fn sync(file: &File) -> io::Result<()> {
+    file.sync_data()
+}
+
+/// Opens the lock file `path`, which is made when it is missing and never a link, and locks it (`flock`)
+/// until it is closed. Returns whether that went: somebody else may have the lock.
+///
+/// # Errors
+/// It cannot be opened, or cannot be locked at all.
+pub fn try_lock(path: &Path) -> io::Result<(File, bool)> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false).mode(EVENT_FILE_MODE);
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok((file, true)),
+        Err(TryLockError::WouldBlock) => Ok((file, false)),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The home directory of the user: where `HOME` leads, else where the system's list of users has it.
+#[must_use]
+pub fn home_directory() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| home.is_absolute())
 }
 
 /// Adds `line` and a newline to the end of the file `path`, durably; the file is made, with
@@ -278,6 +338,24 @@ thread_local! {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn links_are_followed_where_who_laid_them_may_read_what_they_lead_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        std::fs::write(&file, "text").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(open_laid(&file).is_ok() && open_laid(&link).is_ok(), "our own");
+        if std::os::unix::fs::lchown(&link, Some(4711), None).is_err() {
+            println!("left out links of others: only the superuser can lay them");
+            return;
+        }
+        let error = open_laid(&link).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("user 4711"), "{error}");
+        std::os::unix::fs::chown(&file, Some(4711), None).unwrap();
+        assert!(open_laid(&link).is_ok(), "of the file's owner");
+    }
 
     #[test]
     fn a_file_that_is_there_is_never_opened() {

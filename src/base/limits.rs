@@ -54,6 +54,11 @@ pub const STRIPES_MAX: usize = 32;
 /// Bytes of all source positions together; they travel in every state record.
 pub const POSITION_BYTES_MAX: usize = 96 * 1024;
 
+/// How long the same sources have to be named to a channel before it forgets the positions of all others
+/// for good. A source that is taken out of a configuration and put back within a day goes on where
+/// it was, and so does one that a wrong configuration did not name.
+pub const SOURCE_FORGET_AFTER: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
 /// Bytes of one event's headers and body together, unless the channel's limit is lower.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -234,12 +239,24 @@ pub const SPOOL_ASIDE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// line ends does not take all memory.
 pub const TAIL_LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Files that one source tails at most. Further ones wait until others are gone.
+/// Files that one source tails at most, some 400 bytes of memory each. Further ones wait until others are
+/// gone; how many, a gauge and an alarm say.
 pub const TAIL_FILES_MAX: usize = 100_000;
 
-/// Files that one source tails at most whose channels keep its positions: each takes up to 35 of
-/// the [`POSITION_BYTES_MAX`] bytes that a channel has for all its sources.
-pub const TAIL_FILES_MARKED_MAX: usize = 2_000;
+/// Files whose places ride in a batch's position, some 35 bytes each, before they are written to the
+/// journal beside the position file: a few percent of a batch's lines.
+pub const TAIL_CHANGED_MAX: usize = 64;
+
+/// Files whose places ride in a position while that journal cannot be written, up to 60 of the
+/// [`POSITION_BYTES_MAX`] bytes each that a channel has for all its sources. Then files wait.
+pub const TAIL_CHANGED_UNWRITTEN_MAX: usize = 1_500;
+
+/// Bytes of that journal from which it is written anew, and four times what it had when it was begun.
+pub const TAIL_JOURNAL_BYTES_MIN: u64 = 1024 * 1024;
+
+/// Bytes of it at most: what it has with [`TAIL_FILES_MAX`] files before it is written anew, and as
+/// much again.
+pub const TAIL_JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Tailed files that are open at once. Others are opened when they have grown.
 pub const TAIL_OPEN_MAX: usize = 256;
@@ -257,7 +274,8 @@ pub const TAIL_SOUGHT_FOR: std::time::Duration = std::time::Duration::from_secs(
 /// Looks for the file of a batch that only some of a source's channels have.
 pub const TAIL_LOOKS_FOR_A_BATCH: usize = 3;
 
-const _: () = assert!(TAIL_FILES_MARKED_MAX * 35 + 4096 <= POSITION_BYTES_MAX);
+const _: () = assert!(TAIL_CHANGED_UNWRITTEN_MAX * 60 + 4096 <= POSITION_BYTES_MAX);
+const _: () = assert!((TAIL_FILES_MAX * 60 * 5) as u64 <= TAIL_JOURNAL_BYTES_MAX);
 
 /// Types of an Avro schema, and levels of types in each other.
 pub const AVRO_SCHEMA_NODES_MAX: usize = 100_000;

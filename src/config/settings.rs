@@ -226,6 +226,12 @@ impl<'a> SettingsReader<'a> {
         &self.settings.name
     }
 
+    /// The agent's name; the component's where it belongs to none.
+    #[must_use]
+    pub fn agent(&self) -> &'a str {
+        self.settings.prefix.split('.').next().unwrap_or_default()
+    }
+
     /// What reading has found so far.
     #[must_use]
     pub fn into_findings(self) -> Vec<Finding> {

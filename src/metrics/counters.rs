@@ -85,6 +85,12 @@ counters!(
         channel_write_fail: count = "ChannelWriteFail",
         /// Bytes that its clients' requests make it hold, as its budget counts them.
         held_bytes: level = "HeldBytes",
+        /// Files that match and are not read, since the source holds as many as it can.
+        files_left_out: level = "FilesLeftOut",
+        /// Patterns of files that match none.
+        empty_patterns: level = "EmptyPatterns",
+        /// 1 while its position has no room in a channel.
+        position_refused: level = "PositionRefused",
         /// Other failures.
         generic_processing_fail: count = "GenericProcessingFail",
         /// Events that an optional channel did not take.

@@ -222,6 +222,21 @@ const SOURCES: &[Family] = &[
         From::Attribute(Role::Source, "HeldBytes"),
         "Bytes of requests that avro, thrift and http sources hold of their budget, 256 MiB for each; what has no room in it waits.",
     ),
+    gauge(
+        "millpond_source_files_left_out",
+        From::Attribute(Role::Source, "FilesLeftOut"),
+        "Files that match the patterns of a taildir source and are not read, since it tails as many as it can (100,000).",
+    ),
+    gauge(
+        "millpond_source_empty_patterns",
+        From::Attribute(Role::Source, "EmptyPatterns"),
+        "File groups of a taildir source whose pattern matches no file.",
+    ),
+    gauge(
+        "millpond_source_position_refused",
+        From::Attribute(Role::Source, "PositionRefused"),
+        "1 while the position of a source has no room in a channel, and it waits.",
+    ),
     source("millpond_source_other_failures_total", "GenericProcessingFail", "Other failures."),
     source(
         "millpond_source_optional_channel_lost_events_total",

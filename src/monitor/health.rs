@@ -89,6 +89,9 @@ fn why(reading: &Reading) -> Vec<String> {
     match reading.role {
         Role::Channel => channel(reading, is_set("Open"), is_set("Unhealthy")),
         // One that has given all it had is done.
+        Role::Source if is_set("PositionRefused") => {
+            vec!["its position has no room in a channel".to_owned()]
+        }
         Role::Source if is_set("Up") || is_set("StopTime") => Vec::new(),
         Role::Sink if is_set("Up") => Vec::new(),
         Role::Source | Role::Sink => {

@@ -1,7 +1,9 @@
 //! Commits for sources without a client to answer: what was read waits until a channel takes it.
 
+use crate::channel::{CommitError, Refusal};
 use crate::event::Event;
 use crate::flow::source::SourceContext;
+use crate::metrics::SourceCounters;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -61,6 +63,12 @@ pub(crate) async fn commit(context: &SourceContext, events: Vec<Event>) -> Ended
         context.counters.batch_accepted();
     }
     ended
+}
+
+/// Notes whether a commit was refused for want of room for the source's position, for watchers.
+pub(crate) fn note_position(counters: &SourceCounters, committed: &Result<(), CommitError>) {
+    let refused = matches!(committed, Err(CommitError::Refused(Refusal::PositionTooLarge { .. })));
+    counters.position_refused.set(u64::from(refused));
 }
 
 /// How it ended, and how many events were dropped.

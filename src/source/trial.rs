@@ -278,12 +278,25 @@ pub(crate) fn held(channel: &dyn Channel) -> Vec<String> {
 
 /// A small file channel in `directory`, whose transactions have two events at most.
 pub(crate) fn durable(directory: &Path, capacity: u64) -> Arc<dyn Channel> {
+    let mut options = durable_options(directory, capacity);
+    options.transaction_capacity = 2;
+    Arc::new(FileChannel::open(options).unwrap())
+}
+
+/// A file channel whose transactions hold its capacity of events, and so many bytes.
+pub(crate) fn durable_with(directory: &Path, capacity: u64, bytes: usize) -> Arc<dyn Channel> {
+    let mut options = durable_options(directory, capacity);
+    options.transaction_capacity = usize::try_from(capacity).unwrap();
+    options.transaction_bytes_max = bytes;
+    Arc::new(FileChannel::open(options).unwrap())
+}
+
+fn durable_options(directory: &Path, capacity: u64) -> FileChannelOptions {
     let data = [directory.join("data")];
     let mut options = FileChannelOptions::new(directory.join("checkpoint"), data);
     options.capacity = capacity;
-    options.transaction_capacity = 2;
     options.keep_alive = Duration::ZERO;
     options.segment_bytes = 1 << 20;
     options.minimum_required_space = 0;
-    Arc::new(FileChannel::open(options).unwrap())
+    options
 }

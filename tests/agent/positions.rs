@@ -71,6 +71,12 @@ impl Writer {
                     out.write_all(late.as_bytes()).expect("written");
                     out = append(&log);
                 }
+                // More files than a batch's position names.
+                11..20 => {
+                    let name = format!("logs/app-{}", random.below(150));
+                    let line = self.line("tail", &mut random);
+                    append(&top.join(name)).write_all(line.as_bytes()).expect("written");
+                }
                 _ => {
                     // In two pieces: half a line is there for a moment.
                     let line = self.line("tail", &mut random);

@@ -1,6 +1,6 @@
 //! Single values, corrected where Flume corrects them: a correction is a warning.
 
-use crate::base::limits;
+use crate::base::{files, limits};
 use crate::config::channel_keys::{self, NO_ENCRYPTION, Treatment};
 use crate::config::settings::{SettingError, SettingsReader, Severity};
 use std::path::{Path, PathBuf};
@@ -150,10 +150,10 @@ pub(super) fn in_home(
     key: &str,
     directory: &str,
 ) -> Result<PathBuf, SettingError> {
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).ok_or_else(|| {
+    let home = files::home_directory().ok_or_else(|| {
         reader.error(key, "is not set, and without a home directory there is no default; set it")
     })?;
-    Ok(PathBuf::from(home).join(".flume/file-channel").join(directory))
+    Ok(home.join(".flume/file-channel").join(directory))
 }
 
 pub(super) fn data_dirs(

@@ -5,12 +5,24 @@ use super::kind::Kind;
 use super::rules::Observed;
 use super::settings::{AlarmSettings, Outlet};
 use super::sight::{Sight, Verdict, Words, number};
-use crate::metrics::{Phase, Role};
+use crate::metrics::{Phase, Reading, Role};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A batch that is under way for so long is not one of many tries.
 const HANGS: Duration = Duration::from_secs(5);
+
+/// Why a source that runs does not do all its work.
+fn stands(source: &Reading) -> Option<Words> {
+    if number(source, "PositionRefused") > 0 {
+        return Some(Words::new(
+            "the source waits, because its position has no room in a channel: forget the positions of sources that are gone (millpond channel forget-source), or give it a channel of its own",
+        ));
+    }
+    let files = Some(number(source, "FilesLeftOut")).filter(|files| *files > 0)?;
+    let words = "files match the patterns of the source and are not read, since it tails as many as it can: move old files away, or use several sources";
+    Some(Words::new(words).with("files", files))
+}
 
 /// What was seen of components at the last look.
 #[derive(Debug, Default)]
@@ -48,7 +60,9 @@ impl Progress {
             // One that has given all it had is done.
             let runs = number(source, "Up") > 0 || number(source, "StopTime") > 0;
             let fell = before.is_some_and(|before| before != restarts);
-            let verdict = if runs && !fell {
+            let verdict = if let Some(words) = stands(source).filter(|_| runs && !fell) {
+                Verdict::Bad(words)
+            } else if runs && !fell {
                 Verdict::Good
             } else {
                 let words = if runs {

@@ -8,6 +8,7 @@ use super::kind::{About, Kind};
 use super::raised::Sender;
 use super::tuning::{SHARED, Tuning};
 use super::{HISTORY_MAX, HISTORY_MAX_DEFAULT};
+use crate::base::files;
 use crate::config::agent::{AgentConfig, ChannelKind, SinkConfig};
 use crate::config::names;
 use crate::config::settings::{
@@ -207,8 +208,8 @@ fn default_directory(config: &AgentConfig) -> Option<PathBuf> {
     }
     // A name that leads out of the directory has no place there.
     let is_plain = Path::new(&config.name).file_name().is_some_and(|name| name == &*config.name);
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty() && is_plain)?;
-    Some(PathBuf::from(home).join(".flume/alarms").join(&config.name))
+    let home = files::home_directory().filter(|_| is_plain)?;
+    Some(home.join(".flume/alarms").join(&config.name))
 }
 
 /// The value; where it cannot be used that is a finding, and there is none.

@@ -5,7 +5,7 @@ use crate::channel::CommitError;
 use crate::event::Event;
 use crate::flow::marks::{Kept, Mark};
 use crate::flow::source::{Failure, SourceContext};
-use crate::source::patience::rest;
+use crate::source::patience::{note_position, rest};
 use crate::wire::external::read::Batch;
 use crate::wire::external::write;
 use std::time::Duration;
@@ -140,6 +140,7 @@ impl<'a> Ledger<'a> {
                 Some(mark) => context.intake.commit_marked(events.clone(), mark).await,
                 None => context.intake.commit(events.clone()).await,
             };
+            note_position(&context.counters, &committed);
             let Err(error) = committed else { return Ended::Done };
             if error.never_fits() {
                 return Ended::Never(error);
@@ -223,6 +224,30 @@ mod tests {
             (drained(&channel), drained(&other)),
             (vec!["1".into(), "2".into()], vec!["1".into(), "2".into()])
         );
+    }
+
+    /// That there is no room for its position is not about its events: they are not given up.
+    #[tokio::test]
+    async fn a_batch_waits_until_there_is_room_for_its_position() {
+        let directory = tempfile::tempdir().unwrap();
+        let channel = durable(directory.path(), 100);
+        let mut others = channel.begin_put();
+        others.set_position("gone", vec![b'x'; 90 * 1024].into());
+        others.commit().unwrap();
+        let other = durable(&directory.path().join("b"), 100);
+        let one = trial(&channel, &other);
+        let mut ledger = Ledger::begin(&one.context).await.unwrap();
+        let long = "p".repeat(20 * 1024);
+        let counters = Arc::clone(&one.context.counters);
+        let freed = async {
+            crate::source::trial::until("the refusal", || counters.position_refused.get() == 1)
+                .await;
+            channel.name_sources(&["r1".to_owned()]);
+        };
+        let (ended, ()) = tokio::join!(ledger.hand_over(batch(&["1"], Some(&long))), freed);
+        assert!(matches!(ended, Ended::Done), "{ended:?}");
+        assert_eq!(counters.position_refused.get(), 0);
+        assert_eq!(channel.position("gone").unwrap(), None);
     }
 
     /// Two channels of which only the wide one has the batch `1 2`, as a crash leaves them.

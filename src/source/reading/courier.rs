@@ -1,11 +1,11 @@
 //! Hands over what was read from a file, with the place where it ends.
 
 use super::Point;
-use crate::channel::{CommitError, Refusal};
+use crate::channel::CommitError;
 use crate::event::Event;
 use crate::flow::marks::{Kept, Mark};
 use crate::flow::source::{Failure, SourceContext};
-use crate::source::patience::rest;
+use crate::source::patience::{note_position, rest};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub(crate) struct Courier<'a> {
     era_begins: u64,
     /// What they have counted in the channel that is ahead.
     ahead: u64,
+    /// The highest number with which a transaction was tried.
+    tried: u64,
     /// A refusal was said, and no commit has succeeded since.
     refused: bool,
 }
@@ -74,8 +76,15 @@ impl<'a> Courier<'a> {
             Kept::At { newest: Some(mark), .. } => Mark::begin_of(mark.era()),
             _ => 0,
         };
-        let courier =
-            |number, ahead| Self { context, pace, number, era_begins, ahead, refused: false };
+        let courier = |number, ahead| Self {
+            context,
+            pace,
+            number,
+            era_begins,
+            ahead,
+            tried: 0,
+            refused: false,
+        };
         Ok(match kept {
             Kept::Nowhere => (courier(None, 0), Known { newest: None, behind: false, era: None }),
             Kept::At { newest: None, behind } => {
@@ -144,6 +153,14 @@ impl<'a> Courier<'a> {
         self.commit(Vec::new(), mark).await
     }
 
+    /// Commits `mark` without events and gives up what was handed over last and did not enter every
+    /// channel. One of them may have it although another refused it, so its numbers are used up:
+    /// counted with them again, what comes next would be taken for it and not be put there.
+    pub(crate) async fn give_up(&mut self, mark: impl Fn() -> Bytes) -> Ended {
+        self.number = self.number.map(|number| number.max(self.tried.saturating_sub(1)));
+        self.leave(mark).await
+    }
+
     async fn commit(&mut self, events: Vec<Event>, mark: impl Fn() -> Bytes) -> Ended {
         let context = self.context;
         let mut pause = self.pace.first;
@@ -151,6 +168,7 @@ impl<'a> Courier<'a> {
         loop {
             let stopping = context.stop.fired();
             let number = self.number.map(|since| since.max(self.era_begins) + counted);
+            self.tried = self.tried.max(number.unwrap_or(0));
             let committed = match self.number.zip(number) {
                 Some((since, number)) => {
                     let mark = Mark { number, since, bytes: mark() };
@@ -158,13 +176,14 @@ impl<'a> Courier<'a> {
                 }
                 None => context.intake.commit(events.clone()).await,
             };
+            note_position(&context.counters, &committed);
             match committed {
                 Ok(()) => {
                     self.number = number;
                     self.refused = false;
                     return Ended::Done;
                 }
-                Err(error) if error.never_fits() && !about_marks(&error) => {
+                Err(error) if error.never_fits() => {
                     return Ended::Unfit(error);
                 }
                 Err(error) => {
@@ -182,11 +201,6 @@ impl<'a> Courier<'a> {
     }
 }
 
-/// Fewer events would not help: the marks of all sources together are too large for the channel.
-fn about_marks(error: &CommitError) -> bool {
-    matches!(error, CommitError::Refused(Refusal::PositionTooLarge { .. }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,7 +208,7 @@ mod tests {
     use crate::flow::context::Intake;
     use crate::flow::intake::{ChannelProcessor, NamedChannel};
     use crate::flow::selector::Replicating;
-    use crate::source::trial::{Reply, Trial, bodies, durable, held, narrow_channel};
+    use crate::source::trial::{Reply, Trial, bodies, durable, durable_with, held, narrow_channel};
     use std::sync::Arc;
 
     const PACE: Pace = Pace { first: Duration::from_millis(1), most: Duration::from_millis(2) };
@@ -272,6 +286,30 @@ mod tests {
         let events = take.take(100).unwrap();
         take.commit().unwrap();
         bodies(&events)
+    }
+
+    #[tokio::test]
+    async fn after_events_that_one_channel_refuses_for_good_the_next_enter_both() {
+        let directory = tempfile::tempdir().unwrap();
+        let wide = durable_with(&directory.path().join("wide"), 10, 1 << 20);
+        let narrow = durable_with(&directory.path().join("narrow"), 10, 1024);
+        let mut trial = Trial::new();
+        trial.context.intake = intake(&wide, &narrow);
+        let long = "x".repeat(2000);
+        let (mut courier, _) = Courier::begin(&trial.context, PACE).await.unwrap();
+        let first = pieces(&["1", &long, "3", "4"]);
+        let (_, ended) = courier.hand_over(first, Point::at(0), mark).await;
+        assert!(matches!(ended, Ended::Unfit(_)), "{ended:?}");
+        assert!(matches!(courier.give_up(Bytes::new).await, Ended::Done));
+        for next in ["of the next file", "of the one after it"] {
+            let (_, ended) = courier.hand_over(pieces(&[next]), Point::at(0), mark).await;
+            assert!(matches!(ended, Ended::Done));
+            assert!(drained(&wide).contains(&next.to_owned()), "{next}");
+            assert!(drained(&narrow).contains(&next.to_owned()), "{next}");
+        }
+        // Both have counted as far, so the next life finds no channel that has missed something.
+        let (_, known) = Courier::begin(&trial.context, PACE).await.unwrap();
+        assert!(!known.behind);
     }
 
     #[tokio::test]

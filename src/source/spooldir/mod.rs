@@ -290,6 +290,7 @@ impl SpoolDirectory {
             courier.leave(place::idle).await;
         } else if behind && !resumed {
             courier.forgo();
+            courier.leave(place::idle).await;
         }
         context.started();
         let most = self.batch_events.min(context.intake.transaction_capacity()).max(1);
@@ -308,6 +309,7 @@ impl SpoolDirectory {
                     let (upto, ended) = courier.hand_over(pieces, from, mark).await;
                     let now = context.clock.now();
                     let stopped = matches!(ended, Ended::Stopped);
+                    let unfit = matches!(ended, Ended::Unfit(_));
                     (spool, ()) = on(spool, move |spool| {
                         if upto != from || matches!(ended, Ended::Done) {
                             spool.reached(upto);
@@ -317,6 +319,10 @@ impl SpoolDirectory {
                         }
                     })
                     .await?;
+                    if unfit {
+                        // Another file comes next.
+                        courier.give_up(place::idle).await;
+                    }
                     if stopped {
                         break;
                     }

@@ -268,7 +268,7 @@ impl Spool {
     }
 
     fn opened(&self, path: &Path, point: Point, begun: bool) -> io::Result<Current> {
-        let file = files::open_regular(path)?;
+        let file = files::open_laid(path)?;
         let stamp = Stamp::of(&file.metadata()?);
         let mut start = [0; 4];
         let mut have = 0;

@@ -1,13 +1,13 @@
 //! A group of files: the directory that they stand in, and what their names look like.
 
 use super::Group;
+use super::identity::born_ns;
 use crate::base::files;
 use crate::source::reading::Stamp;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::UNIX_EPOCH;
 
 /// Nanoseconds within which a directory can change twice and show one time.
 const TIME_STEP_NS: i64 = 2_000_000_000;
@@ -18,6 +18,8 @@ pub(super) struct Matched {
     pub(super) path: PathBuf,
     pub(super) device: u64,
     pub(super) stamp: Stamp,
+    /// When it was made, in nanoseconds since 1970, where its file system tells.
+    pub(super) born_ns: Option<i64>,
     /// It was made since the group was first looked at, as far as its file system tells.
     pub(super) is_new: bool,
 }
@@ -33,6 +35,8 @@ pub(super) struct Names {
     first_ns: Option<i64>,
     /// Its directory could not be read when it was last tried.
     pub(super) closed: bool,
+    /// That no file matches was said.
+    pub(super) said_empty: bool,
 }
 
 impl Names {
@@ -71,10 +75,9 @@ impl Names {
     /// the directory's last change before the first look was there, also where that look missed it because
     /// it was renamed just then.
     pub(super) fn file(&self, path: PathBuf, found: &Metadata) -> Matched {
-        let since = found.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let born_ns = since.and_then(|since| i64::try_from(since.as_nanos()).ok());
+        let born_ns = born_ns(found);
         let is_new = self.first_ns.zip(born_ns).is_some_and(|(first, born)| born > first);
-        Matched { path, device: found.dev(), stamp: Stamp::of(found), is_new }
+        Matched { path, device: found.dev(), stamp: Stamp::of(found), born_ns, is_new }
     }
 }
 

@@ -1,13 +1,14 @@
 //! `taildir`: the lines of files that grow, from wherever they were read to last.
 //!
 //! Limits: a batch has `batchSize` lines or [`FILE_BATCH_BYTES_MAX`], a line [`TAIL_LINE_BYTES_MAX`],
-//! a source [`TAIL_FILES_MAX`] files ([`TAIL_FILES_MARKED_MAX`] where channels keep its place), of
-//! which [`TAIL_OPEN_MAX`] are open; a file has [`TAIL_BATCHES_PER_TURN`] batches, then it is the
+//! a source [`TAIL_FILES_MAX`] files, of which [`TAIL_OPEN_MAX`] are open; a file has [`TAIL_BATCHES_PER_TURN`] batches, then it is the
 //! next one's turn.
 //!
 //! The story: the directories are looked through for files whose names match. Each is known by its
-//! number in its file system and by a checksum of its first bytes, whatever its name: one that is
-//! renamed is not read again, one that took another's number is. New lines are handed over file by
+//! number in its file system, by when it was made and by checksums of its first bytes and of the last
+//! that were read, whatever its name: one that is renamed is not read again, one that took another's
+//! number or was written anew is. Where channels keep positions, a batch carries the places of the
+//! files that changed since the journal beside the position file was written. New lines are handed over file by
 //! file, each batch with the place where it ends. A last line waits for its newline, or until the
 //! file has been left alone for `idleTimeout`. A file that is renamed away or removed stays open
 //! that long and is read to its end.
@@ -17,6 +18,9 @@
 //! be read keeps no other from its turn.
 
 mod group;
+mod identity;
+mod journal;
+mod known;
 mod place;
 mod position_file;
 mod tail;
@@ -30,19 +34,21 @@ use super::reading::{Point, beside};
 use crate::base::files;
 #[cfg(doc)]
 use crate::base::limits::{
-    FILE_BATCH_BYTES_MAX, TAIL_FILES_MARKED_MAX, TAIL_FILES_MAX, TAIL_LINE_BYTES_MAX, TAIL_OPEN_MAX,
+    FILE_BATCH_BYTES_MAX, TAIL_FILES_MAX, TAIL_LINE_BYTES_MAX, TAIL_OPEN_MAX,
 };
 use crate::base::limits::{TAIL_BATCHES_PER_TURN, TAIL_LOOKS_FOR_A_BATCH};
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::pattern::Pattern;
+use journal::Journal;
+use known::Known;
 use place::Place;
-use position_file::PositionFile;
+use position_file::{Owner, PositionFile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tails::{Batch, FileId, Known, Tails};
+use tails::{Batch, FileId, Tails};
 
 /// The type `taildir`.
 pub const TYPE: SourceType = SourceType {
@@ -119,12 +125,16 @@ struct Group {
     name: String,
     directory: PathBuf,
     names: Pattern,
+    /// The same as it was written.
+    pattern: String,
     headers: Arc<Vec<(String, String)>>,
 }
 
 struct Settings {
     /// The source's name.
     name: String,
+    /// Its agent's.
+    agent: String,
     groups: Vec<Group>,
     cached: bool,
     skip_to_end: bool,
@@ -156,7 +166,11 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Box<dyn Source>, SettingErro
     let position_file = match reader.text("positionFile") {
         Some(path) if !path.is_empty() => PathBuf::from(path),
         _ => {
-            let home = std::env::home_dir().unwrap_or_else(|| PathBuf::from("."));
+            let home = files::home_directory().ok_or_else(|| {
+                let message =
+                    "is not set, and without a home directory there is no default; set it";
+                reader.error("positionFile", message)
+            })?;
             home.join(".flume/taildir_position.json")
         }
     };
@@ -182,6 +196,7 @@ fn settings_of(reader: &mut SettingsReader<'_>) -> Result<Settings, SettingError
     let idle = reader.millis("idleTimeout", 0..=u64::from(u32::MAX))?;
     Ok(Settings {
         name: reader.name().to_owned(),
+        agent: reader.agent().to_owned(),
         groups: groups(reader)?,
         cached: reader.boolean("cachePatternMatching", true),
         skip_to_end: reader.boolean("skipToEnd", false),
@@ -222,6 +237,7 @@ fn groups(reader: &mut SettingsReader<'_>) -> Result<Vec<Group>, SettingError> {
         groups.push(Group {
             name: name.to_owned(),
             directory: files::absolute(Path::new(directory)),
+            pattern: names.to_owned(),
             names: pattern,
             headers: Arc::new(headers.collect()),
         });
@@ -280,32 +296,50 @@ impl TailDirectory {
         marks_of: Option<u64>,
     ) -> Result<(Disk, u64), Failure> {
         let (settings, counters) = (Arc::clone(&self.settings), Arc::clone(&context.counters));
-        let mut file = PositionFile::new(self.position_file.clone(), self.write_interval);
+        let (path, interval) = (self.position_file.clone(), self.write_interval);
         beside(move || {
-            let about = |what: &str| format!("{what} {}", file.path().display());
-            file.make_directory().map_err(|error| {
-                Failure::caused(about("cannot make the directory of positionFile"), error)
+            let about = |what: &str, path: &Path| format!("{what} {}", path.display());
+            path.parent().map_or(Ok(()), files::create_directory).map_err(|error| {
+                Failure::caused(about("cannot make the directory of positionFile", &path), error)
             })?;
-            let mut known =
-                Known { marked: place.map(|place| place.entries).unwrap_or_default(), ..Known::default() };
+            let owner = Owner { agent: settings.agent.clone(), source: settings.name.clone() };
+            let mut file = PositionFile::claim(path, owner, interval)
+                .map_err(|error| Failure::caused("cannot have its positionFile", error))?;
+            let mut known = Known::default();
+            let mark = place.as_ref().map(|place| place.journal).unwrap_or_default();
+            let mut journal = kept.then(|| Journal::new(file.path(), mark));
             let last = file.era(&settings.name);
             // Once the channels know the place they know it better, unless the source had others since.
-            let era = match marks_of.filter(|era| *era >= last) {
-                Some(era) => era,
-                None => {
-                    known.listed = file.read(&settings.name).map_err(|error| {
-                        Failure::caused(about("cannot read positionFile"), error)
-                    })?;
-                    if marks_of.is_some() {
-                        tracing::warn!(source = settings.name, path = %file.path().display(), "the source had other channels since its present ones heard of it last; it goes on where its positionFile says, so they do not get what the others got");
-                    }
-                    last + 1
+            let channels_know = marks_of.filter(|era| *era >= last);
+            let era = channels_know.unwrap_or(last + 1);
+            let read = journal.as_ref().map_or(Ok(Vec::new()), Journal::read);
+            let lost = read.is_err();
+            if let Err(error) = &read {
+                // Other channels of the source had a journal of their own since.
+                if channels_know.is_some() {
+                    counters.event_read_fail.add(1);
+                    tracing::error!(source = settings.name, %error, "the places of files beside the position file are lost; files that only it knew are read from where positionFile says, else as if they were new");
                 }
-            };
+                journal.iter_mut().for_each(Journal::forget);
+            }
+            known.mark(read.unwrap_or_default(), true);
+            known.mark(place.map(|place| place.entries).unwrap_or_default(), false);
+            if channels_know.is_none() || lost {
+                let lines = file.read(&settings.name).map_err(|error| {
+                    Failure::caused(about("cannot read positionFile", file.path()), error)
+                })?;
+                match channels_know {
+                    Some(_) => known.list_missing(lines),
+                    None => known.list(lines),
+                }
+            }
+            if marks_of.is_some() && channels_know.is_none() {
+                tracing::warn!(source = settings.name, path = %file.path().display(), "the source had other channels since its present ones heard of it last; it goes on where its positionFile says, so they do not get what the others got");
+            }
             if era > last {
                 file.begin_era(era);
             }
-            Ok((Disk { tails: Tails::new(settings, counters, known, kept), file }, era))
+            Ok((Disk { tails: Tails::new(settings, counters, known, journal), file }, era))
         })
         .await?
     }
@@ -436,7 +470,9 @@ impl TailDirectory {
             }
         };
         let now = context.clock.now();
-        let (disk, ()) = on(disk, move |disk| disk.tails.reached(id, from.offset, now)).await?;
+        let journal = (went != Went::Stopped).then_some(place.journal);
+        let reached = move |disk: &mut Disk| disk.tails.reached(id, from.offset, journal, now);
+        let (disk, ()) = on(disk, reached).await?;
         let disk = self.write_positions(context, disk).await?;
         Ok((disk, went))
     }

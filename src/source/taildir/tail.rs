@@ -1,7 +1,8 @@
 //! One file that is tailed.
 
 use super::Settings;
-use super::place::{PRINT_BYTES, Print};
+use super::identity::{Ending, Identity, PRINT_BYTES, Print, born_ns};
+use super::place::Entry;
 use super::tails::{FileId, open, start_of};
 use crate::base::files;
 use crate::base::limits::{FILE_BATCH_BYTES_MAX, TAIL_LINE_BYTES_MAX};
@@ -25,7 +26,9 @@ pub(super) struct Tail {
     /// Bytes of it that are in the channels.
     pub(super) pos: u64,
     /// By which it is known again.
-    pub(super) print: Print,
+    pub(super) identity: Identity,
+    /// Of the end of the batch that is being handed over.
+    pub(super) coming: Option<Ending>,
     /// What it looked like when it was looked at last.
     pub(super) stamp: Stamp,
     /// When it was last seen to change or read.
@@ -44,7 +47,7 @@ impl Tail {
         path: PathBuf,
         headers: Arc<Vec<(String, String)>>,
         file: File,
-        pos: u64,
+        (identity, pos): (Identity, u64),
     ) -> Self {
         Self {
             id,
@@ -52,13 +55,24 @@ impl Tail {
             headers,
             input: Some(Input::new(file, pos)),
             pos,
-            print: Print::default(),
+            identity,
+            coming: None,
             stamp: Stamp::default(),
             changed_at: Duration::ZERO,
             seen_at: Duration::ZERO,
             matched: true,
             cut: false,
         }
+    }
+
+    /// How far it was read, as it is kept.
+    pub(super) fn entry(&self) -> Entry {
+        Entry { identity: self.identity, pos: self.pos }
+    }
+
+    /// Whether its place has to be kept: the next life would begin elsewhere without.
+    pub(super) fn counts(&self, settings: &Settings) -> bool {
+        self.pos > 0 || settings.skip_to_end
     }
 
     pub(super) fn open_file(&self) -> Option<&File> {
@@ -76,7 +90,10 @@ impl Tail {
     /// The file is another one: from its start on.
     pub(super) fn restart(&mut self, file: Option<File>) {
         self.pos = 0;
-        self.print = Print::default();
+        let opened = file.as_ref().or(self.open_file());
+        let born = opened.and_then(|file| file.metadata().ok()).and_then(|found| born_ns(&found));
+        self.identity = Identity::unread(self.id, born);
+        self.coming = None;
         match (file, &mut self.input) {
             (Some(file), input) => *input = Some(Input::new(file, 0)),
             (None, Some(input)) => input.seek(0),
@@ -148,15 +165,34 @@ impl Tail {
     }
 
     /// Takes in by which the file will be known when it was read up to `end`.
-    pub(super) fn look_at_start(&mut self, end: u64) -> io::Result<()> {
+    pub(super) fn take_in(&mut self, end: u64) -> io::Result<()> {
         let wanted = usize::try_from(end).unwrap_or(PRINT_BYTES).min(PRINT_BYTES);
-        if usize::from(self.print.len) < wanted
-            && let Some(file) = self.open_file()
-        {
+        let Some(file) = self.open_file() else { return Ok(()) };
+        let ending = Ending::of(file, end)?;
+        if usize::from(self.identity.print.len) < wanted {
             let start = start_of(file)?;
-            self.print = Print::of(&start[..start.len().min(wanted)]);
+            self.identity.print = Print::of(&start[..start.len().min(wanted)]);
         }
+        self.coming = Some(ending);
         Ok(())
+    }
+
+    /// Everything in front of `pos` is in the channels.
+    pub(super) fn reached(&mut self, pos: u64) {
+        self.pos = pos;
+        let known = self.coming.take().or(self.identity.ending).filter(|ending| ending.at == pos);
+        let found = || self.open_file().and_then(|file| Ending::of(file, pos).ok());
+        self.identity.ending = known.or_else(found);
+    }
+
+    /// Whether the open file, which begins with `start`, is the one that was read.
+    pub(super) fn is_same(&self, start: &[u8]) -> io::Result<bool> {
+        let (true, Some(file)) = (self.identity.print.fits(start), self.open_file()) else {
+            return Ok(false);
+        };
+        // One that is shorter was cut, which is told apart by its length.
+        let ending = self.identity.ending.filter(|ending| ending.at <= self.stamp.len);
+        ending.map_or(Ok(true), |ending| ending.fits(file))
     }
 }
 

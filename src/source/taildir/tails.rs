@@ -1,12 +1,17 @@
 //! The source's work on the disk: which files there are, what is new in them, and where each stands.
 
 use super::group::{Matched, Names};
-use super::place::{Entry, PRINT_BYTES, Place, Print};
+use super::identity::{Ending, Identity, Likeness, PRINT_BYTES, Print};
+use super::journal::Journal;
+use super::known::{Known, Left};
+use super::place::{Entry, JournalMark, Place};
 use super::position_file::Line;
 use super::tail::Tail;
 use super::{Group, Settings};
 use crate::base::files;
-use crate::base::limits::{TAIL_FILES_MARKED_MAX, TAIL_FILES_MAX, TAIL_OPEN_MAX, TAIL_SOUGHT_FOR};
+use crate::base::limits::{
+    TAIL_CHANGED_MAX, TAIL_CHANGED_UNWRITTEN_MAX, TAIL_FILES_MAX, TAIL_OPEN_MAX, TAIL_SOUGHT_FOR,
+};
 use crate::metrics::SourceCounters;
 use crate::source::reading::Stamp;
 use crate::source::reading::courier::Piece;
@@ -20,15 +25,6 @@ use std::time::Duration;
 
 /// A file system and a number in it.
 pub(super) type FileId = (u64, u64);
-
-/// What was known of files before this life.
-#[derive(Default)]
-pub(super) struct Known {
-    /// By their channels.
-    pub(super) marked: Vec<Entry>,
-    /// By Flume's position file, where that knows better.
-    pub(super) listed: Vec<Line>,
-}
 
 /// A batch of one file.
 pub(super) struct Batch {
@@ -47,17 +43,21 @@ pub(super) struct Tails {
     names: Vec<Names>,
     tails: BTreeMap<FileId, Tail>,
     /// Files of an earlier life that have not been seen yet.
-    marked: Vec<Entry>,
-    listed: Vec<Line>,
-    /// The channels keep the source's place.
-    kept: bool,
-    files_max: usize,
+    known: Known,
+    /// The places of all files but those of `changed`; `None` where the channels keep no positions.
+    journal: Option<Journal>,
+    /// Files whose place is not in the journal as it is.
+    changed: BTreeSet<FileId>,
+    /// The journal cannot be written, which was said.
+    unwritten: bool,
     /// No file was looked for yet.
     first: bool,
     /// When files of an earlier life that are still missing are forgotten: known once every
     /// directory could be read.
     forget_at: Option<Duration>,
     full: bool,
+    /// Files that the last look found and that there was no room for.
+    left_out: u64,
     /// Files that cannot be opened; each is said once.
     refused: BTreeSet<PathBuf>,
 }
@@ -67,22 +67,22 @@ impl Tails {
         settings: Arc<Settings>,
         counters: Arc<SourceCounters>,
         known: Known,
-        kept: bool,
+        journal: Option<Journal>,
     ) -> Self {
         let names = settings.groups.iter().map(|_| Names::default()).collect();
-        let Known { marked, listed } = known;
         Self {
             settings,
             counters,
             names,
             tails: BTreeMap::new(),
-            marked,
-            listed,
-            kept,
-            files_max: if kept { TAIL_FILES_MARKED_MAX } else { TAIL_FILES_MAX },
+            known,
+            journal,
+            changed: BTreeSet::new(),
+            unwritten: false,
             first: true,
             forget_at: None,
             full: false,
+            left_out: 0,
             refused: BTreeSet::new(),
         }
     }
@@ -91,6 +91,8 @@ impl Tails {
     pub(super) fn look(&mut self, now: Duration, wall_ns: i64) -> Vec<FileId> {
         let settings = Arc::clone(&self.settings);
         let (mut order, mut all_seen) = (Vec::new(), true);
+        let mut empty = 0;
+        self.left_out = 0;
         for tail in self.tails.values_mut() {
             tail.matched = false;
         }
@@ -104,6 +106,8 @@ impl Tails {
                 }
             };
             self.names[at].closed = false;
+            empty += u64::from(matched.is_empty());
+            self.say_empty(at, group, matched.is_empty());
             for file in matched {
                 order.extend(self.see(group, &file, now));
             }
@@ -112,15 +116,26 @@ impl Tails {
         if all_seen && now >= *self.forget_at.get_or_insert(now + TAIL_SOUGHT_FOR) {
             // What is not there any more was done, or removed, while nobody looked. One look does
             // not tell: a name can change between being listed and being looked at.
-            self.marked.clear();
-            self.listed.clear();
+            self.known.clear();
         }
+        self.counters.files_left_out.set(self.left_out);
+        self.counters.empty_patterns.set(empty);
+        self.full &= self.left_out > 0;
         self.first &= !all_seen;
         let seen: BTreeSet<FileId> = order.iter().copied().collect();
         // Files that were renamed or removed are read to their end all the same.
         order.extend(self.tails.keys().filter(|id| !seen.contains(id)).copied());
         order.retain(|id| self.tails.get(id).is_some_and(Tail::has_news));
         order
+    }
+
+    /// A pattern that matches nothing is said once, and again when that has changed in between.
+    fn say_empty(&mut self, at: usize, group: &Group, empty: bool) {
+        let said = std::mem::replace(&mut self.names[at].said_empty, empty);
+        if empty && !said {
+            let directory = group.directory.display();
+            tracing::warn!(source = self.settings.name, group = group.name, %directory, pattern = group.pattern, "no file of the directory matches the pattern of the file group; the source waits for one");
+        }
     }
 
     fn closed(&mut self, at: usize, group: &Group, error: &io::Error) {
@@ -147,62 +162,64 @@ impl Tails {
             }
             return first.then_some(id);
         }
-        if self.tails.len() >= self.files_max {
+        if self.tails.len() >= TAIL_FILES_MAX {
+            self.left_out += 1;
             if !std::mem::replace(&mut self.full, true) {
-                tracing::error!(source = self.settings.name, file = %file.path.display(), most = self.files_max, "more files match than one source can hold; further ones wait until others are gone. Use several sources");
+                tracing::error!(source = self.settings.name, file = %file.path.display(), most = TAIL_FILES_MAX, "more files match than one source can hold; further ones wait until others are gone. Use several sources, or move old files away");
             }
             return None;
         }
-        let opened = open(&file.path, id).and_then(|opened| {
+        let mut identity = Identity::unread(id, file.born_ns);
+        let found = open(&file.path, id).and_then(|opened| {
             let start = start_of(&opened)?;
-            Ok((opened, start))
+            let left = self.known.find(&identity, file, &opened, &start)?;
+            Ok((opened, start, left))
         });
-        let (opened, start) = match opened {
-            Ok(opened) => opened,
+        let (opened, start, left) = match found {
+            Ok(found) => found,
             Err(error) => {
-                // Gone since it was listed is no trouble.
-                if error.kind() != io::ErrorKind::NotFound && self.refused.insert(file.path.clone())
-                {
-                    self.counters.event_read_fail.add(1);
-                    tracing::error!(source = self.settings.name, file = %file.path.display(), %error, "a file cannot be read; it is tried again, the others go on");
-                }
+                self.unreadable(&file.path, &error);
                 return None;
             }
         };
         self.refused.remove(&file.path);
-        let known = self.known(file, &start);
-        let pos = match known {
-            Some(pos) if pos <= file.stamp.len => pos,
-            Some(_) => 0,
-            None if self.first && self.settings.skip_to_end => file.stamp.len,
-            None => 0,
-        };
-        let mut tail = Tail::new(id, file.path.clone(), Arc::clone(&group.headers), opened, pos);
-        tail.print =
+        let (pos, ending, written) = self.begin_at(file, left);
+        identity.print =
             Print::of(&start[..start.len().min(usize::try_from(pos).unwrap_or(PRINT_BYTES))]);
+        identity.ending = ending.or_else(|| Ending::of(&opened, pos).ok());
+        let headers = Arc::clone(&group.headers);
+        let mut tail = Tail::new(id, file.path.clone(), headers, opened, (identity, pos));
         tail.stamp = file.stamp;
         (tail.changed_at, tail.seen_at) = (now, now);
         tail.matched = true;
+        // One that is read from its start need not be kept, unless the next life would not do so.
+        if !written && (left.is_some() || tail.counts(&self.settings)) {
+            self.note_changed(id);
+        }
         self.tails.insert(id, tail);
         Some(id)
     }
 
-    /// The place at which an earlier life left the file.
-    fn known(&mut self, file: &Matched, start: &[u8]) -> Option<u64> {
-        let inode = file.stamp.inode;
-        // One that was made since is another, whatever number it got and however it begins.
-        if file.is_new {
-            return None;
+    /// Where reading begins in a file that was left there, what stands before that, and whether the
+    /// journal has it so.
+    fn begin_at(&self, file: &Matched, left: Option<Left>) -> (u64, Option<Ending>, bool) {
+        match left {
+            Some(left) if left.rewritten || left.pos > file.stamp.len => {
+                tracing::info!(source = self.settings.name, file = %file.path.display(), was = left.pos, "a file was cut or written anew since it was read; it is read from its start");
+                (0, None, false)
+            }
+            Some(left) => (left.pos, left.ending, left.written),
+            None if self.first && self.settings.skip_to_end => (file.stamp.len, None, false),
+            None => (0, None, false),
         }
-        let path = files::absolute(&file.path);
-        let same = |line: &Line| line.inode == inode && Path::new(&line.file) == path;
-        if let Some(at) = self.listed.iter().position(same) {
-            self.marked.retain(|entry| entry.inode != inode);
-            return Some(self.listed.swap_remove(at).pos);
+    }
+
+    /// Says once that a file cannot be read. One that is gone since it was listed is no trouble.
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        if error.kind() != io::ErrorKind::NotFound && self.refused.insert(path.to_owned()) {
+            self.counters.event_read_fail.add(1);
+            tracing::error!(source = self.settings.name, file = %path.display(), %error, "a file cannot be read; it is tried again, the others go on");
         }
-        let fits = |entry: &Entry| entry.inode == inode && entry.print.fits(start);
-        let at = self.marked.iter().position(fits)?;
-        Some(self.marked.swap_remove(at).pos)
     }
 
     /// A file of the source has changed since it was looked at last.
@@ -215,36 +232,34 @@ impl Tails {
             None => open(&file.path, id).map(|opened| tail.reopen(opened)),
         };
         let start = reopened.and_then(|()| tail.open_file().map_or(Ok(Vec::new()), start_of));
+        let same = start.and_then(|start| tail.is_same(&start));
         let name = || file.path.display();
-        match start {
-            Ok(start) if !tail.print.fits(&start) => {
+        match same {
+            Ok(false) => {
                 tracing::info!(source = self.settings.name, file = %name(), was = tail.pos, "another file, or one that was written anew, has the number of one that was read; it is read from its start");
                 // What is open may be the old file still.
                 match open(&file.path, id) {
                     Ok(opened) => tail.restart(Some(opened)),
                     Err(_) => tail.restart(None),
                 }
+                self.note_changed(id);
             }
-            Ok(_) if file.stamp.len < tail.pos => {
+            Ok(true) if file.stamp.len < tail.pos => {
                 tracing::info!(source = self.settings.name, file = %name(), was = tail.pos, len = file.stamp.len, "a file was cut; it is read from its start");
                 tail.restart(None);
+                self.note_changed(id);
             }
-            Ok(_) => {}
+            Ok(true) => {}
             // Under another name since it was listed: the next look tells.
             Err(error) if error.kind() == io::ErrorKind::NotFound => tail.stamp = Stamp::default(),
-            Err(error) => {
-                if self.refused.insert(file.path.clone()) {
-                    self.counters.event_read_fail.add(1);
-                    tracing::error!(source = self.settings.name, file = %name(), %error, "a file cannot be read; it is tried again, the others go on");
-                }
-            }
+            Err(error) => self.unreadable(&file.path, &error),
         }
     }
 
     /// Files of an earlier life that got a name that no group has, while nobody looked: what they
     /// hold beyond the known place is still to be read. Only a print tells that they are the same.
     fn find_renamed(&mut self, now: Duration, order: &mut Vec<FileId>) {
-        if self.marked.is_empty() {
+        if self.known.has_no_prints() {
             return;
         }
         let settings = Arc::clone(&self.settings);
@@ -253,18 +268,17 @@ impl Tails {
             for path in listed.filter_map(|entry| Some(entry.ok()?.path())) {
                 let Ok(found) = path.metadata() else { continue };
                 let (stamp, id) = (Stamp::of(&found), (found.dev(), found.ino()));
-                let wanted = |entry: &Entry| entry.inode == stamp.inode && entry.print.len > 0;
-                if !found.is_file()
-                    || self.tails.contains_key(&id)
-                    || !self.marked.iter().any(wanted)
-                {
+                let wanted = self.known.has_print_of(stamp.inode);
+                if !found.is_file() || self.tails.contains_key(&id) || !wanted {
                     continue;
                 }
                 let file = self.names[at].file(path, &found);
-                let Some(start) = open(&file.path, id).and_then(|f| start_of(&f)).ok() else {
-                    continue;
-                };
-                if self.marked.iter().any(|entry| wanted(entry) && entry.print.fits(&start)) {
+                let now_there = Identity::unread(id, file.born_ns);
+                let like = open(&file.path, id).and_then(|opened| {
+                    let start = start_of(&opened)?;
+                    self.known.likeness(&now_there, &opened, &start)
+                });
+                if matches!(like, Ok(Likeness::Same)) {
                     tracing::info!(source = self.settings.name, file = %file.path.display(), "a file that was renamed meanwhile is read to its end");
                     order.extend(self.see(group, &file, now));
                     if let Some(tail) = self.tails.get_mut(&id) {
@@ -306,11 +320,11 @@ impl Tails {
         match read {
             Ok(pieces) => {
                 let end = pieces.last()?.end.offset;
-                if let Err(error) = tail.look_at_start(end) {
-                    tracing::debug!(%error, "the start of a file cannot be read");
+                if let Err(error) = tail.take_in(end) {
+                    tracing::debug!(%error, "a file cannot be read once more, to know it again");
                 }
                 let full = pieces.len() >= most;
-                Some(Batch { full, pieces, from, place: self.place(id) })
+                Some(Batch { full, pieces, from, place: self.place(id)? })
             }
             Err(error) => {
                 if self.refused.insert(tail.path.clone()) {
@@ -325,12 +339,29 @@ impl Tails {
         }
     }
 
-    /// Everything of the file before `pos` is in the channels.
-    pub(super) fn reached(&mut self, id: FileId, pos: u64, now: Duration) {
+    /// Everything of the file before `pos` is in the channels; `journal` is what a position names that
+    /// all of them have.
+    pub(super) fn reached(
+        &mut self,
+        id: FileId,
+        pos: u64,
+        journal: Option<JournalMark>,
+        now: Duration,
+    ) {
+        if let (Some(journal), Some(mark)) = (&mut self.journal, journal) {
+            journal.committed(mark);
+        }
         if let Some(tail) = self.tails.get_mut(&id) {
-            tail.pos = pos;
+            tail.reached(pos);
             tail.changed_at = now;
             self.refused.remove(&tail.path);
+            self.note_changed(id);
+        }
+    }
+
+    fn note_changed(&mut self, id: FileId) {
+        if self.journal.is_some() {
+            self.changed.insert(id);
         }
     }
 
@@ -338,7 +369,11 @@ impl Tails {
     pub(super) fn file_of(&self, entry: &Entry) -> Option<FileId> {
         self.tails
             .iter()
-            .find(|(id, tail)| id.1 == entry.inode && tail.print == entry.print)
+            .find(|(id, tail)| {
+                let Identity { inode, device, print, .. } = entry.identity;
+                let same = id.1 == inode && device.is_none_or(|device| device == id.0);
+                same && tail.identity.print == print
+            })
             .map(|(id, _)| *id)
     }
 
@@ -366,6 +401,7 @@ impl Tails {
         {
             tracing::info!(source = self.settings.name, file = %tail.path.display(), "a file that was renamed or removed is done");
             self.tails.remove(&id);
+            self.changed.remove(&id);
             self.full = false;
         }
     }
@@ -388,19 +424,64 @@ impl Tails {
         }
     }
 
-    /// Where the source stands, with the file of this number as the newest.
-    fn place(&self, newest: FileId) -> Place {
-        let entry =
-            |(id, tail): (&FileId, &Tail)| Entry { inode: id.1, print: tail.print, pos: tail.pos };
-        if !self.kept {
-            return Place::default();
+    /// Where the source stands, with the file of this number as the newest; `None` while that cannot be
+    /// kept.
+    fn place(&mut self, newest: FileId) -> Option<Place> {
+        if self.journal.is_none() {
+            return Some(Place::default());
         }
-        let at = self.tails.keys().position(|id| *id == newest).unwrap_or_default();
-        let mut entries: Vec<Entry> = self.tails.iter().map(entry).collect();
+        self.write_journal();
+        let entry = |(id, tail): (&FileId, &Tail)| (*id != newest).then(|| tail.entry());
+        let changed = self.changed.iter().filter_map(|id| self.tails.get_key_value(id));
+        let tail = self.tails.get(&newest)?;
+        let identity = Identity { ending: tail.coming, ..tail.identity };
+        let first = Entry { identity, pos: tail.pos };
+        let mut entries = vec![first];
+        entries.extend(changed.filter_map(entry));
         // Files of a directory that could not be read yet are not forgotten.
-        let room = self.files_max.saturating_sub(entries.len());
-        entries.extend(self.marked.iter().take(room));
-        Place { entries, newest: at, from: 0 }
+        entries.extend(self.known.unwritten());
+        let fits = entries.len() <= TAIL_CHANGED_UNWRITTEN_MAX;
+        let journal = self.journal.as_ref()?.mark();
+        fits.then_some(Place { journal, entries, newest: 0, from: 0 })
+    }
+
+    /// Writes the places of files that changed, once they are many.
+    fn write_journal(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        let many = self.changed.len() + self.known.unwritten_count() >= TAIL_CHANGED_MAX;
+        if !many {
+            return;
+        }
+        let all = journal.wants_all();
+        let tails: Vec<Entry> = if all {
+            self.tails
+                .values()
+                .filter(|tail| tail.counts(&self.settings))
+                .map(Tail::entry)
+                .collect()
+        } else {
+            self.changed.iter().filter_map(|id| Some(self.tails.get(id)?.entry())).collect()
+        };
+        let known = self.known.entries(all);
+        let entries: Vec<Entry> = tails.into_iter().chain(known).collect();
+        match journal.write(&entries, all) {
+            Ok(()) => {
+                self.changed.clear();
+                self.known.written();
+                if std::mem::replace(&mut self.unwritten, false) {
+                    tracing::info!(
+                        source = self.settings.name,
+                        "the places of files are written beside the position file again"
+                    );
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.unwritten, true) {
+                    self.counters.generic_processing_fail.add(1);
+                    tracing::error!(source = self.settings.name, %error, most = TAIL_CHANGED_UNWRITTEN_MAX, "the places of files cannot be written beside the position file; it is tried again, and once so many files have changed others wait");
+                }
+            }
+        }
     }
 
     /// What Flume's position file says.
@@ -411,14 +492,14 @@ impl Tails {
             file: files::absolute(&tail.path).to_string_lossy().into_owned(),
         };
         let matched = self.tails.iter().filter(|(_, tail)| tail.matched);
-        matched.map(line).chain(self.listed.iter().cloned()).collect()
+        matched.map(line).chain(self.known.listed().cloned()).collect()
     }
 }
 
 /// Opens the file of this number. A name may lead to another one by now, as where a log was turned
 /// since its directory was listed; that is [`io::ErrorKind::NotFound`].
 pub(super) fn open(path: &Path, id: FileId) -> io::Result<File> {
-    let file = files::open_regular(path)?;
+    let file = files::open_laid(path)?;
     let found = file.metadata()?;
     if (found.dev(), found.ino()) != id {
         let what = "another file has its name, and it was not open";

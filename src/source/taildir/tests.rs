@@ -1,7 +1,9 @@
 //! Real files that grow, turn and shrink, against a false channel and a real one.
 
 mod looks;
+mod many;
 
+use super::place::JournalMark;
 use super::*;
 use crate::base::files;
 use crate::channel::Channel;
@@ -404,7 +406,8 @@ async fn a_position_file_that_another_source_writes_as_well_skips_no_lines() {
     ground.append("app.log", "1\n");
     on_channel(&ground, &one, 1).await;
     ground.append("app.log", "2\n3\n");
-    on_channel_as("r2", &ground, &memory, 2).await;
+    // It is another agent's, and has a file of its own: what the first has read is not read there.
+    on_channel_as("r2", &ground, &memory, 3).await;
     on_channel(&ground, &one, 2).await;
     assert_eq!(drain(&one), ["1", "2", "3"]);
 }
@@ -437,6 +440,7 @@ fn group(ground: &Ground, names: &str) -> Group {
         name: "f1".to_owned(),
         directory: ground.at("logs"),
         names: Pattern::new(names).unwrap(),
+        pattern: names.to_owned(),
         headers: Arc::default(),
     }
 }
@@ -445,6 +449,7 @@ fn group(ground: &Ground, names: &str) -> Group {
 fn tails(ground: &Ground, known: Vec<place::Entry>) -> Tails {
     let settings = Settings {
         name: "r1".to_owned(),
+        agent: "a1".to_owned(),
         groups: vec![group(ground, "app.*")],
         cached: true,
         skip_to_end: false,
@@ -452,8 +457,10 @@ fn tails(ground: &Ground, known: Vec<place::Entry>) -> Tails {
         file_header: None,
         idle: Duration::from_secs(120),
     };
-    let known = Known { marked: known, ..Known::default() };
-    Tails::new(Arc::new(settings), Arc::default(), known, true)
+    let mut before = Known::default();
+    before.mark(known, false);
+    let journal = Journal::new(&ground.at("positions.json"), JournalMark::default());
+    Tails::new(Arc::new(settings), Arc::default(), before, Some(journal))
 }
 
 /// A look at `seconds` of a clock that shows the time of day as well.
@@ -470,7 +477,7 @@ fn news(tails: &mut Tails, seconds: u64) -> (Vec<String>, Vec<place::Entry>) {
         let Some(batch) = tails.read(id, 100, false) else { continue };
         let end = batch.pieces.last().unwrap().end.offset;
         lines.extend(batch.pieces.into_iter().map(|piece| piece.event));
-        tails.reached(id, end, now);
+        tails.reached(id, end, Some(batch.place.journal), now);
         entries = Place::decode(&batch.place.encode(batch.from, end)).unwrap().entries;
     }
     (bodies(&lines), entries)
@@ -546,8 +553,14 @@ fn a_file_that_was_made_since_is_another_however_it_begins() {
         println!("left out taildir: the file system does not tell when a file was made");
         return;
     }
-    let print = place::Print::of(text.as_bytes());
-    let known = vec![place::Entry { inode: made.ino(), print, pos: made.len() }];
+    let identity = identity::Identity {
+        inode: made.ino(),
+        device: None,
+        born_ns: None,
+        print: identity::Print::of(text.as_bytes()),
+        ending: None,
+    };
+    let known = vec![place::Entry { identity, pos: made.len() }];
     let mut life = tails(&ground, known);
     look(&mut life, 0);
     files::rename_new(&away, &ground.log("app.log")).unwrap();
