@@ -165,7 +165,10 @@ fn put(new: &dyn Channel, events: &[Event]) -> Result<(), Refused> {
         put.put(event.clone())
             .map_err(|error| Refused { why: error.to_string(), too_large: true })?;
     }
-    put.commit().map_err(|error| Refused { why: error.to_string(), too_large: error.never_fits() })
+    put.commit().map_err(|failure| Refused {
+        why: failure.to_string(),
+        too_large: failure.error.never_fits(),
+    })
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ mod tests {
     fn put(channel: &Standing, body: &'static str) -> Result<(), CommitError> {
         let mut put = channel.begin_put();
         put.put(Event::new(body)).expect("fits");
-        put.commit()
+        Ok(put.commit()?)
     }
 
     /// What opens a channel; a name for the long type.

@@ -72,6 +72,32 @@ pub(super) struct ChannelPart {
     started: watch::Receiver<bool>,
 }
 
+/// The sources that put into each channel.
+fn sources_of_channels(plan: &Plan) -> BTreeMap<String, Vec<String>> {
+    let of = |channel: &String| {
+        let sources = plan.sources.iter().filter(|source| source.channels.contains(channel));
+        sources.map(|source| source.name.clone()).collect()
+    };
+    plan.channels.iter().map(|channel| (channel.name.clone(), of(&channel.name))).collect()
+}
+
+/// Tells the channel of this name its sources, now and after each reload. Does not return.
+async fn name_sources(
+    channel: &dyn Channel,
+    name: &str,
+    mut named: watch::Receiver<BTreeMap<String, Vec<String>>>,
+) {
+    loop {
+        let sources = named.borrow_and_update().get(name).cloned();
+        if let Some(sources) = sources {
+            channel.name_sources(&sources);
+        }
+        if named.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// An agent that runs.
 pub struct Running {
     name: String,
@@ -86,6 +112,8 @@ pub struct Running {
     /// Sinks and groups, by the name of their tasks.
     pub(super) sinks: BTreeMap<String, Part>,
     pub(super) channels: BTreeMap<String, ChannelPart>,
+    /// The sources of each channel, as the configuration names them.
+    named: watch::Sender<BTreeMap<String, Vec<String>>>,
     /// What channels held that are gone, for those that come in their place.
     pub(super) estates: BTreeMap<String, Estate>,
     /// Channels that a reload closes; each answers what it cut off.
@@ -111,6 +139,7 @@ impl Running {
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
             channels: BTreeMap::new(),
+            named: watch::Sender::default(),
             estates: BTreeMap::new(),
             closing: Vec::new(),
         };
@@ -123,6 +152,10 @@ impl Running {
     pub(super) fn start_missing(&mut self, plan: Plan) {
         self.left_out = plan.left_out;
         let members = plan.members();
+        // A source that was left out because of a mistake is not gone.
+        if plan.left_out == 0 {
+            self.named.send_replace(sources_of_channels(&plan));
+        }
         self.registry.keep(&members);
         self.taps.keep(&members);
         for channel in plan.channels {
@@ -153,6 +186,7 @@ impl Running {
         let counters = registry.channel(&plan.name);
         let tap = self.taps.at(Role::Channel, &plan.name);
         let clock = Arc::clone(&self.clock);
+        let named = self.named.subscribe();
         let ChannelPlan { name, kind, print, .. } = plan;
         let (part_name, task, left) = (name.clone(), format!("channel {name}"), estate.clone());
         let work = async move {
@@ -178,7 +212,10 @@ impl Running {
             fill.send_replace(Some(channel));
             started.send_replace(true);
             // The slots stay readable while their senders live.
-            opening.keep_open(&standing).await;
+            tokio::select! {
+                () = opening.keep_open(&standing) => {}
+                () = name_sources(&*standing, &name, named) => {}
+            }
         };
         let opener = Task { name: task, handle: Some(tokio::spawn(work)), stop: fire };
         let drains = Arc::new(AtomicBool::new(volatile));

@@ -20,6 +20,7 @@ pub mod rare;
 pub mod read_whole;
 pub mod rolling;
 pub mod service;
+pub mod setting;
 pub mod signal;
 pub mod threads;
 pub mod trouble;

@@ -236,7 +236,7 @@ impl Field {
             let put = transaction.put(event);
             put.map_err(|error| CommitError::Refused(Refusal::Transaction(error)))?;
         }
-        transaction.commit()
+        Ok(transaction.commit()?)
     }
 
     fn fail(&self, words: String) {

@@ -8,10 +8,11 @@ use super::store::{Load, Loan, Store};
 use super::timer::Timer;
 use super::waiting::{Step, Ticket, WaitList, Waiting, block};
 use super::{
-    BoxFuture, Channel, CloseError, CommitError, Limits, Position, PositionError, PutError,
-    PutTransaction, Refusal, Status, TakeError, TakeTransaction, check_event,
+    BoxFuture, Channel, CloseError, CommitError, CommitFailure, Limits, Position, PositionError,
+    PutError, PutTransaction, Refusal, Status, TakeError, TakeTransaction, check_event,
 };
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::setting;
 use crate::event::Event;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,11 +55,12 @@ impl Default for MemoryOptions {
 #[non_exhaustive]
 pub enum MemoryOptionsError {
     /// No event would fit.
-    #[error("capacity and transactionCapacity must be at least 1")]
+    #[error("{} and {} must be at least 1", setting::CAPACITY, setting::TRANSACTION_CAPACITY)]
     Zero,
     /// A transaction could be larger than the channel.
     #[error(
-        "transactionCapacity is {transaction_capacity} and capacity {capacity}: lower transactionCapacity or raise capacity"
+        "{name} is {transaction_capacity} and {} {capacity}: lower {name} or raise {}",
+        setting::CAPACITY, setting::CAPACITY, name = setting::TRANSACTION_CAPACITY
     )]
     TransactionLargerThanChannel {
         /// Events of one transaction.
@@ -270,6 +272,12 @@ impl Put {
         Step::Ready(answer)
     }
 
+    /// The transaction with its events, for another try that waits anew.
+    fn failed(mut self: Box<Self>, error: CommitError) -> CommitFailure {
+        self.wait = Wait::default();
+        CommitFailure::new(error, self)
+    }
+
     fn full(&self, state: &State) -> Refusal {
         let (held, store) = (state.store.held(), &state.store);
         if held.events + self.load.events > store.capacity || store.fits(self.load) {
@@ -305,11 +313,15 @@ impl PutTransaction for Put {
         check_event(&event)?;
         let load = self.load.with(&event, SLOT_BYTES);
         if load.slots > self.shared.slots_max {
-            let bytes = usize::try_from(load.slots.saturating_mul(SLOT_BYTES));
+            let bytes_of = |load: Load| {
+                let bytes = load.slots.saturating_mul(SLOT_BYTES);
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            };
             return Err(PutError::TooLarge {
-                bytes: bytes.unwrap_or(usize::MAX),
+                bytes: bytes_of(load),
+                alone: bytes_of(Load::default().with(&event, SLOT_BYTES)),
                 max: transaction_bytes_max,
-                setting: "byteCapacity",
+                setting: setting::BYTE_CAPACITY,
             });
         }
         self.load = load;
@@ -319,14 +331,18 @@ impl PutTransaction for Put {
 
     fn set_position(&mut self, _source: &str, _position: Bytes) {}
 
-    fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
+    fn commit(mut self: Box<Self>) -> Result<(), CommitFailure> {
         let clock = Arc::clone(&self.shared.clock);
-        block(&*clock, |waker| self.step(waker))
+        let ended = block(&*clock, |waker| self.step(waker));
+        ended.map_err(|error| self.failed(error))
     }
 
-    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>> {
         let timer = self.shared.timer.clone();
-        Box::pin(Waiting::new(timer, move |waker: &Waker| self.step(waker)))
+        Box::pin(async move {
+            let ended = Waiting::new(timer, |waker: &Waker| self.step(waker)).await;
+            ended.map_err(|error| self.failed(error))
+        })
     }
 
     fn rollback(self: Box<Self>) {}
@@ -490,7 +506,7 @@ mod tests {
         put.put(Event::new(vec![2; 101])).unwrap();
         let refused = put.commit().unwrap_err();
         assert_eq!(
-            refused,
+            refused.error,
             CommitError::Refused(Refusal::FullOfBytes { bytes: 700, capacity: 800 })
         );
         let mut take = channel.begin_take();
@@ -510,7 +526,12 @@ mod tests {
         let large = put.put(Event::new(vec![0; 701]));
         assert_eq!(
             large,
-            Err(PutError::TooLarge { bytes: 900, max: 800, setting: "byteCapacity" })
+            Err(PutError::TooLarge {
+                bytes: 900,
+                alone: 800,
+                max: 800,
+                setting: setting::BYTE_CAPACITY
+            })
         );
         put.put(Event::new(vec![0; 700])).unwrap();
         put.commit().unwrap();
@@ -536,7 +557,7 @@ mod tests {
     fn contradicting_options_are_named() {
         let options = MemoryOptions { capacity: 10, ..MemoryOptions::default() };
         let error = MemoryChannel::new(options).err().unwrap();
-        assert!(error.to_string().contains("transactionCapacity is 100 and capacity 10"));
+        assert!(error.to_string().contains("transaction_capacity is 100 and capacity 10"));
         let options = MemoryOptions { transaction_capacity: 0, ..MemoryOptions::default() };
         assert_eq!(MemoryChannel::new(options).err(), Some(MemoryOptionsError::Zero));
     }

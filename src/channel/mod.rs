@@ -1,9 +1,35 @@
-//! Channels: put and take transactions between sources and sinks.
+//! Channels: queues of events with put and take transactions. Begin with [`file::FileChannel`], the
+//! durable one; [`memory::MemoryChannel`] and [`spillable::SpillableChannel`] are others.
+//!
+//! ```
+//! use millpond::channel::Channel;
+//! use millpond::channel::memory::{MemoryChannel, MemoryOptions};
+//! use millpond::event::Event;
+//!
+//! // Whatever the channel is:
+//! fn forward(channel: &dyn Channel) -> Result<usize, Box<dyn std::error::Error>> {
+//!     let mut put = channel.begin_put();
+//!     put.put(Event::new("a line"))?;
+//!     put.commit()?;
+//!     let mut take = channel.begin_take();
+//!     let events = take.take(10)?;
+//!     take.commit()?;
+//!     Ok(events.len())
+//! }
+//! let options = MemoryOptions { keep_alive: std::time::Duration::ZERO, ..MemoryOptions::default() };
+//! assert_eq!(forward(&MemoryChannel::new(options)?)?, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! Every channel is a [`Channel`]: the agent and the contract suite see no more than this. A
-//! transaction either puts or takes; committing and rolling back consume it, dropping it rolls
-//! back. Each waiting call exists twice: blocking, and as a future that needs no particular
-//! runtime and does not block the thread that polls it.
+//! transaction either puts or takes; committing and rolling back consume it (a refused put gives it
+//! back, [`CommitFailure`]), dropping it rolls back. Each waiting call exists twice: blocking, and as a
+//! future that needs no particular runtime and does not block the thread that polls it.
+//!
+//! # Limits
+//!
+//! One process per channel, one group of readers, no reading from a place again; an event has up to
+//! [`EVENT_BYTES_MAX`] bytes and [`HEADERS_MAX`] headers.
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -15,6 +41,8 @@ pub(crate) mod timer;
 pub(crate) mod waiting;
 
 use crate::base::limits::{EVENT_BYTES_MAX, HEADERS_MAX};
+use crate::base::setting;
+pub use crate::base::setting::Setting;
 pub use crate::base::trouble::Trouble;
 use crate::event::Event;
 pub use crate::metrics::StripeReading;
@@ -54,6 +82,28 @@ pub trait Channel: Send + Sync {
         false
     }
 
+    /// Names the sources that put into the channel. A durable channel bounds what all positions
+    /// together take; positions of sources that are not named give way when one that is named needs
+    /// their room, and are forgotten when the same sources have been named for a day. Where nobody names any,
+    /// none is forgotten.
+    fn name_sources(&self, _sources: &[String]) {}
+
+    /// Forgets the position of `source`, durably, and returns whether there was one. Blocks as
+    /// [`PutTransaction::commit`] does.
+    ///
+    /// # Errors
+    /// As [`PutTransaction::commit`]; in doubt also while another commit of the source is.
+    fn forget_position(&self, source: &str) -> Result<bool, CommitError> {
+        let doubt = |error: PositionError| CommitError::InDoubt(Trouble::new(error.to_string()));
+        if self.position(source).map_err(doubt)?.is_none() {
+            return Ok(false);
+        }
+        let mut forgetting = self.begin_put();
+        forgetting.set_position(source, Bytes::new());
+        forgetting.commit()?;
+        Ok(true)
+    }
+
     /// Stops the channel: open transactions are refused from now on, a durable channel writes its
     /// checkpoint. Closing twice does nothing.
     ///
@@ -63,7 +113,7 @@ pub trait Channel: Send + Sync {
 }
 
 /// A put transaction: collects events, then commits all of them or none.
-pub trait PutTransaction: Send {
+pub trait PutTransaction: Send + Sync {
     /// Adds an event.
     ///
     /// # Errors
@@ -71,7 +121,8 @@ pub trait PutTransaction: Send {
     fn put(&mut self, event: Event) -> Result<(), PutError>;
 
     /// Lets the commit carry the source's position (durable channels keep it, others ignore it).
-    /// A transaction with a position and no event commits the position alone.
+    /// A transaction with a position and no event commits the position alone. A position of no bytes
+    /// is none: the channel forgets the one it has, and gives its room to others.
     ///
     /// Commits of one source that carry a position are done in the order in which they are asked
     /// for; one that waits is refused with [`Refusal::OutOfTurn`] when one before it does not end
@@ -81,12 +132,13 @@ pub trait PutTransaction: Send {
     /// Commits: waits up to `keep-alive` for room, then until the events are safe.
     ///
     /// # Errors
-    /// See [`CommitError`]: refused (nothing will appear) or in doubt.
-    fn commit(self: Box<Self>) -> Result<(), CommitError>;
+    /// See [`CommitFailure`]: refused (nothing will appear, and the transaction comes back with its
+    /// events) or in doubt.
+    fn commit(self: Box<Self>) -> Result<(), CommitFailure>;
 
     /// Commits without blocking the thread. A future dropped after its first poll leaves the
     /// transaction in doubt.
-    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>>;
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>>;
 
     /// Forgets the events.
     fn rollback(self: Box<Self>);
@@ -111,7 +163,7 @@ pub trait TakeTransaction: Send {
     /// Acknowledges everything lent: it is never delivered again.
     ///
     /// # Errors
-    /// See [`CommitError`].
+    /// See [`CommitError`]. What was lent is handed back when it is refused.
     fn commit(self: Box<Self>) -> Result<(), CommitError>;
 
     /// Acknowledges without blocking the thread.
@@ -167,8 +219,10 @@ pub enum PositionError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Events waiting or lent.
+    /// Events waiting or lent that can be reached: those of [`Status::out_of_reach`] come on top.
     pub events: u64,
+    /// Of those, the ones lent to takes that are open or in doubt, where the channel tells.
+    pub lent: u64,
     /// Bytes of those events, where the channel knows them.
     pub bytes: u64,
     /// Events the channel holds at most.
@@ -231,23 +285,24 @@ impl Status {
 pub enum PutError {
     /// The transaction has its `transactionCapacity` events.
     #[error(
-        "the transaction already holds {capacity} events; commit it, or raise transactionCapacity"
+        "the transaction already holds {capacity} events; commit it, or raise {}",
+        setting::TRANSACTION_CAPACITY
     )]
     TransactionFull {
         /// Events of one transaction at most.
         capacity: usize,
     },
-    /// The event, or the transaction with it, would be too large.
-    #[error(
-        "the transaction would hold {bytes} bytes of {max}; commit it first, or raise {setting}"
-    )]
+    /// The transaction with the event, or the event alone, would be too large.
+    #[error("{}", too_large(*bytes, *alone, *max, *setting))]
     TooLarge {
-        /// Bytes it would have.
+        /// Bytes that the transaction would have.
         bytes: usize,
-        /// Bytes it may have.
+        /// Bytes that the event has in a transaction of its own.
+        alone: usize,
+        /// Bytes that a transaction may have.
         max: usize,
-        /// What sets `max`: `transactionBytesMax`, or `byteCapacity` where memory is the limit.
-        setting: &'static str,
+        /// What sets `max`: `transaction_bytes_max`, or `byte_capacity` where memory is the limit.
+        setting: Setting,
     },
     /// No channel takes an event of this size.
     #[error(
@@ -267,6 +322,17 @@ pub enum PutError {
         /// [`HEADERS_MAX`].
         max: usize,
     },
+}
+
+fn too_large(bytes: usize, alone: usize, max: usize, setting: Setting) -> String {
+    if alone > max {
+        return format!(
+            "the event alone takes {alone} bytes, a transaction holds {max}; split it, or raise {setting}"
+        );
+    }
+    format!(
+        "the transaction would hold {bytes} bytes of {max}; commit it first, or raise {setting}"
+    )
 }
 
 /// What every channel asks of an event before it enters a transaction. Within these limits every
@@ -291,7 +357,8 @@ fn check_event(event: &Event) -> Result<(), PutError> {
 pub enum TakeError {
     /// The transaction has its `transactionCapacity` events.
     #[error(
-        "the transaction already holds {capacity} events; commit it, or raise transactionCapacity"
+        "the transaction already holds {capacity} events; commit it, or raise {}",
+        setting::TRANSACTION_CAPACITY
     )]
     TransactionFull {
         /// Events of one transaction at most.
@@ -309,12 +376,82 @@ pub enum TakeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// Nothing happened and nothing will appear: the transaction may be tried again.
+    /// Nothing happened and nothing will appear: the transaction, which a refused put gives back
+    /// ([`CommitFailure::transaction`]), may be tried again.
     #[error("refused: {0}")]
     Refused(Refusal),
     /// It may or may not be there, whole; a reopened channel knows.
     #[error("in doubt: {0}")]
     InDoubt(Trouble),
+}
+
+/// How the commit of a put transaction ended when it did not end well, and the transaction, so that
+/// it can be tried again without a copy of its events.
+///
+/// ```
+/// use millpond::channel::memory::{MemoryChannel, MemoryOptions};
+/// use millpond::channel::{Channel, CommitError, Refusal};
+/// use millpond::event::Event;
+///
+/// let options = MemoryOptions { capacity: 1, transaction_capacity: 1, ..MemoryOptions::default() };
+/// let options = MemoryOptions { keep_alive: std::time::Duration::ZERO, ..options };
+/// let channel = MemoryChannel::new(options)?;
+/// let mut first = channel.begin_put();
+/// first.put(Event::new("first"))?;
+/// first.commit()?;
+///
+/// let mut second = channel.begin_put();
+/// second.put(Event::new("second"))?;
+/// let failure = second.commit().unwrap_err();
+/// assert!(matches!(failure.error, CommitError::Refused(Refusal::Full { .. })));
+///
+/// let mut take = channel.begin_take();
+/// take.take(1)?;
+/// take.commit()?;
+/// let second = failure.transaction.expect("a refused transaction comes back");
+/// second.commit()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(thiserror::Error)]
+#[error("{error}")]
+pub struct CommitFailure {
+    /// What happened.
+    #[source]
+    pub error: CommitError,
+    /// The transaction as it was, with its events and its position, when the commit was refused.
+    /// `None` when it is in doubt (committed again it could be there twice), and where no channel
+    /// stands behind it any more.
+    pub transaction: Option<Box<dyn PutTransaction>>,
+}
+
+impl CommitFailure {
+    /// Of a transaction whose commit ended with `error`; it goes with a refusal.
+    #[must_use]
+    pub fn new(error: CommitError, transaction: Box<dyn PutTransaction>) -> Self {
+        let refused = matches!(error, CommitError::Refused(_));
+        Self { transaction: refused.then_some(transaction), error }
+    }
+}
+
+// So that it passes as any error does.
+const _: fn() = || {
+    fn passes<T: std::error::Error + Send + Sync + 'static>() {}
+    passes::<CommitFailure>();
+};
+
+impl std::fmt::Debug for CommitFailure {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("CommitFailure")
+            .field("error", &self.error)
+            .field("transaction", &self.transaction.is_some())
+            .finish()
+    }
+}
+
+impl From<CommitFailure> for CommitError {
+    fn from(failure: CommitFailure) -> Self {
+        failure.error
+    }
 }
 
 /// Why a commit was refused.
@@ -331,7 +468,8 @@ pub enum Refusal {
     },
     /// The bytes in the channel left no room within `keep-alive`.
     #[error(
-        "the channel holds {bytes} of {capacity} bytes; takes make room, or raise byteCapacity"
+        "the channel holds {bytes} of {capacity} bytes; takes make room, or raise {}",
+        setting::BYTE_CAPACITY
     )]
     FullOfBytes {
         /// Bytes in the channel, as `byteCapacity` counts them.
@@ -354,7 +492,9 @@ pub enum Refusal {
     #[error("{0}")]
     Transaction(PutError),
     /// The source's positions take more room than a state record has.
-    #[error("source positions would take {bytes} bytes of {max}; use fewer or shorter ones")]
+    #[error(
+        "the positions of all sources would take {bytes} bytes of {max}; forget those of sources that are gone, or give sources a channel of their own"
+    )]
     PositionTooLarge {
         /// Bytes of all positions together.
         bytes: usize,
@@ -404,9 +544,9 @@ impl Refusal {
     pub fn never_fits(&self) -> bool {
         // Without a wildcard: what a new refusal means here decides between waiting and losing.
         match self {
-            Self::LargerThanChannel { .. }
-            | Self::Transaction(_)
-            | Self::PositionTooLarge { .. } => true,
+            Self::LargerThanChannel { .. } | Self::Transaction(_) => true,
+            // Of other events as well; positions of sources that are gone give way or are forgotten.
+            Self::PositionTooLarge { .. } => false,
             Self::Full { .. }
             | Self::FullOfBytes { .. }
             | Self::NoSpace(_)

@@ -375,6 +375,19 @@ pub(super) enum ChannelCommand {
             The bytes of each place that check calls damage are copied into a file quarantine-*.bin\n\
             beside the segment, its events are counted as lost, and the others go on.")]
     Repair(ChannelArguments),
+    /// Forget where a source is that will not come back; the channel must not be open elsewhere
+    #[command(after_help = "Example:\n  \
+            millpond channel forget-source -n a1 -f flume.conf --channel c1 r1\n\n\
+            A file channel keeps, for each source that reads files or runs a program, how far it has\n\
+            come. An agent forgets those of sources that its configuration no longer names after a\n\
+            day, or when a source needs the room; this command does so at once. A source of that name\n\
+            begins anew afterwards.")]
+    ForgetSource {
+        #[command(flatten)]
+        channel: ChannelArguments,
+        /// Name of the source
+        source: String,
+    },
     /// Bring a Flume file channel over (comes later)
     #[command(after_help = "Example:\n  \
             millpond channel import --checkpoint-dir cp --data-dirs d1 --from-flume OLDCP OLDDATA")]

@@ -1,4 +1,4 @@
-//! `channel put|take|stat|check|dump|repair|import`.
+//! `channel put|take|stat|check|dump|repair|forget-source|import`.
 
 use super::arguments::{ChannelArguments, ChannelCommand};
 use super::channel_open;
@@ -26,6 +26,7 @@ pub(super) fn run(command: &ChannelCommand) -> Result<(), Stop> {
         ChannelCommand::Check(arguments) => channel_inspect::check(arguments),
         ChannelCommand::Dump(arguments) => channel_inspect::dump(arguments),
         ChannelCommand::Repair(channel) => channel_repair::repair(channel),
+        ChannelCommand::ForgetSource { channel, source } => forget_source(channel, source),
         ChannelCommand::Import { .. } => Err(Stop::Failed(
             "channel import is not there yet; let Flume drain the channel and begin with an empty one".to_owned(),
         )),
@@ -50,7 +51,40 @@ fn put(arguments: &ChannelArguments, batch: Option<usize>, acks: bool) -> Result
     let mut acknowledged = acks.then(io::stdout);
     let acknowledged = acknowledged.as_mut().map(|out| out as &mut dyn io::Write);
     let result = channel_put::put_lines(&channel, io::stdin().lock(), batch, acknowledged);
+    if let Ok(committed) = result {
+        say(&format!("{committed} {} put", if committed == 1 { "event" } else { "events" }));
+    }
     ended(&channel, result.map(|_| ()).map_err(channel_put::Failure::stop))
+}
+
+fn forget_source(arguments: &ChannelArguments, source: &str) -> Result<(), Stop> {
+    listen(arguments)?;
+    let settings = channel_open::settings(arguments)?;
+    if nothing_is_there(&settings) {
+        return Err(Stop::Failed(format!(
+            "there is no channel in {}",
+            settings.checkpoint_dir.display()
+        )));
+    }
+    let channel = channel_open::open(&settings)?;
+    let forgotten = channel.forget_position(source);
+    let result = match forgotten {
+        Ok(true) => {
+            say(&format!("the position of source {source} is forgotten"));
+            Ok(())
+        }
+        Ok(false) => {
+            let names = channel.positioned_sources().join(", ");
+            let has = if names.is_empty() {
+                "it keeps none".to_owned()
+            } else {
+                format!("it keeps those of {names}")
+            };
+            Err(Stop::Failed(format!("the channel keeps no position of source {source}; {has}")))
+        }
+        Err(error) => Err(Stop::Failed(format!("the position of source {source}: {error}"))),
+    };
+    ended(&channel, result)
 }
 
 fn take(

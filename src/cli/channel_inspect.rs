@@ -168,6 +168,7 @@ fn stat_json(survey: &Survey, capacity: u64) -> Value {
         })
     };
     let positions = survey.state.positions.iter();
+    let positions = positions.filter(|(_, position)| !position.is_forgotten());
     let positions = positions.map(|(source, position)| {
         json!({ "source": source, "counter": position.counter, "hex": hex(&position.bytes) })
     });
@@ -213,6 +214,11 @@ fn stat_words(survey: &Survey, capacity: u64) -> String {
         );
         if numbers.damaged_events > 0 {
             let _ = writeln!(text, "  {} events were lost to damage", numbers.damaged_events);
+        }
+    }
+    for (source, position) in &survey.state.positions {
+        if !position.is_forgotten() {
+            let _ = writeln!(text, "position of source {source}: {} bytes", position.bytes.len());
         }
     }
     for finding in &survey.findings {

@@ -3,13 +3,12 @@
 use super::arguments::{ChannelArguments, OutsideArguments};
 use super::java_options;
 use super::words::{Stop, say};
-use crate::agent::build::Types;
 use crate::agent::channels::file_options;
 use crate::channel::file::FileChannel;
 use crate::config::agent::ChannelKind;
 use crate::config::channels::FileChannelSettings;
 use crate::config::load::{self, LoadError};
-use crate::config::settings::{Finding, Settings, SettingsReader, Severity};
+use crate::config::settings::{Finding, Settings, SettingsReader};
 use std::path::{Path, PathBuf};
 
 /// The settings of the channel that the command line names.
@@ -62,18 +61,12 @@ pub(super) fn named_by_configuration(
     agent: &str,
     channel: &str,
 ) -> Result<FileChannelSettings, Stop> {
-    let loaded = load_agent(files, agent, outside).map_err(|error| refused(&error))?;
-    let found = loaded.agent.channels.iter().find(|c| c.component.name == channel);
-    let Some(found) = found else {
-        let about = loaded.findings.iter().filter(|f| f.severity == Severity::Error);
-        about.for_each(|finding| say(&finding.to_string()));
-        let names: Vec<&str> =
-            loaded.agent.channels.iter().map(|c| c.component.name.as_str()).collect();
-        return Err(Stop::Failed(format!(
-            "agent {agent} has no usable channel {channel}; it has {}",
-            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-        )));
-    };
+    let options = java_options::collect(&outside.properties, outside.conf.as_deref())?;
+    options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    // Whatever the rest of the agent is like: nothing in the file need use the channel any more.
+    let (found, _) = load::load_channel(&files, agent, channel, &options.properties)
+        .map_err(|error| refused(&error))?;
     match &found.kind {
         ChannelKind::File(file) => Ok(file.clone()),
         ChannelKind::Spillable(spillable) => Ok(spillable.overflow.clone()),
@@ -83,37 +76,9 @@ pub(super) fn named_by_configuration(
     }
 }
 
-/// Reads a configuration; says what reading the places around it gave.
-pub(super) fn load_agent(
-    files: &[PathBuf],
-    agent: &str,
-    outside: &OutsideArguments,
-) -> Result<load::Loaded, LoadStop> {
-    let options = java_options::collect(&outside.properties, outside.conf.as_deref())
-        .map_err(LoadStop::Usage)?;
-    options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-    load::load_merged(&files, agent, &options.properties, &Types::built_in().catalogue())
-        .map_err(LoadStop::Load)
-}
-
-/// Why no configuration came of it.
-#[derive(Debug)]
-pub(super) enum LoadStop {
-    /// An option on the command line.
-    Usage(Stop),
-    /// The file.
-    Load(LoadError),
-}
-
-fn refused(stop: &LoadStop) -> Stop {
-    match stop {
-        LoadStop::Usage(stop) => Stop::Usage(stop.to_string()),
-        LoadStop::Load(error) => {
-            error.findings().iter().map(Finding::to_string).for_each(|f| say(&f));
-            Stop::Failed(error.to_string())
-        }
-    }
+fn refused(error: &LoadError) -> Stop {
+    error.findings().iter().map(Finding::to_string).for_each(|finding| say(&finding));
+    Stop::Failed(error.to_string())
 }
 
 /// Events of a transaction where nobody says how many.

@@ -45,11 +45,11 @@ pub(super) fn put_lines(
         if lines == 0 {
             return Ok(committed);
         }
-        transaction.commit().map_err(|source| Failure::Commit {
+        transaction.commit().map_err(|failure| Failure::Commit {
             first: committed + 1,
             last: committed + lines,
             committed,
-            source,
+            source: failure.error,
         })?;
         committed += lines;
         if let Some(out) = acknowledged.as_deref_mut() {

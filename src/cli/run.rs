@@ -7,6 +7,7 @@ use super::{
     top, torture, validate,
 };
 use crate::base::limits::DESCRIPTORS_WANTED;
+use crate::base::setting;
 use crate::base::threads;
 use clap::Parser;
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 /// Does what the command line `words` says (the first is the program's own name) and answers with
 /// the exit code: 0 done, 1 failed, 2 wrong usage.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    setting::name_by_key();
     raise_descriptors();
     let (words, warnings) = spelling::as_meant(words.into_iter().collect());
     warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));

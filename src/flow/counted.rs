@@ -2,8 +2,8 @@
 
 use crate::base::clock::Clock;
 use crate::channel::{
-    BoxFuture, Channel, CloseError, CommitError, Limits, Position, PositionError, PutError,
-    PutTransaction, Status, TakeError, TakeTransaction,
+    BoxFuture, Channel, CloseError, CommitError, CommitFailure, Limits, Position, PositionError,
+    PutError, PutTransaction, Status, TakeError, TakeTransaction,
 };
 use crate::event::Event;
 use crate::flow::tap::{Sample, Tap, Way};
@@ -126,6 +126,10 @@ impl Channel for Counted {
         self.channel.position(source)
     }
 
+    fn name_sources(&self, sources: &[String]) {
+        self.channel.name_sources(sources);
+    }
+
     fn keeps_positions(&self) -> bool {
         self.channel.keeps_positions()
     }
@@ -156,6 +160,31 @@ fn show(sample: Option<Sample>, ended: &Result<(), CommitError>) {
     }
 }
 
+impl CountedPut {
+    fn ended(
+        ended: Result<(), CommitFailure>,
+        count: Count,
+        events: u64,
+        sample: Option<Sample>,
+        began: Duration,
+    ) -> Result<(), CommitFailure> {
+        let (ended, inner) = match ended {
+            Ok(()) => (Ok(()), None),
+            Err(CommitFailure { error, transaction }) => (Err(error), transaction),
+        };
+        count.put(events, began, &ended);
+        let Err(error) = ended else {
+            show(sample, &ended);
+            return Ok(());
+        };
+        // What was refused is shown when it is tried again and ends well.
+        let transaction = inner.map(|inner| -> Box<dyn PutTransaction> {
+            Box::new(Self { inner, count, events, sample })
+        });
+        Err(CommitFailure { error, transaction })
+    }
+}
+
 impl PutTransaction for CountedPut {
     fn put(&mut self, event: Event) -> Result<(), PutError> {
         self.count.counters.event_put_attempt.add(1);
@@ -173,21 +202,19 @@ impl PutTransaction for CountedPut {
         self.inner.set_position(source, position);
     }
 
-    fn commit(self: Box<Self>) -> Result<(), CommitError> {
-        let began = self.count.clock.now();
-        let ended = self.inner.commit();
-        self.count.put(self.events, began, &ended);
-        show(self.sample, &ended);
-        ended
+    fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
+        let Self { inner, count, events, sample } = *self;
+        let began = count.clock.now();
+        let ended = inner.commit();
+        Self::ended(ended, count, events, sample, began)
     }
 
-    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>> {
         Box::pin(async move {
-            let began = self.count.clock.now();
-            let ended = self.inner.commit_async().await;
-            self.count.put(self.events, began, &ended);
-            show(self.sample, &ended);
-            ended
+            let Self { inner, count, events, sample } = *self;
+            let began = count.clock.now();
+            let ended = inner.commit_async().await;
+            Self::ended(ended, count, events, sample, began)
         })
     }
 

@@ -206,7 +206,7 @@ async fn put(
             return Err(CommitError::Refused(Refusal::Transaction(error)));
         }
     }
-    transaction.commit_async().await
+    Ok(transaction.commit_async().await?)
 }
 
 impl Intake for ChannelProcessor {
@@ -325,7 +325,7 @@ mod tests {
         let channels = [channel("c1", 2)];
         let (intake, _) = intake(&channels, &[]);
         let error = intake.commit(events(&["1", "2", "3"])).await.unwrap_err();
-        assert!(error.to_string().contains("transactionCapacity"), "{error}");
+        assert!(error.to_string().contains("transaction_capacity"), "{error}");
         assert_eq!(sizes(&channels), [0]);
     }
 

@@ -155,18 +155,24 @@ async fn an_optional_channel_that_can_never_take_an_event_keeps_no_other_from_it
 #[test]
 fn every_refusal_is_either_about_the_events_or_about_the_channel() {
     let trouble = || Trouble::new("a disk");
-    let too_large = PutError::TooLarge { bytes: 9, max: 8, setting: "byteCapacity" };
+    let too_large = PutError::TooLarge {
+        bytes: 9,
+        alone: 9,
+        max: 8,
+        setting: crate::base::setting::BYTE_CAPACITY,
+    };
     for refusal in [
         Refusal::LargerThanChannel { events: 9, capacity: 8 },
         Refusal::Transaction(PutError::TransactionFull { capacity: 8 }),
         Refusal::Transaction(PutError::EventTooLarge { bytes: 9, max: 8 }),
         Refusal::Transaction(PutError::TooManyHeaders { headers: 9, max: 8 }),
         Refusal::Transaction(too_large),
-        Refusal::PositionTooLarge { bytes: 9, max: 8 },
     ] {
         assert!(CommitError::Refused(refusal.clone()).never_fits(), "{refusal}");
     }
     for refusal in [
+        // Positions of sources that are gone give way or are forgotten.
+        Refusal::PositionTooLarge { bytes: 9, max: 8 },
         Refusal::Full { events: 8, capacity: 8 },
         Refusal::FullOfBytes { bytes: 8, capacity: 8 },
         Refusal::NoSpace(trouble()),

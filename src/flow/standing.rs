@@ -1,12 +1,12 @@
 //! A channel that can be opened again while sources and sinks hold it.
 
 use crate::channel::{
-    BoxFuture, Channel, CloseError, CommitError, Limits, Position, PositionError, PutError,
-    PutTransaction, Refusal, Status, TakeError, TakeTransaction, Trouble,
+    BoxFuture, Channel, CloseError, CommitError, CommitFailure, Limits, Position, PositionError,
+    PutError, PutTransaction, Refusal, Status, TakeError, TakeTransaction, Trouble,
 };
 use crate::event::Event;
 use bytes::Bytes;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// What stands for a channel towards its sources and sinks, whichever opening of it is behind.
 ///
@@ -16,6 +16,8 @@ pub struct Standing {
     limits: Limits,
     keeps_positions: bool,
     behind: RwLock<Result<Arc<dyn Channel>, Trouble>>,
+    /// The sources that were named last, for the next opening.
+    sources: Mutex<Option<Vec<String>>>,
 }
 
 impl Standing {
@@ -26,6 +28,7 @@ impl Standing {
             limits: channel.limits(),
             keeps_positions: channel.keeps_positions(),
             behind: RwLock::new(Ok(channel)),
+            sources: Mutex::default(),
         }
     }
 
@@ -37,6 +40,10 @@ impl Standing {
 
     /// Puts the next opening of the channel in.
     pub fn occupy(&self, channel: Arc<dyn Channel>) {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sources) = &*sources {
+            channel.name_sources(sources);
+        }
         *self.write() = Ok(channel);
     }
 
@@ -79,6 +86,14 @@ impl Channel for Standing {
         self.behind().map_err(PositionError::Stopped)?.position(source)
     }
 
+    fn name_sources(&self, sources: &[String]) {
+        let mut named = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        *named = Some(sources.to_vec());
+        if let Ok(channel) = self.behind() {
+            channel.name_sources(sources);
+        }
+    }
+
     fn keeps_positions(&self) -> bool {
         self.keeps_positions
     }
@@ -92,8 +107,9 @@ impl Channel for Standing {
 struct Nothing(Trouble);
 
 impl Nothing {
-    fn refused(self) -> Result<(), CommitError> {
-        Err(CommitError::Refused(Refusal::NoStripe(self.0)))
+    fn refused(self) -> Result<(), CommitFailure> {
+        let error = CommitError::Refused(Refusal::NoStripe(self.0));
+        Err(CommitFailure { error, transaction: None })
     }
 
     fn unreadable(&self) -> Result<Vec<Event>, TakeError> {
@@ -108,11 +124,11 @@ impl PutTransaction for Nothing {
 
     fn set_position(&mut self, _source: &str, _position: Bytes) {}
 
-    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+    fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
         self.refused()
     }
 
-    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>> {
         Box::pin(std::future::ready(self.refused()))
     }
 

@@ -2,6 +2,7 @@
 
 use super::block::{Block, OpenBlock};
 use super::fate::Fate;
+use super::forget::Forgetting;
 use super::job::JobId;
 use super::lease::{Front, Place};
 use super::ready::Claim;
@@ -66,6 +67,8 @@ pub struct Log {
     pub(super) slot_queue: Vec<u64>,
     /// Sources with a position in flight, and the bytes that it would take in a state record.
     pub(super) positions_busy: BTreeMap<String, usize>,
+    /// Positions of sources that are gone.
+    pub(super) forgetting: Forgetting,
     pub(super) pool: SlabPool,
     pub(super) wakes: Wakes,
     pub(super) nonce: Box<dyn FnMut() -> u64 + Send>,
@@ -112,6 +115,7 @@ impl Log {
             next_ack: 0,
             slot_queue: Vec::new(),
             positions_busy: BTreeMap::new(),
+            forgetting: Forgetting::default(),
             pool: SlabPool::new(limits::SLAB_BYTES, idle),
             wakes: Wakes::default(),
             nonce,

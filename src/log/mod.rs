@@ -25,6 +25,7 @@ mod complete;
 mod events;
 mod fail;
 pub mod fate;
+mod forget;
 pub mod job;
 pub mod lease;
 pub mod lend;

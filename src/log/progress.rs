@@ -8,7 +8,8 @@ use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::base::trouble::Trouble;
 use crate::metrics::Spread;
-use crate::record::state::{StateRecord, StripeState};
+use crate::record::state::{SourcePosition, StateRecord, StripeState};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a checkpoint will make durable.
@@ -19,6 +20,8 @@ pub struct CheckpointPlan {
     /// [`Log::durable_turn`] that it stands for.
     pub turn: u64,
     acks: Vec<u64>,
+    /// Positions that are forgotten with it.
+    forgotten: BTreeMap<String, SourcePosition>,
     /// Stripes whose life ends with it.
     epochs: Vec<(StripeIndex, EpochNumber)>,
 }
@@ -82,7 +85,11 @@ impl Log {
         }
         let epochs = self.epochs_for_slots();
         epochs.iter().for_each(|(index, _)| state.join(&self.state_of(*index)));
-        CheckpointPlan { state, turn: self.durable_turn, acks, epochs }
+        let forgotten = self.forgotten();
+        for (source, position) in &forgotten {
+            state.advance_position(source, position);
+        }
+        CheckpointPlan { state, turn: self.durable_turn, acks, forgotten, epochs }
     }
 
     /// Reports that a planned checkpoint is durable, or that none could be written: then its
@@ -103,9 +110,10 @@ impl Log {
             return;
         }
         // A checkpoint is no change: else an idle channel would write the next one for it, for ever.
-        if !plan.acks.is_empty() {
+        if !plan.acks.is_empty() || !plan.forgotten.is_empty() {
             self.changed();
         }
+        self.forgotten_is_durable(plan.forgotten);
         for id in plan.acks {
             Rare::SlotAck.reached();
             let Some(ack) = self.acks.get_mut(&id) else { continue };
@@ -121,13 +129,23 @@ impl Log {
     /// Whether acknowledgements, or the end of a stripe's life, wait for a checkpoint.
     #[must_use]
     pub fn checkpoint_is_wanted(&self) -> bool {
-        !self.slot_queue.is_empty() || self.stripes.iter().any(|s| s.slot_wanted)
+        !self.slot_queue.is_empty() || self.forgets() || self.stripes.iter().any(|s| s.slot_wanted)
     }
 
     /// Events waiting or lent on stripes that can be reached.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.occupied
+    }
+
+    /// Events lent to takes that are open or in doubt, on stripes that can be reached.
+    #[must_use]
+    pub fn lent(&self) -> u64 {
+        self.stripes
+            .iter()
+            .filter(|stripe| stripe.is_active())
+            .map(|stripe| stripe.front.lent)
+            .sum()
     }
 
     /// Events on stripes that cannot be reached now.

@@ -93,8 +93,15 @@ impl Log {
             // The room is asked for here, under the lock of the reservation: many new sources at
             // once would else all be let in, and no state record could hold what they left.
             Some((source, bytes)) => {
+                if !bytes.is_empty() {
+                    self.leaves_a_position(source);
+                }
                 let (all, max) = (self.position_bytes_with(source, bytes), POSITION_BYTES_MAX);
-                if all > max {
+                let had = self.durable.positions.get(source).map_or(0, |p| p.bytes.len());
+                if all > max && bytes.len() > had {
+                    if self.makes_room_for(all) {
+                        return Err(Admission::Busy);
+                    }
                     return Err(Admission::PositionTooLarge { bytes: all, max });
                 }
                 let counter = self.next_position(source);

@@ -23,8 +23,16 @@ pub const DAMAGE_NAMED_MAX: usize = 32;
 pub struct SourcePosition {
     /// Grows by one with each committed position of this source.
     pub counter: u64,
-    /// The source's own bytes.
+    /// The source's own bytes; none when it is forgotten.
     pub bytes: Vec<u8>,
+}
+
+impl SourcePosition {
+    /// Whether the source is to count as one that never left a position.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        self.bytes.is_empty()
+    }
 }
 
 /// All progress of a channel.

@@ -1,6 +1,7 @@
 //! Why a channel did not open.
 
 use crate::base::ids::Uuid;
+use crate::base::setting;
 use crate::disk::{LockError, is_out_of_descriptors};
 use crate::record::Refusal;
 use std::io;
@@ -11,7 +12,10 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum OpenError {
     /// No data directory, or more than a channel has.
-    #[error("a channel has 1 to {max} data directories, {count} are listed; change dataDirs")]
+    #[error(
+        "a channel has 1 to {max} data directories, {count} are listed; change {}",
+        setting::DATA_DIRS
+    )]
     DirectoryCount {
         /// Directories listed.
         count: usize,
@@ -20,7 +24,8 @@ pub enum OpenError {
     },
     /// One directory is listed twice, perhaps under two names.
     #[error(
-        "{path} and {other} are the same directory; list each directory once in checkpointDir and dataDirs",
+        "{path} and {other} are the same directory; list each directory once in {} and {}",
+        setting::CHECKPOINT_DIR, setting::DATA_DIRS,
         path = path.display(), other = other.display()
     )]
     SameDirectory {
@@ -52,8 +57,9 @@ pub enum OpenError {
     /// disk would be mistaken for an empty one.
     #[error(
         "{role} {member} of the channel {channel}, last seen as {last_path}, is {what}; mount or restore it and list it in {key}, \
-         or open degraded (without its events) by the setting openDegraded = true",
-        last_path = last_path.display(), key = if role.starts_with('c') { "checkpointDir" } else { "dataDirs" }
+         or open degraded (without its events) by the setting {} = true",
+        setting::OPEN_DEGRADED, last_path = last_path.display(),
+        key = if role.starts_with('c') { setting::CHECKPOINT_DIR } else { setting::DATA_DIRS }
     )]
     MemberMissing {
         /// The channel.
@@ -69,7 +75,8 @@ pub enum OpenError {
     },
     /// A directory belongs to another channel.
     #[error(
-        "{path} belongs to the channel {found}, not to {expected}; correct checkpointDir or dataDirs",
+        "{path} belongs to the channel {found}, not to {expected}; correct {} or {}",
+        setting::CHECKPOINT_DIR, setting::DATA_DIRS,
         path = path.display()
     )]
     ForeignMember {
@@ -82,7 +89,8 @@ pub enum OpenError {
     },
     /// A directory has a part in the channel that is not the one it is listed for.
     #[error(
-        "{path} is the {found} of the channel {channel} but is listed as {listed}; correct checkpointDir and dataDirs",
+        "{path} is the {found} of the channel {channel} but is listed as {listed}; correct {} and {}",
+        setting::CHECKPOINT_DIR, setting::DATA_DIRS,
         path = path.display()
     )]
     WrongRole {
@@ -163,8 +171,8 @@ pub enum OpenError {
     /// A file cannot be opened or read, tried twice. That is neither a tear nor damage: nothing
     /// was voided.
     #[error(
-        "cannot read {path} at offset {offset}: {source}; nothing was given up: check the disk, or open degraded (without this directory's events) by the setting openDegraded = true",
-        path = path.display()
+        "cannot read {path} at offset {offset}: {source}; nothing was given up: check the disk, or open degraded (without this directory's events) by the setting {} = true",
+        setting::OPEN_DEGRADED, path = path.display()
     )]
     Unreadable {
         /// The file.

@@ -185,7 +185,7 @@ mod tests {
         let trial = Trial::over(&narrow_channel(1000));
         let source = build(&TYPE, &[("size", "1001"), ("maxTotalEvents", "5")]).unwrap();
         let failure = source.run(&trial.context).await.unwrap_err().to_string();
-        assert!(failure.contains("size") && failure.contains("byteCapacity"), "{failure}");
+        assert!(failure.contains("size") && failure.contains("byte_capacity"), "{failure}");
         assert_eq!(trial.context.counters.channel_write_fail.get(), 1, "it does not try for ever");
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn run(life: &Life, writer: u32) -> io::Result<()> {
             true => runtime.block_on(transaction.commit_async()),
             false => transaction.commit(),
         };
-        match ended {
+        match ended.map_err(CommitError::from) {
             Ok(()) => {
                 life.acknowledged.fetch_add(u64::from(shape.events), Ordering::Relaxed);
                 life.voice.say(&Note::PutDone(put))?;

@@ -158,6 +158,54 @@ fn a_channel_of_small_transactions_is_put_into_and_taken_from_without_a_word_abo
     run_expecting(top, &words("take", &["--batch", "8"]), b"", 2);
 }
 
+/// A source was taken out of the file, and its channel with it.
+#[test]
+fn a_channel_that_nothing_uses_any_more_is_emptied_and_its_sources_are_forgotten() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let channel = "a.channels.c.type = file\na.channels.c.checkpointDir = cp\n\
+                   a.channels.c.dataDirs = d\na.channels.c.minimumRequiredSpace = 1048576\n";
+    let source = format!(
+        "a.sources = r\na.sources.r.type = TAILDIR\na.sources.r.filegroups = g\n\
+         a.sources.r.filegroups.g = {}/app.log\na.sources.r.positionFile = pos.json\n\
+         a.sources.r.channels = c\n",
+        top.display()
+    );
+    std::fs::write(top.join("a.conf"), format!("a.channels = c\n{channel}{source}"))
+        .expect("written");
+    std::fs::write(top.join("app.log"), "1\n2\n").expect("written");
+    let which = ["-n", "a", "-f", "a.conf", "--channel", "c"];
+    let agent = Agent::start(top, "a", "a.conf");
+    let log = agent.words();
+    until("the lines are in", || log.clone(), || waiting(top, &which) == 2);
+    assert_eq!(agent.terminate().code(), Some(0));
+    std::fs::write(top.join("a.conf"), format!("a.channels = c\n{channel}")).expect("written");
+
+    let words = |command: &'static str, more: &[&'static str]| {
+        [&["channel", command][..], &which, more].concat()
+    };
+    let put = run(top, &words("put", &[]), b"3\n");
+    assert_eq!(put.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&put.stderr).contains("1 event put"));
+    assert_eq!(run_expecting(top, &words("take", &[]), b"", 0), "1\n2\n3\n");
+    let sources = || {
+        let text = run_expecting(top, &words("stat", &["--json"]), b"", 0);
+        let stat: serde_json::Value = serde_json::from_str(&text).expect("stat --json is JSON");
+        let positions = stat["positions"].as_array().expect("positions");
+        positions
+            .iter()
+            .map(|p| p["source"].as_str().expect("a name").to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sources(), ["r"], "a command that opens the channel forgets none");
+    let wrong = run(top, &words("forget-source", &["q"]), b"");
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("it keeps those of r"));
+    run_expecting(top, &words("forget-source", &["r"]), b"", 0);
+    assert_eq!(sources(), [""; 0]);
+    run_expecting(top, &words("check", &[]), b"", 0);
+}
+
 #[test]
 fn a_killed_agent_leaves_nothing_that_has_to_be_cleaned_up() {
     let (directory, _) = demo();

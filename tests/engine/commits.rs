@@ -249,7 +249,7 @@ fn limits_of_a_transaction_are_refused_at_put_and_name_the_setting() {
     let engine = machine.open_with(options);
     let mut put = engine.channel.begin_put();
     let error = put.put(Event::new(vec![0; 5000])).expect_err("too large");
-    assert!(error.to_string().contains("transactionBytesMax"), "{error}");
+    assert!(error.to_string().contains("transaction_bytes_max"), "{error}");
     for _ in 0..3 {
         put.put(Event::new("x")).expect("fits");
     }

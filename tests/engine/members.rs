@@ -458,13 +458,13 @@ fn settings_outside_their_range_are_refused_by_name() {
         assert!(error.contains(name), "{error}");
     };
     check(|o| o.capacity = 0, "capacity");
-    check(|o| o.transaction_capacity = 0, "transactionCapacity");
-    check(|o| o.transaction_capacity = 2_000_000, "transactionCapacity");
-    check(|o| o.transaction_bytes_max = 5, "transactionBytesMax");
-    check(|o| o.segment_bytes = 5, "maxFileSize");
-    check(|o| o.data_dirs.clear(), "dataDirs");
-    check(|o| o.hot_window_bytes = 5, "hotWindowBytes");
-    check(|o| o.checkpoint_interval = Duration::ZERO, "checkpointInterval");
+    check(|o| o.transaction_capacity = 0, "transaction_capacity");
+    check(|o| o.transaction_capacity = 2_000_000, "transaction_capacity");
+    check(|o| o.transaction_bytes_max = 5, "transaction_bytes_max");
+    check(|o| o.segment_bytes = 5, "segment_bytes");
+    check(|o| o.data_dirs.clear(), "data_dirs");
+    check(|o| o.hot_window_bytes = 5, "hot_window_bytes");
+    check(|o| o.checkpoint_interval = Duration::ZERO, "checkpoint_interval");
 }
 
 #[test]

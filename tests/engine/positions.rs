@@ -1,6 +1,6 @@
 //! Section 8: what a source leaves with its events.
 
-use crate::rig::{Machine, bodies};
+use crate::rig::{Engine, Machine, bodies, data_dir};
 use millpond::channel::{Channel, CommitError, Position, PositionError, Refusal};
 use millpond::disk::sim::{Fault, SimOptions};
 use std::time::Duration;
@@ -245,4 +245,143 @@ fn positions_on_their_way_count_with_those_that_are_durable() {
     let again = engine.begin_put_at(&bodies("again", 0..1), "two", &large);
     engine.end(again).expect("committed");
     assert_eq!(engine.events(), 3);
+}
+
+const MANY: usize = 60 * 1024;
+
+/// A position of [`MANY`] bytes.
+fn long(engine: &Engine, source: &str) -> crate::rig::Commit {
+    engine.begin_put_at(&bodies(source, 0..1), source, &"x".repeat(MANY))
+}
+
+fn has(engine: &Engine, source: &str) -> bool {
+    engine.channel.position(source).expect("settled").is_some()
+}
+
+#[test]
+fn a_source_that_is_forgotten_gives_its_room_to_others_also_after_crashes() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    let old = long(&engine, "old");
+    engine.end(old).expect("it fits");
+    let new = long(&engine, "new");
+    let refused = engine.end(new);
+    assert!(
+        matches!(refused, Err(CommitError::Refused(Refusal::PositionTooLarge { .. }))),
+        "{refused:?}"
+    );
+    // What is no longer than before always fits.
+    let shorter = engine.begin_put_at(&[], "old", "");
+    engine.end(shorter).expect("forgotten");
+    assert!(!has(&engine, "old"));
+    let new = long(&engine, "new");
+    engine.end(new).expect("there is room");
+    for machine in [machine.after_kill(1), machine.after_power_cut(2)] {
+        let again = machine.open();
+        assert!(!has(&again, "old") && has(&again, "new"));
+    }
+}
+
+#[test]
+fn sources_that_are_not_named_give_way_when_room_is_needed_and_not_before() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    for source in ["old", "kept"] {
+        let commit = engine.begin_put_at(&[], source, &"x".repeat(40 * 1024));
+        engine.end(commit).expect("it fits");
+    }
+    let names = ["kept", "new"].map(str::to_owned);
+    engine.channel.name_sources(&names);
+    engine.settle();
+    assert!(has(&engine, "old"), "it may come back");
+    let new = engine.begin_put_at(&bodies("a", 0..1), "new", &"y".repeat(40 * 1024));
+    engine.end(new).expect("room is made");
+    assert!(!has(&engine, "old") && has(&engine, "kept") && has(&engine, "new"));
+    for machine in [machine.after_kill(1), machine.after_power_cut(2)] {
+        let again = machine.open();
+        assert!(!has(&again, "old") && has(&again, "kept") && has(&again, "new"));
+    }
+    // Those that are named do not give way.
+    let fourth = engine.begin_put_at(&[], "kept", &"z".repeat(60 * 1024));
+    assert!(matches!(
+        engine.end(fourth),
+        Err(CommitError::Refused(Refusal::PositionTooLarge { .. }))
+    ));
+}
+
+#[test]
+fn sources_that_were_not_named_for_a_day_are_forgotten_and_one_that_returns_is_not() {
+    let day = millpond::base::limits::SOURCE_FORGET_AFTER;
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    for source in ["gone", "back"] {
+        let commit = engine.begin_put_at(&[], source, "1");
+        engine.end(commit).expect("committed");
+    }
+    // A channel that nobody names sources to forgets none.
+    engine.pass(day * 2);
+    assert!(has(&engine, "gone") && has(&engine, "back"));
+    engine.channel.name_sources(&[]);
+    engine.pass(day / 2);
+    engine.channel.name_sources(&["back".to_owned()]);
+    engine.pass(day - Duration::from_secs(1));
+    assert!(has(&engine, "gone") && has(&engine, "back"));
+    engine.pass(Duration::from_secs(1));
+    assert!(!has(&engine, "gone") && has(&engine, "back"));
+    // It begins anew, above all that it had.
+    let commit = engine.begin_put_at(&[], "gone", "2");
+    engine.end(commit).expect("committed");
+    assert_eq!(engine.channel.position("gone"), position(3, "2"));
+}
+
+#[test]
+fn what_was_forgotten_stays_so_when_a_directory_with_the_old_position_is_back() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    for _ in 0..4 {
+        // On both stripes, so that each knows it.
+        let commit = engine.begin_put_at(&bodies("e", 0..1), "old", "1");
+        engine.end(commit).expect("committed");
+    }
+    engine.channel.close().expect("a checkpoint everywhere");
+    drop(engine);
+    for missing in 0..2 {
+        let machine = machine.after_power_cut(missing as u64);
+        machine.disk.remove_directory(&data_dir(missing));
+        let mut options = machine.options();
+        options.open_degraded = true;
+        let mut engine = machine.open_with(options);
+        engine.channel.name_sources(&[]);
+        engine.pass(millpond::base::limits::SOURCE_FORGET_AFTER);
+        assert!(!has(&engine, "old"));
+        drop(engine);
+        machine.disk.restore(&data_dir(missing));
+        assert!(!has(&machine.open(), "old"), "stripe {missing}");
+    }
+}
+
+#[test]
+fn wherever_the_power_is_cut_while_a_source_is_forgotten_the_next_position_wins() {
+    let before = Machine::new(2);
+    let mut engine = before.open();
+    let commit = engine.begin_put_at(&[], "gone", "1");
+    engine.end(commit).expect("committed");
+    drop(engine);
+    for operation in 1..60 {
+        let machine = before.after_power_cut(0);
+        machine.disk.crash_at(operation);
+        let mut answered = false;
+        if let Ok(mut engine) = machine.try_open(machine.options()) {
+            engine.channel.name_sources(&[]);
+            engine.pass(millpond::base::limits::SOURCE_FORGET_AFTER);
+            let commit = engine.begin_put_at(&[], "gone", "2");
+            answered = engine.end(commit).is_ok();
+        }
+        for seed in 0..4 {
+            let again = machine.after_power_cut(seed).open();
+            let found = again.channel.position("gone").expect("settled by the opening");
+            let bytes = found.map(|p| p.bytes);
+            assert!(!answered || bytes.as_deref() == Some(b"2"), "crash at {operation}: {bytes:?}");
+        }
+    }
 }

@@ -108,7 +108,10 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    pub(crate) fn begin(future: BoxFuture<'static, Result<(), CommitError>>) -> Self {
+    pub(crate) fn begin<E: Into<CommitError> + 'static>(
+        future: BoxFuture<'static, Result<(), E>>,
+    ) -> Self {
+        let future = Box::pin(async move { future.await.map_err(Into::into) });
         let mut commit = Self { future, result: None };
         let _ = commit.poll();
         commit

@@ -122,7 +122,7 @@ fn below_minimum_required_space_puts_wait_takes_go_on_and_puts_resume() {
     machine.disk.set_capacity(&data_dir(0), used - space + (1 << 19)).expect("there");
     engine.pass(Duration::from_secs(2));
     let refused = engine.try_put(&batch).expect_err("too little space");
-    assert!(refused.to_string().contains("minimumRequiredSpace"), "{refused}");
+    assert!(refused.to_string().contains("minimum_required_space"), "{refused}");
     assert_eq!(engine.drain(), batch);
     machine.disk.set_capacity(&data_dir(0), 64 << 20).expect("there");
     engine.pass(Duration::from_secs(1));

@@ -44,17 +44,18 @@ fn on_real(dir: &Path, stripes: usize) -> FileChannelOptions {
 /// what is refused appears nowhere and is put again.
 fn put_patiently(channel: &FileChannel, bodies: &[String]) {
     let clock = SystemClock::new();
+    let mut put = channel.begin_put();
+    for body in bodies {
+        put.put(Event::new(body.clone())).expect("fits");
+    }
     loop {
-        let mut put = channel.begin_put();
-        for body in bodies {
-            put.put(Event::new(body.clone())).expect("fits");
-        }
-        match put.commit() {
-            Ok(()) => return,
-            Err(CommitError::Refused(Refusal::NoSpace(why))) => {
+        let Err(failure) = put.commit() else { return };
+        match (failure.error, failure.transaction) {
+            (CommitError::Refused(Refusal::NoSpace(why)), Some(again)) => {
                 assert!(clock.now() < Duration::from_secs(60), "{why}");
+                put = again;
             }
-            Err(other) => panic!("{other}"),
+            (other, _) => panic!("{other}"),
         }
     }
 }
@@ -210,7 +211,7 @@ fn closing_with_work_under_way_ends_it_and_opening_again_finds_it() {
                 loop {
                     let mut put = channel.begin_put();
                     put.put(Event::new("x")).expect("fits");
-                    match put.commit() {
+                    match put.commit().map_err(CommitError::from) {
                         Ok(()) => committed.fetch_add(1, Ordering::SeqCst),
                         // No segment was ready in time.
                         Err(CommitError::Refused(Refusal::NoSpace(_))) => continue,

@@ -286,6 +286,7 @@ impl Driver {
         }
         self.oracle.ask(put);
         let call = tx.commit_async();
+        let call = Box::pin(async move { call.await.map_err(CommitError::from) });
         self.opened().calls.push(Call::Put(put, call));
         let last = self.opened().calls.len() - 1;
         self.poll(|at| at == last)

@@ -1,5 +1,6 @@
 //! Why a file channel could not be opened.
 
+use crate::base::setting::Setting;
 use crate::recovery;
 use std::io;
 use std::path::PathBuf;
@@ -11,8 +12,8 @@ pub enum OpenError {
     /// A setting is outside its range.
     #[error("{option} is {value}; it must be {legal}")]
     Setting {
-        /// The option, by its name in configuration files.
-        option: &'static str,
+        /// The option.
+        option: Setting,
         /// What it is.
         value: String,
         /// What it may be.

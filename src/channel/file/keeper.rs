@@ -8,6 +8,7 @@ use super::shared::{Shared, Tending};
 use super::workers::Task;
 use crate::base::ids::StripeIndex;
 use crate::base::limits::DEVICE_BLOCK_BYTES;
+use crate::base::setting;
 use crate::base::trouble::Trouble;
 use crate::disk::{Directory, File};
 use crate::log::{FreeSegment, StripeReport};
@@ -70,6 +71,7 @@ impl Shared {
                 log.give_up_hung_reads(now, since);
             }
             log.retry_suspended(now);
+            log.forget_long_gone(now);
             log.epochs_due().collect::<Vec<_>>()
         });
         for index in due.unwrap_or_default() {
@@ -148,12 +150,14 @@ impl Shared {
         let available = space.available_bytes;
         if low && !was {
             tracing::warn!(
-                "{path}: {available} bytes free, minimumRequiredSpace is {minimum}: puts wait, takes go on"
+                "{path}: {available} bytes free, {} is {minimum}: puts wait, takes go on",
+                setting::MINIMUM_REQUIRED_SPACE
             );
         }
         let trouble = low.then(|| {
             Trouble::new(format!(
-                "{path} has {available} bytes free, less than minimumRequiredSpace ({minimum}); free some, puts go on by themselves"
+                "{path} has {available} bytes free, less than {} ({minimum}); free some, puts go on by themselves",
+                setting::MINIMUM_REQUIRED_SPACE
             ))
         });
         let wanting = self.log().is_ok_and(|log| log.report(index).wants_segment > 0);
@@ -259,9 +263,10 @@ impl Shared {
             && space.available_bytes < needed_bytes
         {
             return Err(format!(
-                "{} has {} bytes free; a further segment of {len} bytes must leave minimumRequiredSpace ({minimum})",
+                "{} has {} bytes free; a further segment of {len} bytes must leave {} ({minimum})",
                 directory.path().display(),
                 space.available_bytes,
+                setting::MINIMUM_REQUIRED_SPACE,
             ));
         }
         let fresh = FreshFile::make(directory, name, len);

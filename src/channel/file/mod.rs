@@ -2,7 +2,7 @@
 //!
 //! # Limits
 //!
-//! 1 to 32 data directories; a transaction of at most `transactionBytesMax`; one process at a time
+//! 1 to 32 data directories; a transaction of at most `transaction_bytes_max`; one process at a time
 //! (both kinds of lock on every directory). What it promises and what it does not stands in
 //! docs/durability.md.
 //!
@@ -73,7 +73,7 @@ use super::{
 };
 use crate::base::ids::StripeIndex;
 use crate::base::threads;
-use crate::log::StripeReport;
+use crate::log::{Log, StripeReport};
 use bytes::Bytes;
 use shared::Shared;
 use std::fmt;
@@ -95,6 +95,14 @@ struct Inner {
 }
 
 impl FileChannel {
+    /// Names of the sources whose positions it keeps; none when it has stopped after a failure.
+    #[must_use]
+    pub fn positioned_sources(&self) -> Vec<String> {
+        let log = self.inner.shared.log();
+        let named = |log: &Log| log.positions().map(|(source, _)| source.clone()).collect();
+        log.map(|log| named(&log)).unwrap_or_default()
+    }
+
     /// Opens the channel, creating or recovering it.
     ///
     /// # Errors
@@ -192,13 +200,14 @@ impl Channel for FileChannel {
         let now = shared.now();
         let reports: Vec<_> = stripes.map(|index| log.report(index)).collect();
         let (counts, events) = (log.counts(), log.events());
-        let (quarantined, out_of_reach) = (log.quarantined(), log.out_of_reach());
+        let (quarantined, out_of_reach, lent) = (log.quarantined(), log.out_of_reach(), log.lent());
         let unaccounted = Some(log.unaccounted());
         // The words are written without the lock.
         drop(log);
         let trouble = reports.iter().find_map(|r| r.suspended.as_ref().or(r.no_space.as_ref()));
         Status {
             events,
+            lent,
             bytes: reports.iter().map(|r| r.live_bytes).sum(),
             capacity,
             put: counts.put,
@@ -234,7 +243,7 @@ impl Channel for FileChannel {
             let waiting = shared.turns.wait_for(source);
             let log = shared.log().map_err(PositionError::Stopped)?;
             if !waiting && !log.position_is_busy(source) {
-                let known = log.durable().positions.get(source);
+                let known = log.position(source);
                 return Ok(known.map(|known| Position {
                     counter: known.counter,
                     bytes: Bytes::copy_from_slice(&known.bytes),
@@ -248,6 +257,13 @@ impl Channel for FileChannel {
             drop(log);
             shared.room.sleep(turn, Some(left));
         }
+    }
+
+    fn name_sources(&self, sources: &[String]) {
+        let shared = &self.inner.shared;
+        let (now, sources) = (shared.now(), sources.iter().cloned().collect());
+        // A channel that has stopped is told again when it is opened again.
+        let _ = shared.with_log(|log| log.name_sources(now, sources));
     }
 
     fn keeps_positions(&self) -> bool {

@@ -4,6 +4,7 @@ use super::error::OpenError;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::limits;
 use crate::base::random::{Random, SeededRandom, SystemRandom};
+use crate::base::setting::{self, Setting};
 use crate::disk::Disk;
 use crate::disk::real::RealDisk;
 use std::path::PathBuf;
@@ -111,45 +112,58 @@ impl FileChannelOptions {
 
     /// Names the first setting that is outside its range.
     pub(super) fn check(&self) -> Result<(), OpenError> {
-        let refuse = |option: &'static str, value: String, legal: String| {
+        let refuse = |option: Setting, value: String, legal: String| {
             Err(OpenError::Setting { option, value, legal })
         };
         let directories = self.data_dirs.len();
         if directories == 0 || directories > limits::STRIPES_MAX {
             let legal = format!("1 to {} directories", limits::STRIPES_MAX);
-            return refuse("dataDirs", format!("{directories} directories"), legal);
+            return refuse(setting::DATA_DIRS, format!("{directories} directories"), legal);
         }
         if self.capacity == 0 {
-            return refuse("capacity", "0".into(), "at least 1 event".into());
+            return refuse(setting::CAPACITY, "0".into(), "at least 1 event".into());
         }
         if self.transaction_capacity == 0 || self.transaction_capacity as u64 > self.capacity {
             let legal = format!("1 to the channel's capacity, {} events", self.capacity);
-            return refuse("transactionCapacity", self.transaction_capacity.to_string(), legal);
+            return refuse(
+                setting::TRANSACTION_CAPACITY,
+                self.transaction_capacity.to_string(),
+                legal,
+            );
         }
         if !(1024..=1 << 30).contains(&self.transaction_bytes_max) {
             let legal = "1024 to 1073741824 bytes".into();
-            return refuse("transactionBytesMax", self.transaction_bytes_max.to_string(), legal);
+            return refuse(
+                setting::TRANSACTION_BYTES_MAX,
+                self.transaction_bytes_max.to_string(),
+                legal,
+            );
         }
         if self.segment_bytes < limits::SEGMENT_BYTES_MIN {
             let legal = format!("at least {} bytes", limits::SEGMENT_BYTES_MIN);
-            return refuse("maxFileSize", self.segment_bytes.to_string(), legal);
+            return refuse(setting::SEGMENT_BYTES, self.segment_bytes.to_string(), legal);
         }
         let moment = Duration::from_millis(1);
-        for (option, value) in
-            [("checkpointInterval", self.checkpoint_interval), ("writeTimeout", self.write_timeout)]
-        {
+        for (option, value) in [
+            (setting::CHECKPOINT_INTERVAL, self.checkpoint_interval),
+            (setting::WRITE_TIMEOUT, self.write_timeout),
+        ] {
             if value < moment {
                 return refuse(option, format!("{value:?}"), "at least 1 ms".into());
             }
         }
         if !(2..=10_000).contains(&self.ready_segments) {
-            return refuse("readySegments", self.ready_segments.to_string(), "2 to 10000".into());
+            return refuse(
+                setting::READY_SEGMENTS,
+                self.ready_segments.to_string(),
+                "2 to 10000".into(),
+            );
         }
         // The simulator's channels hold little.
         let least = if self.manual { 4096 } else { 1024 * 1024 };
         if self.hot_window_bytes < least {
             let legal = format!("at least {least} bytes");
-            return refuse("hotWindowBytes", self.hot_window_bytes.to_string(), legal);
+            return refuse(setting::HOT_WINDOW_BYTES, self.hot_window_bytes.to_string(), legal);
         }
         Ok(())
     }

@@ -2,8 +2,11 @@
 
 use super::shared::{Shared, changed};
 use super::turns::{Place, Standing};
+use crate::base::setting;
 use crate::base::trouble::Trouble;
-use crate::channel::{BoxFuture, CommitError, PutError, PutTransaction, Refusal, check_event};
+use crate::channel::{
+    BoxFuture, CommitError, CommitFailure, PutError, PutTransaction, Refusal, check_event,
+};
 use crate::event::Event;
 use crate::log::fate::Promise;
 use crate::log::{Admission, PutShape};
@@ -93,6 +96,53 @@ impl FilePut {
     fn is_empty(&self) -> bool {
         self.events.is_empty() && self.position.is_none()
     }
+
+    fn commit_blocking(&self) -> Result<(), CommitError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        self.refuse()?;
+        let (shared, place) = (&self.shared, self.place());
+        let deadline = shared.now() + shared.options.keep_alive;
+        let mut promise = loop {
+            let turn = shared.room.turn();
+            match self.append_in_turn(place.as_ref())? {
+                Ok(promise) => break promise,
+                Err(admission) => match deadline.checked_sub(shared.now()) {
+                    Some(left) if !left.is_zero() => shared.room.sleep(turn, Some(left)),
+                    _ => return Err(refused(admission, place.as_ref())),
+                },
+            }
+        };
+        shared.wait_for(&mut promise).map_err(CommitError::InDoubt)?;
+        place.into_iter().for_each(Place::committed);
+        Ok(())
+    }
+
+    async fn commit_waiting(&self) -> Result<(), CommitError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        self.refuse()?;
+        let (shared, place) = (&self.shared, self.place());
+        let deadline = shared.now() + shared.options.keep_alive;
+        let mut promise = loop {
+            let turn = shared.room.turn();
+            match self.append_in_turn(place.as_ref())? {
+                Ok(promise) => break promise,
+                Err(admission) if shared.now() >= deadline => {
+                    return Err(refused(admission, place.as_ref()));
+                }
+                Err(_) => {
+                    let until = Some((deadline, &*shared.options.clock));
+                    changed(&shared.room, turn, &shared.timer, until).await;
+                }
+            }
+        };
+        shared.settled(&mut promise).await.map_err(CommitError::InDoubt)?;
+        place.into_iter().for_each(Place::committed);
+        Ok(())
+    }
 }
 
 /// What a wait for room has ended with.
@@ -117,10 +167,16 @@ impl PutTransaction for FilePut {
             return Err(PutError::TransactionFull { capacity });
         }
         check_event(&event)?;
-        let bytes = self.bytes + event::encoded_len(&event);
+        let alone = event::encoded_len(&event);
+        let bytes = self.bytes + alone;
         let max = self.shared.options.transaction_bytes_max;
         if bytes > max {
-            return Err(PutError::TooLarge { bytes, max, setting: "transactionBytesMax" });
+            return Err(PutError::TooLarge {
+                bytes,
+                alone,
+                max,
+                setting: setting::TRANSACTION_BYTES_MAX,
+            });
         }
         self.bytes = bytes;
         self.events.push(event);
@@ -131,52 +187,14 @@ impl PutTransaction for FilePut {
         self.position = Some((source.to_owned(), position));
     }
 
-    fn commit(self: Box<Self>) -> Result<(), CommitError> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        self.refuse()?;
-        let (shared, place) = (&self.shared, self.place());
-        let deadline = shared.now() + shared.options.keep_alive;
-        let mut promise = loop {
-            let turn = shared.room.turn();
-            match self.append_in_turn(place.as_ref())? {
-                Ok(promise) => break promise,
-                Err(admission) => match deadline.checked_sub(shared.now()) {
-                    Some(left) if !left.is_zero() => shared.room.sleep(turn, Some(left)),
-                    _ => return Err(refused(admission, place.as_ref())),
-                },
-            }
-        };
-        shared.wait_for(&mut promise).map_err(CommitError::InDoubt)?;
-        place.into_iter().for_each(Place::committed);
-        Ok(())
+    fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
+        self.commit_blocking().map_err(|error| CommitFailure::new(error, self))
     }
 
-    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>> {
         Box::pin(async move {
-            if self.is_empty() {
-                return Ok(());
-            }
-            self.refuse()?;
-            let (shared, place) = (&self.shared, self.place());
-            let deadline = shared.now() + shared.options.keep_alive;
-            let mut promise = loop {
-                let turn = shared.room.turn();
-                match self.append_in_turn(place.as_ref())? {
-                    Ok(promise) => break promise,
-                    Err(admission) if shared.now() >= deadline => {
-                        return Err(refused(admission, place.as_ref()));
-                    }
-                    Err(_) => {
-                        let until = Some((deadline, &*shared.options.clock));
-                        changed(&shared.room, turn, &shared.timer, until).await;
-                    }
-                }
-            };
-            shared.settled(&mut promise).await.map_err(CommitError::InDoubt)?;
-            place.into_iter().for_each(Place::committed);
-            Ok(())
+            let ended = self.commit_waiting().await;
+            ended.map_err(|error| CommitFailure::new(error, self))
         })
     }
 

@@ -137,7 +137,9 @@ fn a_fence_for_which_there_is_no_memory_moves_nothing_and_is_placed_when_there_i
     shared.pool.refuse(1);
     manual.run_tasks();
     let doubt = crate::channel::contract::poll_once(&mut commit);
-    assert!(matches!(doubt, std::task::Poll::Ready(Err(CommitError::InDoubt(_)))), "{doubt:?}");
+    let std::task::Poll::Ready(Err(failure)) = doubt else { panic!("{doubt:?}") };
+    assert!(matches!(failure.error, CommitError::InDoubt(_)), "{failure}");
+    assert!(failure.transaction.is_none(), "it may be there already");
     assert!(matches!(channel.position("tail"), Err(PositionError::Unsettled { .. })));
     for _ in 0..2 {
         manual.keep();
@@ -229,17 +231,18 @@ fn options(dir: &Path, stripes: usize) -> FileChannelOptions {
 fn put(channel: &FileChannel, bodies: impl IntoIterator<Item = String>) {
     let events: Vec<Event> = bodies.into_iter().map(Event::new).collect();
     let clock = SystemClock::new();
+    let mut tx = channel.begin_put();
+    for event in events {
+        tx.put(event).expect("room in the transaction");
+    }
     loop {
-        let mut tx = channel.begin_put();
-        for event in &events {
-            tx.put(event.clone()).expect("room in the transaction");
-        }
-        match tx.commit() {
-            Ok(()) => return,
-            Err(CommitError::Refused(Refusal::NoSpace(why))) => {
+        let Err(failure) = tx.commit() else { return };
+        match (failure.error, failure.transaction) {
+            (CommitError::Refused(Refusal::NoSpace(why)), Some(again)) => {
                 assert!(clock.now() < Duration::from_secs(60), "{why}");
+                tx = again;
             }
-            Err(other) => panic!("{other}"),
+            (other, _) => panic!("{other}"),
         }
     }
 }

@@ -35,6 +35,7 @@ use super::{
     TakeTransaction,
 };
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::setting;
 use crate::event::Event;
 use moving::Moving;
 use std::collections::VecDeque;
@@ -88,11 +89,12 @@ impl Default for SpillableOptions {
 #[non_exhaustive]
 pub enum SpillableOptionsError {
     /// No event would fit.
-    #[error("memoryCapacity and overflowCapacity are both 0: no event would fit")]
+    #[error("{} is 0 and there is no overflow: no event would fit", setting::MEMORY_CAPACITY)]
     NoCapacity,
     /// No transaction would fit, or not every one into every tier that is there.
     #[error(
-        "transactionCapacity is {transaction_capacity}: it must be 1 to {max}, what the {tier} takes"
+        "{} is {transaction_capacity}: it must be 1 to {max}, what the {tier} takes",
+        setting::TRANSACTION_CAPACITY
     )]
     TransactionCapacity {
         /// Events of one transaction.
@@ -195,7 +197,7 @@ impl SpillableChannel {
         };
         let timer = Timer::new(Arc::clone(&clock));
         let shared = Shared { state: Mutex::new(state), overflow, clock, timer, options };
-        shared.lock().claim_surplus(shared.reachable());
+        shared.lock().claim_surplus(shared.reachable(0));
         Ok(Self { shared: Arc::new(shared) })
     }
 }
@@ -296,11 +298,13 @@ impl Shared {
         }
     }
 
-    /// Events that the overflow holds and can read, lent ones included.
-    fn reachable(&self) -> u64 {
+    /// Events that the overflow holds and can read, `lent_overflow` lent ones included. What is lent
+    /// beyond that is of takes that ended in doubt: it comes back or is gone when that is settled.
+    /// [`Status::events`] leaves out what is out of reach.
+    fn reachable(&self, lent_overflow: u64) -> u64 {
         self.overflow.as_ref().map_or(0, |overflow| {
             let status = overflow.status();
-            status.events.saturating_sub(status.out_of_reach)
+            status.events.saturating_sub(status.lent.saturating_sub(lent_overflow))
         })
     }
 

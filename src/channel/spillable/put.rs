@@ -3,9 +3,11 @@
 use super::super::store::Load;
 use super::super::waiting::{Step, Ticket, Waiting, block};
 use super::super::{
-    BoxFuture, Channel, CommitError, Limits, PutError, PutTransaction, Refusal, check_event,
+    BoxFuture, Channel, CommitError, CommitFailure, Limits, PutError, PutTransaction, Refusal,
+    check_event,
 };
 use super::{Shared, State, TURN_MAX, Tier};
+use crate::base::setting;
 use crate::event::Event;
 use crate::record::event::encoded_len;
 use bytes::Bytes;
@@ -26,6 +28,8 @@ pub(super) struct Put {
     /// When the overflow may be asked again.
     not_before: Duration,
     ticket: Option<Ticket>,
+    /// The transaction on the overflow that was refused last, with copies of the events.
+    refused: Option<Box<dyn PutTransaction>>,
 }
 
 /// Where a commit goes on.
@@ -69,6 +73,7 @@ impl Put {
             began: None,
             not_before: Duration::ZERO,
             ticket: None,
+            refused: None,
         }
     }
 
@@ -148,13 +153,17 @@ impl Put {
         began.saturating_add(self.shared.options.overflow_timeout)
     }
 
-    /// The transaction on the overflow. Events are copied (bodies are shared): it may be refused
-    /// for want of room that another commit took, and memory may be free by then.
-    fn below(&self, overflow: &dyn Channel) -> Result<Box<dyn PutTransaction>, CommitError> {
+    /// The transaction on the overflow, the one that it refused before if there is one. Events are
+    /// copied (bodies are shared): memory may be free by the time that the overflow has refused them.
+    fn below(&mut self, overflow: &dyn Channel) -> Result<Box<dyn PutTransaction>, CommitFailure> {
+        if let Some(refused) = self.refused.take() {
+            return Ok(refused);
+        }
         let mut transaction = overflow.begin_put();
         for event in &self.events {
             if let Err(error) = transaction.put(event.clone()) {
-                return Err(CommitError::Refused(Refusal::Transaction(error)));
+                let error = CommitError::Refused(Refusal::Transaction(error));
+                return Err(CommitFailure { error, transaction: None });
             }
         }
         Ok(transaction)
@@ -164,27 +173,34 @@ impl Put {
     fn settle(
         &mut self,
         mut under_way: UnderWay,
-        answer: Result<(), CommitError>,
+        committed: Result<(), CommitFailure>,
     ) -> Option<Result<(), CommitError>> {
-        match answer {
-            Ok(()) => {
-                under_way.committed = self.load.events;
-                Some(Ok(()))
-            }
-            Err(CommitError::Refused(Refusal::Full { .. })) => {
+        let Err(CommitFailure { error, transaction }) = committed else {
+            under_way.committed = self.load.events;
+            return Some(Ok(()));
+        };
+        self.refused = transaction;
+        match error {
+            CommitError::Refused(Refusal::Full { .. }) => {
                 drop(under_way);
                 let over = self.shared.clock.now() >= self.last();
                 over.then(|| Err(CommitError::Refused(self.shared.full(&self.shared.lock()))))
             }
             // It does not wait itself, also not for a segment that will be ready in a moment.
-            Err(CommitError::Refused(refusal @ Refusal::NoSpace(_))) => {
+            CommitError::Refused(refusal @ Refusal::NoSpace(_)) => {
                 drop(under_way);
                 let now = self.shared.clock.now();
                 self.not_before = now + SPACE_PAUSE;
                 (now >= self.last()).then_some(Err(CommitError::Refused(refusal)))
             }
-            Err(error) => Some(Err(error)),
+            error => Some(Err(error)),
         }
+    }
+
+    /// The transaction with its events, for another try that waits anew.
+    fn failed(mut self: Box<Self>, error: CommitError) -> CommitFailure {
+        (self.began, self.not_before) = (None, Duration::ZERO);
+        CommitFailure::new(error, self)
     }
 
     /// Until when to wait for room at the longest.
@@ -232,54 +248,59 @@ impl PutTransaction for Put {
         let slot_bytes = self.shared.options.average_event_bytes.max(1);
         let load = self.load.with(&event, slot_bytes);
         let encoded_bytes = self.encoded_bytes + encoded_len(&event);
-        let (bytes, setting) = match &self.shared.overflow {
+        let (bytes, alone, setting) = match &self.shared.overflow {
             // As a file channel counts: what it would refuse must not get as far as a commit.
-            Some(_) => (encoded_bytes, "transactionBytesMax"),
+            Some(_) => (encoded_bytes, encoded_len(&event), setting::TRANSACTION_BYTES_MAX),
             None => {
-                let bytes = load.slots.saturating_mul(slot_bytes);
-                (usize::try_from(bytes).unwrap_or(usize::MAX), "byteCapacity")
+                let bytes_of = |load: Load| {
+                    let bytes = load.slots.saturating_mul(slot_bytes);
+                    usize::try_from(bytes).unwrap_or(usize::MAX)
+                };
+                let alone = Load::default().with(&event, slot_bytes);
+                (bytes_of(load), bytes_of(alone), setting::BYTE_CAPACITY)
             }
         };
         if bytes > max {
-            return Err(PutError::TooLarge { bytes, max, setting });
+            return Err(PutError::TooLarge { bytes, alone, max, setting });
         }
         self.load = load;
         self.encoded_bytes = encoded_bytes;
         self.events.push(event);
+        self.refused = None;
         Ok(())
     }
 
     fn set_position(&mut self, _source: &str, _position: Bytes) {}
 
-    fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
+    fn commit(mut self: Box<Self>) -> Result<(), CommitFailure> {
         let clock = Arc::clone(&self.shared.clock);
         loop {
             let under_way = match block(&*clock, |waker| self.step(waker)) {
-                Course::Ended(answer) => return answer,
+                Course::Ended(ended) => return ended.map_err(|error| self.failed(error)),
                 Course::Overflow(under_way) => under_way,
             };
-            let answer = self.below(&*self.overflow()).and_then(PutTransaction::commit);
-            if let Some(answer) = self.settle(under_way, answer) {
-                return answer;
+            let committed = self.below(&*self.overflow()).and_then(PutTransaction::commit);
+            if let Some(ended) = self.settle(under_way, committed) {
+                return ended.map_err(|error| self.failed(error));
             }
         }
     }
 
-    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>> {
         let timer = self.shared.timer.clone();
         Box::pin(async move {
             loop {
                 let course = Waiting::new(timer.clone(), |waker: &Waker| self.step(waker)).await;
                 let under_way = match course {
-                    Course::Ended(answer) => return answer,
+                    Course::Ended(ended) => return ended.map_err(|error| self.failed(error)),
                     Course::Overflow(under_way) => under_way,
                 };
-                let answer = match self.below(&*self.overflow()) {
+                let committed = match self.below(&*self.overflow()) {
                     Ok(below) => below.commit_async().await,
-                    Err(error) => Err(error),
+                    Err(failure) => Err(failure),
                 };
-                if let Some(answer) = self.settle(under_way, answer) {
-                    return answer;
+                if let Some(ended) = self.settle(under_way, committed) {
+                    return ended.map_err(|error| self.failed(error));
                 }
             }
         })

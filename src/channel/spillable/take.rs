@@ -91,9 +91,10 @@ impl Drop for Reserved {
         if self.events == 0 {
             return;
         }
-        let reachable = self.shared.reachable();
         let mut state = self.shared.lock();
         state.lent_overflow -= self.events;
+        // Its lock is taken below ours nowhere else in the other order.
+        let reachable = self.shared.reachable(state.lent_overflow);
         state.push_front(Tier::Overflow, self.events);
         state.drop_claims_too_many(reachable);
         let next = state.next_take(self.shared.clock.now());
@@ -119,7 +120,7 @@ impl Call<'_> {
         let mut state = shared.lock();
         if state.runs.is_empty() {
             // The overflow's own lock is taken below ours nowhere else in the other order.
-            let reachable = shared.reachable();
+            let reachable = shared.reachable(state.lent_overflow);
             state.claim_surplus(reachable);
         }
         let found = self.look(&mut state, now >= deadline);

@@ -2,9 +2,13 @@ use super::*;
 use crate::base::clock::ManualClock;
 use crate::base::threads;
 use crate::channel::contract::{self, Wanted, drain, put};
+use crate::channel::file::{FileChannel, FileChannelOptions};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
-use crate::channel::{BoxFuture, CommitError, PositionError, PutError, Trouble};
+use crate::channel::{
+    BoxFuture, CommitError, CommitFailure, PositionError, PutError, TakeError, Trouble,
+};
 use bytes::Bytes;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::task::Context;
 
@@ -202,10 +206,10 @@ impl PutTransaction for GatedPut {
     fn set_position(&mut self, source: &str, position: Bytes) {
         self.0.set_position(source, position);
     }
-    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+    fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
         self.0.commit()
     }
-    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>> {
         let Self(inner, gate) = *self;
         Box::pin(async move {
             std::future::poll_fn(|context: &mut Context<'_>| {
@@ -222,11 +226,68 @@ impl PutTransaction for GatedPut {
                 if *unready > 0 {
                     *unready -= 1;
                     let why = Trouble::new("no segment is ready");
-                    return Err(CommitError::Refused(Refusal::NoSpace(why)));
+                    let error = CommitError::Refused(Refusal::NoSpace(why));
+                    return Err(CommitFailure::new(
+                        error,
+                        Box::new(GatedPut(inner, Arc::clone(&gate))),
+                    ));
                 }
             }
             inner.commit_async().await
         })
+    }
+    fn rollback(self: Box<Self>) {
+        self.0.rollback();
+    }
+}
+
+/// A channel whose take commits end in doubt, with the events lent until that is settled.
+struct Doubtful {
+    inner: Arc<dyn Channel>,
+    lent: Arc<AtomicU64>,
+}
+
+struct DoubtfulTake(Box<dyn TakeTransaction>, Arc<AtomicU64>);
+
+impl Channel for Doubtful {
+    fn begin_put(&self) -> Box<dyn PutTransaction> {
+        self.inner.begin_put()
+    }
+    fn begin_take(&self) -> Box<dyn TakeTransaction> {
+        Box::new(DoubtfulTake(self.inner.begin_take(), Arc::clone(&self.lent)))
+    }
+    fn limits(&self) -> Limits {
+        self.inner.limits()
+    }
+    fn status(&self) -> Status {
+        Status { lent: self.lent.load(Ordering::SeqCst), ..self.inner.status() }
+    }
+    fn position(&self, source: &str) -> Result<Option<Position>, PositionError> {
+        self.inner.position(source)
+    }
+    fn close(&self) -> Result<(), CloseError> {
+        self.inner.close()
+    }
+}
+
+impl TakeTransaction for DoubtfulTake {
+    fn take(&mut self, max: usize) -> Result<Vec<Event>, TakeError> {
+        if self.1.load(Ordering::SeqCst) > 0 { Ok(Vec::new()) } else { self.0.take(max) }
+    }
+    fn take_async(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Event>, TakeError>> {
+        self.0.take_async(max)
+    }
+    fn taken(&self) -> usize {
+        self.0.taken()
+    }
+    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        let taken = self.0.taken() as u64;
+        self.0.rollback();
+        self.1.store(taken, Ordering::SeqCst);
+        Err(CommitError::InDoubt(Trouble::new("its write hangs")))
+    }
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+        Box::pin(std::future::ready(self.commit()))
     }
     fn rollback(self: Box<Self>) {
         self.0.rollback();
@@ -239,7 +300,7 @@ fn gated(wait: SpillableOptions) -> (SpillableChannel, Arc<Mutex<Gate>>) {
     (SpillableChannel::new(wait, Some(Arc::new(below))).unwrap(), gate)
 }
 
-fn begin(channel: &SpillableChannel, body: &str) -> BoxFuture<'static, Result<(), CommitError>> {
+fn begin(channel: &SpillableChannel, body: &str) -> BoxFuture<'static, Result<(), CommitFailure>> {
     let mut transaction = channel.begin_put();
     transaction.put(Event::new(body.to_owned())).unwrap();
     transaction.commit_async()
@@ -276,7 +337,7 @@ fn a_put_waits_until_the_overflow_has_made_room_on_its_disks() {
     put(&channel, &["1", "2"]);
     *gate.lock().unwrap() = Gate { open: true, unready: u32::MAX, ..Gate::default() };
     let refused = contract::block_on(begin(&channel, "3")).unwrap_err();
-    assert!(matches!(refused, CommitError::Refused(Refusal::NoSpace(_))), "{refused}");
+    assert!(matches!(refused.error, CommitError::Refused(Refusal::NoSpace(_))), "{refused}");
 }
 
 #[test]
@@ -319,6 +380,48 @@ fn events_that_nobody_counted_come_out_last() {
     assert_eq!(drain(&channel, 9), ["3"], "lent ones are not counted twice");
     take.rollback();
     assert_eq!(drain(&channel, 9), ["2"]);
+}
+
+#[test]
+fn what_can_be_reached_comes_out_while_a_disk_of_the_overflow_is_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let stripes = ["a", "b"].map(|name| directory.path().join(name));
+    let mut options = FileChannelOptions::new(directory.path().join("checkpoint"), stripes.clone());
+    options.segment_bytes = 1 << 20;
+    options.minimum_required_space = 0;
+    options.keep_alive = Duration::ZERO;
+    let below = FileChannel::open(options.clone()).unwrap();
+    for at in 0..20 {
+        put(&below, &[&at.to_string()]);
+    }
+    below.close().unwrap();
+    drop(below);
+    crate::base::files::rename_new(&stripes[1], &directory.path().join("away")).unwrap();
+    options.open_degraded = true;
+    let below: Arc<dyn Channel> = Arc::new(FileChannel::open(options).unwrap());
+    let status = below.status();
+    assert!(status.events > 0 && status.out_of_reach >= status.events.min(5), "{status:?}");
+    let channel = SpillableChannel::new(self::options(2), Some(Arc::clone(&below))).unwrap();
+    assert_eq!(drain(&channel, 30).len() as u64, status.events);
+}
+
+/// A take below that ended in doubt has its events still: what follows in memory does not wait for it.
+#[test]
+fn a_take_in_doubt_holds_up_nothing_that_is_in_memory() {
+    let (below, lent) = (overflow(10, 4), Arc::new(AtomicU64::new(0)));
+    put(&*below, &["1"]);
+    let doubtful = Doubtful { inner: below, lent: Arc::clone(&lent) };
+    let channel = SpillableChannel::new(options(5), Some(Arc::new(doubtful))).unwrap();
+    let mut take = channel.begin_take();
+    assert_eq!(take.take(1).unwrap().len(), 1);
+    assert!(matches!(take.commit(), Err(CommitError::InDoubt(_))));
+    assert_eq!(drain(&channel, 9), Vec::<String>::new());
+    put(&channel, &["2"]);
+    assert_eq!(drain(&channel, 9), ["2"]);
+    // It turned out void: the event waits again.
+    lent.store(0, Ordering::SeqCst);
+    let mut take = channel.begin_take();
+    assert_eq!(take.take(9).unwrap().len(), 1);
 }
 
 #[test]
@@ -401,7 +504,12 @@ fn a_transaction_that_the_overflow_could_never_take_is_refused_at_put() {
     // 2048 bytes of bodies would fit; with the lengths in front of them they do not.
     assert_eq!(
         transaction.put(Event::new(vec![2; 1028])),
-        Err(PutError::TooLarge { bytes: 2064, max: 2048, setting: "transactionBytesMax" })
+        Err(PutError::TooLarge {
+            bytes: 2064,
+            alone: 1036,
+            max: 2048,
+            setting: setting::TRANSACTION_BYTES_MAX
+        })
     );
     transaction.put(Event::new(vec![2; 1012])).unwrap();
     transaction.commit().unwrap();

@@ -131,7 +131,7 @@ impl Grave {
                 event.headers.set("deadLetter.time", time);
                 let mut put = channel.begin_put();
                 put.put(event)?;
-                Ok(put.commit_async().await?)
+                Ok(put.commit_async().await.map_err(CommitError::from)?)
             }
         }
     }

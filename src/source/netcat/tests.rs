@@ -411,7 +411,7 @@ async fn a_line_that_no_channel_can_hold_is_failed_with_the_limit_and_the_others
         client.send(format!("one\n{}\ntwo\n", "x".repeat(1001)).as_bytes()).await;
         assert_eq!(client.answer().await, "OK\n");
         let failed = client.answer().await;
-        assert!(failed.starts_with("FAILED: ") && failed.contains("byteCapacity"), "{failed}");
+        assert!(failed.starts_with("FAILED: ") && failed.contains("byte_capacity"), "{failed}");
         assert_eq!(client.answer().await, "OK\n");
     };
     trial.run(&source, script).await.unwrap();

@@ -86,7 +86,10 @@ impl<'a> Opened<'a> {
         Err("a call hangs".to_owned())
     }
 
-    fn commit(&mut self, call: BoxFuture<'static, Result<(), CommitError>>) -> Result<(), String> {
+    fn commit<E: std::fmt::Display>(
+        &mut self,
+        call: BoxFuture<'static, Result<(), E>>,
+    ) -> Result<(), String> {
         self.until_ready(call)?.map_err(|e| format!("commit: {e}"))
     }
 
