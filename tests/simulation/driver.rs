@@ -87,6 +87,7 @@ impl Driver {
         let disk = SimDisk::new(SimOptions {
             model: setup.model,
             torn_block: setup.torn_block,
+            shift_bytes: setup.shift_bytes,
             direct: setup.direct,
             pending: setup.pending,
             allocates: setup.allocates,

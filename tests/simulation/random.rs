@@ -14,6 +14,10 @@ use std::sync::OnceLock;
 /// Runs in `cargo test`; `MILLPOND_SIM_RUNS` sets another number.
 const RUNS: u64 = 2000;
 
+/// Lives of a channel with large transactions, and steps of each: a step moves megabytes.
+const LARGE_LIVES_MAX: u64 = 3;
+const LARGE_STEPS_MAX: u64 = 40;
+
 /// Rows of the recovery table that these lives must meet.
 pub(crate) const ROWS: [Case; 6] = [Case::R1, Case::R3, Case::R4, Case::R5, Case::R9, Case::R13];
 
@@ -59,13 +63,16 @@ pub(crate) fn run_with(
 
 fn live(seed: u64, change: impl Fn(Setup) -> Setup, tally: &mut Tally) -> Result<(), String> {
     let mut dice = Dice::new(seed);
-    let setup = change(Setup::drawn(seed, &mut dice));
+    let setup = change(Setup::drawn(seed, &mut dice).sometimes_large());
     if verbose() {
         eprintln!("{setup:?}");
     }
     let taste = Taste::drawn(&setup, &mut dice);
     let mut driver = Driver::new(setup);
-    let lives = 1 + dice.below(6);
+    let mut lives = 1 + dice.below(6);
+    if driver.setup.large {
+        lives = lives.min(LARGE_LIVES_MAX);
+    }
     for life in 0..lives {
         let taste =
             if dice.wins(30) { Taste::drawn(&driver.setup, &mut dice) } else { taste.clone() };
@@ -143,7 +150,10 @@ pub(crate) fn one_life(
             step(driver, &Op::Fail(slot.after(dice.below(4)).times(4)))?;
         }
     }
-    let steps = dice.one(&[5, 30, 100, 250]);
+    let mut steps = dice.one(&[5, 30, 100, 250]);
+    if driver.setup.large {
+        steps = LARGE_STEPS_MAX;
+    }
     for _ in 0..dice.below(steps) {
         let op = taste.draw(dice);
         step(driver, &op)?;
@@ -200,7 +210,7 @@ pub(crate) fn outcome(before: &Driver, seed: u64, power: bool, tally: &mut Tally
 
 /// Judges what a crash in the middle of a life would leave; the life goes on.
 pub(crate) fn glance(driver: &Driver, tally: &mut Tally) -> Result<(), Stop> {
-    if tally.glances == 0 {
+    if tally.glances == 0 || driver.setup.large {
         return Ok(());
     }
     let at = driver.disk.operations();

@@ -1,5 +1,6 @@
 //! What is done to a channel: its configuration, and a list of steps, drawn from a seed.
 
+use millpond::base::limits::SEGMENT_BYTES_DEFAULT;
 use millpond::disk::sim::{Effect, Fault, Loss, Model, Mutant, On, TornBlock};
 use std::io;
 use std::time::Duration;
@@ -82,12 +83,20 @@ const BEFORE_SMALL_WINDOWS: [u64; 33] = [
     667_439_244,
 ];
 
+/// The same of shifted physical blocks and large transactions.
+const BEFORE_SHIFTS: [u64; 15] =
+    [2, 7, 15, 114, 240, 1169, 1584, 3377, 6291, 8053, 13_655, 14_131, 23_938, 23_954, 667_439_244];
+
 /// A channel and its disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) model: Model,
     pub(crate) torn_block: TornBlock,
+    /// Bytes by which physical blocks are shifted, as on file systems with blocks of 1 or 2 KiB.
+    pub(crate) shift_bytes: usize,
+    /// Segments of the default size, and transactions that are larger than a block may be.
+    pub(crate) large: bool,
     pub(crate) direct: bool,
     pub(crate) pending: bool,
     pub(crate) allocates: bool,
@@ -117,13 +126,33 @@ fn window(seed: u64) -> usize {
     if small { dice.one(&[8, 16, 32]) * 1024 } else { LARGE_WINDOW_BYTES }
 }
 
+/// What lies within the promises: where a torn physical block takes along what else is in it, blocks of
+/// the log share none.
+fn shift(seed: u64, torn: TornBlock) -> usize {
+    let mut dice = Dice::new(seed ^ 0x7368_6966_74);
+    let shifted = dice.wins(40) && !BEFORE_SHIFTS.contains(&seed) && torn != TornBlock::DamageAll;
+    if shifted { dice.one(&[1024, 2048, 3072]) } else { 0 }
+}
+
 impl Setup {
+    /// A channel as users have it, in few of the lives: each of its steps moves megabytes.
+    pub(crate) fn sometimes_large(self) -> Self {
+        let mut dice = Dice::new(self.seed ^ 0x6c_6172_6765);
+        if !dice.wins(1) || BEFORE_SHIFTS.contains(&self.seed) {
+            return self;
+        }
+        let segment_bytes = dice.one(&[SEGMENT_BYTES_DEFAULT, 4 << 20]);
+        Self { large: true, segment_bytes, minimum_required_space: 0, ..self }
+    }
+
     /// A small channel on a sound disk.
     pub(crate) fn plain(seed: u64, stripes: usize, model: Model) -> Self {
         Self {
             seed,
             model,
             torn_block: TornBlock::DamageAll,
+            shift_bytes: 0,
+            large: false,
             direct: true,
             pending: false,
             allocates: false,
@@ -150,6 +179,8 @@ impl Setup {
             // See docs/durability.md: without direct I/O a second power cut, during the recovery,
             // on a disk that loses a whole block to it, is more than the engine promises to stand.
             torn_block: if direct { torn } else { TornBlock::Clean },
+            shift_bytes: shift(seed, torn),
+            large: false,
             direct,
             pending: dice.wins(75),
             // From dice of its own: what a seed drew before there was this choice is what it draws.
@@ -224,7 +255,10 @@ impl Taste {
                 *weight = 0;
             }
         }
-        let sizes = dice.one(&[[20, 100, 300], [20, 500, 3000], [100, 1000, 9000]]);
+        let mut sizes = dice.one(&[[20, 100, 300], [20, 500, 3000], [100, 1000, 9000]]);
+        if setup.large {
+            sizes = [100, 300_000, 2_000_000];
+        }
         Self { weights, sizes, stripes: setup.stripes }
     }
 

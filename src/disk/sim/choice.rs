@@ -102,24 +102,28 @@ impl Outcomes {
     /// As [`Outcomes::leaving`].
     #[must_use]
     pub fn damaged(&self, seed: u64, left: &[bool]) -> Option<SimDisk> {
-        let allowed = self.world.options.torn_block != TornBlock::Clean && self.tears(left);
+        let allowed = self.world.options.tearing().0 != TornBlock::Clean && self.tears(left);
         allowed.then(|| SimDisk { shared: Shared::new(self.decide(seed, left, true)) })
     }
 
     /// Whether some physical block arrives in part.
     fn tears(&self, left: &[bool]) -> bool {
         let options = &self.world.options;
-        let per_block = (options.physical_block_bytes / options.sector_bytes) as u64;
         let mut blocks: BTreeMap<(FileId, Order, u64), (u64, u64)> = BTreeMap::new();
         for (unit, left) in self.units.iter().zip(left) {
             if let Unit::Sector(file, order, number) = unit {
-                let counts = blocks.entry((*file, *order, number / per_block)).or_default();
+                let counts =
+                    blocks.entry((*file, *order, options.physical_block(*number))).or_default();
                 counts.0 += u64::from(*left);
                 counts.1 += u64::from(!left);
             }
         }
         // A sector that changes nothing is no unit, and counts as arrived.
-        blocks.values().any(|(came, lost)| *lost > 0 && (*came > 0 || *lost < per_block))
+        let whole = |block: u64| options.sectors_of(block).count() as u64;
+        let torn = |((.., block), (came, lost)): (&(FileId, Order, u64), &(u64, u64))| {
+            *lost > 0 && (*came > 0 || *lost < whole(*block))
+        };
+        blocks.iter().any(torn)
     }
 
     fn decide(&self, seed: u64, left: &[bool], damage: bool) -> World {

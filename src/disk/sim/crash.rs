@@ -58,7 +58,7 @@ pub(super) fn stopped(before: &World, seed: u64) -> World {
     for flight in before.flights.values() {
         let image = &mut world.node(flight.file).image;
         // A buffered one lies in the cache.
-        if before.options.direct {
+        if before.options.is_direct() {
             image.stray(flight.order, &flight.pieces);
         }
     }
@@ -84,7 +84,7 @@ pub(super) fn kill(before: &World, seed: u64) -> World {
     let mut lottery = Lottery::new(seed ^ before.options.seed.rotate_left(32));
     let mut world = fresh(before, seed);
     for flight in before.flights.values() {
-        if before.options.direct {
+        if before.options.is_direct() {
             let arrivals = lottery.arrivals(flight.pieces.len(), 50);
             let arrived: Vec<Piece> = flight
                 .pieces
@@ -179,7 +179,7 @@ fn settle_contents(
     for pieces in image.take_pending().into_values() {
         let arrivals = lottery.arrivals(pieces.len(), chance);
         arrive(image, &pieces, &arrivals);
-        if options.torn_block != TornBlock::Clean {
+        if options.tearing().0 != TornBlock::Clean {
             damage_torn(image, options, lottery, 50, &pieces, &arrivals);
         }
     }
@@ -204,10 +204,9 @@ pub(super) fn damage_torn(
     pieces: &[Piece],
     arrivals: &[bool],
 ) {
-    let per_block = (options.physical_block_bytes / options.sector_bytes) as u64;
     let mut blocks: BTreeMap<u64, (BTreeSet<u64>, BTreeSet<u64>)> = BTreeMap::new();
     for ((number, _), arrived) in pieces.iter().zip(arrivals) {
-        let (came, lost) = blocks.entry(number / per_block).or_default();
+        let (came, lost) = blocks.entry(options.physical_block(*number)).or_default();
         if *arrived {
             came.insert(*number)
         } else {
@@ -218,9 +217,9 @@ pub(super) fn damage_torn(
         if came.is_empty() || lost.is_empty() || !lottery.wins(chance) {
             continue;
         }
-        let victims: Vec<u64> = match options.torn_block {
+        let victims: Vec<u64> = match options.tearing().0 {
             TornBlock::DamageAll => {
-                let all = block * per_block..(block + 1) * per_block;
+                let all = options.sectors_of(block);
                 all.filter(|number| !came.contains(number)).collect()
             }
             TornBlock::Clean | TornBlock::DamageWritten => lost.into_iter().collect(),

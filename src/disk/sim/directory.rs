@@ -9,6 +9,7 @@ use crate::base::limits::WRITES_IN_FLIGHT_MAX;
 use crate::disk::{Access, Capabilities, Directory, Entry, File, Lock, LockError, Renewed, Space};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Clone)]
@@ -61,14 +62,20 @@ impl Drop for SimLock {
 }
 
 impl SimDirectory {
-    fn file(&self, id: FileId, name: &str, access: Access) -> Arc<dyn File> {
+    fn file(&self, world: &mut World, id: FileId, name: &str, access: Access) -> Arc<dyn File> {
         let path = self.path.join(name);
+        let shared = self.shared.clone();
+        let node = world.node(id);
+        // One that nobody was told of is told to whoever opens the file next.
+        let errors_seen = node.errors - u64::from(node.errors > node.errors_told);
         Arc::new(SimFile {
-            shared: self.shared.clone(),
+            shared,
             id,
             volume: self.volume,
             path,
             writable: access == Access::Write,
+            sync_failed: AtomicBool::new(false),
+            errors_seen: AtomicU64::new(errors_seen),
         })
     }
 
@@ -122,7 +129,7 @@ impl SimDirectory {
 fn add_file(world: &mut World, volume: VolumeId) -> FileId {
     let id = world.next();
     let image = Image::new(world.options.sector_bytes);
-    world.files.insert(id, Node { volume, image });
+    world.files.insert(id, Node::new(volume, image));
     id
 }
 
@@ -186,15 +193,15 @@ impl Directory for SimDirectory {
         }
         let file = add_file(&mut world, self.volume);
         self.change(&mut world, begun, name, Some(file))?;
-        Ok(self.file(file, name, Access::Write))
+        Ok(self.file(&mut world, file, name, Access::Write))
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
         let path = self.path.join(name);
         let mut world = self.shared.lock();
         world.begin_in(self.volume, On::Open, &path, 0, 0)?;
-        match world.volume(self.volume).seen.get(name) {
-            Some(file) => Ok(self.file(*file, name, access)),
+        match world.volume(self.volume).seen.get(name).copied() {
+            Some(file) => Ok(self.file(&mut world, file, name, access)),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }

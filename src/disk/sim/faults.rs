@@ -63,7 +63,9 @@ pub enum Effect {
     /// For syncs the same as [`Effect::Nothing`]: all stays pending.
     Later,
     /// A sync that drops what it could not write and calls it clean, so that the next sync
-    /// succeeds with the bytes gone. For direct submits the same as [`Effect::Part`].
+    /// succeeds with the bytes gone. For direct submits the same as [`Effect::Part`]. A buffered
+    /// write succeeds, its write-back fails in part, and the next sync through a description that was
+    /// open by then says so, once each; one opened later only if nobody was told before.
     Lost(Loss),
 }
 
@@ -171,11 +173,17 @@ pub enum Lie {
     HideWriteErrors,
     /// Every lock is granted.
     LockAnyway,
+    /// Storage that says that it writes directly buffers: of several writes in flight on a file one's
+    /// sync may take the error of another, which then has succeeded.
+    SilentBuffering,
+    /// Physical blocks of the device begin within blocks of the file, and one that is torn takes along
+    /// what else lies in it.
+    SharedBlocks,
 }
 
 impl Lie {
     /// Every lie.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::SkipFileSync,
         Self::SkipLength,
         Self::SkipDirSync,
@@ -186,6 +194,8 @@ impl Lie {
         Self::HideSyncErrors,
         Self::HideWriteErrors,
         Self::LockAnyway,
+        Self::SilentBuffering,
+        Self::SharedBlocks,
     ];
 
     /// The door that tells it of everything.

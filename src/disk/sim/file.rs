@@ -8,6 +8,7 @@ use crate::base::limits::WRITES_IN_FLIGHT_MAX;
 use crate::disk::{File, Submitted, WriteToken};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub(super) struct SimFile {
     pub(super) shared: Shared,
@@ -15,6 +16,10 @@ pub(super) struct SimFile {
     pub(super) volume: VolumeId,
     pub(super) path: PathBuf,
     pub(super) writable: bool,
+    /// A sync through this description has failed: none is believed any more, as with a real file.
+    pub(super) sync_failed: AtomicBool,
+    /// Failed write-backs of the file that this description knows of.
+    pub(super) errors_seen: AtomicU64,
 }
 
 impl SimFile {
@@ -24,6 +29,43 @@ impl SimFile {
         }
         let text = format!("{} is opened for reading only", self.path.display());
         Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, text))
+    }
+
+    /// What a sync through this description answers after one that failed.
+    fn may_sync(&self) -> io::Result<()> {
+        if self.sync_failed.load(Ordering::Relaxed) {
+            return Err(io::Error::other("simulated: an earlier sync failed; open the file anew"));
+        }
+        Ok(())
+    }
+
+    /// How a sync of this description ends, whose own part ended with `result`: a write-back that failed
+    /// is told to each description once.
+    fn told(&self, world: &mut World, failed: bool, result: io::Result<()>) -> io::Result<()> {
+        let node = world.node(self.id);
+        node.errors += u64::from(failed);
+        if self.errors_seen.swap(node.errors, Ordering::Relaxed) == node.errors {
+            return result;
+        }
+        node.errors_told = node.errors;
+        result.and_then(|()| match world.lies(Lie::HideSyncErrors, &self.path) {
+            true => Ok(()),
+            false => Err(io::Error::other("simulated: a write-back failed before")),
+        })
+    }
+
+    /// Remembers a sync that failed. Direct writes have errors of their own.
+    fn synced(&self, result: io::Result<()>) -> io::Result<()> {
+        self.sync_failed.fetch_or(result.is_err(), Ordering::Relaxed);
+        result
+    }
+
+    /// How a submitted write ends: a direct one has an error of its own, another is a write and a sync.
+    fn written(&self, world: &mut World, failed: bool, result: io::Result<()>) -> io::Result<()> {
+        match world.options.direct {
+            true => result,
+            false => self.synced(self.told(world, failed, result)),
+        }
     }
 
     /// Checks what every submitted write must keep to; breaking it is our mistake, not the
@@ -61,7 +103,7 @@ impl SimFile {
 
     /// What trouble leaves of a submitted write.
     fn submit_in_trouble(world: &mut World, flight: &Flight, trouble: &Trouble) {
-        let direct = world.options.direct;
+        let direct = world.options.is_direct();
         let effect = match trouble {
             Trouble::Refused(_) | Trouble::Fault(_, Effect::Nothing) => return,
             Trouble::Crash(_) => Effect::Later,
@@ -72,6 +114,11 @@ impl SimFile {
         }
         world.miss(flight, effect);
     }
+}
+
+/// Whether an operation that was ordered to fail marks the file as one that was not written back.
+fn is_failed_write_back(begun: &Result<(), Trouble>) -> bool {
+    matches!(begun, Err(Trouble::Fault(_, Effect::Part | Effect::Lost(_))))
 }
 
 impl File for SimFile {
@@ -104,7 +151,7 @@ impl File for SimFile {
         let mut world = self.shared.lock();
         world.begin_in(self.volume, On::Read, &self.path, offset, buffer.len() as u64)?;
         let align = world.options.physical_block_bytes;
-        let direct = world.options.direct
+        let direct = world.options.is_direct()
             && offset.is_multiple_of(align as u64)
             && buffer.len().is_multiple_of(align)
             && buffer.as_ptr().addr().is_multiple_of(align);
@@ -124,7 +171,10 @@ impl File for SimFile {
             Ok(()) | Err(Trouble::Crash(_)) | Err(Trouble::Fault(_, Effect::All)) => {
                 image.write(order, offset, &bytes[..fits]);
             }
-            Err(Trouble::Fault(_, Effect::Part | Effect::Lost(_))) => {
+            Err(Trouble::Fault(_, Effect::Lost(_))) => {
+                image.write(order, offset, &bytes[..fits]);
+            }
+            Err(Trouble::Fault(_, Effect::Part)) => {
                 image.write(order, offset, &bytes[..part]);
             }
             Err(Trouble::Fault(_, Effect::Later)) => {
@@ -133,7 +183,17 @@ impl File for SimFile {
             }
             Err(Trouble::Refused(_) | Trouble::Fault(_, Effect::Nothing)) => {}
         }
-        begun?;
+        match begun {
+            // The write-back, later, is what fails.
+            Err(Trouble::Fault(_, Effect::Lost(loss))) => {
+                let mut lottery = world.lottery.clone();
+                let node = world.node(self.id);
+                node.image.lose(loss, &mut lottery, 50, None);
+                node.errors += 1;
+                world.lottery = lottery;
+            }
+            begun => begun?,
+        }
         if fits < bytes.len() {
             tracing::trace!(target: TARGET, "Write fails, no space");
             return Err(io::ErrorKind::StorageFull.into());
@@ -155,6 +215,7 @@ impl File for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         self.may_write()?;
+        self.may_sync()?;
         let mut world = self.shared.lock();
         let begun = world.begin_in(self.volume, On::Sync, &self.path, 0, 0);
         let forgets_length = world.lies(Lie::SkipLength, &self.path);
@@ -174,12 +235,14 @@ impl File for SimFile {
             }
             Err(Trouble::Fault(_, Effect::Lost(loss))) => {
                 let chance = [0, 50][usize::from(lottery.wins(50))];
-                world.node(self.id).image.lose(*loss, &mut lottery, chance);
+                world.node(self.id).image.lose(*loss, &mut lottery, chance, None);
             }
             Err(_) => {}
         }
         world.lottery = lottery;
-        world.answer(begun, Lie::HideSyncErrors, &self.path)
+        let failed = is_failed_write_back(&begun);
+        let answer = world.answer(begun, Lie::HideSyncErrors, &self.path);
+        self.synced(self.told(&mut world, failed && answer.is_err(), answer))
     }
 
     fn submit(&self, offset: u64, bytes: &[u8]) -> Submitted {
@@ -187,6 +250,12 @@ impl File for SimFile {
             return Submitted::Done(Err(error));
         }
         let mut world = self.shared.lock();
+        let (says_direct, direct) = (world.options.direct, world.options.is_direct());
+        if let Err(error) =
+            self.may_sync().or_else(|error| if says_direct { Ok(()) } else { Err(error) })
+        {
+            return Submitted::Done(Err(error));
+        }
         let begun = world.begin_in(self.volume, On::Submit, &self.path, offset, bytes.len() as u64);
         if let Err(Trouble::Refused(error)) = begun {
             return Submitted::Done(Err(error));
@@ -199,9 +268,12 @@ impl File for SimFile {
         let flight = Flight { file: self.id, order, pieces, cached, swapped };
         if let Err(trouble) = &begun {
             Self::submit_in_trouble(&mut world, &flight, trouble);
-            return Submitted::Done(world.answer(begun, Lie::HideWriteErrors, &self.path));
+            let failed = is_failed_write_back(&begun);
+            let answer = world.answer(begun, Lie::HideWriteErrors, &self.path);
+            let failed = failed && answer.is_err();
+            return Submitted::Done(self.written(&mut world, failed, answer));
         }
-        if !world.options.direct {
+        if !direct {
             world.node(self.id).image.cache(order, &flight.pieces);
         }
         if world.options.pending {
@@ -210,7 +282,7 @@ impl File for SimFile {
             return Submitted::Pending(token);
         }
         world.land(&flight);
-        Submitted::Done(Ok(()))
+        Submitted::Done(self.written(&mut world, false, Ok(())))
     }
 
     fn finish(&self, token: WriteToken) -> io::Result<()> {
@@ -224,7 +296,10 @@ impl File for SimFile {
             if world.lies(Lie::HideWriteErrors, &self.path) {
                 return Ok(());
             }
-            return result.map_err(|kind| io::Error::new(kind, "simulated: the write failed"));
+            let result = result.map_err(|kind| io::Error::new(kind, "simulated: the write failed"));
+            // What of it failed was decided when the harness ended it.
+            let failed = result.is_err();
+            return self.written(&mut world, failed, result);
         }
         if world.flights.get(&token).is_none_or(|flight| flight.file != self.id) {
             let text = format!("no write {} is in flight on {}", token.0, self.path.display());
@@ -244,6 +319,9 @@ impl File for SimFile {
             // The directory has gone with whatever arrived.
             Err(_) => world.miss(&flight, Effect::Later),
         }
-        world.answer(begun, Lie::HideWriteErrors, &self.path)
+        let failed = is_failed_write_back(&begun);
+        let own = world.answer(begun, Lie::HideWriteErrors, &self.path).err();
+        let answer = world.reported(&flight, own).map_or(Ok(()), Err);
+        self.written(&mut world, failed && answer.is_err(), answer)
     }
 }

@@ -147,13 +147,20 @@ impl Image {
         });
     }
 
-    /// A sync that failed and marked everything clean: each sector arrived or is lost.
-    pub(super) fn lose(&mut self, loss: Loss, lottery: &mut Lottery, chance: u8) {
-        self.persist(|_, _| lottery.wins(chance));
+    /// A sync that failed and marked everything clean, or all of one write: each sector arrived or is lost.
+    pub(super) fn lose(
+        &mut self,
+        loss: Loss,
+        lottery: &mut Lottery,
+        chance: u8,
+        only: Option<Order>,
+    ) {
+        let is_meant = |write| only.is_none_or(|only| only == write);
+        self.persist(|write, _| is_meant(write) && lottery.wins(chance));
         let durable = &self.durable;
         let (seen, leaving) = (&mut self.seen, &mut self.leaving);
         self.pending.retain(|number, versions| {
-            if versions.iter().any(|v| !v.stray) {
+            if versions.iter().any(|v| !v.stray && is_meant(v.write)) {
                 match loss {
                     Loss::KeepsNew => {}
                     Loss::RevertsToOld => seen.set(*number, durable.get(*number)),
@@ -161,7 +168,7 @@ impl Image {
                         leaving.insert(*number);
                     }
                 }
-                versions.retain(|v| v.stray);
+                versions.retain(|v| v.stray || !is_meant(v.write));
             }
             !versions.is_empty()
         });

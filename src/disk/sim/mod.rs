@@ -92,6 +92,10 @@ pub struct SimOptions {
     pub physical_block_bytes: usize,
     /// What a torn physical block does.
     pub torn_block: TornBlock,
+    /// By how many bytes the device's physical blocks begin before those of a file: 0 where the file system
+    /// gives out space in whole physical blocks, a multiple of its own blocks where those are smaller. A
+    /// multiple of the sector.
+    pub shift_bytes: usize,
     /// Space of each directory, bytes.
     pub capacity_bytes: u64,
     /// Submitted writes bypass the cache; else each is a buffered write with a sync behind it,
@@ -115,12 +119,46 @@ impl SimOptions {
             sector_bytes: 512,
             physical_block_bytes: DEVICE_BLOCK_BYTES,
             torn_block: TornBlock::DamageWritten,
+            shift_bytes: 0,
             capacity_bytes: 1 << 30,
             direct: true,
             pending: false,
             allocates: false,
             mutant: None,
         }
+    }
+}
+
+impl SimOptions {
+    fn has_lie(&self, lie: Lie) -> bool {
+        self.mutant.is_some_and(|mutant| mutant.lie == lie)
+    }
+
+    /// Whether submitted writes really bypass the cache, whatever the door says.
+    fn is_direct(&self) -> bool {
+        self.direct && !self.has_lie(Lie::SilentBuffering)
+    }
+
+    /// What a torn physical block does, and by how many sectors its grid is shifted.
+    fn tearing(&self) -> (TornBlock, u64) {
+        match self.has_lie(Lie::SharedBlocks) {
+            true => {
+                (TornBlock::DamageAll, (self.physical_block_bytes / self.sector_bytes / 4) as u64)
+            }
+            false => (self.torn_block, (self.shift_bytes / self.sector_bytes) as u64),
+        }
+    }
+
+    /// The physical block of a sector of a file, counted from the one that holds its first.
+    fn physical_block(&self, sector: u64) -> u64 {
+        (sector + self.tearing().1) / (self.physical_block_bytes / self.sector_bytes) as u64
+    }
+
+    /// The sectors of a file in a physical block.
+    fn sectors_of(&self, block: u64) -> std::ops::Range<u64> {
+        let (shift, count) =
+            (self.tearing().1, (self.physical_block_bytes / self.sector_bytes) as u64);
+        (block * count).saturating_sub(shift)..((block + 1) * count).saturating_sub(shift)
     }
 }
 
@@ -294,9 +332,10 @@ impl SimDisk {
         let flight = world.flights.remove(&token).expect("the harness ends writes in flight");
         world.end(&flight, completion);
         let result = match completion {
-            Completion::Done => Ok(()),
-            Completion::Failed(kind, _) => Err(kind),
+            Completion::Done => None,
+            Completion::Failed(kind, _) => Some(kind),
         };
+        let result = world.reported(&flight, result).map_or(Ok(()), Err);
         world.outcomes.insert(token, (flight.file, result));
     }
 

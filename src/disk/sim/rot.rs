@@ -151,6 +151,6 @@ fn durable_file(world: &mut World, volume: u64, bytes: &[u8]) -> FileId {
     image.write(order, 0, bytes);
     image.persist(|_, _| true);
     image.persist_len(order);
-    world.files.insert(id, Node { volume, image });
+    world.files.insert(id, Node::new(volume, image));
     id
 }

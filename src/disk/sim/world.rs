@@ -32,6 +32,18 @@ impl Shared {
 pub(super) struct Node {
     pub(super) volume: VolumeId,
     pub(super) image: Image,
+    /// Write-backs that failed.
+    pub(super) errors: u64,
+    /// As many of them as some open file description was told of.
+    pub(super) errors_told: u64,
+    /// The error of a write that ended well for its caller: another one's sync will take it.
+    misplaced_error: bool,
+}
+
+impl Node {
+    pub(super) fn new(volume: VolumeId, image: Image) -> Self {
+        Self { volume, image, errors: 0, errors_told: 0, misplaced_error: false }
+    }
 }
 
 /// A submitted write that has not ended.
@@ -238,7 +250,7 @@ impl World {
         let swapped = flight.swapped && self.held.is_none();
         let cached = if swapped { flight.pieces.len() } else { flight.cached };
         let (now, later) = flight.pieces.split_at(flight.pieces.len() - cached);
-        let direct = self.options.direct;
+        let direct = self.options.is_direct();
         let image = &mut self.node(flight.file).image;
         image.reach(&flight.pieces);
         if direct {
@@ -260,7 +272,8 @@ impl World {
 
     /// A submitted write ends badly.
     pub(super) fn miss(&mut self, flight: &Flight, effect: Effect) {
-        let (direct, mut lottery) = (self.options.direct, self.lottery.clone());
+        let (says_direct, direct) = (self.options.direct, self.options.is_direct());
+        let mut lottery = self.lottery.clone();
         let image = &mut self.node(flight.file).image;
         let arrivals = lottery.arrivals(flight.pieces.len(), 50);
         let arrived = || flight.pieces.iter().zip(&arrivals).filter(|(_, arrived)| **arrived);
@@ -278,9 +291,32 @@ impl World {
             }
             Effect::All => image.persist(|write, _| write == flight.order),
             Effect::Later => {}
-            Effect::Lost(loss) => image.lose(loss, &mut lottery, 50),
+            Effect::Lost(loss) => {
+                // A synchronous write is synced by itself, one with a sync after it with all the rest.
+                let only = says_direct.then_some(flight.order);
+                image.lose(loss, &mut lottery, 50, only);
+            }
         }
         self.lottery = lottery;
+    }
+
+    /// What the caller of a write learns of how it ended: its own error, but on storage that buffers what
+    /// it says it writes directly one that another write on the same description has left or taken.
+    pub(super) fn reported<E: From<io::ErrorKind>>(
+        &mut self,
+        flight: &Flight,
+        failed: Option<E>,
+    ) -> Option<E> {
+        if !self.options.has_lie(Lie::SilentBuffering) {
+            return failed;
+        }
+        let others = self.flights.values().any(|other| other.file == flight.file);
+        if failed.is_some() && others && self.lottery.wins(50) {
+            self.node(flight.file).misplaced_error = true;
+            return None;
+        }
+        let taken = std::mem::take(&mut self.node(flight.file).misplaced_error);
+        failed.or_else(|| taken.then(|| io::ErrorKind::Other.into()))
     }
 
     /// Ends a flight as the harness wants it.

@@ -119,6 +119,16 @@ pub(super) const HUNTS: &[Hunt] = &[
     door(Lie::HideSyncErrors.everywhere(), Seeds, "a sync that failed is believed"),
     door(Lie::HideWriteErrors.everywhere(), Seeds, "a write that failed is believed"),
     door(Lie::LockAnyway.everywhere(), Seeds, "a lock that is held is granted"),
+    door(
+        Lie::SilentBuffering.about(""),
+        Seeds,
+        "storage that buffers what it takes for direct is driven as if it wrote directly",
+    ),
+    door(
+        Lie::SharedBlocks.about(""),
+        Seeds,
+        "blocks of the log share physical blocks of the device, which tear",
+    ),
     rule("PublishedOverGaps", Seeds, "the watermark goes over a write that has not completed"),
     rule("FenceBehind", Seeds, "a fence is written behind the frames that it frees"),
     rule("VoidForgotten", Seeds, "what a failed write made void is not in the state"),

@@ -8,7 +8,9 @@ fn lossy(loss: Loss) -> (SimDisk, Arc<dyn File>) {
     file.write_at(0, &[9; 4 * BLOCK]).expect("written");
     disk.fail(Fault::next(On::Sync, "a").effect(Effect::Lost(loss)));
     file.sync().expect_err("ordered");
-    file.sync().expect("the next sync says that all is well");
+    file.sync().expect_err("the door believes no further one of this description");
+    let file = root(&disk).open("a", Access::Write).expect("opened");
+    file.sync().expect("another description's sync says that all is well");
     (disk, file)
 }
 
@@ -248,4 +250,41 @@ fn an_unplugged_directory_is_missing_until_it_is_back() {
     disk.remove_directory(pond);
     disk.restore(pond);
     assert_eq!(read(&disk, "wrong"), None, "the shadow does not come back");
+}
+
+#[test]
+fn a_failed_write_back_is_told_once_to_each_description_that_was_open() {
+    for direct in [true, false] {
+        let disk = SimDisk::new(SimOptions { direct, ..options() });
+        prepared(&disk, "a", 1);
+        let open = || root(&disk).open("a", Access::Write).expect("opened");
+        let (one, two) = (open(), open());
+        disk.fail(Fault::next(On::Write, "a").effect(Effect::Lost(Loss::KeepsNew)));
+        one.write_at(0, &[7; BLOCK]).expect("only the write-back fails");
+        // Nobody was told yet, so whoever opens it now is.
+        let three = open();
+        one.sync().expect_err("told");
+        two.sync().expect_err("told as well");
+        three.sync().expect_err("opened before anybody was told");
+        let four = open();
+        four.sync().expect("opened later: the bytes are gone, and nobody says so");
+        one.sync().expect_err("a sync that failed is not believed later");
+        assert_ne!(after_worst(&disk, "a"), Some(vec![7; BLOCK]));
+    }
+}
+
+#[test]
+fn a_shifted_physical_block_tears_what_lies_in_two_blocks_of_a_file() {
+    let torn_block = TornBlock::DamageWritten;
+    let disk = SimDisk::new(SimOptions { torn_block, shift_bytes: 1024, ..options() });
+    let file = prepared(&disk, "a", 2);
+    // The last two sectors of one block and the first two of the next: one physical block.
+    file.write_at(3072, &[2; 2048]).expect("written");
+    let mut torn = 0;
+    for seed in 0..300 {
+        let bytes = read(&disk.crash(seed), "a").expect("there");
+        assert!(bytes[..3072].iter().chain(&bytes[5120..]).all(|byte| *byte == 0), "not written");
+        torn += u32::from(bytes[3072..5120].iter().any(|byte| !matches!(byte, 0 | 2)));
+    }
+    assert!(torn > 0);
 }

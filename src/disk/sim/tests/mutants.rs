@@ -99,7 +99,8 @@ fn a_hidden_failure_is_answered_as_a_success() {
         (Lie::HideWriteErrors, On::Submit),
     ] {
         let fails = |disk: &SimDisk| match on {
-            On::Sync => file.sync().is_err(),
+            // A description each: of one that failed the door believes no other.
+            On::Sync => root(disk).open("a", Access::Write).expect("opened").sync().is_err(),
             On::SyncDir => root(disk).sync().is_err(),
             _ => submit(&*file, 0, 1, 1).is_err(),
         };
@@ -156,4 +157,37 @@ fn a_lock_that_is_always_granted_keeps_nobody_out() {
     let disk = pretending(Lie::LockAnyway);
     let _one = root(&disk).lock("in_use.lock").expect("granted");
     let _two = root(&disk).lock("in_use.lock").expect("granted");
+}
+
+#[test]
+fn storage_that_buffers_in_silence_gives_the_error_of_one_write_to_another() {
+    let mut hidden = 0;
+    for seed in 0..40 {
+        let mutant = Some(Lie::SilentBuffering.everywhere());
+        let disk = SimDisk::new(SimOptions { seed, pending: true, mutant, ..options() });
+        let file = prepared(&disk, "a", 2);
+        let (one, two) = (start(&*file, 0, 7, 1), start(&*file, BLOCK_AT, 8, 1));
+        let failed = Completion::Failed(io::ErrorKind::Other, Effect::Lost(Loss::KeepsNew));
+        disk.complete(one, failed);
+        let (first, second) = (file.finish(one), file.finish(two));
+        assert!(first.is_err() != second.is_err(), "the error is told once");
+        let bytes = after_worst(&disk, "a").expect("there");
+        assert_eq!(bytes[BLOCK], 8, "this one was written, whatever it was told");
+        hidden += u32::from(first.is_ok() && bytes[..BLOCK].iter().any(|byte| *byte != 7));
+    }
+    assert!(hidden > 0, "a write that returned Ok is gone");
+}
+
+#[test]
+fn shared_physical_blocks_damage_a_neighbour_that_was_durable() {
+    let mut damaged = 0;
+    for seed in 0..200 {
+        let disk = pretending(Lie::SharedBlocks);
+        let file = prepared(&disk, "a", 2);
+        submit(&*file, 0, 1, 1).expect("written");
+        file.write_at(BLOCK_AT, &[2; BLOCK]).expect("written");
+        let bytes = read(&disk.crash(seed), "a").expect("there");
+        damaged += u32::from(bytes[..BLOCK].iter().any(|byte| *byte != 1));
+    }
+    assert!(damaged > 0);
 }
