@@ -5,7 +5,7 @@ use crate::driver::Driver;
 use crate::oracle;
 use millpond::base::random::SeededRandom;
 use millpond::channel::file::{FileChannel, Manual};
-use millpond::channel::{BoxFuture, Channel, CommitError};
+use millpond::channel::{BoxFuture, Channel};
 use millpond::disk::sim::SimDisk;
 use millpond::event::Event;
 use millpond::recovery::inspect::{self, Check, Walked};
