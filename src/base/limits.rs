@@ -139,6 +139,9 @@ pub const CONNECTION_LINES_HELD_MAX: usize = 256 * 1024;
 /// Seconds that an answer may wait for a client that does not read.
 pub const ANSWER_SECONDS_MAX: u64 = 30;
 
+/// Addresses of a name that one connection tries. Names of clusters have a handful.
+pub const DIAL_ADDRESSES_MAX: usize = 16;
+
 /// Bytes of the largest datagram there is, and one to see that nothing was cut off.
 pub const DATAGRAM_BYTES: usize = 65_536;
 

@@ -1,12 +1,20 @@
 //! Connecting, with a deadline for everything until the first byte of the protocol.
+//!
+//! The addresses of a name are raced as RFC 8305 has it: families by turns, a further attempt each
+//! [`STAGGER`] or as soon as one fails, and the first connection wins. An address whose packets go nowhere
+//! costs a quarter of a second and not the whole patience.
 
 use super::stream::Stream;
 use super::tls::Connector;
 use super::zlib::Socket;
+use crate::base::limits::DIAL_ADDRESSES_MAX;
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::TlsStream;
 
 /// Quiet time after which the kernel asks whether the other side is there, and between further
@@ -15,21 +23,76 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
+/// Pause between two attempts of a race, the delay that RFC 8305 recommends.
+const STAGGER: Duration = Duration::from_millis(250);
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// Refused, unreachable, or no such name.
+    /// The name has no address, or the socket cannot be set up.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
+    /// Every address of the name refused or cannot be reached.
+    #[error("cannot connect: {0}")]
+    Refused(Attempts),
     /// The server does not speak TLS, or is not who it should be.
     #[error(
         "no TLS with the server: {0}; if it is the one that is meant, its certificate or its authority's belongs into the truststore"
     )]
     Tls(#[source] io::Error),
     /// Not within the time.
-    #[error("no connection within {} ms", .0.as_millis())]
-    Late(Duration),
+    #[error("no connection within {} ms: {reached}", patience.as_millis())]
+    Late {
+        /// The time.
+        patience: Duration,
+        /// How far it got.
+        reached: Reached,
+    },
+}
+
+/// How far a connection got within its time.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reached {
+    /// The addresses of the name did not come.
+    Name,
+    /// Addresses were tried.
+    Addresses(Attempts),
+    /// Connected to this address, where the TLS handshake did not end.
+    Handshake(SocketAddr),
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => f.write_str("the name was not resolved (does the name server answer?)"),
+            Self::Addresses(attempts) => attempts.fmt(f),
+            Self::Handshake(address) => {
+                write!(f, "{address} is connected and did not complete the TLS handshake")
+            }
+        }
+    }
+}
+
+/// The addresses that were tried, each with how that ended; `None` when it did not.
+#[derive(Debug, Default)]
+pub struct Attempts(Vec<(SocketAddr, Option<io::Error>)>);
+
+/// By address, so that the same state of affairs is the same text in whatever order a name server lists them.
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sorted: Vec<_> = self.0.iter().collect();
+        sorted.sort_by_key(|(address, _)| *address);
+        for (at, (address, ended)) in sorted.into_iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            match ended {
+                Some(error) => write!(f, "{comma}{address}: {error}")?,
+                None => write!(f, "{comma}{address}: no answer")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What lies between the socket and the protocol.
@@ -51,20 +114,95 @@ pub async fn dial(
     layers: Layers<'_>,
     patience: Duration,
 ) -> Result<Stream, DialError> {
-    let connect = async {
-        let socket = TcpStream::connect((host, port)).await.map_err(DialError::Connect)?;
-        socket.set_nodelay(true).map_err(DialError::Connect)?;
-        keep_alive(&socket).map_err(DialError::Connect)?;
-        let socket = Socket::new(socket, layers.zlib);
-        match layers.tls {
-            None => Ok(Stream::from(socket)),
-            Some(tls) => {
-                let stream = tls.greet(host, socket).await.map_err(DialError::Tls)?;
-                Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+    let deadline = Instant::now() + patience;
+    let late = |reached| DialError::Late { patience, reached };
+    let found = timeout_at(deadline, lookup_host((host, port))).await;
+    let found = found.map_err(|_| late(Reached::Name))?.map_err(DialError::Connect)?;
+    let socket = race(by_turns(found), deadline).await.map_err(|lost| match lost {
+        Lost::Late(attempts) => late(Reached::Addresses(attempts)),
+        Lost::All(attempts) => DialError::Refused(attempts),
+    })?;
+    socket.set_nodelay(true).map_err(DialError::Connect)?;
+    keep_alive(&socket).map_err(DialError::Connect)?;
+    let address = socket.peer_addr();
+    let socket = Socket::new(socket, layers.zlib);
+    let Some(tls) = layers.tls else { return Ok(Stream::from(socket)) };
+    match timeout_at(deadline, tls.greet(host, socket)).await {
+        Ok(greeted) => {
+            Ok(Stream::Tls(Box::new(TlsStream::Client(greeted.map_err(DialError::Tls)?))))
+        }
+        Err(_) => Err(late(Reached::Handshake(address.map_err(DialError::Connect)?))),
+    }
+}
+
+/// The addresses to try: the families by turns, beginning with that of the first, which the system
+/// prefers; each once.
+fn by_turns(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut all: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !all.contains(&address) {
+            all.push(address);
+        }
+    }
+    let first_is_v6 = all.first().is_some_and(SocketAddr::is_ipv6);
+    let (preferred, others): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut turns = Vec::new();
+    let (mut preferred, mut others) = (preferred.into_iter(), others.into_iter());
+    loop {
+        let pair = [preferred.next(), others.next()];
+        if pair == [None, None] {
+            break;
+        }
+        turns.extend(pair.into_iter().flatten());
+    }
+    turns.truncate(DIAL_ADDRESSES_MAX);
+    turns
+}
+
+/// A race that nobody won.
+#[derive(Debug)]
+enum Lost {
+    /// Not before its deadline.
+    Late(Attempts),
+    /// Every attempt failed.
+    All(Attempts),
+}
+
+/// The first connection to any of `addresses`; attempts still under way are ended with it.
+async fn race(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, Lost> {
+    let mut waiting = addresses.into_iter().enumerate();
+    let mut attempts = Attempts::default();
+    let mut running = JoinSet::new();
+    let mut next_start = Instant::now();
+    loop {
+        if running.is_empty() || Instant::now() >= next_start {
+            match waiting.next() {
+                Some((at, address)) => {
+                    attempts.0.push((address, None));
+                    running.spawn(async move { (at, TcpStream::connect(address).await) });
+                    next_start = Instant::now() + STAGGER;
+                }
+                None if running.is_empty() => return Err(Lost::All(attempts)),
+                None => next_start = deadline,
             }
         }
-    };
-    timeout(patience, connect).await.map_err(|_| DialError::Late(patience))?
+        tokio::select! {
+            biased;
+            Some(ended) = running.join_next() => match ended {
+                Ok((_, Ok(socket))) => return Ok(socket),
+                Ok((at, Err(error))) => {
+                    attempts.0[at].1 = Some(error);
+                    // The next one need not wait its turn.
+                    next_start = Instant::now();
+                }
+                // Nothing in an attempt can panic, and nobody else ends one.
+                Err(_) => {}
+            },
+            () = sleep_until(deadline) => return Err(Lost::Late(attempts)),
+            () = sleep_until(next_start), if next_start < deadline => {}
+        }
+    }
 }
 
 /// Lets the kernel notice that the other side has gone without a word.
@@ -83,18 +221,94 @@ pub fn keep_alive(socket: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    /// Only a failing test comes near it.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// An address whose packets go nowhere: a full queue that nobody accepts from, held by what is returned.
+    async fn black_hole() -> (SocketAddr, Vec<tokio::task::JoinHandle<io::Result<TcpStream>>>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut held = Vec::new();
+        // One more connection than the queue has room for is never answered.
+        for _ in 0..4 {
+            held.push(tokio::spawn(TcpStream::connect(address)));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        held.push(tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(listener);
+            Err(io::Error::other("never"))
+        }));
+        (address, held)
+    }
+
+    async fn refusing() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    }
 
     #[tokio::test]
     async fn the_kernel_asks_after_a_quiet_peer() {
         use rustix::net::sockopt;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let patience = Duration::from_secs(60);
-        let stream = dial("127.0.0.1", port, Layers::default(), patience).await.unwrap();
+        let stream = dial("127.0.0.1", port, Layers::default(), PATIENCE).await.unwrap();
         let socket = stream.socket();
         assert!(sockopt::socket_keepalive(socket).unwrap());
         assert_eq!(sockopt::tcp_keepidle(socket).unwrap(), KEEPALIVE_IDLE);
         assert_eq!(sockopt::tcp_keepintvl(socket).unwrap(), KEEPALIVE_INTERVAL);
         assert_eq!(sockopt::tcp_keepcnt(socket).unwrap(), KEEPALIVE_PROBES);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_keeps_nobody_from_the_next_one() {
+        let (silent, _held) = black_hole().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let addresses = vec![silent, refusing().await, good];
+        // Far less than the kernel tries the first one alone.
+        let socket = race(addresses, Instant::now() + Duration::from_secs(30)).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), good);
+    }
+
+    #[tokio::test]
+    async fn an_error_names_each_address_and_how_it_ended() {
+        let (silent, _held) = black_hole().await;
+        let refusing = refusing().await;
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let Err(Lost::Late(attempts)) = race(vec![silent, refusing], deadline).await else {
+            panic!("no address can be connected to")
+        };
+        let late = DialError::Late {
+            patience: Duration::from_secs(1),
+            reached: Reached::Addresses(attempts),
+        };
+        let said = late.to_string();
+        assert!(said.contains(&format!("{silent}: no answer")), "{said}");
+        assert!(said.contains(&format!("{refusing}: Connection refused")), "{said}");
+        let refused = dial("127.0.0.1", refusing.port(), Layers::default(), PATIENCE).await;
+        let said = refused.unwrap_err().to_string();
+        assert_eq!(said, format!("cannot connect: {refusing}: Connection refused (os error 111)"));
+    }
+
+    #[test]
+    fn families_take_turns_beginning_with_the_preferred_one() {
+        let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let turns = |texts: &[&str]| by_turns(addresses(texts).into_iter());
+        let found = ["[::1]:1", "[::2]:1", "[::3]:1", "1.0.0.1:1", "1.0.0.2:1", "[::1]:1"];
+        let expected = ["[::1]:1", "1.0.0.1:1", "[::2]:1", "1.0.0.2:1", "[::3]:1"];
+        assert_eq!(turns(&found), addresses(&expected));
+        assert_eq!(
+            turns(&["1.0.0.1:1", "1.0.0.2:1", "[::1]:1"]),
+            addresses(&["1.0.0.1:1", "[::1]:1", "1.0.0.2:1"])
+        );
+        let many = (0..100).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!(by_turns(many).len(), DIAL_ADDRESSES_MAX);
     }
 }
