@@ -4,16 +4,33 @@
 //! their channel and the next sink takes them, in the same turn. When all have failed the group
 //! rests, for 1 s, 2 s, … 5 s. A group starts when one of its sinks has: in Flume one that cannot
 //! start keeps them all down.
+//!
+//! Opening a sink and connecting one ([`Sink::is_ready`]) go on beside the turns of the others, all at
+//! once: a destination whose packets go nowhere holds a turn up for [`READY_WITHIN`] and not for its
+//! connect timeout.
 
 use super::backoff::Backoff;
 use super::contain::contain;
 use super::earlier::Earlier;
 use super::processor::Processor;
-use super::sink::{Sink, SinkContext};
+use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::{START_AGAIN, SinkRunner};
 use super::sink_turn::Turn;
 use crate::metrics::Phase;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
+
+/// How long a turn waits for a sink that is being opened or connected before the next one has it.
+const READY_WITHIN: Duration = Duration::from_millis(250);
+/// How long a group that starts waits for those of its sinks that do not start at once.
+const START_WITHIN: Duration = Duration::from_secs(1);
+/// Between two attempts to connect a sink for which the processor has no pause.
+const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Everything a group runs with.
 pub struct GroupRunner {
@@ -27,13 +44,40 @@ pub struct GroupRunner {
 
 /// One sink of a running group.
 struct Member {
-    runner: SinkRunner,
-    context: SinkContext,
-    /// None while it is not open.
+    runner: Arc<SinkRunner>,
+    context: Arc<SinkContext>,
+    /// None while it is not open, and while it is being connected.
     sink: Option<Box<dyn Sink>>,
-    /// When opening it may be tried again.
-    open_from: Duration,
+    /// What opens or connects it.
+    preparing: Option<JoinHandle<Prepared>>,
+    /// When opening or connecting it may be tried again.
+    prepare_from: Duration,
+    /// The last attempt has failed, and the processor does not know yet.
+    has_failed: bool,
+    /// A turn has waited for the attempt that is under way.
+    was_waited_for: bool,
     tick_from: Duration,
+}
+
+/// What came of opening or connecting a sink.
+enum Prepared {
+    /// It can have its turn.
+    Ready(Box<dyn Sink>),
+    /// It is open and not connected.
+    Unready(Box<dyn Sink>),
+    /// It is not open.
+    Closed,
+    Panicked(String),
+}
+
+/// Whether a member can have its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    Ready,
+    /// It is being opened or connected, or waits for its next attempt.
+    NotYet,
+    /// An attempt has failed since somebody looked.
+    Failed,
 }
 
 impl GroupRunner {
@@ -67,7 +111,13 @@ impl GroupRunner {
                 Turn::Idle => backoff.reset(),
                 Turn::IdleAtOnce | Turn::Failed => {
                     let pause = members.iter().map(Member::until_tick).min().unwrap_or_default();
-                    members[0].runner.rest(pause.min(backoff.fail())).await;
+                    let pause = pause.min(backoff.fail());
+                    let stop = members[0].runner.stop.clone();
+                    tokio::select! {
+                        () = stop.wait() => {}
+                        () = tokio::time::sleep(pause) => {}
+                        () = any_prepared(&mut members) => {}
+                    }
                 }
             }
         }
@@ -77,18 +127,42 @@ impl GroupRunner {
     }
 }
 
-/// Opens what can be opened. The group has started when one of them is open.
+/// Opens what can be opened, all at once. The group has started when one of them is open.
 async fn open_all(members: &mut [Member]) -> bool {
-    let mut any = false;
-    for member in &mut *members {
-        any |= member.opens().await;
+    members.iter_mut().for_each(Member::begin_to_prepare);
+    // All are waited for a moment, so that the group begins with the sink that it prefers.
+    let all = async {
+        for member in &mut *members {
+            member.prepared().await;
+        }
+    };
+    let has_ended = timeout(START_WITHIN, all).await.is_ok();
+    if !has_ended && !members.iter().any(Member::is_open) {
+        any_prepared(members).await;
     }
+    let any = members.iter().any(Member::is_open);
     if any {
         for member in &*members {
             member.runner.started.send_replace(true);
         }
     }
     any
+}
+
+/// Waits until an attempt to open or to connect one of them has ended; for ever where there is none.
+async fn any_prepared(members: &mut [Member]) {
+    poll_fn(|context| {
+        for member in &mut *members {
+            if let Some(task) = &mut member.preparing
+                && let Poll::Ready(ended) = Pin::new(task).poll(context)
+            {
+                member.take_in(ended);
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Lets one sink after the other try, until one does not fail; answers which.
@@ -114,6 +188,20 @@ async fn turn(
         if any && empty(&members[at]) {
             continue;
         }
+        if stopping {
+            // What was being opened or connected has been told to end.
+            members[at].prepared().await;
+        } else {
+            match members[at].readiness().await {
+                Readiness::Ready => {}
+                Readiness::NotYet => continue,
+                Readiness::Failed => {
+                    let now = members[at].runner.clock.now();
+                    processor.failed(at, now);
+                    continue;
+                }
+            }
+        }
         match members[at].turn(stopping).await {
             Turn::Failed => {
                 let now = members[at].runner.clock.now();
@@ -137,40 +225,148 @@ fn order(members: &[Member], processor: &mut dyn Processor) -> Vec<usize> {
     processor.order(members[0].runner.clock.now(), &waits)
 }
 
+/// Opens a sink, or connects one that is open. Ends soon after the stop signal.
+async fn prepare(
+    runner: Arc<SinkRunner>,
+    context: Arc<SinkContext>,
+    sink: Option<Box<dyn Sink>>,
+) -> Prepared {
+    let is_open = sink.is_some();
+    let mut sink = match sink.map_or_else(&runner.make, Ok) {
+        Ok(sink) => sink,
+        Err(error) => {
+            tracing::error!(sink = runner.name, "cannot be built: {error}");
+            return Prepared::Closed;
+        }
+    };
+    let work = async {
+        if is_open {
+            connect(&runner, &mut *sink, &context).await
+        } else {
+            runner.try_open(&mut *sink, &context).await
+        }
+    };
+    match contain(work).await {
+        Err(panic) => Prepared::Panicked(panic),
+        Ok(true) if sink.is_ready() => Prepared::Ready(sink),
+        Ok(false) if !is_open => Prepared::Closed,
+        Ok(_) => Prepared::Unready(sink),
+    }
+}
+
+/// Connects a sink, or says why not.
+async fn connect(runner: &SinkRunner, sink: &mut dyn Sink, context: &SinkContext) -> bool {
+    runner.enter(Phase::Opening);
+    let connected = tokio::select! {
+        biased;
+        () = runner.stop.wait() => Err(Failure::new("it is to stop")),
+        connected = sink.connect(context) => connected,
+    };
+    match connected {
+        Ok(()) => {
+            runner.enter(Phase::Waiting);
+            true
+        }
+        Err(error) => {
+            runner.enter(Phase::Resting);
+            if !runner.stop.fired() {
+                runner.failed(&format!(
+                    "cannot connect, its turns go to others of its group: {error}"
+                ));
+            }
+            false
+        }
+    }
+}
+
 impl Member {
     fn new(runner: SinkRunner) -> Self {
-        let context = runner.context();
+        let context = Arc::new(runner.context());
         let zero = Duration::ZERO;
-        Self { runner, context, sink: None, open_from: zero, tick_from: zero }
+        Self {
+            runner: Arc::new(runner),
+            context,
+            sink: None,
+            preparing: None,
+            prepare_from: zero,
+            has_failed: false,
+            was_waited_for: false,
+            tick_from: zero,
+        }
     }
 
-    /// Whether it is open, if need be after a try.
-    async fn opens(&mut self) -> bool {
-        if self.sink.is_some() {
-            return true;
+    /// Begins to open or to connect it, unless it is ready, that is under way, or it is too soon.
+    fn begin_to_prepare(&mut self) {
+        let is_due = self.runner.clock.now() >= self.prepare_from && !self.runner.stop.fired();
+        if self.preparing.is_some()
+            || !is_due
+            || self.sink.as_mut().is_some_and(|sink| sink.is_ready())
+        {
+            return;
         }
-        let now = self.runner.clock.now();
-        if now < self.open_from || self.runner.stop.fired() {
-            return false;
+        let (runner, context) = (Arc::clone(&self.runner), Arc::clone(&self.context));
+        self.preparing = Some(tokio::spawn(prepare(runner, context, self.sink.take())));
+        self.was_waited_for = false;
+    }
+
+    /// Waits until no attempt is under way. Dropped while it waits, it has changed nothing.
+    async fn prepared(&mut self) {
+        if let Some(task) = &mut self.preparing {
+            let ended = task.await;
+            self.take_in(ended);
         }
-        match (self.runner.make)() {
-            Ok(mut sink) => match contain(self.runner.try_open(&mut *sink, &self.context)).await {
-                Ok(true) => self.sink = Some(sink),
-                Ok(false) => {}
-                Err(panic) => self.panicked(&panic),
-            },
-            Err(error) => tracing::error!(sink = self.runner.name, "cannot be built: {error}"),
-        }
+    }
+
+    fn take_in(&mut self, ended: Result<Prepared, JoinError>) {
+        self.preparing = None;
         // Whoever waits for a first try of all sinks need not wait for this one any longer.
         self.runner.tried.send_replace(true);
-        self.open_from = self.runner.clock.now() + START_AGAIN;
+        let now = self.runner.clock.now();
+        let again = match ended {
+            Ok(Prepared::Ready(sink)) => {
+                self.sink = Some(sink);
+                return;
+            }
+            Ok(Prepared::Unready(sink)) => {
+                self.sink = Some(sink);
+                CONNECT_AGAIN
+            }
+            Ok(Prepared::Closed) => START_AGAIN,
+            Ok(Prepared::Panicked(panic)) => {
+                self.panicked(&panic);
+                START_AGAIN
+            }
+            // Nothing outside of what is contained panics, and nobody ends the task.
+            Err(_) => START_AGAIN,
+        };
+        self.has_failed = true;
+        self.prepare_from = now + again;
+    }
+
+    /// Whether it can have its turn now; where it has to be opened or connected, a moment later.
+    async fn readiness(&mut self) -> Readiness {
+        let is_idle = self.preparing.is_none() && !self.has_failed;
+        if is_idle && self.sink.as_mut().is_some_and(|sink| sink.is_ready()) {
+            return Readiness::Ready;
+        }
+        self.begin_to_prepare();
+        if !std::mem::replace(&mut self.was_waited_for, true) {
+            let _ = timeout(READY_WITHIN, self.prepared()).await;
+        } else if self.preparing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.prepared().await;
+        }
+        if std::mem::take(&mut self.has_failed) {
+            return Readiness::Failed;
+        }
+        let is_ready = self.sink.as_mut().is_some_and(|sink| sink.is_ready());
+        if is_ready { Readiness::Ready } else { Readiness::NotYet }
+    }
+
+    fn is_open(&self) -> bool {
         self.sink.is_some()
     }
 
     async fn turn(&mut self, stopping: bool) -> Turn {
-        if !self.opens().await {
-            return Turn::Failed;
-        }
         let Some(sink) = &mut self.sink else { return Turn::Failed };
         // The next batch may be another sink's: it waits for the end of this one.
         let turn = async {
@@ -212,6 +408,7 @@ impl Member {
     }
 
     async fn closes(&mut self) {
+        self.prepared().await;
         if let Some(mut sink) = self.sink.take()
             && let Err(panic) = contain(self.runner.close(&mut *sink, &self.context)).await
         {

@@ -36,6 +36,10 @@ struct World {
     dead: Arc<Mutex<BTreeSet<&'static str>>>,
     shut: Arc<Mutex<BTreeSet<&'static str>>>,
     panics: Arc<Mutex<BTreeSet<&'static str>>>,
+    /// Not connected.
+    cut: Arc<Mutex<BTreeSet<&'static str>>>,
+    /// Starting or connecting these takes 20 s and ends badly.
+    holes: Arc<Mutex<BTreeSet<&'static str>>>,
     delivered: Arc<Mutex<Vec<String>>>,
 }
 
@@ -48,7 +52,29 @@ impl Sink for Told {
 
     fn start<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
         let shut = self.1.shut.lock().unwrap().contains(self.0);
-        Box::pin(async move { if shut { Err(Failure::new("shut")) } else { Ok(()) } })
+        let hole = self.1.holes.lock().unwrap().contains(self.0);
+        Box::pin(async move {
+            if hole {
+                self.1.cut.lock().unwrap().insert(self.0);
+                sleep(CONNECT).await;
+            }
+            if shut { Err(Failure::new("shut")) } else { Ok(()) }
+        })
+    }
+
+    fn is_ready(&mut self) -> bool {
+        !self.1.cut.lock().unwrap().contains(self.0)
+    }
+
+    fn connect<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            if self.1.holes.lock().unwrap().contains(self.0) {
+                sleep(CONNECT).await;
+                return Err(Failure::new("no connection"));
+            }
+            self.1.cut.lock().unwrap().remove(self.0);
+            Ok(())
+        })
     }
 
     fn deliver<'a>(
@@ -56,6 +82,7 @@ impl Sink for Told {
         _: &'a SinkContext,
         batch: &'a [Event],
     ) -> BoxFuture<'a, Result<(), Failure>> {
+        assert!(self.is_ready(), "it has its turn when it is connected");
         assert!(!self.1.panics.lock().unwrap().remove(self.0), "scripted panic");
         let dead = self.1.dead.lock().unwrap().contains(self.0);
         if !dead {
@@ -69,6 +96,9 @@ impl Sink for Told {
         Box::pin(async { Ok(()) })
     }
 }
+
+/// Of a destination whose packets go nowhere.
+const CONNECT: Duration = Duration::from_secs(20);
 
 /// Takes wait for events, so that nothing but events moves the group.
 const KEEP_ALIVE: Duration = Duration::from_secs(3600);
@@ -217,5 +247,49 @@ async fn load_balance_goes_round_and_leaves_out_what_fails() {
     for _ in 0..9 {
         assert_ne!(group.one().await, "k1");
     }
+    group.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_is_dialled_in_vain_does_not_hold_up_the_secondary() {
+    let world = World::default();
+    let pairs = [("priority.k1", "9"), ("priority.k2", "5"), ("priority.k3", "1")];
+    let mut group = Group::new(world.clone(), processor("failover", &pairs));
+    assert_eq!(group.one().await, "k1");
+    world.cut.lock().unwrap().insert("k1");
+    world.holes.lock().unwrap().insert("k1");
+    let began = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(group.one().await, "k2");
+        sleep(Duration::from_secs(1)).await;
+    }
+    let held_up = began.elapsed() - Duration::from_secs(100);
+    assert!(held_up < Duration::from_secs(5), "{held_up:?}");
+    world.holes.lock().unwrap().clear();
+    sleep(Duration::from_secs(31)).await;
+    group.one().await;
+    sleep(Duration::from_secs(31)).await;
+    assert_eq!(group.one().await, "k1", "it is connected again");
+    group.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_members_are_opened_at_once_and_do_not_delay_a_start() {
+    let world = World::default();
+    world.holes.lock().unwrap().extend(["k1", "k2"]);
+    let began = Instant::now();
+    let mut group = Group::new(world.clone(), processor("load_balance", &[]));
+    for _ in 0..20 {
+        assert_eq!(group.one().await, "k3");
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    world.holes.lock().unwrap().clear();
+    sleep(Duration::from_secs(40)).await;
+    let mut who = BTreeSet::new();
+    for _ in 0..20 {
+        who.insert(group.one().await);
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(who.len(), 3, "all have their turn: {who:?}");
     group.end().await;
 }

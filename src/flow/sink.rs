@@ -62,6 +62,21 @@ pub trait Sink: Send {
         })
     }
 
+    /// Whether it can deliver at once, without connecting first. Only sinks with a connection say no. Of a
+    /// sink that is not ready the others of its group have the turns until [`Sink::connect`] has ended well.
+    fn is_ready(&mut self) -> bool {
+        true
+    }
+
+    /// Connects, if it is not connected. Dropped while it waits, it leaves the sink without a connection.
+    ///
+    /// # Errors
+    /// There is no connection.
+    fn connect<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        let _ = context;
+        Box::pin(async { Ok(()) })
+    }
+
     /// Whether its destination may refuse events for good ([`Failure::refused`]). No by default.
     fn may_refuse(&self) -> bool {
         false
