@@ -395,7 +395,10 @@ async fn read_again(
     if let Some((key, message)) = read.errors.difference(errors).next() {
         return Err(format!("{key}: {message}"));
     }
-    running.refuses(&read.plan).map_or(Ok(read), Err)
+    if let Some(why) = running.refuses(&read.plan) {
+        return Err(why);
+    }
+    running.preflight(&read.plan).await.map_or(Ok(read), Err)
 }
 
 /// What is to run, with everything said about it that there is to say.

@@ -15,7 +15,7 @@ use crate::config::tls;
 use crate::flow::spell::Spell;
 use crate::net::endpoint::Endpoint;
 use crate::net::fetch::{FetchError, Manner, Page, fetch};
-use crate::net::tls::{ClientTls, Connector, TlsError, load};
+use crate::net::tls::{ClientTls, Reloading, TlsError};
 use base64ct::{Base64, Encoding};
 use hyper::header::HeaderValue;
 use std::collections::BTreeMap;
@@ -24,7 +24,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OnceCell;
 
 const CONNECT: Duration = Duration::from_secs(10);
 const REQUEST: Duration = Duration::from_secs(30);
@@ -138,7 +137,7 @@ pub(super) struct Origins {
     access: Access,
     /// A file that is looked at as well and is no part of the configuration.
     beside: Option<PathBuf>,
-    connector: OnceCell<Connector>,
+    tls: Reloading<ClientTls>,
     clock: SystemClock,
     /// Of each of the list: that one of several pages is there says nothing of the others.
     spells: Vec<Spell>,
@@ -146,9 +145,9 @@ pub(super) struct Origins {
 
 impl Origins {
     pub(super) fn new(list: Vec<Origin>, access: Access, beside: Option<PathBuf>) -> Self {
-        let (connector, spells) =
-            (OnceCell::new(), list.iter().map(|_| Spell::default()).collect());
-        Self { list, access, beside, connector, clock: SystemClock::new(), spells }
+        let tls = Reloading::new(access.tls.clone());
+        let spells = list.iter().map(|_| Spell::default()).collect();
+        Self { list, access, beside, tls, clock: SystemClock::new(), spells }
     }
 
     /// What would be said if each worked again.
@@ -198,7 +197,7 @@ impl Origins {
 
     async fn page(&self, endpoint: &Endpoint, known: Option<&Page>) -> Result<Page, OriginError> {
         let tls = if endpoint.is_tls() {
-            let loaded = self.connector.get_or_try_init(|| load(self.access.tls.clone())).await;
+            let loaded = self.tls.current("the configuration").await;
             Some(loaded.map_err(|source| OriginError::Tls {
                 endpoint: Box::new(endpoint.clone()),
                 source: Arc::new(source),
@@ -207,7 +206,7 @@ impl Origins {
             None
         };
         let manner = Manner {
-            tls,
+            tls: tls.as_ref(),
             authorization: self.access.authorization.as_ref(),
             also: &[],
             connect: CONNECT,

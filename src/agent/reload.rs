@@ -4,6 +4,7 @@ use super::build::Plan;
 use super::carry::Estate;
 use super::stop::{close, closed, end};
 use super::supervise::{ChannelPart, Part, Running, SINKS_FIRST, Task, all_tried};
+use crate::flow::contain::contain;
 use crate::flow::context::StopSignal;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+/// For trying whether a changed source could start.
+const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a reload did, by names such as `source r1`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,6 +147,31 @@ impl Running {
         Some(format!(
             "channel {name} would lose the events that it has in memory if it took other settings while it runs; leave its settings, or stop and start the agent"
         ))
+    }
+
+    /// Why a source of `plan` could not start in the place of one that runs: its key store, its password, its port or
+    /// its directory. Each has [`PREFLIGHT_PATIENCE`].
+    pub async fn preflight(&self, plan: &Plan) -> Option<String> {
+        let stale = self.stale(plan);
+        for source in &plan.sources {
+            let task = format!("source {}", source.name);
+            let runs = self.sources.get(&task).is_some_and(|part| !ended(&part.task));
+            if !runs || !stale.contains(&task) {
+                continue;
+            }
+            let tried = async {
+                let built = (source.make)().map_err(|error| error.to_string())?;
+                contain(built.preflight()).await?.map_err(|error| error.to_string())
+            };
+            let tried = tokio::time::timeout(PREFLIGHT_PATIENCE, tried).await;
+            let why = match tried {
+                Ok(Ok(())) => continue,
+                Ok(Err(why)) => why,
+                Err(_) => format!("trying it took more than {} s", PREFLIGHT_PATIENCE.as_secs()),
+            };
+            return Some(format!("{task} could not start with its new settings: {why}"));
+        }
+        None
     }
 
     /// Closes the channels that are not as in `plan`. What passes to those that take their place, what

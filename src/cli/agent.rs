@@ -112,10 +112,28 @@ pub(super) fn access(
             return Err(Stop::Usage(words.to_owned()));
         }
     };
+    for endpoint in origins.iter().filter_map(in_the_clear) {
+        if user.is_some() {
+            return Err(Stop::Usage(format!(
+                "--conf-password: {endpoint} has no TLS, and whoever is on the way could read the password; use https"
+            )));
+        }
+        say(&format!(
+            "warning: --conf-uri {endpoint}: without TLS, whoever is on the way can send another configuration, and with it commands that this agent runs; use https"
+        ));
+    }
     if user.is_some() && origins.iter().all(|origin| matches!(origin, Origin::File(_))) {
         say("warning: --conf-user, --conf-password: no effect, no configuration comes over HTTP");
     }
     Ok(Access::new(user, properties))
+}
+
+/// A configuration that comes from another machine without TLS.
+fn in_the_clear(origin: &Origin) -> Option<&Endpoint> {
+    match origin {
+        Origin::Web(endpoint) if !endpoint.is_tls() && !endpoint.is_loopback() => Some(endpoint),
+        Origin::Web(_) | Origin::File(_) => None,
+    }
 }
 
 fn refuse_absent(absent: &Absent) -> Result<(), Stop> {

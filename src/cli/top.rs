@@ -4,7 +4,7 @@ use super::interrupt::Interrupt;
 use super::top_arguments::{TopArguments, TopSort};
 use super::words::{Stop, show};
 use crate::base::clock::{Clock, SystemClock};
-use crate::net::tls::{Choice, ClientTls, Connector};
+use crate::net::tls::{ClientTls, Connector};
 use crate::top::{self, Agent, Heard, Screen, Sort, TARGETS_MAX, Target, ask};
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -53,14 +53,7 @@ fn tls(targets: &[Target]) -> Result<Option<Connector>, Stop> {
     if !targets.iter().any(Target::is_tls) {
         return Ok(None);
     }
-    let settings = ClientTls {
-        truststore: None,
-        password: String::new(),
-        trust_all: false,
-        verify_name: true,
-        choice: Choice::default(),
-    };
-    settings.load().map(Some).map_err(|error| Stop::Failed(error.to_string()))
+    ClientTls::default().load().map(Some).map_err(|error| Stop::Failed(error.to_string()))
 }
 
 fn sort(sort: TopSort) -> Sort {

@@ -24,6 +24,7 @@ mod file;
 mod filters;
 mod findings;
 pub mod fuzz;
+pub mod http_auth;
 pub mod interpolate;
 pub mod load;
 pub mod names;

@@ -4,7 +4,7 @@ use super::sections::Sections;
 use super::settings::{
     Key, Kind, Place, Setting, SettingError, Settings, SettingsReader, Severity,
 };
-use crate::net::tls::{Choice, ClientTls, ServerTls};
+use crate::net::tls::{Choice, ClientAuth, ClientTls, KeyStore, ServerTls};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ const INCLUDE_SUITES: Key = key(
 );
 
 /// The keys of a source with TLS.
-pub const SERVER_KEYS: [Key; 8] = [
+pub const SERVER_KEYS: [Key; 14] = [
     SSL,
     key(
         "keystore",
@@ -60,6 +60,37 @@ pub const SERVER_KEYS: [Key; 8] = [
         "JKS",
         "Has no effect: a store is recognised by what it begins with.",
     ),
+    key(
+        "need-client-auth",
+        Kind::Boolean,
+        "false",
+        "Whether a client must show a certificate that truststore vouches for; needs ssl and truststore.",
+    ),
+    key(
+        "want-client-auth",
+        Kind::Boolean,
+        "false",
+        "As need-client-auth, but a client without a certificate may come in; one whose certificate is not trusted may not.",
+    ),
+    key(
+        "truststore",
+        Kind::Path,
+        "",
+        "Whose certificates clients may show, in JKS, PKCS12 or PEM: authorities, or the certificates themselves.",
+    ),
+    key("truststore-password", Kind::Text, "", "The password of the trust store."),
+    key(
+        "truststore-type",
+        Kind::Word,
+        "JKS",
+        "Has no effect: a store is recognised by what it begins with.",
+    ),
+    key(
+        "client-auth-names",
+        Kind::Names,
+        "",
+        "Names of which a client's certificate must have one (its common name, or a subject alternative name), with * and ?; without the key any that is trusted may come in.",
+    ),
     EXCLUDE_PROTOCOLS,
     INCLUDE_PROTOCOLS,
     EXCLUDE_SUITES,
@@ -67,7 +98,7 @@ pub const SERVER_KEYS: [Key; 8] = [
 ];
 
 /// The keys of a sink with TLS.
-pub const CLIENT_KEYS: [Key; 10] = [
+pub const CLIENT_KEYS: [Key; 13] = [
     SSL,
     key(
         "trust-all-certs",
@@ -93,6 +124,24 @@ pub const CLIENT_KEYS: [Key; 10] = [
         Kind::Boolean,
         "true",
         "Whether the server's certificate must be for its name, unless it is itself in the trust store. Flume never looks.",
+    ),
+    key(
+        "keystore",
+        Kind::Path,
+        "",
+        "The client's own key and certificates, in JKS, PKCS12 or PEM, shown to a server that asks for them.",
+    ),
+    key(
+        "keystore-password",
+        Kind::Text,
+        "",
+        "The password of that store and of the key; PEM needs none.",
+    ),
+    key(
+        "keystore-type",
+        Kind::Word,
+        "JKS",
+        "Has no effect: a store is recognised by what it begins with.",
     ),
     EXCLUDE_PROTOCOLS,
     INCLUDE_PROTOCOLS,
@@ -146,8 +195,48 @@ pub fn server_with_old_names(
     Ok(Some(ServerTls {
         keystore: PathBuf::from(keystore),
         password,
+        clients: clients(reader, used)?,
         choice: choice(reader, excluded),
     }))
+}
+
+/// Which certificates of clients a server asks for. The trust store is never that of the environment or of
+/// the system: who may be connected to and who may come in are different questions.
+fn clients(
+    reader: &mut SettingsReader<'_>,
+    used: impl Fn(&'static str) -> &'static str,
+) -> Result<Option<ClientAuth>, SettingError> {
+    let (need, want) = (used("need-client-auth"), used("want-client-auth"));
+    let (store, password) = (used("truststore"), used("truststore-password"));
+    let required = reader.truth(need, false)?;
+    if !required && !reader.truth(want, false)? {
+        for key in [store, password, "client-auth-names"] {
+            if reader.text(key).is_some() {
+                let message = format!(
+                    "has no effect without {need} or {want}: no client is asked for a certificate"
+                );
+                reader.find(Severity::Warning, key, message);
+            }
+        }
+        return Ok(None);
+    }
+    let truststore = reader.text(store).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let truststore = truststore.ok_or_else(|| {
+        let message = format!(
+            "is required with {need} or {want} (a store with the authorities of the clients, or their certificates)"
+        );
+        reader.error(store, message)
+    })?;
+    let password = reader.text(password).unwrap_or_default().to_owned();
+    let names = reader.text_as_written("client-auth-names");
+    let names: Vec<String> = names.as_deref().map(list).unwrap_or_default();
+    if names.is_empty() && reader.text("client-auth-names").is_some() {
+        return Err(reader.error(
+            "client-auth-names",
+            "names nobody; leave the key out, or name patterns such as web*",
+        ));
+    }
+    Ok(Some(ClientAuth { truststore, password, required, names }))
 }
 
 /// What the keys of a sink say; `None` without TLS.
@@ -187,8 +276,23 @@ pub fn client_always(reader: &mut SettingsReader<'_>) -> Result<ClientTls, Setti
         password: text(reader, "truststore-password", TRUSTSTORE_PASSWORD).unwrap_or_default(),
         trust_all,
         verify_name: reader.truth("verify-hostname", true)?,
+        own: own(reader),
         choice: choice(reader, "exclude-protocols"),
     })
+}
+
+/// The key and certificate of a client.
+fn own(reader: &mut SettingsReader<'_>) -> Option<KeyStore> {
+    let password = reader.text("keystore-password").map(str::to_owned);
+    let Some(path) = reader.text("keystore").filter(|path| !path.is_empty()).map(PathBuf::from)
+    else {
+        if password.is_some() {
+            let message = "has no effect without keystore: the client shows no certificate";
+            reader.find(Severity::Warning, "keystore-password", message);
+        }
+        return None;
+    };
+    Some(KeyStore { path, password: password.unwrap_or_default() })
 }
 
 /// What `-D` options set for every component with TLS, by the keys that they stand for. A component's
@@ -287,21 +391,18 @@ pub fn client_of_process(properties: &BTreeMap<String, String>) -> ClientTls {
     ClientTls {
         truststore: named(SYSTEM_TRUSTSTORE, TRUSTSTORE).map(PathBuf::from),
         password: named(SYSTEM_TRUSTSTORE_PASSWORD, TRUSTSTORE_PASSWORD).unwrap_or_default(),
-        trust_all: false,
-        verify_name: true,
-        choice: Choice::default(),
+        ..ClientTls::default()
     }
 }
 
+/// Words between blanks or commas.
+fn list(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| c.is_whitespace() || c == ',');
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
 fn choice(reader: &SettingsReader<'_>, excluded: &str) -> Choice {
-    let names = |key: &str, variable: &str| {
-        let named = text(reader, key, variable).unwrap_or_default();
-        named
-            .split(|c: char| c.is_whitespace() || c == ',')
-            .filter(|n| !n.is_empty())
-            .map(str::to_owned)
-            .collect()
-    };
+    let names = |key: &str, variable: &str| list(&text(reader, key, variable).unwrap_or_default());
     Choice {
         include_protocols: names("include-protocols", "FLUME_SSL_INCLUDE_PROTOCOLS"),
         exclude_protocols: names(excluded, "FLUME_SSL_EXCLUDE_PROTOCOLS"),
@@ -369,6 +470,34 @@ mod tests {
         assert_eq!(found, 1);
         let tls = read(&[("ssl", "true"), ("truststore", "/t")], client).0.unwrap().unwrap();
         assert!(tls.verify_name && !tls.trust_all);
+    }
+
+    #[test]
+    fn certificates_of_clients_need_a_store_of_whom_to_trust_and_are_named_where_they_have_no_effect()
+     {
+        let tls = [("ssl", "true"), ("keystore", "/k")];
+        let with = |more: &[(&str, &str)]| read(&[&tls[..], more].concat(), server);
+        let (clients, found) = with(&[("need-client-auth", "true"), ("truststore", "/t")]);
+        let clients = clients.unwrap().unwrap().clients.unwrap();
+        assert_eq!((clients.truststore, clients.required, found), (PathBuf::from("/t"), true, 0));
+        let names =
+            [("need-client-auth", "true"), ("truststore", "/t"), ("client-auth-names", "a, b*")];
+        assert_eq!(with(&names).0.unwrap().unwrap().clients.unwrap().names, ["a", "b*"]);
+        let nobody = [names[0], names[1], ("client-auth-names", " , ")];
+        assert!(with(&nobody).0.unwrap_err().contains("names nobody"));
+        let clients = with(&[("want-client-auth", "true"), ("truststore", "/t")]).0;
+        assert!(!clients.unwrap().unwrap().clients.unwrap().required);
+        for key in ["need-client-auth", "want-client-auth"] {
+            let error = with(&[(key, "true")]).0.unwrap_err();
+            assert!(error.contains("truststore: is required with"), "{error}");
+            assert!(with(&[(key, "yes")]).0.unwrap_err().contains("true or false"));
+        }
+        let (tls, found) = with(&[("truststore", "/t"), ("truststore-password", "p")]);
+        assert_eq!((tls.unwrap().unwrap().clients.is_none(), found), (true, 2));
+        let own = [("ssl", "true"), ("keystore", "/k"), ("keystore-password", "p")];
+        let own = read(&own, client).0.unwrap().unwrap().own.unwrap();
+        assert_eq!((own.path, own.password), (PathBuf::from("/k"), "p".to_owned()));
+        assert_eq!(read(&[("ssl", "true"), ("keystore-password", "p")], client).1, 1);
     }
 
     #[test]

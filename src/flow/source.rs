@@ -24,6 +24,16 @@ pub trait Source: Send + Sync {
     /// What made the source end by itself. `Ok` before the stop signal means that the source has
     /// nothing more to give (a `seq` with `totalEvents`); it is not started again.
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// Tries what [`Source::run`] begins with, while another source runs in whose place this one is to come:
+    /// reads key stores and passwords, binds the ports that no source of this process listens on, looks at
+    /// directories. Keeps nothing of it.
+    ///
+    /// # Errors
+    /// It could not start.
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 pub use super::context::{Failure, SourceContext};

@@ -15,6 +15,8 @@ pub struct Client {
     pub agent: String,
     /// The sink of that agent, or nothing.
     pub sink: String,
+    /// The first name of the certificate that it has shown and that was verified, or nothing.
+    pub certificate: String,
 }
 
 impl Client {
@@ -23,7 +25,15 @@ impl Client {
     pub fn new(address: IpAddr, agent: &str, sink: &str) -> Self {
         // An address of version 4 on a socket of version 6 is the same client.
         let address = address.to_canonical();
-        Self { address, agent: agent.to_owned(), sink: sink.to_owned() }
+        let (agent, sink) = (agent.to_owned(), sink.to_owned());
+        Self { address, agent, sink, certificate: String::new() }
+    }
+
+    /// The same with a certificate that was verified.
+    #[must_use]
+    pub fn with_certificate(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.certificate);
+        self
     }
 }
 

@@ -91,6 +91,8 @@ counters!(
         empty_patterns: level = "EmptyPatterns",
         /// 1 while its position has no room in a channel.
         position_refused: level = "PositionRefused",
+        /// When the certificate that it serves TLS with ends, seconds since 1970; 0 without one.
+        certificate_end: level = "CertificateNotAfter",
         /// Other failures.
         generic_processing_fail: count = "GenericProcessingFail",
         /// Events that an optional channel did not take.
@@ -140,6 +142,10 @@ counters!(
         dropped: count = "DropCount",
         /// Bytes of the events in its hands.
         held_bytes: level = "HeldBytes",
+        /// When the certificate that it shows ends, seconds since 1970; 0 without one.
+        certificate_end: level = "CertificateNotAfter",
+        /// The same of the server's certificate, as of the last connection.
+        peer_certificate_end: level = "PeerCertificateNotAfter",
         /// Batches handed back to the channel.
         rollback: count = "RollbackCount",
         /// Times the sink was started again after a panic.

@@ -3,6 +3,7 @@
 //! docs/monitoring.md has the same table; a test holds the two together.
 
 use super::alarm::AlarmMetric;
+use super::certificate_families::CERTIFICATES;
 use crate::metrics::{ChannelReading, Role, Spread, StripeReading};
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ const fn counter(name: &'static str, from: From, help: &'static str) -> Family {
     Family { name, kind: Kind::Counter, from, help }
 }
 
-const fn gauge(name: &'static str, from: From, help: &'static str) -> Family {
+pub(super) const fn gauge(name: &'static str, from: From, help: &'static str) -> Family {
     Family { name, kind: Kind::Gauge, from, help }
 }
 
@@ -85,7 +86,7 @@ const fn channel(name: &'static str, attribute: &'static str, help: &'static str
 
 /// All of them, in the order of the page.
 pub(super) const FAMILIES: &[&[Family]] =
-    &[AGENT, ALARMS, DROPPED, SOURCES, CHANNELS, STRIPES, SINKS];
+    &[AGENT, ALARMS, DROPPED, SOURCES, CHANNELS, STRIPES, SINKS, CERTIFICATES];
 
 const AGENT: &[Family] = &[
     gauge("millpond_build_info", From::Version, "Always 1; the version is a label."),

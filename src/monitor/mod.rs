@@ -27,6 +27,7 @@
 //! - Nothing here changes anything: there are only pages to read.
 
 pub(crate) mod alarm;
+mod certificate_families;
 mod dashboard;
 mod dropped;
 mod families;

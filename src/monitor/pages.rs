@@ -3,6 +3,9 @@
 use super::health::Reason;
 use super::settings::Format;
 use super::{Watched, dashboard, dropped, flume, health, prometheus};
+use crate::base::visible::Visible;
+use crate::net::endpoint::is_loopback;
+use crate::net::http_auth::Credentials;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -10,6 +13,7 @@ use hyper::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{Method, Response, StatusCode, Version};
 
 const HTML: &str = "text/html;charset=utf-8";
@@ -21,15 +25,72 @@ const SVG: &str = "image/svg+xml;charset=utf-8";
 const SVG_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
 
+/// What holds for every request.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    /// What `/metrics` is.
+    pub(super) format: Format,
+    /// Set where only this machine can ask: the name or address that the setting has for it. A browser on this
+    /// machine must not ask for a page whose name somebody else makes lead here (DNS rebinding).
+    pub(super) loopback: Option<String>,
+    /// Who may ask; everybody without it.
+    pub(super) auth: Option<Credentials>,
+    /// Whether the pages of health are for everybody all the same.
+    pub(super) health_without_auth: bool,
+}
+
+impl Rules {
+    /// The answer to who has not shown that the page is for him.
+    fn denied(&self, request: &Parts) -> Option<Response<Full<Bytes>>> {
+        let known = self.auth.as_ref()?;
+        let path = request.uri.path();
+        let is_open = self.health_without_auth
+            && ["/healthz", "/readyz"].iter().any(|open| path.eq_ignore_ascii_case(open));
+        if is_open || known.admit(&request.headers) {
+            return None;
+        }
+        let mut denied = page(StatusCode::UNAUTHORIZED, TEXT, "show who you are\n");
+        known.challenge(denied.headers_mut());
+        Some(denied)
+    }
+
+    /// The host that is asked for, where that is another one than this machine.
+    fn foreign_host(&self, request: &Parts) -> Option<String> {
+        let bind = self.loopback.as_ref()?;
+        let named = match request.uri.host() {
+            Some(host) => host.to_owned(),
+            None => {
+                let host = request.headers.get(HOST)?;
+                let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+                authority.map_or_else(|| "?".to_owned(), |authority| authority.host().to_owned())
+            }
+        };
+        let host = named.trim_matches(['[', ']']);
+        let is_here = is_loopback(host) || host.eq_ignore_ascii_case(bind);
+        (!is_here).then(|| host.to_owned())
+    }
+}
+
 /// The page that `request` is for. As Flume's server answers: any method but OPTIONS and TRACE reads, and
 /// upper and lower case of `/metrics` are the same.
 pub(super) async fn answer(
     request: &Parts,
     watched: &Watched,
-    format: Format,
+    rules: &Rules,
 ) -> Response<Full<Bytes>> {
+    let format = rules.format;
     if request.version == Version::HTTP_11 && !request.headers.contains_key(HOST) {
         return nothing(StatusCode::BAD_REQUEST);
+    }
+    if let Some(host) = rules.foreign_host(request) {
+        let words = format!(
+            "\"{}\" is not this machine; ask for http://127.0.0.1 or http://localhost, or set -Dflume.monitoring.bind\n",
+            Visible(&host)
+        );
+        return page(StatusCode::MISDIRECTED_REQUEST, TEXT, words);
+    }
+    if let Some(denied) = rules.denied(request) {
+        return denied;
     }
     if [Method::OPTIONS, Method::TRACE].contains(&request.method) {
         return nothing(StatusCode::FORBIDDEN);

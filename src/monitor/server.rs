@@ -1,10 +1,16 @@
 //! Listens, and answers each connection.
 
-use super::pages::answer;
+use super::pages::{Rules, answer};
 use super::settings::{Door, Format};
 use super::{CONNECTIONS_MAX, IDLE, LISTEN_AGAIN, REQUEST_BYTES_MAX, Watched};
+use crate::base::limits::TLS_HANDSHAKE_SECONDS_MAX;
 use crate::flow::context::StopSignal;
 use crate::net::attentive::Attentive;
+use crate::net::http_auth::HttpAuth;
+use crate::net::reloading::Reloading;
+use crate::net::stream::Stream;
+use crate::net::tls::ServerTls;
+use crate::net::zlib::Socket;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,7 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsStream;
 
 /// Pause when connections cannot be accepted, for want of descriptors for example.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
@@ -26,16 +33,66 @@ const FULL_AGAIN: Duration = Duration::from_secs(60);
 /// Serves the pages until `stop` fires.
 pub(super) async fn serve(door: &Door, watched: Arc<Watched>, stop: &StopSignal) {
     if let Some(listener) = listen(door, stop).await {
-        serve_on(&listener, watched, door.format, stop).await;
+        let guard = Guard::of(door, &listener);
+        serve_on(&listener, watched, guard, stop).await;
+    }
+}
+
+/// Who may ask, and how.
+#[derive(Debug)]
+pub(super) struct Guard {
+    pub(super) format: Format,
+    pub(super) loopback: Option<String>,
+    pub(super) tls: Option<Reloading<ServerTls>>,
+    pub(super) auth: Option<Reloading<HttpAuth>>,
+    pub(super) health_without_auth: bool,
+}
+
+impl Guard {
+    fn of(door: &Door, listener: &TcpListener) -> Self {
+        let address = listener.local_addr();
+        let is_loopback = address.is_ok_and(|address| address.ip().to_canonical().is_loopback());
+        Self {
+            format: door.format,
+            loopback: is_loopback.then(|| door.bind.clone()),
+            tls: door.tls.clone().map(Reloading::new),
+            auth: door.auth.clone().map(Reloading::new),
+            health_without_auth: door.health_without_auth,
+        }
+    }
+
+    /// What holds for the requests of one connection, and its stream, greeted.
+    ///
+    /// # Errors
+    /// The client does not get on with its greeting, or a store or a file was never readable.
+    async fn admit(&self, socket: TcpStream) -> Result<(Stream, Rules), String> {
+        const OWNER: &str = "monitoring";
+        let rules = Rules {
+            format: self.format,
+            loopback: self.loopback.clone(),
+            auth: match &self.auth {
+                None => None,
+                Some(auth) => Some(auth.current(OWNER).await.map_err(|error| error.to_string())?),
+            },
+            health_without_auth: self.health_without_auth,
+        };
+        let Some(tls) = &self.tls else { return Ok((Stream::Plain(socket), rules)) };
+        let acceptor = tls.current(OWNER).await.map_err(|error| error.to_string())?;
+        let patience = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
+        let greeted = timeout(patience, acceptor.accept(Socket::Plain(socket))).await;
+        let stream = greeted.map_err(|_| "no TLS handshake in time".to_owned())?;
+        let stream = stream.map_err(|error| error.to_string())?;
+        Ok((Stream::Tls(Box::new(TlsStream::Server(stream))), rules))
     }
 }
 
 pub(super) async fn serve_on(
     listener: &TcpListener,
     watched: Arc<Watched>,
-    format: Format,
+    guard: Guard,
     stop: &StopSignal,
 ) {
+    let guard = Arc::new(guard);
     let mut sessions = JoinSet::new();
     let mut guests = Guests::default();
     loop {
@@ -49,7 +106,8 @@ pub(super) async fn serve_on(
             Ok((socket, peer)) => {
                 guests.make_room(peer);
                 let asked = guests.stamp();
-                let session = session(socket, Arc::clone(&watched), format, asked.clone());
+                let session =
+                    session(socket, Arc::clone(&watched), Arc::clone(&guard), asked.clone());
                 guests.list.push((asked, sessions.spawn(session)));
                 // It may have asked already, and has its turn before the next one comes.
                 tokio::task::yield_now().await;
@@ -130,7 +188,7 @@ async fn listen(door: &Door, stop: &StopSignal) -> Option<TcpListener> {
         };
         match bound {
             Ok(listener) => {
-                say(&listener);
+                say(&listener, door);
                 return Some(listener);
             }
             Err(error) if !said => {
@@ -149,30 +207,40 @@ async fn listen(door: &Door, stop: &StopSignal) -> Option<TcpListener> {
     }
 }
 
-fn say(listener: &TcpListener) {
+fn say(listener: &TcpListener, door: &Door) {
     let Ok(address) = listener.local_addr() else { return };
     let who = if address.ip().is_loopback() {
         "only this machine can ask; -Dflume.monitoring.bind=0.0.0.0 lets others"
+    } else if door.auth.is_some() {
+        "whoever shows the user or token that is set can read it"
+    } else if door.tls.as_ref().is_some_and(|tls| tls.clients.as_ref().is_some_and(|c| c.required))
+    {
+        "whoever has a certificate that the truststore vouches for can read it"
     } else {
-        "whoever reaches this address can read it, without a password"
+        "whoever reaches this address can read it, without a password; -Dflume.monitoring.auth-user or auth-token-file asks for one"
     };
-    tracing::info!("monitoring: http://{address}/metrics ({who})");
+    let scheme = if door.tls.is_some() { "https" } else { "http" };
+    tracing::info!("monitoring: {scheme}://{address}/metrics ({who})");
 }
 
-async fn session(socket: TcpStream, watched: Arc<Watched>, format: Format, asked: Asked) {
+async fn session(socket: TcpStream, watched: Arc<Watched>, guard: Arc<Guard>, asked: Asked) {
     // Answers are small and each is waited for.
     let _ = socket.set_nodelay(true);
+    let (stream, rules) = match guard.admit(socket).await {
+        Ok(admitted) => admitted,
+        Err(error) => return tracing::debug!("monitoring: a client does not get in: {error}"),
+    };
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         asked.now();
-        let watched = Arc::clone(&watched);
+        let (watched, rules) = (Arc::clone(&watched), rules.clone());
         let (parts, _) = request.into_parts();
-        async move { Ok::<_, Infallible>(answer(&parts, &watched, format).await) }
+        async move { Ok::<_, Infallible>(answer(&parts, &watched, &rules).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
         .max_buf_size(REQUEST_BYTES_MAX)
-        .serve_connection(TokioIo::new(Attentive::new(socket)), service);
+        .serve_connection(TokioIo::new(Attentive::new(stream)), service);
     if let Err(error) = connection.await {
         tracing::debug!("monitoring: closing a connection: {error}");
     }

@@ -1,6 +1,11 @@
 //! `-Dflume.monitoring.*`: what to show, and where.
 
+use crate::config::http_auth::{self, AUTH_KEYS};
 use crate::config::names;
+use crate::config::settings::{Settings as ReadSettings, SettingsReader};
+use crate::config::tls::{self, SERVER_KEYS};
+use crate::net::http_auth::HttpAuth;
+use crate::net::tls::ServerTls;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,8 +15,20 @@ const PREFIX: &str = "flume.monitoring.";
 const PORT: u16 = 41414;
 /// Who can ask unless told otherwise: this machine. Flume's server listens everywhere.
 const BIND: &str = "127.0.0.1";
-/// The keys behind the prefix.
-const KEYS: [&str; 6] = ["type", "port", "bind", "hosts", "pollFrequency", "isGanglia3"];
+/// The keys behind the prefix, beside those of TLS and of who may ask.
+const KEYS: [&str; 7] =
+    ["type", "port", "bind", "hosts", "pollFrequency", "isGanglia3", HEALTH_WITHOUT_AUTH];
+const HEALTH_WITHOUT_AUTH: &str = "healthWithoutAuth";
+
+/// All of them.
+fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.into_iter().chain(guard_keys())
+}
+
+/// Those of TLS and of who may ask, which are the same as those of a source.
+fn guard_keys() -> impl Iterator<Item = &'static str> {
+    SERVER_KEYS.iter().chain(&AUTH_KEYS).map(|key| key.name)
+}
 
 /// Seconds between two rounds to Ganglia, as in Flume.
 const POLL_SECONDS: u64 = 60;
@@ -23,7 +40,7 @@ const TYPES: [&str; 3] = ["http", "prometheus", "ganglia"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Settings {
     /// Pages on HTTP.
-    Pages(Door),
+    Pages(Box<Door>),
     /// Packets to Ganglia.
     Ganglia(Ganglia),
 }
@@ -57,6 +74,12 @@ pub(crate) struct Door {
     pub(crate) port: u16,
     /// What `/metrics` is.
     pub(crate) format: Format,
+    /// How TLS is served, if it is.
+    pub(crate) tls: Option<ServerTls>,
+    /// Who may ask; everybody without it.
+    pub(crate) auth: Option<HttpAuth>,
+    /// Whether `/healthz` and `/readyz` are for everybody all the same.
+    pub(crate) health_without_auth: bool,
 }
 
 /// Something about the options that their user has to know.
@@ -76,14 +99,14 @@ impl Settings {
             .filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?, value.trim())))
             .collect();
         let mut complaints = Vec::new();
-        for key in given.keys().filter(|key| !KEYS.contains(key)) {
-            let hint = names::did_you_mean(key, KEYS);
-            complaints.push(warning(key, given[key], &format!("no such option{hint}")));
+        for key in given.keys().filter(|key| !keys().any(|known| known == **key)) {
+            let hint = names::did_you_mean(key, keys());
+            complaints.push(warning(key, shown(key, given[key]), &format!("no such option{hint}")));
         }
         let Some(kind) = given.get("type") else {
-            let idle = given.iter().filter(|(key, _)| KEYS.contains(key));
+            let idle = given.iter().filter(|(key, _)| keys().any(|known| known == **key));
             complaints.extend(idle.map(|(key, value)| {
-                warning(key, value, &format!("no effect without -D{PREFIX}type=http"))
+                warning(key, shown(key, value), &format!("no effect without -D{PREFIX}type=http"))
             }));
             return (None, complaints);
         };
@@ -106,10 +129,10 @@ impl Settings {
     ) -> Result<Self, String> {
         match kind.to_lowercase().as_str() {
             "http" | "org.apache.flume.instrumentation.http.httpmetricsserver" => {
-                Ok(Self::Pages(Door::read(given, Format::Flume)?))
+                Ok(Self::Pages(Box::new(Door::read(given, Format::Flume, complaints)?)))
             }
             "prometheus" | "org.apache.flume.instrumentation.http.prometheushttpmetricsserver" => {
-                Ok(Self::Pages(Door::read(given, Format::Prometheus)?))
+                Ok(Self::Pages(Box::new(Door::read(given, Format::Prometheus, complaints)?)))
             }
             "ganglia" | "org.apache.flume.instrumentation.gangliaserver" => {
                 Ok(Self::Ganglia(Ganglia::read(given, complaints)?))
@@ -130,12 +153,16 @@ impl Settings {
 impl Settings {
     /// Keys that belong to another type.
     fn idle(&self, given: &BTreeMap<&str, &str>) -> Vec<Complaint> {
-        let (kind, others): (_, &[&str]) = match self {
-            Self::Pages(_) => ("pages", &["hosts", "pollFrequency", "isGanglia3"]),
-            Self::Ganglia(_) => ("ganglia", &["port", "bind"]),
+        let (kind, others): (_, Vec<&str>) = match self {
+            Self::Pages(_) => ("pages", vec!["hosts", "pollFrequency", "isGanglia3"]),
+            Self::Ganglia(_) => (
+                "ganglia",
+                ["port", "bind", HEALTH_WITHOUT_AUTH].into_iter().chain(guard_keys()).collect(),
+            ),
         };
         let idle = given.iter().filter(|(key, _)| others.contains(key));
-        idle.map(|(key, value)| warning(key, value, &format!("no effect with {kind}"))).collect()
+        idle.map(|(key, value)| warning(key, shown(key, value), &format!("no effect with {kind}")))
+            .collect()
     }
 }
 
@@ -168,7 +195,11 @@ impl Ganglia {
 }
 
 impl Door {
-    fn read(given: &BTreeMap<&str, &str>, format: Format) -> Result<Self, String> {
+    fn read(
+        given: &BTreeMap<&str, &str>,
+        format: Format,
+        complaints: &mut Vec<Complaint>,
+    ) -> Result<Self, String> {
         let port = match given.get("port") {
             None => PORT,
             Some(port) => port.parse().map_err(|_| {
@@ -182,8 +213,34 @@ impl Door {
             let why = format!("is no address; give 0.0.0.0 for all, or none for {BIND}");
             return Err(option("bind", bind, &why));
         }
-        Ok(Self { bind: bind.to_owned(), port, format })
+        let (tls, auth, health_without_auth) = Self::guard(given, complaints)?;
+        Ok(Self { bind: bind.to_owned(), port, format, tls, auth, health_without_auth })
     }
+
+    /// TLS and who may ask.
+    fn guard(
+        given: &BTreeMap<&str, &str>,
+        complaints: &mut Vec<Complaint>,
+    ) -> Result<(Option<ServerTls>, Option<HttpAuth>, bool), String> {
+        let pairs: Vec<(&str, &str)> = given.iter().map(|(key, value)| (*key, *value)).collect();
+        let settings =
+            ReadSettings::from_pairs(&format!("-D{}", PREFIX.trim_end_matches('.')), &pairs);
+        let mut reader = SettingsReader::new(&settings);
+        let read = tls::server(&mut reader).and_then(|tls| {
+            let auth = http_auth::read(&mut reader)?;
+            Ok((tls, auth, reader.truth(HEALTH_WITHOUT_AUTH, false)?))
+        });
+        let findings = reader.into_findings();
+        complaints.extend(findings.into_iter().map(|found| Complaint::Warning(found.to_string())));
+        read.map_err(|error| format!("{}: {}", error.key, error.message))
+    }
+}
+
+/// A value as it may be shown: not that of a secret.
+fn shown<'a>(key: &str, value: &'a str) -> &'a str {
+    let key = key.to_lowercase();
+    let is_secret = ["passw", "tok", "secret", "auth-"].iter().any(|word| key.contains(word));
+    if is_secret && !key.ends_with("-file") { "…" } else { value }
 }
 
 fn option(key: &str, value: &str, why: &str) -> String {
@@ -207,7 +264,7 @@ mod tests {
 
     fn pages(options: &[(&str, &str)]) -> Door {
         match read(options) {
-            (Some(Settings::Pages(door)), complaints) if complaints.is_empty() => door,
+            (Some(Settings::Pages(door)), complaints) if complaints.is_empty() => *door,
             other => panic!("{options:?}: {other:?}"),
         }
     }
@@ -216,7 +273,10 @@ mod tests {
     fn pages_are_for_this_machine_at_flumes_port_unless_told_otherwise() {
         assert_eq!(read(&[]), (None, Vec::new()));
         let format = Format::Flume;
-        let door = |bind: &str, port| Door { bind: bind.to_owned(), port, format };
+        let door = |bind: &str, port| {
+            let (tls, auth, health_without_auth) = (None, None, false);
+            Door { bind: bind.to_owned(), port, format, tls, auth, health_without_auth }
+        };
         assert_eq!(pages(&[("type", "http")]), door("127.0.0.1", 41414));
         let all = [("type", "HTTP"), ("port", " 34545 "), ("bind", "0.0.0.0")];
         assert_eq!(pages(&all), door("0.0.0.0", 34545));
@@ -271,5 +331,37 @@ mod tests {
             [("type", "GANGLIA"), ("hosts", "g:1"), ("pollFrequency", "5"), ("isGanglia3", "True")];
         let (read, complaints) = ganglia(&more);
         assert_eq!((read.pause, read.is_3_0, complaints.len()), (Duration::from_secs(5), true, 0));
+    }
+
+    #[test]
+    fn tls_and_who_may_ask_are_set_as_for_a_source_and_no_secret_is_repeated() {
+        let all = [
+            ("type", "http"),
+            ("ssl", "true"),
+            ("keystore", "/k"),
+            ("auth-user", "me"),
+            ("auth-password", "geheim"),
+            ("healthWithoutAuth", "true"),
+        ];
+        let door = pages(&all);
+        assert!(door.tls.is_some() && door.auth.is_some() && door.health_without_auth);
+        assert!(!format!("{door:?}").contains("geheim"));
+        for (options, words) in [
+            (&[("type", "http"), ("ssl", "true")][..], "-Dflume.monitoring.keystore: is required"),
+            (
+                &[("type", "http"), ("auth-user", "me")],
+                "-Dflume.monitoring.auth-user: needs a password",
+            ),
+            (&[("type", "http"), ("ssl", "yes")], "true or false"),
+            (&[("auth-token", "geheim")], "no effect without"),
+            (&[("type", "http"), ("auth-tokn", "geheim")], "did you mean auth-token?"),
+            (&[("type", "http"), ("keystore", "/k")], "no effect without ssl = true"),
+        ] {
+            let (_, complaints) = read(options);
+            let [Complaint::Error(said) | Complaint::Warning(said)] = &complaints[..] else {
+                panic!("{complaints:?}")
+            };
+            assert!(said.contains(words) && !said.contains("geheim"), "{said}");
+        }
     }
 }

@@ -1,5 +1,5 @@
 use super::alarm::Window;
-use super::server::serve_on;
+use super::server::{Guard, serve_on};
 use super::settings::Format;
 use super::{CONNECTIONS_MAX, Flow, History, IDLE, REQUEST_BYTES_MAX, Watched};
 use crate::base::clock::ManualClock;
@@ -36,6 +36,12 @@ impl Trial {
     }
 
     async fn with(format: Format, threads: Vec<(&'static str, Handle)>) -> Self {
+        let guard =
+            Guard { format, loopback: None, tls: None, auth: None, health_without_auth: false };
+        Self::guarded(guard, threads).await
+    }
+
+    async fn guarded(guard: Guard, threads: Vec<(&'static str, Handle)>) -> Self {
         let registry = Arc::new(Registry::default());
         let sink = Member { role: Role::Sink, name: "k1".to_owned(), kind: "avro" };
         registry.keep(&[sink]);
@@ -56,7 +62,7 @@ impl Trial {
             flow: drawn,
             history,
         };
-        let served = async move { serve_on(&listener, Arc::new(watched), format, &signal).await };
+        let served = async move { serve_on(&listener, Arc::new(watched), guard, &signal).await };
         Self { address, registry, stopping, stop, flow, alarms, server: tokio::spawn(served) }
     }
 
@@ -349,4 +355,57 @@ fn an_agent_whose_threads_do_nothing_any_more_is_not_alive() {
         assert!(body.contains("\"alive\":false") && body.contains("\"sinks\""), "{body}");
     });
     drop(release);
+}
+
+fn open_guard() -> Guard {
+    let format = Format::Flume;
+    Guard { format, loopback: None, tls: None, auth: None, health_without_auth: false }
+}
+
+#[tokio::test]
+async fn a_page_for_this_machine_is_not_given_to_a_name_that_is_made_to_lead_here() {
+    let guard = Guard { loopback: Some("my-host".to_owned()), ..open_guard() };
+    let trial = Trial::guarded(guard, vec![("agent", Handle::current())]).await;
+    for (host, is_here) in [
+        ("127.0.0.1:41414", true),
+        ("localhost", true),
+        ("LOCALHOST:1", true),
+        ("[::1]:41414", true),
+        ("127.9.9.9", true),
+        ("My-Host:41414", true),
+        ("rebound.example:41414", false),
+        ("localhost.example", false),
+        ("10.0.0.1", false),
+        ("", false),
+        ("a b", false),
+    ] {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = trial.says(&request).await;
+        let status = if is_here { "HTTP/1.1 200 " } else { "HTTP/1.1 4" };
+        assert!(answer.starts_with(status), "{host}: {answer}");
+        assert_eq!(answer.contains("k1"), is_here, "{host}");
+    }
+    let whole = "GET http://rebound.example/metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert!(trial.says(whole).await.starts_with("HTTP/1.1 421"));
+}
+
+#[tokio::test]
+async fn pages_are_for_whoever_shows_the_token_and_health_for_everybody_where_that_is_set() {
+    use crate::net::http_auth::{HttpAuth, Secret};
+    use crate::net::reloading::Reloading;
+    for health_without_auth in [false, true] {
+        let auth = HttpAuth { basic: None, bearer: Some(Secret::Text("t".to_owned())) };
+        let auth = Some(Reloading::new(auth));
+        let guard = Guard { auth, health_without_auth, ..open_guard() };
+        let trial = Trial::guarded(guard, vec![("agent", Handle::current())]).await;
+        for path in ["/", "/metrics", "/flow", "/alarms", "/history", "/x"] {
+            let answer = trial.asked("GET", path).await.to_ascii_lowercase();
+            assert!(answer.starts_with("http/1.1 401"), "{path}: {answer}");
+            assert!(answer.contains("www-authenticate: bearer"), "{path}: {answer}");
+        }
+        let healthy = trial.asked("GET", "/healthz").await;
+        assert_eq!(healthy.starts_with("HTTP/1.1 200"), health_without_auth, "{healthy}");
+        let shown = "GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\nConnection: close\r\n\r\n";
+        assert!(trial.says(shown).await.starts_with("HTTP/1.1 200"));
+    }
 }

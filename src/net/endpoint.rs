@@ -4,6 +4,7 @@
 //! token.
 
 use hyper::Uri;
+use std::net::IpAddr;
 
 /// Redirections of one request that are followed, as in Java.
 pub const REDIRECTIONS_MAX: usize = 20;
@@ -119,6 +120,12 @@ impl Endpoint {
         if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 
+    /// Whether it is on this machine, by its name or address.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.host)
+    }
+
     /// Whether a name and a password stand in it.
     #[must_use]
     pub fn has_user(&self) -> bool {
@@ -138,6 +145,26 @@ impl std::fmt::Display for Endpoint {
         let (user, server) = authority.rsplit_once('@').map_or(("", authority), |(_, s)| ("…@", s));
         write!(f, "{}://{user}{server}{}", self.uri.scheme_str().unwrap_or(""), self.uri.path())?;
         self.uri.query().map_or(Ok(()), |query| f.write_str(&shown_query(query)))
+    }
+}
+
+/// Whether a host, without brackets, is this machine: an address of the loopback, `localhost` or a name below it
+/// (RFC 6761).
+///
+/// # Examples
+/// ```
+/// # use millpond::net::endpoint::is_loopback;
+/// assert!(is_loopback("127.0.0.1") && is_loopback("::1") && is_loopback("LocalHost"));
+/// assert!(!is_loopback("localhost.example.org") && !is_loopback("10.0.0.1"));
+/// ```
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => {
+            let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+            host == "localhost" || host.ends_with(".localhost")
+        }
     }
 }
 

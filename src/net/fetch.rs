@@ -434,7 +434,12 @@ mod tests {
         let password = "changeit".to_owned();
         let choice = Choice::default();
         let keystore = golden.join("server.p12");
-        let own = ServerTls { keystore, password: password.clone(), choice: choice.clone() };
+        let own = ServerTls {
+            keystore,
+            password: password.clone(),
+            clients: None,
+            choice: choice.clone(),
+        };
         let acceptor = own.load().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://127.0.0.1:{}/", listener.local_addr().unwrap().port());
@@ -450,9 +455,7 @@ mod tests {
         let trust = |file: Option<&str>| ClientTls {
             truststore: file.map(|file| golden.join(file)),
             password: password.clone(),
-            trust_all: false,
-            verify_name: true,
-            choice: choice.clone(),
+            ..ClientTls::default()
         };
         let known = trust(Some("trust.p12")).load().unwrap();
         let asked = Manner { tls: Some(&known), ..manner() };

@@ -14,9 +14,12 @@ pub mod attentive;
 pub mod dial;
 pub mod endpoint;
 pub mod fetch;
+pub mod http_auth;
 pub(crate) mod post;
+pub mod reloading;
 pub mod stream;
 pub mod tls;
+mod write_progress;
 pub mod zlib;
 
 #[cfg(doc)]

@@ -1,23 +1,31 @@
 //! Posting to one server, one request at a time, over a connection that is kept.
 //!
-//! Limits: a connection and an answer have deadlines, [`REDIRECTIONS_MAX`] redirections with the same protocol are
+//! Limits: a connection has a deadline, a request and its answer have one for silence (each piece of the request that
+//! the kernel takes begins it anew, and [`SEND_BUFFER_BYTES`] bound what it takes ahead of the network), [`REDIRECTIONS_MAX`] redirections with the same protocol are
 //! followed, and of an answer's body [`ANSWER_BYTES_MAX`] are read.
 
 use super::dial::{DialError, Layers, dial};
 use super::endpoint::{AGENT, Endpoint, REDIRECTIONS_MAX};
 use super::tls::Connector;
+use super::write_progress::{Watched, WriteProgress};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Method, Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 /// Bytes of an answer's body that are read so that the connection can be used again.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of a request that the kernel holds for the network; it doubles them. Much more, and a slow network
+/// would look like a server that does not answer.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Why there is no status.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +34,8 @@ pub(crate) enum PostError {
     Dial(#[from] DialError),
     #[error("the server did not answer within {} ms", .0.as_millis())]
     Silent(Duration),
+    #[error("the server took nothing more of the request for {} ms", .0.as_millis())]
+    Stuck(Duration),
     #[error("the request did not end well: {0}")]
     Broken(#[from] hyper::Error),
     #[error("the request cannot be made: {0}")]
@@ -36,6 +46,7 @@ pub(crate) enum PostError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     pub(crate) connect: Duration,
+    /// For the network to take a further piece of a request, and for the answer once all is sent.
     pub(crate) request: Duration,
 }
 
@@ -54,6 +65,8 @@ pub(crate) struct Connection {
     to: Endpoint,
     sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
+    certificate_end: u64,
+    progress: Arc<WriteProgress>,
 }
 
 impl Drop for Connection {
@@ -91,12 +104,23 @@ impl Connection {
     ) -> Result<Self, PostError> {
         let layers = Layers { tls: tls.filter(|_| to.is_tls()), zlib: None };
         let stream = dial(to.host(), to.port(), layers, patience.connect).await?;
+        // As much as the system allows.
+        let _ =
+            rustix::net::sockopt::set_socket_send_buffer_size(stream.socket(), SEND_BUFFER_BYTES);
+        let progress = Arc::new(WriteProgress::default());
+        let certificate_end = stream.peer_certificate().map_or(0, |shown| shown.not_after);
+        let stream = Watched { stream, progress: Arc::clone(&progress) };
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
             // What breaks it shows at the request.
             let _ = driver.await;
         });
-        Ok(Self { to: to.clone(), sender, driver })
+        Ok(Self { to: to.clone(), sender, driver, certificate_end, progress })
+    }
+
+    /// When the server's certificate ends, in seconds since 1970; 0 without one.
+    pub(crate) fn certificate_end(&self) -> u64 {
+        self.certificate_end
     }
 
     /// Whether a further request may go over it to `to`.
@@ -109,9 +133,20 @@ impl Connection {
         request: Request<Full<Bytes>>,
         patience: Duration,
     ) -> Result<Response<Incoming>, PostError> {
-        let deadline = Instant::now() + patience;
-        let sent = timeout_at(deadline, self.sender.send_request(request)).await;
-        Ok(sent.map_err(|_| PostError::Silent(patience))??)
+        self.progress.begin();
+        let mut answer = pin!(self.sender.send_request(request));
+        loop {
+            let deadline = self.progress.state().0 + patience;
+            if let Ok(answer) = timeout_at(deadline, &mut answer).await {
+                return Ok(answer?);
+            }
+            match self.progress.state() {
+                // A piece of it went out meanwhile.
+                (last, _) if last + patience > deadline => {}
+                (_, true) => return Err(PostError::Stuck(patience)),
+                (_, false) => return Err(PostError::Silent(patience)),
+            }
+        }
     }
 }
 

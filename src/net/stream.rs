@@ -1,5 +1,6 @@
 //! A connection, in plain text, compressed or in TLS.
 
+use super::tls::Certificate;
 use super::zlib::{Socket, Zlib};
 use bytes::BytesMut;
 use std::io;
@@ -29,6 +30,15 @@ impl Stream {
             Self::Zlib(zlib) => zlib.tcp(),
             Self::Tls(tls) => tls.get_ref().0.tcp(),
         }
+    }
+
+    /// Reads the certificate that the peer has shown in the TLS handshake, which was verified unless the settings trust
+    /// everybody; `None` without one.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<Certificate> {
+        let Self::Tls(tls) = self else { return None };
+        let shown = tls.get_ref().1.peer_certificates()?;
+        Certificate::read(shown.first()?)
     }
 
     /// Waits for bytes and puts them behind `input`, some `step` bytes at most; 0 at the end. Dropped

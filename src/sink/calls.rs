@@ -1,8 +1,11 @@
-//! What sinks that send batches in calls share: numbers corrected as Flume corrects them, and batches
-//! in pieces.
+//! What sinks that send batches in calls share: numbers corrected as Flume corrects them, batches in
+//! pieces, and stores that are read again when they change.
 
 use crate::config::settings::{SettingsReader, Severity};
 use crate::event::Event;
+use crate::flow::sink::SinkContext;
+use crate::net::stream::Stream;
+use crate::net::tls::{ClientTls, Connector, Reloading, TlsError};
 
 /// A number; one below `min`, or none at all, is taken as `default`, as in Flume.
 pub(crate) fn corrected(reader: &mut SettingsReader<'_>, key: &str, min: u64, default: u64) -> u64 {
@@ -16,6 +19,26 @@ pub(crate) fn corrected(reader: &mut SettingsReader<'_>, key: &str, min: u64, de
             default
         }
     }
+}
+
+/// What greets the server of a sink with TLS, made of its stores as they are now.
+///
+/// # Errors
+/// They cannot be read.
+pub(crate) async fn connector(
+    tls: Option<&Reloading<ClientTls>>,
+    context: &SinkContext,
+) -> Result<Option<Connector>, TlsError> {
+    let Some(tls) = tls else { return Ok(None) };
+    let connector = tls.current(&format!("sink {}", context.name)).await?;
+    context.counters.certificate_end.set(connector.not_after().unwrap_or(0));
+    Ok(Some(connector))
+}
+
+/// Notes when the certificate of the server ends, if it has shown one.
+pub(crate) fn note_peer(stream: &Stream, context: &SinkContext) {
+    let end = stream.peer_certificate().map_or(0, |shown| shown.not_after);
+    context.counters.peer_certificate_end.set(end);
 }
 
 /// The batch in pieces of at most `bytes_max` bytes on the wire, or of one event.

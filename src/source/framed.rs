@@ -113,7 +113,9 @@ impl Framed {
         match &self.contact {
             Some(contact) => contact.message(),
             None => {
-                let client = Client::new(self.peer.ip(), "", "");
+                let shown = self.stream.peer_certificate();
+                let certificate = shown.as_ref().map_or("", |shown| shown.name());
+                let client = Client::new(self.peer.ip(), "", "").with_certificate(certificate);
                 self.contact = self.context.counters.clients.meet(client);
             }
         }

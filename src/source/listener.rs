@@ -9,9 +9,10 @@ use crate::flow::spell::Spell;
 use crate::metrics::SourceCounters;
 use crate::net::dial::keep_alive;
 use crate::net::stream::Stream;
-use crate::net::tls::{Acceptor, ServerTls};
+use crate::net::tls::{Reloading, ServerTls};
 use crate::net::zlib::Socket;
 use crate::source::filter::Filter;
+use crate::source::held_ports::{self, HeldPort};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -19,10 +20,10 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tokio_rustls::TlsStream;
+use tokio_rustls::{TlsStream, server};
 
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -33,6 +34,9 @@ const BACKLOG: i32 = 4096;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause between attempts to bind those of several ports that could not be.
 const BIND_AGAIN: Duration = Duration::from_secs(3);
+
+/// Between two looks at the stores while nobody connects; each connection looks as well.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Level at which a source compresses its answers, as Flume's.
 const ANSWER_LEVEL: u32 = 6;
@@ -45,7 +49,7 @@ pub(crate) struct Listening {
     pub(crate) connections_max: usize,
     /// Sent to a client beyond `connections_max` before its connection closes.
     pub(crate) full: &'static [u8],
-    tls: Option<ServerTls>,
+    tls: Option<Arc<Reloading<ServerTls>>>,
     /// Whether connections are compressed.
     zlib: bool,
     filter: Option<Arc<Filter>>,
@@ -61,7 +65,7 @@ pub(crate) struct Arrival {
     /// The port that it came to.
     pub(crate) port: u16,
     socket: TcpStream,
-    acceptor: Option<Acceptor>,
+    tls: Option<Arc<Reloading<ServerTls>>>,
     zlib: bool,
     filter: Option<Arc<Filter>>,
     stop: StopSignal,
@@ -99,21 +103,32 @@ impl Arrival {
         }
         let level = self.zlib.then_some(ANSWER_LEVEL);
         let socket = Socket::new(self.socket, level);
-        let Some(acceptor) = self.acceptor else { return Some(Stream::from(socket)) };
+        let Some(tls) = &self.tls else { return Some(Stream::from(socket)) };
         let patience = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
         let shaken = tokio::select! {
             () = self.stop.wait() => return None,
-            shaken = tokio::time::timeout(patience, acceptor.accept(socket)) => shaken,
+            shaken = tokio::time::timeout(patience, shake_hands(tls, &self.porter.name, socket)) => shaken,
         };
         let error = match shaken {
             Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(TlsStream::Server(stream)))),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => error,
             Err(_) => format!("not done within {TLS_HANDSHAKE_SECONDS_MAX} s"),
         };
         self.counters.event_read_fail.add(1);
         self.porter.say(&format!("no TLS with a client: {error}"));
         None
     }
+}
+
+/// The handshake, with the stores as they are now.
+async fn shake_hands(
+    tls: &Reloading<ServerTls>,
+    source: &str,
+    socket: Socket,
+) -> Result<server::TlsStream<Socket>, String> {
+    let acceptor = tls.current(&format!("source {source}")).await;
+    let acceptor = acceptor.map_err(|error| error.to_string())?;
+    acceptor.accept(socket).await.map_err(|error| error.to_string())
 }
 
 impl Listening {
@@ -150,7 +165,7 @@ impl Listening {
 
     /// The same with TLS, where `tls` says how.
     pub(crate) fn with_tls(mut self, tls: Option<ServerTls>) -> Self {
-        self.tls = tls;
+        self.tls = tls.map(|tls| Arc::new(Reloading::new(tls)));
         self
     }
 
@@ -191,7 +206,7 @@ impl Listening {
         F: Fn(Arrival) -> S,
         S: Future<Output = ()> + Send + 'static,
     {
-        let acceptor = self.acceptor().await?;
+        self.look_at_stores(context).await?;
         let mut places = self.bind_all(context).await?;
         context.started();
         let name: Arc<str> = Arc::from(context.name.as_str());
@@ -200,6 +215,7 @@ impl Listening {
         let open = OpenConnections(&context.counters);
         let mut pause = ACCEPT_PAUSE_MIN;
         let mut bind_again = Instant::now() + BIND_AGAIN;
+        let mut look_again = Instant::now() + LOOK_AGAIN;
         let stop = context.stop.wait();
         tokio::pin!(stop);
         loop {
@@ -212,21 +228,17 @@ impl Listening {
                     self.bind_again(context, &mut places).await;
                     bind_again = Instant::now() + BIND_AGAIN;
                 }
+                () = sleep_until(look_again), if self.tls.is_some() => {
+                    // A store that was readable once is logged where it is not, and stays in use.
+                    let _ = self.look_at_stores(context).await;
+                    look_again = Instant::now() + LOOK_AGAIN;
+                }
                 accepted = places.accept() => match accepted {
                     Ok((socket, peer, port)) => {
                         pause = ACCEPT_PAUSE_MIN;
                         if door.admits(&socket, sessions.len()) {
-                            sessions.spawn(session(Arrival {
-                                peer,
-                                port,
-                                socket,
-                                acceptor: acceptor.clone(),
-                                zlib: self.zlib,
-                                filter: self.filter.clone(),
-                                stop: context.stop.clone(),
-                                counters: Arc::clone(&context.counters),
-                                porter: self.porter(&name, peer, &context.clock),
-                            }));
+                            let porter = self.porter(&name, peer, &context.clock);
+                            sessions.spawn(session(self.arrival(context, socket, (peer, port), porter)));
                         }
                     }
                     Err(error) => {
@@ -251,12 +263,64 @@ impl Listening {
         Ok(())
     }
 
-    async fn acceptor(&self) -> Result<Option<Acceptor>, Failure> {
-        let Some(tls) = self.tls.clone() else { return Ok(None) };
-        let loaded = spawn_blocking(move || tls.load()).await;
-        let loaded =
-            loaded.map_err(|error| Failure::caused("the key store was not read", error))?;
-        loaded.map(Some).map_err(|error| Failure::caused("cannot serve TLS", error))
+    fn arrival(
+        &self,
+        context: &SourceContext,
+        socket: TcpStream,
+        (peer, port): (SocketAddr, u16),
+        porter: Porter,
+    ) -> Arrival {
+        Arrival {
+            peer,
+            port,
+            socket,
+            tls: self.tls.clone(),
+            zlib: self.zlib,
+            filter: self.filter.clone(),
+            stop: context.stop.clone(),
+            counters: Arc::clone(&context.counters),
+            porter,
+        }
+    }
+
+    /// Reads the stores, if they have changed.
+    async fn look_at_stores(&self, context: &SourceContext) -> Result<(), Failure> {
+        let end = self.certificate_end(&context.name).await?;
+        context.counters.certificate_end.set(end);
+        Ok(())
+    }
+
+    /// Reads the stores, if they have changed; answers when the certificate ends, 0 without TLS.
+    async fn certificate_end(&self, name: &str) -> Result<u64, Failure> {
+        let Some(tls) = &self.tls else { return Ok(0) };
+        let loaded = tls.current(&format!("source {name}")).await;
+        let acceptor = loaded.map_err(|error| Failure::caused("cannot serve TLS", error))?;
+        Ok(acceptor.not_after().unwrap_or(0))
+    }
+
+    /// Tries what serving begins with, and keeps nothing: the stores, and each port on which no source of this
+    /// process listens. A port is bound and not listened on, so that no client connects to it.
+    ///
+    /// # Errors
+    /// A store cannot be used, or a port not be had.
+    pub(crate) async fn preflight(&self) -> Result<(), Failure> {
+        self.certificate_end("").await?;
+        for port in
+            self.ports.iter().copied().filter(|port| *port != 0 && !held_ports::is_held(*port))
+        {
+            let bound = async {
+                let mut found = tokio::net::lookup_host((self.host.as_str(), port)).await?;
+                let address = found.next().ok_or(io::ErrorKind::NotFound)?;
+                let socket = match address {
+                    SocketAddr::V4(_) => TcpSocket::new_v4(),
+                    SocketAddr::V6(_) => TcpSocket::new_v6(),
+                }?;
+                socket.set_reuseaddr(true)?;
+                socket.bind(address)
+            };
+            bound.await.map_err(|error| self.unbound(port, error))?;
+        }
+        Ok(())
     }
 
     async fn bind_all(&self, context: &SourceContext) -> Result<Places, Failure> {
@@ -290,7 +354,8 @@ impl Listening {
                     }
                     let shown = address.map_or_else(String::new, |a| a.to_string());
                     tracing::info!(source = %context.name, address = %shown, "listening");
-                    places.bound.push((listener, address.map_or(port, |a| a.port())));
+                    let port = address.map_or(port, |a| a.port());
+                    places.bound.push((listener, port, HeldPort::new(port)));
                 }
                 Err(failure) => {
                     places.unbound.push(port);
@@ -307,21 +372,21 @@ impl Listening {
             rustix::net::listen(&listener, BACKLOG)?;
             Ok(listener)
         });
-        bound.map_err(|error| {
-            Failure::caused(
-                format!(
-                    "cannot listen on {}:{port}; choose an address of this machine (bind) and a free port (port)",
-                    self.host
-                ),
-                error,
-            )
-        })
+        bound.map_err(|error| self.unbound(port, error))
+    }
+
+    fn unbound(&self, port: u16, error: io::Error) -> Failure {
+        let what = format!(
+            "cannot listen on {}:{port}; choose an address of this machine (bind) and a free port (port)",
+            self.host
+        );
+        Failure::caused(what, error)
     }
 }
 
 /// The ports of a source.
 struct Places {
-    bound: Vec<(TcpListener, u16)>,
+    bound: Vec<(TcpListener, u16, HeldPort)>,
     unbound: Vec<u16>,
 }
 
@@ -329,7 +394,7 @@ impl Places {
     /// The next connection of any port.
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, u16)> {
         poll_fn(|context| {
-            for (listener, port) in &self.bound {
+            for (listener, port, _) in &self.bound {
                 if let Poll::Ready(accepted) = listener.poll_accept(context) {
                     return Poll::Ready(accepted.map(|(socket, peer)| (socket, peer, *port)));
                 }
@@ -453,7 +518,8 @@ mod tests {
     async fn a_client_that_does_not_get_on_with_its_handshake_is_let_go() {
         let keystore = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tls/server.jks").into();
         let password = "changeit".to_owned();
-        let tls = ServerTls { keystore, password, choice: Choice::default() };
+        let choice = Choice::default();
+        let tls = ServerTls { keystore, password, clients: None, choice };
         let listening = Listening::new("127.0.0.1".to_owned(), 0, 10, b"").with_tls(Some(tls));
         let trial = Trial::new();
         let script = async {

@@ -23,6 +23,7 @@ pub(crate) mod stride;
 pub mod avro;
 pub mod exec;
 pub mod external;
+mod held_ports;
 pub mod http;
 pub mod netcat;
 pub mod netcatudp;

@@ -5,6 +5,7 @@ mod alarms;
 mod avro_client;
 mod bench;
 mod calls;
+mod certificates;
 mod chain;
 mod channel;
 mod chapters;

@@ -83,6 +83,63 @@ fn what_a_changed_file_leaves_as_it_is_goes_on_and_a_broken_one_changes_nothing(
 }
 
 #[test]
+fn a_source_runs_on_until_the_one_in_its_place_could_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let (stays, goes) = (free_port(), free_port());
+    let before = configuration([stays, goes], "");
+    write(top, &before);
+    let mut agent = Agent::start(top, "a", "a.conf");
+    let mut other = agent.connection(goes);
+    say(&mut other, "1");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls/server.jks");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken_port = taken.local_addr().expect("bound").port();
+    let syslog = |more: &str| {
+        let line = format!("a.sources.r2.port = {goes}");
+        assert!(before.contains(&line));
+        before.replace("a.sources.r2.type = netcat", "a.sources.r2.type = syslogtcp")
+            + "a.sources.r2.host = 127.0.0.1\na.sources.r2.ssl = true\n"
+            + more
+    };
+    let keystore = format!("a.sources.r2.keystore = {}\n", golden.display());
+    let log = top.join("agent.log");
+    let mut refused = 0;
+    for (text, why) in [
+        (syslog("a.sources.r2.keystore = /nowhere/store\n"), "/nowhere/store"),
+        (syslog(&format!("{keystore}a.sources.r2.keystore-password = wrong\n")), "password"),
+        (configuration([stays, taken_port], ""), "cannot listen on"),
+        (
+            before.replace("r2.type = netcat", "r2.type = spooldir")
+                + "a.sources.r2.spoolDir = /nowhere/spool\n",
+            "/nowhere/spool",
+        ),
+    ] {
+        write(top, &text);
+        signal(agent.id(), "HUP");
+        refused += 1;
+        let words = || std::fs::read_to_string(&log).expect("a log");
+        let count = || words().matches("agent a keeps its configuration").count();
+        until("the refusal", words, || count() == refused);
+        let words = words();
+        let line =
+            words.lines().rfind(|line| line.contains("keeps its configuration")).expect("it");
+        assert!(line.contains("source r2 could not start") && line.contains(why), "{line}");
+        say(&mut other, "still there");
+    }
+    // Its own port is no other's.
+    write(top, &syslog(&format!("{keystore}a.sources.r2.keystore-password = changeit\n")));
+    signal(agent.id(), "HUP");
+    until(
+        "the reload",
+        || agent.words(),
+        || agent.words().contains("reloaded: restarted: source r2"),
+    );
+    drop(other);
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
 fn a_file_that_changes_is_read_again_by_itself_once_it_is_whole() {
     let directory = tempfile::tempdir().expect("a directory");
     let top = directory.path();

@@ -4,7 +4,7 @@
 use super::monitoring::metrics;
 use super::process::{Agent, DEADLINE, free_port, lines_in, read_line, until};
 use millpond::net::dial::{Layers, dial};
-use millpond::net::tls::{Choice, ClientTls};
+use millpond::net::tls::ClientTls;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub(crate) fn part(agent: &str, part: &str, words: &str) -> String {
 }
 
 /// A source of each of `sources` into a channel of its own, each emptied by the sink in its place.
-fn chain(agent: &str, sources: &[String], sinks: &[String]) -> String {
+pub(crate) fn chain(agent: &str, sources: &[String], sinks: &[String]) -> String {
     let names =
         |letter: char| -> String { (0..sources.len()).map(|i| format!("{letter}{i} ")).collect() };
     let mut text = format!("{agent}.sources = {}\n", names('r'));
@@ -57,7 +57,7 @@ fn send_and_find(agent: &mut Agent, port: u16, out: &Path, lines: usize) {
     assert_eq!(found, sent);
 }
 
-fn file_roll(out: &Path) -> String {
+pub(crate) fn file_roll(out: &Path) -> String {
     std::fs::create_dir_all(out).expect("a directory");
     format!("type=file_roll sink.directory={} sink.rollInterval=0", out.display())
 }
@@ -116,9 +116,7 @@ fn syslog_messages_come_over_tls_and_in_plain_text_not() {
     let trust = ClientTls {
         truststore: Some(store),
         password: "changeit".to_owned(),
-        trust_all: false,
-        verify_name: true,
-        choice: Choice::default(),
+        ..ClientTls::default()
     };
     let connector = trust.load().expect("a store");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

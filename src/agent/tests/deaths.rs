@@ -25,7 +25,11 @@ const DEATHS: &[(Death, bool, &[&str])] = &[
     (Death::Refused, false, &["cannot connect"]),
     (Death::SynDropped, false, &["no connection within 2500 ms"]),
     (Death::Silent, false, &["did not answer within 2500 ms"]),
-    (Death::Deaf, false, &["did not answer within 2500 ms"]),
+    (
+        Death::Deaf,
+        false,
+        &["did not answer within 2500 ms", "took nothing more of the request for 2500 ms"],
+    ),
     (Death::Half, true, &["did not answer within 2500 ms", "did not end well"]),
     (Death::HangsUp, true, &["closed the connection", "did not end well"]),
 ];

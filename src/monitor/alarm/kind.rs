@@ -39,6 +39,8 @@ pub(crate) enum About {
     Component,
     /// A sink of no group, or a group.
     Outlet,
+    /// A source or a sink.
+    Peer,
     Agent,
 }
 
@@ -57,6 +59,7 @@ pub(crate) enum Kind {
     ReloadRefused,
     ChannelFailing,
     EventsLost,
+    CertificateExpires,
 }
 
 /// What is known of an alarm.
@@ -207,8 +210,16 @@ const LOST: &[Param] = &[
     lasts("600", "Seconds without a further loss after which it is over, at least 10."),
 ];
 
+const CERTIFICATE: &[Param] = &[number(
+    "days",
+    "14",
+    (1, 3650),
+    set_limit,
+    "Days before the end of a certificate from which the alarm is raised.",
+)];
+
 impl Kind {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::ClientSilent,
         Self::ChannelFill,
         Self::ChannelSize,
@@ -221,10 +232,11 @@ impl Kind {
         Self::ReloadRefused,
         Self::ChannelFailing,
         Self::EventsLost,
+        Self::CertificateExpires,
     ];
 
     pub(crate) const fn entry(self) -> Entry {
-        use About::{Agent, Channel, Component, Listener, Outlet, Source};
+        use About::{Agent, Channel, Component, Listener, Outlet, Peer, Source};
         use Severity::{Critical, Major};
         match self {
             Self::ClientSilent => entry(
@@ -274,6 +286,14 @@ impl Kind {
                 CHANNEL,
             ),
             Self::EventsLost => entry(90011, "eventsLost", "Events lost", Major, Component, LOST),
+            Self::CertificateExpires => entry(
+                90016,
+                "certificateExpires",
+                "Certificate ends soon",
+                Major,
+                Peer,
+                CERTIFICATE,
+            ),
         }
     }
 

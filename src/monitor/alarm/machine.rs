@@ -2,6 +2,7 @@
 //!
 //! Pure: settings, looks and their time go in, changes come out. It has no clock, no thread and no disk.
 
+use super::certificates;
 use super::kind::Kind;
 use super::losses::Losses;
 use super::progress::Progress;
@@ -121,6 +122,7 @@ impl Machine {
         let (mut observed, mut changes) = (Observed::default(), Vec::new());
         if settings.enabled {
             rules::observe(sight, &settings, &mut observed);
+            certificates::observe(at.wall_ms, sight, &settings, &mut observed);
             self.progress.observe(at.now, sight, &settings, &mut observed);
             self.losses.observe(at.now, sight, &settings, &mut observed);
             let notes = self.roster.observe(at, sight, &settings, &mut observed);

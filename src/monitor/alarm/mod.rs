@@ -25,6 +25,7 @@
 //! - A look that panics does not end the looking: the machine begins anew with what it knew. Where no look has
 //!   gone well for [`BLIND`], `/readyz` says so.
 
+mod certificates;
 mod delivery;
 mod engine;
 mod kind;

@@ -12,7 +12,7 @@ use super::sight::{Moment, Sight, Verdict, Words, number};
 use super::tuning::{Tuning, Who};
 use crate::base::visible::Visible;
 use crate::metrics::{Client, Heard, Role};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A client that was learned, as it is kept.
@@ -43,6 +43,8 @@ pub(super) struct Roster {
     clients: BTreeMap<(String, Client), Seen>,
     /// Of those that the configuration names: when they were heard last, and from where.
     expected: BTreeMap<(String, Who), (Duration, Client)>,
+    /// Of those, who was heard from another address than that which counts, and was named for it.
+    elsewhere: BTreeSet<(String, Who)>,
     /// Since when each source listens.
     listens: BTreeMap<String, Duration>,
     overlooked: bool,
@@ -98,6 +100,7 @@ impl Roster {
         self.expected.retain(|(source, who), _| {
             tunings.get(&**source).is_some_and(|tuning| tuning.clients.expected.contains(who))
         });
+        self.elsewhere.retain(|key| self.expected.contains_key(key));
         self.listens.retain(|source, _| tunings.contains_key(&**source));
         let mut notes = Vec::new();
         for (source, tuning) in &tunings {
@@ -129,7 +132,18 @@ impl Roster {
             return;
         }
         for who in tuning.clients.expected.iter().filter(|who| who.is(client)) {
-            self.expected.insert((source.to_owned(), who.clone()), (at.now, client.clone()));
+            let key = (source.to_owned(), who.clone());
+            match self.expected.get(&key) {
+                Some((_, known)) if !who.counts(client, known) => {
+                    if self.elsewhere.insert(key) {
+                        notes.push(format!(
+                            "client {who} of source {source} is heard from {}, and counts from {} only; if it has moved, write {who}@{} in clientSilent.{source}.clients, or let it show a certificate",
+                            client.address, known.address, client.address
+                        ));
+                    }
+                }
+                _ => drop(self.expected.insert(key, (at.now, client.clone()))),
+            }
         }
         let is_ignored = tuning.clients.ignored.iter().any(|who| who.is(client));
         if !tuning.clients.learns() || is_ignored {
@@ -219,8 +233,12 @@ impl Roster {
                     (None, Who::Address(address)) => {
                         [address.to_string(), String::new(), String::new()]
                     }
-                    (None, Who::Agent(agent)) => [String::new(), agent.clone(), String::new()],
-                    (None, Who::Sink(agent, sink)) => [String::new(), agent.clone(), sink.clone()],
+                    (None, Who::Agent(agent, _) | Who::Certificate(agent)) => {
+                        [String::new(), agent.clone(), String::new()]
+                    }
+                    (None, Who::Sink(agent, sink, _)) => {
+                        [String::new(), agent.clone(), sink.clone()]
+                    }
                 };
                 self.words(&who.to_string(), shown, None, tuning, settings)
             };
@@ -262,12 +280,15 @@ impl Roster {
 }
 
 fn client_words(client: &Client) -> [String; 3] {
-    [client.address.to_string(), client.agent.clone(), client.sink.clone()]
+    let agent = if client.agent.is_empty() { &client.certificate } else { &client.agent };
+    [client.address.to_string(), agent.clone(), client.sink.clone()]
 }
 
 /// A client as it is named to people.
 fn name(client: &Client) -> String {
-    let Client { address, agent, sink } = client;
+    let Client { address, agent, sink, certificate } = client;
+    // One that says no name has that of its certificate.
+    let agent = if agent.is_empty() { certificate } else { agent };
     match (agent.is_empty(), sink.is_empty()) {
         (true, true) => address.to_string(),
         (false, true) => format!("{address} {}", Visible(agent)),

@@ -176,6 +176,10 @@ impl Scene {
                 all.cloned().collect::<BTreeSet<_>>().into_iter().collect()
             }
             About::Outlet => self.outlets.iter().map(|outlet| outlet.name.clone()).collect(),
+            About::Peer => {
+                let sinks = self.outlets.iter().flat_map(|outlet| outlet.sinks.clone());
+                self.sources.iter().cloned().chain(sinks).collect()
+            }
             About::Agent => vec![agent.to_owned()],
         }
     }
@@ -334,6 +338,7 @@ fn what(about: About) -> &'static str {
         About::Source => "sources",
         About::Component => "sources, channels and sinks",
         About::Outlet => "sinks and sink groups",
+        About::Peer => "sources and sinks",
         About::Agent => "the agent",
     }
 }

@@ -126,6 +126,7 @@ fn encode(kept: &Kept) -> Vec<u8> {
             "address": learned.client.address.to_string(),
             "agent": learned.client.agent,
             "sink": learned.client.sink,
+            "certificate": learned.client.certificate,
             "firstMs": learned.first_ms,
             "lastMs": learned.last_ms,
         })
@@ -154,7 +155,8 @@ fn decode(bytes: &[u8]) -> Option<Kept> {
         let address = text("address")?.parse().ok()?;
         Some(Learned {
             source: text("source")?.to_owned(),
-            client: Client::new(address, text("agent")?, text("sink")?),
+            client: Client::new(address, text("agent")?, text("sink")?)
+                .with_certificate(text("certificate").unwrap_or_default()),
             first_ms: json["firstMs"].as_u64()?,
             last_ms: json["lastMs"].as_u64()?,
         })

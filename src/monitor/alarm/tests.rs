@@ -474,3 +474,25 @@ fn without_alarms_nothing_is_looked_at() {
     rig.refused = Some("no".to_owned());
     assert_eq!(rig.pass(1000), []);
 }
+
+#[test]
+fn a_certificate_that_ends_soon_is_an_alarm_until_a_later_one_is_used() {
+    let mut rig = Rig::new("certificateExpires.k1.days = 30");
+    let day = 86_400;
+    let now = 1_700_000_000;
+    let (source, sink) = (rig.registry.source("r1"), rig.registry.sink("k1"));
+    source.certificate_end.set(now + 15 * day);
+    sink.peer_certificate_end.set(now + 29 * day);
+    assert_eq!(rig.pass(5), [at(1, "raised 90016 SINK.k1 server")]);
+    source.certificate_end.set(now + 14 * day);
+    sink.certificate_end.set(now - 1);
+    let raised = ["raised 90016 SINK.k1 own", "raised 90016 SOURCE.r1 own"];
+    let mut seen = rig.pass(5);
+    seen.sort();
+    assert_eq!(seen, raised.map(|words| at(1, words)));
+    source.certificate_end.set(now + 400 * day);
+    sink.certificate_end.set(0);
+    sink.peer_certificate_end.set(now + 31 * day);
+    assert_eq!(rig.pass(5).len(), 3);
+    assert_eq!(rig.pass(100), []);
+}

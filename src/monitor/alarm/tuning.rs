@@ -50,25 +50,72 @@ impl ClientTuning {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Who {
     Address(IpAddr),
-    Agent(String),
-    Sink(String, String),
+    /// A name that a client gives itself, and where it counts.
+    Agent(String, From),
+    Sink(String, String, From),
+    /// A name of a certificate that was verified.
+    Certificate(String),
+}
+
+/// From where a name counts that a client gives itself: anybody can give himself any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum From {
+    /// From the address that had it first; from another one only with a certificate for that name.
+    First,
+    /// From this address only.
+    Address(IpAddr),
+}
+
+impl From {
+    fn admits(self, address: IpAddr) -> bool {
+        match self {
+            Self::First => true,
+            Self::Address(own) => own == address,
+        }
+    }
 }
 
 impl Who {
-    /// `10.0.0.1`, `AGENT` or `AGENT/SINK`.
+    /// `10.0.0.1`, `AGENT` or `AGENT/SINK`, both also with `@10.0.0.1` behind, or `cert:NAME`.
     fn named(text: &str) -> Self {
-        match (text.parse::<IpAddr>(), text.split_once('/')) {
-            (Ok(address), _) => Self::Address(address.to_canonical()),
-            (Err(_), Some((agent, sink))) => Self::Sink(agent.to_owned(), sink.to_owned()),
-            (Err(_), None) => Self::Agent(text.to_owned()),
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Self::Address(address.to_canonical());
+        }
+        if let Some(name) = text.strip_prefix("cert:") {
+            return Self::Certificate(name.to_owned());
+        }
+        let bound = text.rsplit_once('@').and_then(|(name, address)| {
+            Some((name, From::Address(address.parse::<IpAddr>().ok()?.to_canonical())))
+        });
+        let (name, from) = bound.unwrap_or((text, From::First));
+        match name.split_once('/') {
+            Some((agent, sink)) => Self::Sink(agent.to_owned(), sink.to_owned(), from),
+            None => Self::Agent(name.to_owned(), from),
+        }
+    }
+
+    /// Whether a client that is it counts as it, which had it first from the address of `known`.
+    pub(crate) fn counts(
+        &self,
+        client: &crate::metrics::Client,
+        known: &crate::metrics::Client,
+    ) -> bool {
+        match self {
+            Self::Agent(agent, From::First) | Self::Sink(agent, _, From::First) => {
+                client.address == known.address || client.certificate == *agent
+            }
+            _ => true,
         }
     }
 
     pub(crate) fn is(&self, client: &crate::metrics::Client) -> bool {
         match self {
             Self::Address(address) => *address == client.address,
-            Self::Agent(agent) => *agent == client.agent,
-            Self::Sink(agent, sink) => *agent == client.agent && *sink == client.sink,
+            Self::Agent(agent, from) => *agent == client.agent && from.admits(client.address),
+            Self::Sink(agent, sink, from) => {
+                *agent == client.agent && *sink == client.sink && from.admits(client.address)
+            }
+            Self::Certificate(name) => *name == client.certificate,
         }
     }
 }
@@ -77,8 +124,20 @@ impl std::fmt::Display for Who {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
-            Self::Agent(agent) => Visible(agent).fmt(f),
-            Self::Sink(agent, sink) => write!(f, "{}/{}", Visible(agent), Visible(sink)),
+            Self::Agent(agent, from) => write!(f, "{}{from}", Visible(agent)),
+            Self::Sink(agent, sink, from) => {
+                write!(f, "{}/{}{from}", Visible(agent), Visible(sink))
+            }
+            Self::Certificate(name) => write!(f, "cert:{}", Visible(name)),
+        }
+    }
+}
+
+impl std::fmt::Display for From {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::First => Ok(()),
+            Self::Address(address) => write!(f, "@{address}"),
         }
     }
 }
@@ -146,7 +205,7 @@ pub(super) const CLIENT: &[Param] = &[
     param(
         "clients",
         "",
-        "Clients that are expected: addresses, names of agents, or AGENT/SINK, separated by blanks or commas.",
+        "Clients that are expected: addresses, names of agents, AGENT/SINK, both also with @ADDRESS behind, or cert:NAME, separated by blanks or commas. A name without an address counts from the address that had it first, or with a certificate for it.",
         Apply::Clients(|tuning, who| tuning.clients.expected = who),
     ),
     param(

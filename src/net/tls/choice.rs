@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Names of versions and suites: those there are, only those included if any are, without those
 /// excluded.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     /// `include-protocols`.
     pub include_protocols: Vec<String>,

@@ -7,7 +7,11 @@
 //! TLS 1.2 and 1.3 with the suites of rustls: there are no others here, so a configuration that allows
 //! older ones only is refused. A client verifies the chain and, unlike Flume's, the server's name; a
 //! server whose very certificate stands in the trust store is trusted whatever its name, as in Java.
+//!
+//! A server may ask its clients for certificates ([`ClientAuth`]), and a client may have one ([`KeyStore`]).
+//! Components hold their stores as [`Reloading`], which reads them again when their files change.
 
+mod certificate;
 mod choice;
 mod jks;
 mod store;
@@ -15,30 +19,60 @@ mod store;
 mod tests;
 mod verify;
 
+pub use super::reloading::Reloading;
+pub use certificate::Certificate;
 pub use choice::Choice;
 pub use store::StoreError;
 
+use super::reloading::{Stores, Unseen};
 use super::zlib::Socket;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::Store;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client};
+use std::time::Duration;
+use store::{KeyChain, Store};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 /// What a server of TLS is to be.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ServerTls {
     /// Where its key and certificate are.
     pub keystore: PathBuf,
     /// The password of both the store and the key.
     pub password: String,
+    /// Which clients may come in; `None` to ask none for a certificate.
+    pub clients: Option<ClientAuth>,
     /// Versions and suites.
     pub choice: Choice,
 }
 
-/// What a client of TLS is to be.
+/// The certificates of clients that a server asks for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// Who is trusted: authorities, or the very certificates of clients.
+    pub truststore: PathBuf,
+    /// The password of that store.
+    pub password: String,
+    /// Whether a client without a certificate is turned away.
+    pub required: bool,
+    /// Patterns with `*` and `?`, one of which a name of the certificate must fit, whatever its case; none for any.
+    pub names: Vec<String>,
+}
+
+/// A store with a key and its certificate, for a client that shows who it is.
+#[derive(Clone)]
+pub struct KeyStore {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The password of both the store and the key.
+    pub password: String,
+}
+
+/// What a client of TLS is to be. By default it trusts whom the system trusts, verifies names, and shows no
+/// certificate.
 #[derive(Clone)]
 pub struct ClientTls {
     /// Who is trusted; `None` for whom the system trusts.
@@ -49,8 +83,23 @@ pub struct ClientTls {
     pub trust_all: bool,
     /// Whether the certificate must be for the server's name.
     pub verify_name: bool,
+    /// The client's own key and certificate, if it has one to show.
+    pub own: Option<KeyStore>,
     /// Versions and suites.
     pub choice: Choice,
+}
+
+impl Default for ClientTls {
+    fn default() -> Self {
+        Self {
+            truststore: None,
+            password: String::new(),
+            trust_all: false,
+            verify_name: true,
+            own: None,
+            choice: Choice::default(),
+        }
+    }
 }
 
 /// Passwords are not for a log.
@@ -80,9 +129,9 @@ pub enum TlsError {
         #[source]
         cause: StoreError,
     },
-    /// Reading it ended by itself.
-    #[error("reading the stores did not end well")]
-    Unread,
+    /// They were not even looked at.
+    #[error("the key and trust stores: {0}")]
+    Unseen(#[from] Unseen),
     /// A key store without a key.
     #[error("the store {} has no private key with its certificate", .0.display())]
     NoKey(PathBuf),
@@ -105,16 +154,57 @@ pub enum TlsError {
     /// The key, its certificate and the choice do not go together.
     #[error("key, certificate and settings do not go together: {0}")]
     Rustls(#[from] rustls::Error),
+    /// Nothing in the trust store for clients can be trusted.
+    #[error("the certificates in the store {} cannot be used to verify clients: {cause}", path.display())]
+    Clients {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: rustls::server::VerifierBuilderError,
+    },
 }
 
 /// Greets clients.
-pub type Acceptor = TlsAcceptor;
+#[derive(Clone)]
+pub struct Acceptor {
+    tls: TlsAcceptor,
+    not_after: Option<u64>,
+}
+
+impl Acceptor {
+    /// Shakes hands with a client.
+    ///
+    /// # Errors
+    /// It does not speak TLS, or is not trusted where certificates are asked for.
+    pub async fn accept<S>(&self, socket: S) -> io::Result<server::TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.tls.accept(socket).await
+    }
+
+    /// When the server's certificate, or one that vouches for it, ends, in seconds since 1970.
+    #[must_use]
+    pub fn not_after(&self) -> Option<u64> {
+        self.not_after
+    }
+}
 
 /// Greets servers.
 #[derive(Clone)]
-pub struct Connector(TlsConnector);
+pub struct Connector {
+    tls: TlsConnector,
+    not_after: Option<u64>,
+}
 
 impl Connector {
+    /// When the client's own certificate ends, if it has one, in seconds since 1970.
+    #[must_use]
+    pub fn not_after(&self) -> Option<u64> {
+        self.not_after
+    }
+
     /// Shakes hands with the server called `host`.
     ///
     /// # Errors
@@ -122,42 +212,48 @@ impl Connector {
     pub async fn greet(&self, host: &str, socket: Socket) -> io::Result<client::TlsStream<Socket>> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        self.0.connect(name, socket).await
+        self.tls.connect(name, socket).await
     }
 }
 
 impl ServerTls {
-    /// Reads the key store. Blocks.
+    /// Reads the key store, and the trust store for clients if there is one. Blocks.
     ///
     /// # Errors
     /// It cannot be read, or the settings leave nothing that could be agreed on.
     pub fn load(&self) -> Result<Acceptor, TlsError> {
-        let store = read(&self.keystore, &self.password)?;
-        let (chain, key) =
-            store.keys.into_iter().next().ok_or_else(|| TlsError::NoKey(self.keystore.clone()))?;
-        let builder = ServerConfig::builder_with_provider(self.choice.provider()?);
-        let mut config = builder
-            .with_protocol_versions(&self.choice.versions()?)?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
+        let (chain, key) = key_of(&self.keystore, &self.password)?;
+        let not_after = Certificate::first_end(&chain);
+        let provider = self.choice.provider()?;
+        let clients =
+            self.clients.as_ref().map(|clients| clients.verifier(&provider)).transpose()?;
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&self.choice.versions()?)?;
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+        };
+        let mut config = builder.with_single_cert(chain, key)?;
         // Senders of logs read nothing. A ticket that nobody has read when its client closes makes the kernel
         // reset the connection, and what the client sent last is lost on the way.
         config.send_tls13_tickets = 0;
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        Ok(Acceptor { tls: TlsAcceptor::from(Arc::new(config)), not_after })
     }
 }
 
-/// Reads the trust store of `tls` beside the runtime.
-///
-/// # Errors
-/// As [`ClientTls::load`].
-pub async fn load(tls: ClientTls) -> Result<Connector, TlsError> {
-    let loaded = tokio::task::spawn_blocking(move || tls.load()).await;
-    loaded.map_err(|_| TlsError::Unread)?
+impl ClientAuth {
+    fn verifier(
+        &self,
+        provider: &Arc<rustls::crypto::CryptoProvider>,
+    ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
+        let trusted = trusted_in(&self.truststore, &self.password)?;
+        verify::Clients::verifier(trusted, self, provider)
+            .map_err(|cause| TlsError::Clients { path: self.truststore.clone(), cause })
+    }
 }
 
 impl ClientTls {
-    /// Reads the trust store. Blocks.
+    /// Reads the trust store, and the key store if there is one. Blocks.
     ///
     /// # Errors
     /// It cannot be read, or the settings leave nothing that could be agreed on.
@@ -177,21 +273,89 @@ impl ClientTls {
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.choice.versions()?)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
-        Ok(Connector(TlsConnector::from(Arc::new(config))))
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let (config, not_after) = match &self.own {
+            None => (config.with_no_client_auth(), None),
+            Some(own) => {
+                let (chain, key) = key_of(&own.path, &own.password)?;
+                let not_after = Certificate::first_end(&chain);
+                (config.with_client_auth_cert(chain, key)?, not_after)
+            }
+        };
+        Ok(Connector { tls: TlsConnector::from(Arc::new(config)), not_after })
     }
 
-    fn trusted(&self) -> Result<Vec<rustls::pki_types::CertificateDer<'static>>, TlsError> {
+    fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let Some(path) = &self.truststore else {
             let found = rustls_native_certs::load_native_certs().certs;
             return if found.is_empty() { Err(TlsError::NoSystemTrust) } else { Ok(found) };
         };
-        let trusted = read(path, &self.password)?.trusted;
-        if trusted.is_empty() { Err(TlsError::NoTrust(path.clone())) } else { Ok(trusted) }
+        trusted_in(path, &self.password)
     }
 }
 
-fn read(path: &std::path::Path, password: &str) -> Result<Store, TlsError> {
+/// The system's trust store, of which nobody knows the files, is read again at a connection after this time.
+const SYSTEM_AGE_MAX: Duration = Duration::from_secs(60);
+
+impl Stores for ServerTls {
+    type Loaded = Acceptor;
+    type Error = TlsError;
+
+    fn files(&self) -> Vec<PathBuf> {
+        let clients = self.clients.iter().map(|clients| clients.truststore.clone());
+        [self.keystore.clone()].into_iter().chain(clients).collect()
+    }
+
+    fn age_max(&self) -> Option<Duration> {
+        None
+    }
+
+    fn load(&self) -> Result<Acceptor, TlsError> {
+        Self::load(self)
+    }
+}
+
+impl Stores for ClientTls {
+    type Loaded = Connector;
+    type Error = TlsError;
+
+    fn files(&self) -> Vec<PathBuf> {
+        let truststore = self.truststore.clone().filter(|_| !self.trust_all);
+        truststore.into_iter().chain(self.own.iter().map(|own| own.path.clone())).collect()
+    }
+
+    fn age_max(&self) -> Option<Duration> {
+        (self.truststore.is_none() && !self.trust_all).then_some(SYSTEM_AGE_MAX)
+    }
+
+    fn load(&self) -> Result<Connector, TlsError> {
+        Self::load(self)
+    }
+}
+
+/// Reads the key or trust store at `path` and returns when the first of its certificates ends, in seconds since
+/// 1970; `None` where none can be read. Blocks.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn first_end(path: &Path, password: &str) -> Result<Option<u64>, TlsError> {
+    let store = read(path, password)?;
+    let chains = store.keys.iter().flat_map(|(chain, _)| chain);
+    let all: Vec<_> = chains.chain(&store.trusted).cloned().collect();
+    Ok(Certificate::first_end(&all))
+}
+
+/// The key of a store, with its certificates.
+fn key_of(path: &Path, password: &str) -> Result<KeyChain, TlsError> {
+    let keys = read(path, password)?.keys;
+    keys.into_iter().next().ok_or_else(|| TlsError::NoKey(path.to_owned()))
+}
+
+fn trusted_in(path: &Path, password: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let trusted = read(path, password)?.trusted;
+    if trusted.is_empty() { Err(TlsError::NoTrust(path.to_owned())) } else { Ok(trusted) }
+}
+
+fn read(path: &Path, password: &str) -> Result<Store, TlsError> {
     Store::read(path, password).map_err(|cause| TlsError::Store { path: path.to_owned(), cause })
 }

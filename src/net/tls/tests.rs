@@ -1,28 +1,33 @@
 //! Stores made by keytool and openssl, in tests/golden/tls: `server` is a self-signed key of
 //! `somewhere.example` in three formats, `trust` has its certificate; `leaf.pem` is a key of
-//! `localhost`, signed by the authority in `ca.pem`.
+//! `localhost`, signed by the authority in `ca.pem`; `client.pem` is a key of `web1`, signed by the authority for
+//! clients in `clients.pem`.
 
 use super::store::{Store, StoreError};
 use super::*;
-use std::path::Path;
+use crate::net::stream::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsStream;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tls").join(name)
 }
 
 fn server(name: &str) -> ServerTls {
-    ServerTls { keystore: golden(name), password: "changeit".to_owned(), choice: Choice::default() }
+    ServerTls {
+        keystore: golden(name),
+        password: "changeit".to_owned(),
+        clients: None,
+        choice: Choice::default(),
+    }
 }
 
 fn client(truststore: Option<&str>) -> ClientTls {
     ClientTls {
         truststore: truststore.map(golden),
         password: "changeit".to_owned(),
-        trust_all: false,
-        verify_name: true,
-        choice: Choice::default(),
+        ..ClientTls::default()
     }
 }
 
@@ -138,4 +143,105 @@ async fn versions_and_suites_are_those_that_both_allow() {
     let ancient = Choice { include_protocols: names(&["TLSv1"]), ..Choice::default() };
     let error = with(&ancient).load().err().unwrap();
     assert!(matches!(error, TlsError::NoProtocol), "{error}");
+}
+
+const CLIENT_NAMES: [&str; 5] =
+    ["web1", "web1.example", "ops@web1.example", "spiffe://example/web1", "192.0.2.7"];
+
+#[test]
+fn a_certificate_is_read_with_its_names_and_its_end() {
+    let store = Store::read(&golden("client.pem"), "").unwrap();
+    let read = Certificate::read(&store.keys[0].0[0]).unwrap();
+    assert_eq!(read.names, CLIENT_NAMES);
+    assert_eq!((read.name(), read.not_after), ("web1", 4_949_022_166));
+    assert_eq!(server("server.pem").load().unwrap().not_after(), Some(4_948_898_982));
+    assert_eq!(first_end(&golden("client.pem"), "").unwrap(), Some(4_949_022_166));
+    assert_eq!(first_end(&golden("trust.jks"), "changeit").unwrap(), Some(4_948_898_982));
+    assert!(first_end(&golden("trust.jks"), "changed").is_err());
+    let der = &store.keys[0].0[0][..];
+    for len in 0..der.len() {
+        assert_eq!(Certificate::read(&der[..len]), None, "{len}");
+    }
+}
+
+/// The names of the client's certificate as a server of these settings sees them; why not.
+async fn shown(clients: Option<ClientAuth>, own: Option<&str>) -> Result<Vec<String>, String> {
+    let acceptor = ServerTls { clients, ..server("leaf.pem") }.load().unwrap();
+    let own = own.map(|name| KeyStore { path: golden(name), password: "changeit".to_owned() });
+    let connector = ClientTls { own, ..client(Some("ca.pem")) }.load().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = async {
+        let socket = Socket::Plain(listener.accept().await.unwrap().0);
+        let stream = acceptor.accept(socket).await.map_err(|error| error.to_string())?;
+        let stream = Stream::Tls(Box::new(TlsStream::Server(stream)));
+        Ok(stream.peer_certificate().map(|shown| shown.names).unwrap_or_default())
+    };
+    let call = async {
+        let socket = Socket::Plain(TcpStream::connect(address).await.unwrap());
+        // Of TLS 1.3 a client that is turned away learns it with the first bytes it reads.
+        if let Ok(mut stream) = connector.greet("localhost", socket).await {
+            let _ = stream.read(&mut [0]).await;
+        }
+    };
+    tokio::join!(serve, call).0
+}
+
+#[tokio::test]
+async fn a_client_comes_in_with_a_certificate_that_the_trust_store_vouches_for() {
+    let auth = |store: &str, required| {
+        let (truststore, password) = (golden(store), "changeit".to_owned());
+        Some(ClientAuth { truststore, password, required, names: Vec::new() })
+    };
+    assert_eq!(shown(None, Some("client.pem")).await.unwrap(), [""; 0]);
+    let need = |store| auth(store, true);
+    assert_eq!(shown(need("clients.pem"), Some("client.pem")).await.unwrap(), CLIENT_NAMES);
+    let error = shown(need("clients.pem"), None).await.unwrap_err();
+    assert!(error.contains("no certificates"), "{error}");
+    // The very certificate in the trust store, as in Java.
+    let names = shown(need("trust.jks"), Some("server.jks")).await.unwrap();
+    assert_eq!(names, ["somewhere.example"]);
+    for want in [need("clients.pem"), auth("clients.pem", false)] {
+        let error = shown(want, Some("server.jks")).await.unwrap_err();
+        assert!(error.contains("UnknownIssuer"), "{error}");
+    }
+    assert_eq!(shown(auth("clients.pem", false), None).await.unwrap(), [""; 0]);
+    for (names, may) in
+        [(&["db*", "WEB1.*"][..], true), (&["web"], false), (&["*@web1.example"], true)]
+    {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let some = need("clients.pem").map(|clients| ClientAuth { names, ..clients });
+        match shown(some, Some("client.pem")).await {
+            Ok(_) => assert!(may),
+            Err(error) => assert!(!may && error.contains("client-auth-names"), "{error}"),
+        }
+    }
+    let nothing = ServerTls { clients: need("client.p12"), ..server("leaf.pem") };
+    assert!(matches!(nothing.load(), Err(TlsError::Store { .. })));
+}
+
+#[tokio::test]
+async fn a_store_that_changes_is_read_again_and_a_broken_one_leaves_what_was_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let put = |from: &str| {
+        std::fs::copy(golden(from), &path).unwrap();
+    };
+    put("server.pem");
+    let tls = Reloading::new(ServerTls { keystore: path.clone(), ..server("none") });
+    let not_after = async || tls.current("source r1").await.map(|read| read.not_after());
+    let (first, second) = (Some(4_948_898_982), Some(4_948_898_987));
+    assert_eq!(not_after().await.unwrap(), first);
+    put("leaf.pem");
+    assert_eq!(not_after().await.unwrap(), second);
+    for broken in [&b"-----BEGIN CERTIFICATE-----\nhalf"[..], b""] {
+        std::fs::write(&path, broken).unwrap();
+        assert_eq!(not_after().await.unwrap(), second);
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(not_after().await.unwrap(), second);
+    put("server.pem");
+    assert_eq!(not_after().await.unwrap(), first);
+    let never = Reloading::new(server("none"));
+    assert!(matches!(never.current("source r1").await, Err(TlsError::Store { .. })));
 }

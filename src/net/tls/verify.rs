@@ -1,11 +1,21 @@
-//! Whether a server is who it should be.
+//! Whether a server, or a client, is who it should be.
 
+use super::{Certificate, ClientAuth};
+use crate::base::visible::Visible;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
+};
+use std::sync::Arc;
 
 /// Trusts as Java does, and looks at the name as Java's Flume does not.
 #[derive(Debug)]
@@ -64,5 +74,100 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// A certificate of a client that is trusted, and not among those that may come in.
+#[derive(thiserror::Error)]
+#[error("client-auth-names allows no name of the certificate of {}", Visible(.0))]
+struct NameNotAllowed(String);
+
+/// In rustls' own words it is shown so.
+impl std::fmt::Debug for NameNotAllowed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Trusts clients whose very certificate stands in the trust store, as Java does, and those with one from an
+/// authority in it.
+#[derive(Debug)]
+pub(super) struct Clients {
+    trusted: Vec<CertificateDer<'static>>,
+    /// Patterns, one of which a name must fit.
+    names: Vec<String>,
+    chains: Arc<dyn ClientCertVerifier>,
+}
+
+impl Clients {
+    pub(super) fn verifier(
+        trusted: Vec<CertificateDer<'static>>,
+        auth: &ClientAuth,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(trusted.iter().cloned());
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        let builder = if auth.required { builder } else { builder.allow_unauthenticated() };
+        Ok(Arc::new(Self { trusted, names: auth.names.clone(), chains: builder.build()? }))
+    }
+}
+
+impl ClientCertVerifier for Clients {
+    fn offer_client_auth(&self) -> bool {
+        self.chains.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.chains.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chains.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = if self.trusted.iter().any(|trusted| trusted == certificate) {
+            ClientCertVerified::assertion()
+        } else {
+            self.chains.verify_client_cert(certificate, others, now)?
+        };
+        if self.names.is_empty() {
+            return Ok(verified);
+        }
+        let shown = Certificate::read(certificate).unwrap_or_default();
+        if self.names.iter().any(|pattern| shown.has_name(pattern)) {
+            return Ok(verified);
+        }
+        let other = NameNotAllowed(shown.name().to_owned());
+        Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(other)))))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chains.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
     }
 }

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::net::dial::{DialError, Layers, dial};
 use crate::net::stream::Stream;
 use crate::net::tls::TlsError;
-use crate::wire::avro::call::Answer;
+use crate::wire::avro::call::{Answer, TOO_LARGE, UNREADABLE};
 use crate::wire::avro::exchange::{Exchange, NoAnswer};
 use crate::wire::avro::handshake::ClientName;
 use bytes::BytesMut;
@@ -35,10 +35,29 @@ pub(crate) enum SendError {
     Failed,
     #[error("the server answered UNKNOWN")]
     Unknown,
-    #[error("the server answered with an error: {0}")]
+    /// About the events of the call.
+    #[error("the server does not take these events: {0}")]
     Refused(String),
+    /// About the server itself: memory, its protocol, whatever is not the fault of these events.
+    #[error("the server answered with an error: {0}")]
+    Error(String),
     #[error("the batch before it was not acknowledged")]
     Unacknowledged,
+}
+
+/// Whether an error says that these very events are what the server cannot read or finds too large, which
+/// they will be the next time as well. Every error of Flume's protocol is a text: of Java the exception's class and message.
+/// A server without memory, for one, answers with an error too, and takes the same events when it has some.
+fn is_about_events(words: &str) -> bool {
+    const OF_JAVA: [&str; 4] = [
+        "org.apache.avro.AvroRemoteException",
+        "org.apache.avro.AvroTypeException",
+        "org.apache.avro.SystemLimitException",
+        "org.apache.avro.AvroRuntimeException: Malformed data",
+    ];
+    words.starts_with(UNREADABLE)
+        || words.starts_with(TOO_LARGE)
+        || OF_JAVA.iter().any(|class| words.starts_with(class))
 }
 
 /// How long to wait.
@@ -96,7 +115,8 @@ impl Connection {
             Answer::Ok => Ok(()),
             Answer::Failed => Err(SendError::Failed),
             Answer::Unknown => Err(SendError::Unknown),
-            Answer::Error(words) => Err(SendError::Refused(words)),
+            Answer::Error(words) if is_about_events(&words) => Err(SendError::Refused(words)),
+            Answer::Error(words) => Err(SendError::Error(words)),
         }
     }
 
@@ -114,6 +134,11 @@ impl Connection {
                 return Err(SendError::Closed);
             }
         }
+    }
+
+    /// What it goes over.
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     /// Whether the server has hung up, or says something unasked, while nothing was sent.

@@ -19,7 +19,7 @@ pub(crate) mod connection;
 #[cfg(test)]
 mod tests;
 
-use super::calls::{corrected, pieces, wire_bytes};
+use super::calls::{connector, corrected, note_peer, pieces, wire_bytes};
 use crate::base::limits::AVRO_REQUEST_BYTES_MAX;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
@@ -27,7 +27,7 @@ use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
 use crate::net::dial::Layers;
-use crate::net::tls::{ClientTls, Connector, load};
+use crate::net::tls::{ClientTls, Reloading};
 use crate::wire::avro::handshake::ClientName;
 use connection::{Connection, Patience, SendError};
 use std::time::Duration;
@@ -51,7 +51,7 @@ const WAIT_MS_MIN: u64 = 1000;
 /// The frame and what a call has beside its events, with room.
 const CALL_OVERHEAD_BYTES: usize = 4096;
 
-const KEYS: &[Key] = &joined::<19>(&[&OWN_KEYS, &CLIENT_KEYS]);
+const KEYS: &[Key] = &joined::<22>(&[&OWN_KEYS, &CLIENT_KEYS]);
 
 const OWN_KEYS: [Key; 9] = [
     Key {
@@ -110,11 +110,9 @@ struct Avro {
     port: u16,
     batch_events: usize,
     patience: Patience,
-    tls: Option<ClientTls>,
+    tls: Option<Reloading<ClientTls>>,
     /// The level of compression, if there is any.
     zlib: Option<u32>,
-    /// What was read of its stores.
-    connector: Option<Connector>,
     /// A connection older than this is made anew.
     age_max: Option<Duration>,
     connection: Option<Connection>,
@@ -142,16 +140,15 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
             connect: Duration::from_millis(connect),
             request: Duration::from_millis(request),
         },
-        tls: tls::client(reader)?,
+        tls: tls::client(reader)?.map(Reloading::new),
         zlib: deflate.then_some(level),
-        connector: None,
         age_max: age_max.filter(|age| !age.is_zero()),
         connection: None,
     })
 }
 
 impl Avro {
-    async fn connect(&mut self, context: &SinkContext) -> Result<&mut Connection, SendError> {
+    async fn connected(&mut self, context: &SinkContext) -> Result<&mut Connection, SendError> {
         let age_max = self.age_max;
         let old = |open: &Connection| age_max.is_some_and(|max| open.since.elapsed() >= max);
         if self.connection.as_mut().is_some_and(|open| open.is_over() || old(open)) {
@@ -161,6 +158,7 @@ impl Avro {
             let opened = self.open(context).await;
             let connection = opened.inspect_err(|_| context.counters.connection_failed.add(1))?;
             context.counters.connection_created.add(1);
+            note_peer(connection.stream(), context);
             tracing::info!(sink = context.name, "connected to {}:{}", self.host, self.port);
             self.connection = Some(connection);
         }
@@ -168,10 +166,8 @@ impl Avro {
     }
 
     async fn open(&mut self, context: &SinkContext) -> Result<Connection, SendError> {
-        if let (Some(tls), None) = (&self.tls, &self.connector) {
-            self.connector = Some(load(tls.clone()).await?);
-        }
-        let layers = Layers { tls: self.connector.as_ref(), zlib: self.zlib };
+        let connector = connector(self.tls.as_ref(), context).await?;
+        let layers = Layers { tls: connector.as_ref(), zlib: self.zlib };
         let client = ClientName { agent: &context.agent, sink: &context.name };
         Connection::open(&self.host, self.port, layers, self.patience, client).await
     }
@@ -189,7 +185,7 @@ impl Avro {
         mut earlier: Option<BoxFuture<'_, bool>>,
     ) -> Result<(), SendError> {
         let patience = self.patience.request;
-        let connection = self.connect(context).await?;
+        let connection = self.connected(context).await?;
         for call in pieces(batch, CALL_BYTES) {
             connection.append(call, patience, earlier.take()).await?;
         }
@@ -231,10 +227,22 @@ impl Sink for Avro {
         self.batch_events
     }
 
+    fn is_ready(&mut self) -> bool {
+        self.connection.as_mut().is_some_and(|open| !open.is_over())
+    }
+
+    fn connect<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let connected = self.connected(context).await.map(drop);
+            connected
+                .map_err(|error| Failure::caused(format!("{}:{}", self.host, self.port), error))
+        })
+    }
+
     /// As in Flume a server that is not there yet is no reason not to start.
     fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            if let Err(error) = self.connect(context).await {
+            if let Err(error) = self.connected(context).await {
                 tracing::warn!(sink = context.name, "{}:{}: {error}", self.host, self.port);
             }
             Ok(())

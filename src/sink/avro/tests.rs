@@ -170,6 +170,26 @@ async fn every_way_not_to_answer_fails_the_batch_in_time_and_the_next_one_goes_t
 }
 
 #[tokio::test]
+async fn only_an_error_about_the_events_is_a_refusal_of_them() {
+    for (words, is_refusal) in [
+        ("the request has more than 10 bytes (maxRequestBytes); send smaller batches", true),
+        ("the events cannot be read: there are too many headers of an event", true),
+        ("org.apache.avro.AvroRemoteException: x", true),
+        ("org.apache.avro.AvroRuntimeException: Malformed data. Length is negative: -1", true),
+        ("java.lang.OutOfMemoryError: Java heap space", false),
+        ("org.apache.avro.AvroRuntimeException: Unknown protocol", false),
+        ("org.apache.flume.ChannelException: Unable to put batch on required channel", false),
+        ("", false),
+    ] {
+        let (port, _) = server(vec![Does::Answers(Answer::Error(words.to_owned()))]).await;
+        let (mut sink, context) = (sink(port, &[]), context());
+        let error = sink.deliver(&context, &events(&["1"])).await.unwrap_err();
+        assert_eq!(error.is_refusal(), is_refusal, "{error}");
+        sink.deliver(&context, &events(&["1"])).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_the_server_closed_meanwhile_costs_no_failure() {
     let (port, seen) = server(vec![Does::AnswersAndHangsUp]).await;
     let (mut sink, context) = (sink(port, &[]), context());

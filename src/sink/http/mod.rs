@@ -1,7 +1,7 @@
 //! `http`: the body of each event as a POST request.
 //!
 //! Limits: one event a request and transaction; `connectTimeout` for a connection, `requestTimeout` for
-//! an answer.
+//! silence: until the server takes a further piece of a request, and for its answer.
 //!
 //! The story: one connection, kept as long as the server keeps it. What a status means for the event, the
 //! configuration says in three tables, with Flume's defaults: without a word about 200 it is sent again
@@ -15,7 +15,9 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
+use super::calls::connector;
 use crate::channel::BoxFuture;
+use crate::config::http_auth::{self, AUTH_KEYS};
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
 use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
@@ -23,9 +25,11 @@ use crate::flow::backoff::Backoff;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
 use crate::flow::spell::Spell;
 use crate::net::endpoint::Endpoint;
+use crate::net::http_auth::HttpAuth;
 use crate::net::post::{Connection, Letterhead, Patience, post};
-use crate::net::tls::{ClientTls, Connector, load};
-use hyper::header::{HeaderMap, HeaderValue};
+use crate::net::reloading::Reloading;
+use crate::net::tls::{ClientTls, Connector};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use policy::{Policy, Verdict};
 use std::time::Duration;
 
@@ -37,10 +41,12 @@ pub const TYPE: SinkType = SinkType {
 };
 
 const WAIT: Duration = Duration::from_millis(5000);
+/// The status of a request that shows nobody, or somebody else.
+const UNAUTHORIZED: u16 = 401;
 /// Between two tries of an event that is to be sent again without a rest.
 const AT_ONCE: Duration = Duration::from_millis(10);
 
-const KEYS: &[Key] = &joined::<20>(&[&OWN_KEYS, CLIENT_KEYS.split_at(1).1]);
+const KEYS: &[Key] = &joined::<28>(&[&OWN_KEYS, &AUTH_KEYS, CLIENT_KEYS.split_at(1).1]);
 
 const OWN_KEYS: [Key; 11] = [
     Key {
@@ -59,7 +65,7 @@ const OWN_KEYS: [Key; 11] = [
         name: "requestTimeout",
         kind: Kind::Number,
         default: "5000",
-        meaning: "Milliseconds for an answer.",
+        meaning: "Milliseconds for an answer, from when all of the request is sent, and for the server to take a further piece of it.",
     },
     Key {
         name: "contentTypeHeader",
@@ -116,9 +122,12 @@ struct Http {
     letterhead: Letterhead,
     patience: Patience,
     policy: Policy,
-    tls: ClientTls,
-    /// What was read of its stores.
+    /// Of an endpoint with https.
+    tls: Option<Reloading<ClientTls>>,
+    /// What they made when the last connection was opened.
     connector: Option<Connector>,
+    /// Who sends, for servers that want to know.
+    auth: Option<Reloading<HttpAuth>>,
     connection: Option<Connection>,
     backoff: Backoff,
     /// How long to rest before the next event.
@@ -146,12 +155,13 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
         request: reader.millis("requestTimeout", limits)?.unwrap_or(WAIT),
     };
     Ok(Http {
+        policy: Policy::read(reader)?,
+        tls: Some(tls::client_always(reader)?).filter(|_| endpoint.is_tls()).map(Reloading::new),
+        connector: None,
+        auth: auth(reader, &endpoint)?,
         endpoint,
         letterhead,
         patience,
-        policy: Policy::read(reader)?,
-        tls: tls::client_always(reader)?,
-        connector: None,
         connection: None,
         backoff: Backoff::of_a_runner(),
         rest: None,
@@ -160,11 +170,23 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
     })
 }
 
+/// Who sends.
+fn auth(
+    reader: &mut SettingsReader<'_>,
+    endpoint: &Endpoint,
+) -> Result<Option<Reloading<HttpAuth>>, SettingError> {
+    let auth = http_auth::read_of_client(reader)?;
+    if let Some(auth) = auth.as_ref().filter(|_| !endpoint.is_tls() && !endpoint.is_loopback()) {
+        http_auth::warn_in_the_clear(reader, auth, "use an endpoint with https");
+    }
+    Ok(auth.map(Reloading::new))
+}
+
 /// Where to post to. What is wrong with it is said without it: there may be a password in it.
 fn endpoint(reader: &mut SettingsReader<'_>) -> Result<Endpoint, SettingError> {
     match Endpoint::named(reader.required_text("endpoint")?) {
         Some(endpoint) if endpoint.has_user() => {
-            let words = "has a name or a password before an @, which would be sent to nobody and stand in the log; take it out, this sink sends no authorization";
+            let words = "has a name or a password before an @, which would be sent to nobody and stand in the log; take it out, and set auth-user and auth-password-file";
             Err(reader.error("endpoint", words))
         }
         Some(endpoint) => Ok(endpoint),
@@ -175,23 +197,35 @@ fn endpoint(reader: &mut SettingsReader<'_>) -> Result<Endpoint, SettingError> {
 impl Http {
     /// Sends one event and answers its status.
     async fn send(&mut self, context: &SinkContext, event: &Event) -> Result<u16, Failure> {
-        if self.endpoint.is_tls() && self.connector.is_none() {
-            let loaded = load(self.tls.clone()).await;
-            self.connector =
-                Some(loaded.map_err(|error| Failure::caused("cannot use TLS", error))?);
-        }
         let kept = self.connection.take();
         let had = u64::from(kept.is_some());
+        // The stores are looked at for each connection, not for each event.
+        if !kept.as_ref().is_some_and(|kept| kept.serves(&self.endpoint)) {
+            let loaded = connector(self.tls.as_ref(), context).await;
+            let shown = match loaded {
+                Ok(connector) => {
+                    self.connector = connector;
+                    self.show(context).await
+                }
+                Err(error) => Err(Failure::caused("cannot use TLS", error)),
+            };
+            shown.inspect_err(|_| context.counters.connection_closed.add(had))?;
+        }
         let tls = self.connector.as_ref();
         let (body, patience) = (event.body.clone(), self.patience);
         let answered = post(&self.endpoint, tls, &self.letterhead, kept, body, patience, 0).await;
         let counters = &context.counters;
         match answered {
             Ok(answered) => {
-                let has = u64::from(answered.connection.is_some());
+                let has =
+                    u64::from(answered.connection.is_some() && answered.status != UNAUTHORIZED);
                 counters.connection_created.add(answered.opened);
                 counters.connection_closed.add(had + answered.opened - has);
-                self.connection = answered.connection;
+                if let Some(open) = &answered.connection {
+                    counters.peer_certificate_end.set(open.certificate_end());
+                }
+                // The next one shows what is valid then.
+                self.connection = answered.connection.filter(|_| answered.status != UNAUTHORIZED);
                 Ok(answered.status)
             }
             Err(error) => {
@@ -200,6 +234,17 @@ impl Http {
                 Err(Failure::caused(format!("cannot post to {}", self.endpoint), error))
             }
         }
+    }
+
+    /// Says who sends, as it is now, in the head of requests.
+    async fn show(&mut self, context: &SinkContext) -> Result<(), Failure> {
+        let Some(auth) = &self.auth else { return Ok(()) };
+        let read = auth.current(&format!("sink {}", context.name)).await;
+        let read = read.map_err(|error| Failure::caused("cannot say who sends", error))?;
+        if let Some(header) = read.header() {
+            self.letterhead.more.insert(AUTHORIZATION, header);
+        }
+        Ok(())
     }
 
     /// Counts that an event is sent again without a rest, and says so the first time.

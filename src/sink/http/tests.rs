@@ -210,3 +210,69 @@ fn settings_that_cannot_be_kept_are_refused() {
     assert!(refused(&[good, ("defaultRollback", "no")]).is_some());
     assert!(refused(&[good]).is_none());
 }
+
+/// A server that reads a piece of each request now and then, `pieces` at most, and answers at its end.
+async fn slow_server(pieces: usize) -> u16 {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    // Else the kernel takes all of a request for it.
+    socket.set_recv_buffer_size(256 * 1024).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(16).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut piece) = (0, vec![0; LARGE_BYTES / 40]);
+                for _ in 0..pieces {
+                    read += stream.read_exact(&mut piece).await.unwrap();
+                    // What is left of it is less than a piece.
+                    if read + piece.len() > LARGE_BYTES {
+                        return stream.write_all(OK.unwrap().as_bytes()).await.unwrap();
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    port
+}
+
+const LARGE_BYTES: usize = 4 * 1024 * 1024;
+
+#[tokio::test]
+async fn the_request_timeout_bounds_silence_and_not_the_time_of_an_upload() {
+    let body: &'static str = Box::leak("x".repeat(LARGE_BYTES).into_boxed_str());
+    let mut sink = sink(slow_server(usize::MAX).await, &[("requestTimeout", "1000")]);
+    let began = Instant::now();
+    deliver(&mut *sink, body).await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(1), "it took longer than the timeout");
+    let mut sink = self::sink(slow_server(3).await, &[("requestTimeout", "1000")]);
+    let error = deliver(&mut *sink, body).await.unwrap_err();
+    assert!(error.contains("took nothing more of the request for 1000 ms"), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_shows_who_sends_as_its_file_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "first\n").unwrap();
+    let denied = Some("HTTP/1.1 401 Who\r\nContent-Length: 0\r\n\r\n");
+    let (port, seen) = server(vec![OK, denied, OK]).await;
+    let mut sink = sink(port, &[("auth-token-file", token.to_str().unwrap())]);
+    deliver(&mut *sink, "a").await.unwrap();
+    std::fs::write(&token, "second\n").unwrap();
+    deliver(&mut *sink, "b").await.unwrap_err();
+    deliver(&mut *sink, "b").await.unwrap();
+    let heads = seen.0.lock().unwrap().1.concat().to_ascii_lowercase();
+    assert_eq!(heads.matches("authorization: bearer first").count(), 2, "{heads}");
+    assert_eq!(heads.matches("authorization: bearer second").count(), 1, "{heads}");
+    let basic = [("auth-user", "Aladdin"), ("auth-password", "open sesame")];
+    let (port, seen) = server(Vec::new()).await;
+    deliver(&mut *self::sink(port, &basic), "a").await.unwrap();
+    let heads = seen.0.lock().unwrap().1.concat();
+    assert!(heads.contains("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), "{heads}");
+    let missing = [("auth-token-file", "/nowhere/token")];
+    let error = deliver(&mut *self::sink(port, &missing), "a").await.unwrap_err();
+    assert!(error.contains("/nowhere/token"), "{error}");
+}

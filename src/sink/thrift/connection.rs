@@ -60,6 +60,11 @@ impl Connection {
         Ok(Self { stream, input: BytesMut::new(), sequence: 0, since })
     }
 
+    /// What it goes over.
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
     /// Whether the server has hung up, or says something unasked, while nothing was sent.
     pub(crate) fn is_over(&mut self) -> bool {
         !self.stream.is_quiet()

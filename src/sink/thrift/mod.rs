@@ -14,7 +14,7 @@ pub(crate) mod connection;
 #[cfg(test)]
 mod tests;
 
-use super::calls::{corrected, pieces};
+use super::calls::{connector, corrected, note_peer, pieces};
 use crate::base::limits::THRIFT_REQUEST_BYTES_MAX_DEFAULT;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
@@ -22,7 +22,7 @@ use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
 use crate::net::dial::Layers;
-use crate::net::tls::{ClientTls, Connector, load};
+use crate::net::tls::{ClientTls, Reloading};
 use crate::wire::thrift::Protocol;
 use connection::{Connection, SendError};
 use std::time::Duration;
@@ -43,7 +43,7 @@ const WAIT_MS: u64 = 20_000;
 /// Shorter waits are taken for a mistake, as in Flume.
 const WAIT_MS_MIN: u64 = 1000;
 
-const KEYS: &[Key] = &joined::<22>(&[&OWN_KEYS, &CLIENT_KEYS]);
+const KEYS: &[Key] = &joined::<25>(&[&OWN_KEYS, &CLIENT_KEYS]);
 
 const KERBEROS: &str = "Of Kerberos.";
 
@@ -109,9 +109,7 @@ struct Thrift {
     batch_events: usize,
     connect_timeout: Duration,
     request_timeout: Duration,
-    tls: Option<ClientTls>,
-    /// What was read of its stores.
-    connector: Option<Connector>,
+    tls: Option<Reloading<ClientTls>>,
     /// A connection older than this is made anew.
     age_max: Option<Duration>,
     connection: Option<Connection>,
@@ -150,8 +148,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingError> {
         batch_events: usize::try_from(batch).unwrap_or(usize::MAX),
         connect_timeout: Duration::from_millis(connect),
         request_timeout: Duration::from_millis(request),
-        tls: tls::client(reader)?,
-        connector: None,
+        tls: tls::client(reader)?.map(Reloading::new),
         age_max: age_max.filter(|age| !age.is_zero()),
         connection: None,
     })
@@ -161,27 +158,26 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingError> {
 const UNREADABLE_CALL: i32 = 7;
 
 impl Thrift {
-    async fn connect(&mut self, context: &SinkContext) -> Result<&mut Connection, SendError> {
+    async fn connected(&mut self, context: &SinkContext) -> Result<&mut Connection, SendError> {
         let age_max = self.age_max;
         let old = |open: &Connection| age_max.is_some_and(|max| open.since.elapsed() >= max);
         if self.connection.as_mut().is_some_and(|open| open.is_over() || old(open)) {
             self.hang_up(context);
         }
         if self.connection.is_none() {
-            let opened = self.open().await;
+            let opened = self.open(context).await;
             let connection = opened.inspect_err(|_| context.counters.connection_failed.add(1))?;
             context.counters.connection_created.add(1);
+            note_peer(connection.stream(), context);
             tracing::info!(sink = context.name, "connected to {}:{}", self.host, self.port);
             self.connection = Some(connection);
         }
         Ok(self.connection.as_mut().expect("it was opened above"))
     }
 
-    async fn open(&mut self) -> Result<Connection, SendError> {
-        if let (Some(tls), None) = (&self.tls, &self.connector) {
-            self.connector = Some(load(tls.clone()).await?);
-        }
-        let layers = Layers { tls: self.connector.as_ref(), zlib: None };
+    async fn open(&mut self, context: &SinkContext) -> Result<Connection, SendError> {
+        let connector = connector(self.tls.as_ref(), context).await?;
+        let layers = Layers { tls: connector.as_ref(), zlib: None };
         Connection::open(&self.host, self.port, layers, self.connect_timeout).await
     }
 
@@ -193,7 +189,7 @@ impl Thrift {
 
     async fn send(&mut self, context: &SinkContext, batch: &[Event]) -> Result<(), SendError> {
         let (protocol, patience) = (self.protocol, self.request_timeout);
-        let connection = self.connect(context).await?;
+        let connection = self.connected(context).await?;
         for call in pieces(batch, CALL_BYTES) {
             connection.append(protocol, call, patience).await?;
         }
@@ -210,10 +206,22 @@ impl Sink for Thrift {
         self.batch_events
     }
 
+    fn is_ready(&mut self) -> bool {
+        self.connection.as_mut().is_some_and(|open| !open.is_over())
+    }
+
+    fn connect<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let connected = self.connected(context).await.map(drop);
+            connected
+                .map_err(|error| Failure::caused(format!("{}:{}", self.host, self.port), error))
+        })
+    }
+
     /// As in Flume a server that is not there yet is no reason not to start.
     fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            if let Err(error) = self.connect(context).await {
+            if let Err(error) = self.connected(context).await {
                 tracing::warn!(sink = context.name, "{}:{}: {error}", self.host, self.port);
             }
             Ok(())

@@ -46,7 +46,7 @@ pub const TYPE: SourceType = SourceType {
     build: |reader| Ok(Box::new(build(reader)?)),
 };
 
-const KEYS: &[Key] = &joined::<17>(&[&OWN_KEYS, &SERVER_KEYS]);
+const KEYS: &[Key] = &joined::<23>(&[&OWN_KEYS, &SERVER_KEYS]);
 
 const OWN_KEYS: [Key; 9] = [
     Key {
@@ -152,6 +152,10 @@ fn filter(reader: &mut SettingsReader<'_>) -> Result<Option<Filter>, SettingErro
 }
 
 impl Source for Avro {
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.listening.preflight())
+    }
+
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let name: Arc<str> = Arc::from(context.name.as_str());
         Box::pin(self.listening.serve(context, move |arrival| {

@@ -12,7 +12,7 @@ use crate::net::stream::Stream;
 use crate::source::listener::farewell;
 use crate::source::room::{NoRoom, Part};
 use crate::wire::avro::WireError;
-use crate::wire::avro::call::{Answer, Call, Measured};
+use crate::wire::avro::call::{Answer, Call, Measured, TOO_LARGE, UNREADABLE};
 use crate::wire::avro::frame::{self, Frame, Frames};
 use crate::wire::avro::handshake::{Request, Response};
 use crate::wire::avro::protocol::{self, Foreign, HASH, Hash};
@@ -273,7 +273,7 @@ impl Session {
             Err(error) => {
                 self.counters.event_read_fail.add(1);
                 tracing::warn!(source = %self.name, peer = %self.peer, "a call cannot be carried out, the client is told: {error}");
-                Answer::Error(error.to_string())
+                Answer::Error(format!("{UNREADABLE}{error}"))
             }
         };
         answer.encode(&mut out);
@@ -284,7 +284,10 @@ impl Session {
     fn is_known(&mut self, request: &Request<'_>) {
         self.established = true;
         let name = request.client;
+        let shown = self.stream.peer_certificate();
+        let certificate = shown.as_ref().map_or("", |shown| shown.name());
         let client = Client::new(self.peer.ip(), name.agent, name.sink);
+        let client = client.with_certificate(certificate);
         self.contact = self.counters.clients.meet(client);
     }
 
@@ -292,9 +295,8 @@ impl Session {
     fn refuse_large(&self) -> Answer {
         self.counters.event_read_fail.add(1);
         let max = self.frames.bytes_max();
-        let words = format!(
-            "the request has more than {max} bytes (maxRequestBytes); send smaller batches or events"
-        );
+        let words =
+            format!("{TOO_LARGE}{max} bytes (maxRequestBytes); send smaller batches or events");
         tracing::warn!(source = %self.name, peer = %self.peer, "a call is refused, the client is told: {words}");
         Answer::Error(words)
     }

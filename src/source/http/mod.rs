@@ -25,9 +25,14 @@ use crate::base::limits::{
     REQUEST_SECONDS_MAX_DEFAULT, REQUESTS_HELD_BYTES_MAX,
 };
 use crate::channel::BoxFuture;
+use crate::config::http_auth::{self, AUTH_KEYS};
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
 use crate::config::tls::{self, SERVER_KEYS};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::flow::spell::Spell;
+use crate::net::endpoint::is_loopback;
+use crate::net::http_auth::{Credentials, HttpAuth};
+use crate::net::reloading::Reloading;
 use content::Content;
 use session::Session;
 use std::sync::Arc;
@@ -54,9 +59,18 @@ const JSON: &str = "org.apache.flume.source.http.JSONHandler";
 const BLOB: &str = "org.apache.flume.source.http.BLOBHandler";
 const MORPHLINE_BLOB: &str = "org.apache.flume.sink.solr.morphline.BlobHandler";
 
+/// Settings of Jetty that have an effect here too.
+const HONOURED: [&str; 5] = [
+    "HttpConfiguration.requestHeaderSize",
+    "SslContextFactory.needClientAuth",
+    "SslContextFactory.wantClientAuth",
+    "SslContextFactory.trustStorePath",
+    "SslContextFactory.trustStorePassword",
+];
+
 const JETTY: &str = "Of Jetty, which is not here: has no effect.";
 
-const KEYS: &[Key] = &joined::<22>(&[
+const KEYS: &[Key] = &joined::<33>(&[
     &[
         Key {
             name: "bind",
@@ -125,9 +139,15 @@ const KEYS: &[Key] = &joined::<22>(&[
             default: "",
             meaning: "Of Jetty: requestHeaderSize, bytes of the headers (8192); the others have no effect.",
         },
-        Key { name: "SslContextFactory.*", kind: Kind::Text, default: "", meaning: JETTY },
+        Key {
+            name: "SslContextFactory.*",
+            kind: Kind::Text,
+            default: "",
+            meaning: "Of Jetty: needClientAuth, wantClientAuth, trustStorePath and trustStorePassword are older names of need-client-auth, want-client-auth, truststore and truststore-password; the others have no effect.",
+        },
         Key { name: "ServerConnector.*", kind: Kind::Text, default: "", meaning: JETTY },
     ],
+    &AUTH_KEYS,
     &SERVER_KEYS,
 ]);
 
@@ -144,6 +164,10 @@ struct Rules {
     body_bytes_max: usize,
     headers_bytes_max: usize,
     request_timeout: Duration,
+    /// What clients have to show.
+    auth: Option<Reloading<HttpAuth>>,
+    /// Those that did not show it, of all connections; never over, for it says nothing about the next.
+    unauthorized: Spell,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
@@ -167,6 +191,8 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
         request_timeout: reader
             .millis("requestTimeout", 1..=u64::from(u32::MAX))?
             .unwrap_or(Duration::from_secs(REQUEST_SECONDS_MAX_DEFAULT)),
+        auth: http_auth::read(reader)?.map(Reloading::new),
+        unauthorized: Spell::default(),
     };
     let tls = tls::server_with_old_names(
         reader,
@@ -174,8 +200,15 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
             ("ssl", "enableSSL"),
             ("keystore-password", "keystorePassword"),
             ("exclude-protocols", "excludeProtocols"),
+            ("need-client-auth", "SslContextFactory.needClientAuth"),
+            ("want-client-auth", "SslContextFactory.wantClientAuth"),
+            ("truststore", "SslContextFactory.trustStorePath"),
+            ("truststore-password", "SslContextFactory.trustStorePassword"),
         ],
     )?;
+    if let Some(auth) = rules.auth.as_ref().filter(|_| tls.is_none() && !is_loopback(&host)) {
+        http_auth::warn_in_the_clear(reader, auth.settings(), "set ssl and a keystore");
+    }
     Ok(Http {
         listening: Listening::new(host, port, connections_max, b"").with_tls(tls),
         room: Room::new(REQUESTS_HELD_BYTES_MAX),
@@ -211,8 +244,7 @@ fn say_what_has_no_effect(reader: &mut SettingsReader<'_>) {
         ["QueuedThreadPool.", "HttpConfiguration.", "SslContextFactory.", "ServerConnector."];
     let keys = reader.settings().entries.keys();
     let idle = |key: &&String| {
-        beans.iter().any(|bean| key.starts_with(bean))
-            && *key != "HttpConfiguration.requestHeaderSize"
+        beans.iter().any(|bean| key.starts_with(bean)) && !HONOURED.contains(&key.as_str())
     };
     for key in keys.filter(idle).cloned().collect::<Vec<_>>() {
         reader.find(
@@ -223,10 +255,26 @@ fn say_what_has_no_effect(reader: &mut SettingsReader<'_>) {
     }
 }
 
+impl Rules {
+    /// What clients have to show, as it is now.
+    async fn credentials(&self, source: &str) -> Result<Option<Credentials>, Failure> {
+        let Some(auth) = &self.auth else { return Ok(None) };
+        let read = auth.current(&format!("source {source}")).await;
+        read.map(Some).map_err(|error| Failure::caused("cannot check who sends", error))
+    }
+}
+
 impl Source for Http {
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            self.rules.credentials("").await?;
+            self.listening.preflight().await
+        })
+    }
+
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let shared = Arc::new(context.clone());
-        Box::pin(self.listening.serve(context, move |arrival| {
+        let served = self.listening.serve(context, move |arrival| {
             let session = Session {
                 peer: arrival.peer,
                 rules: Arc::clone(&self.rules),
@@ -237,6 +285,11 @@ impl Source for Http {
                 let Some(stream) = arrival.greet().await else { return };
                 session.run(stream).await;
             }
-        }))
+        });
+        Box::pin(async move {
+            // Without it nobody could come in, or everybody.
+            self.rules.credentials(&context.name).await?;
+            served.await
+        })
     }
 }

@@ -6,12 +6,13 @@ use crate::base::limits::HTTP_HEADERS_BYTES_MAX;
 use crate::event::Event;
 use crate::flow::source::SourceContext;
 use crate::net::attentive::Attentive;
+use crate::net::http_auth::Credentials;
 use crate::net::stream::Stream;
 use crate::source::room::{NoRoom, Part, Room};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,10 +36,24 @@ impl Session {
     pub(super) async fn run(self, stream: Stream) {
         // Answers are small and each is waited for.
         let _ = stream.socket().set_nodelay(true);
+        let credentials = match self.rules.credentials(&self.context.name).await {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                tracing::debug!(source = %self.context.name, peer = %self.peer, "closing the connection: {error}");
+                return;
+            }
+        };
         let session = self.clone();
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let session = session.clone();
-            async move { Ok::<_, Infallible>(session.serve(request).await) }
+            let denied =
+                credentials.as_ref().and_then(|known| session.denied(known, request.headers()));
+            async move {
+                Ok::<_, Infallible>(match denied {
+                    Some(denied) => denied,
+                    None => session.serve(request).await,
+                })
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -60,6 +75,25 @@ impl Session {
             }
             tracing::debug!(source = %self.context.name, peer = %self.peer, "closing the connection: {error}");
         }
+    }
+
+    /// The answer to a client that has not shown who it is.
+    fn denied(&self, known: &Credentials, headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+        if known.admit(headers) {
+            return None;
+        }
+        self.context.counters.event_read_fail.add(1);
+        let cause = "a request without the user or token that auth-user or auth-token asks for is refused with 401";
+        let (source, peer) = (&self.context.name, self.peer);
+        match self.rules.unauthorized.failed(self.context.clock.now(), cause) {
+            Some(words) => tracing::warn!(%source, %peer, "{words}"),
+            None => tracing::debug!(%source, %peer, "{cause}"),
+        }
+        let mut denied = answer(StatusCode::UNAUTHORIZED, "show who you are");
+        known.challenge(denied.headers_mut());
+        // What it would have sent is not read.
+        denied.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        Some(denied)
     }
 
     async fn serve(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -180,6 +180,36 @@ async fn a_request_in_hand_is_answered_when_the_source_stops() {
 }
 
 #[tokio::test]
+async fn whoever_does_not_show_the_user_or_token_is_answered_401_and_nothing_is_taken() {
+    let pairs = [("auth-user", "Aladdin"), ("auth-password", "open sesame"), ("auth-token", "t")];
+    let (trial, source) = (Trial::new(), source(&pairs));
+    let good = |header: &str| {
+        request("POST", "/", r#"[{"body":"x"}]"#).replace("Host", &format!("{header}\r\nHost"))
+    };
+    let script = async {
+        for header in ["X: y", "Authorization: Bearer u", "Authorization: Basic QTpi"] {
+            let answer = ask(&trial, &source, &good(header)).await;
+            assert_eq!(status(&answer), 401, "{answer}");
+            let lower = answer.to_ascii_lowercase();
+            assert!(lower.contains("www-authenticate: bearer realm"), "{answer}");
+            assert!(lower.contains("www-authenticate: basic realm"), "{answer}");
+        }
+        assert_eq!(trial.events().len(), 0);
+        let basic = "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
+        for header in ["Authorization: Bearer t", basic] {
+            let answer = ask(&trial, &source, &good(header)).await;
+            assert_eq!(status(&answer), 200, "{answer}");
+        }
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["x", "x"]);
+    assert_eq!(trial.context.counters.event_read_fail.get(), 3);
+    let (trial, source) = (Trial::new(), self::source(&[("auth-token-file", "/nowhere/t")]));
+    let error = source.run(&trial.context).await.unwrap_err().to_string();
+    assert!(error.contains("/nowhere/t"), "{error}");
+}
+
+#[tokio::test]
 async fn over_tls_the_same_and_in_plain_text_nothing() {
     let store = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tls/server.jks");
     let pairs = [("enableSSL", "true"), ("keystore", store), ("keystorePassword", "changeit")];
@@ -191,9 +221,7 @@ async fn over_tls_the_same_and_in_plain_text_nothing() {
         let client = crate::net::tls::ClientTls {
             truststore: Some(trust.into()),
             password: "changeit".to_owned(),
-            trust_all: false,
-            verify_name: true,
-            choice: crate::net::tls::Choice::default(),
+            ..crate::net::tls::ClientTls::default()
         };
         let connector = client.load().unwrap();
         let patience = Duration::from_secs(60);
@@ -220,6 +248,20 @@ fn settings_that_cannot_be_kept_are_refused_and_those_of_jetty_named() {
     assert!(refused(&[("port", "1"), ("handler", "com.example.Mine")]).unwrap().contains("Java"));
     assert!(refused(&[("port", "1"), ("ssl", "yes")]).unwrap().contains("true or false"));
     assert!(refused(&[("port", "1"), ("enableSSL", "true")]).unwrap().contains("keystore"));
+    let jetty = [
+        ("port", "1"),
+        ("ssl", "true"),
+        ("keystore", "/k"),
+        ("SslContextFactory.needClientAuth", "true"),
+    ];
+    let words = refused(&jetty).unwrap();
+    assert!(
+        words.contains("truststore: is required with SslContextFactory.needClientAuth"),
+        "{words}"
+    );
+    assert!(
+        refused(&[&jetty[..], &[("SslContextFactory.trustStorePath", "/t")]].concat()).is_none()
+    );
     let settings =
         Settings::from_pairs("r1", &[("port", "1"), ("QueuedThreadPool.maxThreads", "5")]);
     let mut reader = SettingsReader::new(&settings);

@@ -112,6 +112,10 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
 }
 
 impl Source for Netcat {
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.listening.preflight())
+    }
+
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let name: Arc<str> = Arc::from(context.name.as_str());
         let lost = Arc::new(Lost::default());

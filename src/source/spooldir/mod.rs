@@ -241,6 +241,15 @@ fn header(reader: &mut SettingsReader<'_>, on: &str, name: &str, default: &str) 
 }
 
 impl Source for SpoolDirectory {
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        let settings = Arc::clone(&self.settings);
+        Box::pin(async move {
+            let opened = tokio::task::spawn_blocking(move || Spool::open(settings, Arc::default()));
+            let opened = opened.await;
+            opened.map_err(|error| Failure::caused("spoolDir was not looked at", error))?.map(drop)
+        })
+    }
+
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(self.spool(context))
     }

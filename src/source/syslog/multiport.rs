@@ -37,7 +37,7 @@ const BATCH_EVENTS: usize = 100;
 /// Ports of one source at most: a list that is longer is a mistake.
 const PORTS_MAX: usize = 1024;
 
-const KEYS: &[Key] = &joined::<21>(&[
+const KEYS: &[Key] = &joined::<27>(&[
     &[
         HOST,
         Key {
@@ -250,6 +250,10 @@ impl Rules {
 }
 
 impl Source for Multiport {
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.listening.preflight())
+    }
+
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let (shared, lost) = (Arc::new(context.clone()), Arc::new(Lost::default()));
         Box::pin(async move {

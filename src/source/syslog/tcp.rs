@@ -31,7 +31,7 @@ pub const TYPE: SourceType = SourceType {
 
 const EVENT_BYTES: usize = 2500;
 
-const KEYS: &[Key] = &joined::<19>(&[
+const KEYS: &[Key] = &joined::<25>(&[
     &[
         HOST,
         PORT,
@@ -74,6 +74,10 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogTcp, Settin
 }
 
 impl Source for SyslogTcp {
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.listening.preflight())
+    }
+
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let (shared, lost) = (Arc::new(context.clone()), Arc::new(Lost::default()));
         Box::pin(async move {

@@ -55,7 +55,7 @@ const REQUEST_TIMEOUT: Key = Key {
     meaning: "Milliseconds from the first to the last byte of a request; a slower client's connection is closed. Flume has no such limit.",
 };
 
-const KEYS: &[Key] = &joined::<18>(&[
+const KEYS: &[Key] = &joined::<24>(&[
     &[
         Key {
             name: "bind",
@@ -169,6 +169,10 @@ fn request_timeout(reader: &mut SettingsReader<'_>) -> Result<Duration, SettingE
 }
 
 impl Source for Thrift {
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.listening.preflight())
+    }
+
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let shared = Arc::new(context.clone());
         Box::pin(self.listening.serve(context, move |arrival| {

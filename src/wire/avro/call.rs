@@ -223,6 +223,12 @@ fn put_event(out: &mut Vec<u8>, event: &Event) {
     put_bytes(out, &event.body);
 }
 
+/// What the text of an error begins with when a server of ours cannot read the events of a call.
+pub const UNREADABLE: &str = "the events cannot be read: ";
+
+/// The same when it finds them too large.
+pub const TOO_LARGE: &str = "the request has more than ";
+
 /// What a server says to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

@@ -8,7 +8,7 @@ use crate::flow::process::{Process, Stderr};
 use crate::monitor::alarm::raised::Sender;
 use crate::net::endpoint::Endpoint;
 use crate::net::post::{Letterhead, PostError, post};
-use crate::net::tls::{Connector, TlsError, load};
+use crate::net::tls::TlsError;
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderValue};
 use std::pin::pin;
@@ -63,16 +63,15 @@ impl SendError {
     }
 }
 
-/// A target that is told, and what is kept between two notices.
+/// A target that is told.
 pub(super) struct Speaker {
     target: Target,
     sender: Sender,
-    connector: Option<Connector>,
 }
 
 impl Speaker {
     pub(super) fn new(target: Target, sender: Sender) -> Self {
-        Self { target, sender, connector: None }
+        Self { target, sender }
     }
 
     /// Who it is, in words that give nothing away.
@@ -126,12 +125,13 @@ impl Speaker {
         body: String,
         web: &Web,
     ) -> Result<Vec<u8>, SendError> {
-        if to.is_tls() && self.connector.is_none() {
-            self.connector = Some(load(web.tls.clone()).await?);
-        }
-        let (tls, body) = (self.connector.as_ref(), Bytes::from(body));
+        let tls = match to.is_tls() {
+            true => Some(web.tls.current(&format!("alarms.{}", self.target.name)).await?),
+            false => None,
+        };
+        let body = Bytes::from(body);
         let answered =
-            post(to, tls, letterhead, None, body, web.patience, ANSWER_BYTES_MAX).await?;
+            post(to, tls.as_ref(), letterhead, None, body, web.patience, ANSWER_BYTES_MAX).await?;
         match answered.status {
             200..300 => Ok(answered.body),
             status => Err(SendError::Status(status)),

@@ -10,12 +10,13 @@ use crate::config::tls::{self, CLIENT_KEYS};
 use crate::monitor::alarm::kind::{SEVERITIES, Severity};
 use crate::net::endpoint::Endpoint;
 use crate::net::post::{Letterhead, Patience};
-use crate::net::tls::ClientTls;
+use crate::net::tls::{ClientTls, Reloading};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the keys of each begin with.
@@ -49,7 +50,7 @@ const PER_MINUTE_MEANING: &str =
     "Notices a minute at most, 1 to 6000; more wait, and of those the newest 100.";
 
 /// The keys behind `webhook.`.
-pub(crate) const WEBHOOK: [Key; 17] = joined(&[
+pub(crate) const WEBHOOK: [Key; 20] = joined(&[
     &[
         key(
             "url",
@@ -84,7 +85,7 @@ pub(crate) const WEBHOOK: [Key; 17] = joined(&[
 ]);
 
 /// The keys behind `dingtalk.`.
-pub(crate) const DINGTALK: [Key; 20] = joined(&[
+pub(crate) const DINGTALK: [Key; 23] = joined(&[
     &[
         key(
             "token",
@@ -182,7 +183,7 @@ type ReadWay = fn(&mut SettingsReader<'_>) -> Result<Way, SettingError>;
 #[derive(Clone)]
 pub(crate) struct Web {
     pub(super) patience: Patience,
-    pub(super) tls: ClientTls,
+    pub(super) tls: Arc<Reloading<ClientTls>>,
 }
 
 /// Whether a delivery has the key, which begins with its name.
@@ -301,7 +302,7 @@ fn web(reader: &mut SettingsReader<'_>) -> Result<Web, SettingError> {
         connect: reader.millis("connectTimeout", limits.clone())?.unwrap_or(WAIT),
         request: reader.millis("requestTimeout", limits)?.unwrap_or(WAIT),
     };
-    Ok(Web { patience, tls: tls::client_always(reader)? })
+    Ok(Web { patience, tls: Arc::new(Reloading::new(tls::client_always(reader)?)) })
 }
 
 fn dingtalk(reader: &mut SettingsReader<'_>) -> Result<Way, SettingError> {

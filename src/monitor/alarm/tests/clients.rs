@@ -2,7 +2,7 @@
 
 use super::super::CLIENTS_MAX;
 use super::{Rig, at, read};
-use crate::metrics::Contact;
+use crate::metrics::{Client, Contact};
 use std::sync::Arc;
 
 const QUICK: &str = "clientSilent.seconds = 10\nclientSilent.learnAfter = 5";
@@ -77,7 +77,41 @@ fn clients_that_are_named_are_expected_from_the_start_and_no_others() {
     let cleared = |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: it is well again"));
     let mut seen = rig.pass(20);
     seen.sort();
-    assert_eq!(seen, [cleared("10.0.0.7"), cleared("web/k2"), cleared("web")]);
+    assert_eq!(seen[..2], [cleared("10.0.0.7"), cleared("web/k2")]);
+    // A name counts from the address that had it first.
+    assert!(seen.len() == 3 && seen[2].1.contains("web@10.0.0.7"), "{seen:?}");
+    let _web = rig.meet([10, 0, 0, 1], "web", "k1");
+    assert_eq!(rig.pass(20), [cleared("web")]);
+}
+
+#[test]
+fn a_name_counts_from_its_own_address_or_with_its_certificate_only() {
+    let mut rig = Rig::new(
+        "clientSilent.seconds = 10\nclientSilent.learn = false\n\
+         clientSilent.r1.clients = web@10.0.0.1 db cert:app",
+    );
+    let impostor = [rig.meet([10, 0, 0, 9], "web", "k"), rig.meet([10, 0, 0, 9], "app", "k")];
+    let own = [rig.meet([10, 0, 0, 1], "web", "k"), rig.meet([10, 0, 0, 2], "db", "k")];
+    assert_eq!(rig.pass(20), [at(11, "raised 24003 SOURCE.r1 cert:app")]);
+    drop(own);
+    let other = rig.meet([10, 0, 0, 9], "db", "k");
+    let seen = rig.pass(20);
+    assert!(
+        seen[0].1.starts_with("note client db of source r1 is heard from 10.0.0.9"),
+        "{seen:?}"
+    );
+    let raised = |who: &str| at(10, &format!("raised 24003 SOURCE.r1 {who}"));
+    assert_eq!(seen[1..], [raised("web@10.0.0.1"), raised("db")]);
+    let shown = |name: &str| {
+        let client = Client::new([10, 0, 0, 9].into(), name, "").with_certificate(name);
+        rig.registry.source("r1").clients.meet(client).expect("there is room")
+    };
+    let _shown = [shown("db"), shown("app")];
+    let mut cleared = rig.pass(20);
+    cleared.sort();
+    let words = |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: it is well again"));
+    assert_eq!(cleared, [words("cert:app"), words("db")]);
+    drop((impostor, other));
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! What a certificate says: whose it is, and until when it is valid.
+
+use rustls::pki_types::CertificateDer;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Names of one certificate that are read, and bytes of each; a real one has a handful of short ones.
+const NAMES_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 256;
+
+/// What is read of a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// The common name of its subject, and behind it the DNS names, mail addresses, URIs and IP addresses of its subject
+    /// alternative names; each once, none empty.
+    pub names: Vec<String>,
+    /// When it ends, in seconds since 1970; 0 when that is before.
+    pub not_after: u64,
+}
+
+impl Certificate {
+    /// Reads a certificate in DER; `None` when it is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # use millpond::net::tls::Certificate;
+    /// assert_eq!(Certificate::read(b"no certificate"), None);
+    /// ```
+    #[must_use]
+    pub fn read(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let not_after = certificate.validity().not_after.timestamp();
+        let mut names = Names::default();
+        for name in certificate.subject().iter_common_name() {
+            names.add(name.as_str().ok());
+        }
+        if let Ok(Some(alternatives)) = certificate.subject_alternative_name() {
+            for name in &alternatives.value.general_names {
+                match name {
+                    GeneralName::DNSName(text)
+                    | GeneralName::RFC822Name(text)
+                    | GeneralName::URI(text) => names.add(Some(text)),
+                    GeneralName::IPAddress(bytes) => names.add(address(bytes).as_deref()),
+                    _ => {}
+                }
+            }
+        }
+        Some(Self { names: names.0, not_after: u64::try_from(not_after).unwrap_or(0) })
+    }
+
+    /// The name that stands for it where there is room for one: the first.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+
+    /// Whether one of its names fits `pattern`: `*` is anything, `?` one character, and case does not matter.
+    ///
+    /// # Examples
+    /// ```
+    /// # use millpond::net::tls::Certificate;
+    /// let web1 = Certificate { names: vec!["Web1.example".to_owned()], not_after: 0 };
+    /// assert!(web1.has_name("web?.*") && !web1.has_name("web") && !web1.has_name("db*"));
+    /// ```
+    #[must_use]
+    pub fn has_name(&self, pattern: &str) -> bool {
+        let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
+        let fits = |name: &String| fits(&pattern, &name.to_lowercase().chars().collect::<Vec<_>>());
+        self.names.iter().any(fits)
+    }
+
+    /// When the first of `chain` ends, in seconds since 1970; `None` when there is none that can be read.
+    pub(super) fn first_end(chain: &[CertificateDer<'_>]) -> Option<u64> {
+        chain.iter().filter_map(|der| Self::read(der)).map(|read| read.not_after).min()
+    }
+}
+
+fn fits(pattern: &[char], name: &[char]) -> bool {
+    let (mut p, mut n, mut back) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                back = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == name[n] => (p, n) = (p + 1, n + 1),
+            // The last star takes one more.
+            _ => match &mut back {
+                Some((star, from)) => {
+                    *from += 1;
+                    (p, n) = (*star + 1, *from);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl Names {
+    fn add(&mut self, name: Option<&str>) {
+        let Some(name) = name.filter(|name| !name.is_empty() && name.len() <= NAME_BYTES_MAX)
+        else {
+            return;
+        };
+        if self.0.len() < NAMES_MAX && !self.0.iter().any(|known| known == name) {
+            self.0.push(name.to_owned());
+        }
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return Some(std::net::Ipv4Addr::from(v4).to_string());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(|v6| std::net::Ipv6Addr::from(v6).to_string())
+}
