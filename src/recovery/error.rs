@@ -269,3 +269,27 @@ fn way_out(error: &LockError) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_without_descriptors_is_not_taken_for_a_broken_disk() {
+        let out = || io::Error::from_raw_os_error(libc::EMFILE);
+        let path = || PathBuf::from("/d/segment-00000.log");
+        for error in [
+            OpenError::unreadable(path(), 0, out()),
+            OpenError::directory(path(), out()),
+            OpenError::lock(LockError::Io { path: path(), source: out() }),
+        ] {
+            // A degraded opening leaves out what is unreadable, and must not leave out this.
+            assert!(matches!(error, OpenError::Descriptors { .. }), "{error}");
+            assert!(error.to_string().contains("ulimit -n"), "{error}");
+        }
+        let broken = || io::Error::from_raw_os_error(libc::EIO);
+        assert!(matches!(OpenError::unreadable(path(), 0, broken()), OpenError::Unreadable { .. }));
+        let held = OpenError::lock(LockError::Held { path: path(), holder: None });
+        assert!(matches!(held, OpenError::Lock(_)));
+    }
+}
