@@ -36,6 +36,7 @@ pub mod origin;
 pub(crate) mod own_settings;
 pub mod reload;
 mod seat;
+pub mod start_checks;
 pub mod stop;
 pub mod supervise;
 mod watch;

@@ -390,3 +390,6 @@ pub const STDERR_LINES_MAX: u64 = 100;
 
 /// See [`STDERR_LINES_MAX`].
 pub const STDERR_RATE_SECONDS: u64 = 10;
+
+/// Ports of one source that `validate` tries to listen on: each is taken and given back at once.
+pub const START_CHECKS_PORTS_MAX: usize = 64;

@@ -6,6 +6,7 @@ use super::java_options::{self, JavaOptions};
 use super::words::{Stop, say, show};
 use crate::agent::origin::{Access, Origin};
 use crate::agent::{self, AgentOptions, POLL, STOP_DEADLINE};
+use crate::config::secret;
 use crate::net::endpoint::{Endpoint, shown};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -196,9 +197,7 @@ fn command(arguments: &AgentArguments, origins: &[Origin], options: &JavaOptions
         words.push("--no-reload-conf".to_owned());
     }
     for (key, value) in &options.properties {
-        let is_secret = key.to_lowercase().ends_with("password");
-        let shown = if is_secret { "***" } else { value };
-        words.push(quoted(&format!("-D{key}={shown}")));
+        words.push(quoted(&format!("-D{key}={}", secret::shown(key, value))));
     }
     words.join(" ") + "\n"
 }

@@ -41,9 +41,13 @@ pub(super) enum Command {
     Agent(Box<AgentArguments>),
     /// Read a configuration as `agent` would, start nothing, say what was found
     #[command(after_help = "Examples:\n  \
-            millpond validate -n a1 -f flume.conf\n\n\
-            Exit code 1 when a component would be left out.")]
-    Validate(ConfigurationArguments),
+            millpond validate -n a1 -f flume.conf\n  \
+            millpond validate -n a1 -f flume.conf --strict --quiet && systemctl reload millpond\n  \
+            millpond validate -n a1 -f flume.conf --effective\n\n\
+            Errors come first, then warnings: causes before what follows from them. What a start would meet\n\
+            (ports, directories, key stores) is tried without changing anything, unless --elsewhere is given. Exit code 1 when a component would be\n\
+            left out; with --strict also after a warning. Colours as NO_COLOR says.")]
+    Validate(ValidateArguments),
     /// Draw what feeds what: sources, channels, sinks, groups, and which agent sends to which
     #[command(after_help = "Examples:\n  \
             millpond graph -f flume.conf\n  \
@@ -187,6 +191,31 @@ pub(super) struct ConfigurationArguments {
     pub conf_password: Option<String>,
     #[command(flatten)]
     pub outside: OutsideArguments,
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub(super) struct ValidateArguments {
+    #[command(flatten)]
+    pub configuration: ConfigurationArguments,
+    /// Show notes too: what is unlike Flume, and what is worth knowing
+    #[arg(long)]
+    pub notes: bool,
+    /// Show errors only, and nothing when there are none
+    #[arg(short, long, conflicts_with = "notes")]
+    pub quiet: bool,
+    /// Exit with 1 also when there are only warnings
+    #[arg(long)]
+    pub strict: bool,
+    /// The agent runs on another machine: try no ports, directories and key stores here
+    #[arg(long)]
+    pub elsewhere: bool,
+    /// Show each setting with the value that counts and where it comes from; secrets are masked
+    #[arg(long)]
+    pub effective: bool,
+    /// One JSON object with the findings and the effective settings, notes included
+    #[arg(long, conflicts_with_all = ["notes", "quiet", "effective"])]
+    pub json: bool,
 }
 
 /// `graph`.

@@ -1,68 +1,216 @@
 //! `validate`: a configuration read as `agent` would read it; every finding, nothing started.
 
 use super::agent::{access, origins};
-use super::arguments::ConfigurationArguments;
-use super::java_options;
-use super::words::{Stop, say, show_words};
+use super::arguments::{ConfigurationArguments, ValidateArguments};
+use super::java_options::{self, JavaOptions};
+use super::words::{Stop, say, show};
 use crate::agent::build::{Plan, Types};
 use crate::agent::origin::read_once;
+use crate::agent::start_checks;
+use crate::base::visible::Visible;
+use crate::config::effective::{Effective, effective};
 use crate::config::settings::{Finding, Severity};
-use crate::config::{differences, load_texts};
+use crate::config::{Catalogue, LoadError, differences, load_texts};
+use serde_json::{Value, json};
 use std::fmt::Write;
+use std::io::IsTerminal;
 
-pub(super) fn run(arguments: &ConfigurationArguments) -> Result<(), Stop> {
-    let origins = origins(arguments)?;
-    let outside = &arguments.outside;
+pub(super) fn run(arguments: &ValidateArguments) -> Result<(), Stop> {
+    let configuration = &arguments.configuration;
+    let outside = &configuration.outside;
     let options = java_options::collect(&outside.properties, outside.conf.as_deref())?;
     options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    let report = read(configuration, &options, arguments.elsewhere)?;
+    show(&match arguments.json {
+        true => report.json(),
+        false => report.text(arguments),
+    })?;
+    report.verdict(arguments.strict)
+}
+
+/// What was found, and what would run.
+struct Report {
+    agent: String,
+    /// Sources, channels and sinks that can run; `None` when the agent cannot.
+    parts: Option<[usize; 3]>,
+    /// Causes before what follows from them, errors first.
+    findings: Vec<Finding>,
+    /// Every key with the value that counts.
+    effective: Vec<Effective>,
+    /// Why nothing was found: the file or the agent is not there.
+    unread: Option<LoadError>,
+}
+
+fn read(
+    arguments: &ConfigurationArguments,
+    options: &JavaOptions,
+    elsewhere: bool,
+) -> Result<Report, Stop> {
+    let origins = origins(arguments)?;
     let access = access(arguments, &origins, &options.properties)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Stop::Failed(format!("cannot begin: {error}")))?;
+    let runtime = runtime.map_err(|error| Stop::Failed(format!("cannot start: {error}")))?;
     let texts = runtime.block_on(read_once(origins, access));
     let texts = texts.map_err(|error| Stop::Failed(error.to_string()))?;
     let catalogue = Types::built_in().catalogue();
-    match load_texts(&texts, &arguments.name, &options.properties, &catalogue) {
-        Ok(loaded) => {
-            // The settings of sources, sinks and interceptors are looked at by building them, as
-            // the agent does; nothing is opened by that.
-            let (plan, built) = Plan::new(&loaded.agent, &Types::built_in());
-            let mut findings = loaded.findings;
-            findings.extend(built);
-            findings.sort_by(|a, b| a.place.cmp(&b.place));
-            let in_groups: usize = plan.groups.iter().map(|group| group.sinks.len()).sum();
-            let (sources, channels, sinks) =
-                (plan.sources.len(), plan.channels.len(), plan.sinks.len() + in_groups);
-            let mut text = lines(&findings) + &lines(&differences::notes(&loaded.agent));
-            let _ = writeln!(
-                text,
-                "agent {}: {sources} sources, {channels} channels, {sinks} sinks can run",
-                plan.name
-            );
-            show_words(&text)?;
-            if sources == 0 && sinks == 0 {
-                return Err(Stop::Failed(format!(
-                    "agent {} has no source and no sink that can run, so it would not start",
-                    plan.name
-                )));
-            }
-            match findings.iter().filter(|f| f.severity == Severity::Error).count() {
-                0 => Ok(()),
-                errors => Err(Stop::Failed(format!(
-                    "{errors} errors: parts of the agent would be left out"
-                ))),
+    let loaded = load_texts(&texts, &arguments.name, &options.properties, &catalogue);
+    let mut report = match loaded {
+        Ok(loaded) => loaded_report(&loaded, &catalogue, elsewhere),
+        Err(error) => Report {
+            agent: arguments.name.clone(),
+            parts: None,
+            findings: error.findings().to_vec(),
+            effective: Vec::new(),
+            unread: (!matches!(error, LoadError::Refused { .. })).then_some(error),
+        },
+    };
+    // Stable: within a severity the order of the file stays, and consequences stay last.
+    report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(report)
+}
+
+fn loaded_report(loaded: &crate::config::Loaded, catalogue: &Catalogue, elsewhere: bool) -> Report {
+    // The settings of sources, sinks and interceptors are looked at by building them, as the agent does;
+    // nothing is opened by that.
+    let (plan, built) = Plan::new(&loaded.agent, &Types::built_in());
+    let mut findings = built;
+    findings.sort_by(|a, b| a.place.cmp(&b.place));
+    findings.extend(loaded.findings.iter().cloned());
+    findings.extend(start_checks::settings(&loaded.agent));
+    if !elsewhere {
+        findings.extend(start_checks::machine(&loaded.agent));
+    }
+    findings.extend(differences::notes(&loaded.agent));
+    let in_groups: usize = plan.groups.iter().map(|group| group.sinks.len()).sum();
+    Report {
+        parts: Some([plan.sources.len(), plan.channels.len(), plan.sinks.len() + in_groups]),
+        agent: plan.name,
+        findings,
+        effective: effective(&loaded.agent, catalogue),
+        unread: None,
+    }
+}
+
+impl Report {
+    fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    fn text(&self, arguments: &ValidateArguments) -> String {
+        let colours = std::io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let least = match (arguments.quiet, arguments.notes) {
+            (true, _) => Severity::Error,
+            (false, true) => Severity::Note,
+            (false, false) => Severity::Warning,
+        };
+        let mut text = String::new();
+        if arguments.effective {
+            for setting in &self.effective {
+                let _ = writeln!(text, "{}", Visible(&setting.to_string()));
             }
         }
-        Err(error) => {
-            show_words(&lines(error.findings()))?;
-            Err(Stop::Failed(error.to_string()))
+        for finding in self.findings.iter().filter(|finding| finding.severity >= least) {
+            let _ = writeln!(text, "{}", line(finding, colours));
+        }
+        if arguments.quiet {
+            return text;
+        }
+        if let Some([sources, channels, sinks]) = self.parts {
+            let _ = writeln!(
+                text,
+                "agent {}: {}, {}, {} can run",
+                Visible(&self.agent),
+                counted(sources, "source"),
+                counted(channels, "channel"),
+                counted(sinks, "sink")
+            );
+        }
+        let notes = self.count(Severity::Note);
+        if least > Severity::Note && notes > 0 {
+            let _ = writeln!(text, "{}; --notes shows them", counted(notes, "note"));
+        }
+        text
+    }
+
+    fn json(&self) -> String {
+        let finding = |finding: &Finding| {
+            json!({
+                "severity": word(finding.severity),
+                "file": finding.place.file.display().to_string(),
+                "line": finding.place.line,
+                "key": finding.key,
+                "message": finding.message,
+            })
+        };
+        let [sources, channels, sinks] = self.parts.unwrap_or_default();
+        let settings = self.effective.iter().map(|setting| {
+            let Effective { key, value, origin } = setting;
+            json!({ "key": key, "value": value, "origin": origin.to_string() })
+        });
+        let value = json!({
+            "agent": self.agent,
+            "canRun": self.parts.is_some() && sources + sinks > 0,
+            "sources": sources,
+            "channels": channels,
+            "sinks": sinks,
+            "findings": self.findings.iter().map(finding).collect::<Vec<Value>>(),
+            "effective": settings.collect::<Vec<Value>>(),
+        });
+        format!("{value:#}\n")
+    }
+
+    fn verdict(&self, strict: bool) -> Result<(), Stop> {
+        if let Some(error) = &self.unread {
+            return Err(Stop::Failed(error.to_string()));
+        }
+        let agent = &self.agent;
+        let errors = counted(self.count(Severity::Error), "error");
+        match self.parts {
+            None => {
+                Err(Stop::Failed(format!("agent {agent} cannot run as it is configured: {errors}")))
+            }
+            Some([0, _, 0]) => Err(Stop::Failed(format!(
+                "agent {agent} has no source and no sink that can run, so it would not start"
+            ))),
+            _ if self.count(Severity::Error) > 0 => Err(Stop::Failed(format!(
+                "{errors}: parts of the agent would be left out or not work"
+            ))),
+            _ if strict && self.count(Severity::Warning) > 0 => Err(Stop::Failed(format!(
+                "{}, and --strict is given",
+                counted(self.count(Severity::Warning), "warning")
+            ))),
+            _ => Ok(()),
         }
     }
 }
 
-fn lines(findings: &[Finding]) -> String {
-    let mut text = String::new();
-    for finding in findings {
-        let _ = writeln!(text, "{finding}");
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
     }
-    text
+}
+
+/// The line of one finding, its severity in colour where that is wanted.
+fn line(finding: &Finding, colours: bool) -> String {
+    let plain = Visible(&finding.to_string()).to_string();
+    let word = word(finding.severity);
+    let colour = match finding.severity {
+        Severity::Error => "1;31",
+        Severity::Warning => "33",
+        Severity::Note => "2",
+    };
+    if !colours {
+        return plain;
+    }
+    // The first one is the severity unless a file is called so, and then nothing worse happens than that
+    // its name has the colour.
+    plain.replacen(&format!("{word}: "), &format!("\u{1b}[{colour}m{word}:\u{1b}[0m "), 1)
+}
+
+/// `1 source`, `2 sources`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

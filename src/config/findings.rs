@@ -23,6 +23,8 @@ struct More {
 pub(super) struct Findings {
     list: Vec<Finding>,
     more: Vec<More>,
+    /// What follows from other findings; it comes after them all.
+    consequences: Vec<Finding>,
     /// The first finding that keeps the agent from running.
     stop: Option<Finding>,
 }
@@ -53,6 +55,21 @@ impl Findings {
         self.add(Severity::Error, place, key, message);
     }
 
+    /// Something with which the agent does not run and that follows from other findings: those are the causes.
+    pub(super) fn stop_as_consequence(&mut self, place: &Place, key: &str, message: &str) {
+        let consequence = finding(Severity::Error, place, key, message);
+        if self.stop.is_none() {
+            let cause = self.list.iter().find(|found| found.severity == Severity::Error);
+            self.stop = Some(cause.unwrap_or(&consequence).clone());
+        }
+        self.consequences.push(consequence);
+    }
+
+    /// Something that follows from other findings and is not as the file says.
+    pub(super) fn warn_of_consequence(&mut self, place: &Place, key: &str, message: &str) {
+        self.consequences.push(finding(Severity::Warning, place, key, message));
+    }
+
     /// Whether no further finding of this severity is kept, so that nobody need look for a good word.
     pub(super) fn are_full(&self, severity: Severity) -> bool {
         self.more.iter().any(|more| more.severity == severity)
@@ -70,13 +87,15 @@ impl Findings {
         }
     }
 
-    /// All findings in the order of the file, and the one that keeps the agent from running.
+    /// All findings in the order of the file, consequences of others last, and the one that keeps the agent
+    /// from running.
     pub(super) fn into_parts(mut self) -> (Vec<Finding>, Option<Finding>) {
         self.list.extend(self.more.into_iter().map(|More { severity, place, number }| {
             let message = format!("and {number} more like this, from here on; they are not shown");
             Finding { severity, place, key: String::new(), message }
         }));
         self.list.sort_by(|a, b| a.place.cmp(&b.place));
+        self.list.append(&mut self.consequences);
         (self.list, self.stop)
     }
 

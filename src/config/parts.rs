@@ -5,6 +5,7 @@ use super::catalogue::{Catalogue, TypeEntry};
 use super::dead_letter;
 use super::findings::Findings;
 use super::names;
+use super::secret::{MASK, is_secret};
 use super::settings::{Key, Kind, Place, Setting, Settings, Severity, joined, split_comment};
 use super::types::{self, Part, Status};
 
@@ -64,8 +65,10 @@ pub(super) fn component(
             let text = named_type(&whole("type"), &setting, findings);
             let entry = match catalogue.stand_in(part, &text) {
                 Some((entry, own)) => {
+                    // Its arguments may hold a password.
                     let command = own.first().map_or("", |(_, command)| &command.value);
-                    let message = format!("a process stands in for {text}: {command}");
+                    let program = command.split_whitespace().next().unwrap_or_default();
+                    let message = format!("a process stands in for {text}: {program}");
                     findings.note(&setting.place, &whole("type"), message);
                     from_map = own;
                     entry
@@ -259,18 +262,18 @@ fn look_at_text(whole: &str, kind: Kind, setting: &Setting, findings: &mut Findi
     let counts =
         if free { &setting.value } else { comment.map_or(setting.value.as_str(), |c| c.0) };
     if let Some(meant) = utf8_read_as_latin1(counts) {
-        let escaped: String = meant
-            .chars()
-            .filter(|c| !c.is_ascii())
-            .take(4)
-            .flat_map(|c| c.encode_utf16(&mut [0; 2]).to_vec())
-            .map(|unit| format!("\\u{unit:04x}"))
-            .collect();
+        // Only the characters in question are shown: the value may be a password.
+        let foreign: String = meant.chars().filter(|c| !c.is_ascii()).take(4).collect();
+        let escaped: String = match is_secret(whole) {
+            true => "\\uXXXX".to_owned(),
+            false => foreign.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect(),
+        };
+        let foreign = if is_secret(whole) { MASK } else { &foreign };
         findings.warn(
             &setting.place,
             whole,
             format!(
-                "holds characters beyond ASCII, which Java and Flume read byte by byte as ISO-8859-1; write {escaped}… for \"{meant}\""
+                "holds characters beyond ASCII, which Java and Flume read byte by byte as ISO-8859-1; write {escaped}… for {foreign}…"
             ),
         );
     }

@@ -1,6 +1,7 @@
 //! What is drawn.
 
 use crate::config::agent::{AgentConfig, Component, SinkConfig, SinkGroupConfig, SourceConfig};
+use crate::config::settings::split_comment;
 
 /// Characters of a line of a part.
 const LINE_CHARS_MAX: usize = 48;
@@ -11,6 +12,9 @@ const ANY: [&str; 3] = ["0.0.0.0", "::", "0:0:0:0:0:0:0:0"];
 /// Keys whose values say where data comes from or goes to, and nothing that is secret.
 const SHOWN: [&str; 6] =
     ["ports", "spoolDir", "filegroups", "sink.directory", "capacity", "dataDirs"];
+
+/// Keys of which no legal value holds a `#`.
+const WITHOUT_COMMENT: [&str; 6] = ["bind", "hostname", "host", "port", "ports", "capacity"];
 
 /// Agents and what joins them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,8 +172,13 @@ fn part(component: &Component) -> Part {
     Part { name: component.name.clone(), type_name, about }
 }
 
+/// The value that the agent takes: where no legal value holds a `#`, a comment after it is left off.
 fn value<'a>(component: &'a Component, key: &str) -> Option<&'a str> {
-    component.settings.entries.get(key).map(|setting| setting.value.as_str())
+    let value = component.settings.entries.get(key).map(|setting| setting.value.as_str())?;
+    match WITHOUT_COMMENT.contains(&key) {
+        true => Some(split_comment(value).map_or(value, |(before, _)| before)),
+        false => Some(value),
+    }
 }
 
 /// Where a part listens, or sends to.

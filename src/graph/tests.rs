@@ -84,6 +84,19 @@ fn a_sink_is_joined_to_the_source_that_listens_where_it_sends() {
 }
 
 #[test]
+fn comments_after_addresses_and_numbers_are_not_drawn() {
+    let pairs = [
+        ("bind", "localhost # \u{e8}\u{a1}"),
+        ("port", "44444 # a port"),
+        ("capacity", "5 # five"),
+    ];
+    let config = agent("a", vec![source("r", "netcat", &pairs, &["c"])], Vec::new());
+    let text = text(&Picture::of(&[config]));
+    assert!(text.contains("localhost:44444") && text.contains("capacity 5"), "{text}");
+    assert!(!text.contains('#'), "{text}");
+}
+
+#[test]
 fn where_several_sources_could_be_meant_none_is_joined() {
     let listens = |name| source(name, "avro", &[("bind", "0.0.0.0"), ("port", "41")], &["c1"]);
     let sends = agent("a", vec![], vec![sink("k", "avro", &avro("far", "41"), "c1")]);

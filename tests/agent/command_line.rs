@@ -162,10 +162,10 @@ fn validate_finds_what_the_agent_would_leave_out_or_not_run() {
     let other = "a.channels = c e\na.channels.e.type = file\na.channels.e.checkpointDir = cp2\n\
                  a.sources.s.channels = c e\na.channels.e.dataDirs = d2, ./d1\n";
     for (more, code, word) in [
-        ("", 0, "1 sources, 1 channels, 1 sinks can run"),
+        ("", 0, "1 source, 1 channel, 1 sink can run"),
         ("a.sources.s.port = -1\n", 1, "a.sources.s.port: \"-1\" is not a whole number"),
-        ("a.sources.s.encoding = x\n", 1, "0 sources, 1 channels, 1 sinks can run"),
-        ("a.sinks.k.batchSize = 0\n", 1, "1 sources, 1 channels, 0 sinks can run"),
+        ("a.sources.s.encoding = x\n", 1, "0 sources, 1 channel, 1 sink can run"),
+        ("a.sinks.k.batchSize = 0\n", 1, "1 source, 1 channel, 0 sinks can run"),
         (other, 1, "d1 is also a directory of the channel c"),
     ] {
         let text = format!("{good}{more}");
@@ -266,7 +266,8 @@ fn validate_says_how_the_types_of_a_configuration_differ_from_flume() {
                 a.sinks.k.type = avro\na.sinks.k.hostname = h\na.sinks.k.port = 1\na.sinks.k.channel = c\n";
     let validate = |text: &str| {
         std::fs::write(directory.path().join("a.conf"), text).expect("written");
-        run_expecting(directory.path(), &["validate", "-n", "a", "-f", "a.conf"], b"", 0)
+        let words = ["validate", "-n", "a", "-f", "a.conf", "--notes"];
+        run_expecting(directory.path(), &words, b"", 0)
     };
     let said = validate(text);
     for line in [
@@ -287,6 +288,95 @@ fn validate_says_how_the_types_of_a_configuration_differ_from_flume() {
     assert!(said.contains("verify-hostname = false for Flume's way"), "{said}");
 }
 
+/// Runs `validate` with further options on a configuration; stdout, stderr and the exit code.
+fn validated(text: &str, options: &[&str]) -> (String, String, i32) {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("a.conf"), text).expect("written");
+    let words = [&["validate", "-n", "a", "-f", "a.conf"], options].concat();
+    let output = run(directory.path(), &words, b"");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr), output.status.code().expect("it ended"))
+}
+
+const SOUND: &str = "a.sources = s\na.channels = c\na.sinks = k\na.sources.s.type = netcat\n\
+    a.sources.s.bind = 127.0.0.1\na.sources.s.port = 0\na.sources.s.channels = c\n\
+    a.channels.c.type = memory\na.sinks.k.type = logger\na.sinks.k.channel = c\n";
+
+#[test]
+fn validate_shows_causes_first_and_notes_on_request_only() {
+    let (shown, said, code) = validated(SOUND, &[]);
+    assert_eq!(code, 0, "{shown}{said}");
+    assert!(!shown.contains("note:") && shown.contains("notes; --notes shows them"), "{shown}");
+    assert_eq!(validated(SOUND, &["--quiet", "--strict"]).0, "");
+    let typo = SOUND.replace("a.sinks.k.channel = c", "a.sinks.k.channel = d");
+    let (shown, said, code) = validated(&typo, &[]);
+    let first = shown.lines().next().unwrap_or_default();
+    assert!(first.contains("error: a.sinks.k.channel: there is no channel d"), "{shown}");
+    assert!(shown.contains("the agent runs without sinks"), "{shown}");
+    assert_eq!((code, said.lines().count()), (1, 1), "one closing line: {said}");
+    assert!(!said.contains("no channel d"), "the cause is said once: {said}");
+}
+
+#[test]
+fn validate_strict_fails_after_a_warning() {
+    let typo = format!("{SOUND}a.channels.c.capacty = 5\n");
+    assert_eq!(validated(&typo, &[]).2, 0);
+    let (_, said, code) = validated(&typo, &["--strict"]);
+    assert!(code == 1 && said.contains("1 warning, and --strict is given"), "{said}");
+}
+
+#[test]
+fn validate_finds_two_sources_on_one_port() {
+    let two = "a.sources = s t\na.sources.t.type = syslogtcp\na.sources.t.host = 0.0.0.0\n\
+               a.sources.t.port = 5140\na.sources.s.port = 5140 # the same\na.sources.t.channels = c\n";
+    let (shown, _, code) = validated(&format!("{SOUND}{two}"), &[]);
+    assert_eq!(code, 1, "{shown}");
+    assert!(shown.contains("a.sources.t.port: the source s listens on port 5140 too"), "{shown}");
+    let other = two.replace("syslogtcp", "syslogudp");
+    assert_eq!(validated(&format!("{SOUND}{other}"), &[]).2, 0, "TCP and UDP do not meet");
+}
+
+#[test]
+fn validate_tries_what_a_start_would_meet() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let more = format!(
+        "a.sources.s.port = {port}\na.channels.c.type = file\na.channels.c.checkpointDir = /dev/null/cp\n\
+         a.channels.c.dataDirs = d\na.sinks.k.type = http\na.sinks.k.endpoint = http://127.0.0.1:1/\n"
+    );
+    let (shown, _, code) = validated(&format!("{SOUND}{more}"), &[]);
+    assert_eq!(code, 0, "{shown}");
+    for words in [
+        "127.0.0.1 port",
+        "is in use now",
+        "/dev/null/cp cannot be made: /dev/null is not a directory",
+        "the answer 200 counts as a failure",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+}
+
+#[test]
+fn validate_shows_effective_values_with_origin_and_without_secrets() {
+    let more = "a.sources.s.port = 0 # any\na.channels.c.type = file\na.channels.c.checkpointDir = cp\n\
+                a.channels.c.dataDirs = d\na.sinks.k.type = avro\na.sinks.k.hostname = h\na.sinks.k.port = 1\n\
+                a.sinks.k.ssl = true\na.sinks.k.truststore = t\na.sinks.k.truststore-password = h\u{fc}hner\n";
+    let (shown, _, _) = validated(&format!("{SOUND}{more}"), &["--effective", "--notes"]);
+    for words in [
+        "a.sources.s.port = 0  (a.conf:",
+        "a.channels.c.transactionCapacity = 10000  (default)",
+        "a.sinks.k.truststore-password = ***  (a.conf:",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    assert!(!shown.contains("hner"), "{shown}");
+    let (shown, _, _) = validated(&format!("{SOUND}{more}"), &["--json"]);
+    assert!(!shown.contains("hner"), "{shown}");
+    let json: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!((&json["canRun"], &json["sinks"]), (&true.into(), &1.into()), "{shown}");
+    assert!(json["findings"].as_array().is_some_and(|all| !all.is_empty()), "{shown}");
+}
+
 #[test]
 fn every_example_configuration_is_sound() {
     for entry in std::fs::read_dir(here().join("docs/examples")).expect("examples") {
@@ -297,7 +387,8 @@ fn every_example_configuration_is_sound() {
         let text = std::fs::read_to_string(&path).expect("an example can be read");
         let agent = text.lines().find_map(|l| l.split_once(".sources =")).expect("an agent").0;
         let file = path.to_str().expect("a plain name");
-        let found = run_expecting(here(), &["validate", "-n", agent, "-f", file], b"", 0);
+        let words = ["validate", "-n", agent, "-f", file, "--elsewhere"];
+        let found = run_expecting(here(), &words, b"", 0);
         assert!(!found.contains("warning"), "{file}: {found}");
     }
 }

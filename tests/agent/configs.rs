@@ -39,7 +39,7 @@ fn validated(file: &Path) -> (String, Option<i32>) {
     let (name, _) = name.expect("an agent with sources");
     let directory = tempfile::tempdir().expect("a directory");
     let file = file.to_str().expect("a name in ASCII");
-    let output = run(directory.path(), &["validate", "-n", name, "-f", file], b"");
+    let output = run(directory.path(), &["validate", "-n", name, "-f", file, "--elsewhere"], b"");
     (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
 }
 

@@ -8,6 +8,7 @@
 mod circles;
 mod directories;
 mod groups;
+mod ports;
 
 use super::agent::{AgentConfig, ChannelConfig, ChannelKind, Component, SinkConfig, SourceConfig};
 use super::catalogue::Catalogue;
@@ -36,6 +37,7 @@ pub(super) fn agent(
     let sinks = run.sinks(&channels);
     let (sinks, sink_groups) = run.groups(sinks);
     let channels = run.used(channels, &sources, &sinks);
+    ports::each_for_one_source(&sources, run.findings);
     let alarms = run.sections.alarms.clone();
     let config =
         AgentConfig { name: name.to_owned(), channels, sources, sinks, sink_groups, alarms };
@@ -225,16 +227,23 @@ impl Validation<'_> {
         let (found, lost): (Vec<_>, Vec<_>) = list.into_iter().partition(exists);
         let (stopped, lost): (Vec<_>, Vec<_>) =
             lost.into_iter().partition(|name| self.has_stopped("channels", name));
-        for name in &lost {
-            let known = channels.iter().map(|c| c.component.name.as_str());
-            let hint = names::did_you_mean(name, known);
-            let message = format!("there is no channel {name} that can be used{hint}");
-            self.findings.warn(&place, &whole, message);
-        }
+        let absent: Vec<String> = lost
+            .iter()
+            .map(|name| {
+                let known = channels.iter().map(|c| c.component.name.as_str());
+                let hint = names::did_you_mean(name, known);
+                format!("there is no channel {name} that can be used{hint}")
+            })
+            .collect();
         if found.is_empty() && stopped.is_empty() {
-            let message = format!("names no channel, so the {word} is left out, as in Flume");
+            let why =
+                if absent.is_empty() { "names no channel".to_owned() } else { absent.join("; ") };
+            let message = format!("{why}; the {word} is left out, as in Flume");
             self.findings.leave_out(&place, &whole, message);
             return Err(Unbuilt::LeftOut);
+        }
+        for message in absent {
+            self.findings.warn(&place, &whole, message);
         }
         if found.is_empty() { Err(Unbuilt::Stops) } else { Ok(found) }
     }
@@ -393,17 +402,18 @@ impl Validation<'_> {
         if config.channels.is_empty() {
             let message =
                 "the agent has no channel that can be used; Flume stays up and does nothing";
-            self.findings.stop(&place, &format!("{}.channels", self.agent), message);
+            self.findings.stop_as_consequence(&place, &format!("{}.channels", self.agent), message);
         } else if config.sources.is_empty() && config.sinks.is_empty() {
             let message = "the agent has neither a source nor a sink that can be used; Flume stays up and does nothing";
-            self.findings.stop(&place, &format!("{}.sources", self.agent), message);
+            self.findings.stop_as_consequence(&place, &format!("{}.sources", self.agent), message);
         } else {
             for (empty, section) in
                 [(config.sources.is_empty(), "sources"), (config.sinks.is_empty(), "sinks")]
             {
                 if empty {
                     let message = format!("the agent runs without {section}, as in Flume");
-                    self.findings.warn(&place, &format!("{}.{section}", self.agent), message);
+                    let key = format!("{}.{section}", self.agent);
+                    self.findings.warn_of_consequence(&place, &key, &message);
                 }
             }
         }

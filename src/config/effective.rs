@@ -1,0 +1,130 @@
+//! Every setting of an agent with the value that counts and where it comes from.
+
+use super::agent::{AgentConfig, ChannelConfig, ChannelKind, Component};
+use super::catalogue::Catalogue;
+use super::secret;
+use super::settings::{Key, Kind, Place, split_comment};
+use super::types::Part;
+use std::fmt;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A line of a file, or the command line.
+    Written(Place),
+    /// The default: the key is not set.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Written(place) if place.line > 0 => place.fmt(f),
+            Self::Written(_) => write!(f, "command line"),
+            Self::Default => write!(f, "default"),
+        }
+    }
+}
+
+/// One setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The whole key, `a1.sources.r1.port`.
+    pub key: String,
+    /// The value that counts; [`secret::MASK`] in the place of a secret.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}  ({})", self.key, self.value, self.origin)
+    }
+}
+
+/// Every setting of `agent`: what is written, and the defaults of the keys that are not. Keys that nobody
+/// reads are among the findings, not here.
+#[must_use]
+pub fn effective(agent: &AgentConfig, catalogue: &Catalogue) -> Vec<Effective> {
+    let mut all = Vec::new();
+    for source in &agent.sources {
+        component(Part::Source, &source.component, catalogue, &mut all);
+        component(Part::Selector, &source.selector, catalogue, &mut all);
+        for interceptor in &source.interceptors {
+            component(Part::Interceptor, interceptor, catalogue, &mut all);
+        }
+    }
+    for channel in &agent.channels {
+        component(Part::Channel, &channel.component, catalogue, &mut all);
+        directories(channel, &mut all);
+    }
+    for sink in &agent.sinks {
+        component(Part::Sink, &sink.component, catalogue, &mut all);
+    }
+    for group in &agent.sink_groups {
+        component(Part::SinkProcessor, &group.processor, catalogue, &mut all);
+    }
+    all
+}
+
+fn component(part: Part, component: &Component, catalogue: &Catalogue, all: &mut Vec<Effective>) {
+    let prefix = &component.settings.prefix;
+    let keys = catalogue.find(part, component.type_name).map_or(&[][..], |entry| entry.keys);
+    let known = |name: &str| {
+        keys.iter().find(|key| match key.name.strip_suffix('*') {
+            Some(stem) => name.starts_with(stem),
+            None => key.name == name,
+        })
+    };
+    for (name, setting) in &component.settings.entries {
+        // These are components of their own, and shown as such.
+        let is_own = ["selector.", "interceptors.", "processor."];
+        if part == Part::Source && is_own.iter().any(|own| name.starts_with(own)) {
+            continue;
+        }
+        let key = format!("{prefix}.{name}");
+        let value = taken(&setting.value, known(name));
+        let value = secret::shown(&key, value).to_owned();
+        all.push(Effective { key, value, origin: Origin::Written(setting.place.clone()) });
+    }
+    let unset = keys.iter().filter(|key| {
+        !key.default.is_empty() && !component.settings.entries.contains_key(key.name)
+    });
+    all.extend(unset.map(|key| Effective {
+        key: format!("{prefix}.{}", key.name),
+        value: key.default.to_owned(),
+        origin: Origin::Default,
+    }));
+}
+
+/// Without the comment that may follow it where no legal value holds one.
+fn taken<'a>(value: &'a str, key: Option<&Key>) -> &'a str {
+    match key.map(|key| key.kind) {
+        None | Some(Kind::Text | Kind::Path) => value,
+        Some(_) => split_comment(value).map_or(value, |(before, _)| before),
+    }
+}
+
+/// The directories of a file channel that does not name them.
+fn directories(channel: &ChannelConfig, all: &mut Vec<Effective>) {
+    let file = match &channel.kind {
+        ChannelKind::File(file) => file,
+        ChannelKind::Spillable(spillable) if spillable.overflow_capacity > 0 => &spillable.overflow,
+        ChannelKind::Spillable(_) | ChannelKind::Memory(_) => return,
+    };
+    let settings = &channel.component.settings;
+    let data: Vec<_> = file.data_dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let chosen = [
+        ("checkpointDir", file.checkpoint_dir.display().to_string()),
+        ("dataDirs", data.join(",")),
+    ];
+    for (name, value) in chosen {
+        let key = format!("{}.{name}", settings.prefix);
+        if settings.entries.contains_key(name) {
+            continue;
+        }
+        all.retain(|setting| setting.key != key);
+        all.push(Effective { key, value, origin: Origin::Default });
+    }
+}
