@@ -391,7 +391,10 @@ fn a_channel_that_nobody_uses_is_left_out() {
 
 #[test]
 fn an_agent_with_nothing_to_run_is_refused() {
-    assert!(refused("a1.sources = r1\n").to_string().contains("no channel that can be used"));
+    let error = refused("a1.sources = r1\n");
+    assert!(error.to_string().contains("the source r1, which has no keys"), "the cause: {error}");
+    let last = error.findings().last().map(ToString::to_string).unwrap_or_default();
+    assert!(last.contains("no channel that can be used"), "the consequence: {last}");
     let text = "a1.channels = c1\na1.channels.c1.type = memory\n";
     assert!(refused(text).findings().iter().any(|f| f.message.contains("left out")));
 }
@@ -502,7 +505,7 @@ fn characters_beyond_ascii_are_read_as_java_reads_them_and_warned_about() {
         ),
         "{said}"
     );
-    assert!(said.contains("write \\u65e5\\u5fd7… for \"tail /日志\""), "{said}");
+    assert!(said.contains("write \\u65e5\\u5fd7… for 日志…"), "{said}");
     let bom = format!("\u{feff}{}", whole(""));
     let error = read(bom.as_bytes(), "a1");
     let findings = match &error {
@@ -537,7 +540,7 @@ fn files_that_are_none_are_said_with_their_path() {
     let mut long = b"a1.sources = ".to_vec();
     long.resize(10 * 1024 * 1024, b'r');
     write("long.conf", &long);
-    check("long.conf", &["agent a1 cannot run", "no channel"]);
+    check("long.conf", &["agent a1 cannot run", "…"]);
     long.resize(17 * 1024 * 1024, b'r');
     write("too-long.conf", &long);
     check("too-long.conf", &["16777216 bytes"]);
