@@ -44,9 +44,14 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 /// Bytes of one checkpoint slot, and so of the largest state record.
 pub const STATE_BYTES_MAX: usize = 256 * 1024;
 
-/// Ranges of acknowledged or void sequences beyond a stripe's frontier. When so many holes
-/// stand open nothing is lent beyond the last, which bounds the state record.
-pub const RANGES_PER_STRIPE_MAX: usize = 256;
+/// Ranges of acknowledged or void sequences beyond the frontiers of all stripes together: what a state
+/// record has room for beside everything else in it. Each stripe has an equal share.
+pub const RANGES_MAX: usize = 8192;
+
+/// Ranges in front of the next event to be lent, and claims that may each leave one, on a stripe.
+/// When there are so many nothing is lent beyond the last until one closes. Void ranges behind the
+/// next event do not count: only lending and acknowledging takes them away.
+pub const HOLES_PER_STRIPE_MAX: usize = 256;
 
 /// Directories of one channel.
 pub const STRIPES_MAX: usize = 32;
@@ -113,7 +118,8 @@ const _: () = assert!(BLOCK_BYTES_MAX.is_multiple_of(DEVICE_BLOCK_BYTES));
 const _: () = assert!(SLAB_BYTES >= 2 * BLOCK_BYTES_MAX);
 const _: () = assert!(SHARED_FRAME_BYTES_MAX <= BLOCK_BYTES_MAX);
 const _: () = assert!(POSITION_BYTES_MAX * 2 <= STATE_BYTES_MAX);
-const _: () = assert!(STRIPES_MAX * RANGES_PER_STRIPE_MAX * 16 <= STATE_BYTES_MAX / 2);
+const _: () = assert!(RANGES_MAX * 16 <= STATE_BYTES_MAX / 2);
+const _: () = assert!(RANGES_MAX / STRIPES_MAX >= HOLES_PER_STRIPE_MAX);
 
 /// Connections that one listening source keeps open unless its `maxConnections` says otherwise.
 /// Each is a small task; beyond this the process is likelier to run out of file descriptors.

@@ -65,6 +65,12 @@ impl RangeSet {
         self.beyond.len()
     }
 
+    /// How many of them begin below `number`.
+    #[must_use]
+    pub fn ranges_below(&self, number: u64) -> usize {
+        self.beyond.range(..number).count()
+    }
+
     /// Numbers in the set beyond the frontier.
     #[must_use]
     pub fn count_beyond(&self) -> u64 {

@@ -7,7 +7,7 @@ use super::fate::Outcome;
 use super::job::JobId;
 use super::lease::Place;
 use super::ready::ReadyBlock;
-use super::stripe::{EpochStart, Health, InFlight};
+use super::stripe::{EpochStart, Health, InFlight, Stripe};
 use crate::base::ids::{BlockNumber, MAIN_GROUP, Sequence, StripeIndex};
 use crate::base::limits::SLAB_BYTES;
 use crate::base::mutant::Broken;
@@ -30,10 +30,12 @@ impl Log {
         result: io::Result<()>,
     ) {
         let stripe = &mut self.stripes[index.at()];
-        let zombies = stripe.zombies.len();
-        stripe.zombies.retain(|(id, _)| *id != job);
-        if stripe.zombies.len() != zombies {
+        if let Some(at) = stripe.zombies.iter().position(|(id, _)| *id == job) {
             Rare::LateReturn.reached();
+            let (_, slot) = stripe.zombies.swap_remove(at);
+            if result.is_err() {
+                stripe.note_failed(slot);
+            }
             self.wakes.keeper = true;
             return;
         }
@@ -184,8 +186,9 @@ impl Log {
                 self.recycle(stripe);
             }
             self.wakes.room = true;
-            // What could not be lent for too many holes can be lent again.
-            self.wakes.takers |= self.stripes.iter().any(|s| !s.front.is_empty());
+            // What could not be lent, or read on, for too many holes can be lent again.
+            let waits = |s: &Stripe| !s.front.is_empty() || self.has_cold(s.index);
+            self.wakes.takers |= self.stripes.iter().any(waits);
         }
     }
 
@@ -298,12 +301,8 @@ impl Log {
                 continue;
             }
             // On a full disk this is how the segment comes that puts wait for.
-            if free.len >= stripe.wants_segment {
-                stripe.wants_segment = 0;
-            }
-            stripe.free.push(free);
+            self.wakes.room |= stripe.put_free(free);
             self.counts.recycled += 1;
-            self.wakes.room = true;
             self.wakes.keeper = true;
         }
     }

@@ -107,8 +107,10 @@ impl Log {
         let mut stranded = Vec::new();
         for write in std::mem::take(&mut stripe.in_flight) {
             let segment = stripe.segments.iter().rfind(|s| s.id == write.segment);
-            if let Some(segment) = segment.filter(|_| !write.done && Some(write.job) != job) {
-                stripe.zombies.push((write.job, segment.slot));
+            match segment.map(|s| s.slot) {
+                Some(slot) if Some(write.job) == job => stripe.note_failed(slot),
+                Some(slot) if !write.done => stripe.zombies.push((write.job, slot)),
+                Some(_) | None => {}
             }
             let (block, area, block_at) = (write.block, write.area, write.block_at);
             stranded.push(Stranded { block, area, block_at });

@@ -89,6 +89,17 @@ impl Front {
         Some((begun, block.order))
     }
 
+    /// Sequence of the next event of the window.
+    pub(super) fn cursor(&self) -> Option<u64> {
+        let run = self.blocks.front()?.runs.get(self.run)?;
+        Some(run.first_sequence + u64::from(self.index))
+    }
+
+    /// Whether everything in front of the window is done with: nothing is lent, and nothing came back.
+    pub(super) fn is_idle(&self) -> bool {
+        self.claims == 0 && self.returned.is_empty()
+    }
+
     /// Whether nothing in memory can be lent.
     pub(super) fn is_empty(&self) -> bool {
         self.returned.is_empty() && self.blocks.is_empty()

@@ -7,8 +7,7 @@ use super::ready::{Claim, ReadyBlock};
 use super::reserve::plain_header;
 use super::stripe::{EpochStart, Health, Stripe};
 use crate::base::ids::{BlockNumber, EpochNumber, MAIN_GROUP, SegmentId, StripeIndex, Uuid};
-use crate::base::limits::RANGES_PER_STRIPE_MAX;
-use crate::base::ranges::RangeSet;
+use crate::base::limits::HOLES_PER_STRIPE_MAX;
 use crate::base::trouble::Trouble;
 use crate::disk::File;
 use crate::record::body::{AckBody, LostBody};
@@ -25,7 +24,7 @@ pub enum Lent {
     Claims(Vec<Claim>),
     /// Nothing in memory: read this, hand it to [`Log::read_done`], ask again.
     Read(ReadJob),
-    /// Somebody reads, or too many holes stand open; ask again when takers are woken.
+    /// Somebody reads, or what is lent has to be settled first; ask again when takers are woken.
     Wait,
     /// Nothing waits in the channel.
     Empty,
@@ -57,6 +56,8 @@ pub struct ReadJob {
     pub epoch: EpochNumber,
     /// The sequence behind `last_block`.
     pub end_sequence: u64,
+    /// Damaged ranges of sequences at which to stop.
+    pub lost_max: usize,
 }
 
 /// What a read found.
@@ -267,7 +268,8 @@ impl Log {
     fn lend_later(&mut self, now: Duration) -> Lent {
         let (mut reading, mut wanting) = (false, None);
         for stripe in self.stripes.iter().filter(|s| s.readable() && s.front.is_empty()) {
-            if stripe.front.reading {
+            let waits = self.has_cold(stripe.index) && !self.may_read(stripe.index);
+            if stripe.front.reading || waits {
                 reading = true;
             } else if self.has_cold(stripe.index) {
                 wanting = Some(stripe.index);
@@ -287,24 +289,41 @@ impl Log {
 
     fn lags(&self, stripe: &Stripe, low_water_bytes: usize) -> bool {
         let low = stripe.front.window_bytes < low_water_bytes && !stripe.front.reading;
-        low && stripe.readable() && self.has_cold(stripe.index)
+        low && stripe.readable() && self.has_cold(stripe.index) && self.may_read(stripe.index)
     }
 
-    fn has_cold(&self, index: StripeIndex) -> bool {
+    pub(super) fn has_cold(&self, index: StripeIndex) -> bool {
         let front = &self.stripes[index.at()].front;
         front.next_block <= self.durable.stripe(index).watermark.block.0
     }
 
+    /// Whether one claim more could leave more holes than a stripe may have. Ranges behind the next event
+    /// do not count, however many there are: what is void there goes only when what waits in front of it
+    /// is taken. The first claim begins at the frontier and leaves none.
     fn too_many_holes(&self, index: StripeIndex) -> bool {
-        let ranges = self.acknowledged(index, MAIN_GROUP).map_or(0, RangeSet::ranges_beyond);
-        ranges + self.stripes[index.at()].front.claims >= RANGES_PER_STRIPE_MAX
+        let Some(acknowledged) = self.acknowledged(index, MAIN_GROUP) else { return false };
+        let front = &self.stripes[index.at()].front;
+        let max = HOLES_PER_STRIPE_MAX.min(self.durable.ranges_per_stripe() / 2);
+        if acknowledged.ranges_beyond() + front.claims < max {
+            return false;
+        }
+        front.cursor().is_some_and(|next| acknowledged.ranges_below(next) + front.claims >= max)
+    }
+
+    /// Whether the stripe may be read on: what is damaged there becomes void, and the state must be able
+    /// to name it. When everything that was read is done with it can, whatever else is void.
+    fn may_read(&self, index: StripeIndex) -> bool {
+        let few = self.durable.stripe(index).ranges_beyond() < self.durable.ranges_per_stripe() / 2;
+        let front = &self.stripes[index.at()].front;
+        few || (front.is_idle() && front.window_is_empty())
     }
 
     fn read_job(&mut self, now: Duration, index: StripeIndex) -> Option<ReadJob> {
-        if !self.has_cold(index) {
+        if !self.has_cold(index) || !self.may_read(index) {
             return None;
         }
         let watermark = self.durable.stripe(index).watermark;
+        let lost_max = self.durable.ranges_per_stripe() / 8;
         let stripe = &mut self.stripes[index.at()];
         let next = stripe.front.next_block;
         let at = stripe.segments.iter().rposition(|s| s.first_block.0 <= next).unwrap_or(0);
@@ -344,6 +363,7 @@ impl Log {
             sequence: stripe.front.place.sequence,
             epoch: stripe.front.place.epoch,
             end_sequence,
+            lost_max,
         })
     }
 }

@@ -6,6 +6,7 @@ use super::forget::Forgetting;
 use super::job::JobId;
 use super::lease::{Front, Place};
 use super::ready::Claim;
+use super::reserve::state_bytes_bound;
 use super::stripe::{Doubts, EpochStart, FreeSegment, Health, Stripe, StripeStart};
 use crate::base::ids::{GroupId, MAIN_GROUP, StripeIndex, WriteOrder};
 use crate::base::limits;
@@ -203,18 +204,34 @@ impl Log {
     /// Segments that the stripe could take into use.
     pub fn add_segment(&mut self, stripe: StripeIndex, segment: FreeSegment) {
         let stripe = &mut self.stripes[stripe.at()];
-        stripe.free.push(segment);
-        stripe.wants_segment = 0;
-        stripe.no_space = None;
+        stripe.put_free(segment);
         self.wakes.room = true;
         // It may be what a suspended stripe waits for.
         self.wakes.keeper |= stripe.epoch_start != EpochStart::Done;
     }
 
+    /// Says that a segment of `len` bytes could not be made. Whoever wants it still says so again;
+    /// nobody else waits for it.
+    pub fn refuse_segment(&mut self, index: StripeIndex, len: u64, trouble: Trouble) {
+        let bound = state_bytes_bound(&self.durable, self.acks.len());
+        let stripe = &mut self.stripes[index.at()];
+        let known = stripe.refused_segment.as_ref().map_or(len, |(known, _)| len.min(*known));
+        stripe.refused_segment = Some((known, trouble));
+        stripe.wants_segment =
+            if stripe.roll_planned { bound + stripe.first_queued_bytes() } else { 0 };
+        self.wakes.room = true;
+    }
+
+    /// Says that nobody has asked for long for the segment that could not be made.
+    pub fn forget_refused_segment(&mut self, index: StripeIndex) {
+        self.stripes[index.at()].refused_segment = None;
+    }
+
     /// Whether puts wait for space on some disk.
     #[must_use]
     pub fn lacks_space(&self) -> bool {
-        self.stripes.iter().any(|stripe| stripe.no_space.is_some())
+        let lacks = |s: &Stripe| s.no_space.is_some() || s.refused_segment.is_some();
+        self.stripes.iter().any(lacks)
     }
 
     /// Says that there is no room for puts on the stripe's disk, or that there is again.
@@ -257,6 +274,8 @@ impl Stripe {
             sealed: std::collections::VecDeque::new(),
             in_flight: std::collections::VecDeque::new(),
             zombies: Vec::new(),
+            failed: Vec::new(),
+            to_reopen: Vec::new(),
             lost: Vec::new(),
             writes_in_flight_max: start.writes_in_flight_max,
             writes: Durations::default(),
@@ -265,6 +284,7 @@ impl Stripe {
             read_trouble: None,
             no_space: None,
             wants_segment: 0,
+            refused_segment: None,
             rate: 200e6,
             doubts: Doubts::default(),
             slot_wanted: false,
@@ -327,6 +347,14 @@ impl Stripe {
         let writer = self.writer.as_mut().expect("made above");
         self.open = OpenBlock::new(writer, block, room);
         self.open.is_some()
+    }
+
+    /// A segment of `len` bytes is free now.
+    pub(super) fn has_come(&mut self, len: u64) {
+        if len >= self.wants_segment {
+            self.wants_segment = 0;
+        }
+        self.refused_segment.take_if(|(refused, _)| len >= *refused);
     }
 
     /// When the stripe may be tried again, if it is suspended.

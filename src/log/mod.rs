@@ -32,6 +32,7 @@ pub mod lend;
 mod machine;
 mod progress;
 pub mod ready;
+mod reopen;
 mod reserve;
 mod resume;
 mod start;

@@ -64,8 +64,12 @@ pub struct StripeReport {
     pub hung_writes: usize,
     /// Why it cannot be written, if it cannot.
     pub suspended: Option<Trouble>,
-    /// Why it takes no puts, if it does not.
+    /// Whether its disk has less space than puts must leave, or its directory went.
+    pub lacks_space: bool,
+    /// Why it takes no puts that need a further segment, if it does not.
     pub no_space: Option<Trouble>,
+    /// Why a segment that was wanted could not be made: the usual one, or a longer one for a large put.
+    pub refused_segment: Option<Trouble>,
 }
 
 impl Log {
@@ -198,6 +202,9 @@ impl Log {
         let stripe = &self.stripes[index.at()];
         let state = self.durable.stripe(index);
         let (frontier, watermark) = (state.frontier(), state.watermark.sequence.0);
+        let refused = stripe.refused_segment.as_ref();
+        let all_refused = refused.filter(|(len, _)| *len <= self.settings.segment_bytes);
+        let all_refused = all_refused.map(|(_, trouble)| trouble.clone());
         let suspended = match &stripe.health {
             Health::Active => None,
             Health::Suspended { cause, .. } => Some(cause.clone()),
@@ -221,7 +228,9 @@ impl Log {
             last_segment: SegmentId(stripe.last_segment),
             hung_writes: stripe.zombies.len(),
             suspended,
-            no_space: stripe.no_space.clone(),
+            lacks_space: stripe.no_space.is_some(),
+            no_space: stripe.no_space.clone().or(all_refused),
+            refused_segment: refused.map(|(_, trouble)| trouble.clone()),
         }
     }
 

@@ -267,6 +267,13 @@ impl Log {
         if let (Purpose::Put, Some(trouble)) = (who, &stripe.no_space) {
             return Err(Admission::NoSpace(trouble.clone()));
         }
+        let (state, max) = (self.durable.stripe(index), 3 * self.durable.ranges_per_stripe() / 4);
+        if who == Purpose::Put && state.ranges_beyond() >= max {
+            let what = format!(
+                "what waits on stripe {index} has {max} gaps of failed writes and of damage, as many as its state can name; puts go on when some of it was taken"
+            );
+            return Err(Admission::NoSpace(Trouble::new(what)));
+        }
         if stripe.fits_open(frame) || stripe.room_behind_open() >= block_need(frame) {
             return Ok(());
         }
@@ -284,9 +291,14 @@ impl Log {
         }
         stripe.wants_segment = stripe.wants_segment.max(need);
         self.wakes.keeper = true;
-        match who {
-            Purpose::Put => Err(Admission::Busy),
-            Purpose::Ack => Err(Admission::NoSpace(Trouble::new("no free segment"))),
+        // Shorter ones than that are not made.
+        let made = need.max(self.settings.segment_bytes);
+        match (who, &stripe.refused_segment) {
+            (Purpose::Put, Some((refused, trouble))) if made >= *refused => {
+                Err(Admission::NoSpace(trouble.clone()))
+            }
+            (Purpose::Put, _) => Err(Admission::Busy),
+            (Purpose::Ack, _) => Err(Admission::NoSpace(Trouble::new("no free segment"))),
         }
     }
 

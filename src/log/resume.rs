@@ -118,7 +118,7 @@ impl Log {
         // counts, whatever of that block may still land there.
         while let Some(dead) = stripe.segments.pop_back_if(|s| s.first_block > last) {
             if !stripe.forget_lost(dead.slot) {
-                stripe.free.push(FreeSegment { slot: dead.slot, file: dead.file, len: dead.len });
+                stripe.put_free(FreeSegment { slot: dead.slot, file: dead.file, len: dead.len });
             }
         }
         self.settle_doubts(index);

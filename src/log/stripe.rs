@@ -142,6 +142,10 @@ pub(super) struct Stripe {
     pub in_flight: VecDeque<InFlight>,
     /// Failed or abandoned writes that have not returned, with the slot they write to.
     pub zombies: Vec<(JobId, u32)>,
+    /// Slots of segments in use that a write has failed on: each is opened anew before its next use.
+    pub failed: Vec<u32>,
+    /// Those that are free again and still to be opened anew.
+    pub to_reopen: Vec<FreeSegment>,
     /// Slots of segments that hold blocks and whose file somebody removed or cut short.
     pub lost: Vec<u32>,
     pub writes_in_flight_max: usize,
@@ -151,10 +155,12 @@ pub(super) struct Stripe {
     pub ages: Ages,
     /// Events' readers.
     pub front: Front,
-    /// Below `minimumRequiredSpace`, or a segment could not be made.
+    /// Below `minimumRequiredSpace`, or its directory went: it takes no puts at all.
     pub no_space: Option<Trouble>,
     /// A segment of at least this many bytes is wanted and none is there.
     pub wants_segment: u64,
+    /// Bytes of the shortest segment that could not be made, and why: what needs none so long goes on.
+    pub refused_segment: Option<(u64, Trouble)>,
     /// Bytes per second of recent writes, for the choice of stripe.
     pub rate: f64,
     /// Why its events cannot be read now, and when to try again.
@@ -217,6 +223,13 @@ impl Stripe {
         let sealed: usize = self.sealed.iter().map(|s| s.area.len()).sum();
         let open = self.open.as_ref().map_or(0, |o| o.block.len);
         (sealed + open) as u64
+    }
+
+    /// Bytes of the block that is written next.
+    pub(super) fn first_queued_bytes(&self) -> u64 {
+        let sealed = self.sealed.front().map(|s| s.area.len());
+        let open = || self.open.as_ref().map_or(0, |o| o.block.written_len());
+        sealed.unwrap_or_else(open) as u64
     }
 
     /// Bytes queued or in flight.

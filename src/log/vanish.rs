@@ -28,7 +28,8 @@ impl Log {
         let from = if older == 0 { 0 } else { turn % older };
         let others = stripe.segments.iter().take(older).cycle().skip(from).take(count.min(older));
         let live = stripe.segments.back().into_iter().chain(others).filter(known);
-        live.map(file).chain(stripe.free.iter().cloned()).collect()
+        let free = stripe.free.iter().chain(&stripe.to_reopen);
+        live.map(file).chain(free.cloned()).collect()
     }
 
     /// Takes a file as lost. A free one is forgotten; from the one that is written the stripe moves
@@ -42,8 +43,10 @@ impl Log {
         cause: &Trouble,
     ) -> Option<u64> {
         let stripe = &mut self.stripes[index.at()];
-        if let Some(at) = stripe.free.iter().position(|s| s.slot == slot) {
-            stripe.free.remove(at);
+        let known = stripe.free.len() + stripe.to_reopen.len();
+        stripe.free.retain(|s| s.slot != slot);
+        stripe.to_reopen.retain(|s| s.slot != slot);
+        if stripe.free.len() + stripe.to_reopen.len() < known {
             self.wakes.keeper = true;
             return Some(0);
         }

@@ -7,6 +7,7 @@
 
 use super::{Epoch, Watermark};
 use crate::base::ids::{GroupId, MAIN_GROUP, Sequence, StripeIndex};
+use crate::base::limits::RANGES_MAX;
 use crate::base::ranges::RangeSet;
 use crate::base::rare::Rare;
 use std::collections::BTreeMap;
@@ -107,6 +108,12 @@ impl StateRecord {
                 self.positions.insert(source.to_owned(), position.clone());
             }
         }
+    }
+
+    /// Ranges beyond the frontier that one stripe may have, for all stripes to have as many.
+    #[must_use]
+    pub fn ranges_per_stripe(&self) -> usize {
+        RANGES_MAX / self.stripes.len().max(1)
     }
 
     /// The state of one stripe.
@@ -228,6 +235,12 @@ impl StripeState {
     #[must_use]
     pub fn frontier(&self) -> u64 {
         self.acknowledged.values().map(RangeSet::frontier).min().unwrap_or(0)
+    }
+
+    /// Ranges beyond the frontier, of the group that has most.
+    #[must_use]
+    pub fn ranges_beyond(&self) -> usize {
+        self.acknowledged.values().map(RangeSet::ranges_beyond).max().unwrap_or(0)
     }
 
     fn name_damage(&mut self, range: (u64, u64)) {

@@ -11,9 +11,7 @@ use super::state::{
 };
 use super::{Refusal, Watermark};
 use crate::base::ids::{BlockNumber, GroupId, SegmentId, Sequence, WriteOrder};
-use crate::base::limits::{
-    POSITION_BYTES_MAX, RANGES_PER_STRIPE_MAX, STATE_BYTES_MAX, STRIPES_MAX,
-};
+use crate::base::limits::{POSITION_BYTES_MAX, RANGES_MAX, STATE_BYTES_MAX, STRIPES_MAX};
 use crate::base::ranges::RangeSet;
 use std::collections::BTreeMap;
 
@@ -42,8 +40,8 @@ const _: () = assert!(
         + STRIPES_MAX
             * (STATE_STRIPE_BYTES
                 + (DAMAGE_NAMED_MAX + ADOPTED_RANGES_MAX) * RANGE_BYTES
-                + 8 * STATE_GROUP_BYTES
-                + RANGES_PER_STRIPE_MAX * RANGE_BYTES)
+                + 8 * STATE_GROUP_BYTES)
+        + RANGES_MAX * RANGE_BYTES
         + POSITION_BYTES_MAX
         <= STATE_BYTES_MAX
 );

@@ -23,9 +23,7 @@ use super::repair;
 use super::table::Case;
 use super::{Finding, OpenError, RecoverOptions, Recovered};
 use crate::base::clock::Clock;
-use crate::base::limits::RANGES_PER_STRIPE_MAX;
 use crate::base::random::Random;
-use crate::base::ranges::RangeSet;
 use crate::disk::Disk;
 
 /// What a repair found and did.
@@ -94,9 +92,9 @@ fn give_up(
     for place in damage {
         let at = place.stripe.at();
         let Some(home) = &recovered.stripes[at].home else { continue };
+        let max = recovered.state.ranges_per_stripe() / 2;
         let state = recovered.state.stripe_mut(place.stripe);
-        let ranges = state.acknowledged.values().map(RangeSet::ranges_beyond).max().unwrap_or(0);
-        if ranges >= RANGES_PER_STRIPE_MAX {
+        if state.ranges_beyond() >= max {
             mended.left.push(place.finding(None));
             continue;
         }

@@ -55,6 +55,22 @@ fn a_failed_write_on_the_only_stripe_goes_on_in_a_fresh_segment() {
     }
 }
 
+/// Through the page cache a description that was told of a failed sync believes none any more.
+#[test]
+fn a_segment_whose_sync_failed_is_opened_anew_before_its_next_use() {
+    let machine = Machine::with(1, SimOptions { direct: false, ..SimOptions::new(1) });
+    let mut engine = machine.open();
+    engine.put(&bodies("a", 0..1));
+    machine.disk.fail(Fault::next(On::Submit, "segment"));
+    for round in 0..120 {
+        engine.put(&large(&format!("r{round}"), 0..10, 3000));
+        engine.drain();
+    }
+    let counts = engine.channel.log_counts();
+    assert!(counts.rolls > 10 && counts.recycled > 10, "{counts:?}");
+    assert_eq!(counts.failed_writes, 1);
+}
+
 #[test]
 fn frames_of_a_failed_block_keep_their_order_where_they_move_to() {
     let machine = Machine::new(2);

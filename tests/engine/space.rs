@@ -64,6 +64,34 @@ fn on_a_full_disk_puts_are_refused_with_the_cause_takes_go_on_and_puts_resume_by
 }
 
 #[test]
+fn a_large_put_refused_for_want_of_space_refuses_no_other() {
+    let machine = small_disk(1);
+    let mut engine = machine.open();
+    engine.put(&bodies("a", 0..1));
+    let refused = engine.try_put(&large("big", 0..3, 1 << 20)).expect_err("too large for the disk");
+    assert!(matches!(refused, CommitError::Refused(Refusal::NoSpace(_))), "{refused}");
+    assert!(refused.to_string().contains("/c/data0"), "{refused}");
+    engine.put(&bodies("b", 0..1));
+    // Somebody asks for it again and again; the others use up one segment after the other.
+    let rolls = engine.channel.log_counts().rolls;
+    for round in 0..12 {
+        let asks = engine.begin_put(&large("big", 0..3, 1 << 20));
+        engine.put(&large(&format!("r{round}"), 0..10, 5000));
+        drop(asks);
+    }
+    assert!(engine.channel.log_counts().rolls > rolls + 1, "further segments were made");
+    engine.pass(Duration::from_secs(61));
+    assert!(!engine.channel.status().refuses());
+    assert_eq!(engine.drain().len(), 122);
+    // With room it is taken.
+    machine.disk.set_capacity(&data_dir(0), 64 << 20).expect("there");
+    engine.pass(Duration::from_secs(1));
+    engine.put(&large("big", 0..3, 1 << 20));
+    engine.pass(Duration::from_secs(61));
+    assert_eq!(engine.channel.status().trouble, None);
+}
+
+#[test]
 fn acknowledgements_on_a_full_disk_go_into_checkpoint_slots_and_survive_a_power_cut() {
     let machine = small_disk(1);
     let mut engine = machine.open();

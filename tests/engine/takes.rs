@@ -236,6 +236,30 @@ fn holes_are_bounded_and_nothing_is_lent_beyond_the_last_until_one_closes() {
     assert_eq!(rest, expected, "in order");
 }
 
+/// Rots every other one of the blocks of `count` transactions put one by one into a fresh stripe.
+fn with_every_other_block_rotten(machine: &Machine, segment_bytes: u64, count: usize) {
+    let mut options = machine.options();
+    options.segment_bytes = segment_bytes;
+    let mut engine = machine.open_with(options);
+    (0..count).for_each(|i| engine.put(&bodies(&format!("e{i}"), 0..1)));
+    engine.channel.close().expect("sealed");
+    drop(engine);
+    let (mut left, mut file) = (count as u64, 0);
+    while left > 0 {
+        // In front of the puts stand the header's two blocks and a state record.
+        let bytes = machine.disk.contents(&file_of(file)).expect("there").len() as u64;
+        let held = (bytes / 4096 - 3).min(left);
+        for at in (1..held).step_by(2) {
+            machine.disk.rot(&file_of(file), 4096 * (3 + at) + 40, 16).expect("there");
+        }
+        (left, file) = (left - held, file + 1);
+    }
+}
+
+fn file_of(slot: u64) -> std::path::PathBuf {
+    data_dir(0).join(millpond::record::segment::file_name(slot as u32))
+}
+
 /// A machine whose channel holds five transactions of four events, the third rotten.
 fn rotten() -> Machine {
     let machine = Machine::new(1);
@@ -288,6 +312,26 @@ fn a_copy_of_damage_that_cannot_be_finished_is_not_left_lying_about() {
         assert_eq!(engine.channel.status().quarantined, 4, "counted all the same");
         assert!(!has_quarantine(&machine));
     }
+}
+
+#[test]
+fn many_void_ranges_keep_nothing_from_being_taken() {
+    let machine = Machine::new(1);
+    with_every_other_block_rotten(&machine, 8 << 20, 600);
+    assert_eq!(machine.open().drain().len(), 300);
+}
+
+#[test]
+fn many_failed_writes_under_a_backlog_keep_nothing_from_being_taken() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    for i in 0..300 {
+        // So late that the last failure is forgotten.
+        engine.pass(Duration::from_secs(61));
+        machine.disk.fail(Fault::next(On::Submit, "segment"));
+        engine.put(&bodies(&format!("e{i}"), 0..1));
+    }
+    assert_eq!(engine.drain().len(), 300);
 }
 
 #[test]

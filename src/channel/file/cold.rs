@@ -104,6 +104,10 @@ impl<'j> Piece<'j> {
             damaged: Vec::new(),
         };
         while found.next_block <= job.last_block && found.offset < job.end {
+            if found.lost.len() >= job.lost_max {
+                // What waits in front of them is to be taken first.
+                break;
+            }
             if piece.left(found.offset) < DEVICE_BLOCK_BYTES {
                 if found.offset > job.offset || !piece.ends_at(found.offset)? {
                     break;

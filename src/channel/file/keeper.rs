@@ -32,6 +32,9 @@ const PAUSE_OF_MAKING: Duration = Duration::from_millis(500);
 /// The same where nobody waits for the segment yet.
 const PAUSE_OF_MAKING_AHEAD: Duration = Duration::from_secs(10);
 
+/// So long after a segment that could not be made was last asked for, the stripe's report names it no more.
+const REFUSAL_NAMED_FOR: Duration = Duration::from_secs(60);
+
 /// What the keeper remembers between its steps.
 #[derive(Debug, Default)]
 pub(super) struct Diary {
@@ -115,6 +118,7 @@ impl Shared {
         };
         self.look_at_space(index, &mut tending);
         self.look_at_files(index, &mut tending);
+        self.reopen_segments(index);
         self.make_segments(index, &mut tending);
         self.delete_spares(index, &mut tending);
     }
@@ -131,13 +135,15 @@ impl Shared {
 
     pub(super) fn look_at_space(&self, index: StripeIndex, tending: &mut Tending) {
         let now = self.now();
-        let was = self.log().is_ok_and(|log| log.report(index).no_space.is_some());
+        let Ok(report) = self.log().map(|log| log.report(index)) else { return };
+        let (was, refused) = (report.lacks_space, report.refused_segment.is_some());
         // Half of the keeper's pace: a round that begins a moment early still looks.
-        let pause = if was { LOOK_FOR_ROOM } else { LOOK } / 2;
+        let pause = if was || refused { LOOK_FOR_ROOM } else { LOOK } / 2;
         if tending.space_at.is_some_and(|at| now < at + pause) {
             return;
         }
         tending.space_at = Some(now);
+        self.forget_refused_segment(&report, tending);
         let Some(directory) = &self.homes[index.at()].directory else { return };
         if let Some(trouble) = removed(&**directory, tending) {
             let _ = self.with_log(|log| log.set_space(index, Some(trouble)));
@@ -160,12 +166,26 @@ impl Shared {
                 setting::MINIMUM_REQUIRED_SPACE
             ))
         });
-        let wanting = self.log().is_ok_and(|log| log.report(index).wants_segment > 0);
-        if low || (was && !wanting) {
+        if low || was {
             let _ = self.with_log(|log| log.set_space(index, trouble));
             if !low {
                 tracing::info!("{path}: there is room again, puts go on");
             }
+        }
+    }
+
+    /// A transaction may have wanted a longer segment than there is room for and been refused. Nothing waits
+    /// for it then, and nothing else is refused because of it.
+    fn forget_refused_segment(&self, report: &StripeReport, tending: &mut Tending) {
+        let now = self.now();
+        if report.refused_segment.is_none() || report.wants_segment > 0 {
+            tending.wanted_at = Some(now);
+        } else if tending.wanted_at.is_some_and(|at| now >= at + REFUSAL_NAMED_FOR) {
+            let _ = self.with_log(|log| log.forget_refused_segment(report.index));
+            tracing::info!(
+                stripe = report.index.0,
+                "nothing waits for the segment any more that could not be made"
+            );
         }
     }
 
@@ -181,30 +201,30 @@ impl Shared {
             if !awaited && report.free >= enough {
                 return;
             }
-            let since = tending.refused_at.map(|at| self.now().saturating_sub(at));
-            let pause = match (awaited, report.no_space.is_some()) {
+            let usual = self.options.segment_bytes();
+            let len = usual.max(report.wants_segment).next_multiple_of(DEVICE_BLOCK_BYTES as u64);
+            let pause = match (awaited, tending.refused_len) {
                 (false, _) => PAUSE_OF_MAKING_AHEAD,
-                (true, true) => PAUSE_OF_MAKING,
-                (true, false) => Duration::ZERO,
+                (true, Some(refused)) if refused <= len => PAUSE_OF_MAKING,
+                (true, _) => Duration::ZERO,
             };
+            let since = tending.refused_at.map(|at| self.now().saturating_sub(at));
             if since.is_some_and(|since| since < pause) {
                 return;
             }
-            if !self.make_segment(index, &report, tending) {
+            // One that is too long for the space there is must not keep shorter ones from being made.
+            let longer = len > usual && report.free < enough;
+            if !self.make_segment(&report, len, tending)
+                && !(longer && self.make_segment(&report, usual, tending))
+            {
                 return;
             }
         }
     }
 
-    fn make_segment(
-        &self,
-        index: StripeIndex,
-        report: &StripeReport,
-        tending: &mut Tending,
-    ) -> bool {
+    fn make_segment(&self, report: &StripeReport, len: u64, tending: &mut Tending) -> bool {
+        let index = report.index;
         let Some(directory) = &self.homes[index.at()].directory else { return false };
-        let len = self.options.segment_bytes().max(report.wants_segment);
-        let len = len.next_multiple_of(DEVICE_BLOCK_BYTES as u64);
         let slot = tending.next_slot;
         let name = segment::file_name(slot);
         let refused_at = tending.refused_at;
@@ -221,11 +241,13 @@ impl Shared {
                 tending.next_slot += 1;
                 // What its storage can do may have been found out only when this file was made.
                 let depth = directory.capabilities().writes_in_flight_max;
-                let _ = self.with_log(|log| {
+                let was = self.with_log(|log| {
                     log.set_writes_in_flight_max(index, depth);
+                    let was = log.report(index).refused_segment.is_some();
                     log.add_segment(index, segment);
+                    was && log.report(index).refused_segment.is_none()
                 });
-                if report.no_space.is_some() {
+                if was.unwrap_or(false) {
                     let path = directory.path().display();
                     tracing::info!("{path}: there is room again, puts go on");
                 }
@@ -234,11 +256,12 @@ impl Shared {
             Err(words) => {
                 // Needed now, it is a reason to refuse puts; needed soon, it is not yet.
                 if report.wants_segment > 0 {
-                    if report.no_space.is_none() {
-                        tracing::warn!("{words}: puts wait, takes go on");
+                    if report.refused_segment.is_none() {
+                        tracing::warn!("{words}: puts that need it wait, takes go on");
                     }
-                    let trouble = Some(Trouble::new(words));
-                    let _ = self.with_log(|log| log.set_space(index, trouble));
+                    (tending.refused_len, tending.wanted_at) = (Some(len), Some(self.now()));
+                    let trouble = Trouble::new(words);
+                    let _ = self.with_log(|log| log.refuse_segment(index, len, trouble));
                 } else if tending.refused_at != refused_at {
                     tracing::warn!("{words}: a segment that is not needed yet could not be made");
                 }

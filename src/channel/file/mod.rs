@@ -204,7 +204,11 @@ impl Channel for FileChannel {
         let unaccounted = Some(log.unaccounted());
         // The words are written without the lock.
         drop(log);
-        let trouble = reports.iter().find_map(|r| r.suspended.as_ref().or(r.no_space.as_ref()));
+        let trouble = |r: &StripeReport| {
+            let trouble = r.suspended.as_ref().or(r.no_space.as_ref());
+            trouble.or(r.refused_segment.as_ref()).map(ToString::to_string)
+        };
+        let trouble = reports.iter().find_map(trouble);
         Status {
             events,
             lent,
@@ -226,7 +230,7 @@ impl Channel for FileChannel {
                 .checkpoints
                 .copy_errors
                 .load(std::sync::atomic::Ordering::Relaxed),
-            trouble: trouble.map(ToString::to_string),
+            trouble,
             stopped: false,
         }
     }

@@ -70,6 +70,10 @@ pub(super) struct Tending {
     pub space_at: Option<Duration>,
     /// When a segment file could not be made.
     pub refused_at: Option<Duration>,
+    /// Bytes of the last that could not be made although it was waited for.
+    pub refused_len: Option<u64>,
+    /// When a segment was last waited for that could not be made.
+    pub wanted_at: Option<Duration>,
     /// When free segments that are too many were last deleted, or could have been.
     pub tidied_at: Option<Duration>,
     /// When its files were last looked at, and where the next look begins.

@@ -5,7 +5,7 @@
 use super::shared::{Shared, Tending};
 use crate::base::ids::StripeIndex;
 use crate::base::trouble::Trouble;
-use crate::disk::{Directory, Lock, LockError, Renewed};
+use crate::disk::{Access, Directory, Lock, LockError, Renewed};
 use crate::log::FreeSegment;
 use crate::record::segment;
 use crate::recovery::MEMBER_NAME;
@@ -18,6 +18,40 @@ const PAUSE: Duration = Duration::from_millis(500);
 const FILES_PER_LOOK: usize = 64;
 
 impl Shared {
+    /// Opens the free segments anew that a write has failed on. One that cannot be opened now is tried again
+    /// with the next look; one whose name leads elsewhere is forgotten.
+    pub(super) fn reopen_segments(&self, index: StripeIndex) {
+        let Some(directory) = &self.homes[index.at()].directory else { return };
+        let old = self.with_log(|log| log.segments_to_reopen(index)).unwrap_or_default();
+        for segment in old {
+            let opened = directory.open(&segment::file_name(segment.slot), Access::Write);
+            let same = opened.and_then(|file| {
+                let same =
+                    file.identity()? == segment.file.identity()? && file.len()? >= segment.len;
+                Ok(same.then_some(file))
+            });
+            let path = segment.file.path().display().to_string();
+            match same {
+                Ok(Some(file)) => {
+                    tracing::info!(
+                        stripe = index.0,
+                        "{path} is opened anew: a write to it had failed"
+                    );
+                    let _ = self
+                        .with_log(|log| log.add_segment(index, FreeSegment { file, ..segment }));
+                }
+                Ok(None) => tracing::warn!(
+                    stripe = index.0,
+                    "{path} is not the file any more that it was; it is used no more"
+                ),
+                Err(error) => {
+                    tracing::debug!(stripe = index.0, "{path} cannot be opened anew: {error}");
+                    let _ = self.with_log(|log| log.defer_reopening(index, segment));
+                }
+            }
+        }
+    }
+
     /// Looks at the files of a stripe, whose directory is there.
     pub(super) fn look_at_files(&self, index: StripeIndex, tending: &mut Tending) {
         let now = self.now();
