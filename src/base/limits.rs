@@ -23,6 +23,10 @@ pub const GATHERING_BYTES_MAX: usize = EARLY_WRITE_BYTES / 2;
 /// Writes in flight on one stripe when the storage makes each durable by itself.
 pub const WRITES_IN_FLIGHT_MAX: usize = 4;
 
+/// Bytes a second that a disk writes at least: a write of many has so much more time before it counts as
+/// hung. A transaction may have a gibibyte, which disks that serve others too have taken minutes for.
+pub const WRITE_BYTES_PER_SECOND_MIN: u64 = 1024 * 1024;
+
 /// Bytes of one slab of block memory. Blocks are cut from slabs one behind the other.
 pub const SLAB_BYTES: usize = 4 * 1024 * 1024;
 

@@ -49,6 +49,20 @@ pub enum Broken {
     NothingAdopted,
     /// What is missing below something named is void and not counted as damage.
     DamageUnsaid,
+    /// Void ranges behind the next event count as holes that lending it would leave.
+    VoidsAreHoles,
+    /// A segment that could not be made for a large put refuses the small ones too.
+    LargeRefusalForAll,
+    /// A segment whose write failed is used again through the same open file.
+    FailedFileReused,
+    /// A checkpoint slot that cannot be written is tried for ever.
+    SlotTriedForEver,
+    /// A write counts as hung after the same time, whatever its size.
+    HungWhateverSize,
+    /// Free segments are kept by their number only.
+    PoolByNumber,
+    /// Nobody who waits is woken when a refused read may be tried again.
+    RetryUnsaid,
 }
 
 #[cfg(mutant)]
@@ -59,7 +73,7 @@ thread_local! {
 impl Broken {
     /// Every rule.
     #[cfg(mutant)]
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 27] = [
         Self::PublishedOverGaps,
         Self::FenceBehind,
         Self::VoidForgotten,
@@ -80,6 +94,13 @@ impl Broken {
         Self::FenceUnread,
         Self::NothingAdopted,
         Self::DamageUnsaid,
+        Self::VoidsAreHoles,
+        Self::LargeRefusalForAll,
+        Self::FailedFileReused,
+        Self::SlotTriedForEver,
+        Self::HungWhateverSize,
+        Self::PoolByNumber,
+        Self::RetryUnsaid,
     ];
 
     /// Breaks the rule for engines of this thread, or none from now on.

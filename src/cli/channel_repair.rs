@@ -25,7 +25,7 @@ pub(super) fn repair(arguments: &ChannelArguments) -> Result<(), Stop> {
     match mended.left.len() {
         0 => Ok(()),
         left => Err(Stop::Failed(format!(
-            "{left} damaged places are left as they are; make room on the disk (or delete copies that are no longer wanted), or take what waits in front of them, then repair again"
+            "{left} damaged places are left as they are; make room on the disk (or delete copies that are no longer wanted), or let what waits in front of them be taken, which needs no repair; then repair again"
         ))),
     }
 }

@@ -56,11 +56,12 @@ impl Log {
                 self.publish(now, index);
             }
             Err(error) => {
-                let write = &stripe.in_flight[at];
+                let write = &mut stripe.in_flight[at];
+                write.failed = true;
                 let path = stripe.segments.iter().rfind(|s| s.id == write.segment);
                 let path = path.map(|s| s.file.path().display().to_string()).unwrap_or_default();
                 let cause = format!("writing {path} at {}: {error}", write.offset);
-                self.fail(now, index, Some(job), &Trouble::new(cause));
+                self.fail(now, index, &Trouble::new(cause));
             }
         }
     }
@@ -103,9 +104,9 @@ impl Log {
             let stripe = &mut self.stripes[index.at()];
             // The first life of an opening is no return.
             if stripe.epoch_start != EpochStart::Done && stripe.strikes > 0 {
-                tracing::info!(stripe = index.0, "the stripe is back: puts and takes go on there");
+                self.say_back(index, "the stripe is back: puts and takes go on there");
             }
-            stripe.epoch_start = EpochStart::Done;
+            self.stripes[index.at()].epoch_start = EpochStart::Done;
             self.settle_doubts(index);
             self.fence_suspended(index);
             self.wakes.room = true;
@@ -146,7 +147,9 @@ impl Log {
     fn apply_put(&mut self, index: StripeIndex, (first, count): (u64, u32), void: bool) {
         if void {
             self.durable.stripe_mut(index).void(first, first + u64::from(count));
-            self.occupied = self.occupied.saturating_sub(u64::from(count));
+            if self.stripes[index.at()].is_active() {
+                self.occupied = self.occupied.saturating_sub(u64::from(count));
+            }
             self.wakes.room = true;
         } else {
             self.counts.put += u64::from(count);

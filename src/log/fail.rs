@@ -9,9 +9,9 @@
 use super::Log;
 use super::block::{Block, Effect, FrameNote};
 use super::fate::{Outcome, Promise};
-use super::job::JobId;
+use super::job::time_allowed;
 use super::reserve::plain_header;
-use super::stripe::{Doubts, EpochStart, Health, Stripe};
+use super::stripe::{Doubts, EpochStart, Failing, Health, Stripe};
 use crate::base::ids::{Sequence, StripeIndex};
 use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
@@ -47,18 +47,52 @@ struct Stranded {
 }
 
 impl Log {
-    /// Ends a stripe's epoch: the write `job` failed, or something in flight hangs.
-    pub(super) fn fail(
+    /// Ends a stripe's epoch: a write failed, or something in flight hangs. Nothing is reserved on the stripe
+    /// any more from now on; the rest comes when what is reserved is filled.
+    pub(super) fn fail(&mut self, now: Duration, index: StripeIndex, cause: &Trouble) {
+        if self.stripes[index.at()].failing.is_some() {
+            return;
+        }
+        self.counts.failed_writes += 1;
+        self.say_warning(index, format!("{cause}; the stripe is suspended and its writes move"));
+        let waiting = self.waiting_on(|s| s.index == index && s.is_active());
+        self.occupied = self.occupied.saturating_sub(waiting);
+        let stripe = &mut self.stripes[index.at()];
+        stripe.seal_open();
+        stripe.health = Health::Suspended { cause: cause.clone(), retry_at: Duration::MAX };
+        // Their headers go, which are written when a write starts, and would never be filled.
+        let queued = std::mem::take(&mut stripe.sealed);
+        let queued = queued.into_iter().map(|sealed| (sealed.block, sealed.area)).collect();
+        stripe.failing = Some(Failing { cause: cause.clone(), queued });
+        self.finish_failures(now);
+    }
+
+    /// Ends the epochs of stripes that have failed and whose fillers are done: those copy and checksum
+    /// only, and need no lock for it. Answers whether some are not done: ask again, without the lock
+    /// in between.
+    pub fn finish_failures(&mut self, now: Duration) -> bool {
+        let mut wait = false;
+        for index in (0..self.stripes.len()).map(|index| StripeIndex(index as u16)) {
+            let stripe = &mut self.stripes[index.at()];
+            if !stripe.is_filled() {
+                wait |= stripe.failing.is_some();
+            } else if let Some(Failing { cause, queued }) = stripe.failing.take() {
+                self.move_away(now, index, &cause, queued);
+            }
+        }
+        self.wakes.failing |= wait;
+        wait
+    }
+
+    fn move_away(
         &mut self,
         now: Duration,
         index: StripeIndex,
-        job: Option<JobId>,
         cause: &Trouble,
+        queued: Vec<(Block, Arc<Area>)>,
     ) {
-        self.counts.failed_writes += 1;
-        tracing::warn!(stripe = index.0, "{cause}; the stripe is suspended and its writes move");
         let restarting = self.stripes[index.at()].epoch_start != EpochStart::Done;
-        let stranded = self.strand(index, job);
+        let stranded = self.strand(index, queued);
         let fence = self.end_epoch(now, index, cause);
         let other = self.other_stripe(index);
         match other {
@@ -87,43 +121,47 @@ impl Log {
         self.wakes.takers = true;
     }
 
-    /// Writes in flight that began before `since` hang: their stripes' epochs end.
-    pub fn give_up_hung(&mut self, now: Duration, since: Duration) {
+    /// Writes in flight hang that have taken longer than `timeout`, and than a slow disk needs for their bytes:
+    /// their stripes' epochs end.
+    pub fn give_up_hung(&mut self, now: Duration, timeout: Duration) {
         for index in 0..self.stripes.len() {
-            let oldest = self.stripes[index].in_flight.iter().find(|w| !w.done);
-            let Some(write) = oldest.filter(|w| w.started < since) else { continue };
+            let stripe = &self.stripes[index];
+            let mut bytes = 0;
+            let hangs = stripe.in_flight.iter().filter(|w| !w.done).find(|write| {
+                // Those before it are in its way.
+                bytes += write.area.len() as u64;
+                write.started + timeout + time_allowed(bytes) < now
+            });
+            let Some(write) = hangs.filter(|_| stripe.failing.is_none()) else { continue };
             Rare::HungWrite.reached();
             let waited = now.saturating_sub(write.started).as_secs();
             let cause = format!("a write on stripe {index} has not returned for {waited} s");
-            self.fail(now, StripeIndex(index as u16), None, &Trouble::new(cause));
+            self.fail(now, StripeIndex(index as u16), &Trouble::new(cause));
         }
     }
 
-    /// Takes everything that is not durable away from a stripe. Waits for late fillers: they copy
-    /// and checksum only, and need no lock for it.
-    fn strand(&mut self, index: StripeIndex, job: Option<JobId>) -> Vec<Stranded> {
+    /// How long what is queued or in flight on a stripe may take beside the time in which any write returns.
+    #[must_use]
+    pub fn time_allowed(&self, index: StripeIndex) -> Duration {
+        time_allowed(self.stripes[index.at()].outstanding_bytes())
+    }
+
+    /// Takes everything that is not durable, and filled, away from a stripe.
+    fn strand(&mut self, index: StripeIndex, queued: Vec<(Block, Arc<Area>)>) -> Vec<Stranded> {
         let stripe = &mut self.stripes[index.at()];
-        stripe.seal_open();
         let mut stranded = Vec::new();
         for write in std::mem::take(&mut stripe.in_flight) {
             let segment = stripe.segments.iter().rfind(|s| s.id == write.segment);
             match segment.map(|s| s.slot) {
-                Some(slot) if Some(write.job) == job => stripe.note_failed(slot),
+                Some(slot) if write.failed => stripe.note_failed(slot),
                 Some(slot) if !write.done => stripe.zombies.push((write.job, slot)),
                 Some(_) | None => {}
             }
             let (block, area, block_at) = (write.block, write.area, write.block_at);
             stranded.push(Stranded { block, area, block_at });
         }
-        for sealed in std::mem::take(&mut stripe.sealed) {
-            drop(sealed.header);
-            stranded.push(Stranded { block: sealed.block, area: sealed.area, block_at: 0 });
-        }
-        for one in &stranded {
-            while one.area.bytes().is_none() {
-                std::thread::yield_now();
-            }
-        }
+        let queued = queued.into_iter();
+        stranded.extend(queued.map(|(block, area)| Stranded { block, area, block_at: 0 }));
         stripe.writer = None;
         stranded
     }
@@ -133,8 +171,6 @@ impl Log {
         let state = self.durable.stripe(index);
         let (wm, void_start) = (state.watermark.block, state.next.0);
         let nonce = (self.nonce)();
-        let waiting = self.waiting_on(|s| s.index == index && s.is_active());
-        self.occupied = self.occupied.saturating_sub(waiting);
         let stripe = &mut self.stripes[index.at()];
         let number = stripe.epoch.number.next();
         stripe.epoch = Epoch { number, nonce, start: wm.next() };
@@ -209,10 +245,7 @@ impl Log {
                 true
             }
             Err(_) => {
-                tracing::error!(
-                    stripe = fence.stripe.0,
-                    "no memory to say on stripe {on} that a write failed: what was on its way is in doubt; raise the memory limit of the process"
-                );
+                self.say_error(fence.stripe, format!("no memory to say on stripe {on} that a write failed: what was on its way is in doubt; raise the memory limit of the process"));
                 false
             }
         }
@@ -222,7 +255,7 @@ impl Log {
         for one in stranded {
             let fate = Arc::clone(&one.block.fate);
             let epoch = one.block.epoch;
-            let bytes = one.area.bytes().expect("`strand` waited for the fillers");
+            let bytes = one.area.bytes().expect("nothing moves before it is filled");
             let block = &bytes[one.block_at..];
             for (at, note) in one.block.frames.into_iter().enumerate() {
                 let at = at as u32;
@@ -337,6 +370,12 @@ impl Effect {
 }
 
 impl Stripe {
+    /// Whether every frame of what is queued or in flight is filled; nothing is open any more.
+    fn is_filled(&self) -> bool {
+        let queued = self.failing.iter().flat_map(|failing| &failing.queued).map(|(_, area)| area);
+        self.in_flight.iter().map(|w| &w.area).chain(queued).all(|area| area.bytes().is_some())
+    }
+
     /// The end of the life before the present one, which failed.
     fn fence(&self) -> FenceBody {
         FenceBody {

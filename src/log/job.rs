@@ -2,11 +2,20 @@
 
 use crate::base::checksum::Salt;
 use crate::base::ids::StripeIndex;
+use crate::base::limits::WRITE_BYTES_PER_SECOND_MIN;
+use crate::base::mutant::Broken;
 use crate::disk::memory::{Area, Span};
 use crate::disk::{File, Submitted};
 use crate::record::block::BlockHeader;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a write of so many bytes may take on a slow disk, beside the time in which any write returns.
+pub(super) fn time_allowed(bytes: u64) -> Duration {
+    let bytes = if Broken::HungWhateverSize.is_chosen() { 0 } else { bytes };
+    Duration::from_millis(bytes.saturating_mul(1000) / WRITE_BYTES_PER_SECOND_MIN)
+}
 
 /// Names a write in flight; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

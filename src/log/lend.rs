@@ -8,6 +8,7 @@ use super::reserve::plain_header;
 use super::stripe::{EpochStart, Health, Stripe};
 use crate::base::ids::{BlockNumber, EpochNumber, MAIN_GROUP, SegmentId, StripeIndex, Uuid};
 use crate::base::limits::HOLES_PER_STRIPE_MAX;
+use crate::base::mutant::Broken;
 use crate::base::trouble::Trouble;
 use crate::disk::File;
 use crate::record::body::{AckBody, LostBody};
@@ -80,13 +81,18 @@ pub struct ReadOutcome {
 }
 
 impl Log {
-    /// Lends up to `max` events.
-    pub fn lend(&mut self, now: Duration, max: usize) -> Lent {
+    /// Forgets refused reads whose pause is over: whoever waits for those events asks again.
+    pub fn retry_reads(&mut self, now: Duration) {
         for stripe in &mut self.stripes {
-            if stripe.read_trouble.as_ref().is_some_and(|(_, retry_at)| *retry_at <= now) {
-                stripe.read_trouble = None;
+            if stripe.read_trouble.take_if(|(_, retry_at)| *retry_at <= now).is_some() {
+                self.wakes.takers |= !Broken::RetryUnsaid.is_chosen();
             }
         }
+    }
+
+    /// Lends up to `max` events.
+    pub fn lend(&mut self, now: Duration, max: usize) -> Lent {
+        self.retry_reads(now);
         let mut claims: Vec<Claim> = Vec::new();
         let mut left = u32::try_from(max).unwrap_or(u32::MAX);
         // Who is first across stripes is known only when each one's next event is.
@@ -144,14 +150,15 @@ impl Log {
     /// Reads that began before `since` hang: until they return, their stripes' events are not
     /// waited for, so that takers go on with those of the others.
     pub fn give_up_hung_reads(&mut self, now: Duration, since: Duration) {
-        for stripe in &mut self.stripes {
+        for at in 0..self.stripes.len() {
+            let stripe = &mut self.stripes[at];
             let hangs = stripe.front.reading && stripe.front.reading_since < since;
             if hangs && stripe.read_trouble.is_none() {
                 let waited = now.saturating_sub(stripe.front.reading_since).as_secs();
                 let index = stripe.index;
                 let trouble = format!("a read on stripe {index} has not returned for {waited} s");
-                tracing::warn!(stripe = index.0, "{trouble}; takes go on on the others");
-                stripe.read_trouble = Some((Trouble::new(trouble), Duration::MAX));
+                stripe.read_trouble = Some((Trouble::new(trouble.clone()), Duration::MAX));
+                self.say_warning(index, format!("{trouble}; takes go on on the others"));
                 self.wakes.takers = true;
             }
         }
@@ -180,7 +187,7 @@ impl Log {
         let found = match found {
             Ok(found) => found,
             Err(trouble) => {
-                tracing::warn!(stripe = index.0, "{trouble}; trying again");
+                self.say_warning(index, format!("{trouble}; trying again"));
                 self.stripes[index.at()].read_trouble = Some((trouble, now + READ_PAUSE));
                 return notes;
             }
@@ -306,6 +313,9 @@ impl Log {
         let max = HOLES_PER_STRIPE_MAX.min(self.durable.ranges_per_stripe() / 2);
         if acknowledged.ranges_beyond() + front.claims < max {
             return false;
+        }
+        if Broken::VoidsAreHoles.is_chosen() {
+            return true;
         }
         front.cursor().is_some_and(|next| acknowledged.ranges_below(next) + front.claims >= max)
     }

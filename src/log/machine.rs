@@ -20,6 +20,7 @@ use crate::record::state::StateRecord;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Level;
 
 /// What the machine is told once.
 #[derive(Clone, Debug)]
@@ -34,9 +35,25 @@ pub struct LogSettings {
     pub opened: Duration,
 }
 
-/// What is to be woken, once the lock is left.
+/// A line for the log of the process.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// How bad it is.
+    pub level: Level,
+    /// The stripe that it is about.
+    pub stripe: StripeIndex,
+    /// What there is to say.
+    pub words: String,
+}
+
+/// What is to be woken and said, once the lock is left.
 #[derive(Debug, Default)]
 pub struct Wakes {
+    /// Lines for the log: written under the lock, an output that nobody reads would stop all stripes.
+    pub said: Vec<Said>,
+    /// The frames of a stripe that failed wait for those who fill them: [`Log::finish_failures`] is to be
+    /// called until it answers that none do.
+    pub failing: bool,
     /// Blocks whose outcome is known.
     pub fates: Vec<Arc<Fate>>,
     /// Something can be lent that could not.
@@ -138,6 +155,22 @@ impl Log {
         std::mem::take(&mut self.wakes)
     }
 
+    /// The blocks whose outcome somebody may wait for.
+    #[must_use]
+    pub fn fates(&self) -> Vec<Arc<Fate>> {
+        let mut fates = self.wakes.fates.clone();
+        for stripe in &self.stripes {
+            let flying = stripe.in_flight.iter().map(|w| &w.block);
+            let sealed = stripe.sealed.iter().map(|s| &s.block);
+            let open = stripe.open.iter().map(|o| &o.block);
+            let queued = stripe.failing.iter().flat_map(|f| &f.queued).map(|(block, _)| block);
+            let open = open.chain(queued);
+            fates.extend(flying.chain(sealed).chain(open).map(|block| Arc::clone(&block.fate)));
+        }
+        fates.extend(self.acks.values().filter_map(|ack| ack.slot_fate.clone()));
+        fates
+    }
+
     /// What is durable, for a checkpoint.
     #[must_use]
     pub fn durable(&self) -> &StateRecord {
@@ -190,6 +223,23 @@ impl Log {
     pub(super) fn job_id(&mut self) -> JobId {
         self.next_job += 1;
         JobId(self.next_job)
+    }
+
+    /// Has a line written to the log of the process when the lock is left.
+    fn say(&mut self, level: Level, stripe: StripeIndex, words: String) {
+        self.wakes.said.push(Said { level, stripe, words });
+    }
+
+    pub(super) fn say_error(&mut self, stripe: StripeIndex, words: String) {
+        self.say(Level::ERROR, stripe, words);
+    }
+
+    pub(super) fn say_warning(&mut self, stripe: StripeIndex, words: String) {
+        self.say(Level::WARN, stripe, words);
+    }
+
+    pub(super) fn say_back(&mut self, stripe: StripeIndex, words: &str) {
+        self.say(Level::INFO, stripe, words.to_owned());
     }
 
     pub(super) fn changed(&mut self) {
@@ -275,6 +325,7 @@ impl Stripe {
             in_flight: std::collections::VecDeque::new(),
             zombies: Vec::new(),
             failed: Vec::new(),
+            failing: None,
             to_reopen: Vec::new(),
             lost: Vec::new(),
             writes_in_flight_max: start.writes_in_flight_max,

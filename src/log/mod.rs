@@ -42,7 +42,7 @@ mod vanish;
 pub use events::{Acknowledgement, Counts, Gathered};
 pub use job::WriteJob;
 pub use lend::{Lent, ReadJob, ReadOutcome};
-pub use machine::{Log, LogSettings, Wakes};
+pub use machine::{Log, LogSettings, Said, Wakes};
 pub use progress::{CheckpointPlan, StripeReport};
 pub use reserve::{Admission, PutShape};
 pub use stripe::{FreeSegment, LiveSegment, StripeStart};

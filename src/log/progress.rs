@@ -193,7 +193,8 @@ impl Log {
     /// Whether nothing is reserved, queued or in flight. What is in doubt is none of these.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.slot_queue.is_empty() && self.stripes.iter().all(|s| s.outstanding_bytes() == 0)
+        self.slot_queue.is_empty()
+            && self.stripes.iter().all(|s| s.outstanding_bytes() == 0 && s.failing.is_none())
     }
 
     /// One stripe as of now.
@@ -234,19 +235,40 @@ impl Log {
         }
     }
 
-    /// Takes a free segment out of the pool to be deleted, if more than `keep` are there or one is
-    /// too small to be used.
+    /// Takes a free segment out of the pool to be deleted, if more than `keep` are there, one is too small
+    /// to be used, or they have more bytes than so many of the usual length and one is longer.
     ///
     /// The one that has been free for longest goes. The newest may be one that was made just now
     /// because a large transaction waits for it: deleted as a spare, it would be made and deleted
-    /// again for ever, and the transaction never written.
-    pub fn spare_segment(&mut self, index: StripeIndex, keep: usize) -> Option<FreeSegment> {
+    /// again for ever, and the transaction never written. With `also_newest` nothing has waited for it.
+    pub fn spare_segment(
+        &mut self,
+        index: StripeIndex,
+        keep: usize,
+        also_newest: bool,
+    ) -> Option<FreeSegment> {
         let need = super::reserve::state_bytes_bound(&self.durable, self.acks.len()) + 4096;
+        let usual = self.settings.segment_bytes;
         let stripe = &mut self.stripes[index.at()];
-        let small = stripe.free.iter().position(|s| s.len < need && !stripe.haunted(s.slot));
-        let spare = stripe.free.iter().position(|s| !stripe.haunted(s.slot));
-        let at = small.or(spare.filter(|_| stripe.free.len() > keep))?;
+        let find = |is_spare: &dyn Fn(&FreeSegment) -> bool| {
+            stripe.free.iter().position(|s| !stripe.haunted(s.slot) && is_spare(s))
+        };
+        let newest = stripe.free.last().map(|s| s.slot).filter(|_| !also_newest);
+        let bytes: u64 = stripe.free.iter().map(|s| s.len).sum();
+        let by_number = Broken::PoolByNumber.is_chosen();
+        let wanted = stripe.wants_segment > 0 || stripe.roll_planned || by_number;
+        let large = (bytes > usual.saturating_mul(keep as u64) && !wanted)
+            .then(|| find(&|s| s.len > usual && Some(s.slot) != newest));
+        let small = find(&|s| s.len < need);
+        let spare = find(&|_| true).filter(|_| stripe.free.len() > keep);
+        let at = small.or(large.flatten()).or(spare)?;
         Some(stripe.free.remove(at))
+    }
+
+    /// Slot of the segment that came free last.
+    #[must_use]
+    pub fn newest_free(&self, index: StripeIndex) -> Option<u32> {
+        self.stripes[index.at()].free.last().map(|s| s.slot)
     }
 }
 

@@ -7,6 +7,7 @@
 use super::Log;
 use super::stripe::{FreeSegment, Stripe};
 use crate::base::ids::StripeIndex;
+use crate::base::mutant::Broken;
 
 impl Log {
     /// Takes the segments of a stripe that are to be opened anew. Each comes back by
@@ -37,12 +38,12 @@ impl Stripe {
     /// write to it has failed.
     pub(super) fn put_free(&mut self, segment: FreeSegment) -> bool {
         match self.failed.iter().position(|slot| *slot == segment.slot) {
-            Some(at) => {
+            Some(at) if !Broken::FailedFileReused.is_chosen() => {
                 self.failed.swap_remove(at);
                 self.to_reopen.push(segment);
                 false
             }
-            None => {
+            Some(_) | None => {
                 self.has_come(segment.len);
                 self.free.push(segment);
                 true

@@ -267,6 +267,10 @@ impl Log {
         if let (Purpose::Put, Some(trouble)) = (who, &stripe.no_space) {
             return Err(Admission::NoSpace(trouble.clone()));
         }
+        let refused = stripe.refused_segment.as_ref();
+        if let (Some((_, trouble)), true) = (refused, Broken::LargeRefusalForAll.is_chosen()) {
+            return Err(Admission::NoSpace(trouble.clone()));
+        }
         let (state, max) = (self.durable.stripe(index), 3 * self.durable.ranges_per_stripe() / 4);
         if who == Purpose::Put && state.ranges_beyond() >= max {
             let what = format!(

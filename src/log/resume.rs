@@ -105,10 +105,7 @@ impl Log {
             return;
         }
         Rare::LifeEndedInSlot.reached();
-        tracing::info!(
-            stripe = index.0,
-            "the stripe is back: takes go on there, puts wait for room"
-        );
+        self.say_back(index, "the stripe is back: takes go on there, puts wait for room");
         self.epoch_stands_in_slot(index);
         self.activate(index);
         let last = self.durable.stripe(index).watermark.block;

@@ -11,6 +11,7 @@ use crate::base::limits::{EARLY_WRITE_BYTES, GATHERING_BYTES_MAX};
 use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
 use crate::disk::memory::{AreaWriter, SlabPool};
+use crate::record::Refusal;
 use crate::record::block::{BLOCK_HEADER_BYTES, BlockHeader, SOLO, STATE};
 use crate::record::frame::{FRAME_HEADER_BYTES, FrameKind};
 use crate::record::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -100,8 +101,8 @@ impl Log {
             return self.roll(now, index, 0);
         }
         let state = self.state_of(index);
+        let sealed = self.state_block(index, state, None)?;
         let stripe = &mut self.stripes[index.at()];
-        let sealed = state_block(stripe, &self.pool, state, None)?;
         stripe.tail_room = stripe.tail_room.saturating_sub(sealed.area.len() as u64);
         Some(self.start_block(now, index, sealed))
     }
@@ -132,7 +133,8 @@ impl Log {
             first_order: order,
             len: free.len,
         };
-        let sealed = state_block(stripe, &self.pool, state, Some(&header))?;
+        let sealed = self.state_block(index, state, Some(&header))?;
+        let stripe = &mut self.stripes[index.at()];
         stripe.free.remove(at);
         stripe.last_segment += 1;
         stripe.segments.push_back(LiveSegment {
@@ -155,6 +157,23 @@ impl Log {
         // The keeper sees whether a further one is to be made, before puts wait for it.
         self.wakes.keeper = true;
         Some(self.start_block(now, index, sealed))
+    }
+
+    /// A block that holds a state record only. `None`: there is no memory for it, or it cannot be encoded.
+    fn state_block(
+        &mut self,
+        index: StripeIndex,
+        state: StateRecord,
+        segment: Option<&SegmentHeader>,
+    ) -> Option<Sealed> {
+        let sealed = state_block(&mut self.stripes[index.at()], &self.pool, state, segment)?;
+        sealed
+            .map_err(|refusal| {
+                // Every part of it is bounded where it enters, so this is a mistake of ours; the stripe
+                // cannot roll any more, which nobody would see otherwise.
+                self.say_error(index, format!("no state record can be written: {refusal}"));
+            })
+            .ok()
     }
 
     /// Gives a block its number, place and write order.
@@ -201,6 +220,7 @@ impl Log {
             block,
             started: now,
             done: false,
+            failed: false,
         });
         stripe.end_offset += job.len() as u64;
         stripe.next_block += 1;
@@ -250,7 +270,7 @@ fn state_block(
     pool: &SlabPool,
     state: StateRecord,
     segment: Option<&SegmentHeader>,
-) -> Option<Sealed> {
+) -> Option<Result<Sealed, Refusal>> {
     let payload = state.encoded_len();
     let before = if segment.is_some() { SEGMENT_HEADER_BYTES } else { 0 };
     let len = before + block_need(FRAME_HEADER_BYTES + payload) as usize;
@@ -274,11 +294,8 @@ fn state_block(
     let mut encoded = Ok(0);
     reservation.fill(|out| encoded = state.encode(out));
     if let Err(refusal) = encoded {
-        // Every part of it is bounded where it enters, so this is a mistake of ours; the stripe
-        // cannot roll any more, which nobody would see otherwise.
-        tracing::error!(stripe = stripe.index.0, "no state record can be written: {refusal}");
-        return None;
+        return Some(Err(refusal));
     }
     debug_assert!(matches!(open.block.frames[..], [FrameNote { .. }]));
-    Some(open.seal(&mut writer))
+    Some(Ok(open.seal(&mut writer)))
 }

@@ -112,6 +112,15 @@ pub(super) struct InFlight {
     pub block: Block,
     pub started: Duration,
     pub done: bool,
+    /// It has returned with an error.
+    pub failed: bool,
+}
+
+/// A stripe that has failed, until its frames move.
+pub(super) struct Failing {
+    pub cause: Trouble,
+    /// What waited for a write: it gets no header any more.
+    pub queued: Vec<(Block, Arc<Area>)>,
 }
 
 /// One stripe.
@@ -142,6 +151,8 @@ pub(super) struct Stripe {
     pub in_flight: VecDeque<InFlight>,
     /// Failed or abandoned writes that have not returned, with the slot they write to.
     pub zombies: Vec<(JobId, u32)>,
+    /// A write has failed, and its epoch ends when all that is reserved is filled.
+    pub failing: Option<Failing>,
     /// Slots of segments in use that a write has failed on: each is opened anew before its next use.
     pub failed: Vec<u32>,
     /// Those that are free again and still to be opened anew.

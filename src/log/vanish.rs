@@ -63,7 +63,7 @@ impl Log {
         let end = stripe.segments.get(at + 1).map_or(state.next.0, |s| s.first_sequence.0);
         let waiting = state.missing(start, end).iter().map(|(start, end)| end - start).sum();
         if is_current && settled {
-            self.fail(now, index, None, cause);
+            self.fail(now, index, cause);
         } else if is_current {
             // The epoch is still to begin, or stands in a slot until a segment comes: not in this one.
             let stripe = &mut self.stripes[index.at()];

@@ -127,6 +127,20 @@ pub enum OpenError {
         /// A file of Flume's in it.
         file: String,
     },
+    /// A directory names a number so high that none come after it.
+    #[error(
+        "{path} names {what} with the number {number}, which no channel comes to: it was not written by millpond, or by a machine whose memory fails; \
+         bring back a copy of the directories; nothing was changed",
+        path = path.display()
+    )]
+    UsedUp {
+        /// The directory; `checkpointDir` for what belongs to no stripe.
+        path: PathBuf,
+        /// What has the number.
+        what: &'static str,
+        /// The number.
+        number: u64,
+    },
     /// Segments of one directory of the channel lie in another, and are missing where they belong.
     #[error("segments lie in another directory of the channel than theirs: move {list}, then open again; nothing was given up", list = listed(.moves))]
     Misplaced {

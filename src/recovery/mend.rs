@@ -37,8 +37,8 @@ pub struct Mended {
     /// Events that were given up.
     pub events_lost: u64,
     /// Damaged places that are left as they are. Either their bytes could not be copied aside, and they
-    /// say so: they can be mended when there is room. Or the state has no room to name more: they can
-    /// be mended when what waits in front of them was taken.
+    /// say so: they can be mended when there is room. Or the state has no room to name more: what waits in
+    /// front of them can be taken, and then they can be mended.
     pub left: Vec<Finding>,
 }
 

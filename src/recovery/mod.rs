@@ -45,6 +45,7 @@ mod scan;
 mod slots;
 mod strays;
 pub mod table;
+mod used_up;
 mod vouch;
 mod walk;
 mod words;

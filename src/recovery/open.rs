@@ -15,6 +15,7 @@ use super::salvage;
 use super::slots;
 use super::strays;
 use super::table::Case;
+use super::used_up;
 use super::{
     CHECKPOINT_NAME, CheckpointHome, Finding, OpenError, RecoverOptions, Recovered,
     RecoveredStripe, Report, SlotHome, StripeHome, words,
@@ -59,6 +60,9 @@ pub(super) fn open(
         if !misplaced.is_empty() {
             return Err(OpenError::Misplaced { moves: misplaced });
         }
+        let present = members.stripes.iter().map(|s| s.present.as_ref());
+        let paths: Vec<_> = present.map(|p| p.map(|p| p.directory.path())).collect();
+        used_up::check(&all, &decision, members.checkpoint.directory.path(), &paths)?;
         (all, decision)
     };
     for (stripe, gathered) in members.stripes.iter_mut().zip(&all.stripes) {
@@ -284,11 +288,20 @@ impl Opening {
     ) -> Result<Recovered, OpenError> {
         let degraded = members.is_degraded();
         let mut homes = Vec::new();
-        for (member, gathered) in members.stripes.into_iter().zip(all.stripes) {
+        let held: Vec<StateRecord> =
+            all.stripes.iter().map(|s| held_in(s.checkpoints.as_ref())).collect();
+        let held_above = held_in(all.checkpoint_dir.as_ref());
+        for (at, (member, gathered)) in members.stripes.into_iter().zip(all.stripes).enumerate() {
+            let others = held.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, s)| s);
+            let elsewhere = others.chain([&held_above]).any(|other| holds(other, &held[at]));
             let home = match member.present {
                 Some(present) => {
-                    let slots =
-                        self.checkpoint(&present, gathered.checkpoints.as_ref(), member.uuid)?;
+                    let slots = self.checkpoint(
+                        &present,
+                        gathered.checkpoints.as_ref(),
+                        member.uuid,
+                        elsewhere,
+                    )?;
                     let lock = present.lock.expect("an opening locks every directory");
                     Some(StripeHome { directory: present.directory, lock, slots })
                 }
@@ -324,6 +337,7 @@ impl Opening {
         present: &Present,
         found: Option<&Checkpoints>,
         owner: Uuid,
+        elsewhere: bool,
     ) -> Result<SlotHome, OpenError> {
         let whole = found.filter(|f| f.slots.full_length).and_then(|f| f.file.clone());
         let file = match whole {
@@ -338,13 +352,22 @@ impl Opening {
             Some(found) => found.slots.home(file),
             None => SlotHome { file, next_generation: 1 },
         };
-        repair::write_checkpoint(
-            &mut home,
-            self.how.channel,
-            owner,
-            &self.state,
-            &mut self.buffer,
-        )?;
+        let (channel, state, buffer) = (self.how.channel, &self.state, &mut self.buffer);
+        let written = repair::write_checkpoint(&mut home, channel, owner, state, buffer);
+        let again = matches!(written, Err(OpenError::Write { .. })) && elsewhere;
+        if let (Err(error), true) = (&written, again) {
+            // The other slot then, through a file that was opened anew: what it holds stands elsewhere too.
+            let words = format!("{error}; the other place for a checkpoint in the file is used");
+            if let Some(file) = slots::open(&*present.directory, CHECKPOINT_NAME, Access::Write)? {
+                home.file = file;
+            }
+            home.next_generation = home.next_generation.saturating_add(1);
+            repair::write_checkpoint(&mut home, channel, owner, state, buffer)?;
+            let path = present.directory.path().join(CHECKPOINT_NAME);
+            self.report.findings.push(Finding::of(Case::R13, path, words));
+            return Ok(home);
+        }
+        written?;
         Ok(home)
     }
 
@@ -354,7 +377,8 @@ impl Opening {
         found: Option<&Checkpoints>,
         uuid: Uuid,
     ) -> Result<CheckpointHome, OpenError> {
-        let slots = self.checkpoint(&present, found, uuid)?;
+        // Every stripe has the state by now.
+        let slots = self.checkpoint(&present, found, uuid, true)?;
         let lock = present.lock.expect("an opening locks every directory");
         Ok(CheckpointHome { directory: present.directory, lock, uuid, slots })
     }
@@ -437,6 +461,19 @@ impl Opening {
     }
 }
 
+/// What the slots of a directory hold.
+fn held_in(found: Option<&Checkpoints>) -> StateRecord {
+    let mut held = StateRecord::default();
+    found.into_iter().flat_map(|f| &f.states).for_each(|state| held.join(state));
+    held
+}
+
+fn holds(all: &StateRecord, part: &StateRecord) -> bool {
+    let mut joined = all.clone();
+    joined.join(part);
+    joined == *all
+}
+
 fn index(at: usize) -> StripeIndex {
     StripeIndex(u16::try_from(at).expect("the number of stripes is bounded"))
 }
@@ -469,14 +506,14 @@ fn epoch_seen(gathered: &Gathered, known: EpochNumber, degraded: bool) -> EpochN
 }
 
 /// The highest epoch number that anything in a stripe's log names, or that is `known`.
-fn highest_epoch(reading: &Reading, known: EpochNumber) -> EpochNumber {
+pub(super) fn highest_epoch(reading: &Reading, known: EpochNumber) -> EpochNumber {
     let blocks = reading.scan.blocks.iter().map(|b| &b.header).chain(&reading.scan.torn);
     let blocks = blocks.map(|h| h.epoch);
     let segments = reading.segments.iter().map(|s| s.header.epoch.number);
     blocks.chain(segments).max().unwrap_or_default().max(known)
 }
 
-fn segment_seen(gathered: &Gathered, known: SegmentId) -> SegmentId {
+pub(super) fn segment_seen(gathered: &Gathered, known: SegmentId) -> SegmentId {
     gathered.inventory.segments.last().map_or(known, |s| s.header.id.max(known))
 }
 

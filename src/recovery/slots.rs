@@ -212,6 +212,6 @@ pub(super) fn write(
         .map_err(|refusal| OpenError::TooLarge { path: path(), refusal })?;
     let turn = if Broken::OneSlot.is_chosen() { 0 } else { home.next_generation };
     buffer::write(&*home.file, kind.slot_offset(turn), &bytes[..len])?;
-    home.next_generation += 1;
+    home.next_generation = home.next_generation.saturating_add(1);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::rig::{Commit, KEEP_ALIVE, Machine, bodies, large, sorted};
 use millpond::channel::{Channel, CommitError, PutError, Refusal};
-use millpond::disk::sim::{Model, SimOptions, TornBlock};
+use millpond::disk::sim::{Effect, Fault, Model, On, SimOptions, TornBlock};
 use millpond::event::Event;
 use std::time::Duration;
 
@@ -326,4 +326,31 @@ fn the_counts_add_up() {
     assert_eq!((status.put, status.taken, status.events), (30, 12, 18));
     take.rollback();
     assert_eq!(engine.channel.status().events, 18);
+}
+
+/// Larger than what a scan looks through behind the last whole block, in segments as an agent has them.
+#[test]
+fn transactions_of_many_mebibytes_survive_failed_writes_and_power_cuts() {
+    for direct in [true, false] {
+        let machine = Machine::with(1, SimOptions { direct, ..SimOptions::new(1) });
+        let mut options = machine.options();
+        options.segment_bytes = millpond::base::limits::SEGMENT_BYTES_DEFAULT;
+        let mut engine = machine.open_with(options);
+        let mut all = bodies("before", 0..1);
+        engine.put(&all.clone());
+        for round in 0..3 {
+            if round == 1 {
+                machine.disk.fail(Fault::next(On::Submit, "segment").effect(Effect::Part));
+            }
+            for batch in
+                [large(&format!("big{round}"), 0..6, 1 << 20), bodies(&format!("e{round}"), 0..2)]
+            {
+                engine.put(&batch);
+                all.extend(batch);
+            }
+        }
+        assert_eq!(engine.channel.log_counts().failed_writes, 1);
+        assert!(machine.after_power_cut(1).reopened() == all, "all there, in order: {direct}");
+        assert!(engine.drain() == all, "all there, in order: {direct}");
+    }
 }

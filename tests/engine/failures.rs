@@ -373,6 +373,60 @@ fn a_checkpoint_slot_whose_write_failed_is_opened_again_and_written_again() {
     assert_eq!(machine.after_power_cut(1).reopened(), bodies("e", 0..3));
 }
 
+/// A sector that cannot be written any more lies in one of the two slots.
+#[test]
+fn a_checkpoint_slot_that_cannot_be_written_leaves_the_other_one() {
+    let slot = millpond::record::slot::CHECKPOINT_SLOT_BYTES as u64;
+    for bad in ["data0/checkpoint", "c/checkpoint"] {
+        let machine = Machine::new(1);
+        let mut engine = machine.open();
+        machine.disk.fail(Fault::next(On::Submit, bad).below(slot).times(u64::MAX));
+        for round in 0..40 {
+            engine.put(&bodies(&format!("e{round}"), 0..1));
+            let written = engine.channel.checkpoint().or_else(|_| engine.channel.checkpoint());
+            written.expect("the other slot is written");
+        }
+        drop(engine);
+        for seed in 0..3 {
+            assert_eq!(machine.after_power_cut(seed).reopened().len(), 40);
+        }
+        for _ in 0..3 {
+            let engine = machine.open();
+            assert_eq!(engine.events(), 40, "an opening is not refused for it");
+        }
+    }
+}
+
+#[test]
+fn a_large_write_has_the_time_that_a_slow_disk_needs_for_it() {
+    let machine = Machine::with(1, SimOptions { pending: true, ..SimOptions::new(1) });
+    let mut engine = machine.open();
+    let batch = large("big", 0..24, 1 << 20);
+    let mut commit = engine.begin_put(&batch);
+    let mut write = loop {
+        let _ = commit.poll();
+        engine.manual.keep();
+        let Some(mut write) = engine.manual.start_write(0) else { continue };
+        if write.bytes() > 24 << 20 {
+            break write;
+        }
+        let result = write.finish();
+        engine.manual.report(write, result);
+    };
+    // 24 MiB at 1 MiB a second, beside the time in which any write returns.
+    engine.clock.advance(WRITE_TIMEOUT + Duration::from_secs(20));
+    engine.manual.keep();
+    assert_eq!(engine.channel.log_counts().failed_writes, 0, "it only takes its time");
+    assert!(commit.poll().is_none());
+    engine.clock.advance(Duration::from_secs(10));
+    engine.manual.keep();
+    assert_eq!(engine.channel.log_counts().failed_writes, 1, "now it hangs");
+    let result = write.finish();
+    engine.manual.report(write, result);
+    engine.end(commit).expect("written again elsewhere");
+    assert_eq!(engine.drain().len(), 24);
+}
+
 #[test]
 fn a_failed_write_of_the_first_block_of_an_epoch_refuses_the_opening_and_loses_nothing() {
     let machine = Machine::new(2);

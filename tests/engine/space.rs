@@ -428,6 +428,28 @@ fn a_deleted_segment_loses_its_name_for_good_and_then_its_space_in_pieces() {
     }
 }
 
+/// A large transaction leaves a large segment behind.
+#[test]
+fn free_segments_are_kept_by_their_bytes_not_only_by_their_number() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    for round in 0..4 {
+        engine.put(&large(&format!("big{round}"), 0..3, 1 << 20));
+        engine.drain();
+    }
+    for round in 0..40 {
+        engine.put(&large(&format!("r{round}"), 0..10, 3000));
+        engine.drain();
+        engine.pass(Duration::from_secs(11));
+    }
+    let used = directory(&machine, 0).list().expect("there").into_iter();
+    let used = used.filter(|entry| entry.name.starts_with("segment-"));
+    let used: usize = used
+        .map(|entry| machine.disk.contents(&data_dir(0).join(entry.name)).expect("there").len())
+        .sum();
+    assert!(used < 8 * 256 * 1024, "{used} bytes for an empty channel");
+}
+
 fn segments(machine: &Machine) -> usize {
     let entries = directory(machine, 0).list().expect("there");
     entries.iter().filter(|entry| entry.name.starts_with("segment-")).count()

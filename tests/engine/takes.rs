@@ -366,6 +366,37 @@ fn a_refused_read_is_no_damage_and_is_tried_again() {
 }
 
 #[test]
+fn a_taker_that_waits_long_is_woken_when_a_refused_read_may_be_tried_again() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    engine.put(&bodies("e", 0..4));
+    drop(engine);
+    let mut options = machine.options();
+    options.keep_alive = Duration::from_secs(3600);
+    let mut engine = machine.open_with(options);
+    machine.disk.fail(Fault::dead("data0/segment"));
+    let mut take = engine.begin_take();
+    let mut future = take.take_async(4);
+    let poll = |future: &mut millpond::channel::BoxFuture<'_, _>| {
+        future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+    };
+    for _ in 0..4 {
+        assert!(poll(&mut future).is_pending());
+        engine.settle();
+    }
+    machine.disk.clear_faults();
+    for _ in 0..4 {
+        engine.pass(Duration::from_secs(1));
+        if let std::task::Poll::Ready(events) = poll(&mut future) {
+            let events: Vec<millpond::event::Event> = events.expect("readable");
+            assert_eq!(events.len(), 4);
+            return;
+        }
+    }
+    panic!("it sleeps on");
+}
+
+#[test]
 fn one_refused_read_is_tried_again_at_once() {
     let machine = Machine::new(1);
     let mut engine = machine.open();

@@ -384,6 +384,40 @@ fn a_read_that_hangs_does_not_keep_the_other_disks_events() {
 }
 
 /// Removes a directory in which the channel may be making a segment.
+/// A clock that fails once, for the channel's keeper.
+struct FailingClock(SystemClock, AtomicUsize);
+
+impl Clock for FailingClock {
+    fn now(&self) -> Duration {
+        let keeps = std::thread::current().name() == Some("millpond-keep");
+        if keeps && self.1.swap(0, Ordering::SeqCst) > 0 {
+            panic!("scripted");
+        }
+        self.0.now()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.0.wall_ms()
+    }
+}
+
+#[test]
+fn a_keeper_that_panics_outside_the_log_goes_on() {
+    let clock = Arc::new(FailingClock(SystemClock::new(), AtomicUsize::new(0)));
+    let channel = FileChannel::open(on_sim(1).with_clock(clock.clone())).expect("opens");
+    clock.1.store(1, Ordering::SeqCst);
+    while clock.1.load(Ordering::SeqCst) > 0 {
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(clock.0.now() < Duration::from_secs(60), "the keeper has no round");
+    }
+    // More than the segments that are there: the keeper has to make further ones.
+    for round in 0..60 {
+        put_patiently(&channel, &[format!("{round} {}", "x".repeat(100_000))]);
+    }
+    assert!(channel.log_counts().rolls > 3, "{:?}", channel.log_counts());
+    channel.close().expect("sealed");
+}
+
 fn remove(directory: &Path) {
     let clock = SystemClock::new();
     while directory.exists() {

@@ -12,6 +12,7 @@
 pub(crate) mod away;
 pub(crate) mod campaign;
 pub(crate) mod driver;
+pub(crate) mod edges;
 pub(crate) mod exhaustive;
 pub(crate) mod late;
 pub(crate) mod life;

@@ -1,7 +1,7 @@
 //! Writing checkpoints: one writer at a time, and nobody waits for it without a bound.
 
 use super::shared::{Shared, Slots};
-use crate::base::ids::StripeIndex;
+use crate::base::ids::{StripeIndex, Uuid};
 use crate::base::mutant::Broken;
 use crate::base::trouble::Trouble;
 use crate::disk::{Access, Directory};
@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Checkpoints for which a slot is left out that could not be written: a disk may take seconds to say so.
+const AVOIDED: u32 = 16;
+
 /// The pairs of slots, in the hands of whoever writes a checkpoint.
 ///
 /// A plan is made only with the slots in hand. Else an older plan could be written behind a newer
@@ -18,6 +21,8 @@ use std::time::Duration;
 pub(super) struct Checkpoints {
     slots: Mutex<Option<Vec<Slots>>>,
     back: Condvar,
+    /// Checkpoints that were begun.
+    begun: AtomicU64,
     /// Writes into `checkpointDir` that failed.
     pub(super) errors: AtomicU64,
     /// Writes into a stripe's directory that failed.
@@ -42,6 +47,7 @@ impl Checkpoints {
         Self {
             slots: Mutex::new(Some(slots)),
             back: Condvar::new(),
+            begun: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             copy_errors: AtomicU64::new(0),
         }
@@ -116,7 +122,12 @@ impl Shared {
                 return (homes, Err(Trouble::new(words)));
             }
         };
-        for slots in slots {
+        let number = self.checkpoints.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        for at in 0..slots.len() {
+            let held = slots[at].held;
+            let elsewhere =
+                slots.iter().enumerate().any(|(other, s)| other != at && s.held >= held);
+            let slots = &mut slots[at];
             if slots.stripe.is_some_and(|index| self.hangs(index)) {
                 // A write that does not return would hold up the checkpoints of the others.
                 continue;
@@ -124,8 +135,11 @@ impl Shared {
             if slots.stripe.is_none() && (trouble.is_some() || homes.is_empty()) {
                 continue;
             }
-            match slots.write(self.channel, &bytes) {
-                Ok(()) => homes.extend(slots.stripe),
+            match slots.write(self.channel, &bytes, elsewhere) {
+                Ok(()) => {
+                    slots.held = number;
+                    homes.extend(slots.stripe);
+                }
                 Err(words) => {
                     tracing::warn!("checkpoint: {words}");
                     let Checkpoints { errors, copy_errors, .. } = &self.checkpoints;
@@ -154,9 +168,39 @@ impl Shared {
 }
 
 impl Slots {
-    /// Writes the next value. After a failure the file is opened again: an open file whose
+    /// Writes the next value. A slot that cannot be written the second time either is left for the other
+    /// one, where what that one holds stands `elsewhere` too: torn by a crash, it would take its value along.
+    fn write(&mut self, channel: Uuid, bytes: &[u8], elsewhere: bool) -> Result<(), String> {
+        let failed_before = self.reopen;
+        let avoids = elsewhere && self.avoided > 0;
+        if avoids {
+            self.avoided -= 1;
+            self.home.next_generation += 1;
+        }
+        let Err(words) = self.write_once(channel, bytes) else { return Ok(()) };
+        if avoids || !failed_before || !elsewhere || Broken::SlotTriedForEver.is_chosen() {
+            self.avoided = 0;
+            return Err(words);
+        }
+        self.home.next_generation += 1;
+        match self.write_once(channel, bytes) {
+            Ok(()) => {
+                tracing::warn!(
+                    "checkpoint: {words}; the other place for it in the file was written"
+                );
+                self.avoided = AVOIDED;
+                Ok(())
+            }
+            Err(_) => {
+                self.home.next_generation -= 1;
+                Err(words)
+            }
+        }
+    }
+
+    /// After a failure the file is opened again: an open file whose
     /// write-back failed once may call the next sync a success although nothing was written.
-    fn write(&mut self, channel: crate::base::ids::Uuid, bytes: &[u8]) -> Result<(), String> {
+    fn write_once(&mut self, channel: Uuid, bytes: &[u8]) -> Result<(), String> {
         if self.reopen {
             let path = self.directory.path().join(CHECKPOINT_NAME);
             self.home.file = self
@@ -173,10 +217,10 @@ impl Slots {
     /// Slots that were just opened.
     pub(super) fn new(
         stripe: Option<StripeIndex>,
-        owner: crate::base::ids::Uuid,
+        owner: Uuid,
         directory: Arc<dyn Directory>,
         home: crate::recovery::SlotHome,
     ) -> Self {
-        Self { stripe, owner, directory, home, reopen: false }
+        Self { stripe, owner, directory, home, reopen: false, held: 0, avoided: 0 }
     }
 }

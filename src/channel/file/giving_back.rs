@@ -33,8 +33,14 @@ impl Shared {
         if self.may_wait(index, tending) {
             return;
         }
-        tending.tidied_at = Some(self.now());
-        while let Ok(Some(spare)) = self.with_log(|log| log.spare_segment(index, keep)) {
+        let now = self.now();
+        tending.tidied_at = Some(now);
+        let newest = self.log().ok().and_then(|log| log.newest_free(index));
+        let since =
+            tending.newest.filter(|(slot, _)| *slot == newest).map_or(now, |(_, since)| since);
+        tending.newest = Some((newest, since));
+        let unwanted = now >= since + DELAY_MAX;
+        while let Ok(Some(spare)) = self.with_log(|log| log.spare_segment(index, keep, unwanted)) {
             let name = segment::file_name(spare.slot);
             // After a power cut behind a sync that failed the name may be back: what it leads to
             // stays whole.

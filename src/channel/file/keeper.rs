@@ -14,6 +14,7 @@ use crate::disk::{Directory, File};
 use crate::log::{FreeSegment, StripeReport};
 use crate::record::segment;
 use crate::recovery::{FreshFile, MEMBER_NAME};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, TryLockError, Weak};
 use std::time::Duration;
@@ -50,7 +51,13 @@ pub(super) fn run(shared: &Weak<Shared>) {
         if shared.is_closed() {
             return;
         }
-        let nap = shared.keep(&mut diary);
+        // A round that panics outside of the machine leaves it as it was; without the keeper no segment
+        // would be made any more, no checkpoint written, no stripe tried again.
+        let round = catch_unwind(AssertUnwindSafe(|| shared.keep(&mut diary)));
+        let nap = round.unwrap_or_else(|_| {
+            tracing::error!("the channel's keeper failed in its own code; it goes on in a second");
+            LOOK
+        });
         // Sleeping keeps the channel alive only for one look.
         shared.keeper.sleep(turn, Some(nap));
     }
@@ -69,12 +76,13 @@ impl Shared {
         }
         let timeout = self.options.write_timeout;
         let due = self.with_log(|log| {
+            log.give_up_hung(now, timeout);
             if let Some(since) = now.checked_sub(timeout) {
-                log.give_up_hung(now, since);
                 log.give_up_hung_reads(now, since);
             }
             log.retry_suspended(now);
             log.forget_long_gone(now);
+            log.retry_reads(now);
             log.epochs_due().collect::<Vec<_>>()
         });
         for index in due.unwrap_or_default() {

@@ -33,6 +33,12 @@ impl StartedWrite {
         }
     }
 
+    /// Bytes that it writes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.job.len()
+    }
+
     /// The write's name at the door while it is pending.
     #[must_use]
     pub fn token(&self) -> Option<crate::disk::WriteToken> {

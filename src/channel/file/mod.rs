@@ -148,7 +148,7 @@ impl FileChannel {
     }
 
     /// Stops the channel as a fault of the engine would.
-    #[cfg(all(test, feature = "agent"))]
+    #[cfg(test)]
     pub(crate) fn panic_inside(&self) {
         let fault = || self.inner.shared.with_log(|_| panic!("scripted"));
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fault));

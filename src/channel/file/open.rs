@@ -153,7 +153,9 @@ fn begin(shared: &Arc<Shared>) -> Result<(), OpenError> {
         // No segment is free: the epoch stands in the checkpoint slots until one is.
         let _ = shared.with_log(|log| log.epoch_stands_in_slot(index));
     }
-    let written = shared.checkpoint(0, shared.options.write_timeout);
+    // A slot that cannot be written is found out by the second attempt: the other one is written then.
+    let checkpoint = || shared.checkpoint(0, shared.options.write_timeout);
+    let written = checkpoint().or_else(|_| checkpoint());
     let trouble = shared.with_log(|log| {
         let stripes = (0..log.stripes()).map(|index| StripeIndex(index as u16));
         let reports = stripes.map(|index| log.report(index));

@@ -13,13 +13,15 @@ use crate::base::trouble::Trouble;
 use crate::channel::timer::{Timer, TimerHandle};
 use crate::disk::memory::SlabPool;
 use crate::disk::{Directory, Lock};
-use crate::log::{Log, Wakes};
+use crate::log::{Log, Said, Wakes};
 use crate::recovery::SlotHome;
 use std::future::poll_fn;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
+use tracing::Level;
 
 /// The channel behind all its handles.
 pub(super) struct Shared {
@@ -49,6 +51,35 @@ pub(super) struct Shared {
     pub checkpoint_lock: Box<dyn Lock>,
 }
 
+/// The machine, locked. A panic while it is held poisons it: whoever sleeps is woken then, to hear of it.
+pub(super) struct LockedLog<'s> {
+    log: Option<MutexGuard<'s, Log>>,
+    shared: &'s Shared,
+}
+
+impl Deref for LockedLog<'_> {
+    type Target = Log;
+
+    fn deref(&self) -> &Log {
+        self.log.as_deref().expect("it is let go of with the guard")
+    }
+}
+
+impl DerefMut for LockedLog<'_> {
+    fn deref_mut(&mut self) -> &mut Log {
+        self.log.as_deref_mut().expect("it is let go of with the guard")
+    }
+}
+
+impl Drop for LockedLog<'_> {
+    fn drop(&mut self) {
+        self.log = None;
+        if std::thread::panicking() && self.shared.log.is_poisoned() {
+            self.shared.wake_all();
+        }
+    }
+}
+
 /// The directory of a stripe.
 pub(super) struct Home {
     /// `None` when it is missing.
@@ -76,6 +107,8 @@ pub(super) struct Tending {
     pub wanted_at: Option<Duration>,
     /// When free segments that are too many were last deleted, or could have been.
     pub tidied_at: Option<Duration>,
+    /// The segment that came free last, and since when it is the last.
+    pub newest: Option<(Option<u32>, Duration)>,
     /// When its files were last looked at, and where the next look begins.
     pub files_at: Option<Duration>,
     pub files_turn: usize,
@@ -94,6 +127,10 @@ pub(super) struct Slots {
     pub home: SlotHome,
     /// The last write failed: the file is opened again before the next.
     pub reopen: bool,
+    /// Number of the checkpoint that it holds; what the opening wrote is 0.
+    pub held: u64,
+    /// Checkpoints for which the slot is left out that comes next: it could not be written.
+    pub avoided: u32,
 }
 
 impl Shared {
@@ -124,10 +161,21 @@ impl Shared {
     /// # Errors
     /// A panic happened inside it before: nobody may trust it any more. What is on the disks is
     /// as safe as before; opening the channel again recovers it.
-    pub(super) fn log(&self) -> Result<MutexGuard<'_, Log>, Trouble> {
-        self.log.lock().map_err(|_| {
-            Trouble::new("the channel stopped after an internal failure; open it again")
-        })
+    pub(super) fn log(&self) -> Result<LockedLog<'_>, Trouble> {
+        match self.log.lock() {
+            Ok(log) => Ok(LockedLog { log: Some(log), shared: self }),
+            Err(_) => {
+                Err(Trouble::new("the channel stopped after an internal failure; open it again"))
+            }
+        }
+    }
+
+    /// Wakes whoever waits for anything of the machine, which has stopped. What a panic in the middle of a
+    /// change has lost sight of wakes by itself, see `LOOK` in `writing.rs`.
+    fn wake_all(&self) {
+        let fates = self.log.lock().unwrap_or_else(PoisonError::into_inner).fates();
+        fates.iter().for_each(|fate| fate.signal.raise());
+        [&self.room, &self.takers, &self.keeper].into_iter().for_each(Signal::raise);
     }
 
     /// Changes the machine and then, without the lock, wakes whom that concerns.
@@ -168,6 +216,33 @@ impl Shared {
         }
         if wakes.keeper {
             self.keeper.raise();
+        }
+        for said in wakes.said {
+            let Said { level, stripe, words } = said;
+            match level {
+                Level::ERROR => tracing::error!(stripe = stripe.0, "{words}"),
+                Level::WARN => tracing::warn!(stripe = stripe.0, "{words}"),
+                _ => tracing::info!(stripe = stripe.0, "{words}"),
+            }
+        }
+        if wakes.failing {
+            self.finish_failures();
+        }
+    }
+
+    /// Waits, without the lock, for those who fill frames of a stripe that failed. They copy and checksum
+    /// only; this thread is none of them.
+    fn finish_failures(&self) {
+        loop {
+            std::thread::yield_now();
+            let Ok(mut log) = self.log() else { return };
+            let wait = log.finish_failures(self.now());
+            let wakes = Wakes { failing: false, ..log.take_wakes() };
+            drop(log);
+            self.deliver(wakes);
+            if !wait {
+                return;
+            }
         }
     }
 

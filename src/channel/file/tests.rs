@@ -217,6 +217,77 @@ fn checkpoints_that_could_not_be_written_are_counted_by_where() {
     assert_eq!(counted(), (1, 1));
 }
 
+/// Waits for what other threads do, and not for ever.
+fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let clock = SystemClock::new();
+    while !is_so() {
+        assert!(clock.now() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The system has no thread to spare for a while; when it has, nobody starts another transaction.
+#[test]
+fn a_thread_that_could_not_be_started_is_started_later() {
+    let channel = FileChannel::open(on_simulated_disk()).expect("opens");
+    let shared = &channel.inner.shared;
+    soon("the first tasks are done", || shared.log().is_ok_and(|log| log.is_quiet()));
+    shared.workers.refuse_threads();
+    let commits: Vec<_> = (0..3)
+        .map(|number| {
+            let mut put = channel.begin_put();
+            put.put(Event::new(number.to_string())).expect("fits");
+            let mut commit = put.commit_async();
+            assert!(crate::channel::contract::poll_once(&mut commit).is_pending());
+            commit
+        })
+        .collect();
+    // Every task that the keeper has was refused a thread.
+    std::thread::sleep(Duration::from_millis(50));
+    (0..2).for_each(|at| shared.give(Task::Tend(StripeIndex(at))));
+    [Task::ReadAhead, Task::Checkpoint].into_iter().for_each(|task| shared.give(task));
+    shared.workers.refuse.store(false, Ordering::SeqCst);
+    for commit in commits {
+        crate::channel::contract::block_on(commit).expect("written by the pool");
+    }
+}
+
+/// The machine panics while one thread waits for a block that another writes.
+#[test]
+fn a_panic_inside_wakes_everybody_who_waits() {
+    let mut options = on_simulated_disk();
+    (options.write_timeout, options.keep_alive) =
+        (Duration::from_secs(3000), Duration::from_secs(3000));
+    let channel = FileChannel::open(options).expect("opens");
+    let shared = &channel.inner.shared;
+    let shape = PutShape { count: 1, events_len: 100, position: None };
+    // Frames that are reserved and never filled keep the blocks of both stripes from being written.
+    let reserve = || shared.with_log(|log| log.reserve_put(Duration::ZERO, shape));
+    let held: Vec<_> = (0..2).map(|_| reserve().expect("whole").expect("room")).collect();
+    let commit = || {
+        let mut put = channel.begin_put();
+        put.put(Event::new("e")).expect("fits");
+        put.commit()
+    };
+    let take = || channel.begin_take().take(1);
+    std::thread::scope(|scope| {
+        let commits: Vec<_> = (0..6).map(|_| scope.spawn(commit)).collect();
+        let take = scope.spawn(take);
+        soon("a taker sleeps", || shared.takers.sleepers() > 0);
+        let asleep =
+            || shared.log().map_or(0, |log| log.fates().iter().map(|f| f.signal.sleepers()).sum());
+        soon("all but those who write sleep", || asleep() >= 4);
+        channel.panic_inside();
+        assert!(take.join().expect("no panic").is_err());
+        soon("sleepers are told", || commits.iter().filter(|c| c.is_finished()).count() >= 4);
+        drop(held);
+        for commit in commits {
+            let result = commit.join().expect("no panic").map_err(|failure| failure.error);
+            assert!(matches!(result, Err(CommitError::InDoubt(_))), "{result:?}");
+        }
+    });
+}
+
 fn options(dir: &Path, stripes: usize) -> FileChannelOptions {
     let data = (0..stripes).map(|i| dir.join(format!("data{i}")));
     let mut options = FileChannelOptions::new(dir.join("checkpoint"), data);

@@ -4,6 +4,7 @@ use super::shared::Shared;
 use crate::base::ids::StripeIndex;
 use crate::base::threads;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) struct Workers {
     threads_max: usize,
     queue: Mutex<Queue>,
     work: Condvar,
+    /// The system has no thread to spare, says a test.
+    pub(super) refuse: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Default)]
@@ -46,6 +49,9 @@ struct Queue {
     threads: Vec<JoinHandle<()>>,
     running: usize,
     ended: bool,
+    /// A thread that was needed could not be started: the next task that is given tries again, also when
+    /// it waits already.
+    owed: bool,
 }
 
 /// A running thread of the pool.
@@ -65,7 +71,13 @@ impl Drop for Counted<'_> {
 impl Workers {
     pub(super) fn new(manual: bool, stripes: usize) -> Self {
         let threads_max = WORKERS_MAX + WORKERS_PER_STRIPE_MAX * stripes;
-        Self { manual, threads_max, queue: Mutex::default(), work: Condvar::new() }
+        Self {
+            manual,
+            threads_max,
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            refuse: false.into(),
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -76,10 +88,13 @@ impl Workers {
     pub(super) fn give(shared: &Arc<Shared>, task: Task) {
         let this = &shared.workers;
         let mut queue = this.queue();
-        if queue.ended || queue.tasks.contains(&task) {
+        let waits = queue.tasks.contains(&task);
+        if queue.ended || (waits && !queue.owed) {
             return;
         }
-        queue.tasks.push_back(task);
+        if !waits {
+            queue.tasks.push_back(task);
+        }
         if this.manual {
             return;
         }
@@ -89,12 +104,41 @@ impl Workers {
         } else if queue.running < this.threads_max {
             let weak = Arc::downgrade(shared);
             queue.threads.retain(|thread| !thread.is_finished());
-            // Refused a thread, the task waits for those that run; the keeper sees to the rest.
-            if let Ok(thread) = threads::spawn("millpond-io", move || Self::run(&weak)) {
-                queue.running += 1;
-                queue.threads.push(thread);
+            // Refused a thread, the task waits for those that run. There may be none, so it is tried again
+            // with the next task, which the keeper gives within a second.
+            match this.spawn(move || Self::run(&weak)) {
+                Ok(thread) => {
+                    queue.running += 1;
+                    queue.threads.push(thread);
+                    queue.owed &= queue.tasks.len() > queue.idle + 1;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut queue.owed, true) {
+                        drop(queue);
+                        tracing::warn!(
+                            "no thread could be started: {error}; work on the channel's disks waits, and it is tried again; raise the limit of processes"
+                        );
+                    }
+                }
             }
         }
+    }
+
+    /// The system has no thread to spare from now on, and those that run have ended.
+    #[cfg(test)]
+    pub(super) fn refuse_threads(&self) {
+        self.refuse.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.queue().ended = true;
+        self.work.notify_all();
+        let all = self.work.wait_while(self.queue(), |queue| queue.running > 0);
+        all.unwrap_or_else(PoisonError::into_inner).ended = false;
+    }
+
+    fn spawn(&self, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+        if self.refuse.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        threads::spawn("millpond-io", run)
     }
 
     /// The next task, for a driver without threads.

@@ -13,6 +13,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Whoever waits for a commit looks this often whether the channel still runs: a panic in the middle of a
+/// change may have lost the only way to wake it.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A stripe that may be written, and the block that would be, to find a committer who waits for it.
 type Heir = (StripeIndex, Option<Arc<Fate>>);
 
@@ -190,7 +194,7 @@ impl Shared {
     /// # Errors
     /// It is in doubt.
     pub(super) fn wait_for(self: &Arc<Self>, promise: &mut Promise) -> Result<(), Trouble> {
-        let deadline = self.settle_deadline();
+        let mut patience = self.patience();
         loop {
             if let Some(result) = promise.settled() {
                 return result;
@@ -200,7 +204,7 @@ impl Shared {
             if fate.outcome().is_some() || self.lead(&fate) {
                 continue;
             }
-            let left = self.left_to_settle(deadline)?;
+            let left = self.left_to_settle(&mut patience, Some(fate.stripe))?.min(LOOK);
             fate.signal.sleep(turn, Some(left));
         }
     }
@@ -210,7 +214,7 @@ impl Shared {
     /// # Errors
     /// It is in doubt.
     pub(super) async fn settled(self: &Arc<Self>, promise: &mut Promise) -> Result<(), Trouble> {
-        let deadline = self.settle_deadline();
+        let mut patience = self.patience();
         self.hand_over();
         loop {
             if let Some(result) = promise.settled() {
@@ -221,9 +225,10 @@ impl Shared {
             if fate.outcome().is_some() {
                 continue;
             }
-            self.left_to_settle(deadline)?;
+            let until =
+                self.now() + self.left_to_settle(&mut patience, Some(fate.stripe))?.min(LOOK);
             let clock = &*self.options.clock;
-            changed(&fate.signal, turn, &self.timer, Some((deadline, clock))).await;
+            changed(&fate.signal, turn, &self.timer, Some((until, clock))).await;
         }
     }
 
@@ -232,13 +237,13 @@ impl Shared {
     /// # Errors
     /// It is in doubt.
     pub(super) fn wait_for_slot(&self, fate: &Fate) -> Result<(), Trouble> {
-        let deadline = self.settle_deadline();
+        let mut patience = self.patience();
         loop {
             let turn = fate.signal.turn();
             if fate.outcome().is_some() {
                 return Ok(());
             }
-            let left = self.left_to_settle(deadline)?;
+            let left = self.left_to_settle(&mut patience, None)?.min(LOOK);
             fate.signal.sleep(turn, Some(left));
         }
     }
@@ -248,35 +253,49 @@ impl Shared {
     /// # Errors
     /// It is in doubt.
     pub(super) async fn slot_settled(&self, fate: &Fate) -> Result<(), Trouble> {
-        let deadline = self.settle_deadline();
+        let mut patience = self.patience();
         loop {
             let turn = fate.signal.turn();
             if fate.outcome().is_some() {
                 return Ok(());
             }
-            self.left_to_settle(deadline)?;
+            let until = self.now() + self.left_to_settle(&mut patience, None)?.min(LOOK);
             let clock = &*self.options.clock;
-            changed(&fate.signal, turn, &self.timer, Some((deadline, clock))).await;
+            changed(&fate.signal, turn, &self.timer, Some((until, clock))).await;
         }
     }
 
     /// A hung write is given up after `write_timeout`; its frames then need about as long again
     /// to become durable elsewhere. Who waits longer than that hears that it is in doubt.
-    fn settle_deadline(&self) -> Duration {
-        self.now() + self.options.write_timeout * 3
+    fn patience(&self) -> Patience {
+        let began = self.now();
+        Patience { began, until: began + self.options.write_timeout * 3 }
     }
 
-    fn left_to_settle(&self, deadline: Duration) -> Result<Duration, Trouble> {
+    /// How long to wait on: longer, while the stripe has more bytes to write than any write has time for.
+    fn left_to_settle(
+        &self,
+        patience: &mut Patience,
+        stripe: Option<StripeIndex>,
+    ) -> Result<Duration, Trouble> {
         // A poisoned log answers nothing any more.
-        drop(self.log()?);
-        match deadline.checked_sub(self.now()) {
+        let more = self.log().map(|log| stripe.map(|stripe| log.time_allowed(stripe)))?;
+        let all = self.options.write_timeout + more.unwrap_or_default();
+        patience.until = patience.until.max(patience.began + all * 3);
+        match patience.until.checked_sub(self.now()) {
             Some(left) if !left.is_zero() => Ok(left),
             _ => {
-                let waited = (self.options.write_timeout * 3).as_secs();
+                let waited = patience.until.saturating_sub(patience.began).as_secs();
                 Err(Trouble::new(format!("not durable after {waited} s; the disks do not answer")))
             }
         }
     }
+}
+
+/// How long a commit waits to become durable.
+struct Patience {
+    began: Duration,
+    until: Duration,
 }
 
 fn heirs(log: &Log) -> Vec<Heir> {

@@ -76,6 +76,8 @@ pub struct Fault {
     pub on: Option<On>,
     /// A part of the path of the directory or file.
     pub path_contains: String,
+    /// Only those that begin below this offset, bytes.
+    pub below: u64,
     /// How many of those pass before the first fails.
     pub after: u64,
     /// How many fail then.
@@ -93,6 +95,7 @@ impl Fault {
         Self {
             on: Some(on),
             path_contains: path_contains.to_owned(),
+            below: u64::MAX,
             after: 0,
             times: 1,
             kind: io::ErrorKind::Other,
@@ -104,6 +107,12 @@ impl Fault {
     #[must_use]
     pub fn dead(path_contains: &str) -> Self {
         Self { on: None, times: u64::MAX, ..Self::next(On::Read, path_contains) }
+    }
+
+    /// Spares what begins at `offset` or behind.
+    #[must_use]
+    pub fn below(self, offset: u64) -> Self {
+        Self { below: offset, ..self }
     }
 
     /// Lets `count` operations pass first.
@@ -131,8 +140,9 @@ impl Fault {
     }
 
     /// Whether this operation fails; counts it.
-    pub(super) fn strikes(&mut self, on: On, path: &Path) -> bool {
+    pub(super) fn strikes(&mut self, on: On, path: &Path, at: u64) -> bool {
         if self.on.is_some_and(|only| only != on)
+            || at >= self.below
             || !path.to_string_lossy().contains(&self.path_contains)
         {
             return false;

@@ -174,7 +174,7 @@ impl World {
         // Every fault counts the operation, also when another one strikes.
         let mut struck = None;
         for fault in &mut self.faults {
-            if fault.strikes(on, path) && struck.is_none() {
+            if fault.strikes(on, path, at) && struck.is_none() {
                 struck = Some((fault.kind, fault.effect));
             }
         }

@@ -9,6 +9,7 @@ mod rows;
 mod salvage;
 mod strays;
 mod twice;
+mod used_up;
 
 use super::*;
 use crate::base::clock::ManualClock;

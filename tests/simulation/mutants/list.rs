@@ -23,6 +23,8 @@ pub(super) enum Campaign {
     Away,
     /// Bytes that change on the medium: `rot`.
     Rot,
+    /// Refusals and failures after which everything has to go on: `edges.rs`.
+    Edges,
 }
 
 impl Campaign {
@@ -36,6 +38,8 @@ impl Campaign {
             Self::Away | Self::Late => 40_000,
             Self::Rot => 1400,
             Self::Reads => 300,
+            // They have no crash.
+            Self::Edges => 0,
         }
     }
 }
@@ -77,7 +81,7 @@ const fn rule(name: &'static str, campaign: Campaign, broken: &'static str) -> H
     Hunt { breaks: Breaks::Rule(name), campaign, broken }
 }
 
-use Campaign::{Away, Eager, Full, Hung, Late, Reads, Rot, Scripts, Seeds};
+use Campaign::{Away, Eager, Edges, Full, Hung, Late, Reads, Rot, Scripts, Seeds};
 
 /// Every mutant.
 pub(super) const HUNTS: &[Hunt] = &[
@@ -161,4 +165,11 @@ pub(super) const HUNTS: &[Hunt] = &[
     rule("FenceUnread", Scripts, "recovery reads no fence"),
     rule("NothingAdopted", Away, "an opening without a directory notes nothing of what it keeps"),
     rule("DamageUnsaid", Rot, "events that are lost below a name are void, and not counted"),
+    rule("VoidsAreHoles", Edges, "void ranges behind the next event keep it from being lent"),
+    rule("LargeRefusalForAll", Edges, "a large put for which there is no space refuses all"),
+    rule("FailedFileReused", Edges, "a file whose sync failed is not opened anew"),
+    rule("SlotTriedForEver", Edges, "a checkpoint slot that cannot be written is tried for ever"),
+    rule("HungWhateverSize", Edges, "a large write hangs after the time of a small one"),
+    rule("PoolByNumber", Edges, "free segments are kept by their number, however large"),
+    rule("RetryUnsaid", Edges, "who waits for a refused read is not woken for the next try"),
 ];

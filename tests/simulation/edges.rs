@@ -1,0 +1,241 @@
+//! Refusals and failures that pass: everything that can go on goes on, and nothing is refused for ever.
+
+use millpond::base::clock::{Clock, ManualClock};
+use millpond::channel::file::{FileChannel, FileChannelOptions, Manual};
+use millpond::channel::{BoxFuture, Channel};
+use millpond::disk::Disk;
+use millpond::disk::sim::{Fault, On, SimDisk, SimOptions};
+use millpond::event::Event;
+use millpond::record::segment::file_name;
+use millpond::record::slot::CHECKPOINT_SLOT_BYTES;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+const SEGMENT_BYTES: usize = 256 * 1024;
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+const DATA: &str = "/c/data0";
+
+/// What each has to hold; `Err` says what did not.
+pub(crate) const ALL: [fn() -> Result<(), String>; 7] = [
+    void_ranges_keep_nothing_back,
+    a_large_refusal_is_for_large_ones,
+    a_failed_sync_costs_one_write,
+    a_bad_slot_leaves_the_other,
+    a_large_write_has_more_time,
+    large_free_segments_go,
+    a_refused_read_is_tried_again_for_who_waits,
+];
+
+struct Edge {
+    disk: SimDisk,
+    clock: Arc<ManualClock>,
+    channel: FileChannel,
+    manual: Manual,
+}
+
+impl Edge {
+    fn new(options: SimOptions) -> Self {
+        Self::on(SimDisk::new(options), Duration::from_secs(1))
+    }
+
+    fn on(disk: SimDisk, keep_alive: Duration) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let asked: Arc<dyn Clock> = clock.clone();
+        let mut options = FileChannelOptions::new("/c/checkpoint", [DATA])
+            .with_disk(Arc::new(disk.clone()))
+            .with_clock(asked)
+            .manual(7);
+        options.segment_bytes = SEGMENT_BYTES as u64;
+        options.minimum_required_space = 0;
+        options.keep_alive = keep_alive;
+        options.write_timeout = WRITE_TIMEOUT;
+        let channel = FileChannel::open(options).expect("opens");
+        let manual = channel.manual();
+        let mut edge = Self { disk, clock, channel, manual };
+        edge.settle();
+        edge
+    }
+
+    /// Closed; what it leaves behind.
+    fn into_disk(self) -> SimDisk {
+        self.channel.close().expect("sealed");
+        self.disk
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..4 {
+            self.manual.keep();
+            self.manual.run_tasks();
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.clock.advance(time);
+        self.settle();
+    }
+
+    fn end<T>(&mut self, mut future: BoxFuture<'_, T>) -> T {
+        for turn in 0..16 {
+            if let Some(ended) = poll(&mut future) {
+                return ended;
+            }
+            self.settle();
+            if turn > 8 {
+                self.pass(WRITE_TIMEOUT);
+            }
+        }
+        panic!("it never ends");
+    }
+
+    fn put(&mut self, events: usize, bytes: usize) -> Result<(), String> {
+        let mut put = self.channel.begin_put();
+        (0..events).for_each(|_| put.put(Event::new(vec![7; bytes])).expect("fits"));
+        self.end(put.commit_async()).map_err(|error| error.to_string())
+    }
+
+    fn drain(&mut self) -> usize {
+        let mut all = 0;
+        loop {
+            let mut take = self.channel.begin_take();
+            let events = self.end(take.take_async(100)).expect("readable").len();
+            self.end(take.commit_async()).expect("acknowledged");
+            if events == 0 {
+                return all;
+            }
+            all += events;
+        }
+    }
+}
+
+fn poll<T>(future: &mut BoxFuture<'_, T>) -> Option<T> {
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(ended) => Some(ended),
+        Poll::Pending => None,
+    }
+}
+
+fn segment(slot: u32) -> PathBuf {
+    Path::new(DATA).join(file_name(slot))
+}
+
+fn is(words: &str, holds: bool) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(words.to_owned()) }
+}
+
+fn void_ranges_keep_nothing_back() -> Result<(), String> {
+    let mut edge = Edge::new(SimOptions::new(1));
+    for _ in 0..600 {
+        edge.put(1, 9)?;
+    }
+    let disk = edge.into_disk();
+    let mut left: usize = 600;
+    for slot in 0.. {
+        let blocks = disk.contents(&segment(slot)).expect("there").len() / 4096 - 3;
+        for at in (1..blocks.min(left)).step_by(2) {
+            disk.rot(&segment(slot), 4096 * (3 + at as u64) + 40, 16).expect("there");
+        }
+        left -= blocks.min(left);
+        if left == 0 {
+            break;
+        }
+    }
+    let came = Edge::on(disk, Duration::from_secs(1)).drain();
+    is("events that can be reached are not taken", came >= 300)
+}
+
+fn a_large_refusal_is_for_large_ones() -> Result<(), String> {
+    let mut edge = Edge::new(SimOptions::new(1));
+    edge.disk.set_capacity(Path::new(DATA), 8 << 20).expect("there");
+    edge.put(1, 9)?;
+    is("there is no room for it", edge.put(8, 1 << 20).is_err())?;
+    edge.put(1, 9)
+}
+
+fn a_failed_sync_costs_one_write() -> Result<(), String> {
+    let mut edge = Edge::new(SimOptions { direct: false, ..SimOptions::new(1) });
+    edge.disk.fail(Fault::next(On::Submit, "segment"));
+    for _ in 0..200 {
+        edge.put(10, 3000)?;
+        edge.drain();
+    }
+    is("a file whose sync failed was used again", edge.channel.log_counts().failed_writes == 1)
+}
+
+fn a_bad_slot_leaves_the_other() -> Result<(), String> {
+    let mut edge = Edge::new(SimOptions::new(1));
+    let bad = Fault::next(On::Submit, "data0/checkpoint").times(u64::MAX);
+    edge.disk.fail(bad.below(CHECKPOINT_SLOT_BYTES as u64));
+    for _ in 0..9 {
+        edge.put(1, 9)?;
+        let written = edge.channel.checkpoint().or_else(|_| edge.channel.checkpoint());
+        written.map_err(|trouble| trouble.to_string())?;
+    }
+    Ok(())
+}
+
+fn a_large_write_has_more_time() -> Result<(), String> {
+    let mut edge = Edge::new(SimOptions { pending: true, ..SimOptions::new(1) });
+    let mut put = edge.channel.begin_put();
+    (0..24).for_each(|_| put.put(Event::new(vec![7; 1 << 20])).expect("fits"));
+    let mut commit = put.commit_async();
+    loop {
+        let _ = poll(&mut commit);
+        edge.manual.keep();
+        let Some(mut write) = edge.manual.start_write(0) else { continue };
+        if write.bytes() > 24 << 20 {
+            edge.clock.advance(WRITE_TIMEOUT + Duration::from_secs(20));
+            edge.manual.keep();
+            return is("it was given up", edge.channel.log_counts().failed_writes == 0);
+        }
+        let result = write.finish();
+        edge.manual.report(write, result);
+    }
+}
+
+fn large_free_segments_go() -> Result<(), String> {
+    let mut edge = Edge::new(SimOptions::new(1));
+    for _ in 0..4 {
+        edge.put(3, 1 << 20)?;
+        edge.drain();
+    }
+    for _ in 0..40 {
+        edge.put(10, 3000)?;
+        edge.drain();
+        edge.pass(Duration::from_secs(11));
+    }
+    let names = edge.disk.open_dir(Path::new(DATA), false).expect("there").list().expect("listed");
+    let names = names.into_iter().filter(|entry| entry.name.starts_with("segment-"));
+    let lens =
+        names.map(|e| edge.disk.contents(&Path::new(DATA).join(e.name)).expect("there").len());
+    is("an empty channel keeps large segments", lens.sum::<usize>() < 8 * SEGMENT_BYTES)
+}
+
+fn a_refused_read_is_tried_again_for_who_waits() -> Result<(), String> {
+    let mut edge = Edge::new(SimOptions::new(1));
+    edge.put(4, 9)?;
+    let mut edge = Edge::on(edge.into_disk(), Duration::from_secs(3600));
+    edge.disk.fail(Fault::dead("data0/segment"));
+    let mut take = edge.channel.begin_take();
+    let mut future = take.take_async(4);
+    for _ in 0..4 {
+        is("nothing can be read", poll(&mut future).is_none())?;
+        edge.settle();
+    }
+    edge.disk.clear_faults();
+    for _ in 0..4 {
+        edge.pass(Duration::from_secs(1));
+        if poll(&mut future).is_some() {
+            return Ok(());
+        }
+    }
+    Err("it sleeps on".to_owned())
+}
+
+#[test]
+fn what_was_refused_or_failed_once_goes_on() {
+    for edge in ALL {
+        edge().expect("it goes on");
+    }
+}
