@@ -3,6 +3,7 @@
 use crate::channel::{Channel, TakeTransaction};
 use crate::event::Event;
 use crate::flow::context::StopSignal;
+use crate::metrics::{ChannelCounters, DropReason};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -64,10 +65,11 @@ impl Estate {
     }
 
     /// Gives up what is left of it, and says so.
-    pub(super) fn lose(&self, name: &str) {
+    pub(super) fn lose(&self, name: &str, counters: &ChannelCounters) {
         for old in self.take() {
             let left = old.status().events;
             if left > 0 {
+                counters.drops.add(DropReason::Memory, left);
                 tracing::warn!(
                     channel = name,
                     "{left} events in memory were not carried over and are lost"

@@ -11,13 +11,14 @@
 //!
 //! Limits: [`LINES_MAX`] lines wait for the thread.
 
+use crate::base::refused_lines;
 use crate::base::rolling::{Bounds, RollingFile};
 use crate::base::threads;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
@@ -45,6 +46,8 @@ pub(super) struct LogFile {
     lines: SyncSender<Message>,
     /// Lines that did not get through since the thread last looked.
     dropped: Arc<AtomicU64>,
+    /// The file cannot be written.
+    failing: Arc<AtomicBool>,
 }
 
 /// Where the file is to be, and complaints about settings that are none.
@@ -82,8 +85,10 @@ impl LogFile {
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&dropped);
         // Ends with the process; [`Self::flush`] waits for what matters.
-        drop(threads::spawn("millpond-log", move || write(file, &waiting, &counted))?);
-        Ok(Self { lines, dropped })
+        let failing = Arc::new(AtomicBool::new(false));
+        let fails = Arc::clone(&failing);
+        drop(threads::spawn("millpond-log", move || write(file, &waiting, &counted, &fails))?);
+        Ok(Self { lines, dropped, failing })
     }
 
     /// Adds a line.
@@ -92,8 +97,13 @@ impl LogFile {
     }
 
     fn hand_over(&self, line: Vec<u8>) {
-        if self.lines.try_send(Message::Line(line)).is_err() {
+        let has_room = self.lines.try_send(Message::Line(line)).is_ok();
+        if !has_room {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        // While the file cannot be written, a line that is only in the queue is nowhere.
+        if !has_room || self.failing.load(Ordering::Relaxed) {
+            refused_lines::note();
         }
     }
 
@@ -127,8 +137,13 @@ impl MakeWriter<'_> for LogFile {
 }
 
 /// Writes what comes, until nobody can say anything any more.
-fn write(mut file: RollingFile, lines: &Receiver<Message>, dropped: &AtomicU64) {
-    let (mut lost, mut failing) = (0, false);
+fn write(
+    mut file: RollingFile,
+    lines: &Receiver<Message>,
+    dropped: &AtomicU64,
+    failing: &AtomicBool,
+) {
+    let mut lost = 0;
     while let Ok(message) = lines.recv() {
         let line = match message {
             Message::Line(line) => line,
@@ -144,13 +159,12 @@ fn write(mut file: RollingFile, lines: &Receiver<Message>, dropped: &AtomicU64) 
             lost = if file.write(words.as_bytes()).is_ok() { 0 } else { lost };
         }
         match file.write(&line) {
-            Ok(()) => failing = false,
+            Ok(()) => failing.store(false, Ordering::Relaxed),
             Err(error) => {
                 lost += 1;
-                if !failing {
+                if !failing.swap(true, Ordering::Relaxed) {
                     complain(&file, &error);
                 }
-                failing = true;
             }
         }
     }

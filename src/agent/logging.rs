@@ -137,7 +137,42 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
         (name, true) => write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m")?,
         (name, false) => write!(writer, "{name}=")?,
     }
+    if field.name() == "message" {
+        let text = format!("{value:?}");
+        let mut rows = rows(&text);
+        write!(writer, "{}", OneLine(rows.next().unwrap_or_default()))?;
+        return rows.try_for_each(|row| write!(writer, "\n{}", OneLine(row)));
+    }
     write!(writer, "{}", OneLine(format_args!("{value:?}")))
+}
+
+/// The lines of an event as a logger sink shows it: each 16 bytes of a body have one. Any other message is one
+/// line, and so is what only looks like such a row in part.
+fn rows(text: &str) -> impl Iterator<Item = &str> {
+    // "00000010 ", then 16 times two digits and a blank, or three blanks.
+    const OFFSET: usize = 8;
+    const ROW: usize = OFFSET + 1 + 16 * 3;
+    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
+    let is_row = move |rest: &[u8]| {
+        let Some(row) = rest.get(..ROW) else { return false };
+        let bytes = row[OFFSET + 1..].chunks(3);
+        row[..OFFSET].iter().all(is_hex)
+            && row[OFFSET] == b' '
+            && bytes.clone().all(|b| b[2] == b' ' && (b == b"   " || b[..2].iter().all(is_hex)))
+    };
+    let is_event = text.starts_with("Event: { headers:");
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let mut ends = text.match_indices('\n').map(|(at, _)| at);
+        match ends.find(|at| is_event && is_row(&text.as_bytes()[at + 1..])) {
+            Some(at) => {
+                rest = Some(&text[at + 1..]);
+                Some(&text[..at])
+            }
+            None => rest.take(),
+        }
+    })
 }
 
 /// The filter, and a word about a setting that is none.
@@ -277,6 +312,22 @@ mod tests {
 
         fn make_writer(&self) -> Self {
             self.clone()
+        }
+    }
+
+    #[test]
+    fn a_message_of_more_lines_is_one_line_but_for_the_rows_of_an_events_body() {
+        let dump = "Event: { headers:{a=x\ny} body: 30 0\n00000010 58 59 5A                                        XYZ }";
+        let parts: Vec<&str> = rows(dump).collect();
+        assert_eq!(parts.len(), 2, "{parts:?}");
+        assert!(parts[0].ends_with("body: 30 0") && parts[1].starts_with("00000010 58"));
+        for one in [
+            "a\n00000010 58 59 5A                                        XYZ }",
+            "Event: { headers:{} body: x\n00000010 58 59 5A and more that is no row of an event's body }",
+            "Event: { headers:{} body: x\n2026-01-01 WARN all is lost",
+            "Event: { headers:{} body: \u{e9}\n\u{e9}\u{e9}\u{e9}",
+        ] {
+            assert_eq!(rows(one).collect::<Vec<_>>(), [one]);
         }
     }
 

@@ -8,7 +8,6 @@ use crate::flow::contain::contain;
 use crate::flow::context::StopSignal;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -64,7 +63,7 @@ impl Running {
         // What stays, or passes its events on, need not be emptied by sinks that stop now.
         for channel in &plan.channels {
             if let Some(part) = self.channels.get(&channel.name) {
-                part.drains.store(false, Ordering::SeqCst);
+                part.drains.set(false);
             }
         }
         let made_way = tokio::select! {
@@ -73,7 +72,7 @@ impl Running {
             () = self.make_way(&plan, &stale, deadline, &mut adopted.cut_off) => true,
         };
         for part in self.channels.values() {
-            part.drains.store(part.volatile, Ordering::SeqCst);
+            part.drains.set(part.volatile);
         }
         if !made_way {
             adopted.abandoned = true;
@@ -101,8 +100,9 @@ impl Running {
         let began = Instant::now();
         let sources = self.sources.values_mut().map(|part| &mut part.task);
         end(sources.filter(|task| stale.contains(&task.name)), began + deadline / 2, cut_off).await;
-        let sinks = self.sinks.values_mut().map(|part| &mut part.task);
         let until = began + deadline / 10 * 9;
+        self.drain_until(until);
+        let sinks = self.sinks.values_mut().map(|part| &mut part.task);
         end(sinks.filter(|task| stale.contains(&task.name)), until, cut_off).await;
         self.close_stale(plan, stale, began + deadline, cut_off).await;
         self.sources.retain(|name, _| !stale.contains(name));

@@ -5,13 +5,13 @@ use crate::base::clock::Clock;
 use crate::channel::Channel;
 use crate::config::dead_letter::{DeadLetterPlace, DeadLetterSettings};
 use crate::flow::context::StopSignal;
+use crate::flow::drain::DrainAtStop;
 use crate::flow::refused::{Grave, Policy, Refused};
 use crate::flow::sink_runner::SinkRunner;
 use crate::flow::spell::Spell;
 use crate::flow::tap::Tap;
 use crate::metrics::SinkCounters;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 
 /// A channel once it is open.
@@ -31,7 +31,7 @@ pub(super) struct Seat {
     pub(super) stop: StopSignal,
     pub(super) tried: watch::Sender<bool>,
     pub(super) started: watch::Sender<bool>,
-    pub(super) drain_at_stop: Arc<AtomicBool>,
+    pub(super) drain_at_stop: Arc<DrainAtStop>,
 }
 
 impl Seat {

@@ -1,6 +1,7 @@
 //! Signals, and the order in which things stop.
 
 use super::supervise::{ChannelPart, Running, Task};
+use crate::metrics::DropReason;
 use std::io;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -9,6 +10,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// How long an aborted task gets to hand its batch back.
 const ABORT: Duration = Duration::from_millis(500);
+
+/// Before they are cut off, sinks end by themselves: what they try again at a stop ends so much sooner.
+const MARGIN: Duration = Duration::from_millis(500);
 
 /// SIGTERM and SIGINT, as they come.
 pub(crate) struct Signals {
@@ -57,15 +61,27 @@ impl Running {
             &mut cut_off,
         )
         .await;
+        let sinks_until = began + deadline / 10 * 9;
+        self.drain_until(sinks_until);
         let sinks = self.sinks.values_mut().map(|part| &mut part.task);
-        end(sinks, began + deadline / 10 * 9, &mut cut_off).await;
+        end(sinks, sinks_until, &mut cut_off).await;
         close(self.channels.into_iter().collect(), began + deadline, &mut cut_off).await;
         // Of a reload that this stop came into: they have an end of their own, which is not later.
         closed(&mut self.closing, &mut cut_off).await;
         for (name, estate) in self.estates {
-            estate.lose(&name);
+            estate.lose(&name, &self.registry.channel(&name));
         }
         cut_off
+    }
+}
+
+impl Running {
+    /// Sinks that stop and are to empty their channels try again what is not delivered, until a moment before
+    /// they are cut off.
+    pub(super) fn drain_until(&self, cut_off: Instant) {
+        let left = cut_off.saturating_duration_since(Instant::now()).saturating_sub(MARGIN);
+        let until = self.clock.now() + left;
+        self.channels.values().for_each(|part| part.drains.until(until));
     }
 }
 
@@ -77,7 +93,7 @@ pub(super) async fn close(
 ) {
     end(channels.iter_mut().map(|(_, part)| &mut part.opener), until, cut_off).await;
     for (name, part) in &channels {
-        part.estate.lose(name);
+        part.estate.lose(name, &part.counters);
     }
     let mut closing = Vec::new();
     for (name, part) in channels {
@@ -85,7 +101,11 @@ pub(super) async fn close(
         let left = channel.status().events;
         let closed = tokio::task::spawn_blocking(move || channel.close());
         // One that spills moves to its disk what fits there, and says itself what does not.
-        closing.push((name, left, left > 0 && part.carries, closed));
+        let lost = left > 0 && part.carries;
+        if lost {
+            part.counters.drops.add(DropReason::Memory, left);
+        }
+        closing.push((name, left, lost, closed));
     }
     for (name, left, lost, closed) in closing {
         if lost {

@@ -10,16 +10,16 @@ use crate::channel::Channel;
 use crate::config::agent::ChannelKind;
 use crate::flow::context::StopSignal;
 use crate::flow::counted::Counted;
+use crate::flow::drain::DrainAtStop;
 use crate::flow::group_runner::GroupRunner;
 use crate::flow::intake::{ChannelProcessor, NamedChannel};
 use crate::flow::interceptor::Chain;
 use crate::flow::source_runner::SourceRunner;
 use crate::flow::standing::Standing;
 use crate::flow::tap::Taps;
-use crate::metrics::{Registry, Role};
+use crate::metrics::{ChannelCounters, Registry, Role};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -66,7 +66,8 @@ pub(super) struct ChannelPart {
     /// Another channel can be opened in its place while it is open, to get what it holds.
     pub(super) carries: bool,
     /// Whether sinks that stop empty it first.
-    pub(super) drains: Arc<AtomicBool>,
+    pub(super) drains: Arc<DrainAtStop>,
+    pub(super) counters: Arc<ChannelCounters>,
     /// What it has yet to take over.
     pub(super) estate: Estate,
     started: watch::Receiver<bool>,
@@ -101,9 +102,9 @@ async fn name_sources(
 /// An agent that runs.
 pub struct Running {
     name: String,
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
     taps: Arc<Taps>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Where sinks run: apart from what a thousand busy clients keep running.
     sinks_on: Handle,
     left_out: usize,
@@ -184,6 +185,7 @@ impl Running {
         let carries = matches!(plan.kind, ChannelKind::Memory(_));
         let registry = Arc::clone(&self.registry);
         let counters = registry.channel(&plan.name);
+        let counts = Arc::clone(&counters);
         let tap = self.taps.at(Role::Channel, &plan.name);
         let clock = Arc::clone(&self.clock);
         let named = self.named.subscribe();
@@ -218,10 +220,20 @@ impl Running {
             }
         };
         let opener = Task { name: task, handle: Some(tokio::spawn(work)), stop: fire };
-        let drains = Arc::new(AtomicBool::new(volatile));
+        let drains = Arc::new(DrainAtStop::from(volatile));
         let started = has_started;
-        let part =
-            ChannelPart { opener, print, slot, filled, volatile, carries, drains, estate, started };
+        let part = ChannelPart {
+            opener,
+            print,
+            slot,
+            filled,
+            volatile,
+            carries,
+            drains,
+            counters: counts,
+            estate,
+            started,
+        };
         self.channels.insert(part_name, part);
     }
 

@@ -344,7 +344,7 @@ async fn a_running_agent_counts_under_flumes_names() {
     }
     timeout(PATIENCE, running.all_started()).await.unwrap();
     let source = registry.source("r1");
-    until("it has ended", || source.stop_time.get() > 0).await;
+    until("it has ended", || source.done.get() > 0).await;
     counts(
         &registry,
         "SOURCE.r1",

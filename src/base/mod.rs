@@ -18,6 +18,7 @@ pub mod random;
 pub mod ranges;
 pub mod rare;
 pub mod read_whole;
+pub mod refused_lines;
 pub mod rolling;
 pub mod service;
 pub mod setting;

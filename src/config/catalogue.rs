@@ -41,7 +41,7 @@ impl Catalogue {
         Self {
             channels: vec![
                 channel(&["file", "org.apache.flume.channel.file.FileChannel"], &FILE_KEYS),
-                channel(&["memory", "org.apache.flume.channel.MemoryChannel"], &MEMORY_KEYS),
+                channel(types::MEMORY_NAMES, &MEMORY_KEYS),
                 channel(
                     &["spillablememory", "org.apache.flume.channel.SpillableMemoryChannel"],
                     &SPILLABLE_KEYS,

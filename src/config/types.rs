@@ -81,6 +81,12 @@ const fn gone(part: Part, names: &'static [&'static str], instead: &'static str)
     FlumeType { part, names, status: Status::Gone(instead), batch: None }
 }
 
+/// Names of the memory channel; the last is a channel without transactions, for tests, in whose place it runs.
+pub const MEMORY_NAMES: &[&str] =
+    &["memory", "org.apache.flume.channel.MemoryChannel", PSEUDO_TXN_CHANNEL];
+/// Flume's memory channel without transactions.
+pub const PSEUDO_TXN_CHANNEL: &str = "org.apache.flume.channel.PseudoTxnMemoryChannel";
+
 const LEGACY: &str = "it speaks the protocol of Flume 0.9, retired in 2012; put a Flume 1.x agent in between, with an avro sink";
 
 impl FlumeType {
@@ -154,7 +160,7 @@ pub const TYPES: &[FlumeType] = &[
     refused(Part::Source, &["org.apache.flume.source.thriftLegacy.ThriftLegacySource"], LEGACY),
     // Channels.
     entry(Part::Channel, &["file", "org.apache.flume.channel.file.FileChannel"]),
-    entry(Part::Channel, &["memory", "org.apache.flume.channel.MemoryChannel"]),
+    entry(Part::Channel, MEMORY_NAMES),
     entry(Part::Channel, &["spillablememory", "org.apache.flume.channel.SpillableMemoryChannel"]),
     refused(
         Part::Channel,
@@ -162,11 +168,6 @@ pub const TYPES: &[FlumeType] = &[
         "it keeps events in a database inside a Java process; use the file channel, which is durable too",
     ),
     entry(Part::Channel, &["org.apache.flume.channel.kafka.KafkaChannel"]),
-    refused(
-        Part::Channel,
-        &["org.apache.flume.channel.PseudoTxnMemoryChannel"],
-        "it has no transactions and was made for tests; use the memory channel",
-    ),
     // Sinks.
     batched(Part::Sink, &["null", "org.apache.flume.sink.NullSink"], "batchSize", 100),
     entry(Part::Sink, &["logger", "org.apache.flume.sink.LoggerSink"]),

@@ -4,10 +4,11 @@
 //! also when whoever waits for it is dropped.
 
 use crate::channel::{BoxFuture, CommitError};
-use crate::metrics::SinkCounters;
+use crate::metrics::{DropReason, SinkCounters};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// What an acknowledgement is reported with.
@@ -20,15 +21,17 @@ pub(super) struct Delivered {
     pub(super) events: usize,
     /// What became of them.
     pub(super) became: Became,
+    /// From handing them to the sink to its word that they are delivered.
+    pub(super) took: Duration,
 }
 
 /// What became of the events of a batch that leaves the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Became {
-    /// They were delivered.
-    Delivered,
-    /// The sink let go of them, as it is told to.
-    Dropped,
+    /// They were delivered; Flume may not count that.
+    Delivered { counts: bool },
+    /// The sink let go of them; Flume may count that as a delivery.
+    Dropped { reason: DropReason, counts: bool },
     /// They were refused, are safe elsewhere, and were counted when they got there.
     DeadLetters,
 }
@@ -39,10 +42,21 @@ impl Delivered {
         match committed {
             Ok(()) => {
                 let events = self.events as u64;
-                match self.became {
-                    Became::Delivered => self.counters.event_drain_success.add(events),
-                    Became::Dropped => self.counters.dropped.add(events),
-                    Became::DeadLetters => {}
+                let counts = match self.became {
+                    Became::Delivered { counts } => {
+                        // Only now: what is delivered and never acknowledged comes again and again.
+                        self.counters.delivery.note(self.took);
+                        counts
+                    }
+                    Became::Dropped { reason, counts } => {
+                        self.counters.dropped.add(events);
+                        self.counters.drops.add(reason, events);
+                        counts
+                    }
+                    Became::DeadLetters => false,
+                };
+                if counts {
+                    self.counters.event_drain_success.add(events);
                 }
                 true
             }
@@ -292,13 +306,25 @@ mod tests {
     #[test]
     fn what_leaves_the_channel_is_counted_by_what_became_of_it() {
         let counters = Arc::new(SinkCounters::default());
-        let all = [(Became::Delivered, 5), (Became::Dropped, 3), (Became::DeadLetters, 1)];
+        let lost = |counts| Became::Dropped { reason: DropReason::ErrorStatus, counts };
+        let all = [
+            (Became::Delivered { counts: true }, 5),
+            (Became::Delivered { counts: false }, 7),
+            (lost(false), 3),
+            (lost(true), 20),
+            (Became::DeadLetters, 1),
+        ];
         for (became, events) in all {
             let counters = Arc::clone(&counters);
-            let delivered = Delivered { sink: "k".to_owned(), counters, events, became };
+            let (sink, took) = ("k".to_owned(), Duration::ZERO);
+            let delivered = Delivered { sink, counters, events, became, took };
             assert!(delivered.note(Ok(())));
         }
-        assert_eq!((counters.event_drain_success.get(), counters.dropped.get()), (5, 3));
+        // As Flume counts, which can be told to count errors as deliveries.
+        assert_eq!(counters.event_drain_success.get(), 25);
+        assert_eq!(counters.dropped.get(), 23);
+        assert_eq!(counters.drops.get(DropReason::ErrorStatus), 23);
+        assert_eq!(counters.delivery.read().count(), 2, "only what arrived is progress");
     }
 
     fn prepared(body: &str) -> Did {

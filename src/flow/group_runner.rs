@@ -107,6 +107,7 @@ impl GroupRunner {
             }
             match turn {
                 Turn::Delivered => backoff.reset(),
+                Turn::Failed if stopping && members[0].runner.tries_again_at_stop().await => {}
                 _ if stopping => break,
                 Turn::Idle => backoff.reset(),
                 Turn::IdleAtOnce | Turn::Failed => {

@@ -7,6 +7,7 @@ pub mod backoff;
 pub(crate) mod contain;
 pub mod context;
 pub mod counted;
+pub mod drain;
 mod earlier;
 pub(crate) mod external;
 pub mod group_runner;

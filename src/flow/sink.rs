@@ -3,6 +3,7 @@
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, SettingError, SettingsReader};
 use crate::event::Event;
+use crate::metrics::DropReason;
 use std::time::Duration;
 
 pub use super::context::{Failure, SinkContext};
@@ -82,10 +83,15 @@ pub trait Sink: Send {
         false
     }
 
-    /// Whether the events of the last batch that was delivered count as such: a sink that lets go of
-    /// events without having delivered them says no. Yes by default.
+    /// Whether Flume counts the events of the last batch that was delivered as such. Yes by default.
     fn counts(&self) -> bool {
         true
+    }
+
+    /// Why the events of the last batch were let go of although they did not arrive; `None`, as by default:
+    /// they arrived.
+    fn dropped(&self) -> Option<DropReason> {
+        None
     }
 
     /// Batches that are delivered together when they wait in the channel: for sinks whose work is for

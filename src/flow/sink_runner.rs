@@ -6,11 +6,13 @@
 //! Events leave the channel only when `deliver` answered Ok and the take was committed, so a
 //! crash, a panic, an abort or a failed commit between the two delivers a batch again and never
 //! loses one. A sink that fails rests for 1 s, 2 s, … 5 s; one that cannot be opened is opened
-//! again every 3 s; one that panics is thrown away and built anew.
+//! again every 3 s; one that panics is thrown away and built anew. A stop that is to empty the channel
+//! tries again what was not delivered, twice a second until its deadline ([`DrainAtStop`]).
 
 use super::backoff::Backoff;
 use super::contain::contain;
 use super::context::StopSignal;
+use super::drain::DrainAtStop;
 use super::earlier::Earlier;
 use super::refused::Refused;
 use super::sink::{Sink, SinkContext};
@@ -22,12 +24,14 @@ use crate::channel::Channel;
 use crate::config::settings::SettingError;
 use crate::metrics::{Phase, SinkCounters};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Pause between attempts to open a sink, as Flume's supervisor does.
 pub(crate) const START_AGAIN: Duration = Duration::from_secs(3);
+
+/// Pause before a stop tries again what was not delivered.
+const STOP_PAUSE: Duration = Duration::from_millis(500);
 
 /// Builds the sink, again after a panic.
 pub type SinkMaker = Box<dyn Fn() -> Result<Box<dyn Sink>, SettingError> + Send + Sync>;
@@ -52,9 +56,8 @@ pub struct SinkRunner {
     pub tried: watch::Sender<bool>,
     /// Sent `true` when the sink is open.
     pub started: watch::Sender<bool>,
-    /// Whether to empty the channel before stopping, as of the stop: what a channel in memory still
-    /// holds is lost otherwise when the agent ends.
-    pub drain_at_stop: Arc<AtomicBool>,
+    /// Whether to empty the channel before stopping, and until when, as of the stop.
+    pub drain_at_stop: Arc<DrainAtStop>,
     /// What becomes of events that the destination refuses for good.
     pub refused: Refused,
     /// Whether it delivers, as far as the log knows.
@@ -192,6 +195,7 @@ impl SinkRunner {
             self.tick_if_due(sink, context, &mut tick_from).await;
             match self.turn(sink, context, tick_from, stopping, earlier).await {
                 Turn::Delivered => backoff.reset(),
+                Turn::Failed if stopping && self.tries_again_at_stop().await => {}
                 Turn::Idle | Turn::IdleAtOnce | Turn::Failed if stopping => return,
                 Turn::Idle => backoff.reset(),
                 Turn::IdleAtOnce => {
@@ -205,7 +209,16 @@ impl SinkRunner {
 
     /// Whether a stop empties the channel first.
     pub(super) fn drains(&self) -> bool {
-        self.drain_at_stop.load(Ordering::SeqCst)
+        self.drain_at_stop.drains()
+    }
+
+    /// Rests before what a stop did not deliver is tried again. False when the deadline is too near.
+    pub(super) async fn tries_again_at_stop(&self) -> bool {
+        if self.drain_at_stop.left(self.clock.now()) <= STOP_PAUSE {
+            return false;
+        }
+        tokio::time::sleep(STOP_PAUSE).await;
+        true
     }
 
     pub(super) async fn rest(&self, pause: Duration) {

@@ -134,11 +134,18 @@ impl SinkRunner {
         let bytes = batch.iter().map(Event::size_bytes).sum::<usize>() as u64;
         self.counters.held_bytes.add(bytes);
         let _held = Held { counters: &self.counters, bytes };
+        let began = self.clock.now();
         let became = match self.deliver(sink, context, batch, earlier).await {
             Ok(()) => {
                 self.refused.delivered(batch.len());
-                self.tap.show(Way::Delivered, batch);
-                if sink.counts() { Became::Delivered } else { Became::Dropped }
+                let counts = sink.counts();
+                match sink.dropped() {
+                    None => {
+                        self.tap.show(Way::Delivered, batch);
+                        Became::Delivered { counts }
+                    }
+                    Some(reason) => Became::Dropped { reason, counts },
+                }
             }
             Err(error) if self.is_elsewhere(batch, &error, drains).await => Became::DeadLetters,
             Err(error) => {
@@ -153,6 +160,7 @@ impl SinkRunner {
             counters: Arc::clone(&self.counters),
             events: batch.len(),
             became,
+            took: self.clock.now().saturating_sub(began),
         };
         match earlier.begin(take.commit_async(), delivered).await {
             Some(false) => Some(Turn::Failed),
@@ -270,7 +278,6 @@ impl SinkRunner {
     ) -> Result<(), Failure> {
         self.counters.event_drain_attempt.add(batch.len() as u64);
         self.enter(Phase::Delivering);
-        let began = self.clock.now();
         let delivered = if earlier.is_under_way() {
             sink.deliver_behind(context, batch, Box::pin(earlier.settled())).await
         } else if earlier.settled().await {
@@ -282,7 +289,6 @@ impl SinkRunner {
         };
         match &delivered {
             Ok(()) => {
-                self.counters.delivery.note(self.clock.now().saturating_sub(began));
                 self.enter(Phase::Waiting);
                 self.works();
             }

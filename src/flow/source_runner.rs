@@ -2,7 +2,8 @@
 //!
 //! A source that never got as far as listening or reading is tried again every 3 s, one that ran
 //! and then failed after 1 s, 2 s, … 5 s. After a panic it is thrown away and built anew. A source
-//! that ends by itself without an error has nothing more to give and is left alone.
+//! that ends by itself without an error has nothing more to give and is left alone: it is done, or, where it
+//! has said why it should not have ended ([`Fault`](crate::metrics::Fault)), counts as failing.
 
 use super::backoff::Backoff;
 use super::contain::contain;
@@ -41,14 +42,18 @@ pub struct SourceRunner {
 }
 
 impl SourceRunner {
-    /// Runs until the source has stopped or given all it had.
+    /// Runs until the source is to stop, also when it has given all it had before.
     pub async fn run(self) {
         self.lives().await;
         self.intake.close().await;
+        // As in Flume, one that ended by itself is stopped when it is told to.
+        self.stop.wait().await;
         self.counters.stopped(self.clock.wall_ms());
     }
 
     async fn lives(&self) {
+        self.counters.done.set(0);
+        self.counters.fault.clear();
         let mut backoff = Backoff::of_a_runner();
         let mut source = None;
         while !self.stop.fired() {
@@ -64,7 +69,9 @@ impl SourceRunner {
             match ended {
                 Ok(Ok(())) => {
                     self.started.send_replace(true);
-                    if !self.stop.fired() {
+                    // One that knows a fault has logged it.
+                    if !self.stop.fired() && self.counters.fault.get().is_none() {
+                        self.counters.done.set(1);
                         tracing::info!(source = self.name, "has nothing more to give");
                     }
                     return;
@@ -108,6 +115,7 @@ impl SourceRunner {
         said(begun, |begun| begun != Begun::No).await;
         self.started.send_replace(true);
         said(begun, |begun| begun == Begun::Runs).await;
+        self.counters.fault.clear();
         self.counters.started(self.clock.wall_ms());
         self.counters.up.set(1);
     }

@@ -1,4 +1,5 @@
 use super::context::{Failure, Intake, SinkContext, SourceContext, StopSignal};
+use super::drain::DrainAtStop;
 use super::marks::{Kept, Mark};
 use super::refused::Refused;
 use super::sink::Sink;
@@ -329,10 +330,9 @@ impl Sink for Stopper {
 }
 
 /// Runs a [`Stopper`] over three events and answers what it did and how many events are left.
-async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (Vec<Did>, u64) {
+async fn stopped(deliveries: &[Act], drain: impl Into<DrainAtStop>) -> (Vec<Did>, u64) {
     let (script, mut seen) = Script::new(&[], deliveries);
-    let channel = channel(PATIENCE * 2, &["1", "2", "3"]);
-    let (stop, signal) = StopSignal::new();
+    let (channel, (stop, signal)) = (channel(PATIENCE * 2, &["1", "2", "3"]), StopSignal::new());
     let runner = SinkRunner {
         agent: "a".to_owned(),
         name: "k1".to_owned(),
@@ -343,7 +343,7 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
         stop: signal,
         tried: watch::channel(false).0,
         started: watch::channel(false).0,
-        drain_at_stop: Arc::new(drain_at_stop.into()),
+        drain_at_stop: Arc::new(drain.into()),
         refused: Refused::default(),
         spell: Spell::default(),
         tap: Arc::default(),
@@ -358,20 +358,24 @@ async fn stopped_while_delivering(deliveries: &[Act], drain_at_stop: bool) -> (V
 
 #[tokio::test(start_paused = true)]
 async fn stopping_finishes_the_batch_in_hand_and_takes_no_other() {
-    let (did, left) = stopped_while_delivering(&[], false).await;
+    let (did, left) = stopped(&[], false).await;
     assert_eq!(did, [Did::Start(0), delivered(0, &["1", "2"]), Did::Stop]);
     assert_eq!(left, 1, "the batch in hand is committed, the rest stays");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_in_memory_is_emptied_before_the_sink_stops() {
-    let (did, left) = stopped_while_delivering(&[], true).await;
+    let (did, left) = stopped(&[], true).await;
     assert_eq!(did, [Did::Start(0), delivered(0, &["1", "2"]), delivered(0, &["3"]), Did::Stop]);
     assert_eq!(left, 0);
+    // What a stop with time left did not deliver is tried again.
+    let drain = DrainAtStop::from(true);
+    drain.until(Duration::from_secs(3600));
+    let (did, left) = stopped(&[Act::Well, Act::Fail, Act::Fail], drain).await;
+    assert_eq!((did.len(), left), (6, 0), "{did:?}");
     // A sink that fails is not asked for ever.
-    let (did, left) = stopped_while_delivering(&[Act::Well, Act::Fail], true).await;
-    assert_eq!(did.len(), 4);
-    assert_eq!(left, 1);
+    let (did, left) = stopped(&[Act::Well, Act::Fail], true).await;
+    assert_eq!((did.len(), left), (4, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -533,19 +537,23 @@ async fn a_source_that_has_given_all_counts_as_started_and_is_left_alone() {
             Box::pin(async { Ok(()) })
         }
     }
-    let (_stop, signal) = StopSignal::new();
-    let (started, has_started) = watch::channel(false);
+    let (fire, signal) = StopSignal::new();
+    let (started, mut has_started) = watch::channel(false);
+    let counters = Arc::new(SourceCounters::default());
     let runner = SourceRunner {
         name: "r1".to_owned(),
         make: Box::new(|| Ok(Box::new(Done))),
         intake: Arc::new(Nowhere),
-        counters: Arc::default(),
+        counters: Arc::clone(&counters),
         clock: Arc::new(SystemClock::new()),
         stop: signal,
         started,
     };
-    timeout(PATIENCE, runner.run()).await.unwrap();
-    assert!(*has_started.borrow());
+    let task = tokio::spawn(runner.run());
+    timeout(PATIENCE, has_started.wait_for(|started| *started)).await.unwrap().unwrap();
+    assert_eq!((counters.done.get(), counters.stop_time.get()), (1, 0), "done, and not stopped");
+    fire.send_replace(true);
+    timeout(PATIENCE, task).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The counters of one component.
 
 use super::drops::{self, DropPlace, Dropped, Drops, InterceptorDrops};
-use super::{Clients, Counter, Durations, Phases, Spread, Value};
+use super::{Clients, Counter, Durations, Fault, Phases, Spread, Value};
 
 fn count(n: u64) -> Value {
     Value::Count(n)
@@ -101,6 +101,8 @@ counters!(
         restarts: count = "RestartCount",
         /// 1 while it listens or reads.
         up: flag = "Up",
+        /// 1 once it has given all it had, and ended by itself.
+        done: flag = "Done",
     }
     durations {}
     more {
@@ -110,6 +112,8 @@ counters!(
         drops: Drops,
         /// The same, of each of its interceptors.
         interceptors: InterceptorDrops,
+        /// Why it collects nothing although it has not failed to start, until it is started again.
+        fault: Fault,
     }
 );
 

@@ -39,8 +39,8 @@ pub enum DropReason {
     OptionalChannel,
     /// No channel of the source can ever hold it.
     TooLarge,
-    /// Its line is longer than the source takes.
-    LineTooLong,
+    /// Its line is longer than the source takes, or no text.
+    Unreadable,
     /// A required channel refused it, and its sender waits for no answer.
     Refused,
     /// The agent or the source stopped before a channel had taken it.
@@ -59,8 +59,6 @@ pub enum DropReason {
     ErrorStatus,
     /// The log shows no lines of its level.
     LogLevel,
-    /// The queue of lines to the log file was full.
-    LogQueue,
     /// Its destination refused it for good; it is in the place for dead letters.
     DeadLetter,
     /// It was in memory when its channel was closed.
@@ -118,13 +116,13 @@ const fn expected(name: &'static str, place: DropPlace, meaning: &'static str) -
 
 impl DropReason {
     /// All of them, in the order of the enum.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::Filtered,
         Self::MatchFailed,
         Self::Unrouted,
         Self::OptionalChannel,
         Self::TooLarge,
-        Self::LineTooLong,
+        Self::Unreadable,
         Self::Refused,
         Self::Stopped,
         Self::SocketBuffer,
@@ -134,7 +132,6 @@ impl DropReason {
         Self::EmptyBody,
         Self::ErrorStatus,
         Self::LogLevel,
-        Self::LogQueue,
         Self::DeadLetter,
         Self::Memory,
         Self::Damaged,
@@ -158,9 +155,11 @@ impl DropReason {
             Self::TooLarge => {
                 loss("too_large", Source, "larger than any channel of the source can hold")
             }
-            Self::LineTooLong => {
-                loss("line_too_long", Source, "lines longer than the source takes")
-            }
+            Self::Unreadable => loss(
+                "unreadable",
+                Source,
+                "lines longer than the source takes, or no text in its encoding",
+            ),
             Self::Refused => loss(
                 "refused",
                 Source,
@@ -196,9 +195,6 @@ impl DropReason {
                 "answered with an error, and rollback is false for that status",
             ),
             Self::LogLevel => loss("log_level", Sink, "the log shows no lines of the level INFO"),
-            Self::LogQueue => {
-                loss("log_queue", Sink, "the queue of lines to the log file was full")
-            }
             Self::DeadLetter => loss(
                 "dead_letter",
                 Sink,

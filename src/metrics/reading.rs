@@ -65,6 +65,8 @@ pub struct Reading {
     pub spreads: Vec<(&'static str, Spread)>,
     /// Events that ended without having arrived, by reason, zeroes included.
     pub dropped: Vec<Dropped>,
+    /// Why a source collects nothing, while it knows.
+    pub fault: Option<String>,
     /// What a sink does, once it was begun.
     pub phases: Option<PhaseReading>,
     /// What a channel that is open says beyond them.

@@ -121,6 +121,7 @@ impl Registry {
                 values,
                 spreads,
                 dropped,
+                fault: None,
                 phases: None,
                 channel: None,
             }
@@ -141,7 +142,9 @@ impl Registry {
             Reading { phases, ..reading(Role::Sink, name, values, spreads, dropped) }
         }));
         let source = |(name, c): (_, Arc<SourceCounters>)| {
-            reading(Role::Source, name, c.values(), c.spreads(), c.dropped_events())
+            let fault = c.fault.get();
+            let (values, spreads, dropped) = (c.values(), c.spreads(), c.dropped_events());
+            Reading { fault, ..reading(Role::Source, name, values, spreads, dropped) }
         };
         all.extend(sources.into_iter().map(source));
         all

@@ -168,6 +168,11 @@ const SOURCES: &[Family] = &[
         "1 while the source listens or reads.",
     ),
     gauge(
+        "millpond_source_done",
+        From::Attribute(Role::Source, "Done"),
+        "1 once the source has given all it had and ended by itself.",
+    ),
+    gauge(
         "millpond_source_start_time_seconds",
         From::Millis(Role::Source, "StartTime"),
         "When the source last started, since 1970; 0 before.",
@@ -175,7 +180,7 @@ const SOURCES: &[Family] = &[
     gauge(
         "millpond_source_stop_time_seconds",
         From::Millis(Role::Source, "StopTime"),
-        "When the source stopped or had given all it had; 0 while it runs.",
+        "When the source stopped; 0 while it runs, and when it ended by itself.",
     ),
     source("millpond_source_received_events_total", "EventReceivedCount", "Events handed over."),
     source(

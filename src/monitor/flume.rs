@@ -69,15 +69,21 @@ const UNCOUNTED: &[(Role, &str)] = &[
 ];
 
 const SOURCE_BATCHES: &[&str] = &["AppendBatchReceivedCount", "AppendBatchAcceptedCount"];
+/// Nor what is no message of syslog, but of several ports.
+const SYSLOG: &[&str] = &["AppendBatchReceivedCount", "AppendBatchAcceptedCount", "EventReadFail"];
 const SINK_BATCHES: &[&str] = &["BatchEmptyCount", "BatchUnderflowCount", "BatchCompleteCount"];
 
 /// What Flume does not count although it shows it.
 const ZERO: &[(Role, &str, &[&str])] = &[
     (Role::Source, "exec", SOURCE_BATCHES),
-    (Role::Source, "syslogtcp", SOURCE_BATCHES),
-    (Role::Source, "syslogudp", SOURCE_BATCHES),
+    (Role::Source, "syslogtcp", SYSLOG),
+    (Role::Source, "syslogudp", SYSLOG),
     (Role::Source, "multiport_syslogtcp", SOURCE_BATCHES),
-    (Role::Source, "seq", &["EventReceivedCount", "AppendBatchReceivedCount"]),
+    (
+        Role::Source,
+        "seq",
+        &["EventReceivedCount", "AppendBatchReceivedCount", "AppendBatchAcceptedCount"],
+    ),
     (Role::Sink, "file_roll", SINK_BATCHES),
     (Role::Sink, "http", SINK_BATCHES),
 ];
@@ -100,6 +106,45 @@ pub(super) fn json(readings: &[Reading]) -> String {
     };
     let page: Map<String, Json> = components(readings).into_iter().map(object).collect();
     Json::Object(page).to_string()
+}
+
+/// What Flume's page for Prometheus does not have.
+const NOT_FOR_PROMETHEUS: &[&str] =
+    &["Type", "StartTime", "StopTime", "ChannelFillPercentage", "Closed"];
+/// What moves both ways; all others are counters, whose names end in `_total`.
+const GAUGES: &[&str] =
+    &["ChannelSize", "ChannelCapacity", "OpenConnectionCount", "Open", "Unhealthy"];
+
+/// The same attributes as metrics, by the names of Flume's page for Prometheus: `Flume_ATTRIBUTE`, with the
+/// component's name as the only label.
+pub(super) fn for_prometheus(readings: &[Reading]) -> String {
+    let mut families: Vec<(&'static str, String)> = Vec::new();
+    for component in components(readings) {
+        let name = component.key.split_once('.').map_or("", |(_, name)| name);
+        let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        for (attribute, value) in component.attributes {
+            if NOT_FOR_PROMETHEUS.contains(&attribute) {
+                continue;
+            }
+            let value = match value.as_str() {
+                "true" => "1",
+                "false" => "0",
+                number => number,
+            };
+            let is_gauge = GAUGES.contains(&attribute);
+            let (suffix, kind) = if is_gauge { ("", "gauge") } else { ("_total", "counter") };
+            let at = families.iter().position(|(known, _)| *known == attribute);
+            let at = at.unwrap_or_else(|| {
+                let metric = format!("Flume_{attribute}{suffix}");
+                let head = format!("# HELP {metric} {metric}\n# TYPE {metric} {kind}\n");
+                families.push((attribute, head));
+                families.len() - 1
+            });
+            let sample = format!("Flume_{attribute}{suffix}{{component=\"{name}\"}} {value}\n");
+            families[at].1.push_str(&sample);
+        }
+    }
+    families.into_iter().map(|(_, text)| text).collect()
 }
 
 /// What Flume would show of these.

@@ -92,7 +92,8 @@ fn why(reading: &Reading) -> Vec<String> {
         Role::Source if is_set("PositionRefused") => {
             vec!["its position has no room in a channel".to_owned()]
         }
-        Role::Source if is_set("Up") || is_set("StopTime") => Vec::new(),
+        Role::Source if reading.fault.is_some() => reading.fault.iter().cloned().collect(),
+        Role::Source if is_set("Up") || is_set("Done") || is_set("StopTime") => Vec::new(),
         Role::Sink if is_set("Up") => Vec::new(),
         Role::Source | Role::Sink => {
             let words =

@@ -2,6 +2,7 @@
 
 use super::alarm::Window;
 use super::families::{FAMILIES, Family, From, Kind};
+use super::flume;
 use crate::metrics::{
     BOUNDS_MICROS, ChannelReading, Phase, Reading, Role, Spread, StripeReading, Value,
 };
@@ -19,8 +20,12 @@ struct Sample {
     value: String,
 }
 
-/// The page.
+/// The page: our metrics, then Flume's attributes under the names that its own page for Prometheus has.
 pub(super) fn text(readings: &[Reading], alarms: &Window) -> String {
+    own(readings, alarms) + &flume::for_prometheus(readings)
+}
+
+fn own(readings: &[Reading], alarms: &Window) -> String {
     let mut page = String::new();
     for family in FAMILIES.iter().copied().flatten() {
         let samples = samples(family, readings, alarms);
@@ -218,8 +223,12 @@ mod tests {
     use std::process::{Command, Stdio};
     use std::sync::Arc;
 
-    /// A source, a channel of two stripes with an odd path, one in memory, and a sink.
     fn page() -> String {
+        own(&readings(), &Window::default())
+    }
+
+    /// A source, a channel of two stripes with an odd path, one in memory, and a sink.
+    fn readings() -> Vec<Reading> {
         let registry = Registry::default();
         let member = |role, name: &str, kind| Member { role, name: name.to_owned(), kind };
         registry.keep(&[
@@ -255,7 +264,29 @@ mod tests {
             })
         };
         registry.watch_channel("c1", Arc::new(look));
-        text(&registry.snapshot(), &Window::default())
+        registry.snapshot()
+    }
+
+    #[test]
+    fn flumes_own_names_are_served_beside_ours() {
+        let page = text(&readings(), &Window::default());
+        for line in [
+            "# TYPE Flume_EventReceivedCount_total counter",
+            "Flume_EventReceivedCount_total{component=\"r1\"} 20",
+            "# TYPE Flume_ChannelSize gauge",
+            "Flume_ChannelSize{component=\"c1\"} 2",
+            "Flume_ChannelSize{component=\"c2\"} 0",
+            "Flume_OpenConnectionCount{component=\"r1\"} 0",
+            "Flume_EventDrainSuccessCount_total{component=\"k1\"} 0",
+            "millpond_source_received_events_total{source=\"r1\",type=\"avro\"} 20",
+        ] {
+            assert!(page.lines().any(|l| l == line), "no {line}\nin\n{page}");
+        }
+        for left_out in ["StartTime", "StopTime", "ChannelFillPercentage", "Closed", "Type"] {
+            assert!(!page.contains(&format!("Flume_{left_out}")), "{left_out}");
+        }
+        let helped = page.matches("# HELP Flume_ChannelSize ").count();
+        assert_eq!(helped, 1, "all samples of a metric stand together");
     }
 
     #[test]

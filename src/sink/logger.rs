@@ -1,14 +1,19 @@
 //! `logger`: prints each event, with the first bytes of its body, to the log at INFO.
 //!
 //! The line is Flume's to the byte, because people and scripts read it. Printing bodies is what
-//! this sink is for; no other part of the agent logs them.
+//! this sink is for; no other part of the agent logs them. A line for which the log has no room is not delivered, and
+//! events are dropped, and counted, while the log shows no lines at INFO.
 
 use super::java_text;
+use crate::base::refused_lines;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::event::Event;
+use crate::flow::context::StopSignal;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
+use crate::metrics::DropReason;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// The type `logger`.
 pub const TYPE: SinkType =
@@ -21,8 +26,14 @@ const KEYS: &[Key] = &[Key {
     meaning: "Bytes of the body that are printed; what is no number counts as 16.",
 }];
 
+/// Pause before a line that the log refused is logged again, and how long that goes on.
+const PAUSE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(2);
+
 struct Logger {
     body_bytes_max: usize,
+    /// The log shows nothing of the last batch: its level is above INFO.
+    unseen: bool,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Box<dyn Sink>, SettingError> {
@@ -34,7 +45,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Box<dyn Sink>, SettingError>
             16
         }
     };
-    Ok(Box::new(Logger { body_bytes_max }))
+    Ok(Box::new(Logger { body_bytes_max, unseen: false }))
 }
 
 impl Sink for Logger {
@@ -49,20 +60,47 @@ impl Sink for Logger {
 
     fn deliver<'a>(
         &'a mut self,
-        _: &'a SinkContext,
+        context: &'a SinkContext,
         batch: &'a [Event],
     ) -> BoxFuture<'a, Result<(), Failure>> {
-        if tracing::enabled!(tracing::Level::INFO) {
-            for event in batch {
-                // No fields: the line has to end with the event.
-                tracing::info!("Event: {}", describe(event, self.body_bytes_max));
-            }
+        self.unseen = !tracing::enabled!(tracing::Level::INFO);
+        if self.unseen {
+            return Box::pin(async { Ok(()) });
         }
-        Box::pin(async { Ok(()) })
+        Box::pin(async move {
+            for event in batch {
+                print(&describe(event, self.body_bytes_max), &context.stop).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn dropped(&self) -> Option<DropReason> {
+        self.unseen.then_some(DropReason::LogLevel)
     }
 
     fn stop<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+/// Logs an event, again while the log has no room for the line.
+async fn print(text: &str, stop: &StopSignal) -> Result<(), Failure> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let before = refused_lines::count();
+        // No fields: the line has to end with the event.
+        tracing::info!("Event: {text}");
+        if refused_lines::count() == before {
+            return Ok(());
+        }
+        if waited >= PATIENCE || stop.fired() {
+            return Err(Failure::new(
+                "the log's file cannot be written, or not as fast as events come",
+            ));
+        }
+        tokio::time::sleep(PAUSE).await;
+        waited += PAUSE;
     }
 }
 
@@ -156,6 +194,42 @@ mod tests {
         assert!(line.contains("Event: { headers:{k=v} body: 68 69 "), "{line}");
         assert!(line.ends_with(" hi }"), "{line}");
         assert_eq!(sink.batch_events(), 1);
+    }
+
+    #[tokio::test]
+    async fn above_the_level_info_events_are_dropped_and_counted_as_such() {
+        let context = context();
+        let mut sink = build(&TYPE, &[]).unwrap();
+        let batch = [event(&[], b"hi")];
+        logged(async { sink.deliver(&context, &batch).await.unwrap() }).await;
+        assert_eq!(sink.dropped(), None);
+        // Without a subscriber nobody sees a line.
+        let quiet = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).finish();
+        let guard = tracing_subscriber::util::SubscriberInitExt::set_default(quiet);
+        sink.deliver(&context, &batch).await.unwrap();
+        drop(guard);
+        assert_eq!(sink.dropped(), Some(DropReason::LogLevel));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_the_log_refuses_is_not_delivered() {
+        struct Refuses;
+        impl std::io::Write for Refuses {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                refused_lines::note();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let full = tracing_subscriber::fmt().with_writer(|| Refuses).finish();
+        let _guard = tracing_subscriber::util::SubscriberInitExt::set_default(full);
+        let (_running, stop) = StopSignal::new();
+        let context = SinkContext { stop, ..context() };
+        let mut sink = build(&TYPE, &[]).unwrap();
+        let refused = sink.deliver(&context, &[event(&[], b"hi")]).await.unwrap_err();
+        assert!(refused.to_string().contains("cannot be written"), "{refused}");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 use crate::flow::source::SourceType;
 
+pub(crate) mod datagrams;
 pub(crate) mod filter;
 pub(crate) mod framed;
 pub(crate) mod listener;

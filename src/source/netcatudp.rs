@@ -1,23 +1,19 @@
 //! `netcatudp`: the first line of each datagram.
 //!
-//! Limits: [`DATAGRAM_BYTES`], [`DATAGRAMS_PER_BATCH`], [`DATAGRAM_SOCKET_BYTES`].
-//!
-//! Nobody can be answered here. What has been received waits until the channel takes it;
-//! meanwhile datagrams gather in the socket's buffer, and when that is full the system drops the
-//! newest. Datagrams that lie there together are committed together.
+//! Limits and what becomes of datagrams that find no room: [`datagrams`](crate::source::datagrams). Further lines of
+//! a datagram are counted as dropped.
 
-use super::patience::{self, Ended};
-use crate::base::limits::{DATAGRAM_BYTES, DATAGRAM_SOCKET_BYTES, DATAGRAMS_PER_BATCH};
+use super::datagrams::{Datagrams, Parse};
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::metrics::DropReason;
+use crate::wire::syslog::Present;
 use bytes::Bytes;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
-use std::time::Duration;
-use tokio::net::UdpSocket;
 
 /// The type `netcatudp`.
 pub const TYPE: SourceType = SourceType {
@@ -47,12 +43,6 @@ const KEYS: &[Key] = &[
     },
 ];
 
-/// Datagrams that are still taken after the stop signal: what the socket's buffer can hold, since
-/// each takes some 512 bytes of it at least. Without an end a steady stream would keep the source.
-const LAST_DATAGRAMS: usize = DATAGRAM_SOCKET_BYTES / 512;
-/// Pause after a receive that failed: for want of memory, as a rule.
-const ERROR_PAUSE: Duration = Duration::from_millis(100);
-
 struct NetcatUdp {
     host: String,
     port: u16,
@@ -73,71 +63,36 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<NetcatUdp, SettingError> {
     })
 }
 
-impl NetcatUdp {
-    async fn bind(&self) -> Result<UdpSocket, Failure> {
-        let named = |error| {
-            let what = format!(
-                "cannot receive on {}:{}; choose an address of this machine (bind) and a free port (port)",
-                self.host, self.port
-            );
-            Failure::caused(what, error)
-        };
-        let socket = UdpSocket::bind((self.host.as_str(), self.port)).await.map_err(named)?;
-        // As much as the system allows: it cuts the number down silently.
-        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_SOCKET_BYTES);
-        if let Ok(mut bound) = self.bound.lock() {
-            *bound = socket.local_addr().ok();
+impl Parse for NetcatUdp {
+    fn event(
+        &self,
+        datagram: &[u8],
+        sender: SocketAddr,
+        _: &Present,
+        context: &SourceContext,
+    ) -> Option<Event> {
+        let mut lines = datagram.split(|&byte| byte == b'\n');
+        let line = lines.next().unwrap_or_default();
+        let more = lines.filter(|line| !line.is_empty()).count();
+        if more > 0 {
+            context.counters.drops.add(DropReason::ExtraLine, more as u64);
         }
-        Ok(socket)
-    }
-
-    fn event(&self, datagram: &[u8], sender: SocketAddr) -> Event {
-        let line = datagram.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let mut event = Event::new(Bytes::copy_from_slice(line));
         event.headers.set(self.address_header.as_str(), as_java(sender));
-        event
+        Some(event)
     }
 }
 
 impl Source for NetcatUdp {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let socket = self.bind().await?;
-            context.started();
-            let mut buffer = vec![0; DATAGRAM_BYTES];
-            let most = DATAGRAMS_PER_BATCH.min(context.intake.transaction_capacity()).max(1);
-            let mut last_datagrams = LAST_DATAGRAMS;
-            while last_datagrams > 0 {
-                let received = tokio::select! {
-                    biased;
-                    received = socket.recv_from(&mut buffer) => received,
-                    () = context.stop.wait() => return Ok(()),
-                };
-                let (bytes, sender) = match received {
-                    Ok(datagram) => datagram,
-                    Err(error) => {
-                        tracing::warn!(source = %context.name, %error, "cannot receive; trying again");
-                        if context.stop.fired() {
-                            return Ok(());
-                        }
-                        patience::rest(context, ERROR_PAUSE).await;
-                        continue;
-                    }
-                };
-                let mut batch = vec![self.event(&buffer[..bytes], sender)];
-                while batch.len() < most {
-                    let Ok((bytes, sender)) = socket.try_recv_from(&mut buffer) else { break };
-                    batch.push(self.event(&buffer[..bytes], sender));
-                }
-                if context.stop.fired() {
-                    last_datagrams = last_datagrams.saturating_sub(batch.len());
-                }
-                if let Ended::Stopped(lost) = patience::commit(context, batch).await {
-                    tracing::warn!(source = %context.name, events = lost,
-                        "stopped while the channel took nothing; datagrams received last are lost");
-                    return Ok(());
-                }
+            let place = (self.host.as_str(), self.port);
+            let socket = Datagrams::bind(place, ["bind", "port"], &context.name).await?;
+            if let Ok(mut bound) = self.bound.lock() {
+                *bound = socket.local_addr();
             }
+            context.started();
+            socket.run(context, self).await;
             Ok(())
         })
     }
@@ -166,6 +121,7 @@ mod tests {
     use super::*;
     use crate::config::settings::Settings;
     use crate::source::trial::{Reply, Trial, bodies};
+    use tokio::net::UdpSocket;
 
     fn source(pairs: &[(&str, &str)]) -> NetcatUdp {
         let mut all = vec![("bind", "127.0.0.1"), ("port", "0")];
@@ -198,6 +154,8 @@ mod tests {
         let events = trial.events();
         assert_eq!(bodies(&events)[..4], ["one", "two", "", "first"]);
         assert_eq!(&events[4].body[..], b"\xff\0");
+        let drops = &trial.context.counters.drops;
+        assert_eq!(drops.get(DropReason::ExtraLine), 1, "the second line");
         for event in events {
             assert_eq!((event.headers.len(), event.headers.get("peer")), (1, Some(peer.as_str())));
         }

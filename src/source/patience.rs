@@ -3,7 +3,7 @@
 use crate::channel::{CommitError, Refusal};
 use crate::event::Event;
 use crate::flow::source::SourceContext;
-use crate::metrics::SourceCounters;
+use crate::metrics::{DropReason, SourceCounters};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -26,9 +26,11 @@ impl Lost {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn tell(&self, source: &str) {
+    /// Counts and logs what was noted.
+    pub(crate) fn tell(&self, source: &str, counters: &SourceCounters) {
         let events = self.messages();
         if events > 0 {
+            counters.drops.add(DropReason::Stopped, events as u64);
             tracing::warn!(
                 source = %source,
                 events,
@@ -97,6 +99,7 @@ async fn persist(context: &SourceContext, events: Vec<Event>) -> (Ended, usize) 
             } else {
                 dropped += 1;
                 context.counters.generic_processing_fail.add(1);
+                context.counters.drops.add(DropReason::TooLarge, 1);
                 tracing::error!(source = %context.name, %error, "event dropped: no channel can hold it");
             }
             continue;

@@ -14,6 +14,7 @@ const MEASURES: &[&str] = &[
     "unhealthy",
     "start_time_seconds",
     "stop_time_seconds",
+    "done",
     "accepted_events_total",
     "delivered_events_total",
     "put_events_total",

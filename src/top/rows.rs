@@ -210,7 +210,7 @@ fn state_of(role: Role, component: &Component) -> State {
     match () {
         () if is("failing") => state(Bad, "failing"),
         () if is("up") => state(Good, "running"),
-        () if is("stop_time_seconds") => state(Still, "done"),
+        () if is("done") || is("stop_time_seconds") => state(Still, "done"),
         () if is("start_time_seconds") => state(Bad, "resting"),
         () => state(Still, "starting"),
     }
@@ -303,7 +303,7 @@ mod tests {
             (&format!("{channel}millpond_stripe_suspended{{channel=\"c\"}} 1"), "disk failing"),
             (&format!("{channel}millpond_channel_unhealthy{{channel=\"c\"}} 1"), "unhealthy"),
             ("millpond_sink_up{sink=\"k\"} 0", "starting"),
-            ("millpond_source_stop_time_seconds{source=\"r\"} 9", "done"),
+            ("millpond_source_done{source=\"r\"} 1", "done"),
         ] {
             assert_eq!(of(lines), word, "{lines}");
         }

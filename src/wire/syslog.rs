@@ -1,6 +1,6 @@
 //! Syslog as Flume's syslogtcp and syslogudp sources read it.
 //!
-//! Limits: an event has the bytes that the caller allows; what is longer is cut into several.
+//! Limits: an event has the bytes that the caller allows; of what is longer the rest of the line is left out.
 //!
 //! A [`Cutter`] cuts a stream of bytes at newlines (the counts of RFC 6587 are not known to Flume,
 //! nor here), and [`parse`] reads what a message says of itself: by RFC 5424 as far as Flume reads
@@ -16,7 +16,7 @@ use memchr::{memchr, memchr2};
 pub enum Flaw {
     /// It does not begin with a priority between angle brackets.
     Invalid,
-    /// It was longer than an event may be: what follows is an event of its own.
+    /// Only its beginning is there: it was longer than an event may be, or its connection broke.
     Incomplete,
 }
 
@@ -47,6 +47,8 @@ enum Mode {
     Start,
     Priority,
     Text,
+    /// The rest of a line of which the beginning was an event.
+    Rest,
 }
 
 /// Cuts events out of what a connection sends. Holds at most one event.
@@ -84,7 +86,10 @@ impl Cutter {
             let taken = self.take(read, each);
             read = &read[taken..];
             if self.mode == Mode::Text && self.pending.len() >= self.bytes_max {
+                let is_bad = self.bad;
                 self.cut(true, each);
+                // What is no message of syslog goes on as it came, in parts.
+                self.mode = if is_bad { Mode::Start } else { Mode::Rest };
             }
         }
     }
@@ -102,6 +107,14 @@ impl Cutter {
                 self.priority(read[0]);
                 1
             }
+            // In Flume it is an event of its own, with a priority and a version that are none.
+            Mode::Rest => match memchr(b'\n', read) {
+                Some(end) => {
+                    self.mode = Mode::Start;
+                    end + 1
+                }
+                None => read.len(),
+            },
             Mode::Text => {
                 let near = &read[..read.len().min(self.bytes_max - self.pending.len())];
                 let end = memchr(b'\n', near);
@@ -148,13 +161,15 @@ impl Cutter {
         each(Raw { bytes: &bytes, priority, flaw });
     }
 
-    /// Hands over what has arrived of an event that has not ended, if there is one.
-    pub fn finish(&mut self, each: &mut dyn FnMut(Raw<'_>)) {
+    /// Hands over what has arrived of an event that has not ended, if there is one. `is_whole`: its sender has
+    /// ended it without a newline; else it is marked as incomplete.
+    pub fn finish(&mut self, is_whole: bool, each: &mut dyn FnMut(Raw<'_>)) {
         // A priority that has not ended is none.
         self.bad |= self.mode == Mode::Priority;
         if !self.pending.is_empty() {
-            self.cut(false, each);
+            self.cut(!is_whole, each);
         }
+        self.mode = Mode::Start;
     }
 }
 
@@ -432,7 +447,7 @@ mod tests {
             out.push((String::from_utf8(raw.bytes.to_vec()).unwrap(), raw.priority, raw.flaw));
         };
         reads.iter().for_each(|read| cutter.feed(read.as_bytes(), &mut note));
-        cutter.finish(&mut note);
+        cutter.finish(true, &mut note);
         out
     }
 
@@ -457,8 +472,15 @@ mod tests {
         }
         let found = cut(10, &["<34>1234567890\n<1>x\n"]);
         let flaws: Vec<_> = found.iter().map(|(text, _, flaw)| (text.as_str(), *flaw)).collect();
-        let (cut, rest) = (Some(Flaw::Incomplete), Some(Flaw::Invalid));
-        assert_eq!(flaws, [("<34>123456", cut), ("7890", rest), ("<1>x", None)]);
+        let cut = Some(Flaw::Incomplete);
+        assert_eq!(
+            flaws,
+            [("<34>123456", cut), ("<1>x", None)],
+            "the rest of the line is left out"
+        );
+        let parts = self::cut(10, &["no priority at all\n"]);
+        let parts: Vec<_> = parts.iter().map(|(text, _, _)| text.as_str()).collect();
+        assert_eq!(parts, ["no priorit", "y at all"], "what is no syslog stays whole in sum");
         assert_eq!(self::cut(8, &["<34>1234\n"])[0].2, cut, "exactly as long as allowed");
         assert_eq!(self::cut(8, &["<34>1234\n"]).len(), 1);
     }

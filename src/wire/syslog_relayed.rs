@@ -45,7 +45,7 @@ impl Lines {
                 Some(end) => {
                     self.pending.extend_from_slice(&near[..end]);
                     read = &read[end + 1..];
-                    out.extend(self.finish());
+                    out.extend(self.finish(true));
                 }
                 None => {
                     self.pending.extend_from_slice(near);
@@ -58,10 +58,11 @@ impl Lines {
         }
     }
 
-    /// What has arrived of a line that has not ended; nothing when there is none.
-    pub fn finish(&mut self) -> Option<Line> {
+    /// What has arrived of a line that has not ended; nothing when there is none. `is_whole`: its sender has
+    /// ended it without a newline.
+    pub fn finish(&mut self, is_whole: bool) -> Option<Line> {
         let bytes = std::mem::take(&mut self.pending);
-        (!bytes.is_empty()).then_some(Line { bytes, is_cut: false })
+        (!bytes.is_empty()).then_some(Line { bytes, is_cut: !is_whole })
     }
 }
 
@@ -183,14 +184,14 @@ pub fn fuzz(bytes: &[u8]) {
     let relayed = |size: usize| {
         let (mut lines, mut out) = (Lines::new(max), Vec::new());
         bytes.chunks(size).for_each(|read| lines.feed(read, &mut out));
-        out.extend(lines.finish());
+        out.extend(lines.finish(true));
         out
     };
     let direct = |size: usize| {
         let (mut cutter, mut out) = (Cutter::new(max), Vec::<(Vec<u8>, u32, Option<Flaw>)>::new());
         let mut note = |raw: Raw<'_>| out.push((raw.bytes.to_vec(), raw.priority, raw.flaw));
         bytes.chunks(size).for_each(|read| cutter.feed(read, &mut note));
-        cutter.finish(&mut note);
+        cutter.finish(true, &mut note);
         out
     };
     let (lines, messages) = (relayed(bytes.len().max(1)), direct(bytes.len().max(1)));
@@ -220,7 +221,7 @@ mod tests {
     fn cut(max: usize, reads: &[&str]) -> Vec<(String, bool)> {
         let (mut lines, mut out) = (Lines::new(max), Vec::new());
         reads.iter().for_each(|read| lines.feed(read.as_bytes(), &mut out));
-        out.extend(lines.finish());
+        out.extend(lines.finish(true));
         out.into_iter().map(|line| (String::from_utf8(line.bytes).unwrap(), line.is_cut)).collect()
     }
 

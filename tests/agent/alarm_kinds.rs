@@ -185,3 +185,31 @@ fn an_event_whose_bytes_are_damaged_is_an_alarm_until_it_is_dealt_with() {
     assert_eq!(agent.alarm("history", 90007)["serial"], alarm["serial"]);
     agent.terminate();
 }
+
+#[test]
+fn events_that_go_nowhere_and_a_command_that_ends_are_alarms() {
+    let top = tempfile::tempdir().expect("a directory");
+    let lines = free_port();
+    let configuration = format!(
+        "sources = in gone\nchannels = c\nsinks = k\nsources.in.type = netcat\nsources.in.bind = 127.0.0.1\n\
+         sources.in.port = {lines}\nsources.in.channels = c\nsources.in.selector.type = multiplexing\n\
+         sources.in.selector.header = there-is-none\nsources.in.selector.mapping.a = c\n\
+         sources.gone.type = exec\nsources.gone.command = nosuchcommand-of-this-test\n\
+         sources.gone.shell = /bin/sh -c\nsources.gone.channels = c\nalarms.sourceFailing.seconds = 0\n\
+         channels.c.type = memory\nsinks.k.type = null\nsinks.k.channel = c\nalarms.directory = alarms\n"
+    );
+    let mut agent = Site::new(top.path(), "web", &configuration);
+    send_line(lines, "to nobody");
+    let lost = agent.alarm("active", 90011);
+    assert_eq!((&lost["component"], &lost["subject"]), (&"SOURCE.in".into(), &"unrouted".into()));
+    assert_eq!(lost["parameters"]["events"], "1", "{lost}");
+    let message = "1 event did not arrive: the selector names no channel for them";
+    assert_eq!(lost["message"], message);
+    let failing = agent.alarm("active", 90008);
+    assert_eq!(failing["component"], "SOURCE.gone");
+    let message = failing["message"].as_str().unwrap_or_default();
+    assert!(message.contains("127: a command was not found"), "{failing}");
+    agent.terminate();
+    let words = agent.words();
+    assert_eq!(words.matches("events did not arrive: the selector names").count(), 1, "{words}");
+}

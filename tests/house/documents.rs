@@ -78,6 +78,32 @@ fn the_glossary_has_every_term_of_the_house() {
     }
 }
 
+/// The reasons of `src/metrics/drops.rs`, by their names in the code.
+fn drop_reasons() -> Vec<String> {
+    let text = source::read("src/metrics/drops.rs");
+    let all = text.split("pub const ALL").nth(1).and_then(|rest| rest.split("];").next());
+    let names = all.expect("the list of reasons").split("Self::").skip(1);
+    names.map(|name| name.trim_end_matches([',', ' ', '\n']).to_owned()).collect()
+}
+
+#[test]
+fn every_reason_for_a_drop_is_counted_somewhere_and_no_other() {
+    let reasons = drop_reasons();
+    assert!(reasons.len() > 10, "{reasons:?}");
+    let mut counted = std::collections::BTreeSet::new();
+    for source in source::production() {
+        if source.path == "src/metrics/drops.rs" {
+            continue;
+        }
+        for rest in source.code.split("DropReason::").skip(1) {
+            let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+            counted.insert(rest[..end].to_owned());
+        }
+    }
+    let missing: Vec<_> = reasons.iter().filter(|reason| !counted.contains(*reason)).collect();
+    assert!(missing.is_empty(), "nothing counts {missing:?}");
+}
+
 #[test]
 fn the_readme_marks_its_two_commands() {
     let readme = source::read("README.md");

@@ -3,6 +3,7 @@
 mod corrected;
 
 use super::settings::{SettingError, SettingsReader, Severity};
+use super::types::PSEUDO_TXN_CHANNEL;
 use crate::base::limits;
 use corrected::{
     byte_capacity, byte_capacity_buffer, checkpoint_interval, data_dirs, in_home,
@@ -147,9 +148,17 @@ impl MemoryChannelSettings {
             positive(reader, key, default)
                 .unwrap_or_else(|error| taken_default(reader, key, &error.message, default))
         };
-        let capacity = or_default(reader, "capacity", MEMORY_CAPACITY_DEFAULT);
-        let transaction_capacity =
+        let mut capacity = or_default(reader, "capacity", MEMORY_CAPACITY_DEFAULT);
+        let mut transaction_capacity =
             or_default(reader, "transactionCapacity", MEMORY_CAPACITY_DEFAULT);
+        let kind = reader.text("type").unwrap_or_default();
+        if kind.eq_ignore_ascii_case(PSEUDO_TXN_CHANNEL) {
+            // Without transactions a batch may be larger than that channel.
+            capacity = capacity.max(MEMORY_CAPACITY_DEFAULT);
+            transaction_capacity = transaction_capacity.min(capacity);
+            let message = "runs as a memory channel, with transactions, which holds at least 100 events; write type = memory";
+            reader.find(Severity::Warning, "type", message);
+        }
         let keep_alive = match wait_seconds(reader, "keep-alive", KEEP_ALIVE_SECONDS_DEFAULT) {
             Ok(wait) => wait,
             Err(error) => Duration::from_secs(taken_default(

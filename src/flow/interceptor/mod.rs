@@ -21,7 +21,7 @@ mod uuid;
 use crate::base::clock::Clock;
 use crate::base::trouble::Trouble;
 use crate::channel::BoxFuture;
-use crate::config::settings::{Key, SettingError, SettingsReader};
+use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
 use crate::flow::spell::Spell;
 use crate::metrics::{DropReason, Drops, InterceptorDrops};
@@ -230,6 +230,27 @@ impl Chain {
         }
         passed
     }
+}
+
+/// What becomes of an event against which a pattern cannot be matched.
+const ON_FAILURE: Key = Key {
+    name: "onFailure",
+    kind: Kind::Word,
+    default: "pass",
+    meaning: "What becomes of an event on which matching is given up: pass, as it is, or drop, counted as match_failed. Flume has no such key.",
+};
+
+/// What `onFailure` says.
+fn on_failure(reader: &mut SettingsReader<'_>) -> Result<Verdict, SettingError> {
+    Ok(match reader.word("onFailure", &["pass", "drop"])? {
+        Some("drop") => Verdict::DropUnmatched,
+        _ => Verdict::Keep,
+    })
+}
+
+/// The word for what becomes of it.
+fn became(on_failure: Verdict) -> &'static str {
+    if on_failure == Verdict::Keep { "passes" } else { "is dropped" }
 }
 
 /// The Java pattern under `key`; `None` when it is not set.

@@ -1,6 +1,8 @@
 //! `regex_filter`: keeps the events in whose body a pattern is found, or drops them.
 
-use super::{Interceptor, InterceptorType, Verdict, pattern_or, say};
+use super::{
+    Interceptor, InterceptorType, ON_FAILURE, Verdict, became, on_failure, pattern_or, say,
+};
 use crate::base::clock::Clock;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
@@ -27,11 +29,13 @@ const KEYS: &[Key] = &[
         default: "false",
         meaning: "Drop the events in which it is found, and keep the others.",
     },
+    ON_FAILURE,
 ];
 
 struct RegexFilter {
     pattern: Pattern,
     drops: bool,
+    on_failure: Verdict,
     gives_up: Spell,
 }
 
@@ -39,6 +43,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<RegexFilter, SettingError> {
     Ok(RegexFilter {
         pattern: pattern_or(reader, "regex", ".*")?,
         drops: reader.boolean("excludeEvents", false),
+        on_failure: on_failure(reader)?,
         gives_up: Spell::default(),
     })
 }
@@ -53,9 +58,10 @@ impl Interceptor for RegexFilter {
             Ok(found) if found == self.drops => Verdict::Drop,
             Ok(_) => Verdict::Keep,
             Err(error) => {
-                let cause = format!("an event passes without regex_filter: {error}");
+                let became = became(self.on_failure);
+                let cause = format!("an event {became} without regex_filter: {error}");
                 say(&self.gives_up, clock, self.pattern.as_str(), &cause);
-                Verdict::Keep
+                self.on_failure
             }
         }
     }

@@ -1,6 +1,8 @@
 //! `search_replace`: what matches a pattern in the body becomes something else.
 
-use super::{Interceptor, InterceptorType, Verdict, required_pattern, say};
+use super::{
+    Interceptor, InterceptorType, ON_FAILURE, Verdict, became, on_failure, required_pattern, say,
+};
 use crate::base::clock::Clock;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
@@ -35,12 +37,14 @@ const KEYS: &[Key] = &[
         default: "UTF-8",
         meaning: "Encoding of the body. A body in which nothing is found stays as it is, byte for byte; Flume decodes and encodes it all the same.",
     },
+    ON_FAILURE,
 ];
 
 struct SearchReplace {
     pattern: Pattern,
     replacement: Replacement,
     charset: Charset,
+    on_failure: Verdict,
     gives_up: Spell,
 }
 
@@ -51,7 +55,8 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<SearchReplace, SettingError>
     let name = reader.text("charset").unwrap_or("UTF-8");
     let unknown = || format!("\"{name}\" is not {}", Charset::LEGAL);
     let charset = Charset::named(name).ok_or_else(|| reader.error("charset", unknown()))?;
-    Ok(SearchReplace { pattern, replacement, charset, gives_up: Spell::default() })
+    let on_failure = on_failure(reader)?;
+    Ok(SearchReplace { pattern, replacement, charset, on_failure, gives_up: Spell::default() })
 }
 
 impl Interceptor for SearchReplace {
@@ -65,8 +70,10 @@ impl Interceptor for SearchReplace {
             Ok(Cow::Owned(new)) => event.body = self.charset.encode(&new).into(),
             Ok(Cow::Borrowed(_)) => {}
             Err(error) => {
-                let cause = format!("an event passes without search_replace: {error}");
+                let became = became(self.on_failure);
+                let cause = format!("an event {became} without search_replace: {error}");
                 say(&self.gives_up, clock, self.pattern.as_str(), &cause);
+                return self.on_failure;
             }
         }
         Verdict::Keep
@@ -107,6 +114,21 @@ mod tests {
         let latin =
             [("searchPattern", "\u{e9}"), ("replaceString", "e"), ("charset", "ISO-8859-1")];
         assert_eq!(after(&latin, b"caf\xe9\xff"), b"cafe\xff");
+    }
+
+    #[test]
+    fn on_failure_says_what_becomes_of_a_body_that_cannot_be_matched() {
+        let looks_around = [("searchPattern", "(?=1)1"), ("replaceString", "#")];
+        let verdict = |more: &[(&str, &str)]| {
+            let mut event = Event::new("1".repeat(20_000));
+            let interceptor = built(&[&looks_around, more].concat()).unwrap();
+            interceptor.intercept(&mut event, &SystemClock::new())
+        };
+        assert_eq!(verdict(&[]), Verdict::Keep);
+        assert_eq!(verdict(&[("onFailure", "pass")]), Verdict::Keep);
+        assert_eq!(verdict(&[("onFailure", "drop")]), Verdict::DropUnmatched);
+        let wrong = [&looks_around[..], &[("onFailure", "keep")]].concat();
+        assert!(built(&wrong).err().unwrap().to_string().contains("onFailure"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub use grave::Grave;
 
 use super::context::Failure;
 use crate::event::Event;
-use crate::metrics::SinkCounters;
+use crate::metrics::{DropReason, SinkCounters};
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -129,6 +129,7 @@ impl Refused {
                     shown(event)
                 );
                 counters.dead_letter.add(1);
+                counters.drops.add(DropReason::DeadLetter, 1);
                 self.delivered(1);
                 Fate::Elsewhere
             }

@@ -85,7 +85,8 @@ impl Engine {
                 }
             }
         }
-        self.log_losses(&mut watch.losses, true);
+        // What cannot be read any more is not said.
+        let _ = contain(async { self.log_losses(&mut watch.losses, true) }).await;
         watch.keeper.end(&watch.machine).await;
     }
 

@@ -156,12 +156,20 @@ impl LossLine {
         let Self { component, events, total, .. } = self;
         let entry = self.reason.entry();
         let (reason, meaning) = (entry.name, entry.meaning);
-        let words = arrived_not(*events);
         match &self.interceptor {
             Some(interceptor) if entry.place == DropPlace::Interceptor => {
-                tracing::warn!(component, interceptor, reason, total, "{words}: {meaning}");
+                tracing::warn!(
+                    component,
+                    interceptor,
+                    reason,
+                    events,
+                    total,
+                    "events did not arrive: {meaning}"
+                );
             }
-            _ => tracing::warn!(component, reason, total, "{words}: {meaning}"),
+            _ => {
+                tracing::warn!(component, reason, events, total, "events did not arrive: {meaning}")
+            }
         }
     }
 }

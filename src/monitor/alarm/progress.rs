@@ -58,14 +58,18 @@ impl Progress {
             let before = self.restarts.insert(source.name.clone(), restarts);
             let Some(tuning) = settings.tuning(Kind::SourceFailing, &source.name) else { continue };
             // One that has given all it had is done.
-            let runs = number(source, "Up") > 0 || number(source, "StopTime") > 0;
+            let is_set = |attribute| number(source, attribute) > 0;
+            let runs =
+                source.fault.is_none() && (is_set("Up") || is_set("Done") || is_set("StopTime"));
             let fell = before.is_some_and(|before| before != restarts);
             let verdict = if let Some(words) = stands(source).filter(|_| runs && !fell) {
                 Verdict::Bad(words)
             } else if runs && !fell {
                 Verdict::Good
             } else {
-                let words = if runs {
+                let words = if let Some(fault) = &source.fault {
+                    fault.as_str()
+                } else if runs {
                     "the source fails again and again, and is started again; the log says why"
                 } else if number(source, "StartTime") > 0 {
                     "the source has failed and rests; the log says why"
@@ -91,14 +95,15 @@ impl Progress {
     ) {
         let Some(tuning) = settings.tuning(Kind::SinkStalled, &outlet.name) else { return };
         let sinks = outlet.sinks.iter().filter_map(|name| sight.reading(Role::Sink, name));
-        let (mut count, mut failing, mut busy) = (0, false, Duration::ZERO);
+        let (mut count, mut refused, mut failing, mut busy) = (0, 0, false, Duration::ZERO);
         let mut phases = Vec::new();
         for sink in sinks {
             phases.push(sink.phases.map(|phases| phases.phase));
-            // Not events: a sink may let go of some without counting them as delivered.
+            // Not events: Flume does not count all that are delivered. What was let go of, or went to the dead
+            // letters, is none.
             let delivered = sink.spreads.iter().find(|(name, _)| *name == "Delivery");
             count += delivered.map_or(0, |(_, spread)| spread.count());
-            count += number(sink, "DeadLetterCount");
+            refused += number(sink, "DeadLetterCount") + number(sink, "DropCount");
             failing |= number(sink, "Failing") > 0;
             let phase = sink.phases.filter(|phases| phases.phase == Phase::Delivering);
             busy = busy.max(phase.map_or(Duration::ZERO, |phases| phases.lasts));
@@ -127,6 +132,9 @@ impl Progress {
                 // One whose tries failed may hang by now: what it does comes before what it did.
                 let why = match busy.as_secs() {
                     _ if failing && busy < HANGS => "its tries fail; the log says why".to_owned(),
+                    0 if refused > 0 => {
+                        format!("its destination refused {refused} events since the start")
+                    }
                     0 => "it does not say why".to_owned(),
                     busy => format!("it has waited for an answer for {busy} s"),
                 };

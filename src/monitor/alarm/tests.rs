@@ -343,7 +343,11 @@ fn a_group_delivers_when_one_of_its_sinks_does() {
         rig.registry.sink("k3").delivery.note(Duration::ZERO);
     }
     assert_eq!(rig.pass(10), [at(6, "raised 90004 SINKGROUP.g1")]);
+    // What went to the dead letters, or was let go of, did not arrive.
     rig.registry.sink("k2").dead_letter.add(1);
+    rig.registry.sink("k2").dropped.add(1);
+    assert_eq!(rig.pass(2), []);
+    rig.registry.sink("k2").delivery.note(Duration::ZERO);
     assert_eq!(rig.pass(2), [at(1, "cleared 90004 SINKGROUP.g1: it is well again")]);
 }
 

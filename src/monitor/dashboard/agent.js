@@ -115,7 +115,7 @@ const agent = {
     }
     if (is("failing")) return ["bad", "failing", why || "its last try failed; the log says why"];
     if (is("up")) return ["ok", "running", ""];
-    if (is("stop_time_seconds")) return ["wait", "done", ""];
+    if (is("done") || is("stop_time_seconds")) return ["wait", "done", ""];
     return is("start_time_seconds") ? ["bad", "resting", why] : ["wait", "starting", why];
   },
 

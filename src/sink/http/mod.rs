@@ -24,6 +24,7 @@ use crate::event::Event;
 use crate::flow::backoff::Backoff;
 use crate::flow::sink::{Failure, Sink, SinkContext, SinkType};
 use crate::flow::spell::Spell;
+use crate::metrics::DropReason;
 use crate::net::endpoint::Endpoint;
 use crate::net::http_auth::HttpAuth;
 use crate::net::post::{Connection, Letterhead, Patience, post};
@@ -134,6 +135,10 @@ struct Http {
     rest: Option<Duration>,
     /// Whether the last event counts as delivered.
     counts: bool,
+    /// Why the last event was let go of, if it was.
+    dropped: Option<DropReason>,
+    /// Throttles the log of events that were let go of.
+    given_up: Spell,
     /// Of events that are sent again without a rest.
     spell: Spell,
 }
@@ -166,6 +171,8 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
         backoff: Backoff::of_a_runner(),
         rest: None,
         counts: false,
+        dropped: None,
+        given_up: Spell::default(),
         spell: Spell::default(),
     })
 }
@@ -259,6 +266,14 @@ impl Http {
         }
     }
 
+    /// Lets go of an event that did not arrive.
+    fn give_up(&mut self, context: &SinkContext, reason: DropReason, cause: &str) {
+        self.dropped = Some(reason);
+        if let Some(words) = self.given_up.failed(context.clock.now(), cause) {
+            tracing::warn!(sink = context.name, "{words}");
+        }
+    }
+
     async fn deliver_one(&mut self, context: &SinkContext, event: &Event) -> Result<(), Failure> {
         if let Some(rest) = self.rest.take() {
             tokio::select! {
@@ -266,9 +281,9 @@ impl Http {
                 () = tokio::time::sleep(rest) => {}
             }
         }
-        self.counts = false;
+        (self.counts, self.dropped) = (false, None);
         if event.body.is_empty() {
-            tracing::warn!(sink = context.name, "an event without a body is not sent, as in Flume");
+            self.give_up(context, DropReason::EmptyBody, "an event without a body is not sent");
             return Ok(());
         }
         loop {
@@ -277,6 +292,13 @@ impl Http {
             self.counts = counts;
             if !rollback && let Some(words) = self.spell.over(context.clock.now()) {
                 tracing::info!(sink = context.name, "{words}");
+            }
+            if !rollback && !(200..300).contains(&status) {
+                let cause = format!(
+                    "{} answered {status}: such events are given up (rollback.{status} is false)",
+                    self.endpoint
+                );
+                self.give_up(context, DropReason::ErrorStatus, &cause);
             }
             match (rollback, backoff) {
                 (false, false) => self.backoff.reset(),
@@ -335,6 +357,10 @@ impl Sink for Http {
 
     fn counts(&self) -> bool {
         self.counts
+    }
+
+    fn dropped(&self) -> Option<DropReason> {
+        self.dropped
     }
 
     fn stop<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {

@@ -115,6 +115,27 @@ async fn each_event_is_a_post_of_its_body_over_one_connection() {
     }
 }
 
+#[tokio::test]
+async fn what_is_given_up_for_an_error_status_is_a_drop_and_logged_once() {
+    let gone = Some("HTTP/1.1 404 Gone\r\nContent-Length: 0\r\n\r\n");
+    let (port, _) = server(vec![gone, gone, gone, OK]).await;
+    let counts =
+        [("rollback.4XX", "false"), ("backoff.4XX", "false"), ("incrementMetrics.4XX", "true")];
+    let mut sink = sink(port, &counts);
+    let said = logged(async {
+        for _ in 0..3 {
+            assert_eq!(deliver(&mut *sink, "a").await, Ok(true), "as Flume counts");
+            assert_eq!(sink.dropped(), Some(DropReason::ErrorStatus));
+        }
+        deliver(&mut *sink, "b").await.unwrap();
+        assert_eq!(sink.dropped(), None);
+        deliver(&mut *sink, "").await.unwrap();
+        assert_eq!(sink.dropped(), Some(DropReason::EmptyBody));
+    });
+    let said = said.await;
+    assert_eq!(said.matches("answered 404: such events are given up").count(), 1, "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_status_means_what_the_tables_say() {
     let gone = Some("HTTP/1.1 404 Gone\r\nContent-Length: 0\r\n\r\n");

@@ -6,13 +6,15 @@
 //! Java's `BufferedReader` does (`\n`, `\r`, `\r\n`), gathered, and committed when a batch is full
 //! or `batchTimeout` has passed since the last commit. While the channel refuses, nothing more is
 //! read and the command waits in its pipe. At the end of its output the rest is committed; with
-//! `restart` it runs again after `restartThrottle`. To stop, the group gets SIGTERM, what it still
+//! `restart` it runs again after `restartThrottle`. A command that ends with another status than 0, by a signal, or
+//! although it follows a file (`tail -F`), is a failing source until it runs again and prints something. To stop, the group gets SIGTERM, what it still
 //! prints is read for a moment, then it gets SIGKILL.
 //!
 //! Invariants: bodies are the command's bytes, whatever `charset` says, because Flume decodes and
 //! encodes with the same one; no process of the group outlives the source unless it left the
 //! group.
 
+mod ending;
 mod lines;
 
 #[cfg(test)]
@@ -25,8 +27,10 @@ use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
 use crate::flow::process::{self, Pipes, Process, Stderr};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::metrics::DropReason;
 use crate::wire::charset::Charset;
 use lines::Lines;
+use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
@@ -173,14 +177,35 @@ impl Exec {
         let grace = kill_at.map_or(END_GRACE, |at| at.saturating_duration_since(Instant::now()));
         let status = process.end(stopping, grace).await;
         if !stopping {
-            let status = status.map_or_else(|| "unknown".to_owned(), |s| s.to_string());
-            tracing::warn!(source = %context.name, program = self.words.first().map_or("", String::as_str), %status, "the command ended");
+            self.report_end(context, status);
         }
         if let Ended::Stopped(lost) = flushed {
+            context.counters.drops.add(DropReason::Stopped, lost as u64);
             tracing::warn!(source = %context.name, events = lost,
                 "stopped while the channel took nothing; the command's last lines are lost");
         }
         read
+    }
+
+    /// Logs the end of the command, and makes it a fault of the source where it should not have ended so.
+    fn report_end(&self, context: &SourceContext, status: Option<ExitStatus>) {
+        let program = self.words.first().map_or("", String::as_str);
+        let next = match self.restart {
+            Some(throttle) => format!("it runs again in {} s", throttle.as_secs_f64()),
+            None => {
+                "nothing is collected until the source is started again; see restart".to_owned()
+            }
+        };
+        match ending::fault(&self.words, status) {
+            Some(fault) => {
+                tracing::warn!(source = %context.name, program, "{fault}; {next}");
+                context.counters.fault.set(format!("{fault}; {next}"));
+            }
+            None => {
+                let status = status.map_or_else(|| "unknown".to_owned(), |s| s.to_string());
+                tracing::info!(source = %context.name, program, %status, "the command ended");
+            }
+        }
     }
 }
 
@@ -220,7 +245,10 @@ impl Reading<'_> {
             };
             match read {
                 Ok(0) => return Ok(()),
-                Ok(n) => self.take(&buffer[..n]).await,
+                Ok(n) => {
+                    self.context.counters.fault.clear();
+                    self.take(&buffer[..n]).await;
+                }
                 Err(error) => {
                     self.context.counters.event_read_fail.add(1);
                     return Err(Failure::caused("cannot read the command's output", error));

@@ -232,3 +232,26 @@ fn settings_that_cannot_work_are_refused() {
         assert!(build(&TYPE, pairs).is_err(), "{pairs:?}");
     }
 }
+
+#[tokio::test]
+async fn a_command_that_should_not_have_ended_so_is_a_fault_and_one_that_is_done_is_none() {
+    for (script, expected) in [
+        ("echo one", None),
+        ("echo one; exit 3", Some("exit status: 3")),
+        ("nosuchcommand-for-this-test", Some("a command was not found")),
+        ("echo one; kill -9 $$", Some("signal: 9")),
+        ("timeout 0.1 tail -F /dev/null; true", Some("although it follows a file")),
+    ] {
+        let trial = Trial::new();
+        let source = shell(script, &[]);
+        source.run(&trial.context).await.unwrap();
+        let fault = trial.context.counters.fault.get();
+        match expected {
+            None => assert_eq!(fault, None, "{script}"),
+            Some(words) => {
+                let fault = fault.expect(script);
+                assert!(fault.contains(words) && fault.contains("nothing is collected"), "{fault}");
+            }
+        }
+    }
+}

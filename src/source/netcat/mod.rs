@@ -5,7 +5,8 @@
 //!
 //! The story: a session reads, cuts lines, commits all complete lines of the read as one
 //! transaction, or in parts where other connections hold many lines, then answers `OK` once for each. When the channel refuses them together they are
-//! committed one by one, so that each gets the answer it would get alone. While a commit runs the
+//! committed one by one, so that each gets the answer it would get alone; behind the first for which there is no room
+//! those of the same read get the same answer at once. While a commit runs the
 //! session does not read: the client feels the channel's pace, and nothing gathers here.
 //!
 //! Invariants: answers are in the order of the lines; a line without an answer is not promised;
@@ -126,7 +127,7 @@ impl Source for Netcat {
                 let (counters, stride) = (context.counters.clone(), self.strides.stride());
                 let clock = context.clock.clone();
                 async move {
-                    let (peer, untaken) = (arrival.peer, 0);
+                    let (peer, untaken, no_room) = (arrival.peer, 0, None);
                     let Some(stream) = arrival.greet().await else { return };
                     let session = Session {
                         name,
@@ -140,12 +141,13 @@ impl Source for Netcat {
                         counters,
                         lost,
                         untaken,
+                        no_room,
                     };
                     session.run().await;
                 }
             };
             let ended = self.listening.serve(context, session).await;
-            lost.tell(&context.name);
+            lost.tell(&context.name, &context.counters);
             ended
         })
     }

@@ -7,7 +7,7 @@ use crate::channel::{CommitError, Refusal};
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
 use crate::flow::spell::Spell;
-use crate::metrics::SourceCounters;
+use crate::metrics::{DropReason, SourceCounters};
 use crate::net::stream::Stream;
 use crate::source::listener::farewell;
 use crate::source::patience::Lost;
@@ -45,6 +45,9 @@ pub(super) struct Session {
     pub(super) lost: Arc<Lost>,
     /// Lines of the present read that are neither committed nor failed yet.
     pub(super) untaken: usize,
+    /// What the first line of the present read was answered for which a channel had no room: the others get the
+    /// same answer at once, since each would wait for room as long as that one did.
+    pub(super) no_room: Option<String>,
 }
 
 /// The session is over: the client is gone, does not read, or the source stops.
@@ -57,6 +60,7 @@ impl Session {
             farewell(self.stream).await;
         }
         if lines.pending_bytes() > 0 {
+            self.counters.drops.add(DropReason::UnfinishedLine, 1);
             tracing::debug!(source = %self.name, peer = %self.peer, bytes = lines.pending_bytes(),
                 "the connection broke within a line, which is dropped");
         }
@@ -70,6 +74,7 @@ impl Session {
         loop {
             // It lives only here: ten thousand idle sessions hold no buffer.
             let mut read = BytesMut::new();
+            self.no_room = None;
             tokio::select! {
                 ended = self.stream.read_some(&mut read, self.stride.bytes()) => {
                     self.stride.brought(ended.map_err(|_| Over)?);
@@ -102,6 +107,7 @@ impl Session {
     /// Ends a connection of which no further line can be read, behind the lines `before`.
     async fn refuse(&mut self, before: Vec<Bytes>, why: Unreadable) -> Result<(), Over> {
         self.counters.event_read_fail.add(1);
+        self.count_unanswered(DropReason::Unreadable, 1);
         // Unlike in Flume, where whole lines that came in one read with bytes that are no text are
         // dropped: on where a read ends, a client has no say.
         self.take(before).await?;
@@ -140,6 +146,10 @@ impl Session {
                 return Err(Over);
             }
             self.counters.batch_received(batch.len() as u64);
+            if self.no_room.is_some() {
+                self.answer_no_room(batch.len()).await?;
+                continue;
+            }
             let events = batch.iter().cloned().map(Event::new).collect();
             match self.intake.commit(events).await {
                 Ok(()) => {
@@ -161,9 +171,12 @@ impl Session {
 
     /// What the channel refuses together it may take in part.
     async fn take_singly(&mut self, lines: &[Bytes]) -> Result<(), Over> {
-        for line in lines {
+        for (at, line) in lines.iter().enumerate() {
             if self.stop.fired() {
                 return Err(Over);
+            }
+            if self.no_room.is_some() {
+                return self.answer_no_room(lines.len() - at).await;
             }
             match self.intake.commit(vec![Event::new(line.clone())]).await {
                 Ok(()) => {
@@ -186,18 +199,41 @@ impl Session {
             CommitError::Refused(Refusal::Full { .. }) => FULL.to_owned(),
             other => other.to_string().replace(['\n', '\r'], " "),
         };
-        let answered = self.answer(format!("FAILED: {reason}\n").repeat(lines).as_bytes()).await;
+        if let CommitError::Refused(refusal) = error
+            && has_no_room(refusal)
+        {
+            self.no_room = Some(reason.clone());
+        }
+        let answered = self.answer_failure(lines, &reason).await;
         let cause = match answered {
-            Ok(()) => {
-                self.untaken -= lines;
-                "lines not taken; the client is told"
-            }
+            Ok(()) => "lines not taken; the client is told",
             Err(Over) => "lines not taken, and the client could not be told",
         };
         if let Some(words) = self.words(cause) {
             tracing::warn!(source = %self.name, peer = %self.peer, lines, %error, "{words}");
         }
         answered
+    }
+
+    /// Answers lines that were not tried.
+    async fn answer_no_room(&mut self, lines: usize) -> Result<(), Over> {
+        let reason = self.no_room.clone().unwrap_or_default();
+        self.counters.channel_write_fail.add(1);
+        self.answer_failure(lines, &reason).await
+    }
+
+    async fn answer_failure(&mut self, lines: usize, reason: &str) -> Result<(), Over> {
+        self.answer(format!("FAILED: {reason}\n").repeat(lines).as_bytes()).await?;
+        self.count_unanswered(DropReason::Refused, lines as u64);
+        self.untaken -= lines;
+        Ok(())
+    }
+
+    /// Counts lines that are not taken: a client that waits for no answers does not send them again.
+    fn count_unanswered(&self, reason: DropReason, lines: u64) {
+        if !self.rules.acks {
+            self.counters.drops.add(reason, lines);
+        }
     }
 
     /// Sends, for as long as a client may reasonably take to read.
@@ -221,6 +257,11 @@ impl Session {
     fn words(&self, cause: &str) -> Option<String> {
         self.rules.spell.failed(self.clock.now(), cause)
     }
+}
+
+/// Whether it is for want of room, and so a matter of waiting.
+fn has_no_room(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Full { .. } | Refusal::FullOfBytes { .. } | Refusal::NoSpace(_))
 }
 
 const FULL: &str = "Space for commit to queue couldn't be acquired. Sinks are likely not keeping \

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::settings::Settings;
 use crate::flow::heard::logged;
+use crate::metrics::DropReason;
 use crate::source::trial::{Reply, Trial, bodies, held, narrow_channel, until, within};
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -385,6 +386,41 @@ async fn a_taken_port_is_named_in_the_failure() {
     assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
     until("nothing started", || *trial.context.begun.borrow() == crate::flow::context::Begun::No)
         .await;
+}
+
+#[tokio::test]
+async fn behind_the_first_line_without_room_the_others_of_a_read_are_answered_at_once() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    trial.room(2);
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.send("line\n".repeat(50).as_bytes()).await;
+        for at in 0..50 {
+            let answer = client.answer().await;
+            assert_eq!(answer == "OK\n", at < 2, "{at}: {answer}");
+        }
+        // All at once, two that were taken, and one that was not.
+        assert_eq!(trial.tries(), 4);
+        trial.room(3);
+        client.send(b"later\n").await;
+        assert_eq!(client.answer().await, "OK\n", "the next read is tried");
+    };
+    trial.run(&source, script).await.unwrap();
+}
+
+#[tokio::test]
+async fn lines_of_a_client_that_waits_for_no_answers_are_counted_when_they_are_refused() {
+    let (trial, source) = (Trial::new(), source(&[("ack-every-event", "false")]));
+    trial.room(1);
+    let drops = &trial.context.counters.drops;
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.send(b"one\ntwo\nthree\nfour").await;
+        until("two refused", || drops.get(DropReason::Refused) == 2).await;
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["one"]);
+    assert_eq!(drops.get(DropReason::UnfinishedLine), 1, "the source stopped within it");
 }
 
 #[test]

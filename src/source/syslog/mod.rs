@@ -9,6 +9,7 @@
 //! back-pressure.
 
 pub mod multiport;
+mod names;
 mod own_form;
 mod simple_date;
 pub mod tcp;

@@ -5,7 +5,8 @@
 //!
 //! The story: a session reads, cuts lines, and commits those of one read, or of a part of it where other connections hold many lines, in transactions of
 //! `batchSize`. While a commit waits the session does not read. What stands without a newline when
-//! the client ends its side is a message too; Flume drops it. A port that cannot be bound is named
+//! the client ends its side is a message too; Flume drops it. Where the connection breaks, or the source stops,
+//! it is marked Incomplete. A port that cannot be bound is named
 //! and tried again while the others are served.
 
 use super::{CLIENT_IP, CLIENT_NAME, Client, HOST, KEEP_FIELDS, Keep, MAX_CONNECTIONS};
@@ -262,7 +263,7 @@ impl Source for Multiport {
                 session(context, rules, self.strides.stride(), Arc::clone(&lost), arrival)
             };
             let ended = self.listening.serve(context, session).await;
-            lost.tell(&context.name);
+            lost.tell(&context.name, &context.counters);
             ended
         })
     }
@@ -283,9 +284,12 @@ async fn session(
     loop {
         // It lives only here: ten thousand idle sessions hold no buffer.
         let mut read = BytesMut::new();
-        let is_open = tokio::select! {
-            ended = stream.read_some(&mut read, stride.bytes()) => matches!(ended, Ok(1..)),
-            () = context.stop.wait() => false,
+        // Whether more may come, or else whether the client has ended its side.
+        let (is_open, is_whole) = tokio::select! {
+            ended = stream.read_some(&mut read, stride.bytes()) => {
+                (matches!(ended, Ok(1..)), matches!(ended, Ok(0)))
+            }
+            () = context.stop.wait() => (false, false),
         };
         stride.brought(read.len());
         loop {
@@ -294,7 +298,7 @@ async fn session(
             match &mut part {
                 Some(part) => lines.feed(&part.take_bytes(), &mut cut),
                 None if is_open => break,
-                None => cut.extend(lines.finish()),
+                None => cut.extend(lines.finish(is_whole)),
             }
             let now = super::present(&*context.clock);
             let events =

@@ -4,7 +4,8 @@
 //!
 //! The story: a session reads, cuts messages, and commits all of one read as one transaction, or in
 //! parts where other connections hold many lines. While a commit waits the session does not read. What stands without a newline when the client
-//! ends its side is a message too; Flume drops it.
+//! ends its side is a message too; Flume drops it. Where the connection breaks, or the source stops, it is marked
+//! Incomplete.
 
 use super::{
     CLIENT_IP, CLIENT_NAME, CONNECTIONS_MAX_DEFAULT, HOST, KEEP_FIELDS, MAX_CONNECTIONS, PORT,
@@ -39,7 +40,7 @@ const KEYS: &[Key] = &joined::<25>(&[
             name: "eventSize",
             kind: Kind::Number,
             default: "2500",
-            meaning: "Bytes of a message, its priority included. What is longer is cut, and marked Incomplete.",
+            meaning: "Bytes of a message, its priority included. Of what is longer the rest is left out, and the event is marked Incomplete.",
         },
         KEEP_FIELDS,
         CLIENT_IP,
@@ -88,7 +89,7 @@ impl Source for SyslogTcp {
                 Session { context, rules, cutter, stride, lost: Arc::clone(&lost) }.run(arrival)
             };
             let ended = self.listening.serve(context, session).await;
-            lost.tell(&context.name);
+            lost.tell(&context.name, &context.counters);
             ended
         })
     }
@@ -108,32 +109,33 @@ impl Session {
         let peer = arrival.peer;
         let Some(mut stream) = arrival.greet().await else { return };
         let client = self.rules.client.client(peer.ip()).await;
-        loop {
+        let is_whole = loop {
             // It lives only here: ten thousand idle sessions hold no buffer.
             let mut read = BytesMut::new();
             tokio::select! {
                 ended = stream.read_some(&mut read, self.stride.bytes()) => match ended {
                     Ok(bytes @ 1..) => self.stride.brought(bytes),
-                    Ok(0) | Err(_) => break,
+                    Ok(0) => break true,
+                    Err(_) => break false,
                 },
-                () = self.context.stop.wait() => break,
+                () = self.context.stop.wait() => break false,
             }
             while let Some(mut part) = self.stride.part(&mut read) {
-                let events = self.cut(&client, Some(&part.take_bytes()));
+                let events = self.cut(&client, Ok(&part.take_bytes()));
                 if let Ended::Stopped(lost) = patience::commit(&self.context, events).await {
                     self.lost.note(lost, &read);
                     return;
                 }
             }
-        }
-        let last = self.cut(&client, None);
+        };
+        let last = self.cut(&client, Err(is_whole));
         if let Ended::Stopped(lost) = patience::commit(&self.context, last).await {
             self.lost.note(lost, &[]);
         }
     }
 
-    /// The messages that `read` completes, or at the end what stands there.
-    fn cut(&mut self, client: &super::Client, read: Option<&[u8]>) -> Vec<Event> {
+    /// The messages that `read` completes, or at the end what stands there: whole or not.
+    fn cut(&mut self, client: &super::Client, read: Result<&[u8], bool>) -> Vec<Event> {
         let (context, rules) = (&self.context, &self.rules);
         let present = super::present(&*context.clock);
         let (mut events, mut bad) = (Vec::new(), 0);
@@ -142,10 +144,11 @@ impl Session {
             events.push(rules.event(&raw, client, &present));
         };
         match read {
-            Some(read) => self.cutter.feed(read, &mut note),
-            None => self.cutter.finish(&mut note),
+            Ok(read) => self.cutter.feed(read, &mut note),
+            Err(is_whole) => self.cutter.finish(is_whole, &mut note),
         }
         if bad > 0 {
+            context.counters.event_read_fail.add(bad as u64);
             tracing::warn!(source = %context.name, client = %client.address, messages = bad,
                 "messages without a priority: kept as they are, marked Invalid");
         }

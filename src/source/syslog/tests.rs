@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::settings::Settings;
+use crate::metrics::DropReason;
 use crate::source::trial::{Trial, bodies};
 use crate::wire::syslog::Flaw;
 use tokio::io::AsyncWriteExt;
@@ -196,6 +197,8 @@ async fn a_datagram_is_a_message() {
     };
     trial.run(&source, script).await.unwrap();
     assert_eq!(bodies(&trial.events()), ["<34>one", "<34>two", "myproc 8710 - - it's time"]);
+    let drops = &trial.context.counters.drops;
+    assert_eq!(drops.get(DropReason::ExtraLine), 1, "the second line of a datagram");
 }
 
 #[test]
@@ -231,6 +234,7 @@ async fn last_words(source: &dyn crate::flow::source::Source, port: impl Fn() ->
         crate::source::trial::until("nine messages", received).await;
     };
     trial.run(source, script).await.unwrap();
+    assert_eq!(trial.context.counters.drops.get(DropReason::Stopped), 9);
     std::fs::read_to_string(paper.path()).unwrap()
 }
 
@@ -248,6 +252,37 @@ async fn what_is_lost_at_a_stop_is_told_for_all_clients_together() {
         assert_eq!(told.len(), 1, "the log leaves out lines that say the same: {words}");
         assert!(told[0].contains("events=9"), "{words}");
     }
+}
+
+#[tokio::test]
+async fn half_a_message_is_whole_only_where_its_sender_has_ended_it() {
+    let settings = Settings::from_pairs("r1", &[("host", "127.0.0.1"), ("port", "0")]);
+    let one = tcp::build(&mut SettingsReader::new(&settings)).unwrap();
+    let several = multiport(&[("ports", "0")]).unwrap();
+    let statuses = async |source: &dyn crate::flow::source::Source, port: &dyn Fn() -> u16| {
+        let trial = Trial::new();
+        let script = async {
+            trial.until_started().await;
+            let connect = async || TcpStream::connect(("127.0.0.1", port())).await.unwrap();
+            let mut ends = connect().await;
+            ends.write_all(b"<34>Oct 11 22:14:15 h ended").await.unwrap();
+            ends.shutdown().await.unwrap();
+            trial.until_events(1).await;
+            let mut stays = connect().await;
+            stays
+                .write_all(b"<34>Oct 11 22:14:15 h first\n<34>Oct 11 22:14:15 h half")
+                .await
+                .unwrap();
+            trial.until_events(2).await;
+        };
+        trial.run(source, script).await.unwrap();
+        let events = trial.events();
+        let status = |event: &Event| event.headers.get("flume.syslog.status").map(str::to_owned);
+        events.iter().map(status).collect::<Vec<_>>()
+    };
+    let expected = [None, None, Some("Incomplete".to_owned())];
+    assert_eq!(statuses(&one, &|| one.listening.bound().port()).await, expected);
+    assert_eq!(statuses(&several, &|| several.listening.bound().port()).await, expected);
 }
 
 fn multiport(pairs: &[(&str, &str)]) -> Result<multiport::Multiport, String> {

@@ -1,27 +1,24 @@
 //! `syslogudp`: messages in datagrams.
 //!
-//! Limits: [`DATAGRAM_BYTES`], [`DATAGRAMS_PER_BATCH`], [`DATAGRAM_SOCKET_BYTES`], and the names of
-//! [`CLIENTS_MAX`] senders.
-//!
-//! What has been received waits until the channel takes it; meanwhile datagrams gather in the
-//! socket's buffer, and when that is full the system drops the newest. The first line of a
-//! datagram is the message, as in Flume.
+//! Limits and what becomes of datagrams that find no room: [`datagrams`](crate::source::datagrams); of names of
+//! senders: [`names`](super::names). The first line of a datagram is the message, as in Flume; further ones are
+//! counted as dropped.
 
 use super::{
-    CLIENT_IP, CLIENT_NAME, Client, HOST, KEEP_FIELDS, PORT, Rules, own_form::FORMAT_KEYS,
+    CLIENT_IP, CLIENT_NAME, Client, HOST, KEEP_FIELDS, PORT, Rules, names::Names,
+    own_form::FORMAT_KEYS,
 };
-use crate::base::limits::{DATAGRAM_BYTES, DATAGRAM_SOCKET_BYTES, DATAGRAMS_PER_BATCH};
+use crate::base::limits::DATAGRAM_BYTES;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, SettingError, SettingsReader, joined};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
-use crate::source::patience::{self, Ended};
-use crate::wire::syslog::{Cutter, Present, Raw};
-use std::collections::HashMap;
+use crate::flow::spell::Spell;
+use crate::metrics::DropReason;
+use crate::source::datagrams::{Datagrams, Parse};
+use crate::wire::syslog::{Cutter, Flaw, Present, Raw};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
-use std::time::Duration;
-use tokio::net::UdpSocket;
 
 /// The type `syslogudp`.
 pub const TYPE: SourceType = SourceType {
@@ -33,15 +30,13 @@ pub const TYPE: SourceType = SourceType {
 const KEYS: &[Key] =
     &joined::<9>(&[&[HOST, PORT, KEEP_FIELDS, CLIENT_IP, CLIENT_NAME], &FORMAT_KEYS]);
 
-/// Senders whose names are remembered.
-const CLIENTS_MAX: usize = 1024;
-/// Pause after a receive that failed: for want of memory, as a rule.
-const ERROR_PAUSE: Duration = Duration::from_millis(100);
-
 pub(super) struct SyslogUdp {
     host: String,
     port: u16,
     rules: Rules,
+    names: Names,
+    /// Throttles the log of messages without a priority.
+    invalid: Spell,
     pub(super) bound: Mutex<Option<SocketAddr>>,
 }
 
@@ -53,36 +48,53 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogUdp, Settin
         host: reader.host("host", Some("0.0.0.0"))?,
         port,
         rules: Rules::read(reader)?,
+        names: Names::new(),
+        invalid: Spell::default(),
         bound: Mutex::new(None),
     })
 }
 
-impl SyslogUdp {
-    async fn bind(&self) -> Result<UdpSocket, Failure> {
-        let socket =
-            UdpSocket::bind((self.host.as_str(), self.port)).await.map_err(|error| {
-                let what = format!(
-                    "cannot receive on {}:{}; choose an address of this machine (host) and a free port (port)",
-                    self.host, self.port
-                );
-                Failure::caused(what, error)
-            })?;
-        // As much as the system allows: it cuts the number down silently.
-        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_SOCKET_BYTES);
-        if let Ok(mut bound) = self.bound.lock() {
-            *bound = socket.local_addr().ok();
+impl Parse for SyslogUdp {
+    fn meets(&self, sender: IpAddr) -> Option<BoxFuture<'_, ()>> {
+        let address = sender.to_canonical();
+        let asks = self.rules.client.name.is_some() && !self.names.has(address);
+        if !asks {
+            return None;
         }
-        Ok(socket)
+        Some(Box::pin(self.names.ask(address)))
     }
 
     /// The first line of a datagram; none when there is nothing in it.
-    fn event(&self, datagram: &[u8], client: &Client, present: &Present) -> Option<Event> {
-        let (mut cutter, mut first) = (Cutter::new(DATAGRAM_BYTES), None);
+    fn event(
+        &self,
+        datagram: &[u8],
+        sender: SocketAddr,
+        present: &Present,
+        context: &SourceContext,
+    ) -> Option<Event> {
+        let address = sender.ip().to_canonical();
+        let name = self.rules.client.name.as_ref().and_then(|_| self.names.get(address));
+        let client = Client { address, name };
+        let (mut cutter, mut first, mut more) = (Cutter::new(DATAGRAM_BYTES), None, 0);
         let mut note = |raw: Raw<'_>| {
-            first.get_or_insert_with(|| self.rules.event(&raw, client, present));
+            if first.is_some() {
+                more += 1;
+                return;
+            }
+            if raw.flaw == Some(Flaw::Invalid) {
+                context.counters.event_read_fail.add(1);
+                let cause = "messages without a priority: kept as they are, marked Invalid";
+                if let Some(words) = self.invalid.failed(context.clock.now(), cause) {
+                    tracing::warn!(source = %context.name, client = %address, "{words}");
+                }
+            }
+            first = Some(self.rules.event(&raw, &client, present));
         };
         cutter.feed(datagram, &mut note);
-        cutter.finish(&mut note);
+        cutter.finish(true, &mut note);
+        if more > 0 {
+            context.counters.drops.add(DropReason::ExtraLine, more);
+        }
         first
     }
 }
@@ -90,52 +102,14 @@ impl SyslogUdp {
 impl Source for SyslogUdp {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let socket = self.bind().await?;
-            context.started();
-            let mut buffer = vec![0; DATAGRAM_BYTES];
-            let most = DATAGRAMS_PER_BATCH.min(context.intake.transaction_capacity()).max(1);
-            let mut clients: HashMap<IpAddr, Client> = HashMap::new();
-            loop {
-                let received = tokio::select! {
-                    biased;
-                    () = context.stop.wait() => return Ok(()),
-                    received = socket.recv_from(&mut buffer) => received,
-                };
-                let mut next = match received {
-                    Ok(datagram) => Some(datagram),
-                    Err(error) => {
-                        tracing::warn!(source = %context.name, %error, "cannot receive; trying again");
-                        patience::rest(context, ERROR_PAUSE).await;
-                        continue;
-                    }
-                };
-                let (mut batch, present) = (Vec::new(), super::present(&*context.clock));
-                while let Some((len, sender)) = next {
-                    if clients.len() >= CLIENTS_MAX {
-                        clients.clear();
-                    }
-                    let ip = sender.ip();
-                    let client = match clients.get(&ip) {
-                        Some(client) => client.clone(),
-                        None => {
-                            let client = self.rules.client.client(ip).await;
-                            clients.insert(ip, client.clone());
-                            client
-                        }
-                    };
-                    batch.extend(self.event(&buffer[..len], &client, &present));
-                    next = if batch.len() < most {
-                        socket.try_recv_from(&mut buffer).ok()
-                    } else {
-                        None
-                    };
-                }
-                if let Ended::Stopped(lost) = patience::commit(context, batch).await {
-                    tracing::warn!(source = %context.name, events = lost,
-                        "stopped while the channel took nothing; datagrams received last are lost");
-                    return Ok(());
-                }
+            let place = (self.host.as_str(), self.port);
+            let socket = Datagrams::bind(place, ["host", "port"], &context.name).await?;
+            if let Ok(mut bound) = self.bound.lock() {
+                *bound = socket.local_addr();
             }
+            context.started();
+            socket.run(context, self).await;
+            Ok(())
         })
     }
 }

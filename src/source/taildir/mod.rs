@@ -40,6 +40,7 @@ use crate::base::limits::{TAIL_BATCHES_PER_TURN, TAIL_LOOKS_FOR_A_BATCH};
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::metrics::DropReason;
 use crate::pattern::Pattern;
 use journal::Journal;
 use known::Known;
@@ -459,6 +460,7 @@ impl TailDirectory {
             batch.pieces.drain(..done);
             let lost = batch.pieces.remove(0);
             context.counters.generic_processing_fail.add(1);
+            context.counters.drops.add(DropReason::TooLarge, 1);
             tracing::error!(source = %context.name, inode = id.1, offset = upto.offset, %error, "a line is left out: no channel can hold it");
             let after = lost.end;
             if matches!(courier.leave(|| mark(from, after)).await, Ended::Stopped) {

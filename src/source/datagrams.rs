@@ -1,0 +1,229 @@
+//! What the sources of datagrams share: the socket, its losses, and the loop that commits what arrives.
+//!
+//! Limits: [`DATAGRAM_BYTES`] a datagram, [`DATAGRAMS_PER_BATCH`] a transaction, [`DATAGRAM_SOCKET_BYTES`]
+//! asked for as the socket's buffer.
+//!
+//! Nobody can be answered here. What has been received waits until the channel takes it; meanwhile datagrams
+//! gather in the socket's buffer, and when that is full the system drops the newest. How many those were is
+//! read once a second from the system's table of sockets. A source that stops takes what is in the buffer, and
+//! counts what the channel does not take of it.
+
+use super::patience::{self, Ended};
+use crate::base::limits::{DATAGRAM_BYTES, DATAGRAM_SOCKET_BYTES, DATAGRAMS_PER_BATCH};
+use crate::base::read_whole::read_whole;
+use crate::channel::BoxFuture;
+use crate::event::Event;
+use crate::flow::source::{Failure, SourceContext};
+use crate::metrics::{DropReason, SourceCounters};
+use crate::wire::syslog::Present;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::net::UdpSocket;
+
+/// Datagrams that are still taken after the stop signal: what the socket's buffer can hold, since
+/// each takes some 512 bytes of it at least. Without an end a steady stream would keep the source.
+const LAST_DATAGRAMS: usize = DATAGRAM_SOCKET_BYTES / 512;
+/// Pause after a receive that failed: for want of memory, as a rule.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks at what the system dropped.
+const LOOK: Duration = Duration::from_secs(1);
+/// Bytes of the system's table of sockets: some 20,000 of them.
+const TABLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Makes events of datagrams.
+pub(crate) trait Parse: Send + Sync {
+    /// What there is to wait for before the first datagram of a sender is read; as a rule nothing.
+    fn meets(&self, sender: IpAddr) -> Option<BoxFuture<'_, ()>> {
+        let _ = sender;
+        None
+    }
+
+    /// The event of a datagram, if there is one in it. Counts what is wrong with it and what is left out.
+    fn event(
+        &self,
+        datagram: &[u8],
+        sender: SocketAddr,
+        present: &Present,
+        context: &SourceContext,
+    ) -> Option<Event>;
+}
+
+/// A socket, and what the system has dropped of what was sent to it.
+pub(crate) struct Datagrams {
+    socket: UdpSocket,
+    /// The number under which the system's table has it.
+    inode: Option<u64>,
+    dropped: Mutex<u64>,
+}
+
+impl Datagrams {
+    /// Receives on `host` and `port`, with as large a buffer as the system allows; a smaller one than was
+    /// asked for is logged. `keys`: the names of the settings of both.
+    pub(crate) async fn bind(
+        (host, port): (&str, u16),
+        keys: [&str; 2],
+        source: &str,
+    ) -> Result<Self, Failure> {
+        let socket = UdpSocket::bind((host, port)).await.map_err(|error| {
+            let [host_key, port_key] = keys;
+            let what = format!(
+                "cannot receive on {host}:{port}; choose an address of this machine ({host_key}) and a free port ({port_key})"
+            );
+            Failure::caused(what, error)
+        })?;
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_SOCKET_BYTES);
+        // The system reports twice of what it grants: half is for its own bookkeeping.
+        let granted = rustix::net::sockopt::socket_recv_buffer_size(&socket).map(|twice| twice / 2);
+        if let Ok(granted) = granted
+            && granted < DATAGRAM_SOCKET_BYTES
+        {
+            tracing::warn!(
+                source,
+                granted,
+                wanted = DATAGRAM_SOCKET_BYTES,
+                "the system grants a small buffer for datagrams, and drops what has no room in it while the channel is busy; raise it with sysctl -w net.core.rmem_max={DATAGRAM_SOCKET_BYTES} and start the source again"
+            );
+        }
+        let inode = rustix::fs::fstat(&socket).ok().map(|stat| stat.st_ino);
+        Ok(Self { socket, inode, dropped: Mutex::new(0) })
+    }
+
+    /// Where it receives.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()
+    }
+
+    /// Commits what arrives, until the source is to stop.
+    pub(crate) async fn run(&self, context: &SourceContext, parse: &dyn Parse) {
+        tokio::select! {
+            () = self.receive(context, parse) => {}
+            () = self.watch(&context.counters) => {}
+        }
+        self.count_dropped(&context.counters).await;
+    }
+
+    async fn receive(&self, context: &SourceContext, parse: &dyn Parse) {
+        let mut buffer = vec![0; DATAGRAM_BYTES];
+        let most = DATAGRAMS_PER_BATCH.min(context.intake.transaction_capacity()).max(1);
+        let mut last_datagrams = LAST_DATAGRAMS;
+        while last_datagrams > 0 {
+            let received = tokio::select! {
+                biased;
+                received = self.socket.recv_from(&mut buffer) => received,
+                () = context.stop.wait() => return,
+            };
+            let mut next = match received {
+                Ok(datagram) => Some(datagram),
+                Err(error) => {
+                    tracing::warn!(source = %context.name, %error, "cannot receive; trying again");
+                    if context.stop.fired() {
+                        return;
+                    }
+                    patience::rest(context, ERROR_PAUSE).await;
+                    continue;
+                }
+            };
+            let now = i64::try_from(context.clock.wall_ms()).unwrap_or(i64::MAX);
+            let (mut batch, present) = (Vec::new(), Present::at(now));
+            let mut taken = 0;
+            while let Some((bytes, sender)) = next {
+                if let Some(meeting) = parse.meets(sender.ip()) {
+                    meeting.await;
+                }
+                batch.extend(parse.event(&buffer[..bytes], sender, &present, context));
+                taken += 1;
+                next = if taken < most { self.try_receive(&mut buffer) } else { None };
+            }
+            if context.stop.fired() {
+                last_datagrams = last_datagrams.saturating_sub(taken);
+            }
+            if let Ended::Stopped(left) = patience::commit(context, batch).await {
+                let lost = left + self.count_waiting(&mut buffer);
+                context.counters.drops.add(DropReason::Stopped, lost as u64);
+                tracing::warn!(source = %context.name, events = lost,
+                    "stopped while the channel took nothing; datagrams received last are lost");
+                return;
+            }
+        }
+    }
+
+    fn try_receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        self.socket.try_recv_from(buffer).ok()
+    }
+
+    /// Takes what waits in the socket's buffer, and returns how many datagrams that were.
+    fn count_waiting(&self, buffer: &mut [u8]) -> usize {
+        (0..LAST_DATAGRAMS).take_while(|_| self.try_receive(buffer).is_some()).count()
+    }
+
+    /// Counts what the system dropped, once a second, for ever.
+    async fn watch(&self, counters: &SourceCounters) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.count_dropped(counters).await;
+        }
+    }
+
+    async fn count_dropped(&self, counters: &SourceCounters) {
+        let (Some(inode), Some(address)) = (self.inode, self.local_addr()) else { return };
+        let look = tokio::task::spawn_blocking(move || dropped(inode, address.is_ipv6()));
+        let Ok(Some(now)) = look.await else { return };
+        let Ok(mut before) = self.dropped.lock() else { return };
+        let more = now.saturating_sub(std::mem::replace(&mut *before, now));
+        counters.drops.add(DropReason::SocketBuffer, more);
+    }
+}
+
+/// How many datagrams the system has dropped for the socket of this number.
+fn dropped(inode: u64, is_ipv6: bool) -> Option<u64> {
+    let table = if is_ipv6 { "/proc/net/udp6" } else { "/proc/net/udp" };
+    let text = read_whole(Path::new(table), TABLE_BYTES_MAX).ok()?;
+    drops_in(&String::from_utf8_lossy(&text), inode)
+}
+
+/// The last column of the row with this number in its tenth.
+fn drops_in(table: &str, inode: u64) -> Option<u64> {
+    let inode = inode.to_string();
+    let rows = table.lines().skip(1).map(|row| row.split_ascii_whitespace());
+    let mut row = rows.map(Iterator::collect::<Vec<_>>).find(|row| row.get(9) == Some(&&*inode))?;
+    row.pop()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_read_from_the_row_of_the_socket() {
+        let table = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n \
+            731: 0100007F:1F90 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000        0 23456 2 0000000000000000 7\n \
+            732: 0100007F:1F91 00000000:0000 07 00000000:00000000 00:00000000 00000000  1000        0 23457 2 0000000000000000 90\n";
+        assert_eq!(drops_in(table, 23457), Some(90));
+        assert_eq!(drops_in(table, 23456), Some(7));
+        assert_eq!(drops_in(table, 1000), None, "the user's number is not the socket's");
+        assert_eq!(drops_in("", 1), None);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_in_the_buffer_is_counted() {
+        let socket = Datagrams::bind(("127.0.0.1", 0), ["bind", "port"], "r1").await.unwrap();
+        // As small as the system makes it.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&socket.socket, 1).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        sender.connect(socket.local_addr().unwrap()).await.unwrap();
+        let sent = 500;
+        for _ in 0..sent {
+            sender.send(&[b'x'; 100]).await.unwrap();
+        }
+        let counters = SourceCounters::default();
+        socket.count_dropped(&counters).await;
+        socket.count_dropped(&counters).await;
+        let dropped = counters.drops.get(DropReason::SocketBuffer);
+        socket.socket.readable().await.unwrap();
+        let waiting = socket.count_waiting(&mut [0; 200]) as u64;
+        assert!(dropped > 0, "{waiting} of {sent} wait");
+        assert_eq!(dropped + waiting, sent, "each is either in the buffer or counted");
+    }
+}
