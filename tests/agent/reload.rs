@@ -104,7 +104,7 @@ fn a_source_runs_on_until_the_one_in_its_place_could_start() {
     };
     let keystore = format!("a.sources.r2.keystore = {}\n", golden.display());
     let log = top.join("agent.log");
-    let mut refused = 0;
+    let mut refused = Vec::new();
     for (text, why) in [
         (syslog("a.sources.r2.keystore = /nowhere/store\n"), "/nowhere/store"),
         (syslog(&format!("{keystore}a.sources.r2.keystore-password = wrong\n")), "password"),
@@ -117,10 +117,10 @@ fn a_source_runs_on_until_the_one_in_its_place_could_start() {
     ] {
         write(top, &text);
         signal(agent.id(), "HUP");
-        refused += 1;
+        refused.push(why);
         let words = || std::fs::read_to_string(&log).expect("a log");
         let count = || words().matches("agent a keeps its configuration").count();
-        until("the refusal", words, || count() == refused);
+        until("the refusal", words, || count() == refused.len());
         let words = words();
         let line =
             words.lines().rfind(|line| line.contains("keeps its configuration")).expect("it");
