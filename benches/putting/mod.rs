@@ -5,12 +5,13 @@ use millpond::channel::Channel;
 use millpond::channel::file::FileChannel;
 use millpond::event::Event;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const BODY: [u8; 512] = [7; 512];
 
 /// What they came to.
+#[allow(dead_code, reason = "not every program wants the sum")]
 pub(crate) struct Puts {
     pub(crate) events: u64,
     pub(crate) seconds: f64,
@@ -18,6 +19,7 @@ pub(crate) struct Puts {
     commits_ms: Vec<f64>,
 }
 
+#[allow(dead_code, reason = "not every program wants the sum")]
 impl Puts {
     /// Thousand events a second.
     pub(crate) fn rate(&self) -> f64 {
@@ -38,32 +40,47 @@ pub(crate) fn ready(channel: &FileChannel, count: usize) {
 }
 
 /// `threads` put `batch` events of 512 bytes in each transaction, for so long.
+#[allow(dead_code, reason = "not every program wants the sum")]
 pub(crate) fn put(channel: &FileChannel, batch: usize, threads: usize, time: Duration) -> Puts {
-    let (stop, events) = (AtomicBool::new(false), AtomicU64::new(0));
+    let began = Instant::now();
+    let answers = answers(channel, batch, threads, time);
+    let seconds = began.elapsed().as_secs_f64();
+    let events = (answers.len() * batch) as u64;
+    let mut commits_ms: Vec<f64> =
+        answers.iter().map(|(_, took)| took.as_secs_f64() * 1e3).collect();
+    commits_ms.sort_by(f64::total_cmp);
+    Puts { events, seconds, commits_ms }
+}
+
+/// The same: when each commit was answered, since the beginning, and how long it took.
+pub(crate) fn answers(
+    channel: &FileChannel,
+    batch: usize,
+    threads: usize,
+    time: Duration,
+) -> Vec<(Duration, Duration)> {
+    let stop = AtomicBool::new(false);
     let all = Mutex::new(Vec::new());
     let began = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let mut took = Vec::new();
+                let mut mine = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
-                    let began = Instant::now();
+                    let before = began.elapsed();
                     let mut tx = channel.begin_put();
                     for _ in 0..batch {
                         tx.put(Event::new(Bytes::from_static(&BODY))).unwrap();
                     }
                     tx.commit().unwrap();
-                    events.fetch_add(batch as u64, Ordering::Relaxed);
-                    took.push(began.elapsed().as_secs_f64() * 1e3);
+                    let after = began.elapsed();
+                    mine.push((after, after - before));
                 }
-                all.lock().unwrap().extend(took);
+                all.lock().unwrap().extend(mine);
             });
         }
         std::thread::sleep(time);
         stop.store(true, Ordering::Relaxed);
     });
-    let seconds = began.elapsed().as_secs_f64();
-    let mut commits_ms = all.into_inner().unwrap();
-    commits_ms.sort_by(f64::total_cmp);
-    Puts { events: events.into_inner(), seconds, commits_ms }
+    all.into_inner().unwrap()
 }

@@ -13,13 +13,14 @@
     clippy::disallowed_methods
 )]
 
-mod draw;
 #[path = "../floor/mod.rs"]
 mod floor;
 #[path = "../settings/mod.rs"]
 mod settings;
 #[path = "../side/mod.rs"]
 mod side;
+#[path = "../timeline/mod.rs"]
+mod timeline;
 
 use floor::Floor;
 use millpond::channel::file::{FileChannel, FileChannelOptions};
@@ -29,9 +30,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use timeline::{Legend, Line, SLICE, time_lines};
 
-/// One point of a time line lasts so long.
-const SLICE: Duration = Duration::from_millis(50);
+const LEGEND: Legend =
+    Legend { title: "A long run, in slices of time", sides: ["millpond", "floor"] };
 
 /// The floor's file, bytes: filled with zeroes before, and written from the beginning again.
 const FLOOR_BYTES: u64 = 1 << 30;
@@ -47,26 +49,6 @@ const CASES: [Case; 2] = [
     Case { name: "b1 x16", batch: 1, threads: 16 },
     Case { name: "b100 x4", batch: 100, threads: 4 },
 ];
-
-/// One run of one side.
-#[derive(Clone, Default)]
-struct Line {
-    /// Of each slice: events put, and the longest commit of a put that ended in it, milliseconds.
-    slices: Vec<(f64, f64)>,
-    /// How long each put took with its commit, milliseconds, in order of length.
-    commits: Vec<f64>,
-    /// The longest time in which no put was answered, milliseconds.
-    silence: f64,
-    /// Thousand events put each second.
-    rate: f64,
-}
-
-impl Line {
-    fn share(&self, share: f64) -> f64 {
-        let at = (self.commits.len().saturating_sub(1) as f64 * share).round() as usize;
-        self.commits.get(at).copied().unwrap_or(0.0)
-    }
-}
 
 fn main() {
     let settings = Settings::read(5, 20.0);
@@ -94,7 +76,7 @@ fn main() {
         drawn.push((case.name, rounds.swap_remove(rounds.len() / 2)));
     }
     if let Some(path) = settings.value("--svg") {
-        std::fs::write(path, draw::time_lines(&drawn, SLICE)).unwrap();
+        std::fs::write(path, time_lines(&LEGEND, &drawn, SLICE)).unwrap();
     }
 }
 
@@ -167,25 +149,5 @@ fn run(side: &impl Side, case: &Case, time: Duration) -> Line {
         std::thread::sleep(time);
         stop.store(true, Ordering::Relaxed);
     });
-    line(answers.into_inner().unwrap(), case.batch)
-}
-
-fn line(mut answers: Vec<(Duration, Duration)>, batch: usize) -> Line {
-    answers.sort_unstable();
-    let end = answers.last().map_or(Duration::ZERO, |(at, _)| *at);
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let slots = (end.as_nanos() / SLICE.as_nanos()) as usize + 1;
-    let mut slices = vec![(0.0, 0.0_f64); slots];
-    let (mut silence, mut last) = (Duration::ZERO, Duration::ZERO);
-    for (at, took) in &answers {
-        let slice = &mut slices[(at.as_nanos() / SLICE.as_nanos()) as usize];
-        slice.0 += batch as f64;
-        slice.1 = slice.1.max(ms(*took));
-        silence = silence.max(*at - last);
-        last = *at;
-    }
-    let rate = (answers.len() * batch) as f64 / end.as_secs_f64() / 1e3;
-    let mut commits: Vec<f64> = answers.iter().map(|(_, took)| ms(*took)).collect();
-    commits.sort_by(f64::total_cmp);
-    Line { slices, commits, silence: ms(silence), rate }
+    Line::new(answers.into_inner().unwrap(), case.batch)
 }

@@ -1,6 +1,6 @@
 //! Time lines as SVG: no script, nothing from a network, light or dark as the reader has it.
 
-use crate::Line;
+use super::Line;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -30,16 +30,23 @@ const DRAWN: [Drawn; 2] = [
     ("longest commit, ms", |slice, _| slice.1),
 ];
 
-/// Of each workload the puts per second and the longest commit of each slice, ours over the floor's.
-pub(crate) fn time_lines(cases: &[(&str, [Line; 2])], slice: Duration) -> String {
+/// What a drawing says of itself: its title, and the names of its two sides, the blue one first.
+pub(crate) struct Legend {
+    pub(crate) title: &'static str,
+    pub(crate) sides: [&'static str; 2],
+}
+
+/// An SVG of the puts per second and the longest commit in each slice, for each workload.
+pub(crate) fn time_lines(legend: &Legend, cases: &[(&str, [Line; 2])], slice: Duration) -> String {
     let height = TOP + (cases.len() * DRAWN.len()) as f64 * (HEIGHT + BELOW);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n\
-         <title>Puts and longest commits over time, millpond and the floor</title>\n\
-         <style>{STYLE}</style>\n<rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n"
+         <title>Puts and longest commits over time, {} and {}</title>\n\
+         <style>{STYLE}</style>\n<rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n",
+        legend.sides[0], legend.sides[1]
     );
-    write(&mut text, (LEFT, 22.0), "start", "title", "A long run, in slices of time");
-    for (at, (class, words)) in [("ours", "millpond"), ("floor", "floor")].into_iter().enumerate() {
+    write(&mut text, (LEFT, 22.0), "start", "title", legend.title);
+    for (at, (class, words)) in ["ours", "floor"].into_iter().zip(legend.sides).enumerate() {
         let x = LEFT + 110.0 * at as f64;
         let _ = writeln!(
             text,
