@@ -87,6 +87,7 @@ fn run(settings: &Settings, delay: Duration, threads: usize) -> Score {
             .with_disk(Arc::new(disk));
     options.capacity = u64::MAX / 2;
     options.minimum_required_space = 0;
+    options.first_segment_bytes = options.segment_bytes;
     options.ready_segments = READY;
     let channel = FileChannel::open(options).unwrap();
     putting::ready(&channel, READY);

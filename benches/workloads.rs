@@ -151,6 +151,7 @@ fn run_channel(dir: &Path, workload: &Workload, time: Duration) -> Score {
         options.hot_window_bytes = 512 << 20;
     }
     // The floor writes into a file that was filled before; so do we.
+    options.first_segment_bytes = options.segment_bytes;
     options.ready_segments = if workload.batch == 1 { 4 } else { READY };
     let ready = options.ready_segments;
     let channel = FileChannel::open(options).unwrap();

@@ -1,9 +1,10 @@
 //! The first seconds of a channel: threads that put into one that was opened a moment ago with default
-//! options, and into one with the same options whose segments are all made and calm.
+//! options, into one with the same options whose segments are all made, and into one whose segments are all
+//! made and have their full size from the beginning.
 //!
 //! `cargo bench --bench fresh -- [--dir DIR] [--rounds N] [--seconds S] [--only NAME] [--svg FILE]`
 //!
-//! Rounds are interleaved, and which of the two begins changes from round to round. A ratio is the median
+//! Rounds are interleaved, and which side begins changes from round to round. A ratio is the median
 //! of the rounds' own. `--svg` draws the round with the median ratio of the rates.
 #![allow(
     clippy::unwrap_used,
@@ -39,6 +40,19 @@ const CASES: [(&str, usize, usize); 5] = [
     ("put b100 x16", 100, 16),
 ];
 
+#[derive(Clone, Copy, PartialEq)]
+enum Start {
+    Fresh,
+    Made,
+    FullSize,
+}
+
+const SIDES: [(&str, Start); 3] = [
+    ("opened a moment ago", Start::Fresh),
+    ("segments made", Start::Made),
+    ("made at full size", Start::FullSize),
+];
+
 /// A channel counts as calm this long after the last of its segments was made.
 const CALM: Duration = Duration::from_millis(300);
 
@@ -48,24 +62,21 @@ fn main() {
     println!("|---|---|---|---|---|---|---|");
     let mut drawn = Vec::new();
     for case in CASES.iter().filter(|case| settings.chooses(case.0)) {
-        let mut rounds: Vec<[Line; 2]> = Vec::new();
+        let mut rounds: Vec<[Line; 3]> = Vec::new();
         for round in 0..settings.rounds {
-            let run = |warm| {
+            let mut lines = [Line::default(), Line::default(), Line::default()];
+            for at in 0..SIDES.len() {
+                let side = (at + round) % SIDES.len();
                 let dir = tempfile::tempdir_in(&settings.dir).unwrap();
-                run(dir.path(), warm, case, settings.time)
-            };
-            rounds.push(if round % 2 == 0 {
-                let fresh = run(false);
-                [fresh, run(true)]
-            } else {
-                let warm = run(true);
-                [run(false), warm]
-            });
+                lines[side] = run(dir.path(), SIDES[side].1, case, settings.time);
+            }
+            rounds.push(lines);
             eprintln!("round {} of {}: {}", round + 1, settings.rounds, case.0);
         }
         report(case.0, &rounds);
         rounds.sort_by(|a, b| (a[0].rate / a[1].rate).total_cmp(&(b[0].rate / b[1].rate)));
-        drawn.push((case.0, rounds.swap_remove(rounds.len() / 2)));
+        let [fresh, made, _] = rounds.swap_remove(rounds.len() / 2);
+        drawn.push((case.0, [fresh, made]));
     }
     if let Some(path) = settings.value("--svg") {
         std::fs::write(path, time_lines(&LEGEND, &drawn, SLICE)).unwrap();
@@ -83,25 +94,30 @@ const FIGURES: [Figure; 5] = [
     |line| line.share(1.0),
 ];
 
-fn report(name: &str, rounds: &[[Line; 2]]) {
-    let row = |side: &str, of: &dyn Fn(Figure, &[Line; 2]) -> f64| {
+fn report(name: &str, rounds: &[[Line; 3]]) {
+    let row = |side: &str, of: &dyn Fn(Figure, &[Line; 3]) -> f64| {
         let middle = |figure| median(rounds.iter().map(|round| of(figure, round)));
         let cells = FIGURES.map(|figure| format!("{:.2}", middle(figure)));
         println!("| {name} | {side} | {} |", cells.join(" | "));
     };
-    row("opened a moment ago", &|figure, [fresh, _]| figure(fresh));
-    row("segments made", &|figure, [_, warm]| figure(warm));
-    row("ratio", &|figure, [fresh, warm]| figure(fresh) / figure(warm));
+    for (at, (side, _)) in SIDES.iter().enumerate() {
+        row(side, &|figure, lines| figure(&lines[at]));
+    }
+    row("first to second", &|figure, [fresh, made, _]| figure(fresh) / figure(made));
+    row("first to third", &|figure, [fresh, _, full]| figure(fresh) / figure(full));
 }
 
-fn run(dir: &Path, warm: bool, case: &(&str, usize, usize), time: Duration) -> Line {
+fn run(dir: &Path, start: Start, case: &(&str, usize, usize), time: Duration) -> Line {
     let (_, batch, threads) = *case;
     let mut options = FileChannelOptions::new(dir.join("checkpoint"), [dir.join("data")]);
     options.capacity = u64::MAX / 2;
     options.minimum_required_space = 0;
+    if start == Start::FullSize {
+        options.first_segment_bytes = options.segment_bytes;
+    }
     let ready = options.ready_segments;
     let channel = FileChannel::open(options).unwrap();
-    if warm {
+    if start != Start::Fresh {
         putting::ready(&channel, ready);
         std::thread::sleep(CALM);
     }

@@ -17,6 +17,7 @@ pub(crate) struct Line {
     /// How long each put took with its commit, milliseconds, ascending.
     pub(crate) commits: Vec<f64>,
     /// The longest time in which no put was answered, milliseconds.
+    #[allow(dead_code, reason = "not every program prints it")]
     pub(crate) silence: f64,
     /// Thousand events put each second.
     pub(crate) rate: f64,

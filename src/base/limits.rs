@@ -34,13 +34,17 @@ pub const SLAB_BYTES: usize = 4 * 1024 * 1024;
 /// soon after the events are acknowledged and that a scan without a checkpoint stays short.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
-/// Bytes of the segment that a new stripe begins with: it is filled while the caller of the opening
-/// waits, a few milliseconds on a fast disk; the keeper makes those that follow.
+/// Bytes of the segments that a new stripe begins with. The first is filled while the caller of the opening
+/// waits, a few milliseconds on a fast disk; those that follow grow with the stripe's use.
 pub const FIRST_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Bytes of zeroes that are written at a time into a segment that is not in use yet: as many as a
-/// commit beside it may have to wait for, some 0.2 ms on a fast disk.
-pub const FILL_PIECE_BYTES: usize = 256 * 1024;
+/// Fewest bytes of zeroes that are written at a time into a segment that is not in use yet: smaller writes
+/// cost the disk more time for each byte.
+pub const FILL_PIECE_BYTES_MIN: u64 = 256 * 1024;
+
+/// Most bytes of zeroes that are written at a time. A commit beside them may have to wait for all of them,
+/// about 1 ms on a fast disk; more, smaller pieces would make more commits wait.
+pub const FILL_PIECE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// Smallest segment: two header blocks, a state record and one block of events.
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;

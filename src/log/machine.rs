@@ -316,6 +316,7 @@ impl Stripe {
             last_segment: start.last_segment.0,
             segments: start.segments.into(),
             free: start.free,
+            segment_bytes: 0,
             end_offset: start.end_offset,
             tail_room: 0,
             roll_planned: false,

@@ -35,8 +35,14 @@ pub struct StripeReport {
     pub segments: usize,
     /// Segments ready for use; those that a hung write may still reach are not.
     pub free: usize,
+    /// Bytes of the segments that are ready for use.
+    pub free_bytes: u64,
+    /// Bytes of the largest segment of both kinds; 0 without one.
+    pub largest_segment: u64,
     /// Bytes of the segments that hold blocks.
     pub live_bytes: u64,
+    /// Bytes of blocks written since the opening.
+    pub bytes_written: u64,
     /// Events waiting or lent.
     pub events: u64,
     /// Below it everything is acknowledged or void, durably.
@@ -211,10 +217,15 @@ impl Log {
             Health::Suspended { cause, .. } => Some(cause.clone()),
             Health::Missing => Some(Trouble::new("its directory is missing")),
         };
+        let free = stripe.free.iter().filter(|s| !stripe.haunted(s.slot));
+        let lens = stripe.segments.iter().map(|s| s.len).chain(stripe.free.iter().map(|s| s.len));
         StripeReport {
             index,
             segments: stripe.segments.len(),
-            free: stripe.free.iter().filter(|s| !stripe.haunted(s.slot)).count(),
+            free: free.clone().count(),
+            free_bytes: free.map(|s| s.len).sum(),
+            largest_segment: lens.max().unwrap_or(0),
+            bytes_written: stripe.bytes_written,
             live_bytes: stripe.segments.iter().map(|s| s.len).sum(),
             events: self.waiting_on(|s| s.index == index),
             frontier,
@@ -235,10 +246,17 @@ impl Log {
         }
     }
 
+    /// Notes the bytes that segments of the stripe should have by now: smaller ones are used only where no
+    /// other is free.
+    pub fn set_segment_bytes(&mut self, index: StripeIndex, bytes: u64) {
+        self.stripes[index.at()].segment_bytes = bytes;
+    }
+
     /// Takes a free segment out of the pool to be deleted, if more than `keep` are there, one is too small
     /// to be used, or they have more bytes than so many of the usual length and one is longer.
     ///
-    /// The one that has been free for longest goes. The newest may be one that was made just now
+    /// The one that has been free for longest goes, of those below the stripe's present size first. The
+    /// newest may be one that was made just now
     /// because a large transaction waits for it: deleted as a spare, it would be made and deleted
     /// again for ever, and the transaction never written. With `also_newest` nothing has waited for it.
     pub fn spare_segment(
@@ -260,7 +278,8 @@ impl Log {
         let large = (bytes > usual.saturating_mul(keep as u64) && !wanted)
             .then(|| find(&|s| s.len > usual && Some(s.slot) != newest));
         let small = find(&|s| s.len < need);
-        let spare = find(&|_| true).filter(|_| stripe.free.len() > keep);
+        let spare = find(&|s| s.len < stripe.segment_bytes).or_else(|| find(&|_| true));
+        let spare = spare.filter(|_| stripe.free.len() > keep);
         let at = small.or(large.flatten()).or(spare)?;
         Some(stripe.free.remove(at))
     }

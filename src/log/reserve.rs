@@ -383,7 +383,12 @@ impl Stripe {
     /// The smallest free segment with at least `len` bytes.
     pub(super) fn free_for(&self, len: u64) -> Option<&FreeSegment> {
         let fitting = self.free.iter().filter(|s| s.len >= len && !self.haunted(s.slot));
-        fitting.min_by_key(|s| (s.len, s.slot))
+        // The smallest that is as large as segments are by now, so that large ones are left for large
+        // transactions; without one the largest of the small ones.
+        fitting.min_by_key(|s| match s.len.checked_sub(self.segment_bytes) {
+            Some(more) => (false, more, s.slot),
+            None => (true, self.segment_bytes - s.len, s.slot),
+        })
     }
 }
 

@@ -140,6 +140,8 @@ pub(super) struct Stripe {
     pub last_segment: u64,
     pub segments: VecDeque<LiveSegment>,
     pub free: Vec<FreeSegment>,
+    /// Bytes that segments of the stripe should have by now.
+    pub segment_bytes: u64,
     /// Where the next block goes in the last segment.
     pub end_offset: u64,
     /// Room behind the queued blocks, in the segment where the last of them will lie.

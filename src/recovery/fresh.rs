@@ -2,7 +2,7 @@
 
 use super::buffer::{self, Buffer};
 use super::{OpenError, slots};
-use crate::base::limits::{DEVICE_BLOCK_BYTES, FILL_PIECE_BYTES};
+use crate::base::limits::{DEVICE_BLOCK_BYTES, FILL_PIECE_BYTES_MAX};
 use crate::disk::{Directory, File};
 use std::sync::Arc;
 
@@ -36,15 +36,15 @@ impl FreshFile {
             }
             file.sync().map_err(failed)?;
             directory.sync().map_err(failed)?;
-            let zeroes = Buffer::new(len.min(FILL_PIECE_BYTES as u64) as usize)?;
+            let zeroes = Buffer::new(len.min(FILL_PIECE_BYTES_MAX) as usize)?;
             Ok(Self { file, len, written: 0, zeroes })
         })
     }
 
-    /// Its length, bytes.
+    /// Bytes whose zeroes are not written yet.
     #[must_use]
-    pub fn len_bytes(&self) -> u64 {
-        self.len
+    pub fn left_bytes(&self) -> u64 {
+        self.len - self.written
     }
 
     /// Whether all of its zeroes are written.
@@ -53,15 +53,17 @@ impl FreshFile {
         self.written >= self.len
     }
 
-    /// Writes the next piece of its zeroes, durably.
+    /// Writes the next piece of its zeroes durably, of `bytes` or what is left, [`FILL_PIECE_BYTES_MAX`] at
+    /// most. Returns its bytes.
     ///
     /// # Errors
     /// The write failed: it may still arrive, so nothing may be written to this file any more.
-    pub fn write_piece(&mut self) -> Result<(), OpenError> {
-        let piece = (self.len - self.written).min(FILL_PIECE_BYTES as u64);
-        buffer::write(&*self.file, self.written, self.zeroes.first(piece as usize)?)?;
-        self.written += piece;
-        Ok(())
+    pub fn write_piece(&mut self, bytes: u64) -> Result<u64, OpenError> {
+        let unit = DEVICE_BLOCK_BYTES as u64;
+        let bytes = (bytes / unit * unit).clamp(unit, FILL_PIECE_BYTES_MAX).min(self.left_bytes());
+        buffer::write(&*self.file, self.written, self.zeroes.first(bytes as usize)?)?;
+        self.written += bytes;
+        Ok(bytes)
     }
 
     /// The file, ready for use.
@@ -87,7 +89,7 @@ pub fn make_zeroed(
 ) -> Result<Arc<dyn File>, OpenError> {
     let mut fresh = FreshFile::make(directory, name, len)?;
     while !fresh.is_written() {
-        if let Err(error) = fresh.write_piece() {
+        if let Err(error) = fresh.write_piece(FILL_PIECE_BYTES_MAX) {
             // If it stays, the next call removes it.
             let _ = directory.remove(name);
             return Err(error);

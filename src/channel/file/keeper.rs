@@ -209,7 +209,8 @@ impl Shared {
             if !awaited && report.free >= enough {
                 return;
             }
-            let usual = self.options.segment_bytes();
+            let usual = self.next_segment_bytes(&report, tending);
+            let _ = self.with_log(|log| log.set_segment_bytes(index, usual));
             let len = usual.max(report.wants_segment).next_multiple_of(DEVICE_BLOCK_BYTES as u64);
             let pause = match (awaited, tending.refused_len) {
                 (false, _) => PAUSE_OF_MAKING_AHEAD,

@@ -43,14 +43,14 @@
 mod checkpoint;
 mod cold;
 mod error;
-mod filling;
-mod gathering;
 mod giving_back;
+mod group_commit;
 mod keeper;
 mod manual;
 mod open;
 mod options;
 mod pledges;
+mod preallocate;
 mod put;
 mod quarantine;
 mod shared;

@@ -1,11 +1,10 @@
 //! Opening: from what recovery found to a channel that runs.
 
 use super::error::OpenError;
-use super::gathering::Gathering;
+use super::group_commit::CommitDelay;
 use super::options::FileChannelOptions;
 use super::shared::{Home, Parts, Shared, Slots, Tending};
 use crate::base::ids::{EpochNumber, StripeIndex};
-use crate::base::limits::FIRST_SEGMENT_BYTES;
 use crate::log::{FreeSegment, Log, LogSettings, StripeStart};
 use crate::record::Epoch;
 use crate::record::segment;
@@ -82,8 +81,8 @@ fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, Ope
             }
         };
         let tending = Tending { next_slot: stripe.next_slot, ..Tending::default() };
-        let (gathering, tending) = (Gathering::default(), Mutex::new(tending));
-        homes.push(Home { directory, lock, gathering, tending });
+        let (commit_delay, tending) = (CommitDelay::default(), Mutex::new(tending));
+        homes.push(Home { directory, lock, commit_delay, tending });
     }
     checkpoints.push(Slots::new(None, owner, directory, checkpoint_dir.slots));
     let settings = LogSettings {
@@ -111,7 +110,7 @@ fn first_segment(
     }
     let name = segment::file_name(stripe.next_slot);
     // Short: it is filled while the caller waits. The keeper makes whole ones beside the first puts.
-    let len = options.segment_bytes().min(FIRST_SEGMENT_BYTES);
+    let len = options.first_segment_bytes();
     match recovery::make_zeroed(&*home.directory, &name, len) {
         Ok(file) => {
             stripe.free.push(FreeSegment { slot: stripe.next_slot, file, len });

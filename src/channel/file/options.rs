@@ -33,15 +33,19 @@ pub struct FileChannelOptions {
     pub transaction_bytes_max: usize,
     /// Time between checkpoints; at least 1 ms. Default 30 s.
     pub checkpoint_interval: Duration,
-    /// Bytes of a segment; at least 16 KiB, rounded down to whole device blocks. Default 64 MiB.
+    /// Bytes of a segment at most, unless one transaction needs more; at least 16 KiB, rounded down to whole
+    /// device blocks. Default 64 MiB.
     pub segment_bytes: u64,
+    /// Bytes of the first segments of a new stripe; at least 16 KiB. A segment that was used up within 10 s
+    /// is followed by larger ones, up to `segment_bytes`. A channel that is to take its first burst at full
+    /// speed sets both alike and waits for [`ready_segments`](super::FileChannel::ready_segments). Default 4 MiB.
+    pub first_segment_bytes: u64,
     /// Bytes that stay free on each disk: below it puts wait. Default 500 MiB.
     pub minimum_required_space: u64,
     /// How long a put waits for room and a take for an event. Default 3 s.
     pub keep_alive: Duration,
-    /// Segments that each stripe keeps ready beyond those in use. A burst may fill half of them at
-    /// the disk's full speed; then further ones are filled with zeroes beside it. At least 2.
-    /// Default 2.
+    /// Segments that each stripe keeps ready beyond those in use. While a stripe is written only half of
+    /// them are made, two at the least. At least 2. Default 2.
     pub ready_segments: usize,
     /// Open although data directories are missing. Default false.
     pub open_degraded: bool,
@@ -73,6 +77,7 @@ impl FileChannelOptions {
             transaction_bytes_max: limits::TRANSACTION_BYTES_MAX_DEFAULT,
             checkpoint_interval: Duration::from_secs(30),
             segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
+            first_segment_bytes: limits::FIRST_SEGMENT_BYTES,
             minimum_required_space: 500 * 1024 * 1024,
             keep_alive: Duration::from_secs(3),
             ready_segments: 2,
@@ -143,6 +148,10 @@ impl FileChannelOptions {
             let legal = format!("at least {} bytes", limits::SEGMENT_BYTES_MIN);
             return refuse(setting::SEGMENT_BYTES, self.segment_bytes.to_string(), legal);
         }
+        if self.first_segment_bytes < limits::SEGMENT_BYTES_MIN {
+            let legal = format!("at least {} bytes", limits::SEGMENT_BYTES_MIN);
+            return refuse("firstSegmentBytes", self.first_segment_bytes.to_string(), legal);
+        }
         let moment = Duration::from_millis(1);
         for (option, value) in [
             (setting::CHECKPOINT_INTERVAL, self.checkpoint_interval),
@@ -172,5 +181,11 @@ impl FileChannelOptions {
     pub(super) fn segment_bytes(&self) -> u64 {
         let block = limits::DEVICE_BLOCK_BYTES as u64;
         self.segment_bytes / block * block
+    }
+
+    /// Bytes of a new stripe's first segments, whole device blocks.
+    pub(super) fn first_segment_bytes(&self) -> u64 {
+        let block = limits::DEVICE_BLOCK_BYTES as u64;
+        self.segment_bytes().min(self.first_segment_bytes / block * block)
     }
 }

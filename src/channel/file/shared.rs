@@ -2,9 +2,10 @@
 
 use super::checkpoint::Checkpoints;
 use super::cold::Pieces;
-use super::gathering::Gathering;
+use super::group_commit::CommitDelay;
 use super::options::FileChannelOptions;
 use super::pledges::Pledges;
+use super::preallocate::SegmentUse;
 use super::turns::Turns;
 use super::workers::{Task, Workers};
 use crate::base::ids::{StripeIndex, Uuid};
@@ -87,7 +88,7 @@ pub(super) struct Home {
     /// Held while the channel is open.
     pub lock: Option<Box<dyn Lock>>,
     /// Whose commits its next write waits for.
-    pub gathering: Gathering,
+    pub commit_delay: CommitDelay,
     /// Held by whoever sees to its segments.
     pub tending: Mutex<Tending>,
 }
@@ -97,6 +98,8 @@ pub(super) struct Home {
 pub(super) struct Tending {
     /// Slot number of the next segment file.
     pub next_slot: u32,
+    /// How fast its segments are used up.
+    pub segment_use: SegmentUse,
     /// When its free space was last looked at.
     pub space_at: Option<Duration>,
     /// When a segment file could not be made.

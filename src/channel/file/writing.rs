@@ -2,7 +2,7 @@
 //! not block. Leadership is a job in hand, never a property of a future that can be dropped.
 
 use super::cold;
-use super::gathering::{Advice, Gathering};
+use super::group_commit::{CommitDelay, WriteDecision};
 use super::shared::{Shared, changed};
 use super::workers::Task;
 use crate::base::ids::StripeIndex;
@@ -59,7 +59,7 @@ impl<'s> Running<'s> {
         let next = next(&mut log);
         if let Some((released, started)) = ended.filter(|_| !self.shared.options.manual) {
             let (took, gathered) = (now.saturating_sub(started), log.gathered(job.stripe));
-            self.shared.gathering(job.stripe).begin(now, took, released, gathered);
+            self.shared.commit_delay(job.stripe).begin(now, took, released, gathered);
         }
         let wakes = log.take_wakes();
         drop(log);
@@ -78,8 +78,8 @@ impl Drop for Running<'_> {
 }
 
 impl Shared {
-    fn gathering(&self, index: StripeIndex) -> &Gathering {
-        &self.homes[index.at()].gathering
+    fn commit_delay(&self, index: StripeIndex) -> &CommitDelay {
+        &self.homes[index.at()].commit_delay
     }
 
     /// The next write of the stripe, if one may start and nobody else begins it. Where it pays to wait a
@@ -91,13 +91,13 @@ impl Shared {
         is_settled: impl Fn() -> bool,
         pause: impl Fn(Duration),
     ) -> Option<WriteJob> {
-        let gathering = self.gathering(index);
+        let delay = self.commit_delay(index);
         while !is_settled() {
             let now = self.now();
-            let asked = self.with_log(|log| match gathering.ask(now, log.gathered(index)) {
-                Advice::Write => Ok(log.next_write(now, index)),
-                Advice::Leave => Ok(None),
-                Advice::Hold(until) => Err(until),
+            let asked = self.with_log(|log| match delay.decide(now, log.gathered(index)) {
+                WriteDecision::Start => Ok(log.next_write(now, index)),
+                WriteDecision::Leave => Ok(None),
+                WriteDecision::Hold(until) => Err(until),
             });
             let until = match asked {
                 Ok(Err(until)) => until,
@@ -105,7 +105,7 @@ impl Shared {
                 // A poisoned log is reported to everyone who asks it.
                 Err(_) => return None,
             };
-            while gathering.goes_on(until) && !is_settled() {
+            while delay.goes_on(until) && !is_settled() {
                 match until.checked_sub(self.now()) {
                     Some(left) if !left.is_zero() => pause(left),
                     _ => break,
@@ -154,7 +154,7 @@ impl Shared {
         let Ok(log) = self.log() else { return };
         let now = self.now();
         let mut heirs = heirs(&log);
-        heirs.retain(|(index, _)| !self.gathering(*index).is_held(now, log.gathered(*index)));
+        heirs.retain(|(index, _)| !self.commit_delay(*index).is_held(now, log.gathered(*index)));
         drop(log);
         self.call(heirs);
     }
