@@ -45,6 +45,7 @@ settings! {
     TRANSACTION_BYTES_MAX = "transaction_bytes_max" "transactionBytesMax";
     BYTE_CAPACITY = "byte_capacity" "byteCapacity";
     MEMORY_CAPACITY = "memory_capacity" "memoryCapacity";
+    FIRST_SEGMENT_BYTES = "first_segment_bytes" "firstSegmentBytes";
     SEGMENT_BYTES = "segment_bytes" "maxFileSize";
     MINIMUM_REQUIRED_SPACE = "minimum_required_space" "minimumRequiredSpace";
     CHECKPOINT_INTERVAL = "checkpoint_interval" "checkpointInterval";

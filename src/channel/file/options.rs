@@ -150,7 +150,11 @@ impl FileChannelOptions {
         }
         if self.first_segment_bytes < limits::SEGMENT_BYTES_MIN {
             let legal = format!("at least {} bytes", limits::SEGMENT_BYTES_MIN);
-            return refuse("firstSegmentBytes", self.first_segment_bytes.to_string(), legal);
+            return refuse(
+                setting::FIRST_SEGMENT_BYTES,
+                self.first_segment_bytes.to_string(),
+                legal,
+            );
         }
         let moment = Duration::from_millis(1);
         for (option, value) in [

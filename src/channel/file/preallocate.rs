@@ -256,6 +256,8 @@ mod tests {
             hung_writes: 0,
             suspended: None,
             no_space: None,
+            lacks_space: false,
+            refused_segment: None,
         }
     }
 
