@@ -22,13 +22,14 @@ pub(super) enum ChannelError {
 
 /// Opens the channel; blocks while a file channel recovers.
 pub(super) fn open_channel(
+    name: &str,
     kind: &ChannelKind,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn Channel>, ChannelError> {
     match kind {
         ChannelKind::Memory(settings) => Ok(Arc::new(open_memory(settings, clock)?)),
-        ChannelKind::File(settings) => Ok(Arc::new(open_file(settings)?)),
-        ChannelKind::Spillable(settings) => Ok(Arc::new(open_spillable(settings, clock)?)),
+        ChannelKind::File(settings) => Ok(Arc::new(open_file(name, settings)?)),
+        ChannelKind::Spillable(settings) => Ok(Arc::new(open_spillable(name, settings, clock)?)),
     }
 }
 
@@ -51,8 +52,10 @@ fn open_memory(
     MemoryChannel::with_clock(options, Arc::clone(clock))
 }
 
-fn open_file(settings: &FileChannelSettings) -> Result<FileChannel, OpenError> {
-    FileChannel::open(file_options(settings))
+fn open_file(name: &str, settings: &FileChannelSettings) -> Result<FileChannel, OpenError> {
+    let mut options = file_options(settings);
+    options.name = Some(name.to_owned());
+    FileChannel::open(options)
 }
 
 /// What a file channel of a configuration is opened with.
@@ -66,17 +69,19 @@ pub(crate) fn file_options(settings: &FileChannelSettings) -> FileChannelOptions
     options.minimum_required_space = settings.minimum_required_space;
     options.keep_alive = settings.keep_alive;
     options.open_degraded = settings.open_degraded;
+    options.open_without_missing_segments = settings.open_without_missing_segments;
     options.hot_window_bytes = settings.hot_window_bytes;
     options
 }
 
 fn open_spillable(
+    name: &str,
     settings: &SpillableSettings,
     clock: &Arc<dyn Clock>,
 ) -> Result<SpillableChannel, ChannelError> {
     let overflow: Option<Arc<dyn Channel>> = match settings.overflow_capacity {
         0 => None,
-        _ => Some(Arc::new(open_file(&settings.overflow)?)),
+        _ => Some(Arc::new(open_file(name, &settings.overflow)?)),
     };
     let options = SpillableOptions {
         memory_capacity: settings.memory_capacity as u64,

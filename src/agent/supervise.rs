@@ -198,7 +198,10 @@ impl Running {
             let for_memory = Arc::clone(&clock);
             let opening = Opening {
                 name: name.clone(),
-                open: Arc::new(move || open_channel(&kind, &for_memory)),
+                open: Arc::new({
+                    let name = name.clone();
+                    move || open_channel(&name, &kind, &for_memory)
+                }),
                 counters: Arc::clone(&counters),
                 stop: stop.clone(),
             };

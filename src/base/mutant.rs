@@ -63,6 +63,8 @@ pub enum Broken {
     PoolByNumber,
     /// Nobody who waits is woken when a refused read may be tried again.
     RetryUnsaid,
+    /// Recovery reads no further than the first place without a block.
+    HoleHides,
 }
 
 #[cfg(mutant)]
@@ -73,7 +75,7 @@ thread_local! {
 impl Broken {
     /// Every rule.
     #[cfg(mutant)]
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::PublishedOverGaps,
         Self::FenceBehind,
         Self::VoidForgotten,
@@ -101,6 +103,7 @@ impl Broken {
         Self::HungWhateverSize,
         Self::PoolByNumber,
         Self::RetryUnsaid,
+        Self::HoleHides,
     ];
 
     /// Breaks the rule for engines of this thread, or none from now on.

@@ -363,6 +363,8 @@ pub(super) enum ChannelCommand {
         /// After each commit, one line `committed TOTAL` on stdout
         #[arg(long)]
         acks: bool,
+        #[command(flatten)]
+        missing: MissingArguments,
     },
     /// Bodies to stdout, a line each, committed once they are written
     #[command(after_help = "Example:\n  \
@@ -381,6 +383,8 @@ pub(super) enum ChannelCommand {
         /// After each commit, one line `committed TOTAL` on stderr
         #[arg(long)]
         acks: bool,
+        #[command(flatten)]
+        missing: MissingArguments,
     },
     /// Events waiting, capacity, and each stripe's segments and health; changes nothing
     #[command(
@@ -394,16 +398,29 @@ pub(super) enum ChannelCommand {
             it stops at the watermark.")]
     Check(InspectArguments),
     /// Events with headers and positions; changes nothing
-    #[command(
-        after_help = "Example:\n  millpond channel dump --checkpoint-dir cp --data-dirs d1,d2 --json"
-    )]
+    #[command(after_help = "Example:\n  \
+            millpond channel dump --checkpoint-dir cp --data-dirs d1,d2 --json\n\n\
+            Data directory by data directory, each in the order of its log; takes go over all of them in the\n\
+            order in which blocks were sealed.")]
     Dump(InspectArguments),
     /// Set damage aside and say what was lost; the channel must not be open elsewhere
     #[command(after_help = "Example:\n  \
             millpond channel repair --checkpoint-dir cp --data-dirs d1,d2\n\n\
             The bytes of each place that check calls damage are copied into a file quarantine-*.bin\n\
             beside the segment, its events are counted as lost, and the others go on.")]
-    Repair(ChannelArguments),
+    Repair {
+        #[command(flatten)]
+        channel: ChannelArguments,
+        #[command(flatten)]
+        missing: MissingArguments,
+    },
+    /// Put the events again that were given up with a segment file that is there again
+    #[command(after_help = "Example:\n  \
+            millpond channel restore --checkpoint-dir cp --data-dirs d1,d2\n\n\
+            After an opening with --without-missing-segments (openWithoutMissingSegments) a file that comes\n\
+            back is left alone, and check and stat name it. Its events come after all that is in the channel;\n\
+            each is put once, also when this is interrupted and run again. The file is removed when all are in.")]
+    Restore(ChannelArguments),
     /// Forget where a source is that will not come back; the channel must not be open elsewhere
     #[command(after_help = "Example:\n  \
             millpond channel forget-source -n a1 -f flume.conf --channel c1 r1\n\n\
@@ -427,6 +444,14 @@ pub(super) enum ChannelCommand {
         #[arg(long, num_args = 2, value_names = ["CHECKPOINT_DIR", "DATA_DIRS"], required = true)]
         from_flume: Vec<PathBuf>,
     },
+}
+
+/// What `put`, `take` and `repair` do when segment files are missing.
+#[derive(Debug, Args)]
+pub(super) struct MissingArguments {
+    /// Go on although segment files are missing, and give up what waited in them
+    #[arg(long)]
+    pub without_missing_segments: bool,
 }
 
 /// `channel stat|check|dump`.

@@ -1,6 +1,6 @@
-//! `channel put|take|stat|check|dump|repair|forget-source|import`.
+//! `channel put|take|stat|check|dump|repair|restore|forget-source|import`.
 
-use super::arguments::{ChannelArguments, ChannelCommand};
+use super::arguments::{ChannelArguments, ChannelCommand, MissingArguments};
 use super::channel_open;
 use super::java_options;
 use super::words::{Stop, say, stdout_is_closed};
@@ -18,14 +18,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(command: &ChannelCommand) -> Result<(), Stop> {
     match command {
-        ChannelCommand::Put { channel, batch, acks } => put(channel, *batch, *acks),
-        ChannelCommand::Take { channel, batch, count, acks } => {
-            take(channel, *batch, *count, *acks)
+        ChannelCommand::Put { channel, batch, acks, missing } => {
+            put(channel, missing, *batch, *acks)
+        }
+        ChannelCommand::Take { channel, batch, count, acks, missing } => {
+            take(channel, missing, *batch, *count, *acks)
         }
         ChannelCommand::Stat(arguments) => channel_inspect::stat(arguments),
         ChannelCommand::Check(arguments) => channel_inspect::check(arguments),
         ChannelCommand::Dump(arguments) => channel_inspect::dump(arguments),
-        ChannelCommand::Repair(channel) => channel_repair::repair(channel),
+        ChannelCommand::Repair { channel, missing } => channel_repair::repair(channel, missing),
+        ChannelCommand::Restore(channel) => {
+            listen(channel)?;
+            channel_repair::restore(channel)
+        }
         ChannelCommand::ForgetSource { channel, source } => forget_source(channel, source),
         ChannelCommand::Import { .. } => Err(Stop::Failed(
             "channel import is not there yet; let Flume drain the channel and begin with an empty one".to_owned(),
@@ -43,11 +49,17 @@ fn listen(arguments: &ChannelArguments) -> Result<(), Stop> {
     Ok(())
 }
 
-fn put(arguments: &ChannelArguments, batch: Option<usize>, acks: bool) -> Result<(), Stop> {
+fn put(
+    arguments: &ChannelArguments,
+    missing: &MissingArguments,
+    batch: Option<usize>,
+    acks: bool,
+) -> Result<(), Stop> {
     listen(arguments)?;
     let settings = channel_open::settings(arguments)?;
-    let (settings, batch) = channel_open::for_batch(settings, arguments, batch)?;
-    let channel = channel_open::open(&settings)?;
+    let (mut settings, batch) = channel_open::for_batch(settings, arguments, batch)?;
+    settings.open_without_missing_segments |= missing.without_missing_segments;
+    let channel = channel_open::open(&settings, arguments)?;
     let mut acknowledged = acks.then(io::stdout);
     let acknowledged = acknowledged.as_mut().map(|out| out as &mut dyn io::Write);
     let result = channel_put::put_lines(&channel, io::stdin().lock(), batch, acknowledged);
@@ -66,7 +78,7 @@ fn forget_source(arguments: &ChannelArguments, source: &str) -> Result<(), Stop>
             settings.checkpoint_dir.display()
         )));
     }
-    let channel = channel_open::open(&settings)?;
+    let channel = channel_open::open(&settings, arguments)?;
     let forgotten = channel.forget_position(source);
     let result = match forgotten {
         Ok(true) => {
@@ -89,6 +101,7 @@ fn forget_source(arguments: &ChannelArguments, source: &str) -> Result<(), Stop>
 
 fn take(
     arguments: &ChannelArguments,
+    missing: &MissingArguments,
     batch: Option<usize>,
     count: Option<u64>,
     acks: bool,
@@ -111,7 +124,8 @@ fn take(
     }
     // An empty channel is the end here, not something to wait at for long.
     settings.keep_alive = Duration::from_millis(100);
-    let channel = channel_open::open(&settings)?;
+    settings.open_without_missing_segments |= missing.without_missing_segments;
+    let channel = channel_open::open(&settings, arguments)?;
     let mut acknowledged = acks.then(io::stderr);
     let acknowledged = acknowledged.as_mut().map(|out| out as &mut dyn io::Write);
     let bodies = &mut io::BufWriter::new(io::stdout().lock());

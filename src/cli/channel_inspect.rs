@@ -7,25 +7,47 @@ use crate::base::ids::MAIN_GROUP;
 use crate::base::ranges::RangeSet;
 use crate::config::channels::FileChannelSettings;
 use crate::disk::real::RealDisk;
+use crate::disk::{Access, Disk};
 use crate::event::Event;
 use crate::recovery::inspect::{self, Presence, Survey, SurveyedStripe, Walked};
-use crate::recovery::{Finding, RecoverOptions};
+use crate::recovery::{self, Finding, RecoverOptions};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 /// Bytes of a body that `dump` shows to people; `--json` has all of it.
 const SHOWN_BODY_BYTES_MAX: usize = 200;
 
 pub(super) fn stat(arguments: &InspectArguments) -> Result<(), Stop> {
     let settings = channel_open::settings(&arguments.channel)?;
-    let survey = survey(&settings)?;
+    let (survey, process) = (survey(&settings)?, open_in(&settings.checkpoint_dir));
     if arguments.json {
-        show(&(stat_json(&survey, settings.capacity).to_string() + "\n"))
-    } else {
-        show_words(&stat_words(&survey, settings.capacity))
+        let mut found = stat_json(&survey, settings.capacity);
+        found["open_in_process"] = json!(process);
+        return show(&(found.to_string() + "\n"));
     }
+    let mut text = stat_words(&survey, settings.capacity, arguments.channel.channel.as_deref());
+    if let Some(process) = process {
+        let _ = writeln!(
+            text,
+            "process {process} has the channel open; this is what the disks show, and not what that process has suspended: its log, /readyz and millpond top say that"
+        );
+    }
+    show_words(&text)
+}
+
+/// The process that has the channel open, as far as its lock file says and that process lives.
+fn open_in(checkpoint_dir: &Path) -> Option<u32> {
+    let directory = RealDisk::read_only().open_dir(checkpoint_dir, false).ok()?;
+    let file = directory.open(recovery::LOCK_NAME, Access::Read).ok()?;
+    let mut text = [0; 16];
+    let read = file.read_at(0, &mut text).ok()?;
+    let process: u32 = std::str::from_utf8(&text[..read]).ok()?.trim().parse().ok()?;
+    let raw = i32::try_from(process).ok().filter(|raw| *raw > 0)?;
+    let alive = rustix::process::test_kill_process(rustix::process::Pid::from_raw(raw)?);
+    (alive != Err(rustix::io::Errno::SRCH)).then_some(process)
 }
 
 pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
@@ -110,6 +132,7 @@ fn looking(settings: &FileChannelSettings) -> RecoverOptions {
         data_dirs: settings.data_dirs.clone(),
         // Looking at what is there is no promise about what is not.
         open_degraded: true,
+        open_without_missing_segments: false,
         create: false,
         segment_bytes: settings.max_file_size,
     }
@@ -185,24 +208,26 @@ fn stat_json(survey: &Survey, capacity: u64) -> Value {
     })
 }
 
-fn stat_words(survey: &Survey, capacity: u64) -> String {
+fn stat_words(survey: &Survey, capacity: u64, name: Option<&str>) -> String {
     if survey.presence != Presence::Created {
         return format!(
             "{}: no event was ever put; capacity {capacity}\n",
             presence(survey.presence)
         );
     }
+    let events = reachable(survey);
+    let percent = u128::from(events) * 100 / u128::from(capacity.max(1));
+    let name = name.map_or_else(String::new, |name| format!("{name} "));
     let mut text = format!(
-        "channel {}: {} events waiting, capacity {capacity}\n",
+        "channel {name}{}: {events} events waiting, {percent} % of its capacity of {capacity}\n",
         survey.channel,
-        reachable(survey)
     );
     for stripe in &survey.stripes {
         let numbers = numbers(survey, stripe);
-        let health = if stripe.available { "healthy" } else { "out of reach" };
+        let health = if stripe.available { "readable" } else { "out of reach" };
         let _ = writeln!(
             text,
-            "stripe {} {}: {health}, {} events waiting, frontier {}, watermark {}, {} segments of {} bytes in use, {} free",
+            "stripe {} {}: {health}, {} events waiting, frontier {}, watermark {}, {} segments, {} bytes in all, {} more ready{}",
             stripe.index,
             stripe.path.display(),
             stripe.waiting,
@@ -211,6 +236,7 @@ fn stat_words(survey: &Survey, capacity: u64) -> String {
             stripe.segments.len(),
             numbers.bytes,
             stripe.free_segments,
+            space(&stripe.path),
         );
         if numbers.damaged_events > 0 {
             let _ = writeln!(text, "  {} events were lost to damage", numbers.damaged_events);
@@ -225,6 +251,14 @@ fn stat_words(survey: &Survey, capacity: u64) -> String {
         let _ = writeln!(text, "{finding}");
     }
     text
+}
+
+/// The room on the disk of a directory, if it says.
+fn space(directory: &Path) -> String {
+    let open = RealDisk::read_only().open_dir(directory, false);
+    let Ok(space) = open.and_then(|directory| directory.space()) else { return String::new() };
+    let percent = u128::from(space.available_bytes) * 100 / u128::from(space.total_bytes.max(1));
+    format!("; {} bytes are free on its disk, {percent} %", space.available_bytes)
 }
 
 fn reachable(survey: &Survey) -> u64 {

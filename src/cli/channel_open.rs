@@ -4,7 +4,7 @@ use super::arguments::{ChannelArguments, OutsideArguments};
 use super::java_options;
 use super::words::{Stop, say};
 use crate::agent::channels::file_options;
-use crate::channel::file::FileChannel;
+use crate::channel::file::{FileChannel, FileChannelOptions};
 use crate::config::agent::ChannelKind;
 use crate::config::channels::FileChannelSettings;
 use crate::config::load::{self, LoadError};
@@ -106,6 +106,19 @@ pub(super) fn for_batch(
 }
 
 /// Opens the channel, alone in its directories.
-pub(super) fn open(settings: &FileChannelSettings) -> Result<FileChannel, Stop> {
-    FileChannel::open(file_options(settings)).map_err(|error| Stop::Failed(error.to_string()))
+pub(super) fn open(
+    settings: &FileChannelSettings,
+    arguments: &ChannelArguments,
+) -> Result<FileChannel, Stop> {
+    FileChannel::open(options(settings, arguments)).map_err(|error| Stop::Failed(error.to_string()))
+}
+
+/// What the channel is opened with, under the name that it has in its configuration.
+pub(super) fn options(
+    settings: &FileChannelSettings,
+    arguments: &ChannelArguments,
+) -> FileChannelOptions {
+    let mut options = file_options(settings);
+    options.name.clone_from(&arguments.channel);
+    options
 }

@@ -1,21 +1,24 @@
 //! `channel repair`: sets aside what `check` finds, and says what was lost.
 
-use super::arguments::ChannelArguments;
+use super::arguments::{ChannelArguments, MissingArguments};
 use super::channel_open;
 use super::words::{Stop, show_words};
 use crate::base::clock::SystemClock;
 use crate::base::random::SystemRandom;
+use crate::channel::file::FileChannel;
 use crate::disk::real::RealDisk;
 use crate::recovery::{self, Mended, RecoverOptions};
 use std::fmt::Write as _;
 
-pub(super) fn repair(arguments: &ChannelArguments) -> Result<(), Stop> {
+pub(super) fn repair(arguments: &ChannelArguments, missing: &MissingArguments) -> Result<(), Stop> {
     let settings = channel_open::settings(arguments)?;
     let options = RecoverOptions {
         checkpoint_dir: settings.checkpoint_dir.clone(),
         data_dirs: settings.data_dirs.clone(),
         // What is away is neither damaged nor lost.
         open_degraded: false,
+        open_without_missing_segments: settings.open_without_missing_segments
+            || missing.without_missing_segments,
         create: false,
         segment_bytes: settings.max_file_size,
     };
@@ -26,6 +29,31 @@ pub(super) fn repair(arguments: &ChannelArguments) -> Result<(), Stop> {
         0 => Ok(()),
         left => Err(Stop::Failed(format!(
             "{left} damaged places are left as they are; make room on the disk (or delete copies that are no longer wanted), or let what waits in front of them be taken, which needs no repair; then repair again"
+        ))),
+    }
+}
+
+pub(super) fn restore(arguments: &ChannelArguments) -> Result<(), Stop> {
+    let settings = channel_open::settings(arguments)?;
+    let mut options = channel_open::options(&settings, arguments);
+    options.create = false;
+    let restored =
+        FileChannel::restore(options).map_err(|error| Stop::Failed(error.to_string()))?;
+    let mut text = String::new();
+    for file in &restored.files {
+        let _ = writeln!(text, "its events are in the channel again, removed: {}", file.display());
+    }
+    let _ = match (restored.files.len(), restored.unreadable.len()) {
+        (0, 0) => writeln!(text, "no segment file came back after its events were given up"),
+        _ => writeln!(text, "{} events were put again", restored.events),
+    };
+    show_words(&text)?;
+    match restored.unreadable.first() {
+        None => Ok(()),
+        Some(first) => Err(Stop::Failed(format!(
+            "{} segment files that came back cannot be read, the first is {}; look at the disk, then run it again",
+            restored.unreadable.len(),
+            first.display()
         ))),
     }
 }

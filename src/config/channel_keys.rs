@@ -56,7 +56,7 @@ const REPLAY: &str = "changes nothing: there is one way of replay, and its time 
 const TIMEOUT: &str = "changes nothing, as in Flume, which removed it in 1.5";
 
 /// The keys of the file channel.
-pub const FILE: [ChannelKey; 22] = [
+pub const FILE: [ChannelKey; 23] = [
     honoured(
         "checkpointDir",
         Kind::Path,
@@ -117,6 +117,12 @@ pub const FILE: [ChannelKey; 22] = [
         Kind::Boolean,
         "false",
         "Whether the channel opens although a data directory is missing. Flume has no such key.",
+    ),
+    honoured(
+        "openWithoutMissingSegments",
+        Kind::Boolean,
+        "false",
+        "Whether the channel opens although segment files are missing, and gives up what waited in them. Flume has no such key.",
     ),
     accepted(
         "useDualCheckpoints",

@@ -286,6 +286,13 @@ pub const DIFFERENCES: &[Difference] = &[
         &["openDegraded"],
         "openDegraded is ours; Flume ignores it",
     ),
+    with(
+        "openWithoutMissingSegments",
+        Part::Channel,
+        &["file", "spillablememory"],
+        &["openWithoutMissingSegments"],
+        "openWithoutMissingSegments is ours; Flume ignores it",
+    ),
     always(
         Part::Channel,
         &["file", "spillablememory"],

@@ -99,6 +99,17 @@ impl SegmentHeader {
         }
     }
 
+    /// Offset of the copy that cannot be read, when the other one can, bytes.
+    #[must_use]
+    pub fn damaged_copy(bytes: &[u8]) -> Option<u64> {
+        let second = bytes.get(DEVICE_BLOCK_BYTES..).unwrap_or_default();
+        match (Self::decode_copy(bytes), Self::decode_copy(second)) {
+            (Err(_), Ok(_)) => Some(0),
+            (Ok(_), Err(_)) => Some(DEVICE_BLOCK_BYTES as u64),
+            _ => None,
+        }
+    }
+
     fn decode_copy(bytes: &[u8]) -> Result<Self, Refusal> {
         let copy = bytes.get(..SEGMENT_COPY_BYTES).ok_or(Refusal::Length)?;
         if is_zero(copy) {

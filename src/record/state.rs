@@ -211,14 +211,21 @@ impl StripeState {
         }
     }
 
-    /// Voids `start..end` because what was there is damaged, and keeps its name and count.
+    /// Voids `start..end` because what was there is damaged, and keeps name and count of what waited of it.
     pub fn void_damaged(&mut self, start: u64, end: u64) {
-        let fresh: u64 = self.missing(start, end).iter().map(|(s, e)| e - s).sum();
+        let fresh = self.missing(start, end);
         self.void(start, end);
-        if fresh > 0 {
-            self.damaged_events += fresh;
+        for (start, end) in fresh {
+            self.damaged_events += end - start;
             self.name_damage((start, end));
         }
+    }
+
+    /// Voids `start..end`, of which nobody knows whether events had it: they were in a segment that is
+    /// missing. It is named and not counted, so that a file that comes back is recognised.
+    pub fn void_unknown(&mut self, start: u64, end: u64) {
+        self.void(start, end);
+        self.name_damage((start, end));
     }
 
     /// The parts of `start..end` that group `main` has not acknowledged.

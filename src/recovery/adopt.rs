@@ -78,7 +78,7 @@ fn moved(block: &Block) -> impl Iterator<Item = &Moved> {
 /// Voids what was moved to a directory while its first copy was adopted without that one. What
 /// was itself adopted where it stands is no copy: an opening that adopted it may have been killed
 /// before every directory was told, and the next one finds it again.
-pub(super) fn void_copies(state: &mut StateRecord, readings: &[Reading]) {
+pub(super) fn void_copies(state: &mut StateRecord, readings: &[&Reading]) {
     for (at, reading) in readings.iter().enumerate() {
         for moved in &reading.moved {
             let ((start, end), (from, to)) = (moved.here(), moved.there());

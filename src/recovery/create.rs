@@ -20,7 +20,7 @@ use crate::base::random::Random;
 use crate::disk::Disk;
 use crate::record::member::{Member, MemberName, Phase, Role};
 use crate::record::slot::SlotKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A stripe of the member list and its directory, if that is there.
 pub(super) struct Stripe {
@@ -63,7 +63,10 @@ impl Membership {
             let is_new = record.phase == Phase::Creating;
             debug_assert!(present.is_some() || !is_new, "what cannot be read is not added");
             let Some(present) = present else { continue };
-            if !matches!(&present.claim, members::Claim::Member(m) if *m == record) {
+            let said = matches!(&present.claim, members::Claim::Member(m) if *m == record);
+            // Records go into the places of damaged ones first: into both, if none is whole.
+            let times = std::mem::take(&mut present.slots.damaged).len();
+            for _ in 0..times.max(usize::from(!said)) {
                 say(present, &record)?;
             }
             if is_new {
@@ -81,8 +84,9 @@ pub(super) fn assemble(
     random: &dyn Random,
     options: &RecoverOptions,
     whose: Members,
+    without: &[PathBuf],
 ) -> Result<Membership, OpenError> {
-    let mut places = members::survey(disk, options, true)?;
+    let mut places = members::survey(disk, options, true, without)?;
     vouch::correct(&mut places, options.open_degraded)?;
     let rebuilt = match whose {
         Members::AsWritten => None,

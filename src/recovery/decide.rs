@@ -3,6 +3,7 @@
 use super::adopt;
 use super::inventory::SegmentFile;
 use super::lives::{self, Lives};
+use super::open::DEGRADED_JUMP;
 use super::scan::{Block, Effect, Moved, Scan};
 use super::table::{self, Case, Hole};
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, WriteOrder};
@@ -77,9 +78,18 @@ pub(super) struct Verdict {
     /// Segments that hold nothing of the log.
     pub(super) dead: Vec<SegmentId>,
     pub(super) rulings: Vec<Ruling>,
+    /// The segment in which the log ends is missing: what was put after the last record of it is unknown.
+    pub(super) end_missing: bool,
+    /// That segment is not there, also if the log was given up to go on without it.
+    pub(super) end_lacking: bool,
 }
 
 impl Verdict {
+    /// What was ruled about segments that are missing.
+    pub(super) fn missing(&self) -> impl Iterator<Item = &Ruling> {
+        self.rulings.iter().filter(|r| r.case == Case::R7)
+    }
+
     /// Whether something promised is gone.
     pub(super) fn is_damaged(&self) -> bool {
         self.rulings.iter().any(|r| r.case.is_damage())
@@ -95,7 +105,7 @@ pub(super) struct Decision {
 
 /// Decides. `joined` is what checkpoints and segment starts say; the scans begin at its
 /// watermarks.
-pub(super) fn decide(readings: &[Reading], joined: &StateRecord) -> Decision {
+pub(super) fn decide(readings: &[&Reading], joined: &StateRecord) -> Decision {
     let mut state = joined.clone();
     let mut lives = known_lives(readings, joined);
     for block in readings.iter().flat_map(|r| &r.scan.blocks) {
@@ -143,7 +153,7 @@ pub(super) fn decide(readings: &[Reading], joined: &StateRecord) -> Decision {
     Decision { state, stripes, order }
 }
 
-fn known_lives(readings: &[Reading], joined: &StateRecord) -> Vec<Lives> {
+fn known_lives(readings: &[&Reading], joined: &StateRecord) -> Vec<Lives> {
     readings
         .iter()
         .zip(&joined.stripes)
@@ -479,6 +489,15 @@ impl OneStripe<'_> {
         }
     }
 
+    /// Whether an opening has gone on without the end of the log and nothing was put since: the sequences
+    /// that it jumped over are named, and all from there on are void.
+    fn end_was_given_up(&self) -> bool {
+        let state = self.state.stripe(self.index);
+        let end = state.next.0;
+        let jumped = |(a, b): &(u64, u64)| b - a >= DEGRADED_JUMP && *b <= end;
+        state.damaged.iter().any(|range| jumped(range) && state.missing(range.0, end).is_empty())
+    }
+
     /// Which segments are of the log, where the log goes on, and the watermark that says so.
     fn place_segments(&mut self, verdict: &mut Verdict, end: Watermark, named: Named) {
         let holding: BTreeSet<SegmentId> =
@@ -501,6 +520,14 @@ impl OneStripe<'_> {
                     ..end
                 }
             };
+        }
+        verdict.end_lacking = self.reading.lacks(mark.segment);
+        verdict.end_missing = verdict.end_lacking && !self.end_was_given_up();
+        if verdict.end_missing && verdict.missing().next().is_none() {
+            let (block, bytes) = (mark.block.next(), Some((mark.end_offset, u64::MAX)));
+            let (segment, sequences) = (Some(mark.segment), None);
+            let blocks = (block, block);
+            verdict.rulings.push(Ruling { case: Case::R7, segment, bytes, blocks, sequences });
         }
         for segment in &self.reading.segments {
             let id = segment.header.id;

@@ -147,6 +147,16 @@ pub enum OpenError {
         /// From where to where.
         moves: Vec<(PathBuf, PathBuf)>,
     },
+    /// Segments that hold events, or the end of a log, are missing.
+    #[error(
+        "segment files are missing: {list}; nothing was changed: put the files back into that directory (they are known by what is in them, their names do not count), \
+         or give up what was in them by the setting openWithoutMissingSegments = true (on the command line --without-missing-segments)",
+        list = shortened(.missing)
+    )]
+    SegmentsMissing {
+        /// Of each place in a log, what is missing there.
+        missing: Vec<MissingSegments>,
+    },
     /// Two directories are the same member: one is a copy of the other.
     #[error(
         "{path} and {other} both are the member {member} of the channel {channel}: one is a copy of the other; list the directory that belongs in its place, and move the copy away",
@@ -230,6 +240,49 @@ pub enum OpenError {
         /// The cause.
         source: io::Error,
     },
+}
+
+/// A place in the log of a data directory where segment files are missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingSegments {
+    /// The data directory.
+    pub directory: PathBuf,
+    /// Events that wait there and are named by something else; more may have been there.
+    pub events: u64,
+    /// Their sequences, `start..end`, if there are any.
+    pub sequences: Option<(u64, u64)>,
+    /// Whether the segment in which the log ends is among them: what was put last is unknown then.
+    pub end: bool,
+}
+
+impl std::fmt::Display for MissingSegments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "in {} ", self.directory.display())?;
+        match (self.sequences, self.end) {
+            (Some((start, end)), _) => {
+                write!(
+                    f,
+                    "those with {} events that wait (sequences {start} to {})",
+                    self.events,
+                    end - 1
+                )?;
+                if self.end { write!(f, ", and the one in which the log ends") } else { Ok(()) }
+            }
+            (None, _) => write!(f, "the one in which the log ends"),
+        }
+    }
+}
+
+/// The first of many places.
+const PLACES_SHOWN_MAX: usize = 20;
+
+fn shortened(missing: &[MissingSegments]) -> String {
+    let shown = missing.iter().take(PLACES_SHOWN_MAX).map(MissingSegments::to_string);
+    let list = shown.collect::<Vec<_>>().join("; ");
+    match missing.len().saturating_sub(PLACES_SHOWN_MAX) {
+        0 => list,
+        more => format!("{list}; and in {more} more places"),
+    }
 }
 
 /// The first of many moves.

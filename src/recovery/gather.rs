@@ -145,7 +145,7 @@ fn index(at: usize) -> StripeIndex {
     StripeIndex(u16::try_from(at).expect("the number of stripes is bounded"))
 }
 
-fn subject(how: &How, source: &Source<'_>, at: usize) -> Subject {
+pub(super) fn subject(how: &How, source: &Source<'_>, at: usize) -> Subject {
     Subject {
         channel: how.channel,
         uuid: source.uuid,

@@ -5,11 +5,12 @@
 //! segment into use and is torn within the header: its block is in doubt like every block above all
 //! names, and is kept. Only where something was promised of a segment is its header damage.
 
+use super::Finding;
 use super::decide::{Decision, Verdict};
 use super::gather::{Everything, Gathered};
 use super::inventory::SegmentFile;
 use super::table::Case;
-use crate::base::ids::{SegmentId, Sequence};
+use crate::base::ids::{SegmentId, Sequence, StripeIndex};
 use std::path::PathBuf;
 
 /// Takes back what was said about headers of which nothing was promised.
@@ -21,6 +22,25 @@ pub(super) fn excuse(all: &mut Everything, decision: &Decision) {
         })
         .collect();
     all.findings.retain(|f| f.case != Case::R6 || !excused.contains(&f.path));
+}
+
+/// Says which segments that are needed have one good copy of their header left.
+pub(super) fn note_damaged_copies(all: &mut Everything, decision: &Decision) {
+    let stripes = all.stripes.iter().zip(&decision.stripes).zip(&decision.state.stripes);
+    let mut found = Vec::new();
+    for (at, ((gathered, verdict), state)) in stripes.enumerate() {
+        let needed = needed(gathered, verdict, Sequence(state.frontier()));
+        let segments = gathered.reading.segments.iter();
+        for segment in segments.filter(|s| needed.contains(&s.header.id)) {
+            let Some(offset) = segment.damaged_copy else { continue };
+            let words = "one of the two copies of the header is damaged; the other one suffices, and an opening writes it again";
+            let mut finding = Finding::of(Case::R13, segment.file.path(), words);
+            finding.stripe = u16::try_from(at).ok().map(StripeIndex);
+            (finding.segment, finding.offset) = (Some(segment.header.id), Some(offset));
+            found.push(finding);
+        }
+    }
+    all.findings.append(&mut found);
 }
 
 /// Ids of the segments of the log that are still needed, oldest first.

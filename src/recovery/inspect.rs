@@ -8,6 +8,7 @@ use super::gather::How;
 use super::inventory::{SegmentFile, Subject};
 use super::members::{self, Place};
 use super::plan::{self, Existing, Plan};
+use super::returned::{self, ReturnedSegment};
 use super::table::Case;
 use super::walk::{self, Step};
 use super::{Finding, OpenError, RecoverOptions, open, vouch, words};
@@ -65,6 +66,8 @@ pub struct SurveyedStripe {
     pub free_segments: usize,
     /// Events that were put and neither taken nor voided.
     pub waiting: u64,
+    /// Segments that came back after their events were given up.
+    pub returned: Vec<ReturnedSegment>,
     subject: Subject,
 }
 
@@ -181,7 +184,7 @@ fn place(finding: &Finding) -> PlaceOfFinding {
 }
 
 fn look(disk: &dyn Disk, options: &RecoverOptions) -> Result<Survey, OpenError> {
-    let mut places = members::survey(disk, options, false)?;
+    let mut places = members::survey(disk, options, false, &[])?;
     vouch::correct(&mut places, options.open_degraded)?;
     match plan::plan(&places, None, options.open_degraded)? {
         Plan::Create { interrupted } => Ok(Survey {
@@ -223,12 +226,12 @@ fn created(
     stripes.sort_by_key(|(index, ..)| *index);
     let (paths, sources): (Vec<_>, Vec<_>) =
         stripes.into_iter().map(|(_, path, source)| (path, source)).unzip();
-    let open::Look { mut all, decision, .. } = open::read(&how, &checkpoint, &sources)?;
+    let open::Look { mut all, decision, returned, .. } = open::read(&how, &checkpoint, &sources)?;
     let Decision { state, stripes: verdicts, .. } = decision;
     let mut findings = existing.findings;
     findings.append(&mut all.findings);
     let mut surveyed = Vec::new();
-    for (at, verdict) in verdicts.iter().enumerate() {
+    for ((at, verdict), returned) in verdicts.iter().enumerate().zip(returned) {
         let index = StripeIndex(u16::try_from(at).expect("the number of stripes is bounded"));
         let gathered = &all.stripes[at];
         let files = &gathered.reading.segments;
@@ -241,6 +244,7 @@ fn created(
             available: gathered.reading.present,
             segments: segments(live, &state, index),
             free_segments: gathered.inventory.blank.len() + verdict.dead.len(),
+            returned,
             waiting: count(&state.stripe(index).missing(0, state.stripe(index).next.0)),
             subject: Subject {
                 channel: existing.channel,
@@ -298,13 +302,27 @@ fn finding(
         segment: ruling.segment,
         offset: ruling.bytes.map(|(from, _)| from),
         sequences: ruling.sequences,
-        words: words::of(ruling),
+        words: match ruling.case {
+            Case::R7 => format!("{}: {}", words::of(ruling), words::REFUSED),
+            _ => words::of(ruling),
+        },
     }
 }
 
 impl SurveyedStripe {
+    /// The source whose position says how far the events of a returned segment were put again.
+    #[must_use]
+    pub fn restore_source(&self, segment: &ReturnedSegment) -> String {
+        returned::source_of(self.uuid, segment.id)
+    }
+
     fn finding(&self, segment: &SurveyedSegment, ruling: &Ruling) -> Finding {
-        finding(self.index, &self.path, std::slice::from_ref(&segment.file), ruling)
+        let files = std::slice::from_ref(&segment.file);
+        let mut finding = finding(self.index, &self.path, files, ruling);
+        if ruling.case == Case::R3 {
+            finding.words = words::of_settled(ruling, segment.id);
+        }
+        finding
     }
 
     /// Segments in front of the frontier are free, whatever they hold.
@@ -350,9 +368,40 @@ impl Survey {
     /// A segment cannot be read.
     pub fn walk(&self, visit: &mut dyn FnMut(Walked) -> ControlFlow<()>) -> Result<(), OpenError> {
         self.each(&mut |stripe, segment, step| match step {
-            Ok((header, bytes)) => events(&self.state, stripe, segment, header, bytes, visit),
+            Ok((header, bytes)) => events(&self.state, stripe, segment.id, header, bytes, visit),
             Err(ruling) => visit(Walked::Finding(stripe.finding(segment, &ruling))),
         })
+    }
+
+    /// Walks over the events that were given up with a segment and came back with it, by ascending sequence,
+    /// without those that were put again.
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub fn walk_returned(
+        &self,
+        stripe: &SurveyedStripe,
+        segment: &ReturnedSegment,
+        visit: &mut dyn FnMut(Sequence, Event) -> ControlFlow<()>,
+    ) -> Result<(), OpenError> {
+        let mut buffer = Buffer::small()?;
+        let mut blocks: Vec<&BlockHeader> = segment.blocks.iter().map(|b| &b.header).collect();
+        blocks.sort_by_key(|header| header.first_sequence);
+        for header in blocks {
+            let bytes = walk::block(&stripe.subject, &segment.file, header, &mut buffer)?;
+            let mut each = |step| match step {
+                Walked::Event { sequence, event, .. }
+                    if segment.ranges.iter().any(|(a, b)| (*a..*b).contains(&sequence.0)) =>
+                {
+                    visit(sequence, event)
+                }
+                _ => ControlFlow::Continue(()),
+            };
+            if events(&self.state, stripe, segment.id, header, bytes, &mut each).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     #[allow(clippy::type_complexity)] // one private signature, said once
@@ -399,10 +448,16 @@ impl Survey {
         hole: &walk::Hole,
         sequences: (Sequence, Sequence),
     ) -> Ruling {
-        let missing = self.state.stripe(stripe.index).missing(sequences.0.0, sequences.1.0);
-        let range = missing.first().zip(missing.last());
+        let state = self.state.stripe(stripe.index);
+        let missing = state.missing(sequences.0.0, sequences.1.0);
+        let waiting = missing.first().zip(missing.last());
+        // What was counted as lost in it before.
+        let (from, to) = (sequences.0.0, sequences.1.0);
+        let before = state.damaged.iter().filter(|(a, b)| *a < to && *b > from);
+        let before: Vec<(u64, u64)> = before.map(|(a, b)| (from.max(*a), to.min(*b))).collect();
+        let range = waiting.or_else(|| before.first().zip(before.last()));
         Ruling {
-            case: if range.is_some() { Case::R2 } else { Case::R3 },
+            case: if waiting.is_some() { Case::R2 } else { Case::R3 },
             segment: Some(segment.id),
             bytes: Some(hole.bytes),
             blocks: hole.blocks,
@@ -442,7 +497,7 @@ pub(super) fn finding_of(damage: &Damage) -> Finding {
 fn events(
     state: &StateRecord,
     stripe: &SurveyedStripe,
-    segment: &SurveyedSegment,
+    segment: SegmentId,
     header: &BlockHeader,
     bytes: &[u8],
     visit: &mut dyn FnMut(Walked) -> ControlFlow<()>,
@@ -466,7 +521,7 @@ fn events(
             let sequence = Sequence(found.header.first_sequence.0 + n);
             let waiting =
                 !state.stripe(stripe.index).missing(sequence.0, sequence.0 + 1).is_empty();
-            let (stripe, segment, offset) = (stripe.index, segment.id, header.offset);
+            let (stripe, offset) = (stripe.index, header.offset);
             visit(Walked::Event { stripe, sequence, segment, offset, waiting, event })?;
         }
     }

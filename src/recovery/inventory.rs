@@ -41,6 +41,8 @@ pub(super) struct SegmentFile {
     pub(super) header: SegmentHeader,
     /// The header on the disk is damaged; this one was made from the block at that offset, bytes.
     pub(super) rebuilt: Option<u64>,
+    /// Where the copy of the header begins that is damaged, if the other one is whole, bytes.
+    pub(super) damaged_copy: Option<u64>,
 }
 
 /// What lies in a stripe's directory.
@@ -105,11 +107,14 @@ impl Inventory {
         let len = buffer::read(&*file, 0, bytes)?;
         let header = SegmentHeader::decode(&bytes[..len]);
         let blank = is_zero(&bytes[..len]);
+        // A file that was cut short has no room for the other copy.
+        let damaged_copy = SegmentHeader::damaged_copy(&bytes[..len]);
+        let damaged_copy = damaged_copy.filter(|_| len == SEGMENT_HEADER_BYTES);
         let path = file.path().to_owned();
         match header {
             Ok(header) if header.channel == subject.channel && header.stripe == subject.uuid => {
-                let found = SegmentFile { slot, len: entry.len, file, header, rebuilt: None };
-                self.segments.push(found);
+                let (len, rebuilt) = (entry.len, None);
+                self.segments.push(SegmentFile { slot, len, file, header, rebuilt, damaged_copy });
             }
             Ok(header) => {
                 if header.channel == subject.channel {

@@ -5,7 +5,7 @@ use super::slots::{self, Slots};
 use super::{CHECKPOINT_NAME, LOCK_NAME, MEMBER_NAME, OpenError, RecoverOptions};
 use crate::base::ids::Uuid;
 use crate::base::limits::STRIPES_MAX;
-use crate::disk::{Access, Directory, Disk, Entry, Lock};
+use crate::disk::{Access, Directory, Disk, Entry, Lock, LockError};
 use crate::record::member::{Member, Phase, Role};
 use crate::record::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::record::slot::SlotKind;
@@ -105,11 +105,13 @@ impl Place {
 }
 
 /// Opens and reads the listed directories; with `lock`, locks each before anything in it is read.
-/// An unreadable data directory counts as missing in a degraded opening, else it is refused.
+/// A data directory that cannot be read or locked counts as missing in a degraded opening, else it is
+/// refused. So do those in `without`: this opening has failed to write in them.
 pub(super) fn survey(
     disk: &dyn Disk,
     options: &RecoverOptions,
     lock: bool,
+    without: &[PathBuf],
 ) -> Result<Vec<Place>, OpenError> {
     let count = options.data_dirs.len();
     if count == 0 || count > STRIPES_MAX {
@@ -122,6 +124,12 @@ pub(super) fn survey(
     let mut places: Vec<Place> = Vec::new();
     let mut seen = Vec::new();
     for mut place in listed {
+        if without.contains(&place.path) {
+            let source = io::Error::other("writing in it failed");
+            place.trouble = Some(OpenError::Directory { path: place.path.clone(), source });
+            places.push(place);
+            continue;
+        }
         let opened = match open_existing(disk, &place.path) {
             Ok(Some(directory)) => {
                 unique(&mut seen, &place.path, &*directory)?;
@@ -133,11 +141,12 @@ pub(super) fn survey(
         let tolerated = options.open_degraded && place.listed == Listed::Data;
         match opened {
             Ok(present) => place.present = present,
-            Err(error @ (OpenError::Directory { .. } | OpenError::Unreadable { .. }))
-                if tolerated =>
-            {
-                place.trouble = Some(error);
-            }
+            // One that another process has is neither missing nor lost.
+            Err(
+                error @ (OpenError::Directory { .. }
+                | OpenError::Unreadable { .. }
+                | OpenError::Lock(LockError::Io { .. })),
+            ) if tolerated => place.trouble = Some(error),
             Err(error) => return Err(error),
         }
         if let Some(other) = places.iter().find(|p| p.path == place.path) {

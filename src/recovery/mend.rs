@@ -53,7 +53,8 @@ pub fn mend(
     options: &RecoverOptions,
 ) -> Result<Mended, OpenError> {
     let options = RecoverOptions { create: false, open_degraded: false, ..options.clone() };
-    let mut recovered = super::recover_with(disk, clock, random, &options, Members::OrFromLogs)?;
+    let mut recovered =
+        super::recover_with(disk, clock, random, &options, Members::OrFromLogs, Vec::new())?;
     let mut mended = Mended::default();
     let small = |f: &&Finding| matches!(f.case, Case::R13 | Case::R14);
     mended.made_again = recovered.report.findings.iter().filter(small).cloned().collect();

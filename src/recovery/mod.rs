@@ -35,11 +35,13 @@ mod inventory;
 mod lives;
 mod members;
 mod mend;
+mod missing;
 mod open;
 mod plan;
 pub mod quarantine;
 mod rebuild;
 mod repair;
+pub mod returned;
 mod salvage;
 mod scan;
 mod slots;
@@ -50,7 +52,7 @@ mod vouch;
 mod walk;
 mod words;
 
-pub use error::OpenError;
+pub use error::{MissingSegments, OpenError};
 pub use fresh::{FreshFile, make_zeroed};
 pub use mend::{Mended, mend};
 
@@ -86,6 +88,9 @@ pub struct RecoverOptions {
     /// Open although data directories are missing or unreadable: their events are out of reach,
     /// and sequences and epochs of the others jump ahead.
     pub open_degraded: bool,
+    /// Open although segment files are missing: what waited in them is given up, and counted as far as
+    /// something else names it.
+    pub open_without_missing_segments: bool,
     /// Whether missing directories may be made and a new channel created in them.
     pub create: bool,
     /// Bytes of a new segment. A shorter file that was never used is one whose making was
@@ -232,7 +237,7 @@ impl fmt::Display for Finding {
             write!(f, " (offset {offset})")?;
         }
         if let Some((start, end)) = self.sequences {
-            write!(f, " (sequences {start} to {end})")?;
+            write!(f, " (sequences {start} to {})", end.0.saturating_sub(1))?;
         }
         Ok(())
     }
@@ -248,7 +253,21 @@ pub fn recover(
     random: &dyn Random,
     options: &RecoverOptions,
 ) -> Result<Recovered, OpenError> {
-    recover_with(disk, clock, random, options, Members::AsWritten)
+    recover_with(disk, clock, random, options, Members::AsWritten, Vec::new())
+}
+
+/// As [`recover`], without the data directories `without`: writing in them has failed. For degraded openings.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_without(
+    disk: &dyn Disk,
+    clock: &dyn Clock,
+    random: &dyn Random,
+    options: &RecoverOptions,
+    without: Vec<PathBuf>,
+) -> Result<Recovered, OpenError> {
+    recover_with(disk, clock, random, options, Members::AsWritten, without)
 }
 
 fn recover_with(
@@ -257,11 +276,32 @@ fn recover_with(
     random: &dyn Random,
     options: &RecoverOptions,
     whose: Members,
+    mut without: Vec<PathBuf>,
 ) -> Result<Recovered, OpenError> {
     let start = clock.now();
-    let mut recovered = open::open(disk, random, options, whose)?;
+    let mut recovered = loop {
+        match open::open(disk, random, options, whose, &without) {
+            Ok(recovered) => break recovered,
+            Err(error) => match unwritable(options, &error, &without) {
+                // An opening can be interrupted anywhere and repeated.
+                Some(directory) => without.push(directory),
+                None => return Err(error),
+            },
+        }
+    };
     recovered.report.took = clock.now().saturating_sub(start);
     Ok(recovered)
+}
+
+/// The data directory that a degraded opening does without since writing in it fails, as a running channel
+/// suspends it; none if it would be the last one.
+fn unwritable(options: &RecoverOptions, error: &OpenError, without: &[PathBuf]) -> Option<PathBuf> {
+    let OpenError::Write { path, .. } = error else { return None };
+    let left = options.data_dirs.iter().filter(|dir| !without.contains(dir));
+    if !options.open_degraded || left.clone().count() < 2 {
+        return None;
+    }
+    left.filter(|dir| path.starts_with(dir)).max_by_key(|dir| dir.components().count()).cloned()
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ use super::gather::{self, Everything, Gathered, How, Source};
 use super::headless;
 use super::inventory::{Checkpoints, SegmentFile, Subject};
 use super::members::Present;
+use super::missing;
 use super::quarantine::{self, Copy};
 use super::rebuild::Members;
 use super::repair;
+use super::returned::{self, ReturnedSegment};
 use super::salvage;
 use super::slots;
 use super::strays;
@@ -34,7 +36,10 @@ use std::sync::Arc;
 
 /// How far sequences and epochs jump in a degraded opening: beyond everything that the missing
 /// directory may name.
-const DEGRADED_JUMP: u64 = 1 << 32;
+pub(super) const DEGRADED_JUMP: u64 = 1 << 32;
+
+/// Segments that may be missing at the end of a log without anything that names them: a petabyte of them.
+const SEGMENT_JUMP: u64 = 1 << 24;
 
 /// Lives that writes which land later may name beyond those that an opening sees: a stripe begins one
 /// for each write that fails, and one that keeps failing is tried again every 30 s: 34 hours of that.
@@ -46,8 +51,9 @@ pub(super) fn open(
     random: &dyn Random,
     options: &RecoverOptions,
     whose: Members,
+    without: &[PathBuf],
 ) -> Result<Recovered, OpenError> {
-    let mut members = create::assemble(disk, random, options, whose)?;
+    let mut members = create::assemble(disk, random, options, whose, without)?;
     let how = How {
         channel: members.channel,
         access: Access::Write,
@@ -56,9 +62,13 @@ pub(super) fn open(
     };
     let (mut all, mut decision) = {
         let (checkpoint_dir, sources) = sources(&members);
-        let Look { all, decision, misplaced } = read(&how, &checkpoint_dir, &sources)?;
+        let Look { all, decision, misplaced, .. } = read(&how, &checkpoint_dir, &sources)?;
         if !misplaced.is_empty() {
             return Err(OpenError::Misplaced { moves: misplaced });
+        }
+        let missing = missing::segments(&members, &decision);
+        if !missing.is_empty() && !options.open_without_missing_segments {
+            return Err(OpenError::SegmentsMissing { missing });
         }
         let present = members.stripes.iter().map(|s| s.present.as_ref());
         let paths: Vec<_> = present.map(|p| p.map(|p| p.directory.path())).collect();
@@ -121,6 +131,8 @@ pub(super) fn source(uuid: Uuid, present: Option<&Present>) -> Source<'_> {
 pub(super) struct Look {
     pub(super) all: Everything,
     pub(super) decision: Decision,
+    /// Of each stripe, the segments that came back after their events were given up.
+    pub(super) returned: Vec<Vec<ReturnedSegment>>,
     /// Segments that lie in another directory than theirs: from where to where.
     misplaced: Vec<(PathBuf, PathBuf)>,
 }
@@ -147,12 +159,32 @@ pub(super) fn read(
         salvage::settle(gathered, verdict);
     }
     headless::excuse(&mut all, &decision);
+    headless::note_damaged_copies(&mut all, &decision);
     let misplaced = strays::settle(&mut all, sources, &decision);
-    Ok(Look { all, decision, misplaced })
+    let returned = set_returned_apart(how, sources, &mut all, &mut decision)?;
+    Ok(Look { all, decision, returned, misplaced })
+}
+
+fn set_returned_apart(
+    how: &How,
+    sources: &[Source<'_>],
+    all: &mut Everything,
+    decision: &mut Decision,
+) -> Result<Vec<Vec<ReturnedSegment>>, OpenError> {
+    let mut buffer = Buffer::small()?;
+    let mut returned = Vec::new();
+    for (at, source) in sources.iter().enumerate() {
+        let subject = gather::subject(how, source, at);
+        let (gathered, verdict) = (&all.stripes[at], &mut decision.stripes[at]);
+        let found = returned::set_apart(&subject, gathered, verdict, &decision.state, &mut buffer);
+        all.findings.extend(found.iter().map(|segment| segment.finding(&subject)));
+        returned.push(found);
+    }
+    Ok(returned)
 }
 
 fn decide(all: &Everything) -> Decision {
-    let readings: Vec<_> = all.stripes.iter().map(|s| s.reading.clone()).collect();
+    let readings: Vec<&Reading> = all.stripes.iter().map(|s| &s.reading).collect();
     decide::decide(&readings, &all.joined)
 }
 
@@ -193,6 +225,9 @@ impl Opening {
             for segment in gathered.reading.segments.iter().filter(|s| s.rebuilt.is_some()) {
                 repair::write_header(segment, &mut self.buffer)?;
             }
+            for segment in gathered.reading.segments.iter().filter(|s| needs_copy(s, verdict)) {
+                repair::write_copy(segment, &mut self.buffer)?;
+            }
             let directory = &*present.directory;
             let unknown =
                 salvage::set_unknown_aside(directory, gathered, verdict, &mut self.buffer)?;
@@ -231,7 +266,10 @@ impl Opening {
             .segment
             .and_then(|id| find(&gathered.reading.segments, id))
             .map_or_else(|| present.directory.path().to_owned(), |s| s.file.path().to_owned());
-        let words = copy.words(words::of(ruling));
+        let mut words = copy.words(words::of(ruling));
+        if ruling.case == Case::R7 {
+            words = format!("{words}: {}", words::GIVEN_UP);
+        }
         self.report.findings.push(Finding {
             case: ruling.case,
             stripe: Some(subject.index),
@@ -262,7 +300,7 @@ impl Opening {
         let seen = all.stripes.iter().zip(&self.state.stripes);
         let seen = seen.map(|(gathered, s)| highest_epoch(&gathered.reading, s.epoch.number));
         let seen: Vec<EpochNumber> = seen.collect();
-        let degraded = members.is_degraded();
+        let degraded = jumps(members, decision);
         let era = seen.iter().max().copied().unwrap_or_default().last_of_era();
         for (at, state) in self.state.stripes.iter_mut().enumerate() {
             if members.stripes[at].present.is_none() {
@@ -272,8 +310,12 @@ impl Opening {
                 if degraded { era.next() } else { EpochNumber(seen[at].0 + LIVES_LATE_MAX) };
             state.epoch = Epoch { number, nonce: 0, start: decision.stripes[at].next_block };
             if degraded {
-                let next = state.next.0;
-                state.void(next, next.saturating_add(DEGRADED_JUMP));
+                let (next, end) = (state.next.0, state.next.0.saturating_add(DEGRADED_JUMP));
+                if decision.stripes[at].end_missing {
+                    state.void_unknown(next, end);
+                } else {
+                    state.void(next, end);
+                }
                 state.watermark.sequence = state.next;
             }
         }
@@ -286,7 +328,7 @@ impl Opening {
         all: Everything,
         decision: Decision,
     ) -> Result<Recovered, OpenError> {
-        let degraded = members.is_degraded();
+        let degraded = jumps(&members, &decision);
         let mut homes = Vec::new();
         let held: Vec<StateRecord> =
             all.stripes.iter().map(|s| held_in(s.checkpoints.as_ref())).collect();
@@ -408,7 +450,7 @@ impl Opening {
             uuid,
             home,
             epoch_seen: epoch_seen(gathered, state.epoch.number, degraded),
-            segment_seen: segment_seen(gathered, state.watermark.segment),
+            segment_seen: segment_seen(gathered, verdict, state.watermark.segment),
             segments: live[passed..].iter().map(|s| live_segment(s)).collect(),
             end_offset: live.last().map_or(0, |s| {
                 let current = s.header.id == state.watermark.segment;
@@ -513,8 +555,21 @@ pub(super) fn highest_epoch(reading: &Reading, known: EpochNumber) -> EpochNumbe
     blocks.chain(segments).max().unwrap_or_default().max(known)
 }
 
-pub(super) fn segment_seen(gathered: &Gathered, known: SegmentId) -> SegmentId {
-    gathered.inventory.segments.last().map_or(known, |s| s.header.id.max(known))
+/// Whether sequences and epochs go on beyond all that can have been given out: a directory is missing, or the
+/// end of a log, and nobody here knows what it names.
+fn jumps(members: &Membership, decision: &Decision) -> bool {
+    members.is_degraded() || decision.stripes.iter().any(|verdict| verdict.end_missing)
+}
+
+/// The highest segment id that was given out. Where the end of the log is missing others may be behind it.
+pub(super) fn segment_seen(gathered: &Gathered, verdict: &Verdict, known: SegmentId) -> SegmentId {
+    let seen = gathered.inventory.segments.last().map_or(known, |s| s.header.id.max(known));
+    if verdict.end_lacking { SegmentId(seen.0.saturating_add(SEGMENT_JUMP)) } else { seen }
+}
+
+/// Whether a copy of the header of a segment of the log is to be written again.
+fn needs_copy(segment: &SegmentFile, verdict: &Verdict) -> bool {
+    segment.damaged_copy.is_some() && verdict.live.contains(&segment.header.id)
 }
 
 /// Copies the bytes of damage aside, where they have a place.

@@ -152,6 +152,13 @@ impl Existing {
                 &place.path,
                 "the last step of the channel's creation had been interrupted; finished",
             )),
+            Some(_) if place.present.as_ref().is_some_and(|p| !p.slots.damaged.is_empty()) => {
+                self.findings.push(Finding::of(
+                    Case::R14,
+                    &place.path,
+                    "one of the two records in its member file is damaged; the other one suffices, and an opening writes it again",
+                ));
+            }
             Some(_) => {}
         }
     }

@@ -71,6 +71,15 @@ pub(super) fn write_header(segment: &SegmentFile, buffer: &mut Buffer) -> Result
     buffer::write(&*segment.file, 0, bytes)
 }
 
+/// Writes the damaged copy of a header again, and nothing of the other one: that is the only good one.
+pub(super) fn write_copy(segment: &SegmentFile, buffer: &mut Buffer) -> Result<(), OpenError> {
+    let Some(offset) = segment.damaged_copy else { return Ok(()) };
+    let bytes = buffer.first(SEGMENT_HEADER_BYTES)?;
+    segment.header.encode(bytes);
+    let from = usize::try_from(offset).expect("inside of the header");
+    buffer::write(&*segment.file, offset, &bytes[from..from + DEVICE_BLOCK_BYTES])
+}
+
 /// Makes a segment that holds nothing of the log one that was never used, whatever it looks like.
 ///
 /// Left as it is, a later opening, which no longer knows that its life had ended, could take it

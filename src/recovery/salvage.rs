@@ -77,7 +77,8 @@ pub(super) fn segment(
         len: free.len,
     };
     let (slot, len, rebuilt) = (free.slot, free.len, Some(block.offset));
-    Ok(Some(SegmentFile { slot, file: Arc::clone(&free.file), len, header, rebuilt }))
+    let (file, damaged_copy) = (Arc::clone(&free.file), None);
+    Ok(Some(SegmentFile { slot, file, len, header, rebuilt, damaged_copy }))
 }
 
 /// Of the highest segment that a block header in the file names, the first block, and its state record

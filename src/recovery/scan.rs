@@ -1,8 +1,8 @@
 //! Reading a log: whole blocks behind a position, wherever they are, and the headers of torn ones.
 //!
 //! Only what recovery needs of a block is kept, never its events. Behind an invalid place the
-//! scan goes on in steps of a device block, as far as writes that were in flight together can
-//! reach; so a hole does not hide what stands behind it.
+//! scan goes on in steps of a device block: to the first block of the next segment, in the last one to
+//! its end. So a hole of any size hides nothing that stands after it.
 
 use super::OpenError;
 use super::buffer::{self, Buffer};
@@ -20,7 +20,7 @@ use crate::record::frame::{self, FrameHeader, FrameKind};
 use crate::record::segment::SEGMENT_HEADER_BYTES;
 use crate::record::state::{SourcePosition, StateRecord};
 
-/// Bytes behind the last whole block in which writes may have been in flight with it.
+/// Bytes after the last whole block in which writes of usual length may have been in flight with it.
 pub(super) const REACH_BYTES: u64 = ((WRITES_IN_FLIGHT_MAX + 1) * BLOCK_BYTES_MAX) as u64;
 
 /// What a frame does to the state.
@@ -231,8 +231,10 @@ pub(super) fn block_at(
     }
 }
 
-/// Reads `segment` from `from` on into `scan`. `next_first` is the first block of the next
-/// segment: a hole ends the scan only when every block in front of it may have been seen.
+/// Reads `segment` from `from` on into `scan`. `next_first` is the first block of the next segment: the
+/// scan may end in front of the segment's end only when every block below it was seen. The last segment
+/// is read to its end: a transaction's block may be as long as the segment, so no number of bytes
+/// without a whole block proves that none stands after them.
 pub(super) fn segment(
     subject: &Subject,
     segment: &SegmentFile,
@@ -252,18 +254,19 @@ pub(super) fn segment(
                 last = last.max(block.header.number);
                 reach = reach.max(at + REACH_BYTES);
                 scan.blocks.push(block);
+                continue;
             }
             At::Torn(header) => {
                 // What stands behind it, if anything, stands behind its whole length; but the
                 // header may be an old one under a new block, so nothing in between is skipped.
                 reach = reach.max(at + header.written_len() as u64 + REACH_BYTES);
                 scan.torn.push(header);
-                at += step;
             }
-            At::Nothing => at += step,
+            At::Nothing => {}
         }
-        let all_seen = next_first.is_none_or(|first| last.next() >= first);
-        if at > reach && all_seen {
+        at += step;
+        let all_seen = next_first.is_some_and(|first| last.next() >= first);
+        if (at > reach && all_seen) || Broken::HoleHides.is_chosen() {
             break;
         }
     }

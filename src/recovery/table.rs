@@ -22,7 +22,8 @@ pub enum Case {
     R5,
     /// A segment whose header is damaged, and in which a block tells whose it is: header made again.
     R6,
-    /// A segment that is missing: damage, as far as its events were waiting.
+    /// A segment that is missing and has events that wait, or the end of the log: refused or, if told
+    /// to, gone on without, its events given up.
     R7,
     /// A place that cannot be read, twice: refused or, in a degraded opening, left out. Nothing is
     /// voided.
@@ -43,11 +44,13 @@ pub enum Case {
     R14,
     /// A data directory is missing: refused or, in a degraded opening, left out.
     R15,
+    /// A segment that came back after its events were given up: left alone until they are put again.
+    R16,
 }
 
 impl Case {
     /// All rows, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::R1,
         Self::R2,
         Self::R3,
@@ -63,12 +66,20 @@ impl Case {
         Self::R13,
         Self::R14,
         Self::R15,
+        Self::R16,
     ];
 
     /// Whether something promised is gone.
     #[must_use]
     pub fn is_damage(self) -> bool {
         matches!(self, Self::R2 | Self::R6 | Self::R7 | Self::R12)
+    }
+
+    /// Whether a crash or a change of the configuration leaves such a place on a sound disk: nothing is lost,
+    /// and nobody has to do anything.
+    #[must_use]
+    pub fn is_ordinary(self) -> bool {
+        matches!(self, Self::R1 | Self::R3 | Self::R4 | Self::R5 | Self::R9)
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn check(
         let path = path.unwrap_or(checkpoint_dir);
         let epoch = highest_epoch(&gathered.reading, state.epoch.number);
         refuse(path, "an epoch", epoch.0)?;
-        refuse(path, "a segment", segment_seen(gathered, state.watermark.segment).0)?;
+        refuse(path, "a segment", segment_seen(gathered, verdict, state.watermark.segment).0)?;
         refuse(path, "a block", verdict.next_block.0)?;
         refuse(path, "a sequence", state.next.0)?;
         refuse(path, "an opening", state.opened)?;

@@ -1,13 +1,14 @@
 //! Reading whole segments, block by block, as the log has them: for those who look.
 
 use super::OpenError;
-use super::buffer::Buffer;
+use super::buffer::{self, Buffer};
 use super::inventory::{SegmentFile, Subject};
 use super::scan::{At, Pieces};
 use crate::base::ids::{BlockNumber, Sequence};
 use crate::base::limits::DEVICE_BLOCK_BYTES;
 use crate::record::block::BlockHeader;
 use crate::record::segment::SEGMENT_HEADER_BYTES;
+use std::io;
 use std::ops::ControlFlow;
 
 /// What the walker meets.
@@ -73,4 +74,28 @@ pub(super) fn segment(
         return Ok(visit(Step::Hole(hole)));
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// The bytes of a block that was found whole in `segment`.
+pub(super) fn block<'b>(
+    subject: &Subject,
+    segment: &SegmentFile,
+    header: &BlockHeader,
+    buffer: &'b mut Buffer,
+) -> Result<&'b [u8], OpenError> {
+    let found = Pieces::new(&*segment.file, segment.len, buffer).look(
+        subject,
+        Some(header.segment),
+        header.offset,
+    )?;
+    if !matches!(found, At::Block(again) if again.header == *header) {
+        return Err(OpenError::Unreadable {
+            path: segment.file.path().to_owned(),
+            offset: header.offset,
+            source: io::Error::new(io::ErrorKind::InvalidData, "two reads differ"),
+        });
+    }
+    let bytes = buffer.first(header.written_len())?;
+    buffer::read(&*segment.file, header.offset, bytes)?;
+    Ok(bytes)
 }

@@ -2,6 +2,25 @@
 
 use super::decide::Ruling;
 use super::table::Case;
+use crate::base::ids::SegmentId;
+
+/// What is added to the words about a missing segment when an opening goes on without it.
+pub(super) const GIVEN_UP: &str = "given up, counted as far as it is known, and passed over";
+
+/// What is added to them by those who only look.
+pub(super) const REFUSED: &str = "an opening is refused until its file is back, or it is told to go on without (openWithoutMissingSegments)";
+
+/// What stands in a segment that is needed where no block is, and no event waits any more.
+pub(super) fn of_settled(ruling: &Ruling, segment: SegmentId) -> String {
+    match (ruling.sequences, ruling.bytes) {
+        (Some(_), Some((offset, _))) => format!(
+            "damaged before, its events counted as lost and set aside: see quarantine-{segment}-{offset}-*.bin beside it, if it could be copied"
+        ),
+        _ => {
+            "no whole block, and no event that waits was in it: taken, or never promised".to_owned()
+        }
+    }
+}
 
 /// What was found at a place in a log, and what was done.
 pub(super) fn of(ruling: &Ruling) -> String {
@@ -31,7 +50,11 @@ pub(super) fn of(ruling: &Ruling) -> String {
         Case::R5 => {
             format!("{blocks}{events} torn at the end of the log, promised to nobody: passed over")
         }
-        Case::R7 => format!("a segment is missing: {blocks}{events} lost, counted and passed over"),
+        Case::R7 if ruling.sequences.is_none() => {
+            "the segment in which the log ends is missing: what was put there after its last record is unknown"
+                .to_owned()
+        }
+        Case::R7 => format!("a segment is missing, and in it {blocks}{events}"),
         Case::R12 => format!(
             "{blocks}{events}: the first block of its life is damaged; kept, since that block was durable before this one was written"
         ),

@@ -388,6 +388,7 @@ pub(super) fn damage(data_dirs: &[PathBuf]) -> Vec<String> {
         checkpoint_dir: ground::checkpoint(data_dirs),
         data_dirs: ground::stripes(data_dirs),
         open_degraded: false,
+        open_without_missing_segments: false,
         create: false,
         segment_bytes: crate::base::limits::SEGMENT_BYTES_DEFAULT,
     };

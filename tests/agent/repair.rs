@@ -191,6 +191,38 @@ fn dump_says_what_is_missing_before_it_shows_the_rest() {
 }
 
 #[test]
+fn a_segment_that_came_back_after_it_was_given_up_is_put_again_once() {
+    let directory = stopped();
+    let top = directory.path();
+    let (file, kept) = (top.join("d1/segment-00000.log"), top.join("saved.log"));
+    let kept_bytes = std::fs::read(&file).expect("a segment");
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::write(&kept, &kept_bytes).expect("written");
+    let said = run(top, &words("take", &["--count", "1"]), b"").stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("--without-missing-segments") && said.contains("d1"), "{said}");
+    let output = run(top, &words("take", &["--count", "1", "--without-missing-segments"]), b"");
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("ERROR") && said.contains("was opened with a loss"), "{said}");
+    let mut taken = String::from_utf8(output.stdout).expect("text");
+    std::fs::copy(&kept, &file).expect("back");
+    let said = run_expecting(top, &words("check", &[]), b"", 0);
+    assert!(said.contains("note: ") && said.contains("a segment that came back"), "{said}");
+    let said = run_expecting(top, &words("restore", &[]), b"", 0);
+    assert!(said.contains("events were put again") && !file.exists(), "{said}");
+    let said = run_expecting(top, &words("restore", &[]), b"", 0);
+    assert!(said.contains("no segment file came back"), "{said}");
+    taken += &run_expecting(top, &words("take", &[]), b"", 0);
+    let mut found: Vec<&str> = taken.lines().collect();
+    found.sort_unstable();
+    let expected: String = (0..LINES).map(line).collect();
+    let mut expected: Vec<&str> = expected.lines().collect();
+    expected.sort_unstable();
+    assert!(found == expected, "{} of {LINES} lines, each once", found.len());
+}
+
+#[test]
 fn names_of_files_tell_the_terminal_nothing() {
     let directory = stopped();
     let top = directory.path();

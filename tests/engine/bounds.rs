@@ -341,5 +341,6 @@ fn a_backlog_of_100_gb_opens_with_a_bounded_number_of_reads() {
     assert_eq!((status.quarantined, status.trouble), (0, None));
     assert!(reads <= reads_small + 2 * SEGMENTS, "{reads} reads, {reads_small} without backlog");
     let headers = SEGMENTS * SEGMENT_HEADER_BYTES as u64;
-    assert!(bytes <= bytes_small + headers + (4 << 20), "{bytes} bytes read");
+    // Of the log itself the last segment is read, to its end; without a backlog that is a shorter one.
+    assert!(bytes <= bytes_small + headers + SEGMENT + (4 << 20), "{bytes} bytes read");
 }

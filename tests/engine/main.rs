@@ -7,6 +7,7 @@ mod bounds;
 mod commits;
 mod failures;
 mod members;
+mod missing;
 mod positions;
 mod rejoin;
 mod rig;

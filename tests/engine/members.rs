@@ -537,3 +537,33 @@ fn everything_acknowledged_before_a_clean_stop_is_sealed() {
     let mut engine = machine.open();
     assert_eq!(sorted(engine.drain()), sorted(all_events()[5..].to_vec()));
 }
+
+#[test]
+fn a_degraded_opening_goes_on_without_a_directory_that_cannot_be_written() {
+    for on in [On::Lock, On::Submit, On::Sync] {
+        let machine = Machine::new(2);
+        let mut engine = machine.open();
+        for i in 0..6 {
+            engine.put(&bodies(&format!("before{i}"), 0..2));
+        }
+        engine.channel.close().expect("sealed");
+        drop(engine);
+        let failing = machine.after_kill(1);
+        failing.disk.fail(Fault::next(on, "data1").times(u64::MAX));
+        assert!(failing.try_open(failing.options()).is_err(), "{on:?}: not unasked");
+        let mut options = failing.options();
+        options.open_degraded = true;
+        let mut engine = failing.open_with(options);
+        engine.put(&bodies("meanwhile", 0..2));
+        let mut all = engine.take(1);
+        assert!(engine.channel.status().out_of_reach > 0, "{on:?}");
+        engine.channel.close().expect("sealed");
+        drop(engine);
+        // The disk is well again.
+        all.extend(failing.after_kill(2).reopened());
+        let before: Vec<String> =
+            (0..6).flat_map(|i| bodies(&format!("before{i}"), 0..2)).collect();
+        let expected = [before, bodies("meanwhile", 0..2)].concat();
+        assert_eq!(sorted(all), sorted(expected), "{on:?}");
+    }
+}

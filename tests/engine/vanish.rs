@@ -83,7 +83,9 @@ fn what_is_put_when_a_lost_segment_was_noticed_is_there_and_the_rest_is_counted(
         }
         drop(engine);
         let machine = machine.after_power_cut(3);
-        let mut engine = machine.open();
+        let mut options = machine.options();
+        options.open_without_missing_segments = true;
+        let mut engine = machine.open_with(options);
         all.extend(engine.drain());
         // Some of it is told at the opening, the rest when it is read.
         let lost = engine.channel.status().quarantined;
@@ -142,7 +144,10 @@ fn a_segment_that_is_removed_while_another_one_is_filled_takes_no_further_event(
     assert!(pieces.load(Ordering::SeqCst) > made + 2, "another one was filled");
     put_while_nobody_keeps(&engine, &bodies("after", 0..3));
     drop(engine);
-    let all = machine.after_power_cut(3).reopened();
+    let machine = machine.after_power_cut(3);
+    let mut options = machine.options();
+    options.open_without_missing_segments = true;
+    let all = machine.open_with(options).drain();
     assert!(all.ends_with(&bodies("after", 0..3)), "what was answered later is there");
 }
 

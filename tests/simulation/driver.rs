@@ -6,13 +6,14 @@ use crate::mutants;
 use crate::oracle::{Oracle, PutId, Standing, TakeId};
 use crate::workload::{Ending, Op, Setup};
 use millpond::base::clock::ManualClock;
-use millpond::channel::file::{FileChannel, FileChannelOptions, Manual, StartedWrite};
+use millpond::channel::file::{FileChannel, FileChannelOptions, Manual, OpenError, StartedWrite};
 use millpond::channel::{
     BoxFuture, Channel, CommitError, PutTransaction, TakeError, TakeTransaction,
 };
 use millpond::disk::Disk;
 use millpond::disk::sim::{Completion, SimDisk, SimOptions};
 use millpond::event::Event;
+use millpond::recovery;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
@@ -162,11 +163,32 @@ impl Driver {
             .manual(setup.seed ^ self.opens.wrapping_mul(0x9e37_79b9))
     }
 
+    /// Opens the channel. Where segment files are missing that must be refused first, with nothing changed, and
+    /// only where something has happened to the files; then it is told to go on without them.
+    fn open_or_go_without(&mut self) -> Step<Result<FileChannel, OpenError>> {
+        let harmed = self.oracle.rotten;
+        // What a failed sync has lost may go with the first read.
+        let before = harmed.then(|| (all_of(&self.disk), all_of(&self.disk)).1);
+        let missing = match FileChannel::open(self.options()) {
+            Err(OpenError::Recovery(recovery::OpenError::SegmentsMissing { missing })) => missing,
+            other => return Ok(other),
+        };
+        if self.disk.crashed() {
+            return Err(Stop::Crashed);
+        }
+        if before.is_none_or(|before| before != all_of(&self.disk)) {
+            return wrong(format!("refused for {missing:?}; harmed: {harmed}, or files changed"));
+        }
+        let mut options = self.options();
+        options.open_without_missing_segments = true;
+        Ok(FileChannel::open(options))
+    }
+
     /// Opens the channel and judges what is in it. Answers false when a faulty disk refused.
     pub(crate) fn open(&mut self) -> Step<bool> {
         self.opens += 1;
         self.oracle.opening(&self.away);
-        let channel = match FileChannel::open(self.options()) {
+        let channel = match self.open_or_go_without()? {
             Ok(channel) => channel,
             Err(_) if self.disk.crashed() => return Err(Stop::Crashed),
             Err(_) if !self.calm => return Ok(false),
@@ -554,4 +576,15 @@ impl Driver {
         self.end();
         Ok(())
     }
+}
+
+/// Every file and what it holds. That a name has become durable, or a lock was made to be held,
+/// changes nothing.
+pub(crate) fn all_of(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
+    let whole = |file: PathBuf| {
+        let bytes = disk.contents(&file).expect("listed");
+        (file, bytes)
+    };
+    let files = disk.files().into_iter();
+    files.filter(|file| !file.ends_with("in_use.lock")).map(whole).collect()
 }

@@ -65,7 +65,7 @@ impl Visit for Line {
 impl Subscriber for Words {
     fn enabled(&self, about: &Metadata<'_>) -> bool {
         [TARGET, sim::TARGET].contains(&about.target())
-            || *about.level() <= Level::WARN
+            || *about.level() <= Level::INFO
             || crate::random::verbose()
     }
 
@@ -121,6 +121,7 @@ pub(crate) fn befell(name: &str) {
 /// Notes the row of the table that refused an opening, if it was one.
 pub(crate) fn refused(error: &OpenError) -> Option<Case> {
     let case = match error {
+        OpenError::SegmentsMissing { .. } => Case::R7,
         OpenError::Unreadable { .. } => Case::R8,
         OpenError::Newer { .. } => Case::R10,
         OpenError::ForeignMember { .. }

@@ -53,6 +53,7 @@ mod pledges;
 mod preallocate;
 mod put;
 mod quarantine;
+mod restore;
 mod shared;
 mod take;
 mod turns;
@@ -66,6 +67,7 @@ mod tests;
 pub use error::OpenError;
 pub use manual::{Manual, StartedWrite};
 pub use options::FileChannelOptions;
+pub use restore::{RestoreError, Restored};
 
 use super::{
     Channel, CloseError, Limits, Position, PositionError, PutTransaction, Status, StripeReading,

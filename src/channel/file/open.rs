@@ -8,37 +8,84 @@ use crate::base::ids::{EpochNumber, StripeIndex};
 use crate::log::{FreeSegment, Log, LogSettings, StripeStart};
 use crate::record::Epoch;
 use crate::record::segment;
+use crate::recovery::table::Case;
 use crate::recovery::{self, RecoverOptions, Recovered, RecoveredStripe};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// Recovers the directories, begins a new epoch on every stripe, makes that durable.
 pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError> {
     options.check()?;
-    let recover = RecoverOptions {
+    let recover = recover_options(&options);
+    let mut without = Vec::new();
+    loop {
+        let (disk, clock, random) = (&*options.disk, &*options.clock, &*options.random);
+        let recovered = recovery::recover_without(disk, clock, random, &recover, without.clone())?;
+        tell(&options, &recovered);
+        let shared = Arc::new(Shared::new(parts(options.clone(), recovered)?));
+        match begin(&shared) {
+            Ok(()) => {
+                look_at_space(&shared);
+                return Ok(shared);
+            }
+            // It is left to the others, as it would be by a running channel.
+            Err(OpenError::Begin { path, source }) if can_do_without(&options, &without, &path) => {
+                tracing::warn!(
+                    "writing in {} fails ({source}); opened without it: its events are out of reach",
+                    path.display()
+                );
+                without.push(path);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Before the first put, not beside it: on a disk that is too full already none is to enter.
+fn look_at_space(shared: &Arc<Shared>) {
+    if shared.options.manual {
+        return;
+    }
+    for (at, home) in shared.homes.iter().enumerate() {
+        if let Ok(mut tending) = home.tending.lock() {
+            shared.look_at_space(StripeIndex(at as u16), &mut tending);
+        }
+    }
+}
+
+/// Whether a degraded opening may go on without the data directory `path`: it is not the last one.
+fn can_do_without(options: &FileChannelOptions, without: &[PathBuf], path: &PathBuf) -> bool {
+    let left = options.data_dirs.iter().filter(|dir| !without.contains(dir));
+    options.open_degraded && left.clone().count() > 1 && left.clone().any(|dir| dir == path)
+}
+
+/// What recovery is asked to open.
+pub(super) fn recover_options(options: &FileChannelOptions) -> RecoverOptions {
+    RecoverOptions {
         checkpoint_dir: options.checkpoint_dir.clone(),
         data_dirs: options.data_dirs.clone(),
         open_degraded: options.open_degraded,
+        open_without_missing_segments: options.open_without_missing_segments,
         create: options.create,
         segment_bytes: options.segment_bytes(),
-    };
-    let recovered = recovery::recover(&*options.disk, &*options.clock, &*options.random, &recover)?;
-    tell(&recovered);
-    let shared = Arc::new(Shared::new(parts(options, recovered)?));
-    begin(&shared)?;
-    if !shared.options.manual {
-        // Before the first put, not beside it: on a disk that is too full already none is to enter.
-        for (at, home) in shared.homes.iter().enumerate() {
-            if let Ok(mut tending) = home.tending.lock() {
-                shared.look_at_space(StripeIndex(at as u16), &mut tending);
-            }
-        }
     }
-    Ok(shared)
 }
 
-fn tell(recovered: &Recovered) {
+/// Logs what was found: a loss is an error, what every crash leaves is not worth a warning.
+fn tell(options: &FileChannelOptions, recovered: &Recovered) {
+    let name = options.name.clone().unwrap_or_else(|| recovered.channel.to_string());
     for finding in &recovered.report.findings {
-        tracing::warn!("{finding}");
+        if finding.case.is_damage() {
+            tracing::error!("channel {name} was opened with a loss: {finding}");
+        } else if finding.case == Case::R16 {
+            tracing::warn!(
+                "channel {name}: a segment file that came back is left alone: {finding}"
+            );
+        } else if finding.case.is_ordinary() {
+            tracing::info!("channel {name}: {finding}");
+        } else {
+            tracing::warn!("channel {name}: {finding}");
+        }
     }
     let report = &recovered.report;
     let events: u64 = recovered
@@ -50,8 +97,7 @@ fn tell(recovered: &Recovered) {
         })
         .sum();
     tracing::info!(
-        "channel {} {}: {events} events waiting, {} blocks scanned, {} written again, {} ms",
-        recovered.channel,
+        "channel {name} {}: {events} events waiting, {} blocks scanned, {} written again, {} ms",
         if report.created { "created" } else { "recovered" },
         report.blocks_scanned,
         report.blocks_rewritten,
@@ -160,9 +206,10 @@ fn begin(shared: &Arc<Shared>) -> Result<(), OpenError> {
         let reports = stripes.map(|index| log.report(index));
         reports.filter_map(|report| report.suspended.map(|t| (report.index, t))).next()
     });
-    let failed = |index: StripeIndex, words: String| OpenError::Begin {
-        path: shared.options.data_dirs[index.at()].clone(),
-        source: std::io::Error::other(words),
+    let failed = |index: StripeIndex, words: String| {
+        let directory = shared.homes[index.at()].directory.as_ref();
+        let path = directory.map_or_else(PathBuf::new, |d| d.path().to_owned());
+        OpenError::Begin { path, source: std::io::Error::other(words) }
     };
     match (trouble, written) {
         (Ok(Some((index, trouble))), _) if shared.homes[index.at()].directory.is_some() => {

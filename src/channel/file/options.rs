@@ -49,6 +49,11 @@ pub struct FileChannelOptions {
     pub ready_segments: usize,
     /// Open although data directories are missing. Default false.
     pub open_degraded: bool,
+    /// Open although segment files are missing, and give up what waited in them. Default false: the opening
+    /// is refused, and nothing is lost once the files are back.
+    pub open_without_missing_segments: bool,
+    /// What the channel is called in the log; its id without it. Default `None`.
+    pub name: Option<String>,
     /// Bytes of block memory kept for takers that keep up; at least 1 MiB. Default 48 MiB
     /// (24 MiB for a channel of an agent).
     pub hot_window_bytes: usize,
@@ -82,6 +87,8 @@ impl FileChannelOptions {
             keep_alive: Duration::from_secs(3),
             ready_segments: 2,
             open_degraded: false,
+            open_without_missing_segments: false,
+            name: None,
             hot_window_bytes: limits::HOT_WINDOW_BYTES_DEFAULT,
             write_timeout: Duration::from_secs(30),
             create: true,

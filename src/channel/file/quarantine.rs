@@ -35,7 +35,8 @@ pub(super) fn set_aside(shared: &Arc<Shared>, job: &ReadJob, found: &ReadOutcome
 /// How many events lie in `waiting`, and which: the first [`NAMED_MAX`] ranges of their sequences.
 fn named(waiting: &[(u64, u64)]) -> String {
     let events: u64 = waiting.iter().map(|(start, end)| end - start).sum();
-    let ranges = waiting.iter().take(NAMED_MAX).map(|(start, end)| format!("{start} to {end}"));
+    let ranges =
+        waiting.iter().take(NAMED_MAX).map(|(start, end)| format!("{start} to {}", end - 1));
     let ranges = ranges.collect::<Vec<_>>().join(", ");
     let more = match waiting.len().saturating_sub(NAMED_MAX) {
         0 => String::new(),
@@ -50,11 +51,11 @@ mod tests {
 
     #[test]
     fn events_that_are_lost_are_counted_and_named_as_far_as_a_line_goes() {
-        assert_eq!(named(&[(4, 8)]), "4 events (sequences 4 to 8)");
-        assert_eq!(named(&[(0, 1), (5, 8)]), "4 events (sequences 0 to 1, 5 to 8)");
+        assert_eq!(named(&[(4, 8)]), "4 events (sequences 4 to 7)");
+        assert_eq!(named(&[(0, 1), (5, 8)]), "4 events (sequences 0 to 0, 5 to 7)");
         let many: Vec<(u64, u64)> = (0..20).map(|n| (n * 10, n * 10 + 2)).collect();
         let words = named(&many);
-        assert!(words.starts_with("40 events (sequences 0 to 2, 10 to 12, "), "{words}");
-        assert!(words.ends_with("150 to 152 and 4 further ranges)"), "{words}");
+        assert!(words.starts_with("40 events (sequences 0 to 1, 10 to 11, "), "{words}");
+        assert!(words.ends_with("150 to 151 and 4 further ranges)"), "{words}");
     }
 }

@@ -47,6 +47,8 @@ pub struct FileChannelSettings {
     pub keep_alive: Duration,
     /// `openDegraded`: open although a data directory is missing.
     pub open_degraded: bool,
+    /// `openWithoutMissingSegments`: open although segment files are missing, and give up what waited in them.
+    pub open_without_missing_segments: bool,
     /// `hotWindowBytes`: memory for events that are taken soon.
     pub hot_window_bytes: usize,
 }
@@ -132,6 +134,7 @@ impl FileChannelSettings {
             minimum_required_space: minimum_required_space(reader)?,
             keep_alive,
             open_degraded: reader.boolean("openDegraded", false),
+            open_without_missing_segments: reader.boolean("openWithoutMissingSegments", false),
             hot_window_bytes: size(hot_window_bytes),
         })
     }

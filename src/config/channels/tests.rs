@@ -57,6 +57,7 @@ fn a_file_channel_has_flumes_defaults() {
         minimum_required_space: 524_288_000,
         keep_alive: Duration::from_secs(3),
         open_degraded: false,
+        open_without_missing_segments: false,
         hot_window_bytes: limits::AGENT_HOT_WINDOW_BYTES_DEFAULT,
     };
     assert_eq!(settings, Ok(expected));
@@ -112,6 +113,8 @@ fn values_out_of_range_are_corrected_as_flume_corrects_them() {
     check(("keep-alive", "0"), |f| f.keep_alive, Duration::ZERO, false);
     check(("capacity", "20000 # 总容量"), |f| f.capacity, 20_000, true);
     check(("openDegraded", "true"), |f| f.open_degraded, true, false);
+    let key = ("openWithoutMissingSegments", "true");
+    check(key, |f| f.open_without_missing_segments, true, false);
     check(("hotWindowBytes", "1048576"), |f| f.hot_window_bytes, 1 << 20, false);
     check(("transactionBytesMax", "4096"), |f| f.transaction_bytes_max, 4096, false);
 }

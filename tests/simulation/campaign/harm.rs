@@ -4,7 +4,7 @@
 //! that is tried on a copy of the disk, which must then be as it was. The rest may cost what was hit.
 
 use super::vanish;
-use crate::driver::{Driver, Stop, data_dir};
+use crate::driver::{Driver, Stop, all_of, data_dir};
 use crate::random::{branch, drain, explain, glance, one_life, outcome, verbose};
 use crate::rot::still::{Block, Range, Still};
 use crate::tally::Tally;
@@ -17,6 +17,7 @@ use millpond::record::segment::{
     SEGMENT_COPY_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SegmentHeader,
 };
 use millpond::record::slot::{SLOT_HEADER_BYTES, SLOT_MAGIC, SLOT_PAYLOAD_AT, SlotKind};
+use millpond::recovery::inspect;
 use millpond::recovery::table::Case;
 use std::path::{Path, PathBuf};
 
@@ -48,11 +49,13 @@ enum Harm {
     Unreadable,
     /// A newer build has written.
     Newer,
+    /// A segment is gone, and comes back before an opening goes on without it.
+    Lent,
 }
 
 impl Harm {
     /// With those that are no part of lives whose seeds failed before there were more, last.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Sectors,
         Self::Header,
         Self::Segment,
@@ -64,6 +67,7 @@ impl Harm {
         Self::Unreadable,
         Self::Newer,
         Self::Beginning,
+        Self::Lent,
     ];
 
     /// Whether it may cost events or bring some back.
@@ -170,6 +174,14 @@ impl Hand<'_> {
                 let Some(file) = self.segment() else { return Ok(()) };
                 self.driver.disk.put_in_place(&file, None).expect("a directory of the channel");
                 self.hits.push(Range { file, start: 0, end: u64::MAX });
+            }
+            Harm::Lent => {
+                let Some(file) = self.segment() else { return Ok(()) };
+                let copy = self.driver.disk.kill(0);
+                copy.put_in_place(&file, None).expect("a directory of the channel");
+                if self.is_missed(&copy) {
+                    self.refused(copy, Case::R7)?;
+                }
             }
             Harm::FirstOfLife => self.rot_first_of_life(),
             Harm::Member => {
@@ -289,6 +301,13 @@ impl Hand<'_> {
         Ok(())
     }
 
+    /// Whether a look says that a segment is missing.
+    fn is_missed(&self, disk: &SimDisk) -> bool {
+        let options = crate::rot::judge::options(&self.driver.over(disk.clone()));
+        let survey = inspect::survey(disk, &options);
+        survey.is_ok_and(|survey| survey.findings.iter().any(|f| f.case == Case::R7))
+    }
+
     fn swapped(&mut self) -> Done {
         let (copy, stripe) = (self.driver.disk.kill(0), self.stripe());
         let theirs = Self::stranger(self.driver.setup.stripes);
@@ -366,17 +385,6 @@ impl Hand<'_> {
         copy.put_in_place(&file, Some(&bytes)).expect("a directory of the channel");
         self.refused(copy, Case::R10)
     }
-}
-
-/// Every file and what it holds. That a name has become durable, or a lock was made to be held,
-/// changes nothing.
-fn all_of(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
-    let whole = |file: PathBuf| {
-        let bytes = disk.contents(&file).expect("listed");
-        (file, bytes)
-    };
-    let files = disk.files().into_iter();
-    files.filter(|file| !file.ends_with("in_use.lock")).map(whole).collect()
 }
 
 /// Puts the checksum at the end of a header of `len` bytes.

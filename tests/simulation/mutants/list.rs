@@ -172,4 +172,5 @@ pub(super) const HUNTS: &[Hunt] = &[
     rule("HungWhateverSize", Edges, "a large write hangs after the time of a small one"),
     rule("PoolByNumber", Edges, "free segments are kept by their number, however large"),
     rule("RetryUnsaid", Edges, "who waits for a refused read is not woken for the next try"),
+    rule("HoleHides", Rot, "recovery reads no further than the first place without a block"),
 ];

@@ -4,11 +4,12 @@ use super::still::{self, Name, Range, Still};
 use crate::driver::Driver;
 use crate::oracle;
 use millpond::base::random::SeededRandom;
-use millpond::channel::file::{FileChannel, Manual};
+use millpond::channel::file::{FileChannel, Manual, OpenError};
 use millpond::channel::{BoxFuture, Channel};
 use millpond::disk::sim::SimDisk;
 use millpond::event::Event;
 use millpond::recovery::inspect::{self, Check, Walked};
+use millpond::recovery::table::Case;
 use millpond::recovery::{self, Finding, RecoverOptions};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -34,11 +35,12 @@ impl Look {
     }
 }
 
-fn options(driver: &Driver) -> RecoverOptions {
+pub(crate) fn options(driver: &Driver) -> RecoverOptions {
     RecoverOptions {
         checkpoint_dir: PathBuf::from("/checkpoint"),
         data_dirs: (0..driver.setup.stripes).map(crate::driver::data_dir).collect(),
         open_degraded: true,
+        open_without_missing_segments: true,
         create: false,
         segment_bytes: driver.setup.segment_bytes,
     }
@@ -66,8 +68,18 @@ struct Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
-    fn open(driver: &'a Driver) -> Result<Self, String> {
-        let channel = FileChannel::open(driver.options()).map_err(|e| format!("refused: {e}"))?;
+    /// Opens; without segments that are missing only when that is refused first, which `lacks` says then.
+    fn open(driver: &'a Driver, lacks: &mut bool) -> Result<Self, String> {
+        let channel = match FileChannel::open(driver.options()) {
+            Err(OpenError::Recovery(recovery::OpenError::SegmentsMissing { .. })) => {
+                *lacks = true;
+                let mut options = driver.options();
+                options.open_without_missing_segments = true;
+                FileChannel::open(options)
+            }
+            opened => opened,
+        };
+        let channel = channel.map_err(|e| format!("refused: {e}"))?;
         let manual = channel.manual();
         Ok(Self { driver, channel, manual })
     }
@@ -121,7 +133,9 @@ impl<'a> Opened<'a> {
 /// What the still delivers when nothing befell it, in order.
 pub(super) fn contents(still: &Still) -> Vec<Name> {
     let driver = still.driver.over(still.disk.kill(1));
-    let mut opened = Opened::open(&driver).expect("a sound channel opens");
+    let mut lacks = false;
+    let mut opened = Opened::open(&driver, &mut lacks).expect("a sound channel opens");
+    assert!(!lacks, "a sound channel opens unasked");
     let events = opened.drain().expect("a sound channel delivers");
     events.iter().map(|e| oracle::name_of(e).expect("an event of the oracle")).collect()
 }
@@ -147,12 +161,18 @@ pub(super) fn judge(
     let driver = still.driver.over(disk);
     let found = look(&driver);
     let mended = if more.mended { mend(&driver)? } else { None };
-    let (look, opened) = (found, Opened::open(&driver));
+    let mut lacks = false;
+    let (look, opened) = (found, Opened::open(&driver, &mut lacks));
     let (look, mut opened) = match (look, opened) {
         (Err(looked), Ok(_)) => return Err(format!("opened what cannot be looked at: {looked}")),
         (look, opened) => (look, opened?),
     };
     let look = look?;
+    let missing = look.damage().any(|f| f.case == Case::R7);
+    // A repair has gone on without them already.
+    if lacks != (missing && mended.is_none()) {
+        return Err(format!("opened unasked: {}, missing by a look: {missing}", !lacks));
+    }
     let events = opened.drain()?;
     let mut delivered = Vec::new();
     for found in &events {
@@ -267,7 +287,12 @@ fn judge_after(driver: &Driver, mut opened: Opened<'_>) -> Result<(), String> {
     if let Some(finding) = again.damage().next() {
         return Err(format!("still damaged after an opening: {finding}"));
     }
-    let mut opened = Opened::open(driver).map_err(|e| format!("the second time {e}"))?;
+    let mut lacks = false;
+    let mut opened =
+        Opened::open(driver, &mut lacks).map_err(|e| format!("the second time {e}"))?;
+    if lacks {
+        return Err("a channel that has gone on without segments is refused for them".to_owned());
+    }
     let found = opened.drain()?;
     if found != [mark] {
         return Err(format!("the second time {} events came", found.len()));

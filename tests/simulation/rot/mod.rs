@@ -2,7 +2,7 @@
 
 pub(crate) mod campaign;
 mod hands;
-mod judge;
+pub(crate) mod judge;
 pub(crate) mod still;
 
 use crate::driver::{Driver, Stop, data_dir};

@@ -1,0 +1,181 @@
+//! Putting again what a segment held that came back after an opening had gone on without it.
+
+use super::{FileChannel, FileChannelOptions, OpenError, open};
+use crate::base::ids::Sequence;
+use crate::channel::{Channel, CommitError, PutError};
+use crate::event::Event;
+use crate::recovery::inspect;
+use crate::recovery::returned::{ReturnedSegment, position_at};
+use bytes::Bytes;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// Events of one transaction.
+const EVENTS_MAX: usize = 1000;
+
+/// Bytes of bodies and headers in one transaction, unless one event has more.
+const BYTES_MAX: usize = 1024 * 1024;
+
+/// What was put again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Events that were put.
+    pub events: u64,
+    /// Files whose events are all in the channel again; they were removed.
+    pub files: Vec<PathBuf>,
+    /// Files that cannot be read; they were left.
+    pub unreadable: Vec<PathBuf>,
+}
+
+/// Why events of a segment that came back were not put, or not all of them. What was put is not put again by
+/// the next try.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The channel did not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// An event does not fit a transaction.
+    #[error("sequence {sequence} of {path}: {source}; {events} events were put again before", path = path.display())]
+    Event {
+        /// The file.
+        path: PathBuf,
+        /// The event's sequence in it.
+        sequence: Sequence,
+        /// Events put before.
+        events: u64,
+        /// The cause.
+        source: PutError,
+    },
+    /// A transaction was refused, or is in doubt.
+    #[error("{source}; {events} events were put again before; run it again when there is room")]
+    Commit {
+        /// Events put before.
+        events: u64,
+        /// The cause.
+        source: CommitError,
+    },
+    /// A file whose events are all in the channel again cannot be removed.
+    #[error("{path} cannot be removed: {source}; its {events} events are in the channel again", path = path.display())]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// Events put.
+        events: u64,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl FileChannel {
+    /// Opens the channel, puts the events again that were given up when a segment file was missing and that are
+    /// there again with the file, and removes the file. They come after all that is in the channel. Each
+    /// transaction carries how far it came, so that no event is put twice, also when this is interrupted and
+    /// run again.
+    ///
+    /// # Errors
+    /// See [`RestoreError`]. Nothing is lost by any of them.
+    pub fn restore(options: FileChannelOptions) -> Result<Restored, RestoreError> {
+        let (disk, recover) = (options.disk.clone(), open::recover_options(&options));
+        let channel = Self::open(options)?;
+        let survey = inspect::survey(&*disk, &recover).map_err(OpenError::from)?;
+        let mut restored = Restored::default();
+        for stripe in &survey.stripes {
+            for segment in &stripe.returned {
+                if segment.events.is_none() {
+                    restored.unreadable.push(segment.path.clone());
+                    continue;
+                }
+                let source = stripe.restore_source(segment);
+                let mut puts = Puts { channel: &channel, source, pending: Vec::new(), bytes: 0 };
+                let mut failed = None;
+                survey
+                    .walk_returned(stripe, segment, &mut |sequence, event| match puts.add(
+                        segment,
+                        sequence,
+                        event,
+                        &mut restored.events,
+                    ) {
+                        Ok(()) => ControlFlow::Continue(()),
+                        Err(error) => {
+                            failed = Some(error);
+                            ControlFlow::Break(())
+                        }
+                    })
+                    .map_err(OpenError::from)?;
+                if let Some(error) = failed {
+                    return Err(error);
+                }
+                puts.commit(segment, &mut restored.events)?;
+                remove(&*disk, segment, restored.events)?;
+                restored.files.push(segment.path.clone());
+            }
+        }
+        // It is sealed by going; what was put is durable.
+        let _ = channel.close();
+        Ok(restored)
+    }
+}
+
+fn remove(
+    disk: &dyn crate::disk::Disk,
+    segment: &ReturnedSegment,
+    events: u64,
+) -> Result<(), RestoreError> {
+    let failed = |source| RestoreError::Remove { path: segment.path.clone(), events, source };
+    let place = segment.path.parent().zip(segment.path.file_name().and_then(|n| n.to_str()));
+    let (parent, name) = place.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+    let directory = disk.open_dir(parent, false).map_err(failed)?;
+    directory.remove(name).and_then(|()| directory.sync()).map_err(failed)
+}
+
+/// Events on their way.
+struct Puts<'c> {
+    channel: &'c FileChannel,
+    source: String,
+    pending: Vec<(Sequence, Event)>,
+    bytes: usize,
+}
+
+impl Puts<'_> {
+    fn add(
+        &mut self,
+        segment: &ReturnedSegment,
+        sequence: Sequence,
+        event: Event,
+        done: &mut u64,
+    ) -> Result<(), RestoreError> {
+        let bytes =
+            event.body.len() + event.headers.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>();
+        let max = EVENTS_MAX.min(self.channel.limits().transaction_capacity);
+        if self.pending.len() >= max || self.bytes + bytes > BYTES_MAX {
+            self.commit(segment, done)?;
+        }
+        self.pending.push((sequence, event));
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    fn commit(&mut self, segment: &ReturnedSegment, done: &mut u64) -> Result<(), RestoreError> {
+        let Some((last, _)) = self.pending.last() else { return Ok(()) };
+        let position = Bytes::copy_from_slice(&position_at(last.0 + 1));
+        let count = self.pending.len() as u64;
+        let mut put = self.channel.begin_put();
+        for (sequence, event) in self.pending.drain(..) {
+            let (path, events) = (segment.path.clone(), *done);
+            put.put(event).map_err(|source| RestoreError::Event {
+                path,
+                sequence,
+                events,
+                source,
+            })?;
+        }
+        put.set_position(&self.source, position);
+        put.commit()
+            .map_err(|failure| RestoreError::Commit { events: *done, source: failure.into() })?;
+        *done += count;
+        self.bytes = 0;
+        Ok(())
+    }
+}

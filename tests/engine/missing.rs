@@ -1,0 +1,185 @@
+//! Parts of a log that are gone at an opening: what stands after them, and what becomes of them.
+
+use crate::rig::{Machine, bodies, checkpoint_dir, data_dir, large, sorted};
+use millpond::channel::Channel;
+use millpond::channel::file::{FileChannel, FileChannelOptions, OpenError, Restored};
+use millpond::record::segment::{self, SegmentHeader};
+use millpond::recovery;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[test]
+fn a_hole_of_any_size_hides_nothing_that_stands_after_it_in_the_segment() {
+    let machine = Machine::new(1);
+    let options = || {
+        let mut options = machine.options();
+        options.segment_bytes = 32 << 20;
+        options
+    };
+    let mut engine = machine.open_with(options());
+    // The first segment is a short one, and a whole one comes after it.
+    let before: Vec<String> = (0..6).flat_map(|i| large("before", i..i + 1, 900_000)).collect();
+    for body in before.chunks(1) {
+        engine.put(body);
+        engine.pass(Duration::from_secs(1));
+    }
+    engine.put(&large("big", 0..8, 1 << 20));
+    for i in 0..5 {
+        engine.put(&bodies(&format!("s{i}"), 0..1));
+    }
+    let machine = machine.after_kill(1);
+    drop(engine);
+    // The header of the large block, and so all that says how long it is.
+    let find = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).position(|w| w == text);
+    let place = |text: &[u8]| {
+        let place = |(_, file): (_, PathBuf)| {
+            let bytes = machine.disk.contents(&file).expect("listed");
+            find(&bytes, text).map(|at| (file, at as u64))
+        };
+        used(&machine, 0).into_iter().find_map(place).expect("it was put")
+    };
+    let ((file, at), (with, after)) = (place(b"big-0 "), place(b"s4-0"));
+    assert!(file == with && after > at + (8 << 20), "{at} in {file:?}, {after} in {with:?}");
+    machine.disk.rot(&file, at / 4096 * 4096 + 40, 8).expect("it is there");
+    let mut engine = machine.open();
+    let small: Vec<String> = (0..5).flat_map(|i| bodies(&format!("s{i}"), 0..1)).collect();
+    assert_eq!(engine.channel.status().quarantined, 8);
+    assert!(engine.drain() == [before, small].concat());
+}
+
+/// Segments of stripe `stripe` that hold blocks, by their ids.
+fn used(machine: &Machine, stripe: usize) -> Vec<(u64, PathBuf)> {
+    let dir = data_dir(stripe);
+    let header = |file: &PathBuf| {
+        SegmentHeader::decode(&machine.disk.contents(file).expect("listed")).ok().map(|h| h.id.0)
+    };
+    let files = machine.disk.files().into_iter().filter(|f| f.parent() == Some(&*dir));
+    let mut used: Vec<_> = files.filter_map(|f| Some((header(&f)?, f))).collect();
+    used.sort();
+    used
+}
+
+fn images(machine: &Machine) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = machine.disk.files().into_iter().filter(|f| !f.ends_with("in_use.lock"));
+    files.map(|f| (f.clone(), machine.disk.contents(&f).expect("listed"))).collect()
+}
+
+/// A channel with several segments on each stripe, stopped; and what waits in it, sorted.
+fn filled(stripes: usize, closed: bool) -> (Machine, Vec<String>) {
+    let machine = Machine::new(stripes);
+    let mut engine = machine.open();
+    for round in 0..12 {
+        engine.put(&large(&format!("r{round}"), 0..10, 6_000));
+    }
+    let mut waiting = Vec::new();
+    if closed {
+        // Some of it was taken, and all is in the checkpoints.
+        engine.take(7);
+        engine.channel.close().expect("sealed");
+    }
+    drop(engine);
+    let machine = machine.after_kill(1);
+    let copy = machine.after_kill(2);
+    waiting.extend(copy.reopened());
+    (machine, sorted(waiting))
+}
+
+fn missing(machine: &Machine) -> Option<String> {
+    match machine.try_open(machine.options()) {
+        Err(OpenError::Recovery(error @ recovery::OpenError::SegmentsMissing { .. })) => {
+            Some(error.to_string())
+        }
+        Err(error) => panic!("refused by another: {error}"),
+        Ok(_) => None,
+    }
+}
+
+#[test]
+fn an_opening_without_a_segment_is_refused_and_nothing_changes() {
+    for (stripes, closed) in [(1, true), (1, false), (2, true), (2, false)] {
+        let (machine, all) = filled(stripes, closed);
+        for (id, file) in used(&machine, 0) {
+            let about = format!("{stripes} stripes, closed {closed}, segment {id}");
+            let bytes = machine.disk.contents(&file).expect("listed");
+            let machine = machine.after_kill(3);
+            machine.disk.put_in_place(&file, None).expect("a directory of the channel");
+            let before = images(&machine);
+            let words = missing(&machine).unwrap_or_else(|| panic!("{about}: opened"));
+            assert!(
+                words.contains("/c/data0") && words.contains("openWithoutMissingSegments"),
+                "{words}"
+            );
+            assert!(images(&machine) == before, "{about}: something was written");
+            // Under any name it is what it was.
+            let back = data_dir(0).join(segment::file_name(77));
+            machine.disk.put_in_place(&back, Some(&bytes)).expect("a directory of the channel");
+            let engine = machine.open();
+            assert_eq!(engine.channel.status().quarantined, 0, "{about}");
+            drop(engine);
+            assert!(sorted(machine.reopened()) == all, "{about}: all of it is there");
+        }
+    }
+}
+
+fn going_on(machine: &Machine) -> FileChannelOptions {
+    let mut options = machine.options();
+    options.open_without_missing_segments = true;
+    options
+}
+
+/// What `channel restore` does, on threads.
+fn restore(machine: &Machine) -> Restored {
+    let mut options = FileChannelOptions::new(checkpoint_dir(), (0..machine.stripes).map(data_dir))
+        .with_disk(Arc::new(machine.disk.clone()));
+    options.segment_bytes = 256 * 1024;
+    options.minimum_required_space = 0;
+    FileChannel::restore(options).expect("there is room")
+}
+
+#[test]
+fn a_segment_that_comes_back_after_it_was_given_up_has_lost_nothing() {
+    for (stripes, closed) in [(1, true), (1, false), (2, true), (2, false)] {
+        let (machine, all) = filled(stripes, closed);
+        for (id, file) in used(&machine, 0) {
+            let about = format!("{stripes} stripes, closed {closed}, segment {id}");
+            let bytes = machine.disk.contents(&file).expect("listed");
+            let machine = machine.after_kill(3);
+            machine.disk.put_in_place(&file, None).expect("a directory of the channel");
+            assert!(missing(&machine).is_some(), "{about}");
+            let mut engine = machine.open_with(going_on(&machine));
+            for round in 0..3 {
+                engine.put(&large(&format!("after{round}"), 0..10, 6_000));
+            }
+            engine.channel.close().expect("sealed");
+            drop(engine);
+            // Once is enough: it is not asked for again.
+            assert!(missing(&machine).is_none(), "{about}");
+            machine.disk.put_in_place(&file, Some(&bytes)).expect("a directory of the channel");
+            let mut engine = machine.open();
+            let mut came = engine.drain();
+            let expected = all.len() + 30;
+            assert!(came.len() < expected, "{about}: what was given up does not come by itself");
+            for round in 0..12 {
+                engine.put(&large(&format!("further{round}"), 0..10, 6_000));
+            }
+            came.extend(engine.drain());
+            drop(engine);
+            assert!(
+                machine.disk.contents(&file).expect("listed") == bytes,
+                "{about}: it is left alone"
+            );
+            let machine = machine.after_power_cut(4);
+            let restored = restore(&machine);
+            assert_eq!(restored.events as usize, expected + 120 - came.len(), "{about}");
+            assert!(!machine.disk.files().contains(&file), "{about}: it is no longer needed");
+            assert_eq!(restore(&machine), Restored::default(), "{about}");
+            came.extend(machine.reopened());
+            let count = came.len();
+            let mut once = sorted(came);
+            once.dedup();
+            assert_eq!((once.len(), count), (expected + 120, expected + 120), "{about}");
+            assert!(all.iter().all(|body| once.binary_search(body).is_ok()), "{about}");
+        }
+    }
+}
