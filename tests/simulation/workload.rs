@@ -129,7 +129,7 @@ fn window(seed: u64) -> usize {
 /// What lies within the promises: where a torn physical block takes along what else is in it, blocks of
 /// the log share none.
 fn shift(seed: u64, torn: TornBlock) -> usize {
-    let mut dice = Dice::new(seed ^ 0x7368_6966_74);
+    let mut dice = Dice::new(seed ^ 0x73_6869_6674);
     let shifted = dice.wins(40) && !BEFORE_SHIFTS.contains(&seed) && torn != TornBlock::DamageAll;
     if shifted { dice.one(&[1024, 2048, 3072]) } else { 0 }
 }

@@ -223,9 +223,8 @@ impl Shared {
             }
             // One that is too long for the space there is must not keep shorter ones from being made.
             let longer = len > usual && report.free < enough;
-            if !self.make_segment(&report, len, tending)
-                && !(longer && self.make_segment(&report, usual, tending))
-            {
+            let made = self.make_segment(&report, len, tending);
+            if !(made || (longer && self.make_segment(&report, usual, tending))) {
                 return;
             }
         }

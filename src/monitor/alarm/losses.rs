@@ -168,7 +168,13 @@ impl LossLine {
                 );
             }
             _ => {
-                tracing::warn!(component, reason, events, total, "events did not arrive: {meaning}")
+                tracing::warn!(
+                    component,
+                    reason,
+                    events,
+                    total,
+                    "events did not arrive: {meaning}"
+                );
             }
         }
     }

@@ -2,15 +2,18 @@
 
 use super::*;
 
+/// Gives what a pen writes next the number.
+type Set = fn(&mut Pen, u64);
+
 /// Under a right checksum, as rot never is.
 #[test]
 fn numbers_that_no_channel_comes_to_are_refused_by_their_place() {
     let high = u64::MAX - 2;
-    let set: [(&str, fn(&mut Pen, u64)); 4] = [
+    let set: [(&str, Set); 4] = [
         ("an epoch", |pen, high| pen.epoch.number = EpochNumber(high)),
         ("a segment", |pen, high| pen.segment = high),
         ("a block", |pen, high| {
-            (pen.next_block, pen.epoch.start) = (high - 9, BlockNumber(high - 9))
+            (pen.next_block, pen.epoch.start) = (high - 9, BlockNumber(high - 9));
         }),
         ("a sequence", |pen, high| pen.next_sequence = high - 9),
     ];

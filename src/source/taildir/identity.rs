@@ -149,7 +149,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = |text: &str| {
             std::fs::write(directory.path().join("f"), text).unwrap();
-            File::open(directory.path().join("f")).unwrap()
+            crate::base::files::open(&directory.path().join("f")).unwrap()
         };
         let head = "#".repeat(300);
         let ending = Ending::of(&file(&format!("{head}one\n")), 304).unwrap();

@@ -199,6 +199,6 @@ mod tests {
         let mut bytes = Vec::new();
         worst.encode(&mut bytes);
         assert!(bytes.len() <= Entry::BYTES_MAX, "{}", bytes.len());
-        assert!(TAIL_CHANGED_UNWRITTEN_MAX * Entry::BYTES_MAX + 4096 <= POSITION_BYTES_MAX);
+        const { assert!(TAIL_CHANGED_UNWRITTEN_MAX * Entry::BYTES_MAX + 4096 <= POSITION_BYTES_MAX) };
     }
 }
