@@ -21,7 +21,7 @@ fn r7_a_missing_segment_is_refused_with_its_directory_and_its_events() {
     };
     let (directory, events, sequences) = (path, 3, Some((0, 3)));
     let missing = MissingSegments { directory, events, sequences, end: false };
-    assert_eq!(refused(&stage), [missing.clone()]);
+    assert_eq!(refused(&stage), std::slice::from_ref(&missing));
     // A disk that is away is one thing, a file that is gone another.
     stage.options.open_degraded = true;
     assert_eq!(refused(&stage), [missing]);
