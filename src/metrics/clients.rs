@@ -1,7 +1,7 @@
 //! Who speaks to a source.
 
 use crate::base::limits::CLIENTS_HEARD_MAX;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,7 +41,10 @@ impl Client {
 ///
 /// It holds [`CLIENTS_HEARD_MAX`] at most; more at once are overlooked.
 #[derive(Debug, Default)]
-pub struct Clients(Mutex<BTreeMap<Client, Arc<Presence>>>);
+pub struct Clients {
+    known: Mutex<BTreeMap<Client, Arc<Presence>>>,
+    unheard: Arc<Mutex<BTreeMap<IpAddr, u64>>>,
+}
 
 #[derive(Debug, Default)]
 struct Presence {
@@ -49,11 +52,20 @@ struct Presence {
     open: AtomicU64,
     /// Messages since somebody asked.
     messages: AtomicU64,
+    /// Requests since then whose events are in a channel.
+    accepted: AtomicU64,
 }
 
 /// One connection of a client that has been understood; dropped when that ends.
 #[derive(Debug)]
 pub struct Contact(Arc<Presence>);
+
+/// A connection over which nothing has come; dropped when its client is known, or when it ends.
+#[derive(Debug)]
+pub struct UnheardConnection {
+    address: IpAddr,
+    all: Arc<Mutex<BTreeMap<IpAddr, u64>>>,
+}
 
 /// A client that was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +76,32 @@ pub struct Heard {
     pub connected: bool,
     /// Whether it has sent something since the last question.
     pub spoke: bool,
+    /// Whether events of it were accepted since the last question.
+    pub accepted: bool,
 }
 
 impl Clients {
+    /// A connection from `address` was opened, and nothing has come over it. `None` beyond the limit.
+    pub fn connected(&self, address: IpAddr) -> Option<UnheardConnection> {
+        let (address, all) = (address.to_canonical(), Arc::clone(&self.unheard));
+        let mut unheard = lock(&all);
+        if unheard.len() >= CLIENTS_HEARD_MAX && !unheard.contains_key(&address) {
+            return None;
+        }
+        *unheard.entry(address).or_default() += 1;
+        drop(unheard);
+        Some(UnheardConnection { address, all })
+    }
+
+    /// The addresses from which there are connections over which nothing has come.
+    #[must_use]
+    pub fn unheard(&self) -> BTreeSet<IpAddr> {
+        lock(&self.unheard).keys().copied().collect()
+    }
+
     /// A connection of `client` has sent its first message. `None` beyond the limit.
     pub fn meet(&self, client: Client) -> Option<Contact> {
-        let mut known = self.lock();
+        let mut known = lock(&self.known);
         if known.len() >= CLIENTS_HEARD_MAX && !known.contains_key(&client) {
             return None;
         }
@@ -83,27 +115,45 @@ impl Clients {
     /// are forgotten by being told.
     pub fn take_heard(&self) -> Vec<Heard> {
         let mut heard = Vec::new();
-        self.lock().retain(|client, presence| {
+        lock(&self.known).retain(|client, presence| {
             let connected = presence.open.load(Ordering::Relaxed) > 0;
             let spoke = presence.messages.swap(0, Ordering::Relaxed) > 0;
+            let accepted = presence.accepted.swap(0, Ordering::Relaxed) > 0;
             if connected || spoke {
-                heard.push(Heard { client: client.clone(), connected, spoke });
+                heard.push(Heard { client: client.clone(), connected, spoke, accepted });
             }
             connected
         });
         heard
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Client, Arc<Presence>>> {
-        // Nothing under the lock can be left half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under the lock can be left half done.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Contact {
     /// It has sent a further message.
     pub fn message(&self) {
         self.0.messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The events of a request are in a channel.
+    pub fn accepted(&self) {
+        self.0.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for UnheardConnection {
+    fn drop(&mut self) {
+        let mut all = lock(&self.all);
+        if let Some(open) = all.get_mut(&self.address) {
+            *open -= 1;
+            if *open == 0 {
+                all.remove(&self.address);
+            }
+        }
     }
 }
 
@@ -155,5 +205,17 @@ mod tests {
         contacts.pop();
         assert_eq!(clients.take_heard().len(), CLIENTS_HEARD_MAX);
         assert!(clients.meet(client(most)).is_some());
+    }
+
+    #[test]
+    fn a_connection_is_unheard_until_its_client_is_known_or_it_ends() {
+        let clients = Clients::default();
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let both = (clients.connected(address), clients.connected(address));
+        assert_eq!(clients.unheard(), BTreeSet::from([address]));
+        drop(both.0);
+        assert_eq!(clients.unheard(), BTreeSet::from([address]));
+        drop(both.1);
+        assert_eq!(clients.unheard(), BTreeSet::new());
     }
 }

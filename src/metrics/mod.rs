@@ -26,7 +26,7 @@ mod registry;
 mod spread;
 
 pub use ages::Ages;
-pub use clients::{Client, Clients, Contact, Heard};
+pub use clients::{Client, Clients, Contact, Heard, UnheardConnection};
 pub use counters::{ChannelCounters, SinkCounters, SourceCounters};
 pub use drops::{DropEntry, DropPlace, DropReason, Dropped, Drops, InterceptorDrops};
 pub use fault::Fault;

@@ -6,7 +6,7 @@ use crate::base::limits::{
     ANSWER_SECONDS_MAX, CONNECTION_READ_BYTES, REQUEST_IDLE_SECONDS_MAX, REQUEST_READ_BYTES_MAX,
 };
 use crate::flow::source::SourceContext;
-use crate::metrics::{Client, Contact};
+use crate::metrics::{Client, Contact, UnheardConnection};
 use crate::net::stream::Stream;
 use crate::wire::thrift::{ThriftError, frame};
 use bytes::{Bytes, BytesMut};
@@ -28,6 +28,8 @@ pub(crate) struct Framed {
     request_timeout: Duration,
     /// For who watches whether the client is still there.
     contact: Option<Contact>,
+    /// The same until a request has come.
+    unheard: Option<UnheardConnection>,
 }
 
 /// Why the session is over.
@@ -78,8 +80,18 @@ impl Framed {
         // Answers are small and each is waited for.
         let _ = stream.socket().set_nodelay(true);
         let input = BytesMut::new();
-        let contact = None;
-        Some(Self { context, peer, stream, part, input, frame_bytes_max, request_timeout, contact })
+        let unheard = context.counters.clients.connected(peer.ip());
+        Some(Self {
+            context,
+            peer,
+            stream,
+            part,
+            input,
+            frame_bytes_max,
+            request_timeout,
+            contact: None,
+            unheard,
+        })
     }
 
     /// The next request.
@@ -108,6 +120,11 @@ impl Framed {
         }
     }
 
+    /// The events of a request are in a channel.
+    pub(crate) fn is_accepted(&self) {
+        self.contact.iter().for_each(Contact::accepted);
+    }
+
     /// A request has come: the client is one that counts, by its address.
     fn is_heard(&mut self) {
         match &self.contact {
@@ -117,6 +134,7 @@ impl Framed {
                 let certificate = shown.as_ref().map_or("", |shown| shown.name());
                 let client = Client::new(self.peer.ip(), "", "").with_certificate(certificate);
                 self.contact = self.context.counters.clients.meet(client);
+                self.unheard = None;
             }
         }
     }

@@ -161,7 +161,7 @@ fn a_client_that_is_killed_is_missed_and_its_return_clears_the_alarm_which_is_kn
     let (calls, lines) = (free_port(), free_port());
     let (hook, requests) = server();
     let settings = format!(
-        "alarms.cluster = north\nalarms.clientSilent.seconds = 2\n\
+        "alarms.cluster = north\nalarms.clientSilent.seconds = 2\nalarms.clientSilent.learnAfter = 0\n\
          alarms.webhook.url = http://127.0.0.1:{hook}/in\nalarms.webhook.leastSeverity = major\n"
     );
     let mut server = Site::new(top.path(), "collector", &receiver(calls, &settings));

@@ -117,10 +117,13 @@ impl Engine {
             return Sight::default();
         }
         let sources = self.registry.components().sources;
+        let unheard = sources.iter().map(|(name, source)| (name.clone(), source.clients.unheard()));
+        let unheard = unheard.collect();
         let heard = sources.into_iter().map(|(name, source)| (name, source.clients.take_heard()));
         Sight {
             readings: self.registry.snapshot(),
             heard: heard.collect(),
+            unheard,
             spaces: spaces.look(&orders.settings).await,
             refused: orders.refused.clone(),
         }

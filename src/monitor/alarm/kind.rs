@@ -170,13 +170,19 @@ const SUSPENDED: &[Param] =
     &[lasts("10", "Seconds that a stripe must be suspended before the alarm is raised.")];
 
 const SPACE: &[Param] = &[
-    number("freePercent", "5", (0, 99), set_limit, "Percent of a disk that have to be free."),
+    number(
+        "freePercent",
+        "5",
+        (0, 99),
+        set_limit,
+        "Percent of a disk that have to be free; of this and freeBytes the smaller counts, or the one that is set. 0 for none.",
+    ),
     number(
         "freeBytes",
         "1073741824",
         (0, u64::MAX),
         set_bytes,
-        "Bytes of a disk that have to be free; at least the channel's minimumRequiredSpace, below which it refuses events.",
+        "Bytes of a disk that have to be free, 0 for none; at least the channel's minimumRequiredSpace, below which it refuses events.",
     ),
     lasts("10", "Seconds that less must be free before the alarm is raised."),
 ];

@@ -171,7 +171,12 @@ impl Machine {
                 let new = State { since: at.now, good_since: None, alarm: None, told: false };
                 let state = self.states.entry(place.clone()).or_insert(new);
                 state.good_since = None;
-                if let Some(alarm) = &state.alarm {
+                if let Some(alarm) = &mut state.alarm {
+                    // What is shown has the numbers of now.
+                    if (&alarm.message, &alarm.parameters) != (&words.message, &words.parameters) {
+                        let Words { message, parameters } = words;
+                        *alarm = Arc::new(Alarm { message, parameters, ..Alarm::clone(alarm) });
+                    }
                     let again = !std::mem::replace(&mut state.told, true);
                     return again.then(|| Change::Still(Arc::clone(alarm)));
                 }

@@ -75,6 +75,10 @@ const PANIC_CHARS_MAX: usize = 200;
 const SETTLES: Duration = Duration::from_secs(10);
 /// Clients that are watched, of all sources together.
 const CLIENTS_MAX: usize = 1000;
+/// Clients of one source that are watched at one address: anybody can give itself any names.
+const NAMES_PER_ADDRESS_MAX: usize = 32;
+/// Addresses of which it is said that they have more.
+const CROWDED_MAX: usize = 100;
 /// Alarms that are over and still known, of any setting.
 const HISTORY_MAX: usize = 10_000;
 const HISTORY_MAX_DEFAULT: usize = 1000;

@@ -2,17 +2,22 @@
 //!
 //! A client is what its address and its two names are together: where hundreds of agents have one name, as
 //! with Flume, only the address tells them apart. Silence counts while the source listens only.
+//!
+//! Anybody who reaches a port can give itself any names. So one is learned once events of it were accepted and
+//! it has come for a while, an address has [`NAMES_PER_ADDRESS_MAX`] clients at most, and where [`CLIENTS_MAX`]
+//! are known, the youngest silent one makes room for one that comes.
 
-use super::CLIENTS_MAX;
 use super::kind::Kind;
 use super::raised::time;
 use super::rules::Observed;
 use super::settings::AlarmSettings;
 use super::sight::{Moment, Sight, Verdict, Words, number};
 use super::tuning::{Tuning, Who};
+use super::{CLIENTS_MAX, CROWDED_MAX, NAMES_PER_ADDRESS_MAX};
 use crate::base::visible::Visible;
 use crate::metrics::{Client, Heard, Role};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A client that was learned, as it is kept.
@@ -23,6 +28,8 @@ pub(crate) struct Learned {
     /// Milliseconds since 1970.
     pub(crate) first_ms: u64,
     pub(crate) last_ms: u64,
+    /// How long it was silent while the agent ran.
+    pub(crate) silence: Duration,
 }
 
 /// When somebody was heard.
@@ -33,7 +40,23 @@ struct Seen {
     last: Option<Duration>,
     first_ms: u64,
     last_ms: u64,
+    /// How long it has been silent, in time that cannot be set.
+    silence: Duration,
+    /// Of it, before this life of the agent.
+    silence_before: Duration,
+    /// Events of it were accepted.
+    accepted: bool,
     learned: bool,
+    /// As of the last look.
+    is_silent: bool,
+}
+
+/// When a client that the configuration names was heard last, and from where.
+#[derive(Clone, Debug)]
+struct LastHeard {
+    at: Duration,
+    wall_ms: u64,
+    client: Client,
 }
 
 /// What is known of clients.
@@ -42,12 +65,17 @@ pub(super) struct Roster {
     /// By source.
     clients: BTreeMap<(String, Client), Seen>,
     /// Of those that the configuration names: when they were heard last, and from where.
-    expected: BTreeMap<(String, Who), (Duration, Client)>,
+    expected: BTreeMap<(String, Who), LastHeard>,
     /// Of those, who was heard from another address than that which counts, and was named for it.
     elsewhere: BTreeSet<(String, Who)>,
     /// Since when each source listens.
-    listens: BTreeMap<String, Duration>,
+    listens: BTreeMap<String, Moment>,
+    /// There were more clients than are known, which was said.
     overlooked: bool,
+    /// The addresses of sources that have more clients than they may, which was said.
+    crowded: BTreeSet<(String, IpAddr)>,
+    /// Nobody makes room for a further one, as of this look.
+    is_full: bool,
     /// Somebody was learned or forgotten since this was asked for.
     changed: bool,
 }
@@ -55,8 +83,10 @@ pub(super) struct Roster {
 impl Roster {
     pub(super) fn new(kept: Vec<Learned>) -> Self {
         let clients = kept.into_iter().take(CLIENTS_MAX).map(|kept| {
-            let Learned { source, client, first_ms, last_ms } = kept;
-            let seen = Seen { first: None, last: None, first_ms, last_ms, learned: true };
+            let Learned { source, client, first_ms, last_ms, silence } = kept;
+            let mut seen = Seen::new(first_ms);
+            (seen.last_ms, seen.silence, seen.silence_before) = (last_ms, silence, silence);
+            (seen.accepted, seen.learned) = (true, true);
             ((source, client), seen)
         });
         Self { clients: clients.collect(), ..Self::default() }
@@ -74,6 +104,7 @@ impl Roster {
             client: client.clone(),
             first_ms: seen.first_ms,
             last_ms: seen.last_ms,
+            silence: seen.silence,
         });
         learned.collect()
     }
@@ -102,11 +133,13 @@ impl Roster {
         });
         self.elsewhere.retain(|key| self.expected.contains_key(key));
         self.listens.retain(|source, _| tunings.contains_key(&**source));
+        self.crowded.retain(|(source, _)| tunings.contains_key(&**source));
+        self.is_full = false;
         let mut notes = Vec::new();
         for (source, tuning) in &tunings {
             let reading = sight.reading(Role::Source, source);
             if reading.is_some_and(|reading| number(reading, "Up") > 0) {
-                self.listens.entry((*source).to_owned()).or_insert(at.now);
+                self.listens.entry((*source).to_owned()).or_insert(at);
             } else {
                 self.listens.remove(*source);
             }
@@ -114,7 +147,7 @@ impl Roster {
                 self.hear(at, source, tuning, heard, &mut notes);
             }
             self.forget(at, source, tuning, &mut notes);
-            self.judge(at, source, tuning, settings, observed);
+            self.judge(at, source, tuning, sight, settings, observed);
         }
         notes
     }
@@ -134,7 +167,7 @@ impl Roster {
         for who in tuning.clients.expected.iter().filter(|who| who.is(client)) {
             let key = (source.to_owned(), who.clone());
             match self.expected.get(&key) {
-                Some((_, known)) if !who.counts(client, known) => {
+                Some(LastHeard { client: known, .. }) if !who.counts(client, known) => {
                     if self.elsewhere.insert(key) {
                         notes.push(format!(
                             "client {who} of source {source} is heard from {}, and counts from {} only; if it has moved, write {who}@{} in clientSilent.{source}.clients, or let it show a certificate",
@@ -142,7 +175,11 @@ impl Roster {
                         ));
                     }
                 }
-                _ => drop(self.expected.insert(key, (at.now, client.clone()))),
+                _ => {
+                    let Moment { now, wall_ms } = at;
+                    let last = LastHeard { at: now, wall_ms, client: client.clone() };
+                    self.expected.insert(key, last);
+                }
             }
         }
         let is_ignored = tuning.clients.ignored.iter().any(|who| who.is(client));
@@ -150,33 +187,64 @@ impl Roster {
             return;
         }
         let key = (source.to_owned(), client.clone());
-        if self.clients.len() >= CLIENTS_MAX && !self.clients.contains_key(&key) {
-            if !std::mem::replace(&mut self.overlooked, true) {
-                notes.push(format!(
-                    "more than {CLIENTS_MAX} clients come: the others are not watched; name those that matter with clientSilent.SOURCE.clients"
-                ));
-            }
+        if !self.clients.contains_key(&key) && !self.admits(&key, notes) {
             return;
         }
-        let wall_ms = at.wall_ms;
-        let new =
-            Seen { first: None, last: None, first_ms: wall_ms, last_ms: wall_ms, learned: false };
-        let seen = self.clients.entry(key).or_insert(new);
+        let seen = self.clients.entry(key).or_insert_with(|| Seen::new(at.wall_ms));
         (seen.last, seen.last_ms) = (Some(at.now), at.wall_ms);
+        seen.accepted |= heard.accepted;
         let first = *seen.first.get_or_insert(at.now);
-        // One that tells its names is a sink of an agent, and will come again.
-        let is_named = !(client.agent.is_empty() && client.sink.is_empty());
-        let after = if is_named { Duration::ZERO } else { tuning.clients.learn_after };
-        if !seen.learned && at.now.saturating_sub(first) >= after {
+        let has_come = at.now.saturating_sub(first) >= tuning.clients.learn_after;
+        if !seen.learned && seen.accepted && has_come {
             seen.learned = true;
             self.changed = true;
         }
     }
 
+    /// Whether there is room for a client that is not known yet; where there is none, that is said once.
+    fn admits(&mut self, key: &(String, Client), notes: &mut Vec<String>) -> bool {
+        let (source, client) = key;
+        let first = (source.clone(), Client::new(client.address, "", ""));
+        let same = self
+            .clients
+            .range(first..)
+            .take_while(|((owner, other), _)| (owner, other.address) == (source, client.address));
+        if same.take(NAMES_PER_ADDRESS_MAX).count() == NAMES_PER_ADDRESS_MAX {
+            let place = (source.clone(), client.address);
+            if self.crowded.len() < CROWDED_MAX && self.crowded.insert(place) {
+                notes.push(format!(
+                    "more than {NAMES_PER_ADDRESS_MAX} clients of source {source} come from {}: the others are not watched; name those that matter with clientSilent.{source}.clients",
+                    client.address
+                ));
+            }
+            return false;
+        }
+        if self.clients.len() < CLIENTS_MAX {
+            return true;
+        }
+        if !std::mem::replace(&mut self.overlooked, true) {
+            notes.push(format!(
+                "more than {CLIENTS_MAX} clients come: the youngest of those that are silent, or those that come, are not watched; name those that matter with clientSilent.SOURCE.clients"
+            ));
+        }
+        if self.is_full {
+            return false;
+        }
+        let silent = self.clients.iter().filter(|(_, seen)| seen.is_silent);
+        let Some(youngest) = silent.max_by_key(|(_, seen)| seen.first_ms) else {
+            self.is_full = true;
+            return false;
+        };
+        let youngest = youngest.0.clone();
+        self.clients.remove(&youngest);
+        self.changed = true;
+        true
+    }
+
     /// Drops those that came once, that were silent for too long or are not to be known.
     fn forget(&mut self, at: Moment, source: &str, tuning: &Tuning, notes: &mut Vec<String>) {
         // Behind a start, and behind a time in which nobody could come, everybody has their time again.
-        let listened = self.listens.get(source).map(|since| at.now.saturating_sub(*since));
+        let listened = self.listens.get(source).map(|since| at.now.saturating_sub(since.now));
         let listens = listened.is_some_and(|listened| listened >= tuning.lasts);
         let after = tuning.clients.forget_after;
         let before = self.clients.len();
@@ -191,13 +259,19 @@ impl Roster {
             if !seen.learned {
                 return !unheard;
             }
-            let silent = Duration::from_millis(at.wall_ms.saturating_sub(seen.last_ms));
-            let is_old = listens && unheard && !after.is_zero() && silent >= after;
+            // Not by the wall clock: one that is set must not let clients be forgotten.
+            let silence = match (seen.last, listened) {
+                (Some(last), _) => at.now.saturating_sub(last),
+                (None, Some(listened)) => seen.silence.max(seen.silence_before + listened),
+                (None, None) => seen.silence,
+            };
+            seen.silence = silence;
+            let is_old = listens && unheard && !after.is_zero() && silence >= after;
             if is_old {
                 notes.push(format!(
                     "client {} of source {source} was silent for {} s and is forgotten",
                     name(client),
-                    silent.as_secs()
+                    silence.as_secs()
                 ));
             }
             !is_old
@@ -207,29 +281,33 @@ impl Roster {
     }
 
     fn judge(
-        &self,
+        &mut self,
         at: Moment,
         source: &str,
         tuning: &Tuning,
+        sight: &Sight,
         settings: &AlarmSettings,
         observed: &mut Observed,
     ) {
         let component = format!("SOURCE.{source}");
+        let listens = self.listens.get(source).copied();
         let judge = |last: Option<Duration>, words: &dyn Fn() -> Words| {
             let silent = |since: Duration| at.now.saturating_sub(since) >= tuning.lasts;
-            match (last, self.listens.get(source)) {
+            match (last, listens) {
                 (Some(last), _) if !silent(last) => Verdict::Good,
                 // As long as nobody could have come, nobody was silent.
-                (_, Some(since)) if silent(*since) => Verdict::Bad(words()),
+                (_, Some(since)) if silent(since.now) => Verdict::Bad(words()),
                 _ => Verdict::Same,
             }
         };
+        let lines = Lines::of(source, sight, tuning);
+        let cluster = &settings.sender.cluster;
         let at_once = (Duration::ZERO, Duration::ZERO);
         for who in &tuning.clients.expected {
             let seen = self.expected.get(&(source.to_owned(), who.clone()));
             let words = || {
                 let shown = match (seen, who) {
-                    (Some((_, client)), _) => client_words(client),
+                    (Some(last), _) => client_words(&last.client),
                     (None, Who::Address(address)) => {
                         [address.to_string(), String::new(), String::new()]
                     }
@@ -240,42 +318,126 @@ impl Roster {
                         [String::new(), agent.clone(), sink.clone()]
                     }
                 };
-                self.words(&who.to_string(), shown, None, tuning, settings)
+                let is_open = match (seen, who) {
+                    (Some(last), _) => lines.of_client(&last.client),
+                    (None, Who::Address(address)) => lines.of_address(*address),
+                    (None, _) => Line::Unknown,
+                };
+                let since = match (seen, listens) {
+                    (Some(last), _) => (Since::Heard, last.wall_ms),
+                    (None, since) => (Since::Listens, since.map_or(0, |since| since.wall_ms)),
+                };
+                words(&who.to_string(), shown, since, is_open, cluster)
             };
-            let verdict = judge(seen.map(|(last, _)| *last), &words);
+            let verdict = judge(seen.map(|last| last.at), &words);
             observed.add((Kind::ClientSilent, &component, &who.to_string()), verdict, at_once);
         }
-        for ((owner, client), seen) in self.clients.iter().filter(|(_, seen)| seen.learned) {
+        for ((owner, client), seen) in self.clients.iter_mut().filter(|(_, seen)| seen.learned) {
             if owner == source && !tuning.clients.expected.iter().any(|who| who.is(client)) {
+                let last_ms = seen.last_ms;
                 let words = || {
-                    let shown = client_words(client);
-                    self.words(&name(client), shown, Some(seen.last_ms), tuning, settings)
+                    let (since, shown) = ((Since::Heard, last_ms), client_words(client));
+                    words(&name(client), shown, since, lines.of_client(client), cluster)
                 };
                 let verdict = judge(seen.last, &words);
+                seen.is_silent = matches!(verdict, Verdict::Bad(_));
                 observed.add((Kind::ClientSilent, &component, &name(client)), verdict, at_once);
             }
         }
     }
+}
 
-    fn words(
-        &self,
-        who: &str,
-        [address, agent, sink]: [String; 3],
-        last_ms: Option<u64>,
-        tuning: &Tuning,
-        settings: &AlarmSettings,
-    ) -> Words {
-        let seconds = tuning.lasts.as_secs();
-        let words = Words::new(format!("client {who} has had no connection for {seconds} s"));
-        let words = words
-            .with("source", &settings.sender.cluster)
-            .with("clientIp", address)
-            .with("clientName", agent)
-            .with("sinkName", sink);
-        match last_ms {
-            Some(last_ms) => words.with("lastHeard", time(last_ms)),
-            None => words,
+impl Seen {
+    /// One that comes for the first time.
+    fn new(wall_ms: u64) -> Self {
+        Self {
+            first: None,
+            last: None,
+            first_ms: wall_ms,
+            last_ms: wall_ms,
+            silence: Duration::ZERO,
+            silence_before: Duration::ZERO,
+            accepted: false,
+            learned: false,
+            is_silent: false,
         }
+    }
+}
+
+/// What is known of a silent client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// It is connected.
+    Open,
+    /// From its address somebody is connected and has sent nothing: who that is cannot be known.
+    Unheard,
+    /// Its address is not known.
+    Unknown,
+    None,
+}
+
+/// Who is connected to a source.
+struct Lines<'a> {
+    source: &'a str,
+    sight: &'a Sight,
+    connected: BTreeSet<&'a Client>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(source: &'a str, sight: &'a Sight, tuning: &Tuning) -> Self {
+        let heard = sight.heard.get(source).into_iter().flatten();
+        // Where a connection is a sign, one that is connected is not silent.
+        let heard = heard.filter(|heard| heard.connected && tuning.clients.by_message);
+        Self { source, sight, connected: heard.map(|heard| &heard.client).collect() }
+    }
+
+    fn of_client(&self, client: &Client) -> Line {
+        if self.connected.contains(client) { Line::Open } else { self.of_address(client.address) }
+    }
+
+    fn of_address(&self, address: IpAddr) -> Line {
+        let unheard = self.sight.unheard.get(self.source);
+        let is_there = unheard.is_some_and(|unheard| unheard.contains(&address));
+        if is_there { Line::Unheard } else { Line::None }
+    }
+}
+
+/// From when on a client is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    Heard,
+    /// It has not come since the source began to listen.
+    Listens,
+}
+
+fn words(
+    who: &str,
+    [address, agent, sink]: [String; 3],
+    (since, wall_ms): (Since, u64),
+    line: Line,
+    cluster: &str,
+) -> Words {
+    let when = time(wall_ms - wall_ms % 1000);
+    let when = match since {
+        Since::Heard => format!("since {when}"),
+        Since::Listens => format!("since the source began to listen at {when}"),
+    };
+    let message = match line {
+        Line::Open => format!("client {who} is connected and has sent nothing {when}"),
+        Line::Unheard => format!(
+            "client {who} has sent nothing {when}; from its address there is a connection over which nothing has come"
+        ),
+        Line::Unknown => format!("client {who} has not come {when}"),
+        Line::None => format!("client {who} has had no connection here {when}"),
+    };
+    let words = Words::new(message)
+        .with("source", cluster)
+        .with("clientIp", address)
+        .with("clientName", agent)
+        .with("sinkName", sink);
+    match since {
+        Since::Heard => words.with("lastHeard", time(wall_ms)),
+        Since::Listens => words,
     }
 }
 

@@ -65,6 +65,18 @@ fn between(value: u64, limit: u64, clear: u64, words: impl FnOnce() -> Words) ->
     }
 }
 
+/// As in `147 MiB`, rounded down.
+fn binary_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let (mut part, mut at) = (bytes, 0);
+    // Four digits at most, and two at least where there are as many.
+    while part >= 10_240 && at + 1 < UNITS.len() {
+        part /= 1024;
+        at += 1;
+    }
+    format!("{part} {}", UNITS[at])
+}
+
 fn bad_if(bad: bool, words: impl FnOnce() -> Words) -> Verdict {
     if bad { Verdict::Bad(words()) } else { Verdict::Good }
 }
@@ -189,16 +201,25 @@ impl Look<'_> {
                 Some(Room { device, .. }) if !devices.insert(*device) => continue,
                 Some(Room { space, .. }) => {
                     let share = u128::from(space.total_bytes) * u128::from(percent) / 100;
-                    let least = u64::try_from(share).unwrap_or(u64::MAX);
-                    let least = least.max(tuning.bytes).max(place.required_bytes);
+                    let share = u64::try_from(share).unwrap_or(u64::MAX);
+                    // The smaller of those that are set: a share of a large disk is much, and a small
+                    // disk never has as much as a large one.
+                    let least = match (percent, tuning.bytes) {
+                        (0, bytes) => bytes,
+                        (_, 0) => share,
+                        (_, bytes) => share.min(bytes),
+                    };
+                    let least = least.max(place.required_bytes);
                     // No disk has more free than it is large.
                     let (total, tenth) = (space.total_bytes, least / 10);
                     let (least, clear) = (least.min(total), least.saturating_add(tenth).min(total));
                     let free = space.available_bytes;
                     let words = || {
                         Words::new(format!(
-                            "{free} bytes are free for {directory}, of {}; at least {least} were to be",
-                            space.total_bytes
+                            "{} of {} are free for {directory}; {} or more were to be",
+                            binary_bytes(free),
+                            binary_bytes(space.total_bytes),
+                            binary_bytes(least)
                         ))
                         .with("directory", &directory)
                         .with("freeBytes", free)

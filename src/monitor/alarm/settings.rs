@@ -246,6 +246,15 @@ fn tunings_of(
             let read = param.read(reader, &format!("{before}.{}", param.key.name), tuning);
             or_default(read, reader);
         }
+        if kind == Kind::DiskSpace {
+            // Where one of the two is set, it counts and not the default of the other.
+            let is_set = |name: &str| reader.text(&format!("{before}.{name}")).is_some();
+            match (is_set("freePercent"), is_set("freeBytes")) {
+                (true, false) if tuning.limit > Some(0) => tuning.bytes = 0,
+                (false, true) if tuning.bytes > 0 => tuning.limit = Some(0),
+                _ => {}
+            }
+        }
         if let (Some(limit), Some(clear)) = (tuning.limit, tuning.clear)
             && clear >= limit
         {

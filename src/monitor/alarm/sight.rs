@@ -4,7 +4,8 @@ use super::kind::Kind;
 use super::raised::plain;
 use crate::disk::Space;
 use crate::metrics::{Heard, Reading, Role, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct Sight {
     pub(crate) readings: Vec<Reading>,
     /// Who was heard since the last look, by source.
     pub(crate) heard: BTreeMap<String, Vec<Heard>>,
+    /// Addresses from which somebody is connected and has sent nothing, by source.
+    pub(crate) unheard: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Free space, by directory; one that does not answer is not there.
     pub(crate) spaces: BTreeMap<PathBuf, Room>,
     /// Why a changed configuration was refused, while that is so.

@@ -16,6 +16,7 @@ use serde_json::{Value as Json, json};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 const NAME: &str = "alarms.json";
 /// What a file that cannot be understood is called from then on.
@@ -129,6 +130,7 @@ fn encode(kept: &Kept) -> Vec<u8> {
             "certificate": learned.client.certificate,
             "firstMs": learned.first_ms,
             "lastMs": learned.last_ms,
+            "silentSeconds": learned.silence.as_secs(),
         })
     });
     let json = json!({
@@ -159,6 +161,8 @@ fn decode(bytes: &[u8]) -> Option<Kept> {
                 .with_certificate(text("certificate").unwrap_or_default()),
             first_ms: json["firstMs"].as_u64()?,
             last_ms: json["lastMs"].as_u64()?,
+            // Files of earlier versions do not have it.
+            silence: Duration::from_secs(json["silentSeconds"].as_u64().unwrap_or(0)),
         })
     };
     Some(Kept {
@@ -196,7 +200,13 @@ mod tests {
             next: 3,
             active: vec![alarm(2, None)],
             history: vec![alarm(1, Some(cleared))],
-            clients: vec![Learned { source: "r1".to_owned(), client, first_ms: 1, last_ms: 2 }],
+            clients: vec![Learned {
+                source: "r1".to_owned(),
+                client,
+                first_ms: 1,
+                last_ms: 2,
+                silence: Duration::from_secs(3),
+            }],
         }
     }
 

@@ -69,6 +69,8 @@ struct Rig {
     channels: Arc<Mutex<BTreeMap<String, ChannelReading>>>,
     spaces: BTreeMap<PathBuf, Room>,
     refused: Option<String>,
+    /// By how much the wall clock was set forward.
+    wall_jump_ms: u64,
 }
 
 impl Rig {
@@ -105,21 +107,26 @@ impl Rig {
         }
         let machine = Machine::new(Arc::new(settings), kept);
         let (spaces, refused) = (BTreeMap::new(), None);
-        Self { machine, seconds: 0, registry, channels, spaces, refused }
+        Self { machine, seconds: 0, registry, channels, spaces, refused, wall_jump_ms: 0 }
     }
 
     /// Looks once, a second after the last look; what has changed, in words.
     fn look(&mut self) -> Vec<String> {
         self.seconds += 1;
-        let heard = self.registry.components().sources.into_iter();
+        let sources = self.registry.components().sources;
+        let unheard = sources.iter().map(|(name, source)| (name.clone(), source.clients.unheard()));
+        let unheard = unheard.collect();
+        let heard = sources.into_iter();
         let sight = Sight {
             readings: self.registry.snapshot(),
             heard: heard.map(|(name, source)| (name, source.clients.take_heard())).collect(),
+            unheard,
             spaces: self.spaces.clone(),
             refused: self.refused.clone(),
         };
         let now = Duration::from_secs(self.seconds);
-        let at = Moment { now, wall_ms: 1_700_000_000_000 + self.seconds * 1000 };
+        let at =
+            Moment { now, wall_ms: 1_700_000_000_000 + self.seconds * 1000 + self.wall_jump_ms };
         let named = |alarm: &Alarm| {
             let words = format!("{} {} {}", alarm.kind.entry().id, alarm.component, alarm.subject);
             words.trim_end().to_owned()
@@ -155,7 +162,9 @@ impl Rig {
 
     fn meet(&self, address: [u8; 4], agent: &str, sink: &str) -> Contact {
         let client = Client::new(address.into(), agent, sink);
-        self.registry.source("r1").clients.meet(client).expect("there is room")
+        let contact = self.registry.source("r1").clients.meet(client).expect("there is room");
+        contact.accepted();
+        contact
     }
 
     /// The life that follows, with what this one kept.
@@ -434,12 +443,42 @@ fn a_disk_has_one_alarm_and_needs_what_its_channel_needs() {
         Rig::new("diskSpace.seconds = 0\ndiskSpace.freeBytes = 0\ndiskSpace.freePercent = 0");
     put(&mut rig, "/c2/data2", 1_048_575, 1);
     assert_eq!(rig.pass(2), [at(1, "raised 90006 CHANNEL.c2 /c2/data2")]);
-    // A disk that is smaller than what is to be free can be well too.
+}
+
+#[test]
+fn a_disk_smaller_than_free_bytes_can_be_healthy_and_shows_the_numbers_of_now() {
+    let mib = 1 << 20;
+    let put = |rig: &mut Rig, available_mib: u64, total_mib: u64| {
+        let space = Space { available_bytes: available_mib * mib, total_bytes: total_mib * mib };
+        rig.spaces.insert(PathBuf::from("/c2/data2"), Room { space, device: 1 });
+    };
+    let message = |rig: &Rig| rig.machine.active()[0].message.clone();
+    let raised = [at(1, "raised 90006 CHANNEL.c2 /c2/data2")];
     let mut rig = Rig::new("diskSpace.seconds = 0");
-    put(&mut rig, "/c2/data2", 99_999_999, 1);
-    assert_eq!(rig.pass(2), [at(1, "raised 90006 CHANNEL.c2 /c2/data2")]);
-    put(&mut rig, "/c2/data2", 100_000_000, 1);
+    put(&mut rig, 147, 182);
+    assert_eq!(rig.pass(5), [], "most of it is free");
+    put(&mut rig, 9, 200);
+    assert_eq!(rig.pass(1), raised);
+    assert_eq!(
+        message(&rig),
+        "9216 KiB of 200 MiB are free for /c2/data2; 10 MiB or more were to be"
+    );
+    put(&mut rig, 0, 200);
+    assert_eq!(rig.pass(5), []);
+    assert!(message(&rig).starts_with("0 bytes of 200 MiB are free"), "{}", message(&rig));
+    put(&mut rig, 147, 200);
     assert_eq!(rig.pass(20), [at(11, "cleared 90006 CHANNEL.c2 /c2/data2: it is well again")]);
+    // A large one has enough with less than a share of it, unless the share is what is set.
+    put(&mut rig, 2048, 10 << 20);
+    assert_eq!(rig.pass(5), []);
+    put(&mut rig, 1023, 10 << 20);
+    assert_eq!(rig.pass(1), raised);
+    let mut rig = Rig::new("diskSpace.seconds = 0\ndiskSpace.freePercent = 20");
+    put(&mut rig, 1 << 20, 10 << 20);
+    assert_eq!(rig.pass(1), raised, "ten percent");
+    let mut rig = Rig::new("diskSpace.seconds = 0\ndiskSpace.c2.freeBytes = 104857600");
+    put(&mut rig, 99, 182);
+    assert_eq!(rig.pass(1), raised, "half of it");
 }
 
 #[test]

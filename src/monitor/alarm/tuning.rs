@@ -217,7 +217,7 @@ pub(super) const CLIENT: &[Param] = &[
     param(
         "learnAfter",
         "180",
-        "Seconds over which a client that tells no name must have been coming before it is expected; one that does is expected at once.",
+        "Seconds over which a client must have been coming, with events that were accepted, before it is expected.",
         Apply::Number((0, SECONDS_MAX), |tuning, n| {
             tuning.clients.learn_after = Duration::from_secs(n);
         }),

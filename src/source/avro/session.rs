@@ -7,7 +7,7 @@ use crate::base::limits::{
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
 use crate::flow::source::SourceContext;
-use crate::metrics::{Client, Contact, SourceCounters};
+use crate::metrics::{Client, Contact, SourceCounters, UnheardConnection};
 use crate::net::stream::Stream;
 use crate::source::listener::farewell;
 use crate::source::room::{NoRoom, Part};
@@ -78,6 +78,8 @@ pub(super) struct Session {
     counters: Arc<SourceCounters>,
     /// For who watches whether the client is still there.
     contact: Option<Contact>,
+    /// The same until it is known who the client is.
+    unheard: Option<UnheardConnection>,
 }
 
 /// What a client's request may take.
@@ -144,6 +146,7 @@ impl Session {
             request_timeout,
             whole_by: None,
             counters: context.counters.clone(),
+            unheard: context.counters.clients.connected(peer.ip()),
             contact: None,
         }
     }
@@ -289,6 +292,7 @@ impl Session {
         let client = Client::new(self.peer.ip(), name.agent, name.sink);
         let client = client.with_certificate(certificate);
         self.contact = self.counters.clients.meet(client);
+        self.unheard = None;
     }
 
     /// What is too large was read and dropped: the client is told, and can go on.
@@ -321,7 +325,10 @@ impl Session {
     async fn commit(&self, events: Vec<Event>) -> Answer {
         let count = events.len();
         match self.intake.commit(events).await {
-            Ok(()) => Answer::Ok,
+            Ok(()) => {
+                self.contact.iter().for_each(Contact::accepted);
+                Answer::Ok
+            }
             Err(error) if error.never_fits() => {
                 tracing::error!(source = %self.name, peer = %self.peer, events = count, %error,
                     "no channel can ever hold this batch; the client is told and may send it again for ever");

@@ -75,7 +75,10 @@ async fn carry_out(framed: &Framed, speech: Speech, call: Call) -> i32 {
 
 async fn commit(framed: &Framed, events: Vec<Event>) -> i32 {
     let count = events.len();
-    let Err(error) = framed.context.intake.commit(events).await else { return OK };
+    let Err(error) = framed.context.intake.commit(events).await else {
+        framed.is_accepted();
+        return OK;
+    };
     let (source, peer) = (&framed.context.name, framed.peer);
     if error.never_fits() {
         tracing::error!(%source, %peer, events = count, %error,

@@ -8,7 +8,7 @@ use crate::base::clock::Clock;
 use crate::flow::spell::Spell;
 use crate::metrics::Counter;
 use crate::monitor::alarm::kind::Severity;
-use crate::monitor::alarm::raised::Sender;
+use crate::monitor::alarm::raised::{Alarm, Sender};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,12 +51,12 @@ impl Queue {
 
     fn push(&self, now: Duration, notice: Notice) {
         let mut waiting = self.lock();
-        if waiting.len() >= WAITING_MAX {
-            // The oldest but the one in hand, which may be there by now.
-            waiting.remove(1);
+        waiting.push_back((now, notice));
+        if waiting.len() > WAITING_MAX {
+            let least = least(&waiting);
+            waiting.remove(least);
             self.dropped.add(1);
         }
-        waiting.push_back((now, notice));
         self.more.notify_one();
     }
 
@@ -79,6 +79,35 @@ impl Queue {
         // Nothing under the lock can be left half done.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How much it matters that a notice is delivered, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// A later one about the same alarm waits.
+    Superseded,
+    /// A later one of the same kind about the same component waits, for example about another client.
+    OneOfMany,
+    Only(Severity),
+}
+
+/// The place of the notice that matters least, the oldest of those; never that of the one in hand, which
+/// may be there by now.
+fn least(waiting: &VecDeque<(Duration, Notice)>) -> usize {
+    let worth = |at: usize| {
+        let Some(alarm) = waiting[at].1.alarm() else { return Worth::Only(Severity::Critical) };
+        let later = || waiting.iter().skip(at + 1).filter_map(|(_, notice)| notice.alarm());
+        let is_like =
+            |other: &Alarm| (other.kind, &other.component) == (alarm.kind, &alarm.component);
+        if later().any(|other| is_like(other) && other.subject == alarm.subject) {
+            Worth::Superseded
+        } else if alarm.severity < Severity::Critical && later().any(is_like) {
+            Worth::OneOfMany
+        } else {
+            Worth::Only(alarm.severity)
+        }
+    };
+    (1..waiting.len()).min_by_key(|at| worth(*at)).unwrap_or(0)
 }
 
 impl Outbox {
@@ -232,5 +261,55 @@ impl Post {
         let is_there = self.deliver(now, &Notice::Dropped(count)).await;
         // Also where this one is lost, which is not counted again.
         self.queue.told.add(count + u64::from(!is_there));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::alarm::kind::Kind;
+
+    fn notice(kind: Kind, severity: Severity, component: &str, subject: &str) -> Notice {
+        Notice::Raised(Arc::new(Alarm {
+            serial: 1,
+            kind,
+            severity,
+            component: component.to_owned(),
+            subject: subject.to_owned(),
+            message: String::new(),
+            parameters: std::collections::BTreeMap::new(),
+            raised_ms: 0,
+            cleared: None,
+        }))
+    }
+
+    fn count(queue: &Queue, is: impl Fn(&Alarm) -> bool) -> usize {
+        queue.lock().iter().filter_map(|(_, notice)| notice.alarm()).filter(|a| is(a)).count()
+    }
+
+    #[test]
+    fn a_flood_of_lesser_notices_drops_no_only_notice_of_a_critical_alarm() {
+        let queue = Queue::default();
+        let push = |notice| queue.push(Duration::ZERO, notice);
+        let client = |n: usize| {
+            notice(Kind::ClientSilent, Severity::Major, "SOURCE.in", &format!("10.0.0.{n}"))
+        };
+        push(client(0));
+        for stripe in ["/d1", "/d2"] {
+            push(notice(Kind::StripeSuspended, Severity::Critical, "CHANNEL.c", stripe));
+        }
+        push(notice(Kind::ReloadRefused, Severity::Minor, "AGENT.a", ""));
+        (1..2000).for_each(|n| push(client(n)));
+        assert_eq!((queue.len(), queue.dropped.get()), (WAITING_MAX, 2003 - WAITING_MAX as u64));
+        assert_eq!(count(&queue, |alarm| alarm.kind == Kind::StripeSuspended), 2);
+        assert_eq!(count(&queue, |alarm| alarm.kind == Kind::ReloadRefused), 1, "the only one");
+        assert_eq!(count(&queue, |alarm| alarm.subject == "10.0.0.0"), 1, "it is in hand");
+        assert_eq!(count(&queue, |alarm| alarm.subject == "10.0.0.1999"), 1, "the newest");
+        // What has a later word goes before anything else, and what matters least before the others.
+        (0..WAITING_MAX).for_each(|n| {
+            push(notice(Kind::SinkStalled, Severity::Critical, &format!("SINK.{n}"), ""));
+        });
+        assert_eq!(count(&queue, |alarm| alarm.kind == Kind::ClientSilent), 1, "it is in hand");
+        assert_eq!(count(&queue, |alarm| alarm.kind == Kind::ReloadRefused), 0);
     }
 }

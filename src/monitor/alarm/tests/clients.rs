@@ -4,6 +4,7 @@ use super::super::CLIENTS_MAX;
 use super::{Rig, at, read};
 use crate::metrics::{Client, Contact};
 use std::sync::Arc;
+use std::time::Duration;
 
 const QUICK: &str = "clientSilent.seconds = 10\nclientSilent.learnAfter = 5";
 
@@ -21,7 +22,8 @@ fn a_client_that_used_to_come_is_missed_until_its_first_message() {
         ["source", "clientIp", "clientName", "sinkName", "lastHeard"].map(parameter),
         ["north", "10.0.0.1", "web", "k1", "2023-11-14T22:13:40Z"]
     );
-    assert_eq!(alarm.severity.word(), "major");
+    let message = "client 10.0.0.1 web/k1 has had no connection here since 2023-11-14T22:13:40Z";
+    assert_eq!((alarm.severity.word(), &*alarm.message), ("major", message));
     let _contact = rig.meet([10, 0, 0, 1], "web", "k1");
     assert_eq!(rig.pass(30), [at(1, &format!("cleared 24003 {missed}: it is well again"))]);
 }
@@ -167,7 +169,7 @@ fn behind_a_restart_nobody_is_forgotten_before_they_could_come() {
     drop(contacts);
     let mut kept = rig.machine.kept();
     // The agent was away for a long time.
-    kept.clients.iter_mut().for_each(|client| client.last_ms -= 1_000_000);
+    kept.clients.iter_mut().for_each(|client| client.silence += Duration::from_secs(1000));
     let mut rig = Rig::with(&settings, kept);
     assert_eq!(rig.pass(5), []);
     let _back = rig.meet([10, 0, 0, 1], "web", "k1");
@@ -207,7 +209,7 @@ fn learned_clients_are_forgotten_by_time_and_by_word() {
 
 #[test]
 fn clients_and_history_are_bounded() {
-    let mut rig = Rig::new("clientSilent.seconds = 1\nhistory = 50");
+    let mut rig = Rig::new("clientSilent.seconds = 1\nclientSilent.learnAfter = 0\nhistory = 50");
     let many = |rig: &Rig| -> Vec<Contact> {
         let address = |n: usize| [10, 0, (n / 256) as u8, (n % 256) as u8];
         (0..CLIENTS_MAX + 10).map(|n| rig.meet(address(n), "web", "k1")).collect()
@@ -222,4 +224,104 @@ fn clients_and_history_are_bounded() {
     assert_eq!(rig.pass(3).len(), CLIENTS_MAX);
     assert_eq!(rig.machine.history().len(), 50);
     assert!(rig.machine.active().is_empty());
+}
+
+#[test]
+fn an_alarm_says_of_an_open_connection_what_is_known_of_it() {
+    let mut rig = Rig::new(&format!("{QUICK}\nclientSilent.r1.clients = 10.0.0.1 web"));
+    let message = |rig: &Rig, at: usize| rig.machine.active()[at].message.clone();
+    let open = rig.registry.source("r1").clients.connected([10, 0, 0, 1].into());
+    assert_eq!(rig.pass(20).len(), 2);
+    let since = "since the source began to listen at 2023-11-14T22:13:21Z";
+    assert_eq!(
+        message(&rig, 0),
+        format!(
+            "client 10.0.0.1 has sent nothing {since}; from its address there is a connection over which nothing has come"
+        )
+    );
+    assert_eq!(message(&rig, 1), format!("client web has not come {since}"));
+    drop(open);
+    assert_eq!(rig.pass(20), []);
+    assert_eq!(message(&rig, 0), format!("client 10.0.0.1 has had no connection here {since}"));
+
+    let mut rig = Rig::new(&format!("{QUICK}\nclientSilent.sign = message"));
+    let contact = rig.meet([10, 0, 0, 1], "web", "k1");
+    assert_eq!(rig.pass(6), []);
+    contact.message();
+    assert_eq!(rig.pass(20).len(), 1);
+    let words =
+        "client 10.0.0.1 web/k1 is connected and has sent nothing since 2023-11-14T22:13:27Z";
+    assert_eq!(message(&rig, 0), words);
+}
+
+#[test]
+fn names_are_learned_with_accepted_events_over_a_time_and_so_many_an_address() {
+    let mut rig = Rig::new(QUICK);
+    let invent = |rig: &Rig, n: usize| {
+        let client = Client::new([10, 0, 0, 6].into(), &format!("invented{n}"), "k1");
+        rig.registry.source("r1").clients.meet(client).expect("there is room")
+    };
+    // Handshakes without an event, and events of a moment.
+    let contacts: Vec<Contact> = (0..500).map(|n| invent(&rig, n)).collect();
+    let seen = rig.pass(60);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(
+        seen[0].1.starts_with("note more than 32 clients of source r1 come from 10.0.0.6"),
+        "{seen:?}"
+    );
+    assert_eq!(rig.machine.kept().clients, []);
+    contacts.iter().for_each(Contact::accepted);
+    drop(contacts);
+    drop(rig.meet([10, 0, 0, 7], "brief", "k1"));
+    assert!(rig.pass(1).is_empty());
+    assert!(rig.machine.kept().clients.len() <= 32);
+    let mut rig = Rig::new(QUICK);
+    drop(rig.meet([10, 0, 0, 7], "brief", "k1"));
+    let many: Vec<Contact> = (0..100).map(|n| invent(&rig, n)).collect();
+    many.iter().for_each(Contact::accepted);
+    let own = rig.meet([10, 0, 0, 1], "web", "k1");
+    assert_eq!(rig.pass(20).len(), 1);
+    assert_eq!(rig.machine.kept().clients.len(), 33);
+    drop((many, own));
+    assert_eq!(rig.pass(20).len(), 33);
+}
+
+#[test]
+fn where_too_many_are_known_the_youngest_silent_one_makes_room() {
+    let mut rig = Rig::new("clientSilent.seconds = 5\nclientSilent.learnAfter = 0");
+    let old = rig.meet([10, 0, 0, 1], "web", "k1");
+    assert_eq!(rig.pass(2), []);
+    let address = |n: usize| [10, 1, (n / 256) as u8, (n % 256) as u8];
+    let many: Vec<Contact> =
+        (1..CLIENTS_MAX).map(|n| rig.meet(address(n), "invented", "k1")).collect();
+    assert_eq!(rig.pass(2), []);
+    let new = rig.meet([10, 0, 0, 2], "web", "k1");
+    assert!(rig.pass(2)[0].1.starts_with("note more than 1000 clients"));
+    drop((old, many));
+    assert_eq!(rig.pass(10).len(), CLIENTS_MAX + 1, "one is known instead of another");
+    new.accepted();
+    assert_eq!(rig.pass(1), []);
+    let is_known = |rig: &Rig, last: u8| {
+        let clients = rig.machine.kept().clients;
+        clients.iter().any(|known| known.client.address == std::net::IpAddr::from([10, 0, 0, last]))
+    };
+    assert!(is_known(&rig, 1) && is_known(&rig, 2));
+    drop(new);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_lets_no_client_be_forgotten() {
+    let mut rig = Rig::new(&format!("{QUICK}\nclientSilent.forgetAfter = 100"));
+    drop(rig.meet([10, 0, 0, 1], "web", "k1"));
+    let contact = rig.meet([10, 0, 0, 1], "web", "k1");
+    assert_eq!(rig.pass(20), []);
+    drop(contact);
+    rig.wall_jump_ms = 30 * 86_400_000;
+    assert_eq!(rig.pass(30), [at(10, "raised 24003 SOURCE.r1 10.0.0.1 web/k1")]);
+    assert_eq!(rig.machine.kept().clients.len(), 1);
+    assert_eq!(rig.machine.kept().clients[0].silence, Duration::from_secs(30));
+    // Time of silence goes on where it was after a restart.
+    let mut rig = rig.reborn(&format!("{QUICK}\nclientSilent.forgetAfter = 100"));
+    assert_eq!(rig.pass(69).len(), 1);
+    assert!(rig.pass(5)[0].1.starts_with("note client 10.0.0.1 web/k1"));
 }
