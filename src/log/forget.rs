@@ -16,6 +16,10 @@ use crate::record::state::SourcePosition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// What the position of an interrupted `channel restore` begins with (`recovery::returned`). Running it again
+/// after its position was forgotten would put events twice, so only `forget-source` forgets it.
+pub const RESTORE_SOURCE_PREFIX: &str = "millpond restore ";
+
 /// The sources that exist, and the positions that are being forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Forgetting {
@@ -84,6 +88,7 @@ impl Log {
             .filter(|(source, position)| {
                 !position.is_forgotten()
                     && !named.contains(*source)
+                    && !source.starts_with(RESTORE_SOURCE_PREFIX)
                     && !self.positions_busy.contains_key(*source)
             })
             .map(|(source, _)| source.clone())

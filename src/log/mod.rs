@@ -25,7 +25,7 @@ mod complete;
 mod events;
 mod fail;
 pub mod fate;
-mod forget;
+pub mod forget;
 pub mod job;
 pub mod lease;
 pub mod lend;

@@ -15,6 +15,7 @@ use super::scan::{self, Block, Scan};
 use super::table::Case;
 use super::{Finding, OpenError};
 use crate::base::ids::{SegmentId, Sequence, Uuid};
+use crate::log::forget::RESTORE_SOURCE_PREFIX;
 use crate::record::state::{StateRecord, StripeState};
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ pub struct ReturnedSegment {
 /// eight bytes, the highest first.
 #[must_use]
 pub fn source_of(stripe: Uuid, segment: SegmentId) -> String {
-    format!("millpond restore {stripe} {segment}")
+    format!("{RESTORE_SOURCE_PREFIX}{stripe} {segment}")
 }
 
 /// The position that says that all sequences below `next` were put again.

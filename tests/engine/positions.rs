@@ -1,8 +1,10 @@
 //! Section 8: what a source leaves with its events.
 
 use crate::rig::{Engine, Machine, bodies, data_dir};
+use millpond::base::ids::{SegmentId, Uuid};
 use millpond::channel::{Channel, CommitError, Position, PositionError, Refusal};
 use millpond::disk::sim::{Fault, SimOptions};
+use millpond::recovery::returned::source_of;
 use std::time::Duration;
 
 fn position(counter: u64, bytes: &'static str) -> Result<Option<Position>, PositionError> {
@@ -332,6 +334,20 @@ fn sources_that_were_not_named_for_a_day_are_forgotten_and_one_that_returns_is_n
     let commit = engine.begin_put_at(&[], "gone", "2");
     engine.end(commit).expect("committed");
     assert_eq!(engine.channel.position("gone"), position(3, "2"));
+}
+
+#[test]
+fn the_progress_of_a_restore_is_never_forgotten_by_itself() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    let restore = source_of(Uuid([7; 16]), SegmentId(3));
+    for source in ["gone", restore.as_str()] {
+        let commit = engine.begin_put_at(&[], source, "12345678");
+        engine.end(commit).expect("committed");
+    }
+    engine.channel.name_sources(&[]);
+    engine.pass(millpond::base::limits::SOURCE_FORGET_AFTER);
+    assert!(!has(&engine, "gone") && has(&engine, &restore), "a second restore puts nothing twice");
 }
 
 #[test]

@@ -110,6 +110,12 @@ impl Shared {
                     Some(left) if !left.is_zero() => pause(left),
                     _ => break,
                 }
+                // A commit that is not blocking a thread may have been the last one that was waited for.
+                let now = self.now();
+                let is_held = self.with_log(|log| delay.is_held(now, log.gathered(index)));
+                if !is_held.unwrap_or(false) {
+                    break;
+                }
             }
         }
         None
