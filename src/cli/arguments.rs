@@ -61,7 +61,8 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  \
             millpond top\n  \
             millpond top log1:34545 log2:34545 --sort state\n  \
-            millpond top --once --json log1:34545 | jq '.agents[].components[] | select(.well | not)'\n\n\
+            millpond top --once --json log1:34545 | jq '.agents[].components[] | select(.well | not)'\n  \
+            millpond top https://log1:34545 --truststore ca.pem --token-file token\n\n\
             Agents are asked over their metrics port (-Dflume.monitoring.type=http); one that does not\n\
             answer is shown as such and asked again. Keys: q leaves, s sorts, p holds, ? lists them.\n\
             With --once and --json the exit code is 1 when an agent did not answer. NO_COLOR is heard.")]

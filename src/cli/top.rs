@@ -1,12 +1,15 @@
 //! `top`: agents as of now, on a terminal or once.
 
 use super::interrupt::Interrupt;
-use super::top_arguments::{TopArguments, TopSort};
+use super::top_arguments::{AccessArguments, TopArguments, TopSort};
 use super::words::{Stop, show};
 use crate::base::clock::{Clock, SystemClock};
-use crate::net::tls::{ClientTls, Connector};
-use crate::top::{self, Agent, Heard, Screen, Sort, TARGETS_MAX, Target, ask};
+use crate::net::http_auth::{HttpAuth, Secret};
+use crate::net::reloading::Stores;
+use crate::net::tls::{ClientTls, KeyStore};
+use crate::top::{self, Access, Agent, Heard, Screen, Sort, TARGETS_MAX, Target, ask};
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -17,7 +20,7 @@ const HEARD_MAX: usize = 64;
 
 pub(super) fn run(arguments: &TopArguments) -> Result<(), Stop> {
     let targets = targets(&arguments.targets)?;
-    let tls = tls(&targets)?;
+    let access = access(&arguments.access, &targets)?;
     let every = Duration::from_secs_f64(arguments.interval);
     let sort = sort(arguments.sort);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -27,11 +30,11 @@ pub(super) fn run(arguments: &TopArguments) -> Result<(), Stop> {
         .build()
         .map_err(|error| Stop::Failed(format!("cannot begin: {error}")))?;
     let ended = if arguments.once || arguments.json {
-        let agents = runtime.block_on(twice(&targets, tls.as_ref(), every));
+        let agents = runtime.block_on(twice(&targets, &access, every));
         once(&agents, sort, arguments.json)
     } else {
         let _inside = runtime.enter();
-        live(&targets, tls, sort, every)
+        live(&targets, access, sort, every)
     };
     // Not dropped: that would wait for names that are being looked up.
     runtime.shutdown_background();
@@ -48,12 +51,46 @@ fn targets(words: &[String]) -> Result<Vec<Target>, Stop> {
     targets.collect::<Result<_, _>>().map_err(|error| Stop::Usage(error.to_string()))
 }
 
-/// What greets servers with https, where one is to be asked.
-fn tls(targets: &[Target]) -> Result<Option<Connector>, Stop> {
-    if !targets.iter().any(Target::is_tls) {
-        return Ok(None);
+/// Reads the credentials and stores that agents want.
+///
+/// # Errors
+/// A file cannot be read or used, or a password would go to another machine in clear text.
+fn access(arguments: &AccessArguments, targets: &[Target]) -> Result<Access, Stop> {
+    let failed = |error: String| Stop::Failed(error);
+    let user = arguments.user.clone().zip(arguments.password_file.clone());
+    let auth = HttpAuth {
+        basic: user.map(|(user, file)| (user, Secret::File(file))),
+        bearer: arguments.token_file.clone().map(Secret::File),
+    };
+    let mut access = Access::default();
+    if auth.basic.is_some() || auth.bearer.is_some() {
+        if let Some(target) = targets.iter().find(|target| target.is_overheard()) {
+            return Err(Stop::Usage(format!(
+                "{}: a password or token goes to another machine over https only",
+                target.words
+            )));
+        }
+        access.authorization = auth.load().map_err(|error| failed(error.to_string()))?.header();
     }
-    ClientTls::default().load().map(Some).map_err(|error| Stop::Failed(error.to_string()))
+    if targets.iter().any(Target::is_tls) {
+        let password = |file: &Option<PathBuf>| match file {
+            None => Ok(String::new()),
+            Some(file) => Secret::File(file.clone()).read().map_err(|e| failed(e.to_string())),
+        };
+        let own = arguments.keystore.clone();
+        let own = own.map(|path| {
+            let password = password(&arguments.keystore_password_file)?;
+            Ok::<_, Stop>(KeyStore { path, password })
+        });
+        let tls = ClientTls {
+            truststore: arguments.truststore.clone(),
+            password: password(&arguments.truststore_password_file)?,
+            own: own.transpose()?,
+            ..ClientTls::default()
+        };
+        access.tls = Some(tls.load().map_err(|error| failed(error.to_string()))?);
+    }
+    Ok(access)
 }
 
 fn sort(sort: TopSort) -> Sort {
@@ -68,18 +105,18 @@ fn sort(sort: TopSort) -> Sort {
 }
 
 /// Asks all of them, and those that answered again after `pause`: two answers make rates.
-async fn twice(targets: &[Target], tls: Option<&Connector>, pause: Duration) -> Vec<Agent> {
+async fn twice(targets: &[Target], access: &Access, pause: Duration) -> Vec<Agent> {
     let clock = Arc::new(SystemClock::new());
     let mut asking = JoinSet::new();
     for (at, target) in targets.iter().cloned().enumerate() {
-        let (clock, tls) = (Arc::clone(&clock), tls.cloned());
+        let (clock, access) = (Arc::clone(&clock), access.clone());
         asking.spawn(async move {
             let mut agent = Agent::new(&target.words);
-            let first = ask(&target, tls.as_ref()).await;
+            let first = ask(&target, &access).await;
             agent.hear(clock.now(), first);
             if agent.away.is_none() {
                 tokio::time::sleep(pause).await;
-                let second = ask(&target, tls.as_ref()).await;
+                let second = ask(&target, &access).await;
                 agent.hear(clock.now(), second);
             }
             (at, agent)
@@ -102,24 +139,19 @@ fn once(agents: &[Agent], sort: Sort, as_json: bool) -> Result<(), Stop> {
     }
 }
 
-fn live(
-    targets: &[Target],
-    tls: Option<Connector>,
-    sort: Sort,
-    every: Duration,
-) -> Result<(), Stop> {
+fn live(targets: &[Target], access: Access, sort: Sort, every: Duration) -> Result<(), Stop> {
     if !io::stdout().is_terminal() {
         let words = "stdout is no terminal; --once prints a table, --json what programs read";
         return Err(Stop::Usage(words.to_owned()));
     }
     let interrupt = Interrupt::listen()?;
     let (tell, mut heard) = mpsc::channel(HEARD_MAX);
-    let tls = Arc::new(tls);
+    let access = Arc::new(access);
     for (at, target) in targets.iter().cloned().enumerate() {
-        let (tell, tls) = (tell.clone(), Arc::clone(&tls));
+        let (tell, access) = (tell.clone(), Arc::clone(&access));
         tokio::spawn(async move {
             loop {
-                let answer = ask(&target, (*tls).as_ref()).await;
+                let answer = ask(&target, &access).await;
                 if tell.send(Heard { at, answer }).await.is_err() {
                     return;
                 }

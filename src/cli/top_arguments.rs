@@ -1,6 +1,7 @@
 //! The words of `top`.
 
 use clap::{Args, ValueEnum};
+use std::path::PathBuf;
 
 /// `top`.
 #[derive(Debug, Args)]
@@ -20,6 +21,35 @@ pub(super) struct TopArguments {
     /// The same as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub access: AccessArguments,
+}
+
+/// What agents with access control or a certificate of their own want; the same for all targets.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Access")]
+pub(super) struct AccessArguments {
+    /// User name (Basic), for agents with -Dflume.monitoring.auth-user
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub user: Option<String>,
+    /// File whose first line is the user's password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// File whose first line is a token (Bearer), for agents with -Dflume.monitoring.auth-token
+    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    pub token_file: Option<PathBuf>,
+    /// Trust store for https targets (PEM, PKCS12 or JKS); the system's without it
+    #[arg(long, value_name = "FILE")]
+    pub truststore: Option<PathBuf>,
+    /// File whose first line is the trust store's password
+    #[arg(long, value_name = "FILE", requires = "truststore")]
+    pub truststore_password_file: Option<PathBuf>,
+    /// Key store with the certificate to show, for agents with need-client-auth
+    #[arg(long, value_name = "FILE")]
+    pub keystore: Option<PathBuf>,
+    /// File whose first line is the key store's password
+    #[arg(long, value_name = "FILE", requires = "keystore")]
+    pub keystore_password_file: Option<PathBuf>,
 }
 
 /// The order of the rows.

@@ -72,7 +72,11 @@ pub enum AuthError {
 }
 
 impl Secret {
-    fn read(&self) -> Result<String, AuthError> {
+    /// Returns the secret as it is now.
+    ///
+    /// # Errors
+    /// Its file cannot be read, or has none.
+    pub fn read(&self) -> Result<String, AuthError> {
         let path: &Path = match self {
             Self::Text(text) => return Ok(text.clone()),
             Self::File(path) => path,

@@ -7,6 +7,7 @@ use crate::net::endpoint::Endpoint;
 use crate::net::fetch::{FetchError, Manner, fetch};
 use crate::net::tls::Connector;
 use hyper::StatusCode;
+use hyper::header::HeaderValue;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use tokio::time::timeout;
@@ -42,6 +43,12 @@ impl Target {
         };
         let (metrics, ready) = (page("metrics/prometheus")?, page("readyz")?);
         Ok(Self { words: words.to_owned(), metrics, ready, alarms: page("alarms")? })
+    }
+
+    /// Whether others on the network can read what is sent to it: it is on another machine, and not asked over TLS.
+    #[must_use]
+    pub fn is_overheard(&self) -> bool {
+        !self.metrics.is_tls() && !self.metrics.is_loopback()
     }
 
     /// Whether it is asked over TLS.
@@ -103,7 +110,7 @@ pub enum AskError {
     #[error("no answer within {} s", ROUND.as_secs())]
     Late,
     /// Another status than 200.
-    #[error("the server answered {0}")]
+    #[error("the server answered {status}{advice}", status = .0, advice = advice(*.0))]
     Status(StatusCode),
     /// It was not had.
     #[error(transparent)]
@@ -111,6 +118,14 @@ pub enum AskError {
     /// Something else answers there.
     #[error("what answers there is no millpond agent of a version with these pages")]
     Stranger,
+}
+
+fn advice(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => ": give --user and --password-file, or --token-file",
+        StatusCode::FORBIDDEN => ": it may be asked on its own machine only, or by other names",
+        _ => "",
+    }
 }
 
 impl From<FetchError> for AskError {
@@ -122,13 +137,23 @@ impl From<FetchError> for AskError {
     }
 }
 
-/// What the agent at `target` says now.
+/// How agents are asked.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// Makes connections to targets with https.
+    pub tls: Option<Connector>,
+    /// The value of the header `Authorization`, where agents want one.
+    pub authorization: Option<HeaderValue>,
+}
+
+/// Returns what the agent at `target` says now.
 ///
 /// # Errors
-/// Its numbers were not had.
-pub async fn ask(target: &Target, tls: Option<&Connector>) -> Result<Answer, AskError> {
+/// It did not send its metrics in time.
+pub async fn ask(target: &Target, access: &Access) -> Result<Answer, AskError> {
     let asking = async {
-        let page = |of| page(of, tls.filter(|_| target.is_tls()));
+        let tls = access.tls.as_ref().filter(|_| target.is_tls());
+        let page = |of| page(of, tls, access.authorization.as_ref());
         let (metrics, ready, alarms) =
             tokio::join!(page(&target.metrics), page(&target.ready), page(&target.alarms));
         let reading = Reading::of(&metrics?).ok_or(AskError::Stranger)?;
@@ -143,10 +168,14 @@ pub async fn ask(target: &Target, tls: Option<&Connector>) -> Result<Answer, Ask
     timeout(ROUND, asking).await.map_err(|_| AskError::Late)?
 }
 
-async fn page(of: &Endpoint, tls: Option<&Connector>) -> Result<String, AskError> {
+async fn page(
+    of: &Endpoint,
+    tls: Option<&Connector>,
+    authorization: Option<&HeaderValue>,
+) -> Result<String, AskError> {
     let manner = Manner {
         tls,
-        authorization: None,
+        authorization,
         also: &[StatusCode::SERVICE_UNAVAILABLE],
         connect: CONNECT,
         request: ROUND,

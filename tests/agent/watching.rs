@@ -128,6 +128,30 @@ fn top_shows_the_agent_that_answers_and_says_which_does_not() {
     assert_eq!(agent.terminate().code(), Some(0));
 }
 
+#[test]
+fn top_shows_agents_that_want_a_token() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    std::fs::write(top.join("token"), "s3cret\n").expect("written");
+    let (netcat, monitor) = (free_port(), free_port());
+    write_configuration(top, netcat, "i1");
+    let option = format!("-Dflume.monitoring.port={monitor}");
+    let token = "-Dflume.monitoring.auth-token-file=token";
+    let agent = start(top, &["-Dflume.monitoring.type=http", &option, token]);
+    let here = format!("127.0.0.1:{monitor}");
+    let words = ["top", "--once", "--interval", "0.5", &here];
+    let refused = run_expecting(top, &words, b"", 1);
+    assert!(refused.contains("401") && refused.contains("--token-file"), "{refused}");
+    let table = run_expecting(top, &[&words[..], &["--token-file", "token"]].concat(), b"", 0);
+    assert!(table.contains("source r1") && !table.contains("s3cret"), "{table}");
+    // To another machine a token goes over https only.
+    let away = ["top", "--once", "--token-file", "token", "192.0.2.1"];
+    let refused = run(top, &away, b"");
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && stderr.contains("https only"), "{stderr}");
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
 /// A `tap` that runs, and its first line once events pass.
 fn tapping(top: &Path, more: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut child = millpond(top)
