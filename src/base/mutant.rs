@@ -65,6 +65,10 @@ pub enum Broken {
     RetryUnsaid,
     /// Recovery reads no further than the first place without a block.
     HoleHides,
+    /// An opening goes on without a segment file that events wait in, without being told to.
+    MissingUnrefused,
+    /// A segment file that came back after its events were given up is taken for a free one.
+    ReturnedIsFree,
 }
 
 #[cfg(mutant)]
@@ -75,7 +79,7 @@ thread_local! {
 impl Broken {
     /// Every rule.
     #[cfg(mutant)]
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::PublishedOverGaps,
         Self::FenceBehind,
         Self::VoidForgotten,
@@ -104,6 +108,8 @@ impl Broken {
         Self::PoolByNumber,
         Self::RetryUnsaid,
         Self::HoleHides,
+        Self::MissingUnrefused,
+        Self::ReturnedIsFree,
     ];
 
     /// Breaks the rule for engines of this thread, or none from now on.

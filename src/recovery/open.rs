@@ -67,7 +67,8 @@ pub(super) fn open(
             return Err(OpenError::Misplaced { moves: misplaced });
         }
         let missing = missing::segments(&members, &decision);
-        if !missing.is_empty() && !options.open_without_missing_segments {
+        let goes_on = options.open_without_missing_segments || Broken::MissingUnrefused.is_chosen();
+        if !missing.is_empty() && !goes_on {
             return Err(OpenError::SegmentsMissing { missing });
         }
         let present = members.stripes.iter().map(|s| s.present.as_ref());

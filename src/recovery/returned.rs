@@ -15,6 +15,7 @@ use super::scan::{self, Block, Scan};
 use super::table::Case;
 use super::{Finding, OpenError};
 use crate::base::ids::{SegmentId, Sequence, Uuid};
+use crate::base::mutant::Broken;
 use crate::log::forget::RESTORE_SOURCE_PREFIX;
 use crate::record::state::{StateRecord, StripeState};
 use std::path::PathBuf;
@@ -70,6 +71,9 @@ pub(super) fn set_apart(
         if found.events != Some(0) {
             returned.push(found);
         }
+    }
+    if Broken::ReturnedIsFree.is_chosen() {
+        return Vec::new();
     }
     let is_apart = |id: &SegmentId| returned.iter().any(|r: &ReturnedSegment| r.id == *id);
     verdict.live.retain(|id| !is_apart(id));

@@ -1,6 +1,6 @@
 //! A configuration that comes from a web server: asked for with conditions, kept when it cannot be had.
 
-use super::process::{Agent, free_port, millpond, run_expecting, until};
+use super::process::{Agent, free_port, millpond, run, run_expecting, until};
 use millpond::base::threads;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -63,6 +63,32 @@ fn asked(desk: &Shared, what: &str) -> usize {
 fn says(directory: &std::path::Path, what: &str) -> bool {
     let log = std::fs::read(directory.join("agent.log")).unwrap_or_default();
     String::from_utf8_lossy(&log).contains(what)
+}
+
+#[test]
+fn a_password_never_crosses_the_network_in_clear_text_and_a_configuration_only_with_a_warning() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // An address for documentation: nothing answers there.
+    let uri = ["--conf-uri", "http://192.0.2.1:9/a.conf"];
+    let user = ["--conf-user", "me", "--conf-password", "geheim"];
+    let words = [&["validate", "-n", "w"][..], &uri, &user].concat();
+    let refused = run(directory.path(), &words, b"");
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && stderr.contains("use https"), "{stderr}");
+    assert!(!stderr.contains("geheim"), "{stderr}");
+    // Without a password it is tried, and the warning comes first.
+    let mut child = millpond(directory.path())
+        .args(["validate", "-n", "w"])
+        .args(uri)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut line = String::new();
+    let stderr = child.stderr.take().expect("a pipe");
+    BufReader::new(stderr).read_line(&mut line).expect("a line");
+    assert!(line.contains("warning: --conf-uri http://192.0.2.1:9"), "{line}");
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 #[test]

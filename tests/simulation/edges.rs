@@ -1,6 +1,6 @@
 //! Refusals and failures that pass: everything that can go on goes on, and nothing is refused for ever.
 
-use millpond::base::clock::{Clock, ManualClock};
+use millpond::base::clock::ManualClock;
 use millpond::channel::file::{FileChannel, FileChannelOptions, Manual};
 use millpond::channel::{BoxFuture, Channel};
 use millpond::disk::Disk;
@@ -18,7 +18,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const DATA: &str = "/c/data0";
 
 /// What each has to hold; `Err` says what did not.
-pub(crate) const ALL: [fn() -> Result<(), String>; 7] = [
+pub(crate) const ALL: [fn() -> Result<(), String>; 8] = [
     void_ranges_keep_nothing_back,
     a_large_refusal_is_for_large_ones,
     a_failed_sync_costs_one_write,
@@ -26,6 +26,7 @@ pub(crate) const ALL: [fn() -> Result<(), String>; 7] = [
     a_large_write_has_more_time,
     large_free_segments_go,
     a_refused_read_is_tried_again_for_who_waits,
+    a_missing_segment_is_refused_and_kept_when_it_is_back,
 ];
 
 struct Edge {
@@ -41,21 +42,29 @@ impl Edge {
     }
 
     fn on(disk: SimDisk, keep_alive: Duration) -> Self {
-        let clock = Arc::new(ManualClock::default());
-        let asked: Arc<dyn Clock> = clock.clone();
-        let mut options = FileChannelOptions::new("/c/checkpoint", [DATA])
-            .with_disk(Arc::new(disk.clone()))
-            .with_clock(asked)
-            .manual(7);
-        options.segment_bytes = SEGMENT_BYTES as u64;
-        options.minimum_required_space = 0;
-        options.keep_alive = keep_alive;
-        options.write_timeout = WRITE_TIMEOUT;
+        let clock = Arc::<ManualClock>::default();
+        let options = Self::options(&disk, clock.clone(), keep_alive);
         let channel = FileChannel::open(options).expect("opens");
         let manual = channel.manual();
         let mut edge = Self { disk, clock, channel, manual };
         edge.settle();
         edge
+    }
+
+    fn options(
+        disk: &SimDisk,
+        clock: Arc<ManualClock>,
+        keep_alive: Duration,
+    ) -> FileChannelOptions {
+        let mut options = FileChannelOptions::new("/c/checkpoint", [DATA])
+            .with_disk(Arc::new(disk.clone()))
+            .with_clock(clock)
+            .manual(7);
+        options.segment_bytes = SEGMENT_BYTES as u64;
+        options.minimum_required_space = 0;
+        options.keep_alive = keep_alive;
+        options.write_timeout = WRITE_TIMEOUT;
+        options
     }
 
     /// Closed; what it leaves behind.
@@ -231,6 +240,35 @@ fn a_refused_read_is_tried_again_for_who_waits() -> Result<(), String> {
         }
     }
     Err("it sleeps on".to_owned())
+}
+
+fn a_missing_segment_is_refused_and_kept_when_it_is_back() -> Result<(), String> {
+    let mut edge = Edge::new(SimOptions::new(1));
+    for _ in 0..24 {
+        edge.put(1, 40_000)?;
+    }
+    let disk = edge.into_disk();
+    let bytes = disk.contents(&segment(0)).expect("there");
+    disk.put_in_place(&segment(0), None).expect("there");
+    let options = |without_missing| {
+        let mut options = Edge::options(&disk, Arc::default(), Duration::from_secs(1));
+        options.open_without_missing_segments = without_missing;
+        options
+    };
+    is("an opening went on without a segment", FileChannel::open(options(false)).is_err())?;
+    let channel = FileChannel::open(options(true)).map_err(|error| error.to_string())?;
+    channel.close().expect("sealed");
+    drop(channel);
+    disk.put_in_place(&segment(77), Some(&bytes)).expect("there");
+    let mut edge = Edge::on(disk.clone(), Duration::from_secs(1));
+    edge.drain();
+    for _ in 0..24 {
+        edge.put(1, 40_000)?;
+    }
+    is(
+        "a file that came back was written",
+        disk.contents(&segment(77)).is_ok_and(|now| now == bytes),
+    )
 }
 
 #[test]

@@ -173,4 +173,10 @@ pub(super) const HUNTS: &[Hunt] = &[
     rule("PoolByNumber", Edges, "free segments are kept by their number, however large"),
     rule("RetryUnsaid", Edges, "who waits for a refused read is not woken for the next try"),
     rule("HoleHides", Rot, "recovery reads no further than the first place without a block"),
+    rule("MissingUnrefused", Edges, "an opening gives up the events of a missing segment unasked"),
+    rule(
+        "ReturnedIsFree",
+        Edges,
+        "a segment that came back after it was given up is taken for free",
+    ),
 ];
