@@ -368,6 +368,19 @@ pub const IRC_LINE_BYTES_READ_MAX: usize = 16 * 1024;
 /// longer than that.
 pub const TLS_HANDSHAKE_SECONDS_MAX: u64 = 20;
 
+/// Names of clients that are looked up at once in the whole process, a thread each: a resolver that hangs must not
+/// take the threads on which files are written and servers are found.
+pub const NAME_LOOKUPS_MAX: usize = 16;
+
+/// Seconds that a client waits for its name: a resolver asks its first server again after so many.
+pub const NAME_LOOKUP_SECONDS_MAX: u64 = 5;
+
+/// Addresses of clients whose names are kept, some 200 bytes each, so that one that comes again is not looked up again.
+pub const NAMES_KNOWN_MAX: usize = 4096;
+
+/// Seconds for which they are kept: as long as a short-lived entry of DNS.
+pub const NAME_KEPT_SECONDS: u64 = 60;
+
 /// Bytes of a key or trust store. Java's own, with the certificates of all public authorities, has
 /// some 200 KB.
 pub const KEY_STORE_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -47,6 +47,8 @@ pub enum DropReason {
     Stopped,
     /// It is a datagram that had no room in the socket's buffer.
     SocketBuffer,
+    /// It is a datagram of a sender that `ipFilterRules` do not let in.
+    TurnedAway,
     /// It is a further line of a datagram, of which only the first is an event.
     ExtraLine,
     /// It is a line that its sender did not end before the connection was closed.
@@ -116,7 +118,7 @@ const fn expected(name: &'static str, place: DropPlace, meaning: &'static str) -
 
 impl DropReason {
     /// All of them, in the order of the enum.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Filtered,
         Self::MatchFailed,
         Self::Unrouted,
@@ -126,6 +128,7 @@ impl DropReason {
         Self::Refused,
         Self::Stopped,
         Self::SocketBuffer,
+        Self::TurnedAway,
         Self::ExtraLine,
         Self::UnfinishedLine,
         Self::FileGone,
@@ -171,6 +174,11 @@ impl DropReason {
             Self::SocketBuffer => {
                 loss("socket_buffer", Source, "datagrams that had no room in the socket's buffer")
             }
+            Self::TurnedAway => expected(
+                "turned_away",
+                Source,
+                "datagrams of senders that ipFilterRules do not let in",
+            ),
             Self::ExtraLine => loss(
                 "extra_line",
                 Source,

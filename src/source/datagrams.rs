@@ -8,12 +8,14 @@
 //! read once a second from the system's table of sockets. A source that stops takes what is in the buffer, and
 //! counts what the channel does not take of it.
 
+use super::filter::{Filter, TurnedAway};
 use super::patience::{self, Ended};
 use crate::base::limits::{DATAGRAM_BYTES, DATAGRAM_SOCKET_BYTES, DATAGRAMS_PER_BATCH};
 use crate::base::read_whole::read_whole;
 use crate::channel::BoxFuture;
 use crate::event::Event;
 use crate::flow::source::{Failure, SourceContext};
+use crate::flow::spell::Spell;
 use crate::metrics::{DropReason, SourceCounters};
 use crate::wire::syslog::Present;
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +36,9 @@ const TABLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// Makes events of datagrams.
 pub(crate) trait Parse: Send + Sync {
+    /// Whose datagrams are taken; `None` for everybody's.
+    fn filter(&self) -> Option<&Filter>;
+
     /// What there is to wait for before the first datagram of a sender is read; as a rule nothing.
     fn meets(&self, sender: IpAddr) -> Option<BoxFuture<'_, ()>> {
         let _ = sender;
@@ -56,6 +61,8 @@ pub(crate) struct Datagrams {
     /// The number under which the system's table has it.
     inode: Option<u64>,
     dropped: Mutex<u64>,
+    /// Throttles the log of senders that may not send.
+    turned_away: Spell,
 }
 
 impl Datagrams {
@@ -87,7 +94,7 @@ impl Datagrams {
             );
         }
         let inode = rustix::fs::fstat(&socket).ok().map(|stat| stat.st_ino);
-        Ok(Self { socket, inode, dropped: Mutex::new(0) })
+        Ok(Self { socket, inode, dropped: Mutex::new(0), turned_away: Spell::default() })
     }
 
     /// Where it receives.
@@ -129,10 +136,12 @@ impl Datagrams {
             let (mut batch, present) = (Vec::new(), Present::at(now));
             let mut taken = 0;
             while let Some((bytes, sender)) = next {
-                if let Some(meeting) = parse.meets(sender.ip()) {
-                    meeting.await;
+                if self.admits(sender, parse, context) {
+                    if let Some(meeting) = parse.meets(sender.ip()) {
+                        meeting.await;
+                    }
+                    batch.extend(parse.event(&buffer[..bytes], sender, &present, context));
                 }
-                batch.extend(parse.event(&buffer[..bytes], sender, &present, context));
                 taken += 1;
                 next = if taken < most { self.try_receive(&mut buffer) } else { None };
             }
@@ -147,6 +156,17 @@ impl Datagrams {
                 return;
             }
         }
+    }
+
+    /// Whether the sender of a datagram may send; one that may not is counted and logged, throttled.
+    fn admits(&self, sender: SocketAddr, parse: &dyn Parse, context: &SourceContext) -> bool {
+        let Some(filter) = parse.filter() else { return true };
+        let Err(TurnedAway { cause, .. }) = filter.admits(sender.ip()) else { return true };
+        context.counters.drops.add(DropReason::TurnedAway, 1);
+        if let Some(words) = self.turned_away.failed(context.clock.now(), &cause) {
+            tracing::warn!(source = %context.name, peer = %sender, "{words}");
+        }
+        false
     }
 
     fn try_receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {

@@ -11,7 +11,7 @@ use crate::net::dial::keep_alive;
 use crate::net::stream::Stream;
 use crate::net::tls::{Reloading, ServerTls};
 use crate::net::zlib::Socket;
-use crate::source::filter::Filter;
+use crate::source::filter::{Filter, TurnedAway};
 use crate::source::held_ports::{self, HeldPort};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -74,6 +74,7 @@ pub(crate) struct Arrival {
 }
 
 /// Says why a client does not get in.
+#[derive(Clone)]
 struct Porter {
     name: Arc<str>,
     peer: SocketAddr,
@@ -89,18 +90,47 @@ impl Porter {
             None => tracing::debug!(source = %self.name, peer = %self.peer, "{cause}"),
         }
     }
+
+    /// For each rule once, and now and then again, with what its client was.
+    fn turn_away(&self, away: &TurnedAway) {
+        let TurnedAway { cause, name, certificate } = away;
+        match self.turned_away.failed(self.clock.now(), cause) {
+            Some(words) => {
+                tracing::warn!(source = %self.name, peer = %self.peer, name, certificate, "{words}");
+            }
+            None => {
+                tracing::debug!(source = %self.name, peer = %self.peer, name, certificate, "{cause}");
+            }
+        }
+    }
 }
 
 impl Arrival {
     /// The connection, its TLS handshake done where there is TLS; `None` when that failed or took too
     /// long, the client may not come in, or the source stops.
     pub(crate) async fn greet(self) -> Option<Stream> {
-        if let Some(filter) = &self.filter
-            && !filter.admits(self.peer.ip()).await
-        {
-            self.porter.say("a client is turned away by ipFilterRules");
+        let filter = self.filter.clone();
+        let mut visitor = filter.as_ref().map(|filter| filter.visitor(self.peer.ip()));
+        if let Some(visitor) = &mut visitor {
+            let arrived = tokio::select! {
+                () = self.stop.wait() => return None,
+                arrived = visitor.arrives() => arrived,
+            };
+            if let Err(away) = arrived {
+                self.porter.turn_away(&away);
+                return None;
+            }
+        }
+        let porter = self.porter.clone();
+        let stream = self.shake_hands().await?;
+        if let Some(Err(away)) = visitor.map(|mut it| it.shows(stream.peer_certificate())) {
+            porter.turn_away(&away);
             return None;
         }
+        Some(stream)
+    }
+
+    async fn shake_hands(self) -> Option<Stream> {
         let level = self.zlib.then_some(ANSWER_LEVEL);
         let socket = Socket::new(self.socket, level);
         let Some(tls) = &self.tls else { return Some(Stream::from(socket)) };
@@ -443,7 +473,10 @@ impl Door<'_> {
                 "refusing connections beyond maxConnections; raise it, or let clients share connections"
             );
         }
-        let _ = stream.try_write(self.listening.full);
+        // Plain text would be a broken record to a client that speaks TLS or zlib.
+        if self.listening.tls.is_none() && !self.listening.zlib {
+            let _ = stream.try_write(self.listening.full);
+        }
         false
     }
 }

@@ -2,7 +2,7 @@
 //! [`TYPES`].
 //!
 //! An adapter speaks a protocol and loops. What is shared between adapters stands beside them:
-//! [`listener`] (TCP sessions with a limit), [`filter`] (who may come in), [`framed`] (requests in frames), [`room`] (memory that
+//! [`listener`] (TCP sessions with a limit), [`filter`] (who may come in), [`client_names`] (names of clients by DNS), [`framed`] (requests in frames), [`room`] (memory that
 //! clients share), [`stride`] (how much is read at a time), [`patience`] (commits that wait until a channel takes them), [`reading`] (files, and
 //! where one stands in them).
 //!
@@ -12,6 +12,7 @@
 
 use crate::flow::source::SourceType;
 
+pub(crate) mod client_names;
 pub(crate) mod datagrams;
 pub(crate) mod filter;
 pub(crate) mod framed;
@@ -35,6 +36,8 @@ pub mod syslog;
 pub mod taildir;
 pub mod thrift;
 
+#[cfg(test)]
+mod admission_tests;
 #[cfg(test)]
 mod example_tests;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! a datagram are counted as dropped.
 
 use super::datagrams::{Datagrams, Parse};
+use super::filter::{FILTER_KEYS, Filter};
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
@@ -41,12 +42,15 @@ const KEYS: &[Key] = &[
         default: "REMOTE_ADDRESS",
         meaning: "Name of the header with the sender's address. Flume has no usable default.",
     },
+    FILTER_KEYS[0],
+    FILTER_KEYS[1],
 ];
 
 struct NetcatUdp {
     host: String,
     port: u16,
     address_header: String,
+    filter: Option<Filter>,
     bound: Mutex<Option<SocketAddr>>,
 }
 
@@ -59,11 +63,16 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<NetcatUdp, SettingError> {
         host: reader.host("bind", Some("0.0.0.0"))?,
         port,
         address_header: header.unwrap_or("REMOTE_ADDRESS").to_owned(),
+        filter: Filter::read_for_datagrams(reader)?,
         bound: Mutex::new(None),
     })
 }
 
 impl Parse for NetcatUdp {
+    fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
+    }
+
     fn event(
         &self,
         datagram: &[u8],

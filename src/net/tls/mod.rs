@@ -14,6 +14,7 @@
 mod certificate;
 mod choice;
 mod jks;
+mod pace;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -173,7 +174,7 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Shakes hands with a client.
+    /// Shakes hands with a client, in its turns among all handshakes of the process.
     ///
     /// # Errors
     /// It does not speak TLS, or is not trusted where certificates are asked for.
@@ -181,7 +182,7 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.tls.accept(socket).await
+        pace::paced(self.tls.accept(socket)).await
     }
 
     /// When the server's certificate, or one that vouches for it, ends, in seconds since 1970.

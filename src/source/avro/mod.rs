@@ -21,7 +21,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use super::filter::Filter;
+use super::filter::{FILTER_KEYS, Filter};
 use super::listener::Listening;
 use super::room::Room;
 use crate::base::limits::{
@@ -46,9 +46,9 @@ pub const TYPE: SourceType = SourceType {
     build: |reader| Ok(Box::new(build(reader)?)),
 };
 
-const KEYS: &[Key] = &joined::<23>(&[&OWN_KEYS, &SERVER_KEYS]);
+const KEYS: &[Key] = &joined::<23>(&[&OWN_KEYS, &FILTER_KEYS, &SERVER_KEYS]);
 
-const OWN_KEYS: [Key; 9] = [
+const OWN_KEYS: [Key; 7] = [
     Key {
         name: "bind",
         kind: Kind::Host,
@@ -72,18 +72,6 @@ const OWN_KEYS: [Key; 9] = [
         kind: Kind::Word,
         default: "none",
         meaning: "none or deflate, as the clients have it: a whole connection is one zlib stream.",
-    },
-    Key {
-        name: "ipFilter",
-        kind: Kind::Boolean,
-        default: "false",
-        meaning: "Whether ipFilterRules decide who may connect.",
-    },
-    Key {
-        name: "ipFilterRules",
-        kind: Kind::Text,
-        default: "",
-        meaning: "Who may connect, where ipFilter is true: rules such as allow:ip:10.* or deny:name:*.org, separated by commas; the first that fits counts, and where none does, the client may.",
     },
     Key {
         name: "maxConnections",
@@ -124,11 +112,13 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
     }
     let connections_max =
         reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
+    let tls = tls::server(reader)?;
+    let filter = Filter::read(reader, tls.as_ref())?;
     Ok(Avro {
         listening: Listening::new(host, port, connections_max, b"")
-            .with_tls(tls::server(reader)?)
+            .with_tls(tls)
             .compressed(deflate)
-            .filtered(filter(reader)?),
+            .filtered(filter),
         room: Room::new(REQUESTS_HELD_BYTES_MAX),
         acquaintances: Arc::default(),
         bounds: Bounds {
@@ -140,15 +130,6 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
                 .unwrap_or(Duration::from_secs(REQUEST_SECONDS_MAX_DEFAULT)),
         },
     })
-}
-
-/// Who may come in, where `ipFilter` says that not everybody may.
-fn filter(reader: &mut SettingsReader<'_>) -> Result<Option<Filter>, SettingError> {
-    if !reader.truth("ipFilter", false)? {
-        return Ok(None);
-    }
-    let rules = reader.required_text("ipFilterRules")?;
-    Filter::parse(rules).map(Some).map_err(|message| reader.error("ipFilterRules", message))
 }
 
 impl Source for Avro {

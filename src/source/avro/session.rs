@@ -44,17 +44,18 @@ impl Acquaintances {
         if request.client_hash == HASH || known.contains(&request.client_hash) {
             return Understood::Known;
         }
-        match request.client_text.map(protocol::check) {
-            None => Understood::Unknown,
-            Some(Err(foreign)) => Understood::Foreign(foreign),
-            Some(Ok(())) => {
-                if known.len() == AVRO_PROTOCOLS_KNOWN_MAX {
-                    known.pop_front();
-                }
-                known.push_back(request.client_hash);
-                Understood::Known
-            }
+        let Some(text) = request.client_text else { return Understood::Unknown };
+        if let Err(foreign) = protocol::check(text) {
+            return Understood::Foreign(foreign);
         }
+        // Under another hash than its own a text would vouch for a protocol that nobody has looked at.
+        if protocol::hash(text) == request.client_hash {
+            if known.len() == AVRO_PROTOCOLS_KNOWN_MAX {
+                known.pop_front();
+            }
+            known.push_back(request.client_hash);
+        }
+        Understood::Known
     }
 }
 

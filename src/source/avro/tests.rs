@@ -8,7 +8,7 @@ use crate::source::trial::{Reply, Trial, bodies, held, narrow_channel, within};
 use crate::wire::avro::call::{Answer, put_append, put_append_batch};
 use crate::wire::avro::frame::{self, Frame, Frames};
 use crate::wire::avro::handshake::{Match, Request, Response};
-use crate::wire::avro::protocol::{HASH, Hash, TEXT};
+use crate::wire::avro::protocol::{self, HASH, Hash, TEXT};
 use crate::wire::avro::values::Values;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -134,18 +134,36 @@ async fn a_client_with_another_text_is_asked_for_it_once_and_remembered() {
     let (trial, source) = (Trial::new(), source(&[]));
     let script = async {
         let mut client = Client::connect(&trial, &source).await;
-        client.hash = OTHER_HASH;
+        let text = TEXT.replace("Events that travel", "Events that go");
+        client.hash = protocol::hash(&text);
         client.send(None, &batch(&["not yet"])).await;
         assert_eq!(client.answer().await, (Some(Match::None), None));
-        client.send(Some(TEXT), &batch(&["now"])).await;
+        client.send(Some(&text), &batch(&["now"])).await;
         assert_eq!(client.answer().await, (Some(Match::Both), Some(Answer::Ok)));
         assert_eq!(client.batch(&["and on"]).await, Answer::Ok);
         let mut again = Client::connect(&trial, &source).await;
-        again.hash = OTHER_HASH;
+        again.hash = client.hash;
         assert_eq!(again.batch(&["at once"]).await, Answer::Ok);
     };
     trial.run(&source, script).await.unwrap();
     assert_eq!(bodies(&trial.events()), ["now", "and on", "at once"]);
+}
+
+#[tokio::test]
+async fn a_text_is_not_remembered_by_another_hash_than_its_own() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    let script = async {
+        let mut client = Client::connect(&trial, &source).await;
+        client.hash = OTHER_HASH;
+        client.send(Some(TEXT), &batch(&["understood"])).await;
+        assert_eq!(client.answer().await.1, Some(Answer::Ok));
+        let mut foreign = Client::connect(&trial, &source).await;
+        foreign.hash = OTHER_HASH;
+        foreign.send(None, &batch(&["misread"])).await;
+        assert_eq!(foreign.answer().await, (Some(Match::None), None), "it is asked for its text");
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["understood"]);
 }
 
 #[tokio::test]

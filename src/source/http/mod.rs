@@ -18,6 +18,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use super::filter::{FILTER_KEYS, Filter};
 use super::listener::Listening;
 use super::room::Room;
 use crate::base::limits::{
@@ -70,7 +71,7 @@ const HONOURED: [&str; 5] = [
 
 const JETTY: &str = "Of Jetty, which is not here: has no effect.";
 
-const KEYS: &[Key] = &joined::<33>(&[
+const KEYS: &[Key] = &joined::<35>(&[
     &[
         Key {
             name: "bind",
@@ -148,6 +149,7 @@ const KEYS: &[Key] = &joined::<33>(&[
         Key { name: "ServerConnector.*", kind: Kind::Text, default: "", meaning: JETTY },
     ],
     &AUTH_KEYS,
+    &FILTER_KEYS,
     &SERVER_KEYS,
 ]);
 
@@ -209,8 +211,10 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
     if let Some(auth) = rules.auth.as_ref().filter(|_| tls.is_none() && !is_loopback(&host)) {
         http_auth::warn_in_the_clear(reader, auth.settings(), "set ssl and a keystore");
     }
+    let filter = Filter::read(reader, tls.as_ref())?;
+    let listening = Listening::new(host, port, connections_max, b"");
     Ok(Http {
-        listening: Listening::new(host, port, connections_max, b"").with_tls(tls),
+        listening: listening.with_tls(tls).filtered(filter),
         room: Room::new(REQUESTS_HELD_BYTES_MAX),
         rules: Arc::new(rules),
     })

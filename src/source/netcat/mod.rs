@@ -20,6 +20,7 @@ mod tests;
 
 pub use lines::{Lines, Unreadable, fuzz};
 
+use super::filter::{FILTER_KEYS, Filter};
 use super::listener::{Arrival, Listening};
 use super::patience::Lost;
 use super::stride::Strides;
@@ -79,6 +80,8 @@ const KEYS: &[Key] = &[
         default: "20000",
         meaning: "Connections open at once; more are told so and closed. Flume has no such limit.",
     },
+    FILTER_KEYS[0],
+    FILTER_KEYS[1],
 ];
 
 struct Netcat {
@@ -105,8 +108,9 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
     let connections_max =
         reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
     let full = b"FAILED: Too many connections\n";
+    let filter = Filter::read(reader, None)?;
     Ok(Netcat {
-        listening: Listening::new(host, port, connections_max, full),
+        listening: Listening::new(host, port, connections_max, full).filtered(filter),
         rules: Arc::new(rules),
         strides: Strides::new(),
     })

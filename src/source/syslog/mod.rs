@@ -22,6 +22,8 @@ use crate::base::clock::Clock;
 use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::{Event, Headers};
+use crate::flow::context::StopSignal;
+use crate::source::client_names::ClientNames;
 use crate::wire::syslog::{Flaw, Message, Present, Raw, parse};
 use jiff::tz::TimeZone;
 use own_form::OwnForm;
@@ -102,16 +104,18 @@ impl ClientHeaders {
         Self { ip: named("clientIPHeader"), name: named("clientHostnameHeader") }
     }
 
-    async fn client(&self, address: IpAddr) -> Client {
+    /// Who sends from `address`, with its name where a header wants it and it is found in time.
+    async fn client(&self, address: IpAddr, stop: &StopSignal) -> Client {
         let address = address.to_canonical();
-        let name = match self.name {
-            Some(_) => tokio::task::spawn_blocking(move || dns_lookup::lookup_addr(&address))
-                .await
-                .ok()
-                .and_then(Result::ok),
-            None => None,
+        if self.name.is_none() {
+            return Client { address, name: None };
+        }
+        let names = ClientNames::of_process();
+        let name = tokio::select! {
+            () = stop.wait() => None,
+            name = names.name_of(address) => name,
         };
-        Client { address, name }
+        Client { address, name: name.map(|name| name.to_string()) }
     }
 
     fn set(&self, headers: &mut Headers, client: &Client) {

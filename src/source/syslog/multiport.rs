@@ -16,6 +16,7 @@ use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity,
 use crate::config::tls::{self, SERVER_KEYS};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::source::filter::{FILTER_KEYS, Filter};
 use crate::source::listener::{Arrival, Listening};
 use crate::source::patience::{self, Ended, Lost};
 use crate::source::stride::{Stride, Strides};
@@ -38,7 +39,7 @@ const BATCH_EVENTS: usize = 100;
 /// Ports of one source at most: a list that is longer is a mistake.
 const PORTS_MAX: usize = 1024;
 
-const KEYS: &[Key] = &joined::<27>(&[
+const KEYS: &[Key] = &joined::<29>(&[
     &[
         HOST,
         Key {
@@ -94,6 +95,7 @@ const KEYS: &[Key] = &joined::<27>(&[
         KEEP_FIELDS,
         MAX_CONNECTIONS,
     ],
+    &FILTER_KEYS,
     &SERVER_KEYS,
 ]);
 
@@ -136,7 +138,9 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<Multiport, Settin
         batch_events: reader.number("batchSize", 1..=1_000_000)?.unwrap_or(BATCH_EVENTS),
     };
     let tls = tls::server(reader)?;
-    let listening = Listening::new(host, 0, connections_max, b"").on(ports).with_tls(tls);
+    let filter = Filter::read(reader, tls.as_ref())?;
+    let listening = Listening::new(host, 0, connections_max, b"");
+    let listening = listening.on(ports).with_tls(tls).filtered(filter);
     Ok(Multiport { listening, rules: Arc::new(rules), strides: Strides::new() })
 }
 
@@ -278,7 +282,7 @@ async fn session(
 ) {
     let (peer, port) = (arrival.peer, arrival.port);
     let Some(mut stream) = arrival.greet().await else { return };
-    let client = rules.client.client(peer.ip()).await;
+    let client = rules.client.client(peer.ip(), &context.stop).await;
     let charset = rules.charsets.get(&port).copied().unwrap_or(rules.charset);
     let mut lines = Lines::new(rules.event_bytes_max);
     loop {

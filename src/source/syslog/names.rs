@@ -4,6 +4,7 @@
 //! its name no longer than [`WAIT`], and none waits within [`CALM`] of a wait that was in vain: who sends from
 //! invented addresses must not hold up the others. Until its name is known a sender goes by its address.
 
+use crate::source::client_names::blocking_name_of;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,7 @@ pub(super) struct Names {
 impl Names {
     /// Names by DNS, or as the system looks them up otherwise.
     pub(super) fn new() -> Self {
-        Self::by(|address| dns_lookup::lookup_addr(&address).ok())
+        Self::by(|address| Some(blocking_name_of(address)))
     }
 
     fn by(look_up: LookUp) -> Self {

@@ -16,6 +16,7 @@ use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
 use crate::config::tls::{self, SERVER_KEYS};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
+use crate::source::filter::{FILTER_KEYS, Filter};
 use crate::source::listener::{Arrival, Listening};
 use crate::source::patience::{self, Ended, Lost};
 use crate::source::stride::{Stride, Strides};
@@ -32,7 +33,7 @@ pub const TYPE: SourceType = SourceType {
 
 const EVENT_BYTES: usize = 2500;
 
-const KEYS: &[Key] = &joined::<25>(&[
+const KEYS: &[Key] = &joined::<27>(&[
     &[
         HOST,
         PORT,
@@ -48,6 +49,7 @@ const KEYS: &[Key] = &joined::<25>(&[
         MAX_CONNECTIONS,
     ],
     &FORMAT_KEYS,
+    &FILTER_KEYS,
     &SERVER_KEYS,
 ]);
 
@@ -66,8 +68,11 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogTcp, Settin
     let event_bytes_max = reader.number("eventSize", 6..=16 * 1024 * 1024)?.unwrap_or(EVENT_BYTES);
     let connections_max =
         reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
+    let tls = tls::server(reader)?;
+    let filter = Filter::read(reader, tls.as_ref())?;
+    let listening = Listening::new(host, port, connections_max, b"");
     Ok(SyslogTcp {
-        listening: Listening::new(host, port, connections_max, b"").with_tls(tls::server(reader)?),
+        listening: listening.with_tls(tls).filtered(filter),
         rules: Arc::new(Rules::read(reader)?),
         event_bytes_max,
         strides: Strides::new(),
@@ -108,7 +113,7 @@ impl Session {
     async fn run(mut self, arrival: Arrival) {
         let peer = arrival.peer;
         let Some(mut stream) = arrival.greet().await else { return };
-        let client = self.rules.client.client(peer.ip()).await;
+        let client = self.rules.client.client(peer.ip(), &self.context.stop).await;
         let is_whole = loop {
             // It lives only here: ten thousand idle sessions hold no buffer.
             let mut read = BytesMut::new();

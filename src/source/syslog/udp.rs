@@ -16,6 +16,7 @@ use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::flow::spell::Spell;
 use crate::metrics::DropReason;
 use crate::source::datagrams::{Datagrams, Parse};
+use crate::source::filter::{FILTER_KEYS, Filter};
 use crate::wire::syslog::{Cutter, Flaw, Present, Raw};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
@@ -27,14 +28,18 @@ pub const TYPE: SourceType = SourceType {
     build: |reader| Ok(Box::new(build(reader)?)),
 };
 
-const KEYS: &[Key] =
-    &joined::<9>(&[&[HOST, PORT, KEEP_FIELDS, CLIENT_IP, CLIENT_NAME], &FORMAT_KEYS]);
+const KEYS: &[Key] = &joined::<11>(&[
+    &[HOST, PORT, KEEP_FIELDS, CLIENT_IP, CLIENT_NAME],
+    &FORMAT_KEYS,
+    &FILTER_KEYS,
+]);
 
 pub(super) struct SyslogUdp {
     host: String,
     port: u16,
     rules: Rules,
     names: Names,
+    filter: Option<Filter>,
     /// Throttles the log of messages without a priority.
     invalid: Spell,
     pub(super) bound: Mutex<Option<SocketAddr>>,
@@ -49,12 +54,17 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogUdp, Settin
         port,
         rules: Rules::read(reader)?,
         names: Names::new(),
+        filter: Filter::read_for_datagrams(reader)?,
         invalid: Spell::default(),
         bound: Mutex::new(None),
     })
 }
 
 impl Parse for SyslogUdp {
+    fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
+    }
+
     fn meets(&self, sender: IpAddr) -> Option<BoxFuture<'_, ()>> {
         let address = sender.to_canonical();
         let asks = self.rules.client.name.is_some() && !self.names.has(address);

@@ -16,6 +16,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use super::filter::{FILTER_KEYS, Filter};
 use super::listener::Listening;
 use super::room::Room;
 use crate::base::limits::{
@@ -55,7 +56,7 @@ const REQUEST_TIMEOUT: Key = Key {
     meaning: "Milliseconds from the first to the last byte of a request; a slower client's connection is closed. Flume has no such limit.",
 };
 
-const KEYS: &[Key] = &joined::<24>(&[
+const KEYS: &[Key] = &joined::<26>(&[
     &[
         Key {
             name: "bind",
@@ -98,6 +99,7 @@ const KEYS: &[Key] = &joined::<24>(&[
         Key { name: "agent-principal", kind: Kind::Text, default: "", meaning: "Of Kerberos." },
         Key { name: "agent-keytab", kind: Kind::Path, default: "", meaning: "Of Kerberos." },
     ],
+    &FILTER_KEYS,
     &SERVER_KEYS,
 ]);
 
@@ -140,8 +142,10 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingError> {
         request_bytes_max: max.unwrap_or(THRIFT_REQUEST_BYTES_MAX_DEFAULT),
         request_timeout: request_timeout(reader)?,
     };
-    let listening =
-        Listening::new(host, port, connections(reader)?, b"").with_tls(tls::server(reader)?);
+    let tls = tls::server(reader)?;
+    let filter = Filter::read(reader, tls.as_ref())?;
+    let listening = Listening::new(host, port, connections(reader)?, b"");
+    let listening = listening.with_tls(tls).filtered(filter);
     Ok(Thrift { listening, room: Room::new(REQUESTS_HELD_BYTES_MAX), speech })
 }
 

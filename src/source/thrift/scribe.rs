@@ -4,6 +4,7 @@ use super::{MAX_CONNECTIONS, REQUEST_TIMEOUT, Speech, Thrift, connections, reque
 use crate::base::limits::REQUESTS_HELD_BYTES_MAX;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::flow::source::SourceType;
+use crate::source::filter::{FILTER_KEYS, Filter};
 use crate::source::listener::Listening;
 use crate::source::room::Room;
 use crate::wire::thrift::Protocol;
@@ -46,6 +47,8 @@ const KEYS: &[Key] = &[
     },
     MAX_CONNECTIONS,
     REQUEST_TIMEOUT,
+    FILTER_KEYS[0],
+    FILTER_KEYS[1],
 ];
 
 pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingError> {
@@ -62,6 +65,7 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingEr
         request_bytes_max: most.unwrap_or(REQUEST_BYTES),
         request_timeout: request_timeout(reader)?,
     };
-    let listening = Listening::new(host, port, connections(reader)?, b"");
+    let filter = Filter::read(reader, None)?;
+    let listening = Listening::new(host, port, connections(reader)?, b"").filtered(filter);
     Ok(Thrift { listening, room: Room::new(REQUESTS_HELD_BYTES_MAX), speech })
 }

@@ -1,6 +1,7 @@
 //! The protocol's text, and whether another text means the same bytes.
 
 use crate::base::limits::AVRO_PROTOCOL_BYTES_MAX;
+use md5::{Digest, Md5};
 use serde_json::Value;
 
 /// The MD5 of a protocol's text.
@@ -14,6 +15,12 @@ pub const TEXT: &str = r#"{"protocol":"AvroSourceProtocol","namespace":"org.apac
 pub const HASH: Hash = [
     0x35, 0x3c, 0xe3, 0x7f, 0x15, 0x2e, 0x15, 0xc1, 0x3d, 0x8d, 0x59, 0x77, 0xda, 0xac, 0xd9, 0xe1,
 ];
+
+/// Takes the MD5 of a peer's text.
+#[must_use]
+pub fn hash(text: &str) -> Hash {
+    Md5::digest(text.as_bytes()).into()
+}
 
 /// Why a peer that speaks by another text cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

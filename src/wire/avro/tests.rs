@@ -224,6 +224,7 @@ fn the_two_sides_meet_in_three_ways() {
         server_hash,
         client: Default::default(),
     };
+    assert_eq!(protocol::hash(TEXT), HASH);
     let both = Response::to(&request(HASH), true);
     assert_eq!((both.matched, both.server_text), (Match::Both, None));
     let mut out = Vec::new();
