@@ -47,8 +47,8 @@ pub enum DropReason {
     Stopped,
     /// It is a datagram that had no room in the socket's buffer.
     SocketBuffer,
-    /// It is a datagram of a sender that `ipFilterRules` do not let in.
-    TurnedAway,
+    /// It is a datagram of a sender that `ipFilterRules` deny.
+    Denied,
     /// It is a further line of a datagram, of which only the first is an event.
     ExtraLine,
     /// It is a line that its sender did not end before the connection was closed.
@@ -128,7 +128,7 @@ impl DropReason {
         Self::Refused,
         Self::Stopped,
         Self::SocketBuffer,
-        Self::TurnedAway,
+        Self::Denied,
         Self::ExtraLine,
         Self::UnfinishedLine,
         Self::FileGone,
@@ -174,11 +174,7 @@ impl DropReason {
             Self::SocketBuffer => {
                 loss("socket_buffer", Source, "datagrams that had no room in the socket's buffer")
             }
-            Self::TurnedAway => expected(
-                "turned_away",
-                Source,
-                "datagrams of senders that ipFilterRules do not let in",
-            ),
+            Self::Denied => expected("denied", Source, "from senders that ipFilterRules deny"),
             Self::ExtraLine => loss(
                 "extra_line",
                 Source,

@@ -73,7 +73,7 @@ async fn every_source_of_datagrams_counts_those_of_senders_whom_its_rules_deny()
                     socket.send_to(b"<13>x", free).unwrap();
                 }
                 let expected = if comes_in { (3, 0) } else { (0, 3) };
-                let now = || (trial.events().len(), drops.get(DropReason::TurnedAway));
+                let now = || (trial.events().len(), drops.get(DropReason::Denied));
                 until("three datagrams", || now() == expected).await;
             };
             let words = logged(async { trial.run(&*source, script).await.unwrap() }).await;

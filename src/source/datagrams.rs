@@ -162,7 +162,7 @@ impl Datagrams {
     fn admits(&self, sender: SocketAddr, parse: &dyn Parse, context: &SourceContext) -> bool {
         let Some(filter) = parse.filter() else { return true };
         let Err(TurnedAway { cause, .. }) = filter.admits(sender.ip()) else { return true };
-        context.counters.drops.add(DropReason::TurnedAway, 1);
+        context.counters.drops.add(DropReason::Denied, 1);
         if let Some(words) = self.turned_away.failed(context.clock.now(), &cause) {
             tracing::warn!(source = %context.name, peer = %sender, "{words}");
         }

@@ -1,7 +1,6 @@
 //! TCP sessions: one small task each, a limit on their number, accept errors that pass, and TLS
 //! where it is asked for.
 
-use crate::base::clock::Clock;
 use crate::base::limits::TLS_HANDSHAKE_SECONDS_MAX;
 use crate::flow::context::StopSignal;
 use crate::flow::source::{Failure, SourceContext};
@@ -11,8 +10,9 @@ use crate::net::dial::keep_alive;
 use crate::net::stream::Stream;
 use crate::net::tls::{Reloading, ServerTls};
 use crate::net::zlib::Socket;
-use crate::source::filter::{Filter, TurnedAway};
+use crate::source::filter::Filter;
 use crate::source::held_ports::{self, HeldPort};
+use crate::source::rejection_log::RejectionLog;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -70,39 +70,7 @@ pub(crate) struct Arrival {
     filter: Option<Arc<Filter>>,
     stop: StopSignal,
     counters: Arc<SourceCounters>,
-    porter: Porter,
-}
-
-/// Says why a client does not get in.
-#[derive(Clone)]
-struct Porter {
-    name: Arc<str>,
-    peer: SocketAddr,
-    clock: Arc<dyn Clock>,
-    turned_away: Arc<Spell>,
-}
-
-impl Porter {
-    /// For each cause once, and now and then again.
-    fn say(&self, cause: &str) {
-        match self.turned_away.failed(self.clock.now(), cause) {
-            Some(words) => tracing::warn!(source = %self.name, peer = %self.peer, "{words}"),
-            None => tracing::debug!(source = %self.name, peer = %self.peer, "{cause}"),
-        }
-    }
-
-    /// For each rule once, and now and then again, with what its client was.
-    fn turn_away(&self, away: &TurnedAway) {
-        let TurnedAway { cause, name, certificate } = away;
-        match self.turned_away.failed(self.clock.now(), cause) {
-            Some(words) => {
-                tracing::warn!(source = %self.name, peer = %self.peer, name, certificate, "{words}");
-            }
-            None => {
-                tracing::debug!(source = %self.name, peer = %self.peer, name, certificate, "{cause}");
-            }
-        }
-    }
+    log: RejectionLog,
 }
 
 impl Arrival {
@@ -117,14 +85,14 @@ impl Arrival {
                 arrived = visitor.arrives() => arrived,
             };
             if let Err(away) = arrived {
-                self.porter.turn_away(&away);
+                self.log.turn_away(&away);
                 return None;
             }
         }
-        let porter = self.porter.clone();
+        let log = self.log.clone();
         let stream = self.shake_hands().await?;
         if let Some(Err(away)) = visitor.map(|mut it| it.shows(stream.peer_certificate())) {
-            porter.turn_away(&away);
+            log.turn_away(&away);
             return None;
         }
         Some(stream)
@@ -137,7 +105,7 @@ impl Arrival {
         let patience = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
         let shaken = tokio::select! {
             () = self.stop.wait() => return None,
-            shaken = tokio::time::timeout(patience, shake_hands(tls, &self.porter.name, socket)) => shaken,
+            shaken = tokio::time::timeout(patience, shake_hands(tls, self.log.source(), socket)) => shaken,
         };
         let error = match shaken {
             Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(TlsStream::Server(stream)))),
@@ -145,7 +113,7 @@ impl Arrival {
             Err(_) => format!("not done within {TLS_HANDSHAKE_SECONDS_MAX} s"),
         };
         self.counters.event_read_fail.add(1);
-        self.porter.say(&format!("no TLS with a client: {error}"));
+        self.log.say(&format!("no TLS with a client: {error}"));
         None
     }
 }
@@ -180,11 +148,6 @@ impl Listening {
             turned_away: Arc::default(),
             bound,
         }
-    }
-
-    fn porter(&self, name: &Arc<str>, peer: SocketAddr, clock: &Arc<dyn Clock>) -> Porter {
-        let (name, clock) = (Arc::clone(name), Arc::clone(clock));
-        Porter { name, peer, clock, turned_away: Arc::clone(&self.turned_away) }
     }
 
     /// The same on several ports.
@@ -267,8 +230,8 @@ impl Listening {
                     Ok((socket, peer, port)) => {
                         pause = ACCEPT_PAUSE_MIN;
                         if door.admits(&socket, sessions.len()) {
-                            let porter = self.porter(&name, peer, &context.clock);
-                            sessions.spawn(session(self.arrival(context, socket, (peer, port), porter)));
+                            let log = RejectionLog::new(&name, peer, &context.clock, &self.turned_away);
+                            sessions.spawn(session(self.arrival(context, socket, (peer, port), log)));
                         }
                     }
                     Err(error) => {
@@ -298,7 +261,7 @@ impl Listening {
         context: &SourceContext,
         socket: TcpStream,
         (peer, port): (SocketAddr, u16),
-        porter: Porter,
+        log: RejectionLog,
     ) -> Arrival {
         Arrival {
             peer,
@@ -309,7 +272,7 @@ impl Listening {
             filter: self.filter.clone(),
             stop: context.stop.clone(),
             counters: Arc::clone(&context.counters),
-            porter,
+            log,
         }
     }
 

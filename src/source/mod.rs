@@ -29,6 +29,7 @@ mod held_ports;
 pub mod http;
 pub mod netcat;
 pub mod netcatudp;
+mod rejection_log;
 pub mod seq;
 pub mod spooldir;
 pub mod stress;
