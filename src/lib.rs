@@ -65,6 +65,8 @@ pub mod channel;
 #[cfg(feature = "agent")]
 pub mod cli;
 #[cfg(feature = "agent")]
+pub mod codes;
+#[cfg(feature = "agent")]
 pub mod config;
 pub mod disk;
 pub mod event;

@@ -11,6 +11,7 @@ use super::origin::OriginError;
 use crate::base::files;
 use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::base::read_whole::{ReadWholeError, read_whole};
+use crate::codes;
 use crate::config::Text;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,7 @@ pub(super) fn in_place_of(error: OriginError, options: &AgentOptions) -> Result<
     match kept(directory, &options.name) {
         Ok(text) => {
             tracing::warn!(
+                code = %codes::CONFIGURATION_OUT_OF_REACH,
                 "{error}; the agent runs with the last one it had, {}, until it can be had again",
                 text.name.display()
             );

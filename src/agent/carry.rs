@@ -1,6 +1,7 @@
 //! What a channel in memory holds passes to the channel that takes its place.
 
 use crate::channel::{Channel, TakeTransaction};
+use crate::codes;
 use crate::event::Event;
 use crate::flow::context::StopSignal;
 use crate::metrics::{ChannelCounters, DropReason};
@@ -46,7 +47,7 @@ impl Estate {
             let unfit = match moving.await {
                 Ok(unfit) => unfit,
                 Err(panic) => {
-                    tracing::error!(channel = name, "carrying its events over panicked: {panic}");
+                    tracing::error!(code = %codes::COMPONENT_PANICKED, channel = name, "carrying its events over panicked: {panic}");
                     return;
                 }
             };
@@ -71,6 +72,7 @@ impl Estate {
             if left > 0 {
                 counters.drops.add(DropReason::Memory, left);
                 tracing::warn!(
+                    code = %codes::MEMORY_EVENTS_LOST,
                     channel = name,
                     "{left} events in memory were not carried over and are lost"
                 );
@@ -101,6 +103,7 @@ fn move_all(name: &str, old: &dyn Channel, new: &dyn Channel, stop: &StopSignal)
                     // Of many such events the first is enough to read of.
                     if unfit.is_empty() {
                         tracing::error!(
+                            code = %codes::CARRIED_EVENT_TOO_LARGE,
                             channel = name,
                             "an event that it held before can never be in it as it is now: {why}. It is kept in memory, and its sources go on; to get it, give the channel the limit that is named and reload, else it is lost when the agent ends"
                         );
@@ -125,7 +128,7 @@ fn move_all(name: &str, old: &dyn Channel, new: &dyn Channel, stop: &StopSignal)
     }
     let count = unfit.len() as u64;
     if count > 1 {
-        tracing::error!(channel = name, "{count} such events in all are kept in memory");
+        tracing::error!(code = %codes::CARRIED_EVENT_TOO_LARGE, channel = name, "{count} such events in all are kept in memory");
     }
     // The last first: each goes back to the front.
     unfit.into_iter().rev().for_each(TakeTransaction::rollback);

@@ -5,6 +5,7 @@ use crate::channel::Channel;
 use crate::channel::file::{FileChannel, FileChannelOptions, OpenError};
 use crate::channel::memory::{MemoryChannel, MemoryOptions, MemoryOptionsError};
 use crate::channel::spillable::{SpillableChannel, SpillableOptions, SpillableOptionsError};
+use crate::codes::{self, Code, Coded};
 use crate::config::agent::ChannelKind;
 use crate::config::channels::{FileChannelSettings, MemoryChannelSettings, SpillableSettings};
 use std::sync::Arc;
@@ -18,6 +19,15 @@ pub(super) enum ChannelError {
     File(#[from] OpenError),
     #[error(transparent)]
     Spillable(#[from] SpillableOptionsError),
+}
+
+impl Coded for ChannelError {
+    fn code(&self) -> &'static Code {
+        match self {
+            Self::File(error) => error.code(),
+            Self::Memory(_) | Self::Spillable(_) => &codes::SETTING_OUT_OF_RANGE,
+        }
+    }
 }
 
 /// Opens the channel; blocks while a file channel recovers.

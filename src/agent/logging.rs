@@ -20,6 +20,7 @@
 use super::log_file::{self, LogFile};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::visible::OneLine;
+use crate::codes;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::{IsTerminal, Write as _};
@@ -70,7 +71,7 @@ pub fn start(properties: &BTreeMap<String, String>) {
         builder.fmt_fields(debug_fn(field).delimited(" ")).event_format(lines).try_init()
     };
     if begun.is_ok() {
-        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+        std::panic::set_hook(Box::new(|panic| tracing::error!(code = %codes::PANICKED, "{panic}")));
     }
     if let Some(file) = file.filter(|_| begun.is_ok()) {
         // Nobody was before this call.

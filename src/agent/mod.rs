@@ -48,6 +48,7 @@ mod compat_tests;
 mod tests;
 
 use crate::base::clock::SystemClock;
+use crate::codes;
 use crate::config::settings::{Finding, Severity};
 use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
@@ -134,23 +135,25 @@ pub enum AgentError {
     Unread(#[from] OriginError),
     /// No source and no sink is left.
     #[error(
-        "agent {name} has no source and no sink that can run; the messages above say why each was left out"
+        "agent {name} has no source and no sink that can run; the messages above say why each was left out ({})",
+        codes::NOTHING_RUNS
     )]
     NothingRuns {
         /// The agent.
         name: String,
     },
     /// The operating system refused threads or signals.
-    #[error("the agent cannot start: {0}")]
+    #[error("the agent cannot start: {0} ({code})", code = codes::START_REFUSED)]
     Runtime(#[source] io::Error),
     /// A second signal came while it was stopping.
-    #[error("ended at once by a second signal; {LEFT}")]
+    #[error("ended at once by a second signal; {LEFT} ({})", codes::STOP_INTERRUPTED)]
     Interrupted,
     /// Components were cut off.
     #[error(
-        "did not stop within {} s: {}; {LEFT}",
+        "did not stop within {} s: {}; {LEFT} ({})",
         deadline.as_secs(),
-        names.join(", ")
+        names.join(", "),
+        codes::STOP_CUT_OFF
     )]
     CutOff {
         /// How long the stop was to take.
@@ -362,6 +365,7 @@ async fn adopt(
     };
     if !adopted.cut_off.is_empty() {
         tracing::error!(
+            code = %codes::STOP_CUT_OFF,
             "did not stop in time and were cut off: {}; what file channels acknowledged is not lost, their last batches may come again",
             adopted.cut_off.join(", ")
         );
@@ -427,7 +431,7 @@ fn read(options: &AgentOptions, texts: Vec<Text>) -> Result<Read, AgentError> {
 fn log(finding: &Finding) {
     match finding.severity {
         Severity::Note => tracing::info!("{finding}"),
-        Severity::Warning => tracing::warn!("{finding}"),
-        Severity::Error => tracing::error!("{finding}"),
+        Severity::Warning => tracing::warn!(code = %codes::CONFIGURATION_WARNING, "{finding}"),
+        Severity::Error => tracing::error!(code = %codes::CONFIGURATION_ERROR, "{finding}"),
     }
 }

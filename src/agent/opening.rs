@@ -1,6 +1,7 @@
 //! Opens a channel, however often it takes, and opens it again when it has stopped.
 
 use crate::channel::{Channel, Trouble};
+use crate::codes::{self, Coded};
 use crate::flow::context::StopSignal;
 use crate::flow::standing::Standing;
 use crate::metrics::ChannelCounters;
@@ -25,7 +26,7 @@ pub(super) struct Opening<F> {
 impl<F, E> Opening<F>
 where
     F: Fn() -> Result<Arc<dyn Channel>, E> + Send + Sync + 'static,
-    E: Display + Send + 'static,
+    E: Coded + Display + Send + 'static,
 {
     /// Opens the channel, however often it takes. None when it is to stop first.
     pub(super) async fn keep_opening(&self) -> Option<Arc<dyn Channel>> {
@@ -33,13 +34,16 @@ where
             let open = Arc::clone(&self.open);
             let opening = tokio::task::spawn_blocking(move || open());
             // Not raced against the stop: a channel that was opened has to be closed.
-            let said = match opening.await {
+            let (code, said) = match opening.await {
                 Ok(Ok(channel)) => return Some(channel),
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => format!("panicked while opening: {error}"),
+                Ok(Err(error)) => (error.code(), error.to_string()),
+                Err(error) => {
+                    (&codes::COMPONENT_PANICKED, format!("panicked while opening: {error}"))
+                }
             };
             self.counters.unhealthy.set(1);
             tracing::error!(
+                %code,
                 channel = self.name,
                 "cannot be opened, trying again in {} s; what is attached to it waits: {said}",
                 OPEN_AGAIN.as_secs()
@@ -64,7 +68,7 @@ where
                 continue;
             }
             let why = status.trouble.unwrap_or_default();
-            tracing::error!(channel = self.name, "{why}; opening it again");
+            tracing::error!(code = %codes::CHANNEL_STOPPED, channel = self.name, "{why}; opening it again");
             let old = standing.vacate(Trouble::new(format!("{why}; it is being opened again")));
             // Its directories stay locked until the last transaction on it has ended too: until
             // then a write of its past could land in the middle of the recovery.
@@ -74,7 +78,7 @@ where
                 }
             });
             if let Err(panic) = letting_go.await {
-                tracing::error!(channel = self.name, "closing it panicked: {panic}");
+                tracing::error!(code = %codes::COMPONENT_PANICKED, channel = self.name, "closing it panicked: {panic}");
             }
             let Some(channel) = self.keep_opening().await else { return };
             standing.occupy(channel);

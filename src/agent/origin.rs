@@ -10,6 +10,7 @@
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::base::read_whole::{ReadWholeError, read_whole};
+use crate::codes;
 use crate::config::Text;
 use crate::config::tls;
 use crate::flow::spell::Spell;
@@ -86,7 +87,7 @@ impl Access {
 #[non_exhaustive]
 pub enum OriginError {
     /// A file cannot be read.
-    #[error("configuration {}: {source}", path.display())]
+    #[error("configuration {}: {source} ({})", path.display(), codes::CONFIGURATION_UNREADABLE)]
     File {
         /// The file.
         path: PathBuf,
@@ -94,7 +95,7 @@ pub enum OriginError {
         source: Arc<ReadWholeError>,
     },
     /// A page cannot be had.
-    #[error("configuration {endpoint}: {source}")]
+    #[error("configuration {endpoint}: {source} ({})", codes::CONFIGURATION_UNREADABLE)]
     Fetch {
         /// Where it should be.
         endpoint: Box<Endpoint>,
@@ -102,7 +103,10 @@ pub enum OriginError {
         source: Arc<FetchError>,
     },
     /// The trust store for it cannot be used.
-    #[error("configuration {endpoint}: TLS cannot be used: {source}")]
+    #[error(
+        "configuration {endpoint}: TLS cannot be used: {source} ({})",
+        codes::CONFIGURATION_UNREADABLE
+    )]
     Tls {
         /// Where it should be.
         endpoint: Box<Endpoint>,

@@ -3,6 +3,7 @@
 use super::build::SinkPlan;
 use crate::base::clock::Clock;
 use crate::channel::Channel;
+use crate::codes;
 use crate::config::dead_letter::{DeadLetterPlace, DeadLetterSettings};
 use crate::flow::context::StopSignal;
 use crate::flow::drain::DrainAtStop;
@@ -68,6 +69,7 @@ impl Seat {
             }
             (DeadLetterPlace::Channel(name), None) => {
                 tracing::error!(
+                    code = %codes::DEAD_LETTER_CHANNEL_ABSENT,
                     sink = self.plan.name,
                     "its deadLetter.channel {name} is not there: what is refused stays"
                 );

@@ -1,6 +1,7 @@
 //! Signals, and the order in which things stop.
 
 use super::supervise::{ChannelPart, Running, Task};
+use crate::codes;
 use crate::metrics::DropReason;
 use std::io;
 use std::time::Duration;
@@ -110,14 +111,19 @@ pub(super) async fn close(
     for (name, left, lost, closed) in closing {
         if lost {
             tracing::warn!(
+                code = %codes::MEMORY_EVENTS_LOST,
                 channel = name,
                 "{left} events in memory were not delivered and are lost"
             );
         }
         match timeout_at(until, closed).await {
             Ok(Ok(Ok(()))) => tracing::info!(channel = name, "closed with {left} events"),
-            Ok(Ok(Err(error))) => tracing::error!(channel = name, "{error}"),
-            Ok(Err(panic)) => tracing::error!(channel = name, "closing it panicked: {panic}"),
+            Ok(Ok(Err(error))) => {
+                tracing::error!(code = %codes::CHANNEL_NOT_CLOSED, channel = name, "{error}")
+            }
+            Ok(Err(panic)) => {
+                tracing::error!(code = %codes::COMPONENT_PANICKED, channel = name, "closing it panicked: {panic}")
+            }
             Err(_) => name_once(cut_off, format!("channel {name}")),
         }
     }
@@ -146,9 +152,11 @@ pub(super) async fn end<'t>(
         let Some(handle) = slot else { continue };
         match timeout_at(until, &mut *handle).await {
             Ok(Ok(())) => tracing::debug!("{name} stopped"),
-            Ok(Err(error)) => tracing::error!("{name} ended early: {error}"),
+            Ok(Err(error)) => {
+                tracing::error!(code = %codes::COMPONENT_PANICKED, "{name} ended early: {error}")
+            }
             Err(_) => {
-                tracing::error!("{name} did not stop in time and is cut off");
+                tracing::error!(code = %codes::STOP_CUT_OFF, "{name} did not stop in time and is cut off");
                 name_once(cut_off, name.clone());
                 handle.abort();
                 let _ = tokio::time::timeout(ABORT, handle).await;
@@ -164,7 +172,9 @@ pub(super) async fn closed(closing: &mut Vec<JoinHandle<Vec<String>>>, cut_off: 
     while let Some(last) = closing.last_mut() {
         match last.await {
             Ok(names) => names.into_iter().for_each(|name| name_once(cut_off, name)),
-            Err(panic) => tracing::error!("closing channels panicked: {panic}"),
+            Err(panic) => {
+                tracing::error!(code = %codes::COMPONENT_PANICKED, "closing channels panicked: {panic}")
+            }
         }
         closing.pop();
     }

@@ -7,6 +7,7 @@ use super::opening::Opening;
 use super::seat::{Seat, Slot, dead_letters, opened};
 use crate::base::clock::Clock;
 use crate::channel::Channel;
+use crate::codes;
 use crate::config::agent::ChannelKind;
 use crate::flow::context::StopSignal;
 use crate::flow::counted::Counted;
@@ -300,7 +301,7 @@ impl Running {
         stop: StopSignal,
     ) -> Option<(Seat, watch::Receiver<bool>, watch::Receiver<bool>)> {
         let Some(channel) = self.channels.get(&plan.channel) else {
-            tracing::error!(sink = plan.name, "its channel {} is not there", plan.channel);
+            tracing::error!(code = %codes::CHANNEL_NOT_THERE, sink = plan.name, "its channel {} is not there", plan.channel);
             return None;
         };
         let dead_letters = dead_letters(std::slice::from_ref(&plan)).pop();

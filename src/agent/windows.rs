@@ -4,6 +4,7 @@ use super::supervise::Running;
 use super::{AgentOptions, effective};
 use crate::admin::{self, Admin, Served};
 use crate::base::clock::Clock;
+use crate::codes;
 use crate::metrics::Registry;
 use crate::monitor::alarm::{AlarmSettings, Alarms};
 use crate::monitor::systemd::Notifier;
@@ -86,7 +87,7 @@ fn opened_door(options: &AgentOptions, running: &Running) -> Option<Admin> {
     let path = match admin::place(&properties, &options.name) {
         Ok(path) => path?,
         Err(error) => {
-            tracing::error!("{error}; the agent runs without an admin socket");
+            tracing::error!(code = %codes::ADMIN_SOCKET_OFF, "{error}; the agent runs without an admin socket");
             return None;
         }
     };
@@ -99,6 +100,7 @@ fn opened_door(options: &AgentOptions, running: &Running) -> Option<Admin> {
         Err(error) => {
             let path = path.display();
             tracing::error!(
+                code = %codes::ADMIN_SOCKET_OFF,
                 "admin socket: cannot listen on {path}: {error}; the agent runs without it"
             );
             None

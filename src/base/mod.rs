@@ -7,6 +7,7 @@ pub(crate) mod atomic;
 pub mod calendar;
 pub mod checksum;
 pub mod clock;
+pub mod codes;
 pub mod files;
 pub mod ids;
 pub mod limits;

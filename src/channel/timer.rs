@@ -4,6 +4,7 @@
 //! joined, when the last clone of its timer is dropped.
 
 use crate::base::clock::Clock;
+use crate::base::codes;
 use crate::base::threads;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -136,7 +137,7 @@ impl Owner {
                 true
             }
             Err(error) => {
-                tracing::warn!("cannot start the channel's timer thread: {error}");
+                tracing::warn!(code = %codes::THREAD_REFUSED, "cannot start the channel's timer thread: {error}");
                 false
             }
         }

@@ -1,6 +1,7 @@
 //! The words of the command line as values.
 
 use super::bench_arguments::BenchArguments;
+use super::explain::ExplainArguments;
 use super::tap_arguments::TapArguments;
 use super::top_arguments::TopArguments;
 use super::torture_arguments::TortureArguments;
@@ -48,6 +49,15 @@ pub(super) enum Command {
             (ports, directories, key stores) is tried without changing anything, unless --elsewhere is given. Exit code 1 when a component would be\n\
             left out; with --strict also after a warning. Colours as NO_COLOR says.")]
     Validate(ValidateArguments),
+    /// Say what a code of the log or of an alarm means, and what to do
+    #[command(after_help = "Examples:\n  \
+            millpond explain MP-1203\n  \
+            millpond explain 1203 90004\n  \
+            millpond explain --list\n  \
+            millpond explain --json | jq -r 'select(.number < 2000) | .title'\n\n\
+            A code is the first field after the message of a log line (code=MP-1203), and stands at the end of an error. docs/codes.md\n\
+            has the same for all of them. Exit code 2 for a code that there is not.")]
+    Explain(ExplainArguments),
     /// Draw what feeds what: sources, channels, sinks, groups, and which agent sends to which
     #[command(after_help = "Examples:\n  \
             millpond graph -f flume.conf\n  \

@@ -24,6 +24,7 @@ mod channel_put;
 mod channel_repair;
 mod channel_take;
 mod completions;
+mod explain;
 mod graph;
 mod interrupt;
 mod java_options;

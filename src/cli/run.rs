@@ -3,8 +3,8 @@
 use super::arguments::{Command, CommandLine};
 use super::words::{Stop, say, show};
 use super::{
-    agent, avro_client, bench, channel, completions, graph, man, options_file, spelling, tap, tool,
-    top, torture, validate,
+    agent, avro_client, bench, channel, completions, explain, graph, man, options_file, spelling,
+    tap, tool, top, torture, validate,
 };
 use crate::base::limits::DESCRIPTORS_WANTED;
 use crate::base::setting;
@@ -71,6 +71,7 @@ fn carry_out(command: Command) -> Result<(), Stop> {
     match command {
         Command::Agent(arguments) => agent::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),
         Command::Top(arguments) => top::run(&arguments),
         Command::Tap(arguments) => tap::run(&arguments),

@@ -14,6 +14,7 @@ use super::stand_ins;
 use super::tls;
 use super::validate;
 use crate::base::limits::CONFIG_VALUES_BYTES_MAX;
+use crate::codes;
 use jiff::Zoned;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ pub enum LoadError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The file has no such agent.
-    #[error("{}: there is no agent {agent}; {}", path.display(), known_agents(agent, agents))]
+    #[error("{}: there is no agent {agent}; {} ({})", path.display(), known_agents(agent, agents), codes::AGENT_ABSENT)]
     AgentAbsent {
         /// The file.
         path: PathBuf,
@@ -47,7 +48,7 @@ pub enum LoadError {
         findings: Vec<Finding>,
     },
     /// The agent has no such channel.
-    #[error("{}: agent {agent} has no channel {channel}; it has {}", path.display(), listed(channels))]
+    #[error("{}: agent {agent} has no channel {channel}; it has {} ({})", path.display(), listed(channels), codes::CHANNEL_ABSENT)]
     ChannelAbsent {
         /// The file.
         path: PathBuf,
@@ -59,7 +60,10 @@ pub enum LoadError {
         channels: Vec<String>,
     },
     /// The agent, or the channel that was asked for, cannot run as it is written.
-    #[error("agent {agent} cannot run as it is configured: {first}")]
+    #[error(
+        "agent {agent} cannot run as it is configured: {first} ({})",
+        codes::CONFIGURATION_REFUSED
+    )]
     Refused {
         /// The agent.
         agent: String,

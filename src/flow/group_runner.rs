@@ -16,6 +16,7 @@ use super::processor::Processor;
 use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::{START_AGAIN, SinkRunner};
 use super::sink_turn::Turn;
+use crate::codes;
 use crate::metrics::Phase;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -236,7 +237,7 @@ async fn prepare(
     let mut sink = match sink.map_or_else(&runner.make, Ok) {
         Ok(sink) => sink,
         Err(error) => {
-            tracing::error!(sink = runner.name, "cannot be built: {error}");
+            tracing::error!(code = %codes::COMPONENT_NOT_BUILT, sink = runner.name, "cannot be built: {error}");
             return Prepared::Closed;
         }
     };
@@ -387,7 +388,7 @@ impl Member {
 
     /// Nobody knows in which state it is: it is built anew when its turn comes.
     fn panicked(&mut self, panic: &str) {
-        tracing::error!(sink = self.runner.name, "panicked and is started again: {panic}");
+        tracing::error!(code = %codes::COMPONENT_PANICKED, sink = self.runner.name, "panicked and is started again: {panic}");
         self.runner.counters.restarts.add(1);
         self.runner.enter(Phase::Resting);
         self.runner.counters.up.set(0);

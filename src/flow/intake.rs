@@ -15,6 +15,7 @@ use super::marks::{Kept, Mark, Marks};
 use super::selector::{Route, Selector};
 use super::tap::{Sample, Tap, Way};
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal};
+use crate::codes;
 use crate::event::Event;
 use crate::metrics::{DropReason, SourceCounters};
 use bytes::Bytes;
@@ -159,6 +160,7 @@ impl ChannelProcessor {
                 self.counters.optional_write_fail.add(count);
                 self.counters.drops.add(DropReason::OptionalChannel, count);
                 tracing::warn!(
+                    code = %codes::OPTIONAL_CHANNEL_MISSED,
                     source = self.source,
                     channel = target.name,
                     "{count} events did not enter an optional channel: {error}"

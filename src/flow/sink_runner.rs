@@ -21,6 +21,7 @@ use super::spell::Spell;
 use super::tap::Tap;
 use crate::base::clock::Clock;
 use crate::channel::Channel;
+use crate::codes;
 use crate::config::settings::SettingError;
 use crate::metrics::{Phase, SinkCounters};
 use std::sync::Arc;
@@ -83,13 +84,13 @@ impl SinkRunner {
             let ended = match (self.make)() {
                 Ok(mut sink) => contain(self.life(&mut *sink, &context, &mut earlier)).await,
                 Err(error) => {
-                    tracing::error!(sink = self.name, "cannot be built: {error}");
+                    tracing::error!(code = %codes::COMPONENT_NOT_BUILT, sink = self.name, "cannot be built: {error}");
                     Ok(())
                 }
             };
             self.counters.up.set(0);
             let Err(panic) = ended else { return };
-            tracing::error!(sink = self.name, "panicked and is started again: {panic}");
+            tracing::error!(code = %codes::COMPONENT_PANICKED, sink = self.name, "panicked and is started again: {panic}");
             self.counters.restarts.add(1);
             self.enter(Phase::Resting);
             if self.stop.fired() {
@@ -155,7 +156,7 @@ impl SinkRunner {
     pub(super) fn failed(&self, cause: &str) {
         self.counters.failing.set(1);
         match self.spell.failed(self.clock.now(), cause) {
-            Some(words) => tracing::warn!(sink = self.name, "{words}"),
+            Some(words) => tracing::warn!(code = %codes::SINK_FAILING, sink = self.name, "{words}"),
             None => tracing::debug!(sink = self.name, "{cause}"),
         }
     }

@@ -11,6 +11,7 @@ use super::context::{Begun, Failure, Intake, SourceContext, StopSignal};
 use super::sink_runner::START_AGAIN;
 use super::source::Source;
 use crate::base::clock::Clock;
+use crate::codes;
 use crate::config::settings::SettingError;
 use crate::metrics::SourceCounters;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ impl SourceRunner {
             let running = match source.take().map_or_else(&self.make, Ok) {
                 Ok(running) => running,
                 Err(error) => {
-                    tracing::error!(source = self.name, "cannot be built: {error}");
+                    tracing::error!(code = %codes::COMPONENT_NOT_BUILT, source = self.name, "cannot be built: {error}");
                     return;
                 }
             };
@@ -77,11 +78,11 @@ impl SourceRunner {
                     return;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(source = self.name, "{}: {error}", failed(ran));
+                    tracing::warn!(code = %codes::SOURCE_FAILING, source = self.name, "{}: {error}", failed(ran));
                     source = Some(running);
                 }
                 Err(panic) => {
-                    tracing::error!(source = self.name, "panicked and is started again: {panic}");
+                    tracing::error!(code = %codes::COMPONENT_PANICKED, source = self.name, "panicked and is started again: {panic}");
                 }
             }
             self.counters.restarts.add(1);

@@ -12,6 +12,7 @@ use super::fate::{Outcome, Promise};
 use super::job::time_allowed;
 use super::reserve::plain_header;
 use super::stripe::{Doubts, EpochStart, Failing, Health, Stripe};
+use crate::base::codes;
 use crate::base::ids::{Sequence, StripeIndex};
 use crate::base::mutant::Broken;
 use crate::base::rare::Rare;
@@ -54,7 +55,11 @@ impl Log {
             return;
         }
         self.counts.failed_writes += 1;
-        self.say_warning(index, format!("{cause}; the stripe is suspended and its writes move"));
+        self.say_warning(
+            index,
+            &codes::STRIPE_SUSPENDED,
+            format!("{cause}; the stripe is suspended and its writes move"),
+        );
         let waiting = self.waiting_on(|s| s.index == index && s.is_active());
         self.occupied = self.occupied.saturating_sub(waiting);
         let stripe = &mut self.stripes[index.at()];
@@ -245,7 +250,7 @@ impl Log {
                 true
             }
             Err(_) => {
-                self.say_error(fence.stripe, format!("no memory to say on stripe {on} that a write failed: what was on its way is in doubt; raise the memory limit of the process"));
+                self.say_error(fence.stripe, &codes::NO_MEMORY_FOR_FENCE, format!("no memory to say on stripe {on} that a write failed: what was on its way is in doubt; raise the memory limit of the process"));
                 false
             }
         }

@@ -6,6 +6,7 @@ use super::lease::Place;
 use super::ready::{Claim, ReadyBlock};
 use super::reserve::plain_header;
 use super::stripe::{EpochStart, Health, Stripe};
+use crate::base::codes;
 use crate::base::ids::{BlockNumber, EpochNumber, MAIN_GROUP, SegmentId, StripeIndex, Uuid};
 use crate::base::limits::HOLES_PER_STRIPE_MAX;
 use crate::base::mutant::Broken;
@@ -158,7 +159,11 @@ impl Log {
                 let index = stripe.index;
                 let trouble = format!("a read on stripe {index} has not returned for {waited} s");
                 stripe.read_trouble = Some((Trouble::new(trouble.clone()), Duration::MAX));
-                self.say_warning(index, format!("{trouble}; takes go on on the others"));
+                self.say_warning(
+                    index,
+                    &codes::READS_FAILING,
+                    format!("{trouble}; takes go on on the others"),
+                );
                 self.wakes.takers = true;
             }
         }
@@ -187,7 +192,7 @@ impl Log {
         let found = match found {
             Ok(found) => found,
             Err(trouble) => {
-                self.say_warning(index, format!("{trouble}; trying again"));
+                self.say_warning(index, &codes::READS_FAILING, format!("{trouble}; trying again"));
                 self.stripes[index.at()].read_trouble = Some((trouble, now + READ_PAUSE));
                 return notes;
             }

@@ -8,6 +8,7 @@ use super::lease::{Front, Place};
 use super::ready::Claim;
 use super::reserve::state_bytes_bound;
 use super::stripe::{Doubts, EpochStart, FreeSegment, Health, Stripe, StripeStart};
+use crate::base::codes::Code;
 use crate::base::ids::{GroupId, MAIN_GROUP, StripeIndex, WriteOrder};
 use crate::base::limits;
 use crate::base::trouble::Trouble;
@@ -40,6 +41,8 @@ pub struct LogSettings {
 pub struct Said {
     /// How bad it is.
     pub level: Level,
+    /// What to look up, where it asks for something.
+    pub code: Option<&'static Code>,
     /// The stripe that it is about.
     pub stripe: StripeIndex,
     /// What there is to say.
@@ -226,20 +229,26 @@ impl Log {
     }
 
     /// Has a line written to the log of the process when the lock is left.
-    fn say(&mut self, level: Level, stripe: StripeIndex, words: String) {
-        self.wakes.said.push(Said { level, stripe, words });
+    fn say(
+        &mut self,
+        level: Level,
+        stripe: StripeIndex,
+        code: Option<&'static Code>,
+        words: String,
+    ) {
+        self.wakes.said.push(Said { level, code, stripe, words });
     }
 
-    pub(super) fn say_error(&mut self, stripe: StripeIndex, words: String) {
-        self.say(Level::ERROR, stripe, words);
+    pub(super) fn say_error(&mut self, stripe: StripeIndex, code: &'static Code, words: String) {
+        self.say(Level::ERROR, stripe, Some(code), words);
     }
 
-    pub(super) fn say_warning(&mut self, stripe: StripeIndex, words: String) {
-        self.say(Level::WARN, stripe, words);
+    pub(super) fn say_warning(&mut self, stripe: StripeIndex, code: &'static Code, words: String) {
+        self.say(Level::WARN, stripe, Some(code), words);
     }
 
     pub(super) fn say_back(&mut self, stripe: StripeIndex, words: &str) {
-        self.say(Level::INFO, stripe, words.to_owned());
+        self.say(Level::INFO, stripe, None, words.to_owned());
     }
 
     pub(super) fn changed(&mut self) {

@@ -6,6 +6,7 @@ use super::events::Gathered;
 use super::job::{JobId, WriteJob};
 use super::reserve::{block_need, plain_header};
 use super::stripe::{EpochStart, InFlight, LiveSegment, Stripe};
+use crate::base::codes;
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, WriteOrder};
 use crate::base::limits::{EARLY_WRITE_BYTES, GATHERING_BYTES_MAX};
 use crate::base::mutant::Broken;
@@ -171,7 +172,11 @@ impl Log {
             .map_err(|refusal| {
                 // Every part of it is bounded where it enters, so this is a mistake of ours; the stripe
                 // cannot roll any more, which nobody would see otherwise.
-                self.say_error(index, format!("no state record can be written: {refusal}"));
+                self.say_error(
+                    index,
+                    &codes::STATE_RECORD_TOO_LARGE,
+                    format!("no state record can be written: {refusal}"),
+                );
             })
             .ok()
     }

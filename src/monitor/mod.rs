@@ -49,6 +49,7 @@ mod tests;
 
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::threads;
+use crate::codes;
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
 use bytes::Bytes;
@@ -124,14 +125,14 @@ pub fn start(properties: &BTreeMap<String, String>, watched: Watched) -> Option<
         match complaint {
             Complaint::Warning(words) => tracing::warn!("{words}"),
             Complaint::Error(words) => {
-                tracing::error!("{words}; the agent runs without monitoring");
+                tracing::error!(code = %codes::MONITORING_OFF, "{words}; the agent runs without monitoring");
             }
         }
     }
     match Monitor::run(settings?, watched) {
         Ok(monitor) => Some(monitor),
         Err(error) => {
-            tracing::error!("no thread for monitoring, the agent runs without: {error}");
+            tracing::error!(code = %codes::MONITORING_OFF, "no thread for monitoring, the agent runs without: {error}");
             None
         }
     }

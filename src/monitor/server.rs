@@ -4,6 +4,7 @@ use super::pages::{Rules, answer};
 use super::settings::{Door, Format};
 use super::{CONNECTIONS_MAX, IDLE, LISTEN_AGAIN, REQUEST_BYTES_MAX, Watched};
 use crate::base::limits::TLS_HANDSHAKE_SECONDS_MAX;
+use crate::codes;
 use crate::flow::context::StopSignal;
 use crate::net::attentive::Attentive;
 use crate::net::http_auth::HttpAuth;
@@ -193,6 +194,7 @@ async fn listen(door: &Door, stop: &StopSignal) -> Option<TcpListener> {
             }
             Err(error) if !said => {
                 tracing::error!(
+                    code = %codes::MONITORING_PORT,
                     "monitoring: cannot listen on {bind} port {port}: {error}. The agent runs without, and it is tried again every {} s; give a free one with -Dflume.monitoring.port=N, or another address with -Dflume.monitoring.bind=ADDRESS",
                     LISTEN_AGAIN.as_secs()
                 );

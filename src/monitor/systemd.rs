@@ -13,6 +13,7 @@ use super::health::{self, Reason};
 use super::{FAREWELL, Watched};
 use crate::base::threads;
 use crate::base::visible::Visible;
+use crate::codes;
 use rustix::time::{ClockId, clock_gettime};
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
@@ -79,7 +80,7 @@ impl Notifier {
                 .inspect_err(|error| {
                     let name = name.display();
                     let words = "the service manager is told nothing";
-                    tracing::error!("NOTIFY_SOCKET={name}: {error}; {words}");
+                    tracing::error!(code = %codes::SERVICE_MANAGER_ABSENT, "NOTIFY_SOCKET={name}: {error}; {words}");
                 })
                 .ok(),
         )
@@ -278,7 +279,7 @@ impl Teller {
         match dead.first() {
             None => self.line.send("WATCHDOG=1\n").await,
             Some(Reason { component, words }) => {
-                tracing::error!("{component}: {words}; the service manager gets no beat");
+                tracing::error!(code = %codes::SERVICE_MANAGER_NO_BEAT, "{component}: {words}; the service manager gets no beat");
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Why a channel did not open.
 
+use crate::base::codes::{self, Code, Coded};
 use crate::base::ids::Uuid;
 use crate::base::setting;
 use crate::disk::{LockError, is_out_of_descriptors};
@@ -13,8 +14,8 @@ use std::path::PathBuf;
 pub enum OpenError {
     /// No data directory, or more than a channel has.
     #[error(
-        "a channel has 1 to {max} data directories, {count} are listed; change {}",
-        setting::DATA_DIRS
+        "a channel has 1 to {max} data directories, {count} are listed; change {} ({code})",
+        setting::DATA_DIRS, code = self.code()
     )]
     DirectoryCount {
         /// Directories listed.
@@ -24,9 +25,9 @@ pub enum OpenError {
     },
     /// One directory is listed twice, perhaps under two names.
     #[error(
-        "{path} and {other} are the same directory; list each directory once in {} and {}",
+        "{path} and {other} are the same directory; list each directory once in {} and {} ({code})",
         setting::CHECKPOINT_DIR, setting::DATA_DIRS,
-        path = path.display(), other = other.display()
+        path = path.display(), other = other.display(), code = self.code()
     )]
     SameDirectory {
         /// The later of the two.
@@ -35,7 +36,7 @@ pub enum OpenError {
         other: PathBuf,
     },
     /// A directory cannot be opened, made or listed.
-    #[error("cannot use the directory {path}: {source}; check that it is mounted, a directory, and ours to write", path = path.display())]
+    #[error("cannot use the directory {path}: {source}; check that it is mounted, a directory, and ours to write ({code})", path = path.display(), code = self.code())]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -43,7 +44,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The process or the machine has no file descriptor left. It says nothing of the disk.
-    #[error("{path} cannot be opened: {source}; raise the limit of open files (ulimit -n, LimitNOFILE=): a channel needs two for each segment in use; nothing is wrong with the disk", path = path.display())]
+    #[error("{path} cannot be opened: {source}; raise the limit of open files (ulimit -n, LimitNOFILE=): a channel needs two for each segment in use; nothing is wrong with the disk ({code})", path = path.display(), code = self.code())]
     Descriptors {
         /// The file or directory.
         path: PathBuf,
@@ -51,15 +52,15 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A directory is in use, or cannot be locked.
-    #[error("{held}; {way}", held = .0, way = way_out(.0))]
+    #[error("{held}; {way} ({code})", held = .0, way = way_out(.0), code = self.code())]
     Lock(#[from] LockError),
     /// A member of a created channel is not there. Nothing is created in its place: an unmounted
     /// disk would be mistaken for an empty one.
     #[error(
         "{role} {member} of the channel {channel}, last seen as {last_path}, is {what}; mount or restore it and list it in {key}, \
-         or open degraded (without its events) by the setting {} = true",
+         or open degraded (without its events) by the setting {} = true ({code})",
         setting::OPEN_DEGRADED, last_path = last_path.display(),
-        key = if role.starts_with('c') { setting::CHECKPOINT_DIR } else { setting::DATA_DIRS }
+        key = if role.starts_with('c') { setting::CHECKPOINT_DIR } else { setting::DATA_DIRS }, code = self.code()
     )]
     MemberMissing {
         /// The channel.
@@ -75,9 +76,9 @@ pub enum OpenError {
     },
     /// A directory belongs to another channel.
     #[error(
-        "{path} belongs to the channel {found}, not to {expected}; correct {} or {}",
+        "{path} belongs to the channel {found}, not to {expected}; correct {} or {} ({code})",
         setting::CHECKPOINT_DIR, setting::DATA_DIRS,
-        path = path.display()
+        path = path.display(), code = self.code()
     )]
     ForeignMember {
         /// The directory.
@@ -89,9 +90,9 @@ pub enum OpenError {
     },
     /// A directory has a part in the channel that is not the one it is listed for.
     #[error(
-        "{path} is the {found} of the channel {channel} but is listed as {listed}; correct {} and {}",
+        "{path} is the {found} of the channel {channel} but is listed as {listed}; correct {} and {} ({code})",
         setting::CHECKPOINT_DIR, setting::DATA_DIRS,
-        path = path.display()
+        path = path.display(), code = self.code()
     )]
     WrongRole {
         /// The directory.
@@ -106,8 +107,8 @@ pub enum OpenError {
     /// A directory without a member file has a log in it, and no other member vouches for it.
     #[error(
         "{path} holds segments of the channel {channel} but no readable member file, and no other directory names them; \
-         list every directory of that channel, or move the files away; if the member files of all of them are lost, millpond channel repair makes them again from the logs",
-        path = path.display()
+         list every directory of that channel, or move the files away; if the member files of all of them are lost, millpond channel repair makes them again from the logs ({code})",
+        path = path.display(), code = self.code()
     )]
     Orphan {
         /// The directory.
@@ -118,8 +119,8 @@ pub enum OpenError {
     /// A new channel was to be made where a file channel of Apache Flume is.
     #[error(
         "{path} holds a file channel of Apache Flume ({file}): a new channel would hide the events that wait in it; \
-         let Flume drain it and move its files away, or give this channel directories of its own; nothing was changed",
-        path = path.display()
+         let Flume drain it and move its files away, or give this channel directories of its own; nothing was changed ({code})",
+        path = path.display(), code = self.code()
     )]
     FlumeChannel {
         /// The directory.
@@ -130,8 +131,8 @@ pub enum OpenError {
     /// A directory names a number so high that none come after it.
     #[error(
         "{path} names {what} with the number {number}, which no channel comes to: it was not written by millpond, or by a machine whose memory fails; \
-         bring back a copy of the directories; nothing was changed",
-        path = path.display()
+         bring back a copy of the directories; nothing was changed ({code})",
+        path = path.display(), code = self.code()
     )]
     UsedUp {
         /// The directory; `checkpointDir` for what belongs to no stripe.
@@ -142,7 +143,7 @@ pub enum OpenError {
         number: u64,
     },
     /// Segments of one directory of the channel lie in another, and are missing where they belong.
-    #[error("segments lie in another directory of the channel than theirs: move {list}, then open again; nothing was given up", list = listed(.moves))]
+    #[error("segments lie in another directory of the channel than theirs: move {list}, then open again; nothing was given up ({code})", list = listed(.moves), code = self.code())]
     Misplaced {
         /// From where to where.
         moves: Vec<(PathBuf, PathBuf)>,
@@ -150,8 +151,8 @@ pub enum OpenError {
     /// Segments that hold events, or the end of a log, are missing.
     #[error(
         "segment files are missing: {list}; nothing was changed: put the files back into that directory (they are known by what is in them, their names do not count), \
-         or give up what was in them by the setting openWithoutMissingSegments = true (on the command line --without-missing-segments)",
-        list = shortened(.missing)
+         or give up what was in them by the setting openWithoutMissingSegments = true (on the command line --without-missing-segments) ({code})",
+        list = shortened(.missing), code = self.code()
     )]
     SegmentsMissing {
         /// Of each place in a log, what is missing there.
@@ -159,8 +160,8 @@ pub enum OpenError {
     },
     /// Two directories are the same member: one is a copy of the other.
     #[error(
-        "{path} and {other} both are the member {member} of the channel {channel}: one is a copy of the other; list the directory that belongs in its place, and move the copy away",
-        path = path.display(), other = other.display()
+        "{path} and {other} both are the member {member} of the channel {channel}: one is a copy of the other; list the directory that belongs in its place, and move the copy away ({code})",
+        path = path.display(), other = other.display(), code = self.code()
     )]
     Twins {
         /// The one listed first.
@@ -174,7 +175,7 @@ pub enum OpenError {
     },
     /// No directory has a readable member file, and which belong together cannot be told from the logs.
     #[error(
-        "no directory of the channel {channel} has a readable member file, and they cannot be made again: {why}; nothing was changed"
+        "no directory of the channel {channel} has a readable member file, and they cannot be made again: {why}; nothing was changed ({code})", code = self.code()
     )]
     MembersUnknown {
         /// The channel that the logs name.
@@ -183,7 +184,7 @@ pub enum OpenError {
         why: String,
     },
     /// A newer millpond wrote this.
-    #[error("{path} has format version {found}, this build reads up to {known}; use a newer build", path = path.display())]
+    #[error("{path} has format version {found}, this build reads up to {known}; use a newer build ({code})", path = path.display(), code = self.code())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -195,8 +196,8 @@ pub enum OpenError {
     /// A file cannot be opened or read, tried twice. That is neither a tear nor damage: nothing
     /// was voided.
     #[error(
-        "cannot read {path} at offset {offset}: {source}; nothing was given up: check the disk, or open degraded (without this directory's events) by the setting {} = true",
-        setting::OPEN_DEGRADED, path = path.display()
+        "cannot read {path} at offset {offset}: {source}; nothing was given up: check the disk, or open degraded (without this directory's events) by the setting {} = true ({code})",
+        setting::OPEN_DEGRADED, path = path.display(), code = self.code()
     )]
     Unreadable {
         /// The file.
@@ -207,7 +208,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A file cannot be made or written.
-    #[error("cannot write {path} at offset {offset}: {source}; free space or check the disk, then open again", path = path.display())]
+    #[error("cannot write {path} at offset {offset}: {source}; free space or check the disk, then open again ({code})", path = path.display(), code = self.code())]
     Write {
         /// The file.
         path: PathBuf,
@@ -217,7 +218,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A record does not fit its place: a limit was lowered in this build.
-    #[error("the record for {path} does not fit: {refusal}; use the build that wrote the channel last", path = path.display())]
+    #[error("the record for {path} does not fit: {refusal}; use the build that wrote the channel last ({code})", path = path.display(), code = self.code())]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -225,7 +226,7 @@ pub enum OpenError {
         refusal: Refusal,
     },
     /// There is no channel in the directories (only for those who may not create one).
-    #[error("there is no channel in {path}: {what}", path = path.display())]
+    #[error("there is no channel in {path}: {what} ({code})", path = path.display(), code = self.code())]
     NoChannel {
         /// The first directory looked at.
         path: PathBuf,
@@ -233,13 +234,41 @@ pub enum OpenError {
         what: String,
     },
     /// No memory for reading.
-    #[error("no memory for {bytes} bytes of read buffer: {source}")]
+    #[error("no memory for {bytes} bytes of read buffer: {source} ({code})", code = self.code())]
     Memory {
         /// Bytes asked for.
         bytes: usize,
         /// The cause.
         source: io::Error,
     },
+}
+
+impl Coded for OpenError {
+    fn code(&self) -> &'static Code {
+        match self {
+            Self::DirectoryCount { .. } => &codes::DIRECTORY_COUNT,
+            Self::SameDirectory { .. } => &codes::DIRECTORY_TWICE,
+            Self::Directory { .. } => &codes::DIRECTORY_UNUSABLE,
+            Self::Descriptors { .. } => &codes::OUT_OF_DESCRIPTORS,
+            Self::Lock(_) => &codes::CHANNEL_LOCKED,
+            Self::MemberMissing { .. } => &codes::MEMBER_MISSING,
+            Self::ForeignMember { .. } => &codes::MEMBER_FOREIGN,
+            Self::WrongRole { .. } => &codes::MEMBER_WRONG_ROLE,
+            Self::Orphan { .. } => &codes::MEMBER_ORPHAN,
+            Self::FlumeChannel { .. } => &codes::FLUME_CHANNEL,
+            Self::UsedUp { .. } => &codes::NUMBER_USED_UP,
+            Self::Misplaced { .. } => &codes::SEGMENT_MISPLACED,
+            Self::SegmentsMissing { .. } => &codes::SEGMENT_MISSING,
+            Self::Twins { .. } => &codes::MEMBER_TWINS,
+            Self::MembersUnknown { .. } => &codes::MEMBERS_UNKNOWN,
+            Self::Newer { .. } => &codes::FORMAT_NEWER,
+            Self::Unreadable { .. } => &codes::OPENING_UNREADABLE,
+            Self::Write { .. } => &codes::OPENING_UNWRITABLE,
+            Self::TooLarge { .. } => &codes::RECORD_TOO_LARGE,
+            Self::NoChannel { .. } => &codes::NO_CHANNEL,
+            Self::Memory { .. } => &codes::OUT_OF_MEMORY,
+        }
+    }
 }
 
 /// A place in the log of a data directory where segment files are missing.

@@ -13,6 +13,7 @@ use super::patience::{self, Ended};
 use crate::base::limits::{DATAGRAM_BYTES, DATAGRAM_SOCKET_BYTES, DATAGRAMS_PER_BATCH};
 use crate::base::read_whole::read_whole;
 use crate::channel::BoxFuture;
+use crate::codes;
 use crate::event::Event;
 use crate::flow::source::{Failure, SourceContext};
 use crate::flow::spell::Spell;
@@ -87,6 +88,7 @@ impl Datagrams {
             && granted < DATAGRAM_SOCKET_BYTES
         {
             tracing::warn!(
+                code = %codes::DATAGRAM_BUFFER_SMALL,
                 source,
                 granted,
                 wanted = DATAGRAM_SOCKET_BYTES,

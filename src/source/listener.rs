@@ -2,6 +2,7 @@
 //! where it is asked for.
 
 use crate::base::limits::TLS_HANDSHAKE_SECONDS_MAX;
+use crate::codes;
 use crate::flow::context::StopSignal;
 use crate::flow::source::{Failure, SourceContext};
 use crate::flow::spell::Spell;
@@ -236,7 +237,7 @@ impl Listening {
                     }
                     Err(error) => {
                         if !of_one_client(&error) {
-                            tracing::warn!(source = %context.name, %error,
+                            tracing::warn!(code = %codes::ACCEPT_FAILED, source = %context.name, %error,
                                 "cannot accept connections; trying again (if descriptors ran out, raise the limit on open files or lower maxConnections)");
                             tokio::select! {
                                 () = &mut stop => break,
@@ -322,7 +323,7 @@ impl Listening {
         match failed.into_iter().next() {
             Some(failure) if places.bound.is_empty() => Err(failure),
             Some(failure) => {
-                tracing::error!(source = %context.name, "{failure}; the other ports are served, and this one is tried again");
+                tracing::error!(code = %codes::PORT_UNAVAILABLE, source = %context.name, "{failure}; the other ports are served, and this one is tried again");
                 Ok(places)
             }
             None => Ok(places),
@@ -431,6 +432,7 @@ impl Door<'_> {
         if !self.full_said {
             self.full_said = true;
             tracing::warn!(
+                code = %codes::CONNECTIONS_REFUSED,
                 source = self.name,
                 open,
                 "refusing connections beyond maxConnections; raise it, or let clients share connections"
@@ -457,7 +459,7 @@ fn of_one_client(error: &io::Error) -> bool {
 fn report(context: &SourceContext, ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         context.counters.generic_processing_fail.add(1);
-        tracing::error!(source = %context.name, %error, "a session ended by a defect; its connection is closed");
+        tracing::error!(code = %codes::SESSION_PANICKED, source = %context.name, %error, "a session ended by a defect; its connection is closed");
     }
 }
 

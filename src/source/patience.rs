@@ -1,6 +1,7 @@
 //! Commits for sources without a client to answer: what was read waits until a channel takes it.
 
 use crate::channel::{CommitError, Refusal};
+use crate::codes;
 use crate::event::Event;
 use crate::flow::source::SourceContext;
 use crate::metrics::{DropReason, SourceCounters};
@@ -100,7 +101,7 @@ async fn persist(context: &SourceContext, events: Vec<Event>) -> (Ended, usize) 
                 dropped += 1;
                 context.counters.generic_processing_fail.add(1);
                 context.counters.drops.add(DropReason::TooLarge, 1);
-                tracing::error!(source = %context.name, %error, "event dropped: no channel can hold it");
+                tracing::error!(code = %codes::EVENT_FITS_NO_CHANNEL, source = %context.name, %error, "event dropped: no channel can hold it");
             }
             continue;
         }

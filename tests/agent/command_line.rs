@@ -142,6 +142,38 @@ fn a_closed_stdout_ends_quietly() {
 }
 
 #[test]
+fn a_code_is_explained_however_it_is_written_and_an_unknown_one_is_wrong_usage() {
+    let one = run_expecting(here(), &["explain", "MP-1203"], b"", 0);
+    assert!(one.starts_with("MP-1203: segment files are missing"), "{one}");
+    assert!(one.contains("openWithoutMissingSegments") && one.contains("docs/operations.md#"));
+    assert_eq!(run_expecting(here(), &["explain", "mp-1203"], b"", 0), one);
+    let two = run_expecting(here(), &["explain", "1203", "90004"], b"", 0);
+    assert!(two.starts_with(&one) && two.contains("MP-90004: Sink delivers nothing"), "{two}");
+    let all = run_expecting(here(), &["explain"], b"", 0);
+    assert_eq!(run_expecting(here(), &["explain", "--list"], b"", 0), all);
+    assert!(all.lines().count() > 80 && all.lines().all(|line| line.starts_with("MP-")), "{all}");
+    let json = run_expecting(here(), &["explain", "--json", "1203"], b"", 0);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((json["code"].as_str(), json["number"].as_u64()), (Some("MP-1203"), Some(1203)));
+    let wrong = run(here(), &["explain", "1203", "MP-12033"], b"");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert_eq!(String::from_utf8_lossy(&wrong.stdout), one, "what is known is said");
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(said.contains("there is no code MP-12033; did you mean MP-1203?"), "{said}");
+}
+
+#[test]
+fn what_ends_a_command_has_its_code_at_its_end() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = ["--checkpoint-dir", "cp", "--data-dirs", "d1"];
+    run_expecting(directory.path(), &[&["channel", "put"][..], &at].concat(), b"a line\n", 0);
+    std::fs::remove_dir_all(directory.path().join("d1")).expect("removed");
+    let output = run(directory.path(), &[&["channel", "take"][..], &at].concat(), b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.trim_end().ends_with("(MP-1201)"), "{said}");
+}
+
+#[test]
 fn validate_names_file_and_line_and_starts_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let text = "a.sources = s\na.channels = c\na.sources.s.type = netcatt\na.sources.s.channels = c\n\

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// The floors, lowest first. DESIGN.md has the same table. `main` is the binary's own file.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["base"]),
-    (1, &["event", "metrics", "disk", "net"]),
+    (1, &["event", "metrics", "disk", "net", "codes"]),
     (2, &["record", "wire", "config", "pattern"]),
     (3, &["log"]),
     (4, &["recovery"]),

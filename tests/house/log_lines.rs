@@ -1,25 +1,43 @@
-//! What the log says as an error asks somebody to act, and so do some warnings: a document says how.
+//! What the log says as an error asks somebody to act, and so do some warnings: each has a code, which
+//! `millpond explain` and docs/codes.md explain.
 
 use crate::nothing_to_complain_about;
 use crate::source::{self, Source};
+use std::collections::BTreeSet;
 
-const PAGE: &str = "docs/operations.md";
-const ERRORS: &str = "### Lines that ask for action";
-const WARNINGS: &str = "### Warnings that may need you";
 /// A warning with one of these tells its reader to do something.
 const ASKS: &[&str] = &["raise ", "name a ", "Give ", "free some"];
+/// Codes that a call is handed: what `say_error` of the log floor was given, the code of an error, of an alarm.
+const HANDED: &[&str] = &["code", "%code"];
 
-/// What each line of a macro such as `tracing::error!` says, with its place; `…` where words are filled in.
-fn lines_of(macro_name: &str, source: &Source, text: &str) -> Vec<(String, String)> {
+/// A call of a macro such as `tracing::error!`.
+struct Line {
+    place: String,
+    /// The code that it gives: a constant's name, or one of [`HANDED`].
+    code: Option<String>,
+    words: String,
+}
+
+fn lines_of(macro_name: &str, source: &Source, text: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     for (at, _) in source.code.match_indices(&format!("{macro_name}(")) {
         let open = at + macro_name.len();
         // In the code without strings the brackets close where they do for the compiler.
         let end = source::item_end(source.code.as_bytes(), open).min(text.len());
-        let call = text.get(open..end).unwrap_or_default();
-        lines.push((source.place(at), with_gaps(&first_literal(call))));
+        let call = text.get(open + 1..end).unwrap_or_default();
+        let code = code_of(call.trim_start());
+        lines.push(Line { place: source.place(at), code, words: first_literal(call) });
     }
     lines
+}
+
+/// The code in the first field of a call.
+fn code_of(call: &str) -> Option<String> {
+    if let Some(rest) = call.strip_prefix("code = %codes::") {
+        return Some(rest.split(|c: char| c != '_' && !c.is_alphanumeric()).next()?.to_owned());
+    }
+    let handed = HANDED.iter().find(|field| call.starts_with(&format!("{field},")));
+    handed.map(|field| (*field).to_owned())
 }
 
 /// The first string of a call as it is read, in one line.
@@ -43,92 +61,83 @@ fn first_literal(call: &str) -> String {
     literal
 }
 
-/// `a {b} c` as people read it: `a … c`.
-fn with_gaps(literal: &str) -> String {
-    let mut parts = literal.split('{');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |words, part| {
-        let fixed = part.split_once('}').map_or(part, |(_, fixed)| fixed);
-        format!("{words}…{fixed}")
-    })
+/// The names of all codes, from the tables.
+fn names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for folder in ["src/base/codes", "src/codes"] {
+        for (_, text) in source::all_files(folder) {
+            let table = text.split("codes! {").nth(1).unwrap_or_default();
+            let entry = |line: &str| {
+                let (name, rest) = line.trim().split_once(" = ")?;
+                let numbered = rest.starts_with(|c: char| c.is_ascii_digit());
+                (numbered && rest.ends_with('{')).then(|| name.to_owned())
+            };
+            names.extend(table.lines().filter_map(entry));
+        }
+    }
+    names
 }
 
-/// Words beside what is filled in. Without any the line is another's, which has its own.
-fn has_words(line: &str) -> bool {
-    line.chars().filter(|letter| letter.is_alphabetic()).count() >= 3
-}
-
-/// What the first column of a section's table quotes.
-fn quoted(page: &str, section: &str) -> Vec<String> {
-    let section = page.split(section).nth(1).unwrap_or_default();
-    let section = section.split("\n##").next().unwrap_or_default();
-    let cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
-    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned)).collect()
-}
-
-/// Lines that `ask` and have no row, and rows of which nothing logs.
+/// Lines that have to have a code and have none that is there.
 fn complaints(
-    lines: &[(String, String)],
-    quoted: &[String],
-    ask: impl Fn(&str) -> bool,
+    lines: &[Line],
+    names: &BTreeSet<String>,
+    has_to: impl Fn(&Line) -> bool,
 ) -> Vec<String> {
-    let unknown = lines.iter().filter(|(_, words)| {
-        ask(words) && !quoted.iter().any(|part| words.contains(part.as_str()))
-    });
-    let missing = unknown.map(|(place, words)| format!("{place}: {PAGE} has no row for: {words}"));
-    let unsaid = quoted.iter().filter(|part| !lines.iter().any(|(_, w)| w.contains(part.as_str())));
-    missing
-        .chain(unsaid.map(|part| format!("{PAGE}: nothing logs `{part}` at that level")))
+    let says = |line: &Line| match &line.code {
+        None if has_to(line) => Some("has no code as its first field, `code = %codes::NAME`"),
+        Some(code) if !HANDED.contains(&&**code) && !names.contains(code) => {
+            Some("has a code that no table has")
+        }
+        _ => None,
+    };
+    lines
+        .iter()
+        .filter_map(|line| Some(format!("{}: {}: {}", line.place, says(line)?, line.words)))
         .collect()
 }
 
 /// All lines of a level in the program.
-fn logged(macro_name: &str) -> Vec<(String, String)> {
+fn logged(macro_name: &str) -> Vec<Line> {
     let of = |source: &Source| lines_of(macro_name, source, &source::read(&source.path));
     source::production().iter().flat_map(of).collect()
 }
 
-fn asks(words: &str) -> bool {
-    ASKS.iter().any(|ask| words.contains(ask))
+#[test]
+fn every_error_of_the_log_has_a_code() {
+    let (lines, names) = (logged("tracing::error!"), names());
+    assert!(lines.len() > 20 && names.len() > 50, "lines and tables were found");
+    nothing_to_complain_about("an error of the log", &complaints(&lines, &names, |_| true));
 }
 
 #[test]
-fn every_error_of_the_log_has_a_row_that_says_what_to_do() {
-    // What the log floor says is written when its lock is left.
-    let lines = [logged("tracing::error!"), logged("self.say_error")].concat();
-    assert!(lines.len() > 20, "the lines were found");
-    let rows = quoted(&source::read(PAGE), ERRORS);
-    assert!(rows.len() > 10, "the table was found");
-    let complaints = complaints(&lines, &rows, has_words);
-    nothing_to_complain_about("the log and its document differ", &complaints);
-}
-
-#[test]
-fn every_warning_that_tells_to_do_something_has_a_row() {
-    let lines = [logged("tracing::warn!"), logged("self.say_warning")].concat();
+fn every_warning_that_tells_to_do_something_has_a_code() {
+    let (lines, names) = (logged("tracing::warn!"), names());
     assert!(lines.len() > 50, "the lines were found");
-    let rows = quoted(&source::read(PAGE), WARNINGS);
-    assert!(rows.len() > 10, "the table was found");
-    let complaints = complaints(&lines, &rows, asks);
-    nothing_to_complain_about("the log and its document differ", &complaints);
+    let asks = |line: &Line| ASKS.iter().any(|ask| line.words.contains(ask));
+    nothing_to_complain_about("a warning of the log", &complaints(&lines, &names, asks));
 }
 
 #[test]
-fn a_line_without_a_row_and_a_row_without_a_line_are_found() {
-    let text = "fn a() { tracing::error!(sink = self.name, \"it {why} \\\n        burns; run\"); }\n\
-                fn b() { tracing::error!(\"{error}\"); }";
+fn every_code_is_used() {
+    let sources = source::production();
+    let tables = ["src/base/codes/", "src/codes/"];
+    let calls = sources.iter().filter(|s| !tables.iter().any(|table| s.path.starts_with(table)));
+    let used: BTreeSet<&str> = calls.flat_map(|s| s.words()).map(|(_, word)| word).collect();
+    let idle: Vec<String> = names().into_iter().filter(|n| !used.contains(n.as_str())).collect();
+    nothing_to_complain_about("a code that nothing gives", &idle);
+}
+
+#[test]
+fn a_line_without_a_code_and_one_with_a_wrong_code_are_found() {
+    let text = "fn a() { tracing::error!(code = %codes::FIRE, sink = self.name, \"it {why} \\\n        burns; run\"); }\n\
+                fn b() { tracing::error!(%code, \"{error}\"); tracing::error!(sink = 1, code = %codes::FIRE, \"late\"); }";
     let lines = lines_of("tracing::error!", &Source::new("src/a.rs", text), text);
-    assert_eq!(lines.len(), 2);
-    assert_eq!(lines[0].1, "it … burns; run");
-    let rows =
-        |words: &str| quoted(&format!("{ERRORS}\n\n| line | do |\n|---|---|\n{words}\n"), ERRORS);
-    assert_eq!(
-        complaints(&lines, &rows("| `it … burns` | run |"), has_words),
-        Vec::<String>::new()
-    );
-    assert_eq!(complaints(&lines, &rows("| `freezes` | run |"), has_words).len(), 2);
-    // A warning that asks for nothing needs no row, one that does needs it.
-    assert_eq!(complaints(&lines, &[], asks).len(), 0);
-    let ask = [("src/a.rs:1".to_owned(), "refused; raise the limit".to_owned())];
-    assert_eq!(complaints(&ask, &[], asks).len(), 1);
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[0].words, "it {why} burns; run");
+    let found = |name: &str| complaints(&lines, &BTreeSet::from([name.to_owned()]), |_| true);
+    assert_eq!(found("FIRE").len(), 1, "the last has its code too late");
+    assert_eq!(found("WATER").len(), 2);
+    // A warning that asks for nothing needs no code.
+    assert!(complaints(&lines, &BTreeSet::from(["FIRE".to_owned()]), |_| false).is_empty());
 }

@@ -1,5 +1,6 @@
 //! Why a file channel could not be opened.
 
+use crate::base::codes::{self, Code, Coded};
 use crate::base::setting::Setting;
 use crate::recovery;
 use std::io;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum OpenError {
     /// A setting is outside its range.
-    #[error("{option} is {value}; it must be {legal}")]
+    #[error("{option} is {value}; it must be {legal} ({})", self.code())]
     Setting {
         /// The option.
         option: Setting,
@@ -23,7 +24,7 @@ pub enum OpenError {
     #[error(transparent)]
     Recovery(#[from] recovery::OpenError),
     /// The first write of the new opening failed.
-    #[error("cannot begin writing in {path}: {source}", path = path.display())]
+    #[error("cannot begin writing in {path}: {source} ({code})", path = path.display(), code = self.code())]
     Begin {
         /// The directory.
         path: PathBuf,
@@ -31,6 +32,17 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The operating system refused a thread.
-    #[error("cannot start the channel's thread: {0}")]
+    #[error("cannot start the channel's thread: {0} ({code})", code = self.code())]
     Thread(io::Error),
+}
+
+impl Coded for OpenError {
+    fn code(&self) -> &'static Code {
+        match self {
+            Self::Setting { .. } => &codes::SETTING_OUT_OF_RANGE,
+            Self::Recovery(error) => error.code(),
+            Self::Begin { .. } => &codes::OPENING_UNWRITABLE,
+            Self::Thread(_) => &codes::THREAD_REFUSED,
+        }
+    }
 }

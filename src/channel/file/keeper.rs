@@ -6,6 +6,7 @@
 
 use super::shared::{Shared, Tending};
 use super::workers::Task;
+use crate::base::codes;
 use crate::base::ids::StripeIndex;
 use crate::base::limits::DEVICE_BLOCK_BYTES;
 use crate::base::setting;
@@ -55,7 +56,7 @@ pub(super) fn run(shared: &Weak<Shared>) {
         // would be made any more, no checkpoint written, no stripe tried again.
         let round = catch_unwind(AssertUnwindSafe(|| shared.keep(&mut diary)));
         let nap = round.unwrap_or_else(|_| {
-            tracing::error!("the channel's keeper failed in its own code; it goes on in a second");
+            tracing::error!(code = %codes::KEEPER_FAILED, "the channel's keeper failed in its own code; it goes on in a second");
             LOOK
         });
         // Sleeping keeps the channel alive only for one look.
@@ -164,6 +165,7 @@ impl Shared {
         let available = space.available_bytes;
         if low && !was {
             tracing::warn!(
+                code = %codes::SPACE_LOW,
                 "{path}: {available} bytes free, {} is {minimum}: puts wait, takes go on",
                 setting::MINIMUM_REQUIRED_SPACE
             );
@@ -265,7 +267,7 @@ impl Shared {
                 // Needed now, it is a reason to refuse puts; needed soon, it is not yet.
                 if report.wants_segment > 0 {
                     if report.refused_segment.is_none() {
-                        tracing::warn!("{words}: puts that need it wait, takes go on");
+                        tracing::warn!(code = %codes::SEGMENT_NO_ROOM, "{words}: puts that need it wait, takes go on");
                     }
                     (tending.refused_len, tending.wanted_at) = (Some(len), Some(self.now()));
                     let trouble = Trouble::new(words);
@@ -327,6 +329,7 @@ fn removed(directory: &dyn Directory, tending: &mut Tending) -> Option<Trouble> 
     let path = directory.path().display();
     if !std::mem::replace(&mut tending.removed, true) {
         tracing::error!(
+            code = %codes::DIRECTORY_REMOVED,
             "{path} was removed or emptied while it is in use: no further event goes there; those that wait there can be taken until the process ends, and are lost then"
         );
     }

@@ -4,6 +4,7 @@ use super::error::OpenError;
 use super::group_commit::CommitDelay;
 use super::options::FileChannelOptions;
 use super::shared::{Home, Parts, Shared, Slots, Tending};
+use crate::base::codes;
 use crate::base::ids::{EpochNumber, StripeIndex};
 use crate::log::{FreeSegment, Log, LogSettings, StripeStart};
 use crate::record::Epoch;
@@ -31,6 +32,7 @@ pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError
             // It is left to the others, as it would be by a running channel.
             Err(OpenError::Begin { path, source }) if can_do_without(&options, &without, &path) => {
                 tracing::warn!(
+                    code = %codes::OPENED_WITHOUT_DISK,
                     "writing in {} fails ({source}); opened without it: its events are out of reach",
                     path.display()
                 );
@@ -76,9 +78,10 @@ fn tell(options: &FileChannelOptions, recovered: &Recovered) {
     let name = options.name.clone().unwrap_or_else(|| recovered.channel.to_string());
     for finding in &recovered.report.findings {
         if finding.case.is_damage() {
-            tracing::error!("channel {name} was opened with a loss: {finding}");
+            tracing::error!(code = %codes::OPENED_WITH_LOSS, "channel {name} was opened with a loss: {finding}");
         } else if finding.case == Case::R16 {
             tracing::warn!(
+                code = %codes::SEGMENT_RETURNED,
                 "channel {name}: a segment file that came back is left alone: {finding}"
             );
         } else if finding.case.is_ordinary() {
@@ -162,7 +165,9 @@ fn first_segment(
             stripe.free.push(FreeSegment { slot: stripe.next_slot, file, len });
             stripe.next_slot += 1;
         }
-        Err(error) => tracing::warn!("{error}: the channel opens, puts wait for room"),
+        Err(error) => {
+            tracing::warn!(code = %codes::SPACE_LOW, "{error}: the channel opens, puts wait for room")
+        }
     }
     Ok(())
 }

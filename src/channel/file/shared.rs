@@ -221,10 +221,11 @@ impl Shared {
             self.keeper.raise();
         }
         for said in wakes.said {
-            let Said { level, stripe, words } = said;
+            let Said { level, code, stripe, words } = said;
+            let code = code.map(tracing::field::display);
             match level {
-                Level::ERROR => tracing::error!(stripe = stripe.0, "{words}"),
-                Level::WARN => tracing::warn!(stripe = stripe.0, "{words}"),
+                Level::ERROR => tracing::error!(code, stripe = stripe.0, "{words}"),
+                Level::WARN => tracing::warn!(code, stripe = stripe.0, "{words}"),
                 _ => tracing::info!(stripe = stripe.0, "{words}"),
             }
         }

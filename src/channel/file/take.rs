@@ -3,6 +3,7 @@
 use super::cold;
 use super::shared::{Shared, changed};
 use super::workers::Task;
+use crate::base::codes;
 use crate::base::limits::COLD_READ_BYTES;
 use crate::base::trouble::Trouble;
 use crate::channel::{BoxFuture, CommitError, Refusal, TakeError, TakeTransaction};
@@ -88,6 +89,7 @@ impl FileTake {
                 Err(refusal) => {
                     let (start, end, number) = (claim.start(), claim.end(), claim.block.number);
                     tracing::error!(
+                        code = %codes::DAMAGE_SET_ASIDE,
                         stripe = claim.block.stripe.0,
                         "block {number}, sequences {start} to {end}: {refusal}; set aside"
                     );

@@ -3,6 +3,7 @@
 //! file without its name lets the next opener in.
 
 use super::shared::{Shared, Tending};
+use crate::base::codes;
 use crate::base::ids::StripeIndex;
 use crate::base::trouble::Trouble;
 use crate::disk::{Access, Directory, Lock, LockError, Renewed};
@@ -82,10 +83,12 @@ impl Shared {
             let lost = self.with_log(|log| log.lose_file(now, index, file.slot, &cause));
             match lost {
                 Ok(Some(0)) => tracing::error!(
+                    code = %codes::SEGMENT_REMOVED,
                     stripe = index.0,
                     "{what}: no event waits in it; nothing more is written there"
                 ),
                 Ok(Some(waiting)) => tracing::error!(
+                    code = %codes::SEGMENT_REMOVED,
                     stripe = index.0,
                     "{what}: nothing more is written there, puts go on elsewhere. What of the {waiting} events that wait in it can still be read can be taken until the process ends; the rest is lost, and counted at the next opening"
                 ),
@@ -102,6 +105,7 @@ impl Shared {
         match lock.renew() {
             Ok(Renewed::Kept) => {}
             Ok(Renewed::Remade) => tracing::error!(
+                code = %codes::LOCK_REMADE,
                 "{} was removed or replaced while it is in use; it is made and locked again, and nobody else had locked it. Without it a second process could open the channel and destroy it: let no script remove it",
                 lock.path().display()
             ),
@@ -110,6 +114,7 @@ impl Shared {
                     return;
                 }
                 tracing::error!(
+                    code = %codes::LOCK_TAKEN,
                     "{} was removed or replaced while it is in use, and now {held}: two processes must not write to one channel, so this one stops using it. Stop the other process, then restart this one",
                     lock.path().display()
                 );
@@ -128,6 +133,7 @@ fn look_at_path(directory: &dyn Directory, tending: &mut Tending) {
     let path = directory.path().display();
     match (is_there, std::mem::replace(&mut tending.moved, !is_there)) {
         (false, false) => tracing::error!(
+            code = %codes::DIRECTORY_UNMOUNTED,
             "{path} no longer leads to the directory that is in use: unmounted or moved away? Events still go there and can be taken, but the next start will not find them; mount it again, or move it back"
         ),
         (true, true) => tracing::info!("{path} leads to the directory that is in use again"),

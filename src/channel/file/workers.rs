@@ -1,6 +1,7 @@
 //! The channel's own threads for work that no caller's thread is there to do.
 
 use super::shared::Shared;
+use crate::base::codes;
 use crate::base::ids::StripeIndex;
 use crate::base::threads;
 use std::collections::VecDeque;
@@ -116,6 +117,7 @@ impl Workers {
                     if !std::mem::replace(&mut queue.owed, true) {
                         drop(queue);
                         tracing::warn!(
+                            code = %codes::THREAD_REFUSED,
                             "no thread could be started: {error}; work on the channel's disks waits, and it is tried again; raise the limit of processes"
                         );
                     }

@@ -35,6 +35,7 @@ use super::{
     TakeTransaction,
 };
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::codes;
 use crate::base::setting;
 use crate::event::Event;
 use moving::Moving;
@@ -324,6 +325,7 @@ impl Shared {
         };
         if lost > 0 {
             tracing::warn!(
+                code = %codes::MEMORY_EVENTS_LOST,
                 "{lost} events were in the memory of a spillable channel and are lost: {why}"
             );
         }

@@ -220,10 +220,11 @@ fn an_agent_that_is_not_there_is_told_who_is() {
     let text = whole("") + "web.sources = r1\nlog4j.rootLogger = INFO\n";
     let error = read(text.as_bytes(), "a2").expect_err("there is no a2");
     assert!(matches!(&error, LoadError::AgentAbsent { .. }));
-    let said = "flume.conf: there is no agent a2; it has a1, web; did you mean a1?";
+    let said = "flume.conf: there is no agent a2; it has a1, web; did you mean a1? (MP-4004)";
     assert_eq!(error.to_string(), said);
     let error = read(b"", "a1").expect_err("nothing");
-    assert_eq!(error.to_string(), "flume.conf: there is no agent a1; it describes no agent at all");
+    let said = "flume.conf: there is no agent a1; it describes no agent at all (MP-4004)";
+    assert_eq!(error.to_string(), said);
 }
 
 #[test]
@@ -572,7 +573,7 @@ fn a_channel_can_be_had_although_its_agent_cannot_run() {
     let error = get("c10").expect_err("it is to be encrypted").to_string();
     assert!(error.contains("encryption"), "{error}");
     let error = get("c2").expect_err("there is none").to_string();
-    assert!(error.ends_with("agent a1 has no channel c2; it has c1, c10"), "{error}");
+    assert!(error.ends_with("agent a1 has no channel c2; it has c1, c10 (MP-4005)"), "{error}");
     assert!(load_channel(&[&path], "a2", "c1", &BTreeMap::new()).is_err());
 }
 

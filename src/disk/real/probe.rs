@@ -3,6 +3,7 @@
 use super::file::{Way, open_at};
 use super::storage::{Facts, Reason};
 use super::{BUFFERED, Capabilities};
+use crate::base::codes;
 use crate::base::limits::{DEVICE_BLOCK_BYTES, WRITES_IN_FLIGHT_MAX};
 use crate::disk::is_out_of_descriptors;
 use crate::disk::memory::{SlabPool, Span};
@@ -83,6 +84,7 @@ pub(super) fn probe(directory: &OwnedFd, path: &Path) -> Found {
     let found = judge(try_direct(directory), || try_existing(directory), path);
     if let Some(shared) = Facts::of(directory).shared_blocks() {
         tracing::warn!(
+            code = %codes::POWER_CUT_RISK,
             "{}: a power cut may damage acknowledged events beside those that it interrupts: {shared} (docs/durability.md)",
             path.display()
         );
@@ -122,6 +124,7 @@ fn judge(
         (None, shortage) => {
             let cause = shortage.map(|cause| cause.to_string()).unwrap_or_default();
             tracing::warn!(
+                code = %codes::PROBE_IMPOSSIBLE,
                 "{}: whether writes can go directly to the device could not be tried ({cause}); until a file can be made here they go through the page cache, one at a time with a sync after each",
                 path.display()
             );

@@ -16,6 +16,7 @@ mod tests;
 pub use grave::Grave;
 
 use super::context::Failure;
+use crate::codes;
 use crate::event::Event;
 use crate::metrics::{DropReason, SinkCounters};
 use std::fmt::Write as _;
@@ -110,6 +111,7 @@ impl Refused {
         let Some(Policy { after, grave }) = &self.policy else {
             if refusals == 1 {
                 tracing::warn!(
+                    code = %codes::EVENT_HOLDS_UP,
                     sink,
                     "an event is refused by its destination and holds up the channel until it is taken: {}: {why}; with deadLetter.directory or deadLetter.channel it would go there",
                     shown(event)
@@ -123,6 +125,7 @@ impl Refused {
         match grave.bury(sink, event, &why.to_string(), refusals).await {
             Ok(()) => {
                 tracing::warn!(
+                    code = %codes::EVENT_IN_DEAD_LETTERS,
                     sink,
                     "an event was refused {} and is now in {grave}: {}: {why}",
                     if refusals == 1 { "once".to_owned() } else { format!("{refusals} times") },

@@ -12,6 +12,7 @@ use super::space::Spaces;
 use super::store::{Store, StoreError};
 use super::{KEEP_EVERY, KEEP_PAUSE, LOOK, OPEN_PATIENCE, PANIC_CHARS_MAX, REST, REST_MAX};
 use crate::base::clock::Clock;
+use crate::codes;
 use crate::flow::contain::contain;
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
@@ -80,6 +81,7 @@ impl Engine {
                     let words: String = panic.chars().take(PANIC_CHARS_MAX).collect();
                     let seconds = rest.behind_panic(now).as_secs();
                     tracing::error!(
+                        code = %codes::ALARMS_PANICKED,
                         "alarms: a look panicked, which is a bug of this program ({words}); the next is in {seconds} s, and begins anew with the alarms that there are"
                     );
                 }
@@ -193,12 +195,15 @@ fn tell(at: Moment, change: Change, outboxes: &[Outbox]) {
         }
         Change::Raised(alarm) => {
             let severity = alarm.severity.word();
-            tracing::warn!("alarm {} raised ({severity}): {}", named(&alarm), alarm.message);
+            let code = alarm.kind.entry().code;
+            tracing::warn!(%code, "alarm {} raised ({severity}): {}", named(&alarm), alarm.message);
             Notice::Raised(alarm)
         }
         Change::Still(alarm) => {
             let severity = alarm.severity.word();
+            let code = alarm.kind.entry().code;
             tracing::warn!(
+                %code,
                 "alarm {} is still there since before the start ({severity}): {}",
                 named(&alarm),
                 alarm.message
@@ -223,7 +228,7 @@ fn named(alarm: &Alarm) -> String {
     let entry = alarm.kind.entry();
     let subject =
         if alarm.subject.is_empty() { String::new() } else { format!(" {}", alarm.subject) };
-    format!("{} {} {}{subject}", entry.id, entry.name, alarm.component)
+    format!("{} {} {}{subject}", entry.id(), entry.name, alarm.component)
 }
 
 /// Keeps alarms beside the loop: a disk that hangs holds up the keeping only.
@@ -259,6 +264,7 @@ impl Keeper {
             Err(_) => format!("{shown} does not answer"),
         };
         tracing::warn!(
+            code = %codes::ALARMS_NOT_KEPT,
             "alarms are not kept from one start to the next: {why}; name a directory of this agent's own with alarms.directory"
         );
         (Self::default(), Kept::default())
@@ -266,6 +272,7 @@ impl Keeper {
 
     fn without(self) -> (Self, Kept) {
         tracing::warn!(
+            code = %codes::ALARMS_NOT_KEPT,
             "alarms are not kept from one start to the next: there is no file channel and no home directory; name a directory with alarms.directory"
         );
         (self, Kept::default())
@@ -306,7 +313,7 @@ impl Keeper {
         (self.due, self.next) = (true, now + KEEP_PAUSE);
         if !std::mem::replace(&mut self.said, true) {
             let seconds = KEEP_PAUSE.as_secs();
-            tracing::warn!("alarms cannot be kept, and are tried again each {seconds} s: {why}");
+            tracing::warn!(code = %codes::ALARMS_NOT_KEPT, "alarms cannot be kept, and are tried again each {seconds} s: {why}");
         }
     }
 

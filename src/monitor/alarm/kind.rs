@@ -3,6 +3,7 @@
 //! docs/alarms.md has a section for each and a table of the settings; a test holds them together.
 
 use super::tuning::{Apply, Param, Tuning, param};
+use crate::codes::{self, Code};
 
 /// How much an alarm matters, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,12 +66,10 @@ pub(crate) enum Kind {
 /// What is known of an alarm.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
-    /// Its number: the one that operators know, or one of ours from 90001.
-    pub(crate) id: u32,
+    /// What there is to know of it; its number is the one that operators know, or one of ours from 90001.
+    pub(crate) code: &'static Code,
     /// Its name in settings, metrics and pages.
     pub(crate) name: &'static str,
-    /// Its name for people.
-    pub(crate) title: &'static str,
     /// How much it matters unless a setting says otherwise.
     pub(crate) severity: Severity,
     pub(crate) about: About,
@@ -78,15 +77,26 @@ pub(crate) struct Entry {
     pub(super) params: &'static [Param],
 }
 
+impl Entry {
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.code.number
+    }
+
+    /// Its name for people.
+    pub(crate) fn title(&self) -> &'static str {
+        self.code.title
+    }
+}
+
 const fn entry(
-    id: u32,
+    code: &'static Code,
     name: &'static str,
-    title: &'static str,
     severity: Severity,
     about: About,
     params: &'static [Param],
 ) -> Entry {
-    Entry { id, name, title, severity, about, params }
+    Entry { code, name, severity, about, params }
 }
 
 /// Seconds of a day, at most of those of anything that is waited for.
@@ -246,56 +256,50 @@ impl Kind {
         use Severity::{Critical, Major};
         match self {
             Self::ClientSilent => entry(
-                24003,
+                &codes::ALARM_CLIENT_SILENT,
                 "clientSilent",
-                "Client silent",
                 Major,
                 Listener,
                 super::tuning::CLIENT,
             ),
             Self::ChannelFill => {
-                entry(90001, "channelFill", "Channel nearly full", Major, Channel, FILL)
+                entry(&codes::ALARM_CHANNEL_FILL, "channelFill", Major, Channel, FILL)
             }
             Self::ChannelSize => {
-                entry(90002, "channelSize", "Too many events in a channel", Major, Channel, SIZE)
+                entry(&codes::ALARM_CHANNEL_SIZE, "channelSize", Major, Channel, SIZE)
             }
             Self::OldestEvent => {
-                entry(90003, "oldestEvent", "Events wait too long", Major, Channel, OLDEST)
+                entry(&codes::ALARM_OLDEST_EVENT, "oldestEvent", Major, Channel, OLDEST)
             }
             Self::SinkStalled => {
-                entry(90004, "sinkStalled", "Sink delivers nothing", Critical, Outlet, STALLED)
+                entry(&codes::ALARM_SINK_STALLED, "sinkStalled", Critical, Outlet, STALLED)
             }
-            Self::StripeSuspended => {
-                entry(90005, "stripeSuspended", "Stripe suspended", Critical, Channel, SUSPENDED)
-            }
-            Self::DiskSpace => entry(90006, "diskSpace", "Disk nearly full", Major, Channel, SPACE),
-            Self::Quarantine => entry(
-                90007,
-                "quarantine",
-                "Damaged events set aside",
+            Self::StripeSuspended => entry(
+                &codes::ALARM_STRIPE_SUSPENDED,
+                "stripeSuspended",
                 Critical,
                 Channel,
-                QUARANTINED,
+                SUSPENDED,
             ),
+            Self::DiskSpace => entry(&codes::ALARM_DISK_SPACE, "diskSpace", Major, Channel, SPACE),
+            Self::Quarantine => {
+                entry(&codes::ALARM_QUARANTINE, "quarantine", Critical, Channel, QUARANTINED)
+            }
             Self::SourceFailing => {
-                entry(90008, "sourceFailing", "Source does not run", Major, Source, SOURCE)
+                entry(&codes::ALARM_SOURCE_FAILING, "sourceFailing", Major, Source, SOURCE)
             }
             Self::ReloadRefused => {
-                entry(90009, "reloadRefused", "Changed configuration refused", Major, Agent, &[])
+                entry(&codes::ALARM_RELOAD_REFUSED, "reloadRefused", Major, Agent, &[])
             }
-            Self::ChannelFailing => entry(
-                90010,
-                "channelFailing",
-                "Channel does not take events",
-                Critical,
-                Channel,
-                CHANNEL,
-            ),
-            Self::EventsLost => entry(90011, "eventsLost", "Events lost", Major, Component, LOST),
+            Self::ChannelFailing => {
+                entry(&codes::ALARM_CHANNEL_FAILING, "channelFailing", Critical, Channel, CHANNEL)
+            }
+            Self::EventsLost => {
+                entry(&codes::ALARM_EVENTS_LOST, "eventsLost", Major, Component, LOST)
+            }
             Self::CertificateExpires => entry(
-                90016,
+                &codes::ALARM_CERTIFICATE_EXPIRES,
                 "certificateExpires",
-                "Certificate ends soon",
                 Major,
                 Peer,
                 CERTIFICATE,
@@ -308,6 +312,6 @@ impl Kind {
     }
 
     pub(crate) fn numbered(id: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.entry().id == id)
+        Self::ALL.into_iter().find(|kind| kind.entry().id() == id)
     }
 }

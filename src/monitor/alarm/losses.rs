@@ -5,6 +5,7 @@ use super::kind::Kind;
 use super::rules::Observed;
 use super::settings::AlarmSettings;
 use super::sight::{Sight, Verdict, Words};
+use crate::codes;
 use crate::metrics::{DropPlace, DropReason, Dropped, Reading};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -159,6 +160,7 @@ impl LossLine {
         match &self.interceptor {
             Some(interceptor) if entry.place == DropPlace::Interceptor => {
                 tracing::warn!(
+                    code = %codes::EVENTS_LOST,
                     component,
                     interceptor,
                     reason,
@@ -169,6 +171,7 @@ impl LossLine {
             }
             _ => {
                 tracing::warn!(
+                    code = %codes::EVENTS_LOST,
                     component,
                     reason,
                     events,

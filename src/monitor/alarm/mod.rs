@@ -52,6 +52,7 @@ pub(crate) use settings::AlarmSettings;
 
 use crate::base::clock::Clock;
 use crate::base::threads;
+use crate::codes;
 use crate::flow::context::StopSignal;
 use crate::metrics::Registry;
 use engine::{Engine, Orders};
@@ -125,7 +126,7 @@ impl Alarms {
         };
         let thread = spawn(engine, ending);
         let thread = thread.map_err(|error| {
-            tracing::error!("no thread for alarms, the agent runs without: {error}");
+            tracing::error!(code = %codes::ALARMS_OFF, "no thread for alarms, the agent runs without: {error}");
         });
         Self { orders, window, stop, thread: thread.ok(), ended }
     }

@@ -129,7 +129,7 @@ impl Window {
         let counts = |number: fn(&Counts) -> u64| {
             let of = |(kind, counts): &(Kind, Counts)| {
                 let entry = kind.entry();
-                (vec![entry.name.to_owned(), entry.id.to_string()], number(counts))
+                (vec![entry.name.to_owned(), entry.id().to_string()], number(counts))
             };
             view.counts.iter().map(of).collect()
         };
@@ -138,7 +138,7 @@ impl Window {
                 let mut active: BTreeMap<Vec<String>, u64> = BTreeMap::new();
                 for alarm in &view.active {
                     let (entry, severity) = (alarm.kind.entry(), alarm.severity.word());
-                    let labels = [entry.name, &entry.id.to_string(), severity, &alarm.component];
+                    let labels = [entry.name, &entry.id().to_string(), severity, &alarm.component];
                     *active.entry(labels.map(str::to_owned).to_vec()).or_default() += 1;
                 }
                 active.into_iter().collect()

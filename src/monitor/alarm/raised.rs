@@ -72,9 +72,9 @@ impl Alarm {
         };
         let json = json!({
             "serial": self.serial,
-            "id": entry.id,
+            "id": entry.id(),
             "name": entry.name,
-            "title": entry.title,
+            "title": entry.title(),
             "severity": self.severity.word(),
             "autoClear": true,
             "state": self.state(),

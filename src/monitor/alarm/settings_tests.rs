@@ -138,7 +138,7 @@ fn the_document_has_each_setting_with_its_meaning_and_no_other() {
 fn the_document_has_a_section_for_each_alarm() {
     for kind in Kind::ALL {
         let entry = kind.entry();
-        let heading = format!("\n### {} {}: {}\n", entry.id, entry.name, entry.title);
+        let heading = format!("\n### {} {}: {}\n", entry.id(), entry.name, entry.title());
         let section = DOCUMENT.split(&heading).nth(1).unwrap_or_else(|| panic!("no {heading}"));
         let section = section.split("\n### ").next().unwrap_or_default();
         for part in

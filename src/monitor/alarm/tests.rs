@@ -128,7 +128,8 @@ impl Rig {
         let at =
             Moment { now, wall_ms: 1_700_000_000_000 + self.seconds * 1000 + self.wall_jump_ms };
         let named = |alarm: &Alarm| {
-            let words = format!("{} {} {}", alarm.kind.entry().id, alarm.component, alarm.subject);
+            let words =
+                format!("{} {} {}", alarm.kind.entry().id(), alarm.component, alarm.subject);
             words.trim_end().to_owned()
         };
         let words = |change: Change| match change {

@@ -22,6 +22,7 @@ mod tests;
 use super::calls::{connector, corrected, note_peer, pieces, wire_bytes};
 use crate::base::limits::AVRO_REQUEST_BYTES_MAX;
 use crate::channel::BoxFuture;
+use crate::codes;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
 use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
@@ -202,7 +203,7 @@ impl Avro {
             |event: &&Event| wire_bytes(event) + CALL_OVERHEAD_BYTES > AVRO_REQUEST_BYTES_MAX;
         if let Some(event) = batch.iter().find(large) {
             let bytes = event.body.len();
-            tracing::warn!(sink = context.name, bytes, "an event may be too large for the server");
+            tracing::warn!(code = %codes::EVENT_TOO_LARGE_FOR_SERVER, sink = context.name, bytes, "an event may be too large for the server");
         }
         let sent = self.send(context, batch, earlier).await;
         sent.map_err(|error| {

@@ -17,6 +17,7 @@ mod tests;
 use super::calls::{connector, corrected, note_peer, pieces};
 use crate::base::limits::THRIFT_REQUEST_BYTES_MAX_DEFAULT;
 use crate::channel::BoxFuture;
+use crate::codes;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
 use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
@@ -238,6 +239,7 @@ impl Sink for Thrift {
             if let Some(event) = batch.iter().find(large) {
                 let bytes = event.body.len();
                 tracing::warn!(
+                    code = %codes::EVENT_TOO_LARGE_FOR_SERVER,
                     sink = context.name,
                     bytes,
                     "an event may be too large for the server"

@@ -4,6 +4,7 @@ use crate::base::limits::{
     ANSWER_SECONDS_MAX, AVRO_PROTOCOLS_KNOWN_MAX, CONNECTION_READ_BYTES, REQUEST_FREE_BYTES,
     REQUEST_IDLE_SECONDS_MAX, REQUEST_READ_BYTES_MAX,
 };
+use crate::codes;
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
 use crate::flow::source::SourceContext;
@@ -331,7 +332,7 @@ impl Session {
                 Answer::Ok
             }
             Err(error) if error.never_fits() => {
-                tracing::error!(source = %self.name, peer = %self.peer, events = count, %error,
+                tracing::error!(code = %codes::BATCH_FITS_NO_CHANNEL, source = %self.name, peer = %self.peer, events = count, %error,
                     "no channel can ever hold this batch; the client is told and may send it again for ever");
                 Answer::Failed
             }

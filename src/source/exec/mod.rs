@@ -23,6 +23,7 @@ mod tests;
 use super::patience::{self, Ended, rest};
 use crate::base::limits::{EXEC_BATCH_BYTES_MAX, EXEC_LINE_BYTES_MAX};
 use crate::channel::BoxFuture;
+use crate::codes;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
 use crate::flow::process::{self, Pipes, Process, Stderr};
@@ -137,7 +138,7 @@ impl Source for Exec {
                 // Without `restart` the flow still tries again when the command cannot start.
                 let Some(throttle) = self.restart else { return ran };
                 if let Err(error) = ran {
-                    tracing::error!(source = %context.name, %error, "the command does not run");
+                    tracing::error!(code = %codes::COMMAND_NOT_RUN, source = %context.name, %error, "the command does not run");
                 }
                 tracing::info!(source = %context.name, after = ?throttle, "running the command again");
                 rest(context, throttle).await;

@@ -2,6 +2,7 @@
 
 use super::place::Place;
 use crate::channel::CommitError;
+use crate::codes;
 use crate::event::Event;
 use crate::flow::marks::{Kept, Mark};
 use crate::flow::source::{Failure, SourceContext};
@@ -119,6 +120,7 @@ impl<'a> Ledger<'a> {
             return true;
         }
         tracing::error!(
+            code = %codes::PROGRAM_BATCH_CHANGED,
             source = %self.context.name,
             "its process was to give the batch again that only some of the channels have, {} events up to its position, and gave another one of {} events; events may be in a channel twice",
             torn.events,

@@ -20,6 +20,7 @@ mod tests;
 
 use super::patience::rest;
 use crate::channel::BoxFuture;
+use crate::codes;
 use crate::config::settings::{SettingError, SettingsReader};
 use crate::flow::backoff::Backoff;
 use crate::flow::external::{Companion, Fault, Given, Options, Role};
@@ -139,6 +140,7 @@ impl Run<'_> {
             Ended::Never(error) => {
                 self.context.counters.generic_processing_fail.add(1);
                 tracing::error!(
+                    code = %codes::PROGRAM_BATCH_REFUSED,
                     source = %self.context.name,
                     %error,
                     "a batch of {events} events is refused for good; its process is told, and has to give others"

@@ -2,6 +2,7 @@
 
 use super::Point;
 use crate::channel::CommitError;
+use crate::codes;
 use crate::event::Event;
 use crate::flow::marks::{Kept, Mark};
 use crate::flow::source::{Failure, SourceContext};
@@ -111,7 +112,7 @@ impl<'a> Courier<'a> {
 
     /// The batch that some channel does not have cannot be read again: they go on without it.
     pub(crate) fn forgo(&mut self) {
-        tracing::error!(source = %self.context.name, "the newest batch is not in all channels of the source and cannot be read again, because its file is gone or another; the channels that do not have it go on without it");
+        tracing::error!(code = %codes::BATCH_PARTLY_LOST, source = %self.context.name, "the newest batch is not in all channels of the source and cannot be read again, because its file is gone or another; the channels that do not have it go on without it");
         self.context.counters.drops.add(DropReason::FileGone, 1);
         self.number = self.number.map(|_| self.ahead);
     }

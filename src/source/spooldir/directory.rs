@@ -4,6 +4,7 @@ use super::tracker::done_name;
 use super::{Order, Settings};
 use crate::base::files;
 use crate::base::limits::{SPOOL_DEPTH_MAX, SPOOL_LISTED_MAX};
+use crate::codes;
 use crate::source::reading::Stamp;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
@@ -73,7 +74,7 @@ impl Listing {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     if !self.closed.contains(&directory) {
-                        tracing::error!(source = settings.name, directory = %directory.display(), %error, "a directory cannot be read; its files wait");
+                        tracing::error!(code = %codes::SPOOL_UNREADABLE, source = settings.name, directory = %directory.display(), %error, "a directory cannot be read; its files wait");
                     }
                     closed.insert(directory);
                 }

@@ -33,6 +33,7 @@ use crate::base::limits::{
     FILE_BATCH_BYTES_MAX, SPOOL_ASIDE_MAX, SPOOL_DEPTH_MAX, SPOOL_LINE_CHARS_MAX, SPOOL_LISTED_MAX,
 };
 use crate::channel::BoxFuture;
+use crate::codes;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::flow::spell::Spell;
@@ -274,6 +275,7 @@ impl SpoolDirectory {
                     let words = format!("it is tried again every 3 s: {error}");
                     if let Some(words) = spell.failed(context.clock.now(), &words) {
                         tracing::error!(
+                            code = %codes::SPOOL_UNREADABLE,
                             source = context.name,
                             "spoolDir cannot be read or worked in; {words}"
                         );

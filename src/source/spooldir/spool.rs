@@ -8,6 +8,7 @@ use super::tracker::{Tracker, done_name};
 use super::{Finish, Settings};
 use crate::base::files;
 use crate::base::limits::FILE_BATCH_BYTES_MAX;
+use crate::codes;
 use crate::event::Event;
 use crate::flow::source::Failure;
 use crate::metrics::SourceCounters;
@@ -127,7 +128,7 @@ impl Spool {
             Ok(_) => {}
             Err(error) => {
                 let path = self.tracker.path().display();
-                tracing::error!(source = self.settings.name, %path, %error, "Flume's tracker file cannot be read; the file that was in progress is read from its start");
+                tracing::error!(code = %codes::TRACKER_UNREADABLE, source = self.settings.name, %path, %error, "Flume's tracker file cannot be read; the file that was in progress is read from its start");
             }
         }
         false
@@ -152,7 +153,7 @@ impl Spool {
             && !self.untracked
         {
             let path = self.tracker.path().display();
-            tracing::error!(source = self.settings.name, %path, %error, "Flume's tracker file cannot be written; after a kill, lines of the file in progress may come again where the channel keeps no positions");
+            tracing::error!(code = %codes::TRACKER_UNWRITABLE, source = self.settings.name, %path, %error, "Flume's tracker file cannot be written; after a kill, lines of the file in progress may come again where the channel keeps no positions");
         }
         self.untracked = stored.is_err();
     }
@@ -225,7 +226,7 @@ impl Spool {
         let full = self.aside.is_full();
         if full && !self.full {
             let path = self.aside.file().display();
-            tracing::error!(source = self.settings.name, %path, "as many files are set aside as can be; no other file is read until some of them are gone");
+            tracing::error!(code = %codes::SPOOL_ASIDE_FULL, source = self.settings.name, %path, "as many files are set aside as can be; no other file is read until some of them are gone");
         }
         self.full = full;
         loop {
@@ -239,7 +240,7 @@ impl Spool {
                 Err(error) => {
                     if !self.unlisted {
                         let directory = self.settings.directory.display();
-                        tracing::error!(source = self.settings.name, %directory, %error, "spoolDir cannot be read; it is tried again");
+                        tracing::error!(code = %codes::SPOOL_UNREADABLE, source = self.settings.name, %directory, %error, "spoolDir cannot be read; it is tried again");
                         self.counters.event_read_fail.add(1);
                     }
                     self.unlisted = true;
@@ -392,7 +393,7 @@ impl Spool {
         }
         if let Err(error) = self.tracker.forget() {
             let path = self.tracker.path().display();
-            tracing::error!(source = self.settings.name, %path, %error, "Flume's tracker file cannot be removed");
+            tracing::error!(code = %codes::TRACKER_UNWRITABLE, source = self.settings.name, %path, %error, "Flume's tracker file cannot be removed");
         }
     }
 
@@ -406,6 +407,7 @@ impl Spool {
         let (file, offset) = (path.display().to_string(), entry.point.offset);
         if self.aside.put(path, entry, now, self.settings.poll_delay) {
             tracing::error!(
+                code = %codes::SPOOL_FILE_SET_ASIDE,
                 source = self.settings.name,
                 file,
                 offset,
@@ -418,7 +420,7 @@ impl Spool {
     fn save_aside(&self) {
         if let Err(error) = self.aside.save() {
             let path = self.aside.file().display();
-            tracing::error!(source = self.settings.name, %path, %error, "cannot write down which files are set aside; after a restart lines of them may come again");
+            tracing::error!(code = %codes::TRACKER_UNWRITABLE, source = self.settings.name, %path, %error, "cannot write down which files are set aside; after a restart lines of them may come again");
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::base::limits::{
 };
 use crate::base::limits::{TAIL_BATCHES_PER_TURN, TAIL_LOOKS_FOR_A_BATCH};
 use crate::channel::BoxFuture;
+use crate::codes;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::metrics::DropReason;
@@ -319,7 +320,7 @@ impl TailDirectory {
                 // Other channels of the source had a journal of their own since.
                 if channels_know.is_some() {
                     counters.event_read_fail.add(1);
-                    tracing::error!(source = settings.name, %error, "the places of files beside the position file are lost; files that only it knew are read from where positionFile says, else as if they were new");
+                    tracing::error!(code = %codes::PLACES_LOST, source = settings.name, %error, "the places of files beside the position file are lost; files that only it knew are read from where positionFile says, else as if they were new");
                 }
                 journal.iter_mut().for_each(Journal::forget);
             }
@@ -461,7 +462,7 @@ impl TailDirectory {
             let lost = batch.pieces.remove(0);
             context.counters.generic_processing_fail.add(1);
             context.counters.drops.add(DropReason::TooLarge, 1);
-            tracing::error!(source = %context.name, inode = id.1, offset = upto.offset, %error, "a line is left out: no channel can hold it");
+            tracing::error!(code = %codes::EVENT_FITS_NO_CHANNEL, source = %context.name, inode = id.1, offset = upto.offset, %error, "a line is left out: no channel can hold it");
             let after = lost.end;
             if matches!(courier.leave(|| mark(from, after)).await, Ended::Stopped) {
                 break Went::Stopped;

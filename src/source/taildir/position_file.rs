@@ -17,6 +17,7 @@
 use crate::base::files;
 use crate::base::limits::TAIL_POSITION_FILE_BYTES_MAX;
 use crate::base::read_whole::{ReadWholeError, read_whole};
+use crate::codes;
 use crate::flow::marks::Mark;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -112,7 +113,7 @@ impl PositionFile {
             }
             Err(holder) => holder,
         };
-        tracing::warn!(source = owner.source, path = %path.display(), of, own = %own.display(), "the position file is another's; this source has one of its own. Give each source a positionFile");
+        tracing::warn!(code = %codes::POSITION_FILE_SHARED, source = owner.source, path = %path.display(), of, own = %own.display(), "the position file is another's; this source has one of its own. Give each source a positionFile");
         let lock = lock(&own, owner).map_err(|holder| TakenError { path: own.clone(), holder })?;
         Ok((own, lock))
     }
@@ -141,14 +142,14 @@ impl PositionFile {
                 aside.push(".unreadable");
                 let kept = files::replace(Path::new(&aside), &bytes).is_ok();
                 let kept = if kept { "a copy is beside it" } else { "it is lost" };
-                tracing::error!(source, %path, %error, "the position file is not Flume's JSON ({kept}); files are read as if they were new");
+                tracing::error!(code = %codes::POSITION_FILE_DAMAGED, source, %path, %error, "the position file is not Flume's JSON ({kept}); files are read as if they were new");
                 return Ok(Vec::new());
             }
         };
         let line = |entry| match serde_json::from_value::<Line>(entry) {
             Ok(line) => Some(line),
             Err(error) => {
-                tracing::error!(source, %path, %error, "an entry of the position file is left out");
+                tracing::error!(code = %codes::POSITION_FILE_DAMAGED, source, %path, %error, "an entry of the position file is left out");
                 None
             }
         };
@@ -163,7 +164,7 @@ impl PositionFile {
             // There is one behind it.
             Some(era) if era < Mark::ERA_LAST && owner == source => era,
             Some(era) if era < Mark::ERA_LAST => {
-                tracing::warn!(source, owner, %path, "the position file is of another source; what the channels know counts");
+                tracing::warn!(code = %codes::POSITION_FILE_SHARED, source, owner, %path, "the position file is of another source; what the channels know counts");
                 0
             }
             _ => {
@@ -211,7 +212,7 @@ impl PositionFile {
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     let path = self.path.display();
-                    tracing::error!(source, %path, %error, "the position file cannot be written; it is tried again");
+                    tracing::error!(code = %codes::POSITION_FILE_UNWRITABLE, source, %path, %error, "the position file cannot be written; it is tried again");
                 }
             }
         }
@@ -249,7 +250,7 @@ fn lock(path: &Path, owner: &Owner) -> Result<Option<File>, String> {
             })
         }
         Err(error) => {
-            tracing::warn!(source = owner.source, path = %path.display(), %error, "the position file cannot be locked; see that no other source has the same");
+            tracing::warn!(code = %codes::POSITION_FILE_UNLOCKED, source = owner.source, path = %path.display(), %error, "the position file cannot be locked; see that no other source has the same");
             Ok(None)
         }
     }

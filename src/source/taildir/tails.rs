@@ -12,6 +12,7 @@ use crate::base::files;
 use crate::base::limits::{
     TAIL_CHANGED_MAX, TAIL_CHANGED_UNWRITTEN_MAX, TAIL_FILES_MAX, TAIL_OPEN_MAX, TAIL_SOUGHT_FOR,
 };
+use crate::codes;
 use crate::metrics::SourceCounters;
 use crate::source::reading::Stamp;
 use crate::source::reading::courier::Piece;
@@ -134,14 +135,14 @@ impl Tails {
         let said = std::mem::replace(&mut self.names[at].said_empty, empty);
         if empty && !said {
             let directory = group.directory.display();
-            tracing::warn!(source = self.settings.name, group = group.name, %directory, pattern = group.pattern, "no file of the directory matches the pattern of the file group; the source waits for one");
+            tracing::warn!(code = %codes::FILE_GROUP_EMPTY, source = self.settings.name, group = group.name, %directory, pattern = group.pattern, "no file of the directory matches the pattern of the file group; the source waits for one");
         }
     }
 
     fn closed(&mut self, at: usize, group: &Group, error: &io::Error) {
         if !std::mem::replace(&mut self.names[at].closed, true) {
             let directory = group.directory.display();
-            tracing::error!(source = self.settings.name, group = group.name, %directory, %error, "the directory of a file group cannot be read; it is tried again, the other groups go on");
+            tracing::error!(code = %codes::FILE_GROUP_UNREADABLE, source = self.settings.name, group = group.name, %directory, %error, "the directory of a file group cannot be read; it is tried again, the other groups go on");
             self.counters.event_read_fail.add(1);
         }
     }
@@ -165,7 +166,7 @@ impl Tails {
         if self.tails.len() >= TAIL_FILES_MAX {
             self.left_out += 1;
             if !std::mem::replace(&mut self.full, true) {
-                tracing::error!(source = self.settings.name, file = %file.path.display(), most = TAIL_FILES_MAX, "more files match than one source can hold; further ones wait until others are gone. Use several sources, or move old files away");
+                tracing::error!(code = %codes::FILES_TOO_MANY, source = self.settings.name, file = %file.path.display(), most = TAIL_FILES_MAX, "more files match than one source can hold; further ones wait until others are gone. Use several sources, or move old files away");
             }
             return None;
         }
@@ -218,7 +219,7 @@ impl Tails {
     fn unreadable(&mut self, path: &Path, error: &io::Error) {
         if error.kind() != io::ErrorKind::NotFound && self.refused.insert(path.to_owned()) {
             self.counters.event_read_fail.add(1);
-            tracing::error!(source = self.settings.name, file = %path.display(), %error, "a file cannot be read; it is tried again, the others go on");
+            tracing::error!(code = %codes::FILE_UNREADABLE, source = self.settings.name, file = %path.display(), %error, "a file cannot be read; it is tried again, the others go on");
         }
     }
 
@@ -329,7 +330,7 @@ impl Tails {
             Err(error) => {
                 if self.refused.insert(tail.path.clone()) {
                     self.counters.event_read_fail.add(1);
-                    tracing::error!(source = self.settings.name, file = %tail.path.display(), offset = tail.pos, %error, "a file cannot be read; it is tried again, the others go on");
+                    tracing::error!(code = %codes::FILE_UNREADABLE, source = self.settings.name, file = %tail.path.display(), offset = tail.pos, %error, "a file cannot be read; it is tried again, the others go on");
                 }
                 // Opened anew at the next look.
                 tail.close();
@@ -478,7 +479,7 @@ impl Tails {
             Err(error) => {
                 if !std::mem::replace(&mut self.unwritten, true) {
                     self.counters.generic_processing_fail.add(1);
-                    tracing::error!(source = self.settings.name, %error, most = TAIL_CHANGED_UNWRITTEN_MAX, "the places of files cannot be written beside the position file; it is tried again, and once so many files have changed others wait");
+                    tracing::error!(code = %codes::PLACES_UNWRITABLE, source = self.settings.name, %error, most = TAIL_CHANGED_UNWRITTEN_MAX, "the places of files cannot be written beside the position file; it is tried again, and once so many files have changed others wait");
                 }
             }
         }

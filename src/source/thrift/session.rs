@@ -1,6 +1,7 @@
 //! One connection.
 
 use super::Speech;
+use crate::codes;
 use crate::event::Event;
 use crate::source::framed::{Framed, Over};
 use crate::wire::thrift::call::{
@@ -81,7 +82,7 @@ async fn commit(framed: &Framed, events: Vec<Event>) -> i32 {
     };
     let (source, peer) = (&framed.context.name, framed.peer);
     if error.never_fits() {
-        tracing::error!(%source, %peer, events = count, %error,
+        tracing::error!(code = %codes::BATCH_FITS_NO_CHANNEL, %source, %peer, events = count, %error,
             "no channel can ever hold this batch; the client is told and may send it again for ever");
     } else {
         tracing::warn!(%source, %peer, events = count, %error, "events not taken; the client is told");

@@ -74,7 +74,7 @@ impl Robot {
     fn heading(&self, notice: &Notice) -> String {
         match notice.alarm() {
             Some(alarm) => {
-                let (title, severity) = (alarm.kind.entry().title, alarm.severity.word());
+                let (title, severity) = (alarm.kind.entry().title(), alarm.severity.word());
                 format!("{}: {title} ({severity}), {}", self.title, notice.state())
             }
             None => format!("{}: notices dropped", self.title),
@@ -101,7 +101,7 @@ fn lines(notice: &Notice, sender: &Sender) -> Vec<(String, String)> {
         if let Some(cleared) = &alarm.cleared {
             lines.push(("cleared".to_owned(), time(cleared.at_ms)));
         }
-        lines.push(("alarm".to_owned(), alarm.kind.entry().id.to_string()));
+        lines.push(("alarm".to_owned(), alarm.kind.entry().id().to_string()));
     } else {
         lines.push(("message".to_owned(), notice.message()));
     }

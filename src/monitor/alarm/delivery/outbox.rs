@@ -5,6 +5,7 @@ use super::sending::{SendError, Speaker};
 use super::target::Target;
 use super::{AGE_MAX, PAUSE_MAX, PAUSE_MIN, REFUSALS_MAX, WAITING_MAX};
 use crate::base::clock::Clock;
+use crate::codes;
 use crate::flow::spell::Spell;
 use crate::metrics::Counter;
 use crate::monitor::alarm::kind::Severity;
@@ -254,6 +255,7 @@ impl Post {
             return;
         }
         tracing::warn!(
+            code = %codes::NOTICES_DROPPED,
             "alarms: {}: {count} notices were dropped, they could not be delivered; /alarms and the log have them",
             self.speaker.place()
         );

@@ -156,9 +156,9 @@ fn field(name: &str, notice: &Notice, sender: &Sender) -> String {
     let entry = alarm.kind.entry();
     let cleared = alarm.cleared.as_ref();
     match name {
-        "id" => entry.id.to_string(),
+        "id" => entry.id().to_string(),
         "name" => entry.name.to_owned(),
-        "title" => entry.title.to_owned(),
+        "title" => entry.title().to_owned(),
         "severity" => alarm.severity.word().to_owned(),
         "component" => alarm.component.clone(),
         "subject" => alarm.subject.clone(),
