@@ -29,7 +29,7 @@ mod backup;
 pub mod build;
 mod carry;
 pub(crate) mod channels;
-mod log_file;
+mod findings;
 pub mod logging;
 mod opening;
 pub mod origin;
@@ -49,7 +49,7 @@ mod tests;
 
 use crate::base::clock::SystemClock;
 use crate::codes;
-use crate::config::settings::{Finding, Severity};
+use crate::config::settings::Severity;
 use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
 use crate::graph::{self, Picture};
@@ -101,6 +101,8 @@ pub struct AgentOptions {
     pub stop_deadline: Duration,
     /// How often to look whether it has changed; `None` for on SIGHUP only.
     pub poll: Option<Duration>,
+    /// What is to be said of the command line once the log has begun.
+    pub warnings: Vec<String>,
 }
 
 impl AgentOptions {
@@ -116,6 +118,7 @@ impl AgentOptions {
             properties: BTreeMap::new(),
             stop_deadline: STOP_DEADLINE,
             poll: Some(POLL),
+            warnings: Vec::new(),
         }
     }
 }
@@ -166,9 +169,19 @@ pub enum AgentError {
 /// Runs an agent until SIGTERM or SIGINT, and stops it in order.
 ///
 /// # Errors
-/// It cannot run, or did not stop cleanly.
+/// It cannot run, or did not stop cleanly. The log has it too.
 pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     logging::start(&effective(options).0);
+    options.warnings.iter().for_each(|warning| findings::warn(warning));
+    let ended = run_to_its_end(options);
+    if let Err(error) = &ended {
+        logging::say_failed(&error.to_string());
+    }
+    logging::flush();
+    ended
+}
+
+fn run_to_its_end(options: &AgentOptions) -> Result<(), AgentError> {
     let runtime = runtime_of("agent")?;
     // A turn of a busy connection lasts long, and a thousand may be waiting for theirs. What they put has
     // to leave all the same, so the threads of sinks share the processors with them, not a queue.
@@ -177,10 +190,6 @@ pub fn run(options: &AgentOptions) -> Result<(), AgentError> {
     // Not dropped: that would wait for blocking calls that hang.
     runtime.shutdown_background();
     sinks.shutdown_background();
-    if let Err(error) = &ended {
-        logging::note(&error.to_string());
-    }
-    logging::flush();
     ended
 }
 
@@ -410,12 +419,12 @@ async fn read_again(
 fn read(options: &AgentOptions, texts: Vec<Text>) -> Result<Read, AgentError> {
     let types = Types::built_in();
     let (properties, warnings) = effective(options);
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    warnings.iter().for_each(|warning| findings::warn(warning));
     let loaded = load_texts(&texts, &options.name, &properties, &types.catalogue());
-    let loaded = loaded.inspect_err(|error| error.findings().iter().for_each(log))?;
-    loaded.findings.iter().for_each(log);
+    let loaded = loaded.inspect_err(|error| error.findings().iter().for_each(findings::log))?;
+    loaded.findings.iter().for_each(findings::log);
     let (mut plan, findings) = Plan::new(&loaded.agent, &types);
-    findings.iter().for_each(log);
+    findings.iter().for_each(findings::log);
     let all = loaded.findings.iter().chain(&findings);
     let left_out = all.filter(|finding| finding.severity == Severity::Error);
     let errors: Vec<_> = left_out.map(|f| (f.key.clone(), f.message.clone())).collect();
@@ -426,12 +435,4 @@ fn read(options: &AgentOptions, texts: Vec<Text>) -> Result<Read, AgentError> {
     let picture = Picture::of(std::slice::from_ref(&loaded.agent));
     let flow = Flow { json: graph::json(&picture).into(), svg: graph::svg(&picture).into() };
     Ok(Read { plan, errors: errors.into_iter().collect(), texts, flow })
-}
-
-fn log(finding: &Finding) {
-    match finding.severity {
-        Severity::Note => tracing::info!("{finding}"),
-        Severity::Warning => tracing::warn!(code = %codes::CONFIGURATION_WARNING, "{finding}"),
-        Severity::Error => tracing::error!(code = %codes::CONFIGURATION_ERROR, "{finding}"),
-    }
 }

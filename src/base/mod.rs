@@ -11,6 +11,7 @@ pub mod codes;
 pub mod files;
 pub mod ids;
 pub mod limits;
+pub mod lost_lines;
 #[cfg(mutant)]
 pub mod mutant;
 #[cfg(not(mutant))]
@@ -19,7 +20,6 @@ pub mod random;
 pub mod ranges;
 pub mod rare;
 pub mod read_whole;
-pub mod refused_lines;
 pub mod rolling;
 pub mod service;
 pub mod setting;

@@ -12,34 +12,51 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(super) fn run(arguments: &AgentArguments) -> Result<(), Stop> {
+/// `notes` are what is to be said of the command line; with the warnings found here they become lines of the
+/// agent's log. Whatever ends before that begins says them on stderr as it is.
+pub(super) fn run(arguments: &AgentArguments, mut notes: Vec<String>) -> Result<(), Stop> {
+    match prepare(arguments, &mut notes) {
+        Ok(Some(options)) => agent::run(&options).map_err(|_| Stop::Logged),
+        ended => {
+            notes.iter().for_each(|note| say(note));
+            ended.map(|_| ())
+        }
+    }
+}
+
+/// What the agent runs with; `None` when that was all that was asked for.
+fn prepare(
+    arguments: &AgentArguments,
+    notes: &mut Vec<String>,
+) -> Result<Option<AgentOptions>, Stop> {
     refuse_absent(&arguments.absent)?;
     let origins = origins(&arguments.configuration)?;
     let outside = &arguments.configuration.outside;
     let conf = outside.conf.as_deref();
     let options = java_options::collect_java(&outside.properties, conf)?;
-    options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-    say_without_effect(&arguments.without_effect);
+    notes.extend(options.warnings.iter().map(|warning| format!("warning: {warning}")));
+    notes.extend(without_effect(&arguments.without_effect));
     if arguments.dryrun {
         let options = java_options::collect(&outside.properties, conf)?;
-        return show(&command(arguments, &origins, &options));
+        return show(&command(arguments, &origins, &options)).map(|()| None);
     }
-    start(arguments, origins, options)
+    agent_options(arguments, origins, options, notes).map(Some)
 }
 
-fn start(
+fn agent_options(
     arguments: &AgentArguments,
     origins: Vec<Origin>,
     options: JavaOptions,
-) -> Result<(), Stop> {
+    notes: &mut Vec<String>,
+) -> Result<AgentOptions, Stop> {
     allocator::share_one_arena();
     let configuration = &arguments.configuration;
     let name = configuration.name.clone();
     let properties = options.properties;
-    let access = access(configuration, &origins, &properties)?;
+    let access = access(configuration, &origins, &properties, notes)?;
     let every = arguments.poll_interval.map_or(POLL, Duration::from_secs);
     let poll = (!arguments.no_reload_conf).then_some(every);
-    let options = AgentOptions {
+    Ok(AgentOptions {
         name,
         origins,
         access,
@@ -48,8 +65,8 @@ fn start(
         properties,
         stop_deadline: STOP_DEADLINE,
         poll,
-    };
-    agent::run(&options).map_err(|error| Stop::Failed(error.to_string()))
+        warnings: std::mem::take(notes),
+    })
 }
 
 /// What `-f` or `-u` name.
@@ -101,6 +118,7 @@ pub(super) fn access(
     arguments: &ConfigurationArguments,
     origins: &[Origin],
     properties: &BTreeMap<String, String>,
+    notes: &mut Vec<String>,
 ) -> Result<Access, Stop> {
     let user = match (&arguments.conf_user, &arguments.conf_password) {
         (Some(name), Some(_)) if name.contains(':') => {
@@ -119,12 +137,13 @@ pub(super) fn access(
                 "--conf-password: {endpoint} has no TLS, and whoever is on the way could read the password; use https"
             )));
         }
-        say(&format!(
+        notes.push(format!(
             "warning: --conf-uri {endpoint}: without TLS, whoever is on the way can send another configuration, and with it commands that this agent runs; use https"
         ));
     }
     if user.is_some() && origins.iter().all(|origin| matches!(origin, Origin::File(_))) {
-        say("warning: --conf-user, --conf-password: no effect, no configuration comes over HTTP");
+        let words = "--conf-user, --conf-password: no effect, no configuration comes over HTTP";
+        notes.push(format!("warning: {words}"));
     }
     Ok(Access::new(user, properties))
 }
@@ -166,7 +185,8 @@ fn refuse_absent(absent: &Absent) -> Result<(), Stop> {
     }
 }
 
-pub(super) fn say_without_effect(options: &WithoutEffect) {
+/// What is to be said of options that only Java has.
+pub(super) fn without_effect(options: &WithoutEffect) -> Vec<String> {
     let given = [
         ("--classpath", &options.classpath),
         ("--plugins-path", &options.plugins_path),
@@ -175,12 +195,11 @@ pub(super) fn say_without_effect(options: &WithoutEffect) {
         ("-agentlib", &options.agentlib),
         ("-agentpath", &options.agentpath),
     ];
-    for (option, values) in given {
-        if !values.is_empty() {
-            let values = values.join(" ");
-            say(&format!("warning: {option} {values}: no effect, there is no Java here"));
-        }
-    }
+    let given = given.into_iter().filter(|(_, values)| !values.is_empty());
+    let note = |(option, values): (&str, &Vec<String>)| {
+        format!("warning: {option} {}: no effect, there is no Java here", values.join(" "))
+    };
+    given.map(note).collect()
 }
 
 /// The command with everything that the environment added, for `--dryrun`; passwords are not shown.
@@ -231,7 +250,8 @@ mod tests {
         for (option, value) in
             [("--conf-provider", "x"), ("--auth-provider", "x"), ("-z", "h:2181"), ("-p", "/flume")]
         {
-            let stop = run(&read(&format!("flume-ng agent -n a -f x {option} {value}")));
+            let line = format!("flume-ng agent -n a -f x {option} {value}");
+            let stop = run(&read(&line), Vec::new());
             assert!(matches!(stop, Err(Stop::Usage(words)) if words.starts_with("--")), "{option}");
         }
     }
@@ -269,7 +289,7 @@ mod tests {
     fn who_asks_is_a_name_and_a_password() {
         let asks = |more: &str| {
             let read = read(&format!("m agent -n a -u http://h/a{more}"));
-            access(&read.configuration, &[], &BTreeMap::new()).is_ok()
+            access(&read.configuration, &[], &BTreeMap::new(), &mut Vec::new()).is_ok()
         };
         assert!(asks("") && asks(" --conf-user u --conf-password p"));
         assert!(!asks(" --conf-user u") && !asks(" --conf-password p"));

@@ -1,7 +1,7 @@
 //! `avro-client`: lines of a file, of a directory's files or of stdin to Avro sources, or Thrift
 //! ones, each an event, some a call.
 
-use super::agent::say_without_effect;
+use super::agent::without_effect;
 use super::arguments::AvroClientArguments;
 use super::avro_route::{Route, RouteError};
 use super::rpc_properties::{self, RpcProperties};
@@ -59,7 +59,7 @@ pub(super) struct Sending<'a> {
 }
 
 pub(super) fn run(arguments: &AvroClientArguments) -> Result<(), Stop> {
-    say_without_effect(&arguments.without_effect);
+    without_effect(&arguments.without_effect).iter().for_each(|note| say(note));
     let outside = &arguments.outside;
     let options = java_options::collect_java(&outside.properties, outside.conf.as_deref())?;
     options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));

@@ -17,6 +17,12 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(command: &ChannelCommand) -> Result<(), Stop> {
+    let ended = carry_out(command);
+    logging::flush();
+    ended
+}
+
+fn carry_out(command: &ChannelCommand) -> Result<(), Stop> {
     match command {
         ChannelCommand::Put { channel, batch, acks, missing } => {
             put(channel, missing, *batch, *acks)
@@ -45,7 +51,7 @@ fn listen(arguments: &ChannelArguments) -> Result<(), Stop> {
     let outside = &arguments.outside;
     let mut options = java_options::collect(&outside.properties, outside.conf.as_deref())?;
     options.properties.entry("flume.root.logger".to_owned()).or_insert_with(|| "WARN".to_owned());
-    logging::start(&options.properties);
+    logging::start_without_queue(&options.properties);
     Ok(())
 }
 

@@ -19,28 +19,32 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     setting::name_by_key();
     raise_descriptors();
     let (words, warnings) = spelling::as_meant(words.into_iter().collect());
-    warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    let mut notes: Vec<String> = warnings.iter().map(|w| format!("warning: {w}")).collect();
     if words.get(1).is_some_and(|word| word == "node") {
-        say("warning: node is Flume's old word for agent");
+        notes.push("warning: node is Flume's old word for agent".to_owned());
     }
     let words = match options_file::added(words) {
         Ok((words, said)) => {
-            said.into_iter().for_each(|said| say(&said));
+            notes.extend(said);
             words
         }
         Err(stop) => {
+            notes.iter().for_each(|note| say(note));
             say(&stop.to_string());
             return ExitCode::from(stop.exit_code());
         }
     };
     let line = match CommandLine::try_parse_from(words) {
         Ok(line) => line,
-        Err(answer) => return parser_answer(&answer),
+        Err(answer) => {
+            notes.iter().for_each(|note| say(note));
+            return parser_answer(&answer);
+        }
     };
-    match carry_out(line.command) {
+    match carry_out(line.command, notes) {
         Ok(()) => ExitCode::SUCCESS,
         Err(stop) => {
-            if !matches!(stop, Stop::Unheard) {
+            if !matches!(stop, Stop::Unheard | Stop::Logged) {
                 say(&stop.to_string());
             }
             ExitCode::from(stop.exit_code())
@@ -67,9 +71,15 @@ fn parser_answer(answer: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2))
 }
 
-fn carry_out(command: Command) -> Result<(), Stop> {
+/// `notes` are what is to be said of the command line. An agent says it in its log.
+fn carry_out(command: Command, notes: Vec<String>) -> Result<(), Stop> {
+    let command = match command {
+        Command::Agent(arguments) => return agent::run(&arguments, notes),
+        other => other,
+    };
+    notes.iter().for_each(|note| say(note));
     match command {
-        Command::Agent(arguments) => agent::run(&arguments),
+        Command::Agent(arguments) => agent::run(&arguments, Vec::new()),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Graph(arguments) => graph::run(&arguments),

@@ -47,7 +47,10 @@ fn read(
     elsewhere: bool,
 ) -> Result<Report, Stop> {
     let origins = origins(arguments)?;
-    let access = access(arguments, &origins, &options.properties)?;
+    let mut notes = Vec::new();
+    let access = access(arguments, &origins, &options.properties, &mut notes);
+    notes.iter().for_each(|note| say(note));
+    let access = access?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Stop::Failed(format!("cannot start: {error}")))?;
     let texts = runtime.block_on(read_once(origins, access));

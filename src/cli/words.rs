@@ -13,6 +13,9 @@ pub(super) enum Stop {
     /// It was tried and failed.
     #[error("{0}")]
     Failed(String),
+    /// It was tried and failed, and the log says why.
+    #[error("the log says why")]
+    Logged,
     /// The reader of stdout went away; it does not want to hear more.
     #[error("stdout was closed")]
     Unheard,
@@ -23,7 +26,7 @@ impl Stop {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Unheard => 0,
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Logged => 1,
             Self::Usage(_) => 2,
         }
     }

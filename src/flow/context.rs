@@ -1,10 +1,13 @@
 //! What the flow hands to sources and sinks.
 
 use super::marks::{Kept, Mark};
+use super::spell::Spell;
 use crate::base::clock::Clock;
 use crate::channel::{BoxFuture, CommitError, PositionError};
+use crate::codes;
 use crate::event::Event;
 use crate::metrics::{SinkCounters, SourceCounters};
+use std::fmt::Display;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -137,9 +140,40 @@ pub struct SourceContext {
     /// What it counts in: what it received, its connections, what it could not read. What was
     /// accepted and what a channel refused is counted behind [`Intake::commit`].
     pub counters: Arc<SourceCounters>,
+    /// When the log was last told what clients do wrong and what they are refused, over all connections of the
+    /// source. Never over: the next client says nothing about the one before.
+    pub(crate) client_errors: Arc<Spell>,
 }
 
 impl SourceContext {
+    /// Logs what a client has caused, which it can as often as it likes: a warning once for each `kind`, then
+    /// every ten minutes with how often; each at DEBUG.
+    pub(crate) fn client_error(&self, peer: &dyn Display, kind: &str, cause: &str) {
+        let source = self.name.as_str();
+        match self.client_errors.failed_as(self.clock.now(), kind, cause) {
+            Some(words) => tracing::warn!(source, %peer, "{words}"),
+            None => tracing::debug!(source, %peer, "{cause}"),
+        }
+    }
+
+    /// Logs that a batch of a client was not taken, likewise. One that no channel can ever hold is an error.
+    pub(crate) fn batch_refused(&self, peer: &dyn Display, events: usize, error: &CommitError) {
+        let source = self.name.as_str();
+        if !error.never_fits() {
+            let cause = format!("events not taken; the client is told: {error}");
+            return self.client_error(peer, "events not taken", &cause);
+        }
+        match self.client_errors.failed_as(self.clock.now(), "never fits", &error.to_string()) {
+            Some(error) => {
+                tracing::error!(code = %codes::BATCH_FITS_NO_CHANNEL, source, %peer, events, error,
+                "no channel can ever hold this batch; the client is told and may send it again for ever")
+            }
+            None => {
+                tracing::debug!(source, %peer, events, %error, "no channel can ever hold this batch")
+            }
+        }
+    }
+
     /// Says that the source listens or reads.
     pub fn started(&self) {
         self.begun.send_replace(Begun::Runs);

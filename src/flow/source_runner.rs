@@ -129,6 +129,7 @@ impl SourceRunner {
             begun,
             clock: Arc::clone(&self.clock),
             counters: Arc::clone(&self.counters),
+            client_errors: Arc::default(),
         }
     }
 }

@@ -30,6 +30,11 @@ struct Bad {
 impl Spell {
     /// A try has failed at `now`, for `cause`: what is to be said of it, if anything.
     pub(crate) fn failed(&self, now: Duration, cause: &str) -> Option<String> {
+        self.failed_as(now, cause, cause)
+    }
+
+    /// The same of a cause whose words differ each time: `kind` tells it from others.
+    pub(crate) fn failed_as(&self, now: Duration, kind: &str, cause: &str) -> Option<String> {
         let mut spell = self.lock();
         let bad = spell.get_or_insert_with(|| Bad {
             since: now,
@@ -38,9 +43,9 @@ impl Spell {
             said: now,
         });
         bad.tries = bad.tries.saturating_add(1);
-        let is_new = bad.causes.len() < CAUSES_MAX && !bad.causes.iter().any(|said| said == cause);
+        let is_new = bad.causes.len() < CAUSES_MAX && !bad.causes.iter().any(|said| said == kind);
         if is_new {
-            bad.causes.push(cause.to_owned());
+            bad.causes.push(kind.to_owned());
         } else if now.saturating_sub(bad.said) < REMINDER {
             return None;
         }

@@ -115,6 +115,16 @@ const AGENT: &[Family] = &[
         From::Process(super::process::start_time),
         "When the process began, since 1970.",
     ),
+    counter(
+        "millpond_log_lines_dropped_total",
+        From::Process(super::process::log_lines_dropped),
+        "Lines of the log that stderr or the log file did not take.",
+    ),
+    counter(
+        "millpond_log_lines_suppressed_total",
+        From::Process(super::process::log_lines_suppressed),
+        "Warnings and errors that the log did not write because they repeat.",
+    ),
 ];
 
 const ALARMS: &[Family] = &[

@@ -1,6 +1,7 @@
 //! What the process itself takes; `None` where the system does not say.
 
 use crate::base::files;
+use crate::base::lost_lines;
 use crate::base::read_whole::read_whole;
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
@@ -45,6 +46,16 @@ pub(super) fn open_files() -> Option<f64> {
 /// File descriptors that it may have.
 pub(super) fn files_max() -> Option<f64> {
     Some(getrlimit(Resource::Nofile).current? as f64)
+}
+
+/// Log lines that stderr or the log file did not take.
+pub(super) fn log_lines_dropped() -> Option<f64> {
+    Some(lost_lines::dropped_total() as f64)
+}
+
+/// Warnings and errors that were not written because they repeat.
+pub(super) fn log_lines_suppressed() -> Option<f64> {
+    Some(lost_lines::suppressed_total() as f64)
 }
 
 /// A field of what the system says of the process, from its ticks in seconds.

@@ -5,7 +5,7 @@
 //! events are dropped, and counted, while the log shows no lines at INFO.
 
 use super::java_text;
-use crate::base::refused_lines;
+use crate::base::lost_lines;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::event::Event;
@@ -88,16 +88,14 @@ impl Sink for Logger {
 async fn print(text: &str, stop: &StopSignal) -> Result<(), Failure> {
     let mut waited = Duration::ZERO;
     loop {
-        let before = refused_lines::count();
+        let before = lost_lines::count();
         // No fields: the line has to end with the event.
-        tracing::info!("Event: {text}");
-        if refused_lines::count() == before {
+        lost_lines::trying_again(|| tracing::info!("Event: {text}"));
+        if lost_lines::count() == before {
             return Ok(());
         }
         if waited >= PATIENCE || stop.fired() {
-            return Err(Failure::new(
-                "the log's file cannot be written, or not as fast as events come",
-            ));
+            return Err(Failure::new("the log cannot be written, or not as fast as events come"));
         }
         tokio::time::sleep(PAUSE).await;
         waited += PAUSE;
@@ -216,7 +214,7 @@ mod tests {
         struct Refuses;
         impl std::io::Write for Refuses {
             fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                refused_lines::note();
+                lost_lines::note();
                 Ok(bytes.len())
             }
             fn flush(&mut self) -> std::io::Result<()> {

@@ -60,6 +60,22 @@ pub(crate) enum Over {
     Deaf,
 }
 
+impl Over {
+    /// What tells one cause from another in the log.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Stopping => "stopping",
+            Self::Unreadable(_) => "unreadable",
+            Self::TooLong { .. } => "too long",
+            Self::Idle => "idle",
+            Self::Slow(_) => "slow",
+            Self::NoRoom => "no room",
+            Self::Deaf => "deaf",
+        }
+    }
+}
+
 impl From<NoRoom> for Over {
     fn from(_: NoRoom) -> Self {
         Self::NoRoom
@@ -197,7 +213,10 @@ impl Framed {
                     tracing::debug!(%source, %peer, "the connection broke within a request, which is dropped: {over}");
                 }
             }
-            _ => tracing::warn!(%source, %peer, "closing the connection: {over}"),
+            _ => {
+                let cause = format!("closing the connection: {over}");
+                self.context.client_error(&peer, over.kind(), &cause);
+            }
         }
     }
 }

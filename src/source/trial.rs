@@ -131,6 +131,7 @@ impl Trial {
             begun: sender,
             clock: Arc::new(SystemClock::new()),
             counters: Arc::default(),
+            client_errors: Arc::default(),
         };
         Self { context, intake, stop, begun }
     }

@@ -19,6 +19,7 @@ mod irc;
 mod kill;
 mod link;
 mod log_file;
+mod log_lines;
 mod lost_disk;
 mod monitoring;
 mod packaging;

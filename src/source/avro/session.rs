@@ -82,6 +82,8 @@ pub(super) struct Session {
     contact: Option<Contact>,
     /// The same until it is known who the client is.
     unheard: Option<UnheardConnection>,
+    /// For what the log is told of clients.
+    context: SourceContext,
 }
 
 /// What a client's request may take.
@@ -118,6 +120,22 @@ enum Over {
     Deaf,
 }
 
+impl Over {
+    /// What tells one cause from another in the log.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Stopping => "stopping",
+            Self::Unreadable(_) => "unreadable",
+            Self::Foreign(_) => "foreign",
+            Self::Idle => "idle",
+            Self::Slow(_) => "slow",
+            Self::NoRoom => "no room",
+            Self::Deaf => "deaf",
+        }
+    }
+}
+
 impl From<NoRoom> for Over {
     fn from(_: NoRoom) -> Self {
         Self::NoRoom
@@ -150,6 +168,7 @@ impl Session {
             counters: context.counters.clone(),
             unheard: context.counters.clients.connected(peer.ip()),
             contact: None,
+            context: context.clone(),
         }
     }
 
@@ -167,7 +186,8 @@ impl Session {
             }
             Over::Gone | Over::Stopping => {}
             _ => {
-                tracing::warn!(source = %self.name, peer = %self.peer, "closing the connection: {over}");
+                let cause = format!("closing the connection: {over}");
+                self.context.client_error(&self.peer, over.kind(), &cause);
             }
         }
         if matches!(over, Over::Foreign(_)) {
@@ -277,7 +297,8 @@ impl Session {
             Ok(Call::AppendBatch(events)) => self.append_batch(events).await,
             Err(error) => {
                 self.counters.event_read_fail.add(1);
-                tracing::warn!(source = %self.name, peer = %self.peer, "a call cannot be carried out, the client is told: {error}");
+                let cause = format!("a call cannot be carried out, the client is told: {error}");
+                self.context.client_error(&self.peer, "call", &cause);
                 Answer::Error(format!("{UNREADABLE}{error}"))
             }
         };
@@ -303,7 +324,8 @@ impl Session {
         let max = self.frames.bytes_max();
         let words =
             format!("{TOO_LARGE}{max} bytes (maxRequestBytes); send smaller batches or events");
-        tracing::warn!(source = %self.name, peer = %self.peer, "a call is refused, the client is told: {words}");
+        let cause = format!("a call is refused, the client is told: {words}");
+        self.context.client_error(&self.peer, "too large", &cause);
         Answer::Error(words)
     }
 
@@ -331,14 +353,8 @@ impl Session {
                 self.contact.iter().for_each(Contact::accepted);
                 Answer::Ok
             }
-            Err(error) if error.never_fits() => {
-                tracing::error!(code = %codes::BATCH_FITS_NO_CHANNEL, source = %self.name, peer = %self.peer, events = count, %error,
-                    "no channel can ever hold this batch; the client is told and may send it again for ever");
-                Answer::Failed
-            }
             Err(error) => {
-                tracing::warn!(source = %self.name, peer = %self.peer, events = count, %error,
-                    "events not taken; the client is told");
+                self.context.batch_refused(&self.peer, count, &error);
                 Answer::Failed
             }
         }

@@ -30,7 +30,6 @@ use crate::config::http_auth::{self, AUTH_KEYS};
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
 use crate::config::tls::{self, SERVER_KEYS};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
-use crate::flow::spell::Spell;
 use crate::net::endpoint::is_loopback;
 use crate::net::http_auth::{Credentials, HttpAuth};
 use crate::net::reloading::Reloading;
@@ -168,8 +167,6 @@ struct Rules {
     request_timeout: Duration,
     /// What clients have to show.
     auth: Option<Reloading<HttpAuth>>,
-    /// Those that did not show it, of all connections; never over, for it says nothing about the next.
-    unauthorized: Spell,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
@@ -194,7 +191,6 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
             .millis("requestTimeout", 1..=u64::from(u32::MAX))?
             .unwrap_or(Duration::from_secs(REQUEST_SECONDS_MAX_DEFAULT)),
         auth: http_auth::read(reader)?.map(Reloading::new),
-        unauthorized: Spell::default(),
     };
     let tls = tls::server_with_old_names(
         reader,

@@ -84,11 +84,7 @@ impl Session {
         }
         self.context.counters.event_read_fail.add(1);
         let cause = "a request without the user or token that auth-user or auth-token asks for is refused with 401";
-        let (source, peer) = (&self.context.name, self.peer);
-        match self.rules.unauthorized.failed(self.context.clock.now(), cause) {
-            Some(words) => tracing::warn!(%source, %peer, "{words}"),
-            None => tracing::debug!(%source, %peer, "{cause}"),
-        }
+        self.context.client_error(&self.peer, "401", cause);
         let mut denied = answer(StatusCode::UNAUTHORIZED, "show who you are");
         known.challenge(denied.headers_mut());
         // What it would have sent is not read.
@@ -120,8 +116,8 @@ impl Session {
         match taken {
             Ok(()) => Response::new(Full::default()),
             Err(Unusable(status, words)) => {
-                tracing::warn!(source = %self.context.name, peer = %self.peer, status = status.as_u16(),
-                    "a request is not taken, the client is told: {words}");
+                let cause = format!("a request is not taken, the client is told {status}: {words}");
+                self.context.client_error(&self.peer, status.as_str(), &cause);
                 answer(status, &words)
             }
         }

@@ -154,8 +154,8 @@ impl Session {
         }
         if bad > 0 {
             context.counters.event_read_fail.add(bad as u64);
-            tracing::warn!(source = %context.name, client = %client.address, messages = bad,
-                "messages without a priority: kept as they are, marked Invalid");
+            let cause = "messages without a priority: kept as they are, marked Invalid";
+            context.client_error(&client.address, "invalid", cause);
         }
         events
     }

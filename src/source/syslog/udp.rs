@@ -13,7 +13,6 @@ use crate::channel::BoxFuture;
 use crate::config::settings::{Key, SettingError, SettingsReader, joined};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
-use crate::flow::spell::Spell;
 use crate::metrics::DropReason;
 use crate::source::datagrams::{Datagrams, Parse};
 use crate::source::filter::{FILTER_KEYS, Filter};
@@ -40,8 +39,6 @@ pub(super) struct SyslogUdp {
     rules: Rules,
     names: Names,
     filter: Option<Filter>,
-    /// Throttles the log of messages without a priority.
-    invalid: Spell,
     pub(super) bound: Mutex<Option<SocketAddr>>,
 }
 
@@ -55,7 +52,6 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogUdp, Settin
         rules: Rules::read(reader)?,
         names: Names::new(),
         filter: Filter::read_for_datagrams(reader)?,
-        invalid: Spell::default(),
         bound: Mutex::new(None),
     })
 }
@@ -94,9 +90,7 @@ impl Parse for SyslogUdp {
             if raw.flaw == Some(Flaw::Invalid) {
                 context.counters.event_read_fail.add(1);
                 let cause = "messages without a priority: kept as they are, marked Invalid";
-                if let Some(words) = self.invalid.failed(context.clock.now(), cause) {
-                    tracing::warn!(source = %context.name, client = %address, "{words}");
-                }
+                context.client_error(&address, "invalid", cause);
             }
             first = Some(self.rules.event(&raw, &client, present));
         };

@@ -37,8 +37,8 @@ async fn talk(framed: &mut Framed, speech: Speech) -> Result<(), Over> {
             }
             Err(error) => {
                 framed.context.counters.event_read_fail.add(1);
-                tracing::warn!(source = %framed.context.name, peer = %framed.peer,
-                    "a call cannot be carried out, the client is told: {error}");
+                let cause = format!("a call cannot be carried out, the client is told: {error}");
+                framed.context.client_error(&framed.peer, "call", &cause);
                 put_exception(&mut out, speech.protocol, &head, &error, speech.is_old);
             }
         }
@@ -80,12 +80,6 @@ async fn commit(framed: &Framed, events: Vec<Event>) -> i32 {
         framed.is_accepted();
         return OK;
     };
-    let (source, peer) = (&framed.context.name, framed.peer);
-    if error.never_fits() {
-        tracing::error!(code = %codes::BATCH_FITS_NO_CHANNEL, %source, %peer, events = count, %error,
-            "no channel can ever hold this batch; the client is told and may send it again for ever");
-    } else {
-        tracing::warn!(%source, %peer, events = count, %error, "events not taken; the client is told");
-    }
+    framed.context.batch_refused(&framed.peer, count, &error);
     FAILED
 }

@@ -1,0 +1,300 @@
+//! Log lines on stderr or in a [file](file): text or JSON, by level, each written once in a while only.
+//!
+//! | setting | is |
+//! |---|---|
+//! | `MILLPOND_LOG` | filter directives, `debug` or `millpond::sink=trace,info`; wins |
+//! | `-Dflume.root.logger=LEVEL,console` | log4j's level; `LOGFILE` for the file |
+//! | `-Dmillpond.log.format=json` | one JSON object a line |
+//! | `NO_COLOR`, or stderr is no terminal | no colours |
+//!
+//! Every line is one message: what comes from outside, such as a name of a file, an answer of a server or
+//! what a program writes to stderr, cannot begin another one, nor tell a terminal what to do. Whatever an agent
+//! writes to stderr is such a line, its start, its reloads and the error that ends it too.
+//!
+//! Nobody who logs waits for stderr or the file: each has a [queue](queue) and a thread. The two `-D` options,
+//! from the command line or `millpond.properties`, are read when the agent starts; a changed configuration
+//! changes nothing about them.
+//!
+//! A warning or error that repeats is counted and not written: [`throttle`]. Lines at INFO and below are always
+//! written.
+
+mod file;
+mod queue;
+mod stderr;
+mod style;
+mod throttle;
+
+use crate::base::clock::SystemClock;
+use crate::base::lost_lines;
+use crate::codes;
+use file::LogFile;
+use queue::LineQueue;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write as _};
+use std::sync::{Arc, OnceLock};
+use stderr::Stderr;
+use style::{Style, Throttled, field};
+use throttle::LogThrottle;
+use tracing::Level;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
+
+/// Where filter directives may stand.
+const VARIABLE: &str = "MILLPOND_LOG";
+/// The target of lines about the log itself.
+const LOG: &str = "millpond::log";
+/// The target of lines about the agent as a whole.
+const AGENT: &str = "millpond::agent";
+/// The target of the error that ends the program.
+const PROGRAM: &str = "millpond";
+
+/// Begins to log as the `-D` options and the environment say. Only the first call counts.
+pub(super) fn start(properties: &BTreeMap<String, String>) {
+    begin(properties, |style| LineQueue::start("millpond-stderr", Stderr, style, tick).ok());
+}
+
+/// The same for a command that ends by itself: who logs writes to stderr.
+pub(crate) fn start_without_queue(properties: &BTreeMap<String, String>) {
+    begin(properties, |_| None);
+}
+
+fn begin(properties: &BTreeMap<String, String>, stderr: impl FnOnce(Style) -> Option<LineQueue>) {
+    let root = properties.get("flume.root.logger").map(String::as_str);
+    let variable = std::env::var(VARIABLE).ok();
+    let (filter, complaint) = filter(variable.as_deref(), root);
+    let mut complaints: Vec<String> = complaint.into_iter().collect();
+    let is_json =
+        properties.get("millpond.log.format").is_some_and(|f| f.eq_ignore_ascii_case("json"));
+    let style = if is_json { Style::Json } else { Style::Text };
+    let throttle = Arc::new(LogThrottle::new(Arc::new(SystemClock::new())));
+    let file = file(properties, root, style, &mut complaints);
+    let console =
+        file.is_none() || appenders(root).any(|name| name.eq_ignore_ascii_case("console"));
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let ansi = file.is_none() && !no_color && io::stderr().is_terminal();
+    let outputs = Outputs { stderr: stderr(style), file, console };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(outputs.clone())
+        .with_ansi(ansi);
+    let begun = if is_json {
+        let inner = tracing_subscriber::fmt::format().json().flatten_event(true);
+        let lines = Throttled { inner, style, throttle: Arc::clone(&throttle) };
+        let builder = builder.fmt_fields(tracing_subscriber::fmt::format::JsonFields::new());
+        builder.event_format(lines).try_init()
+    } else {
+        let inner = tracing_subscriber::fmt::format();
+        let lines = Throttled { inner, style, throttle: Arc::clone(&throttle) };
+        builder.fmt_fields(debug_fn(field).delimited(" ")).event_format(lines).try_init()
+    };
+    if begun.is_ok() {
+        // Nobody was before this call.
+        let _ = STARTED.set(Started { style, throttle, outputs });
+        std::panic::set_hook(Box::new(panicked));
+    }
+    complaints.iter().for_each(|complaint| tracing::warn!("{complaint}"));
+}
+
+/// The log of this process.
+static STARTED: OnceLock<Started> = OnceLock::new();
+
+struct Started {
+    style: Style,
+    throttle: Arc<LogThrottle>,
+    outputs: Outputs,
+}
+
+impl Started {
+    /// Writes what was counted and not written.
+    fn write_counts(&self, counts: Vec<throttle::Suppressed>) {
+        for suppressed in counts {
+            self.outputs.add(self.style.suppressed(&suppressed).as_bytes());
+        }
+    }
+}
+
+/// A panic is a line of the log like any other, and is there also when the process ends with it.
+fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
+    tracing::error!(code = %codes::PANICKED, "{panic}");
+    flush();
+}
+
+/// What the log's threads do beside their lines.
+fn tick() {
+    if let Some(log) = STARTED.get() {
+        log.write_counts(log.throttle.overdue());
+    }
+}
+
+/// Writes a line about the agent on stderr at every level, and in the file: scripts wait for it.
+pub(super) fn say(line: &str) {
+    at_any_level(Level::INFO, AGENT, line);
+}
+
+/// Writes why the program ends, likewise.
+pub(super) fn say_failed(error: &str) {
+    at_any_level(Level::ERROR, PROGRAM, error);
+}
+
+fn at_any_level(level: Level, target: &str, words: &str) {
+    let log = STARTED.get();
+    let line = log.map_or(Style::Text, |log| log.style).line(level, target, words, None);
+    on_stderr(&line);
+    if let Some(file) = log.and_then(|log| log.outputs.file.as_ref()) {
+        file.add(line.into_bytes());
+    }
+}
+
+/// Adds a line to stderr only.
+fn on_stderr(line: &str) {
+    // Nobody may be reading, and that is no reason to stop.
+    let _ = match STARTED.get().and_then(|log| log.outputs.stderr.as_ref()) {
+        Some(queue) => queue.add(line.as_bytes().to_vec()),
+        None => io::stderr().lock().write_all(line.as_bytes()).is_ok(),
+    };
+}
+
+/// Waits a little for what was logged last.
+pub(crate) fn flush() {
+    let Some(log) = STARTED.get() else { return };
+    log.write_counts(log.throttle.drain());
+    let Outputs { stderr, file, .. } = &log.outputs;
+    for queue in file.iter().chain(stderr) {
+        queue.flush();
+    }
+}
+
+/// Where lines go.
+#[derive(Clone, Debug)]
+struct Outputs {
+    /// None where each line is written by who logs it: for a command, or where the machine had no thread.
+    stderr: Option<LineQueue>,
+    file: Option<LineQueue>,
+    /// Whether all lines go to stderr, and not only those that scripts wait for.
+    console: bool,
+}
+
+impl Outputs {
+    /// Adds whole lines. Where there is a file, what is on the console is a copy.
+    fn add(&self, lines: &[u8]) {
+        let on_console = self.console.then(|| match &self.stderr {
+            Some(queue) => queue.add(lines.to_vec()),
+            None => io::stderr().lock().write_all(lines).is_ok(),
+        });
+        let in_file = self.file.as_ref().map(|file| file.add(lines.to_vec()));
+        if !in_file.or(on_console).unwrap_or(true) {
+            lost_lines::note();
+        }
+    }
+}
+
+/// One event of the log comes as one write.
+impl io::Write for Outputs {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.add(lines);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Outputs {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// What stands behind the level.
+fn appenders(root: Option<&str>) -> impl Iterator<Item = &str> {
+    root.unwrap_or_default().split(',').skip(1).map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// The file that `root` asks for. One that cannot be opened is a complaint, and lines go to stderr.
+fn file(
+    properties: &BTreeMap<String, String>,
+    root: Option<&str>,
+    style: Style,
+    complaints: &mut Vec<String>,
+) -> Option<LineQueue> {
+    let is = |name: &str, wanted: &str| name.eq_ignore_ascii_case(wanted);
+    for other in appenders(root).filter(|name| !is(name, "console") && !is(name, "LOGFILE")) {
+        complaints.push(format!("flume.root.logger: {other}: there are console and LOGFILE"));
+    }
+    appenders(root).find(|name| is(name, "LOGFILE"))?;
+    let (path, bounds, wrong) = file::settings(properties);
+    complaints.extend(wrong);
+    let shown = path.display().to_string();
+    let queue = LogFile::open(path, bounds, style)
+        .and_then(|file| LineQueue::start("millpond-log", file, style, tick));
+    queue
+        .inspect_err(|error| {
+            complaints
+                .push(format!("{shown}: no log file: {error}; what is logged goes to stderr"));
+        })
+        .ok()
+}
+
+/// The filter, and a word about a setting that is none.
+fn filter(variable: Option<&str>, root: Option<&str>) -> (EnvFilter, Option<String>) {
+    let (from_root, mut complaint) = match root.map(|root| (root, level(root))) {
+        None => ("info", None),
+        Some((_, Some(level))) => (level, None),
+        Some((root, None)) => {
+            let word = format!("flume.root.logger={root} has no level of log4j; INFO is used");
+            ("info", Some(word))
+        }
+    };
+    if let Some(directives) = variable.filter(|directives| !directives.is_empty()) {
+        match EnvFilter::try_new(directives) {
+            Ok(filter) => return (filter, complaint),
+            Err(error) => {
+                complaint = Some(format!("{VARIABLE}={directives} is no filter: {error}"));
+            }
+        }
+    }
+    (EnvFilter::new(from_root), complaint)
+}
+
+/// The level of `LEVEL,appender,…`, as log4j names them.
+fn level(root: &str) -> Option<&'static str> {
+    let level = root.split(',').next().unwrap_or_default().trim().to_ascii_uppercase();
+    Some(match level.as_str() {
+        "OFF" => "off",
+        "FATAL" | "ERROR" => "error",
+        "WARN" => "warn",
+        "INFO" => "info",
+        "DEBUG" => "debug",
+        "TRACE" | "ALL" => "trace",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_log4js_and_the_variable_wins() {
+        let of = |variable, root| filter(variable, root).0.to_string();
+        assert_eq!(of(None, None), "info");
+        assert_eq!(of(None, Some("DEBUG,console")), "debug");
+        assert_eq!(of(None, Some("fatal")), "error");
+        assert_eq!(of(None, Some("ALL,LOGFILE")), "trace");
+        assert_eq!(
+            of(Some("millpond::sink=trace,warn"), Some("DEBUG")),
+            "millpond::sink=trace,warn"
+        );
+        assert_eq!(of(Some(""), Some("ERROR")), "error");
+        let (fallen, complaint) = filter(None, Some("LOUD,console"));
+        assert_eq!(fallen.to_string(), "info");
+        assert!(complaint.unwrap().contains("LOUD"));
+        let (_, complaint) = filter(Some("a=b=c"), None);
+        assert!(complaint.unwrap().contains("MILLPOND_LOG"));
+    }
+}

@@ -1,0 +1,237 @@
+//! Queue of log lines in front of a thread that writes them: a log that is slow, full or read by nobody costs
+//! lines, which are counted, and holds up nobody who logs.
+//!
+//! Limits: [`LINES_MAX`] lines of [`BYTES_MAX`] bytes wait; a flush waits [`FLUSH_WITHIN`].
+
+use super::style::Style;
+use crate::base::lost_lines;
+use crate::base::threads;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+use tracing::Level;
+
+/// Lines that wait to be written.
+const LINES_MAX: usize = 4096;
+/// Bytes of them together; a single line may have more.
+const BYTES_MAX: usize = 8 << 20;
+/// How long the last lines may take when the agent ends.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+/// Pause before a flush is asked for again while the queue is full.
+const FLUSH_AGAIN: Duration = Duration::from_millis(5);
+/// How often the thread does its other work while no line comes.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Where lines go.
+pub(super) trait Destination: Send + 'static {
+    /// Writes whole lines.
+    fn write(&mut self, lines: &[u8]) -> io::Result<()>;
+
+    /// Lines cannot be written since now, for `error`.
+    fn fails(&mut self, error: &io::Error);
+}
+
+enum Message {
+    Line(Vec<u8>),
+    /// Answered once all before it is written.
+    Flush(SyncSender<()>),
+}
+
+/// The way to the thread that writes.
+#[derive(Clone, Debug)]
+pub(super) struct LineQueue {
+    lines: SyncSender<Message>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting_bytes: AtomicUsize,
+    /// Lines that did not get through since the thread last wrote.
+    lost: AtomicU64,
+    /// The destination cannot be written.
+    failing: AtomicBool,
+}
+
+impl LineQueue {
+    /// Starts the thread `name`, which writes to `destination` and calls `tick` about every second.
+    pub(super) fn start(
+        name: &str,
+        destination: impl Destination,
+        style: Style,
+        tick: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let (lines, waiting) = sync_channel(LINES_MAX);
+        let state = Arc::new(State::default());
+        let writer = Writer { destination, style, state: Arc::clone(&state), unsaid: 0 };
+        // Ends with the process; [`Self::flush`] waits for what matters.
+        drop(threads::spawn(name, move || writer.run(&waiting, tick))?);
+        Ok(Self { lines, state })
+    }
+
+    /// Adds a line, or several that belong together; returns whether it will be written as far as is known now.
+    /// One that will not is counted, unless who logs it tries again.
+    pub(super) fn add(&self, line: Vec<u8>) -> bool {
+        let bytes = line.len();
+        let before = self.state.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let tries_again = lost_lines::is_tried_again();
+        // While nothing can be written, one line that is logged again is enough to find out when that is over.
+        let may_wait = !(tries_again && self.state.failing.load(Ordering::Relaxed));
+        let has_room = before == 0 || (may_wait && before.saturating_add(bytes) <= BYTES_MAX);
+        let is_added = has_room && self.lines.try_send(Message::Line(line)).is_ok();
+        if !is_added {
+            self.state.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            if !tries_again {
+                self.state.lost.fetch_add(1, Ordering::Relaxed);
+                lost_lines::count_dropped(1);
+            }
+        }
+        // While nothing can be written, a line that is only in the queue is nowhere.
+        is_added && !self.state.failing.load(Ordering::Relaxed)
+    }
+
+    /// Waits a little until all that was added is written; returns whether it was.
+    pub(super) fn flush(&self) -> bool {
+        let (done, wait) = sync_channel(1);
+        let mut message = Message::Flush(done);
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.lines.try_send(message) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(_)) if waited >= FLUSH_WITHIN => return false,
+                Err(TrySendError::Full(again)) => message = again,
+            }
+            std::thread::sleep(FLUSH_AGAIN);
+            waited += FLUSH_AGAIN;
+        }
+        wait.recv_timeout(FLUSH_WITHIN.saturating_sub(waited)).is_ok()
+    }
+}
+
+struct Writer<D> {
+    destination: D,
+    style: Style,
+    state: Arc<State>,
+    /// Lines that are lost, which the destination does not say yet.
+    unsaid: u64,
+}
+
+impl<D: Destination> Writer<D> {
+    /// Writes what comes, until nobody can say anything any more.
+    fn run(mut self, lines: &Receiver<Message>, tick: impl Fn()) {
+        loop {
+            match lines.recv_timeout(TICK) {
+                Ok(Message::Line(line)) => {
+                    self.write(&line);
+                    self.state.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+                }
+                Ok(Message::Flush(done)) => {
+                    self.say_lost();
+                    let _ = done.try_send(());
+                }
+                Err(RecvTimeoutError::Timeout) => self.say_lost(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            tick();
+        }
+    }
+
+    fn write(&mut self, line: &[u8]) {
+        self.say_lost();
+        match self.destination.write(line) {
+            Ok(()) => self.state.failing.store(false, Ordering::Relaxed),
+            Err(error) => {
+                self.unsaid += 1;
+                lost_lines::count_dropped(1);
+                if !self.state.failing.swap(true, Ordering::Relaxed) {
+                    self.destination.fails(&error);
+                }
+            }
+        }
+    }
+
+    /// Writes how many lines are lost, if any are.
+    fn say_lost(&mut self) {
+        self.unsaid += self.state.lost.swap(0, Ordering::Relaxed);
+        if self.unsaid == 0 {
+            return;
+        }
+        let words = match self.unsaid {
+            1 => "1 line of this log could not be written before this one".to_owned(),
+            lost => format!("{lost} lines of this log could not be written before this one"),
+        };
+        let line = self.style.line(Level::WARN, super::LOG, &words, Some(("lost", self.unsaid)));
+        if self.destination.write(line.as_bytes()).is_ok() {
+            self.unsaid = 0;
+            self.state.failing.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Condvar, Mutex};
+
+    /// A destination that can be blocked, as a pipe is that nobody reads.
+    #[derive(Clone, Default)]
+    struct Pipe(Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>);
+
+    impl Pipe {
+        fn block(&self, blocked: bool) {
+            self.0.0.lock().unwrap().1 = blocked;
+            self.0.1.notify_all();
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.0.lock().unwrap().0.clone()).unwrap()
+        }
+    }
+
+    impl Destination for Pipe {
+        fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+            let guard = self.0.0.lock().unwrap();
+            let mut guard = self.0.1.wait_while(guard, |(_, blocked)| *blocked).unwrap();
+            guard.0.extend_from_slice(lines);
+            Ok(())
+        }
+
+        fn fails(&mut self, _: &io::Error) {}
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_holds_up_nobody_and_says_later_what_it_lost() {
+        let pipe = Pipe::default();
+        let queue = LineQueue::start("log-test", pipe.clone(), Style::Text, || {}).unwrap();
+        pipe.block(true);
+        let before = lost_lines::dropped_total();
+        let added =
+            (0..LINES_MAX + 100).filter(|n| queue.add(format!("{n}\n").into_bytes())).count();
+        // The thread may have one in hand.
+        assert!((LINES_MAX..=LINES_MAX + 1).contains(&added), "{added}");
+        let lost = LINES_MAX + 100 - added;
+        assert!(lost_lines::dropped_total() - before >= lost as u64);
+        assert!(!queue.flush(), "and the end waits for a second only");
+        pipe.block(false);
+        assert!(queue.add(b"again\n".to_vec()) || queue.flush());
+        assert!(queue.flush());
+        let text = pipe.text();
+        assert!(text.contains(&format!("{lost} lines of this log could not be written")), "{text}");
+        assert!(text.contains(&format!("lost={lost}")), "{text}");
+    }
+
+    #[test]
+    fn a_line_of_any_length_passes_an_empty_queue_and_many_bytes_do_not_wait() {
+        let pipe = Pipe::default();
+        let queue = LineQueue::start("log-test", pipe.clone(), Style::Text, || {}).unwrap();
+        assert!(queue.add(vec![b'x'; 2 * BYTES_MAX]));
+        assert!(queue.flush());
+        pipe.block(true);
+        let added = (0..100).filter(|_| queue.add(vec![b'y'; BYTES_MAX / 4])).count();
+        assert!((4..=5).contains(&added), "{added}");
+        pipe.block(false);
+    }
+}
