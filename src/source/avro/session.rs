@@ -4,7 +4,6 @@ use crate::base::limits::{
     ANSWER_SECONDS_MAX, AVRO_PROTOCOLS_KNOWN_MAX, CONNECTION_READ_BYTES, REQUEST_FREE_BYTES,
     REQUEST_IDLE_SECONDS_MAX, REQUEST_READ_BYTES_MAX,
 };
-use crate::codes;
 use crate::event::Event;
 use crate::flow::context::{Intake, StopSignal};
 use crate::flow::source::SourceContext;

@@ -1,7 +1,6 @@
 //! One connection.
 
 use super::Speech;
-use crate::codes;
 use crate::event::Event;
 use crate::source::framed::{Framed, Over};
 use crate::wire::thrift::call::{
