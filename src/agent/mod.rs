@@ -29,6 +29,7 @@ mod backup;
 pub mod build;
 mod carry;
 pub(crate) mod channels;
+mod client_limits;
 mod findings;
 pub mod logging;
 mod opening;
@@ -211,7 +212,8 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
     let (mut watch, Read { plan, mut errors, flow, .. }) = begun?;
     let shown = Shown { alarms: plan.alarms.clone(), flow };
     let (registry, clock) = (Arc::new(Registry::default()), Arc::new(SystemClock::new()));
-    let mut running = Running::start(plan, &registry, clock.clone(), sinks_on.clone());
+    let clients = client_limits::of_process(&effective(options).0, registry.client_totals());
+    let mut running = Running::start(plan, &registry, clock.clone(), clients, sinks_on.clone());
     let windows = Windows::open(options, shown, registry, clock, sinks_on, &running);
     let mut all_started = Box::pin(running.all_started());
     let (mut said, saver) = (false, Saver::of(options.clone()));

@@ -14,8 +14,14 @@ pub(crate) const NAME: &str = "millpond.properties";
 /// What its keys are called as options.
 const PREFIX: &str = "millpond.";
 /// Keys that are there, one of them with a class behind it.
-const KEYS: [&str; 5] =
-    ["admin.socket", "external.CLASS", "log.fileBytesMax", "log.filesMax", "log.format"];
+const KEYS: [&str; 6] = [
+    "admin.socket",
+    "clients.memoryBytes",
+    "external.CLASS",
+    "log.fileBytesMax",
+    "log.filesMax",
+    "log.format",
+];
 
 /// The file's settings as options, and warnings.
 pub(crate) fn read(conf: &Path) -> (BTreeMap<String, String>, Vec<String>) {

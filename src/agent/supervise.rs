@@ -9,6 +9,7 @@ use crate::base::clock::Clock;
 use crate::channel::Channel;
 use crate::codes;
 use crate::config::agent::ChannelKind;
+use crate::flow::client_limits::ClientLimits;
 use crate::flow::context::StopSignal;
 use crate::flow::counted::Counted;
 use crate::flow::drain::DrainAtStop;
@@ -106,6 +107,8 @@ pub struct Running {
     pub(super) registry: Arc<Registry>,
     taps: Arc<Taps>,
     pub(super) clock: Arc<dyn Clock>,
+    /// What the clients of all sources may take.
+    clients: Arc<ClientLimits>,
     /// Where sinks run: apart from what a thousand busy clients keep running.
     sinks_on: Handle,
     left_out: usize,
@@ -129,6 +132,7 @@ impl Running {
         plan: Plan,
         registry: &Arc<Registry>,
         clock: Arc<dyn Clock>,
+        clients: Arc<ClientLimits>,
         sinks_on: Handle,
     ) -> Self {
         let mut running = Self {
@@ -136,6 +140,7 @@ impl Running {
             registry: Arc::clone(registry),
             taps: Arc::default(),
             clock,
+            clients,
             sinks_on,
             left_out: 0,
             sources: BTreeMap::new(),
@@ -342,7 +347,7 @@ impl Running {
         let (fire, stop) = StopSignal::new();
         let counters = self.registry.source(&plan.name);
         let tap = self.taps.at(Role::Source, &plan.name);
-        let clock = Arc::clone(&self.clock);
+        let (clock, clients) = (Arc::clone(&self.clock), Arc::clone(&self.clients));
         let (print, channels) = (plan.print.clone(), plan.channels.clone());
         let run = async move {
             let mut channels = Vec::new();
@@ -360,7 +365,9 @@ impl Running {
             counters.interceptors.keep(&names);
             let chain = Chain::new(interceptors, &counters.interceptors, Arc::clone(&clock));
             let intake = Arc::new(intake.behind(chain).tapped(tap));
-            SourceRunner { name, make, intake, counters, clock, stop, started }.run().await;
+            let runner =
+                SourceRunner { name, make, intake, counters, clients, clock, stop, started };
+            runner.run().await;
         };
         let task = Task { name: task, handle: Some(tokio::spawn(run)), stop: fire };
         let (started, tried, dead_letters) = (vec![has_started], Vec::new(), Vec::new());

@@ -162,7 +162,9 @@ fn start(text: &str) -> (Running, Arc<Registry>) {
 
 fn start_plan(plan: Plan) -> (Running, Arc<Registry>) {
     let registry = Arc::new(Registry::default());
-    let running = Running::start(plan, &registry, Arc::new(SystemClock::new()), Handle::current());
+    let clients = super::client_limits::of_process(&BTreeMap::new(), registry.client_totals());
+    let clock = Arc::new(SystemClock::new());
+    let running = Running::start(plan, &registry, clock, clients, Handle::current());
     (running, registry)
 }
 

@@ -139,16 +139,8 @@ pub const CONNECTION_READ_BYTES: usize = 8 * 1024;
 /// And at most, when it has: the lines of one read are one transaction, as a rule.
 pub const CONNECTION_READ_BYTES_MAX: usize = 256 * 1024;
 
-/// Bytes that the connections of one source may read beyond [`CONNECTION_READ_BYTES`] each, all
-/// together.
-pub const CONNECTION_READS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// Lines of a read that a connection makes into events at a time, whatever the others do.
 pub const CONNECTION_LINES: usize = 64;
-
-/// Lines that the connections of one source make into events beyond [`CONNECTION_LINES`] each, all
-/// together: a line of one byte takes some 200 bytes as an event with three headers.
-pub const CONNECTION_LINES_HELD_MAX: usize = 256 * 1024;
 
 /// Seconds that an answer may wait for a client that does not read.
 pub const ANSWER_SECONDS_MAX: u64 = 30;
@@ -202,17 +194,72 @@ pub const CLIENTS_HEARD_MAX: usize = 20_000;
 /// Bytes of each of the two names by which a client calls itself in its handshake.
 pub const CLIENT_NAME_BYTES_MAX: usize = 256;
 
-/// Bytes that the unfinished and undecided requests of one source's clients may hold together.
-pub const REQUESTS_HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes that all clients of a process may make it hold together, unless it is told otherwise: a quarter of
+/// the memory that it may have, and at most this. It is room for three of the largest requests.
+pub const CLIENT_MEMORY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
-/// Bytes that a client's request may hold without asking for a part of
-/// [`REQUESTS_HELD_BYTES_MAX`], so that small requests go on while large ones wait.
-pub const REQUEST_FREE_BYTES: usize = 16 * 1024;
+/// The same at least, however small the machine is: less would refuse ordinary batches.
+pub const CLIENT_MEMORY_BYTES_MIN: usize = 8 * 1024 * 1024;
 
-/// Seconds that a request may wait for its part of [`REQUESTS_HELD_BYTES_MAX`].
+/// Bytes of one request at most, whatever a configuration says.
+pub const REQUEST_BYTES_MAX: usize = 2 * TRANSACTION_BYTES_MAX_DEFAULT;
+
+/// Bytes of a request that counts as small: an eighth of the clients' memory is for those only, so that
+/// they go on while large ones wait.
+pub const REQUEST_SMALL_BYTES: usize = 32 * 1024;
+
+/// Seconds that a request may wait for its part of the clients' memory.
 pub const REQUEST_ROOM_SECONDS_MAX: u64 = 30;
 
-const _: () = assert!(AVRO_REQUEST_BYTES_MAX + AVRO_DECODED_BYTES_MAX <= REQUESTS_HELD_BYTES_MAX);
+/// Bytes a second that a request brings at least while others wait for memory: a slower one gives way. The
+/// largest one at this rate would take a quarter of an hour, eight times its own time limit.
+pub const REQUEST_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+
+/// Milliseconds before which no request counts as slow: a client may pause, and its packets be lost.
+pub const REQUEST_SLOW_AFTER_MS: u64 = 10_000;
+
+/// Milliseconds between two looks at who holds memory while somebody waits for it.
+pub const MEMORY_LOOK_MS: u64 = 100;
+
+/// Milliseconds of silence after which a connection gives way before those that came or spoke later: time
+/// for a client that has just connected to send its first request.
+pub const CONNECTION_SILENT_MS_MIN: u64 = 10_000;
+
+/// Connections that were told to give way and have not gone yet at most: nobody else is let in before.
+pub const LEAVING_MAX: usize = 64;
+
+/// Bytes that a silent connection takes: its task, its socket's registration, what is known of the client, and
+/// what has come of a request or line of less than [`CONNECTION_LINE_FREE_BYTES`]. Measured by
+/// `benches/hostile_clients`.
+pub const CONNECTION_BYTES: usize = 8 * 1024;
+
+/// Bytes of an unfinished line or request that are part of [`CONNECTION_BYTES`].
+pub const CONNECTION_LINE_FREE_BYTES: usize = 1024;
+
+/// Bytes that a connection takes beside that from its first byte on: state of TLS, buffers of records and of a
+/// handshake.
+pub const TLS_CONNECTION_BYTES: usize = 48 * 1024;
+
+/// The same of compression: what unpacking looks back, and its tables.
+pub const ZLIB_CONNECTION_BYTES: usize = 48 * 1024;
+
+/// The same of HTTP: headers as they came and as they are understood.
+pub const HTTP_CONNECTION_BYTES: usize = 32 * 1024;
+
+/// Bytes that a line takes as an event with three headers, beside its own.
+pub const CONNECTION_LINE_BYTES: usize = 256;
+
+/// Part of the descriptors that is kept from clients, for channels, sinks and files: one of so many.
+pub const DESCRIPTORS_RESERVED_PART: u64 = 4;
+
+/// The same at most: a channel of a terabyte in segments of the default size.
+pub const DESCRIPTORS_RESERVED_MAX: u64 = 32 * 1024;
+
+/// Bytes of a request's body from which it is understood on a thread of its own: less takes as long as a read.
+pub const PARSE_ASIDE_BYTES: usize = 64 * 1024;
+
+const _: () =
+    assert!((AVRO_REQUEST_BYTES_MAX + AVRO_DECODED_BYTES_MAX) * 3 <= CLIENT_MEMORY_BYTES_MAX);
 
 /// Bytes that a request of many bytes is read by at a time.
 pub const REQUEST_READ_BYTES_MAX: usize = 64 * 1024;
@@ -391,7 +438,7 @@ pub const HTTP_HEADERS_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of the body of an HTTP request: what fits into one transaction of a file channel.
 pub const HTTP_REQUEST_BYTES_MAX: usize = TRANSACTION_BYTES_MAX_DEFAULT;
 
-const _: () = assert!(3 * HTTP_REQUEST_BYTES_MAX <= REQUESTS_HELD_BYTES_MAX);
+const _: () = assert!(4 * HTTP_REQUEST_BYTES_MAX <= CLIENT_MEMORY_BYTES_MAX / 2);
 
 /// Default of a Thrift source's `maxRequestBytes`: what fits into one transaction of a file channel.
 pub const THRIFT_REQUEST_BYTES_MAX_DEFAULT: usize = TRANSACTION_BYTES_MAX_DEFAULT;

@@ -29,9 +29,10 @@ crate::base::codes::codes! {
         "It is in use, or the agent's user may not have it. The source's other ports are served, and this one is tried again."
         "Free it, or give CAP_NET_BIND_SERVICE for one below 1024."
     }
-    CONNECTIONS_REFUSED = 2102 Warning "connections beyond maxConnections are refused" {
-        "Clients are turned away until others leave, and try again."
-        "Raise maxConnections, or find who opens so many."
+    CONNECTIONS_REFUSED = 2102 Warning "connections are refused, all places are taken" {
+        "Each place has a client that was heard a moment ago, or whose request is being carried out: none can give way. New clients are turned away, and try again."
+        "Raise what the line names, maxConnections as a rule, or find who opens so many."
+        "operations.md#limits-against-clients"
     }
     ACCEPT_FAILED = 2103 Warning "connections cannot be accepted" {
         "The process mostly has no descriptor left. It is tried again."
@@ -45,6 +46,17 @@ crate::base::codes::codes! {
     DATAGRAM_BUFFER_SMALL = 2105 Warning "the system grants a small buffer for datagrams" {
         "Datagrams that come while the channel is busy have less room than was asked for; the rest is dropped by the system."
         "Run sysctl -w net.core.rmem_max=4194304 and keep it in /etc/sysctl.d; then start the source again."
+    }
+
+    FEWER_PLACES_THAN_CONFIGURED = 2106 Warning "the limit on open files leaves fewer connections than are configured" {
+        "The maxConnections of the sources add up to more. When all places are taken, the connection that was silent longest is closed for the next client."
+        "Raise LimitNOFILE (ulimit -n); a quarter of it is kept for channels and sinks."
+        "operations.md#limits-against-clients"
+    }
+    CLIENT_MEMORY_REFUSED = 2107 Warning "millpond.clients.memoryBytes is not used" {
+        "It is no number of bytes, or below 8 MiB; a quarter of the memory is used."
+        "Correct the option, or leave it out."
+        "operations.md#limits-against-clients"
     }
 
     // Files that grow.

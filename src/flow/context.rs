@@ -1,5 +1,6 @@
 //! What the flow hands to sources and sinks.
 
+use super::client_limits::ClientLimits;
 use super::marks::{Kept, Mark};
 use super::spell::Spell;
 use crate::base::clock::Clock;
@@ -143,6 +144,8 @@ pub struct SourceContext {
     /// When the log was last told what clients do wrong and what they are refused, over all connections of the
     /// source. Never over: the next client says nothing about the one before.
     pub(crate) client_errors: Arc<Spell>,
+    /// What its clients and those of all other sources may take together.
+    pub clients: Arc<ClientLimits>,
 }
 
 impl SourceContext {

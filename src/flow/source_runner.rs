@@ -6,6 +6,7 @@
 //! has said why it should not have ended ([`Fault`](crate::metrics::Fault)), counts as failing.
 
 use super::backoff::Backoff;
+use super::client_limits::ClientLimits;
 use super::contain::contain;
 use super::context::{Begun, Failure, Intake, SourceContext, StopSignal};
 use super::sink_runner::START_AGAIN;
@@ -34,6 +35,8 @@ pub struct SourceRunner {
     pub intake: Arc<dyn Intake>,
     /// What it counts in.
     pub counters: Arc<SourceCounters>,
+    /// What clients of all sources may take together.
+    pub clients: Arc<ClientLimits>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Fires when it is to stop.
@@ -130,6 +133,7 @@ impl SourceRunner {
             clock: Arc::clone(&self.clock),
             counters: Arc::clone(&self.counters),
             client_errors: Arc::default(),
+            clients: Arc::clone(&self.clients),
         }
     }
 }

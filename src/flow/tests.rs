@@ -1,3 +1,4 @@
+use super::client_limits::ClientLimits;
 use super::context::{Failure, Intake, SinkContext, SourceContext, StopSignal};
 use super::drain::DrainAtStop;
 use super::marks::{Kept, Mark};
@@ -16,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -349,10 +350,7 @@ async fn stopped(deliveries: &[Act], drain: impl Into<DrainAtStop>) -> (Vec<Did>
         tap: Arc::default(),
     };
     timeout(PATIENCE, runner.run()).await.unwrap();
-    let mut did = Vec::new();
-    while let Ok(next) = seen.try_recv() {
-        did.push(next);
-    }
+    let did = std::iter::from_fn(|| seen.try_recv().ok()).collect();
     (did, channel.status().events)
 }
 
@@ -486,6 +484,7 @@ fn run_source(script: &Script, starts: bool) -> Ran {
         }),
         intake: Arc::new(Nowhere),
         counters: Arc::new(SourceCounters::default()),
+        clients: ClientLimits::for_tests(),
         clock: Arc::new(RuntimeClock(Instant::now())),
         stop: signal,
         started,
@@ -545,6 +544,7 @@ async fn a_source_that_has_given_all_counts_as_started_and_is_left_alone() {
         make: Box::new(|| Ok(Box::new(Done))),
         intake: Arc::new(Nowhere),
         counters: Arc::clone(&counters),
+        clients: ClientLimits::for_tests(),
         clock: Arc::new(SystemClock::new()),
         stop: signal,
         started,
@@ -558,7 +558,7 @@ async fn a_source_that_has_given_all_counts_as_started_and_is_left_alone() {
 
 #[tokio::test]
 async fn a_source_that_waits_for_what_it_reads_counts_as_started_and_is_not_up_until_it_runs() {
-    struct Waits(Arc<tokio::sync::Notify>);
+    struct Waits(Arc<Notify>);
     impl Source for Waits {
         fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
             Box::pin(async {
@@ -570,8 +570,7 @@ async fn a_source_that_waits_for_what_it_reads_counts_as_started_and_is_not_up_u
             })
         }
     }
-    let (there, counters) =
-        (Arc::new(tokio::sync::Notify::new()), Arc::<SourceCounters>::default());
+    let (there, counters) = (Arc::new(Notify::new()), Arc::<SourceCounters>::default());
     let (stop, signal) = StopSignal::new();
     let (started, mut has_started) = watch::channel(false);
     let made = Arc::clone(&there);
@@ -580,6 +579,7 @@ async fn a_source_that_waits_for_what_it_reads_counts_as_started_and_is_not_up_u
         make: Box::new(move || Ok(Box::new(Waits(Arc::clone(&made))))),
         intake: Arc::new(Nowhere),
         counters: Arc::clone(&counters),
+        clients: ClientLimits::for_tests(),
         clock: Arc::new(SystemClock::new()),
         stop: signal,
         started,

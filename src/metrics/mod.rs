@@ -16,6 +16,7 @@
 //! Sources that know who their clients are say whom they hear ([`Clients`]).
 
 mod ages;
+mod client_totals;
 mod clients;
 mod counters;
 mod drops;
@@ -26,6 +27,7 @@ mod registry;
 mod spread;
 
 pub use ages::Ages;
+pub use client_totals::ClientTotals;
 pub use clients::{Client, Clients, Contact, Heard, UnheardConnection};
 pub use counters::{ChannelCounters, SinkCounters, SourceCounters};
 pub use drops::{DropEntry, DropPlace, DropReason, Dropped, Drops, InterceptorDrops};

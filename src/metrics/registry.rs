@@ -1,8 +1,8 @@
 //! Everybody's counters in one place.
 
 use super::{
-    ChannelCounters, ChannelReading, DropReason, Dropped, Member, Reading, Role, SinkCounters,
-    SourceCounters,
+    ChannelCounters, ChannelReading, ClientTotals, DropReason, Dropped, Member, Reading, Role,
+    SinkCounters, SourceCounters,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Registry {
     components: Mutex<Components>,
     looks: Mutex<BTreeMap<String, Look>>,
+    clients: Arc<ClientTotals>,
 }
 
 /// Brings the gauges of one component up to date.
@@ -54,6 +55,12 @@ impl Registry {
     /// Counters of the channel `name`, from zero the first time.
     pub fn channel(&self, name: &str) -> Arc<ChannelCounters> {
         Arc::clone(self.lock().channels.entry(name.to_owned()).or_default())
+    }
+
+    /// What the clients of all sources take.
+    #[must_use]
+    pub fn client_totals(&self) -> &Arc<ClientTotals> {
+        &self.clients
     }
 
     /// All of them, to read.

@@ -4,7 +4,8 @@
 
 use super::alarm::AlarmMetric;
 use super::certificate_families::CERTIFICATES;
-use crate::metrics::{ChannelReading, Role, Spread, StripeReading};
+use super::client_families::CLIENTS;
+use crate::metrics::{ChannelReading, ClientTotals, Counter, Role, Spread, StripeReading};
 use std::time::Duration;
 
 /// How a metric moves.
@@ -45,6 +46,8 @@ pub(super) enum From {
     Phases,
     /// Each component, interceptor and reason: events that ended without having arrived.
     Dropped,
+    /// The clients of all sources together.
+    Clients(fn(&ClientTotals) -> &Counter),
     /// The process.
     Process(fn() -> Option<f64>),
     /// Always 1, with the version as a label.
@@ -86,7 +89,7 @@ const fn channel(name: &'static str, attribute: &'static str, help: &'static str
 
 /// All of them, in the order of the page.
 pub(super) const FAMILIES: &[&[Family]] =
-    &[AGENT, ALARMS, DROPPED, SOURCES, CHANNELS, STRIPES, SINKS, CERTIFICATES];
+    &[AGENT, CLIENTS, ALARMS, DROPPED, SOURCES, CHANNELS, STRIPES, SINKS, CERTIFICATES];
 
 const AGENT: &[Family] = &[
     gauge("millpond_build_info", From::Version, "Always 1; the version is a label."),
@@ -236,7 +239,7 @@ const SOURCES: &[Family] = &[
     gauge(
         "millpond_source_held_bytes",
         From::Attribute(Role::Source, "HeldBytes"),
-        "Bytes of requests that avro, thrift and http sources hold of their budget, 256 MiB for each; what has no room in it waits.",
+        "Bytes that requests and unfinished lines of its clients hold of the budget for all clients; what has no room in it waits.",
     ),
     gauge(
         "millpond_source_files_left_out",

@@ -5,7 +5,7 @@
 //! source, a logger sink) are not on the page. Scripts that were written against Flume add such numbers up.
 
 use super::java_number::double;
-use crate::metrics::{Reading, Role, Value};
+use crate::metrics::{ClientTotals, Reading, Role, Value};
 use serde_json::{Map, Value as Json};
 
 const SOURCE: &[&str] = &[
@@ -97,14 +97,31 @@ pub(super) struct Component {
     pub(super) attributes: Vec<(&'static str, String)>,
 }
 
-/// The page.
-pub(super) fn json(readings: &[Reading]) -> String {
+/// What the clients of all sources take, and what they may take.
+fn of_clients(all: &ClientTotals) -> Component {
+    let numbers = [
+        ("MemoryBytes", &all.memory_bytes),
+        ("MemoryBytesMax", &all.memory_bytes_max),
+        ("WaitingCount", &all.waiting),
+        ("RefusedCount", &all.refused),
+        ("ConnectionCount", &all.connections),
+        ("ConnectionMax", &all.connections_max),
+        ("GaveWayCount", &all.gave_way),
+    ];
+    let numbers = numbers.map(|(name, number)| (name, number.get().to_string()));
+    let attributes = [("Type", "CLIENTS".to_owned())].into_iter().chain(numbers).collect();
+    Component { key: "CLIENTS.all".to_owned(), attributes }
+}
+
+/// The page, and under a key of its own, which no script knows, what all clients take together.
+pub(super) fn json(readings: &[Reading], clients: &ClientTotals) -> String {
     let object = |component: Component| -> (String, Json) {
         let attributes = component.attributes.into_iter();
         let attributes = attributes.map(|(name, value)| (name.to_owned(), Json::String(value)));
         (component.key, Json::Object(attributes.collect()))
     };
-    let page: Map<String, Json> = components(readings).into_iter().map(object).collect();
+    let all = components(readings).into_iter().chain([of_clients(clients)]);
+    let page: Map<String, Json> = all.map(object).collect();
     Json::Object(page).to_string()
 }
 
@@ -200,7 +217,7 @@ mod tests {
         };
         registry.keep(&members.iter().map(member).collect::<Vec<_>>());
         move_(&registry);
-        serde_json::from_str(&json(&registry.snapshot())).expect("JSON")
+        serde_json::from_str(&json(&registry.snapshot(), registry.client_totals())).expect("JSON")
     }
 
     fn names(component: &Json) -> Vec<&str> {
@@ -275,7 +292,10 @@ mod tests {
             registry.channel("c2").open.set(1);
             registry.sink("k1").started(1_442_566_411_897);
         });
-        assert_eq!(names(&page), ["CHANNEL.c1", "CHANNEL.c2", "SINK.k1", "SOURCE.r1"]);
+        assert_eq!(
+            names(&page),
+            ["CHANNEL.c1", "CHANNEL.c2", "CLIENTS.all", "SINK.k1", "SOURCE.r1"]
+        );
         assert_eq!(names(&page["SOURCE.r1"]), flumes(&["source"]));
         assert_eq!(names(&page["CHANNEL.c1"]), flumes(&["channel"]));
         assert_eq!(names(&page["CHANNEL.c2"]), flumes(&["channel", "file channel"]));
@@ -308,7 +328,7 @@ mod tests {
                 }
             }
         });
-        assert_eq!(names(&page).len(), ZERO.len());
+        assert_eq!(names(&page).len(), ZERO.len() + 1, "and the clients");
         for (role, kind, names) in ZERO {
             let component = &page[format!("{role}.{kind}")];
             assert!(names.iter().all(|name| component[name] == "0"), "{component}");

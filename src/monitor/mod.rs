@@ -28,6 +28,7 @@
 
 pub(crate) mod alarm;
 mod certificate_families;
+mod client_families;
 mod dashboard;
 mod dropped;
 mod families;

@@ -98,9 +98,12 @@ pub(super) async fn answer(
     let snapshot = || watched.registry.snapshot();
     match (request.uri.path().to_ascii_lowercase().as_str(), format) {
         ("/", _) => guarded(page(StatusCode::OK, HTML, dashboard::PAGE), dashboard::policy()),
-        ("/metrics", Format::Flume) => page(StatusCode::OK, JSON, flume::json(&snapshot())),
+        ("/metrics", Format::Flume) => {
+            page(StatusCode::OK, JSON, flume::json(&snapshot(), watched.registry.client_totals()))
+        }
         ("/metrics" | "/metrics/prometheus", _) => {
-            let text = prometheus::text(&snapshot(), &watched.alarms);
+            let text =
+                prometheus::text(&snapshot(), &watched.alarms, watched.registry.client_totals());
             page(StatusCode::OK, prometheus::CONTENT_TYPE, text)
         }
         ("/dropped", _) => page(StatusCode::OK, JSON, dropped::json(&watched.name, &snapshot())),

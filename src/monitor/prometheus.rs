@@ -4,7 +4,7 @@ use super::alarm::Window;
 use super::families::{FAMILIES, Family, From, Kind};
 use super::flume;
 use crate::metrics::{
-    BOUNDS_MICROS, ChannelReading, Phase, Reading, Role, Spread, StripeReading, Value,
+    BOUNDS_MICROS, ChannelReading, ClientTotals, Phase, Reading, Role, Spread, StripeReading, Value,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -21,14 +21,14 @@ struct Sample {
 }
 
 /// The page: our metrics, then Flume's attributes under the names that its own page for Prometheus has.
-pub(super) fn text(readings: &[Reading], alarms: &Window) -> String {
-    own(readings, alarms) + &flume::for_prometheus(readings)
+pub(super) fn text(readings: &[Reading], alarms: &Window, clients: &ClientTotals) -> String {
+    own(readings, alarms, clients) + &flume::for_prometheus(readings)
 }
 
-fn own(readings: &[Reading], alarms: &Window) -> String {
+fn own(readings: &[Reading], alarms: &Window, clients: &ClientTotals) -> String {
     let mut page = String::new();
     for family in FAMILIES.iter().copied().flatten() {
-        let samples = samples(family, readings, alarms);
+        let samples = samples(family, readings, alarms, clients);
         if samples.is_empty() {
             continue;
         }
@@ -47,7 +47,12 @@ fn own(readings: &[Reading], alarms: &Window) -> String {
 }
 
 /// One line for each component that has the metric, or those of its histogram.
-fn samples(family: &Family, readings: &[Reading], alarms: &Window) -> Vec<Sample> {
+fn samples(
+    family: &Family,
+    readings: &[Reading],
+    alarms: &Window,
+    clients: &ClientTotals,
+) -> Vec<Sample> {
     let of = |role| readings.iter().filter(move |reading| reading.role == role);
     let attribute = |role, name, write: fn(Value) -> String| {
         let value = |reading: &Reading| {
@@ -80,6 +85,7 @@ fn samples(family: &Family, readings: &[Reading], alarms: &Window) -> Vec<Sample
         }
         From::Phases => of(Role::Sink).flat_map(phases).collect(),
         From::Dropped => readings.iter().flat_map(dropped).collect(),
+        From::Clients(get) => vec![sample(String::new(), get(clients).get().to_string())],
         From::Process(get) => {
             get().map(|n| sample(String::new(), n.to_string())).into_iter().collect()
         }
@@ -224,7 +230,7 @@ mod tests {
     use std::sync::Arc;
 
     fn page() -> String {
-        own(&readings(), &Window::default())
+        own(&readings(), &Window::default(), &ClientTotals::default())
     }
 
     /// A source, a channel of two stripes with an odd path, one in memory, and a sink.
@@ -269,7 +275,7 @@ mod tests {
 
     #[test]
     fn flumes_own_names_are_served_beside_ours() {
-        let page = text(&readings(), &Window::default());
+        let page = text(&readings(), &Window::default(), &ClientTotals::default());
         for line in [
             "# TYPE Flume_EventReceivedCount_total counter",
             "Flume_EventReceivedCount_total{component=\"r1\"} 20",

@@ -3,12 +3,17 @@
 use super::tls::Certificate;
 use super::zlib::{Socket, Zlib};
 use bytes::BytesMut;
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+/// Bytes that go by way of the stack at a time.
+const PIECE_BYTES: usize = 8 * 1024;
 
 /// A connection.
 #[derive(Debug)]
@@ -41,9 +46,21 @@ impl Stream {
         Certificate::read(shown.first()?)
     }
 
+    /// Returns once there may be something to read, where that can be told before it is read: a connection
+    /// in plain text. Then whoever reads can first see to the memory for it.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn ready(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.readable().await,
+            Self::Zlib(_) | Self::Tls(_) => Ok(()),
+        }
+    }
+
     /// Waits for bytes and puts them behind `input`, some `step` bytes at most; 0 at the end. Dropped
-    /// while it waits, it has read nothing. A connection in plain text holds no buffer while it waits,
-    /// so that ten thousand idle ones take none.
+    /// while it waits, it has read nothing. No connection holds a buffer here while it waits, so that ten
+    /// thousand idle ones take none.
     ///
     /// # Errors
     /// The connection broke. That a TLS peer ends without saying so is an end like any other: the
@@ -61,12 +78,11 @@ impl Stream {
                 }
             },
             Self::Zlib(zlib) => {
-                input.reserve(step);
-                zlib.read_buf(input).await
+                poll_fn(|context| poll_some(Pin::new(&mut **zlib), context, input, step)).await
             }
             Self::Tls(tls) => {
-                input.reserve(step);
-                match tls.read_buf(input).await {
+                let read = poll_fn(|context| poll_some(Pin::new(&mut **tls), context, input, step));
+                match read.await {
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
                     read => read,
                 }
@@ -80,6 +96,33 @@ impl Stream {
         let (mut byte, mut context) = ([0; 1], Context::from_waker(Waker::noop()));
         Pin::new(self).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
     }
+}
+
+/// Reads what is there, up to `step` bytes, by way of the stack: nothing is allocated before it has come.
+fn poll_some<S: AsyncRead>(
+    mut stream: Pin<&mut S>,
+    context: &mut Context<'_>,
+    input: &mut BytesMut,
+    step: usize,
+) -> Poll<io::Result<usize>> {
+    let mut piece = [MaybeUninit::uninit(); PIECE_BYTES];
+    let mut all = 0;
+    while all < step {
+        let mut read = ReadBuf::uninit(&mut piece);
+        let mut read = read.take(step - all);
+        match stream.as_mut().poll_read(context, &mut read) {
+            Poll::Ready(Ok(())) if read.filled().is_empty() => break,
+            Poll::Ready(Ok(())) => {
+                all += read.filled().len();
+                input.extend_from_slice(read.filled());
+            }
+            // What has come counts; the next read meets the same again.
+            Poll::Ready(Err(_)) | Poll::Pending if all > 0 => break,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    Poll::Ready(Ok(all))
 }
 
 impl From<Socket> for Stream {

@@ -1,5 +1,9 @@
 //! A connection that is one zlib stream in each direction, each write flushed, as Flume's Avro RPC
 //! compresses.
+//!
+//! What unpacking and packing need is made with the first byte of each: a connection that never says a word
+//! holds neither, and a server packs its short answers without compressing them, for which it needs nothing.
+//! Packing would take a third of a megabyte for each client.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::io;
@@ -20,12 +24,26 @@ pub enum Socket {
     Zlib(Box<Zlib>),
 }
 
+/// Bytes of a block of a stream that is not compressed, at most.
+const STORED_BYTES_MAX: usize = 0xFFFF;
+/// How a stream begins that was written as fast as can be: a window of 32 KiB, no dictionary.
+const STORED_HEADER: [u8; 2] = [0x78, 0x01];
+
+/// How what is written is packed.
+#[derive(Debug)]
+enum Packing {
+    /// Compressed at a level, from the first byte on.
+    Level(u32, Option<Box<Compress>>),
+    /// As it is, in blocks of the stream; whether the stream has begun.
+    Stored(bool),
+}
+
 /// A compressed connection.
 #[derive(Debug)]
 pub struct Zlib {
     socket: TcpStream,
-    inflate: Decompress,
-    deflate: Compress,
+    inflate: Option<Box<Decompress>>,
+    packing: Packing,
     /// What came and is not decompressed: from `read` on.
     input: Vec<u8>,
     read: usize,
@@ -39,10 +57,20 @@ impl Zlib {
     /// Compresses on `socket`, at `level` 0 to 9.
     #[must_use]
     pub fn new(socket: TcpStream, level: u32) -> Self {
+        Self::packing(socket, Packing::Level(level.min(9), None))
+    }
+
+    /// The side of a server on `socket`: what it reads is compressed, what it answers is short and not worth it.
+    #[must_use]
+    pub fn answering(socket: TcpStream) -> Self {
+        Self::packing(socket, Packing::Stored(false))
+    }
+
+    fn packing(socket: TcpStream, packing: Packing) -> Self {
         Self {
             socket,
-            inflate: Decompress::new(true),
-            deflate: Compress::new(Compression::new(level.min(9)), true),
+            inflate: None,
+            packing,
             input: Vec::new(),
             read: 0,
             output: Vec::new(),
@@ -59,15 +87,48 @@ impl Zlib {
 
     /// Decompresses into `buffer`; false when more input is needed.
     fn inflate(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<bool> {
-        let (in_before, out_before) = (self.inflate.total_in(), self.inflate.total_out());
-        let (input, room) = (&self.input[self.read..], buffer.initialize_unfilled());
-        let status = self.inflate.decompress(input, room, FlushDecompress::None);
+        let input = &self.input[self.read..];
+        let inflate = match &mut self.inflate {
+            Some(inflate) => inflate,
+            None if input.is_empty() => return Ok(false),
+            none => none.insert(Box::new(Decompress::new(true))),
+        };
+        let (in_before, out_before) = (inflate.total_in(), inflate.total_out());
+        let status = inflate.decompress(input, buffer.initialize_unfilled(), FlushDecompress::None);
         let status = status.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        self.read += usize::try_from(self.inflate.total_in() - in_before).unwrap_or(usize::MAX);
-        let made = usize::try_from(self.inflate.total_out() - out_before).unwrap_or(usize::MAX);
+        self.read += usize::try_from(inflate.total_in() - in_before).unwrap_or(usize::MAX);
+        let made = usize::try_from(inflate.total_out() - out_before).unwrap_or(usize::MAX);
         buffer.advance(made);
         self.has_ended |= status == Status::StreamEnd;
         Ok(made > 0 || self.has_ended)
+    }
+
+    /// Packs `piece` behind the output, so that all of it can be read at the other end.
+    fn pack(&mut self, piece: &[u8]) -> io::Result<()> {
+        let (level, deflate) = match &mut self.packing {
+            Packing::Stored(has_begun) => {
+                if !std::mem::replace(has_begun, true) {
+                    self.output.extend_from_slice(&STORED_HEADER);
+                }
+                put_stored(&mut self.output, piece);
+                return Ok(());
+            }
+            Packing::Level(level, deflate) => (*level, deflate),
+        };
+        let fresh = || Box::new(Compress::new(Compression::new(level), true));
+        let deflate = deflate.get_or_insert_with(fresh);
+        let mut taken = 0;
+        loop {
+            self.output.reserve(PIECE_BYTES);
+            let before = deflate.total_in();
+            let made = deflate.compress_vec(&piece[taken..], &mut self.output, FlushCompress::Sync);
+            made.map_err(io::Error::other)?;
+            taken += usize::try_from(deflate.total_in() - before).unwrap_or(usize::MAX);
+            // Room that is left says that all of the flush is there.
+            if taken == piece.len() && self.output.len() < self.output.capacity() {
+                return Ok(());
+            }
+        }
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -85,7 +146,25 @@ impl Zlib {
     }
 }
 
+/// Puts `piece` as blocks that are not compressed: a type and the padding of zeroes in one byte, the length
+/// and its complement (RFC 1951, 3.2.4).
+fn put_stored(out: &mut Vec<u8>, piece: &[u8]) {
+    for block in piece.chunks(STORED_BYTES_MAX) {
+        let length = u16::try_from(block.len()).unwrap_or(u16::MAX);
+        out.push(0);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&(!length).to_le_bytes());
+        out.extend_from_slice(block);
+    }
+}
+
 impl Socket {
+    /// `tcp`, on which a server answers, compressed where `zlib` says so.
+    #[must_use]
+    pub fn answering(tcp: TcpStream, zlib: bool) -> Self {
+        if zlib { Self::Zlib(Box::new(Zlib::answering(tcp))) } else { Self::Plain(tcp) }
+    }
+
     /// `tcp`, compressed at `level` where there is one.
     #[must_use]
     pub fn new(tcp: TcpStream, level: Option<u32>) -> Self {
@@ -142,19 +221,8 @@ impl AsyncWrite for Zlib {
         let this = self.get_mut();
         ready!(this.poll_send(context))?;
         let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
-        let mut taken = 0;
-        loop {
-            this.output.reserve(PIECE_BYTES);
-            let before = this.deflate.total_in();
-            let rest = &piece[taken..];
-            let made = this.deflate.compress_vec(rest, &mut this.output, FlushCompress::Sync);
-            made.map_err(io::Error::other)?;
-            taken += usize::try_from(this.deflate.total_in() - before).unwrap_or(usize::MAX);
-            // Room that is left says that all of the flush is there.
-            if taken == piece.len() && this.output.len() < this.output.capacity() {
-                return Poll::Ready(Ok(taken));
-            }
-        }
+        this.pack(piece)?;
+        Poll::Ready(Ok(piece.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -239,6 +307,39 @@ mod tests {
             }
             near.shutdown().await.unwrap();
             assert_eq!(far.read(&mut [0; 9]).await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_says_a_word_holds_nothing_of_compression() {
+        let (mut near, mut far) = {
+            let (near, far) = pair(6).await;
+            (Zlib::answering(near.socket), far)
+        };
+        let silent = tokio::time::timeout(std::time::Duration::from_millis(50), near.read_u8());
+        silent.await.expect_err("nothing came");
+        assert!(near.inflate.is_none(), "made with the first byte");
+        far.write_all(&[0x78]).await.unwrap();
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(50), near.read_u8()).await;
+        assert!(near.inflate.is_some());
+        near.write_all(b"answer").await.unwrap();
+        assert!(matches!(near.packing, Packing::Stored(true)), "answers need no state");
+    }
+
+    #[tokio::test]
+    async fn answers_of_any_length_are_one_stream_that_is_read_as_it_comes() {
+        let (near, far) = pair(6).await;
+        let (mut near, mut far) = (Zlib::answering(near.socket), Zlib::new(far, 6));
+        let long: Vec<u8> = (0..=255).collect::<Vec<u8>>().repeat(600);
+        for piece in [&b"OK"[..], b"", &long, b"again"] {
+            let send = async {
+                near.write_all(piece).await.unwrap();
+                near.flush().await.unwrap();
+            };
+            let mut read = vec![0; piece.len()];
+            let (_, arrived) = tokio::join!(send, far.read_exact(&mut read));
+            arrived.unwrap();
+            assert!(read == piece);
         }
     }
 

@@ -1,10 +1,10 @@
 //! Requests in frames: the reading and answering that Thrift's sources share.
 
 use super::listener::Arrival;
-use super::room::{NoRoom, Part, Room};
 use crate::base::limits::{
     ANSWER_SECONDS_MAX, CONNECTION_READ_BYTES, REQUEST_IDLE_SECONDS_MAX, REQUEST_READ_BYTES_MAX,
 };
+use crate::flow::client_limits::{Connection, NoRoom};
 use crate::flow::source::SourceContext;
 use crate::metrics::{Client, Contact, UnheardConnection};
 use crate::net::stream::Stream;
@@ -21,7 +21,7 @@ pub(crate) struct Framed {
     pub(crate) context: Arc<SourceContext>,
     pub(crate) peer: SocketAddr,
     stream: Stream,
-    part: Part,
+    client: Arc<Connection>,
     /// What has come and is not cut yet; without memory of its own while the client is idle.
     input: BytesMut,
     frame_bytes_max: usize,
@@ -39,6 +39,8 @@ pub(crate) enum Over {
     Gone,
     #[error("the source stops")]
     Stopping,
+    #[error("it gives way to others")]
+    GivesWay,
     #[error("what the client sends cannot be read: {0}")]
     Unreadable(#[from] ThriftError),
     #[error(
@@ -52,10 +54,8 @@ pub(crate) enum Over {
         .0.as_millis()
     )]
     Slow(Duration),
-    #[error(
-        "too many large requests at once: no memory for this one became free; lower the batch size of the clients, or their number"
-    )]
-    NoRoom,
+    #[error("too many large requests at once, or one that is too large: {0}")]
+    NoRoom(#[from] NoRoom),
     #[error("the client has not read its answers for {ANSWER_SECONDS_MAX} s")]
     Deaf,
 }
@@ -66,19 +66,14 @@ impl Over {
         match self {
             Self::Gone => "gone",
             Self::Stopping => "stopping",
+            Self::GivesWay => "gives way",
             Self::Unreadable(_) => "unreadable",
             Self::TooLong { .. } => "too long",
             Self::Idle => "idle",
             Self::Slow(_) => "slow",
-            Self::NoRoom => "no room",
+            Self::NoRoom(_) => "no room",
             Self::Deaf => "deaf",
         }
-    }
-}
-
-impl From<NoRoom> for Over {
-    fn from(_: NoRoom) -> Self {
-        Self::NoRoom
     }
 }
 
@@ -87,11 +82,10 @@ impl Framed {
     pub(crate) async fn greet(
         arrival: Arrival,
         context: Arc<SourceContext>,
-        room: &Room,
         frame_bytes_max: usize,
         request_timeout: Duration,
     ) -> Option<Self> {
-        let (peer, part) = (arrival.peer, room.part(&context.counters));
+        let (peer, client) = (arrival.peer, Arc::clone(&arrival.client));
         let stream = arrival.greet().await?;
         // Answers are small and each is waited for.
         let _ = stream.socket().set_nodelay(true);
@@ -101,7 +95,7 @@ impl Framed {
             context,
             peer,
             stream,
-            part,
+            client,
             input,
             frame_bytes_max,
             request_timeout,
@@ -112,7 +106,7 @@ impl Framed {
 
     /// The next request.
     pub(crate) async fn next(&mut self) -> Result<Bytes, Over> {
-        self.part.release();
+        self.client.shrink(self.input.len());
         let mut whole_by = None;
         loop {
             if self.context.stop.fired() {
@@ -134,6 +128,11 @@ impl Framed {
             }
             self.read(&mut whole_by).await?;
         }
+    }
+
+    /// What it may take, to say when a request is being carried out.
+    pub(crate) fn client(&self) -> Arc<Connection> {
+        Arc::clone(&self.client)
     }
 
     /// The events of a request are in a channel.
@@ -159,8 +158,18 @@ impl Framed {
     async fn read(&mut self, whole_by: &mut Option<Instant>) -> Result<(), Over> {
         let held = self.input.len();
         let step = held.clamp(CONNECTION_READ_BYTES, REQUEST_READ_BYTES_MAX);
+        if whole_by.is_none() {
+            // Nothing is held for a client that is silent.
+            tokio::select! {
+                ready = self.stream.ready() => ready.map_err(|_| Over::Gone)?,
+                () = self.context.stop.wait() => return Err(Over::Stopping),
+                () = self.client.told_to_go() => return Err(Over::GivesWay),
+            }
+        }
         let asked = Instant::now();
-        self.hold(held + step).await?;
+        if whole_by.is_some() || matches!(self.stream, Stream::Plain(_)) {
+            self.hold(held + step).await?;
+        }
         // That it waited for memory is not the client's fault.
         *whole_by = whole_by.map(|by| by + asked.elapsed());
         let idle_by = Instant::now() + Duration::from_secs(REQUEST_IDLE_SECONDS_MAX);
@@ -175,13 +184,14 @@ impl Framed {
                 Ok(0) | Err(_) => Err(Over::Gone),
             },
             () = sleep_until(idle_by), if whole_by.is_some() => Err(Over::Idle),
+            () = self.client.told_to_go() => Err(Over::GivesWay),
         }
     }
 
     /// Grows until `bytes` may be held, together with other clients.
     pub(crate) async fn hold(&mut self, bytes: usize) -> Result<(), Over> {
         tokio::select! {
-            room = self.part.hold(bytes) => Ok(room?),
+            room = self.client.hold(bytes) => Ok(room?),
             () = self.context.stop.wait() => Err(Over::Stopping),
         }
     }
@@ -208,7 +218,7 @@ impl Framed {
             self.context.counters.event_read_fail.add(1);
         }
         match over {
-            Over::Gone | Over::Stopping => {
+            Over::Gone | Over::Stopping | Over::GivesWay => {
                 if !self.input.is_empty() {
                     tracing::debug!(%source, %peer, "the connection broke within a request, which is dropped: {over}");
                 }

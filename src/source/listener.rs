@@ -1,8 +1,11 @@
 //! TCP sessions: one small task each, a limit on their number, accept errors that pass, and TLS
 //! where it is asked for.
 
-use crate::base::limits::TLS_HANDSHAKE_SECONDS_MAX;
+use crate::base::limits::{
+    CONNECTION_BYTES, TLS_CONNECTION_BYTES, TLS_HANDSHAKE_SECONDS_MAX, ZLIB_CONNECTION_BYTES,
+};
 use crate::codes;
+use crate::flow::client_limits::{Connection, Full, Gate};
 use crate::flow::context::StopSignal;
 use crate::flow::source::{Failure, SourceContext};
 use crate::flow::spell::Spell;
@@ -16,7 +19,7 @@ use crate::source::held_ports::{self, HeldPort};
 use crate::source::rejection_log::RejectionLog;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -39,8 +42,12 @@ const BIND_AGAIN: Duration = Duration::from_secs(3);
 /// Between two looks at the stores while nobody connects; each connection looks as well.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Level at which a source compresses its answers, as Flume's.
-const ANSWER_LEVEL: u32 = 6;
+/// Pause while a connection that gives way has not gone yet, and how many such pauses.
+const LEAVING_PAUSE: Duration = Duration::from_millis(5);
+const LEAVING_PAUSES_MAX: usize = 200;
+
+/// What is said of one that was told to go.
+const GAVE_WAY: &str = "a connection is closed for others: it was silent, or slow with a request, and all places or all memory for clients were taken; limits and what to do about them are in docs/operations.md";
 
 /// Where a source listens and for how many.
 #[derive(Debug)]
@@ -65,6 +72,8 @@ pub(crate) struct Arrival {
     pub(crate) peer: SocketAddr,
     /// The port that it came to.
     pub(crate) port: u16,
+    /// What it may take.
+    pub(crate) client: Arc<Connection>,
     socket: TcpStream,
     tls: Option<Arc<Reloading<ServerTls>>>,
     zlib: bool,
@@ -100,23 +109,57 @@ impl Arrival {
     }
 
     async fn shake_hands(self) -> Option<Stream> {
-        let level = self.zlib.then_some(ANSWER_LEVEL);
-        let socket = Socket::new(self.socket, level);
-        let Some(tls) = &self.tls else { return Some(Stream::from(socket)) };
         let patience = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
+        let begun = Instant::now();
+        if !self.has_spoken(self.tls.as_ref().map(|_| patience)).await? {
+            let error = format!("not done within {TLS_HANDSHAKE_SECONDS_MAX} s");
+            return no_tls(&self.counters, &self.log, &error);
+        }
+        let socket = Socket::answering(self.socket, self.zlib);
+        let Some(tls) = &self.tls else { return Some(Stream::from(socket)) };
+        let left = patience.saturating_sub(begun.elapsed());
         let shaken = tokio::select! {
             () = self.stop.wait() => return None,
-            shaken = tokio::time::timeout(patience, shake_hands(tls, self.log.source(), socket)) => shaken,
+            () = self.client.told_to_go() => return None,
+            shaken = tokio::time::timeout(left, shake_hands(tls, self.log.source(), socket)) => shaken,
         };
         let error = match shaken {
             Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(TlsStream::Server(stream)))),
             Ok(Err(error)) => error,
             Err(_) => format!("not done within {TLS_HANDSHAKE_SECONDS_MAX} s"),
         };
-        self.counters.event_read_fail.add(1);
-        self.log.say(&format!("no TLS with a client: {error}"));
-        None
+        no_tls(&self.counters, &self.log, &error)
     }
+
+    /// Waits for the first byte where more than a socket is needed to understand it, and for the memory that this
+    /// takes: until then the connection costs as little as one in plain text. False when none came within
+    /// `patience`; `None` when it is over.
+    async fn has_spoken(&self, patience: Option<Duration>) -> Option<bool> {
+        let zlib = if self.zlib { ZLIB_CONNECTION_BYTES } else { 0 };
+        let tls = if self.tls.is_some() { TLS_CONNECTION_BYTES } else { 0 };
+        if zlib + tls == 0 {
+            return Some(true);
+        }
+        let patience = patience.unwrap_or(Duration::MAX);
+        let spoken = async {
+            match tokio::time::timeout(patience, self.socket.readable()).await {
+                Ok(Ok(())) => self.client.keep(zlib + tls).await.is_ok().then_some(true),
+                Ok(Err(_)) => None,
+                Err(_) => Some(false),
+            }
+        };
+        tokio::select! {
+            () = self.stop.wait() => None,
+            () = self.client.told_to_go() => None,
+            spoken = spoken => spoken,
+        }
+    }
+}
+
+fn no_tls(counters: &SourceCounters, log: &RejectionLog, error: &str) -> Option<Stream> {
+    counters.event_read_fail.add(1);
+    log.say(&format!("no TLS with a client: {error}"));
+    None
 }
 
 /// The handshake, with the stores as they are now.
@@ -204,7 +247,8 @@ impl Listening {
         let mut places = self.bind_all(context).await?;
         context.started();
         let name: Arc<str> = Arc::from(context.name.as_str());
-        let mut door = Door { listening: self, name: &context.name, full_said: false };
+        let gate = context.clients.gate(self.connections_max);
+        let mut door = Door { listening: self, gate, full_said: false };
         let mut sessions = JoinSet::new();
         let open = OpenConnections(&context.counters);
         let mut pause = ACCEPT_PAUSE_MIN;
@@ -230,13 +274,16 @@ impl Listening {
                 accepted = places.accept() => match accepted {
                     Ok((socket, peer, port)) => {
                         pause = ACCEPT_PAUSE_MIN;
-                        if door.admits(&socket, sessions.len()) {
+                        if let Some(client) = door.admits(&socket, peer.ip(), context).await {
                             let log = RejectionLog::new(&name, peer, &context.clock, &self.turned_away);
-                            sessions.spawn(session(self.arrival(context, socket, (peer, port), log)));
+                            let arrival =
+                                self.arrival(context, socket, (peer, port), log.clone(), &client);
+                            sessions.spawn(until_gone(session(arrival), client, log));
                         }
                     }
                     Err(error) => {
                         if !of_one_client(&error) {
+                            door.gate.relieve();
                             tracing::warn!(code = %codes::ACCEPT_FAILED, source = %context.name, %error,
                                 "cannot accept connections; trying again (if descriptors ran out, raise the limit on open files or lower maxConnections)");
                             tokio::select! {
@@ -263,10 +310,12 @@ impl Listening {
         socket: TcpStream,
         (peer, port): (SocketAddr, u16),
         log: RejectionLog,
+        client: &Arc<Connection>,
     ) -> Arrival {
         Arrival {
             peer,
             port,
+            client: Arc::clone(client),
             socket,
             tls: self.tls.clone(),
             zlib: self.zlib,
@@ -417,32 +466,49 @@ impl Drop for OpenConnections<'_> {
 /// Decides who comes in.
 struct Door<'a> {
     listening: &'a Listening,
-    name: &'a str,
+    gate: Gate,
     full_said: bool,
 }
 
 impl Door<'_> {
-    fn admits(&mut self, stream: &TcpStream, open: usize) -> bool {
-        if open < self.listening.connections_max {
-            self.full_said = false;
-            // A peer that vanished without a word gives its place back soon, and counts as silent.
-            let _ = keep_alive(stream);
-            return true;
-        }
+    /// A place for the client, that of one that gives way if need be.
+    async fn admits(
+        &mut self,
+        stream: &TcpStream,
+        address: IpAddr,
+        context: &SourceContext,
+    ) -> Option<Arc<Connection>> {
+        let mut pauses = LEAVING_PAUSES_MAX;
+        let full = loop {
+            match self.gate.admit(address, CONNECTION_BYTES, &context.counters) {
+                Ok(client) => {
+                    self.full_said = false;
+                    // A peer that vanished without a word gives its place back soon, and counts as silent.
+                    let _ = keep_alive(stream);
+                    return Some(client);
+                }
+                Err(Full::Leaving) if pauses > 0 && !context.stop.fired() => {
+                    pauses -= 1;
+                    tokio::time::sleep(LEAVING_PAUSE).await;
+                }
+                Err(full) => break full,
+            }
+        };
         if !self.full_said {
             self.full_said = true;
             tracing::warn!(
                 code = %codes::CONNECTIONS_REFUSED,
-                source = self.name,
-                open,
-                "refusing connections beyond maxConnections; raise it, or let clients share connections"
+                source = %context.name,
+                open = context.counters.open_connection.get(),
+                cause = full.cause(),
+                "refusing connections: all places are taken, and by clients that were heard a moment ago; raise what the cause names, or let clients share connections"
             );
         }
         // Plain text would be a broken record to a client that speaks TLS or zlib.
         if self.listening.tls.is_none() && !self.listening.zlib {
             let _ = stream.try_write(self.listening.full);
         }
-        false
+        None
     }
 }
 
@@ -454,6 +520,14 @@ fn of_one_client(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
+}
+
+/// Runs a session, and says so where it had to give way.
+async fn until_gone(session: impl Future<Output = ()>, client: Arc<Connection>, log: RejectionLog) {
+    session.await;
+    if client.leaves() {
+        log.say(GAVE_WAY);
+    }
 }
 
 fn report(context: &SourceContext, ended: Result<(), JoinError>) {
@@ -491,90 +565,4 @@ fn discard(stream: &TcpStream) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::flow::heard::logged;
-    use crate::net::tls::Choice;
-    use crate::source::trial::{Trial, until, within};
-    use tokio::io::AsyncReadExt;
-
-    /// Serves clients, each until it ends its side, beside `script`.
-    async fn serve(listening: &Listening, trial: &Trial, script: impl Future<Output = ()>) {
-        let session = |arrival: Arrival| async move {
-            let Some(mut stream) = arrival.greet().await else { return };
-            let _ = stream.read_to_end(&mut Vec::new()).await;
-        };
-        let beside = async {
-            trial.until_started().await;
-            script.await;
-            trial.stop();
-        };
-        tokio::join!(listening.serve(&trial.context, session), beside).0.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_client_that_does_not_get_on_with_its_handshake_is_let_go() {
-        let keystore = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tls/server.jks").into();
-        let password = "changeit".to_owned();
-        let choice = Choice::default();
-        let tls = ServerTls { keystore, password, clients: None, choice };
-        let listening = Listening::new("127.0.0.1".to_owned(), 0, 10, b"").with_tls(Some(tls));
-        let trial = Trial::new();
-        let script = async {
-            let (mut silent, mut slow) = (connected(&listening).await, connected(&listening).await);
-            // As much of a handshake as says how much there will be.
-            slow.write_all(b"\x16\x03\x01\x02\x00").await.unwrap();
-            let open = &trial.context.counters.open_connection;
-            until("both connections", || open.get() == 2).await;
-            tokio::time::pause();
-            for client in [&mut silent, &mut slow] {
-                let read = within(3600, "the end", client.read(&mut [0])).await;
-                assert_eq!(read.unwrap_or(0), 0);
-            }
-        };
-        let words = logged(serve(&listening, &trial, script)).await;
-        assert_eq!(words.matches("not done within 20 s").count(), 1, "said once for both: {words}");
-        assert_eq!(trial.context.counters.event_read_fail.get(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_client_beyond_the_limit_is_told_so_and_one_that_goes_leaves_its_place() {
-        let listening = Listening::new("127.0.0.1".to_owned(), 0, 1, b"full\n");
-        let trial = Trial::new();
-        let open = &trial.context.counters.open_connection;
-        let script = async {
-            let first = connected(&listening).await;
-            until("the first", || open.get() == 1).await;
-            let (mut second, mut told) = (connected(&listening).await, String::new());
-            within(60, "an answer", second.read_to_string(&mut told)).await.unwrap();
-            assert_eq!((&*told, open.get()), ("full\n", 1));
-            drop(first);
-            until("a free place", || open.get() == 0).await;
-            let _third = connected(&listening).await;
-            until("the third", || open.get() == 1).await;
-        };
-        serve(&listening, &trial, script).await;
-    }
-
-    async fn connected(listening: &Listening) -> TcpStream {
-        TcpStream::connect(listening.bound()).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_burst_of_clients_waits_in_the_queue_and_not_for_the_kernel_to_try_again() {
-        // The machine may allow less; then there is nothing to see here.
-        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
-        let clients = allowed.trim().parse::<usize>().unwrap_or(0).min(600) / 2;
-        let listening = Listening::new("127.0.0.1".to_owned(), 0, 10, b"");
-        let listener = listening.bind(0).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut waiting = Vec::new();
-        for _ in 0..clients {
-            // Nobody accepts: beyond the queue this would wait for ever.
-            let connect = TcpStream::connect(address);
-            let connected = tokio::time::timeout(Duration::from_secs(60), connect).await;
-            waiting.push(connected.expect("room in the queue").unwrap());
-        }
-        assert_eq!(waiting.len(), clients);
-    }
-}
+mod tests;

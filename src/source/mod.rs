@@ -2,8 +2,8 @@
 //! [`TYPES`].
 //!
 //! An adapter speaks a protocol and loops. What is shared between adapters stands beside them:
-//! [`listener`] (TCP sessions with a limit), [`filter`] (who may come in), [`client_names`] (names of clients by DNS), [`framed`] (requests in frames), [`room`] (memory that
-//! clients share), [`stride`] (how much is read at a time), [`patience`] (commits that wait until a channel takes them), [`reading`] (files, and
+//! [`listener`] (TCP sessions with a limit), [`filter`] (who may come in), [`client_names`] (names of clients by DNS), [`framed`] (requests in frames),
+//! [`stride`] (how much is read at a time), [`patience`] (commits that wait until a channel takes them), [`reading`] (files, and
 //! where one stands in them).
 //!
 //! Invariants: a client hears OK only after the commit; no buffer, queue or line grows beyond a
@@ -19,7 +19,6 @@ pub(crate) mod framed;
 pub(crate) mod listener;
 pub(crate) mod patience;
 pub(crate) mod reading;
-pub(crate) mod room;
 pub(crate) mod stride;
 
 pub mod avro;

@@ -5,7 +5,7 @@
 //! fills a durable channel only with large batches. But memory for large reads on every connection
 //! would let clients choose how much the source takes. So a connection is read by a little, by twice
 //! as much after each read that was filled, and by a little again once one was not half full; what
-//! goes beyond the little comes out of one budget of the source, and without room there the stride
+//! goes beyond the little comes out of one budget of the process, and without room there the stride
 //! stays as it is.
 //!
 //! Short lines take a hundred times more as events than as bytes. So there is a second budget, of
@@ -13,15 +13,17 @@
 //! the bytes that it is.
 
 use crate::base::limits::{
-    CONNECTION_LINES, CONNECTION_LINES_HELD_MAX, CONNECTION_READ_BYTES, CONNECTION_READ_BYTES_MAX,
-    CONNECTION_READS_HELD_BYTES_MAX,
+    CONNECTION_LINE_FREE_BYTES, CONNECTION_LINES, CONNECTION_READ_BYTES, CONNECTION_READ_BYTES_MAX,
 };
+use crate::flow::client_limits::{ClientLimits, Connection, NoRoom};
+use crate::net::stream::Stream;
 use bytes::BytesMut;
 use memchr::memchr_iter;
+use std::io;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The budget of one source.
+/// The budget.
 #[derive(Clone, Debug)]
 pub(crate) struct Strides {
     /// One permit for each [`CONNECTION_READ_BYTES`] beyond the first of a connection.
@@ -54,10 +56,9 @@ impl Part {
 }
 
 impl Strides {
-    pub(crate) fn new() -> Self {
-        let pieces = CONNECTION_READS_HELD_BYTES_MAX / CONNECTION_READ_BYTES;
-        let lines = CONNECTION_LINES_HELD_MAX;
-        Self { pieces: Arc::new(Semaphore::new(pieces)), lines: Arc::new(Semaphore::new(lines)) }
+    /// The budget of all sources of the process.
+    pub(crate) fn of(limits: &ClientLimits) -> Self {
+        Self { pieces: Arc::clone(&limits.reads), lines: Arc::clone(&limits.lines) }
     }
 
     /// For a connection that has not been read yet.
@@ -68,12 +69,39 @@ impl Strides {
 
 impl Stride {
     /// Bytes to read at most.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// Reads once behind `read`, 0 at the end, when something has come and `client` has the memory for it and for
+    /// `pending` bytes of a line that has not ended. Without that memory it is not read: what the client
+    /// sends waits in the socket, and then at the client.
+    ///
+    /// # Errors
+    /// The connection broke, or the line takes more than there ever is.
+    pub(crate) async fn read(
+        &mut self,
+        stream: &mut Stream,
+        client: &Connection,
+        pending: usize,
+        read: &mut BytesMut,
+    ) -> io::Result<usize> {
+        stream.ready().await?;
+        // What is read, its lines, and as events; beyond the least, the read has a permit.
+        let own = 2 * CONNECTION_READ_BYTES + self.bytes;
+        while let Err(none) = client.hold(unfinished_bytes(pending) + own).await {
+            if none == NoRoom::TooLarge {
+                return Err(io::Error::other(none));
+            }
+        }
+        let brought = stream.read_some(read, self.bytes).await?;
+        self.brought(brought);
+        Ok(brought)
+    }
+
     /// Notes how many a read brought.
-    pub(crate) fn brought(&mut self, bytes: usize) {
+    fn brought(&mut self, bytes: usize) {
         if bytes < self.bytes / 2 {
             self.bytes = CONNECTION_READ_BYTES;
             self.held = None;
@@ -114,6 +142,12 @@ impl Stride {
     }
 }
 
+/// Bytes that a line of which `pending` bytes have come holds while it is not finished, beside those that every
+/// connection may: the memory of what grows is up to twice of what is in it.
+pub(crate) fn unfinished_bytes(pending: usize) -> usize {
+    if pending <= CONNECTION_LINE_FREE_BYTES { 0 } else { 2 * pending }
+}
+
 /// Bytes of the first `lines` lines, or all where there are fewer.
 fn end_of(bytes: &[u8], lines: usize) -> usize {
     let Some(last) = lines.checked_sub(1) else { return 0 };
@@ -132,7 +166,9 @@ mod tests {
 
     #[test]
     fn of_short_lines_only_so_many_become_events_at_a_time_as_all_together_may_hold() {
-        let all = Strides::new();
+        let limits = ClientLimits::new(256 * 1024 * 1024, 10, Arc::default());
+        let all = Strides::of(&limits);
+        let lines_max = all.lines.available_permits();
         let some = all.stride();
         let mut read = BytesMut::from(&b"x\n".repeat(CONNECTION_READ_BYTES_MAX / 2)[..]);
         read.extend_from_slice(b"half");
@@ -144,7 +180,7 @@ mod tests {
             held.extend(some.part(&mut read.clone()));
         }
         let beyond = |line: &usize| line - CONNECTION_LINES;
-        assert_eq!(lines(&held).iter().map(beyond).sum::<usize>(), CONNECTION_LINES_HELD_MAX);
+        assert_eq!(lines(&held).iter().map(beyond).sum::<usize>(), lines_max);
         // Every byte goes through, in order and by whole lines.
         let mut again = BytesMut::new();
         let mut rest = read.clone();
@@ -155,12 +191,14 @@ mod tests {
         }
         assert_eq!(again, read);
         drop(held);
-        assert_eq!(all.lines.available_permits(), CONNECTION_LINES_HELD_MAX);
+        assert_eq!(all.lines.available_permits(), lines_max);
     }
 
     #[test]
     fn a_read_that_is_filled_makes_the_next_one_larger_as_far_as_all_together_may_hold() {
-        let all = Strides::new();
+        let limits = ClientLimits::new(256 * 1024 * 1024, 10, Arc::default());
+        let all = Strides::of(&limits);
+        let reads_max = all.pieces.available_permits() * CONNECTION_READ_BYTES;
         let mut busy = all.stride();
         let mut steps = Vec::new();
         for _ in 0..8 {
@@ -178,14 +216,11 @@ mod tests {
         }
         let held = others.iter().chain([&busy]).map(|s| s.bytes() - CONNECTION_READ_BYTES);
         let held: usize = held.sum();
-        assert!(held <= CONNECTION_READS_HELD_BYTES_MAX, "{held}");
-        assert!(held > CONNECTION_READS_HELD_BYTES_MAX / 2, "{held}");
+        assert!(held <= reads_max, "{held}");
+        assert!(held > reads_max / 2, "{held}");
         drop(others);
         busy.brought(100);
         assert_eq!(busy.bytes(), CONNECTION_READ_BYTES);
-        assert_eq!(
-            all.pieces.available_permits() * CONNECTION_READ_BYTES,
-            CONNECTION_READS_HELD_BYTES_MAX
-        );
+        assert_eq!(all.pieces.available_permits() * CONNECTION_READ_BYTES, reads_max);
     }
 }

@@ -6,6 +6,7 @@ use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal, Trouble};
 use crate::config::settings::{Settings, SettingsReader};
 use crate::event::Event;
+use crate::flow::client_limits::ClientLimits;
 use crate::flow::context::{Begun, Intake, StopSignal};
 use crate::flow::intake::{ChannelProcessor, NamedChannel};
 use crate::flow::marks::{Kept, Mark};
@@ -132,6 +133,7 @@ impl Trial {
             clock: Arc::new(SystemClock::new()),
             counters: Arc::default(),
             client_errors: Arc::default(),
+            clients: ClientLimits::for_tests(),
         };
         Self { context, intake, stop, begun }
     }

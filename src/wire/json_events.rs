@@ -1,13 +1,18 @@
 //! Events as JSON, as Flume's http source takes them: an array of objects with `headers` and `body`.
 //!
-//! Limits: the events that the caller allows; [`DEPTH_MAX`] levels within what is left out.
+//! Limits: the events that the caller allows, and the memory; [`HEADERS_MAX`] headers of an event;
+//! [`DEPTH_MAX`] levels within what is left out.
 //!
 //! Flume reads with Gson, which takes more than JSON: names and texts in single quotes or in none,
 //! comments, `=` for `:`, `;` for `,`. So does [`decode`], since clients may have come to rely on it. As in
 //! Gson numbers and words are taken for texts, as they stand; unlike in Gson, `null` in the place of an
 //! event is refused and one in the place of a header is no header.
 
+use crate::base::limits::HEADERS_MAX;
 use crate::event::{Event, Headers};
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 
 /// Levels of arrays and objects within a value that is left out.
 pub const DEPTH_MAX: usize = 512;
@@ -32,18 +37,57 @@ pub enum JsonError {
         /// The limit.
         max: usize,
     },
+    /// There is no memory for what would be made of it.
+    #[error("no memory for what is made of it; send it again later, or fewer events at once")]
+    NoRoom,
 }
 
-/// The events of `text`, at most `events_max`; `encode` makes the bytes of a body.
+/// Bytes that a pair of texts takes beside their own while the headers of an event are read: the list of them,
+/// which doubles, and what the allocator adds.
+const PAIR_BYTES: usize = 176;
+/// Bytes that a header keeps beside its texts.
+const KEPT_PAIR_BYTES: usize = 8;
+/// Bytes of one place in a list of events, which doubles.
+const EVENT_BYTES: usize = 2 * size_of::<Event>() + 32;
+/// More is asked for at a time.
+const ROOM_STEP_BYTES: usize = 64 * 1024;
+/// Headers of an event up to which looking through them is quicker than hashing.
+const HEADERS_FEW: usize = 16;
+
+/// What is made of a text while it is read, in bytes.
+struct Built<'r> {
+    /// Whether there is memory for so many.
+    room: &'r mut dyn FnMut(usize) -> bool,
+    granted: usize,
+    /// Of the events so far, and of the headers that are read just now.
+    kept: usize,
+    passing: usize,
+}
+
+impl Built<'_> {
+    fn grows(&mut self) -> Result<(), JsonError> {
+        let bytes = self.kept + self.passing;
+        if bytes <= self.granted {
+            return Ok(());
+        }
+        self.granted = bytes + ROOM_STEP_BYTES;
+        if (self.room)(self.granted) { Ok(()) } else { Err(JsonError::NoRoom) }
+    }
+}
+
+/// The events of `text`, at most `events_max`; `encode` makes the bytes of a body. `room` is asked as the
+/// events grow whether there is memory for so many bytes of them.
 ///
 /// # Errors
-/// It is no array of events, or has too many.
+/// It is no array of events, or has too many, or there is no memory for them.
 pub fn decode(
     text: &str,
     events_max: usize,
     encode: impl Fn(String) -> Vec<u8>,
+    room: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Vec<Event>, JsonError> {
-    let mut read = Reader { text, at: 0 };
+    let built = Built { room, granted: 0, kept: 0, passing: 0 };
+    let mut read = Reader { text, at: 0, built };
     if read.text.starts_with('\u{FEFF}') {
         read.at = '\u{FEFF}'.len_utf8();
     }
@@ -81,12 +125,13 @@ enum Value {
     Nothing,
 }
 
-struct Reader<'a> {
+struct Reader<'a, 'r> {
     text: &'a str,
     at: usize,
+    built: Built<'r>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Reader<'a, '_> {
     fn error(&self, what: &'static str) -> JsonError {
         JsonError::Malformed { at: self.at, what }
     }
@@ -260,30 +305,50 @@ impl<'a> Reader<'a> {
                 },
                 ("headers", Value::Null) => event.headers = Headers::new(),
                 ("headers", _) => return Err(self.error("headers are an object")),
-                ("body", Value::Text(text)) => event.body = encode(text).into(),
+                ("body", Value::Text(text)) => {
+                    let body = encode(text);
+                    self.built.kept += body.capacity();
+                    self.built.grows()?;
+                    event.body = body.into();
+                }
                 ("body", Value::Null) => event.body = bytes::Bytes::new(),
                 ("body", _) => return Err(self.error("a body is a text")),
                 (_, value) => self.skip(value)?,
             }
         }
+        self.built.kept += EVENT_BYTES;
+        self.built.grows()?;
         Ok(event)
     }
 
     fn headers(&mut self) -> Result<Headers, JsonError> {
-        let (mut list, mut is_first) = (Vec::new(), true);
+        let (mut list, mut is_first) = (Vec::<(String, String)>::new(), true);
+        let (hasher, mut hashes) = (RandomState::new(), HashSet::new());
         while let Some(name) = self.name(is_first)? {
             is_first = false;
-            match self.value()? {
-                Value::Text(value) => list.push((name, value)),
-                Value::Null => {}
+            let value = match self.value()? {
+                Value::Text(value) => value,
+                Value::Null => continue,
                 _ => return Err(self.error("a header's value is a text")),
+            };
+            if list.len() == HEADERS_MAX {
+                return Err(self.error("an event has too many headers (65535 at most)"));
             }
+            if list.len() == HEADERS_FEW {
+                hashes.extend(list.iter().map(|(name, _)| hasher.hash_one(name)));
+            }
+            let may_be_there = list.len() < HEADERS_FEW || !hashes.insert(hasher.hash_one(&name));
+            if may_be_there && list.iter().any(|(known, _)| *known == name) {
+                return Err(self.error("a header is there twice"));
+            }
+            self.built.passing += name.capacity() + value.capacity() + PAIR_BYTES;
+            self.built.grows()?;
+            list.push((name, value));
         }
-        let mut names: Vec<&str> = list.iter().map(|(name, _)| name.as_str()).collect();
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(self.error("a header is there twice"));
-        }
+        let kept = |(name, value): &(String, String)| name.len() + value.len() + KEPT_PAIR_BYTES;
+        self.built.kept += list.iter().map(kept).sum::<usize>();
+        self.built.grows()?;
+        self.built.passing = 0;
         Ok(Headers::from_distinct(&list))
     }
 
@@ -324,7 +389,7 @@ impl<'a> Reader<'a> {
 /// It is not.
 pub fn fuzz(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let Ok(events) = decode(&text, 1000, String::into_bytes) else { return };
+    let Ok(events) = decode(&text, 1000, String::into_bytes, &mut |_| true) else { return };
     let plain: Vec<_> = events
         .iter()
         .map(|event| {
@@ -335,7 +400,8 @@ pub fn fuzz(bytes: &[u8]) {
         })
         .collect();
     let plain = serde_json::Value::from(plain).to_string();
-    assert_eq!(decode(&plain, 1000, String::into_bytes), Ok(events), "events read back");
+    let again = decode(&plain, 1000, String::into_bytes, &mut |_| true);
+    assert_eq!(again, Ok(events), "events read back");
 }
 
 #[cfg(test)]
@@ -343,7 +409,7 @@ mod tests {
     use super::*;
 
     fn events(text: &str) -> Result<Vec<Event>, JsonError> {
-        decode(text, 3, String::into_bytes)
+        decode(text, 3, String::into_bytes, &mut |_| true)
     }
 
     fn one(text: &str) -> String {
@@ -416,6 +482,48 @@ mod tests {
         }
         let error = events("[{\"body\":\"x\"} 5]").unwrap_err();
         assert_eq!(error.to_string(), "at byte 14: an array goes on with a comma or ends");
+    }
+
+    #[test]
+    fn reading_stops_at_the_first_header_too_many_and_at_the_first_double() {
+        let wide = |n: usize| -> String { (0..n).map(|at| format!("{at}:0,")).collect() };
+        let event = |headers: &str| format!("[{{headers:{{{headers}a:b}}}}]");
+        assert_eq!(events(&event(&wide(HEADERS_MAX - 1))).unwrap()[0].headers.len(), HEADERS_MAX);
+        let all = event(&(wide(HEADERS_MAX + 1) + "{{{{"));
+        let error = events(&all).unwrap_err().to_string();
+        assert!(error.contains("too many headers"), "{error}");
+        // Doubles are refused as they come: nothing is made of those that follow.
+        for first in ["", &wide(HEADERS_FEW), &wide(1000)] {
+            let text = event(&(first.to_owned() + &"c:0,".repeat(1_000_000)));
+            let mut most = 0;
+            let read = decode(&text, 3, String::into_bytes, &mut |bytes| {
+                most = bytes;
+                true
+            });
+            assert!(read.unwrap_err().to_string().contains("twice"));
+            assert!(most < 1024 * 1024, "{most}");
+        }
+    }
+
+    #[test]
+    fn what_is_made_of_a_text_is_asked_for_before_it_is_there() {
+        for text in [
+            format!("[{}{{}}]", "{},".repeat(20_000)),
+            format!(
+                "[{{headers:{{{}z:z}}}}]",
+                (0..60_000).map(|n| format!("{n}:0,")).collect::<String>()
+            ),
+            format!("[{{body:{}}}]", "x".repeat(3_000_000)),
+        ] {
+            let mut asked = Vec::new();
+            let read = decode(&text, 100_000, String::into_bytes, &mut |bytes| {
+                asked.push(bytes);
+                bytes < 1024 * 1024
+            });
+            assert_eq!(read, Err(JsonError::NoRoom), "{}", &text[..20]);
+            assert!(asked.is_sorted() && asked.len() < 30, "{asked:?}");
+            assert!(decode(&text, 100_000, String::into_bytes, &mut |_| true).is_ok());
+        }
     }
 
     #[test]

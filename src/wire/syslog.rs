@@ -56,7 +56,8 @@ enum Mode {
 pub struct Cutter {
     bytes_max: usize,
     mode: Mode,
-    pending: Vec<u8>,
+    /// What has come of the event that has not ended.
+    pub(crate) pending: Vec<u8>,
     priority: u32,
     bad: bool,
 }

@@ -35,6 +35,12 @@ impl Lines {
         Self { bytes_max, pending: Vec::new() }
     }
 
+    /// Bytes of the line that has not ended.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Takes the bytes of one read and adds the lines that they complete to `out`. Empty lines are
     /// nothing; in Flume one of them loses all lines of its read.
     pub fn feed(&mut self, mut read: &[u8], out: &mut Vec<Line>) {

@@ -20,7 +20,7 @@ fn labels(from: From) -> &'static str {
         From::StripeTook(_) => "`channel` `type` `stripe` `directory` `le`",
         From::Phases => "`sink` `type` `phase`",
         From::Dropped => "`component` `kind` `reason`",
-        From::Process(_) => "",
+        From::Process(_) | From::Clients(_) => "",
         From::Version => "`version`",
     }
 }

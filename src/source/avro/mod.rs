@@ -1,7 +1,7 @@
 //! `avro`: events by Flume's Avro RPC, each call answered.
 //!
 //! Limits: those of [`crate::wire::avro`] and `maxRequestBytes` for one call, `maxConnections`,
-//! [`REQUESTS_HELD_BYTES_MAX`] for what all clients make the source hold,
+//! [`ClientLimits`](crate::flow::client_limits) for what all clients make the process hold,
 //! [`REQUEST_IDLE_SECONDS_MAX`] for a request that stopped half-way, `requestTimeout` for one that
 //! comes in little by little, [`ANSWER_SECONDS_MAX`] for a client that does not read.
 //!
@@ -23,10 +23,8 @@ mod tests;
 
 use super::filter::{FILTER_KEYS, Filter};
 use super::listener::Listening;
-use super::room::Room;
 use crate::base::limits::{
     AVRO_REQUEST_BYTES_MAX, CONNECTIONS_MAX_DEFAULT, REQUEST_SECONDS_MAX_DEFAULT,
-    REQUESTS_HELD_BYTES_MAX,
 };
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity, joined};
@@ -95,7 +93,6 @@ const OWN_KEYS: [Key; 7] = [
 
 struct Avro {
     listening: Listening,
-    room: Room,
     acquaintances: Arc<Acquaintances>,
     bounds: Bounds,
 }
@@ -119,7 +116,6 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Avro, SettingError> {
             .with_tls(tls)
             .compressed(deflate)
             .filtered(filter),
-        room: Room::new(REQUESTS_HELD_BYTES_MAX),
         acquaintances: Arc::default(),
         bounds: Bounds {
             request_bytes: reader
@@ -141,13 +137,14 @@ impl Source for Avro {
         let name: Arc<str> = Arc::from(context.name.as_str());
         Box::pin(self.listening.serve(context, move |arrival| {
             let (name, context) = (name.clone(), context.clone());
-            let part = self.room.part(&context.counters);
             let acquaintances = self.acquaintances.clone();
             let bounds = self.bounds;
             async move {
-                let peer = arrival.peer;
+                let (peer, client) = (arrival.peer, Arc::clone(&arrival.client));
                 let Some(stream) = arrival.greet().await else { return };
-                Session::new(name, peer, stream, part, acquaintances, bounds, &context).run().await;
+                Session::new(name, peer, stream, client, acquaintances, bounds, &context)
+                    .run()
+                    .await;
             }
         }))
     }

@@ -1,16 +1,16 @@
 //! One connection.
 
 use crate::base::limits::{
-    ANSWER_SECONDS_MAX, AVRO_PROTOCOLS_KNOWN_MAX, CONNECTION_READ_BYTES, REQUEST_FREE_BYTES,
-    REQUEST_IDLE_SECONDS_MAX, REQUEST_READ_BYTES_MAX,
+    ANSWER_SECONDS_MAX, AVRO_PROTOCOLS_KNOWN_MAX, CONNECTION_READ_BYTES, REQUEST_IDLE_SECONDS_MAX,
+    REQUEST_READ_BYTES_MAX,
 };
 use crate::event::Event;
+use crate::flow::client_limits::{Connection, NoRoom};
 use crate::flow::context::{Intake, StopSignal};
 use crate::flow::source::SourceContext;
 use crate::metrics::{Client, Contact, SourceCounters, UnheardConnection};
 use crate::net::stream::Stream;
 use crate::source::listener::farewell;
-use crate::source::room::{NoRoom, Part};
 use crate::wire::avro::WireError;
 use crate::wire::avro::call::{Answer, Call, Measured, TOO_LARGE, UNREADABLE};
 use crate::wire::avro::frame::{self, Frame, Frames};
@@ -64,7 +64,7 @@ pub(super) struct Session {
     name: Arc<str>,
     peer: SocketAddr,
     stream: Stream,
-    part: Part,
+    client: Arc<Connection>,
     acquaintances: Arc<Acquaintances>,
     intake: Arc<dyn Intake>,
     stop: StopSignal,
@@ -100,6 +100,8 @@ enum Over {
     Gone,
     #[error("the source stops")]
     Stopping,
+    #[error("it gives way to others")]
+    GivesWay,
     #[error("what the client sends cannot be read: {0}")]
     Unreadable(#[from] WireError),
     #[error("{0}")]
@@ -111,10 +113,8 @@ enum Over {
         .0.as_millis()
     )]
     Slow(Duration),
-    #[error(
-        "too many large requests at once: no memory for this one became free; lower the batch size of the clients, or their number"
-    )]
-    NoRoom,
+    #[error("too many large requests at once, or one that is too large: {0}")]
+    NoRoom(#[from] NoRoom),
     #[error("the client has not read its answers for {ANSWER_SECONDS_MAX} s")]
     Deaf,
 }
@@ -125,19 +125,14 @@ impl Over {
         match self {
             Self::Gone => "gone",
             Self::Stopping => "stopping",
+            Self::GivesWay => "gives way",
             Self::Unreadable(_) => "unreadable",
             Self::Foreign(_) => "foreign",
             Self::Idle => "idle",
             Self::Slow(_) => "slow",
-            Self::NoRoom => "no room",
+            Self::NoRoom(_) => "no room",
             Self::Deaf => "deaf",
         }
-    }
-}
-
-impl From<NoRoom> for Over {
-    fn from(_: NoRoom) -> Self {
-        Self::NoRoom
     }
 }
 
@@ -146,7 +141,7 @@ impl Session {
         name: Arc<str>,
         peer: SocketAddr,
         stream: Stream,
-        part: Part,
+        client: Arc<Connection>,
         acquaintances: Arc<Acquaintances>,
         Bounds { request_bytes, request_timeout }: Bounds,
         context: &SourceContext,
@@ -155,7 +150,7 @@ impl Session {
             name,
             peer,
             stream,
-            part,
+            client,
             acquaintances,
             intake: context.intake.clone(),
             stop: context.stop.clone(),
@@ -180,10 +175,10 @@ impl Session {
             self.counters.event_read_fail.add(1);
         }
         match over {
-            Over::Gone | Over::Stopping if within => {
+            Over::Gone | Over::Stopping | Over::GivesWay if within => {
                 tracing::debug!(source = %self.name, peer = %self.peer, "the connection broke within a request, which is dropped: {over}");
             }
-            Over::Gone | Over::Stopping => {}
+            Over::Gone | Over::Stopping | Over::GivesWay => {}
             _ => {
                 let cause = format!("closing the connection: {over}");
                 self.context.client_error(&self.peer, over.kind(), &cause);
@@ -196,11 +191,15 @@ impl Session {
 
     /// Carries out calls until the session is over.
     async fn talk(&mut self) -> Result<(), Over> {
+        let client = Arc::clone(&self.client);
         loop {
             while let Some(frame) = self.frames.next(&mut self.input)? {
                 self.whole_by = None;
+                let busy = client.busy();
                 self.serve(frame).await?;
-                self.part.release();
+                client.is_heard();
+                drop(busy);
+                client.shrink(self.input.len());
                 if self.stop.fired() {
                     return Err(Over::Stopping);
                 }
@@ -225,12 +224,22 @@ impl Session {
     async fn read(&mut self) -> Result<(), Over> {
         let held = self.frames.held_bytes();
         let step = self.frames.missing_bytes().map_or(held, |missing| missing.min(4 * held));
-        let free = REQUEST_FREE_BYTES.saturating_sub(held).max(CONNECTION_READ_BYTES);
-        let step = step.clamp(free, REQUEST_READ_BYTES_MAX);
+        let step = step.clamp(CONNECTION_READ_BYTES, REQUEST_READ_BYTES_MAX);
+        let client = Arc::clone(&self.client);
+        if self.whole_by.is_none() {
+            // Nothing is held for a client that is silent.
+            tokio::select! {
+                ready = self.stream.ready() => ready.map_err(|_| Over::Gone)?,
+                () = self.stop.wait() => return Err(Over::Stopping),
+                () = client.told_to_go() => return Err(Over::GivesWay),
+            }
+        }
         let asked = Instant::now();
-        tokio::select! {
-            room = self.part.hold(held + step) => room?,
-            () = self.stop.wait() => return Err(Over::Stopping),
+        if self.whole_by.is_some() || matches!(self.stream, Stream::Plain(_)) {
+            tokio::select! {
+                room = client.hold(held + step) => room?,
+                () = self.stop.wait() => return Err(Over::Stopping),
+            }
         }
         // That it waited for memory is not the client's fault.
         let whole_by = self.whole_by.map(|by| by + asked.elapsed());
@@ -247,6 +256,7 @@ impl Session {
                 Ok(0) | Err(_) => Err(Over::Gone),
             },
             () = sleep_until(idle_by), if whole_by.is_some() => Err(Over::Idle),
+            () = client.told_to_go() => Err(Over::GivesWay),
         }
     }
 
@@ -282,7 +292,7 @@ impl Session {
                 // A few bytes may become many: their room first.
                 let bytes = message.len().saturating_add(measured.decoded_bytes);
                 tokio::select! {
-                    room = self.part.hold(bytes) => room?,
+                    room = self.client.hold(bytes) => room?,
                     () = self.stop.wait() => return Err(Over::Stopping),
                 }
                 measured.decode()

@@ -27,18 +27,20 @@ pub(super) enum Content {
 pub(super) struct Unusable(pub(super) StatusCode, pub(super) String);
 
 impl Content {
-    /// The events of a request, at most `events_max`.
+    /// The events of a request, at most `events_max`. `room` is asked whether there is memory for so many bytes
+    /// of what is made of the body.
     pub(super) fn events(
         &self,
         parts: &Parts,
         body: Bytes,
         events_max: usize,
+        room: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Vec<Event>, Unusable> {
         let content_type =
             parts.headers.get(CONTENT_TYPE).map(hyper::header::HeaderValue::as_bytes);
         let content_type = content_type.map(String::from_utf8_lossy);
         match self {
-            Self::Json => json(content_type.as_deref(), &body, events_max),
+            Self::Json => json(content_type.as_deref(), &body, events_max, room),
             Self::Blob { mandatory, says_type } => {
                 let mut headers = Headers::new();
                 if let Some(value) = content_type.filter(|_| *says_type) {
@@ -66,6 +68,7 @@ fn json(
     content_type: Option<&str>,
     body: &[u8],
     events_max: usize,
+    room: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Vec<Event>, Unusable> {
     let charset = charset(content_type.unwrap_or_default());
     let Some(charset) = charset else {
@@ -73,9 +76,11 @@ fn json(
         return Err(Unusable(StatusCode::INTERNAL_SERVER_ERROR, words.to_owned()));
     };
     let text = charset.decode(body);
-    json_events::decode(&text, events_max, |text| charset.encode(text)).map_err(|error| {
+    let text_bytes = if matches!(text, Cow::Owned(_)) { text.len() } else { 0 };
+    let room = &mut |bytes| room(text_bytes + bytes);
+    json_events::decode(&text, events_max, |text| charset.encode(text), room).map_err(|error| {
         let status = match error {
-            JsonError::TooMany { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            JsonError::TooMany { .. } | JsonError::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
         Unusable(status, error.to_string())

@@ -1,13 +1,14 @@
 //! `http`: a request's events, answered with a status.
 //!
 //! Limits: `maxRequestBytes` a body, `HttpConfiguration.requestHeaderSize` for the headers,
-//! `maxConnections`, [`REQUESTS_HELD_BYTES_MAX`] for what all clients make the source hold,
+//! `maxConnections`, [`ClientLimits`](crate::flow::client_limits) for what all clients make the process hold,
 //! `requestTimeout` for a body, [`IDLE`] for a connection without a request and for headers that do
 //! not end, [`ANSWER_SECONDS_MAX`] for a client that does not read.
 //!
 //! The story: a session reads requests one after the other. The events of a request are one
 //! transaction; 200 is answered once it is committed, 503 when the channel refuses it or its outcome is
-//! not known. What cannot be understood is 400 with the reason in words.
+//! not known, or there is no memory for it. A large body is understood on a thread of its own, half as many at
+//! once as there are processors: whatever it says, it keeps no other client waiting. What cannot be understood is 400 with the reason in words.
 //!
 //! Statuses and methods are those of Flume's Jetty. Better than Flume: an empty document and a null are
 //! 400 (there 500), a `BLOBHandler` without `mandatoryParameters` demands none, and a blob beyond its
@@ -20,10 +21,9 @@ mod tests;
 
 use super::filter::{FILTER_KEYS, Filter};
 use super::listener::Listening;
-use super::room::Room;
 use crate::base::limits::{
     CONNECTIONS_MAX_DEFAULT, HTTP_HEADERS_BYTES_MAX, HTTP_REQUEST_BYTES_MAX,
-    REQUEST_SECONDS_MAX_DEFAULT, REQUESTS_HELD_BYTES_MAX,
+    REQUEST_SECONDS_MAX_DEFAULT,
 };
 use crate::channel::BoxFuture;
 use crate::config::http_auth::{self, AUTH_KEYS};
@@ -37,6 +37,7 @@ use content::Content;
 use session::Session;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 #[cfg(doc)]
 use crate::base::limits::ANSWER_SECONDS_MAX;
@@ -154,7 +155,6 @@ const KEYS: &[Key] = &joined::<35>(&[
 
 struct Http {
     listening: Listening,
-    room: Room,
     rules: Arc<Rules>,
 }
 
@@ -167,6 +167,8 @@ struct Rules {
     request_timeout: Duration,
     /// What clients have to show.
     auth: Option<Reloading<HttpAuth>>,
+    /// For each large body that is being understood.
+    parsers: Arc<Semaphore>,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
@@ -178,7 +180,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
     let connections_max =
         reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
     let body_bytes_max = reader
-        .number("maxRequestBytes", 1..=REQUESTS_HELD_BYTES_MAX / 4)?
+        .number("maxRequestBytes", 1..=HTTP_REQUEST_BYTES_MAX)?
         .unwrap_or(HTTP_REQUEST_BYTES_MAX);
     let (content, own_max) = content(reader)?;
     let rules = Rules {
@@ -191,6 +193,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
             .millis("requestTimeout", 1..=u64::from(u32::MAX))?
             .unwrap_or(Duration::from_secs(REQUEST_SECONDS_MAX_DEFAULT)),
         auth: http_auth::read(reader)?.map(Reloading::new),
+        parsers: Arc::new(Semaphore::new(parsers())),
     };
     let tls = tls::server_with_old_names(
         reader,
@@ -209,11 +212,12 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
     }
     let filter = Filter::read(reader, tls.as_ref())?;
     let listening = Listening::new(host, port, connections_max, b"");
-    Ok(Http {
-        listening: listening.with_tls(tls).filtered(filter),
-        room: Room::new(REQUESTS_HELD_BYTES_MAX),
-        rules: Arc::new(rules),
-    })
+    Ok(Http { listening: listening.with_tls(tls).filtered(filter), rules: Arc::new(rules) })
+}
+
+/// Large bodies that are understood at a time: half of the processors are for everybody else.
+fn parsers() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1))
 }
 
 /// What a request is, and the bytes that it may have by the handler's own setting.
@@ -279,7 +283,7 @@ impl Source for Http {
                 peer: arrival.peer,
                 rules: Arc::clone(&self.rules),
                 context: Arc::clone(&shared),
-                room: self.room.clone(),
+                client: Arc::clone(&arrival.client),
             };
             async move {
                 let Some(stream) = arrival.greet().await else { return };

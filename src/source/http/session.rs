@@ -2,13 +2,13 @@
 
 use super::content::Unusable;
 use super::{IDLE, Rules};
-use crate::base::limits::HTTP_HEADERS_BYTES_MAX;
+use crate::base::limits::{HTTP_CONNECTION_BYTES, PARSE_ASIDE_BYTES, REQUEST_READ_BYTES_MAX};
 use crate::event::Event;
+use crate::flow::client_limits::{Connection, NoRoom};
 use crate::flow::source::SourceContext;
 use crate::net::attentive::Attentive;
 use crate::net::http_auth::Credentials;
 use crate::net::stream::Stream;
-use crate::source::room::{NoRoom, Part, Room};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -29,11 +29,26 @@ pub(super) struct Session {
     pub(super) peer: SocketAddr,
     pub(super) rules: Arc<Rules>,
     pub(super) context: Arc<SourceContext>,
-    pub(super) room: Room,
+    pub(super) client: Arc<Connection>,
 }
+
+/// Bytes that are read at a time beside what the headers of a request may have.
+const READ_BYTES: usize = 8 * 1024;
 
 impl Session {
     pub(super) async fn run(self, stream: Stream) {
+        // Until it says something nothing is made for it.
+        let heard = async {
+            stream.ready().await.is_ok() && self.client.keep(HTTP_CONNECTION_BYTES).await.is_ok()
+        };
+        let heard = tokio::select! {
+            heard = timeout(IDLE, heard) => heard.unwrap_or(false),
+            () = self.context.stop.wait() => false,
+            () = self.client.told_to_go() => false,
+        };
+        if !heard {
+            return;
+        }
         // Answers are small and each is waited for.
         let _ = stream.socket().set_nodelay(true);
         let credentials = match self.rules.credentials(&self.context.name).await {
@@ -58,13 +73,20 @@ impl Session {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE)
-            .max_buf_size(HTTP_HEADERS_BYTES_MAX)
+            .max_buf_size(self.rules.headers_bytes_max + READ_BYTES)
             .serve_connection(TokioIo::new(Attentive::new(stream)), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = self.context.stop.wait() => {
                 // The request in hand is answered.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = self.client.told_to_go() => {
+                if !self.client.is_busy() {
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -98,12 +120,10 @@ impl Session {
             return refused;
         }
         // Held until the answer is there: the events are made of it.
-        let mut part = self.room.part(&self.context.counters);
-        let events = match self.body(body, &mut part).await {
-            Ok(body) => {
-                let most = self.context.intake.transaction_capacity();
-                self.rules.content.events(&parts, body, most)
-            }
+        let body = self.body(body).await;
+        let _busy = self.client.busy();
+        let events = match body {
+            Ok(body) => self.events(parts, body).await,
             Err(unusable) => Err(unusable),
         };
         let taken = match events {
@@ -113,8 +133,12 @@ impl Session {
                 Err(unusable)
             }
         };
+        self.client.release();
         match taken {
-            Ok(()) => Response::new(Full::default()),
+            Ok(()) => {
+                self.client.is_heard();
+                Response::new(Full::default())
+            }
             Err(Unusable(status, words)) => {
                 let cause = format!("a request is not taken, the client is told {status}: {words}");
                 self.context.client_error(&self.peer, status.as_str(), &cause);
@@ -123,8 +147,28 @@ impl Session {
         }
     }
 
+    /// The events of a body. There may be more memory in them than the body was given.
+    async fn events(&self, parts: Parts, body: Bytes) -> Result<Vec<Event>, Unusable> {
+        let most = self.context.intake.transaction_capacity();
+        let (rules, client, whole) =
+            (Arc::clone(&self.rules), Arc::clone(&self.client), body.len());
+        let mut room = move |bytes| client.try_hold(whole.saturating_add(bytes));
+        if whole < PARSE_ASIDE_BYTES {
+            return self.rules.content.events(&parts, body, most, &mut room);
+        }
+        let ended = |words: String| Unusable(StatusCode::INTERNAL_SERVER_ERROR, words);
+        let turn = Arc::clone(&self.rules.parsers).acquire_owned().await;
+        let turn = turn.map_err(|error| ended(error.to_string()))?;
+        let aside = tokio::task::spawn_blocking(move || {
+            let events = rules.content.events(&parts, body, most, &mut room);
+            drop(turn);
+            events
+        });
+        aside.await.map_err(|error| ended(error.to_string()))?
+    }
+
     /// All of the body, which has a bounded time and number of bytes.
-    async fn body(&self, mut body: Incoming, part: &mut Part) -> Result<Bytes, Unusable> {
+    async fn body(&self, mut body: Incoming) -> Result<Bytes, Unusable> {
         let most = self.rules.body_bytes_max;
         let too_long = || {
             let words = format!("a body has {most} bytes at most; send fewer events at once");
@@ -151,10 +195,17 @@ impl Session {
                     return Err(too_long());
                 }
                 // Three times, for the text and the events that are made of it.
-                let needed = (whole.len() + piece.len()).saturating_mul(3);
-                part.hold(needed).await.map_err(|NoRoom| {
-                    let words = "too many large requests at once; send it again later".to_owned();
-                    Unusable(StatusCode::SERVICE_UNAVAILABLE, words)
+                let needed =
+                    (whole.len() + piece.len()).next_multiple_of(REQUEST_READ_BYTES_MAX / 8);
+                self.client.hold(needed.saturating_mul(3)).await.map_err(|none| {
+                    let (status, words) = match none {
+                        NoRoom::NotInTime => (
+                            StatusCode::SERVICE_UNAVAILABLE,
+                            "too many large requests at once; send it again later".to_owned(),
+                        ),
+                        NoRoom::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, none.to_string()),
+                    };
+                    Unusable(status, words)
                 })?;
                 whole.extend_from_slice(&piece);
             }

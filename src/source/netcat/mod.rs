@@ -87,7 +87,6 @@ const KEYS: &[Key] = &[
 struct Netcat {
     listening: Listening,
     rules: Arc<Rules>,
-    strides: Strides,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
@@ -112,7 +111,6 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
     Ok(Netcat {
         listening: Listening::new(host, port, connections_max, full).filtered(filter),
         rules: Arc::new(rules),
-        strides: Strides::new(),
     })
 }
 
@@ -124,18 +122,21 @@ impl Source for Netcat {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let name: Arc<str> = Arc::from(context.name.as_str());
         let lost = Arc::new(Lost::default());
+        let strides = Strides::of(&context.clients);
         Box::pin(async move {
             let session = |arrival: Arrival| {
                 let (name, rules, lost) = (name.clone(), self.rules.clone(), lost.clone());
                 let (intake, stop) = (context.intake.clone(), context.stop.clone());
-                let (counters, stride) = (context.counters.clone(), self.strides.stride());
+                let (counters, stride) = (context.counters.clone(), strides.stride());
                 let clock = context.clock.clone();
                 async move {
                     let (peer, untaken, no_room) = (arrival.peer, 0, None);
+                    let client = Arc::clone(&arrival.client);
                     let Some(stream) = arrival.greet().await else { return };
                     let session = Session {
                         name,
                         peer,
+                        client,
                         stream,
                         stride,
                         rules,

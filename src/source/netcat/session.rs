@@ -5,13 +5,14 @@ use crate::base::clock::Clock;
 use crate::base::limits::ANSWER_SECONDS_MAX;
 use crate::channel::{CommitError, Refusal};
 use crate::event::Event;
+use crate::flow::client_limits::Connection;
 use crate::flow::context::{Intake, StopSignal};
 use crate::flow::spell::Spell;
 use crate::metrics::{DropReason, SourceCounters};
 use crate::net::stream::Stream;
 use crate::source::listener::farewell;
 use crate::source::patience::Lost;
-use crate::source::stride::Stride;
+use crate::source::stride::{Stride, unfinished_bytes};
 use crate::wire::charset::Charset;
 use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub(super) struct Rules {
 pub(super) struct Session {
     pub(super) name: Arc<str>,
     pub(super) peer: SocketAddr,
+    pub(super) client: Arc<Connection>,
     pub(super) stream: Stream,
     pub(super) stride: Stride,
     pub(super) rules: Arc<Rules>,
@@ -71,16 +73,19 @@ impl Session {
 
     /// Reads until the client has ended its side or has sent what cannot be read.
     async fn talk(&mut self, lines: &mut Lines) -> Result<(), Over> {
+        let client = Arc::clone(&self.client);
         loop {
             // It lives only here: ten thousand idle sessions hold no buffer.
             let mut read = BytesMut::new();
             self.no_room = None;
             tokio::select! {
-                ended = self.stream.read_some(&mut read, self.stride.bytes()) => {
-                    self.stride.brought(ended.map_err(|_| Over)?);
+                ended = self.stride.read(&mut self.stream, &client, lines.pending_bytes(), &mut read) => {
+                    ended.map_err(|_| Over)?;
                 }
                 () = self.stop.wait() => return Err(Over),
+                () = client.told_to_go() => return Err(Over),
             }
+            let busy = client.busy();
             if read.is_empty() {
                 return match lines.finish() {
                     Ok(last) => self.take(last.into_iter().collect()).await,
@@ -92,6 +97,9 @@ impl Session {
                 let fed = lines.feed(&part.take_bytes(), &mut complete);
                 match fed {
                     Ok(()) => {
+                        if !complete.is_empty() {
+                            client.is_heard();
+                        }
                         let taken = self.take(complete).await;
                         if taken.is_err() {
                             self.untaken += read.iter().filter(|&&byte| byte == b'\n').count();
@@ -101,6 +109,8 @@ impl Session {
                     Err(why) => return self.refuse(complete, why).await,
                 }
             }
+            drop((busy, read));
+            client.shrink(unfinished_bytes(lines.pending_bytes()));
         }
     }
 

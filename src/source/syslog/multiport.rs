@@ -19,7 +19,7 @@ use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::filter::{FILTER_KEYS, Filter};
 use crate::source::listener::{Arrival, Listening};
 use crate::source::patience::{self, Ended, Lost};
-use crate::source::stride::{Stride, Strides};
+use crate::source::stride::{Stride, Strides, unfinished_bytes};
 use crate::wire::charset::Charset;
 use crate::wire::syslog::Present;
 use crate::wire::syslog_relayed::{Line, Lines, Message, parse};
@@ -102,7 +102,6 @@ const KEYS: &[Key] = &joined::<29>(&[
 pub(super) struct Multiport {
     pub(super) listening: Listening,
     rules: Arc<Rules>,
-    strides: Strides,
 }
 
 /// What becomes of a line.
@@ -141,7 +140,7 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<Multiport, Settin
     let filter = Filter::read(reader, tls.as_ref())?;
     let listening = Listening::new(host, 0, connections_max, b"");
     let listening = listening.on(ports).with_tls(tls).filtered(filter);
-    Ok(Multiport { listening, rules: Arc::new(rules), strides: Strides::new() })
+    Ok(Multiport { listening, rules: Arc::new(rules) })
 }
 
 fn ports(reader: &SettingsReader<'_>) -> Result<Vec<u16>, SettingError> {
@@ -261,10 +260,11 @@ impl Source for Multiport {
 
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let (shared, lost) = (Arc::new(context.clone()), Arc::new(Lost::default()));
+        let strides = Strides::of(&context.clients);
         Box::pin(async move {
             let session = |arrival| {
                 let (context, rules) = (Arc::clone(&shared), Arc::clone(&self.rules));
-                session(context, rules, self.strides.stride(), Arc::clone(&lost), arrival)
+                session(context, rules, strides.stride(), Arc::clone(&lost), arrival)
             };
             let ended = self.listening.serve(context, session).await;
             lost.tell(&context.name, &context.counters);
@@ -280,7 +280,7 @@ async fn session(
     lost: Arc<Lost>,
     arrival: Arrival,
 ) {
-    let (peer, port) = (arrival.peer, arrival.port);
+    let (peer, port, own) = (arrival.peer, arrival.port, Arc::clone(&arrival.client));
     let Some(mut stream) = arrival.greet().await else { return };
     let client = rules.client.client(peer.ip(), &context.stop).await;
     let charset = rules.charsets.get(&port).copied().unwrap_or(rules.charset);
@@ -290,12 +290,13 @@ async fn session(
         let mut read = BytesMut::new();
         // Whether more may come, or else whether the client has ended its side.
         let (is_open, is_whole) = tokio::select! {
-            ended = stream.read_some(&mut read, stride.bytes()) => {
+            ended = stride.read(&mut stream, &own, lines.pending_bytes(), &mut read) => {
                 (matches!(ended, Ok(1..)), matches!(ended, Ok(0)))
             }
             () = context.stop.wait() => (false, false),
+            () = own.told_to_go() => (false, false),
         };
-        stride.brought(read.len());
+        let busy = own.busy();
         loop {
             let mut part = stride.part(&mut read);
             let mut cut = Vec::new();
@@ -303,6 +304,9 @@ async fn session(
                 Some(part) => lines.feed(&part.take_bytes(), &mut cut),
                 None if is_open => break,
                 None => cut.extend(lines.finish(is_whole)),
+            }
+            if !cut.is_empty() {
+                own.is_heard();
             }
             let now = super::present(&*context.clock);
             let events =
@@ -315,6 +319,8 @@ async fn session(
                 return;
             }
         }
+        drop((busy, read));
+        own.shrink(unfinished_bytes(lines.pending_bytes()));
     }
 }
 

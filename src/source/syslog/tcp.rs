@@ -19,7 +19,7 @@ use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::filter::{FILTER_KEYS, Filter};
 use crate::source::listener::{Arrival, Listening};
 use crate::source::patience::{self, Ended, Lost};
-use crate::source::stride::{Stride, Strides};
+use crate::source::stride::{Stride, Strides, unfinished_bytes};
 use crate::wire::syslog::{Cutter, Flaw, Raw};
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -57,7 +57,6 @@ pub(super) struct SyslogTcp {
     pub(super) listening: Listening,
     rules: Arc<Rules>,
     event_bytes_max: usize,
-    strides: Strides,
 }
 
 pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogTcp, SettingError> {
@@ -75,7 +74,6 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<SyslogTcp, Settin
         listening: listening.with_tls(tls).filtered(filter),
         rules: Arc::new(Rules::read(reader)?),
         event_bytes_max,
-        strides: Strides::new(),
     })
 }
 
@@ -86,11 +84,12 @@ impl Source for SyslogTcp {
 
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let (shared, lost) = (Arc::new(context.clone()), Arc::new(Lost::default()));
+        let strides = Strides::of(&context.clients);
         Box::pin(async move {
-            let session = |arrival| {
+            let session = |arrival: Arrival| {
                 let (context, rules) = (Arc::clone(&shared), Arc::clone(&self.rules));
                 let cutter = Cutter::new(self.event_bytes_max);
-                let stride = self.strides.stride();
+                let stride = strides.stride();
                 Session { context, rules, cutter, stride, lost: Arc::clone(&lost) }.run(arrival)
             };
             let ended = self.listening.serve(context, session).await;
@@ -111,28 +110,38 @@ struct Session {
 
 impl Session {
     async fn run(mut self, arrival: Arrival) {
-        let peer = arrival.peer;
+        let (peer, own) = (arrival.peer, Arc::clone(&arrival.client));
         let Some(mut stream) = arrival.greet().await else { return };
         let client = self.rules.client.client(peer.ip(), &self.context.stop).await;
         let is_whole = loop {
             // It lives only here: ten thousand idle sessions hold no buffer.
             let mut read = BytesMut::new();
             tokio::select! {
-                ended = stream.read_some(&mut read, self.stride.bytes()) => match ended {
-                    Ok(bytes @ 1..) => self.stride.brought(bytes),
-                    Ok(0) => break true,
-                    Err(_) => break false,
-                },
+                ended = self.stride.read(&mut stream, &own, self.cutter.pending.len(), &mut read) => {
+                    match ended {
+                        Ok(1..) => {}
+                        Ok(0) => break true,
+                        Err(_) => break false,
+                    }
+                }
                 () = self.context.stop.wait() => break false,
+                () = own.told_to_go() => break false,
             }
+            let _busy = own.busy();
             while let Some(mut part) = self.stride.part(&mut read) {
                 let events = self.cut(&client, Ok(&part.take_bytes()));
+                if !events.is_empty() {
+                    own.is_heard();
+                }
                 if let Ended::Stopped(lost) = patience::commit(&self.context, events).await {
                     self.lost.note(lost, &read);
                     return;
                 }
             }
+            drop(read);
+            own.shrink(unfinished_bytes(self.cutter.pending.len()));
         };
+        let _busy = own.busy();
         let last = self.cut(&client, Err(is_whole));
         if let Ended::Stopped(lost) = patience::commit(&self.context, last).await {
             self.lost.note(lost, &[]);

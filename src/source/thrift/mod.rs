@@ -1,6 +1,6 @@
 //! `thrift` and Scribe's source: events by Thrift, each call answered.
 //!
-//! Limits: `maxRequestBytes` a call, `maxConnections`, [`REQUESTS_HELD_BYTES_MAX`] for what all clients
+//! Limits: `maxRequestBytes` a call, `maxConnections`, [`ClientLimits`](crate::flow::client_limits) for what all clients
 //! make the source hold, [`REQUEST_IDLE_SECONDS_MAX`] for a request that stopped half-way,
 //! `requestTimeout` for one that comes in little by little, [`ANSWER_SECONDS_MAX`] for a client that does
 //! not read.
@@ -18,9 +18,8 @@ mod tests;
 
 use super::filter::{FILTER_KEYS, Filter};
 use super::listener::Listening;
-use super::room::Room;
 use crate::base::limits::{
-    CONNECTIONS_MAX_DEFAULT, REQUEST_SECONDS_MAX_DEFAULT, REQUESTS_HELD_BYTES_MAX,
+    CONNECTIONS_MAX_DEFAULT, REQUEST_BYTES_MAX, REQUEST_SECONDS_MAX_DEFAULT,
     THRIFT_REQUEST_BYTES_MAX_DEFAULT,
 };
 use crate::channel::BoxFuture;
@@ -106,7 +105,6 @@ const KEYS: &[Key] = &joined::<26>(&[
 /// A source of calls in frames.
 struct Thrift {
     listening: Listening,
-    room: Room,
     speech: Speech,
 }
 
@@ -134,7 +132,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingError> {
         reader.find(Severity::Note, "threads", "has no effect: connections need no threads");
     }
     let protocol = protocol(reader);
-    let max = reader.number("maxRequestBytes", 1024..=REQUESTS_HELD_BYTES_MAX / 2)?;
+    let max = reader.number("maxRequestBytes", 1024..=REQUEST_BYTES_MAX)?;
     let speech = Speech {
         service: Service::Flume,
         protocol,
@@ -146,7 +144,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingError> {
     let filter = Filter::read(reader, tls.as_ref())?;
     let listening = Listening::new(host, port, connections(reader)?, b"");
     let listening = listening.with_tls(tls).filtered(filter);
-    Ok(Thrift { listening, room: Room::new(REQUESTS_HELD_BYTES_MAX), speech })
+    Ok(Thrift { listening, speech })
 }
 
 fn protocol(reader: &mut SettingsReader<'_>) -> Protocol {
@@ -180,10 +178,10 @@ impl Source for Thrift {
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let shared = Arc::new(context.clone());
         Box::pin(self.listening.serve(context, move |arrival| {
-            let (context, room, speech) = (Arc::clone(&shared), self.room.clone(), self.speech);
+            let (context, speech) = (Arc::clone(&shared), self.speech);
             async move {
                 let (bytes, timeout) = (speech.request_bytes_max, speech.request_timeout);
-                let framed = Framed::greet(arrival, context, &room, bytes, timeout).await;
+                let framed = Framed::greet(arrival, context, bytes, timeout).await;
                 if let Some(framed) = framed {
                     session::run(framed, speech).await;
                 }

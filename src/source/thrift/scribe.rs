@@ -1,12 +1,11 @@
 //! Scribe's source: `Log` by the binary protocol, its answers in the old form without a version.
 
 use super::{MAX_CONNECTIONS, REQUEST_TIMEOUT, Speech, Thrift, connections, request_timeout};
-use crate::base::limits::REQUESTS_HELD_BYTES_MAX;
+use crate::base::limits::REQUEST_BYTES_MAX;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::flow::source::SourceType;
 use crate::source::filter::{FILTER_KEYS, Filter};
 use crate::source::listener::Listening;
-use crate::source::room::Room;
 use crate::wire::thrift::Protocol;
 use crate::wire::thrift::call::Service;
 
@@ -57,7 +56,7 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingEr
     if reader.number::<i64>("workerThreads", i64::MIN..=i64::MAX)?.is_some() {
         reader.find(Severity::Note, "workerThreads", "has no effect: connections need no threads");
     }
-    let most = reader.number("maxReadBufferBytes", 1024..=REQUESTS_HELD_BYTES_MAX / 2)?;
+    let most = reader.number("maxReadBufferBytes", 1024..=REQUEST_BYTES_MAX)?;
     let speech = Speech {
         service: Service::Scribe,
         protocol: Protocol::Binary,
@@ -67,5 +66,5 @@ pub(super) fn build(reader: &mut SettingsReader<'_>) -> Result<Thrift, SettingEr
     };
     let filter = Filter::read(reader, None)?;
     let listening = Listening::new(host, port, connections(reader)?, b"").filtered(filter);
-    Ok(Thrift { listening, room: Room::new(REQUESTS_HELD_BYTES_MAX), speech })
+    Ok(Thrift { listening, speech })
 }

@@ -15,8 +15,10 @@ pub(super) async fn run(mut framed: Framed, speech: Speech) {
 }
 
 async fn talk(framed: &mut Framed, speech: Speech) -> Result<(), Over> {
+    let client = framed.client();
     loop {
         let request = framed.next().await?;
+        let _busy = client.busy();
         let message = Message::new(speech.protocol, &request)?;
         let head = message.head.clone();
         // A few bytes may become many: their room first.
@@ -43,6 +45,7 @@ async fn talk(framed: &mut Framed, speech: Speech) -> Result<(), Over> {
         }
         drop(request);
         framed.answer(out).await?;
+        client.is_heard();
     }
 }
 

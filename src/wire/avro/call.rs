@@ -14,6 +14,9 @@ const HEADER_BYTES_MIN: usize = 2;
 const EVENT_BYTES_MIN: usize = 2;
 /// Bytes that an event keeps beside each name and each value.
 const HEADER_LENGTH_BYTES: usize = 4;
+/// Bytes that a header takes while those of its event are read, where they are many: its place in a list and in a
+/// table of places, both of which double.
+const MANY_HEADER_BYTES: usize = 256;
 /// Headers of an event up to which looking through them is quicker than hashing.
 const FEW_HEADERS: usize = 16;
 
@@ -81,7 +84,8 @@ impl<'a> Measured<'a> {
         if name != Name::Ping {
             values.end()?;
         }
-        Ok(Self { name, parameters, events: size.events, decoded_bytes: size.bytes })
+        let many = if size.widest > FEW_HEADERS { size.widest * MANY_HEADER_BYTES } else { 0 };
+        Ok(Self { name, parameters, events: size.events, decoded_bytes: size.bytes + many })
     }
 
     /// Decodes it. Bodies are copied out of the message, which can go.
@@ -114,6 +118,8 @@ impl<'a> Measured<'a> {
 struct Size {
     events: usize,
     bytes: usize,
+    /// Headers of the event that has the most.
+    widest: usize,
 }
 
 impl Size {
@@ -137,6 +143,7 @@ impl Size {
             }
         }
         bytes += values.bytes("a body")?.len();
+        self.widest = self.widest.max(headers);
         self.events += 1;
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > AVRO_DECODED_BYTES_MAX {

@@ -2,6 +2,7 @@
 
 use super::values::{CALL, EXCEPTION, Head, Kind, REPLY, Reader, Writer};
 use super::{Protocol, ThriftError};
+use crate::base::limits::HEADERS_MAX;
 use crate::event::{Event, Headers};
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -9,6 +10,9 @@ use std::collections::HashMap;
 
 /// Bytes of memory that an element or entry takes beside its own bytes.
 const ITEM_BYTES: usize = 96;
+/// Bytes that a header takes while those of its event are read, where they are many: its place in a list and in a
+/// table of places, both of which double.
+const MANY_ITEM_BYTES: usize = 256;
 /// Headers of an event among which a double is looked for one by one.
 const HEADERS_FEW: usize = 16;
 
@@ -79,7 +83,9 @@ impl<'a> Message<'a> {
     pub fn decoded_bytes(&self) -> Result<usize, ThriftError> {
         let mut reader = self.reader.clone();
         reader.skip(Kind::Struct, false)?;
-        Ok(reader.items.saturating_mul(ITEM_BYTES))
+        let many = if reader.widest > HEADERS_FEW { reader.widest.min(HEADERS_MAX) } else { 0 };
+        let items = reader.items.saturating_mul(ITEM_BYTES);
+        Ok(items.saturating_add(many * MANY_ITEM_BYTES).saturating_add(reader.growth))
     }
 
     /// The call.
@@ -154,6 +160,9 @@ fn headers_of(reader: &mut Reader<'_>) -> Result<Headers, ThriftError> {
     if length > 0 && (key, value) != (Kind::Bytes, Kind::Bytes) {
         return Err(ThriftError::Missing("headers"));
     }
+    if length > HEADERS_MAX {
+        return Err(ThriftError::TooManyHeaders { headers: length, max: HEADERS_MAX });
+    }
     if length <= HEADERS_FEW {
         let mut headers = Headers::new();
         for _ in 0..length {
@@ -162,10 +171,10 @@ fn headers_of(reader: &mut Reader<'_>) -> Result<Headers, ThriftError> {
         }
         return Ok(headers);
     }
-    let mut list: Vec<(String, String)> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut list: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+    let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
     for _ in 0..length {
-        let (name, value) = (reader.text()?.into_owned(), reader.text()?.into_owned());
+        let (name, value) = (reader.text()?, reader.text()?);
         match places.get(&name) {
             Some(&at) => list[at].1 = value,
             None => {

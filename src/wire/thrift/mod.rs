@@ -59,6 +59,14 @@ pub enum ThriftError {
         /// The limit.
         max: usize,
     },
+    /// An event has more headers than a channel takes.
+    #[error("an event with {headers} headers; {max} are allowed")]
+    TooManyHeaders {
+        /// Their number.
+        headers: usize,
+        /// The limit.
+        max: usize,
+    },
     /// An answer is none to the call.
     #[error("the answer is to another call")]
     OtherAnswer,

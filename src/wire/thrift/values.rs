@@ -103,13 +103,18 @@ pub struct Reader<'a> {
     rest: &'a [u8],
     /// Elements of lists and entries of maps so far: what decoding them takes goes with that.
     pub items: usize,
+    /// Entries of the largest map that was passed over.
+    pub widest: usize,
+    /// Bytes by which texts that were passed over grow when they are decoded: what is no UTF-8 becomes three
+    /// bytes for one.
+    pub growth: usize,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of `bytes`.
     #[must_use]
     pub fn new(protocol: Protocol, bytes: &'a [u8]) -> Self {
-        Self { protocol, rest: bytes, items: 0 }
+        Self { protocol, rest: bytes, items: 0, widest: 0, growth: 0 }
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], ThriftError> {
@@ -309,7 +314,12 @@ impl<'a> Reader<'a> {
             Kind::I16 | Kind::I32 | Kind::I64 => self.skip_varint()?,
             Kind::Double => drop(self.take(8)?),
             Kind::Uuid => drop(self.take(16)?),
-            Kind::Bytes => drop(self.bytes()?),
+            Kind::Bytes => {
+                let bytes = self.bytes()?;
+                if std::str::from_utf8(bytes).is_err() {
+                    self.growth = self.growth.saturating_add(bytes.len().saturating_mul(2));
+                }
+            }
             Kind::Struct => {
                 let (depth, mut last) = (deeper()?, 0);
                 while let Some(field) = self.field(&mut last)? {
@@ -324,6 +334,7 @@ impl<'a> Reader<'a> {
             }
             Kind::Map => {
                 let (depth, (length, key, value)) = (deeper()?, self.map()?);
+                self.widest = self.widest.max(length);
                 for _ in 0..length {
                     self.skip_within(key, false, depth)?;
                     self.skip_within(value, false, depth)?;

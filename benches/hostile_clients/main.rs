@@ -1,0 +1,85 @@
+//! What clients that mean no good do to an agent, and to those that mean well: thousands of connections, each
+//! with one of the attacks in `attacks.rs`, at the real binary with little memory and few or many
+//! descriptors, while honest senders go on.
+//!
+//! `cargo bench --bench hostile_clients -- [--connections N] [--seconds S] [--descriptors N,N] [--mebibytes N] [--dir DIR]`
+//!
+//! The agent gets its limits as a shell sets them: open files, and the data segment (`ulimit -d`), which
+//! counts what the process asked for, touched or not, and so is stricter than a control group. It ends with an error
+//! when the agent does not live, takes more memory than it may, an honest sender stands still, or an event that
+//! was acknowledged is not in the files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
+
+mod round;
+
+use round::{Plan, Report};
+use std::path::PathBuf;
+
+fn main() {
+    let mut plan = Plan { connections: 10_000, seconds: 30, mebibytes: 256, descriptors: 0 };
+    let mut descriptors = vec![1_024, 20_000];
+    let mut directory = std::env::temp_dir();
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+    while let Some(word) = words.next() {
+        let value = words.next().unwrap_or_else(|| panic!("{word} has a value"));
+        match word.as_str() {
+            "--connections" => plan.connections = value.parse().unwrap(),
+            "--seconds" => plan.seconds = value.parse().unwrap(),
+            "--mebibytes" => plan.mebibytes = value.parse().unwrap(),
+            "--descriptors" => {
+                descriptors = value.split(',').map(|n| n.parse().unwrap()).collect();
+            }
+            "--dir" => directory = PathBuf::from(value),
+            other => panic!("no such option: {other}"),
+        }
+    }
+    for descriptors in descriptors {
+        let report = round::run(&Plan { descriptors, ..plan }, &directory);
+        println!(
+            "\n{} connections at {descriptors} descriptors, {} MiB\n",
+            plan.connections, plan.mebibytes
+        );
+        print(&report);
+        report.check(plan.mebibytes);
+    }
+}
+
+fn print(report: &Report) {
+    println!("| attack | connections | let in | closed or refused by the agent | bytes sent |");
+    println!("|---|---|---|---|---|");
+    for (attack, count) in &report.attacks {
+        let (connections, bytes) = (count.connections, count.sent());
+        println!(
+            "| {attack} | {connections} | {} | {} | {bytes} |",
+            count.opened(),
+            count.closed()
+        );
+    }
+    println!("\n| honest sender | acknowledged/s before | during | longest pause, s | delivered |");
+    println!("|---|---|---|---|---|");
+    for sender in &report.senders {
+        println!(
+            "| {} | {:.0} | {:.0} | {:.1} | {} of {} |",
+            sender.name,
+            sender.before,
+            sender.during,
+            sender.pause,
+            sender.delivered,
+            sender.acknowledged
+        );
+    }
+    println!(
+        "\npeak resident memory {} MiB, {} MiB before; budget {} MiB, most of it used {} MiB; gave way {}, refused {}",
+        report.peak_mib,
+        report.before_mib,
+        report.budget_mib,
+        report.used_mib,
+        report.gave_way,
+        report.refused
+    );
+}

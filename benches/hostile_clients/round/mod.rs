@@ -1,0 +1,148 @@
+//! One agent, attacked once. The bench and a test of the agent have it in common.
+
+mod agent;
+mod attacks;
+mod honest;
+
+use agent::Agent;
+use attacks::Attack;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What is driven.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) connections: usize,
+    pub(crate) seconds: u64,
+    pub(crate) mebibytes: u64,
+    pub(crate) descriptors: u64,
+}
+
+/// What came of one kind of attack.
+#[derive(Default)]
+pub(crate) struct Count {
+    pub(crate) connections: usize,
+    opened: AtomicU64,
+    closed: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Count {
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn closed(&self) -> u64 {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+/// What came of an honest sender.
+pub(crate) struct Sender {
+    pub(crate) name: String,
+    pub(crate) before: f64,
+    pub(crate) during: f64,
+    /// The longest time without an acknowledgement, in seconds.
+    pub(crate) pause: f64,
+    pub(crate) acknowledged: u64,
+    pub(crate) delivered: u64,
+}
+
+pub(crate) struct Report {
+    pub(crate) attacks: Vec<(&'static str, Arc<Count>)>,
+    pub(crate) senders: Vec<Sender>,
+    pub(crate) peak_mib: u64,
+    pub(crate) before_mib: u64,
+    pub(crate) budget_mib: u64,
+    pub(crate) used_mib: u64,
+    pub(crate) gave_way: u64,
+    pub(crate) refused: u64,
+}
+
+impl Report {
+    /// Whether the promise was kept.
+    pub(crate) fn check(&self, mebibytes: u64) {
+        assert!(self.peak_mib < mebibytes, "{} MiB of {mebibytes} MiB", self.peak_mib);
+        assert!(self.used_mib <= self.budget_mib + 1, "{} of {}", self.used_mib, self.budget_mib);
+        for sender in &self.senders {
+            let name = &sender.name;
+            assert!(sender.during > 0.0, "{name} stood still");
+            assert_eq!(sender.delivered, sender.acknowledged, "{name}: acknowledged and not there");
+        }
+    }
+}
+
+/// Starts an agent with the limits of `plan`, attacks it, and answers what came of it.
+pub(crate) fn run(plan: &Plan, directory: &Path) -> Report {
+    let directory = tempfile::Builder::new().prefix("hostile").tempdir_in(directory).unwrap();
+    let mut agent = Agent::start(directory.path(), plan);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (stop, calm) =
+        (Arc::new(AtomicBool::new(false)), Duration::from_secs(plan.seconds / 6 + 2));
+    let senders = honest::start(&runtime, &agent.ports, &stop);
+    std::thread::sleep(calm);
+    let before: Vec<u64> = senders.iter().map(|sender| sender.acknowledged()).collect();
+    let before_mib = agent.resident_mib();
+    senders.iter().for_each(|sender| sender.forget_pause());
+    let attacks = attacks::start(&runtime, &agent.ports, plan.connections, &stop);
+    let mut used_mib = 0;
+    for _ in 0..plan.seconds {
+        std::thread::sleep(Duration::from_secs(1));
+        agent.assert_alive();
+        used_mib = used_mib.max(agent.clients().get("MemoryBytes").copied().unwrap_or(0) >> 20);
+    }
+    let during: Vec<u64> = senders.iter().map(|sender| sender.acknowledged()).collect();
+    let (numbers, peak_mib) = (agent.clients(), agent.peak_mib());
+    stop.store(true, Ordering::Relaxed);
+    senders.iter().for_each(|sender| sender.wait());
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    agent.assert_alive();
+    let delivered = agent.end(senders.iter().map(|sender| sender.acknowledged()).sum());
+    let number = |name: &str| numbers.get(name).copied().unwrap_or(0);
+    let named = senders.iter().zip(before).zip(during);
+    let senders = named.map(|((sender, before), during)| Sender {
+        name: sender.name.clone(),
+        before: before as f64 / calm.as_secs_f64(),
+        during: (during - before) as f64 / plan.seconds as f64,
+        pause: sender.pause(),
+        acknowledged: sender.acknowledged(),
+        delivered: delivered.get(&sender.name).copied().unwrap_or(0),
+    });
+    Report {
+        senders: senders.collect(),
+        attacks: attacks
+            .into_iter()
+            .map(|(attack, count): (Attack, _)| (attack.name, count))
+            .collect(),
+        peak_mib,
+        before_mib,
+        budget_mib: number("MemoryBytesMax") >> 20,
+        used_mib,
+        gave_way: number("GaveWayCount"),
+        refused: number("RefusedCount"),
+    }
+}
+
+/// The number of distinct events of each sender, by their bodies: `honest NAME SERIAL`.
+fn distinct(lines: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
+    let mut all = std::collections::BTreeSet::new();
+    for line in lines {
+        if let Some((_, own)) = line.split_once("honest ")
+            && let Some((name, serial)) = own.split_once(' ')
+        {
+            all.insert((name.to_owned(), serial.trim().to_owned()));
+        }
+    }
+    let mut counts = BTreeMap::new();
+    for (name, _) in all {
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}

@@ -1,0 +1,499 @@
+//! The book: who is connected, who holds how much, who waits and who gives way. It has no clock and
+//! never waits.
+
+use super::{Full, Record};
+use crate::base::limits::{
+    CONNECTION_LINE_BYTES, CONNECTION_READ_BYTES, CONNECTION_SILENT_MS_MIN,
+    CONNECTIONS_MAX_DEFAULT, LEAVING_MAX, MEMORY_LOOK_MS, REQUEST_BYTES_PER_SECOND_MIN,
+    REQUEST_SLOW_AFTER_MS, REQUEST_SMALL_BYTES,
+};
+use crate::metrics::{ClientTotals, SourceCounters};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Of the budget one part in so many is for what connections of line protocols read at a time, and one
+/// for lines that are events: those have permits of their own.
+const READS_PART: usize = 16;
+const LINES_PART: usize = 8;
+/// Connections of a source that are looked at for one that gives way.
+const LOOKED_AT: usize = 64;
+/// Connections that are told to go for one that needs memory to last.
+const SENT_AWAY_AT_ONCE: usize = 16;
+/// Requests that wait, of those looked at when memory becomes free.
+const SERVED_AT_ONCE: usize = 64;
+
+/// Permits for reads of a budget of `bytes`.
+pub(super) fn reads(bytes: usize) -> usize {
+    bytes / READS_PART / CONNECTION_READ_BYTES
+}
+
+/// Permits for lines of a budget of `bytes`.
+pub(super) fn lines(bytes: usize) -> usize {
+    bytes / LINES_PART / CONNECTION_LINE_BYTES
+}
+
+/// How much a connection wants to have.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked {
+    /// So much for the request in hand.
+    Held(usize),
+    /// So much more for as long as it lasts.
+    Kept(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Granted,
+    NotNow,
+    Never,
+}
+
+struct Account {
+    record: Arc<Record>,
+    counters: Arc<SourceCounters>,
+    gate: u64,
+    address: IpAddr,
+    /// Bytes for as long as it lasts, and for the request in hand.
+    kept: usize,
+    held: usize,
+    holds_since: u64,
+    waits: bool,
+    /// Where it stands among the connections of its source.
+    place: Place,
+}
+
+/// Whether it ever brought something, since when it is silent, and its number.
+type Place = (bool, u64, u64);
+
+#[derive(Default)]
+struct Address {
+    connections: usize,
+    held: usize,
+}
+
+#[derive(Default)]
+struct Listener {
+    connections_max: usize,
+    connections: usize,
+    /// Those that may give way. A place is put right when it is looked at, not with each request.
+    silent: BTreeSet<Place>,
+}
+
+struct Waiter {
+    id: u64,
+    asked: Asked,
+    is_granted: bool,
+}
+
+pub(super) struct Book {
+    totals: Arc<ClientTotals>,
+    memory_max: usize,
+    connections_max: usize,
+    kept: usize,
+    held: usize,
+    accounts: HashMap<u64, Account>,
+    addresses: HashMap<IpAddr, Address>,
+    listeners: HashMap<u64, Listener>,
+    waiters: BTreeMap<u64, Waiter>,
+    leaving: usize,
+    next: u64,
+    look_at: u64,
+}
+
+impl Book {
+    pub(super) fn new(memory: usize, connections_max: usize, totals: Arc<ClientTotals>) -> Self {
+        Self {
+            totals,
+            memory_max: memory - memory / READS_PART - memory / LINES_PART,
+            connections_max,
+            kept: 0,
+            held: 0,
+            accounts: HashMap::new(),
+            addresses: HashMap::new(),
+            listeners: HashMap::new(),
+            waiters: BTreeMap::new(),
+            leaving: 0,
+            next: 0,
+            look_at: 0,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Its number, and what all sources that were told a maximum may have together.
+    pub(super) fn open_gate(&mut self, connections_max: usize) -> (u64, usize) {
+        let id = self.number();
+        self.listeners.insert(id, Listener { connections_max, ..Listener::default() });
+        let told = self.listeners.values().map(|listener| listener.connections_max);
+        let told = told.filter(|max| *max != CONNECTIONS_MAX_DEFAULT);
+        (id, told.fold(0, usize::saturating_add))
+    }
+
+    pub(super) fn close_gate(&mut self, id: u64) {
+        self.listeners.remove(&id);
+    }
+
+    /// Bytes that connections keep at most: the rest is for requests.
+    fn kept_max(&self) -> usize {
+        self.memory_max / 4 * 3
+    }
+
+    /// Bytes that are taken when a large request is granted at most: the rest is for small ones.
+    pub(super) fn request_bytes_max(&self) -> usize {
+        self.memory_max / 8 * 7
+    }
+
+    /// Lets a connection in; another one is told to go where there is no place.
+    pub(super) fn admit(
+        &mut self,
+        gate: u64,
+        (address, bytes): (IpAddr, usize),
+        counters: &Arc<SourceCounters>,
+        now: u64,
+    ) -> Result<Arc<Record>, Full> {
+        if let Some((full, from)) = self.full(gate, bytes) {
+            if self.leaving >= LEAVING_MAX {
+                return Err(Full::Leaving);
+            }
+            let longest = from.and_then(|from| self.longest_silent(from, now));
+            self.send_away(longest.ok_or(full)?);
+        }
+        let id = self.number();
+        let record = Arc::new(Record { id, heard: now.into(), ..Record::default() });
+        let place = (false, now, id);
+        if let Some(listener) = self.listeners.get_mut(&gate) {
+            listener.connections += 1;
+            listener.silent.insert(place);
+        }
+        self.addresses.entry(address).or_default().connections += 1;
+        let account = Account {
+            record: Arc::clone(&record),
+            counters: Arc::clone(counters),
+            gate,
+            address,
+            kept: bytes,
+            held: 0,
+            holds_since: 0,
+            waits: false,
+            place,
+        };
+        self.accounts.insert(id, account);
+        self.kept += bytes;
+        self.totals.connections.add(1);
+        self.totals.memory_bytes.add(bytes as u64);
+        Ok(record)
+    }
+
+    /// What there is no place in, and the source of which a connection gives way.
+    fn full(&self, gate: u64, bytes: usize) -> Option<(Full, Option<u64>)> {
+        let listener = self.listeners.get(&gate)?;
+        let taken = self.kept + self.held + bytes;
+        if listener.connections >= listener.connections_max {
+            Some((Full::Source, Some(gate)))
+        } else if self.accounts.len() >= self.connections_max {
+            Some((Full::Descriptors, self.largest()))
+        } else if self.kept + bytes > self.kept_max() || taken > self.memory_max {
+            Some((Full::Memory, self.largest()))
+        } else {
+            None
+        }
+    }
+
+    /// Somebody has to go although nobody is asking for a place.
+    pub(super) fn relieve(&mut self, now: u64) {
+        if self.leaving < LEAVING_MAX
+            && let Some(longest) = self.largest().and_then(|from| self.longest_silent(from, now))
+        {
+            self.send_away(longest);
+        }
+    }
+
+    /// The connection is gone.
+    pub(super) fn leave(&mut self, id: u64) {
+        self.shrink(id, 0);
+        let Some(account) = self.accounts.remove(&id) else { return };
+        self.leaving -= usize::from(account.record.leaves.load(Ordering::Relaxed));
+        self.kept -= account.kept;
+        self.totals.connections.sub(1);
+        self.totals.memory_bytes.sub(account.kept as u64);
+        if let Some(address) = self.addresses.get_mut(&account.address) {
+            address.connections -= 1;
+            if address.connections == 0 {
+                self.addresses.remove(&account.address);
+            }
+        }
+        if let Some(listener) = self.listeners.get_mut(&account.gate) {
+            listener.connections -= 1;
+            listener.silent.remove(&account.place);
+        }
+        self.serve();
+    }
+
+    /// The source with the most connections.
+    fn largest(&self) -> Option<u64> {
+        let most = self.listeners.iter().max_by_key(|(_, listener)| listener.connections);
+        most.map(|(id, _)| *id)
+    }
+
+    fn send_away(&mut self, id: u64) {
+        let Some(account) = self.accounts.get(&id) else { return };
+        if let Some(listener) = self.listeners.get_mut(&account.gate) {
+            listener.silent.remove(&account.place);
+        }
+        account.record.leaves.store(true, Ordering::Release);
+        account.record.go.notify_one();
+        self.leaving += 1;
+        self.totals.gave_way.add(1);
+    }
+
+    /// Of the connections of a source the one that gives way: one that never brought anything before
+    /// the others, one of an address with more than a quarter of all before the others, and of those the
+    /// one that has been silent longest. None that came or was heard a moment ago; and while many never
+    /// brought anything, none that did: they will have been silent long enough soon.
+    fn longest_silent(&mut self, gate: u64, now: u64) -> Option<u64> {
+        self.put_right(gate, now);
+        let listener = self.listeners.get(&gate)?;
+        let crowd = self.accounts.len() / 4;
+        let is_of_a_crowd = |place: &&Place| {
+            let address = self.accounts.get(&place.2).map(|account| account.address);
+            address.and_then(|it| self.addresses.get(&it)).is_some_and(|it| it.connections > crowd)
+        };
+        let may_go = |place: &&Place| {
+            let account = self.accounts.get(&place.2);
+            account.is_some_and(|it| !it.waits && !it.record.is_busy.load(Ordering::Acquire))
+        };
+        let long_ago = now.checked_sub(CONNECTION_SILENT_MS_MIN)?;
+        let many = listener.connections / 4;
+        for proven in [false, true] {
+            let all = listener.silent.range(class(proven));
+            if proven && listener.silent.range(class(false)).take(many + 1).count() > many {
+                return None;
+            }
+            let long_silent = all.take(LOOKED_AT).take_while(|(_, since, _)| *since <= long_ago);
+            let mut long_silent = long_silent.filter(may_go);
+            let first = long_silent.next();
+            let found = first.filter(is_of_a_crowd).or_else(|| long_silent.find(is_of_a_crowd));
+            if let Some((_, _, id)) = found.or(first) {
+                return Some(*id);
+            }
+        }
+        None
+    }
+
+    /// Moves those that were heard, or are busy, from the front to where they belong.
+    fn put_right(&mut self, gate: u64, now: u64) {
+        let Some(listener) = self.listeners.get_mut(&gate) else { return };
+        for proven in [false, true] {
+            let all = listener.silent.range(class(proven));
+            let looked_at: Vec<Place> = all.take(LOOKED_AT).copied().collect();
+            for place in looked_at {
+                let Some(account) = self.accounts.get_mut(&place.2) else { continue };
+                let record = &account.record;
+                let heard = match record.is_busy.load(Ordering::Acquire) {
+                    true => now,
+                    false => record.heard.load(Ordering::Relaxed).max(place.1),
+                };
+                let right = (record.is_proven.load(Ordering::Relaxed), heard, place.2);
+                if right != place {
+                    listener.silent.remove(&place);
+                    listener.silent.insert(right);
+                    account.place = right;
+                }
+            }
+        }
+    }
+
+    /// Gives the connection what it asks for, if that is there.
+    pub(super) fn ask(&mut self, id: u64, asked: Asked, now: u64) -> Answer {
+        let Some(account) = self.accounts.get(&id) else { return Answer::Never };
+        let more = more(account, asked);
+        if more == 0 {
+            return Answer::Granted;
+        }
+        let taken = self.kept + self.held + more;
+        let address = self.addresses.get(&account.address).map_or(0, |address| address.held);
+        let (fits, most) = match asked {
+            Asked::Kept(_) => {
+                (self.kept + more <= self.kept_max() && taken <= self.memory_max, self.kept_max())
+            }
+            Asked::Held(target) => {
+                let large = self.request_bytes_max();
+                let max = if target <= REQUEST_SMALL_BYTES { self.memory_max } else { large };
+                // One address leaves half of everything to others, but for one request of it.
+                let is_fair = address + more <= self.memory_max / 4
+                    || taken <= self.memory_max / 2
+                    || address == account.held;
+                (taken <= max && is_fair, large)
+            }
+        };
+        if more > most {
+            return Answer::Never;
+        }
+        if !fits {
+            return Answer::NotNow;
+        }
+        self.grant(id, asked, more, now);
+        Answer::Granted
+    }
+
+    fn grant(&mut self, id: u64, asked: Asked, more: usize, now: u64) {
+        let Some(account) = self.accounts.get_mut(&id) else { return };
+        self.totals.memory_bytes.add(more as u64);
+        match asked {
+            Asked::Kept(_) => {
+                account.kept += more;
+                self.kept += more;
+            }
+            Asked::Held(_) => {
+                if account.held == 0 {
+                    account.holds_since = now;
+                }
+                account.held += more;
+                account.counters.held_bytes.add(more as u64);
+                self.held += more;
+                if let Some(address) = self.addresses.get_mut(&account.address) {
+                    address.held += more;
+                }
+            }
+        }
+    }
+
+    /// The request in hand holds `bytes` at most from now on.
+    pub(super) fn shrink(&mut self, id: u64, bytes: usize) {
+        let Some(account) = self.accounts.get_mut(&id) else { return };
+        let less = account.held.saturating_sub(bytes);
+        if less == 0 {
+            return;
+        }
+        account.held -= less;
+        account.counters.held_bytes.sub(less as u64);
+        self.held -= less;
+        self.totals.memory_bytes.sub(less as u64);
+        if let Some(address) = self.addresses.get_mut(&account.address) {
+            address.held -= less;
+        }
+        self.serve();
+    }
+
+    /// A place in the queue.
+    pub(super) fn wait(&mut self, id: u64, asked: Asked) -> u64 {
+        let ticket = self.number();
+        self.waiters.insert(ticket, Waiter { id, asked, is_granted: false });
+        if let Some(account) = self.accounts.get_mut(&id) {
+            account.waits = true;
+        }
+        self.totals.waiting.add(1);
+        ticket
+    }
+
+    pub(super) fn is_granted(&self, ticket: u64) -> bool {
+        self.waiters.get(&ticket).is_some_and(|waiter| waiter.is_granted)
+    }
+
+    pub(super) fn wait_no_more(&mut self, ticket: u64) {
+        let Some(waiter) = self.waiters.remove(&ticket) else { return };
+        if let Some(account) = self.accounts.get_mut(&waiter.id) {
+            account.waits = false;
+        }
+        self.totals.waiting.sub(1);
+    }
+
+    /// Gives what is there to those that wait, in their order; small ones pass large ones that have to
+    /// wait on.
+    fn serve(&mut self) {
+        let waiting = self.waiters.iter().filter(|(_, waiter)| !waiter.is_granted);
+        let first: Vec<(u64, u64, Asked)> =
+            waiting.take(SERVED_AT_ONCE).map(|(ticket, it)| (*ticket, it.id, it.asked)).collect();
+        for (ticket, id, asked) in first {
+            let now = self.look_at;
+            if self.ask(id, asked, now) != Answer::NotNow
+                && let Some(waiter) = self.waiters.get_mut(&ticket)
+            {
+                waiter.is_granted = true;
+                if let Some(account) = self.accounts.get(&id) {
+                    account.record.granted.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Somebody waits for memory: tells those to go that hold it and are slow, or, where it is wanted
+    /// to keep, those that have been silent longest.
+    pub(super) fn make_room(&mut self, now: u64) {
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + MEMORY_LOOK_MS;
+        self.serve();
+        let Some(waiter) = self.waiters.values().find(|waiter| !waiter.is_granted) else { return };
+        let Some(account) = self.accounts.get(&waiter.id) else { return };
+        let wanted = more(account, waiter.asked);
+        match waiter.asked {
+            Asked::Kept(_) => self.close_silent(wanted, now),
+            Asked::Held(_) => self.close_slow(wanted, now),
+        }
+    }
+
+    fn close_silent(&mut self, wanted: usize, now: u64) {
+        let mut freed = self.of_those_that_leave(|account| account.kept);
+        for _ in 0..SENT_AWAY_AT_ONCE {
+            if freed >= wanted || self.leaving >= LEAVING_MAX {
+                return;
+            }
+            let longest = self.largest().and_then(|from| self.longest_silent(from, now));
+            let Some(id) = longest else { return };
+            freed += self.accounts.get(&id).map_or(0, |account| account.kept);
+            self.send_away(id);
+        }
+    }
+
+    /// What will be given back soon.
+    fn of_those_that_leave(&self, bytes: fn(&Account) -> usize) -> usize {
+        let leave = |account: &&Account| account.record.leaves.load(Ordering::Acquire);
+        self.accounts.values().filter(leave).map(bytes).sum()
+    }
+
+    fn close_slow(&mut self, wanted: usize, now: u64) {
+        let is_slow = |account: &Account| {
+            let record = &account.record;
+            let age = now.saturating_sub(account.holds_since);
+            let is_idle = !record.is_busy.load(Ordering::Acquire) && !account.waits;
+            let rate = account.held as u64 * 1000 / age.max(1);
+            is_idle
+                && !record.leaves.load(Ordering::Acquire)
+                && account.held > 0
+                && age >= REQUEST_SLOW_AFTER_MS
+                && rate < REQUEST_BYTES_PER_SECOND_MIN
+        };
+        let slow = self.accounts.iter().filter(|(_, account)| is_slow(account));
+        let mut slow: Vec<(usize, u64)> = slow.map(|(id, account)| (account.held, *id)).collect();
+        slow.sort_unstable_by(|one, other| other.cmp(one));
+        let mut freed = self.of_those_that_leave(|account| account.held);
+        for (held, id) in slow {
+            if freed >= wanted || self.leaving >= LEAVING_MAX {
+                return;
+            }
+            freed += held;
+            self.send_away(id);
+        }
+    }
+}
+
+/// The places of those that have brought something, or have not.
+fn class(proven: bool) -> RangeInclusive<Place> {
+    (proven, 0, 0)..=(proven, u64::MAX, u64::MAX)
+}
+
+/// What it takes more.
+fn more(account: &Account, asked: Asked) -> usize {
+    match asked {
+        Asked::Held(target) => target.saturating_sub(account.held),
+        Asked::Kept(more) => more,
+    }
+}
