@@ -27,11 +27,20 @@ pub(super) struct Forgetting {
     named: Option<(BTreeSet<String>, Duration)>,
     /// What stands in the next checkpoint instead of the positions that are forgotten.
     queue: BTreeMap<String, SourcePosition>,
+    /// Those of the queue that a checkpoint may have said: they cannot be kept any more.
+    offered: BTreeSet<String>,
 }
 
 impl Log {
     /// Names the sources that exist: positions of all others may be forgotten.
     pub fn name_sources(&mut self, now: Duration, sources: BTreeSet<String>) {
+        for source in &sources {
+            if !self.forgetting.offered.contains(source)
+                && self.forgetting.queue.remove(source).is_some()
+            {
+                self.positions_busy.remove(source);
+            }
+        }
         let same = self.forgetting.named.as_ref().is_some_and(|(known, _)| *known == sources);
         if !same {
             self.forgetting.named = Some((sources, now));
@@ -108,7 +117,8 @@ impl Log {
     }
 
     /// What the next checkpoint says in place of the positions that are forgotten.
-    pub(super) fn forgotten(&self) -> BTreeMap<String, SourcePosition> {
+    pub(super) fn forgotten(&mut self) -> BTreeMap<String, SourcePosition> {
+        self.forgetting.offered.extend(self.forgetting.queue.keys().cloned());
         self.forgetting.queue.clone()
     }
 
@@ -116,6 +126,7 @@ impl Log {
     pub(super) fn forgotten_is_durable(&mut self, forgotten: BTreeMap<String, SourcePosition>) {
         for (source, position) in forgotten {
             self.forgetting.queue.remove(&source);
+            self.forgetting.offered.remove(&source);
             self.positions_busy.remove(&source);
             self.durable.advance_position(&source, &position);
             self.wakes.room = true;

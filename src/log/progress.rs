@@ -210,7 +210,7 @@ impl Log {
         let state = self.durable.stripe(index);
         let (frontier, watermark) = (state.frontier(), state.watermark.sequence.0);
         let refused = stripe.refused_segment.as_ref();
-        let all_refused = refused.filter(|(len, _)| *len <= self.settings.segment_bytes);
+        let all_refused = refused.filter(|(len, _)| *len <= stripe.segment_bytes);
         let all_refused = all_refused.map(|(_, trouble)| trouble.clone());
         let suspended = match &stripe.health {
             Health::Active => None,

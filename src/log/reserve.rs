@@ -296,7 +296,7 @@ impl Log {
         stripe.wants_segment = stripe.wants_segment.max(need);
         self.wakes.keeper = true;
         // Shorter ones than that are not made.
-        let made = need.max(self.settings.segment_bytes);
+        let made = need.max(stripe.segment_bytes);
         match (who, &stripe.refused_segment) {
             (Purpose::Put, Some((refused, trouble))) if made >= *refused => {
                 Err(Admission::NoSpace(trouble.clone()))

@@ -4,7 +4,7 @@ use super::block::{BLOCK_HEADER_BYTES, BlockHeader, written_len};
 use super::body::{AckBody, PositionRef, PutPrefix};
 use super::state::{DAMAGE_NAMED_MAX, SourcePosition, StateRecord, StripeState};
 use super::{Refusal, event, fuzz, samples};
-use crate::base::ids::{GroupId, Sequence, StripeIndex};
+use crate::base::ids::{GroupId, MAIN_GROUP, Sequence, StripeIndex};
 use crate::base::ranges::RangeSet;
 use crate::event::{Event, Headers};
 use bytes::Bytes;
@@ -211,4 +211,27 @@ proptest! {
             fuzz::member(bytes);
         }
     }
+}
+
+#[test]
+fn what_is_given_up_has_a_name_however_much_was_damaged_before() {
+    let mut state = StripeState {
+        acknowledged: [(MAIN_GROUP, RangeSet::default())].into(),
+        ..StripeState::default()
+    };
+    for at in 0..3 * DAMAGE_NAMED_MAX as u64 {
+        state.void_damaged(10 * at, 10 * at + 3);
+    }
+    // Twenty parts of it wait.
+    let start = 10_000;
+    for at in 0..20 {
+        state.acknowledge(MAIN_GROUP, start + 10 * at, start + 10 * at + at / 2 + 1);
+    }
+    state.give_up(start, start + 200);
+    assert!(state.damaged.len() <= DAMAGE_NAMED_MAX);
+    let named = |sequence: u64| state.damaged.iter().any(|(a, b)| (*a..*b).contains(&sequence));
+    let waited = (0..20).flat_map(|at| start + 10 * at + at / 2 + 1..start + 10 * at + 10);
+    waited.for_each(|sequence| assert!(named(sequence), "{sequence}"));
+    assert!(!named(start), "it was taken");
+    assert!(state.missing(start, start + 200).is_empty());
 }

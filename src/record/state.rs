@@ -19,6 +19,9 @@ pub const ADOPTED_RANGES_MAX: usize = 16;
 /// Damaged ranges that are kept by name per stripe; more are only counted.
 pub const DAMAGE_NAMED_MAX: usize = 32;
 
+/// Names of one range that is given up with a missing segment.
+const GIVEN_UP_PARTS_MAX: usize = 8;
+
 /// What a source left with its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourcePosition {
@@ -160,7 +163,7 @@ impl StripeState {
         self.opened = self.opened.max(other.opened);
         self.damaged_events = self.damaged_events.max(other.damaged_events);
         for range in &other.damaged {
-            self.name_damage(*range);
+            self.name(*range);
         }
     }
 
@@ -211,21 +214,35 @@ impl StripeState {
         }
     }
 
-    /// Voids `start..end` because what was there is damaged, and keeps name and count of what waited of it.
+    /// Voids `start..end` because what was there is damaged, and keeps name and count of what waited of it. Half
+    /// of the names are left to what is given up with missing segments.
     pub fn void_damaged(&mut self, start: u64, end: u64) {
         let fresh = self.missing(start, end);
         self.void(start, end);
         for (start, end) in fresh {
             self.damaged_events += end - start;
-            self.name_damage((start, end));
+            if self.damaged.len() < DAMAGE_NAMED_MAX / 2 {
+                self.name((start, end));
+            }
         }
     }
 
-    /// Voids `start..end`, of which nobody knows whether events had it: they were in a segment that is
-    /// missing. It is named and not counted, so that a file that comes back is recognised.
-    pub fn void_unknown(&mut self, start: u64, end: u64) {
+    /// Voids `start..end` because the segment that has it is missing, and keeps name and count of what waited of
+    /// it: by the name a file is recognised that comes back.
+    pub fn give_up(&mut self, start: u64, end: u64) {
+        let fresh = self.missing(start, end);
+        self.damaged_events += fresh.iter().map(|(a, b)| b - a).sum::<u64>();
         self.void(start, end);
-        self.name_damage((start, end));
+        self.name_parts(fresh);
+    }
+
+    /// Voids `start..end`, of which nobody knows whether events had it: they were in a segment that is
+    /// missing. What of it is not acknowledged is named and not counted, so that a file that comes back is
+    /// recognised.
+    pub fn void_unknown(&mut self, start: u64, end: u64) {
+        let fresh = self.missing(start, end);
+        self.void(start, end);
+        self.name_parts(fresh);
     }
 
     /// The parts of `start..end` that group `main` has not acknowledged.
@@ -250,10 +267,25 @@ impl StripeState {
         self.acknowledged.values().map(RangeSet::ranges_beyond).max().unwrap_or(0)
     }
 
-    fn name_damage(&mut self, range: (u64, u64)) {
-        if self.damaged.len() < DAMAGE_NAMED_MAX && !self.damaged.contains(&range) {
+    /// Names ascending parts of one range that is given up. Of many, those with the least between them have one
+    /// name: events that were acknowledged may come again with the file, none stays away.
+    fn name_parts(&mut self, mut parts: Vec<(u64, u64)>) {
+        while parts.len() > GIVEN_UP_PARTS_MAX {
+            let between = |at: &usize| parts[at + 1].0 - parts[*at].1;
+            let Some(least) = (0..parts.len() - 1).min_by_key(between) else { break };
+            parts[least].1 = parts.remove(least + 1).1;
+        }
+        parts.into_iter().for_each(|part| self.name(part));
+    }
+
+    /// Of more than [`DAMAGE_NAMED_MAX`] the newest keep their names.
+    fn name(&mut self, range: (u64, u64)) {
+        if !self.damaged.contains(&range) {
             self.damaged.push(range);
             self.damaged.sort_unstable();
+            if self.damaged.len() > DAMAGE_NAMED_MAX {
+                self.damaged.remove(0);
+            }
         }
     }
 }

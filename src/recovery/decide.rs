@@ -390,7 +390,11 @@ impl OneStripe<'_> {
     ) {
         let state = self.state.stripe_mut(self.index);
         for (start, end) in state.missing(sequences.0.0, sequences.1.0) {
-            state.void_damaged(start, end);
+            if case == Case::R7 {
+                state.give_up(start, end);
+            } else {
+                state.void_damaged(start, end);
+            }
             let sequences = Some((Sequence(start), Sequence(end)));
             verdict.rulings.push(Ruling { case, segment, bytes, blocks, sequences });
         }
@@ -494,7 +498,8 @@ impl OneStripe<'_> {
     fn end_was_given_up(&self) -> bool {
         let state = self.state.stripe(self.index);
         let end = state.next.0;
-        let jumped = |(a, b): &(u64, u64)| b - a >= DEGRADED_JUMP && *b <= end;
+        // What of it was known to be acknowledged has no part in the name.
+        let jumped = |(a, b): &(u64, u64)| b - a >= DEGRADED_JUMP / 2 && *b <= end;
         state.damaged.iter().any(|range| jumped(range) && state.missing(range.0, end).is_empty())
     }
 

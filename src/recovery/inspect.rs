@@ -310,10 +310,10 @@ fn finding(
 }
 
 impl SurveyedStripe {
-    /// The source whose position says how far the events of a returned segment were put again.
+    /// The source whose position says how far the events of returned segments were put again.
     #[must_use]
-    pub fn restore_source(&self, segment: &ReturnedSegment) -> String {
-        returned::source_of(self.uuid, segment.id)
+    pub fn restore_source(&self) -> String {
+        returned::source_of(self.uuid)
     }
 
     fn finding(&self, segment: &SurveyedSegment, ruling: &Ruling) -> Finding {

@@ -173,15 +173,28 @@ fn set_returned_apart(
     decision: &mut Decision,
 ) -> Result<Vec<Vec<ReturnedSegment>>, OpenError> {
     let mut buffer = Buffer::small()?;
-    let mut returned = Vec::new();
-    for (at, source) in sources.iter().enumerate() {
-        let subject = gather::subject(how, source, at);
-        let (gathered, verdict) = (&all.stripes[at], &mut decision.stripes[at]);
-        let found = returned::set_apart(&subject, gathered, verdict, &decision.state, &mut buffer);
-        all.findings.extend(found.iter().map(|segment| segment.finding(&subject)));
-        returned.push(found);
+    let subjects: Vec<Subject> =
+        sources.iter().enumerate().map(|(at, source)| gather::subject(how, source, at)).collect();
+    let candidates: Vec<_> = subjects
+        .iter()
+        .zip(&all.stripes)
+        .map(|(subject, found)| returned::candidates(subject, found, &decision.state, &mut buffer))
+        .collect();
+    let uuids: Vec<Uuid> = subjects.iter().map(|subject| subject.uuid).collect();
+    let returned = returned::judge(&candidates, &uuids, &decision.state);
+    for ((subject, found), verdict) in subjects.iter().zip(&returned).zip(&mut decision.stripes) {
+        all.findings.extend(found.iter().map(|segment| segment.finding(subject)));
+        let is_apart = |id: &SegmentId| found.iter().any(|segment| segment.id == *id);
+        verdict.live.retain(|id| !is_apart(id));
+        verdict.dead.retain(|id| !is_apart(id));
     }
     Ok(returned)
+}
+
+/// How far the names of new files keep from those of segments that were given up, should these come back.
+fn slots_apart(verdict: &Verdict) -> u32 {
+    const SLOTS_APART: u32 = 1000;
+    if verdict.missing().next().is_some() || verdict.end_missing { SLOTS_APART } else { 0 }
 }
 
 fn decide(all: &Everything) -> Decision {
@@ -458,7 +471,7 @@ impl Opening {
                 if current { state.watermark.end_offset.min(s.len) } else { s.len }
             }),
             free,
-            next_slot: gathered.inventory.next_slot,
+            next_slot: gathered.inventory.next_slot.saturating_add(slots_apart(verdict)),
             next_block: verdict.next_block,
             next_sequence: state.next,
         })

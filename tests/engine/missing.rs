@@ -130,11 +130,15 @@ fn going_on(machine: &Machine) -> FileChannelOptions {
 
 /// What `channel restore` does, on threads.
 fn restore(machine: &Machine) -> Restored {
+    FileChannel::restore(threaded(machine)).expect("there is room")
+}
+
+fn threaded(machine: &Machine) -> FileChannelOptions {
     let mut options = FileChannelOptions::new(checkpoint_dir(), (0..machine.stripes).map(data_dir))
         .with_disk(Arc::new(machine.disk.clone()));
     options.segment_bytes = 256 * 1024;
     options.minimum_required_space = 0;
-    FileChannel::restore(options).expect("there is room")
+    options
 }
 
 #[test]
@@ -181,5 +185,77 @@ fn a_segment_that_comes_back_after_it_was_given_up_has_lost_nothing() {
             assert_eq!((once.len(), count), (expected + 120, expected + 120), "{about}");
             assert!(all.iter().all(|body| once.binary_search(body).is_ok()), "{about}");
         }
+    }
+}
+
+#[test]
+fn what_a_returned_segment_shows_to_be_taken_is_not_put_again() {
+    for stripes in [1, 2] {
+        let machine = Machine::new(stripes);
+        let mut engine = machine.open();
+        let mut checkpoints = images(&machine);
+        checkpoints.retain(|(file, _)| file.ends_with("checkpoint"));
+        for round in 0..10 {
+            engine.put(&bodies(&format!("r{round}"), 0..10));
+        }
+        let taken = engine.take(60);
+        assert_eq!(taken.len(), 60);
+        drop(engine);
+        // No checkpoint knows of puts and takes: both are in the segments that are away.
+        let machine = machine.after_kill(1);
+        for (file, bytes) in &checkpoints {
+            machine.disk.put_in_place(file, Some(bytes)).expect("a directory of the channel");
+        }
+        let files: Vec<_> = (0..stripes).flat_map(|at| used(&machine, at)).collect();
+        let away: Vec<_> = files
+            .iter()
+            .map(|(_, file)| (file.clone(), machine.disk.contents(file).expect("listed")))
+            .collect();
+        for (file, _) in &away {
+            machine.disk.put_in_place(file, None).expect("a directory of the channel");
+        }
+        machine.open_with(going_on(&machine)).channel.close().expect("sealed");
+        for (file, bytes) in &away {
+            machine.disk.put_in_place(file, Some(bytes)).expect("a directory of the channel");
+        }
+        let restored = restore(&machine);
+        assert_eq!(restored.events, 40, "{stripes} stripes: {restored:?}");
+        let came = machine.reopened();
+        assert!(came.len() == 40 && came.iter().all(|body| !taken.contains(body)), "{came:?}");
+    }
+}
+
+#[test]
+fn a_restore_fits_its_transactions_to_the_channel() {
+    let (machine, all) = filled(1, true);
+    let (_, file) = used(&machine, 0).remove(0);
+    let bytes = machine.disk.contents(&file).expect("listed");
+    machine.disk.put_in_place(&file, None).expect("a directory of the channel");
+    machine.open_with(going_on(&machine)).channel.close().expect("sealed");
+    machine.disk.put_in_place(&file, Some(&bytes)).expect("a directory of the channel");
+    let mut options = threaded(&machine);
+    options.transaction_bytes_max = 16 * 1024;
+    let restored = FileChannel::restore(options).expect("each event fits");
+    assert!(restored.events > 2, "{restored:?}");
+    assert!(sorted(machine.reopened()) == all, "all of it is there");
+}
+
+#[test]
+fn a_running_channel_makes_no_segment_over_a_file_that_was_put_back() {
+    let machine = Machine::new(1);
+    let mut engine = machine.open();
+    engine.put(&bodies("a", 0..1));
+    let there = machine.disk.files();
+    let names = (0..40).map(|slot| data_dir(0).join(segment::file_name(slot)));
+    let put_back: Vec<PathBuf> = names.filter(|name| !there.contains(name)).collect();
+    for file in &put_back {
+        machine.disk.put_in_place(file, Some(b"kept")).expect("a directory of the channel");
+    }
+    for round in 0..60 {
+        engine.put(&large(&format!("r{round}"), 0..10, 6_000));
+    }
+    assert!(used(&machine, 0).len() > 3, "segments were made");
+    for file in &put_back {
+        assert_eq!(machine.disk.contents(file).expect("there"), b"kept", "{file:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Section 8: what a source leaves with its events.
 
 use crate::rig::{Engine, Machine, bodies, data_dir};
-use millpond::base::ids::{SegmentId, Uuid};
+use millpond::base::ids::Uuid;
 use millpond::channel::{Channel, CommitError, Position, PositionError, Refusal};
 use millpond::disk::sim::{Fault, SimOptions};
 use millpond::recovery::returned::source_of;
@@ -340,7 +340,7 @@ fn sources_that_were_not_named_for_a_day_are_forgotten_and_one_that_returns_is_n
 fn the_progress_of_a_restore_is_never_forgotten_by_itself() {
     let machine = Machine::new(1);
     let mut engine = machine.open();
-    let restore = source_of(Uuid([7; 16]), SegmentId(3));
+    let restore = source_of(Uuid([7; 16]));
     for source in ["gone", restore.as_str()] {
         let commit = engine.begin_put_at(&[], source, "12345678");
         engine.end(commit).expect("committed");

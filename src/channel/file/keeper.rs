@@ -235,6 +235,10 @@ impl Shared {
     fn make_segment(&self, report: &StripeReport, len: u64, tending: &mut Tending) -> bool {
         let index = report.index;
         let Some(directory) = &self.homes[index.at()].directory else { return false };
+        // A file that has the name was put there meanwhile: a segment that was missing, perhaps.
+        while matches!(directory.holds(&segment::file_name(tending.next_slot)), Ok(true)) {
+            tending.next_slot += 1;
+        }
         let slot = tending.next_slot;
         let name = segment::file_name(slot);
         let refused_at = tending.refused_at;

@@ -129,11 +129,7 @@ impl SegmentUse {
     /// Bytes of the next piece of zeroes.
     fn piece_bytes(&self) -> u64 {
         let bytes = (self.fill_rate * PIECE_TIME.as_secs_f64()) as u64;
-        bytes.clamp(
-            FILL_PIECE_BYTES_MIN,
-            std::env::var("MP_PIECE")
-                .map_or(FILL_PIECE_BYTES_MAX, |v| v.parse().unwrap_or(FILL_PIECE_BYTES_MAX)),
-        )
+        bytes.clamp(FILL_PIECE_BYTES_MIN, FILL_PIECE_BYTES_MAX)
     }
 
     /// How long after the beginning of a piece of `bytes`, which took `took`, the next one is due when

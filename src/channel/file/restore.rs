@@ -2,8 +2,9 @@
 
 use super::{FileChannel, FileChannelOptions, OpenError, open};
 use crate::base::ids::Sequence;
-use crate::channel::{Channel, CommitError, PutError};
+use crate::channel::{Channel, CommitError, PositionError, PutError};
 use crate::event::Event;
+use crate::record::event::encoded_len;
 use crate::recovery::inspect;
 use crate::recovery::returned::{ReturnedSegment, position_at};
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 /// Events of one transaction.
 const EVENTS_MAX: usize = 1000;
 
-/// Bytes of bodies and headers in one transaction, unless one event has more.
+/// Encoded bytes of the events of one transaction, unless one event has more.
 const BYTES_MAX: usize = 1024 * 1024;
 
 /// What was put again.
@@ -47,6 +48,14 @@ pub enum RestoreError {
         events: u64,
         /// The cause.
         source: PutError,
+    },
+    /// How far it came is not known.
+    #[error("{source}; {events} events were put again before; run it again")]
+    Position {
+        /// Events put before.
+        events: u64,
+        /// The cause.
+        source: PositionError,
     },
     /// A transaction was refused, or is in doubt.
     #[error("{source}; {events} events were put again before; run it again when there is room")]
@@ -87,8 +96,12 @@ impl FileChannel {
                     restored.unreadable.push(segment.path.clone());
                     continue;
                 }
-                let source = stripe.restore_source(segment);
-                let mut puts = Puts { channel: &channel, source, pending: Vec::new(), bytes: 0 };
+                let mut puts = Puts {
+                    channel: &channel,
+                    source: stripe.restore_source(),
+                    pending: Vec::new(),
+                    bytes: 0,
+                };
                 let mut failed = None;
                 survey
                     .walk_returned(stripe, segment, &mut |sequence, event| match puts.add(
@@ -146,10 +159,11 @@ impl Puts<'_> {
         event: Event,
         done: &mut u64,
     ) -> Result<(), RestoreError> {
-        let bytes =
-            event.body.len() + event.headers.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>();
-        let max = EVENTS_MAX.min(self.channel.limits().transaction_capacity);
-        if self.pending.len() >= max || self.bytes + bytes > BYTES_MAX {
+        let bytes = encoded_len(&event);
+        let limits = self.channel.limits();
+        let events_max = EVENTS_MAX.min(limits.transaction_capacity);
+        let bytes_max = BYTES_MAX.min(limits.transaction_bytes_max);
+        if self.pending.len() >= events_max || self.bytes + bytes > bytes_max {
             self.commit(segment, done)?;
         }
         self.pending.push((sequence, event));
@@ -159,7 +173,10 @@ impl Puts<'_> {
 
     fn commit(&mut self, segment: &ReturnedSegment, done: &mut u64) -> Result<(), RestoreError> {
         let Some((last, _)) = self.pending.last() else { return Ok(()) };
-        let position = Bytes::copy_from_slice(&position_at(last.0 + 1));
+        let failed = |source: PositionError| RestoreError::Position { events: *done, source };
+        let before = self.channel.position(&self.source).map_err(failed)?;
+        let before = before.as_ref().map_or(&[][..], |position| &position.bytes[..]);
+        let position = position_at(before, segment.id, last.0 + 1);
         let count = self.pending.len() as u64;
         let mut put = self.channel.begin_put();
         for (sequence, event) in self.pending.drain(..) {
@@ -171,7 +188,7 @@ impl Puts<'_> {
                 source,
             })?;
         }
-        put.set_position(&self.source, position);
+        put.set_position(&self.source, Bytes::from(position));
         put.commit()
             .map_err(|failure| RestoreError::Commit { events: *done, source: failure.into() })?;
         *done += count;

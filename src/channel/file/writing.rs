@@ -157,8 +157,8 @@ impl Shared {
 
     /// Finds someone to go on writing wherever a write may start and nobody is about to.
     pub(super) fn hand_over(self: &Arc<Self>) {
-        let Ok(log) = self.log() else { return };
         let now = self.now();
+        let Ok(log) = self.log() else { return };
         let mut heirs = heirs(&log);
         heirs.retain(|(index, _)| !self.commit_delay(*index).is_held(now, log.gathered(*index)));
         drop(log);
