@@ -1,7 +1,8 @@
 //! Opens a channel, however often it takes, and opens it again when it has stopped.
 
+use crate::base::clock::Clock;
 use crate::channel::{Channel, Trouble};
-use crate::codes::{self, Coded};
+use crate::codes::{self, Code, Coded};
 use crate::flow::context::StopSignal;
 use crate::flow::standing::Standing;
 use crate::metrics::ChannelCounters;
@@ -20,6 +21,7 @@ pub(super) struct Opening<F> {
     /// Opens it; blocks while a file channel recovers.
     pub(super) open: Arc<F>,
     pub(super) counters: Arc<ChannelCounters>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) stop: StopSignal,
 }
 
@@ -35,13 +37,17 @@ where
             let opening = tokio::task::spawn_blocking(move || open());
             // Not raced against the stop: a channel that was opened has to be closed.
             let (code, said) = match opening.await {
-                Ok(Ok(channel)) => return Some(channel),
+                Ok(Ok(channel)) => {
+                    self.counters.failure.over();
+                    return Some(channel);
+                }
                 Ok(Err(error)) => (error.code(), error.to_string()),
                 Err(error) => {
                     (&codes::COMPONENT_PANICKED, format!("panicked while opening: {error}"))
                 }
             };
             self.counters.unhealthy.set(1);
+            self.note(code, &format!("cannot be opened: {said}"));
             tracing::error!(
                 %code,
                 channel = self.name,
@@ -53,6 +59,11 @@ where
                 () = tokio::time::sleep(OPEN_AGAIN) => {}
             }
         }
+    }
+
+    /// Keeps why it is not open, for who watches.
+    fn note(&self, code: &'static Code, reason: &str) {
+        self.counters.failure.note(code, reason, self.clock.wall_ms());
     }
 
     /// Opens the channel again whenever it has stopped after an internal failure. Returns when it
@@ -69,6 +80,7 @@ where
             }
             let why = status.trouble.unwrap_or_default();
             tracing::error!(code = %codes::CHANNEL_STOPPED, channel = self.name, "{why}; opening it again");
+            self.note(&codes::CHANNEL_STOPPED, &format!("{why}; it is being opened again"));
             let old = standing.vacate(Trouble::new(format!("{why}; it is being opened again")));
             // Its directories stay locked until the last transaction on it has ended too: until
             // then a write of its past could land in the middle of the recovery.
@@ -91,6 +103,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::SystemClock;
     use crate::channel::CommitError;
     use crate::channel::file::{FileChannel, FileChannelOptions, OpenError};
     use crate::event::Event;
@@ -125,7 +138,8 @@ mod tests {
             Ok(channel as Arc<dyn Channel>)
         });
         let counters = Registry::default().channel("c1");
-        (Opening { name: "c1".to_owned(), open, counters, stop }, last)
+        let clock = Arc::new(SystemClock::new());
+        (Opening { name: "c1".to_owned(), open, counters, clock, stop }, last)
     }
 
     #[tokio::test]

@@ -119,10 +119,10 @@ pub(super) async fn close(
         match timeout_at(until, closed).await {
             Ok(Ok(Ok(()))) => tracing::info!(channel = name, "closed with {left} events"),
             Ok(Ok(Err(error))) => {
-                tracing::error!(code = %codes::CHANNEL_NOT_CLOSED, channel = name, "{error}")
+                tracing::error!(code = %codes::CHANNEL_NOT_CLOSED, channel = name, "{error}");
             }
             Ok(Err(panic)) => {
-                tracing::error!(code = %codes::COMPONENT_PANICKED, channel = name, "closing it panicked: {panic}")
+                tracing::error!(code = %codes::COMPONENT_PANICKED, channel = name, "closing it panicked: {panic}");
             }
             Err(_) => name_once(cut_off, format!("channel {name}")),
         }
@@ -153,7 +153,7 @@ pub(super) async fn end<'t>(
         match timeout_at(until, &mut *handle).await {
             Ok(Ok(())) => tracing::debug!("{name} stopped"),
             Ok(Err(error)) => {
-                tracing::error!(code = %codes::COMPONENT_PANICKED, "{name} ended early: {error}")
+                tracing::error!(code = %codes::COMPONENT_PANICKED, "{name} ended early: {error}");
             }
             Err(_) => {
                 tracing::error!(code = %codes::STOP_CUT_OFF, "{name} did not stop in time and is cut off");
@@ -173,7 +173,7 @@ pub(super) async fn closed(closing: &mut Vec<JoinHandle<Vec<String>>>, cut_off: 
         match last.await {
             Ok(names) => names.into_iter().for_each(|name| name_once(cut_off, name)),
             Err(panic) => {
-                tracing::error!(code = %codes::COMPONENT_PANICKED, "closing channels panicked: {panic}")
+                tracing::error!(code = %codes::COMPONENT_PANICKED, "closing channels panicked: {panic}");
             }
         }
         closing.pop();

@@ -209,6 +209,7 @@ impl Running {
                     move || open_channel(&name, &kind, &for_memory)
                 }),
                 counters: Arc::clone(&counters),
+                clock: Arc::clone(&clock),
                 stop: stop.clone(),
             };
             let Some(channel) = opening.keep_opening().await else { return };

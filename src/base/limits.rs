@@ -428,6 +428,10 @@ pub const NAMES_KNOWN_MAX: usize = 4096;
 /// Seconds for which they are kept: as long as a short-lived entry of DNS.
 pub const NAME_KEPT_SECONDS: u64 = 60;
 
+/// Characters of the reason of a component's last failure that are kept for who watches: a line of a
+/// page and of a terminal, and with thousands of components nothing that counts.
+pub const FAILURE_REASON_CHARS_MAX: usize = 256;
+
 /// Bytes of a key or trust store. Java's own, with the certificates of all public authorities, has
 /// some 200 KB.
 pub const KEY_STORE_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -223,7 +223,7 @@ pub struct Status {
     pub events: u64,
     /// Of those, the ones lent to takes that are open or in doubt, where the channel tells.
     pub lent: u64,
-    /// Bytes of those events, where the channel knows them.
+    /// Bytes that they take: of memory, or of the segments that hold them.
     pub bytes: u64,
     /// Events the channel holds at most.
     pub capacity: u64,

@@ -76,7 +76,7 @@ impl Counted {
         }
         let refuses = status.refuses();
         Some(ChannelReading {
-            bytes: status.bytes,
+            waiting_bytes: waiting_bytes(&status),
             memory_bytes: status.memory_bytes,
             quarantined: status.quarantined,
             out_of_reach: status.out_of_reach,
@@ -89,6 +89,18 @@ impl Counted {
             stripes: status.stripes,
         })
     }
+}
+
+/// Bytes of the events that wait. A channel on disk counts the segments that hold them, of which much may be
+/// taken or not written yet.
+fn waiting_bytes(status: &Status) -> u64 {
+    if status.events.saturating_add(status.out_of_reach) == 0 {
+        return 0;
+    }
+    let stripes = status.stripes.iter();
+    let (segments, waiting) =
+        stripes.fold((0, 0), |(all, part), s| (all + s.segment_bytes, part + s.lag_bytes));
+    status.bytes.saturating_sub(segments) + waiting
 }
 
 impl Channel for Counted {
@@ -461,9 +473,13 @@ mod tests {
         assert!(reading.oldest >= AGE, "{reading:?}");
         assert!(reading.stripes[0].oldest == reading.oldest, "{reading:?}");
         assert!(reading.stripes[0].lag_bytes > 3 * 50_000, "{reading:?}");
+        assert_eq!(reading.waiting_bytes, reading.stripes[0].lag_bytes);
         hangs.commit().unwrap();
-        let stripe = &channel.reading().expect("open").stripes[0];
+        let reading = channel.reading().expect("open");
+        let stripe = &reading.stripes[0];
         assert_eq!((stripe.oldest, stripe.lag_bytes), (Duration::ZERO, 0));
+        assert_eq!(reading.waiting_bytes, 0, "although its segment has not been used again");
+        assert!(stripe.segment_bytes > 0, "{reading:?}");
     }
 
     #[tokio::test]

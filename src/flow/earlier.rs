@@ -3,7 +3,9 @@
 //! While that is on its way to the disk the next batch is taken and prepared. It goes on by itself,
 //! also when whoever waits for it is dropped.
 
+use crate::base::clock::Clock;
 use crate::channel::{BoxFuture, CommitError};
+use crate::codes;
 use crate::metrics::{DropReason, SinkCounters};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ pub(super) struct Delivered {
     pub(super) became: Became,
     /// From handing them to the sink to its word that they are delivered.
     pub(super) took: Duration,
+    /// The time.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// What became of the events of a batch that leaves the channel.
@@ -62,11 +66,12 @@ impl Delivered {
             }
             Err(error) => {
                 self.counters.channel_read_fail.add(1);
-                tracing::warn!(
-                    sink = self.sink,
+                let words = format!(
                     "{} events were delivered and their acknowledgement did not end well, they may come again: {error}",
                     self.events
                 );
+                tracing::warn!(code = %codes::SINK_FAILING, sink = self.sink, "{words}");
+                self.counters.failure.note(&codes::SINK_FAILING, &words, self.clock.wall_ms());
                 false
             }
         }
@@ -317,7 +322,8 @@ mod tests {
         for (became, events) in all {
             let counters = Arc::clone(&counters);
             let (sink, took) = ("k".to_owned(), Duration::ZERO);
-            let delivered = Delivered { sink, counters, events, became, took };
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+            let delivered = Delivered { sink, counters, events, became, took, clock };
             assert!(delivered.note(Ok(())));
         }
         // As Flume counts, which can be told to count errors as deliveries.

@@ -238,6 +238,7 @@ async fn prepare(
         Ok(sink) => sink,
         Err(error) => {
             tracing::error!(code = %codes::COMPONENT_NOT_BUILT, sink = runner.name, "cannot be built: {error}");
+            runner.note(&codes::COMPONENT_NOT_BUILT, &format!("cannot be built: {error}"));
             return Prepared::Closed;
         }
     };
@@ -389,6 +390,7 @@ impl Member {
     /// Nobody knows in which state it is: it is built anew when its turn comes.
     fn panicked(&mut self, panic: &str) {
         tracing::error!(code = %codes::COMPONENT_PANICKED, sink = self.runner.name, "panicked and is started again: {panic}");
+        self.runner.note(&codes::COMPONENT_PANICKED, &format!("panicked: {panic}"));
         self.runner.counters.restarts.add(1);
         self.runner.enter(Phase::Resting);
         self.runner.counters.up.set(0);

@@ -21,7 +21,7 @@ use super::spell::Spell;
 use super::tap::Tap;
 use crate::base::clock::Clock;
 use crate::channel::Channel;
-use crate::codes;
+use crate::codes::{self, Code};
 use crate::config::settings::SettingError;
 use crate::metrics::{Phase, SinkCounters};
 use std::sync::Arc;
@@ -85,12 +85,14 @@ impl SinkRunner {
                 Ok(mut sink) => contain(self.life(&mut *sink, &context, &mut earlier)).await,
                 Err(error) => {
                     tracing::error!(code = %codes::COMPONENT_NOT_BUILT, sink = self.name, "cannot be built: {error}");
+                    self.note(&codes::COMPONENT_NOT_BUILT, &format!("cannot be built: {error}"));
                     Ok(())
                 }
             };
             self.counters.up.set(0);
             let Err(panic) = ended else { return };
             tracing::error!(code = %codes::COMPONENT_PANICKED, sink = self.name, "panicked and is started again: {panic}");
+            self.note(&codes::COMPONENT_PANICKED, &format!("panicked: {panic}"));
             self.counters.restarts.add(1);
             self.enter(Phase::Resting);
             if self.stop.fired() {
@@ -155,15 +157,22 @@ impl SinkRunner {
     /// Says why it does not work, unless that was said.
     pub(super) fn failed(&self, cause: &str) {
         self.counters.failing.set(1);
+        self.note(&codes::SINK_FAILING, cause);
         match self.spell.failed(self.clock.now(), cause) {
             Some(words) => tracing::warn!(code = %codes::SINK_FAILING, sink = self.name, "{words}"),
             None => tracing::debug!(sink = self.name, "{cause}"),
         }
     }
 
+    /// Keeps why it does not work, for who watches.
+    pub(super) fn note(&self, code: &'static Code, reason: &str) {
+        self.counters.failure.note(code, reason, self.clock.wall_ms());
+    }
+
     /// Says that it works again, if it did not.
     pub(super) fn works(&self) {
         self.counters.failing.set(0);
+        self.counters.failure.over();
         if let Some(words) = self.spell.over(self.clock.now()) {
             tracing::info!(sink = self.name, "{words}");
         }

@@ -6,6 +6,7 @@ use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::SinkRunner;
 use super::tap::Way;
 use crate::channel::TakeTransaction;
+use crate::codes;
 use crate::event::Event;
 use crate::metrics::{Phase, SinkCounters};
 use std::future::poll_fn;
@@ -99,7 +100,9 @@ impl SinkRunner {
             Ok(batch) => batch,
             Err(error) => {
                 self.counters.channel_read_fail.add(1);
-                tracing::warn!(sink = self.name, "cannot take from the channel: {error}");
+                let words = format!("cannot take from the channel: {error}");
+                tracing::warn!(code = %codes::SINK_FAILING, sink = self.name, "{words}");
+                self.note(&codes::SINK_FAILING, &words);
                 return Some(Turn::Failed);
             }
         };
@@ -161,6 +164,7 @@ impl SinkRunner {
             events: batch.len(),
             became,
             took: self.clock.now().saturating_sub(began),
+            clock: Arc::clone(&self.clock),
         };
         match earlier.begin(take.commit_async(), delivered).await {
             Some(false) => Some(Turn::Failed),

@@ -12,7 +12,7 @@ use super::context::{Begun, Failure, Intake, SourceContext, StopSignal};
 use super::sink_runner::START_AGAIN;
 use super::source::Source;
 use crate::base::clock::Clock;
-use crate::codes;
+use crate::codes::{self, Code};
 use crate::config::settings::SettingError;
 use crate::metrics::SourceCounters;
 use std::sync::Arc;
@@ -65,6 +65,7 @@ impl SourceRunner {
                 Ok(running) => running,
                 Err(error) => {
                     tracing::error!(code = %codes::COMPONENT_NOT_BUILT, source = self.name, "cannot be built: {error}");
+                    self.note(&codes::COMPONENT_NOT_BUILT, &format!("cannot be built: {error}"));
                     return;
                 }
             };
@@ -81,11 +82,14 @@ impl SourceRunner {
                     return;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(code = %codes::SOURCE_FAILING, source = self.name, "{}: {error}", failed(ran));
+                    let words = format!("{}: {error}", failed(ran));
+                    tracing::warn!(code = %codes::SOURCE_FAILING, source = self.name, "{words}");
+                    self.note(&codes::SOURCE_FAILING, &words);
                     source = Some(running);
                 }
                 Err(panic) => {
                     tracing::error!(code = %codes::COMPONENT_PANICKED, source = self.name, "panicked and is started again: {panic}");
+                    self.note(&codes::COMPONENT_PANICKED, &format!("panicked: {panic}"));
                 }
             }
             self.counters.restarts.add(1);
@@ -120,8 +124,14 @@ impl SourceRunner {
         self.started.send_replace(true);
         said(begun, |begun| begun == Begun::Runs).await;
         self.counters.fault.clear();
+        self.counters.failure.over();
         self.counters.started(self.clock.wall_ms());
         self.counters.up.set(1);
+    }
+
+    /// Keeps why it does not run, for who watches.
+    fn note(&self, code: &'static Code, reason: &str) {
+        self.counters.failure.note(code, reason, self.clock.wall_ms());
     }
 
     fn context(&self, begun: watch::Sender<Begun>) -> SourceContext {

@@ -1,7 +1,7 @@
 //! The counters of one component.
 
 use super::drops::{self, DropPlace, Dropped, Drops, InterceptorDrops};
-use super::{Clients, Counter, Durations, Fault, Phases, Spread, Value};
+use super::{Clients, Counter, Durations, Fault, LastFailure, Phases, Spread, Value};
 
 fn count(n: u64) -> Value {
     Value::Count(n)
@@ -110,6 +110,8 @@ counters!(
         clients: Clients,
         /// Events of it that ended without having arrived.
         drops: Drops,
+        /// Why its last try failed.
+        failure: LastFailure,
         /// The same, of each of its interceptors.
         interceptors: InterceptorDrops,
         /// Why it collects nothing although it has not failed to start, until it is started again.
@@ -168,6 +170,8 @@ counters!(
         phases: Phases,
         /// Events of it that ended without having arrived.
         drops: Drops,
+        /// Why its last try failed.
+        failure: LastFailure,
     }
 );
 
@@ -212,6 +216,8 @@ counters!(
     more {
         /// Events of it that ended without having arrived.
         drops: Drops,
+        /// Why its last try failed.
+        failure: LastFailure,
     }
 );
 

@@ -13,6 +13,8 @@
 //! Events that end without having arrived are counted by reason in the `drops` of each component
 //! ([`DropReason`] is the list of reasons, and says how).
 //!
+//! Each component keeps why its last try failed ([`LastFailure`]).
+//!
 //! Sources that know who their clients are say whom they hear ([`Clients`]).
 
 mod ages;
@@ -20,6 +22,7 @@ mod client_totals;
 mod clients;
 mod counters;
 mod drops;
+mod failure;
 mod fault;
 mod phase;
 mod reading;
@@ -31,6 +34,7 @@ pub use client_totals::ClientTotals;
 pub use clients::{Client, Clients, Contact, Heard, UnheardConnection};
 pub use counters::{ChannelCounters, SinkCounters, SourceCounters};
 pub use drops::{DropEntry, DropPlace, DropReason, Dropped, Drops, InterceptorDrops};
+pub use failure::{Failure, LastFailure};
 pub use fault::Fault;
 pub use phase::{Phase, PhaseReading, Phases};
 pub use reading::{ChannelReading, Member, Reading, Role, StripeReading, Value};
@@ -122,14 +126,17 @@ mod tests {
         let look = Arc::clone(&counters);
         let look = move || {
             look.size.set(look.size.get() + 1);
-            Some(ChannelReading { bytes: 5, ..ChannelReading::default() })
+            Some(ChannelReading { waiting_bytes: 5, ..ChannelReading::default() })
         };
         registry.watch_channel("c1", Arc::new(look));
         assert_eq!(registry.snapshot().len(), 1);
         assert_eq!(value(&registry.snapshot(), "CHANNEL.c1", "ChannelSize"), Value::Level(2));
         registry.sink("k1");
         let said: Vec<_> = registry.snapshot().into_iter().map(|reading| reading.channel).collect();
-        assert!(matches!(&said[..], [Some(ChannelReading { bytes: 5, .. }), None]), "{said:?}");
+        assert!(
+            matches!(&said[..], [Some(ChannelReading { waiting_bytes: 5, .. }), None]),
+            "{said:?}"
+        );
     }
 
     #[test]

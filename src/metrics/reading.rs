@@ -1,6 +1,6 @@
 //! What a watcher gets to see of one component at one moment.
 
-use super::{Dropped, PhaseReading, Spread};
+use super::{Dropped, Failure, PhaseReading, Spread};
 use std::fmt;
 use std::time::Duration;
 
@@ -67,6 +67,8 @@ pub struct Reading {
     pub dropped: Vec<Dropped>,
     /// Why a source collects nothing, while it knows.
     pub fault: Option<String>,
+    /// Why its last try failed, if one ever did.
+    pub failure: Option<Failure>,
     /// What a sink does, once it was begun.
     pub phases: Option<PhaseReading>,
     /// What a channel that is open says beyond them.
@@ -76,8 +78,8 @@ pub struct Reading {
 /// What a channel says of itself at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelReading {
-    /// Bytes of the events, or of the segments that hold them.
-    pub bytes: u64,
+    /// Bytes of the waiting events: in memory as they are counted there, on disk about; 0 without any.
+    pub waiting_bytes: u64,
     /// Bytes of memory that hold events, those on their way to and from the disk included.
     pub memory_bytes: u64,
     /// Events found damaged and set aside, since the channel was made.

@@ -129,6 +129,7 @@ impl Registry {
                 spreads,
                 dropped,
                 fault: None,
+                failure: None,
                 phases: None,
                 channel: None,
             }
@@ -137,21 +138,23 @@ impl Registry {
         all.extend(channels.into_iter().map(|(name, counters)| {
             let channel = looked.remove(&name);
             let dropped = dropped_of_channel(&counters, channel.as_ref());
+            let failure = counters.failure.get();
             Reading {
                 channel,
+                failure,
                 ..reading(Role::Channel, name, counters.values(), counters.spreads(), dropped)
             }
         }));
         all.extend(sinks.into_iter().map(|(name, counters)| {
             let phases = counters.phases.read();
             let (values, spreads) = (counters.values(), counters.spreads());
-            let dropped = counters.dropped_events();
-            Reading { phases, ..reading(Role::Sink, name, values, spreads, dropped) }
+            let (dropped, failure) = (counters.dropped_events(), counters.failure.get());
+            Reading { phases, failure, ..reading(Role::Sink, name, values, spreads, dropped) }
         }));
         let source = |(name, c): (_, Arc<SourceCounters>)| {
-            let fault = c.fault.get();
+            let (fault, failure) = (c.fault.get(), c.failure.get());
             let (values, spreads, dropped) = (c.values(), c.spreads(), c.dropped_events());
-            Reading { fault, ..reading(Role::Source, name, values, spreads, dropped) }
+            Reading { fault, failure, ..reading(Role::Source, name, values, spreads, dropped) }
         };
         all.extend(sources.into_iter().map(source));
         all

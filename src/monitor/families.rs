@@ -347,8 +347,16 @@ const CHANNELS: &[Family] = &[
     ),
     gauge(
         "millpond_channel_waiting_bytes",
-        From::Channel(|c| c.bytes.try_into().ok()),
-        "Bytes of the waiting events in memory, or of the segments that hold them on disk.",
+        From::Channel(|c| c.waiting_bytes.try_into().ok()),
+        "Bytes of the waiting events: in memory, or of the log from the first of them to its end, about.",
+    ),
+    gauge(
+        "millpond_channel_segment_bytes",
+        From::Channel(|c| {
+            let on_disk = c.stripes.iter().map(|stripe| stripe.segment_bytes);
+            if c.stripes.is_empty() { None } else { on_disk.sum::<u64>().try_into().ok() }
+        }),
+        "Bytes of the segment files that hold blocks, also of events that were taken; a segment is used again once all of its events are.",
     ),
     gauge(
         "millpond_channel_memory_bytes",

@@ -1,8 +1,9 @@
 //! Whether the agent lives, and whether it does what it is there for, with reasons.
 
 use super::Watched;
-use crate::metrics::{Reading, Role, Value};
-use serde_json::json;
+use super::alarm::time;
+use crate::metrics::{self, Failure, Reading, Role};
+use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -23,15 +24,40 @@ fn reason(component: impl Into<String>, words: impl Into<String>) -> Reason {
 }
 
 /// The page, and whether it is good.
-pub(super) fn page(good: (&str, bool), watched: &Watched, reasons: &[Reason]) -> String {
+pub(super) fn page(good: (&str, bool), watched: &Watched, reasons: &[Reason]) -> Value {
     let reasons = reasons.iter().map(|r| json!({ "component": r.component, "reason": r.words }));
     let (name, is_good) = good;
-    let page = json!({
+    json!({
         "agent": watched.name,
         name: is_good,
         "reasons": reasons.collect::<Vec<_>>(),
+    })
+}
+
+/// The page about readiness, which also has the components whose last try failed: a sink that cannot deliver is
+/// ready to.
+pub(super) fn ready_page(watched: &Watched, readiness: &Readiness) -> Value {
+    let mut page = page(("ready", readiness.reasons.is_empty()), watched, &readiness.reasons);
+    let failing = readiness.failing.iter().map(|(component, failure)| {
+        json!({
+            "component": component,
+            "code": failure.code.to_string(),
+            "reason": failure.reason,
+            "since": time(failure.since_ms),
+            "sinceMs": failure.since_ms,
+        })
     });
-    format!("{page}\n")
+    page["failing"] = failing.collect();
+    page
+}
+
+/// Whether the agent does what it is there for.
+#[derive(Debug, Default)]
+pub(super) struct Readiness {
+    /// Why not; empty if it does.
+    pub(super) reasons: Vec<Reason>,
+    /// Components whose last try failed, with why.
+    pub(super) failing: Vec<(String, Failure)>,
 }
 
 /// Which of the agent's threads do nothing any more; none while it lives.
@@ -57,8 +83,8 @@ pub(super) fn oldest_max(query: Option<&str>) -> Result<Option<Duration>, String
 }
 
 /// What of the agent does not run as it should; an event that waits for longer than `oldest_max` too.
-pub(super) fn unready(watched: &Watched, oldest_max: Option<Duration>) -> Vec<Reason> {
-    let mut reasons = Vec::new();
+pub(super) fn readiness(watched: &Watched, oldest_max: Option<Duration>) -> Readiness {
+    let Readiness { mut reasons, mut failing } = Readiness::default();
     if watched.stopping.load(Ordering::Relaxed) {
         reasons.push(reason("agent", "it is stopping"));
     }
@@ -70,8 +96,14 @@ pub(super) fn unready(watched: &Watched, oldest_max: Option<Duration>) -> Vec<Re
         let old = oldest_max.and_then(|most| too_old(&reading, most));
         let words = why(&reading).into_iter().chain(old);
         reasons.extend(words.map(|words| reason(reading.key(), words)));
+        failing.extend(lasting(&reading).map(|failure| (reading.key(), failure.clone())));
     }
-    reasons
+    Readiness { reasons, failing }
+}
+
+/// Why the last try of a component failed, if none has gone well since.
+fn lasting(reading: &Reading) -> Option<&Failure> {
+    reading.failure.as_ref().filter(|failure| failure.lasts)
 }
 
 fn too_old(reading: &Reading, most: Duration) -> Option<String> {
@@ -84,7 +116,9 @@ fn too_old(reading: &Reading, most: Duration) -> Option<String> {
 fn why(reading: &Reading) -> Vec<String> {
     let is_set = |name| {
         let value = reading.values.iter().find(|(attribute, _)| *attribute == name);
-        value.is_some_and(|(_, value)| !matches!(value, Value::Level(0) | Value::Flag(false)))
+        value.is_some_and(|(_, value)| {
+            !matches!(value, metrics::Value::Level(0) | metrics::Value::Flag(false))
+        })
     };
     match reading.role {
         Role::Channel => channel(reading, is_set("Open"), is_set("Unhealthy")),
@@ -98,9 +132,13 @@ fn why(reading: &Reading) -> Vec<String> {
         Role::Source | Role::Sink => {
             let words =
                 if is_set("StartTime") { "has failed and rests" } else { "has not started" };
-            vec![format!("{words}; the log says why")]
+            vec![because(words, lasting(reading))]
         }
     }
+}
+
+fn because(words: &str, failure: Option<&Failure>) -> String {
+    failure.map_or_else(|| words.to_owned(), |failure| format!("{words}: {}", failure.words()))
 }
 
 fn channel(reading: &Reading, open: bool, unhealthy: bool) -> Vec<String> {
@@ -113,7 +151,10 @@ fn channel(reading: &Reading, open: bool, unhealthy: bool) -> Vec<String> {
         let trouble = reading.channel.as_ref().and_then(|channel| channel.trouble.clone());
         match (trouble, open, unhealthy) {
             (Some(trouble), ..) => words.push(trouble),
-            (None, _, true) => words.push("cannot be opened; the log says why".to_owned()),
+            (None, _, true) => words.push(match lasting(reading) {
+                Some(failure) => failure.words(),
+                None => "cannot be opened".to_owned(),
+            }),
             (None, false, _) => words.push("is not open".to_owned()),
             (None, true, false) => {}
         }

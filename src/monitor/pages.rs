@@ -1,6 +1,5 @@
 //! What is answered to which request.
 
-use super::health::Reason;
 use super::settings::Format;
 use super::{Watched, dashboard, dropped, flume, health, prometheus};
 use crate::base::visible::Visible;
@@ -45,7 +44,7 @@ impl Rules {
         let known = self.auth.as_ref()?;
         let path = request.uri.path();
         let is_open = self.health_without_auth
-            && ["/healthz", "/readyz"].iter().any(|open| path.eq_ignore_ascii_case(open));
+            && ["/healthz", "/readyz", "/state"].iter().any(|open| path.eq_ignore_ascii_case(open));
         if is_open || known.admit(&request.headers) {
             return None;
         }
@@ -115,9 +114,19 @@ pub(super) async fn answer(
         ("/history", _) => {
             page(StatusCode::OK, JSON, watched.history.json(&watched.name, from(request)))
         }
-        ("/healthz", _) => state("alive", watched, &health::dead(watched).await),
-        ("/readyz", _) => match health::oldest_max(request.uri.query()) {
-            Ok(oldest_max) => state("ready", watched, &health::unready(watched, oldest_max)),
+        ("/healthz", _) => {
+            let dead = health::dead(watched).await;
+            let good = dead.is_empty();
+            state(good, &health::page(("alive", good), watched, &dead))
+        }
+        // The second is for who reads it whatever it says, such as the page for people: a browser makes an
+        // error in its console of each 503.
+        (path @ ("/readyz" | "/state"), _) => match health::oldest_max(request.uri.query()) {
+            Ok(oldest_max) => {
+                let readiness = health::readiness(watched, oldest_max);
+                let good = readiness.reasons.is_empty() || path != "/readyz";
+                state(good, &health::ready_page(watched, &readiness))
+            }
             Err(words) => page(StatusCode::BAD_REQUEST, TEXT, words),
         },
         _ => page(StatusCode::NOT_FOUND, HTML, "There is no such page; see <a href=\"/\">/</a>."),
@@ -140,11 +149,10 @@ fn guarded(mut page: Response<Full<Bytes>>, policy: HeaderValue) -> Response<Ful
     page
 }
 
-/// Good when there is no reason against it.
-fn state(name: &str, watched: &Watched, reasons: &[Reason]) -> Response<Full<Bytes>> {
-    let good = reasons.is_empty();
+/// What health has to say, with a status that says it too.
+fn state(good: bool, words: &serde_json::Value) -> Response<Full<Bytes>> {
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    page(status, JSON, health::page((name, good), watched, reasons))
+    page(status, JSON, format!("{words}\n"))
 }
 
 fn page(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Full<Bytes>> {

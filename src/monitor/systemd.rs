@@ -245,7 +245,7 @@ impl Teller {
                 // A channel's lock may be waited for: not on this thread.
                 _ = looks.tick(), if look.is_none() && self.ready_at.is_none() => {
                     let watched = Arc::clone(&self.watched);
-                    look = Some(task::spawn_blocking(move || health::unready(&watched, None)));
+                    look = Some(task::spawn_blocking(move || health::readiness(&watched, None).reasons));
                 }
             }
         }

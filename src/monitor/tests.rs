@@ -3,6 +3,7 @@ use super::server::{Guard, serve_on};
 use super::settings::Format;
 use super::{CONNECTIONS_MAX, Flow, History, IDLE, REQUEST_BYTES_MAX, Watched};
 use crate::base::clock::ManualClock;
+use crate::codes;
 use crate::flow::context::StopSignal;
 use crate::metrics::{ChannelReading, Member, Registry, Role, StripeReading};
 use bytes::Bytes;
@@ -268,7 +269,7 @@ async fn an_agent_is_ready_once_all_of_it_runs_and_says_what_does_not() {
         };
         reasons.iter().map(words).collect()
     };
-    let unstarted = |component: &str| format!("{component}: has not started; the log says why");
+    let unstarted = |component: &str| format!("{component}: has not started");
     let closed = "CHANNEL.c1: is not open".to_owned();
     assert_eq!(reasons().await, [closed, unstarted("SINK.k1"), unstarted("SOURCE.r1")]);
 
@@ -282,13 +283,20 @@ async fn an_agent_is_ready_once_all_of_it_runs_and_says_what_does_not() {
     assert_eq!(reasons().await, [""; 0]);
 
     source.up.set(0);
-    assert_eq!(reasons().await, ["SOURCE.r1: has failed and rests; the log says why"]);
+    assert_eq!(reasons().await, ["SOURCE.r1: has failed and rests"]);
+    source.failure.note(&codes::SOURCE_FAILING, "the port is\nin use", 5000);
+    let said = "SOURCE.r1: has failed and rests: the port is\\nin use (MP-2001)";
+    assert_eq!(reasons().await, [said]);
     // It has given all it had.
+    source.failure.over();
     source.stopped(2);
     assert_eq!(reasons().await, [""; 0]);
 
     channel.unhealthy.set(1);
-    assert_eq!(reasons().await, ["CHANNEL.c1: cannot be opened; the log says why"]);
+    assert_eq!(reasons().await, ["CHANNEL.c1: cannot be opened"]);
+    channel.failure.note(&codes::SEGMENT_MISSING, "files are missing (MP-1203)", 5000);
+    assert_eq!(reasons().await, ["CHANNEL.c1: files are missing (MP-1203)"]);
+    channel.failure.over();
     let look = || {
         let stripe = |directory: &str, suspended: Option<&str>| StripeReading {
             directory: directory.to_owned(),
@@ -332,6 +340,29 @@ async fn an_agent_is_ready_once_all_of_it_runs_and_says_what_does_not() {
     trial.alarms.begin(clock);
     trial.stopping.store(true, Ordering::Relaxed);
     assert_eq!(reasons().await, ["agent: it is stopping"]);
+}
+
+#[tokio::test]
+async fn a_sink_whose_tries_fail_is_ready_and_named_with_the_reason() {
+    let trial = Trial::new().await;
+    let sink = trial.registry.sink("k1");
+    sink.up.set(1);
+    sink.failure.note(&codes::SINK_FAILING, "Connection refused", 1000);
+    let failing = "\"failing\":[{\"code\":\"MP-3001\",\"component\":\"SINK.k1\",\"reason\":\"Connection refused\",\
+                   \"since\":\"1970-01-01T00:00:01Z\",\"sinceMs\":1000}]";
+    for path in ["/readyz", "/state"] {
+        let answer = trial.asked("GET", path).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(failing), "{answer}");
+    }
+    sink.up.set(0);
+    let answer = trial.asked("GET", "/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    // A browser would make an error of that.
+    let page = trial.asked("GET", "/state").await;
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("\"ready\":false"), "{page}");
+    sink.failure.over();
+    let page = trial.asked("GET", "/state").await;
+    assert!(page.contains("\"failing\":[]"), "{page}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What was last heard of one agent.
 
-use super::ask::Answer;
+use super::ask::{Answer, Failing};
 use super::reading::{Key, Reading};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct Agent {
     pub ready: Option<bool>,
     /// What `/readyz` says of each component.
     pub reasons: BTreeMap<String, Vec<String>>,
+    /// Components whose last try failed, with why.
+    pub failing: BTreeMap<String, Failing>,
     /// Its active alarms; none where it has no alarms.
     pub alarms: Vec<Alarm>,
     /// Since when it does not answer, and why.
@@ -52,10 +54,10 @@ impl Agent {
                 let continues = self.away.take().is_none();
                 self.before = self.last.replace((now, answer.reading)).filter(|_| continues);
                 // What it said of itself before is of then; its name is still its own.
-                (self.ready, self.reasons) = (None, BTreeMap::new());
+                (self.ready, self.reasons, self.failing) = Default::default();
                 if let Some(ready) = answer.ready {
                     (self.name, self.ready) = (Some(ready.agent), Some(ready.ready));
-                    self.reasons = ready.reasons;
+                    (self.reasons, self.failing) = (ready.reasons, ready.failing);
                 }
                 self.alarms = answer.alarms;
             }
@@ -78,6 +80,13 @@ impl Agent {
         self.last.as_ref().map(|(_, reading)| reading)
     }
 
+    /// Why components are ill, each once: what `/readyz` says of it, else why its last try failed.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = (&str, String)> {
+        let reasons = self.reasons.iter().map(|(of, why)| (of.as_str(), why.join("; ")));
+        let more = self.failing.iter().filter(|(of, _)| !self.reasons.contains_key(*of));
+        reasons.chain(more.map(|(of, failing)| (of.as_str(), failing.words())))
+    }
+
     /// What came to a counter in a second, between the last two answers.
     pub(super) fn rate(&self, key: &Key, measure: &str) -> Option<f64> {
         let ((then, before), (now, last)) = (self.before.as_ref()?, self.last.as_ref()?);
@@ -98,7 +107,7 @@ mod tests {
     fn readiness_is_of_the_last_answer_and_the_name_stays() {
         let mut agent = Agent::new("h:1");
         let reasons = BTreeMap::from([("SINK.k1".to_owned(), vec!["x".to_owned()])]);
-        let ready = Ready { agent: "a".to_owned(), ready: false, reasons };
+        let ready = Ready { agent: "a".to_owned(), ready: false, reasons, ..Ready::default() };
         let answer = Answer { ready: Some(ready), ..Answer::default() };
         agent.hear::<String>(Duration::ZERO, Ok(answer));
         assert_eq!((agent.title(), agent.ready, agent.reasons.len()), ("a", Some(false), 1));

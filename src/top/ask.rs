@@ -2,7 +2,7 @@
 
 use super::agent::Alarm;
 use super::reading::Reading;
-use super::{ALARMS_MAX, CONNECT, PAGE_BYTES_MAX, ROUND};
+use super::{ALARMS_MAX, COMPONENTS_MAX, CONNECT, PAGE_BYTES_MAX, ROUND};
 use crate::net::endpoint::Endpoint;
 use crate::net::fetch::{FetchError, Manner, fetch};
 use crate::net::tls::Connector;
@@ -89,6 +89,29 @@ pub struct Ready {
     pub ready: bool,
     /// Why not, by component.
     pub reasons: BTreeMap<String, Vec<String>>,
+    /// Components whose last try failed.
+    pub failing: BTreeMap<String, Failing>,
+}
+
+/// Why the last try of a component failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failing {
+    /// What to look up, as `MP-3001`.
+    pub code: String,
+    /// Why.
+    pub reason: String,
+    /// Since when none has gone well, as the agent writes it.
+    pub since: String,
+}
+
+impl Failing {
+    /// In one line.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let code = format!("({})", self.code);
+        let code = if self.reason.ends_with(&code) { String::new() } else { format!(" {code}") };
+        format!("{}{code} since {}", self.reason, self.since)
+    }
 }
 
 /// What an agent answered.
@@ -200,6 +223,10 @@ fn readiness(page: &Value) -> Option<Ready> {
     for reason in page["reasons"].as_array().into_iter().flatten() {
         ready.reasons.entry(text(&reason["component"])).or_default().push(text(&reason["reason"]));
     }
+    for failure in page["failing"].as_array().into_iter().flatten().take(COMPONENTS_MAX) {
+        let [code, reason, since] = ["code", "reason", "since"].map(|key| text(&failure[key]));
+        ready.failing.insert(text(&failure["component"]), Failing { code, reason, since });
+    }
     Some(ready)
 }
 
@@ -260,6 +287,15 @@ mod tests {
         let ready = readiness(&page).expect("it names an agent");
         assert_eq!((ready.agent.as_str(), ready.ready), ("a", false));
         assert_eq!(ready.reasons["SINK.k1"], ["x", "y"]);
+        let page = json!({"agent": "a", "ready": true, "reasons": [], "failing": [
+            {"component": "SINK.k1", "code": "MP-3001", "reason": "refused", "since": "1970-01-01T00:00:01Z"},
+            7, {"component": "SINK.k2"},
+        ]});
+        let ready = readiness(&page).expect("it names an agent");
+        assert_eq!(
+            ready.failing["SINK.k1"].words(),
+            "refused (MP-3001) since 1970-01-01T00:00:01Z"
+        );
         for other in
             [json!({}), json!({"agent": "", "ready": true}), json!({"agent": 7}), json!([])]
         {

@@ -31,7 +31,7 @@ mod table;
 mod terminal;
 
 pub use agent::{Agent, Alarm};
-pub use ask::{Access, Answer, AskError, Target, TargetError, ask};
+pub use ask::{Access, Answer, AskError, Failing, Target, TargetError, ask};
 pub use reading::Reading;
 pub use rows::{Row, Sort, State, Weight, rows};
 pub use screen::{Heard, Screen};

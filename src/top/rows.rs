@@ -1,6 +1,7 @@
 //! What is shown of agents: a row for each component.
 
 use super::agent::Agent;
+use super::ask::Failing;
 use super::reading::{Component, Key};
 use crate::metrics::Role;
 use std::cmp::Ordering;
@@ -51,6 +52,8 @@ pub struct Row {
     pub state: State,
     /// Why, where the agent says so.
     pub why: String,
+    /// Why its last try failed, if none has gone well since.
+    pub failing: Option<Failing>,
     /// Events that came in, in a second.
     pub in_per_second: Option<f64>,
     /// Events that went out, in a second.
@@ -175,14 +178,17 @@ fn row(agent: &Agent, key: &Key, component: &Component) -> Row {
         Some(_) => state(Weight::Bad, "no answer"),
         None => state_of(key.0, component),
     };
-    let reasons = agent.reasons.get(&format!("{}.{}", key.0, key.1));
+    let name = format!("{}.{}", key.0, key.1);
+    let failing = agent.failing.get(&name);
+    let reasons = agent.reasons.get(&name).map(|reasons| reasons.join("; "));
     Row {
         agent: agent.title().to_owned(),
         role: key.0,
         name: key.1.clone(),
         kind: component.kind.clone(),
         state,
-        why: reasons.map(|reasons| reasons.join("; ")).unwrap_or_default(),
+        why: reasons.or_else(|| failing.map(Failing::words)).unwrap_or_default(),
+        failing: failing.cloned(),
         in_per_second: into,
         out_per_second: out,
         waiting: component.value("waiting_events"),

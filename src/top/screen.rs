@@ -222,8 +222,7 @@ impl Screen {
         for agent in self.agents.iter().filter(|agent| agent.away.is_none()) {
             let name = agent.title();
             all.extend(agent.alarms.iter().map(|alarm| format!("{name}  {}", alarm_words(alarm))));
-            let reasons = agent.reasons.iter();
-            all.extend(reasons.map(|(of, why)| format!("{name}  {of}  {}", why.join("; "))));
+            all.extend(agent.troubles().map(|(of, why)| format!("{name}  {of}  {why}")));
         }
         let kept = if all.len() > ALARM_LINES_MAX { ALARM_LINES_MAX - 1 } else { all.len() };
         let more = all.len() - kept;

@@ -90,6 +90,9 @@ pub fn text(agents: &[Agent], sort: Sort) -> String {
         if let Some((_, why)) = &agent.away {
             out += &format!("{}: no answer: {}\n", shown(agent.title()), shown(why));
         }
+        for (component, why) in agent.troubles() {
+            out += &format!("{}: {}: {}\n", shown(agent.title()), shown(component), shown(&why));
+        }
         for alarm in &agent.alarms {
             out += &format!("{}: alarm {}\n", shown(agent.title()), alarm_words(alarm));
         }
@@ -146,6 +149,8 @@ fn component(row: &Row) -> Value {
         "state": row.state.word,
         "well": row.state.weight == Weight::Good,
         "reason": row.why,
+        "code": row.failing.as_ref().map(|failing| &failing.code),
+        "since": row.failing.as_ref().map(|failing| &failing.since),
         "in_per_second": row.in_per_second,
         "out_per_second": row.out_per_second,
         "waiting_events": row.waiting,

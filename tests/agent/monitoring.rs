@@ -1,6 +1,6 @@
 //! What watchers see of a running agent.
 
-use super::process::{Agent, connect, free_port, read_line, signal, until};
+use super::process::{Agent, connect, free_port, read_line, run_expecting, signal, until};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -177,5 +177,19 @@ fn what_does_not_run_is_named_by_readyz_and_a_sink_that_fails_is_seen() {
             && line("millpond_channel_unaccounted_events{channel=\"c2\",type=\"file\"} 0")
     };
     until("a sink that fails", || agent.words(), failing);
+    // Everywhere with the reason: the log is not always at hand.
+    let (_, ready) = page(monitor, "/readyz").unwrap_or_default();
+    let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
+    let sink = &ready["failing"][0];
+    let reason = sink["reason"].as_str().unwrap_or_default();
+    assert_eq!((&sink["component"], &sink["code"]), (&"SINK.k2".into(), &"MP-3001".into()));
+    assert!(reason.contains("Connection refused") && sink["since"].is_string(), "{ready}");
+    let target = format!("127.0.0.1:{monitor}");
+    let seen = run_expecting(top, &["top", "--once", "--json", "-i", "0.5", &target], b"", 0);
+    let seen: serde_json::Value = serde_json::from_str(&seen).expect("JSON");
+    let rows = seen["agents"][0]["components"].as_array().cloned().unwrap_or_default();
+    let row = rows.iter().find(|row| row["component"] == "SINK.k2").expect("the sink's row");
+    assert_eq!((&row["code"], &row["since"]), (&sink["code"], &sink["since"]));
+    assert!(row["reason"].as_str().is_some_and(|why| why.contains("Connection refused")), "{row}");
     assert_eq!(agent.terminate().code(), Some(0));
 }

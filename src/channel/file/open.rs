@@ -166,7 +166,7 @@ fn first_segment(
             stripe.next_slot += 1;
         }
         Err(error) => {
-            tracing::warn!(code = %codes::SPACE_LOW, "{error}: the channel opens, puts wait for room")
+            tracing::warn!(code = %codes::SPACE_LOW, "{error}: the channel opens, puts wait for room");
         }
     }
     Ok(())

@@ -48,6 +48,7 @@ mod settings_tests;
 mod tests;
 
 pub(crate) use page::{AlarmMetric, Window};
+pub(super) use raised::time;
 pub(crate) use settings::AlarmSettings;
 
 use crate::base::clock::Clock;

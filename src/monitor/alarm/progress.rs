@@ -5,7 +5,7 @@ use super::kind::Kind;
 use super::rules::Observed;
 use super::settings::{AlarmSettings, Outlet};
 use super::sight::{Sight, Verdict, Words, number};
-use crate::metrics::{Phase, Reading, Role};
+use crate::metrics::{Failure, Phase, Reading, Role};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -22,6 +22,31 @@ fn stands(source: &Reading) -> Option<Words> {
     let files = Some(number(source, "FilesLeftOut")).filter(|files| *files > 0)?;
     let words = "files match the patterns of the source and are not read, since it tails as many as it can: move old files away, or use several sources";
     Some(Words::new(words).with("files", files))
+}
+
+/// What there is to say of a source that does not run, or `runs` for a moment only.
+fn fails(source: &Reading, runs: bool) -> Words {
+    if let Some(fault) = &source.fault {
+        return Words::new(fault.as_str());
+    }
+    let words = if runs {
+        "the source fails again and again, and is started again"
+    } else if number(source, "StartTime") > 0 {
+        "the source has failed and rests"
+    } else {
+        "the source has not started"
+    };
+    because(words, source.failure.as_ref())
+}
+
+/// `words`, and the failure that they come from.
+pub(super) fn because(words: &str, failure: Option<&Failure>) -> Words {
+    match failure {
+        None => Words::new(words),
+        Some(failure) => Words::new(format!("{words}: {}", failure.words()))
+            .with("cause", &failure.reason)
+            .with("causeCode", failure.code),
+    }
 }
 
 /// What was seen of components at the last look.
@@ -67,16 +92,7 @@ impl Progress {
             } else if runs && !fell {
                 Verdict::Good
             } else {
-                let words = if let Some(fault) = &source.fault {
-                    fault.as_str()
-                } else if runs {
-                    "the source fails again and again, and is started again; the log says why"
-                } else if number(source, "StartTime") > 0 {
-                    "the source has failed and rests; the log says why"
-                } else {
-                    "the source has not started; the log says why"
-                };
-                Verdict::Bad(Words::new(words).with("restarts", restarts))
+                Verdict::Bad(fails(source, runs).with("restarts", restarts))
             };
             // Between two failures it may run for a moment.
             let settles = tuning.lasts.max(SETTLES);
@@ -96,7 +112,7 @@ impl Progress {
         let Some(tuning) = settings.tuning(Kind::SinkStalled, &outlet.name) else { return };
         let sinks = outlet.sinks.iter().filter_map(|name| sight.reading(Role::Sink, name));
         let (mut count, mut refused, mut failing, mut busy) = (0, 0, false, Duration::ZERO);
-        let mut phases = Vec::new();
+        let (mut phases, mut failure) = (Vec::new(), None);
         for sink in sinks {
             phases.push(sink.phases.map(|phases| phases.phase));
             // Not events: Flume does not count all that are delivered. What was let go of, or went to the dead
@@ -105,6 +121,7 @@ impl Progress {
             count += delivered.map_or(0, |(_, spread)| spread.count());
             refused += number(sink, "DeadLetterCount") + number(sink, "DropCount");
             failing |= number(sink, "Failing") > 0;
+            failure = failure.or(sink.failure.as_ref().filter(|failure| failure.lasts));
             let phase = sink.phases.filter(|phases| phases.phase == Phase::Delivering);
             busy = busy.max(phase.map_or(Duration::ZERO, |phases| phases.lasts));
         }
@@ -130,29 +147,34 @@ impl Progress {
             Some(_) if idle => Verdict::Same,
             Some(events) if stood >= tuning.lasts => {
                 // One whose tries failed may hang by now: what it does comes before what it did.
-                let why = match busy.as_secs() {
-                    _ if failing && busy < HANGS => "its tries fail; the log says why".to_owned(),
-                    0 if refused > 0 => {
-                        format!("its destination refused {refused} events since the start")
-                    }
-                    0 => "it does not say why".to_owned(),
-                    busy => format!("it has waited for an answer for {busy} s"),
-                };
+                let fails = (failing || failure.is_some()) && busy < HANGS;
+                let words = format!(
+                    "nothing was delivered for {} s although {events} events wait in {}: {}",
+                    stood.as_secs(),
+                    outlet.channels.join(", "),
+                    does_instead(fails, refused, busy)
+                );
                 Verdict::Bad(
-                    Words::new(format!(
-                        "nothing was delivered for {} s although {events} events wait in {}: {why}",
-                        stood.as_secs(),
-                        outlet.channels.join(", ")
-                    ))
-                    .with("channel", outlet.channels.join(" "))
-                    .with("channelSize", events)
-                    .with("silentSeconds", stood.as_secs()),
+                    because(&words, failure.filter(|_| fails))
+                        .with("channel", outlet.channels.join(" "))
+                        .with("channelSize", events)
+                        .with("silentSeconds", stood.as_secs()),
                 )
             }
             Some(_) => Verdict::Same,
         };
         let at = (Kind::SinkStalled, &*outlet.key, "");
         observed.add(at, verdict, (Duration::ZERO, Duration::ZERO));
+    }
+}
+
+/// What an outlet that delivers nothing does.
+fn does_instead(fails: bool, refused: u64, busy: Duration) -> String {
+    match busy.as_secs() {
+        _ if fails => "its tries fail".to_owned(),
+        0 if refused > 0 => format!("its destination refused {refused} events since the start"),
+        0 => "it does not say why".to_owned(),
+        busy => format!("it has waited for an answer for {busy} s"),
     }
 }
 

@@ -73,6 +73,7 @@ impl Alarm {
         let json = json!({
             "serial": self.serial,
             "id": entry.id(),
+            "code": entry.code.to_string(),
             "name": entry.name,
             "title": entry.title(),
             "severity": self.severity.word(),

@@ -2,6 +2,7 @@
 
 use super::SETTLES;
 use super::kind::Kind;
+use super::progress::because;
 use super::settings::AlarmSettings;
 use super::sight::{Observation, Place, Room, Sight, Verdict, Words, number};
 use crate::metrics::{ChannelReading, Reading, Role};
@@ -123,8 +124,9 @@ impl Look<'_> {
             Some(why) => {
                 Words::new(format!("the channel refuses events: {why}")).with("cause", why)
             }
-            None => Words::new(
-                "the channel is not open, and what is attached to it waits; the log says why",
+            None => because(
+                "the channel is not open, and what is attached to it waits",
+                channel.failure.as_ref().filter(|failure| failure.lasts),
             ),
         });
         observed.add((Kind::ChannelFailing, &channel.key(), ""), verdict, (tuning.lasts, SETTLES));

@@ -14,6 +14,7 @@ use crate::config::names;
 use crate::config::settings::{
     Finding, Key, Kind as KeyKind, SettingError, Settings, SettingsReader, Severity as Weight,
 };
+use ring::digest::{SHA256, digest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -35,7 +36,7 @@ pub(super) const GENERAL: [Key; 4] = [
         name: "directory",
         kind: KeyKind::Path,
         default: "",
-        meaning: "Where active alarms, their history and the clients that were learned are kept. Without it beside the first file channel's checkpointDir, with -alarms behind its name; without such a channel ~/.flume/alarms/AGENT. A change counts from the next start.",
+        meaning: "Where active alarms, their history and the clients that were learned are kept. Without it beside the first file channel's checkpointDir, with -alarms behind its name; without such a channel ~/.flume/alarms/AGENT-HASH, the hash being of the configuration's path. A change counts from the next start.",
     },
     Key {
         name: "history",
@@ -213,7 +214,23 @@ fn default_directory(config: &AgentConfig) -> Option<PathBuf> {
     // A name that leads out of the directory has no place there.
     let is_plain = Path::new(&config.name).file_name().is_some_and(|name| name == &*config.name);
     let home = files::home_directory().filter(|_| is_plain)?;
-    Some(home.join(".flume/alarms").join(&config.name))
+    Some(home.join(".flume/alarms").join(format!("{}-{}", config.name, path_hash(config))))
+}
+
+/// Tells agents of one name apart by where their configurations are: a1 is everybody's first. A line of the
+/// first source stands for the configuration, or of what else there is.
+fn path_hash(config: &AgentConfig) -> String {
+    let sources = config.sources.iter().map(|source| &source.component);
+    let sinks = config.sinks.iter().map(|sink| &sink.component);
+    let channels = config.channels.iter().map(|channel| &channel.component);
+    let mut components = sources.chain(sinks).chain(channels);
+    let file = components.next().map_or(Path::new(""), |component| &component.place.file);
+    // A URI is where it is already.
+    let is_uri = file.to_string_lossy().contains("://");
+    let path = if is_uri { None } else { std::path::absolute(file).ok() };
+    let path = path.unwrap_or_else(|| file.to_owned());
+    let digest = digest(&SHA256, path.as_os_str().as_encoded_bytes());
+    digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The value; where it cannot be used that is a finding, and there is none.

@@ -1,10 +1,12 @@
 //! What is found in settings, and that docs/alarms.md has all of them.
 
 use super::kind::Kind;
-use super::settings::GENERAL;
-use super::tests::read;
+use super::settings::{AlarmSettings, GENERAL};
+use super::tests::{catalogue, read};
 use super::{delivery, tuning};
 use crate::config::settings::{Key, Severity};
+use crate::config::{Text, load_texts};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[test]
@@ -98,6 +100,25 @@ fn alarms_are_kept_beside_the_first_file_channel_unless_a_setting_says_where() {
     let directory = |more: &str| read(more).0.directory.expect("a place");
     assert_eq!(directory(""), PathBuf::from("/c2/checkpoint-alarms"));
     assert_eq!(directory("directory = /x"), PathBuf::from("/x"));
+}
+
+#[test]
+fn agents_of_one_name_in_two_places_have_directories_of_their_own() {
+    let place = |file: &str| {
+        let text = "a1.sources = r\na1.channels = c\na1.sinks = k\na1.sources.r.type = seq\na1.sources.r.channels = c\n\
+                    a1.channels.c.type = memory\na1.sinks.k.type = null\na1.sinks.k.channel = c\n";
+        let texts = [Text { name: PathBuf::from(file), bytes: text.into() }];
+        let loaded = load_texts(&texts, "a1", &BTreeMap::new(), &catalogue()).expect("it can run");
+        AlarmSettings::read(&loaded.agent).0.directory.expect("there is a home directory")
+    };
+    let mine = place("/home/me/flume.conf");
+    let name = mine.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+    assert!(mine.parent().is_some_and(|at| at.ends_with(".flume/alarms")), "{mine:?}");
+    assert!(name.len() == "a1-".len() + 8 && name.starts_with("a1-"), "{name}");
+    assert_eq!(place("/home/me/./flume.conf"), mine);
+    assert_ne!(place("/home/you/flume.conf"), mine);
+    // Not where the agent was started, but what was asked for.
+    assert_ne!(place("https://h/flume.conf"), place("http://h/flume.conf"));
 }
 
 const DOCUMENT: &str = include_str!("../../../docs/alarms.md");

@@ -5,6 +5,7 @@ use super::raised::Alarm;
 use super::settings::AlarmSettings;
 use super::sight::{Moment, Room, Sight};
 use crate::base::clock::{Clock, ManualClock, SystemClock};
+use crate::codes;
 use crate::config::settings::Finding;
 use crate::config::{Catalogue, Text, TypeEntry, load_texts};
 use crate::disk::Space;
@@ -35,7 +36,7 @@ const AGENT: &str = "a.sources = r1 r2\na.channels = c1 c2\na.sinks = k1 k2 k3\n
     a.sinkgroups.g1.processor.priority.k3 = 2\n";
 
 /// What the agents here are made of.
-fn catalogue() -> Catalogue {
+pub(super) fn catalogue() -> Catalogue {
     let source = |kind: &&SourceType| TypeEntry { names: kind.names, keys: kind.keys };
     let selector = |kind: &&SelectorType| TypeEntry { names: kind.names, keys: kind.keys };
     let processor = |kind: &&ProcessorType| TypeEntry { names: kind.names, keys: kind.keys };
@@ -331,6 +332,7 @@ fn a_sink_that_hangs_is_said_to_hang_although_tries_failed_before() {
         let clock = time.clone() as Arc<dyn Clock>;
         rig.size("c1", 5);
         sink.failing.set(1);
+        sink.failure.note(&codes::SINK_FAILING, "Connection refused", 0);
         for _ in 0..25 {
             if !hangs {
                 sink.phases.enter(Phase::Resting, &clock);
@@ -341,6 +343,11 @@ fn a_sink_that_hangs_is_said_to_hang_although_tries_failed_before() {
         }
         let [alarm] = &rig.machine.active()[..] else { panic!("one") };
         assert!(alarm.message.contains(says), "{}", alarm.message);
+        let cause = alarm.message.ends_with("its tries fail: Connection refused (MP-3001)");
+        assert_eq!(cause, !hangs, "{}", alarm.message);
+        let parameters = ["cause", "causeCode"].map(|key| alarm.parameters.get(key).cloned());
+        let known = ["Connection refused", "MP-3001"].map(|text| Some(text.to_owned()));
+        assert_eq!(parameters == known, !hangs, "{:?}", alarm.parameters);
     }
 }
 

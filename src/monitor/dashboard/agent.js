@@ -59,6 +59,7 @@ const agent = {
   flow: null,
   readings: [],
   reasons: new Map(),
+  failing: new Map(),
   ready: null,
   name: null,
   awaySince: null,
@@ -98,12 +99,24 @@ const agent = {
     return found;
   },
 
+  /** Takes what the page about readiness says. */
+  hear(page) {
+    const list = (value) => (Array.isArray(value) ? value : []);
+    [this.ready, this.name] = [page.ready, page.agent];
+    [this.reasons, this.failing] = [new Map(), new Map()];
+    for (const { component, reason } of list(page.reasons)) this.reasons.set(component, [...(this.reasons.get(component) ?? []), reason]);
+    for (const { component, code, reason, sinceMs } of list(page.failing)) {
+      const named = `${reason}`.endsWith(`(${code})`) ? `${reason}` : `${reason} (${code})`;
+      this.failing.set(component, `${named}${isNumber(sinceMs) ? `, since ${exactClock.format(sinceMs)}` : ""}`);
+    }
+  },
+
   /** The component's state as [ok | warn | bad | wait, a word, why]. */
   state(key) {
     const part = this.now?.parts.get(key);
-    if (!part) return ["bad", "left out", "it is configured and does not run; the log says why"];
+    if (!part) return ["bad", "left out", "it is configured and does not run; millpond validate and the log say why"];
     const is = (measure) => part.values.get(measure) > 0;
-    const why = (this.reasons.get(key) ?? []).join("; ");
+    const why = this.failing.get(key) ?? (this.reasons.get(key) ?? []).join("; ");
     if (part.role === "channel") {
       if (is("unhealthy")) return ["bad", "unhealthy", why];
       if (!is("open")) return ["wait", "not open", why];
@@ -113,7 +126,7 @@ const agent = {
       if (fill >= 0.98) return ["bad", "full", why];
       return fill >= 0.8 ? ["warn", "filling up", why] : ["ok", "open", ""];
     }
-    if (is("failing")) return ["bad", "failing", why || "its last try failed; the log says why"];
+    if (is("failing")) return ["bad", "failing", why || "its last try failed"];
     if (is("up")) return ["ok", "running", ""];
     if (is("done") || is("stop_time_seconds")) return ["wait", "done", ""];
     return is("start_time_seconds") ? ["bad", "resting", why] : ["wait", "starting", why];

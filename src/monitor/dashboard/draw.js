@@ -71,10 +71,10 @@ function roundUp(n) {
   return power * [1, 2, 4, 5, 10].find((step) => step * power >= n * 0.999);
 }
 
-/** Curves over the last hour with axes, a pointer, and arrow keys. */
+/** Curves over the last hour with axes, a pointer, and arrow keys; `whole` where there are no parts of what is counted. */
 class Chart {
-  constructor(title, word) {
-    [this.title, this.word, this.at, this.lines, this.times] = [title, word, null, [], []];
+  constructor(title, word, whole = false) {
+    [this.title, this.word, this.whole, this.at, this.lines, this.times] = [title, word, whole, null, [], []];
     this.plot = el("div", { class: "plot", tabindex: "0", role: "img" });
     this.legend = el("ul", { class: "legend" });
     this.tip = el("div", { class: "tip", hidden: "" });
@@ -111,6 +111,7 @@ class Chart {
     this.y = (v) => this.bottom - (v / top) * (this.bottom - 8);
     const parts = [];
     for (const part of [0, 0.5, 1]) {
+      if (this.whole && (top * part) % 1 !== 0) continue;
       const y = Math.round(this.y(top * part)) + 0.5;
       parts.push(draw("line", { class: "grid", x1: this.left, x2: this.right, y1: y, y2: y }),
         draw("text", { x: this.left - 8, y: y + 4, "text-anchor": "end" }, this.word(top * part)));

@@ -78,23 +78,25 @@ function build(shape) {
 const COLUMNS = ["Component", "Type", "State", "In/s", "Out/s", "Waiting", "Fill", "Oldest", "Latency (p50 / p99)", "Failures"];
 
 function buildTable(shape) {
-  $("columns").replaceChildren(...COLUMNS.map((title, at) => el("th", { scope: "col", class: at > 2 ? "number" : null }, title)));
+  $("columns").replaceChildren(...COLUMNS.map((title, at) => el("th", { role: "columnheader", scope: "col", class: at > 2 ? "number" : null }, title)));
   view.rows.clear();
   const rows = [...shape.sources, ...shape.channels, ...shape.sinks].map((part) => {
-    const cells = COLUMNS.slice(1).map((_, at) => el("td", { class: at > 1 ? "number" : null }));
+    const cells = COLUMNS.slice(1).map((title, at) => el("td", { role: "cell", "data-label": title, class: at > 1 ? "number" : null }));
     const [type, state] = cells;
     say(type, part.type);
     const [dot, why] = [el("span", { class: "dot" }), el("span", { class: "why" })];
     state.append(dot, why);
     view.rows.set(part.key, { dot, why, cells });
     const about = [part.role, ...(part.about ?? [])].join(" · ");
-    return el("tr", { id: rowId(part.key), tabindex: "-1" }, el("th", { scope: "row" }, part.name, el("small", {}, about)), ...cells);
+    return el("tr", { role: "row", id: rowId(part.key), tabindex: "-1" }, el("th", { role: "rowheader", scope: "row" }, part.name, el("small", {}, about)), ...cells);
   });
   $("rows").replaceChildren(...rows);
 }
 
 /** Draws what leads where. */
 function connect() {
+  // A change of size may come before anything is built.
+  if (!view.edges) return;
   const area = $("flow").getBoundingClientRect();
   const shape = agent.shape();
   const parts = [];
@@ -170,10 +172,11 @@ function wordsOf(key, role) {
     return { ...shared, big: perSecond(out), out, failures, spark: "delivered_events_per_second" };
   }
   const [waiting, capacity, oldest] = [value("waiting_events"), value("capacity_events"), value("oldest_event_age_seconds")];
-  const [into, out, size] = [rate("put_events_total"), rate("taken_events_total"), value("waiting_bytes")];
+  const [into, out, size, segments] = [rate("put_events_total"), rate("taken_events_total"), value("waiting_bytes"), value("segment_bytes")];
   facts.unshift(`in ${perSecond(into)}`, `out ${perSecond(out)}`);
   if (oldest > 0) facts.push(`oldest ${span(oldest)}`);
-  if (size > 0) facts.push(bytes(size));
+  if (size > 0) facts.push(`${bytes(size)} of events`);
+  if (segments > 0) facts.push(`${bytes(segments)} of segment files`);
   if (value("quarantined_events_total") > 0) facts.push(`${count(value("quarantined_events_total"))} quarantined`);
   const failures = failed("put_failures_total", "take_failures_total");
   return { ...shared, big: `${count(waiting)} waiting`, in: into, out, waiting, fill: value("fill_ratio"), capacity, oldest, failures, spark: "waiting_events" };
@@ -226,15 +229,15 @@ function refreshTiles() {
   };
   const [fullest, oldest] = [most("fill_ratio"), most("oldest_event_age_seconds")];
   sayBig($("tile-fill"), percent(fullest?.values.get("fill_ratio")));
-  say($("note-fill"), fullest ? `${fullest.name} of ${count(fullest.values.get("capacity_events"))}` : "");
+  say($("note-fill"), fullest ? `of ${count(fullest.values.get("capacity_events"))} in channel ${fullest.name}` : "");
   $("box-oldest").hidden = !oldest;
   sayBig($("tile-oldest"), span(oldest?.values.get("oldest_event_age_seconds")));
-  say($("note-oldest"), oldest ? `in ${oldest.name}` : "");
+  say($("note-oldest"), oldest ? `in channel ${oldest.name}` : "");
 }
 
 const charts = {
   moved: new Chart("Events per second", (n) => count(n)),
-  waiting: new Chart("Waiting events", (n) => count(n)),
+  waiting: new Chart("Waiting events", (n) => count(n), true),
 };
 
 function refreshCharts() {
@@ -283,6 +286,8 @@ function refreshTroubles(shape) {
   document.title = `${troubles.length ? `(${troubles.length}) ` : ""}${agent.name ?? "agent"} – millpond`;
 }
 
+const ALARM_COLUMNS = ["Raised", "Cleared", "Severity", "Alarm", "Component", "What"];
+
 const alarms = {
   active: [],
 
@@ -302,12 +307,12 @@ const alarms = {
     this.active = list(page?.active).map(read);
     const all = [...this.active, ...list(page?.history).map(read)].slice(0, 100);
     const when = (ms) => (isNumber(ms) ? day.format(ms) : "");
-    const row = (alarm) => el("tr", {}, ...[when(alarm.raised), when(alarm.cleared) || (this.active.includes(alarm) ? "active" : ""), alarm.severity, `${alarm.name}${alarm.id && alarm.id !== alarm.name ? ` (${alarm.id})` : ""}`, alarm.component, alarm.words].map((cell) => el("td", {}, cell)));
+    const row = (alarm) => el("tr", { role: "row" }, ...[when(alarm.raised), when(alarm.cleared) || (this.active.includes(alarm) ? "active" : ""), alarm.severity, `${alarm.name}${alarm.id && alarm.id !== alarm.name ? ` (${alarm.id})` : ""}`, alarm.component, alarm.words].map((cell, at) => el("td", { role: "cell", "data-label": ALARM_COLUMNS[at] }, cell || null)));
     const said = JSON.stringify(all);
     if (this.said === said) return;
     this.said = said;
     $("alarms").hidden = false;
-    $("alarm-rows").replaceChildren(...(all.length ? all.map(row) : [el("tr", {}, el("td", { colspan: 6, class: "empty" }, "None was ever raised."))]));
+    $("alarm-rows").replaceChildren(...(all.length ? all.map(row) : [el("tr", { role: "row" }, el("td", { role: "cell", colspan: 6, class: "empty" }, "None was ever raised."))]));
   },
 };
 
@@ -340,9 +345,9 @@ function refreshLeftOut(part) {
   }
 }
 
-async function get(path, also) {
+async function get(path) {
   const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-  if (!answer.ok && answer.status !== also) throw new Error(`${path}: ${answer.status}`);
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer;
 }
 
@@ -350,7 +355,7 @@ async function ask() {
   const slow = view.round % 3 === 0;
   const asked = await Promise.allSettled([
     get("metrics/prometheus").then((answer) => answer.text()),
-    get("readyz", 503).then((answer) => answer.json()),
+    get("state").then((answer) => answer.json()),
     slow ? get(`history?from=${hour.next}`).then((answer) => answer.json()) : null,
     slow ? get("flow").then((answer) => answer.json()) : null,
     slow ? get("alarms").then((answer) => answer.json()) : null,
@@ -363,12 +368,7 @@ async function ask() {
   }
   agent.awaySince = null;
   agent.take(new Reading(metrics, Date.now()));
-  if (ready) {
-    agent.ready = ready.ready;
-    agent.name = ready.agent;
-    agent.reasons = new Map();
-    for (const { component, reason } of ready.reasons ?? []) agent.reasons.set(component, [...(agent.reasons.get(component) ?? []), reason]);
-  }
+  if (ready) agent.hear(ready);
   if (history) hour.take(history);
   if (flow) agent.flow = flow.agents?.[0] ?? null;
   if (alarmed) alarms.take(alarmed);
