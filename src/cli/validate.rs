@@ -9,9 +9,11 @@ use crate::agent::origin::read_once;
 use crate::agent::start_checks;
 use crate::base::visible::Visible;
 use crate::config::effective::{Effective, effective};
-use crate::config::settings::{Finding, Severity};
+use crate::config::settings::{Finding, Place, Severity};
 use crate::config::{Catalogue, LoadError, differences, load_texts};
+use crate::monitor::settings::{Complaint, Settings as Monitoring};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::IsTerminal;
 
@@ -67,6 +69,7 @@ fn read(
             unread: (!matches!(error, LoadError::Refused { .. })).then_some(error),
         },
     };
+    report.findings.extend(monitoring(&options.properties, elsewhere));
     // Stable: within a severity the order of the file stays, and consequences stay last.
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(report)
@@ -92,6 +95,19 @@ fn loaded_report(loaded: &crate::config::Loaded, catalogue: &Catalogue, elsewher
         effective: effective(&loaded.agent, catalogue),
         unread: None,
     }
+}
+
+/// What a start would say of `-Dflume.monitoring.*`.
+fn monitoring(properties: &BTreeMap<String, String>, elsewhere: bool) -> Vec<Finding> {
+    let complaints = Monitoring::look(properties, !elsewhere);
+    let finding = |complaint| {
+        let (severity, message) = match complaint {
+            Complaint::Warning(words) => (Severity::Warning, words),
+            Complaint::Error(words) => (Severity::Error, words),
+        };
+        Finding { severity, place: Place::nowhere(), key: String::new(), message }
+    };
+    complaints.into_iter().map(finding).collect()
 }
 
 impl Report {

@@ -37,6 +37,11 @@ crate::base::codes::codes! {
         "Report it if it repeats on a machine that works."
         "operations.md#under-systemd"
     }
+    MONITORING_STORE = 5106 Error "monitoring lets nobody in" {
+        "The file with its password or token, or its key store or trust store, cannot be read. It is tried again every 3 s; until then the pages of health answer only with healthWithoutAuth, and only without TLS."
+        "Give the file that the line names, so that the agent's user may read it; nothing has to be restarted."
+        "monitoring.md"
+    }
     ALARMS_OFF = 5201 Error "the agent runs without alarms" {
         "The machine has no more threads for the agent."
         "Raise its limit (TasksMax, ulimit -u) and start it again."

@@ -32,22 +32,40 @@ pub(super) struct Rules {
     /// Set where only this machine can ask: the name or address that the setting has for it. A browser on this
     /// machine must not ask for a page whose name somebody else makes lead here (DNS rebinding).
     pub(super) loopback: Option<String>,
-    /// Who may ask; everybody without it.
-    pub(super) auth: Option<Credentials>,
+    /// What whoever asks has to show.
+    pub(super) auth: Shown,
     /// Whether the pages of health are for everybody all the same.
     pub(super) health_without_auth: bool,
+}
+
+/// What whoever asks has to show.
+#[derive(Clone, Debug)]
+pub(super) enum Shown {
+    /// Nothing: the pages are for everybody.
+    Nothing,
+    /// A secret that could never be read, so that nobody can show it.
+    Unreadable,
+    /// A secret.
+    As(Credentials),
 }
 
 impl Rules {
     /// The answer to who has not shown that the page is for him.
     fn denied(&self, request: &Parts) -> Option<Response<Full<Bytes>>> {
-        let known = self.auth.as_ref()?;
         let path = request.uri.path();
         let is_open = self.health_without_auth
             && ["/healthz", "/readyz", "/state"].iter().any(|open| path.eq_ignore_ascii_case(open));
-        if is_open || known.admit(&request.headers) {
-            return None;
-        }
+        let known = match &self.auth {
+            Shown::Nothing => return None,
+            _ if is_open => return None,
+            Shown::Unreadable => {
+                let words =
+                    "the file with the password or token cannot be read; the log says why\n";
+                return Some(page(StatusCode::SERVICE_UNAVAILABLE, TEXT, words));
+            }
+            Shown::As(known) if known.admit(&request.headers) => return None,
+            Shown::As(known) => known,
+        };
         let mut denied = page(StatusCode::UNAUTHORIZED, TEXT, "show who you are\n");
         known.challenge(denied.headers_mut());
         Some(denied)

@@ -1,6 +1,6 @@
 //! Listens, and answers each connection.
 
-use super::pages::{Rules, answer};
+use super::pages::{Rules, Shown, answer};
 use super::settings::{Door, Format};
 use super::{CONNECTIONS_MAX, IDLE, LISTEN_AGAIN, REQUEST_BYTES_MAX, Watched};
 use crate::base::limits::TLS_HANDSHAKE_SECONDS_MAX;
@@ -28,14 +28,46 @@ use tokio_rustls::TlsStream;
 /// Pause when connections cannot be accepted, for want of descriptors for example.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
+/// Who reads key stores and secrets, in the log.
+const OWNER: &str = "monitoring";
+
 /// Between two words about connections that are too many.
 const FULL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Serves the pages until `stop` fires.
 pub(super) async fn serve(door: &Door, watched: Arc<Watched>, stop: &StopSignal) {
     if let Some(listener) = listen(door, stop).await {
-        let guard = Guard::of(door, &listener);
-        serve_on(&listener, watched, guard, stop).await;
+        let guard = Arc::new(Guard::of(door, &listener));
+        tokio::join!(
+            serve_on(&listener, watched, Arc::clone(&guard), stop),
+            announce(&listener, door, &guard, stop)
+        );
+    }
+}
+
+/// Says where the pages are once what guards them can be read, and until then why nobody gets in.
+async fn announce(listener: &TcpListener, door: &Door, guard: &Guard, stop: &StopSignal) {
+    let mut said = None;
+    loop {
+        let error = tokio::select! {
+            () = stop.wait() => return,
+            read = guard.read() => match read {
+                Ok(()) => break say(listener, door),
+                Err(error) => error,
+            }
+        };
+        if said.as_ref() != Some(&error) {
+            tracing::error!(
+                code = %codes::MONITORING_STORE,
+                "monitoring: {error}. Nobody gets in until it can be read; it is tried again every {} s",
+                LISTEN_AGAIN.as_secs()
+            );
+            said = Some(error);
+        }
+        tokio::select! {
+            () = stop.wait() => return,
+            () = sleep(LISTEN_AGAIN) => {}
+        }
     }
 }
 
@@ -50,6 +82,17 @@ pub(super) struct Guard {
 }
 
 impl Guard {
+    /// Reads the secret and the stores.
+    async fn read(&self) -> Result<(), String> {
+        if let Some(auth) = &self.auth {
+            auth.current(OWNER).await.map_err(|error| error.to_string())?;
+        }
+        if let Some(tls) = &self.tls {
+            tls.current(OWNER).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     fn of(door: &Door, listener: &TcpListener) -> Self {
         let address = listener.local_addr();
         let is_loopback = address.is_ok_and(|address| address.ip().to_canonical().is_loopback());
@@ -65,15 +108,15 @@ impl Guard {
     /// What holds for the requests of one connection, and its stream, greeted.
     ///
     /// # Errors
-    /// The client does not get on with its greeting, or a store or a file was never readable.
+    /// The client does not get on with its greeting, or a store was never readable.
     async fn admit(&self, socket: TcpStream) -> Result<(Stream, Rules), String> {
-        const OWNER: &str = "monitoring";
         let rules = Rules {
             format: self.format,
             loopback: self.loopback.clone(),
             auth: match &self.auth {
-                None => None,
-                Some(auth) => Some(auth.current(OWNER).await.map_err(|error| error.to_string())?),
+                None => Shown::Nothing,
+                // `announce` has logged why not.
+                Some(auth) => auth.current(OWNER).await.map_or(Shown::Unreadable, Shown::As),
             },
             health_without_auth: self.health_without_auth,
         };
@@ -90,10 +133,9 @@ impl Guard {
 pub(super) async fn serve_on(
     listener: &TcpListener,
     watched: Arc<Watched>,
-    guard: Guard,
+    guard: Arc<Guard>,
     stop: &StopSignal,
 ) {
-    let guard = Arc::new(guard);
     let mut sessions = JoinSet::new();
     let mut guests = Guests::default();
     loop {

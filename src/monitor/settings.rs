@@ -5,6 +5,7 @@ use crate::config::names;
 use crate::config::settings::{Settings as ReadSettings, SettingsReader};
 use crate::config::tls::{self, SERVER_KEYS};
 use crate::net::http_auth::HttpAuth;
+use crate::net::reloading::Stores;
 use crate::net::tls::ServerTls;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -92,6 +93,19 @@ pub(crate) enum Complaint {
 }
 
 impl Settings {
+    /// What a start would find wrong with `properties`. With `files` the secrets and stores that they name
+    /// are read as well.
+    pub(crate) fn look(properties: &BTreeMap<String, String>, files: bool) -> Vec<Complaint> {
+        let (settings, mut complaints) = Self::read(properties);
+        if let (true, Some(Self::Pages(door))) = (files, settings) {
+            let auth = door.auth.as_ref().and_then(|auth| Some(auth.load().err()?.to_string()));
+            let tls = door.tls.as_ref().and_then(|tls| Some(tls.load().err()?.to_string()));
+            let words = |why| format!("-D{PREFIX}*: {why}; nobody would get in");
+            complaints.extend(auth.into_iter().chain(tls).map(words).map(Complaint::Error));
+        }
+        complaints
+    }
+
     /// What `properties` ask for, and what is wrong with them.
     pub(crate) fn read(properties: &BTreeMap<String, String>) -> (Option<Self>, Vec<Complaint>) {
         let given: BTreeMap<&str, &str> = properties
@@ -101,8 +115,17 @@ impl Settings {
         let mut complaints = Vec::new();
         for key in given.keys().filter(|key| !keys().any(|known| known == **key)) {
             let hint = names::did_you_mean(key, keys());
-            complaints.push(warning(key, shown(key, given[key]), &format!("no such option{hint}")));
+            let why = format!("no such option{hint}");
+            complaints.push(match is_meant_to_guard(key) {
+                false => warning(key, shown(key, given[key]), &why),
+                true => {
+                    let why =
+                        format!("{why}; without it the pages would be open to more than is meant");
+                    Complaint::Error(option(key, shown(key, given[key]), &why))
+                }
+            });
         }
+        let has_refused = complaints.iter().any(|c| matches!(c, Complaint::Error(_)));
         let Some(kind) = given.get("type") else {
             let idle = given.iter().filter(|(key, _)| keys().any(|known| known == **key));
             complaints.extend(idle.map(|(key, value)| {
@@ -113,7 +136,7 @@ impl Settings {
         match Self::of(kind, &given, &mut complaints) {
             Ok(settings) => {
                 complaints.extend(settings.idle(&given));
-                (Some(settings), complaints)
+                ((!has_refused).then_some(settings), complaints)
             }
             Err(error) => {
                 complaints.push(Complaint::Error(error));
@@ -236,6 +259,13 @@ impl Door {
     }
 }
 
+/// Whether who wrote an unknown key meant to keep somebody out, as far as can be seen.
+fn is_meant_to_guard(key: &str) -> bool {
+    let lower = key.to_lowercase();
+    ["auth", "ssl", "need", "trust", "keystore"].iter().any(|word| lower.starts_with(word))
+        || names::nearest(key, keys()).is_some_and(|near| guard_keys().any(|guard| guard == near))
+}
+
 /// A value as it may be shown: not that of a secret.
 fn shown<'a>(key: &str, value: &'a str) -> &'a str {
     let key = key.to_lowercase();
@@ -313,6 +343,18 @@ mod tests {
             assert_eq!(settings.is_some(), options.len() == 2);
             let [Complaint::Warning(said)] = &complaints[..] else { panic!("{complaints:?}") };
             assert!(said.contains(words), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_key_that_was_to_keep_somebody_out_opens_no_port() {
+        for key in
+            ["auth-tokenfile", "Auth-Token", "sll", "need-clientauth", "trust-store", "keyStore"]
+        {
+            let (settings, complaints) = read(&[("type", "http"), (key, "tok")]);
+            assert_eq!(settings, None, "{key}");
+            let [Complaint::Error(said)] = &complaints[..] else { panic!("{key}: {complaints:?}") };
+            assert!(said.contains("no such option; did you mean"), "{said}");
         }
     }
 

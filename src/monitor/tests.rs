@@ -63,7 +63,8 @@ impl Trial {
             flow: drawn,
             history,
         };
-        let served = async move { serve_on(&listener, Arc::new(watched), guard, &signal).await };
+        let served =
+            async move { serve_on(&listener, Arc::new(watched), Arc::new(guard), &signal).await };
         Self { address, registry, stopping, stop, flow, alarms, server: tokio::spawn(served) }
     }
 

@@ -350,6 +350,27 @@ fn validate_shows_causes_first_and_notes_on_request_only() {
 }
 
 #[test]
+fn validate_looks_at_the_options_of_monitoring() {
+    let http = "-Dflume.monitoring.type=http";
+    for (option, words) in [
+        ("-Dflume.monitoring.auth-tokenfile=tok", "did you mean auth-token-file?"),
+        ("-Dflume.monitoring.auth-token-file=tok", "the file tok:"),
+        ("-Dflume.monitoring.port=x", "is no port"),
+    ] {
+        let (shown, said, code) = validated(SOUND, &[http, option]);
+        assert!(
+            code == 1 && shown.contains("error: -Dflume.monitoring"),
+            "{option}: {shown}{said}"
+        );
+        assert!(shown.contains(words), "{shown}");
+    }
+    let (shown, _, code) = validated(SOUND, &[http, "-Dflume.monitoring.prot=1"]);
+    assert!(code == 0 && shown.contains("did you mean port?"), "{shown}");
+    let file = "-Dflume.monitoring.auth-token-file=tok";
+    assert_eq!(validated(SOUND, &["--elsewhere", http, file]).2, 0);
+}
+
+#[test]
 fn validate_strict_fails_after_a_warning() {
     let typo = format!("{SOUND}a.channels.c.capacty = 5\n");
     assert_eq!(validated(&typo, &[]).2, 0);

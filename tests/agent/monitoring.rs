@@ -139,6 +139,53 @@ fn a_port_in_use_and_a_wrong_option_are_said_and_the_agent_runs() {
 }
 
 #[test]
+fn a_secret_or_a_store_that_cannot_be_read_is_an_error_until_it_can() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let ports = [free_port(), free_port()];
+    std::fs::write(top.join("a.conf"), configuration(ports, "")).expect("written");
+    let monitor = free_port();
+    let port = format!("-Dflume.monitoring.port={monitor}");
+    let option = |rest: &str| format!("-Dflume.monitoring.{rest}");
+    let words = [option("type=http"), port, option("auth-token-file=tok")];
+    let more = [&words[0][..], &words[1], &words[2], "-Dflume.monitoring.healthWithoutAuth=true"];
+    let agent = start(top, &more);
+    until("the error", || agent.words(), || agent.words().contains("code=MP-5106"));
+    let said = agent.words();
+    assert!(said.contains("ERROR") && said.contains("the file tok:"), "{said}");
+    assert!(!said.contains("/metrics ("), "it says that pages are to be had: {said}");
+    assert_eq!(page(monitor, "/metrics").expect("an answer").0, 503);
+    assert_eq!(page(monitor, "/healthz").expect("an answer").0, 200);
+    std::fs::write(top.join("tok"), "geheim\n").expect("written");
+    until("the pages", || agent.words(), || agent.words().contains("/metrics (whoever shows"));
+    assert_eq!(page(monitor, "/metrics").expect("an answer").0, 401);
+    assert_eq!(agent.terminate().code(), Some(0));
+
+    let stores = [option("ssl=true"), option("keystore=nope"), option("keystore-password=x")];
+    let agent = start(top, &[more[0], more[1], &stores[0], &stores[1], &stores[2]]);
+    let errors = || agent.words().matches("code=MP-5106").count();
+    until("the error", || agent.words(), || errors() == 2 && agent.words().contains("nope"));
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_mistyped_option_that_was_to_keep_somebody_out_opens_no_port() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    std::fs::write(top.join("a.conf"), configuration([free_port(), free_port()], ""))
+        .expect("written");
+    let (monitor, port) = (free_port(), "-Dflume.monitoring.port");
+    let port = format!("{port}={monitor}");
+    let more = ["-Dflume.monitoring.type=http", &port, "-Dflume.monitoring.auth-tokenfile=tok"];
+    let agent = start(top, &more);
+    until("the agent", || agent.words(), || agent.words().contains("agent a started"));
+    assert!(agent.words().contains("did you mean auth-token-file?"), "{}", agent.words());
+    assert!(agent.words().contains("code=MP-5101"), "{}", agent.words());
+    assert_eq!(page(monitor, "/metrics"), None);
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
 fn what_does_not_run_is_named_by_readyz_and_a_sink_that_fails_is_seen() {
     let directory = tempfile::tempdir().expect("a directory");
     let top = directory.path();
