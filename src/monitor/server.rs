@@ -230,10 +230,7 @@ async fn listen(door: &Door, stop: &StopSignal) -> Option<TcpListener> {
             bound = TcpListener::bind((bind.as_str(), *port)) => bound,
         };
         match bound {
-            Ok(listener) => {
-                say(&listener, door);
-                return Some(listener);
-            }
+            Ok(listener) => return Some(listener),
             Err(error) if !said => {
                 tracing::error!(
                     code = %codes::MONITORING_PORT,
