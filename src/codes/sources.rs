@@ -107,6 +107,11 @@ crate::base::codes::codes! {
         "A pattern with a mistake, or logs that are not there yet."
         "Correct the pattern; else nothing, the source waits for a file."
     }
+    FILE_GONE_UNREAD = 2212 Warning "a file was removed or made shorter before it was read to its end" {
+        "Its last lines are lost; file_gone counts the file, and alarm 90011 is raised. The line has the number of bytes that were seen and not read."
+        "Rotate by renaming and not by copying and truncating, keep rotated files longer than the agent may need, and see why the channel was full."
+        "loss.md"
+    }
 
     // Spooling directories.
     SPOOL_UNREADABLE = 2301 Error "a spooling directory cannot be read or worked in" {

@@ -31,6 +31,12 @@ pub(super) struct Tail {
     pub(super) coming: Option<Ending>,
     /// What it looked like when it was looked at last.
     pub(super) stamp: Stamp,
+    /// Bytes that were seen in it: what it has lost where it is gone or shorter.
+    pub(super) seen_len: u64,
+    /// It has a name that no group has, by which it was found again.
+    pub(super) found_elsewhere: bool,
+    /// When the first look found no name for it.
+    pub(super) missed_at: Option<Duration>,
     /// When it was last seen to change or read.
     pub(super) changed_at: Duration,
     /// When a name that its group has was last seen to lead to it.
@@ -58,6 +64,9 @@ impl Tail {
             identity,
             coming: None,
             stamp: Stamp::default(),
+            seen_len: 0,
+            found_elsewhere: false,
+            missed_at: None,
             changed_at: Duration::ZERO,
             seen_at: Duration::ZERO,
             matched: true,
@@ -94,11 +103,34 @@ impl Tail {
         let born = opened.and_then(|file| file.metadata().ok()).and_then(|found| born_ns(&found));
         self.identity = Identity::unread(self.id, born);
         self.coming = None;
+        self.seen_len = 0;
         match (file, &mut self.input) {
             (Some(file), input) => *input = Some(Input::new(file, 0)),
             (None, Some(input)) => input.seek(0),
             (None, None) => {}
         }
+    }
+
+    /// Notes what it looks like, and answers how many unread bytes it had when it was looked at last and
+    /// has no more. `same` is whether it is still the file that was read.
+    pub(super) fn note_len(&mut self, len: u64, same: bool) -> u64 {
+        let left = if same { len.max(self.pos) } else { self.pos };
+        let lost = self.seen_len.saturating_sub(left);
+        self.seen_len = len;
+        lost
+    }
+
+    /// What was read ahead is not in the file any more.
+    pub(super) fn forget_ahead(&mut self) {
+        if let Some(input) = &mut self.input {
+            input.seek(self.pos);
+        }
+    }
+
+    /// Notes how long it is, if it is open.
+    pub(super) fn note_growth(&mut self) {
+        let found = self.open_file().and_then(|file| file.metadata().ok());
+        self.seen_len = self.seen_len.max(found.map_or(0, |found| found.len()));
     }
 
     /// Whether it looks as it did.
@@ -187,11 +219,16 @@ impl Tail {
 
     /// Whether the open file, which begins with `start`, is the one that was read.
     pub(super) fn is_same(&self, start: &[u8]) -> io::Result<bool> {
-        let (true, Some(file)) = (self.identity.print.fits(start), self.open_file()) else {
-            return Ok(false);
-        };
         // One that is shorter was cut, which is told apart by its length.
-        let ending = self.identity.ending.filter(|ending| ending.at <= self.stamp.len);
+        self.open_file().map_or(Ok(false), |file| self.is_same_as(file, start, self.stamp.len))
+    }
+
+    /// Whether `file`, which begins with `start` and has `len` bytes, is the one that was read.
+    pub(super) fn is_same_as(&self, file: &File, start: &[u8], len: u64) -> io::Result<bool> {
+        if !self.identity.print.fits(start) {
+            return Ok(false);
+        }
+        let ending = self.identity.ending.filter(|ending| ending.at <= len);
         ending.map_or(Ok(true), |ending| ending.fits(file))
     }
 }

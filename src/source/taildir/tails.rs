@@ -1,7 +1,9 @@
 //! The source's work on the disk: which files there are, what is new in them, and where each stands.
 
+mod missing;
+
 use super::group::{Matched, Names};
-use super::identity::{Ending, Identity, Likeness, PRINT_BYTES, Print};
+use super::identity::{Ending, Identity, PRINT_BYTES, Print};
 use super::journal::Journal;
 use super::known::{Known, Left};
 use super::place::{Entry, JournalMark, Place};
@@ -114,6 +116,9 @@ impl Tails {
             }
         }
         self.find_renamed(now, &mut order);
+        self.find_closed(now);
+        // Names that are gone are not said again, whatever is made under them later.
+        self.refused.retain(|path| path.symlink_metadata().is_ok());
         if all_seen && now >= *self.forget_at.get_or_insert(now + TAIL_SOUGHT_FOR) {
             // What is not there any more was done, or removed, while nobody looked. One look does
             // not tell: a name can change between being listed and being looked at.
@@ -156,7 +161,7 @@ impl Tails {
         if let Some(tail) = self.tails.get_mut(&id) {
             // A file that two groups name is of the first.
             let first = !std::mem::replace(&mut tail.matched, true);
-            tail.seen_at = now;
+            (tail.seen_at, tail.missed_at, tail.found_elsewhere) = (now, None, false);
             if tail.path != file.path && first {
                 tracing::info!(source = self.settings.name, from = %tail.path.display(), to = %file.path.display(), "a file was renamed");
                 tail.path.clone_from(&file.path);
@@ -190,7 +195,7 @@ impl Tails {
         identity.ending = ending.or_else(|| Ending::of(&opened, pos).ok());
         let headers = Arc::clone(&group.headers);
         let mut tail = Tail::new(id, file.path.clone(), headers, opened, (identity, pos));
-        tail.stamp = file.stamp;
+        (tail.stamp, tail.seen_len) = (file.stamp, file.stamp.len);
         (tail.changed_at, tail.seen_at) = (now, now);
         tail.matched = true;
         // One that is read from its start need not be kept, unless the next life would not do so.
@@ -238,55 +243,37 @@ impl Tails {
         match same {
             Ok(false) => {
                 tracing::info!(source = self.settings.name, file = %name(), was = tail.pos, "another file, or one that was written anew, has the number of one that was read; it is read from its start");
+                let lost = tail.note_len(0, false);
                 // What is open may be the old file still.
                 match open(&file.path, id) {
                     Ok(opened) => tail.restart(Some(opened)),
                     Err(_) => tail.restart(None),
                 }
+                tail.note_len(file.stamp.len, true);
                 self.note_changed(id);
+                self.lost(&file.path, lost);
             }
             Ok(true) if file.stamp.len < tail.pos => {
                 tracing::info!(source = self.settings.name, file = %name(), was = tail.pos, len = file.stamp.len, "a file was cut; it is read from its start");
+                let lost = tail.note_len(0, false);
                 tail.restart(None);
+                tail.note_len(file.stamp.len, true);
                 self.note_changed(id);
+                self.lost(&file.path, lost);
             }
-            Ok(true) => {}
+            Ok(true) => {
+                let lost = tail.note_len(file.stamp.len, true);
+                if lost > 0 {
+                    tail.forget_ahead();
+                }
+                self.lost(&file.path, lost);
+            }
             // Under another name since it was listed: the next look tells.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => tail.stamp = Stamp::default(),
-            Err(error) => self.unreadable(&file.path, &error),
-        }
-    }
-
-    /// Files of an earlier life that got a name that no group has, while nobody looked: what they
-    /// hold beyond the known place is still to be read. Only a print tells that they are the same.
-    fn find_renamed(&mut self, now: Duration, order: &mut Vec<FileId>) {
-        if self.known.has_no_prints() {
-            return;
-        }
-        let settings = Arc::clone(&self.settings);
-        for (at, group) in settings.groups.iter().enumerate() {
-            let Ok(listed) = files::list(&group.directory) else { continue };
-            for path in listed.filter_map(|entry| Some(entry.ok()?.path())) {
-                let Ok(found) = path.metadata() else { continue };
-                let (stamp, id) = (Stamp::of(&found), (found.dev(), found.ino()));
-                let wanted = self.known.has_print_of(stamp.inode);
-                if !found.is_file() || self.tails.contains_key(&id) || !wanted {
-                    continue;
-                }
-                let file = self.names[at].file(path, &found);
-                let now_there = Identity::unread(id, file.born_ns);
-                let like = open(&file.path, id).and_then(|opened| {
-                    let start = start_of(&opened)?;
-                    self.known.likeness(&now_there, &opened, &start)
-                });
-                if matches!(like, Ok(Likeness::Same)) {
-                    tracing::info!(source = self.settings.name, file = %file.path.display(), "a file that was renamed meanwhile is read to its end");
-                    order.extend(self.see(group, &file, now));
-                    if let Some(tail) = self.tails.get_mut(&id) {
-                        tail.matched = false;
-                    }
-                }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tail.stamp = Stamp::default();
+                tail.seen_len = tail.seen_len.max(file.stamp.len);
             }
+            Err(error) => self.unreadable(&file.path, &error),
         }
     }
 
@@ -328,7 +315,9 @@ impl Tails {
                 Some(Batch { full, pieces, from, place: self.place(id)? })
             }
             Err(error) => {
-                if self.refused.insert(tail.path.clone()) {
+                // One that is gone is waited for, and counted when it is forgotten.
+                let gone = !tail.matched && error.kind() == io::ErrorKind::NotFound;
+                if !gone && self.refused.insert(tail.path.clone()) {
                     self.counters.event_read_fail.add(1);
                     tracing::error!(code = %codes::FILE_UNREADABLE, source = self.settings.name, file = %tail.path.display(), offset = tail.pos, %error, "a file cannot be read; it is tried again, the others go on");
                 }
@@ -354,7 +343,12 @@ impl Tails {
         }
         if let Some(tail) = self.tails.get_mut(&id) {
             tail.reached(pos);
+            tail.note_growth();
             tail.changed_at = now;
+            // So many may be found again at once that all of them cannot be open.
+            if tail.found_elsewhere && !tail.has_news() {
+                tail.close();
+            }
             self.refused.remove(&tail.path);
             self.note_changed(id);
         }
@@ -395,12 +389,18 @@ impl Tails {
 
     /// Closes the file; one that is gone is forgotten.
     pub(super) fn close(&mut self, id: FileId, now: Duration) {
+        let Some(gone) = self.tails.get(&id).map(|tail| self.is_gone(tail, now)) else { return };
         let Some(tail) = self.tails.get_mut(&id) else { return };
+        // What could not be handed over, as its place cannot be kept, waits where it is open.
+        if gone && tail.open_file().is_some() && tail.has_news() {
+            return;
+        }
         tail.close();
-        if let Some(tail) = self.tails.get(&id)
-            && self.is_gone(tail, now)
-        {
-            tracing::info!(source = self.settings.name, file = %tail.path.display(), "a file that was renamed or removed is done");
+        if gone {
+            let (path, unread) = (tail.path.clone(), tail.seen_len.saturating_sub(tail.pos));
+            tracing::info!(source = self.settings.name, file = %path.display(), "a file that was renamed or removed is done");
+            self.lost(&path, unread);
+            self.refused.remove(&path);
             self.tails.remove(&id);
             self.changed.remove(&id);
             self.full = false;
@@ -483,6 +483,11 @@ impl Tails {
                 }
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn refused_names(&self) -> usize {
+        self.refused.len()
     }
 
     /// What Flume's position file says.

@@ -1,5 +1,6 @@
 //! Real files that grow, turn and shrink, against a false channel and a real one.
 
+mod gone;
 mod looks;
 mod many;
 
@@ -447,6 +448,14 @@ fn group(ground: &Ground, names: &str) -> Group {
 
 /// What a source knows of the files `app.*`, without its channels.
 fn tails(ground: &Ground, known: Vec<place::Entry>) -> Tails {
+    tails_counted(ground, known, Arc::default())
+}
+
+fn tails_counted(
+    ground: &Ground,
+    known: Vec<place::Entry>,
+    counters: Arc<crate::metrics::SourceCounters>,
+) -> Tails {
     let settings = Settings {
         name: "r1".to_owned(),
         agent: "a1".to_owned(),
@@ -460,7 +469,7 @@ fn tails(ground: &Ground, known: Vec<place::Entry>) -> Tails {
     let mut before = Known::default();
     before.mark(known, false);
     let journal = Journal::new(&ground.at("positions.json"), JournalMark::default());
-    Tails::new(Arc::new(settings), Arc::default(), before, Some(journal))
+    Tails::new(Arc::new(settings), counters, before, Some(journal))
 }
 
 /// A look at `seconds` of a clock that shows the time of day as well.
