@@ -39,6 +39,7 @@ pub mod reload;
 mod seat;
 pub mod start_checks;
 pub mod stop;
+mod store_checks;
 pub mod supervise;
 mod watch;
 mod windows;

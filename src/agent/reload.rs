@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// For trying whether a changed source could start.
+/// For trying whether a changed source or sink could start.
 const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a reload did, by names such as `source r1`.
@@ -149,27 +149,40 @@ impl Running {
         ))
     }
 
-    /// Why a source of `plan` could not start in the place of one that runs: its key store, its password, its port or
-    /// its directory. Each has [`PREFLIGHT_PATIENCE`].
+    /// Why a source or sink of `plan` could not start in the place of one that runs: its key or trust store, its
+    /// password, its port or its directory. Each has [`PREFLIGHT_PATIENCE`].
     pub async fn preflight(&self, plan: &Plan) -> Option<String> {
         let stale = self.stale(plan);
+        let replaces = |parts: &BTreeMap<String, Part>, task: &String| {
+            stale.contains(task) && parts.get(task).is_some_and(|part| !ended(&part.task))
+        };
         for source in &plan.sources {
             let task = format!("source {}", source.name);
-            let runs = self.sources.get(&task).is_some_and(|part| !ended(&part.task));
-            if !runs || !stale.contains(&task) {
-                continue;
+            if replaces(&self.sources, &task) {
+                let tried = async {
+                    let built = (source.make)().map_err(|error| error.to_string())?;
+                    contain(built.preflight()).await?.map_err(|error| error.to_string())
+                };
+                if let Err(why) = within_patience(tried).await {
+                    return Some(format!("{task} could not start with its new settings: {why}"));
+                }
             }
+        }
+        let alone = plan.sinks.iter().map(|sink| (format!("sink {}", sink.name), sink));
+        let of_groups = plan.groups.iter().flat_map(|group| {
+            let task = format!("sink group {}", group.name);
+            group.sinks.iter().map(move |sink| (task.clone(), sink))
+        });
+        let sinks = alone.chain(of_groups).filter(|(task, _)| replaces(&self.sinks, task));
+        for (_, sink) in sinks {
             let tried = async {
-                let built = (source.make)().map_err(|error| error.to_string())?;
+                let mut built = (sink.make)().map_err(|error| error.to_string())?;
                 contain(built.preflight()).await?.map_err(|error| error.to_string())
             };
-            let tried = tokio::time::timeout(PREFLIGHT_PATIENCE, tried).await;
-            let why = match tried {
-                Ok(Ok(())) => continue,
-                Ok(Err(why)) => why,
-                Err(_) => format!("trying it took more than {} s", PREFLIGHT_PATIENCE.as_secs()),
-            };
-            return Some(format!("{task} could not start with its new settings: {why}"));
+            if let Err(why) = within_patience(tried).await {
+                let name = &sink.name;
+                return Some(format!("sink {name} could not start with its new settings: {why}"));
+            }
         }
         None
     }
@@ -245,6 +258,13 @@ impl Running {
         let parts = self.sources.keys().chain(self.sinks.keys()).cloned();
         parts.chain(self.channels.keys().map(|name| task_of(name))).collect()
     }
+}
+
+async fn within_patience(tried: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let tried = tokio::time::timeout(PREFLIGHT_PATIENCE, tried).await;
+    tried.unwrap_or_else(|_| {
+        Err(format!("trying it took more than {} s", PREFLIGHT_PATIENCE.as_secs()))
+    })
 }
 
 /// Whether it does nothing more.

@@ -1,13 +1,16 @@
 //! What a start of an agent would meet on this machine (ports, directories, key stores), and settings that
 //! surprise. Nothing is changed by looking; a port is taken for a moment.
 
+use super::store_checks::{sink_stores, source_stores};
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::limits::START_CHECKS_PORTS_MAX;
+use crate::base::usable::{unmakable, unusable, unwritable};
 use crate::config::agent::{AgentConfig, ChannelConfig, ChannelKind, Component, SinkConfig};
 use crate::config::settings::{Finding, Place, Severity, split_comment};
 use rustix::fs::Access;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Sources that listen for datagrams.
 const UDP: [&str; 2] = ["syslogudp", "netcatudp"];
@@ -27,17 +30,18 @@ const TCP: [&str; 7] = [
 #[must_use]
 pub fn machine(agent: &AgentConfig) -> Vec<Finding> {
     let mut found = Vec::new();
+    let now = SystemClock::new().wall_ms() / 1000;
     for source in &agent.sources {
         ports(&source.component, &mut found);
         source_directories(&source.component, &mut found);
-        stores(&source.component, &mut found);
+        source_stores(&source.component, now, &mut found);
     }
     for channel in &agent.channels {
         channel_directories(channel, &mut found);
     }
     for sink in &agent.sinks {
         sink_directory(&sink.component, &mut found);
-        stores(&sink.component, &mut found);
+        sink_stores(&sink.component, now, &mut found);
     }
     found
 }
@@ -60,7 +64,7 @@ pub fn settings(agent: &AgentConfig) -> Vec<Finding> {
 }
 
 /// The value without the comment that may follow it.
-fn value<'a>(component: &'a Component, key: &str) -> Option<&'a str> {
+pub(super) fn value<'a>(component: &'a Component, key: &str) -> Option<&'a str> {
     let value = component.settings.entries.get(key)?.value.as_str();
     Some(split_comment(value).map_or(value, |(before, _)| before))
 }
@@ -70,7 +74,7 @@ fn path<'a>(component: &'a Component, key: &str) -> Option<&'a Path> {
     Some(Path::new(component.settings.entries.get(key)?.value.as_str()))
 }
 
-fn finding(
+pub(super) fn finding(
     severity: Severity,
     component: &Component,
     key: &str,
@@ -124,6 +128,13 @@ fn source_directories(component: &Component, found: &mut Vec<Finding>) {
     if component.type_name != "taildir" {
         return;
     }
+    if let Some(file) = path(component, "positionFile").filter(|file| file.parent().is_some()) {
+        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = unmakable(directory.unwrap_or(Path::new(".")));
+        if let Some(why) = directory.or_else(|| unwritable(file)) {
+            found.push(finding(Severity::Warning, component, "positionFile", why));
+        }
+    }
     for group in value(component, "filegroups").unwrap_or_default().split_whitespace() {
         let key = format!("filegroups.{group}");
         let directory = path(component, &key).and_then(Path::parent);
@@ -172,48 +183,4 @@ fn never_delivered(sink: &SinkConfig, found: &mut Vec<Finding>) {
         let message = "none of rollback.2XX, rollback.200 and defaultRollback is set: as in Flume the answer 200 counts as a failure, and the first events are sent for ever; write rollback.2XX = false";
         found.push(finding(Severity::Warning, component, "type", message));
     }
-}
-
-fn stores(component: &Component, found: &mut Vec<Finding>) {
-    if value(component, "ssl").is_none_or(|ssl| !ssl.eq_ignore_ascii_case("true")) {
-        return;
-    }
-    for key in ["keystore", "truststore"] {
-        let Some(store) = path(component, key) else { continue };
-        if rustix::fs::access(store, Access::READ_OK).is_err() {
-            let why = if store.exists() { "cannot be read by this user" } else { "does not exist" };
-            let message = format!("{} {why}", store.display());
-            found.push(finding(Severity::Warning, component, key, message));
-        }
-    }
-}
-
-/// Why a directory that has to be there cannot be used; `None` when it can.
-fn unusable(directory: &Path, access: Access) -> Option<String> {
-    let name = directory.display();
-    if !directory.exists() {
-        return Some(format!("{name} does not exist"));
-    }
-    if !directory.is_dir() {
-        return Some(format!("{name} is not a directory"));
-    }
-    let denied = rustix::fs::access(directory, access | Access::EXEC_OK).is_err();
-    denied.then(|| format!("{name} may not be used by this user: check its owner and mode"))
-}
-
-/// Why a directory can neither be used nor made; `None` when one of both can.
-fn unmakable(directory: &Path) -> Option<String> {
-    let mut there: PathBuf = directory.to_owned();
-    while !there.exists() {
-        there = match there.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
-            Some(parent) => parent.to_owned(),
-            None => return None,
-        };
-    }
-    let why = unusable(&there, Access::WRITE_OK)?;
-    Some(match there == directory {
-        true => why,
-        false => format!("{} cannot be made: {why}", directory.display()),
-    })
 }

@@ -142,6 +142,15 @@ pub const CONNECTION_READ_BYTES_MAX: usize = 256 * 1024;
 /// Lines of a read that a connection makes into events at a time, whatever the others do.
 pub const CONNECTION_LINES: usize = 64;
 
+/// Seconds that a delivery in hand may still take once its sink is to stop: a server that works has answered by
+/// then, and what a hung one has of the batch stays in the channel. Not for channels in memory, whose sinks
+/// have all the time of the stop.
+pub const DELIVERY_STOP_SECONDS_MAX: u64 = 5;
+
+/// Seconds that a request in hand may still take to come once the http source is to stop: its client is told to
+/// send it again. A request that has come is committed and answered.
+pub const HTTP_STOP_SECONDS_MAX: u64 = 2;
+
 /// Seconds that an answer may wait for a client that does not read.
 pub const ANSWER_SECONDS_MAX: u64 = 30;
 

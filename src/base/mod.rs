@@ -26,6 +26,7 @@ pub mod setting;
 pub mod signal;
 pub mod threads;
 pub mod trouble;
+pub mod usable;
 pub mod visible;
 mod word;
 pub mod zeroes;

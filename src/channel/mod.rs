@@ -104,6 +104,12 @@ pub trait Channel: Send + Sync {
         Ok(true)
     }
 
+    /// Returns how many events were in memory when the channel was closed and could not be made durable, for channels
+    /// that are more than memory alone; 0 for others and before that.
+    fn lost_at_close(&self) -> u64 {
+        0
+    }
+
     /// Stops the channel: open transactions are refused from now on, a durable channel writes its
     /// checkpoint. Closing twice does nothing.
     ///

@@ -64,6 +64,16 @@ crate::base::codes::codes! {
         "docs/loss.md says of each reason what to do."
         "alarms.md#90011-eventslost-events-lost"
     }
+    ALARM_SOURCE_SILENT = 90012 Alarm "Source takes no events" {
+        "A source has handed over no event for as long as its setting sourceSilent.seconds says."
+        "See whether its senders, its files or its command still bring any, and whether its channel takes them."
+        "alarms.md#90012-sourcesilent-source-takes-no-events"
+    }
+    ALARM_SINK_FAILING = 90013 Alarm "Sink of a group fails" {
+        "The attempts of one sink of a group have failed for a minute (seconds). The others do its work, and there is one less to fall back on."
+        "Look at its destination; the log has the sink's last failure."
+        "alarms.md#90013-sinkfailing-sink-of-a-group-fails"
+    }
     ALARM_CERTIFICATE_EXPIRES = 90016 Alarm "Certificate ends soon" {
         "A certificate that a source or sink uses ends within two weeks (days)."
         "Put a new one in its place; it is read while the agent runs."

@@ -135,6 +135,10 @@ crate::base::codes::codes! {
         "trackerDir is not the agent's to write, or its disk is full. After a restart lines may come again."
         "Give the right to write, or free room."
     }
+    SPOOL_TOO_DEEP = 2306 Error "a directory of a spooling directory is too deep" {
+        "recursiveDirectorySearch reads 64 levels; nothing below that is read, and the alarm 90008 is raised."
+        "Move the directory up, or give it a source of its own."
+    }
 
     // Programs.
     COMMAND_NOT_RUN = 2401 Error "the command of an exec source does not run" {

@@ -7,7 +7,7 @@ use crate::channel::{
 };
 use crate::event::Event;
 use crate::flow::tap::{Sample, Tap, Way};
-use crate::metrics::{ChannelCounters, ChannelReading};
+use crate::metrics::{ChannelCounters, ChannelReading, DropReason};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,10 +146,15 @@ impl Channel for Counted {
         self.channel.keeps_positions()
     }
 
+    fn lost_at_close(&self) -> u64 {
+        self.channel.lost_at_close()
+    }
+
     fn close(&self) -> Result<(), CloseError> {
         let closed = self.channel.close();
         let Count { counters, clock, .. } = &self.count;
         if counters.open.get() == 1 {
+            counters.drops.add(DropReason::Memory, self.channel.lost_at_close());
             counters.open.set(0);
             counters.closed.set(1);
             counters.stopped(clock.wall_ms());

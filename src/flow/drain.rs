@@ -36,6 +36,14 @@ impl DrainAtStop {
         self.drains.load(Ordering::SeqCst)
     }
 
+    /// How much time the stop leaves at `now` where the channel is to be emptied; `None` where it is not, or no stop has
+    /// said so.
+    #[must_use]
+    pub fn time(&self, now: Duration) -> Option<Duration> {
+        let is_set = self.until_ms.load(Ordering::SeqCst) > 0;
+        (self.drains() && is_set).then(|| self.left(now))
+    }
+
     /// How much time is left at `now` to try again what was not delivered.
     #[must_use]
     pub fn left(&self, now: Duration) -> Duration {
@@ -52,9 +60,11 @@ mod tests {
     fn time_is_left_only_while_the_channel_is_to_be_emptied() {
         let drain = DrainAtStop::from(true);
         assert_eq!(drain.left(Duration::ZERO), Duration::ZERO, "one try");
+        assert_eq!(drain.time(Duration::ZERO), None);
         drain.until(Duration::from_secs(18));
         assert_eq!(drain.left(Duration::from_secs(3)), Duration::from_secs(15));
         assert_eq!(drain.left(Duration::from_secs(19)), Duration::ZERO);
+        assert_eq!(drain.time(Duration::from_secs(19)), Some(Duration::ZERO));
         drain.set(false);
         assert_eq!(drain.left(Duration::from_secs(3)), Duration::ZERO);
     }

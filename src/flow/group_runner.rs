@@ -108,6 +108,7 @@ impl GroupRunner {
             }
             match turn {
                 Turn::Delivered => backoff.reset(),
+                Turn::Failed if members[0].runner.is_out_of_time() => break,
                 Turn::Failed if stopping && members[0].runner.tries_again_at_stop().await => {}
                 _ if stopping => break,
                 Turn::Idle => backoff.reset(),
@@ -182,6 +183,12 @@ async fn turn(
         let waits = open.unwrap_or(&members[0]).runner.wait_for_event(until).await;
         if let Err(turn) = waits {
             return (turn, None);
+        }
+    }
+    // What came of attempts beside the turns counts for the order, also of sinks that have no turn now.
+    for (at, member) in members.iter_mut().enumerate() {
+        if member.has_ended_badly().await {
+            processor.failed(at, member.runner.clock.now());
         }
     }
     // A sink whose own channel is empty must not keep another one's events waiting.
@@ -332,6 +339,7 @@ impl Member {
             }
             Ok(Prepared::Unready(sink)) => {
                 self.sink = Some(sink);
+                self.runner.counters.failing.set(1);
                 CONNECT_AGAIN
             }
             Ok(Prepared::Closed) => START_AGAIN,
@@ -363,6 +371,14 @@ impl Member {
         }
         let is_ready = self.sink.as_mut().is_some_and(|sink| sink.is_ready());
         if is_ready { Readiness::Ready } else { Readiness::NotYet }
+    }
+
+    /// Whether an attempt to open or to connect it has failed since somebody looked; waits for none.
+    async fn has_ended_badly(&mut self) -> bool {
+        if self.preparing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.prepared().await;
+        }
+        std::mem::take(&mut self.has_failed)
     }
 
     fn is_open(&self) -> bool {

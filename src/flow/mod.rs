@@ -35,4 +35,6 @@ mod group_tests;
 #[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]
+mod stop_tests;
+#[cfg(test)]
 mod tests;

@@ -27,6 +27,16 @@ pub trait Sink: Send {
     /// Events that one take transaction lends at most.
     fn batch_events(&self) -> usize;
 
+    /// Tries what [`Sink::start`] and the first connection begin with, and keeps and changes nothing: what a
+    /// configuration names on this machine (stores, directories), not whether a server is there. A reload tries it
+    /// before the sink that runs is stopped.
+    ///
+    /// # Errors
+    /// It could not start as it is configured.
+    fn preflight(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Opens what it delivers to. After an error the flow calls it again, with back-off.
     ///
     /// # Errors

@@ -7,7 +7,8 @@
 //! crash, a panic, an abort or a failed commit between the two delivers a batch again and never
 //! loses one. A sink that fails rests for 1 s, 2 s, … 5 s; one that cannot be opened is opened
 //! again every 3 s; one that panics is thrown away and built anew. A stop that is to empty the channel
-//! tries again what was not delivered, twice a second until its deadline ([`DrainAtStop`]).
+//! tries again what was not delivered, twice a second until its deadline ([`DrainAtStop`]). A delivery that has not ended
+//! some seconds after the stop ([`DELIVERY_STOP_SECONDS_MAX`]), or by that deadline, is dropped and its batch rolled back.
 
 use super::backoff::Backoff;
 use super::contain::contain;
@@ -27,6 +28,9 @@ use crate::metrics::{Phase, SinkCounters};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+
+#[cfg(doc)]
+use crate::base::limits::DELIVERY_STOP_SECONDS_MAX;
 
 /// Pause between attempts to open a sink, as Flume's supervisor does.
 pub(crate) const START_AGAIN: Duration = Duration::from_secs(3);
@@ -205,6 +209,7 @@ impl SinkRunner {
             self.tick_if_due(sink, context, &mut tick_from).await;
             match self.turn(sink, context, tick_from, stopping, earlier).await {
                 Turn::Delivered => backoff.reset(),
+                Turn::Failed if self.is_out_of_time() => return,
                 Turn::Failed if stopping && self.tries_again_at_stop().await => {}
                 Turn::Idle | Turn::IdleAtOnce | Turn::Failed if stopping => return,
                 Turn::Idle => backoff.reset(),
@@ -220,6 +225,12 @@ impl SinkRunner {
     /// Whether a stop empties the channel first.
     pub(super) fn drains(&self) -> bool {
         self.drain_at_stop.drains()
+    }
+
+    /// Whether a stop that empties the channel has used up its time: no further delivery is begun.
+    pub(super) fn is_out_of_time(&self) -> bool {
+        let left = self.drain_at_stop.time(self.clock.now());
+        self.stop.fired() && left == Some(Duration::ZERO)
     }
 
     /// Rests before what a stop did not deliver is tried again. False when the deadline is too near.

@@ -5,6 +5,7 @@ use super::refused::Fate;
 use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::SinkRunner;
 use super::tap::Way;
+use crate::base::limits::DELIVERY_STOP_SECONDS_MAX;
 use crate::channel::TakeTransaction;
 use crate::codes;
 use crate::event::Event;
@@ -282,14 +283,27 @@ impl SinkRunner {
     ) -> Result<(), Failure> {
         self.counters.event_drain_attempt.add(batch.len() as u64);
         self.enter(Phase::Delivering);
-        let delivered = if earlier.is_under_way() {
-            sink.deliver_behind(context, batch, Box::pin(earlier.settled())).await
-        } else if earlier.settled().await {
-            sink.deliver(context, batch).await
-        } else {
-            self.enter(Phase::Resting);
-            // It has said so, and rests; what it delivered comes again first.
-            return Err(Failure::new("the batch before it was not acknowledged"));
+        let work = async {
+            if earlier.is_under_way() {
+                Ok(sink.deliver_behind(context, batch, Box::pin(earlier.settled())).await)
+            } else if earlier.settled().await {
+                Ok(sink.deliver(context, batch).await)
+            } else {
+                // It has said so, and rests; what it delivered comes again first.
+                Err(Failure::new("the batch before it was not acknowledged"))
+            }
+        };
+        let delivered = tokio::select! {
+            biased;
+            delivered = work => delivered,
+            () = self.out_of_time() => Err(self.given_back(batch.len())),
+        };
+        let delivered = match delivered {
+            Ok(delivered) => delivered,
+            Err(not_tried) => {
+                self.enter(Phase::Resting);
+                return Err(not_tried);
+            }
         };
         match &delivered {
             Ok(()) => {
@@ -307,6 +321,24 @@ impl SinkRunner {
             }
         }
         delivered
+    }
+
+    /// Returns when the sink is to stop and a delivery in hand has had the time that a stop leaves it.
+    async fn out_of_time(&self) {
+        self.stop.wait().await;
+        let most = Duration::from_secs(DELIVERY_STOP_SECONDS_MAX);
+        let left = self.drain_at_stop.time(self.clock.now());
+        tokio::time::sleep(left.unwrap_or(most)).await;
+    }
+
+    /// Logs that a stop ends a delivery. What is in the channel comes again, also where the destination has it.
+    fn given_back(&self, events: usize) -> Failure {
+        tracing::warn!(
+            sink = self.name,
+            events,
+            "stopped within a delivery that the destination does not answer: the events go back to the channel, and may arrive twice"
+        );
+        Failure::new("the sink is to stop")
     }
 
     pub(super) async fn tick_if_due(

@@ -244,7 +244,7 @@ const SOURCES: &[Family] = &[
     gauge(
         "millpond_source_files_left_out",
         From::Attribute(Role::Source, "FilesLeftOut"),
-        "Files that match the patterns of a taildir source and are not read, since it tails as many as it can (100,000).",
+        "Files that match the patterns of a taildir source and are not read, since it tails as many as it can (100,000); of a spooldir source directories that are more than 64 levels deep.",
     ),
     gauge(
         "millpond_source_empty_patterns",

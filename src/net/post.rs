@@ -64,14 +64,18 @@ pub(crate) struct Letterhead {
 pub(crate) struct Connection {
     to: Endpoint,
     sender: SendRequest<Full<Bytes>>,
-    driver: JoinHandle<()>,
+    /// Ends with the connection.
+    _driver: Driver,
     certificate_end: u64,
     progress: Arc<WriteProgress>,
 }
 
-impl Drop for Connection {
+/// The task that moves the bytes of a connection.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.0.abort();
     }
 }
 
@@ -97,7 +101,11 @@ fn request(
 }
 
 impl Connection {
-    async fn open(
+    /// Connects to the server of `to`.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub(crate) async fn open(
         to: &Endpoint,
         tls: Option<&Connector>,
         patience: Patience,
@@ -110,12 +118,15 @@ impl Connection {
         let progress = Arc::new(WriteProgress::default());
         let certificate_end = stream.peer_certificate().map_or(0, |shown| shown.not_after);
         let stream = Watched { stream, progress: Arc::clone(&progress) };
-        let (sender, driver) = handshake(TokioIo::new(stream)).await?;
+        let (mut sender, driver) = handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move {
             // What breaks it shows at the request.
             let _ = driver.await;
         });
-        Ok(Self { to: to.clone(), sender, driver, certificate_end, progress })
+        let driver = Driver(driver);
+        // Not before the driver has begun can it be used.
+        sender.ready().await?;
+        Ok(Self { to: to.clone(), sender, _driver: driver, certificate_end, progress })
     }
 
     /// When the server's certificate ends, in seconds since 1970; 0 without one.

@@ -3,7 +3,7 @@
 
 use crate::config::settings::{SettingsReader, Severity};
 use crate::event::Event;
-use crate::flow::sink::SinkContext;
+use crate::flow::sink::{Failure, SinkContext};
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, Connector, Reloading, TlsError};
 
@@ -33,6 +33,16 @@ pub(crate) async fn connector(
     let connector = tls.current(&format!("sink {}", context.name)).await?;
     context.counters.certificate_end.set(connector.not_after().unwrap_or(0));
     Ok(Some(connector))
+}
+
+/// Tries the stores of a sink with TLS.
+///
+/// # Errors
+/// They cannot be read, or make nothing.
+pub(crate) async fn try_stores(tls: Option<&Reloading<ClientTls>>) -> Result<(), Failure> {
+    let Some(tls) = tls else { return Ok(()) };
+    let loaded = tls.current("").await.map(drop);
+    loaded.map_err(|error| Failure::caused("cannot use TLS", error))
 }
 
 /// Notes when the certificate of the server ends, if it has shown one.

@@ -9,6 +9,7 @@
 //! counts what the channel does not take of it.
 
 use super::filter::{Filter, TurnedAway};
+use super::held_ports::{self, HeldPort, Transport};
 use super::patience::{self, Ended};
 use crate::base::limits::{DATAGRAM_BYTES, DATAGRAM_SOCKET_BYTES, DATAGRAMS_PER_BATCH};
 use crate::base::read_whole::read_whole;
@@ -64,6 +65,8 @@ pub(crate) struct Datagrams {
     dropped: Mutex<u64>,
     /// Throttles the log of senders that may not send.
     turned_away: Spell,
+    /// Says to a reload that it is this process that has the port.
+    _held: Option<HeldPort>,
 }
 
 impl Datagrams {
@@ -74,13 +77,7 @@ impl Datagrams {
         keys: [&str; 2],
         source: &str,
     ) -> Result<Self, Failure> {
-        let socket = UdpSocket::bind((host, port)).await.map_err(|error| {
-            let [host_key, port_key] = keys;
-            let what = format!(
-                "cannot receive on {host}:{port}; choose an address of this machine ({host_key}) and a free port ({port_key})"
-            );
-            Failure::caused(what, error)
-        })?;
+        let socket = open((host, port), keys).await?;
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_SOCKET_BYTES);
         // The system reports twice of what it grants: half is for its own bookkeeping.
         let granted = rustix::net::sockopt::socket_recv_buffer_size(&socket).map(|twice| twice / 2);
@@ -96,7 +93,10 @@ impl Datagrams {
             );
         }
         let inode = rustix::fs::fstat(&socket).ok().map(|stat| stat.st_ino);
-        Ok(Self { socket, inode, dropped: Mutex::new(0), turned_away: Spell::default() })
+        let port = socket.local_addr().ok().map(|address| address.port());
+        let _held = port.map(|port| HeldPort::new(Transport::Udp, port));
+        let turned_away = Spell::default();
+        Ok(Self { socket, inode, dropped: Mutex::new(0), turned_away, _held })
     }
 
     /// Where it receives.
@@ -198,6 +198,30 @@ impl Datagrams {
     }
 }
 
+/// Tries to receive on `host` and `port`, and keeps nothing; a port on which a source of this process receives is not
+/// tried. `keys`: as for [`Datagrams::bind`].
+///
+/// # Errors
+/// It cannot be received on.
+pub(crate) async fn preflight(place: (&str, u16), keys: [&str; 2]) -> Result<(), Failure> {
+    if place.1 == 0 || held_ports::is_held(Transport::Udp, place.1) {
+        return Ok(());
+    }
+    open(place, keys).await.map(drop)
+}
+
+async fn open(
+    (host, port): (&str, u16),
+    [host_key, port_key]: [&str; 2],
+) -> Result<UdpSocket, Failure> {
+    UdpSocket::bind((host, port)).await.map_err(|error| {
+        let what = format!(
+            "cannot receive on {host}:{port}; choose an address of this machine ({host_key}) and a free port ({port_key})"
+        );
+        Failure::caused(what, error)
+    })
+}
+
 /// How many datagrams the system has dropped for the socket of this number.
 fn dropped(inode: u64, is_ipv6: bool) -> Option<u64> {
     let table = if is_ipv6 { "/proc/net/udp6" } else { "/proc/net/udp" };
@@ -226,6 +250,20 @@ mod tests {
         assert_eq!(drops_in(table, 23456), Some(7));
         assert_eq!(drops_in(table, 1000), None, "the user's number is not the socket's");
         assert_eq!(drops_in("", 1), None);
+    }
+
+    #[tokio::test]
+    async fn a_port_of_somebody_else_is_found_out_and_one_of_this_process_is_not() {
+        let others = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = others.local_addr().unwrap().port();
+        let keys = ["bind", "port"];
+        let error = preflight(("127.0.0.1", port), keys).await.unwrap_err().to_string();
+        assert!(error.contains("cannot receive on 127.0.0.1"), "{error}");
+        let own = Datagrams::bind(("127.0.0.1", 0), keys, "r1").await.unwrap();
+        let port = own.local_addr().unwrap().port();
+        preflight(("127.0.0.1", port), keys).await.unwrap();
+        drop(own);
+        preflight(("127.0.0.1", port), keys).await.unwrap();
     }
 
     #[tokio::test]

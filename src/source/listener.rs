@@ -15,7 +15,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::{Reloading, ServerTls};
 use crate::net::zlib::Socket;
 use crate::source::filter::Filter;
-use crate::source::held_ports::{self, HeldPort};
+use crate::source::held_ports::{self, HeldPort, Transport};
 use crate::source::rejection_log::RejectionLog;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -348,8 +348,11 @@ impl Listening {
     /// A store cannot be used, or a port not be had.
     pub(crate) async fn preflight(&self) -> Result<(), Failure> {
         self.certificate_end("").await?;
-        for port in
-            self.ports.iter().copied().filter(|port| *port != 0 && !held_ports::is_held(*port))
+        for port in self
+            .ports
+            .iter()
+            .copied()
+            .filter(|port| *port != 0 && !held_ports::is_held(Transport::Tcp, *port))
         {
             let bound = async {
                 let mut found = tokio::net::lookup_host((self.host.as_str(), port)).await?;
@@ -398,7 +401,7 @@ impl Listening {
                     let shown = address.map_or_else(String::new, |a| a.to_string());
                     tracing::info!(source = %context.name, address = %shown, "listening");
                     let port = address.map_or(port, |a| a.port());
-                    places.bound.push((listener, port, HeldPort::new(port)));
+                    places.bound.push((listener, port, HeldPort::new(Transport::Tcp, port)));
                 }
                 Err(failure) => {
                     places.unbound.push(port);

@@ -3,7 +3,7 @@
 //! Limits and what becomes of datagrams that find no room: [`datagrams`](crate::source::datagrams). Further lines of
 //! a datagram are counted as dropped.
 
-use super::datagrams::{Datagrams, Parse};
+use super::datagrams::{self, Datagrams, Parse};
 use super::filter::{FILTER_KEYS, Filter};
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
@@ -93,6 +93,10 @@ impl Parse for NetcatUdp {
 }
 
 impl Source for NetcatUdp {
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(datagrams::preflight((self.host.as_str(), self.port), ["bind", "port"]))
+    }
+
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let place = (self.host.as_str(), self.port);

@@ -3,7 +3,7 @@
 use super::process::{Agent, free_port, read_line, signal, until};
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A channel for one event that nobody takes: the second line of a client waits in its commit, and
 /// the source cannot stop before it has an answer for it.
@@ -65,4 +65,35 @@ fn two_signals_at_once_are_one_wish_to_stop() {
     signal(agent.id(), "TERM");
     let status = agent.ended();
     assert_eq!(status.code(), Some(0), "{}", agent.words());
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_server_that_hangs_and_its_events_stay() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let calls = hanging.local_addr().expect("bound").port();
+    let lines = free_port();
+    let text = format!(
+        "a.sources = r1\na.channels = c1\na.sinks = k1\n\
+         a.sources.r1.type = netcat\na.sources.r1.bind = 127.0.0.1\na.sources.r1.port = {lines}\n\
+         a.sources.r1.channels = c1\na.channels.c1.type = file\na.channels.c1.checkpointDir = cp\n\
+         a.channels.c1.dataDirs = data\na.channels.c1.minimumRequiredSpace = 1048576\n\
+         a.sinks.k1.type = avro\na.sinks.k1.hostname = 127.0.0.1\na.sinks.k1.port = {calls}\n\
+         a.sinks.k1.request-timeout = 600000\na.sinks.k1.channel = c1\n"
+    );
+    std::fs::write(directory.path().join("a.conf"), text).expect("written");
+    let mut agent = Agent::start(directory.path(), "a", "a.conf");
+    let (mut reader, mut writer) = agent.connection(lines);
+    writer.write_all(b"one\n").expect("sent");
+    assert_eq!(read_line(&mut reader).as_deref(), Some("OK"));
+    // Taken at once, as nothing else is there to take.
+    std::thread::sleep(Duration::from_secs(1));
+    let asked = Instant::now();
+    signal(agent.id(), "TERM");
+    let status = agent.ended();
+    assert_eq!(status.code(), Some(0), "{}", agent.words());
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    let words = agent.words();
+    assert!(words.contains("closed with 1 events"), "{words}");
+    assert!(words.contains("the events go back to the channel"), "{words}");
 }

@@ -173,3 +173,25 @@ async fn a_stop_ends_a_reload_where_it_is_starts_nothing_of_it_and_loses_nothing
         assert_eq!(times(log, event), 1, "{event}: {:?}", did(log));
     }
 }
+
+#[tokio::test]
+async fn a_sink_that_could_not_start_as_it_is_changed_is_found_before_the_old_one_stops() {
+    let log = "reload unfit";
+    let group = "a.sinkgroups = g\na.sinkgroups.g.sinks = k2 k3\na.sinkgroups.g.processor.type = load_balance\n\
+                 a.sinks = k1 k2 k3\na.sinks.k2.type = trial\na.sinks.k2.channel = c1\n\
+                 a.sinks.k3.type = trial\na.sinks.k3.channel = c1\n";
+    let (running, _) = start(&configuration(log, group));
+    let tried = async |more: &str| {
+        running.preflight(&planned(&configuration(log, &format!("{group}{more}"))).0).await
+    };
+    for name in ["k1", "k2"] {
+        let why = tried(&format!("a.sinks.{name}.mode = unfit")).await;
+        let expected = format!("sink {name} could not start with its new settings: no such store");
+        assert_eq!(why, Some(expected));
+    }
+    assert_eq!(tried("").await, None, "what does not change is not tried");
+    // One that is new stops nobody.
+    let more = "a.sinks = k1 k2 k3 k4\na.sinks.k4.type = trial\na.sinks.k4.channel = c1\na.sinks.k4.mode = unfit";
+    assert_eq!(tried(more).await, None);
+    running.stop(PATIENCE).await;
+}

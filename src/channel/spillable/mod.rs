@@ -40,6 +40,7 @@ use crate::base::setting;
 use crate::event::Event;
 use moving::Moving;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -120,6 +121,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     timer: Timer,
     options: SpillableOptions,
+    /// Events that were in memory at the close and could not be moved.
+    lost: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +200,8 @@ impl SpillableChannel {
             closed: false,
         };
         let timer = Timer::new(Arc::clone(&clock));
-        let shared = Shared { state: Mutex::new(state), overflow, clock, timer, options };
+        let (state, lost) = (Mutex::new(state), AtomicU64::new(0));
+        let shared = Shared { state, overflow, clock, timer, options, lost };
         shared.lock().claim_surplus(shared.reachable(0));
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -256,6 +260,10 @@ impl Channel for SpillableChannel {
     fn position(&self, _source: &str) -> Result<Option<Position>, PositionError> {
         // What is in memory has no durable position, and a position must not run ahead of it.
         Ok(None)
+    }
+
+    fn lost_at_close(&self) -> u64 {
+        self.shared.lost.load(Ordering::SeqCst)
     }
 
     fn close(&self) -> Result<(), CloseError> {
@@ -324,6 +332,7 @@ impl Shared {
             None => (events.len(), "it has no overflow".to_owned()),
         };
         if lost > 0 {
+            self.lost.fetch_add(lost as u64, Ordering::SeqCst);
             tracing::warn!(
                 code = %codes::MEMORY_EVENTS_LOST,
                 "{lost} events were in the memory of a spillable channel and are lost: {why}"

@@ -469,6 +469,19 @@ fn closing_moves_what_is_in_memory_to_the_overflow() {
     assert_eq!(drain(&*below, 9), ["1", "2", "3", "4", "5"]);
 }
 
+#[test]
+fn closing_counts_what_the_overflow_has_no_room_for() {
+    let channel = SpillableChannel::new(options(6), Some(overflow(4, 4))).unwrap();
+    put(&channel, &["1", "2", "3"]);
+    put(&channel, &["4", "5"]);
+    assert_eq!(channel.lost_at_close(), 0);
+    channel.close().unwrap();
+    let lost = channel.lost_at_close();
+    assert!((1..=5).contains(&lost), "{lost}");
+    channel.close().unwrap();
+    assert_eq!(channel.lost_at_close(), lost, "each is counted once");
+}
+
 /// An overflow of real files: it counts encoded bytes.
 fn file_overflow(dir: &std::path::Path, transaction_bytes_max: usize) -> Arc<dyn Channel> {
     use crate::channel::file::{FileChannel, FileChannelOptions};

@@ -40,6 +40,8 @@ pub(crate) enum About {
     Component,
     /// A sink of no group, or a group.
     Outlet,
+    /// A sink of a group.
+    Member,
     /// A source or a sink.
     Peer,
     Agent,
@@ -60,6 +62,8 @@ pub(crate) enum Kind {
     ReloadRefused,
     ChannelFailing,
     EventsLost,
+    SourceSilent,
+    SinkFailing,
     CertificateExpires,
 }
 
@@ -226,6 +230,19 @@ const LOST: &[Param] = &[
     lasts("600", "Seconds without a further loss after which it is over, at least 10."),
 ];
 
+const SILENT: &[Param] = &[number(
+    "seconds",
+    "",
+    (1, 365 * DAY),
+    set_limit,
+    "Seconds without an event that the source has handed over, after which it is raised; without this key there is no such alarm.",
+)];
+
+const MEMBER: &[Param] = &[lasts(
+    "60",
+    "Seconds that a sink of a group must have failed, whatever the others do, before the alarm is raised.",
+)];
+
 const CERTIFICATE: &[Param] = &[number(
     "days",
     "14",
@@ -235,7 +252,7 @@ const CERTIFICATE: &[Param] = &[number(
 )];
 
 impl Kind {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::ClientSilent,
         Self::ChannelFill,
         Self::ChannelSize,
@@ -248,11 +265,13 @@ impl Kind {
         Self::ReloadRefused,
         Self::ChannelFailing,
         Self::EventsLost,
+        Self::SourceSilent,
+        Self::SinkFailing,
         Self::CertificateExpires,
     ];
 
     pub(crate) const fn entry(self) -> Entry {
-        use About::{Agent, Channel, Component, Listener, Outlet, Peer, Source};
+        use About::{Agent, Channel, Component, Listener, Member, Outlet, Peer, Source};
         use Severity::{Critical, Major};
         match self {
             Self::ClientSilent => entry(
@@ -296,6 +315,12 @@ impl Kind {
             }
             Self::EventsLost => {
                 entry(&codes::ALARM_EVENTS_LOST, "eventsLost", Major, Component, LOST)
+            }
+            Self::SourceSilent => {
+                entry(&codes::ALARM_SOURCE_SILENT, "sourceSilent", Major, Source, SILENT)
+            }
+            Self::SinkFailing => {
+                entry(&codes::ALARM_SINK_FAILING, "sinkFailing", Major, Member, MEMBER)
             }
             Self::CertificateExpires => entry(
                 &codes::ALARM_CERTIFICATE_EXPIRES,

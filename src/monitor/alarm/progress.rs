@@ -20,7 +20,7 @@ fn stands(source: &Reading) -> Option<Words> {
         ));
     }
     let files = Some(number(source, "FilesLeftOut")).filter(|files| *files > 0)?;
-    let words = "files match the patterns of the source and are not read, since it tails as many as it can: move old files away, or use several sources";
+    let words = "files, or directories of them, match and are not read, since the source reads as many, and as deep, as it can; the log says which: move old files away, or use several sources";
     Some(Words::new(words).with("files", files))
 }
 
@@ -55,6 +55,8 @@ pub(super) struct Progress {
     outlets: BTreeMap<String, Delivered>,
     /// How often each source was started again.
     restarts: BTreeMap<String, u64>,
+    /// Events that each source had handed over, and since when there are no more.
+    accepted: BTreeMap<String, (u64, Duration)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +79,8 @@ impl Progress {
         for outlet in outlets {
             self.outlet(now, outlet, sight, settings, observed);
         }
+        self.members(sight, settings, observed);
+        self.silence(now, sight, settings, observed);
         self.restarts.retain(|name, _| sight.reading(Role::Source, name).is_some());
         for source in sight.of(Role::Source) {
             let restarts = number(source, "RestartCount");
@@ -98,6 +102,63 @@ impl Progress {
             let settles = tuning.lasts.max(SETTLES);
             let at = (Kind::SourceFailing, &*source.key(), "");
             observed.add(at, verdict, (tuning.lasts, settles));
+        }
+    }
+
+    /// Sources that hand nothing over, where a setting says for how long that may be.
+    fn silence(
+        &mut self,
+        now: Duration,
+        sight: &Sight,
+        settings: &AlarmSettings,
+        observed: &mut Observed,
+    ) {
+        self.accepted.retain(|name, _| sight.reading(Role::Source, name).is_some());
+        for source in sight.of(Role::Source) {
+            let count = number(source, "EventAcceptedCount");
+            let last = self.accepted.entry(source.name.clone()).or_insert((count, now));
+            if last.0 != count {
+                *last = (count, now);
+            }
+            let since = last.1;
+            let Some(tuning) = settings.tuning(Kind::SourceSilent, &source.name) else { continue };
+            let Some(most) = tuning.limit else { continue };
+            let silent = now.saturating_sub(since).as_secs();
+            let verdict = if silent < most {
+                Verdict::Good
+            } else {
+                let words = format!(
+                    "no event has come for {silent} s; there was to be one every {most} s at least"
+                );
+                Verdict::Bad(
+                    Words::new(words).with("silentSeconds", silent).with("eventsTotal", count),
+                )
+            };
+            let at = (Kind::SourceSilent, &*source.key(), "");
+            observed.add(at, verdict, (Duration::ZERO, Duration::ZERO));
+        }
+    }
+
+    /// Sinks of groups whose last attempt failed: the others deliver, and one that fails next has no one left.
+    fn members(&self, sight: &Sight, settings: &AlarmSettings, observed: &mut Observed) {
+        for group in settings.scene.outlets.iter().filter(|outlet| outlet.is_group()) {
+            for name in &group.sinks {
+                let Some(sink) = sight.reading(Role::Sink, name) else { continue };
+                let Some(tuning) = settings.tuning(Kind::SinkFailing, name) else { continue };
+                let verdict = if number(sink, "Failing") > 0 {
+                    let words = format!(
+                        "the sink fails, and its group {} goes on without it; the log says why",
+                        group.name
+                    );
+                    Verdict::Bad(Words::new(words).with("group", &group.name))
+                } else {
+                    Verdict::Good
+                };
+                // Between two attempts it may look well for a moment.
+                let settles = SETTLES.min(tuning.lasts);
+                let at = (Kind::SinkFailing, &*sink.key(), "");
+                observed.add(at, verdict, (tuning.lasts, settles));
+            }
         }
     }
 

@@ -84,6 +84,12 @@ pub(super) struct Outlet {
     pub(super) channels: Vec<String>,
 }
 
+impl Outlet {
+    pub(super) fn is_group(&self) -> bool {
+        self.sinks.len() > 1
+    }
+}
+
 /// A directory of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DataPlace {
@@ -177,6 +183,10 @@ impl Scene {
                 all.cloned().collect::<BTreeSet<_>>().into_iter().collect()
             }
             About::Outlet => self.outlets.iter().map(|outlet| outlet.name.clone()).collect(),
+            About::Member => {
+                let groups = self.outlets.iter().filter(|outlet| outlet.is_group());
+                groups.flat_map(|group| group.sinks.clone()).collect()
+            }
             About::Peer => {
                 let sinks = self.outlets.iter().flat_map(|outlet| outlet.sinks.clone());
                 self.sources.iter().cloned().chain(sinks).collect()
@@ -364,6 +374,7 @@ fn what(about: About) -> &'static str {
         About::Source => "sources",
         About::Component => "sources, channels and sinks",
         About::Outlet => "sinks and sink groups",
+        About::Member => "sinks of a group",
         About::Peer => "sources and sinks",
         About::Agent => "the agent",
     }

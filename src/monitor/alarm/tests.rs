@@ -547,3 +547,33 @@ fn a_certificate_that_ends_soon_is_an_alarm_until_a_later_one_is_used() {
     assert_eq!(rig.pass(5).len(), 3);
     assert_eq!(rig.pass(100), []);
 }
+
+#[test]
+fn a_source_that_takes_nothing_is_an_alarm_only_where_a_setting_says_so() {
+    let mut rig = Rig::new("sourceSilent.r2.seconds = 30\nsourceSilent.r2.severity = minor");
+    assert_eq!(rig.pass(31), [at(31, "raised 90012 SOURCE.r2")]);
+    rig.registry.source("r2").event_accepted.add(1);
+    assert_eq!(rig.pass(29), [at(1, "cleared 90012 SOURCE.r2: it is well again")]);
+    rig.registry.source("r2").event_accepted.add(1);
+    assert_eq!(rig.pass(30), []);
+    assert_eq!(rig.pass(5), [at(1, "raised 90012 SOURCE.r2")]);
+    let [alarm] = &rig.machine.active()[..] else { panic!("one") };
+    assert_eq!(
+        (&*alarm.parameters["silentSeconds"], &*alarm.parameters["eventsTotal"]),
+        ("34", "2")
+    );
+}
+
+#[test]
+fn a_sink_of_a_group_that_fails_is_an_alarm_although_another_delivers() {
+    let mut rig = Rig::new("sinkFailing.k3.seconds = 20");
+    for sink in ["k1", "k2", "k3"] {
+        rig.registry.sink(sink).failing.set(1);
+    }
+    let raised = [at(21, "raised 90013 SINK.k3"), at(61, "raised 90013 SINK.k2")];
+    assert_eq!(rig.pass(100), raised, "one that is alone has an alarm of its own");
+    rig.registry.sink("k2").failing.set(0);
+    let mut seen = rig.pass(30);
+    seen.iter_mut().for_each(|seen| seen.0 = 0);
+    assert_eq!(seen, [at(0, "cleared 90013 SINK.k2: it is well again")]);
+}

@@ -19,7 +19,7 @@ pub(crate) mod connection;
 #[cfg(test)]
 mod tests;
 
-use super::calls::{connector, corrected, note_peer, pieces, wire_bytes};
+use super::calls::{connector, corrected, note_peer, pieces, try_stores, wire_bytes};
 use crate::base::limits::AVRO_REQUEST_BYTES_MAX;
 use crate::channel::BoxFuture;
 use crate::codes;
@@ -220,6 +220,10 @@ impl Avro {
 }
 
 impl Sink for Avro {
+    fn preflight(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(try_stores(self.tls.as_ref()))
+    }
+
     fn may_refuse(&self) -> bool {
         true
     }

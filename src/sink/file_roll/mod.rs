@@ -18,7 +18,7 @@ mod names;
 mod tests;
 
 use super::serializer;
-use crate::base::files;
+use crate::base::{files, usable};
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
@@ -174,6 +174,14 @@ fn ready_directory(directory: &Path) -> Result<(), Failure> {
 }
 
 impl Sink for FileRoll {
+    fn preflight(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
+        let directory = self.directory.clone();
+        Box::pin(self.blocking(move |_| {
+            let why = usable::unmakable(&directory);
+            why.map_or(Ok(()), |why| Err(Failure::new(format!("sink.directory: {why}"))))
+        }))
+    }
+
     fn may_refuse(&self) -> bool {
         self.may_refuse
     }

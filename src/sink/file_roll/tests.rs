@@ -336,3 +336,16 @@ async fn events_of_several_schemas_are_in_a_file_of_each_and_a_refused_one_write
         assert_eq!(has(file, b"too long"), 0);
     }
 }
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_made_is_found_out_without_making_it() {
+    let directory = TempDir::new().unwrap();
+    let with = |path: &Path| {
+        let settings = Settings::from_pairs("k1", &[("sink.directory", path.to_str().unwrap())]);
+        build(&mut SettingsReader::new(&settings)).unwrap()
+    };
+    with(&directory.path().join("a")).preflight().await.unwrap();
+    assert!(!directory.path().join("a").exists());
+    let error = with(Path::new("/dev/null/a")).preflight().await.unwrap_err().to_string();
+    assert!(error.contains("/dev/null/a cannot be made"), "{error}");
+}

@@ -15,7 +15,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-use super::calls::connector;
+use super::calls::{connector, try_stores};
 use crate::channel::BoxFuture;
 use crate::config::http_auth::{self, AUTH_KEYS};
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
@@ -208,15 +208,8 @@ impl Http {
         let had = u64::from(kept.is_some());
         // The stores are looked at for each connection, not for each event.
         if !kept.as_ref().is_some_and(|kept| kept.serves(&self.endpoint)) {
-            let loaded = connector(self.tls.as_ref(), context).await;
-            let shown = match loaded {
-                Ok(connector) => {
-                    self.connector = connector;
-                    self.show(context).await
-                }
-                Err(error) => Err(Failure::caused("cannot use TLS", error)),
-            };
-            shown.inspect_err(|_| context.counters.connection_closed.add(had))?;
+            let looked = self.look_at_stores(context).await;
+            looked.inspect_err(|_| context.counters.connection_closed.add(had))?;
         }
         let tls = self.connector.as_ref();
         let (body, patience) = (event.body.clone(), self.patience);
@@ -241,6 +234,34 @@ impl Http {
                 Err(Failure::caused(format!("cannot post to {}", self.endpoint), error))
             }
         }
+    }
+
+    /// Reads what the next connection needs, if it has changed.
+    async fn look_at_stores(&mut self, context: &SinkContext) -> Result<(), Failure> {
+        let loaded = connector(self.tls.as_ref(), context).await;
+        self.connector = loaded.map_err(|error| Failure::caused("cannot use TLS", error))?;
+        self.show(context).await
+    }
+
+    /// Connects, unless it is connected.
+    async fn connected(&mut self, context: &SinkContext) -> Result<(), Failure> {
+        if self.is_ready() {
+            return Ok(());
+        }
+        let counters = &context.counters;
+        if self.connection.take().is_some() {
+            counters.connection_closed.add(1);
+        }
+        self.look_at_stores(context).await?;
+        let opened = Connection::open(&self.endpoint, self.connector.as_ref(), self.patience).await;
+        let connection = opened.map_err(|error| {
+            counters.connection_failed.add(1);
+            Failure::caused(format!("cannot connect to {}", self.endpoint), error)
+        })?;
+        counters.connection_created.add(1);
+        counters.peer_certificate_end.set(connection.certificate_end());
+        self.connection = Some(connection);
+        Ok(())
     }
 
     /// Says who sends, as it is now, in the head of requests.
@@ -330,12 +351,29 @@ fn refuses(status: u16) -> bool {
 }
 
 impl Sink for Http {
+    fn preflight(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            try_stores(self.tls.as_ref()).await?;
+            let Some(auth) = &self.auth else { return Ok(()) };
+            let read = auth.current("").await.map(drop);
+            read.map_err(|error| Failure::caused("cannot say who sends", error))
+        })
+    }
+
     fn may_refuse(&self) -> bool {
         true
     }
 
     fn batch_events(&self) -> usize {
         1
+    }
+
+    fn is_ready(&mut self) -> bool {
+        self.connection.as_ref().is_some_and(|open| open.serves(&self.endpoint))
+    }
+
+    fn connect<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.connected(context))
     }
 
     fn start<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {

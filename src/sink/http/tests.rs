@@ -297,3 +297,23 @@ async fn a_request_shows_who_sends_as_its_file_has_it() {
     let error = deliver(&mut *self::sink(port, &missing), "a").await.unwrap_err();
     assert!(error.contains("/nowhere/token"), "{error}");
 }
+
+#[tokio::test]
+async fn a_sink_of_a_group_is_ready_once_it_is_connected_and_uses_that_connection() {
+    let (port, seen) = server(vec![]).await;
+    let mut sink = sink(port, &[]);
+    let (_running, stop) = StopSignal::new();
+    let context = SinkContext { stop, ..context() };
+    assert!(!sink.is_ready());
+    sink.connect(&context).await.unwrap();
+    assert!(sink.is_ready());
+    sink.connect(&context).await.unwrap();
+    sink.deliver(&context, &[Event::new("one")]).await.unwrap();
+    assert!(sink.is_ready());
+    assert_eq!((seen.connections(), context.counters.connection_created.get()), (1, 1));
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let mut sink = self::sink(nobody, &[]);
+    assert!(sink.connect(&context).await.unwrap_err().to_string().contains("cannot connect to"));
+    assert!(!sink.is_ready());
+    assert_eq!(context.counters.connection_failed.get(), 1);
+}

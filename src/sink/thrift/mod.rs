@@ -14,7 +14,7 @@ pub(crate) mod connection;
 #[cfg(test)]
 mod tests;
 
-use super::calls::{connector, corrected, note_peer, pieces};
+use super::calls::{connector, corrected, note_peer, pieces, try_stores};
 use crate::base::limits::THRIFT_REQUEST_BYTES_MAX_DEFAULT;
 use crate::channel::BoxFuture;
 use crate::codes;
@@ -199,6 +199,10 @@ impl Thrift {
 }
 
 impl Sink for Thrift {
+    fn preflight(&mut self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(try_stores(self.tls.as_ref()))
+    }
+
     fn may_refuse(&self) -> bool {
         true
     }

@@ -69,6 +69,17 @@ const HONOURED: [&str; 5] = [
     "SslContextFactory.trustStorePassword",
 ];
 
+/// Older names of keys of TLS, behind those that count.
+pub(crate) const OLD_TLS_NAMES: [(&str, &str); 7] = [
+    ("ssl", "enableSSL"),
+    ("keystore-password", "keystorePassword"),
+    ("exclude-protocols", "excludeProtocols"),
+    ("need-client-auth", "SslContextFactory.needClientAuth"),
+    ("want-client-auth", "SslContextFactory.wantClientAuth"),
+    ("truststore", "SslContextFactory.trustStorePath"),
+    ("truststore-password", "SslContextFactory.trustStorePassword"),
+];
+
 const JETTY: &str = "Of Jetty, which is not here: has no effect.";
 
 const KEYS: &[Key] = &joined::<35>(&[
@@ -195,18 +206,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
         auth: http_auth::read(reader)?.map(Reloading::new),
         parsers: Arc::new(Semaphore::new(parsers())),
     };
-    let tls = tls::server_with_old_names(
-        reader,
-        &[
-            ("ssl", "enableSSL"),
-            ("keystore-password", "keystorePassword"),
-            ("exclude-protocols", "excludeProtocols"),
-            ("need-client-auth", "SslContextFactory.needClientAuth"),
-            ("want-client-auth", "SslContextFactory.wantClientAuth"),
-            ("truststore", "SslContextFactory.trustStorePath"),
-            ("truststore-password", "SslContextFactory.trustStorePassword"),
-        ],
-    )?;
+    let tls = tls::server_with_old_names(reader, &OLD_TLS_NAMES)?;
     if let Some(auth) = rules.auth.as_ref().filter(|_| tls.is_none() && !is_loopback(&host)) {
         http_auth::warn_in_the_clear(reader, auth.settings(), "set ssl and a keystore");
     }

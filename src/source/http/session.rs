@@ -2,7 +2,9 @@
 
 use super::content::Unusable;
 use super::{IDLE, Rules};
-use crate::base::limits::{HTTP_CONNECTION_BYTES, PARSE_ASIDE_BYTES, REQUEST_READ_BYTES_MAX};
+use crate::base::limits::{
+    HTTP_CONNECTION_BYTES, HTTP_STOP_SECONDS_MAX, PARSE_ASIDE_BYTES, REQUEST_READ_BYTES_MAX,
+};
 use crate::event::Event;
 use crate::flow::client_limits::{Connection, NoRoom};
 use crate::flow::source::SourceContext;
@@ -21,7 +23,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::time::timeout;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 /// One connection and what it needs.
 #[derive(Clone)]
@@ -34,6 +38,37 @@ pub(super) struct Session {
 
 /// Bytes that are read at a time beside what the headers of a request may have.
 const READ_BYTES: usize = 8 * 1024;
+
+/// How long a request may still take to come once the source is to stop.
+const STOP_GRACE: Duration = Duration::from_secs(HTTP_STOP_SECONDS_MAX);
+
+/// For an answer to leave.
+const LEAVE: Duration = Duration::from_millis(200);
+
+/// Says that a request is being carried out, until it is dropped.
+struct InHand(Arc<AtomicBool>);
+
+impl InHand {
+    fn new(shared: &Arc<AtomicBool>) -> Self {
+        shared.store(true, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Returns when a stop need not wait for a connection any longer: not before a request that has come is answered.
+async fn out_of_time(in_hand: &AtomicBool) {
+    sleep(STOP_GRACE + LEAVE).await;
+    while in_hand.load(Ordering::SeqCst) {
+        sleep(LEAVE).await;
+    }
+    sleep(LEAVE).await;
+}
 
 impl Session {
     pub(super) async fn run(self, stream: Stream) {
@@ -59,11 +94,15 @@ impl Session {
             }
         };
         let session = self.clone();
+        let in_hand = Arc::new(AtomicBool::new(false));
+        let busy = Arc::clone(&in_hand);
         let service = service_fn(move |request: Request<Incoming>| {
             let session = session.clone();
+            let in_hand = InHand::new(&busy);
             let denied =
                 credentials.as_ref().and_then(|known| session.denied(known, request.headers()));
             async move {
+                let _in_hand = in_hand;
                 Ok::<_, Infallible>(match denied {
                     Some(denied) => denied,
                     None => session.serve(request).await,
@@ -81,7 +120,11 @@ impl Session {
             () = self.context.stop.wait() => {
                 // The request in hand is answered.
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    ended = connection => ended,
+                    // What has no answer by then was not taken, which its client sees.
+                    () = out_of_time(&in_hand) => return,
+                }
             }
             () = self.client.told_to_go() => {
                 if !self.client.is_busy() {
@@ -211,7 +254,17 @@ impl Session {
             }
             Ok(whole.freeze())
         };
-        timeout(self.rules.request_timeout, read).await.map_err(late)?
+        let stopping = async {
+            self.context.stop.wait().await;
+            sleep(STOP_GRACE).await;
+        };
+        tokio::select! {
+            read = timeout(self.rules.request_timeout, read) => read.map_err(late)?,
+            () = stopping => {
+                let words = "the source stops; send it again".to_owned();
+                Err(Unusable(StatusCode::SERVICE_UNAVAILABLE, words))
+            }
+        }
     }
 
     async fn commit(&self, events: Vec<Event>) -> Result<(), Unusable> {

@@ -268,3 +268,42 @@ fn settings_that_cannot_be_kept_are_refused_and_those_of_jetty_named() {
     build(&mut reader).map(|_| ()).unwrap();
     assert!(reader.into_findings()[0].to_string().contains("Jetty"));
 }
+
+#[tokio::test]
+async fn a_stop_waits_neither_for_a_body_nor_for_a_head_that_trickles() {
+    let (trial, source) = (Trial::new(), source(&[]));
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n[";
+    let mut answer = Vec::new();
+    let stopped = std::cell::Cell::new(None);
+    let script = async {
+        trial.until_started().await;
+        let address = source.listening.bound();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        let mut slower = TcpStream::connect(address).await.unwrap();
+        slow.write_all(head.as_bytes()).await.unwrap();
+        slower.write_all(&head.as_bytes()[..20]).await.unwrap();
+        let open = &trial.context.counters.open_connection;
+        crate::source::trial::until("both", || open.get() == 2).await;
+        // That both are being read cannot be seen from here.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stopped.set(Some(std::time::Instant::now()));
+        trial.stop();
+        let trickle = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let _ = slower.write_all(b"X").await;
+                if slow.write_all(b" ").await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        // Both halves of one socket would need a split; the answer is read once nothing more is sent.
+        let _ = tokio::time::timeout(Duration::from_millis(1500), trickle).await;
+        let _ = within(60, "an answer", slow.read_to_end(&mut answer)).await;
+    };
+    trial.run(&source, script).await.unwrap();
+    let took = stopped.get().unwrap().elapsed();
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!(status(&String::from_utf8_lossy(&answer)), 503);
+    assert!(trial.events().is_empty());
+}

@@ -30,6 +30,8 @@ pub(super) struct Listing {
     made: Duration,
     /// Directories that could not be read at the last listing.
     closed: BTreeSet<PathBuf>,
+    /// Directories that the last listing found too deep to read.
+    pub(super) too_deep: u64,
 }
 
 impl Listing {
@@ -61,10 +63,16 @@ impl Listing {
     fn list(&mut self, settings: &Settings) -> io::Result<VecDeque<Found>> {
         let (mut found, mut closed) = (Vec::new(), BTreeSet::new());
         let mut open = vec![(settings.directory.clone(), 0)];
+        let mut too_deep = 0;
         while let Some((directory, depth)) = open.pop() {
             let listed = list_one(&directory, settings, &mut found, |below| {
                 if depth < SPOOL_DEPTH_MAX {
                     open.push((below, depth + 1));
+                    return;
+                }
+                too_deep += 1;
+                if self.too_deep == 0 && too_deep == 1 {
+                    tracing::error!(code = %codes::SPOOL_TOO_DEEP, source = settings.name, directory = %below.display(), "a directory is more than {SPOOL_DEPTH_MAX} levels below spoolDir: nothing in it is read");
                 }
             });
             match listed {
@@ -80,7 +88,7 @@ impl Listing {
                 }
             }
         }
-        self.closed = closed;
+        (self.closed, self.too_deep) = (closed, too_deep);
         // Java's times have milliseconds.
         let ms = |found: &Found| found.stamp.changed_ns.div_euclid(1_000_000);
         let name = |found: &Found| found.path.file_name().map(OsStr::to_owned);

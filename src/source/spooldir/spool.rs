@@ -248,6 +248,7 @@ impl Spool {
                 }
             };
             self.unlisted = false;
+            self.counters.files_left_out.set(self.listing.too_deep);
             let Some(Found { path, stamp }) = found else { return false };
             let known = self.aside.take(&path, stamp);
             let (point, begun) =

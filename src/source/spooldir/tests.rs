@@ -163,6 +163,17 @@ async fn directories_below_are_read_when_asked_for() {
 }
 
 #[tokio::test]
+async fn directories_that_are_too_deep_are_counted() {
+    let deep = "d/".repeat(65);
+    let ground = Ground::new(&[("a", "1"), (&format!("{deep}b"), "2")]);
+    let trial = Trial::new();
+    let source = ground.source(&[("recursiveDirectorySearch", "true")]);
+    let left_out = &trial.context.counters.files_left_out;
+    let seen = until("the directory", || left_out.get() == 1 && trial.events().len() == 1);
+    trial.run(&*source, seen).await.unwrap();
+}
+
+#[tokio::test]
 async fn files_are_deleted_or_noted_elsewhere_when_asked_for() {
     let ground = Ground::new(&[("a", "1\n")]);
     let trial = Trial::new();

@@ -14,7 +14,7 @@ use crate::config::settings::{Key, SettingError, SettingsReader, joined};
 use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::metrics::DropReason;
-use crate::source::datagrams::{Datagrams, Parse};
+use crate::source::datagrams::{self, Datagrams, Parse};
 use crate::source::filter::{FILTER_KEYS, Filter};
 use crate::wire::syslog::{Cutter, Flaw, Present, Raw};
 use std::net::{IpAddr, SocketAddr};
@@ -104,6 +104,10 @@ impl Parse for SyslogUdp {
 }
 
 impl Source for SyslogUdp {
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(datagrams::preflight((self.host.as_str(), self.port), ["host", "port"]))
+    }
+
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let place = (self.host.as_str(), self.port);

@@ -31,12 +31,12 @@ mod tests;
 
 use super::reading::courier::{Courier, Ended, Pace};
 use super::reading::{Point, beside};
-use crate::base::files;
 #[cfg(doc)]
 use crate::base::limits::{
     FILE_BATCH_BYTES_MAX, TAIL_FILES_MAX, TAIL_LINE_BYTES_MAX, TAIL_OPEN_MAX,
 };
 use crate::base::limits::{TAIL_BATCHES_PER_TURN, TAIL_LOOKS_FOR_A_BATCH};
+use crate::base::{files, usable};
 use crate::channel::BoxFuture;
 use crate::codes;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
@@ -250,7 +250,35 @@ fn groups(reader: &mut SettingsReader<'_>) -> Result<Vec<Group>, SettingError> {
     Ok(groups)
 }
 
+/// Tries what the source begins with, and changes nothing: whether its position file can be written and the directories
+/// of its groups read. A directory that is not there is waited for.
+fn try_directories(settings: &Settings, position_file: &Path) -> Result<(), Failure> {
+    let directory = position_file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(why) = usable::unmakable(directory.unwrap_or(Path::new("."))) {
+        return Err(Failure::new(format!("positionFile cannot be written: {why}")));
+    }
+    if let Some(why) = usable::unwritable(position_file) {
+        return Err(Failure::new(format!("positionFile cannot be used: {why}")));
+    }
+    for group in &settings.groups {
+        match files::list(&group.directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let (name, directory) = (&group.name, group.directory.display());
+                let what = format!("the directory {directory} of filegroups.{name} cannot be read");
+                return Err(Failure::caused(what, error));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 impl Source for TailDirectory {
+    fn preflight(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        let (settings, file) = (Arc::clone(&self.settings), self.position_file.clone());
+        Box::pin(async move { beside(move || try_directories(&settings, &file)).await? })
+    }
+
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(self.tail(context))
     }

@@ -71,3 +71,26 @@ fn names_are_listed_again_when_the_directory_changed_or_at_every_look() {
     };
     assert_eq!([None, Some("true"), Some("false")].map(read), [true, true, false]);
 }
+
+#[tokio::test]
+async fn a_position_file_that_cannot_be_written_is_found_out_before_a_start() {
+    let ground = Ground::new();
+    let try_with = async |file: &str| {
+        let pattern = ground.log("log");
+        let pairs = [
+            ("filegroups", "f1"),
+            ("filegroups.f1", pattern.to_str().unwrap()),
+            ("positionFile", file),
+        ];
+        let source = build(&TYPE, &pairs).unwrap();
+        source.preflight().await.map_err(|error| error.to_string())
+    };
+    assert_eq!(try_with(ground.at("pos/new/p.json").to_str().unwrap()).await, Ok(()));
+    assert!(!ground.at("pos/new").exists(), "nothing is made by trying");
+    for (file, words) in
+        [("/dev/null/p", "positionFile cannot be written"), ("/tmp", "is a directory")]
+    {
+        let error = try_with(file).await.unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+}
