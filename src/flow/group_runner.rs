@@ -11,6 +11,7 @@
 
 use super::backoff::Backoff;
 use super::contain::contain;
+use super::deliverers::Deliverers;
 use super::earlier::Earlier;
 use super::processor::Processor;
 use super::sink::{Failure, Sink, SinkContext};
@@ -88,7 +89,7 @@ impl GroupRunner {
         let mut members: Vec<Member> = members.into_iter().map(Member::new).collect();
         let mut started = false;
         let mut backoff = Backoff::of_a_runner();
-        let mut last = None;
+        let mut deliverers = Deliverers::new(processor.spreads(), members.len());
         loop {
             if !started {
                 started = open_all(&mut members).await;
@@ -100,14 +101,12 @@ impl GroupRunner {
             for member in &mut members {
                 member.tick().await;
             }
-            let (turn, at) = turn(&mut members, &mut *processor, stopping).await;
-            if at.is_some() && at != last && turn == Turn::Delivered {
-                let sink = at.map_or("", |at| members[at].runner.name.as_str());
-                tracing::info!(group = name, "delivers through {sink}");
-                last = at;
-            }
-            match turn {
-                Turn::Delivered => backoff.reset(),
+            match turn(&mut members, &mut *processor, &mut deliverers, stopping).await {
+                Turn::Delivered => {
+                    deliverers
+                        .tell(&name, members[0].runner.clock.now(), |at| &members[at].runner.name);
+                    backoff.reset();
+                }
                 Turn::Failed if members[0].runner.is_out_of_time() => break,
                 Turn::Failed if stopping && members[0].runner.tries_again_at_stop().await => {}
                 _ if stopping => break,
@@ -168,12 +167,13 @@ async fn any_prepared(members: &mut [Member]) {
     .await;
 }
 
-/// Lets one sink after the other try, until one does not fail; answers which.
+/// Lets one sink after the other try, until one does not fail.
 async fn turn(
     members: &mut [Member],
     processor: &mut dyn Processor,
+    deliverers: &mut Deliverers,
     stopping: bool,
-) -> (Turn, Option<usize>) {
+) -> Turn {
     // Whose turn it is shows when there is an event: a sink that has rested is tried with it, and
     // must not miss it to one that has waited for it.
     let empty = |member: &Member| member.runner.channel.status().events == 0;
@@ -182,13 +182,14 @@ async fn turn(
         let open = members.iter().find(|member| member.sink.is_some());
         let waits = open.unwrap_or(&members[0]).runner.wait_for_event(until).await;
         if let Err(turn) = waits {
-            return (turn, None);
+            return turn;
         }
     }
     // What came of attempts beside the turns counts for the order, also of sinks that have no turn now.
     for (at, member) in members.iter_mut().enumerate() {
         if member.has_ended_badly().await {
             processor.failed(at, member.runner.clock.now());
+            deliverers.failed(at);
         }
     }
     // A sink whose own channel is empty must not keep another one's events waiting.
@@ -207,6 +208,7 @@ async fn turn(
                 Readiness::Failed => {
                     let now = members[at].runner.clock.now();
                     processor.failed(at, now);
+                    deliverers.failed(at);
                     continue;
                 }
             }
@@ -215,18 +217,20 @@ async fn turn(
             Turn::Failed => {
                 let now = members[at].runner.clock.now();
                 processor.failed(at, now);
+                deliverers.failed(at);
                 if members[at].runner.stop.fired() && !stopping {
                     break;
                 }
             }
             Turn::Delivered => {
                 processor.delivered(at);
-                return (Turn::Delivered, Some(at));
+                deliverers.delivered(at);
+                return Turn::Delivered;
             }
-            idle => return (idle, Some(at)),
+            idle => return idle,
         }
     }
-    (Turn::Failed, None)
+    Turn::Failed
 }
 
 fn order(members: &[Member], processor: &mut dyn Processor) -> Vec<usize> {

@@ -8,6 +8,7 @@ pub mod client_limits;
 pub(crate) mod contain;
 pub mod context;
 pub mod counted;
+mod deliverers;
 pub mod drain;
 mod earlier;
 pub(crate) mod external;

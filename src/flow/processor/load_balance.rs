@@ -82,6 +82,10 @@ impl Processor for LoadBalance {
         order
     }
 
+    fn spreads(&self) -> bool {
+        true
+    }
+
     fn delivered(&mut self, at: usize) {
         self.left_out[at] = (0, Duration::ZERO);
     }

@@ -37,6 +37,11 @@ pub trait Processor: Send {
 
     /// A sink failed.
     fn failed(&mut self, at: usize, now: Duration);
+
+    /// Whether several sinks deliver side by side, and not one as long as it can.
+    fn spreads(&self) -> bool {
+        false
+    }
 }
 
 /// The type `default`: a sink alone.
