@@ -53,7 +53,7 @@ impl Spell {
         let lasts = now.saturating_sub(bad.since).as_secs();
         Some(match bad.tries {
             1 => cause.to_owned(),
-            tries => format!("{cause} (try {tries} since {lasts} s)"),
+            tries => format!("{cause} (attempt {tries} in {lasts} s)"),
         })
     }
 
@@ -64,8 +64,9 @@ impl Spell {
         if tries == 1 && lasted < BRIEF {
             return None;
         }
-        let tries = if tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
-        Some(format!("works again, behind {tries} in {} ms", lasted.as_millis()))
+        let attempts = if tries == 1 { "attempt" } else { "attempts" };
+        let seconds = lasted.as_secs_f64();
+        Some(format!("recovered after {tries} failed {attempts} in {seconds:.1} s"))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Bad>> {
@@ -89,10 +90,10 @@ mod tests {
             assert_eq!(spell.failed(SECOND * 2, "refused"), None);
         }
         let other = spell.failed(SECOND * 4, "no answer");
-        assert_eq!(other.as_deref(), Some("no answer (try 102 since 3 s)"));
+        assert_eq!(other.as_deref(), Some("no answer (attempt 102 in 3 s)"));
         assert_eq!(spell.failed(SECOND * 5, "refused"), None);
         let over = spell.over(SECOND * 6);
-        assert_eq!(over.as_deref(), Some("works again, behind 103 tries in 5000 ms"));
+        assert_eq!(over.as_deref(), Some("recovered after 103 failed attempts in 5.0 s"));
         assert_eq!(spell.over(SECOND * 7), None);
         assert_eq!(spell.failed(SECOND * 8, "refused").as_deref(), Some("refused"));
     }
@@ -102,7 +103,7 @@ mod tests {
         let spell = Spell::default();
         for (over, words) in [
             (SECOND + Duration::from_millis(5), None),
-            (SECOND * 4, Some("works again, behind 1 try in 3000 ms")),
+            (SECOND * 4, Some("recovered after 1 failed attempt in 3.0 s")),
         ] {
             assert_eq!(spell.failed(SECOND, "refused").as_deref(), Some("refused"));
             assert_eq!(spell.over(over).as_deref(), words);

@@ -205,9 +205,13 @@ impl Case {
         let own = format!("sink=\"{}\"", self.name);
         let lines = || log.lines().filter(|line| line.contains(&own));
         let words: Vec<&str> = lines().collect();
-        assert_eq!(lines().filter(|line| line.contains("works again")).count(), 1, "{words:#?}");
+        assert_eq!(
+            lines().filter(|line| line.contains("recovered after")).count(),
+            1,
+            "{words:#?}"
+        );
         let mut causes: Vec<&str> = lines()
-            .filter_map(|line| line.split_once("does not deliver")?.1.split(" (try ").next())
+            .filter_map(|line| line.split_once("does not deliver")?.1.split(" (attempt ").next())
             .map(|line| line.split(" sink=").next().unwrap_or(line))
             .collect();
         let said = causes.len();

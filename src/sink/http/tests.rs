@@ -170,7 +170,7 @@ async fn an_event_that_is_sent_again_at_once_is_counted_each_time_and_said_once(
         1,
         "{words}"
     );
-    assert!(words.contains("works again, behind 3 tries"), "{words}");
+    assert!(words.contains("recovered after 3 failed attempts"), "{words}");
     assert_eq!(context.counters.event_write_fail.get(), 3);
     let words = logged(async { sink.deliver(&context, &[Event::new("b")]).await.unwrap() }).await;
     assert_eq!(words.matches("sent again at once").count(), 1, "a new spell is said: {words}");

@@ -341,7 +341,7 @@ async fn a_directory_that_is_not_there_is_named_holds_up_nobody_and_is_worked_in
     let log = logged(async { trial.run(&*source, script).await.unwrap() }).await;
     assert_eq!(log.matches("cannot read spoolDir").count(), 1, "{log}");
     assert!(log.contains("ERROR") && log.contains("spoolDir cannot be read"), "{log}");
-    assert!(log.contains("/in") && log.contains("works again"), "{log}");
+    assert!(log.contains("/in") && log.contains("recovered after"), "{log}");
     assert_eq!(bodies(&trial.events()), ["1"]);
 
     // A stop does not wait for it.
