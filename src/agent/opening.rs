@@ -4,6 +4,7 @@ use crate::base::clock::Clock;
 use crate::channel::{Channel, Trouble};
 use crate::codes::{self, Code, Coded};
 use crate::flow::context::StopSignal;
+use crate::flow::spell::Spell;
 use crate::flow::standing::Standing;
 use crate::metrics::ChannelCounters;
 use std::fmt::Display;
@@ -23,6 +24,8 @@ pub(super) struct Opening<F> {
     pub(super) counters: Arc<ChannelCounters>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) stop: StopSignal,
+    /// When the log was last told why it cannot be opened.
+    pub(super) spell: Spell,
 }
 
 impl<F, E> Opening<F>
@@ -39,6 +42,9 @@ where
             let (code, said) = match opening.await {
                 Ok(Ok(channel)) => {
                     self.counters.failure.over();
+                    if let Some(words) = self.spell.over(self.clock.now()) {
+                        tracing::info!(channel = self.name, "open; {words}");
+                    }
                     return Some(channel);
                 }
                 Ok(Err(error)) => (error.code(), error.to_string()),
@@ -48,12 +54,16 @@ where
             };
             self.counters.unhealthy.set(1);
             self.note(code, &format!("cannot be opened: {said}"));
-            tracing::error!(
-                %code,
-                channel = self.name,
-                "cannot be opened, trying again in {} s; what is attached to it waits: {said}",
-                OPEN_AGAIN.as_secs()
-            );
+            // As for a sink: a line for each attempt would bury the reason.
+            match self.spell.failed(self.clock.now(), &said) {
+                Some(said) => tracing::error!(
+                    %code,
+                    channel = self.name,
+                    "cannot be opened, trying again every {} s; what is attached to it waits: {said}",
+                    OPEN_AGAIN.as_secs()
+                ),
+                None => tracing::debug!(channel = self.name, "cannot be opened: {said}"),
+            }
             tokio::select! {
                 () = self.stop.wait() => return None,
                 () = tokio::time::sleep(OPEN_AGAIN) => {}
@@ -138,8 +148,8 @@ mod tests {
             Ok(channel as Arc<dyn Channel>)
         });
         let counters = Registry::default().channel("c1");
-        let clock = Arc::new(SystemClock::new());
-        (Opening { name: "c1".to_owned(), open, counters, clock, stop }, last)
+        let (spell, clock) = (Spell::default(), Arc::new(SystemClock::new()));
+        (Opening { name: "c1".to_owned(), open, counters, clock, stop, spell }, last)
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use crate::flow::group_runner::GroupRunner;
 use crate::flow::intake::{ChannelProcessor, NamedChannel};
 use crate::flow::interceptor::Chain;
 use crate::flow::source_runner::SourceRunner;
+use crate::flow::spell::Spell;
 use crate::flow::standing::Standing;
 use crate::flow::tap::Taps;
 use crate::metrics::{ChannelCounters, Registry, Role};
@@ -211,6 +212,8 @@ impl Running {
                 counters: Arc::clone(&counters),
                 clock: Arc::clone(&clock),
                 stop: stop.clone(),
+                spell: Spell::default(),
+                clock: Arc::clone(&clock),
             };
             let Some(channel) = opening.keep_opening().await else { return };
             let standing = Arc::new(Standing::new(channel));

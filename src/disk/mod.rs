@@ -146,6 +146,11 @@ pub trait Directory: Send + Sync {
     /// What its storage can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Why it is written through the page cache although direct writes were tried, where that is known.
+    fn why_buffered(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// Its entries, sorted by name.
     ///
     /// # Errors

@@ -172,3 +172,40 @@ fn a_log_pipe_that_nobody_reads_holds_up_nothing_and_the_losses_are_said() {
     let _ = child.kill();
     assert_eq!(ended.and_then(|status| status.code()), Some(0), "it stops within seconds");
 }
+
+#[test]
+fn a_channel_that_does_not_open_says_why_once_and_nothing_that_sounds_well() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let text = configuration(free_port(), free_port()).replace(
+        "a.channels.c1.type = memory\n",
+        "a.channels.c1.type = file\na.channels.c1.checkpointDir = cp\n\
+         a.channels.c1.dataDirs = data/1,other/2\na.channels.c1.minimumRequiredSpace = 1048576\n",
+    );
+    std::fs::write(top.join("a.conf"), text).expect("written");
+    // Where a directory should be made a file lies.
+    std::fs::write(top.join("other"), "").expect("written");
+    let agent = Agent::start_with(top, "a", "a.conf", &["-Dflume.root.logger=DEBUG,console"]);
+    let log = || std::fs::read_to_string(top.join("agent.log")).expect("read");
+    let count = |level: &str, part: &str| {
+        let has = |line: &&str| line.contains(&format!("{level} millpond")) && line.contains(part);
+        log().lines().filter(has).count()
+    };
+    until("two more attempts", log, || count("DEBUG", "cannot be opened: ") >= 2);
+    assert_eq!(count("ERROR", "cannot be opened, trying again every 3 s"), 1, "{}", log());
+    assert_eq!(count("INFO", "writes go "), 0, "{}", log());
+    std::fs::remove_file(top.join("other")).expect("removed");
+    until("it opens", log, || log().contains("agent a started"));
+    assert_eq!(count("INFO", "open; recovered after "), 1, "{}", log());
+    assert_eq!(count("INFO", "writes go "), 2, "{}", log());
+    assert_eq!(count("INFO", "created: 0 events waiting"), 1, "{}", log());
+    assert!(log().contains("channel=\"c1\""), "{}", log());
+    agent.kill();
+    // What every crash leaves is counted in one line.
+    let agent = Agent::start(top, "a", "a.conf");
+    let recovered = || count("INFO", "recovered: 0 events waiting");
+    until("it opens again", log, || recovered() == 1);
+    until("it runs again", log, || log().matches("agent a started").count() == 2);
+    assert_eq!(count("WARN", "R"), 0, "{}", log());
+    assert_eq!(agent.terminate().code(), Some(0));
+}

@@ -189,7 +189,7 @@ super::codes! {
 
     // Damage and loss.
     OPENED_WITH_LOSS = 1301 Error "a channel was opened with a loss" {
-        "An opening has found damage, or has gone on without a segment file as it was told to. The line has what was lost, and its place. Lines of an opening at INFO (R1, R3, R4, R5, R9) are what every crash leaves; nothing is lost by those."
+        "An opening has found damage, or has gone on without a segment file as it was told to. The line has what was lost, and its place. At DEBUG an opening also names the places that every crash leaves (R1, R3, R4, R5, R9); nothing is lost by those, and the line at INFO that ends the opening counts them."
         "Look at the disk; the rows are in docs/recovery.md."
         "operations.md#damage"
     }

@@ -141,7 +141,7 @@ impl Shared {
                     homes.extend(slots.stripe);
                 }
                 Err(words) => {
-                    tracing::warn!("checkpoint: {words}");
+                    tracing::warn!(channel = self.name, "checkpoint: {words}");
                     let Checkpoints { errors, copy_errors, .. } = &self.checkpoints;
                     let failed = if slots.stripe.is_some() { copy_errors } else { errors };
                     failed.fetch_add(1, Ordering::Relaxed);

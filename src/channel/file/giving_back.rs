@@ -45,7 +45,11 @@ impl Shared {
             // After a power cut behind a sync that failed the name may be back: what it leads to
             // stays whole.
             if let Err(error) = directory.remove(&name).and_then(|()| directory.sync()) {
-                tracing::warn!("{}: {error}", directory.path().join(&name).display());
+                tracing::warn!(
+                    channel = self.name,
+                    "{}: {error}",
+                    directory.path().join(&name).display()
+                );
                 return;
             }
             if !self.give_back(index, &spare, tending) {

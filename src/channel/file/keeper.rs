@@ -56,7 +56,7 @@ pub(super) fn run(shared: &Weak<Shared>) {
         // would be made any more, no checkpoint written, no stripe tried again.
         let round = catch_unwind(AssertUnwindSafe(|| shared.keep(&mut diary)));
         let nap = round.unwrap_or_else(|_| {
-            tracing::error!(code = %codes::KEEPER_FAILED, "the channel's keeper failed in its own code; it goes on in a second");
+            tracing::error!(code = %codes::KEEPER_FAILED, channel = shared.name, "the channel's keeper failed in its own code; it goes on in a second");
             LOOK
         });
         // Sleeping keeps the channel alive only for one look.
@@ -166,6 +166,7 @@ impl Shared {
         if low && !was {
             tracing::warn!(
                 code = %codes::SPACE_LOW,
+                channel = self.name,
                 "{path}: {available} bytes free, {} is {minimum}: puts wait, takes go on",
                 setting::MINIMUM_REQUIRED_SPACE
             );
@@ -179,7 +180,7 @@ impl Shared {
         if low || was {
             let _ = self.with_log(|log| log.set_space(index, trouble));
             if !low {
-                tracing::info!("{path}: there is room again, puts go on");
+                tracing::info!(channel = self.name, "{path}: there is room again, puts go on");
             }
         }
     }
@@ -193,6 +194,7 @@ impl Shared {
         } else if tending.wanted_at.is_some_and(|at| now >= at + REFUSAL_NAMED_FOR) {
             let _ = self.with_log(|log| log.forget_refused_segment(report.index));
             tracing::info!(
+                channel = self.name,
                 stripe = report.index.0,
                 "nothing waits for the segment any more that could not be made"
             );
@@ -263,7 +265,7 @@ impl Shared {
                 });
                 if was.unwrap_or(false) {
                     let path = directory.path().display();
-                    tracing::info!("{path}: there is room again, puts go on");
+                    tracing::info!(channel = self.name, "{path}: there is room again, puts go on");
                 }
                 true
             }
@@ -271,13 +273,16 @@ impl Shared {
                 // Needed now, it is a reason to refuse puts; needed soon, it is not yet.
                 if report.wants_segment > 0 {
                     if report.refused_segment.is_none() {
-                        tracing::warn!(code = %codes::SEGMENT_NO_ROOM, "{words}: puts that need it wait, takes go on");
+                        tracing::warn!(code = %codes::SEGMENT_NO_ROOM, channel = self.name, "{words}: puts that need it wait, takes go on");
                     }
                     (tending.refused_len, tending.wanted_at) = (Some(len), Some(self.now()));
                     let trouble = Trouble::new(words);
                     let _ = self.with_log(|log| log.refuse_segment(index, len, trouble));
                 } else if tending.refused_at != refused_at {
-                    tracing::warn!("{words}: a segment that is not needed yet could not be made");
+                    tracing::warn!(
+                        channel = self.name,
+                        "{words}: a segment that is not needed yet could not be made"
+                    );
                 }
                 false
             }

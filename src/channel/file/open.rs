@@ -26,6 +26,7 @@ pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError
         let shared = Arc::new(Shared::new(parts(options.clone(), recovered)?));
         match begin(&shared) {
             Ok(()) => {
+                say_how_written(&shared);
                 look_at_space(&shared);
                 return Ok(shared);
             }
@@ -39,6 +40,21 @@ pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError
                 without.push(path);
             }
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// How the directories are written, once it is settled that they will be.
+fn say_how_written(shared: &Shared) {
+    let channel = shared.name.as_str();
+    for directory in shared.homes.iter().filter_map(|home| home.directory.as_ref()) {
+        let path = directory.path().display();
+        if directory.capabilities().direct {
+            tracing::info!(channel, %path, "writes go directly to the device, each durable when it completes");
+        } else {
+            let reason = directory.why_buffered().unwrap_or_default();
+            tracing::info!(channel, %path, %reason,
+                "writes go through the page cache, one at a time with a sync after each");
         }
     }
 }
@@ -76,18 +92,22 @@ pub(super) fn recover_options(options: &FileChannelOptions) -> RecoverOptions {
 /// Logs what was found: a loss is an error, what every crash leaves is not worth a warning.
 fn tell(options: &FileChannelOptions, recovered: &Recovered) {
     let name = options.name.clone().unwrap_or_else(|| recovered.channel.to_string());
+    let channel = name.as_str();
+    let mut ordinary = 0;
     for finding in &recovered.report.findings {
         if finding.case.is_damage() {
-            tracing::error!(code = %codes::OPENED_WITH_LOSS, "channel {name} was opened with a loss: {finding}");
+            tracing::error!(code = %codes::OPENED_WITH_LOSS, channel, "was opened with a loss: {finding}");
         } else if finding.case == Case::R16 {
             tracing::warn!(
                 code = %codes::SEGMENT_RETURNED,
-                "channel {name}: a segment file that came back is left alone: {finding}"
+                channel,
+                "a segment file that came back is left alone: {finding}"
             );
         } else if finding.case.is_ordinary() {
-            tracing::info!("channel {name}: {finding}");
+            ordinary += 1;
+            tracing::debug!(channel, "{finding}");
         } else {
-            tracing::warn!("channel {name}: {finding}");
+            tracing::warn!(channel, "{finding}");
         }
     }
     let report = &recovered.report;
@@ -99,8 +119,14 @@ fn tell(options: &FileChannelOptions, recovered: &Recovered) {
             state.missing(0, s.next_sequence.0).iter().map(|(a, b)| b - a).sum::<u64>()
         })
         .sum();
+    let left = match ordinary {
+        0 => String::new(),
+        1 => ", 1 place as a crash leaves it put right".to_owned(),
+        places => format!(", {places} places as a crash leaves them put right"),
+    };
     tracing::info!(
-        "channel {name} {}: {events} events waiting, {} blocks scanned, {} written again, {} ms",
+        channel,
+        "{}: {events} events waiting, {} blocks scanned, {} written again{left}, {} ms",
         if report.created { "created" } else { "recovered" },
         report.blocks_scanned,
         report.blocks_rewritten,

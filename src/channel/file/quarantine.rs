@@ -27,10 +27,10 @@ pub(super) fn set_aside(shared: &Arc<Shared>, job: &ReadJob, found: &ReadOutcome
             "{}: no whole block at {offset}, {len} bytes; its events are quarantined",
             job.file.path().display()
         );
-        tracing::error!(code = %codes::DAMAGE_SET_ASIDE, stripe = job.stripe.0, "{}", copy.words(words));
+        tracing::error!(code = %codes::DAMAGE_SET_ASIDE, channel = shared.name, stripe = job.stripe.0, "{}", copy.words(words));
     }
     let (path, lost) = (job.file.path().display(), named(&waiting));
-    tracing::error!(code = %codes::DAMAGE_LOST, stripe = job.stripe.0, "{path}: lost and counted as quarantined: {lost}");
+    tracing::error!(code = %codes::DAMAGE_LOST, channel = shared.name, stripe = job.stripe.0, "{path}: lost and counted as quarantined: {lost}");
 }
 
 /// How many events lie in `waiting`, and which: the first [`NAMED_MAX`] ranges of their sequences.

@@ -26,6 +26,8 @@ use tracing::Level;
 
 /// The channel behind all its handles.
 pub(super) struct Shared {
+    /// What the channel is called in the log.
+    pub name: String,
     pub options: FileChannelOptions,
     pub channel: Uuid,
     log: Mutex<Log>,
@@ -141,6 +143,7 @@ impl Shared {
         Self {
             timer: Timer::new(std::sync::Arc::clone(&parts.options.clock)),
             workers: Workers::new(parts.options.manual, parts.homes.len()),
+            name: parts.options.name.clone().unwrap_or_else(|| parts.channel.to_string()),
             options: parts.options,
             channel: parts.channel,
             pool: parts.log.pool().clone(),
@@ -224,9 +227,13 @@ impl Shared {
             let Said { level, code, stripe, words } = said;
             let code = code.map(tracing::field::display);
             match level {
-                Level::ERROR => tracing::error!(code, stripe = stripe.0, "{words}"),
-                Level::WARN => tracing::warn!(code, stripe = stripe.0, "{words}"),
-                _ => tracing::info!(stripe = stripe.0, "{words}"),
+                Level::ERROR => {
+                    tracing::error!(code, channel = self.name, stripe = stripe.0, "{words}")
+                }
+                Level::WARN => {
+                    tracing::warn!(code, channel = self.name, stripe = stripe.0, "{words}")
+                }
+                _ => tracing::info!(channel = self.name, stripe = stripe.0, "{words}"),
             }
         }
         if wakes.failing {

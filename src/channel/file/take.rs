@@ -90,6 +90,7 @@ impl FileTake {
                     let (start, end, number) = (claim.start(), claim.end(), claim.block.number);
                     tracing::error!(
                         code = %codes::DAMAGE_SET_ASIDE,
+                        channel = self.shared.name,
                         stripe = claim.block.stripe.0,
                         "block {number}, sequences {start} to {end}: {refusal}; set aside"
                     );

@@ -35,6 +35,7 @@ impl Shared {
             match same {
                 Ok(Some(file)) => {
                     tracing::info!(
+                        channel = self.name,
                         stripe = index.0,
                         "{path} is opened anew: a write to it had failed"
                     );
@@ -42,11 +43,16 @@ impl Shared {
                         .with_log(|log| log.add_segment(index, FreeSegment { file, ..segment }));
                 }
                 Ok(None) => tracing::warn!(
+                    channel = self.name,
                     stripe = index.0,
                     "{path} is not the file any more that it was; it is used no more"
                 ),
                 Err(error) => {
-                    tracing::debug!(stripe = index.0, "{path} cannot be opened anew: {error}");
+                    tracing::debug!(
+                        channel = self.name,
+                        stripe = index.0,
+                        "{path} cannot be opened anew: {error}"
+                    );
                     let _ = self.with_log(|log| log.defer_reopening(index, segment));
                 }
             }
@@ -83,15 +89,17 @@ impl Shared {
             let lost = self.with_log(|log| log.lose_file(now, index, file.slot, &cause));
             match lost {
                 Ok(Some(0)) => tracing::error!(
-                    code = %codes::SEGMENT_REMOVED,
-                    stripe = index.0,
-                    "{what}: no event waits in it; nothing more is written there"
-                ),
+                                   code = %codes::SEGMENT_REMOVED,
+                                   channel = self.name,
+                stripe = index.0,
+                                   "{what}: no event waits in it; nothing more is written there"
+                               ),
                 Ok(Some(waiting)) => tracing::error!(
-                    code = %codes::SEGMENT_REMOVED,
-                    stripe = index.0,
-                    "{what}: nothing more is written there, puts go on elsewhere. What of the {waiting} events that wait in it can still be read can be taken until the process ends; the rest is lost, and counted at the next opening"
-                ),
+                                   code = %codes::SEGMENT_REMOVED,
+                                   channel = self.name,
+                stripe = index.0,
+                                   "{what}: nothing more is written there, puts go on elsewhere. What of the {waiting} events that wait in it can still be read can be taken until the process ends; the rest is lost, and counted at the next opening"
+                               ),
                 Ok(None) | Err(_) => {}
             }
         }
@@ -106,6 +114,7 @@ impl Shared {
             Ok(Renewed::Kept) => {}
             Ok(Renewed::Remade) => tracing::error!(
                 code = %codes::LOCK_REMADE,
+                channel = self.name,
                 "{} was removed or replaced while it is in use; it is made and locked again, and nobody else had locked it. Without it a second process could open the channel and destroy it: let no script remove it",
                 lock.path().display()
             ),
@@ -115,6 +124,7 @@ impl Shared {
                 }
                 tracing::error!(
                     code = %codes::LOCK_TAKEN,
+                    channel = self.name,
                     "{} was removed or replaced while it is in use, and now {held}: two processes must not write to one channel, so this one stops using it. Stop the other process, then restart this one",
                     lock.path().display()
                 );

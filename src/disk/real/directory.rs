@@ -31,14 +31,15 @@ impl RealDirectory {
 
     /// Tries the storage again where that could not be done before.
     fn settle(&self) -> Capabilities {
-        let found = *self.found();
+        let found = self.found().clone();
         if found.is_settled {
             return found.capabilities;
         }
         // Not under the lock: a disk that hangs would hang who only asks.
         let again = probe::probe(&self.descriptor, &self.path);
+        let capabilities = again.capabilities;
         *self.found() = again;
-        again.capabilities
+        capabilities
     }
 
     fn may_change(&self) -> io::Result<()> {
@@ -58,6 +59,10 @@ impl Directory for RealDirectory {
 
     fn capabilities(&self) -> Capabilities {
         self.found().capabilities
+    }
+
+    fn why_buffered(&self) -> Option<Arc<str>> {
+        self.found().obstacle.clone()
     }
 
     fn list(&self) -> io::Result<Vec<Entry>> {

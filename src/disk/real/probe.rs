@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, Dir, FileType};
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Probe files begin so; directories of a channel may hold one after a crash. They are empty of
@@ -22,13 +23,15 @@ pub(super) const PROBE_PREFIX: &str = ".millpond-probe-";
 const CANDIDATES_MAX: usize = 1000;
 
 /// What a probe found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     /// How the directory is to be driven.
     pub(super) capabilities: Capabilities,
     /// Whether that was found out; else the storage could not be tried for want of space or
     /// descriptors, and is taken for buffered until a file can be made.
     pub(super) is_settled: bool,
+    /// What stands in the way of direct writes.
+    pub(super) obstacle: Option<Arc<str>>,
 }
 
 impl Found {
@@ -39,9 +42,11 @@ impl Found {
             align_bytes: DEVICE_BLOCK_BYTES,
         },
         is_settled: true,
+        obstacle: None,
     };
-    pub(super) const BUFFERED: Self = Self { capabilities: BUFFERED, is_settled: true };
-    const UNTRIED: Self = Self { capabilities: BUFFERED, is_settled: false };
+    pub(super) const BUFFERED: Self =
+        Self { capabilities: BUFFERED, is_settled: true, obstacle: None };
+    const UNTRIED: Self = Self { capabilities: BUFFERED, is_settled: false, obstacle: None };
 }
 
 /// Why a directory is written through the page cache.
@@ -108,18 +113,12 @@ fn judge(
     };
     match (tried, shortage) {
         (Some(Ok(())), _) => {
-            tracing::info!(
-                path = %path.display(),
-                "writes go directly to the device, each durable when it completes"
-            );
+            tracing::debug!(path = %path.display(), "direct writes work");
             Found::DIRECT
         }
         (Some(Err(obstacle)), _) => {
-            tracing::info!(
-                path = %path.display(), reason = %obstacle,
-                "writes go through the page cache, one at a time with a sync after each"
-            );
-            Found::BUFFERED
+            tracing::debug!(path = %path.display(), reason = %obstacle, "direct writes do not work");
+            Found { obstacle: Some(obstacle.to_string().into()), ..Found::BUFFERED }
         }
         (None, shortage) => {
             let cause = shortage.map(|cause| cause.to_string()).unwrap_or_default();
@@ -141,7 +140,8 @@ pub(super) fn judge_for_tests(
     path: &Path,
 ) -> Found {
     let step = |(step, error)| Obstacle::Step(step, error);
-    judge(tried.map_err(step), || existing().map(|tried| tried.map_err(step)), path)
+    let found = judge(tried.map_err(step), || existing().map(|tried| tried.map_err(step)), path);
+    Found { obstacle: None, ..found }
 }
 
 /// Tries a new file.
