@@ -176,7 +176,7 @@ fn a_network_that_goes_away_and_comes_back_loses_nothing_and_is_said_once() {
         until(
             &format!("the end of {kind}'s trouble"),
             || agent.words(),
-            || said(near.path(), kind, "works again") == 1,
+            || said(near.path(), kind, "recovered after") == 1,
         );
     }
     agent.assert_alive();
