@@ -53,7 +53,7 @@ async fn request(read: &mut BufReader<ReadHalf<Stream>>) -> io::Result<Result<Re
     }
     come.unwrap_or(Ok(0))?;
     let read = serde_json::from_slice(&text);
-    Ok(read.map_err(|error| format!("this is no request that is understood here: {error}")))
+    Ok(read.map_err(|error| format!("this is not a request that is understood here: {error}")))
 }
 
 /// Begins to listen to what is wanted, or why not.

@@ -92,7 +92,7 @@ pub(super) fn in_place_of(error: OriginError, options: &AgentOptions) -> Result<
         Ok(text) => {
             tracing::warn!(
                 code = %codes::CONFIGURATION_OUT_OF_REACH,
-                "{error}; the agent runs with the last one it had, {}, until it can be had again",
+                "{error}; the agent runs with the last one it had, {}, until it can be read again",
                 text.name.display()
             );
             Ok(text)

@@ -1,5 +1,6 @@
 //! What a channel in memory holds passes to the channel that takes its place.
 
+use crate::base::quantity::Quantity;
 use crate::channel::{Channel, TakeTransaction};
 use crate::codes;
 use crate::event::Event;
@@ -55,7 +56,8 @@ impl Estate {
             if left > unfit {
                 return;
             }
-            tracing::info!(channel = name, "{} events were carried over", events - left);
+            let moved = Quantity(events - left, "event");
+            tracing::info!(channel = name, "{} {} carried over", moved, moved.was());
             if left > 0 {
                 kept += 1;
             } else {

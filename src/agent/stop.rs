@@ -1,6 +1,7 @@
 //! Signals, and the order in which things stop.
 
 use super::supervise::{ChannelPart, Running, Task};
+use crate::base::quantity::Quantity;
 use crate::codes;
 use crate::metrics::DropReason;
 use std::io;
@@ -113,11 +114,16 @@ pub(super) async fn close(
             tracing::warn!(
                 code = %codes::MEMORY_EVENTS_LOST,
                 channel = name,
-                "{left} events in memory were not delivered and are lost"
+                "{} in memory {} not delivered and {} lost",
+                Quantity(left, "event"),
+                Quantity(left, "event").was(),
+                if left == 1 { "is" } else { "are" }
             );
         }
         match timeout_at(until, closed).await {
-            Ok(Ok(Ok(()))) => tracing::info!(channel = name, "closed with {left} events"),
+            Ok(Ok(Ok(()))) => {
+                tracing::info!(channel = name, "closed with {}", Quantity(left, "event"))
+            }
             Ok(Ok(Err(error))) => {
                 tracing::error!(code = %codes::CHANNEL_NOT_CLOSED, channel = name, "{error}");
             }

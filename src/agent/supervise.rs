@@ -213,7 +213,6 @@ impl Running {
                 clock: Arc::clone(&clock),
                 stop: stop.clone(),
                 spell: Spell::default(),
-                clock: Arc::clone(&clock),
             };
             let Some(channel) = opening.keep_opening().await else { return };
             let standing = Arc::new(Standing::new(channel));

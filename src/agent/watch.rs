@@ -164,7 +164,10 @@ mod tests {
             assert!(origins.look(&looks).await == looks, "the last pages count");
         }
         let words = origins.ended_spells();
-        assert!(words[0].as_ref().is_some_and(|w| w.contains("after 3 failed attempts")), "{words:?}");
+        assert!(
+            words[0].as_ref().is_some_and(|w| w.contains("after 3 failed attempts")),
+            "{words:?}"
+        );
         assert_eq!(words[1], None);
     }
 

@@ -16,6 +16,7 @@ pub mod lost_lines;
 pub mod mutant;
 #[cfg(not(mutant))]
 pub(crate) mod mutant;
+pub mod quantity;
 pub mod random;
 pub mod ranges;
 pub mod rare;

@@ -248,7 +248,7 @@ fn takers(findings: &Findings<'_>) -> Option<String> {
         "takers kept up in every workload".to_owned()
     } else {
         format!(
-            "takers fell behind in {}: there, give sinks more threads or larger batches, or the channel fills",
+            "takers could not keep up in {}: there, give sinks more threads or larger batches, or the channel fills",
             slow.join(", ")
         )
     };
@@ -470,7 +470,7 @@ mod tests {
             [row(100, 2, 2, What::Put, put), row(100, 2, 2, What::Take, take)]
         };
         assert!(said(&both(1e5, 1e5), |_| {}).contains("kept up"));
-        assert!(said(&both(1e5, 5e4), |_| {}).contains("fell behind in mixed b100 x2+2"));
+        assert!(said(&both(1e5, 5e4), |_| {}).contains("could not keep up in mixed b100 x2+2"));
     }
 
     #[test]

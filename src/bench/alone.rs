@@ -96,7 +96,7 @@ mod tests {
         let workloads = [workload(1, 0), workload(10, 0), workload(100, 2)];
         let mut alone = Alone::default();
         let mut runs = vec![vec![run(10)], vec![run(20)], vec![run(90)]];
-        assert_eq!(alone.choose(&workloads, &runs), Some(1), "one with takers is no put");
+        assert_eq!(alone.choose(&workloads, &runs), Some(1), "one with takers is not a put");
         runs[0].push(run(99));
         assert_eq!(alone.choose(&workloads, &runs), Some(1), "rounds must be of the same");
         let takes = [workload(1, 1)];

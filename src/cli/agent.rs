@@ -90,7 +90,7 @@ fn origin(uri: &str) -> Result<Origin, Stop> {
                 wrong("say who asks with --conf-user and --conf-password")
             }
             Some(endpoint) => Ok(Origin::Web(endpoint)),
-            None => wrong("is no URL with a host"),
+            None => wrong("is not a URL with a host"),
         },
         "file" => file(uri),
         "classpath" => wrong("there is no Java here, and no class path; use file: or -f FILE"),
@@ -134,11 +134,11 @@ pub(super) fn access(
     for endpoint in origins.iter().filter_map(in_the_clear) {
         if user.is_some() {
             return Err(Stop::Usage(format!(
-                "--conf-password: {endpoint} has no TLS, and whoever is on the way could read the password; use https"
+                "--conf-password: {endpoint} has no TLS, and anyone on the network path could read the password; use https"
             )));
         }
         notes.push(format!(
-            "warning: --conf-uri {endpoint}: without TLS, whoever is on the way can send another configuration, and with it commands that this agent runs; use https"
+            "warning: --conf-uri {endpoint}: without TLS, anyone on the network path can send another configuration, and with it commands that this agent runs; use https"
         ));
     }
     if user.is_some() && origins.iter().all(|origin| matches!(origin, Origin::File(_))) {

@@ -9,6 +9,7 @@ use super::words::{Stop, say};
 use super::{avro_directory, java_options};
 use crate::base::files;
 use crate::base::limits::CONFIG_BYTES_MAX;
+use crate::base::quantity::Quantity;
 use crate::base::read_whole::read_whole;
 use crate::config::properties;
 use crate::event::{Event, Headers};
@@ -94,15 +95,19 @@ pub(super) fn run(arguments: &AvroClientArguments) -> Result<(), Stop> {
     let mut route = Route::open(target).map_err(|error| failed(&error))?;
     let mut send = |events: &[Event]| route.append(events);
     let mut sending = Sending { headers: &headers, batch, send: &mut send };
-    match (input, &arguments.dirname) {
-        (Some(input), _) => send_lines(input, Ends::All, 0, &mut sending, &mut |_| Ok(()))
-            .map(drop)
-            .map_err(|error| failed(&error)),
-        (None, Some(directory)) => avro_directory::send_all(directory, &mut sending)
-            .map(drop)
-            .map_err(|error| failed(&error)),
-        (None, None) => Ok(()),
-    }
+    let sent = match (input, &arguments.dirname) {
+        (Some(input), _) => {
+            let lines = send_lines(input, Ends::All, 0, &mut sending, &mut |_| Ok(()));
+            Quantity(lines.map_err(|error| failed(&error))?, "event")
+        }
+        (None, Some(directory)) => {
+            let files = avro_directory::send_all(directory, &mut sending);
+            Quantity(files.map_err(|error| failed(&error))? as u64, "file")
+        }
+        (None, None) => Quantity(0, "event"),
+    };
+    say(&format!("{sent} sent and acknowledged"));
+    Ok(())
 }
 
 /// Where to send, as the options or the file of `--rpcProps` say.

@@ -184,7 +184,7 @@ fn read_note(path: &Path) -> Result<Option<Note>, DirectoryError> {
             path: path.to_owned(),
             source: io::Error::new(
                 io::ErrorKind::InvalidData,
-                "is no note of avro-client; remove it to send every file from its start",
+                "is not a note of avro-client; remove it to send every file from its start",
             ),
         }),
     }
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(run(directory.path(), 9).0, ["4", "5"]);
         assert!(run(&at("nowhere"), 9).1.is_err());
         std::fs::write(at(".flumespool/avro-client"), "garbage").unwrap();
-        assert!(run(directory.path(), 9).1.unwrap_err().to_string().contains("is no note"));
+        assert!(run(directory.path(), 9).1.unwrap_err().to_string().contains("is not a note"));
     }
     #[test]
     fn a_file_that_is_another_one_at_the_end_keeps_its_name_and_loses_no_line() {

@@ -25,7 +25,7 @@ pub(super) enum Failure {
     #[error("{source}; {committed} events were taken")]
     Take { committed: u64, source: TakeError },
     #[error(
-        "{events} events wait and none could be lent for {} s; {committed} events were taken; the words above may say why", patience.as_secs()
+        "{events} events wait and none could be lent for {} s; {committed} events were taken; the messages above may say why", patience.as_secs()
     )]
     Stuck { events: u64, committed: u64, patience: Duration },
     #[error("cannot write: {source}; {committed} events were taken, the others stay")]

@@ -4,6 +4,7 @@ use super::arguments::{GraphArguments, GraphFormat};
 use super::java_options;
 use super::words::{Stop, say, show, show_words};
 use crate::agent::build::{Plan, Types};
+use crate::base::quantity::Quantity;
 use crate::config::settings::Severity;
 use crate::config::{AgentConfig, Loaded, load};
 use crate::graph::{Picture, dot, json, svg, text};
@@ -55,7 +56,8 @@ pub(super) fn run(arguments: &GraphArguments) -> Result<(), Stop> {
         (true, _) => Err(Stop::Failed("no agent is in these files".to_owned())),
         (false, 0) => Ok(()),
         (false, errors) => Err(Stop::Failed(format!(
-            "{errors} errors: what would be left out of its agent is not drawn"
+            "{}: what would be left out of its agent is not drawn",
+            Quantity(errors as u64, "error")
         ))),
     }
 }

@@ -6,7 +6,9 @@
 use super::shell_assignments;
 use super::words::Stop;
 use crate::agent::own_settings;
+use crate::base::files;
 use crate::base::read_whole::{ReadWholeError, read_whole};
+use crate::config::names;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +46,14 @@ pub(super) fn collect(given: &[String], conf: Option<&Path>) -> Result<JavaOptio
 pub(super) fn collect_java(given: &[String], conf: Option<&Path>) -> Result<JavaOptions, Stop> {
     let environment = |name: &str| std::env::var(name).ok();
     let mut options = JavaOptions::default();
+    if let Some(conf) = conf
+        && let Err(error) = files::list(conf)
+    {
+        let shown = conf.display();
+        options.warnings.push(format!(
+            "--conf {shown}: {error}; flume-env.sh, flume.opts and millpond.properties are looked for there"
+        ));
+    }
     let assigned = match conf_directory(conf) {
         Some(conf) => options.read_environment_file(&conf.join("flume-env.sh"), &environment),
         None => BTreeMap::new(),
@@ -59,7 +69,46 @@ pub(super) fn collect_java(given: &[String], conf: Option<&Path>) -> Result<Java
         }
         options.take_pair(pair);
     }
+    options.warnings.extend(options.properties.keys().filter_map(|key| misspelt(key)));
     Ok(options)
+}
+
+/// Options that are there, but for those of monitoring, which are looked at where they are read.
+const KNOWN: [&str; 21] = [
+    "flume.root.logger",
+    "flume.log.dir",
+    "flume.log.file",
+    "flume.ssl.include.protocols",
+    "flume.ssl.exclude.protocols",
+    "flume.ssl.include.cipherSuites",
+    "flume.ssl.exclude.cipherSuites",
+    "flume.monitoring.type",
+    "flume.monitoring.port",
+    "flume.monitoring.hosts",
+    "flume.monitoring.pollFrequency",
+    "millpond.log.format",
+    "millpond.log.fileBytesMax",
+    "millpond.log.filesMax",
+    "millpond.admin.socket",
+    "propertiesImplementation",
+    "javax.net.ssl.keyStore",
+    "javax.net.ssl.keyStorePassword",
+    "javax.net.ssl.keyStoreType",
+    "javax.net.ssl.trustStore",
+    "javax.net.ssl.trustStorePassword",
+];
+/// Options of which the last part may be another, or any.
+const FAMILIES: [&str; 3] = ["flume.monitoring.", "millpond.external.", "javax.net.ssl."];
+
+/// A warning about an option that looks like one that is there. Any other may be for `${sys:NAME}`.
+fn misspelt(key: &str) -> Option<String> {
+    if KNOWN.contains(&key) || FAMILIES.iter().any(|family| key.starts_with(family)) {
+        return None;
+    }
+    let meant = names::nearest(key, KNOWN);
+    let hint = meant.map(|name| format!("; did you mean -D{name}?")).unwrap_or_default();
+    let is_ours = key.starts_with("millpond.");
+    (is_ours || meant.is_some()).then(|| format!("-D{key}: no such option{hint}"))
 }
 
 impl JavaOptions {
@@ -125,6 +174,32 @@ mod tests {
             assert_eq!(options.properties.get(*key).map(String::as_str), Some(*value), "{key}");
         }
         assert_eq!(options.warnings.len(), warnings, "{:?}", options.warnings);
+    }
+
+    #[test]
+    fn an_option_that_looks_like_a_known_one_is_named_with_it() {
+        for (key, meant) in [
+            ("flume.monitring.type", Some("did you mean -Dflume.monitoring.type?")),
+            ("flume.root.loger", Some("did you mean -Dflume.root.logger?")),
+            ("millpond.log.fromat", Some("did you mean -Dmillpond.log.format?")),
+            ("millpond.nonsense", Some("no such option")),
+            ("flume.monitoring.tpye", None),
+            ("millpond.external.com.x.Y", None),
+            ("javax.net.ssl.trustStore", None),
+            ("flume.root.logger", None),
+            ("foo", None),
+            ("flume.home", None),
+        ] {
+            let said = misspelt(key);
+            assert_eq!(said.is_some(), meant.is_some(), "{key}: {said:?}");
+            assert!(said.is_none_or(|said| said.contains(meant.unwrap_or_default())), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_directory_that_is_not_there_is_named() {
+        let options = collect_java(&[], Some(Path::new("/nonexistent/conf"))).expect("options");
+        assert!(options.warnings[0].starts_with("--conf /nonexistent/conf: "), "{options:?}");
     }
 
     #[test]

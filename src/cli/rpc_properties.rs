@@ -186,7 +186,7 @@ fn choice(
                 None => hosts.len(),
                 Some(Ok(n @ 1..=ATTEMPTS_MAX)) => usize::try_from(n).unwrap_or(hosts.len()),
                 Some(_) => {
-                    return Err(format!("max-attempts: is no number from 1 to {ATTEMPTS_MAX}"));
+                    return Err(format!("max-attempts: is not a number from 1 to {ATTEMPTS_MAX}"));
                 }
             };
             Choice::Failover { attempts }
@@ -203,7 +203,8 @@ fn choice(
             pairs.extend(Some(("selector", selector)).filter(|(_, word)| !word.is_empty()));
             pairs.extend(table.remove("backoff").map(|text| ("backoff", text)));
             if let Some(text) = table.remove("maxBackoff") {
-                text.parse::<u32>().map_err(|_| format!("maxBackoff: \"{text}\" is no number"))?;
+                text.parse::<u32>()
+                    .map_err(|_| format!("maxBackoff: \"{text}\" is not a number"))?;
                 pairs.push(("selector.maxTimeOut", text));
             }
             Choice::Balance { pairs }
@@ -275,7 +276,7 @@ fn zlib(
     }
     let level = level.map_or(Ok(LEVEL), |text| {
         let read = text.parse().ok().filter(|level| *level <= 9);
-        read.ok_or(format!("compression-level: \"{text}\" is no number from 0 to 9"))
+        read.ok_or(format!("compression-level: \"{text}\" is not a number from 0 to 9"))
     })?;
     Ok(deflates.then_some(level))
 }

@@ -23,7 +23,7 @@ pub(super) struct TapArguments {
     /// Show headers too
     #[arg(long)]
     pub headers: bool,
-    /// One JSON object a line, with headers; a body that is no UTF-8 is hexadecimal, as body_hex
+    /// One JSON object a line, with headers; a body that is not UTF-8 is hexadecimal, as body_hex
     #[arg(long)]
     pub json: bool,
     /// End after N events

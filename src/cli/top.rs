@@ -141,7 +141,7 @@ fn once(agents: &[Agent], sort: Sort, as_json: bool) -> Result<(), Stop> {
 
 fn live(targets: &[Target], access: Access, sort: Sort, every: Duration) -> Result<(), Stop> {
     if !io::stdout().is_terminal() {
-        let words = "stdout is no terminal; --once prints a table, --json what programs read";
+        let words = "stdout is not a terminal; --once prints a table, --json what programs read";
         return Err(Stop::Usage(words.to_owned()));
     }
     let interrupt = Interrupt::listen()?;

@@ -103,7 +103,7 @@ fn collect(arguments: &CollectArguments) -> Result<(), Stop> {
     let mut waiting = |waiting| match waiting {
         Waiting::Listening(at) => say(&format!("listening on {at}")),
         Waiting::Stranger(at) => {
-            say(&format!("{at} connected and is no `torture write`; still waiting for one"));
+            say(&format!("{at} connected and is not `torture write`; still waiting for one"));
         }
     };
     let (listen, file) = (&arguments.listen, &arguments.file);

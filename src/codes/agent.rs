@@ -17,7 +17,7 @@ crate::base::codes::codes! {
         "Correct -Dflume.monitoring.…; it counts at the start."
         "monitoring.md"
     }
-    MONITORING_PORT = 5102 Error "the monitoring port is not to be had" {
+    MONITORING_PORT = 5102 Error "the monitoring port cannot be used" {
         "It is in use, or not the agent's to have. The agent runs without it, and it is tried again every 3 s."
         "Give a free one with -Dflume.monitoring.port=N, or another address with -Dflume.monitoring.bind=ADDRESS."
         "monitoring.md"

@@ -15,7 +15,7 @@ crate::base::codes::codes! {
         "loss.md"
     }
     BATCH_FITS_NO_CHANNEL = 2003 Error "no channel can ever hold a client's batch" {
-        "A client sends more at once than transactionCapacity or transactionBytesMax allow. It is told, and may send it again for ever."
+        "A client sends more at once than transactionCapacity or transactionBytesMax allow. It is notified, and may send it again for ever."
         "Raise the limit, or lower the client's batch."
     }
     OPTIONAL_CHANNEL_MISSED = 2004 Warning "events did not enter an optional channel" {
@@ -25,7 +25,7 @@ crate::base::codes::codes! {
     }
 
     // Ports and connections.
-    PORT_UNAVAILABLE = 2101 Error "a port of a source is not to be had" {
+    PORT_UNAVAILABLE = 2101 Error "a port of a source cannot be used" {
         "It is in use, or the agent's user may not have it. The source's other ports are served, and this one is tried again."
         "Free it, or give CAP_NET_BIND_SERVICE for one below 1024."
     }
@@ -146,7 +146,7 @@ crate::base::codes::codes! {
         "Correct command or shell."
     }
     PROGRAM_BATCH_REFUSED = 2402 Error "a batch of a program of your own is refused for good" {
-        "No channel can hold it. The program is told and has to give others."
+        "No channel can hold it. The program is notified and has to give others."
         "Correct the program, or raise the channel's limit."
         "external.md"
     }

@@ -35,7 +35,7 @@ crate::base::codes::codes! {
         "Every source and every sink is left out; the messages before say why."
         "Correct what they name."
     }
-    CONFIGURATION_OUT_OF_REACH = 4008 Warning "the configuration cannot be had, the last one is used" {
+    CONFIGURATION_OUT_OF_REACH = 4008 Warning "the configuration cannot be read, the last one is used" {
         "The agent runs with the configuration that it kept, and looks again."
         "Bring the server or the file back."
     }

@@ -142,7 +142,7 @@ pub const DIFFERENCES: &[Difference] = &[
         Part::Source,
         &["http"],
         &[],
-        "an empty document, and null in the place of an event, are answered 400, in Flume 500; a header that is null is no header, in Flume its event cannot leave the channel",
+        "an empty document, and null in the place of an event, are answered 400, in Flume 500; a header that is null is not a header, in Flume its event cannot leave the channel",
     ),
     with(
         "handler",
@@ -348,7 +348,7 @@ pub const DIFFERENCES: &[Difference] = &[
         Part::Sink,
         &["file_roll"],
         &["sink.serializer.schemaURL"],
-        "with AvroEventSerializer each schema has files of its own, and a body that is no datum of its schema is refused; Flume writes files that nobody can read",
+        "with AvroEventSerializer each schema has files of its own, and a body that is not a datum of its schema is refused; Flume writes files that nobody can read",
     )
     .says(&[
         "org.apache.flume.sink.hdfs.AvroEventSerializer",
@@ -412,7 +412,7 @@ pub const DIFFERENCES: &[Difference] = &[
         Part::Sink,
         &["irc"],
         &[],
-        "an event is acknowledged when the server has answered a PING behind it; a lost connection is noticed and made again; a long text goes in several lines, of many five go at once and the others with pauses; Flume takes for delivered what it has sent, whoever heard it",
+        "an event is acknowledged when the server has answered a PING after it; a lost connection is noticed and made again; a long text goes in several lines, of many five go at once and the others with pauses; Flume takes for delivered what it has sent, whoever heard it",
     ),
     with(
         "truststore",

@@ -117,7 +117,7 @@ fn program(settings: &Settings, findings: &mut Findings) -> Option<Filter> {
             Some(charset) => charset,
             None => {
                 let message =
-                    format!("\"{}\" is no encoding; the filter is left out", setting.value);
+                    format!("\"{}\" is not an encoding; the filter is left out", setting.value);
                 findings.leave_out(&setting.place, &whole("charset"), message);
                 return None;
             }

@@ -78,8 +78,9 @@ pub fn read_of_client(reader: &mut SettingsReader<'_>) -> Result<Option<HttpAuth
 
 /// Warns of secrets that go over a network without TLS.
 pub fn warn_in_the_clear(reader: &mut SettingsReader<'_>, auth: &HttpAuth, remedy: &str) {
-    let message =
-        format!("is sent without TLS, and whoever is on the way can read and use it: {remedy}");
+    let message = format!(
+        "is sent without TLS, and anyone on the network path can read and use it: {remedy}"
+    );
     let key = if auth.bearer.is_some() { "auth-token" } else { "auth-password" };
     reader.find(Severity::Warning, key, message);
 }

@@ -10,7 +10,8 @@ use super::settings::{Key, Kind, Place, Setting, Settings, Severity, joined, spl
 use super::types::{self, Part, Status};
 
 /// What a trailing comment gives when it was left off.
-const COMMENT: &str = "a comment behind a value belongs to the value in a .properties file; give it a line of its own";
+const COMMENT: &str =
+    "a comment after a value belongs to the value in a .properties file; give it a line of its own";
 
 const fn key(name: &'static str, kind: Kind) -> Key {
     Key { name, kind, default: "", meaning: "" }
@@ -176,7 +177,7 @@ fn available<'a>(
             }
             Status::Refused(why) => format!("the {word} type {text} is not available: {why}"),
             Status::Gone(instead) => {
-                format!("Flume has no class behind the {word} type {text} and ends: {instead}")
+                format!("Flume has no class for the {word} type {text} and ends: {instead}")
             }
         };
         findings.stop(place, whole, message);
@@ -256,7 +257,7 @@ fn look_at_text(whole: &str, kind: Kind, setting: &Setting, findings: &mut Findi
         findings.note(
             &setting.place,
             whole,
-            "what stands behind # is part of the value; a comment needs a line of its own",
+            "what follows # is part of the value; a comment needs a line of its own",
         );
     }
     let counts =

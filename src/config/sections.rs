@@ -55,7 +55,7 @@ pub(super) fn sort(table: Table, agent: &str, findings: &mut Findings) -> Sectio
                 findings.warn(
                     &setting.place,
                     &key,
-                    "is no key: AGENT.SECTION.NAME.KEY is expected; ignored, as in Flume",
+                    "is not a key: AGENT.SECTION.NAME.KEY is expected; ignored, as in Flume",
                 );
             }
             continue;

@@ -397,7 +397,7 @@ impl<'a> SettingsReader<'a> {
         }
         if let Some((before, value)) = before_comment(raw, &legal) {
             let message = format!(
-                "taken as \"{before}\": a comment behind a value belongs to the value in a .properties file; give it a line of its own"
+                "taken as \"{before}\": a comment after a value belongs to the value in a .properties file; give it a line of its own"
             );
             self.find(Severity::Warning, key, message);
             return Ok(Some(value));
@@ -438,9 +438,9 @@ mod tests {
             severity: Severity::Warning,
             place: Place::nowhere(),
             key: "a\u{1b}[2J".to_owned(),
-            message: "\u{0} is no number\u{9b}\nerror: b".to_owned(),
+            message: "\u{0} is not a number\u{9b}\nerror: b".to_owned(),
         };
-        let shown = "warning: a\\u{1b}[2J: \\u{0} is no number\\u{9b}\\nerror: b";
+        let shown = "warning: a\\u{1b}[2J: \\u{0} is not a number\\u{9b}\\nerror: b";
         assert_eq!(finding.to_string(), shown);
     }
 

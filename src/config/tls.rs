@@ -268,7 +268,8 @@ fn say_without_effect(reader: &mut SettingsReader<'_>, keys: &[Key], ssl: &str) 
 pub fn client_always(reader: &mut SettingsReader<'_>) -> Result<ClientTls, SettingError> {
     let trust_all = reader.truth("trust-all-certs", false)?;
     if trust_all {
-        let message = "nobody is verified: whoever is in between can read and change everything";
+        let message =
+            "nobody is verified: anyone on the network path can read and change everything";
         reader.find(Severity::Warning, "trust-all-certs", message);
     }
     Ok(ClientTls {

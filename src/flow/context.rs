@@ -163,13 +163,13 @@ impl SourceContext {
     pub(crate) fn batch_refused(&self, peer: &dyn Display, events: usize, error: &CommitError) {
         let source = self.name.as_str();
         if !error.never_fits() {
-            let cause = format!("events not taken; the client is told: {error}");
+            let cause = format!("events not taken; the client is notified: {error}");
             return self.client_error(peer, "events not taken", &cause);
         }
         match self.client_errors.failed_as(self.clock.now(), "never fits", &error.to_string()) {
             Some(error) => {
                 tracing::error!(code = %codes::BATCH_FITS_NO_CHANNEL, source, %peer, events, error,
-                "no channel can ever hold this batch; the client is told and may send it again for ever")
+                "no channel can ever hold this batch; the client is notified and may send it again for ever")
             }
             None => {
                 tracing::debug!(source, %peer, events, %error, "no channel can ever hold this batch")

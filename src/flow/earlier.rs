@@ -4,6 +4,7 @@
 //! also when whoever waits for it is dropped.
 
 use crate::base::clock::Clock;
+use crate::base::quantity::Quantity;
 use crate::channel::{BoxFuture, CommitError};
 use crate::codes;
 use crate::metrics::{DropReason, SinkCounters};
@@ -66,9 +67,9 @@ impl Delivered {
             }
             Err(error) => {
                 self.counters.channel_read_fail.add(1);
+                let events = Quantity(self.events as u64, "event");
                 let words = format!(
-                    "{} events were delivered and their acknowledgement did not end well, they may come again: {error}",
-                    self.events
+                    "{events} delivered and not acknowledged, they may come again: {error}"
                 );
                 tracing::warn!(code = %codes::SINK_FAILING, sink = self.sink, "{words}");
                 self.counters.failure.note(&codes::SINK_FAILING, &words, self.clock.wall_ms());

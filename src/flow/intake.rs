@@ -14,6 +14,7 @@ use super::interceptor::{Chain, Passed, Stuck};
 use super::marks::{Kept, Mark, Marks};
 use super::selector::{Route, Selector};
 use super::tap::{Sample, Tap, Way};
+use crate::base::quantity::Quantity;
 use crate::channel::{BoxFuture, Channel, CommitError, PositionError, Refusal};
 use crate::codes;
 use crate::event::Event;
@@ -163,7 +164,8 @@ impl ChannelProcessor {
                     code = %codes::OPTIONAL_CHANNEL_MISSED,
                     source = self.source,
                     channel = target.name,
-                    "{count} events did not enter an optional channel: {error}"
+                    "{} did not enter an optional channel: {error}",
+                    Quantity(count, "event")
                 );
             }
         }

@@ -536,7 +536,7 @@ const SINKS: &[Family] = &[
     sink(
         "millpond_sink_dropped_events_total",
         "DropCount",
-        "Events taken out of the channel without having been delivered, since the sink is told to let go of such.",
+        "Events taken out of the channel without having been delivered, since the sink is set to let go of such.",
     ),
     gauge(
         "millpond_sink_held_bytes",
@@ -557,7 +557,7 @@ const SINKS: &[Family] = &[
     counter(
         "millpond_sink_phase_seconds_total",
         From::Phases,
-        "Time spent stopped, being opened, waiting for events, delivering, and resting behind a failure.",
+        "Time spent stopped, being opened, waiting for events, delivering, and resting after a failure.",
     ),
 ];
 

@@ -253,12 +253,12 @@ fn say(listener: &TcpListener, door: &Door) {
     let who = if address.ip().is_loopback() {
         "only this machine can ask; -Dflume.monitoring.bind=0.0.0.0 lets others"
     } else if door.auth.is_some() {
-        "whoever shows the user or token that is set can read it"
+        "anyone who shows the user or token that is set can read it"
     } else if door.tls.as_ref().is_some_and(|tls| tls.clients.as_ref().is_some_and(|c| c.required))
     {
-        "whoever has a certificate that the truststore vouches for can read it"
+        "anyone with a certificate that the truststore vouches for can read it"
     } else {
-        "whoever reaches this address can read it, without a password; -Dflume.monitoring.auth-user or auth-token-file asks for one"
+        "anyone who reaches this address can read it, without a password; -Dflume.monitoring.auth-user or auth-token-file asks for one"
     };
     let scheme = if door.tls.is_some() { "https" } else { "http" };
     tracing::info!("monitoring: {scheme}://{address}/metrics ({who})");

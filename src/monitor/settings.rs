@@ -198,7 +198,7 @@ impl Ganglia {
             if port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0)) {
                 hosts.push(entry.to_owned());
             } else {
-                let why = format!("\"{entry}\" is no HOST:PORT, and is left out");
+                let why = format!("\"{entry}\" is not a HOST:PORT, and is left out");
                 complaints.push(warning("hosts", list, &why));
             }
         }
@@ -226,14 +226,14 @@ impl Door {
         let port = match given.get("port") {
             None => PORT,
             Some(port) => port.parse().map_err(|_| {
-                option("port", port, &format!("is no port; give 0 to 65535, or none for {PORT}"))
+                option("port", port, &format!("is not a port; give 0 to 65535, or none for {PORT}"))
             })?,
         };
         let bind = given.get("bind").copied().unwrap_or(BIND);
         // The brackets of an address in a URL.
         let bind = bind.strip_prefix('[').and_then(|b| b.strip_suffix(']')).unwrap_or(bind);
         if bind.is_empty() {
-            let why = format!("is no address; give 0.0.0.0 for all, or none for {BIND}");
+            let why = format!("is not an address; give 0.0.0.0 for all, or none for {BIND}");
             return Err(option("bind", bind, &why));
         }
         let (tls, auth, health_without_auth) = Self::guard(given, complaints)?;
@@ -323,9 +323,9 @@ mod tests {
                 "-Dflume.monitoring.type=htp: there are http, prometheus, ganglia; did you mean http?",
             ),
             (&[("type", "com.x.Monitor")], "names a Java class"),
-            (&[("type", "http"), ("port", "70000")], "port=70000: is no port; give 0 to 65535"),
-            (&[("type", "http"), ("port", "")], "is no port"),
-            (&[("type", "http"), ("bind", "")], "bind=: is no address"),
+            (&[("type", "http"), ("port", "70000")], "port=70000: is not a port; give 0 to 65535"),
+            (&[("type", "http"), ("port", "")], "is not a port"),
+            (&[("type", "http"), ("bind", "")], "bind=: is not an address"),
             (&[("type", "ganglia")], "hosts=: names nobody"),
             (&[("type", "ganglia"), ("hosts", "h:1"), ("pollFrequency", "0")], "give 1 to 86400"),
         ] {

@@ -79,7 +79,7 @@ impl Notifier {
             begun
                 .inspect_err(|error| {
                     let name = name.display();
-                    let words = "the service manager is told nothing";
+                    let words = "the service manager is not notified";
                     tracing::error!(code = %codes::SERVICE_MANAGER_ABSENT, "NOTIFY_SOCKET={name}: {error}; {words}");
                 })
                 .ok(),
@@ -144,7 +144,9 @@ fn beat(allowed_usec: Option<&str>, process: Option<&str>) -> Option<Duration> {
         Ok(0) => None,
         Ok(usec) => Some((Duration::from_micros(usec) / 2).max(BEAT_MIN)),
         Err(_) => {
-            tracing::warn!("WATCHDOG_USEC={allowed_usec} is no number of microseconds; no beats");
+            tracing::warn!(
+                "WATCHDOG_USEC={allowed_usec} is not a number of microseconds; no watchdog notifications"
+            );
             None
         }
     }
@@ -163,7 +165,7 @@ impl Line {
             [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest)?,
             [b'/', ..] => SocketAddr::from_pathname(name)?,
             _ => {
-                let words = "neither a path from / nor an abstract name behind @";
+                let words = "neither a path from / nor an abstract name after @";
                 return Err(io::Error::new(ErrorKind::InvalidInput, words));
             }
         };

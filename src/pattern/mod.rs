@@ -46,7 +46,7 @@ pub const REPLACED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A pattern that Java would not take, or that cannot be had here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{pattern}\" is no regular expression that can be used: {what}{}", place(*at))]
+#[error("\"{pattern}\" is not a regular expression that can be used: {what}{}", place(*at))]
 pub struct PatternError {
     /// The pattern.
     pub pattern: String,
@@ -128,7 +128,7 @@ impl Pattern {
                 |error| PatternError {
                     pattern: java.to_owned(),
                     at: None,
-                    what: format!("it cannot be had here: {error}"),
+                    what: format!("it is not supported: {error}"),
                 },
             )
         };

@@ -239,7 +239,7 @@ impl Reader<'_> {
         let Some(c) = self.peek() else { return Err(self.wrong(at, "a backslash at the end")) };
         let place = match c {
             'b' if self.rest().nth(1) == Some('{') => {
-                return Err(self.wrong(at, "boundaries other than \\b cannot be had"));
+                return Err(self.wrong(at, "boundaries other than \\b are not supported"));
             }
             'A' | 'z' | 'b' | 'B' => format!("\\{c}"),
             'Z' => self.line_end(false),
@@ -284,7 +284,7 @@ impl Reader<'_> {
                 None if c.is_ascii_alphabetic() => {
                     let known = matches!(c, 'G' | 'X' | 'N');
                     let what = if known && !in_class {
-                        "cannot be had here"
+                        "is not supported"
                     } else {
                         "means nothing in Java"
                     };
@@ -336,7 +336,7 @@ impl Reader<'_> {
         }
         match char::decode_utf16(units).next() {
             Some(Ok(c)) => Ok(c),
-            _ => Err(self.wrong(at, "half a surrogate pair cannot be had here")),
+            _ => Err(self.wrong(at, "half a surrogate pair is not supported")),
         }
     }
 
@@ -378,7 +378,7 @@ impl Reader<'_> {
 
     fn refer(&mut self, at: usize, group: usize) -> Result<String, PatternError> {
         if self.flags.ignores_case {
-            return Err(self.wrong(at, "a reference to a group under (?i) cannot be had here"));
+            return Err(self.wrong(at, "a reference to a group under (?i) is not supported"));
         }
         match group.checked_sub(1).and_then(|at| self.closed.get(at)) {
             Some(true) => {
@@ -468,10 +468,8 @@ impl Reader<'_> {
                 Some('-') if on => on = false,
                 Some(')' | ':') => return Ok(()),
                 Some('U') => {
-                    return Err(self.wrong(
-                        at,
-                        "(?U) cannot be had here; write \\p{IsAlphabetic} and the like",
-                    ));
+                    return Err(self
+                        .wrong(at, "(?U) is not supported; write \\p{IsAlphabetic} and the like"));
                 }
                 _ => return Err(self.wrong(at, "an unknown kind of group")),
             }
@@ -510,7 +508,7 @@ impl Reader<'_> {
         let open = self.chars[self.at - 1] == ',';
         let legal = low.is_some() && (open || high >= low);
         if !legal || !self.take('}') {
-            return Err(self.wrong(at, "a { that is no repetition; write \\{"));
+            return Err(self.wrong(at, "a { that is not a repetition; write \\{"));
         }
         let low = low.unwrap_or(0);
         Ok(match high.filter(|_| !open) {

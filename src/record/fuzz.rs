@@ -106,7 +106,7 @@ fn body(kind: FrameKind, flags: u8, payload: &[u8]) {
             let Ok((prefix, events)) = PutPrefix::decode(flags, payload) else { return };
             event(&payload[events..]);
             let written = prefix.encode(&mut again);
-            assert_eq!(written, events, "the events begin behind the prefix");
+            assert_eq!(written, events, "the events begin after the prefix");
             assert_eq!(again[..written], payload[..written], "a prefix has one encoding");
             return;
         }

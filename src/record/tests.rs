@@ -162,7 +162,7 @@ fn block_header_fields_that_are_never_written_are_refused() {
     assert_eq!(read(4, &[0]), Err(Refusal::Field("version")));
     let mut rotten = bytes.clone();
     rotten[4] = 3;
-    assert_eq!(BlockHeader::decode(salt, &rotten), Err(Refusal::Checksum), "rot is no version");
+    assert_eq!(BlockHeader::decode(salt, &rotten), Err(Refusal::Checksum), "rot is not a version");
     assert_eq!(BlockHeader::decode(salt, &[0; 4096]), Err(Refusal::Empty));
     assert_eq!(BlockHeader::decode(salt, &[1; 4096]), Err(Refusal::Magic));
 }

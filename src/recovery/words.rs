@@ -8,7 +8,7 @@ use crate::base::ids::SegmentId;
 pub(super) const GIVEN_UP: &str = "given up, counted as far as it is known, and passed over";
 
 /// What is added to them by those who only look.
-pub(super) const REFUSED: &str = "an opening is refused until its file is back, or it is told to go on without (openWithoutMissingSegments)";
+pub(super) const REFUSED: &str = "an opening is refused until its file is back, or openWithoutMissingSegments is set to go on without it";
 
 /// What stands in a segment that is needed where no block is, and no event waits any more.
 pub(super) fn of_settled(ruling: &Ruling, segment: SegmentId) -> String {
@@ -35,7 +35,7 @@ pub(super) fn of(ruling: &Ruling) -> String {
     });
     match ruling.case {
         Case::R1 => {
-            format!("{blocks} behind the last checkpoint: whole; an opening makes them durable")
+            format!("{blocks} after the last checkpoint: whole; an opening makes them durable")
         }
         Case::R2 if ruling.sequences.is_none() => format!(
             "{blocks} damaged; no event that waited is known to have been in there, but acknowledgements may have been: what they acknowledged may come again"

@@ -23,7 +23,7 @@ const KEYS: &[Key] = &[Key {
     name: "maxBytesToLog",
     kind: Kind::Number,
     default: "16",
-    meaning: "Bytes of the body that are printed; what is no number counts as 16.",
+    meaning: "Bytes of the body that are printed; what is not a number counts as 16.",
 }];
 
 /// Pause before a line that the log refused is logged again, and how long that goes on.

@@ -281,7 +281,7 @@ impl Rule {
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "\"{text}\" is no rule: allow or deny, then ip, name or cert, then a pattern, as in allow:ip:10.*"
+                "\"{text}\" is not a rule: allow or deny, then ip, name or cert, then a pattern, as in allow:ip:10.*"
             )
         };
         let (access, rest) = text.split_once(':').ok_or_else(wrong)?;
@@ -471,7 +471,7 @@ mod tests {
         for text in
             ["", "allow", "allow:ip", "allow:ip:", "permit:ip:*", "deny:host:*", "allow:ip:*,"]
         {
-            assert!(Filter::parse(text).unwrap_err().contains("no rule"), "{text}");
+            assert!(Filter::parse(text).unwrap_err().contains("not a rule"), "{text}");
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Target {
 
 /// Text that names no agent.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}: is no HOST, HOST:PORT or URL with http or https")]
+#[error("{0}: is not a HOST, HOST:PORT or URL with http or https")]
 pub struct TargetError(String);
 
 impl Target {

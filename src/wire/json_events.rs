@@ -94,7 +94,7 @@ pub fn decode(
     match read.value()? {
         Value::Array => {}
         Value::Nothing => return Err(read.error("there is no array of events")),
-        _ => return Err(read.error("what is there is no array of events")),
+        _ => return Err(read.error("what is there is not an array of events")),
     }
     let mut events = Vec::new();
     while read.element(events.is_empty())? {
@@ -110,7 +110,7 @@ pub fn decode(
     if read.rest().trim_start_matches([' ', '\t', '\n', '\r']).is_empty() {
         Ok(events)
     } else {
-        Err(read.error("there is more behind the array of events"))
+        Err(read.error("there is more after the array of events"))
     }
 }
 

@@ -481,7 +481,7 @@ mod tests {
         );
         let parts = self::cut(10, &["no priority at all\n"]);
         let parts: Vec<_> = parts.iter().map(|(text, _, _)| text.as_str()).collect();
-        assert_eq!(parts, ["no priorit", "y at all"], "what is no syslog stays whole in sum");
+        assert_eq!(parts, ["no priorit", "y at all"], "what is not syslog stays whole in sum");
         assert_eq!(self::cut(8, &["<34>1234\n"])[0].2, cut, "exactly as long as allowed");
         assert_eq!(self::cut(8, &["<34>1234\n"]).len(), 1);
     }

@@ -198,7 +198,7 @@ fn a_client_that_is_killed_is_missed_and_its_return_clears_the_alarm_which_is_kn
     client.start();
     send_line(lines, "two");
     let over = server.alarm("history", 24003);
-    assert_eq!((&over["serial"], &over["why"]), (&alarm["serial"], &"it is well again".into()));
+    assert_eq!((&over["serial"], &over["why"]), (&alarm["serial"], &"it is in order again".into()));
     let (_, body) = told(&requests);
     assert_eq!((&body["serial"], &body["state"]), (&alarm["serial"], &"cleared".into()));
 

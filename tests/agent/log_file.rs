@@ -84,7 +84,7 @@ fn a_log_on_a_full_disk_costs_its_lines_and_nothing_else() {
     std::fs::remove_file(ballast).expect("removed");
     until("the log goes on", text, || {
         signal(agent.id(), "HUP");
-        text().contains("lines of this log could not be written before this one")
+        text().contains("of this log could not be written before this one")
     });
     say("three\n");
     assert_eq!(agent.terminate().code(), Some(0));

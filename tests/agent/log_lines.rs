@@ -106,7 +106,7 @@ fn what_clients_do_wrong_is_one_warning_however_many_there_are() {
     bad_requests(http, 200);
     assert_eq!(agent.terminate().code(), Some(0));
     let words = std::fs::read_to_string(top.join("agent.log")).expect("read");
-    for part in ["closing the connection: ", "a request is not taken, the client is told 400"] {
+    for part in ["closing the connection: ", "a request is not taken; answered 400"] {
         assert_eq!(words.matches(part).count(), 1, "{part}: {words}");
     }
 }

@@ -441,7 +441,7 @@ fn a_clock_that_stands_still_or_jumps_far_ahead_changes_nothing() {
     engine.settle();
     engine.put(&bodies("later", 0..2));
     assert_eq!([first, engine.drain()].concat(), [all_events(), bodies("later", 0..2)].concat());
-    assert_eq!(engine.channel.log_counts().failed_writes, 0, "a jump is no hung write");
+    assert_eq!(engine.channel.log_counts().failed_writes, 0, "a jump is not a hung write");
     drop(engine);
     // A machine that starts with an earlier clock.
     let machine = Machine { clock: Default::default(), ..machine };

@@ -113,7 +113,7 @@ impl FromStr for Cell {
             return Err(wrong("there are produce, hot, cold and mixed"));
         };
         let numbers: Result<Vec<usize>, _> = parts.map(str::parse).collect();
-        let mut numbers = numbers.map_err(|_| wrong("a part is no number"))?;
+        let mut numbers = numbers.map_err(|_| wrong("a part is not a number"))?;
         if numbers.len() == 3 {
             numbers.push(1);
         }

@@ -40,7 +40,7 @@ pub(crate) struct RaftEngine {
 impl RaftEngine {
     pub(crate) fn open(setup: &Setup) -> Result<Self, Failure> {
         let at = setup.dir().join("raft");
-        let at = at.to_str().ok_or("the directory's name is no text")?.to_owned();
+        let at = at.to_str().ok_or("the directory's name is not text")?.to_owned();
         let mut config = Config { dir: at, ..Config::default() };
         if let Some(flow) = setup.flow {
             config.batch_compression_threshold = ReadableSize(0);

@@ -254,7 +254,7 @@ fn filter(variable: Option<&str>, root: Option<&str>) -> (EnvFilter, Option<Stri
         match EnvFilter::try_new(directives) {
             Ok(filter) => return (filter, complaint),
             Err(error) => {
-                complaint = Some(format!("{VARIABLE}={directives} is no filter: {error}"));
+                complaint = Some(format!("{VARIABLE}={directives} is not a filter: {error}"));
             }
         }
     }

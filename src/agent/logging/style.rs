@@ -200,7 +200,7 @@ mod tests {
         assert!(parts[0].ends_with("body: 30 0") && parts[1].starts_with("00000010 58"));
         for one in [
             "a\n00000010 58 59 5A                                        XYZ }",
-            "Event: { headers:{} body: x\n00000010 58 59 5A and more that is no row of an event's body }",
+            "Event: { headers:{} body: x\n00000010 58 59 5A and more that is not a row of an event's body }",
             "Event: { headers:{} body: x\n2026-01-01 WARN all is lost",
             "Event: { headers:{} body: \u{e9}\n\u{e9}\u{e9}\u{e9}",
         ] {

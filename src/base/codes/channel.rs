@@ -78,7 +78,7 @@ super::codes! {
         "operations.md#a-disk-is-lost"
     }
     CHANNEL_LOCKED = 1202 Error "the channel is open in another process" {
-        "A channel is open once. The message names the process, or says why the lock file cannot be had."
+        "A channel is open once. The message names the process, or says why the lock file cannot be locked."
         "Stop the other process, or give this channel directories of its own. Reading commands (channel stat, check, dump) work beside it."
         "operations.md#one-at-a-time"
     }

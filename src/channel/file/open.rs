@@ -6,6 +6,7 @@ use super::options::FileChannelOptions;
 use super::shared::{Home, Parts, Shared, Slots, Tending};
 use crate::base::codes;
 use crate::base::ids::{EpochNumber, StripeIndex};
+use crate::base::quantity::Quantity;
 use crate::log::{FreeSegment, Log, LogSettings, StripeStart};
 use crate::record::Epoch;
 use crate::record::segment;
@@ -126,9 +127,10 @@ fn tell(options: &FileChannelOptions, recovered: &Recovered) {
     };
     tracing::info!(
         channel,
-        "{}: {events} events waiting, {} blocks scanned, {} written again{left}, {} ms",
+        "{}: {} waiting, {} scanned, {} written again{left}, {} ms",
         if report.created { "created" } else { "recovered" },
-        report.blocks_scanned,
+        Quantity(events, "event"),
+        Quantity(report.blocks_scanned, "block"),
         report.blocks_rewritten,
         report.took.as_millis()
     );

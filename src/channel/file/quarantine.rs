@@ -2,6 +2,7 @@
 
 use super::shared::Shared;
 use crate::base::codes;
+use crate::base::quantity::Quantity;
 use crate::log::{ReadJob, ReadOutcome};
 use crate::recovery::quarantine;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ fn named(waiting: &[(u64, u64)]) -> String {
         0 => String::new(),
         more => format!(" and {more} further ranges"),
     };
-    format!("{events} events (sequences {ranges}{more})")
+    format!("{} (sequences {ranges}{more})", Quantity(events, "event"))
 }
 
 #[cfg(test)]

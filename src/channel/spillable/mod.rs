@@ -36,6 +36,7 @@ use super::{
 };
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::codes;
+use crate::base::quantity::Quantity;
 use crate::base::setting;
 use crate::event::Event;
 use moving::Moving;
@@ -335,7 +336,9 @@ impl Shared {
             self.lost.fetch_add(lost as u64, Ordering::SeqCst);
             tracing::warn!(
                 code = %codes::MEMORY_EVENTS_LOST,
-                "{lost} events were in the memory of a spillable channel and are lost: {why}"
+                "{} {} in the memory of a spillable channel and lost: {why}",
+                Quantity(lost as u64, "event"),
+                Quantity(lost as u64, "event").was()
             );
         }
     }

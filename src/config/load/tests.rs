@@ -252,7 +252,7 @@ fn types_that_cannot_be_had_stop_the_agent_and_are_named() {
         ("a1.sinks.k1.type = nonsense", &["unknown sink type \"nonsense\""]),
         ("a1.sinks.k1.type = hdfs", &["hdfs is not available yet", "file_roll", "external"]),
         ("a1.sinks.k1.type = org.apache.flume.sink.kafka.KafkaSink", &["not available yet"]),
-        ("a1.sinks.k1.type = elasticsearch", &["no class behind", "http sink"]),
+        ("a1.sinks.k1.type = elasticsearch", &["no class for", "http sink"]),
         ("a1.sinks.k1.type = com.example.MySink", &["com.example.MySink is a Java class"]),
         ("a1.sinks.k1.type = com.example.MySink # mine", &["com.example.MySink is a Java class"]),
         (
@@ -317,7 +317,7 @@ fn keys_that_count_for_nothing_are_warned_about() {
     let Loaded { findings, .. } = loaded(&whole("a1.sources.r1.bind ="));
     one(&findings, 1, "a1.sources.r1.bind", Severity::Warning, &["no value"]);
     let Loaded { findings, .. } = loaded(&whole("nonsense = 1"));
-    one(&findings, 1, "nonsense", Severity::Warning, &["is no key"]);
+    one(&findings, 1, "nonsense", Severity::Warning, &["is not a key"]);
     let Loaded { findings, .. } =
         loaded(&whole("a1.sinks.k2.type = logger\na1.sinks.k2.channel = c1"));
     one(&findings, 1, "a1.sinks.k2", Severity::Warning, &["not listed in a1.sinks"]);

@@ -354,7 +354,7 @@ impl Validation<'_> {
                 )
             } else if !channel.is_some_and(durable) {
                 format!(
-                    "the channel {name} is no file channel: what is refused would be gone with the process"
+                    "the channel {name} is not a file channel: what is refused would be gone with the process"
                 )
             } else {
                 return Ok(read);

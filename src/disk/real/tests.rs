@@ -219,7 +219,7 @@ fn missing_parents_are_made_only_when_asked() {
 
     std::fs::write(temp.path().join("file"), b"").expect("written");
     let error = RealDisk::new().open_dir(&temp.path().join("file"), true).err();
-    assert!(error.is_some(), "a file is no directory");
+    assert!(error.is_some(), "a file is not a directory");
 }
 
 #[test]

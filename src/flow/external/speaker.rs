@@ -28,7 +28,7 @@ pub(crate) enum Fault {
     Ended { amid: bool, status: String },
     #[error("a line of it has more than {max} bytes; raise lineBytes, or write shorter ones")]
     LineTooLong { max: usize },
-    #[error("a line of it is no message of the protocol: {0}")]
+    #[error("a line of it is not a message of the protocol: {0}")]
     NoMessage(#[from] NoMessage),
     #[error("it said {said} where {due} was due")]
     OutOfPlace { said: &'static str, due: &'static str },

@@ -72,9 +72,9 @@ async fn whatever_a_process_does_ends_in_words() {
         ("kill -9 $$".to_owned(), "it ended: signal: 9"),
         (
             "read -r greeting; echo hello; sleep 100".to_owned(),
-            "no message of the protocol: expected value",
+            "not a message of the protocol: expected value",
         ),
-        ("cat".to_owned(), "no message of the protocol: unknown field `millpond`"),
+        ("cat".to_owned(), "not a message of the protocol: unknown field `millpond`"),
         ("sleep 100".to_owned(), "it did not answer the greeting within 300 ms"),
         (
             "read -r greeting; echo '{\"ok\":1}'; sleep 100".to_owned(),

@@ -181,7 +181,7 @@ fn look_up(by_name: bool, tell: Tell<'_>) {
 
 fn address() -> Result<IpAddr, String> {
     let name = dns_lookup::get_hostname()
-        .map_err(|error| format!("the name of this machine cannot be had: {error}"))?;
+        .map_err(|error| format!("the name of this machine cannot be looked up: {error}"))?;
     match dns_lookup::lookup_host(&name) {
         Ok(found) => {
             let found: Vec<IpAddr> = found.collect();

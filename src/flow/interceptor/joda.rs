@@ -58,7 +58,7 @@ impl Moment {
                 if !"yYMdDHkhKmsSaEzZ".contains(c) {
                     let known =
                         "the letters of a date that are known are y M d D H k h K m s S a E z Z";
-                    return Err(JodaError(format!("{pattern}: {c} cannot be had here; {known}")));
+                    return Err(JodaError(format!("{pattern}: {c} is not supported; {known}")));
                 }
                 let number = |next: &char| next.is_ascii_alphabetic() && !"aEzZ".contains(*next);
                 pieces.push(Piece::Field(c, count, chars.peek().is_some_and(number)));
@@ -83,7 +83,7 @@ impl Moment {
 
     /// Milliseconds since 1970 of `text`.
     pub(super) fn millis(&self, text: &str) -> Result<i64, JodaError> {
-        let wrong = || JodaError(format!("\"{text}\" is no date of the form {}", self.pattern));
+        let wrong = || JodaError(format!("\"{text}\" is not a date of the form {}", self.pattern));
         let mut reading = Reading {
             year: 2000,
             month: 1,
@@ -264,6 +264,6 @@ mod tests {
     #[test]
     fn a_letter_that_cannot_be_had_is_named() {
         let error = Moment::new("yyyy-ww").unwrap_err().to_string();
-        assert!(error.contains("yyyy-ww: w cannot be had here"), "{error}");
+        assert!(error.contains("yyyy-ww: w is not supported"), "{error}");
     }
 }

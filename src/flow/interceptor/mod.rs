@@ -96,7 +96,7 @@ pub trait Outside: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stuck {
     /// An interceptor panicked.
-    #[error("an interceptor panicked; the message stands above")]
+    #[error("an interceptor panicked; the message is above")]
     Panicked,
     /// Somebody outside gave no answer that counts.
     #[error("{0}")]

@@ -96,7 +96,7 @@ fn places(
     let place = |name: &str| {
         channels.iter().position(|channel| channel == name).ok_or_else(|| {
             let known = channels.join(" ");
-            reader.error(key, format!("{name} is no channel of this source, which has {known}"))
+            reader.error(key, format!("{name} is not a channel of this source, which has {known}"))
         })
     };
     let mut places = names.map(place).collect::<Result<Vec<usize>, SettingError>>()?;
@@ -162,6 +162,6 @@ mod tests {
     #[test]
     fn a_channel_that_the_source_does_not_have_is_refused_with_its_key() {
         let error = built(&TYPE, &[("mapping.a.b", "c9")], &["c1"]).err().unwrap();
-        assert!(error.contains("mapping.a.b: c9 is no channel"), "{error}");
+        assert!(error.contains("mapping.a.b: c9 is not a channel"), "{error}");
     }
 }

@@ -18,7 +18,7 @@ pub(super) const TYPE: SelectorType = SelectorType {
             reader.text("optional").into_iter().flat_map(str::split_whitespace).collect();
         let (selector, foreign) = Replicating::new(channels, &optional);
         for name in foreign {
-            let message = format!("{name} is no channel of this source: it has no effect");
+            let message = format!("{name} is not a channel of this source: it has no effect");
             reader.find(Severity::Warning, "optional", message);
         }
         Ok(Box::new(selector))

@@ -217,7 +217,7 @@ fn tell(at: Moment, change: Change, outboxes: &[Outbox]) {
                 }
                 None => (0, ""),
             };
-            tracing::info!("alarm {} cleared behind {lasted} s: {why}", named(&alarm));
+            tracing::info!("alarm {} cleared after {lasted} s: {why}", named(&alarm));
             Notice::Cleared(alarm)
         }
     };

@@ -165,7 +165,7 @@ impl Machine {
                 if at.now.saturating_sub(since) < settles {
                     return None;
                 }
-                self.clear(at, &place, "it is well again")
+                self.clear(at, &place, "it is in order again")
             }
             Verdict::Bad(words) => {
                 let new = State { since: at.now, good_since: None, alarm: None, told: false };

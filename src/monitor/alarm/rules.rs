@@ -5,6 +5,7 @@ use super::kind::Kind;
 use super::progress::because;
 use super::settings::AlarmSettings;
 use super::sight::{Observation, Place, Room, Sight, Verdict, Words, number};
+use crate::base::quantity::Quantity;
 use crate::metrics::{ChannelReading, Reading, Role};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -93,7 +94,7 @@ impl Look<'_> {
         let (limit, clear) = tuning.percents();
         let verdict = between(percent, limit, clear.max(1), || {
             let words = Words::new(format!(
-                "{percent} % of the channel are full: {size} events of {capacity}; it was to stay below {limit} %"
+                "{percent} % of the channel are full: {size} events of {capacity}; the limit is {limit} %"
             ));
             words
                 .with("channelSize", size)
@@ -108,7 +109,7 @@ impl Look<'_> {
         let Some((limit, clear)) = tuning.events() else { return };
         let size = number(channel, "ChannelSize");
         let verdict = between(size, limit, clear.max(1), || {
-            Words::new(format!("{size} events wait; there were to be less than {limit}"))
+            Words::new(format!("{size} events wait, the limit is {limit}"))
                 .with("channelSize", size)
         });
         observed.add((Kind::ChannelSize, &channel.key(), ""), verdict, (tuning.lasts, SETTLES));
@@ -170,8 +171,9 @@ impl Look<'_> {
         let Some(tuning) = self.settings.tuning(Kind::Quarantine, name) else { return };
         let (events, known) = (reading.quarantined, tuning.limit.unwrap_or(0));
         let verdict = bad_if(events > known, || {
+            let damaged = Quantity(events, "event");
             Words::new(format!(
-                "{events} events were found damaged and set aside, {known} of them known before"
+                "{damaged} found damaged and set aside, {known} of them known before"
             ))
             .with("quarantinedEvents", events)
         });
@@ -218,7 +220,7 @@ impl Look<'_> {
                     let free = space.available_bytes;
                     let words = || {
                         Words::new(format!(
-                            "{} of {} are free for {directory}; {} or more were to be",
+                            "{} of {} are free for {directory}; the limit is {}",
                             binary_bytes(free),
                             binary_bytes(space.total_bytes),
                             binary_bytes(least)

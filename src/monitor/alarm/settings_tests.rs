@@ -28,7 +28,7 @@ fn what_is_wrong_with_a_setting_is_said_with_its_line_and_the_default_counts() {
         ("quarantine.severity = bad", Severity::Error, "one of warning, minor"),
         ("history = 10001", Severity::Error, "from 0 to 10000"),
         ("webhook.template = {}", Severity::Warning, "no effect without webhook.url"),
-        ("webhook.url = example.org", Severity::Error, "is no URL"),
+        ("webhook.url = example.org", Severity::Error, "is not a URL"),
         ("webhok.url = http://h/", Severity::Warning, "did you mean webhook?"),
         ("webhook.ulr = http://h/", Severity::Warning, "no such key; did you mean url?"),
         ("dingtalk.secret = x", Severity::Warning, "no effect without dingtalk.token"),

@@ -77,7 +77,7 @@ impl Store {
         match decode(&bytes) {
             Some(kept) => Ok((store, kept, None)),
             None => {
-                let words = store.set_aside("it is no list of alarms")?;
+                let words = store.set_aside("it is not a list of alarms")?;
                 Ok((store, Kept::default(), Some(words)))
             }
         }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn kept() -> Kept {
-        let cleared = Cleared { at_ms: 1_700_000_000_456, why: "it is well again".to_owned() };
+        let cleared = Cleared { at_ms: 1_700_000_000_456, why: "it is in order again".to_owned() };
         let client = Client::new("10.0.0.1".parse().unwrap(), "web", "k1");
         Kept {
             next: 3,
@@ -249,7 +249,7 @@ mod tests {
         std::fs::create_dir(at(ASIDE)).unwrap();
         std::fs::write(at(NAME), b"[]").unwrap();
         let refused = Store::open(top.path()).err().unwrap().to_string();
-        for words in [NAME, ASIDE, "no list of alarms", "cannot be replaced", "move both away"] {
+        for words in [NAME, ASIDE, "not a list of alarms", "cannot be replaced", "move both away"] {
             assert!(refused.contains(words), "{refused}");
         }
         assert_eq!(std::fs::read(at(NAME)).unwrap(), b"[]");

@@ -205,7 +205,7 @@ pub(super) const CLIENT: &[Param] = &[
     param(
         "clients",
         "",
-        "Clients that are expected: addresses, names of agents, AGENT/SINK, both also with @ADDRESS behind, or cert:NAME, separated by blanks or commas. A name without an address counts from the address that had it first, or with a certificate for it.",
+        "Clients that are expected: addresses, names of agents, AGENT/SINK, both also with @ADDRESS at the end, or cert:NAME, separated by blanks or commas. A name without an address counts from the address that had it first, or with a certificate for it.",
         Apply::Clients(|tuning, who| tuning.clients.expected = who),
     ),
     param(

@@ -127,7 +127,7 @@ impl<'a> Cursor<'a> {
     /// The content of a DER value of the kind `tag`.
     fn der(&mut self, tag: u8) -> Result<&'a [u8], StoreError> {
         if self.take(1)? != [tag] {
-            return Err(StoreError::Damaged("a key is no DER value"));
+            return Err(StoreError::Damaged("a key is not a DER value"));
         }
         let len = match self.take(1)?[0] {
             short @ 0..=0x7f => usize::from(short),

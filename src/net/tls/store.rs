@@ -38,7 +38,7 @@ pub enum StoreError {
     )]
     Jceks,
     /// It is none of the three.
-    #[error("it is no store in JKS, PKCS12 or PEM")]
+    #[error("it is not a store in JKS, PKCS12 or PEM")]
     Unknown,
     /// PKCS12 is left out of this build.
     #[error("PKCS12 stores cannot be read by this build (feature pkcs12)")]

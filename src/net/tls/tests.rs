@@ -93,7 +93,7 @@ fn what_is_no_store_is_refused_and_never_a_panic() {
     }
     let error = |bytes: &[u8]| Store::decode(bytes, "x").unwrap_err().to_string();
     assert!(error(b"\xce\xce\xce\xce").contains("JCEKS"));
-    assert!(error(b"hello").contains("no store"));
+    assert!(error(b"hello").contains("not a store"));
     assert!(error(b"\x30\x03abc").contains("PKCS12"));
     assert!(error(b"-----BEGIN CERTIFICATE-----\n!!\n").contains("PEM"));
     let error = server("none.jks").load().err().unwrap().to_string();

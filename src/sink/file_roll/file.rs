@@ -122,7 +122,7 @@ impl Files {
         };
         if let Err(error) = open.target.truncate(open.good_bytes) {
             tracing::warn!(path = %open.path.display(), good_bytes = open.good_bytes, %error,
-                "half a batch cannot be cut off this file; what stands behind good_bytes comes again in the next file");
+                "half a batch cannot be cut off this file; what follows good_bytes comes again in the next file");
         } else if let Broken::Write(error) = broken {
             let failure = failure("write", error);
             self.open = Some(open);
@@ -158,9 +158,9 @@ impl Files {
             if own && is_begun(&path, now_ms) {
                 let shown = path.display();
                 match std::fs::remove_file(&path) {
-                    Ok(()) => tracing::info!("{shown}: removed, an empty file is no Avro file"),
+                    Ok(()) => tracing::info!("{shown}: removed, an empty file is not an Avro file"),
                     Err(error) => tracing::warn!(
-                        "{shown}: an empty file is no Avro file, and it cannot be removed: {error}"
+                        "{shown}: an empty file is not an Avro file, and it cannot be removed: {error}"
                     ),
                 }
             }

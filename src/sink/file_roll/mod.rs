@@ -161,7 +161,7 @@ fn ready_directory(directory: &Path) -> Result<(), Failure> {
     let shown = directory.display();
     match std::fs::metadata(directory) {
         Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(Failure::new(format!("sink.directory {shown} is no directory"))),
+        Ok(_) => Err(Failure::new(format!("sink.directory {shown} is not a directory"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             files::create_directory(directory).map_err(|error| {
                 Failure::caused(format!("sink.directory {shown} cannot be created"), error)

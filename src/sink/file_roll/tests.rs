@@ -127,7 +127,7 @@ async fn a_missing_directory_is_created_and_a_file_in_its_place_is_named() {
     let mut sink = build(&mut SettingsReader::new(&settings)).unwrap();
     std::fs::write(&missing, "").unwrap();
     let error = sink.start(&context).await.unwrap_err().to_string();
-    assert!(error.contains("is no directory"), "{error}");
+    assert!(error.contains("is not a directory"), "{error}");
     std::fs::remove_file(&missing).unwrap();
     sink.start(&context).await.unwrap();
     sink.deliver(&context, &events(&["x"])).await.unwrap();

@@ -147,7 +147,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
     let endpoint = endpoint(reader)?;
     let header = |key: &str| {
         let text = reader.text(key).filter(|text| !text.is_empty()).unwrap_or("text/plain");
-        HeaderValue::from_str(text).map_err(|_| reader.error(key, "is no value of a header"))
+        HeaderValue::from_str(text).map_err(|_| reader.error(key, "is not a value of a header"))
     };
     let letterhead = Letterhead {
         content_type: header("contentTypeHeader")?,
@@ -197,7 +197,7 @@ fn endpoint(reader: &mut SettingsReader<'_>) -> Result<Endpoint, SettingError> {
             Err(reader.error("endpoint", words))
         }
         Some(endpoint) => Ok(endpoint),
-        None => Err(reader.error("endpoint", "is no URL with http or https and a host")),
+        None => Err(reader.error("endpoint", "is not a URL with http or https and a host")),
     }
 }
 

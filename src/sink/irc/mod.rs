@@ -158,7 +158,7 @@ fn word(reader: &SettingsReader<'_>, key: &str) -> Result<Option<String>, Settin
     let Some(word) = reader.text(key) else { return Ok(None) };
     let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != ',';
     if word.starts_with(':') || word.len() > 200 || !word.chars().all(legal) {
-        return Err(reader.error(key, "is no single word of 200 bytes at most, without commas"));
+        return Err(reader.error(key, "is not a single word of 200 bytes at most, without commas"));
     }
     Ok(Some(word.to_owned()))
 }

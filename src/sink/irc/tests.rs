@@ -375,7 +375,7 @@ async fn whatever_the_server_does_no_event_is_acknowledged_that_is_not_in_the_ch
         let failure = sink.deliver(&context, &event("one")).await.unwrap_err();
         sink.patience = whole;
         assert!(cause(&failure).contains(word), "{act:?}: {}", cause(&failure));
-        assert!(!failure.is_refusal(), "{act:?}: that is no fault of the event");
+        assert!(!failure.is_refusal(), "{act:?}: that is not a fault of the event");
         assert!(sink.next_tick().is_none(), "{act:?}: the connection is gone");
         sink.deliver(&context, &event("one")).await.unwrap();
         assert_eq!(seen.said().last().map(String::as_str), Some("one"), "{act:?}");

@@ -92,7 +92,7 @@ impl AvroDatum {
         }
         let directory = reader.text(&place).map(PathBuf::from);
         if directory.as_deref().is_some_and(|path| !is_plain(path)) {
-            return Err(reader.error(&place, "is no absolute path without .."));
+            return Err(reader.error(&place, "is not an absolute path without .."));
         }
         let file = AvroFile::build(reader, key)?;
         let known = VecDeque::new();
@@ -151,7 +151,7 @@ impl AvroDatum {
         let read = known.schema.skip(&mut values, &mut Steps::for_bytes(event.body.len()));
         match read.and_then(|()| values.end()) {
             Ok(()) => Ok(known),
-            Err(error) => Err(refused(format!("its body is no datum of its schema: {error}"))),
+            Err(error) => Err(refused(format!("its body is not a datum of its schema: {error}"))),
         }
     }
 
@@ -249,7 +249,7 @@ fn is_plain(path: &Path) -> bool {
 /// The path that a URL of a file names.
 fn path_of(url: &str) -> Result<PathBuf, String> {
     let Some(rest) = url.strip_prefix("file:") else {
-        let what = if url.starts_with("hdfs:") { "is in HDFS" } else { "is no file: URL" };
+        let what = if url.starts_with("hdfs:") { "is in HDFS" } else { "is not a file: URL" };
         return Err(format!("{what}; schemas are read from files of this machine only"));
     };
     let path = match rest.strip_prefix("//") {
@@ -428,8 +428,8 @@ mod tests {
         for (body, headers, word) in [
             (&b"\x0e"[..], &[][..], "schemaURL"),
             (b"\x0e", &[(LITERAL, "{")], "literal"),
-            (b"", &[(LITERAL, INT)], "no datum"),
-            (b"\x0e\x0e", &[(LITERAL, INT)], "no datum"),
+            (b"", &[(LITERAL, INT)], "not a datum"),
+            (b"\x0e\x0e", &[(LITERAL, INT)], "not a datum"),
             (b"\x0e", &[(LITERAL, INT), (HASH, "8d3b2687b34c371c")], "fingerprint"),
         ] {
             let sound = event(b"\x0e", &[(LITERAL, INT)]);
@@ -563,8 +563,8 @@ mod tests {
     fn a_configured_schema_that_is_elsewhere_is_refused_by_name() {
         for (url, word) in [
             ("hdfs://namenode/r.avsc", "HDFS"),
-            ("http://host/r.avsc", "no file: URL"),
-            ("r.avsc", "no file: URL"),
+            ("http://host/r.avsc", "not a file: URL"),
+            ("r.avsc", "not a file: URL"),
             ("file:r.avsc", "absolute"),
             ("file:/a/../r.avsc", "absolute"),
         ] {

@@ -58,7 +58,7 @@ fn read_codec(reader: &mut SettingsReader<'_>, key: &str) -> Codec {
     let name = reader.text(key).unwrap_or("null");
     Codec::named(name).unwrap_or_else(|| {
         let message = format!(
-            "\"{name}\" is no codec of Avro, which are {}; files are not compressed",
+            "\"{name}\" is not a codec of Avro, which are {}; files are not compressed",
             Codec::NAMES
         );
         reader.find(Severity::Warning, key, message);

@@ -306,7 +306,7 @@ impl Session {
             Ok(Call::AppendBatch(events)) => self.append_batch(events).await,
             Err(error) => {
                 self.counters.event_read_fail.add(1);
-                let cause = format!("a call cannot be carried out, the client is told: {error}");
+                let cause = format!("a call cannot be carried out; answered: {error}");
                 self.context.client_error(&self.peer, "call", &cause);
                 Answer::Error(format!("{UNREADABLE}{error}"))
             }
@@ -333,7 +333,7 @@ impl Session {
         let max = self.frames.bytes_max();
         let words =
             format!("{TOO_LARGE}{max} bytes (maxRequestBytes); send smaller batches or events");
-        let cause = format!("a call is refused, the client is told: {words}");
+        let cause = format!("a call is refused; answered: {words}");
         self.context.client_error(&self.peer, "too large", &cause);
         Answer::Error(words)
     }

@@ -183,7 +183,7 @@ impl Session {
                 Response::new(Full::default())
             }
             Err(Unusable(status, words)) => {
-                let cause = format!("a request is not taken, the client is told {status}: {words}");
+                let cause = format!("a request is not taken; answered {status}: {words}");
                 self.context.client_error(&self.peer, status.as_str(), &cause);
                 answer(status, &words)
             }

@@ -216,8 +216,8 @@ impl Session {
         }
         let answered = self.answer_failure(lines, &reason).await;
         let cause = match answered {
-            Ok(()) => "lines not taken; the client is told",
-            Err(Over) => "lines not taken, and the client could not be told",
+            Ok(()) => "lines not taken; the client is notified",
+            Err(Over) => "lines not taken, and the client could not be notified",
         };
         if let Some(words) = self.words(cause) {
             tracing::warn!(source = %self.name, peer = %self.peer, lines, %error, "{words}");

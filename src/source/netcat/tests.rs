@@ -135,8 +135,8 @@ async fn lines_that_were_refused_and_whose_client_cannot_be_told_are_counted_as_
         until("the end of the connection", || open.get() == 0).await;
     };
     let words = logged(async { trial.run(&source, script).await.unwrap() }).await;
-    assert!(words.contains("the client could not be told"), "{words}");
-    assert!(!words.contains("the client is told"), "{words}");
+    assert!(words.contains("the client could not be notified"), "{words}");
+    assert!(!words.contains("the client is notified"), "{words}");
     assert!(words.contains("messages received last are lost source=r1 events=1"), "{words}");
 }
 

@@ -312,7 +312,7 @@ impl Spool {
         let was = std::mem::replace(&mut current.stamp, found);
         if found.inode != was.inode {
             self.leave_alone(
-                "another file was put in its place while it was read; that one is read next",
+                "another file was put in its place while it was read; the new one is read next",
             );
             return Some(Turn::Done);
         }
@@ -360,7 +360,7 @@ impl Spool {
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let why = format!(
-                    "{} is there already; everything is read, the file keeps its name until that one is moved away",
+                    "{} is there already; everything is read, the file keeps its name until the other is moved away",
                     done.display()
                 );
                 self.set_aside(Why::NameTaken, &why, now);

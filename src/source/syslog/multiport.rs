@@ -149,7 +149,8 @@ fn ports(reader: &SettingsReader<'_>) -> Result<Vec<u16>, SettingError> {
     let mut ports = Vec::new();
     for word in list.split_whitespace() {
         let port: u16 = word.parse().map_err(|_| {
-            reader.error("ports", format!("\"{word}\" is no port; ports are separated by blanks"))
+            reader
+                .error("ports", format!("\"{word}\" is not a port; ports are separated by blanks"))
         })?;
         if port != 0 && ports.contains(&port) {
             return Err(reader.error("ports", format!("names the port {port} twice")));

@@ -17,12 +17,12 @@ use std::str::Chars;
 pub(super) enum DateError {
     /// A letter that cannot be had, or is none of Java's.
     #[error(
-        "\"{pattern}\" is no pattern of a date that can be had: {letter} is none of {LETTERS}; put text between quotes ('T')"
+        "\"{pattern}\" is an unsupported date pattern: letter {letter} is none of {LETTERS}; put text between quotes ('T')"
     )]
     Letter { pattern: String, letter: char },
     /// A quote that has no end.
     #[error(
-        "\"{pattern}\" is no pattern of a date: the text behind its last quote has no end; put a quote behind the text ('T'), and write two ('') for a quote itself"
+        "\"{pattern}\" is not a date pattern: the text after its last quote has no end; put a quote after the text ('T'), and write two ('') for a quote itself"
     )]
     Open { pattern: String },
 }
@@ -305,7 +305,7 @@ mod tests {
     fn a_quote_without_an_end_is_refused() {
         for pattern in ["yyyy'T", "'", "yyyy 'o''clock", "yyyy'''"] {
             let error = SimpleDate::new(pattern).unwrap_err().to_string();
-            assert!(error.contains("has no end; put a quote behind the text"), "{error}");
+            assert!(error.contains("has no end; put a quote after the text"), "{error}");
         }
     }
 }

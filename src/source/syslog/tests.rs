@@ -144,7 +144,7 @@ fn a_form_that_cannot_be_had_is_refused_by_its_key_and_half_a_form_is_warned_of(
         ("format.search", "(", "no regular expression"),
         ("format.replace", "$7", "names no group"),
         ("format.dateFormat", "yyyy-ww", "w is none of"),
-        ("format.dateFormat", "yyyy'T", "put a quote behind the text"),
+        ("format.dateFormat", "yyyy'T", "put a quote after the text"),
     ] {
         let pairs = [("format.regex", "(.*)"), ("format.search", "T"), (key, value)];
         let settings = Settings::from_pairs("r1", &pairs);

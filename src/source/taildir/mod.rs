@@ -227,7 +227,7 @@ fn groups(reader: &mut SettingsReader<'_>) -> Result<Vec<Group>, SettingError> {
             Some((directory, names)) if !names.is_empty() => (directory, names),
             _ => {
                 let message = format!(
-                    "\"{path}\" is no path of a directory with a pattern of names behind it"
+                    "\"{path}\" is not a path of a directory followed by a pattern of names"
                 );
                 return Err(reader.error(&key, message));
             }

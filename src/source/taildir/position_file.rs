@@ -47,7 +47,7 @@ pub(super) struct Owner {
 /// Why a source cannot have its position file.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{} is in use by {holder}, of the same agent and source name; stop that one, or set positionFile",
+    "{} is in use by {holder}, of the same agent and source name; stop it, or set positionFile",
     path.display()
 )]
 pub(super) struct TakenError {
@@ -168,7 +168,7 @@ impl PositionFile {
                 0
             }
             _ => {
-                tracing::warn!(source, %path, "the era of the positions is no number; what the channels know counts");
+                tracing::warn!(source, %path, "the era of the positions is not a number; what the channels know counts");
                 0
             }
         }

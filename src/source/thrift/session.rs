@@ -38,7 +38,7 @@ async fn talk(framed: &mut Framed, speech: Speech) -> Result<(), Over> {
             }
             Err(error) => {
                 framed.context.counters.event_read_fail.add(1);
-                let cause = format!("a call cannot be carried out, the client is told: {error}");
+                let cause = format!("a call cannot be carried out; answered: {error}");
                 framed.context.client_error(&framed.peer, "call", &cause);
                 put_exception(&mut out, speech.protocol, &head, &error, speech.is_old);
             }

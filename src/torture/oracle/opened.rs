@@ -196,7 +196,7 @@ impl Oracle {
         if let Some(number) = behind.map(|(n, _)| *n).max(certain).filter(|n| Some(*n) > found) {
             let found = words(found);
             let words = format!(
-                "writer {writer} is at {found}, behind put {number}, which was acknowledged or is there"
+                "writer {writer} is at {found}, after put {number}, which was acknowledged or is there"
             );
             self.findings.add(Kind::Position, words);
         }

@@ -30,7 +30,7 @@ pub enum Foreign {
     #[error("the protocol has more than {AVRO_PROTOCOL_BYTES_MAX} bytes")]
     TooLarge,
     /// It is no JSON.
-    #[error("the protocol is no JSON")]
+    #[error("the protocol is not JSON")]
     NoJson,
     /// It has neither of the two messages.
     #[error("the protocol has neither append nor appendBatch")]

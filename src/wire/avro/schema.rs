@@ -267,7 +267,7 @@ impl Reading {
                 Some(inner) => self.schema(inner, namespace, depth + 1),
                 None => error("a type is missing"),
             },
-            other => error(format!("{other} is no type")),
+            other => error(format!("{other} is not a type")),
         }
     }
 
@@ -282,7 +282,7 @@ impl Reading {
             _ => {
                 let full = full_name(name, namespace);
                 let Some(at) = self.named.get(&full).copied() else {
-                    return error(format!("\"{full}\" is no type that is known at that place"));
+                    return error(format!("\"{full}\" is not a type that is known at that place"));
                 };
                 self.quote(&full);
                 return Ok(at);
@@ -311,7 +311,7 @@ impl Reading {
                 self.add(if kind == "array" { Node::Array(items) } else { Node::Map(items) })
             }
             "record" | "error" | "enum" | "fixed" => {
-                let Some(name) = part("name")?.as_str() else { return error("a name is no text") };
+                let Some(name) = part("name")?.as_str() else { return error("a name is not text") };
                 let own = json.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
                 let full = full_name(name, own);
                 let own = full.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
@@ -348,7 +348,9 @@ impl Reading {
                 self.say(",\"symbols\":[");
                 for (at, symbol) in list("symbols")?.iter().enumerate() {
                     self.say(if at > 0 { "," } else { "" });
-                    let Some(symbol) = symbol.as_str() else { return error("a symbol is no text") };
+                    let Some(symbol) = symbol.as_str() else {
+                        return error("a symbol is not text");
+                    };
                     self.quote(symbol);
                 }
                 self.say("]}");
@@ -357,7 +359,7 @@ impl Reading {
             "fixed" => {
                 let size = json.get("size").and_then(Value::as_u64);
                 let Some(size) = size.and_then(|size| usize::try_from(size).ok()) else {
-                    return error("the size of a fixed type is no number");
+                    return error("the size of a fixed type is not a number");
                 };
                 self.say(&format!(",\"size\":{size}}}"));
                 Ok(Node::Fixed(size))

@@ -278,7 +278,7 @@ impl<'de> Visitor<'de> for One {
                 "body64" => {
                     let text = map.next_value_seed(Word)?;
                     let bytes = Base64::decode_vec(&text).map_err(|_| {
-                        Error::custom("body64 is no base64 of RFC 4648, padded and without blanks")
+                        Error::custom("body64 is not base64 of RFC 4648, padded and without blanks")
                     })?;
                     set_body(&mut body, bytes)?;
                 }

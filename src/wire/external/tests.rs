@@ -120,7 +120,7 @@ fn what_is_no_message_is_refused_in_words() {
         (r#"{"batch":7,"events":[{"body":"x","body64":""}]}"#, "one body"),
         (r#"{"batch":7,"events":[{"body":"x","body":""}]}"#, "one body"),
         (r#"{"batch":7,"events":[{"body":5}]}"#, "expected a string"),
-        (r#"{"batch":7,"events":[{"body64":"/w A="}]}"#, "no base64"),
+        (r#"{"batch":7,"events":[{"body64":"/w A="}]}"#, "not base64"),
         (r#"{"batch":7,"events":[{"body":"x","headers":{"a":5}}]}"#, "expected a string"),
         (r#"{"batch":7,"events":[{"body":"x","headers":{"a":"","a":""}}]}"#, "twice"),
         (r#"{"batch":7,"events":[5]}"#, "an event"),

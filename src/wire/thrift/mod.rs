@@ -36,7 +36,7 @@ pub enum ThriftError {
     Short,
     /// It begins like no message of this protocol.
     #[error(
-        "this is no message of the protocol that is set; do both sides have the same, compact or binary"
+        "this is not a message of the protocol that is set; do both sides have the same, compact or binary"
     )]
     NoMessage,
     /// A value is of a kind that there is not.

@@ -17,7 +17,7 @@ fn config_filters_work_or_stop_the_agent() {
     let Loaded { findings, .. } = loaded(&external("get nothing"));
     one(&findings, 4, "a1.sources.r1.port", Severity::Error, &["as it stands", "it failed"]);
     let Loaded { findings, .. } = loaded(&external("get it\na1.configfilters.f.charset = nope"));
-    one(&findings, 4, "a1.configfilters.f.charset", Severity::Error, &["no encoding"]);
+    one(&findings, 4, "a1.configfilters.f.charset", Severity::Error, &["not an encoding"]);
     let error = refused(&whole(&filter.replace("type = env", "type = hadoop")));
     let key = "a1.configfilters.f.type";
     one(error.findings(), 2, key, Severity::Error, &["hadoop", "not available"]);

@@ -128,7 +128,7 @@ pub(super) enum RobotError {
     Refused { code: i64, words: String },
     #[error("the robot is busy, and answered {code}: {}", short(words))]
     Busy { code: i64, words: String },
-    #[error("what answered is no robot: it said no errcode")]
+    #[error("what answered is not a robot: it said no errcode")]
     Strange,
 }
 

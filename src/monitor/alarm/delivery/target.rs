@@ -255,7 +255,7 @@ fn webhook(reader: &mut SettingsReader<'_>) -> Result<Way, SettingError> {
     let kind =
         reader.text("contentType").filter(|kind| !kind.is_empty()).unwrap_or("application/json");
     let content_type = HeaderValue::from_str(kind)
-        .map_err(|_| reader.error("contentType", "is no value of a header"))?;
+        .map_err(|_| reader.error("contentType", "is not a value of a header"))?;
     let template =
         reader.text_as_written("template").map(|text| Template::parse(&text)).transpose();
     let template = template.map_err(|why| reader.error("template", why))?;
@@ -271,13 +271,13 @@ fn headers(reader: &SettingsReader<'_>) -> Result<HeaderMap, SettingError> {
     for (key, setting) in &reader.settings().entries {
         let Some(name) = key.strip_prefix("header.") else { continue };
         let named = HeaderName::from_bytes(name.as_bytes());
-        let name = named.map_err(|_| reader.error(key, "is no name of a header"))?;
+        let name = named.map_err(|_| reader.error(key, "is not a name of a header"))?;
         if FRAMING.contains(&name) {
             let words = "cannot be set: the request says this of itself, from its body and from webhook.url; take the line out";
             return Err(reader.error(key, words));
         }
         let mut value = HeaderValue::from_str(&setting.value)
-            .map_err(|_| reader.error(key, "is no value of a header"))?;
+            .map_err(|_| reader.error(key, "is not a value of a header"))?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }
@@ -292,7 +292,7 @@ fn endpoint(reader: &SettingsReader<'_>, url: &str) -> Result<Endpoint, SettingE
             Err(reader.error("url", words))
         }
         Some(endpoint) => Ok(endpoint),
-        None => Err(reader.error("url", "is no URL with http or https and a host")),
+        None => Err(reader.error("url", "is not a URL with http or https and a host")),
     }
 }
 

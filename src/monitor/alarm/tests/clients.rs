@@ -25,7 +25,7 @@ fn a_client_that_used_to_come_is_missed_until_its_first_message() {
     let message = "client 10.0.0.1 web/k1 has had no connection here since 2023-11-14T22:13:40Z";
     assert_eq!((alarm.severity.word(), &*alarm.message), ("major", message));
     let _contact = rig.meet([10, 0, 0, 1], "web", "k1");
-    assert_eq!(rig.pass(30), [at(1, &format!("cleared 24003 {missed}: it is well again"))]);
+    assert_eq!(rig.pass(30), [at(1, &format!("cleared 24003 {missed}: it is in order again"))]);
 }
 
 #[test]
@@ -76,7 +76,8 @@ fn clients_that_are_named_are_expected_from_the_start_and_no_others() {
     drop((contact.take(), stranger));
     assert_eq!(rig.pass(20), [at(10, "raised 24003 SOURCE.r1 web")]);
     let _both = rig.meet([10, 0, 0, 7], "web", "k2");
-    let cleared = |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: it is well again"));
+    let cleared =
+        |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: it is in order again"));
     let mut seen = rig.pass(20);
     seen.sort();
     assert_eq!(seen[..2], [cleared("10.0.0.7"), cleared("web/k2")]);
@@ -111,7 +112,7 @@ fn a_name_counts_from_its_own_address_or_with_its_certificate_only() {
     let _shown = [shown("db"), shown("app")];
     let mut cleared = rig.pass(20);
     cleared.sort();
-    let words = |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: it is well again"));
+    let words = |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: it is in order again"));
     assert_eq!(cleared, [words("cert:app"), words("db")]);
     drop((impostor, other));
 }
@@ -124,7 +125,10 @@ fn an_open_connection_may_not_be_enough() {
     contact.message();
     assert_eq!(rig.pass(30), [at(11, "raised 24003 SOURCE.r1 10.0.0.1 web/k1")]);
     contact.message();
-    assert_eq!(rig.pass(5), [at(1, "cleared 24003 SOURCE.r1 10.0.0.1 web/k1: it is well again")]);
+    assert_eq!(
+        rig.pass(5),
+        [at(1, "cleared 24003 SOURCE.r1 10.0.0.1 web/k1: it is in order again")]
+    );
 }
 
 #[test]
@@ -146,7 +150,7 @@ fn learned_clients_and_alarms_survive_a_restart_and_are_told_once_more() {
         seen,
         [
             // Its configuration is a good one now.
-            at(1, "cleared 90009 AGENT.a: it is well again"),
+            at(1, "cleared 90009 AGENT.a: it is in order again"),
             // It was away before, and had its time since the start.
             at(11, "still 24003 SOURCE.r1 10.0.0.1 web/k1"),
             at(11, "raised 24003 SOURCE.r1 10.0.0.2 web/k1"),

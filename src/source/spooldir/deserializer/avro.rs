@@ -270,7 +270,7 @@ pub fn fuzz(bytes: &[u8]) {
         .map(|(_, point)| *point)
     {
         let rest = events(bytes, from, true);
-        assert!(all.ends_with(&rest), "behind {from:?} the same follows");
+        assert!(all.ends_with(&rest), "after {from:?} the same follows");
     }
     let cut = bytes.len() / 2;
     let growing = events(&bytes[..cut], Point::default(), false);

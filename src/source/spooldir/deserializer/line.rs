@@ -182,7 +182,7 @@ mod tests {
         let bytes = b"good\nb\xffd\nlast\n";
         let (before, error) = lines(format("UTF-8", 2048, OnBadText::Fail), bytes, true);
         assert_eq!(before, [("good".to_owned(), 5)]);
-        assert!(error.as_ref().is_some_and(|e| e.contains("byte 6 is no UTF-8")), "{error:?}");
+        assert!(error.as_ref().is_some_and(|e| e.contains("byte 6 is not UTF-8")), "{error:?}");
         let with = |policy| texts(format("UTF-8", 2048, policy), bytes);
         assert_eq!(with(OnBadText::Replace), ["good", "b\u{fffd}d", "last"]);
         assert_eq!(with(OnBadText::Ignore), ["good", "bd", "last"]);

@@ -22,7 +22,7 @@ pub(super) enum Unreadable {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
     #[error(
-        "byte {offset} is no {charset}; set inputCharset to what the file is written in, or decodeErrorPolicy to REPLACE or IGNORE"
+        "byte {offset} is not {charset}; set inputCharset to what the file is written in, or decodeErrorPolicy to REPLACE or IGNORE"
     )]
     Undecodable { offset: u64, charset: String },
     #[error("it cannot be read as an Avro container file at byte {offset}: {what}")]
@@ -112,7 +112,7 @@ pub(super) const KEYS: [Key; 10] = [
         name: "decodeErrorPolicy",
         kind: Kind::Word,
         default: "FAIL",
-        meaning: "What a byte that is no text does: FAIL sets the file aside there, with an error (in Flume the source is dead from then on), REPLACE puts U+FFFD in its place, IGNORE leaves it out.",
+        meaning: "What a byte that is not text does: FAIL sets the file aside there, with an error (in Flume the source is dead from then on), REPLACE puts U+FFFD in its place, IGNORE leaves it out.",
     },
     Key {
         name: "deserializer",
@@ -194,7 +194,7 @@ impl Format {
             Kinds::Blob { bytes_max: blob::bytes_max(reader)? }
         } else {
             let message = format!(
-                "\"{named}\" is no deserializer that is built in; there are LINE, AVRO and {BLOB}"
+                "\"{named}\" is not a deserializer that is built in; there are LINE, AVRO and {BLOB}"
             );
             return Err(reader.error("deserializer", message));
         };

@@ -1,0 +1,28 @@
+//! Numbers of things, as messages name them.
+
+use std::fmt;
+
+/// So many of something, whose name takes an `s` where it is not one.
+///
+/// ```
+/// use millpond::base::quantity::Quantity;
+/// assert_eq!(Quantity(1, "event").to_string(), "1 event");
+/// assert_eq!(Quantity(0, "event").to_string(), "0 events");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Quantity<'a>(pub u64, pub &'a str);
+
+impl Quantity<'_> {
+    /// The verb that follows in the past: `was` or `were`.
+    #[must_use]
+    pub fn was(&self) -> &'static str {
+        if self.0 == 1 { "was" } else { "were" }
+    }
+}
+
+impl fmt::Display for Quantity<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, noun) = self;
+        write!(f, "{number} {noun}{}", if *number == 1 { "" } else { "s" })
+    }
+}
