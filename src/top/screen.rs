@@ -85,7 +85,8 @@ impl Screen {
                 self.hear(heard);
             }
             let (width, height) = terminal.size()?;
-            terminal.show(&self.lines(usize::from(height)), usize::from(width))?;
+            let width = usize::from(width);
+            terminal.show(&self.lines(width, usize::from(height)), width)?;
             if !event::poll(GLANCE)? {
                 continue;
             }
@@ -132,10 +133,10 @@ impl Screen {
         false
     }
 
-    /// What is shown on a terminal of so many lines.
-    fn lines(&mut self, height: usize) -> Vec<Line> {
+    /// What is shown on a terminal of so many cells and lines.
+    fn lines(&mut self, width: usize, height: usize) -> Vec<Line> {
         let rows = rows(&self.agents, self.sort);
-        let (head, table) = table(&rows);
+        let (head, table) = table(&rows, width);
         let mut above = vec![self.head(&rows)];
         above.extend(self.agent_lines());
         above.extend([Line::default(), head]);
@@ -240,7 +241,7 @@ mod tests {
     use super::*;
 
     fn drawn(screen: &mut Screen, width: usize, height: usize) -> String {
-        let lines = screen.lines(height);
+        let lines = screen.lines(width, height);
         assert!(lines.len() <= height.max(1), "{} lines on {height}", lines.len());
         lines.iter().map(|line| line.cut(width).plain() + "\n").collect()
     }

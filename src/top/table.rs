@@ -9,6 +9,8 @@ use std::fmt::Write;
 
 /// Blanks between two columns.
 const GAP: &str = "  ";
+/// The same where a line would not fit.
+const NARROW_GAP: &str = " ";
 /// Cells of a name that are shown.
 const NAME_CELLS_MAX: usize = 40;
 
@@ -28,6 +30,26 @@ const HEADS: [&str; 10] = [
 const STATE: usize = 3;
 /// Columns from this one on are numbers, and stand to the right.
 const NUMBERS_FROM: usize = 4;
+
+/// Columns of names that give way on a narrow screen, the first one first, and the cells that each keeps.
+const SHORTENED: [(usize, usize); 3] = [(2, 6), (1, 14), (0, 6)];
+
+/// Makes a line as short as `cells_max`, or as it can be: a gap of one cell, then names with cells taken away.
+/// Returns the gap.
+fn shorten(widths: &mut [usize], cells_max: usize) -> &'static str {
+    let over = |widths: &[usize], gap: &str| {
+        let gaps = gap.len() * widths.len().saturating_sub(1);
+        (widths.iter().sum::<usize>() + gaps).saturating_sub(cells_max)
+    };
+    if over(widths, GAP) == 0 {
+        return GAP;
+    }
+    for (column, least) in SHORTENED {
+        let spare = widths[column].saturating_sub(least);
+        widths[column] -= over(widths, NARROW_GAP).min(spare);
+    }
+    NARROW_GAP
+}
 
 /// How a state looks.
 pub(super) fn look(weight: Weight) -> Look {
@@ -57,17 +79,23 @@ fn texts(row: &Row) -> [String; HEADS.len()] {
     ]
 }
 
-/// The head of a table and a line for each of `rows`.
-pub(super) fn table(rows: &[Row]) -> (Line, Vec<Line>) {
-    let all: Vec<[String; HEADS.len()]> = rows.iter().map(texts).collect();
+/// The head of a table and a line for each of `rows`, of `cells_max` cells where names can be shortened so far.
+pub(super) fn table(rows: &[Row], cells_max: usize) -> (Line, Vec<Line>) {
+    let mut all: Vec<[String; HEADS.len()]> = rows.iter().map(texts).collect();
     let width = |column: usize| {
         let texts = all.iter().map(|texts| texts[column].as_str()).chain([HEADS[column]]);
         texts.map(cells).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
+    let mut widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
+    let gap = shorten(&mut widths, cells_max);
+    for texts in &mut all {
+        for (column, _) in SHORTENED {
+            texts[column] = shortened(&texts[column], widths[column]);
+        }
+    }
     let line = |texts: &[&str], of: &dyn Fn(usize) -> Look| {
         texts.iter().enumerate().fold(Line::default(), |line, (at, text)| {
-            let gap = if at == 0 { "" } else { GAP };
+            let gap = if at == 0 { "" } else { gap };
             let text = padded(text, widths[at], at >= NUMBERS_FROM);
             line.with(gap, Look::Plain).with(&text, of(at))
         })
@@ -77,13 +105,15 @@ pub(super) fn table(rows: &[Row]) -> (Line, Vec<Line>) {
         let state = look(row.state.weight);
         line(&texts, &|at| if at == STATE { state } else { Look::Plain })
     });
-    (line(&HEADS, &|_| Look::Strong), lines.collect())
+    let heads: [String; HEADS.len()] = std::array::from_fn(|at| shortened(HEADS[at], widths[at]));
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    (line(&heads, &|_| Look::Strong), lines.collect())
 }
 
 /// The table for who reads no screen: plain text, agents that do not answer below it, then alarms.
 #[must_use]
 pub fn text(agents: &[Agent], sort: Sort) -> String {
-    let (head, lines) = table(&rows(agents, sort));
+    let (head, lines) = table(&rows(agents, sort), usize::MAX);
     let mut out = head.plain() + "\n";
     lines.iter().for_each(|line| out += &(line.plain() + "\n"));
     for agent in agents {
@@ -265,6 +295,37 @@ h:2: no answer: no answer within 5 s
             .map(|(l, w)| Some(l.find(w)? + w.len()))
             .collect();
         assert!(ends[0].is_some() && ends[0] == ends[1], "numbers stand to the right:\n{text}");
+    }
+
+    #[test]
+    fn on_eighty_columns_names_give_way_and_numbers_stay_whole() {
+        let page = "millpond_source_up{source=\"a-source-with-a-long-name\",type=\"multiport_syslogtcp\"} 1\n\
+                    millpond_channel_open{channel=\"memory-channel-1\",type=\"file\"} 1\n\
+                    millpond_channel_waiting_events{channel=\"memory-channel-1\",type=\"file\"} 123456\n\
+                    millpond_channel_fill_ratio{channel=\"memory-channel-1\",type=\"file\"} 0.00001\n";
+        let mut agent = Agent::new("collector-of-the-north.example:41414");
+        let reading = Reading::of(page).expect("a page");
+        agent.hear(
+            Duration::from_secs(1),
+            Ok::<_, AskError>(Answer { reading, ..Answer::default() }),
+        );
+        let all = rows(std::slice::from_ref(&agent), Sort::Flow);
+        let (head, lines) = table(&all, 80);
+        assert!(
+            cells(&head.plain()) <= 80 && head.plain().ends_with("FAILURES"),
+            "{}",
+            head.plain()
+        );
+        for line in lines {
+            let plain = line.plain();
+            assert!(cells(&plain) <= 80 && plain.ends_with(" 0"), "{plain}");
+        }
+        let (wide, _) = table(&all, 200);
+        assert!(
+            wide.plain().contains("COMPONENT") && wide.plain().contains(GAP),
+            "{}",
+            wide.plain()
+        );
     }
 
     #[test]

@@ -275,6 +275,22 @@ fn graph_leaves_out_what_the_agent_would_leave_out_and_says_so() {
 }
 
 #[test]
+fn graph_draws_what_is_not_available_and_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "a.sources = s\na.channels = c\na.sinks = k\n\
+                a.sources.s.type = org.apache.flume.source.kafka.KafkaSource\n\
+                a.sources.s.kafka.bootstrap.servers = b:9092\na.sources.s.channels = c\n\
+                a.channels.c.type = memory\n\
+                a.sinks.k.type = hdfs\na.sinks.k.hdfs.path = /flume/%Y\na.sinks.k.channel = c\n";
+    std::fs::write(directory.path().join("a.conf"), text).expect("written");
+    let list = run_expecting(directory.path(), &["graph", "-f", "a.conf"], b"", 0);
+    assert!(list.contains("hdfs") && list.to_lowercase().contains("kafka"), "{list}");
+    assert_eq!(list.matches("not available here").count(), 2, "{list}");
+    let svg = ["graph", "-f", "a.conf", "--format", "svg"];
+    assert!(run_expecting(directory.path(), &svg, b"", 0).contains("not available here"));
+}
+
+#[test]
 fn options_of_a_file_count_where_the_command_line_has_none() {
     let directory = tempfile::tempdir().expect("a directory");
     let text = "name = a1\nconf-file = job.conf\nno-reload-conf = true\n";

@@ -185,7 +185,7 @@ fn what_was_acknowledged_to_another_host_is_there_after_a_cut() {
     let mut loud = TcpStream::connect(&address).expect("connected");
     loud.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
     words.read_line(&mut line).expect("a line");
-    assert!(line.contains("is no `torture write`"), "{line}");
+    assert!(line.contains("is not `torture write`"), "{line}");
     cut_off(top, &address, &top.join("acks"), &[]);
     let ended = collector.0.wait().expect("the collector ends");
     assert_eq!(ended.code(), Some(0));
