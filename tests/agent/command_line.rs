@@ -280,7 +280,7 @@ fn graph_draws_what_is_not_available_and_says_so() {
     let text = "a.sources = s\na.channels = c\na.sinks = k\n\
                 a.sources.s.type = org.apache.flume.source.kafka.KafkaSource\n\
                 a.sources.s.kafka.bootstrap.servers = b:9092\na.sources.s.channels = c\n\
-                a.channels.c.type = memory\n\
+                a.channels.c.type = memory\na.channels.c.transactionCapacity = 1000\n\
                 a.sinks.k.type = hdfs\na.sinks.k.hdfs.path = /flume/%Y\na.sinks.k.channel = c\n";
     std::fs::write(directory.path().join("a.conf"), text).expect("written");
     let list = run_expecting(directory.path(), &["graph", "-f", "a.conf"], b"", 0);

@@ -124,7 +124,7 @@ fn top_shows_the_agent_that_answers_and_says_which_does_not() {
 
     let refused = run(top, &["top", &here], b"");
     let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(refused.status.code() == Some(2) && stderr.contains("no terminal"), "{stderr}");
+    assert!(refused.status.code() == Some(2) && stderr.contains("not a terminal"), "{stderr}");
     assert_eq!(agent.terminate().code(), Some(0));
 }
 
