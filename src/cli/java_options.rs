@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_second_equals_sign_of_log4j_is_understood() {
-        let conf = Path::new("/nonexistent");
+        let conf = Path::new("/");
         check(
             &["flume.root.logger==DEBUG,console"],
             conf,

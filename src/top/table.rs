@@ -299,7 +299,8 @@ h:2: no answer: no answer within 5 s
 
     #[test]
     fn on_eighty_columns_names_give_way_and_numbers_stay_whole() {
-        let page = "millpond_source_up{source=\"a-source-with-a-long-name\",type=\"multiport_syslogtcp\"} 1\n\
+        let page = "millpond_build_info{version=\"1\"} 1\n\
+                    millpond_source_up{source=\"a-source-with-a-long-name\",type=\"multiport_syslogtcp\"} 1\n\
                     millpond_channel_open{channel=\"memory-channel-1\",type=\"file\"} 1\n\
                     millpond_channel_waiting_events{channel=\"memory-channel-1\",type=\"file\"} 123456\n\
                     millpond_channel_fill_ratio{channel=\"memory-channel-1\",type=\"file\"} 0.00001\n";

@@ -140,8 +140,8 @@ async fn whoever_has_matching_given_up_at_every_message_fills_no_log() {
 #[test]
 fn a_form_that_cannot_be_had_is_refused_by_its_key_and_half_a_form_is_warned_of() {
     for (key, value, word) in [
-        ("format.regex", "((((", "no regular expression"),
-        ("format.search", "(", "no regular expression"),
+        ("format.regex", "((((", "not a regular expression"),
+        ("format.search", "(", "not a regular expression"),
         ("format.replace", "$7", "names no group"),
         ("format.dateFormat", "yyyy-ww", "w is none of"),
         ("format.dateFormat", "yyyy'T", "put a quote after the text"),
