@@ -22,10 +22,13 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
+type NameOf = dyn Fn(IpAddr) -> io::Result<String> + Send + Sync;
+type AddressesOf = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+
 /// Where names come from; both block.
 struct Resolver {
-    name_of: Box<dyn Fn(IpAddr) -> io::Result<String> + Send + Sync>,
-    addresses_of: Box<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>,
+    name_of: Box<NameOf>,
+    addresses_of: Box<AddressesOf>,
 }
 
 impl Resolver {

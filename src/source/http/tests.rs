@@ -286,7 +286,7 @@ async fn a_stop_waits_neither_for_a_body_nor_for_a_head_that_trickles() {
         crate::source::trial::until("both", || open.get() == 2).await;
         // That both are being read cannot be seen from here.
         tokio::time::sleep(Duration::from_millis(200)).await;
-        stopped.set(Some(std::time::Instant::now()));
+        stopped.set(Some(tokio::time::Instant::now()));
         trial.stop();
         let trickle = async {
             loop {
