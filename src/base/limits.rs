@@ -227,6 +227,9 @@ pub const REQUEST_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 /// Milliseconds before which no request counts as slow: a client may pause, and its packets be lost.
 pub const REQUEST_SLOW_AFTER_MS: u64 = 10_000;
 
+/// The same of a small request, which is a packet or a few.
+pub const SMALL_REQUEST_SLOW_AFTER_MS: u64 = 2_000;
+
 /// Milliseconds between two looks at who holds memory while somebody waits for it.
 pub const MEMORY_LOOK_MS: u64 = 100;
 

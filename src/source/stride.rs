@@ -91,7 +91,7 @@ impl Stride {
         // What is read, its lines, and as events; beyond the least, the read has a permit.
         let own = 2 * CONNECTION_READ_BYTES + self.bytes;
         while let Err(none) = client.hold(unfinished_bytes(pending) + own).await {
-            if none == NoRoom::TooLarge {
+            if none == NoRoom::TooLarge || client.leaves() {
                 return Err(io::Error::other(none));
             }
         }

@@ -35,7 +35,7 @@ fn configuration(directory: &Path, ports: &Ports) -> String {
          a.channels.c.type = file\na.channels.c.checkpointDir = {root}/check\na.channels.c.dataDirs = {root}/data\n\
          a.channels.c.minimumRequiredSpace = 1048576\na.channels.c.maxFileSize = 16777216\n\
          a.sinks.k.type = file_roll\na.sinks.k.sink.directory = {root}/out\na.sinks.k.sink.rollInterval = 0\n\
-         a.sinks.k.batchSize = 1000\na.sinks.k.channel = c\n",
+         a.sinks.k.sink.batchSize = 1000\na.sinks.k.channel = c\n",
         SOURCES.join(" ")
     );
     let jks = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tls/server.jks");
@@ -147,10 +147,9 @@ impl Agent {
     /// sender there are.
     pub(crate) fn end(&mut self, expected: u64) -> BTreeMap<String, u64> {
         let begun = Instant::now();
-        let mut counts = self.delivered();
-        while counts.values().sum::<u64>() < expected && begun.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(500));
-            counts = self.delivered();
+        // Until the sink has taken what the channel has.
+        while self.waiting() > 0 && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(200));
         }
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let begun = Instant::now();
@@ -162,7 +161,20 @@ impl Agent {
             );
             std::thread::sleep(Duration::from_millis(50));
         }
+        let counts = self.delivered();
+        let found: u64 = counts.values().sum();
+        if found < expected {
+            println!("{found} of {expected} are there; the agent's last words:\n{}", self.words());
+        }
         counts
+    }
+
+    /// Events in the channel.
+    fn waiting(&self) -> u64 {
+        let page = self.page("/metrics").unwrap_or_default();
+        let number =
+            page.split("\"ChannelSize\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        number.and_then(|number| number.parse().ok()).unwrap_or(0)
     }
 
     fn delivered(&self) -> BTreeMap<String, u64> {

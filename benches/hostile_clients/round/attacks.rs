@@ -79,7 +79,7 @@ const ATTACKS: &[Attack] = &[
     attack("one header a million times, JSON", "http", 2, Sends::Json(Json::Doubles, 10 * MIB)),
     attack("events of many headers, JSON", "http", 2, Sends::Json(Json::Headers, 8 * MIB)),
     attack("a million empty events, JSON", "http", 2, Sends::Json(Json::Events, 8 * MIB)),
-    attack("events of many headers, thrift", "thrift", 5, Sends::Thrift(60_000)),
+    attack("events of many headers, thrift", "thrift", 5, Sends::Thrift(5_000)),
 ];
 
 /// Sends one of `connections` each time that an attack has one, until `stop`.
@@ -186,7 +186,7 @@ fn payload(sends: Sends) -> Vec<u8> {
                 (0..headers).map(|n| (n.to_string(), String::new())).collect();
             let event = Event { headers: Headers::from_iter(names), ..Event::new("x") };
             let mut call = millpond::wire::thrift::frame::begin();
-            put_append_batch(&mut call, Protocol::Compact, 1, &vec![event; 15]);
+            put_append_batch(&mut call, Protocol::Compact, 1, &vec![event; 900_000 / headers]);
             millpond::wire::thrift::frame::finish(&mut call);
             call
         }

@@ -92,12 +92,13 @@ pub(crate) fn run(plan: &Plan, directory: &Path) -> Report {
     let before_mib = agent.resident_mib();
     senders.iter().for_each(|sender| sender.forget_pause());
     let attacks = attacks::start(&runtime, &agent.ports, plan.connections, &stop);
-    let mut used_mib = 0;
+    let (mut used_mib, begun) = (0, std::time::Instant::now());
     for _ in 0..plan.seconds {
         std::thread::sleep(Duration::from_secs(1));
         agent.assert_alive();
         used_mib = used_mib.max(agent.clients().get("MemoryBytes").copied().unwrap_or(0) >> 20);
     }
+    let lasted = begun.elapsed().as_secs_f64();
     let during: Vec<u64> = senders.iter().map(|sender| sender.acknowledged()).collect();
     let (numbers, peak_mib) = (agent.clients(), agent.peak_mib());
     stop.store(true, Ordering::Relaxed);
@@ -110,7 +111,7 @@ pub(crate) fn run(plan: &Plan, directory: &Path) -> Report {
     let senders = named.map(|((sender, before), during)| Sender {
         name: sender.name.clone(),
         before: before as f64 / calm.as_secs_f64(),
-        during: (during - before) as f64 / plan.seconds as f64,
+        during: (during - before) as f64 / lasted,
         pause: sender.pause(),
         acknowledged: sender.acknowledged(),
         delivered: delivered.get(&sender.name).copied().unwrap_or(0),

@@ -5,9 +5,10 @@ use super::{Full, Record};
 use crate::base::limits::{
     CONNECTION_LINE_BYTES, CONNECTION_READ_BYTES, CONNECTION_SILENT_MS_MIN,
     CONNECTIONS_MAX_DEFAULT, LEAVING_MAX, MEMORY_LOOK_MS, REQUEST_BYTES_PER_SECOND_MIN,
-    REQUEST_SLOW_AFTER_MS, REQUEST_SMALL_BYTES,
+    REQUEST_SLOW_AFTER_MS, REQUEST_SMALL_BYTES, SMALL_REQUEST_SLOW_AFTER_MS,
 };
 use crate::metrics::{ClientTotals, SourceCounters};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -72,6 +73,8 @@ type Place = (bool, u64, u64);
 struct Address {
     connections: usize,
     held: usize,
+    /// Whether a connection of it has brought something, of those that were open since.
+    is_proven: bool,
 }
 
 #[derive(Default)]
@@ -81,6 +84,12 @@ struct Listener {
     /// Those that may give way. A place is put right when it is looked at, not with each request.
     silent: BTreeSet<Place>,
 }
+
+/// How many others a request that waits comes after: its class, and its number.
+pub(super) type Ticket = (u8, u64);
+
+/// Small requests come before large ones, and those of addresses that have brought something before the others.
+const CLASSES: u8 = 4;
 
 struct Waiter {
     id: u64,
@@ -97,7 +106,7 @@ pub(super) struct Book {
     accounts: HashMap<u64, Account>,
     addresses: HashMap<IpAddr, Address>,
     listeners: HashMap<u64, Listener>,
-    waiters: BTreeMap<u64, Waiter>,
+    waiters: BTreeMap<Ticket, Waiter>,
     leaving: usize,
     next: u64,
     look_at: u64,
@@ -248,6 +257,7 @@ impl Book {
         }
         account.record.leaves.store(true, Ordering::Release);
         account.record.go.notify_one();
+        account.record.granted.notify_one();
         self.leaving += 1;
         self.totals.gave_way.add(1);
     }
@@ -324,7 +334,14 @@ impl Book {
             }
             Asked::Held(target) => {
                 let large = self.request_bytes_max();
-                let max = if target <= REQUEST_SMALL_BYTES { self.memory_max } else { large };
+                // The last part is for small requests of those that have brought something.
+                let max = match class_of(target, self.is_proven(account)) {
+                    0 => self.memory_max,
+                    1 => self.memory_max / 16 * 15,
+                    2 => large,
+                    _ => self.memory_max / 16 * 13,
+                };
+                let max = if account.held == 0 && self.held == 0 { max.max(large) } else { max };
                 // One address leaves half of everything to others, but for one request of it.
                 let is_fair = address + more <= self.memory_max / 4
                     || taken <= self.memory_max / 2
@@ -340,6 +357,19 @@ impl Book {
         }
         self.grant(id, asked, more, now);
         Answer::Granted
+    }
+
+    fn is_proven(&self, account: &Account) -> bool {
+        account.record.is_proven.load(Ordering::Relaxed)
+            || self.addresses.get(&account.address).is_some_and(|address| address.is_proven)
+    }
+
+    /// The connection has brought something for the first time.
+    pub(super) fn proves(&mut self, id: u64) {
+        let Some(account) = self.accounts.get(&id) else { return };
+        if let Some(address) = self.addresses.get_mut(&account.address) {
+            address.is_proven = true;
+        }
     }
 
     fn grant(&mut self, id: u64, asked: Asked, more: usize, now: u64) {
@@ -382,8 +412,13 @@ impl Book {
     }
 
     /// A place in the queue.
-    pub(super) fn wait(&mut self, id: u64, asked: Asked) -> u64 {
-        let ticket = self.number();
+    pub(super) fn wait(&mut self, id: u64, asked: Asked) -> Ticket {
+        let is_proven = self.accounts.get(&id).is_some_and(|account| self.is_proven(account));
+        let bytes = match asked {
+            Asked::Held(bytes) => bytes,
+            Asked::Kept(_) => 0,
+        };
+        let ticket = (class_of(bytes, is_proven), self.number());
         self.waiters.insert(ticket, Waiter { id, asked, is_granted: false });
         if let Some(account) = self.accounts.get_mut(&id) {
             account.waits = true;
@@ -392,11 +427,11 @@ impl Book {
         ticket
     }
 
-    pub(super) fn is_granted(&self, ticket: u64) -> bool {
+    pub(super) fn is_granted(&self, ticket: Ticket) -> bool {
         self.waiters.get(&ticket).is_some_and(|waiter| waiter.is_granted)
     }
 
-    pub(super) fn wait_no_more(&mut self, ticket: u64) {
+    pub(super) fn wait_no_more(&mut self, ticket: Ticket) {
         let Some(waiter) = self.waiters.remove(&ticket) else { return };
         if let Some(account) = self.accounts.get_mut(&waiter.id) {
             account.waits = false;
@@ -407,9 +442,15 @@ impl Book {
     /// Gives what is there to those that wait, in their order; small ones pass large ones that have to
     /// wait on.
     fn serve(&mut self) {
-        let waiting = self.waiters.iter().filter(|(_, waiter)| !waiter.is_granted);
-        let first: Vec<(u64, u64, Asked)> =
-            waiting.take(SERVED_AT_ONCE).map(|(ticket, it)| (*ticket, it.id, it.asked)).collect();
+        if self.waiters.is_empty() {
+            return;
+        }
+        let mut first: Vec<(Ticket, u64, Asked)> = Vec::new();
+        for class in 0..CLASSES {
+            let own = self.waiters.range((class, 0)..=(class, u64::MAX));
+            let waiting = own.filter(|(_, waiter)| !waiter.is_granted).take(SERVED_AT_ONCE);
+            first.extend(waiting.map(|(ticket, it)| (*ticket, it.id, it.asked)));
+        }
         for (ticket, id, asked) in first {
             let now = self.look_at;
             if self.ask(id, asked, now) != Answer::NotNow
@@ -463,19 +504,24 @@ impl Book {
         let is_slow = |account: &Account| {
             let record = &account.record;
             let age = now.saturating_sub(account.holds_since);
-            let is_idle = !record.is_busy.load(Ordering::Acquire) && !account.waits;
+            let is_small = account.held <= REQUEST_SMALL_BYTES;
+            let after = if is_small { SMALL_REQUEST_SLOW_AFTER_MS } else { REQUEST_SLOW_AFTER_MS };
             let rate = account.held as u64 * 1000 / age.max(1);
-            is_idle
+            !record.is_busy.load(Ordering::Acquire)
                 && !record.leaves.load(Ordering::Acquire)
                 && account.held > 0
-                && age >= REQUEST_SLOW_AFTER_MS
+                && age >= after
                 && rate < REQUEST_BYTES_PER_SECOND_MIN
         };
+        // Those that wait themselves after those that only let others wait.
+        let rank = |id: &u64, account: &Account| {
+            (self.is_proven(account), account.waits, Reverse(account.held), *id)
+        };
         let slow = self.accounts.iter().filter(|(_, account)| is_slow(account));
-        let mut slow: Vec<(usize, u64)> = slow.map(|(id, account)| (account.held, *id)).collect();
-        slow.sort_unstable_by(|one, other| other.cmp(one));
+        let mut slow: Vec<_> = slow.map(|(id, account)| rank(id, account)).collect();
+        slow.sort_unstable();
         let mut freed = self.of_those_that_leave(|account| account.held);
-        for (held, id) in slow {
+        for (_, _, Reverse(held), id) in slow {
             if freed >= wanted || self.leaving >= LEAVING_MAX {
                 return;
             }
@@ -488,6 +534,11 @@ impl Book {
 /// The places of those that have brought something, or have not.
 fn class(proven: bool) -> RangeInclusive<Place> {
     (proven, 0, 0)..=(proven, u64::MAX, u64::MAX)
+}
+
+/// The class of a request that holds so many bytes.
+fn class_of(bytes: usize, is_proven: bool) -> u8 {
+    2 * u8::from(bytes > REQUEST_SMALL_BYTES) + u8::from(!is_proven)
 }
 
 /// What it takes more.

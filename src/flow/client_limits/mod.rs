@@ -264,17 +264,22 @@ impl Connection {
         let waits = Waits { limits: &self.limits, ticket: self.limits.book().wait(id, asked) };
         let granted = async {
             while !self.limits.book().is_granted(waits.ticket) {
+                if self.leaves() {
+                    return false;
+                }
                 let now = self.limits.now();
                 self.limits.book().make_room(now);
                 let look = Duration::from_millis(MEMORY_LOOK_MS);
                 let _ = timeout(look, self.record.granted.notified()).await;
             }
+            true
         };
         let patience = Duration::from_secs(REQUEST_ROOM_SECONDS_MAX);
-        timeout(patience, granted).await.map_err(|_| {
-            self.limits.totals.refused.add(1);
-            NoRoom::NotInTime
-        })
+        if timeout(patience, granted).await.unwrap_or(false) {
+            return Ok(());
+        }
+        self.limits.totals.refused.add(1);
+        Err(NoRoom::NotInTime)
     }
 
     /// Gives back what the request held.
@@ -290,7 +295,9 @@ impl Connection {
     /// It has brought a request, a line or a message that is whole.
     pub fn is_heard(&self) {
         self.record.heard.store(self.limits.now(), Ordering::Relaxed);
-        self.record.is_proven.store(true, Ordering::Relaxed);
+        if !self.record.is_proven.swap(true, Ordering::Relaxed) {
+            self.limits.book().proves(self.record.id);
+        }
     }
 
     /// A request is being carried out, until the answer is dropped: it does not give way.
@@ -325,7 +332,7 @@ impl Connection {
 /// A place in the queue for memory, left when it is dropped.
 struct Waits<'c> {
     limits: &'c ClientLimits,
-    ticket: u64,
+    ticket: book::Ticket,
 }
 
 impl Drop for Waits<'_> {

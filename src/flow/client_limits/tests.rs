@@ -46,12 +46,14 @@ const SLOW: u64 = REQUEST_SLOW_AFTER_MS / 1000 + 1;
 async fn what_all_hold_is_bounded_and_comes_back() {
     let trial = Trial::new(100, 100);
     let (one, other) = (trial.enter(1).unwrap(), trial.enter(2).unwrap());
+    [&one, &other].map(|client| client.is_heard());
     one.hold(6 * MIB).await.unwrap();
     one.hold(1).await.unwrap();
     assert_eq!((trial.memory(), trial.counters.held_bytes.get()), (6 * MIB + 2048, 6 * MIB as u64));
     assert!(!other.try_hold(6 * MIB), "an eighth is for small ones");
     assert!(other.try_hold(5 * MIB));
     let third = trial.enter(3).unwrap();
+    third.is_heard();
     assert!(!third.try_hold(MIB) && third.try_hold(REQUEST_SMALL_BYTES));
     assert_eq!(third.hold(BOOK).await, Err(NoRoom::TooLarge));
     one.shrink(MIB);
@@ -101,6 +103,7 @@ async fn who_holds_much_and_sends_it_slowly_gives_way_to_who_waits() {
     let trial = Trial::new(100, 100);
     let (slow, works, next) =
         (trial.enter(1).unwrap(), trial.enter(2).unwrap(), trial.enter(3).unwrap());
+    works.is_heard();
     slow.hold(600 * 1024).await.unwrap();
     works.hold(10 * MIB).await.unwrap();
     seconds(SLOW).await;
