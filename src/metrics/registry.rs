@@ -14,7 +14,12 @@ pub struct Registry {
     components: Mutex<Components>,
     looks: Mutex<BTreeMap<String, Look>>,
     clients: Arc<ClientTotals>,
+    /// Of components that are gone, what nobody has seen yet.
+    last: Mutex<Vec<Reading>>,
 }
+
+/// Readings of components that are gone that are held until somebody asks for them.
+const LAST_READINGS_MAX: usize = 1000;
 
 /// Brings the gauges of one component up to date.
 #[derive(Clone)]
@@ -70,9 +75,10 @@ impl Registry {
     }
 
     /// From now on there are `members` and no others: each has counters, from zero the first time,
-    /// and those of all others are forgotten.
+    /// and those of all others are forgotten, but for [`Self::take_last`].
     pub fn keep(&self, members: &[Member]) {
         let there = |role, name: &String| members.iter().any(|m| m.role == role && m.name == *name);
+        self.hold_last(there);
         lock(&self.looks).retain(|name, _| there(Role::Channel, name));
         let mut all = self.lock();
         all.sources.retain(|name, _| there(Role::Source, name));
@@ -87,6 +93,31 @@ impl Registry {
                 Role::Channel => drop(all.channels.entry(name).or_default()),
             }
         }
+    }
+
+    /// What components that are gone had lost when they went: each once, for who logs it and raises alarms.
+    pub fn take_last(&self) -> Vec<Reading> {
+        std::mem::take(&mut *lock(&self.last))
+    }
+
+    /// Holds the readings of components that go now and have lost something. Beyond [`LAST_READINGS_MAX`], where nobody
+    /// asks, the newest are left out.
+    fn hold_last(&self, there: impl Fn(Role, &String) -> bool) {
+        let components = self.components();
+        let stays = components.channels.keys().all(|name| there(Role::Channel, name))
+            && components.sinks.keys().all(|name| there(Role::Sink, name))
+            && components.sources.keys().all(|name| there(Role::Source, name));
+        if stays {
+            return;
+        }
+        let is_loss = |dropped: &Dropped| dropped.events > 0 && dropped.reason.entry().is_loss;
+        // What is gone is not looked at.
+        let went = self.readings(BTreeMap::new()).into_iter().filter(|reading| {
+            !there(reading.role, &reading.name) && reading.dropped.iter().any(is_loss)
+        });
+        let mut last = lock(&self.last);
+        let room = LAST_READINGS_MAX.saturating_sub(last.len());
+        last.extend(went.take(room));
     }
 
     /// Lets every snapshot begin with `look`, which brings the gauges of the channel `name` up to
@@ -116,7 +147,11 @@ impl Registry {
         let looks = lock(&self.looks).clone();
         // Without the lock: a channel has one of its own.
         let looked = looks.into_iter().filter_map(|(name, look)| Some((name, (look.0)()?)));
-        let mut looked: BTreeMap<String, ChannelReading> = looked.collect();
+        self.readings(looked.collect())
+    }
+
+    /// The values of all components, and of channels what was seen of them.
+    fn readings(&self, mut looked: BTreeMap<String, ChannelReading>) -> Vec<Reading> {
         let Components { sources, sinks, channels, kinds } = self.components();
         let reading = |role, name: String, values, spreads, dropped| {
             let of = (role, name);

@@ -158,6 +158,13 @@ impl Datagrams {
                 return;
             }
         }
+        // Only a stop ends it here: what still comes is more than there was when it came.
+        let lost = self.count_waiting(&mut buffer);
+        if lost > 0 {
+            context.counters.drops.add(DropReason::Stopped, lost as u64);
+            tracing::warn!(source = %context.name, events = lost,
+                "stopped while datagrams kept coming; those received last are lost");
+        }
     }
 
     /// Whether the sender of a datagram may send; one that may not is counted and logged, throttled.

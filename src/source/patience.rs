@@ -5,35 +5,43 @@ use crate::codes;
 use crate::event::Event;
 use crate::flow::source::SourceContext;
 use crate::metrics::{DropReason, SourceCounters};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Messages that were received and are in no channel at a stop, of all connections of a source: the log
-/// does not write the same words twice, so they are told together.
-#[derive(Debug, Default)]
-pub(crate) struct Lost(AtomicUsize);
+/// Messages that were received and are in no channel at a stop, of all connections of a source: each is counted when
+/// it is known, also where the source is cut off. The log does not write the same words twice, so they are logged
+/// together, once the source and all its connections have let go of this.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    messages: AtomicUsize,
+    source: String,
+    counters: Arc<SourceCounters>,
+}
 
 impl Lost {
-    /// Notes messages, and the lines of a read that were not cut yet.
+    pub(crate) fn of(context: &SourceContext) -> Arc<Self> {
+        let (source, counters) = (context.name.clone(), Arc::clone(&context.counters));
+        Arc::new(Self { messages: AtomicUsize::new(0), source, counters })
+    }
+
+    /// Counts messages, and the lines of a read that were not cut yet.
     pub(crate) fn note(&self, messages: usize, read: &[u8]) {
         let lines = read.iter().filter(|&&byte| byte == b'\n').count();
-        self.0.fetch_add(messages + lines, Ordering::Relaxed);
+        self.counters.drops.add(DropReason::Stopped, (messages + lines) as u64);
+        self.messages.fetch_add(messages + lines, Ordering::Relaxed);
     }
+}
 
-    pub(crate) fn messages(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Counts and logs what was noted.
-    pub(crate) fn tell(&self, source: &str, counters: &SourceCounters) {
-        let events = self.messages();
+impl Drop for Lost {
+    fn drop(&mut self) {
+        let events = *self.messages.get_mut();
         if events > 0 {
-            counters.drops.add(DropReason::Stopped, events as u64);
             tracing::warn!(
-                source = %source,
+                source = %self.source,
                 events,
                 "stopped while the channel took nothing; messages received last are lost"
             );
@@ -201,5 +209,15 @@ mod tests {
         trial.stop();
         assert_eq!(commit(&trial.context, events(3)).await, Ended::Stopped(3));
         assert_eq!(trial.tries(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_stop_leaves_over_is_counted_also_where_the_source_is_cut_off() {
+        let trial = Trial::new();
+        let lost = Lost::of(&trial.context);
+        lost.note(2, b"a\nb\nc");
+        assert_eq!(trial.context.counters.drops.get(DropReason::Stopped), 4, "at once");
+        drop(lost);
+        assert_eq!(trial.context.counters.drops.get(DropReason::Stopped), 4, "and once");
     }
 }

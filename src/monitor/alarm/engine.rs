@@ -15,7 +15,7 @@ use crate::base::clock::Clock;
 use crate::codes;
 use crate::flow::contain::contain;
 use crate::flow::context::StopSignal;
-use crate::metrics::Registry;
+use crate::metrics::{Reading, Registry};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +38,23 @@ pub(super) struct Engine {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) window: Window,
     pub(super) stop: StopSignal,
+    /// Fires once everything has stopped: then nothing more is lost.
+    pub(super) ended: StopSignal,
 }
 
 impl Engine {
-    /// Runs until the stop; then what there is to keep is kept.
+    /// Looks until the stop; then what there is to keep is kept. What is lost during the stop is logged when everything
+    /// has ended.
     pub(super) async fn run(mut self) {
+        let mut losses = LossLog::default();
+        self.looks(&mut losses).await;
+        self.ended.wait().await;
+        // What cannot be read any more is not said.
+        let gone = self.registry.take_last();
+        let _ = contain(async { self.log_losses(&mut losses, &gone, true) }).await;
+    }
+
+    async fn looks(&mut self, losses: &mut LossLog) {
         let mut orders = self.orders.borrow_and_update().clone();
         let (keeper, kept) = tokio::select! {
             () = self.stop.wait() => return,
@@ -50,7 +62,6 @@ impl Engine {
         };
         let machine = Machine::new(Arc::clone(&orders.settings), kept);
         let (outboxes, spaces) = (Vec::new(), Spaces::default());
-        let losses = LossLog::default();
         let mut watch = Watch { machine, outboxes, spaces, keeper, losses, is_torn: false };
         let mut rest = Rest::default();
         self.employ(&orders.settings, &mut watch.outboxes);
@@ -87,26 +98,25 @@ impl Engine {
                 }
             }
         }
-        // What cannot be read any more is not said.
-        let _ = contain(async { self.log_losses(&mut watch.losses, true) }).await;
         watch.keeper.end(&watch.machine).await;
     }
 
     /// Logs what was lost since the last such line; also where alarms are off.
-    fn log_losses(&self, losses: &mut LossLog, is_last: bool) {
-        let lines = losses.due(self.clock.now(), &self.registry.snapshot(), is_last);
+    fn log_losses(&self, losses: &mut LossLog, gone: &[Reading], is_last: bool) {
+        let lines = losses.due(self.clock.now(), gone, &self.registry.snapshot(), is_last);
         lines.iter().for_each(LossLine::log);
     }
 
     /// Looks once.
-    async fn look(&self, orders: &Orders, watch: &mut Watch) {
+    async fn look(&self, orders: &Orders, watch: &mut Watch<'_>) {
         if watch.is_torn {
             watch.machine = watch.machine.anew();
             watch.is_torn = false;
         }
-        self.log_losses(&mut watch.losses, false);
+        let gone = self.registry.take_last();
+        self.log_losses(watch.losses, &gone, false);
         let at = Moment { now: self.clock.now(), wall_ms: self.clock.wall_ms() };
-        let sight = self.sight(orders, &mut watch.spaces).await;
+        let sight = self.sight(orders, gone, &mut watch.spaces).await;
         for change in watch.machine.look(at, &sight) {
             tell(at, change, &watch.outboxes);
         }
@@ -114,7 +124,7 @@ impl Engine {
         watch.keeper.keep(at.now, &mut watch.machine).await;
     }
 
-    async fn sight(&self, orders: &Orders, spaces: &mut Spaces) -> Sight {
+    async fn sight(&self, orders: &Orders, gone: Vec<Reading>, spaces: &mut Spaces) -> Sight {
         if !orders.settings.enabled {
             return Sight::default();
         }
@@ -128,6 +138,7 @@ impl Engine {
             unheard,
             spaces: spaces.look(&orders.settings).await,
             refused: orders.refused.clone(),
+            last: gone,
         }
     }
 
@@ -159,12 +170,12 @@ impl Engine {
 }
 
 /// What a look works on.
-struct Watch {
+struct Watch<'a> {
     machine: Machine,
     outboxes: Vec<Outbox>,
     spaces: Spaces,
     keeper: Keeper,
-    losses: LossLog,
+    losses: &'a mut LossLog,
     /// The last look ended in the middle.
     is_torn: bool,
 }
@@ -335,7 +346,7 @@ impl Keeper {
 mod tests {
     use super::*;
     use crate::flow::heard::logged;
-    use crate::metrics::{Member, Role};
+    use crate::metrics::{DropReason, Member, Role};
     use crate::monitor::alarm::tests::read;
     use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::time::sleep;
@@ -366,6 +377,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_lost_while_the_agent_stops_is_logged_once_it_has_stopped() {
+        let (mut settings, _) = read("");
+        settings.directory = None;
+        let orders = Orders { settings: Arc::new(settings), refused: None };
+        let (_orders, given) = watch::channel(orders);
+        let registry = Arc::new(Registry::default());
+        let clock: Arc<dyn Clock> = Arc::new(RuntimeClock(tokio::time::Instant::now()));
+        let ((stop, signal), (end, ended)) = (StopSignal::new(), StopSignal::new());
+        let (window, sink) = (Window::default(), registry.sink("k1"));
+        let engine = Engine { orders: given, registry, clock, window, stop: signal, ended };
+        let script = async {
+            sleep(Duration::from_secs(3)).await;
+            stop.send_replace(true);
+            sleep(Duration::from_secs(3)).await;
+            sink.drops.add(DropReason::DeadLetter, 12_345);
+            end.send_replace(true);
+        };
+        let said = logged(async {
+            tokio::join!(engine.run(), script);
+        });
+        let said = said.await;
+        assert!(said.contains("12345"), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_look_that_panics_is_said_now_and_then_and_the_looking_goes_on() {
         let (mut settings, _) = read("");
         settings.directory = None;
@@ -387,7 +423,14 @@ mod tests {
         let window = Window::default();
         window.begin(Arc::clone(&clock));
         let shown = window.clone();
-        let engine = Engine { orders: given, registry, clock, window: shown, stop: signal };
+        let engine = Engine {
+            orders: given,
+            registry,
+            clock,
+            window: shown,
+            stop: signal,
+            ended: StopSignal::new().1,
+        };
         let script = async {
             let pass = async |seconds| sleep(Duration::from_secs(seconds)).await;
             pass(5).await;

@@ -7,7 +7,7 @@ use super::settings::AlarmSettings;
 use super::sight::{Sight, Verdict, Words};
 use crate::codes;
 use crate::metrics::{DropPlace, DropReason, Dropped, Reading};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Between two log lines about the same component and reason.
@@ -53,13 +53,16 @@ impl Losses {
         observed: &mut Observed,
     ) {
         let mut seen = BTreeMap::new();
-        for (reading, dropped) in lost(&sight.readings) {
+        // One that is gone, and what has its name now, are looked at one after the other.
+        for (reading, dropped) in lost(&sight.last).chain(lost(&sight.readings)) {
             let key = key(reading, dropped);
             let count = dropped.events;
             let quiet = settings.tuning(Kind::EventsLost, &reading.name);
             let lasts = quiet.as_ref().map_or(Duration::ZERO, |tuning| tuning.lasts);
-            let mut state =
-                self.0.get(&key).copied().unwrap_or(Seen { count: 0, before: 0, grew: now });
+            let known = seen.get(&key).or_else(|| self.0.get(&key)).copied();
+            // With fewer than before it is another that has come in its place.
+            let known = known.filter(|known: &Seen| known.count <= count);
+            let mut state = known.unwrap_or(Seen { count: 0, before: 0, grew: now });
             let is_quiet = now.saturating_sub(state.grew) >= lasts.max(SETTLES);
             let grew = count > state.count;
             if grew {
@@ -111,17 +114,31 @@ pub(super) struct LossLog(BTreeMap<Key, (u64, Duration)>);
 
 impl LossLog {
     /// The lines that are due: the first at once, the next at most every [`LOG_EVERY`], with the number since.
-    /// `is_last`: the agent ends, and what was held back is due now.
+    /// `gone` are components that are there no more, of which all is due now. `is_last`: the agent ends, and what was
+    /// held back is due now.
     pub(super) fn due(
         &mut self,
         now: Duration,
+        gone: &[Reading],
         readings: &[Reading],
         is_last: bool,
     ) -> Vec<LossLine> {
+        let mut lines = self.lines(now, gone, true);
+        for (reading, dropped) in lost(gone) {
+            self.0.remove(&key(reading, dropped));
+        }
+        lines.extend(self.lines(now, readings, is_last));
+        let there: BTreeSet<Key> = lost(readings).map(|(r, dropped)| key(r, dropped)).collect();
+        self.0.retain(|key, _| there.contains(key));
+        lines
+    }
+
+    fn lines(&mut self, now: Duration, readings: &[Reading], is_last: bool) -> Vec<LossLine> {
         let mut lines = Vec::new();
         for (reading, dropped) in lost(readings) {
             let key = key(reading, dropped);
-            let last = self.0.get(&key).copied();
+            // With fewer than before it is another that has come in its place.
+            let last = self.0.get(&key).copied().filter(|(logged, _)| *logged <= dropped.events);
             let (logged, at) = last.unwrap_or((0, Duration::ZERO));
             let is_due = last.is_none() || is_last || now.saturating_sub(at) >= LOG_EVERY;
             if dropped.events > logged && is_due {
@@ -186,11 +203,12 @@ impl LossLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Registry;
+    use crate::metrics::{Member, Registry, Role};
     use crate::monitor::alarm::tests::read;
 
     fn look(registry: &Registry) -> Sight {
-        Sight { readings: registry.snapshot(), ..Sight::default() }
+        let last = registry.take_last();
+        Sight { readings: registry.snapshot(), last, ..Sight::default() }
     }
 
     fn verdicts(losses: &mut Losses, seconds: u64, registry: &Registry) -> Vec<(String, Verdict)> {
@@ -256,7 +274,7 @@ mod tests {
         let mut events = |second, add, is_last| {
             sink.drops.add(DropReason::DeadLetter, add);
             let now = Duration::from_secs(second);
-            let lines = log.due(now, &registry.snapshot(), is_last);
+            let lines = log.due(now, &registry.take_last(), &registry.snapshot(), is_last);
             lines.iter().map(|line| (line.events, line.total)).collect::<Vec<_>>()
         };
         assert_eq!(events(1, 0, false), []);
@@ -269,5 +287,49 @@ mod tests {
         assert_eq!(events(2002, 1, false), []);
         assert_eq!(events(2003, 0, true), [(1, 205)]);
         assert_eq!(events(2003, 0, true), []);
+    }
+
+    #[test]
+    fn what_a_component_lost_just_before_a_reload_removes_it_is_logged_and_bad() {
+        let (registry, mut log) = (Registry::default(), LossLog::default());
+        let mut losses = Losses::default();
+        let member = |name: &str| Member { role: Role::Sink, name: name.to_owned(), kind: "null" };
+        let now = Duration::from_secs(1);
+        registry.keep(&[member("k1"), member("k2")]);
+        assert!(log.due(now, &registry.take_last(), &registry.snapshot(), false).is_empty());
+        let gone = registry.sink("k1");
+        gone.drops.add(DropReason::DeadLetter, 7);
+        // Another of the name comes in the same moment, and has lost some as well.
+        registry.keep(&[member("k2")]);
+        registry.keep(&[member("k1"), member("k2")]);
+        registry.sink("k1").drops.add(DropReason::DeadLetter, 2);
+        let sight = look(&registry);
+        let lines = log.due(now, &sight.last, &sight.readings, false);
+        let lines: Vec<_> = lines.iter().map(|line| (line.events, line.total)).collect();
+        assert_eq!(lines, [(7, 7), (2, 2)]);
+        let (settings, mut observed) = (read("").0, Observed::default());
+        losses.observe(now, &sight, &settings, &mut observed);
+        let bad = observed.list.iter().map(|seen| message(&seen.verdict).to_owned());
+        let bad: Vec<String> = bad.map(|words| words.chars().take(8).collect()).collect();
+        assert_eq!(bad, ["7 events", "2 events"]);
+        assert!(registry.take_last().is_empty(), "each once");
+    }
+
+    #[test]
+    fn a_component_that_comes_back_with_fewer_losses_is_logged_again() {
+        let (registry, mut log) = (Registry::default(), LossLog::default());
+        let member = Member { role: Role::Sink, name: "k1".to_owned(), kind: "null" };
+        let mut logged = |second, registry: &Registry| {
+            let (now, gone) = (Duration::from_secs(second), registry.take_last());
+            let lines = log.due(now, &gone, &registry.snapshot(), false);
+            lines.iter().map(|line| line.events).sum::<u64>()
+        };
+        registry.sink("k1").drops.add(DropReason::DeadLetter, 100);
+        assert_eq!(logged(1, &registry), 100);
+        registry.keep(&[]);
+        assert_eq!(logged(2, &registry), 0, "all of it was logged");
+        registry.keep(&[member]);
+        registry.sink("k1").drops.add(DropReason::DeadLetter, 3);
+        assert_eq!(logged(3, &registry), 3, "at once, although it is less than before");
     }
 }

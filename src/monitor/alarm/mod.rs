@@ -100,6 +100,7 @@ pub(crate) struct Alarms {
     orders: watch::Sender<Orders>,
     window: Window,
     stop: watch::Sender<bool>,
+    end: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
     /// Closed once the thread has nothing more to do.
     ended: mpsc::Receiver<()>,
@@ -115,6 +116,7 @@ impl Alarms {
         let orders = Orders { settings: Arc::new(settings), refused: None };
         let (orders, given) = watch::channel(orders);
         let (stop, signal) = StopSignal::new();
+        let (end, has_ended) = StopSignal::new();
         let (ending, ended) = mpsc::channel();
         let window = Window::default();
         window.begin(Arc::clone(&clock));
@@ -124,12 +126,13 @@ impl Alarms {
             clock,
             window: window.clone(),
             stop: signal,
+            ended: has_ended,
         };
         let thread = spawn(engine, ending);
         let thread = thread.map_err(|error| {
             tracing::error!(code = %codes::ALARMS_OFF, "no thread for alarms, the agent runs without: {error}");
         });
-        Self { orders, window, stop, thread: thread.ok(), ended }
+        Self { orders, window, stop, end, thread: thread.ok(), ended }
     }
 
     /// A changed configuration was taken over, and says this.
@@ -146,7 +149,8 @@ impl Alarms {
         self.orders.send_modify(|orders| orders.refused = Some(why.to_owned()));
     }
 
-    /// Looks no more: an agent that stops has no troubles of interest.
+    /// Looks no more: an agent that stops has no troubles of interest. What it loses meanwhile is logged when this is
+    /// dropped.
     pub(crate) fn rest(&self) {
         self.stop.send_replace(true);
     }
@@ -170,6 +174,7 @@ fn spawn(engine: Engine, ending: mpsc::Sender<()>) -> io::Result<JoinHandle<()>>
 impl Drop for Alarms {
     fn drop(&mut self) {
         self.rest();
+        self.end.send_replace(true);
         let ended = self.ended.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Disconnected);
         if let Some(thread) = self.thread.take().filter(|_| ended) {
             let _ = thread.join();

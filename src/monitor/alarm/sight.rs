@@ -23,6 +23,8 @@ pub(crate) struct Moment {
 pub(crate) struct Sight {
     /// Every component.
     pub(crate) readings: Vec<Reading>,
+    /// Of components that are gone since the last look, what they had lost.
+    pub(crate) last: Vec<Reading>,
     /// Who was heard since the last look, by source.
     pub(crate) heard: BTreeMap<String, Vec<Heard>>,
     /// Addresses from which somebody is connected and has sent nothing, by source.

@@ -124,6 +124,7 @@ impl Rig {
             unheard,
             spaces: self.spaces.clone(),
             refused: self.refused.clone(),
+            last: Vec::new(),
         };
         let now = Duration::from_secs(self.seconds);
         let at =

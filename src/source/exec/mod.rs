@@ -7,7 +7,7 @@
 //! or `batchTimeout` has passed since the last commit. While the channel refuses, nothing more is
 //! read and the command waits in its pipe. At the end of its output the rest is committed; with
 //! `restart` it runs again after `restartThrottle`. A command that ends with another status than 0, by a signal, or
-//! although it follows a file (`tail -F`), is a failing source until it runs again and prints something. To stop, the group gets SIGTERM, what it still
+//! although it follows a file (`tail -F`), is a failing source until it runs again and prints something, has run for 10 s, or ends well. To stop, the group gets SIGTERM, what it still
 //! prints is read for a moment, then it gets SIGKILL.
 //!
 //! Invariants: bodies are the command's bytes, whatever `charset` says, because Flume decodes and
@@ -98,6 +98,8 @@ const READ_BYTES: usize = 64 * 1024;
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long a command whose output has ended may take to exit, unasked and then asked.
 const END_GRACE: Duration = Duration::from_secs(1);
+/// A command that has run so long is no fault of the source any more, although it prints nothing.
+const RUNS_WELL: Duration = Duration::from_secs(10);
 
 struct Exec {
     words: Vec<String>,
@@ -170,9 +172,10 @@ impl Exec {
             pushed: Instant::now(),
             kill_at: None,
             left_over: 0,
+            not_kept: 0,
         };
         let read = reading.until_end(stdout, &process).await;
-        let kill_at = reading.kill_at;
+        let (kill_at, not_kept) = (reading.kill_at, reading.not_kept);
         let flushed = reading.finish().await;
         let stopping = context.stop.fired();
         let grace = kill_at.map_or(END_GRACE, |at| at.saturating_duration_since(Instant::now()));
@@ -180,7 +183,8 @@ impl Exec {
         if !stopping {
             self.report_end(context, status);
         }
-        if let Ended::Stopped(lost) = flushed {
+        let lost = not_kept + if let Ended::Stopped(left) = flushed { left } else { 0 };
+        if lost > 0 {
             context.counters.drops.add(DropReason::Stopped, lost as u64);
             tracing::warn!(source = %context.name, events = lost,
                 "stopped while the channel took nothing; the command's last lines are lost");
@@ -203,6 +207,7 @@ impl Exec {
                 context.counters.fault.set(format!("{fault}; {next}"));
             }
             None => {
+                context.counters.fault.clear();
                 let status = status.map_or_else(|| "unknown".to_owned(), |s| s.to_string());
                 tracing::info!(source = %context.name, program, %status, "the command ended");
             }
@@ -224,6 +229,8 @@ struct Reading<'a> {
     kill_at: Option<Instant>,
     /// Events that the channel did not take although the source stops.
     left_over: usize,
+    /// Lines behind those for which there was no room any more: they are counted, and lost.
+    not_kept: usize,
 }
 
 impl Reading<'_> {
@@ -234,10 +241,16 @@ impl Reading<'_> {
         process: &Process,
     ) -> Result<(), Failure> {
         let mut buffer = vec![0; READ_BYTES];
+        let (runs_well_at, mut runs_well) = (Instant::now() + RUNS_WELL, false);
         loop {
             let due = self.pushed + self.every;
             let read = tokio::select! {
                 () = self.context.stop.wait() => break,
+                () = sleep_until(runs_well_at), if !runs_well => {
+                    runs_well = true;
+                    self.context.counters.fault.clear();
+                    continue;
+                }
                 () = sleep_until(due), if !self.batch.is_empty() => {
                     self.push().await;
                     continue;
@@ -260,9 +273,9 @@ impl Reading<'_> {
         let kill_at = Instant::now() + STOP_GRACE;
         self.kill_at = Some(kill_at);
         // Only reading is cut off, and what is not read was printed after the source was told to
-        // stop. A commit cut off half-way would take along lines that were printed long before.
-        while self.left_over == 0
-            && Instant::now() < kill_at
+        // stop. A commit cut off half-way would take along lines that were printed long before. Where the channel takes
+        // nothing, what waits in the pipe is read all the same, to be counted.
+        while Instant::now() < kill_at
             && let Ok(Ok(n @ 1..)) = timeout_at(kill_at, stdout.read(&mut buffer)).await
         {
             self.take(&buffer[..n]).await;
@@ -278,6 +291,11 @@ impl Reading<'_> {
                 "the command printed a line that is too long; it becomes several events");
         }
         for line in complete {
+            let is_full = self.batch.len() >= self.most || self.batch_bytes >= EXEC_BATCH_BYTES_MAX;
+            if self.left_over > 0 && is_full {
+                self.not_kept += 1;
+                continue;
+            }
             self.batch_bytes += line.len();
             self.batch.push(Event::new(line));
             let full = self.batch.len() >= self.most || self.batch_bytes >= EXEC_BATCH_BYTES_MAX;
@@ -295,6 +313,7 @@ impl Reading<'_> {
         let kept = batch.clone();
         if let Ended::Stopped(left) = patience::commit(self.context, batch).await {
             self.batch = kept[kept.len() - left..].to_vec();
+            self.batch_bytes = self.batch.iter().map(|event| event.body.len()).sum();
             self.left_over = left;
         }
         self.pushed = Instant::now();

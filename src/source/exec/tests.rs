@@ -255,3 +255,35 @@ async fn a_command_that_should_not_have_ended_so_is_a_fault_and_one_that_is_done
         }
     }
 }
+
+#[tokio::test]
+async fn what_waits_in_the_pipe_at_a_stop_with_a_full_channel_is_counted() {
+    let trial = Trial::new();
+    trial.always(Reply::Full);
+    let directory = tempfile::tempdir().unwrap();
+    let done = directory.path().join("done");
+    // As much as a pipe holds, in several writes.
+    let script = format!("seq 100001 109000; touch {}; sleep 600", done.display());
+    let source = shell(&script, &[("batchSize", "10")]);
+    let script = async {
+        trial.until_tries(1).await;
+        until("all to be printed", || done.exists()).await;
+    };
+    trial.run(source.as_ref(), script).await.unwrap();
+    assert_eq!(trial.context.counters.drops.get(DropReason::Stopped), 9000);
+}
+
+#[tokio::test]
+async fn a_command_that_ends_well_when_it_runs_again_is_no_fault_any_more() {
+    let trial = Trial::new();
+    let directory = tempfile::tempdir().unwrap();
+    let mark = directory.path().join("was-here");
+    let script = format!("test -e {0} || {{ touch {0}; exit 3; }}", mark.display());
+    let source = shell(&script, &[("restart", "true"), ("restartThrottle", "300")]);
+    let counters = &trial.context.counters;
+    let script = async {
+        until("the fault", || counters.fault.get().is_some()).await;
+        until("the end of the fault", || counters.fault.get().is_none()).await;
+    };
+    trial.run(source.as_ref(), script).await.unwrap();
+}

@@ -121,7 +121,7 @@ impl Source for Netcat {
 
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let name: Arc<str> = Arc::from(context.name.as_str());
-        let lost = Arc::new(Lost::default());
+        let lost = Lost::of(context);
         let strides = Strides::of(&context.clients);
         Box::pin(async move {
             let session = |arrival: Arrival| {
@@ -151,9 +151,7 @@ impl Source for Netcat {
                     session.run().await;
                 }
             };
-            let ended = self.listening.serve(context, session).await;
-            lost.tell(&context.name, &context.counters);
-            ended
+            self.listening.serve(context, session).await
         })
     }
 }

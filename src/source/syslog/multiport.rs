@@ -260,16 +260,14 @@ impl Source for Multiport {
     }
 
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
-        let (shared, lost) = (Arc::new(context.clone()), Arc::new(Lost::default()));
+        let (shared, lost) = (Arc::new(context.clone()), Lost::of(context));
         let strides = Strides::of(&context.clients);
         Box::pin(async move {
             let session = |arrival| {
                 let (context, rules) = (Arc::clone(&shared), Arc::clone(&self.rules));
                 session(context, rules, strides.stride(), Arc::clone(&lost), arrival)
             };
-            let ended = self.listening.serve(context, session).await;
-            lost.tell(&context.name, &context.counters);
-            ended
+            self.listening.serve(context, session).await
         })
     }
 }

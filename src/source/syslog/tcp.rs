@@ -83,7 +83,7 @@ impl Source for SyslogTcp {
     }
 
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
-        let (shared, lost) = (Arc::new(context.clone()), Arc::new(Lost::default()));
+        let (shared, lost) = (Arc::new(context.clone()), Lost::of(context));
         let strides = Strides::of(&context.clients);
         Box::pin(async move {
             let session = |arrival: Arrival| {
@@ -92,9 +92,7 @@ impl Source for SyslogTcp {
                 let stride = strides.stride();
                 Session { context, rules, cutter, stride, lost: Arc::clone(&lost) }.run(arrival)
             };
-            let ended = self.listening.serve(context, session).await;
-            lost.tell(&context.name, &context.counters);
-            ended
+            self.listening.serve(context, session).await
         })
     }
 }
