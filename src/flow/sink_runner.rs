@@ -74,6 +74,7 @@ pub struct SinkRunner {
 impl SinkRunner {
     /// Runs until the stop signal has fired and the batch in hand is delivered or handed back.
     pub async fn run(self) {
+        self.counters.begin();
         self.lives().await;
         self.enter(Phase::Stopped);
         self.counters.stopped(self.clock.wall_ms());

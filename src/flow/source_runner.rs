@@ -56,8 +56,7 @@ impl SourceRunner {
     }
 
     async fn lives(&self) {
-        self.counters.done.set(0);
-        self.counters.fault.clear();
+        self.counters.begin();
         let mut backoff = Backoff::of_a_runner();
         let mut source = None;
         while !self.stop.fired() {

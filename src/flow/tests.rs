@@ -536,9 +536,9 @@ async fn a_source_that_has_given_all_counts_as_started_and_is_left_alone() {
             Box::pin(async { Ok(()) })
         }
     }
-    let (fire, signal) = StopSignal::new();
-    let (started, mut has_started) = watch::channel(false);
+    let ((fire, signal), (started, mut has_started)) = (StopSignal::new(), watch::channel(false));
     let counters = Arc::new(SourceCounters::default());
+    counters.files_left_out.set(3);
     let runner = SourceRunner {
         name: "r1".to_owned(),
         make: Box::new(|| Ok(Box::new(Done))),
@@ -552,6 +552,7 @@ async fn a_source_that_has_given_all_counts_as_started_and_is_left_alone() {
     let task = tokio::spawn(runner.run());
     timeout(PATIENCE, has_started.wait_for(|started| *started)).await.unwrap().unwrap();
     assert_eq!((counters.done.get(), counters.stop_time.get()), (1, 0), "done, and not stopped");
+    assert_eq!(counters.files_left_out.get(), 0, "what another type of the name had left");
     fire.send_replace(true);
     timeout(PATIENCE, task).await.unwrap().unwrap();
 }
@@ -571,8 +572,7 @@ async fn a_source_that_waits_for_what_it_reads_counts_as_started_and_is_not_up_u
         }
     }
     let (there, counters) = (Arc::new(Notify::new()), Arc::<SourceCounters>::default());
-    let (stop, signal) = StopSignal::new();
-    let (started, mut has_started) = watch::channel(false);
+    let ((stop, signal), (started, mut has_started)) = (StopSignal::new(), watch::channel(false));
     let made = Arc::clone(&there);
     let runner = SourceRunner {
         name: "r1".to_owned(),

@@ -222,6 +222,19 @@ counters!(
 );
 
 impl SourceCounters {
+    /// A source begins, perhaps one of another type in the place of an earlier one: what showed how that was holds no more.
+    pub fn begin(&self) {
+        self.done.set(0);
+        self.fault.clear();
+        let levels = [
+            &self.files_left_out,
+            &self.empty_patterns,
+            &self.position_refused,
+            &self.certificate_end,
+        ];
+        levels.into_iter().for_each(|level| level.set(0));
+    }
+
     /// A batch of `events` was received.
     pub fn batch_received(&self, events: u64) {
         self.event_received.add(events);
@@ -247,6 +260,12 @@ impl SourceCounters {
 }
 
 impl SinkCounters {
+    /// A sink begins, perhaps one of another type in the place of an earlier one.
+    pub fn begin(&self) {
+        self.certificate_end.set(0);
+        self.peer_certificate_end.set(0);
+    }
+
     /// Events that ended without having arrived, by reason.
     #[must_use]
     pub fn dropped_events(&self) -> Vec<Dropped> {

@@ -253,7 +253,9 @@ impl Listening {
         let open = OpenConnections(&context.counters);
         let mut pause = ACCEPT_PAUSE_MIN;
         let mut bind_again = Instant::now() + BIND_AGAIN;
-        let mut look_again = Instant::now() + LOOK_AGAIN;
+        // Beside accepting: a look takes long where the stores' file system hangs.
+        let looks = self.keep_looking(context);
+        tokio::pin!(looks);
         let stop = context.stop.wait();
         tokio::pin!(stop);
         loop {
@@ -266,11 +268,7 @@ impl Listening {
                     self.bind_again(context, &mut places).await;
                     bind_again = Instant::now() + BIND_AGAIN;
                 }
-                () = sleep_until(look_again), if self.tls.is_some() => {
-                    // A store that was readable once is logged where it is not, and stays in use.
-                    let _ = self.look_at_stores(context).await;
-                    look_again = Instant::now() + LOOK_AGAIN;
-                }
+                () = &mut looks, if self.tls.is_some() => {}
                 accepted = places.accept() => match accepted {
                     Ok((socket, peer, port)) => {
                         pause = ACCEPT_PAUSE_MIN;
@@ -323,6 +321,15 @@ impl Listening {
             stop: context.stop.clone(),
             counters: Arc::clone(&context.counters),
             log,
+        }
+    }
+
+    /// Looks at the stores now and then. Does not return.
+    async fn keep_looking(&self, context: &SourceContext) {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            // A store that was readable once is logged where it is not, and stays in use.
+            let _ = self.look_at_stores(context).await;
         }
     }
 
