@@ -5,6 +5,7 @@ use super::catalogue::Catalogue;
 use super::secret;
 use super::settings::{Key, Kind, Place, split_comment};
 use super::types::Part;
+use crate::net::endpoint;
 use std::fmt;
 
 /// Where a value comes from.
@@ -85,7 +86,7 @@ fn component(part: Part, component: &Component, catalogue: &Catalogue, all: &mut
         }
         let key = format!("{prefix}.{name}");
         let value = taken(&setting.value, known(name));
-        let value = secret::shown(&key, value).to_owned();
+        let value = shown(&key, name, value);
         all.push(Effective { key, value, origin: Origin::Written(setting.place.clone()) });
     }
     let unset = keys.iter().filter(|key| {
@@ -96,6 +97,35 @@ fn component(part: Part, component: &Component, catalogue: &Catalogue, all: &mut
         value: key.default.to_owned(),
         origin: Origin::Default,
     }));
+}
+
+/// A value as it may be shown: without a secret, also in the middle of a URL or behind a program.
+fn shown(key: &str, name: &str, value: &str) -> String {
+    let value = secret::shown(key, value);
+    if name == "command" {
+        return program(value);
+    }
+    // Several are each looked at for themselves.
+    let one = |word: &str| {
+        if word.contains("://") { endpoint::shown(word) } else { word.to_owned() }
+    };
+    if value.contains("://") {
+        value.split_inclusive([' ', ',']).map(one).collect()
+    } else {
+        value.to_owned()
+    }
+}
+
+/// The program of a command: what it is given may be secret, and a shell is given variables first.
+fn program(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let first = words.next().filter(|word| !word.contains(['=', '"', '\'', '$', ';', '|', '&']));
+    let more = words.next().is_some();
+    match first {
+        Some(program) if more => format!("{program} …"),
+        Some(program) => program.to_owned(),
+        None => "…".to_owned(),
+    }
 }
 
 /// Without the comment that may follow it where no legal value holds one.
@@ -126,5 +156,25 @@ fn directories(channel: &ChannelConfig, all: &mut Vec<Effective>) {
         }
         all.retain(|setting| setting.key != key);
         all.push(Effective { key, value, origin: Origin::Default });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_in_a_url_or_a_command_is_not_shown() {
+        for (name, value, wanted) in [
+            ("endpoint", "https://me:pw@h/a?token=t", "https://…@h/a?token=…"),
+            ("hosts", "http://me:pw@h/,http://i/", "http://…@h/,http://i/"),
+            ("endpoint", "h:80", "h:80"),
+            ("command", "curl -H token:t http://h/", "curl …"),
+            ("command", "/usr/bin/top", "/usr/bin/top"),
+            ("command", "TOKEN=t curl", "…"),
+            ("password", "x", "***"),
+        ] {
+            assert_eq!(shown(&format!("a.sinks.k.{name}"), name, value), wanted, "{name}");
+        }
     }
 }
