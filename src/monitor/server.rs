@@ -105,28 +105,32 @@ impl Guard {
         }
     }
 
-    /// What holds for the requests of one connection, and its stream, greeted.
-    ///
-    /// # Errors
-    /// The client does not get on with its greeting, or a store was never readable.
-    async fn admit(&self, socket: TcpStream) -> Result<(Stream, Rules), String> {
-        let rules = Rules {
+    /// What holds for a request.
+    async fn rules(&self) -> Rules {
+        Rules {
             format: self.format,
             loopback: self.loopback.clone(),
             auth: match &self.auth {
                 None => Shown::Nothing,
                 // `announce` has logged why not.
-                Some(auth) => auth.current(OWNER).await.map_or(Shown::Unreadable, Shown::As),
+                Some(auth) => auth.recent(OWNER).await.map_or(Shown::Unreadable, Shown::As),
             },
             health_without_auth: self.health_without_auth,
-        };
-        let Some(tls) = &self.tls else { return Ok((Stream::Plain(socket), rules)) };
+        }
+    }
+
+    /// The stream of one connection, greeted.
+    ///
+    /// # Errors
+    /// The client does not get on with its greeting, or a store was never readable.
+    async fn admit(&self, socket: TcpStream) -> Result<Stream, String> {
+        let Some(tls) = &self.tls else { return Ok(Stream::Plain(socket)) };
         let acceptor = tls.current(OWNER).await.map_err(|error| error.to_string())?;
         let patience = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
         let greeted = timeout(patience, acceptor.accept(Socket::Plain(socket))).await;
         let stream = greeted.map_err(|_| "no TLS handshake in time".to_owned())?;
         let stream = stream.map_err(|error| error.to_string())?;
-        Ok((Stream::Tls(Box::new(TlsStream::Server(stream))), rules))
+        Ok(Stream::Tls(Box::new(TlsStream::Server(stream))))
     }
 }
 
@@ -267,15 +271,16 @@ fn say(listener: &TcpListener, door: &Door) {
 async fn session(socket: TcpStream, watched: Arc<Watched>, guard: Arc<Guard>, asked: Asked) {
     // Answers are small and each is waited for.
     let _ = socket.set_nodelay(true);
-    let (stream, rules) = match guard.admit(socket).await {
+    let stream = match guard.admit(socket).await {
         Ok(admitted) => admitted,
         Err(error) => return tracing::debug!("monitoring: a client does not get in: {error}"),
     };
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         asked.now();
-        let (watched, rules) = (Arc::clone(&watched), rules.clone());
+        let (watched, guard) = (Arc::clone(&watched), Arc::clone(&guard));
         let (parts, _) = request.into_parts();
-        async move { Ok::<_, Infallible>(answer(&parts, &watched, &rules).await) }
+        // For each request: what was taken back must not hold on while a connection stays open.
+        async move { Ok::<_, Infallible>(answer(&parts, &watched, &guard.rules().await).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -4,7 +4,7 @@
 //! used on. One look at a time: a file system that hangs holds up one thread. A store that cannot be read
 //! is tried again when its file changes, and every [`TRY_AGAIN`].
 //!
-//! The story: [`Reloading::current`] is asked for each connection. It compares device, number, bytes and times
+//! The story: [`Reloading::current`] is asked for each connection, [`Reloading::recent`] for each request. It compares device, number, bytes and times
 //! of the files with those of the last reading, taken before it: what is written meanwhile is seen the next time.
 //! A store that is half written, or was replaced by something else, changes nothing: that is logged,
 //! and what was read last stays in use.
@@ -19,6 +19,8 @@ use tokio::time::{Instant, timeout};
 
 const LOOK_PATIENCE: Duration = Duration::from_secs(10);
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// Between two looks for [`Reloading::recent`].
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Settings that name stores.
 pub trait Stores: Clone + Send + 'static {
@@ -82,6 +84,8 @@ struct Held<L> {
     /// Of the last reading, also one that failed.
     stamps: Vec<Stamp>,
     read: Option<Instant>,
+    /// When it was asked last whether they have changed.
+    looked: Option<Instant>,
     has_failed: bool,
 }
 
@@ -101,7 +105,8 @@ impl<S: Stores> Reloading<S> {
     /// Stores that have not been read yet.
     #[must_use]
     pub fn new(settings: S) -> Self {
-        let held = Held { loaded: None, stamps: Vec::new(), read: None, has_failed: false };
+        let held =
+            Held { loaded: None, stamps: Vec::new(), read: None, looked: None, has_failed: false };
         let files = settings.files();
         Self { settings, files, held: Mutex::new(held), look: tokio::sync::Mutex::default() }
     }
@@ -137,6 +142,27 @@ impl<S: Stores> Reloading<S> {
         *look = None;
         drop(look);
         self.take_in(ended.map_err(|_| Unseen::Ended)?, owner)
+    }
+
+    /// The same for each request of a connection: what a look less than [`LOOK_EVERY`] ago has found, else that of a
+    /// look which is waited for that long. So what was taken back holds no longer than that on a connection that is open.
+    ///
+    /// # Errors
+    /// As [`Self::current`].
+    pub async fn recent(&self, owner: &str) -> Result<S::Loaded, S::Error> {
+        let (last, is_recent) = {
+            let mut held = self.held();
+            let is_recent = held.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY);
+            if !is_recent {
+                held.looked = Some(Instant::now());
+            }
+            (held.loaded.clone(), is_recent)
+        };
+        match last {
+            Some(last) if is_recent => Ok(last),
+            Some(last) => timeout(LOOK_EVERY, self.current(owner)).await.unwrap_or(Ok(last)),
+            None => self.current(owner).await,
+        }
     }
 
     fn begin_look(&self) -> JoinHandle<Look<S>> {

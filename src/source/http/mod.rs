@@ -260,10 +260,10 @@ fn say_what_has_no_effect(reader: &mut SettingsReader<'_>) {
 }
 
 impl Rules {
-    /// What clients have to show, as it is now.
+    /// What clients have to show, as of a moment ago.
     async fn credentials(&self, source: &str) -> Result<Option<Credentials>, Failure> {
         let Some(auth) = &self.auth else { return Ok(None) };
-        let read = auth.current(&format!("source {source}")).await;
+        let read = auth.recent(&format!("source {source}")).await;
         read.map(Some).map_err(|error| Failure::caused("cannot check who sends", error))
     }
 }

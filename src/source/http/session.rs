@@ -86,23 +86,23 @@ impl Session {
         }
         // Answers are small and each is waited for.
         let _ = stream.socket().set_nodelay(true);
-        let credentials = match self.rules.credentials(&self.context.name).await {
-            Ok(credentials) => credentials,
-            Err(error) => {
-                tracing::debug!(source = %self.context.name, peer = %self.peer, "closing the connection: {error}");
-                return;
-            }
-        };
+        if let Err(error) = self.rules.credentials(&self.context.name).await {
+            tracing::debug!(source = %self.context.name, peer = %self.peer, "closing the connection: {error}");
+            return;
+        }
         let session = self.clone();
         let in_hand = Arc::new(AtomicBool::new(false));
         let busy = Arc::clone(&in_hand);
         let service = service_fn(move |request: Request<Incoming>| {
             let session = session.clone();
             let in_hand = InHand::new(&busy);
-            let denied =
-                credentials.as_ref().and_then(|known| session.denied(known, request.headers()));
             async move {
                 let _in_hand = in_hand;
+                // For each request: what was taken back must not hold on while a connection stays open.
+                let denied = match session.rules.credentials(&session.context.name).await {
+                    Ok(known) => known.and_then(|known| session.denied(&known, request.headers())),
+                    Err(error) => Some(answer(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())),
+                };
                 Ok::<_, Infallible>(match denied {
                     Some(denied) => denied,
                     None => session.serve(request).await,

@@ -307,3 +307,30 @@ async fn a_stop_waits_neither_for_a_body_nor_for_a_head_that_trickles() {
     assert_eq!(status(&String::from_utf8_lossy(&answer)), 503);
     assert!(trial.events().is_empty());
 }
+
+#[tokio::test]
+async fn a_token_that_was_taken_back_is_refused_on_a_connection_that_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "old").unwrap();
+    let (trial, source) = (Trial::new(), source(&[("auth-token-file", file.to_str().unwrap())]));
+    let body = r#"[{"body":"x"}]"#;
+    let asked =
+        request("POST", "/", body).replace("Connection: close", "Authorization: Bearer old");
+    let script = async {
+        trial.until_started().await;
+        let mut stream = TcpStream::connect(source.listening.bound()).await.unwrap();
+        let mut status_of_next = async || {
+            stream.write_all(asked.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 4096];
+            let read = within(60, "an answer", stream.read(&mut answer)).await.unwrap();
+            status(&String::from_utf8_lossy(&answer[..read]))
+        };
+        assert_eq!(status_of_next().await, 200);
+        std::fs::write(&file, "another").unwrap();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        assert_eq!(status_of_next().await, 401);
+    };
+    trial.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["x"]);
+}
