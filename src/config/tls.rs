@@ -89,7 +89,7 @@ pub const SERVER_KEYS: [Key; 14] = [
         "client-auth-names",
         Kind::Names,
         "",
-        "Names of which a client's certificate must have one (its common name, or a subject alternative name), with * and ?; without the key any that is trusted may come in.",
+        "Names of which a client's certificate must have one (a subject alternative name, or its common name where it has none), with * and ?; without the key any that is trusted may come in.",
     ),
     EXCLUDE_PROTOCOLS,
     INCLUDE_PROTOCOLS,

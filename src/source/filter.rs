@@ -252,6 +252,10 @@ impl Visitor<'_> {
             }
             Subject::Certificate => match &self.certificate {
                 Shown::NotYet => None,
+                // What keeps out looks at every name.
+                Shown::Certificate(certificate) if rule.allows => {
+                    Some(certificate.is_named(&rule.pattern))
+                }
                 Shown::Certificate(certificate) => Some(certificate.has_name(&rule.pattern)),
             },
         }
@@ -357,8 +361,8 @@ mod tests {
         let mut visitor = filter.visitor(address.parse().unwrap());
         let arrived = visitor.arrives().await;
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let entered =
-            arrived.and_then(|()| visitor.shows(Some(Certificate { names, not_after: 0 })));
+        let entered = arrived
+            .and_then(|()| visitor.shows(Some(Certificate { names, ..Certificate::default() })));
         over.store(true, std::sync::atomic::Ordering::SeqCst);
         entered
     }

@@ -14,6 +14,8 @@ pub struct Certificate {
     /// The common name of its subject, and behind it the DNS names, mail addresses, URIs and IP addresses of its subject
     /// alternative names; each once, none empty.
     pub names: Vec<String>,
+    /// Of these the subject alternative names: where there are any, they say whose it is, and the common name is text.
+    pub alternatives: Vec<String>,
     /// When it ends, in seconds since 1970; 0 when that is before.
     pub not_after: u64,
 }
@@ -30,22 +32,24 @@ impl Certificate {
     pub fn read(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let not_after = certificate.validity().not_after.timestamp();
-        let mut names = Names::default();
+        let (mut names, mut alternatives) = (Names::default(), Names::default());
         for name in certificate.subject().iter_common_name() {
             names.add(name.as_str().ok());
         }
-        if let Ok(Some(alternatives)) = certificate.subject_alternative_name() {
-            for name in &alternatives.value.general_names {
+        if let Ok(Some(extension)) = certificate.subject_alternative_name() {
+            for name in &extension.value.general_names {
                 match name {
                     GeneralName::DNSName(text)
                     | GeneralName::RFC822Name(text)
-                    | GeneralName::URI(text) => names.add(Some(text)),
-                    GeneralName::IPAddress(bytes) => names.add(address(bytes).as_deref()),
+                    | GeneralName::URI(text) => alternatives.add(Some(text)),
+                    GeneralName::IPAddress(bytes) => alternatives.add(address(bytes).as_deref()),
                     _ => {}
                 }
             }
         }
-        Some(Self { names: names.0, not_after: u64::try_from(not_after).unwrap_or(0) })
+        alternatives.0.iter().for_each(|name| names.add(Some(name)));
+        let (names, alternatives) = (names.0, alternatives.0);
+        Some(Self { names, alternatives, not_after: u64::try_from(not_after).unwrap_or(0) })
     }
 
     /// The name that stands for it where there is room for one: the first.
@@ -59,20 +63,43 @@ impl Certificate {
     /// # Examples
     /// ```
     /// # use millpond::net::tls::Certificate;
-    /// let web1 = Certificate { names: vec!["Web1.example".to_owned()], not_after: 0 };
+    /// let names = vec!["Web1.example".to_owned()];
+    /// let web1 = Certificate { names, ..Certificate::default() };
     /// assert!(web1.has_name("web?.*") && !web1.has_name("web") && !web1.has_name("db*"));
     /// ```
     #[must_use]
     pub fn has_name(&self, pattern: &str) -> bool {
-        let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
-        let fits = |name: &String| fits(&pattern, &name.to_lowercase().chars().collect::<Vec<_>>());
-        self.names.iter().any(fits)
+        any_fits(&self.names, pattern)
+    }
+
+    /// The same of the names that say whose it is, for what lets somebody in: its subject alternative names, and the
+    /// common name only where it has none of them (RFC 9525). An authority checks those, and mostly lets the common name
+    /// be any text.
+    ///
+    /// # Examples
+    /// ```
+    /// # use millpond::net::tls::Certificate;
+    /// let names = ["ops".to_owned(), "web1.example".to_owned()];
+    /// let (names, alternatives) = (names.to_vec(), names[1..].to_vec());
+    /// let web1 = Certificate { names, alternatives, ..Certificate::default() };
+    /// assert!(web1.is_named("web1.*") && !web1.is_named("ops") && web1.has_name("ops"));
+    /// ```
+    #[must_use]
+    pub fn is_named(&self, pattern: &str) -> bool {
+        let by_alternatives = !self.alternatives.is_empty();
+        any_fits(if by_alternatives { &self.alternatives } else { &self.names }, pattern)
     }
 
     /// When the first of `chain` ends, in seconds since 1970; `None` when there is none that can be read.
     pub(super) fn first_end(chain: &[CertificateDer<'_>]) -> Option<u64> {
         chain.iter().filter_map(|der| Self::read(der)).map(|read| read.not_after).min()
     }
+}
+
+fn any_fits(names: &[String], pattern: &str) -> bool {
+    let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
+    let fits = |name: &String| fits(&pattern, &name.to_lowercase().chars().collect::<Vec<_>>());
+    names.iter().any(fits)
 }
 
 fn fits(pattern: &[char], name: &[char]) -> bool {

@@ -142,7 +142,7 @@ impl ClientCertVerifier for Clients {
             return Ok(verified);
         }
         let shown = Certificate::read(certificate).unwrap_or_default();
-        if self.names.iter().any(|pattern| shown.has_name(pattern)) {
+        if self.names.iter().any(|pattern| shown.is_named(pattern)) {
             return Ok(verified);
         }
         let other = NameNotAllowed(shown.name().to_owned());
