@@ -161,7 +161,7 @@ impl DropReason {
             Self::Unreadable => loss(
                 "unreadable",
                 Source,
-                "lines longer than the source takes, or no text in its encoding",
+                "lines longer than the source takes, or not valid in the configured encoding",
             ),
             Self::Refused => loss(
                 "refused",
