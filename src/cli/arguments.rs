@@ -43,7 +43,7 @@ pub(super) enum Command {
     /// Read a configuration as `agent` would, start nothing, say what was found
     #[command(after_help = "Examples:\n  \
             millpond validate -n a1 -f flume.conf\n  \
-            millpond validate -n a1 -f flume.conf --strict --quiet && systemctl reload millpond\n  \
+            millpond validate -n a1 -f flume.conf --strict --quiet && systemctl reload millpond@a1\n  \
             millpond validate -n a1 -f flume.conf --effective\n\n\
             Errors come first, then warnings: causes before what follows from them. What a start would meet\n\
             (ports, directories, key stores) is tried without changing anything, unless --elsewhere is given. Exit code 1 when a component would be\n\
@@ -438,7 +438,8 @@ pub(super) enum ChannelCommand {
             A file channel keeps, for each source that reads files or runs a program, how far it has\n\
             come. An agent forgets those of sources that its configuration no longer names after a\n\
             day, or when a source needs the room; this command does so at once. A source of that name\n\
-            begins anew afterwards.")]
+            then goes on where its own file says (positionFile of taildir, trackerDir of spooldir), and\n\
+            begins anew where there is none: remove that file too for it to read everything again.")]
     ForgetSource {
         #[command(flatten)]
         channel: ChannelArguments,

@@ -79,10 +79,7 @@ fn forget_source(arguments: &ChannelArguments, source: &str) -> Result<(), Stop>
     listen(arguments)?;
     let settings = channel_open::settings(arguments)?;
     if nothing_is_there(&settings) {
-        return Err(Stop::Failed(format!(
-            "there is no channel in {}",
-            settings.checkpoint_dir.display()
-        )));
+        return Err(no_channel(&settings));
     }
     let channel = channel_open::open(&settings, arguments)?;
     let forgotten = channel.forget_position(source);
@@ -141,11 +138,21 @@ fn take(
 }
 
 /// Whether not one of the directories exists: no event was ever put, or a path is not the one meant.
-fn nothing_is_there(settings: &FileChannelSettings) -> bool {
+pub(super) fn nothing_is_there(settings: &FileChannelSettings) -> bool {
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let mut directories = std::iter::once(&settings.checkpoint_dir).chain(&settings.data_dirs);
     let disk = RealDisk::read_only();
     directories.all(|path| disk.open_dir(path, false).is_err_and(|error| missing(&error)))
+}
+
+/// What is said where nothing is there.
+pub(super) fn no_channel(settings: &FileChannelSettings) -> Stop {
+    let data: Vec<_> = settings.data_dirs.iter().map(|dir| dir.display().to_string()).collect();
+    Stop::Failed(format!(
+        "there is no channel in {}: neither that directory nor its data directories ({}) exist",
+        settings.checkpoint_dir.display(),
+        data.join(", ")
+    ))
 }
 
 /// Closes the channel; what the command had to say comes first.

@@ -1,15 +1,18 @@
 //! `channel stat|check|dump`: reading only, also beside a running agent.
 
 use super::arguments::InspectArguments;
+use super::channel::{no_channel, nothing_is_there};
 use super::channel_open;
 use super::words::{Stop, say, show, show_words};
 use crate::base::ids::MAIN_GROUP;
+use crate::base::quantity::Quantity;
 use crate::base::ranges::RangeSet;
 use crate::config::channels::FileChannelSettings;
 use crate::disk::real::RealDisk;
 use crate::disk::{Access, Disk};
 use crate::event::Event;
 use crate::recovery::inspect::{self, Presence, Survey, SurveyedStripe, Walked};
+use crate::recovery::table::Case;
 use crate::recovery::{self, Finding, RecoverOptions};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -21,7 +24,7 @@ use std::path::Path;
 const SHOWN_BODY_BYTES_MAX: usize = 200;
 
 pub(super) fn stat(arguments: &InspectArguments) -> Result<(), Stop> {
-    let settings = channel_open::settings(&arguments.channel)?;
+    let settings = settings_of_channel(arguments)?;
     let (survey, process) = (survey(&settings)?, open_in(&settings.checkpoint_dir));
     if arguments.json {
         let mut found = stat_json(&survey, settings.capacity);
@@ -51,7 +54,8 @@ fn open_in(checkpoint_dir: &Path) -> Option<u32> {
 }
 
 pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
-    let options = looking(&channel_open::settings(&arguments.channel)?);
+    let settings = settings_of_channel(arguments)?;
+    let options = looking(&settings);
     let (survey, check) = inspect::verify(&RealDisk::new(), &options)
         .map_err(|error| Stop::Failed(error.to_string()))?;
     // Not damage, but nothing to call sound either: an alarm on this command must go off.
@@ -92,7 +96,7 @@ pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
 }
 
 pub(super) fn dump(arguments: &InspectArguments) -> Result<(), Stop> {
-    let survey = survey(&channel_open::settings(&arguments.channel)?)?;
+    let survey = survey(&settings_of_channel(arguments)?)?;
     // A segment that is missing is met by no walk.
     survey.findings.iter().filter(|f| f.case.is_damage()).for_each(|f| say(&f.to_string()));
     let place = |f: &Finding| (f.stripe, f.segment, f.offset);
@@ -119,6 +123,15 @@ pub(super) fn dump(arguments: &InspectArguments) -> Result<(), Stop> {
     });
     written.and_then(|()| out.flush()).map_err(|error| Stop::stdout(&error))?;
     walked.map_err(|error| Stop::Failed(error.to_string()))
+}
+
+/// The settings of a channel of which at least one directory exists: of a mistyped path nothing good must be said.
+fn settings_of_channel(arguments: &InspectArguments) -> Result<FileChannelSettings, Stop> {
+    let settings = channel_open::settings(&arguments.channel)?;
+    match nothing_is_there(&settings) {
+        true => Err(no_channel(&settings)),
+        false => Ok(settings),
+    }
 }
 
 fn survey(settings: &FileChannelSettings) -> Result<Survey, Stop> {
@@ -185,7 +198,8 @@ fn stat_json(survey: &Survey, capacity: u64) -> Value {
             "bytes": numbers.bytes,
             "watermark": numbers.watermark,
             "frontier": numbers.frontier,
-            "damaged_events": numbers.damaged_events,
+            "damaged_events": numbers.damaged_events.saturating_sub(missing_events(survey, stripe)),
+            "missing_events": missing_events(survey, stripe),
             "segments": stripe.segments.iter().map(segment).collect::<Vec<_>>(),
             "free_segments": stripe.free_segments,
         })
@@ -238,8 +252,18 @@ fn stat_words(survey: &Survey, capacity: u64, name: Option<&str>) -> String {
             stripe.free_segments,
             space(&stripe.path),
         );
-        if numbers.damaged_events > 0 {
-            let _ = writeln!(text, "  {} events were lost to damage", numbers.damaged_events);
+        let missing = missing_events(survey, stripe);
+        if missing > 0 {
+            let events = Quantity(missing, "event");
+            let _ = writeln!(text, "  {events} out of reach: a segment file is missing");
+        }
+        let lost = numbers.damaged_events.saturating_sub(missing);
+        if lost > 0 {
+            let events = Quantity(lost, "event");
+            let _ = writeln!(
+                text,
+                "  {events} lost to damage, or given up with a missing segment file, since the channel was made"
+            );
         }
     }
     for (source, position) in &survey.state.positions {
@@ -251,6 +275,13 @@ fn stat_words(survey: &Survey, capacity: u64, name: Option<&str>) -> String {
         let _ = writeln!(text, "{finding}");
     }
     text
+}
+
+/// Events of the stripe that waited in segment files that are missing now; they are there again when the files are.
+fn missing_events(survey: &Survey, stripe: &SurveyedStripe) -> u64 {
+    let missing = survey.findings.iter();
+    let missing = missing.filter(|f| f.case == Case::R7 && f.stripe == Some(stripe.index));
+    missing.filter_map(|f| f.sequences).map(|(start, end)| end.0.saturating_sub(start.0)).sum()
 }
 
 /// The room on the disk of a directory, if it says.

@@ -32,8 +32,10 @@ pub(super) fn run(arguments: &GraphArguments) -> Result<(), Stop> {
                     agents.push(agent);
                 }
                 Err(error) => {
-                    error.findings().iter().for_each(|finding| say(&finding.to_string()));
-                    say(&error.to_string());
+                    match error.findings() {
+                        [] => say(&error.to_string()),
+                        findings => findings.iter().for_each(|finding| say(&finding.to_string())),
+                    }
                     undrawn.push(name);
                 }
             }

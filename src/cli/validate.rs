@@ -40,7 +40,7 @@ struct Report {
     /// Every key with the value that counts.
     effective: Vec<Effective>,
     /// Why nothing was found: the file or the agent is not there.
-    unread: Option<LoadError>,
+    unread: Option<String>,
 }
 
 fn read(
@@ -56,17 +56,18 @@ fn read(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Stop::Failed(format!("cannot start: {error}")))?;
     let texts = runtime.block_on(read_once(origins, access));
-    let texts = texts.map_err(|error| Stop::Failed(error.to_string()))?;
+    let texts = match texts {
+        Ok(texts) => texts,
+        Err(error) => return Ok(Report::unread(&arguments.name, error.to_string())),
+    };
     let catalogue = Types::built_in().catalogue();
     let loaded = load_texts(&texts, &arguments.name, &options.properties, &catalogue);
     let mut report = match loaded {
         Ok(loaded) => loaded_report(&loaded, &catalogue, elsewhere),
         Err(error) => Report {
-            agent: arguments.name.clone(),
-            parts: None,
             findings: error.findings().to_vec(),
-            effective: Vec::new(),
-            unread: (!matches!(error, LoadError::Refused { .. })).then_some(error),
+            unread: (!matches!(error, LoadError::Refused { .. })).then(|| error.to_string()),
+            ..Report::unread(&arguments.name, String::new())
         },
     };
     report.findings.extend(monitoring(&options.properties, elsewhere));
@@ -111,6 +112,11 @@ fn monitoring(properties: &BTreeMap<String, String>, elsewhere: bool) -> Vec<Fin
 }
 
 impl Report {
+    fn unread(agent: &str, why: String) -> Self {
+        let (findings, effective) = (Vec::new(), Vec::new());
+        Self { agent: agent.to_owned(), parts: None, findings, effective, unread: Some(why) }
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
     }
@@ -162,6 +168,9 @@ impl Report {
                 "message": finding.message,
             })
         };
+        let (severity, place, key) = (Severity::Error, Place::nowhere(), String::new());
+        let unread = self.unread.clone();
+        let unread = unread.map(|message| Finding { severity, place, key, message });
         let [sources, channels, sinks] = self.parts.unwrap_or_default();
         let settings = self.effective.iter().map(|setting| {
             let Effective { key, value, origin } = setting;
@@ -173,7 +182,7 @@ impl Report {
             "sources": sources,
             "channels": channels,
             "sinks": sinks,
-            "findings": self.findings.iter().map(finding).collect::<Vec<Value>>(),
+            "findings": unread.iter().chain(&self.findings).map(finding).collect::<Vec<Value>>(),
             "effective": settings.collect::<Vec<Value>>(),
         });
         format!("{value:#}\n")
@@ -181,7 +190,7 @@ impl Report {
 
     fn verdict(&self, strict: bool) -> Result<(), Stop> {
         if let Some(error) = &self.unread {
-            return Err(Stop::Failed(error.to_string()));
+            return Err(Stop::Failed(error.clone()));
         }
         let agent = &self.agent;
         let errors = counted(self.count(Severity::Error), "error");

@@ -5,11 +5,11 @@ crate::base::codes::codes! {
     AGENT:
 
     COMPONENT_PANICKED = 5001 Error "a component ended by a defect" {
-        "A fault of millpond in one component. It is started again, and the others did not notice; nothing acknowledged is lost."
+        "A bug in millpond in one component. It is started again, and the others did not notice; nothing acknowledged is lost."
         "Report it with the lines before it."
     }
     PANICKED = 5002 Error "a defect, with its place in the program" {
-        "A fault of millpond; the next lines say what ended by it and goes on."
+        "A bug in millpond; the next lines say what ended by it and goes on."
         "Report it with the lines around it."
     }
     MONITORING_OFF = 5101 Error "the agent runs without monitoring" {
@@ -33,7 +33,7 @@ crate::base::codes::codes! {
         "operations.md#under-systemd"
     }
     SERVICE_MANAGER_NO_BEAT = 5105 Error "the service manager gets no beat" {
-        "The agent's threads have not answered for 5 s: a machine that stands still, or a fault of millpond. systemd ends the agent when that lasts."
+        "The agent's threads have not answered for 5 s: a machine that stands still, or a bug in millpond. systemd ends the agent when that lasts."
         "Report it if it repeats on a machine that works."
         "operations.md#under-systemd"
     }
@@ -48,7 +48,7 @@ crate::base::codes::codes! {
         "alarms.md"
     }
     ALARMS_PANICKED = 5202 Error "a look of the alarms ended by a defect" {
-        "A fault of millpond. The next look begins anew with the alarms that there are."
+        "A bug in millpond. The next look begins anew with the alarms that there are."
         "Report it with the lines before it."
         "alarms.md"
     }

@@ -40,8 +40,8 @@ crate::base::codes::codes! {
         "alarms.md#90006-diskspace-disk-nearly-full"
     }
     ALARM_QUARANTINE = 90007 Alarm "Damaged events set aside" {
-        "Bytes on a disk are not what was written; the events in them are lost, the others are delivered."
-        "Look at the disk, run millpond channel check, replace the disk."
+        "Bytes on a disk are not what was written, or a segment file is missing and was given up; the events in them are lost, the others are delivered."
+        "Look at the disk, run millpond channel check, replace the disk. When it is dealt with, write the number into quarantine.CHANNEL.events: the count never falls, not even after channel restore."
         "alarms.md#90007-quarantine-damaged-events-set-aside"
     }
     ALARM_SOURCE_FAILING = 90008 Alarm "Source does not run" {

@@ -40,7 +40,7 @@ crate::base::codes::codes! {
         "operations.md#size"
     }
     SESSION_PANICKED = 2104 Error "a session with a client ended by a defect" {
-        "A fault of millpond. The connection is closed, the others did not notice; the client sends again what was not acknowledged."
+        "A bug in millpond. The connection is closed, the others did not notice; the client sends again what was not acknowledged."
         "Report it with the lines before it."
     }
     DATAGRAM_BUFFER_SMALL = 2105 Warning "the system grants a small buffer for datagrams" {

@@ -44,11 +44,11 @@ crate::base::codes::codes! {
         "Raise the limit of processes (TasksMax, ulimit -u)."
     }
     COMPONENT_NOT_BUILT = 4101 Error "a component cannot be built" {
-        "Its settings were checked when the configuration was read, so the machine has changed since, or it is a fault of millpond. The line has the reason."
+        "Its settings were checked when the configuration was read, so the machine has changed since, or it is a bug in millpond. The line has the reason."
         "Run millpond validate on this machine; report it if that finds nothing."
     }
     CHANNEL_NOT_THERE = 4102 Error "the channel of a sink is not there" {
-        "A fault of millpond: a sink whose channel is not there is left out when the configuration is read."
+        "A bug in millpond: a sink whose channel is not there is left out when the configuration is read."
         "Report it with the configuration."
     }
     CHANNEL_NOT_CLOSED = 4201 Error "a channel did not close cleanly" {

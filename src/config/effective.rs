@@ -66,6 +66,11 @@ pub fn effective(agent: &AgentConfig, catalogue: &Catalogue) -> Vec<Effective> {
     for group in &agent.sink_groups {
         component(Part::SinkProcessor, &group.processor, catalogue, &mut all);
     }
+    all.extend(agent.alarms.entries.iter().map(|(name, setting)| {
+        let key = format!("{}.{name}", agent.alarms.prefix);
+        let value = secret::shown(&key, &setting.value).to_owned();
+        Effective { key, value, origin: Origin::Written(setting.place.clone()) }
+    }));
     all
 }
 

@@ -104,6 +104,10 @@ pub(super) fn parse(
             findings.warn(&place, &key, "holds half a surrogate pair, replaced by U+FFFD");
         }
         let value = trim(&entry.value).to_owned();
+        if entry.lost_backslash {
+            let words = "has a backslash that is no part of the value, as in Flume; write \\\\ for one that is meant";
+            findings.note(&place, &key, words);
+        }
         let setting = Setting { value, place: place.clone() };
         if let Some(before) = table.entries.insert(key.clone(), setting) {
             findings.warn(

@@ -5,6 +5,7 @@
 
 use super::settings::{Finding, Place, Severity};
 use crate::base::limits::CONFIG_FINDINGS_MAX;
+use std::cmp::Reverse;
 
 /// Characters of a key and of a message: a value of a megabyte is not repeated.
 const MESSAGE_CHARS_MAX: usize = 4000;
@@ -65,9 +66,23 @@ impl Findings {
         self.consequences.push(consequence);
     }
 
+    /// Something for which a part is left out, as Flume leaves it out, and that follows from other findings.
+    pub(super) fn leave_out_as_consequence(&mut self, place: &Place, key: &str, message: &str) {
+        self.follows(finding(Severity::Error, place, key, message));
+    }
+
     /// Something that follows from other findings and is not as the file says.
     pub(super) fn warn_of_consequence(&mut self, place: &Place, key: &str, message: &str) {
-        self.consequences.push(finding(Severity::Warning, place, key, message));
+        self.follows(finding(Severity::Warning, place, key, message));
+    }
+
+    /// Of many, those beyond the bound are counted like any other.
+    fn follows(&mut self, found: Finding) {
+        if self.consequences.len() < CONFIG_FINDINGS_MAX {
+            self.consequences.push(found);
+        } else {
+            self.add(found.severity, &found.place, &found.key, found.message);
+        }
     }
 
     /// Whether no further finding of this severity is kept, so that nobody need look for a good word.
@@ -95,6 +110,7 @@ impl Findings {
             Finding { severity, place, key: String::new(), message }
         }));
         self.list.sort_by(|a, b| a.place.cmp(&b.place));
+        self.consequences.sort_by_key(|found| Reverse(found.severity));
         self.list.append(&mut self.consequences);
         (self.list, self.stop)
     }

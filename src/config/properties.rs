@@ -22,6 +22,9 @@ pub struct Entry {
     /// Whether key or value hold half a surrogate pair. Java keeps such a half; text here cannot,
     /// so U+FFFD stands in its place.
     pub broken_surrogate: bool,
+    /// Whether the value has a backslash before a letter or digit that makes no escape with it: `w\out` is read as
+    /// `wout`.
+    pub lost_backslash: bool,
 }
 
 /// A `\u` without four hexadecimal digits. Java refuses the whole file.
@@ -49,6 +52,7 @@ pub fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<Entry, MalformedEsca
 
 fn entry(text: &[u8], line: u32) -> Result<Entry, MalformedEscape> {
     let (key, value) = split(text);
+    let lost_backslash = loses_backslash(value);
     let (key, value) = (unescape(key, line)?, unescape(value, line)?);
     let strings = (String::from_utf16(&key), String::from_utf16(&value));
     let broken_surrogate = strings.0.is_err() || strings.1.is_err();
@@ -57,6 +61,7 @@ fn entry(text: &[u8], line: u32) -> Result<Entry, MalformedEscape> {
         value: strings.1.unwrap_or_else(|_| String::from_utf16_lossy(&value)),
         line,
         broken_surrogate,
+        lost_backslash,
     })
 }
 
@@ -192,6 +197,17 @@ fn unescape(text: &[u8], line: u32) -> Result<Vec<u16>, MalformedEscape> {
         units.push(unit);
     }
     Ok(units)
+}
+
+fn loses_backslash(text: &[u8]) -> bool {
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        let escapes = |next: &u8| next.is_ascii_alphanumeric() && !b"utrnf".contains(next);
+        if *byte == b'\\' && bytes.next().is_some_and(escapes) {
+            return true;
+        }
+    }
+    false
 }
 
 #[cfg(test)]

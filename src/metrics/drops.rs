@@ -208,7 +208,7 @@ impl DropReason {
             Self::Damaged => expected(
                 "damaged",
                 Channel,
-                "found damaged and set aside since the channel was made",
+                "found damaged and set aside, or given up with a missing segment, since the channel was made",
             ),
         }
     }

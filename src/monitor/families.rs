@@ -366,7 +366,7 @@ const CHANNELS: &[Family] = &[
     counter(
         "millpond_channel_quarantined_events_total",
         From::Channel(|c| c.quarantined.try_into().ok()),
-        "Events found damaged and set aside since the channel was made.",
+        "Events found damaged and set aside, or given up with a missing segment, since the channel was made.",
     ),
     gauge(
         "millpond_channel_unreachable_events",

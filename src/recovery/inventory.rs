@@ -8,6 +8,7 @@ use super::strays::Stray;
 use super::table::Case;
 use super::{CHECKPOINT_NAME, Finding, OpenError, quarantine};
 use crate::base::ids::{SegmentId, StripeIndex, Uuid};
+use crate::base::limits::FIRST_SEGMENT_BYTES;
 use crate::base::zeroes::is_zero;
 use crate::disk::{Access, Directory, Entry, File};
 use crate::log::FreeSegment;
@@ -129,10 +130,10 @@ impl Inventory {
             Err(Refusal::Version { found, newest }) => {
                 return Err(OpenError::Newer { path, found, known: newest });
             }
-            Err(_) if entry.len < subject.segment_bytes && blank => {
+            Err(_) if blank && !is_made_so(entry.len, subject.segment_bytes) => {
                 let free = FreeSegment { slot, file, len: entry.len };
                 self.unfinished.push((entry.name.clone(), free));
-                let words = "an empty segment file, shorter than new ones are: its making was \
+                let words = "an empty segment file of a length that no new one has: its making was \
                              interrupted, or maxFileSize was smaller; nothing was in it";
                 self.findings.push(Finding::of(Case::R9, path, words));
             }
@@ -247,6 +248,13 @@ impl Inventory {
     }
 }
 
+/// Whether a channel whose segments have `segment_bytes` in the end makes files of `len` bytes: the first ones are
+/// smaller, and later ones double.
+fn is_made_so(len: u64, segment_bytes: u64) -> bool {
+    let steps = len / FIRST_SEGMENT_BYTES;
+    len >= segment_bytes || (len % FIRST_SEGMENT_BYTES == 0 && steps.is_power_of_two())
+}
+
 /// What has the name of a segment and is no file, a link to a disk that is not mounted for example,
 /// says nothing about what the segment holds.
 fn refuse_no_file(directory: &dyn Directory, entry: &Entry) -> Result<(), OpenError> {
@@ -326,4 +334,24 @@ pub(super) fn checkpoints(
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_segments_have_the_lengths_to_which_a_channel_doubles_them() {
+        let most = 16 * FIRST_SEGMENT_BYTES;
+        for steps in [1, 2, 4, 8, 16, 17] {
+            assert!(is_made_so(steps * FIRST_SEGMENT_BYTES, most), "{steps}");
+        }
+        for len in [0, 4096, FIRST_SEGMENT_BYTES - 4096, 3 * FIRST_SEGMENT_BYTES] {
+            assert!(!is_made_so(len, most), "{len}");
+        }
+        assert!(
+            is_made_so(FIRST_SEGMENT_BYTES / 4, FIRST_SEGMENT_BYTES / 4),
+            "a small maxFileSize"
+        );
+    }
 }

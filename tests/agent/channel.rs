@@ -283,7 +283,47 @@ fn taking_where_no_channel_is_makes_none_and_says_so() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(output.stdout.is_empty() && said.contains("there is no channel in cp"), "{said}");
+    // A mistyped path must not look like a channel in which all is well.
+    for command in ["check", "stat", "dump"] {
+        let output = run(directory.path(), &words(command, &[]), b"");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("there is no channel in cp"), "{command}: {said}");
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 0);
+    std::fs::create_dir(directory.path().join("cp")).expect("made");
     let checked = run_expecting(directory.path(), &words("check", &[]), b"", 0);
     assert!(checked.contains("no event was ever put"), "{checked}");
-    assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 0);
+}
+
+#[test]
+fn segments_that_wait_for_their_first_use_are_not_called_interrupted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    run_expecting(top, &words("put", &[]), numbers(1, 20).as_bytes(), 0);
+    let files = || {
+        let dir = std::fs::read_dir(top.join("d1")).expect("listed");
+        let mut names: Vec<_> = dir.map(|entry| entry.expect("an entry").file_name()).collect();
+        names.sort();
+        names
+    };
+    let made = files();
+    let stat = run_expecting(top, &words("stat", &["--json"]), b"", 0);
+    let json: serde_json::Value = serde_json::from_str(&stat).expect("stat --json is JSON");
+    let stripe = &json["stripes"][0];
+    let (used, ready) = (stripe["segments"].as_array(), stripe["free_segments"].as_u64());
+    let counted = used.map_or(0, Vec::len) as u64 + ready.unwrap_or(0);
+    let is_segment = |name: &&std::ffi::OsString| name.to_string_lossy().starts_with("segment-");
+    assert_eq!(counted, made.iter().filter(is_segment).count() as u64, "{stat}");
+    let stat = run_expecting(top, &words("stat", &[]), b"", 0);
+    assert!(stat.contains("20 events waiting"), "{stat}");
+    for said in [stat, run_expecting(top, &words("check", &[]), b"", 0)] {
+        assert!(!said.contains("R9"), "{said}");
+    }
+    run_expecting(top, &words("take", &["--count", "1"]), b"", 0);
+    let left = files();
+    assert!(
+        made.iter().all(|name| left.contains(name)),
+        "an opening removed one: {made:?}, {left:?}"
+    );
 }

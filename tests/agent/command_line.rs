@@ -238,6 +238,7 @@ fn graph_draws_all_agents_of_its_files_and_says_which_it_cannot() {
         said.contains("b.conf:") && said.contains("cannot run") && said.contains("odd"),
         "{said}"
     );
+    assert_eq!(said.matches("error: odd.sinks.k.type").count(), 1, "once: {said}");
     let named = [&both[..], &["-n", "edge", "-n", "hub", "--format", "svg"]].concat();
     let drawing = run_expecting(directory.path(), &named, b"", 0);
     assert!(drawing.contains("</svg>") && drawing.contains("class=\"hop\""), "{drawing}");
@@ -280,7 +281,7 @@ fn graph_draws_what_is_not_available_and_says_so() {
     let text = "a.sources = s\na.channels = c\na.sinks = k\n\
                 a.sources.s.type = org.apache.flume.source.kafka.KafkaSource\n\
                 a.sources.s.kafka.bootstrap.servers = b:9092\na.sources.s.channels = c\n\
-                a.channels.c.type = memory\na.channels.c.transactionCapacity = 1000\n\
+                a.channels.c.type = memory\na.channels.c.capacity = 1000\na.channels.c.transactionCapacity = 1000\n\
                 a.sinks.k.type = hdfs\na.sinks.k.hdfs.path = /flume/%Y\na.sinks.k.channel = c\n";
     std::fs::write(directory.path().join("a.conf"), text).expect("written");
     let list = run_expecting(directory.path(), &["graph", "-f", "a.conf"], b"", 0);
@@ -366,12 +367,61 @@ fn validate_shows_causes_first_and_notes_on_request_only() {
 }
 
 #[test]
+fn validate_names_why_a_channel_is_left_out_before_what_follows_from_it() {
+    let file =
+        "a.channels.c.type = file\na.channels.c.checkpointDir = cp\na.channels.c.dataDirs = d\n";
+    for (wrong, words) in [
+        ("a.channels.c.dataDirs = d,d\n", "a.channels.c.dataDirs: "),
+        ("a.channels.c.capacity = 99\n", "10000 is the default, which is not in the file"),
+        ("a.channels.c.checkpointInterval = 30s\n", "a.channels.c.checkpointInterval: "),
+        ("a.channels.c.dataDirs = cp,d\n", "a.channels.c."),
+    ] {
+        let (shown, said, code) = validated(&format!("{SOUND}{file}{wrong}"), &[]);
+        let first = shown.lines().next().unwrap_or_default();
+        assert!(code == 1 && first.contains(words), "{wrong}: {shown}{said}");
+        assert!(shown.contains("a.sources.s.channels: there is no channel c"), "{shown}");
+        assert!(said.contains("cannot run as it is configured"), "{said}");
+    }
+    let comma = SOUND.replace("a.sources.s.channels = c", "a.sources.s.channels = c, d");
+    let (shown, _, _) = validated(&comma, &[]);
+    assert!(
+        shown.contains("no channel c, that can be used; names are separated by blanks"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn validate_has_json_also_where_nothing_can_be_read() {
+    for (name, file, words) in
+        [("b", "a.conf", "there is no agent b"), ("a", "no.conf", "no such file")]
+    {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("a.conf"), SOUND).expect("written");
+        let words_given = ["validate", "--json", "-n", name, "-f", file];
+        let shown = run_expecting(directory.path(), &words_given, b"", 1);
+        let json: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+        let message = json["findings"][0]["message"].as_str().unwrap_or_default();
+        assert!(message.contains(words) && json["canRun"] == false, "{shown}");
+    }
+}
+
+#[test]
+fn validate_notes_a_backslash_that_the_file_format_drops() {
+    let dropped = "a.channels.c.type = file\na.channels.c.checkpointDir = w\\cp\na.channels.c.dataDirs = w\\\\d\n";
+    let (shown, _, _) = validated(&format!("{SOUND}{dropped}"), &["--notes", "--effective"]);
+    assert!(shown.contains("a.channels.c.checkpointDir = wcp"), "{shown}");
+    let noted = shown.lines().filter(|line| line.contains("has a backslash that is no part"));
+    let noted: Vec<_> = noted.collect();
+    assert!(noted.len() == 1 && noted[0].contains("note: a.channels.c.checkpointDir"), "{noted:?}");
+}
+
+#[test]
 fn validate_looks_at_the_options_of_monitoring() {
     let http = "-Dflume.monitoring.type=http";
     for (option, words) in [
         ("-Dflume.monitoring.auth-tokenfile=tok", "did you mean auth-token-file?"),
         ("-Dflume.monitoring.auth-token-file=tok", "the file tok:"),
-        ("-Dflume.monitoring.port=x", "is no port"),
+        ("-Dflume.monitoring.port=x", "is not a port"),
     ] {
         let (shown, said, code) = validated(SOUND, &[http, option]);
         assert!(
@@ -429,11 +479,13 @@ fn validate_tries_what_a_start_would_meet() {
 fn validate_shows_effective_values_with_origin_and_without_secrets() {
     let more = "a.sources.s.port = 0 # any\na.channels.c.type = file\na.channels.c.checkpointDir = cp\n\
                 a.channels.c.dataDirs = d\na.sinks.k.type = avro\na.sinks.k.hostname = h\na.sinks.k.port = 1\n\
-                a.sinks.k.ssl = true\na.sinks.k.truststore = t\na.sinks.k.truststore-password = h\u{fc}hner\n";
+                a.sinks.k.ssl = true\na.sinks.k.truststore = t\na.sinks.k.truststore-password = h\u{fc}hner\n\
+                a.alarms.clientSilent.seconds = 90\n";
     let (shown, _, _) = validated(&format!("{SOUND}{more}"), &["--effective", "--notes"]);
     for words in [
         "a.sources.s.port = 0  (a.conf:",
         "a.channels.c.transactionCapacity = 10000  (default)",
+        "a.alarms.clientSilent.seconds = 90  (a.conf:",
         "a.sinks.k.truststore-password = ***  (a.conf:",
     ] {
         assert!(shown.contains(words), "{words}: {shown}");

@@ -201,6 +201,9 @@ fn a_segment_that_came_back_after_it_was_given_up_is_put_again_once() {
     let said = run(top, &words("take", &["--count", "1"]), b"").stderr;
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("--without-missing-segments") && said.contains("d1"), "{said}");
+    let said = run_expecting(top, &words("stat", &[]), b"", 0);
+    assert!(said.contains("out of reach: a segment file is missing"), "{said}");
+    assert!(!said.contains("lost to damage"), "nothing is lost yet: {said}");
     let output = run(top, &words("take", &["--count", "1", "--without-missing-segments"]), b"");
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8_lossy(&output.stderr);
@@ -213,6 +216,8 @@ fn a_segment_that_came_back_after_it_was_given_up_is_put_again_once() {
     assert!(said.contains("events were put again") && !file.exists(), "{said}");
     let said = run_expecting(top, &words("restore", &[]), b"", 0);
     assert!(said.contains("no segment file came back"), "{said}");
+    let said = run_expecting(top, &words("stat", &[]), b"", 0);
+    assert!(said.contains("or given up with a missing segment file"), "{said}");
     taken += &run_expecting(top, &words("take", &[]), b"", 0);
     let mut found: Vec<&str> = taken.lines().collect();
     found.sort_unstable();

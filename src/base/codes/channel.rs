@@ -6,11 +6,11 @@ super::codes! {
 
     // The channel as a whole, while it runs.
     CHANNEL_STOPPED = 1001 Error "a channel stopped after an internal failure" {
-        "A fault of millpond in a file channel. The agent opens it again by itself; what was committed is recovered from the disks. A spillablememory channel is not opened again, as that would drop what it has in memory."
+        "A bug in millpond in a file channel. The agent opens it again by itself; what was committed is recovered from the disks. A spillablememory channel is not opened again, as that would drop what it has in memory."
         "Report it with the lines before it. Restart the agent if the channel is a spillablememory channel."
     }
     KEEPER_FAILED = 1002 Error "the channel's keeper failed in its own code" {
-        "A fault of millpond in a file channel, outside of what is on its disks. The keeper makes segments and writes checkpoints; it goes on after a second."
+        "A bug in millpond in a file channel, outside of what is on its disks. The keeper makes segments and writes checkpoints; it goes on after a second."
         "Report it with the lines before it."
     }
     NO_MEMORY_FOR_FENCE = 1003 Error "no memory to note that a write failed" {

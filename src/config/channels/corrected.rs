@@ -134,8 +134,14 @@ pub(super) fn require_fit(
     } else {
         capacity_key
     };
+    let advice = match reader.text("transactionCapacity") {
+        Some(_) => format!("make it {capacity} or less"),
+        None => format!(
+            "{transaction_capacity} is the default, which is not in the file; set transactionCapacity to {capacity} or less"
+        ),
+    };
     let message = format!(
-        "transactionCapacity {transaction_capacity} is larger than {capacity_key} {capacity}; make it {capacity} or less"
+        "transactionCapacity {transaction_capacity} is larger than {capacity_key} {capacity}; {advice}"
     );
     Err(reader.error(key, message))
 }

@@ -27,7 +27,10 @@ impl Validation<'_> {
             let members = self.members(&list, &sinks, &groups, &place, &whole);
             if members.is_empty() {
                 let message = "none of them can be used, so the group is left out, as in Flume";
-                self.findings.leave_out(&place, &whole, message);
+                match !list.is_empty() && list.iter().all(|name| self.is_listed("sinks", name)) {
+                    true => self.findings.leave_out_as_consequence(&place, &whole, message),
+                    false => self.findings.leave_out(&place, &whole, message),
+                }
                 continue;
             }
             match self.processor(&settings, &members, &place) {
@@ -64,11 +67,12 @@ impl Validation<'_> {
                 };
                 format!("there is no sink {name} that can be used{hint}")
             };
-            self.findings.warn(
-                place,
-                whole,
-                format!("{why}; the group is without it, as in Flume"),
-            );
+            let message = format!("{why}; the group is without it, as in Flume");
+            let is_in_group = groups.iter().any(|group| group.sinks.contains(name));
+            match !is_in_group && self.is_listed("sinks", name) {
+                true => self.findings.warn_of_consequence(place, whole, &message),
+                false => self.findings.warn(place, whole, message),
+            }
         }
         members
     }

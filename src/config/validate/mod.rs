@@ -227,11 +227,16 @@ impl Validation<'_> {
         let (found, lost): (Vec<_>, Vec<_>) = list.into_iter().partition(exists);
         let (stopped, lost): (Vec<_>, Vec<_>) =
             lost.into_iter().partition(|name| self.has_stopped("channels", name));
+        // One that is listed was left out, and a finding of its own says why.
+        let follows = lost.iter().all(|name| self.is_listed("channels", name));
         let absent: Vec<String> = lost
             .iter()
             .map(|name| {
                 let known = channels.iter().map(|c| c.component.name.as_str());
-                let hint = names::did_you_mean(name, known);
+                let hint = match name.contains(',') {
+                    true => "; names are separated by blanks, not commas".to_owned(),
+                    false => names::did_you_mean(name, known),
+                };
                 format!("there is no channel {name} that can be used{hint}")
             })
             .collect();
@@ -239,11 +244,17 @@ impl Validation<'_> {
             let why =
                 if absent.is_empty() { "names no channel".to_owned() } else { absent.join("; ") };
             let message = format!("{why}; the {word} is left out, as in Flume");
-            self.findings.leave_out(&place, &whole, message);
+            match follows && !absent.is_empty() {
+                true => self.findings.leave_out_as_consequence(&place, &whole, &message),
+                false => self.findings.leave_out(&place, &whole, message),
+            }
             return Err(Unbuilt::LeftOut);
         }
         for message in absent {
-            self.findings.warn(&place, &whole, message);
+            match follows {
+                true => self.findings.warn_of_consequence(&place, &whole, &message),
+                false => self.findings.warn(&place, &whole, message),
+            }
         }
         if found.is_empty() { Err(Unbuilt::Stops) } else { Ok(found) }
     }
@@ -283,6 +294,11 @@ impl Validation<'_> {
             }
         }
         Ok(())
+    }
+
+    fn is_listed(&self, section: &str, name: &str) -> bool {
+        let list = self.sections.lists.get(section);
+        list.is_some_and(|list| names::split(&list.value).contains(&name))
     }
 
     fn has_stopped(&self, section: &str, name: &str) -> bool {

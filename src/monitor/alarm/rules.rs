@@ -173,7 +173,7 @@ impl Look<'_> {
         let verdict = bad_if(events > known, || {
             let damaged = Quantity(events, "event");
             Words::new(format!(
-                "{damaged} found damaged and set aside, {known} of them known before"
+                "{damaged} found damaged and set aside, or given up with a missing segment, {known} of them known before"
             ))
             .with("quarantinedEvents", events)
         });
