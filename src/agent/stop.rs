@@ -122,7 +122,7 @@ pub(super) async fn close(
         }
         match timeout_at(until, closed).await {
             Ok(Ok(Ok(()))) => {
-                tracing::info!(channel = name, "closed with {}", Quantity(left, "event"))
+                tracing::info!(channel = name, "closed with {}", Quantity(left, "event"));
             }
             Ok(Ok(Err(error))) => {
                 tracing::error!(code = %codes::CHANNEL_NOT_CLOSED, channel = name, "{error}");

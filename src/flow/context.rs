@@ -169,10 +169,10 @@ impl SourceContext {
         match self.client_errors.failed_as(self.clock.now(), "never fits", &error.to_string()) {
             Some(error) => {
                 tracing::error!(code = %codes::BATCH_FITS_NO_CHANNEL, source, %peer, events, error,
-                "no channel can ever hold this batch; the client is notified and may send it again for ever")
+                "no channel can ever hold this batch; the client is notified and may send it again for ever");
             }
             None => {
-                tracing::debug!(source, %peer, events, %error, "no channel can ever hold this batch")
+                tracing::debug!(source, %peer, events, %error, "no channel can ever hold this batch");
             }
         }
     }

@@ -129,9 +129,9 @@ mod tests {
         for batch in 0..36_000u32 {
             group.delivered(0);
             if batch % 2 == 0 {
-                group.delivered(1)
+                group.delivered(1);
             } else {
-                group.failed(1)
+                group.failed(1);
             }
             told += u32::from(group.changed(SECOND / 10 * batch).is_some());
         }

@@ -178,7 +178,10 @@ mod tests {
 
     /// A destination that can be blocked, as a pipe is that nobody reads.
     #[derive(Clone, Default)]
-    struct Pipe(Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>);
+    struct Pipe(Arc<(Held, Condvar)>);
+
+    /// What was written, and whether more has to wait.
+    type Held = Mutex<(Vec<u8>, bool)>;
 
     impl Pipe {
         fn block(&self, blocked: bool) {

@@ -18,7 +18,7 @@ impl Destination for Stderr {
                 Ok(written) => lines = lines.get(written..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    std::thread::sleep(AGAIN)
+                    std::thread::sleep(AGAIN);
                 }
                 Err(error) => return Err(error),
             }

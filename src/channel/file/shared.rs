@@ -228,10 +228,10 @@ impl Shared {
             let code = code.map(tracing::field::display);
             match level {
                 Level::ERROR => {
-                    tracing::error!(code, channel = self.name, stripe = stripe.0, "{words}")
+                    tracing::error!(code, channel = self.name, stripe = stripe.0, "{words}");
                 }
                 Level::WARN => {
-                    tracing::warn!(code, channel = self.name, stripe = stripe.0, "{words}")
+                    tracing::warn!(code, channel = self.name, stripe = stripe.0, "{words}");
                 }
                 _ => tracing::info!(channel = self.name, stripe = stripe.0, "{words}"),
             }
