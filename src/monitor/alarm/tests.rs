@@ -551,7 +551,7 @@ fn a_source_that_takes_nothing_is_an_alarm_only_where_a_setting_says_so() {
     let mut rig = Rig::new("sourceSilent.r2.seconds = 30\nsourceSilent.r2.severity = minor");
     assert_eq!(rig.pass(31), [at(31, "raised 90012 SOURCE.r2")]);
     rig.registry.source("r2").event_accepted.add(1);
-    assert_eq!(rig.pass(29), [at(1, "cleared 90012 SOURCE.r2: it is well again")]);
+    assert_eq!(rig.pass(29), [at(1, "cleared 90012 SOURCE.r2: it is in order again")]);
     rig.registry.source("r2").event_accepted.add(1);
     assert_eq!(rig.pass(30), []);
     assert_eq!(rig.pass(5), [at(1, "raised 90012 SOURCE.r2")]);
@@ -573,5 +573,5 @@ fn a_sink_of_a_group_that_fails_is_an_alarm_although_another_delivers() {
     rig.registry.sink("k2").failing.set(0);
     let mut seen = rig.pass(30);
     seen.iter_mut().for_each(|seen| seen.0 = 0);
-    assert_eq!(seen, [at(0, "cleared 90013 SINK.k2: it is well again")]);
+    assert_eq!(seen, [at(0, "cleared 90013 SINK.k2: it is in order again")]);
 }
