@@ -79,7 +79,7 @@ fn forget_source(arguments: &ChannelArguments, source: &str) -> Result<(), Stop>
     listen(arguments)?;
     let settings = channel_open::settings(arguments)?;
     if nothing_is_there(&settings) {
-        return Err(no_channel(&settings));
+        return Err(Stop::Failed(no_channel(&settings)));
     }
     let channel = channel_open::open(&settings, arguments)?;
     let forgotten = channel.forget_position(source);
@@ -145,14 +145,14 @@ pub(super) fn nothing_is_there(settings: &FileChannelSettings) -> bool {
     directories.all(|path| disk.open_dir(path, false).is_err_and(|error| missing(&error)))
 }
 
-/// What is said where nothing is there.
-pub(super) fn no_channel(settings: &FileChannelSettings) -> Stop {
+/// Returns what to say where nothing is there.
+pub(super) fn no_channel(settings: &FileChannelSettings) -> String {
     let data: Vec<_> = settings.data_dirs.iter().map(|dir| dir.display().to_string()).collect();
-    Stop::Failed(format!(
+    format!(
         "there is no channel in {}: neither that directory nor its data directories ({}) exist",
         settings.checkpoint_dir.display(),
         data.join(", ")
-    ))
+    )
 }
 
 /// Closes the channel; what the command had to say comes first.

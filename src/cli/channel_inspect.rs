@@ -125,13 +125,14 @@ pub(super) fn dump(arguments: &InspectArguments) -> Result<(), Stop> {
     walked.map_err(|error| Stop::Failed(error.to_string()))
 }
 
-/// The settings of a channel of which at least one directory exists: of a mistyped path nothing good must be said.
+/// The settings of the channel. Where not even a directory exists a warning says so: no event was ever put, which
+/// is sound, but the path may be mistyped.
 fn settings_of_channel(arguments: &InspectArguments) -> Result<FileChannelSettings, Stop> {
     let settings = channel_open::settings(&arguments.channel)?;
-    match nothing_is_there(&settings) {
-        true => Err(no_channel(&settings)),
-        false => Ok(settings),
+    if nothing_is_there(&settings) {
+        say(&format!("warning: {}", no_channel(&settings)));
     }
+    Ok(settings)
 }
 
 fn survey(settings: &FileChannelSettings) -> Result<Survey, Stop> {

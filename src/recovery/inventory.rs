@@ -252,7 +252,7 @@ impl Inventory {
 /// smaller, and later ones double.
 fn is_made_so(len: u64, segment_bytes: u64) -> bool {
     let steps = len / FIRST_SEGMENT_BYTES;
-    len >= segment_bytes || (len % FIRST_SEGMENT_BYTES == 0 && steps.is_power_of_two())
+    len >= segment_bytes || (len.is_multiple_of(FIRST_SEGMENT_BYTES) && steps.is_power_of_two())
 }
 
 /// What has the name of a segment and is no file, a link to a disk that is not mounted for example,

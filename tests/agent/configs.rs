@@ -63,7 +63,7 @@ fn configurations_of_flume_run_word_for_word_or_say_what_is_missing() {
         let warnings: Vec<&str> = said.lines().filter(|line| line.contains(" warning: ")).collect();
         let comments = if name == "job/flume-netcat-logger.conf" { 12 } else { 0 };
         assert_eq!(warnings.len(), comments, "{name}: {said}");
-        assert!(warnings.iter().all(|line| line.contains("a comment behind a value")), "{said}");
+        assert!(warnings.iter().all(|line| line.contains("a comment after a value")), "{said}");
     }
 }
 

@@ -97,6 +97,6 @@ fn a_stop_does_not_wait_for_a_server_that_hangs_and_its_events_stay() {
     let took = clock.now() - asked;
     assert!(took < Duration::from_secs(15), "{took:?}");
     let words = agent.words();
-    assert!(words.contains("closed with 1 events"), "{words}");
+    assert!(words.contains("closed with 1 event"), "{words}");
     assert!(words.contains("the events go back to the channel"), "{words}");
 }

@@ -51,11 +51,13 @@ enum Harm {
     Newer,
     /// A segment is gone, and comes back before an opening goes on without it.
     Lent,
+    /// A segment is gone, and comes back after an opening has gone on without it.
+    Returned,
 }
 
 impl Harm {
     /// With those that are no part of lives whose seeds failed before there were more, last.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Sectors,
         Self::Header,
         Self::Segment,
@@ -68,11 +70,15 @@ impl Harm {
         Self::Newer,
         Self::Beginning,
         Self::Lent,
+        Self::Returned,
     ];
 
     /// Whether it may cost events or bring some back.
     fn costs(self) -> bool {
-        matches!(self, Self::Sectors | Self::Beginning | Self::Segment | Self::FirstOfLife)
+        matches!(
+            self,
+            Self::Sectors | Self::Beginning | Self::Segment | Self::FirstOfLife | Self::Returned
+        )
     }
 }
 
@@ -183,6 +189,7 @@ impl Hand<'_> {
                     self.refused(copy, Case::R7)?;
                 }
             }
+            Harm::Returned => self.returned(),
             Harm::FirstOfLife => self.rot_first_of_life(),
             Harm::Member => {
                 let dir = data_dir(self.stripe());
@@ -306,6 +313,25 @@ impl Hand<'_> {
         let options = crate::rot::judge::options(&self.driver.over(disk.clone()));
         let survey = inspect::survey(disk, &options);
         survey.is_ok_and(|survey| survey.findings.iter().any(|f| f.case == Case::R7))
+    }
+
+    /// What was given up does not come by itself, and nothing else is lost by the file that is there again.
+    fn returned(&mut self) {
+        let Some(file) = self.segment() else { return };
+        let disk = &self.driver.disk;
+        let bytes = disk.contents(&file).expect("listed");
+        let free = file.with_file_name("segment-00095.log");
+        if disk.contents(&free).is_ok() {
+            return;
+        }
+        disk.put_in_place(&file, None).expect("a directory of the channel");
+        self.driver.opens += 1;
+        let mut options = self.driver.options();
+        options.open_without_missing_segments = true;
+        // Refused for another harm, the file comes back all the same.
+        drop(FileChannel::open(options));
+        self.driver.disk.put_in_place(&free, Some(&bytes)).expect("a directory of the channel");
+        self.hits.push(Range { file, start: 0, end: u64::MAX });
     }
 
     fn swapped(&mut self) -> Done {
@@ -455,6 +481,9 @@ fn sealed_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, tally: &mut 
 /// Harms that there were when the seeds of [`PAST`] failed.
 const HARMS_OF_PAST: usize = 10;
 
+/// Harms that there were when the seeds of [`PAST_BESIDE`] failed.
+const HARMS_OF_PAST_BESIDE: usize = 12;
+
 /// Seeds that once failed.
 ///
 /// A directory whose log cannot be read kept a degraded opening from succeeding: 88216989, 88216993.
@@ -514,7 +543,8 @@ fn files_that_are_harmed_between_two_lives_cost_what_was_hit_and_no_more() {
         failures.extend(lived.filter_map(Result::err));
         let mut aside = Tally::default();
         aside.look_aside();
-        let lived = PAST_BESIDE.into_iter().map(|seed| live(seed, &mut aside));
+        let (harms, _) = Harm::ALL.split_at(HARMS_OF_PAST_BESIDE);
+        let lived = PAST_BESIDE.into_iter().map(|seed| live_with(seed, harms, 15, &mut aside));
         failures.extend(lived.filter_map(Result::err));
     }
     failures.extend(seeds.into_iter().filter_map(|seed| live(seed, &mut tally).err()));
