@@ -6,8 +6,9 @@
 //!
 //! The agent gets its limits as a shell sets them: open files, and the data segment (`ulimit -d`), which
 //! counts what the process asked for, touched or not, and so is stricter than a control group. It ends with an error
-//! when the agent does not live, takes more memory than it may, an honest sender stands still, or an event that
-//! was acknowledged is not in the files.
+//! when the agent does not live, takes more memory than it may, an honest sender keeps less than a tenth of its rate or
+//! stands still for more than 5 s, one who comes in the midst of it is not served within 10 s, or an event that was
+//! acknowledged is not in the files.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -73,6 +74,13 @@ fn print(report: &Report) {
             sender.acknowledged
         );
     }
+    let newcomers = report.newcomers.iter();
+    let newcomers =
+        newcomers.map(|it| it.map_or("never".to_owned(), |seconds| format!("{seconds:.2}")));
+    println!(
+        "\nnewcomers over http, seconds until the first request is taken: {}",
+        newcomers.collect::<Vec<_>>().join(", ")
+    );
     println!(
         "\npeak resident memory {} MiB, {} MiB before; budget {} MiB, most of it used {} MiB; gave way {}, refused {}",
         report.peak_mib,

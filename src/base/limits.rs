@@ -237,12 +237,31 @@ pub const MEMORY_LOOK_MS: u64 = 100;
 /// for a client that has just connected to send its first request.
 pub const CONNECTION_SILENT_MS_MIN: u64 = 10_000;
 
+/// The same where the client that wants the place has fewer connections from its address than the silent one, which
+/// never brought anything: a lost packet is sent again after a second.
+pub const CONNECTION_CROWDED_MS_MIN: u64 = 2_000;
+
+/// The same where the client that wants the place is of an address that brings events, and the silent one of
+/// an address that does not. Less than the others, so that some who are silent so long are left whoever else comes.
+pub const CONNECTION_STRANGE_MS_MIN: u64 = 1_000;
+
+/// Addresses that are known to have brought events: 512 KiB with their times, beside the budget.
+pub const KNOWN_ADDRESSES_MAX: usize = 4096;
+
+/// Milliseconds that an address is known after its last connection that brought something: clients that
+/// send once in a quarter of an hour are no strangers.
+pub const KNOWN_ADDRESS_MS: u64 = 3_600_000;
+
+/// Connections of a known address that have not brought anything, beyond which its newcomers are treated as those of
+/// any other: an attacker sends one event, too.
+pub const KNOWN_ADDRESS_UNPROVEN_MAX: usize = 16;
+
 /// Connections that were told to give way and have not gone yet at most: nobody else is let in before.
 pub const LEAVING_MAX: usize = 64;
 
 /// Bytes that a silent connection takes: its task, its socket's registration, what is known of the client, and
-/// what has come of a request or line of less than [`CONNECTION_LINE_FREE_BYTES`]. Measured by
-/// `benches/hostile_clients`.
+/// what has come of a request or line of less than [`CONNECTION_LINE_FREE_BYTES`]. An estimate on the safe side,
+/// not a measurement: `benches/hostile_clients` measures the process as a whole against its limit only.
 pub const CONNECTION_BYTES: usize = 8 * 1024;
 
 /// Bytes of an unfinished line or request that are part of [`CONNECTION_BYTES`].

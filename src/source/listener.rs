@@ -42,9 +42,10 @@ const BIND_AGAIN: Duration = Duration::from_secs(3);
 /// Between two looks at the stores while nobody connects; each connection looks as well.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Pause while a connection that gives way has not gone yet, and how many such pauses.
-const LEAVING_PAUSE: Duration = Duration::from_millis(5);
-const LEAVING_PAUSES_MAX: usize = 200;
+/// Pause while a connection that gives way has not gone yet, and how many such pauses: nobody else
+/// is accepted meanwhile, and the next in the queue may be one for whom there is a place.
+const LEAVING_PAUSE: Duration = Duration::from_millis(2);
+const LEAVING_PAUSES_MAX: usize = 5;
 
 /// What is said of one that was told to go.
 const GAVE_WAY: &str = "a connection is closed for others: it was silent, or slow with a request, and all places or all memory for clients were taken; limits and what to do about them are in docs/operations.md";

@@ -49,8 +49,10 @@ const PAIR_BYTES: usize = 176;
 const KEPT_PAIR_BYTES: usize = 8;
 /// Bytes of one place in a list of events, which doubles.
 const EVENT_BYTES: usize = 2 * size_of::<Event>() + 32;
-/// More is asked for at a time.
-const ROOM_STEP_BYTES: usize = 64 * 1024;
+/// More is asked for at a time: as much as there is, from the least to the most. The first steps are short, or the
+/// few events of a small request would count as a large one, and be refused while others fill the memory.
+const ROOM_STEP_BYTES_MIN: usize = 4 * 1024;
+const ROOM_STEP_BYTES_MAX: usize = 64 * 1024;
 /// Headers of an event up to which looking through them is quicker than hashing.
 const HEADERS_FEW: usize = 16;
 
@@ -70,7 +72,7 @@ impl Built<'_> {
         if bytes <= self.granted {
             return Ok(());
         }
-        self.granted = bytes + ROOM_STEP_BYTES;
+        self.granted = bytes + bytes.clamp(ROOM_STEP_BYTES_MIN, ROOM_STEP_BYTES_MAX);
         if (self.room)(self.granted) { Ok(()) } else { Err(JsonError::NoRoom) }
     }
 }
@@ -524,6 +526,14 @@ mod tests {
             assert!(asked.is_sorted() && asked.len() < 30, "{asked:?}");
             assert!(decode(&text, 100_000, String::into_bytes, &mut |_| true).is_ok());
         }
+    }
+
+    #[test]
+    fn a_few_events_ask_for_little_memory() {
+        let text = format!("[{}{{}}]", "{headers:{a:b},body:some},".repeat(9));
+        let most = crate::base::limits::REQUEST_SMALL_BYTES - text.len();
+        let read = decode(&text, 100, String::into_bytes, &mut |bytes| bytes <= most);
+        assert_eq!(read.unwrap().len(), 10);
     }
 
     #[test]

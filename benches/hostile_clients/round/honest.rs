@@ -6,12 +6,14 @@ use millpond::event::Event;
 use millpond::wire::avro::call::Answer;
 use millpond::wire::avro::exchange::Exchange;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Events that a sender has under way at once.
@@ -22,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) struct Honest {
     pub(crate) name: String,
+    /// An address of its own: nobody else makes it known to the agent.
+    address: Ipv4Addr,
     acknowledged: AtomicU64,
     begun: Instant,
     /// When the last acknowledgement came and the longest time without one, milliseconds.
@@ -35,8 +39,10 @@ impl Honest {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
+    /// The longest pause, also one that has not ended.
     pub(crate) fn pause(&self) -> f64 {
-        self.pause.load(Ordering::Relaxed) as f64 / 1e3
+        let present = self.now().saturating_sub(self.heard.load(Ordering::Relaxed));
+        present.max(self.pause.load(Ordering::Relaxed)) as f64 / 1e3
     }
 
     pub(crate) fn forget_pause(&self) {
@@ -72,6 +78,7 @@ pub(crate) fn start(runtime: &Runtime, ports: &Ports, stop: &Arc<AtomicBool>) ->
         for number in 0..2 {
             let honest = Arc::new(Honest {
                 name: format!("{kind}{number}"),
+                address: Ipv4Addr::new(127, 0, 100, 1 + all.len() as u8),
                 acknowledged: AtomicU64::new(0),
                 begun: Instant::now(),
                 heard: AtomicU64::new(0),
@@ -100,8 +107,33 @@ pub(crate) fn start(runtime: &Runtime, ports: &Ports, stop: &Arc<AtomicBool>) ->
     all
 }
 
-async fn connect(port: u16) -> io::Result<TcpStream> {
-    let connected = timeout(PATIENCE, TcpStream::connect(("127.0.0.1", port))).await;
+/// Somebody of whom the agent has never heard sends one request over HTTP, again until it is taken; how many seconds
+/// that takes.
+pub(crate) fn newcomer(runtime: &Runtime, ports: &Ports, number: u8) -> JoinHandle<f64> {
+    let port = ports["http"];
+    let honest = Honest {
+        name: format!("newcomer{number}"),
+        address: Ipv4Addr::new(127, 0, 101, 1 + number),
+        acknowledged: AtomicU64::new(0),
+        begun: Instant::now(),
+        heard: AtomicU64::new(0),
+        pause: AtomicU64::new(0),
+        ended: AtomicBool::new(false),
+    };
+    runtime.spawn(async move {
+        while honest.acknowledged() == 0 {
+            let _ = http(&honest, port).await;
+            sleep(5 * PACE).await;
+        }
+        honest.pause.load(Ordering::Relaxed) as f64 / 1e3
+    })
+}
+
+async fn connect(from: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((from, 0)))?;
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let connected = timeout(PATIENCE, socket.connect(to)).await;
     let stream = connected.map_err(|_| io::ErrorKind::TimedOut)??;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -109,7 +141,7 @@ async fn connect(port: u16) -> io::Result<TcpStream> {
 
 /// Keeps one connection. What was not answered is sent again under the same names.
 async fn avro(honest: &Honest, port: u16, stop: &AtomicBool) -> io::Result<()> {
-    let (mut stream, mut exchange) = (connect(port).await?, Exchange::new());
+    let (mut stream, mut exchange) = (connect(honest.address, port).await?, Exchange::new());
     while !stop.load(Ordering::Relaxed) {
         let events: Vec<Event> = honest.bodies(honest.acknowledged()).map(Event::new).collect();
         stream.write_all(&exchange.call(&events)).await?;
@@ -134,7 +166,7 @@ async fn avro(honest: &Honest, port: u16, stop: &AtomicBool) -> io::Result<()> {
 
 /// A connection for each request: it has to get in each time.
 async fn http(honest: &Honest, port: u16) -> io::Result<()> {
-    let mut stream = connect(port).await?;
+    let mut stream = connect(honest.address, port).await?;
     let bodies =
         honest.bodies(honest.acknowledged()).map(|body| format!("{{\"body\":\"{body}\"}}"));
     let body = format!("[{}]", bodies.collect::<Vec<_>>().join(","));
@@ -153,7 +185,7 @@ async fn http(honest: &Honest, port: u16) -> io::Result<()> {
 }
 
 async fn netcat(honest: &Honest, port: u16, stop: &AtomicBool) -> io::Result<()> {
-    let mut stream = BufReader::new(connect(port).await?);
+    let mut stream = BufReader::new(connect(honest.address, port).await?);
     while !stop.load(Ordering::Relaxed) {
         let lines = honest.bodies(honest.acknowledged()).collect::<Vec<_>>().join("\n") + "\n";
         stream.write_all(lines.as_bytes()).await?;
@@ -176,7 +208,7 @@ async fn netcat(honest: &Honest, port: u16, stop: &AtomicBool) -> io::Result<()>
 
 /// Nobody answers: what was sent on a connection that stays open counts. It must not be closed.
 async fn syslog(honest: &Honest, port: u16, stop: &AtomicBool) -> io::Result<()> {
-    let mut stream = connect(port).await?;
+    let mut stream = connect(honest.address, port).await?;
     while !stop.load(Ordering::Relaxed) {
         let lines = honest.bodies(honest.acknowledged()).map(|body| format!("<13>{body}\n"));
         stream.write_all(lines.collect::<String>().as_bytes()).await?;

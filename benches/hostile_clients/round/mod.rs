@@ -55,7 +55,15 @@ pub(crate) struct Sender {
     pub(crate) delivered: u64,
 }
 
+/// The longest that an honest sender may stand still, and that one of whom the agent has never heard may try.
+const PAUSE_SECONDS_MAX: f64 = 5.0;
+const NEWCOMER_SECONDS_MAX: f64 = 10.0;
+/// Seconds from one newcomer to the next, and before the end after which none comes.
+const NEWCOMER_EVERY: u64 = 2;
+
 pub(crate) struct Report {
+    /// Seconds that each of those took who came in the midst of the attack, if it got in.
+    pub(crate) newcomers: Vec<Option<f64>>,
     pub(crate) attacks: Vec<(&'static str, Arc<Count>)>,
     pub(crate) senders: Vec<Sender>,
     pub(crate) peak_mib: u64,
@@ -73,8 +81,14 @@ impl Report {
         assert!(self.used_mib <= self.budget_mib + 1, "{} of {}", self.used_mib, self.budget_mib);
         for sender in &self.senders {
             let name = &sender.name;
-            assert!(sender.during > 0.0, "{name} stood still");
+            let (before, during, pause) = (sender.before, sender.during, sender.pause);
+            assert!(during * 10.0 >= before, "{name}: {during:.0}/s, {before:.0}/s before");
+            assert!(pause <= PAUSE_SECONDS_MAX, "{name} stood still for {pause:.1} s");
             assert_eq!(sender.delivered, sender.acknowledged, "{name}: acknowledged and not there");
+        }
+        for waited in &self.newcomers {
+            let waited = waited.expect("a newcomer did not get in");
+            assert!(waited <= NEWCOMER_SECONDS_MAX, "a newcomer got in after {waited:.1} s");
         }
     }
 }
@@ -93,13 +107,24 @@ pub(crate) fn run(plan: &Plan, directory: &Path) -> Report {
     senders.iter().for_each(|sender| sender.forget_pause());
     let attacks = attacks::start(&runtime, &agent.ports, plan.connections, &stop);
     let (mut used_mib, begun) = (0, std::time::Instant::now());
-    for _ in 0..plan.seconds {
+    let mut newcomers = Vec::new();
+    for second in 0..plan.seconds {
+        if second % NEWCOMER_EVERY == 0
+            && second as f64 + NEWCOMER_SECONDS_MAX < plan.seconds as f64
+        {
+            let number = newcomers.len() as u8;
+            newcomers.push(honest::newcomer(&runtime, &agent.ports, number));
+        }
         std::thread::sleep(Duration::from_secs(1));
         agent.assert_alive();
         used_mib = used_mib.max(agent.clients().get("MemoryBytes").copied().unwrap_or(0) >> 20);
     }
     let lasted = begun.elapsed().as_secs_f64();
     let during: Vec<u64> = senders.iter().map(|sender| sender.acknowledged()).collect();
+    let pauses: Vec<f64> = senders.iter().map(|sender| sender.pause()).collect();
+    let newcomers =
+        newcomers.into_iter().map(|it| it.is_finished().then(|| runtime.block_on(it).unwrap()));
+    let newcomers = newcomers.collect();
     let (numbers, peak_mib) = (agent.clients(), agent.peak_mib());
     stop.store(true, Ordering::Relaxed);
     senders.iter().for_each(|sender| sender.wait());
@@ -107,16 +132,17 @@ pub(crate) fn run(plan: &Plan, directory: &Path) -> Report {
     agent.assert_alive();
     let delivered = agent.end(senders.iter().map(|sender| sender.acknowledged()).sum());
     let number = |name: &str| numbers.get(name).copied().unwrap_or(0);
-    let named = senders.iter().zip(before).zip(during);
-    let senders = named.map(|((sender, before), during)| Sender {
+    let named = senders.iter().zip(before).zip(during).zip(pauses);
+    let senders = named.map(|(((sender, before), during), pause)| Sender {
         name: sender.name.clone(),
         before: before as f64 / calm.as_secs_f64(),
         during: (during - before) as f64 / lasted,
-        pause: sender.pause(),
+        pause,
         acknowledged: sender.acknowledged(),
         delivered: delivered.get(&sender.name).copied().unwrap_or(0),
     });
     Report {
+        newcomers,
         senders: senders.collect(),
         attacks: attacks
             .into_iter()

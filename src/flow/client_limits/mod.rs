@@ -10,7 +10,9 @@
 //! is one book for the process, so no number of sources or connections adds up to more than one budget.
 //!
 //! Where no place for a further connection is left, the one that has been silent longest gives way, those
-//! that never brought anything before the others. Where memory is short, requests wait; those that hold
+//! that never brought anything before the others. How long it must have been silent depends on who comes: an
+//! address that has brought events waits for no flood of strangers, and one with few connections not for one with
+//! many. Where memory is short, requests wait; those that hold
 //! much of it and send it slowly give way after a while, or waiting would be all that the others do. A
 //! connection of which a request is being carried out never gives way.
 //!
@@ -294,9 +296,10 @@ impl Connection {
 
     /// It has brought a request, a line or a message that is whole.
     pub fn is_heard(&self) {
-        self.record.heard.store(self.limits.now(), Ordering::Relaxed);
+        let now = self.limits.now();
+        self.record.heard.store(now, Ordering::Relaxed);
         if !self.record.is_proven.swap(true, Ordering::Relaxed) {
-            self.limits.book().proves(self.record.id);
+            self.limits.book().proves(self.record.id, now);
         }
     }
 

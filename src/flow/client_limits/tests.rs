@@ -1,7 +1,10 @@
 //! Everything on a clock that the test moves.
 
 use super::*;
-use crate::base::limits::{CONNECTION_SILENT_MS_MIN, REQUEST_SLOW_AFTER_MS, REQUEST_SMALL_BYTES};
+use crate::base::limits::{
+    CONNECTION_CROWDED_MS_MIN, CONNECTION_SILENT_MS_MIN, KNOWN_ADDRESS_MS,
+    KNOWN_ADDRESS_UNPROVEN_MAX, LEAVING_MAX, REQUEST_SLOW_AFTER_MS, REQUEST_SMALL_BYTES,
+};
 use tokio::time::{advance, sleep};
 
 const MIB: usize = 1024 * 1024;
@@ -220,6 +223,7 @@ async fn the_silent_ones_give_way_when_their_memory_is_used_up() {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_let_in_while_too_many_have_not_gone_yet() {
     let trial = Trial::new(1000, 100);
+    trial.enter(3).unwrap().is_heard();
     let _all: Vec<_> = (0..100).map(|_| trial.enter(1).unwrap()).collect();
     seconds(SILENT).await;
     let mut more = Vec::new();
@@ -229,7 +233,12 @@ async fn nobody_is_let_in_while_too_many_have_not_gone_yet() {
             Err(full) => break full,
         }
     };
-    assert_eq!((full, more.len()), (Full::Leaving, crate::base::limits::LEAVING_MAX));
+    assert_eq!(
+        (full, more.len()),
+        (Full::Leaving, LEAVING_MAX / 4 * 3),
+        "the rest is for known ones"
+    );
+    more.push(trial.enter(3).unwrap());
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,4 +251,109 @@ async fn who_gives_up_waiting_takes_nothing() {
     assert_eq!(trial.totals.waiting.get(), 0);
     one.release();
     assert_eq!(trial.memory(), 2048);
+}
+
+/// Strangers of a thousand addresses want every place again and again; one that connects for each request goes on.
+#[tokio::test(start_paused = true)]
+async fn who_brings_events_gets_in_while_strangers_want_every_place() {
+    let trial = Trial::new(64, 1000);
+    trial.enter(1).unwrap().is_heard();
+    let (mut inside, mut taken, mut last, mut pause) = (Vec::new(), 0, 0, 0);
+    for step in 0..1500 {
+        for n in 0..10 {
+            let stranger = IpAddr::from([10, 1, (step % 25) as u8, n * 10 + (step % 7) as u8]);
+            inside.extend(trial.gate.admit(stranger, 1024, &trial.counters));
+        }
+        if let Ok(client) = trial.enter(1) {
+            client.is_heard();
+            (taken, pause, last) = (taken + 1, pause.max(step - last), step);
+        }
+        inside.retain(|client| !client.leaves());
+        advance(Duration::from_millis(20)).await;
+    }
+    assert!(inside.len() >= 60, "the places are taken: {}", inside.len());
+    assert!(taken >= 750, "{taken} of 1500");
+    assert!(pause.max(1499 - last) * 20 <= 2000, "{} ms", pause * 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_few_connections_gets_in_while_one_address_has_many() {
+    let trial = Trial::new(64, 1000);
+    let crowd: Vec<_> = (0..64).map(|_| trial.enter(7).unwrap()).collect();
+    advance(Duration::from_millis(CONNECTION_CROWDED_MS_MIN)).await;
+    assert_eq!(trial.enter(7).err(), Some(Full::Descriptors));
+    let _next = trial.enter(3).unwrap();
+    assert_eq!(crowd.iter().filter(|client| client.leaves()).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_event_does_not_bring_thousands_in() {
+    let trial = Trial::new(64, 1000);
+    let brings = trial.enter(7).unwrap();
+    brings.is_heard();
+    let crowd: Vec<_> = (0..=KNOWN_ADDRESS_UNPROVEN_MAX).map(|_| trial.enter(7).unwrap()).collect();
+    let others: Vec<_> =
+        (0..64 - 1 - crowd.len()).map(|n| trial.enter(100 + n as u8).unwrap()).collect();
+    seconds(2).await;
+    assert_eq!(trial.enter(7).err(), Some(Full::Descriptors));
+    drop(crowd);
+    assert_eq!(trial.enter(7).map(|_| ()), Ok(()));
+    assert!(others.iter().all(|client| !client.leaves()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_is_forgotten_after_a_while() {
+    let trial = Trial::new(16, 1000);
+    trial.enter(1).unwrap().is_heard();
+    let fill = || (0..16).map(|n| trial.enter(100 + n).unwrap()).collect::<Vec<_>>();
+    let strangers = fill();
+    seconds(1).await;
+    assert!(trial.enter(1).is_ok(), "known");
+    drop(strangers);
+    advance(Duration::from_millis(KNOWN_ADDRESS_MS)).await;
+    let _strangers = fill();
+    seconds(1).await;
+    assert_eq!(trial.enter(1).err(), Some(Full::Descriptors));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_comes_quickly_does_not_give_its_place_up_and_one_that_waits_for_much_does()
+{
+    let trial = Trial::new(3, 1000);
+    trial.enter(9).unwrap().is_heard();
+    let (quick, waits) = (trial.enter(1).unwrap(), trial.enter(2).unwrap());
+    quick.hold(10 * MIB).await.unwrap();
+    let _third = trial.enter(9).unwrap();
+    let attempt = async {
+        sleep(Duration::from_secs(2)).await;
+        trial.enter(9).map(|_| ())
+    };
+    let (waited, attempt) = tokio::join!(waits.hold(5 * MIB), attempt);
+    assert_eq!((waited, attempt), (Err(NoRoom::NotInTime), Ok(())));
+    assert!(waits.leaves() && !quick.leaves());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_what_lasts_does_not_keep_the_slow_ones_in() {
+    let trial = Trial::new(100, 100);
+    let all: Vec<_> = (1..6).map(|last| trial.enter(last).unwrap()).collect();
+    let [keeps, slow, works, newcomer, next] = &all[..] else { unreachable!() };
+    all.iter().for_each(|client| client.is_heard());
+    keeps.keep(9 * MIB).await.unwrap();
+    slow.hold(600 * 1024).await.unwrap();
+    works.hold(MIB + MIB / 4).await.unwrap();
+    let _busy = works.busy();
+    seconds(SLOW).await;
+    all.iter().for_each(|client| client.is_heard());
+    let goes = async {
+        slow.told_to_go().await;
+        slow.release();
+    };
+    let within = timeout(Duration::from_secs(5), async {
+        tokio::select! {
+            _ = newcomer.keep(MIB) => panic!("there is no memory that lasts"),
+            (granted, ()) = async { tokio::join!(next.hold(MIB), goes) } => granted.unwrap(),
+        }
+    });
+    within.await.expect("the slow one goes at once");
 }

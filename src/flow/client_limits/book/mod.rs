@@ -1,17 +1,20 @@
 //! The book: who is connected, who holds how much, who waits and who gives way. It has no clock and
 //! never waits.
 
+mod known;
+mod places;
+
 use super::{Full, Record};
 use crate::base::limits::{
-    CONNECTION_LINE_BYTES, CONNECTION_READ_BYTES, CONNECTION_SILENT_MS_MIN,
-    CONNECTIONS_MAX_DEFAULT, LEAVING_MAX, MEMORY_LOOK_MS, REQUEST_BYTES_PER_SECOND_MIN,
+    CONNECTION_LINE_BYTES, CONNECTION_READ_BYTES, CONNECTIONS_MAX_DEFAULT,
+    KNOWN_ADDRESS_UNPROVEN_MAX, LEAVING_MAX, MEMORY_LOOK_MS, REQUEST_BYTES_PER_SECOND_MIN,
     REQUEST_SLOW_AFTER_MS, REQUEST_SMALL_BYTES, SMALL_REQUEST_SLOW_AFTER_MS,
 };
 use crate::metrics::{ClientTotals, SourceCounters};
+use known::Known;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,10 +22,6 @@ use std::sync::atomic::Ordering;
 /// for lines that are events: those have permits of their own.
 const READS_PART: usize = 16;
 const LINES_PART: usize = 8;
-/// Connections of a source that are looked at for one that gives way.
-const LOOKED_AT: usize = 64;
-/// Connections that are told to go for one that needs memory to last.
-const SENT_AWAY_AT_ONCE: usize = 16;
 /// Requests that wait, of those looked at when memory becomes free.
 const SERVED_AT_ONCE: usize = 64;
 
@@ -61,7 +60,10 @@ struct Account {
     kept: usize,
     held: usize,
     holds_since: u64,
-    waits: bool,
+    /// The class of what it waits for.
+    waits: Option<u8>,
+    /// Whether it ever brought something, as its address counts it.
+    is_proven: bool,
     /// Where it stands among the connections of its source.
     place: Place,
 }
@@ -72,9 +74,18 @@ type Place = (bool, u64, u64);
 #[derive(Default)]
 struct Address {
     connections: usize,
+    /// Of those the ones that never brought anything.
+    unproven: usize,
     held: usize,
-    /// Whether a connection of it has brought something, of those that were open since.
-    is_proven: bool,
+    /// Whether it has brought something not long ago.
+    is_known: bool,
+}
+
+impl Address {
+    /// Whether its newcomers come before those of others: one event does not open the door for thousands.
+    fn is_trusted(&self) -> bool {
+        self.is_known && self.unproven <= KNOWN_ADDRESS_UNPROVEN_MAX
+    }
 }
 
 #[derive(Default)]
@@ -105,6 +116,7 @@ pub(super) struct Book {
     held: usize,
     accounts: HashMap<u64, Account>,
     addresses: HashMap<IpAddr, Address>,
+    known: Known,
     listeners: HashMap<u64, Listener>,
     waiters: BTreeMap<Ticket, Waiter>,
     leaving: usize,
@@ -122,6 +134,7 @@ impl Book {
             held: 0,
             accounts: HashMap::new(),
             addresses: HashMap::new(),
+            known: Known::default(),
             listeners: HashMap::new(),
             waiters: BTreeMap::new(),
             leaving: 0,
@@ -166,13 +179,7 @@ impl Book {
         counters: &Arc<SourceCounters>,
         now: u64,
     ) -> Result<Arc<Record>, Full> {
-        if let Some((full, from)) = self.full(gate, bytes) {
-            if self.leaving >= LEAVING_MAX {
-                return Err(Full::Leaving);
-            }
-            let longest = from.and_then(|from| self.longest_silent(from, now));
-            self.send_away(longest.ok_or(full)?);
-        }
+        self.make_place(gate, (address, bytes), now)?;
         let id = self.number();
         let record = Arc::new(Record { id, heard: now.into(), ..Record::default() });
         let place = (false, now, id);
@@ -180,7 +187,11 @@ impl Book {
             listener.connections += 1;
             listener.silent.insert(place);
         }
-        self.addresses.entry(address).or_default().connections += 1;
+        let is_known = self.known.has(address, now);
+        let of_address = self.addresses.entry(address).or_default();
+        of_address.connections += 1;
+        of_address.unproven += 1;
+        of_address.is_known |= is_known;
         let account = Account {
             record: Arc::clone(&record),
             counters: Arc::clone(counters),
@@ -189,7 +200,8 @@ impl Book {
             kept: bytes,
             held: 0,
             holds_since: 0,
-            waits: false,
+            waits: None,
+            is_proven: false,
             place,
         };
         self.accounts.insert(id, account);
@@ -197,30 +209,6 @@ impl Book {
         self.totals.connections.add(1);
         self.totals.memory_bytes.add(bytes as u64);
         Ok(record)
-    }
-
-    /// What there is no place in, and the source of which a connection gives way.
-    fn full(&self, gate: u64, bytes: usize) -> Option<(Full, Option<u64>)> {
-        let listener = self.listeners.get(&gate)?;
-        let taken = self.kept + self.held + bytes;
-        if listener.connections >= listener.connections_max {
-            Some((Full::Source, Some(gate)))
-        } else if self.accounts.len() >= self.connections_max {
-            Some((Full::Descriptors, self.largest()))
-        } else if self.kept + bytes > self.kept_max() || taken > self.memory_max {
-            Some((Full::Memory, self.largest()))
-        } else {
-            None
-        }
-    }
-
-    /// Somebody has to go although nobody is asking for a place.
-    pub(super) fn relieve(&mut self, now: u64) {
-        if self.leaving < LEAVING_MAX
-            && let Some(longest) = self.largest().and_then(|from| self.longest_silent(from, now))
-        {
-            self.send_away(longest);
-        }
     }
 
     /// The connection is gone.
@@ -231,8 +219,12 @@ impl Book {
         self.kept -= account.kept;
         self.totals.connections.sub(1);
         self.totals.memory_bytes.sub(account.kept as u64);
+        if account.is_proven {
+            self.known.is_heard(account.address, account.record.heard.load(Ordering::Relaxed));
+        }
         if let Some(address) = self.addresses.get_mut(&account.address) {
             address.connections -= 1;
+            address.unproven -= usize::from(!account.is_proven);
             if address.connections == 0 {
                 self.addresses.remove(&account.address);
             }
@@ -242,81 +234,6 @@ impl Book {
             listener.silent.remove(&account.place);
         }
         self.serve();
-    }
-
-    /// The source with the most connections.
-    fn largest(&self) -> Option<u64> {
-        let most = self.listeners.iter().max_by_key(|(_, listener)| listener.connections);
-        most.map(|(id, _)| *id)
-    }
-
-    fn send_away(&mut self, id: u64) {
-        let Some(account) = self.accounts.get(&id) else { return };
-        if let Some(listener) = self.listeners.get_mut(&account.gate) {
-            listener.silent.remove(&account.place);
-        }
-        account.record.leaves.store(true, Ordering::Release);
-        account.record.go.notify_one();
-        account.record.granted.notify_one();
-        self.leaving += 1;
-        self.totals.gave_way.add(1);
-    }
-
-    /// Of the connections of a source the one that gives way: one that never brought anything before
-    /// the others, one of an address with more than a quarter of all before the others, and of those the
-    /// one that has been silent longest. None that came or was heard a moment ago; and while many never
-    /// brought anything, none that did: they will have been silent long enough soon.
-    fn longest_silent(&mut self, gate: u64, now: u64) -> Option<u64> {
-        self.put_right(gate, now);
-        let listener = self.listeners.get(&gate)?;
-        let crowd = self.accounts.len() / 4;
-        let is_of_a_crowd = |place: &&Place| {
-            let address = self.accounts.get(&place.2).map(|account| account.address);
-            address.and_then(|it| self.addresses.get(&it)).is_some_and(|it| it.connections > crowd)
-        };
-        let may_go = |place: &&Place| {
-            let account = self.accounts.get(&place.2);
-            account.is_some_and(|it| !it.waits && !it.record.is_busy.load(Ordering::Acquire))
-        };
-        let long_ago = now.checked_sub(CONNECTION_SILENT_MS_MIN)?;
-        let many = listener.connections / 4;
-        for proven in [false, true] {
-            let all = listener.silent.range(class(proven));
-            if proven && listener.silent.range(class(false)).take(many + 1).count() > many {
-                return None;
-            }
-            let long_silent = all.take(LOOKED_AT).take_while(|(_, since, _)| *since <= long_ago);
-            let mut long_silent = long_silent.filter(may_go);
-            let first = long_silent.next();
-            let found = first.filter(is_of_a_crowd).or_else(|| long_silent.find(is_of_a_crowd));
-            if let Some((_, _, id)) = found.or(first) {
-                return Some(*id);
-            }
-        }
-        None
-    }
-
-    /// Moves those that were heard, or are busy, from the front to where they belong.
-    fn put_right(&mut self, gate: u64, now: u64) {
-        let Some(listener) = self.listeners.get_mut(&gate) else { return };
-        for proven in [false, true] {
-            let all = listener.silent.range(class(proven));
-            let looked_at: Vec<Place> = all.take(LOOKED_AT).copied().collect();
-            for place in looked_at {
-                let Some(account) = self.accounts.get_mut(&place.2) else { continue };
-                let record = &account.record;
-                let heard = match record.is_busy.load(Ordering::Acquire) {
-                    true => now,
-                    false => record.heard.load(Ordering::Relaxed).max(place.1),
-                };
-                let right = (record.is_proven.load(Ordering::Relaxed), heard, place.2);
-                if right != place {
-                    listener.silent.remove(&place);
-                    listener.silent.insert(right);
-                    account.place = right;
-                }
-            }
-        }
     }
 
     /// Gives the connection what it asks for, if that is there.
@@ -335,7 +252,7 @@ impl Book {
             Asked::Held(target) => {
                 let large = self.request_bytes_max();
                 // The last part is for small requests of those that have brought something.
-                let max = match class_of(target, self.is_proven(account)) {
+                let max = match class_of(target, self.is_trusted(account)) {
                     0 => self.memory_max,
                     1 => self.memory_max / 16 * 15,
                     2 => large,
@@ -359,16 +276,21 @@ impl Book {
         Answer::Granted
     }
 
-    fn is_proven(&self, account: &Account) -> bool {
+    /// Whether the connection has brought something, or others of its address have.
+    fn is_trusted(&self, account: &Account) -> bool {
         account.record.is_proven.load(Ordering::Relaxed)
-            || self.addresses.get(&account.address).is_some_and(|address| address.is_proven)
+            || self.addresses.get(&account.address).is_some_and(Address::is_trusted)
     }
 
     /// The connection has brought something for the first time.
-    pub(super) fn proves(&mut self, id: u64) {
-        let Some(account) = self.accounts.get(&id) else { return };
-        if let Some(address) = self.addresses.get_mut(&account.address) {
-            address.is_proven = true;
+    pub(super) fn proves(&mut self, id: u64, now: u64) {
+        let Some(account) = self.accounts.get_mut(&id) else { return };
+        let is_first = !std::mem::replace(&mut account.is_proven, true);
+        let address = account.address;
+        self.known.is_heard(address, now);
+        if let Some(address) = self.addresses.get_mut(&address) {
+            address.unproven -= usize::from(is_first);
+            address.is_known = true;
         }
     }
 
@@ -413,15 +335,16 @@ impl Book {
 
     /// A place in the queue.
     pub(super) fn wait(&mut self, id: u64, asked: Asked) -> Ticket {
-        let is_proven = self.accounts.get(&id).is_some_and(|account| self.is_proven(account));
+        let is_trusted = self.accounts.get(&id).is_some_and(|account| self.is_trusted(account));
         let bytes = match asked {
             Asked::Held(bytes) => bytes,
             Asked::Kept(_) => 0,
         };
-        let ticket = (class_of(bytes, is_proven), self.number());
+        let class = class_of(bytes, is_trusted);
+        let ticket = (class, self.number());
         self.waiters.insert(ticket, Waiter { id, asked, is_granted: false });
         if let Some(account) = self.accounts.get_mut(&id) {
-            account.waits = true;
+            account.waits = Some(class);
         }
         self.totals.waiting.add(1);
         ticket
@@ -434,7 +357,7 @@ impl Book {
     pub(super) fn wait_no_more(&mut self, ticket: Ticket) {
         let Some(waiter) = self.waiters.remove(&ticket) else { return };
         if let Some(account) = self.accounts.get_mut(&waiter.id) {
-            account.waits = false;
+            account.waits = None;
         }
         self.totals.waiting.sub(1);
     }
@@ -472,25 +395,27 @@ impl Book {
         }
         self.look_at = now + MEMORY_LOOK_MS;
         self.serve();
-        let Some(waiter) = self.waiters.values().find(|waiter| !waiter.is_granted) else { return };
-        let Some(account) = self.accounts.get(&waiter.id) else { return };
-        let wanted = more(account, waiter.asked);
-        match waiter.asked {
-            Asked::Kept(_) => self.close_silent(wanted, now),
-            Asked::Held(_) => self.close_slow(wanted, now),
-        }
-    }
-
-    fn close_silent(&mut self, wanted: usize, now: u64) {
-        let mut freed = self.of_those_that_leave(|account| account.kept);
-        for _ in 0..SENT_AWAY_AT_ONCE {
-            if freed >= wanted || self.leaving >= LEAVING_MAX {
-                return;
+        // The first of each kind: neither waits until there is none of the other.
+        let mut first = [None, None];
+        for waiter in self.waiters.values().filter(|waiter| !waiter.is_granted) {
+            let kind = usize::from(matches!(waiter.asked, Asked::Kept(_)));
+            if first[kind].is_none() {
+                let account = self.accounts.get(&waiter.id);
+                first[kind] = account.map(|account| more(account, waiter.asked));
             }
-            let longest = self.largest().and_then(|from| self.longest_silent(from, now));
-            let Some(id) = longest else { return };
-            freed += self.accounts.get(&id).map_or(0, |account| account.kept);
-            self.send_away(id);
+            if first.iter().all(Option::is_some) {
+                break;
+            }
+        }
+        let [held, kept] = first;
+        if let Some(wanted) = kept
+            && self.kept + wanted > self.kept_max()
+        {
+            self.close_silent(wanted, now);
+        }
+        let kept = kept.filter(|wanted| self.kept + self.held + wanted > self.memory_max);
+        if let Some(wanted) = held.max(kept) {
+            self.close_slow(wanted, now);
         }
     }
 
@@ -515,7 +440,7 @@ impl Book {
         };
         // Those that wait themselves after those that only let others wait.
         let rank = |id: &u64, account: &Account| {
-            (self.is_proven(account), account.waits, Reverse(account.held), *id)
+            (self.is_trusted(account), account.waits.is_some(), Reverse(account.held), *id)
         };
         let slow = self.accounts.iter().filter(|(_, account)| is_slow(account));
         let mut slow: Vec<_> = slow.map(|(id, account)| rank(id, account)).collect();
@@ -529,11 +454,6 @@ impl Book {
             self.send_away(id);
         }
     }
-}
-
-/// The places of those that have brought something, or have not.
-fn class(proven: bool) -> RangeInclusive<Place> {
-    (proven, 0, 0)..=(proven, u64::MAX, u64::MAX)
 }
 
 /// The class of a request that holds so many bytes.
