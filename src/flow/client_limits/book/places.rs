@@ -1,6 +1,6 @@
 //! Places for connections, and who gives one up.
 
-use super::{Account, Book, CLASSES, Place};
+use super::{Account, Address, Book, CLASSES, Place};
 use crate::base::limits::{
     CONNECTION_CROWDED_MS_MIN, CONNECTION_SILENT_MS_MIN, CONNECTION_STRANGE_MS_MIN, LEAVING_MAX,
     REQUEST_BYTES_PER_SECOND_MIN,
@@ -51,7 +51,7 @@ impl Book {
         let Some((full, from)) = self.full(gate, bytes) else { return Ok(()) };
         let own = self.addresses.get(&address);
         let newcomer = Newcomer {
-            is_trusted: own.map_or_else(|| self.known.has(address, now), |own| own.is_trusted()),
+            is_trusted: own.map_or_else(|| self.known.has(address, now), Address::is_trusted),
             connections: own.map_or(0, |own| own.connections),
         };
         // A quarter of those that may be on their way out is for newcomers that bring events.
