@@ -351,6 +351,7 @@ async fn a_wait_for_what_lasts_does_not_keep_the_slow_ones_in() {
     };
     let within = timeout(Duration::from_secs(5), async {
         tokio::select! {
+            biased;
             _ = newcomer.keep(MIB) => panic!("there is no memory that lasts"),
             (granted, ()) = async { tokio::join!(next.hold(MIB), goes) } => granted.unwrap(),
         }
