@@ -35,19 +35,38 @@ impl Resolver {
     /// DNS and what else the system asks.
     fn system() -> Self {
         Self {
-            name_of: Box::new(|address| Ok(dns_lookup::lookup_addr(&address)?)),
-            addresses_of: Box::new(|name| Ok(dns_lookup::lookup_host(name)?.collect())),
+            name_of: Box::new(|address| dns_lookup::lookup_addr(&address).map_err(|e| failed(&e))),
+            addresses_of: Box::new(|name| {
+                Ok(dns_lookup::lookup_host(name).map_err(|e| failed(&e))?.collect())
+            }),
         }
     }
 
-    /// The name of `address`, or the address as text where it has none that leads back.
-    fn confirmed_name(&self, address: IpAddr) -> String {
-        let leads_back = |name: &String| {
-            let found = (self.addresses_of)(name).unwrap_or_default();
-            found.iter().any(|found| found.to_canonical() == address)
+    /// Returns the name of `address`, or the address as text where it has none that leads back.
+    ///
+    /// # Errors
+    /// The resolver failed: nobody knows whether there is a name.
+    fn confirmed_name(&self, address: IpAddr) -> io::Result<String> {
+        let none = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let name = match (self.name_of)(address) {
+            Ok(name) => name,
+            Err(error) if none(&error) => return Ok(address.to_string()),
+            Err(error) => return Err(error),
         };
-        let name = (self.name_of)(address).ok().filter(leads_back);
-        name.unwrap_or_else(|| address.to_string())
+        match (self.addresses_of)(&name) {
+            Ok(found) if found.iter().any(|found| found.to_canonical() == address) => Ok(name),
+            Err(error) if !none(&error) => Err(error),
+            _ => Ok(address.to_string()),
+        }
+    }
+}
+
+/// A look-up that found nothing is told from one that failed.
+fn failed(error: &dns_lookup::LookupError) -> io::Error {
+    use dns_lookup::LookupErrorKind::{NoData, NoName};
+    match error.kind() {
+        NoName | NoData => io::ErrorKind::NotFound.into(),
+        kind => io::Error::other(format!("{kind:?}")),
     }
 }
 
@@ -122,7 +141,10 @@ impl ClientNames {
         known.insert(address, Lookup { name: name.clone(), begun: Instant::now() });
         let resolver = Arc::clone(&self.resolver);
         tokio::task::spawn_blocking(move || {
-            ended.send_replace(Some(resolver.confirmed_name(address).into()));
+            // One that failed is late for all who wait, and is tried again for the next client.
+            if let Ok(name) = resolver.confirmed_name(address) {
+                ended.send_replace(Some(name.into()));
+            }
             drop(permit);
         });
         name
@@ -148,7 +170,7 @@ impl Lookup {
 
 /// The name of `address` as the system knows it, or the address as text. Blocks, for as long as the resolver takes.
 pub(crate) fn blocking_name_of(address: IpAddr) -> String {
-    Resolver::system().confirmed_name(address)
+    Resolver::system().confirmed_name(address).unwrap_or_else(|_| address.to_string())
 }
 
 impl fmt::Debug for ClientNames {
@@ -193,6 +215,34 @@ pub(crate) mod tests {
         let (names, _) = in_zone();
         for (last, expected) in [(1, "web1.example"), (2, "192.0.2.2"), (3, "192.0.2.3")] {
             assert_eq!(names.name_of(address(last)).await.as_deref(), Some(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_fails_gives_no_name_and_is_asked_again() {
+        for fails_forward in [false, true] {
+            let asked = Arc::new(AtomicBool::new(false));
+            let fails = move |first: bool| match first == fails_forward {
+                true => Err(io::Error::other("SERVFAIL")),
+                false => Ok(()),
+            };
+            let begun = Arc::clone(&asked);
+            let name_of = move |_| {
+                if begun.swap(true, Ordering::SeqCst) {
+                    return Ok("web1.example".to_owned());
+                }
+                fails(false).map(|()| "web1.example".to_owned())
+            };
+            let forward = AtomicBool::new(fails_forward);
+            let addresses_of = move |_: &str| match forward.swap(false, Ordering::SeqCst) {
+                true => Err(io::Error::other("SERVFAIL")),
+                false => Ok(vec![address(1)]),
+            };
+            let resolver =
+                Resolver { name_of: Box::new(name_of), addresses_of: Box::new(addresses_of) };
+            let names = ClientNames::by(resolver, Duration::from_secs(5));
+            assert_eq!(names.name_of(address(1)).await, None, "it counts against the client");
+            assert_eq!(names.name_of(address(1)).await.as_deref(), Some("web1.example"));
         }
     }
 

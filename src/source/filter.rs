@@ -188,6 +188,18 @@ impl Filter {
 }
 
 impl Visitor<'_> {
+    /// Decides what the address alone decides, before the client takes anything of anybody.
+    ///
+    /// # Errors
+    /// The client may not come in, whatever its name and certificate are.
+    pub(crate) fn knocks(&self) -> Result<(), TurnedAway> {
+        let outcome = self.outcome();
+        match outcome.denial {
+            Some(rule) if !outcome.may_enter => Err(self.turned_away(rule)),
+            _ => Ok(()),
+        }
+    }
+
     /// Decides what can be decided before a handshake, and waits for the client's name where rules ask for it.
     ///
     /// # Errors
@@ -197,11 +209,7 @@ impl Visitor<'_> {
             self.name = self.filter.names.name_of(self.address).await;
             self.is_late = self.name.is_none();
         }
-        let outcome = self.outcome();
-        match outcome.denial {
-            Some(rule) if !outcome.may_enter => Err(self.turned_away(rule)),
-            _ => Ok(()),
-        }
+        self.knocks()
     }
 
     /// Decides, once the handshake is done, if there is one.

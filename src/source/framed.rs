@@ -16,6 +16,9 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
+/// Bytes of a frame that what was read of the next one may keep in memory.
+const FRAME_BYTES_SHARED_MAX: usize = 64 * 1024;
+
 /// One connection and what it needs.
 pub(crate) struct Framed {
     pub(crate) context: Arc<SourceContext>,
@@ -30,6 +33,8 @@ pub(crate) struct Framed {
     contact: Option<Contact>,
     /// The same until a request has come.
     unheard: Option<UnheardConnection>,
+    /// Whether the last frame was a large one, whose memory `input` may share.
+    was_large: bool,
 }
 
 /// Why the session is over.
@@ -101,11 +106,16 @@ impl Framed {
             request_timeout,
             contact: None,
             unheard,
+            was_large: false,
         })
     }
 
     /// The next request.
     pub(crate) async fn next(&mut self) -> Result<Bytes, Over> {
+        // What is left of the next frame shares the memory of the one that was large.
+        if std::mem::take(&mut self.was_large) {
+            self.input = BytesMut::from(&self.input[..]);
+        }
         self.client.shrink(self.input.len());
         let mut whole_by = None;
         loop {
@@ -118,6 +128,7 @@ impl Framed {
                 other => Over::Unreadable(other),
             });
             if let Some(frame) = frame? {
+                self.was_large = frame.len() > FRAME_BYTES_SHARED_MAX;
                 self.is_heard();
                 return Ok(frame);
             }

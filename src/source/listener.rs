@@ -273,8 +273,9 @@ impl Listening {
                 accepted = places.accept() => match accepted {
                     Ok((socket, peer, port)) => {
                         pause = ACCEPT_PAUSE_MIN;
-                        if let Some(client) = door.admits(&socket, peer.ip(), context).await {
-                            let log = RejectionLog::new(&name, peer, &context.clock, &self.turned_away);
+                        let log = RejectionLog::new(&name, peer, &context.clock, &self.turned_away);
+                        if !self.denies(peer.ip(), &log)
+                            && let Some(client) = door.admits(&socket, peer.ip(), context).await {
                             let arrival =
                                 self.arrival(context, socket, (peer, port), log.clone(), &client);
                             sessions.spawn(until_gone(session(arrival), client, log));
@@ -388,6 +389,13 @@ impl Listening {
             }
             None => Ok(places),
         }
+    }
+
+    /// Whether the rules turn a client away by its address alone: for it nobody has to give way.
+    fn denies(&self, address: IpAddr, log: &RejectionLog) -> bool {
+        let visitor = self.filter.as_ref().map(|filter| filter.visitor(address));
+        let away = visitor.and_then(|visitor| visitor.knocks().err());
+        away.as_ref().inspect(|away| log.turn_away(away)).is_some()
     }
 
     async fn bind_again(&self, context: &SourceContext, places: &mut Places) {

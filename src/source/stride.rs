@@ -21,7 +21,12 @@ use bytes::BytesMut;
 use memchr::memchr_iter;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// How long a client that sends nothing keeps the permits of its last large read.
+const PERMITS_KEPT: Duration = Duration::from_secs(1);
 
 /// The budget.
 #[derive(Clone, Debug)]
@@ -87,7 +92,14 @@ impl Stride {
         pending: usize,
         read: &mut BytesMut,
     ) -> io::Result<usize> {
-        stream.ready().await?;
+        // A client that pauses leaves the permits of its last large read to others.
+        match timeout(PERMITS_KEPT, stream.ready()).await {
+            Ok(ready) => ready?,
+            Err(_) => {
+                (self.bytes, self.held) = (CONNECTION_READ_BYTES, None);
+                stream.ready().await?;
+            }
+        }
         // What is read, its lines, and as events; beyond the least, the read has a permit.
         let own = 2 * CONNECTION_READ_BYTES + self.bytes;
         while let Err(none) = client.hold(unfinished_bytes(pending) + own).await {

@@ -193,3 +193,15 @@ fn hostile_bytes_are_taken_calmly() {
         }
     }
 }
+
+#[test]
+fn a_method_has_a_name_of_bounded_length() {
+    for (length, is_taken) in [(256_u32, true), (257, false), (4096, false)] {
+        let name = vec![0xFF; length as usize];
+        let strict = [&[0x80, 1, 0, 1], &length.to_be_bytes()[..], &name, &[0; 5]].concat();
+        let old = [&length.to_be_bytes()[..], &name, &[1], &[0; 5]].concat();
+        for bytes in [strict, old] {
+            assert_eq!(Message::new(Protocol::Binary, &bytes).is_ok(), is_taken, "{length}");
+        }
+    }
+}

@@ -110,6 +110,18 @@ pub struct Reader<'a> {
     pub growth: usize,
 }
 
+/// Returns the name of a method. It is repeated in answers, so it has a bound.
+///
+/// # Errors
+/// It is longer than any method's name.
+fn method_of(name: &[u8]) -> Result<Cow<'_, str>, ThriftError> {
+    const METHOD_BYTES_MAX: usize = 256;
+    if name.len() > METHOD_BYTES_MAX {
+        return Err(ThriftError::NoMessage);
+    }
+    Ok(String::from_utf8_lossy(name))
+}
+
 impl<'a> Reader<'a> {
     /// A reader of `bytes`.
     #[must_use]
@@ -163,20 +175,24 @@ impl<'a> Reader<'a> {
                 return Err(ThriftError::NoMessage);
             }
             let sequence = self.varint()?.cast_signed();
-            return Ok(Head { name: self.text()?, kind: kind >> 5, sequence });
+            return Ok(Head { name: self.method()?, kind: kind >> 5, sequence });
         }
         let first = self.be_u32()?;
         let (name, kind) = match first.cast_signed() {
             1.. => {
                 let name = self.take(first as usize).map_err(|_| ThriftError::NoMessage)?;
-                (String::from_utf8_lossy(name), self.byte()?)
+                (method_of(name)?, self.byte()?)
             }
             _ if first & 0xFFFF_0000 == 0x8001_0000 => {
-                (self.text()?, u8::try_from(first & 0xFF).unwrap_or(0))
+                (self.method()?, u8::try_from(first & 0xFF).unwrap_or(0))
             }
             _ => return Err(ThriftError::NoMessage),
         };
         Ok(Head { name, kind, sequence: self.be_u32()?.cast_signed() })
+    }
+
+    fn method(&mut self) -> Result<Cow<'a, str>, ThriftError> {
+        self.bytes().and_then(method_of)
     }
 
     /// The next field of a structure; `None` at its end. `last` is the number of the one before, 0 at
