@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Findings whose words are kept; beyond it they are only counted.
+/// Findings whose words are kept, and the first of each kind; beyond it they are only counted.
 const WORDS_MAX: usize = 20;
 
 /// What is wrong.
@@ -80,8 +80,10 @@ impl Findings {
     /// Adds one.
     pub(in crate::torture) fn add(&mut self, kind: Kind, words: impl Into<String>) {
         *self.counts.entry(kind).or_default() += 1;
-        if self.words.len() < WORDS_MAX {
-            self.words.push(format!("{}: {}", kind.word(), words.into()));
+        let mine = format!("{}: ", kind.word());
+        // The first of each kind is always among them.
+        if self.words.len() < WORDS_MAX || !self.words.iter().any(|it| it.starts_with(&mine)) {
+            self.words.push(mine + &words.into());
         }
     }
 
