@@ -113,15 +113,14 @@ fn of_clients(all: &ClientTotals) -> Component {
     Component { key: "CLIENTS.all".to_owned(), attributes }
 }
 
-/// The page, and under a key of its own, which no script knows, what all clients take together.
+/// The page.
 pub(super) fn json(readings: &[Reading], clients: &ClientTotals) -> String {
     let object = |component: Component| -> (String, Json) {
         let attributes = component.attributes.into_iter();
         let attributes = attributes.map(|(name, value)| (name.to_owned(), Json::String(value)));
         (component.key, Json::Object(attributes.collect()))
     };
-    let all = components(readings).into_iter().chain([of_clients(clients)]);
-    let page: Map<String, Json> = all.map(object).collect();
+    let page: Map<String, Json> = all(readings, clients).map(object).collect();
     Json::Object(page).to_string()
 }
 
@@ -164,8 +163,14 @@ pub(super) fn for_prometheus(readings: &[Reading]) -> String {
     families.into_iter().map(|(_, text)| text).collect()
 }
 
+/// What Flume would show of these, and under a key of its own, which no script knows, what all clients take
+/// together.
+pub(super) fn all(readings: &[Reading], clients: &ClientTotals) -> impl Iterator<Item = Component> {
+    components(readings).into_iter().chain([of_clients(clients)])
+}
+
 /// What Flume would show of these.
-pub(super) fn components(readings: &[Reading]) -> Vec<Component> {
+fn components(readings: &[Reading]) -> Vec<Component> {
     let counted = |r: &&Reading| !UNCOUNTED.contains(&(r.role, r.kind));
     readings.iter().filter(counted).map(component).collect()
 }

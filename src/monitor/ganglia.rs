@@ -5,6 +5,7 @@ use super::flume::{self, Component};
 use super::settings::Ganglia;
 use super::xdr::{Metric, PACKET_BYTES_MAX};
 use crate::flow::context::StopSignal;
+use crate::metrics::Registry;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,8 +24,7 @@ pub(super) async fn send(ganglia: &Ganglia, watched: &Watched, stop: &StopSignal
     let mut failing = BTreeSet::new();
     loop {
         let round = async {
-            let components = flume::components(&watched.registry.snapshot());
-            let packets = packets(&own_name, ganglia.is_3_0, &components);
+            let packets = packets(&own_name, ganglia.is_3_0, &components(&watched.registry));
             for host in &ganglia.hosts {
                 match (send_to(host, &packets).await, failing.contains(host)) {
                     (Ok(()), true) => {
@@ -49,6 +49,11 @@ pub(super) async fn send(ganglia: &Ganglia, watched: &Watched, stop: &StopSignal
             () = round => {}
         }
     }
+}
+
+/// The same as on the page.
+fn components(registry: &Registry) -> Vec<Component> {
+    flume::all(&registry.snapshot(), registry.client_totals()).collect()
 }
 
 /// What is sent to each host.
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn packets_of_both_forms_say_what_flume_shows() {
-        let components = flume::components(&registry().snapshot());
+        let components = components(&registry());
         let old: BTreeMap<_, _> =
             packets("h", true, &components).iter().map(|packet| read_3_0(packet)).collect();
         let new: BTreeMap<_, _> = packets("h", false, &components)
@@ -174,7 +179,8 @@ mod tests {
             .map(|(name, is)| (format!("h.{name}"), is))
             .collect();
         assert_eq!(old, new);
-        assert_eq!(old.len(), components[0].attributes.len());
+        assert_eq!(old.len(), components.iter().map(|c| c.attributes.len()).sum::<usize>());
+        assert!(old.contains_key("h.flume.CLIENTS.all.MemoryBytes"), "as on the page");
         for (attribute, kind, value) in [
             ("ChannelSize", "float", "3"),
             ("ChannelFillPercentage", "float", "33.33333333333333"),

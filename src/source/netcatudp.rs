@@ -1,6 +1,6 @@
 //! `netcatudp`: the first line of each datagram.
 //!
-//! Limits and what becomes of datagrams that find no room: [`datagrams`](crate::source::datagrams). Further lines of
+//! Limits and what becomes of datagrams that find no room: [`datagrams`]. Further lines of
 //! a datagram are counted as dropped.
 
 use super::datagrams::{self, Datagrams, Parse};

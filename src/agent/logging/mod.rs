@@ -1,4 +1,4 @@
-//! Log lines on stderr or in a [file](file): text or JSON, by level, each written once in a while only.
+//! Log lines on stderr or in a [file]: text or JSON, by level, each written once in a while only.
 //!
 //! | setting | is |
 //! |---|---|
@@ -11,7 +11,7 @@
 //! what a program writes to stderr, cannot begin another one, nor tell a terminal what to do. Whatever an agent
 //! writes to stderr is such a line, its start, its reloads and the error that ends it too.
 //!
-//! Nobody who logs waits for stderr or the file: each has a [queue](queue) and a thread. The two `-D` options,
+//! Nobody who logs waits for stderr or the file: each has a [queue] and a thread. The two `-D` options,
 //! from the command line or `millpond.properties`, are read when the agent starts; a changed configuration
 //! changes nothing about them.
 //!

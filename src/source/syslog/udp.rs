@@ -1,6 +1,6 @@
 //! `syslogudp`: messages in datagrams.
 //!
-//! Limits and what becomes of datagrams that find no room: [`datagrams`](crate::source::datagrams); of names of
+//! Limits and what becomes of datagrams that find no room: [`datagrams`]; of names of
 //! senders: [`names`](super::names). The first line of a datagram is the message, as in Flume; further ones are
 //! counted as dropped.
 
