@@ -128,11 +128,17 @@ const PLAIN: Entry =
     Entry { name: "", faults: "", speed: "", remark: "", stripes: false, takes: true };
 
 /// In the order of the tables.
-pub const STORES: [Entry; 14] = [
+pub const STORES: [Entry; 15] = [
     Entry {
         name: "millpond",
         faults: "one data directory, segments of 1 MiB, keep-alive 0.2 s, no minimum of free space",
         speed: "segments of 64 MiB, made beforehand; the hot window holds what waits where takes are to be hot, 48 MiB otherwise (default), and was filled once before",
+        stripes: true,
+        ..PLAIN
+    },
+    Entry {
+        name: "millpond-fresh",
+        speed: "default options, measured from the moment it was opened: nothing is made beforehand",
         stripes: true,
         ..PLAIN
     },
@@ -232,7 +238,8 @@ pub const STORES: [Entry; 14] = [
 /// What the store answers; or there is no such store here.
 pub fn open(name: &str, setup: &Setup) -> Result<Box<dyn Store>, Failure> {
     Ok(match name {
-        "millpond" => Box::new(millpond::Millpond::open(setup)?),
+        "millpond" => Box::new(millpond::Millpond::open(setup, millpond::Start::Ready)?),
+        "millpond-fresh" => Box::new(millpond::Millpond::open(setup, millpond::Start::Fresh)?),
         "floor-sync" => Box::new(floor::Buffered::open(setup, false)?),
         "floor-group" => Box::new(floor::Buffered::open(setup, true)?),
         "floor-segments" => Box::new(segments::Segments::open(setup)?),

@@ -21,8 +21,17 @@ pub(crate) struct Millpond {
     patient: bool,
 }
 
+/// What a measurement of speed begins with.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Start {
+    /// Segments made beforehand.
+    Ready,
+    /// What an opening with default options makes.
+    Fresh,
+}
+
 impl Millpond {
-    pub(crate) fn open(setup: &Setup) -> Result<Self, Failure> {
+    pub(crate) fn open(setup: &Setup, start: Start) -> Result<Self, Failure> {
         let data = setup.dirs.iter().map(|dir| dir.join("data"));
         let checkpoint = setup.dir().join("checkpoint");
         let is_new = !checkpoint.exists();
@@ -30,12 +39,16 @@ impl Millpond {
         options.minimum_required_space = 0;
         let mut ready = 0;
         if let Some(flow) = setup.flow {
-            let dirs = setup.dirs.len() as u64;
-            // Only half of them are used before further ones are made beside the puts.
-            let segments = (2 * flow.ready_bytes).div_ceil(SEGMENT_BYTES * dirs) as usize;
-            options.segment_bytes = SEGMENT_BYTES;
-            options.ready_segments = segments.max(4);
-            ready = options.ready_segments * setup.dirs.len();
+            if start == Start::Ready {
+                let dirs = setup.dirs.len() as u64;
+                // Only half of them are used before further ones are made beside the puts.
+                let segments = (2 * flow.ready_bytes).div_ceil(SEGMENT_BYTES * dirs) as usize;
+                options.segment_bytes = SEGMENT_BYTES;
+                // Made beforehand, they are not to begin small and grow.
+                options.first_segment_bytes = SEGMENT_BYTES;
+                options.ready_segments = segments.max(4);
+                ready = options.ready_segments * setup.dirs.len();
+            }
             options.capacity = u64::MAX / 2;
             options.hot_window_bytes = options.hot_window_bytes.max(flow.hot_bytes as usize);
             // One setting for both: how long a put waits for room, and a take for an event.
@@ -47,7 +60,7 @@ impl Millpond {
         let patient = setup.flow.is_none();
         let window_bytes = options.hot_window_bytes.min(WINDOW_BYTES_MAX);
         let store = Self { channel: FileChannel::open(options)?, ready, patient };
-        if is_new && setup.flow.is_some() {
+        if is_new && setup.flow.is_some() && start == Start::Ready {
             store.settle();
             store.use_window(window_bytes)?;
         }
