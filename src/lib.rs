@@ -20,9 +20,10 @@
 //! put.put(Event::new("first"))?;
 //! put.put(Event::new("second"))?;
 //! if let Err(failure) = put.commit() {
-//!     // Refused, it comes back with its events; in doubt, a reopened channel knows.
-//!     if let Some(again) = failure.transaction {
-//!         again.commit()?;
+//!     // Refused, it comes back with its events. In doubt, it does not: only a reopened channel knows.
+//!     match failure.transaction {
+//!         Some(again) => again.commit()?,
+//!         None => return Err(failure.error.into()),
 //!     }
 //! }
 //!

@@ -5,6 +5,7 @@ use crate::base::limits::{
     CLIENT_MEMORY_BYTES_MAX, CLIENT_MEMORY_BYTES_MIN, DESCRIPTORS_RESERVED_MAX,
     DESCRIPTORS_RESERVED_PART,
 };
+use crate::base::quantity::BinaryBytes;
 use crate::base::read_whole::read_whole;
 use crate::codes;
 use crate::flow::client_limits::ClientLimits;
@@ -30,9 +31,8 @@ pub(super) fn of_process(
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let connections = usize::try_from(connections_of(files)).unwrap_or(usize::MAX);
     tracing::info!(
-        memory,
-        connections,
-        "what clients of all sources may take together: bytes of memory, and connections"
+        "clients of all sources together may hold {} of memory and {connections} connections",
+        BinaryBytes(memory as u64)
     );
     ClientLimits::new(memory, connections, Arc::clone(totals))
 }

@@ -35,6 +35,7 @@ pub mod logging;
 mod opening;
 pub mod origin;
 pub(crate) mod own_settings;
+mod port_holder;
 pub mod reload;
 mod seat;
 pub mod start_checks;

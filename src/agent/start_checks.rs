@@ -1,6 +1,7 @@
 //! What a start of an agent would meet on this machine (ports, directories, key stores), and settings that
 //! surprise. Nothing is changed by looking; a port is taken for a moment.
 
+use super::port_holder::port_holder;
 use super::store_checks::{sink_stores, source_stores};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::limits::START_CHECKS_PORTS_MAX;
@@ -103,9 +104,11 @@ fn ports(component: &Component, found: &mut Vec<Finding>) {
         };
         let Err(error) = bound else { continue };
         let message = match error.kind() {
-            io::ErrorKind::AddrInUse => format!(
-                "{host} port {port} is in use now; unless that is this agent, the source cannot listen until it is free"
-            ),
+            io::ErrorKind::AddrInUse => {
+                let (severity, message) = in_use(host, port, udp);
+                found.push(finding(severity, component, key, message));
+                continue;
+            }
             io::ErrorKind::PermissionDenied => format!(
                 "{host} port {port} may not be listened on by this user: ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE"
             ),
@@ -115,6 +118,33 @@ fn ports(component: &Component, found: &mut Vec<Finding>) {
             _ => format!("{host} port {port} cannot be listened on: {error}"),
         };
         found.push(finding(Severity::Warning, component, key, message));
+    }
+}
+
+/// A port that an agent of this program has is most likely taken by the one whose configuration is looked at.
+fn in_use(host: &str, port: u16, udp: bool) -> (Severity, String) {
+    let taken = format!("{host} port {port} is in use now");
+    match port_holder(port, udp) {
+        Some(holder) if holder.is_millpond() => (
+            Severity::Note,
+            format!(
+                "{taken}, by the millpond process {}; another agent could not listen on it",
+                holder.process
+            ),
+        ),
+        Some(holder) => (
+            Severity::Warning,
+            format!(
+                "{taken}, by {:?}, process {}: the source cannot listen until it is free",
+                holder.name, holder.process
+            ),
+        ),
+        None => (
+            Severity::Warning,
+            format!(
+                "{taken}, by a process of another user: unless that is this agent, the source cannot listen until it is free"
+            ),
+        ),
     }
 }
 

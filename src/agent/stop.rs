@@ -83,7 +83,19 @@ impl Running {
     pub(super) fn drain_until(&self, cut_off: Instant) {
         let left = cut_off.saturating_duration_since(Instant::now()).saturating_sub(MARGIN);
         let until = self.clock.now() + left;
-        self.channels.values().for_each(|part| part.drains.until(until));
+        for (name, part) in &self.channels {
+            part.drains.until(until);
+            let events = part.slot.borrow().as_ref().map_or(0, |channel| channel.status().events);
+            if part.carries && events > 0 {
+                tracing::info!(
+                    channel = name,
+                    "the sinks have {} s to deliver {} that {} in memory only",
+                    left.as_secs(),
+                    Quantity(events, "event"),
+                    if events == 1 { "is" } else { "are" }
+                );
+            }
+        }
     }
 }
 

@@ -502,3 +502,6 @@ pub const STDERR_RATE_SECONDS: u64 = 10;
 
 /// Ports of one source that `validate` tries to listen on: each is taken and given back at once.
 pub const START_CHECKS_PORTS_MAX: usize = 64;
+
+/// Descriptors of processes that `validate` looks at to find who has a port: each is a system call of a microsecond.
+pub const PORT_HOLDER_DESCRIPTORS_MAX: usize = 200_000;

@@ -26,3 +26,25 @@ impl fmt::Display for Quantity<'_> {
         write!(f, "{number} {noun}{}", if *number == 1 { "" } else { "s" })
     }
 }
+
+/// Bytes in the largest unit that leaves two digits, rounded down.
+///
+/// ```
+/// use millpond::base::quantity::BinaryBytes;
+/// assert_eq!(BinaryBytes(154_140_672).to_string(), "147 MiB");
+/// assert_eq!(BinaryBytes(1 << 30).to_string(), "1024 MiB");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct BinaryBytes(pub u64);
+
+impl fmt::Display for BinaryBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+        let (mut part, mut at) = (self.0, 0);
+        while part >= 10_240 && at + 1 < UNITS.len() {
+            part /= 1024;
+            at += 1;
+        }
+        write!(f, "{part} {}", UNITS[at])
+    }
+}

@@ -5,7 +5,7 @@ use super::channel::{no_channel, nothing_is_there};
 use super::channel_open;
 use super::words::{Stop, say, show, show_words};
 use crate::base::ids::MAIN_GROUP;
-use crate::base::quantity::Quantity;
+use crate::base::quantity::{BinaryBytes, Quantity};
 use crate::base::ranges::RangeSet;
 use crate::config::channels::FileChannelSettings;
 use crate::disk::real::RealDisk;
@@ -290,7 +290,7 @@ fn space(directory: &Path) -> String {
     let open = RealDisk::read_only().open_dir(directory, false);
     let Ok(space) = open.and_then(|directory| directory.space()) else { return String::new() };
     let percent = u128::from(space.available_bytes) * 100 / u128::from(space.total_bytes.max(1));
-    format!("; {} bytes are free on its disk, {percent} %", space.available_bytes)
+    format!("; {} are free on its disk, {percent} %", BinaryBytes(space.available_bytes))
 }
 
 fn reachable(survey: &Survey) -> u64 {

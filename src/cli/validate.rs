@@ -125,6 +125,8 @@ impl Report {
         let colours = std::io::stdout().is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let least = match (arguments.quiet, arguments.notes) {
+            // What it fails for is said.
+            (true, _) if arguments.strict => Severity::Warning,
             (true, _) => Severity::Error,
             (false, true) => Severity::Note,
             (false, false) => Severity::Warning,

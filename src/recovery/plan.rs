@@ -147,11 +147,6 @@ impl Existing {
                 &place.path,
                 format!("no readable member file; this is member {} by its log or its path, the file is written again", name.uuid),
             )),
-            Some(member) if member.phase == Phase::Creating => self.findings.push(Finding::of(
-                Case::R9,
-                &place.path,
-                "the last step of the channel's creation had been interrupted; finished",
-            )),
             Some(_) if place.present.as_ref().is_some_and(|p| !p.slots.damaged.is_empty()) => {
                 self.findings.push(Finding::of(
                     Case::R14,
@@ -159,6 +154,11 @@ impl Existing {
                     "one of the two records in its member file is damaged; the other one suffices, and an opening writes it again",
                 ));
             }
+            Some(member) if member.phase == Phase::Creating => self.findings.push(Finding::of(
+                Case::R9,
+                &place.path,
+                "the last step of the channel's creation had been interrupted; finished",
+            )),
             Some(_) => {}
         }
     }

@@ -5,7 +5,7 @@ use super::kind::Kind;
 use super::progress::because;
 use super::settings::AlarmSettings;
 use super::sight::{Observation, Place, Room, Sight, Verdict, Words, number};
-use crate::base::quantity::Quantity;
+use crate::base::quantity::{BinaryBytes, Quantity};
 use crate::metrics::{ChannelReading, Reading, Role};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -65,18 +65,6 @@ fn between(value: u64, limit: u64, clear: u64, words: impl FnOnce() -> Words) ->
     } else {
         Verdict::Same
     }
-}
-
-/// As in `147 MiB`, rounded down.
-fn binary_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let (mut part, mut at) = (bytes, 0);
-    // Four digits at most, and two at least where there are as many.
-    while part >= 10_240 && at + 1 < UNITS.len() {
-        part /= 1024;
-        at += 1;
-    }
-    format!("{part} {}", UNITS[at])
 }
 
 fn bad_if(bad: bool, words: impl FnOnce() -> Words) -> Verdict {
@@ -221,9 +209,9 @@ impl Look<'_> {
                     let words = || {
                         Words::new(format!(
                             "{} of {} are free for {directory}; the limit is {}",
-                            binary_bytes(free),
-                            binary_bytes(space.total_bytes),
-                            binary_bytes(least)
+                            BinaryBytes(free),
+                            BinaryBytes(space.total_bytes),
+                            BinaryBytes(least)
                         ))
                         .with("directory", &directory)
                         .with("freeBytes", free)

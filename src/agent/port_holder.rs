@@ -1,0 +1,111 @@
+//! Which process has a port, as far as this user may see: `validate` beside a running agent finds its ports taken.
+
+use crate::base::files;
+use crate::base::limits::PORT_HOLDER_DESCRIPTORS_MAX;
+use crate::base::read_whole::read_whole;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Bytes of a list of sockets; a line has 150.
+const SOCKETS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of a process's name, with its line end: the system cuts it at 16.
+const NAME_BYTES_MAX: u64 = 64;
+/// The state of a TCP socket that listens.
+const LISTENS: &str = "0A";
+
+/// A process that has a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PortHolder {
+    /// Its id.
+    pub(super) process: u32,
+    /// Its name, as the system shows it: at most 15 bytes.
+    pub(super) name: String,
+}
+
+impl PortHolder {
+    /// Whether it is a process of this program.
+    pub(super) fn is_millpond(&self) -> bool {
+        self.name == env!("CARGO_PKG_NAME")
+    }
+}
+
+/// A process that listens on the TCP `port`, or has the UDP `port` when `udp`. `None` when none is found: others'
+/// processes can be looked into by root only.
+pub(super) fn port_holder(port: u16, udp: bool) -> Option<PortHolder> {
+    let sockets = sockets(port, udp);
+    let mut left = PORT_HOLDER_DESCRIPTORS_MAX;
+    let processes = files::list(Path::new("/proc")).ok()?.flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .find(|process| has_one_of(*process, &sockets, &mut left))
+        .map(|process| PortHolder { process, name: name(process) })
+}
+
+/// What the descriptors of the sockets on the port lead to.
+fn sockets(port: u16, udp: bool) -> BTreeSet<String> {
+    let lists = if udp { ["udp", "udp6"] } else { ["tcp", "tcp6"] };
+    let mut found = BTreeSet::new();
+    for list in lists {
+        let text = read_whole(Path::new(&format!("/proc/net/{list}")), SOCKETS_BYTES_MAX);
+        let text = String::from_utf8(text.unwrap_or_default()).unwrap_or_default();
+        found.extend(text.lines().filter_map(|line| socket(line, port, udp)));
+    }
+    found
+}
+
+fn socket(line: &str, port: u16, udp: bool) -> Option<String> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
+    let is_it = u16::from_str_radix(local_port, 16) == Ok(port);
+    (is_it && (udp || *fields.get(3)? == LISTENS))
+        .then(|| format!("socket:[{}]", fields.get(9).unwrap_or(&"")))
+}
+
+fn has_one_of(process: u32, sockets: &BTreeSet<String>, left: &mut usize) -> bool {
+    let Ok(descriptors) = files::list(Path::new(&format!("/proc/{process}/fd"))) else {
+        return false;
+    };
+    descriptors.flatten().any(|descriptor| {
+        *left = left.saturating_sub(1);
+        let target = descriptor.path().read_link().ok();
+        *left > 0
+            && target.is_some_and(|target| target.to_str().is_some_and(|t| sockets.contains(t)))
+    })
+}
+
+fn name(process: u32) -> String {
+    let name = read_whole(Path::new(&format!("/proc/{process}/comm")), NAME_BYTES_MAX);
+    String::from_utf8_lossy(&name.unwrap_or_default()).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, UdpSocket};
+
+    #[test]
+    fn the_process_that_has_a_port_is_found_with_its_name() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        let holder = port_holder(port, false).unwrap();
+        assert_eq!(holder.process, std::process::id());
+        assert!(!holder.name.is_empty());
+        let udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0")).unwrap();
+        let port = udp.local_addr().unwrap().port();
+        assert_eq!(port_holder(port, true).map(|h| h.process), Some(std::process::id()));
+        drop(tcp);
+    }
+
+    #[test]
+    fn a_connection_from_a_port_is_no_listener() {
+        let line =
+            "  1: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000 0 0 777 1";
+        assert_eq!(socket(line, 0x1f90, false), None);
+        assert_eq!(
+            socket(&line.replace(" 01 ", " 0A "), 0x1f90, false).as_deref(),
+            Some("socket:[777]")
+        );
+        assert_eq!(socket(&line.replace(" 01 ", " 0A "), 0x1f91, false), None);
+        assert_eq!(socket("sl local_address rem_address", 1, false), None);
+    }
+}
