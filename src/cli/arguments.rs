@@ -75,7 +75,7 @@ pub(super) enum Command {
             millpond top https://log1:34545 --truststore ca.pem --token-file token\n\n\
             Agents are asked over their metrics port (-Dflume.monitoring.type=http); one that does not\n\
             answer is shown as such and asked again. Keys: q leaves, s sorts, p holds, ? lists them.\n\
-            With --once and --json the exit code is 1 when an agent did not answer. NO_COLOR is heard.")]
+            With --once and --json the exit code is 1 when an agent did not answer. Colours as NO_COLOR says.")]
     Top(TopArguments),
     /// Look at events that pass a source, channel or sink of a running agent
     #[command(after_help = "Examples:\n  \

@@ -110,7 +110,7 @@ impl Registry {
         if stays {
             return;
         }
-        let is_loss = |dropped: &Dropped| dropped.events > 0 && dropped.reason.entry().is_loss;
+        let is_loss = |dropped: &Dropped| dropped.events > 0 && dropped.reason.entry().has_alarm;
         // What is gone is not looked at.
         let went = self.readings(BTreeMap::new()).into_iter().filter(|reading| {
             !there(reading.role, &reading.name) && reading.dropped.iter().any(is_loss)

@@ -49,5 +49,6 @@ mod tests {
             ["\"k1\" \"dead_letter\"", "\"r1\" \"socket_buffer\"", "\"r1/i1\" \"filtered\""]
         );
         assert_eq!(page["dropped"][2]["loss"], false);
+        assert!(DropReason::Damaged.entry().is_loss, "whatever alarm reports what was given up");
     }
 }

@@ -130,8 +130,11 @@ fn why(reading: &Reading) -> Vec<String> {
         Role::Source if is_set("Up") || is_set("Done") || is_set("StopTime") => Vec::new(),
         Role::Sink if is_set("Up") => Vec::new(),
         Role::Source | Role::Sink => {
-            let words =
-                if is_set("StartTime") { "has failed and rests" } else { "has not started" };
+            let words = if is_set("StartTime") {
+                "has failed and is started again after a pause"
+            } else {
+                "has not started"
+            };
             vec![because(words, lasting(reading))]
         }
     }

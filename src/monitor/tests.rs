@@ -284,9 +284,10 @@ async fn an_agent_is_ready_once_all_of_it_runs_and_says_what_does_not() {
     assert_eq!(reasons().await, [""; 0]);
 
     source.up.set(0);
-    assert_eq!(reasons().await, ["SOURCE.r1: has failed and rests"]);
+    assert_eq!(reasons().await, ["SOURCE.r1: has failed and is started again after a pause"]);
     source.failure.note(&codes::SOURCE_FAILING, "the port is\nin use", 5000);
-    let said = "SOURCE.r1: has failed and rests: the port is\\nin use (MP-2001)";
+    let said =
+        "SOURCE.r1: has failed and is started again after a pause: the port is\\nin use (MP-2001)";
     assert_eq!(reasons().await, [said]);
     // It has given all it had.
     source.failure.over();

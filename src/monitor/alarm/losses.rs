@@ -28,7 +28,7 @@ fn key(reading: &Reading, dropped: &Dropped) -> Key {
 /// The drops that nobody asked for, by component.
 fn lost(readings: &[Reading]) -> impl Iterator<Item = (&Reading, &Dropped)> {
     let all = readings.iter().flat_map(|reading| reading.dropped.iter().map(move |d| (reading, d)));
-    all.filter(|(_, dropped)| dropped.events > 0 && dropped.reason.entry().is_loss)
+    all.filter(|(_, dropped)| dropped.events > 0 && dropped.reason.entry().has_alarm)
 }
 
 /// What was seen of drops at the last look.

@@ -32,7 +32,7 @@ fn fails(source: &Reading, runs: bool) -> Words {
     let words = if runs {
         "the source fails again and again, and is started again"
     } else if number(source, "StartTime") > 0 {
-        "the source has failed and rests"
+        "the source has failed and is started again after a pause"
     } else {
         "the source has not started"
     };

@@ -78,7 +78,7 @@ const KEYS: &[Key] = &[
         name: "sink.pathManager.extension",
         kind: Kind::Text,
         default: "",
-        meaning: "What each file name ends with, behind a dot.",
+        meaning: "What each file name ends with, after a dot.",
     },
 ];
 

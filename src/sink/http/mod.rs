@@ -84,7 +84,7 @@ const OWN_KEYS: [Key; 11] = [
         name: "defaultBackoff",
         kind: Kind::Boolean,
         default: "true",
-        meaning: "Whether the sink rests behind a status that no other key names.",
+        meaning: "Whether the sink pauses after a status that no other key names.",
     },
     Key {
         name: "defaultRollback",
