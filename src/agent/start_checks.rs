@@ -4,10 +4,13 @@
 use super::port_holder::port_holder;
 use super::store_checks::{sink_stores, source_stores};
 use crate::base::clock::{Clock, SystemClock};
-use crate::base::limits::START_CHECKS_PORTS_MAX;
+use crate::base::files;
+use crate::base::limits::{START_CHECKS_NAMES_MAX, START_CHECKS_PORTS_MAX};
 use crate::base::usable::{unmakable, unusable, unwritable};
 use crate::config::agent::{AgentConfig, ChannelConfig, ChannelKind, Component, SinkConfig};
-use crate::config::settings::{Finding, Place, Severity, split_comment};
+use crate::config::settings::{Finding, Place, SettingsReader, Severity, split_comment};
+use crate::pattern::Pattern;
+use crate::sink::http;
 use rustix::fs::Access;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -149,31 +152,90 @@ fn in_use(host: &str, port: u16, udp: bool) -> (Severity, String) {
 }
 
 fn source_directories(component: &Component, found: &mut Vec<Finding>) {
-    if component.type_name == "spooldir"
-        && let Some(directory) = path(component, "spoolDir")
-        && let Some(why) = unusable(directory, Access::READ_OK | Access::WRITE_OK)
-    {
-        found.push(finding(Severity::Warning, component, "spoolDir", why));
+    match component.type_name {
+        "spooldir" => spool_directory(component, found),
+        "taildir" => {
+            position_file(component, found);
+            let groups = value(component, "filegroups").unwrap_or_default();
+            groups.split_whitespace().for_each(|group| file_group(component, group, found));
+        }
+        _ => {}
     }
-    if component.type_name != "taildir" {
+}
+
+fn spool_directory(component: &Component, found: &mut Vec<Finding>) {
+    let Some(directory) = path(component, "spoolDir") else { return };
+    if let Some(why) = unusable(directory, Access::READ_OK | Access::WRITE_OK) {
+        found.push(finding(Severity::Warning, component, "spoolDir", why));
         return;
     }
-    if let Some(file) = path(component, "positionFile").filter(|file| file.parent().is_some()) {
-        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = unmakable(directory.unwrap_or(Path::new(".")));
-        if let Some(why) = directory.or_else(|| unwritable(file)) {
-            found.push(finding(Severity::Warning, component, "positionFile", why));
+    // Below it there may be more than a look should take.
+    if SettingsReader::new(&component.settings).boolean("recursiveDirectorySearch", false) {
+        return;
+    }
+    let text =
+        |key, default| component.settings.entries.get(key).map_or(default, |set| &*set.value);
+    let include = text("includePattern", "^.*$");
+    // A pattern that cannot be read is an error of the source itself.
+    let patterns = (Pattern::new(include), Pattern::new(text("ignorePattern", "^$")));
+    let (Ok(included), Ok(ignored)) = patterns else { return };
+    let suffix = text("fileSuffix", ".COMPLETED");
+    let wanted = |name: &str| {
+        let is = |pattern: &Pattern| pattern.is_whole(name).unwrap_or(false);
+        !name.starts_with('.') && !name.ends_with(suffix) && is(&included) && !is(&ignored)
+    };
+    if holds(directory, wanted) == Some(false) {
+        let message = format!(
+            "no file in {} is to be read now (includePattern {include}, not what ends in {suffix}); one is when it is there",
+            directory.display()
+        );
+        found.push(finding(Severity::Note, component, "spoolDir", message));
+    }
+}
+
+fn position_file(component: &Component, found: &mut Vec<Finding>) {
+    let file = path(component, "positionFile").filter(|file| file.parent().is_some());
+    let Some(file) = file else { return };
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = unmakable(directory.unwrap_or(Path::new(".")));
+    if let Some(why) = directory.or_else(|| unwritable(file)) {
+        found.push(finding(Severity::Warning, component, "positionFile", why));
+    }
+}
+
+fn file_group(component: &Component, group: &str, found: &mut Vec<Finding>) {
+    let key = format!("filegroups.{group}");
+    let Some(set) = component.settings.entries.get(&key) else { return };
+    let Some((directory, names)) = set.value.rsplit_once('/') else { return };
+    let directory = Path::new(if directory.is_empty() { "/" } else { directory });
+    if let Some(why) = unusable(directory, Access::READ_OK) {
+        let message = format!("{why}; no file is read until then");
+        found.push(finding(Severity::Warning, component, &key, message));
+        return;
+    }
+    let Ok(pattern) = Pattern::new(names) else { return };
+    if holds(directory, |name| pattern.is_whole(name).unwrap_or(false)) == Some(false) {
+        let message = format!(
+            "no file in {} matches the pattern {names} now; it is Java's regular expression of the whole name (.*\\.log, not *.log), and a file is read when there is one",
+            directory.display()
+        );
+        found.push(finding(Severity::Warning, component, &key, message));
+    }
+}
+
+/// Whether a file stands in the directory whose name is `wanted`; `None` where that cannot be said.
+fn holds(directory: &Path, wanted: impl Fn(&str) -> bool) -> Option<bool> {
+    for (looked_at, entry) in files::list(directory).ok()?.enumerate() {
+        let entry = entry.ok()?;
+        let is_file = || entry.path().metadata().is_ok_and(|found| found.is_file());
+        if wanted(&entry.file_name().to_string_lossy()) && is_file() {
+            return Some(true);
+        }
+        if looked_at == START_CHECKS_NAMES_MAX {
+            return None;
         }
     }
-    for group in value(component, "filegroups").unwrap_or_default().split_whitespace() {
-        let key = format!("filegroups.{group}");
-        let directory = path(component, &key).and_then(Path::parent);
-        let Some(directory) = directory else { continue };
-        if let Some(why) = unusable(directory, Access::READ_OK) {
-            let message = format!("{why}; no file is read until then");
-            found.push(finding(Severity::Warning, component, &key, message));
-        }
-    }
+    Some(false)
 }
 
 fn channel_directories(channel: &ChannelConfig, found: &mut Vec<Finding>) {
@@ -207,10 +269,18 @@ fn sink_directory(component: &Component, found: &mut Vec<Finding>) {
 /// An http sink that takes the answer 200 for a failure.
 fn never_delivered(sink: &SinkConfig, found: &mut Vec<Finding>) {
     let component = &sink.component;
-    let set = |key| value(component, key).is_some();
-    let takes_200 = set("rollback.2XX") || set("rollback.200") || set("defaultRollback");
-    if component.type_name == "http" && !takes_200 {
-        let message = "none of rollback.2XX, rollback.200 and defaultRollback is set: as in Flume the answer 200 counts as a failure, and the first events are sent for ever; write rollback.2XX = false";
-        found.push(finding(Severity::Warning, component, "type", message));
+    if component.type_name != "http" || !http::rolls_back(&component.settings, 200) {
+        return;
     }
+    // The key that decides it, the first that is set.
+    let keys = ["rollback.200", "rollback.2XX", "defaultRollback"];
+    let (key, cause) = match keys.into_iter().find(|key| value(component, key).is_some()) {
+        Some(key) => (key, "with this value".to_owned()),
+        None => ("type", format!("none of {} is set: as in Flume", keys.join(", "))),
+    };
+    let write = if key == "rollback.200" { key } else { "rollback.2XX" };
+    let message = format!(
+        "{cause} the answer 200 counts as a failure, and the first events are sent for ever; write {write} = false"
+    );
+    found.push(finding(Severity::Warning, component, key, message));
 }

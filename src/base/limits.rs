@@ -505,3 +505,6 @@ pub const START_CHECKS_PORTS_MAX: usize = 64;
 
 /// Descriptors of processes that `validate` looks at to find who has a port: each is a system call of a microsecond.
 pub const PORT_HOLDER_DESCRIPTORS_MAX: usize = 200_000;
+
+/// Names in a directory of a source that `validate` looks at: more take longer than a look should.
+pub const START_CHECKS_NAMES_MAX: usize = 100_000;

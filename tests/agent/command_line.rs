@@ -338,7 +338,7 @@ fn validate_says_how_the_types_of_a_configuration_differ_from_flume() {
 }
 
 /// Runs `validate` with further options on a configuration; stdout, stderr and the exit code.
-fn validated(text: &str, options: &[&str]) -> (String, String, i32) {
+pub(super) fn validated(text: &str, options: &[&str]) -> (String, String, i32) {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("a.conf"), text).expect("written");
     let words = [&["validate", "-n", "a", "-f", "a.conf"], options].concat();
@@ -347,7 +347,7 @@ fn validated(text: &str, options: &[&str]) -> (String, String, i32) {
     (text(&output.stdout), text(&output.stderr), output.status.code().expect("it ended"))
 }
 
-const SOUND: &str = "a.sources = s\na.channels = c\na.sinks = k\na.sources.s.type = netcat\n\
+pub(super) const SOUND: &str = "a.sources = s\na.channels = c\na.sinks = k\na.sources.s.type = netcat\n\
     a.sources.s.bind = 127.0.0.1\na.sources.s.port = 0\na.sources.s.channels = c\n\
     a.channels.c.type = memory\na.sinks.k.type = logger\na.sinks.k.channel = c\n";
 

@@ -18,7 +18,7 @@ mod tests;
 use super::calls::{connector, try_stores};
 use crate::channel::BoxFuture;
 use crate::config::http_auth::{self, AUTH_KEYS};
-use crate::config::settings::{Key, Kind, SettingError, SettingsReader, joined};
+use crate::config::settings::{Key, Kind, SettingError, Settings, SettingsReader, joined};
 use crate::config::tls::{self, CLIENT_KEYS};
 use crate::event::Event;
 use crate::flow::backoff::Backoff;
@@ -175,6 +175,14 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
         given_up: Spell::default(),
         spell: Spell::default(),
     })
+}
+
+/// Whether a sink with these settings takes an event back to its channel that was answered `status`; not
+/// where the settings cannot be used.
+#[must_use]
+pub fn rolls_back(settings: &Settings, status: u16) -> bool {
+    let policy = Policy::read(&mut SettingsReader::new(settings));
+    policy.is_ok_and(|policy| policy.verdict(status).rollback)
 }
 
 /// Who sends.

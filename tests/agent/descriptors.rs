@@ -1,0 +1,49 @@
+//! The limit on open files, by which connections are counted out.
+
+use super::monitoring::metrics;
+use super::process::{Agent, free_port, millpond, until};
+use std::path::Path;
+use std::process::Command;
+
+/// The places for connections of an agent that was started under `limit` of a shell, and its log.
+fn places(limit: &str) -> (u64, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let port = free_port();
+    let text = format!(
+        "a.sources = r\na.channels = c\na.sinks = k\na.sources.r.type = netcat\na.sources.r.bind = 127.0.0.1\n\
+         a.sources.r.port = {}\na.sources.r.maxConnections = 1000\na.sources.r.channels = c\na.channels.c.type = memory\n\
+         a.sinks.k.type = null\na.sinks.k.channel = c\n",
+        free_port()
+    );
+    std::fs::write(top.join("a.conf"), text).expect("written");
+    let mut shell = Command::new("/bin/sh");
+    let run = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+    shell.args(["-c", &run]).arg(env!("CARGO_BIN_EXE_millpond"));
+    for (name, value) in millpond(top).get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.current_dir(top);
+    let option = format!("-Dflume.monitoring.port={port}");
+    let more = ["-Dflume.monitoring.type=http", &option];
+    let agent = Agent::start_as(shell, Path::new(top), "a", "a.conf", &more);
+    let shown = || metrics(port)["CLIENTS.all"]["ConnectionMax"].as_str()?.parse::<u64>().ok();
+    until("the number", || agent.words(), || shown().is_some());
+    let places = shown().expect("a number");
+    assert!(agent.terminate().success());
+    (places, std::fs::read_to_string(top.join("agent.log")).expect("a log"))
+}
+
+#[test]
+fn the_soft_limit_on_open_files_is_raised_and_the_hard_one_is_kept_to_and_said() {
+    let too_few = "add up to more than the limit on open files leaves for connections";
+    // What a shell gives by default is not what its owner allows.
+    let (raised, _) = places("-Sn 256");
+    assert!(raised > 256, "{raised}");
+    let (places, log) = places("-n 256");
+    assert_eq!(places, 192, "a part is kept for channels and sinks");
+    assert!(log.contains(too_few) && log.contains("possible=192"), "{log}");
+}

@@ -1,0 +1,97 @@
+//! What `validate` says of this machine and of settings that surprise.
+
+use super::command_line::{SOUND, validated};
+
+#[test]
+fn validate_says_where_no_file_is_to_be_read_today() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    for (name, text) in [("a.log", "x"), ("done.COMPLETED", "x"), (".hidden", "x")] {
+        std::fs::write(at(name), text).expect("written");
+    }
+    std::fs::create_dir(at("b.txt")).expect("made");
+    let tail = |pattern: &str| {
+        let path = at(pattern);
+        let text = format!(
+            "{SOUND}a.sources.s.type = taildir\na.sources.s.filegroups = g\na.sources.s.filegroups.g = {path}\n\
+             a.sources.s.positionFile = {}\n",
+            at("positions/p.json")
+        );
+        validated(&text, &["--notes"])
+    };
+    let (shown, _, code) = tail(r".*\\.txt");
+    let words =
+        format!("no file in {} matches the pattern .*\\.txt now", directory.path().display());
+    assert!(code == 0 && shown.contains(&words), "a directory is no file: {shown}");
+    assert!(shown.contains("warning: a.sources.s.filegroups.g: "), "{shown}");
+    let (shown, _, _) = tail(r".*\\.log");
+    assert!(!shown.contains("matches the pattern"), "{shown}");
+    let spool = |more: &str| {
+        let path = directory.path().display();
+        let text =
+            format!("{SOUND}a.sources.s.type = spooldir\na.sources.s.spoolDir = {path}\n{more}");
+        validated(&text, &["--notes"]).0
+    };
+    assert!(!spool("").contains("is to be read now"));
+    let none = spool("a.sources.s.ignorePattern = .*log\n");
+    assert!(none.contains("note: a.sources.s.spoolDir: no file in "), "{none}");
+    let none = spool("a.sources.s.includePattern = .*COMPLETED\n");
+    assert!(none.contains("(includePattern .*COMPLETED, "), "{none}");
+}
+
+#[test]
+fn validate_tries_the_directories_of_each_part() {
+    let taildir = "a.sources.s.type = taildir\na.sources.s.filegroups = g\n";
+    for (more, key, words) in [
+        (
+            "a.sources.s.type = spooldir\na.sources.s.spoolDir = /nowhere/spool\n".to_owned(),
+            "a.sources.s.spoolDir",
+            "/nowhere/spool does not exist",
+        ),
+        (
+            format!("{taildir}a.sources.s.filegroups.g = /nowhere/logs/.*\n"),
+            "a.sources.s.filegroups.g",
+            "/nowhere/logs does not exist; no file is read until then",
+        ),
+        (
+            format!(
+                "{taildir}a.sources.s.filegroups.g = /.*\na.sources.s.positionFile = /dev/null/p\n"
+            ),
+            "a.sources.s.positionFile",
+            "/dev/null is not a directory",
+        ),
+        (
+            "a.sinks.k.type = file_roll\na.sinks.k.sink.directory = /dev/null/out\n".to_owned(),
+            "a.sinks.k.sink.directory",
+            "/dev/null/out cannot be made: /dev/null is not a directory",
+        ),
+    ] {
+        let (shown, _, code) = validated(&format!("{SOUND}{more}"), &[]);
+        let said = format!("warning: {key}: {words}");
+        assert!(code == 0 && shown.contains(&said), "{said}: {shown}");
+    }
+}
+
+#[test]
+fn validate_warns_of_an_http_sink_that_would_take_200_for_a_failure() {
+    let http = "a.sinks.k.type = http\na.sinks.k.endpoint = http://127.0.0.1:1/\n";
+    for (more, expected) in [
+        ("", Some("a.sinks.k.type: none of rollback.200, rollback.2XX, defaultRollback is set")),
+        // As in the example of Flume's guide.
+        ("defaultRollback = true\n", Some("a.sinks.k.defaultRollback: with this value")),
+        ("rollback.2XX = true\n", Some("a.sinks.k.rollback.2XX: with this value")),
+        (
+            "rollback.2XX = false\na.sinks.k.rollback.200 = true\n",
+            Some("a.sinks.k.rollback.200: with this value"),
+        ),
+        ("defaultRollback = true\na.sinks.k.rollback.200 = false\n", None),
+        ("rollback.2XX = false\n", None),
+        ("defaultRollback = false\n", None),
+    ] {
+        let more = if more.is_empty() { String::new() } else { format!("a.sinks.k.{more}") };
+        let (shown, _, _) = validated(&format!("{SOUND}{http}{more}"), &["--elsewhere"]);
+        let warns = shown.contains("the answer 200 counts as a failure");
+        assert_eq!(warns, expected.is_some(), "{more}: {shown}");
+        assert!(expected.is_none_or(|words| shown.contains(words)), "{more}: {shown}");
+    }
+}
