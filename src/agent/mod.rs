@@ -36,6 +36,7 @@ mod opening;
 pub mod origin;
 pub(crate) mod own_settings;
 mod port_holder;
+mod preflight;
 pub mod reload;
 mod seat;
 pub mod start_checks;

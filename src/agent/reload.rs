@@ -4,16 +4,12 @@ use super::build::Plan;
 use super::carry::Estate;
 use super::stop::{close, closed, end};
 use super::supervise::{ChannelPart, Part, Running, SINKS_FIRST, Task, all_tried};
-use crate::flow::contain::contain;
 use crate::flow::context::StopSignal;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-
-/// For trying whether a changed source or sink could start.
-const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a reload did, by names such as `source r1`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,44 +145,6 @@ impl Running {
         ))
     }
 
-    /// Why a source or sink of `plan` could not start in the place of one that runs: its key or trust store, its
-    /// password, its port or its directory. Each has [`PREFLIGHT_PATIENCE`].
-    pub async fn preflight(&self, plan: &Plan) -> Option<String> {
-        let stale = self.stale(plan);
-        let replaces = |parts: &BTreeMap<String, Part>, task: &String| {
-            stale.contains(task) && parts.get(task).is_some_and(|part| !ended(&part.task))
-        };
-        for source in &plan.sources {
-            let task = format!("source {}", source.name);
-            if replaces(&self.sources, &task) {
-                let tried = async {
-                    let built = (source.make)().map_err(|error| error.to_string())?;
-                    contain(built.preflight()).await?.map_err(|error| error.to_string())
-                };
-                if let Err(why) = within_patience(tried).await {
-                    return Some(format!("{task} could not start with its new settings: {why}"));
-                }
-            }
-        }
-        let alone = plan.sinks.iter().map(|sink| (format!("sink {}", sink.name), sink));
-        let of_groups = plan.groups.iter().flat_map(|group| {
-            let task = format!("sink group {}", group.name);
-            group.sinks.iter().map(move |sink| (task.clone(), sink))
-        });
-        let sinks = alone.chain(of_groups).filter(|(task, _)| replaces(&self.sinks, task));
-        for (_, sink) in sinks {
-            let tried = async {
-                let mut built = (sink.make)().map_err(|error| error.to_string())?;
-                contain(built.preflight()).await?.map_err(|error| error.to_string())
-            };
-            if let Err(why) = within_patience(tried).await {
-                let name = &sink.name;
-                return Some(format!("sink {name} could not start with its new settings: {why}"));
-            }
-        }
-        None
-    }
-
     /// Closes the channels that are not as in `plan`. What passes to those that take their place, what
     /// is in memory and behind it what had not been taken over yet, is in the estates then.
     async fn close_stale(
@@ -229,7 +187,7 @@ impl Running {
     }
 
     /// The tasks that are not in `plan`, or are otherwise there, or work on a channel that is.
-    fn stale(&self, plan: &Plan) -> BTreeSet<String> {
+    pub(super) fn stale(&self, plan: &Plan) -> BTreeSet<String> {
         let channels = plan.channels.iter().map(|c| (task_of(&c.name), &c.print));
         let sinks = plan.sinks.iter().map(|s| (format!("sink {}", s.name), &s.print));
         let groups = plan.groups.iter().map(|g| (format!("sink group {}", g.name), &g.print));
@@ -260,18 +218,11 @@ impl Running {
     }
 }
 
-async fn within_patience(tried: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    let tried = tokio::time::timeout(PREFLIGHT_PATIENCE, tried).await;
-    tried.unwrap_or_else(|_| {
-        Err(format!("trying it took more than {} s", PREFLIGHT_PATIENCE.as_secs()))
-    })
-}
-
 /// Whether it does nothing more.
-fn ended(task: &Task) -> bool {
+pub(super) fn ended(task: &Task) -> bool {
     task.handle.as_ref().is_none_or(JoinHandle::is_finished)
 }
 
-fn task_of(channel: &str) -> String {
+pub(super) fn task_of(channel: &str) -> String {
     format!("channel {channel}")
 }

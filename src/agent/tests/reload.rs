@@ -3,7 +3,7 @@
 use super::{Adopted, configuration, did, file_channel, planned, start, until, value};
 use crate::agent::supervise::Running;
 use crate::flow::context::StopSignal;
-use crate::metrics::Value;
+use crate::metrics::{DropReason, Value};
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -113,6 +113,21 @@ async fn what_a_channel_could_not_take_over_yet_goes_on_to_the_next() {
     assert_eq!(running.stop(PATIENCE).await, [""; 0]);
 }
 
+/// In the channel, and left over from an earlier one that had more room.
+#[tokio::test]
+async fn what_a_stop_leaves_in_memory_is_counted_as_dropped() {
+    let log = "reload lost";
+    let stuck = configuration(log, "a.sinks.k1.mode = refuse");
+    let (mut running, registry) = start(&stuck);
+    let channel = registry.channel("c1");
+    until("the events", || channel.event_put_success.get() == 3).await;
+    let small = "a.sources.r1.mode = wait\na.channels.c1.transactionCapacity = 1\na.channels.c1.capacity = 1\na.channels.c1.keep-alive = 0\n";
+    take_over(&mut running, &format!("{stuck}{small}")).await;
+    until("the first in the small one", || channel.event_put_success.get() == 4).await;
+    running.stop(Duration::from_millis(500)).await;
+    assert_eq!(channel.drops.get(DropReason::Memory), 3);
+}
+
 #[tokio::test]
 async fn a_spillable_channel_cannot_take_other_settings_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
@@ -193,5 +208,37 @@ async fn a_sink_that_could_not_start_as_it_is_changed_is_found_before_the_old_on
     // One that is new stops nobody.
     let more = "a.sinks = k1 k2 k3 k4\na.sinks.k4.type = trial\na.sinks.k4.channel = c1\na.sinks.k4.mode = unfit";
     assert_eq!(tried(more).await, None);
+    running.stop(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_channel_that_could_not_open_as_it_is_changed_is_found_before_the_old_one_stops() {
+    let log = "reload unusable";
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("file"), "a file where a directory is meant").unwrap();
+    let (good, bad) = (file_channel("c1", &at("good")), file_channel("c1", &at("file/below")));
+    let (running, _) = start(&configuration(log, &good));
+    until("all is put", || times(log, "r1 put all") == 1).await;
+    let tried = async |more: &str| running.preflight(&planned(&configuration(log, more)).0).await;
+    assert_eq!(tried(&good).await, None);
+    let why = tried(&bad).await.expect("a reason");
+    let begins = "channel c1 could not open with its new settings: checkpointDir: ";
+    assert!(why.starts_with(begins) && why.contains("file/below"), "{why}");
+    let only = |key: &str| format!("{good}a.channels.c1.{key}\n");
+    let (place, wrong) = (at("good/data"), at("file"));
+    let one = only(&format!("dataDirs = {},{}", place.display(), wrong.display()));
+    let why = tried(&one).await.expect("a reason");
+    assert!(why.contains("dataDirs: ") && why.contains("is not a directory"), "{why}");
+    // It would open without one of its directories.
+    assert_eq!(tried(&format!("{one}a.channels.c1.openDegraded = true\n")).await, None);
+    // A channel that is new matters to whoever runs and would depend on it, and to nobody else.
+    let second = file_channel("c2", &at("file/below"));
+    let new = format!("{good}a.channels = c1 c2\n{second}");
+    let why = tried(&format!("{new}a.sources.r1.channels = c1 c2\n")).await.expect("a reason");
+    assert!(why.starts_with("channel c2 could not open"), "{why}");
+    let more =
+        format!("{new}a.sources = r1 r2\na.sources.r2.type = trial\na.sources.r2.channels = c2\n");
+    assert_eq!(tried(&more).await, None);
     running.stop(PATIENCE).await;
 }

@@ -1,0 +1,131 @@
+//! Tries what a changed configuration would start in the place of what runs, before anything of it stops.
+
+use super::build::{ChannelPlan, Plan};
+use super::reload::{ended, task_of};
+use super::supervise::{Part, Running};
+use crate::base::usable::unmakable;
+use crate::config::agent::ChannelKind;
+use crate::config::channels::FileChannelSettings;
+use crate::flow::contain::contain;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+/// For trying whether one changed component could start.
+const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(15);
+
+impl Running {
+    /// Why a component of `plan` could not start in the place of one that runs: a channel's directories, or a
+    /// source's or sink's key or trust store, password, port or directory. Each has [`PREFLIGHT_PATIENCE`].
+    pub async fn preflight(&self, plan: &Plan) -> Option<String> {
+        let stale = self.stale(plan);
+        let replaces = |parts: &BTreeMap<String, Part>, task: &String| {
+            stale.contains(task) && parts.get(task).is_some_and(|part| !ended(&part.task))
+        };
+        if let Some(why) = self.try_channels(plan, &stale).await {
+            return Some(why);
+        }
+        for source in &plan.sources {
+            let task = format!("source {}", source.name);
+            if replaces(&self.sources, &task) {
+                let tried = async {
+                    let built = (source.make)().map_err(|error| error.to_string())?;
+                    contain(built.preflight()).await?.map_err(|error| error.to_string())
+                };
+                if let Err(why) = within_patience(tried).await {
+                    return Some(format!("{task} could not start with its new settings: {why}"));
+                }
+            }
+        }
+        let alone = plan.sinks.iter().map(|sink| (format!("sink {}", sink.name), sink));
+        let of_groups = plan.groups.iter().flat_map(|group| {
+            let task = format!("sink group {}", group.name);
+            group.sinks.iter().map(move |sink| (task.clone(), sink))
+        });
+        let sinks = alone.chain(of_groups).filter(|(task, _)| replaces(&self.sinks, task));
+        for (_, sink) in sinks {
+            let tried = async {
+                let mut built = (sink.make)().map_err(|error| error.to_string())?;
+                contain(built.preflight()).await?.map_err(|error| error.to_string())
+            };
+            if let Err(why) = within_patience(tried).await {
+                let name = &sink.name;
+                return Some(format!("sink {name} could not start with its new settings: {why}"));
+            }
+        }
+        None
+    }
+
+    /// Why a channel could not open that takes the place of one that is open, or that a component which runs
+    /// is attached to from now on: without its channel it would stop.
+    async fn try_channels(&self, plan: &Plan, stale: &BTreeSet<String>) -> Option<String> {
+        for channel in &plan.channels {
+            let task = task_of(&channel.name);
+            let here = self.channels.get(&channel.name);
+            let changes = here.is_none_or(|_| stale.contains(&task));
+            let is_open = here.is_some_and(|part| part.slot.borrow().is_some());
+            if !changes || !(is_open || self.moves_to(plan, &channel.name)) {
+                continue;
+            }
+            let Some(file) = file_of(channel).cloned() else { continue };
+            let looked = async {
+                // A file system that does not answer must not hold up the runtime.
+                let looked = tokio::task::spawn_blocking(move || unusable_directory(&file)).await;
+                looked.map_err(|panic| panic.to_string())?.map_or(Ok(()), Err)
+            };
+            if let Err(why) = within_patience(looked).await {
+                return Some(format!("{task} could not open with its new settings: {why}"));
+            }
+        }
+        None
+    }
+
+    /// Whether a source or sink that runs works on the channel from now on.
+    fn moves_to(&self, plan: &Plan, channel: &str) -> bool {
+        let runs = |parts: &BTreeMap<String, Part>, task: String| {
+            parts.get(&task).is_some_and(|part| !ended(&part.task))
+        };
+        let puts =
+            plan.sources.iter().filter(|source| source.channels.iter().any(|c| c == channel));
+        let takes = plan.sinks.iter().filter(|sink| sink.channel == channel);
+        let group_takes = plan
+            .groups
+            .iter()
+            .filter(|group| group.sinks.iter().any(|sink| sink.channel == channel));
+        puts.map(|source| format!("source {}", source.name)).any(|task| runs(&self.sources, task))
+            || takes.map(|sink| format!("sink {}", sink.name)).any(|task| runs(&self.sinks, task))
+            || group_takes
+                .map(|group| format!("sink group {}", group.name))
+                .any(|task| runs(&self.sinks, task))
+    }
+}
+
+/// The settings of what a channel keeps on disk, if it does.
+fn file_of(channel: &ChannelPlan) -> Option<&FileChannelSettings> {
+    match &channel.kind {
+        ChannelKind::File(file) => Some(file),
+        ChannelKind::Spillable(spillable) if spillable.overflow_capacity > 0 => {
+            Some(&spillable.overflow)
+        }
+        ChannelKind::Spillable(_) | ChannelKind::Memory(_) => None,
+    }
+}
+
+/// Why the channel cannot have its directories; changes nothing.
+fn unusable_directory(file: &FileChannelSettings) -> Option<String> {
+    let why = |key: &str, directory: &Path| Some(format!("{key}: {}", unmakable(directory)?));
+    let mut data = file.data_dirs.iter().map(|directory| why("dataDirs", directory));
+    // With openDegraded it opens without some of them.
+    let data = match file.open_degraded {
+        true => data.collect::<Option<Vec<String>>>().and_then(|all| all.into_iter().next()),
+        false => data.find_map(|why| why),
+    };
+    why("checkpointDir", &file.checkpoint_dir).or(data)
+}
+
+async fn within_patience(tried: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let tried = tokio::time::timeout(PREFLIGHT_PATIENCE, tried).await;
+    tried.unwrap_or_else(|_| {
+        Err(format!("trying it took more than {} s", PREFLIGHT_PATIENCE.as_secs()))
+    })
+}
