@@ -4,15 +4,54 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
-/// Whether `words` follow a file, and so should never end: `tail -F`, also within a shell's command.
+/// A program that does not end by itself with certain flags.
+struct Follower {
+    program: &'static str,
+    /// The word before its flags, if there is one.
+    subcommand: &'static str,
+    /// Letters that make it follow.
+    flags: &'static str,
+    /// Letters after which the rest of the word is a value.
+    with_value: &'static str,
+}
+
+const FOLLOWERS: [Follower; 6] = [
+    Follower { program: "tail", subcommand: "", flags: "fF", with_value: "cns" },
+    Follower { program: "journalctl", subcommand: "", flags: "f", with_value: "cDFgIiMnopStuU" },
+    Follower { program: "docker", subcommand: "logs", flags: "f", with_value: "n" },
+    Follower { program: "podman", subcommand: "logs", flags: "f", with_value: "" },
+    Follower { program: "kubectl", subcommand: "logs", flags: "f", with_value: "clns" },
+    Follower { program: "dmesg", subcommand: "", flags: "wW", with_value: "fFlns" },
+];
+
+impl Follower {
+    /// Whether a command follows: the program, somewhere after it the subcommand, and after that a flag.
+    fn is_in(&self, command: &[&str]) -> bool {
+        let is_program =
+            |word: &&str| Path::new(word).file_name().is_some_and(|n| n == self.program);
+        let mut words = command.iter();
+        let named = words.any(is_program)
+            && (self.subcommand.is_empty() || words.any(|word| *word == self.subcommand));
+        named && words.any(|word| self.makes_follow(word))
+    }
+
+    fn makes_follow(&self, word: &str) -> bool {
+        if let Some(long) = word.strip_prefix("--") {
+            return long.starts_with("follow") && long != "follow=false";
+        }
+        let Some(short) = word.strip_prefix('-') else { return false };
+        short.chars().take_while(|c| !self.with_value.contains(*c)).any(|c| self.flags.contains(c))
+    }
+}
+
+/// Whether `words` follow a file or a log, and so should never end: `tail -F`, also within a shell's command.
 pub(super) fn follows(words: &[String]) -> bool {
-    let mut tokens = words.iter().flat_map(|word| word.split([' ', '\t', '|', ';', '&', '(', ')']));
-    let is_tail = |token: &str| Path::new(token).file_name().is_some_and(|name| name == "tail");
-    let follow = |token: &str| {
-        let short = token.strip_prefix('-').filter(|flags| !flags.starts_with('-'));
-        short.is_some_and(|flags| flags.contains(['f', 'F'])) || token.starts_with("--follow")
-    };
-    tokens.any(is_tail) && tokens.any(follow)
+    let whole = words.join(" ");
+    // A quote may stand around what a shell is given.
+    let commands = whole.split(['|', ';', '&', '(', ')', '\n', '"', '\'', '`']);
+    commands
+        .map(|command| command.split_whitespace().collect::<Vec<_>>())
+        .any(|command| FOLLOWERS.iter().any(|follower| follower.is_in(&command)))
 }
 
 /// Why the end of a command with this status is a failure; `None`: it has given all it had.
@@ -23,7 +62,7 @@ pub(super) fn fault(words: &[String], status: Option<ExitStatus>) -> Option<Stri
         return None;
     }
     let meaning = match (status.code(), status.signal()) {
-        (Some(0), _) => " although it follows a file".to_owned(),
+        (Some(0), _) => " although it follows a file or a log".to_owned(),
         (Some(126), _) => ": it was found and cannot be executed".to_owned(),
         (Some(127), _) => ": a command was not found".to_owned(),
         (Some(code @ 129..=192), _) => format!(": signal {} ended it", code - 128),
@@ -62,5 +101,35 @@ mod tests {
         }
         let shell = ["/bin/sh".to_owned(), "-c".to_owned(), "tail -F a | grep b".to_owned()];
         assert!(follows(&shell) && !follows(&words("tail -n 5 a")));
+    }
+
+    #[test]
+    fn what_follows_a_log_is_known_by_program_subcommand_and_flag() {
+        for command in [
+            "tail -n0 -F a",
+            "tail -5f a",
+            "journalctl -fu nginx",
+            "journalctl -u nginx --follow",
+            "docker logs -f web",
+            "sudo podman --log-level=error logs --since 5m -f web",
+            "/usr/local/bin/kubectl -n prod logs deploy/web --follow=true",
+            "dmesg -w",
+            "dmesg --follow-new",
+            "sh -c 'cat a; journalctl -f'",
+        ] {
+            assert!(follows(&words(command)), "{command}");
+        }
+        for command in [
+            "journalctl -ufoo",
+            "docker ps -f name=web",
+            "docker logs web",
+            "kubectl logs web --follow=false",
+            "kubectl apply -f a.yaml",
+            "dmesg -f kern",
+            "tail -n 5 a | grep -f patterns",
+            "cat tail -- file",
+        ] {
+            assert!(!follows(&words(command)), "{command}");
+        }
     }
 }

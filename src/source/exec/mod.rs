@@ -7,7 +7,7 @@
 //! or `batchTimeout` has passed since the last commit. While the channel refuses, nothing more is
 //! read and the command waits in its pipe. At the end of its output the rest is committed; with
 //! `restart` it runs again after `restartThrottle`. A command that ends with another status than 0, by a signal, or
-//! although it follows a file (`tail -F`), is a failing source until it runs again and prints something, has run for 10 s, or ends well. To stop, the group gets SIGTERM, what it still
+//! although it follows a file or a log (`tail -F`), is a failing source until it runs again and prints something, has run for 10 s, or ends well. To stop, the group gets SIGTERM, what it still
 //! prints is read for a moment, then it gets SIGKILL.
 //!
 //! Invariants: bodies are the command's bytes, whatever `charset` says, because Flume decodes and
