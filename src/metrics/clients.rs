@@ -3,7 +3,7 @@
 use crate::base::limits::CLIENTS_HEARD_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A client of a source. Those that tell no names are known by their address.
@@ -52,8 +52,8 @@ struct Presence {
     open: AtomicU64,
     /// Messages since somebody asked.
     messages: AtomicU64,
-    /// Requests since then whose events are in a channel.
-    accepted: AtomicU64,
+    /// Whether the events of a request are in a channel.
+    accepted: AtomicBool,
 }
 
 /// One connection of a client that has been understood; dropped when that ends.
@@ -76,7 +76,7 @@ pub struct Heard {
     pub connected: bool,
     /// Whether it has sent something since the last question.
     pub spoke: bool,
-    /// Whether events of it were accepted since the last question.
+    /// Whether events of it were accepted since it came.
     pub accepted: bool,
 }
 
@@ -118,7 +118,7 @@ impl Clients {
         lock(&self.known).retain(|client, presence| {
             let connected = presence.open.load(Ordering::Relaxed) > 0;
             let spoke = presence.messages.swap(0, Ordering::Relaxed) > 0;
-            let accepted = presence.accepted.swap(0, Ordering::Relaxed) > 0;
+            let accepted = presence.accepted.load(Ordering::Relaxed);
             if connected || spoke {
                 heard.push(Heard { client: client.clone(), connected, spoke, accepted });
             }
@@ -141,7 +141,7 @@ impl Contact {
 
     /// The events of a request are in a channel.
     pub fn accepted(&self) {
-        self.0.accepted.fetch_add(1, Ordering::Relaxed);
+        self.0.accepted.store(true, Ordering::Relaxed);
     }
 }
 

@@ -4,8 +4,9 @@
 //! with Flume, only the address tells them apart. Silence counts while the source listens only.
 //!
 //! Anybody who reaches a port can give itself any names. So one is learned once events of it were accepted and
-//! it has come for a while, an address has [`NAMES_PER_ADDRESS_MAX`] clients at most, and where [`CLIENTS_MAX`]
-//! are known, the youngest silent one makes room for one that comes.
+//! it has come for a while, and an address has [`NAMES_PER_ADDRESS_MAX`] clients at most. Where an address has as many,
+//! or [`CLIENTS_MAX`] are known, only a client whose events were accepted finds room: one that has brought none makes
+//! room for it, else, of all that are known, the youngest silent one.
 
 use super::kind::Kind;
 use super::raised::time;
@@ -187,7 +188,7 @@ impl Roster {
             return;
         }
         let key = (source.to_owned(), client.clone());
-        if !self.clients.contains_key(&key) && !self.admits(&key, notes) {
+        if !self.clients.contains_key(&key) && !self.admits(&key, heard.accepted, notes) {
             return;
         }
         let seen = self.clients.entry(key).or_insert_with(|| Seen::new(at.wall_ms));
@@ -201,15 +202,19 @@ impl Roster {
         }
     }
 
-    /// Whether there is room for a client that is not known yet; where there is none, that is said once.
-    fn admits(&mut self, key: &(String, Client), notes: &mut Vec<String>) -> bool {
+    /// Whether there is room for a client that is not known yet; where there is none, that is said once. Names that
+    /// never brought an event cost nothing to invent, from any number of addresses: they take the room of nobody.
+    fn admits(&mut self, key: &(String, Client), accepted: bool, notes: &mut Vec<String>) -> bool {
         let (source, client) = key;
         let first = (source.clone(), Client::new(client.address, "", ""));
         let same = self
             .clients
             .range(first..)
             .take_while(|((owner, other), _)| (owner, other.address) == (source, client.address));
-        if same.take(NAMES_PER_ADDRESS_MAX).count() == NAMES_PER_ADDRESS_MAX {
+        let same: Vec<_> = same.take(NAMES_PER_ADDRESS_MAX).collect();
+        if same.len() == NAMES_PER_ADDRESS_MAX {
+            let idle = same.into_iter().find(|(_, seen)| !seen.accepted);
+            let idle = idle.filter(|_| accepted).map(|(key, _)| key.clone());
             let place = (source.clone(), client.address);
             if self.crowded.len() < CROWDED_MAX && self.crowded.insert(place) {
                 notes.push(format!(
@@ -217,27 +222,31 @@ impl Roster {
                     client.address
                 ));
             }
-            return false;
+            return idle.is_some_and(|idle| self.clients.remove(&idle).is_some());
         }
         if self.clients.len() < CLIENTS_MAX {
             return true;
         }
         if !std::mem::replace(&mut self.overlooked, true) {
             notes.push(format!(
-                "more than {CLIENTS_MAX} clients come: the youngest of those that are silent, or those that come, are not watched; name those that matter with clientSilent.SOURCE.clients"
+                "more than {CLIENTS_MAX} clients come: those that have brought no event, the youngest of those that are silent, or those that come, are not watched; name those that matter with clientSilent.SOURCE.clients"
             ));
         }
-        if self.is_full {
+        if self.is_full || !accepted {
             return false;
         }
-        let silent = self.clients.iter().filter(|(_, seen)| seen.is_silent);
-        let Some(youngest) = silent.max_by_key(|(_, seen)| seen.first_ms) else {
+        let idle = self.clients.iter().find(|(_, seen)| !seen.accepted);
+        let silent = || {
+            let silent = self.clients.iter().filter(|(_, seen)| seen.is_silent);
+            silent.max_by_key(|(_, seen)| seen.first_ms)
+        };
+        let Some((gone, seen)) = idle.or_else(silent) else {
             self.is_full = true;
             return false;
         };
-        let youngest = youngest.0.clone();
-        self.clients.remove(&youngest);
-        self.changed = true;
+        let (gone, learned) = (gone.clone(), seen.learned);
+        self.clients.remove(&gone);
+        self.changed |= learned;
         true
     }
 

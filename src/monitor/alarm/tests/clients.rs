@@ -314,6 +314,45 @@ fn where_too_many_are_known_the_youngest_silent_one_makes_room() {
 }
 
 #[test]
+fn names_that_bring_no_event_take_the_room_of_nobody() {
+    let mut rig = Rig::new("clientSilent.seconds = 5\nclientSilent.learnAfter = 0");
+    let known = rig.meet([10, 0, 0, 1], "web", "k1");
+    assert_eq!(rig.pass(2), []);
+    drop(known);
+    let raised = |address: &str| format!("raised 24003 SOURCE.r1 {address} web/k1");
+    assert_eq!(rig.pass(6), [at(5, &raised("10.0.0.1"))]);
+    let shake = |rig: &Rig, address: [u8; 4], n: usize| {
+        let client = Client::new(address.into(), &format!("invented{n}"), "");
+        rig.registry.source("r1").clients.meet(client).expect("there is room")
+    };
+    // As many names as all addresses together may have, and one address with all that it may have.
+    let crowd = |n: usize| shake(&rig, [10, 1, (n / 32) as u8, 1], n);
+    let many: Vec<Contact> = (0..2 * CLIENTS_MAX).map(crowd).collect();
+    let seen = rig.pass(2);
+    assert!(seen.len() == 1 && seen[0].1.starts_with("note more than 1000 clients"), "{seen:?}");
+    let names = |rig: &Rig| {
+        let known = rig.machine.kept().clients;
+        known.iter().map(|known| known.client.address.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&rig), ["10.0.0.1"], "a silent client is not driven out");
+    let new = [rig.meet([10, 0, 0, 2], "web", "k1"), rig.meet([10, 1, 0, 1], "web", "k1")];
+    assert_eq!(rig.pass(2), []);
+    assert_eq!(names(&rig), ["10.0.0.1", "10.0.0.2", "10.1.0.1"]);
+    drop((new, many));
+    let mut seen = rig.pass(20);
+    seen.sort();
+    let expected = ["10.0.0.2", "10.1.0.1"].map(|address| at(5, &raised(address)));
+    assert_eq!(seen, expected);
+    // So too where one address has as many names as it may.
+    let mut rig = Rig::new("clientSilent.seconds = 5\nclientSilent.learnAfter = 0");
+    let _many: Vec<Contact> = (0..40).map(|n| shake(&rig, [10, 0, 0, 6], n)).collect();
+    assert_eq!(rig.pass(2).len(), 1);
+    let _new = rig.meet([10, 0, 0, 6], "web", "k1");
+    assert_eq!(rig.pass(2), []);
+    assert_eq!(names(&rig), ["10.0.0.6"]);
+}
+
+#[test]
 fn a_wall_clock_that_jumps_lets_no_client_be_forgotten() {
     let mut rig = Rig::new(&format!("{QUICK}\nclientSilent.forgetAfter = 100"));
     drop(rig.meet([10, 0, 0, 1], "web", "k1"));
