@@ -41,6 +41,8 @@ mod admission_tests;
 #[cfg(test)]
 mod example_tests;
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 pub(crate) mod trial;
 
 /// Every type of source.

@@ -22,7 +22,7 @@ mod tests;
 use super::filter::{FILTER_KEYS, Filter};
 use super::listener::Listening;
 use crate::base::limits::{
-    CONNECTIONS_MAX_DEFAULT, HTTP_HEADERS_BYTES_MAX, HTTP_REQUEST_BYTES_MAX,
+    CONNECTIONS_MAX_DEFAULT, HTTP_CONNECTION_BYTES, HTTP_HEADERS_BYTES_MAX, HTTP_REQUEST_BYTES_MAX,
     REQUEST_SECONDS_MAX_DEFAULT,
 };
 use crate::channel::BoxFuture;
@@ -55,6 +55,10 @@ const IDLE: Duration = Duration::from_secs(30);
 const BLOB_BYTES: usize = 100_000_000;
 /// Bytes of headers by default, as Jetty has it.
 const HEADERS_BYTES: usize = 8192;
+/// Bytes that are read at a time beside what the headers of a request may have.
+const READ_BYTES: usize = 8 * 1024;
+
+const _: () = assert!(2 * (HEADERS_BYTES + READ_BYTES) <= HTTP_CONNECTION_BYTES);
 
 const JSON: &str = "org.apache.flume.source.http.JSONHandler";
 const BLOB: &str = "org.apache.flume.source.http.BLOBHandler";
@@ -260,6 +264,17 @@ fn say_what_has_no_effect(reader: &mut SettingsReader<'_>) {
 }
 
 impl Rules {
+    /// Bytes of the buffer of a connection at most.
+    fn buffer_bytes_max(&self) -> usize {
+        self.headers_bytes_max + READ_BYTES
+    }
+
+    /// Bytes that a connection keeps once it has said something: headers that are understood hold on to the
+    /// buffer that they came in, and what comes after them has another.
+    fn kept_bytes(&self) -> usize {
+        HTTP_CONNECTION_BYTES.max(2 * self.buffer_bytes_max())
+    }
+
     /// What clients have to show, as of a moment ago.
     async fn credentials(&self, source: &str) -> Result<Option<Credentials>, Failure> {
         let Some(auth) = &self.auth else { return Ok(None) };

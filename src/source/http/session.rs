@@ -2,9 +2,7 @@
 
 use super::content::Unusable;
 use super::{IDLE, Rules};
-use crate::base::limits::{
-    HTTP_CONNECTION_BYTES, HTTP_STOP_SECONDS_MAX, PARSE_ASIDE_BYTES, REQUEST_READ_BYTES_MAX,
-};
+use crate::base::limits::{HTTP_STOP_SECONDS_MAX, PARSE_ASIDE_BYTES, REQUEST_READ_BYTES_MAX};
 use crate::event::Event;
 use crate::flow::client_limits::{Connection, NoRoom};
 use crate::flow::source::SourceContext;
@@ -35,9 +33,6 @@ pub(super) struct Session {
     pub(super) context: Arc<SourceContext>,
     pub(super) client: Arc<Connection>,
 }
-
-/// Bytes that are read at a time beside what the headers of a request may have.
-const READ_BYTES: usize = 8 * 1024;
 
 /// How long a request may still take to come once the source is to stop.
 const STOP_GRACE: Duration = Duration::from_secs(HTTP_STOP_SECONDS_MAX);
@@ -74,7 +69,7 @@ impl Session {
     pub(super) async fn run(self, stream: Stream) {
         // Until it says something nothing is made for it.
         let heard = async {
-            stream.ready().await.is_ok() && self.client.keep(HTTP_CONNECTION_BYTES).await.is_ok()
+            stream.ready().await.is_ok() && self.client.keep(self.rules.kept_bytes()).await.is_ok()
         };
         let heard = tokio::select! {
             heard = timeout(IDLE, heard) => heard.unwrap_or(false),
@@ -112,7 +107,7 @@ impl Session {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE)
-            .max_buf_size(self.rules.headers_bytes_max + READ_BYTES)
+            .max_buf_size(self.rules.buffer_bytes_max())
             .serve_connection(TokioIo::new(Attentive::new(stream)), service);
         tokio::pin!(connection);
         let ended = tokio::select! {

@@ -48,6 +48,40 @@ fn a_call_and_its_answers_are_these_bytes() {
     assert_eq!(out, words);
 }
 
+/// What a client can make large with few bytes is known before any of it is made.
+#[test]
+fn the_memory_of_a_call_is_known_before_it_is_decoded() {
+    for protocol in BOTH {
+        let decoded = |events: &[Event]| {
+            let mut out = Vec::new();
+            put_append_batch(&mut out, protocol, 1, events);
+            Message::new(protocol, &out).unwrap().decoded_bytes().unwrap()
+        };
+        let headed = |headers: usize| {
+            let mut event = Event::default();
+            (0..headers).for_each(|i| event.headers.set(format!("h{i}"), "v"));
+            event
+        };
+        let of_events = decoded(&vec![Event::default(); 1000]) - decoded(&[]);
+        assert!(of_events >= 1000 * size_of::<Event>(), "{of_events}");
+        let (few, many) = (decoded(&[headed(16)]), decoded(&[headed(17)]));
+        assert!(many - few > 17 * 256, "among many a double is looked for with a table: {many}");
+        // Only one event's are read at a time.
+        assert!(decoded(&[headed(17), headed(17)]) - many < 17 * 256);
+        let text = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            let mut writer = Writer::new(protocol, &mut out);
+            let name = Cow::Borrowed("append");
+            writer.head(&Head { name, kind: CALL, sequence: 1 }, false);
+            writer.field(1, Kind::Bytes, 0);
+            writer.bytes(bytes);
+            writer.end();
+            Message::new(protocol, &out).unwrap().decoded_bytes().unwrap()
+        };
+        assert_eq!(text(&[0xFF; 1000]) - text(&[b'x'; 1000]), 2000, "three bytes for one");
+    }
+}
+
 #[test]
 fn calls_come_back() {
     let many: Vec<Event> = (0..40)
