@@ -90,7 +90,11 @@ pub(super) fn readiness(watched: &Watched, oldest_max: Option<Duration>) -> Read
     }
     reasons.extend(watched.alarms.blind().map(|since| {
         let seconds = since.as_secs();
-        reason("alarms", format!("nobody has looked for alarms for {seconds} s; the log says why"))
+        let why = watched.alarms.panic().map_or_else(
+            || "a look does not end: does a file system hang?".to_owned(),
+            |panic| format!("each look panics, which is a bug of this program ({panic})"),
+        );
+        reason("alarms", format!("nobody has looked for alarms for {seconds} s; {why}"))
     }));
     for reading in watched.registry.snapshot() {
         let old = oldest_max.and_then(|most| too_old(&reading, most));

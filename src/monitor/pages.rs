@@ -43,8 +43,8 @@ pub(super) struct Rules {
 pub(super) enum Shown {
     /// Nothing: the pages are for everybody.
     Nothing,
-    /// A secret that could never be read, so that nobody can show it.
-    Unreadable,
+    /// A secret that could never be read, so that nobody can show it, and why.
+    Unreadable(String),
     /// A secret.
     As(Credentials),
 }
@@ -58,9 +58,10 @@ impl Rules {
         let known = match &self.auth {
             Shown::Nothing => return None,
             _ if is_open => return None,
-            Shown::Unreadable => {
-                let words =
-                    "the file with the password or token cannot be read; the log says why\n";
+            Shown::Unreadable(why) => {
+                let words = format!(
+                    "nobody can be let in, for the file with the password or token: {why}\n"
+                );
                 return Some(page(StatusCode::SERVICE_UNAVAILABLE, TEXT, words));
             }
             Shown::As(known) if known.admit(&request.headers) => return None,

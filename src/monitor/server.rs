@@ -112,8 +112,11 @@ impl Guard {
             loopback: self.loopback.clone(),
             auth: match &self.auth {
                 None => Shown::Nothing,
-                // `announce` has logged why not.
-                Some(auth) => auth.recent(OWNER).await.map_or(Shown::Unreadable, Shown::As),
+                Some(auth) => match auth.recent(OWNER).await {
+                    Ok(known) => Shown::As(known),
+                    // Where the file is concerns who may see the log, not who asks.
+                    Err(error) => Shown::Unreadable(error.cause()),
+                },
             },
             health_without_auth: self.health_without_auth,
         }

@@ -2,6 +2,7 @@
 
 use crate::config::http_auth::{self, AUTH_KEYS};
 use crate::config::names;
+use crate::config::secret;
 use crate::config::settings::{Settings as ReadSettings, SettingsReader};
 use crate::config::tls::{self, SERVER_KEYS};
 use crate::net::http_auth::HttpAuth;
@@ -266,11 +267,11 @@ fn is_meant_to_guard(key: &str) -> bool {
         || names::nearest(key, keys()).is_some_and(|near| guard_keys().any(|guard| guard == near))
 }
 
-/// A value as it may be shown: not that of a secret.
+/// A value as it may be shown: not that of a secret, nor of a mistyped key that may have been meant for one.
 fn shown<'a>(key: &str, value: &'a str) -> &'a str {
-    let key = key.to_lowercase();
-    let is_secret = ["passw", "tok", "secret", "auth-"].iter().any(|word| key.contains(word));
-    if is_secret && !key.ends_with("-file") { "…" } else { value }
+    let is_known = keys().any(|known| known == key);
+    let may_be_meant = !is_known && is_meant_to_guard(key) && !key.ends_with("file");
+    if may_be_meant { secret::MASK } else { secret::shown(key, value) }
 }
 
 fn option(key: &str, value: &str, why: &str) -> String {
@@ -397,6 +398,9 @@ mod tests {
             (&[("type", "http"), ("ssl", "yes")], "true or false"),
             (&[("auth-token", "geheim")], "no effect without"),
             (&[("type", "http"), ("auth-tokn", "geheim")], "did you mean auth-token?"),
+            (&[("type", "http"), ("auth-pass", "geheim")], "auth-pass=***: "),
+            (&[("auth-user", "me")], "auth-user=me: no effect without"),
+            (&[("keystore-password", "geheim")], "keystore-password=***: no effect without"),
             (&[("type", "http"), ("keystore", "/k")], "no effect without ssl = true"),
         ] {
             let (_, complaints) = read(options);

@@ -331,13 +331,17 @@ async fn an_agent_is_ready_once_all_of_it_runs_and_says_what_does_not() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{query}: {answer}");
         assert!(answer.contains(words), "{query}: {answer}");
     }
+    let source = trial.registry.source("r1");
+    source.position_refused.set(1);
+    assert_eq!(reasons().await, ["SOURCE.r1: its position has no room in a channel"]);
+    source.position_refused.set(0);
     trial.registry.watch_channel("c1", Arc::new(|| None));
     let clock = Arc::new(ManualClock::default());
     trial.alarms.begin(clock.clone());
     clock.advance(Duration::from_secs(59));
     assert_eq!(reasons().await, [""; 0]);
     clock.advance(Duration::from_secs(1));
-    let blind = "alarms: nobody has looked for alarms for 60 s; the log says why";
+    let blind = "alarms: nobody has looked for alarms for 60 s; a look does not end: does a file system hang?";
     assert_eq!(reasons().await, [blind]);
     trial.alarms.begin(clock);
     trial.stopping.store(true, Ordering::Relaxed);
@@ -441,4 +445,10 @@ async fn pages_are_for_whoever_shows_the_token_and_health_for_everybody_where_th
         let shown = "GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\nConnection: close\r\n\r\n";
         assert!(trial.says(shown).await.starts_with("HTTP/1.1 200"));
     }
+    let auth = HttpAuth { basic: None, bearer: Some(Secret::File("/nowhere/token".into())) };
+    let guard = Guard { auth: Some(Reloading::new(auth)), ..open_guard() };
+    let trial = Trial::guarded(guard, vec![("agent", Handle::current())]).await;
+    let answer = trial.asked("GET", "/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("there is no such file"));
+    assert!(!answer.contains("/nowhere"), "where the file is concerns no stranger: {answer}");
 }

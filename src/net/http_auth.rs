@@ -71,6 +71,18 @@ pub enum AuthError {
     Unseen(#[from] Unseen),
 }
 
+impl AuthError {
+    /// Why, without naming the file.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::File { cause, .. } => cause.to_string(),
+            Self::Empty(_) => "it has none: one line of visible characters".to_owned(),
+            Self::Unsendable | Self::Unseen(_) => self.to_string(),
+        }
+    }
+}
+
 impl Secret {
     /// Returns the secret as it is now.
     ///

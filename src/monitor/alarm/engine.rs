@@ -90,6 +90,7 @@ impl Engine {
                 Err(panic) => {
                     watch.is_torn = true;
                     let words: String = panic.chars().take(PANIC_CHARS_MAX).collect();
+                    self.window.panicked(&words);
                     let seconds = rest.behind_panic(now).as_secs();
                     tracing::error!(
                         code = %codes::ALARMS_PANICKED,
@@ -439,9 +440,11 @@ mod tests {
             panics.store(true, Ordering::Relaxed);
             pass(3600).await;
             assert!(window.blind().is_some_and(|since| since > Duration::from_secs(3000)));
+            assert!(window.panic().is_some_and(|words| words.contains("a beam fell")));
             panics.store(false, Ordering::Relaxed);
             pass(REST_MAX.as_secs() + 5).await;
             assert_eq!((window.blind(), window.json()), (None, before), "the alarm is as it was");
+            assert_eq!(window.panic(), None);
             orders.send_modify(|orders| orders.refused = None);
             pass(60).await;
             assert!(window.json().contains("\"active\":[]"), "it goes on: {}", window.json());

@@ -26,6 +26,8 @@ struct Shared {
 struct Pulse {
     clock: Arc<dyn Clock>,
     last: Duration,
+    /// How the looks since then panicked.
+    panic: Option<String>,
 }
 
 /// The alarms at one moment.
@@ -68,14 +70,27 @@ impl Window {
     /// From now on looks are expected.
     pub(crate) fn begin(&self, clock: Arc<dyn Clock>) {
         let last = clock.now();
-        *lock(&self.0.pulse) = Some(Pulse { clock, last });
+        *lock(&self.0.pulse) = Some(Pulse { clock, last, panic: None });
     }
 
     /// A look went well.
     pub(super) fn looked(&self) {
         if let Some(pulse) = &mut *lock(&self.0.pulse) {
             pulse.last = pulse.clock.now();
+            pulse.panic = None;
         }
+    }
+
+    /// A look panicked.
+    pub(super) fn panicked(&self, words: &str) {
+        if let Some(pulse) = &mut *lock(&self.0.pulse) {
+            pulse.panic = Some(words.to_owned());
+        }
+    }
+
+    /// How the last look panicked, if no look has gone well since.
+    pub(crate) fn panic(&self) -> Option<String> {
+        lock(&self.0.pulse).as_ref().and_then(|pulse| pulse.panic.clone())
     }
 
     /// For how long no look has gone well, where that is too long.

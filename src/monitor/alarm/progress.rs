@@ -5,6 +5,7 @@ use super::kind::Kind;
 use super::rules::Observed;
 use super::settings::{AlarmSettings, Outlet};
 use super::sight::{Sight, Verdict, Words, number};
+use crate::base::limits::{SPOOL_DEPTH_MAX, TAIL_FILES_MAX};
 use crate::metrics::{Failure, Phase, Reading, Role};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +21,14 @@ fn stands(source: &Reading) -> Option<Words> {
         ));
     }
     let files = Some(number(source, "FilesLeftOut")).filter(|files| *files > 0)?;
-    let words = "files, or directories of them, match and are not read, since the source reads as many, and as deep, as it can; the log says which: move old files away, or use several sources";
+    let words = match source.kind {
+        "spooldir" => format!(
+            "{files} directories are more than {SPOOL_DEPTH_MAX} levels below spoolDir, and nothing in them is read: move them up, or give them a source of their own"
+        ),
+        _ => format!(
+            "{files} files match and are not read, since the source holds {TAIL_FILES_MAX} already: move old files away, or use several sources"
+        ),
+    };
     Some(Words::new(words).with("files", files))
 }
 
@@ -146,11 +154,10 @@ impl Progress {
                 let Some(sink) = sight.reading(Role::Sink, name) else { continue };
                 let Some(tuning) = settings.tuning(Kind::SinkFailing, name) else { continue };
                 let verdict = if number(sink, "Failing") > 0 {
-                    let words = format!(
-                        "the sink fails, and its group {} goes on without it; the log says why",
-                        group.name
-                    );
-                    Verdict::Bad(Words::new(words).with("group", &group.name))
+                    let words =
+                        format!("the sink fails, and its group {} goes on without it", group.name);
+                    let words = because(&words, sink.failure.as_ref());
+                    Verdict::Bad(words.with("group", &group.name))
                 } else {
                     Verdict::Good
                 };

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 mod clients;
+mod sources;
 
 /// Two sources, a channel in memory and one on disk, a sink and a group.
 const AGENT: &str = "a.sources = r1 r2\na.channels = c1 c2\na.sinks = k1 k2 k3\na.sinkgroups = g1\n\
@@ -568,8 +569,13 @@ fn a_sink_of_a_group_that_fails_is_an_alarm_although_another_delivers() {
     for sink in ["k1", "k2", "k3"] {
         rig.registry.sink(sink).failing.set(1);
     }
+    rig.registry.sink("k3").failure.note(&codes::SINK_FAILING, "no such host", 0);
     let raised = [at(21, "raised 90013 SINK.k3"), at(61, "raised 90013 SINK.k2")];
     assert_eq!(rig.pass(100), raised, "one that is alone has an alarm of its own");
+    let active = rig.machine.active();
+    let of = |name: &str| active.iter().find(|alarm| alarm.component == name).expect("raised");
+    let words = &of("SINK.k3").message;
+    assert!(words.contains("goes on without it: no such host (MP-"), "{words}");
     rig.registry.sink("k2").failing.set(0);
     let mut seen = rig.pass(30);
     seen.iter_mut().for_each(|seen| seen.0 = 0);
