@@ -8,6 +8,7 @@ use crate::agent::origin::{Access, Origin};
 use crate::agent::{self, AgentOptions, POLL, STOP_DEADLINE};
 use crate::config::secret;
 use crate::net::endpoint::{Endpoint, shown};
+use crate::net::http_auth::Secret;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -120,17 +121,19 @@ pub(super) fn access(
     properties: &BTreeMap<String, String>,
     notes: &mut Vec<String>,
 ) -> Result<Access, Stop> {
-    let user = match (&arguments.conf_user, &arguments.conf_password) {
-        (Some(name), Some(_)) if name.contains(':') => {
+    let given = arguments.conf_password.is_some() || arguments.conf_password_file.is_some();
+    let user = match &arguments.conf_user {
+        Some(name) if given && name.contains(':') => {
             return Err(Stop::Usage("--conf-user: a name has no colon".to_owned()));
         }
-        (Some(name), Some(password)) => Some((name.as_str(), password.as_str())),
-        (None, None) => None,
+        Some(name) if given => Some((name.as_str(), password(arguments)?)),
+        None if !given => None,
         _ => {
-            let words = "--conf-user and --conf-password: one says nothing without the other";
+            let words = "--conf-user and --conf-password (or --conf-password-file): one says nothing without the other";
             return Err(Stop::Usage(words.to_owned()));
         }
     };
+    let user = user.as_ref().map(|(name, password)| (*name, password.as_str()));
     for endpoint in origins.iter().filter_map(in_the_clear) {
         if user.is_some() {
             return Err(Stop::Usage(format!(
@@ -146,6 +149,17 @@ pub(super) fn access(
         notes.push(format!("warning: {words}"));
     }
     Ok(Access::new(user, properties))
+}
+
+/// The password for a web server, from where it is.
+fn password(arguments: &ConfigurationArguments) -> Result<String, Stop> {
+    match (&arguments.conf_password, &arguments.conf_password_file) {
+        (Some(word), _) => Ok(word.clone()),
+        (None, Some(file)) => Secret::File(file.clone())
+            .read()
+            .map_err(|error| Stop::Failed(format!("--conf-password-file: {error}"))),
+        (None, None) => Ok(String::new()),
+    }
 }
 
 /// A configuration that comes from another machine without TLS.
@@ -294,6 +308,15 @@ mod tests {
         assert!(asks("") && asks(" --conf-user u --conf-password p"));
         assert!(!asks(" --conf-user u") && !asks(" --conf-password p"));
         assert!(!asks(" --conf-user u:v --conf-password p"));
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, "geheim\n").expect("written");
+        let path = file.path().display();
+        assert!(asks(&format!(" --conf-user u --conf-password-file {path}")));
+        assert!(!asks(&format!(" --conf-password-file {path}")));
+        assert!(!asks(" --conf-user u --conf-password-file /nowhere/password"));
+        let arguments =
+            read(&format!("m agent -n a -u http://h/a --conf-user u --conf-password-file {path}"));
+        assert_eq!(password(&arguments.configuration).ok().as_deref(), Some("geheim"));
     }
 
     #[test]

@@ -200,6 +200,9 @@ pub(super) struct ConfigurationArguments {
     /// The password; other users of the machine see it among the processes
     #[arg(long, alias = "pwd", value_name = "WORD")]
     pub conf_password: Option<String>,
+    /// A file with the password in its first line, read once at the start; not in Flume
+    #[arg(long, value_name = "FILE", conflicts_with = "conf_password")]
+    pub conf_password_file: Option<PathBuf>,
     #[command(flatten)]
     pub outside: OutsideArguments,
 }

@@ -77,6 +77,8 @@ fn options(
         let other = match id {
             "conf_files" => Some("conf_uri"),
             "conf_uri" => Some("conf_files"),
+            "conf_password" => Some("conf_password_file"),
+            "conf_password_file" => Some("conf_password"),
             _ => None,
         };
         // Of several equal keys the last counts, as in every file of properties.
@@ -85,8 +87,14 @@ fn options(
             continue;
         }
         if words.iter().any(|(earlier, _)| Some(*earlier) == other) {
-            let both =
-                "the file has conf-file and conf-uri; one of them says where the configuration is";
+            let both = match id {
+                "conf_files" | "conf_uri" => {
+                    "the file has conf-file and conf-uri; one of them says where the configuration is"
+                }
+                _ => {
+                    "the file has conf-password and conf-password-file; one of them is the password"
+                }
+            };
             return Err(wrong(entry.line, both.to_owned()));
         }
         let word = match option.get_action() {

@@ -21,6 +21,7 @@ const LONG_OPTIONS: &[&str] = &[
     "conf-user",
     "user",
     "conf-password",
+    "conf-password-file",
     "pwd",
     "zkConnString",
     "zkBasePath",

@@ -122,7 +122,7 @@ fn shown(key: &str, name: &str, value: &str) -> String {
 }
 
 /// The program of a command: what it is given may be secret, and a shell is given variables first.
-fn program(command: &str) -> String {
+pub(super) fn program(command: &str) -> String {
     let mut words = command.split_whitespace();
     let first = words.next().filter(|word| !word.contains(['=', '"', '\'', '$', ';', '|', '&']));
     let more = words.next().is_some();

@@ -3,6 +3,7 @@
 use super::agent::Component;
 use super::catalogue::{Catalogue, TypeEntry};
 use super::dead_letter;
+use super::effective;
 use super::findings::Findings;
 use super::names;
 use super::secret::{MASK, is_secret};
@@ -66,10 +67,9 @@ pub(super) fn component(
             let text = named_type(&whole("type"), &setting, findings);
             let entry = match catalogue.stand_in(part, &text) {
                 Some((entry, own)) => {
-                    // Its arguments may hold a password.
                     let command = own.first().map_or("", |(_, command)| &command.value);
-                    let program = command.split_whitespace().next().unwrap_or_default();
-                    let message = format!("a process stands in for {text}: {program}");
+                    let message =
+                        format!("a process stands in for {text}: {}", effective::program(command));
                     findings.note(&setting.place, &whole("type"), message);
                     from_map = own;
                     entry

@@ -128,7 +128,7 @@ mod tests {
             ("millpond.external.com.x.My", "run it"),
             ("millpond.external.com.x.My.answerTimeout", "7"),
             ("millpond.external.com.x.Mys", "another"),
-            ("millpond.external.com.x.I$Builder", "run i"),
+            ("millpond.external.com.x.I$Builder", "TOKEN=geheim run i"),
         ]);
         let loaded = loaded.unwrap();
         let source = &loaded.agent.sources[0];
@@ -147,7 +147,9 @@ mod tests {
             loaded.findings.iter().filter(|f| f.severity > Severity::Note).collect();
         assert!(warned.is_empty(), "{warned:?}");
         let notes = loaded.findings.iter().filter(|f| f.message.contains("stands in for"));
-        assert_eq!(notes.count(), 2, "{:?}", loaded.findings);
+        let mut ends: Vec<_> = notes.filter_map(|f| f.message.rsplit_once(": ")).collect();
+        ends.sort_by_key(|(_, shown)| shown.len());
+        assert_eq!(ends.iter().map(|(_, shown)| *shown).collect::<Vec<_>>(), ["…", "run …"]);
     }
 
     #[test]

@@ -99,7 +99,9 @@ fn a_configuration_from_the_web_is_asked_for_with_conditions_and_outlives_its_se
     let set = |page: Option<(String, u32)>| desk.lock().expect("nobody panicked").page = page;
     let ports: Vec<u16> = (0..5).map(|_| free_port()).collect();
     let uri = format!("http://127.0.0.1:{}/a.conf?token=geheim", ports[0]);
-    let more = ["-u", &uri, "-b", "kept", "-i", "1", "--conf-user", "me", "--conf-password", "pw"];
+    std::fs::write(directory.join("pw"), "pw\n").expect("written");
+    let user = ["--conf-user", "me", "--conf-password-file", "pw"];
+    let more = [&["-u", &uri, "-b", "kept", "-i", "1"][..], &user].concat();
     let start = || Agent::start_from(directory, "w", &more);
     let listens = |agent: &mut Agent, port: u16| drop(agent.connection(port));
     serve(ports[0], &desk);

@@ -73,11 +73,11 @@ fn configurations_that_name_java_classes_are_told_where_a_program_is_named_and_t
         // In the file, and as an option.
         let directory = with_map(configuration, &format!("external.{class} = python3 x.py\n"));
         let said = run_expecting(directory.path(), &words, b"", 0);
-        assert!(said.contains(&format!("a process stands in for {class}: python3\n")), "{said}");
+        assert!(said.contains(&format!("a process stands in for {class}: python3 …\n")), "{said}");
         let directory = with_map(configuration, "");
         let option = format!("-Dmillpond.external.{class}=python3 y.py");
         let said = run_expecting(directory.path(), &[&words[..], &[&option]].concat(), b"", 0);
-        assert!(said.contains(": python3\n") && !said.contains("y.py"), "no arguments: {said}");
+        assert!(said.contains(": python3 …\n") && !said.contains("y.py"), "no arguments: {said}");
     }
 }
 
