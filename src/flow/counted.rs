@@ -325,6 +325,7 @@ mod tests {
     use crate::channel::contract::{self, Wanted};
     use crate::channel::file::{FileChannel, FileChannelOptions};
     use crate::channel::memory::{MemoryChannel, MemoryOptions};
+    use crate::channel::spillable::{SpillableChannel, SpillableOptions};
     use crate::disk::sim::{Fault, SimDisk, SimOptions};
     use crate::flow::tap::{Counts, Rates};
 
@@ -552,5 +553,33 @@ mod tests {
         assert_eq!((counters.open.get(), counters.closed.get()), (0, 1));
         assert_eq!(counters.stop_time.get(), began + 5000, "closed once");
         assert_eq!(counters.unhealthy.get(), 0, "closed is not ill");
+    }
+
+    #[test]
+    fn what_has_no_room_at_a_close_is_counted_as_dropped_once() {
+        let counters = Arc::new(ChannelCounters::default());
+        let memory = |capacity: u64| MemoryOptions {
+            capacity,
+            transaction_capacity: 4,
+            keep_alive: Duration::ZERO,
+            ..MemoryOptions::default()
+        };
+        let options = SpillableOptions {
+            memory_capacity: 6,
+            transaction_capacity: 4,
+            overflow_timeout: Duration::ZERO,
+            keep_alive: Duration::ZERO,
+            ..SpillableOptions::default()
+        };
+        let below: Arc<dyn Channel> = Arc::new(MemoryChannel::new(memory(4)).unwrap());
+        let inner = Arc::new(SpillableChannel::new(options, Some(below)).unwrap());
+        let clock = Arc::new(ManualClock::default());
+        let channel = Counted::new(inner.clone(), Arc::clone(&counters), clock);
+        contract::put(&channel, &["1", "2", "3"]);
+        contract::put(&channel, &["4", "5"]);
+        channel.close().unwrap();
+        channel.close().unwrap();
+        let lost = inner.lost_at_close();
+        assert!(lost > 0 && counters.drops.get(DropReason::Memory) == lost, "{lost}");
     }
 }

@@ -322,6 +322,7 @@ mod tests {
         intake.commit(events(&["2"])).await.unwrap();
         assert_eq!(sizes(&channels), [1, 2]);
         assert_eq!((counters.event_accepted.get(), counters.optional_write_fail.get()), (2, 1));
+        assert_eq!(counters.drops.get(DropReason::OptionalChannel), 1);
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use crate::flow::source::{Failure, SourceContext};
 use crate::flow::spell::Spell;
 use crate::metrics::{DropReason, SourceCounters};
 use crate::wire::syslog::Present;
+use rustix::net::{RecvFlags, recvfrom};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Mutex;
@@ -121,7 +122,10 @@ impl Datagrams {
             let received = tokio::select! {
                 biased;
                 received = self.socket.recv_from(&mut buffer) => received,
-                () = context.stop.wait() => return,
+                () = context.stop.wait() => match self.try_receive(&mut buffer) {
+                    Some(datagram) => Ok(datagram),
+                    None => return,
+                },
             };
             let mut next = match received {
                 Ok(datagram) => Some(datagram),
@@ -178,8 +182,11 @@ impl Datagrams {
         false
     }
 
+    /// Takes a datagram that is there. The kernel is asked: what the runtime knows of the socket is as of its last
+    /// look, and a stop does not wait for the next.
     fn try_receive(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        self.socket.try_recv_from(buffer).ok()
+        let (bytes, _, sender) = recvfrom(&self.socket, buffer, RecvFlags::DONTWAIT).ok()?;
+        Some((bytes, sender?.try_into().ok()?))
     }
 
     /// Takes what waits in the socket's buffer, and returns how many datagrams that were.

@@ -205,6 +205,33 @@ mod tests {
         assert_eq!(trial.batches(), [1, 4, 1]);
     }
 
+    #[tokio::test]
+    async fn what_has_come_before_a_stop_is_taken_or_counted() {
+        for (reply, taken) in [(Reply::Take, 21), (Reply::Full, 0)] {
+            let (trial, source) = (Trial::new(), source(&[]));
+            trial.reply_with([Reply::Held]);
+            trial.always(reply);
+            let script = async {
+                let socket = sender(&trial, &source).await;
+                socket.send(b"0").await.unwrap();
+                trial.until_tries(1).await;
+                if reply == Reply::Full {
+                    trial.room(0);
+                }
+                for _ in 0..20 {
+                    socket.send(b"later").await.unwrap();
+                }
+                // They wait in the socket: the source waits for the channel.
+                trial.stop();
+                trial.release();
+            };
+            trial.run(&source, script).await.unwrap();
+            assert_eq!(trial.events().len(), taken, "{reply:?}");
+            let stopped = trial.context.counters.drops.get(DropReason::Stopped);
+            assert_eq!(stopped, 21 - taken as u64, "{reply:?}");
+        }
+    }
+
     /// While a commit runs more datagrams gather than the next batch takes, also after the stop.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_steady_stream_does_not_keep_the_source_from_stopping() {

@@ -190,6 +190,7 @@ mod tests {
         assert_eq!((counters.event_received.get(), counters.event_accepted.get()), (3, 2));
         assert_eq!(counters.generic_processing_fail.get(), 1);
         assert_eq!(counters.append_batch_accepted.get(), 0, "not the whole batch");
+        assert_eq!(counters.drops.get(DropReason::TooLarge), 1);
     }
 
     #[tokio::test]

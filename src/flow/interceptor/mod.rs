@@ -365,6 +365,27 @@ mod tests {
         assert_eq!(said.lines().count(), 5, "{said}");
     }
 
+    #[test]
+    fn what_cannot_be_matched_is_dropped_and_counted_where_that_is_configured() {
+        let steps_back = "(?=a)(.*)";
+        let left_out = |kind: &InterceptorType, pairs: &[(&str, &str)]| {
+            let settings = Settings::from_pairs("i1", pairs);
+            let one = chain(vec![(kind.build)(&mut SettingsReader::new(&settings)).unwrap()]);
+            let events = vec![Event::new("a".repeat(20_000)), Event::new("a")];
+            let passed = one.each(0, Passed { events, left_out: Vec::new() });
+            (passed.events.len(), passed.left_out)
+        };
+        let replaces = [("searchPattern", steps_back), ("replaceString", "b")];
+        for (kind, pairs) in [
+            (&regex_filter::TYPE, &[("regex", steps_back)][..]),
+            (&search_replace::TYPE, &replaces),
+        ] {
+            assert_eq!(left_out(kind, pairs), (2, vec![]));
+            let drops = [pairs, &[("onFailure", "drop")]].concat();
+            assert_eq!(left_out(kind, &drops), (1, vec![(0, DropReason::MatchFailed, 1)]));
+        }
+    }
+
     fn chain(interceptors: Vec<Box<dyn Interceptor>>) -> Chain {
         let named = interceptors.into_iter().enumerate().map(|(at, i)| (format!("i{at}"), i));
         Chain::new(named.collect(), &InterceptorDrops::default(), Arc::new(SystemClock::new()))

@@ -8,7 +8,7 @@ use crate::flow::heard::logged;
 use crate::flow::sink::{Failure, Sink, SinkContext};
 use crate::flow::sink_runner::SinkRunner;
 use crate::flow::spell::Spell;
-use crate::metrics::SinkCounters;
+use crate::metrics::{DropReason, SinkCounters};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -158,6 +158,7 @@ async fn an_event_that_is_refused_goes_to_its_file_and_the_others_to_the_sink() 
     // Once in the batch of all, and three times alone, each of them.
     assert_eq!(*ran.tries.lock().unwrap(), 1 + 3 + 3);
     assert_eq!(ran.counters.dead_letter.get(), 2);
+    assert_eq!(ran.counters.drops.get(DropReason::DeadLetter), 2);
     assert_eq!(ran.counters.event_drain_success.get(), 4);
     let lines = lines(&directory.path().join("made/here/a.k%2f1.jsonl"));
     assert_eq!(lines.len(), 2);

@@ -242,6 +242,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_batch_that_cannot_be_read_again_is_counted_as_dropped() {
+        let trial = Trial::new();
+        let (mut courier, _) = Courier::begin(&trial.context, PACE).await.unwrap();
+        courier.forgo();
+        assert_eq!(trial.context.counters.drops.get(DropReason::FileGone), 1);
+    }
+
+    #[tokio::test]
     async fn what_no_channel_holds_is_answered_and_what_stands_before_it_is_in() {
         let channel = narrow_channel(1000);
         let trial = Trial::over(&channel);

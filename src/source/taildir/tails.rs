@@ -45,6 +45,8 @@ pub(super) struct Tails {
     counters: Arc<SourceCounters>,
     names: Vec<Names>,
     tails: BTreeMap<FileId, Tail>,
+    /// How many there may be: [`TAIL_FILES_MAX`], but in tests.
+    pub(super) files_max: usize,
     /// Files of an earlier life that have not been seen yet.
     known: Known,
     /// The places of all files but those of `changed`; `None` where the channels keep no positions.
@@ -78,6 +80,7 @@ impl Tails {
             counters,
             names,
             tails: BTreeMap::new(),
+            files_max: TAIL_FILES_MAX,
             known,
             journal,
             changed: BTreeSet::new(),
@@ -168,10 +171,10 @@ impl Tails {
             }
             return first.then_some(id);
         }
-        if self.tails.len() >= TAIL_FILES_MAX {
+        if self.tails.len() >= self.files_max {
             self.left_out += 1;
             if !std::mem::replace(&mut self.full, true) {
-                tracing::error!(code = %codes::FILES_TOO_MANY, source = self.settings.name, file = %file.path.display(), most = TAIL_FILES_MAX, "more files match than one source can hold; further ones wait until others are gone. Use several sources, or move old files away");
+                tracing::error!(code = %codes::FILES_TOO_MANY, source = self.settings.name, file = %file.path.display(), most = self.files_max, "more files match than one source can hold; further ones wait until others are gone. Use several sources, or move old files away");
             }
             return None;
         }

@@ -309,7 +309,9 @@ async fn lines_wait_while_the_channel_refuses_and_one_that_never_fits_blocks_no_
     let both = until("both lines", || channel.status().put == 2);
     trial.run(&*source, both).await.unwrap();
     assert_eq!(drain(&channel), ["one", "three"]);
-    assert_eq!(trial.context.counters.generic_processing_fail.get(), 1);
+    let counters = &trial.context.counters;
+    assert_eq!(counters.generic_processing_fail.get(), 1);
+    assert_eq!(counters.drops.get(DropReason::TooLarge), 1);
 }
 
 /// The position file lies, and is gone: with a channel that keeps positions nobody asks it.

@@ -155,3 +155,23 @@ async fn a_pattern_that_matches_nothing_shows() {
     trial.run(&*source, script).await.unwrap();
     assert_eq!(counters.files_left_out.get(), 0);
 }
+
+#[test]
+fn files_for_which_there_is_no_room_show_and_are_read_once_there_is() {
+    let ground = Ground::new();
+    for name in ["app.1", "app.2", "app.3"] {
+        ground.append(name, &format!("{name}\n"));
+    }
+    let counters = Arc::default();
+    let mut life = tails_counted(&ground, Vec::new(), Arc::clone(&counters));
+    life.files_max = 2;
+    let mut read = news(&mut life, 0).0;
+    assert_eq!((read.len(), counters.files_left_out.get()), (2, 1));
+    life.files_max = 3;
+    read.extend(news(&mut life, 1).0);
+    read.sort();
+    assert_eq!(
+        (&read[..], counters.files_left_out.get()),
+        (&["app.1", "app.2", "app.3"].map(str::to_owned)[..], 0)
+    );
+}
