@@ -450,6 +450,10 @@ pub const TLS_HANDSHAKE_SECONDS_MAX: u64 = 20;
 /// take the threads on which files are written and servers are found.
 pub const NAME_LOOKUPS_MAX: usize = 16;
 
+/// Look-ups at once for the addresses of one /24, or of one /64 of IPv6: a network whose reverse zone never answers
+/// leaves the others three quarters.
+pub const NAME_LOOKUPS_PREFIX_MAX: usize = NAME_LOOKUPS_MAX / 4;
+
 /// Seconds that a client waits for its name: a resolver asks its first server again after so many.
 pub const NAME_LOOKUP_SECONDS_MAX: u64 = 5;
 
@@ -458,6 +462,10 @@ pub const NAMES_KNOWN_MAX: usize = 4096;
 
 /// Seconds for which they are kept: as long as a short-lived entry of DNS.
 pub const NAME_KEPT_SECONDS: u64 = 60;
+
+/// Seconds for which a name that was found still counts while look-ups of its address are late or fail: longer than
+/// a resolver is away as a rule, and shorter than an address takes to become somebody else's.
+pub const NAME_STALE_SECONDS_MAX: u64 = 3600;
 
 /// Characters of the reason of a component's last failure that are kept for who watches: a line of a
 /// page and of a terminal, and with thousands of components nothing that counts.

@@ -1,8 +1,8 @@
 //! What the flow hands to sources and sinks.
 
+use super::client_error_log::ClientErrorLog;
 use super::client_limits::ClientLimits;
 use super::marks::{Kept, Mark};
-use super::spell::Spell;
 use crate::base::clock::Clock;
 use crate::channel::{BoxFuture, CommitError, PositionError};
 use crate::codes;
@@ -141,9 +141,8 @@ pub struct SourceContext {
     /// What it counts in: what it received, its connections, what it could not read. What was
     /// accepted and what a channel refused is counted behind [`Intake::commit`].
     pub counters: Arc<SourceCounters>,
-    /// When the log was last told what clients do wrong and what they are refused, over all connections of the
-    /// source. Never over: the next client says nothing about the one before.
-    pub(crate) client_errors: Arc<Spell>,
+    /// Throttles the log of what clients do wrong and what they are refused, over all connections of the source.
+    pub(crate) client_errors: Arc<ClientErrorLog>,
     /// What its clients and those of all other sources may take together.
     pub clients: Arc<ClientLimits>,
 }
@@ -151,9 +150,9 @@ pub struct SourceContext {
 impl SourceContext {
     /// Logs what a client has caused, which it can as often as it likes: a warning once for each `kind`, then
     /// every ten minutes with how often; each at DEBUG.
-    pub(crate) fn client_error(&self, peer: &dyn Display, kind: &str, cause: &str) {
+    pub(crate) fn client_error(&self, peer: &dyn Display, kind: &'static str, cause: &str) {
         let source = self.name.as_str();
-        match self.client_errors.failed_as(self.clock.now(), kind, cause) {
+        match self.client_errors.note(self.clock.now(), kind, cause) {
             Some(words) => tracing::warn!(source, %peer, "{words}"),
             None => tracing::debug!(source, %peer, "{cause}"),
         }
@@ -166,7 +165,7 @@ impl SourceContext {
             let cause = format!("events not taken; the client is notified: {error}");
             return self.client_error(peer, "events not taken", &cause);
         }
-        match self.client_errors.failed_as(self.clock.now(), "never fits", &error.to_string()) {
+        match self.client_errors.note(self.clock.now(), "never fits", &error.to_string()) {
             Some(error) => {
                 tracing::error!(code = %codes::BATCH_FITS_NO_CHANNEL, source, %peer, events, error,
                 "no channel can ever hold this batch; the client is notified and may send it again for ever");

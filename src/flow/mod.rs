@@ -4,6 +4,7 @@
 //! back-off, counters, retries, restart after a panic and the ordered stop live here, once.
 
 pub mod backoff;
+pub mod client_error_log;
 pub mod client_limits;
 pub(crate) mod contain;
 pub mod context;

@@ -16,8 +16,8 @@ use crate::base::read_whole::read_whole;
 use crate::channel::BoxFuture;
 use crate::codes;
 use crate::event::Event;
+use crate::flow::client_error_log::ClientErrorLog;
 use crate::flow::source::{Failure, SourceContext};
-use crate::flow::spell::Spell;
 use crate::metrics::{DropReason, SourceCounters};
 use crate::wire::syslog::Present;
 use rustix::net::{RecvFlags, recvfrom};
@@ -65,7 +65,7 @@ pub(crate) struct Datagrams {
     inode: Option<u64>,
     dropped: Mutex<u64>,
     /// Throttles the log of senders that may not send.
-    turned_away: Spell,
+    turned_away: ClientErrorLog,
     /// Says to a reload that it is this process that has the port.
     _held: Option<HeldPort>,
 }
@@ -96,7 +96,7 @@ impl Datagrams {
         let inode = rustix::fs::fstat(&socket).ok().map(|stat| stat.st_ino);
         let port = socket.local_addr().ok().map(|address| address.port());
         let _held = port.map(|port| HeldPort::new(Transport::Udp, port));
-        let turned_away = Spell::default();
+        let turned_away = ClientErrorLog::default();
         Ok(Self { socket, inode, dropped: Mutex::new(0), turned_away, _held })
     }
 
@@ -176,7 +176,7 @@ impl Datagrams {
         let Some(filter) = parse.filter() else { return true };
         let Err(TurnedAway { cause, .. }) = filter.admits(sender.ip()) else { return true };
         context.counters.drops.add(DropReason::Denied, 1);
-        if let Some(words) = self.turned_away.failed(context.clock.now(), &cause) {
+        if let Some(words) = self.turned_away.note_rule(context.clock.now(), &cause, &cause) {
             tracing::warn!(source = %context.name, peer = %sender, "{words}");
         }
         false

@@ -5,16 +5,17 @@ use crate::base::limits::{
     CONNECTION_BYTES, TLS_CONNECTION_BYTES, TLS_HANDSHAKE_SECONDS_MAX, ZLIB_CONNECTION_BYTES,
 };
 use crate::codes;
+use crate::flow::client_error_log::ClientErrorLog;
 use crate::flow::client_limits::{Connection, Full, Gate};
 use crate::flow::context::StopSignal;
 use crate::flow::source::{Failure, SourceContext};
-use crate::flow::spell::Spell;
 use crate::metrics::SourceCounters;
 use crate::net::dial::keep_alive;
 use crate::net::stream::Stream;
 use crate::net::tls::{Reloading, ServerTls};
 use crate::net::zlib::Socket;
 use crate::source::filter::Filter;
+use crate::source::handshake::{NoTls, shake_hands};
 use crate::source::held_ports::{self, HeldPort, Transport};
 use crate::source::rejection_log::RejectionLog;
 use std::future::{Future, poll_fn};
@@ -27,7 +28,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tokio_rustls::{TlsStream, server};
+use tokio_rustls::TlsStream;
 
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -62,8 +63,8 @@ pub(crate) struct Listening {
     /// Whether connections are compressed.
     zlib: bool,
     filter: Option<Arc<Filter>>,
-    /// Who did not get in, of all connections; never over, for it says nothing about the next.
-    turned_away: Arc<Spell>,
+    /// Throttles the log of who did not get in, over all connections.
+    turned_away: Arc<ClientErrorLog>,
     /// The addresses it is bound to: with port 0 only this tells.
     bound: Mutex<Vec<SocketAddr>>,
 }
@@ -113,8 +114,7 @@ impl Arrival {
         let patience = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
         let begun = Instant::now();
         if !self.has_spoken(self.tls.as_ref().map(|_| patience)).await? {
-            let error = format!("not done within {TLS_HANDSHAKE_SECONDS_MAX} s");
-            return no_tls(&self.counters, &self.log, &error);
+            return NoTls::late().count(&self.counters, &self.log);
         }
         let socket = Socket::answering(self.socket, self.zlib);
         let Some(tls) = &self.tls else { return Some(Stream::from(socket)) };
@@ -127,9 +127,9 @@ impl Arrival {
         let error = match shaken {
             Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(TlsStream::Server(stream)))),
             Ok(Err(error)) => error,
-            Err(_) => format!("not done within {TLS_HANDSHAKE_SECONDS_MAX} s"),
+            Err(_) => NoTls::late(),
         };
-        no_tls(&self.counters, &self.log, &error)
+        error.count(&self.counters, &self.log)
     }
 
     /// Waits for the first byte where more than a socket is needed to understand it, and for the memory that this
@@ -155,23 +155,6 @@ impl Arrival {
             spoken = spoken => spoken,
         }
     }
-}
-
-fn no_tls(counters: &SourceCounters, log: &RejectionLog, error: &str) -> Option<Stream> {
-    counters.event_read_fail.add(1);
-    log.say(&format!("no TLS with a client: {error}"));
-    None
-}
-
-/// The handshake, with the stores as they are now.
-async fn shake_hands(
-    tls: &Reloading<ServerTls>,
-    source: &str,
-    socket: Socket,
-) -> Result<server::TlsStream<Socket>, String> {
-    let acceptor = tls.current(&format!("source {source}")).await;
-    let acceptor = acceptor.map_err(|error| error.to_string())?;
-    acceptor.accept(socket).await.map_err(|error| error.to_string())
 }
 
 impl Listening {
@@ -545,7 +528,7 @@ fn of_one_client(error: &io::Error) -> bool {
 async fn until_gone(session: impl Future<Output = ()>, client: Arc<Connection>, log: RejectionLog) {
     session.await;
     if client.leaves() {
-        log.say(GAVE_WAY);
+        log.say("gave way", GAVE_WAY);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::filter::TurnedAway;
 use crate::base::clock::Clock;
-use crate::flow::spell::Spell;
+use crate::flow::client_error_log::ClientErrorLog;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub(super) struct RejectionLog {
     name: Arc<str>,
     peer: SocketAddr,
     clock: Arc<dyn Clock>,
-    turned_away: Arc<Spell>,
+    turned_away: Arc<ClientErrorLog>,
 }
 
 impl RejectionLog {
@@ -21,7 +21,7 @@ impl RejectionLog {
         source: &Arc<str>,
         peer: SocketAddr,
         clock: &Arc<dyn Clock>,
-        throttle: &Arc<Spell>,
+        throttle: &Arc<ClientErrorLog>,
     ) -> Self {
         let (name, clock) = (Arc::clone(source), Arc::clone(clock));
         Self { name, peer, clock, turned_away: Arc::clone(throttle) }
@@ -32,9 +32,9 @@ impl RejectionLog {
         &self.name
     }
 
-    /// For each cause once, and now and then again.
-    pub(super) fn say(&self, cause: &str) {
-        match self.turned_away.failed(self.clock.now(), cause) {
+    /// For each kind once, and now and then again.
+    pub(super) fn say(&self, kind: &'static str, cause: &str) {
+        match self.turned_away.note(self.clock.now(), kind, cause) {
             Some(words) => tracing::warn!(source = %self.name, peer = %self.peer, "{words}"),
             None => tracing::debug!(source = %self.name, peer = %self.peer, "{cause}"),
         }
@@ -43,7 +43,8 @@ impl RejectionLog {
     /// For each rule once, and now and then again, with what its client was.
     pub(super) fn turn_away(&self, away: &TurnedAway) {
         let TurnedAway { cause, name, certificate } = away;
-        match self.turned_away.failed(self.clock.now(), cause) {
+        // The cause names the rule, and nothing of the client.
+        match self.turned_away.note_rule(self.clock.now(), cause, cause) {
             Some(words) => {
                 tracing::warn!(source = %self.name, peer = %self.peer, name, certificate, "{words}");
             }

@@ -192,6 +192,28 @@ impl Acceptor {
     }
 }
 
+/// Returns what tells one cause of a failed handshake from another. The words of `error` may hold what the peer has
+/// chosen: numbers of types, alerts and versions.
+pub(crate) fn handshake_error_kind(error: &io::Error) -> &'static str {
+    use rustls::Error;
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    match cause {
+        Some(Error::InvalidMessage(_)) => "not TLS",
+        Some(
+            Error::InappropriateMessage { .. }
+            | Error::InappropriateHandshakeMessage { .. }
+            | Error::PeerMisbehaved(_),
+        ) => "against the protocol",
+        Some(Error::PeerIncompatible(_) | Error::NoApplicationProtocol) => "nothing in common",
+        Some(Error::NoCertificatesPresented) => "no certificate",
+        Some(Error::InvalidCertificate(_)) => "certificate not accepted",
+        Some(Error::AlertReceived(_)) => "alert",
+        Some(Error::DecryptError | Error::PeerSentOversizedRecord) => "broken record",
+        Some(_) => "other TLS error",
+        None => "connection broken",
+    }
+}
+
 /// Greets servers.
 #[derive(Clone)]
 pub struct Connector {

@@ -245,3 +245,17 @@ async fn a_store_that_changes_is_read_again_and_a_broken_one_leaves_what_was_the
     let never = Reloading::new(server("none"));
     assert!(matches!(never.current("source r1").await, Err(TlsError::Store { .. })));
 }
+
+#[test]
+fn errors_of_handshakes_are_told_apart_by_class_and_not_by_what_a_peer_chose() {
+    let kind = |error: rustls::Error| handshake_error_kind(&io::Error::other(error));
+    let alerts = || (0..=u8::MAX).map(|n| rustls::Error::AlertReceived(n.into()));
+    let [kinds, words] = [true, false].map(|is_kind| {
+        let alerts = alerts().map(|it| if is_kind { kind(it).to_owned() } else { it.to_string() });
+        alerts.collect::<std::collections::BTreeSet<_>>()
+    });
+    assert_eq!(kinds.len(), 1);
+    assert!(words.len() > 20, "any peer can have each of them: {words:?}");
+    assert_ne!(kind(rustls::Error::NoCertificatesPresented), kind(rustls::Error::DecryptError));
+    assert_eq!(handshake_error_kind(&io::ErrorKind::UnexpectedEof.into()), "connection broken");
+}

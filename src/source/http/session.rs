@@ -165,10 +165,12 @@ impl Session {
             Err(unusable) => Err(unusable),
         };
         let taken = match events {
-            Ok(events) => self.commit(events).await,
+            Ok(events) => {
+                self.commit(events).await.map_err(|refused| ("events not taken", refused))
+            }
             Err(unusable) => {
                 self.context.counters.event_read_fail.add(1);
-                Err(unusable)
+                Err((unusable.0.canonical_reason().unwrap_or("other"), unusable))
             }
         };
         self.client.release();
@@ -177,9 +179,9 @@ impl Session {
                 self.client.is_heard();
                 Response::new(Full::default())
             }
-            Err(Unusable(status, words)) => {
+            Err((kind, Unusable(status, words))) => {
                 let cause = format!("a request is not taken; answered {status}: {words}");
-                self.context.client_error(&self.peer, status.as_str(), &cause);
+                self.context.client_error(&self.peer, kind, &cause);
                 answer(status, &words)
             }
         }

@@ -48,8 +48,8 @@ pub struct Message<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// There is no such method.
-    #[error("Invalid method name: '{0}'")]
+    /// There is no such method. The name is the client's: in a log it stands in quotes, with escapes.
+    #[error("there is no method {0:?}")]
     Unknown(String),
     /// Its arguments cannot be read.
     #[error(transparent)]
@@ -62,6 +62,14 @@ impl CallError {
         match self {
             Self::Unknown(_) => 1,
             Self::Unreadable(_) => 7,
+        }
+    }
+
+    /// What the client is answered: Thrift's own words.
+    fn words(&self) -> String {
+        match self {
+            Self::Unknown(name) => format!("Invalid method name: '{name}'"),
+            Self::Unreadable(error) => error.to_string(),
         }
     }
 }
@@ -232,7 +240,7 @@ pub fn put_exception(
     let mut writer = Writer::new(protocol, out);
     writer.head(&Head { kind: EXCEPTION, ..head.clone() }, is_old);
     writer.field(1, Kind::Bytes, 0);
-    writer.bytes(error.to_string().as_bytes());
+    writer.bytes(error.words().as_bytes());
     writer.field(2, Kind::I32, 1);
     writer.i32(error.code());
     writer.end();

@@ -83,6 +83,12 @@ fn the_memory_of_a_call_is_known_before_it_is_decoded() {
 }
 
 #[test]
+fn a_method_that_is_not_there_is_quoted_in_the_log() {
+    let error = CallError::Unknown("x\" code=\"MP-1001\u{202e}\n".to_owned());
+    assert_eq!(error.to_string(), r#"there is no method "x\" code=\"MP-1001\u{202e}\n""#);
+}
+
+#[test]
 fn calls_come_back() {
     let many: Vec<Event> = (0..40)
         .map(|i| Event::new(vec![b'x'; i * 9]))
