@@ -11,7 +11,8 @@
 //! what a program writes to stderr, cannot begin another one, nor tell a terminal what to do. Whatever an agent
 //! writes to stderr is such a line, its start, its reloads and the error that ends it too.
 //!
-//! Nobody who logs waits for stderr or the file: each has a [queue] and a thread. The two `-D` options,
+//! Nobody who logs waits for stderr or the file, nor does a thread that panics: each has a [queue] and a
+//! thread. The two `-D` options,
 //! from the command line or `millpond.properties`, are read when the agent starts; a changed configuration
 //! changes nothing about them.
 //!
@@ -28,7 +29,7 @@ use crate::base::clock::SystemClock;
 use crate::base::lost_lines;
 use crate::codes;
 use file::LogFile;
-use queue::LineQueue;
+use queue::{LineQueue, PANIC_FLUSH_WITHIN};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::{Arc, OnceLock};
@@ -115,10 +116,14 @@ impl Started {
     }
 }
 
-/// A panic is a line of the log like any other, and is there also when the process ends with it.
+/// A panic is a line of the log like any other, and is there also when the process ends with it. Its thread does
+/// not wait for a log that nobody reads: it may serve others, and clients may be able to cause panics.
 fn panicked(panic: &std::panic::PanicHookInfo<'_>) {
-    tracing::error!(code = %codes::PANICKED, "{panic}");
-    flush();
+    let say = || tracing::error!(code = %codes::PANICKED, "{panic}");
+    match STARTED.get() {
+        Some(log) => log.outputs.write_out(say),
+        None => say(),
+    }
 }
 
 /// What the log's threads do beside their lines.
@@ -177,6 +182,17 @@ struct Outputs {
 }
 
 impl Outputs {
+    /// Does what adds a line, and waits a moment until that is written by those queues that keep up: of a
+    /// destination that hangs the first line waits, and no further one.
+    fn write_out(&self, add: impl FnOnce()) {
+        let queues = self.file.iter().chain(&self.stderr);
+        let keeping_up: Vec<_> = queues.filter(|queue| queue.is_empty()).collect();
+        add();
+        keeping_up.into_iter().for_each(|queue| {
+            queue.flush_within(PANIC_FLUSH_WITHIN);
+        });
+    }
+
     /// Adds whole lines. Where there is a file, what is on the console is a copy.
     fn add(&self, lines: &[u8]) {
         let on_console = self.console.then(|| match &self.stderr {

@@ -1,7 +1,8 @@
 //! Queue of log lines in front of a thread that writes them: a log that is slow, full or read by nobody costs
 //! lines, which are counted, and holds up nobody who logs.
 //!
-//! Limits: [`LINES_MAX`] lines of [`BYTES_MAX`] bytes wait; a flush waits [`FLUSH_WITHIN`].
+//! Limits: [`LINES_MAX`] lines of [`BYTES_MAX`] bytes wait; a flush waits [`FLUSH_WITHIN`] at the end of the process,
+//! and [`PANIC_FLUSH_WITHIN`] for the line of a panic.
 
 use super::style::Style;
 use crate::base::lost_lines;
@@ -19,6 +20,9 @@ const LINES_MAX: usize = 4096;
 const BYTES_MAX: usize = 8 << 20;
 /// How long the last lines may take when the agent ends.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+/// How long a thread that panicked waits for the line that says so: it goes on where the panic is caught, and a
+/// panic that ends the process leaves that line nowhere else.
+pub(super) const PANIC_FLUSH_WITHIN: Duration = Duration::from_millis(100);
 /// Pause before a flush is asked for again while the queue is full.
 const FLUSH_AGAIN: Duration = Duration::from_millis(5);
 /// How often the thread does its other work while no line comes.
@@ -92,8 +96,18 @@ impl LineQueue {
         is_added && !self.state.failing.load(Ordering::Relaxed)
     }
 
+    /// Whether all that was added is written: the destination keeps up.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.waiting_bytes.load(Ordering::Relaxed) == 0
+    }
+
     /// Waits a little until all that was added is written; returns whether it was.
     pub(super) fn flush(&self) -> bool {
+        self.flush_within(FLUSH_WITHIN)
+    }
+
+    /// The same for at most `patience`.
+    pub(super) fn flush_within(&self, patience: Duration) -> bool {
         let (done, wait) = sync_channel(1);
         let mut message = Message::Flush(done);
         let mut waited = Duration::ZERO;
@@ -101,13 +115,13 @@ impl LineQueue {
             match self.lines.try_send(message) {
                 Ok(()) => break,
                 Err(TrySendError::Disconnected(_)) => return false,
-                Err(TrySendError::Full(_)) if waited >= FLUSH_WITHIN => return false,
+                Err(TrySendError::Full(_)) if waited >= patience => return false,
                 Err(TrySendError::Full(again)) => message = again,
             }
             std::thread::sleep(FLUSH_AGAIN);
             waited += FLUSH_AGAIN;
         }
-        wait.recv_timeout(FLUSH_WITHIN.saturating_sub(waited)).is_ok()
+        wait.recv_timeout(patience.saturating_sub(waited)).is_ok()
     }
 }
 
@@ -174,7 +188,9 @@ impl<D: Destination> Writer<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::logging::Outputs;
     use std::sync::{Condvar, Mutex};
+    use std::time::Instant;
 
     /// A destination that can be blocked, as a pipe is that nobody reads.
     #[derive(Clone, Default)]
@@ -231,6 +247,29 @@ mod tests {
             number.parse::<usize>().unwrap()
         });
         assert_eq!(said.sum::<usize>(), lost, "{text}");
+    }
+
+    #[test]
+    fn panics_wait_for_their_line_where_it_is_written_and_not_where_nobody_reads() {
+        let pipe = Pipe::default();
+        let queue = LineQueue::start("log-test", pipe.clone(), Style::Text, || {}).unwrap();
+        let outputs = Outputs { stderr: Some(queue.clone()), file: None, console: true };
+        let panic = |n: usize| outputs.write_out(|| outputs.add(format!("{n}\n").as_bytes()));
+        for n in 0..10 {
+            let begun = Instant::now();
+            panic(n);
+            // Unless this machine stood still.
+            assert!(begun.elapsed() < PANIC_FLUSH_WITHIN || queue.flush());
+            assert_eq!(pipe.text().lines().count(), n + 1, "it is there when the thread goes on");
+        }
+        pipe.block(true);
+        let begun = Instant::now();
+        (0..100).for_each(panic);
+        let took = begun.elapsed();
+        assert!(took < 10 * PANIC_FLUSH_WITHIN, "the first waited, and no other: {took:?}");
+        pipe.block(false);
+        assert!(queue.flush());
+        assert_eq!(pipe.text().lines().count(), 110);
     }
 
     #[test]
