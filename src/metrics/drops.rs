@@ -1,6 +1,7 @@
 //! Events that end without having arrived, by reason: the one list of reasons, and counters of them.
 //!
-//! Limits: one counter per component and reason; a source has a set of its own for each interceptor.
+//! Limits: one counter per component and reason; a source has a set of its own for each interceptor, and keeps those
+//! of [`INTERCEPTORS_GONE_MAX`] that a reload has taken away.
 //!
 //! Whoever lets go of an event that nobody else keeps counts it here, at that moment:
 //!
@@ -176,7 +177,7 @@ impl DropReason {
                 "a required channel refused them, and the sender waits for no answer",
             ),
             Self::Stopped => {
-                loss("stopped", Source, "received, and in no channel when the source stopped")
+                loss("stopped", Source, "received, and no channel had confirmed them at the stop")
             }
             Self::SocketBuffer => {
                 loss("socket_buffer", Source, "datagrams that had no room in the socket's buffer")
@@ -237,6 +238,10 @@ impl Drops {
         self.0[reason as usize].get()
     }
 
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|count| count.get() == 0)
+    }
+
     /// All reasons of `place` and their counts, zeroes included.
     fn of(&self, place: DropPlace) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         let here = move |reason: &DropReason| reason.entry().place == place;
@@ -244,7 +249,15 @@ impl Drops {
     }
 }
 
-/// Drops of each interceptor of a source.
+/// Interceptors that a source has no more and whose drops are shown by name. A reload that renames one leaves one
+/// behind; with this many the table of metrics stays readable.
+const INTERCEPTORS_GONE_MAX: usize = 64;
+
+/// Has what the further ones counted. No interceptor is called so: names have no blanks.
+const INTERCEPTORS_GONE: &str = "all others before";
+
+/// Drops of each interceptor of a source. What one has counted stays for as long as the source does: totals of
+/// a source never become less, whatever a reload takes away.
 #[derive(Debug, Default)]
 pub struct InterceptorDrops(Mutex<BTreeMap<String, Arc<Drops>>>);
 
@@ -256,10 +269,23 @@ impl InterceptorDrops {
         Arc::clone(all.entry(name.to_owned()).or_default())
     }
 
-    /// Keeps the interceptors `names` and forgets all others.
+    /// From now on there are the interceptors `names`. Of the others those are forgotten that have counted nothing;
+    /// beyond [`INTERCEPTORS_GONE_MAX`] what they counted is shown together.
     pub fn keep(&self, names: &[String]) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|name, _| names.contains(name));
+        // One that still ends may count in them.
+        let is_used = |drops: &Arc<Drops>| Arc::strong_count(drops) > 1 || !drops.is_empty();
+        all.retain(|name, drops| names.contains(name) || is_used(drops));
+        let gone = |name: &str| name != INTERCEPTORS_GONE && !names.iter().any(|it| it == name);
+        let more: Vec<String> =
+            all.keys().filter(|name| gone(name)).skip(INTERCEPTORS_GONE_MAX).cloned().collect();
+        for name in more {
+            let Some(drops) = all.remove(&name) else { continue };
+            let together = all.entry(INTERCEPTORS_GONE.to_owned()).or_default();
+            for reason in DropReason::ALL {
+                together.add(reason, drops.get(reason));
+            }
+        }
     }
 
     fn read(&self, into: &mut Vec<Dropped>) {
@@ -375,5 +401,33 @@ mod tests {
         assert_eq!(found(Some("i1"), DropReason::Filtered), Some(3));
         assert_eq!(found(None, DropReason::Filtered), None);
         assert_eq!(found(Some("i2"), DropReason::Filtered), None);
+    }
+
+    #[test]
+    fn what_an_interceptor_counted_stays_when_a_reload_takes_it_away() {
+        let interceptors = InterceptorDrops::default();
+        let total = || {
+            let mut all = Vec::new();
+            interceptors.read(&mut all);
+            (all.iter().map(|row| row.events).sum::<u64>(), all.len())
+        };
+        interceptors.of("i1").add(DropReason::Filtered, 3);
+        interceptors.keep(&["i2".to_owned()]);
+        assert_eq!(total().0, 3, "the source is still there");
+        interceptors.keep(&["i1".to_owned()]);
+        interceptors.of("i1").add(DropReason::Filtered, 1);
+        assert_eq!(interceptors.of("i1").get(DropReason::Filtered), 4, "and goes on from there");
+        // One whose chain ends just now.
+        let ending = interceptors.of("ending");
+        interceptors.keep(&[]);
+        ending.add(DropReason::Filtered, 1);
+        assert_eq!(total().0, 5);
+        for n in 0..10 * INTERCEPTORS_GONE_MAX as u64 {
+            interceptors.of(&format!("n{n}")).add(DropReason::MatchFailed, 1);
+            interceptors.keep(&[]);
+            assert_eq!(total().0, 6 + n);
+        }
+        let reasons = DropReason::ALL.iter().filter(|r| r.entry().place == DropPlace::Interceptor);
+        assert_eq!(total().1, (INTERCEPTORS_GONE_MAX + 1) * reasons.count());
     }
 }

@@ -5,6 +5,7 @@ use crate::codes;
 use crate::event::Event;
 use crate::flow::source::SourceContext;
 use crate::metrics::{DropReason, SourceCounters};
+use bytes::BytesMut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -49,6 +50,52 @@ impl Drop for Lost {
     }
 }
 
+/// Lines that a connection has read and not committed. Dropped with them, at a stop or with a session that is
+/// cut off, it counts them as lost.
+pub(crate) struct Unread {
+    /// None where the client waits for answers and sends again what it got none for.
+    lost: Option<Arc<Lost>>,
+    /// What was read and is not cut into lines.
+    pub(crate) bytes: BytesMut,
+    /// Lines that were cut.
+    pub(crate) lines: usize,
+}
+
+impl Unread {
+    pub(crate) fn new(lost: Option<Arc<Lost>>) -> Self {
+        Self { lost, bytes: BytesMut::new(), lines: 0 }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if let Some(lost) = self.lost.as_ref().filter(|_| self.lines > 0 || !self.bytes.is_empty())
+        {
+            lost.note(self.lines, &self.bytes);
+        }
+    }
+}
+
+/// Events that are being committed. Dropped with them, by a source that is cut off, it counts them as lost: whether
+/// the channels have them is not known, and nobody will put them again.
+struct InHand<'c> {
+    context: &'c SourceContext,
+    events: usize,
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        if self.events > 0 {
+            self.context.counters.drops.add(DropReason::Stopped, self.events as u64);
+            tracing::warn!(
+                source = %self.context.name,
+                events = self.events,
+                "cut off before the channel had answered; these events are in it or lost, and count as lost"
+            );
+        }
+    }
+}
+
 /// How [`commit`] ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -69,7 +116,11 @@ pub(crate) async fn commit(context: &SourceContext, events: Vec<Event>) -> Ended
     }
     // Once, however often it is tried.
     context.counters.batch_received(events.len() as u64);
-    let (ended, dropped) = persist(context, events).await;
+    let mut in_hand = InHand { context, events: events.len() };
+    let (ended, dropped) = persist(&mut in_hand, events).await;
+    // The caller counts what is left.
+    in_hand.events = 0;
+    drop(in_hand);
     if ended == Ended::Done && dropped == 0 {
         context.counters.batch_accepted();
     }
@@ -83,8 +134,8 @@ pub(crate) fn note_position(counters: &SourceCounters, committed: &Result<(), Co
 }
 
 /// How it ended, and how many events were dropped.
-async fn persist(context: &SourceContext, events: Vec<Event>) -> (Ended, usize) {
-    let mut dropped = 0;
+async fn persist(in_hand: &mut InHand<'_>, events: Vec<Event>) -> (Ended, usize) {
+    let (context, mut dropped) = (in_hand.context, 0);
     let most = context.intake.transaction_capacity().max(1);
     let mut waiting = vec![events];
     let mut pause = PAUSE_MIN;
@@ -99,6 +150,7 @@ async fn persist(context: &SourceContext, events: Vec<Event>) -> (Ended, usize) 
         let stopping = context.stop.fired();
         let Err(error) = context.intake.commit(batch.clone()).await else {
             pause = PAUSE_MIN;
+            in_hand.events -= batch.len();
             continue;
         };
         if error.never_fits() {
@@ -107,6 +159,7 @@ async fn persist(context: &SourceContext, events: Vec<Event>) -> (Ended, usize) 
                 split(&mut waiting, batch, half);
             } else {
                 dropped += 1;
+                in_hand.events -= 1;
                 context.counters.generic_processing_fail.add(1);
                 context.counters.drops.add(DropReason::TooLarge, 1);
                 tracing::error!(code = %codes::EVENT_FITS_NO_CHANNEL, source = %context.name, %error, "event dropped: no channel can hold it");
@@ -210,6 +263,29 @@ mod tests {
         trial.stop();
         assert_eq!(commit(&trial.context, events(3)).await, Ended::Stopped(3));
         assert_eq!(trial.tries(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_source_that_is_cut_off_has_in_hand_is_counted_once() {
+        let trial = Trial::with_capacity(2);
+        let lost = || trial.context.counters.drops.get(DropReason::Stopped);
+        trial.reply_with([Reply::Take, Reply::Held]);
+        let cut_off =
+            tokio::time::timeout(Duration::from_millis(20), commit(&trial.context, events(5)));
+        assert!(cut_off.await.is_err(), "the second of three batches hangs");
+        assert_eq!(lost(), 3);
+        trial.reply_with([Reply::Take]);
+        assert_eq!(commit(&trial.context, events(2)).await, Ended::Done);
+        let of_source = Lost::of(&trial.context);
+        for (is_answered, expected) in [(false, 7), (true, 7)] {
+            let mut unread = Unread::new((!is_answered).then(|| Arc::clone(&of_source)));
+            unread.bytes.extend_from_slice(b"a\nb\nc");
+            unread.lines = 2;
+            drop(unread);
+            assert_eq!(lost(), expected);
+        }
+        drop(Unread::new(Some(of_source)));
+        assert_eq!(lost(), 7);
     }
 
     #[tokio::test]

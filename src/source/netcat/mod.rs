@@ -22,13 +22,13 @@ pub use lines::{Lines, Unreadable, fuzz};
 
 use super::filter::{FILTER_KEYS, Filter};
 use super::listener::{Arrival, Listening};
-use super::patience::Lost;
+use super::patience::{Lost, Unread};
 use super::stride::Strides;
 use crate::base::limits::CONNECTIONS_MAX_DEFAULT;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
+use crate::flow::client_error_log::ClientErrorLog;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
-use crate::flow::spell::Spell;
 use crate::wire::charset::Charset;
 use session::{Rules, Session};
 use std::sync::Arc;
@@ -102,7 +102,7 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Netcat, SettingError> {
         acks: reader.boolean("ack-every-event", true),
         line_units_max: reader.number("max-line-length", 1..=64 * 1024 * 1024)?.unwrap_or(512),
         charset,
-        spell: Spell::default(),
+        client_errors: ClientErrorLog::default(),
     };
     let connections_max =
         reader.number("maxConnections", 1..=1_000_000)?.unwrap_or(CONNECTIONS_MAX_DEFAULT);
@@ -121,7 +121,7 @@ impl Source for Netcat {
 
     fn run<'a>(&'a self, context: &'a SourceContext) -> BoxFuture<'a, Result<(), Failure>> {
         let name: Arc<str> = Arc::from(context.name.as_str());
-        let lost = Lost::of(context);
+        let lost = (!self.rules.acks).then(|| Lost::of(context));
         let strides = Strides::of(&context.clients);
         Box::pin(async move {
             let session = |arrival: Arrival| {
@@ -130,7 +130,8 @@ impl Source for Netcat {
                 let (counters, stride) = (context.counters.clone(), strides.stride());
                 let clock = context.clock.clone();
                 async move {
-                    let (peer, untaken, no_room) = (arrival.peer, 0, None);
+                    let (peer, no_room) = (arrival.peer, None);
+                    let untaken = Unread::new(lost.clone());
                     let client = Arc::clone(&arrival.client);
                     let Some(stream) = arrival.greet().await else { return };
                     let session = Session {

@@ -5,16 +5,16 @@ use crate::base::clock::Clock;
 use crate::base::limits::ANSWER_SECONDS_MAX;
 use crate::channel::{CommitError, Refusal};
 use crate::event::Event;
+use crate::flow::client_error_log::ClientErrorLog;
 use crate::flow::client_limits::Connection;
 use crate::flow::context::{Intake, StopSignal};
-use crate::flow::spell::Spell;
 use crate::metrics::{DropReason, SourceCounters};
 use crate::net::stream::Stream;
 use crate::source::listener::farewell;
-use crate::source::patience::Lost;
+use crate::source::patience::{Lost, Unread};
 use crate::source::stride::{Stride, unfinished_bytes};
 use crate::wire::charset::Charset;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +26,8 @@ pub(super) struct Rules {
     pub(super) acks: bool,
     pub(super) line_units_max: usize,
     pub(super) charset: Charset,
-    /// What clients do wrong and what they are refused, of all sessions. It is never over: of the next
-    /// client it says nothing.
-    pub(super) spell: Spell,
+    /// Throttles the log of what clients do wrong and what they are refused, over all sessions.
+    pub(super) client_errors: ClientErrorLog,
 }
 
 /// One connection and what it needs.
@@ -43,10 +42,10 @@ pub(super) struct Session {
     pub(super) stop: StopSignal,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<SourceCounters>,
-    /// What clients lose at a stop that wait for no answers.
-    pub(super) lost: Arc<Lost>,
+    /// What clients lose at a stop that wait for no answers; `None` where they wait for them.
+    pub(super) lost: Option<Arc<Lost>>,
     /// Lines of the present read that are neither committed nor failed yet.
-    pub(super) untaken: usize,
+    pub(super) untaken: Unread,
     /// What the first line of the present read was answered for which a channel had no room: the others get the
     /// same answer at once, since each would wait for room as long as that one did.
     pub(super) no_room: Option<String>,
@@ -66,9 +65,6 @@ impl Session {
             tracing::debug!(source = %self.name, peer = %self.peer, bytes = lines.pending_bytes(),
                 "the connection broke within a line, which is dropped");
         }
-        if !self.rules.acks {
-            self.lost.note(self.untaken, &[]);
-        }
     }
 
     /// Reads until the client has ended its side or has sent what cannot be read.
@@ -76,23 +72,23 @@ impl Session {
         let client = Arc::clone(&self.client);
         loop {
             // It lives only here: ten thousand idle sessions hold no buffer.
-            let mut read = BytesMut::new();
+            let mut read = Unread::new(self.lost.clone());
             self.no_room = None;
             tokio::select! {
-                ended = self.stride.read(&mut self.stream, &client, lines.pending_bytes(), &mut read) => {
+                ended = self.stride.read(&mut self.stream, &client, lines.pending_bytes(), &mut read.bytes) => {
                     ended.map_err(|_| Over)?;
                 }
                 () = self.stop.wait() => return Err(Over),
                 () = client.told_to_go() => return Err(Over),
             }
             let busy = client.busy();
-            if read.is_empty() {
+            if read.bytes.is_empty() {
                 return match lines.finish() {
                     Ok(last) => self.take(last.into_iter().collect()).await,
                     Err(why) => self.refuse(Vec::new(), why).await,
                 };
             }
-            while let Some(mut part) = self.stride.part(&mut read) {
+            while let Some(mut part) = self.stride.part(&mut read.bytes) {
                 let mut complete = Vec::new();
                 let fed = lines.feed(&part.take_bytes(), &mut complete);
                 match fed {
@@ -100,13 +96,13 @@ impl Session {
                         if !complete.is_empty() {
                             client.is_heard();
                         }
-                        let taken = self.take(complete).await;
-                        if taken.is_err() {
-                            self.untaken += read.iter().filter(|&&byte| byte == b'\n').count();
-                        }
-                        taken?;
+                        self.take(complete).await?;
                     }
-                    Err(why) => return self.refuse(complete, why).await,
+                    Err(why) => {
+                        // Of what follows on a connection that is closed for its line nothing is read.
+                        read.bytes.clear();
+                        return self.refuse(complete, why).await;
+                    }
                 }
             }
             drop((busy, read));
@@ -148,7 +144,7 @@ impl Session {
     /// Commits `lines` and answers each.
     async fn take(&mut self, lines: Vec<Bytes>) -> Result<(), Over> {
         let most = self.intake.transaction_capacity().max(1);
-        self.untaken = lines.len();
+        self.untaken.lines = lines.len();
         for batch in lines.chunks(most) {
             // A client that waits for answers sends again what it got none for. Of one that does not,
             // what was read is taken as long as the channel takes it.
@@ -164,7 +160,7 @@ impl Session {
             match self.intake.commit(events).await {
                 Ok(()) => {
                     self.counters.batch_accepted();
-                    self.untaken -= batch.len();
+                    self.untaken.lines -= batch.len();
                     self.answer_ok(batch.len()).await?;
                 }
                 Err(CommitError::Refused(_)) if batch.len() > 1 => self.take_singly(batch).await?,
@@ -190,7 +186,7 @@ impl Session {
             }
             match self.intake.commit(vec![Event::new(line.clone())]).await {
                 Ok(()) => {
-                    self.untaken -= 1;
+                    self.untaken.lines -= 1;
                     self.answer_ok(1).await?;
                 }
                 Err(error) => self.answer_failed(1, &error).await?,
@@ -235,7 +231,7 @@ impl Session {
     async fn answer_failure(&mut self, lines: usize, reason: &str) -> Result<(), Over> {
         self.answer(format!("FAILED: {reason}\n").repeat(lines).as_bytes()).await?;
         self.count_unanswered(DropReason::Refused, lines as u64);
-        self.untaken -= lines;
+        self.untaken.lines -= lines;
         Ok(())
     }
 
@@ -264,8 +260,8 @@ impl Session {
     }
 
     /// What is to be said of `cause`, if anything: clients can cause it as often as they like.
-    fn words(&self, cause: &str) -> Option<String> {
-        self.rules.spell.failed(self.clock.now(), cause)
+    fn words(&self, cause: &'static str) -> Option<String> {
+        self.rules.client_errors.note(self.clock.now(), cause, cause)
     }
 }
 

@@ -18,12 +18,12 @@ use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::filter::{FILTER_KEYS, Filter};
 use crate::source::listener::{Arrival, Listening};
-use crate::source::patience::{self, Ended, Lost};
+use crate::source::patience::{self, Ended, Lost, Unread};
 use crate::source::stride::{Stride, Strides, unfinished_bytes};
 use crate::wire::charset::Charset;
 use crate::wire::syslog::Present;
 use crate::wire::syslog_relayed::{Line, Lines, Message, parse};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -286,10 +286,10 @@ async fn session(
     let mut lines = Lines::new(rules.event_bytes_max);
     loop {
         // It lives only here: ten thousand idle sessions hold no buffer.
-        let mut read = BytesMut::new();
+        let mut read = Unread::new(Some(Arc::clone(&lost)));
         // Whether more may come, or else whether the client has ended its side.
         let (is_open, is_whole) = tokio::select! {
-            ended = stride.read(&mut stream, &own, lines.pending_bytes(), &mut read) => {
+            ended = stride.read(&mut stream, &own, lines.pending_bytes(), &mut read.bytes) => {
                 (matches!(ended, Ok(1..)), matches!(ended, Ok(0)))
             }
             () = context.stop.wait() => (false, false),
@@ -297,7 +297,7 @@ async fn session(
         };
         let busy = own.busy();
         loop {
-            let mut part = stride.part(&mut read);
+            let mut part = stride.part(&mut read.bytes);
             let mut cut = Vec::new();
             match &mut part {
                 Some(part) => lines.feed(&part.take_bytes(), &mut cut),
@@ -310,11 +310,8 @@ async fn session(
             let now = super::present(&*context.clock);
             let events =
                 cut.into_iter().map(|line| rules.event(line, charset, port, &client, &now));
-            let left = take(&context, rules.batch_events, events.collect()).await;
-            if left > 0 {
-                lost.note(left, &read);
-            }
-            if left > 0 || part.is_none() {
+            let is_taken = take(&context, rules.batch_events, events.collect(), &mut read).await;
+            if !is_taken || part.is_none() {
                 return;
             }
         }
@@ -323,16 +320,24 @@ async fn session(
     }
 }
 
-/// Commits events, however long it takes. How many are in no channel when the source stops first.
-async fn take(context: &SourceContext, batch_events: usize, mut events: Vec<Event>) -> usize {
+/// Commits events, however long it takes; returns whether the channels have all of them. Where the source stops first
+/// `read` counts the others.
+async fn take(
+    context: &SourceContext,
+    batch_events: usize,
+    mut events: Vec<Event>,
+    read: &mut Unread,
+) -> bool {
     let invalid = |event: &&Event| event.headers.get("flume.syslog.status") == Some("Invalid");
     context.counters.event_read_fail.add(events.iter().filter(invalid).count() as u64);
     while !events.is_empty() {
         let rest = events.split_off(batch_events.min(events.len()));
+        read.lines = rest.len();
         if let Ended::Stopped(lost) = patience::commit(context, events).await {
-            return lost + rest.len();
+            read.lines += lost;
+            return false;
         }
         events = rest;
     }
-    0
+    true
 }

@@ -18,10 +18,9 @@ use crate::event::Event;
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::source::filter::{FILTER_KEYS, Filter};
 use crate::source::listener::{Arrival, Listening};
-use crate::source::patience::{self, Ended, Lost};
+use crate::source::patience::{self, Ended, Lost, Unread};
 use crate::source::stride::{Stride, Strides, unfinished_bytes};
 use crate::wire::syslog::{Cutter, Flaw, Raw};
-use bytes::BytesMut;
 use std::sync::Arc;
 
 /// The type `syslogtcp`.
@@ -113,9 +112,9 @@ impl Session {
         let client = self.rules.client.client(peer.ip(), &self.context.stop).await;
         let is_whole = loop {
             // It lives only here: ten thousand idle sessions hold no buffer.
-            let mut read = BytesMut::new();
+            let mut read = Unread::new(Some(Arc::clone(&self.lost)));
             tokio::select! {
-                ended = self.stride.read(&mut stream, &own, self.cutter.pending.len(), &mut read) => {
+                ended = self.stride.read(&mut stream, &own, self.cutter.pending.len(), &mut read.bytes) => {
                     match ended {
                         Ok(1..) => {}
                         Ok(0) => break true,
@@ -126,13 +125,13 @@ impl Session {
                 () = own.told_to_go() => break false,
             }
             let _busy = own.busy();
-            while let Some(mut part) = self.stride.part(&mut read) {
+            while let Some(mut part) = self.stride.part(&mut read.bytes) {
                 let events = self.cut(&client, Ok(&part.take_bytes()));
                 if !events.is_empty() {
                     own.is_heard();
                 }
                 if let Ended::Stopped(lost) = patience::commit(&self.context, events).await {
-                    self.lost.note(lost, &read);
+                    read.lines = lost;
                     return;
                 }
             }
