@@ -4,9 +4,11 @@
 use super::port_holder::port_holder;
 use super::store_checks::{sink_stores, source_stores};
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::codes::Code;
 use crate::base::files;
 use crate::base::limits::{START_CHECKS_NAMES_MAX, START_CHECKS_PORTS_MAX};
 use crate::base::usable::{unmakable, unusable, unwritable};
+use crate::codes;
 use crate::config::agent::{AgentConfig, ChannelConfig, ChannelKind, Component, SinkConfig};
 use crate::config::settings::{Finding, Place, SettingsReader, Severity, split_comment};
 use crate::pattern::Pattern;
@@ -30,24 +32,32 @@ const TCP: [&str; 7] = [
     "org.apache.flume.source.scribe.ScribeSource",
 ];
 
-/// Everything on this machine that stands in the way of a start now, or that a start would choose by itself.
+/// Everything on this machine that stands in the way of a start now, or that a start would choose by itself, each
+/// with the code of its kind.
 #[must_use]
-pub fn machine(agent: &AgentConfig) -> Vec<Finding> {
-    let mut found = Vec::new();
+pub fn machine(agent: &AgentConfig) -> Vec<(&'static Code, Finding)> {
+    let (mut on_ports, mut in_places, mut in_stores) = (Vec::new(), Vec::new(), Vec::new());
     let now = SystemClock::new().wall_ms() / 1000;
     for source in &agent.sources {
-        ports(&source.component, &mut found);
-        source_directories(&source.component, &mut found);
-        source_stores(&source.component, now, &mut found);
+        ports(&source.component, &mut on_ports);
+        source_directories(&source.component, &mut in_places);
+        source_stores(&source.component, now, &mut in_stores);
     }
     for channel in &agent.channels {
-        channel_directories(channel, &mut found);
+        channel_directories(channel, &mut in_places);
     }
     for sink in &agent.sinks {
-        sink_directory(&sink.component, &mut found);
-        sink_stores(&sink.component, now, &mut found);
+        sink_directory(&sink.component, &mut in_places);
+        sink_stores(&sink.component, now, &mut in_stores);
     }
-    found
+    [
+        (&codes::PORT_UNAVAILABLE, on_ports),
+        (&codes::PLACE_UNUSABLE, in_places),
+        (&codes::STORE_UNUSABLE, in_stores),
+    ]
+    .into_iter()
+    .flat_map(|(code, found)| found.into_iter().map(move |finding| (code, finding)))
+    .collect()
 }
 
 /// Settings with which every part starts and that surprise those who run it.

@@ -1,16 +1,19 @@
 //! `validate`: a configuration read as `agent` would read it; every finding, nothing started.
 
 use super::agent::{access, origins};
-use super::arguments::{ConfigurationArguments, ValidateArguments};
+use super::arguments::ValidateArguments;
 use super::java_options::{self, JavaOptions};
 use super::words::{Stop, say, show};
 use crate::agent::build::{Plan, Types};
 use crate::agent::origin::read_once;
 use crate::agent::start_checks;
+use crate::base::codes::Code;
+use crate::base::quantity::Quantity;
 use crate::base::visible::Visible;
-use crate::config::effective::{Effective, effective};
+use crate::codes;
+use crate::config::effective::Effective;
 use crate::config::settings::{Finding, Place, Severity};
-use crate::config::{Catalogue, LoadError, differences, load_texts};
+use crate::config::{LoadError, differences, load_texts, settings_of};
 use crate::monitor::settings::{Complaint, Settings as Monitoring};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -22,7 +25,7 @@ pub(super) fn run(arguments: &ValidateArguments) -> Result<(), Stop> {
     let outside = &configuration.outside;
     let options = java_options::collect(&outside.properties, outside.conf.as_deref())?;
     options.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-    let report = read(configuration, &options, arguments.elsewhere)?;
+    let report = read(arguments, &options)?;
     show(&match arguments.json {
         true => report.json(),
         false => report.text(arguments),
@@ -36,18 +39,39 @@ struct Report {
     /// Sources, channels and sinks that can run; `None` when the agent cannot.
     parts: Option<[usize; 3]>,
     /// Causes before what follows from them, errors first.
-    findings: Vec<Finding>,
-    /// Every key with the value that counts.
+    findings: Vec<Found>,
+    /// Every key with the value that counts, and those of components that are left out.
     effective: Vec<Effective>,
     /// Why nothing was found: the file or the agent is not there.
     unread: Option<String>,
 }
 
-fn read(
-    arguments: &ConfigurationArguments,
-    options: &JavaOptions,
-    elsewhere: bool,
-) -> Result<Report, Stop> {
+/// Something that was found, and the code that says more about its kind.
+struct Found {
+    finding: Finding,
+    code: Option<&'static Code>,
+}
+
+impl Found {
+    /// What is found in a configuration, as the agent logs it.
+    fn of(finding: Finding) -> Self {
+        let code = match finding.severity {
+            Severity::Note => None,
+            Severity::Warning => Some(&codes::CONFIGURATION_WARNING),
+            Severity::Error => Some(&codes::CONFIGURATION_ERROR),
+        };
+        Self { finding, code }
+    }
+
+    /// What is found on the machine; a note asks for nothing.
+    fn with(code: &'static Code, finding: Finding) -> Self {
+        let code = (finding.severity > Severity::Note).then_some(code);
+        Self { finding, code }
+    }
+}
+
+fn read(arguments: &ValidateArguments, options: &JavaOptions) -> Result<Report, Stop> {
+    let ValidateArguments { configuration: arguments, elsewhere, effective, json, .. } = arguments;
     let origins = origins(arguments)?;
     let mut notes = Vec::new();
     let access = access(arguments, &origins, &options.properties, &mut notes);
@@ -62,21 +86,30 @@ fn read(
     };
     let catalogue = Types::built_in().catalogue();
     let loaded = load_texts(&texts, &arguments.name, &options.properties, &catalogue);
-    let mut report = match loaded {
-        Ok(loaded) => loaded_report(&loaded, &catalogue, elsewhere),
+    let mut report = match &loaded {
+        Ok(loaded) => loaded_report(loaded, *elsewhere),
         Err(error) => Report {
-            findings: error.findings().to_vec(),
+            findings: error.findings().iter().cloned().map(Found::of).collect(),
             unread: (!matches!(error, LoadError::Refused { .. })).then(|| error.to_string()),
             ..Report::unread(&arguments.name, String::new())
         },
     };
-    report.findings.extend(monitoring(&options.properties, elsewhere));
+    if *effective || *json {
+        let parts = match &loaded {
+            Ok(loaded) => Some(&loaded.agent),
+            Err(LoadError::Refused { parts, .. }) => parts.as_deref(),
+            Err(_) => None,
+        };
+        report.effective =
+            settings_of(parts, &texts, &arguments.name, &options.properties, &catalogue);
+    }
+    report.findings.extend(monitoring(&options.properties, *elsewhere));
     // Stable: within a severity the order of the file stays, and consequences stay last.
-    report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    report.findings.sort_by_key(|found| std::cmp::Reverse(found.finding.severity));
     Ok(report)
 }
 
-fn loaded_report(loaded: &crate::config::Loaded, catalogue: &Catalogue, elsewhere: bool) -> Report {
+fn loaded_report(loaded: &crate::config::Loaded, elsewhere: bool) -> Report {
     // The settings of sources, sinks and interceptors are looked at by building them, as the agent does;
     // nothing is opened by that.
     let (plan, built) = Plan::new(&loaded.agent, &Types::built_in());
@@ -84,29 +117,34 @@ fn loaded_report(loaded: &crate::config::Loaded, catalogue: &Catalogue, elsewher
     findings.sort_by(|a, b| a.place.cmp(&b.place));
     findings.extend(loaded.findings.iter().cloned());
     findings.extend(start_checks::settings(&loaded.agent));
+    let mut findings: Vec<Found> = findings.into_iter().map(Found::of).collect();
     if !elsewhere {
-        findings.extend(start_checks::machine(&loaded.agent));
+        let on_machine = start_checks::machine(&loaded.agent).into_iter();
+        findings.extend(on_machine.map(|(code, finding)| Found::with(code, finding)));
     }
-    findings.extend(differences::notes(&loaded.agent));
+    findings.extend(differences::notes(&loaded.agent).into_iter().map(Found::of));
     let in_groups: usize = plan.groups.iter().map(|group| group.sinks.len()).sum();
     Report {
         parts: Some([plan.sources.len(), plan.channels.len(), plan.sinks.len() + in_groups]),
         agent: plan.name,
         findings,
-        effective: effective(&loaded.agent, catalogue),
+        effective: Vec::new(),
         unread: None,
     }
 }
 
 /// What a start would say of `-Dflume.monitoring.*`.
-fn monitoring(properties: &BTreeMap<String, String>, elsewhere: bool) -> Vec<Finding> {
+fn monitoring(properties: &BTreeMap<String, String>, elsewhere: bool) -> Vec<Found> {
     let complaints = Monitoring::look(properties, !elsewhere);
     let finding = |complaint| {
-        let (severity, message) = match complaint {
-            Complaint::Warning(words) => (Severity::Warning, words),
-            Complaint::Error(words) => (Severity::Error, words),
+        let (severity, code, message) = match complaint {
+            Complaint::Warning(words) => (Severity::Warning, &codes::CONFIGURATION_WARNING, words),
+            Complaint::Error(words) => (Severity::Error, &codes::MONITORING_OFF, words),
         };
-        Finding { severity, place: Place::nowhere(), key: String::new(), message }
+        Found::with(
+            code,
+            Finding { severity, place: Place::nowhere(), key: String::new(), message },
+        )
     };
     complaints.into_iter().map(finding).collect()
 }
@@ -118,7 +156,7 @@ impl Report {
     }
 
     fn count(&self, severity: Severity) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == severity).count()
+        self.findings.iter().filter(|found| found.finding.severity == severity).count()
     }
 
     fn text(&self, arguments: &ValidateArguments) -> String {
@@ -137,8 +175,8 @@ impl Report {
                 let _ = writeln!(text, "{}", Visible(&setting.to_string()));
             }
         }
-        for finding in self.findings.iter().filter(|finding| finding.severity >= least) {
-            let _ = writeln!(text, "{}", line(finding, colours));
+        for found in self.findings.iter().filter(|found| found.finding.severity >= least) {
+            let _ = writeln!(text, "{}", line(found, colours));
         }
         if arguments.quiet {
             return text;
@@ -148,21 +186,22 @@ impl Report {
                 text,
                 "agent {}: {}, {}, {} can run",
                 Visible(&self.agent),
-                counted(sources, "source"),
-                counted(channels, "channel"),
-                counted(sinks, "sink")
+                Quantity(sources as u64, "source"),
+                Quantity(channels as u64, "channel"),
+                Quantity(sinks as u64, "sink")
             );
         }
         let notes = self.count(Severity::Note);
         if least > Severity::Note && notes > 0 {
-            let _ = writeln!(text, "{}; --notes shows them", counted(notes, "note"));
+            let _ = writeln!(text, "{}; --notes shows them", Quantity(notes as u64, "note"));
         }
         text
     }
 
     fn json(&self) -> String {
-        let finding = |finding: &Finding| {
+        let found = |Found { finding, code }: &Found| {
             json!({
+                "code": code.map(ToString::to_string),
                 "severity": word(finding.severity),
                 "file": finding.place.file.display().to_string(),
                 "line": finding.place.line,
@@ -172,7 +211,9 @@ impl Report {
         };
         let (severity, place, key) = (Severity::Error, Place::nowhere(), String::new());
         let unread = self.unread.clone();
-        let unread = unread.map(|message| Finding { severity, place, key, message });
+        // Its message has a code of its own.
+        let finding = |message| Finding { severity, place, key, message };
+        let unread = unread.map(|message| Found { finding: finding(message), code: None });
         let [sources, channels, sinks] = self.parts.unwrap_or_default();
         let settings = self.effective.iter().map(|setting| {
             let Effective { key, value, origin } = setting;
@@ -184,7 +225,7 @@ impl Report {
             "sources": sources,
             "channels": channels,
             "sinks": sinks,
-            "findings": unread.iter().chain(&self.findings).map(finding).collect::<Vec<Value>>(),
+            "findings": unread.iter().chain(&self.findings).map(found).collect::<Vec<Value>>(),
             "effective": settings.collect::<Vec<Value>>(),
         });
         format!("{value:#}\n")
@@ -195,20 +236,24 @@ impl Report {
             return Err(Stop::Failed(error.clone()));
         }
         let agent = &self.agent;
-        let errors = counted(self.count(Severity::Error), "error");
+        let errors = Quantity(self.count(Severity::Error) as u64, "error");
         match self.parts {
             None => {
-                Err(Stop::Failed(format!("agent {agent} cannot run as it is configured: {errors}")))
+                let code = codes::CONFIGURATION_REFUSED;
+                let why =
+                    format!("agent {agent} cannot run as it is configured: {errors} ({code})");
+                Err(Stop::Failed(why))
             }
             Some([0, _, 0]) => Err(Stop::Failed(format!(
-                "agent {agent} has no source and no sink that can run, so it would not start"
+                "agent {agent} has no source and no sink that can run, so it would not start ({})",
+                codes::NOTHING_RUNS
             ))),
             _ if self.count(Severity::Error) > 0 => Err(Stop::Failed(format!(
                 "{errors}: parts of the agent would be left out or not work"
             ))),
             _ if strict && self.count(Severity::Warning) > 0 => Err(Stop::Failed(format!(
                 "{}, and --strict is given",
-                counted(self.count(Severity::Warning), "warning")
+                Quantity(self.count(Severity::Warning) as u64, "warning")
             ))),
             _ => Ok(()),
         }
@@ -223,9 +268,10 @@ fn word(severity: Severity) -> &'static str {
     }
 }
 
-/// The line of one finding, its severity in colour where that is wanted.
-fn line(finding: &Finding, colours: bool) -> String {
-    let plain = Visible(&finding.to_string()).to_string();
+/// The line of one finding with its code at the end, its severity in colour where that is wanted.
+fn line(Found { finding, code }: &Found, colours: bool) -> String {
+    let code = code.map_or_else(String::new, |code| format!(" ({code})"));
+    let plain = format!("{}{code}", Visible(&finding.to_string()));
     let word = word(finding.severity);
     let colour = match finding.severity {
         Severity::Error => "1;31",
@@ -238,9 +284,4 @@ fn line(finding: &Finding, colours: bool) -> String {
     // The first one is the severity unless a file is called so, and then nothing worse happens than that
     // its name has the colour.
     plain.replacen(&format!("{word}: "), &format!("\u{1b}[{colour}m{word}:\u{1b}[0m "), 1)
-}
-
-/// `1 source`, `2 sources`.
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

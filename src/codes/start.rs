@@ -43,6 +43,14 @@ crate::base::codes::codes! {
         "The agent cannot start, for the reason in the message."
         "Raise the limit of processes (TasksMax, ulimit -u)."
     }
+    PLACE_UNUSABLE = 4010 Warning "a directory or file cannot be used as things are" {
+        "A directory of a channel, a source or a sink, or a position file, is not there and cannot be made, or the user may not use it. millpond validate says so; a start would wait for it or fail."
+        "Make it, or give the agent's user the rights that the message names. On another machine than the agent's: --elsewhere."
+    }
+    STORE_UNUSABLE = 4011 Warning "a key or trust store cannot be used, or ends" {
+        "It cannot be read with its password, has not what the settings need, or a certificate in it has ended or soon does. millpond validate says so; TLS would not work."
+        "Give the file and password that the message names, or renew the certificate."
+    }
     COMPONENT_NOT_BUILT = 4101 Error "a component cannot be built" {
         "Its settings were checked when the configuration was read, so the machine has changed since, or it is a bug in millpond. The line has the reason."
         "Run millpond validate on this machine; report it if that finds nothing."

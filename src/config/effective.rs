@@ -2,10 +2,12 @@
 
 use super::agent::{AgentConfig, ChannelConfig, ChannelKind, Component};
 use super::catalogue::Catalogue;
+use super::file::Table;
 use super::secret;
 use super::settings::{Key, Kind, Place, split_comment};
 use super::types::Part;
 use crate::net::endpoint;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Where a value comes from.
@@ -15,6 +17,8 @@ pub enum Origin {
     Written(Place),
     /// The default: the key is not set.
     Default,
+    /// Likewise written, for a component that is left out: it does not count now.
+    LeftOut(Place),
 }
 
 impl fmt::Display for Origin {
@@ -23,6 +27,7 @@ impl fmt::Display for Origin {
             Self::Written(place) if place.line > 0 => place.fmt(f),
             Self::Written(_) => write!(f, "command line"),
             Self::Default => write!(f, "default"),
+            Self::LeftOut(place) => write!(f, "{}; left out", Self::Written(place.clone())),
         }
     }
 }
@@ -72,6 +77,24 @@ pub fn effective(agent: &AgentConfig, catalogue: &Catalogue) -> Vec<Effective> {
         Effective { key, value, origin: Origin::Written(setting.place.clone()) }
     }));
     all
+}
+
+/// The settings of components that `all` has nothing of, as they are written: of those that an agent is left without,
+/// or of all of an agent that cannot run.
+pub(super) fn left_out(written: Table, agent: &str, all: &[Effective]) -> Vec<Effective> {
+    let component = |key: &str| key.splitn(4, '.').take(3).map(str::len).sum::<usize>() + 3;
+    let there: BTreeSet<&str> =
+        all.iter().filter_map(|it| it.key.get(..component(&it.key))).collect();
+    let left_out = written.entries.into_iter().filter_map(|(key, setting)| {
+        let mut parts = key.splitn(4, '.');
+        let (owner, section, name) = (parts.next()?, parts.next()?, parts.nth(1)?);
+        let is_left_out = owner == agent
+            && ["sources", "channels", "sinks", "sinkgroups"].contains(&section)
+            && !there.contains(key.get(..component(&key))?);
+        let value = is_left_out.then(|| shown(&key, name, &setting.value))?;
+        Some(Effective { value, origin: Origin::LeftOut(setting.place), key })
+    });
+    left_out.collect()
 }
 
 fn component(part: Part, component: &Component, catalogue: &Catalogue, all: &mut Vec<Effective>) {

@@ -3,6 +3,7 @@
 use super::agent::{AgentConfig, ChannelConfig};
 use super::ask;
 use super::catalogue::Catalogue;
+use super::effective::{Effective, effective, left_out};
 use super::file::{self, FileError, Table, Text};
 use super::filters;
 use super::findings::Findings;
@@ -71,6 +72,8 @@ pub enum LoadError {
         first: Box<Finding>,
         /// Everything found, the reasons among them.
         findings: Vec<Finding>,
+        /// The parts of the agent with which nothing is wrong; `None` where one channel was asked for.
+        parts: Option<Box<AgentConfig>>,
     },
 }
 
@@ -156,6 +159,28 @@ pub fn load_texts(
     from_table(&table, &origin, catalogue, findings)
 }
 
+/// Every setting of `agent` with its origin: of the components that run, which `loaded` has, the values that count,
+/// and what is written of those that are left out. No program of a configuration filter is run again for that: a
+/// value that one gives stands there as it is written.
+#[must_use]
+pub fn settings_of(
+    loaded: Option<&AgentConfig>,
+    texts: &[Text],
+    agent: &str,
+    system_properties: &BTreeMap<String, String>,
+    catalogue: &Catalogue,
+) -> Vec<Effective> {
+    let mut all = loaded.map_or_else(Vec::new, |loaded| effective(loaded, catalogue));
+    let mut findings = Findings::default();
+    let Ok(table) = file::merged(texts, &mut findings) else { return all };
+    let origin = Origin::here(Path::new(""), agent, system_properties);
+    let now = Zoned::now();
+    let written = resolve(&table, agent, &origin.lookups(&table, &now), &mut findings);
+    let more = left_out(written, agent, &all);
+    all.extend(more);
+    all
+}
+
 /// Every agent that the file at `path` describes, by name, each as [`load`] reads it. The file is
 /// read once.
 ///
@@ -212,6 +237,20 @@ impl<'a> Origin<'a> {
         let environment = &|name: &str| std::env::var(name).ok();
         Self { path, agent, system, environment, program: &ask::program }
     }
+
+    /// What a `${…}` in the values of `table` may stand for.
+    fn lookups(&self, table: &'a Table, now: &'a Zoned) -> Lookups<'a> {
+        Lookups {
+            system: self.system,
+            environment: self.environment,
+            now,
+            keys: &table.entries,
+            environment_by_name: self
+                .system
+                .get("propertiesImplementation")
+                .is_some_and(|class| class == "org.apache.flume.node.EnvVarResolverProperties"),
+        }
+    }
 }
 
 pub(super) fn from_table(
@@ -231,6 +270,7 @@ pub(super) fn from_table(
             agent: origin.agent.to_owned(),
             first: Box::new(first),
             findings,
+            parts: Some(Box::new(agent)),
         }),
     }
 }
@@ -258,6 +298,7 @@ pub(super) fn channel_of(
             agent: origin.agent.to_owned(),
             first: Box::new(first),
             findings,
+            parts: None,
         }),
         (None, None) => {
             let channels = sections.components.keys().filter(|(section, _)| *section == "channels");
@@ -277,17 +318,8 @@ pub(super) fn sorted(
     origin: &Origin<'_>,
     findings: &mut Findings,
 ) -> Result<Sections, LoadError> {
-    let lookups = Lookups {
-        system: origin.system,
-        environment: origin.environment,
-        now: &Zoned::now(),
-        keys: &table.entries,
-        environment_by_name: origin
-            .system
-            .get("propertiesImplementation")
-            .is_some_and(|class| class == "org.apache.flume.node.EnvVarResolverProperties"),
-    };
-    let resolved = resolve(table, origin.agent, &lookups, findings);
+    let now = Zoned::now();
+    let resolved = resolve(table, origin.agent, &origin.lookups(table, &now), findings);
     let mut sections = sections::sort(resolved, origin.agent, findings);
     if !sections.present {
         let agents = sections::agents(table);

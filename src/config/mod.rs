@@ -42,4 +42,6 @@ mod validate;
 pub use agent::AgentConfig;
 pub use catalogue::{Catalogue, TypeEntry};
 pub use file::{FileError, Text};
-pub use load::{LoadError, Loaded, load, load_all, load_channel, load_merged, load_texts};
+pub use load::{
+    LoadError, Loaded, load, load_all, load_channel, load_merged, load_texts, settings_of,
+};

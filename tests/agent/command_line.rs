@@ -538,3 +538,58 @@ fn every_example_configuration_is_sound() {
         assert!(!found.contains("warning"), "{file}: {found}");
     }
 }
+
+#[test]
+fn validate_gives_each_finding_the_code_that_explains_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let more = format!(
+        "a.sources.s.port = {port}\na.channels.c.capacty = 5\na.channels.c.type = file\n\
+         a.channels.c.checkpointDir = /dev/null/cp\na.channels.c.dataDirs = d\na.sinks.k.channel = d\n"
+    );
+    let text = format!("{SOUND}{more}");
+    let (shown, said, _) = validated(&text, &["--notes"]);
+    for (words, code) in [
+        ("error: a.sinks.k.channel", "(MP-4001)"),
+        ("warning: a.channels.c.capacty", "(MP-4002)"),
+        ("is in use now", "(MP-2101)"),
+        ("/dev/null/cp cannot be made", "(MP-4010)"),
+    ] {
+        let line = shown.lines().find(|line| line.contains(words)).unwrap_or_default();
+        assert!(line.ends_with(code), "{words}: {line}\n{shown}{said}");
+    }
+    assert!(shown.lines().all(|line| !line.contains("note: ") || !line.contains("(MP-")));
+    let (shown, _, _) = validated(&text, &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    for finding in json["findings"].as_array().expect("a list") {
+        let has_code = finding["code"].as_str().is_some_and(|code| code.starts_with("MP-"));
+        assert_eq!(has_code, finding["severity"] != "note", "{finding}");
+    }
+    let (_, said, _) = validated("a.channels = c\n", &[]);
+    assert!(said.contains("(MP-4"), "{said}");
+}
+
+#[test]
+fn validate_shows_what_is_written_of_an_agent_that_cannot_run() {
+    let more = "a.channels.c.type = file\na.channels.c.checkpointDir = cp\na.channels.c.dataDirs = d,d\n\
+                a.sinks.k.type = avro\na.sinks.k.hostname = h\na.sinks.k.port = ${env:NO_SUCH}1\na.sinks.k.ssl = true\n\
+                a.sinks.k.truststore = t\na.sinks.k.truststore-password = h\u{fc}hner\n";
+    let (shown, said, code) = validated(&format!("{SOUND}{more}"), &["--effective"]);
+    assert!(code == 1 && said.contains("cannot run as it is configured"), "{said}");
+    for words in [
+        "a.channels.c.dataDirs = d,d  (a.conf:",
+        "; left out)",
+        "a.sources.s.type = netcat  (a.conf:",
+        "a.sinks.k.truststore-password = ***  (a.conf:",
+        "error: a.channels.c.dataDirs",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    assert!(!shown.contains("hner"), "{shown}");
+    // Of one that runs what it runs without.
+    let typo = SOUND.replace("a.sinks.k.channel = c", "a.sinks.k.channel = d");
+    let (shown, _, _) = validated(&typo, &["--effective"]);
+    let [sink, source] = ["a.sinks.k.channel = d  (a.conf:10; left out)", "a.sources.s.port = 0"];
+    assert!(shown.contains(sink) && shown.contains(source), "{shown}");
+    assert_eq!(shown.matches("left out)").count(), 2, "{shown}");
+}
