@@ -7,7 +7,7 @@
 //! only when all have it does the new one say `created`.
 
 use super::buffer::Buffer;
-use super::members::{self, Listed, Place, Present};
+use super::members::{self, Listed, Locking, Place, Present};
 use super::plan::{self, Existing, Plan};
 use super::rebuild::{self, Members, draw};
 use super::slots;
@@ -136,7 +136,14 @@ fn make_missing(
             .map_err(|source| OpenError::Directory { path: place.path.clone(), source })?;
         if place.present.is_none() {
             members::unique(&mut seen, &place.path, &*directory)?;
-            place.present = Some(members::look(directory, true)?);
+        }
+        if place.present.as_ref().is_none_or(|present| present.lock.is_none()) {
+            place.present = Some(members::look(directory, Locking::Always)?);
+        }
+        if place.is_created() {
+            let words = "it was not there a moment ago and belongs to a channel; open again";
+            let source = std::io::Error::other(words);
+            return Err(OpenError::Directory { path: place.path.clone(), source });
         }
     }
     Ok(())
@@ -171,11 +178,6 @@ fn create(
 ) -> Result<Membership, OpenError> {
     refuse_flumes(&places)?;
     make_missing(disk, &mut places, |_| true)?;
-    if let Some(place) = places.iter().find(|p| p.is_created()) {
-        let words = "it was not there a moment ago and belongs to a channel; open again";
-        let source = std::io::Error::other(words);
-        return Err(OpenError::Directory { path: place.path.clone(), source });
-    }
     let mut stripe = 0;
     let members: Vec<MemberName> =
         places.iter().map(|place| name_of(place, random, &mut stripe)).collect();

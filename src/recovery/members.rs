@@ -51,6 +51,17 @@ pub(super) enum Claim {
     Member(Member),
 }
 
+/// Whether a directory is locked before anything in it is read. The lock is a file in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Locking {
+    /// By nobody who only looks.
+    Never,
+    /// Where it has files of a channel. In any other, which may be where a disk is not mounted, nothing is left.
+    IfUsed,
+    /// It becomes part of a channel.
+    Always,
+}
+
 /// Who wrote the log or the checkpoints in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Evidence {
@@ -104,7 +115,8 @@ impl Place {
     }
 }
 
-/// Opens and reads the listed directories; with `lock`, locks each before anything in it is read.
+/// Opens and reads the listed directories; with `lock`, locks each that has files of a channel before anything in it
+/// is read.
 /// A data directory that cannot be read or locked counts as missing in a degraded opening, else it is
 /// refused. So do those in `without`: this opening has failed to write in them.
 pub(super) fn survey(
@@ -121,6 +133,7 @@ pub(super) fn survey(
     let listed = std::iter::once((&options.checkpoint_dir, Listed::Checkpoint))
         .chain(listed)
         .map(|(path, listed)| Place { path: path.clone(), listed, present: None, trouble: None });
+    let locking = if lock { Locking::IfUsed } else { Locking::Never };
     let mut places: Vec<Place> = Vec::new();
     let mut seen = Vec::new();
     for mut place in listed {
@@ -133,7 +146,7 @@ pub(super) fn survey(
         let opened = match open_existing(disk, &place.path) {
             Ok(Some(directory)) => {
                 unique(&mut seen, &place.path, &*directory)?;
-                look(directory, lock).map(Some)
+                look(directory, locking).map(Some)
             }
             Ok(None) => Ok(None),
             Err(error) => Err(error),
@@ -184,13 +197,28 @@ fn open_existing(disk: &dyn Disk, path: &Path) -> Result<Option<Arc<dyn Director
     }
 }
 
+/// Whether a channel or Flume's has put a file into a directory, or is about to.
+fn is_used(entries: &[Entry]) -> bool {
+    let is_own = |name: &str| [LOCK_NAME, MEMBER_NAME, CHECKPOINT_NAME].contains(&name);
+    entries.iter().any(|entry| is_own(&entry.name) || segment::slot_of(&entry.name).is_some())
+}
+
 /// Locks (if told to) and reads one directory.
-pub(super) fn look(directory: Arc<dyn Directory>, lock: bool) -> Result<Present, OpenError> {
-    let lock = if lock { Some(directory.lock(LOCK_NAME).map_err(OpenError::lock)?) } else { None };
-    let entries = directory
-        .list()
-        .or_else(|_| directory.list())
-        .map_err(|source| OpenError::directory(directory.path().to_owned(), source))?;
+pub(super) fn look(directory: Arc<dyn Directory>, locking: Locking) -> Result<Present, OpenError> {
+    let list = || {
+        let listed = directory.list().or_else(|_| directory.list());
+        listed.map_err(|source| OpenError::directory(directory.path().to_owned(), source))
+    };
+    let mut entries = match locking {
+        Locking::Always => Vec::new(),
+        Locking::Never | Locking::IfUsed => list()?,
+    };
+    let mut lock = None;
+    if locking == Locking::Always || locking == Locking::IfUsed && is_used(&entries) {
+        lock = Some(directory.lock(LOCK_NAME).map_err(OpenError::lock)?);
+        // Who had it until now may have changed what is there.
+        entries = list()?;
+    }
     let mut buffer = Buffer::small()?;
     let slots = match slots::open(&*directory, MEMBER_NAME, Access::Read)? {
         Some(file) => slots::read(&*file, SlotKind::Member, &mut buffer)?,
