@@ -309,3 +309,59 @@ fn heirs(log: &Log) -> Vec<Heir> {
     let open = stripes.filter(|index| log.may_write(*index));
     open.map(|index| (index, log.next_fate(index))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::ManualClock;
+    use crate::channel::Channel;
+    use crate::channel::contract::poll_once;
+    use crate::channel::file::{FileChannel, FileChannelOptions};
+    use crate::disk::sim::{SimDisk, SimOptions};
+    use crate::event::Event;
+    use std::cell::{Cell, RefCell};
+
+    /// The last commit that is waited for is a future's, which wakes nobody: the thread that holds the write looks
+    /// whether it is there, and does not sleep until the delay is over.
+    #[test]
+    fn a_delayed_write_starts_with_the_last_commit_whoever_brought_it() {
+        let mut options = FileChannelOptions::new("/c/checkpoint", ["/c/data0"])
+            .with_disk(Arc::new(SimDisk::new(SimOptions::new(1))))
+            .manual(7);
+        options.segment_bytes = 256 * 1024;
+        options.minimum_required_space = 0;
+        options.clock = Arc::new(ManualClock::default());
+        let channel = FileChannel::open(options).expect("opens");
+        let (shared, index) = (&channel.inner.shared, StripeIndex(0));
+        let commit = |body: &'static str| {
+            let mut put = channel.begin_put();
+            put.put(Event::new(body)).expect("fits");
+            let mut commit = put.commit_async();
+            assert!(poll_once(&mut commit).is_pending());
+            commit
+        };
+        let (first, second) = (commit("1"), RefCell::new(None));
+        let gathered = shared.log().expect("whole").gathered(index);
+        // One write has just ended, and who waited for it is about to come back.
+        let took = Duration::from_millis(1);
+        shared.commit_delay(index).begin(shared.now(), took, 1, gathered);
+        let pauses = Cell::new(0);
+        let job = shared.next_write(
+            index,
+            || pauses.get() > 1,
+            |left| {
+                assert_eq!(left, took, "the clock stands still");
+                pauses.set(pauses.get() + 1);
+                second.borrow_mut().get_or_insert_with(|| commit("2"));
+            },
+        );
+        assert!(pauses.get() == 1 && job.is_some(), "after one pause it starts: {}", pauses.get());
+        let mut running = Running::new(shared, job.expect("a write"));
+        let result = running.write();
+        running.end(result, |_| Next::default());
+        channel.manual().run_tasks();
+        for mut commit in [Some(first), second.into_inner()].into_iter().flatten() {
+            assert!(matches!(poll_once(&mut commit), std::task::Poll::Ready(Ok(()))));
+        }
+    }
+}

@@ -4,15 +4,24 @@ use super::file::Target;
 use super::*;
 use crate::base::clock::ManualClock;
 use crate::base::files;
+use crate::channel::Channel;
+use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::config::settings::Settings;
+use crate::flow::context::StopSignal;
+use crate::flow::refused::Refused;
+use crate::flow::sink_runner::SinkRunner;
+use crate::flow::spell::Spell;
 use crate::sink::trial::{context, context_with};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 fn sink(directory: &TempDir, pairs: &[(&str, &str)]) -> FileRoll {
     let mut all = vec![("sink.directory", directory.path().to_str().unwrap())];
@@ -348,4 +357,77 @@ async fn a_directory_that_cannot_be_made_is_found_out_without_making_it() {
     assert!(!directory.path().join("a").exists());
     let error = with(Path::new("/dev/null/a")).preflight().await.unwrap_err().to_string();
     assert!(error.contains("/dev/null/a cannot be made"), "{error}");
+}
+
+/// A file on a disk that hangs until the test lets go of it.
+struct Hung;
+
+static HANGS: AtomicBool = AtomicBool::new(true);
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
+impl Target for Hung {
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        BEGUN.store(true, Ordering::SeqCst);
+        while HANGS.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_named(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_no_stop_and_its_events_stay_in_the_channel() {
+    let directory = TempDir::new().unwrap();
+    let hung = sink(&directory, &[]);
+    hung.files.lock().unwrap().create_with(|_| Ok(Box::new(Hung)));
+    let hung = Mutex::new(Some(hung));
+    let channel = MemoryChannel::new(MemoryOptions::default()).unwrap();
+    let mut put = channel.begin_put();
+    events(&["one", "two"]).into_iter().for_each(|event| put.put(event).unwrap());
+    put.commit().unwrap();
+    let channel: Arc<dyn Channel> = Arc::new(channel);
+    let (stop, signal) = StopSignal::new();
+    let runner = SinkRunner {
+        agent: "a".to_owned(),
+        name: "k1".to_owned(),
+        make: Box::new(move || Ok(Box::new(hung.lock().unwrap().take().unwrap()))),
+        channel: Arc::clone(&channel),
+        counters: Arc::default(),
+        clock: Arc::new(ManualClock::default()),
+        stop: signal,
+        tried: watch::channel(false).0,
+        started: watch::channel(false).0,
+        drain_at_stop: Arc::new(false.into()),
+        refused: Refused::default(),
+        spell: Spell::default(),
+        tap: Arc::default(),
+    };
+    let mut task = tokio::spawn(runner.run());
+    while !BEGUN.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    stop.send_replace(true);
+    let in_time = timeout(Duration::from_millis(50), &mut task).await;
+    assert!(in_time.is_err(), "the batch in hand is waited for, up to the deadline of the stop");
+    // What the agent does then.
+    task.abort();
+    let ended = timeout(Duration::from_secs(30), task).await.expect("nothing waits for the disk");
+    assert!(ended.unwrap_err().is_cancelled());
+    assert_eq!(channel.status().events, 2);
+    let mut take = channel.begin_take();
+    assert_eq!(take.take(10).unwrap().len(), 2, "they are delivered after the next start");
+    take.rollback();
+    HANGS.store(false, Ordering::SeqCst);
 }
