@@ -73,10 +73,12 @@ impl Estate {
             let left = old.status().events;
             if left > 0 {
                 counters.drops.add(DropReason::Memory, left);
+                let left = Quantity(left, "event");
                 tracing::warn!(
                     code = %codes::MEMORY_EVENTS_LOST,
                     channel = name,
-                    "{left} events in memory were not carried over and are lost"
+                    "{left} in memory {} not carried over: lost",
+                    left.was()
                 );
             }
         }

@@ -18,6 +18,12 @@ impl Quantity<'_> {
     pub fn was(&self) -> &'static str {
         if self.0 == 1 { "was" } else { "were" }
     }
+
+    /// With that verb: `1 event was`, `2 events were`.
+    #[must_use]
+    pub fn with_was(&self) -> String {
+        format!("{self} {}", self.was())
+    }
 }
 
 impl fmt::Display for Quantity<'_> {

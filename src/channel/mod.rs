@@ -41,6 +41,7 @@ pub(crate) mod timer;
 pub(crate) mod waiting;
 
 use crate::base::limits::{EVENT_BYTES_MAX, HEADERS_MAX};
+use crate::base::quantity::Quantity;
 use crate::base::setting;
 pub use crate::base::setting::Setting;
 pub use crate::base::trouble::Trouble;
@@ -291,7 +292,8 @@ impl Status {
 pub enum PutError {
     /// The transaction has its `transactionCapacity` events.
     #[error(
-        "the transaction already holds {capacity} events; commit it, or raise {}",
+        "the transaction already holds {}; commit it, or raise {}",
+        Quantity(*capacity as u64, "event"),
         setting::TRANSACTION_CAPACITY
     )]
     TransactionFull {
@@ -363,7 +365,8 @@ fn check_event(event: &Event) -> Result<(), PutError> {
 pub enum TakeError {
     /// The transaction has its `transactionCapacity` events.
     #[error(
-        "the transaction already holds {capacity} events; commit it, or raise {}",
+        "the transaction already holds {}; commit it, or raise {}",
+        Quantity(*capacity as u64, "event"),
         setting::TRANSACTION_CAPACITY
     )]
     TransactionFull {

@@ -27,17 +27,13 @@ const CALL_BYTES: usize = 1024 * 1024;
 /// Why sending ended before the end of the input.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error(
-        "cannot read line {line} of the input: {source}; {acknowledged} lines were acknowledged"
-    )]
+    #[error("cannot read line {line} of the input: {source}; {} acknowledged", Quantity(*acknowledged, "line").with_was())]
     Input { line: u64, acknowledged: u64, source: io::Error },
-    #[error(
-        "line {line} is longer than {LINE_BYTES_MAX} bytes; nothing of its batch was sent; {acknowledged} lines were acknowledged"
-    )]
+    #[error("line {line} is longer than {LINE_BYTES_MAX} bytes; nothing of its batch was sent; {} acknowledged", Quantity(*acknowledged, "line").with_was())]
     LineTooLong { line: u64, acknowledged: u64 },
-    #[error("lines {first} to {last}: {source}; {acknowledged} lines were acknowledged")]
+    #[error("lines {first} to {last}: {source}; {} acknowledged", Quantity(*acknowledged, "line").with_was())]
     Send { first: u64, last: u64, acknowledged: u64, source: RouteError },
-    #[error("cannot note that {acknowledged} lines were acknowledged: {source}")]
+    #[error("cannot note that {} acknowledged: {source}", Quantity(*acknowledged, "line").with_was())]
     Note { acknowledged: u64, source: io::Error },
 }
 

@@ -7,6 +7,7 @@
 use super::avro_client::{Ends, Failure, Sending, send_lines};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::files::{self, File};
+use crate::base::quantity::Quantity;
 use crate::base::read_whole::{ReadWholeError, read_whole};
 use std::cell::Cell;
 use std::io::{self, Seek};
@@ -39,8 +40,9 @@ pub(super) enum DirectoryError {
     )]
     Grown { path: PathBuf, lines: u64 },
     #[error(
-        "{}: was replaced or taken away while it was sent; all {lines} lines that it had are sent, and nothing is renamed; start again for what has its name now",
-        path.display()
+        "{}: was replaced or taken away while it was sent; all that it had is sent ({}), and nothing is renamed; start again for what has its name now",
+        path.display(),
+        Quantity(*lines, "line")
     )]
     Replaced { path: PathBuf, lines: u64 },
 }
@@ -296,7 +298,7 @@ mod tests {
         let headers = Headers::new();
         let mut sending = Sending { headers: &headers, batch: 9, send: &mut send };
         let words = send_all(directory.path(), &mut sending).unwrap_err().to_string();
-        assert!(words.contains("/a: was replaced") && words.contains("all 2 lines"), "{words}");
+        assert!(words.contains("/a: was replaced") && words.contains("is sent (2 lines)"), "{words}");
         assert!(names(directory.path()).contains(&"a".to_owned()), "not renamed");
         let note = read_note(&at(".flumespool/avro-client")).unwrap();
         assert_eq!(note, None, "it could be taken for one about a file that gets the same number");

@@ -80,8 +80,10 @@ pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
         if survey.presence != Presence::Created {
             let _ = writeln!(text, "{}: no event was ever put", presence(survey.presence));
         }
-        let (blocks, bytes, events) = (check.blocks, check.bytes, check.events);
-        let _ = writeln!(text, "{blocks} blocks, {bytes} bytes, {events} events verified");
+        let [blocks, bytes, events] =
+            [(check.blocks, "block"), (check.bytes, "byte"), (check.events, "event")]
+                .map(|(number, what)| Quantity(number, what));
+        let _ = writeln!(text, "{blocks}, {bytes}, {events} verified");
         show_words(&text)?;
     }
     match check.findings.iter().filter(|finding| finding.case.is_damage()).count() {
@@ -91,7 +93,10 @@ pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
             unread.len(),
             survey.stripes.len()
         ))),
-        places => Err(Stop::Failed(format!("damage in {places} places"))),
+        places => {
+            let places = Quantity(places as u64, "place");
+            Err(Stop::Failed(format!("damage in {places}")))
+        }
     }
 }
 
@@ -234,21 +239,22 @@ fn stat_words(survey: &Survey, capacity: u64, name: Option<&str>) -> String {
     let percent = u128::from(events) * 100 / u128::from(capacity.max(1));
     let name = name.map_or_else(String::new, |name| format!("{name} "));
     let mut text = format!(
-        "channel {name}{}: {events} events waiting, {percent} % of its capacity of {capacity}\n",
+        "channel {name}{}: {} waiting, {percent} % of its capacity of {capacity}\n",
         survey.channel,
+        Quantity(events, "event"),
     );
     for stripe in &survey.stripes {
         let numbers = numbers(survey, stripe);
         let health = if stripe.available { "readable" } else { "out of reach" };
         let _ = writeln!(
             text,
-            "stripe {} {}: {health}, {} events waiting, frontier {}, watermark {}, {} segments, {} bytes in all, {} more ready{}",
+            "stripe {} {}: {health}, {} waiting, frontier {}, watermark {}, {}, {} bytes in all, {} more ready{}",
             stripe.index,
             stripe.path.display(),
-            stripe.waiting,
+            Quantity(stripe.waiting, "event"),
             numbers.frontier,
             numbers.watermark,
-            stripe.segments.len(),
+            Quantity(stripe.segments.len() as u64, "segment"),
             numbers.bytes,
             stripe.free_segments,
             space(&stripe.path),

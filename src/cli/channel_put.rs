@@ -1,6 +1,7 @@
 //! `channel put`: lines become event bodies, so many a transaction.
 
 use super::words::Stop;
+use crate::base::quantity::Quantity;
 use crate::channel::{Channel, CommitError, PutError, PutTransaction};
 use crate::event::Event;
 use std::io::{self, BufRead, Read, Write};
@@ -8,17 +9,15 @@ use std::io::{self, BufRead, Read, Write};
 /// Why putting ended before the end of the input. Everything counted in `committed` is safe.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("cannot read line {line} of the input: {source}; {committed} lines were committed")]
+    #[error("cannot read line {line} of the input: {source}; {} committed", Quantity(*committed, "line").with_was())]
     Input { line: u64, committed: u64, source: io::Error },
-    #[error(
-        "line {line} is longer than {max} bytes; nothing of its batch was put; {committed} lines were committed; raise transactionBytesMax"
-    )]
+    #[error("line {line} is longer than {max} bytes; nothing of its batch was put; {} committed; raise transactionBytesMax", Quantity(*committed, "line").with_was())]
     LineTooLong { line: u64, max: usize, committed: u64 },
-    #[error("line {line}: {source}; {committed} lines were committed")]
+    #[error("line {line}: {source}; {} committed", Quantity(*committed, "line").with_was())]
     Event { line: u64, committed: u64, source: PutError },
-    #[error("lines {first} to {last}: {source}; {committed} lines were committed")]
+    #[error("lines {first} to {last}: {source}; {} committed", Quantity(*committed, "line").with_was())]
     Commit { first: u64, last: u64, committed: u64, source: CommitError },
-    #[error("cannot write to stdout: {source}; {committed} lines were committed")]
+    #[error("cannot write to stdout: {source}; {} committed", Quantity(*committed, "line").with_was())]
     Acknowledgement { committed: u64, source: io::Error },
 }
 

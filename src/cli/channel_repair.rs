@@ -4,6 +4,7 @@ use super::arguments::{ChannelArguments, MissingArguments};
 use super::channel_open;
 use super::words::{Stop, show_words};
 use crate::base::clock::SystemClock;
+use crate::base::quantity::Quantity;
 use crate::base::random::SystemRandom;
 use crate::channel::file::FileChannel;
 use crate::disk::real::RealDisk;
@@ -45,14 +46,17 @@ pub(super) fn restore(arguments: &ChannelArguments) -> Result<(), Stop> {
     }
     let _ = match (restored.files.len(), restored.unreadable.len()) {
         (0, 0) => writeln!(text, "no segment file came back after its events were given up"),
-        _ => writeln!(text, "{} events were put again", restored.events),
+        _ => {
+            let events = Quantity(restored.events, "event");
+            writeln!(text, "{events} {} put again", events.was())
+        }
     };
     show_words(&text)?;
     match restored.unreadable.first() {
         None => Ok(()),
         Some(first) => Err(Stop::Failed(format!(
-            "{} segment files that came back cannot be read, the first is {}; look at the disk, then run it again",
-            restored.unreadable.len(),
+            "{} that came back cannot be read, the first is {}; look at the disk, then run it again",
+            Quantity(restored.unreadable.len() as u64, "segment file"),
             first.display()
         ))),
     }
@@ -72,7 +76,10 @@ fn words(mended: &Mended) -> String {
     let _ = match mended.places.len() {
         0 if mended.made_again.is_empty() => writeln!(text, "nothing to repair"),
         0 => writeln!(text, "no event was lost"),
-        places => writeln!(text, "{places} places set aside, {} events lost", mended.events_lost),
+        places => {
+            let places = Quantity(places as u64, "place");
+            writeln!(text, "{places} set aside, {} lost", Quantity(mended.events_lost, "event"))
+        }
     };
     text
 }

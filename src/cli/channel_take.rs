@@ -2,6 +2,7 @@
 
 use super::words::Stop;
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::quantity::Quantity;
 use crate::channel::{Channel, CommitError, TakeError};
 use crate::event::Event;
 use std::io::{self, Write};
@@ -22,16 +23,17 @@ pub(super) struct Plan {
 /// written after that comes again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("{source}; {committed} events were taken")]
+    #[error("{source}; {} taken", Quantity(*committed, "event").with_was())]
     Take { committed: u64, source: TakeError },
     #[error(
-        "{events} events wait and none could be lent for {} s; {committed} events were taken; the messages above may say why", patience.as_secs()
+        "{waiting} waiting, and none could be lent for {} s; {} taken; the messages above may say why", patience.as_secs(), Quantity(*committed, "event").with_was(), waiting = Quantity(*events, "event")
     )]
     Stuck { events: u64, committed: u64, patience: Duration },
-    #[error("cannot write: {source}; {committed} events were taken, the others stay")]
+    #[error("cannot write: {source}; {} taken, the others stay", Quantity(*committed, "event").with_was())]
     Output { committed: u64, source: io::Error },
     #[error(
-        "events {first} to {last} were written and their take was {source}; {committed} events were taken"
+        "events {first} to {last} were written and their take was {source}; {} taken",
+        Quantity(*committed, "event").with_was()
     )]
     Commit { first: u64, last: u64, committed: u64, source: CommitError },
 }

@@ -5,6 +5,7 @@ use super::java_options;
 use super::tap_arguments::TapArguments;
 use super::words::{Stop, say, show};
 use crate::admin::{self, Client, Line, Shown, TapRequest};
+use crate::base::quantity::Quantity;
 use crate::base::visible::ByteLine;
 use crate::flow::tap::{BYTES_PER_SECOND_MAX, Counts};
 use jiff::Timestamp;
@@ -49,10 +50,8 @@ pub(super) fn run(arguments: &TapArguments) -> Result<(), Stop> {
             }
             Ok(Some(Line::Counts { passed, shown, dropped })) => {
                 if dropped > counts.dropped {
-                    let lost = dropped - counts.dropped;
-                    say(&format!(
-                        "{lost} events were not shown, since they were not read soon enough"
-                    ));
+                    let lost = Quantity(dropped - counts.dropped, "event");
+                    say(&format!("{lost} {} not shown: not read soon enough", lost.was()));
                 }
                 counts = Counts { passed, shown, dropped };
             }
@@ -71,7 +70,7 @@ pub(super) fn run(arguments: &TapArguments) -> Result<(), Stop> {
     } else {
         String::new()
     };
-    say(&format!("{}: {shown} events shown{of}", client.component()));
+    say(&format!("{}: {} shown{of}", client.component(), Quantity(shown, "event")));
     ended
 }
 

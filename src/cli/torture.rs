@@ -10,6 +10,7 @@ use super::torture_arguments::{
 };
 use super::torture_progress::Progress;
 use super::words::{Stop, say, show, show_words};
+use crate::base::quantity::Quantity;
 use crate::base::random::{Random, SystemRandom};
 use crate::torture::phases::{self, VerifyOptions, Waiting, WriteOptions};
 use crate::torture::{self, Limit, RunOptions};
@@ -93,7 +94,8 @@ fn write(arguments: &WriteArguments) -> Result<(), Stop> {
     let ended = phases::write(&options, &interrupt.came, &mut warn, &mut |n| progress.count(n));
     progress.clear();
     let written = ended.map_err(cannot)?;
-    say(&format!("ended in order; {} events were acknowledged", written.acknowledged));
+    let events = Quantity(written.acknowledged, "event");
+    say(&format!("ended in order; {events} {} acknowledged", events.was()));
     Ok(())
 }
 
@@ -114,8 +116,8 @@ fn collect(arguments: &CollectArguments) -> Result<(), Stop> {
         return Ok(());
     }
     let how = if collected.closed { "the writer ended" } else { "the writer has gone silent" };
-    let (lines, file) = (collected.lines, file.display());
-    say(&format!("{how}; {file} has {lines} lines; judge by: torture verify --acks {file}"));
+    let (lines, file) = (Quantity(collected.lines, "line"), file.display());
+    say(&format!("{how}; {file} has {lines}; judge by: torture verify --acks {file}"));
     Ok(())
 }
 

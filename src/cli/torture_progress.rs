@@ -1,5 +1,6 @@
 //! A bar on stderr while a run goes on. Only where somebody looks: not into a file or a pipe.
 
+use crate::base::quantity::Quantity;
 use crate::torture::{Limit, Report};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -42,9 +43,9 @@ impl Progress {
         let seconds = report.took().as_secs();
         self.bar.set_position(if self.by_kills { report.kills() } else { seconds });
         self.bar.set_message(format!(
-            "{seconds} s, {} kills, {} events acknowledged",
-            report.kills(),
-            report.acknowledged()
+            "{seconds} s, {}, {} acknowledged",
+            Quantity(report.kills(), "kill"),
+            Quantity(report.acknowledged(), "event")
         ));
     }
 

@@ -12,6 +12,7 @@
 //! halves then.
 
 use super::intake::NamedChannel;
+use crate::base::quantity::Quantity;
 use crate::channel::{Channel, CommitError, Position, PositionError, Trouble};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -142,11 +143,15 @@ impl Marks {
             if joins && has > 0 {
                 let channel = &channels[at].name;
                 let same_era = number >> ERA_SHIFT == has >> ERA_SHIFT;
-                let missed = if same_era { (number - has).to_string() } else { "all".to_owned() };
+                let missed = if same_era {
+                    Quantity(number - has, "event").to_string()
+                } else {
+                    "all events".to_owned()
+                };
                 tracing::warn!(
                     source = self.source,
                     channel,
-                    "the channel has missed {missed} events of this source, which went to its other channels meanwhile; it gets what comes from now on"
+                    "the channel has missed {missed} of this source, which went to its other channels meanwhile; it gets what comes from now on"
                 );
             }
             behind |= !joins && has < number;

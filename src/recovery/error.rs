@@ -2,6 +2,7 @@
 
 use crate::base::codes::{self, Code, Coded};
 use crate::base::ids::Uuid;
+use crate::base::quantity::Quantity;
 use crate::base::setting;
 use crate::disk::{LockError, is_out_of_descriptors};
 use crate::record::Refusal;
@@ -291,8 +292,9 @@ impl std::fmt::Display for MissingSegments {
             (Some((start, end)), _) => {
                 write!(
                     f,
-                    "those with {} events that wait (sequences {start} to {})",
-                    self.events,
+                    "those with {} that wait{} (sequences {start} to {})",
+                    Quantity(self.events, "event"),
+                    if self.events == 1 { "s" } else { "" },
                     end - 1
                 )?;
                 if self.end { write!(f, ", and the one in which the log ends") } else { Ok(()) }

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::base::ids::{EpochNumber, SegmentId, Sequence, StripeIndex, Uuid};
 use crate::base::mutant::Broken;
+use crate::base::quantity::Quantity;
 use crate::base::random::Random;
 use crate::base::rare::Rare;
 use crate::disk::{Access, Disk};
@@ -102,7 +103,8 @@ pub(super) fn open(
 fn told((at, (events, stripe)): (usize, (&u64, &create::Stripe))) -> Option<Finding> {
     let present = stripe.present.as_ref().filter(|_| *events > 0)?;
     let words = format!(
-        "{events} events at the end of the log are kept; should a missing directory have copies of them, those are void when it is back"
+        "{} at the end of the log: kept; should a missing directory have copies, those are void when it is back",
+        Quantity(*events, "event")
     );
     let mut finding = Finding::of(Case::R15, present.directory.path(), words);
     finding.stripe = Some(index(at));

@@ -16,6 +16,7 @@ use super::scan::{self, Block, Effect, Scan};
 use super::table::Case;
 use crate::base::ids::{BlockNumber, MAIN_GROUP, SegmentId, Sequence, Uuid};
 use crate::base::mutant::Broken;
+use crate::base::quantity::Quantity;
 use crate::base::ranges::RangeSet;
 use crate::log::forget::RESTORE_SOURCE_PREFIX;
 use crate::record::state::{StateRecord, StripeState};
@@ -224,7 +225,10 @@ impl ReturnedSegment {
     /// What is said of it.
     pub(super) fn finding(&self, subject: &Subject) -> Finding {
         let events = match self.events {
-            Some(events) => format!("{events} events of it were given up when it was missing"),
+            Some(events) => {
+                let events = Quantity(events, "event");
+                format!("{events} of it {} given up when it was missing", events.was())
+            }
             None => "what it holds cannot be read".to_owned(),
         };
         let words = format!(

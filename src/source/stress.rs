@@ -1,6 +1,7 @@
 //! `org.apache.flume.source.StressSource`: the same event again and again, for load tests.
 
 use super::patience::rest;
+use crate::base::quantity::Quantity;
 use crate::channel::BoxFuture;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
@@ -120,7 +121,8 @@ impl Source for Stress {
                     }
                     Err(error) if error.never_fits() => {
                         let what = format!(
-                            "no channel can ever hold a batch of {n} events of {} bytes; lower batchSize or size",
+                            "no channel can ever hold a batch of {} of {} bytes; lower batchSize or size",
+                            Quantity(n, "event"),
                             self.event.body.len()
                         );
                         return Err(Failure::caused(what, error));

@@ -13,6 +13,7 @@ use super::process::{Ended, Heard, Process};
 use super::report::{FullDisk, Report};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::files;
+use crate::base::quantity::Quantity;
 use crate::disk::real::RealDisk;
 use crate::recovery::{RecoverOptions, inspect};
 use std::collections::BTreeMap;
@@ -367,7 +368,7 @@ impl<'a> Campaign<'a> {
         }
         let left = self.oracle.waiting();
         if left > 0 && self.oracle.findings.total() == 0 {
-            let words = format!("{left} events are left after everything was taken");
+            let words = format!("{} left after everything was taken", Quantity(left, "event"));
             self.oracle.findings.add(Kind::Count, words);
         }
         self.check_bytes();

@@ -2,6 +2,7 @@
 
 use super::{FileChannel, FileChannelOptions, OpenError, open};
 use crate::base::ids::Sequence;
+use crate::base::quantity::Quantity;
 use crate::channel::{Channel, CommitError, PositionError, PutError};
 use crate::event::Event;
 use crate::record::event::encoded_len;
@@ -38,7 +39,7 @@ pub enum RestoreError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// An event does not fit a transaction.
-    #[error("sequence {sequence} of {path}: {source}; {events} events were put again before", path = path.display())]
+    #[error("sequence {sequence} of {path}: {source}; {} put again before", Quantity(*events, "event").with_was(), path = path.display())]
     Event {
         /// The file.
         path: PathBuf,
@@ -50,7 +51,7 @@ pub enum RestoreError {
         source: PutError,
     },
     /// How far it came is not known.
-    #[error("{source}; {events} events were put again before; run it again")]
+    #[error("{source}; {} put again before; run it again", Quantity(*events, "event").with_was())]
     Position {
         /// Events put before.
         events: u64,
@@ -58,7 +59,7 @@ pub enum RestoreError {
         source: PositionError,
     },
     /// A transaction was refused, or is in doubt.
-    #[error("{source}; {events} events were put again before; run it again when there is room")]
+    #[error("{source}; {} put again before; run it again when there is room", Quantity(*events, "event").with_was())]
     Commit {
         /// Events put before.
         events: u64,
@@ -66,7 +67,7 @@ pub enum RestoreError {
         source: CommitError,
     },
     /// A file whose events are all in the channel again cannot be removed.
-    #[error("{path} cannot be removed: {source}; its {events} events are in the channel again", path = path.display())]
+    #[error("{path} cannot be removed: {source}; all of it is in the channel again: {}", Quantity(*events, "event"), path = path.display())]
     Remove {
         /// The file.
         path: PathBuf,

@@ -5,6 +5,7 @@
 use super::shared::{Shared, Tending};
 use crate::base::codes;
 use crate::base::ids::StripeIndex;
+use crate::base::quantity::Quantity;
 use crate::base::trouble::Trouble;
 use crate::disk::{Access, Directory, Lock, LockError, Renewed};
 use crate::log::FreeSegment;
@@ -98,7 +99,8 @@ impl Shared {
                                    code = %codes::SEGMENT_REMOVED,
                                    channel = self.name,
                 stripe = index.0,
-                                   "{what}: nothing more is written there, puts go on elsewhere. What of the {waiting} events that wait in it can still be read can be taken until the process ends; the rest is lost, and counted at the next opening"
+                                   "{what}: nothing more is written there, puts go on elsewhere. What can still be read of what waits in it ({}) can be taken until the process ends; the rest is lost, and counted at the next opening",
+                                   Quantity(waiting, "event")
                                ),
                 Ok(None) | Err(_) => {}
             }

@@ -5,6 +5,7 @@ use super::kind::Kind;
 use super::rules::Observed;
 use super::settings::AlarmSettings;
 use super::sight::{Sight, Verdict, Words};
+use crate::base::quantity::Quantity;
 use crate::codes;
 use crate::metrics::{DropPlace, DropReason, Dropped, Reading};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,10 +103,7 @@ fn words(dropped: &Dropped, events: u64) -> Words {
 }
 
 fn arrived_not(events: u64) -> String {
-    match events {
-        1 => "1 event did not arrive".to_owned(),
-        events => format!("{events} events did not arrive"),
-    }
+    format!("{} did not arrive", Quantity(events, "event"))
 }
 
 /// The throttle of the log lines about drops.

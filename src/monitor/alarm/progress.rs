@@ -6,6 +6,7 @@ use super::rules::Observed;
 use super::settings::{AlarmSettings, Outlet};
 use super::sight::{Sight, Verdict, Words, number};
 use crate::base::limits::{SPOOL_DEPTH_MAX, TAIL_FILES_MAX};
+use crate::base::quantity::Quantity;
 use crate::metrics::{Failure, Phase, Reading, Role};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -217,8 +218,9 @@ impl Progress {
                 // One whose tries failed may hang by now: what it does comes before what it did.
                 let fails = (failing || failure.is_some()) && busy < HANGS;
                 let words = format!(
-                    "nothing was delivered for {} s although {events} events wait in {}: {}",
+                    "nothing was delivered for {} s with {} waiting in {}: {}",
                     stood.as_secs(),
+                    Quantity(events, "event"),
                     outlet.channels.join(", "),
                     does_instead(fails, refused, busy)
                 );
@@ -240,7 +242,9 @@ impl Progress {
 fn does_instead(fails: bool, refused: u64, busy: Duration) -> String {
     match busy.as_secs() {
         _ if fails => "its tries fail".to_owned(),
-        0 if refused > 0 => format!("its destination refused {refused} events since the start"),
+        0 if refused > 0 => {
+            format!("its destination refused {} since the start", Quantity(refused, "event"))
+        }
         0 => "it does not say why".to_owned(),
         busy => format!("it has waited for an answer for {busy} s"),
     }

@@ -97,8 +97,8 @@ impl Look<'_> {
         let Some((limit, clear)) = tuning.events() else { return };
         let size = number(channel, "ChannelSize");
         let verdict = between(size, limit, clear.max(1), || {
-            Words::new(format!("{size} events wait, the limit is {limit}"))
-                .with("channelSize", size)
+            let events = Quantity(size, "event");
+            Words::new(format!("{events} waiting, the limit is {limit}")).with("channelSize", size)
         });
         observed.add((Kind::ChannelSize, &channel.key(), ""), verdict, (tuning.lasts, SETTLES));
     }

@@ -289,7 +289,7 @@ fn a_sink_that_hangs_is_seen_in_its_time_and_one_that_is_slow_is_not() {
     }
     assert_eq!(rig.pass(30), [at(21, "raised 90004 SINK.k1")]);
     let [alarm] = &rig.machine.active()[..] else { panic!("one") };
-    assert!(alarm.message.contains("5 events wait in c1"), "{}", alarm.message);
+    assert!(alarm.message.contains("5 events waiting in c1"), "{}", alarm.message);
     rig.registry.sink("k1").delivery.note(Duration::ZERO);
     assert_eq!(rig.pass(5), [at(1, "cleared 90004 SINK.k1: it is in order again")]);
     // With nothing to deliver, to deliver nothing is right.

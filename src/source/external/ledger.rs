@@ -1,6 +1,7 @@
 //! Hands batches over with their positions, and knows what the next process is to be told.
 
 use super::place::Place;
+use crate::base::quantity::Quantity;
 use crate::channel::CommitError;
 use crate::codes;
 use crate::event::Event;
@@ -122,9 +123,9 @@ impl<'a> Ledger<'a> {
         tracing::error!(
             code = %codes::PROGRAM_BATCH_CHANGED,
             source = %self.context.name,
-            "its process was to give the batch again that only some of the channels have, {} events up to its position, and gave another one of {} events; events may be in a channel twice",
-            torn.events,
-            events.len()
+            "its process was to give the batch again that only some of the channels have, {} up to its position, and gave another one of {}; events may be in a channel twice",
+            Quantity(torn.events as u64, "event"),
+            Quantity(events.len() as u64, "event")
         );
         self.torn = None;
         false

@@ -19,6 +19,7 @@ mod place;
 mod tests;
 
 use super::patience::rest;
+use crate::base::quantity::Quantity;
 use crate::channel::BoxFuture;
 use crate::codes;
 use crate::config::settings::{SettingError, SettingsReader};
@@ -143,7 +144,8 @@ impl Run<'_> {
                     code = %codes::PROGRAM_BATCH_REFUSED,
                     source = %self.context.name,
                     %error,
-                    "a batch of {events} events is refused for good; its process is told, and has to give others"
+                    "a batch of {} is refused for good; its process is told, and has to give others",
+                    Quantity(events as u64, "event")
                 );
                 rest(self.context, self.backoff.fail()).await;
                 error

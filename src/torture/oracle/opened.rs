@@ -1,6 +1,7 @@
 //! The channel was opened again: everything in it, its counts and positions, judged at once.
 
 use super::{Kind, Oracle, Place, Standing};
+use crate::base::quantity::Quantity;
 use crate::torture::note::{Span, spans_of};
 use crate::torture::shape::{PutName, Shape};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,16 +61,18 @@ impl Oracle {
         let listed: u64 = opening.contents.iter().map(|s| u64::from(s.to - s.from)).sum();
         if listed != opening.counted {
             let counted = opening.counted;
-            let words = format!("the channel counts {counted} events and delivers {listed}");
+            let words =
+                format!("the channel counts {} and delivers {listed}", Quantity(counted, "event"));
             self.findings.add(Kind::Count, words);
         }
         if opening.quarantined > 0 {
-            let words = format!("{} events were set aside as damaged", opening.quarantined);
+            let events = Quantity(opening.quarantined, "event");
+            let words = format!("{events} {} set aside as damaged", events.was());
             self.findings.add(Kind::Damaged, words);
         }
         if opening.out_of_reach > 0 {
-            let events = opening.out_of_reach;
-            let words = format!("{events} events are on a disk that fails; look at the system log");
+            let events = Quantity(opening.out_of_reach, "event");
+            let words = format!("{events} on a disk that fails; look at the system log");
             self.findings.add(Kind::Failed, words);
         }
     }

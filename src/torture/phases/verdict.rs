@@ -2,6 +2,7 @@
 
 use super::{Head, LINE_BYTES_MAX, PhaseError, boot, end_of};
 use crate::base::files;
+use crate::base::quantity::Quantity;
 use crate::torture::ground::Ground;
 use crate::torture::life::{Life, Orders, Work};
 use crate::torture::note::Note;
@@ -162,8 +163,12 @@ impl Verdict {
     pub fn words(&self) -> String {
         let mut text = String::new();
         let (put, taken) = (self.counts.put_acknowledged, self.counts.taken_acknowledged);
-        let _ =
-            writeln!(text, "acknowledged: {put} events put, {taken} taken; {} wait", self.waiting);
+        let _ = writeln!(
+            text,
+            "acknowledged: {} put, {taken} taken; {} waiting",
+            Quantity(put, "event"),
+            self.waiting
+        );
         if self.is_clean() {
             let _ =
                 writeln!(text, "everything acknowledged is there, once, in order, byte for byte");

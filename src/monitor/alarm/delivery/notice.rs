@@ -1,5 +1,6 @@
 //! What somebody is told.
 
+use crate::base::quantity::Quantity;
 use crate::monitor::alarm::raised::{Alarm, Sender};
 use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
@@ -42,9 +43,13 @@ impl Notice {
                 let why = alarm.cleared.as_ref().map_or("it is over", |cleared| &cleared.why);
                 format!("{why} (it was: {})", alarm.message)
             }
-            Self::Dropped(count) => format!(
-                "{count} notices of alarms were dropped: they could not be delivered; /alarms has them all"
-            ),
+            Self::Dropped(count) => {
+                let notices = Quantity(*count, "notice");
+                format!(
+                    "{notices} of alarms {} dropped, for want of delivery; /alarms has all of them",
+                    notices.was()
+                )
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use super::sending::{SendError, Speaker};
 use super::target::Target;
 use super::{AGE_MAX, PAUSE_MAX, PAUSE_MIN, REFUSALS_MAX, WAITING_MAX};
 use crate::base::clock::Clock;
+use crate::base::quantity::Quantity;
 use crate::codes;
 use crate::flow::spell::Spell;
 use crate::metrics::Counter;
@@ -254,9 +255,10 @@ impl Post {
         if count == 0 {
             return;
         }
+        let notices = Quantity(count, "notice");
         tracing::warn!(
             code = %codes::NOTICES_DROPPED,
-            "alarms: {}: {count} notices were dropped, they could not be delivered; /alarms and the log have them",
+            "alarms: {}: {notices} dropped, not to be delivered; /alarms and the log have all of them",
             self.speaker.place()
         );
         let now = self.clock.now();
