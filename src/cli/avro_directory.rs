@@ -298,7 +298,10 @@ mod tests {
         let headers = Headers::new();
         let mut sending = Sending { headers: &headers, batch: 9, send: &mut send };
         let words = send_all(directory.path(), &mut sending).unwrap_err().to_string();
-        assert!(words.contains("/a: was replaced") && words.contains("is sent (2 lines)"), "{words}");
+        assert!(
+            words.contains("/a: was replaced") && words.contains("is sent (2 lines)"),
+            "{words}"
+        );
         assert!(names(directory.path()).contains(&"a".to_owned()), "not renamed");
         let note = read_note(&at(".flumespool/avro-client")).unwrap();
         assert_eq!(note, None, "it could be taken for one about a file that gets the same number");
