@@ -88,6 +88,11 @@ impl Log {
         let end = write.block.first_sequence + u64::from(write.block.count);
         let end_offset = write.offset + write.area.len() as u64;
         let state = self.durable.stripe_mut(index);
+        // Without its file no opening would know that there was such a segment, until a checkpoint names it.
+        if state.watermark.segment != write.segment {
+            self.stripes[index.at()].segment_unnamed = true;
+            self.wakes.keeper = true;
+        }
         state.watermark = Watermark {
             block: write.number,
             sequence: Sequence(end.max(state.watermark.sequence.0)),

@@ -349,6 +349,7 @@ impl Stripe {
             rate: 200e6,
             doubts: Doubts::default(),
             slot_wanted: false,
+            segment_unnamed: false,
             fence_placed: None,
             strikes: 0,
             failed_at: Duration::ZERO,

@@ -87,6 +87,8 @@ impl Log {
             let (stripe, start, end) = ack.body.ranges[0];
             state.stripe_mut(stripe).acknowledge(ack.body.group, start, end);
         }
+        // A checkpoint that fails is not begun again for it at once: the next one names it as well.
+        self.stripes.iter_mut().for_each(|stripe| stripe.segment_unnamed = false);
         let acks = std::mem::take(&mut self.slot_queue);
         for ack in acks.iter().filter_map(|id| self.acks.get(id)) {
             for (stripe, start, end) in &ack.body.ranges {
@@ -136,10 +138,12 @@ impl Log {
         }
     }
 
-    /// Whether acknowledgements, or the end of a stripe's life, wait for a checkpoint.
+    /// Whether acknowledgements, or the end of a stripe's life, wait for a checkpoint, or a segment was taken
+    /// into use that none has named yet.
     #[must_use]
     pub fn checkpoint_is_wanted(&self) -> bool {
-        !self.slot_queue.is_empty() || self.forgets() || self.stripes.iter().any(|s| s.slot_wanted)
+        let wants = |s: &Stripe| s.slot_wanted || s.segment_unnamed;
+        !self.slot_queue.is_empty() || self.forgets() || self.stripes.iter().any(wants)
     }
 
     /// Events waiting or lent on stripes that can be reached.

@@ -183,6 +183,9 @@ pub(super) struct Stripe {
     /// The end of its life is to stand in its checkpoint slot: it is suspended, and no segment is
     /// free.
     pub slot_wanted: bool,
+    /// Nothing outside its last segment says that the segment is in use: no checkpoint was begun since it was
+    /// taken into use.
+    pub segment_unnamed: bool,
     /// The life whose beginning a fence says that is on its way on another stripe, or was.
     pub fence_placed: Option<EpochNumber>,
     /// Failures in a row, without a calm while between them.

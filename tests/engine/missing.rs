@@ -65,7 +65,7 @@ fn images(machine: &Machine) -> Vec<(PathBuf, Vec<u8>)> {
     files.map(|f| (f.clone(), machine.disk.contents(&f).expect("listed"))).collect()
 }
 
-/// A channel with several segments on each stripe, stopped; and what waits in it, sorted.
+/// A channel with several segments on each stripe, closed or killed; and what waits in it, sorted.
 fn filled(stripes: usize, closed: bool) -> (Machine, Vec<String>) {
     let machine = Machine::new(stripes);
     let mut engine = machine.open();
@@ -78,8 +78,9 @@ fn filled(stripes: usize, closed: bool) -> (Machine, Vec<String>) {
         engine.take(7);
         engine.channel.close().expect("sealed");
     }
-    drop(engine);
+    // Before the handle goes, which would close it: after a kill nothing is sealed.
     let machine = machine.after_kill(1);
+    drop(engine);
     let copy = machine.after_kill(2);
     waiting.extend(copy.reopened());
     (machine, sorted(waiting))
