@@ -141,3 +141,22 @@ fn a_line_without_a_code_and_one_with_a_wrong_code_are_found() {
     // A warning that asks for nothing needs no code.
     assert!(complaints(&lines, &BTreeSet::from(["FIRE".to_owned()]), |_| false).is_empty());
 }
+
+/// What of `source` writes a line of the process's log.
+fn written_there(source: &Source) -> Vec<String> {
+    let words = source.code.match_indices("tracing");
+    let writes = words.filter(|(at, _)| !source.code[*at..].starts_with("tracing::Level"));
+    writes.map(|(at, _)| format!("{}: hand it out through Wakes::said", source.place(at))).collect()
+}
+
+/// An output that nobody reads would stop every stripe.
+#[test]
+fn no_line_of_the_log_is_written_under_the_lock_of_a_channel() {
+    let sources = source::production();
+    let machine: Vec<_> = sources.iter().filter(|s| s.path.starts_with("src/log/")).collect();
+    assert!(machine.len() > 10, "the files were found");
+    let complaints: Vec<String> = machine.into_iter().flat_map(written_there).collect();
+    nothing_to_complain_about("a line of the log in the log floor", &complaints);
+    let text = "use tracing::Level;\nuse tracing::warn;\nfn a() { tracing::info!(\"late\"); }";
+    assert_eq!(written_there(&Source::new("src/log/a.rs", text)).len(), 2);
+}
