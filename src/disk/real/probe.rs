@@ -87,14 +87,19 @@ impl fmt::Display for Obstacle {
 pub(super) fn probe(directory: &OwnedFd, path: &Path) -> Found {
     remove_stale(directory);
     let found = judge(try_direct(directory), || try_existing(directory), path);
-    if let Some(shared) = Facts::of(directory).shared_blocks() {
+    warn_of_shared_blocks(&Facts::of(directory), path);
+    found
+}
+
+/// Says what a power cut may do beside what it interrupts, where blocks of the log share blocks of the device.
+pub(super) fn warn_of_shared_blocks(facts: &Facts, path: &Path) {
+    if let Some(shared) = facts.shared_blocks() {
         tracing::warn!(
             code = %codes::POWER_CUT_RISK,
             "{}: a power cut may damage acknowledged events beside those that it interrupts: {shared} (docs/durability.md)",
             path.display()
         );
     }
-    found
 }
 
 /// What follows from the trial of a new file, and, where that could not be made, of one that is there.

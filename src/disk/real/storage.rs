@@ -10,7 +10,7 @@ use crate::base::limits::DEVICE_BLOCK_BYTES;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, StatxFlags};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a file takes direct transfers, as `statx` tells since Linux 6.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,11 @@ enum Kind {
     BuffersUnlessTold,
 }
 
+/// The number of ext2, ext3 and ext4.
+const EXT4: u64 = 0xef53;
+
 /// File systems by the number in their superblock.
-const FILE_SYSTEMS: [(u64, &str, Kind); 20] = [
+const FILE_SYSTEMS: [(u64, &str, Kind); 21] = [
     (0x6573_5546, "fuse", Kind::Remote),
     (0x6969, "nfs", Kind::Remote),
     (0xff53_4d42, "cifs", Kind::Remote),
@@ -59,6 +62,7 @@ const FILE_SYSTEMS: [(u64, &str, Kind); 20] = [
     (0x3434, "nilfs2", Kind::Buffers),
     (0x7461_636f, "ocfs2", Kind::Buffers),
     (0x0116_1970, "gfs2", Kind::Buffers),
+    (0x7366_746e, "ntfs3", Kind::Buffers),
     (0xf15f, "ecryptfs", Kind::Buffers),
     // Since Linux 6.6 it takes the flag, and is memory.
     (0x0102_1994, "tmpfs", Kind::Buffers),
@@ -112,6 +116,8 @@ pub(super) struct Facts {
     pub(super) allocation_bytes: u64,
     /// How direct transfers are done; `None` where the kernel cannot tell.
     pub(super) direct_io: Option<DirectIo>,
+    /// Whether it is ext4 and journals all data: a kernel before 6.1 says it of the device only.
+    pub(super) journals_data: bool,
     /// The device; `None` where there is no single one, or it cannot be seen.
     pub(super) device: Option<Device>,
 }
@@ -133,11 +139,15 @@ impl Facts {
                     offset_align: told.stx_dio_offset_align,
                 }
             });
-        let device = rustix::fs::fstat(file).ok().and_then(|about| {
+        let about = rustix::fs::fstat(file).ok().map(|about| {
             let (major, minor) = (rustix::fs::major(about.st_dev), rustix::fs::minor(about.st_dev));
-            device(Path::new(&format!("/sys/dev/block/{major}:{minor}")))
+            PathBuf::from(format!("/sys/dev/block/{major}:{minor}"))
         });
-        Self { file_system, allocation_bytes, direct_io, device }
+        let device = about.as_deref().and_then(device);
+        let is_ext4 = file_system == EXT4;
+        let options = about.filter(|_| is_ext4).and_then(|about| ext4_options(&about));
+        let journals_data = options.is_some_and(|options| says_journalled(&options));
+        Self { file_system, allocation_bytes, direct_io, journals_data, device }
     }
 
     fn known(&self) -> Option<(&'static str, Kind)> {
@@ -155,6 +165,7 @@ impl Facts {
                 Some(Reason::Buffers(name))
             }
             (_, Some(told)) if told.offset_align == 0 => Some(Reason::NotDirect),
+            (_, None) if self.journals_data => Some(Reason::NotDirect),
             (_, Some(told)) if align(told) as usize > DEVICE_BLOCK_BYTES => {
                 Some(Reason::Alignment(align(told)))
             }
@@ -236,6 +247,19 @@ impl fmt::Display for SharedBlocks {
             ),
         }
     }
+}
+
+/// What ext4 says of all options with which it is mounted on the device that `about` describes: those that are
+/// the file system's own defaults are missing in the list of mounts.
+fn ext4_options(about: &Path) -> Option<String> {
+    let device = std::fs::read_link(about).ok()?;
+    let options = Path::new("/proc/fs/ext4").join(device.file_name()?).join("options");
+    std::fs::read_to_string(options).ok()
+}
+
+/// Whether `options` of ext4, one a line, have all data journalled: it accepts direct writes then and buffers them.
+pub(super) fn says_journalled(options: &str) -> bool {
+    options.lines().any(|option| option.trim() == "data=journal")
 }
 
 /// The device that `about` describes, a directory of sysfs: of a disk, or of a partition in its disk's.

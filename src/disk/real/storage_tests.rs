@@ -1,7 +1,7 @@
 //! What follows from what the kernel says, for storage that is not at hand.
 
 use super::probe::{Found, judge_for_tests};
-use super::storage::{Device, DirectIo, Facts, Reason, SharedBlocks, device};
+use super::storage::{Device, DirectIo, Facts, Reason, SharedBlocks, device, says_journalled};
 use crate::disk::{Access, Disk};
 use std::io;
 use std::path::Path;
@@ -11,7 +11,13 @@ const EXT4: u64 = 0xef53;
 const XFS: u64 = 0x5846_5342;
 
 fn facts(file_system: u64) -> Facts {
-    Facts { file_system, allocation_bytes: 4096, direct_io: None, device: None }
+    Facts {
+        file_system,
+        allocation_bytes: 4096,
+        direct_io: None,
+        journals_data: false,
+        device: None,
+    }
 }
 
 fn told(offset_align: u32) -> Option<DirectIo> {
@@ -26,6 +32,7 @@ fn storage_that_accepts_direct_writes_and_buffers_is_driven_as_buffered() {
         (0x3434, "nilfs2"),
         (0x0102_1994, "tmpfs"),
         (0x794c_7630, "overlayfs"),
+        (0x7366_746e, "ntfs3"),
     ] {
         // Whatever the kernel says of a file: what they do with the next write may be another thing.
         for direct_io in [None, told(0), told(4096)] {
@@ -45,6 +52,24 @@ fn storage_that_accepts_direct_writes_and_buffers_is_driven_as_buffered() {
         assert_eq!(told_of(told(512)), None);
         assert_eq!(told_of(None), None, "then a trial tells");
     }
+}
+
+/// A kernel before 6.1 has no word for a file, but ext4 has one for its options.
+#[test]
+fn ext4_that_journals_data_is_driven_as_buffered_also_where_the_kernel_tells_nothing_of_a_file() {
+    assert!(says_journalled("rw\nbsddf\ndata=journal\ncommit=5\n"));
+    assert!(!says_journalled("rw\nbsddf\ndata=ordered\ncommit=5\n"));
+    let of = |journals_data, direct_io| Facts { journals_data, direct_io, ..facts(EXT4) }.reason();
+    assert_eq!(of(true, None), Some(Reason::NotDirect));
+    assert_eq!(of(false, None), None);
+    assert_eq!(of(true, told(4096)), None, "of a file the kernel knows better");
+    let Some(journalled) = Mounted::ext4(&["-b", "4096"], "loop,data=journal") else { return };
+    let told = Facts::of(super::open_directory(&journalled.path()).expect("opened"));
+    assert!(told.journals_data, "{told:?}");
+    let Some(ordered) = Mounted::ext4(&["-b", "4096"], "loop") else { return };
+    assert!(!Facts::of(super::open_directory(&ordered.path()).expect("opened")).journals_data);
+    let temp = tempfile::tempdir().expect("directory");
+    assert!(!Facts::of(super::open_directory(temp.path()).expect("opened")).journals_data);
 }
 
 #[test]
@@ -68,6 +93,59 @@ fn blocks_that_may_share_a_physical_block_are_named_with_what_to_do() {
     let found = shared(16_384, 16_384, false).expect("larger than the log's");
     assert_eq!(found, SharedBlocks::LargePhysicalBlock { physical: 16_384 });
     assert_eq!(facts(EXT4).shared_blocks(), None, "nothing is known of the device");
+}
+
+/// What is said aloud. Without the agent nothing can listen for a thread alone.
+#[cfg(feature = "agent")]
+mod warnings {
+    use super::*;
+    use crate::disk::real::probe::warn_of_shared_blocks;
+    use std::fmt;
+    use std::sync::{Arc, Mutex};
+
+    /// Keeps the warnings of the thread that it is set for.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<Mutex<String>>);
+
+    impl tracing::field::Visit for Warnings {
+        fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+            self.0.lock().expect("no panic").push_str(&format!("{}={value:?} ", field.name()));
+        }
+    }
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, about: &tracing::Metadata<'_>) -> bool {
+            *about.level() == tracing::Level::WARN
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            event.record(&mut self.clone());
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn blocks_that_may_share_a_physical_block_are_warned_about_and_no_others() {
+        let said = |misaligned| {
+            let warnings = Warnings::default();
+            let device = Some(Device { physical_block_bytes: 4096, misaligned });
+            let listening =
+                tracing_subscriber::util::SubscriberInitExt::set_default(warnings.clone());
+            warn_of_shared_blocks(&Facts { device, ..facts(EXT4) }, Path::new("/mnt/d"));
+            drop(listening);
+            let said = warnings.0.lock().expect("no panic").clone();
+            said
+        };
+        assert_eq!(said(false), "");
+        let said = said(true);
+        assert!(said.contains("code=MP-1108") && said.contains("/mnt/d: a power cut"), "{said}");
+        assert!(said.contains("beginning at a multiple of 1 MiB"), "{said}");
+    }
 }
 
 #[test]
