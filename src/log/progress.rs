@@ -26,6 +26,14 @@ pub struct CheckpointPlan {
     epochs: Vec<(StripeIndex, EpochNumber)>,
 }
 
+impl CheckpointPlan {
+    /// Whether a life of the stripe ends with it.
+    #[must_use]
+    pub fn ends_life_of(&self, index: StripeIndex) -> bool {
+        self.epochs.iter().any(|(of, _)| *of == index)
+    }
+}
+
 /// A stripe as its keeper and its users see it.
 #[derive(Clone, Debug)]
 pub struct StripeReport {

@@ -5,7 +5,9 @@
 
 mod bounds;
 mod commits;
+mod copies;
 mod failures;
+mod hangs;
 mod members;
 mod missing;
 mod positions;

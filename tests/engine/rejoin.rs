@@ -2,7 +2,7 @@
 
 use crate::rig::{Commit, Engine, Machine, bodies, checkpoint_dir, data_dir, sorted};
 use millpond::channel::Channel;
-use millpond::channel::file::FileChannelOptions;
+use millpond::channel::file::{FileChannelOptions, OpenError};
 use millpond::disk::Disk;
 use millpond::disk::sim::{Effect, Fault, Loss, On};
 
@@ -219,5 +219,43 @@ fn events_moved_twice_are_delivered_once_without_any_one_of_the_disks() {
             all.extend(machine.reopened());
             assert_eq!(sorted(all), sorted(expected), "the {after}th, without {missing}");
         }
+    }
+}
+
+/// Whatever call in the directory is the first to fail: of recovery, or of the channel's own beginning after it.
+#[test]
+fn a_degraded_opening_leaves_out_the_directory_whose_writes_fail_when_it_begins() {
+    let machine = Machine::new(2);
+    let mut engine = machine.open();
+    let expected: Vec<String> = (0..6).flat_map(|i| bodies(&format!("tx{i}"), 0..3)).collect();
+    expected.chunks(3).for_each(|batch| engine.put(batch));
+    let machine = machine.after_kill(1);
+    drop(engine);
+    for part in ["data1", "data1/checkpoint"] {
+        let mut begun = 0;
+        for after in 0.. {
+            let failing = machine.after_kill(2);
+            failing.disk.fail(Fault::dead(part).after(after));
+            let path = match failing.try_open(failing.options()) {
+                // Its opening makes fewer calls there.
+                Ok(_) => break,
+                Err(OpenError::Begin { path, .. }) => path,
+                Err(_) => continue,
+            };
+            let about = format!("{part}, after {after} calls");
+            assert_eq!(path, data_dir(1), "{about}");
+            begun += 1;
+            let failing = machine.after_kill(2);
+            failing.disk.fail(Fault::dead(part).after(after));
+            let mut options = failing.options();
+            options.open_degraded = true;
+            let mut engine = failing.open_with(options);
+            engine.put(&bodies("meanwhile", 0..2));
+            assert!(engine.channel.status().out_of_reach > 0, "{about}");
+            drop(engine);
+            let all = sorted([expected.clone(), bodies("meanwhile", 0..2)].concat());
+            assert!(sorted(failing.after_kill(3).reopened()) == all, "{about}");
+        }
+        assert!(begun > 0, "{part}: the channel's own beginning was never reached");
     }
 }

@@ -124,7 +124,7 @@ impl Wake for Unpark {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let clock = SystemClock::new();
@@ -232,22 +232,22 @@ fn closing_with_work_under_way_ends_it_and_opening_again_finds_it() {
 }
 
 /// When a call counts as hung: longer than a busy machine keeps a healthy one.
-const HUNG: Duration = Duration::from_secs(2);
+pub(crate) const HUNG: Duration = Duration::from_secs(2);
 
 /// A gate at which calls on one directory wait.
 #[derive(Default)]
-struct Gate {
+pub(crate) struct Gate {
     shut: Mutex<bool>,
     moved: Condvar,
 }
 
 impl Gate {
-    fn shut(&self, shut: bool) {
+    pub(crate) fn shut(&self, shut: bool) {
         *self.shut.lock().expect("lock") = shut;
         self.moved.notify_all();
     }
 
-    fn pass(&self) {
+    pub(crate) fn pass(&self) {
         let shut = self.shut.lock().expect("lock");
         drop(self.moved.wait_while(shut, |shut| *shut).expect("lock"));
     }
@@ -383,7 +383,6 @@ fn a_read_that_hangs_does_not_keep_the_other_disks_events() {
     assert_eq!(channel.status().events, 0);
 }
 
-/// Removes a directory in which the channel may be making a segment.
 /// A clock that fails once, for the channel's keeper.
 struct FailingClock(SystemClock, AtomicUsize);
 
@@ -418,6 +417,7 @@ fn a_keeper_that_panics_outside_the_log_goes_on() {
     channel.close().expect("sealed");
 }
 
+/// Removes a directory in which the channel may be making a segment.
 fn remove(directory: &Path) {
     let clock = SystemClock::new();
     while directory.exists() {

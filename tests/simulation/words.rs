@@ -65,7 +65,7 @@ impl Visit for Line {
 impl Subscriber for Words {
     fn enabled(&self, about: &Metadata<'_>) -> bool {
         [TARGET, sim::TARGET].contains(&about.target())
-            || *about.level() <= Level::INFO
+            || *about.level() <= Level::DEBUG
             || crate::random::verbose()
     }
 

@@ -1,226 +1,538 @@
-//! Writing checkpoints: one writer at a time, and nobody waits for it without a bound.
+//! Writing checkpoints: one after the other, and into each directory by a task of its own, so that a disk
+//! that hangs holds up no other.
+//!
+//! A checkpoint is planned when what the one before it promised has been reported. Else the next two, which
+//! would not say it, could be written over both copies of it. A pair of slots whose write has not returned is
+//! left out of those that follow: an older value never lands behind a newer one.
 
-use super::shared::{Shared, Slots};
-use crate::base::ids::{StripeIndex, Uuid};
+use super::shared::Shared;
+use super::slots::Slots;
+use super::workers::Task;
+use crate::base::ids::StripeIndex;
 use crate::base::mutant::Broken;
 use crate::base::trouble::Trouble;
-use crate::disk::{Access, Directory};
-use crate::log::CheckpointPlan;
-use crate::recovery::CHECKPOINT_NAME;
+use crate::log::{CheckpointPlan, Log, StripeReport};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Checkpoints for which a slot is left out that could not be written: a disk may take seconds to say so.
-const AVOIDED: u32 = 16;
+/// Whoever waits for a checkpoint looks this often for writes that hang.
+const LOOK: Duration = Duration::from_millis(50);
 
-/// The pairs of slots, in the hands of whoever writes a checkpoint.
-///
-/// A plan is made only with the slots in hand. Else an older plan could be written behind a newer
-/// one, and the next write, if torn, take the only copy of what the newer one had promised.
+/// Who does the writes of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// This thread, one after the other: at an opening, which waits for its disks, and where there are no threads.
+    Here,
+    /// The pool, all at once.
+    Pool,
+}
+
+/// Why a checkpoint is not durable.
+#[derive(Clone, Debug)]
+pub(super) struct CheckpointError {
+    /// The stripe whose directory could not be written, if it was one.
+    pub(super) stripe: Option<StripeIndex>,
+    pub(super) trouble: Trouble,
+}
+
+impl CheckpointError {
+    fn new(words: impl Into<String>) -> Self {
+        Self { stripe: None, trouble: Trouble::new(words.into()) }
+    }
+}
+
+impl From<Trouble> for CheckpointError {
+    fn from(trouble: Trouble) -> Self {
+        Self { stripe: None, trouble }
+    }
+}
+
+/// The pairs of slots, and the checkpoint that is being written.
 pub(super) struct Checkpoints {
-    slots: Mutex<Option<Vec<Slots>>>,
-    back: Condvar,
-    /// Checkpoints that were begun.
-    begun: AtomicU64,
-    /// Writes into `checkpointDir` that failed.
+    state: Mutex<State>,
+    /// A write or a checkpoint has ended.
+    moved: Condvar,
+    /// Writes into `checkpointDir` that failed or hang.
     pub(super) errors: AtomicU64,
-    /// Writes into a stripe's directory that failed.
+    /// Writes into a stripe's directory that failed or hang.
     pub(super) copy_errors: AtomicU64,
 }
 
-/// The slots in hand; they go back also when the writer panics.
-struct InHand<'c> {
-    of: &'c Checkpoints,
-    slots: Vec<Slots>,
+struct State {
+    /// Those of the stripes, then that of `checkpointDir`.
+    pairs: Vec<Pair>,
+    /// Checkpoints that were begun.
+    begun: u64,
+    turn: Turn,
+    /// The number of the last checkpoint that ended, and what it stands for.
+    ended: (u64, Result<u64, CheckpointError>),
 }
 
-impl Drop for InHand<'_> {
+/// Whose turn it is to plan, write or report.
+enum Turn {
+    Free,
+    /// Somebody plans, or reports.
+    Held,
+    Writing(Run),
+}
+
+/// A checkpoint that is being written.
+struct Run {
+    number: u64,
+    plan: CheckpointPlan,
+    bytes: Arc<Vec<u8>>,
+}
+
+/// A checkpoint that was written as far as it could be.
+struct Written {
+    run: Run,
+    /// The stripes in whose own directories it stands, suspended ones included.
+    homes: Vec<StripeIndex>,
+    trouble: Option<CheckpointError>,
+}
+
+/// A pair of slots and the part that it has in the present checkpoint.
+struct Pair {
+    stripe: Option<StripeIndex>,
+    path: PathBuf,
+    /// Away while a thread writes them.
+    slots: Option<Slots>,
+    /// What is to be written, until a thread begins.
+    job: Option<SlotJob>,
+    /// Since when a write has been asked for that has not returned.
+    since: Option<Duration>,
+    /// That it hangs was said.
+    said: bool,
+    /// Number of the checkpoint that it holds; what the opening wrote is 0.
+    held: u64,
+    /// The next write may go over the newest value that it holds.
+    unwell: bool,
+    part: Part,
+}
+
+struct SlotJob {
+    number: u64,
+    bytes: Arc<Vec<u8>>,
+    /// Whether what the pair holds stands in others as well.
+    elsewhere: bool,
+}
+
+#[derive(Debug)]
+enum Part {
+    Due,
+    Writing,
+    Written,
+    Failed(String),
+    /// Its disk hangs, or its stripe is suspended and the others do not wait for it.
+    LeftOut,
+}
+
+/// A stripe, as far as a checkpoint is concerned.
+#[derive(Clone, Copy)]
+struct Health {
+    active: bool,
+    hangs: bool,
+}
+
+/// What is to be done next.
+enum Step {
+    Write(usize),
+    End(Box<Written>),
+    Wait,
+}
+
+/// The turn to plan or to report; it goes back also when its holder panics, and the plan with it.
+struct Held<'s> {
+    shared: &'s Shared,
+    plan: Option<CheckpointPlan>,
+}
+
+impl Drop for Held<'_> {
     fn drop(&mut self) {
-        *self.of.lock() = Some(std::mem::take(&mut self.slots));
-        self.of.back.notify_all();
+        let Self { shared, plan } = self;
+        if let Some(plan) = plan.take() {
+            let now = shared.now();
+            // What it was to make durable waits for the next one. A log that stopped tells everyone itself.
+            let _ = shared.with_log(|log| log.checkpoint_done(now, plan, false, &[]));
+        }
+        let mut state = shared.checkpoints.lock();
+        if matches!(state.turn, Turn::Held) {
+            state.turn = Turn::Free;
+        }
+        shared.checkpoints.moved.notify_all();
+    }
+}
+
+/// A write into a pair of slots; they go back also when the writer panics.
+struct Writing<'s> {
+    shared: &'s Shared,
+    at: usize,
+    number: u64,
+    slots: Option<Slots>,
+    result: Result<(), String>,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let result = std::mem::replace(&mut self.result, Ok(()));
+        let checkpoints = &self.shared.checkpoints;
+        if let Err(words) = &result {
+            tracing::warn!(channel = self.shared.name, "checkpoint: {words}");
+        }
+        let mut state = checkpoints.lock();
+        let missed = state.begun != self.number;
+        if result.is_err() {
+            checkpoints.count_error(state.pairs[self.at].stripe);
+        }
+        state.put_back(self.at, self.number, self.slots.take(), result);
+        drop(state);
+        if missed {
+            // It was left out of what came since: the keeper writes one although nothing may have changed.
+            self.shared.checkpointed.store(0, Ordering::SeqCst);
+        }
+        checkpoints.moved.notify_all();
     }
 }
 
 impl Checkpoints {
     pub(super) fn new(slots: Vec<Slots>) -> Self {
+        let pair = |slots: Slots| Pair {
+            stripe: slots.stripe,
+            path: slots.path(),
+            unwell: slots.is_unwell(),
+            slots: Some(slots),
+            job: None,
+            since: None,
+            said: false,
+            held: 0,
+            part: Part::LeftOut,
+        };
+        let pairs = slots.into_iter().map(pair).collect();
+        let ended = (0, Ok(0));
         Self {
-            slots: Mutex::new(Some(slots)),
-            back: Condvar::new(),
-            begun: AtomicU64::new(0),
+            state: Mutex::new(State { pairs, begun: 0, turn: Turn::Free, ended }),
+            moved: Condvar::new(),
             errors: AtomicU64::new(0),
             copy_errors: AtomicU64::new(0),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<Slots>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the slots in hand; waits at most `patience` for another writer.
-    fn take(&self, patience: Duration) -> Result<InHand<'_>, Trouble> {
-        let waited = self.back.wait_timeout_while(self.lock(), patience, |slots| slots.is_none());
-        let (mut slots, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        match slots.take() {
-            Some(slots) => Ok(InHand { of: self, slots }),
-            None => Err(Trouble::new(format!(
-                "a checkpoint that began more than {} s ago has not returned; a disk hangs",
-                patience.as_secs()
-            ))),
+    fn count_error(&self, stripe: Option<StripeIndex>) {
+        let errors = if stripe.is_some() { &self.copy_errors } else { &self.errors };
+        errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sleeps until something ends, at most for `nap`.
+    fn sleep(&self, state: MutexGuard<'_, State>, nap: Duration) {
+        drop(self.moved.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn health_of(log: &Log) -> Vec<Health> {
+    let reports = (0..log.stripes()).map(|at| log.report(StripeIndex(at as u16)));
+    let of = |r: StripeReport| Health { active: r.suspended.is_none(), hangs: r.hung_writes > 0 };
+    reports.map(of).collect()
+}
+
+impl Pair {
+    /// Whether its write hangs.
+    fn is_late(&self, now: Duration, patience: Duration) -> bool {
+        self.since.is_some_and(|since| since + patience < now)
+    }
+}
+
+impl State {
+    /// Whether what a pair holds stands in another as well, which no write that is under way goes over.
+    fn stands_elsewhere(&self, at: usize) -> bool {
+        let held = self.pairs[at].held;
+        let sound = |pair: &Pair| pair.since.is_none() || !pair.unwell;
+        let others = self.pairs.iter().enumerate().filter(|(other, _)| *other != at);
+        others.map(|(_, pair)| pair).any(|pair| pair.held >= held && sound(pair))
+    }
+
+    fn start(&mut self, at: usize, number: u64, bytes: Arc<Vec<u8>>, now: Duration) {
+        let elsewhere = self.stands_elsewhere(at);
+        let pair = &mut self.pairs[at];
+        pair.part = Part::Writing;
+        pair.since = Some(now);
+        pair.job = Some(SlotJob { number, bytes, elsewhere });
+    }
+
+    fn put_back(
+        &mut self,
+        at: usize,
+        number: u64,
+        slots: Option<Slots>,
+        result: Result<(), String>,
+    ) {
+        let is_present = self.begun == number;
+        let pair = &mut self.pairs[at];
+        pair.unwell = slots.as_ref().is_none_or(Slots::is_unwell);
+        (pair.slots, pair.since, pair.said) = (slots, None, false);
+        if result.is_ok() {
+            pair.held = number;
         }
+        if is_present && matches!(pair.part, Part::Writing) {
+            pair.part = match result {
+                Ok(()) => Part::Written,
+                Err(words) => Part::Failed(words),
+            };
+        }
+    }
+
+    /// Writes that hang, and of which that is still to be said.
+    fn hung(&mut self, now: Duration, patience: Duration) -> Vec<(Option<StripeIndex>, PathBuf)> {
+        let mut hung = Vec::new();
+        for pair in &mut self.pairs {
+            if pair.is_late(now, patience) && !std::mem::replace(&mut pair.said, true) {
+                hung.push((pair.stripe, pair.path.clone()));
+            }
+        }
+        hung
+    }
+
+    /// What the present checkpoint needs next.
+    fn step(&mut self, now: Duration, patience: Duration, health: &[Health]) -> Step {
+        let Turn::Writing(run) = &self.turn else { return Step::Wait };
+        let mut waits = false;
+        for (at, pair) in self.pairs.iter_mut().enumerate() {
+            let Some(index) = pair.stripe else { continue };
+            if !matches!(pair.part, Part::Due | Part::Writing) {
+                continue;
+            }
+            let Health { active, hangs } = health[index.at()];
+            let awaited = active || run.plan.ends_life_of(index);
+            let is_out = pair.since.is_some();
+            if hangs || pair.is_late(now, patience) || (is_out && !awaited) {
+                pair.part = Part::LeftOut;
+            } else if is_out {
+                waits = true;
+            } else {
+                let (number, bytes) = (run.number, Arc::clone(&run.bytes));
+                self.start(at, number, bytes, now);
+                return Step::Write(at);
+            }
+        }
+        match std::mem::replace(&mut self.turn, Turn::Held) {
+            Turn::Writing(run) if !waits => Step::End(Box::new(self.written(run, health))),
+            turn => {
+                self.turn = turn;
+                Step::Wait
+            }
+        }
+    }
+
+    fn written(&self, run: Run, health: &[Health]) -> Written {
+        let (mut homes, mut trouble) = (Vec::new(), None);
+        for pair in &self.pairs {
+            match (&pair.part, pair.stripe) {
+                (Part::Written, Some(index)) => homes.push(index),
+                (Part::Failed(words), Some(index)) if health[index.at()].active => {
+                    let stripe = Some(index);
+                    let trouble_of =
+                        || CheckpointError { stripe, trouble: Trouble::new(words.as_str()) };
+                    trouble.get_or_insert_with(trouble_of);
+                }
+                _ => {}
+            }
+        }
+        Written { run, homes, trouble }
     }
 }
 
 impl Shared {
-    /// Writes a checkpoint unless nothing has changed since `known`; waits at most `patience` for
-    /// one that is being written. Answers what it stands for.
+    /// Writes a checkpoint and waits for its end. `patience` is for one that is being written.
+    ///
+    /// It counts as durable when each stripe that is alive and whose disk does not hang has it in its own
+    /// directory: `checkpointDir` never holds the only copy of anything, so it stands last and has its turn
+    /// when they have it. Written first, it named a life that a crash kept from everyone else; lost, and
+    /// found again after the stripes had begun others, it ended those.
     ///
     /// # Errors
-    /// No slot could be written, or the other one did not end in time.
+    /// It could not be written, or the other one did not end in time.
     pub(super) fn checkpoint(
         self: &Arc<Self>,
+        by: By,
+        patience: Duration,
+    ) -> Result<u64, CheckpointError> {
+        let Some(number) = self.begin_checkpoint(by, 0, patience)? else { return Ok(0) };
+        // A clock that stands still must not make this wait for ever.
+        let mut left = self.options.write_timeout * 3;
+        loop {
+            self.advance_checkpoint(by);
+            drop(self.log()?);
+            let state = self.checkpoints.lock();
+            let (ended, result) = &state.ended;
+            // What a later one says holds for this one as well.
+            let has_ended = *ended >= number;
+            let above = state.pairs.iter().find(|pair| pair.stripe.is_none());
+            let above = above.is_some_and(|pair| pair.since.is_some() && !pair.said);
+            if has_ended && (result.is_err() || !above) {
+                return result.clone();
+            }
+            if left.is_zero() {
+                return Err(CheckpointError::new(
+                    "a checkpoint has not been written; a disk hangs",
+                ));
+            }
+            let nap = left.min(LOOK);
+            left -= nap;
+            self.checkpoints.sleep(state, nap);
+        }
+    }
+
+    /// Begins a checkpoint unless nothing has changed since `known`; waits at most `patience` for
+    /// one that is being written. Answers its number.
+    ///
+    /// # Errors
+    /// The other one did not end in time, or its state cannot be written.
+    pub(super) fn begin_checkpoint(
+        self: &Arc<Self>,
+        by: By,
         known: u64,
         patience: Duration,
-    ) -> Result<u64, Trouble> {
-        let mut hand = self.checkpoints.take(patience)?;
+    ) -> Result<Option<u64>, CheckpointError> {
+        let mut held = self.checkpoint_turn(by, patience)?;
         let plan = {
             let mut log = self.log()?;
             if log.durable_turn() == known && !log.checkpoint_is_wanted() {
-                return Ok(known);
+                return Ok(None);
             }
             log.plan_checkpoint()
         };
-        let turn = plan.turn;
-        let (homes, written) = self.write_slots(&mut hand.slots, &plan);
-        let durable = written.is_ok() || Broken::SlotAckUnwritten.is_chosen();
-        // Still in hand: what the plan promised stands in the slots only until this has been
-        // reported. Two checkpoints that others wrote in between would not say it, and would be
-        // written over both of them.
-        let now = self.now();
-        self.with_log(|log| log.checkpoint_done(now, plan, durable, &homes))?;
-        drop(hand);
-        written.map(|()| turn)
+        let plan = held.plan.insert(plan);
+        let bytes = plan.state.to_bytes();
+        let bytes = bytes.map_err(|refusal| {
+            CheckpointError::new(format!("the checkpoint cannot be written: {refusal}"))
+        })?;
+        let mut state = self.checkpoints.lock();
+        let Some(plan) = held.plan.take() else { return Ok(None) };
+        state.begun += 1;
+        let number = state.begun;
+        state.pairs.iter_mut().for_each(|pair| pair.part = Part::Due);
+        state.turn = Turn::Writing(Run { number, plan, bytes: Arc::new(bytes) });
+        drop(state);
+        drop(held);
+        self.advance_checkpoint(by);
+        Ok(Some(number))
     }
 
-    /// Writes the state to every pair of slots. It counts as durable when each stripe that is
-    /// alive has it in its own directory: `checkpointDir` never holds the only copy of anything,
-    /// so it stands last and has its turn when they have it. Written first, it named a life that a
-    /// crash kept from everyone else; lost, and found again after the stripes had begun others, it
-    /// ended those.
-    ///
-    /// Answers also in which stripes' own directories it stands, suspended ones included.
-    fn write_slots(
-        &self,
-        slots: &mut [Slots],
-        plan: &CheckpointPlan,
-    ) -> (Vec<StripeIndex>, Result<(), Trouble>) {
-        let (mut homes, mut trouble) = (Vec::new(), None);
-        let bytes = match plan.state.to_bytes() {
-            Ok(bytes) => bytes,
-            Err(refusal) => {
-                let words = format!("the checkpoint cannot be written: {refusal}");
-                return (homes, Err(Trouble::new(words)));
+    fn checkpoint_turn(
+        self: &Arc<Self>,
+        by: By,
+        patience: Duration,
+    ) -> Result<Held<'_>, CheckpointError> {
+        let mut left = patience;
+        loop {
+            self.advance_checkpoint(by);
+            let mut state = self.checkpoints.lock();
+            if matches!(state.turn, Turn::Free) {
+                state.turn = Turn::Held;
+                return Ok(Held { shared: self, plan: None });
             }
-        };
-        let number = self.checkpoints.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        for at in 0..slots.len() {
-            let held = slots[at].held;
-            let elsewhere =
-                slots.iter().enumerate().any(|(other, s)| other != at && s.held >= held);
-            let slots = &mut slots[at];
-            if slots.stripe.is_some_and(|index| self.hangs(index)) {
-                // A write that does not return would hold up the checkpoints of the others.
-                continue;
+            if left.is_zero() {
+                return Err(CheckpointError::new(format!(
+                    "a checkpoint that began more than {} s ago has not returned; a disk hangs",
+                    patience.as_secs()
+                )));
             }
-            if slots.stripe.is_none() && (trouble.is_some() || homes.is_empty()) {
-                continue;
-            }
-            match slots.write(self.channel, &bytes, elsewhere) {
-                Ok(()) => {
-                    slots.held = number;
-                    homes.extend(slots.stripe);
-                }
-                Err(words) => {
-                    tracing::warn!(channel = self.name, "checkpoint: {words}");
-                    let Checkpoints { errors, copy_errors, .. } = &self.checkpoints;
-                    let failed = if slots.stripe.is_some() { copy_errors } else { errors };
-                    failed.fetch_add(1, Ordering::Relaxed);
-                    let alive = slots.stripe.is_some_and(|index| {
-                        self.log().is_ok_and(|log| log.report(index).suspended.is_none())
-                    });
-                    if alive {
-                        trouble = Some(Trouble::new(words));
-                    }
-                }
-            }
+            let nap = left.min(LOOK);
+            left -= nap;
+            self.checkpoints.sleep(state, nap);
         }
-        let written = match trouble {
-            Some(trouble) => Err(trouble),
-            None if homes.is_empty() => Err(Trouble::new("no checkpoint slot could be written")),
-            None => Ok(()),
-        };
-        (homes, written)
     }
 
-    fn hangs(&self, index: StripeIndex) -> bool {
-        self.log().is_ok_and(|log| log.report(index).hung_writes > 0)
-    }
-}
-
-impl Slots {
-    /// Writes the next value. A slot that cannot be written the second time either is left for the other
-    /// one, where what that one holds stands `elsewhere` too: torn by a crash, it would take its value along.
-    fn write(&mut self, channel: Uuid, bytes: &[u8], elsewhere: bool) -> Result<(), String> {
-        let failed_before = self.reopen;
-        let avoids = elsewhere && self.avoided > 0;
-        if avoids {
-            self.avoided -= 1;
-            self.home.next_generation += 1;
-        }
-        let Err(words) = self.write_once(channel, bytes) else { return Ok(()) };
-        if avoids || !failed_before || !elsewhere || Broken::SlotTriedForEver.is_chosen() {
-            self.avoided = 0;
-            return Err(words);
-        }
-        self.home.next_generation += 1;
-        match self.write_once(channel, bytes) {
-            Ok(()) => {
+    /// Does or gives to the pool what the present checkpoint needs next, leaves out what hangs, and reports
+    /// its end. Waits for no disk, unless this thread does the writes.
+    pub(super) fn advance_checkpoint(self: &Arc<Self>, by: By) {
+        loop {
+            let (now, patience) = (self.now(), self.options.write_timeout);
+            // A log that stopped tells everyone itself.
+            let Ok(health) = self.log().map(|log| health_of(&log)) else { return };
+            let mut state = self.checkpoints.lock();
+            let (hung, step) = (state.hung(now, patience), state.step(now, patience, &health));
+            drop(state);
+            for (stripe, path) in hung {
+                self.checkpoints.count_error(stripe);
                 tracing::warn!(
-                    "checkpoint: {words}; the other place for it in the file was written"
+                    channel = self.name,
+                    "checkpoint: {} has not been written for {} s, its disk hangs; checkpoints go on without it",
+                    path.display(),
+                    patience.as_secs()
                 );
-                self.avoided = AVOIDED;
-                Ok(())
             }
-            Err(_) => {
-                self.home.next_generation -= 1;
-                Err(words)
+            let at = match step {
+                Step::Write(at) => Some(at),
+                Step::End(written) => self.end_checkpoint(*written),
+                Step::Wait => return,
+            };
+            match (at, by) {
+                (Some(at), By::Here) => self.write_slot(at),
+                (Some(at), By::Pool) => self.give(Task::Slot(at)),
+                (None, _) => {}
             }
         }
     }
 
-    /// After a failure the file is opened again: an open file whose
-    /// write-back failed once may call the next sync a success although nothing was written.
-    fn write_once(&mut self, channel: Uuid, bytes: &[u8]) -> Result<(), String> {
-        if self.reopen {
-            let path = self.directory.path().join(CHECKPOINT_NAME);
-            self.home.file = self
-                .directory
-                .open(CHECKPOINT_NAME, Access::Write)
-                .map_err(|error| format!("{}: {error}", path.display()))?;
-            self.reopen = false;
+    /// Reports a checkpoint that was written. Answers the pair of `checkpointDir`, if it has its turn now.
+    fn end_checkpoint(&self, written: Written) -> Option<usize> {
+        let Written { run: Run { number, plan, bytes }, homes, trouble } = written;
+        let turn = plan.turn;
+        let mut held = Held { shared: self, plan: Some(plan) };
+        let result = match trouble {
+            Some(trouble) => Err(trouble),
+            None if homes.is_empty() => {
+                Err(CheckpointError::new("no checkpoint slot could be written"))
+            }
+            None => Ok(turn),
+        };
+        let durable = result.is_ok() || Broken::SlotAckUnwritten.is_chosen();
+        let now = self.now();
+        let plan = held.plan.take()?;
+        let wanted = self.with_log(|log| {
+            log.checkpoint_done(now, plan, durable, &homes);
+            log.checkpoint_is_wanted()
+        });
+        self.checkpointed.store(result.as_ref().map_or(0, |turn| *turn), Ordering::SeqCst);
+        let is_durable = result.is_ok();
+        let mut state = self.checkpoints.lock();
+        state.ended = (number, result);
+        let above = state.pairs.iter().position(|pair| pair.stripe.is_none());
+        let above = above.filter(|at| is_durable && state.pairs[*at].since.is_none());
+        if let Some(at) = above {
+            state.start(at, number, bytes, now);
         }
-        let written = self.home.write_state(channel, self.owner, bytes);
-        self.reopen = written.is_err();
-        written.map_err(|error| error.to_string())
+        drop(state);
+        drop(held);
+        if is_durable && wanted.unwrap_or(false) {
+            // What came meanwhile has its turn.
+            self.keeper.raise();
+        }
+        above
     }
 
-    /// Slots that were just opened.
-    pub(super) fn new(
-        stripe: Option<StripeIndex>,
-        owner: Uuid,
-        directory: Arc<dyn Directory>,
-        home: crate::recovery::SlotHome,
-    ) -> Self {
-        Self { stripe, owner, directory, home, reopen: false, held: 0, avoided: 0 }
+    /// Writes a pair of slots that a checkpoint has asked for.
+    pub(super) fn write_slot(&self, at: usize) {
+        let mut state = self.checkpoints.lock();
+        let Some(pair) = state.pairs.get_mut(at) else { return };
+        let Some(job) = pair.job.take() else { return };
+        let slots = pair.slots.take();
+        drop(state);
+        let result = Err("the writing thread panicked".to_owned());
+        let mut writing = Writing { shared: self, at, number: job.number, slots, result };
+        if let Some(slots) = &mut writing.slots {
+            writing.result = slots.write(self.channel, &job.bytes, job.elsewhere);
+        }
+    }
+
+    /// Who writes the checkpoints of a channel that is open.
+    pub(super) fn checkpoint_writer(&self) -> By {
+        if self.options.manual { By::Here } else { By::Pool }
     }
 }

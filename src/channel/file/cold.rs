@@ -1,13 +1,15 @@
 //! Reading back what is no longer in memory: large sequential pieces, checked block by block.
 
 use super::shared::Shared;
-use crate::base::ids::EpochNumber;
+use crate::base::ids::{EpochNumber, SegmentId, StripeIndex};
 use crate::base::limits::{COLD_READ_BYTES, DEVICE_BLOCK_BYTES};
 use crate::base::trouble::Trouble;
 use crate::disk::memory::{Area, AreaWriter, SlabPool, Span};
+use crate::log::block::Reservation;
 use crate::log::ready::ReadyBlock;
 use crate::log::{ReadJob, ReadOutcome};
 use crate::record::block::{BlockHeader, block_salt};
+use crate::record::body::LostBody;
 use bytes::Bytes;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,16 +35,43 @@ impl Pieces {
     }
 }
 
+/// Reports a read as refused if its thread panics before it could report what it found: else nobody would
+/// read on there.
+struct Running<'s> {
+    shared: &'s Shared,
+    stripe: StripeIndex,
+    segment: SegmentId,
+    reported: bool,
+}
+
+impl Running<'_> {
+    /// Hands in what was found. Answers what is to be noted in the log.
+    fn end(&mut self, found: Result<ReadOutcome, Trouble>) -> Vec<(Reservation, LostBody)> {
+        self.reported = true;
+        let now = self.shared.now();
+        // A poisoned log is reported to everyone who asks it.
+        let done = self.shared.with_log(|log| log.read_done(now, self.stripe, self.segment, found));
+        done.unwrap_or_default()
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.end(Err(Trouble::new("the reading thread panicked")));
+        }
+    }
+}
+
 /// Runs a read and hands in what it found.
 pub(super) fn read(shared: &Arc<Shared>, job: ReadJob) {
+    let (stripe, segment) = (job.stripe, job.segment);
+    let mut running = Running { shared, stripe, segment, reported: false };
     let found = Piece::read(shared, &job);
     if let Ok(outcome) = &found {
         super::quarantine::set_aside(shared, &job, outcome);
     }
-    let now = shared.now();
-    let notes = shared
-        .with_log(|log| log.read_done(now, job.stripe, job.segment, found))
-        .unwrap_or_default();
+    let notes = running.end(found);
     let any = !notes.is_empty();
     for (reservation, body) in notes {
         reservation.fill(|out| {

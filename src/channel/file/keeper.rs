@@ -89,6 +89,8 @@ impl Shared {
         for index in due.unwrap_or_default() {
             self.give(Task::Write(index));
         }
+        // Leaves out of a checkpoint what hangs, and takes up what a thread that went away has left.
+        self.advance_checkpoint(self.checkpoint_writer());
         let wanted = self.log().map(|log| log.checkpoint_is_wanted()).unwrap_or(false);
         let interval = self.options.checkpoint_interval;
         if wanted || now >= diary.checkpoint_at + interval {
@@ -132,14 +134,16 @@ impl Shared {
         self.delete_spares(index, &mut tending);
     }
 
-    /// Writes a checkpoint if the last one no longer says everything.
+    /// Begins a checkpoint if the last one no longer says everything.
     pub(super) fn keep_checkpoint(self: &Arc<Self>) {
         let known = self.checkpointed.load(Ordering::SeqCst);
-        // What went wrong was said, and is tried again. A thread of the pool does not wait for
-        // another that writes one: while a slot hangs and acknowledgements wait for it, thread
-        // after thread would, until none is left for the other disks.
-        let turn = self.checkpoint(known, Duration::ZERO).unwrap_or(0);
-        self.checkpointed.store(turn, Ordering::SeqCst);
+        // What goes wrong is said, and tried again. A thread of the pool does not wait for one that is being
+        // written: while a slot hangs and acknowledgements wait for it, thread after thread would, until
+        // none is left for the other disks.
+        let begun = self.begin_checkpoint(self.checkpoint_writer(), known, Duration::ZERO);
+        if let Err(error) = begun {
+            tracing::debug!(channel = self.name, "{}", error.trouble);
+        }
     }
 
     pub(super) fn look_at_space(&self, index: StripeIndex, tending: &mut Tending) {

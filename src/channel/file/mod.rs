@@ -55,6 +55,7 @@ mod put;
 mod quarantine;
 mod restore;
 mod shared;
+mod slots;
 mod take;
 mod turns;
 mod vanish;
@@ -161,8 +162,7 @@ impl FileChannel {
     /// # Errors
     /// No slot could be written; the log itself has everything.
     pub fn checkpoint(&self) -> Result<(), Trouble> {
-        let shared = &self.inner.shared;
-        shared.checkpoint(0, shared.options.write_timeout).map(|_| ())
+        seal(&self.inner.shared)
     }
 }
 
@@ -356,16 +356,16 @@ impl Inner {
         let shared = Arc::clone(&self.shared);
         let patience = shared.options.write_timeout;
         if shared.options.manual {
-            return shared.checkpoint(0, patience).map(|_| ());
+            return seal(&shared);
         }
         let (tell, told) = mpsc::channel();
-        let seal = move || {
-            // Nobody listens any more when it took too long.
-            let _ = tell.send(shared.checkpoint(0, patience).map(|_| ()));
+        // Nobody listens any more when it took too long.
+        let run = move || {
+            let _ = tell.send(seal(&shared));
         };
-        match threads::spawn("millpond-seal", seal) {
+        match threads::spawn("millpond-seal", run) {
             // Spawning fails for want of threads; then this one has to do.
-            Err(_) => self.shared.checkpoint(0, patience).map(|_| ()),
+            Err(_) => seal(&self.shared),
             Ok(thread) => match told.recv_timeout(patience) {
                 Ok(sealed) => {
                     let _ = thread.join();
@@ -378,6 +378,12 @@ impl Inner {
             },
         }
     }
+}
+
+/// Writes a checkpoint of all there is.
+fn seal(shared: &Arc<Shared>) -> Result<(), Trouble> {
+    let written = shared.checkpoint(shared.checkpoint_writer(), shared.options.write_timeout);
+    written.map(|_| ()).map_err(|error| error.trouble)
 }
 
 impl Drop for Inner {

@@ -1,9 +1,11 @@
 //! Opening: from what recovery found to a channel that runs.
 
+use super::checkpoint::By;
 use super::error::OpenError;
 use super::group_commit::CommitDelay;
 use super::options::FileChannelOptions;
-use super::shared::{Home, Parts, Shared, Slots, Tending};
+use super::shared::{Home, Parts, Shared, Tending};
+use super::slots::Slots;
 use crate::base::codes;
 use crate::base::ids::{EpochNumber, StripeIndex};
 use crate::base::quantity::Quantity;
@@ -232,23 +234,25 @@ fn begin(shared: &Arc<Shared>) -> Result<(), OpenError> {
         let _ = shared.with_log(|log| log.epoch_stands_in_slot(index));
     }
     // A slot that cannot be written is found out by the second attempt: the other one is written then.
-    let checkpoint = || shared.checkpoint(0, shared.options.write_timeout);
+    let checkpoint = || shared.checkpoint(By::Here, shared.options.write_timeout);
     let written = checkpoint().or_else(|_| checkpoint());
     let trouble = shared.with_log(|log| {
         let stripes = (0..log.stripes()).map(|index| StripeIndex(index as u16));
-        let reports = stripes.map(|index| log.report(index));
+        let present = stripes.filter(|index| shared.homes[index.at()].directory.is_some());
+        let reports = present.map(|index| log.report(index));
         reports.filter_map(|report| report.suspended.map(|t| (report.index, t))).next()
     });
-    let failed = |index: StripeIndex, words: String| {
-        let directory = shared.homes[index.at()].directory.as_ref();
-        let path = directory.map_or_else(PathBuf::new, |d| d.path().to_owned());
+    let failed = |index: Option<StripeIndex>, words: String| {
+        let stripe = index.and_then(|index| shared.homes[index.at()].directory.as_ref());
+        let path = stripe.map(|directory| directory.path().to_owned());
+        // What is about no stripe is about all of them: no opening can do without.
+        let path = path.unwrap_or_else(|| shared.options.checkpoint_dir.clone());
         OpenError::Begin { path, source: std::io::Error::other(words) }
     };
     match (trouble, written) {
-        (Ok(Some((index, trouble))), _) if shared.homes[index.at()].directory.is_some() => {
-            Err(failed(index, trouble.to_string()))
-        }
-        (Err(trouble), _) | (_, Err(trouble)) => Err(failed(StripeIndex(0), trouble.to_string())),
-        (Ok(_), Ok(_)) => Ok(()),
+        (Ok(Some((index, trouble))), _) => Err(failed(Some(index), trouble.to_string())),
+        (Err(trouble), _) => Err(failed(None, trouble.to_string())),
+        (Ok(None), Err(error)) => Err(failed(error.stripe, error.trouble.to_string())),
+        (Ok(None), Ok(_)) => Ok(()),
     }
 }

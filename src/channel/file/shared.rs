@@ -6,16 +6,16 @@ use super::group_commit::CommitDelay;
 use super::options::FileChannelOptions;
 use super::pledges::Pledges;
 use super::preallocate::SegmentUse;
+use super::slots::Slots;
 use super::turns::Turns;
 use super::workers::{Task, Workers};
-use crate::base::ids::{StripeIndex, Uuid};
+use crate::base::ids::Uuid;
 use crate::base::signal::Signal;
 use crate::base::trouble::Trouble;
 use crate::channel::timer::{Timer, TimerHandle};
 use crate::disk::memory::SlabPool;
 use crate::disk::{Directory, Lock};
 use crate::log::{Log, Said, Wakes};
-use crate::recovery::SlotHome;
 use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -121,21 +121,6 @@ pub(super) struct Tending {
     pub removed: bool,
     /// It was said that its path does not lead to it.
     pub moved: bool,
-}
-
-/// A pair of checkpoint slots.
-pub(super) struct Slots {
-    /// The stripe whose directory they lie in; `None` for `checkpointDir`.
-    pub stripe: Option<StripeIndex>,
-    pub owner: Uuid,
-    pub directory: std::sync::Arc<dyn Directory>,
-    pub home: SlotHome,
-    /// The last write failed: the file is opened again before the next.
-    pub reopen: bool,
-    /// Number of the checkpoint that it holds; what the opening wrote is 0.
-    pub held: u64,
-    /// Checkpoints for which the slot is left out that comes next: it could not be written.
-    pub avoided: u32,
 }
 
 impl Shared {

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Threads at most, for the channel and for each stripe: a stripe whose disk hangs may keep as
-/// many as the log lets it have writes that hang, one that reads and one that makes segments.
+/// many as the log lets it have writes that hang, one that reads, one that makes segments and one that
+/// writes a checkpoint.
 /// Threads start only when work waits and nobody is free, so there are hardly ever more than two.
 const WORKERS_MAX: usize = 4;
 const WORKERS_PER_STRIPE_MAX: usize = 14;
@@ -28,8 +29,10 @@ pub(super) enum Task {
     ReadAhead,
     /// See to the space and the segments of a stripe.
     Tend(StripeIndex),
-    /// Write a checkpoint if there is anything new.
+    /// Begin a checkpoint if there is anything new.
     Checkpoint,
+    /// Write the pair of slots with this number, for the checkpoint that asked for it.
+    Slot(usize),
 }
 
 /// The pool; starts threads when work waits and ends them when none comes.

@@ -192,6 +192,10 @@ impl Shared {
             Task::ReadAhead => cold::read_ahead(self),
             Task::Tend(index) => self.tend(index),
             Task::Checkpoint => self.keep_checkpoint(),
+            Task::Slot(at) => {
+                self.write_slot(at);
+                self.advance_checkpoint(self.checkpoint_writer());
+            }
         }
     }
 
