@@ -499,6 +499,11 @@ pub const EXTERNAL_LINE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Events of a batch between the agent and an external process, whatever `batchSize` says.
 pub const EXTERNAL_EVENTS_MAX: usize = 100_000;
 
+/// Processes of one command that were killed and are not gone, because the kernel waits on their behalf; while
+/// there are so many it is not started again. Each holds a process id, a task and a few pipes, and a mount
+/// that does not answer would let no end of them gather; more than one, because the next may well work.
+pub const PROCESSES_UNENDED_MAX: usize = 4;
+
 /// Bytes of one line that an external process writes to its stderr; the rest of it is left out.
 pub const STDERR_LINE_BYTES_MAX: usize = 4096;
 

@@ -1,12 +1,20 @@
 //! A command as a process group that ends with the component that runs it.
+//!
+//! A process that was killed and is not gone, because the kernel waits on its behalf for a disk or a mount
+//! that does not answer, is left to a task of its own: nobody waits for it. While
+//! [`PROCESSES_UNENDED_MAX`] of one command are left so, it is not started again.
 
 use super::context::Failure;
-use crate::base::limits::{STDERR_LINE_BYTES_MAX, STDERR_LINES_MAX, STDERR_RATE_SECONDS};
+use crate::base::limits::{
+    PROCESSES_UNENDED_MAX, STDERR_LINE_BYTES_MAX, STDERR_LINES_MAX, STDERR_RATE_SECONDS,
+};
 use crate::base::service;
 use crate::base::visible::Visible;
 use crate::config::settings::{SettingError, SettingsReader};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use std::io;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -19,8 +27,16 @@ const EXIT_POLL: Duration = Duration::from_millis(10);
 /// left its group can hold the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+/// How long a process that was killed may take to be gone. It takes no time, unless the kernel waits for
+/// something on its behalf.
+const GONE_WITHIN: Duration = Duration::from_secs(2);
+
+/// The commands of the processes that were killed and are not gone.
+static UNENDED: Mutex<Vec<Vec<String>>> = Mutex::new(Vec::new());
+
 /// A running command. Dropping it kills its group.
 pub(crate) struct Process {
+    words: Vec<String>,
     child: Child,
     /// The group's id, which is the child's; `None` once the child is reaped.
     group: Option<Pid>,
@@ -33,6 +49,17 @@ pub(crate) struct Pipes {
     pub(crate) stdin: ChildStdin,
     /// What it writes.
     pub(crate) stdout: ChildStdout,
+}
+
+/// Why nobody knows how a command has ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoStatus {
+    #[error("its status is not known: {0}")]
+    Unknown(#[source] io::Error),
+    #[error(
+        "process {id} was killed and is not gone: the kernel waits on its behalf for a disk or a mount that does not answer, or a debugger holds it"
+    )]
+    Unended { id: u32 },
 }
 
 /// What becomes of a process's stderr, which is read in any case.
@@ -68,6 +95,11 @@ impl Process {
     pub(crate) fn start(words: &[String], stderr: Stderr) -> Result<(Self, Pipes), Failure> {
         let (program, arguments) =
             words.split_first().ok_or_else(|| Failure::new("no command to run"))?;
+        if Unended::of(words) >= PROCESSES_UNENDED_MAX {
+            return Err(Failure::new(format!(
+                "{PROCESSES_UNENDED_MAX} processes of \"{program}\" were killed and are not gone; it is started again when one of them is"
+            )));
+        }
         let mut command = Command::new(program);
         for variable in service::VARIABLES {
             command.env_remove(variable);
@@ -84,7 +116,7 @@ impl Process {
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let pipes = child.stdin.take().zip(child.stdout.take());
         let drained = child.stderr.take().map(|pipe| tokio::spawn(drain(pipe, stderr)));
-        let process = Self { child, group, stderr: drained };
+        let process = Self { words: words.to_vec(), child, group, stderr: drained };
         let (stdin, stdout) =
             pipes.ok_or_else(|| Failure::new("the command has no input or no output"))?;
         Ok((process, Pipes { stdin, stdout }))
@@ -101,31 +133,57 @@ impl Process {
     }
 
     /// Ends the run: a command that is still there after `grace` is asked to go, then killed.
-    /// When the source stops, what else is left of its group goes with it.
-    pub(crate) async fn end(&mut self, stopping: bool, grace: Duration) -> Option<ExitStatus> {
+    /// When the source stops, what else is left of its group goes with it. One that is not gone
+    /// [`GONE_WITHIN`] after it was killed is left to itself.
+    pub(crate) async fn end(
+        mut self,
+        stopping: bool,
+        grace: Duration,
+    ) -> Result<ExitStatus, NoStatus> {
         if !self.exits_within(grace).await && !stopping {
             self.terminate();
             self.exits_within(grace).await;
         }
         // Before it is reaped: after that its number may be another's.
-        if stopping || !self.exits_within(Duration::ZERO).await {
+        if stopping || !self.has_exited() {
             self.signal(Signal::KILL);
         }
-        let status = self.child.wait().await.ok();
+        let Ok(status) = timeout(GONE_WITHIN, self.child.wait()).await else {
+            return Err(self.leave());
+        };
         self.group = None;
         if let Some(stderr) = &mut self.stderr {
             let _ = timeout(LAST_WORDS, stderr).await;
         }
-        status
+        status.map_err(NoStatus::Unknown)
+    }
+
+    /// Lets a process be that was killed and is not gone: a task waits for it, and nobody else.
+    fn leave(mut self) -> NoStatus {
+        let id = self.child.id().unwrap_or_default();
+        let left = NoStatus::Unended { id };
+        tracing::warn!(program = self.words.first(), "{left}; it is not waited for any longer");
+        let unended = Unended::note(&self.words);
+        tokio::spawn(async move {
+            let _ = self.child.wait().await;
+            self.group = None;
+            drop(unended);
+            tracing::info!(program = self.words.first(), "process {id}, which was killed, is gone");
+        });
+        left
+    }
+
+    /// Whether the command has exited; it is not reaped.
+    pub(crate) fn has_exited(&self) -> bool {
+        let Some(pid) = self.group else { return true };
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
     }
 
     /// Waits until the command has exited, without reaping it.
     pub(crate) async fn exits_within(&self, grace: Duration) -> bool {
-        let Some(pid) = self.group else { return true };
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        let exited = || !matches!(waitid(WaitId::Pid(pid), options), Ok(None));
         let wait = async {
-            while !exited() {
+            while !self.has_exited() {
                 sleep(EXIT_POLL).await;
             }
         };
@@ -145,6 +203,35 @@ impl Drop for Process {
         if let Some(stderr) = &self.stderr {
             stderr.abort();
         }
+    }
+}
+
+/// A process that was killed and is not gone, for as long as it is not.
+struct Unended(Vec<String>);
+
+impl Unended {
+    fn note(words: &[String]) -> Self {
+        Self::all(|all| all.push(words.to_vec()));
+        Self(words.to_vec())
+    }
+
+    /// How many there are of this command.
+    fn of(words: &[String]) -> usize {
+        Self::all(|all| all.iter().filter(|left| *left == words).count())
+    }
+
+    fn all<T>(look: impl FnOnce(&mut Vec<Vec<String>>) -> T) -> T {
+        look(&mut UNENDED.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Unended {
+    fn drop(&mut self) {
+        Self::all(|all| {
+            if let Some(at) = all.iter().position(|left| *left == self.0) {
+                all.swap_remove(at);
+            }
+        });
     }
 }
 

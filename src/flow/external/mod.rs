@@ -11,7 +11,8 @@
 //!
 //! What always holds: whatever a process writes or leaves unwritten ends in a value, and what it was
 //! asked then counts as not done; no process of its group outlives the component; no more than one
-//! process runs for one component.
+//! process runs for one component, beside those that were killed and of which the kernel does not let go
+//! ([`crate::base::limits::PROCESSES_UNENDED_MAX`]).
 
 mod companion;
 mod speaker;

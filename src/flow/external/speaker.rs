@@ -2,7 +2,7 @@
 
 use super::{Options, Role};
 use crate::flow::context::Failure;
-use crate::flow::process::{Pipes, Process, Stderr};
+use crate::flow::process::{NoStatus, Pipes, Process, Stderr};
 use crate::wire::external::read::{self, Batch, NoMessage, Said};
 use crate::wire::external::write::{self, Greeting, Place};
 use std::io;
@@ -18,6 +18,10 @@ const READ_BYTES: usize = 64 * 1024;
 const KEPT_BYTES: usize = 1024 * 1024;
 /// How long a process whose pipe is closed may take to say why, and to exit.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often a process that says nothing is looked at, whether it has ended: something that it started may
+/// hold its output open.
+const EXIT_LOOK: Duration = Duration::from_millis(500);
 
 /// Why a process cannot be gone on with.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,8 @@ pub(crate) enum Fault {
     Pipe(#[source] io::Error),
     #[error("it says: {0}")]
     Says(String),
+    #[error("{fault}; {left}")]
+    Unended { fault: Box<Fault>, left: NoStatus },
 }
 
 /// The word for what a process said.
@@ -163,9 +169,23 @@ impl Speaker {
             }
             self.searched = bytes;
             self.buffer.reserve(READ_BYTES);
-            if self.stdout.read_buf(&mut self.buffer).await.map_err(Fault::Pipe)? == 0 {
+            if self.read().await.map_err(Fault::Pipe)? == 0 {
                 let amid = !self.buffer.is_empty();
                 return Err(Fault::Ended { amid, status: String::new() });
+            }
+        }
+    }
+
+    /// Reads on; 0 at the end of its output. That of a process that has ended is over once nothing has come
+    /// for [`LAST_WORDS`], whoever else holds it open.
+    async fn read(&mut self) -> io::Result<usize> {
+        let mut has_ended = false;
+        loop {
+            let patience = if has_ended { LAST_WORDS } else { EXIT_LOOK };
+            match timeout(patience, self.stdout.read_buf(&mut self.buffer)).await {
+                Ok(read) => return read,
+                Err(_) if has_ended => return Ok(0),
+                Err(_) => has_ended = self.process.has_exited(),
             }
         }
     }
@@ -211,7 +231,8 @@ impl Speaker {
         if !self.process.exits_within(until.saturating_duration_since(Instant::now())).await {
             self.process.terminate();
         }
-        self.process.end(true, self.options.stop_grace).await;
+        // What there is to say of one that does not end has been said.
+        let _ = self.process.end(true, self.options.stop_grace).await;
     }
 
     async fn hear_out(&mut self) {
@@ -234,9 +255,13 @@ impl Speaker {
         }
         let exit = self.process.end(true, grace).await;
         if let Fault::Ended { status, .. } = &mut fault {
-            *status = exit.map_or_else(|| "its status is not known".to_owned(), |s| s.to_string());
+            *status = exit.map_or_else(|left| left.to_string(), |status| status.to_string());
+            return fault;
         }
-        fault
+        match exit {
+            Err(left @ NoStatus::Unended { .. }) => Fault::Unended { fault: Box::new(fault), left },
+            Ok(_) | Err(NoStatus::Unknown(_)) => fault,
+        }
     }
 
     /// What a process that does not read any more gives as its reason.

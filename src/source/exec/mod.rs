@@ -6,7 +6,8 @@
 //! Java's `BufferedReader` does (`\n`, `\r`, `\r\n`), gathered, and committed when a batch is full
 //! or `batchTimeout` has passed since the last commit. While the channel refuses, nothing more is
 //! read and the command waits in its pipe. At the end of its output the rest is committed; with
-//! `restart` it runs again after `restartThrottle`. A command that ends with another status than 0, by a signal, or
+//! `restart` it runs again after `restartThrottle`; there the output is over, too, [`LEFT_OPEN`] after the
+//! command has exited if nothing comes any more, although something that it started holds it open, and that is killed. A command that ends with another status than 0, by a signal, or
 //! although it follows a file or a log (`tail -F`), is a failing source until it runs again and prints something, has run for 10 s, or ends well. To stop, the group gets SIGTERM, what it still
 //! prints is read for a moment, then it gets SIGKILL.
 //!
@@ -26,7 +27,7 @@ use crate::channel::BoxFuture;
 use crate::codes;
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
 use crate::event::Event;
-use crate::flow::process::{self, Pipes, Process, Stderr};
+use crate::flow::process::{self, NoStatus, Pipes, Process, Stderr};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
 use crate::metrics::DropReason;
 use crate::wire::charset::Charset;
@@ -98,6 +99,10 @@ const READ_BYTES: usize = 64 * 1024;
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How long a command whose output has ended may take to exit, unasked and then asked.
 const END_GRACE: Duration = Duration::from_secs(1);
+/// How often a command that is to run again is looked at, whether it has exited.
+const EXIT_LOOK: Duration = Duration::from_millis(500);
+/// How long what a command that has exited has left behind may be silent, where it is to run again.
+const LEFT_OPEN: Duration = Duration::from_secs(1);
 /// A command that has run so long is no fault of the source any more, although it prints nothing.
 const RUNS_WELL: Duration = Duration::from_secs(10);
 
@@ -159,7 +164,7 @@ impl Exec {
             false => Stderr::Unsaid,
         };
         // Its stdin is open and never written, as in Flume: a command that reads it waits.
-        let (mut process, Pipes { stdin: _stdin, stdout }) = Process::start(&self.words, stderr)?;
+        let (process, Pipes { stdin: _stdin, stdout }) = Process::start(&self.words, stderr)?;
         context.started();
         let most = self.batch_events.min(context.intake.transaction_capacity()).max(1);
         let mut reading = Reading {
@@ -173,15 +178,17 @@ impl Exec {
             kill_at: None,
             left_over: 0,
             not_kept: 0,
+            runs_again: self.restart.is_some(),
+            left_open: false,
         };
         let read = reading.until_end(stdout, &process).await;
-        let (kill_at, not_kept) = (reading.kill_at, reading.not_kept);
+        let (kill_at, not_kept, left_open) = (reading.kill_at, reading.not_kept, reading.left_open);
         let flushed = reading.finish().await;
         let stopping = context.stop.fired();
         let grace = kill_at.map_or(END_GRACE, |at| at.saturating_duration_since(Instant::now()));
-        let status = process.end(stopping, grace).await;
+        let ended = process.end(stopping || left_open, grace).await;
         if !stopping {
-            self.report_end(context, status);
+            self.report_end(context, ended);
         }
         let lost = not_kept + if let Ended::Stopped(left) = flushed { left } else { 0 };
         if lost > 0 {
@@ -193,7 +200,7 @@ impl Exec {
     }
 
     /// Logs the end of the command, and makes it a fault of the source where it should not have ended so.
-    fn report_end(&self, context: &SourceContext, status: Option<ExitStatus>) {
+    fn report_end(&self, context: &SourceContext, ended: Result<ExitStatus, NoStatus>) {
         let program = self.words.first().map_or("", String::as_str);
         let next = match self.restart {
             Some(throttle) => format!("it runs again in {} s", throttle.as_secs_f64()),
@@ -201,7 +208,14 @@ impl Exec {
                 "nothing is collected until the source is started again; see restart".to_owned()
             }
         };
-        match ending::fault(&self.words, status) {
+        let (status, fault) = match ended {
+            Ok(status) => (Some(status), ending::fault(&self.words, Some(status))),
+            Err(NoStatus::Unknown(_)) => (None, None),
+            Err(left @ NoStatus::Unended { .. }) => {
+                (None, Some(format!("the command's output has ended, and {left}")))
+            }
+        };
+        match fault {
             Some(fault) => {
                 tracing::warn!(source = %context.name, program, "{fault}; {next}");
                 context.counters.fault.set(format!("{fault}; {next}"));
@@ -231,6 +245,10 @@ struct Reading<'a> {
     left_over: usize,
     /// Lines behind those for which there was no room any more: they are counted, and lost.
     not_kept: usize,
+    /// The command is to run again once it has exited.
+    runs_again: bool,
+    /// It has exited, and something that it started held its output open and printed nothing.
+    left_open: bool,
 }
 
 impl Reading<'_> {
@@ -242,9 +260,13 @@ impl Reading<'_> {
     ) -> Result<(), Failure> {
         let mut buffer = vec![0; READ_BYTES];
         let (runs_well_at, mut runs_well) = (Instant::now() + RUNS_WELL, false);
+        // When to look whether it has exited, and until when it may be silent once it has.
+        let (mut look_at, mut silent_until) = (Instant::now() + EXIT_LOOK, None);
         loop {
             let due = self.pushed + self.every;
             let read = tokio::select! {
+                // What there is to read comes before the end of all reading.
+                biased;
                 () = self.context.stop.wait() => break,
                 () = sleep_until(runs_well_at), if !runs_well => {
                     runs_well = true;
@@ -256,12 +278,23 @@ impl Reading<'_> {
                     continue;
                 }
                 read = stdout.read(&mut buffer) => read,
+                () = sleep_until(silent_until.unwrap_or(look_at)), if self.runs_again => {
+                    if silent_until.is_some() {
+                        self.left_open = true;
+                        tracing::info!(source = %self.context.name, "the command has exited; what it has left behind prints nothing and is ended");
+                        return Ok(());
+                    }
+                    look_at = Instant::now() + EXIT_LOOK;
+                    silent_until = process.has_exited().then(|| Instant::now() + LEFT_OPEN);
+                    continue;
+                }
             };
             match read {
                 Ok(0) => return Ok(()),
                 Ok(n) => {
                     self.context.counters.fault.clear();
                     self.take(&buffer[..n]).await;
+                    (look_at, silent_until) = (Instant::now() + EXIT_LOOK, None);
                 }
                 Err(error) => {
                     self.context.counters.event_read_fail.add(1);

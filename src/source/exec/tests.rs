@@ -95,6 +95,28 @@ async fn with_restart_it_runs_again_also_when_it_could_not_start() {
 }
 
 #[tokio::test]
+async fn what_a_command_leaves_behind_keeps_it_from_running_again_only_while_it_prints() {
+    let directory = tempfile::tempdir().unwrap();
+    let pids = directory.path().join("pids");
+    let script = format!(
+        "(sleep 0.7; echo late; exec sleep 600) & echo $! >> {}; echo early",
+        pids.display()
+    );
+    let again = [("restart", "true"), ("restartThrottle", "10"), ("batchSize", "1")];
+    let trial = Trial::new();
+    trial.run(&*shell(&script, &again), trial.until_events(3)).await.unwrap();
+    assert_eq!(bodies(&trial.events())[..3], ["early", "late", "early"]);
+    let first = text(&pids).lines().next().unwrap().to_owned();
+    until("what it left behind to be gone", || !runs(&first)).await;
+
+    // Without `restart` its output is its source's as long as somebody has it, as in Flume.
+    let trial = Trial::new();
+    let source = shell("(sleep 2.5; echo late) & echo early", &[]);
+    source.run(&trial.context).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["early", "late"]);
+}
+
+#[tokio::test]
 async fn stopping_ends_the_whole_group_and_keeps_what_it_printed() {
     let directory = tempfile::tempdir().unwrap();
     let pids = directory.path().join("pids");

@@ -91,6 +91,25 @@ async fn a_process_that_dies_is_started_again_where_it_was_and_loses_and_repeats
 }
 
 #[tokio::test]
+async fn a_process_that_died_is_started_again_although_its_child_holds_its_output_open() {
+    let (directory, _) = heard();
+    let been = directory.path().join("been");
+    let script = format!(
+        "{READY} if [ ! -e {0} ]; then sleep 1000 & echo $! > {0}; exit 6; fi; echo '{{\"batch\":1,\"events\":[{{\"body\":\"good\"}}]}}'; read -r answer; read -r answer",
+        been.display()
+    );
+    let trial = Trial::new();
+    trial.run(&*source(&script, &[]), trial.until_events(1)).await.unwrap();
+    assert_eq!(bodies(&trial.events()), ["good"]);
+    let child = lines(&been).remove(0);
+    until("the child to be gone", || {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn output_that_is_no_batch_commits_nothing_and_the_next_process_has_its_turn() {
     for (bad, limit) in [
         ("echo nonsense", "16777216"),

@@ -4,7 +4,7 @@ use super::dingtalk::RobotError;
 use super::notice::Notice;
 use super::target::{Target, Way, Web};
 use super::{ANSWER_BYTES_MAX, BUSY_PAUSE, LEFT_BEHIND_GRACE};
-use crate::flow::process::{Process, Stderr};
+use crate::flow::process::{NoStatus, Process, Stderr};
 use crate::monitor::alarm::raised::Sender;
 use crate::net::endpoint::Endpoint;
 use crate::net::post::{Letterhead, PostError, post};
@@ -142,7 +142,7 @@ impl Speaker {
 /// Runs a command to its end, with `input` on its stdin. What it leaves behind in its group ends with it.
 async fn run(words: &[String], input: &str, patience: Duration) -> Result<(), SendError> {
     let started = Process::start(words, Stderr::Rated("alarms.command".to_owned()));
-    let (mut process, mut pipes) = started.map_err(SendError::Start)?;
+    let (process, mut pipes) = started.map_err(SendError::Start)?;
     let talk = async {
         let feed = async {
             // One that reads nothing is no worse for that.
@@ -166,13 +166,15 @@ async fn run(words: &[String], input: &str, patience: Duration) -> Result<(), Se
             () = &mut talk => exits.await,
         }
     };
+    let ended = process.end(true, Duration::ZERO).await;
     if !has_exited {
-        process.end(true, Duration::ZERO).await;
         return Err(SendError::Late(patience));
     }
-    match process.end(true, Duration::ZERO).await {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(SendError::Ended(status.to_string())),
-        None => Err(SendError::Ended("a status that nobody knows".to_owned())),
+    match ended {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(SendError::Ended(status.to_string())),
+        Err(NoStatus::Unknown(_) | NoStatus::Unended { .. }) => {
+            Err(SendError::Ended("a status that nobody knows".to_owned()))
+        }
     }
 }
