@@ -76,6 +76,8 @@ pub struct Plan {
     pub sinks: Vec<SinkPlan>,
     /// Groups of sinks.
     pub groups: Vec<GroupPlan>,
+    /// The names of all sources that are listed, also of those that were left out.
+    pub sources_listed: Vec<String>,
     /// Errors of the configuration: how often something was left out.
     pub left_out: usize,
     /// What is watched, and who is told.
@@ -179,6 +181,7 @@ impl Plan {
             sources: Vec::new(),
             sinks: Vec::new(),
             groups: Vec::new(),
+            sources_listed: config.sources_listed.clone(),
             left_out: 0,
             alarms,
         };

@@ -4,17 +4,18 @@ use super::build::{ChannelPlan, GroupPlan, Plan, Print, SinkPlan, SourcePlan};
 use super::carry::Estate;
 use super::channels::{is_volatile, open_channel};
 use super::opening::Opening;
-use super::seat::{Seat, Slot, dead_letters, opened};
+use super::seat::{Seat, SourceChannel, channels_of_source, dead_letters, group};
 use crate::base::clock::Clock;
 use crate::channel::Channel;
 use crate::codes;
 use crate::config::agent::ChannelKind;
+use crate::flow::awaited::Slot;
 use crate::flow::client_limits::ClientLimits;
 use crate::flow::context::StopSignal;
 use crate::flow::counted::Counted;
 use crate::flow::drain::DrainAtStop;
 use crate::flow::group_runner::GroupRunner;
-use crate::flow::intake::{ChannelProcessor, NamedChannel};
+use crate::flow::intake::ChannelProcessor;
 use crate::flow::interceptor::Chain;
 use crate::flow::source_runner::SourceRunner;
 use crate::flow::spell::Spell;
@@ -64,6 +65,10 @@ pub(super) struct ChannelPart {
     pub(super) slot: Slot,
     /// For those who put: filled once it has what an earlier channel of its name still held.
     filled: Slot,
+    /// `true` once it could not be opened.
+    failed: watch::Receiver<bool>,
+    /// Events of one transaction at most.
+    transaction_capacity: usize,
     /// Its events are gone with the process.
     pub(super) volatile: bool,
     /// Another channel can be opened in its place while it is open, to get what it holds.
@@ -76,11 +81,14 @@ pub(super) struct ChannelPart {
     started: watch::Receiver<bool>,
 }
 
-/// The sources that put into each channel.
+/// The sources that put into each channel. One that is listed and was left out because of a mistake is not gone,
+/// and nobody knows which channels it would have: it counts for all of them.
 fn sources_of_channels(plan: &Plan) -> BTreeMap<String, Vec<String>> {
+    let runs = |name: &String| plan.sources.iter().any(|source| source.name == *name);
+    let left_out: Vec<&String> = plan.sources_listed.iter().filter(|name| !runs(name)).collect();
     let of = |channel: &String| {
         let sources = plan.sources.iter().filter(|source| source.channels.contains(channel));
-        sources.map(|source| source.name.clone()).collect()
+        sources.map(|source| &source.name).chain(left_out.iter().copied()).cloned().collect()
     };
     plan.channels.iter().map(|channel| (channel.name.clone(), of(&channel.name))).collect()
 }
@@ -160,10 +168,7 @@ impl Running {
     pub(super) fn start_missing(&mut self, plan: Plan) {
         self.left_out = plan.left_out;
         let members = plan.members();
-        // A source that was left out because of a mistake is not gone.
-        if plan.left_out == 0 {
-            self.named.send_replace(sources_of_channels(&plan));
-        }
+        self.named.send_replace(sources_of_channels(&plan));
         self.registry.keep(&members);
         self.taps.keep(&members);
         for channel in plan.channels {
@@ -187,6 +192,8 @@ impl Running {
         let (open, slot) = watch::channel(None);
         let (fill, filled) = watch::channel(None);
         let (started, has_started) = watch::channel(false);
+        let (failed, has_failed) = watch::channel(false);
+        let transaction_capacity = plan.kind.transaction_capacity();
         let (fire, stop) = StopSignal::new();
         let volatile = is_volatile(&plan.kind);
         let carries = matches!(plan.kind, ChannelKind::Memory(_));
@@ -213,6 +220,7 @@ impl Running {
                 clock: Arc::clone(&clock),
                 stop: stop.clone(),
                 spell: Spell::default(),
+                failed,
             };
             let Some(channel) = opening.keep_opening().await else { return };
             let standing = Arc::new(Standing::new(channel));
@@ -239,6 +247,8 @@ impl Running {
             print,
             slot,
             filled,
+            failed: has_failed,
+            transaction_capacity,
             volatile,
             carries,
             drains,
@@ -289,11 +299,7 @@ impl Running {
             tried.push(was_tried);
         }
         let run = async move {
-            let mut members = Vec::new();
-            for seat in seats {
-                let Some(runner) = seat.runner().await else { return };
-                members.push(runner);
-            }
+            let Some(members) = group(seats).await else { return };
             GroupRunner { name, members, processor }.run().await;
         };
         let task = Task { name: task, handle: Some(self.sinks_on.spawn(run)), stop: fire };
@@ -325,6 +331,7 @@ impl Running {
             clock: Arc::clone(&self.clock),
             plan,
             slot: channel.slot.clone(),
+            transaction_capacity: channel.transaction_capacity,
             stop,
             tried,
             started,
@@ -338,10 +345,18 @@ impl Running {
         if self.sources.contains_key(&task) {
             return;
         }
-        let names = plan.channels.iter();
-        let slots: Vec<(String, Slot)> = names
-            .filter_map(|name| Some((name.clone(), self.channels.get(name)?.filled.clone())))
-            .collect();
+        let source_channel = |(at, name): (usize, &String)| {
+            let channel = self.channels.get(name)?;
+            Some(SourceChannel {
+                name: name.clone(),
+                filled: channel.filled.clone(),
+                failed: channel.failed.clone(),
+                transaction_capacity: channel.transaction_capacity,
+                required: plan.selector.may_require(at),
+            })
+        };
+        let channels: Vec<SourceChannel> =
+            plan.channels.iter().enumerate().filter_map(source_channel).collect();
         let behind =
             |part: &&Part| part.channels.iter().any(|channel| plan.channels.contains(channel));
         let sinks_tried: Vec<_> =
@@ -351,13 +366,11 @@ impl Running {
         let counters = self.registry.source(&plan.name);
         let tap = self.taps.at(Role::Source, &plan.name);
         let (clock, clients) = (Arc::clone(&self.clock), Arc::clone(&self.clients));
-        let (print, channels) = (plan.print.clone(), plan.channels.clone());
+        let (print, names) = (plan.print.clone(), plan.channels.clone());
         let run = async move {
-            let mut channels = Vec::new();
-            for (name, slot) in slots {
-                let Some(channel) = opened(slot, &stop).await else { return };
-                channels.push(NamedChannel { name, channel });
-            }
+            let Some(channels) = channels_of_source(&plan.name, channels, &stop).await else {
+                return;
+            };
             tokio::select! {
                 () = stop.wait() => return,
                 _ = tokio::time::timeout(SINKS_FIRST, all_tried(sinks_tried)) => {}
@@ -374,7 +387,7 @@ impl Running {
         };
         let task = Task { name: task, handle: Some(tokio::spawn(run)), stop: fire };
         let (started, tried, dead_letters) = (vec![has_started], Vec::new(), Vec::new());
-        let part = Part { task, print, channels, dead_letters, started, tried };
+        let part = Part { task, print, channels: names, dead_letters, started, tried };
         self.sources.insert(part.task.name.clone(), part);
     }
 

@@ -296,6 +296,54 @@ async fn a_channel_that_cannot_be_opened_is_tried_again_while_the_rest_runs() {
     assert_eq!(running.stop(PATIENCE).await, [""; 0]);
 }
 
+/// The first half of a test: `c2` is a channel of files that cannot be opened until what is answered goes.
+fn blocked(dir: &Path) -> (std::path::PathBuf, String) {
+    let blocked = dir.join("blocked");
+    std::fs::write(&blocked, "a file where a directory is meant").unwrap();
+    let channel = file_channel("c2", &blocked);
+    (blocked, channel)
+}
+
+#[tokio::test]
+async fn an_optional_channel_that_cannot_be_opened_keeps_no_source_and_joins_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (blocked, channel) = blocked(dir.path());
+    let text = format!(
+        "a.sources = r1\na.channels = c1 c2\na.sinks = k1\na.sinks.k1.type = null\n\
+         a.sinks.k1.channel = c1\na.sources.r1.type = seq\na.sources.r1.channels = c2 c1\n\
+         a.sources.r1.selector.optional = c2\na.channels.c1.type = memory\n{channel}"
+    );
+    let (running, registry) = start_plan(planned_with(&text, Types::built_in()).0);
+    let (source, optional) = (registry.source("r1"), registry.channel("c2"));
+    until("events without it", || source.event_accepted.get() > 0).await;
+    until("what it misses is counted", || source.optional_write_fail.get() > 0).await;
+    assert_eq!(optional.event_put_success.get(), 0);
+    std::fs::remove_file(&blocked).unwrap();
+    until("it gets events", || optional.event_put_success.get() > 0).await;
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_group_begins_with_the_sinks_whose_channel_is_open() {
+    let log = "group begins";
+    let dir = tempfile::tempdir().unwrap();
+    let (blocked, channel) = blocked(dir.path());
+    let more = format!(
+        "a.channels = c1 c2\na.sources = r1 r2\na.sources.r2.type = trial\n\
+         a.sources.r2.channels = c2\na.sources.r2.log = {log}\na.sinks = k2 k1\n\
+         a.sinks.k2.type = trial\na.sinks.k2.channel = c2\na.sinks.k2.log = {log}\n\
+         a.sinkgroups = g\na.sinkgroups.g.sinks = k2 k1\n\
+         a.sinkgroups.g.processor.type = failover\n\
+         a.sinkgroups.g.processor.priority.k2 = 9\n\
+         a.sinkgroups.g.processor.priority.k1 = 1\n{channel}"
+    );
+    let (running, _) = start(&configuration(log, &more));
+    until("the open one is emptied", || did(log).contains(&"r1 2".to_owned())).await;
+    std::fs::remove_file(&blocked).unwrap();
+    until("so is the other", || did(log).contains(&"r2 2".to_owned())).await;
+    assert_eq!(running.stop(PATIENCE).await, [""; 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_cannot_start_keeps_neither_a_source_nor_another_sink() {
     let log = "refuses";

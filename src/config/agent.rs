@@ -16,6 +16,8 @@ pub struct AgentConfig {
     pub channels: Vec<ChannelConfig>,
     /// Its sources, in the order they are listed.
     pub sources: Vec<SourceConfig>,
+    /// The names in its list of sources, also of those that were left out.
+    pub sources_listed: Vec<String>,
     /// Its sinks, in the order they are listed, those of groups included.
     pub sinks: Vec<SinkConfig>,
     /// Its sink groups. A sink is in one group at most; sinks of no group run alone.

@@ -179,7 +179,11 @@ async fn turn(
     let empty = |member: &Member| member.runner.channel.status().events == 0;
     if !stopping && members.iter().all(empty) {
         let until = members.iter().map(Member::until_tick).min().unwrap_or_default();
-        let open = members.iter().find(|member| member.sink.is_some());
+        // Nor is a channel waited in that is not open while another one is.
+        let serves =
+            |member: &&Member| member.sink.is_some() && !member.runner.channel.status().stopped;
+        let open = members.iter().find(serves);
+        let open = open.or_else(|| members.iter().find(|member| member.sink.is_some()));
         let waits = open.unwrap_or(&members[0]).runner.wait_for_event(until).await;
         if let Err(turn) = waits {
             return turn;

@@ -3,6 +3,7 @@
 //! A source or sink is a protocol and a loop. Transactions, batching by the channel's limits,
 //! back-off, counters, retries, restart after a panic and the ordered stop live here, once.
 
+pub mod awaited;
 pub mod backoff;
 pub mod client_error_log;
 pub mod client_limits;

@@ -104,7 +104,7 @@ impl Channel for Standing {
 }
 
 /// A transaction with no channel behind it.
-struct Nothing(Trouble);
+pub(super) struct Nothing(pub(super) Trouble);
 
 impl Nothing {
     fn refused(self) -> Result<(), CommitFailure> {

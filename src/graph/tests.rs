@@ -37,6 +37,7 @@ fn agent(name: &str, sources: Vec<SourceConfig>, sinks: Vec<SinkConfig>) -> Agen
     AgentConfig {
         name: name.to_owned(),
         channels: vec![channel("c1"), channel("c2")],
+        sources_listed: sources.iter().map(|s| s.component.name.clone()).collect(),
         sources,
         sinks,
         sink_groups: Vec::new(),

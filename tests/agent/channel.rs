@@ -206,6 +206,61 @@ fn a_channel_that_nothing_uses_any_more_is_emptied_and_its_sources_are_forgotten
     run_expecting(top, &words("check", &[]), b"", 0);
 }
 
+/// A file channel `c` for sources that each give one event with a position of 32,768 bytes, of which three have no
+/// room beside each other. The last line is about a sink that cannot run.
+fn with_large_positions(sources: &[&str], mistake: &str) -> String {
+    let each = |name: &&str| {
+        format!(
+            "a.sources.{name}.type = external\na.sources.{name}.command = sh give.sh {name}\n\
+             a.sources.{name}.channels = c\n"
+        )
+    };
+    format!(
+        "a.sources = {}\na.channels = c\na.channels.c.type = file\na.channels.c.checkpointDir = cp\n\
+         a.channels.c.dataDirs = d\na.channels.c.minimumRequiredSpace = 1048576\n{}{mistake}",
+        sources.join(" "),
+        sources.iter().map(each).collect::<String>()
+    )
+}
+
+#[test]
+fn a_renamed_source_has_room_for_its_position_although_a_sink_or_another_source_is_left_out() {
+    let script = "read -r greeting; echo '{\"ready\":1}'; p=$(head -c 32768 /dev/zero | tr '\\0' x)\n\
+                  echo '{\"batch\":1,\"events\":[{\"body\":\"'$1'\"}],\"position\":\"'$p'\"}'\n\
+                  read -r answer; read -r stop\n";
+    let sink = "a.sinks = k\na.sinks.k.type = file_roll\na.sinks.k.channel = c\n";
+    for mistake in [sink, "a.sources.r2.batchSize = many\n"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let top = directory.path();
+        std::fs::write(top.join("give.sh"), script).expect("written");
+        let which = ["--checkpoint-dir", "cp", "--data-dirs", "d"];
+        let until_there = |agent: &Agent, count: u64| {
+            until(
+                "the events",
+                || agent.words(),
+                || top.join("d").exists() && waiting(top, &which) == count,
+            );
+        };
+        std::fs::write(top.join("a.conf"), with_large_positions(&["r1", "r2"], ""))
+            .expect("written");
+        let agent = Agent::start(top, "a", "a.conf");
+        until_there(&agent, 2);
+        assert_eq!(agent.terminate().code(), Some(0));
+        // r1 has another name; r2 is there, or was left out by mistake.
+        let text = with_large_positions(&["r2", "r3"], mistake);
+        std::fs::write(top.join("a.conf"), text).expect("written");
+        let agent = Agent::start(top, "a", "a.conf");
+        until_there(&agent, if mistake == sink { 4 } else { 3 });
+        assert_eq!(agent.terminate().code(), Some(0));
+        let stat = [&["channel", "stat", "--json"][..], &which].concat();
+        let stat = run_expecting(top, &stat, b"", 0);
+        let stat: serde_json::Value = serde_json::from_str(&stat).expect("JSON");
+        let positions = stat["positions"].as_array().expect("positions").iter();
+        let names: Vec<_> = positions.map(|p| p["source"].as_str().expect("a name")).collect();
+        assert_eq!(names, ["r2", "r3"], "only what is gone is forgotten");
+    }
+}
+
 #[test]
 fn a_killed_agent_leaves_nothing_that_has_to_be_cleaned_up() {
     let (directory, _) = demo();

@@ -38,9 +38,10 @@ pub(super) fn agent(
     let (sinks, sink_groups) = run.groups(sinks);
     let channels = run.used(channels, &sources, &sinks);
     ports::each_for_one_source(&sources, run.findings);
-    let alarms = run.sections.alarms.clone();
+    let (sources_listed, alarms) = (run.names_listed("sources"), run.sections.alarms.clone());
+    let name = name.to_owned();
     let config =
-        AgentConfig { name: name.to_owned(), channels, sources, sinks, sink_groups, alarms };
+        AgentConfig { name, channels, sources, sources_listed, sinks, sink_groups, alarms };
     run.whole(&config);
     run.unlisted();
     config
@@ -116,6 +117,13 @@ impl Validation<'_> {
             );
         }
         found
+    }
+
+    /// The names in the list of a section, whether or not there is such a part. One that was separated by
+    /// commas is the mistake of a list.
+    fn names_listed(&self, section: &str) -> Vec<String> {
+        let list = self.sections.lists.get(section).map_or("", |list| &list.value);
+        names::split(list).into_iter().flat_map(|name| name.split(',')).map(str::to_owned).collect()
     }
 
     fn channels(&mut self) -> Vec<ChannelConfig> {

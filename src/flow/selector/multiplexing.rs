@@ -3,7 +3,7 @@
 use super::{Route, Selector, SelectorType};
 use crate::config::settings::{Key, Kind, SettingError, SettingsReader, Severity};
 use crate::event::Event;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// The type `multiplexing`.
 pub(super) const TYPE: SelectorType = SelectorType {
@@ -49,6 +49,8 @@ struct Multiplexing {
     header: String,
     by_value: HashMap<String, Targets>,
     others: Targets,
+    /// The places that are required of some value.
+    required: BTreeSet<usize>,
 }
 
 fn build(
@@ -77,7 +79,9 @@ fn build(
     }
     let header = reader.text("header").unwrap_or("flume.selector.header").to_owned();
     let others = Targets { required: others, optional: Vec::new() };
-    Ok(Multiplexing { header, by_value, others })
+    let all = by_value.values().chain([&others]);
+    let required = all.flat_map(|targets| targets.required.iter().copied()).collect();
+    Ok(Multiplexing { header, by_value, others, required })
 }
 
 /// The values below `prefix`, and the keys that name them.
@@ -115,6 +119,10 @@ impl Selector for Multiplexing {
         let value = event.headers.get(&self.header).filter(|value| !value.trim().is_empty());
         let targets = value.and_then(|value| self.by_value.get(value)).unwrap_or(&self.others);
         Route { required: &targets.required, optional: &targets.optional }
+    }
+
+    fn may_require(&self, at: usize) -> bool {
+        self.required.contains(&at)
     }
 }
 
