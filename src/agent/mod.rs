@@ -19,7 +19,8 @@
 //! - A panic or error of one component never ends another.
 //! - Sources are gone before sinks stop, sinks before channels close.
 //! - A changed configuration is read and checked whole before anything stops; one that cannot run, or
-//!   of which more is left out than before, changes nothing.
+//!   of which more is left out than before, changes nothing. What is refused for a reason that may pass, a
+//!   file or a key store that cannot be read, a port in use, is tried again at each poll.
 //! - A stop ends a reload where that is: nothing of the changed configuration starts any more, but sinks
 //!   that empty a channel in memory whose own sinks are gone.
 //! - A second signal ends the agent at once, whatever hangs; one that comes within a quarter of a
@@ -53,7 +54,7 @@ mod tests;
 
 use crate::base::clock::SystemClock;
 use crate::codes;
-use crate::config::settings::Severity;
+use crate::config::settings::{Finding, Severity};
 use crate::config::{LoadError, Text, load_texts};
 use crate::flow::context::StopSignal;
 use crate::graph::{self, Picture};
@@ -73,7 +74,7 @@ use stop::Signals;
 use supervise::Running;
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::{Instant, timeout};
-use watch::Watch;
+use watch::{Watch, Why};
 use windows::{Shown, Windows};
 
 /// What comes within this time of the first signal is the same wish once more: `timeout`, and a
@@ -219,7 +220,7 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
     let mut running = Running::start(plan, &registry, clock.clone(), clients, sinks_on.clone());
     let windows = Windows::open(options, shown, registry, clock, sinks_on, &running);
     let mut all_started = Box::pin(running.all_started());
-    let (mut said, saver) = (false, Saver::of(options.clone()));
+    let (mut said, mut refused, saver) = (false, None, Saver::of(options.clone()));
     let asked = loop {
         tokio::select! {
             biased;
@@ -229,25 +230,34 @@ async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentErro
                 say(&line);
                 windows.service.ready(&line);
             }
-            () = watch.changed() => {
-                windows.service.reloading();
+            why = watch.changed() => {
+                let before = refused.take().filter(|_| why == Why::Again);
+                if why == Why::Changed {
+                    windows.service.reloading();
+                }
                 // A file system that hangs must not keep the agent from stopping.
                 let read = tokio::select! {
                     biased;
                     name = signals.next() => break asked_by(name),
-                    read = read_again(options, &watch, &errors, &running) => read,
+                    read = read_again(options, &watch, &errors, &running, before.as_ref()) => read,
                 };
                 let read = match read {
                     Ok(read) => read,
-                    Err(why) => {
-                        goes_on(options, &windows.service, said, &format!("keeps its configuration: {why}"));
-                        windows.reload_refused(&why);
+                    Err(now) => {
+                        if before.is_none_or(|before| before.why != now.why) {
+                            let words = format!("keeps its configuration: {}", now.why);
+                            goes_on(options, &windows.service, said, &words);
+                        }
+                        windows.reload_refused(&now.why);
+                        watch.try_again(now.may_pass);
+                        refused = Some(now);
                         continue;
                     }
                 };
                 let shown = Shown { alarms: read.plan.alarms.clone(), flow: read.flow };
                 errors = read.errors;
                 saver.keep(read.texts, errors.len());
+                watch.try_again(false);
                 let after = adopt(&mut running, read.plan, options, &mut signals).await?;
                 if after.changed {
                     (all_started, said) = (Box::pin(running.all_started()), false);
@@ -318,13 +328,14 @@ struct After {
 async fn begin(options: &AgentOptions) -> Result<(Watch, Read), AgentError> {
     let beside = options.own_settings.as_ref().map(|conf| conf.join(own_settings::NAME));
     let origins = Origins::new(options.origins.clone(), options.access.clone(), beside);
-    let watch = Watch::new(origins, options.poll).await.map_err(AgentError::Runtime)?;
+    let mut watch = Watch::new(origins, options.poll).await.map_err(AgentError::Runtime)?;
     let texts = watch.texts().await;
     let first = options.clone();
     let had = texts.is_ok();
+    watch.try_again(!had);
     let read = tokio::task::spawn_blocking(move || match texts {
-        Ok(texts) => read(&first, texts),
-        Err(error) => read(&first, vec![backup::in_place_of(error, &first)?]),
+        Ok(texts) => read(&first, texts, true),
+        Err(error) => read(&first, vec![backup::in_place_of(error, &first)?], true),
     });
     let read = read.await;
     let mut read = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
@@ -398,38 +409,56 @@ struct Read {
     flow: Flow,
 }
 
+/// Why a changed configuration does not take over.
+struct Refused {
+    why: String,
+    /// The reason is not in the configuration, and may pass without a change to it.
+    may_pass: bool,
+    /// Its text, as far as it could be read.
+    texts: Vec<Text>,
+}
+
 /// The changed configuration, or why it does not take over: it cannot run, or leaves out what
-/// `errors` does not name, or what runs cannot become it.
+/// `errors` does not name, or what runs cannot become it. What is found in it is not said again when it is
+/// the one that was refused `before`.
 async fn read_again(
     options: &AgentOptions,
     watch: &Watch,
     errors: &BTreeSet<(String, String)>,
     running: &Running,
-) -> Result<Read, String> {
+    before: Option<&Refused>,
+) -> Result<Read, Refused> {
     let again = options.clone();
-    let texts = watch.texts().await.map_err(|error| error.to_string())?;
-    let reading = tokio::task::spawn_blocking(move || read(&again, texts));
-    let read = reading.await.map_err(|panic| format!("reading the new one panicked: {panic}"))?;
-    let read = read.map_err(|error| error.to_string())?;
+    let for_now = |why, texts| Refused { why, may_pass: true, texts };
+    let for_good = |why| Refused { why, may_pass: false, texts: Vec::new() };
+    let texts = watch.texts().await.map_err(|error| for_now(error.to_string(), Vec::new()))?;
+    let is_new = before.is_none_or(|before| before.texts != texts);
+    let reading = tokio::task::spawn_blocking(move || read(&again, texts, is_new));
+    let read = reading.await.map_err(|panic| format!("reading the new one panicked: {panic}"));
+    let read = read.map_err(for_good)?.map_err(|error| for_good(error.to_string()))?;
     if let Some((key, message)) = read.errors.difference(errors).next() {
-        return Err(format!("{key}: {message}"));
+        return Err(for_good(format!("{key}: {message}")));
     }
     if let Some(why) = running.refuses(&read.plan) {
-        return Err(why);
+        return Err(for_good(why));
     }
-    running.preflight(&read.plan).await.map_or(Ok(read), Err)
+    match running.preflight(&read.plan).await {
+        None => Ok(read),
+        Some(why) => Err(for_now(why, read.texts)),
+    }
 }
 
-/// What is to run, with everything said about it that there is to say.
-fn read(options: &AgentOptions, texts: Vec<Text>) -> Result<Read, AgentError> {
+/// What is to run; everything that there is to say about it is said if it `is_new`.
+fn read(options: &AgentOptions, texts: Vec<Text>, is_new: bool) -> Result<Read, AgentError> {
     let types = Types::built_in();
     let (properties, warnings) = effective(options);
-    warnings.iter().for_each(|warning| findings::warn(warning));
+    let log = |found: &[Finding]| found.iter().filter(|_| is_new).for_each(findings::log);
+    warnings.iter().filter(|_| is_new).for_each(|warning| findings::warn(warning));
     let loaded = load_texts(&texts, &options.name, &properties, &types.catalogue());
-    let loaded = loaded.inspect_err(|error| error.findings().iter().for_each(findings::log))?;
-    loaded.findings.iter().for_each(findings::log);
+    let loaded = loaded.inspect_err(|error| log(error.findings()))?;
+    log(&loaded.findings);
     let (mut plan, findings) = Plan::new(&loaded.agent, &types);
-    findings.iter().for_each(findings::log);
+    log(&findings);
     let all = loaded.findings.iter().chain(&findings);
     let left_out = all.filter(|finding| finding.severity == Severity::Error);
     let errors: Vec<_> = left_out.map(|f| (f.key.clone(), f.message.clone())).collect();

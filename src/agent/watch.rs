@@ -13,6 +13,15 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Looks at a file that changes all the time before it is taken as it is.
 const SETTLE_LOOKS: usize = 20;
 
+/// Why the configuration is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It has changed, or SIGHUP has come.
+    Changed,
+    /// What kept it from being taken over may be gone.
+    Again,
+}
+
 /// The configuration's origins, and SIGHUP.
 pub(super) struct Watch {
     origins: Arc<Origins>,
@@ -22,6 +31,8 @@ pub(super) struct Watch {
     hangup: Signal,
     /// A SIGHUP has come that nobody was told of yet.
     hung_up: bool,
+    /// It was refused for a reason that may pass.
+    again: bool,
 }
 
 impl Watch {
@@ -37,7 +48,7 @@ impl Watch {
         let hangup = signal(SignalKind::hangup())?;
         let origins = Arc::new(origins);
         let looks = origins.look(&[]).await;
-        Ok(Self { origins, looks, poll, hangup, hung_up: false })
+        Ok(Self { origins, looks, poll, hangup, hung_up: false, again: false })
     }
 
     /// What the configuration is now.
@@ -48,9 +59,14 @@ impl Watch {
         read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
-    /// Returns on SIGHUP, and when an origin has changed and is no longer being written. May be dropped
-    /// at any time: what it had begun to see is seen the next time.
-    pub(super) async fn changed(&mut self) {
+    /// Whether it is to be read at each look, although nothing has changed.
+    pub(super) fn try_again(&mut self, again: bool) {
+        self.again = again;
+    }
+
+    /// Returns on SIGHUP, when an origin has changed and is no longer being written, and at each look where
+    /// it is to be tried again. May be dropped at any time: what it had begun to see is seen the next time.
+    pub(super) async fn changed(&mut self) -> Why {
         loop {
             if !self.hung_up {
                 tokio::select! {
@@ -62,15 +78,18 @@ impl Watch {
             if std::mem::take(&mut self.hung_up) {
                 tracing::info!("SIGHUP: reading the configuration again");
                 self.looks = found;
-                return;
+                return Why::Changed;
             }
             if found != self.looks {
                 self.looks = self.settled(found).await;
                 tracing::info!("the configuration has changed; reading it again");
-                return;
+                return Why::Changed;
             }
             // The same bytes may have another name, by which they are asked for from now on.
             self.looks = found;
+            if self.again {
+                return Why::Again;
+            }
         }
     }
 
@@ -146,7 +165,7 @@ mod tests {
         };
         let ended = timeout(Duration::from_secs(60), async {
             tokio::select! {
-                () = watch.changed() => panic!("nothing has changed"),
+                why = watch.changed() => panic!("nothing has changed: {why:?}"),
                 () = has_asked => {}
             }
         });
@@ -185,7 +204,7 @@ mod tests {
             told = timeout(Duration::from_millis(1), async {
                 tokio::select! {
                     biased;
-                    () = watch.changed() => true,
+                    _ = watch.changed() => true,
                     () = std::future::ready(()) => false,
                 }
             })

@@ -51,7 +51,7 @@ crate::base::codes::codes! {
     }
     ALARM_RELOAD_REFUSED = 90009 Alarm "Changed configuration refused" {
         "The configuration was changed to something that cannot be taken over; the agent goes on with the one before."
-        "Correct it; millpond validate says the same as the alarm."
+        "Correct it; millpond validate says the same as the alarm. What may pass by itself, such as a port in use, is tried again at each look."
         "alarms.md#90009-reloadrefused-changed-configuration-refused"
     }
     ALARM_CHANNEL_FAILING = 90010 Alarm "Channel does not take events" {

@@ -140,6 +140,30 @@ fn a_source_runs_on_until_the_one_in_its_place_could_start() {
 }
 
 #[test]
+fn a_change_that_was_refused_for_a_passing_reason_is_taken_over_once_that_is_gone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let top = directory.path();
+    let (stays, goes) = (free_port(), free_port());
+    write(top, &configuration([stays, goes], ""));
+    let mut agent = Agent::start_with(top, "a", "a.conf", &["--poll-interval", "1"]);
+    say(&mut agent.connection(goes), "1");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let comes = taken.local_addr().expect("bound").port();
+    // A value that is warned of, which is not said again with each try.
+    write(top, &configuration([stays, comes], "a.sources.r2.nonsense = 1\n"));
+    let log = top.join("agent.log");
+    let said = |words: &str| std::fs::read_to_string(&log).expect("a log").matches(words).count();
+    until("the refusal", || agent.words(), || said("agent a keeps its configuration") == 1);
+    let warned = said("nonsense");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!((said("agent a keeps its configuration"), said("nonsense")), (1, warned));
+    drop(taken);
+    until("the reload", || agent.words(), || said("reloaded: restarted: source r2") == 1);
+    say(&mut agent.connection(comes), "2");
+    assert_eq!(agent.terminate().code(), Some(0));
+}
+
+#[test]
 fn a_file_that_changes_is_read_again_by_itself_once_it_is_whole() {
     let directory = tempfile::tempdir().expect("a directory");
     let top = directory.path();

@@ -37,7 +37,7 @@ super::codes! {
     }
     LOCK_TAKEN = 1103 Error "another process has locked a channel that is in use" {
         "The lock file was removed, and another process has made and locked a new one. Two processes must not write to one channel, so this one stops using it."
-        "Stop the other process, then restart this one. Let no script remove lock files."
+        "Stop the other process; the agent opens the channel again by itself, and /readyz names it until then. Let no script remove lock files."
         "operations.md#one-at-a-time"
     }
     DIRECTORY_REMOVED = 1104 Error "a directory was removed or emptied while it is in use" {
