@@ -1,4 +1,5 @@
-//! Opens a channel, however often it takes, and opens it again when it has stopped.
+//! Opens a channel, however often it takes, and opens it again when it has stopped, after an internal failure or
+//! because another process had locked its directory.
 
 use crate::base::clock::Clock;
 use crate::channel::{Channel, Trouble};
@@ -10,6 +11,7 @@ use crate::metrics::ChannelCounters;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Pause between attempts to open a channel, as Flume's supervisor makes between starts.
 const OPEN_AGAIN: Duration = Duration::from_secs(3);
@@ -26,6 +28,8 @@ pub(super) struct Opening<F> {
     pub(super) stop: StopSignal,
     /// When the log was last told why it cannot be opened.
     pub(super) spell: Spell,
+    /// Sent `true` when it could not be opened.
+    pub(super) failed: watch::Sender<bool>,
 }
 
 impl<F, E> Opening<F>
@@ -53,6 +57,7 @@ where
                 }
             };
             self.counters.unhealthy.set(1);
+            self.failed.send_replace(true);
             self.note(code, &format!("cannot be opened: {said}"));
             // As for a sink: a line for each attempt would bury the reason.
             match self.spell.failed(self.clock.now(), &said) {
@@ -76,8 +81,7 @@ where
         self.counters.failure.note(code, reason, self.clock.wall_ms());
     }
 
-    /// Opens the channel again whenever it has stopped after an internal failure. Returns when it
-    /// is to stop.
+    /// Opens the channel again whenever it has stopped. Returns when it is to stop.
     pub(super) async fn keep_open(&self, standing: &Standing) {
         loop {
             tokio::select! {
@@ -89,8 +93,13 @@ where
                 continue;
             }
             let why = status.trouble.unwrap_or_default();
-            tracing::error!(code = %codes::CHANNEL_STOPPED, channel = self.name, "{why}; opening it again");
-            self.note(&codes::CHANNEL_STOPPED, &format!("{why}; it is being opened again"));
+            let code = match status.gave_way {
+                true => &codes::LOCK_TAKEN,
+                false => &codes::CHANNEL_STOPPED,
+            };
+            tracing::error!(%code, channel = self.name, "{why}; opening it again");
+            self.counters.unhealthy.set(1);
+            self.note(code, &format!("{why}; it is being opened again"));
             let old = standing.vacate(Trouble::new(format!("{why}; it is being opened again")));
             // Its directories stay locked until the last transaction on it has ended too: until
             // then a write of its past could land in the middle of the recovery.
@@ -116,6 +125,8 @@ mod tests {
     use crate::base::clock::SystemClock;
     use crate::channel::CommitError;
     use crate::channel::file::{FileChannel, FileChannelOptions, OpenError};
+    use crate::disk::Disk;
+    use crate::disk::sim::{SimDisk, SimOptions};
     use crate::event::Event;
     use crate::metrics::Registry;
     use std::sync::{Mutex, PoisonError, Weak};
@@ -136,8 +147,20 @@ mod tests {
 
     /// A channel on real files whose last opening can be looked up.
     fn opening(directory: &std::path::Path, stop: StopSignal) -> (Opening<impl Open>, Last) {
+        opening_on(None, directory, stop)
+    }
+
+    /// The same on a simulated disk.
+    fn opening_on(
+        disk: Option<Arc<SimDisk>>,
+        directory: &std::path::Path,
+        stop: StopSignal,
+    ) -> (Opening<impl Open>, Last) {
         let mut options =
             FileChannelOptions::new(directory.join("checkpoint"), [directory.join("data")]);
+        if let Some(disk) = disk {
+            options = options.with_disk(disk);
+        }
         options.segment_bytes = 1 << 20;
         options.minimum_required_space = 0;
         let last = Last::default();
@@ -149,7 +172,8 @@ mod tests {
         });
         let counters = Registry::default().channel("c1");
         let (spell, clock) = (Spell::default(), Arc::new(SystemClock::new()));
-        (Opening { name: "c1".to_owned(), open, counters, clock, stop, spell }, last)
+        let (name, failed) = ("c1".to_owned(), watch::Sender::default());
+        (Opening { name, open, counters, clock, stop, spell, failed }, last)
     }
 
     #[tokio::test]
@@ -179,6 +203,43 @@ mod tests {
         stop.send_replace(true);
         keeping.await.expect("no panic");
         standing.close().expect("closed");
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_gave_way_is_not_healthy_and_is_opened_again_once_the_other_is_gone() {
+        let disk = Arc::new(SimDisk::new(SimOptions::new(1)));
+        let (stop, signal) = StopSignal::new();
+        let directory = std::path::Path::new("/c");
+        let (opening, _) = opening_on(Some(Arc::clone(&disk)), directory, signal);
+        let counters = Arc::clone(&opening.counters);
+        let standing = Arc::new(Standing::new(opening.keep_opening().await.expect("opens")));
+        put(&standing, "before").expect("committed");
+        disk.put_in_place(&directory.join("data/in_use.lock"), None).expect("it is there");
+        let data = disk.open_dir(&directory.join("data"), false).expect("it is there");
+        let other = data.lock("in_use.lock").expect("a file of its own");
+        until(|| standing.status().stopped).await;
+        let status = standing.status();
+        assert!(status.gave_way && status.refuses(), "{status:?}");
+        assert!(status.trouble.expect("named").contains("in_use.lock was removed"));
+        let watched = Arc::clone(&standing);
+        let keeping = tokio::spawn(async move { opening.keep_open(&watched).await });
+        let failed = || counters.failure.get().map(|failure| failure.reason).unwrap_or_default();
+        until(|| failed().contains("cannot be opened")).await;
+        assert_eq!(counters.unhealthy.get(), 1);
+        drop(other);
+        until(|| put(&standing, "after").is_ok()).await;
+        assert_eq!((counters.unhealthy.get(), standing.status().events), (0, 2));
+        stop.send_replace(true);
+        keeping.await.expect("no panic");
+        standing.close().expect("closed");
+    }
+
+    async fn until(reached: impl Fn() -> bool) {
+        let end = tokio::time::Instant::now() + Duration::from_secs(60);
+        while !reached() {
+            assert!(tokio::time::Instant::now() < end, "not reached");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     #[test]

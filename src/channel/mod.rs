@@ -266,9 +266,11 @@ pub struct Status {
     /// Why a stripe takes no puts, or why the whole channel takes none for a reason other than `capacity`:
     /// [`Status::refuses`] tells the two apart.
     pub trouble: Option<String>,
-    /// It has stopped after an internal failure, which `trouble` names, and does nothing until it
-    /// is closed and opened again. What was committed is as safe as before.
+    /// It has stopped, after an internal failure or because it gave way, which `trouble` names, and does
+    /// nothing until it is closed and opened again. What was committed is as safe as before.
     pub stopped: bool,
+    /// It has stopped because another process has locked a directory of it.
+    pub gave_way: bool,
 }
 
 impl Status {

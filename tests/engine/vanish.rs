@@ -308,6 +308,9 @@ fn a_channel_whose_directory_another_process_locked_writes_no_more() {
     engine.pass(Duration::from_secs(1));
     let refused = engine.try_put(&bodies("late", 0..1)).expect_err("no longer ours");
     assert!(refused.to_string().contains("closed"), "{refused}");
+    let status = engine.channel.status();
+    assert!(status.stopped && status.gave_way && status.refuses(), "{status:?}");
+    assert!(status.trouble.is_some_and(|why| why.contains("in_use.lock was removed")));
     let before = machine.disk.operations();
     for _ in 0..5 {
         engine.pass(Duration::from_secs(60));

@@ -194,6 +194,9 @@ impl Channel for FileChannel {
     fn status(&self) -> Status {
         let shared = &self.inner.shared;
         let capacity = shared.options.capacity;
+        if let Some(why) = shared.gave_way.get() {
+            return Status { gave_way: true, ..Status::stopped(capacity, why) };
+        }
         let log = match shared.log() {
             Ok(log) => log,
             Err(trouble) => return Status::stopped(capacity, &trouble),
@@ -234,6 +237,7 @@ impl Channel for FileChannel {
                 .load(std::sync::atomic::Ordering::Relaxed),
             trouble,
             stopped: false,
+            gave_way: false,
         }
     }
 
@@ -307,6 +311,11 @@ impl Inner {
     fn close(&self) -> Result<(), CloseError> {
         let shared = &self.shared;
         if shared.shut() {
+            if shared.gave_way.get().is_some() {
+                // What it was writing then ends before it is let go of, and nothing more is written.
+                shared.keeper.raise();
+                shared.workers.end(shared.options.write_timeout);
+            }
             return Ok(());
         }
         shared.room.raise();

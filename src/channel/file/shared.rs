@@ -19,7 +19,7 @@ use crate::log::{Log, Said, Wakes};
 use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 use tracing::Level;
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     /// Where cold reads get their part of it.
     pub pieces: Pieces,
     pub closed: AtomicBool,
+    /// Why it stopped when another process had locked a directory of it.
+    pub gave_way: OnceLock<Trouble>,
     /// What the last checkpoint of the keeper stands for.
     pub checkpointed: AtomicU64,
     /// Raised when something can be reserved that could not, or an acknowledgement has settled.
@@ -135,6 +137,7 @@ impl Shared {
             pieces: Pieces::default(),
             log: Mutex::new(parts.log),
             closed: AtomicBool::new(false),
+            gave_way: OnceLock::new(),
             checkpointed: AtomicU64::new(0),
             room: Signal::default(),
             takers: Signal::default(),

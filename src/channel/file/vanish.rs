@@ -124,12 +124,15 @@ impl Shared {
                 if self.shut() {
                     return;
                 }
+                let path = lock.path().display();
+                let what =
+                    format!("{path} was removed or replaced while it is in use, and now {held}");
                 tracing::error!(
                     code = %codes::LOCK_TAKEN,
                     channel = self.name,
-                    "{} was removed or replaced while it is in use, and now {held}: two processes must not write to one channel, so this one stops using it. Stop the other process, then restart this one",
-                    lock.path().display()
+                    "{what}: two processes must not write to one channel, so this one stops using it. Stop the other process; an agent then opens the channel again by itself"
                 );
+                let _ = self.gave_way.set(Trouble::new(format!("it gave way: {what}")));
                 self.room.raise();
                 self.takers.raise();
             }
