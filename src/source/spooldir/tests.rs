@@ -395,6 +395,35 @@ async fn the_channel_knows_the_place_better_than_the_tracker_file() {
     assert_eq!(drain(&channel), ["1", "2", "3", "4"]);
 }
 
+/// One channel takes the batch and the other never can: the numbers of that batch are used up, and what comes next
+/// must not be counted with them.
+#[tokio::test]
+async fn behind_a_file_that_one_channel_cannot_hold_the_next_files_enter_both() {
+    use crate::flow::intake::{ChannelProcessor, NamedChannel};
+    use crate::flow::selector::Replicating;
+    use crate::source::trial::durable_with;
+    let big = "x".repeat(2000);
+    let first = format!("e1\n{big}\ne3\ne4\n");
+    let ground = Ground::new(&[("a", &first), ("b", "of b\n"), ("c", "of c\n")]);
+    ground.aged("a", 9);
+    ground.aged("b", 5);
+    let wide = durable_with(&ground.at("wide"), 10, 1 << 20);
+    let narrow = durable_with(&ground.at("narrow"), 10, 1024);
+    let names = ["wide", "narrow"].map(str::to_owned);
+    let channels = names.iter().zip([&wide, &narrow]);
+    let channels = channels
+        .map(|(name, channel)| NamedChannel { name: name.clone(), channel: Arc::clone(channel) });
+    let mut trial = Trial::new();
+    let selector = Box::new(Replicating::new(&names, &[]).0);
+    let counters = Arc::clone(&trial.context.counters);
+    let intake = ChannelProcessor::new("r1", selector, channels.collect(), counters);
+    trial.context.intake = Arc::new(intake);
+    let passed = ground.until_names(&["a", "b.COMPLETED", "c.COMPLETED"]);
+    trial.run(&*ground.source(&[]), passed).await.unwrap();
+    assert_eq!(drain(&wide), ["e1", &big, "e3", "e4", "of b", "of c"]);
+    assert_eq!(drain(&narrow), ["e1", "of b", "of c"]);
+}
+
 /// Of two channels only the first one has the newest batch, as after a crash between two commits.
 #[tokio::test]
 async fn the_batch_that_one_channel_lacks_is_put_again_into_that_one_only() {
