@@ -2,26 +2,24 @@
 
 use super::delivery::notice::Notice;
 use super::delivery::outbox::Outbox;
+use super::keeper::Keeper;
 use super::losses::{LossLine, LossLog};
-use super::machine::{Change, Kept, Machine};
+use super::machine::{Change, Machine};
 use super::page::{View, Window};
 use super::raised::{Alarm, Cleared};
 use super::settings::AlarmSettings;
 use super::sight::{Moment, Sight};
 use super::space::Spaces;
-use super::store::{Store, StoreError};
-use super::{KEEP_EVERY, KEEP_PAUSE, LOOK, OPEN_PATIENCE, PANIC_CHARS_MAX, REST, REST_MAX};
+use super::{LOOK, PANIC_CHARS_MAX, REST, REST_MAX};
 use crate::base::clock::Clock;
 use crate::codes;
 use crate::flow::contain::contain;
 use crate::flow::context::StopSignal;
 use crate::metrics::{Reading, Registry};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// What the agent tells the engine.
 #[derive(Clone)]
@@ -58,7 +56,7 @@ impl Engine {
         let mut orders = self.orders.borrow_and_update().clone();
         let (keeper, kept) = tokio::select! {
             () = self.stop.wait() => return,
-            opened = Keeper::open(&orders.settings) => opened,
+            opened = Keeper::open(&orders.settings, self.clock.now()) => opened,
         };
         let machine = Machine::new(Arc::clone(&orders.settings), kept);
         let (outboxes, spaces) = (Vec::new(), Spaces::default());
@@ -77,6 +75,7 @@ impl Engine {
                     }
                     orders = self.orders.borrow_and_update().clone();
                     watch.machine.adopt(Arc::clone(&orders.settings));
+                    watch.keeper.adopt(&orders.settings);
                     self.employ(&orders.settings, &mut watch.outboxes);
                 }
                 _ = ticks.tick() => {}
@@ -243,106 +242,6 @@ fn named(alarm: &Alarm) -> String {
     format!("{} {} {}{subject}", entry.id(), entry.name, alarm.component)
 }
 
-/// Keeps alarms beside the loop: a disk that hangs holds up the keeping only.
-#[derive(Default)]
-struct Keeper {
-    /// `None` while it writes, and where nothing can be kept.
-    store: Option<Store>,
-    saving: Option<JoinHandle<(Store, Result<(), StoreError>)>>,
-    /// What is to be kept is newer than what is kept.
-    due: bool,
-    last: Duration,
-    /// Not before: behind a try that failed.
-    next: Duration,
-    /// Where the store is, should it be lost.
-    directory: Option<PathBuf>,
-    /// That it fails was said.
-    said: bool,
-}
-
-impl Keeper {
-    async fn open(settings: &AlarmSettings) -> (Self, Kept) {
-        let Some(directory) = settings.directory.clone() else { return Self::default().without() };
-        let shown = directory.display().to_string();
-        let place = Some(directory.clone());
-        let opening = spawn_blocking(move || Store::open(&directory));
-        let why = match timeout(OPEN_PATIENCE, opening).await {
-            Ok(Ok(Ok((store, kept, words)))) => {
-                words.into_iter().for_each(|words| tracing::warn!("alarms: {words}"));
-                return (Self { store: Some(store), directory: place, ..Self::default() }, kept);
-            }
-            Ok(Ok(Err(error))) => error.to_string(),
-            Ok(Err(panic)) => panic.to_string(),
-            Err(_) => format!("{shown} does not answer"),
-        };
-        tracing::warn!(
-            code = %codes::ALARMS_NOT_KEPT,
-            "alarms are not kept from one start to the next: {why}; name a directory of this agent's own with alarms.directory"
-        );
-        (Self::default(), Kept::default())
-    }
-
-    fn without(self) -> (Self, Kept) {
-        tracing::warn!(
-            code = %codes::ALARMS_NOT_KEPT,
-            "alarms are not kept from one start to the next: there is no file channel and no home directory; name a directory with alarms.directory"
-        );
-        (self, Kept::default())
-    }
-
-    /// Writes what has changed, unless that is being done; never waits for it.
-    async fn keep(&mut self, now: Duration, machine: &mut Machine) {
-        // When clients were heard last changes all the time.
-        let is_old = now.saturating_sub(self.last) >= KEEP_EVERY;
-        self.due |= machine.take_changed() || (is_old && machine.knows_clients());
-        if let Some(saving) = self.saving.take_if(|saving| saving.is_finished()) {
-            self.saved(now, saving).await;
-        }
-        if self.store.is_none() || !self.due || now < self.next {
-            return;
-        }
-        let kept = machine.kept();
-        if let Some(mut store) = self.store.take() {
-            (self.due, self.last) = (false, now);
-            self.saving = Some(spawn_blocking(move || {
-                let saved = store.save(&kept);
-                (store, saved)
-            }));
-        }
-    }
-
-    async fn saved(&mut self, now: Duration, saving: JoinHandle<(Store, Result<(), StoreError>)>) {
-        let (store, why) = match saving.await {
-            Ok((store, saved)) => (Some(store), saved.err().map(|error| error.to_string())),
-            // With it went the store and its lock.
-            Err(panic) => (self.directory.as_deref().map(Store::at), Some(panic.to_string())),
-        };
-        self.store = store;
-        let Some(why) = why else {
-            self.said = false;
-            return;
-        };
-        (self.due, self.next) = (true, now + KEEP_PAUSE);
-        if !std::mem::replace(&mut self.said, true) {
-            let seconds = KEEP_PAUSE.as_secs();
-            tracing::warn!(code = %codes::ALARMS_NOT_KEPT, "alarms cannot be kept, and are tried again each {seconds} s: {why}");
-        }
-    }
-
-    /// Keeps the last state; whoever ends the agent waits no longer than for its farewell.
-    async fn end(mut self, machine: &Machine) {
-        if let Some(saving) = self.saving.take() {
-            self.saved(Duration::ZERO, saving).await;
-        }
-        if let Some(mut store) = self.store.take() {
-            let kept = machine.kept();
-            if kept != (Kept { next: 1, ..Kept::default() }) {
-                let _ = spawn_blocking(move || store.save(&kept)).await;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,18 +250,6 @@ mod tests {
     use crate::monitor::alarm::tests::read;
     use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::time::sleep;
-
-    /// Keeps, and sees how that went.
-    async fn keep(keeper: &mut Keeper, seconds: u64, machine: &mut Machine) {
-        let now = Duration::from_secs(seconds);
-        keeper.keep(now, machine).await;
-        while keeper.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
-            sleep(Duration::from_millis(5)).await;
-        }
-        if let Some(saving) = keeper.saving.take() {
-            keeper.saved(now, saving).await;
-        }
-    }
 
     /// Time as the runtime has it, which a test stops and which then jumps.
     struct RuntimeClock(tokio::time::Instant);
@@ -463,33 +350,5 @@ mod tests {
         );
         assert_eq!(said.matches("raised").count(), 1, "{said}");
         assert!(!said.contains("is still there"), "{said}");
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_kept_is_tried_again_behind_a_pause() {
-        let (top, pause) = (tempfile::tempdir().expect("a directory"), KEEP_PAUSE.as_secs());
-        let place = top.path().join("kept");
-        let file = place.join("alarms.json");
-        std::fs::write(&place, "in the way").expect("written");
-        let (mut settings, _) = read("");
-        settings.directory = Some(place.clone());
-        let (mut keeper, kept) = Keeper::open(&settings).await;
-        let mut machine = Machine::new(Arc::new(settings), kept);
-        keeper.due = true;
-        keep(&mut keeper, 1, &mut machine).await;
-        assert!(keeper.said && keeper.due);
-        std::fs::remove_file(&place).expect("removed");
-        keep(&mut keeper, pause, &mut machine).await;
-        assert!(!file.exists(), "not at once");
-        keep(&mut keeper, pause + 1, &mut machine).await;
-        assert!(file.exists() && !keeper.said && !keeper.due);
-
-        std::fs::remove_file(&file).expect("removed");
-        keeper.store = None;
-        keeper.saving = Some(spawn_blocking(|| panic!("torn")));
-        keep(&mut keeper, 100, &mut machine).await;
-        assert!(keeper.said && keeper.due && !file.exists());
-        keep(&mut keeper, 100 + pause, &mut machine).await;
-        assert!(file.exists() && !keeper.said);
     }
 }

@@ -99,7 +99,39 @@ impl Machine {
     /// The same from the beginning, behind a look that ended in the middle: with the alarms, clients and
     /// counts that it has, and nobody is told again.
     pub(crate) fn anew(&self) -> Self {
-        let mut anew = Self::new(Arc::clone(&self.settings), self.kept());
+        self.anew_with(self.kept())
+    }
+
+    /// The same with what an earlier life has kept, which could not be had before. What both know is as it is
+    /// here.
+    pub(crate) fn joined(&self, kept: Kept) -> Self {
+        let mut all = self.kept();
+        let is_known = |alarm: &Arc<Alarm>| {
+            let own = all.active.iter().chain(&all.history);
+            let id = |alarm: &Alarm| (alarm.serial, alarm.raised_ms);
+            let place =
+                |alarm: &Alarm| (alarm.kind, alarm.component.clone(), alarm.subject.clone());
+            own.into_iter().any(|own| id(own) == id(alarm))
+                || alarm.cleared.is_none()
+                    && all.active.iter().any(|own| place(own) == place(alarm))
+        };
+        let active: Vec<_> = kept.active.into_iter().filter(|alarm| !is_known(alarm)).collect();
+        let earlier: Vec<_> = kept.history.into_iter().filter(|alarm| !is_known(alarm)).collect();
+        let is_new = |learned: &Learned| {
+            let same =
+                |own: &Learned| (&own.source, &own.client) == (&learned.source, &learned.client);
+            !all.clients.iter().any(same)
+        };
+        let clients: Vec<_> = kept.clients.into_iter().filter(is_new).collect();
+        all.next = all.next.max(kept.next);
+        all.active.extend(active);
+        all.history = earlier.into_iter().chain(all.history).collect();
+        all.clients.extend(clients);
+        self.anew_with(all)
+    }
+
+    fn anew_with(&self, kept: Kept) -> Self {
+        let mut anew = Self::new(Arc::clone(&self.settings), kept);
         for (place, state) in &mut anew.states {
             state.told = self.states.get(place).is_some_and(|before| before.told);
         }

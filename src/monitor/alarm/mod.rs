@@ -28,6 +28,7 @@
 mod certificates;
 mod delivery;
 mod engine;
+mod keeper;
 mod kind;
 mod losses;
 mod machine;
@@ -138,10 +139,7 @@ impl Alarms {
     /// A changed configuration was taken over, and says this.
     pub(crate) fn adopt(&self, settings: AlarmSettings) {
         let orders = Orders { settings: Arc::new(settings), refused: None };
-        let before = self.orders.send_replace(orders.clone()).settings;
-        if before.directory != orders.settings.directory {
-            tracing::warn!("alarms.directory counts from the next start of the agent");
-        }
+        self.orders.send_replace(orders);
     }
 
     /// A changed configuration was not taken over.

@@ -36,7 +36,7 @@ pub(super) const GENERAL: [Key; 4] = [
         name: "directory",
         kind: KeyKind::Path,
         default: "",
-        meaning: "Where active alarms, their history and the clients that were learned are kept. Without it beside the first file channel's checkpointDir, with -alarms after its name; without such a channel ~/.flume/alarms/AGENT-HASH, the hash being of the configuration's path. A change counts from the next start.",
+        meaning: "Where active alarms, their history and the clients that were learned are kept. Without it beside the first file channel's checkpointDir, with -alarms after its name; without such a channel ~/.flume/alarms/AGENT-HASH, the hash being of the configuration's path.",
     },
     Key {
         name: "history",

@@ -54,6 +54,11 @@ impl Store {
         Self { directory: directory.to_owned(), lock: None }
     }
 
+    /// Whether it is in this directory.
+    pub(super) fn is_at(&self, directory: Option<&PathBuf>) -> bool {
+        directory == Some(&self.directory)
+    }
+
     /// What is kept in `directory`, and what is to be said about it. Makes nothing. Blocks.
     ///
     /// # Errors
