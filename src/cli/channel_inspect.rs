@@ -8,8 +8,8 @@ use crate::base::ids::MAIN_GROUP;
 use crate::base::quantity::{BinaryBytes, Quantity};
 use crate::base::ranges::RangeSet;
 use crate::config::channels::FileChannelSettings;
-use crate::disk::real::RealDisk;
-use crate::disk::{Access, Disk};
+use crate::disk::Disk;
+use crate::disk::real::{LockHolder, RealDisk, lock_holder};
 use crate::event::Event;
 use crate::recovery::inspect::{self, Presence, Survey, SurveyedStripe, Walked};
 use crate::recovery::table::Case;
@@ -25,32 +25,31 @@ const SHOWN_BODY_BYTES_MAX: usize = 200;
 
 pub(super) fn stat(arguments: &InspectArguments) -> Result<(), Stop> {
     let settings = settings_of_channel(arguments)?;
-    let (survey, process) = (survey(&settings)?, open_in(&settings.checkpoint_dir));
+    let survey = survey(&settings)?;
+    let holder = lock_holder(&settings.checkpoint_dir.join(recovery::LOCK_NAME));
     if arguments.json {
         let mut found = stat_json(&survey, settings.capacity);
-        found["open_in_process"] = json!(process);
+        found["open"] = json!(holder.is_some());
+        found["open_in_process"] = match holder {
+            Some(LockHolder::Process(process)) => json!(process),
+            Some(LockHolder::Elsewhere) | None => Value::Null,
+        };
         return show(&(found.to_string() + "\n"));
     }
     let mut text = stat_words(&survey, settings.capacity, arguments.channel.channel.as_deref());
-    if let Some(process) = process {
+    if let Some(holder) = holder {
+        let who = match holder {
+            LockHolder::Process(process) => format!("process {process}"),
+            LockHolder::Elsewhere => {
+                "a process in another container or on another machine".to_owned()
+            }
+        };
         let _ = writeln!(
             text,
-            "process {process} has the channel open; this is what the disks show, and not what that process has suspended: its log, /readyz and millpond top say that"
+            "{who} has the channel open; this is what the disks show, and not what that process has suspended: its log, /readyz and millpond top say that"
         );
     }
     show_words(&text)
-}
-
-/// The process that has the channel open, as far as its lock file says and that process lives.
-fn open_in(checkpoint_dir: &Path) -> Option<u32> {
-    let directory = RealDisk::read_only().open_dir(checkpoint_dir, false).ok()?;
-    let file = directory.open(recovery::LOCK_NAME, Access::Read).ok()?;
-    let mut text = [0; 16];
-    let read = file.read_at(0, &mut text).ok()?;
-    let process: u32 = std::str::from_utf8(&text[..read]).ok()?.trim().parse().ok()?;
-    let raw = i32::try_from(process).ok().filter(|raw| *raw > 0)?;
-    let alive = rustix::process::test_kill_process(rustix::process::Pid::from_raw(raw)?);
-    (alive != Err(rustix::io::Errno::SRCH)).then_some(process)
 }
 
 pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {

@@ -141,8 +141,27 @@ fn repair_is_refused_beside_whoever_has_the_channel_open() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&child.id().to_string()), "the holder is named: {said}");
+    let stat = || {
+        let words = run_expecting(top, &words("stat", &[]), b"", 0);
+        let json = run_expecting(top, &words_json(), b"", 0);
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let line = words.lines().find(|line| line.contains("has the channel open"));
+        (line.map(str::to_owned), json["open"].clone(), json["open_in_process"].clone())
+    };
+    let (line, open, process) = stat();
+    let line = line.expect("who has it open");
+    assert!(line.starts_with(&format!("process {} has", child.id())), "{line}");
+    assert_eq!((open.as_bool(), process.as_u64()), (Some(true), Some(u64::from(child.id()))));
     drop(stdin);
     assert!(child.wait().expect("it ends").success());
+    // The number of a process that is gone may be another's by now: the text of the file is no lock.
+    let text = format!("{}\n", std::process::id());
+    std::fs::write(top.join("cp/in_use.lock"), text).expect("the lock file");
+    assert_eq!(stat(), (None, serde_json::json!(false), serde_json::Value::Null));
+}
+
+fn words_json() -> Vec<&'static str> {
+    words("stat", &["--json"])
 }
 
 #[test]

@@ -258,6 +258,32 @@ fn sign(file: &std::fs::File) {
     }
 }
 
+/// Who has locked a lock file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockHolder {
+    /// The process of this number.
+    Process(u32),
+    /// One that has no number here: in another container, or on another machine.
+    Elsewhere,
+}
+
+/// Who has locked the lock file at `path`, as the kernel says: its text may be that of a process that is gone.
+/// `None` when nobody has, or when that cannot be asked. Nothing is changed.
+#[must_use]
+pub fn lock_holder(path: &Path) -> Option<LockHolder> {
+    let about = rustix::fs::lstat(path).ok()?;
+    // Closing a descriptor of a file that this process has locked would drop the lock.
+    if register().files.contains(&identity(&about)) {
+        return Some(LockHolder::Process(std::process::id()));
+    }
+    let flags =
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    let asked = rustix::process::fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).ok()??;
+    let process = asked.pid.and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok());
+    Some(process.map_or(LockHolder::Elsewhere, LockHolder::Process))
+}
+
 /// Who holds the lock that we were refused: the kernel knows for POSIX locks, the file's text
 /// tells for others, if that process lives.
 fn holder(file: &std::fs::File) -> Option<u32> {

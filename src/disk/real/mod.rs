@@ -48,6 +48,7 @@ use crate::base::limits::DEVICE_BLOCK_BYTES;
 #[allow(unused_imports)] // named by the module's text
 use crate::base::limits::WRITES_IN_FLIGHT_MAX;
 use directory::RealDirectory;
+pub use lock::{LockHolder, lock_holder};
 use probe::Found;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
