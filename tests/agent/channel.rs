@@ -225,9 +225,12 @@ fn with_large_positions(sources: &[&str], mistake: &str) -> String {
 
 #[test]
 fn a_renamed_source_has_room_for_its_position_although_a_sink_or_another_source_is_left_out() {
+    // Once in all its lives: the second position of a source has the first one in it.
     let script = "read -r greeting; echo '{\"ready\":1}'; p=$(head -c 32768 /dev/zero | tr '\\0' x)\n\
-                  echo '{\"batch\":1,\"events\":[{\"body\":\"'$1'\"}],\"position\":\"'$p'\"}'\n\
-                  read -r answer; read -r stop\n";
+                  case $greeting in *'\"position\":null'*)\n\
+                  echo '{\"batch\":1,\"events\":[{\"body\":\"'$1'\"}],\"position\":\"'$p'\"}'; read -r answer;;\n\
+                  esac\n\
+                  read -r stop\n";
     let sink = "a.sinks = k\na.sinks.k.type = file_roll\na.sinks.k.channel = c\n";
     for mistake in [sink, "a.sources.r2.batchSize = many\n"] {
         let directory = tempfile::tempdir().expect("a directory");
@@ -250,7 +253,7 @@ fn a_renamed_source_has_room_for_its_position_although_a_sink_or_another_source_
         let text = with_large_positions(&["r2", "r3"], mistake);
         std::fs::write(top.join("a.conf"), text).expect("written");
         let agent = Agent::start(top, "a", "a.conf");
-        until_there(&agent, if mistake == sink { 4 } else { 3 });
+        until_there(&agent, 3);
         assert_eq!(agent.terminate().code(), Some(0));
         let stat = [&["channel", "stat", "--json"][..], &which].concat();
         let stat = run_expecting(top, &stat, b"", 0);
