@@ -69,6 +69,12 @@ pub enum Broken {
     MissingUnrefused,
     /// A segment file that came back after its events were given up is taken for a free one.
     ReturnedIsFree,
+    /// A position that is forgotten is taken out of the state, and nothing stands in its place.
+    ForgottenUnsaid,
+    /// A degraded opening is refused by a lock file that cannot be written.
+    LockErrorRefuses,
+    /// A segment that was taken into use is named by the next checkpoint that is due for another reason.
+    SegmentUnnamed,
 }
 
 #[cfg(mutant)]
@@ -79,7 +85,7 @@ thread_local! {
 impl Broken {
     /// Every rule.
     #[cfg(mutant)]
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::PublishedOverGaps,
         Self::FenceBehind,
         Self::VoidForgotten,
@@ -110,6 +116,9 @@ impl Broken {
         Self::HoleHides,
         Self::MissingUnrefused,
         Self::ReturnedIsFree,
+        Self::ForgottenUnsaid,
+        Self::LockErrorRefuses,
+        Self::SegmentUnnamed,
     ];
 
     /// Breaks the rule for engines of this thread, or none from now on.

@@ -12,7 +12,8 @@
 
 use super::Log;
 use crate::base::limits::{POSITION_BYTES_MAX, SOURCE_FORGET_AFTER};
-use crate::record::state::SourcePosition;
+use crate::base::mutant::Broken;
+use crate::record::state::{SourcePosition, StateRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -29,6 +30,15 @@ pub(super) struct Forgetting {
     queue: BTreeMap<String, SourcePosition>,
     /// Those of the queue that a checkpoint may have said: they cannot be kept any more.
     offered: BTreeSet<String>,
+}
+
+/// Puts what stands for a forgotten position into a state.
+pub(super) fn forget_position(state: &mut StateRecord, source: &str, forgotten: &SourcePosition) {
+    if Broken::ForgottenUnsaid.is_chosen() {
+        state.positions.remove(source);
+    } else {
+        state.advance_position(source, forgotten);
+    }
 }
 
 impl Log {
@@ -128,7 +138,7 @@ impl Log {
             self.forgetting.queue.remove(&source);
             self.forgetting.offered.remove(&source);
             self.positions_busy.remove(&source);
-            self.durable.advance_position(&source, &position);
+            forget_position(&mut self.durable, &source, &position);
             self.wakes.room = true;
         }
     }

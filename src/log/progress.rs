@@ -2,6 +2,7 @@
 
 use super::Log;
 use super::fate::Outcome;
+use super::forget::forget_position;
 use super::stripe::{FreeSegment, Health, Stripe};
 use crate::base::ids::{EpochNumber, SegmentId, StripeIndex};
 use crate::base::mutant::Broken;
@@ -107,7 +108,7 @@ impl Log {
         epochs.iter().for_each(|(index, _)| state.join(&self.state_of(*index)));
         let forgotten = self.forgotten();
         for (source, position) in &forgotten {
-            state.advance_position(source, position);
+            forget_position(&mut state, source, position);
         }
         CheckpointPlan { state, turn: self.durable_turn, acks, forgotten, epochs }
     }
@@ -150,7 +151,8 @@ impl Log {
     /// into use that none has named yet.
     #[must_use]
     pub fn checkpoint_is_wanted(&self) -> bool {
-        let wants = |s: &Stripe| s.slot_wanted || s.segment_unnamed;
+        let unnamed = |s: &Stripe| s.segment_unnamed && !Broken::SegmentUnnamed.is_chosen();
+        let wants = |s: &Stripe| s.slot_wanted || unnamed(s);
         !self.slot_queue.is_empty() || self.forgets() || self.stripes.iter().any(wants)
     }
 

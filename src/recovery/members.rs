@@ -5,6 +5,7 @@ use super::slots::{self, Slots};
 use super::{CHECKPOINT_NAME, LOCK_NAME, MEMBER_NAME, OpenError, RecoverOptions};
 use crate::base::ids::Uuid;
 use crate::base::limits::STRIPES_MAX;
+use crate::base::mutant::Broken;
 use crate::disk::{Access, Directory, Disk, Entry, Lock, LockError};
 use crate::record::member::{Member, Phase, Role};
 use crate::record::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -151,7 +152,9 @@ pub(super) fn survey(
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
-        let tolerated = options.open_degraded && place.listed == Listed::Data;
+        let refuses = Broken::LockErrorRefuses.is_chosen()
+            && matches!(opened, Err(OpenError::Lock(LockError::Io { .. })));
+        let tolerated = options.open_degraded && place.listed == Listed::Data && !refuses;
         match opened {
             Ok(present) => place.present = present,
             // One that another process has is neither missing nor lost.

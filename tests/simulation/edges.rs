@@ -1,12 +1,13 @@
 //! Refusals and failures that pass: everything that can go on goes on, and nothing is refused for ever.
 
+use bytes::Bytes;
 use millpond::base::clock::ManualClock;
 use millpond::channel::file::{FileChannel, FileChannelOptions, Manual};
 use millpond::channel::{BoxFuture, Channel};
 use millpond::disk::Disk;
 use millpond::disk::sim::{Fault, On, SimDisk, SimOptions};
 use millpond::event::Event;
-use millpond::record::segment::file_name;
+use millpond::record::segment::{SegmentHeader, file_name};
 use millpond::record::slot::CHECKPOINT_SLOT_BYTES;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const DATA: &str = "/c/data0";
 
 /// What each has to hold; `Err` says what did not.
-pub(crate) const ALL: [fn() -> Result<(), String>; 8] = [
+pub(crate) const ALL: [fn() -> Result<(), String>; 11] = [
     void_ranges_keep_nothing_back,
     a_large_refusal_is_for_large_ones,
     a_failed_sync_costs_one_write,
@@ -27,6 +28,9 @@ pub(crate) const ALL: [fn() -> Result<(), String>; 8] = [
     large_free_segments_go,
     a_refused_read_is_tried_again_for_who_waits,
     a_missing_segment_is_refused_and_kept_when_it_is_back,
+    a_forgotten_position_stays_forgotten,
+    a_lock_that_fails_leaves_the_other_disks,
+    a_segment_just_taken_into_use_is_missed,
 ];
 
 struct Edge {
@@ -269,6 +273,55 @@ fn a_missing_segment_is_refused_and_kept_when_it_is_back() -> Result<(), String>
         "a file that came back was written",
         disk.contents(&segment(77)).is_ok_and(|now| now == bytes),
     )
+}
+
+fn a_forgotten_position_stays_forgotten() -> Result<(), String> {
+    let mut edge = Edge::new(SimOptions::new(1));
+    let mut put = edge.channel.begin_put();
+    put.put(Event::new("line")).expect("fits");
+    put.set_position("gone", Bytes::from_static(b"7"));
+    edge.end(put.commit_async()).map_err(|error| error.to_string())?;
+    edge.channel.checkpoint().map_err(|trouble| trouble.to_string())?;
+    edge.channel.name_sources(&[]);
+    edge.pass(Duration::from_secs(25 * 3600));
+    is("it is not forgotten", edge.channel.position("gone") == Ok(None))?;
+    // One of the two checkpoints of each directory still has it.
+    let edge = Edge::on(edge.disk.kill(1), Duration::from_secs(1));
+    is("it is back", edge.channel.position("gone") == Ok(None))
+}
+
+fn a_lock_that_fails_leaves_the_other_disks() -> Result<(), String> {
+    let disk = SimDisk::new(SimOptions::new(1));
+    let open = |degraded| {
+        let mut options = Edge::options(&disk, Arc::default(), Duration::from_secs(1));
+        options.data_dirs.push("/c/data1".into());
+        options.open_degraded = degraded;
+        FileChannel::open(options)
+    };
+    open(false).expect("opens").close().expect("sealed");
+    disk.fail(Fault::next(On::Lock, "data1").times(u64::MAX));
+    is("it opens unasked", open(false).is_err())?;
+    open(true).map(drop).map_err(|error| error.to_string())
+}
+
+fn a_segment_just_taken_into_use_is_missed() -> Result<(), String> {
+    let mut edge = Edge::new(SimOptions::new(1));
+    let mut last = 0;
+    for _ in 0..24 {
+        edge.put(1, 40_000)?;
+        // What a crash leaves behind each put, without the segment that was taken into use last.
+        let disk = edge.disk.kill(1);
+        let used = |slot: &u32| {
+            let bytes = disk.contents(&segment(*slot)).ok()?;
+            SegmentHeader::decode(&bytes).ok().map(|header| (header.id, *slot))
+        };
+        let (id, slot) = (0..40).filter_map(|slot| used(&slot)).max().expect("one is in use");
+        last = last.max(id.0);
+        disk.put_in_place(&segment(slot), None).expect("there");
+        let options = Edge::options(&disk, Arc::default(), Duration::from_secs(1));
+        is("the end of the log is not missed", FileChannel::open(options).is_err())?;
+    }
+    is("several were taken into use", last > 3)
 }
 
 #[test]

@@ -179,4 +179,7 @@ pub(super) const HUNTS: &[Hunt] = &[
         Edges,
         "a segment that came back after it was given up is taken for free",
     ),
+    rule("ForgottenUnsaid", Edges, "nothing stands in the place of a position that is forgotten"),
+    rule("LockErrorRefuses", Edges, "a lock file that cannot be written refuses the other disks"),
+    rule("SegmentUnnamed", Edges, "no checkpoint is begun for a segment that was taken into use"),
 ];
