@@ -13,6 +13,7 @@ use crate::config::agent::{AgentConfig, ChannelConfig, ChannelKind, Component, S
 use crate::config::settings::{Finding, Place, SettingsReader, Severity, split_comment};
 use crate::pattern::Pattern;
 use crate::sink::http;
+use crate::source::exec;
 use rustix::fs::Access;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -64,6 +65,9 @@ pub fn machine(agent: &AgentConfig) -> Vec<(&'static Code, Finding)> {
 #[must_use]
 pub fn settings(agent: &AgentConfig) -> Vec<Finding> {
     let mut found = Vec::new();
+    for source in &agent.sources {
+        follows_once(&source.component, &mut found);
+    }
     for sink in &agent.sinks {
         never_delivered(sink, &mut found);
     }
@@ -273,6 +277,15 @@ fn sink_directory(component: &Component, found: &mut Vec<Finding>) {
         && let Some(why) = unmakable(directory)
     {
         found.push(finding(Severity::Warning, component, "sink.directory", why));
+    }
+}
+
+/// A command that follows a file or a log, and is not run again when it ends all the same.
+fn follows_once(component: &Component, found: &mut Vec<Finding>) {
+    let is_set = value(component, "restart").is_some();
+    if component.type_name == "exec" && !is_set && exec::follows(&component.settings) {
+        let message = "is not set: where the command ends, which one that follows a file or a log should not, nothing is collected until the source is started again; true runs it again";
+        found.push(finding(Severity::Note, component, "restart", message));
     }
 }
 

@@ -95,3 +95,17 @@ fn validate_warns_of_an_http_sink_that_would_take_200_for_a_failure() {
         assert!(expected.is_none_or(|words| shown.contains(words)), "{more}: {shown}");
     }
 }
+
+#[test]
+fn validate_notes_a_command_that_follows_and_is_not_run_again() {
+    for (command, noted) in [
+        ("tail -F /var/log/messages", true),
+        ("journalctl -fu nginx", true),
+        ("tail -F /var/log/messages\na.sources.s.restart = true", false),
+        ("cat /var/log/messages", false),
+    ] {
+        let text = format!("{SOUND}a.sources.s.type = exec\na.sources.s.command = {command}\n");
+        let (shown, _, _) = validated(&text, &["--notes"]);
+        assert_eq!(shown.contains("note: a.sources.s.restart: is not set"), noted, "{shown}");
+    }
+}

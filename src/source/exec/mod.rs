@@ -25,7 +25,7 @@ use super::patience::{self, Ended, rest};
 use crate::base::limits::{EXEC_BATCH_BYTES_MAX, EXEC_LINE_BYTES_MAX};
 use crate::channel::BoxFuture;
 use crate::codes;
-use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
+use crate::config::settings::{Key, Kind, SettingError, Settings, SettingsReader};
 use crate::event::Event;
 use crate::flow::process::{self, NoStatus, Pipes, Process, Stderr};
 use crate::flow::source::{Failure, Source, SourceContext, SourceType};
@@ -112,6 +112,13 @@ struct Exec {
     log_stderr: bool,
     batch_events: usize,
     batch_timeout: Duration,
+}
+
+/// Whether the command of a source with these settings follows a file or a log, and so should never end.
+#[must_use]
+pub fn follows(settings: &Settings) -> bool {
+    let words = process::words(&SettingsReader::new(settings));
+    words.is_ok_and(|words| ending::follows(&words))
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Box<dyn Source>, SettingError> {

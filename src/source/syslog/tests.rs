@@ -190,15 +190,19 @@ async fn a_datagram_is_a_message() {
         trial.until_started().await;
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = source.bound.lock().unwrap().unwrap();
-        for datagram in ["<34>one", "", "<34>two\n<34>not this\n", LINE] {
+        for datagram in ["<34>one", "", "<34>two\n<34>not this\n", LINE, "plain"] {
             socket.send_to(datagram.as_bytes(), address).await.unwrap();
         }
-        trial.until_events(3).await;
+        trial.until_events(4).await;
     };
     trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["<34>one", "<34>two", "myproc 8710 - - it's time"]);
-    let drops = &trial.context.counters.drops;
-    assert_eq!(drops.get(DropReason::ExtraLine), 1, "the second line of a datagram");
+    let read = bodies(&trial.events());
+    assert_eq!(read, ["<34>one", "<34>two", "myproc 8710 - - it's time", "plain"]);
+    let counters = &trial.context.counters;
+    let extra = counters.drops.get(DropReason::ExtraLine);
+    assert_eq!(extra, 1, "the second line of a datagram");
+    let without_priority = trial.events()[3].headers.get("flume.syslog.status") == Some("Invalid");
+    assert!(without_priority && counters.event_read_fail.get() >= 1);
 }
 
 #[test]
