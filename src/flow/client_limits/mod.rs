@@ -16,9 +16,13 @@
 //! much of it and send it slowly give way after a while, or waiting would be all that the others do. A
 //! connection of which a request is being carried out never gives way.
 //!
+//! One address, and the clients of one source, have a share only: a channel that takes nothing makes the
+//! sessions of its sources hold what they have, for as long as that lasts, and other sources go on. A source
+//! without connections [reserves](ClientLimits::reserve) what it needs when it begins.
+//!
 //! Invariants: what is held never exceeds the budget, but for the base of up to [`LEAVING_MAX`] connections
-//! that were told to go and have not yet gone; a wait has an end; an address alone never holds so much that nothing is
-//! left for another.
+//! that were told to go and have not yet gone; a wait has an end; an address or a source alone never holds so much
+//! that nothing is left for another.
 
 mod book;
 #[cfg(test)]
@@ -47,6 +51,8 @@ pub struct ClientLimits {
     pub(crate) reads: Arc<Semaphore>,
     /// Permits for lines of theirs that are events beyond the least.
     pub(crate) lines: Arc<Semaphore>,
+    /// For each large request that is being understood: half of the processors are for everybody else.
+    pub(crate) parsers: Arc<Semaphore>,
     connections_max: usize,
     /// Whether it was said that there are fewer places than the sources were told.
     said: AtomicBool,
@@ -56,6 +62,12 @@ pub struct ClientLimits {
 pub struct Gate {
     limits: Arc<ClientLimits>,
     id: u64,
+}
+
+/// Memory that a source without connections holds, until it is dropped.
+pub struct Reserved {
+    limits: Arc<ClientLimits>,
+    bytes: usize,
 }
 
 /// One connection, as the limits know it. It is let go of when it is dropped.
@@ -102,6 +114,8 @@ pub enum Full {
     Descriptors,
     /// The memory for connections is used up.
     Memory,
+    /// The source, or the address, has as much of both as it may have while there are others.
+    Share,
     /// Connections that have to give way have not gone yet: it may be tried again at once.
     Leaving,
 }
@@ -116,6 +130,9 @@ impl Full {
                 "the process's limit on open files (ulimit -n, LimitNOFILE), a part of which is kept for channels and sinks"
             }
             Self::Memory => "the memory for clients (millpond.clients.memoryBytes)",
+            Self::Share => {
+                "the share that one source or one address has of all connections (the limit on open files) and of the memory for clients (millpond.clients.memoryBytes)"
+            }
             Self::Leaving => "connections that give way and have not gone yet",
         }
     }
@@ -143,6 +160,7 @@ impl ClientLimits {
             totals,
             reads: Arc::new(Semaphore::new(reads)),
             lines: Arc::new(Semaphore::new(lines)),
+            parsers: Arc::new(Semaphore::new(parsers())),
             connections_max: connections,
             said: AtomicBool::new(false),
         })
@@ -181,6 +199,13 @@ impl ClientLimits {
         self.connections_max
     }
 
+    /// Takes up to `bytes` of the budget for a source without connections; less where there is little, but `least`.
+    #[must_use]
+    pub fn reserve(self: &Arc<Self>, bytes: usize, least: usize) -> Reserved {
+        let bytes = self.book().reserve(bytes, least);
+        Reserved { limits: Arc::clone(self), bytes }
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         // Nothing under the lock can be left half done.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
@@ -188,6 +213,21 @@ impl ClientLimits {
 
     fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Reserved {
+    /// How many bytes it has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let now = self.limits.now();
+        self.limits.book().unreserve(self.bytes, now);
     }
 }
 
@@ -223,7 +263,8 @@ impl Gate {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.limits.book().leave(self.record.id);
+        let now = self.limits.now();
+        self.limits.book().leave(self.record.id, now);
     }
 }
 
@@ -291,7 +332,8 @@ impl Connection {
 
     /// Gives back what it holds beyond `bytes`.
     pub fn shrink(&self, bytes: usize) {
-        self.limits.book().shrink(self.record.id, bytes);
+        let now = self.limits.now();
+        self.limits.book().shrink(self.record.id, bytes, now);
     }
 
     /// It has brought a request, a line or a message that is whole.
@@ -330,6 +372,11 @@ impl Connection {
         // For who asks again.
         self.record.go.notify_one();
     }
+}
+
+/// Large requests that are understood at a time.
+fn parsers() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1))
 }
 
 /// A place in the queue for memory, left when it is dropped.

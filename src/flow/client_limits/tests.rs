@@ -279,11 +279,13 @@ async fn who_brings_events_gets_in_while_strangers_want_every_place() {
 #[tokio::test(start_paused = true)]
 async fn who_has_few_connections_gets_in_while_one_address_has_many() {
     let trial = Trial::new(64, 1000);
-    let crowd: Vec<_> = (0..64).map(|_| trial.enter(7).unwrap()).collect();
+    let crowd: Vec<_> = (0..56).map(|_| trial.enter(7).unwrap()).collect();
+    let others: Vec<_> = (0..8).map(|n| trial.enter(100 + n).unwrap()).collect();
     advance(Duration::from_millis(CONNECTION_CROWDED_MS_MIN)).await;
     assert_eq!(trial.enter(7).err(), Some(Full::Descriptors));
     let _next = trial.enter(3).unwrap();
     assert_eq!(crowd.iter().filter(|client| client.leaves()).count(), 1);
+    assert!(others.iter().all(|client| !client.leaves()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,11 +342,11 @@ async fn a_wait_for_what_lasts_does_not_keep_the_slow_ones_in() {
     let [keeps, slow, works, newcomer, next] = &all[..] else { unreachable!() };
     all.iter().for_each(|client| client.is_heard());
     keeps.keep(9 * MIB).await.unwrap();
-    slow.hold(600 * 1024).await.unwrap();
-    works.hold(MIB + MIB / 4).await.unwrap();
+    slow.hold(REQUEST_SMALL_BYTES).await.unwrap();
+    // All but a part of what the slow one has, and a mebibyte.
+    works.hold(BOOK / 8 * 7 - 10 * MIB - 21 * 1024).await.unwrap();
     let _busy = works.busy();
-    seconds(SLOW).await;
-    all.iter().for_each(|client| client.is_heard());
+    seconds(3).await;
     let goes = async {
         slow.told_to_go().await;
         slow.release();
@@ -357,4 +359,221 @@ async fn a_wait_for_what_lasts_does_not_keep_the_slow_ones_in() {
         }
     });
     within.await.expect("the slow one goes at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_connections_keep_counts_in_the_share_of_their_address() {
+    let trial = Trial::new(100, 100);
+    let crowd: Vec<_> = (0..7).map(|_| trial.enter(1).unwrap()).collect();
+    for client in &crowd {
+        client.keep(MIB).await.unwrap();
+    }
+    assert!(crowd[0].try_hold(MIB), "one request of it");
+    let other = trial.enter(2).unwrap();
+    assert!(other.try_hold(MIB + MIB / 4));
+    assert!(!crowd[1].try_hold(MIB), "nine of thirteen");
+    crowd[0].release();
+    let little = crowd.iter().filter(|client| client.try_hold(MIB / 4)).count();
+    assert_eq!(little, 3, "a sixteenth");
+    drop(crowd);
+    assert!(other.try_hold(6 * MIB));
+    drop(other);
+    assert_eq!(trial.memory(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_of_ipv6_is_one_address_and_each_of_ipv4_is_its_own() {
+    let granted = |addresses: [&str; 8]| {
+        let trial = Trial::new(100, 100);
+        let enter = |address: &str| {
+            trial.gate.admit(address.parse().unwrap(), 1024, &trial.counters).unwrap()
+        };
+        let all: Vec<_> = addresses.into_iter().map(enter).collect();
+        all.iter().filter(|client| client.try_hold(MIB)).count()
+    };
+    let own = std::array::from_fn::<_, 8, _>(|n| format!("2001:db8:7:9:{n}::1"));
+    assert_eq!(granted(own.each_ref().map(String::as_str)), 6, "half of everything");
+    let many = std::array::from_fn::<_, 8, _>(|n| format!("2001:db8:7:{n}::1"));
+    assert_eq!(granted(many.each_ref().map(String::as_str)), 8);
+    let mapped = std::array::from_fn::<_, 8, _>(|n| format!("::ffff:10.0.0.{n}"));
+    assert_eq!(granted(mapped.each_ref().map(String::as_str)), 8);
+    let same = ["::ffff:10.0.0.1", "10.0.0.1"];
+    assert_eq!(granted(std::array::from_fn(|n| same[n % 2])), 6);
+}
+
+fn stranger(n: usize) -> IpAddr {
+    IpAddr::from([10, 2, (n / 250) as u8, (n % 250) as u8])
+}
+
+#[tokio::test(start_paused = true)]
+async fn sources_whose_channels_are_stuck_leave_memory_to_the_others() {
+    let trial = Trial::new(10_000, 10_000);
+    let limits = Arc::clone(&trial.gate.limits);
+    let others = [limits.gate(10_000), limits.gate(10_000)];
+    let read = 24 * 1024;
+    let stuck = |gate: &Gate, from: usize| {
+        let clients = (from..).map(|n| {
+            let client = gate.admit(stranger(n), 1024, &trial.counters).unwrap();
+            client.is_heard();
+            client
+        });
+        clients.take_while(|client| client.try_hold(read)).collect::<Vec<_>>()
+    };
+    let first = stuck(&trial.gate, 0);
+    let half = BOOK / 2 / read;
+    assert!((half - 30..=half).contains(&first.len()), "{} of {half}", first.len());
+    let second = stuck(&others[0], 5000);
+    assert!((half / 2 - 30..=half / 2).contains(&second.len()), "{}", second.len());
+    let all: Vec<_> = first.iter().chain(&second).map(|client| client.busy()).collect();
+    let works = others[1].admit(address(1), 1024, &trial.counters).unwrap();
+    works.is_heard();
+    assert!(works.try_hold(MIB), "its only request");
+    works.release();
+    for _ in 0..50 {
+        let client = others[1].admit(address(1), 1024, &trial.counters).unwrap();
+        client.hold(read).await.unwrap();
+        client.is_heard();
+    }
+    drop(all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_much_at_a_source_keeps_no_small_request_from_it() {
+    let trial = Trial::new(10_000, 10_000);
+    let other = trial.gate.limits.gate(10_000);
+    let brings = trial.enter(1).unwrap();
+    brings.is_heard();
+    let strangers: Vec<_> =
+        (0..8).map(|n| trial.gate.admit(stranger(n), 1024, &trial.counters).unwrap()).collect();
+    let held = strangers.iter().filter(|client| client.try_hold(MIB)).count();
+    assert_eq!(held, 6, "less than half");
+    // Another source takes of what was free.
+    let more = other.admit(stranger(10), 1024, &trial.counters).unwrap();
+    more.is_heard();
+    assert!(more.try_hold(5 * MIB));
+    assert!(brings.try_hold(REQUEST_SMALL_BYTES / 2));
+    let again = trial.enter(1).unwrap();
+    assert!(again.try_hold(REQUEST_SMALL_BYTES), "beside it");
+    assert!(!strangers[7].try_hold(REQUEST_SMALL_BYTES + 1));
+    drop((brings, again, more, strangers));
+    assert_eq!(trial.memory(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_alone_may_use_everything() {
+    let trial = Trial::new(10_000, 10_000);
+    let clients: Vec<_> =
+        (0..12).map(|n| trial.gate.admit(stranger(n), 1024, &trial.counters).unwrap()).collect();
+    clients.iter().for_each(|client| client.is_heard());
+    assert_eq!(clients.iter().filter(|client| client.try_hold(MIB)).count(), 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_a_source_nor_an_address_takes_every_place() {
+    let trial = Trial::new(64, 1000);
+    let other = trial.gate.limits.gate(1000);
+    let counters = Arc::default();
+    let enter = |gate: &Gate, from: IpAddr| -> Result<Arc<Connection>, Full> {
+        let client = gate.admit(from, 1024, &counters)?;
+        client.is_heard();
+        // Carried out for ever: it does not give way.
+        client.record.is_busy.store(true, Ordering::Release);
+        Ok(client)
+    };
+    let mut all: Vec<_> = (0..).map_while(|n| enter(&trial.gate, stranger(n)).ok()).collect();
+    assert_eq!(all.len(), 56);
+    assert_eq!(enter(&trial.gate, stranger(999)).err(), Some(Full::Share));
+    all.push(enter(&other, stranger(1000)).unwrap());
+    all.clear();
+    let trial = Trial::new(64, 1000);
+    let all: Vec<_> = (0..).map_while(|_| enter(&trial.gate, address(1)).ok()).collect();
+    assert_eq!(all.len(), 56);
+    assert_eq!(enter(&trial.gate, address(1)).err(), Some(Full::Share));
+    enter(&trial.gate, address(2)).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_all_of_its_share_gives_way_to_its_own_newcomers() {
+    let trial = Trial::new(64, 1000);
+    let other = trial.enter(2).unwrap();
+    seconds(1).await;
+    let own: Vec<_> = (0..).map_while(|_| trial.enter(1).ok()).collect();
+    assert_eq!(own.len(), 56);
+    seconds(SILENT).await;
+    let _next = trial.enter(1).unwrap();
+    assert!(!other.leaves(), "although it has been silent longer");
+    assert_eq!(own.iter().filter(|client| client.leaves()).count(), 1);
+}
+
+/// Its line or frame goes on with each read, so that it never holds nothing.
+#[tokio::test(start_paused = true)]
+async fn who_brings_whole_requests_is_not_slow_however_long_it_holds_something() {
+    let trial = Trial::new(100, 100);
+    let (streams, next) = (trial.enter(1).unwrap(), trial.enter(2).unwrap());
+    for _ in 0..300 {
+        streams.hold(6 * MIB).await.unwrap();
+        streams.is_heard();
+        streams.shrink(4 * MIB);
+        seconds(1).await;
+    }
+    let waits = timeout(Duration::from_secs(5), next.hold(8 * MIB));
+    assert!(waits.await.is_err());
+    assert!(!streams.leaves(), "a request each second");
+    seconds(70).await;
+    let waits = timeout(Duration::from_secs(5), next.hold(8 * MIB));
+    let goes = async {
+        streams.told_to_go().await;
+        streams.release();
+    };
+    let (waited, ()) = tokio::join!(waits, goes);
+    waited.expect("it brings nothing more").unwrap();
+}
+
+/// What `client` waits for, beside the test.
+fn waits(client: &Arc<Connection>, bytes: usize) -> tokio::task::JoinHandle<Result<(), NoRoom>> {
+    let client = Arc::clone(client);
+    tokio::spawn(async move { client.hold(bytes).await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_have_to_wait_on_hide_none_that_does_not() {
+    let trial = Trial::new(1000, 1000);
+    let (first, works) = (trial.enter(1).unwrap(), trial.enter(3).unwrap());
+    works.is_heard();
+    first.hold(4 * MIB).await.unwrap();
+    works.hold(3 * MIB).await.unwrap();
+    let _busy = (first.busy(), works.busy());
+    let crowd: Vec<_> = (0..200).map(|_| trial.enter(1).unwrap()).collect();
+    let others: Vec<_> =
+        (0..100).map(|n| trial.gate.admit(stranger(n), 1024, &trial.counters).unwrap()).collect();
+    let mut all: Vec<_> = crowd.iter().map(|client| waits(client, MIB)).collect();
+    all.extend(others.iter().map(|client| waits(client, 8 * MIB)));
+    sleep(Duration::from_millis(50)).await;
+    let next = trial.enter(2).unwrap();
+    let waits = waits(&next, 4 * MIB);
+    sleep(Duration::from_millis(50)).await;
+    assert!(!waits.is_finished(), "eleven of ten and a half");
+    works.shrink(2 * MIB);
+    timeout(Duration::from_secs(3), waits).await.expect("at once").unwrap().unwrap();
+    assert!(all.iter().all(|other| !other.is_finished()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_take_turns_however_many_requests_one_of_them_has() {
+    let trial = Trial::new(1000, 1000);
+    let works = trial.enter(9).unwrap();
+    works.is_heard();
+    works.hold(11 * MIB).await.unwrap();
+    let _busy = works.busy();
+    let crowd: Vec<_> = (0..50).map(|_| trial.enter(1).unwrap()).collect();
+    let crowd: Vec<_> = crowd.iter().map(|client| waits(client, 100 * 1024)).collect();
+    sleep(Duration::from_millis(50)).await;
+    let next = trial.enter(2).unwrap();
+    let next = waits(&next, 100 * 1024);
+    sleep(Duration::from_millis(50)).await;
+    works.shrink(10 * MIB + 300 * 1024);
+    sleep(Duration::from_millis(1)).await;
+    assert!(next.is_finished());
+    let granted = crowd.iter().filter(|waits| waits.is_finished()).count();
+    assert!((1..5).contains(&granted), "{granted}");
 }

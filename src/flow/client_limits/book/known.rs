@@ -1,5 +1,5 @@
 //! The addresses that have brought events: their newcomers come first where places or memory are short. A client that
-//! connects for each request is known although none of its connections is open.
+//! connects for each request is known although none of its connections is open. Of IPv6 they are networks of 64 bits.
 //!
 //! Limits: [`KNOWN_ADDRESSES_MAX`], each for [`KNOWN_ADDRESS_MS`].
 

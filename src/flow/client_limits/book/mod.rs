@@ -3,27 +3,30 @@
 
 mod known;
 mod places;
+mod shares;
+mod waiting;
 
 use super::{Full, Record};
 use crate::base::limits::{
     CONNECTION_LINE_BYTES, CONNECTION_READ_BYTES, CONNECTIONS_MAX_DEFAULT,
-    KNOWN_ADDRESS_UNPROVEN_MAX, LEAVING_MAX, MEMORY_LOOK_MS, REQUEST_BYTES_PER_SECOND_MIN,
-    REQUEST_SLOW_AFTER_MS, REQUEST_SMALL_BYTES, SMALL_REQUEST_SLOW_AFTER_MS,
+    KNOWN_ADDRESS_UNPROVEN_MAX, REQUEST_SMALL_BYTES,
 };
 use crate::metrics::{ClientTotals, SourceCounters};
 use known::Known;
-use std::cmp::Reverse;
+use shares::holder;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+pub(super) use waiting::Ticket;
+use waiting::{Turns, Waiter};
 
 /// Of the budget one part in so many is for what connections of line protocols read at a time, and one
 /// for lines that are events: those have permits of their own.
 const READS_PART: usize = 16;
 const LINES_PART: usize = 8;
-/// Requests that wait, of those looked at when memory becomes free.
-const SERVED_AT_ONCE: usize = 64;
+/// One reservation takes at most one part in so many of what connections may still keep.
+const RESERVED_PART: usize = 8;
 
 /// Permits for reads of a budget of `bytes`.
 pub(super) fn reads(bytes: usize) -> usize {
@@ -55,10 +58,14 @@ struct Account {
     record: Arc<Record>,
     counters: Arc<SourceCounters>,
     gate: u64,
+    /// The address that its share is counted for.
     address: IpAddr,
     /// Bytes for as long as it lasts, and for the request in hand.
     kept: usize,
     held: usize,
+    /// The class that this counts for.
+    held_class: u8,
+    /// Since when it has held any.
     holds_since: u64,
     /// The class of what it waits for.
     waits: Option<u8>,
@@ -76,7 +83,11 @@ struct Address {
     connections: usize,
     /// Of those the ones that never brought anything.
     unproven: usize,
+    /// Bytes that they keep, and that their requests hold.
+    kept: usize,
     held: usize,
+    /// Requests of each class that wait.
+    waiting: [u64; CLASSES as usize],
     /// Whether it has brought something not long ago.
     is_known: bool,
 }
@@ -92,21 +103,15 @@ impl Address {
 struct Listener {
     connections_max: usize,
     connections: usize,
+    /// Bytes that they keep, and that their requests of each class hold.
+    kept: usize,
+    held: [usize; CLASSES as usize],
     /// Those that may give way. A place is put right when it is looked at, not with each request.
     silent: BTreeSet<Place>,
 }
 
-/// How many others a request that waits comes after: its class, and its number.
-pub(super) type Ticket = (u8, u64);
-
 /// Small requests come before large ones, and those of addresses that have brought something before the others.
 const CLASSES: u8 = 4;
-
-struct Waiter {
-    id: u64,
-    asked: Asked,
-    is_granted: bool,
-}
 
 pub(super) struct Book {
     totals: Arc<ClientTotals>,
@@ -119,6 +124,7 @@ pub(super) struct Book {
     known: Known,
     listeners: HashMap<u64, Listener>,
     waiters: BTreeMap<Ticket, Waiter>,
+    turns: Turns,
     leaving: usize,
     next: u64,
     look_at: u64,
@@ -137,6 +143,7 @@ impl Book {
             known: Known::default(),
             listeners: HashMap::new(),
             waiters: BTreeMap::new(),
+            turns: Turns::default(),
             leaving: 0,
             next: 0,
             look_at: 0,
@@ -179,18 +186,21 @@ impl Book {
         counters: &Arc<SourceCounters>,
         now: u64,
     ) -> Result<Arc<Record>, Full> {
+        let address = holder(address);
         self.make_place(gate, (address, bytes), now)?;
         let id = self.number();
         let record = Arc::new(Record { id, heard: now.into(), ..Record::default() });
         let place = (false, now, id);
         if let Some(listener) = self.listeners.get_mut(&gate) {
             listener.connections += 1;
+            listener.kept += bytes;
             listener.silent.insert(place);
         }
         let is_known = self.known.has(address, now);
         let of_address = self.addresses.entry(address).or_default();
         of_address.connections += 1;
         of_address.unproven += 1;
+        of_address.kept += bytes;
         of_address.is_known |= is_known;
         let account = Account {
             record: Arc::clone(&record),
@@ -199,6 +209,7 @@ impl Book {
             address,
             kept: bytes,
             held: 0,
+            held_class: 0,
             holds_since: 0,
             waits: None,
             is_proven: false,
@@ -212,8 +223,8 @@ impl Book {
     }
 
     /// The connection is gone.
-    pub(super) fn leave(&mut self, id: u64) {
-        self.shrink(id, 0);
+    pub(super) fn leave(&mut self, id: u64, now: u64) {
+        self.shrink(id, 0, now);
         let Some(account) = self.accounts.remove(&id) else { return };
         self.leaving -= usize::from(account.record.leaves.load(Ordering::Relaxed));
         self.kept -= account.kept;
@@ -224,6 +235,7 @@ impl Book {
         }
         if let Some(address) = self.addresses.get_mut(&account.address) {
             address.connections -= 1;
+            address.kept -= account.kept;
             address.unproven -= usize::from(!account.is_proven);
             if address.connections == 0 {
                 self.addresses.remove(&account.address);
@@ -231,9 +243,10 @@ impl Book {
         }
         if let Some(listener) = self.listeners.get_mut(&account.gate) {
             listener.connections -= 1;
+            listener.kept -= account.kept;
             listener.silent.remove(&account.place);
         }
-        self.serve();
+        self.serve(now);
     }
 
     /// Gives the connection what it asks for, if that is there.
@@ -243,33 +256,14 @@ impl Book {
         if more == 0 {
             return Answer::Granted;
         }
-        let taken = self.kept + self.held + more;
-        let address = self.addresses.get(&account.address).map_or(0, |address| address.held);
-        let (fits, most) = match asked {
-            Asked::Kept(_) => {
-                (self.kept + more <= self.kept_max() && taken <= self.memory_max, self.kept_max())
-            }
-            Asked::Held(target) => {
-                let large = self.request_bytes_max();
-                // The last part is for small requests of those that have brought something.
-                let max = match class_of(target, self.is_trusted(account)) {
-                    0 => self.memory_max,
-                    1 => self.memory_max / 16 * 15,
-                    2 => large,
-                    _ => self.memory_max / 16 * 13,
-                };
-                let max = if account.held == 0 && self.held == 0 { max.max(large) } else { max };
-                // One address leaves half of everything to others, but for one request of it.
-                let is_fair = address + more <= self.memory_max / 4
-                    || taken <= self.memory_max / 2
-                    || address == account.held;
-                (taken <= max && is_fair, large)
-            }
+        let is_too_large = match asked {
+            Asked::Kept(_) => more > self.kept_max(),
+            Asked::Held(target) => target > self.request_bytes_max(),
         };
-        if more > most {
+        if is_too_large {
             return Answer::Never;
         }
-        if !fits {
+        if self.lacks(account, asked).is_some() {
             return Answer::NotNow;
         }
         self.grant(id, asked, more, now);
@@ -296,163 +290,72 @@ impl Book {
 
     fn grant(&mut self, id: u64, asked: Asked, more: usize, now: u64) {
         let Some(account) = self.accounts.get_mut(&id) else { return };
-        self.totals.memory_bytes.add(more as u64);
-        match asked {
+        let bytes = match asked {
+            Asked::Held(bytes) => bytes,
             Asked::Kept(_) => {
                 account.kept += more;
                 self.kept += more;
+                self.totals.memory_bytes.add(more as u64);
+                let address = self.addresses.get_mut(&account.address);
+                address.into_iter().for_each(|address| address.kept += more);
+                let listener = self.listeners.get_mut(&account.gate);
+                listener.into_iter().for_each(|listener| listener.kept += more);
+                return;
             }
-            Asked::Held(_) => {
-                if account.held == 0 {
-                    account.holds_since = now;
-                }
-                account.held += more;
-                account.counters.held_bytes.add(more as u64);
-                self.held += more;
-                if let Some(address) = self.addresses.get_mut(&account.address) {
-                    address.held += more;
-                }
-            }
+        };
+        if account.held == 0 {
+            account.holds_since = now;
         }
+        account.counters.held_bytes.add(more as u64);
+        self.totals.memory_bytes.add(more as u64);
+        self.set_held(id, bytes);
     }
 
     /// The request in hand holds `bytes` at most from now on.
-    pub(super) fn shrink(&mut self, id: u64, bytes: usize) {
-        let Some(account) = self.accounts.get_mut(&id) else { return };
+    pub(super) fn shrink(&mut self, id: u64, bytes: usize, now: u64) {
+        let Some(account) = self.accounts.get(&id) else { return };
         let less = account.held.saturating_sub(bytes);
         if less == 0 {
             return;
         }
-        account.held -= less;
         account.counters.held_bytes.sub(less as u64);
-        self.held -= less;
         self.totals.memory_bytes.sub(less as u64);
+        self.set_held(id, bytes);
+        self.serve(now);
+    }
+
+    /// Counts that the request in hand holds `bytes`.
+    fn set_held(&mut self, id: u64, bytes: usize) {
+        let Some(account) = self.accounts.get(&id) else { return };
+        let (class, before) = (class_of(bytes, self.is_trusted(account)), account.held);
+        self.held = self.held - before + bytes;
         if let Some(address) = self.addresses.get_mut(&account.address) {
-            address.held -= less;
+            address.held = address.held - before + bytes;
         }
-        self.serve();
-    }
-
-    /// A place in the queue.
-    pub(super) fn wait(&mut self, id: u64, asked: Asked) -> Ticket {
-        let is_trusted = self.accounts.get(&id).is_some_and(|account| self.is_trusted(account));
-        let bytes = match asked {
-            Asked::Held(bytes) => bytes,
-            Asked::Kept(_) => 0,
-        };
-        let class = class_of(bytes, is_trusted);
-        let ticket = (class, self.number());
-        self.waiters.insert(ticket, Waiter { id, asked, is_granted: false });
+        if let Some(listener) = self.listeners.get_mut(&account.gate) {
+            listener.held[usize::from(account.held_class)] -= before;
+            listener.held[usize::from(class)] += bytes;
+        }
         if let Some(account) = self.accounts.get_mut(&id) {
-            account.waits = Some(class);
-        }
-        self.totals.waiting.add(1);
-        ticket
-    }
-
-    pub(super) fn is_granted(&self, ticket: Ticket) -> bool {
-        self.waiters.get(&ticket).is_some_and(|waiter| waiter.is_granted)
-    }
-
-    pub(super) fn wait_no_more(&mut self, ticket: Ticket) {
-        let Some(waiter) = self.waiters.remove(&ticket) else { return };
-        if let Some(account) = self.accounts.get_mut(&waiter.id) {
-            account.waits = None;
-        }
-        self.totals.waiting.sub(1);
-    }
-
-    /// Gives what is there to those that wait, in their order; small ones pass large ones that have to
-    /// wait on.
-    fn serve(&mut self) {
-        if self.waiters.is_empty() {
-            return;
-        }
-        let mut first: Vec<(Ticket, u64, Asked)> = Vec::new();
-        for class in 0..CLASSES {
-            let own = self.waiters.range((class, 0)..=(class, u64::MAX));
-            let waiting = own.filter(|(_, waiter)| !waiter.is_granted).take(SERVED_AT_ONCE);
-            first.extend(waiting.map(|(ticket, it)| (*ticket, it.id, it.asked)));
-        }
-        for (ticket, id, asked) in first {
-            let now = self.look_at;
-            if self.ask(id, asked, now) != Answer::NotNow
-                && let Some(waiter) = self.waiters.get_mut(&ticket)
-            {
-                waiter.is_granted = true;
-                if let Some(account) = self.accounts.get(&id) {
-                    account.record.granted.notify_one();
-                }
-            }
+            (account.held, account.held_class) = (bytes, class);
         }
     }
 
-    /// Somebody waits for memory: tells those to go that hold it and are slow, or, where it is wanted
-    /// to keep, those that have been silent longest.
-    pub(super) fn make_room(&mut self, now: u64) {
-        if now < self.look_at {
-            return;
-        }
-        self.look_at = now + MEMORY_LOOK_MS;
-        self.serve();
-        // The first of each kind: neither waits until there is none of the other.
-        let mut first = [None, None];
-        for waiter in self.waiters.values().filter(|waiter| !waiter.is_granted) {
-            let kind = usize::from(matches!(waiter.asked, Asked::Kept(_)));
-            if first[kind].is_none() {
-                let account = self.accounts.get(&waiter.id);
-                first[kind] = account.map(|account| more(account, waiter.asked));
-            }
-            if first.iter().all(Option::is_some) {
-                break;
-            }
-        }
-        let [held, kept] = first;
-        if let Some(wanted) = kept
-            && self.kept + wanted > self.kept_max()
-        {
-            self.close_silent(wanted, now);
-        }
-        let kept = kept.filter(|wanted| self.kept + self.held + wanted > self.memory_max);
-        if let Some(wanted) = held.max(kept) {
-            self.close_slow(wanted, now);
-        }
+    /// Keeps up to `bytes` for a source that has no connections, and returns how many: a part of what connections
+    /// may still keep, but not less than `least`.
+    pub(super) fn reserve(&mut self, bytes: usize, least: usize) -> usize {
+        let free = self.kept_max().saturating_sub(self.kept);
+        let bytes = bytes.min((free / RESERVED_PART).max(least));
+        self.kept += bytes;
+        self.totals.memory_bytes.add(bytes as u64);
+        bytes
     }
 
-    /// What will be given back soon.
-    fn of_those_that_leave(&self, bytes: fn(&Account) -> usize) -> usize {
-        let leave = |account: &&Account| account.record.leaves.load(Ordering::Acquire);
-        self.accounts.values().filter(leave).map(bytes).sum()
-    }
-
-    fn close_slow(&mut self, wanted: usize, now: u64) {
-        let is_slow = |account: &Account| {
-            let record = &account.record;
-            let age = now.saturating_sub(account.holds_since);
-            let is_small = account.held <= REQUEST_SMALL_BYTES;
-            let after = if is_small { SMALL_REQUEST_SLOW_AFTER_MS } else { REQUEST_SLOW_AFTER_MS };
-            let rate = account.held as u64 * 1000 / age.max(1);
-            !record.is_busy.load(Ordering::Acquire)
-                && !record.leaves.load(Ordering::Acquire)
-                && account.held > 0
-                && age >= after
-                && rate < REQUEST_BYTES_PER_SECOND_MIN
-        };
-        // Those that wait themselves after those that only let others wait.
-        let rank = |id: &u64, account: &Account| {
-            (self.is_trusted(account), account.waits.is_some(), Reverse(account.held), *id)
-        };
-        let slow = self.accounts.iter().filter(|(_, account)| is_slow(account));
-        let mut slow: Vec<_> = slow.map(|(id, account)| rank(id, account)).collect();
-        slow.sort_unstable();
-        let mut freed = self.of_those_that_leave(|account| account.held);
-        for (_, _, Reverse(held), id) in slow {
-            if freed >= wanted || self.leaving >= LEAVING_MAX {
-                return;
-            }
-            freed += held;
-            self.send_away(id);
-        }
+    /// Gives back what was reserved.
+    pub(super) fn unreserve(&mut self, bytes: usize, now: u64) {
+        self.kept -= bytes;
+        self.totals.memory_bytes.sub(bytes as u64);
+        self.serve(now);
     }
 }
 

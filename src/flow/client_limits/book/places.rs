@@ -1,5 +1,6 @@
 //! Places for connections, and who gives one up.
 
+use super::shares::Short;
 use super::{Account, Address, Book, CLASSES, Place};
 use crate::base::limits::{
     CONNECTION_CROWDED_MS_MIN, CONNECTION_SILENT_MS_MIN, CONNECTION_STRANGE_MS_MIN, LEAVING_MAX,
@@ -13,6 +14,8 @@ use std::sync::atomic::Ordering;
 
 /// Connections of a source that are looked at for one that gives way.
 const LOOKED_AT: usize = 64;
+/// The same where only those of one address are looked for.
+const LOOKED_AT_OF_ADDRESS: usize = 1024;
 /// Sources that are looked at, those with the most connections.
 const SOURCES_LOOKED_AT: usize = 4;
 /// Connections that are told to go for one that needs memory to last.
@@ -31,7 +34,7 @@ impl Account {
     /// Whether it is no silent one, although it has brought nothing whole: its request is carried out, or comes at
     /// a good rate, or waits for the little memory that a small one takes.
     fn is_in_use(&self, now: u64) -> bool {
-        let age = now.saturating_sub(self.holds_since).max(1);
+        let age = self.holds_for(now).max(1);
         self.record.is_busy.load(Ordering::Acquire)
             || match self.waits {
                 Some(class) => class < CLASSES - 1,
@@ -48,7 +51,7 @@ impl Book {
         (address, bytes): (IpAddr, usize),
         now: u64,
     ) -> Result<(), Full> {
-        let Some((full, from)) = self.full(gate, bytes) else { return Ok(()) };
+        let Some((full, short)) = self.full(gate, (address, bytes)) else { return Ok(()) };
         let own = self.addresses.get(&address);
         let newcomer = Newcomer {
             is_trusted: own.map_or_else(|| self.known.has(address, now), Address::is_trusted),
@@ -59,30 +62,30 @@ impl Book {
         if self.leaving >= leaving_max {
             return Err(Full::Leaving);
         }
-        let found = self.gives_way(&from, Some(newcomer), now);
+        let found = self.gives_way(short, Some(newcomer), now);
         self.send_away(found.ok_or(full)?);
         Ok(())
     }
 
-    /// What there is no place in, and the sources of which a connection may give way, in this order.
-    fn full(&self, gate: u64, bytes: usize) -> Option<(Full, Vec<u64>)> {
+    /// What there is no place in, and whose connections may give way.
+    fn full(&self, gate: u64, (address, bytes): (IpAddr, usize)) -> Option<(Full, Short)> {
         let listener = self.listeners.get(&gate)?;
         let taken = self.kept + self.held + bytes;
         if listener.connections >= listener.connections_max {
-            Some((Full::Source, vec![gate]))
+            Some((Full::Source, Short::Source(gate)))
         } else if self.accounts.len() >= self.connections_max {
-            Some((Full::Descriptors, self.largest()))
+            Some((Full::Descriptors, Short::All))
         } else if self.kept + bytes > self.kept_max() || taken > self.memory_max {
-            Some((Full::Memory, self.largest()))
+            Some((Full::Memory, Short::All))
         } else {
-            None
+            self.lacks_place(gate, (address, bytes)).map(|short| (Full::Share, short))
         }
     }
 
     /// Somebody has to go although nobody is asking for a place.
     pub(in crate::flow::client_limits) fn relieve(&mut self, now: u64) {
         if self.leaving < LEAVING_MAX
-            && let Some(longest) = self.gives_way(&self.largest(), None, now)
+            && let Some(longest) = self.gives_way(Short::All, None, now)
         {
             self.send_away(longest);
         }
@@ -95,9 +98,13 @@ impl Book {
         all.into_iter().take(SOURCES_LOOKED_AT).map(|(_, id)| id).collect()
     }
 
-    /// The connection that gives way, of the first of the sources that has one.
-    fn gives_way(&mut self, from: &[u64], newcomer: Option<Newcomer>, now: u64) -> Option<u64> {
-        from.iter().find_map(|gate| self.longest_silent(*gate, newcomer, now))
+    /// The connection that gives way: of the first of the sources that has one, where all are short of something.
+    fn gives_way(&mut self, short: Short, newcomer: Option<Newcomer>, now: u64) -> Option<u64> {
+        let from = match short {
+            Short::Source(gate) => vec![gate],
+            Short::All | Short::Address(_) => self.largest(),
+        };
+        from.iter().find_map(|gate| self.longest_silent(*gate, short, newcomer, now))
     }
 
     /// Milliseconds that a connection must have been silent to give way to `newcomer`.
@@ -122,7 +129,13 @@ impl Book {
     /// one that has been silent longest. None that came or was heard a moment ago, which is a shorter one where the
     /// newcomer's address brings events or has fewer connections; and while many never
     /// brought anything, none that did: they will have been silent long enough soon.
-    fn longest_silent(&mut self, gate: u64, newcomer: Option<Newcomer>, now: u64) -> Option<u64> {
+    fn longest_silent(
+        &mut self,
+        gate: u64,
+        short: Short,
+        newcomer: Option<Newcomer>,
+        now: u64,
+    ) -> Option<u64> {
         self.put_right(gate, now);
         let listener = self.listeners.get(&gate)?;
         let crowd = self.accounts.len() / 4;
@@ -133,8 +146,14 @@ impl Book {
         let may_go = |place: &&Place| {
             self.accounts.get(&place.2).is_some_and(|account| {
                 let silent = now.saturating_sub(place.1);
-                silent >= self.silent_ms_min(account, newcomer) && !account.is_in_use(now)
+                silent >= self.silent_ms_min(account, newcomer)
+                    && !account.is_in_use(now)
+                    && short.concerns(account)
             })
+        };
+        let looked_at = match short {
+            Short::Address(_) => LOOKED_AT_OF_ADDRESS,
+            Short::All | Short::Source(_) => LOOKED_AT,
         };
         let a_moment_ago = now.checked_sub(CONNECTION_STRANGE_MS_MIN)?;
         let many = listener.connections / 4;
@@ -144,7 +163,7 @@ impl Book {
                 return None;
             }
             let long_silent =
-                all.take(LOOKED_AT).take_while(|(_, since, _)| *since <= a_moment_ago);
+                all.take(looked_at).take_while(|(_, since, _)| *since <= a_moment_ago);
             let mut long_silent = long_silent.filter(may_go);
             let first = long_silent.next();
             let found = first.filter(is_of_a_crowd).or_else(|| long_silent.find(is_of_a_crowd));
@@ -190,13 +209,13 @@ impl Book {
         self.totals.gave_way.add(1);
     }
 
-    pub(super) fn close_silent(&mut self, wanted: usize, now: u64) {
-        let mut freed = self.of_those_that_leave(|account| account.kept);
+    pub(super) fn close_silent(&mut self, short: Short, wanted: usize, now: u64) {
+        let mut freed = self.of_those_that_leave(short, |account| account.kept);
         for _ in 0..SENT_AWAY_AT_ONCE {
             if freed >= wanted || self.leaving >= LEAVING_MAX {
                 return;
             }
-            let Some(id) = self.gives_way(&self.largest(), None, now) else { return };
+            let Some(id) = self.gives_way(short, None, now) else { return };
             freed += self.accounts.get(&id).map_or(0, |account| account.kept);
             self.send_away(id);
         }
