@@ -163,6 +163,17 @@ pub const DATAGRAM_BYTES: usize = 65_536;
 /// Datagrams that wait while the channel commits; beyond it they wait in the socket's buffer.
 pub const DATAGRAMS_PER_BATCH: usize = 1000;
 
+/// Bytes of the clients' memory that a source of datagrams takes when it begins, for its batch: a thousand messages
+/// of a kilobyte as events. Datagrams cannot be asked to wait, so it is not taken for each batch.
+pub const DATAGRAM_BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// The same at least, where the memory for all clients is small: what receives a datagram, its event, which has three
+/// bytes for one that is no text, and as much again.
+pub const DATAGRAM_BATCH_BYTES_MIN: usize = 2 * DATAGRAM_EVENT_BYTES_MAX;
+
+/// Bytes of the event of one datagram at most, and of what receives it.
+pub const DATAGRAM_EVENT_BYTES_MAX: usize = 4 * DATAGRAM_BYTES;
+
 /// Bytes asked for as the socket buffer of datagram sources: while a commit runs, they wait there.
 pub const DATAGRAM_SOCKET_BYTES: usize = 4 * 1024 * 1024;
 
@@ -259,25 +270,33 @@ pub const KNOWN_ADDRESS_UNPROVEN_MAX: usize = 16;
 /// Connections that were told to give way and have not gone yet at most: nobody else is let in before.
 pub const LEAVING_MAX: usize = 64;
 
-/// Bytes that a silent connection takes: its task, its socket's registration, what is known of the client, and
-/// what has come of a request or line of less than [`CONNECTION_LINE_FREE_BYTES`]. An estimate on the safe side,
-/// not a measurement: `benches/hostile_clients` measures the process as a whole against its limit only.
+/// Bytes that a silent connection takes: its task (the future of a session has 4.0 to 4.9 KiB, which debug builds
+/// compare with this, and another 3.0 until it was greeted), its socket's registration, what is known of the client,
+/// and what has come of a request or line of less than [`CONNECTION_LINE_FREE_BYTES`]. This and the next five are
+/// sums of what the code allocates, rounded up: `benches/hostile_clients` measures the process as a whole against
+/// its limit.
 pub const CONNECTION_BYTES: usize = 8 * 1024;
 
 /// Bytes of an unfinished line or request that are part of [`CONNECTION_BYTES`].
 pub const CONNECTION_LINE_FREE_BYTES: usize = 1024;
 
-/// Bytes that a connection takes beside that from its first byte on: state of TLS, buffers of records and of a
-/// handshake.
+/// Bytes that a connection takes beside that from its first byte on: the state of TLS, a record of 18 KiB as it
+/// comes, 16 KiB of it as plain text, and what is to be sent.
 pub const TLS_CONNECTION_BYTES: usize = 48 * 1024;
 
-/// The same of compression: what unpacking looks back, and its tables.
+/// Bytes that it takes beside those until its handshake is done: one message of it may come in many records, and
+/// has 64 KiB at most.
+pub const TLS_HANDSHAKE_BYTES: usize = 32 * 1024;
+
+const _: () = assert!(TLS_HANDSHAKE_BYTES <= REQUEST_SMALL_BYTES);
+
+/// The same of compression: 32 KiB that unpacking looks back, and 11 KiB of tables.
 pub const ZLIB_CONNECTION_BYTES: usize = 48 * 1024;
 
-/// The same of HTTP: headers as they came and as they are understood.
+/// The same of HTTP: headers as they came and as they are understood, where these are of the default size.
 pub const HTTP_CONNECTION_BYTES: usize = 32 * 1024;
 
-/// Bytes that a line takes as an event with three headers, beside its own.
+/// Bytes that a line or a datagram takes as an event with three headers, beside its own.
 pub const CONNECTION_LINE_BYTES: usize = 256;
 
 /// Part of the descriptors that is kept from clients, for channels, sinks and files: one of so many.

@@ -8,7 +8,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -46,15 +46,35 @@ impl Stream {
         Certificate::read(shown.first()?)
     }
 
-    /// Returns once there may be something to read, where that can be told before it is read: a connection
-    /// in plain text. Then whoever reads can first see to the memory for it.
+    /// Whether [`Stream::ready`] waits for something to read. What a compressed connection has taken in may not be
+    /// enough to unpack a byte of, which only reading it tells.
+    #[must_use]
+    pub fn tells_ready(&self) -> bool {
+        !matches!(self, Self::Zlib(_))
+    }
+
+    /// Returns once there is something to read, the end included, where that can be known before it is read: then
+    /// whoever reads can first see to the memory for it. At once for a compressed connection. Of TLS a record that
+    /// has come is decrypted and stays in TLS's own buffer.
     ///
     /// # Errors
     /// The connection broke.
-    pub async fn ready(&self) -> io::Result<()> {
+    pub async fn ready(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(socket) => socket.readable().await,
-            Self::Zlib(_) | Self::Tls(_) => Ok(()),
+            // `readable` would also return for what was read already: readiness is forgotten only by a read that
+            // finds nothing.
+            Self::Plain(socket) => socket.peek(&mut [0; 1]).await.map(drop),
+            Self::Zlib(_) => Ok(()),
+            Self::Tls(tls) => {
+                let filled = poll_fn(|context| {
+                    Pin::new(&mut **tls).poll_fill_buf(context).map(|filled| filled.map(drop))
+                });
+                match filled.await {
+                    // The read that follows finds it again, as an end like any other.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+                    filled => filled,
+                }
+            }
         }
     }
 

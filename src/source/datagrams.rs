@@ -1,7 +1,8 @@
 //! What the sources of datagrams share: the socket, its losses, and the loop that commits what arrives.
 //!
-//! Limits: [`DATAGRAM_BYTES`] a datagram, [`DATAGRAMS_PER_BATCH`] a transaction, [`DATAGRAM_SOCKET_BYTES`]
-//! asked for as the socket's buffer.
+//! Limits: [`DATAGRAM_BYTES`] a datagram; [`DATAGRAMS_PER_BATCH`] a transaction, and [`DATAGRAM_BATCH_BYTES_MAX`] of
+//! the memory for clients, which a source takes when it begins; [`DATAGRAM_SOCKET_BYTES`] asked for as the socket's
+//! buffer.
 //!
 //! Nobody can be answered here. What has been received waits until the channel takes it; meanwhile datagrams
 //! gather in the socket's buffer, and when that is full the system drops the newest. How many those were is
@@ -11,7 +12,10 @@
 use super::filter::{Filter, TurnedAway};
 use super::held_ports::{self, HeldPort, Transport};
 use super::patience::{self, Ended};
-use crate::base::limits::{DATAGRAM_BYTES, DATAGRAM_SOCKET_BYTES, DATAGRAMS_PER_BATCH};
+use crate::base::limits::{
+    CONNECTION_LINE_BYTES, DATAGRAM_BATCH_BYTES_MAX, DATAGRAM_BATCH_BYTES_MIN, DATAGRAM_BYTES,
+    DATAGRAM_EVENT_BYTES_MAX, DATAGRAM_SOCKET_BYTES, DATAGRAMS_PER_BATCH,
+};
 use crate::base::read_whole::read_whole;
 use crate::channel::BoxFuture;
 use crate::codes;
@@ -56,6 +60,31 @@ pub(crate) trait Parse: Send + Sync {
         present: &Present,
         context: &SourceContext,
     ) -> Option<Event>;
+}
+
+/// Datagrams that are committed together.
+struct Batch {
+    events: Vec<Event>,
+    datagrams: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { events: Vec::new(), datagrams: 0, bytes: 0 }
+    }
+
+    /// A datagram has come, and is this event, if it is one.
+    fn add(&mut self, event: Option<Event>) {
+        self.datagrams += 1;
+        self.bytes += event.as_ref().map_or(0, |it| it.size_bytes() + CONNECTION_LINE_BYTES);
+        self.events.extend(event);
+    }
+
+    /// Whether it takes a further one, whatever that is.
+    fn has_room(&self, datagrams_max: usize, bytes_max: usize) -> bool {
+        self.datagrams < datagrams_max && self.bytes + DATAGRAM_EVENT_BYTES_MAX <= bytes_max
+    }
 }
 
 /// A socket, and what the system has dropped of what was sent to it.
@@ -115,6 +144,7 @@ impl Datagrams {
     }
 
     async fn receive(&self, context: &SourceContext, parse: &dyn Parse) {
+        let reserved = context.clients.reserve(DATAGRAM_BATCH_BYTES_MAX, DATAGRAM_BATCH_BYTES_MIN);
         let mut buffer = vec![0; DATAGRAM_BYTES];
         let most = DATAGRAMS_PER_BATCH.min(context.intake.transaction_capacity()).max(1);
         let mut last_datagrams = LAST_DATAGRAMS;
@@ -139,22 +169,23 @@ impl Datagrams {
                 }
             };
             let now = i64::try_from(context.clock.wall_ms()).unwrap_or(i64::MAX);
-            let (mut batch, present) = (Vec::new(), Present::at(now));
-            let mut taken = 0;
+            let (mut batch, present) = (Batch::new(), Present::at(now));
             while let Some((bytes, sender)) = next {
+                let mut event = None;
                 if self.admits(sender, parse, context) {
                     if let Some(meeting) = parse.meets(sender.ip()) {
                         meeting.await;
                     }
-                    batch.extend(parse.event(&buffer[..bytes], sender, &present, context));
+                    event = parse.event(&buffer[..bytes], sender, &present, context);
                 }
-                taken += 1;
-                next = if taken < most { self.try_receive(&mut buffer) } else { None };
+                batch.add(event);
+                let goes_on = batch.has_room(most, reserved.bytes());
+                next = if goes_on { self.try_receive(&mut buffer) } else { None };
             }
             if context.stop.fired() {
-                last_datagrams = last_datagrams.saturating_sub(taken);
+                last_datagrams = last_datagrams.saturating_sub(batch.datagrams);
             }
-            if let Ended::Stopped(left) = patience::commit(context, batch).await {
+            if let Ended::Stopped(left) = patience::commit(context, batch.events).await {
                 let lost = left + self.count_waiting(&mut buffer);
                 context.counters.drops.add(DropReason::Stopped, lost as u64);
                 tracing::warn!(source = %context.name, events = lost,
@@ -264,6 +295,26 @@ mod tests {
         assert_eq!(drops_in(table, 23456), Some(7));
         assert_eq!(drops_in(table, 1000), None, "the user's number is not the socket's");
         assert_eq!(drops_in("", 1), None);
+    }
+
+    #[test]
+    fn a_batch_has_a_bounded_number_of_datagrams_and_bytes() {
+        let of = |bytes: usize, bytes_max: usize| {
+            let mut batch = Batch::new();
+            while batch.has_room(1000, bytes_max) {
+                batch.add(Some(Event::new(vec![b'x'; bytes])));
+            }
+            assert!(batch.bytes <= bytes_max);
+            batch.events.len()
+        };
+        assert_eq!(of(100, DATAGRAM_BATCH_BYTES_MAX), 1000);
+        assert_eq!(of(64_000, DATAGRAM_BATCH_BYTES_MAX), 13);
+        assert_eq!(of(3 * DATAGRAM_BYTES, DATAGRAM_BATCH_BYTES_MIN), 2);
+        let mut nothing = Batch::new();
+        for _ in 0..1000 {
+            nothing.add(None);
+        }
+        assert!(!nothing.has_room(1000, DATAGRAM_BATCH_BYTES_MAX), "those that are left out count");
     }
 
     #[tokio::test]

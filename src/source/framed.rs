@@ -10,6 +10,7 @@ use crate::metrics::{Client, Contact, UnheardConnection};
 use crate::net::stream::Stream;
 use crate::wire::thrift::{ThriftError, frame};
 use bytes::{Bytes, BytesMut};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,8 @@ pub(crate) enum Over {
     NoRoom(#[from] NoRoom),
     #[error("the client has not read its answers for {ANSWER_SECONDS_MAX} s")]
     Deaf,
+    #[error("understanding a request ended by a defect: {0}")]
+    Defect(#[from] io::Error),
 }
 
 impl Over {
@@ -78,6 +81,7 @@ impl Over {
             Self::Slow(_) => "slow",
             Self::NoRoom(_) => "no room",
             Self::Deaf => "deaf",
+            Self::Defect(_) => "defect",
         }
     }
 }
@@ -178,7 +182,7 @@ impl Framed {
             }
         }
         let asked = Instant::now();
-        if whole_by.is_some() || matches!(self.stream, Stream::Plain(_)) {
+        if whole_by.is_some() || self.stream.tells_ready() {
             self.hold(held + step).await?;
         }
         // That it waited for memory is not the client's fault.

@@ -1,23 +1,21 @@
 //! TCP sessions: one small task each, a limit on their number, accept errors that pass, and TLS
 //! where it is asked for.
 
-use crate::base::limits::{
-    CONNECTION_BYTES, TLS_CONNECTION_BYTES, TLS_HANDSHAKE_SECONDS_MAX, ZLIB_CONNECTION_BYTES,
-};
+mod arrival;
+
+use crate::base::limits::{CONNECTION_BYTES, CONNECTION_LINE_FREE_BYTES};
 use crate::codes;
 use crate::flow::client_error_log::ClientErrorLog;
 use crate::flow::client_limits::{Connection, Full, Gate};
-use crate::flow::context::StopSignal;
 use crate::flow::source::{Failure, SourceContext};
 use crate::metrics::SourceCounters;
 use crate::net::dial::keep_alive;
 use crate::net::stream::Stream;
 use crate::net::tls::{Reloading, ServerTls};
-use crate::net::zlib::Socket;
 use crate::source::filter::Filter;
-use crate::source::handshake::{NoTls, shake_hands};
 use crate::source::held_ports::{self, HeldPort, Transport};
 use crate::source::rejection_log::RejectionLog;
+pub(crate) use arrival::Arrival;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,7 +26,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tokio_rustls::TlsStream;
 
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -39,6 +36,10 @@ const BACKLOG: i32 = 4096;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause between attempts to bind those of several ports that could not be.
 const BIND_AGAIN: Duration = Duration::from_secs(3);
+
+/// Bytes of a session's future at most: what [`CONNECTION_BYTES`] has beside the beginning of a request, and a
+/// quarter for all else.
+const SESSION_BYTES_MAX: usize = (CONNECTION_BYTES - CONNECTION_LINE_FREE_BYTES) / 4 * 3;
 
 /// Between two looks at the stores while nobody connects; each connection looks as well.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -67,94 +68,6 @@ pub(crate) struct Listening {
     turned_away: Arc<ClientErrorLog>,
     /// The addresses it is bound to: with port 0 only this tells.
     bound: Mutex<Vec<SocketAddr>>,
-}
-
-/// A connection that has come in, not greeted yet.
-pub(crate) struct Arrival {
-    pub(crate) peer: SocketAddr,
-    /// The port that it came to.
-    pub(crate) port: u16,
-    /// What it may take.
-    pub(crate) client: Arc<Connection>,
-    socket: TcpStream,
-    tls: Option<Arc<Reloading<ServerTls>>>,
-    zlib: bool,
-    filter: Option<Arc<Filter>>,
-    stop: StopSignal,
-    counters: Arc<SourceCounters>,
-    log: RejectionLog,
-}
-
-impl Arrival {
-    /// The connection, its TLS handshake done where there is TLS; `None` when that failed or took too
-    /// long, the client may not come in, or the source stops.
-    pub(crate) async fn greet(self) -> Option<Stream> {
-        let filter = self.filter.clone();
-        let mut visitor = filter.as_ref().map(|filter| filter.visitor(self.peer.ip()));
-        if let Some(visitor) = &mut visitor {
-            let arrived = tokio::select! {
-                () = self.stop.wait() => return None,
-                arrived = visitor.arrives() => arrived,
-            };
-            if let Err(away) = arrived {
-                self.log.turn_away(&away);
-                return None;
-            }
-        }
-        let log = self.log.clone();
-        let stream = self.shake_hands().await?;
-        if let Some(Err(away)) = visitor.map(|mut it| it.shows(stream.peer_certificate())) {
-            log.turn_away(&away);
-            return None;
-        }
-        Some(stream)
-    }
-
-    async fn shake_hands(self) -> Option<Stream> {
-        let patience = Duration::from_secs(TLS_HANDSHAKE_SECONDS_MAX);
-        let begun = Instant::now();
-        if !self.has_spoken(self.tls.as_ref().map(|_| patience)).await? {
-            return NoTls::late().count(&self.counters, &self.log);
-        }
-        let socket = Socket::answering(self.socket, self.zlib);
-        let Some(tls) = &self.tls else { return Some(Stream::from(socket)) };
-        let left = patience.saturating_sub(begun.elapsed());
-        let shaken = tokio::select! {
-            () = self.stop.wait() => return None,
-            () = self.client.told_to_go() => return None,
-            shaken = tokio::time::timeout(left, shake_hands(tls, self.log.source(), socket)) => shaken,
-        };
-        let error = match shaken {
-            Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(TlsStream::Server(stream)))),
-            Ok(Err(error)) => error,
-            Err(_) => NoTls::late(),
-        };
-        error.count(&self.counters, &self.log)
-    }
-
-    /// Waits for the first byte where more than a socket is needed to understand it, and for the memory that this
-    /// takes: until then the connection costs as little as one in plain text. False when none came within
-    /// `patience`; `None` when it is over.
-    async fn has_spoken(&self, patience: Option<Duration>) -> Option<bool> {
-        let zlib = if self.zlib { ZLIB_CONNECTION_BYTES } else { 0 };
-        let tls = if self.tls.is_some() { TLS_CONNECTION_BYTES } else { 0 };
-        if zlib + tls == 0 {
-            return Some(true);
-        }
-        let patience = patience.unwrap_or(Duration::MAX);
-        let spoken = async {
-            match tokio::time::timeout(patience, self.socket.readable()).await {
-                Ok(Ok(())) => self.client.keep(zlib + tls).await.is_ok().then_some(true),
-                Ok(Err(_)) => None,
-                Err(_) => Some(false),
-            }
-        };
-        tokio::select! {
-            () = self.stop.wait() => None,
-            () = self.client.told_to_go() => None,
-            spoken = spoken => spoken,
-        }
-    }
 }
 
 impl Listening {
@@ -261,7 +174,9 @@ impl Listening {
                             && let Some(client) = door.admits(&socket, peer.ip(), context).await {
                             let arrival =
                                 self.arrival(context, socket, (peer, port), log.clone(), &client);
-                            sessions.spawn(until_gone(session(arrival), client, log));
+                            let session = until_gone(session(arrival), client, log);
+                            debug_assert!(size_of_val(&session) <= SESSION_BYTES_MAX);
+                            sessions.spawn(session);
                         }
                     }
                     Err(error) => {

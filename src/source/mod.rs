@@ -21,6 +21,7 @@ pub(crate) mod patience;
 pub(crate) mod reading;
 pub(crate) mod stride;
 
+mod aside;
 pub mod avro;
 pub mod exec;
 pub mod external;
@@ -44,6 +45,8 @@ mod admission_tests;
 mod example_tests;
 #[cfg(test)]
 mod memory_tests;
+#[cfg(test)]
+mod silence_tests;
 #[cfg(test)]
 pub(crate) mod trial;
 

@@ -10,6 +10,7 @@ use crate::flow::context::{Intake, StopSignal};
 use crate::flow::source::SourceContext;
 use crate::metrics::{Client, Contact, SourceCounters, UnheardConnection};
 use crate::net::stream::Stream;
+use crate::source::aside::aside;
 use crate::source::listener::farewell;
 use crate::wire::avro::WireError;
 use crate::wire::avro::call::{Answer, Call, Measured, TOO_LARGE, UNREADABLE};
@@ -17,8 +18,9 @@ use crate::wire::avro::frame::{self, Frame, Frames};
 use crate::wire::avro::handshake::{Request, Response};
 use crate::wire::avro::protocol::{self, Foreign, HASH, Hash};
 use crate::wire::avro::values::Values;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -117,6 +119,8 @@ enum Over {
     NoRoom(#[from] NoRoom),
     #[error("the client has not read its answers for {ANSWER_SECONDS_MAX} s")]
     Deaf,
+    #[error("understanding a request ended by a defect: {0}")]
+    Defect(#[from] io::Error),
 }
 
 impl Over {
@@ -132,6 +136,7 @@ impl Over {
             Self::Slow(_) => "slow",
             Self::NoRoom(_) => "no room",
             Self::Deaf => "deaf",
+            Self::Defect(_) => "defect",
         }
     }
 }
@@ -235,7 +240,7 @@ impl Session {
             }
         }
         let asked = Instant::now();
-        if self.whole_by.is_some() || matches!(self.stream, Stream::Plain(_)) {
+        if self.whole_by.is_some() || self.stream.tells_ready() {
             tokio::select! {
                 room = client.hold(held + step) => room?,
                 () = self.stop.wait() => return Err(Over::Stopping),
@@ -287,20 +292,8 @@ impl Session {
             self.refuse_large().encode(&mut out);
             return self.answer(out, serial).await;
         }
-        let decoded = match Measured::new(values.rest()) {
-            Ok(measured) => {
-                // A few bytes may become many: their room first.
-                let bytes = message.len().saturating_add(measured.decoded_bytes);
-                tokio::select! {
-                    room = self.client.hold(bytes) => room?,
-                    () = self.stop.wait() => return Err(Over::Stopping),
-                }
-                measured.decode()
-            }
-            Err(error) => Err(error),
-        };
-        drop(message);
-        let answer = match decoded {
+        let at = message.len() - values.rest().len();
+        let answer = match self.decoded(message.into(), at).await? {
             Ok(Call::Ping) => return self.answer(out, serial).await,
             Ok(Call::Append(event)) => self.append(event).await,
             Ok(Call::AppendBatch(events)) => self.append_batch(events).await,
@@ -313,6 +306,24 @@ impl Session {
         };
         answer.encode(&mut out);
         self.answer(out, serial).await
+    }
+
+    /// The call that stands in `message` from `at` on. A few bytes may become many: their room first.
+    async fn decoded(&self, message: Bytes, at: usize) -> Result<Result<Call, WireError>, Over> {
+        let (clients, bytes) = (&self.context.clients, message.len());
+        let looked_at = message.clone();
+        let measured = aside(clients, bytes, move || {
+            Measured::new(&looked_at[at..]).map(|it| (it.outline, it.decoded_bytes))
+        });
+        let (outline, decoded_bytes) = match measured.await? {
+            Ok(measured) => measured,
+            Err(error) => return Ok(Err(error)),
+        };
+        tokio::select! {
+            room = self.client.hold(bytes.saturating_add(decoded_bytes)) => room?,
+            () = self.stop.wait() => return Err(Over::Stopping),
+        }
+        Ok(aside(clients, bytes, move || outline.decode(&message[at..])).await?)
     }
 
     /// The handshake is over, and the client is one that counts.

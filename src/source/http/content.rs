@@ -75,8 +75,13 @@ fn json(
         let words = "a JSON request is in UTF-8, UTF-16 or UTF-32";
         return Err(Unusable(StatusCode::INTERNAL_SERVER_ERROR, words.to_owned()));
     };
-    let text = charset.decode(body);
-    let text_bytes = if matches!(text, Cow::Owned(_)) { text.len() } else { 0 };
+    // What is no text grows to three times as much: its room first.
+    let text_bytes = charset.made_bytes(body);
+    if text_bytes > 0 && !room(text_bytes) {
+        let words = JsonError::NoRoom.to_string();
+        return Err(Unusable(StatusCode::SERVICE_UNAVAILABLE, words));
+    }
+    let text = charset.decode(body, text_bytes);
     let room = &mut |bytes| room(text_bytes + bytes);
     json_events::decode(&text, events_max, |text| charset.encode(text), room).map_err(|error| {
         let status = match error {
@@ -112,38 +117,29 @@ fn charset(content_type: &str) -> Option<Unicode> {
 }
 
 impl Unicode {
-    /// Text, with U+FFFD in the place of what is none; the order of bytes is that of a mark, else the
-    /// larger first, as in Java.
-    fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
+    /// Bytes of memory that [`Unicode::decode`] takes beside `bytes`.
+    fn made_bytes(self, bytes: &[u8]) -> usize {
         match self {
-            Self::Utf8 => String::from_utf8_lossy(bytes),
-            Self::Utf16 => {
-                let (is_little, bytes) = match bytes {
-                    [0xFF, 0xFE, rest @ ..] => (true, rest),
-                    [0xFE, 0xFF, rest @ ..] => (false, rest),
-                    rest => (false, rest),
-                };
-                let pairs = bytes.chunks(2).map(|pair| match *pair {
-                    [a, b] if is_little => u16::from_le_bytes([a, b]),
-                    [a, b] => u16::from_be_bytes([a, b]),
-                    _ => 0xFFFD,
-                });
-                char::decode_utf16(pairs).map(|c| c.unwrap_or('\u{FFFD}')).collect()
-            }
-            Self::Utf32 => {
-                let (is_little, bytes) = match bytes {
-                    [0xFF, 0xFE, 0, 0, rest @ ..] => (true, rest),
-                    [0, 0, 0xFE, 0xFF, rest @ ..] => (false, rest),
-                    rest => (false, rest),
-                };
-                let codes = bytes.chunks(4).map(|code| match *code {
-                    [a, b, c, d] if is_little => u32::from_le_bytes([a, b, c, d]),
-                    [a, b, c, d] => u32::from_be_bytes([a, b, c, d]),
-                    _ => 0xFFFD,
-                });
-                codes.map(|code| char::from_u32(code).unwrap_or('\u{FFFD}')).collect()
-            }
+            Self::Utf8 if std::str::from_utf8(bytes).is_ok() => 0,
+            Self::Utf8 => utf8(bytes).map(str::len).sum(),
+            Self::Utf16 => utf16(bytes).map(char::len_utf8).sum(),
+            Self::Utf32 => utf32(bytes).map(char::len_utf8).sum(),
         }
+    }
+
+    /// Text, with U+FFFD in the place of what is none; the order of bytes is that of a mark, else the
+    /// larger first, as in Java. It has `made_bytes` bytes, unless it is borrowed.
+    fn decode(self, bytes: &[u8], made_bytes: usize) -> Cow<'_, str> {
+        if let (Self::Utf8, Ok(text)) = (self, std::str::from_utf8(bytes)) {
+            return text.into();
+        }
+        let mut text = String::with_capacity(made_bytes);
+        match self {
+            Self::Utf8 => text.extend(utf8(bytes)),
+            Self::Utf16 => text.extend(utf16(bytes)),
+            Self::Utf32 => text.extend(utf32(bytes)),
+        }
+        text.into()
     }
 
     /// Bytes as Java makes them: the larger first, with a mark in UTF-16 alone.
@@ -158,6 +154,42 @@ impl Unicode {
             Self::Utf32 => text.chars().flat_map(|c| u32::from(c).to_be_bytes()).collect(),
         }
     }
+}
+
+/// Pieces of text, with U+FFFD in the place of what is none.
+fn utf8(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    bytes.utf8_chunks().flat_map(|chunk| {
+        let replaced = if chunk.invalid().is_empty() { "" } else { "\u{FFFD}" };
+        [chunk.valid(), replaced]
+    })
+}
+
+fn utf16(bytes: &[u8]) -> impl Iterator<Item = char> {
+    let (is_little, bytes) = match bytes {
+        [0xFF, 0xFE, rest @ ..] => (true, rest),
+        [0xFE, 0xFF, rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let pairs = bytes.chunks(2).map(move |pair| match *pair {
+        [a, b] if is_little => u16::from_le_bytes([a, b]),
+        [a, b] => u16::from_be_bytes([a, b]),
+        _ => 0xFFFD,
+    });
+    char::decode_utf16(pairs).map(|c| c.unwrap_or('\u{FFFD}'))
+}
+
+fn utf32(bytes: &[u8]) -> impl Iterator<Item = char> {
+    let (is_little, bytes) = match bytes {
+        [0xFF, 0xFE, 0, 0, rest @ ..] => (true, rest),
+        [0, 0, 0xFE, 0xFF, rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let codes = bytes.chunks(4).map(move |code| match *code {
+        [a, b, c, d] if is_little => u32::from_le_bytes([a, b, c, d]),
+        [a, b, c, d] => u32::from_be_bytes([a, b, c, d]),
+        _ => 0xFFFD,
+    });
+    codes.map(|code| char::from_u32(code).unwrap_or('\u{FFFD}'))
 }
 
 /// Names and values of a query, in their order.
@@ -207,6 +239,30 @@ mod tests {
         }
     }
 
+    fn decoded(charset: Unicode, bytes: &[u8]) -> String {
+        let text = charset.decode(bytes, charset.made_bytes(bytes));
+        let made = if matches!(text, Cow::Owned(_)) { text.len() } else { 0 };
+        assert_eq!(made, charset.made_bytes(bytes), "{charset:?}");
+        text.into_owned()
+    }
+
+    #[test]
+    fn what_is_no_text_has_its_room_before_it_is_made() {
+        let bytes = [&b"[{body:'"[..], &[0xFF; 30_000], b"'}]"].concat();
+        let mut asked = Vec::new();
+        let refused = json(None, &bytes, 10, &mut |bytes| {
+            asked.push(bytes);
+            false
+        });
+        assert_eq!(refused.unwrap_err().0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(asked, [90_011], "once, before anything else");
+        let events = json(None, &bytes, 10, &mut |_| true).unwrap();
+        assert_eq!(events[0].body.len(), 90_000);
+        for bytes in [&b"a\xF0\x9F\x98z\xC3"[..], b"\xE6\x97", b"", b"\xFF", "zö日".as_bytes()] {
+            assert_eq!(decoded(Unicode::Utf8, bytes), String::from_utf8_lossy(bytes));
+        }
+    }
+
     #[test]
     fn bytes_become_text_and_bytes_again_as_in_java() {
         let text = "zö日\u{1F41E}";
@@ -215,14 +271,14 @@ mod tests {
             (Unicode::Utf16, b"\xfe\xff\0z\0\xf6\x65\xe5\xd8\x3d\xdc\x1e".to_vec()),
             (Unicode::Utf32, b"\0\0\0z\0\0\0\xf6\0\0\x65\xe5\0\x01\xf4\x1e".to_vec()),
         ] {
-            assert_eq!(charset.decode(&bytes), text);
+            assert_eq!(decoded(charset, &bytes), text);
             assert_eq!(charset.encode(text.to_owned()), bytes);
             assert!(charset.encode(String::new()).is_empty());
         }
-        assert_eq!(Unicode::Utf16.decode(b"\xff\xfez\0"), "z");
-        assert_eq!(Unicode::Utf16.decode(b"\0z\0"), "z\u{FFFD}");
-        assert_eq!(Unicode::Utf32.decode(b"\xff\xfe\0\0z\0\0\0"), "z");
-        assert_eq!(Unicode::Utf32.decode(b"\x7f\0\0\0z"), "\u{FFFD}\u{FFFD}");
+        assert_eq!(decoded(Unicode::Utf16, b"\xff\xfez\0"), "z");
+        assert_eq!(decoded(Unicode::Utf16, b"\0z\0"), "z\u{FFFD}");
+        assert_eq!(decoded(Unicode::Utf32, b"\xff\xfe\0\0z\0\0\0"), "z");
+        assert_eq!(decoded(Unicode::Utf32, b"\x7f\0\0\0z"), "\u{FFFD}\u{FFFD}");
     }
 
     #[test]

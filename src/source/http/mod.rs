@@ -37,7 +37,6 @@ use content::Content;
 use session::Session;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 #[cfg(doc)]
 use crate::base::limits::ANSWER_SECONDS_MAX;
@@ -182,8 +181,6 @@ struct Rules {
     request_timeout: Duration,
     /// What clients have to show.
     auth: Option<Reloading<HttpAuth>>,
-    /// For each large body that is being understood.
-    parsers: Arc<Semaphore>,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
@@ -208,7 +205,6 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
             .millis("requestTimeout", 1..=u64::from(u32::MAX))?
             .unwrap_or(Duration::from_secs(REQUEST_SECONDS_MAX_DEFAULT)),
         auth: http_auth::read(reader)?.map(Reloading::new),
-        parsers: Arc::new(Semaphore::new(parsers())),
     };
     let tls = tls::server_with_old_names(reader, &OLD_TLS_NAMES)?;
     if let Some(auth) = rules.auth.as_ref().filter(|_| tls.is_none() && !is_loopback(&host)) {
@@ -217,11 +213,6 @@ fn build(reader: &mut SettingsReader<'_>) -> Result<Http, SettingError> {
     let filter = Filter::read(reader, tls.as_ref())?;
     let listening = Listening::new(host, port, connections_max, b"");
     Ok(Http { listening: listening.with_tls(tls).filtered(filter), rules: Arc::new(rules) })
-}
-
-/// Large bodies that are understood at a time: half of the processors are for everybody else.
-fn parsers() -> usize {
-    std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1))
 }
 
 /// What a request is, and the bytes that it may have by the handler's own setting.

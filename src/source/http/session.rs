@@ -2,13 +2,14 @@
 
 use super::content::Unusable;
 use super::{IDLE, Rules};
-use crate::base::limits::{HTTP_STOP_SECONDS_MAX, PARSE_ASIDE_BYTES, REQUEST_READ_BYTES_MAX};
+use crate::base::limits::{HTTP_STOP_SECONDS_MAX, REQUEST_READ_BYTES_MAX};
 use crate::event::Event;
 use crate::flow::client_limits::{Connection, NoRoom};
 use crate::flow::source::SourceContext;
 use crate::net::attentive::Attentive;
 use crate::net::http_auth::Credentials;
 use crate::net::stream::Stream;
+use crate::source::aside::aside;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -19,6 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,7 +68,7 @@ async fn out_of_time(in_hand: &AtomicBool) {
 }
 
 impl Session {
-    pub(super) async fn run(self, stream: Stream) {
+    pub(super) async fn run(self, mut stream: Stream) {
         // Until it says something nothing is made for it.
         let heard = async {
             stream.ready().await.is_ok() && self.client.keep(self.rules.kept_bytes()).await.is_ok()
@@ -193,18 +195,12 @@ impl Session {
         let (rules, client, whole) =
             (Arc::clone(&self.rules), Arc::clone(&self.client), body.len());
         let mut room = move |bytes| client.try_hold(whole.saturating_add(bytes));
-        if whole < PARSE_ASIDE_BYTES {
-            return self.rules.content.events(&parts, body, most, &mut room);
-        }
-        let ended = |words: String| Unusable(StatusCode::INTERNAL_SERVER_ERROR, words);
-        let turn = Arc::clone(&self.rules.parsers).acquire_owned().await;
-        let turn = turn.map_err(|error| ended(error.to_string()))?;
-        let aside = tokio::task::spawn_blocking(move || {
-            let events = rules.content.events(&parts, body, most, &mut room);
-            drop(turn);
-            events
+        let understood = aside(&self.context.clients, whole, move || {
+            rules.content.events(&parts, body, most, &mut room)
         });
-        aside.await.map_err(|error| ended(error.to_string()))?
+        let ended =
+            |error: io::Error| Unusable(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+        understood.await.map_err(ended)?
     }
 
     /// All of the body, which has a bounded time and number of bytes.

@@ -2,11 +2,14 @@
 
 use super::Speech;
 use crate::event::Event;
+use crate::source::aside::aside;
 use crate::source::framed::{Framed, Over};
 use crate::wire::thrift::call::{
     Call, CallError, FAILED, Message, OK, Service, put_exception, put_status,
 };
 use crate::wire::thrift::frame;
+use bytes::Bytes;
+use std::sync::Arc;
 
 /// Carries out calls until the session is over.
 pub(super) async fn run(mut framed: Framed, speech: Speech) {
@@ -19,17 +22,8 @@ async fn talk(framed: &mut Framed, speech: Speech) -> Result<(), Over> {
     loop {
         let request = framed.next().await?;
         let _busy = client.busy();
-        let message = Message::new(speech.protocol, &request)?;
-        let head = message.head.clone();
-        // A few bytes may become many: their room first.
-        let decoded = message.decoded_bytes().map_err(CallError::from);
-        let called = match decoded {
-            Ok(decoded) => {
-                framed.hold(request.len().saturating_mul(2).saturating_add(decoded)).await?;
-                message.call(speech.service)
-            }
-            Err(error) => Err(error),
-        };
+        let head = Message::new(speech.protocol, &request)?.head;
+        let called = understood(framed, speech, &request).await?;
         let mut out = frame::begin();
         match called {
             Ok(call) => {
@@ -47,6 +41,28 @@ async fn talk(framed: &mut Framed, speech: Speech) -> Result<(), Over> {
         framed.answer(out).await?;
         client.is_heard();
     }
+}
+
+/// The call that a request is. A few bytes may become many: their room first.
+async fn understood(
+    framed: &mut Framed,
+    speech: Speech,
+    request: &Bytes,
+) -> Result<Result<Call, CallError>, Over> {
+    let (clients, bytes) = (Arc::clone(&framed.context.clients), request.len());
+    let looked_at = request.clone();
+    let decoded =
+        aside(&clients, bytes, move || Message::new(speech.protocol, &looked_at)?.decoded_bytes());
+    let decoded = match decoded.await? {
+        Ok(decoded) => decoded,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    framed.hold(bytes.saturating_mul(2).saturating_add(decoded)).await?;
+    let request = request.clone();
+    let called = aside(&clients, bytes, move || {
+        Message::new(speech.protocol, &request)?.call(speech.service)
+    });
+    Ok(called.await?)
 }
 
 /// The status of a call, once it is known.

@@ -34,11 +34,20 @@ pub enum Call {
 /// A call that was looked over: it can be decoded, and takes so much memory.
 #[derive(Clone, Debug)]
 pub struct Measured<'a> {
-    name: Name,
-    parameters: Values<'a>,
-    events: usize,
+    message: &'a [u8],
+    /// What there is in it.
+    pub outline: Outline,
     /// Bytes that the decoded call will take.
     pub decoded_bytes: usize,
+}
+
+/// What was found in a message: enough to decode it without looking it over again.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline {
+    name: Name,
+    /// Where its parameters begin.
+    parameters_at: usize,
+    events: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +75,7 @@ impl<'a> Measured<'a> {
                 return Err(WireError::UnknownMessage(String::from_utf8_lossy(shown).into_owned()));
             }
         };
-        let parameters = values.clone();
+        let parameters_at = message.len() - values.rest().len();
         let mut size = Size::default();
         match name {
             Name::Ping => {}
@@ -85,15 +94,27 @@ impl<'a> Measured<'a> {
             values.end()?;
         }
         let many = if size.widest > FEW_HEADERS { size.widest * MANY_HEADER_BYTES } else { 0 };
-        Ok(Self { name, parameters, events: size.events, decoded_bytes: size.bytes + many })
+        let outline = Outline { name, parameters_at, events: size.events };
+        Ok(Self { message, outline, decoded_bytes: size.bytes + many })
     }
 
     /// Decodes it. Bodies are copied out of the message, which can go.
     ///
     /// # Errors
     /// None but those of [`Measured::new`].
-    pub fn decode(mut self) -> Result<Call, WireError> {
-        let values = &mut self.parameters;
+    pub fn decode(self) -> Result<Call, WireError> {
+        self.outline.decode(self.message)
+    }
+}
+
+impl Outline {
+    /// Decodes the `message` that this was found in.
+    ///
+    /// # Errors
+    /// None but those of [`Measured::new`], unless it is another one.
+    pub fn decode(self, message: &[u8]) -> Result<Call, WireError> {
+        let parameters = message.get(self.parameters_at..).ok_or(WireError::Short("a call"))?;
+        let values = &mut Values::new(parameters);
         Ok(match self.name {
             Name::Ping => Call::Ping,
             Name::Append => Call::Append(event(values)?),
