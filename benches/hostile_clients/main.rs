@@ -47,6 +47,7 @@ fn main() {
         );
         print(&report);
         report.check(plan.mebibytes);
+        report.check_pace();
     }
 }
 

@@ -16,6 +16,7 @@ mod demo;
 mod descriptors;
 mod external;
 mod full_disk;
+mod hostile_clients;
 mod irc;
 mod kill;
 mod link;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SOURCES: [&str; 8] = ["avro", "zavro", "tls", "http", "syslog", "multi", "netcat", "thrift"];
+const SOURCES: [&str; 9] =
+    ["avro", "zavro", "tls", "http", "syslog", "tlssyslog", "multi", "netcat", "thrift"];
 
 /// The port of each source, by its name.
 pub(crate) type Ports = BTreeMap<&'static str, u16>;
@@ -42,9 +43,10 @@ fn configuration(directory: &Path, ports: &Ports) -> String {
     for (name, port) in ports {
         let (kind, address, more) = match *name {
             "zavro" => ("avro", "bind", "compression-type = deflate".to_owned()),
-            "tls" => {
-                let store = format!("keystore = {jks}\na.sources.tls.keystore-password = changeit");
-                ("avro", "bind", format!("ssl = true\na.sources.tls.{store}"))
+            "tls" | "tlssyslog" => {
+                let own = format!("a.sources.{name}.keystore");
+                let tls = format!("ssl = true\n{own} = {jks}\n{own}-password = changeit");
+                if *name == "tls" { ("avro", "bind", tls) } else { ("syslogtcp", "host", tls) }
             }
             "syslog" => ("syslogtcp", "host", "eventSize = 1048576".to_owned()),
             "multi" => ("multiport_syslogtcp", "host", "eventSize = 1048576".to_owned()),

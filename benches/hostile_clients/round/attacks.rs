@@ -3,12 +3,14 @@
 use super::Count;
 use super::agent::Ports;
 use millpond::event::{Event, Headers};
+use millpond::net::tls::{ClientTls, Connector};
+use millpond::net::zlib::Socket;
 use millpond::wire::thrift::Protocol;
 use millpond::wire::thrift::call::put_append_batch;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -27,6 +29,8 @@ pub(crate) struct Attack {
 #[derive(Clone, Copy)]
 enum Sends {
     Nothing,
+    /// A handshake of TLS and nothing more.
+    Handshake,
     /// These bytes and nothing more.
     Bytes(&'static [u8]),
     /// The same, then as many bytes of a line or a value that does not end, and a byte a second.
@@ -62,6 +66,7 @@ const ATTACKS: &[Attack] = &[
     attack("silent, compressed avro", "zavro", 150, Sends::Nothing),
     attack("one byte, compressed avro", "zavro", 50, Sends::Bytes(&[0x78])),
     attack("silent, TLS", "tls", 100, Sends::Nothing),
+    attack("silent after the handshake, syslogtcp in TLS", "tlssyslog", 50, Sends::Handshake),
     attack(
         "a handshake that stops, TLS",
         "tls",
@@ -131,17 +136,34 @@ async fn once(
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((from, 0)))?;
     let connected = timeout(Duration::from_secs(20), socket.connect(to)).await;
-    let mut stream = connected.map_err(|_| io::ErrorKind::TimedOut)??;
+    let stream = connected.map_err(|_| io::ErrorKind::TimedOut)??;
     count.opened.fetch_add(1, Ordering::Relaxed);
-    let ended = talk(sends, payload, &mut stream, count).await;
+    let ended = match sends {
+        Sends::Handshake => shake_hands(stream, count).await,
+        _ => talk(sends, payload, stream, count).await,
+    };
     count.closed.fetch_add(1, Ordering::Relaxed);
     ended
+}
+
+/// Trusts every server.
+fn trusting() -> &'static Connector {
+    static TRUSTING: OnceLock<Connector> = OnceLock::new();
+    TRUSTING.get_or_init(|| ClientTls { trust_all: true, ..ClientTls::default() }.load().unwrap())
+}
+
+/// Waits for the end once the handshake is done.
+async fn shake_hands(stream: TcpStream, count: &Count) -> io::Result<()> {
+    let mut stream = trusting().greet("localhost", Socket::Plain(stream)).await?;
+    count.sent.fetch_add(1, Ordering::Relaxed);
+    while stream.read(&mut [0; 64]).await? > 0 {}
+    Ok(())
 }
 
 async fn talk(
     sends: Sends,
     payload: &[u8],
-    stream: &mut TcpStream,
+    mut stream: TcpStream,
     count: &Count,
 ) -> io::Result<()> {
     for piece in payload.chunks(64 * 1024) {
@@ -149,7 +171,7 @@ async fn talk(
         count.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
     }
     match sends {
-        Sends::Nothing | Sends::Bytes(_) => {
+        Sends::Nothing | Sends::Handshake | Sends::Bytes(_) => {
             while stream.read(&mut [0; 64]).await? > 0 {}
             Ok(())
         }
@@ -172,7 +194,7 @@ async fn talk(
 
 fn payload(sends: Sends) -> Vec<u8> {
     match sends {
-        Sends::Nothing => Vec::new(),
+        Sends::Nothing | Sends::Handshake => Vec::new(),
         Sends::Bytes(bytes) => bytes.to_vec(),
         Sends::Trickle(begin, more) => [begin, &b"x".repeat(more)].concat(),
         Sends::Json(kind, bytes) => {
