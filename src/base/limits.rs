@@ -142,6 +142,14 @@ pub const CONNECTION_READ_BYTES_MAX: usize = 256 * 1024;
 /// Lines of a read that a connection makes into events at a time, whatever the others do.
 pub const CONNECTION_LINES: usize = 64;
 
+/// Seconds that a delivery, or the time-driven work, of a sink in a group may take: the others of its group have
+/// no turn meanwhile. Far longer than a request of any sink takes unless it is told otherwise, so that only what
+/// hangs is given up: a file on a disk that does not answer, say.
+pub const GROUP_TURN_SECONDS_MAX: u64 = 300;
+
+/// The same of a sink that was given up so and has delivered nothing since.
+pub const GROUP_TURN_AGAIN_SECONDS_MAX: u64 = 10;
+
 /// Seconds that a delivery in hand may still take once its sink is to stop: a server that works has answered by
 /// then, and what a hung one has of the batch stays in the channel. Not for channels in memory, whose sinks
 /// have all the time of the stop.

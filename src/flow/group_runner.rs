@@ -7,7 +7,8 @@
 //!
 //! Opening a sink and connecting one ([`Sink::is_ready`]) go on beside the turns of the others, all at
 //! once: a destination whose packets go nowhere holds a turn up for [`READY_WITHIN`] and not for its
-//! connect timeout.
+//! connect timeout. A delivery that hangs holds the group up for [`GROUP_TURN_SECONDS_MAX`]: then the sink is
+//! thrown away, its batch is the next one's, and it is built anew for its next turn.
 
 use super::backoff::Backoff;
 use super::contain::contain;
@@ -17,6 +18,7 @@ use super::processor::Processor;
 use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::{START_AGAIN, SinkRunner};
 use super::sink_turn::Turn;
+use crate::base::limits::{GROUP_TURN_AGAIN_SECONDS_MAX, GROUP_TURN_SECONDS_MAX};
 use crate::codes;
 use crate::metrics::Phase;
 use std::future::poll_fn;
@@ -31,6 +33,8 @@ use tokio::time::timeout;
 const READY_WITHIN: Duration = Duration::from_millis(250);
 /// How long a group that starts waits for those of its sinks that do not start at once.
 const START_WITHIN: Duration = Duration::from_secs(1);
+/// How often a delivery that goes on is looked at.
+const HANG_LOOK: Duration = Duration::from_secs(1);
 /// Between two attempts to connect a sink for which the processor has no pause.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -59,6 +63,8 @@ struct Member {
     /// A turn has waited for the attempt that is under way.
     was_waited_for: bool,
     tick_from: Duration,
+    /// How long a delivery may take.
+    patience: Duration,
 }
 
 /// What came of opening or connecting a sink.
@@ -98,8 +104,9 @@ impl GroupRunner {
             if stopping && !members.iter().any(|m| m.runner.drains()) {
                 break;
             }
+            let is_alone = members.len() == 1;
             for member in &mut members {
-                member.tick().await;
+                member.tick(is_alone).await;
             }
             match turn(&mut members, &mut *processor, &mut deliverers, stopping).await {
                 Turn::Delivered => {
@@ -198,6 +205,7 @@ async fn turn(
     }
     // A sink whose own channel is empty must not keep another one's events waiting.
     let any = !members.iter().all(empty);
+    let is_alone = members.len() == 1;
     for at in order(members, processor) {
         if any && empty(&members[at]) {
             continue;
@@ -217,7 +225,7 @@ async fn turn(
                 }
             }
         }
-        match members[at].turn(stopping).await {
+        match members[at].turn(stopping, is_alone).await {
             Turn::Failed => {
                 let now = members[at].runner.clock.now();
                 processor.failed(at, now);
@@ -240,6 +248,17 @@ async fn turn(
 fn order(members: &[Member], processor: &mut dyn Processor) -> Vec<usize> {
     let waits = |at: usize| members[at].runner.channel.status().events > 0;
     processor.order(members[0].runner.clock.now(), &waits)
+}
+
+/// Returns once a delivery of the sink has taken so long.
+async fn hangs(runner: &SinkRunner, patience: Duration) {
+    let hangs = || {
+        let read = runner.counters.phases.read();
+        read.is_some_and(|read| read.phase == Phase::Delivering && read.lasts >= patience)
+    };
+    while !hangs() {
+        tokio::time::sleep(HANG_LOOK).await;
+    }
 }
 
 /// Opens a sink, or connects one that is open. Ends soon after the stop signal.
@@ -310,6 +329,7 @@ impl Member {
             has_failed: false,
             was_waited_for: false,
             tick_from: zero,
+            patience: Duration::from_secs(GROUP_TURN_SECONDS_MAX),
         }
     }
 
@@ -393,7 +413,8 @@ impl Member {
         self.sink.is_some()
     }
 
-    async fn turn(&mut self, stopping: bool) -> Turn {
+    /// A turn of it. Where it `is_alone` nobody is held up by a delivery that hangs.
+    async fn turn(&mut self, stopping: bool, is_alone: bool) -> Turn {
         let Some(sink) = &mut self.sink else { return Turn::Failed };
         // The next batch may be another sink's: it waits for the end of this one.
         let turn = async {
@@ -402,30 +423,67 @@ impl Member {
             let turn = runner.turn(&mut **sink, &self.context, from, stopping, &mut earlier).await;
             if earlier.settled().await { turn } else { Turn::Failed }
         };
-        match contain(turn).await {
-            Ok(turn) => turn,
-            Err(panic) => {
+        let ended = tokio::select! {
+            biased;
+            ended = contain(turn) => Some(ended),
+            () = hangs(&self.runner, self.patience), if !is_alone => None,
+        };
+        match ended {
+            Some(Ok(turn)) => {
+                if turn == Turn::Delivered {
+                    self.patience = Duration::from_secs(GROUP_TURN_SECONDS_MAX);
+                }
+                turn
+            }
+            Some(Err(panic)) => {
                 self.panicked(&panic);
+                Turn::Failed
+            }
+            None => {
+                self.gives_up("its delivery");
                 Turn::Failed
             }
         }
     }
 
-    /// Nobody knows in which state it is: it is built anew when its turn comes.
-    fn panicked(&mut self, panic: &str) {
-        tracing::error!(code = %codes::COMPONENT_PANICKED, sink = self.runner.name, "panicked and is started again: {panic}");
-        self.runner.note(&codes::COMPONENT_PANICKED, &format!("panicked: {panic}"));
+    /// What it does hangs: it is built anew when its turn comes, and then has less time.
+    fn gives_up(&mut self, what: &str) {
+        let seconds = self.patience.as_secs();
+        self.patience = Duration::from_secs(GROUP_TURN_AGAIN_SECONDS_MAX);
+        self.runner.failed(&format!(
+            "{what} has not ended within {seconds} s, and is given up: the others of its group have their turns"
+        ));
+        self.is_thrown_away();
+    }
+
+    fn is_thrown_away(&mut self) {
         self.runner.counters.restarts.add(1);
         self.runner.enter(Phase::Resting);
         self.runner.counters.up.set(0);
         self.sink = None;
     }
 
-    async fn tick(&mut self) {
+    /// Nobody knows in which state it is: it is built anew when its turn comes.
+    fn panicked(&mut self, panic: &str) {
+        tracing::error!(code = %codes::COMPONENT_PANICKED, sink = self.runner.name, "panicked and is started again: {panic}");
+        self.runner.note(&codes::COMPONENT_PANICKED, &format!("panicked: {panic}"));
+        self.is_thrown_away();
+    }
+
+    async fn tick(&mut self, is_alone: bool) {
         let Some(sink) = &mut self.sink else { return };
         let tick = self.runner.tick_if_due(&mut **sink, &self.context, &mut self.tick_from);
-        if let Err(panic) = contain(tick).await {
-            self.panicked(&panic);
+        let ended = tokio::select! {
+            biased;
+            ended = contain(tick) => Some(ended),
+            () = tokio::time::sleep(self.patience), if !is_alone => None,
+            () = self.runner.out_of_time() => None,
+        };
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(panic)) => self.panicked(&panic),
+            None if self.runner.stop.fired() => self.is_thrown_away(),
+            None => self.gives_up("its time-driven work"),
         }
     }
 

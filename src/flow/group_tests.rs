@@ -40,6 +40,10 @@ struct World {
     cut: Arc<Mutex<BTreeSet<&'static str>>>,
     /// Starting or connecting these takes 20 s and ends badly.
     holes: Arc<Mutex<BTreeSet<&'static str>>>,
+    /// Deliveries of these do not end.
+    hangs: Arc<Mutex<BTreeSet<&'static str>>>,
+    /// These have time-driven work, which does not end.
+    ticks: Arc<Mutex<BTreeSet<&'static str>>>,
     delivered: Arc<Mutex<Vec<String>>>,
 }
 
@@ -84,12 +88,23 @@ impl Sink for Told {
     ) -> BoxFuture<'a, Result<(), Failure>> {
         assert!(self.is_ready(), "it has its turn when it is connected");
         assert!(!self.1.panics.lock().unwrap().remove(self.0), "scripted panic");
+        if self.1.hangs.lock().unwrap().contains(self.0) {
+            return Box::pin(std::future::pending());
+        }
         let dead = self.1.dead.lock().unwrap().contains(self.0);
         if !dead {
             let body = String::from_utf8(batch[0].body.to_vec()).unwrap();
             self.1.delivered.lock().unwrap().push(format!("{} {body}", self.0));
         }
         Box::pin(async move { if dead { Err(Failure::new("dead")) } else { Ok(()) } })
+    }
+
+    fn next_tick(&self) -> Option<Duration> {
+        self.1.ticks.lock().unwrap().contains(self.0).then_some(Duration::ZERO)
+    }
+
+    fn tick<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(std::future::pending())
     }
 
     fn stop<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
@@ -270,6 +285,38 @@ async fn a_primary_that_is_dialled_in_vain_does_not_hold_up_the_secondary() {
     group.one().await;
     sleep(Duration::from_secs(31)).await;
     assert_eq!(group.one().await, "k1", "it is connected again");
+    group.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_hangs_holds_its_group_up_once_and_not_for_ever() {
+    let world = World::default();
+    let pairs = [("priority.k1", "9"), ("priority.k2", "5"), ("priority.k3", "1")];
+    let mut group = Group::new(world.clone(), processor("failover", &pairs));
+    assert_eq!(group.one().await, "k1");
+    world.hangs.lock().unwrap().insert("k1");
+    let began = Instant::now();
+    assert_eq!(group.one().await, "k2");
+    assert!(began.elapsed() < Duration::from_secs(310), "{:?}", began.elapsed());
+    let began = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(group.one().await, "k2");
+        sleep(Duration::from_secs(10)).await;
+    }
+    // Each time that it has rested it is tried again, and has less time.
+    let held_up = began.elapsed() - Duration::from_secs(1000);
+    assert!(held_up < Duration::from_secs(400), "{held_up:?}");
+    world.hangs.lock().unwrap().clear();
+    sleep(Duration::from_secs(60)).await;
+    group.one().await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(group.one().await, "k1", "it is as before");
+
+    world.ticks.lock().unwrap().insert("k3");
+    let began = Instant::now();
+    assert_eq!(group.one().await, "k1");
+    assert!(began.elapsed() < Duration::from_secs(310), "{:?}", began.elapsed());
+    world.ticks.lock().unwrap().clear();
     group.end().await;
 }
 

@@ -324,7 +324,7 @@ impl SinkRunner {
     }
 
     /// Returns when the sink is to stop and a delivery in hand has had the time that a stop leaves it.
-    async fn out_of_time(&self) {
+    pub(super) async fn out_of_time(&self) {
         self.stop.wait().await;
         let most = Duration::from_secs(DELIVERY_STOP_SECONDS_MAX);
         let left = self.drain_at_stop.time(self.clock.now());
