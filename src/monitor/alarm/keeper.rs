@@ -198,7 +198,9 @@ mod tests {
 
     /// Keeps until the store is open.
     async fn keep_open(keeper: &mut Keeper, seconds: u64, machine: &mut Machine) {
+        let end = tokio::time::Instant::now() + Duration::from_secs(60);
         while keeper.store.is_none() {
+            assert!(tokio::time::Instant::now() < end, "it is opened");
             keep(keeper, seconds, machine).await;
             sleep(Duration::from_millis(5)).await;
         }
