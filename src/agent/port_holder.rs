@@ -10,6 +10,8 @@ use std::path::Path;
 const SOCKETS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes of a process's name, with its line end: the system cuts it at 16.
 const NAME_BYTES_MAX: u64 = 64;
+/// Bytes of a process's command line.
+const COMMAND_LINE_BYTES_MAX: u64 = 1024 * 1024;
 /// The state of a TCP socket that listens.
 const LISTENS: &str = "0A";
 
@@ -23,9 +25,14 @@ pub(super) struct PortHolder {
 }
 
 impl PortHolder {
-    /// Whether it is a process of this program.
-    pub(super) fn is_millpond(&self) -> bool {
-        self.name == env!("CARGO_PKG_NAME")
+    /// Whether it is called as an agent of this name is, `agent -n NAME`.
+    pub(super) fn is_agent(&self, name: &str) -> bool {
+        let line = read_whole(
+            Path::new(&format!("/proc/{}/cmdline", self.process)),
+            COMMAND_LINE_BYTES_MAX,
+        );
+        let line = String::from_utf8_lossy(&line.unwrap_or_default()).into_owned();
+        names_agent(line.split('\0'), name)
     }
 }
 
@@ -73,6 +80,16 @@ fn has_one_of(process: u32, sockets: &BTreeSet<String>, left: &mut usize) -> boo
     })
 }
 
+fn names_agent<'a>(words: impl Iterator<Item = &'a str> + Clone, name: &str) -> bool {
+    let next = words.clone().skip(1);
+    let mut pairs = words.clone().zip(next);
+    pairs.any(|(option, value)| ["-n", "--name"].contains(&option) && value == name)
+        || words.clone().any(|word| {
+            let value = word.strip_prefix("--name=").or_else(|| word.strip_prefix("-n"));
+            value == Some(name)
+        })
+}
+
 fn name(process: u32) -> String {
     let name = read_whole(Path::new(&format!("/proc/{process}/comm")), NAME_BYTES_MAX);
     String::from_utf8_lossy(&name.unwrap_or_default()).trim_end().to_owned()
@@ -94,6 +111,14 @@ mod tests {
         let port = udp.local_addr().unwrap().port();
         assert_eq!(port_holder(port, true).map(|h| h.process), Some(std::process::id()));
         drop(tcp);
+    }
+
+    #[test]
+    fn an_agent_is_known_by_the_name_on_its_command_line() {
+        let is = |line: &str| names_agent(line.split(' '), "web");
+        assert!(is("millpond agent -n web -f a.conf") && is("flume-ng agent -f a.conf --name web"));
+        assert!(is("/usr/bin/mp agent --name=web") && is("mp agent -nweb"));
+        assert!(!is("millpond agent -n web2 -f web") && !is("millpond agent -f -n") && !is(""));
     }
 
     #[test]

@@ -6,7 +6,10 @@ use super::supervise::{Part, Running};
 use crate::base::usable::unmakable;
 use crate::config::agent::ChannelKind;
 use crate::config::channels::FileChannelSettings;
+use crate::disk::real::RealDisk;
 use crate::flow::contain::contain;
+use crate::recovery::RecoverOptions;
+use crate::recovery::inspect;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -113,6 +116,25 @@ fn file_of(channel: &ChannelPlan) -> Option<&FileChannelSettings> {
 
 /// Why the channel cannot have its directories; changes nothing.
 fn unusable_directory(file: &FileChannelSettings) -> Option<String> {
+    unmakable_directory(file).or_else(|| other_members(file))
+}
+
+/// Why the directories that are there are not those of one channel: one is missing from the list, or belongs to
+/// another channel.
+pub(super) fn other_members(file: &FileChannelSettings) -> Option<String> {
+    let options = RecoverOptions {
+        checkpoint_dir: file.checkpoint_dir.clone(),
+        data_dirs: file.data_dirs.clone(),
+        open_degraded: file.open_degraded,
+        open_without_missing_segments: false,
+        create: false,
+        segment_bytes: file.max_file_size,
+    };
+    let looked = inspect::look_at_members(&RealDisk::read_only(), &options);
+    looked.err().map(|error| error.to_string())
+}
+
+fn unmakable_directory(file: &FileChannelSettings) -> Option<String> {
     let why = |key: &str, directory: &Path| Some(format!("{key}: {}", unmakable(directory)?));
     let mut data = file.data_dirs.iter().map(|directory| why("dataDirs", directory));
     // With openDegraded it opens without some of them.

@@ -2,6 +2,7 @@
 //! surprise. Nothing is changed by looking; a port is taken for a moment.
 
 use super::port_holder::port_holder;
+use super::preflight::other_members;
 use super::store_checks::{sink_stores, source_stores};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::codes::Code;
@@ -40,7 +41,7 @@ pub fn machine(agent: &AgentConfig) -> Vec<(&'static Code, Finding)> {
     let (mut on_ports, mut in_places, mut in_stores) = (Vec::new(), Vec::new(), Vec::new());
     let now = SystemClock::new().wall_ms() / 1000;
     for source in &agent.sources {
-        ports(&source.component, &mut on_ports);
+        ports(&agent.name, &source.component, &mut on_ports);
         source_directories(&source.component, &mut in_places);
         source_stores(&source.component, now, &mut in_stores);
     }
@@ -104,7 +105,7 @@ pub(super) fn finding(
     Finding { severity, place: place.clone(), key, message: message.into() }
 }
 
-fn ports(component: &Component, found: &mut Vec<Finding>) {
+fn ports(agent: &str, component: &Component, found: &mut Vec<Finding>) {
     let udp = UDP.contains(&component.type_name);
     if !udp && !TCP.contains(&component.type_name) {
         return;
@@ -122,7 +123,7 @@ fn ports(component: &Component, found: &mut Vec<Finding>) {
         let Err(error) = bound else { continue };
         let message = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                let (severity, message) = in_use(host, port, udp);
+                let (severity, message) = in_use(agent, host, port, udp);
                 found.push(finding(severity, component, key, message));
                 continue;
             }
@@ -138,14 +139,14 @@ fn ports(component: &Component, found: &mut Vec<Finding>) {
     }
 }
 
-/// A port that an agent of this program has is most likely taken by the one whose configuration is looked at.
-fn in_use(host: &str, port: u16, udp: bool) -> (Severity, String) {
+/// A port of an agent of this name is most likely taken by the one whose configuration is looked at.
+fn in_use(agent: &str, host: &str, port: u16, udp: bool) -> (Severity, String) {
     let taken = format!("{host} port {port} is in use now");
     match port_holder(port, udp) {
-        Some(holder) if holder.is_millpond() => (
+        Some(holder) if holder.is_agent(agent) => (
             Severity::Note,
             format!(
-                "{taken}, by the millpond process {}; another agent could not listen on it",
+                "{taken}, by an agent {agent}, process {}; another agent could not listen on it",
                 holder.process
             ),
         ),
@@ -268,6 +269,10 @@ fn channel_directories(channel: &ChannelConfig, found: &mut Vec<Finding>) {
         if let Some(why) = unmakable(directory) {
             found.push(finding(Severity::Warning, component, key, why));
         }
+    }
+    if let Some(why) = other_members(file) {
+        let why = format!("the channel would not open: {why}");
+        found.push(finding(Severity::Warning, component, "dataDirs", why));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whether this user can work with a directory or a file, found out without changing anything.
 
 use rustix::fs::Access;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why a directory that has to be there cannot be used; `None` when it can.
@@ -33,7 +34,18 @@ pub fn unwritable(file: &Path) -> Option<String> {
 #[must_use]
 pub fn unmakable(directory: &Path) -> Option<String> {
     let mut there: PathBuf = directory.to_owned();
-    while !there.exists() {
+    loop {
+        match there.symlink_metadata() {
+            // What a link leads to is not made.
+            Ok(found) if found.is_symlink() && !there.exists() => {
+                return Some(format!("{} is a link to nothing", there.display()));
+            }
+            Ok(_) => break,
+            Err(error)
+                if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory]
+                    .contains(&error.kind()) => {}
+            Err(error) => return Some(format!("{} cannot be used: {error}", there.display())),
+        }
         there = match there.parent() {
             Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
             Some(parent) => parent.to_owned(),
@@ -62,6 +74,10 @@ mod tests {
             why.contains("file/a/b cannot be made") && why.contains("not a directory"),
             "{why}"
         );
+        std::os::unix::fs::symlink(at("nothing"), at("link")).unwrap();
+        assert!(unmakable(&at("link/a")).unwrap().contains("is a link to nothing"));
+        let why = unmakable(&at(&"x".repeat(300))).unwrap();
+        assert!(why.contains("cannot be used: "), "{why}");
         assert!(unusable(&at("nowhere"), Access::READ_OK).unwrap().contains("does not exist"));
         assert_eq!(unusable(directory.path(), Access::WRITE_OK), None);
         assert_eq!(unwritable(&at("file")), None);

@@ -12,12 +12,14 @@ use crate::base::threads;
 use clap::Parser;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use tokio::signal::unix::SignalKind;
 
 /// Does what the command line `words` says (the first is the program's own name) and answers with
 /// the exit code: 0 done, 1 failed, 2 wrong usage.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     setting::name_by_key();
     raise_descriptors();
+    outlive_file_size_limit();
     let (words, warnings) = spelling::as_meant(words.into_iter().collect());
     let mut notes: Vec<String> = warnings.iter().map(|w| format!("warning: {w}")).collect();
     if words.get(1).is_some_and(|word| word == "node") {
@@ -62,6 +64,18 @@ fn raise_descriptors() {
         // Refused, it is as it was: what needs more says so.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
     }
+}
+
+/// Has a write beyond the limit on the size of files (`ulimit -f`, `LimitFSIZE=`) fail as one on a full disk does. The
+/// system's default is to end the process without a word.
+fn outlive_file_size_limit() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return;
+    };
+    let _inside = runtime.enter();
+    // The handler stays for as long as the process lives.
+    let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    drop(tokio::signal::unix::signal(too_large));
 }
 
 /// Help and version go to stdout with exit code 0, complaints to stderr with 2.

@@ -183,6 +183,17 @@ fn place(finding: &Finding) -> PlaceOfFinding {
     (finding.case, finding.stripe, finding.segment, finding.offset)
 }
 
+/// Looks only whether the listed directories are those of one channel. Reads their member files and nothing else,
+/// also beside whoever has the channel open.
+///
+/// # Errors
+/// As opening, but for locks, writes, and what is wrong with segments and checkpoints.
+pub fn look_at_members(disk: &dyn Disk, options: &RecoverOptions) -> Result<(), OpenError> {
+    let mut places = members::survey(disk, options, false, &[])?;
+    vouch::correct(&mut places, options.open_degraded)?;
+    plan::plan(&places, None, options.open_degraded).map(drop)
+}
+
 fn look(disk: &dyn Disk, options: &RecoverOptions) -> Result<Survey, OpenError> {
     let mut places = members::survey(disk, options, false, &[])?;
     vouch::correct(&mut places, options.open_degraded)?;

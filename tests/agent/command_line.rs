@@ -486,8 +486,15 @@ fn strict_validation_beside_the_agent_that_runs_the_file_succeeds() {
     drop(agent.connection(port));
     let words = ["validate", "-n", "a", "-f", "a.conf", "--strict", "--notes"];
     let shown = run_expecting(directory.path(), &words, b"", 0);
-    let holder = format!("is in use now, by the millpond process {}", agent.id());
+    let holder = format!("is in use now, by an agent a, process {}", agent.id());
     assert!(shown.contains(&holder), "{shown}");
+    // One of another name could not listen there.
+    let other = std::fs::read_to_string(directory.path().join("a.conf")).expect("read");
+    let other = other.lines().map(|line| format!("b{}\n", line.trim_start_matches('a')));
+    std::fs::write(directory.path().join("b.conf"), other.collect::<String>()).expect("written");
+    let words = ["validate", "-n", "b", "-f", "b.conf", "--strict"];
+    let shown = run_expecting(directory.path(), &words, b"", 1);
+    assert!(shown.contains("the source cannot listen until it is free"), "{shown}");
 }
 
 #[test]

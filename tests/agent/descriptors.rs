@@ -1,4 +1,4 @@
-//! The limit on open files, by which connections are counted out.
+//! The limits of a process: open files, by which connections are counted out, and the size of files.
 
 use super::monitoring::metrics;
 use super::process::{Agent, free_port, millpond, until};
@@ -46,4 +46,18 @@ fn the_soft_limit_on_open_files_is_raised_and_the_hard_one_is_kept_to_and_said()
     let (places, log) = places("-n 256");
     assert_eq!(places, 192, "a part is kept for channels and sinks");
     assert!(log.contains(too_few) && log.contains("possible=192"), "{log}");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_ends_no_process() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // In units of 512 bytes or of a kibibyte, as the shell has it: less than the channel's first segments.
+    let run = "ulimit -f 1000 && exec \"$0\" channel put --checkpoint-dir cp --data-dirs d";
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", run]).arg(env!("CARGO_BIN_EXE_millpond"));
+    shell.current_dir(directory.path()).stdin(std::process::Stdio::null());
+    let output = shell.output().expect("it ran");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("File too large") && said.contains("(MP-"), "{said}");
 }
