@@ -152,8 +152,26 @@ impl Log {
     #[must_use]
     pub fn checkpoint_is_wanted(&self) -> bool {
         let unnamed = |s: &Stripe| s.segment_unnamed && !Broken::SegmentUnnamed.is_chosen();
-        let wants = |s: &Stripe| s.slot_wanted || unnamed(s);
+        self.checkpoint_is_urgent() || self.stripes.iter().any(unnamed)
+    }
+
+    /// Whether somebody waits for that checkpoint: all but the name of a segment.
+    #[must_use]
+    pub fn checkpoint_is_urgent(&self) -> bool {
+        let wants = |s: &Stripe| s.slot_wanted;
         !self.slot_queue.is_empty() || self.forgets() || self.stripes.iter().any(wants)
+    }
+
+    /// Whether the stripe is written: neither missing nor suspended.
+    #[must_use]
+    pub fn is_active(&self, index: StripeIndex) -> bool {
+        matches!(self.stripes[index.at()].health, Health::Active)
+    }
+
+    /// Whether a write of the stripe was given up that has not returned.
+    #[must_use]
+    pub fn hangs(&self, index: StripeIndex) -> bool {
+        !self.stripes[index.at()].zombies.is_empty()
     }
 
     /// Events waiting or lent on stripes that can be reached.

@@ -11,7 +11,7 @@ use super::workers::Task;
 use crate::base::ids::StripeIndex;
 use crate::base::mutant::Broken;
 use crate::base::trouble::Trouble;
-use crate::log::{CheckpointPlan, Log, StripeReport};
+use crate::log::{CheckpointPlan, Log};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -147,18 +147,20 @@ enum Step {
 struct Held<'s> {
     shared: &'s Shared,
     plan: Option<CheckpointPlan>,
+    /// The turn was passed on to a checkpoint that is being written: whoever holds it later is somebody else.
+    passed_on: bool,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let Self { shared, plan } = self;
+        let Self { shared, plan, passed_on } = self;
         if let Some(plan) = plan.take() {
             let now = shared.now();
             // What it was to make durable waits for the next one. A log that stopped tells everyone itself.
             let _ = shared.with_log(|log| log.checkpoint_done(now, plan, false, &[]));
         }
         let mut state = shared.checkpoints.lock();
-        if matches!(state.turn, Turn::Held) {
+        if !*passed_on && matches!(state.turn, Turn::Held) {
             state.turn = Turn::Free;
         }
         shared.checkpoints.moved.notify_all();
@@ -182,16 +184,17 @@ impl Drop for Writing<'_> {
             tracing::warn!(channel = self.shared.name, "checkpoint: {words}");
         }
         let mut state = checkpoints.lock();
-        let missed = state.begun != self.number;
+        // It was left out of what came since, or does not hold it.
+        let missed = state.begun != self.number || result.is_err();
         if result.is_err() {
             checkpoints.count_error(state.pairs[self.at].stripe);
         }
         state.put_back(self.at, self.number, self.slots.take(), result);
-        drop(state);
         if missed {
-            // It was left out of what came since: the keeper writes one although nothing may have changed.
+            // The keeper writes another one although nothing may have changed.
             self.shared.checkpointed.store(0, Ordering::SeqCst);
         }
+        drop(state);
         checkpoints.moved.notify_all();
     }
 }
@@ -235,12 +238,15 @@ impl Checkpoints {
 }
 
 fn health_of(log: &Log) -> Vec<Health> {
-    let reports = (0..log.stripes()).map(|at| log.report(StripeIndex(at as u16)));
-    let of = |r: StripeReport| Health { active: r.suspended.is_none(), hangs: r.hung_writes > 0 };
-    reports.map(of).collect()
+    let stripes = (0..log.stripes()).map(|at| StripeIndex(at as u16));
+    stripes.map(|index| Health { active: log.is_active(index), hangs: log.hangs(index) }).collect()
 }
 
 impl Pair {
+    fn was_left_out(&self) -> bool {
+        self.stripe.is_some() && matches!(self.part, Part::LeftOut)
+    }
+
     /// Whether its write hangs.
     fn is_late(&self, now: Duration, patience: Duration) -> bool {
         self.since.is_some_and(|since| since + patience < now)
@@ -254,6 +260,11 @@ impl State {
         let sound = |pair: &Pair| pair.since.is_none() || !pair.unwell;
         let others = self.pairs.iter().enumerate().filter(|(other, _)| *other != at);
         others.map(|(_, pair)| pair).any(|pair| pair.held >= held && sound(pair))
+    }
+
+    /// Whether nothing is being written, nor waited for.
+    fn is_idle(&self) -> bool {
+        !matches!(self.turn, Turn::Writing(_)) && self.pairs.iter().all(|pair| pair.since.is_none())
     }
 
     fn start(&mut self, at: usize, number: u64, bytes: Arc<Vec<u8>>, now: Duration) {
@@ -417,6 +428,7 @@ impl Shared {
         let number = state.begun;
         state.pairs.iter_mut().for_each(|pair| pair.part = Part::Due);
         state.turn = Turn::Writing(Run { number, plan, bytes: Arc::new(bytes) });
+        held.passed_on = true;
         drop(state);
         drop(held);
         self.advance_checkpoint(by);
@@ -434,7 +446,7 @@ impl Shared {
             let mut state = self.checkpoints.lock();
             if matches!(state.turn, Turn::Free) {
                 state.turn = Turn::Held;
-                return Ok(Held { shared: self, plan: None });
+                return Ok(Held { shared: self, plan: None, passed_on: false });
             }
             if left.is_zero() {
                 return Err(CheckpointError::new(format!(
@@ -453,30 +465,42 @@ impl Shared {
     pub(super) fn advance_checkpoint(self: &Arc<Self>, by: By) {
         loop {
             let (now, patience) = (self.now(), self.options.write_timeout);
+            if self.checkpoints.lock().is_idle() {
+                return;
+            }
             // A log that stopped tells everyone itself.
             let Ok(health) = self.log().map(|log| health_of(&log)) else { return };
             let mut state = self.checkpoints.lock();
             let (hung, step) = (state.hung(now, patience), state.step(now, patience, &health));
             drop(state);
-            for (stripe, path) in hung {
-                self.checkpoints.count_error(stripe);
-                tracing::warn!(
-                    channel = self.name,
-                    "checkpoint: {} has not been written for {} s, its disk hangs; checkpoints go on without it",
-                    path.display(),
-                    patience.as_secs()
-                );
-            }
+            let waits = matches!(step, Step::Wait);
             let at = match step {
                 Step::Write(at) => Some(at),
                 Step::End(written) => self.end_checkpoint(*written),
-                Step::Wait => return,
+                Step::Wait => None,
             };
             match (at, by) {
                 (Some(at), By::Here) => self.write_slot(at),
                 (Some(at), By::Pool) => self.give(Task::Slot(at)),
                 (None, _) => {}
             }
+            // Last: what waits for the checkpoint does not wait for the log.
+            self.say_hung(hung);
+            if waits {
+                return;
+            }
+        }
+    }
+
+    fn say_hung(&self, hung: Vec<(Option<StripeIndex>, PathBuf)>) {
+        for (stripe, path) in hung {
+            self.checkpoints.count_error(stripe);
+            tracing::warn!(
+                channel = self.name,
+                "checkpoint: {} has not been written for {} s, its disk hangs; checkpoints go on without it",
+                path.display(),
+                self.options.write_timeout.as_secs()
+            );
         }
     }
 
@@ -484,7 +508,7 @@ impl Shared {
     fn end_checkpoint(&self, written: Written) -> Option<usize> {
         let Written { run: Run { number, plan, bytes }, homes, trouble } = written;
         let turn = plan.turn;
-        let mut held = Held { shared: self, plan: Some(plan) };
+        let mut held = Held { shared: self, plan: Some(plan), passed_on: false };
         let result = match trouble {
             Some(trouble) => Err(trouble),
             None if homes.is_empty() => {
@@ -499,9 +523,12 @@ impl Shared {
             log.checkpoint_done(now, plan, durable, &homes);
             log.checkpoint_is_wanted()
         });
-        self.checkpointed.store(result.as_ref().map_or(0, |turn| *turn), Ordering::SeqCst);
         let is_durable = result.is_ok();
         let mut state = self.checkpoints.lock();
+        // One that was left out gets another one although nothing may change.
+        let everywhere = !state.pairs.iter().any(Pair::was_left_out);
+        let turn = result.as_ref().ok().filter(|_| everywhere);
+        self.checkpointed.store(turn.map_or(0, |turn| *turn), Ordering::SeqCst);
         state.ended = (number, result);
         let above = state.pairs.iter().position(|pair| pair.stripe.is_none());
         let above = above.filter(|at| is_durable && state.pairs[*at].since.is_none());
@@ -519,6 +546,10 @@ impl Shared {
 
     /// Writes a pair of slots that a checkpoint has asked for.
     pub(super) fn write_slot(&self, at: usize) {
+        if self.gave_way.get().is_some() {
+            // Another process has the directories.
+            return;
+        }
         let mut state = self.checkpoints.lock();
         let Some(pair) = state.pairs.get_mut(at) else { return };
         let Some(job) = pair.job.take() else { return };

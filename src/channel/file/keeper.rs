@@ -20,6 +20,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, TryLockError, Weak};
 use std::time::Duration;
 
+/// The pause between checkpoints that only name segments: each is a write into every directory.
+const NAMES_EVERY: Duration = Duration::from_millis(100);
+
 /// The keeper looks at least this often: at disk space, at writes that hang.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -91,8 +94,13 @@ impl Shared {
         }
         // Leaves out of a checkpoint what hangs, and takes up what a thread that went away has left.
         self.advance_checkpoint(self.checkpoint_writer());
-        let wanted = self.log().map(|log| log.checkpoint_is_wanted()).unwrap_or(false);
+        let (wanted, urgent) = self
+            .log()
+            .map(|log| (log.checkpoint_is_wanted(), log.checkpoint_is_urgent()))
+            .unwrap_or_default();
         let interval = self.options.checkpoint_interval;
+        // Segments that are used up fast are named together.
+        let wanted = urgent || (wanted && now >= diary.checkpoint_at + NAMES_EVERY);
         if wanted || now >= diary.checkpoint_at + interval {
             diary.checkpoint_at = now;
             self.do_or_give(Task::Checkpoint);
@@ -103,7 +111,7 @@ impl Shared {
         let retry = self.log().ok().and_then(|log| log.next_retry(now));
         let retry = retry.map_or(LOOK, |at| at.saturating_sub(now));
         let pause = match self.log() {
-            Ok(log) if log.checkpoint_is_wanted() => Duration::from_millis(100),
+            Ok(log) if log.checkpoint_is_wanted() => NAMES_EVERY,
             Ok(log) if log.lacks_space() => LOOK_FOR_ROOM,
             _ => LOOK,
         };

@@ -375,7 +375,8 @@ impl Inner {
         match threads::spawn("millpond-seal", run) {
             // Spawning fails for want of threads; then this one has to do.
             Err(_) => seal(&self.shared),
-            Ok(thread) => match told.recv_timeout(patience) {
+            // A disk that begins to hang now is left out after that time: what is sealed without it has its say.
+            Ok(thread) => match told.recv_timeout(patience + Duration::from_secs(1)) {
                 Ok(sealed) => {
                     let _ = thread.join();
                     sealed
