@@ -1,6 +1,7 @@
 //! What `validate` says of this machine and of settings that surprise.
 
 use super::command_line::{SOUND, validated};
+use super::process::{Agent, free_port, run_expecting};
 
 #[test]
 fn validate_says_where_no_file_is_to_be_read_today() {
@@ -108,4 +109,35 @@ fn validate_notes_a_command_that_follows_and_is_not_run_again() {
         let (shown, _, _) = validated(&text, &["--notes"]);
         assert_eq!(shown.contains("note: a.sources.s.restart: is not set"), noted, "{shown}");
     }
+}
+
+#[test]
+fn strict_validation_beside_the_agent_that_runs_the_file_succeeds() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let port = free_port();
+    let conf = SOUND.replace("port = 0", &format!("port = {port}"));
+    std::fs::write(directory.path().join("a.conf"), conf).expect("written");
+    let mut agent = Agent::start(directory.path(), "a", "a.conf");
+    drop(agent.connection(port));
+    let words = ["validate", "-n", "a", "-f", "a.conf", "--strict", "--notes"];
+    let shown = run_expecting(directory.path(), &words, b"", 0);
+    let holder = format!("is in use now, by an agent a, process {}", agent.id());
+    assert!(shown.contains(&holder), "{shown}");
+    // One of another name could not listen there.
+    let other = std::fs::read_to_string(directory.path().join("a.conf")).expect("read");
+    let other = other.lines().map(|line| format!("b{}\n", line.trim_start_matches('a')));
+    std::fs::write(directory.path().join("b.conf"), other.collect::<String>()).expect("written");
+    let words = ["validate", "-n", "b", "-f", "b.conf", "--strict"];
+    let shown = run_expecting(directory.path(), &words, b"", 1);
+    assert!(shown.contains("the source cannot listen until it is free"), "{shown}");
+}
+
+#[test]
+fn strict_validation_shows_the_warnings_it_fails_for_also_when_quiet() {
+    let reached_by_all =
+        SOUND.replace("type = logger", "type = http\na.sinks.k.endpoint = http://127.0.0.1:1/");
+    let (shown, said, code) = validated(&reached_by_all, &["--strict", "--quiet"]);
+    assert_eq!(code, 1, "{shown}{said}");
+    assert!(shown.contains("warning: ") && said.contains("--strict is given"), "{shown}{said}");
+    assert_eq!(validated(&reached_by_all, &["--quiet"]), (String::new(), String::new(), 0));
 }
