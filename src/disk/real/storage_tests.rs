@@ -138,8 +138,7 @@ mod warnings {
                 tracing_subscriber::util::SubscriberInitExt::set_default(warnings.clone());
             warn_of_shared_blocks(&Facts { device, ..facts(EXT4) }, Path::new("/mnt/d"));
             drop(listening);
-            let said = warnings.0.lock().expect("no panic").clone();
-            said
+            warnings.0.lock().expect("no panic").clone()
         };
         assert_eq!(said(false), "");
         let said = said(true);
