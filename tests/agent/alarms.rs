@@ -245,7 +245,7 @@ fn a_sink_whose_server_accepts_and_never_answers_is_seen_and_its_end_too() {
         (&"SINK.out".into(), &"1".into())
     );
     let message = alarm["message"].as_str().unwrap_or_default();
-    assert!(message.contains("wait in c: it has waited for an answer for "), "{alarm}");
+    assert!(message.contains("waiting in c: it has waited for an answer for "), "{alarm}");
     // What it waits for is gone, and in its place is one that answers.
     drop((hanging, held.join()));
     let mut server = Site::new(top.path(), "collector", &receiver(calls, ""));

@@ -309,7 +309,8 @@ fn a_segment_just_taken_into_use_is_missed() -> Result<(), String> {
     let mut last = 0;
     for _ in 0..24 {
         edge.put(1, 40_000)?;
-        // What a crash leaves behind each put, without the segment that was taken into use last.
+        edge.pass(Duration::from_millis(100));
+        // What a crash leaves after each put, without the segment that was taken into use last.
         let disk = edge.disk.kill(1);
         let used = |slot: &u32| {
             let bytes = disk.contents(&segment(*slot)).ok()?;

@@ -160,8 +160,9 @@ impl<'j> Piece<'j> {
                 Found::Nothing => found.skip(),
             }
         }
-        if found.next_block <= job.last_block && found.offset >= job.end {
-            // The segment ends without them.
+        if found.next_block > job.last_block || found.offset >= job.end {
+            // The segment ends without them. Where it has all of its blocks, it may be one of a life that ended, in
+            // the place of one that is gone.
             found.miss(job.end_sequence);
             found.next_block = job.last_block.next();
         }

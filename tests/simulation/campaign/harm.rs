@@ -484,6 +484,9 @@ const HARMS_OF_PAST: usize = 10;
 /// Harms that there were when the seeds of [`PAST_BESIDE`] failed.
 const HARMS_OF_PAST_BESIDE: usize = 12;
 
+/// See [`PAST_IN_PLACE`].
+const HARMS_OF_PAST_IN_PLACE: usize = 13;
+
 /// Seeds that once failed.
 ///
 /// A directory whose log cannot be read kept a degraded opening from succeeding: 88216989, 88216993.
@@ -518,6 +521,12 @@ const PAST: [u64; 10] = [
 /// of two segments of one id the older was read and written: 3323.
 const PAST_BESIDE: [u64; 1] = [3323];
 
+/// The same with 13 harms.
+///
+/// A segment file was removed while it was in use, and one that had passed and of which only a block of a life that
+/// ended was left was taken for it: events that stood in no block were counted as waiting for ever: 7873.
+const PAST_IN_PLACE: [u64; 1] = [7873];
+
 /// Lives in a normal run, beside those.
 const RUNS: u64 = 60;
 
@@ -545,6 +554,9 @@ fn files_that_are_harmed_between_two_lives_cost_what_was_hit_and_no_more() {
         aside.look_aside();
         let (harms, _) = Harm::ALL.split_at(HARMS_OF_PAST_BESIDE);
         let lived = PAST_BESIDE.into_iter().map(|seed| live_with(seed, harms, 15, &mut aside));
+        failures.extend(lived.filter_map(Result::err));
+        let (harms, _) = Harm::ALL.split_at(HARMS_OF_PAST_IN_PLACE);
+        let lived = PAST_IN_PLACE.into_iter().map(|seed| live_with(seed, harms, 15, &mut aside));
         failures.extend(lived.filter_map(Result::err));
     }
     failures.extend(seeds.into_iter().filter_map(|seed| live(seed, &mut tally).err()));
