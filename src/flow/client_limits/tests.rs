@@ -7,6 +7,8 @@ use crate::base::limits::{
 };
 use tokio::time::{advance, sleep};
 
+mod keeping;
+
 const MIB: usize = 1024 * 1024;
 /// What the book has of 16 MiB, without what reads and lines have permits for.
 const BOOK: usize = 13 * MIB;

@@ -22,8 +22,8 @@ const SOURCES_LOOKED_AT: usize = 4;
 const SENT_AWAY_AT_ONCE: usize = 16;
 
 /// Who comes in where all places are taken.
-#[derive(Clone, Copy)]
-struct Newcomer {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newcomer {
     /// Whether its address has brought something not long ago.
     is_trusted: bool,
     /// Connections of its address.
@@ -51,12 +51,11 @@ impl Book {
         (address, bytes): (IpAddr, usize),
         now: u64,
     ) -> Result<(), Full> {
-        let Some((full, short)) = self.full(gate, (address, bytes)) else { return Ok(()) };
-        let own = self.addresses.get(&address);
-        let newcomer = Newcomer {
-            is_trusted: own.map_or_else(|| self.known.has(address, now), Address::is_trusted),
-            connections: own.map_or(0, |own| own.connections),
-        };
+        let newcomer = self.newcomer(address, now);
+        // What somebody who brings events waits for is not for strangers.
+        let waited_for = if newcomer.is_trusted { 0 } else { self.waited_for_by_trusted() };
+        let wanted = bytes + waited_for;
+        let Some((full, short)) = self.full(gate, (address, wanted)) else { return Ok(()) };
         // A quarter of those that may be on their way out is for newcomers that bring events.
         let leaving_max = LEAVING_MAX / 4 * (3 + usize::from(newcomer.is_trusted));
         if self.leaving >= leaving_max {
@@ -65,6 +64,15 @@ impl Book {
         let found = self.gives_way(short, Some(newcomer), now);
         self.send_away(found.ok_or(full)?);
         Ok(())
+    }
+
+    /// What is known of an address from which somebody comes, or asks for memory that lasts.
+    pub(super) fn newcomer(&self, address: IpAddr, now: u64) -> Newcomer {
+        let own = self.addresses.get(&address);
+        Newcomer {
+            is_trusted: own.map_or_else(|| self.known.has(address, now), Address::is_trusted),
+            connections: own.map_or(0, |own| own.connections),
+        }
     }
 
     /// What there is no place in, and whose connections may give way.
@@ -209,13 +217,19 @@ impl Book {
         self.totals.gave_way.add(1);
     }
 
-    pub(super) fn close_silent(&mut self, short: Short, wanted: usize, now: u64) {
+    pub(super) fn close_silent(
+        &mut self,
+        short: Short,
+        wanted: usize,
+        newcomer: Option<Newcomer>,
+        now: u64,
+    ) {
         let mut freed = self.of_those_that_leave(short, |account| account.kept);
         for _ in 0..SENT_AWAY_AT_ONCE {
             if freed >= wanted || self.leaving >= LEAVING_MAX {
                 return;
             }
-            let Some(id) = self.gives_way(short, None, now) else { return };
+            let Some(id) = self.gives_way(short, newcomer, now) else { return };
             freed += self.accounts.get(&id).map_or(0, |account| account.kept);
             self.send_away(id);
         }

@@ -13,6 +13,7 @@ use crate::base::limits::{
     REQUEST_SMALL_BYTES, SMALL_REQUEST_SLOW_AFTER_MS,
 };
 use std::cmp::Reverse;
+use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
@@ -154,11 +155,12 @@ impl Book {
         }
         self.look_at = now + MEMORY_LOOK_MS;
         self.serve(now);
-        for (short, asked, wanted) in self.wanted() {
+        for (short, asked, wanted, address) in self.wanted() {
             let is_kept = matches!(asked, Asked::Kept(_));
             let of_kept = self.kept + wanted > self.kept_max() || short != Short::All;
             if is_kept && of_kept {
-                self.close_silent(short, wanted, now);
+                let newcomer = self.newcomer(address, now);
+                self.close_silent(short, wanted, Some(newcomer), now);
             }
             if !is_kept || self.kept + self.held + wanted > self.memory_max {
                 self.close_slow(short, wanted, now);
@@ -168,20 +170,21 @@ impl Book {
 
     /// What the first ones wait for of each kind, and of each whose share is used up: none has to wait until
     /// there is none of the others.
-    fn wanted(&self) -> Vec<(Short, Asked, usize)> {
+    fn wanted(&self) -> Vec<(Short, Asked, usize, IpAddr)> {
         let is_kept = |asked: &Asked| matches!(asked, Asked::Kept(_));
-        let mut all: Vec<(Short, Asked, usize)> = Vec::new();
+        let mut all: Vec<(Short, Asked, usize, IpAddr)> = Vec::new();
         let (mut of_all, mut others) = (0, 0);
         for waiter in self.waiters.values().filter(|waiter| !waiter.is_granted) {
             let Some(account) = self.accounts.get(&waiter.id) else { continue };
             let Some(short) = self.lacks(account, waiter.asked) else { continue };
-            let same = |it: &(Short, Asked, usize)| {
+            let same = |it: &(Short, Asked, usize, IpAddr)| {
                 it.0 == short && is_kept(&it.1) == is_kept(&waiter.asked)
             };
             let count = if short == Short::All { &mut of_all } else { &mut others };
             if *count < SHORT_AT_ONCE && !all.iter().any(same) {
                 *count += 1;
-                all.push((short, waiter.asked, more(account, waiter.asked)));
+                let wanted = more(account, waiter.asked);
+                all.push((short, waiter.asked, wanted, account.address));
             }
             // Of all there are two kinds.
             if of_all == 2 && others == SHORT_AT_ONCE {
@@ -189,6 +192,17 @@ impl Book {
             }
         }
         all
+    }
+
+    /// Bytes to keep for which connections wait whose addresses bring events, the first ones.
+    pub(super) fn waited_for_by_trusted(&self) -> usize {
+        let waiting = self.waiters.values().filter(|waiter| !waiter.is_granted);
+        let kept = waiting.take(SERVED_AT_ONCE).filter(|it| matches!(it.asked, Asked::Kept(_)));
+        let of = kept.filter_map(|waiter| {
+            let account = self.accounts.get(&waiter.id)?;
+            self.is_trusted(account).then(|| more(account, waiter.asked))
+        });
+        of.sum()
     }
 
     /// What will be given back soon.
