@@ -52,8 +52,8 @@ impl Book {
         now: u64,
     ) -> Result<(), Full> {
         let newcomer = self.newcomer(address, now);
-        // What somebody who brings events waits for is not for strangers.
-        let waited_for = if newcomer.is_trusted { 0 } else { self.waited_for_by_trusted() };
+        // What those that are in wait for is not for strangers that come.
+        let waited_for = if newcomer.is_trusted { 0 } else { self.waited_for() };
         let wanted = bytes + waited_for;
         let Some((full, short)) = self.full(gate, (address, wanted)) else { return Ok(()) };
         // A quarter of those that may be on their way out is for newcomers that bring events.

@@ -194,13 +194,13 @@ impl Book {
         all
     }
 
-    /// Bytes to keep for which connections wait whose addresses bring events, the first ones.
-    pub(super) fn waited_for_by_trusted(&self) -> usize {
+    /// Bytes to keep for which connections wait, the first ones.
+    pub(super) fn waited_for(&self) -> usize {
         let waiting = self.waiters.values().filter(|waiter| !waiter.is_granted);
         let kept = waiting.take(SERVED_AT_ONCE).filter(|it| matches!(it.asked, Asked::Kept(_)));
         let of = kept.filter_map(|waiter| {
             let account = self.accounts.get(&waiter.id)?;
-            self.is_trusted(account).then(|| more(account, waiter.asked))
+            Some(more(account, waiter.asked))
         });
         of.sum()
     }
