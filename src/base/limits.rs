@@ -143,11 +143,11 @@ pub const CONNECTION_READ_BYTES_MAX: usize = 256 * 1024;
 pub const CONNECTION_LINES: usize = 64;
 
 /// Seconds that a delivery, or the time-driven work, of a sink in a group may take: the others of its group have
-/// no turn meanwhile. Far longer than a request of any sink takes unless it is told otherwise, so that only what
-/// hangs is given up: a file on a disk that does not answer, say.
+/// no turn meanwhile. Far longer than the default timeouts of all sinks, so that only a call that hangs is given
+/// up, for example a write to a disk that does not answer.
 pub const GROUP_TURN_SECONDS_MAX: u64 = 300;
 
-/// The same of a sink that was given up so and has delivered nothing since.
+/// The same limit for a sink that reached [`GROUP_TURN_SECONDS_MAX`] and has delivered nothing since.
 pub const GROUP_TURN_AGAIN_SECONDS_MAX: u64 = 10;
 
 /// Seconds that a delivery in hand may still take once its sink is to stop: a server that works has answered by
@@ -175,8 +175,8 @@ pub const DATAGRAMS_PER_BATCH: usize = 1000;
 /// of a kilobyte as events. Datagrams cannot be asked to wait, so it is not taken for each batch.
 pub const DATAGRAM_BATCH_BYTES_MAX: usize = 1024 * 1024;
 
-/// The same at least, where the memory for all clients is small: what receives a datagram, its event, which has three
-/// bytes for one that is no text, and as much again.
+/// The lower bound of the same where the memory for all clients is small: twice the receive buffer of one datagram
+/// and its event, in which each byte that is not valid UTF-8 takes three.
 pub const DATAGRAM_BATCH_BYTES_MIN: usize = 2 * DATAGRAM_EVENT_BYTES_MAX;
 
 /// Bytes of the event of one datagram at most, and of what receives it.
@@ -261,7 +261,7 @@ pub const CONNECTION_SILENT_MS_MIN: u64 = 10_000;
 pub const CONNECTION_CROWDED_MS_MIN: u64 = 2_000;
 
 /// The same where the client that wants the place is of an address that brings events, and the silent one of
-/// an address that does not. Less than the others, so that some who are silent so long are left whoever else comes.
+/// an address that does not. Shorter than the other limits, so that such clients still find a place during a flood.
 pub const CONNECTION_STRANGE_MS_MIN: u64 = 1_000;
 
 /// Addresses that are known to have brought events: 512 KiB with their times, beside the budget.

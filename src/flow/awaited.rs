@@ -1,7 +1,7 @@
 //! A channel that may not be open yet, for those who need not wait for it.
 //!
-//! Until it is open every put is refused with the reason, and it holds no event to be taken: whoever takes
-//! waits for it as for an event.
+//! Until it is open every put is refused with the reason, and a take waits as it does for an event in an empty
+//! channel.
 
 use super::standing::Nothing;
 use crate::channel::{
@@ -103,7 +103,7 @@ impl TakeTransaction for Waits {
         Box::pin(async {
             let open = async {
                 if self.0.wait_for(Option::is_some).await.is_err() {
-                    // Nobody will open it any more; whoever takes is told to stop soon.
+                    // The opener has ended: the sink is about to be stopped.
                     sleep(KEEP_ALIVE).await;
                 }
             };

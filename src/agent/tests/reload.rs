@@ -232,7 +232,7 @@ async fn a_channel_that_could_not_open_as_it_is_changed_is_found_before_the_old_
     assert!(why.contains("dataDirs: ") && why.contains("is not a directory"), "{why}");
     // It would open without one of its directories.
     assert_eq!(tried(&format!("{one}a.channels.c1.openDegraded = true\n")).await, None);
-    // A channel that is new matters to whoever runs and would depend on it, and to nobody else.
+    // A new channel is tried only if a source or sink that runs now would use it.
     let second = file_channel("c2", &at("file/below"));
     let new = format!("{good}a.channels = c1 c2\n{second}");
     let why = tried(&format!("{new}a.sources.r1.channels = c1 c2\n")).await.expect("a reason");

@@ -3,7 +3,7 @@
 //!
 //! A checkpoint is planned when what the one before it promised has been reported. Else the next two, which
 //! would not say it, could be written over both copies of it. A pair of slots whose write has not returned is
-//! left out of those that follow: an older value never lands behind a newer one.
+//! left out of those that follow: an older value never overwrites a newer one.
 
 use super::shared::Shared;
 use super::slots::Slots;
@@ -147,7 +147,7 @@ enum Step {
 struct Held<'s> {
     shared: &'s Shared,
     plan: Option<CheckpointPlan>,
-    /// The turn was passed on to a checkpoint that is being written: whoever holds it later is somebody else.
+    /// The turn was passed on to a checkpoint that is being written: a later holder is not this one.
     passed_on: bool,
 }
 
