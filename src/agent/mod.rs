@@ -38,6 +38,7 @@ pub mod origin;
 pub(crate) mod own_settings;
 mod port_holder;
 mod preflight;
+pub(crate) use preflight::looking;
 pub mod reload;
 mod seat;
 pub mod start_checks;

@@ -122,16 +122,21 @@ fn unusable_directory(file: &FileChannelSettings) -> Option<String> {
 /// Why the directories that are there are not those of one channel: one is missing from the list, or belongs to
 /// another channel.
 pub(super) fn other_members(file: &FileChannelSettings) -> Option<String> {
-    let options = RecoverOptions {
+    let options = looking(file, file.open_degraded);
+    let looked = inspect::look_at_members(&RealDisk::read_only(), &options);
+    looked.err().map(|error| error.to_string())
+}
+
+/// How a channel of these settings is looked at: nothing is made.
+pub(crate) fn looking(file: &FileChannelSettings, open_degraded: bool) -> RecoverOptions {
+    RecoverOptions {
         checkpoint_dir: file.checkpoint_dir.clone(),
         data_dirs: file.data_dirs.clone(),
-        open_degraded: file.open_degraded,
+        open_degraded,
         open_without_missing_segments: false,
         create: false,
         segment_bytes: file.max_file_size,
-    };
-    let looked = inspect::look_at_members(&RealDisk::read_only(), &options);
-    looked.err().map(|error| error.to_string())
+    }
 }
 
 fn unmakable_directory(file: &FileChannelSettings) -> Option<String> {

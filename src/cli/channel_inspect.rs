@@ -4,6 +4,7 @@ use super::arguments::InspectArguments;
 use super::channel::{no_channel, nothing_is_there};
 use super::channel_open;
 use super::words::{Stop, say, show, show_words};
+use crate::agent::looking;
 use crate::base::ids::MAIN_GROUP;
 use crate::base::quantity::{BinaryBytes, Quantity};
 use crate::base::ranges::RangeSet;
@@ -13,7 +14,7 @@ use crate::disk::real::{LockHolder, RealDisk, lock_holder};
 use crate::event::Event;
 use crate::recovery::inspect::{self, Presence, Survey, SurveyedStripe, Walked};
 use crate::recovery::table::Case;
-use crate::recovery::{self, Finding, RecoverOptions};
+use crate::recovery::{self, Finding};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
@@ -54,7 +55,7 @@ pub(super) fn stat(arguments: &InspectArguments) -> Result<(), Stop> {
 
 pub(super) fn check(arguments: &InspectArguments) -> Result<(), Stop> {
     let settings = settings_of_channel(arguments)?;
-    let options = looking(&settings);
+    let options = looking(&settings, true);
     let (survey, check) = inspect::verify(&RealDisk::new(), &options)
         .map_err(|error| Stop::Failed(error.to_string()))?;
     // Not damage, but nothing to call sound either: an alarm on this command must go off.
@@ -140,20 +141,9 @@ fn settings_of_channel(arguments: &InspectArguments) -> Result<FileChannelSettin
 }
 
 fn survey(settings: &FileChannelSettings) -> Result<Survey, Stop> {
-    inspect::survey(&RealDisk::new(), &looking(settings))
+    // Looking at what is there is no promise about what is not.
+    inspect::survey(&RealDisk::new(), &looking(settings, true))
         .map_err(|error| Stop::Failed(error.to_string()))
-}
-
-fn looking(settings: &FileChannelSettings) -> RecoverOptions {
-    RecoverOptions {
-        checkpoint_dir: settings.checkpoint_dir.clone(),
-        data_dirs: settings.data_dirs.clone(),
-        // Looking at what is there is no promise about what is not.
-        open_degraded: true,
-        open_without_missing_segments: false,
-        create: false,
-        segment_bytes: settings.max_file_size,
-    }
 }
 
 fn presence(presence: Presence) -> &'static str {

@@ -54,8 +54,8 @@ impl Book {
         let newcomer = self.newcomer(address, now);
         // What those that are in wait for is not for strangers that come.
         let waited_for = if newcomer.is_trusted { 0 } else { self.waited_for() };
-        let wanted = bytes + waited_for;
-        let Some((full, short)) = self.full(gate, (address, wanted)) else { return Ok(()) };
+        let full = self.full(gate, (address, bytes), waited_for);
+        let Some((full, short)) = full else { return Ok(()) };
         // A quarter of those that may be on their way out is for newcomers that bring events.
         let leaving_max = LEAVING_MAX / 4 * (3 + usize::from(newcomer.is_trusted));
         if self.leaving >= leaving_max {
@@ -75,15 +75,21 @@ impl Book {
         }
     }
 
-    /// What there is no place in, and whose connections may give way.
-    fn full(&self, gate: u64, (address, bytes): (IpAddr, usize)) -> Option<(Full, Short)> {
+    /// What there is no place in, and whose connections may give way. `waited_for` bytes are not free either, but
+    /// count for nobody's share.
+    fn full(
+        &self,
+        gate: u64,
+        (address, bytes): (IpAddr, usize),
+        waited_for: usize,
+    ) -> Option<(Full, Short)> {
         let listener = self.listeners.get(&gate)?;
-        let taken = self.kept + self.held + bytes;
+        let kept = self.kept + bytes + waited_for;
         if listener.connections >= listener.connections_max {
             Some((Full::Source, Short::Source(gate)))
         } else if self.accounts.len() >= self.connections_max {
             Some((Full::Descriptors, Short::All))
-        } else if self.kept + bytes > self.kept_max() || taken > self.memory_max {
+        } else if kept > self.kept_max() || kept + self.held > self.memory_max {
             Some((Full::Memory, Short::All))
         } else {
             self.lacks_place(gate, (address, bytes)).map(|short| (Full::Share, short))
