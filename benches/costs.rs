@@ -1,11 +1,11 @@
-//! What a transaction costs beside time: allocations, context switches, system calls. Counted, on the
-//! channel and on the hand-written floor.
+//! Costs of a transaction other than time: allocations, context switches, system calls. Counted on the channel and on
+//! the hand-written floor.
 //!
 //! `cargo bench --bench costs -- [--dir DIR] [--only NAME]`
 //!
-//! Allocations are those of the threads that put and take. System calls are counted by `strace -f -c`, of a
-//! short and of a long run: the difference is what transactions cost, without opening and
-//! closing. It slows each call down, so that groups of commits are larger or smaller than they would be.
+//! Allocations are those of the threads that put and take. System calls are counted by `strace -f -c`, in a short and
+//! in a long run: the difference is the cost of transactions, without opening and closing. strace slows each call down,
+//! so groups of commits may be larger or smaller than without it.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -18,7 +18,7 @@ mod settings;
 mod side;
 
 use floor::Floor;
-use millpond::channel::file::{FileChannel, FileChannelOptions};
+use millpond::{FileChannel, FileChannelOptions};
 use settings::Settings;
 use side::Side;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ struct Case {
     takes: bool,
     batch: usize,
     threads: usize,
-    /// Transactions of each thread that are counted; of takes, full ones.
+    /// Transactions counted per thread; of takes, full ones.
     each: usize,
 }
 
@@ -48,7 +48,7 @@ const CASES: [Case; 6] = [
 
 const SIDES: [&str; 2] = ["millpond", "floor"];
 
-/// What the threads of a run did.
+/// The counts of a run.
 #[derive(Clone, Copy, Default)]
 struct Count {
     allocations: u64,
@@ -59,7 +59,7 @@ struct Count {
 
 fn main() {
     let settings = Settings::read(1, 1.0);
-    // As the child that is watched: one run, nothing to say.
+    // As the traced child: one run without output.
     if let Some(side) = settings.value("--watched") {
         let case = CASES.iter().find(|case| settings.only.as_deref() == Some(case.name)).unwrap();
         let each = settings.value("--each").unwrap().parse().unwrap();
@@ -110,7 +110,7 @@ fn run_side(dir: &Path, side: &str, case: &Case, each: usize) -> Count {
 
 fn run(side: &impl Side, case: &Case, each: usize) -> Count {
     if case.takes {
-        // As many for a short run as for a long one: what differs is to be the takes alone.
+        // As many for a short run as for a long one, so that the takes alone differ.
         let waiting = CASES.iter().find(|one| one.name == case.name).map_or(0, |one| one.each);
         for _ in 0..waiting * case.threads * case.batch / 100 + 1 {
             side.put(100);
@@ -123,7 +123,7 @@ fn run(side: &impl Side, case: &Case, each: usize) -> Count {
                 let before = switches();
                 let counted = allocation_counter::measure(|| {
                     if case.takes {
-                        // A take may have fewer than it asks for.
+                        // A take may return fewer than requested.
                         let mut left = each * case.batch;
                         while left > 0 {
                             left -= side.take(case.batch.min(left));
@@ -144,7 +144,7 @@ fn run(side: &impl Side, case: &Case, each: usize) -> Count {
     whole.into_inner().unwrap()
 }
 
-/// Context switches of this thread so far: those that it asked for, and the others.
+/// Returns the context switches of this thread so far: voluntary and involuntary ones.
 fn switches() -> (u64, u64) {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap();
     let of = |name: &str| {
@@ -154,7 +154,7 @@ fn switches() -> (u64, u64) {
     (of("voluntary_ctxt_switches:"), of("nonvoluntary_ctxt_switches:"))
 }
 
-/// The system calls of one transaction, by name, the most frequent first.
+/// Returns the system calls of one transaction, by name, the most frequent first.
 fn calls(dir: &Path, side: &str, case: &Case) -> Result<String, String> {
     let short = watched(dir, side, case, case.each / 4)?;
     let long = watched(dir, side, case, case.each)?;
@@ -171,7 +171,7 @@ fn calls(dir: &Path, side: &str, case: &Case) -> Result<String, String> {
     Ok(found.iter().map(|(n, name)| format!("{name} {n:.2}")).collect::<Vec<_>>().join(", "))
 }
 
-/// The calls of a run of its own, by name.
+/// Returns the calls of a run of its own, by name.
 fn watched(
     dir: &Path,
     side: &str,

@@ -1,10 +1,10 @@
-//! How long a channel with a backlog takes to open: with its checkpoints, and with none, when what it knows
-//! comes from the log.
+//! The time to open a channel with a backlog: with its checkpoints, and without any, when everything comes from the
+//! log.
 //!
 //! `cargo bench --bench opening -- [--dir DIR] [--rounds N] [--only valid] [--events 10000000] [--body 512]`
 //!
-//! Needs room for the backlog. What is printed are medians of the rounds. The peak of memory is what the
-//! process has more at most while it opens than before.
+//! Needs room for the backlog. Prints medians of the rounds. The peak of memory is the most that the process has during
+//! the opening in addition to what it had before.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -16,9 +16,7 @@ mod process;
 mod settings;
 
 use bytes::Bytes;
-use millpond::channel::Channel;
-use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::event::Event;
+use millpond::{Channel, Event, FileChannel, FileChannelOptions};
 use settings::{Settings, median};
 use std::fs;
 use std::path::Path;
@@ -67,7 +65,7 @@ fn fill(dir: &Path, events: u64, body: u64) {
     }
 }
 
-/// Seconds of an opening, and MiB of memory that it takes.
+/// Returns the seconds of an opening, and the MiB of memory that it takes.
 fn open(dir: &Path, kept: bool, events: u64) -> (f64, f64) {
     if !kept {
         for place in ["checkpoint/checkpoint", "data/checkpoint"] {

@@ -1,22 +1,20 @@
-//! The pure parts that every event or every batch goes through.
+//! The pure parts of the work on every event or every batch.
 //!
 //! `cargo bench --bench parts`
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use millpond::base::checksum::Salt;
-use millpond::base::ids::{MAIN_GROUP, StripeIndex, Uuid};
-use millpond::base::ranges::RangeSet;
-use millpond::channel::Channel;
-use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::event::Event;
-use millpond::record::body::AckBody;
-use millpond::record::event;
-use millpond::record::frame::{
+use millpond::internal::base::checksum::Salt;
+use millpond::internal::base::ids::{MAIN_GROUP, StripeIndex, Uuid};
+use millpond::internal::base::ranges::RangeSet;
+use millpond::internal::record::body::AckBody;
+use millpond::internal::record::event;
+use millpond::internal::record::frame::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_salt, frames, seal_frame,
 };
-use millpond::record::state::StateRecord;
+use millpond::internal::record::state::StateRecord;
+use millpond::{Channel, Event, FileChannel, FileChannelOptions};
 use std::hint::black_box;
 
 const BODY: usize = 512;
@@ -87,7 +85,7 @@ fn checks(c: &mut Criterion) {
         kind: FrameKind::Put,
         flags: 0,
         count: BATCH as u32,
-        first_sequence: millpond::base::ids::Sequence(1),
+        first_sequence: millpond::internal::base::ids::Sequence(1),
     };
     let mut frame = [vec![0; FRAME_HEADER_BYTES], payload].concat();
     group.throughput(Throughput::Bytes(frame.len() as u64));
@@ -134,7 +132,7 @@ fn progress(c: &mut Criterion) {
     group.finish();
 }
 
-/// Takes that are handed back: what lending costs without a word to the disk.
+/// Takes that are rolled back: the cost of lending without any I/O.
 fn leases(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let data = [dir.path().join("data")];
@@ -162,61 +160,5 @@ fn leases(c: &mut Criterion) {
     group.finish();
 }
 
-#[cfg(feature = "agent")]
-fn wires(c: &mut Criterion) {
-    use millpond::config::properties;
-    use millpond::source::netcat::Lines;
-    use millpond::wire::avro::call::{Measured, put_append_batch};
-    use millpond::wire::syslog;
-
-    let mut group = c.benchmark_group("text and wires");
-    let line = |at| format!("agent.sources.r{at}.interceptors.i1.regex = ^(\\\\d+) some value\n");
-    let text: String = (0..100).map(line).collect();
-    group.throughput(Throughput::Bytes(text.len() as u64));
-    group.bench_function("a properties file of 100 keys", |b| {
-        b.iter(|| properties::parse(black_box(text.as_bytes())).unwrap());
-    });
-    group.throughput(Throughput::Elements(BATCH as u64));
-    for (name, headers) in [("no headers", false), ("two headers", true)] {
-        let events = batch(headers);
-        let mut call = Vec::new();
-        group.bench_function(format!("avro, write a call of 100 events, {name}"), |b| {
-            b.iter(|| {
-                call.clear();
-                put_append_batch(&mut call, black_box(&events));
-            });
-        });
-        group.bench_function(format!("avro, read it, {name}"), |b| {
-            b.iter(|| Measured::new(black_box(&call)).unwrap().decode().unwrap());
-        });
-    }
-    let mut lines = Vec::new();
-    for _ in 0..BATCH {
-        lines.extend_from_slice(b"<13>Oct 11 22:14:15 web1 app: ");
-        lines.resize(lines.len() + BODY - 31, b'x');
-        lines.push(b'\n');
-    }
-    group.bench_function("netcat, cut 100 lines of 512 bytes", |b| {
-        let (mut cutter, mut cut) = (Lines::utf8(4096), Vec::new());
-        b.iter(|| {
-            cut.clear();
-            cutter.feed(black_box(&lines), &mut cut).unwrap();
-            cut.len()
-        });
-    });
-    group.bench_function("syslog, cut 100 lines of 512 bytes", |b| {
-        let mut cutter = syslog::Cutter::new(4096);
-        b.iter(|| {
-            let mut cut = 0;
-            cutter.feed(black_box(&lines), &mut |raw| cut += black_box(raw.bytes).len());
-            cut
-        });
-    });
-    group.finish();
-}
-
-#[cfg(not(feature = "agent"))]
-fn wires(_: &mut Criterion) {}
-
-criterion_group!(benches, events, checks, progress, leases, wires);
+criterion_group!(benches, events, checks, progress, leases);
 criterion_main!(benches);

@@ -1,10 +1,9 @@
-//! A disk that takes long for each write: how many commits share one, by threads that put single
-//! events in a loop. Each write of the door to storage is made longer; the disk below should be
-//! quicker than that.
+//! A disk with slow writes: how many commits share one, with threads that put single events in a loop. Each write
+//! through the disk trait is delayed; the real disk should be faster than that.
 //!
 //! `cargo bench --bench slow -- [--dir DIR] [--rounds N] [--seconds S] [--only "5 ms"]`
 //!
-//! Rounds are interleaved; what is printed are medians.
+//! Rounds are interleaved; the printed values are medians.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -18,9 +17,8 @@ mod tap;
 mod putting;
 mod settings;
 
-use millpond::channel::Channel;
-use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::disk::real::RealDisk;
+use millpond::internal::disk::real::RealDisk;
+use millpond::{Channel, FileChannel, FileChannelOptions};
 use settings::{Settings, median};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,16 +26,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tap::{Call, TappedDisk};
 
-/// What each write takes longer, ms.
+/// Delay of each write, ms.
 const DELAYS_MS: [u64; 3] = [0, 1, 5];
 
 const THREADS: [usize; 5] = [1, 2, 4, 16, 64];
 
-/// Segments that lie ready before the clock runs.
+/// Segments that are ready before the measurement.
 const READY: usize = 4;
 
 struct Score {
-    /// Thousand events a second.
+    /// Thousand events per second.
     rate: f64,
     per_write: f64,
     p50_ms: f64,
@@ -56,7 +54,7 @@ fn main() {
         }
     }
     println!(
-        "| each write longer by, ms | threads | thousand events/s | commits in a write | p50, ms | p99, ms |"
+        "| added write time, ms | threads | thousand events/s | commits per write | p50, ms | p99, ms |"
     );
     println!("|---|---|---|---|---|---|");
     for ((delay, threads), scores) in &rows {
@@ -73,7 +71,7 @@ fn main() {
 
 fn run(settings: &Settings, delay: Duration, threads: usize) -> Score {
     let dir = tempfile::tempdir_in(&settings.dir).unwrap();
-    // The files are made at the disk's own pace.
+    // The files are created without the delay.
     let on = Arc::new(AtomicBool::new(false));
     let slow = Arc::clone(&on);
     let wait = move |call: Call, _: &Path, _: usize| {

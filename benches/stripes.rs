@@ -1,9 +1,9 @@
-//! What several directories bring, and what a slow one among them costs: with a door to storage
-//! that gives each directory the same share of bytes a second, since there is one real disk here.
+//! The gain of several directories, and the cost of a slow one among them: on a disk that gives each directory the same
+//! share of bytes per second, since there is one real disk here.
 //!
 //! `cargo bench --bench stripes -- [--dir DIR] [--rounds N] [--seconds S]`
 //!
-//! Rounds are interleaved; what is printed are medians, and the median of the rounds' own ratios.
+//! Rounds are interleaved; the printed values are medians, and the median of the rounds' own ratios.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -17,8 +17,8 @@ mod tap;
 mod putting;
 mod settings;
 
-use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::disk::real::RealDisk;
+use millpond::internal::disk::real::RealDisk;
+use millpond::{FileChannel, FileChannelOptions};
 use settings::{Settings, median};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,20 +27,20 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tap::{Call, TappedDisk};
 
-/// Bytes a second of each directory: little enough that the disk below does not show.
+/// Bytes per second of each directory: low enough that the real disk does not matter.
 const RATE: f64 = 100e6;
 
-/// What each write to a slow directory takes longer.
+/// Delay of each write to a slow directory.
 const DELAY: Duration = Duration::from_millis(20);
 
-/// Segments that lie ready in each directory before the clock runs.
+/// Segments that are ready in each directory before the measurement.
 const READY: usize = 8;
 
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
     directories: usize,
-    /// The last directory is slow.
+    /// Whether the last directory is slow.
     slow: bool,
 }
 
@@ -54,7 +54,7 @@ const CASES: [Case; 4] = [
 /// Batch and threads.
 const WORKLOADS: [(usize, usize); 2] = [(100, 16), (1000, 4)];
 
-/// One run: thousand events a second, and the 99th percentile of a commit, milliseconds.
+/// The result of one run: thousand events per second, and the 99th percentile of a commit, milliseconds.
 #[derive(Clone, Copy)]
 struct Score {
     rate: f64,
@@ -91,7 +91,7 @@ fn main() {
     }
 }
 
-/// A disk whose directories each take [`RATE`] bytes a second, and whose `slow` one takes longer.
+/// Returns a disk whose directories each take [`RATE`] bytes per second, and whose `slow` one is delayed.
 fn limited(slow: Option<PathBuf>, on: Arc<AtomicBool>) -> TappedDisk {
     let free_at: Mutex<HashMap<PathBuf, Instant>> = Mutex::default();
     TappedDisk::new(Arc::new(RealDisk::new()), move |call: Call, path: &Path, bytes: usize| {
@@ -116,7 +116,7 @@ fn run(settings: &Settings, case: Case, batch: usize, threads: usize) -> Score {
     let dir = tempfile::tempdir_in(&settings.dir).unwrap();
     let data: Vec<PathBuf> =
         (0..case.directories).map(|at| dir.path().join(format!("data{at}"))).collect();
-    // The files are made at the disk's own pace.
+    // The files are created without the limit.
     let on = Arc::new(AtomicBool::new(false));
     let slow = data.last().filter(|_| case.slow).cloned();
     let disk = limited(slow, Arc::clone(&on));

@@ -1,12 +1,11 @@
-//! The workloads of docs/performance.md, side by side with a hand-written floor: one zero-filled
-//! file, group commit by leader and followers, one buffered write and one fdatasync per group.
+//! The workloads of docs/performance.md, compared with a hand-written floor: one zero-filled file, group commit by
+//! leader and followers, one buffered write and one fdatasync per group.
 //!
 //! `cargo bench --bench workloads -- [--dir DIR] [--rounds N] [--seconds S] [--only NAME]`
 //!
-//! Rounds are interleaved: each runs every workload on both, so that whatever else the machine
-//! does meets both alike; who begins changes from round to round. What counts is the ratio, the
-//! median of the rounds' own. The directory should lie on the disk in question; a file system in
-//! memory measures nothing.
+//! Rounds are interleaved: each runs every workload on both sides, so that other load on the machine affects both
+//! alike; the first side changes from round to round. What counts is the ratio, the median of the rounds' own. The
+//! directory should be on the disk to measure; a file system in memory measures nothing.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -21,15 +20,15 @@ mod settings;
 mod side;
 
 use floor::Floor;
-use millpond::channel::file::{FileChannel, FileChannelOptions};
+use millpond::{FileChannel, FileChannelOptions};
 use settings::{Settings, median};
 use side::Side;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Segments filled with zeroes before the clock runs: 3 GiB. Half of them can be used before the
-/// keeper fills further ones while puts run.
+/// Segments filled with zeroes before the measurement: 3 GiB. Half of them can be used before maintenance fills more
+/// during the puts.
 const READY: usize = 48;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -68,14 +67,14 @@ const WORKLOADS: [Workload; 11] = [
     workload("drain b1000 x1", Kind::Drain, 1000, 1),
 ];
 
-/// One run of one side.
+/// The result of one run of one side.
 #[derive(Clone, Copy)]
 struct Score {
     /// Thousand events per second.
     put: f64,
     /// Thousand events per second.
     take: f64,
-    /// Processor time per event put or taken, microseconds; the keeper's included.
+    /// Processor time per event put or taken, microseconds; that of maintenance included.
     cpu: f64,
     /// Largest resident memory, MiB.
     memory: f64,
@@ -88,10 +87,10 @@ fn main() {
     let mut scores: Vec<Vec<(Score, Score)>> = vec![Vec::new(); chosen.len()];
     for round in 0..settings.rounds {
         for (at, workload) in chosen.iter().enumerate() {
-            let ours = || beside(&settings, |dir| run_channel(dir, workload, settings.time));
-            let floor = || beside(&settings, |dir| run_floor(dir, workload, settings.time));
+            let ours = || in_own_dir(&settings, |dir| run_channel(dir, workload, settings.time));
+            let floor = || in_own_dir(&settings, |dir| run_floor(dir, workload, settings.time));
             let pair = if workload.kind == Kind::Drain {
-                beside(&settings, cold::drain)
+                in_own_dir(&settings, cold::drain)
             } else if round % 2 == 0 {
                 let ours = ours();
                 (ours, floor())
@@ -106,7 +105,7 @@ fn main() {
     report(&chosen, &scores);
 }
 
-fn beside<T>(settings: &Settings, run: impl FnOnce(&Path) -> T) -> T {
+fn in_own_dir<T>(settings: &Settings, run: impl FnOnce(&Path) -> T) -> T {
     let dir = tempfile::tempdir_in(&settings.dir).unwrap();
     process::forget_peak();
     run(dir.path())
@@ -145,12 +144,12 @@ fn run_channel(dir: &Path, workload: &Workload, time: Duration) -> Score {
     let mut options = FileChannelOptions::new(dir.join("checkpoint"), [dir.join("data")]);
     options.capacity = u64::MAX / 2;
     options.minimum_required_space = 0;
-    // Takers end with the run, also when there is nothing to take.
+    // Takers end with the run, also if there is nothing to take.
     options.keep_alive = Duration::from_millis(if workload.kind == Kind::Put { 30_000 } else { 5 });
     if workload.kind == Kind::Take {
         options.hot_window_bytes = 512 << 20;
     }
-    // The floor writes into a file that was filled before; so do we.
+    // The floor writes into a file that was filled before; so does the channel.
     options.first_segment_bytes = options.segment_bytes;
     options.ready_segments = if workload.batch == 1 { 4 } else { READY };
     let ready = options.ready_segments;

@@ -1,12 +1,10 @@
-//! A durable file channel, as a library, and an agent around it.
+//! A durable file channel for events.
 //!
-//! A [`FileChannel`](channel::file::FileChannel) is a queue of events on one or several disks. What a
+//! A [`FileChannel`] is a queue of events on one or several disks. What a
 //! put has committed is there after a crash and a power cut; what a take has committed never comes again.
 //!
 //! ```
-//! use millpond::channel::Channel;
-//! use millpond::channel::file::{FileChannel, FileChannelOptions};
-//! use millpond::event::Event;
+//! use millpond::{Channel, Event, FileChannel, FileChannelOptions};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let at = |name: &str| dir.path().join(name);
@@ -47,51 +45,44 @@
 //!
 //! # Where to go from here
 //!
-//! [`channel`] has what every channel can do: transactions, positions of sources, errors, and the same
-//! as futures, which need no particular runtime. [`channel::file`] is the durable one,
-//! [`channel::memory`] and [`channel::spillable`] are others behind the same trait. The other modules are the
-//! engine's floors; a user of the library needs [`event`] and, for times in tests, [`base::clock`].
+//! [`Channel`] has what every channel can do: transactions, source offsets, errors, and the same as futures,
+//! which need no particular runtime. [`FileChannel`] is the durable one, [`MemoryChannel`] and
+//! [`SpillableChannel`] implement the same trait. Tests that depend on time hand in a [`ManualClock`].
 //!
-//! `--no-default-features` builds this library alone; the feature `agent` (default) adds sources, sinks,
-//! configuration files and the command line. DESIGN.md is the map.
+//! DESIGN.md is the map. [`internal`] is for the other crates of this project and not part of the interface.
 
-#[cfg(feature = "agent")]
-pub mod admin;
-#[cfg(feature = "agent")]
-pub mod agent;
-pub mod base;
-#[cfg(feature = "agent")]
-pub mod bench;
-pub mod channel;
-#[cfg(feature = "agent")]
-pub mod cli;
-#[cfg(feature = "agent")]
-pub mod codes;
-#[cfg(feature = "agent")]
-pub mod config;
-pub mod disk;
-pub mod event;
-#[cfg(feature = "agent")]
-pub mod flow;
-#[cfg(feature = "agent")]
-pub mod graph;
-pub mod log;
-pub mod metrics;
-#[cfg(feature = "agent")]
-pub mod monitor;
-#[cfg(feature = "agent")]
-pub mod net;
-#[cfg(feature = "agent")]
-pub mod pattern;
-pub mod record;
-pub mod recovery;
-#[cfg(feature = "agent")]
-pub mod sink;
-#[cfg(feature = "agent")]
-pub mod source;
-#[cfg(feature = "agent")]
-pub mod top;
-#[cfg(feature = "agent")]
-pub mod torture;
-#[cfg(feature = "agent")]
-pub mod wire;
+mod base;
+mod channel;
+mod disk;
+mod event;
+#[doc(hidden)]
+pub mod internal;
+mod layout;
+mod log;
+mod record;
+mod recovery;
+
+// The unit tests compile the source of the simulator for themselves: in a dependency on it there would be
+// another build of this crate, with other types.
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
+#[path = "../crates/sim/src/contract/mod.rs"]
+mod contract;
+#[cfg(test)]
+extern crate self as millpond;
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
+#[path = "../crates/sim/src/disk/mod.rs"]
+mod simulated_disk;
+
+pub use base::clock::{Clock, ManualClock, SystemClock};
+pub use base::ids::{SegmentId, StripeIndex};
+pub use channel::file::{FileChannel, FileChannelOptions, OpenError, RestoreError, Restored};
+pub use channel::memory::{MemoryChannel, MemoryOptions, MemoryOptionsError};
+pub use channel::spillable::{SpillableChannel, SpillableOptions, SpillableOptionsError};
+pub use channel::{
+    BoxFuture, Channel, CloseError, CommitError, CommitFailure, CommittedOffset, FaultCause,
+    FaultKind, FaultPlace, Limits, PutAllError, PutError, PutTransaction, RefusedReason, Retry,
+    Setting, SourceOffsetError, Status, StripeStatus, TakeError, TakeTransaction,
+};
+pub use event::{Event, Headers};

@@ -1,9 +1,9 @@
-//! Draining a backlog that lies on the disk only, against a sequential read of the same files:
-//! one thread, direct, a mebibyte at a time.
+//! Draining a backlog that is only on the disk, compared with a sequential read of the same files: one thread, direct,
+//! a mebibyte at a time.
 
 use crate::{Score, Side, process};
-use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::disk::memory::SlabPool;
+use millpond::internal::disk::memory::SlabPool;
+use millpond::{FileChannel, FileChannelOptions};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -39,7 +39,7 @@ pub(crate) fn drain(dir: &Path) -> (Score, Score) {
     (Score { put: 0.0, take, cpu, memory: process::peak_mib() }, floor)
 }
 
-/// As many events per second as the segments' bytes would be, had they held them.
+/// Returns the events per second that the bytes of the segments would make.
 fn sequential(data: &Path) -> Score {
     let pool = SlabPool::new(PIECE, PIECE);
     let mut span = pool.writer(PIECE).unwrap().reserve(PIECE).unwrap();

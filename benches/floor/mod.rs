@@ -1,10 +1,9 @@
-//! The floor: what a careful programmer writes in an afternoon. Group commit with a leader, one
-//! buffered write and one fdatasync per group, into a file that was filled with zeroes before; a
-//! queue in memory of where events lie, which takers read back from the file (it is in the page
-//! cache), and a small frame in the same file for each take that was committed. Or the same without
-//! groups: each commit writes and syncs for itself.
+//! The floor: a simple hand-written log. Group commit with a leader, one buffered write and one fdatasync per group,
+//! into a file that was filled with zeroes before; a queue in memory of the places of events, which takers read back
+//! from the file (it is in the page cache), and a small frame in the same file for each committed take. Optionally
+//! without groups: each commit writes and syncs for itself.
 
-use millpond::event::Event;
+use millpond::Event;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -16,23 +15,23 @@ use std::time::Duration;
 /// How long a taker waits for events.
 const PATIENCE: Duration = Duration::from_millis(5);
 
-/// No group is longer, bytes.
+/// Most bytes of a group.
 const GROUP_BYTES_MAX: u64 = 16 << 20;
 
-/// What a frame of a take begins with; that of a put begins with the number of its events.
+/// First word of the frame of a take; the frame of a put begins with the number of its events.
 pub(crate) const TAKEN: u64 = u64::MAX;
 
-/// An event that waits: where its body begins, and its length.
+/// A waiting event: the offset of its body, and its length.
 pub(crate) type Piece = (u64, u32);
 
 pub(crate) struct Floor {
     file: File,
     len: u64,
-    /// Commits that arrive together share a write and a sync.
+    /// Whether concurrent commits share a write and a sync.
     grouping: bool,
     state: Mutex<State>,
     wake: Condvar,
-    /// Where takers find what was put; without takers nothing is kept.
+    /// Where takers find events; without takers nothing is kept.
     queue: Option<Mutex<VecDeque<Piece>>>,
     arrived: Condvar,
 }
@@ -44,11 +43,11 @@ struct State {
     group: u64,
     durable: u64,
     writing: bool,
-    /// Where the group that gathers will begin.
+    /// Offset of the next group.
     offset: u64,
 }
 
-/// The frame of a put, but for its checksum: the number of events, then length and bytes of each.
+/// Returns the frame of a put without its checksum: the number of events, then length and bytes of each.
 pub(crate) fn put_frame<'a>(bodies: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<u8> {
     let bytes: usize = bodies.clone().map(|body| body.len() + 8).sum();
     let mut frame = Vec::with_capacity(bytes + 16);
@@ -60,7 +59,7 @@ pub(crate) fn put_frame<'a>(bodies: impl Iterator<Item = &'a [u8]> + Clone) -> V
     frame
 }
 
-/// The frame of a take, but for its checksum.
+/// Returns the frame of a take without its checksum.
 pub(crate) fn take_frame(count: usize) -> Vec<u8> {
     let mut frame = Vec::with_capacity(32);
     frame.extend_from_slice(&TAKEN.to_le_bytes());
@@ -68,7 +67,7 @@ pub(crate) fn take_frame(count: usize) -> Vec<u8> {
     frame
 }
 
-/// Where the bodies of a put lie whose frame begins at `place`.
+/// Returns the places of the bodies of a put whose frame begins at `place`.
 pub(crate) fn pieces<'a>(
     place: u64,
     bodies: impl Iterator<Item = &'a [u8]>,
@@ -80,7 +79,7 @@ pub(crate) fn pieces<'a>(
     })
 }
 
-/// Reads the bodies back; what lies one behind the other at once.
+/// Reads the bodies back; adjacent ones in one read.
 pub(crate) fn read(
     file: &File,
     pieces: &[Piece],
@@ -121,7 +120,7 @@ impl Floor {
         }
     }
 
-    /// Takes up to `max` events and commits that: how many there were.
+    /// Takes up to `max` events and commits that; returns how many there were.
     pub(crate) fn take(&self, max: usize, deliver: &mut dyn FnMut(&[u8])) -> usize {
         let Some(queue) = &self.queue else { return 0 };
         let mut queue = queue.lock().unwrap();
@@ -138,7 +137,7 @@ impl Floor {
         pieces.len()
     }
 
-    /// The same file, where each commit writes and syncs for itself.
+    /// Returns the same floor without groups: each commit writes and syncs for itself.
     #[allow(dead_code, reason = "one of the two programs that share this file")]
     pub(crate) fn without_groups(self) -> Self {
         Self { grouping: false, ..self }
@@ -149,12 +148,12 @@ impl Floor {
         &self.file
     }
 
-    /// Adds the checksum and returns once the frame is durable: where it begins.
+    /// Adds the checksum and returns the frame's offset once it is durable.
     pub(crate) fn commit(&self, mut frame: Vec<u8>) -> u64 {
         let crc = crc32fast::hash(&frame);
         frame.extend_from_slice(&crc.to_le_bytes());
         let mut state = self.state.lock().unwrap();
-        // At the end of the file the first bytes are written over.
+        // At the end of the file it starts over at the beginning.
         if state.gather.is_empty() && state.offset + GROUP_BYTES_MAX > self.len {
             state.offset = 0;
         }

@@ -1,11 +1,11 @@
-//! The first seconds of a channel: threads that put into one that was opened a moment ago with default
-//! options, into one with the same options whose segments are all made, and into one whose segments are all
-//! made and have their full size from the beginning.
+//! The first seconds of a channel: threads that put into one that was just opened with default options, into one with
+//! the same options whose segments are all made, and into one whose segments are all made and have their full size from
+//! the beginning.
 //!
 //! `cargo bench --bench fresh -- [--dir DIR] [--rounds N] [--seconds S] [--only NAME] [--svg FILE]`
 //!
-//! Rounds are interleaved, and which side begins changes from round to round. A ratio is the median
-//! of the rounds' own. `--svg` draws the round with the median ratio of the rates.
+//! Rounds are interleaved, and the first side changes from round to round. A ratio is the median of the rounds' own.
+//! `--svg` draws the round with the median ratio of the rates.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -20,7 +20,7 @@ mod settings;
 #[path = "../timeline/mod.rs"]
 mod timeline;
 
-use millpond::channel::file::{FileChannel, FileChannelOptions};
+use millpond::{FileChannel, FileChannelOptions};
 use settings::{Settings, median};
 use std::path::Path;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use timeline::{Legend, Line, SLICE, time_lines};
 
 const LEGEND: Legend = Legend {
     title: "The first seconds, in slices of time",
-    sides: ["opened a moment ago", "segments made"],
+    sides: ["just opened", "segments made"],
 };
 
 /// Name, events in a transaction, threads.
@@ -48,12 +48,12 @@ enum Start {
 }
 
 const SIDES: [(&str, Start); 3] = [
-    ("opened a moment ago", Start::Fresh),
+    ("just opened", Start::Fresh),
     ("segments made", Start::Made),
     ("made at full size", Start::FullSize),
 ];
 
-/// A channel counts as calm this long after the last of its segments was made.
+/// Time after which a channel counts as calm, from the making of its last segment.
 const CALM: Duration = Duration::from_millis(300);
 
 fn main() {
@@ -121,5 +121,5 @@ fn run(dir: &Path, start: Start, case: &(&str, usize, usize), time: Duration) ->
         putting::ready(&channel, ready);
         std::thread::sleep(CALM);
     }
-    Line::new(putting::answers(&channel, batch, threads, time), batch)
+    Line::new(putting::completions(&channel, batch, threads, time), batch)
 }

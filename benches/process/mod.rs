@@ -1,23 +1,23 @@
-//! What the kernel says about this process.
+//! Figures of this process from the kernel.
 
 use std::fs;
 
-/// Processor seconds of all threads so far, in steps of a hundredth.
+/// Returns the processor seconds of all threads so far, in steps of a hundredth.
 #[allow(dead_code, reason = "not every program asks")]
 pub(crate) fn cpu_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     // The second field is the name in parentheses and may contain blanks.
-    let behind = stat.rsplit_once(')').unwrap().1;
-    let ticks = behind.split_whitespace().skip(11).take(2).map(|t| t.parse::<f64>().unwrap());
+    let fields = stat.rsplit_once(')').unwrap().1;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|t| t.parse::<f64>().unwrap());
     ticks.sum::<f64>() / 100.0
 }
 
-/// Starts the measurement of [`peak_mib`] anew, where the kernel allows it.
+/// Resets the measurement of [`peak_mib`], if the kernel allows it.
 pub(crate) fn forget_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// The largest resident memory since [`forget_peak`], MiB.
+/// Returns the largest resident memory since [`forget_peak`], MiB.
 pub(crate) fn peak_mib() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();

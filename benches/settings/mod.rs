@@ -1,23 +1,23 @@
-//! What the programs that measure the channel are told: `--dir DIR --rounds N --seconds S --only NAME`.
+//! Command-line options of the programs that measure the channel: `--dir DIR --rounds N --seconds S --only NAME`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What was chosen.
+/// The chosen options.
 pub(crate) struct Settings {
-    /// Where files go: on the disk in question; made if missing.
+    /// Directory for files: on the disk to measure; created if missing.
     pub(crate) dir: PathBuf,
     pub(crate) rounds: usize,
-    /// How long one measurement lasts.
+    /// Duration of one measurement.
     pub(crate) time: Duration,
-    /// Only what has these words in its name.
+    /// Runs only cases with these words in their name.
     pub(crate) only: Option<String>,
     /// Further options, each with its value.
     pub(crate) more: Vec<(String, String)>,
 }
 
 impl Settings {
-    /// Reads the command line. Options that stand alone, such as the `--bench` of cargo, are passed over.
+    /// Reads the command line. Options without a value, such as the `--bench` of cargo, are ignored.
     pub(crate) fn read(rounds: usize, seconds: f64) -> Self {
         let mut settings = Self {
             dir: std::env::temp_dir(),
@@ -57,7 +57,7 @@ impl Settings {
     }
 }
 
-/// The one in the middle, 0 of none.
+/// Returns the median, 0 of none.
 #[allow(dead_code, reason = "not every program has rounds")]
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();

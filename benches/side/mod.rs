@@ -1,20 +1,17 @@
-//! What is measured and what it is measured against, behind the same two calls; both build their
-//! events alike.
+//! The two sides of a comparison, with the same two calls; both build their events alike.
 
 use crate::floor::Floor;
 use bytes::Bytes;
-use millpond::channel::Channel;
-use millpond::channel::file::FileChannel;
-use millpond::event::Event;
+use millpond::{Channel, Event, FileChannel};
 use std::hint::black_box;
 
 const BODY: [u8; 512] = [7; 512];
 
 pub(crate) trait Side: Sync {
-    /// One transaction; returns once it is durable.
+    /// Runs one put transaction; returns once it is durable.
     fn put(&self, batch: usize);
 
-    /// One transaction of up to `batch` events; how many it had.
+    /// Runs one take transaction of up to `batch` events; returns how many it had.
     fn take(&self, batch: usize) -> usize;
 }
 

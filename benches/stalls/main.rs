@@ -1,11 +1,11 @@
-//! How even a long run is: threads that put and threads that take for as long as is asked, on the
-//! channel with its default settings and on the hand-written floor, which has no segments to make, to
-//! roll or to use again and writes no checkpoints. What they interrupt would show as a longer commit.
+//! The evenness of a long run: threads that put and threads that take for a given time, on the channel with its default
+//! settings and on the hand-written floor, which has no segments to make, roll or recycle and writes no checkpoints. An
+//! interruption by these would show as a longer commit.
 //!
 //! `cargo bench --bench stalls -- [--dir DIR] [--rounds N] [--seconds S] [--only NAME] [--svg FILE]`
 //!
-//! Rounds are interleaved, and who begins changes from round to round. `--svg` draws the round whose
-//! longest commits are the median ones of the channel.
+//! Rounds are interleaved, and the first side changes from round to round. `--svg` draws the round whose longest
+//! commits are the median ones of the channel.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -23,7 +23,7 @@ mod side;
 mod timeline;
 
 use floor::Floor;
-use millpond::channel::file::{FileChannel, FileChannelOptions};
+use millpond::{FileChannel, FileChannelOptions};
 use settings::{Settings, median};
 use side::Side;
 use std::path::Path;
@@ -35,7 +35,7 @@ use timeline::{Legend, Line, SLICE, time_lines};
 const LEGEND: Legend =
     Legend { title: "A long run, in slices of time", sides: ["millpond", "floor"] };
 
-/// The floor's file, bytes: filled with zeroes before, and written from the beginning again.
+/// The floor's file, bytes: filled with zeroes before, and overwritten from the beginning.
 const FLOOR_BYTES: u64 = 1 << 30;
 
 struct Case {
@@ -53,15 +53,15 @@ const CASES: [Case; 2] = [
 fn main() {
     let settings = Settings::read(5, 20.0);
     println!(
-        "| workload | | thousand puts/s | p50, ms | p99 | p99.9 | longest commit | longest time without an answer |"
+        "| workload | | thousand puts/s | p50, ms | p99 | p99.9 | longest commit | longest time without a commit |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     let mut drawn = Vec::new();
     for case in CASES.iter().filter(|case| settings.chooses(case.name)) {
         let mut rounds: Vec<[Line; 2]> = Vec::new();
         for round in 0..settings.rounds {
-            let ours = || beside(&settings, |dir| on_channel(dir, case, settings.time));
-            let floor = || beside(&settings, |dir| on_floor(dir, case, settings.time));
+            let ours = || in_own_dir(&settings, |dir| on_channel(dir, case, settings.time));
+            let floor = || in_own_dir(&settings, |dir| on_floor(dir, case, settings.time));
             rounds.push(if round % 2 == 0 {
                 let ours = ours();
                 [ours, floor()]
@@ -80,7 +80,7 @@ fn main() {
     }
 }
 
-fn beside<T>(settings: &Settings, run: impl FnOnce(&Path) -> T) -> T {
+fn in_own_dir<T>(settings: &Settings, run: impl FnOnce(&Path) -> T) -> T {
     let dir = tempfile::tempdir_in(&settings.dir).unwrap();
     run(dir.path())
 }
@@ -125,8 +125,8 @@ fn on_floor(dir: &Path, case: &Case, time: Duration) -> Line {
 
 fn run(side: &impl Side, case: &Case, time: Duration) -> Line {
     let stop = AtomicBool::new(false);
-    // When each put was answered, since the beginning, and how long it took.
-    let answers: Mutex<Vec<(Duration, Duration)>> = Mutex::default();
+    // When each put returned, since the beginning, and how long it took.
+    let completions: Mutex<Vec<(Duration, Duration)>> = Mutex::default();
     let began = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..case.threads {
@@ -138,7 +138,7 @@ fn run(side: &impl Side, case: &Case, time: Duration) -> Line {
                     let after = began.elapsed();
                     mine.push((after, after - before));
                 }
-                answers.lock().unwrap().extend(mine);
+                completions.lock().unwrap().extend(mine);
             });
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
@@ -149,5 +149,5 @@ fn run(side: &impl Side, case: &Case, time: Duration) -> Line {
         std::thread::sleep(time);
         stop.store(true, Ordering::Relaxed);
     });
-    Line::new(answers.into_inner().unwrap(), case.batch)
+    Line::new(completions.into_inner().unwrap(), case.batch)
 }

@@ -1,10 +1,9 @@
 //! `heartbeat`: says every so often that it is there.
 
-use crate::channel::BoxFuture;
-use crate::config::settings::{Key, Kind, SettingError, SettingsReader};
-use crate::event::Event;
-use crate::flow::source::{Failure, Source, SourceContext, SourceType};
-use crate::source::patience;
+use crate::source::commit_retry;
+use millpond::{BoxFuture, Event};
+use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader};
+use millpond_flow::source::{Failure, Source, SourceContext, SourceType};
 use std::time::Duration;
 
 /// The type `heartbeat`.
@@ -12,7 +11,7 @@ pub const TYPE: SourceType = SourceType { names: &["heartbeat"], keys: KEYS, bui
 
 const KEYS: &[Key] = &[Key {
     name: "every",
-    kind: Kind::Number,
+    kind: KeyKind::Number,
     default: "1000",
     meaning: "Milliseconds from one event to the next.",
 }];
@@ -33,7 +32,7 @@ impl Source for Heartbeat {
             while !context.stop.fired() {
                 let event = Event::new(format!("{} is here", context.name));
                 // Tries again while the channel is full, until the agent stops.
-                patience::commit(context, vec![event]).await;
+                commit_retry::commit(context, vec![event]).await;
                 // A pause that the stop ends.
                 let _ = tokio::time::timeout(self.every, context.stop.wait()).await;
             }

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::wire::avro::fuzz::avro(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_adapters::wire::avro::fuzz::avro(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::record::fuzz::block(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::internal::record::fuzz::block(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::source::spooldir::fuzz(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_adapters::source::spooldir::fuzz(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::wire::external::fuzz::external(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_flow::wire::external::fuzz::external(bytes));

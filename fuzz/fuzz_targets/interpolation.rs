@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::config::fuzz::interpolation(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_config::fuzz::interpolation(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::wire::json_events::fuzz(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_adapters::wire::json_events::fuzz(bytes));

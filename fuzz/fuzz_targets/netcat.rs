@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::source::netcat::fuzz(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_adapters::source::netcat::fuzz(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::pattern::fuzz::pattern(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_flow::pattern::fuzz::pattern(bytes));

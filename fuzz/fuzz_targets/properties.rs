@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::config::fuzz::properties(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_config::fuzz::properties(bytes));

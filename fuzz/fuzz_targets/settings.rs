@@ -1,8 +1,8 @@
 #![no_main]
 
-use millpond::agent::build::Types;
+use millpond_agent::agent::build::ComponentTypes;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::config::fuzz::settings(
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_config::fuzz::settings(
     bytes,
-    &Types::built_in().catalogue()
+    &ComponentTypes::built_in().catalogue()
 ));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::wire::syslog_relayed::fuzz(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_adapters::wire::syslog_relayed::fuzz(bytes));

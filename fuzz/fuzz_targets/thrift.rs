@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond::wire::thrift::fuzz::thrift(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| millpond_adapters::wire::thrift::fuzz::thrift(bytes));

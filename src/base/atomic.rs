@@ -1,6 +1,6 @@
-//! The atomics of the two places where threads meet without a lock: the word they sleep on and
-//! the fill count of block memory. A build with `--cfg millpond_loom` gives them loom's, which
-//! tries every order in which two threads can run (docs/testing.md, "Threads").
+//! The atomics of the two places where threads synchronise without a lock: the futex and the fill count of block
+//! memory. A build with `--cfg millpond_loom` uses loom's atomics, which try every interleaving of two threads
+//! (docs/testing.md, "Threads").
 
 #[cfg(millpond_loom)]
 pub(crate) use loom::sync::{
@@ -13,8 +13,8 @@ pub(crate) use std::sync::{
     atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
-/// Between two `SeqCst` accesses: nothing, they are in one order for all threads. Loom takes them
-/// for `AcqRel` and knows that order only of fences.
+/// Orders two `SeqCst` accesses. Does nothing, as all threads see them in one order; but loom treats them as `AcqRel`
+/// and has that order for fences only.
 #[inline(always)]
 pub(crate) fn total_order() {
     #[cfg(millpond_loom)]

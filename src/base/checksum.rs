@@ -1,4 +1,4 @@
-//! CRC-32 (IEEE), salted with where the bytes live, so that old or misplaced bytes never pass.
+//! CRC-32 (IEEE), salted with the place of the bytes, so that stale or misplaced bytes never pass.
 
 use crc32fast::Hasher;
 
@@ -15,7 +15,7 @@ impl Salt {
         Self(hasher.finalize())
     }
 
-    /// Checksum of `parts`, one after the other, at this place.
+    /// Returns the checksum of the concatenated `parts` at this place.
     #[must_use]
     pub fn checksum(self, parts: &[&[u8]]) -> u32 {
         let mut hasher = Hasher::new_with_initial(self.0);

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Time as the house sees it.
+/// A source of time.
 ///
-/// Deadlines use [`Clock::now`], which never jumps; only what users read (timestamps, file
-/// names) uses [`Clock::wall_ms`], which may jump in both directions.
+/// Deadlines use [`Clock::now`], which never jumps; only what users read (timestamps, file names) uses
+/// [`Clock::wall_ms`], which may jump in both directions.
 pub trait Clock: Send + Sync {
     /// Time since an arbitrary start; never goes back.
     fn now(&self) -> Duration;
@@ -21,9 +21,9 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// A clock that starts at zero now.
+    /// Returns a clock that starts at zero now.
     #[must_use]
-    #[allow(clippy::disallowed_methods)] // the one place
+    #[allow(clippy::disallowed_methods)] // the only place
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }
@@ -40,14 +40,14 @@ impl Clock for SystemClock {
         self.start.elapsed()
     }
 
-    #[allow(clippy::disallowed_methods)] // the one place
+    #[allow(clippy::disallowed_methods)] // the only place
     fn wall_ms(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
-/// A clock that moves only when told to, for tests and simulation.
+/// A clock that moves only by [`ManualClock::advance`], for tests and simulation.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     now_ms: AtomicU64,

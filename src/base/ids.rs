@@ -1,4 +1,4 @@
-//! Newtypes for every id: a stripe's number never passes for a segment's.
+//! Newtypes for every id: a stripe's number cannot be passed for a segment's.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ macro_rules! number {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The number after this one. Ids are 64 bits wide and never wrap in practice;
-            /// saturating keeps a damaged record from overflowing.
+            /// Returns the next number. Ids are 64 bits wide and never wrap in practice; saturating keeps a damaged
+            /// record from overflowing.
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0.saturating_add(1))
@@ -38,7 +38,7 @@ number!(
     SegmentId
 );
 number!(
-    /// Number of a stripe's life: grows at each opening and after each failed write.
+    /// Number of an epoch of a stripe: grows at each opening and after each failed write.
     EpochNumber
 );
 number!(
@@ -50,20 +50,20 @@ number!(
 const ERA_BITS: u32 = 32;
 
 impl EpochNumber {
-    /// The era it is of. Every opening without some directory begins a new one: what the missing
-    /// directory knows is of an earlier era.
+    /// Returns its era. Every opening without some directory begins a new one: what the missing directory knows is of
+    /// an earlier era.
     #[must_use]
     pub const fn era(self) -> u64 {
         self.0 >> ERA_BITS
     }
 
-    /// The last number of its era.
+    /// Returns the last number of its era.
     #[must_use]
     pub const fn last_of_era(self) -> Self {
         Self(self.0 | ((1 << ERA_BITS) - 1))
     }
 
-    /// The first number of its era.
+    /// Returns the first number of its era.
     #[must_use]
     pub const fn first_of_era(self) -> Self {
         Self(self.era() << ERA_BITS)
@@ -75,7 +75,7 @@ impl EpochNumber {
 pub struct StripeIndex(pub u16);
 
 impl StripeIndex {
-    /// The index for vectors.
+    /// Returns the index for vectors.
     #[must_use]
     pub const fn at(self) -> usize {
         self.0 as usize

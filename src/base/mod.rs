@@ -1,33 +1,28 @@
 //! Ground floor: ids, limits, the clock, threads, checksums, sets of sequences.
 //!
-//! Nothing here knows what an event or a file is. Every limit of the house stands in
-//! [`limits`], with its unit and its reason.
+//! Nothing here knows what an event or a file is. Every limit of the project is in [`limits`], with its unit and its
+//! reason.
 
 pub(crate) mod atomic;
-pub mod calendar;
 pub mod checksum;
 pub mod clock;
 pub mod codes;
-pub mod files;
+pub mod coverage_mark;
+pub mod event_ages;
+pub mod event_count;
+pub mod fault_cause;
+mod futex;
+pub mod histogram;
 pub mod ids;
 pub mod limits;
-pub mod lost_lines;
+pub mod lock_rank;
 #[cfg(mutant)]
-pub mod mutant;
+pub mod mutation;
 #[cfg(not(mutant))]
-pub(crate) mod mutant;
+pub(crate) mod mutation;
 pub mod quantity;
 pub mod random;
 pub mod ranges;
-pub mod rare;
-pub mod read_whole;
-pub mod rolling;
-pub mod service;
 pub mod setting;
-pub mod signal;
 pub mod threads;
-pub mod trouble;
-pub mod usable;
-pub mod visible;
-mod word;
 pub mod zeroes;

@@ -1,11 +1,11 @@
-//! Numbers of things, as messages name them.
+//! Quantities for messages.
 
 use std::fmt;
 
-/// So many of something, whose name takes an `s` where it is not one.
+/// A number and a noun, with an `s` unless the number is one.
 ///
 /// ```
-/// use millpond::base::quantity::Quantity;
+/// use millpond::internal::base::quantity::Quantity;
 /// assert_eq!(Quantity(1, "event").to_string(), "1 event");
 /// assert_eq!(Quantity(0, "event").to_string(), "0 events");
 /// ```
@@ -13,13 +13,13 @@ use std::fmt;
 pub struct Quantity<'a>(pub u64, pub &'a str);
 
 impl Quantity<'_> {
-    /// The verb that follows in the past: `was` or `were`.
+    /// Returns the verb that follows, `was` or `were`.
     #[must_use]
     pub fn was(&self) -> &'static str {
         if self.0 == 1 { "was" } else { "were" }
     }
 
-    /// With that verb: `1 event was`, `2 events were`.
+    /// Returns the quantity with that verb: `1 event was`, `2 events were`.
     #[must_use]
     pub fn with_was(&self) -> String {
         format!("{self} {}", self.was())
@@ -36,7 +36,7 @@ impl fmt::Display for Quantity<'_> {
 /// Bytes in the largest unit that leaves two digits, rounded down.
 ///
 /// ```
-/// use millpond::base::quantity::BinaryBytes;
+/// use millpond::internal::base::quantity::BinaryBytes;
 /// assert_eq!(BinaryBytes(154_140_672).to_string(), "147 MiB");
 /// assert_eq!(BinaryBytes(1 << 30).to_string(), "1024 MiB");
 /// ```

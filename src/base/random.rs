@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where nonces and uuids come from. They need not be secret, only never drawn twice.
+/// A source of nonces and uuids. They need not be secret, only never repeat.
 pub trait Random: Send + Sync {
-    /// 64 random bits.
+    /// Returns 64 random bits.
     fn next_u64(&self) -> u64;
 }
 
@@ -23,8 +23,8 @@ impl Random for SystemRandom {
             ) {
                 Ok(n) => filled += n,
                 Err(rustix::io::Errno::INTR) => {}
-                // A kernel without the call. Address and stack randomisation still differ
-                // between two processes; nothing here is a secret.
+                // A kernel without the call. Address and stack randomisation still differ between two processes;
+                // nothing here is a secret.
                 Err(_) => {
                     use std::hash::{BuildHasher, Hasher, RandomState};
                     return RandomState::new().build_hasher().finish();
@@ -42,7 +42,7 @@ pub struct SeededRandom {
 }
 
 impl SeededRandom {
-    /// A generator that starts at `seed`.
+    /// Returns a generator that starts at `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self { state: AtomicU64::new(seed) }

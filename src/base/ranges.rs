@@ -13,29 +13,29 @@ pub struct RangeSet {
 }
 
 impl RangeSet {
-    /// The set `0..frontier`.
+    /// Returns the set `0..frontier`.
     #[must_use]
     pub fn up_to(frontier: u64) -> Self {
         Self { frontier, beyond: BTreeMap::new() }
     }
 
-    /// The first number that is not in the set.
+    /// Returns the first number that is not in the set.
     #[must_use]
     pub fn frontier(&self) -> u64 {
         self.frontier
     }
 
-    /// The ranges beyond the frontier, `start..end`, ascending.
+    /// Returns the ranges beyond the frontier, `start..end`, ascending.
     pub fn beyond(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.beyond.iter().map(|(&start, &end)| (start, end))
     }
 
-    /// All ranges, `start..end`, ascending: the one below the frontier too.
+    /// Returns all ranges, `start..end`, ascending, including the one below the frontier.
     pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         (self.frontier > 0).then_some((0, self.frontier)).into_iter().chain(self.beyond())
     }
 
-    /// Whether nothing is in the set.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.frontier == 0 && self.beyond.is_empty()
@@ -47,7 +47,7 @@ impl RangeSet {
         self.missing_in(start, end).is_empty()
     }
 
-    /// What is in this set and not in `other`.
+    /// Returns what is in this set and not in `other`.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         let mut left = Self::default();
@@ -59,19 +59,19 @@ impl RangeSet {
         left
     }
 
-    /// How many ranges stand beyond the frontier.
+    /// Counts the ranges beyond the frontier.
     #[must_use]
     pub fn ranges_beyond(&self) -> usize {
         self.beyond.len()
     }
 
-    /// How many of them begin below `number`.
+    /// Counts those that begin below `number`.
     #[must_use]
     pub fn ranges_below(&self, number: u64) -> usize {
         self.beyond.range(..number).count()
     }
 
-    /// Numbers in the set beyond the frontier.
+    /// Counts the numbers in the set beyond the frontier.
     #[must_use]
     pub fn count_beyond(&self) -> u64 {
         self.beyond().map(|(start, end)| end - start).sum()
@@ -86,7 +86,7 @@ impl RangeSet {
         self.beyond.range(..=number).next_back().is_some_and(|(_, &end)| number < end)
     }
 
-    /// Adds `start..end` and answers how many numbers were new.
+    /// Adds `start..end` and returns how many numbers were new.
     pub fn insert(&mut self, start: u64, end: u64) -> u64 {
         let (mut start, mut end) = (start.max(self.frontier), end);
         if start >= end {
@@ -121,7 +121,7 @@ impl RangeSet {
         }
     }
 
-    /// The parts of `start..end` that are not in the set, ascending.
+    /// Returns the parts of `start..end` that are not in the set, ascending.
     #[must_use]
     pub fn missing_in(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
         let mut at = start.max(self.frontier);

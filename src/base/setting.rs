@@ -1,10 +1,10 @@
-//! Names of settings in messages: a user of the library sees the fields of the options, a user of the agent
-//! the keys of its configuration.
+//! Names of settings in messages: a library user knows the fields of the options, an agent user the keys of the
+//! configuration.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether messages name the keys of a configuration.
+/// Whether messages use the keys of a configuration.
 static BY_KEY: AtomicBool = AtomicBool::new(false);
 
 /// A setting of a channel.
@@ -16,8 +16,8 @@ pub struct Setting {
     pub key: &'static str,
 }
 
-/// Has messages of this process name settings by their keys in a configuration, as a program does whose
-/// users write one. A library's users keep the names of the fields.
+/// Makes messages of this process use configuration keys for settings, for a program whose users write one. A library
+/// keeps the names of the fields.
 pub fn name_by_key() {
     BY_KEY.store(true, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! The only place that starts threads: each has a name and a handle that someone joins.
+//! The only place that starts threads: each has a name and a handle that is joined.
 
 use std::io;
 use std::thread::JoinHandle;

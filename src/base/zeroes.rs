@@ -1,11 +1,10 @@
-//! Whether bytes were ever written.
+//! Detection of bytes that were never written.
 
-/// Bytes that are looked at together: enough for the widest registers, few enough that bytes
-/// which differ early are told early.
+/// Bytes compared at a time: enough for the widest registers, few enough that an early difference is found early.
 const PIECE_BYTES: usize = 256;
 
-/// Whether `bytes` are all zero. An opening asks it of every empty checkpoint slot, some hundred
-/// kilobytes each: byte by byte, that was a quarter of what it cost.
+/// Whether `bytes` are all zero. An opening checks every empty checkpoint slot, some hundred kilobytes each: byte by
+/// byte this took a quarter of its time.
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(PIECE_BYTES).all(|piece| piece.iter().fold(0, |all, byte| all | byte) == 0)

@@ -1,15 +1,16 @@
-//! The memory channel: fast, bounded by events and bytes, and gone with the process.
+//! The memory channel: fast, bounded by events and bytes, and lost with the process.
 //!
-//! A commit waits up to `keep-alive` for room for all of its events and bytes together (Flume
-//! waits once for each), first come, first served, so that a large transaction is not starved by
-//! small ones. Lent events keep their room until their take is committed.
+//! A commit waits up to `keep-alive` for room for all of its events and bytes together (Flume waits
+//! once for each), first come, first served, so that a large transaction is not starved by small
+//! ones. Lent events keep their room until their take is committed.
 
 use super::store::{Load, Loan, Store};
 use super::timer::Timer;
-use super::waiting::{Step, Ticket, WaitList, Waiting, block};
+use super::waiting::{Caller, Step, WaitList, WaitTicket, run_here};
 use super::{
-    BoxFuture, Channel, CloseError, CommitError, CommitFailure, Limits, Position, PositionError,
-    PutError, PutTransaction, Refusal, Status, TakeError, TakeTransaction, check_event,
+    BoxFuture, Channel, CloseError, CommitError, CommitFailure, CommittedOffset, Limits,
+    PutAllError, PutError, PutTransaction, RefusedReason, SourceOffsetError, Status, TakeError,
+    TakeTransaction, check_event, put_each,
 };
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::setting;
@@ -22,7 +23,7 @@ use std::time::Duration;
 /// Bytes of one slot of `byteCapacity`.
 const SLOT_BYTES: u64 = 100;
 
-/// What a memory channel is made with.
+/// Options of a memory channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryOptions {
     /// Events it holds at most.
@@ -38,7 +39,7 @@ pub struct MemoryOptions {
 }
 
 impl Default for MemoryOptions {
-    /// Flume's defaults; no limit on bytes.
+    /// Returns Flume's defaults; no limit on bytes.
     fn default() -> Self {
         Self {
             capacity: 100,
@@ -73,10 +74,10 @@ pub enum MemoryOptionsError {
 /// A channel in memory. Clones are the same channel.
 #[derive(Clone)]
 pub struct MemoryChannel {
-    shared: Arc<Shared>,
+    shared: Arc<MemoryState>,
 }
 
-struct Shared {
+struct MemoryState {
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
     timer: Timer,
@@ -94,7 +95,7 @@ struct State {
 }
 
 impl MemoryChannel {
-    /// An empty channel.
+    /// Returns an empty channel.
     ///
     /// # Errors
     /// The options contradict each other.
@@ -102,7 +103,7 @@ impl MemoryChannel {
         Self::with_clock(options, Arc::new(SystemClock::new()))
     }
 
-    /// An empty channel that measures `keep-alive` with `clock`.
+    /// Returns an empty channel that measures `keep-alive` with `clock`.
     ///
     /// # Errors
     /// As [`MemoryChannel::new`].
@@ -136,13 +137,13 @@ impl MemoryChannel {
             closed: false,
         });
         let timer = Timer::new(Arc::clone(&clock));
-        Ok(Self { shared: Arc::new(Shared { state, clock, timer, options, slots_max }) })
+        Ok(Self { shared: Arc::new(MemoryState { state, clock, timer, options, slots_max }) })
     }
 }
 
 impl Channel for MemoryChannel {
     fn begin_put(&self) -> Box<dyn PutTransaction> {
-        Box::new(Put {
+        Box::new(MemoryPut {
             shared: Arc::clone(&self.shared),
             events: Vec::new(),
             load: Load::default(),
@@ -151,7 +152,7 @@ impl Channel for MemoryChannel {
     }
 
     fn begin_take(&self) -> Box<dyn TakeTransaction> {
-        Box::new(Take { shared: Arc::clone(&self.shared), lent: Loan::default() })
+        Box::new(MemoryTake { shared: Arc::clone(&self.shared), lent: Loan::default() })
     }
 
     fn limits(&self) -> Limits {
@@ -172,12 +173,12 @@ impl Channel for MemoryChannel {
             ),
             memory_bytes: held.bytes,
             oldest: state.store.oldest(self.shared.clock.now()),
-            trouble: state.closed.then(|| "the channel is closed".to_owned()),
+            fault: state.closed.then(|| "the channel is closed".to_owned()),
             ..Status::default()
         }
     }
 
-    fn position(&self, _source: &str) -> Result<Option<Position>, PositionError> {
+    fn source_offset(&self, _source: &str) -> Result<Option<CommittedOffset>, SourceOffsetError> {
         Ok(None)
     }
 
@@ -192,9 +193,9 @@ impl Channel for MemoryChannel {
     }
 }
 
-impl Shared {
+impl MemoryState {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code of others runs under the lock, and no step panics half way.
+        // No callback runs under the lock, and no step panics half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -210,22 +211,22 @@ impl Shared {
 }
 
 impl State {
-    /// The put that may try next, when there may be room.
+    /// Returns the waker of the next put, when there may be room.
     fn next_put(&self, now: Duration) -> Option<Waker> {
         self.put_waits.first(now)
     }
 
-    /// The take that may try next, when there is something.
+    /// Returns the waker of the next take, when there are events.
     fn next_take(&self, now: Duration) -> Option<Waker> {
         if self.store.waiting() == 0 { None } else { self.take_waits.first(now) }
     }
 }
 
-/// One call's wait: its deadline once it has begun, its place in the list.
+/// The wait of one call: its deadline once it has begun, its place in the list.
 #[derive(Default)]
 struct Wait {
     deadline: Option<Duration>,
-    ticket: Option<Ticket>,
+    ticket: Option<WaitTicket>,
 }
 
 impl Wait {
@@ -234,21 +235,21 @@ impl Wait {
     }
 }
 
-struct Put {
-    shared: Arc<Shared>,
+struct MemoryPut {
+    shared: Arc<MemoryState>,
     events: Vec<Event>,
     load: Load,
     wait: Wait,
 }
 
-impl Put {
+impl MemoryPut {
     fn step(&mut self, waker: &Waker) -> Step<Result<(), CommitError>> {
         let shared = Arc::clone(&self.shared);
         let now = shared.clock.now();
         let deadline = self.wait.deadline(now, shared.options.keep_alive);
         let mut state = shared.lock();
         let answer = if state.closed {
-            Err(CommitError::Refused(Refusal::Closed))
+            Err(CommitError::Refused(RefusedReason::Closed))
         } else if self.events.is_empty() {
             Ok(())
         } else if state.put_waits.is_turn_of(self.wait.ticket, now) && state.store.fits(self.load) {
@@ -264,7 +265,7 @@ impl Put {
             return Step::Until(deadline);
         };
         let left = state.put_waits.leave(&mut self.wait.ticket);
-        // Whoever stood behind may fit now; and there may be something to take.
+        // The next put may fit now; and there may be something to take.
         let woken = [state.next_take(now), state.next_put(now)];
         drop(state);
         drop(left);
@@ -272,25 +273,31 @@ impl Put {
         Step::Ready(answer)
     }
 
-    /// The transaction with its events, for another try that waits anew.
+    async fn commit_by(mut self: Box<Self>, caller: Caller) -> Result<(), CommitFailure> {
+        let shared = Arc::clone(&self.shared);
+        let ended = caller.steps(&shared.timer, |waker: &Waker| self.step(waker)).await;
+        ended.map_err(|error| self.failed(error))
+    }
+
+    /// Returns the transaction with its events, for a retry that waits anew.
     fn failed(mut self: Box<Self>, error: CommitError) -> CommitFailure {
         self.wait = Wait::default();
         CommitFailure::new(error, self)
     }
 
-    fn full(&self, state: &State) -> Refusal {
+    fn full(&self, state: &State) -> RefusedReason {
         let (held, store) = (state.store.held(), &state.store);
         if held.events + self.load.events > store.capacity || store.fits(self.load) {
-            return Refusal::Full { events: held.events, capacity: store.capacity };
+            return RefusedReason::Full { events: held.events, capacity: store.capacity };
         }
-        Refusal::FullOfBytes {
+        RefusedReason::FullOfBytes {
             bytes: held.slots * store.slot_bytes,
             capacity: store.slots_max.saturating_mul(store.slot_bytes),
         }
     }
 }
 
-impl Drop for Put {
+impl Drop for MemoryPut {
     fn drop(&mut self) {
         if self.wait.ticket.is_none() {
             return;
@@ -304,7 +311,7 @@ impl Drop for Put {
     }
 }
 
-impl PutTransaction for Put {
+impl PutTransaction for MemoryPut {
     fn put(&mut self, event: Event) -> Result<(), PutError> {
         let Limits { transaction_capacity, transaction_bytes_max, .. } = self.shared.limits();
         if self.events.len() >= transaction_capacity {
@@ -329,33 +336,35 @@ impl PutTransaction for Put {
         Ok(())
     }
 
-    fn set_position(&mut self, _source: &str, _position: Bytes) {}
-
-    fn commit(mut self: Box<Self>) -> Result<(), CommitFailure> {
-        let clock = Arc::clone(&self.shared.clock);
-        let ended = block(&*clock, |waker| self.step(waker));
-        ended.map_err(|error| self.failed(error))
+    fn put_all(&mut self, events: &mut dyn Iterator<Item = Event>) -> Result<(), PutAllError> {
+        let (held, load) = (self.events.len(), self.load);
+        put_each(events, |event| self.put(event)).inspect_err(|_| {
+            self.events.truncate(held);
+            self.load = load;
+        })
     }
 
-    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>> {
-        let timer = self.shared.timer.clone();
-        Box::pin(async move {
-            let ended = Waiting::new(timer, |waker: &Waker| self.step(waker)).await;
-            ended.map_err(|error| self.failed(error))
-        })
+    fn set_source_offset(&mut self, _source: &str, _position: Bytes) {}
+
+    fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
+        run_here(self.commit_by(Caller::Thread))
+    }
+
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>> {
+        Box::pin(self.commit_by(Caller::Task))
     }
 
     fn rollback(self: Box<Self>) {}
 }
 
-struct Take {
-    shared: Arc<Shared>,
+struct MemoryTake {
+    shared: Arc<MemoryState>,
     lent: Loan,
 }
 
-/// One call of `take`: gives its place up when it is dropped.
+/// One call of `take`: leaves the wait list when it is dropped.
 struct TakeCall<'a> {
-    take: &'a mut Take,
+    take: &'a mut MemoryTake,
     max: usize,
     wait: Wait,
 }
@@ -403,7 +412,7 @@ impl Drop for TakeCall<'_> {
         let shared = &self.take.shared;
         let mut state = shared.lock();
         let left = state.take_waits.leave(&mut self.wait.ticket);
-        // It may have been woken for an event that is now for the next one.
+        // It may have been woken for an event that is now for the next take.
         let next = state.next_take(shared.clock.now());
         drop(state);
         drop(left);
@@ -411,13 +420,19 @@ impl Drop for TakeCall<'_> {
     }
 }
 
-impl Take {
+impl MemoryTake {
+    async fn take_by(&mut self, caller: Caller, max: usize) -> Result<Vec<Event>, TakeError> {
+        let timer = self.shared.timer.clone();
+        let mut call = TakeCall { take: self, max, wait: Wait::default() };
+        caller.steps(&timer, |waker: &Waker| call.step(waker)).await
+    }
+
     fn acknowledge(&mut self) -> Result<(), CommitError> {
         let mut state = self.shared.lock();
         if state.closed {
-            // The batch goes back to the front by the drop, perhaps behind one that was lent after it. That
-            // shows nowhere: a closed channel lends nothing, and nothing opens it again.
-            return Err(CommitError::Refused(Refusal::Closed));
+            // The drop returns the batch to the front, perhaps after one that was lent later. That
+            // is never visible: a closed channel lends nothing, and is never opened again.
+            return Err(CommitError::Refused(RefusedReason::Closed));
         }
         let lent = std::mem::take(&mut self.lent);
         state.taken += state.store.acknowledge(&lent).events;
@@ -428,7 +443,7 @@ impl Take {
     }
 }
 
-impl Drop for Take {
+impl Drop for MemoryTake {
     fn drop(&mut self) {
         if self.lent.events.is_empty() {
             return;
@@ -441,17 +456,13 @@ impl Drop for Take {
     }
 }
 
-impl TakeTransaction for Take {
+impl TakeTransaction for MemoryTake {
     fn take(&mut self, max: usize) -> Result<Vec<Event>, TakeError> {
-        let clock = Arc::clone(&self.shared.clock);
-        let mut call = TakeCall { take: self, max, wait: Wait::default() };
-        block(&*clock, |waker| call.step(waker))
+        run_here(self.take_by(Caller::Thread, max))
     }
 
     fn take_async(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Event>, TakeError>> {
-        let timer = self.shared.timer.clone();
-        let mut call = TakeCall { take: self, max, wait: Wait::default() };
-        Box::pin(Waiting::new(timer, move |waker: &Waker| call.step(waker)))
+        Box::pin(self.take_by(Caller::Task, max))
     }
 
     fn taken(&self) -> usize {
@@ -472,7 +483,7 @@ impl TakeTransaction for Take {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::contract::{self, Wanted};
+    use crate::contract::{self, Wanted};
 
     fn make(wanted: Wanted) -> Arc<dyn Channel> {
         let options = MemoryOptions {
@@ -507,7 +518,7 @@ mod tests {
         let refused = put.commit().unwrap_err();
         assert_eq!(
             refused.error,
-            CommitError::Refused(Refusal::FullOfBytes { bytes: 700, capacity: 800 })
+            CommitError::Refused(RefusedReason::FullOfBytes { bytes: 700, capacity: 800 })
         );
         let mut take = channel.begin_take();
         assert_eq!(take.take(1).unwrap().len(), 1);
@@ -539,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_that_come_back_at_the_close_in_any_order_are_lent_to_nobody() {
+    fn batches_returned_at_the_close_in_any_order_are_not_lent() {
         let channel = of_bytes(1000);
         let mut put = channel.begin_put();
         ["1", "2"].into_iter().for_each(|body| put.put(Event::new(body)).unwrap());
@@ -547,7 +558,7 @@ mod tests {
         let (mut one, mut two) = (channel.begin_take(), channel.begin_take());
         assert_eq!((one.take(1).unwrap().len(), two.take(1).unwrap().len()), (1, 1));
         channel.close().unwrap();
-        assert_eq!(one.commit(), Err(CommitError::Refused(Refusal::Closed)));
+        assert_eq!(one.commit(), Err(CommitError::Refused(RefusedReason::Closed)));
         two.rollback();
         assert_eq!(channel.status().events, 2);
         assert_eq!(channel.begin_take().take(2), Err(TakeError::Closed));
@@ -577,7 +588,10 @@ mod tests {
         let mut small = channel.begin_put();
         small.put(Event::new("small")).unwrap();
         let mut small = small.commit_async();
-        assert!(contract::poll_once(&mut small).is_pending(), "there is room, but it came later");
+        assert!(
+            contract::poll_once(&mut small).is_pending(),
+            "there is room, but an earlier put waits"
+        );
         assert_eq!(contract::drain(&*channel, 2), ["a", "b"]);
         contract::block_on(large).unwrap();
         assert_eq!(contract::drain(&*channel, 4), ["c", "1", "2", "3"]);

@@ -1,13 +1,13 @@
-//! Events in memory and what they weigh: the part that the memory channel and the memory tier of
-//! the spillable channel share. No lock, no waiting.
+//! Events in memory and their size: the part that the memory channel and the memory tier of the
+//! spillable channel share. No lock, no waiting.
 
+use crate::base::event_ages::EventAges;
 use crate::base::ranges::RangeSet;
 use crate::event::Event;
-use crate::metrics::Ages;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What a number of events takes of a store.
+/// The share of a store that a number of events takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     /// Events.
@@ -19,8 +19,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// With `event` added. Slots round each body up and ignore headers, for which
-    /// `byteCapacityBufferPercentage` sets a share aside.
+    /// Returns the load with `event` added. Slots round each body up and ignore headers, for which
+    /// `byteCapacityBufferPercentage` reserves a share.
     pub(crate) fn with(self, event: &Event, slot_bytes: u64) -> Self {
         let body = u64::try_from(event.body.len().max(1)).unwrap_or(u64::MAX);
         Self {
@@ -30,7 +30,7 @@ impl Load {
         }
     }
 
-    /// What `events` take.
+    /// Returns the load of `events`.
     pub(crate) fn of(events: &[Event], slot_bytes: u64) -> Self {
         events.iter().fold(Self::default(), |load, event| load.with(event, slot_bytes))
     }
@@ -46,7 +46,7 @@ pub(crate) struct Loan {
 }
 
 impl Loan {
-    /// Adds what was lent behind it.
+    /// Adds a loan that was lent after it.
     pub(crate) fn extend(&mut self, more: Self) {
         self.events.extend(more.events);
         self.ranges.extend(more.ranges);
@@ -57,14 +57,15 @@ impl Loan {
 pub(crate) struct Store {
     /// Events that wait.
     queue: VecDeque<Event>,
-    /// Their sequences, `start..end`, in the order of the queue: one range, but for what came back.
+    /// Their sequences, `start..end`, in the order of the queue: one range, except for events
+    /// handed back.
     ranges: VecDeque<(u64, u64)>,
     /// Sequence of the next event.
     next: u64,
     /// Sequences of acknowledged events.
     gone: RangeSet,
-    ages: Ages,
-    /// What waits and what is lent.
+    ages: EventAges,
+    /// The load of waiting and lent events.
     held: Load,
     /// Events it holds at most.
     pub(crate) capacity: u64,
@@ -75,7 +76,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// An empty store. `byte_capacity` 0 stands for no limit on bytes.
+    /// Returns an empty store. `byte_capacity` 0 means no limit on bytes.
     pub(crate) fn new(
         capacity: u64,
         byte_capacity: u64,
@@ -93,7 +94,7 @@ impl Store {
             ranges: VecDeque::new(),
             next: 0,
             gone: RangeSet::default(),
-            ages: Ages::new(Duration::ZERO),
+            ages: EventAges::new(Duration::ZERO),
             held: Load::default(),
             capacity,
             slots_max,
@@ -101,23 +102,23 @@ impl Store {
         }
     }
 
-    /// What waits and what is lent.
+    /// Returns the load of waiting and lent events.
     pub(crate) fn held(&self) -> Load {
         self.held
     }
 
-    /// Events that wait.
+    /// Returns the number of waiting events.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether `load` has room now.
+    /// Returns whether `load` fits now.
     pub(crate) fn fits(&self, load: Load) -> bool {
         self.held.events.saturating_add(load.events) <= self.capacity
             && self.held.slots.saturating_add(load.slots) <= self.slots_max
     }
 
-    /// How long the oldest event that waits or is lent has been here; zero without one.
+    /// Returns the age of the oldest event that waits or is lent; zero without one.
     pub(crate) fn oldest(&self, now: Duration) -> Duration {
         match self.held.events {
             0 => Duration::ZERO,
@@ -174,7 +175,7 @@ impl Store {
         }
     }
 
-    /// Lets go of lent events for good; answers what they took.
+    /// Removes lent events for good; returns their load.
     pub(crate) fn acknowledge(&mut self, loan: &Loan) -> Load {
         let load = Load::of(&loan.events, self.slot_bytes);
         assert!(self.held.events >= load.events, "acknowledged more than was lent");
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_is_the_first_that_nobody_acknowledged_wherever_it_is() {
+    fn the_oldest_is_the_first_unacknowledged_event_wherever_it_is() {
         let seconds = Duration::from_secs;
         let mut store = Store::new(1000, 0, 20, 100);
         assert_eq!(store.oldest(seconds(9)), Duration::ZERO);
@@ -218,7 +219,11 @@ mod tests {
         assert_eq!(store.oldest(seconds(30)), seconds(20), "it waits");
         let (held, next, third) = (store.lend(3), store.lend(1), store.lend(10));
         store.acknowledge(&third);
-        assert_eq!(store.oldest(seconds(30)), seconds(20), "it is lent, and others went past it");
+        assert_eq!(
+            store.oldest(seconds(30)),
+            seconds(20),
+            "it is lent, and others were taken before it"
+        );
         store.acknowledge(&held);
         assert_eq!(store.oldest(seconds(30)), seconds(19));
         store.give_back(next);

@@ -12,8 +12,8 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The thread looks at its clock again after this long even if no deadline is near: a clock that
-/// a test moves by hand gives no other sign.
+/// The longest sleep of the thread even if no deadline is near: a clock that a test advances by
+/// hand gives no other sign.
 const NAP_MAX: Duration = Duration::from_millis(500);
 
 /// Wakes futures at a deadline. Clones share one thread.
@@ -22,13 +22,13 @@ pub(crate) struct Timer {
     owner: Arc<Owner>,
 }
 
-/// Joins the thread when the last clone goes.
+/// Joins the thread when the last clone is dropped.
 struct Owner {
-    shared: Arc<Shared>,
+    shared: Arc<TimerState>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
+struct TimerState {
     clock: Arc<dyn Clock>,
     state: Mutex<Alarms>,
     changed: Condvar,
@@ -39,20 +39,21 @@ struct Alarms {
     /// By deadline, then by a number that makes the key unique.
     due: BTreeMap<(Duration, u64), Waker>,
     next_number: u64,
-    /// When the thread looks again by itself; [`Duration::MAX`] while it sleeps until it is called.
+    /// When the thread wakes by itself; [`Duration::MAX`] while it sleeps until it is notified.
     looks_at: Duration,
     ended: bool,
 }
 
-/// A deadline that someone waits for. Dropping it cancels.
+/// A deadline for which a future waits. Dropping it cancels.
 pub(crate) struct TimerHandle {
-    shared: Arc<Shared>,
+    shared: Arc<TimerState>,
     key: (Duration, u64),
 }
 
 impl Alarms {
-    /// Adds one; answers its key, and whether the thread has to be called for it. Nearly every wait
-    /// ends long before its deadline: it is not called for those that it will see in time.
+    /// Adds a deadline; returns its key, and whether the thread has to be notified. Nearly every
+    /// wait ends long before its deadline: the thread is not notified of deadlines that it will see
+    /// in time.
     fn add(&mut self, deadline: Duration, waker: Waker) -> ((Duration, u64), bool) {
         let key = (deadline, self.next_number);
         self.next_number += 1;
@@ -62,9 +63,9 @@ impl Alarms {
 }
 
 impl Timer {
-    /// A timer on `clock`; its thread starts with the first deadline.
+    /// Returns a timer on `clock`; its thread starts with the first deadline.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(TimerState {
             clock,
             state: Mutex::new(Alarms::default()),
             changed: Condvar::new(),
@@ -72,10 +73,15 @@ impl Timer {
         Self { owner: Arc::new(Owner { shared, thread: Mutex::new(None) }) }
     }
 
+    /// Returns its clock.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.owner.shared.clock
+    }
+
     /// Calls `waker` once the clock's `now` has reached `deadline`.
     ///
     /// When the operating system refuses the thread, `waker` is called at once and every time
-    /// again: the future asks too often, but it does not sleep for ever.
+    /// again: the future polls too often, but it does not sleep for ever.
     pub(crate) fn wake_at(&self, deadline: Duration, waker: Waker) -> TimerHandle {
         let shared = &self.owner.shared;
         let (key, call) = shared.lock().add(deadline, waker);
@@ -90,20 +96,20 @@ impl Timer {
 }
 
 impl TimerHandle {
-    /// Lets another waker be called instead: a future may move to another task between polls.
+    /// Replaces the waker: a future may move to another task between polls.
     pub(crate) fn renew(&self, waker: &Waker) {
         let mut alarms = self.shared.lock();
         let replaced = match alarms.due.get_mut(&self.key) {
             Some(known) if known.will_wake(waker) => None,
             Some(known) => Some(std::mem::replace(known, waker.clone())),
-            // It went off already.
+            // It was already called.
             None => {
                 drop(alarms);
                 return waker.wake_by_ref();
             }
         };
         drop(alarms);
-        // Behind the lock: dropping a waker may drop a task, and that task's handles.
+        // After the lock: dropping a waker may drop a task, and that task's handles.
         drop(replaced);
     }
 
@@ -117,14 +123,14 @@ impl TimerHandle {
 
 impl Drop for TimerHandle {
     fn drop(&mut self) {
-        // Dropped behind the lock, as in `renew`.
+        // Dropped after the lock, as in `renew`.
         let cancelled = self.shared.lock().due.remove(&self.key);
         drop(cancelled);
     }
 }
 
 impl Owner {
-    /// Whether the thread runs, after starting it if it never did.
+    /// Returns whether the thread runs, after starting it if it never did.
     fn running(&self) -> bool {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_some() {
@@ -150,7 +156,8 @@ impl Drop for Owner {
         self.shared.changed.notify_one();
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // The last clone may die in a waker, on the timer's own thread: it ends by itself.
+            // The last clone may be dropped in a waker, on the timer's own thread: it ends by
+            // itself.
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
             }
@@ -158,9 +165,9 @@ impl Drop for Owner {
     }
 }
 
-impl Shared {
+impl TimerState {
     fn lock(&self) -> MutexGuard<'_, Alarms> {
-        // No code of others runs under the lock, so the map is whole whatever panicked.
+        // No callback runs under the lock, so the map is whole after any panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -242,18 +249,18 @@ mod tests {
             if !at.is_zero() {
                 break at;
             }
-            assert!(clock.now() < PATIENCE, "the thread does not look");
+            assert!(clock.now() < PATIENCE, "the thread does not wake");
             std::thread::yield_now();
         };
-        assert!(looks_at < far, "it looks again before, should the clock be moved by hand");
+        assert!(looks_at < far, "it wakes before, in case the clock is advanced by hand");
         let mut alarms = shared.lock();
-        // It may have looked again meanwhile.
+        // It may have woken again meanwhile.
         let looks_at = alarms.looks_at;
         assert!(!alarms.add(looks_at, Waker::noop().clone()).1);
         assert!(alarms.add(looks_at - Duration::from_millis(1), Waker::noop().clone()).1);
         alarms.due.clear();
         drop(alarms);
-        // With nothing to look at it sleeps until it is called.
+        // Without deadlines it sleeps until it is notified.
         while shared.lock().looks_at != Duration::MAX {
             assert!(clock.now() < PATIENCE, "the thread does not come to rest");
             std::thread::yield_now();
@@ -291,7 +298,7 @@ mod tests {
         let shared = Arc::downgrade(&timer.owner.shared);
         let (to, woken) = mpsc::channel();
         let holder = Arc::new(Holder(Mutex::new(None), to));
-        // Held until the timer itself is in place, so that the waker finds it.
+        // Held until the timer itself is stored, so that the waker finds it.
         let guard = holder.0.lock().unwrap();
         let handle = timer.wake_at(Duration::ZERO, Waker::from(holder.clone()));
         { guard }.replace(timer);

@@ -1,14 +1,13 @@
-//! Who may touch which bytes of a slab: the proof of `memory.rs`, checked as it runs.
+//! Run-time check of the safety proof of `memory.rs`: which bytes of a slab may be accessed.
 //!
-//! In builds with debug assertions every span that is handed out, every access through it, its end
-//! and every view of an area is held against what stands here; in other builds nothing is noted.
-//! The mutex orders threads that nothing else may order. So whoever looks for races builds without
-//! debug assertions (docs/testing.md, "Threads"): else this would hide them.
+//! In builds with debug assertions every span, every access through it, its end and every view of an area is checked
+//! against this ledger; other builds record nothing. The mutex orders threads that would otherwise be unordered. So
+//! tests for data races build without debug assertions (docs/testing.md, "Threads"), or the ledger would hide them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes of one slab, by who has them.
+/// The bytes of one slab, by use.
 #[derive(Debug, Default)]
 pub(super) struct Ledger(Mutex<Ranges>);
 
@@ -27,42 +26,42 @@ fn overlaps(ranges: &BTreeMap<usize, usize>, start: usize, end: usize) -> bool {
 
 impl Ledger {
     fn ranges(&self, len: usize) -> Option<MutexGuard<'_, Ranges>> {
-        // A range without bytes is nobody's.
+        // An empty range conflicts with nothing.
         let noted = cfg!(debug_assertions) && len > 0;
         noted.then(|| self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A span of a slab of `room` bytes is handed out.
+    /// Records a span of a slab of `room` bytes.
     ///
     /// # Panics
-    /// As all of these: a byte would be somebody else's.
+    /// As all of these: a byte is in use otherwise.
     pub(super) fn lend(&self, start: usize, len: usize, room: usize) {
         let Some(mut ranges) = self.ranges(len) else { return };
         let end = start.checked_add(len).expect("a span ends inside the address space");
-        assert!(end <= room, "a span {start}..{end} lies inside its slab of {room} bytes");
-        assert!(!overlaps(&ranges.lent, start, end), "span {start}..{end} is nobody else's");
+        assert!(end <= room, "a span {start}..{end} is inside its slab of {room} bytes");
+        assert!(!overlaps(&ranges.lent, start, end), "span {start}..{end} is free");
         assert!(!overlaps(&ranges.read, start, end), "span {start}..{end} was never read");
         ranges.lent.insert(start, len);
     }
 
-    /// The bytes of a span are about to be written.
+    /// Checks that the bytes of a span may be written.
     pub(super) fn write(&self, start: usize, len: usize) {
         let Some(ranges) = self.ranges(len) else { return };
         assert_eq!(ranges.lent.get(&start), Some(&len), "a span that is written is lent");
     }
 
-    /// A span is given back.
+    /// Records the end of a span.
     pub(super) fn give_back(&self, start: usize, len: usize) {
         let Some(mut ranges) = self.ranges(len) else { return };
         assert_eq!(ranges.lent.remove(&start), Some(len), "a span is given back once");
     }
 
-    /// An area of a slab of `room` bytes is about to be read.
+    /// Checks that an area of a slab of `room` bytes may be read.
     pub(super) fn read(&self, start: usize, len: usize, room: usize) {
         let Some(mut ranges) = self.ranges(len) else { return };
         let end = start.checked_add(len).expect("an area ends inside the address space");
-        assert!(end <= room, "an area {start}..{end} lies inside its slab of {room} bytes");
-        assert!(!overlaps(&ranges.lent, start, end), "nobody writes in the area {start}..{end}");
+        assert!(end <= room, "an area {start}..{end} is inside its slab of {room} bytes");
+        assert!(!overlaps(&ranges.lent, start, end), "no span is left in the area {start}..{end}");
         ranges.read.insert(start, len);
     }
 }
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    /// A ledger of 100 bytes of which 10..20 are lent and 0..10 were read.
+    /// Returns a ledger of 100 bytes of which 10..20 are lent and 0..10 were read.
     fn ledger() -> Ledger {
         let ledger = Ledger::default();
         ledger.lend(0, 10, 100);
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nobody_elses_may_be_used() {
+    fn free_bytes_may_be_used() {
         let ledger = ledger();
         ledger.lend(20, 80, 100);
         ledger.lend(20, 0, 100);

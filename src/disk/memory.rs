@@ -1,15 +1,13 @@
 //! Block memory: aligned anonymous maps, written by many committers at disjoint places.
 //!
-//! A slab is one map, lent by a [`SlabPool`]. An [`AreaWriter`] cuts areas out of it, [`Span`] by span;
-//! each span is the sole right to write its bytes and is handed to the thread that fills it.
-//! When the area is closed and every span of it has been dropped, and only then,
-//! [`Area::bytes`] gives the whole to read. So the drop of a span is the fill count of the log:
-//! a writer that was dropped half-way still counts, and whoever wrote first is visible to
-//! whoever reads.
+//! A slab is one map, lent by a [`SlabPool`]. An [`AreaWriter`] cuts areas out of it, [`Span`] by span; each span is
+//! the sole right to write its bytes and is moved to the thread that fills it. When the area is closed and every span
+//! of it has been dropped, and only then, [`Area::bytes`] makes the whole readable. So the drop of a span is the fill
+//! count of the log: a writer that was dropped half-way still counts, and every write happens before a read.
 //!
 //! # Unsafe
 //!
-//! This is a listed file. Two facts carry it:
+//! This is a listed file. Its safety rests on two facts:
 //!
 //! * *Disjoint.* A byte belongs to at most one span: spans are made only by
 //!   [`AreaWriter::reserve`], which moves the slab's bump offset forward under `&mut self` of
@@ -19,20 +17,21 @@
 //!   Each drop adds with `Release`, the reader loads with `Acquire`: every write to the area
 //!   happens before the view, and no span is left that could write.
 //!
-//! In builds with debug assertions `ledger.rs` holds each access against both.
+//! In builds with debug assertions `ledger.rs` checks each access against both.
 #![allow(unsafe_code)]
 
 use super::ledger::Ledger;
 use crate::base::atomic::{AtomicUsize, Ordering};
+use crate::base::lock_rank::{LockRank, RankedGuard};
 use memmap2::MmapMut;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// Where slabs of block memory come from and return to.
+/// The pool of slabs of block memory.
 ///
-/// Grows under load. Keeps unused slabs as long as all together stay below a number of bytes, and two in
-/// any case: of slabs that come back as quickly as others are asked for, none is mapped anew.
+/// Grows under load. Keeps unused slabs while the total is below a number of bytes, and always two: if slabs return as
+/// fast as others are requested, none is mapped again.
 #[derive(Clone, Debug)]
 pub struct SlabPool(Arc<Pool>);
 
@@ -42,11 +41,15 @@ struct Pool {
     keep_bytes_max: usize,
     live_bytes: AtomicUsize,
     idle: Mutex<Vec<MmapMut>>,
+    /// Length of `idle`, to be read without its lock.
+    idle_slabs: AtomicUsize,
+    /// One larger map, made in advance.
+    large: Mutex<Option<MmapMut>>,
     #[cfg(test)]
     refusals: AtomicUsize,
 }
 
-/// One map of anonymous memory, page-aligned; returns to its pool when nobody uses it.
+/// One map of anonymous memory, page-aligned; returns to its pool when it is no longer used.
 #[derive(Debug)]
 struct Slab {
     base: NonNull<u8>,
@@ -62,35 +65,38 @@ unsafe impl Send for Slab {}
 unsafe impl Sync for Slab {}
 
 impl SlabPool {
-    /// A pool of slabs of `slab_bytes` that keeps unused ones while they and those in use are at most
+    /// Returns a pool of slabs of `slab_bytes` that keeps unused ones while used and unused ones are at most
     /// `keep_bytes_max` together, or the unused ones two.
     #[must_use]
     pub fn new(slab_bytes: usize, keep_bytes_max: usize) -> Self {
-        let (live_bytes, idle) = (AtomicUsize::new(0), Mutex::default());
+        let (live_bytes, idle_slabs) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (idle, large) = Default::default();
         Self(Arc::new(Pool {
             slab_bytes,
             keep_bytes_max,
             live_bytes,
             idle,
+            idle_slabs,
+            large,
             #[cfg(test)]
             refusals: AtomicUsize::default(),
         }))
     }
 
-    /// The next `times` that memory is asked for there is none.
+    /// Refuses the next `times` requests for memory.
     #[cfg(test)]
     pub(crate) fn refuse(&self, times: usize) {
         self.0.refusals.store(times, Ordering::SeqCst);
     }
 
-    /// Bytes of all slabs in use, also of those that only an event's body still pins.
+    /// Returns the bytes of all slabs in use, also of those that only an event's body pins.
     #[must_use]
     pub fn live_bytes(&self) -> usize {
         self.0.live_bytes.load(Ordering::Relaxed)
     }
 
-    /// A writer over a slab of at least `len` bytes (the pool's own size if that is larger).
-    /// What the bytes hold is unspecified.
+    /// Returns a writer over a slab of at least `len` bytes (the pool's own size if that is larger). The initial
+    /// content is unspecified.
     ///
     /// # Errors
     /// The operating system has no memory left.
@@ -101,19 +107,11 @@ impl SlabPool {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let len = len.max(self.0.slab_bytes);
-        let idle = if len == self.0.slab_bytes { self.0.idle().pop() } else { None };
-        let mut map = match idle {
+        let mut map = match self.0.take_unused(len) {
             Some(map) => map,
-            None => {
-                let map = MmapMut::map_anon(len)?;
-                // Fewer faults when it is first written, fewer pages to pin for each write. It
-                // is advice: without large pages everything is the same and slower.
-                if !cfg!(miri) {
-                    let _ = map.advise(memmap2::Advice::HugePage);
-                }
-                map
-            }
+            None => map_slab(len)?,
         };
+        let len = map.len();
         self.0.live_bytes.fetch_add(len, Ordering::Relaxed);
         let base = NonNull::from(&mut map[..]).cast::<u8>();
         let (map, pool, ledger) = (Some(map), Arc::clone(&self.0), Ledger::default());
@@ -122,10 +120,66 @@ impl SlabPool {
     }
 }
 
-impl Pool {
-    fn idle(&self) -> MutexGuard<'_, Vec<MmapMut>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+impl SlabPool {
+    /// Maps a slab of at least `len` bytes, unless one is unused. Called without a lock, so that [`SlabPool::writer`]
+    /// maps nothing under one. Where there is no memory, that says so.
+    pub fn stock(&self, len: usize) {
+        let Pool { slab_bytes, idle_slabs, .. } = &*self.0;
+        let is_short = |large: &Option<MmapMut>| large.as_ref().is_none_or(|map| map.len() < len);
+        if len <= *slab_bytes {
+            if idle_slabs.load(Ordering::Relaxed) == 0
+                && let Ok(map) = map_slab(*slab_bytes)
+            {
+                let mut idle = self.0.idle();
+                idle.push(map);
+                idle_slabs.store(idle.len(), Ordering::Relaxed);
+            }
+        } else if is_short(&self.0.large())
+            && let Ok(map) = map_slab(len)
+        {
+            let old = self.0.large().replace(map);
+            // Unmapped without the lock.
+            drop(old);
+        }
     }
+}
+
+impl Pool {
+    fn idle(&self) -> RankedGuard<'_, Vec<MmapMut>> {
+        LockRank::SlabPool.lock(&self.idle)
+    }
+
+    fn large(&self) -> RankedGuard<'_, Option<MmapMut>> {
+        LockRank::SlabPool.lock(&self.large)
+    }
+
+    fn take_unused(&self, len: usize) -> Option<MmapMut> {
+        if len > self.slab_bytes {
+            return self.large().take_if(|map| map.len() >= len);
+        }
+        let mut idle = self.idle();
+        let map = idle.pop();
+        self.idle_slabs.store(idle.len(), Ordering::Relaxed);
+        map
+    }
+}
+
+fn map_slab(len: usize) -> io::Result<MmapMut> {
+    #[cfg(test)]
+    MAPPED_UNDER_LOG.set(MAPPED_UNDER_LOG.get() + usize::from(LockRank::Log.is_held()));
+    let map = MmapMut::map_anon(len)?;
+    // Fewer faults at the first write, fewer pages to pin for each write. Advice only: without large pages everything
+    // works, but slower.
+    if !cfg!(miri) {
+        let _ = map.advise(memmap2::Advice::HugePage);
+    }
+    Ok(map)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Maps that this thread made while it held the log's lock.
+    pub(crate) static MAPPED_UNDER_LOG: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 impl Drop for Slab {
@@ -137,11 +191,12 @@ impl Drop for Slab {
         let kept = (idle.len() + 1) * slab_bytes;
         if self.len == slab_bytes && kept <= room {
             idle.extend(self.map.take());
+            self.pool.idle_slabs.store(idle.len(), Ordering::Relaxed);
         }
     }
 }
 
-/// Cuts areas out of a slab, one behind the other. A slab has one writer.
+/// Cuts areas out of a slab in sequence. A slab has one writer.
 #[derive(Debug)]
 pub struct AreaWriter {
     slab: Arc<Slab>,
@@ -150,7 +205,7 @@ pub struct AreaWriter {
     dropped: Arc<AtomicUsize>,
 }
 
-/// Sole right to write some bytes of an area.
+/// The sole right to write some bytes of an area.
 #[derive(Debug)]
 pub struct Span {
     slab: Arc<Slab>,
@@ -169,25 +224,25 @@ pub struct Area {
 }
 
 impl AreaWriter {
-    /// Bytes that the present area has so far.
+    /// Returns the bytes of the current area so far.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the present area has no bytes yet.
+    /// Whether the current area has no bytes yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Bytes that the slab still has.
+    /// Returns the bytes left in the slab.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.slab.len - self.start - self.len
     }
 
-    /// Adds the next `len` bytes to the present area, or nothing if fewer remain.
+    /// Adds the next `len` bytes to the current area, or nothing if fewer remain.
     #[must_use]
     pub fn reserve(&mut self, len: usize) -> Option<Span> {
         if len > self.remaining() {
@@ -199,7 +254,7 @@ impl AreaWriter {
         Some(Span { slab: Arc::clone(&self.slab), start, len, dropped: Arc::clone(&self.dropped) })
     }
 
-    /// Closes the present area and begins the next one behind it.
+    /// Closes the current area and begins the next one after it.
     #[must_use]
     pub fn close(&mut self) -> Area {
         let area = Area {
@@ -215,7 +270,7 @@ impl AreaWriter {
 }
 
 impl Span {
-    /// Its length, bytes.
+    /// Returns its length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -227,7 +282,7 @@ impl Span {
         self.len == 0
     }
 
-    /// The bytes, to write; what they hold before is unspecified.
+    /// Returns the bytes, for writing; their initial content is unspecified.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.slab.ledger.write(self.start, self.len);
@@ -242,14 +297,14 @@ impl Span {
 
 impl Drop for Span {
     fn drop(&mut self) {
-        // First: whoever sees the count may read at once.
+        // First: a reader that sees the count may read at once.
         self.slab.ledger.give_back(self.start, self.len);
         self.dropped.fetch_add(self.len, Ordering::Release);
     }
 }
 
 impl Area {
-    /// Its length, bytes.
+    /// Returns its length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -261,16 +316,16 @@ impl Area {
         self.len == 0
     }
 
-    /// The bytes, once every span was dropped; `None` while someone still writes.
+    /// Returns the bytes once every span was dropped; `None` while some are still being written.
     #[must_use]
     pub fn bytes(&self) -> Option<&[u8]> {
         if self.dropped.load(Ordering::Acquire) != self.len {
             return None;
         }
         self.slab.ledger.read(self.start, self.len, self.slab.len);
-        // SAFETY: inside the slab by construction; all spans of the area are dropped and the
-        // load above synchronises with their drops, so nobody writes these bytes; the region
-        // stays mapped while `self.slab` lives, which the borrow of `self` outlives not.
+        // SAFETY: inside the slab by construction; all spans of the area are dropped and the load above synchronises
+        // with their drops, so nothing writes these bytes; the region stays mapped while `self.slab` lives, which
+        // outlives the borrow of `self`.
         unsafe {
             let base = self.slab.base.as_ptr().add(self.start);
             Some(std::slice::from_raw_parts(base, self.len))
@@ -279,27 +334,26 @@ impl Area {
 }
 
 impl AsRef<[u8]> for Area {
-    /// The bytes of a filled area.
+    /// Returns the bytes of a filled area.
     ///
     /// # Panics
-    /// Someone still writes; whoever shares an area as bytes has seen [`Area::bytes`] answer.
+    /// Some bytes are still being written; an area is shared as bytes only after [`Area::bytes`] has returned them.
     fn as_ref(&self) -> &[u8] {
         self.bytes().expect("an area is shared as bytes only after it was seen filled")
     }
 }
 
-/// Every order in which those who write and the one who reads can run.
+/// Every interleaving of the writers and the reader.
 #[cfg(all(test, millpond_loom))]
 mod loom_tests {
     use super::*;
     use loom::cell::UnsafeCell;
     use loom::thread;
 
-    /// Beside the bytes, which loom does not watch, each writer changes a cell that it does watch
-    /// while it holds its span: were the count to let a reader in too early, or without having
-    /// synchronised with a writer, loom would report the two accesses.
+    /// Loom does not watch the bytes; so each writer also changes a cell that it watches, while it holds its span. If
+    /// the count let a reader in too early, or without synchronising with a writer, loom would report the two accesses.
     #[test]
-    fn a_view_exists_only_behind_every_write() {
+    fn a_view_exists_only_after_every_write() {
         loom::model(|| {
             let cells = loom::sync::Arc::new([UnsafeCell::new(0u8), UnsafeCell::new(0u8)]);
             let mut writer = SlabPool::new(4096, 0).writer(4096).expect("memory");
@@ -312,7 +366,7 @@ mod loom_tests {
                     let cells = loom::sync::Arc::clone(&cells);
                     thread::spawn(move || {
                         span.bytes_mut().fill(n as u8 + 1);
-                        // SAFETY: loom's cell checks the access, which is what the test is for.
+                        // SAFETY: loom's cell checks the access, which is the purpose of the test.
                         cells[n].with_mut(|cell| unsafe { *cell = n as u8 + 1 });
                     })
                 })
@@ -391,12 +445,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_stocked_is_used_first_and_a_large_slab_only_for_a_large_request() {
+        let pool = SlabPool::new(8192, 0);
+        pool.stock(0);
+        pool.stock(20_000);
+        pool.stock(12_000);
+        pool.stock(0);
+        assert_eq!((pool.live_bytes(), pool.0.idle().len()), (0, 1), "one is enough");
+        let large = pool.writer(16_000).expect("memory");
+        assert_eq!(large.remaining(), 20_000, "the larger one was kept");
+        let small = pool.writer(1).expect("memory");
+        assert_eq!((small.remaining(), pool.0.idle().len()), (8192, 0));
+        assert!(pool.0.large().is_none());
+        pool.stock(0);
+        assert_eq!(pool.0.idle().len(), 1);
+    }
+
+    #[test]
     fn slabs_in_use_and_unused_ones_stay_within_the_pool_s_bytes_together() {
         let pool = SlabPool::new(4096, 10 * 4096);
         let slabs = |n| (0..n).map(|_| pool.writer(0).expect("memory")).collect::<Vec<_>>();
         let (nine, rest) = (slabs(9), slabs(6));
         drop(rest);
-        assert_eq!(pool.0.idle().len(), 2, "for those that are asked for next");
+        assert_eq!(pool.0.idle().len(), 2, "kept for the next requests");
         drop(nine);
         assert_eq!(pool.0.idle().len(), 10);
     }

@@ -1,10 +1,9 @@
-//! The one door to storage.
+//! The only access to storage.
 //!
-//! Everything the channel does to files goes through [`Disk`], [`Directory`] and [`File`]:
-//! positional (no cursor), object-safe, complete (files, directories, locks, directory sync, free
-//! space). [`real`] is the only module of the house that may name `std::fs` for the channel's
-//! files, `O_DIRECT`, `memmap2` or `fs2`; [`sim`] is a disk in memory that crashes, tears, lies and
-//! fills up on request.
+//! Everything the channel does to files goes through [`Disk`], [`Directory`] and [`File`]: positional (no cursor),
+//! object-safe, complete (files, directories, locks, directory sync, free space). [`real`] is the only module that may
+//! name `std::fs` for the channel's files, `O_DIRECT`, `memmap2` or `fs2`; [`sim`] is a disk in memory that crashes,
+//! tears, lies and fills up on request.
 //!
 //! # What is durable when
 //!
@@ -13,44 +12,46 @@
 //! | [`File::write_at`], [`File::allocate`], [`Directory::create`], [`Directory::remove`] | visible to reads; nothing survives a power cut yet |
 //! | [`File::sync`] | the file's bytes and length survive; its name need not |
 //! | [`Directory::sync`] | the names in the directory survive |
-//! | [`File::submit`] answered [`Submitted::Done`]`(Ok)`, or [`File::finish`] answered Ok | the written bytes survive, given that the file's length and name already did |
+//! | [`File::submit`] returned [`Submitted::Done`]`(Ok)`, or [`File::finish`] returned Ok | the written bytes survive, if the file's length and name already did |
 //!
-//! A write or sync that failed may have reached the medium in part, also later. It is never
-//! retried on the same bytes.
+//! A write or sync that failed may have reached the medium in part, also later. It is never retried on the same bytes.
 
 mod ledger;
 pub mod memory;
 pub mod real;
-pub mod sim;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A file system, or several: where directories are opened.
+/// Mode of a new file that may hold event bodies or quote events: for its owner and group only. The umask may remove
+/// permissions and never adds any.
+pub const EVENT_FILE_MODE: u32 = 0o640;
+
+/// One or more file systems: opens directories.
 pub trait Disk: Send + Sync {
-    /// Opens the directory `path`; with `create`, makes it and its missing parents first, and
-    /// makes the new names durable.
+    /// Opens the directory `path`; with `create`, makes it and its missing parents first, and makes the new names
+    /// durable.
     ///
     /// # Errors
-    /// The path is missing, is no directory, or cannot be made.
+    /// The path is missing, is not a directory, or cannot be made.
     fn open_dir(&self, path: &Path, create: bool) -> io::Result<Arc<dyn Directory>>;
 }
 
-/// What storage can do, found out by trying.
+/// The capabilities of storage, found out by a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Writes bypass the page cache and are durable when they complete (`O_DIRECT|O_DSYNC`).
     pub direct: bool,
-    /// Writes that may be in flight on one file at once without one's error hiding in another's
-    /// sync. 1 for buffered writes with a sync behind each.
+    /// Writes that may be in flight on one file at once without the error of one being reported to another's sync. 1
+    /// for buffered writes, each followed by a sync.
     pub writes_in_flight_max: usize,
     /// Offsets, lengths and buffers of direct reads and writes are multiples of this, bytes.
     pub align_bytes: usize,
 }
 
-/// Whether `error` means that the process or the machine has no file descriptor left. It says nothing
-/// of the disk.
+/// Whether `error` means that the process or the machine has no file descriptor left, which says nothing about the
+/// disk.
 #[must_use]
 pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     let number = error.raw_os_error();
@@ -73,7 +74,7 @@ pub struct Entry {
 pub struct Space {
     /// Bytes that this process may still allocate.
     pub available_bytes: u64,
-    /// Bytes in all.
+    /// Bytes in total.
     pub total_bytes: u64,
 }
 
@@ -81,15 +82,15 @@ pub struct Space {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// Another process, or another channel of this process, has it.
+    /// Held by another process, or by another channel of this process.
     #[error("{path} is in use{by}", path = path.display(), by = holder.map(|p| format!(" by process {p}")).unwrap_or_default())]
     Held {
         /// The lock file.
         path: PathBuf,
-        /// Process id of the holder, if it can be told.
+        /// Process id of the holder, if it is known.
         holder: Option<u32>,
     },
-    /// The lock file could not be made or locked.
+    /// The lock file could not be created or locked.
     #[error("cannot lock {path}: {source}", path = path.display())]
     Io {
         /// The lock file.
@@ -101,32 +102,31 @@ pub enum LockError {
 
 /// A held lock; dropping it unlocks.
 pub trait Lock: Send + Sync {
-    /// The lock file.
+    /// Returns the path of the lock file.
     fn path(&self) -> &Path;
 
-    /// Makes sure that the name of the lock file still leads to the file that is locked. Where it does
-    /// not, because somebody removed or replaced it, makes and locks it again: without that the next
-    /// opener would lock another file and be let in.
+    /// Makes sure that the name of the lock file still leads to the locked file. If not, because the file was removed
+    /// or replaced, creates and locks it again: otherwise the next opener would lock another file and be let in.
     ///
     /// # Errors
-    /// [`LockError::Held`]: somebody else has locked what the name leads to now, and may be writing.
-    /// [`LockError::Io`]: the file system cannot tell, or the file cannot be made.
+    /// [`LockError::Held`]: another process has locked the file that has the name now, and may be writing.
+    /// [`LockError::Io`]: the file system failed, or the file cannot be created.
     fn renew(&self) -> Result<Renewed, LockError>;
 }
 
-/// What [`Lock::renew`] found.
+/// The result of [`Lock::renew`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewed {
     /// The lock file is where it was.
     Kept,
-    /// It was gone, and is made and locked again.
+    /// It was missing, and was created and locked again.
     Remade,
 }
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Reads only; nothing in the directory changes.
+    /// Reads only; nothing in the directory is changed.
     Read,
     /// Reads, and writes that become durable by [`File::submit`] or [`File::sync`].
     Write,
@@ -134,24 +134,24 @@ pub enum Access {
 
 /// A directory of the channel.
 pub trait Directory: Send + Sync {
-    /// Its path, for messages.
+    /// Returns its path, for messages.
     fn path(&self) -> &Path;
 
-    /// Identity of the directory: two paths with the same identity are the same directory.
+    /// Returns the identity of the directory: two paths with the same identity are the same directory.
     ///
     /// # Errors
     /// The directory is gone or unreadable.
     fn identity(&self) -> io::Result<(u64, u64)>;
 
-    /// What its storage can do.
+    /// Returns what its storage can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Why it is written through the page cache although direct writes were tried, where that is known.
+    /// Returns why it is written through the page cache although direct writes were tried, if that is known.
     fn why_buffered(&self) -> Option<Arc<str>> {
         None
     }
 
-    /// Its entries, sorted by name.
+    /// Returns its entries, sorted by name.
     ///
     /// # Errors
     /// The directory is gone or unreadable.
@@ -164,10 +164,10 @@ pub trait Directory: Send + Sync {
     /// [`LockError::Held`] or [`LockError::Io`].
     fn lock(&self, name: &str) -> Result<Box<dyn Lock>, LockError>;
 
-    /// Makes an empty file; its name is durable after [`Directory::sync`].
+    /// Creates an empty file; its name is durable after [`Directory::sync`].
     ///
     /// # Errors
-    /// `AlreadyExists`, or the file cannot be made.
+    /// `AlreadyExists`, or the file cannot be created.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
 
     /// Opens the file `name`.
@@ -176,7 +176,7 @@ pub trait Directory: Send + Sync {
     /// `NotFound`, or the file cannot be opened that way.
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>>;
 
-    /// Removes the file `name`; gone for good after [`Directory::sync`].
+    /// Removes the file `name`, durably after [`Directory::sync`].
     ///
     /// # Errors
     /// `NotFound`, or the file cannot be removed.
@@ -185,18 +185,18 @@ pub trait Directory: Send + Sync {
     /// Makes creations and removals in the directory durable.
     ///
     /// # Errors
-    /// The sync failed; what of it is durable is unknown.
+    /// The sync failed; which part of it is durable is unknown.
     fn sync(&self) -> io::Result<()>;
 
-    /// What the name `name` leads to now, as [`File::identity`] answers it; `None` where nothing has
-    /// that name.
+    /// Returns the identity of the file that has the name `name` now, as [`File::identity`] does; `None` if there is
+    /// none.
     ///
     /// # Errors
-    /// The file system cannot tell.
+    /// The file system failed.
     fn identity_of(&self, name: &str) -> io::Result<Option<(u64, u64)>>;
 
-    /// Whether the directory still has a file of this name. What was removed from outside stays
-    /// writable for whoever has it open, so nothing else tells.
+    /// Whether the directory still has a file of this name. A file removed from outside stays writable through open
+    /// descriptors, so nothing else shows it.
     ///
     /// # Errors
     /// As [`Directory::identity_of`].
@@ -204,23 +204,23 @@ pub trait Directory: Send + Sync {
         Ok(self.identity_of(name)?.is_some())
     }
 
-    /// Whether [`Directory::path`] still leads to this directory. One that was unmounted or moved away
-    /// stays as usable as before for whoever has it open.
+    /// Whether [`Directory::path`] still leads to this directory. A directory that was unmounted or moved away stays
+    /// usable through its descriptor.
     ///
     /// # Errors
-    /// The file system cannot tell.
+    /// The file system failed.
     fn is_at_its_path(&self) -> io::Result<bool> {
         Ok(true)
     }
 
-    /// Free space around the directory.
+    /// Returns the free space of the directory's file system.
     ///
     /// # Errors
-    /// The file system cannot tell.
+    /// The file system failed.
     fn space(&self) -> io::Result<Space>;
 }
 
-/// What became of a submitted write.
+/// The state of a submitted write.
 #[derive(Debug)]
 pub enum Submitted {
     /// It has ended: durable, or failed.
@@ -229,29 +229,29 @@ pub enum Submitted {
     Pending(WriteToken),
 }
 
-/// Names a write in flight.
+/// The id of a write in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteToken(pub u64);
 
 /// A file of the channel.
 pub trait File: Send + Sync {
-    /// Its path, for messages.
+    /// Returns its path, for messages.
     fn path(&self) -> &Path;
 
-    /// Its length, bytes.
+    /// Returns its length in bytes.
     ///
     /// # Errors
-    /// The file system cannot tell.
+    /// The file system failed.
     fn len(&self) -> io::Result<u64>;
 
-    /// Its length, bytes, or `None` when no name leads to it any more: it can still be read and
-    /// written, and is gone for good when it is closed.
+    /// Returns its length in bytes, or `None` if it has no name any more: it can still be read and written, and is lost
+    /// when it is closed.
     ///
     /// # Errors
     /// As [`File::len`].
     fn named_len(&self) -> io::Result<Option<u64>>;
 
-    /// Identity of the file: two names with the same identity lead to the same file.
+    /// Returns the identity of the file: two names with the same identity lead to the same file.
     ///
     /// # Errors
     /// As [`File::len`].
@@ -265,11 +265,11 @@ pub trait File: Send + Sync {
         Ok(self.len()? == 0)
     }
 
-    /// Reads into `buffer` from `offset` and answers how many bytes there were before the end of
-    /// the file; short only at the end.
+    /// Reads into `buffer` from `offset` and returns how many bytes there were before the end of the file; short only
+    /// at the end.
     ///
-    /// Reads the medium itself when storage can and `offset`, length and address of `buffer` are
-    /// aligned; else through the page cache.
+    /// Reads the medium itself if the storage can and `offset`, length and address of `buffer` are aligned; otherwise
+    /// through the page cache.
     ///
     /// # Errors
     /// The read failed.
@@ -278,12 +278,11 @@ pub trait File: Send + Sync {
     /// Writes without durability, extending the file when needed. Any alignment.
     ///
     /// # Errors
-    /// The write failed, in part or whole.
+    /// The write failed, in part or completely.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Lengthens the file to `len` bytes, zeroes, and sets space aside for all of it without writing
-    /// it; durable after [`File::sync`]. Answers false, and has changed nothing, where the file
-    /// system knows no such thing.
+    /// Extends the file to `len` bytes of zeroes and allocates all of that space without writing it; durable after
+    /// [`File::sync`]. Returns false, and has changed nothing, if the file system cannot do this.
     ///
     /// # Errors
     /// There is not that much space, or the file system failed; the file may have grown.
@@ -291,12 +290,11 @@ pub trait File: Send + Sync {
         Ok(false)
     }
 
-    /// Gives the space behind the first `len` bytes back, of a file that no name leads to any more and that
-    /// nobody reads: closing it gives back the rest at once, for which a file system may let every
-    /// write wait.
+    /// Frees the space after the first `len` bytes of a file that has no name any more and is not read. Closing it
+    /// would free the whole rest at once, during which a file system may block every write.
     ///
     /// # Errors
-    /// The file system failed; closing the file does it all the same.
+    /// The file system failed; closing the file frees the space in any case.
     fn shorten(&self, _len: u64) -> io::Result<()> {
         Ok(())
     }
@@ -304,24 +302,24 @@ pub trait File: Send + Sync {
     /// Makes bytes and length durable.
     ///
     /// # Errors
-    /// The sync failed; what of it is durable is unknown, and syncing again proves nothing.
+    /// The sync failed; which part of it is durable is unknown, and another sync proves nothing.
     fn sync(&self) -> io::Result<()>;
 
-    /// Submits a durable write inside the file's present length. `offset`, length and address of
-    /// `bytes` are multiples of [`Capabilities::align_bytes`]. A real disk has ended the write
-    /// when this returns; a simulated one may answer [`Submitted::Pending`].
+    /// Submits a durable write inside the file's present length. `offset`, length and address of `bytes` are multiples
+    /// of [`Capabilities::align_bytes`]. On a real disk the write has ended when this returns; a simulated one may
+    /// return [`Submitted::Pending`].
     fn submit(&self, offset: u64, bytes: &[u8]) -> Submitted;
 
-    /// Ends a pending write.
+    /// Ends a pending write and returns its result.
     ///
     /// # Errors
     /// The write failed.
     fn finish(&self, token: WriteToken) -> io::Result<()>;
 
-    /// A durable write, submitted and ended.
+    /// Submits a durable write and waits until it ends.
     ///
     /// # Errors
-    /// The write failed; what of it is durable is unknown.
+    /// The write failed; which part of it is durable is unknown.
     fn write_durable(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match self.submit(offset, bytes) {
             Submitted::Done(result) => result,

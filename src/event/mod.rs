@@ -1,35 +1,36 @@
-//! What flows: an event is a body of bytes and a few headers.
+//! Events: a body of bytes and a few headers.
 
 use bytes::Bytes;
 use std::fmt;
 
 /// Headers of an event: names and values, each name once, in the order they were first set.
 ///
-/// They lie in one piece of memory, as a put frame has them (see `docs/format.md`): an event without
-/// headers allocates nothing, taken events share their block, and a clone copies nothing.
+/// They are in one piece of memory, encoded as in a put frame (see `docs/format.md`): an event without headers
+/// allocates nothing, taken events share their block, and a clone copies nothing.
 #[derive(Clone, Default)]
 pub struct Headers {
     count: u32,
-    /// For each header the lengths of name and value, four bytes each, little-endian; name; value.
+    /// For each header: the lengths of name and value, four bytes each, little-endian; name; value.
     text: Bytes,
 }
 
-/// Bytes of the two lengths in front of each header.
+/// Bytes of the two lengths before each header.
 const LENGTHS_BYTES: usize = 8;
 
 impl Headers {
-    /// No headers.
+    /// Returns no headers.
     #[must_use]
     pub const fn new() -> Self {
         Self { count: 0, text: Bytes::new() }
     }
 
-    /// Headers whose names are known to differ.
+    /// Returns headers whose names are known to differ.
     ///
     /// # Panics
     /// A name or value has 4 GiB or more.
-    #[cfg(any(test, feature = "agent"))]
-    pub(crate) fn from_distinct<N: AsRef<str>, V: AsRef<str>>(list: &[(N, V)]) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn from_distinct<N: AsRef<str>, V: AsRef<str>>(list: &[(N, V)]) -> Self {
         if list.is_empty() {
             return Self::new();
         }
@@ -38,20 +39,20 @@ impl Headers {
         Self { count: count_of(list), text: Bytes::from(text) }
     }
 
-    /// Headers as [`Headers::encoded`] gives them. Whoever read them has seen that lengths and count
-    /// are right and that every name and value is UTF-8.
+    /// Returns headers from the bytes of [`Headers::encoded`]. The caller has checked that lengths and count are right
+    /// and that every name and value is UTF-8.
     pub(crate) fn from_encoded(count: u32, text: Bytes) -> Self {
         let headers = Self { count, text };
         debug_assert_eq!(headers.iter().count(), count as usize, "they were read before");
         headers
     }
 
-    /// All of them as a put frame has them, without their count.
+    /// Returns all headers as in a put frame, without their count.
     pub(crate) fn encoded(&self) -> &[u8] {
         &self.text
     }
 
-    /// Number of headers.
+    /// Returns the number of headers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count as usize
@@ -63,7 +64,7 @@ impl Headers {
         self.count == 0
     }
 
-    /// Value of the header `name`.
+    /// Returns the value of the header `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.places().find(|entry| entry.name(&self.text) == name.as_bytes()).map(|entry| {
@@ -79,7 +80,7 @@ impl Headers {
     pub fn set(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) {
         let (name, value) = (name.as_ref(), value.as_ref());
         let known = self.places().find(|entry| entry.name(&self.text) == name.as_bytes());
-        // Without a copy while nobody shares it.
+        // Without a copy if it is not shared.
         let mut text = Vec::from(std::mem::take(&mut self.text));
         match known {
             Some(entry) => {
@@ -95,7 +96,7 @@ impl Headers {
         self.text = Bytes::from(text);
     }
 
-    /// Removes header `name` and answers its value.
+    /// Removes header `name` and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         let entry = self.places().find(|entry| entry.name(&self.text) == name.as_bytes())?;
         let value = text_of(&self.text[entry.value_at..entry.end]).to_owned();
@@ -106,57 +107,57 @@ impl Headers {
         Some(value)
     }
 
-    /// Names and values in order.
+    /// Returns names and values in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         let text = &self.text;
         self.places()
             .map(|entry| (text_of(entry.name(text)), text_of(&text[entry.value_at..entry.end])))
     }
 
-    /// Bytes of all names and values.
+    /// Returns the bytes of all names and values.
     fn size_bytes(&self) -> usize {
         self.text.len() - LENGTHS_BYTES * self.len()
     }
 
-    fn places(&self) -> Places<'_> {
-        Places { text: &self.text, at: 0, left: self.len() }
+    fn places(&self) -> HeaderSpans<'_> {
+        HeaderSpans { text: &self.text, at: 0, left: self.len() }
     }
 }
 
-/// Where a header stands in the text.
+/// The place of a header in the text.
 #[derive(Clone, Copy)]
-struct Place {
+struct HeaderSpan {
     at: usize,
     value_at: usize,
     end: usize,
 }
 
-impl Place {
+impl HeaderSpan {
     fn name(self, text: &[u8]) -> &[u8] {
         &text[self.at + LENGTHS_BYTES..self.value_at]
     }
 }
 
-/// The headers one behind the other.
-struct Places<'a> {
+/// An iterator over the encoded headers.
+struct HeaderSpans<'a> {
     text: &'a [u8],
     at: usize,
     left: usize,
 }
 
-impl Iterator for Places<'_> {
-    type Item = Place;
+impl Iterator for HeaderSpans<'_> {
+    type Item = HeaderSpan;
 
-    fn next(&mut self) -> Option<Place> {
+    fn next(&mut self) -> Option<HeaderSpan> {
         self.left = self.left.checked_sub(1)?;
-        let (at, behind) = (self.at, self.at + LENGTHS_BYTES);
+        let (at, name_at) = (self.at, self.at + LENGTHS_BYTES);
         let len = |from: usize| {
             let bytes = self.text[from..from + 4].try_into();
             u32::from_le_bytes(bytes.expect("four bytes are four bytes")) as usize
         };
-        let value_at = behind + len(at);
+        let value_at = name_at + len(at);
         self.at = value_at + len(at + 4);
-        Some(Place { at, value_at, end: self.at })
+        Some(HeaderSpan { at, value_at, end: self.at })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -164,15 +165,13 @@ impl Iterator for Places<'_> {
     }
 }
 
-impl ExactSizeIterator for Places<'_> {}
+impl ExactSizeIterator for HeaderSpans<'_> {}
 
-/// Bytes that headers take.
-#[cfg(any(test, feature = "agent"))]
+/// Returns the bytes that headers take.
 fn encoded_bytes<N: AsRef<str>, V: AsRef<str>>(list: &[(N, V)]) -> usize {
     list.iter().map(|(n, v)| LENGTHS_BYTES + n.as_ref().len() + v.as_ref().len()).sum()
 }
 
-#[cfg(any(test, feature = "agent"))]
 fn count_of<T>(list: &[T]) -> u32 {
     u32::try_from(list.len()).expect("so many headers would take 32 GiB of lengths alone")
 }
@@ -220,7 +219,7 @@ impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Headers {
 /// One event: headers and a body.
 ///
 /// ```
-/// use millpond::event::Event;
+/// use millpond::Event;
 /// let mut event = Event::new("a line");
 /// event.headers.set("host", "web1");
 /// assert_eq!(&event.body[..], b"a line");
@@ -234,19 +233,19 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event without headers.
+    /// Returns an event without headers.
     #[must_use]
     pub fn new(body: impl Into<Bytes>) -> Self {
         Self { headers: Headers::new(), body: body.into() }
     }
 
-    /// An event with a copy of `body` and with headers whose names are known to differ, in one piece
-    /// of memory.
+    /// Returns an event with a copy of `body` and with headers whose names are known to differ, in one piece of memory.
     ///
     /// # Panics
     /// A name or value has 4 GiB or more.
-    #[cfg(feature = "agent")]
-    pub(crate) fn packed(headers: &[(&str, &str)], body: &[u8]) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn packed(headers: &[(&str, &str)], body: &[u8]) -> Self {
         let at = encoded_bytes(headers);
         let mut all = Vec::with_capacity(at + body.len());
         headers.iter().for_each(|(name, value)| put(&mut all, name, value));
@@ -256,7 +255,7 @@ impl Event {
         Self { headers: Headers { count: count_of(headers), text }, body }
     }
 
-    /// Bytes of the body and of all header names and values.
+    /// Returns the bytes of the body and of all header names and values.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.body.len() + self.headers.size_bytes()
@@ -268,7 +267,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a list of headers would do.
+    /// The reference model: a list of headers.
     fn set(list: &mut Vec<(String, String)>, name: &str, value: &str) {
         match list.iter_mut().find(|(n, _)| n == name) {
             Some(entry) => entry.1 = value.to_owned(),

@@ -1,26 +1,28 @@
-//! Blocks on their way to the disk: opened, reserved into, sealed.
+//! Blocks before they are written: open, then sealed.
 
-use super::fate::{Fate, Promise};
+use super::block_completion::{BlockCompletion, CommitTicket};
 use crate::base::checksum::Salt;
+use crate::base::ids::Sequence;
 use crate::base::limits::DEVICE_BLOCK_BYTES;
 use crate::disk::memory::{Area, AreaWriter, Span};
 use crate::record::Epoch;
 use crate::record::block::BLOCK_HEADER_BYTES;
 use crate::record::body::{AckBody, FenceBody, LostBody};
-use crate::record::frame::{self, FRAME_HEADER_BYTES, FrameHeader};
-use crate::record::state::{SourcePosition, StateRecord};
+use crate::record::frame::{self, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
+use crate::record::segment::SEGMENT_HEADER_BYTES;
+use crate::record::state::{SourceOffset, StateRecord};
 use std::sync::Arc;
 
 /// What a frame changes once it is durable.
 #[derive(Debug)]
-pub(super) enum Effect {
-    /// `count` events from `first` on are in the channel; a source's position goes with them.
-    Put { first: u64, count: u32, position: Option<(String, SourcePosition)> },
+pub(super) enum FrameEffect {
+    /// `count` events from `first` on are in the channel, together with a source's offset.
+    Put { first: u64, count: u32, source_offset: Option<(String, SourceOffset)> },
     /// One copy of an acknowledgement, number `ack` among those in flight.
     Ack { ack: u64, body: AckBody },
-    /// A state record; its watermarks are named durably now.
-    State(Box<StateRecord>),
-    /// A stripe's life ended at a block.
+    /// A state record; its watermarks are durable now.
+    State(Arc<StateRecord>),
+    /// A stripe's epoch ended at a block.
     Fence(FenceBody),
     /// Damage found while reading.
     Lost(LostBody),
@@ -28,36 +30,36 @@ pub(super) enum Effect {
 
 /// One frame of a block.
 #[derive(Debug)]
-pub(super) struct FrameNote {
-    /// Where it starts in the block, bytes.
+pub(super) struct FrameEntry {
+    /// Offset in the block, bytes.
     pub at: usize,
-    /// Its length with its header, bytes.
+    /// Length including its header, bytes.
     pub len: usize,
     /// What it changes.
-    pub effect: Effect,
+    pub effect: FrameEffect,
 }
 
 /// A block that frames are reserved in.
 #[derive(Debug)]
 pub(super) struct OpenBlock {
-    pub block: Block,
+    pub block: LogBlock,
     pub header: Span,
-    /// Bytes the block may have, header and padding included.
+    /// Maximum size of the block in bytes, header and padding included.
     pub room: usize,
 }
 
 /// A block whose frames are fixed, header still to be written.
 #[derive(Debug)]
-pub(super) struct Sealed {
-    pub block: Block,
+pub(super) struct SealedBlock {
+    pub block: LogBlock,
     pub header: Span,
     pub area: Arc<Area>,
 }
 
-/// What is known of a block from its opening on.
+/// The properties of a block from the time it is opened.
 #[derive(Debug)]
-pub(super) struct Block {
-    pub fate: Arc<Fate>,
+pub(super) struct LogBlock {
+    pub completion: Arc<BlockCompletion>,
     pub epoch: Epoch,
     pub key: u64,
     pub salt: Salt,
@@ -65,8 +67,8 @@ pub(super) struct Block {
     pub count: u32,
     /// Bytes from the block's start to the end of its last frame.
     pub len: usize,
-    pub frames: Vec<FrameNote>,
-    /// Written alone: nothing else is in flight on the stripe.
+    pub frames: Vec<FrameEntry>,
+    /// Written alone: no other write of the stripe is in flight.
     pub solo: bool,
     /// Its first frame is a state record.
     pub state: bool,
@@ -74,19 +76,19 @@ pub(super) struct Block {
     pub rolls: bool,
 }
 
-/// Sole right, and duty, to write one frame.
+/// The right and the duty to write one reserved frame.
 ///
-/// Dropped without [`Reservation::fill`] (a panic, a mistake) the frame becomes void, so that the
-/// block it lies in can still be written and its neighbours are not held up.
+/// If it is dropped without [`Reservation::fill`] (a panic, a bug), the frame becomes void, so that its block can still
+/// be written and the other frames of the block are not delayed.
 #[derive(Debug)]
 pub struct Reservation {
     span: Option<Span>,
     salt: Salt,
     header: FrameHeader,
-    promise: Promise,
+    ticket: CommitTicket,
 }
 
-impl Block {
+impl LogBlock {
     /// Bytes on the disk: whole device blocks.
     pub(super) fn written_len(&self) -> usize {
         self.len.next_multiple_of(DEVICE_BLOCK_BYTES)
@@ -94,11 +96,11 @@ impl Block {
 }
 
 impl OpenBlock {
-    /// Opens a block at the writer's present end.
-    pub(super) fn new(writer: &mut AreaWriter, block: Block, room: usize) -> Option<Self> {
+    /// Opens a block at the current end of the writer's memory.
+    pub(super) fn new(writer: &mut AreaWriter, block: LogBlock, room: usize) -> Option<Self> {
         debug_assert!(writer.is_empty(), "one block is open at a time");
         let header = writer.reserve(BLOCK_HEADER_BYTES)?;
-        Some(Self { block: Block { len: BLOCK_HEADER_BYTES, ..block }, header, room })
+        Some(Self { block: LogBlock { len: BLOCK_HEADER_BYTES, ..block }, header, room })
     }
 
     /// Whether a frame of `len` bytes still fits.
@@ -107,38 +109,39 @@ impl OpenBlock {
         end <= self.room && end <= self.block.len + writer.remaining()
     }
 
-    /// Reserves a frame; the caller has asked [`OpenBlock::fits`].
+    /// Reserves a frame; the caller has checked [`OpenBlock::fits`].
     pub(super) fn reserve(
         &mut self,
         writer: &mut AreaWriter,
         header: FrameHeader,
-        effect: Effect,
+        effect: FrameEffect,
     ) -> Reservation {
         let len = FRAME_HEADER_BYTES + header.len as usize;
-        let span = writer.reserve(len).expect("the caller asked whether the frame fits");
-        let promise = Promise::new(Arc::clone(&self.block.fate), self.block.frames.len() as u32);
-        if let Effect::Put { count, .. } = &effect {
+        let span = writer.reserve(len).expect("the caller checked that the frame fits");
+        let ticket =
+            CommitTicket::new(Arc::clone(&self.block.completion), self.block.frames.len() as u32);
+        if let FrameEffect::Put { count, .. } = &effect {
             self.block.count += count;
         }
-        self.block.frames.push(FrameNote { at: self.block.len, len, effect });
+        self.block.frames.push(FrameEntry { at: self.block.len, len, effect });
         self.block.len += len;
-        Reservation { span: Some(span), salt: self.block.salt, header, promise }
+        Reservation { span: Some(span), salt: self.block.salt, header, ticket }
     }
 
     /// Pads the block to whole device blocks and closes it.
-    pub(super) fn seal(self, writer: &mut AreaWriter) -> Sealed {
+    pub(super) fn seal(self, writer: &mut AreaWriter) -> SealedBlock {
         let pad = self.block.written_len() - self.block.len;
         let mut padding = writer.reserve(pad).expect("`fits` left room for the padding");
         padding.bytes_mut().fill(0);
         drop(padding);
         let area = Arc::new(writer.close());
-        Sealed { block: self.block, header: self.header, area }
+        SealedBlock { block: self.block, header: self.header, area }
     }
 }
 
 impl Reservation {
     /// Writes the payload and gives the frame its header and checksum.
-    pub fn fill(mut self, write: impl FnOnce(&mut [u8])) -> Promise {
+    pub fn fill(mut self, write: impl FnOnce(&mut [u8])) -> CommitTicket {
         if let Some(span) = &mut self.span {
             let bytes = span.bytes_mut();
             write(&mut bytes[FRAME_HEADER_BYTES..]);
@@ -146,7 +149,7 @@ impl Reservation {
         }
         // From here on the frame counts as filled.
         self.span = None;
-        self.promise.clone()
+        self.ticket.clone()
     }
 
     /// First sequence of the events of a put.
@@ -155,17 +158,33 @@ impl Reservation {
         self.header.first_sequence.0
     }
 
-    /// The frame's future.
+    /// Returns the commit ticket of the frame.
     #[must_use]
-    pub fn promise(&self) -> Promise {
-        self.promise.clone()
+    pub fn ticket(&self) -> CommitTicket {
+        self.ticket.clone()
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let Some(mut span) = self.span.take() else { return };
-        self.promise.mark_void();
+        self.ticket.mark_void();
         frame::void_frame(self.salt, &self.header, span.bytes_mut());
     }
+}
+
+/// Returns an upper bound in bytes for a segment header and state record at the next roll.
+pub(super) fn state_bytes_bound(durable: &StateRecord, acks: usize) -> u64 {
+    // Ranges may be added until then; the slack is small because segments may be.
+    let state = durable.encoded_len() + 16 * acks.min(64) + 512;
+    (SEGMENT_HEADER_BYTES as u64) + block_need(FRAME_HEADER_BYTES + state)
+}
+
+/// Returns the bytes of a block with one frame of `frame` bytes.
+pub(super) fn block_need(frame: usize) -> u64 {
+    (BLOCK_HEADER_BYTES + frame).next_multiple_of(DEVICE_BLOCK_BYTES) as u64
+}
+
+pub(super) fn plain_header(kind: FrameKind, len: usize) -> FrameHeader {
+    FrameHeader { len: len as u32, kind, flags: 0, count: 0, first_sequence: Sequence(0) }
 }

@@ -1,13 +1,41 @@
 //! The striped log as a pure machine: no threads, no clock, no disk of its own.
 //!
-//! # The story
+//! [`Log`] holds the stripes of a channel. It never blocks, reads no clock and calls nothing: it is given
+//! the time, gives out [`WriteJob`]s and [`ReadJob`]s to be run outside the lock, and says in [`Wakeups`]
+//! what to wake afterwards. `channel::file` drives it.
 //!
-//! [`Log`] holds the stripes of a channel. A committer *reserves* a frame in a stripe's open block
-//! (an offset bump), leaves the lock, and *fills* it. Whoever finds that a write may start asks
-//! for a [`WriteJob`], runs it and reports the result; blocks that are durable without a gap are
-//! *published*: their effects enter the durable state, their events the readers' window, their
-//! committers' [`Fate`](fate::Fate) is settled. The machine never blocks and never calls back: it
-//! is handed the time, and what is to be woken lies in [`Log::take_wakes`] afterwards.
+//! Each part of a stripe that has rules of its own is a machine with private fields and tests of its own:
+//! `stripe_phase` (whether the stripe can be written, with a table of transitions), `segment_space` (room in
+//! segments), `read_window` with `tail_cache` (what can be lent), `source_offsets`. The other files are the
+//! steps of [`Log`], in the order of the write path: `reservation`, `write_start`, `write_completion`,
+//! `write_failure`, `resumption`; then `lease` and `progress` for takes and checkpoints.
+//!
+//! # The write path
+//!
+//! 1. A put transaction collects and checks its events; a commit with a source offset takes its turn
+//!    among the commits of its source (`channel/file/commit_order.rs`).
+//! 2. Lock. [`Log::reserve_put`] checks the capacity, chooses the stripe with the earliest expected
+//!    completion, and reserves header and payload of a frame in its open block. Unlock.
+//! 3. [`Reservation::fill`](block::Reservation::fill) encodes straight into the block's memory and seals
+//!    the frame; dropped, it voids the frame. The committer keeps a
+//!    [`CommitTicket`](block_completion::CommitTicket).
+//! 4. A blocking caller leads the group commit; a future wakes one that waits or hands the write to a
+//!    pool thread (`channel/file/group_commit.rs`).
+//! 5. The commit delay may hold the write for commits that are about to come
+//!    (`channel/file/commit_delay.rs`).
+//! 6. Lock. [`Log::next_write`] starts an epoch or rolls to a fresh segment (each written alone), or seals
+//!    the open block and starts it: number, write order, segment and offset. Unlock.
+//! 7. The channel floor runs the job (`channel/file/block_write.rs`): [`WriteJob::encode`] writes the block's header,
+//!    and the state record of a new segment; late fillers are waited for; all of it is written once: direct and
+//!    synchronous where the disk allows, else a write and a sync.
+//! 8. Lock. [`Log::complete`] marks the write done and publishes every block that is complete without a
+//!    gap: the watermark moves, effects enter the durable state, events the read window, tickets are
+//!    resolved, passed segments are recycled. The next write is started. Unlock.
+//! 9. [`Log::take_wakeups`] names the committers, takers and maintenance to wake.
+//! 10. A write that failed or hangs ends the stripe's epoch once its frames are filled: all that is not
+//!     durable is taken back, the next epoch starts at the watermark + 1, a fence is written on another
+//!     stripe, and the frames follow it there with their origin. The only stripe goes on in a fresh
+//!     segment; where nothing can be written, commits end in doubt.
 //!
 //! # Invariants
 //!
@@ -19,30 +47,33 @@
 //! * The first block of an epoch is written alone.
 //! * What was reserved is never taken back: it becomes durable, void, moved or in doubt.
 
-mod ahead;
 pub mod block;
-mod complete;
-mod events;
-mod fail;
-pub mod fate;
-pub mod forget;
-pub mod job;
+pub mod block_completion;
+mod interface;
 pub mod lease;
-pub mod lend;
+mod lost_segment;
 mod machine;
 mod progress;
-pub mod ready;
-mod reopen;
-mod reserve;
-mod resume;
-mod start;
+pub mod read_window;
+pub mod readable_block;
+mod reservation;
+mod resumption;
+mod segment_space;
+pub mod source_offsets;
+mod source_progress;
 mod stripe;
-mod vanish;
+mod stripe_phase;
+mod tail_cache;
+mod write_completion;
+mod write_failure;
+pub mod write_job;
+mod write_start;
 
-pub use events::{Acknowledgement, Counts, Gathered};
-pub use job::WriteJob;
-pub use lend::{Lent, ReadJob, ReadOutcome};
-pub use machine::{Log, LogSettings, Said, Wakes};
+pub use interface::{Acknowledgement, LogCounts, PendingWrite};
+pub use lease::{LeaseOutcome, ReadJob, ReadOutcome};
+pub use machine::{Log, LogLine, LogSettings, Wakeups};
 pub use progress::{CheckpointPlan, StripeReport};
-pub use reserve::{Admission, PutShape};
-pub use stripe::{FreeSegment, LiveSegment, StripeStart};
+pub use reservation::{PutShape, ReserveError};
+pub use segment_space::{FreeSegment, LiveSegment};
+pub use stripe::StripeStart;
+pub use write_job::WriteJob;

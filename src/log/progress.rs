@@ -1,52 +1,54 @@
-//! Checkpoints, and what the machine tells about itself.
+//! Checkpoints, and reports of the machine's state.
 
 use super::Log;
-use super::fate::Outcome;
-use super::forget::forget_position;
-use super::stripe::{FreeSegment, Health, Stripe};
+use super::block_completion::BlockOutcome;
+use super::segment_space::FreeSegment;
+use super::source_offsets::forget_source_offset;
+use super::stripe::Stripe;
+use super::stripe_phase::StripePhase;
+use crate::base::coverage_mark::CoverageMark;
+use crate::base::fault_cause::{FaultCause, FaultKind};
+use crate::base::histogram::HistogramReading;
 use crate::base::ids::{EpochNumber, SegmentId, StripeIndex};
-use crate::base::mutant::Broken;
-use crate::base::rare::Rare;
-use crate::base::trouble::Trouble;
-use crate::metrics::Spread;
-use crate::record::state::{SourcePosition, StateRecord, StripeState};
+use crate::base::mutation::Mutation;
+use crate::record::state::{SourceOffset, StateRecord, StripeState};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a checkpoint will make durable.
+/// What a checkpoint makes durable.
 #[derive(Debug)]
 pub struct CheckpointPlan {
     /// The record to write.
     pub state: StateRecord,
-    /// [`Log::durable_turn`] that it stands for.
-    pub turn: u64,
+    /// The [`Log::durable_version`] of `state`.
+    pub version: u64,
     acks: Vec<u64>,
-    /// Positions that are forgotten with it.
-    forgotten: BTreeMap<String, SourcePosition>,
-    /// Stripes whose life ends with it.
+    /// Source offsets that it forgets.
+    tombstones: BTreeMap<String, SourceOffset>,
+    /// Stripes whose epoch it ends.
     epochs: Vec<(StripeIndex, EpochNumber)>,
 }
 
 impl CheckpointPlan {
-    /// Whether a life of the stripe ends with it.
+    /// Whether it ends an epoch of the stripe.
     #[must_use]
-    pub fn ends_life_of(&self, index: StripeIndex) -> bool {
+    pub fn ends_epoch_of(&self, index: StripeIndex) -> bool {
         self.epochs.iter().any(|(of, _)| *of == index)
     }
 }
 
-/// A stripe as its keeper and its users see it.
+/// The state of a stripe, for maintenance and for metrics.
 #[derive(Clone, Debug)]
 pub struct StripeReport {
-    /// Its place in the member list.
+    /// Its index in the member list.
     pub index: StripeIndex,
     /// Segments that hold blocks.
     pub segments: usize,
-    /// Segments ready for use; those that a hung write may still reach are not.
+    /// Segments ready for use, without those that a hung write may still reach.
     pub free: usize,
     /// Bytes of the segments that are ready for use.
     pub free_bytes: u64,
-    /// Bytes of the largest segment of both kinds; 0 without one.
+    /// Bytes of the largest segment, live or free; 0 without one.
     pub largest_segment: u64,
     /// Bytes of the segments that hold blocks.
     pub live_bytes: u64,
@@ -54,49 +56,49 @@ pub struct StripeReport {
     pub bytes_written: u64,
     /// Events waiting or lent.
     pub events: u64,
-    /// Below it everything is acknowledged or void, durably.
+    /// The sequence below which everything is durably acknowledged or void.
     pub frontier: u64,
-    /// Below it everything is durable.
+    /// The sequence below which everything is durable.
     pub watermark: u64,
-    /// When the first of its durable events that is not done came; `None` without one.
+    /// When the oldest of its durable, unacknowledged events arrived; `None` without one.
     pub waits_since: Option<Duration>,
-    /// Bytes of the log from the first event that is not done to the end. Inside of a segment all events
-    /// count as equally large.
+    /// Bytes of the log from the first unacknowledged event to the end; within a segment all events count as equally
+    /// large.
     pub lag_bytes: u64,
-    /// How long writes took that ended well.
-    pub writes: Spread,
+    /// Durations of successful writes.
+    pub writes: HistogramReading,
     /// A segment of at least this many bytes is wanted now; 0 for none.
     pub wants_segment: u64,
     /// Bytes left in the segment in use; 0 without one.
     pub room_bytes: u64,
     /// Whether a write is in flight.
     pub writing: bool,
-    /// When the last write ended that ended well; `None` before the first.
+    /// When the last successful write ended; `None` before the first.
     pub written_at: Option<Duration>,
     /// The highest segment id in use.
     pub last_segment: SegmentId,
     /// Writes that were given up and have not returned.
     pub hung_writes: usize,
-    /// Why it cannot be written, if it cannot.
-    pub suspended: Option<Trouble>,
-    /// Whether its disk has less space than puts must leave, or its directory went.
+    /// Why it is suspended, if it is.
+    pub suspended: Option<FaultCause>,
+    /// Whether its disk has less free space than puts must leave, or its directory was removed.
     pub lacks_space: bool,
-    /// Why it takes no puts that need a further segment, if it does not.
-    pub no_space: Option<Trouble>,
-    /// Why a segment that was wanted could not be made: the usual one, or a longer one for a large put.
-    pub refused_segment: Option<Trouble>,
+    /// Why it takes no puts that need another segment, if it does not.
+    pub no_space: Option<FaultCause>,
+    /// Why a wanted segment could not be made: one of the usual size, or a larger one for a large put.
+    pub refused_segment: Option<FaultCause>,
 }
 
 impl Log {
-    /// What a checkpoint written now would make durable, with the acknowledgements that wait for
-    /// one because the log has no room for them, and the ends of lives for which there is no segment.
+    /// Returns what a checkpoint written now would make durable, including acknowledgements for which the log has no
+    /// room and ends of epochs for which there is no segment.
     pub fn plan_checkpoint(&mut self) -> CheckpointPlan {
         let mut state = self.durable.clone();
-        for ack in self.acks.values().filter(|_| Broken::AckNamedEarly.is_chosen()) {
+        for ack in self.acks.values().filter(|_| Mutation::AckNamedEarly.is_active()) {
             let (stripe, start, end) = ack.body.ranges[0];
             state.stripe_mut(stripe).acknowledge(ack.body.group, start, end);
         }
-        // A checkpoint that fails is not begun again for it at once: the next one names it as well.
+        // If this checkpoint fails, none is started for this reason at once: the next one names it as well.
         self.stripes.iter_mut().for_each(|stripe| stripe.segment_unnamed = false);
         let acks = std::mem::take(&mut self.slot_queue);
         for ack in acks.iter().filter_map(|id| self.acks.get(id)) {
@@ -106,16 +108,15 @@ impl Log {
         }
         let epochs = self.epochs_for_slots();
         epochs.iter().for_each(|(index, _)| state.join(&self.state_of(*index)));
-        let forgotten = self.forgotten();
-        for (source, position) in &forgotten {
-            forget_position(&mut state, source, position);
+        let tombstones = self.source_offsets.plan_tombstones();
+        for (source, source_offset) in &tombstones {
+            forget_source_offset(&mut state, source, source_offset);
         }
-        CheckpointPlan { state, turn: self.durable_turn, acks, forgotten, epochs }
+        CheckpointPlan { state, version: self.durable_version, acks, tombstones, epochs }
     }
 
-    /// Reports that a planned checkpoint is durable, or that none could be written: then its
-    /// acknowledgements wait for the next one. `homes` are the stripes in whose own directories it
-    /// was written.
+    /// Reports that a planned checkpoint is durable, or that none could be written: then its acknowledgements wait for
+    /// the next one. `homes` are the stripes in whose own directories it was written.
     pub fn checkpoint_done(
         &mut self,
         now: Duration,
@@ -130,79 +131,82 @@ impl Log {
             self.slot_queue.extend(plan.acks);
             return;
         }
-        // A checkpoint is no change: else an idle channel would write the next one for it, for ever.
-        if !plan.acks.is_empty() || !plan.forgotten.is_empty() {
+        // A checkpoint does not count as a change, or an idle channel would write checkpoints forever.
+        if !plan.acks.is_empty() || !plan.tombstones.is_empty() {
             self.changed();
         }
-        self.forgotten_is_durable(plan.forgotten);
+        self.wakeups.room |= !plan.tombstones.is_empty();
+        self.source_offsets.tombstones_are_durable(&plan.tombstones, &mut self.durable);
         for id in plan.acks {
-            Rare::SlotAck.reached();
+            CoverageMark::SlotAck.hit();
             let Some(ack) = self.acks.get_mut(&id) else { continue };
-            let (body, fate) = (ack.body.clone(), ack.slot_fate.take());
+            let (body, completion) = (ack.body.clone(), ack.slot_completion.take());
             self.apply_ack(id, &body, false);
-            if let Some(fate) = fate {
-                fate.settle(Outcome::Durable);
-                self.wakes.fates.push(fate);
+            if let Some(completion) = completion {
+                completion.settle(BlockOutcome::Durable);
+                self.wakeups.completions.push(completion);
             }
         }
     }
 
-    /// Whether acknowledgements, or the end of a stripe's life, wait for a checkpoint, or a segment was taken
-    /// into use that none has named yet.
+    /// Whether acknowledgements or the end of a stripe's epoch wait for a checkpoint, or a segment in use is not named
+    /// in any.
     #[must_use]
     pub fn checkpoint_is_wanted(&self) -> bool {
-        let unnamed = |s: &Stripe| s.segment_unnamed && !Broken::SegmentUnnamed.is_chosen();
+        let unnamed = |s: &Stripe| s.segment_unnamed && !Mutation::SegmentUnnamed.is_active();
         self.checkpoint_is_urgent() || self.stripes.iter().any(unnamed)
     }
 
-    /// Whether somebody waits for that checkpoint: all but the name of a segment.
+    /// Whether a checkpoint is waited for: true for all but the name of a segment.
     #[must_use]
     pub fn checkpoint_is_urgent(&self) -> bool {
-        let wants = |s: &Stripe| s.slot_wanted;
-        !self.slot_queue.is_empty() || self.forgets() || self.stripes.iter().any(wants)
+        let wants = |s: &Stripe| s.phase.awaits_slot();
+        !self.slot_queue.is_empty()
+            || self.source_offsets.has_tombstones()
+            || self.stripes.iter().any(wants)
     }
 
-    /// Whether the stripe is written: neither missing nor suspended.
+    /// Whether the stripe can be written: neither missing nor suspended.
     #[must_use]
     pub fn is_active(&self, index: StripeIndex) -> bool {
-        matches!(self.stripes[index.at()].health, Health::Active)
+        self.stripes[index.at()].is_active()
     }
 
-    /// Whether a write of the stripe was given up that has not returned.
+    /// Whether a write of the stripe was given up and has not returned.
     #[must_use]
     pub fn hangs(&self, index: StripeIndex) -> bool {
-        !self.stripes[index.at()].zombies.is_empty()
+        self.stripes[index.at()].space.abandoned_writes() > 0
     }
 
-    /// Events waiting or lent on stripes that can be reached.
+    /// Counts events waiting or lent on reachable stripes.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.occupied
     }
 
-    /// Events lent to takes that are open or in doubt, on stripes that can be reached.
+    /// Counts events lent to takes that are open or in doubt, on reachable stripes.
     #[must_use]
     pub fn lent(&self) -> u64 {
         self.stripes
             .iter()
             .filter(|stripe| stripe.is_active())
-            .map(|stripe| stripe.front.lent)
+            .map(|stripe| stripe.window.lent())
             .sum()
     }
 
-    /// Events on stripes that cannot be reached now.
+    /// Counts events on stripes that cannot be reached now.
     #[must_use]
     pub fn out_of_reach(&self) -> u64 {
         self.waiting_on(|stripe| !stripe.is_active())
     }
 
-    /// Events lost to damage since the channel was made.
+    /// Counts events lost to damage since the channel was created.
     #[must_use]
     pub fn quarantined(&self) -> u64 {
         self.durable.stripes.iter().map(|s| s.damaged_events).sum()
     }
 
-    /// Events that are durable and neither acknowledged nor void, on all stripes.
+    /// Counts events that are durable and neither acknowledged nor void, on all stripes.
     pub(super) fn published(&self) -> u64 {
         let waiting = |stripe: &StripeState| -> u64 {
             let missing = stripe.missing(0, stripe.watermark.sequence.0);
@@ -211,9 +215,8 @@ impl Log {
         self.durable.stripes.iter().map(waiting).sum()
     }
 
-    /// What was there at the opening and what was put since, less what was taken, what waits and what
-    /// was lost to damage: 0, as long as every event is accounted for. The two sides are counted by
-    /// different parts of the machine.
+    /// Returns the events at the opening plus those put since, less those taken, waiting and lost to damage: 0 while
+    /// every event is accounted for. The two sides are counted by different parts of the machine.
     #[must_use]
     pub fn unaccounted(&self) -> i64 {
         let (waited, damaged) = self.began;
@@ -222,131 +225,79 @@ impl Log {
         came.cast_signed().wrapping_sub(went.cast_signed())
     }
 
-    /// Counts since the log was opened.
+    /// Returns the counts since the log was opened.
     #[must_use]
-    pub fn counts(&self) -> super::Counts {
+    pub fn counts(&self) -> super::LogCounts {
         self.counts
     }
 
-    /// Whether nothing is reserved, queued or in flight. What is in doubt is none of these.
+    /// Whether nothing is reserved, queued or in flight. Frames in doubt are none of these.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.slot_queue.is_empty()
-            && self.stripes.iter().all(|s| s.outstanding_bytes() == 0 && s.failing.is_none())
+            && self.stripes.iter().all(|s| s.outstanding_bytes() == 0 && !s.phase.is_failing())
     }
 
-    /// One stripe as of now.
+    /// Returns the present state of one stripe.
     #[must_use]
     pub fn report(&self, index: StripeIndex) -> StripeReport {
         let stripe = &self.stripes[index.at()];
         let state = self.durable.stripe(index);
         let (frontier, watermark) = (state.frontier(), state.watermark.sequence.0);
-        let refused = stripe.refused_segment.as_ref();
-        let all_refused = refused.filter(|(len, _)| *len <= stripe.segment_bytes);
-        let all_refused = all_refused.map(|(_, trouble)| trouble.clone());
-        let suspended = match &stripe.health {
-            Health::Active => None,
-            Health::Suspended { cause, .. } => Some(cause.clone()),
-            Health::Missing => Some(Trouble::new("its directory is missing")),
+        let missing = || FaultCause::new(FaultKind::Missing, index, "its directory is missing");
+        let suspended = match &stripe.phase {
+            StripePhase::Missing => Some(missing()),
+            phase => phase.cause().cloned(),
         };
-        let free = stripe.free.iter().filter(|s| !stripe.haunted(s.slot));
-        let lens = stripe.segments.iter().map(|s| s.len).chain(stripe.free.iter().map(|s| s.len));
+        let (space, reading) = (&stripe.space, stripe.space.reading());
         StripeReport {
             index,
-            segments: stripe.segments.len(),
-            free: free.clone().count(),
-            free_bytes: free.map(|s| s.len).sum(),
-            largest_segment: lens.max().unwrap_or(0),
+            segments: reading.live,
+            free: reading.free,
+            free_bytes: reading.free_bytes,
+            largest_segment: reading.largest,
             bytes_written: stripe.bytes_written,
-            live_bytes: stripe.segments.iter().map(|s| s.len).sum(),
+            live_bytes: reading.live_bytes,
             events: self.waiting_on(|s| s.index == index),
             frontier,
             watermark,
             waits_since: (frontier < watermark).then(|| stripe.ages.since(frontier)),
-            lag_bytes: stripe.bytes_between(frontier, watermark),
+            lag_bytes: space.bytes_between(frontier, watermark),
             writes: stripe.writes.read(),
-            wants_segment: stripe.wants_segment,
-            room_bytes: stripe.segment_room(),
+            wants_segment: space.wanted_bytes(),
+            room_bytes: space.room(),
             writing: !stripe.in_flight.is_empty(),
             written_at: stripe.written_at,
-            last_segment: SegmentId(stripe.last_segment),
-            hung_writes: stripe.zombies.len(),
+            last_segment: space.last_id(),
+            hung_writes: space.abandoned_writes(),
             suspended,
             lacks_space: stripe.no_space.is_some(),
-            no_space: stripe.no_space.clone().or(all_refused),
-            refused_segment: refused.map(|(_, trouble)| trouble.clone()),
+            no_space: stripe.no_space.as_ref().or(space.refused_usual()).cloned(),
+            refused_segment: space.refused().map(|(_, fault)| fault.clone()),
         }
     }
 
-    /// Notes the bytes that segments of the stripe should have by now: smaller ones are used only where no
-    /// other is free.
+    /// Sets the current segment size of the stripe; smaller segments are used only if no other is free.
     pub fn set_segment_bytes(&mut self, index: StripeIndex, bytes: u64) {
-        self.stripes[index.at()].segment_bytes = bytes;
+        self.stripes[index.at()].space.set_usual_bytes(bytes);
     }
 
-    /// Takes a free segment out of the pool to be deleted, if more than `keep` are there, one is too small
-    /// to be used, or they have more bytes than so many of the usual length and one is longer.
-    ///
-    /// The one that has been free for longest goes, of those below the stripe's present size first. The
-    /// newest may be one that was made just now
-    /// because a large transaction waits for it: deleted as a spare, it would be made and deleted
-    /// again for ever, and the transaction never written. With `also_newest` nothing has waited for it.
+    /// Takes a free segment out for deletion if there is more room than `keep` segments of the usual size are worth, or
+    /// one is too small to be used; the newest only with `also_newest`: nothing has waited for it.
     pub fn spare_segment(
         &mut self,
         index: StripeIndex,
         keep: usize,
         also_newest: bool,
     ) -> Option<FreeSegment> {
-        let need = super::reserve::state_bytes_bound(&self.durable, self.acks.len()) + 4096;
-        let usual = self.settings.segment_bytes;
-        let stripe = &mut self.stripes[index.at()];
-        let find = |is_spare: &dyn Fn(&FreeSegment) -> bool| {
-            stripe.free.iter().position(|s| !stripe.haunted(s.slot) && is_spare(s))
-        };
-        let newest = stripe.free.last().map(|s| s.slot).filter(|_| !also_newest);
-        let bytes: u64 = stripe.free.iter().map(|s| s.len).sum();
-        let by_number = Broken::PoolByNumber.is_chosen();
-        let wanted = stripe.wants_segment > 0 || stripe.roll_planned || by_number;
-        let large = (bytes > usual.saturating_mul(keep as u64) && !wanted)
-            .then(|| find(&|s| s.len > usual && Some(s.slot) != newest));
-        let small = find(&|s| s.len < need);
-        let spare = find(&|s| s.len < stripe.segment_bytes).or_else(|| find(&|_| true));
-        let spare = spare.filter(|_| stripe.free.len() > keep);
-        let at = small.or(large.flatten()).or(spare)?;
-        Some(stripe.free.remove(at))
+        let need = self.state_bytes_bound() + 4096;
+        let full = self.settings.segment_bytes;
+        self.stripes[index.at()].space.trim(keep, need, full, also_newest)
     }
 
-    /// Slot of the segment that came free last.
+    /// Returns the slot of the segment that came free last.
     #[must_use]
     pub fn newest_free(&self, index: StripeIndex) -> Option<u32> {
-        self.stripes[index.at()].free.last().map(|s| s.slot)
-    }
-}
-
-/// `part` of `whole` of the bytes `held`.
-fn scaled(held: u64, part: u64, whole: u64) -> u64 {
-    let bytes = u128::from(held) * u128::from(part) / u128::from(whole.max(1));
-    u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-impl Stripe {
-    /// Bytes of the blocks that hold the sequences `start..end`, about.
-    fn bytes_between(&self, start: u64, end: u64) -> u64 {
-        let firsts = self.segments.iter().map(|s| s.first_sequence.0);
-        let ends = firsts.clone().skip(1).chain([end]);
-        let last = self.segments.len().saturating_sub(1);
-        let spans = self.segments.iter().enumerate().zip(firsts.zip(ends));
-        let bytes = spans.map(|((at, segment), (first, behind))| {
-            let held = if at == last { self.end_offset } else { segment.len };
-            let there = behind.saturating_sub(first);
-            let wanted = behind.min(end).saturating_sub(first.max(start));
-            match wanted {
-                0 => 0,
-                all if all == there => held,
-                // Only the segments at both ends are cut.
-                part => scaled(held, part, there),
-            }
-        });
-        bytes.sum()
+        self.stripes[index.at()].space.newest_free()
     }
 }

@@ -1,10 +1,9 @@
-//! Blocks: what one write carries. A header of fixed length, then frames.
+//! Blocks: the content of one write. A header of fixed length, then frames.
 //!
-//! The header's checksum covers the header, each frame has its own. Together with the place
-//! (segment and offset), the number and the epoch, all in the header, a block is valid or not by
-//! itself, whatever its neighbours are.
+//! The header's checksum covers the header; each frame has its own. The header contains the place (segment and offset),
+//! the number and the epoch, so that a block is valid or not independently of its neighbours.
 
-use super::Refusal;
+use super::DecodeError;
 use super::cursor::{Reader, Writer};
 use super::frame::{self, FrameKind};
 use super::segment::SEGMENT_HEADER_BYTES;
@@ -35,7 +34,7 @@ const CRC_AT: usize = BLOCK_HEADER_BYTES - 4;
 /// Bytes between the last field and the checksum.
 const RESERVED_BYTES: usize = 28;
 
-/// A block's header, checksum aside.
+/// A block's header without its checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlockHeader {
     /// [`SOLO`], [`STATE`].
@@ -50,23 +49,23 @@ pub struct BlockHeader {
     pub key: u64,
     /// The segment the block was written to.
     pub segment: SegmentId,
-    /// Where it begins in that segment, bytes.
+    /// Its offset in that segment, bytes.
     pub offset: u64,
-    /// Its place among the blocks of all stripes.
+    /// Its write order among the blocks of all stripes.
     pub order: WriteOrder,
-    /// Sequence of the first event, or what the next one will be.
+    /// Sequence of the first event, or of the next one if there is none.
     pub first_sequence: Sequence,
-    /// Sequences used up by the block's put and void frames.
+    /// Sequences used by the block's put and void frames.
     pub event_count: u32,
-    /// Bytes of frames behind the header.
+    /// Bytes of frames after the header.
     pub payload_len: u32,
     /// Last durable block when this one was sealed.
     pub watermark_block: BlockNumber,
-    /// The sequence behind that block's last event.
+    /// The sequence after that block's last event.
     pub watermark_sequence: Sequence,
 }
 
-/// The salt of block headers of one stripe.
+/// Returns the salt of block headers of one stripe.
 #[must_use]
 pub fn block_salt(channel: &Uuid, stripe: &Uuid) -> Salt {
     let mut place = [0; 32];
@@ -76,20 +75,20 @@ pub fn block_salt(channel: &Uuid, stripe: &Uuid) -> Salt {
     Salt::of(&place)
 }
 
-/// Bytes that a block with `payload_len` bytes of frames takes on the disk.
+/// Returns the bytes that a block with `payload_len` bytes of frames takes on the disk.
 #[must_use]
 pub const fn written_len(payload_len: usize) -> usize {
     (BLOCK_HEADER_BYTES + payload_len).next_multiple_of(DEVICE_BLOCK_BYTES)
 }
 
 impl BlockHeader {
-    /// Bytes that the block takes on the disk.
+    /// Returns the bytes that the block takes on the disk.
     #[must_use]
     pub fn written_len(&self) -> usize {
         written_len(self.payload_len as usize)
     }
 
-    /// The sequence behind the block's last event.
+    /// Returns the sequence after the block's last event.
     #[must_use]
     pub fn end_sequence(&self) -> Sequence {
         Sequence(self.first_sequence.0.saturating_add(u64::from(self.event_count)))
@@ -127,22 +126,22 @@ impl BlockHeader {
     /// # Errors
     /// Too short, never written, of another stripe, damaged, of a later version, or with a field
     /// that is never written.
-    pub fn decode(salt: Salt, bytes: &[u8]) -> Result<Self, Refusal> {
-        let head = bytes.get(..BLOCK_HEADER_BYTES).ok_or(Refusal::Length)?;
+    pub fn decode(salt: Salt, bytes: &[u8]) -> Result<Self, DecodeError> {
+        let head = bytes.get(..BLOCK_HEADER_BYTES).ok_or(DecodeError::Length)?;
         if is_zero(head) {
-            return Err(Refusal::Empty);
+            return Err(DecodeError::Empty);
         }
         if head[..4] != BLOCK_MAGIC {
-            return Err(Refusal::Magic);
+            return Err(DecodeError::Magic);
         }
         if salt.checksum(&[&head[..CRC_AT]]) != Reader::starting_at(head, CRC_AT).u32()? {
-            return Err(Refusal::Checksum);
+            return Err(DecodeError::Checksum);
         }
-        // Behind the checksum: rot in the version must not read as "use a newer program".
+        // After the checksum: damage in the version must not read as "use a newer program".
         let mut r = Reader::starting_at(head, BLOCK_MAGIC.len());
         let version = r.u16()?;
         if !(1..=BLOCK_VERSION).contains(&version) {
-            return Err(Refusal::version(u32::from(version), u32::from(BLOCK_VERSION)));
+            return Err(DecodeError::version(u32::from(version), u32::from(BLOCK_VERSION)));
         }
         let header = Self {
             flags: r.u16()?,
@@ -164,55 +163,55 @@ impl BlockHeader {
         Ok(header)
     }
 
-    fn check_fields(&self) -> Result<(), Refusal> {
+    fn check_fields(&self) -> Result<(), DecodeError> {
         if self.flags & !(SOLO | STATE) != 0 {
-            return Err(Refusal::Field("block flags"));
+            return Err(DecodeError::Field("block flags"));
         }
         if self.number.0 == 0 {
-            return Err(Refusal::Field("block number"));
+            return Err(DecodeError::Field("block number"));
         }
         if self.offset < SEGMENT_HEADER_BYTES as u64
             || !self.offset.is_multiple_of(DEVICE_BLOCK_BYTES as u64)
         {
-            return Err(Refusal::Field("block offset"));
+            return Err(DecodeError::Field("block offset"));
         }
         if self.first_sequence.0.checked_add(u64::from(self.event_count)).is_none() {
-            return Err(Refusal::Field("first sequence"));
+            return Err(DecodeError::Field("first sequence"));
         }
         Ok(())
     }
 }
 
-/// Checks what stands behind a header that was decoded: every frame is valid, their lengths add up
-/// to the payload's, and their sequences follow each other as the header says.
+/// Checks what follows a decoded header: every frame is valid, their lengths add up to the payload's, and their
+/// sequences are consecutive as the header says.
 ///
-/// `block` begins with the header; bytes behind the payload are not read.
+/// `block` begins with the header; bytes after the payload are not read.
 ///
 /// # Errors
-/// The first thing that does not fit.
-pub fn check_block(header: &BlockHeader, stripe: &Uuid, block: &[u8]) -> Result<(), Refusal> {
+/// The first mismatch.
+pub fn check_block(header: &BlockHeader, stripe: &Uuid, block: &[u8]) -> Result<(), DecodeError> {
     let end = BLOCK_HEADER_BYTES + header.payload_len as usize;
-    let payload = block.get(BLOCK_HEADER_BYTES..end).ok_or(Refusal::Length)?;
+    let payload = block.get(BLOCK_HEADER_BYTES..end).ok_or(DecodeError::Length)?;
     let salt = frame::frame_salt(stripe, header.nonce, header.key);
     let mut next = header.first_sequence.0;
     let mut state_wanted = header.flags & STATE != 0;
     for found in frame::frames(salt, payload) {
         let found = found.map_err(|(_, refusal)| refusal)?.header;
         if std::mem::take(&mut state_wanted) && found.kind != FrameKind::State {
-            return Err(Refusal::Field("block flags"));
+            return Err(DecodeError::Field("block flags"));
         }
         if found.kind.has_sequences() {
             if found.first_sequence.0 != next {
-                return Err(Refusal::Field("first sequence"));
+                return Err(DecodeError::Field("first sequence"));
             }
             next += u64::from(found.count);
         }
     }
     if state_wanted {
-        return Err(Refusal::Field("block flags"));
+        return Err(DecodeError::Field("block flags"));
     }
     if next != header.end_sequence().0 {
-        return Err(Refusal::Field("event count"));
+        return Err(DecodeError::Field("event count"));
     }
     Ok(())
 }

@@ -1,38 +1,38 @@
-//! What frames carry: the prefix of a put's events, acknowledgements, fences, losses.
+//! Payloads of frames: the prefix of a put's events, acknowledgements, fences, losses.
 
 use super::cursor::{Reader, Writer};
 use super::frame::{HAS_ORIGIN, HAS_POSITION};
-use super::{Epoch, Refusal};
+use super::{DecodeError, Epoch};
 use crate::base::ids::{BlockNumber, EpochNumber, GroupId, Sequence, StripeIndex};
 use crate::base::limits::STRIPES_MAX;
 
-/// Where a moved put stood before its stripe's epoch was fenced.
+/// The place of a moved put before its stripe's epoch was fenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The stripe.
     pub stripe: StripeIndex,
-    /// Its epoch then.
+    /// The epoch of the stripe then.
     pub epoch: EpochNumber,
-    /// First sequence the transaction had there.
+    /// First sequence of the transaction there.
     pub sequence: Sequence,
 }
 
-/// What a source left with its events.
+/// A source's offset, committed with its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PositionRef<'a> {
+pub struct SourceOffsetRef<'a> {
     /// Name of the source.
     pub source: &'a str,
-    /// Grows by one with each committed position of this source.
+    /// Grows by one with each committed offset of this source.
     pub counter: u64,
     /// The source's own bytes.
     pub bytes: &'a [u8],
 }
 
-/// Bytes in front of a position's two texts: counter and lengths.
+/// Bytes before a source offset's two texts: counter and lengths.
 const POSITION_HEADER_BYTES: usize = 16;
 
-impl<'a> PositionRef<'a> {
-    /// Bytes that a position takes in a put frame and in a state record.
+impl<'a> SourceOffsetRef<'a> {
+    /// Returns the bytes of a source offset in a put frame and in a state record.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         POSITION_HEADER_BYTES + self.source.len() + self.bytes.len()
@@ -46,43 +46,42 @@ impl<'a> PositionRef<'a> {
         w.bytes(self.bytes);
     }
 
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, Refusal> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let counter = r.u64()?;
         let (name, bytes) = (r.len()?, r.len()?);
         Ok(Self { counter, source: r.text(name)?, bytes: r.take(bytes)? })
     }
 }
 
-/// What stands in front of the events of a put frame.
+/// What precedes the events of a put frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PutPrefix<'a> {
     /// Set when the transaction was moved here from a fenced epoch.
     pub origin: Option<Origin>,
-    /// Set when a source left its position with the events.
-    pub position: Option<PositionRef<'a>>,
+    /// Set when a source committed its offset with the events.
+    pub source_offset: Option<SourceOffsetRef<'a>>,
 }
 
 /// Bytes of an [`Origin`].
 const ORIGIN_BYTES: usize = 24;
 
 impl<'a> PutPrefix<'a> {
-    /// The frame's flags.
+    /// Returns the frame's flags.
     #[must_use]
     pub fn flags(&self) -> u8 {
-        let position = if self.position.is_some() { HAS_POSITION } else { 0 };
+        let source_offset = if self.source_offset.is_some() { HAS_POSITION } else { 0 };
         let origin = if self.origin.is_some() { HAS_ORIGIN } else { 0 };
-        position | origin
+        source_offset | origin
     }
 
-    /// Bytes that [`PutPrefix::encode`] writes.
+    /// Returns the bytes that [`PutPrefix::encode`] writes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         let origin = if self.origin.is_some() { ORIGIN_BYTES } else { 0 };
-        origin + self.position.map_or(0, |position| position.encoded_len())
+        origin + self.source_offset.map_or(0, |source_offset| source_offset.encoded_len())
     }
 
-    /// Writes the prefix to the start of `out` and answers how many bytes that took; the events
-    /// follow there.
+    /// Writes the prefix to the start of `out` and returns its length in bytes; the events follow there.
     ///
     /// # Panics
     /// `out` is shorter than [`PutPrefix::encoded_len`].
@@ -93,17 +92,17 @@ impl<'a> PutPrefix<'a> {
             w.u64(origin.epoch.0);
             w.u64(origin.sequence.0);
         }
-        if let Some(position) = &self.position {
-            position.write(&mut w);
+        if let Some(source_offset) = &self.source_offset {
+            source_offset.write(&mut w);
         }
         w.at()
     }
 
-    /// Reads the prefix of a put frame's payload; answers also where the events begin.
+    /// Reads the prefix of a put frame's payload; also returns where the events begin.
     ///
     /// # Errors
     /// The payload is cut short or not what [`PutPrefix::encode`] writes.
-    pub fn decode(flags: u8, payload: &'a [u8]) -> Result<(Self, usize), Refusal> {
+    pub fn decode(flags: u8, payload: &'a [u8]) -> Result<(Self, usize), DecodeError> {
         let mut r = Reader::new(payload);
         let mut prefix = Self::default();
         if flags & HAS_ORIGIN != 0 {
@@ -112,7 +111,7 @@ impl<'a> PutPrefix<'a> {
             prefix.origin = Some(Origin { stripe, epoch, sequence: Sequence(r.u64()?) });
         }
         if flags & HAS_POSITION != 0 {
-            prefix.position = Some(PositionRef::read(&mut r)?);
+            prefix.source_offset = Some(SourceOffsetRef::read(&mut r)?);
         }
         Ok((prefix, r.at()))
     }
@@ -130,17 +129,17 @@ pub struct AckBody {
 /// Bytes of one range of an [`AckBody`].
 const ACK_RANGE_BYTES: usize = 24;
 
-/// Bytes in front of the ranges of an [`AckBody`].
+/// Bytes before the ranges of an [`AckBody`].
 const ACK_HEADER_BYTES: usize = 8;
 
 impl AckBody {
-    /// Bytes that [`AckBody::encode`] writes.
+    /// Returns the bytes that [`AckBody::encode`] writes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         ACK_HEADER_BYTES + self.ranges.len() * ACK_RANGE_BYTES
     }
 
-    /// Writes the payload to the start of `out` and answers how many bytes that took.
+    /// Writes the payload to the start of `out` and returns its length in bytes.
     ///
     /// # Panics
     /// `out` is shorter than [`AckBody::encoded_len`].
@@ -158,12 +157,12 @@ impl AckBody {
     ///
     /// # Errors
     /// It is not what [`AckBody::encode`] writes.
-    pub fn decode(payload: &[u8]) -> Result<Self, Refusal> {
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(payload);
         let group = GroupId(r.u32()?);
         let count = r.len()?;
         if count != r.left() / ACK_RANGE_BYTES {
-            return Err(Refusal::Length);
+            return Err(DecodeError::Length);
         }
         let mut ranges = Vec::with_capacity(count);
         for _ in 0..count {
@@ -174,16 +173,16 @@ impl AckBody {
     }
 }
 
-/// Payload of a fence: the stripe's new epoch, and the sequences that the old one gives up.
+/// Payload of a fence: the stripe's new epoch, and the sequences of the old one that are void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FenceBody {
     /// The stripe whose epoch ends.
     pub stripe: StripeIndex,
-    /// The epoch that follows; blocks of earlier ones from its start on are void.
+    /// The following epoch; blocks of earlier ones from its start on are void.
     pub epoch: Epoch,
     /// The sequence at the watermark: the first one that is void.
     pub void_start: Sequence,
-    /// The stripe's next sequence, behind the last one that is void.
+    /// The stripe's next sequence, after the last void one.
     pub void_end: Sequence,
 }
 
@@ -191,7 +190,7 @@ impl FenceBody {
     /// Bytes of the payload.
     pub const BYTES: usize = 48;
 
-    /// Writes the payload to the start of `out` and answers how many bytes that took.
+    /// Writes the payload to the start of `out` and returns its length in bytes.
     ///
     /// # Panics
     /// `out` is shorter than [`FenceBody::BYTES`].
@@ -208,7 +207,7 @@ impl FenceBody {
     ///
     /// # Errors
     /// It is not what [`FenceBody::encode`] writes.
-    pub fn decode(payload: &[u8]) -> Result<Self, Refusal> {
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(payload);
         let stripe = read_stripe(&mut r)?;
         let epoch = read_epoch(&mut r)?;
@@ -216,20 +215,20 @@ impl FenceBody {
         r.end()?;
         // Equal when nothing was in flight.
         if void_start > void_end {
-            return Err(Refusal::Field("void range"));
+            return Err(DecodeError::Field("void range"));
         }
         Ok(Self { stripe, epoch, void_start, void_end })
     }
 }
 
-/// Payload of a lost frame: sequences that a take found damaged and passed over.
+/// Payload of a lost frame: sequences that a take found damaged and skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LostBody {
     /// The stripe.
     pub stripe: StripeIndex,
     /// First lost sequence.
     pub start: u64,
-    /// Behind the last lost sequence.
+    /// The sequence after the last lost one.
     pub end: u64,
 }
 
@@ -237,7 +236,7 @@ impl LostBody {
     /// Bytes of the payload.
     pub const BYTES: usize = 24;
 
-    /// Writes the payload to the start of `out` and answers how many bytes that took.
+    /// Writes the payload to the start of `out` and returns its length in bytes.
     ///
     /// # Panics
     /// `out` is shorter than [`LostBody::BYTES`].
@@ -251,7 +250,7 @@ impl LostBody {
     ///
     /// # Errors
     /// It is not what [`LostBody::encode`] writes.
-    pub fn decode(payload: &[u8]) -> Result<Self, Refusal> {
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(payload);
         let (stripe, start, end) = read_range(&mut r)?;
         r.end()?;
@@ -264,10 +263,10 @@ fn write_stripe(w: &mut Writer<'_>, stripe: StripeIndex) {
     w.zeroes(6);
 }
 
-fn read_stripe(r: &mut Reader<'_>) -> Result<StripeIndex, Refusal> {
+fn read_stripe(r: &mut Reader<'_>) -> Result<StripeIndex, DecodeError> {
     let stripe = StripeIndex(r.u16()?);
     r.zeroes(6)?;
-    if stripe.at() < STRIPES_MAX { Ok(stripe) } else { Err(Refusal::Field("stripe")) }
+    if stripe.at() < STRIPES_MAX { Ok(stripe) } else { Err(DecodeError::Field("stripe")) }
 }
 
 fn write_range(w: &mut Writer<'_>, stripe: StripeIndex, start: u64, end: u64) {
@@ -276,10 +275,10 @@ fn write_range(w: &mut Writer<'_>, stripe: StripeIndex, start: u64, end: u64) {
     w.u64(end);
 }
 
-fn read_range(r: &mut Reader<'_>) -> Result<(StripeIndex, u64, u64), Refusal> {
+fn read_range(r: &mut Reader<'_>) -> Result<(StripeIndex, u64, u64), DecodeError> {
     let stripe = read_stripe(r)?;
     let (start, end) = (r.u64()?, r.u64()?);
-    if start < end { Ok((stripe, start, end)) } else { Err(Refusal::Field("range")) }
+    if start < end { Ok((stripe, start, end)) } else { Err(DecodeError::Field("range")) }
 }
 
 pub(super) fn write_epoch(w: &mut Writer<'_>, epoch: &Epoch) {
@@ -288,7 +287,7 @@ pub(super) fn write_epoch(w: &mut Writer<'_>, epoch: &Epoch) {
     w.u64(epoch.start.0);
 }
 
-pub(super) fn read_epoch(r: &mut Reader<'_>) -> Result<Epoch, Refusal> {
+pub(super) fn read_epoch(r: &mut Reader<'_>) -> Result<Epoch, DecodeError> {
     let number = EpochNumber(r.u64()?);
     let nonce = r.u64()?;
     Ok(Epoch { number, nonce, start: BlockNumber(r.u64()?) })

@@ -1,11 +1,11 @@
-//! Fields in order: a reader that refuses short input, a writer into a slice of the exact length.
+//! Sequential fields: a reader that refuses short input, and a writer into a slice of the exact length.
 
-use super::Refusal;
+use super::DecodeError;
 use crate::base::ids::Uuid;
 use crate::base::zeroes::is_zero;
 use byteorder::{ByteOrder, LittleEndian};
 
-/// Reads fields one behind the other.
+/// Reads fields in sequence.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
@@ -21,75 +21,75 @@ impl<'a> Reader<'a> {
         Self { bytes, at }
     }
 
-    /// Offset of the next field.
+    /// Returns the offset of the next field.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// Bytes that are left.
+    /// Returns the bytes that are left.
     pub(super) fn left(&self) -> usize {
         self.bytes.len().saturating_sub(self.at)
     }
 
     #[inline]
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Refusal> {
-        let end = self.at.checked_add(len).ok_or(Refusal::Length)?;
-        let taken = self.bytes.get(self.at..end).ok_or(Refusal::Length)?;
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let end = self.at.checked_add(len).ok_or(DecodeError::Length)?;
+        let taken = self.bytes.get(self.at..end).ok_or(DecodeError::Length)?;
         self.at = end;
         Ok(taken)
     }
 
     #[inline]
-    pub(super) fn u8(&mut self) -> Result<u8, Refusal> {
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(self.take(1)?[0])
     }
 
     #[inline]
-    pub(super) fn u16(&mut self) -> Result<u16, Refusal> {
+    pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
         Ok(LittleEndian::read_u16(self.take(2)?))
     }
 
     #[inline]
-    pub(super) fn u32(&mut self) -> Result<u32, Refusal> {
+    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(LittleEndian::read_u32(self.take(4)?))
     }
 
     #[inline]
-    pub(super) fn u64(&mut self) -> Result<u64, Refusal> {
+    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
         Ok(LittleEndian::read_u64(self.take(8)?))
     }
 
-    /// A 32-bit length or count.
+    /// Reads a 32-bit length or count.
     #[inline]
-    pub(super) fn len(&mut self) -> Result<usize, Refusal> {
+    pub(super) fn len(&mut self) -> Result<usize, DecodeError> {
         Ok(self.u32()? as usize)
     }
 
-    pub(super) fn uuid(&mut self) -> Result<Uuid, Refusal> {
+    pub(super) fn uuid(&mut self) -> Result<Uuid, DecodeError> {
         let mut uuid = [0; 16];
         uuid.copy_from_slice(self.take(16)?);
         Ok(Uuid(uuid))
     }
 
-    pub(super) fn text(&mut self, len: usize) -> Result<&'a str, Refusal> {
-        std::str::from_utf8(self.take(len)?).map_err(|_| Refusal::Text)
+    pub(super) fn text(&mut self, len: usize) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.take(len)?).map_err(|_| DecodeError::Text)
     }
 
-    /// Reserved bytes: always written as zeroes, so that a later version may give them a meaning.
-    pub(super) fn zeroes(&mut self, len: usize) -> Result<(), Refusal> {
-        if is_zero(self.take(len)?) { Ok(()) } else { Err(Refusal::Field("reserved")) }
+    /// Reads reserved bytes: always written as zeroes, so that a later version may give them a meaning.
+    pub(super) fn zeroes(&mut self, len: usize) -> Result<(), DecodeError> {
+        if is_zero(self.take(len)?) { Ok(()) } else { Err(DecodeError::Field("reserved")) }
     }
 
-    /// Nothing may follow.
-    pub(super) fn end(&self) -> Result<(), Refusal> {
-        if self.left() == 0 { Ok(()) } else { Err(Refusal::Length) }
+    /// Checks that nothing follows.
+    pub(super) fn end(&self) -> Result<(), DecodeError> {
+        if self.left() == 0 { Ok(()) } else { Err(DecodeError::Length) }
     }
 }
 
-/// Writes fields one behind the other.
+/// Writes fields in sequence.
 ///
-/// Every method panics when the slice is too short: callers size it with the structure's own
-/// length, so that would be a mistake of this module and must not reach a disk.
+/// Every method panics if the slice is too short: callers size it with the structure's own length, so that would be a
+/// bug of this module and must not reach a disk.
 pub(super) struct Writer<'a> {
     out: &'a mut [u8],
     at: usize,
@@ -100,7 +100,7 @@ impl<'a> Writer<'a> {
         Self { out, at: 0 }
     }
 
-    /// Bytes written so far.
+    /// Returns the bytes written so far.
     pub(super) fn at(&self) -> usize {
         self.at
     }
@@ -130,7 +130,7 @@ impl<'a> Writer<'a> {
         self.bytes(&value.to_le_bytes());
     }
 
-    /// A length or count as 32 bits.
+    /// Writes a length or count as 32 bits.
     #[inline]
     pub(super) fn len(&mut self, len: usize) {
         self.u32(u32::try_from(len).expect("limits keep every length below 4 GiB"));

@@ -1,9 +1,9 @@
 //! Events inside a put frame: two lengths, the headers if there are any, the body.
 //!
-//! Eight bytes of overhead for an event without headers, and no allocation in either direction:
-//! decoded headers and bodies are slices of the block they were read in.
+//! Eight bytes of overhead for an event without headers, and no allocation in either direction: decoded headers and
+//! bodies are slices of their block.
 
-use super::Refusal;
+use super::DecodeError;
 use super::cursor::{Reader, Writer};
 use crate::base::limits::{EVENT_BYTES_MAX, HEADERS_MAX};
 use crate::event::{Event, Headers};
@@ -13,10 +13,10 @@ use std::ops::Range;
 /// Bytes of an event's two lengths.
 pub const EVENT_HEADER_BYTES: usize = 8;
 
-/// Bytes of the count in front of the headers.
+/// Bytes of the count before the headers.
 const COUNT_BYTES: usize = 4;
 
-/// Bytes of the two lengths in front of each header.
+/// Bytes of the two lengths before each header.
 const HEADER_LENGTHS_BYTES: usize = 8;
 
 // Every length of an event that put takes fits its field of four bytes.
@@ -24,7 +24,7 @@ const _: () = assert!(
     (COUNT_BYTES + HEADERS_MAX * HEADER_LENGTHS_BYTES + EVENT_BYTES_MAX) as u64 <= u32::MAX as u64
 );
 
-/// Bytes that [`encode`] writes for `event`.
+/// Returns the bytes that [`encode`] writes for `event`.
 #[must_use]
 pub fn encoded_len(event: &Event) -> usize {
     EVENT_HEADER_BYTES + headers_len(&event.headers) + event.body.len()
@@ -37,11 +37,11 @@ fn headers_len(headers: &Headers) -> usize {
     COUNT_BYTES + headers.encoded().len()
 }
 
-/// Writes `event` to the start of `out` and answers how many bytes that took.
+/// Writes `event` to the start of `out` and returns its length in bytes.
 ///
 /// # Panics
-/// `out` is shorter than [`encoded_len`], or a text has 4 GiB or more: put refuses events beyond
-/// [`EVENT_BYTES_MAX`] or [`HEADERS_MAX`].
+/// `out` is shorter than [`encoded_len`], or a text has 4 GiB or more: put refuses events beyond [`EVENT_BYTES_MAX`] or
+/// [`HEADERS_MAX`].
 pub fn encode(event: &Event, out: &mut [u8]) -> usize {
     let mut w = Writer::new(out);
     w.len(headers_len(&event.headers));
@@ -54,13 +54,13 @@ pub fn encode(event: &Event, out: &mut [u8]) -> usize {
     w.at()
 }
 
-/// Reads the event at `*at` of `bytes`, a put frame's events, and moves `at` behind it. Headers and
-/// body share the memory of `bytes`.
+/// Reads the event at `*at` of `bytes`, a put frame's events, and moves `at` to its end. Headers and body share the
+/// memory of `bytes`.
 ///
 /// # Errors
-/// The event is cut short, or its headers are not what [`encode`] writes; `at` stays.
-pub fn decode(bytes: &Bytes, at: &mut usize) -> Result<Event, Refusal> {
-    let places = Places::read(bytes, *at)?;
+/// The event is cut short, or its headers are not what [`encode`] writes; `at` is unchanged.
+pub fn decode(bytes: &Bytes, at: &mut usize) -> Result<Event, DecodeError> {
+    let places = EventSpans::read(bytes, *at)?;
     let shared = |range: Range<usize>| {
         if range.is_empty() { Bytes::new() } else { bytes.slice(range) }
     };
@@ -69,23 +69,23 @@ pub fn decode(bytes: &Bytes, at: &mut usize) -> Result<Event, Refusal> {
     Ok(Event { headers, body: shared(places.body) })
 }
 
-/// As [`decode`], but the event gets memory of its own: for takers whose events would keep more
-/// blocks in memory than the byte budget allows.
+/// Like [`decode`], but the event gets memory of its own: for takers whose events would keep more blocks in memory than
+/// the byte budget allows.
 ///
 /// # Errors
 /// As [`decode`].
-pub fn decode_copied(bytes: &[u8], at: &mut usize) -> Result<Event, Refusal> {
-    let end = Places::read(bytes, *at)?.body.end;
+pub fn decode_copied(bytes: &[u8], at: &mut usize) -> Result<Event, DecodeError> {
+    let end = EventSpans::read(bytes, *at)?.body.end;
     let own = Bytes::copy_from_slice(&bytes[*at..end]);
     *at = end;
     decode(&own, &mut 0)
 }
 
-/// Moves `at` behind the event at `*at` without looking into it.
+/// Moves `at` to the end of the event at `*at` without decoding it.
 ///
 /// # Errors
-/// The event is cut short; `at` stays.
-pub fn skip(bytes: &[u8], at: &mut usize) -> Result<(), Refusal> {
+/// The event is cut short; `at` is unchanged.
+pub fn skip(bytes: &[u8], at: &mut usize) -> Result<(), DecodeError> {
     let mut r = Reader::starting_at(bytes, *at);
     let (headers, body) = (r.len()?, r.len()?);
     r.take(headers)?;
@@ -94,16 +94,16 @@ pub fn skip(bytes: &[u8], at: &mut usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Where the parts of an event stand, its headers checked.
-struct Places {
+/// The places of an event's parts, its headers checked.
+struct EventSpans {
     count: u32,
     /// Without their count.
     headers: Range<usize>,
     body: Range<usize>,
 }
 
-impl Places {
-    fn read(bytes: &[u8], at: usize) -> Result<Self, Refusal> {
+impl EventSpans {
+    fn read(bytes: &[u8], at: usize) -> Result<Self, DecodeError> {
         let mut r = Reader::starting_at(bytes, at);
         let (headers_len, body_len) = (r.len()?, r.len()?);
         let headers_at = r.at();
@@ -119,15 +119,15 @@ impl Places {
 }
 
 /// Their count.
-fn check_headers(bytes: &[u8]) -> Result<u32, Refusal> {
+fn check_headers(bytes: &[u8]) -> Result<u32, DecodeError> {
     let mut r = Reader::new(bytes);
     let count = r.u32()?;
     if count == 0 {
-        return Err(Refusal::Field("header count"));
+        return Err(DecodeError::Field("header count"));
     }
-    // Before it is counted through: what a count says need not be there.
+    // Before the headers are counted: the count may be larger than what is there.
     if count as usize > r.left() / HEADER_LENGTHS_BYTES {
-        return Err(Refusal::Bounds);
+        return Err(DecodeError::Bounds);
     }
     for _ in 0..count {
         let (name_len, value_len) = (r.len()?, r.len()?);

@@ -1,5 +1,5 @@
-//! docs/format.md against the code: every table is compared with bytes that the code wrote for the
-//! sample values, so neither can change without the other.
+//! Compares docs/format.md with the code: every table with the bytes that the code writes for the sample values, so
+//! neither can change without the other.
 
 use super::body::{FenceBody, LostBody};
 use super::frame::FrameKind;
@@ -33,7 +33,7 @@ fn zeroes(len: usize) -> Vec<u8> {
     vec![0; len]
 }
 
-/// The rows of the table below the marker `<!-- marker -->`, as trimmed cells.
+/// Returns the rows of the table below the marker `<!-- marker -->`, as trimmed cells.
 fn rows(marker: &str) -> Vec<Vec<&'static str>> {
     let start = PAGE.find(&format!("<!-- {marker} -->\n")).expect(marker);
     PAGE[start..]
@@ -44,8 +44,8 @@ fn rows(marker: &str) -> Vec<Vec<&'static str>> {
         .collect()
 }
 
-/// The page's rows for `layout` name its fields in order, with their places, and the code writes
-/// just these bytes there.
+/// Checks that the page's rows for `layout` name its fields in order, with their offsets, and that the code writes
+/// exactly these bytes there.
 fn check_layout(layout: &Layout) {
     let name = layout.name;
     let rows = rows(&format!("layout: {name}"));
@@ -78,7 +78,7 @@ fn every_table_of_the_page_shows_what_the_code_writes() {
     assert_eq!(on_page, layouts.len(), "every table is compared");
 }
 
-/// The checksum that stands at `at`: it is compared with the code by the golden files.
+/// Returns the checksum at `at`: the golden files compare it with the code.
 fn crc_of(bytes: &[u8], at: usize) -> Vec<u8> {
     bytes[at..at + 4].to_vec()
 }
@@ -261,7 +261,7 @@ fn state_layouts() -> Vec<Layout> {
         ("frontier", n8(3900)),
         ("ranges", [n8(3950), n8(3960), n8(4000), n8(4001)].concat()),
     ];
-    let position = vec![
+    let source_offset = vec![
         ("counter", n8(12)),
         ("source length", n4(4)),
         ("position length", n4(14)),
@@ -280,7 +280,7 @@ fn state_layouts() -> Vec<Layout> {
         Layout {
             name: "position of a state record",
             bytes: part(spool_end, bytes.len()),
-            fields: position,
+            fields: source_offset,
         },
     ]
 }

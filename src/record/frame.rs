@@ -1,34 +1,33 @@
-//! Frames: one committed transaction each, or one record of the log's own, inside a block.
+//! Frames: one committed transaction, or one record of the log's own, inside a block.
 //!
-//! A frame's checksum is salted with the stripe, the nonce of its epoch and the key of its block,
-//! a number that no two blocks of an epoch share. It is fixed when the block opens, so committers
-//! checksum their frames in place and at once, and bytes of an earlier life of the same place
-//! never pass as new.
+//! A frame's checksum is salted with the stripe, the nonce of its epoch and the key of its block, a number that no two
+//! blocks of an epoch share. The key is fixed when the block opens, so committers checksum their frames in place and at
+//! once, and bytes of an earlier epoch at the same place never pass as new.
 
-use super::Refusal;
+use super::DecodeError;
 use super::cursor::{Reader, Writer};
 use crate::base::checksum::Salt;
 use crate::base::ids::{Sequence, Uuid};
 use crate::base::zeroes::is_zero;
 use std::ops::Range;
 
-/// Bytes of a frame's header, in front of its payload.
+/// Bytes of a frame's header, before its payload.
 pub const FRAME_HEADER_BYTES: usize = 24;
 
 /// Bytes of the checksum at the start of a frame.
 const CRC_BYTES: usize = 4;
 
-/// Put flag: the payload carries a source position.
+/// Put flag: the payload contains a source offset.
 pub const HAS_POSITION: u8 = 1;
 
-/// Put flag: the payload names the place the transaction was moved from.
+/// Put flag: the payload contains the origin of a moved transaction.
 pub const HAS_ORIGIN: u8 = 2;
 
-/// What a frame carries.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FrameKind {
-    /// Events of one put transaction, behind a [`PutPrefix`](super::body::PutPrefix).
+    /// Events of one put transaction, after a [`PutPrefix`](super::body::PutPrefix).
     Put = 1,
     /// A committed take, an [`AckBody`](super::body::AckBody).
     Ack = 2,
@@ -38,13 +37,12 @@ pub enum FrameKind {
     Fence = 4,
     /// Damage that a take found, a [`LostBody`](super::body::LostBody).
     Lost = 5,
-    /// A frame that was reserved and then given up. Its sequences are void; its payload has any
-    /// content and is not read.
+    /// A frame that was reserved and then dropped. Its sequences are void; its payload has any content and is not read.
     Void = 255,
 }
 
 impl FrameKind {
-    fn of(byte: u8) -> Result<Self, Refusal> {
+    fn of(byte: u8) -> Result<Self, DecodeError> {
         match byte {
             1 => Ok(Self::Put),
             2 => Ok(Self::Ack),
@@ -52,34 +50,34 @@ impl FrameKind {
             4 => Ok(Self::Fence),
             5 => Ok(Self::Lost),
             255 => Ok(Self::Void),
-            _ => Err(Refusal::Field("frame kind")),
+            _ => Err(DecodeError::Field("frame kind")),
         }
     }
 
-    /// Whether the frame uses up sequences of its stripe.
+    /// Whether the frame uses sequences of its stripe.
     #[must_use]
     pub fn has_sequences(self) -> bool {
         matches!(self, Self::Put | Self::Void)
     }
 }
 
-/// A frame's header, checksum aside.
+/// A frame's header without its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// Bytes of the payload.
     pub len: u32,
-    /// What the payload is.
+    /// The kind of the payload.
     pub kind: FrameKind,
     /// [`HAS_POSITION`] and [`HAS_ORIGIN`] for puts, else 0.
     pub flags: u8,
-    /// Sequences the frame uses up: the events of a put, what was reserved for a void, else 0.
+    /// Sequences that the frame uses: the events of a put, the reserved ones of a void frame, else 0.
     pub count: u32,
-    /// The first of them. Without a meaning where `count` is 0.
+    /// The first of them; without meaning if `count` is 0.
     pub first_sequence: Sequence,
 }
 
 impl FrameHeader {
-    /// Bytes of the frame, header and payload.
+    /// Returns the bytes of the frame, header and payload.
     #[must_use]
     pub fn frame_len(&self) -> usize {
         FRAME_HEADER_BYTES + self.len as usize
@@ -97,7 +95,7 @@ impl FrameHeader {
     }
 }
 
-/// The salt of all frames of one block. `key` is the block's own, from its header.
+/// Returns the salt of all frames of one block. `key` is the block's own, from its header.
 #[must_use]
 pub fn frame_salt(stripe: &Uuid, epoch_nonce: u64, key: u64) -> Salt {
     let mut place = [0; 32];
@@ -108,7 +106,7 @@ pub fn frame_salt(stripe: &Uuid, epoch_nonce: u64, key: u64) -> Salt {
     Salt::of(&place)
 }
 
-/// Completes a frame whose payload already stands behind the room for its header.
+/// Completes a frame whose payload is already in place after the room for its header.
 ///
 /// # Panics
 /// `frame` is shorter than the header says, or the kind is [`FrameKind::Void`].
@@ -120,8 +118,7 @@ pub fn seal_frame(salt: Salt, header: &FrameHeader, frame: &mut [u8]) {
     Writer::new(frame).u32(crc);
 }
 
-/// Makes a reserved frame void: what its payload holds no longer matters. Takes length, count and
-/// first sequence from `header`.
+/// Makes a reserved frame void; its payload no longer matters. Takes length, count and first sequence from `header`.
 ///
 /// # Panics
 /// `frame` is shorter than [`FRAME_HEADER_BYTES`].
@@ -136,36 +133,36 @@ pub fn void_frame(salt: Salt, header: &FrameHeader, frame: &mut [u8]) {
 /// Reads and checks the frame at the start of `bytes`; more may follow.
 ///
 /// # Errors
-/// The frame is cut short, its checksum does not fit this place, or its fields are not what
-/// [`seal_frame`] and [`void_frame`] write.
-pub fn parse(salt: Salt, bytes: &[u8]) -> Result<FrameHeader, Refusal> {
+/// The frame is cut short, its checksum does not match this place, or its fields are not what [`seal_frame`] and
+/// [`void_frame`] write.
+pub fn parse(salt: Salt, bytes: &[u8]) -> Result<FrameHeader, DecodeError> {
     check(salt, bytes)?.header
 }
 
-/// A frame whose checksum fits: its length can be trusted, whatever its other fields say.
+/// A frame whose checksum matches: its length can be trusted, whatever its other fields say.
 struct Checked {
     len: usize,
-    header: Result<FrameHeader, Refusal>,
+    header: Result<FrameHeader, DecodeError>,
 }
 
-fn check(salt: Salt, bytes: &[u8]) -> Result<Checked, Refusal> {
-    let head = bytes.get(..FRAME_HEADER_BYTES).ok_or(Refusal::Length)?;
+fn check(salt: Salt, bytes: &[u8]) -> Result<Checked, DecodeError> {
+    let head = bytes.get(..FRAME_HEADER_BYTES).ok_or(DecodeError::Length)?;
     if is_zero(head) {
-        return Err(Refusal::Empty);
+        return Err(DecodeError::Empty);
     }
     let mut r = Reader::new(head);
     let (crc, len) = (r.u32()?, r.len()?);
     let len = FRAME_HEADER_BYTES + len;
-    let frame = bytes.get(..len).ok_or(Refusal::Length)?;
+    let frame = bytes.get(..len).ok_or(DecodeError::Length)?;
     let kind = r.u8()?;
     let covered = if kind == FrameKind::Void as u8 { head } else { frame };
     if salt.checksum(&[&covered[CRC_BYTES..]]) != crc {
-        return Err(Refusal::Checksum);
+        return Err(DecodeError::Checksum);
     }
     Ok(Checked { len, header: fields(head) })
 }
 
-fn fields(head: &[u8]) -> Result<FrameHeader, Refusal> {
+fn fields(head: &[u8]) -> Result<FrameHeader, DecodeError> {
     let mut r = Reader::starting_at(head, CRC_BYTES);
     let len = r.u32()?;
     let kind = FrameKind::of(r.u8()?)?;
@@ -175,38 +172,38 @@ fn fields(head: &[u8]) -> Result<FrameHeader, Refusal> {
     let first_sequence = Sequence(r.u64()?);
     let known = if kind == FrameKind::Put { HAS_POSITION | HAS_ORIGIN } else { 0 };
     if flags & !known != 0 {
-        return Err(Refusal::Field("frame flags"));
+        return Err(DecodeError::Field("frame flags"));
     }
     if !kind.has_sequences() && count != 0 {
-        return Err(Refusal::Field("frame count"));
+        return Err(DecodeError::Field("frame count"));
     }
     if first_sequence.0.checked_add(u64::from(count)).is_none() {
-        return Err(Refusal::Field("first sequence"));
+        return Err(DecodeError::Field("first sequence"));
     }
     Ok(FrameHeader { len, kind, flags, count, first_sequence })
 }
 
-/// A checked frame and where it stands.
+/// A checked frame and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameAt {
     /// Its header.
     pub header: FrameHeader,
-    /// Where the frame begins in the bytes that [`frames`] was given.
+    /// Offset of the frame in the bytes passed to [`frames`].
     pub offset: usize,
 }
 
 impl FrameAt {
-    /// Where its payload stands in the bytes that [`frames`] was given.
+    /// Returns the range of its payload in the bytes passed to [`frames`].
     #[must_use]
     pub fn payload(&self) -> Range<usize> {
         self.offset + FRAME_HEADER_BYTES..self.offset + self.header.frame_len()
     }
 }
 
-/// The frames of `payload`, a block's bytes behind its header.
+/// Returns the frames of `payload`, the bytes of a block after its header.
 ///
-/// A refused frame comes as its offset and the reason. If its checksum fits, its length can be
-/// trusted and the next frame follows; else the iterator ends there.
+/// A refused frame is returned as its offset and the reason. If its checksum matches, its length can be trusted and the
+/// next frame follows; otherwise the iterator ends there.
 #[must_use]
 pub fn frames(salt: Salt, payload: &[u8]) -> Frames<'_> {
     Frames { salt, payload, offset: 0 }
@@ -221,7 +218,7 @@ pub struct Frames<'a> {
 }
 
 impl Iterator for Frames<'_> {
-    type Item = Result<FrameAt, (usize, Refusal)>;
+    type Item = Result<FrameAt, (usize, DecodeError)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let offset = self.offset;

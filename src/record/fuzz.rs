@@ -1,9 +1,7 @@
-//! What the fuzz targets call, one function for each structure; tests/hostile and the unit tests
-//! run them too.
+//! Entry points of the fuzz targets, one function for each structure; crates/agent/tests/hostile and the unit tests run them too.
 //!
-//! Each decodes any bytes as they are, and again with the checksums made right, since random bytes
-//! seldom pass one. Whatever is accepted must be encoded as the same bytes again or, where an
-//! earlier version is read, as bytes that mean the same.
+//! Each decodes any bytes as they are, and again with corrected checksums, since random bytes seldom pass one. Whatever
+//! is accepted must be encoded as the same bytes again or, for an earlier version, as bytes with the same meaning.
 
 use super::block::{self, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader};
 use super::body::{AckBody, FenceBody, LostBody, PutPrefix};
@@ -16,7 +14,7 @@ use crate::base::checksum::Salt;
 use crate::base::ids::Uuid;
 use bytes::Bytes;
 
-/// Any bytes as a block: header, frames, and what the frames carry.
+/// Decodes any bytes as a block: header, frames, and payloads.
 ///
 /// # Panics
 /// Something is accepted that encodes as other bytes.
@@ -48,7 +46,7 @@ fn whole_block(salt: Salt, bytes: &[u8]) {
     let _ = block::check_block(&header, &Uuid::default(), &bytes);
 }
 
-/// Any bytes as the frames of a block.
+/// Decodes any bytes as the frames of a block.
 ///
 /// # Panics
 /// Something is accepted that encodes as other bytes.
@@ -63,29 +61,29 @@ pub fn frame(bytes: &[u8]) {
     }
 }
 
-/// Makes the checksums of a chain of frames right.
+/// Corrects the checksums of a chain of frames.
 fn seal_frames(salt: Salt, mut rest: &mut [u8]) {
     while rest.len() >= FRAME_HEADER_BYTES {
         let len = u32::from_le_bytes([rest[4], rest[5], rest[6], rest[7]]) as usize;
         let Some(len) = len.checked_add(FRAME_HEADER_BYTES).filter(|len| *len <= rest.len()) else {
             return;
         };
-        let (frame, behind) = rest.split_at_mut(len);
+        let (frame, end) = rest.split_at_mut(len);
         let void = frame[8] == FrameKind::Void as u8;
         let covered = if void { FRAME_HEADER_BYTES } else { len };
         let crc = salt.checksum(&[&frame[4..covered]]);
         frame[..4].copy_from_slice(&crc.to_le_bytes());
-        rest = behind;
+        rest = end;
     }
 }
 
 fn all_frames(salt: Salt, payload: &[u8]) {
-    let mut behind = 0;
+    let mut end = 0;
     for found in frame::frames(salt, payload) {
         let Ok(found) = found else { continue };
-        assert!(found.offset >= behind, "frames do not overlap");
-        behind = found.payload().end;
-        let bytes = &payload[found.offset..behind];
+        assert!(found.offset >= end, "frames do not overlap");
+        end = found.payload().end;
+        let bytes = &payload[found.offset..end];
         assert_eq!(frame::parse(salt, bytes), Ok(found.header));
         let mut again = bytes.to_vec();
         again[..FRAME_HEADER_BYTES].fill(0);
@@ -121,7 +119,7 @@ fn body(kind: FrameKind, flags: u8, payload: &[u8]) {
     }
 }
 
-/// Any bytes as the events of a put.
+/// Decodes any bytes as the events of a put.
 ///
 /// # Panics
 /// Something is accepted that encodes as other bytes.
@@ -146,7 +144,7 @@ pub fn event(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a segment header.
+/// Decodes any bytes as a segment header.
 ///
 /// # Panics
 /// Something is accepted that encodes as other bytes.
@@ -163,13 +161,13 @@ pub fn segment(bytes: &[u8]) {
     }
 }
 
-/// Puts the checksum of all bytes before it at the end of `bytes`.
+/// Writes the checksum of all bytes before it to the end of `bytes`.
 fn seal_end(salt: Salt, bytes: &mut [u8]) {
     let (covered, crc) = bytes.split_at_mut(bytes.len() - 4);
     crc.copy_from_slice(&salt.checksum(&[covered]).to_le_bytes());
 }
 
-/// Any bytes as a slot: a header, and behind it the payload.
+/// Decodes any bytes as a slot: a header, then the payload.
 ///
 /// # Panics
 /// Something is accepted that encodes as other bytes.
@@ -188,7 +186,7 @@ pub fn slot(bytes: &[u8]) {
         let Ok(found) = slot::decode(kind, &right) else { continue };
         let mut again = vec![0; slot::encoded_len(payload.len())];
         slot::encode(kind, &found.channel, &found.owner, found.generation, payload, &mut again)
-            .expect("what was decoded is within the limits");
+            .expect("a decoded slot is within the limits");
         if right[SLOT_MAGIC.len()..][..4] == 1u32.to_le_bytes() {
             assert_eq!(slot::decode(kind, &again), Ok(found), "a first slot means the same");
         } else {
@@ -197,7 +195,7 @@ pub fn slot(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a state record.
+/// Decodes any bytes as a state record.
 ///
 /// # Panics
 /// Something is accepted that encodes as other bytes.
@@ -216,7 +214,7 @@ pub fn state(bytes: &[u8]) {
     assert_eq!(joined, record, "joining what is known changes nothing");
 }
 
-/// Any bytes as a member record.
+/// Decodes any bytes as a member record.
 ///
 /// # Panics
 /// Something is accepted that encodes as other bytes.

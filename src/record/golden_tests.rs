@@ -1,6 +1,6 @@
-//! Files of every format version open for ever: what is in tests/golden was written once and is
-//! never rewritten. A change of the format gets a version, and a directory, of its own. What did
-//! not change with version 2 is in the directory of version 1 only.
+//! Files of every format version stay readable: the files in tests/golden were written once and are never rewritten. A
+//! change of the format gets a version, and a directory, of its own. What did not change with version 2 is in the
+//! directory of version 1 only.
 
 use super::block::{BlockHeader, check_block};
 use super::member::Member;
@@ -16,7 +16,7 @@ fn golden(name: &str) -> Vec<u8> {
     std::fs::read(dir.join(name)).unwrap()
 }
 
-/// The sample state as version 1 knew it: nobody was ever missing.
+/// Returns the sample state as version 1 had it: no directory was ever missing.
 fn first_state() -> StateRecord {
     let mut state = samples::state();
     for stripe in &mut state.stripes {
@@ -25,7 +25,7 @@ fn first_state() -> StateRecord {
     state
 }
 
-/// Every golden file and what this program writes for the same value.
+/// Returns every golden file and what this program writes for the same value.
 fn written_today() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("v2/block.bin", samples::block_bytes()),
@@ -45,7 +45,7 @@ fn what_is_written_today_is_what_its_version_wrote() {
     }
 }
 
-/// A golden block is read, its header but for the payload's length as the sample's.
+/// Checks that a golden block is read; its header is the sample's but for the payload's length.
 fn check_block_of(name: &str, state: &StateRecord) {
     let bytes = golden(name);
     let header = BlockHeader::decode(samples::block_place(), &bytes).unwrap();

@@ -1,10 +1,10 @@
 //! Member records: which directories make up a channel. Every directory has the whole list.
 //!
-//! A channel is created in two phases: every member durably says [`Phase::Creating`], and when all
-//! do, each durably says [`Phase::Created`]; then comes the first block. So whoever finds one
-//! member that says created knows that there may be events, and that a missing member is missing.
+//! A channel is created in two phases: every member durably says [`Phase::Creating`], and when all do, each durably
+//! says [`Phase::Created`]; then comes the first block. So one member that says created proves that there may be
+//! events, and that a missing member is missing.
 
-use super::Refusal;
+use super::DecodeError;
 use super::cursor::{Reader, Writer};
 use super::slot::SlotKind;
 use crate::base::ids::{StripeIndex, Uuid};
@@ -13,11 +13,10 @@ use crate::base::limits::STRIPES_MAX;
 /// Members of one channel: its stripes and the checkpoint directory.
 pub const MEMBERS_MAX: usize = STRIPES_MAX + 1;
 
-/// Bytes of a path in a member record. Paths are hints for messages, so a longer one keeps its
-/// end only.
+/// Bytes of a path in a member record. Paths are hints for messages; of a longer one only the end is kept.
 pub const MEMBER_PATH_BYTES_MAX: usize = 1024;
 
-/// Bytes in front of the member list.
+/// Bytes before the member list.
 pub const MEMBER_HEADER_BYTES: usize = 40;
 
 /// Bytes of one member in the list without its path.
@@ -28,7 +27,7 @@ const _: () = assert!(
         <= SlotKind::Member.payload_bytes_max()
 );
 
-/// What a directory is to its channel.
+/// The role of a directory in its channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It holds a stripe of the log.
@@ -37,7 +36,7 @@ pub enum Role {
     Checkpoint,
 }
 
-/// How far the creation of the channel, or of its present member list, has come.
+/// The progress of the creation of the channel, or of its present member list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Some member may not have the list yet; there is no event yet.
@@ -51,29 +50,29 @@ pub enum Phase {
 pub struct MemberName {
     /// Its id.
     pub uuid: Uuid,
-    /// What it is.
+    /// Its role.
     pub role: Role,
-    /// Where it was when the list was written: a hint for messages, the id alone counts.
+    /// Its path when the list was written: a hint for messages, only the id counts.
     pub path: String,
 }
 
-/// What a directory of a channel says of itself and of the others.
+/// The record of a directory about itself and the other members of its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The channel.
     pub channel: Uuid,
     /// This directory.
     pub me: Uuid,
-    /// What it is.
+    /// Its role.
     pub role: Role,
-    /// How far creation has come.
+    /// The progress of the creation.
     pub phase: Phase,
-    /// All directories of the channel, this one too.
+    /// All directories of the channel, including this one.
     pub members: Vec<MemberName>,
 }
 
 impl Member {
-    /// Bytes that [`Member::encode`] writes.
+    /// Returns the bytes that [`Member::encode`] writes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         let names: usize =
@@ -81,13 +80,13 @@ impl Member {
         MEMBER_HEADER_BYTES + names
     }
 
-    /// The record as bytes, the payload of a slot.
+    /// Returns the encoded record, the payload of a slot.
     ///
     /// # Errors
-    /// [`Refusal::Bounds`]: there are more than [`MEMBERS_MAX`] members.
-    pub fn encode(&self) -> Result<Vec<u8>, Refusal> {
+    /// [`DecodeError::Bounds`]: there are more than [`MEMBERS_MAX`] members.
+    pub fn encode(&self) -> Result<Vec<u8>, DecodeError> {
         if self.members.len() > MEMBERS_MAX {
-            return Err(Refusal::Bounds);
+            return Err(DecodeError::Bounds);
         }
         let mut out = vec![0; self.encoded_len()];
         let mut w = Writer::new(&mut out);
@@ -98,7 +97,7 @@ impl Member {
             Phase::Creating => 1,
             Phase::Created => 2,
         });
-        w.u16(u16::try_from(self.members.len()).map_err(|_| Refusal::Bounds)?);
+        w.u16(u16::try_from(self.members.len()).map_err(|_| DecodeError::Bounds)?);
         for member in &self.members {
             let path = hint(&member.path);
             w.uuid(&member.uuid);
@@ -113,18 +112,18 @@ impl Member {
     ///
     /// # Errors
     /// It is not what [`Member::encode`] writes.
-    pub fn decode(payload: &[u8]) -> Result<Self, Refusal> {
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(payload);
         let (channel, me) = (r.uuid()?, r.uuid()?);
         let role = read_role(&mut r)?;
         let phase = match r.u16()? {
             1 => Phase::Creating,
             2 => Phase::Created,
-            _ => return Err(Refusal::Field("phase")),
+            _ => return Err(DecodeError::Field("phase")),
         };
         let count = usize::from(r.u16()?);
         if count > MEMBERS_MAX {
-            return Err(Refusal::Bounds);
+            return Err(DecodeError::Bounds);
         }
         let mut members = Vec::with_capacity(count);
         for _ in 0..count {
@@ -132,7 +131,7 @@ impl Member {
             let role = read_role(&mut r)?;
             let path_len = r.len()?;
             if path_len > MEMBER_PATH_BYTES_MAX {
-                return Err(Refusal::Bounds);
+                return Err(DecodeError::Bounds);
             }
             members.push(MemberName { uuid, role, path: r.text(path_len)?.to_owned() });
         }
@@ -141,7 +140,7 @@ impl Member {
     }
 }
 
-/// The end of `path` that a record keeps.
+/// Returns the part of `path` that a record keeps: its end.
 fn hint(path: &str) -> &str {
     let mut from = path.len().saturating_sub(MEMBER_PATH_BYTES_MAX);
     while !path.is_char_boundary(from) {
@@ -163,10 +162,10 @@ fn write_role(w: &mut Writer<'_>, role: Role) {
     }
 }
 
-fn read_role(r: &mut Reader<'_>) -> Result<Role, Refusal> {
+fn read_role(r: &mut Reader<'_>) -> Result<Role, DecodeError> {
     match (r.u16()?, r.u16()?) {
         (1, index) if usize::from(index) < STRIPES_MAX => Ok(Role::Stripe(StripeIndex(index))),
         (2, 0) => Ok(Role::Checkpoint),
-        _ => Err(Refusal::Field("role")),
+        _ => Err(DecodeError::Field("role")),
     }
 }

@@ -1,9 +1,9 @@
-//! Round trips: decode(encode(x)) = x for any x, and any bytes at all leave decoders standing.
+//! Round trips: decode(encode(x)) = x for any x, and decoders survive any bytes.
 
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, written_len};
-use super::body::{AckBody, PositionRef, PutPrefix};
-use super::state::{DAMAGE_NAMED_MAX, SourcePosition, StateRecord, StripeState};
-use super::{Refusal, event, fuzz, samples};
+use super::body::{AckBody, PutPrefix, SourceOffsetRef};
+use super::state::{DAMAGE_NAMED_MAX, SourceOffset, StateRecord, StripeState};
+use super::{DecodeError, event, fuzz, samples};
 use crate::base::ids::{GroupId, MAIN_GROUP, Sequence, StripeIndex};
 use crate::base::ranges::RangeSet;
 use crate::event::{Event, Headers};
@@ -55,17 +55,19 @@ fn any_state() -> impl Strategy<Value = StateRecord> {
             assert!(stripe.damaged.len() <= DAMAGE_NAMED_MAX);
             stripe
         });
-    let position = (".{0,8}", any::<u64>(), vec(any::<u8>(), 0..40));
-    (vec(stripe, 0..5), vec(position, 0..5)).prop_map(|(stripes, positions)| StateRecord {
-        stripes,
-        positions: positions
-            .into_iter()
-            .map(|(source, counter, bytes)| (source, SourcePosition { counter, bytes }))
-            .collect(),
+    let source_offset = (".{0,8}", any::<u64>(), vec(any::<u8>(), 0..40));
+    (vec(stripe, 0..5), vec(source_offset, 0..5)).prop_map(|(stripes, source_offsets)| {
+        StateRecord {
+            stripes,
+            source_offsets: source_offsets
+                .into_iter()
+                .map(|(source, counter, bytes)| (source, SourceOffset { counter, bytes }))
+                .collect(),
+        }
     })
 }
 
-/// Small numbers, so that what two records say overlaps.
+/// Returns small numbers, so that two records overlap.
 fn any_progress() -> impl Strategy<Value = StateRecord> {
     let acknowledged = vec((0u64..40, 1u64..9), 0..6);
     let adopted = vec((0u64..40, 1u64..9), 0..3);
@@ -122,7 +124,7 @@ proptest! {
             prop_assert_eq!((copied, skipped), (shared, shared));
         }
         prop_assert_eq!(shared, bytes.len());
-        prop_assert_eq!(event::skip(&bytes, &mut skipped), Err(Refusal::Length));
+        prop_assert_eq!(event::skip(&bytes, &mut skipped), Err(DecodeError::Length));
     }
 
     #[test]
@@ -131,8 +133,8 @@ proptest! {
         for len in 0..bytes.len() {
             let mut at = 0;
             let cut = Bytes::copy_from_slice(&bytes[..len]);
-            prop_assert_eq!(event::decode(&cut, &mut at), Err(Refusal::Length));
-            prop_assert_eq!(event::skip(&cut, &mut at), Err(Refusal::Length));
+            prop_assert_eq!(event::decode(&cut, &mut at), Err(DecodeError::Length));
+            prop_assert_eq!(event::skip(&cut, &mut at), Err(DecodeError::Length));
             prop_assert_eq!(at, 0);
         }
     }
@@ -153,12 +155,12 @@ proptest! {
 
     #[test]
     fn put_prefixes_are_read_as_they_were_written(
-        moved: bool, position in proptest::option::of((".{0,9}", any::<u64>(), vec(any::<u8>(), 0..40))),
+        moved: bool, source_offset in proptest::option::of((".{0,9}", any::<u64>(), vec(any::<u8>(), 0..40))),
     ) {
-        let position = position
+        let source_offset = source_offset
             .as_ref()
-            .map(|(source, counter, bytes)| PositionRef { source, counter: *counter, bytes });
-        let prefix = PutPrefix { origin: samples::prefix().origin.filter(|_| moved), position };
+            .map(|(source, counter, bytes)| SourceOffsetRef { source, counter: *counter, bytes });
+        let prefix = PutPrefix { origin: samples::prefix().origin.filter(|_| moved), source_offset };
         let mut bytes = vec![0; prefix.encoded_len()];
         prop_assert_eq!(prefix.encode(&mut bytes), bytes.len());
         prop_assert_eq!(PutPrefix::decode(prefix.flags(), &bytes), Ok((prefix, bytes.len())));

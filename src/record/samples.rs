@@ -1,15 +1,15 @@
-//! One fixed value of every structure, each field with a value of its own: the golden files hold
-//! their bytes, and the tables of docs/format.md are compared with them.
+//! One fixed value of every structure, with distinct values in all fields: the golden files hold their bytes, and the
+//! tables of docs/format.md are compared with them.
 
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, SOLO, STATE, block_salt, written_len};
-use super::body::{AckBody, FenceBody, LostBody, Origin, PositionRef, PutPrefix};
+use super::body::{AckBody, FenceBody, LostBody, Origin, PutPrefix, SourceOffsetRef};
 use super::frame::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_salt, seal_frame, void_frame,
 };
 use super::member::{Member, MemberName, Phase, Role};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::slot::{self, SlotKind};
-use super::state::{SourcePosition, StateRecord, StripeState};
+use super::state::{SourceOffset, StateRecord, StripeState};
 use super::{Epoch, Watermark, event};
 use crate::base::checksum::Salt;
 use crate::base::ids::{
@@ -55,7 +55,11 @@ pub(super) fn prefix() -> PutPrefix<'static> {
             epoch: EpochNumber(8),
             sequence: Sequence(9000),
         }),
-        position: Some(PositionRef { source: "tail", counter: 12, bytes: b"inode 5 at 600" }),
+        source_offset: Some(SourceOffsetRef {
+            source: "tail",
+            counter: 12,
+            bytes: b"inode 5 at 600",
+        }),
     }
 }
 
@@ -109,12 +113,12 @@ pub(super) fn state() -> StateRecord {
     };
     busy.adopted.insert(3700, 3720);
     busy.adopted.insert(3800, 3801);
-    let position = |counter, bytes: &[u8]| SourcePosition { counter, bytes: bytes.to_vec() };
+    let source_offset = |counter, bytes: &[u8]| SourceOffset { counter, bytes: bytes.to_vec() };
     let mut state = StateRecord::new(2);
     state.stripes[0] = busy;
-    state.positions = BTreeMap::from([
-        ("spool".to_owned(), position(1, b"")),
-        ("tail".to_owned(), position(12, b"inode 5 at 600")),
+    state.source_offsets = BTreeMap::from([
+        ("spool".to_owned(), source_offset(1, b"")),
+        ("tail".to_owned(), source_offset(12, b"inode 5 at 600")),
     ]);
     state
 }
@@ -153,7 +157,7 @@ pub(super) fn segment_bytes() -> Vec<u8> {
     out
 }
 
-/// A sealed frame: header for `payload`, checksum, payload.
+/// Returns a sealed frame: header for `payload`, checksum, payload.
 pub(super) fn frame(kind: FrameKind, flags: u8, count: u32, first: u64, payload: &[u8]) -> Vec<u8> {
     let len = payload.len() as u32;
     let header = FrameHeader { len, kind, flags, count, first_sequence: Sequence(first) };
@@ -172,7 +176,7 @@ pub(super) fn event_bytes(event: &Event) -> Vec<u8> {
     out
 }
 
-/// Payload of the sample put: the prefix, then both events.
+/// Returns the payload of the sample put: the prefix, then both events.
 pub(super) fn put_payload() -> Vec<u8> {
     let mut out = vec![0; prefix().encoded_len()];
     assert_eq!(prefix().encode(&mut out), out.len());
@@ -187,7 +191,7 @@ pub(super) fn encoded<const N: usize>(write: impl FnOnce(&mut [u8]) -> usize) ->
     out
 }
 
-/// One frame of each kind, in the order of the sample block.
+/// Returns one frame of each kind, in the order of the sample block.
 pub(super) fn frames() -> Vec<Vec<u8>> {
     let mut acked = vec![0; ack().encoded_len()];
     ack().encode(&mut acked);
@@ -222,7 +226,7 @@ pub(super) fn block_header() -> BlockHeader {
     }
 }
 
-/// The sample block as it is written, filled up with zeroes.
+/// Returns the sample block as it is written, padded with zeroes.
 pub(super) fn block_bytes() -> Vec<u8> {
     let header = block_header();
     let mut out = vec![0; BLOCK_HEADER_BYTES];

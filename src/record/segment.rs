@@ -1,12 +1,12 @@
 //! Segment headers and segment file names.
 //!
-//! A segment begins with two device blocks that hold the same header, so that a torn or damaged
-//! one leaves the other. Files have fixed names by slot: a recycled file keeps its name and gets a
-//! new header, so no name changes on the way of a commit.
+//! A segment begins with two device blocks that hold the same header, so that one survives if the other is torn or
+//! damaged. Files have fixed names by slot: a recycled file keeps its name and gets a new header, so that no commit has
+//! to change a name.
 
 use super::body::{read_epoch, write_epoch};
 use super::cursor::{Reader, Writer};
-use super::{Epoch, Refusal};
+use super::{DecodeError, Epoch};
 use crate::base::checksum::Salt;
 use crate::base::ids::{BlockNumber, SegmentId, Sequence, Uuid, WriteOrder};
 use crate::base::limits::DEVICE_BLOCK_BYTES;
@@ -80,26 +80,25 @@ impl SegmentHeader {
         out.copy_within(..SEGMENT_COPY_BYTES, DEVICE_BLOCK_BYTES);
     }
 
-    /// Reads the header from the start of a segment; either copy suffices. When both are valid and
-    /// differ (a header write was torn) the higher segment id counts: it was written later.
+    /// Reads the header from the start of a segment; either copy suffices. If both are valid and differ (a header write
+    /// was torn), the higher segment id counts: it was written later.
     ///
     /// # Errors
-    /// Why the first copy was refused, unless the second says more: a later version, or more than
-    /// zeroes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
+    /// Why the first copy was refused, unless the second says more: a later version, or more than zeroes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let first = Self::decode_copy(bytes);
         let second = Self::decode_copy(bytes.get(DEVICE_BLOCK_BYTES..).unwrap_or_default());
         match (first, second) {
             (Ok(first), Ok(second)) => Ok(if second.id > first.id { second } else { first }),
             (Ok(header), Err(_)) | (Err(_), Ok(header)) => Ok(header),
-            (_, Err(version @ Refusal::Version { .. })) => Err(version),
-            (Err(Refusal::Empty), Err(Refusal::Length)) => Err(Refusal::Empty),
-            (Err(Refusal::Empty), Err(second)) => Err(second),
+            (_, Err(version @ DecodeError::Version { .. })) => Err(version),
+            (Err(DecodeError::Empty), Err(DecodeError::Length)) => Err(DecodeError::Empty),
+            (Err(DecodeError::Empty), Err(second)) => Err(second),
             (Err(first), Err(_)) => Err(first),
         }
     }
 
-    /// Offset of the copy that cannot be read, when the other one can, bytes.
+    /// Returns the offset of a copy that cannot be read, if the other one can, in bytes.
     #[must_use]
     pub fn damaged_copy(bytes: &[u8]) -> Option<u64> {
         let second = bytes.get(DEVICE_BLOCK_BYTES..).unwrap_or_default();
@@ -110,21 +109,21 @@ impl SegmentHeader {
         }
     }
 
-    fn decode_copy(bytes: &[u8]) -> Result<Self, Refusal> {
-        let copy = bytes.get(..SEGMENT_COPY_BYTES).ok_or(Refusal::Length)?;
+    fn decode_copy(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let copy = bytes.get(..SEGMENT_COPY_BYTES).ok_or(DecodeError::Length)?;
         if is_zero(copy) {
-            return Err(Refusal::Empty);
+            return Err(DecodeError::Empty);
         }
         if copy[..SEGMENT_MAGIC.len()] != SEGMENT_MAGIC {
-            return Err(Refusal::Magic);
+            return Err(DecodeError::Magic);
         }
         if salt().checksum(&[&copy[..CRC_AT]]) != Reader::starting_at(copy, CRC_AT).u32()? {
-            return Err(Refusal::Checksum);
+            return Err(DecodeError::Checksum);
         }
         let mut r = Reader::starting_at(copy, SEGMENT_MAGIC.len());
         let version = r.u32()?;
         if version != SEGMENT_VERSION {
-            return Err(Refusal::version(version, SEGMENT_VERSION));
+            return Err(DecodeError::version(version, SEGMENT_VERSION));
         }
         r.zeroes(4)?;
         let header = Self {
@@ -139,26 +138,11 @@ impl SegmentHeader {
         };
         r.zeroes(RESERVED_BYTES)?;
         if header.id.0 == 0 {
-            return Err(Refusal::Field("segment id"));
+            return Err(DecodeError::Field("segment id"));
         }
         if header.first_block.0 == 0 {
-            return Err(Refusal::Field("first block"));
+            return Err(DecodeError::Field("first block"));
         }
         Ok(header)
     }
-}
-
-/// Name of the segment file in slot `slot`.
-#[must_use]
-pub fn file_name(slot: u32) -> String {
-    format!("segment-{slot:05}.log")
-}
-
-/// Slot of a segment file, if `name` is the name of one.
-#[must_use]
-pub fn slot_of(name: &str) -> Option<u32> {
-    let digits = name.strip_prefix("segment-")?.strip_suffix(".log")?;
-    let slot = digits.parse().ok()?;
-    // Other spellings ("+1", "1", "000001") are foreign files.
-    (file_name(slot) == name).then_some(slot)
 }

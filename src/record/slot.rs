@@ -1,10 +1,10 @@
-//! Slots: records that are written again and again in turn into two places of one file, so that
-//! one of the two is always whole. Checkpoints and member files are made of them.
+//! Slots: records that are written in turn to two places of one file, so that one of the two is always whole.
+//! Checkpoints and member files consist of them.
 //!
-//! A slot is a device block with the header, then the payload. The checksum covers both, so a
-//! new header over an old payload is refused.
+//! A slot is a device block with the header, then the payload. The checksum covers both, so a new header over an old
+//! payload is refused.
 
-use super::Refusal;
+use super::DecodeError;
 use super::cursor::{Reader, Writer};
 use crate::base::checksum::Salt;
 use crate::base::ids::Uuid;
@@ -25,7 +25,7 @@ pub const SLOT_HEADER_BYTES: usize = 64;
 /// Where the payload begins in a slot.
 pub const SLOT_PAYLOAD_AT: usize = DEVICE_BLOCK_BYTES;
 
-/// Slots of one file; generation `g` lies in slot `g % 2`.
+/// Slots of one file; generation `g` is in slot `g % 2`.
 pub const SLOTS_PER_FILE: usize = 2;
 
 /// Bytes of one slot of a checkpoint file.
@@ -38,7 +38,7 @@ pub const MEMBER_SLOT_BYTES: usize = 64 * 1024;
 /// Offset of the checksum in the header.
 const CRC_AT: usize = SLOT_HEADER_BYTES - 4;
 
-/// What a slot holds.
+/// The content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum SlotKind {
@@ -49,7 +49,7 @@ pub enum SlotKind {
 }
 
 impl SlotKind {
-    /// Bytes of one slot of this kind in its file.
+    /// Returns the bytes of one slot of this kind in its file.
     #[must_use]
     pub const fn slot_bytes(self) -> usize {
         match self {
@@ -58,19 +58,19 @@ impl SlotKind {
         }
     }
 
-    /// Bytes of a file of this kind.
+    /// Returns the bytes of a file of this kind.
     #[must_use]
     pub const fn file_bytes(self) -> usize {
         SLOTS_PER_FILE * self.slot_bytes()
     }
 
-    /// Bytes that the payload may have.
+    /// Returns the most bytes that the payload may have.
     #[must_use]
     pub const fn payload_bytes_max(self) -> usize {
         self.slot_bytes() - SLOT_PAYLOAD_AT
     }
 
-    /// Offset in the file of the slot for `generation`.
+    /// Returns the offset in the file of the slot for `generation`.
     #[must_use]
     pub const fn slot_offset(self, generation: u64) -> u64 {
         (generation % SLOTS_PER_FILE as u64) * self.slot_bytes() as u64
@@ -82,11 +82,11 @@ impl SlotKind {
 pub struct Slot {
     /// The channel.
     pub channel: Uuid,
-    /// The member directory the slot was written for.
+    /// The member directory that the slot was written for.
     pub owner: Uuid,
     /// Grows by one with each slot written to the file.
     pub generation: u64,
-    /// Where the payload lies in the bytes that were decoded.
+    /// The range of the payload in the decoded bytes.
     pub payload: Range<usize>,
 }
 
@@ -94,18 +94,17 @@ fn salt() -> Salt {
     Salt::of(&SLOT_MAGIC)
 }
 
-/// Bytes that [`encode`] fills for a payload of `payload_len` bytes, a multiple of
-/// [`DEVICE_BLOCK_BYTES`].
+/// Returns the bytes that [`encode`] fills for a payload of `payload_len` bytes, a multiple of [`DEVICE_BLOCK_BYTES`].
 #[must_use]
 pub const fn encoded_len(payload_len: usize) -> usize {
     (SLOT_PAYLOAD_AT + payload_len).next_multiple_of(DEVICE_BLOCK_BYTES)
 }
 
-/// Writes a slot to the start of `out` and answers how many bytes to write to the file: zeroes
-/// fill it up to whole device blocks.
+/// Writes a slot to the start of `out` and returns how many bytes to write to the file: padded with zeroes to whole
+/// device blocks.
 ///
 /// # Errors
-/// [`Refusal::Bounds`]: the payload is longer than a slot of this kind holds.
+/// [`DecodeError::Bounds`]: the payload is longer than a slot of this kind holds.
 ///
 /// # Panics
 /// `out` is shorter than [`encoded_len`].
@@ -116,9 +115,9 @@ pub fn encode(
     generation: u64,
     payload: &[u8],
     out: &mut [u8],
-) -> Result<usize, Refusal> {
+) -> Result<usize, DecodeError> {
     if payload.len() > kind.payload_bytes_max() {
-        return Err(Refusal::Bounds);
+        return Err(DecodeError::Bounds);
     }
     let len = encoded_len(payload.len());
     let out = &mut out[..len];
@@ -142,31 +141,31 @@ pub fn encode(
 ///
 /// # Errors
 /// Too short, never written, damaged, of another kind, or of a later version.
-pub fn decode(kind: SlotKind, bytes: &[u8]) -> Result<Slot, Refusal> {
-    let head = bytes.get(..SLOT_HEADER_BYTES).ok_or(Refusal::Length)?;
+pub fn decode(kind: SlotKind, bytes: &[u8]) -> Result<Slot, DecodeError> {
+    let head = bytes.get(..SLOT_HEADER_BYTES).ok_or(DecodeError::Length)?;
     if is_zero(head) {
-        return Err(Refusal::Empty);
+        return Err(DecodeError::Empty);
     }
     if head[..SLOT_MAGIC.len()] != SLOT_MAGIC {
-        return Err(Refusal::Magic);
+        return Err(DecodeError::Magic);
     }
     let mut r = Reader::starting_at(head, SLOT_MAGIC.len());
     let (version, found_kind) = (r.u32()?, r.u32()?);
     let (channel, owner, generation) = (r.uuid()?, r.uuid()?, r.u64()?);
     let (payload_len, crc) = (r.len()?, r.u32()?);
     let range = SLOT_PAYLOAD_AT..SLOT_PAYLOAD_AT + payload_len;
-    let payload = bytes.get(range.clone()).ok_or(Refusal::Length)?;
+    let payload = bytes.get(range.clone()).ok_or(DecodeError::Length)?;
     if salt().checksum(&[&head[..CRC_AT], payload]) != crc {
-        return Err(Refusal::Checksum);
+        return Err(DecodeError::Checksum);
     }
     if !(1..=SLOT_VERSION).contains(&version) {
-        return Err(Refusal::version(version, SLOT_VERSION));
+        return Err(DecodeError::version(version, SLOT_VERSION));
     }
     if found_kind != kind as u32 {
-        return Err(Refusal::Field("slot kind"));
+        return Err(DecodeError::Field("slot kind"));
     }
     if payload_len > kind.payload_bytes_max() {
-        return Err(Refusal::Bounds);
+        return Err(DecodeError::Bounds);
     }
     Ok(Slot { channel, owner, generation, payload: range })
 }

@@ -1,40 +1,39 @@
 //! The state record: all progress of a channel, as one value that only grows.
 //!
-//! Two state records can be joined in any order, any number of times ([`StateRecord::join`]);
-//! recovery joins every valid one it finds and reads on in the logs. A writer puts into one only
-//! what it knows to be durable: an acknowledgement enters whole, when a copy of its frame is at or
-//! below the watermark of the stripe that holds it.
+//! Two state records can be joined in any order, any number of times ([`StateRecord::join`]); recovery joins every
+//! valid one it finds and reads on in the logs. A writer puts into one only what is durable: an acknowledgement enters
+//! whole, when a copy of its frame is at or below the watermark of the stripe that holds it.
 
 use super::{Epoch, Watermark};
+use crate::base::coverage_mark::CoverageMark;
 use crate::base::ids::{GroupId, MAIN_GROUP, Sequence, StripeIndex};
 use crate::base::limits::RANGES_MAX;
 use crate::base::ranges::RangeSet;
-use crate::base::rare::Rare;
 use std::collections::BTreeMap;
 
-/// Adopted ranges that are kept per stripe. An opening adopts only when a directory is missing
-/// that was there before, so many more of them are not to be expected.
+/// Adopted ranges kept per stripe. An opening adopts only when a directory is newly missing, so more of them are not
+/// expected.
 pub const ADOPTED_RANGES_MAX: usize = 16;
 
-/// Damaged ranges that are kept by name per stripe; more are only counted.
+/// Damaged ranges recorded per stripe; further ones are only counted.
 pub const DAMAGE_NAMED_MAX: usize = 32;
 
-/// Names of one range that is given up with a missing segment.
+/// Recorded parts of one range that is given up with a missing segment.
 const GIVEN_UP_PARTS_MAX: usize = 8;
 
-/// What a source left with its events.
+/// The offset of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SourcePosition {
-    /// Grows by one with each committed position of this source.
+pub struct SourceOffset {
+    /// Grows by one with each committed offset of this source.
     pub counter: u64,
-    /// The source's own bytes; none when it is forgotten.
+    /// The source's own bytes; none if it is forgotten.
     pub bytes: Vec<u8>,
 }
 
-impl SourcePosition {
-    /// Whether the source is to count as one that never left a position.
+impl SourceOffset {
+    /// Whether the source counts as one without an offset.
     #[must_use]
-    pub fn is_forgotten(&self) -> bool {
+    pub fn is_tombstone(&self) -> bool {
         self.bytes.is_empty()
     }
 }
@@ -44,52 +43,50 @@ impl SourcePosition {
 pub struct StateRecord {
     /// One for each stripe of the member list, in its order.
     pub stripes: Vec<StripeState>,
-    /// Source positions by source name.
-    pub positions: BTreeMap<String, SourcePosition>,
+    /// Source offsets by source name.
+    pub source_offsets: BTreeMap<String, SourceOffset>,
 }
 
 /// Progress of one stripe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StripeState {
-    /// The latest life of the stripe that anyone durably named. Its start is above
-    /// `watermark.block + 1` only in what others say of a stripe whose directory was missing: they
-    /// have its fence, and of its log what they knew before.
+    /// The latest epoch of the stripe in any durable record. Its start is above `watermark.block + 1` only in records
+    /// that other directories have of a stripe whose directory was missing: they have its fence, and its log only as
+    /// they knew it before.
     pub epoch: Epoch,
-    /// Up to where the stripe is durable.
+    /// The position up to which the stripe is durable.
     pub watermark: Watermark,
-    /// No event of this stripe has or will have been given a sequence at or above this before the
-    /// record was written; the next one to give out.
+    /// The next sequence: before the record was written, no event of this stripe had been given a sequence at or above
+    /// it.
     pub next: Sequence,
-    /// Acknowledged sequences of each reader group. Void sequences are acknowledged from birth in
-    /// every group.
+    /// Acknowledged sequences of each reader group. Void sequences count as acknowledged in every group.
     pub acknowledged: BTreeMap<GroupId, RangeSet>,
-    /// Events lost to damage, since the channel was made.
+    /// Events lost to damage since the channel was created.
     pub damaged_events: u64,
     /// Sequences of that damage, at most [`DAMAGE_NAMED_MAX`] ranges `start..end`.
     pub damaged: Vec<(u64, u64)>,
-    /// Number of the latest opening of the channel in which the directory was there. Of two
-    /// directories the one with the lower number was missing while the other went on.
+    /// Number of the latest opening of the channel with this directory. Of two directories, the one with the lower
+    /// number was missing while the other continued.
     pub opened: u64,
-    /// Sequences that an opening without some directory found above everything named, and kept:
-    /// nobody else can have promised them, except the missing directory, by a fence. From then on
-    /// the events are here. What that directory says of these sequences does not count, and
-    /// copies of them that were moved to it are void: see [`StripeState::join`].
+    /// Sequences that an opening without some directory found above everything recorded, and kept: nothing else can
+    /// have made them void except the missing directory, by a fence. From then on the events are here. What that
+    /// directory says of these sequences does not count, and copies of them that were moved to it are void: see
+    /// [`StripeState::join`].
     pub adopted: RangeSet,
 }
 
 impl StateRecord {
-    /// A state in which nothing has happened.
+    /// Returns the state in which nothing has happened.
     #[must_use]
     pub fn new(stripes: usize) -> Self {
         let stripe = StripeState {
             acknowledged: BTreeMap::from([(MAIN_GROUP, RangeSet::default())]),
             ..StripeState::default()
         };
-        Self { stripes: vec![stripe; stripes], positions: BTreeMap::new() }
+        Self { stripes: vec![stripe; stripes], source_offsets: BTreeMap::new() }
     }
 
-    /// Adds everything that `other` knows. A record with more stripes (a directory was added)
-    /// widens this one.
+    /// Adds everything that `other` knows. A record with more stripes (a directory was added) widens this one.
     pub fn join(&mut self, other: &Self) {
         if self.stripes.len() < other.stripes.len() {
             self.stripes.resize_with(other.stripes.len(), StripeState::default);
@@ -97,29 +94,29 @@ impl StateRecord {
         for (mine, theirs) in self.stripes.iter_mut().zip(&other.stripes) {
             mine.join(theirs);
         }
-        for (source, position) in &other.positions {
-            self.advance_position(source, position);
+        for (source, source_offset) in &other.source_offsets {
+            self.advance_source_offset(source, source_offset);
         }
     }
 
-    /// Sets a source's position if `position` is later than what is known.
-    pub fn advance_position(&mut self, source: &str, position: &SourcePosition) {
-        match self.positions.get_mut(source) {
-            Some(known) if known.counter >= position.counter => {}
-            Some(known) => *known = position.clone(),
+    /// Sets a source's offset if `source_offset` is later than the known one.
+    pub fn advance_source_offset(&mut self, source: &str, source_offset: &SourceOffset) {
+        match self.source_offsets.get_mut(source) {
+            Some(known) if known.counter >= source_offset.counter => {}
+            Some(known) => *known = source_offset.clone(),
             None => {
-                self.positions.insert(source.to_owned(), position.clone());
+                self.source_offsets.insert(source.to_owned(), source_offset.clone());
             }
         }
     }
 
-    /// Ranges beyond the frontier that one stripe may have, for all stripes to have as many.
+    /// Returns each stripe's share of the ranges beyond the frontier.
     #[must_use]
     pub fn ranges_per_stripe(&self) -> usize {
         RANGES_MAX / self.stripes.len().max(1)
     }
 
-    /// The state of one stripe.
+    /// Returns the state of one stripe.
     ///
     /// # Panics
     /// The stripe is not in the member list: ids from a disk are checked where they are decoded.
@@ -128,7 +125,7 @@ impl StateRecord {
         &self.stripes[index.at()]
     }
 
-    /// The state of one stripe, to change.
+    /// Returns the state of one stripe, to change.
     ///
     /// # Panics
     /// As [`StateRecord::stripe`].
@@ -140,11 +137,11 @@ impl StateRecord {
 impl StripeState {
     /// Adds everything that `other` knows about the same stripe.
     ///
-    /// Of each sequence there are two things to know: whether it was adopted, and whether it is
-    /// acknowledged or void. Adopting counts first. A fence on a disk that was missing called a
-    /// sequence void, and an opening that could not know of it found the event whole and kept it:
-    /// then only those who know that say whether it still waits. Ordered so, each sequence has a
-    /// value that only grows, and joining stays independent of order and repetition.
+    /// Two things are known of each sequence: whether it was adopted, and whether it is acknowledged or void. Adoption
+    /// takes precedence. A fence on a disk that was missing may have called a sequence void, while an opening without
+    /// that disk found the event whole and kept it: then only records that know of the adoption decide whether it still
+    /// waits. With this order each sequence has a value that only grows, and joining stays independent of order and
+    /// repetition.
     pub fn join(&mut self, other: &Self) {
         if (other.epoch.number, other.epoch.nonce) > (self.epoch.number, self.epoch.nonce) {
             self.epoch = other.epoch;
@@ -168,7 +165,7 @@ impl StripeState {
     }
 
     fn join_adopted(&mut self, other: &Self) {
-        Rare::JoinConflict.reached();
+        CoverageMark::JoinConflict.hit();
         let (mine, theirs) =
             (self.adopted.without(&other.adopted), other.adopted.without(&self.adopted));
         for ranges in self.acknowledged.values_mut() {
@@ -182,8 +179,8 @@ impl StripeState {
         }
     }
 
-    /// Keeps `start..end` for good, whatever a directory that is missing now may say of it. Past
-    /// [`ADOPTED_RANGES_MAX`] ranges it is not noted.
+    /// Keeps `start..end` for good, whatever a missing directory may say of it. Beyond [`ADOPTED_RANGES_MAX`] ranges it
+    /// is not recorded.
     pub fn adopt(&mut self, start: u64, end: u64) {
         let mut more = self.adopted.clone();
         more.insert(start, end);
@@ -192,7 +189,7 @@ impl StripeState {
         }
     }
 
-    /// Voids what a fence says, except what was adopted by an opening that did not know of it.
+    /// Voids the range of a fence, except what was adopted by an opening that did not know of the fence.
     pub fn void_fenced(&mut self, start: u64, end: u64) {
         for (start, end) in self.adopted.missing_in(start, end) {
             self.void(start, end);
@@ -200,7 +197,7 @@ impl StripeState {
         self.next = self.next.max(Sequence(end));
     }
 
-    /// Acknowledges `start..end` for one group and answers how many were new.
+    /// Acknowledges `start..end` for one group and returns how many were new.
     pub fn acknowledge(&mut self, group: GroupId, start: u64, end: u64) -> u64 {
         self.next = self.next.max(Sequence(end));
         self.acknowledged.entry(group).or_default().insert(start, end)
@@ -214,8 +211,8 @@ impl StripeState {
         }
     }
 
-    /// Voids `start..end` because what was there is damaged, and keeps name and count of what waited of it. Half
-    /// of the names are left to what is given up with missing segments.
+    /// Voids `start..end` because it is damaged, and records and counts the part that waited. Half of the recorded
+    /// ranges are reserved for what is given up with missing segments.
     pub fn void_damaged(&mut self, start: u64, end: u64) {
         let fresh = self.missing(start, end);
         self.void(start, end);
@@ -227,8 +224,8 @@ impl StripeState {
         }
     }
 
-    /// Voids `start..end` because the segment that has it is missing, and keeps name and count of what waited of
-    /// it: by the name a file is recognised that comes back.
+    /// Voids `start..end` because its segment is missing, and records and counts the part that waited: by the record a
+    /// returned file is recognised.
     pub fn give_up(&mut self, start: u64, end: u64) {
         let fresh = self.missing(start, end);
         self.damaged_events += fresh.iter().map(|(a, b)| b - a).sum::<u64>();
@@ -236,16 +233,15 @@ impl StripeState {
         self.name_parts(fresh);
     }
 
-    /// Voids `start..end`, of which nobody knows whether events had it: they were in a segment that is
-    /// missing. What of it is not acknowledged is named and not counted, so that a file that comes back is
-    /// recognised.
+    /// Voids `start..end`, which may or may not have held events: it was in a missing segment. What of it is not
+    /// acknowledged is recorded and not counted, so that a returned file is recognised.
     pub fn void_unknown(&mut self, start: u64, end: u64) {
         let fresh = self.missing(start, end);
         self.void(start, end);
         self.name_parts(fresh);
     }
 
-    /// The parts of `start..end` that group `main` has not acknowledged.
+    /// Returns the parts of `start..end` that group `main` has not acknowledged.
     #[must_use]
     pub fn missing(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
         match self.acknowledged.get(&MAIN_GROUP) {
@@ -255,20 +251,20 @@ impl StripeState {
         }
     }
 
-    /// The first sequence that some group has not acknowledged.
+    /// Returns the first sequence that some group has not acknowledged.
     #[must_use]
     pub fn frontier(&self) -> u64 {
         self.acknowledged.values().map(RangeSet::frontier).min().unwrap_or(0)
     }
 
-    /// Ranges beyond the frontier, of the group that has most.
+    /// Counts the ranges beyond the frontier, of the group that has most.
     #[must_use]
     pub fn ranges_beyond(&self) -> usize {
         self.acknowledged.values().map(RangeSet::ranges_beyond).max().unwrap_or(0)
     }
 
-    /// Names ascending parts of one range that is given up. Of many, those with the least between them have one
-    /// name: events that were acknowledged may come again with the file, none stays away.
+    /// Records ascending parts of one range that is given up. If there are too many, those with the smallest gaps are
+    /// merged: acknowledged events may then come again with the file, but none is left out.
     fn name_parts(&mut self, mut parts: Vec<(u64, u64)>) {
         while parts.len() > GIVEN_UP_PARTS_MAX {
             let between = |at: &usize| parts[at + 1].0 - parts[*at].1;
@@ -278,7 +274,7 @@ impl StripeState {
         parts.into_iter().for_each(|part| self.name(part));
     }
 
-    /// Of more than [`DAMAGE_NAMED_MAX`] the newest keep their names.
+    /// Records a range; of more than [`DAMAGE_NAMED_MAX`] the newest are kept.
     fn name(&mut self, range: (u64, u64)) {
         if !self.damaged.contains(&range) {
             self.damaged.push(range);

@@ -1,25 +1,22 @@
-//! State records as bytes: the payload of state frames and of checkpoint slots.
+//! Encoding of state records: the payload of state frames and of checkpoint slots.
 //!
-//! Every record has one encoding: groups, ranges, damage and positions stand in ascending order,
-//! and ranges neither touch nor overlap. The record's length is bounded as a whole by
-//! [`STATE_BYTES_MAX`], which bounds all counts in it.
+//! Every record has one encoding: groups, ranges, damage and source offsets are in ascending order, and ranges neither
+//! touch nor overlap. The record's length is bounded as a whole by [`STATE_BYTES_MAX`], which bounds all counts in it.
 
-use super::body::{PositionRef, read_epoch, write_epoch};
+use super::body::{SourceOffsetRef, read_epoch, write_epoch};
 use super::cursor::{Reader, Writer};
-use super::state::{
-    ADOPTED_RANGES_MAX, DAMAGE_NAMED_MAX, SourcePosition, StateRecord, StripeState,
-};
-use super::{Refusal, Watermark};
+use super::state::{ADOPTED_RANGES_MAX, DAMAGE_NAMED_MAX, SourceOffset, StateRecord, StripeState};
+use super::{DecodeError, Watermark};
 use crate::base::ids::{BlockNumber, GroupId, SegmentId, Sequence, WriteOrder};
-use crate::base::limits::{POSITION_BYTES_MAX, RANGES_MAX, STATE_BYTES_MAX, STRIPES_MAX};
+use crate::base::limits::{RANGES_MAX, SOURCE_OFFSET_BYTES_MAX, STATE_BYTES_MAX, STRIPES_MAX};
 use crate::base::ranges::RangeSet;
 use std::collections::BTreeMap;
 
-/// Bytes in front of the stripes.
+/// Bytes before the stripes.
 const STATE_HEADER_BYTES: usize = 8;
 
-/// Layout of the stripes in a record. The first one has no adopted ranges and no opening; it has
-/// the zero that stood in a reserved field.
+/// First layout of the stripes in a record. It has no adopted ranges and no opening; its number is the zero of a then
+/// reserved field.
 const LAYOUT_FIRST: u16 = 0;
 
 /// The layout that is written.
@@ -42,55 +39,60 @@ const _: () = assert!(
                 + (DAMAGE_NAMED_MAX + ADOPTED_RANGES_MAX) * RANGE_BYTES
                 + 8 * STATE_GROUP_BYTES)
         + RANGES_MAX * RANGE_BYTES
-        + POSITION_BYTES_MAX
+        + SOURCE_OFFSET_BYTES_MAX
         <= STATE_BYTES_MAX
 );
 
 impl StateRecord {
-    /// Bytes that [`StateRecord::encode`] writes.
+    /// Returns the bytes that [`StateRecord::encode`] writes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         let stripes: usize = self.stripes.iter().map(StripeState::encoded_len).sum();
         STATE_HEADER_BYTES + stripes + self.position_bytes()
     }
 
-    /// Bytes of all source positions in the record; limited by
-    /// [`POSITION_BYTES_MAX`].
+    /// Returns the bytes of all source offsets in the record; limited by [`SOURCE_OFFSET_BYTES_MAX`].
     #[must_use]
     pub fn position_bytes(&self) -> usize {
-        self.positions.iter().map(|(source, at)| at.as_ref(source).encoded_len()).sum()
+        self.source_offsets.iter().map(|(source, at)| at.as_ref(source).encoded_len()).sum()
     }
 
-    /// Writes the record to the start of `out` and answers how many bytes that took.
+    /// Checks that the record can be encoded.
     ///
     /// # Errors
-    /// [`Refusal::Bounds`]: it has more than [`STATE_BYTES_MAX`] bytes or [`STRIPES_MAX`] stripes.
+    /// As [`StateRecord::encode`].
+    pub fn check_bounds(&self) -> Result<(), DecodeError> {
+        let fits = self.stripes.len() <= STRIPES_MAX && self.encoded_len() <= STATE_BYTES_MAX;
+        fits.then_some(()).ok_or(DecodeError::Bounds)
+    }
+
+    /// Writes the record to the start of `out` and returns its length in bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Bounds`]: it has more than [`STATE_BYTES_MAX`] bytes or [`STRIPES_MAX`] stripes.
     ///
     /// # Panics
     /// `out` is shorter than [`StateRecord::encoded_len`].
-    pub fn encode(&self, out: &mut [u8]) -> Result<usize, Refusal> {
-        let stripes = u16::try_from(self.stripes.len()).map_err(|_| Refusal::Bounds)?;
-        if usize::from(stripes) > STRIPES_MAX || self.encoded_len() > STATE_BYTES_MAX {
-            return Err(Refusal::Bounds);
-        }
+    pub fn encode(&self, out: &mut [u8]) -> Result<usize, DecodeError> {
+        self.check_bounds()?;
         let mut w = Writer::new(out);
-        w.u16(stripes);
+        w.u16(self.stripes.len() as u16);
         w.u16(LAYOUT);
-        w.len(self.positions.len());
+        w.len(self.source_offsets.len());
         for stripe in &self.stripes {
             stripe.write(&mut w);
         }
-        for (source, position) in &self.positions {
-            position.as_ref(source).write(&mut w);
+        for (source, source_offset) in &self.source_offsets {
+            source_offset.as_ref(source).write(&mut w);
         }
         Ok(w.at())
     }
 
-    /// The record as bytes.
+    /// Returns the encoded record.
     ///
     /// # Errors
     /// As [`StateRecord::encode`].
-    pub fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, DecodeError> {
         let mut out = vec![0; self.encoded_len()];
         self.encode(&mut out)?;
         Ok(out)
@@ -100,54 +102,54 @@ impl StateRecord {
     ///
     /// # Errors
     /// It is not what [`StateRecord::encode`] writes.
-    pub fn decode(payload: &[u8]) -> Result<Self, Refusal> {
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         if payload.len() > STATE_BYTES_MAX {
-            return Err(Refusal::Bounds);
+            return Err(DecodeError::Bounds);
         }
         let mut r = Reader::new(payload);
         let stripe_count = usize::from(r.u16()?);
         let layout = r.u16()?;
         if layout > LAYOUT {
-            return Err(Refusal::Field("state layout"));
+            return Err(DecodeError::Field("state layout"));
         }
         let position_count = r.len()?;
         if stripe_count > STRIPES_MAX {
-            return Err(Refusal::Bounds);
+            return Err(DecodeError::Bounds);
         }
         let mut stripes = Vec::with_capacity(stripe_count);
         for _ in 0..stripe_count {
             stripes.push(StripeState::read(&mut r, layout)?);
         }
-        let positions = read_positions(&mut r, position_count)?;
+        let source_offsets = read_positions(&mut r, position_count)?;
         r.end()?;
-        Ok(Self { stripes, positions })
+        Ok(Self { stripes, source_offsets })
     }
 }
 
 fn read_positions(
     r: &mut Reader<'_>,
     count: usize,
-) -> Result<BTreeMap<String, SourcePosition>, Refusal> {
-    let mut positions = BTreeMap::new();
+) -> Result<BTreeMap<String, SourceOffset>, DecodeError> {
+    let mut source_offsets = BTreeMap::new();
     for _ in 0..count {
-        let position = PositionRef::read(r)?;
-        if positions
+        let source_offset = SourceOffsetRef::read(r)?;
+        if source_offsets
             .last_key_value()
-            .is_some_and(|(last, _): (&String, _)| last.as_str() >= position.source)
+            .is_some_and(|(last, _): (&String, _)| last.as_str() >= source_offset.source)
         {
-            return Err(Refusal::Field("position order"));
+            return Err(DecodeError::Field("position order"));
         }
-        let PositionRef { source, counter, bytes } = position;
-        positions.insert(source.to_owned(), SourcePosition { counter, bytes: bytes.to_vec() });
+        let SourceOffsetRef { source, counter, bytes } = source_offset;
+        source_offsets.insert(source.to_owned(), SourceOffset { counter, bytes: bytes.to_vec() });
     }
-    Ok(positions)
+    Ok(source_offsets)
 }
 
-impl SourcePosition {
-    /// The position as it stands in frames.
+impl SourceOffset {
+    /// Returns the source offset as it is in frames.
     #[must_use]
-    pub fn as_ref<'a>(&'a self, source: &'a str) -> PositionRef<'a> {
-        PositionRef { source, counter: self.counter, bytes: &self.bytes }
+    pub fn as_ref<'a>(&'a self, source: &'a str) -> SourceOffsetRef<'a> {
+        SourceOffsetRef { source, counter: self.counter, bytes: &self.bytes }
     }
 }
 
@@ -184,14 +186,14 @@ impl StripeState {
         }
     }
 
-    fn read(r: &mut Reader<'_>, layout: u16) -> Result<Self, Refusal> {
+    fn read(r: &mut Reader<'_>, layout: u16) -> Result<Self, DecodeError> {
         let epoch = read_epoch(r)?;
         let watermark = read_watermark(r)?;
         let next = Sequence(r.u64()?);
         let damaged_events = r.u64()?;
         let (damaged_count, group_count) = (r.len()?, r.len()?);
         if damaged_count > DAMAGE_NAMED_MAX {
-            return Err(Refusal::Bounds);
+            return Err(DecodeError::Bounds);
         }
         let (mut opened, mut adopted_count) = (0, 0);
         if layout != LAYOUT_FIRST {
@@ -199,13 +201,13 @@ impl StripeState {
             r.zeroes(4)?;
         }
         if adopted_count > ADOPTED_RANGES_MAX {
-            return Err(Refusal::Bounds);
+            return Err(DecodeError::Bounds);
         }
         let mut damaged = Vec::with_capacity(damaged_count);
         for _ in 0..damaged_count {
             let range = read_range(r)?;
             if damaged.last().is_some_and(|last| *last >= range) {
-                return Err(Refusal::Field("damage order"));
+                return Err(DecodeError::Field("damage order"));
             }
             damaged.push(range);
         }
@@ -215,12 +217,12 @@ impl StripeState {
     }
 }
 
-fn read_adopted(r: &mut Reader<'_>, count: usize) -> Result<RangeSet, Refusal> {
+fn read_adopted(r: &mut Reader<'_>, count: usize) -> Result<RangeSet, DecodeError> {
     let (mut adopted, mut last) = (RangeSet::default(), None);
     for _ in 0..count {
         let (start, end) = read_range(r)?;
         if last.is_some_and(|last| start <= last) {
-            return Err(Refusal::Field("adopted order"));
+            return Err(DecodeError::Field("adopted order"));
         }
         last = Some(end);
         adopted.insert(start, end);
@@ -228,12 +230,15 @@ fn read_adopted(r: &mut Reader<'_>, count: usize) -> Result<RangeSet, Refusal> {
     Ok(adopted)
 }
 
-fn read_groups(r: &mut Reader<'_>, count: usize) -> Result<BTreeMap<GroupId, RangeSet>, Refusal> {
+fn read_groups(
+    r: &mut Reader<'_>,
+    count: usize,
+) -> Result<BTreeMap<GroupId, RangeSet>, DecodeError> {
     let mut groups = BTreeMap::new();
     for _ in 0..count {
         let group = GroupId(r.u32()?);
         if groups.last_key_value().is_some_and(|(last, _)| *last >= group) {
-            return Err(Refusal::Field("group order"));
+            return Err(DecodeError::Field("group order"));
         }
         let ranges = r.len()?;
         let mut end = r.u64()?;
@@ -241,7 +246,7 @@ fn read_groups(r: &mut Reader<'_>, count: usize) -> Result<BTreeMap<GroupId, Ran
         for _ in 0..ranges {
             let range = read_range(r)?;
             if range.0 <= end {
-                return Err(Refusal::Field("range order"));
+                return Err(DecodeError::Field("range order"));
             }
             end = range.1;
             set.insert(range.0, range.1);
@@ -251,9 +256,9 @@ fn read_groups(r: &mut Reader<'_>, count: usize) -> Result<BTreeMap<GroupId, Ran
     Ok(groups)
 }
 
-fn read_range(r: &mut Reader<'_>) -> Result<(u64, u64), Refusal> {
+fn read_range(r: &mut Reader<'_>) -> Result<(u64, u64), DecodeError> {
     let range = (r.u64()?, r.u64()?);
-    if range.0 < range.1 { Ok(range) } else { Err(Refusal::Field("range")) }
+    if range.0 < range.1 { Ok(range) } else { Err(DecodeError::Field("range")) }
 }
 
 fn write_watermark(w: &mut Writer<'_>, watermark: &Watermark) {
@@ -264,7 +269,7 @@ fn write_watermark(w: &mut Writer<'_>, watermark: &Watermark) {
     w.u64(watermark.end_offset);
 }
 
-fn read_watermark(r: &mut Reader<'_>) -> Result<Watermark, Refusal> {
+fn read_watermark(r: &mut Reader<'_>) -> Result<Watermark, DecodeError> {
     Ok(Watermark {
         block: BlockNumber(r.u64()?),
         sequence: Sequence(r.u64()?),

@@ -6,18 +6,22 @@ use super::block::{
 use super::body::{AckBody, FenceBody, LostBody, PutPrefix};
 use super::frame::{FrameAt, FrameKind, frame_salt, frames, parse};
 use super::member::{MEMBER_PATH_BYTES_MAX, MEMBERS_MAX, Member};
-use super::segment::{SEGMENT_COPY_BYTES, SEGMENT_MAGIC, SegmentHeader, file_name, slot_of};
+use super::segment::{SEGMENT_COPY_BYTES, SEGMENT_MAGIC, SegmentHeader};
 use super::slot::{self, SlotKind};
-use super::state::{ADOPTED_RANGES_MAX, DAMAGE_NAMED_MAX, SourcePosition, StateRecord};
-use super::{Refusal, event, samples};
+use super::state::{ADOPTED_RANGES_MAX, DAMAGE_NAMED_MAX, SourceOffset, StateRecord};
+use super::{DecodeError, event, samples};
 use crate::base::checksum::Salt;
 use crate::base::ids::{Sequence, Uuid};
 use crate::base::limits::{DEVICE_BLOCK_BYTES, STATE_BYTES_MAX, STRIPES_MAX};
 use bytes::Bytes;
 use std::fmt::Debug;
 
-/// No prefix of `bytes`, and with `flips` no single flipped bit, passes `read`.
-fn check_refusals<T: Debug>(bytes: &[u8], flips: bool, read: impl Fn(&[u8]) -> Result<T, Refusal>) {
+/// Checks that no prefix of `bytes`, and with `flips` no single flipped bit, passes `read`.
+fn check_refusals<T: Debug>(
+    bytes: &[u8],
+    flips: bool,
+    read: impl Fn(&[u8]) -> Result<T, DecodeError>,
+) {
     read(bytes).expect("the whole is accepted");
     for len in 0..bytes.len() {
         read(&bytes[..len]).expect_err(&format!("the first {len} bytes alone"));
@@ -33,7 +37,7 @@ fn check_refusals<T: Debug>(bytes: &[u8], flips: bool, read: impl Fn(&[u8]) -> R
     }
 }
 
-/// Replaces what stands at `at`, and the checksum in the four bytes behind `crc_at`.
+/// Replaces the bytes at `at`, and the checksum in the four bytes at `crc_at`.
 fn resealed(bytes: &[u8], at: usize, new: &[u8], salt: Salt, crc_at: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes[at..at + new.len()].copy_from_slice(new);
@@ -42,7 +46,7 @@ fn resealed(bytes: &[u8], at: usize, new: &[u8], salt: Salt, crc_at: usize) -> V
     bytes
 }
 
-/// The frames of the sample block hold what they were made of.
+/// Checks that the frames of the sample block hold their values.
 pub(super) fn check_sample_frames(block: &[u8], header: &BlockHeader, state: &StateRecord) {
     let payload = &block[BLOCK_HEADER_BYTES..][..header.payload_len as usize];
     let salt = frame_salt(&samples::stripe(), header.nonce, header.key);
@@ -66,7 +70,7 @@ pub(super) fn check_sample_frames(block: &[u8], header: &BlockHeader, state: &St
 
 // Blocks and frames.
 
-fn read_block(bytes: &[u8]) -> Result<(), Refusal> {
+fn read_block(bytes: &[u8]) -> Result<(), DecodeError> {
     let header = BlockHeader::decode(samples::block_place(), bytes)?;
     check_block(&header, &samples::stripe(), bytes)
 }
@@ -76,7 +80,7 @@ fn a_block_with_any_flipped_bit_or_any_prefix_of_it_is_refused() {
     let bytes = samples::block_bytes();
     let end = BLOCK_HEADER_BYTES + samples::block_header().payload_len as usize;
     check_refusals(&bytes[..end], false, read_block);
-    // All but the payload of the void frame, which nobody reads.
+    // All but the payload of the void frame, which is not read.
     let void_at: usize = samples::frames()[..3].iter().map(Vec::len).sum();
     let void = samples::frames()[3].len();
     let unread = BLOCK_HEADER_BYTES + void_at + 24..BLOCK_HEADER_BYTES + void_at + void;
@@ -93,7 +97,7 @@ fn a_block_of_another_channel_or_stripe_is_refused() {
     let bytes = samples::block_bytes();
     let other = Uuid([9; 16]);
     for salt in [block_salt(&other, &samples::stripe()), block_salt(&samples::channel(), &other)] {
-        assert_eq!(BlockHeader::decode(salt, &bytes), Err(Refusal::Checksum));
+        assert_eq!(BlockHeader::decode(salt, &bytes), Err(DecodeError::Checksum));
     }
 }
 
@@ -108,7 +112,7 @@ fn frames_of_another_stripe_epoch_or_block_are_refused() {
         frame_salt(&samples::stripe(), header.nonce + 1, header.key),
         frame_salt(&samples::stripe(), header.nonce, header.key + 1),
     ] {
-        assert_eq!(parse(place, frame), Err(Refusal::Checksum));
+        assert_eq!(parse(place, frame), Err(DecodeError::Checksum));
     }
 }
 
@@ -121,12 +125,12 @@ fn a_block_whose_frames_do_not_add_up_is_refused() {
         check_block(&header, &samples::stripe(), &samples::block_bytes())
     };
     assert_eq!(wrong(|_| {}), Ok(()));
-    assert_eq!(wrong(|h| h.event_count += 1), Err(Refusal::Field("event count")));
-    assert_eq!(wrong(|h| h.first_sequence.0 += 1), Err(Refusal::Field("first sequence")));
-    assert_eq!(wrong(|h| h.payload_len -= 1), Err(Refusal::Length));
-    assert_eq!(wrong(|h| h.payload_len += 24), Err(Refusal::Empty));
-    assert_eq!(wrong(|h| h.payload_len = u32::MAX), Err(Refusal::Length));
-    assert_eq!(wrong(|h| h.key += 1), Err(Refusal::Checksum));
+    assert_eq!(wrong(|h| h.event_count += 1), Err(DecodeError::Field("event count")));
+    assert_eq!(wrong(|h| h.first_sequence.0 += 1), Err(DecodeError::Field("first sequence")));
+    assert_eq!(wrong(|h| h.payload_len -= 1), Err(DecodeError::Length));
+    assert_eq!(wrong(|h| h.payload_len += 24), Err(DecodeError::Empty));
+    assert_eq!(wrong(|h| h.payload_len = u32::MAX), Err(DecodeError::Length));
+    assert_eq!(wrong(|h| h.key += 1), Err(DecodeError::Checksum));
 }
 
 #[test]
@@ -142,7 +146,7 @@ fn a_block_that_says_state_begins_with_a_state_record() {
         };
         let block = [&[0; BLOCK_HEADER_BYTES], payload].concat();
         let found = check_block(&header, &samples::stripe(), &block);
-        assert_eq!(found, if wanted { Ok(()) } else { Err(Refusal::Field("block flags")) });
+        assert_eq!(found, if wanted { Ok(()) } else { Err(DecodeError::Field("block flags")) });
     }
 }
 
@@ -151,24 +155,28 @@ fn block_header_fields_that_are_never_written_are_refused() {
     let (salt, bytes) = (samples::block_place(), samples::block_bytes());
     let read = |at, new: &[u8]| BlockHeader::decode(salt, &resealed(&bytes, at, new, salt, 124));
     assert_eq!(read(8, &[42]), Ok(samples::block_header()));
-    assert_eq!(read(6, &[4]), Err(Refusal::Field("block flags")));
-    assert_eq!(read(8, &[0; 8]), Err(Refusal::Field("block number")));
-    assert_eq!(read(48, &0u64.to_le_bytes()), Err(Refusal::Field("block offset")));
-    assert_eq!(read(48, &8704u64.to_le_bytes()), Err(Refusal::Field("block offset")));
-    assert_eq!(read(64, &[0xFF; 8]), Err(Refusal::Field("first sequence")));
-    assert_eq!(read(100, &[1]), Err(Refusal::Field("reserved")));
+    assert_eq!(read(6, &[4]), Err(DecodeError::Field("block flags")));
+    assert_eq!(read(8, &[0; 8]), Err(DecodeError::Field("block number")));
+    assert_eq!(read(48, &0u64.to_le_bytes()), Err(DecodeError::Field("block offset")));
+    assert_eq!(read(48, &8704u64.to_le_bytes()), Err(DecodeError::Field("block offset")));
+    assert_eq!(read(64, &[0xFF; 8]), Err(DecodeError::Field("first sequence")));
+    assert_eq!(read(100, &[1]), Err(DecodeError::Field("reserved")));
     let newest = u32::from(BLOCK_VERSION);
-    assert_eq!(read(4, &[3]), Err(Refusal::Version { found: 3, newest }));
-    assert_eq!(read(4, &[0]), Err(Refusal::Field("version")));
+    assert_eq!(read(4, &[3]), Err(DecodeError::Version { found: 3, newest }));
+    assert_eq!(read(4, &[0]), Err(DecodeError::Field("version")));
     let mut rotten = bytes.clone();
     rotten[4] = 3;
-    assert_eq!(BlockHeader::decode(salt, &rotten), Err(Refusal::Checksum), "rot is not a version");
-    assert_eq!(BlockHeader::decode(salt, &[0; 4096]), Err(Refusal::Empty));
-    assert_eq!(BlockHeader::decode(salt, &[1; 4096]), Err(Refusal::Magic));
+    assert_eq!(
+        BlockHeader::decode(salt, &rotten),
+        Err(DecodeError::Checksum),
+        "rot is not a version"
+    );
+    assert_eq!(BlockHeader::decode(salt, &[0; 4096]), Err(DecodeError::Empty));
+    assert_eq!(BlockHeader::decode(salt, &[1; 4096]), Err(DecodeError::Magic));
 }
 
 #[test]
-fn frame_header_fields_that_are_never_written_are_refused_and_the_next_frame_follows() {
+fn unwritten_frame_header_fields_are_refused_and_the_next_frame_follows() {
     let salt = samples::frame_place();
     let good = samples::frame(FrameKind::Ack, 0, 0, 5, b"payload");
     let with = |at: usize, new: &[u8]| {
@@ -179,15 +187,15 @@ fn frame_header_fields_that_are_never_written_are_refused_and_the_next_frame_fol
         bytes
     };
     for (bytes, refusal) in [
-        (with(8, &[0]), Refusal::Field("frame kind")),
-        (with(8, &[6]), Refusal::Field("frame kind")),
-        (with(9, &[1]), Refusal::Field("frame flags")),
-        (with(10, &[1]), Refusal::Field("reserved")),
-        (with(12, &[1]), Refusal::Field("frame count")),
-        (with(8, &[1, 4]), Refusal::Field("frame flags")),
+        (with(8, &[0]), DecodeError::Field("frame kind")),
+        (with(8, &[6]), DecodeError::Field("frame kind")),
+        (with(9, &[1]), DecodeError::Field("frame flags")),
+        (with(10, &[1]), DecodeError::Field("reserved")),
+        (with(12, &[1]), DecodeError::Field("frame count")),
+        (with(8, &[1, 4]), DecodeError::Field("frame flags")),
         (
             with(8, &[1, 0, 0, 0, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]),
-            Refusal::Field("first sequence"),
+            DecodeError::Field("first sequence"),
         ),
     ] {
         assert_eq!(parse(salt, &bytes), Err(refusal));
@@ -206,9 +214,9 @@ fn the_walk_over_frames_ends_where_a_length_cannot_be_trusted() {
     let mut torn = good.clone();
     torn[30] ^= 1;
     for (bad, refusal) in [
-        (torn, Refusal::Checksum),
-        (vec![0; good.len()], Refusal::Empty),
-        (samples::frame(FrameKind::Put, 0, 1, 5, &[7; 900])[..60].to_vec(), Refusal::Length),
+        (torn, DecodeError::Checksum),
+        (vec![0; good.len()], DecodeError::Empty),
+        (samples::frame(FrameKind::Put, 0, 1, 5, &[7; 900])[..60].to_vec(), DecodeError::Length),
     ] {
         let all = [good.clone(), bad, good.clone()].concat();
         let found: Vec<_> = frames(salt, &all).collect();
@@ -232,14 +240,14 @@ fn bodies_that_are_never_written_are_refused() {
         bytes[at] = new;
         bytes
     };
-    assert_eq!(AckBody::decode(&with(&acked, 4, 200)), Err(Refusal::Length));
-    assert_eq!(AckBody::decode(&[&acked[..], &[0]].concat()), Err(Refusal::Length));
-    assert_eq!(AckBody::decode(&with(&acked, 8, 32)), Err(Refusal::Field("stripe")));
-    assert_eq!(AckBody::decode(&with(&acked, 10, 1)), Err(Refusal::Field("reserved")));
-    assert_eq!(AckBody::decode(&with(&acked, 16, 20)), Err(Refusal::Field("range")));
-    assert_eq!(FenceBody::decode(&with(&fenced, 33, 0x17)), Err(Refusal::Field("void range")));
-    assert_eq!(LostBody::decode(&with(&gone, 8, 74)), Err(Refusal::Field("range")));
-    assert_eq!(LostBody::decode(&[&gone[..], &[0]].concat()), Err(Refusal::Length));
+    assert_eq!(AckBody::decode(&with(&acked, 4, 200)), Err(DecodeError::Length));
+    assert_eq!(AckBody::decode(&[&acked[..], &[0]].concat()), Err(DecodeError::Length));
+    assert_eq!(AckBody::decode(&with(&acked, 8, 32)), Err(DecodeError::Field("stripe")));
+    assert_eq!(AckBody::decode(&with(&acked, 10, 1)), Err(DecodeError::Field("reserved")));
+    assert_eq!(AckBody::decode(&with(&acked, 16, 20)), Err(DecodeError::Field("range")));
+    assert_eq!(FenceBody::decode(&with(&fenced, 33, 0x17)), Err(DecodeError::Field("void range")));
+    assert_eq!(LostBody::decode(&with(&gone, 8, 74)), Err(DecodeError::Field("range")));
+    assert_eq!(LostBody::decode(&[&gone[..], &[0]].concat()), Err(DecodeError::Length));
     let nothing = FenceBody { void_end: samples::fence().void_start, ..samples::fence() };
     let bytes = samples::encoded::<{ FenceBody::BYTES }>(|out| nothing.encode(out));
     assert_eq!(FenceBody::decode(&bytes), Ok(nothing), "a fence with nothing in flight");
@@ -278,41 +286,21 @@ fn a_segment_header_is_refused_with_the_reason_that_says_most() {
         bytes[4096..].fill(0);
         SegmentHeader::decode(&resealed(&bytes, at, new, Salt::of(&SEGMENT_MAGIC), 124))
     };
-    let version = Refusal::Version { found: 2, newest: 1 };
+    let version = DecodeError::Version { found: 2, newest: 1 };
     assert_eq!(read(8, &[2]), Err(version));
-    assert_eq!(read(48, &[0]), Err(Refusal::Field("segment id")));
-    assert_eq!(read(80, &[0]), Err(Refusal::Field("first block")));
-    assert_eq!(read(112, &[1]), Err(Refusal::Field("reserved")));
-    assert_eq!(SegmentHeader::decode(&[0; 8192]), Err(Refusal::Empty));
-    assert_eq!(SegmentHeader::decode(&[0; 4096]), Err(Refusal::Empty));
-    assert_eq!(SegmentHeader::decode(&[]), Err(Refusal::Length));
-    assert_eq!(SegmentHeader::decode(b"a foreign file"), Err(Refusal::Length));
-    assert_eq!(SegmentHeader::decode(&[7; 8192]), Err(Refusal::Magic));
+    assert_eq!(read(48, &[0]), Err(DecodeError::Field("segment id")));
+    assert_eq!(read(80, &[0]), Err(DecodeError::Field("first block")));
+    assert_eq!(read(112, &[1]), Err(DecodeError::Field("reserved")));
+    assert_eq!(SegmentHeader::decode(&[0; 8192]), Err(DecodeError::Empty));
+    assert_eq!(SegmentHeader::decode(&[0; 4096]), Err(DecodeError::Empty));
+    assert_eq!(SegmentHeader::decode(&[]), Err(DecodeError::Length));
+    assert_eq!(SegmentHeader::decode(b"a foreign file"), Err(DecodeError::Length));
+    assert_eq!(SegmentHeader::decode(&[7; 8192]), Err(DecodeError::Magic));
     let newer = resealed(&samples::segment_bytes(), 8, &[2], Salt::of(&SEGMENT_MAGIC), 124);
     let mut second_only = [vec![0; 4096], newer[..4096].to_vec()].concat();
     assert_eq!(SegmentHeader::decode(&second_only), Err(version));
     second_only[4096 + 20] ^= 1;
-    assert_eq!(SegmentHeader::decode(&second_only), Err(Refusal::Checksum));
-}
-
-#[test]
-fn only_our_own_names_are_segments() {
-    for slot in [0, 7, 99_999, 100_000, u32::MAX] {
-        assert_eq!(slot_of(&file_name(slot)), Some(slot));
-    }
-    for name in [
-        "segment-1.log",
-        "segment-000001.log",
-        "segment-+0001.log",
-        "segment-.log",
-        "segment-99999999999.log",
-        "segment-00001.log.tmp",
-        "Segment-00001.log",
-        "log-1",
-        "",
-    ] {
-        assert_eq!(slot_of(name), None, "{name}");
-    }
+    assert_eq!(SegmentHeader::decode(&second_only), Err(DecodeError::Checksum));
 }
 
 // Slots, members, state.
@@ -337,22 +325,22 @@ fn a_new_slot_header_over_an_old_payload_is_refused() {
     let old = samples::slot_bytes(SlotKind::Checkpoint, 1, &[1; 5000]);
     let new = samples::slot_bytes(SlotKind::Checkpoint, 2, &[2; 5000]);
     let torn = [&new[..DEVICE_BLOCK_BYTES], &old[DEVICE_BLOCK_BYTES..]].concat();
-    assert_eq!(slot::decode(SlotKind::Checkpoint, &torn), Err(Refusal::Checksum));
+    assert_eq!(slot::decode(SlotKind::Checkpoint, &torn), Err(DecodeError::Checksum));
 }
 
 #[test]
 fn slots_of_another_kind_or_version_are_refused() {
     let bytes = samples::member_slot();
-    let kind = Refusal::Field("slot kind");
+    let kind = DecodeError::Field("slot kind");
     assert_eq!(slot::decode(SlotKind::Checkpoint, &bytes), Err(kind));
-    assert_eq!(slot::decode(SlotKind::Member, &vec![0; bytes.len()]), Err(Refusal::Empty));
-    assert_eq!(slot::decode(SlotKind::Member, &vec![5; bytes.len()]), Err(Refusal::Magic));
+    assert_eq!(slot::decode(SlotKind::Member, &vec![0; bytes.len()]), Err(DecodeError::Empty));
+    assert_eq!(slot::decode(SlotKind::Member, &vec![5; bytes.len()]), Err(DecodeError::Magic));
     let mut newer = bytes.clone();
     newer[8] = 3;
     let payload = slot::decode(SlotKind::Member, &bytes).unwrap().payload;
     let crc = Salt::of(&slot::SLOT_MAGIC).checksum(&[&newer[..60], &newer[payload]]);
     newer[60..64].copy_from_slice(&crc.to_le_bytes());
-    let version = Refusal::Version { found: 3, newest: 2 };
+    let version = DecodeError::Version { found: 3, newest: 2 };
     assert_eq!(slot::decode(SlotKind::Member, &newer), Err(version));
 }
 
@@ -368,7 +356,7 @@ fn generations_take_turns_and_the_largest_payload_fits() {
         assert_eq!(slot::decode(kind, &bytes).unwrap().payload.end, kind.slot_bytes());
         let mut out = vec![0; kind.file_bytes()];
         let refused = slot::encode(kind, &Uuid([1; 16]), &Uuid([2; 16]), 1, &payload, &mut out);
-        assert_eq!(refused, Err(Refusal::Bounds));
+        assert_eq!(refused, Err(DecodeError::Bounds));
     }
     const { assert!(SlotKind::Checkpoint.payload_bytes_max() >= STATE_BYTES_MAX) };
 }
@@ -382,16 +370,16 @@ fn member_records_refuse_what_is_never_written() {
         bytes[at] = new;
         Member::decode(&bytes)
     };
-    assert_eq!(with(32, 3), Err(Refusal::Field("role")));
-    assert_eq!(with(34, 32), Err(Refusal::Field("role")));
-    assert_eq!(with(36, 3), Err(Refusal::Field("phase")));
-    assert_eq!(with(38, 34), Err(Refusal::Bounds));
-    assert_eq!(with(38, 2), Err(Refusal::Length));
-    assert_eq!(with(61, 0xFF), Err(Refusal::Bounds));
-    assert_eq!(with(64, 0xFF), Err(Refusal::Text));
+    assert_eq!(with(32, 3), Err(DecodeError::Field("role")));
+    assert_eq!(with(34, 32), Err(DecodeError::Field("role")));
+    assert_eq!(with(36, 3), Err(DecodeError::Field("phase")));
+    assert_eq!(with(38, 34), Err(DecodeError::Bounds));
+    assert_eq!(with(38, 2), Err(DecodeError::Length));
+    assert_eq!(with(61, 0xFF), Err(DecodeError::Bounds));
+    assert_eq!(with(64, 0xFF), Err(DecodeError::Text));
     let mut crowd = samples::member();
     crowd.members = vec![crowd.members[0].clone(); MEMBERS_MAX + 1];
-    assert_eq!(crowd.encode(), Err(Refusal::Bounds));
+    assert_eq!(crowd.encode(), Err(DecodeError::Bounds));
 }
 
 #[test]
@@ -410,7 +398,7 @@ fn state_records_refuse_what_is_never_written() {
     let good = samples::state();
     check_refusals(&good.to_bytes().unwrap(), false, StateRecord::decode);
     let trailing = [good.to_bytes().unwrap(), vec![0]].concat();
-    assert_eq!(StateRecord::decode(&trailing), Err(Refusal::Length));
+    assert_eq!(StateRecord::decode(&trailing), Err(DecodeError::Length));
     let bytes = good.to_bytes().unwrap();
     let with = |at: usize, new: u64| {
         let mut bytes = bytes.clone();
@@ -418,37 +406,36 @@ fn state_records_refuse_what_is_never_written() {
         StateRecord::decode(&bytes)
     };
     let first = |low: u64, high: u64| low | high << 32;
-    assert_eq!(with(0, first(STRIPES_MAX as u64 + 1, 2)), Err(Refusal::Bounds));
-    assert_eq!(with(0, first(2 | 2 << 16, 2)), Err(Refusal::Field("state layout")));
-    assert_eq!(with(0, first(2 | 1 << 16, 3)), Err(Refusal::Length));
-    assert_eq!(with(88, first(DAMAGE_NAMED_MAX as u64 + 1, 2)), Err(Refusal::Bounds));
-    assert_eq!(with(104, first(ADOPTED_RANGES_MAX as u64 + 1, 0)), Err(Refusal::Bounds));
-    assert_eq!(with(104, first(2, 1)), Err(Refusal::Field("reserved")));
-    // The first stripe's damage stands from 112 on, what it adopted from 144 on, its groups from
-    // 176 and 224 on.
-    assert_eq!(with(112, 130), Err(Refusal::Field("range")));
-    assert_eq!(with(128, 99), Err(Refusal::Field("damage order")));
-    assert_eq!(with(144, 3720), Err(Refusal::Field("range")));
-    assert_eq!(with(160, 3720), Err(Refusal::Field("adopted order")));
-    assert_eq!(with(192, 3900), Err(Refusal::Field("range order")));
-    assert_eq!(with(208, 3960), Err(Refusal::Field("range order")));
-    assert_eq!(with(224, 1), Err(Refusal::Field("group order")));
+    assert_eq!(with(0, first(STRIPES_MAX as u64 + 1, 2)), Err(DecodeError::Bounds));
+    assert_eq!(with(0, first(2 | 2 << 16, 2)), Err(DecodeError::Field("state layout")));
+    assert_eq!(with(0, first(2 | 1 << 16, 3)), Err(DecodeError::Length));
+    assert_eq!(with(88, first(DAMAGE_NAMED_MAX as u64 + 1, 2)), Err(DecodeError::Bounds));
+    assert_eq!(with(104, first(ADOPTED_RANGES_MAX as u64 + 1, 0)), Err(DecodeError::Bounds));
+    assert_eq!(with(104, first(2, 1)), Err(DecodeError::Field("reserved")));
+    // The first stripe's damage is at 112, its adopted ranges at 144, its groups at 176 and 224.
+    assert_eq!(with(112, 130), Err(DecodeError::Field("range")));
+    assert_eq!(with(128, 99), Err(DecodeError::Field("damage order")));
+    assert_eq!(with(144, 3720), Err(DecodeError::Field("range")));
+    assert_eq!(with(160, 3720), Err(DecodeError::Field("adopted order")));
+    assert_eq!(with(192, 3900), Err(DecodeError::Field("range order")));
+    assert_eq!(with(208, 3960), Err(DecodeError::Field("range order")));
+    assert_eq!(with(224, 1), Err(DecodeError::Field("group order")));
     let mut unordered = bytes.clone();
     let spool = unordered.windows(5).position(|window| window == b"spool").unwrap();
     unordered[spool] = b'z';
-    assert_eq!(StateRecord::decode(&unordered), Err(Refusal::Field("position order")));
-    assert_eq!(StateRecord::decode(&vec![0; STATE_BYTES_MAX + 1]), Err(Refusal::Bounds));
+    assert_eq!(StateRecord::decode(&unordered), Err(DecodeError::Field("position order")));
+    assert_eq!(StateRecord::decode(&vec![0; STATE_BYTES_MAX + 1]), Err(DecodeError::Bounds));
 }
 
 #[test]
 fn a_state_record_beyond_its_bounds_is_not_written() {
     let mut out = vec![0; 2 * STATE_BYTES_MAX];
     let crowd = StateRecord::new(STRIPES_MAX + 1);
-    assert_eq!(crowd.encode(&mut out), Err(Refusal::Bounds));
+    assert_eq!(crowd.encode(&mut out), Err(DecodeError::Bounds));
     let mut large = StateRecord::new(1);
     let bytes = vec![7; STATE_BYTES_MAX];
-    large.advance_position("source", &SourcePosition { counter: 1, bytes });
-    assert_eq!(large.encode(&mut out), Err(Refusal::Bounds));
+    large.advance_source_offset("source", &SourceOffset { counter: 1, bytes });
+    assert_eq!(large.encode(&mut out), Err(DecodeError::Bounds));
 }
 
 #[test]
@@ -458,14 +445,14 @@ fn a_count_beyond_the_bytes_allocates_nothing() {
         bytes
     };
     let event = Bytes::from(huge(8, samples::event_bytes(&samples::event())));
-    assert_eq!(event::decode(&event, &mut 0), Err(Refusal::Bounds));
+    assert_eq!(event::decode(&event, &mut 0), Err(DecodeError::Bounds));
     let none = [[5, 0, 0, 0], [0; 4], [0; 4]].concat();
     assert_eq!(
         event::decode(&Bytes::from([&none[..], &[0]].concat()), &mut 0),
-        Err(Refusal::Field("header count"))
+        Err(DecodeError::Field("header count"))
     );
     let state = StateRecord::decode(&huge(4, samples::state().to_bytes().unwrap()));
-    assert_eq!(state, Err(Refusal::Length));
+    assert_eq!(state, Err(DecodeError::Length));
 }
 
 #[test]
@@ -473,11 +460,11 @@ fn event_texts_must_be_utf_8_and_headers_end_where_they_say() {
     let good = samples::event_bytes(&samples::event());
     let mut bytes = good.clone();
     bytes[20] = 0xFF;
-    assert_eq!(event::decode(&Bytes::from(bytes), &mut 0), Err(Refusal::Text));
+    assert_eq!(event::decode(&Bytes::from(bytes), &mut 0), Err(DecodeError::Text));
     let mut longer = good.clone();
     longer[0] += 1;
     longer[4] -= 1;
-    assert_eq!(event::decode(&Bytes::from(longer), &mut 0), Err(Refusal::Length));
+    assert_eq!(event::decode(&Bytes::from(longer), &mut 0), Err(DecodeError::Length));
 }
 
 #[test]

@@ -1,18 +1,18 @@
-//! Why a channel did not open.
+//! Errors of opening a channel.
 
 use crate::base::codes::{self, Code, Coded};
 use crate::base::ids::Uuid;
 use crate::base::quantity::Quantity;
 use crate::base::setting;
 use crate::disk::{LockError, is_out_of_descriptors};
-use crate::record::Refusal;
+use crate::layout::LayoutError;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a channel did not open. Nothing acknowledged is lost by any of these: each says what to do.
+/// Why a channel did not open. None of these loses acknowledged data: each says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub enum RecoveryError {
     /// No data directory, or more than a channel has.
     #[error(
         "a channel has 1 to {max} data directories, {count} are listed; change {} ({code})",
@@ -31,23 +31,15 @@ pub enum OpenError {
         path = path.display(), other = other.display(), code = self.code()
     )]
     SameDirectory {
-        /// The later of the two.
+        /// The directory listed later.
         path: PathBuf,
-        /// The earlier of the two.
+        /// The directory listed earlier.
         other: PathBuf,
     },
     /// A directory cannot be opened, made or listed.
-    #[error("cannot use the directory {path}: {source}; check that it is mounted, a directory, and ours to write ({code})", path = path.display(), code = self.code())]
+    #[error("cannot use the directory {path}: {source}; check that it is mounted, a directory, and writable ({code})", path = path.display(), code = self.code())]
     Directory {
         /// The directory.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The process or the machine has no file descriptor left. It says nothing of the disk.
-    #[error("{path} cannot be opened: {source}; raise the limit of open files (ulimit -n, LimitNOFILE=): a channel needs two for each segment in use; nothing is wrong with the disk ({code})", path = path.display(), code = self.code())]
-    Descriptors {
-        /// The file or directory.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -55,8 +47,8 @@ pub enum OpenError {
     /// A directory is in use, or cannot be locked.
     #[error("{held}; {way} ({code})", held = .0, way = way_out(.0), code = self.code())]
     Lock(#[from] LockError),
-    /// A member of a created channel is not there. Nothing is created in its place: an unmounted
-    /// disk would be mistaken for an empty one.
+    /// A member of a created channel is missing. Nothing is created in its place: an unmounted disk
+    /// would be mistaken for an empty one.
     #[error(
         "{role} {member} of the channel {channel}, last seen as {last_path}, is {what}; mount or restore it and list it in {key}, \
          or open degraded (without its events) by the setting {} = true ({code})",
@@ -70,9 +62,9 @@ pub enum OpenError {
         member: Uuid,
         /// "data directory" or "checkpoint directory".
         role: &'static str,
-        /// Where it was when it was last opened.
+        /// Its path when it was last opened.
         last_path: PathBuf,
-        /// Missing, or listed but empty: in words.
+        /// Missing, or listed but empty: as text.
         what: String,
     },
     /// A directory belongs to another channel.
@@ -84,12 +76,12 @@ pub enum OpenError {
     ForeignMember {
         /// The directory.
         path: PathBuf,
-        /// The channel it belongs to.
+        /// The channel that it belongs to.
         found: Uuid,
         /// The channel that is being opened.
         expected: Uuid,
     },
-    /// A directory has a part in the channel that is not the one it is listed for.
+    /// A directory has another role in the channel than the one it is listed for.
     #[error(
         "{path} is the {found} of the channel {channel} but is listed as {listed}; correct {} and {} ({code})",
         setting::CHECKPOINT_DIR, setting::DATA_DIRS,
@@ -105,7 +97,7 @@ pub enum OpenError {
         /// What it is listed as.
         listed: &'static str,
     },
-    /// A directory without a member file has a log in it, and no other member vouches for it.
+    /// A directory without a member file has a log in it, and no other member names it.
     #[error(
         "{path} holds segments of the channel {channel} but no readable member file, and no other directory names them; \
          list every directory of that channel, or move the files away; if the member files of all of them are lost, millpond channel repair makes them again from the logs ({code})",
@@ -117,7 +109,7 @@ pub enum OpenError {
         /// The channel its segments name.
         channel: Uuid,
     },
-    /// A new channel was to be made where a file channel of Apache Flume is.
+    /// A new channel was to be created in the place of a file channel of Apache Flume.
     #[error(
         "{path} holds a file channel of Apache Flume ({file}): a new channel would hide the events that wait in it; \
          let Flume drain it and move its files away, or give this channel directories of its own; nothing was changed ({code})",
@@ -129,9 +121,9 @@ pub enum OpenError {
         /// A file of Flume's in it.
         file: String,
     },
-    /// A directory names a number so high that none come after it.
+    /// A directory names a number so high that no channel reaches it.
     #[error(
-        "{path} names {what} with the number {number}, which no channel comes to: it was not written by millpond, or by a machine whose memory fails; \
+        "{path} names {what} with the number {number}, which no channel reaches: it was not written by millpond, or the machine's memory is faulty; \
          bring back a copy of the directories; nothing was changed ({code})",
         path = path.display(), code = self.code()
     )]
@@ -143,10 +135,10 @@ pub enum OpenError {
         /// The number.
         number: u64,
     },
-    /// Segments of one directory of the channel lie in another, and are missing where they belong.
-    #[error("segments lie in another directory of the channel than theirs: move {list}, then open again; nothing was given up ({code})", list = listed(.moves), code = self.code())]
+    /// Segments of one directory of the channel are in another, and are missing where they belong.
+    #[error("segments are in the wrong directory of the channel: move {list}, then open again; nothing was given up ({code})", list = listed(.moves), code = self.code())]
     Misplaced {
-        /// From where to where.
+        /// Source and destination of each move.
         moves: Vec<(PathBuf, PathBuf)>,
     },
     /// Segments that hold events, or the end of a log, are missing.
@@ -156,7 +148,7 @@ pub enum OpenError {
         list = shortened(.missing), code = self.code()
     )]
     SegmentsMissing {
-        /// Of each place in a log, what is missing there.
+        /// What is missing, by place in a log.
         missing: Vec<MissingSegments>,
     },
     /// Two directories are the same member: one is a copy of the other.
@@ -174,83 +166,37 @@ pub enum OpenError {
         /// The channel.
         channel: Uuid,
     },
-    /// No directory has a readable member file, and which belong together cannot be told from the logs.
+    /// No directory has a readable member file, and the logs do not tell which directories belong
+    /// together.
     #[error(
         "no directory of the channel {channel} has a readable member file, and they cannot be made again: {why}; nothing was changed ({code})", code = self.code()
     )]
     MembersUnknown {
         /// The channel that the logs name.
         channel: Uuid,
-        /// What is missing or contradicts.
+        /// What is missing or contradictory.
         why: String,
     },
-    /// A newer millpond wrote this.
-    #[error("{path} has format version {found}, this build reads up to {known}; use a newer build ({code})", path = path.display(), code = self.code())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
-        /// The newest version this build reads.
-        known: u32,
-    },
-    /// A file cannot be opened or read, tried twice. That is neither a tear nor damage: nothing
-    /// was voided.
-    #[error(
-        "cannot read {path} at offset {offset}: {source}; nothing was given up: check the disk, or open degraded (without this directory's events) by the setting {} = true ({code})",
-        setting::OPEN_DEGRADED, path = path.display(), code = self.code()
-    )]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Where, bytes.
-        offset: u64,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A file cannot be made or written.
-    #[error("cannot write {path} at offset {offset}: {source}; free space or check the disk, then open again ({code})", path = path.display(), code = self.code())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Where, bytes.
-        offset: u64,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A record does not fit its place: a limit was lowered in this build.
-    #[error("the record for {path} does not fit: {refusal}; use the build that wrote the channel last ({code})", path = path.display(), code = self.code())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        refusal: Refusal,
-    },
-    /// There is no channel in the directories (only for those who may not create one).
+    /// There is no channel in the directories (only where none may be created).
     #[error("there is no channel in {path}: {what} ({code})", path = path.display(), code = self.code())]
     NoChannel {
-        /// The first directory looked at.
+        /// The first directory inspected.
         path: PathBuf,
         /// What was found instead.
         what: String,
     },
-    /// No memory for reading.
-    #[error("no memory for {bytes} bytes of read buffer: {source} ({code})", code = self.code())]
-    Memory {
-        /// Bytes asked for.
-        bytes: usize,
-        /// The cause.
-        source: io::Error,
-    },
+    /// A file of the channel cannot be read, created or written, or is of another build. Nothing
+    /// was voided.
+    #[error("{}{} ({code})", .0, file_way_out(.0), code = self.code())]
+    File(#[from] LayoutError),
 }
 
-impl Coded for OpenError {
+impl Coded for RecoveryError {
     fn code(&self) -> &'static Code {
         match self {
             Self::DirectoryCount { .. } => &codes::DIRECTORY_COUNT,
             Self::SameDirectory { .. } => &codes::DIRECTORY_TWICE,
             Self::Directory { .. } => &codes::DIRECTORY_UNUSABLE,
-            Self::Descriptors { .. } => &codes::OUT_OF_DESCRIPTORS,
             Self::Lock(_) => &codes::CHANNEL_LOCKED,
             Self::MemberMissing { .. } => &codes::MEMBER_MISSING,
             Self::ForeignMember { .. } => &codes::MEMBER_FOREIGN,
@@ -262,12 +208,8 @@ impl Coded for OpenError {
             Self::SegmentsMissing { .. } => &codes::SEGMENT_MISSING,
             Self::Twins { .. } => &codes::MEMBER_TWINS,
             Self::MembersUnknown { .. } => &codes::MEMBERS_UNKNOWN,
-            Self::Newer { .. } => &codes::FORMAT_NEWER,
-            Self::Unreadable { .. } => &codes::OPENING_UNREADABLE,
-            Self::Write { .. } => &codes::OPENING_UNWRITABLE,
-            Self::TooLarge { .. } => &codes::RECORD_TOO_LARGE,
             Self::NoChannel { .. } => &codes::NO_CHANNEL,
-            Self::Memory { .. } => &codes::OUT_OF_MEMORY,
+            Self::File(error) => code_of(error),
         }
     }
 }
@@ -277,11 +219,11 @@ impl Coded for OpenError {
 pub struct MissingSegments {
     /// The data directory.
     pub directory: PathBuf,
-    /// Events that wait there and are named by something else; more may have been there.
+    /// Waiting events that are named elsewhere; more may have been there.
     pub events: u64,
     /// Their sequences, `start..end`, if there are any.
     pub sequences: Option<(u64, u64)>,
-    /// Whether the segment in which the log ends is among them: what was put last is unknown then.
+    /// Whether the segment in which the log ends is among them: then what was put last is unknown.
     pub end: bool,
 }
 
@@ -304,7 +246,7 @@ impl std::fmt::Display for MissingSegments {
     }
 }
 
-/// The first of many places.
+/// Places listed in a message.
 const PLACES_SHOWN_MAX: usize = 20;
 
 fn shortened(missing: &[MissingSegments]) -> String {
@@ -316,7 +258,7 @@ fn shortened(missing: &[MissingSegments]) -> String {
     }
 }
 
-/// The first of many moves.
+/// Moves listed in a message.
 const MOVES_SHOWN_MAX: usize = 20;
 
 fn listed(moves: &[(PathBuf, PathBuf)]) -> String {
@@ -329,32 +271,60 @@ fn listed(moves: &[(PathBuf, PathBuf)]) -> String {
     }
 }
 
-impl OpenError {
-    /// Of a file or directory that could not be read from `offset` on.
-    pub(super) fn unreadable(path: PathBuf, offset: u64, source: io::Error) -> Self {
-        match is_out_of_descriptors(&source) {
-            true => Self::Descriptors { path, source },
-            false => Self::Unreadable { path, offset, source },
-        }
-    }
-
-    /// Of a directory that could not be used.
+impl RecoveryError {
+    /// Returns the error of a directory that could not be used.
     pub(super) fn directory(path: PathBuf, source: io::Error) -> Self {
         match is_out_of_descriptors(&source) {
-            true => Self::Descriptors { path, source },
+            true => LayoutError::Descriptors { path, source }.into(),
             false => Self::Directory { path, source },
         }
     }
 
-    /// Of a directory that could not be locked.
+    /// Returns the error of a directory that could not be locked.
     pub(super) fn lock(error: LockError) -> Self {
         match error {
             LockError::Io { path, source } if is_out_of_descriptors(&source) => {
-                Self::Descriptors { path, source }
+                LayoutError::Descriptors { path, source }.into()
             }
             error => Self::Lock(error),
         }
     }
+}
+
+fn code_of(error: &LayoutError) -> &'static Code {
+    match error {
+        LayoutError::Read { .. } => &codes::OPENING_UNREADABLE,
+        LayoutError::Descriptors { .. } => &codes::OUT_OF_DESCRIPTORS,
+        LayoutError::Newer { .. } => &codes::FORMAT_NEWER,
+        LayoutError::TooLarge { .. } => &codes::RECORD_TOO_LARGE,
+        LayoutError::Memory { .. } => &codes::OUT_OF_MEMORY,
+        LayoutError::Create { .. }
+        | LayoutError::Write { .. }
+        | LayoutError::Remove { .. }
+        | LayoutError::QuarantineFull { .. } => &codes::OPENING_UNWRITABLE,
+    }
+}
+
+fn file_way_out(error: &LayoutError) -> String {
+    let text = match error {
+        LayoutError::Read { .. } => {
+            return format!(
+                "; nothing was given up: check the disk, or open degraded (without this directory's events) by the setting {} = true",
+                setting::OPEN_DEGRADED
+            );
+        }
+        LayoutError::Descriptors { .. } => {
+            "; raise the limit of open files (ulimit -n, LimitNOFILE=): a channel needs two for each segment in use; nothing is wrong with the disk"
+        }
+        LayoutError::Newer { .. } => "; use a newer build",
+        LayoutError::TooLarge { .. } => "; use the build that wrote the channel last",
+        LayoutError::Memory { .. } => "",
+        LayoutError::Create { .. }
+        | LayoutError::Write { .. }
+        | LayoutError::Remove { .. }
+        | LayoutError::QuarantineFull { .. } => "; free space or check the disk, then open again",
+    };
+    text.to_owned()
 }
 
 fn way_out(error: &LockError) -> &'static str {
@@ -377,17 +347,20 @@ mod tests {
         let out = || io::Error::from_raw_os_error(libc::EMFILE);
         let path = || PathBuf::from("/d/segment-00000.log");
         for error in [
-            OpenError::unreadable(path(), 0, out()),
-            OpenError::directory(path(), out()),
-            OpenError::lock(LockError::Io { path: path(), source: out() }),
+            LayoutError::read(path(), 0, out()).into(),
+            RecoveryError::directory(path(), out()),
+            RecoveryError::lock(LockError::Io { path: path(), source: out() }),
         ] {
-            // A degraded opening leaves out what is unreadable, and must not leave out this.
-            assert!(matches!(error, OpenError::Descriptors { .. }), "{error}");
+            // A degraded opening leaves out what is unreadable, but must not leave out this.
+            assert!(
+                matches!(error, RecoveryError::File(LayoutError::Descriptors { .. })),
+                "{error}"
+            );
             assert!(error.to_string().contains("ulimit -n"), "{error}");
         }
         let broken = || io::Error::from_raw_os_error(libc::EIO);
-        assert!(matches!(OpenError::unreadable(path(), 0, broken()), OpenError::Unreadable { .. }));
-        let held = OpenError::lock(LockError::Held { path: path(), holder: None });
-        assert!(matches!(held, OpenError::Lock(_)));
+        assert!(matches!(LayoutError::read(path(), 0, broken()), LayoutError::Read { .. }));
+        let held = RecoveryError::lock(LockError::Held { path: path(), holder: None });
+        assert!(matches!(held, RecoveryError::Lock(_)));
     }
 }

@@ -1,111 +1,146 @@
-//! The writes of an opening: blocks written again, headers made again or wiped, the joined state
-//! into every checkpoint file.
+//! Repair of what only a read of every byte finds: damage in the middle of a log.
+//!
+//! An opening rules on the end of the logs; damage before that is found when it is taken.
+//! [`repair`] does not wait for a take. It opens the channel (which repairs the ends), reads every
+//! byte, quarantines each damaged place, voids and counts the events that waited there, and writes
+//! the state into every checkpoint file, as an opening does with its decisions. No event is lent,
+//! no new epoch begins.
+//!
+//! # Invariants
+//!
+//! * Only what two reads agree on is given up.
+//! * Nothing in the middle of a log is voided before its copy is written; where there is no room
+//!   for the copy, the place is left. A crash in between leaves the copies; the next repair finds
+//!   the same places and the copies.
+//! * Without damage, nothing is written but what an opening writes; and the member files, when all
+//!   of them are lost and the logs agree on their contents.
 
-use super::buffer::{self, Buffer};
-use super::inventory::{SegmentFile, Subject};
-use super::scan::{At, Block, Pieces};
-use super::slots;
-use super::{OpenError, SlotHome};
-use crate::base::ids::Uuid;
-use crate::base::limits::DEVICE_BLOCK_BYTES;
-use crate::log::FreeSegment;
-use crate::record::segment::SEGMENT_HEADER_BYTES;
-use crate::record::slot::SlotKind;
-use crate::record::state::StateRecord;
-use std::io;
+use super::case::Case;
+use super::error::RecoveryError;
+use super::finding::Finding;
+use super::inspection::{self, Damage};
+use super::open::recover_with;
+use super::options::RecoverOptions;
+use super::read::member_rebuild::MemberLookup;
+use super::recovered::Recovered;
+use crate::base::clock::Clock;
+use crate::base::random::Random;
+use crate::disk::Disk;
+use crate::layout::quarantine::{self, QuarantineCopy};
+use crate::layout::{AlignedBuffer, LayoutError};
 
-/// Makes what was read of a segment durable, where the directory's storage has direct writes.
+/// What a repair found and did.
+#[derive(Clone, Debug, Default)]
+pub struct RepairReport {
+    /// Every damaged place: quarantined, and its waiting events, if any, given up.
+    pub places: Vec<Finding>,
+    /// Member files, checkpoints and directories of them that were made again; nothing was lost
+    /// with them.
+    pub made_again: Vec<Finding>,
+    /// Events that were given up.
+    pub events_lost: u64,
+    /// Damaged places that are left as they are. Either their bytes could not be copied, and the
+    /// finding says so: they can be repaired when there is room. Or the state has no room to name
+    /// more: once the events before them are taken, they can be repaired.
+    pub left: Vec<Finding>,
+}
+
+/// Repairs a channel that is not open, and keeps it locked meanwhile.
 ///
-/// A block that can be read past the page cache is on the medium or in the drive. In space that was
-/// only set aside before, the file system may still have to note that it is written. A sync of the
-/// file brings both home. Written again in its place it could be lost: a power cut in the middle of
-/// that may take the physical block, and with it what was acknowledged long ago. No sync of ours can
-/// have failed before and dropped it, for none of these bytes ever was in the page cache.
-pub(super) fn flush(segment: &SegmentFile) -> Result<(), OpenError> {
-    segment.file.sync().map_err(|source| OpenError::Write {
-        path: segment.file.path().to_owned(),
-        offset: 0,
-        source,
-    })
-}
-
-/// Writes a block again, same bytes, same place, durably, where writes go through the page cache:
-/// it was read, but it may be only there, and a sync that failed in an earlier process may have
-/// called it clean. The first block of a segment goes with the segment's header, as it did at
-/// first.
-pub(super) fn rewrite(
-    subject: &Subject,
-    segment: &SegmentFile,
-    block: &Block,
-    buffer: &mut Buffer,
-) -> Result<(), OpenError> {
-    let header = &block.header;
-    let first = SEGMENT_HEADER_BYTES as u64;
-    let from = if header.offset == first { 0 } else { header.offset };
-    let len = usize::try_from(block.end_offset() - from).expect("a block fits into memory");
-    // Read and checked again: only what is whole is written.
-    let found = Pieces::new(&*segment.file, segment.len, buffer).look(
-        subject,
-        Some(header.segment),
-        header.offset,
-    )?;
-    if !matches!(found, At::Block(again) if again.header == *header) {
-        return Err(OpenError::Unreadable {
-            path: segment.file.path().to_owned(),
-            offset: header.offset,
-            source: io::Error::new(io::ErrorKind::InvalidData, "two reads differ"),
-        });
+/// # Errors
+/// As for opening, which is its first step: in use, not there, a directory missing, storage that
+/// fails.
+pub fn repair(
+    disk: &dyn Disk,
+    clock: &dyn Clock,
+    random: &dyn Random,
+    options: &RecoverOptions,
+) -> Result<RepairReport, RecoveryError> {
+    let options = RecoverOptions { create: false, open_degraded: false, ..options.clone() };
+    let mut recovered =
+        recover_with(disk, clock, random, &options, MemberLookup::OrFromLogs, Vec::new())?;
+    let mut mended = RepairReport::default();
+    let small = |f: &&Finding| matches!(f.case, Case::R13 | Case::R14);
+    mended.made_again = recovered.report.findings.iter().filter(small).cloned().collect();
+    let ends = recovered.report.findings.drain(..).filter(|f| f.case.is_damage());
+    mended.places.extend(ends);
+    mended.events_lost = mended.places.iter().map(events).sum();
+    let first = damage(disk, &options)?;
+    if first.is_empty() {
+        return Ok(mended);
     }
-    let bytes = buffer.first(len)?;
-    buffer::read(&*segment.file, from, bytes)?;
-    if from == 0 {
-        segment.header.encode(bytes);
+    let again = damage(disk, &options)?;
+    let agreed: Vec<Damage> =
+        first.into_iter().filter(|d| again.iter().any(|other| other.is_same(d))).collect();
+    let before = mended.places.len();
+    give_up(&mut recovered, &agreed, &mut mended);
+    if mended.places.len() > before {
+        write_down(&mut recovered)?;
     }
-    buffer::write(&*segment.file, from, bytes)
+    Ok(mended)
 }
 
-/// Writes a header that was made from the first block.
-pub(super) fn write_header(segment: &SegmentFile, buffer: &mut Buffer) -> Result<(), OpenError> {
-    let bytes = buffer.first(SEGMENT_HEADER_BYTES)?;
-    segment.header.encode(bytes);
-    buffer::write(&*segment.file, 0, bytes)
+fn damage(disk: &dyn Disk, options: &RecoverOptions) -> Result<Vec<Damage>, RecoveryError> {
+    inspection::survey(disk, options)?.damage()
 }
 
-/// Writes the damaged copy of a header again, and nothing of the other one: that is the only good one.
-pub(super) fn write_copy(segment: &SegmentFile, buffer: &mut Buffer) -> Result<(), OpenError> {
-    let Some(offset) = segment.damaged_copy else { return Ok(()) };
-    let bytes = buffer.first(SEGMENT_HEADER_BYTES)?;
-    segment.header.encode(bytes);
-    let from = usize::try_from(offset).expect("inside of the header");
-    buffer::write(&*segment.file, offset, &bytes[from..from + DEVICE_BLOCK_BYTES])
+fn events(finding: &Finding) -> u64 {
+    finding.sequences.map_or(0, |(start, end)| end.0 - start.0)
 }
 
-/// Makes a segment that holds nothing of the log one that was never used, whatever it looks like.
-///
-/// Left as it is, a later opening, which no longer knows that its life had ended, could take it
-/// for a part of the log. And a write that failed in the life before may reach a segment after
-/// this opening has found it blank: then a header would turn up of a life that nobody knew, with a
-/// higher number than the lives since, and end them. What is written here comes after it. The
-/// first block goes with the header, since a header can be made again from it.
-pub(super) fn wipe(segment: &FreeSegment, buffer: &mut Buffer) -> Result<(), OpenError> {
-    let whole = (SEGMENT_HEADER_BYTES + DEVICE_BLOCK_BYTES) as u64;
-    // A file may have been cut short; a write never makes one longer.
-    let len = whole.min(segment.len / DEVICE_BLOCK_BYTES as u64 * DEVICE_BLOCK_BYTES as u64);
-    let bytes = buffer.first(usize::try_from(len).expect("at most three device blocks"))?;
-    bytes.fill(0);
-    if bytes.is_empty() { Ok(()) } else { buffer::write(&*segment.file, 0, bytes) }
+/// Quarantines places and voids them in the state, which is not yet written.
+fn give_up(recovered: &mut Recovered, damage: &[Damage], mended: &mut RepairReport) {
+    for place in damage {
+        let at = place.stripe.at();
+        let Some(home) = &recovered.stripes[at].home else { continue };
+        let max = recovered.state.ranges_per_stripe() / 2;
+        let state = recovered.state.stripe_mut(place.stripe);
+        if state.ranges_beyond() >= max {
+            mended.left.push(place.finding(None));
+            continue;
+        }
+        let (segment, id) = (&place.segment, place.segment.header.id);
+        let bytes = place.ruling.bytes.unwrap_or_default();
+        let copy = quarantine::keep(&*home.directory, &*segment.file, id, bytes);
+        if matches!(copy, QuarantineCopy::Failed(_)) {
+            // The administrator can make room; an event that is given up makes room for others over
+            // it.
+            mended.left.push(place.finding(Some(&copy)));
+            continue;
+        }
+        let (start, end) = place.ruling.sequences.unwrap_or_default();
+        for (start, end) in state.missing(start.0, end.0) {
+            mended.events_lost += end - start;
+            state.void_damaged(start, end);
+        }
+        mended.places.push(place.finding(Some(&copy)));
+    }
 }
 
-/// Writes `state` as the next checkpoint of a directory.
-pub(super) fn write_checkpoint(
-    home: &mut SlotHome,
-    channel: Uuid,
-    owner: Uuid,
-    state: &StateRecord,
-    buffer: &mut Buffer,
-) -> Result<(), OpenError> {
-    let path = || home.file.path().to_owned();
-    let payload =
-        state.to_bytes().map_err(|refusal| OpenError::TooLarge { path: path(), refusal })?;
-    slots::write(home, SlotKind::Checkpoint, channel, owner, &payload, buffer)
+/// Writes the state into every checkpoint file: in each stripe's own directory, so that
+/// `checkpointDir` never has the only copy.
+fn write_down(recovered: &mut Recovered) -> Result<(), LayoutError> {
+    let (channel, state) = (recovered.channel, &recovered.state);
+    let mut buffer = AlignedBuffer::small()?;
+    for stripe in &mut recovered.stripes {
+        let Some(home) = &mut stripe.home else { continue };
+        home.slots.write_checkpoint(channel, stripe.uuid, state, &mut buffer)?;
+    }
+    let home = &mut recovered.checkpoint_dir;
+    home.slots.write_checkpoint(channel, home.uuid, state, &mut buffer)
+}
+
+impl Damage {
+    /// Returns whether it is the same place with the same events.
+    fn is_same(&self, other: &Self) -> bool {
+        self.stripe == other.stripe && self.ruling == other.ruling
+    }
+
+    fn finding(&self, copy: Option<&QuarantineCopy>) -> Finding {
+        let mut finding = inspection::finding_of(self);
+        if let Some(copy) = copy {
+            finding.words = copy.words(finding.words);
+        }
+        finding
+    }
 }

@@ -3,21 +3,26 @@
 
 use crate::rig::{Engine, Machine, bodies, checkpoint_dir, data_dir, large};
 use crate::tap::{Call, TappedDisk};
-use millpond::base::ids::{BlockNumber, SegmentId, Sequence, StripeIndex, Uuid, WriteOrder};
-use millpond::channel::Channel;
-use millpond::disk::sim::SimOptions;
-use millpond::disk::{Access, Directory, Disk, File};
-use millpond::record::Watermark;
-use millpond::record::block::{BLOCK_HEADER_BYTES, BlockHeader, STATE, block_salt};
-use millpond::record::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_salt, seal_frame};
-use millpond::record::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
-use millpond::record::slot::{self, SlotKind};
-use millpond::record::state::StateRecord;
+use millpond::internal::base::ids::{
+    BlockNumber, SegmentId, Sequence, StripeIndex, Uuid, WriteOrder,
+};
+use millpond::internal::disk::{Access, Directory, Disk, File};
+use millpond::internal::layout;
+use millpond::internal::record::Watermark;
+use millpond::internal::record::block::{BLOCK_HEADER_BYTES, BlockHeader, STATE, block_salt};
+use millpond::internal::record::frame::{
+    FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_salt, seal_frame,
+};
+use millpond::internal::record::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use millpond::internal::record::slot::{self, SlotKind};
+use millpond::internal::record::state::StateRecord;
+use millpond::{Channel, FileChannelOptions};
+use millpond_sim::disk::SimOptions;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What went through the door.
+/// Counts of the calls on the disk.
 #[derive(Default)]
 struct Counts {
     reads: AtomicU64,
@@ -45,7 +50,7 @@ fn counting(machine: &Machine) -> (Arc<dyn Disk>, Arc<Counts>) {
     (Arc::new(TappedDisk::new(Arc::new(machine.disk.clone()), tap)), counts)
 }
 
-/// Opens and answers the reads and bytes of it.
+/// Opens the channel; returns the reads and bytes of that.
 fn opening(machine: &Machine, segment_bytes: u64) -> (Engine, u64, u64) {
     let (disk, counts) = counting(machine);
     let mut options = machine.options_on(disk);
@@ -183,8 +188,10 @@ fn what_an_opening_reads_does_not_grow_with_the_backlog() {
         let segments = (0..2)
             .map(|s| machine.disk.open_dir(&data_dir(s), false).and_then(|d| d.list()))
             .map(|e| {
-                e.expect("listed").iter().filter(|e| segment::slot_of(&e.name).is_some()).count()
-                    as u64
+                e.expect("listed")
+                    .iter()
+                    .filter(|e| layout::segment_slot(&e.name).is_some())
+                    .count() as u64
             })
             .sum::<u64>();
         let (opened, reads, bytes) = opening(&machine, 256 * 1024);
@@ -199,11 +206,60 @@ fn what_an_opening_reads_does_not_grow_with_the_backlog() {
     assert!(last.3 <= first.3 + more * 2 * SEGMENT_HEADER_BYTES as u64 + (512 << 10), "{seen:?}");
 }
 
-/// 100 GB of segments, made sparse: headers by the encoders of the format, a state record at the
-/// newest segment's start, and a checkpoint.
+/// 100 GB of sparse segments: headers by the encoders of the format, a state record at the newest
+/// segment's start, and a checkpoint.
 const SEGMENT: u64 = 64 << 20;
 const SEGMENTS: u64 = 1600;
 const EVENTS: u64 = 100_000_000;
+
+/// Copies the files of the channel below `from` while it is open, as a kill leaves them.
+fn copy_of(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().expect("a directory");
+    for directory in ["checkpoint", "data"] {
+        std::fs::create_dir(to.path().join(directory)).expect("made");
+        for file in std::fs::read_dir(from.join(directory)).expect("listed") {
+            let file = file.expect("a file");
+            let copy = to.path().join(directory).join(file.file_name());
+            std::fs::copy(file.path(), copy).expect("copied");
+        }
+    }
+    to
+}
+
+/// A source offset, which may come with each commit, is the largest thing in a log besides events.
+#[test]
+fn an_opening_holds_the_positions_that_it_reads_once() {
+    const COMMITS: usize = 64;
+    const POSITION_BYTES: usize = 60_000;
+    let (directory, machine) = (tempfile::tempdir().expect("a directory"), Machine::new(1));
+    let options = |directory: &Path| {
+        let mut options =
+            FileChannelOptions::new(directory.join("checkpoint"), [directory.join("data")])
+                .step_driven(7);
+        options.segment_bytes = 16 << 20;
+        options.minimum_required_space = 0;
+        options
+    };
+    let engine = machine.open_with(options(directory.path()));
+    for i in 0..COMMITS {
+        let source_offset = format!("{i:0POSITION_BYTES$}");
+        let mut commit = engine.begin_put_at(&bodies(&format!("{i}"), 0..1), "s", &source_offset);
+        while let Some(mut write) = engine.stepper.start_write(0) {
+            let result = write.finish();
+            engine.stepper.report(write, result);
+        }
+        assert_eq!(commit.poll(), Some(Ok(())));
+    }
+    let killed = copy_of(directory.path());
+    let mut opened = None;
+    let counted = allocation_counter::measure(|| {
+        opened = Some(machine.open_with(options(killed.path())));
+    });
+    let events = opened.map(|engine| engine.channel.status().events);
+    assert_eq!(events, Some(COMMITS as u64));
+    let (held, read) = (counted.bytes_max, (COMMITS * POSITION_BYTES) as u64);
+    assert!(held < read * 3 / 2, "{held} bytes of memory for {read} bytes of positions");
+}
 
 fn write(file: &dyn File, offset: u64, bytes: &[u8]) {
     file.write_at(offset, bytes).expect("written");
@@ -236,7 +292,7 @@ fn put_slot(directory: &dyn Directory, state: &StateRecord) {
     file.sync().expect("synced");
 }
 
-/// Header and state record of a segment, at its start.
+/// Returns header and state record of a segment, as at its start.
 fn segment_start(header: &SegmentHeader, state: &StateRecord) -> Vec<u8> {
     let payload = state.encoded_len();
     let block = BlockHeader {
@@ -287,10 +343,10 @@ fn a_backlog_of_100_gb_opens_with_a_bounded_number_of_reads() {
     let directory = machine.disk.open_dir(&data_dir(0), false).expect("there");
     let (_, _, _, mut state) = newest_slot(&*directory);
     let slots = directory.list().expect("listed");
-    let used: Vec<u32> = slots.iter().filter_map(|e| segment::slot_of(&e.name)).collect();
+    let used: Vec<u32> = slots.iter().filter_map(|e| layout::segment_slot(&e.name)).collect();
     let mut first = None;
     for slot in &used {
-        let file = directory.open(&segment::file_name(*slot), Access::Read).expect("there");
+        let file = directory.open(&layout::segment_name(*slot), Access::Read).expect("there");
         let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
         file.read_at(0, &mut bytes).expect("read");
         if let Ok(header) = SegmentHeader::decode(&bytes) {
@@ -313,7 +369,7 @@ fn a_backlog_of_100_gb_opens_with_a_bounded_number_of_reads() {
             len: SEGMENT,
             ..first
         };
-        let name = segment::file_name(next_slot + i as u32);
+        let name = layout::segment_name(next_slot + i as u32);
         let file = directory.create(&name).expect("made");
         write(&*file, SEGMENT - 1, &[0]);
         write(&*file, 0, &segment_start(&last, &state));
@@ -338,9 +394,9 @@ fn a_backlog_of_100_gb_opens_with_a_bounded_number_of_reads() {
     let status = engine.channel.status();
     // The first segment of a stripe is shorter.
     assert!(status.bytes >= (100 << 30) - SEGMENT, "{} bytes", status.bytes);
-    assert_eq!((status.quarantined, status.trouble), (0, None));
+    assert_eq!((status.quarantined, status.fault), (0, None));
     assert!(reads <= reads_small + 2 * SEGMENTS, "{reads} reads, {reads_small} without backlog");
     let headers = SEGMENTS * SEGMENT_HEADER_BYTES as u64;
-    // Of the log itself the last segment is read, to its end; without a backlog that is a shorter one.
+    // Of the log itself the last segment is read to its end; without a backlog it is a shorter one.
     assert!(bytes <= bytes_small + headers + SEGMENT + (4 << 20), "{bytes} bytes read");
 }

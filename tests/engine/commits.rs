@@ -1,9 +1,8 @@
-//! Sections 1 to 4: what a commit promises, blocks, groups of commits, the choice of stripe.
+//! Sections 1 to 4: guarantees of a commit, blocks, group commit, the choice of stripe.
 
 use crate::rig::{Commit, KEEP_ALIVE, Machine, bodies, large, sorted};
-use millpond::channel::{Channel, CommitError, PutError, Refusal};
-use millpond::disk::sim::{Effect, Fault, Model, On, SimOptions, TornBlock};
-use millpond::event::Event;
+use millpond::{Channel, CommitError, Event, PutError, RefusedReason};
+use millpond_sim::disk::{Fault, FaultEffect, FaultTarget, Model, SimOptions, TornBlock};
 use std::time::Duration;
 
 #[test]
@@ -41,7 +40,7 @@ fn a_take_that_returned_ok_is_never_delivered_again() {
 
 #[test]
 fn a_transaction_is_there_whole_or_not_at_all_wherever_the_power_is_cut() {
-    // Crash at every operation of a put of many events over several blocks' worth of bytes.
+    // Crash at every operation of a put of many events over the bytes of several blocks.
     let before = Machine::new(1);
     let mut engine = before.open();
     engine.put(&bodies("first", 0..2));
@@ -60,7 +59,7 @@ fn a_transaction_is_there_whole_or_not_at_all_wherever_the_power_is_cut() {
             assert_eq!(all[..2], bodies("first", 0..2));
             assert!(all.len() == 2 || all.len() == 32, "{} events", all.len());
             if matches!(result, Some(Ok(()))) {
-                assert_eq!(all.len(), 32, "it was answered");
+                assert_eq!(all.len(), 32, "it returned Ok");
             }
             whole += usize::from(crashed && all.len() == 32);
         }
@@ -68,7 +67,7 @@ fn a_transaction_is_there_whole_or_not_at_all_wherever_the_power_is_cut() {
             break;
         }
     }
-    assert!(whole > 0, "an unanswered commit may be found whole");
+    assert!(whole > 0, "a pending commit may be found whole");
 }
 
 #[test]
@@ -125,7 +124,7 @@ fn a_transaction_begun_after_anothers_commit_returned_comes_after_it() {
     for body in &all {
         engine.put(std::slice::from_ref(body));
     }
-    let counts: Vec<_> = (0..3).map(|s| engine.manual.start_write(s).is_some()).collect();
+    let counts: Vec<_> = (0..3).map(|s| engine.stepper.start_write(s).is_some()).collect();
     assert_eq!(counts, [false; 3]);
     assert_eq!(machine.after_power_cut(1).reopened(), all, "also over three stripes, read back");
     assert_eq!(engine.drain(), all);
@@ -142,13 +141,13 @@ fn puts_go_to_all_stripes_and_a_slow_one_gets_fewer() {
     for i in 0..200 {
         commits.push(engine.begin_put(&bodies(&format!("{i}"), 0..1)));
         engine.clock.advance(Duration::from_millis(1));
-        engine.manual.keep();
+        engine.stepper.keep();
         if slow.is_none() {
-            slow = engine.manual.start_write(0);
+            slow = engine.stepper.start_write(0);
         }
-        if let Some(mut write) = engine.manual.start_write(1) {
+        if let Some(mut write) = engine.stepper.start_write(1) {
             let result = write.finish();
-            engine.manual.report(write, result);
+            engine.stepper.report(write, result);
         }
     }
     assert!(slow.is_some(), "the slow one was tried");
@@ -156,7 +155,7 @@ fn puts_go_to_all_stripes_and_a_slow_one_gets_fewer() {
     assert!(waiting < 10, "{waiting} of 200 commits wait for the slow stripe");
     if let Some(mut write) = slow {
         let result = write.finish();
-        engine.manual.report(write, result);
+        engine.stepper.report(write, result);
     }
     engine.settle();
 }
@@ -173,10 +172,10 @@ fn with_many_committers_waiting_one_write_carries_many_frames() {
     for commit in &mut commits {
         assert!(commit.poll().is_none());
     }
-    let mut first = engine.manual.start_write(0).expect("a write may start");
-    assert!(engine.manual.start_write(0).is_none(), "nothing more has gathered");
+    let mut first = engine.stepper.start_write(0).expect("a write may start");
+    assert!(engine.stepper.start_write(0).is_none(), "nothing more is pending");
     let result = first.finish();
-    engine.manual.report(first, result);
+    engine.stepper.report(first, result);
     for mut commit in commits {
         assert_eq!(commit.poll(), Some(Ok(())));
     }
@@ -193,18 +192,18 @@ fn writes_overlap_and_are_answered_in_order_only() {
     let (mut commits, mut writes) = (Vec::new(), Vec::new());
     for i in 0..4 {
         commits.push(engine.begin_put(&large(&format!("{i}"), 0..20, 5000)));
-        writes.extend(engine.manual.start_write(0));
+        writes.extend(engine.stepper.start_write(0));
     }
-    assert!(writes.len() > 1, "more than 64 KiB gathered: a further write joins");
+    assert!(writes.len() > 1, "more than 64 KiB pending: a further write starts");
     let last = writes.len() - 1;
     let mut late = writes.remove(last);
     let result = late.finish();
-    engine.manual.report(late, result);
+    engine.stepper.report(late, result);
     assert!(commits[last].poll().is_none(), "its predecessor is not durable");
     assert_eq!(engine.events(), 80);
     for mut write in writes {
         let result = write.finish();
-        engine.manual.report(write, result);
+        engine.stepper.report(write, result);
     }
     engine.settle();
     for mut commit in commits {
@@ -213,7 +212,7 @@ fn writes_overlap_and_are_answered_in_order_only() {
 }
 
 #[test]
-fn a_put_future_dropped_after_its_frame_was_reserved_appears_whole_or_not_at_all() {
+fn a_put_future_dropped_after_its_reservation_appears_whole_or_not_at_all() {
     let machine = Machine::new(1);
     let mut engine = machine.open();
     let mut commit = engine.begin_put(&bodies("doubt", 0..3));
@@ -265,15 +264,15 @@ fn a_full_channel_refuses_after_keep_alive_and_says_how_full_it_is() {
     let mut engine = machine.open_with(options);
     engine.put(&bodies("e", 0..8));
     let start = machine.clock.clone();
-    let before = millpond::base::clock::Clock::now(&*start);
+    let before = millpond::Clock::now(&*start);
     let refused = engine.try_put(&bodies("f", 0..3)).expect_err("no room");
-    assert_eq!(refused, CommitError::Refused(Refusal::Full { events: 8, capacity: 10 }));
-    assert!(millpond::base::clock::Clock::now(&*start) - before >= KEEP_ALIVE);
+    assert_eq!(refused, CommitError::Refused(RefusedReason::Full { events: 8, capacity: 10 }));
+    assert!(millpond::Clock::now(&*start) - before >= KEEP_ALIVE);
     engine.put(&bodies("g", 0..2));
     let mut waiting = engine.begin_put(&bodies("h", 0..4));
     assert!(waiting.poll().is_none());
     assert_eq!(engine.take(4).len(), 4);
-    engine.end(waiting).expect("goes on when there is room");
+    engine.end(waiting).expect("continues when there is room");
 }
 
 #[test]
@@ -289,7 +288,7 @@ fn capacity_lowered_below_the_backlog_opens_and_refuses_puts_until_drained() {
     assert_eq!(engine.events(), 50);
     assert!(matches!(
         engine.try_put(&bodies("f", 0..1)),
-        Err(CommitError::Refused(Refusal::Full { events: 50, capacity: 10 }))
+        Err(CommitError::Refused(RefusedReason::Full { events: 50, capacity: 10 }))
     ));
     assert_eq!(engine.drain(), bodies("e", 0..50));
     engine.put(&bodies("f", 0..1));
@@ -328,19 +327,21 @@ fn the_counts_add_up() {
     assert_eq!(engine.channel.status().events, 18);
 }
 
-/// Larger than what a scan looks through behind the last whole block, in segments as an agent has them.
+/// Larger than what a scan searches after the last whole block, in segments as an agent has them.
 #[test]
 fn transactions_of_many_mebibytes_survive_failed_writes_and_power_cuts() {
     for direct in [true, false] {
         let machine = Machine::with(1, SimOptions { direct, ..SimOptions::new(1) });
         let mut options = machine.options();
-        options.segment_bytes = millpond::base::limits::SEGMENT_BYTES_DEFAULT;
+        options.segment_bytes = millpond::internal::base::limits::SEGMENT_BYTES_DEFAULT;
         let mut engine = machine.open_with(options);
         let mut all = bodies("before", 0..1);
         engine.put(&all.clone());
         for round in 0..3 {
             if round == 1 {
-                machine.disk.fail(Fault::next(On::Submit, "segment").effect(Effect::Part));
+                machine
+                    .disk
+                    .fail(Fault::next(FaultTarget::Submit, "segment").effect(FaultEffect::Part));
             }
             for batch in
                 [large(&format!("big{round}"), 0..6, 1 << 20), bodies(&format!("e{round}"), 0..2)]

@@ -1,15 +1,16 @@
-//! What is on the disk twice: one copy that rots is named, and written again by an opening.
+//! Data stored twice on the disk: a damaged copy is reported, and written again by an opening.
 
 use crate::rig::{Machine, bodies, checkpoint_dir, data_dir};
-use millpond::channel::Channel;
-use millpond::record::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use millpond::record::slot::{MEMBER_SLOT_BYTES, SLOTS_PER_FILE};
-use millpond::recovery::inspect::{self, Presence};
-use millpond::recovery::table::Case;
-use millpond::recovery::{MEMBER_NAME, RecoverOptions};
+use millpond::Channel;
+use millpond::internal::layout::MEMBER_NAME;
+use millpond::internal::record::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use millpond::internal::record::slot::{MEMBER_SLOT_BYTES, SLOTS_PER_FILE};
+use millpond::internal::recovery::RecoverOptions;
+use millpond::internal::recovery::decision_table::Case;
+use millpond::internal::recovery::inspection::{self, Presence};
 use std::path::PathBuf;
 
-/// What `channel check` says, with the offsets.
+/// Returns the findings of `channel check`, with the offsets.
 fn said(machine: &Machine) -> Vec<(Case, PathBuf, Option<u64>)> {
     let options = RecoverOptions {
         checkpoint_dir: checkpoint_dir(),
@@ -19,15 +20,15 @@ fn said(machine: &Machine) -> Vec<(Case, PathBuf, Option<u64>)> {
         create: false,
         segment_bytes: machine.options().segment_bytes,
     };
-    let (survey, check) = inspect::verify(&machine.disk, &options).expect("readable");
+    let (survey, check) = inspection::verify(&machine.disk, &options).expect("readable");
     assert!(survey.presence == Presence::Created && check.is_sound(), "{:?}", check.findings);
-    // That the making of a member was not finished stands here for its last record, which is gone.
+    // The unfinished creation of a member is here its last record, which is lost.
     let ordinary = |case: Case| case.is_ordinary() && case != Case::R9;
     let findings = check.findings.into_iter().filter(|f| !ordinary(f.case));
     findings.map(|f| (f.case, f.path, f.offset)).collect()
 }
 
-/// A channel with events, stopped, and the file of its segment in use.
+/// Returns a stopped channel with events, and the file of its segment in use.
 fn stopped() -> (Machine, PathBuf) {
     let machine = Machine::new(2);
     let mut engine = machine.open();
@@ -45,7 +46,7 @@ fn stopped() -> (Machine, PathBuf) {
     (machine, file)
 }
 
-/// Opens and closes the channel, and hands out all that waits.
+/// Opens and closes the channel, and counts the waiting events.
 fn reopened(machine: &Machine) -> usize {
     let mut engine = machine.open();
     let events = engine.drain().len();
@@ -62,7 +63,7 @@ fn a_damaged_copy_of_a_segment_header_is_named_and_written_again() {
         let machine = machine.after_power_cut(2);
         machine.disk.rot(&file, offset + 20, 4).expect("there");
         assert_eq!(said(&machine), [(Case::R13, file.clone(), Some(offset))]);
-        // Named by those who only look, and not by them written.
+        // Reported by an inspection, but not written by it.
         assert_eq!(said(&machine).len(), 1);
         let engine = machine.open();
         let bytes = machine.disk.contents(&file).expect("there");
@@ -70,7 +71,7 @@ fn a_damaged_copy_of_a_segment_header_is_named_and_written_again() {
         engine.channel.close().expect("sealed");
         drop(engine);
         assert_eq!(said(&machine), [], "{offset}");
-        // The other one may go now.
+        // The other copy may be lost now.
         let machine = machine.after_power_cut(3);
         machine.disk.rot(&file, (copy_bytes - offset) + 20, 4).expect("there");
         assert_eq!(reopened(&machine), 12, "{offset}");
@@ -94,7 +95,7 @@ fn a_damaged_record_in_a_member_file_is_named_and_written_again() {
             assert!(found.len() == 1 && found.iter().all(named), "{about}: {found:?}");
             machine.open().channel.close().expect("sealed");
             assert_eq!(said(&machine), [], "{about}");
-            // The other one may go now.
+            // The other copy may be lost now.
             let machine = machine.after_power_cut(3);
             let other = (SLOTS_PER_FILE - 1 - slot) * MEMBER_SLOT_BYTES;
             machine.disk.rot(&file, other as u64 + 40, 4).expect("there");

@@ -1,23 +1,23 @@
-//! Section 7: when writes fail, hang, or a disk dies.
+//! Section 7: writes that fail or hang, and disks that die.
 
 use crate::rig::{Commit, Engine, Machine, WRITE_TIMEOUT, bodies, large, sorted};
-use millpond::channel::{Channel, CommitError};
-use millpond::disk::sim::{Completion, Effect, Fault, Loss, On, SimOptions};
+use millpond::{Channel, CommitError};
+use millpond_sim::disk::{Completion, Fault, FaultEffect, FaultTarget, Loss, SimOptions};
 use std::io::Error;
 use std::time::Duration;
 
-/// Fails the next write of events on a stripe of two, with each effect it can have, and looks at
-/// what is delivered now, and after a power cut.
+/// Fails the next write of events on a stripe of two, with each effect it can have, and checks what
+/// is delivered now, and after a power cut.
 #[test]
-fn a_failed_write_on_one_stripe_is_answered_from_the_other_and_nothing_is_doubled() {
-    let effects = [Effect::Nothing, Effect::Part, Effect::All, Effect::Later];
+fn frames_of_a_failed_write_commit_on_the_other_stripe_once() {
+    let effects = [FaultEffect::Nothing, FaultEffect::Part, FaultEffect::All, FaultEffect::Later];
     for (seed, effect) in effects.into_iter().enumerate() {
         for stripe in ["data0", "data1"] {
             let machine = Machine::new(2);
             let mut engine = machine.open();
             engine.put(&bodies("before", 0..3));
             engine.put(&bodies("also", 0..3));
-            machine.disk.fail(Fault::next(On::Submit, stripe).effect(effect));
+            machine.disk.fail(Fault::next(FaultTarget::Submit, stripe).effect(effect));
             let commits: Vec<Commit> =
                 (0..6).map(|i| engine.begin_put(&bodies(&format!("tx{i}"), 0..4))).collect();
             for commit in commits {
@@ -38,12 +38,12 @@ fn a_failed_write_on_one_stripe_is_answered_from_the_other_and_nothing_is_double
 
 #[test]
 fn a_failed_write_on_the_only_stripe_goes_on_in_a_fresh_segment() {
-    for effect in [Effect::Nothing, Effect::Part, Effect::All, Effect::Later] {
+    for effect in [FaultEffect::Nothing, FaultEffect::Part, FaultEffect::All, FaultEffect::Later] {
         let machine = Machine::new(1);
         let mut engine = machine.open();
         engine.settle();
         engine.put(&bodies("before", 0..3));
-        machine.disk.fail(Fault::next(On::Submit, "data0").effect(effect));
+        machine.disk.fail(Fault::next(FaultTarget::Submit, "data0").effect(effect));
         engine.put(&bodies("during", 0..3));
         engine.put(&bodies("after", 0..3));
         let expected =
@@ -55,13 +55,13 @@ fn a_failed_write_on_the_only_stripe_goes_on_in_a_fresh_segment() {
     }
 }
 
-/// Through the page cache a description that was told of a failed sync believes none any more.
+/// Through the page cache, a file handle that reported a failed sync reports no later failure.
 #[test]
 fn a_segment_whose_sync_failed_is_opened_anew_before_its_next_use() {
     let machine = Machine::with(1, SimOptions { direct: false, ..SimOptions::new(1) });
     let mut engine = machine.open();
     engine.put(&bodies("a", 0..1));
-    machine.disk.fail(Fault::next(On::Submit, "segment"));
+    machine.disk.fail(Fault::next(FaultTarget::Submit, "segment"));
     for round in 0..120 {
         engine.put(&large(&format!("r{round}"), 0..10, 3000));
         engine.drain();
@@ -76,11 +76,11 @@ fn frames_of_a_failed_block_keep_their_order_where_they_move_to() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
     engine.put(&bodies("first", 0..1));
-    machine.disk.fail(Fault::next(On::Submit, "data").times(1));
+    machine.disk.fail(Fault::next(FaultTarget::Submit, "data").times(1));
     let commits: Vec<Commit> =
         (0..20).map(|i| engine.begin_put(&bodies(&format!("tx{i:02}"), 0..5))).collect();
     for commit in commits {
-        engine.end(commit).expect("answered from the other stripe");
+        engine.end(commit).expect("committed on the other stripe");
     }
     engine.pass(Duration::from_secs(1));
     let all = engine.drain();
@@ -97,10 +97,10 @@ fn an_acknowledgement_whose_write_failed_is_committed_from_the_other_stripe() {
     for i in 0..4 {
         engine.put(&bodies(&format!("tx{i}"), 0..5));
     }
-    machine.disk.fail(Fault::next(On::Submit, "data0").effect(Effect::Later));
+    machine.disk.fail(Fault::next(FaultTarget::Submit, "data0").effect(FaultEffect::Later));
     assert_eq!(engine.take(20).len(), 20);
     engine.pass(Duration::from_secs(1));
-    assert_eq!(engine.events(), 0, "room is given back once, whichever copy failed");
+    assert_eq!(engine.events(), 0, "room is released once, whichever copy failed");
     assert_eq!(engine.channel.status().out_of_reach, 0);
     for seed in 0..4 {
         assert_eq!(machine.after_power_cut(seed).reopened(), Vec::<String>::new());
@@ -108,7 +108,7 @@ fn an_acknowledgement_whose_write_failed_is_committed_from_the_other_stripe() {
 }
 
 #[test]
-fn a_dead_disk_is_suspended_the_others_go_on_and_it_rejoins_without_loss_or_repeats() {
+fn a_dead_disk_is_suspended_and_rejoins_without_loss_or_repeats() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
     for i in 0..10 {
@@ -120,9 +120,13 @@ fn a_dead_disk_is_suspended_the_others_go_on_and_it_rejoins_without_loss_or_repe
     }
     let status = engine.channel.status();
     assert!(status.out_of_reach > 0, "{status:?}");
-    assert_eq!(status.events + status.out_of_reach, 40, "what waits on it left the capacity count");
-    let trouble = status.trouble.expect("the suspended stripe is reported");
-    assert!(trouble.contains("data1"), "{trouble}");
+    assert_eq!(
+        status.events + status.out_of_reach,
+        40,
+        "events waiting on it left the capacity count"
+    );
+    let fault = status.fault.expect("the suspended stripe is reported");
+    assert!(fault.contains("data1"), "{fault}");
     let reached = engine.drain();
     assert_eq!(reached.len() as u64, status.events);
     let still = engine.channel.status();
@@ -135,7 +139,7 @@ fn a_dead_disk_is_suspended_the_others_go_on_and_it_rejoins_without_loss_or_repe
     engine.pass(Duration::from_secs(40));
     let back = engine.channel.status();
     assert_eq!((back.events, back.out_of_reach), (status.out_of_reach, 0));
-    assert_eq!(back.trouble, None);
+    assert_eq!(back.fault, None);
     let rest = engine.drain();
     let early: Vec<String> = (0..10).flat_map(|i| bodies(&format!("early{i}"), 0..2)).collect();
     let during: Vec<String> = (0..10).flat_map(|i| bodies(&format!("while{i}"), 0..2)).collect();
@@ -144,7 +148,7 @@ fn a_dead_disk_is_suspended_the_others_go_on_and_it_rejoins_without_loss_or_repe
 }
 
 #[test]
-fn a_disk_that_dies_with_all_others_dead_leaves_commits_in_doubt_and_the_channel_alive() {
+fn the_last_disk_to_die_leaves_commits_in_doubt_and_the_channel_alive() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
     engine.put(&bodies("safe", 0..3));
@@ -181,12 +185,13 @@ fn a_take_in_doubt_stays_lent_until_a_fence_is_durable() {
     assert_eq!(engine.events(), 0);
 }
 
-/// Only stripe `back` comes back. What is lent then, and not before a fence of the other is durable.
+/// Resumes only stripe `back`. Returns what is lent then, and not before a fence of the other is
+/// durable.
 fn lent_when_one_is_back(machine: &Machine, engine: &mut Engine, back: usize) -> Vec<String> {
     machine.disk.clear_faults();
     machine.disk.fail(Fault::dead(&format!("data{}", 1 - back)));
     engine.clock.advance(Duration::from_secs(60));
-    engine.manual.keep();
+    engine.stepper.keep();
     // The first write begins the stripe's new epoch, the second carries the other's fence.
     for step in 0..2 {
         let mut other = engine.begin_take();
@@ -197,19 +202,19 @@ fn lent_when_one_is_back(machine: &Machine, engine: &mut Engine, back: usize) ->
             future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
         assert!(poll.is_pending(), "in doubt before write {step} of stripe {back}");
         drop(future);
-        let mut write = engine.manual.start_write(back).expect("a write may start");
+        let mut write = engine.stepper.start_write(back).expect("a write may start");
         let result = write.finish();
-        engine.manual.report(write, result);
+        engine.stepper.report(write, result);
     }
-    assert!(engine.manual.start_write(back).is_none(), "one fence is enough");
+    assert!(engine.stepper.start_write(back).is_none(), "one fence is enough");
     let mut other = engine.begin_take();
     let lent = engine.lend(&mut *other, 10).expect("readable");
     other.rollback();
     lent
 }
 
-/// Both disks die, one comes back: what was in doubt on the other is lent again only when the one
-/// that is back says durably that it is void.
+/// Both disks die, one comes back: what was in doubt on the other is lent again only when the
+/// returned stripe durably records that it is void.
 #[test]
 fn a_take_in_doubt_on_a_dead_disk_is_fenced_by_the_first_one_that_is_back() {
     let machine = Machine::new(2);
@@ -238,10 +243,11 @@ fn a_take_in_doubt_on_a_dead_disk_is_fenced_by_the_first_one_that_is_back() {
     assert_eq!(sorted(engine.drain()), sorted(expected));
 }
 
-/// An acknowledgement that moved has a copy on each of two disks when it is in doubt. Lent again when
-/// only the second was void, its events would vanish under their new taker, were the first to land.
+/// An acknowledgement that moved has a copy on each of two disks when it is in doubt. If its events
+/// were lent again when only the second was void, they would be lost to the new taker if the first
+/// one arrived.
 #[test]
-fn a_take_in_doubt_whose_acknowledgement_had_moved_is_lent_again_when_both_copies_are_void() {
+fn a_take_in_doubt_is_lent_again_when_both_acknowledgements_are_void() {
     for back in 0..2 {
         let machine = Machine::new(2);
         let mut engine = machine.open();
@@ -250,7 +256,7 @@ fn a_take_in_doubt_whose_acknowledgement_had_moved_is_lent_again_when_both_copie
         }
         let mut take = engine.begin_take();
         assert_eq!(engine.lend(&mut *take, 4).expect("lent").len(), 4);
-        machine.disk.fail(Fault::dead("data").effect(Effect::Later));
+        machine.disk.fail(Fault::dead("data").effect(FaultEffect::Later));
         let commit = Commit::begin(take.commit_async());
         let result = engine.end(commit);
         assert!(matches!(result, Err(CommitError::InDoubt(_))), "{result:?}");
@@ -279,20 +285,20 @@ fn a_hung_write_is_given_up_and_its_late_landing_changes_nothing() {
         engine.settle();
         let mut commit = engine.begin_put(&bodies("slow", 0..3));
         let hung: Vec<_> =
-            (0..stripes).filter_map(|stripe| engine.manual.start_write(stripe)).collect();
+            (0..stripes).filter_map(|stripe| engine.stepper.start_write(stripe)).collect();
         assert_eq!(hung.len(), 1, "one block, one write");
         assert!(commit.poll().is_none());
         engine.pass(WRITE_TIMEOUT + Duration::from_secs(2));
-        engine.end(commit).expect("answered from elsewhere, without waiting for the write");
+        engine.end(commit).expect("committed elsewhere, without waiting for the write");
         engine.put(&bodies("next", 0..3));
         let expected = [bodies("slow", 0..3), bodies("next", 0..3)].concat();
         assert_eq!(sorted(machine.after_power_cut(5).reopened()), sorted(expected.clone()));
-        // Now it lands after all, and is reported.
+        // Now it completes after all, and is reported.
         for mut write in hung {
             let token = write.token().expect("it is pending");
             machine.disk.complete(token, Completion::Done);
             let result = write.finish();
-            engine.manual.report(write, result);
+            engine.stepper.report(write, result);
         }
         engine.settle();
         for seed in 0..4 {
@@ -311,7 +317,7 @@ fn a_segment_is_not_used_again_while_a_write_that_hangs_may_reach_it() {
     let mut engine = machine.open();
     engine.settle();
     let mut commit = engine.begin_put(&bodies("slow", 0..3));
-    let mut hung = engine.manual.start_write(0).expect("it may start");
+    let mut hung = engine.stepper.start_write(0).expect("it may start");
     assert!(commit.poll().is_none());
     engine.pass(WRITE_TIMEOUT + Duration::from_secs(2));
     engine.end(commit).expect("moved to a fresh segment");
@@ -324,15 +330,15 @@ fn a_segment_is_not_used_again_while_a_write_that_hangs_may_reach_it() {
     // The simulated disk forbids two writes in flight at one place: it would have panicked.
     machine.disk.complete(hung.token().expect("pending"), Completion::Done);
     let result = hung.finish();
-    engine.manual.report(hung, result);
+    engine.stepper.report(hung, result);
     engine.put(&bodies("end", 0..2));
     assert_eq!(machine.after_power_cut(2).reopened(), bodies("end", 0..2));
 }
 
 #[test]
 fn a_failed_sync_is_not_believed_the_second_time_either() {
-    // Buffered storage: a write with a sync behind it that fails once, drops the pages, and calls
-    // the next sync a success.
+    // Buffered storage: a write followed by a sync that fails once, drops the pages, and reports
+    // the next sync as a success.
     for loss in [Loss::KeepsNew, Loss::RevertsToOld, Loss::DropsAtNextRead] {
         for stripes in [1, 2] {
             let options = SimOptions { direct: false, ..SimOptions::new(11) };
@@ -340,7 +346,9 @@ fn a_failed_sync_is_not_believed_the_second_time_either() {
             let mut engine = machine.open();
             engine.settle();
             engine.put(&bodies("before", 0..3));
-            machine.disk.fail(Fault::next(On::Submit, "data").effect(Effect::Lost(loss)));
+            machine
+                .disk
+                .fail(Fault::next(FaultTarget::Submit, "data").effect(FaultEffect::Lost(loss)));
             engine.put(&bodies("during", 0..3));
             engine.put(&bodies("after", 0..3));
             let expected =
@@ -359,8 +367,8 @@ fn a_checkpoint_slot_whose_write_failed_is_opened_again_and_written_again() {
     let mut engine = machine.open();
     engine.put(&bodies("e", 0..3));
     let path = "data0/checkpoint";
-    machine.disk.fail(Fault::next(On::Submit, path));
-    machine.disk.fail(Fault::next(On::Sync, path));
+    machine.disk.fail(Fault::next(FaultTarget::Submit, path));
+    machine.disk.fail(Fault::next(FaultTarget::Sync, path));
     let failed = engine.channel.checkpoint();
     assert!(failed.is_err(), "a stripe's own slot counts: {failed:?}");
     engine.channel.checkpoint().expect("written with the file opened again");
@@ -369,18 +377,18 @@ fn a_checkpoint_slot_whose_write_failed_is_opened_again_and_written_again() {
     let trace = machine.disk.trace();
     let last_fault = trace.iter().rposition(|l| l.contains(path) && l.contains("fault"));
     let reopened = trace.iter().rposition(|l| l.contains(path) && l.contains("Open"));
-    assert!(reopened > last_fault, "opened again behind the failure:\n{}", trace.join("\n"));
+    assert!(reopened > last_fault, "opened again after the failure:\n{}", trace.join("\n"));
     assert_eq!(machine.after_power_cut(1).reopened(), bodies("e", 0..3));
 }
 
-/// A sector that cannot be written any more lies in one of the two slots.
+/// A sector that cannot be written any more is in one of the two slots.
 #[test]
 fn a_checkpoint_slot_that_cannot_be_written_leaves_the_other_one() {
-    let slot = millpond::record::slot::CHECKPOINT_SLOT_BYTES as u64;
+    let slot = millpond::internal::record::slot::CHECKPOINT_SLOT_BYTES as u64;
     for bad in ["data0/checkpoint", "c/checkpoint"] {
         let machine = Machine::new(1);
         let mut engine = machine.open();
-        machine.disk.fail(Fault::next(On::Submit, bad).below(slot).times(u64::MAX));
+        machine.disk.fail(Fault::next(FaultTarget::Submit, bad).below(slot).times(u64::MAX));
         for round in 0..40 {
             engine.put(&bodies(&format!("e{round}"), 0..1));
             let written = engine.channel.checkpoint().or_else(|_| engine.channel.checkpoint());
@@ -405,37 +413,37 @@ fn a_large_write_has_the_time_that_a_slow_disk_needs_for_it() {
     let mut commit = engine.begin_put(&batch);
     let mut write = loop {
         let _ = commit.poll();
-        engine.manual.keep();
-        let Some(mut write) = engine.manual.start_write(0) else { continue };
+        engine.stepper.keep();
+        let Some(mut write) = engine.stepper.start_write(0) else { continue };
         if write.bytes() > 24 << 20 {
             break write;
         }
         let result = write.finish();
-        engine.manual.report(write, result);
+        engine.stepper.report(write, result);
     };
-    // 24 MiB at 1 MiB a second, beside the time in which any write returns.
+    // 24 MiB at 1 MiB per second, in addition to the time in which any write returns.
     engine.clock.advance(WRITE_TIMEOUT + Duration::from_secs(20));
-    engine.manual.keep();
+    engine.stepper.keep();
     assert_eq!(engine.channel.log_counts().failed_writes, 0, "it only takes its time");
     assert!(commit.poll().is_none());
     engine.clock.advance(Duration::from_secs(10));
-    engine.manual.keep();
+    engine.stepper.keep();
     assert_eq!(engine.channel.log_counts().failed_writes, 1, "now it hangs");
     let result = write.finish();
-    engine.manual.report(write, result);
+    engine.stepper.report(write, result);
     engine.end(commit).expect("written again elsewhere");
     assert_eq!(engine.drain().len(), 24);
 }
 
 #[test]
-fn a_failed_write_of_the_first_block_of_an_epoch_refuses_the_opening_and_loses_nothing() {
+fn a_failed_first_write_of_an_epoch_refuses_the_opening_without_loss() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
     engine.put(&bodies("e", 0..3));
     engine.put(&bodies("f", 0..3));
     drop(engine);
     for nth in 0..6 {
-        machine.disk.fail(Fault::next(On::Submit, "data").after(nth));
+        machine.disk.fail(Fault::next(FaultTarget::Submit, "data").after(nth));
         let opened = machine.try_open(machine.options());
         machine.disk.clear_faults();
         drop(opened);
@@ -444,19 +452,19 @@ fn a_failed_write_of_the_first_block_of_an_epoch_refuses_the_opening_and_loses_n
     assert_eq!(sorted(all), sorted([bodies("e", 0..3), bodies("f", 0..3)].concat()));
 }
 
-/// Small writes succeed, larger ones fail for ever: the channel must not use up a segment for
-/// each attempt.
+/// Small writes succeed, larger ones fail for ever: the channel must not use up a segment for each
+/// attempt.
 #[test]
 fn a_disk_that_keeps_failing_is_left_alone_for_longer_and_longer() {
     let machine = Machine::new(1);
     let mut engine = machine.open();
     engine.settle();
-    machine.disk.fail(Fault::next(On::Submit, "seg").after(1).times(3));
+    machine.disk.fail(Fault::next(FaultTarget::Submit, "seg").after(1).times(3));
     for i in 0..12 {
         let commit = engine.begin_put(&bodies(&format!("p{i}"), 0..2));
         let _ = engine.end(commit);
         machine.disk.clear_faults();
-        machine.disk.fail(Fault::next(On::Submit, "data0").after(1).times(3));
+        machine.disk.fail(Fault::next(FaultTarget::Submit, "data0").after(1).times(3));
     }
     machine.disk.clear_faults();
     let failed = engine.channel.log_counts().failed_writes;
@@ -476,9 +484,9 @@ fn a_write_that_fails_names_the_file_and_the_place() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
     let commit = engine.begin_put(&bodies("e", 0..1));
-    let write = (0..2).find_map(|s| engine.manual.start_write(s)).expect("a write may start");
-    engine.manual.report(write, Err(Error::other("the platter is on fire")));
-    let trouble = engine.channel.status().trouble.expect("reported");
-    assert!(trouble.contains("/c/data") && trouble.contains("on fire"), "{trouble}");
-    engine.end(commit).expect("answered from the other stripe");
+    let write = (0..2).find_map(|s| engine.stepper.start_write(s)).expect("a write may start");
+    engine.stepper.report(write, Err(Error::other("the platter is on fire")));
+    let fault = engine.channel.status().fault.expect("reported");
+    assert!(fault.contains("/c/data") && fault.contains("on fire"), "{fault}");
+    engine.end(commit).expect("committed on the other stripe");
 }

@@ -1,14 +1,13 @@
-//! Sections 7 and 9: a checkpoint that one disk holds up, and threads that panic in a read or a write.
+//! Sections 7 and 9: a checkpoint delayed by one disk, and threads that panic in a read or a write.
 
 use crate::rig::{Machine, data_dir, large, text};
 use crate::tap::{Call, TappedDisk};
-use crate::threads::{Gate, HUNG, block_on};
-use millpond::base::clock::{Clock, SystemClock};
-use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::channel::{Channel, CommitError, Refusal};
-use millpond::disk::Disk;
-use millpond::disk::sim::SimOptions;
-use millpond::event::Event;
+use crate::threads::{Gate, block_on, on_hanging};
+use millpond::internal::disk::Disk;
+use millpond::{
+    Channel, Clock, CommitError, Event, FileChannel, FileChannelOptions, RefusedReason, SystemClock,
+};
+use millpond_sim::disk::SimOptions;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,17 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 fn options(disk: Arc<dyn Disk>, stripes: usize) -> FileChannelOptions {
-    let mut options =
-        FileChannelOptions::new("/c/checkpoint", (0..stripes).map(data_dir)).with_disk(disk);
-    options.segment_bytes = 64 * 1024;
-    options.minimum_required_space = 0;
-    options.keep_alive = Duration::from_millis(200);
-    options.write_timeout = HUNG;
-    options.checkpoint_interval = Duration::from_millis(20);
-    options
+    on_hanging(disk, stripes, Duration::from_millis(200))
 }
 
-/// Puts until the disk is full; answers what was committed.
+/// Puts until the disk is full; returns what was committed.
 fn fill(channel: &FileChannel) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for round in 0..1000 {
@@ -37,28 +29,28 @@ fn fill(channel: &FileChannel) -> BTreeSet<String> {
         }
         match put.commit().map_err(CommitError::from) {
             Ok(()) => all.extend(batch),
-            Err(CommitError::Refused(Refusal::NoSpace(_))) => return all,
+            Err(CommitError::Refused(RefusedReason::NoSpace(_))) => return all,
             Err(other) => panic!("{other}"),
         }
     }
     panic!("the disk never gets full");
 }
 
-/// Takes one event after the other until none is left; answers them.
+/// Takes single events until none is left; returns them.
 fn take_one_by_one(channel: &FileChannel, about: &str) -> Vec<String> {
     let mut taken = Vec::new();
     while channel.status().events > 0 {
         let mut take = channel.begin_take();
         let events = block_on(take.take_async(1)).expect("readable");
         block_on(take.commit_async()).unwrap_or_else(|error| {
-            panic!("{about}: take {} is not answered: {error}", taken.len())
+            panic!("{about}: take {} does not return: {error}", taken.len())
         });
         taken.extend(events.iter().map(text));
     }
     taken
 }
 
-/// A full disk, whose acknowledgements go into checkpoints; and another, with nothing on it, that hangs.
+/// One full disk, whose acknowledgements are stored in checkpoints; and an empty one that hangs.
 #[test]
 fn a_checkpoint_that_one_disk_holds_up_holds_up_no_acknowledgement_on_another() {
     for hangs in ["/c/data1", "/c/data1/checkpoint", "/c/checkpoint"] {
@@ -79,7 +71,7 @@ fn a_checkpoint_that_one_disk_holds_up_holds_up_no_acknowledgement_on_another() 
         let all = fill(&channel);
         channel.close().expect("sealed");
         drop(channel);
-        // The other directory comes when everything waits on the first.
+        // The other directory is added when everything waits on the first.
         let channel = FileChannel::open(options(disk.clone(), 2)).expect("opens");
         assert_eq!(channel.status().stripes[0].events, all.len() as u64);
         gate.shut(true);
@@ -91,7 +83,7 @@ fn a_checkpoint_that_one_disk_holds_up_holds_up_no_acknowledgement_on_another() 
         gate.shut(false);
         assert_eq!(taken.len(), all.len(), "{hangs}");
         assert!(taken.into_iter().collect::<BTreeSet<_>>() == all, "{hangs}");
-        // What hung lets go of the directories by itself.
+        // The hung calls release the directories by themselves.
         let clock = SystemClock::new();
         let channel = loop {
             match FileChannel::open(options(disk.clone(), 2)) {
@@ -100,7 +92,7 @@ fn a_checkpoint_that_one_disk_holds_up_holds_up_no_acknowledgement_on_another() 
             }
             std::thread::sleep(Duration::from_millis(10));
         };
-        assert_eq!(channel.status().events, 0, "{hangs}: nothing comes again");
+        assert_eq!(channel.status().events, 0, "{hangs}: nothing is delivered again");
         let status = channel.status();
         assert_eq!((status.checkpoint_errors, status.checkpoint_copy_errors), (0, 0));
     }
@@ -137,13 +129,14 @@ fn a_checkpoint_file_that_hangs_is_counted_and_written_again_when_it_is_back() {
     gate.shut(true);
     put("one");
     soon("said", &|| channel.status().checkpoint_copy_errors > 0);
-    // The others go on without it, and it is said once.
+    // The others continue without it, and it is logged once.
     (0..5).for_each(|_| put("more"));
     channel.checkpoint().expect("the other directory has it");
     assert_eq!(channel.status().checkpoint_copy_errors, 1);
     let before = writes.load(Ordering::SeqCst);
     gate.shut(false);
-    // The write that hung, and one that says what was left out, although nothing changes any more.
+    // The write that hung, and one that records what was left out, although nothing changes any
+    // more.
     let calls = || writes.load(Ordering::SeqCst) - before;
     soon("written again", &|| calls() > 1);
     channel.close().expect("sealed");
@@ -212,10 +205,10 @@ fn a_read_whose_thread_panics_is_tried_again() {
         block_on(take.commit_async()).expect("committed");
     }
     assert_eq!(taken, ["cold"]);
-    assert_eq!(panics.load(Ordering::SeqCst), 0, "both were met");
+    assert_eq!(panics.load(Ordering::SeqCst), 0, "both were reached");
 }
 
-/// The keeper looks at the space too, but beside the first puts.
+/// Maintenance checks the space too, but only while the first puts run.
 #[test]
 fn on_a_disk_that_is_too_full_already_not_even_the_first_put_enters() {
     let gate = Arc::<Gate>::default();

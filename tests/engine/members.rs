@@ -1,11 +1,9 @@
-//! Section 7, directories, and what else stands in them: missing, empty, moved, foreign, damaged.
+//! Section 7, directories: missing, empty, moved, foreign, damaged, and with other files in them.
 
 use crate::rig::{Machine, bodies, checkpoint_dir, data_dir, sorted};
-use millpond::base::clock::Clock;
-use millpond::channel::Channel;
-use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::disk::sim::{Effect, Fault, Lie, Model, On, SimOptions};
-use millpond::disk::{Access, Disk};
+use millpond::internal::disk::{Access, Disk};
+use millpond::{Channel, Clock, FileChannel, FileChannelOptions};
+use millpond_sim::disk::{Fault, FaultEffect, FaultTarget, Lie, Model, SimOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,7 +28,7 @@ fn all_events() -> Vec<String> {
 }
 
 #[test]
-fn a_second_opener_is_refused_and_told_the_directory() {
+fn a_second_opener_is_refused_with_the_directory() {
     let machine = Machine::new(2);
     let engine = machine.open();
     let error = refused(&machine, machine.options());
@@ -40,7 +38,7 @@ fn a_second_opener_is_refused_and_told_the_directory() {
 }
 
 #[test]
-fn a_second_process_is_refused_and_told_the_pid_of_the_holder() {
+fn a_second_process_is_refused_with_the_pid_of_the_holder() {
     let dir = tempfile::tempdir().expect("dir");
     let options = || {
         let mut options =
@@ -85,13 +83,15 @@ fn an_empty_directory_where_a_disk_should_be_mounted_is_refused() {
 #[test]
 fn a_directory_that_cannot_be_read_is_not_taken_for_a_new_one() {
     let machine = two_with_events();
-    // Everything else that says that there is a channel is missing.
+    // Everything else that shows that there is a channel is missing.
     machine.disk.remove_directory(&checkpoint_dir());
     machine.disk.remove_directory(&data_dir(0));
     let mut options = machine.options();
     options.open_degraded = true;
-    for fault in [Fault::next(On::Open, "data1").times(2), Fault::next(On::List, "data1").times(2)]
-    {
+    for fault in [
+        Fault::next(FaultTarget::Open, "data1").times(2),
+        Fault::next(FaultTarget::List, "data1").times(2),
+    ] {
         machine.disk.fail(fault);
         let error = refused(&machine, options.clone());
         assert!(error.contains("/c/data1"), "{error}");
@@ -103,11 +103,11 @@ fn a_directory_that_cannot_be_read_is_not_taken_for_a_new_one() {
 }
 
 #[test]
-fn segments_that_cannot_be_read_keep_their_directory_out_of_a_degraded_opening_and_cost_nothing() {
+fn a_degraded_opening_leaves_out_a_directory_with_unreadable_segments() {
     for unreadable in 0..2 {
         let machine = two_with_events();
         let files = data_dir(unreadable).join("segment");
-        machine.disk.fail(Fault::next(On::Read, &files.to_string_lossy()).times(u64::MAX));
+        machine.disk.fail(Fault::next(FaultTarget::Read, &files.to_string_lossy()).times(u64::MAX));
         let error = refused(&machine, machine.options());
         assert!(error.contains("cannot read") && error.contains("degraded"), "{error}");
         let mut options = machine.options();
@@ -140,7 +140,7 @@ fn a_directory_of_another_channel_is_refused_by_name() {
         options
     };
     // A channel drawn from another seed.
-    let mut theirs = other("/d/checkpoint", &["/d/data"]).manual(99);
+    let mut theirs = other("/d/checkpoint", &["/d/data"]).step_driven(99);
     theirs.create = true;
     drop(machine.open_with(theirs));
     let error = refused(&machine, other("/c/checkpoint", &["/c/data0", "/d/data"]));
@@ -155,7 +155,7 @@ fn a_directory_of_another_channel_is_refused_by_name() {
 }
 
 #[test]
-fn opened_degraded_the_rest_goes_on_and_the_directory_rejoins_without_loss_or_repeats() {
+fn after_a_degraded_opening_the_directory_rejoins_without_loss_or_repeats() {
     for missing in 0..2 {
         let machine = two_with_events();
         machine.disk.remove_directory(&data_dir(missing));
@@ -203,9 +203,10 @@ fn a_directory_can_be_added() {
     assert_eq!(engine.drain(), expected);
 }
 
-/// The others would name it, and it would never be told: at the next opening it would be missing.
+/// The others would name it, and its own member file would not: at the next opening it would be
+/// missing.
 #[test]
-fn a_directory_that_cannot_be_read_is_not_added_although_the_opening_may_be_degraded() {
+fn a_degraded_opening_adds_no_directory_that_cannot_be_read() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
     engine.put(&bodies("e", 0..5));
@@ -218,7 +219,7 @@ fn a_directory_that_cannot_be_read_is_not_added_although_the_opening_may_be_degr
         let mut options = machine.options();
         options.data_dirs.push(data_dir(2));
         options.open_degraded = true;
-        machine.disk.fail(Fault::next(On::Read, "data2").after(fails).times(u64::MAX));
+        machine.disk.fail(Fault::next(FaultTarget::Read, "data2").after(fails).times(u64::MAX));
         let Err(refused) = machine.try_open(options.clone()) else { break };
         assert!(refused.to_string().contains("/c/data2"), "{refused}");
         refusals += 1;
@@ -231,20 +232,20 @@ fn a_directory_that_cannot_be_read_is_not_added_although_the_opening_may_be_degr
         drop(engine);
         assert_eq!(machine.open_with(options).drain().len(), 14, "read {fails}");
     }
-    assert!(refusals > 2, "{refusals}: it is read when it is looked at, and when the log is");
+    assert!(refusals > 2, "{refusals}: it is read when it is identified, and when the log is read");
 }
 
-/// Whenever the directory stops being readable: when it is looked at first, when what seems to be
-/// damage is read a second time, when copies of what was moved to it are looked for.
+/// At any read of the directory that fails: when it is read first, when suspected damage is read a
+/// second time, when copies of events moved to it are searched.
 #[test]
-fn a_degraded_opening_goes_on_without_a_directory_whichever_of_its_reads_fails_first() {
+fn a_degraded_opening_goes_on_whichever_read_of_a_directory_fails() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
     engine.put(&bodies("first", 0..1));
-    machine.disk.fail(Fault::next(On::Submit, "data0").effect(Effect::All));
+    machine.disk.fail(Fault::next(FaultTarget::Submit, "data0").effect(FaultEffect::All));
     let commits: Vec<_> =
         (0..6).map(|i| engine.begin_put(&bodies(&format!("tx{i}"), 0..3))).collect();
-    commits.into_iter().for_each(|commit| engine.end(commit).expect("answered from stripe 1"));
+    commits.into_iter().for_each(|commit| engine.end(commit).expect("committed on stripe 1"));
     let machine = machine.after_power_cut(1);
     let mut degraded = machine.options();
     degraded.open_degraded = true;
@@ -259,14 +260,14 @@ fn a_degraded_opening_goes_on_without_a_directory_whichever_of_its_reads_fails_f
     });
     for rotten in [false, true] {
         if rotten {
-            // What an acknowledgement or a later block names, and is gone: read a second time.
+            // What an acknowledgement or a later block names, and is lost: read a second time.
             let at = last.expect("written") * 4096 - 4096;
             machine.disk.rot(&log, at, 512).expect("there");
         }
         let mut left_out = 0;
         for fails in 0.. {
             let machine = machine.after_power_cut(2);
-            machine.disk.fail(Fault::next(On::Read, "data1").after(fails).times(u64::MAX));
+            machine.disk.fail(Fault::next(FaultTarget::Read, "data1").after(fails).times(u64::MAX));
             let mut options = machine.options();
             options.open_degraded = true;
             let engine =
@@ -274,7 +275,7 @@ fn a_degraded_opening_goes_on_without_a_directory_whichever_of_its_reads_fails_f
             if machine.disk.trace().iter().all(|line| !line.ends_with("fault")) {
                 break;
             }
-            left_out += u64::from(engine.channel.status().trouble.is_some());
+            left_out += u64::from(engine.channel.status().fault.is_some());
         }
         assert!(left_out > 8, "{left_out} openings left it out");
     }
@@ -319,7 +320,7 @@ fn foreign_files_and_zero_length_segments_disturb_nothing_and_are_left_alone() {
         file.write_at(0, b"not ours").expect("written");
         file.sync().expect("synced");
     }
-    let name = millpond::record::segment::file_name(4_000);
+    let name = millpond::internal::layout::segment_name(4_000);
     directory.create(&name).expect("a segment whose making was interrupted").sync().expect("ok");
     directory.sync().expect("synced");
     assert_eq!(machine.reopened(), all_events());
@@ -381,7 +382,7 @@ fn the_checkpoint_directory_lost_loses_nothing() {
     let result = machine.try_open(machine.options()).map(|mut engine| engine.drain());
     match result {
         Ok(all) => assert_eq!(all, all_events()),
-        // Refused with words, the log untouched.
+        // Refused with an error, the log untouched.
         Err(error) => {
             assert!(error.to_string().contains("/c/checkpoint"), "{error}");
             let mut options = machine.options();
@@ -485,7 +486,8 @@ fn a_directory_that_is_not_ours_to_write_is_refused_with_its_name() {
     assert!(error.contains("/proc/channel"), "{error}");
 }
 
-/// A file system that is mounted read-only: needs the right to mount, and says so without it.
+/// A file system that is mounted read-only: needs the right to mount; without it the test says so
+/// and is skipped.
 #[test]
 fn a_read_only_file_system_is_refused_with_its_name() {
     let dir = tempfile::tempdir().expect("dir");
@@ -496,7 +498,7 @@ fn a_read_only_file_system_is_refused_with_its_name() {
         result.is_ok_and(|output| output.status.success())
     };
     if !mount(&["-t", "tmpfs", "-o", "size=16m", "tmpfs"]) {
-        // Looked for by .ci/run.
+        // .ci/run looks for this line.
         eprintln!("left out read_only: this user may not mount a file system");
         return;
     }
@@ -533,14 +535,14 @@ fn everything_acknowledged_before_a_clean_stop_is_sealed() {
     engine.take(5);
     engine.channel.close().expect("sealed");
     drop(engine);
-    // Whatever rots in the tail now is damage to something promised: counted, never silent.
+    // Damage in the tail is now damage to acknowledged data: counted, never silent.
     let mut engine = machine.open();
     assert_eq!(sorted(engine.drain()), sorted(all_events()[5..].to_vec()));
 }
 
 #[test]
 fn a_degraded_opening_goes_on_without_a_directory_that_cannot_be_written() {
-    for on in [On::Lock, On::Submit, On::Sync] {
+    for on in [FaultTarget::Lock, FaultTarget::Submit, FaultTarget::Sync] {
         let machine = Machine::new(2);
         let mut engine = machine.open();
         for i in 0..6 {
@@ -559,7 +561,7 @@ fn a_degraded_opening_goes_on_without_a_directory_that_cannot_be_written() {
         assert!(engine.channel.status().out_of_reach > 0, "{on:?}");
         engine.channel.close().expect("sealed");
         drop(engine);
-        // The disk is well again.
+        // The disk works again.
         all.extend(failing.after_kill(2).reopened());
         let before: Vec<String> =
             (0..6).flat_map(|i| bodies(&format!("before{i}"), 0..2)).collect();

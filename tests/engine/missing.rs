@@ -1,10 +1,9 @@
-//! Parts of a log that are gone at an opening: what stands after them, and what becomes of them.
+//! Parts of a log that are missing at an opening: what comes after them, and what happens to them.
 
 use crate::rig::{Machine, bodies, checkpoint_dir, data_dir, large, sorted};
-use millpond::channel::Channel;
-use millpond::channel::file::{FileChannel, FileChannelOptions, OpenError, Restored};
-use millpond::record::segment::{self, SegmentHeader};
-use millpond::recovery;
+use millpond::internal::record::segment::SegmentHeader;
+use millpond::internal::{layout, recovery};
+use millpond::{Channel, FileChannel, FileChannelOptions, OpenError, Restored};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ fn a_hole_of_any_size_hides_nothing_that_stands_after_it_in_the_segment() {
     // With a later one than these an opening would not read what it names.
     let mut checkpoints = images(&machine);
     checkpoints.retain(|(file, _)| file.ends_with("checkpoint"));
-    // The first segment is a short one, and a whole one comes after it.
+    // The first segment is a short one, and a full-size one comes after it.
     let before: Vec<String> = (0..6).flat_map(|i| large("before", i..i + 1, 900_000)).collect();
     for body in before.chunks(1) {
         engine.put(body);
@@ -36,7 +35,7 @@ fn a_hole_of_any_size_hides_nothing_that_stands_after_it_in_the_segment() {
     for (file, bytes) in &checkpoints {
         machine.disk.put_in_place(file, Some(bytes)).expect("a directory of the channel");
     }
-    // The header of the large block, and so all that says how long it is.
+    // The header of the large block, the only record of its length.
     let find = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).position(|w| w == text);
     let place = |text: &[u8]| {
         let place = |(_, file): (_, PathBuf)| {
@@ -54,7 +53,7 @@ fn a_hole_of_any_size_hides_nothing_that_stands_after_it_in_the_segment() {
     assert!(engine.drain() == [before, small].concat());
 }
 
-/// Segments of stripe `stripe` that hold blocks, by their ids.
+/// Returns the segments of stripe `stripe` that hold blocks, by their ids.
 fn used(machine: &Machine, stripe: usize) -> Vec<(u64, PathBuf)> {
     let dir = data_dir(stripe);
     let header = |file: &PathBuf| {
@@ -71,14 +70,15 @@ fn images(machine: &Machine) -> Vec<(PathBuf, Vec<u8>)> {
     files.map(|f| (f.clone(), machine.disk.contents(&f).expect("listed"))).collect()
 }
 
-/// A channel with several segments on each stripe, closed or killed; and what waits in it, sorted.
+/// Returns a channel with several segments on each stripe, closed or killed; and the waiting
+/// events, sorted.
 fn filled(stripes: usize, closed: bool) -> (Machine, Vec<String>) {
     let machine = Machine::new(stripes);
     let mut engine = machine.open();
     for round in 0..12 {
         engine.put(&large(&format!("r{round}"), 0..10, 6_000));
     }
-    // Until a checkpoint names the last segment, nothing would miss it.
+    // Until a checkpoint names the last segment, it would not be missed.
     engine.pass(Duration::from_millis(100));
     let mut waiting = Vec::new();
     if closed {
@@ -86,7 +86,7 @@ fn filled(stripes: usize, closed: bool) -> (Machine, Vec<String>) {
         engine.take(7);
         engine.channel.close().expect("sealed");
     }
-    // Before the handle goes, which would close it: after a kill nothing is sealed.
+    // Before the handle is dropped, which would close it: after a kill nothing is sealed.
     let machine = machine.after_kill(1);
     drop(engine);
     let copy = machine.after_kill(2);
@@ -96,10 +96,10 @@ fn filled(stripes: usize, closed: bool) -> (Machine, Vec<String>) {
 
 fn missing(machine: &Machine) -> Option<String> {
     match machine.try_open(machine.options()) {
-        Err(OpenError::Recovery(error @ recovery::OpenError::SegmentsMissing { .. })) => {
+        Err(OpenError::Recovery(error @ recovery::RecoveryError::SegmentsMissing { .. })) => {
             Some(error.to_string())
         }
-        Err(error) => panic!("refused by another: {error}"),
+        Err(error) => panic!("refused with another error: {error}"),
         Ok(_) => None,
     }
 }
@@ -120,8 +120,8 @@ fn an_opening_without_a_segment_is_refused_and_nothing_changes() {
                 "{words}"
             );
             assert!(images(&machine) == before, "{about}: something was written");
-            // Under any name it is what it was.
-            let back = data_dir(0).join(segment::file_name(77));
+            // Under any name it is the same segment.
+            let back = data_dir(0).join(layout::segment_name(77));
             machine.disk.put_in_place(&back, Some(&bytes)).expect("a directory of the channel");
             let engine = machine.open();
             assert_eq!(engine.channel.status().quarantined, 0, "{about}");
@@ -137,7 +137,7 @@ fn going_on(machine: &Machine) -> FileChannelOptions {
     options
 }
 
-/// What `channel restore` does, on threads.
+/// Does what `channel restore` does, with threads.
 fn restore(machine: &Machine) -> Restored {
     FileChannel::restore(threaded(machine)).expect("there is room")
 }
@@ -166,13 +166,16 @@ fn a_segment_that_comes_back_after_it_was_given_up_has_lost_nothing() {
             }
             engine.channel.close().expect("sealed");
             drop(engine);
-            // Once is enough: it is not asked for again.
+            // Once is enough: the setting is not needed again.
             assert!(missing(&machine).is_none(), "{about}");
             machine.disk.put_in_place(&file, Some(&bytes)).expect("a directory of the channel");
             let mut engine = machine.open();
             let mut came = engine.drain();
             let expected = all.len() + 30;
-            assert!(came.len() < expected, "{about}: what was given up does not come by itself");
+            assert!(
+                came.len() < expected,
+                "{about}: what was given up does not come back by itself"
+            );
             for round in 0..12 {
                 engine.put(&large(&format!("further{round}"), 0..10, 6_000));
             }
@@ -210,7 +213,7 @@ fn what_a_returned_segment_shows_to_be_taken_is_not_put_again() {
         let taken = engine.take(60);
         assert_eq!(taken.len(), 60);
         drop(engine);
-        // No checkpoint knows of puts and takes: both are in the segments that are away.
+        // No checkpoint knows of puts and takes: both are in the missing segments.
         let machine = machine.after_kill(1);
         for (file, bytes) in &checkpoints {
             machine.disk.put_in_place(file, Some(bytes)).expect("a directory of the channel");
@@ -255,7 +258,7 @@ fn a_running_channel_makes_no_segment_over_a_file_that_was_put_back() {
     let mut engine = machine.open();
     engine.put(&bodies("a", 0..1));
     let there = machine.disk.files();
-    let names = (0..40).map(|slot| data_dir(0).join(segment::file_name(slot)));
+    let names = (0..40).map(|slot| data_dir(0).join(layout::segment_name(slot)));
     let put_back: Vec<PathBuf> = names.filter(|name| !there.contains(name)).collect();
     for file in &put_back {
         machine.disk.put_in_place(file, Some(b"kept")).expect("a directory of the channel");

@@ -1,10 +1,9 @@
-//! Section 7, a directory that was missing comes back: what had been moved to it is there once.
+//! Section 7, the return of a missing directory: what had been moved to it is there once.
 
 use crate::rig::{Commit, Engine, Machine, bodies, checkpoint_dir, data_dir, sorted};
-use millpond::channel::Channel;
-use millpond::channel::file::{FileChannelOptions, OpenError};
-use millpond::disk::Disk;
-use millpond::disk::sim::{Effect, Fault, Loss, On};
+use millpond::internal::disk::Disk;
+use millpond::{Channel, FileChannelOptions, OpenError};
+use millpond_sim::disk::{Fault, FaultEffect, FaultTarget, Loss};
 
 fn degraded(machine: &Machine) -> FileChannelOptions {
     let mut options = machine.options();
@@ -12,20 +11,21 @@ fn degraded(machine: &Machine) -> FileChannelOptions {
     options
 }
 
-/// A machine of `stripes`, on which a write of stripe 0 failed with `effect` and was answered from
-/// another stripe before the power was cut, and all that was put. No checkpoint tells stripe 0.
-fn moved(stripes: usize, effect: Effect, seed: u64) -> (Machine, Vec<String>) {
+/// Returns a machine of `stripes`, on which a write of stripe 0 failed with `effect` and was
+/// committed on another stripe before the power was cut, and all that was put. No checkpoint tells
+/// stripe 0.
+fn moved(stripes: usize, effect: FaultEffect, seed: u64) -> (Machine, Vec<String>) {
     let machine = Machine::new(stripes);
     let mut engine = machine.open();
     for i in 0..stripes {
         engine.put(&bodies(&format!("before{i}"), 0..2));
     }
-    machine.disk.fail(Fault::next(On::Submit, "data0").effect(effect));
+    machine.disk.fail(Fault::next(FaultTarget::Submit, "data0").effect(effect));
     let names: Vec<String> = (0..6).map(|i| format!("tx{i}")).collect();
     let commits: Vec<Commit> =
         names.iter().map(|name| engine.begin_put(&bodies(name, 0..3))).collect();
     for commit in commits {
-        engine.end(commit).expect("answered from the other stripe");
+        engine.end(commit).expect("committed on the other stripe");
     }
     let mut all: Vec<String> =
         (0..stripes).flat_map(|i| bodies(&format!("before{i}"), 0..2)).collect();
@@ -42,7 +42,7 @@ const MEANWHILE: [(&str, Meanwhile); 3] = [
     ("nothing is taken", |_| Vec::new()),
 ];
 
-/// Everything that is delivered when stripe 1 is missing for a while.
+/// Returns everything that is delivered when stripe 1 is missing for a while.
 fn delivered(machine: &Machine, meanwhile: Meanwhile, cut: bool) -> Vec<String> {
     machine.disk.remove_directory(&data_dir(1));
     let mut engine = machine.open_with(degraded(machine));
@@ -71,8 +71,13 @@ fn delivered(machine: &Machine, meanwhile: Meanwhile, cut: bool) -> Vec<String> 
 
 #[test]
 fn what_moved_to_a_directory_that_was_missing_is_delivered_once() {
-    let effects =
-        [Effect::Nothing, Effect::Part, Effect::All, Effect::Later, Effect::Lost(Loss::KeepsNew)];
+    let effects = [
+        FaultEffect::Nothing,
+        FaultEffect::Part,
+        FaultEffect::All,
+        FaultEffect::Later,
+        FaultEffect::Lost(Loss::KeepsNew),
+    ];
     for effect in effects {
         for (words, meanwhile) in MEANWHILE {
             for seed in 0..2 {
@@ -89,9 +94,9 @@ fn what_moved_to_a_directory_that_was_missing_is_delivered_once() {
 }
 
 #[test]
-fn what_moved_to_a_directory_that_was_missing_is_delivered_once_without_any_checkpoint() {
+fn what_moved_to_a_missing_directory_is_delivered_once_without_checkpoint() {
     for (words, meanwhile) in MEANWHILE {
-        let (machine, mut expected) = moved(2, Effect::All, 1);
+        let (machine, mut expected) = moved(2, FaultEffect::All, 1);
         machine.disk.remove_directory(&data_dir(1));
         let mut engine = machine.open_with(degraded(&machine));
         let mut all = meanwhile(&mut engine);
@@ -118,7 +123,7 @@ fn leave(engine: &mut Engine, lines: std::ops::Range<usize>) {
 }
 
 #[test]
-fn a_position_left_while_a_directory_was_missing_wins_when_it_is_back() {
+fn an_offset_committed_while_a_directory_was_missing_wins() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
     leave(&mut engine, 0..2);
@@ -128,17 +133,17 @@ fn a_position_left_while_a_directory_was_missing_wins_when_it_is_back() {
     let machine = machine.after_power_cut(1);
     machine.disk.remove_directory(&data_dir(1));
     let mut engine = machine.open_with(degraded(&machine));
-    let at = engine.channel.position("tail").expect("settled").map(|p| p.bytes);
-    assert!(at.is_none_or(|at| at == "0" || at == "1"), "the source goes on from an older one");
+    let at = engine.channel.source_offset("tail").expect("settled").map(|p| p.bytes);
+    assert!(at.is_none_or(|at| at == "0" || at == "1"), "the source continues from an older one");
     leave(&mut engine, 9..10);
     drop(engine);
     machine.disk.restore(&data_dir(1));
-    let at = machine.open().channel.position("tail").expect("settled").expect("known").bytes;
+    let at = machine.open().channel.source_offset("tail").expect("settled").expect("known").bytes;
     assert_eq!(at, "9", "the last one that was left wins");
 }
 
 #[test]
-fn a_position_wins_also_over_one_of_a_directory_that_had_been_alone_before() {
+fn an_offset_wins_over_one_of_a_directory_that_was_alone_before() {
     // Directory 0 was opened without 1, then together with it, and then 1 without 0.
     let machine = Machine::new(2);
     drop(machine.open());
@@ -151,27 +156,29 @@ fn a_position_wins_also_over_one_of_a_directory_that_had_been_alone_before() {
     let machine = machine.after_power_cut(1);
     machine.disk.remove_directory(&data_dir(0));
     let mut engine = machine.open_with(degraded(&machine));
-    assert_eq!(engine.channel.position("tail").expect("settled"), None, "0 has all of them");
+    assert_eq!(engine.channel.source_offset("tail").expect("settled"), None, "0 has all of them");
     leave(&mut engine, 9..10);
     drop(engine);
     machine.disk.restore(&data_dir(0));
-    let at = machine.open().channel.position("tail").expect("settled").expect("known").bytes;
+    let at = machine.open().channel.source_offset("tail").expect("settled").expect("known").bytes;
     assert_eq!(at, "9", "the last one that was left wins");
 }
 
 #[test]
-fn a_write_that_lands_behind_a_degraded_opening_leaves_no_position_without_its_events() {
+fn a_late_write_leaves_no_source_offset_without_its_events() {
     let mut interrupted = 0;
     for (operation, seed) in (4..16).flat_map(|at| (0..5).map(move |seed| (at, seed))) {
         let machine = Machine::new(2);
         let mut engine = machine.open();
         machine.disk.fail(Fault::dead("data1"));
         leave(&mut engine, 0..2);
-        // Its bytes are on their way when the process is killed.
-        machine.disk.fail(Fault::next(On::Submit, "data0/segment").effect(Effect::Later));
+        // Its bytes are in flight when the process is killed.
+        machine
+            .disk
+            .fail(Fault::next(FaultTarget::Submit, "data0/segment").effect(FaultEffect::Later));
         let doubtful = engine.begin_put_at(&bodies("line2", 0..1), "tail", "2");
-        let write = engine.manual.start_write(0).map(|mut write| write.finish());
-        assert!(write.is_some_and(|result| result.is_err()), "it is under way");
+        let write = engine.stepper.start_write(0).map(|mut write| write.finish());
+        assert!(write.is_some_and(|result| result.is_err()), "it is in flight");
         drop((doubtful, engine));
         let machine = machine.after_kill(seed);
         machine.disk.remove_directory(&data_dir(1));
@@ -179,7 +186,7 @@ fn a_write_that_lands_behind_a_degraded_opening_leaves_no_position_without_its_e
         interrupted += u64::from(machine.try_open(degraded(&machine)).is_err());
         let machine = machine.after_power_cut(seed);
         let mut engine = machine.open_with(degraded(&machine));
-        let at = engine.channel.position("tail").expect("settled").map(|p| p.bytes);
+        let at = engine.channel.source_offset("tail").expect("settled").map(|p| p.bytes);
         let there = engine.drain();
         let promised = at.is_some_and(|at| at == "2");
         let about = format!("interrupted at {operation}, seed {seed}: {there:?}");
@@ -188,20 +195,22 @@ fn a_write_that_lands_behind_a_degraded_opening_leaves_no_position_without_its_e
     assert!(interrupted > 0, "some opening is interrupted");
 }
 
-/// The first stripe's write fails, and so does, `after` some other writes, one of the stripe to
-/// which it moves.
+/// Returns a machine on which the first stripe's write fails, and, after `after` other writes, one
+/// of the stripe to which it moves.
 fn moved_twice(after: u64) -> (Machine, Vec<String>) {
     let machine = Machine::new(3);
     let mut engine = machine.open();
     for i in 0..3 {
         engine.put(&bodies(&format!("before{i}"), 0..1));
     }
-    machine.disk.fail(Fault::next(On::Submit, "data0").effect(Effect::All));
-    machine.disk.fail(Fault::next(On::Submit, "data1").after(after).effect(Effect::All));
+    machine.disk.fail(Fault::next(FaultTarget::Submit, "data0").effect(FaultEffect::All));
+    machine
+        .disk
+        .fail(Fault::next(FaultTarget::Submit, "data1").after(after).effect(FaultEffect::All));
     let commits: Vec<Commit> =
         (0..9).map(|i| engine.begin_put(&bodies(&format!("tx{i}"), 0..2))).collect();
     for commit in commits {
-        engine.end(commit).expect("answered from the last stripe");
+        engine.end(commit).expect("committed on the last stripe");
     }
     let mut all: Vec<String> = (0..3).flat_map(|i| bodies(&format!("before{i}"), 0..1)).collect();
     all.extend((0..9).flat_map(|i| bodies(&format!("tx{i}"), 0..2)));
@@ -222,9 +231,10 @@ fn events_moved_twice_are_delivered_once_without_any_one_of_the_disks() {
     }
 }
 
-/// Whatever call in the directory is the first to fail: of recovery, or of the channel's own beginning after it.
+/// The first call in the directory to fail may be any: of recovery, or of the new epoch's start
+/// after it.
 #[test]
-fn a_degraded_opening_leaves_out_the_directory_whose_writes_fail_when_it_begins() {
+fn a_degraded_opening_leaves_out_a_directory_whose_first_writes_fail() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
     let expected: Vec<String> = (0..6).flat_map(|i| bodies(&format!("tx{i}"), 0..3)).collect();
@@ -256,6 +266,6 @@ fn a_degraded_opening_leaves_out_the_directory_whose_writes_fail_when_it_begins(
             let all = sorted([expected.clone(), bodies("meanwhile", 0..2)].concat());
             assert!(sorted(failing.after_kill(3).reopened()) == all, "{about}");
         }
-        assert!(begun > 0, "{part}: the channel's own beginning was never reached");
+        assert!(begun > 0, "{part}: the start of the new epoch was never reached");
     }
 }

@@ -1,12 +1,13 @@
 //! A channel on a simulated disk, driven by hand.
 
 use bytes::Bytes;
-use millpond::base::clock::{Clock, ManualClock};
-use millpond::channel::file::{FileChannel, FileChannelOptions, Manual, OpenError};
-use millpond::channel::{BoxFuture, Channel, CommitError, TakeError, TakeTransaction};
-use millpond::disk::Disk;
-use millpond::disk::sim::{SimDisk, SimOptions};
-use millpond::event::Event;
+use millpond::internal::channel::file::StepDriver;
+use millpond::internal::disk::Disk;
+use millpond::{
+    BoxFuture, Channel, Clock, CommitError, Event, FileChannel, FileChannelOptions, ManualClock,
+    OpenError, TakeError, TakeTransaction,
+};
+use millpond_sim::disk::{SimDisk, SimOptions};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,13 +43,13 @@ impl Machine {
         Self { disk: SimDisk::new(options), clock: Arc::default(), stripes }
     }
 
-    /// The machine after its power was cut.
+    /// Returns the machine after its power was cut.
     pub(crate) fn after_power_cut(&self, seed: u64) -> Self {
         let disk = self.disk.crash(seed);
         Self { disk, clock: Arc::clone(&self.clock), stripes: self.stripes }
     }
 
-    /// The machine after the process was killed.
+    /// Returns the machine after the process was killed.
     pub(crate) fn after_kill(&self, seed: u64) -> Self {
         let disk = self.disk.kill(seed);
         Self { disk, clock: Arc::clone(&self.clock), stripes: self.stripes }
@@ -64,7 +65,7 @@ impl Machine {
             FileChannelOptions::new(checkpoint_dir(), (0..self.stripes).map(data_dir))
                 .with_disk(disk)
                 .with_clock(clock)
-                .manual(7);
+                .step_driven(7);
         options.segment_bytes = 256 * 1024;
         options.minimum_required_space = 0;
         options.keep_alive = KEEP_ALIVE;
@@ -82,26 +83,26 @@ impl Machine {
 
     pub(crate) fn try_open(&self, options: FileChannelOptions) -> Result<Engine, OpenError> {
         let channel = FileChannel::open(options)?;
-        let mut manual = channel.manual();
-        manual.keep();
-        manual.run_tasks();
-        Ok(Engine { channel, manual, clock: Arc::clone(&self.clock) })
+        let mut stepper = channel.step_driver();
+        stepper.keep();
+        stepper.run_tasks();
+        Ok(Engine { channel, stepper, clock: Arc::clone(&self.clock) })
     }
 
-    /// Everything that is delivered after the machine's channel is opened again.
+    /// Returns everything that is delivered after the machine's channel is opened again.
     pub(crate) fn reopened(&self) -> Vec<String> {
         self.open().drain()
     }
 }
 
-/// An open channel and its hands.
+/// An open channel and its driver.
 pub(crate) struct Engine {
     pub(crate) channel: FileChannel,
-    pub(crate) manual: Manual,
+    pub(crate) stepper: StepDriver,
     pub(crate) clock: Arc<ManualClock>,
 }
 
-/// A commit under way: what could be reserved at once is reserved.
+/// A commit in progress: what could be reserved at once is reserved.
 pub(crate) struct Commit {
     future: BoxFuture<'static, Result<(), CommitError>>,
     result: Option<Result<(), CommitError>>,
@@ -137,20 +138,25 @@ impl Engine {
         Commit::begin(put.commit_async())
     }
 
-    pub(crate) fn begin_put_at(&self, bodies: &[String], source: &str, position: &str) -> Commit {
+    pub(crate) fn begin_put_at(
+        &self,
+        bodies: &[String],
+        source: &str,
+        source_offset: &str,
+    ) -> Commit {
         let mut put = self.channel.begin_put();
         for body in bodies {
             put.put(Event::new(body.clone())).expect("fits the transaction");
         }
-        put.set_position(source, Bytes::copy_from_slice(position.as_bytes()));
+        put.set_source_offset(source, Bytes::copy_from_slice(source_offset.as_bytes()));
         Commit::begin(put.commit_async())
     }
 
-    /// Lets the channel do what it has to do, without letting time pass.
+    /// Lets the channel do its pending work, without advancing the clock.
     pub(crate) fn settle(&mut self) {
         for _ in 0..4 {
-            self.manual.keep();
-            self.manual.run_tasks();
+            self.stepper.keep();
+            self.stepper.run_tasks();
         }
     }
 
@@ -159,7 +165,7 @@ impl Engine {
         self.settle();
     }
 
-    /// Ends a commit: works, and lets `keep-alive` pass when that does not end it.
+    /// Ends a commit: works, and advances the clock by `keep-alive` when that does not end it.
     pub(crate) fn end(&mut self, mut commit: Commit) -> Result<(), CommitError> {
         for _ in 0..8 {
             if let Some(result) = commit.poll() {
@@ -244,12 +250,12 @@ pub(crate) fn text(event: &Event) -> String {
     String::from_utf8_lossy(&event.body).into_owned()
 }
 
-/// Bodies `name-start` to `name-end`.
+/// Returns the bodies `name-start` to `name-end`.
 pub(crate) fn bodies(name: &str, range: Range<usize>) -> Vec<String> {
     range.map(|i| format!("{name}-{i}")).collect()
 }
 
-/// As [`bodies`], each of about `len` bytes.
+/// Returns bodies as [`bodies`] does, each of about `len` bytes.
 pub(crate) fn large(name: &str, range: Range<usize>, len: usize) -> Vec<String> {
     range.map(|i| format!("{name}-{i} {}", "x".repeat(len))).collect()
 }

@@ -1,10 +1,10 @@
-//! Section 7: a full disk, and segments that are used again.
+//! Section 7: a full disk, and reuse of segments.
 
 use crate::rig::{Commit, Engine, Machine, bodies, checkpoint_dir, data_dir, large};
 use crate::tap::{Call, TappedDisk};
-use millpond::channel::{Channel, CommitError, PositionError, Refusal};
-use millpond::disk::sim::{Effect, Fault, On, SimOptions};
-use millpond::disk::{Directory, Disk};
+use millpond::internal::disk::{Directory, Disk};
+use millpond::{Channel, CommitError, RefusedReason, SourceOffsetError};
+use millpond_sim::disk::{Fault, FaultEffect, FaultTarget, SimOptions};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ fn directory(machine: &Machine, stripe: usize) -> Arc<dyn Directory> {
     machine.disk.open_dir(&data_dir(stripe), false).expect("there")
 }
 
-/// Puts until the disk is full; answers what was committed and the refusal.
+/// Puts until the disk is full; returns what was committed and the refusal.
 fn fill(engine: &mut Engine) -> (Vec<String>, CommitError) {
     let mut all = Vec::new();
     for round in 0..1000 {
@@ -37,15 +37,15 @@ fn small_disk(stripes: usize) -> Machine {
 }
 
 #[test]
-fn on_a_full_disk_puts_are_refused_with_the_cause_takes_go_on_and_puts_resume_by_themselves() {
+fn on_a_full_disk_puts_are_refused_takes_go_on_and_puts_resume() {
     for stripes in [1, 2] {
         let machine = small_disk(stripes);
         let mut engine = machine.open();
         let (all, refused) = fill(&mut engine);
-        assert!(matches!(refused, CommitError::Refused(Refusal::NoSpace(_))), "{refused}");
+        assert!(matches!(refused, CommitError::Refused(RefusedReason::NoSpace(_))), "{refused}");
         assert!(refused.to_string().contains("/c/data"), "{refused}");
-        let trouble = engine.channel.status().trouble.expect("reported");
-        assert!(trouble.contains("/c/data"), "{trouble}");
+        let fault = engine.channel.status().fault.expect("reported");
+        assert!(fault.contains("/c/data"), "{fault}");
         // Single takes: each acknowledgement would take a block of its own.
         let mut taken = Vec::new();
         for _ in 0..all.len() {
@@ -58,7 +58,7 @@ fn on_a_full_disk_puts_are_refused_with_the_cause_takes_go_on_and_puts_resume_by
         // Within a second of space being there again.
         engine.pass(Duration::from_secs(1));
         engine.put(&large("again", 0..10, 3000));
-        assert_eq!(engine.channel.status().trouble, None);
+        assert_eq!(engine.channel.status().fault, None);
         assert_eq!(engine.drain().len(), 10);
     }
 }
@@ -69,10 +69,10 @@ fn a_large_put_refused_for_want_of_space_refuses_no_other() {
     let mut engine = machine.open();
     engine.put(&bodies("a", 0..1));
     let refused = engine.try_put(&large("big", 0..3, 1 << 20)).expect_err("too large for the disk");
-    assert!(matches!(refused, CommitError::Refused(Refusal::NoSpace(_))), "{refused}");
+    assert!(matches!(refused, CommitError::Refused(RefusedReason::NoSpace(_))), "{refused}");
     assert!(refused.to_string().contains("/c/data0"), "{refused}");
     engine.put(&bodies("b", 0..1));
-    // Somebody asks for it again and again; the others use up one segment after the other.
+    // It is requested again and again; the other puts use up one segment after the other.
     let rolls = engine.channel.log_counts().rolls;
     for round in 0..12 {
         let asks = engine.begin_put(&large("big", 0..3, 1 << 20));
@@ -83,16 +83,16 @@ fn a_large_put_refused_for_want_of_space_refuses_no_other() {
     engine.pass(Duration::from_secs(61));
     assert!(!engine.channel.status().refuses());
     assert_eq!(engine.drain().len(), 122);
-    // With room it is taken.
+    // With room it is accepted.
     machine.disk.set_capacity(&data_dir(0), 64 << 20).expect("there");
     engine.pass(Duration::from_secs(1));
     engine.put(&large("big", 0..3, 1 << 20));
     engine.pass(Duration::from_secs(61));
-    assert_eq!(engine.channel.status().trouble, None);
+    assert_eq!(engine.channel.status().fault, None);
 }
 
 #[test]
-fn acknowledgements_on_a_full_disk_go_into_checkpoint_slots_and_survive_a_power_cut() {
+fn acknowledgements_on_a_full_disk_go_into_slots_and_survive() {
     let machine = small_disk(1);
     let mut engine = machine.open();
     let (all, _) = fill(&mut engine);
@@ -158,7 +158,7 @@ fn below_minimum_required_space_puts_wait_takes_go_on_and_puts_resume() {
 }
 
 #[test]
-fn by_the_keepers_own_clock_puts_go_on_within_a_second_of_space_coming_back() {
+fn puts_go_on_within_a_second_of_space_coming_back() {
     for minimum_required_space in [0, 1 << 20] {
         let machine = small_disk(2);
         let options = || {
@@ -168,21 +168,21 @@ fn by_the_keepers_own_clock_puts_go_on_within_a_second_of_space_coming_back() {
         };
         let mut engine = machine.open_with(options());
         fill(&mut engine);
-        // It comes back just after the keeper has looked, at the worst.
-        let mut nap = engine.manual.keep();
-        engine.manual.run_tasks();
+        // At the worst, space comes back just after maintenance has checked.
+        let mut nap = engine.stepper.keep();
+        engine.stepper.run_tasks();
         for stripe in 0..2 {
             machine.disk.set_capacity(&data_dir(stripe), 64 << 20).expect("there");
         }
         let mut passed = Duration::ZERO;
-        while engine.channel.status().trouble.is_some() {
-            // A thread may be woken a moment early by its own reckoning.
+        while engine.channel.status().fault.is_some() {
+            // A thread may be woken slightly early by its own clock.
             let early = nap.saturating_sub(Duration::from_micros(50));
             engine.clock.advance(early);
             passed += early;
             assert!(passed < Duration::from_millis(900), "still waiting after {passed:?}");
-            nap = engine.manual.keep();
-            engine.manual.run_tasks();
+            nap = engine.stepper.keep();
+            engine.stepper.run_tasks();
         }
         engine.put(&large("again", 0..10, 3000));
     }
@@ -204,12 +204,12 @@ fn a_full_checkpoint_directory_stops_nothing() {
 
 fn segment_files(machine: &Machine) -> usize {
     let entries = directory(machine, 0).list().expect("listed");
-    entries.iter().filter(|e| millpond::record::segment::slot_of(&e.name).is_some()).count()
+    entries.iter().filter(|e| millpond::internal::layout::segment_slot(&e.name).is_some()).count()
 }
 
 #[test]
 fn a_segment_whose_making_failed_gives_its_space_back() {
-    for on in [On::Write, On::Sync] {
+    for on in [FaultTarget::Write, FaultTarget::Sync] {
         let machine = Machine::new(1);
         let mut engine = machine.open();
         engine.settle();
@@ -217,7 +217,7 @@ fn a_segment_whose_making_failed_gives_its_space_back() {
         machine.disk.fail(Fault::next(on, "segment").times(4).kind(ErrorKind::StorageFull));
         while engine.channel.log_counts().rolls < 2 {
             engine.put(&large("e", 0..10, 3000));
-            assert!(segment_files(&machine) <= ready, "what failed is not left lying about");
+            assert!(segment_files(&machine) <= ready, "no file of a failed attempt is left");
         }
         machine.disk.clear_faults();
         for _ in 0..30 {
@@ -233,38 +233,42 @@ fn a_segment_is_kept_back_for_the_next_epoch_on_a_full_disk() {
     let machine = small_disk(1);
     let mut engine = machine.open();
     let (all, _) = fill(&mut engine);
-    machine.disk.fail(Fault::next(On::Submit, "segment"));
-    assert_eq!(engine.take(5), all[..5], "answered from the segment that was kept back");
+    machine.disk.fail(Fault::next(FaultTarget::Submit, "segment"));
+    assert_eq!(engine.take(5), all[..5], "committed in the reserved segment");
     assert_eq!(engine.channel.log_counts().failed_writes, 1);
     assert_eq!(machine.after_power_cut(1).reopened(), all[5..]);
 }
 
-/// Both the write and the one into the segment that was kept back fail, on the only stripe. Waiting
-/// for a further segment, which a full disk does not give, nothing could be taken and no room be made.
+/// Both the write and the one into the reserved segment fail, on the only stripe. If it waited for
+/// a further segment, which a full disk does not provide, nothing could be taken and no room be
+/// made.
 #[test]
 fn two_writes_that_fail_on_a_full_disk_leave_a_doubt_that_ends_by_itself() {
-    for effect in [Effect::Nothing, Effect::Part, Effect::All, Effect::Later] {
+    for effect in [FaultEffect::Nothing, FaultEffect::Part, FaultEffect::All, FaultEffect::Later] {
         let machine = small_disk(1);
         let mut engine = machine.open();
         let (mut all, _) = fill(&mut engine);
-        // A segment is free for puts again; made of the disk's space none can be.
+        // A segment is free for puts again; none can be made of the disk's space.
         while engine.try_put(&bodies("small", 0..1)).is_err() {
             assert_eq!(engine.take(1), [all.remove(0)]);
         }
         all.extend(bodies("small", 0..1));
-        machine.disk.fail(Fault::next(On::Submit, "segment").times(2).effect(effect));
+        machine.disk.fail(Fault::next(FaultTarget::Submit, "segment").times(2).effect(effect));
         let commit = engine.begin_put_at(&bodies("doubt", 0..1), "tail", "1");
         assert!(matches!(engine.end(commit), Err(CommitError::InDoubt(_))), "{effect:?}");
         assert_eq!(engine.channel.log_counts().failed_writes, 2);
         machine.disk.clear_faults();
-        assert!(matches!(engine.channel.position("tail"), Err(PositionError::Unsettled { .. })));
+        assert!(matches!(
+            engine.channel.source_offset("tail"),
+            Err(SourceOffsetError::Unsettled { .. })
+        ));
         engine.pass(Duration::from_secs(30));
-        assert_eq!(engine.channel.position("tail"), Ok(None), "{effect:?}: durably void");
+        assert_eq!(engine.channel.source_offset("tail"), Ok(None), "{effect:?}: durably void");
         for seed in 0..4 {
             assert_eq!(machine.after_power_cut(seed).reopened(), all, "{effect:?}");
         }
         let commit = engine.begin_put_at(&bodies("doubt", 0..1), "tail", "1");
-        engine.end(commit).expect("in the segment that was kept back");
+        engine.end(commit).expect("in the reserved segment");
         all.extend(bodies("doubt", 0..1));
         assert_eq!(engine.drain(), all);
         for seed in 0..4 {
@@ -299,13 +303,13 @@ fn no_name_and_no_length_changes_on_the_way_of_a_commit() {
     let before = machine.disk.trace().len();
     for i in 0..30 {
         let mut commit = engine.begin_put(&large(&format!("{i}"), 0..5, 2000));
-        while let Some(mut write) = engine.manual.start_write(0) {
+        while let Some(mut write) = engine.stepper.start_write(0) {
             let result = write.finish();
-            engine.manual.report(write, result);
+            engine.stepper.report(write, result);
         }
         assert_eq!(commit.poll(), Some(Ok(())));
         if i % 8 == 7 {
-            // The keeper works between commits only.
+            // Maintenance works between commits only.
             break;
         }
     }
@@ -326,24 +330,26 @@ fn while_writes_run_segments_are_made_only_when_half_of_them_are_used_up() {
     for round in 0..10 {
         // Each takes most of a segment.
         let mut commit = engine.begin_put(&large(&format!("r{round}"), 0..10, 20_000));
-        while let Some(mut write) = engine.manual.start_write(0) {
-            engine.manual.keep();
+        while let Some(mut write) = engine.stepper.start_write(0) {
+            engine.stepper.keep();
             ready.push(engine.channel.ready_segments());
             let result = write.finish();
-            engine.manual.report(write, result);
+            engine.stepper.report(write, result);
         }
         assert_eq!(commit.poll(), Some(Ok(())), "no put waits for a segment");
     }
     assert_eq!(ready.iter().min(), Some(&3), "{ready:?}");
     assert_eq!(ready.last(), Some(&3), "{ready:?}");
     engine.settle();
-    assert_eq!(engine.channel.ready_segments(), 6, "made in the first calm moment");
+    assert_eq!(engine.channel.ready_segments(), 6, "made in the first idle period");
 }
 
-/// The zeroes of segments are written in pieces of so many bytes or a multiple; no block of this test is as long.
+/// The zeroes of segments are written in pieces of this size or a multiple; no block of this test
+/// is as long.
 const PIECE: usize = 256 * 1024;
 
-/// Files for which space was set aside, and zeroes written, in pieces of [`PIECE`] bytes.
+/// Returns the numbers of files for which space was preallocated, and of zeroes written, in pieces
+/// of [`PIECE`] bytes.
 fn made(trace: &Mutex<Vec<(Call, usize)>>) -> (usize, usize) {
     let trace = trace.lock().expect("no panic");
     let files = trace.iter().filter(|call| **call == (Call::Allocate, 4 * PIECE)).count();
@@ -351,11 +357,11 @@ fn made(trace: &Mutex<Vec<(Call, usize)>>) -> (usize, usize) {
     (files, zeroes.map(|(_, bytes)| bytes / PIECE).sum())
 }
 
-/// Writes for a commit until it ends; the commit, when nothing can be written for it.
+/// Writes for a commit until it ends; returns the commit when nothing can be written for it.
 fn unless_it_waits(engine: &Engine, mut commit: Commit) -> Option<Commit> {
-    while let Some(mut write) = engine.manual.start_write(0) {
+    while let Some(mut write) = engine.stepper.start_write(0) {
         let result = write.finish();
-        engine.manual.report(write, result);
+        engine.stepper.report(write, result);
         if let Some(result) = commit.poll() {
             assert_eq!(result, Ok(()));
             return None;
@@ -380,7 +386,7 @@ fn zeroes_are_written_into_segments_at_leisure_and_not_while_puts_wait_for_one()
         (2, (3, 12)),
         "with the first all are written"
     );
-    // Nobody keeps until the puts have used up all three.
+    // Maintenance does not run until the puts have used up all three.
     let mut all = Vec::new();
     let waits = loop {
         let batch = large(&format!("b{}", all.len()), 0..10, 10_000);
@@ -391,7 +397,7 @@ fn zeroes_are_written_into_segments_at_leisure_and_not_while_puts_wait_for_one()
         }
     };
     assert_eq!(made(&trace), (3, 12));
-    engine.manual.keep();
+    engine.stepper.keep();
     assert_eq!(made(&trace), (4, 12), "the one that the put waits for is used as it is");
     assert_eq!(engine.end(waits), Ok(()));
     assert!(machine.after_power_cut(3).reopened() == all, "all there, in order");
@@ -429,7 +435,7 @@ fn a_deleted_segment_loses_its_name_for_good_and_then_its_space_in_pieces() {
     }
 }
 
-/// A large transaction leaves a large segment behind.
+/// A large transaction leaves a large segment.
 #[test]
 fn free_segments_are_kept_by_their_bytes_not_only_by_their_number() {
     let machine = Machine::new(1);

@@ -1,9 +1,9 @@
-//! Section 5: lending, acknowledging, reading back, damage met by a take.
+//! Section 5: lending, acknowledging, reading back, damage found by a take.
 
 use crate::rig::{Commit, Machine, bodies, data_dir, large, sorted};
-use millpond::channel::{Channel, TakeError};
-use millpond::disk::Disk;
-use millpond::disk::sim::{Fault, On, SimOptions};
+use millpond::internal::disk::Disk;
+use millpond::{Channel, TakeError};
+use millpond_sim::disk::{Fault, FaultTarget, SimOptions};
 use std::time::Duration;
 
 #[test]
@@ -26,8 +26,8 @@ fn rolling_back_returns_events_to_the_front_in_order_and_touches_no_disk() {
     assert_eq!(machine.disk.operations(), operations);
 }
 
-/// The block with the lower write order becomes durable while a transaction of the other stripe
-/// has been delivered in part.
+/// The block with the lower write order becomes durable while a transaction of the other stripe has
+/// been delivered in part.
 #[test]
 fn a_transaction_lent_in_part_is_finished_before_another_stripe_has_its_turn() {
     for returns in [false, true] {
@@ -35,11 +35,11 @@ fn a_transaction_lent_in_part_is_finished_before_another_stripe_has_its_turn() {
         let mut engine = machine.open();
         let (early, late) = (bodies("early", 0..2), bodies("late", 0..3));
         let mut first = engine.begin_put(&early);
-        let begun = (0..2).find_map(|s| engine.manual.start_write(s)).expect("a write is due");
+        let begun = (0..2).find_map(|s| engine.stepper.start_write(s)).expect("a write is due");
         let mut second = engine.begin_put(&late);
-        let mut other = (0..2).find_map(|s| engine.manual.start_write(s)).expect("a write is due");
+        let mut other = (0..2).find_map(|s| engine.stepper.start_write(s)).expect("a write is due");
         let result = other.finish();
-        engine.manual.report(other, result);
+        engine.stepper.report(other, result);
         engine.settle();
         assert!(matches!((first.poll(), second.poll()), (None, Some(Ok(())))), "the second only");
         assert_eq!(engine.take(2), late[..2]);
@@ -50,7 +50,7 @@ fn a_transaction_lent_in_part_is_finished_before_another_stripe_has_its_turn() {
         }
         let mut begun = begun;
         let result = begun.finish();
-        engine.manual.report(begun, result);
+        engine.stepper.report(begun, result);
         engine.end(first).expect("committed");
         assert_eq!(engine.drain(), [&late[2..], &early[..]].concat());
     }
@@ -149,14 +149,14 @@ fn a_dropped_take_commit_is_in_doubt_and_its_events_stay_lent_until_it_settles()
     let mut take = engine.begin_take();
     engine.lend(&mut *take, 3).expect("lent");
     drop(Commit::begin(take.commit_async()));
-    let write = engine.manual.start_write(0);
+    let write = engine.stepper.start_write(0);
     let mut other = engine.begin_take();
     let lent = other.take(10).expect("from memory");
     assert_eq!(lent.len(), 2, "what is in doubt is not delivered to another");
     other.rollback();
     let mut write = write.expect("the acknowledgement is written without its future");
     let result = write.finish();
-    engine.manual.report(write, result);
+    engine.stepper.report(write, result);
     assert_eq!(engine.drain(), bodies("e", 3..5));
     assert_eq!(engine.events(), 0);
 }
@@ -236,7 +236,8 @@ fn holes_are_bounded_and_nothing_is_lent_beyond_the_last_until_one_closes() {
     assert_eq!(rest, expected, "in order");
 }
 
-/// Rots every other one of the blocks of `count` transactions put one by one into a fresh stripe.
+/// Damages every other one of the blocks of `count` transactions put one by one into a fresh
+/// stripe.
 fn with_every_other_block_rotten(machine: &Machine, segment_bytes: u64, count: usize) {
     let mut options = machine.options();
     options.segment_bytes = segment_bytes;
@@ -246,7 +247,7 @@ fn with_every_other_block_rotten(machine: &Machine, segment_bytes: u64, count: u
     drop(engine);
     let (mut left, mut file) = (count as u64, 0);
     while left > 0 {
-        // In front of the puts stand the header's two blocks and a state record.
+        // Before the puts come the header's two blocks and a state record.
         let bytes = machine.disk.contents(&file_of(file)).expect("there").len() as u64;
         let held = (bytes / 4096 - 3).min(left);
         for at in (1..held).step_by(2) {
@@ -257,10 +258,10 @@ fn with_every_other_block_rotten(machine: &Machine, segment_bytes: u64, count: u
 }
 
 fn file_of(slot: u64) -> std::path::PathBuf {
-    data_dir(0).join(millpond::record::segment::file_name(slot as u32))
+    data_dir(0).join(millpond::internal::layout::segment_name(slot as u32))
 }
 
-/// A machine whose channel holds five transactions of four events, the third rotten.
+/// Returns a machine whose channel holds five transactions of four events, the third damaged.
 fn rotten() -> Machine {
     let machine = Machine::new(1);
     let mut engine = machine.open();
@@ -269,8 +270,8 @@ fn rotten() -> Machine {
     }
     engine.channel.close().expect("sealed");
     drop(engine);
-    // The log: header, epoch's state record, then the puts; the third put rots.
-    let segment = data_dir(0).join(millpond::record::segment::file_name(0));
+    // The log: header, epoch's state record, then the puts; the third put is damaged.
+    let segment = data_dir(0).join(millpond::internal::layout::segment_name(0));
     machine.disk.rot(&segment, 2 * 4096 + 3 * 4096 + 200, 16).expect("the segment is there");
     machine
 }
@@ -301,10 +302,10 @@ fn a_damaged_block_is_quarantined_counted_and_the_next_one_is_delivered() {
     assert_eq!((engine.channel.status().quarantined, engine.events()), (4, 0));
 }
 
-/// Half a copy would pass for the whole one.
+/// Half a copy would be taken for the whole one.
 #[test]
 fn a_copy_of_damage_that_cannot_be_finished_is_not_left_lying_about() {
-    for on in [On::Write, On::Sync] {
+    for on in [FaultTarget::Write, FaultTarget::Sync] {
         let machine = rotten();
         let mut engine = machine.open();
         machine.disk.fail(Fault::next(on, "quarantine-"));
@@ -328,7 +329,7 @@ fn many_failed_writes_under_a_backlog_keep_nothing_from_being_taken() {
     for i in 0..300 {
         // So late that the last failure is forgotten.
         engine.pass(Duration::from_secs(61));
-        machine.disk.fail(Fault::next(On::Submit, "segment"));
+        machine.disk.fail(Fault::next(FaultTarget::Submit, "segment"));
         engine.put(&bodies(&format!("e{i}"), 0..1));
     }
     assert_eq!(engine.drain().len(), 300);
@@ -349,8 +350,8 @@ fn a_refused_read_is_no_damage_and_is_tried_again() {
     for _ in 0..40 {
         match engine.lend(&mut *take, 100) {
             Ok(events) => reached.extend(events),
-            Err(TakeError::Unreadable(trouble)) => {
-                assert!(trouble.to_string().contains("/c/data0"), "{trouble}");
+            Err(TakeError::Unreadable(fault)) => {
+                assert!(fault.to_string().contains("/c/data0"), "{fault}");
             }
             Err(other) => panic!("{other}"),
         }
@@ -377,7 +378,7 @@ fn a_taker_that_waits_long_is_woken_when_a_refused_read_may_be_tried_again() {
     machine.disk.fail(Fault::dead("data0/segment"));
     let mut take = engine.begin_take();
     let mut future = take.take_async(4);
-    let poll = |future: &mut millpond::channel::BoxFuture<'_, _>| {
+    let poll = |future: &mut millpond::BoxFuture<'_, _>| {
         future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
     };
     for _ in 0..4 {
@@ -388,12 +389,12 @@ fn a_taker_that_waits_long_is_woken_when_a_refused_read_may_be_tried_again() {
     for _ in 0..4 {
         engine.pass(Duration::from_secs(1));
         if let std::task::Poll::Ready(events) = poll(&mut future) {
-            let events: Vec<millpond::event::Event> = events.expect("readable");
+            let events: Vec<millpond::Event> = events.expect("readable");
             assert_eq!(events.len(), 4);
             return;
         }
     }
-    panic!("it sleeps on");
+    panic!("it does not wake");
 }
 
 #[test]
@@ -403,7 +404,7 @@ fn one_refused_read_is_tried_again_at_once() {
     engine.put(&bodies("e", 0..4));
     drop(engine);
     let mut engine = machine.open();
-    machine.disk.fail(Fault::next(On::Read, "data0"));
+    machine.disk.fail(Fault::next(FaultTarget::Read, "data0"));
     assert_eq!(engine.drain(), bodies("e", 0..4));
 }
 
@@ -417,7 +418,7 @@ fn a_body_that_a_taker_kept_never_changes() {
     let kept = take.take(10).expect("from memory");
     let commit = Commit::begin(take.commit_async());
     engine.end(commit).expect("acknowledged");
-    // The segment is used again many times over.
+    // The segment is reused many times.
     for round in 0..60 {
         engine.put(&large(&format!("r{round}"), 0..10, 3000));
         engine.drain();

@@ -1,6 +1,6 @@
-//! A door that lets a test see, or hold up, what goes through it.
+//! A disk wrapper that lets a test see, or delay, the calls.
 
-use millpond::disk::{
+use millpond::internal::disk::{
     Access, Capabilities, Directory, Disk, Entry, File, Lock, LockError, Space, Submitted,
     WriteToken,
 };
@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What goes through the door.
+/// A call on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Read,
@@ -28,7 +28,7 @@ struct TappedDirectory(Arc<dyn Directory>, Tap);
 struct TappedFile(Arc<dyn File>, Tap);
 
 impl TappedDisk {
-    /// `tap` is called before each call, with the bytes it is about.
+    /// Returns a wrapper that calls `tap` before each call, with the number of bytes concerned.
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         tap: impl Fn(Call, &Path, usize) + Send + Sync + 'static,

@@ -1,12 +1,14 @@
-//! Sections 2 to 4 and 9 with threads: nobody blocks who must not, and counts are conserved.
+//! Sections 2 to 4 and 9 with threads: callers that must not block never do, and counts are
+//! conserved.
 
-use crate::rig::{Machine, bodies, text};
+use crate::rig::{Machine, bodies, checkpoint_dir, data_dir, text};
 use crate::tap::{Call, TappedDisk};
-use millpond::base::clock::{Clock, SystemClock};
-use millpond::channel::file::{FileChannel, FileChannelOptions};
-use millpond::channel::{Channel, CommitError, PutTransaction, Refusal, TakeTransaction};
-use millpond::disk::sim::{SimDisk, SimOptions};
-use millpond::event::Event;
+use millpond::internal::disk::Disk;
+use millpond::{
+    Channel, Clock, CommitError, Event, FileChannel, FileChannelOptions, PutTransaction,
+    RefusedReason, SystemClock, TakeTransaction,
+};
+use millpond_sim::disk::{SimDisk, SimOptions};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;
@@ -40,8 +42,24 @@ fn on_real(dir: &Path, stripes: usize) -> FileChannelOptions {
     options
 }
 
-/// Commits `bodies`. On a busy machine a segment may take longer to make than a put waits for it:
-/// what is refused appears nowhere and is put again.
+/// Returns options for a disk that sometimes hangs: hung calls are given up soon.
+pub(crate) fn on_hanging(
+    disk: Arc<dyn Disk>,
+    stripes: usize,
+    keep_alive: Duration,
+) -> FileChannelOptions {
+    let mut options =
+        FileChannelOptions::new(checkpoint_dir(), (0..stripes).map(data_dir)).with_disk(disk);
+    options.segment_bytes = 64 * 1024;
+    options.minimum_required_space = 0;
+    options.keep_alive = keep_alive;
+    options.write_timeout = HUNG;
+    options.checkpoint_interval = Duration::from_millis(20);
+    options
+}
+
+/// Commits `bodies`. On a busy machine a segment may take longer to create than a put waits for it:
+/// a refused put leaves nothing and is put again.
 fn put_patiently(channel: &FileChannel, bodies: &[String]) {
     let clock = SystemClock::new();
     let mut put = channel.begin_put();
@@ -51,7 +69,7 @@ fn put_patiently(channel: &FileChannel, bodies: &[String]) {
     loop {
         let Err(failure) = put.commit() else { return };
         match (failure.error, failure.transaction) {
-            (CommitError::Refused(Refusal::NoSpace(why)), Some(again)) => {
+            (CommitError::Refused(RefusedReason::NoSpace(why)), Some(again)) => {
                 assert!(clock.now() < Duration::from_secs(60), "{why}");
                 put = again;
             }
@@ -60,7 +78,7 @@ fn put_patiently(channel: &FileChannel, bodies: &[String]) {
     }
 }
 
-/// Producers and takers, some of which roll back; every event comes out once.
+/// Runs producers and takers, some of which roll back; every event comes out once.
 fn stress(options: FileChannelOptions, producers: usize, takers: usize, each: usize) {
     let channel = FileChannel::open(options).expect("opens");
     let (taken, missing) = (Mutex::new(Vec::new()), AtomicUsize::new(producers * each * 3));
@@ -178,7 +196,7 @@ fn a_future_that_is_polled_never_writes_reads_or_waits() {
     assert_eq!(machine.disk.operations(), operations, "the write is left to the pool");
     engine.end(commit).expect("committed");
     drop(engine);
-    // Cold: the read is left to the pool as well, and polling on does not spin inside.
+    // Cold: the read is left to the pool as well, and repeated polls do not spin.
     let mut options = machine.options();
     options.keep_alive = Duration::ZERO;
     let engine = machine.open_with(options);
@@ -192,7 +210,7 @@ fn a_future_that_is_polled_never_writes_reads_or_waits() {
         assert!(poll.is_pending());
     }
     assert_eq!(reads(&machine), before);
-    engine.manual.run_tasks();
+    engine.stepper.run_tasks();
     let poll = lent.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     let Poll::Ready(Ok(events)) = poll else { panic!("read by now") };
     assert_eq!(events.iter().map(text).collect::<Vec<_>>(), bodies("e", 0..3));
@@ -214,8 +232,8 @@ fn closing_with_work_under_way_ends_it_and_opening_again_finds_it() {
                     match put.commit().map_err(CommitError::from) {
                         Ok(()) => committed.fetch_add(1, Ordering::SeqCst),
                         // No segment was ready in time.
-                        Err(CommitError::Refused(Refusal::NoSpace(_))) => continue,
-                        Err(CommitError::Refused(Refusal::Closed)) => return,
+                        Err(CommitError::Refused(RefusedReason::NoSpace(_))) => continue,
+                        Err(CommitError::Refused(RefusedReason::Closed)) => return,
                         Err(other) => panic!("{other}"),
                     };
                 }
@@ -231,7 +249,7 @@ fn closing_with_work_under_way_ends_it_and_opening_again_finds_it() {
     assert_eq!(channel.status().events, committed.load(Ordering::SeqCst) as u64);
 }
 
-/// When a call counts as hung: longer than a busy machine keeps a healthy one.
+/// When a call counts as hung: longer than a busy machine delays a healthy one.
 pub(crate) const HUNG: Duration = Duration::from_secs(2);
 
 /// A gate at which calls on one directory wait.
@@ -253,7 +271,7 @@ impl Gate {
     }
 }
 
-/// Everything on one disk hangs: writes, reads, the making of segments, checkpoints.
+/// Everything on one disk hangs: writes, reads, the creation of segments, checkpoints.
 #[test]
 fn a_disk_that_hangs_hangs_neither_the_others_nor_the_closing() {
     let gate = Arc::<Gate>::default();
@@ -267,16 +285,7 @@ fn a_disk_that_hangs_hangs_neither_the_others_nor_the_closing() {
         }
     };
     let disk = Arc::new(TappedDisk::new(Arc::new(machine.disk.clone()), tap));
-    let options = || {
-        let mut options = FileChannelOptions::new("/c/checkpoint", ["/c/data0", "/c/data1"])
-            .with_disk(disk.clone());
-        options.segment_bytes = 64 * 1024;
-        options.minimum_required_space = 0;
-        options.keep_alive = Duration::from_secs(20);
-        options.write_timeout = HUNG;
-        options.checkpoint_interval = Duration::from_millis(20);
-        options
-    };
+    let options = || on_hanging(disk.clone(), 2, Duration::from_secs(20));
     let put = |channel: &FileChannel, body: String| {
         let mut put = channel.begin_put();
         put.put(Event::new(body)).expect("fits");
@@ -294,7 +303,7 @@ fn a_disk_that_hangs_hangs_neither_the_others_nor_the_closing() {
     let mut sent = Vec::new();
     for i in 0..60 {
         let body = format!("hot {i} {}", "x".repeat(3000));
-        put(&channel, body.clone()).expect("answered from the other disk");
+        put(&channel, body.clone()).expect("committed on the other disk");
         sent.push(body);
     }
     assert!(channel.log_counts().rolls > 2, "segments of the other disk are still made");
@@ -314,7 +323,7 @@ fn a_disk_that_hangs_hangs_neither_the_others_nor_the_closing() {
     if let Err(error) = closed {
         assert!(error.to_string().contains("checkpoint"), "{error}");
     }
-    // What hung lets go of the directories by itself.
+    // The hung calls release the directories by themselves.
     let clock = SystemClock::new();
     let channel = loop {
         match FileChannel::open(options()) {
@@ -336,11 +345,11 @@ fn a_disk_that_hangs_hangs_neither_the_others_nor_the_closing() {
     expected.extend(sent);
     taken.sort();
     expected.sort();
-    assert!(taken == expected, "nothing is lost, nothing comes twice");
+    assert!(taken == expected, "nothing is lost, nothing is delivered twice");
     assert_eq!(channel.status().events, 0);
 }
 
-/// Only reads hang: the stripe takes puts as ever, but nothing that waits on it can be had.
+/// Only reads hang: the stripe takes puts as before, but its waiting events cannot be read.
 #[test]
 fn a_read_that_hangs_does_not_keep_the_other_disks_events() {
     let gate = Arc::<Gate>::default();
@@ -383,7 +392,7 @@ fn a_read_that_hangs_does_not_keep_the_other_disks_events() {
     assert_eq!(channel.status().events, 0);
 }
 
-/// A clock that fails once, for the channel's keeper.
+/// A clock that fails once, for the channel's maintenance.
 struct FailingClock(SystemClock, AtomicUsize);
 
 impl Clock for FailingClock {
@@ -401,15 +410,15 @@ impl Clock for FailingClock {
 }
 
 #[test]
-fn a_keeper_that_panics_outside_the_log_goes_on() {
+fn maintenance_that_panics_outside_the_log_goes_on() {
     let clock = Arc::new(FailingClock(SystemClock::new(), AtomicUsize::new(0)));
     let channel = FileChannel::open(on_sim(1).with_clock(clock.clone())).expect("opens");
     clock.1.store(1, Ordering::SeqCst);
     while clock.1.load(Ordering::SeqCst) > 0 {
         std::thread::sleep(Duration::from_millis(5));
-        assert!(clock.0.now() < Duration::from_secs(60), "the keeper has no round");
+        assert!(clock.0.now() < Duration::from_secs(60), "maintenance has no round");
     }
-    // More than the segments that are there: the keeper has to make further ones.
+    // More than the existing segments: maintenance has to create further ones.
     for round in 0..60 {
         put_patiently(&channel, &[format!("{round} {}", "x".repeat(100_000))]);
     }
@@ -417,7 +426,7 @@ fn a_keeper_that_panics_outside_the_log_goes_on() {
     channel.close().expect("sealed");
 }
 
-/// Removes a directory in which the channel may be making a segment.
+/// Removes a directory in which the channel may be creating a segment.
 fn remove(directory: &Path) {
     let clock = SystemClock::new();
     while directory.exists() {
@@ -437,14 +446,15 @@ fn a_directory_removed_while_it_is_in_use_takes_no_further_event() {
     };
     commit("before").expect("committed");
     remove(&dir.path().join("data0"));
-    // Seen at the keeper's next look; from then on all goes to the other directory.
+    // Detected by maintenance's next check; from then on all events are put into the other
+    // directory.
     let clock = SystemClock::new();
-    while !channel.status().trouble.is_some_and(|words| words.contains("data0 was removed")) {
+    while !channel.status().fault.is_some_and(|words| words.contains("data0 was removed")) {
         assert!(clock.now() < Duration::from_secs(60), "not noticed");
         std::thread::sleep(Duration::from_millis(10));
     }
     for _ in 0..50 {
-        commit("kept apart").expect("the other directory takes it");
+        commit("kept apart").expect("the other directory accepts it");
     }
     let files = std::fs::read_dir(dir.path().join("data1")).expect("listed");
     let logs = files.map(|file| std::fs::read(file.expect("a file").path()).expect("read"));
@@ -460,11 +470,11 @@ fn a_directory_removed_while_it_is_in_use_takes_no_further_event() {
     assert!(refused.contains("was removed or emptied"), "{refused}");
 }
 
-/// Attempts until one shows what a machine with other work may hide in any single one.
+/// Attempts until one succeeds: on a busy machine any single one may fail.
 const ATTEMPTS: usize = 20;
 
-/// Where each commit had to wait for the write that was under way and then for its own, half of them would
-/// share a write at most.
+/// If each commit had to wait for the write in flight and then for its own, at most half of them
+/// would share a write.
 #[test]
 fn on_a_slow_disk_threads_that_commit_in_a_loop_share_each_write() {
     const THREADS: usize = 4;
@@ -500,7 +510,7 @@ fn on_a_slow_disk_threads_that_commit_in_a_loop_share_each_write() {
     panic!("{} commits took {seen:?} writes", THREADS * COMMITS);
 }
 
-/// Telling the disk that space is free costs the commits beside it.
+/// Notifying the disk of free space delays concurrent commits.
 #[test]
 fn segments_that_are_no_longer_needed_are_deleted_in_a_calm_moment() {
     let clock = SystemClock::new();
@@ -520,7 +530,7 @@ fn segments_that_are_no_longer_needed_are_deleted_in_a_calm_moment() {
         let large = "x".repeat(500_000);
         (0..80).for_each(|_| put_patiently(&channel, std::slice::from_ref(&large)));
         let mut busy_until = None;
-        // Commits go on for two looks of the keeper behind the moment in which segments become free.
+        // Commits continue for two checks of maintenance after segments become free.
         while busy_until.is_none_or(|until| clock.now() < until) {
             put_patiently(&channel, &["small".to_owned()]);
             let mut take = channel.begin_take();
@@ -539,5 +549,5 @@ fn segments_that_are_no_longer_needed_are_deleted_in_a_calm_moment() {
             return;
         }
     }
-    panic!("deleted beside commits: {seen:?}");
+    panic!("deleted during commits: {seen:?}");
 }

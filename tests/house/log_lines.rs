@@ -1,19 +1,19 @@
-//! What the log says as an error asks somebody to act, and so do some warnings: each has a code, which
-//! `millpond explain` and docs/codes.md explain.
+//! Errors of the log, and some warnings, ask the operator to act: each has a code, which `millpond
+//! explain` and docs/codes.md explain.
 
 use crate::nothing_to_complain_about;
 use crate::source::{self, Source};
 use std::collections::BTreeSet;
 
-/// A warning with one of these tells its reader to do something.
+/// A warning with one of these asks its reader to act.
 const ASKS: &[&str] = &["raise ", "name a ", "Give ", "free some"];
-/// Codes that a call is handed: what `say_error` of the log floor was given, the code of an error, of an alarm.
+/// Codes in variables: the argument of `say_error` of the log floor, the code of an error or alarm.
 const HANDED: &[&str] = &["code", "%code"];
 
 /// A call of a macro such as `tracing::error!`.
 struct Line {
     place: String,
-    /// The code that it gives: a constant's name, or one of [`HANDED`].
+    /// Its code: a constant's name, or one of [`HANDED`].
     code: Option<String>,
     words: String,
 }
@@ -31,7 +31,7 @@ fn lines_of(macro_name: &str, source: &Source, text: &str) -> Vec<Line> {
     lines
 }
 
-/// The code in the first field of a call.
+/// Returns the code in the first field of a call.
 fn code_of(call: &str) -> Option<String> {
     if let Some(rest) = call.strip_prefix("code = %codes::") {
         return Some(rest.split(|c: char| c != '_' && !c.is_alphanumeric()).next()?.to_owned());
@@ -40,7 +40,7 @@ fn code_of(call: &str) -> Option<String> {
     handed.map(|field| (*field).to_owned())
 }
 
-/// The first string of a call as it is read, in one line.
+/// Returns the first string of a call as it is printed, in one line.
 fn first_literal(call: &str) -> String {
     let Some((_, rest)) = call.split_once('"') else { return String::new() };
     let mut literal = String::new();
@@ -61,10 +61,10 @@ fn first_literal(call: &str) -> String {
     literal
 }
 
-/// The names of all codes, from the tables.
+/// Returns the names of all codes, from the tables.
 fn names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for folder in ["src/base/codes", "src/codes"] {
+    for folder in ["src/base/codes", "crates/flow/src/codes"] {
         for (_, text) in source::all_files(folder) {
             let table = text.split("codes! {").nth(1).unwrap_or_default();
             let entry = |line: &str| {
@@ -78,7 +78,7 @@ fn names() -> BTreeSet<String> {
     names
 }
 
-/// Lines that have to have a code and have none that is there.
+/// Returns complaints about lines that must have a code and have none of a table.
 fn complaints(
     lines: &[Line],
     names: &BTreeSet<String>,
@@ -97,7 +97,7 @@ fn complaints(
         .collect()
 }
 
-/// All lines of a level in the program.
+/// Returns all log lines of a level in the program.
 fn logged(macro_name: &str) -> Vec<Line> {
     let of = |source: &Source| lines_of(macro_name, source, &source::read(&source.path));
     source::production().iter().flat_map(of).collect()
@@ -121,7 +121,7 @@ fn every_warning_that_tells_to_do_something_has_a_code() {
 #[test]
 fn every_code_is_used() {
     let sources = source::production();
-    let tables = ["src/base/codes/", "src/codes/"];
+    let tables = ["src/base/codes/", "crates/flow/src/codes/"];
     let calls = sources.iter().filter(|s| !tables.iter().any(|table| s.path.starts_with(table)));
     let used: BTreeSet<&str> = calls.flat_map(|s| s.words()).map(|(_, word)| word).collect();
     let idle: Vec<String> = names().into_iter().filter(|n| !used.contains(n.as_str())).collect();
@@ -138,18 +138,20 @@ fn a_line_without_a_code_and_one_with_a_wrong_code_are_found() {
     let found = |name: &str| complaints(&lines, &BTreeSet::from([name.to_owned()]), |_| true);
     assert_eq!(found("FIRE").len(), 1, "the last has its code too late");
     assert_eq!(found("WATER").len(), 2);
-    // A warning that asks for nothing needs no code.
+    // A warning without a request needs no code.
     assert!(complaints(&lines, &BTreeSet::from(["FIRE".to_owned()]), |_| false).is_empty());
 }
 
-/// What of `source` writes a line of the process's log.
+/// Returns the places of `source` that write a line of the process's log.
 fn written_there(source: &Source) -> Vec<String> {
     let words = source.code.match_indices("tracing");
     let writes = words.filter(|(at, _)| !source.code[*at..].starts_with("tracing::Level"));
-    writes.map(|(at, _)| format!("{}: hand it out through Wakes::said", source.place(at))).collect()
+    writes
+        .map(|(at, _)| format!("{}: hand it out through Wakeups::log_lines", source.place(at)))
+        .collect()
 }
 
-/// An output that nobody reads would stop every stripe.
+/// A blocked log output would stop every stripe.
 #[test]
 fn no_line_of_the_log_is_written_under_the_lock_of_a_channel() {
     let sources = source::production();

@@ -1,14 +1,15 @@
-//! The rules of the house, held by reading its source. Each rule has a test that feeds it a snippet
-//! which breaks it, so that a rule that no longer bites is noticed.
+//! The rules of the source code, checked by reading it. Each rule has a test with a snippet that
+//! breaks it, so that a rule that no longer works is noticed.
 //!
-//! The rules look at source with comments, strings and tests blanked out ([`source`]); they are
-//! simple readers, not a compiler, and prefer to complain once too often.
+//! Most rules read source with comments, strings and tests blanked out ([`source`]); they are simple
+//! readers, not a compiler, and may report too much rather than too little.
 
 mod documents;
 mod floors;
 mod log_lines;
 mod names;
 mod places;
+mod prose;
 mod size;
 mod source;
 

@@ -1,18 +1,18 @@
-//! Names say what a thing is. Words that fit everything say nothing and are not used.
+//! Names say what a thing is. Words that fit everything say nothing and are banned.
 
 use crate::nothing_to_complain_about;
 use crate::source::{self, Source};
 
-/// Words that no module, type or function may have in its name, alone or as a part.
+/// Words that the name of a module, type or function must not contain.
 const BANNED: &[&str] = &[
     "util", "utils", "common", "helper", "helpers", "manager", "managers", "handler", "handlers",
     "misc", "info",
 ];
 
-/// The same as the last part: `event_data` is an event.
+/// Words that no such name may end with: `event_data` is an event.
 const BANNED_LAST: &[&str] = &["data"];
 
-/// Names that may have one all the same, with the reason.
+/// Names that are allowed all the same, with the reason.
 const ALLOWED: &[(&str, &str)] = &[
     ("path_manager", "Flume's key `sink.pathManager`"),
     ("PathManager", "Flume's key `sink.pathManager`"),
@@ -22,8 +22,8 @@ const ALLOWED: &[(&str, &str)] = &[
 const DECLARES: &[&str] =
     &["mod", "struct", "enum", "trait", "type", "fn", "const", "static", "union"];
 
-/// `readHTTPAnswer_now` is `read`, `http`, `answer`, `now`.
-fn parts(name: &str) -> Vec<String> {
+/// Splits a name into its words: `readHTTPAnswer_now` is `read`, `http`, `answer`, `now`.
+pub(crate) fn parts(name: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let letters: Vec<char> = name.chars().collect();
     for (i, letter) in letters.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Things that only listed places may do: reach the disk, be unsafe, panic on a value.
+//! Operations for listed places only: disk access, unsafe code, a panic on a value.
 
 use crate::nothing_to_complain_about;
 use crate::source::{self, Source};
@@ -13,22 +13,34 @@ struct Place {
 const PLACES: &[Place] = &[
     Place {
         word: "std::fs",
-        instead: "use the door to storage (crate::disk), or crate::base::files",
+        instead: "use the disk traits (crate::disk), or crate::base::files",
         files: &[
-            ("src/disk/real.rs", "the real door"),
-            ("src/disk/real/", "the real door"),
-            ("src/base/files.rs", "files that are not the channel's"),
-            ("src/base/rolling.rs", "files of the log"),
-            ("src/base/read_whole.rs", "configurations and other small files"),
-            ("src/source/spooldir/spool.rs", "the file it reads; it is opened through base::files"),
-            ("src/source/taildir/", "the files it reads; they are opened through base::files"),
-            ("src/sink/file_roll/", "the files it writes; they are made through base::files"),
+            ("src/disk/real.rs", "the implementation for real disks"),
+            ("src/disk/real/", "the implementation for real disks"),
+            ("crates/flow/src/base/files.rs", "files that are not the channel's"),
+            ("crates/flow/src/base/rolling_file.rs", "files of the log"),
+            ("crates/flow/src/base/small_file.rs", "configurations and other small files"),
+            (
+                "crates/adapters/src/source/spooldir/spool.rs",
+                "the file it reads; it is opened through base::files",
+            ),
+            (
+                "crates/adapters/src/source/taildir/",
+                "the files it reads; they are opened through base::files",
+            ),
+            (
+                "crates/adapters/src/sink/file_roll/",
+                "the files it writes; they are made through base::files",
+            ),
         ],
     },
     Place {
         word: "fs2",
         instead: "lock through crate::disk::Directory::lock",
-        files: &[("src/disk/real.rs", "the real door"), ("src/disk/real/", "the real door")],
+        files: &[
+            ("src/disk/real.rs", "the implementation for real disks"),
+            ("src/disk/real/", "the implementation for real disks"),
+        ],
     },
     Place {
         word: "memmap2",
@@ -41,20 +53,26 @@ const PLACES: &[Place] = &[
         files: &[
             (
                 "src/disk/memory.rs",
-                "disjoint parts of one block are filled at once; the proof stands there",
+                "disjoint parts of one block are filled at once; the proof is there",
             ),
-            ("src/cli/allocator.rs", "one call to the C library, without a pointer"),
+            ("crates/agent/src/cli/allocator.rs", "one call to the C library, without a pointer"),
         ],
     },
     Place {
         word: "unsafe_code",
         instead: "the lint is lifted in listed files only",
-        files: &[("src/disk/memory.rs", "as `unsafe`"), ("src/cli/allocator.rs", "as `unsafe`")],
+        files: &[
+            ("src/disk/memory.rs", "as `unsafe`"),
+            ("crates/agent/src/cli/allocator.rs", "as `unsafe`"),
+        ],
     },
     Place {
         word: "unwrap()",
         instead: "return an error, or `expect` with the invariant as its text",
-        files: &[],
+        files: &[
+            ("crates/flow/src/log_capture.rs", "only tests use it"),
+            ("crates/sim/", "only tests use it"),
+        ],
     },
 ];
 

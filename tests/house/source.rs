@@ -1,4 +1,4 @@
-//! Reads the source files and blanks what is no code.
+//! The source files, with everything blanked that is not code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,23 +13,23 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The source that `text` would be at `path`.
+    /// Returns the source that `text` would be at `path`.
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let masked = without_tests(&without_comments_and_strings(text));
         Self { path: path.to_owned(), code: masked }
     }
 
-    /// The line, from 1, of byte `at`.
+    /// Returns the line, from 1, of byte `at`.
     pub(crate) fn line(&self, at: usize) -> usize {
         self.code.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1
     }
 
-    /// Path and line of byte `at`, for complaints.
+    /// Returns path and line of byte `at`, for complaints.
     pub(crate) fn place(&self, at: usize) -> String {
         format!("{}:{}", self.path, self.line(at))
     }
 
-    /// The words of the code (identifiers, keywords, numbers), each with its byte position.
+    /// Returns the words of the code (identifiers, keywords, numbers), each with its byte position.
     pub(crate) fn words(&self) -> Vec<(usize, &str)> {
         let bytes = self.code.as_bytes();
         let (mut words, mut at) = (Vec::new(), 0);
@@ -47,24 +47,24 @@ impl Source {
         words
     }
 
-    /// The first byte at or after `at` that is no blank, with its position.
+    /// Returns the first byte at or after `at` that is not a blank, with its position.
     pub(crate) fn next_visible(&self, at: usize) -> Option<(usize, u8)> {
         let bytes = self.code.as_bytes();
         (at..bytes.len()).map(|i| (i, bytes[i])).find(|(_, b)| !b.is_ascii_whitespace())
     }
 }
 
-/// The top of the project.
+/// Returns the top folder of the project.
 pub(crate) fn top() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Text of a file of the project; a complaint that names it when it is missing.
+/// Returns the text of a file of the project; panics with its name when it is missing.
 pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(top().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// Every Rust file below `folder`, whole, tests included, sorted.
+/// Returns every Rust file below `folder`, whole, tests included, sorted.
 pub(crate) fn all_files(folder: &str) -> Vec<(String, String)> {
     let mut paths = Vec::new();
     walk(&top().join(folder), "rs", &mut paths);
@@ -79,27 +79,38 @@ pub(crate) fn all_files(folder: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The files below `src` without those that are tests as a whole (declared under `#[cfg(test)]`).
+/// The folders with the source of each crate of the workspace.
+pub(crate) fn roots() -> Vec<String> {
+    let crates = fs::read_dir(top().join("crates")).into_iter().flatten().flatten();
+    let mut roots: Vec<String> =
+        crates.map(|one| format!("crates/{}/src", one.file_name().to_string_lossy())).collect();
+    roots.sort();
+    roots.insert(0, "src".to_owned());
+    roots
+}
+
+/// The source files of all crates without those that are tests as a whole (declared under
+/// `#[cfg(test)]`).
 pub(crate) fn production() -> Vec<Source> {
-    let files = all_files("src");
+    let files: Vec<(String, String)> = roots().iter().flat_map(|root| all_files(root)).collect();
     let tests: BTreeSet<String> = files.iter().flat_map(|(p, t)| test_modules(p, t)).collect();
     let is_test = |path: &str| {
         tests.iter().any(|t| path == format!("{t}.rs") || path.starts_with(&format!("{t}/")))
     };
     let kept = files.iter().filter(|(path, _)| !is_test(path));
     let sources: Vec<Source> = kept.map(|(path, text)| Source::new(path, text)).collect();
-    assert!(sources.len() > 5, "the source must be where the rules look for it");
+    assert!(sources.len() > 5, "the source is where the rules look for it");
     sources
 }
 
-/// Every file below `folder` whose name ends in `.extension`, sorted.
+/// Finds every file below `folder` whose name ends in `.extension`, sorted.
 pub(crate) fn walk(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     let mut entries: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
-            // What a package of its own has built beside its source is nobody's writing.
+            // Build output of a package of its own is not source.
             if path.file_name().is_none_or(|name| name != "target") {
                 walk(&path, extension, found);
             }
@@ -109,12 +120,15 @@ pub(crate) fn walk(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Modules that `text` at `path` declares as `#[cfg(test)] mod name;`: their path without `.rs`.
+/// Returns the modules that `text` at `path` declares as `#[cfg(test)] mod name;`: their path
+/// without `.rs`.
 fn test_modules(path: &str, text: &str) -> Vec<String> {
     let code = without_comments_and_strings(text);
     let folder = match path.strip_suffix("/mod.rs") {
         Some(folder) => folder.to_owned(),
-        None if matches!(path, "src/lib.rs" | "src/main.rs") => "src".to_owned(),
+        None if path.ends_with("/lib.rs") || path.ends_with("/main.rs") => {
+            path[..path.len() - "/lib.rs".len()].trim_end_matches('/').to_owned()
+        }
         None => path.trim_end_matches(".rs").to_owned(),
     };
     let mut modules = Vec::new();
@@ -150,16 +164,45 @@ pub(crate) fn without_comments_and_strings(text: &str) -> String {
             None => at += 1,
         }
     }
-    // Bytes of letters outside ASCII can only stand in what was blanked; blank any other.
+    // Bytes outside ASCII occur only in what was blanked; blank any other.
     out.iter_mut().filter(|b| !b.is_ascii()).for_each(|b| *b = b' ');
     String::from_utf8(out).expect("ASCII only")
+}
+
+/// Blanks code; keeps comments and strings, and line breaks. A `|` stands for code, so that no
+/// phrase goes across it; the slashes of comments and the `\\` of a continued string are blank.
+pub(crate) fn comments_and_strings(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = bytes.to_vec();
+    let mut at = 0;
+    while at < bytes.len() {
+        let Some(end) = skip(bytes, at) else {
+            if !bytes[at].is_ascii_whitespace() {
+                out[at] = b'|';
+            }
+            at += 1;
+            continue;
+        };
+        if bytes[at] == b'/' {
+            let slashes = bytes[at..end].iter().take_while(|b| b"/*!".contains(b)).count();
+            blank(&mut out, at, at + slashes);
+        } else {
+            out[at] = b'|';
+            out[end - 1] = b'|';
+            for i in (at..end - 1).filter(|i| bytes[*i..].starts_with(b"\\\n")) {
+                out[i] = b' ';
+            }
+        }
+        at = end;
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn blank(out: &mut [u8], from: usize, to: usize) {
     out[from..to].iter_mut().filter(|b| **b != b'\n').for_each(|b| *b = b' ');
 }
 
-/// The end of the comment, string or character literal that begins at `at`, if one does.
+/// Returns the end of the comment, string or character literal that begins at `at`, if one does.
 fn skip(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = &bytes[at..];
     if rest.starts_with(b"//") {
@@ -225,7 +268,7 @@ fn raw_string_end(bytes: &[u8], at: usize) -> Option<usize> {
     Some(found.map_or(bytes.len(), |n| from + n + close.len()))
 }
 
-/// The end of a character literal; `None` for a lifetime.
+/// Returns the end of a character literal; `None` for a lifetime.
 fn character_end(bytes: &[u8], at: usize) -> Option<usize> {
     let first = *bytes.get(at + 1)?;
     if first == b'\\' {
@@ -253,7 +296,7 @@ fn without_tests(code: &str) -> String {
     String::from_utf8(out).expect("ASCII only")
 }
 
-/// The end of the item that begins at `at`: its `;`, or the brace that closes its first one.
+/// Returns the end of the item that begins at `at`: its `;`, or the brace that closes its first one.
 pub(crate) fn item_end(bytes: &[u8], at: usize) -> usize {
     let (mut round, mut curly) = (0usize, 0usize);
     for (i, byte) in bytes.iter().enumerate().skip(at) {
@@ -300,6 +343,6 @@ fn tests_are_blank_and_what_follows_is_not() {
 fn files_that_are_tests_as_a_whole_are_known() {
     let text = "#[cfg(test)]\nmod tests;\nmod real;\n#[cfg(test)] mod inline { fn a() {} }";
     assert_eq!(test_modules("src/disk/mod.rs", text), ["src/disk/tests"]);
-    assert_eq!(test_modules("src/disk/sim.rs", text), ["src/disk/sim/tests"]);
+    assert_eq!(test_modules("crates/sim/src/disk.rs", text), ["crates/sim/src/disk/tests"]);
     assert_eq!(test_modules("src/lib.rs", text), ["src/tests"]);
 }

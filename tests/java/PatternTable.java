@@ -7,7 +7,7 @@ import java.util.regex.PatternSyntaxException;
 
 /**
  * Writes down what a JVM answers for a list of patterns, texts and replacements:
- * {@code java tests/java/PatternTable.java > src/pattern/java.jsonl}
+ * {@code java tests/java/PatternTable.java > crates/flow/src/pattern/java.jsonl}
  *
  * The first line has the texts. Then a line for each pattern: for each text all matches as byte
  * ranges, the groups of the first match behind a bar, and an M when the whole text matches; or

@@ -1,19 +1,18 @@
-//! Runs one channel on one simulated disk, a step at a time, and tells the oracle.
+//! Runs one channel on one simulated disk, step by step, and notifies the oracle.
 
 mod judge;
 
 use crate::mutants;
 use crate::oracle::{Oracle, PutId, Standing, TakeId};
 use crate::workload::{Ending, Op, Setup};
-use millpond::base::clock::ManualClock;
-use millpond::channel::file::{FileChannel, FileChannelOptions, Manual, OpenError, StartedWrite};
-use millpond::channel::{
-    BoxFuture, Channel, CommitError, PutTransaction, TakeError, TakeTransaction,
+use millpond::internal::channel::file::{StartedWrite, StepDriver};
+use millpond::internal::disk::Disk;
+use millpond::internal::recovery;
+use millpond::{
+    BoxFuture, Channel, CommitError, Event, FileChannel, FileChannelOptions, ManualClock,
+    OpenError, PutTransaction, TakeError, TakeTransaction,
 };
-use millpond::disk::Disk;
-use millpond::disk::sim::{Completion, SimDisk, SimOptions};
-use millpond::event::Event;
-use millpond::recovery;
+use millpond_sim::disk::{Completion, SimDisk, SimOptions};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
@@ -26,7 +25,7 @@ use std::time::Duration;
 /// How long a write may take before it counts as hung.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Rounds in which a channel without faults must have ended everything.
+/// Rounds within which a channel without faults must have completed everything.
 const ROUNDS_MAX: usize = 400;
 
 type Took = (Box<dyn TakeTransaction>, Result<Vec<Event>, TakeError>);
@@ -38,12 +37,12 @@ enum Call {
     Take(TakeId, Pin<Box<dyn Future<Output = Took> + Send>>),
 }
 
-/// Why a run goes no further as it is.
+/// Why a run cannot continue as it is.
 #[derive(Clone, Debug)]
 pub(crate) enum Stop {
     /// The simulated machine has stopped.
     Crashed,
-    /// The channel broke its word.
+    /// The channel broke a promise.
     Violation(String),
 }
 
@@ -60,7 +59,7 @@ pub(crate) struct Driver {
     pub(crate) oracle: Oracle,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) opens: u64,
-    /// No call to the disk has failed since the channel was opened.
+    /// Whether no call to the disk has failed since the channel was opened.
     pub(crate) calm: bool,
     /// Whether some opening ever succeeded: from then on every one must.
     pub(crate) born: bool,
@@ -72,7 +71,7 @@ pub(crate) struct Driver {
 /// An open channel and what is under way on it.
 struct Open {
     channel: FileChannel,
-    manual: Manual,
+    stepper: StepDriver,
     calls: Vec<Call>,
     takes: Vec<(TakeId, Box<dyn TakeTransaction>)>,
     writes: Vec<(usize, StartedWrite)>,
@@ -92,7 +91,7 @@ impl Driver {
             direct: setup.direct,
             pending: setup.pending,
             allocates: setup.allocates,
-            mutant: setup.mutant.or_else(mutants::door),
+            mutant: setup.mutant.or_else(mutants::disk_mutation),
             ..SimOptions::new(setup.seed)
         });
         Self::on(disk, setup, Oracle::default(), false, 0)
@@ -105,14 +104,14 @@ impl Driver {
         Self { setup, disk, oracle, clock, opens, calm: true, born, away, open: None }
     }
 
-    /// The same user in front of another disk: one that a crash left of this one.
+    /// Returns the same user with another disk: one that a crash left of this one.
     pub(crate) fn over(&self, disk: SimDisk) -> Self {
         let oracle = self.oracle.clone();
         let away = self.away.clone();
         Self { away, ..Self::on(disk, self.setup.clone(), oracle, self.born, self.opens) }
     }
 
-    /// The same user if the machine stopped now; the machine goes on.
+    /// Returns the same user as if the machine stopped now; the machine continues.
     pub(crate) fn ghost(&self) -> Self {
         let mut ghost = self.over(self.disk.clone());
         ghost.calm = self.calm;
@@ -120,7 +119,7 @@ impl Driver {
         ghost
     }
 
-    /// Everything the process had is gone, without a word to the disk that is left.
+    /// Drops everything the process had, without a call to the disk that is left.
     pub(crate) fn die(&mut self) {
         if self.open.is_some() {
             // A channel that is dropped closes in order.
@@ -139,7 +138,7 @@ impl Driver {
         self.open.is_some()
     }
 
-    /// Calls that have not returned, takes that are open, writes in flight.
+    /// Counts calls that have not returned, open takes, and writes in flight.
     pub(crate) fn under_way(&self) -> (usize, usize, usize) {
         let counts = |open: &Open| (open.calls.len(), open.takes.len(), open.writes.len());
         self.open.as_ref().map(counts).unwrap_or_default()
@@ -160,17 +159,19 @@ impl Driver {
         options
             .with_disk(Arc::new(self.disk.clone()))
             .with_clock(Arc::<ManualClock>::clone(&self.clock))
-            .manual(setup.seed ^ self.opens.wrapping_mul(0x9e37_79b9))
+            .step_driven(setup.seed ^ self.opens.wrapping_mul(0x9e37_79b9))
     }
 
-    /// Opens the channel. Where segment files are missing that must be refused first, with nothing changed, and
-    /// only where something has happened to the files; then it is told to go on without them.
+    /// Opens the channel. If segment files are missing, this must be refused first, with nothing changed, and only if
+    /// files were damaged; then the channel is opened with the option to continue without them.
     fn open_or_go_without(&mut self) -> Step<Result<FileChannel, OpenError>> {
         let harmed = self.oracle.rotten;
-        // What a failed sync has lost may go with the first read.
+        // What a failed sync has lost may disappear with the first read.
         let before = harmed.then(|| (all_of(&self.disk), all_of(&self.disk)).1);
         let missing = match FileChannel::open(self.options()) {
-            Err(OpenError::Recovery(recovery::OpenError::SegmentsMissing { missing })) => missing,
+            Err(OpenError::Recovery(recovery::RecoveryError::SegmentsMissing { missing })) => {
+                missing
+            }
             other => return Ok(other),
         };
         if self.disk.crashed() {
@@ -184,7 +185,7 @@ impl Driver {
         Ok(FileChannel::open(options))
     }
 
-    /// Opens the channel and judges what is in it. Answers false when a faulty disk refused.
+    /// Opens the channel and judges its content. Returns false if a faulty disk refused.
     pub(crate) fn open(&mut self) -> Step<bool> {
         self.opens += 1;
         self.oracle.opening(&self.away);
@@ -201,10 +202,10 @@ impl Driver {
         if self.opens.is_multiple_of(4) && FileChannel::open(self.options()).is_ok() {
             return wrong("a second channel opened the same directories");
         }
-        let manual = channel.manual();
+        let stepper = channel.step_driver();
         self.open = Some(Open {
             channel,
-            manual,
+            stepper,
             calls: Vec::new(),
             takes: Vec::new(),
             writes: Vec::new(),
@@ -224,7 +225,7 @@ impl Driver {
         result.map_err(Stop::Violation)
     }
 
-    /// One step, and what came of it.
+    /// Runs one step and judges its result.
     pub(crate) fn step(&mut self, op: &Op) -> Step {
         self.perform(op)?;
         if self.disk.crashed() {
@@ -243,7 +244,7 @@ impl Driver {
             Op::Ack { at } => self.acknowledge(at),
             Op::TakeRollback { at } => self.roll_back_take(at),
             Op::StartWrite { stripe } => {
-                let started = self.opened().manual.start_write(stripe);
+                let started = self.opened().stepper.start_write(stripe);
                 self.opened().writes.extend(started.map(|write| (stripe, write)));
                 Ok(())
             }
@@ -251,19 +252,19 @@ impl Driver {
             Op::EndHung { at } => {
                 let open = self.opened();
                 if !open.hung.is_empty() {
-                    crate::words::befell("a write ends late");
+                    crate::coverage::count_fault("a write ends late");
                     let (_, mut write) = open.hung.remove(at % open.hung.len());
                     let result = write.finish();
-                    open.manual.report(write, result);
+                    open.stepper.report(write, result);
                 }
                 Ok(())
             }
             Op::Keep => {
-                self.opened().manual.keep();
+                self.opened().stepper.keep();
                 Ok(())
             }
             Op::Tasks => {
-                self.opened().manual.run_tasks();
+                self.opened().stepper.run_tasks();
                 Ok(())
             }
             Op::Checkpoint => {
@@ -276,7 +277,7 @@ impl Driver {
             Op::Advance { ms } => {
                 let open = self.opened();
                 if ms >= 1000 && !(open.calls.is_empty() && open.writes.is_empty()) {
-                    // Whatever is under way may now be called hung.
+                    // Whatever is under way may now be taken for hung.
                     self.calm = false;
                 }
                 self.clock.advance(Duration::from_millis(ms));
@@ -315,7 +316,7 @@ impl Driver {
         self.poll(|at| at == last)
     }
 
-    /// Whether everything fitted.
+    /// Fills a transaction; returns whether everything fitted.
     fn fill(
         &mut self,
         tx: &mut Box<dyn PutTransaction>,
@@ -323,7 +324,7 @@ impl Driver {
         source: Option<usize>,
     ) -> bool {
         if let Some(source) = source {
-            tx.set_position(&format!("source {source}"), Oracle::position(put));
+            tx.set_source_offset(&format!("source {source}"), Oracle::position(put));
         }
         self.oracle.events(put).into_iter().all(|event| tx.put(event).is_ok())
     }
@@ -338,15 +339,15 @@ impl Driver {
         Ok(())
     }
 
-    /// A caller goes away without waiting for the answer.
+    /// Drops a call without waiting for its result.
     fn drop_call(&mut self, at: usize) -> Step {
         let open = self.opened();
         if open.calls.is_empty() {
             return Ok(());
         }
         match open.calls.remove(at % open.calls.len()) {
-            Call::Put(put, _) => Self::verdict(self.oracle.put_answered(put, Standing::Doubt)),
-            // Whatever comes of it, its events may not be lent to anyone before.
+            Call::Put(put, _) => Self::verdict(self.oracle.put_returned(put, Standing::Doubt)),
+            // Whatever its outcome, its events must not be lent before.
             Call::Ack(..) => Ok(()),
             Call::Take(take, _) => {
                 self.oracle.return_events(take);
@@ -402,7 +403,7 @@ impl Driver {
         match ending {
             Ending::Hangs if write.token().is_some() => {
                 self.calm = false;
-                crate::words::befell("a write hangs");
+                crate::coverage::count_fault("a write hangs");
                 open.hung.push((stripe, write));
                 return Ok(());
             }
@@ -415,7 +416,7 @@ impl Driver {
             Ending::Good | Ending::Hangs => {}
         }
         let result = write.finish();
-        open.manual.report(write, result);
+        open.stepper.report(write, result);
         Ok(())
     }
 
@@ -424,13 +425,13 @@ impl Driver {
         let space = self.disk.open_dir(&path, false).and_then(|dir| dir.space());
         if let Ok(space) = space {
             let used = space.total_bytes - space.available_bytes;
-            // The directory is there, since its space was told.
+            // The directory exists, since its space was reported.
             let _ = self.disk.set_capacity(&path, used + more);
         }
         Ok(())
     }
 
-    /// Looks at the calls that `which` selects, as often as one of them ends.
+    /// Polls the calls that `which` selects, as long as one of them completes.
     fn poll(&mut self, which: impl Fn(usize) -> bool) -> Step {
         if self.disk.crashed() {
             return Err(Stop::Crashed);
@@ -467,7 +468,7 @@ impl Driver {
                             Standing::Doubt
                         }
                     };
-                    Self::verdict(self.oracle.put_answered(put, standing)).map(|()| None)
+                    Self::verdict(self.oracle.put_returned(put, standing)).map(|()| None)
                 }
             },
             Call::Ack(take, mut future) => match future.as_mut().poll(&mut context) {
@@ -509,33 +510,33 @@ impl Driver {
         if self.calm { wrong(format!("on a sound disk {cause}")) } else { Ok(()) }
     }
 
-    /// The disk is sound again, and has room.
+    /// Repairs the disk and gives it room.
     fn heal(&mut self) -> Step {
         self.disk.clear_faults();
         self.calm |= self.open.is_none();
         for stripe in 0..self.setup.stripes {
-            // Before the first opening the directory is not there.
+            // Before the first opening the directory does not exist.
             let _ = self.disk.set_capacity(&data_dir(stripe), 1 << 30);
         }
         Ok(())
     }
 
-    /// Lets everything under way end. Without faults it must.
+    /// Lets everything under way complete. Without faults it must.
     fn settle(&mut self) -> Step {
         for round in 0..ROUNDS_MAX {
             let open = self.open.as_mut().expect("open");
             for (_, mut write) in open.writes.drain(..) {
                 let result = write.finish();
-                open.manual.report(write, result);
+                open.stepper.report(write, result);
             }
-            open.manual.run_tasks();
+            open.stepper.run_tasks();
             self.poll(|_| true)?;
             let waits = |call: &Call| !matches!(call, Call::Take(..));
             if !self.opened().calls.iter().any(waits) {
                 return self.count();
             }
             if round.is_multiple_of(2) {
-                self.opened().manual.keep();
+                self.opened().stepper.keep();
                 // A write that hangs is given up after a while, and then what moved needs as long.
                 let pause = if round < ROUNDS_MAX / 4 { 50 } else { 1000 };
                 self.clock.advance(Duration::from_millis(pause));
@@ -544,7 +545,7 @@ impl Driver {
         wrong("calls hang")
     }
 
-    /// The counts add up when nothing is under way.
+    /// Checks the counts when nothing is under way.
     fn count(&mut self) -> Step {
         let unsure = self.oracle.rotten || self.oracle.parting.degraded;
         if !self.calm || !self.oracle.is_certain() || unsure {
@@ -563,7 +564,7 @@ impl Driver {
         let open = self.open.as_mut().expect("open");
         for (_, mut write) in open.writes.drain(..) {
             let result = write.finish();
-            open.manual.report(write, result);
+            open.stepper.report(write, result);
         }
         let closed = open.channel.close();
         if self.disk.crashed() {
@@ -578,8 +579,7 @@ impl Driver {
     }
 }
 
-/// Every file and what it holds. That a name has become durable, or a lock was made to be held,
-/// changes nothing.
+/// Returns every file and its content. A name that became durable, or a created lock file, does not count as a change.
 pub(crate) fn all_of(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
     let whole = |file: PathBuf| {
         let bytes = disk.contents(&file).expect("listed");

@@ -1,14 +1,13 @@
-//! Refusals and failures that pass: everything that can go on goes on, and nothing is refused for ever.
+//! Temporary refusals and failures: everything that can continue does, and nothing is refused forever.
 
 use bytes::Bytes;
-use millpond::base::clock::ManualClock;
-use millpond::channel::file::{FileChannel, FileChannelOptions, Manual};
-use millpond::channel::{BoxFuture, Channel};
-use millpond::disk::Disk;
-use millpond::disk::sim::{Fault, On, SimDisk, SimOptions};
-use millpond::event::Event;
-use millpond::record::segment::{SegmentHeader, file_name};
-use millpond::record::slot::CHECKPOINT_SLOT_BYTES;
+use millpond::internal::channel::file::StepDriver;
+use millpond::internal::disk::Disk;
+use millpond::internal::layout::segment_name;
+use millpond::internal::record::segment::SegmentHeader;
+use millpond::internal::record::slot::CHECKPOINT_SLOT_BYTES;
+use millpond::{BoxFuture, Channel, Event, FileChannel, FileChannelOptions, ManualClock};
+use millpond_sim::disk::{Fault, FaultTarget, SimDisk, SimOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -18,7 +17,7 @@ const SEGMENT_BYTES: usize = 256 * 1024;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const DATA: &str = "/c/data0";
 
-/// What each has to hold; `Err` says what did not.
+/// The scenarios; `Err` says what did not hold.
 pub(crate) const ALL: [fn() -> Result<(), String>; 11] = [
     void_ranges_keep_nothing_back,
     a_large_refusal_is_for_large_ones,
@@ -28,7 +27,7 @@ pub(crate) const ALL: [fn() -> Result<(), String>; 11] = [
     large_free_segments_go,
     a_refused_read_is_tried_again_for_who_waits,
     a_missing_segment_is_refused_and_kept_when_it_is_back,
-    a_forgotten_position_stays_forgotten,
+    a_forgotten_source_offset_stays_forgotten,
     a_lock_that_fails_leaves_the_other_disks,
     a_segment_just_taken_into_use_is_missed,
 ];
@@ -37,7 +36,7 @@ struct Edge {
     disk: SimDisk,
     clock: Arc<ManualClock>,
     channel: FileChannel,
-    manual: Manual,
+    stepper: StepDriver,
 }
 
 impl Edge {
@@ -49,8 +48,8 @@ impl Edge {
         let clock = Arc::<ManualClock>::default();
         let options = Self::options(&disk, clock.clone(), keep_alive);
         let channel = FileChannel::open(options).expect("opens");
-        let manual = channel.manual();
-        let mut edge = Self { disk, clock, channel, manual };
+        let stepper = channel.step_driver();
+        let mut edge = Self { disk, clock, channel, stepper };
         edge.settle();
         edge
     }
@@ -63,7 +62,7 @@ impl Edge {
         let mut options = FileChannelOptions::new("/c/checkpoint", [DATA])
             .with_disk(Arc::new(disk.clone()))
             .with_clock(clock)
-            .manual(7);
+            .step_driven(7);
         options.segment_bytes = SEGMENT_BYTES as u64;
         options.minimum_required_space = 0;
         options.keep_alive = keep_alive;
@@ -71,7 +70,7 @@ impl Edge {
         options
     }
 
-    /// Closed; what it leaves behind.
+    /// Closes the channel and returns its disk.
     fn into_disk(self) -> SimDisk {
         self.channel.close().expect("sealed");
         self.disk
@@ -79,8 +78,8 @@ impl Edge {
 
     fn settle(&mut self) {
         for _ in 0..4 {
-            self.manual.keep();
-            self.manual.run_tasks();
+            self.stepper.keep();
+            self.stepper.run_tasks();
         }
     }
 
@@ -130,7 +129,7 @@ fn poll<T>(future: &mut BoxFuture<'_, T>) -> Option<T> {
 }
 
 fn segment(slot: u32) -> PathBuf {
-    Path::new(DATA).join(file_name(slot))
+    Path::new(DATA).join(segment_name(slot))
 }
 
 fn is(words: &str, holds: bool) -> Result<(), String> {
@@ -168,7 +167,7 @@ fn a_large_refusal_is_for_large_ones() -> Result<(), String> {
 
 fn a_failed_sync_costs_one_write() -> Result<(), String> {
     let mut edge = Edge::new(SimOptions { direct: false, ..SimOptions::new(1) });
-    edge.disk.fail(Fault::next(On::Submit, "segment"));
+    edge.disk.fail(Fault::next(FaultTarget::Submit, "segment"));
     for _ in 0..200 {
         edge.put(10, 3000)?;
         edge.drain();
@@ -178,12 +177,12 @@ fn a_failed_sync_costs_one_write() -> Result<(), String> {
 
 fn a_bad_slot_leaves_the_other() -> Result<(), String> {
     let mut edge = Edge::new(SimOptions::new(1));
-    let bad = Fault::next(On::Submit, "data0/checkpoint").times(u64::MAX);
+    let bad = Fault::next(FaultTarget::Submit, "data0/checkpoint").times(u64::MAX);
     edge.disk.fail(bad.below(CHECKPOINT_SLOT_BYTES as u64));
     for _ in 0..9 {
         edge.put(1, 9)?;
         let written = edge.channel.checkpoint().or_else(|_| edge.channel.checkpoint());
-        written.map_err(|trouble| trouble.to_string())?;
+        written.map_err(|fault| fault.to_string())?;
     }
     Ok(())
 }
@@ -195,15 +194,15 @@ fn a_large_write_has_more_time() -> Result<(), String> {
     let mut commit = put.commit_async();
     loop {
         let _ = poll(&mut commit);
-        edge.manual.keep();
-        let Some(mut write) = edge.manual.start_write(0) else { continue };
+        edge.stepper.keep();
+        let Some(mut write) = edge.stepper.start_write(0) else { continue };
         if write.bytes() > 24 << 20 {
             edge.clock.advance(WRITE_TIMEOUT + Duration::from_secs(20));
-            edge.manual.keep();
+            edge.stepper.keep();
             return is("it was given up", edge.channel.log_counts().failed_writes == 0);
         }
         let result = write.finish();
-        edge.manual.report(write, result);
+        edge.stepper.report(write, result);
     }
 }
 
@@ -243,7 +242,7 @@ fn a_refused_read_is_tried_again_for_who_waits() -> Result<(), String> {
             return Ok(());
         }
     }
-    Err("it sleeps on".to_owned())
+    Err("it still sleeps".to_owned())
 }
 
 fn a_missing_segment_is_refused_and_kept_when_it_is_back() -> Result<(), String> {
@@ -259,7 +258,7 @@ fn a_missing_segment_is_refused_and_kept_when_it_is_back() -> Result<(), String>
         options.open_without_missing_segments = without_missing;
         options
     };
-    is("an opening went on without a segment", FileChannel::open(options(false)).is_err())?;
+    is("an opening continued without a segment", FileChannel::open(options(false)).is_err())?;
     let channel = FileChannel::open(options(true)).map_err(|error| error.to_string())?;
     channel.close().expect("sealed");
     drop(channel);
@@ -275,19 +274,19 @@ fn a_missing_segment_is_refused_and_kept_when_it_is_back() -> Result<(), String>
     )
 }
 
-fn a_forgotten_position_stays_forgotten() -> Result<(), String> {
+fn a_forgotten_source_offset_stays_forgotten() -> Result<(), String> {
     let mut edge = Edge::new(SimOptions::new(1));
     let mut put = edge.channel.begin_put();
     put.put(Event::new("line")).expect("fits");
-    put.set_position("gone", Bytes::from_static(b"7"));
+    put.set_source_offset("gone", Bytes::from_static(b"7"));
     edge.end(put.commit_async()).map_err(|error| error.to_string())?;
-    edge.channel.checkpoint().map_err(|trouble| trouble.to_string())?;
+    edge.channel.checkpoint().map_err(|fault| fault.to_string())?;
     edge.channel.name_sources(&[]);
     edge.pass(Duration::from_secs(25 * 3600));
-    is("it is not forgotten", edge.channel.position("gone") == Ok(None))?;
+    is("it is not forgotten", edge.channel.source_offset("gone") == Ok(None))?;
     // One of the two checkpoints of each directory still has it.
     let edge = Edge::on(edge.disk.kill(1), Duration::from_secs(1));
-    is("it is back", edge.channel.position("gone") == Ok(None))
+    is("it is back", edge.channel.source_offset("gone") == Ok(None))
 }
 
 fn a_lock_that_fails_leaves_the_other_disks() -> Result<(), String> {
@@ -299,7 +298,7 @@ fn a_lock_that_fails_leaves_the_other_disks() -> Result<(), String> {
         FileChannel::open(options)
     };
     open(false).expect("opens").close().expect("sealed");
-    disk.fail(Fault::next(On::Lock, "data1").times(u64::MAX));
+    disk.fail(Fault::next(FaultTarget::Lock, "data1").times(u64::MAX));
     is("it opens unasked", open(false).is_err())?;
     open(true).map(drop).map_err(|error| error.to_string())
 }
@@ -310,7 +309,7 @@ fn a_segment_just_taken_into_use_is_missed() -> Result<(), String> {
     for _ in 0..24 {
         edge.put(1, 40_000)?;
         edge.pass(Duration::from_millis(100));
-        // What a crash leaves after each put, without the segment that was taken into use last.
+        // The state after a crash after each put, without the segment that was taken into use last.
         let disk = edge.disk.kill(1);
         let used = |slot: &u32| {
             let bytes = disk.contents(&segment(*slot)).ok()?;

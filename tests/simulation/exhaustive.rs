@@ -1,15 +1,15 @@
-//! Small lives, stopped at every single operation on the disk; what each stop may leave is opened,
-//! and that opening is stopped at every operation again.
+//! Small lives, stopped at every single operation on the disk; each possible state is opened, and that opening is
+//! stopped at every operation again.
 
+use crate::counts::Tally;
 use crate::driver::{Driver, Stop};
-use crate::tally::Tally;
 use crate::workload::{Ending, Op, Setup};
-use millpond::disk::sim::{Effect, Model, Mutant, Odds, SimDisk};
+use millpond_sim::disk::{DiskMutation, FaultEffect, Model, Odds, SimDisk};
 
-/// What a stop may leave: nothing or everything of what was pending, or a draw; or a kill.
+/// Images per stop: none or all of what was pending, or a random part; or a kill.
 const IMAGES: usize = 5;
 
-/// Ends what a script leaves under way.
+/// Completes what a script leaves under way.
 const SETTLE: Op = Op::Settle;
 
 fn put(count: usize, size: usize) -> Op {
@@ -20,20 +20,20 @@ fn take(max: usize) -> [Op; 2] {
     [Op::Take { max }, Op::Ack { at: 0 }]
 }
 
-/// A write fails although its bytes arrive, and its events move behind a fence.
-fn arrives(effect: Effect) -> Vec<Op> {
+/// A write fails although its bytes arrive, and its events move after a fence.
+fn arrives(effect: FaultEffect) -> Vec<Op> {
     let fails = Op::EndWrite { at: 0, ending: Ending::Fails(effect) };
     vec![put(1, 100), put(1, 100), Op::StartWrite { stripe: 0 }, fails, Op::Tasks, SETTLE]
 }
 
-/// A short story.
+/// A short sequence of steps.
 pub(crate) struct Script {
     pub(crate) name: &'static str,
     pub(crate) stripes: usize,
     pub(crate) ops: Vec<Op>,
 }
 
-/// Creation alone, puts and takes, rolls and recycling, checkpoints, closing and opening again.
+/// Returns the scripts: creation alone, puts and takes, rolls and recycling, checkpoints, closing and reopening.
 pub(crate) fn scripts() -> Vec<Script> {
     let script = |name, stripes, ops| Script { name, stripes, ops };
     let mut rolls = Vec::new();
@@ -62,8 +62,8 @@ pub(crate) fn scripts() -> Vec<Script> {
         script("creation of three stripes", 3, vec![]),
         script("a put", 1, vec![put(2, 100), SETTLE]),
         script("two puts on two stripes", 2, vec![put(2, 100), put(1, 3000), SETTLE]),
-        script("a write that fails and arrives", 2, arrives(Effect::All)),
-        script("a write that fails and arrives later", 2, arrives(Effect::Later)),
+        script("a write that fails and arrives", 2, arrives(FaultEffect::All)),
+        script("a write that fails and arrives later", 2, arrives(FaultEffect::Later)),
         script(
             "a position",
             1,
@@ -93,7 +93,7 @@ pub(crate) fn scripts() -> Vec<Script> {
     ]
 }
 
-fn setup(script: &Script, model: Model, mutant: Option<Mutant>) -> Setup {
+fn setup(script: &Script, model: Model, mutant: Option<DiskMutation>) -> Setup {
     Setup {
         pending: true,
         segment_bytes: 24 * 1024,
@@ -102,7 +102,7 @@ fn setup(script: &Script, model: Model, mutant: Option<Mutant>) -> Setup {
     }
 }
 
-/// Runs the script on a fresh disk up to the operation `crash_at`, or to its end.
+/// Runs the script on a new disk up to the operation `crash_at`, or to its end.
 fn play(script: &Script, setup: &Setup, crash_at: Option<u64>) -> Result<(Driver, bool), String> {
     let mut driver = Driver::new(setup.clone());
     if let Some(at) = crash_at {
@@ -131,7 +131,7 @@ fn images(disk: &SimDisk) -> Vec<SimDisk> {
     images
 }
 
-/// Opens the image and judges it; answers how many operations the opening took.
+/// Opens the image and judges it; returns how many operations the opening took.
 fn reopen(before: &Driver, disk: SimDisk, words: &str) -> Result<(Driver, u64), String> {
     let mut driver = before.over(disk);
     match driver.open() {
@@ -144,11 +144,11 @@ fn reopen(before: &Driver, disk: SimDisk, words: &str) -> Result<(Driver, u64), 
     }
 }
 
-/// Every stop of one script under one model; within the recovery every `stride`-th.
+/// Tries every stop of one script under one model; within the recovery every `stride`-th.
 pub(crate) fn explore(
     script: &Script,
     model: Model,
-    mutant: Option<Mutant>,
+    mutant: Option<DiskMutation>,
     stride: u64,
     tally: &mut Tally,
 ) -> Result<(), String> {
@@ -175,7 +175,7 @@ pub(crate) fn explore(
     Ok(())
 }
 
-/// Stops an opening at every operation, and opens what is left.
+/// Stops an opening at every operation, and opens the result.
 fn explore_recovery(
     before: &Driver,
     disk: &SimDisk,

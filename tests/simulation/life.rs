@@ -1,15 +1,15 @@
 //! Any bytes as a life: configuration, steps, faults, power cuts, kills, and the seeds of both.
 //!
-//! Two bytes choose the channel and its disk; each two behind them are a step and a number for it.
-//! So a fuzzer that changes a byte changes a step, and one that removes two removes a step.
+//! Two bytes choose the channel and its disk; each pair after them is a step and a number for it. So a fuzzer that
+//! changes a byte changes a step, and one that removes two removes a step.
 
 use crate::driver::{Driver, Stop};
 use crate::random::{drain, step};
 use crate::workload::{Dice, Ending, Op, Setup, fault};
-use millpond::disk::sim::{Effect, Loss, Model, TornBlock};
+use millpond_sim::disk::{FaultEffect, Loss, Model, TornBlock};
 use std::time::Duration;
 
-/// Steps of a life; bytes beyond them are not looked at.
+/// Steps of a life; further bytes are ignored.
 const STEPS_MAX: usize = 300;
 
 fn pick<T: Copy>(of: &[T], at: u8) -> T {
@@ -34,19 +34,25 @@ fn setup(disk: u8, channel: u8) -> Setup {
     }
 }
 
-/// What a step and its number mean.
+/// The meaning of a step and its number.
 enum Move {
     Step(Op),
-    /// The machine stops at an operation from now on.
+    /// The machine stops after this many operations.
     StopIn(u64),
-    /// It stops now: without power, or the process alone.
+    /// It stops now: by a power cut, or by a kill of the process.
     PowerCut(u64),
     Kill(u64),
 }
 
-fn effect(number: u8) -> Effect {
+fn effect(number: u8) -> FaultEffect {
     let loss = pick(&[Loss::KeepsNew, Loss::RevertsToOld, Loss::DropsAtNextRead], number >> 4);
-    let all = [Effect::Nothing, Effect::Part, Effect::All, Effect::Later, Effect::Lost(loss)];
+    let all = [
+        FaultEffect::Nothing,
+        FaultEffect::Part,
+        FaultEffect::All,
+        FaultEffect::Later,
+        FaultEffect::Lost(loss),
+    ];
     pick(&all, number)
 }
 
@@ -89,7 +95,7 @@ fn meaning(kind: u8, number: u8) -> Move {
     })
 }
 
-/// Lives what `bytes` say. On a sound disk everything must then open and come.
+/// Runs the life encoded in `bytes`. On a sound disk everything must then open and be delivered.
 pub(crate) fn live(bytes: &[u8]) -> Result<(), String> {
     let Some((&[disk, channel], steps)) = bytes.split_first_chunk() else { return Ok(()) };
     let mut driver = Driver::new(setup(disk, channel));
@@ -111,7 +117,7 @@ pub(crate) fn live(bytes: &[u8]) -> Result<(), String> {
             }
         };
         match done {
-            // Closed. What hangs holds its locks until the process is gone.
+            // Closed. A hanging call holds its locks until the process ends.
             Ok(()) if driver.opens > 0 && !driver.is_open() => {
                 driver = reborn(driver, false, number);
             }
@@ -128,7 +134,7 @@ pub(crate) fn live(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Opens the channel if it is not; on a faulty disk, as soon as that is sound.
+/// Opens the channel if it is closed; on a faulty disk, as soon as that is sound.
 fn opened(driver: &mut Driver) -> Result<(), Stop> {
     while !driver.is_open() && !driver.open()? {
         step(driver, &Op::Heal)?;
@@ -137,7 +143,7 @@ fn opened(driver: &mut Driver) -> Result<(), Stop> {
 }
 
 fn step_of(driver: &mut Driver, op: &Op) -> Result<(), Stop> {
-    // A stripe that there is.
+    // A stripe that exists.
     let stripes = driver.setup.stripes;
     match *op {
         Op::StartWrite { stripe } => step(driver, &Op::StartWrite { stripe: stripe % stripes }),
@@ -145,17 +151,17 @@ fn step_of(driver: &mut Driver, op: &Op) -> Result<(), Stop> {
     }
 }
 
-/// The machine after a power cut or a kill. A channel that was closed begins anew as well.
+/// Returns the machine after a power cut or a kill. A closed channel is opened anew as well.
 fn reborn(mut driver: Driver, power: bool, seed: u64) -> Driver {
     let disk = if power { driver.disk.crash(seed) } else { driver.disk.kill(seed) };
     driver.die();
     driver.over(disk)
 }
 
-/// Entry of the fuzzer; a test binary has none.
+/// Entry point of the fuzzer; unused in a test binary.
 ///
 /// # Panics
-/// What a user was promised does not hold.
+/// A promise to the user does not hold.
 #[allow(dead_code)]
 pub(crate) fn fuzz(bytes: &[u8]) {
     if let Err(words) = live(bytes) {
@@ -164,10 +170,10 @@ pub(crate) fn fuzz(bytes: &[u8]) {
 }
 
 #[cfg(test)]
-#[path = "../hostile/files.rs"]
+#[path = "../../crates/agent/tests/hostile/files.rs"]
 mod files;
 #[cfg(test)]
-#[path = "../hostile/mutate.rs"]
+#[path = "../../crates/agent/tests/hostile/mutation.rs"]
 mod mutate;
 
 #[cfg(test)]
@@ -188,8 +194,8 @@ mod tests {
     const SETTLE: [u8; 2] = [21, 1];
     const KEEP: [u8; 2] = [16, 0];
 
-    /// Small stories, on one disk and on two, and of sources that do not wait for an answer, on a
-    /// channel where their puts wait for room.
+    /// Returns small scripts, on one disk and on two, and with sources that do not wait for commits, on a channel where
+    /// their puts wait for room.
     fn made() -> Vec<Named> {
         let settled = [PUT, SETTLE, TAKE, ACK, SETTLE];
         let rolls = [BIG, SETTLE, BIG, SETTLE, TAKE, ACK, SETTLE, KEEP].repeat(3);
@@ -227,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_of_lives_are_those_that_are_made() {
+    fn checked_in_seeds_equal_the_generated_ones() {
         files::check("life", made());
     }
 
@@ -237,7 +243,7 @@ mod tests {
         let mut draws = Draws::new(seed);
         let mutants = number("MILLPOND_FUZZ_MUTANTS").unwrap_or(MUTANTS);
         let mutants = (0..mutants).map(|_| mutant(&seeds, &mut draws, 2 + 2 * STEPS_MAX));
-        // One life in hexadecimal, to look at.
+        // One life in hexadecimal, for examination.
         let one = std::env::var("MILLPOND_FUZZ_INPUT").ok().map(|digits| mutate::bytes_of(&digits));
         let (seeds, mutants) = match one {
             Some(one) => (vec![one], Vec::new()),

@@ -1,43 +1,41 @@
-//! Broken engines: each must be noticed, or a campaign would not notice an engine that forgets the
-//! same thing.
+//! Broken engines: each must be noticed, or a campaign would not notice an engine with the same bug.
 //!
-//! Most are faulty doors to storage, on which the sound engine stands for one that leaves out a
-//! sync or believes a failure. What no door can pretend is broken in the code, in a build with
-//! `--cfg mutant`. docs/testing.md has the table, which this run makes.
+//! Most are disk mutations, on which the sound engine behaves like one that leaves out a sync or ignores an error. What
+//! a disk mutation cannot imitate is broken in the code, in a build with `--cfg mutant`. docs/campaigns.md has the table,
+//! which this run makes.
 
 mod list;
 mod table;
 
+use crate::counts::Tally;
 use crate::exhaustive;
 use crate::random;
-use crate::tally::Tally;
 use crate::workload::Setup;
-use crate::{away, edges, late, reads, rot};
+use crate::{edges, late_writes, missing_dirs, reads, rot};
 use list::{Breaks, Campaign, HUNTS, Hunt};
-use millpond::disk::sim::{Model, Mutant};
+use millpond_sim::disk::{DiskMutation, Model};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use table::Row;
 
-/// Recoveries that are themselves stopped at every operation, one in so many.
+/// One out of this many recoveries is itself stopped at every operation.
 const STRIDE: u64 = 17;
 
-/// Words of the oracle that the table keeps, characters.
+/// Characters of the oracle's message kept in the table.
 const WORDS_MAX: usize = 90;
 
 thread_local! {
-    static DOOR: Cell<Option<Mutant>> = const { Cell::new(None) };
+    static DISK: Cell<Option<DiskMutation>> = const { Cell::new(None) };
     static HUNTING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The faulty door that this thread's machines have.
-pub(crate) fn door() -> Option<Mutant> {
-    DOOR.get()
+/// Returns the disk mutation of this thread's machines.
+pub(crate) fn disk_mutation() -> Option<DiskMutation> {
+    DISK.get()
 }
 
-/// Something is broken for this thread as long as this lives. Its panics are findings, and make
-/// no noise.
+/// Something broken for this thread as long as this value lives. Its panics are findings, and print nothing.
 struct Breakage;
 
 impl Breakage {
@@ -53,7 +51,7 @@ impl Breakage {
         });
         HUNTING.set(true);
         match breaks {
-            Breaks::Door(door) => DOOR.set(Some(door)),
+            Breaks::Disk(mutation) => DISK.set(Some(mutation)),
             Breaks::Rule(name) => choose(Some(name)),
         }
         Self
@@ -62,7 +60,7 @@ impl Breakage {
 
 impl Drop for Breakage {
     fn drop(&mut self) {
-        DOOR.set(None);
+        DISK.set(None);
         choose(None);
         HUNTING.set(false);
     }
@@ -70,15 +68,15 @@ impl Drop for Breakage {
 
 #[cfg(mutant)]
 fn choose(name: Option<&str>) {
-    use millpond::base::mutant::Broken;
-    let rule = |name| Broken::ALL.into_iter().find(|rule| format!("{rule:?}") == name);
-    Broken::choose(name.map(|name| rule(name).expect("the list names rules of the engine")));
+    use millpond::internal::base::mutation::Mutation;
+    let rule = |name| Mutation::ALL.into_iter().find(|rule| format!("{rule:?}") == name);
+    Mutation::choose(name.map(|name| rule(name).expect("the list names rules of the engine")));
 }
 
 #[cfg(not(mutant))]
 fn choose(_: Option<&str>) {}
 
-/// Runs a campaign until something is wrong, or `states_max` crash states were seen.
+/// Runs a campaign until something is wrong, or `states_max` crash states were met.
 fn run(campaign: Campaign, states_max: usize, tally: &mut Tally) -> Option<String> {
     let quiet = |words: Result<(), String>| words.err();
     if campaign == Campaign::Scripts {
@@ -112,10 +110,10 @@ fn run(campaign: Campaign, states_max: usize, tally: &mut Tally) -> Option<Strin
             Campaign::Seeds => random::run(seed, None, tally),
             Campaign::Eager => random::run_with(seed, eager, tally),
             Campaign::Full => random::run_with(seed, crammed, tally),
-            Campaign::Late => late::run(seed, false, tally),
-            Campaign::Hung => late::run(seed, true, tally),
+            Campaign::Late => late_writes::run(seed, false, tally),
+            Campaign::Hung => late_writes::run(seed, true, tally),
             Campaign::Reads => reads::run(seed, tally),
-            Campaign::Away => away::live(seed, tally),
+            Campaign::Away => missing_dirs::live(seed, tally),
             Campaign::Rot => rot::campaign::run(seed, tally),
         });
         if found.is_err() {
@@ -128,7 +126,7 @@ fn run(campaign: Campaign, states_max: usize, tally: &mut Tally) -> Option<Strin
     None
 }
 
-/// A panic of the engine is a finding like any other.
+/// Turns a panic of the engine into a finding.
 fn caught(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().cloned();
@@ -137,12 +135,12 @@ fn caught(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     })
 }
 
-/// Sources that do not wait for an answer.
+/// Makes sources that do not wait for commits.
 fn eager(setup: Setup) -> Setup {
     Setup { eager_sources: true, ..setup }
 }
 
-/// Disks that fill up at once: acknowledgements and lives stand in checkpoint slots.
+/// Makes disks that fill up at once: acknowledgements and epochs are in checkpoint slots.
 fn crammed(setup: Setup) -> Setup {
     Setup { crammed: true, minimum_required_space: 0, ..setup }
 }
@@ -165,7 +163,7 @@ fn hunt(hunt: &Hunt) -> Result<Row, String> {
     }
 }
 
-/// Hunts what `which` selects; `MILLPOND_MUTANT=name` only that one.
+/// Hunts the mutants that `which` selects; with `MILLPOND_MUTANT=name` only that mutant.
 fn hunt_all(which: impl Fn(&Hunt) -> bool) -> Vec<Row> {
     let only = std::env::var("MILLPOND_MUTANT").unwrap_or_default();
     let (mut rows, mut missed) = (Vec::new(), Vec::new());
@@ -183,16 +181,16 @@ fn hunt_all(which: impl Fn(&Hunt) -> bool) -> Vec<Row> {
 }
 
 #[test]
-fn every_faulty_door_is_found_out() {
-    let rows = hunt_all(|it| matches!(it.breaks, Breaks::Door(_)));
+fn every_faulty_disk_is_found_out() {
+    let rows = hunt_all(|it| matches!(it.breaks, Breaks::Disk(_)));
     table::write(&rows);
 }
 
 #[cfg(mutant)]
 #[test]
 fn every_broken_rule_is_found_out() {
-    use millpond::base::mutant::Broken;
-    let rules = Broken::ALL.map(|rule| format!("{rule:?}"));
+    use millpond::internal::base::mutation::Mutation;
+    let rules = Mutation::ALL.map(|rule| format!("{rule:?}"));
     let listed = HUNTS.iter().filter(|it| matches!(it.breaks, Breaks::Rule(_)));
     assert!(listed.map(Hunt::name).eq(rules), "the list has each rule of the engine, in order");
     let rows = hunt_all(|it| matches!(it.breaks, Breaks::Rule(_)));

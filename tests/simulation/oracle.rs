@@ -1,29 +1,29 @@
-//! What a user knows, and what a channel that keeps its word may therefore show.
+//! What a user knows, and what a correct channel may therefore show.
 //!
-//! Every event is unique and says which transaction put it. The oracle remembers what was asked
-//! and what was answered, and judges every delivery, every reopened channel and every count.
+//! Every event is unique and names the transaction that put it. The oracle remembers all requests and results, and
+//! judges every delivery, every reopened channel and every count.
 
-use crate::parting::Parting;
+use crate::split_members::Parting;
 use bytes::Bytes;
-use millpond::event::Event;
+use millpond::Event;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A put transaction, by place in [`Oracle::puts`].
+/// A put transaction, by index in [`Oracle::puts`].
 pub(crate) type PutId = usize;
-/// A take transaction, by place in [`Oracle::takes`].
+/// A take transaction, by index in [`Oracle::takes`].
 pub(crate) type TakeId = usize;
 
 /// What is known of a put transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Standing {
-    /// Its commit was asked for and not answered yet.
+    /// Its commit was requested and has not returned yet.
     Asked,
-    /// Its commit returned Ok, or its events were seen: it is there for good.
+    /// Its commit returned Ok, or its events were seen: it is committed for good.
     There,
     /// It was refused, rolled back, or found absent: it never comes.
     Never,
-    /// It may be there, whole.
+    /// It may be there, as a whole.
     Doubt,
 }
 
@@ -32,7 +32,7 @@ pub(crate) enum Standing {
 pub(crate) enum Place {
     Waiting,
     Lent(TakeId),
-    /// Acknowledged, without an answer.
+    /// The acknowledgement was requested and has not returned.
     MayBeTaken(TakeId),
     Taken,
     /// Lost to rot, as allowed.
@@ -43,9 +43,9 @@ pub(crate) enum Place {
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Put {
     begun: u64,
-    /// When it was known to be there.
+    /// When it was known to be committed.
     there_since: Option<u64>,
-    /// When its source was told that it is not.
+    /// When its source got the refusal.
     refused_at: Option<u64>,
     pub(crate) standing: Standing,
     size: usize,
@@ -67,34 +67,33 @@ pub(crate) struct Oracle {
     takes: Vec<Take>,
     /// Per source, its transactions in the order in which they were asked for.
     sources: BTreeMap<usize, Vec<PutId>>,
-    /// Rot may have cost events; and, if it does not [remember](Self::remembers), acknowledgements
-    /// and positions.
+    /// Rot may have cost events and, unless [`Self::remembers`], acknowledgements and positions.
     pub(crate) rotten: bool,
-    /// Every acknowledgement and position was carried on by more records of progress than rot has
-    /// hit: a clean stop writes them into every checkpoint.
+    /// Every acknowledgement and position is in more state records than rot has hit: a clean stop writes them into
+    /// every checkpoint.
     pub(crate) remembers: bool,
-    /// Events that were in what rotted: nothing else may be lost.
+    /// Events in rotted blocks: nothing else may be lost.
     pub(crate) hit: BTreeSet<(PutId, usize)>,
-    /// Events that came back after a take that had ended well, or perhaps had: rot took what said so. The
-    /// life that knew it may have used their segment again, in a write that lands only now.
+    /// Events that came back after a take that had succeeded, or may have: rot destroyed the record of it. The opening
+    /// that knew of it may have recycled their segment, in a write that lands only now.
     pub(crate) returned: BTreeSet<(PutId, usize)>,
     /// Events found lost to rot.
     pub(crate) lost: u64,
-    /// Events of transactions in doubt that did not turn up after rot: it may have been that.
+    /// Events of transactions in doubt that did not appear after rot, which may be the cause.
     pub(crate) perhaps_lost: u64,
-    /// What directories that were missing excuse.
+    /// The excuses for missing directories.
     pub(crate) parting: Parting,
-    /// Transactions that were in doubt at this opening, and of whose events none came.
+    /// Transactions that were in doubt at this opening, and of which no event came.
     vanished: BTreeSet<PutId>,
-    /// Those of them, also of earlier openings, whose events rot may have had.
+    /// Those of them, also of earlier openings, whose events rot may have destroyed.
     faded: BTreeSet<PutId>,
-    /// Per stripe, the highest frontier that was seen.
+    /// Per stripe, the highest frontier seen.
     frontiers: Vec<u64>,
 }
 
 type Verdict = Result<(), String>;
 
-/// The event at `index` of transaction `put`.
+/// Returns the event at `index` of transaction `put`.
 pub(crate) fn event(put: PutId, index: usize, size: usize) -> Event {
     let mut body = format!("{put}.{index};").into_bytes();
     let mut x = (put as u64) << 20 | index as u64 | 1 << 60;
@@ -109,7 +108,7 @@ pub(crate) fn event(put: PutId, index: usize, size: usize) -> Event {
     event
 }
 
-/// What an event says to be.
+/// Returns the name that an event carries.
 pub(crate) fn name_of(event: &Event) -> Option<(PutId, usize)> {
     let end = event.body.iter().position(|b| *b == b';')?;
     let text = std::str::from_utf8(&event.body[..end]).ok()?;
@@ -123,7 +122,7 @@ impl Oracle {
         self.now
     }
 
-    /// A put transaction of `count` events of `size` bytes begins.
+    /// Begins a put transaction of `count` events of `size` bytes.
     pub(crate) fn begin_put(&mut self, count: usize, size: usize, source: Option<usize>) -> PutId {
         let put = Put {
             begun: self.tick(),
@@ -138,24 +137,24 @@ impl Oracle {
         self.puts.len() - 1
     }
 
-    /// Its events.
+    /// Returns its events.
     pub(crate) fn events(&self, put: PutId) -> Vec<Event> {
         let it = &self.puts[put];
         (0..it.places.len()).map(|index| event(put, index, it.size)).collect()
     }
 
-    /// Whether `found` is, byte for byte, the event of that name.
+    /// Whether `found` is byte for byte the event of that name.
     pub(crate) fn is_as_put(&self, (put, index): (PutId, usize), found: &Event) -> bool {
         let known = self.puts.get(put).filter(|it| index < it.places.len());
         known.is_some_and(|it| *found == event(put, index, it.size))
     }
 
-    /// The bytes of its position.
+    /// Returns the bytes of its position.
     pub(crate) fn position(put: PutId) -> Bytes {
         Bytes::from(format!("position {put}"))
     }
 
-    /// Its commit is asked for.
+    /// Records that its commit is requested.
     pub(crate) fn ask(&mut self, put: PutId) {
         self.puts[put].standing = Standing::Asked;
         if let Some(source) = self.puts[put].source {
@@ -172,8 +171,8 @@ impl Oracle {
         self.sources.get(&source).is_some_and(|all| all.iter().any(open))
     }
 
-    /// Its commit was answered.
-    pub(crate) fn put_answered(&mut self, put: PutId, standing: Standing) -> Verdict {
+    /// Records the result of its commit.
+    pub(crate) fn put_returned(&mut self, put: PutId, standing: Standing) -> Verdict {
         let now = self.tick();
         if crate::random::verbose() {
             eprintln!("    put {put}: {standing:?}");
@@ -194,8 +193,8 @@ impl Oracle {
         if standing == Standing::There { self.came_in_turn(put) } else { Ok(()) }
     }
 
-    /// A source's commit that ended well says that all it asked for before is there, but for what
-    /// it knew to be refused when it asked.
+    /// Checks that a source's successful commit proves that everything it requested before is there, except for what it
+    /// knew to be refused at that time.
     fn came_in_turn(&self, put: PutId) -> Verdict {
         let Some(source) = self.puts[put].source else { return Ok(()) };
         let known = |at: u64| at < self.puts[put].begun;
@@ -212,13 +211,13 @@ impl Oracle {
         }
     }
 
-    /// A take transaction begins.
+    /// Begins a take transaction.
     pub(crate) fn begin_take(&mut self) -> TakeId {
         self.takes.push(Take::default());
         self.takes.len() - 1
     }
 
-    /// Events were delivered. With `ordered`, no stripe was suspended since the channel was opened.
+    /// Judges delivered events. With `ordered`, no stripe was suspended since the channel was opened.
     pub(crate) fn delivered(&mut self, take: TakeId, events: &[Event], ordered: bool) -> Verdict {
         for found in events {
             let Some((put, index)) = name_of(found) else {
@@ -231,7 +230,7 @@ impl Oracle {
                 return Err(format!("event {put}.{index} is altered"));
             }
             match it.standing {
-                // Void by what has rotted since, it counts again: in doubt may appear.
+                // Void by a record that has rotted since, it counts again: what was in doubt may appear.
                 Standing::Never if self.may_forget() && self.faded.contains(&put) => {
                     self.puts[put].standing = Standing::There;
                 }
@@ -247,8 +246,8 @@ impl Oracle {
                 Place::MayBeTaken(_) if self.parting.degraded => self.loosen((put, index)),
                 Place::MayBeTaken(other) => self.return_events(other),
                 Place::Taken if self.parting.may_return((put, index)) => self.loosen((put, index)),
-                // docs/durability.md, blind spot 2: the only copy of its acknowledgement is gone, or
-                // of what said that an older copy of it is void.
+                // docs/durability.md, blind spot 2: the only copy of its acknowledgement is gone, or of the record that
+                // an older copy of it is void.
                 Place::Taken | Place::Lost if self.may_forget() => {
                     self.returned.insert((put, index));
                 }
@@ -285,17 +284,17 @@ impl Oracle {
         Ok(())
     }
 
-    /// A take's acknowledgement is asked for: from now on it may have happened.
+    /// Records that a take's acknowledgement is requested: from now on it may have happened.
     pub(crate) fn ask_take(&mut self, take: TakeId) {
         self.place(take, Place::MayBeTaken(take));
     }
 
-    /// A take's events are its own no longer: rolled back or refused.
+    /// Releases a take's events: rolled back or refused.
     pub(crate) fn return_events(&mut self, take: TakeId) {
         self.place(take, Place::Waiting);
     }
 
-    /// A take was acknowledged.
+    /// Records that a take was acknowledged.
     pub(crate) fn taken(&mut self, take: TakeId) -> Verdict {
         for (put, index) in self.takes[take].events.clone() {
             let place = &mut self.puts[put].places[index];
@@ -317,7 +316,7 @@ impl Oracle {
         }
     }
 
-    /// The process is gone: nothing is lent, and what was asked is in doubt.
+    /// Records the end of the process: nothing is lent, and unfinished requests are in doubt.
     pub(crate) fn process_died(&mut self) {
         for (id, put) in self.puts.iter_mut().enumerate() {
             if put.standing == Standing::Asked {
@@ -326,7 +325,7 @@ impl Oracle {
             for (index, place) in put.places.iter_mut().enumerate() {
                 match place {
                     Place::Lent(_) => *place = Place::Waiting,
-                    // Taken perhaps, and that may be known on a part of the disks only.
+                    // It may be taken, and that may be recorded on some of the disks only.
                     Place::MayBeTaken(_) => self.parting.taken((id, index)),
                     _ => {}
                 }
@@ -334,8 +333,8 @@ impl Oracle {
         }
     }
 
-    /// The channel was opened again and `contents` is everything in it; settles what was in doubt.
-    /// `quarantined` events were counted as damaged.
+    /// Judges a reopened channel with `contents`; settles what was in doubt. `quarantined` events were counted as
+    /// damaged.
     pub(crate) fn opened(&mut self, contents: &[Event], quarantined: u64) -> Verdict {
         let there: BTreeSet<(PutId, usize)> = contents.iter().filter_map(name_of).collect();
         if self.parting.degraded {
@@ -382,9 +381,9 @@ impl Oracle {
         Ok(())
     }
 
-    /// What of each take in doubt is still there: all of it or nothing, but for what had come back
-    /// although it was taken before (that earlier take may be known now), for what only a directory
-    /// that was missing since may know, and for what rot has cost.
+    /// Checks that of each take in doubt all or nothing is left, except for events that had come back although they
+    /// were taken before (that earlier take may be known now), for what only a now missing directory may know, and for
+    /// the cost of rot.
     fn settle_takes(&mut self, there: &BTreeSet<(PutId, usize)>) -> Verdict {
         for take in 0..self.takes.len() {
             let open = |(put, index): &(PutId, usize)| {
@@ -399,8 +398,8 @@ impl Oracle {
             if in_part && !self.rotten {
                 return Err(format!("{back} of {} events of take {take} are back", own.len()));
             }
-            // It was not taken, and the others are lost; or its acknowledgement is, but not what
-            // says that segments with a part of its events were used again.
+            // It was not taken, and the others are lost; or its acknowledgement is lost, but not the record that
+            // segments with a part of its events were recycled.
             let lost = in_part && !self.may_forget();
             if self.rotten && !lost {
                 self.perhaps_lost += (own.len() - back) as u64;
@@ -416,21 +415,20 @@ impl Oracle {
         Ok(())
     }
 
-    /// Events of one transaction stand together.
+    /// Checks that events of one transaction are contiguous.
     pub(crate) fn contiguous(&self, contents: &[Event]) -> Verdict {
         let mut done = BTreeSet::new();
         let mut last = None;
         for (put, index) in contents.iter().filter_map(name_of) {
             if last != Some(put) && !done.insert(put) {
-                return Err(format!("event {put}.{index} stands apart from its transaction"));
+                return Err(format!("event {put}.{index} is apart from its transaction"));
             }
             last = Some(put);
         }
         Ok(())
     }
 
-    /// The channel was opened again and says that the source had come to `found`. Settles
-    /// transactions that were a position alone.
+    /// Judges the position of a source after a reopening. Settles transactions of a position alone.
     pub(crate) fn source_is_at(&mut self, source: usize, found: Option<&Bytes>) -> Verdict {
         let all = self.sources.get(&source).cloned().unwrap_or_default();
         let is_it = |id: &PutId| found.is_some_and(|bytes| *bytes == Self::position(*id));
@@ -448,22 +446,22 @@ impl Oracle {
         for (place, id) in all.iter().enumerate() {
             let now = self.tick();
             let put = &mut self.puts[*id];
-            let behind = at.is_some_and(|at| place <= at) || self.parting.may_be_behind(*id);
+            let behind = at.is_some_and(|at| place <= at) || self.parting.may_be_after(*id);
             match put.standing {
-                // docs/durability.md, blind spot 2: the only block that had the position is gone,
-                // with what was left of its events.
+                // docs/durability.md, blind spot 2: the only block that had the position is gone, with the rest of its
+                // events.
                 Standing::There if forgets && !put.places.contains(&Place::Waiting) => {}
                 Standing::There if !behind => {
                     return Err(format!("source {source} is behind put {id}, which is there"));
                 }
                 Standing::Never if at == Some(place) && put.places.is_empty() => {
-                    // Settled by its events, of which it has none, as absent.
+                    // Settled as absent by its events, of which it has none.
                     put.standing = Standing::There;
                     put.there_since.get_or_insert(now);
                 }
-                // Behind it the source would go on, and never put those events again. Of one
-                // without events nothing is known but its position, which a later one replaces: it
-                // may have been there, and if not, nothing would have to be put again.
+                // After it the source would go on, and never put those events again. Of one without events only its
+                // position is known, which a later one replaces: it may have been there, and if not, nothing would have
+                // to be put again.
                 Standing::Never
                     if at.is_some_and(|at| place < at)
                         && !put.places.is_empty()
@@ -472,23 +470,21 @@ impl Oracle {
                 {
                     return Err(format!("source {source} is ahead of put {id}, which is lost"));
                 }
-                // One in doubt may have been there until rot took its events; a refused one not.
+                // One in doubt may have been there until rot destroyed its events; a refused one not.
                 Standing::Never if at == Some(place) && !self.faded.contains(id) => {
                     return Err(format!("source {source} is ahead: put {id} is not there"));
                 }
                 _ => {}
             }
         }
-        // What it had before is no position of it any more, whichever of them won; but for what rot
-        // makes forget.
+        // Earlier positions no longer count, whichever of them won; except for what rot makes forget.
         if !forgets {
             self.sources.insert(source, at.map(|at| all[at]).into_iter().collect());
         }
         Ok(())
     }
 
-    /// All that an opening shows has been judged: if all directories are there, nothing is excused
-    /// from now on.
+    /// Ends the judgement of an opening: if all directories are there, nothing is excused from now on.
     pub(crate) fn sources_are_judged(&mut self) {
         self.vanished.clear();
         if !self.parting.degraded {
@@ -497,18 +493,18 @@ impl Oracle {
         }
     }
 
-    /// Sources that ever had a position.
+    /// Returns the sources that ever had a position.
     pub(crate) fn sources(&self) -> Vec<usize> {
         self.sources.keys().copied().collect()
     }
 
-    /// Takes that ever got an event.
+    /// Counts the takes that ever got an event.
     pub(crate) fn deliveries(&self) -> usize {
         self.takes.iter().filter(|take| !take.events.is_empty()).count()
     }
 
-    /// A number that follows from all that an opening is judged by: two users with the same one
-    /// pass the same verdict on the same channel.
+    /// Returns a number for all that an opening is judged by: two users with the same number judge the same channel
+    /// alike.
     pub(crate) fn expectation(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.puts, &self.sources, self.rotten, &self.hit, &self.faded, &self.frontiers)
@@ -516,8 +512,8 @@ impl Oracle {
         hasher.finish()
     }
 
-    /// Below `frontiers` everything is acknowledged or void, durably: they only grow, also from
-    /// one life to the next.
+    /// Checks frontiers: below them everything is durably acknowledged or void, so they only grow, also across
+    /// openings.
     pub(crate) fn frontiers_are(&mut self, frontiers: &[u64]) -> Verdict {
         self.frontiers.resize(frontiers.len(), 0);
         let unsure = self.rotten || self.parting.degraded || self.parting.parted;
@@ -530,13 +526,13 @@ impl Oracle {
         Ok(())
     }
 
-    /// Both slots of a directory rot. On a full disk the end of a life, and what is void with it, may
-    /// stand there alone.
+    /// Notes that both slots of a directory rot. On a full disk the end of an epoch, and its void range, may be
+    /// recorded there alone.
     pub(crate) fn slots_rot(&mut self) {
         self.frontiers.clear();
     }
 
-    /// Events that the channel must count as waiting or lent when nothing is under way.
+    /// Counts the events that the channel must count as waiting or lent when nothing is under way.
     pub(crate) fn held(&self) -> u64 {
         let held = |place: &&Place| !matches!(place, Place::Taken | Place::Lost);
         let there = self.puts.iter().filter(|put| put.standing == Standing::There);

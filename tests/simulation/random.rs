@@ -1,12 +1,12 @@
 //! Long lives drawn from seeds: configuration, steps, faults, crashes.
 
+use crate::counts::{Stopped, Tally};
+use crate::coverage;
 use crate::driver::{Driver, Stop};
-use crate::tally::{Stopped, Tally};
-use crate::words;
 use crate::workload::{Dice, Op, Setup, Taste, fault};
-use millpond::base::rare::Rare;
-use millpond::disk::sim::{Fault, Mutant, On, SimDisk};
-use millpond::recovery::table::Case;
+use millpond::internal::base::coverage_mark::CoverageMark;
+use millpond::internal::recovery::decision_table::Case;
+use millpond_sim::disk::{DiskMutation, Fault, FaultTarget, SimDisk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -21,30 +21,34 @@ const LARGE_STEPS_MAX: u64 = 40;
 /// Rows of the recovery table that these lives must meet.
 pub(crate) const ROWS: [Case; 6] = [Case::R1, Case::R3, Case::R4, Case::R5, Case::R9, Case::R13];
 
-/// Rare places that they must reach.
-pub(crate) const PLACES: [Rare; 11] = [
-    Rare::FenceMoved,
-    Rare::MovedTwice,
-    Rare::FreshSegment,
-    Rare::NowhereToGo,
-    Rare::HungWrite,
-    Rare::LateReturn,
-    Rare::SlotAck,
-    Rare::EpochInSlot,
-    Rare::RollWaits,
-    Rare::BlockFlushed,
-    Rare::BlockRewritten,
+/// Coverage marks that they must reach.
+pub(crate) const PLACES: [CoverageMark; 11] = [
+    CoverageMark::FenceMoved,
+    CoverageMark::MovedTwice,
+    CoverageMark::FreshSegment,
+    CoverageMark::NowhereToGo,
+    CoverageMark::HungWrite,
+    CoverageMark::LateReturn,
+    CoverageMark::SlotAck,
+    CoverageMark::EpochInSlot,
+    CoverageMark::RollWaits,
+    CoverageMark::BlockFlushed,
+    CoverageMark::BlockRewritten,
 ];
 
 /// Seeds that once failed.
 const PAST: &str = include_str!("seeds.txt");
 
 /// Runs one seed.
-pub(crate) fn run(seed: u64, mutant: Option<Mutant>, tally: &mut Tally) -> Result<(), String> {
+pub(crate) fn run(
+    seed: u64,
+    mutant: Option<DiskMutation>,
+    tally: &mut Tally,
+) -> Result<(), String> {
     run_with(seed, |setup| Setup { mutant, ..setup }, tally)
 }
 
-/// Runs one seed on another setup than it draws.
+/// Runs one seed on a given setup.
 pub(crate) fn run_with(
     seed: u64,
     change: impl Fn(Setup) -> Setup,
@@ -146,7 +150,8 @@ pub(crate) fn one_life(
         let full = |stripe| Op::Capacity { stripe, more: 0 };
         (0..driver.setup.stripes).try_for_each(|stripe| step(driver, &full(stripe)))?;
         if taste.fails() && dice.wins(50) {
-            let slot = Fault::next(dice.one(&[On::Submit, On::Finish]), "/checkpoint");
+            let slot =
+                Fault::next(dice.one(&[FaultTarget::Submit, FaultTarget::Finish]), "/checkpoint");
             step(driver, &Op::Fail(slot.after(dice.below(4)).times(4)))?;
         }
     }
@@ -178,7 +183,7 @@ pub(crate) fn one_life(
     Ok(())
 }
 
-/// The machine after a power cut or a kill.
+/// Returns the machine after a power cut or a kill.
 fn reborn(mut driver: Driver, dice: &mut Dice, tally: &mut Tally) -> Result<Driver, String> {
     let seed = dice.next();
     let power = dice.wins(70);
@@ -190,13 +195,13 @@ fn reborn(mut driver: Driver, dice: &mut Dice, tally: &mut Tally) -> Result<Driv
     let disk = outcome(&driver, seed, power, tally);
     branch(&driver, seed, tally)?;
     if driver.setup.crammed && dice.wins(40) {
-        // It never has the only copy of anything, so a disk that is full must not have either.
+        // It never has the only copy of anything, so a full disk must not have one either.
         disk.remove_directory(Path::new("/checkpoint"));
     }
     Ok(driver.over(disk))
 }
 
-/// What a power cut or a kill leaves of the machine of a channel that is gone.
+/// Returns what a power cut or a kill leaves of a machine.
 pub(crate) fn outcome(before: &Driver, seed: u64, power: bool, tally: &mut Tally) -> SimDisk {
     let disk = if power { before.disk.crash(seed) } else { before.disk.kill(seed) };
     tally.is_new(disk.state_hash(), before.oracle.expectation());
@@ -208,18 +213,18 @@ pub(crate) fn outcome(before: &Driver, seed: u64, power: bool, tally: &mut Tally
     disk
 }
 
-/// Judges what a crash in the middle of a life would leave; the life goes on.
+/// Judges the state after a crash in the middle of a life; the life continues.
 pub(crate) fn glance(driver: &Driver, tally: &mut Tally) -> Result<(), Stop> {
     if tally.glances == 0 || driver.setup.large {
         return Ok(());
     }
     let at = driver.disk.operations();
     let seed = at.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ driver.opens;
-    let told = |words| Stop::Violation(format!("if it crashed behind operation {at}: {words}"));
+    let told = |words| Stop::Violation(format!("if it crashed after operation {at}: {words}"));
     branches(&driver.ghost(), seed, tally.glances, tally).map_err(told)
 }
 
-/// Judges other outcomes of the crash that the life goes on from.
+/// Judges other outcomes of the crash from which the life continues.
 pub(crate) fn branch(before: &Driver, seed: u64, tally: &mut Tally) -> Result<(), String> {
     branches(before, seed, tally.branches, tally)
 }
@@ -278,7 +283,7 @@ pub(crate) fn drain(driver: &mut Driver) -> Result<(), Stop> {
     step(driver, &Op::Close)
 }
 
-/// Seeds that failed before, one a line, with a word behind it.
+/// Returns seeds that failed before, one per line, with a note after it.
 fn past() -> impl Iterator<Item = u64> {
     let lines = PAST.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     lines.filter_map(|line| line.split_whitespace().next()?.parse().ok())
@@ -303,7 +308,7 @@ fn whatever_happens_nothing_acknowledged_is_lost_doubled_or_altered() {
         }
     };
     let whole = seeds.len() as u64 > RUNS;
-    words::listen();
+    coverage::listen();
     let mut failures = Vec::new();
     for seed in seeds {
         tally.runs += 1;
@@ -319,6 +324,6 @@ fn whatever_happens_nothing_acknowledged_is_lost_doubled_or_altered() {
         failures.len()
     );
     if whole {
-        words::check_met(&ROWS, &PLACES);
+        coverage::check_met(&ROWS, &PLACES);
     }
 }

@@ -1,19 +1,19 @@
-//! Openings of which a read is refused, every one in turn: the channel opens or refuses, and nothing
-//! that a refused read did not show is taken for torn or lost.
+//! Openings with a refused read, every read in turn: the channel opens or refuses, and what a refused read did not
+//! return is never taken for torn or lost.
 
+use crate::counts::Tally;
 use crate::driver::{Driver, Stop};
 use crate::random::explain;
-use crate::tally::Tally;
 use crate::workload::{Dice, Op, Setup, Taste};
-use millpond::disk::sim::{Fault, On};
+use millpond_sim::disk::{Fault, FaultTarget};
 
 /// Lives in `cargo test`.
 const RUNS: u64 = 12;
 
-/// How often a read fails before it is given up, and once more.
+/// How often a read fails until it is given up, and once more.
 const TIMES: u64 = 3;
 
-/// A calm life from a seed, and openings after its end in which one read is refused.
+/// Runs a calm life from a seed, and openings after its end in which one read is refused.
 pub(crate) fn run(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut dice = Dice::new(seed);
     let setup = Setup { minimum_required_space: 0, ..Setup::drawn(seed, &mut dice) };
@@ -44,10 +44,10 @@ fn lives(
         let image = disk.kill(0);
         let mut opening = driver.over(image.clone());
         opening.calm = false;
-        image.fail(Fault::next(On::Read, "").after(refused).times(TIMES));
+        image.fail(Fault::next(FaultTarget::Read, "").after(refused).times(TIMES));
         opening.open()?;
         let struck = image.trace().iter().any(|line| line.ends_with("fault"));
-        // On what this opening made of it, the next one reads all.
+        // The next opening reads everything, on the result of this one.
         let after = image.crash(refused);
         opening.die();
         tally.state(after.image_hash());

@@ -1,11 +1,11 @@
-//! What is done to a channel: its configuration, and a list of steps, drawn from a seed.
+//! Workloads: a configuration of a channel and a list of steps, drawn from a seed.
 
-use millpond::base::limits::SEGMENT_BYTES_DEFAULT;
-use millpond::disk::sim::{Effect, Fault, Loss, Model, Mutant, On, TornBlock};
+use millpond::internal::base::limits::SEGMENT_BYTES_DEFAULT;
+use millpond_sim::disk::{DiskMutation, Fault, FaultEffect, FaultTarget, Loss, Model, TornBlock};
 use std::io;
 use std::time::Duration;
 
-/// Numbers that follow from a seed.
+/// Random numbers from a seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
@@ -39,14 +39,14 @@ impl Dice {
     }
 }
 
-/// Seeds that failed when no file had space set aside for it, and would draw that now: what they found
-/// is found by the life that they had.
+/// Seeds that failed before files had space allocated, and would draw that now: their failures are found only by the
+/// lives that they had then.
 const BEFORE_ALLOCATING: [u64; 15] = [
     240, 393, 827, 1267, 1395, 5163, 11_348, 13_655, 14_131, 21_543, 23_954, 602_073, 700_129,
     7_000_440, 88_216_989,
 ];
 
-/// The same of small hot windows.
+/// Such seeds for small hot windows.
 const BEFORE_SMALL_WINDOWS: [u64; 33] = [
     2,
     7,
@@ -83,7 +83,7 @@ const BEFORE_SMALL_WINDOWS: [u64; 33] = [
     667_439_244,
 ];
 
-/// The same of shifted physical blocks and large transactions.
+/// Such seeds for shifted physical blocks and large transactions.
 const BEFORE_SHIFTS: [u64; 15] =
     [2, 7, 15, 114, 240, 1169, 1584, 3377, 6291, 8053, 13_655, 14_131, 23_938, 23_954, 667_439_244];
 
@@ -100,7 +100,7 @@ pub(crate) struct Setup {
     pub(crate) direct: bool,
     pub(crate) pending: bool,
     pub(crate) allocates: bool,
-    pub(crate) mutant: Option<Mutant>,
+    pub(crate) mutant: Option<DiskMutation>,
     pub(crate) stripes: usize,
     pub(crate) segment_bytes: u64,
     pub(crate) hot_window_bytes: usize,
@@ -108,26 +108,26 @@ pub(crate) struct Setup {
     pub(crate) keep_alive: Duration,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) minimum_required_space: u64,
-    /// Rot only strikes what a clean stop has sealed: then all that it costs is counted.
+    /// Rot only hits what a clean stop has sealed: then its whole cost is counted.
     pub(crate) sealed: bool,
-    /// Sources put their next position before the last one is answered.
+    /// Sources put their next position before the commit of the last one has returned.
     pub(crate) eager_sources: bool,
     /// The disks fill up as soon as the channel is open.
     pub(crate) crammed: bool,
 }
 
-/// All that waits in memory, as far as these lives go.
+/// Enough for all events that wait in memory in these lives.
 pub(crate) const LARGE_WINDOW_BYTES: usize = 1 << 20;
 
-/// From dice of its own, as what is allocated.
+/// Drawn from dice of its own, like the allocation.
 fn window(seed: u64) -> usize {
     let mut dice = Dice::new(seed ^ 0x77_696e_646f_7773);
     let small = dice.wins(50) && !BEFORE_SMALL_WINDOWS.contains(&seed);
     if small { dice.one(&[8, 16, 32]) * 1024 } else { LARGE_WINDOW_BYTES }
 }
 
-/// What lies within the promises: where a torn physical block takes along what else is in it, blocks of
-/// the log share none.
+/// Draws the shift within the promises: if a torn physical block may damage everything in it, blocks of the log share
+/// none.
 fn shift(seed: u64, torn: TornBlock) -> usize {
     let mut dice = Dice::new(seed ^ 0x73_6869_6674);
     let shifted = dice.wins(40) && !BEFORE_SHIFTS.contains(&seed) && torn != TornBlock::DamageAll;
@@ -135,7 +135,7 @@ fn shift(seed: u64, torn: TornBlock) -> usize {
 }
 
 impl Setup {
-    /// A channel as users have it, in few of the lives: each of its steps moves megabytes.
+    /// Makes a channel of production size in a few of the lives: each of its steps moves megabytes.
     pub(crate) fn sometimes_large(self) -> Self {
         let mut dice = Dice::new(self.seed ^ 0x6c_6172_6765);
         if !dice.wins(1) || BEFORE_SHIFTS.contains(&self.seed) {
@@ -145,7 +145,7 @@ impl Setup {
         Self { large: true, segment_bytes, minimum_required_space: 0, ..self }
     }
 
-    /// A small channel on a sound disk.
+    /// Returns a small channel on a sound disk.
     pub(crate) fn plain(seed: u64, stripes: usize, model: Model) -> Self {
         Self {
             seed,
@@ -176,14 +176,14 @@ impl Setup {
         Self {
             seed,
             model: dice.one(&[Model::StrictPosix, Model::Journalling]),
-            // See docs/durability.md: without direct I/O a second power cut, during the recovery,
-            // on a disk that loses a whole block to it, is more than the engine promises to stand.
+            // See docs/durability.md: without direct I/O, a second power cut during the recovery, on a disk that loses
+            // a whole block to it, is beyond the engine's promises.
             torn_block: if direct { torn } else { TornBlock::Clean },
             shift_bytes: shift(seed, torn),
             large: false,
             direct,
             pending: dice.wins(75),
-            // From dice of its own: what a seed drew before there was this choice is what it draws.
+            // Drawn from dice of its own, so that older seeds draw what they always did.
             allocates: Dice::new(!seed).wins(40) && !BEFORE_ALLOCATING.contains(&seed),
             mutant: None,
             stripes: dice.one(&[1, 1, 2, 2, 3]),
@@ -204,7 +204,7 @@ impl Setup {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ending {
     Good,
-    Fails(Effect),
+    Fails(FaultEffect),
     Hangs,
 }
 
@@ -236,7 +236,7 @@ pub(crate) enum Op {
 
 const KINDS: usize = 18;
 
-/// How often each kind of step comes, for one run: some never, so that runs differ.
+/// The frequency of each kind of step in one run: some never, so that runs differ.
 #[derive(Clone, Debug)]
 pub(crate) struct Taste {
     weights: [u64; KINDS],
@@ -262,7 +262,7 @@ impl Taste {
         Self { weights, sizes, stripes: setup.stripes }
     }
 
-    /// The same without failures.
+    /// Returns the taste without failures.
     pub(crate) fn calm(mut self) -> Self {
         self.weights[15..].fill(0);
         self
@@ -273,7 +273,7 @@ impl Taste {
         self.weights[15] > 0
     }
 
-    /// The next step.
+    /// Draws the next step.
     pub(crate) fn draw(&self, dice: &mut Dice) -> Op {
         let mut at = dice.below(self.weights.iter().sum());
         let mut kind = 0;
@@ -329,26 +329,32 @@ impl Taste {
     }
 }
 
-fn effect(dice: &mut Dice) -> Effect {
+fn effect(dice: &mut Dice) -> FaultEffect {
     let loss = dice.one(&[Loss::KeepsNew, Loss::RevertsToOld, Loss::DropsAtNextRead]);
-    dice.one(&[Effect::Nothing, Effect::Part, Effect::All, Effect::Later, Effect::Lost(loss)])
+    dice.one(&[
+        FaultEffect::Nothing,
+        FaultEffect::Part,
+        FaultEffect::All,
+        FaultEffect::Later,
+        FaultEffect::Lost(loss),
+    ])
 }
 
-/// A failure of one or a few calls.
+/// Draws a failure of one or a few calls.
 pub(crate) fn fault(dice: &mut Dice) -> Fault {
     let on = dice.one(&[
-        On::Submit,
-        On::Submit,
-        On::Finish,
-        On::Finish,
-        On::Write,
-        On::Sync,
-        On::SyncDir,
-        On::Create,
-        On::Remove,
-        On::Open,
-        On::Space,
-        On::Read,
+        FaultTarget::Submit,
+        FaultTarget::Submit,
+        FaultTarget::Finish,
+        FaultTarget::Finish,
+        FaultTarget::Write,
+        FaultTarget::Sync,
+        FaultTarget::SyncDir,
+        FaultTarget::Create,
+        FaultTarget::Remove,
+        FaultTarget::Open,
+        FaultTarget::Space,
+        FaultTarget::Read,
     ]);
     let path = dice.one(&["", "data0", "data1", "checkpoint", "segment"]);
     let kind = dice.one(&[io::ErrorKind::Other, io::ErrorKind::StorageFull]);

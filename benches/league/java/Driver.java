@@ -226,7 +226,7 @@ public final class Driver {
             ByteArrayOutputStream bytes = new ByteArrayOutputStream();
             bytes.write((line + "\n").getBytes(StandardCharsets.UTF_8));
             OUT.write(bytes.toByteArray());
-        } catch (IOException nobodyListens) {
+        } catch (IOException noReader) {
             Runtime.getRuntime().halt(1);
         }
     }

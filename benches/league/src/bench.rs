@@ -1,4 +1,4 @@
-//! What all rounds share: where they work, how processes are started.
+//! Shared by all rounds: directories, and how processes are started.
 
 use crate::draw::Draw;
 use crate::flume;
@@ -13,20 +13,20 @@ use stores::flume::Flume;
 /// Everything that a fault needs to run its rounds.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    /// A directory of this run's own, on the disk in question.
+    /// A directory of this run, on the disk to measure.
     pub(crate) root: PathBuf,
     pub(crate) seed: u64,
-    /// Of every number of rounds, in hundredths.
+    /// Percent of the usual number of rounds.
     pub(crate) effort: u64,
     pub(crate) patience: Duration,
     /// The layer between a process and the disk, or why there is none.
-    pub(crate) door: Result<PathBuf, String>,
+    pub(crate) shim: Result<PathBuf, String>,
     /// Flume, or why it does not run.
     pub(crate) flume: Result<Flume, String>,
 }
 
 impl Bench {
-    /// Starts a worker, stopped at nothing yet. `first`: number of the next event.
+    /// Returns the command of a worker without a time limit. `first`: number of the next event.
     pub(crate) fn command(&self, order: &Order<'_>, first: u64) -> Command {
         let mut command = match (&self.flume, order.engine) {
             (Ok(flume), FLUME) => flume::command(flume),
@@ -39,14 +39,14 @@ impl Bench {
         let (seed, first, times) =
             (order.seed.to_string(), first.to_string(), order.times.to_string());
         command.arg(order.dir).args([order.verb, &seed, &first, &times]);
-        if let (Ok(door), false) = (&self.door, order.door.is_empty()) {
-            command.env("LD_PRELOAD", door);
-            command.envs(order.door.iter().map(|(name, value)| (name, value)));
+        if let (Ok(shim), false) = (&self.shim, order.shim.is_empty()) {
+            command.env("LD_PRELOAD", shim);
+            command.envs(order.shim.iter().map(|(name, value)| (name, value)));
         }
         command
     }
 
-    /// How long a process may say nothing. A virtual machine takes its time to start.
+    /// Returns how long a process may be silent. A virtual machine takes time to start.
     pub(crate) fn patience(&self, engine: &str) -> Duration {
         if engine == FLUME { self.patience * 3 } else { self.patience }
     }
@@ -55,12 +55,12 @@ impl Bench {
         (usual * self.effort).div_ceil(100).max(1)
     }
 
-    /// Numbers for one engine under one fault.
+    /// Returns the random numbers of one engine under one fault.
     pub(crate) fn draw(&self, engine: &str, fault: &str) -> Draw {
         Draw::of(self.seed, &format!("{engine} {fault}"))
     }
 
-    /// An empty directory for a store, always at the same place: some stores note where they are.
+    /// Returns an empty directory for a store, always with the same path: some stores record theirs.
     pub(crate) fn fresh(&self) -> io::Result<PathBuf> {
         let dir = self.root.join("store");
         empty(&dir)?;
@@ -77,7 +77,7 @@ pub(crate) fn empty(dir: &Path) -> io::Result<()> {
     std::fs::create_dir_all(dir)
 }
 
-/// The plain files below `dir`, sorted.
+/// Returns the regular files below `dir`, sorted.
 pub(crate) fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -92,7 +92,7 @@ pub(crate) fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Copies the directory `from`, with everything below it, to `to`, which is emptied before.
+/// Copies the directory `from`, with everything below it, to `to`, which is emptied first.
 pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     empty(to)?;
     for entry in std::fs::read_dir(from)? {

@@ -1,5 +1,5 @@
-//! A queue that is broken on purpose, to show that each column can turn red, and its sound twin,
-//! to show that none does by itself. Not in the table; `--engine control-sound` and so on.
+//! A queue that is broken on purpose, to show that each column can turn red, and its sound twin, to show that none does
+//! by itself. Not in the table; `--engine control-sound` and so on.
 //!
 //! One file: each record is a length, a hash and its bytes, each commit is written and synced.
 
@@ -11,23 +11,23 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use stores::{Bytes, Deliver, Failure, Store};
 
-/// What is wrong with it.
+/// How it is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     Sound,
-    /// Answers three of four puts before they are written.
+    /// Acknowledges three of four puts before they are written.
     Forgets,
     /// Does not record takes.
     Repeats,
-    /// Reads back what it finds, whatever the hash says.
+    /// Delivers what it reads back, whatever the hash says.
     Blind,
-    /// Drops what its hash denies, and tells nobody.
+    /// Drops records with a wrong hash without reporting it.
     Silent,
-    /// Waits for ever once a call has failed.
+    /// Waits forever after a failed call.
     Hangs,
-    /// Panics once a call has failed.
+    /// Panics after a failed call.
     Panics,
-    /// Takes a write that was short for a whole one.
+    /// Takes a short write for a complete one.
     Short,
 }
 
@@ -52,7 +52,7 @@ struct Queue {
     waiting: VecDeque<Vec<u8>>,
     unwritten: Vec<u8>,
     commits: u64,
-    /// The end of what is whole; a record that failed is written over.
+    /// The end of the valid records; a failed record is overwritten.
     end: u64,
     damaged: u64,
 }
@@ -93,7 +93,7 @@ impl Queue {
                 rest = &rest[12..];
                 continue;
             }
-            // What is beyond a torn record was never acknowledged.
+            // Anything after a torn record was never acknowledged.
             let Some(body) = rest.get(12..12 + len as usize) else { break };
             if self.fault == Fault::Blind || hash(body) == sum {
                 self.waiting.push_back(body.to_vec());

@@ -1,5 +1,4 @@
-//! Everything that is drawn comes from here, so that a seed repeats it. The Java driver has the
-//! same few lines.
+//! The source of all random numbers, so that a seed repeats a run. The Java driver has the same functions.
 
 /// Mixes a word so that near inputs give far outputs (the finaliser of SplitMix64).
 pub(crate) fn mix(word: u64) -> u64 {
@@ -9,7 +8,7 @@ pub(crate) fn mix(word: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A row of numbers from a seed.
+/// A sequence of numbers from a seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Draw(u64);
 
@@ -18,7 +17,7 @@ impl Draw {
         Self(mix(seed))
     }
 
-    /// From a seed and what it is for, so that two uses of one seed do not walk together.
+    /// Returns a sequence for a seed and a purpose, so that two uses of one seed are independent.
     pub(crate) fn of(seed: u64, purpose: &str) -> Self {
         Self::new(seed ^ hash(purpose.as_bytes()))
     }
@@ -28,7 +27,7 @@ impl Draw {
         mix(self.0)
     }
 
-    /// Below `bound`, which is at least 1.
+    /// Returns a number below `bound`, which is at least 1.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
@@ -41,8 +40,8 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
     })
 }
 
-/// The body of the event `sequence`: its number, then bytes and a length drawn from both.
-/// 24 to `largest` bytes.
+/// Returns the body of the event `sequence`: its number, then bytes and a length drawn from both. 24 to `largest`
+/// bytes.
 pub(crate) fn body(seed: u64, sequence: u64, largest: u64) -> Vec<u8> {
     let mut draw = Draw::new(seed ^ mix(sequence));
     let len = 24 + draw.below(largest.max(25) - 24) as usize;
@@ -54,7 +53,7 @@ pub(crate) fn body(seed: u64, sequence: u64, largest: u64) -> Vec<u8> {
     body
 }
 
-/// The number that a body says it has; nothing of an altered one can be trusted.
+/// Returns the number in a body; nothing of an altered one can be trusted.
 pub(crate) fn claimed(body: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(body.get(..8)?.try_into().ok()?))
 }
@@ -64,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_repeated_by_its_seed_and_told_from_every_other() {
+    fn a_body_is_repeated_by_its_seed_and_differs_from_every_other() {
         assert_eq!(body(1, 7, 600), body(1, 7, 600));
         assert_ne!(hash(&body(1, 7, 600)), hash(&body(1, 8, 600)));
         assert_ne!(hash(&body(1, 7, 600)), hash(&body(2, 7, 600)));

@@ -1,4 +1,4 @@
-//! Flume's file channel under the league's driver.
+//! Flume's file channel with the league's driver.
 
 use crate::draw::{body, hash, mix};
 use crate::worker::BODY_MOST;
@@ -9,17 +9,17 @@ use stores::flume::{Flume, words_of};
 
 const DRIVER: &str = include_str!("../java/Driver.java");
 
-/// `libraries`: directories with Flume's jars, parted by `:`.
+/// Finds Flume. `libraries`: directories with Flume's jars, separated by `:`.
 ///
 /// # Errors
-/// In words: why it does not run.
+/// Why it does not run, as text.
 pub(crate) fn find(libraries: Option<&OsStr>, root: &Path) -> Result<Flume, String> {
     let flume = Flume::new(libraries, root, "Driver", DRIVER)?;
     draws_as_we_do(&flume)?;
     Ok(flume)
 }
 
-/// The driver draws its own bodies: if they were others, everything would look altered.
+/// Checks that the driver draws the same bodies: otherwise everything would look altered.
 fn draws_as_we_do(flume: &Flume) -> Result<(), String> {
     let mut figures = command(flume);
     figures.arg("figures");
@@ -31,7 +31,7 @@ fn draws_as_we_do(flume: &Flume) -> Result<(), String> {
     }
 }
 
-/// A virtual machine that starts quickly: most of a short life is its start.
+/// Returns the command of a virtual machine that starts quickly: most of a short run is its start.
 pub(crate) fn command(flume: &Flume) -> Command {
     flume.command(&["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
 }

@@ -1,7 +1,7 @@
-//! What a user knows of the events, and what follows from it: the judge.
+//! What a user knows of the events, and the verdict that follows from it.
 //!
-//! A commit that failed is in doubt, as is one that was under way at a kill: its events may be
-//! there or not. That is kinder than some engines' own words and the same for all.
+//! A commit that failed is in doubt, as is one that was under way at a kill: its events may be there or not. This is
+//! kinder than some engines' own documents, and the same for all.
 
 use crate::draw::{body, hash};
 use crate::worker::{BODY_MOST, FILL_BODY_MOST};
@@ -11,26 +11,26 @@ use std::ops::Range;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Fate {
-    /// Its put was answered: done.
+    /// Its put was acknowledged.
     acked: bool,
-    /// It was delivered as it was put, at least once.
+    /// It was delivered unaltered, at least once.
     delivered: bool,
-    /// Bytes that claim to be it were delivered, and were others.
+    /// A different body with its number was delivered.
     altered: bool,
-    /// A take that delivered it was answered: done.
+    /// A take that delivered it was acknowledged.
     taken: bool,
 }
 
 /// Counts of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Verdict {
-    /// Put with an answer.
+    /// Put and acknowledged.
     pub(crate) acked: u64,
-    /// Put with an answer, and neither delivered nor altered.
+    /// Put and acknowledged, and neither delivered nor altered.
     pub(crate) lost: u64,
-    /// Of those, the ones outside the transaction that lost most: more than the one that was hit.
+    /// Of those, the ones outside the transaction that lost most: more than the transaction that was hit.
     pub(crate) beyond: u64,
-    /// Delivered again after its take was answered, or twice in one life.
+    /// Delivered again after its take was acknowledged, or twice in one process.
     pub(crate) doubled: u64,
     /// Delivered with other bytes, or never put.
     pub(crate) altered: u64,
@@ -41,22 +41,22 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Something that nobody was to see.
+    /// Whether there is anything that must not happen.
     pub(crate) fn harm(&self) -> bool {
         self.lost + self.doubled + self.altered + self.disordered + self.parted > 0
     }
 }
 
-/// The notes over all lives of one store.
+/// The notes over all processes of one store.
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     seed: u64,
     largest: u64,
     fates: Vec<Fate>,
     puts: Vec<Range<usize>>,
-    /// Of the take under way.
+    /// Events of the take under way.
     lent: Vec<usize>,
-    /// Delivered in this life and not given back.
+    /// Delivered in this process and not returned.
     seen: BTreeSet<usize>,
     newest: Option<usize>,
     counted: Verdict,
@@ -76,19 +76,19 @@ impl Ledger {
         }
     }
 
-    /// Number of the next event to put.
+    /// Returns the number of the next event to put.
     pub(crate) fn next(&self) -> u64 {
         self.fates.len() as u64
     }
 
-    /// A new process: what was lent may come again.
+    /// Begins a new process: lent events may come again.
     pub(crate) fn begin_life(&mut self) {
         self.lent.clear();
         self.seen.clear();
         self.newest = None;
     }
 
-    /// One line of a worker, see [`crate::worker`].
+    /// Reads one line of a worker, see [`crate::worker`].
     pub(crate) fn note(&mut self, line: &str) {
         let mut words = line.split(' ');
         match words.next() {
@@ -147,7 +147,7 @@ impl Ledger {
         self.lent.push(at);
     }
 
-    /// After a sound process has taken everything there was.
+    /// Returns the verdict after a sound process has taken everything.
     pub(crate) fn verdict(&self) -> Verdict {
         let missing = |fate: &&Fate| fate.acked && !fate.delivered && !fate.altered;
         let lost = |fates: &[Fate]| fates.iter().filter(missing).count() as u64;
@@ -176,7 +176,7 @@ mod tests {
         format!("got {sequence} {} {:x}", body.len(), hash(&body))
     }
 
-    /// Lives are parted by an empty line.
+    /// Processes are separated by an empty line.
     fn judged(lines: &[&str]) -> Verdict {
         let mut ledger = Ledger::new(1, false);
         for line in lines {

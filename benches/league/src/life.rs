@@ -1,4 +1,4 @@
-//! One process on one store, from its start to its end or its kill.
+//! One process with one store, from its start to its end or its kill.
 
 use crate::bench::Bench;
 use crate::ledger::Ledger;
@@ -21,19 +21,19 @@ pub(crate) struct Order<'a> {
     pub(crate) seed: u64,
     pub(crate) times: u64,
     /// Variables for the layer between it and the disk; empty: it runs without.
-    pub(crate) door: &'a [(&'static str, String)],
+    pub(crate) shim: &'a [(&'static str, String)],
 }
 
-/// When it is ended from outside.
+/// When to end it from outside.
 pub(crate) enum Until<'a> {
     Itself,
-    /// This long after its start, or after its store was open.
+    /// This long after its start, or after its store was opened.
     Killed {
         after: Duration,
         open: bool,
     },
-    /// It says that it has come to this phase; then this is called, and it is told to go on. `false`:
-    /// it is killed instead.
+    /// When it reports this phase, this is called, and the process is notified to continue. `false`: it is killed
+    /// instead.
     Phase(&'a str, &'a mut dyn FnMut() -> bool),
 }
 
@@ -41,21 +41,21 @@ pub(crate) enum Until<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     Finished,
-    /// The engine refused to open its store, in words.
+    /// The engine refused to open its store, with this message.
     NotOpen,
     Killed,
-    /// It said nothing for too long, and was killed.
+    /// It was silent for too long, and was killed.
     Hung,
     /// It ended by itself and should not have.
     Died(String),
 }
 
-/// What was seen of it.
+/// What was observed of it.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) opened: bool,
     pub(crate) end: End,
-    /// Errors that the engine answered, in words.
+    /// Errors that the engine returned, as text.
     pub(crate) errors: Vec<String>,
     /// Of those, the ones of puts.
     pub(crate) refused: u64,
@@ -63,20 +63,20 @@ pub(crate) struct Life {
     pub(crate) untaken: u64,
     /// Events that the engine counts as damaged.
     pub(crate) damaged: u64,
-    /// Its last put was answered: done.
+    /// Whether its last put was acknowledged.
     pub(crate) last_kept: bool,
     /// Warnings and errors on stderr, without figures.
     pub(crate) warnings: BTreeSet<String>,
 }
 
 impl Life {
-    /// Whether it says that something is wrong, beyond what it says of a sound store.
+    /// Whether it reports a problem, beyond what it reports for a sound store.
     pub(crate) fn complains(&self, usual: &BTreeSet<String>) -> bool {
         let answered = !self.errors.is_empty() || self.damaged > 0 || self.end != End::Finished;
         answered || !self.warnings.is_subset(usual)
     }
 
-    /// The first thing it said, for the notes.
+    /// Returns its first message, for the notes.
     pub(crate) fn first_words(&self) -> Option<String> {
         match &self.end {
             End::Died(words) => Some(words.clone()),
@@ -104,7 +104,7 @@ impl Life {
     }
 }
 
-/// Starts it, notes what it says, waits for its end.
+/// Starts it, records its output, waits for its end.
 pub(crate) fn live(
     bench: &Bench,
     order: &Order<'_>,
@@ -140,7 +140,7 @@ pub(crate) fn live(
     if asked.is_some() {
         let _ = child.kill();
     }
-    // What it said before the kill is in the pipe.
+    // What it wrote before the kill is in the pipe.
     for line in lines.iter() {
         life.hear(&line);
         ledger.note(&line);
@@ -153,7 +153,7 @@ pub(crate) fn live(
     life
 }
 
-/// Whole lines only: what a kill cut in two was not said.
+/// Whole lines only: a line cut by a kill does not count.
 fn listen(child: &mut Child) -> Receiver<String> {
     let (send, receive) = mpsc::channel();
     if let Some(stdout) = child.stdout.take() {
@@ -171,7 +171,7 @@ fn listen(child: &mut Child) -> Receiver<String> {
     receive
 }
 
-/// Notes what is said until the end (`None`) or until it has to be killed.
+/// Records output until the end (`None`) or until it has to be killed.
 fn follow(
     lines: &Receiver<String>,
     mut stdin: Option<ChildStdin>,

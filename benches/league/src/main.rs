@@ -1,19 +1,17 @@
 //! A league table of durable queues and logs.
 //!
-//! `league run` treats each engine alike: a process works on a store and says what it does; another
-//! kills it, lets its disk fail or fill up, or damages what it left; then it judges what a sound
-//! process finds. It is a measurement: the exit code is 0 when it came to its end, whatever it
-//! found.
+//! `league run` treats each engine alike: a process works with a store and reports what it does; another kills it, lets
+//! its disk fail or fill up, or damages its files; then it judges what a sound process finds. It is a measurement: the
+//! exit code is 0 if it was completed, whatever it found.
 //!
-//! A store is driven from one thread: one transaction at a time. What only several threads bring
-//! about is not seen here, and neither is what a power cut takes: a kill leaves everything that was
-//! written, synced or not.
+//! A store is driven by one thread: one transaction at a time. Failures that need several threads are not covered, and
+//! neither is the effect of a power cut: after a kill everything written is still there, synced or not.
 
 mod bench;
 mod control;
-mod door;
 mod draw;
 mod engines;
+mod fault_shim;
 mod faults;
 mod flume;
 mod ledger;
@@ -46,7 +44,7 @@ struct Arguments {
 enum Verb {
     /// Runs the cells and prints the table
     Run(Choice),
-    /// Works on one store; started by `run`
+    /// Works with one store; started by `run`
     #[command(hide = true)]
     Worker(worker::Task),
 }
@@ -59,22 +57,22 @@ struct Choice {
     /// Only these faults; may be repeated
     #[arg(long)]
     fault: Vec<Fault>,
-    /// Rounds of each cell, in percent of the usual
+    /// Rounds of each cell, in percent of the usual number
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     rounds: u64,
-    /// Repeats the draws of a run; printed by each
+    /// Repeats the random numbers of a run; each run prints its seed
     #[arg(long)]
     seed: Option<u64>,
-    /// A directory on the disk in question
+    /// A directory on the disk to measure
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
-    /// Directories with Flume's jars, parted by `:`; also MILLPOND_LEAGUE_FLUME
+    /// Directories with Flume's jars, separated by `:`; also MILLPOND_LEAGUE_FLUME
     #[arg(long)]
     flume_lib: Option<OsString>,
-    /// Seconds without a word after which a process counts as hung; three times that for Flume
+    /// Seconds of silence after which a process counts as hung; three times that for Flume
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     patience: u64,
-    /// Writes all figures as JSON there
+    /// File for all figures as JSON
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -82,7 +80,7 @@ struct Choice {
 fn main() -> ExitCode {
     match Arguments::parse().verb {
         Verb::Worker(task) => {
-            // What engines log: a warning is a way of saying that something is wrong.
+            // What engines log: a warning counts as a report of a problem.
             tracing_subscriber::fmt()
                 .with_env_filter("warn")
                 .with_writer(std::io::stderr)
@@ -113,7 +111,7 @@ fn run(choice: &Choice) -> Result<(), Box<dyn Error>> {
         seed,
         effort: choice.rounds,
         patience: Duration::from_secs(choice.patience),
-        door: door::build(&root),
+        shim: fault_shim::build(&root),
         flume: flume::find(libraries.as_deref(), &root),
         root: root.clone(),
     };
@@ -130,7 +128,7 @@ fn run(choice: &Choice) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The names of the engines asked for, in the order of the table.
+/// Returns the names of the selected engines, in the order of the table.
 fn chosen(choice: &Choice) -> Result<Vec<String>, String> {
     let all = engines::all().map(|engine| engine.name.to_owned());
     if choice.engine.is_empty() {

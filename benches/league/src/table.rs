@@ -1,12 +1,12 @@
-//! What is printed: one table per fault, and everything as JSON.
+//! The output: one table per fault, and everything as JSON.
 
 use crate::engines;
 use crate::faults::{Cell, FAULTS, Fault};
 use std::fmt::Write as _;
 use stores::{FLUME, version};
 
-const COLUMNS: &str = "| engine | rounds | acked | lost, of these beyond one transaction | doubled | altered | out of order / in part \
-                       | unopenable | hung | died | went on | harmed, of these silent | worst loss |";
+const COLUMNS: &str = "| engine | rounds | acknowledged | lost, of which beyond one transaction | duplicated | altered | out of order / partial \
+                       | unopenable | hung | died | continued | rounds with errors, of which silent | worst loss |";
 
 fn title(fault: Fault) -> &'static str {
     match fault {
@@ -26,7 +26,7 @@ fn row(cell: &Cell) -> String {
     let events = &cell.events;
     let rounds = match cell.met == cell.rounds {
         true => cell.rounds.to_string(),
-        false => format!("{} (met {})", cell.rounds, cell.met),
+        false => format!("{} (fault in {})", cell.rounds, cell.met),
     };
     let went_on = cell.went_on.map_or_else(|| "–".to_owned(), |(n, of)| format!("{n} of {of}"));
     let ends = [cell.unopenable, cell.hung, cell.died];
@@ -48,7 +48,7 @@ fn row(cell: &Cell) -> String {
     )
 }
 
-/// Markdown.
+/// Returns the tables in Markdown.
 pub(crate) fn table(cells: &[Cell]) -> String {
     let mut text = String::new();
     for fault in FAULTS {
@@ -70,7 +70,7 @@ pub(crate) fn table(cells: &[Cell]) -> String {
     text
 }
 
-/// Engines, versions and settings, in Markdown.
+/// Returns engines, versions and settings, in Markdown.
 pub(crate) fn engines(flume: Option<&str>) -> String {
     let mut text = "| engine | version | setting | remark |\n|---|---|---|---|\n".to_owned();
     for engine in engines::all() {

@@ -1,4 +1,4 @@
-//! A small file system of its own, on a loop device, which can be full.
+//! A small file system on a loop device, which can be filled.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ const SIZE: u64 = 96 << 20;
 /// Bytes kept occupied until there is to be room again.
 const BALLAST: u64 = 24 << 20;
 
-/// Mounted as long as it lives.
+/// A mount that is removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Volume {
     image: PathBuf,
@@ -18,8 +18,10 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
+    /// Mounts a new file system.
+    ///
     /// # Errors
-    /// In words: what is missing, most often the right to mount.
+    /// What is missing, as text; most often the right to mount.
     pub(crate) fn mount(root: &Path) -> Result<Self, String> {
         let volume = Self { image: root.join("volume.img"), at: root.join("volume") };
         let made = File::create(&volume.image)
@@ -42,12 +44,12 @@ impl Volume {
         file.sync_all()
     }
 
-    /// Where a store belongs.
+    /// Returns the directory for a store.
     pub(crate) fn store(&self) -> PathBuf {
         self.at.join("store")
     }
 
-    /// Gives room. Whether it could.
+    /// Frees space. Returns whether that was possible.
     pub(crate) fn give_room(&self) -> bool {
         std::fs::remove_file(self.at.join("ballast")).is_ok()
     }

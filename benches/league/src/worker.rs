@@ -1,19 +1,19 @@
-//! The process that is killed: opens one store and works on it, saying on stdout what it is about
-//! to do and what the engine answered. The Java driver speaks the same language.
+//! The process that is killed: opens one store and works with it, writing to stdout what it is about to do and what the
+//! engine returned. The Java driver writes the same lines.
 //!
 //! | line | means |
 //! |---|---|
 //! | `open` | the store is open |
 //! | `put A B` | events A to B - 1 are about to be put, in one transaction |
-//! | `kept` | that commit was answered: done |
-//! | `not WORDS` | or: failed |
-//! | `got N LEN HASH` | a take delivered an event that says it is N |
-//! | `taken` | that take's commit was answered: done |
+//! | `kept` | that commit succeeded |
+//! | `not WORDS` | or failed |
+//! | `got N LEN HASH` | a take delivered an event with the number N |
+//! | `taken` | that take's commit succeeded |
 //! | `untaken WORDS` | or the take failed |
 //! | `phase WORD` | the disk is full; what can be taken was |
 //! | `damaged N` | the engine counts N events as damaged |
 //! | `fails WORDS` | opening or closing failed |
-//! | `closed` | the end, in good order |
+//! | `closed` | a clean end |
 
 use crate::draw::{Draw, body, claimed, hash};
 use crate::engines;
@@ -24,24 +24,23 @@ use std::process::ExitCode;
 use std::time::Duration;
 use stores::{Bytes, Store};
 
-/// Events of a put, 1 to this.
+/// Most events of a put.
 pub(crate) const PUT_MOST: u64 = 8;
-/// Events of a take, 1 to this.
+/// Most events of a take.
 pub(crate) const TAKE_MOST: u64 = 12;
 /// Events of each take of a drain.
 const DRAIN: usize = 32;
-/// Bytes of a body at most.
+/// Most bytes of a body.
 pub(crate) const BODY_MOST: u64 = 600;
-/// The same while a disk is filled.
+/// Most bytes of a body while a disk is filled.
 pub(crate) const FILL_BODY_MOST: u64 = 4096;
 /// Events of each put while a disk is filled.
 pub(crate) const FILL: u64 = 32;
-/// Calls that fail in a row before work or a drain is given up.
+/// Consecutive failed calls after which work or a drain is given up.
 const PATIENCE: u32 = 5;
-/// Puts at most until a disk has to be full.
+/// Most puts until a disk has to be full.
 const FILL_PUTS: u32 = 20_000;
-/// Puts, four each second, until one has to be answered again: some engines look at the free space
-/// only every 15 s.
+/// Puts, four per second, until one must succeed again: some engines check the free space only every 15 s.
 const ROOM_TRIES: u32 = 80;
 /// Exit code when the store could not be opened.
 pub(crate) const NOT_OPEN: u8 = 3;
@@ -55,19 +54,19 @@ pub(crate) struct Task {
     pub(crate) dir: std::path::PathBuf,
     /// `work` N times, `fill` the disk, or `drain`
     pub(crate) verb: String,
-    /// Of all bodies
+    /// Seed of all bodies
     pub(crate) seed: u64,
     /// Number of the next event
     pub(crate) first: u64,
-    /// Transactions at most
+    /// Maximum number of transactions
     pub(crate) times: u64,
 }
 
 fn say(line: impl Display) {
-    // One write for each: what was said before a kill is whole.
+    // One write for each line: what was written before a kill is whole.
     let mut out = io::stdout().lock();
     if out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
-        // Nobody listens any more: to go on would fill the disk for nobody.
+        // The reader is gone: to continue would fill the disk for nothing.
         std::process::exit(1);
     }
 }
@@ -142,7 +141,7 @@ impl Work<'_> {
         }
     }
 
-    /// Puts, and a take for every third.
+    /// Puts, with a take after every third.
     fn work(&mut self, times: u64) {
         let mut draw = Draw::of(self.seed ^ self.next, "work");
         let mut failures = 0;
@@ -157,7 +156,7 @@ impl Work<'_> {
         }
     }
 
-    /// Puts until the disk is full, takes a part, waits for a word that there is room, puts again.
+    /// Puts until the disk is full, takes a part, waits for the notification that there is room, puts again.
     fn fill(&mut self) {
         let mut failures = 0;
         for _ in 0..FILL_PUTS {

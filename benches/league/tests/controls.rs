@@ -1,10 +1,10 @@
-//! The harness looks at queues that are broken on purpose: each column turns red for its own
-//! reason, and none for a sound one.
+//! The harness run on queues that are broken on purpose: each column turns red for its own reason, and none for a sound
+//! one.
 
 use serde_json::Value;
 use std::process::Command;
 
-/// The cell of one control under one fault.
+/// Returns the cell of one control under one fault.
 fn cell(control: &str, fault: &str, rounds: &str) -> Value {
     let dir = tempfile::tempdir().expect("a directory");
     let json = dir.path().join("cells.json");
@@ -50,7 +50,11 @@ fn a_sound_queue_is_clean_under_kills_and_failing_calls() {
 fn what_was_answered_too_early_is_lost_by_a_kill() {
     let cell = cell("control-forgets", "kill", "50");
     assert!(count(&cell, "lost") > 0, "{cell:#}");
-    assert_eq!(count(&cell, "harmed"), count(&cell, "silent"), "nobody said so: {cell:#}");
+    assert_eq!(
+        count(&cell, "harmed"),
+        count(&cell, "silent"),
+        "the engine reported nothing: {cell:#}"
+    );
 }
 
 #[test]

@@ -360,7 +360,7 @@ public final class Bench {
         came.join(window.taken);
         channel.stop();
         if (came.strange > 0) {
-            return failed(came.strange + " of " + left + " events came out that nobody put");
+            return failed(came.strange + " of " + left + " events came out that were not put");
         }
         if (came.events != loaded.events) {
             return failed(loaded.events + " events were put and " + came.events + " came out");

@@ -1,8 +1,8 @@
-//! The bodies that are put, and how one that comes back is known.
+//! The bodies that are put, and how a returned one is recognised.
 
 use stores::Bytes;
 
-/// Bytes of all different bodies together: they count as memory of whoever is measured.
+/// Bytes of all different bodies together: they count as memory of the measured store.
 const POOL_BYTES: usize = 1 << 20;
 
 /// What was put, or what came: how many, and the sum of their sums.

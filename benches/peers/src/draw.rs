@@ -16,20 +16,22 @@ const CELLS_A_ROW: usize = 3;
 const LEGEND_STEP: f64 = 20.0;
 const LEGEND_WIDTH: f64 = 150.0;
 
-/// Ours stands out; the others are told apart also by those who see fewer colours.
+/// One colour per store; they can be distinguished with colour blindness too.
 const COLOURS: [&str; 12] = [
     "#0072b2", "#8c8c8c", "#6b6b6b", "#b5b5b5", "#d55e00", "#009e73", "#cc79a7", "#56b4e9",
     "#e69f00", "#8a8f00", "#8b6fc8", "#a0522d",
 ];
 
 const STYLE: &str = "
-svg { color-scheme: light dark; --ink: #1f2328; --faint: #d0d7de; --ground: #ffffff; }
-@media (prefers-color-scheme: dark) { svg { --ink: #e6edf3; --faint: #3d444d; --ground: #0d1117; } }
-.ground { fill: var(--ground); }
-text { fill: var(--ink); font: 12px system-ui, sans-serif; }
+svg { color-scheme: light dark; }
+.ground { fill: #ffffff; }
+text { fill: #1f2328; font: 12px system-ui, sans-serif; }
 .title { font-size: 15px; font-weight: 600; }
 .small { font-size: 9px; }
-.grid { stroke: var(--faint); stroke-width: 1; }
+.grid { stroke: #d0d7de; stroke-width: 1; }
+@media (prefers-color-scheme: dark) {
+.ground { fill: #0d1117; } text { fill: #e6edf3; } .grid { stroke: #3d444d; }
+}
 .stem { stroke-width: 2; }
 ";
 

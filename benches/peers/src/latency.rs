@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Times that are kept at most, of one thread; behind them every second one is, then every fourth.
+/// Most times that are kept of one thread. When there are more, every second one is kept, then every fourth.
 const MOST: usize = 1 << 20;
 
 /// In steps of 100 ns.

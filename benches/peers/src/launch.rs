@@ -1,9 +1,9 @@
 //! Starts a process for each store and cell, and waits for it.
 
 use crate::Choice;
-use crate::ground::Ground;
 use crate::machine;
 use crate::plan::{Cell, Workload};
+use crate::scratch_dirs::ScratchDirs;
 use crate::slice::{self, Slice};
 use std::error::Error;
 use std::ffi::OsStr;
@@ -38,18 +38,22 @@ pub(crate) fn listen_for_interrupts() -> Result<(), ctrlc::Error> {
 }
 
 pub(crate) struct Launcher<'a> {
-    ground: &'a Ground,
+    scratch_dirs: &'a ScratchDirs,
     choice: &'a Choice,
     /// Flume, or why it does not run.
     flume: Result<Flume, String>,
 }
 
 impl<'a> Launcher<'a> {
-    pub(crate) fn new(ground: &'a Ground, choice: &'a Choice, libraries: Option<&OsStr>) -> Self {
-        let root = ground.first().join("java");
+    pub(crate) fn new(
+        scratch_dirs: &'a ScratchDirs,
+        choice: &'a Choice,
+        libraries: Option<&OsStr>,
+    ) -> Self {
+        let root = scratch_dirs.first().join("java");
         let flume = fs::create_dir(&root).map_err(|error| error.to_string());
         let flume = flume.and_then(|()| Flume::new(libraries, &root, "Bench", DRIVER));
-        Self { ground, choice, flume }
+        Self { scratch_dirs, choice, flume }
     }
 
     /// Which of them cannot be measured here, and why.
@@ -77,7 +81,7 @@ impl<'a> Launcher<'a> {
         store: &str,
         cell: Cell,
     ) -> Result<Result<Slice, String>, Box<dyn Error>> {
-        let dirs = self.ground.fresh(cell.dirs)?;
+        let dirs = self.scratch_dirs.fresh(cell.dirs)?;
         let mut slice = Ok(Slice::default());
         if cell.workload == Workload::Cold {
             slice = self.process(store, cell, &dirs, true)?;
@@ -86,7 +90,7 @@ impl<'a> Launcher<'a> {
         if slice.is_ok() {
             slice = self.process(store, cell, &dirs, false)?;
         }
-        self.ground.clear()?;
+        self.scratch_dirs.clear()?;
         Ok(slice)
     }
 
@@ -97,7 +101,8 @@ impl<'a> Launcher<'a> {
         dirs: &[PathBuf],
         fill: bool,
     ) -> Result<Result<Slice, String>, Box<dyn Error>> {
-        let names = [self.ground.first().join("stdout"), self.ground.first().join("stderr")];
+        let names =
+            [self.scratch_dirs.first().join("stdout"), self.scratch_dirs.first().join("stderr")];
         let mut command = self.command(store, cell, dirs, fill);
         command.stdin(Stdio::null());
         command.stdout(File::create(&names[0])?).stderr(File::create(&names[1])?);

@@ -14,7 +14,7 @@ pub(crate) struct Used {
     pub(crate) cpu_us: f64,
     /// Bytes that it made the kernel write.
     pub(crate) written: u64,
-    /// Bytes that everybody wrote to the device, where that can be seen.
+    /// Bytes that all processes wrote to the device, where that can be read.
     pub(crate) device: Option<u64>,
 }
 
@@ -25,7 +25,7 @@ impl Used {
             usage.user_time().num_microseconds() + usage.system_time().num_microseconds()
         });
         let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
-        let written = number_behind(&io, "\nwrite_bytes:");
+        let written = number_after(&io, "\nwrite_bytes:");
         Self { cpu_us: cpu_us as f64, written, device: device_written(dir) }
     }
 
@@ -38,7 +38,7 @@ impl Used {
     }
 }
 
-fn number_behind(text: &str, key: &str) -> u64 {
+fn number_after(text: &str, key: &str) -> u64 {
     let rest = text.split(key).nth(1).unwrap_or_default();
     rest.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }
@@ -62,7 +62,7 @@ pub(crate) fn forget_peak() {
 /// The largest resident memory since then.
 pub(crate) fn peak_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    number_behind(&status, "VmHWM:") * 1024
+    number_after(&status, "VmHWM:") * 1024
 }
 
 /// Bytes that the file system has given to the files below `dir`.
@@ -100,7 +100,7 @@ pub(crate) fn chill(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes free to everybody where `dir` lies.
+/// Returns the bytes free to all users on the file system of `dir`.
 pub(crate) fn free_bytes(dir: &Path) -> io::Result<u64> {
     let about = nix::sys::statvfs::statvfs(dir)?;
     Ok(about.blocks_available() as u64 * about.fragment_size() as u64)
@@ -113,9 +113,9 @@ pub(crate) fn facts(dir: &Path) -> String {
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("unknown", |(_, name)| name);
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory = number_behind(&memory, "MemTotal:") as f64 / (1 << 20) as f64;
+    let memory = number_after(&memory, "MemTotal:") as f64 / (1 << 20) as f64;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    // Behind the number stands what whoever built it liked.
+    // The number is followed by a suffix of the distribution.
     let release = release.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or("?");
     format!(
         "{cores} cores ({model}), {memory:.0} GiB of memory, Linux {release}, {}",

@@ -7,20 +7,20 @@
 
 mod bodies;
 mod draw;
-mod ground;
 mod latency;
 mod launch;
 mod machine;
 mod page;
 mod plan;
 mod row;
+mod scratch_dirs;
 mod slice;
 
 use clap::{Parser, Subcommand};
-use ground::Ground;
 use launch::Launcher;
 use plan::Cell;
 use row::Row;
+use scratch_dirs::ScratchDirs;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -141,9 +141,9 @@ fn run(mut choice: Choice) -> Result<(), Box<dyn Error>> {
     let cells = plan::cells(&choice.cells)?;
     let chosen = chosen(&choice.store)?;
     launch::listen_for_interrupts()?;
-    let ground = Ground::make(&choice.dir, 4 * choice.bytes)?;
+    let scratch_dirs = ScratchDirs::make(&choice.dir, 4 * choice.bytes)?;
     let libraries = choice.flume_lib.clone().or_else(|| std::env::var_os("MILLPOND_LEAGUE_FLUME"));
-    let launcher = Launcher::new(&ground, &choice, libraries.as_deref());
+    let launcher = Launcher::new(&scratch_dirs, &choice, libraries.as_deref());
     let mut rows = rows(&launcher, &chosen, &cells);
     for (name, why) in launcher.left_out(&chosen) {
         println!("left out {name}: {why}");
@@ -157,7 +157,7 @@ fn run(mut choice: Choice) -> Result<(), Box<dyn Error>> {
         cells: &cells,
         choice: &choice,
         flume: launcher.flume_version().map(str::to_owned),
-        machine: machine::facts(ground.first()),
+        machine: machine::facts(scratch_dirs.first()),
         load: [load, machine::load()],
         seconds: began.elapsed().as_secs_f64(),
     };

@@ -25,7 +25,7 @@ pub(crate) struct Run<'a> {
     pub(crate) seconds: f64,
 }
 
-/// Whose ratio to every other stands in the tables.
+/// The store whose ratio to each other is in the tables.
 const OURS: &str = "millpond";
 
 const METHOD: &str = include_str!("method.md");
@@ -55,15 +55,13 @@ impl Run<'_> {
         let mut head = "| store |".to_owned();
         let mut columns = |words: &str| head += words;
         if cell.puts() {
-            columns(" put, thousand events/s | least to most | put p50, p99, p99.9, longest, µs |");
+            columns(" put, thousand events/s | min to max | put p50, p99, p99.9, max, µs |");
         }
         if cell.takes() {
-            columns(
-                " taken, thousand events/s | least to most | take p50, p99, p99.9, longest, µs |",
-            );
+            columns(" taken, thousand events/s | min to max | take p50, p99, p99.9, max, µs |");
         }
         columns(
-            " processor µs/event | written by it, by all / body byte | on disk, MiB | peak memory, MiB | millpond is |",
+            " CPU µs/event | bytes written by process, to device / body byte | on disk, MiB | peak memory, MiB | millpond / store |",
         );
         let line = "|---".repeat(head.matches('|').count() - 1);
         let mut text = format!("{head}\n{line}|\n");
@@ -180,7 +178,7 @@ fn line_of(row: &Row, ours: Option<&Row>) -> String {
     }
     let device = row.device().map_or("–".to_owned(), figure);
     let ratio = ours.and_then(|ours| ours.times(row)).filter(|_| row.store != OURS);
-    let ratio = ratio.map_or("–".to_owned(), |times| format!("{} times as fast", figure(times)));
+    let ratio = ratio.map_or("–".to_owned(), |times| figure(times));
     let mib = |bytes: f64| figure(bytes / f64::from(1 << 20));
     let _ = write!(
         line,

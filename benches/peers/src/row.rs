@@ -99,7 +99,7 @@ impl Row {
         self.median(|slice| slice.written as f64 / self.body_bytes(slice))
     }
 
-    /// The same of the device, by everybody.
+    /// Returns the bytes that all processes wrote to the device per body byte.
     pub(crate) fn device(&self) -> Option<f64> {
         let seen = self.slices.iter().filter(|slice| slice.device.is_some());
         let each = |slice: &Slice| slice.device.unwrap_or(0) as f64 / self.body_bytes(slice);

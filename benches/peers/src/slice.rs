@@ -60,7 +60,7 @@ pub(crate) struct Slice {
     pub(crate) cpu_us: f64,
     /// Bytes that the process made the kernel write.
     pub(crate) written: u64,
-    /// Bytes that everybody wrote to the device, where that can be seen.
+    /// Bytes that all processes wrote to the device, where that can be read.
     pub(crate) device: Option<u64>,
     /// Bytes that the file system had given to the store's files at the end.
     pub(crate) on_disk: u64,
@@ -106,7 +106,7 @@ impl Place<'_> {
         let cell = self.task.cell;
         let bodies =
             self.waiting * cell.body as u64 + cell.budget(self.task.bytes, self.task.seconds);
-        // What stores keep beside each body.
+        // What stores keep in addition to each body.
         let ready = bodies + bodies / cell.body as u64 * 48;
         let hot = if cell.workload == Workload::Hot { ready } else { 0 };
         let ready = if fresh { ready } else { 0 };
@@ -141,7 +141,7 @@ impl Place<'_> {
         let mut slice = self.slice(&window, before)?;
         let put = loaded.join(window.put);
         if self.task.cell.workload == Workload::Produce {
-            // What was measured has to be found by whoever comes next.
+            // What was measured must be found by the next process.
             store.close()?;
             let store = self.open(false)?;
             let came = self.drain(store.as_ref())?;
@@ -210,7 +210,7 @@ impl Place<'_> {
         }
         match strange {
             0 => Ok(tally),
-            _ => Err(format!("{strange} events came out that nobody put").into()),
+            _ => Err(format!("{strange} events came out that were not put").into()),
         }
     }
 }

@@ -1,14 +1,13 @@
-//! The hand-written floors: `benches/floor`, which the project's own workloads share, with takers
-//! that read what they take back from the file; and one whose commits are direct writes of their
-//! own. They know their file from end to end only in the process that made it, or by reading all of
-//! it.
+//! The hand-written floors: `benches/floor`, shared with the project's own workloads, with takers that read events back
+//! from the file; and one whose commits are direct writes of their own. They know the content of their file only in the
+//! process that created it, or after reading all of it.
 
 #[path = "../../floor/mod.rs"]
 #[allow(dead_code, reason = "its own takers are for the project's workloads")]
 mod shared;
 
 use crate::{Bytes, Deliver, Failure, Setup, Store, locked};
-use ::millpond::disk::memory::SlabPool;
+use ::millpond::internal::disk::memory::SlabPool;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use shared::{Floor, Piece, TAKEN, pieces, put_frame, read, take_frame};
 use std::collections::VecDeque;
@@ -21,20 +20,20 @@ use std::sync::{Condvar, Mutex};
 
 const NAME: &str = "floor";
 
-/// Bytes of the file if nobody says.
+/// Default bytes of the file.
 const LEN: u64 = 64 << 20;
 
 /// Direct writes begin and end at multiples of this.
 const BLOCK: usize = 4096;
 
-/// Direct writes at once.
+/// Concurrent direct writes.
 const DEPTH: usize = 4;
 
 fn len_of(setup: &Setup) -> u64 {
     setup.flow.map_or(LEN, |flow| flow.ready_bytes.next_multiple_of(1 << 20) + LEN)
 }
 
-/// What is new: the floor with its queue. What was found: everything that a file holds, to look at.
+/// A new file: the floor with its queue. An existing one: everything in it, for reading.
 pub(crate) struct Buffered {
     file: Result<Floor, File>,
     len: u64,
@@ -54,7 +53,7 @@ impl Buffered {
         Ok(Self { file, len, used: AtomicU64::new(0), waiting: Mutex::new(waiting) })
     }
 
-    /// `None`: what was found is taken without a word to the file.
+    /// Returns `None` for an existing file: its events are taken without a write to it.
     fn commit(&self, frame: Vec<u8>) -> Result<Option<u64>, Failure> {
         let Ok(floor) = &self.file else { return Ok(None) };
         let bytes = frame.len() as u64 + 4;
@@ -97,7 +96,7 @@ impl Store for Buffered {
     }
 }
 
-/// What waits in a file, frame by frame; frames begin at multiples of `align`.
+/// Returns what waits in a file, frame by frame; frames begin at multiples of `align`.
 fn found(path: &Path, align: u64) -> Result<VecDeque<Piece>, Failure> {
     let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
     let len = file.get_ref().metadata()?.len();
@@ -143,7 +142,7 @@ fn word(file: &mut impl Read, crc: &mut crc32fast::Hasher) -> Result<u64, Failur
     Ok(u64::from_le_bytes(word))
 }
 
-/// Each commit is a direct, synchronous write into a place of its own.
+/// A floor whose commits are direct, synchronous writes, each to a place of its own.
 pub(crate) struct Unbuffered {
     file: File,
     len: u64,
@@ -151,7 +150,7 @@ pub(crate) struct Unbuffered {
     pool: SlabPool,
     free: Mutex<usize>,
     freed: Condvar,
-    /// Only what was found can be taken.
+    /// Set for an existing file: only its events can be taken.
     found: Option<Buffered>,
 }
 
@@ -164,7 +163,7 @@ impl Unbuffered {
         } else {
             // The other floor fills it with zeroes.
             drop(Floor::open(&path, len, false)?);
-            // Every direct write would have to throw out the pages that it filled.
+            // Every direct write would have to drop the pages that it filled.
             let whole = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
             posix_fadvise(&File::open(&path)?, 0, 0, whole)?;
             None

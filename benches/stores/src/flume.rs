@@ -8,22 +8,22 @@ use std::process::Command;
 const LOGGING: &str = include_str!("../java/log4j2.xml");
 const VERSION: &str = "flume-file-channel-";
 
-/// Where Flume's libraries and a driver are.
+/// The places of Flume's libraries and a driver.
 #[derive(Debug)]
 pub struct Flume {
     class_path: OsString,
     logging: PathBuf,
     class: String,
-    /// Of the file channel's jar.
+    /// Version of the file channel's jar.
     pub version: String,
 }
 
 impl Flume {
-    /// Compiles the driver `class` from its `source` into `root`. `libraries`: directories with
-    /// Flume's jars, parted by `:`.
+    /// Compiles the driver `class` from its `source` into `root`. `libraries`: directories with Flume's jars, separated
+    /// by `:`.
     ///
     /// # Errors
-    /// In words: why it does not run.
+    /// Why it does not run, as text.
     pub fn new(
         libraries: Option<&OsStr>,
         root: &Path,
@@ -54,7 +54,7 @@ impl Flume {
         Ok(Self { class_path, logging, class: class.to_owned(), version })
     }
 
-    /// The driver in a virtual machine with these options.
+    /// Returns the command of the driver in a virtual machine with these options.
     #[must_use]
     pub fn command(&self, options: &[&str]) -> Command {
         let mut command = Command::new("java");
@@ -65,10 +65,10 @@ impl Flume {
     }
 }
 
-/// What it says on stdout, if it ends well.
+/// Returns its stdout, if it ends successfully.
 ///
 /// # Errors
-/// In words: that it could not be started, or what it said on stderr.
+/// Why it could not be started, or its stderr.
 pub fn words_of(mut command: Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     match command.output() {

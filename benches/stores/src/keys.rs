@@ -1,16 +1,16 @@
-//! Numbers of the events of a queue that lives in an ordered map.
+//! Event numbers of a queue in an ordered map.
 
 use crate::{Failure, locked};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Mutex;
 
-/// Gives out numbers to puts, and to takes the range that they may look at: nothing in it is about
-/// to be put any more, though numbers of a put that failed may be missing in it.
+/// Assigns numbers to puts, and to takes the range that they may read: no put in it is under way any more, though
+/// numbers of a failed put may be missing.
 pub(crate) struct Keys(Mutex<State>);
 
 struct State {
-    /// Of the next put.
+    /// Number of the next put.
     next: u64,
     /// First numbers of puts under way.
     open: BTreeSet<u64>,
@@ -19,12 +19,12 @@ struct State {
 }
 
 impl Keys {
-    /// Of a queue whose numbers end before `next`.
+    /// Returns the numbers of a queue that end before `next`.
     pub(crate) fn new(next: u64) -> Self {
         Self(Mutex::new(State { next, open: BTreeSet::new(), first: 0 }))
     }
 
-    /// Runs `put` with the first of `count` numbers. They are not used again, however it ends.
+    /// Runs `put` with the first of `count` numbers. They are not reused, whatever its result.
     pub(crate) fn put<T>(&self, count: usize, put: impl FnOnce(u64) -> T) -> T {
         let first = {
             let mut state = locked(&self.0);
@@ -38,8 +38,8 @@ impl Keys {
         answer
     }
 
-    /// Runs `read` with the range that may be taken from; it answers the number behind the last
-    /// event that it read, and those are this take's from then on.
+    /// Runs `read` with the range that may be taken from; it returns the number after the last event that it read, and
+    /// the events up to there belong to this take from then on.
     pub(crate) fn claim<T>(
         &self,
         read: impl FnOnce(Range<u64>) -> Result<(u64, T), Failure>,
@@ -52,7 +52,7 @@ impl Keys {
         Ok((first..state.first, answer))
     }
 
-    /// The take of what begins at `first` failed.
+    /// Returns events to the queue: the take of those from `first` on failed.
     pub(crate) fn give_back(&self, first: u64) {
         let mut state = locked(&self.0);
         state.first = state.first.min(first);
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_take_sees_nothing_behind_a_put_that_is_under_way_and_gets_what_another_gave_back() {
+    fn a_take_stops_at_an_open_put_and_gets_rolled_back_events() {
         let keys = Keys::new(5);
         let look = |keys: &Keys| {
             let mut seen = 0..0;

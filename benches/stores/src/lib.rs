@@ -1,11 +1,10 @@
-//! The stores that the league table and the side-by-side benchmark work on, each behind the same
-//! three calls: put a transaction, take one, close.
+//! The stores that the league table and the side-by-side benchmark work with, each with the same three calls: put a
+//! transaction, take one, close.
 //!
-//! An adapter uses the strictest setting that its store offers, for speed one in which a commit is
-//! durable when it is answered, and does nothing for it that a careful user would not: no retries, no
-//! checksums, no syncs of its own. [`STORES`] says which setting that is and what the store's own
-//! documents do not promise. Several threads may put and take at the same time, as far as the store
-//! lets them.
+//! An adapter uses the strictest setting of its store, for speed one in which a commit is durable when it returns, and
+//! does nothing for it that a careful user would not: no retries, no checksums, no syncs of its own. [`STORES`] says
+//! which setting that is and what the store's own documents do not promise. Several threads may put and take
+//! concurrently, as far as the store allows.
 
 mod fjall;
 mod floor;
@@ -29,57 +28,57 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use versions::version;
 
-/// What went wrong, in words.
+/// The cause of a failure, as text.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// Is handed the body of each event that a take delivers.
+/// Called with the body of each event that a take delivers.
 pub type Deliver<'a> = dyn FnMut(&[u8]) + 'a;
 
 /// A queue on disk.
 pub trait Store: Send + Sync {
-    /// Puts one transaction. Returns once the store says that it is durable. `lane` is below
-    /// [`Setup::lanes`]; one lane is used by one thread at a time.
+    /// Puts one transaction. Returns once the store reports it durable. `lane` is below [`Setup::lanes`]; one lane is
+    /// used by one thread at a time.
     ///
     /// # Errors
     /// In doubt: the events may be there or not.
     fn put(&self, lane: usize, bodies: &[Bytes]) -> Result<(), Failure>;
 
-    /// Takes up to `most` events from the front: hands them to `deliver`, then removes them for
-    /// good. The number delivered; 0: nothing is waiting.
+    /// Takes up to `most` events from the front: passes them to `deliver`, then removes them for good. Returns the
+    /// number delivered; 0: nothing is waiting.
     ///
     /// # Errors
     /// In doubt: they may come again or not.
     fn take(&self, lane: usize, most: usize, deliver: &mut Deliver<'_>) -> Result<usize, Failure>;
 
-    /// Events that the store itself counts as damaged.
+    /// Returns how many events the store itself counts as damaged.
     fn damaged(&self) -> u64 {
         0
     }
 
-    /// Waits for what it does by itself after an opening, before a measurement.
+    /// Waits for background work after an opening, before a measurement.
     fn settle(&self) {}
 
-    /// The end, in good order.
+    /// Closes the store cleanly.
     ///
     /// # Errors
-    /// What the store answers.
+    /// The error of the store.
     fn close(self: Box<Self>) -> Result<(), Failure>;
 }
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// At least one; stores that know one use the first. They are there already.
+    /// The existing directories, at least one; stores that use only one take the first.
     pub dirs: Vec<PathBuf>,
-    /// Threads that put, and threads that take, at the same time; at least 1.
+    /// Threads that put, and threads that take, concurrently; at least 1.
     pub lanes: usize,
-    /// What is to come, for a measurement of speed: files are made beforehand where a store can,
-    /// bodies are not compressed. `None`: small files, to be harmed by faults.
+    /// The planned measurement of speed: files are made beforehand where a store can, bodies are not compressed.
+    /// `None`: small files, for faults.
     pub flow: Option<Flow>,
 }
 
 impl Setup {
-    /// One thread and small files in `dir`.
+    /// Returns a setup of one thread and small files in `dir`.
     #[must_use]
     pub fn small(dir: &Path) -> Self {
         Self { dirs: vec![dir.to_owned()], lanes: 1, flow: None }
@@ -90,74 +89,74 @@ impl Setup {
     }
 }
 
-/// What a measurement is going to do.
+/// A planned measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// Bytes that files are to be made for beforehand, at most.
+    /// Most bytes for which files are to be made beforehand.
     pub ready_bytes: u64,
-    /// Bytes of events that wait and that a taker is to find in memory.
+    /// Bytes of waiting events that a taker is to find in memory.
     pub hot_bytes: u64,
-    /// Whether there are takers, who want to see soon that nothing is left.
+    /// Whether there are takers, which need to find out soon that nothing is left.
     pub takers: bool,
 }
 
-/// What the tables say of a store.
+/// A store in the tables.
 #[derive(Debug)]
 pub struct Entry {
-    /// As on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// How it is set for the league.
+    /// Its settings for the league.
     pub faults: &'static str,
-    /// How it is set for a measurement of speed; empty: it takes no part there.
+    /// Its settings for a measurement of speed; empty: it is not measured.
     pub speed: &'static str,
     /// What its own documents do not promise, or what the adapter had to add to make it a queue.
     pub remark: &'static str,
     /// Whether it can use several directories.
     pub stripes: bool,
-    /// Whether it can be taken from.
+    /// Whether events can be taken from it.
     pub takes: bool,
 }
 
 /// The name of Flume's file channel, which runs in a virtual machine of its own.
 pub const FLUME: &str = "flume";
 
-/// The name of the store that is there only when it was built.
+/// The name of the store that exists only if it was built.
 pub const ROCKSDB: &str = "rocksdb";
 
 const PLAIN: Entry =
     Entry { name: "", faults: "", speed: "", remark: "", stripes: false, takes: true };
 
-/// In the order of the tables.
+/// The stores in the order of the tables.
 pub const STORES: [Entry; 15] = [
     Entry {
         name: "millpond",
         faults: "one data directory, segments of 1 MiB, keep-alive 0.2 s, no minimum of free space",
-        speed: "segments of 64 MiB, made beforehand; the hot window holds what waits where takes are to be hot, 48 MiB otherwise (default), and was filled once before",
+        speed: "preallocated segments of 64 MiB; for hot takes the hot window holds everything that waits, otherwise 48 MiB (default), and was filled once before",
         stripes: true,
         ..PLAIN
     },
     Entry {
         name: "millpond-fresh",
-        speed: "default options, measured from the moment it was opened: nothing is made beforehand",
+        speed: "default options, measured from the opening on: nothing is preallocated",
         stripes: true,
         ..PLAIN
     },
     Entry {
         name: "floor-sync",
         speed: "one buffered write and one fdatasync per commit, zero-filled file",
-        remark: "hand-written; no queue in earnest: it is never taken into use again, and reads without looking at checksums",
+        remark: "hand-written; not a complete queue: space is never reused, and reads do not verify checksums",
         ..PLAIN
     },
     Entry {
         name: "floor-group",
         speed: "group commit by a leader: one buffered write and one fdatasync per group, zero-filled file",
-        remark: "hand-written, likewise",
+        remark: "hand-written, with the same limits",
         ..PLAIN
     },
     Entry {
         name: "floor-segments",
         speed: "group commit by a leader: one buffered write and one fdatasync per group, files of 64 MiB filled in pieces of 4 MiB; a checksum for each event, verified when it is taken",
-        remark: "hand-written; the floor that the bars of speed are meant against; no queue in earnest: it deletes nothing",
+        remark: "hand-written; the floor that the targets refer to; not a complete queue: it deletes nothing",
         ..PLAIN
     },
     Entry {
@@ -199,16 +198,16 @@ pub const STORES: [Entry; 15] = [
     Entry {
         name: "raft-engine",
         faults: "every batch written with sync=true; recovery tolerates a torn tail (default)",
-        speed: "every batch written with sync=true; not compressed, log files of 64 MiB made beforehand",
-        remark: "panics on a failed sync by design; a queue is a region for each thread, a take compacts it",
+        speed: "every batch written with sync=true; not compressed, preallocated log files of 64 MiB",
+        remark: "panics on a failed sync by design; a queue is one region per thread, a take compacts it",
         ..PLAIN
     },
     Entry {
         name: "okaywal",
         faults: "default (every commit syncs), no checkpoints",
-        speed: "every commit syncs (default), files of 64 MiB made beforehand, buffer of 256 KiB, no checkpoints",
-        remark: "a log, not a queue: the adapter logs takes, keeps in memory what waits (for speed: where it \
-                 lies, and what an opening found), and passes on what reading an entry answers",
+        speed: "every commit syncs (default), preallocated files of 64 MiB, buffer of 256 KiB, no checkpoints",
+        remark: "a log, not a queue: the adapter logs takes and keeps waiting events in memory (for speed: their offsets, \
+                 and what an opening found); it returns entries as okaywal reads them",
         ..PLAIN
     },
     Entry {
@@ -220,22 +219,22 @@ pub const STORES: [Entry; 15] = [
     Entry {
         name: "mrecordlog",
         faults: "SyncPolicy::OnAppend",
-        remark: "hands its bytes to the system and never syncs; a sync policy is on its list of \
+        remark: "passes its bytes to the system and never syncs; a sync policy is on its list of \
                  things to do",
         ..PLAIN
     },
     Entry {
         name: "yaque",
         faults: "receiver saved after each take, `recovery::recover` at every opening",
-        remark: "never syncs; its manual speaks of kills, not of power cuts; bodies have no checksums",
+        remark: "never syncs; its manual covers kills, not power cuts; bodies have no checksums",
         ..PLAIN
     },
 ];
 
-/// Opens the store called `name`, or makes it.
+/// Opens the store called `name`, or creates it.
 ///
 /// # Errors
-/// What the store answers; or there is no such store here.
+/// The error of the store; or there is no such store here.
 pub fn open(name: &str, setup: &Setup) -> Result<Box<dyn Store>, Failure> {
     Ok(match name {
         "millpond" => Box::new(millpond::Millpond::open(setup, millpond::Start::Ready)?),
@@ -257,7 +256,7 @@ pub fn open(name: &str, setup: &Setup) -> Result<Box<dyn Store>, Failure> {
     })
 }
 
-/// A lock whose holder panicked is as good as another: what it guards is judged from outside.
+/// Locks even if a holder panicked: what the mutex guards is judged from outside.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,7 @@
 //! This project's own file channel.
 
 use crate::{Bytes, Deliver, Failure, Setup, Store};
-use ::millpond::channel::Channel;
-use ::millpond::channel::file::{FileChannel, FileChannelOptions};
-use ::millpond::event::Event;
+use ::millpond::{Channel, Event, FileChannel, FileChannelOptions};
 use std::time::Duration;
 
 /// Bytes of the hot window that are used once before a measurement of speed, and of an event for that.
@@ -17,16 +15,16 @@ pub(crate) struct Millpond {
     channel: FileChannel,
     /// Segments to wait for before a measurement, all directories together.
     ready: usize,
-    /// A take goes on until it has as many as it may.
+    /// A take continues until it has its maximum.
     patient: bool,
 }
 
-/// What a measurement of speed begins with.
+/// The segments at the start of a measurement of speed.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Start {
     /// Segments made beforehand.
     Ready,
-    /// What an opening with default options makes.
+    /// Those that an opening with default options makes.
     Fresh,
 }
 
@@ -41,10 +39,10 @@ impl Millpond {
         if let Some(flow) = setup.flow {
             if start == Start::Ready {
                 let dirs = setup.dirs.len() as u64;
-                // Only half of them are used before further ones are made beside the puts.
+                // Only half of them are used before more are made during the puts.
                 let segments = (2 * flow.ready_bytes).div_ceil(SEGMENT_BYTES * dirs) as usize;
                 options.segment_bytes = SEGMENT_BYTES;
-                // Made beforehand, they are not to begin small and grow.
+                // Made beforehand, they must not begin small and grow.
                 options.first_segment_bytes = SEGMENT_BYTES;
                 options.ready_segments = segments.max(4);
                 ready = options.ready_segments * setup.dirs.len();
@@ -67,8 +65,8 @@ impl Millpond {
         Ok(store)
     }
 
-    /// Puts and takes as much as the hot window holds: its memory has then been used once, as that of a
-    /// channel in use has been, and as the page cache of the floors' files has.
+    /// Puts and takes as much as the hot window holds: its memory has then been used once, like that of a channel in
+    /// use, and like the page cache of the floors' files.
     fn use_window(&self, bytes: usize) -> Result<(), Failure> {
         let batch = vec![Bytes::from_static(&[0; BODY_BYTES]); 16];
         let mut waiting = 0;
@@ -76,7 +74,7 @@ impl Millpond {
             self.put(0, &batch)?;
             waiting += batch.len();
         }
-        // Where a put may wait long for room, a take would wait as long for an event that is not there.
+        // With a long keep-alive for puts, a take would wait as long for a missing event.
         while waiting > 0 {
             match self.take(0, batch.len(), &mut |_| {})? {
                 0 => return Err("what was put to use the window is not there".into()),
@@ -99,7 +97,7 @@ impl Store for Millpond {
     fn take(&self, _: usize, most: usize, deliver: &mut Deliver<'_>) -> Result<usize, Failure> {
         let mut take = self.channel.begin_take();
         let mut taken = 0;
-        // One call lends what lies together; the next may continue in the next block.
+        // One call lends contiguous events; the next may continue in the next block.
         while taken < most {
             let events = take.take(most - taken)?;
             taken += events.len();

@@ -1,5 +1,5 @@
-//! okaywal: a write-ahead log. Puts and takes are its entries; where each waiting body lies is kept
-//! in memory, and what a process left is rebuilt from them, which is what such a log is for.
+//! okaywal: a write-ahead log. Puts and takes are its entries; the place of each waiting body is kept in memory and
+//! rebuilt from them at an opening, which is the purpose of such a log.
 
 use crate::{Bytes, Deliver, Failure, Setup, Store, locked};
 use ::okaywal::{
@@ -15,7 +15,7 @@ const TAKE: &[u8] = b"take";
 /// A body that waits.
 #[derive(Debug)]
 enum Body {
-    /// Found at an opening, which tells no places; or kept.
+    /// Found at an opening, which reports no places; or kept.
     Here(Vec<u8>),
     There(LogPosition, u32),
 }

@@ -5,8 +5,7 @@ use ::raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize}
 use protobuf::well_known_types::BytesValue;
 use std::sync::Mutex;
 
-/// Under this key each take leaves the index of the next entry: a region that was taken empty
-/// remembers none.
+/// Key under which each take stores the index of the next entry: a region that was emptied remembers none.
 const NEXT: &[u8] = b"next";
 
 /// An entry: its index in 8 bytes, then the body.
@@ -20,15 +19,14 @@ impl MessageExt for Entries {
     }
 }
 
-/// Indexes must follow each other in a region, so whoever writes to one waits for its writer; a
-/// taker compacts it meanwhile.
+/// Indexes must be consecutive in a region, so a writer waits for the previous one; a taker compacts it concurrently.
 struct Region {
     number: u64,
     /// Index of the next put; held while one is written.
     next: Mutex<u64>,
-    /// Indexes of what waits; the first part is held by a taker.
+    /// Index of the first waiting entry; held by a taker.
     first: Mutex<u64>,
-    /// Behind the last entry that is durable.
+    /// Index after the last durable entry.
     end: Mutex<u64>,
 }
 

@@ -42,7 +42,7 @@ impl Store for Redb {
         let transaction = self.begin()?;
         {
             let mut queue = transaction.open_table(QUEUE)?;
-            // A transaction that failed may be there all the same: its keys are not used again.
+            // A failed transaction may be there nevertheless: its keys are not reused.
             let first = self.next.fetch_add(bodies.len() as u64, Ordering::Relaxed);
             for (key, body) in (first..).zip(bodies) {
                 queue.insert(key, &body[..])?;

@@ -53,7 +53,7 @@ impl Store for Rocksdb {
             let (mut bodies, mut behind) = (Vec::new(), range.start);
             let first = range.start.to_be_bytes();
             let mut options = ReadOptions::default();
-            // What was deleted before lies in front and is not walked through again.
+            // Deleted entries before it are not visited again.
             options.set_iterate_lower_bound(first);
             options.set_iterate_upper_bound(range.end.to_be_bytes());
             let from = IteratorMode::From(&first, Direction::Forward);

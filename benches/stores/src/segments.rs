@@ -1,10 +1,10 @@
-//! The floor with which the design's table of speed compares: group commit by a leader into files of
-//! 64 MiB, each filled with zeroes in writes of 4 MiB before; every event has a checksum of its own,
-//! which its taker verifies. Where events lie is kept in memory, a run of events of one length at a
-//! time, and a taker reads a run back at once. An opening reads every file.
+//! The floor with which the design's table of speed compares: group commit by a leader into files of 64 MiB, each
+//! filled with zeroes in writes of 4 MiB before; every event has a checksum of its own, which its taker verifies. The
+//! places of events are kept in memory, a run of events of one length at a time, and a taker reads a run back at once.
+//! An opening reads every file.
 //!
-//! Beside [`super::floor`] it shows what a floor's own habits cost it: of a file that was filled in
-//! large pieces the page cache keeps large pages, and writing back a few bytes of one costs more.
+//! Compared with [`super::floor`] it shows what a floor's own habits cost it: of a file that was filled in large pieces
+//! the page cache keeps large pages, and writing back a few bytes of one costs more.
 
 use crate::{Bytes, Deliver, Failure, Setup, Store, locked};
 use std::collections::VecDeque;
@@ -15,20 +15,19 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 const SEGMENT_BYTES: u64 = 64 << 20;
 
-/// Zeroes are written in pieces of so many bytes.
+/// Bytes of one write of zeroes.
 const FILL_BYTES: u64 = 4 << 20;
 
-/// Segments if nobody says how much is to come.
+/// Default number of segments.
 const SEGMENTS: u64 = 2;
 
-/// Length and checksum in front of each body.
+/// Length and checksum before each body.
 const HEADER_BYTES: usize = 8;
 
-/// What a committed take begins with, where a body has its length and checksum; the number of events
-/// follows.
+/// First bytes of a committed take, where a body has its length and checksum; the number of events follows.
 const TAKEN: [u8; 8] = [0xff; 8];
 
-/// Events of one length that lie one behind the other.
+/// Adjacent events of one length.
 struct Run {
     file: Arc<File>,
     at: u64,
@@ -42,11 +41,11 @@ pub(crate) struct Segments {
 }
 
 struct State {
-    /// What the next group carries, and runs in it by their place there.
+    /// The bytes of the next group, and the runs in it by their offset.
     gather: Vec<u8>,
     gathered: Vec<(u64, usize, usize)>,
     spare: Vec<u8>,
-    /// The group that gathers, and the last that is durable.
+    /// Number of the next group, and of the last durable one.
     group: u64,
     done: u64,
     writing: bool,
@@ -57,7 +56,7 @@ struct State {
     failed: Option<String>,
 }
 
-/// A file full of zeroes that the disk has.
+/// Returns a file of zeroes, on the disk.
 fn filled(path: &Path) -> Result<File, Failure> {
     let file = File::options().read(true).write(true).create_new(true).open(path)?;
     let zeroes = vec![0; FILL_BYTES as usize];
@@ -68,7 +67,7 @@ fn filled(path: &Path) -> Result<File, Failure> {
     Ok(file)
 }
 
-/// Adds the events of a file, and drops from the front what takes in it say.
+/// Adds the events of a file, and drops those that its takes have taken from the front.
 fn find(file: &Arc<File>, waiting: &mut VecDeque<Run>) -> Result<(), Failure> {
     let mut bytes = vec![0; SEGMENT_BYTES as usize];
     file.read_exact_at(&mut bytes, 0)?;
@@ -136,7 +135,7 @@ impl Segments {
             find(&Arc::new(File::open(name(number))?), &mut waiting)?;
             number += 1;
         }
-        // What was found is there to be looked at: it goes on in a file of its own.
+        // An existing store is only read: new writes go to a file of their own.
         let count = if number == 0 { count } else { number + 1 };
         let segment = Arc::new(filled(&name(number))?);
         let ready = (number + 1..count).map(|number| filled(&name(number)));
@@ -157,8 +156,8 @@ impl Segments {
         Ok(Self { state, durable: Condvar::new() })
     }
 
-    /// Has `frame` written and returns once it is durable. `runs` are the events in it: place in
-    /// the frame, how many, bytes of a body.
+    /// Submits `frame` and returns once it is durable. `runs` are the events in it: offset in the frame, count, bytes
+    /// of a body.
     fn commit(&self, frame: &[u8], runs: &[(u64, usize, usize)]) -> Result<(), Failure> {
         let mut state = locked(&self.state);
         let base = state.gather.len() as u64;
@@ -213,7 +212,7 @@ impl Segments {
         }
     }
 
-    /// The next events, at most `most`: of one run.
+    /// Returns the next events, at most `most`, of one run.
     fn next(&self, most: usize) -> Option<Run> {
         let mut state = locked(&self.state);
         let run = state.waiting.front_mut()?;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 const BEGIN: &str = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cell_size_check=ON; \
                      CREATE TABLE IF NOT EXISTS queue(id INTEGER PRIMARY KEY, body BLOB NOT NULL);";
 
-/// One connection: a second writer would only be told that the database is busy.
+/// One connection: a second writer would only get the error that the database is busy.
 pub(crate) struct Sqlite(Mutex<Connection>);
 
 impl Sqlite {

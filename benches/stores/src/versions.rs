@@ -1,6 +1,6 @@
 //! Versions, from the lock file that this was built with.
 
-/// Of the store called `name`; of Flume and of the floors nothing.
+/// Returns the version of the store called `name`; empty for Flume and the floors.
 #[must_use]
 pub fn version(name: &str) -> String {
     if name == "sqlite" {

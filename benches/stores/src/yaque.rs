@@ -12,8 +12,8 @@ pub(crate) struct Yaque {
 impl Yaque {
     pub(crate) fn open(setup: &Setup) -> Result<Self, Failure> {
         let dir = setup.dir().join("queue");
-        // A killed process leaves its lock files; the manual has these calls for them. The first
-        // takes a queue without any segment for one at its very end.
+        // A killed process leaves its lock files; the manual has these calls for them. The first takes a queue without
+        // any segment for one at its very end.
         if dir.join("0.q").exists() {
             recovery::recover(&dir)?;
         } else if dir.exists() {

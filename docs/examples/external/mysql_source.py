@@ -61,7 +61,7 @@ class Table:
             f"--host={host}", f"--port={port or 3306}", "--protocol=tcp",
             f"--user={settings['connection.user']}", database,
         ]
-        # Not on the command line, which everybody on the machine can see.
+        # Not on the command line, which all users of the machine can see.
         self.environment = {**os.environ, "MYSQL_PWD": settings["connection.password"]}
         self.name = settings["table"]
         self.id = settings.get("incremental.column.name", "id")

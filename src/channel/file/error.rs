@@ -1,12 +1,13 @@
-//! Why a file channel could not be opened.
+//! Errors of opening a file channel.
 
 use crate::base::codes::{self, Code, Coded};
 use crate::base::setting::Setting;
+use crate::channel::Retry;
 use crate::recovery;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a file channel could not be opened. Nothing in the directories is lost by it.
+/// Why a file channel could not be opened. Nothing in the directories is lost by any of these.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -15,14 +16,14 @@ pub enum OpenError {
     Setting {
         /// The option.
         option: Setting,
-        /// What it is.
+        /// Its value.
         value: String,
-        /// What it may be.
+        /// The legal values.
         legal: String,
     },
     /// The directories were refused, or could not be read.
     #[error(transparent)]
-    Recovery(#[from] recovery::OpenError),
+    Recovery(#[from] recovery::RecoveryError),
     /// The first write of the new opening failed.
     #[error("cannot begin writing in {path}: {source} ({code})", path = path.display(), code = self.code())]
     Begin {
@@ -34,6 +35,28 @@ pub enum OpenError {
     /// The operating system refused a thread.
     #[error("cannot start the channel's thread: {0} ({code})", code = self.code())]
     Thread(io::Error),
+}
+
+impl OpenError {
+    /// Returns what the caller can do: [`Retry::Later`] where a disk, another process or the
+    /// operating system is the cause, which may change by itself; [`Retry::Never`] where the options
+    /// or the directories have to be changed first.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Begin { .. }
+            | Self::Thread(_)
+            | Self::Recovery(
+                recovery::RecoveryError::Directory { .. }
+                | recovery::RecoveryError::Lock(_)
+                | recovery::RecoveryError::MemberMissing { .. },
+            ) => Retry::Later,
+            Self::Recovery(recovery::RecoveryError::File(error)) if error.is_of_storage() => {
+                Retry::Later
+            }
+            Self::Setting { .. } | Self::Recovery(_) => Retry::Never,
+        }
+    }
 }
 
 impl Coded for OpenError {

@@ -1,254 +1,418 @@
-//! The commit delay: how long the next write of a stripe waits for commits that are about to join it.
-//!
-//! Threads that commit in a loop fall into two groups that take turns with the disk: while the block of
-//! one group is written the other group fills the next block, and its write begins before the threads of
-//! the first are back. So each commit waits for two writes. A short delay after a write lets all of them
-//! share the next one; the last thread that comes back starts it at once.
-//!
-//! Whether that pays depends on how long a write takes, on how many threads come back and how fast. All
-//! three are measured: a delay counts as a gain when more commits were carried in the time of the delay and
-//! one write than two groups would have got through in it. After a delay without a gain 1, 3, 7, … 127
-//! writes start without one, so that a workload that never gains loses less than 1 %. After a lone commit
-//! there is no delay.
-//!
-//! While a write is delayed one thread holds it and starts it when the delay is over. Anybody who asks after
-//! that moment may start it as well, so that no write depends on that one thread.
+//! Group commit: the write is done by a committer that finds that it may start, or by the pool for
+//! callers that must not block. Leadership is a job held by a thread, never a property of a future
+//! that can be dropped.
 
-use crate::log::Gathered;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use super::block_write;
+use super::commit_delay::{CommitDelay, WriteDecision};
+use super::read_back;
+use super::shared::Shared;
+use super::workers::{RunTask, Task, Workers};
+use crate::base::fault_cause::{FaultCause, FaultKind};
+use crate::base::ids::StripeIndex;
+use crate::channel::waiting::Caller;
+use crate::log::block_completion::{BlockCompletion, CommitTicket};
+use crate::log::{Log, WriteJob};
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// After a shorter write there is no delay: waking a thread takes longer.
-const WRITE_MIN: Duration = Duration::from_micros(20);
+/// Interval at which a waiting committer checks that the channel still runs: a panic in the middle
+/// of a change may have lost the only way to wake it.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// The longest delay. A thread that does other work between two commits is not waited for.
-const DELAY_MAX: Duration = Duration::from_millis(1);
+/// A stripe that may be written, and the block that would be written, to find a committer that
+/// waits for it.
+pub(super) type ReadyStripe = (StripeIndex, Option<Arc<BlockCompletion>>);
 
-/// After this many delays in a row without a gain, only each 2^n-th write is delayed.
-const MISSES_MAX: u32 = 7;
-
-/// The commit delay of one stripe.
-#[derive(Debug, Default)]
-pub(super) struct CommitDelay(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    /// Present while a write is delayed.
-    delay: Option<Delay>,
-    /// Delays in a row without a gain.
-    misses: u32,
-    /// Writes that are still to start without a delay.
-    skips: u32,
+/// What follows a write, determined while it was reported.
+#[derive(Default)]
+struct FollowUp {
+    /// Run by the same thread.
+    job: Option<WriteJob>,
+    /// Written by others.
+    ready_stripes: Vec<ReadyStripe>,
 }
 
-#[derive(Debug)]
-struct Delay {
-    since: Duration,
-    until: Duration,
-    /// How long the write before took.
-    write: Duration,
-    /// Frames that the next write carries when all are back.
-    wanted: usize,
-    /// A thread sees to it that the write starts.
-    held: bool,
+/// Reports a job as failed if its thread panics before it reports the result.
+struct WriteGuard<'s> {
+    shared: &'s Arc<Shared>,
+    job: Option<WriteJob>,
 }
 
-impl Delay {
-    /// Whether the next write, which carries `frames` so far, is still to wait.
-    fn goes_on(&self, now: Duration, frames: usize) -> bool {
-        frames < self.wanted && now < self.until
+impl<'s> WriteGuard<'s> {
+    fn new(shared: &'s Arc<Shared>, job: WriteJob) -> Self {
+        Self { shared, job: Some(job) }
     }
 
-    /// Whether a write that starts now with `frames` carries more commits, in the time of the delay and of
-    /// the write, than two groups of half of those wanted would have got through.
-    fn is_gain(&self, now: Duration, frames: usize) -> bool {
-        let spent = self.write + now.saturating_sub(self.since);
-        self.write.as_secs_f64() * 2.0 * frames as f64 > spent.as_secs_f64() * self.wanted as f64
+    fn write(&mut self) -> io::Result<()> {
+        self.job.as_mut().map_or(Ok(()), block_write::run)
+    }
+
+    /// Reports the result and returns what this thread writes next.
+    fn end(
+        &mut self,
+        result: io::Result<()>,
+        next: impl FnOnce(&mut Log) -> FollowUp,
+    ) -> Option<WriteJob> {
+        let (stripe, id) = self.job.take().map(|job| (job.stripe, job.id))?;
+        let now = self.shared.now();
+        // A poisoned log is reported to every caller.
+        let mut log = self.shared.log().ok()?;
+        let ended = log.write_in_flight(stripe, id).filter(|_| result.is_ok());
+        log.complete(now, stripe, id, result);
+        let next = next(&mut log);
+        if let Some((released, started)) = ended.filter(|_| !self.shared.options.step_driven) {
+            let (took, pending_write) = (now.saturating_sub(started), log.pending_write(stripe));
+            self.shared.commit_delay(stripe).begin(now, took, released, pending_write);
+        }
+        let wakeups = log.take_wakeups();
+        drop(log);
+        // Before the committers whose events are durable are woken: the storage is idle until the
+        // next write begins, and the many threads woken keep the processors busy.
+        self.shared.wake_writers(next.ready_stripes);
+        self.shared.deliver(wakeups);
+        next.job
     }
 }
 
-/// What a thread that could start the next write is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WriteDecision {
-    /// Start it.
-    Start,
-    /// Hold it, and start it at this time at the latest.
-    Hold(Duration),
-    /// Nothing: another thread holds it.
-    Leave,
+impl Drop for WriteGuard<'_> {
+    fn drop(&mut self) {
+        self.end(Err(io::Error::other("the writing thread panicked")), |_| FollowUp::default());
+    }
 }
 
-impl CommitDelay {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn commit_delay(&self, index: StripeIndex) -> &CommitDelay {
+        &self.stripe_dirs[index.at()].commit_delay
     }
 
-    /// Decides, at the end of a write that took `took` and answered `released` commits, whether the next one
-    /// is delayed. `gathered` is what it would carry now.
-    pub(super) fn begin(
+    /// Returns the next write of the stripe, if one may start and no other thread begins it. Where
+    /// waiting for further commits pays, `pause` waits, for at most the given time, unless
+    /// `is_settled` says that it is not needed any more.
+    fn next_write(
         &self,
-        now: Duration,
-        took: Duration,
-        released: usize,
-        gathered: Option<Gathered>,
-    ) {
-        let mut state = self.state();
-        state.delay = None;
-        let frames = match gathered {
-            Some(Gathered { frames, small: true }) => frames,
-            None => 0,
-            Some(Gathered { small: false, .. }) => return,
-        };
-        if took < WRITE_MIN || released == 0 || frames + released < 2 {
-            return;
+        index: StripeIndex,
+        is_settled: impl Fn() -> bool,
+        pause: impl Fn(Duration),
+    ) -> Option<WriteJob> {
+        let delay = self.commit_delay(index);
+        while !is_settled() {
+            let now = self.now();
+            let asked = self.with_log(|log| match delay.decide(now, log.pending_write(index)) {
+                WriteDecision::Start => Ok(log.next_write(now, index)),
+                WriteDecision::Leave => Ok(None),
+                WriteDecision::Hold(until) => Err(until),
+            });
+            let until = match asked {
+                Ok(Err(until)) => until,
+                Ok(Ok(job)) => return job,
+                // A poisoned log is reported to every caller.
+                Err(_) => return None,
+            };
+            while delay.goes_on(until) && !is_settled() {
+                match until.checked_sub(self.now()) {
+                    Some(left) if !left.is_zero() => pause(left),
+                    _ => break,
+                }
+                // The last expected commit may have been one that does not block a thread.
+                let now = self.now();
+                let is_held = self.with_log(|log| delay.is_held(now, log.pending_write(index)));
+                if !is_held.unwrap_or(false) {
+                    break;
+                }
+            }
         }
-        if state.skips > 0 {
-            state.skips -= 1;
-            return;
-        }
-        let until = now + took.min(DELAY_MAX);
-        let wanted = frames + released;
-        state.delay = Some(Delay { since: now, until, write: took, wanted, held: false });
+        None
     }
 
-    /// Decides whether the next write, with what has gathered for it, starts now.
-    pub(super) fn decide(&self, now: Duration, gathered: Option<Gathered>) -> WriteDecision {
-        let mut state = self.state();
-        let Some(delay) = &mut state.delay else { return WriteDecision::Start };
-        let Some(Gathered { frames, small: true }) = gathered else {
-            // Nothing is there, or so much that there is nothing to wait for.
-            return WriteDecision::Start;
-        };
-        if delay.goes_on(now, frames) {
-            let held = std::mem::replace(&mut delay.held, true);
-            return if held { WriteDecision::Leave } else { WriteDecision::Hold(delay.until) };
-        }
-        if delay.is_gain(now, frames) {
-            state.misses = 0;
-        } else {
-            state.misses = (state.misses + 1).min(MISSES_MAX);
-            state.skips = (1 << state.misses) - 1;
-        }
-        state.delay = None;
-        WriteDecision::Start
+    /// Starts and ends one write of the stripe, if one may start. Returns whether it did.
+    pub(super) fn write_one(self: &Arc<Self>, index: StripeIndex) -> bool {
+        let job = self.next_write(index, || false, std::thread::sleep);
+        let Some(job) = job else { return false };
+        let mut running = WriteGuard::new(self, job);
+        let result = running.write();
+        running.end(result, |_| FollowUp::default());
+        true
     }
 
-    /// Whether a thread holds the next write, for which there is nothing to do yet.
-    pub(super) fn is_held(&self, now: Duration, gathered: Option<Gathered>) -> bool {
-        let Some(Gathered { frames, small: true }) = gathered else { return false };
-        let state = self.state();
-        state.delay.as_ref().is_some_and(|delay| delay.held && delay.goes_on(now, frames))
+    /// Starts and ends writes of the stripe while some may start, then hands over those of others.
+    fn write_all(self: &Arc<Self>, index: StripeIndex) {
+        let (mut wrote, mut more) = (false, true);
+        while more {
+            let Some(job) = self.next_write(index, || false, std::thread::sleep) else {
+                // A write that may start but could not (it waits for a segment that a full disk
+                // does not provide) would be queued again at once, for ever: maintenance hands it
+                // over when there is a segment.
+                if wrote {
+                    self.hand_over_writes();
+                }
+                return;
+            };
+            let mut running = WriteGuard::new(self, job);
+            let result = running.write();
+            wrote = true;
+            // The last write hands over under the lock that it is reported under.
+            running.end(result, |log| {
+                more = log.may_write(index);
+                let ready_stripes = if more { Vec::new() } else { self.writes_without_thread(log) };
+                FollowUp { job: None, ready_stripes }
+            });
+        }
     }
 
-    /// Whether the delay that ends at `until` goes on.
-    pub(super) fn goes_on(&self, until: Duration) -> bool {
-        self.state().delay.as_ref().is_some_and(|delay| delay.held && delay.until == until)
+    /// Writes for a committer that waits for `completion`, until that is settled and no longer: a
+    /// write that hangs would delay a known outcome. Returns whether anything was written.
+    fn lead_group(self: &Arc<Self>, completion: &BlockCompletion) -> bool {
+        let index = completion.stripe;
+        let is_settled = || completion.outcome().is_some();
+        // The last committer begins the write; this thread then only waits for its end.
+        let mut job = self.next_write(index, is_settled, |left| {
+            let generation = completion.waiters.generation();
+            if !is_settled() {
+                completion.waiters.sleep(generation, Some(left));
+            }
+        });
+        let wrote = job.is_some();
+        while let Some(present) = job {
+            let mut running = WriteGuard::new(self, present);
+            let result = running.write();
+            job = running.end(result, |log| match completion.outcome() {
+                Some(_) => FollowUp { job: None, ready_stripes: ready_stripes(log) },
+                None => {
+                    FollowUp { job: log.next_write(self.now(), index), ready_stripes: Vec::new() }
+                }
+            });
+        }
+        wrote
     }
+
+    /// Hands each write that may start, and that no thread is about to start, to a committer or to
+    /// the pool.
+    pub(super) fn hand_over_writes(self: &Arc<Self>) {
+        let Ok(log) = self.log() else { return };
+        let ready_stripes = self.writes_without_thread(&log);
+        drop(log);
+        self.wake_writers(ready_stripes);
+    }
+
+    /// Returns the writes that may start and that no thread is about to start, for
+    /// [`Shared::wake_writers`] after the lock.
+    pub(super) fn writes_without_thread(&self, log: &Log) -> Vec<ReadyStripe> {
+        let now = self.now();
+        let mut ready_stripes = ready_stripes(log);
+        ready_stripes.retain(|(index, _)| {
+            !self.commit_delay(*index).is_held(now, log.pending_write(*index))
+        });
+        ready_stripes
+    }
+
+    pub(super) fn wake_writers(self: &Arc<Self>, ready_stripes: Vec<ReadyStripe>) {
+        for (index, completion) in ready_stripes {
+            // A committer that waits for this block writes it; without one, the pool.
+            if !completion.is_some_and(|completion| completion.waiters.notify_one()) {
+                self.submit_task(Task::Write(index));
+            }
+        }
+    }
+
+    /// Waits until the frame is durable. A thread meanwhile writes whatever may be written.
+    ///
+    /// # Errors
+    /// It is in doubt.
+    pub(super) async fn wait_for(
+        self: &Arc<Self>,
+        caller: Caller,
+        ticket: &mut CommitTicket,
+    ) -> Result<(), FaultCause> {
+        let mut wait_budget = self.wait_budget();
+        loop {
+            if let Some(result) = ticket.poll_outcome() {
+                return result;
+            }
+            let completion = Arc::clone(ticket.completion());
+            let generation = completion.waiters.generation();
+            let leads = caller == Caller::Thread;
+            if completion.outcome().is_some() || (leads && self.lead_group(&completion)) {
+                continue;
+            }
+            let until = self.look_at(&mut wait_budget, Some(completion.stripe))?;
+            caller.changed(&completion.waiters, generation, until, &self.timer).await;
+        }
+    }
+
+    /// Waits for a checkpoint that carries an acknowledgement.
+    ///
+    /// # Errors
+    /// It is in doubt.
+    pub(super) async fn wait_for_slot(
+        &self,
+        caller: Caller,
+        completion: &BlockCompletion,
+    ) -> Result<(), FaultCause> {
+        let mut wait_budget = self.wait_budget();
+        loop {
+            let generation = completion.waiters.generation();
+            if completion.outcome().is_some() {
+                return Ok(());
+            }
+            let until = self.look_at(&mut wait_budget, None)?;
+            caller.changed(&completion.waiters, generation, until, &self.timer).await;
+        }
+    }
+
+    /// A hung write is given up after `write_timeout`; its frames then need about as long again to
+    /// become durable elsewhere. A caller that waits longer than that gets the error that it is in
+    /// doubt.
+    fn wait_budget(&self) -> WaitBudget {
+        let began = self.now();
+        WaitBudget { began, until: began + self.options.write_timeout * 3, looked: false }
+    }
+
+    /// Returns when a wait ends at the latest, to look again: longer while the stripe has more bytes
+    /// to write than fit in the time of one write. The first wait takes no lock for that: nearly
+    /// every commit is durable before it ends.
+    fn look_at(
+        &self,
+        wait_budget: &mut WaitBudget,
+        stripe: Option<StripeIndex>,
+    ) -> Result<Duration, FaultCause> {
+        if std::mem::replace(&mut wait_budget.looked, true) || self.is_poisoned() {
+            // A poisoned log returns an error from here on.
+            let more = self.log().map(|log| stripe.map(|stripe| log.time_allowed(stripe)))?;
+            let all = self.options.write_timeout + more.unwrap_or_default();
+            wait_budget.until = wait_budget.until.max(wait_budget.began + all * 3);
+        }
+        let now = self.now();
+        match wait_budget.until.checked_sub(now) {
+            Some(left) if !left.is_zero() => Ok(now + left.min(LOOK)),
+            _ => {
+                let waited = wait_budget.until.saturating_sub(wait_budget.began).as_secs();
+                let what = format!("not durable after {waited} s; the disks do not respond");
+                Err(FaultCause::new(FaultKind::Hung, stripe, what))
+            }
+        }
+    }
+}
+
+impl RunTask for Shared {
+    fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    fn run_task(self: &Arc<Self>, task: Task) {
+        match task {
+            Task::Write(index) => self.write_all(index),
+            Task::ReadAhead => read_back::read_ahead(self),
+            Task::Maintain(index) => self.maintain(index),
+            Task::Checkpoint => self.keep_checkpoint(),
+            Task::Slot(at) => {
+                self.write_slot(at);
+                self.advance_checkpoint(self.checkpoint_writer());
+            }
+        }
+    }
+}
+
+/// How long a commit waits to become durable.
+struct WaitBudget {
+    began: Duration,
+    until: Duration,
+    /// It was compared with what the stripe has to write.
+    looked: bool,
+}
+
+fn ready_stripes(log: &Log) -> Vec<ReadyStripe> {
+    let stripes = (0..log.stripes()).map(|index| StripeIndex(index as u16));
+    let open = stripes.filter(|index| log.may_write(*index));
+    open.map(|index| (index, log.next_completion(index))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use WriteDecision::{Hold, Leave, Start};
+    use crate::base::clock::ManualClock;
+    use crate::channel::BoxFuture;
+    use crate::channel::Channel;
+    use crate::channel::file::shared::LOG_LOCKS;
+    use crate::channel::file::{FileChannel, FileChannelOptions};
+    use crate::contract::poll_once;
+    use crate::event::Event;
+    use crate::simulated_disk::{SimDisk, SimOptions};
+    use std::cell::{Cell, RefCell};
+    use std::task::Poll;
 
-    const TOOK: Duration = Duration::from_micros(400);
-
-    fn at(micros: u64) -> Duration {
-        Duration::from_micros(micros)
+    fn on_simulated_disk() -> FileChannel {
+        let mut options = FileChannelOptions::new("/c/checkpoint", ["/c/data0"])
+            .with_disk(Arc::new(SimDisk::new(SimOptions::new(1))))
+            .step_driven(7);
+        options.segment_bytes = 256 * 1024;
+        options.minimum_required_space = 0;
+        options.clock = Arc::new(ManualClock::default());
+        FileChannel::open(options).expect("opens")
     }
 
-    fn small(frames: usize) -> Option<Gathered> {
-        Some(Gathered { frames, small: true })
-    }
-
-    #[test]
-    fn after_a_lone_commit_or_a_short_write_there_is_no_delay() {
-        let delay = CommitDelay::default();
-        delay.begin(at(0), at(19), 9, small(9));
-        assert_eq!(delay.decide(at(0), small(9)), Start);
-        delay.begin(at(0), TOOK, 1, None);
-        assert_eq!(delay.decide(at(0), small(1)), Start);
-        delay.begin(at(0), TOOK, 0, small(3));
-        assert_eq!(delay.decide(at(0), small(3)), Start);
-    }
-
-    #[test]
-    fn the_write_starts_with_the_last_commit_that_comes_back() {
-        let delay = CommitDelay::default();
-        delay.begin(at(0), TOOK, 2, small(1));
-        assert_eq!(delay.decide(at(1), small(1)), Hold(at(400)));
-        assert!(delay.is_held(at(1), small(2)) && delay.goes_on(at(400)));
-        assert!(!delay.is_held(at(1), small(3)), "all are back");
-        assert_eq!(delay.decide(at(2), small(2)), Leave);
-        assert_eq!(delay.decide(at(3), small(3)), Start);
-        assert!(!delay.is_held(at(3), small(2)) && !delay.goes_on(at(400)));
-        assert_eq!(delay.decide(at(4), small(1)), Start, "a later one is not delayed");
+    /// Runs `call` to its end with the tasks of the pool; returns how often it took the log's lock.
+    fn locks_of(channel: &FileChannel, call: &mut BoxFuture<'_, bool>) -> u64 {
+        channel.step_driver().run_tasks();
+        let before = LOG_LOCKS.get();
+        assert!(poll_once(call).is_pending());
+        channel.step_driver().run_tasks();
+        assert_eq!(poll_once(call), Poll::Ready(true));
+        LOG_LOCKS.get() - before
     }
 
     #[test]
-    fn all_are_waited_for_when_nothing_had_gathered() {
-        let delay = CommitDelay::default();
-        delay.begin(at(0), TOOK, 2, None);
-        assert_eq!(delay.decide(at(0), None), Start, "there is nothing to delay");
-        assert_eq!(delay.decide(at(1), small(1)), Hold(at(400)));
-        assert_eq!(delay.decide(at(2), small(2)), Start);
+    fn a_lone_commit_of_a_future_takes_the_lock_three_times() {
+        let channel = on_simulated_disk();
+        for round in 0..3 {
+            let mut put = channel.begin_put();
+            put.put(Event::new("1")).expect("fits");
+            let commit = put.commit_async();
+            let mut commit: BoxFuture<'_, _> = Box::pin(async move { commit.await.is_ok() });
+            assert_eq!(locks_of(&channel, &mut commit), 3, "put {round}");
+            let mut take = channel.begin_take();
+            assert_eq!(take.take(1).expect("readable").len(), 1);
+            let commit = take.commit_async();
+            let mut commit: BoxFuture<'_, _> = Box::pin(async move { commit.await.is_ok() });
+            assert_eq!(locks_of(&channel, &mut commit), 3, "take {round}");
+        }
     }
 
+    /// The last expected commit is a future's, which wakes no thread: the thread that holds the
+    /// write checks for it, and does not sleep until the delay is over.
     #[test]
-    fn once_the_delay_is_over_anybody_starts_the_write() {
-        let delay = CommitDelay::default();
-        delay.begin(at(0), TOOK, 8, small(8));
-        assert_eq!(delay.decide(at(1), small(8)), Hold(at(400)));
-        assert_eq!(delay.decide(at(400), small(9)), Start);
-        delay.begin(at(0), Duration::from_secs(9), 8, small(8));
-        assert_eq!(delay.decide(at(1), small(8)), Start, "after a miss one write is not delayed");
-        delay.begin(at(0), Duration::from_secs(9), 8, small(8));
-        assert_eq!(delay.decide(at(1), small(8)), Hold(DELAY_MAX));
-    }
-
-    #[test]
-    fn a_delay_pays_when_the_commits_are_back_before_a_second_write_would_end() {
-        let pays = |back_at: u64, frames: usize| {
-            let delay = CommitDelay::default();
-            delay.begin(at(0), at(100), 8, small(8));
-            assert_eq!(delay.decide(at(0), small(8)), Hold(at(100)));
-            assert_eq!(delay.decide(at(back_at), small(frames)), Start);
-            delay.begin(at(0), at(100), 8, small(8));
-            delay.decide(at(0), small(8)) != Start
+    fn a_delayed_write_starts_with_the_last_expected_commit() {
+        let channel = on_simulated_disk();
+        let (shared, index) = (&channel.inner.shared, StripeIndex(0));
+        let commit = |body: &'static str| {
+            let mut put = channel.begin_put();
+            put.put(Event::new(body)).expect("fits");
+            let mut commit = put.commit_async();
+            assert!(poll_once(&mut commit).is_pending());
+            commit
         };
-        assert!(pays(40, 16) && pays(99, 16), "all 16 in 140 or 199 us, not 8 in each 100");
-        assert!(!pays(100, 15) && !pays(100, 8), "as slow as two writes, and fewer commits");
-        assert!(pays(100, 17), "one more came along");
-    }
-
-    #[test]
-    fn large_groups_are_not_delayed() {
-        let delay = CommitDelay::default();
-        let large = Some(Gathered { frames: 2, small: false });
-        delay.begin(at(0), TOOK, 2, large);
-        assert_eq!(delay.decide(at(1), small(2)), Start);
-        delay.begin(at(0), TOOK, 2, small(1));
-        assert_eq!(delay.decide(at(1), large), Start);
-    }
-
-    #[test]
-    fn commits_that_do_not_come_back_are_waited_for_less_and_less() {
-        let delay = CommitDelay::default();
-        let mut held = 0;
-        for write in 0..10_000 {
-            delay.begin(at(write), TOOK, 1, small(1));
-            if delay.decide(at(write), small(1)) != Start {
-                held += 1;
-                assert_eq!(delay.decide(at(write + 400), small(1)), Start);
-            }
+        let (first, second) = (commit("1"), RefCell::new(None));
+        let pending_write = shared.log().expect("whole").pending_write(index);
+        // One write has just ended, and its committers are about to come back.
+        let took = Duration::from_millis(1);
+        shared.commit_delay(index).begin(shared.now(), took, 1, pending_write);
+        let pauses = Cell::new(0);
+        let job = shared.next_write(
+            index,
+            || pauses.get() > 1,
+            |left| {
+                assert_eq!(left, took, "the clock does not advance");
+                pauses.set(pauses.get() + 1);
+                second.borrow_mut().get_or_insert_with(|| commit("2"));
+            },
+        );
+        assert!(pauses.get() == 1 && job.is_some(), "after one pause it starts: {}", pauses.get());
+        let mut running = WriteGuard::new(shared, job.expect("a write"));
+        let result = running.write();
+        running.end(result, |_| FollowUp::default());
+        channel.step_driver().run_tasks();
+        for mut commit in [Some(first), second.into_inner()].into_iter().flatten() {
+            assert!(matches!(poll_once(&mut commit), Poll::Ready(Ok(()))));
         }
-        assert!((70..100).contains(&held), "{held} of 10,000");
-        // Once one was a gain it is as in the beginning.
-        while delay.decide(at(0), small(1)) == Start {
-            delay.begin(at(0), TOOK, 1, small(1));
-        }
-        assert_eq!(delay.decide(at(1), small(2)), Start);
-        delay.begin(at(0), TOOK, 1, small(1));
-        assert_eq!(delay.decide(at(1), small(1)), Hold(at(400)));
     }
 }

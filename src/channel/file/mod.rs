@@ -2,24 +2,22 @@
 //!
 //! # Limits
 //!
-//! 1 to 32 data directories; a transaction of at most `transaction_bytes_max`; one process at a time
-//! (both kinds of lock on every directory). What it promises and what it does not stands in
-//! docs/durability.md.
+//! 1 to 32 data directories; a transaction of at most `transaction_bytes_max`; one process at a
+//! time (both kinds of lock on every directory). docs/durability.md says what it guarantees and
+//! what it does not.
 //!
-//! # The story
+//! # Overview
 //!
 //! [`FileChannel::open`] recovers the directories and begins a new epoch. A put commit reserves a
 //! frame under the channel's short lock, encodes its events straight into block memory outside it,
-//! and then either writes the block itself or waits for whoever does. A take lends ranges of
-//! sequences; its commit is one small frame. [`keeper`] makes segments ahead of need and writes
+//! and then either writes the block itself or waits for the thread that does. A take lends ranges
+//! of sequences; its commit is one small frame. [`maintenance`] preallocates segments and writes
 //! checkpoints; [`workers`] write for futures, which must not block.
 //!
 //! # Example
 //!
 //! ```
-//! use millpond::channel::Channel;
-//! use millpond::channel::file::{FileChannel, FileChannelOptions};
-//! use millpond::event::Event;
+//! use millpond::{Channel, Event, FileChannel, FileChannelOptions};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let at = |name: &str| dir.path().join(name);
@@ -40,39 +38,42 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod block_write;
 mod checkpoint;
-mod cold;
+mod checkpoint_run;
+mod commit_delay;
+mod commit_order;
 mod error;
-mod giving_back;
 mod group_commit;
-mod keeper;
-mod manual;
+mod maintenance;
 mod open;
 mod options;
-mod pledges;
 mod preallocate;
 mod put;
 mod quarantine;
+mod read_back;
+mod read_buffers;
 mod restore;
+mod segment_use;
+mod segment_watch;
 mod shared;
-mod slots;
+mod space_reservation;
+mod step_driver;
 mod take;
-mod turns;
-mod vanish;
+mod trim;
 mod workers;
-mod writing;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::OpenError;
-pub use manual::{Manual, StartedWrite};
 pub use options::FileChannelOptions;
 pub use restore::{RestoreError, Restored};
+pub use step_driver::{StartedWrite, StepDriver};
 
 use super::{
-    Channel, CloseError, Limits, Position, PositionError, PutTransaction, Status, StripeReading,
-    TakeTransaction, Trouble,
+    Channel, CloseError, CommittedOffset, FaultCause, FaultKind, FaultPlace, Limits,
+    PutTransaction, SourceOffsetError, Status, StripeStatus, TakeTransaction,
 };
 use crate::base::ids::StripeIndex;
 use crate::base::threads;
@@ -86,7 +87,7 @@ use std::time::Duration;
 use workers::Task;
 
 /// A durable queue of events, striped over several directories. Clones are handles to one channel;
-/// the last one that goes closes it.
+/// dropping the last one closes it.
 #[derive(Clone)]
 pub struct FileChannel {
     inner: Arc<Inner>,
@@ -94,15 +95,16 @@ pub struct FileChannel {
 
 struct Inner {
     shared: Arc<Shared>,
-    keeper: Mutex<Option<JoinHandle<()>>>,
+    maintenance: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl FileChannel {
-    /// Names of the sources whose positions it keeps; none when it has stopped after a failure.
+    /// Returns the names of the sources whose source offsets it keeps; none when it has stopped
+    /// after a failure.
     #[must_use]
-    pub fn positioned_sources(&self) -> Vec<String> {
+    pub fn sources_with_offset(&self) -> Vec<String> {
         let log = self.inner.shared.log();
-        let named = |log: &Log| log.positions().map(|(source, _)| source.clone()).collect();
+        let named = |log: &Log| log.source_offsets().map(|(source, _)| source.clone()).collect();
         log.map(|log| named(&log)).unwrap_or_default()
     }
 
@@ -110,40 +112,41 @@ impl FileChannel {
     ///
     /// # Errors
     /// See [`OpenError`]: a setting, a directory that is locked, missing or foreign, storage that
-    /// refuses. Nothing is lost by it.
+    /// fails. Nothing is lost by it.
     pub fn open(options: FileChannelOptions) -> Result<Self, OpenError> {
-        let manual = options.manual;
+        let step_driven = options.step_driven;
         let shared = open::open(options)?;
-        let keeper = if manual {
+        let maintenance = if step_driven {
             None
         } else {
             let weak = Arc::downgrade(&shared);
-            let run = move || keeper::run(&weak);
+            let run = move || maintenance::run(&weak);
             Some(threads::spawn("millpond-keep", run).map_err(OpenError::Thread)?)
         };
-        Ok(Self { inner: Arc::new(Inner { shared, keeper: Mutex::new(keeper) }) })
+        Ok(Self { inner: Arc::new(Inner { shared, maintenance: Mutex::new(maintenance) }) })
     }
 
-    /// Drives a channel that was opened without threads, see [`FileChannelOptions::manual`].
+    /// Returns the driver of a channel that was opened without threads, see
+    /// [`FileChannelOptions::step_driven`].
     #[must_use]
-    pub fn manual(&self) -> Manual {
-        Manual::new(Arc::clone(&self.inner.shared))
+    pub fn step_driver(&self) -> StepDriver {
+        StepDriver::new(Arc::clone(&self.inner.shared))
     }
 
-    /// Counts of the log since it was opened.
+    /// Returns counts of the log since it was opened.
     #[must_use]
-    pub fn log_counts(&self) -> crate::log::Counts {
+    pub fn log_counts(&self) -> crate::log::LogCounts {
         self.inner.shared.log().map(|log| log.counts()).unwrap_or_default()
     }
 
-    /// Bytes of block memory in use: blocks being filled or written, the hot window, what was read
-    /// back, and whatever bodies that takers keep still pin.
+    /// Returns the bytes of block memory in use: blocks being filled or written, the hot window,
+    /// blocks read back, and bodies that takers still hold.
     #[must_use]
     pub fn block_memory_bytes(&self) -> usize {
         self.inner.shared.pool.live_bytes()
     }
 
-    /// Segments that are ready to be taken into use, over all stripes.
+    /// Returns the number of segments that are ready for use, over all stripes.
     #[must_use]
     pub fn ready_segments(&self) -> usize {
         let Ok(log) = self.inner.shared.log() else { return 0 };
@@ -151,8 +154,8 @@ impl FileChannel {
     }
 
     /// Stops the channel as a fault of the engine would.
-    #[cfg(test)]
-    pub(crate) fn panic_inside(&self) {
+    #[doc(hidden)]
+    pub fn panic_inside(&self) {
         let fault = || self.inner.shared.with_log(|_| panic!("scripted"));
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fault));
     }
@@ -161,7 +164,7 @@ impl FileChannel {
     ///
     /// # Errors
     /// No slot could be written; the log itself has everything.
-    pub fn checkpoint(&self) -> Result<(), Trouble> {
+    pub fn checkpoint(&self) -> Result<(), FaultCause> {
         seal(&self.inner.shared)
     }
 }
@@ -199,7 +202,7 @@ impl Channel for FileChannel {
         }
         let log = match shared.log() {
             Ok(log) => log,
-            Err(trouble) => return Status::stopped(capacity, &trouble),
+            Err(fault) => return Status::stopped(capacity, &fault),
         };
         let stripes = (0..log.stripes()).map(|i| StripeIndex(i as u16));
         let now = shared.now();
@@ -207,13 +210,13 @@ impl Channel for FileChannel {
         let (counts, events) = (log.counts(), log.events());
         let (quarantined, out_of_reach, lent) = (log.quarantined(), log.out_of_reach(), log.lent());
         let unaccounted = Some(log.unaccounted());
-        // The words are written without the lock.
+        // The message is written without the lock.
         drop(log);
-        let trouble = |r: &StripeReport| {
-            let trouble = r.suspended.as_ref().or(r.no_space.as_ref());
-            trouble.or(r.refused_segment.as_ref()).map(ToString::to_string)
+        let fault = |r: &StripeReport| {
+            let fault = r.suspended.as_ref().or(r.no_space.as_ref());
+            fault.or(r.refused_segment.as_ref()).map(ToString::to_string)
         };
-        let trouble = reports.iter().find_map(trouble);
+        let fault = reports.iter().find_map(fault);
         Status {
             events,
             lent,
@@ -235,26 +238,30 @@ impl Channel for FileChannel {
                 .checkpoints
                 .copy_errors
                 .load(std::sync::atomic::Ordering::Relaxed),
-            trouble,
+            fault,
             stopped: false,
             gave_way: false,
         }
     }
 
-    fn position(&self, source: &str) -> Result<Option<Position>, PositionError> {
+    fn source_offset(&self, source: &str) -> Result<Option<CommittedOffset>, SourceOffsetError> {
         let shared = &self.inner.shared;
         // Without threads nothing settles while this one waits.
         let patience =
-            if shared.options.manual { Duration::ZERO } else { shared.options.write_timeout };
+            if shared.options.step_driven { Duration::ZERO } else { shared.options.write_timeout };
         let began = shared.now();
         loop {
-            let turn = shared.room.turn();
-            // Looked at first: what enters the log in between is busy there.
-            let waiting = shared.turns.wait_for(source);
-            let log = shared.log().map_err(PositionError::Stopped)?;
-            if !waiting && !log.position_is_busy(source) {
-                let known = log.position(source);
-                return Ok(known.map(|known| Position {
+            let generation = shared.room.generation();
+            // Read first: a commit that enters the log in between is busy there.
+            let waiting = shared.commit_order.wait_for(source);
+            let log = shared.log().map_err(SourceOffsetError::Stopped)?;
+            if let Some(why) = shared.gave_way.get() {
+                // The process that has the directories may have committed a later one.
+                return Err(SourceOffsetError::Stopped(why.clone()));
+            }
+            if !waiting && !log.source_offset_is_in_flight(source) {
+                let known = log.source_offset(source);
+                return Ok(known.map(|known| CommittedOffset {
                     counter: known.counter,
                     bytes: Bytes::copy_from_slice(&known.bytes),
                 }));
@@ -262,21 +269,21 @@ impl Channel for FileChannel {
             let waited = shared.now().saturating_sub(began);
             let left = patience.saturating_sub(waited);
             if left.is_zero() {
-                return Err(PositionError::Unsettled { of: source.to_owned(), waited });
+                return Err(SourceOffsetError::Unsettled { of: source.to_owned(), waited });
             }
             drop(log);
-            shared.room.sleep(turn, Some(left));
+            shared.room.sleep(generation, Some(left));
         }
     }
 
     fn name_sources(&self, sources: &[String]) {
         let shared = &self.inner.shared;
         let (now, sources) = (shared.now(), sources.iter().cloned().collect());
-        // A channel that has stopped is told again when it is opened again.
+        // A channel that has stopped gets the names again when it is opened again.
         let _ = shared.with_log(|log| log.name_sources(now, sources));
     }
 
-    fn keeps_positions(&self) -> bool {
+    fn keeps_source_offsets(&self) -> bool {
         true
     }
 
@@ -289,9 +296,9 @@ fn waits_for(report: &StripeReport, now: Duration) -> Duration {
     report.waits_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
 }
 
-fn stripe_reading(shared: &Shared, report: &StripeReport, now: Duration) -> StripeReading {
-    let directory = shared.homes[report.index.at()].directory.as_ref();
-    StripeReading {
+fn stripe_reading(shared: &Shared, report: &StripeReport, now: Duration) -> StripeStatus {
+    let directory = shared.stripe_dirs[report.index.at()].directory.as_ref();
+    StripeStatus {
         directory: directory.map(|d| d.path().display().to_string()).unwrap_or_default(),
         events: report.events,
         segment_bytes: report.live_bytes,
@@ -312,21 +319,23 @@ impl Inner {
         let shared = &self.shared;
         if shared.shut() {
             if shared.gave_way.get().is_some() {
-                // What it was writing then ends before it is let go of, and nothing more is written.
-                shared.keeper.raise();
+                // Its current write then ends before the channel is dropped, and nothing more is
+                // written.
+                shared.maintenance.notify_all();
                 shared.workers.end(shared.options.write_timeout);
             }
             return Ok(());
         }
-        shared.room.raise();
-        shared.takers.raise();
-        shared.keeper.raise();
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(keeper) = keeper
-            && keeper.thread().id() != std::thread::current().id()
+        shared.room.notify_all();
+        shared.takers.notify_all();
+        shared.maintenance.notify_all();
+        let maintenance = self.maintenance.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(maintenance) = maintenance
+            && maintenance.thread().id() != std::thread::current().id()
         {
-            // A keeper that panicked has poisoned the log; the checkpoint below says so.
-            let _ = keeper.join();
+            // A maintenance thread that panicked has poisoned the log; the checkpoint below reports
+            // it.
+            let _ = maintenance.join();
         }
         self.drain();
         // The last checkpoint is the seal: it names the watermark, so that whatever is missing
@@ -336,15 +345,15 @@ impl Inner {
         sealed.map_err(CloseError)
     }
 
-    /// Ends what was reserved before the channel was closed. Never on this thread, unless it is
-    /// the only one: a disk that hangs must not hang whoever closes.
+    /// Ends what was reserved before the channel was closed. Never on this thread, unless it is the
+    /// only one: a disk that hangs must not hang the caller of close.
     fn drain(&self) {
         let shared = &self.shared;
         let deadline = shared.now() + shared.options.write_timeout;
-        let stripes = || (0..shared.homes.len()).map(|index| StripeIndex(index as u16));
+        let stripes = || (0..shared.stripe_dirs.len()).map(|index| StripeIndex(index as u16));
         loop {
-            let turn = shared.room.turn();
-            if shared.options.manual {
+            let generation = shared.room.generation();
+            if shared.options.step_driven {
                 while stripes().any(|index| shared.write_one(index)) {}
                 return;
             }
@@ -352,48 +361,49 @@ impl Inner {
             if quiet || shared.now() >= deadline {
                 return;
             }
-            stripes().for_each(|index| shared.give(Task::Tend(index)));
+            stripes().for_each(|index| shared.submit_task(Task::Maintain(index)));
             if shared.log().is_ok_and(|log| log.checkpoint_is_wanted()) {
-                shared.give(Task::Checkpoint);
+                shared.submit_task(Task::Checkpoint);
             }
-            shared.hand_over();
-            shared.room.sleep(turn, Some(Duration::from_millis(50)));
+            shared.hand_over_writes();
+            shared.room.sleep(generation, Some(Duration::from_millis(50)));
         }
     }
 
-    fn seal(&self) -> Result<(), Trouble> {
+    fn seal(&self) -> Result<(), FaultCause> {
         let shared = Arc::clone(&self.shared);
         let patience = shared.options.write_timeout;
-        if shared.options.manual {
+        if shared.options.step_driven {
             return seal(&shared);
         }
         let (tell, told) = mpsc::channel();
-        // Nobody listens any more when it took too long.
+        // The receiver is gone when it took too long.
         let run = move || {
             let _ = tell.send(seal(&shared));
         };
         match threads::spawn("millpond-seal", run) {
-            // Spawning fails for want of threads; then this one has to do.
+            // Without a thread to spare this one does it.
             Err(_) => seal(&self.shared),
-            // A disk that begins to hang now is left out after that time: what is sealed without it has its say.
+            // A disk that begins to hang now is left out after that time: the seal without it
+            // reports its own error.
             Ok(thread) => match told.recv_timeout(patience + Duration::from_secs(1)) {
                 Ok(sealed) => {
                     let _ = thread.join();
                     sealed
                 }
-                Err(_) => Err(Trouble::new(format!(
-                    "a disk has not answered for {} s",
-                    patience.as_secs()
-                ))),
+                Err(_) => {
+                    let what = format!("a disk has not responded for {} s", patience.as_secs());
+                    Err(FaultCause::new(FaultKind::Hung, FaultPlace::default(), what))
+                }
             },
         }
     }
 }
 
-/// Writes a checkpoint of all there is.
-fn seal(shared: &Arc<Shared>) -> Result<(), Trouble> {
+/// Writes a checkpoint of everything.
+fn seal(shared: &Arc<Shared>) -> Result<(), FaultCause> {
     let written = shared.checkpoint(shared.checkpoint_writer(), shared.options.write_timeout);
-    written.map(|_| ()).map_err(|error| error.trouble)
+    written.map(|_| ()).map_err(|error| error.fault)
 }
 
 impl Drop for Inner {

@@ -1,23 +1,23 @@
-//! Opening: from what recovery found to a channel that runs.
+//! Opening a file channel: from the result of recovery to a running channel.
 
 use super::checkpoint::By;
+use super::commit_delay::CommitDelay;
 use super::error::OpenError;
-use super::group_commit::CommitDelay;
 use super::options::FileChannelOptions;
-use super::shared::{Home, Parts, Shared, Tending};
-use super::slots::Slots;
+use super::shared::{CheckpointDir, Parts, Shared, StripeDir, StripeMaintenance};
 use crate::base::codes;
 use crate::base::ids::{EpochNumber, StripeIndex};
+use crate::base::lock_rank::LockRank;
 use crate::base::quantity::Quantity;
+use crate::layout::{self, CheckpointSlots};
 use crate::log::{FreeSegment, Log, LogSettings, StripeStart};
 use crate::record::Epoch;
-use crate::record::segment;
-use crate::recovery::table::Case;
+use crate::recovery::decision_table::Case;
 use crate::recovery::{self, RecoverOptions, Recovered, RecoveredStripe};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// Recovers the directories, begins a new epoch on every stripe, makes that durable.
+/// Recovers the directories, begins a new epoch on every stripe, and makes that durable.
 pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError> {
     options.check()?;
     let recover = recover_options(&options);
@@ -30,10 +30,10 @@ pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError
         match begin(&shared) {
             Ok(()) => {
                 say_how_written(&shared);
-                look_at_space(&shared);
+                check_space(&shared);
                 return Ok(shared);
             }
-            // It is left to the others, as it would be by a running channel.
+            // It is left out, as a running channel would suspend it.
             Err(OpenError::Begin { path, source }) if can_do_without(&options, &without, &path) => {
                 tracing::warn!(
                     code = %codes::OPENED_WITHOUT_DISK,
@@ -47,10 +47,10 @@ pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError
     }
 }
 
-/// How the directories are written, once it is settled that they will be.
+/// Logs how the directories are written, once they will be.
 fn say_how_written(shared: &Shared) {
     let channel = shared.name.as_str();
-    for directory in shared.homes.iter().filter_map(|home| home.directory.as_ref()) {
+    for directory in shared.stripe_dirs.iter().filter_map(|home| home.directory.as_ref()) {
         let path = directory.path().display();
         if directory.capabilities().direct {
             tracing::info!(channel, %path, "writes go directly to the device, each durable when it completes");
@@ -62,25 +62,25 @@ fn say_how_written(shared: &Shared) {
     }
 }
 
-/// Before the first put, not beside it: on a disk that is too full already none is to enter.
-fn look_at_space(shared: &Arc<Shared>) {
-    if shared.options.manual {
+/// Before the first put, not while it runs: on a disk that is already too full no put may enter.
+fn check_space(shared: &Arc<Shared>) {
+    if shared.options.step_driven {
         return;
     }
-    for (at, home) in shared.homes.iter().enumerate() {
-        if let Ok(mut tending) = home.tending.lock() {
-            shared.look_at_space(StripeIndex(at as u16), &mut tending);
-        }
+    for (at, home) in shared.stripe_dirs.iter().enumerate() {
+        let mut maintenance = LockRank::Maintenance.lock(&home.maintenance);
+        shared.check_space(StripeIndex(at as u16), &mut maintenance);
     }
 }
 
-/// Whether a degraded opening may go on without the data directory `path`: it is not the last one.
+/// Returns whether a degraded opening may continue without the data directory `path`: it is not the
+/// last one.
 fn can_do_without(options: &FileChannelOptions, without: &[PathBuf], path: &PathBuf) -> bool {
     let left = options.data_dirs.iter().filter(|dir| !without.contains(dir));
     options.open_degraded && left.clone().count() > 1 && left.clone().any(|dir| dir == path)
 }
 
-/// What recovery is asked to open.
+/// Returns the options of recovery.
 pub(super) fn recover_options(options: &FileChannelOptions) -> RecoverOptions {
     RecoverOptions {
         checkpoint_dir: options.checkpoint_dir.clone(),
@@ -92,7 +92,7 @@ pub(super) fn recover_options(options: &FileChannelOptions) -> RecoverOptions {
     }
 }
 
-/// Logs what was found: a loss is an error, what every crash leaves is not worth a warning.
+/// Logs the findings: a loss is an error, the usual traces of a crash are not worth a warning.
 fn tell(options: &FileChannelOptions, recovered: &Recovered) {
     let name = options.name.clone().unwrap_or_else(|| recovered.channel.to_string());
     let channel = name.as_str();
@@ -124,8 +124,8 @@ fn tell(options: &FileChannelOptions, recovered: &Recovered) {
         .sum();
     let left = match ordinary {
         0 => String::new(),
-        1 => ", 1 place as a crash leaves it put right".to_owned(),
-        places => format!(", {places} places as a crash leaves them put right"),
+        1 => ", 1 place repaired after a crash".to_owned(),
+        places => format!(", {places} places repaired after a crash"),
     };
     tracing::info!(
         channel,
@@ -139,31 +139,39 @@ fn tell(options: &FileChannelOptions, recovered: &Recovered) {
 }
 
 fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, OpenError> {
-    let (mut homes, mut starts, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut stripe_dirs, mut starts, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
     let checkpoint_dir = recovered.checkpoint_dir;
     let (owner, directory) = (checkpoint_dir.uuid, checkpoint_dir.directory);
+    let checkpoint_home = CheckpointDir {
+        directory: Arc::clone(&directory),
+        member: checkpoint_dir.member,
+        lock: checkpoint_dir.lock,
+    };
     let mut state = recovered.state;
     for mut stripe in recovered.stripes {
         first_segment(&options, &mut stripe)?;
         let nonce = options.random.next_u64();
-        // A void reaches up to the next sequence: whatever recovery found no block for.
+        // A void reaches up to the next sequence: over everything for which recovery found no
+        // block.
         let next = state.stripe(stripe.index).next.max(stripe.next_sequence);
         state.stripe_mut(stripe.index).next = next;
         starts.push(start(&stripe, nonce, recovered.channel));
-        let (directory, lock) = match stripe.home {
-            None => (None, None),
+        let (directory, member, lock) = match stripe.home {
+            None => (None, None, None),
             Some(home) => {
                 let directory = Arc::clone(&home.directory);
-                let slots = Slots::new(Some(stripe.index), stripe.uuid, directory, home.slots);
+                let slots =
+                    CheckpointSlots::new(Some(stripe.index), stripe.uuid, directory, home.slots);
                 checkpoints.push(slots);
-                (Some(home.directory), Some(home.lock))
+                (Some(home.directory), home.member, Some(home.lock))
             }
         };
-        let tending = Tending { next_slot: stripe.next_slot, ..Tending::default() };
-        let (commit_delay, tending) = (CommitDelay::default(), Mutex::new(tending));
-        homes.push(Home { directory, lock, commit_delay, tending });
+        let maintenance =
+            StripeMaintenance { next_slot: stripe.next_slot, ..StripeMaintenance::default() };
+        let (commit_delay, maintenance) = (CommitDelay::default(), Mutex::new(maintenance));
+        stripe_dirs.push(StripeDir { directory, member, lock, commit_delay, maintenance });
     }
-    checkpoints.push(Slots::new(None, owner, directory, checkpoint_dir.slots));
+    checkpoints.push(CheckpointSlots::new(None, owner, directory, checkpoint_dir.slots));
     let settings = LogSettings {
         capacity: options.capacity,
         hot_window_bytes: options.hot_window_bytes,
@@ -173,12 +181,18 @@ fn parts(options: FileChannelOptions, recovered: Recovered) -> Result<Parts, Ope
     let random = Arc::clone(&options.random);
     let nonce = Box::new(move || random.next_u64());
     let log = Log::new(settings, starts, state, recovered.order, nonce);
-    let checkpoint_lock = checkpoint_dir.lock;
-    Ok(Parts { options, channel: recovered.channel, log, homes, checkpoints, checkpoint_lock })
+    Ok(Parts {
+        options,
+        channel: recovered.channel,
+        log,
+        stripe_dirs,
+        checkpoints,
+        checkpoint_home,
+    })
 }
 
-/// A stripe that has neither a current nor a free segment gets one, if the disk has room; without
-/// room its epoch begins in a checkpoint slot.
+/// Creates a segment for a stripe that has neither a current nor a free one, if the disk has room;
+/// without room its epoch begins in a checkpoint slot.
 fn first_segment(
     options: &FileChannelOptions,
     stripe: &mut RecoveredStripe,
@@ -187,10 +201,11 @@ fn first_segment(
     if !stripe.segments.is_empty() || !stripe.free.is_empty() {
         return Ok(());
     }
-    let name = segment::file_name(stripe.next_slot);
-    // Short: it is filled while the caller waits. The keeper makes whole ones beside the first puts.
+    let name = layout::segment_name(stripe.next_slot);
+    // Short: it is filled while the caller waits. Maintenance creates full-size ones during the
+    // first puts.
     let len = options.first_segment_bytes();
-    match recovery::make_zeroed(&*home.directory, &name, len) {
+    match layout::make_zeroed(&*home.directory, &name, len) {
         Ok(file) => {
             stripe.free.push(FreeSegment { slot: stripe.next_slot, file, len });
             stripe.next_slot += 1;
@@ -204,7 +219,7 @@ fn first_segment(
 
 fn start(stripe: &RecoveredStripe, nonce: u64, channel: crate::base::ids::Uuid) -> StripeStart {
     let number = EpochNumber(stripe.epoch_seen.0 + 1);
-    let depth = |home: &recovery::StripeHome| home.directory.capabilities().writes_in_flight_max;
+    let depth = |home: &recovery::RecoveredDir| home.directory.capabilities().writes_in_flight_max;
     StripeStart {
         index: stripe.index,
         uuid: stripe.uuid,
@@ -222,37 +237,38 @@ fn start(stripe: &RecoveredStripe, nonce: u64, channel: crate::base::ids::Uuid) 
 }
 
 /// Begins the new epoch on every stripe that is present. Only when all are durable may an event be
-/// lent or a commit be answered: an acknowledgement written before would name sequences that an
-/// older life could still turn up with.
+/// lent or a commit return: an acknowledgement written before would name sequences that an older
+/// epoch could still write again.
 fn begin(shared: &Arc<Shared>) -> Result<(), OpenError> {
-    let stripes = (0..shared.homes.len()).map(|index| StripeIndex(index as u16));
-    for index in stripes.filter(|index| shared.homes[index.at()].directory.is_some()) {
+    let stripes = (0..shared.stripe_dirs.len()).map(|index| StripeIndex(index as u16));
+    for index in stripes.filter(|index| shared.stripe_dirs[index.at()].directory.is_some()) {
         if shared.write_one(index) {
             continue;
         }
-        // No segment is free: the epoch stands in the checkpoint slots until one is.
+        // No segment is free: the epoch is stored in the checkpoint slots until one is.
         let _ = shared.with_log(|log| log.epoch_stands_in_slot(index));
     }
-    // A slot that cannot be written is found out by the second attempt: the other one is written then.
+    // A slot that cannot be written is detected by the second attempt: the other one is written
+    // then.
     let checkpoint = || shared.checkpoint(By::Here, shared.options.write_timeout);
     let written = checkpoint().or_else(|_| checkpoint());
-    let trouble = shared.with_log(|log| {
+    let fault = shared.with_log(|log| {
         let stripes = (0..log.stripes()).map(|index| StripeIndex(index as u16));
-        let present = stripes.filter(|index| shared.homes[index.at()].directory.is_some());
+        let present = stripes.filter(|index| shared.stripe_dirs[index.at()].directory.is_some());
         let reports = present.map(|index| log.report(index));
         reports.filter_map(|report| report.suspended.map(|t| (report.index, t))).next()
     });
     let failed = |index: Option<StripeIndex>, words: String| {
-        let stripe = index.and_then(|index| shared.homes[index.at()].directory.as_ref());
+        let stripe = index.and_then(|index| shared.stripe_dirs[index.at()].directory.as_ref());
         let path = stripe.map(|directory| directory.path().to_owned());
-        // What is about no stripe is about all of them: no opening can do without.
+        // A fault of no stripe concerns all of them: no opening can leave it out.
         let path = path.unwrap_or_else(|| shared.options.checkpoint_dir.clone());
         OpenError::Begin { path, source: std::io::Error::other(words) }
     };
-    match (trouble, written) {
-        (Ok(Some((index, trouble))), _) => Err(failed(Some(index), trouble.to_string())),
-        (Err(trouble), _) => Err(failed(None, trouble.to_string())),
-        (Ok(None), Err(error)) => Err(failed(error.stripe, error.trouble.to_string())),
+    match (fault, written) {
+        (Ok(Some((index, fault))), _) => Err(failed(Some(index), fault.to_string())),
+        (Err(fault), _) => Err(failed(None, fault.to_string())),
+        (Ok(None), Err(error)) => Err(failed(error.stripe, error.fault.to_string())),
         (Ok(None), Ok(_)) => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! What a file channel is opened with.
+//! The options of a file channel.
 
 use super::error::OpenError;
 use crate::base::clock::{Clock, SystemClock};
@@ -14,16 +14,16 @@ use std::time::Duration;
 /// Settings of a file channel; every number has a unit and a range.
 ///
 /// ```
-/// use millpond::channel::file::FileChannelOptions;
+/// use millpond::FileChannelOptions;
 /// let mut options = FileChannelOptions::new("/tmp/c1/checkpoint", ["/tmp/c1/data"]);
 /// options.capacity = 10_000;
 /// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct FileChannelOptions {
-    /// Directory of the channel's own checkpoint; made when missing.
+    /// Directory of the channel's own checkpoint; created when missing.
     pub checkpoint_dir: PathBuf,
-    /// One stripe each; made when missing. 1 to [`limits::STRIPES_MAX`].
+    /// One stripe each; created when missing. 1 to [`limits::STRIPES_MAX`].
     pub data_dirs: Vec<PathBuf>,
     /// Events the channel holds at most; at least 1. Default 1,000,000.
     pub capacity: u64,
@@ -36,9 +36,10 @@ pub struct FileChannelOptions {
     /// Bytes of a segment at most, unless one transaction needs more; at least 16 KiB, rounded down to whole
     /// device blocks. Default 64 MiB.
     pub segment_bytes: u64,
-    /// Bytes of the first segments of a new stripe; at least 16 KiB. A segment that was used up within 10 s
-    /// is followed by larger ones, up to `segment_bytes`. A channel that is to take its first burst at full
-    /// speed sets both alike and waits for [`ready_segments`](super::FileChannel::ready_segments). Default 4 MiB.
+    /// Bytes of the first segments of a new stripe; at least 16 KiB. A segment that was used up
+    /// within 10 s is followed by larger ones, up to `segment_bytes`. For a first burst at full
+    /// speed set both alike and wait for [`ready_segments`](super::FileChannel::ready_segments).
+    /// Default 4 MiB.
     pub first_segment_bytes: u64,
     /// Bytes that stay free on each disk: below it puts wait. Default 500 MiB.
     pub minimum_required_space: u64,
@@ -49,10 +50,10 @@ pub struct FileChannelOptions {
     pub ready_segments: usize,
     /// Open although data directories are missing. Default false.
     pub open_degraded: bool,
-    /// Open although segment files are missing, and give up what waited in them. Default false: the opening
-    /// is refused, and nothing is lost once the files are back.
+    /// Open although segment files are missing, and give up the events that waited in them. Default
+    /// false: the opening is refused, and nothing is lost once the files are back.
     pub open_without_missing_segments: bool,
-    /// What the channel is called in the log; its id without it. Default `None`.
+    /// The channel's name in the log; its id if `None`. Default `None`.
     pub name: Option<String>,
     /// Bytes of block memory kept for takers that keep up; at least 1 MiB. Default 48 MiB
     /// (24 MiB for a channel of an agent).
@@ -60,16 +61,16 @@ pub struct FileChannelOptions {
     /// A write that has not returned after this long counts as failed; at least 1 ms.
     /// Default 30 s.
     pub write_timeout: Duration,
-    /// Whether missing directories are made and a new channel is created in them. Default true.
+    /// Whether missing directories are created, and a new channel in them. Default true.
     pub create: bool,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
-    pub(super) manual: bool,
+    pub(super) step_driven: bool,
 }
 
 impl FileChannelOptions {
-    /// The defaults, for a channel in these directories of the machine.
+    /// Returns the defaults, for a channel in these directories of the machine.
     pub fn new<P: Into<PathBuf>>(
         checkpoint_dir: impl Into<PathBuf>,
         data_dirs: impl IntoIterator<Item = P>,
@@ -95,11 +96,11 @@ impl FileChannelOptions {
             disk: Arc::new(RealDisk::new()),
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(SystemRandom),
-            manual: false,
+            step_driven: false,
         }
     }
 
-    /// Uses another door to storage, for tests and measurements.
+    /// Uses another implementation of storage, for tests and measurements.
     #[must_use]
     pub fn with_disk(mut self, disk: Arc<dyn Disk>) -> Self {
         self.disk = disk;
@@ -113,11 +114,11 @@ impl FileChannelOptions {
         self
     }
 
-    /// Starts no thread and draws its random numbers from `seed`: whoever opened the channel
-    /// drives it through [`Manual`](super::Manual). For simulation.
+    /// Starts no thread and draws its random numbers from `seed`: the caller drives the channel
+    /// through [`StepDriver`](super::StepDriver). For simulation.
     #[must_use]
-    pub fn manual(mut self, seed: u64) -> Self {
-        self.manual = true;
+    pub fn step_driven(mut self, seed: u64) -> Self {
+        self.step_driven = true;
         self.random = Arc::new(SeededRandom::new(seed));
         self
     }
@@ -180,7 +181,7 @@ impl FileChannelOptions {
             );
         }
         // The simulator's channels hold little.
-        let least = if self.manual { 4096 } else { 1024 * 1024 };
+        let least = if self.step_driven { 4096 } else { 1024 * 1024 };
         if self.hot_window_bytes < least {
             let legal = format!("at least {least} bytes");
             return refuse(setting::HOT_WINDOW_BYTES, self.hot_window_bytes.to_string(), legal);
@@ -188,13 +189,13 @@ impl FileChannelOptions {
         Ok(())
     }
 
-    /// Bytes of a segment, whole device blocks.
+    /// Returns the bytes of a segment, in whole device blocks.
     pub(super) fn segment_bytes(&self) -> u64 {
         let block = limits::DEVICE_BLOCK_BYTES as u64;
         self.segment_bytes / block * block
     }
 
-    /// Bytes of a new stripe's first segments, whole device blocks.
+    /// Returns the bytes of a new stripe's first segments, in whole device blocks.
     pub(super) fn first_segment_bytes(&self) -> u64 {
         let block = limits::DEVICE_BLOCK_BYTES as u64;
         self.segment_bytes().min(self.first_segment_bytes / block * block)

@@ -1,16 +1,16 @@
-//! Damaged places are copied aside before anything else happens to them.
+//! Quarantine: damaged places are copied before anything else is done with them.
 
 use super::shared::Shared;
 use crate::base::codes;
 use crate::base::quantity::Quantity;
+use crate::layout::quarantine;
 use crate::log::{ReadJob, ReadOutcome};
-use crate::recovery::quarantine;
 use std::sync::Arc;
 
-/// Ranges of sequences in one line of the log.
+/// Ranges of sequences named in one log line.
 const NAMED_MAX: usize = 16;
 
-/// Copies the places of `job`'s segment that should hold events and do not.
+/// Quarantines the places of `job`'s segment that should hold events and do not.
 pub(super) fn set_aside(shared: &Arc<Shared>, job: &ReadJob, found: &ReadOutcome) {
     let waiting = shared.log().map(|log| {
         let waiting = |(start, end): &(u64, u64)| log.waiting_in(job.stripe, *start, *end);
@@ -20,7 +20,7 @@ pub(super) fn set_aside(shared: &Arc<Shared>, job: &ReadJob, found: &ReadOutcome
     if waiting.is_empty() {
         return;
     }
-    let Some(directory) = &shared.homes[job.stripe.at()].directory else { return };
+    let Some(directory) = &shared.stripe_dirs[job.stripe.at()].directory else { return };
     for (offset, len) in &found.damaged {
         let bytes = (*offset, offset.saturating_add(*len));
         let copy = quarantine::keep(&**directory, &*job.file, job.segment, bytes);
@@ -34,7 +34,8 @@ pub(super) fn set_aside(shared: &Arc<Shared>, job: &ReadJob, found: &ReadOutcome
     tracing::error!(code = %codes::DAMAGE_LOST, channel = shared.name, stripe = job.stripe.0, "{path}: lost and counted as quarantined: {lost}");
 }
 
-/// How many events lie in `waiting`, and which: the first [`NAMED_MAX`] ranges of their sequences.
+/// Returns the number of events in `waiting`, and the first [`NAMED_MAX`] ranges of their
+/// sequences.
 fn named(waiting: &[(u64, u64)]) -> String {
     let events: u64 = waiting.iter().map(|(start, end)| end - start).sum();
     let ranges =

@@ -1,25 +1,26 @@
-//! Putting again what a segment held that came back after an opening had gone on without it.
+//! Restore: puts the events of a segment again that came back after an opening without it.
 
 use super::{FileChannel, FileChannelOptions, OpenError, open};
 use crate::base::ids::Sequence;
 use crate::base::quantity::Quantity;
-use crate::channel::{Channel, CommitError, PositionError, PutError};
+use crate::channel::{Channel, CommitError, PutAllError, PutError, SourceOffsetError};
 use crate::event::Event;
+use crate::layout::LayoutError;
 use crate::record::event::encoded_len;
-use crate::recovery::inspect;
-use crate::recovery::returned::{ReturnedSegment, position_at};
+use crate::recovery::inspection;
+use crate::recovery::returned_segments::{ReturnedSegment, restore_offset};
 use bytes::Bytes;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-/// Events of one transaction.
+/// Events per transaction.
 const EVENTS_MAX: usize = 1000;
 
 /// Encoded bytes of the events of one transaction, unless one event has more.
 const BYTES_MAX: usize = 1024 * 1024;
 
-/// What was put again.
+/// The result of a restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Events that were put.
@@ -30,14 +31,22 @@ pub struct Restored {
     pub unreadable: Vec<PathBuf>,
 }
 
-/// Why events of a segment that came back were not put, or not all of them. What was put is not put again by
-/// the next try.
+/// Why events of a returned segment were not put, or not all of them. What was put is not put again
+/// by the next attempt.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
     /// The channel did not open.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A file that came back cannot be read.
+    #[error("{source}; {} put again before; run it again when the disk can be read", Quantity(*events, "event").with_was())]
+    Read {
+        /// Events put before.
+        events: u64,
+        /// The cause.
+        source: LayoutError,
+    },
     /// An event does not fit a transaction.
     #[error("sequence {sequence} of {path}: {source}; {} put again before", Quantity(*events, "event").with_was(), path = path.display())]
     Event {
@@ -50,13 +59,13 @@ pub enum RestoreError {
         /// The cause.
         source: PutError,
     },
-    /// How far it came is not known.
+    /// The progress so far is unknown.
     #[error("{source}; {} put again before; run it again", Quantity(*events, "event").with_was())]
-    Position {
+    SourceOffset {
         /// Events put before.
         events: u64,
         /// The cause.
-        source: PositionError,
+        source: SourceOffsetError,
     },
     /// A transaction was refused, or is in doubt.
     #[error("{source}; {} put again before; run it again when there is room", Quantity(*events, "event").with_was())]
@@ -79,17 +88,17 @@ pub enum RestoreError {
 }
 
 impl FileChannel {
-    /// Opens the channel, puts the events again that were given up when a segment file was missing and that are
-    /// there again with the file, and removes the file. They come after all that is in the channel. Each
-    /// transaction carries how far it came, so that no event is put twice, also when this is interrupted and
-    /// run again.
+    /// Opens the channel, puts the events again that were given up when a segment file was missing
+    /// and that came back with the file, and removes the file. They come after everything in the
+    /// channel. Each transaction carries the progress, so that no event is put twice, also when
+    /// this is interrupted and run again.
     ///
     /// # Errors
     /// See [`RestoreError`]. Nothing is lost by any of them.
     pub fn restore(options: FileChannelOptions) -> Result<Restored, RestoreError> {
         let (disk, recover) = (options.disk.clone(), open::recover_options(&options));
         let channel = Self::open(options)?;
-        let survey = inspect::survey(&*disk, &recover).map_err(OpenError::from)?;
+        let survey = inspection::survey(&*disk, &recover).map_err(OpenError::from)?;
         let mut restored = Restored::default();
         for stripe in &survey.stripes {
             for segment in &stripe.returned {
@@ -104,20 +113,20 @@ impl FileChannel {
                     bytes: 0,
                 };
                 let mut failed = None;
-                survey
-                    .walk_returned(stripe, segment, &mut |sequence, event| match puts.add(
-                        segment,
-                        sequence,
-                        event,
-                        &mut restored.events,
-                    ) {
-                        Ok(()) => ControlFlow::Continue(()),
-                        Err(error) => {
-                            failed = Some(error);
-                            ControlFlow::Break(())
-                        }
-                    })
-                    .map_err(OpenError::from)?;
+                let mut visit = |sequence, event| match puts.add(
+                    segment,
+                    sequence,
+                    event,
+                    &mut restored.events,
+                ) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    }
+                };
+                let walked = survey.walk_returned(stripe, segment, &mut visit);
+                walked.map_err(|source| RestoreError::Read { events: restored.events, source })?;
                 if let Some(error) = failed {
                     return Err(error);
                 }
@@ -126,7 +135,7 @@ impl FileChannel {
                 restored.files.push(segment.path.clone());
             }
         }
-        // It is sealed by going; what was put is durable.
+        // Dropping the channel seals it as well; what was put is durable.
         let _ = channel.close();
         Ok(restored)
     }
@@ -144,7 +153,7 @@ fn remove(
     directory.remove(name).and_then(|()| directory.sync()).map_err(failed)
 }
 
-/// Events on their way.
+/// A restore in progress.
 struct Puts<'c> {
     channel: &'c FileChannel,
     source: String,
@@ -174,22 +183,19 @@ impl Puts<'_> {
 
     fn commit(&mut self, segment: &ReturnedSegment, done: &mut u64) -> Result<(), RestoreError> {
         let Some((last, _)) = self.pending.last() else { return Ok(()) };
-        let failed = |source: PositionError| RestoreError::Position { events: *done, source };
-        let before = self.channel.position(&self.source).map_err(failed)?;
-        let before = before.as_ref().map_or(&[][..], |position| &position.bytes[..]);
-        let position = position_at(before, segment.id, last.0 + 1);
+        let failed =
+            |source: SourceOffsetError| RestoreError::SourceOffset { events: *done, source };
+        let before = self.channel.source_offset(&self.source).map_err(failed)?;
+        let before = before.as_ref().map_or(&[][..], |source_offset| &source_offset.bytes[..]);
+        let source_offset = restore_offset(before, segment.id, last.0 + 1);
         let count = self.pending.len() as u64;
         let mut put = self.channel.begin_put();
-        for (sequence, event) in self.pending.drain(..) {
+        let (sequences, events): (Vec<_>, Vec<_>) = self.pending.drain(..).unzip();
+        put.put_all(&mut events.into_iter()).map_err(|PutAllError { index, error }| {
             let (path, events) = (segment.path.clone(), *done);
-            put.put(event).map_err(|source| RestoreError::Event {
-                path,
-                sequence,
-                events,
-                source,
-            })?;
-        }
-        put.set_position(&self.source, Bytes::from(position));
+            RestoreError::Event { path, sequence: sequences[index], events, source: error }
+        })?;
+        put.set_source_offset(&self.source, Bytes::from(source_offset));
         put.commit()
             .map_err(|failure| RestoreError::Commit { events: *done, source: failure.into() })?;
         *done += count;

@@ -1,64 +1,77 @@
-//! What the transactions, the workers and the keeper of one channel share.
+//! State that the transactions, the workers and maintenance of one channel share.
 
-use super::checkpoint::Checkpoints;
-use super::cold::Pieces;
-use super::group_commit::CommitDelay;
+use super::checkpoint_run::Checkpoints;
+use super::commit_delay::CommitDelay;
+use super::commit_order::CommitOrder;
 use super::options::FileChannelOptions;
-use super::pledges::Pledges;
-use super::preallocate::SegmentUse;
-use super::slots::Slots;
-use super::turns::Turns;
+use super::read_buffers::ReadBuffers;
+use super::segment_use::SegmentUse;
+use super::space_reservation::SpaceReservations;
 use super::workers::{Task, Workers};
+use crate::base::event_count::EventCount;
+use crate::base::fault_cause::{FaultCause, FaultKind, FaultPlace};
 use crate::base::ids::Uuid;
-use crate::base::signal::Signal;
-use crate::base::trouble::Trouble;
-use crate::channel::timer::{Timer, TimerHandle};
+use crate::base::lock_rank::{LockRank, RankedGuard};
+use crate::channel::RefusedReason;
+use crate::channel::timer::Timer;
 use crate::disk::memory::SlabPool;
 use crate::disk::{Directory, Lock};
-use crate::log::{Log, Said, Wakes};
-use std::future::poll_fn;
+use crate::layout::CheckpointSlots;
+use crate::log::{Log, LogLine, Wakeups};
+use crate::record::member::Member;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tracing::Level;
 
-/// The channel behind all its handles.
+/// The channel shared by all its handles.
 pub(super) struct Shared {
-    /// What the channel is called in the log.
+    /// The channel's name in the log.
     pub name: String,
     pub options: FileChannelOptions,
     pub channel: Uuid,
     log: Mutex<Log>,
-    /// Block memory: reached without the lock.
+    /// Block memory: accessed without the lock.
     pub pool: SlabPool,
-    /// Where cold reads get their part of it.
-    pub pieces: Pieces,
+    /// Read buffers' part of it.
+    pub read_buffers: ReadBuffers,
     pub closed: AtomicBool,
-    /// Why it stopped when another process had locked a directory of it.
-    pub gave_way: OnceLock<Trouble>,
-    /// What the last checkpoint of the keeper stands for.
+    /// Why it stopped when another process had locked one of its directories.
+    pub gave_way: OnceLock<FaultCause>,
+    /// Version of the state in maintenance's last checkpoint.
     pub checkpointed: AtomicU64,
-    /// Raised when something can be reserved that could not, or an acknowledgement has settled.
-    pub room: Signal,
-    /// Raised when something can be lent that could not.
-    pub takers: Signal,
-    /// Raised when the keeper has work.
-    pub keeper: Signal,
+    /// Notified when something can be reserved that could not, or an acknowledgement has settled.
+    pub room: Arc<EventCount>,
+    /// Notified when something can be lent that could not.
+    pub takers: EventCount,
+    /// Notified when maintenance has work.
+    pub maintenance: EventCount,
     pub timer: Timer,
     pub workers: Workers,
-    pub homes: Vec<Home>,
-    pub pledges: Pledges,
-    pub turns: Turns,
+    pub stripe_dirs: Vec<StripeDir>,
+    pub space_reservations: SpaceReservations,
+    pub commit_order: Arc<CommitOrder>,
     pub checkpoints: Checkpoints,
-    /// Held while the channel is open.
-    pub checkpoint_lock: Box<dyn Lock>,
+    pub checkpoint_home: CheckpointDir,
 }
 
-/// The machine, locked. A panic while it is held poisons it: whoever sleeps is woken then, to hear of it.
+#[cfg(test)]
+thread_local! {
+    /// How often this thread took the lock of a log.
+    pub(super) static LOG_LOCKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts in a test that this thread takes the lock of a log.
+fn note_lock() {
+    #[cfg(test)]
+    LOG_LOCKS.set(LOG_LOCKS.get() + 1);
+}
+
+/// The log, locked. A panic while it is held poisons it: all sleepers are then woken and get the
+/// error.
 pub(super) struct LockedLog<'s> {
-    log: Option<MutexGuard<'s, Log>>,
+    log: Option<RankedGuard<'s, Log>>,
     shared: &'s Shared,
 }
 
@@ -85,134 +98,178 @@ impl Drop for LockedLog<'_> {
     }
 }
 
-/// The directory of a stripe.
-pub(super) struct Home {
-    /// `None` when it is missing.
-    pub directory: Option<std::sync::Arc<dyn Directory>>,
+/// `checkpointDir`.
+pub(super) struct CheckpointDir {
+    pub directory: Arc<dyn Directory>,
+    /// Its member record.
+    pub member: Option<Member>,
     /// Held while the channel is open.
-    pub lock: Option<Box<dyn Lock>>,
-    /// Whose commits its next write waits for.
-    pub commit_delay: CommitDelay,
-    /// Held by whoever sees to its segments.
-    pub tending: Mutex<Tending>,
+    pub lock: Box<dyn Lock>,
 }
 
-/// What is remembered between two looks at a stripe's directory.
+/// The directory of a stripe.
+pub(super) struct StripeDir {
+    /// `None` when it is missing.
+    pub directory: Option<Arc<dyn Directory>>,
+    /// Its member record.
+    pub member: Option<Member>,
+    /// Held while the channel is open.
+    pub lock: Option<Box<dyn Lock>>,
+    /// The commits for which its next write waits.
+    pub commit_delay: CommitDelay,
+    /// Held by the thread that maintains its segments.
+    pub maintenance: Mutex<StripeMaintenance>,
+}
+
+/// State of a missing member file.
 #[derive(Debug, Default)]
-pub(super) struct Tending {
+pub(super) struct MemberWatch {
+    /// Since when it has been missing while everything else is present.
+    pub missing_since: Option<Duration>,
+    /// That it cannot be written again was logged.
+    pub said: bool,
+}
+
+/// State kept between two checks of a stripe's directory.
+#[derive(Debug, Default)]
+pub(super) struct StripeMaintenance {
     /// Slot number of the next segment file.
     pub next_slot: u32,
     /// How fast its segments are used up.
     pub segment_use: SegmentUse,
-    /// When its free space was last looked at.
+    /// Time of the last check of its free space.
     pub space_at: Option<Duration>,
-    /// When a segment file could not be made.
+    /// Time of the last failed creation of a segment file.
     pub refused_at: Option<Duration>,
-    /// Bytes of the last that could not be made although it was waited for.
+    /// Bytes of the last segment that could not be created although it was waited for.
     pub refused_len: Option<u64>,
-    /// When a segment was last waited for that could not be made.
+    /// Time at which a segment that could not be created was last waited for.
     pub wanted_at: Option<Duration>,
-    /// When free segments that are too many were last deleted, or could have been.
+    /// Time at which surplus free segments were last deleted, or could have been.
     pub tidied_at: Option<Duration>,
-    /// The segment that came free last, and since when it is the last.
+    /// The segment that was freed last, and since when.
     pub newest: Option<(Option<u32>, Duration)>,
-    /// When its files were last looked at, and where the next look begins.
+    /// Time of the last check of its files, and where the next one begins.
     pub files_at: Option<Duration>,
     pub files_turn: usize,
-    /// It was said that the directory is no longer there.
+    /// That the directory no longer exists was logged.
     pub removed: bool,
-    /// It was said that its path does not lead to it.
+    /// State of its member file, and of the one of `checkpointDir` with the first stripe.
+    pub member: MemberWatch,
+    pub checkpoint_member: MemberWatch,
+    /// That its path does not lead to it was logged.
     pub moved: bool,
 }
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
+        parts.log.pool().stock(0);
+        let room = Arc::<EventCount>::default();
         Self {
-            timer: Timer::new(std::sync::Arc::clone(&parts.options.clock)),
-            workers: Workers::new(parts.options.manual, parts.homes.len()),
+            timer: Timer::new(Arc::clone(&parts.options.clock)),
+            workers: Workers::new(parts.options.step_driven, parts.stripe_dirs.len()),
             name: parts.options.name.clone().unwrap_or_else(|| parts.channel.to_string()),
             options: parts.options,
             channel: parts.channel,
             pool: parts.log.pool().clone(),
-            pieces: Pieces::default(),
+            read_buffers: ReadBuffers::default(),
             log: Mutex::new(parts.log),
             closed: AtomicBool::new(false),
             gave_way: OnceLock::new(),
             checkpointed: AtomicU64::new(0),
-            room: Signal::default(),
-            takers: Signal::default(),
-            keeper: Signal::default(),
-            homes: parts.homes,
-            pledges: Pledges::default(),
-            turns: Turns::default(),
+            commit_order: CommitOrder::new(Arc::clone(&room)),
+            room,
+            takers: EventCount::default(),
+            maintenance: EventCount::default(),
+            stripe_dirs: parts.stripe_dirs,
+            space_reservations: SpaceReservations::default(),
             checkpoints: Checkpoints::new(parts.checkpoints),
-            checkpoint_lock: parts.checkpoint_lock,
+            checkpoint_home: parts.checkpoint_home,
         }
     }
 
-    /// The machine.
+    /// Returns the log, locked.
     ///
     /// # Errors
-    /// A panic happened inside it before: nobody may trust it any more. What is on the disks is
-    /// as safe as before; opening the channel again recovers it.
-    pub(super) fn log(&self) -> Result<LockedLog<'_>, Trouble> {
+    /// A panic happened inside it before: its state cannot be trusted any more. What is on the
+    /// disks is as safe as before; opening the channel again recovers it.
+    pub(super) fn log(&self) -> Result<LockedLog<'_>, FaultCause> {
+        note_lock();
+        let held = LockRank::Log.enter();
         match self.log.lock() {
-            Ok(log) => Ok(LockedLog { log: Some(log), shared: self }),
+            Ok(log) => Ok(LockedLog { log: Some(RankedGuard::new(log, held)), shared: self }),
             Err(_) => {
-                Err(Trouble::new("the channel stopped after an internal failure; open it again"))
+                let what = "the channel stopped after an internal failure; open it again";
+                Err(FaultCause::new(FaultKind::Stopped, FaultPlace::default(), what))
             }
         }
     }
 
-    /// Wakes whoever waits for anything of the machine, which has stopped. What a panic in the middle of a
-    /// change has lost sight of wakes by itself, see `LOOK` in `writing.rs`.
-    fn wake_all(&self) {
-        let fates = self.log.lock().unwrap_or_else(PoisonError::into_inner).fates();
-        fates.iter().for_each(|fate| fate.signal.raise());
-        [&self.room, &self.takers, &self.keeper].into_iter().for_each(Signal::raise);
+    /// Returns whether a panic inside the log has stopped the channel; takes no lock.
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.log.is_poisoned()
     }
 
-    /// Changes the machine and then, without the lock, wakes whom that concerns.
-    pub(super) fn with_log<T>(&self, change: impl FnOnce(&mut Log) -> T) -> Result<T, Trouble> {
+    /// Wakes all waiters of the log, which has stopped. Waiters that a panic in the middle of a
+    /// change has lost wake by themselves, see `LOOK` in `group_commit.rs`.
+    fn wake_all(&self) {
+        let completions = LockRank::Log.lock(&self.log).completions();
+        completions.iter().for_each(|completion| completion.waiters.notify_all());
+        [&*self.room, &self.takers, &self.maintenance].into_iter().for_each(EventCount::notify_all);
+    }
+
+    /// Changes the log and then, without the lock, wakes the waiters concerned.
+    pub(super) fn with_log<T>(&self, change: impl FnOnce(&mut Log) -> T) -> Result<T, FaultCause> {
         let mut log = self.log()?;
         let answer = change(&mut log);
-        let wakes = log.take_wakes();
+        let wakeups = log.take_wakeups();
         drop(log);
-        self.deliver(wakes);
+        self.deliver(wakeups);
         Ok(answer)
     }
 
-    /// As [`Shared::with_log`]; `None`, and nothing changed, once the channel is closed. Asked
-    /// without the lock, a commit could pass the question, and reserve behind the back of the
-    /// closing, which no longer waits for it.
+    /// Changes the log as [`Shared::with_log`] does; `None`, and nothing changed, once the channel
+    /// is closed. If that were checked without the lock, a commit could pass the check and reserve
+    /// after the closing, which no longer waits for it.
     pub(super) fn with_open_log<T>(
         &self,
         change: impl FnOnce(&mut Log) -> T,
-    ) -> Result<Option<T>, Trouble> {
+    ) -> Result<Option<T>, FaultCause> {
         self.with_log(|log| (!self.is_closed()).then(|| change(log)))
     }
 
-    /// Closes the channel to new work; answers whether it was closed already.
+    /// Returns why a channel that is closed takes no commit.
+    pub(super) fn why_closed(&self) -> RefusedReason {
+        match self.gave_way.get() {
+            Some(why) => RefusedReason::Stopped(why.clone()),
+            None => RefusedReason::Closed,
+        }
+    }
+
+    /// Closes the channel to new work; returns whether it was closed already.
     pub(super) fn shut(&self) -> bool {
         let _log = self.log();
         self.closed.swap(true, Ordering::SeqCst)
     }
 
-    pub(super) fn deliver(&self, wakes: Wakes) {
-        for fate in wakes.fates {
-            fate.signal.raise();
+    pub(super) fn deliver(&self, wakeups: Wakeups) {
+        if wakeups.memory {
+            self.pool.stock(0);
         }
-        if wakes.takers {
-            self.takers.raise();
+        for completion in wakeups.completions {
+            completion.waiters.notify_all();
         }
-        if wakes.room {
-            self.room.raise();
+        if wakeups.takers {
+            self.takers.notify_all();
         }
-        if wakes.keeper {
-            self.keeper.raise();
+        if wakeups.room {
+            self.room.notify_all();
         }
-        for said in wakes.said {
-            let Said { level, code, stripe, words } = said;
+        if wakeups.maintenance {
+            self.maintenance.notify_all();
+        }
+        for said in wakeups.log_lines {
+            let LogLine { level, code, stripe, text: words } = said;
             let code = code.map(tracing::field::display);
             match level {
                 Level::ERROR => {
@@ -224,21 +281,21 @@ impl Shared {
                 _ => tracing::info!(channel = self.name, stripe = stripe.0, "{words}"),
             }
         }
-        if wakes.failing {
+        if wakeups.failing {
             self.finish_failures();
         }
     }
 
-    /// Waits, without the lock, for those who fill frames of a stripe that failed. They copy and checksum
-    /// only; this thread is none of them.
+    /// Waits, without the lock, for the threads that fill frames of a stripe that failed. They only
+    /// copy and checksum; this thread is not one of them.
     fn finish_failures(&self) {
         loop {
             std::thread::yield_now();
             let Ok(mut log) = self.log() else { return };
             let wait = log.finish_failures(self.now());
-            let wakes = Wakes { failing: false, ..log.take_wakes() };
+            let wakeups = Wakeups { failing: false, ..log.take_wakeups() };
             drop(log);
-            self.deliver(wakes);
+            self.deliver(wakeups);
             if !wait {
                 return;
             }
@@ -253,42 +310,18 @@ impl Shared {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Hands work to the pool.
-    pub(super) fn give(self: &std::sync::Arc<Self>, task: Task) {
-        Workers::give(self, task);
+    /// Hands a task to the pool.
+    pub(super) fn submit_task(self: &Arc<Self>, task: Task) {
+        Workers::submit_task(self, task);
     }
 }
 
-/// What a channel is put together from.
+/// The parts of a channel.
 pub(super) struct Parts {
     pub options: FileChannelOptions,
     pub channel: Uuid,
     pub log: Log,
-    pub homes: Vec<Home>,
-    pub checkpoints: Vec<Slots>,
-    pub checkpoint_lock: Box<dyn Lock>,
-}
-
-/// Waits, without blocking the thread, until `signal` has left `turn` or `deadline` is reached.
-pub(super) async fn changed(
-    signal: &Signal,
-    turn: u32,
-    timer: &Timer,
-    deadline: Option<(Duration, &dyn crate::base::clock::Clock)>,
-) {
-    let mut alarm: Option<TimerHandle> = None;
-    let mut watch = signal.watch();
-    poll_fn(|context| {
-        if let Some((deadline, clock)) = deadline {
-            if clock.now() >= deadline {
-                return Poll::Ready(());
-            }
-            match &alarm {
-                Some(alarm) => alarm.renew(context.waker()),
-                None => alarm = Some(timer.wake_at(deadline, context.waker().clone())),
-            }
-        }
-        if watch.until(turn, context.waker()) { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
+    pub stripe_dirs: Vec<StripeDir>,
+    pub checkpoints: Vec<CheckpointSlots>,
+    pub checkpoint_home: CheckpointDir,
 }

@@ -1,28 +1,29 @@
 //! Take transactions.
 
-use super::cold;
-use super::shared::{Shared, changed};
+use super::read_back;
+use super::shared::Shared;
 use super::workers::Task;
 use crate::base::codes;
+use crate::base::fault_cause::{FaultCause, FaultKind, FaultPlace};
 use crate::base::limits::COLD_READ_BYTES;
-use crate::base::trouble::Trouble;
-use crate::channel::{BoxFuture, CommitError, Refusal, TakeError, TakeTransaction};
+use crate::channel::waiting::{Caller, run_here};
+use crate::channel::{BoxFuture, CommitError, RefusedReason, TakeError, TakeTransaction};
 use crate::event::Event;
-use crate::log::fate::Promise;
-use crate::log::ready::Claim;
-use crate::log::{Acknowledgement, Admission, Lent, Log, ReadJob};
+use crate::log::block_completion::CommitTicket;
+use crate::log::readable_block::Lease;
+use crate::log::{Acknowledgement, LeaseOutcome, Log, ReadJob, ReserveError};
 use crate::record::body::AckBody;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Lends events until they are acknowledged or handed back.
+/// A take transaction: lends events until they are acknowledged or handed back.
 pub(super) struct FileTake {
     shared: Arc<Shared>,
-    claims: Vec<Claim>,
+    leases: Vec<Lease>,
     taken: usize,
 }
 
-/// One look at the channel.
+/// The result of one attempt to lend.
 enum Look {
     Events(Vec<Event>),
     Read(ReadJob),
@@ -31,13 +32,13 @@ enum Look {
 
 /// What an acknowledgement waits for.
 enum Awaited {
-    Frames(Vec<Promise>),
-    Slot(Arc<crate::log::fate::Fate>),
+    Frames(Vec<CommitTicket>),
+    Slot(Arc<crate::log::block_completion::BlockCompletion>),
 }
 
 impl FileTake {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, claims: Vec::new(), taken: 0 }
+        Self { shared, leases: Vec::new(), taken: 0 }
     }
 
     fn room(&self) -> Result<usize, TakeError> {
@@ -50,7 +51,10 @@ impl FileTake {
 
     fn look(&mut self, max: usize) -> Result<Look, TakeError> {
         if self.shared.is_closed() {
-            return Err(TakeError::Closed);
+            return Err(match self.shared.gave_way.get() {
+                Some(why) => TakeError::Stopped(why.clone()),
+                None => TakeError::Closed,
+            });
         }
         let now = self.shared.now();
         loop {
@@ -59,42 +63,42 @@ impl FileTake {
                 let ahead = log.wants_read_ahead(COLD_READ_BYTES);
                 (lent, ahead)
             });
-            let (lent, ahead) = lent.map_err(TakeError::Unreadable)?;
+            let (lent, ahead) = lent.map_err(TakeError::Stopped)?;
             if ahead {
-                self.shared.give(Task::ReadAhead);
+                self.shared.submit_task(Task::ReadAhead);
             }
             match lent {
-                Lent::Claims(claims) => match self.keep(claims) {
+                LeaseOutcome::Leases(leases) => match self.keep(leases) {
                     events if events.is_empty() => {}
                     events => return Ok(Look::Events(events)),
                 },
-                Lent::Read(job) => return Ok(Look::Read(job)),
-                Lent::Wait | Lent::Empty => return Ok(Look::Later),
+                LeaseOutcome::Read(job) => return Ok(Look::Read(job)),
+                LeaseOutcome::Wait | LeaseOutcome::Empty => return Ok(Look::Later),
             }
         }
     }
 
-    /// The events of fresh claims. A claim that is no events although its checksum was right is
-    /// set aside: the next one is delivered.
-    fn keep(&mut self, claims: Vec<Claim>) -> Vec<Event> {
+    /// Returns the events of fresh leases. A lease that does not decode although its checksum is
+    /// right is quarantined: the next one is delivered.
+    fn keep(&mut self, leases: Vec<Lease>) -> Vec<Event> {
         let budget = self.shared.options.hot_window_bytes;
         let mut events = Vec::new();
-        for claim in claims {
+        for lease in leases {
             let pinned = self.shared.pool.live_bytes();
-            match claim.events(pinned > budget.saturating_mul(2), &mut events) {
+            match lease.events(pinned > budget.saturating_mul(2), &mut events) {
                 Ok(()) => {
-                    self.taken += claim.count as usize;
-                    self.claims.push(claim);
+                    self.taken += lease.count as usize;
+                    self.leases.push(lease);
                 }
                 Err(refusal) => {
-                    let (start, end, number) = (claim.start(), claim.end(), claim.block.number);
+                    let (start, end, number) = (lease.start(), lease.end(), lease.block.number);
                     tracing::error!(
                         code = %codes::DAMAGE_SET_ASIDE,
                         channel = self.shared.name,
-                        stripe = claim.block.stripe.0,
+                        stripe = lease.block.stripe.0,
                         "block {number}, sequences {start} to {end}: {refusal}; set aside"
                     );
-                    let note = self.shared.with_log(|log| log.claim_is_damaged(&claim));
+                    let note = self.shared.with_log(|log| log.lease_is_damaged(&lease));
                     if let Ok(Some((reservation, body))) = note {
                         reservation.fill(|out| {
                             body.encode(out);
@@ -106,168 +110,89 @@ impl FileTake {
         events
     }
 
-    /// Reserves and fills the acknowledgement, or says why not now.
-    fn acknowledge(&mut self, body: &AckBody) -> Result<Result<Awaited, Admission>, CommitError> {
+    /// Reserves and fills the acknowledgement, or returns why not now. The writes of a future are
+    /// handed to other threads, which are chosen under the lock of the reservation.
+    fn acknowledge(
+        &mut self,
+        body: &AckBody,
+        caller: Caller,
+    ) -> Result<Result<Awaited, ReserveError>, CommitError> {
         let now = self.shared.now();
-        let claims = &self.claims;
-        let reserved = self.shared.with_open_log(|log| log.reserve_ack(now, body, claims));
-        let reserved = match reserved {
+        let leases = &self.leases;
+        let reserved = self.shared.with_open_log(|log| {
+            log.reserve_ack(now, body, leases).map(|reserved| {
+                let ready_stripes = match caller {
+                    Caller::Thread => Vec::new(),
+                    Caller::Task => self.shared.writes_without_thread(log),
+                };
+                (reserved, ready_stripes)
+            })
+        });
+        let (reserved, ready_stripes) = match reserved {
             Ok(Some(Ok(reserved))) => reserved,
-            Ok(Some(Err(admission))) => return Ok(Err(admission)),
-            Ok(None) => return Err(CommitError::Refused(Refusal::Closed)),
-            Err(trouble) => return Err(CommitError::Refused(Refusal::NoStripe(trouble))),
+            Ok(Some(Err(error))) => return Ok(Err(error)),
+            Ok(None) => return Err(CommitError::Refused(self.shared.why_closed())),
+            Err(fault) => return Err(CommitError::Refused(RefusedReason::Stopped(fault))),
         };
-        // From here on the log has the claims: committed, moved or in doubt, they are its own.
-        self.claims.clear();
-        Ok(Ok(match reserved {
-            Acknowledgement::Slot(fate) => Awaited::Slot(fate),
+        // From here on the log has the leases: committed, moved or in doubt, they are its own.
+        self.leases.clear();
+        let awaited = match reserved {
+            Acknowledgement::Slot(completion) => Awaited::Slot(completion),
             Acknowledgement::Frames(frames) => {
                 let fill = |out: &mut [u8]| {
                     body.encode(out);
                 };
                 Awaited::Frames(frames.into_iter().map(|frame| frame.fill(fill)).collect())
             }
-        }))
+        };
+        self.shared.wake_writers(ready_stripes);
+        Ok(Ok(awaited))
     }
 
     fn give_back(&mut self) {
-        let claims = std::mem::take(&mut self.claims);
-        if !claims.is_empty() {
+        let leases = std::mem::take(&mut self.leases);
+        if !leases.is_empty() {
             // A poisoned log lends nothing any more.
-            let _ = self.shared.with_log(|log| log.give_back(claims));
+            let _ = self.shared.with_log(|log| log.give_back(leases));
         }
     }
 }
 
-fn refused(admission: Admission) -> CommitError {
-    CommitError::Refused(match admission {
-        Admission::NoStripe(trouble) | Admission::NoSpace(trouble) => Refusal::NoStripe(trouble),
-        Admission::Busy
-        | Admission::BehindAnother
-        | Admission::Full { .. }
-        | Admission::PositionTooLarge { .. } => {
-            Refusal::NoSpace(Trouble::new("the log had no room in time; try again"))
+fn refused(error: ReserveError) -> CommitError {
+    CommitError::Refused(match error {
+        ReserveError::NoStripe(fault) | ReserveError::NoSpace(fault) => {
+            RefusedReason::of_stripes(fault)
+        }
+        ReserveError::Busy
+        | ReserveError::EarlierCommitPending
+        | ReserveError::Full { .. }
+        | ReserveError::SourceOffsetTooLarge { .. } => {
+            let what = "the log had no room in time; try again";
+            let place = FaultPlace::default();
+            RefusedReason::NoSpace(FaultCause::new(FaultKind::NotReady, place, what))
         }
     })
 }
 
 impl TakeTransaction for FileTake {
     fn take(&mut self, max: usize) -> Result<Vec<Event>, TakeError> {
-        let max = max.min(self.room()?);
-        if max == 0 {
-            return Ok(Vec::new());
-        }
-        let deadline = self.shared.now() + self.shared.options.keep_alive;
-        let mut late = false;
-        loop {
-            let turn = self.shared.takers.turn();
-            match self.look(max)? {
-                Look::Events(events) => return Ok(events),
-                Look::Read(job) => cold::read(&self.shared, job),
-                Look::Later => match self.patience(deadline).checked_sub(self.shared.now()) {
-                    Some(left) if !left.is_zero() => self.shared.takers.sleep(turn, Some(left)),
-                    // Something may have come while this thread was kept from running.
-                    _ if !late && self.shared.takers.turn() != turn => late = true,
-                    _ => return self.nothing(),
-                },
-            }
-        }
+        run_here(self.take_by(Caller::Thread, max))
     }
 
     fn take_async(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Event>, TakeError>> {
-        Box::pin(async move {
-            let max = max.min(self.room()?);
-            if max == 0 {
-                return Ok(Vec::new());
-            }
-            let deadline = self.shared.now() + self.shared.options.keep_alive;
-            loop {
-                let turn = self.shared.takers.turn();
-                let until = match self.look(max)? {
-                    Look::Events(events) => return Ok(events),
-                    // Only whoever may block reads: the pool asks for the same read again.
-                    Look::Read(job) => {
-                        let _ = self.shared.with_log(|log| log.leave_read(job));
-                        self.shared.give(Task::ReadAhead);
-                        // From now, not from the deadline: once that moment is over the future
-                        // would find it over at every turn, ask again at once, and spin.
-                        self.shared.now() + self.shared.options.write_timeout
-                    }
-                    Look::Later => {
-                        let until = self.patience(deadline);
-                        if self.shared.now() >= until {
-                            return self.nothing();
-                        }
-                        until
-                    }
-                };
-                let until = Some((until, &*self.shared.options.clock));
-                changed(&self.shared.takers, turn, &self.shared.timer, until).await;
-            }
-        })
+        Box::pin(self.take_by(Caller::Task, max))
     }
 
     fn taken(&self) -> usize {
         self.taken
     }
 
-    fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
-        if self.claims.is_empty() {
-            return Ok(());
-        }
-        let body = Log::ack_body(&self.claims);
-        let shared = Arc::clone(&self.shared);
-        let deadline = shared.now() + shared.options.write_timeout;
-        loop {
-            let turn = shared.room.turn();
-            match self.acknowledge(&body)? {
-                Ok(Awaited::Frames(frames)) => {
-                    for mut frame in frames {
-                        shared.wait_for(&mut frame).map_err(CommitError::InDoubt)?;
-                    }
-                    return Ok(());
-                }
-                Ok(Awaited::Slot(fate)) => {
-                    return shared.wait_for_slot(&fate).map_err(CommitError::InDoubt);
-                }
-                Err(admission) => match deadline.checked_sub(shared.now()) {
-                    Some(left) if matches!(admission, Admission::Busy) && !left.is_zero() => {
-                        shared.room.sleep(turn, Some(left));
-                    }
-                    _ => return Err(refused(admission)),
-                },
-            }
-        }
+    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        run_here(self.commit_by(Caller::Thread))
     }
 
-    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
-        Box::pin(async move {
-            if self.claims.is_empty() {
-                return Ok(());
-            }
-            let body = Log::ack_body(&self.claims);
-            let shared = Arc::clone(&self.shared);
-            let deadline = shared.now() + shared.options.write_timeout;
-            loop {
-                let turn = shared.room.turn();
-                match self.acknowledge(&body)? {
-                    Ok(Awaited::Frames(frames)) => {
-                        for mut frame in frames {
-                            shared.settled(&mut frame).await.map_err(CommitError::InDoubt)?;
-                        }
-                        return Ok(());
-                    }
-                    Ok(Awaited::Slot(fate)) => {
-                        return shared.slot_settled(&fate).await.map_err(CommitError::InDoubt);
-                    }
-                    Err(Admission::Busy) if shared.now() < deadline => {
-                        let until = Some((deadline, &*shared.options.clock));
-                        changed(&shared.room, turn, &shared.timer, until).await;
-                    }
-                    Err(admission) => return Err(refused(admission)),
-                }
-            }
-        })
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+        Box::pin(self.commit_by(Caller::Task))
     }
 
     fn rollback(mut self: Box<Self>) {
@@ -276,8 +201,74 @@ impl TakeTransaction for FileTake {
 }
 
 impl FileTake {
-    /// Until when to wait: `keep-alive` is for what is not there. An event that somebody is just
-    /// reading back is there, and answering that none is would be wrong.
+    async fn take_by(&mut self, caller: Caller, max: usize) -> Result<Vec<Event>, TakeError> {
+        let max = max.min(self.room()?);
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let shared = Arc::clone(&self.shared);
+        let deadline = shared.now() + shared.options.keep_alive;
+        let mut late = false;
+        loop {
+            let generation = shared.takers.generation();
+            let until = match (self.look(max)?, caller) {
+                (Look::Events(events), _) => return Ok(events),
+                (Look::Read(job), Caller::Thread) => {
+                    read_back::read(&shared, job);
+                    continue;
+                }
+                // Only a caller that may block reads: the pool requests the same read again.
+                (Look::Read(job), Caller::Task) => {
+                    let _ = shared.with_log(|log| log.leave_read(job));
+                    shared.submit_task(Task::ReadAhead);
+                    // From now, not from the deadline: once the deadline has passed the future
+                    // would find it passed at every poll, ask again at once, and spin.
+                    shared.now() + shared.options.write_timeout
+                }
+                (Look::Later, _) => self.patience(deadline),
+            };
+            if shared.now() < until {
+                caller.changed(&shared.takers, generation, until, &shared.timer).await;
+            } else if !late && shared.takers.generation() != generation {
+                // An event may have arrived while this caller was not scheduled.
+                late = true;
+            } else {
+                return self.nothing();
+            }
+        }
+    }
+
+    async fn commit_by(mut self: Box<Self>, caller: Caller) -> Result<(), CommitError> {
+        if self.leases.is_empty() {
+            return Ok(());
+        }
+        let body = Log::ack_body(&self.leases);
+        let shared = Arc::clone(&self.shared);
+        let deadline = shared.now() + shared.options.write_timeout;
+        loop {
+            let generation = shared.room.generation();
+            match self.acknowledge(&body, caller)? {
+                Ok(Awaited::Frames(frames)) => {
+                    for mut frame in frames {
+                        let durable = shared.wait_for(caller, &mut frame).await;
+                        durable.map_err(CommitError::InDoubt)?;
+                    }
+                    return Ok(());
+                }
+                Ok(Awaited::Slot(completion)) => {
+                    let durable = shared.wait_for_slot(caller, &completion).await;
+                    return durable.map_err(CommitError::InDoubt);
+                }
+                Err(ReserveError::Busy) if shared.now() < deadline => {
+                    caller.changed(&shared.room, generation, deadline, &shared.timer).await;
+                }
+                Err(error) => return Err(refused(error)),
+            }
+        }
+    }
+
+    /// Returns how long to wait: `keep-alive` applies to missing events. An event that is being
+    /// read back exists, and returning an empty list would be wrong.
     fn patience(&self, deadline: Duration) -> Duration {
         match self.shared.log().is_ok_and(|log| log.is_reading()) {
             true => deadline + self.shared.options.write_timeout,
@@ -285,11 +276,11 @@ impl FileTake {
         }
     }
 
-    /// Nothing came within `keep-alive`: because nothing is there, or because it cannot be read.
+    /// Returns the result when nothing came within `keep-alive`: empty, or unreadable.
     fn nothing(&self) -> Result<Vec<Event>, TakeError> {
-        let trouble = self.shared.with_log(|log| log.read_trouble());
-        match trouble.map_err(TakeError::Unreadable)? {
-            Some((trouble, _)) => Err(TakeError::Unreadable(trouble)),
+        let fault = self.shared.with_log(|log| log.read_fault());
+        match fault.map_err(TakeError::Stopped)? {
+            Some((fault, _)) => Err(TakeError::Unreadable(fault)),
             None => Ok(Vec::new()),
         }
     }

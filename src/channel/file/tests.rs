@@ -1,10 +1,11 @@
 use super::*;
 use crate::base::clock::{Clock, ManualClock, SystemClock};
-use crate::channel::contract::{Wanted, channel_contract};
-use crate::channel::{CommitError, Refusal};
-use crate::disk::sim::{Effect, Fault, SimDisk, SimOptions};
+use crate::channel::{CommitError, RefusedReason, Retry, TakeError};
+use crate::contract::{Wanted, channel_contract};
+use crate::disk::memory::MAPPED_UNDER_LOG;
 use crate::event::Event;
 use crate::log::PutShape;
+use crate::simulated_disk::{Fault, FaultEffect, SimDisk, SimOptions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +30,7 @@ channel_contract!(make);
 
 /// The frame is reserved; its encoder is dropped, or panics half-way.
 #[test]
-fn an_encoder_that_is_dropped_or_panics_voids_its_frame_and_its_neighbours_commit() {
+fn a_dropped_or_panicked_encoder_voids_its_frame_and_no_other() {
     let mut options = on_simulated_disk();
     options.keep_alive = Duration::from_millis(100);
     let channel = FileChannel::open(options.clone()).expect("opens");
@@ -38,11 +39,11 @@ fn an_encoder_that_is_dropped_or_panics_voids_its_frame_and_its_neighbours_commi
         let mut first = channel.begin_put();
         first.put(Event::new("before")).expect("fits");
         let mut before = first.commit_async();
-        let early = crate::channel::contract::poll_once(&mut before);
-        let shape = PutShape { count: 3, events_len: 100, position: Some(("tail", b"7")) };
+        let early = crate::contract::poll_once(&mut before);
+        let shape = PutShape { count: 3, events_len: 100, source_offset: Some(("tail", b"7")) };
         let deadline = shared.now() + Duration::from_secs(30);
         let reservation = loop {
-            // The void frame of the first round may be on its way, and the source busy with it.
+            // The void frame of the first round may be in flight, and the source busy with it.
             let reserved = shared.with_log(|log| log.reserve_put(Duration::ZERO, shape));
             match reserved.expect("whole") {
                 Ok(reservation) => break reservation,
@@ -60,9 +61,9 @@ fn an_encoder_that_is_dropped_or_panics_voids_its_frame_and_its_neighbours_commi
         }
         put(&channel, ["behind".to_owned()]);
         if early.is_pending() {
-            crate::channel::contract::block_on(before).expect("committed");
+            crate::contract::block_on(before).expect("committed");
         }
-        shared.hand_over();
+        shared.hand_over_writes();
     }
     let mut taken = take_all(&channel);
     // Neither began after the other's commit had returned: on two stripes either may be first.
@@ -73,17 +74,17 @@ fn an_encoder_that_is_dropped_or_panics_voids_its_frame_and_its_neighbours_commi
         assert!(shared.now() < deadline, "room is given back: {:?}", channel.status());
         std::thread::yield_now();
     }
-    assert_eq!(channel.position("tail"), Ok(None), "its position is void with it");
+    assert_eq!(channel.source_offset("tail"), Ok(None), "its offset is void with it");
     channel.close().expect("sealed");
     drop(channel);
     let channel = FileChannel::open(options).expect("opens again");
-    assert_eq!((channel.status().events, channel.position("tail")), (0, Ok(None)));
+    assert_eq!((channel.status().events, channel.source_offset("tail")), (0, Ok(None)));
 }
 
-/// Threads that block, as a source's may: each asks while those before it wait. There is room for a
-/// single event at a time, which every other one of them would fit into before its turn.
+/// Threads that block, as a source's may: each requests while those before it wait. There is room
+/// for a single event at a time, which every other one of them would fit into before its turn.
 #[test]
-fn blocking_commits_of_one_source_on_many_threads_enter_in_the_order_in_which_they_asked() {
+fn blocking_commits_of_one_source_on_many_threads_enter_in_order() {
     const THREADS: u32 = 12;
     let mut options = on_simulated_disk();
     (options.capacity, options.transaction_capacity) = (2, 2);
@@ -96,7 +97,7 @@ fn blocking_commits_of_one_source_on_many_threads_enter_in_the_order_in_which_th
         for _ in 0..2 - number % 2 {
             put.put(Event::new(number.to_string())).expect("fits");
         }
-        put.set_position("tail", Bytes::from(number.to_string()));
+        put.set_source_offset("tail", Bytes::from(number.to_string()));
         put.commit().expect("its turn came");
     };
     std::thread::scope(|scope| {
@@ -114,64 +115,65 @@ fn blocking_commits_of_one_source_on_many_threads_enter_in_the_order_in_which_th
             take.commit().expect("durable");
         }
     });
-    let position = channel.position("tail").expect("settled").expect("committed");
-    assert_eq!(position.bytes, (THREADS - 1).to_string());
+    let source_offset = channel.source_offset("tail").expect("settled").expect("committed");
+    assert_eq!(source_offset.bytes, (THREADS - 1).to_string());
 }
 
-/// Its events would be moved although nothing says that their first place is void.
+/// Its events would be moved although no record says that their first place is void.
 #[test]
-fn a_fence_for_which_there_is_no_memory_moves_nothing_and_is_placed_when_there_is_some() {
+fn a_fence_without_memory_moves_nothing_and_is_placed_later() {
     let disk = SimDisk::new(SimOptions::new(1));
-    let options = || on_simulated_disk().with_disk(Arc::new(disk.clone())).manual(7);
+    let options = || on_simulated_disk().with_disk(Arc::new(disk.clone())).step_driven(7);
     let channel = FileChannel::open(options()).expect("opens");
-    let (shared, mut manual) = (&channel.inner.shared, channel.manual());
+    let (shared, mut stepper) = (&channel.inner.shared, channel.step_driver());
     let mut put = channel.begin_put();
     put.put(Event::new("doubt")).expect("fits");
-    put.set_position("tail", Bytes::from_static(b"1"));
+    put.set_source_offset("tail", Bytes::from_static(b"1"));
     let mut commit = put.commit_async();
-    assert!(crate::channel::contract::poll_once(&mut commit).is_pending());
+    assert!(crate::contract::poll_once(&mut commit).is_pending());
     let writing =
         |stripe: &usize| shared.log().expect("whole").may_write(StripeIndex(*stripe as u16));
-    let stripe = (0..2).find(writing).expect("the block went somewhere");
-    disk.fail(Fault::dead(&format!("data{stripe}")).effect(Effect::Later));
+    let stripe = (0..2).find(writing).expect("the block was written to one of them");
+    disk.fail(Fault::dead(&format!("data{stripe}")).effect(FaultEffect::Later));
     shared.pool.refuse(1);
-    manual.run_tasks();
-    let doubt = crate::channel::contract::poll_once(&mut commit);
+    stepper.run_tasks();
+    let doubt = crate::contract::poll_once(&mut commit);
     let std::task::Poll::Ready(Err(failure)) = doubt else { panic!("{doubt:?}") };
     assert!(matches!(failure.error, CommitError::InDoubt(_)), "{failure}");
     assert!(failure.transaction.is_none(), "it may be there already");
-    assert!(matches!(channel.position("tail"), Err(PositionError::Unsettled { .. })));
+    assert!(matches!(channel.source_offset("tail"), Err(SourceOffsetError::Unsettled { .. })));
     for _ in 0..2 {
-        manual.keep();
-        manual.run_tasks();
+        stepper.keep();
+        stepper.run_tasks();
     }
-    assert_eq!(channel.position("tail"), Ok(None), "the other stripe has the fence");
+    assert_eq!(channel.source_offset("tail"), Ok(None), "the other stripe has the fence");
     for seed in 0..4 {
         let cut = disk.crash(seed);
         cut.clear_faults();
         let channel = FileChannel::open(options().with_disk(Arc::new(cut))).expect("opens");
-        assert_eq!((channel.status().events, channel.position("tail")), (0, Ok(None)));
+        assert_eq!((channel.status().events, channel.source_offset("tail")), (0, Ok(None)));
     }
 }
 
-/// A position that is reserved and not settled: whoever asks waits, and is told when in vain.
+/// A source offset that is reserved and not settled: the caller waits, and gets an error if it
+/// never settles.
 #[test]
-fn a_source_waits_for_its_position_until_the_doubt_is_settled_and_is_never_given_an_older_one() {
-    let shape = PutShape { count: 0, events_len: 0, position: Some(("tail", b"2")) };
+fn a_source_waits_for_its_offset_and_is_never_given_an_older_one() {
+    let shape = PutShape { count: 0, events_len: 0, source_offset: Some(("tail", b"2")) };
     let open = |patience| {
         let mut options = on_simulated_disk();
         options.write_timeout = patience;
         let channel = FileChannel::open(options).expect("opens");
         let mut first = channel.begin_put();
-        first.set_position("tail", Bytes::from_static(b"1"));
+        first.set_source_offset("tail", Bytes::from_static(b"1"));
         first.commit().expect("committed");
         let reserved = channel.inner.shared.with_log(|log| log.reserve_put(Duration::ZERO, shape));
         let reservation = reserved.expect("whole").expect("room");
         (channel, reservation)
     };
     let (channel, reservation) = open(Duration::from_millis(50));
-    let Err(PositionError::Unsettled { of, waited }) = channel.position("tail") else {
-        panic!("an answer while a commit is open");
+    let Err(SourceOffsetError::Unsettled { of, waited }) = channel.source_offset("tail") else {
+        panic!("returned while a commit is open");
     };
     assert_eq!(of, "tail");
     assert!(waited >= Duration::from_millis(50));
@@ -180,16 +182,16 @@ fn a_source_waits_for_its_position_until_the_doubt_is_settled_and_is_never_given
     let (channel, reservation) = open(Duration::from_secs(600));
     let shared = &channel.inner.shared;
     std::thread::scope(|scope| {
-        let asked = scope.spawn(|| channel.position("tail"));
+        let asked = scope.spawn(|| channel.source_offset("tail"));
         while shared.room.sleepers() == 0 && !asked.is_finished() {
             std::thread::yield_now();
         }
-        assert!(!asked.is_finished(), "answered while a commit is open");
-        // Void: the older position is the settled one.
+        assert!(!asked.is_finished(), "returned while a commit is open");
+        // Void: the older source offset is the settled one.
         drop(reservation);
         put(&channel, ["behind".to_owned()]);
-        let position = asked.join().expect("no panic").expect("settled").expect("the first");
-        assert_eq!((position.counter, &position.bytes[..]), (1, &b"1"[..]));
+        let source_offset = asked.join().expect("no panic").expect("settled").expect("the first");
+        assert_eq!((source_offset.counter, &source_offset.bytes[..]), (1, &b"1"[..]));
     });
 }
 
@@ -209,7 +211,7 @@ fn checkpoints_that_could_not_be_written_are_counted_by_where() {
     channel.checkpoint().expect("the copies in the data directories are enough");
     assert_eq!(counted(), (1, 0));
     disk.clear_faults();
-    disk.fail(Fault::dead(&format!("data0/{}", crate::recovery::CHECKPOINT_NAME)));
+    disk.fail(Fault::dead(&format!("data0/{}", crate::layout::CHECKPOINT_NAME)));
     channel.checkpoint().expect_err("a directory has no copy");
     assert_eq!(counted(), (1, 1));
     disk.clear_faults();
@@ -217,7 +219,7 @@ fn checkpoints_that_could_not_be_written_are_counted_by_where() {
     assert_eq!(counted(), (1, 1));
 }
 
-/// Waits for what other threads do, and not for ever.
+/// Waits for other threads, with a deadline.
 fn soon(what: &str, is_so: impl Fn() -> bool) {
     let clock = SystemClock::new();
     while !is_so() {
@@ -226,7 +228,7 @@ fn soon(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// The system has no thread to spare for a while; when it has, nobody starts another transaction.
+/// The system has no thread to spare for a while; when it has one, no further transaction starts.
 #[test]
 fn a_thread_that_could_not_be_started_is_started_later() {
     let channel = FileChannel::open(on_simulated_disk()).expect("opens");
@@ -238,29 +240,29 @@ fn a_thread_that_could_not_be_started_is_started_later() {
             let mut put = channel.begin_put();
             put.put(Event::new(number.to_string())).expect("fits");
             let mut commit = put.commit_async();
-            assert!(crate::channel::contract::poll_once(&mut commit).is_pending());
+            assert!(crate::contract::poll_once(&mut commit).is_pending());
             commit
         })
         .collect();
-    // Every task that the keeper has was refused a thread.
+    // A thread was refused to every task of maintenance.
     std::thread::sleep(Duration::from_millis(50));
-    (0..2).for_each(|at| shared.give(Task::Tend(StripeIndex(at))));
-    [Task::ReadAhead, Task::Checkpoint].into_iter().for_each(|task| shared.give(task));
+    (0..2).for_each(|at| shared.submit_task(Task::Maintain(StripeIndex(at))));
+    [Task::ReadAhead, Task::Checkpoint].into_iter().for_each(|task| shared.submit_task(task));
     shared.workers.refuse.store(false, Ordering::SeqCst);
     for commit in commits {
-        crate::channel::contract::block_on(commit).expect("written by the pool");
+        crate::contract::block_on(commit).expect("written by the pool");
     }
 }
 
-/// The machine panics while one thread waits for a block that another writes.
+/// The log panics while one thread waits for a block that another writes.
 #[test]
-fn a_panic_inside_wakes_everybody_who_waits() {
+fn a_panic_inside_wakes_all_waiters() {
     let mut options = on_simulated_disk();
     (options.write_timeout, options.keep_alive) =
         (Duration::from_secs(3000), Duration::from_secs(3000));
     let channel = FileChannel::open(options).expect("opens");
     let shared = &channel.inner.shared;
-    let shape = PutShape { count: 1, events_len: 100, position: None };
+    let shape = PutShape { count: 1, events_len: 100, source_offset: None };
     // Frames that are reserved and never filled keep the blocks of both stripes from being written.
     let reserve = || shared.with_log(|log| log.reserve_put(Duration::ZERO, shape));
     let held: Vec<_> = (0..2).map(|_| reserve().expect("whole").expect("room")).collect();
@@ -274,12 +276,19 @@ fn a_panic_inside_wakes_everybody_who_waits() {
         let commits: Vec<_> = (0..6).map(|_| scope.spawn(commit)).collect();
         let take = scope.spawn(take);
         soon("a taker sleeps", || shared.takers.sleepers() > 0);
-        let asleep =
-            || shared.log().map_or(0, |log| log.fates().iter().map(|f| f.signal.sleepers()).sum());
-        soon("all but those who write sleep", || asleep() >= 4);
+        let asleep = || {
+            shared
+                .log()
+                .map_or(0, |log| log.completions().iter().map(|c| c.waiters.sleepers()).sum())
+        };
+        soon("all but the writers sleep", || asleep() >= 4);
         channel.panic_inside();
-        assert!(take.join().expect("no panic").is_err());
-        soon("sleepers are told", || commits.iter().filter(|c| c.is_finished()).count() >= 4);
+        let taken = take.join().expect("no panic");
+        assert!(matches!(taken, Err(TakeError::Stopped(_))), "{taken:?}");
+        let refused = commit().expect_err("stopped").error;
+        assert!(matches!(refused, CommitError::Refused(RefusedReason::Stopped(_))), "{refused}");
+        assert_eq!(refused.retry(), Retry::Reopen);
+        soon("sleepers are notified", || commits.iter().filter(|c| c.is_finished()).count() >= 4);
         drop(held);
         for commit in commits {
             let result = commit.join().expect("no panic").map_err(|failure| failure.error);
@@ -297,8 +306,8 @@ fn options(dir: &Path, stripes: usize) -> FileChannelOptions {
     options
 }
 
-/// Commits `bodies`. On a busy machine a segment may take longer to make than a put waits for it:
-/// what is refused appears nowhere and is put again.
+/// Commits `bodies`. On a busy machine a segment may take longer to create than a put waits for it:
+/// a refused put leaves nothing and is put again.
 fn put(channel: &FileChannel, bodies: impl IntoIterator<Item = String>) {
     let events: Vec<Event> = bodies.into_iter().map(Event::new).collect();
     let clock = SystemClock::new();
@@ -309,7 +318,7 @@ fn put(channel: &FileChannel, bodies: impl IntoIterator<Item = String>) {
     loop {
         let Err(failure) = tx.commit() else { return };
         match (failure.error, failure.transaction) {
-            (CommitError::Refused(Refusal::NoSpace(why)), Some(again)) => {
+            (CommitError::Refused(RefusedReason::NoSpace(why)), Some(again)) => {
                 assert!(clock.now() < Duration::from_secs(60), "{why}");
                 tx = again;
             }
@@ -403,8 +412,8 @@ fn a_backlog_larger_than_memory_is_read_back_in_order() {
     assert_eq!(take_all(&channel), all);
 }
 
-/// Somebody cuts a file off while the channel has it open: what is gone is counted, and whoever
-/// reads does not look for the rest of a block that will never come.
+/// A file is cut off from outside while the channel has it open: lost events are counted, and a
+/// reader does not search for the rest of a block that never comes.
 #[test]
 fn a_segment_cut_short_within_a_block_is_counted_and_ends_no_taker() {
     let dir = tempfile::tempdir().expect("dir");
@@ -417,10 +426,10 @@ fn a_segment_cut_short_within_a_block_is_counted_and_ends_no_taker() {
     put(&channel, (0..30).map(|i| format!("{i} {}", "x".repeat(100_000))));
     channel.close().expect("sealed");
     drop(channel);
-    // Without the threads of which one would see the cut and move the log before anybody reads.
-    let channel = FileChannel::open(options.manual(1)).expect("open again");
+    // Without threads, one of which would see the cut and move the log before the read.
+    let channel = FileChannel::open(options.step_driven(1)).expect("open again");
     let data = dir.path().join("data0");
-    let segment = data.join(crate::record::segment::file_name(0));
+    let segment = data.join(crate::layout::segment_name(0));
     let file = std::fs::File::options().write(true).open(&segment).expect("a segment");
     file.set_len(2 << 20).expect("cut short");
     // In one transaction: the acknowledgement of the first would make the file long again.
@@ -477,20 +486,44 @@ fn a_directory_whose_path_leads_elsewhere_is_noticed() {
     let mut options = FileChannelOptions::new("/c", ["/d"]).with_disk(Arc::new(disk.clone()));
     options.minimum_required_space = 0;
     let channel =
-        FileChannel::open(options.with_clock(Arc::<ManualClock>::clone(&clock)).manual(1))
+        FileChannel::open(options.with_clock(Arc::<ManualClock>::clone(&clock)).step_driven(1))
             .expect("opened");
-    let mut manual = channel.manual();
+    let mut stepper = channel.step_driver();
     let mut is_moved = || {
         clock.advance(Duration::from_secs(1));
-        manual.keep();
-        manual.run_tasks();
-        channel.inner.shared.homes[0].tending.lock().expect("no panic").moved
+        stepper.keep();
+        stepper.run_tasks();
+        channel.inner.shared.stripe_dirs[0].maintenance.lock().expect("no panic").moved
     };
     assert!(!is_moved());
     disk.move_directory_away(Path::new("/d"));
     assert!(is_moved());
     put(&channel, names(0..3));
-    assert!(is_moved(), "and it goes on there");
+    assert!(is_moved(), "and it continues there");
     disk.move_directory_back(Path::new("/d"));
     assert!(!is_moved());
+}
+
+/// Mapping takes microseconds, in which every other commit would wait.
+#[test]
+fn block_memory_is_mapped_without_the_lock_of_the_log() {
+    let channel = FileChannel::open(on_simulated_disk().step_driven(7)).expect("opens");
+    let mut stepper = channel.step_driver();
+    let sizes = std::iter::repeat_n(300_000, 30).chain([5_000_000, 1_000, 6_000_000]);
+    for size in sizes {
+        let mut put = channel.begin_put();
+        put.put(Event::new(vec![7; size])).expect("fits");
+        let mut commit = put.commit_async();
+        let committed = loop {
+            match crate::contract::poll_once(&mut commit) {
+                std::task::Poll::Ready(result) => break result,
+                std::task::Poll::Pending => {
+                    stepper.keep();
+                }
+            }
+            stepper.run_tasks();
+        };
+        assert!(committed.is_ok(), "{size} bytes");
+    }
+    assert_eq!(MAPPED_UNDER_LOG.get(), 0);
 }

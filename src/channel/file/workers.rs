@@ -1,8 +1,8 @@
-//! The channel's own threads for work that no caller's thread is there to do.
+//! Worker threads of the channel, for work that no caller's thread can do.
 
-use super::shared::Shared;
 use crate::base::codes;
 use crate::base::ids::StripeIndex;
+use crate::base::lock_rank::LockRank;
 use crate::base::threads;
 use std::collections::VecDeque;
 use std::io;
@@ -10,39 +10,48 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Threads at most, for the channel and for each stripe: a stripe whose disk hangs may keep as
-/// many as the log lets it have writes that hang, one that reads, one that makes segments and one that
-/// writes a checkpoint.
-/// Threads start only when work waits and nobody is free, so there are hardly ever more than two.
+/// The maximum of threads, for the channel and for each stripe: a stripe whose disk hangs may
+/// occupy as many as the log allows hanging writes, one that reads, one that creates segments and
+/// one that writes a checkpoint. Threads start only when work waits and none is idle, so there are
+/// rarely more than two.
 const WORKERS_MAX: usize = 4;
 const WORKERS_PER_STRIPE_MAX: usize = 14;
 
 /// A worker without work ends after this long.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Something to do.
+/// A task of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     /// Start the stripe's writes while some may start.
     Write(StripeIndex),
     /// Continue the window of a stripe before takers ask.
     ReadAhead,
-    /// See to the space and the segments of a stripe.
-    Tend(StripeIndex),
-    /// Begin a checkpoint if there is anything new.
+    /// Maintain the space and the segments of a stripe.
+    Maintain(StripeIndex),
+    /// Begin a checkpoint if the state has changed.
     Checkpoint,
     /// Write the pair of slots with this number, for the checkpoint that asked for it.
     Slot(usize),
 }
 
-/// The pool; starts threads when work waits and ends them when none comes.
+/// What runs the tasks: the channel.
+pub(super) trait RunTask: Send + Sync + 'static {
+    /// Returns its pool.
+    fn workers(&self) -> &Workers;
+
+    /// Runs a task on this thread.
+    fn run_task(self: &Arc<Self>, task: Task);
+}
+
+/// The pool: starts threads when work waits and ends them when none comes.
 pub(super) struct Workers {
     /// Without threads: tasks wait until the channel's driver runs them.
-    manual: bool,
+    step_driven: bool,
     threads_max: usize,
     queue: Mutex<Queue>,
     work: Condvar,
-    /// The system has no thread to spare, says a test.
+    /// Simulates, in a test, that the system has no thread to spare.
     pub(super) refuse: std::sync::atomic::AtomicBool,
 }
 
@@ -53,30 +62,30 @@ struct Queue {
     threads: Vec<JoinHandle<()>>,
     running: usize,
     ended: bool,
-    /// A thread that was needed could not be started: the next task that is given tries again, also when
-    /// it waits already.
+    /// A needed thread could not be started: the next submitted task tries again, also when it is
+    /// queued already.
     owed: bool,
 }
 
 /// A running thread of the pool.
-struct Counted<'w> {
-    shared: &'w Weak<Shared>,
+struct Counted<'w, R: RunTask> {
+    runner: &'w Weak<R>,
 }
 
-impl Drop for Counted<'_> {
+impl<R: RunTask> Drop for Counted<'_, R> {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.workers.queue().running -= 1;
-            shared.workers.work.notify_all();
+        if let Some(runner) = self.runner.upgrade() {
+            runner.workers().queue().running -= 1;
+            runner.workers().work.notify_all();
         }
     }
 }
 
 impl Workers {
-    pub(super) fn new(manual: bool, stripes: usize) -> Self {
+    pub(super) fn new(step_driven: bool, stripes: usize) -> Self {
         let threads_max = WORKERS_MAX + WORKERS_PER_STRIPE_MAX * stripes;
         Self {
-            manual,
+            step_driven,
             threads_max,
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -88,9 +97,10 @@ impl Workers {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a task unless the same one waits already, and sees that someone will do it.
-    pub(super) fn give(shared: &Arc<Shared>, task: Task) {
-        let this = &shared.workers;
+    /// Queues a task unless an equal one waits already, and ensures that a thread will run it.
+    pub(super) fn submit_task<R: RunTask>(runner: &Arc<R>, task: Task) {
+        let this = runner.workers();
+        let _held = LockRank::Workers.enter();
         let mut queue = this.queue();
         let waits = queue.tasks.contains(&task);
         if queue.ended || (waits && !queue.owed) {
@@ -99,17 +109,17 @@ impl Workers {
         if !waits {
             queue.tasks.push_back(task);
         }
-        if this.manual {
+        if this.step_driven {
             return;
         }
         if queue.idle >= queue.tasks.len() {
             drop(queue);
             this.work.notify_one();
         } else if queue.running < this.threads_max {
-            let weak = Arc::downgrade(shared);
+            let weak = Arc::downgrade(runner);
             queue.threads.retain(|thread| !thread.is_finished());
-            // Refused a thread, the task waits for those that run. There may be none, so it is tried again
-            // with the next task, which the keeper gives within a second.
+            // Without a new thread the task waits for the running ones. There may be none, so the
+            // start is retried with the next task, which maintenance submits within a second.
             match this.spawn(move || Self::run(&weak)) {
                 Ok(thread) => {
                     queue.running += 1;
@@ -129,7 +139,8 @@ impl Workers {
         }
     }
 
-    /// The system has no thread to spare from now on, and those that run have ended.
+    /// Simulates that the system has no thread to spare from now on, and that running ones have
+    /// ended.
     #[cfg(test)]
     pub(super) fn refuse_threads(&self) {
         self.refuse.store(true, std::sync::atomic::Ordering::SeqCst);
@@ -146,16 +157,16 @@ impl Workers {
         threads::spawn("millpond-io", run)
     }
 
-    /// The next task, for a driver without threads.
+    /// Returns the next task, for a driver without threads.
     pub(super) fn next(&self) -> Option<Task> {
         self.queue().tasks.pop_front()
     }
 
-    fn run(shared: &Weak<Shared>) {
+    fn run<R: RunTask>(runner: &Weak<R>) {
         // Counted down also when a task panics.
-        let _counted = Counted { shared };
-        while let Some(shared) = shared.upgrade() {
-            let this = &shared.workers;
+        let _counted = Counted { runner };
+        while let Some(runner) = runner.upgrade() {
+            let this = runner.workers();
             let mut queue = this.queue();
             if queue.tasks.is_empty() && !queue.ended {
                 queue.idle += 1;
@@ -174,13 +185,13 @@ impl Workers {
             let task = queue.tasks.pop_front();
             drop(queue);
             if let Some(task) = task {
-                shared.perform(task);
+                runner.run_task(task);
             }
         }
     }
 
-    /// Ends the threads and waits for them, at most `patience`: one that is in a write that hangs
-    /// ends when that returns.
+    /// Ends the threads and waits for them, at most `patience`: a thread in a write that hangs ends
+    /// when that returns.
     pub(super) fn end(&self, patience: Duration) {
         let mut queue = self.queue();
         queue.ended = true;
@@ -194,7 +205,7 @@ impl Workers {
         let in_time = waited.is_ok_and(|(_, timeout)| !timeout.timed_out());
         for thread in threads {
             if in_time || thread.is_finished() {
-                // A worker that panicked has said so; its task is reported by its guard.
+                // A worker that panicked has reported it; its task is reported by its guard.
                 let _ = thread.join();
             }
         }

@@ -1,29 +1,29 @@
 //! The spillable channel: a queue in memory that overflows to a durable channel.
 //!
-//! **Not durable for what is in memory**: those events are lost with the process. What went to the
-//! overflow is as safe as that channel makes it, and comes first after a restart; closing moves
-//! what is left in memory behind it, as far as there is room. Use the file channel alone for
-//! events that must not be lost.
+//! **Not durable for what is in memory**: those events are lost with the process. Events in the
+//! overflow are as safe as that channel makes them, and come first after a restart; closing moves
+//! the rest of memory after them, as far as there is room. Use the file channel alone for events
+//! that must not be lost.
 //!
-//! A put transaction goes whole to one tier: to memory when there is room within
-//! `overflowTimeout`, else to the overflow; while the overflow is in use puts do not wait for
-//! memory, until `overflowDeactivationThreshold` percent of it are free. A take transaction lends
-//! from one tier only and finds nothing where the other one begins.
+//! A put transaction goes whole to one tier: to memory when there is room within `overflowTimeout`,
+//! else to the overflow; while the overflow is in use puts do not wait for memory, until
+//! `overflowDeactivationThreshold` percent of it are free. A take transaction lends from one tier
+//! only and finds nothing where the other one begins.
 //!
 //! # Order
 //!
-//! A list of runs (so many events of memory, so many of the overflow, …) keeps the order across
-//! the tiers. A run of the overflow is noted when its commit has returned, and several commits
-//! may be under way at once, so **no put enters memory while a commit to the overflow is under
-//! way**: else its run could stand before the run of a commit that returned earlier. So that a
-//! steady load does not keep puts out of memory for ever, puts then wait for a moment
-//! ([`TURN_MAX`]) until the commits under way have returned.
+//! A list of runs (so many events of memory, so many of the overflow, …) keeps the order across the
+//! tiers. A run of the overflow is recorded when its commit has returned, and several commits may
+//! be in flight at once, so **no put enters memory while a commit to the overflow is in flight**:
+//! otherwise its run could come before the run of a commit that returned earlier. So that a steady
+//! load does not keep puts out of memory for ever, puts then wait for a while ([`TURN_MAX`]) until
+//! the commits in flight have returned.
 //!
-//! The runs claim counts of events that another channel holds, and that channel may set damaged
-//! events aside or get a lost disk back. So runs are held against its counts whenever they do not
-//! agree with what a take finds: claims too many are dropped, events without a claim come last.
+//! The runs count events that another channel holds, and that channel may quarantine damaged events
+//! or recover a lost disk. So runs are compared with its counts whenever they do not match what a
+//! take finds: surplus claims are dropped, unclaimed events come last.
 
-mod moving;
+mod overflow_move;
 mod put;
 mod take;
 
@@ -31,15 +31,15 @@ use super::store::{Load, Store};
 use super::timer::Timer;
 use super::waiting::WaitList;
 use super::{
-    Channel, CloseError, Limits, Position, PositionError, PutTransaction, Refusal, Status,
-    TakeTransaction,
+    Channel, CloseError, CommittedOffset, Limits, PutTransaction, RefusedReason, SourceOffsetError,
+    Status, TakeTransaction,
 };
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::codes;
 use crate::base::quantity::Quantity;
 use crate::base::setting;
 use crate::event::Event;
-use moving::Moving;
+use overflow_move::OverflowMove;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,7 @@ use std::time::Duration;
 /// How long puts wait for commits to the overflow to return, so that they may use memory again.
 const TURN_MAX: Duration = Duration::from_secs(1);
 
-/// What a spillable channel is made with.
+/// Options of a spillable channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpillableOptions {
     /// Events in memory at most; 0 keeps all in the overflow.
@@ -72,7 +72,7 @@ pub struct SpillableOptions {
 }
 
 impl Default for SpillableOptions {
-    /// Flume's defaults; no limit on bytes.
+    /// Returns Flume's defaults; no limit on bytes.
     fn default() -> Self {
         Self {
             memory_capacity: 10_000,
@@ -94,7 +94,7 @@ pub enum SpillableOptionsError {
     /// No event would fit.
     #[error("{} is 0 and there is no overflow: no event would fit", setting::MEMORY_CAPACITY)]
     NoCapacity,
-    /// No transaction would fit, or not every one into every tier that is there.
+    /// No transaction would fit, or not every one fits every tier.
     #[error(
         "{} is {transaction_capacity}: it must be 1 to {max}, what the {tier} takes",
         setting::TRANSACTION_CAPACITY
@@ -102,7 +102,7 @@ pub enum SpillableOptionsError {
     TransactionCapacity {
         /// Events of one transaction.
         transaction_capacity: usize,
-        /// What it may be.
+        /// The largest legal value.
         max: u64,
         /// Where it would not fit.
         tier: &'static str,
@@ -112,12 +112,12 @@ pub enum SpillableOptionsError {
 /// A channel in memory that overflows to another. Clones are the same channel.
 #[derive(Clone)]
 pub struct SpillableChannel {
-    shared: Arc<Shared>,
+    shared: Arc<SpillableState>,
 }
 
-struct Shared {
-    state: Mutex<State>,
-    /// None when all stays in memory. Its keep-alive is zero: the waiting is done here.
+struct SpillableState {
+    state: Mutex<Tiers>,
+    /// `None` when all stays in memory. Its keep-alive is zero: the waiting is done here.
     overflow: Option<Arc<dyn Channel>>,
     clock: Arc<dyn Clock>,
     timer: Timer,
@@ -132,24 +132,24 @@ enum Tier {
     Overflow,
 }
 
-/// Events that follow each other in one tier.
+/// A run of events in one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
+struct TierRun {
     tier: Tier,
     events: u64,
 }
 
-struct State {
+struct Tiers {
     store: Store,
     /// What waits, front first.
-    runs: VecDeque<Run>,
+    runs: VecDeque<TierRun>,
     /// Events lent from the overflow and not settled.
     lent_overflow: u64,
-    /// Commits to the overflow under way.
+    /// Commits to the overflow in flight.
     in_flight: u64,
     /// Whether the overflow was used since memory was last free enough.
     overflowing: bool,
-    /// Until when puts wait for `in_flight` to come to zero.
+    /// Deadline until which puts wait for `in_flight` to reach zero.
     turn_until: Option<Duration>,
     put_waits: WaitList,
     take_waits: WaitList,
@@ -159,8 +159,8 @@ struct State {
 }
 
 impl SpillableChannel {
-    /// A channel over `overflow`, which is used by nobody else and whose keep-alive is zero; None
-    /// keeps all in memory. What the overflow holds comes out first.
+    /// Returns a channel over `overflow`, which has no other user and whose keep-alive is zero;
+    /// `None` keeps all in memory. The overflow's events come out first.
     ///
     /// # Errors
     /// The options contradict each other or the overflow.
@@ -171,7 +171,7 @@ impl SpillableChannel {
         Self::with_clock(options, overflow, Arc::new(SystemClock::new()))
     }
 
-    /// The same with another clock.
+    /// Returns a channel with another clock.
     ///
     /// # Errors
     /// As [`SpillableChannel::new`].
@@ -187,7 +187,7 @@ impl SpillableChannel {
             options.byte_capacity_buffer_percentage,
             options.average_event_bytes,
         );
-        let state = State {
+        let state = Tiers {
             store,
             runs: VecDeque::new(),
             lent_overflow: 0,
@@ -202,7 +202,7 @@ impl SpillableChannel {
         };
         let timer = Timer::new(Arc::clone(&clock));
         let (state, lost) = (Mutex::new(state), AtomicU64::new(0));
-        let shared = Shared { state, overflow, clock, timer, options, lost };
+        let shared = SpillableState { state, overflow, clock, timer, options, lost };
         shared.lock().claim_surplus(shared.reachable(0));
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -214,7 +214,7 @@ fn check(
 ) -> Result<(), SpillableOptionsError> {
     let transaction_capacity = options.transaction_capacity;
     let (max, tier) = match overflow {
-        // What memory cannot take goes to the overflow whole.
+        // What does not fit memory goes to the overflow whole.
         Some(overflow) => (overflow.limits().transaction_capacity as u64, "overflow"),
         None if options.memory_capacity == 0 => return Err(SpillableOptionsError::NoCapacity),
         None => (options.memory_capacity, "memory"),
@@ -227,11 +227,11 @@ fn check(
 
 impl Channel for SpillableChannel {
     fn begin_put(&self) -> Box<dyn PutTransaction> {
-        Box::new(put::Put::new(Arc::clone(&self.shared)))
+        Box::new(put::SpillablePut::new(Arc::clone(&self.shared)))
     }
 
     fn begin_take(&self) -> Box<dyn TakeTransaction> {
-        Box::new(take::Take::new(Arc::clone(&self.shared)))
+        Box::new(take::SpillableTake::new(Arc::clone(&self.shared)))
     }
 
     fn limits(&self) -> Limits {
@@ -249,17 +249,18 @@ impl Channel for SpillableChannel {
             capacity: self.shared.capacity(),
             put: state.put,
             taken: state.taken,
-            // Events move from the one tier to the other between two looks.
+            // Events move between the tiers between two reads.
             unaccounted: None,
             memory_bytes: held.bytes + below.memory_bytes,
             oldest: below.oldest.max(state.store.oldest(self.shared.clock.now())),
-            trouble: closed.or(below.trouble.clone()),
+            fault: closed.or(below.fault.clone()),
             ..below
         }
     }
 
-    fn position(&self, _source: &str) -> Result<Option<Position>, PositionError> {
-        // What is in memory has no durable position, and a position must not run ahead of it.
+    fn source_offset(&self, _source: &str) -> Result<Option<CommittedOffset>, SourceOffsetError> {
+        // Events in memory have no durable source offset, and a source offset must not run ahead of
+        // them.
         Ok(None)
     }
 
@@ -281,8 +282,8 @@ impl Channel for SpillableChannel {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SpillableState {
+    fn lock(&self) -> MutexGuard<'_, Tiers> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -308,9 +309,9 @@ impl Shared {
         }
     }
 
-    /// Events that the overflow holds and can read, `lent_overflow` lent ones included. What is lent
-    /// beyond that is of takes that ended in doubt: it comes back or is gone when that is settled.
-    /// [`Status::events`] leaves out what is out of reach.
+    /// Returns the events that the overflow holds and can read, `lent_overflow` lent ones included.
+    /// Further lent events are of takes that ended in doubt: they come back or are gone when that
+    /// is settled. [`Status::events`] leaves out what is out of reach.
     fn reachable(&self, lent_overflow: u64) -> u64 {
         self.overflow.as_ref().map_or(0, |overflow| {
             let status = overflow.status();
@@ -318,7 +319,7 @@ impl Shared {
         })
     }
 
-    /// Whether the overflow has room for `load`.
+    /// Returns whether the overflow has room for `load`.
     fn overflow_fits(&self, load: Load) -> bool {
         self.overflow.as_ref().is_some_and(|overflow| {
             let held = overflow.status().events;
@@ -326,10 +327,11 @@ impl Shared {
         })
     }
 
-    /// Puts what waited in memory into the overflow: a clean stop loses no more than it must.
+    /// Puts the events waiting in memory into the overflow: a clean stop loses no more than it
+    /// must.
     fn move_below(&self, events: &[Event]) {
         let (lost, why) = match &self.overflow {
-            Some(overflow) => Moving::into(&**overflow, events),
+            Some(overflow) => OverflowMove::into(&**overflow, events),
             None => (events.len(), "it has no overflow".to_owned()),
         };
         if lost > 0 {
@@ -343,17 +345,17 @@ impl Shared {
         }
     }
 
-    fn full(&self, state: &State) -> Refusal {
+    fn full(&self, state: &Tiers) -> RefusedReason {
         let below = self.overflow.as_ref().map_or(0, |overflow| overflow.status().events);
-        Refusal::Full { events: state.store.held().events + below, capacity: self.capacity() }
+        RefusedReason::Full { events: state.store.held().events + below, capacity: self.capacity() }
     }
 }
 
-impl State {
+impl Tiers {
     fn push_back(&mut self, tier: Tier, events: u64) {
         match self.runs.back_mut() {
             Some(run) if run.tier == tier => run.events += events,
-            _ if events > 0 => self.runs.push_back(Run { tier, events }),
+            _ if events > 0 => self.runs.push_back(TierRun { tier, events }),
             _ => {}
         }
     }
@@ -361,12 +363,12 @@ impl State {
     fn push_front(&mut self, tier: Tier, events: u64) {
         match self.runs.front_mut() {
             Some(run) if run.tier == tier => run.events += events,
-            _ if events > 0 => self.runs.push_front(Run { tier, events }),
+            _ if events > 0 => self.runs.push_front(TierRun { tier, events }),
             _ => {}
         }
     }
 
-    /// Takes `events` off the front run.
+    /// Removes `events` from the front run.
     fn shorten_front(&mut self, events: u64) {
         if let Some(run) = self.runs.front_mut() {
             run.events -= events;
@@ -381,9 +383,9 @@ impl State {
     }
 
     /// Claims events of the overflow that no run claims: they were there before, or a commit in
-    /// doubt turned out well, or a lost disk came back.
+    /// doubt was committed, or a lost disk came back.
     fn claim_surplus(&mut self, reachable: u64) {
-        // Events of commits under way are claimed when these return.
+        // Events of commits in flight are claimed when these return.
         if self.in_flight == 0 {
             let known = self.claimed() + self.lent_overflow;
             self.push_back(Tier::Overflow, reachable.saturating_sub(known));
@@ -391,7 +393,7 @@ impl State {
     }
 
     /// Drops claims, front ones first, for which the overflow has no events: damaged ones were
-    /// set aside.
+    /// quarantined.
     fn drop_claims_too_many(&mut self, reachable: u64) {
         let there = reachable.saturating_sub(self.lent_overflow);
         let mut too_many = self.claimed().saturating_sub(there);

@@ -1,12 +1,12 @@
 //! Put transactions of the spillable channel.
 
 use super::super::store::Load;
-use super::super::waiting::{Step, Ticket, Waiting, block};
+use super::super::waiting::{Caller, Step, WaitTicket, run_here};
 use super::super::{
-    BoxFuture, Channel, CommitError, CommitFailure, Limits, PutError, PutTransaction, Refusal,
-    check_event,
+    BoxFuture, Channel, CommitError, CommitFailure, Limits, PutAllError, PutError, PutTransaction,
+    RefusedReason, check_event, put_each,
 };
-use super::{Shared, State, TURN_MAX, Tier};
+use super::{SpillableState, TURN_MAX, Tier, Tiers};
 use crate::base::setting;
 use crate::event::Event;
 use crate::record::event::encoded_len;
@@ -15,34 +15,34 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-/// Pause before an overflow that had no room on its disks is asked again.
+/// Pause before an overflow that had no room on its disks is tried again.
 const SPACE_PAUSE: Duration = Duration::from_millis(10);
 
-pub(super) struct Put {
-    shared: Arc<Shared>,
+pub(super) struct SpillablePut {
+    shared: Arc<SpillableState>,
     events: Vec<Event>,
     load: Load,
     /// Bytes of the events as a file channel writes them.
     encoded_bytes: usize,
     began: Option<Duration>,
-    /// When the overflow may be asked again.
+    /// Time of the next attempt on the overflow.
     not_before: Duration,
-    ticket: Option<Ticket>,
+    ticket: Option<WaitTicket>,
     /// The transaction on the overflow that was refused last, with copies of the events.
     refused: Option<Box<dyn PutTransaction>>,
 }
 
-/// Where a commit goes on.
+/// The next step of a commit.
 enum Course {
     Ended(Result<(), CommitError>),
-    /// To the overflow, as one of the commits under way.
+    /// To the overflow, as one of the commits in flight.
     Overflow(UnderWay),
 }
 
-/// A commit to the overflow that is under way. Dropping it says that it is not any more.
+/// A commit to the overflow in flight. Dropping it ends that.
 struct UnderWay {
-    shared: Arc<Shared>,
-    /// Events that are there now: claimed when it ends.
+    shared: Arc<SpillableState>,
+    /// Events that are in the overflow now: claimed when it ends.
     committed: u64,
 }
 
@@ -63,8 +63,8 @@ impl Drop for UnderWay {
     }
 }
 
-impl Put {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+impl SpillablePut {
+    pub(super) fn new(shared: Arc<SpillableState>) -> Self {
         Self {
             shared,
             events: Vec::new(),
@@ -74,6 +74,25 @@ impl Put {
             not_before: Duration::ZERO,
             ticket: None,
             refused: None,
+        }
+    }
+
+    async fn commit_by(mut self: Box<Self>, caller: Caller) -> Result<(), CommitFailure> {
+        let timer = self.shared.timer.clone();
+        loop {
+            let course = caller.steps(&timer, |waker: &Waker| self.step(waker)).await;
+            let under_way = match course {
+                Course::Ended(ended) => return ended.map_err(|error| self.failed(error)),
+                Course::Overflow(under_way) => under_way,
+            };
+            let committed = match (self.below(&*self.overflow()), caller) {
+                (Ok(below), Caller::Thread) => below.commit(),
+                (Ok(below), Caller::Task) => below.commit_async().await,
+                (Err(failure), _) => Err(failure),
+            };
+            if let Some(ended) = self.settle(under_way, committed) {
+                return ended.map_err(|error| self.failed(error));
+            }
         }
     }
 
@@ -100,10 +119,10 @@ impl Put {
         Step::Until(until)
     }
 
-    /// What to do now: enter memory, go to the overflow, wait, or give up.
-    fn course(&mut self, state: &mut State, now: Duration, began: Duration) -> Step<Course> {
+    /// Returns the next step: enter memory, go to the overflow, wait, or give up.
+    fn course(&mut self, state: &mut Tiers, now: Duration, began: Duration) -> Step<Course> {
         if state.closed {
-            return ended(Err(CommitError::Refused(Refusal::Closed)));
+            return ended(Err(CommitError::Refused(RefusedReason::Closed)));
         }
         if self.events.is_empty() {
             return ended(Ok(()));
@@ -143,8 +162,8 @@ impl Put {
         Step::Until(last)
     }
 
-    /// Until when to wait for memory rather than use the overflow.
-    fn memory_until(&self, state: &State, began: Duration) -> Duration {
+    /// Returns how long to wait for memory before using the overflow.
+    fn memory_until(&self, state: &Tiers, began: Duration) -> Duration {
         let store = &state.store;
         let never = self.load.events > store.capacity || self.load.slots > store.slots_max;
         if never || state.overflowing {
@@ -153,23 +172,23 @@ impl Put {
         began.saturating_add(self.shared.options.overflow_timeout)
     }
 
-    /// The transaction on the overflow, the one that it refused before if there is one. Events are
-    /// copied (bodies are shared): memory may be free by the time that the overflow has refused them.
+    /// Returns the transaction on the overflow, the refused one if there is one. Events are copied
+    /// (bodies are shared): memory may be free by the time the overflow has refused them.
     fn below(&mut self, overflow: &dyn Channel) -> Result<Box<dyn PutTransaction>, CommitFailure> {
         if let Some(refused) = self.refused.take() {
             return Ok(refused);
         }
         let mut transaction = overflow.begin_put();
-        for event in &self.events {
-            if let Err(error) = transaction.put(event.clone()) {
-                let error = CommitError::Refused(Refusal::Transaction(error));
-                return Err(CommitFailure { error, transaction: None });
+        match transaction.put_all(&mut self.events.iter().cloned()) {
+            Ok(()) => Ok(transaction),
+            Err(PutAllError { error, .. }) => {
+                let error = CommitError::Refused(RefusedReason::Transaction(error));
+                Err(CommitFailure { error, transaction: None })
             }
         }
-        Ok(transaction)
     }
 
-    /// The end of a commit to the overflow; None to look for room again.
+    /// Handles the end of a commit to the overflow; `None` to look for room again.
     fn settle(
         &mut self,
         mut under_way: UnderWay,
@@ -181,13 +200,13 @@ impl Put {
         };
         self.refused = transaction;
         match error {
-            CommitError::Refused(Refusal::Full { .. }) => {
+            CommitError::Refused(RefusedReason::Full { .. }) => {
                 drop(under_way);
                 let over = self.shared.clock.now() >= self.last();
                 over.then(|| Err(CommitError::Refused(self.shared.full(&self.shared.lock()))))
             }
-            // It does not wait itself, also not for a segment that will be ready in a moment.
-            CommitError::Refused(refusal @ Refusal::NoSpace(_)) => {
+            // The overflow itself does not wait, not even for a segment that will be ready soon.
+            CommitError::Refused(refusal @ RefusedReason::NoSpace(_)) => {
                 drop(under_way);
                 let now = self.shared.clock.now();
                 self.not_before = now + SPACE_PAUSE;
@@ -197,19 +216,21 @@ impl Put {
         }
     }
 
-    /// The transaction with its events, for another try that waits anew.
+    /// Returns the transaction with its events, for a retry that waits anew.
     fn failed(mut self: Box<Self>, error: CommitError) -> CommitFailure {
         (self.began, self.not_before) = (None, Duration::ZERO);
         CommitFailure::new(error, self)
     }
 
-    /// Until when to wait for room at the longest.
+    /// Returns the last deadline of the wait for room.
     fn last(&self) -> Duration {
         self.began.unwrap_or_default().saturating_add(self.shared.longest())
     }
 
     fn overflow(&self) -> Arc<dyn Channel> {
-        Arc::clone(self.shared.overflow.as_ref().expect("only a channel that has one goes there"))
+        Arc::clone(
+            self.shared.overflow.as_ref().expect("only a channel with an overflow gets here"),
+        )
     }
 }
 
@@ -217,14 +238,14 @@ fn ended(answer: Result<(), CommitError>) -> Step<Course> {
     Step::Ready(Course::Ended(answer))
 }
 
-impl Shared {
-    /// How long a put waits for room in either tier.
+impl SpillableState {
+    /// Returns how long a put waits for room in either tier.
     fn longest(&self) -> Duration {
         self.options.keep_alive.max(self.options.overflow_timeout)
     }
 }
 
-impl Drop for Put {
+impl Drop for SpillablePut {
     fn drop(&mut self) {
         if self.ticket.is_none() {
             return;
@@ -238,7 +259,7 @@ impl Drop for Put {
     }
 }
 
-impl PutTransaction for Put {
+impl PutTransaction for SpillablePut {
     fn put(&mut self, event: Event) -> Result<(), PutError> {
         let Limits { transaction_capacity, transaction_bytes_max: max, .. } = self.shared.limits();
         if self.events.len() >= transaction_capacity {
@@ -249,7 +270,7 @@ impl PutTransaction for Put {
         let load = self.load.with(&event, slot_bytes);
         let encoded_bytes = self.encoded_bytes + encoded_len(&event);
         let (bytes, alone, setting) = match &self.shared.overflow {
-            // As a file channel counts: what it would refuse must not get as far as a commit.
+            // As a file channel counts: an event that it would refuse must not reach a commit.
             Some(_) => (encoded_bytes, encoded_len(&event), setting::TRANSACTION_BYTES_MAX),
             None => {
                 let bytes_of = |load: Load| {
@@ -270,40 +291,22 @@ impl PutTransaction for Put {
         Ok(())
     }
 
-    fn set_position(&mut self, _source: &str, _position: Bytes) {}
-
-    fn commit(mut self: Box<Self>) -> Result<(), CommitFailure> {
-        let clock = Arc::clone(&self.shared.clock);
-        loop {
-            let under_way = match block(&*clock, |waker| self.step(waker)) {
-                Course::Ended(ended) => return ended.map_err(|error| self.failed(error)),
-                Course::Overflow(under_way) => under_way,
-            };
-            let committed = self.below(&*self.overflow()).and_then(PutTransaction::commit);
-            if let Some(ended) = self.settle(under_way, committed) {
-                return ended.map_err(|error| self.failed(error));
-            }
-        }
+    fn put_all(&mut self, events: &mut dyn Iterator<Item = Event>) -> Result<(), PutAllError> {
+        let (held, load, encoded_bytes) = (self.events.len(), self.load, self.encoded_bytes);
+        put_each(events, |event| self.put(event)).inspect_err(|_| {
+            self.events.truncate(held);
+            (self.load, self.encoded_bytes) = (load, encoded_bytes);
+        })
     }
 
-    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>> {
-        let timer = self.shared.timer.clone();
-        Box::pin(async move {
-            loop {
-                let course = Waiting::new(timer.clone(), |waker: &Waker| self.step(waker)).await;
-                let under_way = match course {
-                    Course::Ended(ended) => return ended.map_err(|error| self.failed(error)),
-                    Course::Overflow(under_way) => under_way,
-                };
-                let committed = match self.below(&*self.overflow()) {
-                    Ok(below) => below.commit_async().await,
-                    Err(failure) => Err(failure),
-                };
-                if let Some(ended) = self.settle(under_way, committed) {
-                    return ended.map_err(|error| self.failed(error));
-                }
-            }
-        })
+    fn set_source_offset(&mut self, _source: &str, _position: Bytes) {}
+
+    fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
+        run_here(self.commit_by(Caller::Thread))
+    }
+
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitFailure>> {
+        Box::pin(self.commit_by(Caller::Task))
     }
 
     fn rollback(self: Box<Self>) {}

@@ -1,37 +1,37 @@
 //! Take transactions of the spillable channel.
 
 use super::super::store::Loan;
-use super::super::waiting::{Step, Ticket, Waiting, block};
-use super::super::{BoxFuture, CommitError, Refusal, TakeError, TakeTransaction};
-use super::{Shared, State, Tier};
+use super::super::waiting::{Caller, Step, WaitTicket, run_here};
+use super::super::{BoxFuture, CommitError, RefusedReason, TakeError, TakeTransaction};
+use super::{SpillableState, Tier, Tiers};
 use crate::event::Event;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-pub(super) struct Take {
-    shared: Arc<Shared>,
-    lent: Lent,
+pub(super) struct SpillableTake {
+    shared: Arc<SpillableState>,
+    lent: LentEvents,
 }
 
-/// What a transaction has lent; one tier only.
-enum Lent {
+/// The events that a transaction has lent; one tier only.
+enum LentEvents {
     Nothing,
     Memory(Loan),
     Overflow(Below),
 }
 
-/// A transaction on the overflow. Dropping it hands its events back there, and then their places
-/// in the order to the front.
+/// A transaction on the overflow. Dropping it hands its events back there, and then their places in
+/// the order to the front.
 struct Below {
-    shared: Arc<Shared>,
+    shared: Arc<SpillableState>,
     transaction: Option<Box<dyn TakeTransaction>>,
     /// Events of it that left the runs.
     events: u64,
 }
 
 impl Below {
-    /// Forgets `events` that were lent: they are acknowledged, or nobody knows.
+    /// Forgets `events` that were lent: they are acknowledged, or their outcome is unknown.
     fn forget(&mut self, taken: u64) {
         let mut state = self.shared.lock();
         state.lent_overflow -= self.events;
@@ -46,7 +46,7 @@ impl Below {
     fn settle(&mut self, answer: &Result<(), CommitError>) {
         match answer {
             Ok(()) => self.forget(self.events),
-            // Runs are held against the overflow's counts once nothing else is left to take.
+            // Runs are compared with the overflow's counts once nothing else is left to take.
             Err(CommitError::InDoubt(_)) => self.forget(0),
             // Dropping puts them back.
             Err(CommitError::Refused(_)) => {}
@@ -56,7 +56,7 @@ impl Below {
 
 impl Drop for Below {
     fn drop(&mut self) {
-        // First there, then here: a run never claims what is still lent.
+        // First there, then here: a run never claims events that are still lent.
         if let Some(transaction) = self.transaction.take() {
             transaction.rollback();
         }
@@ -72,17 +72,17 @@ impl Drop for Below {
     }
 }
 
-/// What one look at the runs gave.
-enum Found {
+/// The result of one look at the runs.
+enum TakeProgress {
     Ended(Result<Vec<Event>, TakeError>),
     /// So many events are reserved in the overflow.
     Reserved(Reserved),
 }
 
-/// Events that left the runs and are to be lent by the overflow. Dropping it puts back those
-/// that were not.
+/// Events that left the runs and are to be lent by the overflow. Dropping it puts back those that
+/// were not lent.
 struct Reserved {
-    shared: Arc<Shared>,
+    shared: Arc<SpillableState>,
     events: u64,
 }
 
@@ -93,7 +93,7 @@ impl Drop for Reserved {
         }
         let mut state = self.shared.lock();
         state.lent_overflow -= self.events;
-        // Its lock is taken below ours nowhere else in the other order.
+        // The overflow's lock is taken under this one, and nowhere in the opposite order.
         let reachable = self.shared.reachable(state.lent_overflow);
         state.push_front(Tier::Overflow, self.events);
         state.drop_claims_too_many(reachable);
@@ -104,22 +104,22 @@ impl Drop for Reserved {
 }
 
 /// One call of `take`.
-struct Call<'a> {
-    take: &'a mut Take,
+struct SpillableTakeCall<'a> {
+    take: &'a mut SpillableTake,
     max: usize,
     deadline: Option<Duration>,
-    ticket: Option<Ticket>,
+    ticket: Option<WaitTicket>,
 }
 
-impl Call<'_> {
-    fn step(&mut self, waker: &Waker) -> Step<Found> {
+impl SpillableTakeCall<'_> {
+    fn step(&mut self, waker: &Waker) -> Step<TakeProgress> {
         let shared = Arc::clone(&self.take.shared);
         let now = shared.clock.now();
         let keep_alive = shared.options.keep_alive;
         let deadline = *self.deadline.get_or_insert_with(|| now.saturating_add(keep_alive));
         let mut state = shared.lock();
         if state.runs.is_empty() {
-            // The overflow's own lock is taken below ours nowhere else in the other order.
+            // The overflow's lock is taken under this one, and nowhere in the opposite order.
             let reachable = shared.reachable(state.lent_overflow);
             state.claim_surplus(reachable);
         }
@@ -138,50 +138,50 @@ impl Call<'_> {
         Step::Ready(found)
     }
 
-    /// What there is for this call; None to wait.
-    fn look(&mut self, state: &mut State, over: bool) -> Option<Found> {
+    /// Returns what there is for this call; `None` to wait.
+    fn look(&mut self, state: &mut Tiers, over: bool) -> Option<TakeProgress> {
         let capacity = self.take.shared.options.transaction_capacity;
         let room = capacity - self.take.taken();
         let wanted = self.max.min(room) as u64;
         if state.closed {
-            return Some(Found::Ended(Err(TakeError::Closed)));
+            return Some(TakeProgress::Ended(Err(TakeError::Closed)));
         }
         if room == 0 {
-            return Some(Found::Ended(Err(TakeError::TransactionFull { capacity })));
+            return Some(TakeProgress::Ended(Err(TakeError::TransactionFull { capacity })));
         }
         if wanted == 0 {
-            return Some(Found::Ended(Ok(Vec::new())));
+            return Some(TakeProgress::Ended(Ok(Vec::new())));
         }
         let Some(run) = state.runs.front().copied() else {
-            return over.then_some(Found::Ended(Ok(Vec::new())));
+            return over.then_some(TakeProgress::Ended(Ok(Vec::new())));
         };
         let events = wanted.min(run.events);
         match (run.tier, &mut self.take.lent) {
             // The other tier begins: for another transaction.
-            (Tier::Memory, Lent::Overflow(_)) | (Tier::Overflow, Lent::Memory(_)) => {
-                Some(Found::Ended(Ok(Vec::new())))
+            (Tier::Memory, LentEvents::Overflow(_)) | (Tier::Overflow, LentEvents::Memory(_)) => {
+                Some(TakeProgress::Ended(Ok(Vec::new())))
             }
             (Tier::Memory, lent) => {
                 state.shorten_front(events);
                 let found = state.store.lend(usize::try_from(events).unwrap_or(usize::MAX));
                 let events = found.events.clone();
                 match lent {
-                    Lent::Memory(lent) => lent.extend(found),
-                    other => *other = Lent::Memory(found),
+                    LentEvents::Memory(lent) => lent.extend(found),
+                    other => *other = LentEvents::Memory(found),
                 }
-                Some(Found::Ended(Ok(events)))
+                Some(TakeProgress::Ended(Ok(events)))
             }
             (Tier::Overflow, _) => {
                 state.shorten_front(events);
                 state.lent_overflow += events;
                 let shared = Arc::clone(&self.take.shared);
-                Some(Found::Reserved(Reserved { shared, events }))
+                Some(TakeProgress::Reserved(Reserved { shared, events }))
             }
         }
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for SpillableTakeCall<'_> {
     fn drop(&mut self) {
         if self.ticket.is_none() {
             return;
@@ -196,20 +196,53 @@ impl Drop for Call<'_> {
     }
 }
 
-impl Take {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, lent: Lent::Nothing }
+impl SpillableTake {
+    pub(super) fn new(shared: Arc<SpillableState>) -> Self {
+        Self { shared, lent: LentEvents::Nothing }
     }
 
-    /// The transaction on the overflow, begun when it is first needed.
+    async fn take_by(&mut self, caller: Caller, max: usize) -> Result<Vec<Event>, TakeError> {
+        let timer = self.shared.timer.clone();
+        let mut call = SpillableTakeCall { take: self, max, deadline: None, ticket: None };
+        let found = caller.steps(&timer, |waker: &Waker| call.step(waker)).await;
+        drop(call);
+        let reserved = match found {
+            TakeProgress::Ended(answer) => return answer,
+            TakeProgress::Reserved(reserved) => reserved,
+        };
+        let wanted = usize::try_from(reserved.events).unwrap_or(usize::MAX);
+        let below = self.below().transaction.as_mut().expect(THERE);
+        let taken = match caller {
+            Caller::Thread => below.take(wanted),
+            Caller::Task => below.take_async(wanted).await,
+        };
+        self.lent(reserved, taken)
+    }
+
+    async fn commit_by(mut self: Box<Self>, caller: Caller) -> Result<(), CommitError> {
+        let Some(mut below) = self.commit_memory()? else { return Ok(()) };
+        let transaction = below.transaction.take().expect(THERE);
+        // Dropped before it returns, the commit is in doubt: nothing is put back.
+        let mut doubt = Doubt(Some(below));
+        let answer = match caller {
+            Caller::Thread => transaction.commit(),
+            Caller::Task => transaction.commit_async().await,
+        };
+        if let Some(mut below) = doubt.0.take() {
+            below.settle(&answer);
+        }
+        answer
+    }
+
+    /// Returns the transaction on the overflow, begun when it is first needed.
     fn below(&mut self) -> &mut Below {
-        if !matches!(self.lent, Lent::Overflow(_)) {
+        if !matches!(self.lent, LentEvents::Overflow(_)) {
             let shared = Arc::clone(&self.shared);
             let transaction = shared.overflow.as_ref().map(|overflow| overflow.begin_take());
-            self.lent = Lent::Overflow(Below { shared, transaction, events: 0 });
+            self.lent = LentEvents::Overflow(Below { shared, transaction, events: 0 });
         }
         match &mut self.lent {
-            Lent::Overflow(below) => below,
+            LentEvents::Overflow(below) => below,
             _ => unreachable!("it was set above"),
         }
     }
@@ -228,8 +261,8 @@ impl Take {
         }
         drop(reserved);
         if self.taken() == 0 {
-            // Nothing binds the transaction to this tier yet.
-            self.lent = Lent::Nothing;
+            // The transaction is not bound to this tier yet.
+            self.lent = LentEvents::Nothing;
         }
         taken
     }
@@ -237,7 +270,7 @@ impl Take {
     fn acknowledge(&mut self, lent: &Loan) -> Result<(), CommitError> {
         let mut state = self.shared.lock();
         if state.closed {
-            return Err(CommitError::Refused(Refusal::Closed));
+            return Err(CommitError::Refused(RefusedReason::Closed));
         }
         state.taken += state.store.acknowledge(lent).events;
         state.calm_down(self.shared.options.overflow_deactivation_percentage);
@@ -247,25 +280,28 @@ impl Take {
         Ok(())
     }
 
-    /// Commits what is in memory, or answers the transaction on the overflow that is to commit.
+    /// Commits what is in memory, or returns the transaction on the overflow that is to commit.
     fn commit_memory(&mut self) -> Result<Option<Below>, CommitError> {
-        match std::mem::replace(&mut self.lent, Lent::Nothing) {
-            Lent::Nothing => Ok(None),
-            Lent::Memory(lent) => {
+        match std::mem::replace(&mut self.lent, LentEvents::Nothing) {
+            LentEvents::Nothing => Ok(None),
+            LentEvents::Memory(lent) => {
                 let answer = self.acknowledge(&lent);
                 if answer.is_err() {
-                    self.lent = Lent::Memory(lent);
+                    self.lent = LentEvents::Memory(lent);
                 }
                 answer.map(|()| None)
             }
-            Lent::Overflow(below) => Ok(Some(below)),
+            LentEvents::Overflow(below) => Ok(Some(below)),
         }
     }
 }
 
-impl Drop for Take {
+impl Drop for SpillableTake {
     fn drop(&mut self) {
-        let Lent::Memory(lent) = std::mem::replace(&mut self.lent, Lent::Nothing) else { return };
+        let LentEvents::Memory(lent) = std::mem::replace(&mut self.lent, LentEvents::Nothing)
+        else {
+            return;
+        };
         let mut state = self.shared.lock();
         state.push_front(Tier::Memory, lent.events.len() as u64);
         state.store.give_back(lent);
@@ -277,73 +313,35 @@ impl Drop for Take {
 
 const THERE: &str = "a channel whose runs name the overflow has one";
 
-impl TakeTransaction for Take {
+impl TakeTransaction for SpillableTake {
     fn take(&mut self, max: usize) -> Result<Vec<Event>, TakeError> {
-        let clock = Arc::clone(&self.shared.clock);
-        let mut call = Call { take: self, max, deadline: None, ticket: None };
-        let found = block(&*clock, |waker| call.step(waker));
-        drop(call);
-        match found {
-            Found::Ended(answer) => answer,
-            Found::Reserved(reserved) => {
-                let wanted = usize::try_from(reserved.events).unwrap_or(usize::MAX);
-                let taken = self.below().transaction.as_mut().expect(THERE).take(wanted);
-                self.lent(reserved, taken)
-            }
-        }
+        run_here(self.take_by(Caller::Thread, max))
     }
 
     fn take_async(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Event>, TakeError>> {
-        let timer = self.shared.timer.clone();
-        Box::pin(async move {
-            let mut call = Call { take: self, max, deadline: None, ticket: None };
-            let found = Waiting::new(timer, |waker: &Waker| call.step(waker)).await;
-            drop(call);
-            match found {
-                Found::Ended(answer) => answer,
-                Found::Reserved(reserved) => {
-                    let wanted = usize::try_from(reserved.events).unwrap_or(usize::MAX);
-                    let below = self.below().transaction.as_mut().expect(THERE);
-                    let taken = below.take_async(wanted).await;
-                    self.lent(reserved, taken)
-                }
-            }
-        })
+        Box::pin(self.take_by(Caller::Task, max))
     }
 
     fn taken(&self) -> usize {
         match &self.lent {
-            Lent::Nothing => 0,
-            Lent::Memory(lent) => lent.events.len(),
-            Lent::Overflow(below) => usize::try_from(below.events).unwrap_or(usize::MAX),
+            LentEvents::Nothing => 0,
+            LentEvents::Memory(lent) => lent.events.len(),
+            LentEvents::Overflow(below) => usize::try_from(below.events).unwrap_or(usize::MAX),
         }
     }
 
-    fn commit(mut self: Box<Self>) -> Result<(), CommitError> {
-        let Some(mut below) = self.commit_memory()? else { return Ok(()) };
-        let answer = below.transaction.take().expect(THERE).commit();
-        below.settle(&answer);
-        answer
+    fn commit(self: Box<Self>) -> Result<(), CommitError> {
+        run_here(self.commit_by(Caller::Thread))
     }
 
-    fn commit_async(mut self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
-        Box::pin(async move {
-            let Some(mut below) = self.commit_memory()? else { return Ok(()) };
-            let commit = below.transaction.take().expect(THERE).commit_async();
-            // Dropped before it answers, the commit is in doubt: nothing is put back.
-            let mut doubt = Doubt(Some(below));
-            let answer = commit.await;
-            if let Some(mut below) = doubt.0.take() {
-                below.settle(&answer);
-            }
-            answer
-        })
+    fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
+        Box::pin(self.commit_by(Caller::Task))
     }
 
     fn rollback(self: Box<Self>) {}
 }
 
-/// A commit to the overflow that may never answer.
+/// A commit to the overflow that may never return.
 struct Doubt(Option<Below>);
 
 impl Drop for Doubt {

@@ -1,21 +1,22 @@
 use super::*;
 use crate::base::clock::ManualClock;
 use crate::base::threads;
-use crate::channel::contract::{self, Wanted, drain, put};
 use crate::channel::file::{FileChannel, FileChannelOptions};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{
-    BoxFuture, CommitError, CommitFailure, PositionError, PutError, TakeError, Trouble,
+    BoxFuture, CommitError, CommitFailure, FaultCause, FaultKind, FaultPlace, PutAllError,
+    PutError, SourceOffsetError, TakeError,
 };
+use crate::contract::{self, Wanted, drain, put};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::task::Context;
 
-/// Longest wait; only a failing test comes near it.
+/// The longest wait; only a failing test reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Stands in for a durable channel.
+/// Returns a channel in the place of a durable one.
 fn overflow(capacity: u64, transaction_capacity: usize) -> Arc<dyn Channel> {
     let options = MemoryOptions {
         capacity,
@@ -134,7 +135,7 @@ fn a_put_waits_for_memory_before_it_uses_the_disk() {
     let timeout = Duration::from_secs(3);
     let wait = SpillableOptions { overflow_timeout: timeout, ..options(2) };
     let channel = SpillableChannel::with_clock(wait, Some(below.clone()), clock.clone()).unwrap();
-    // By a clock that stands still a put that waits does so for ever.
+    // With a clock that does not advance, a put that waits does so for ever.
     let ended = |body: &'static str| {
         let (channel, (done, ended)) = (channel.clone(), mpsc::channel());
         let putting = threads::spawn("put", move || {
@@ -148,7 +149,7 @@ fn a_put_waits_for_memory_before_it_uses_the_disk() {
     let third = ended("3");
     assert!(third.recv_timeout(Duration::from_millis(40)).is_err(), "it waits for memory");
     assert_eq!(below.status().events, 0);
-    // The put may not have begun to wait when the clock is moved first.
+    // The put may not have begun to wait when the clock is first advanced.
     let patience = SystemClock::new();
     while third.recv_timeout(Duration::from_millis(20)).is_err() {
         assert!(patience.now() < PATIENCE, "it uses the disk");
@@ -191,8 +192,8 @@ impl Channel for Gated {
     fn status(&self) -> Status {
         self.inner.status()
     }
-    fn position(&self, source: &str) -> Result<Option<Position>, PositionError> {
-        self.inner.position(source)
+    fn source_offset(&self, source: &str) -> Result<Option<CommittedOffset>, SourceOffsetError> {
+        self.inner.source_offset(source)
     }
     fn close(&self) -> Result<(), CloseError> {
         self.inner.close()
@@ -203,8 +204,11 @@ impl PutTransaction for GatedPut {
     fn put(&mut self, event: Event) -> Result<(), PutError> {
         self.0.put(event)
     }
-    fn set_position(&mut self, source: &str, position: Bytes) {
-        self.0.set_position(source, position);
+    fn put_all(&mut self, events: &mut dyn Iterator<Item = Event>) -> Result<(), PutAllError> {
+        self.0.put_all(events)
+    }
+    fn set_source_offset(&mut self, source: &str, source_offset: Bytes) {
+        self.0.set_source_offset(source, source_offset);
     }
     fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
         self.0.commit()
@@ -225,8 +229,9 @@ impl PutTransaction for GatedPut {
                 let unready = &mut gate.lock().unwrap().unready;
                 if *unready > 0 {
                     *unready -= 1;
-                    let why = Trouble::new("no segment is ready");
-                    let error = CommitError::Refused(Refusal::NoSpace(why));
+                    let what = "no segment is ready";
+                    let why = FaultCause::new(FaultKind::NotReady, FaultPlace::default(), what);
+                    let error = CommitError::Refused(RefusedReason::NoSpace(why));
                     return Err(CommitFailure::new(
                         error,
                         Box::new(GatedPut(inner, Arc::clone(&gate))),
@@ -262,8 +267,8 @@ impl Channel for Doubtful {
     fn status(&self) -> Status {
         Status { lent: self.lent.load(Ordering::SeqCst), ..self.inner.status() }
     }
-    fn position(&self, source: &str) -> Result<Option<Position>, PositionError> {
-        self.inner.position(source)
+    fn source_offset(&self, source: &str) -> Result<Option<CommittedOffset>, SourceOffsetError> {
+        self.inner.source_offset(source)
     }
     fn close(&self) -> Result<(), CloseError> {
         self.inner.close()
@@ -284,7 +289,8 @@ impl TakeTransaction for DoubtfulTake {
         let taken = self.0.taken() as u64;
         self.0.rollback();
         self.1.store(taken, Ordering::SeqCst);
-        Err(CommitError::InDoubt(Trouble::new("its write hangs")))
+        let cause = FaultCause::new(FaultKind::Hung, FaultPlace::default(), "its write hangs");
+        Err(CommitError::InDoubt(cause))
     }
     fn commit_async(self: Box<Self>) -> BoxFuture<'static, Result<(), CommitError>> {
         Box::pin(std::future::ready(self.commit()))
@@ -313,7 +319,7 @@ fn no_put_enters_memory_while_a_commit_to_the_overflow_is_under_way() {
     let mut third = begin(&channel, "3");
     assert!(contract::poll_once(&mut third).is_pending(), "its commit is held back below");
     assert_eq!(drain(&channel, 2), ["1", "2"]);
-    // Memory is free now, and stands before 3 in no case.
+    // Memory is free now, but event 4 must not come before 3.
     let mut fourth = begin(&channel, "4");
     assert!(contract::poll_once(&mut fourth).is_pending());
     assert_eq!(channel.shared.lock().store.held().events, 0);
@@ -324,7 +330,7 @@ fn no_put_enters_memory_while_a_commit_to_the_overflow_is_under_way() {
     assert_eq!(drain(&channel, 9), ["3", "4"]);
 }
 
-/// A file channel that does not wait refuses while a segment is in the making.
+/// A file channel that does not wait refuses puts while a segment is being created.
 #[test]
 fn a_put_waits_until_the_overflow_has_made_room_on_its_disks() {
     let (channel, gate) = gated(SpillableOptions { keep_alive: PATIENCE, ..options(2) });
@@ -337,7 +343,7 @@ fn a_put_waits_until_the_overflow_has_made_room_on_its_disks() {
     put(&channel, &["1", "2"]);
     *gate.lock().unwrap() = Gate { open: true, unready: u32::MAX, ..Gate::default() };
     let refused = contract::block_on(begin(&channel, "3")).unwrap_err();
-    assert!(matches!(refused.error, CommitError::Refused(Refusal::NoSpace(_))), "{refused}");
+    assert!(matches!(refused.error, CommitError::Refused(RefusedReason::NoSpace(_))), "{refused}");
 }
 
 #[test]
@@ -366,11 +372,11 @@ fn events_that_the_overflow_lost_do_not_hold_up_the_rest() {
 }
 
 #[test]
-fn events_that_nobody_counted_come_out_last() {
+fn uncounted_events_come_out_last() {
     let below = overflow(10, 4);
     let channel = SpillableChannel::new(options(5), Some(below.clone())).unwrap();
     put(&channel, &["1"]);
-    // As after a commit in doubt that turned out well, or a disk that came back.
+    // As after a commit in doubt that was committed, or a disk that came back.
     put(&*below, &["2", "3"]);
     let mut take = channel.begin_take();
     assert_eq!(take.take(4).unwrap().len(), 1);
@@ -396,7 +402,8 @@ fn what_can_be_reached_comes_out_while_a_disk_of_the_overflow_is_away() {
     }
     below.close().unwrap();
     drop(below);
-    crate::base::files::rename_new(&stripes[1], &directory.path().join("away")).unwrap();
+    #[allow(clippy::disallowed_methods)] // a disk that goes
+    std::fs::rename(&stripes[1], directory.path().join("away")).unwrap();
     options.open_degraded = true;
     let below: Arc<dyn Channel> = Arc::new(FileChannel::open(options).unwrap());
     let status = below.status();
@@ -405,7 +412,8 @@ fn what_can_be_reached_comes_out_while_a_disk_of_the_overflow_is_away() {
     assert_eq!(drain(&channel, 30).len() as u64, status.events);
 }
 
-/// A take below that ended in doubt has its events still: what follows in memory does not wait for it.
+/// A take in doubt on the overflow still has its events: those after it in memory do not wait for
+/// it.
 #[test]
 fn a_take_in_doubt_holds_up_nothing_that_is_in_memory() {
     let (below, lent) = (overflow(10, 4), Arc::new(AtomicU64::new(0)));
@@ -418,7 +426,7 @@ fn a_take_in_doubt_holds_up_nothing_that_is_in_memory() {
     assert_eq!(drain(&channel, 9), Vec::<String>::new());
     put(&channel, &["2"]);
     assert_eq!(drain(&channel, 9), ["2"]);
-    // It turned out void: the event waits again.
+    // It was void: the event waits again.
     lent.store(0, Ordering::SeqCst);
     let mut take = channel.begin_take();
     assert_eq!(take.take(9).unwrap().len(), 1);
@@ -451,8 +459,11 @@ fn closing_moves_what_is_in_memory_to_the_overflow() {
         fn status(&self) -> Status {
             self.0.status()
         }
-        fn position(&self, source: &str) -> Result<Option<Position>, PositionError> {
-            self.0.position(source)
+        fn source_offset(
+            &self,
+            source: &str,
+        ) -> Result<Option<CommittedOffset>, SourceOffsetError> {
+            self.0.source_offset(source)
         }
         fn close(&self) -> Result<(), CloseError> {
             Ok(())
@@ -482,7 +493,7 @@ fn closing_counts_what_the_overflow_has_no_room_for() {
     assert_eq!(channel.lost_at_close(), lost, "each is counted once");
 }
 
-/// An overflow of real files: it counts encoded bytes.
+/// Returns an overflow of real files: it counts encoded bytes.
 fn file_overflow(dir: &std::path::Path, transaction_bytes_max: usize) -> Arc<dyn Channel> {
     use crate::channel::file::{FileChannel, FileChannelOptions};
     let mut options = FileChannelOptions::new(dir.join("checkpoint"), [dir.join("data")]);
@@ -514,7 +525,7 @@ fn a_transaction_that_the_overflow_could_never_take_is_refused_at_put() {
     let channel = SpillableChannel::new(options(8), Some(file_overflow(dir.path(), 2048))).unwrap();
     let mut transaction = channel.begin_put();
     transaction.put(Event::new(vec![1; 1020])).unwrap();
-    // 2048 bytes of bodies would fit; with the lengths in front of them they do not.
+    // 2048 bytes of bodies would fit; with their length prefixes they do not.
     assert_eq!(
         transaction.put(Event::new(vec![2; 1028])),
         Err(PutError::TooLarge {

@@ -1,7 +1,7 @@
-//! A directory, held by its descriptor.
+//! A directory, by its descriptor.
 
 use super::file::RealFile;
-use super::probe::{self, Found};
+use super::probe::{self, ProbeResult};
 use super::{lock, refuse_change};
 use crate::disk::{Access, Capabilities, Directory, Entry, File, Lock, LockError, Space};
 use rustix::fd::OwnedFd;
@@ -16,26 +16,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) struct RealDirectory {
     path: PathBuf,
     descriptor: Arc<OwnedFd>,
-    found: Mutex<Found>,
+    found: Mutex<ProbeResult>,
     read_only: bool,
 }
 
 impl RealDirectory {
-    pub(super) fn new(path: PathBuf, descriptor: OwnedFd, found: Found, read_only: bool) -> Self {
+    pub(super) fn new(
+        path: PathBuf,
+        descriptor: OwnedFd,
+        found: ProbeResult,
+        read_only: bool,
+    ) -> Self {
         Self { path, descriptor: Arc::new(descriptor), found: Mutex::new(found), read_only }
     }
 
-    fn found(&self) -> MutexGuard<'_, Found> {
+    fn found(&self) -> MutexGuard<'_, ProbeResult> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tries the storage again where that could not be done before.
+    /// Probes the storage again if that was not possible before.
     fn settle(&self) -> Capabilities {
         let found = self.found().clone();
         if found.is_settled {
             return found.capabilities;
         }
-        // Not under the lock: a disk that hangs would hang who only asks.
+        // Not under the lock: otherwise a disk that hangs would block callers that only query.
         let again = probe::probe(&self.descriptor, &self.path);
         let capabilities = again.capabilities;
         *self.found() = again;
@@ -76,11 +81,11 @@ impl Directory for RealDirectory {
             let about = match rustix::fs::statat(&*self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
             {
                 Ok(about) => about,
-                // Removed between the two calls, by whoever runs beside us.
+                // Removed between the two calls by another process.
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error.into()),
             };
-            // A link is what it leads to, as for whoever opens it; one that leads nowhere is no file.
+            // A link counts as its target, as when it is opened; one without a target is not a file.
             let about = match FileType::from_raw_mode(about.st_mode) {
                 FileType::Symlink => {
                     rustix::fs::statat(&*self.descriptor, name, AtFlags::empty()).unwrap_or(about)
@@ -135,7 +140,7 @@ impl Directory for RealDirectory {
     }
 
     fn identity_of(&self, name: &str) -> io::Result<Option<(u64, u64)>> {
-        // A link is what it leads to, as for whoever opens it.
+        // A link counts as its target, as when it is opened.
         match rustix::fs::statat(&*self.descriptor, name, AtFlags::empty()) {
             Ok(about) => Ok(Some((about.st_dev, about.st_ino))),
             Err(Errno::NOENT) => Ok(None),
@@ -154,11 +159,11 @@ impl Directory for RealDirectory {
     fn space(&self) -> io::Result<Space> {
         let about = rustix::fs::fstatvfs(&*self.descriptor)?;
         if about.f_blocks == 0 {
-            // Some file systems in user space do not count their blocks: not the same as full.
+            // Some file systems in user space do not count their blocks: this does not mean full.
             return Err(io::ErrorKind::Unsupported.into());
         }
         Ok(Space {
-            // `f_bavail`, not `f_bfree`: blocks kept back for the superuser are not ours.
+            // `f_bavail`, not `f_bfree`: blocks reserved for the superuser are not available.
             available_bytes: about.f_bavail.saturating_mul(about.f_frsize),
             total_bytes: about.f_blocks.saturating_mul(about.f_frsize),
         })

@@ -1,16 +1,15 @@
-//! A file: a plain descriptor, and a direct one beside it where the storage allows.
+//! A file: a plain descriptor, and a direct one in addition where the storage allows.
 //!
 //! # How the two descriptors agree
 //!
-//! [`File::write_at`] leaves bytes in the page cache; direct reads and writes go around it. The
-//! kernel keeps them coherent for one caller at a time (a direct read writes dirty pages back
-//! first, a direct write drops the cached ones), but not against a plain write of the same bytes
-//! that runs at the same moment. So the house keeps an order: a file is filled through the plain
-//! descriptor and synced once, and only then written and read directly. After that sync no dirty
-//! page is left that a late write-back could put over a newer direct write.
+//! [`File::write_at`] leaves bytes in the page cache; direct reads and writes bypass it. The kernel keeps them coherent
+//! for one caller at a time (a direct read writes dirty pages back first, a direct write drops the cached ones), but
+//! not against a concurrent plain write of the same bytes. So the engine keeps an order: a file is filled through the
+//! plain descriptor and synced once, and only then written and read directly. After that sync no dirty page is left
+//! that a late write-back could put over a newer direct write.
 
-use crate::base::files::EVENT_FILE_MODE;
 use crate::base::limits::DEVICE_BLOCK_BYTES;
+use crate::disk::EVENT_FILE_MODE;
 use crate::disk::{Access, File, Submitted, WriteToken};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -20,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How a descriptor is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum OpenMode {
     /// A new file, reads and writes through the page cache.
     Create,
     /// A new file, reads and writes at the device.
@@ -40,15 +39,17 @@ pub(super) enum Way {
 const DSYNC: OFlags = OFlags::from_bits_retain(libc::O_DSYNC.cast_unsigned());
 
 /// Opens `name` in `directory`.
-pub(super) fn open_at(directory: impl AsFd, name: &str, way: Way) -> io::Result<OwnedFd> {
+pub(super) fn open_at(directory: impl AsFd, name: &str, way: OpenMode) -> io::Result<OwnedFd> {
     let flags = match way {
-        Way::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
-        Way::DirectCreate => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::DIRECT | DSYNC,
-        // A pipe that lies in a file's place would make the opening wait for ever.
-        Way::Read => OFlags::RDONLY | OFlags::NONBLOCK,
-        Way::Write => OFlags::RDWR | OFlags::NONBLOCK,
-        Way::DirectRead => OFlags::RDONLY | OFlags::DIRECT,
-        Way::DirectWrite => OFlags::RDWR | OFlags::DIRECT | DSYNC,
+        OpenMode::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+        OpenMode::DirectCreate => {
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::DIRECT | DSYNC
+        }
+        // A pipe in the place of a file would block the open forever.
+        OpenMode::Read => OFlags::RDONLY | OFlags::NONBLOCK,
+        OpenMode::Write => OFlags::RDWR | OFlags::NONBLOCK,
+        OpenMode::DirectRead => OFlags::RDONLY | OFlags::DIRECT,
+        OpenMode::DirectWrite => OFlags::RDWR | OFlags::DIRECT | DSYNC,
     } | OFlags::CLOEXEC
         | OFlags::NOCTTY;
     let mode = Mode::from_raw_mode(EVENT_FILE_MODE);
@@ -70,12 +71,12 @@ pub(super) struct RealFile {
     plain: OwnedFd,
     direct: Option<OwnedFd>,
     writable: bool,
-    /// The first sync that failed. Held while a sync, or a write with its sync, runs: a
-    /// neighbour's sync would else be told of our write's error, and ours would say Ok.
+    /// The first failed sync. Held while a sync, or a write with its sync, runs: otherwise a concurrent sync would get
+    /// the error of our write, and ours would return Ok.
     failed: Mutex<Option<FailedSync>>,
 }
 
-/// What a failed sync leaves behind.
+/// The state after a failed sync.
 #[derive(Clone, Debug)]
 struct FailedSync {
     kind: io::ErrorKind,
@@ -83,18 +84,25 @@ struct FailedSync {
 }
 
 impl RealFile {
-    /// Makes an empty file.
+    /// Creates an empty file.
     pub(super) fn create(
         directory: &OwnedFd,
         name: &str,
         path: PathBuf,
         direct: bool,
     ) -> io::Result<Self> {
-        let plain = open_at(directory, name, Way::Create)?;
-        Self::beside(directory, name, path, plain, direct.then_some(Way::DirectWrite), true)
+        let plain = open_at(directory, name, OpenMode::Create)?;
+        Self::with_direct(
+            directory,
+            name,
+            path,
+            plain,
+            direct.then_some(OpenMode::DirectWrite),
+            true,
+        )
     }
 
-    /// Opens a file that is there.
+    /// Opens an existing file.
     pub(super) fn open(
         directory: &OwnedFd,
         name: &str,
@@ -102,27 +110,28 @@ impl RealFile {
         direct: bool,
         access: Access,
     ) -> io::Result<Self> {
-        let (way, beside) = match access {
-            Access::Read => (Way::Read, Way::DirectRead),
-            Access::Write => (Way::Write, Way::DirectWrite),
+        let (way, direct_way) = match access {
+            Access::Read => (OpenMode::Read, OpenMode::DirectRead),
+            Access::Write => (OpenMode::Write, OpenMode::DirectWrite),
         };
         let plain = open_at(directory, name, way)?;
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&plain)?.st_mode);
         if !kind.is_file() {
-            let words = format!("in the file's place is a {}; move it away", name_of(kind));
+            let words =
+                format!("the place of the file is taken by a {}; move it away", name_of(kind));
             return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
         }
-        let beside = direct.then_some(beside);
-        Self::beside(directory, name, path, plain, beside, access == Access::Write)
+        let direct_way = direct.then_some(direct_way);
+        Self::with_direct(directory, name, path, plain, direct_way, access == Access::Write)
     }
 
-    /// Opens the direct descriptor beside the plain one and checks that both are the same file.
-    fn beside(
+    /// Opens the direct descriptor in addition to the plain one and checks that both are the same file.
+    fn with_direct(
         directory: &OwnedFd,
         name: &str,
         path: PathBuf,
         plain: OwnedFd,
-        way: Option<Way>,
+        way: Option<OpenMode>,
         writable: bool,
     ) -> io::Result<Self> {
         let direct = match way {
@@ -149,13 +158,13 @@ impl RealFile {
         match &*failed {
             Some(FailedSync { kind, message }) => Err(io::Error::new(
                 *kind,
-                format!("an earlier sync of this file failed ({message}); open it anew"),
+                format!("an earlier sync of this file failed ({message}); open it again"),
             )),
             None => Ok(failed),
         }
     }
 
-    /// What a failing device would leave behind.
+    /// Puts the file into the state after a failure of the device.
     #[cfg(test)]
     pub(super) fn fail_as_if(&self, error: rustix::io::Errno) {
         let mut failed = self.sync_right().expect("no failure yet");
@@ -169,7 +178,7 @@ impl RealFile {
     }
 }
 
-/// Keeps the error of a failed sync for every later caller.
+/// Stores the error of a failed sync for every later caller.
 fn remember(failed: &mut Option<FailedSync>, result: rustix::io::Result<()>) -> io::Result<()> {
     result.map_err(|error| {
         let error = io::Error::from(error);
@@ -178,8 +187,8 @@ fn remember(failed: &mut Option<FailedSync>, result: rustix::io::Result<()>) -> 
     })
 }
 
-/// Writes all of `bytes`, going on after interruptions and short writes. A direct write goes on
-/// only from a multiple of `align`.
+/// Writes all of `bytes`, continuing after interruptions and short writes. A direct write continues only at a multiple
+/// of `align`.
 pub(super) fn write_all(
     offset: u64,
     bytes: &[u8],
@@ -201,8 +210,8 @@ pub(super) fn write_all(
     Ok(())
 }
 
-/// Fills `buffer`, going on after interruptions and short reads, and answers how many bytes there
-/// were before the end of the file.
+/// Fills `buffer`, continuing after interruptions and short reads, and returns how many bytes there were before the end
+/// of the file.
 pub(super) fn read_all(
     offset: u64,
     buffer: &mut [u8],
@@ -286,8 +295,8 @@ impl File for RealFile {
         let mut failed = self.sync_right()?;
         remember(&mut failed, rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.plain)))?;
         if self.direct.is_some() {
-            // The next writes are direct: each would have to drop the cached pages of its place.
-            // It is advice; a kernel that does not follow it is slower and nothing else.
+            // The next writes are direct: each would have to drop the cached pages of its place. Advice only; a kernel
+            // that ignores it is just slower.
             let _ = rustix::fs::fadvise(&self.plain, 0, None, rustix::fs::Advice::DontNeed);
         }
         Ok(())
@@ -307,7 +316,7 @@ impl File for RealFile {
     }
 
     fn finish(&self, token: WriteToken) -> io::Result<()> {
-        // A write has ended when `submit` returns, so nobody can hold a token of this file.
+        // A write has ended when `submit` returns, so there is no token of this file.
         Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!("no write {} is in flight on {}", token.0, self.path.display()),

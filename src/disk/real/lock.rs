@@ -1,15 +1,15 @@
-//! Locks that keep out Java Flume, other processes of ours, and this process itself.
+//! Locks that exclude Java Flume, other millpond processes, and other channels of this process.
 //!
-//! Java locks with POSIX record locks (`fcntl`), most other software with `flock`; neither sees the
-//! other, so both are taken on the same file. A POSIX lock belongs to the process, not to the
-//! descriptor: it does not keep out a second opener in this process, and closing *any* descriptor
-//! of the file drops it. Hence the register of held lock files, asked before the file is opened.
+//! Java locks with POSIX record locks (`fcntl`), most other software with `flock`; neither sees the other, so both are
+//! taken on the same file. A POSIX lock belongs to the process, not to the descriptor: it does not exclude a second
+//! opener in this process, and closing *any* descriptor of the file drops it. Hence the register of held lock files,
+//! checked before the file is opened.
 //!
-//! The register's mutex is never held while a file system is asked for anything: one that hangs would
-//! hang the opening and closing of every channel of the process. A name is reserved first, by the
-//! directory and the name in it, and the calls come after.
+//! The register's mutex is never held during a call to a file system: one that hangs would block the opening and
+//! closing of every channel of the process. A name is reserved first, by the directory and the name in it, and the
+//! calls come after.
 
-use crate::base::files::EVENT_FILE_MODE;
+use crate::disk::EVENT_FILE_MODE;
 use crate::disk::real::storage::Facts;
 use crate::disk::{Lock, LockError, Renewed};
 use rustix::fd::OwnedFd;
@@ -27,7 +27,7 @@ type Identity = (u64, u64);
 /// What this process has locked or is locking.
 #[derive(Debug, Default)]
 struct Register {
-    /// Names of lock files in their directories, reserved before anything is asked of the file system.
+    /// Names of lock files in their directories, reserved before any call to the file system.
     names: BTreeSet<(Identity, String)>,
     /// Lock files that are held. Two names may lead to one.
     files: BTreeSet<Identity>,
@@ -36,9 +36,8 @@ struct Register {
 static REGISTER: Mutex<Register> =
     Mutex::new(Register { names: BTreeSet::new(), files: BTreeSet::new() });
 
-/// Times a lock file may be replaced under us before we give up. A process that ends may remove
-/// its lock file after it unlocked it; what we locked is then a file without a name, and the
-/// next opener would lock another.
+/// How often a lock file may be replaced during locking before it is given up. A process that ends may remove its lock
+/// file after it unlocked it; the file that we locked then has no name, and the next opener would lock another.
 const REPLACED_MAX: usize = 16;
 
 fn register() -> MutexGuard<'static, Register> {
@@ -47,17 +46,17 @@ fn register() -> MutexGuard<'static, Register> {
 
 /// The kernel's two kinds of lock.
 pub(super) trait Kernel: Send + Sync {
-    /// Takes a POSIX record lock on the whole file, if nobody has one.
+    /// Takes a POSIX record lock on the whole file, if it is free.
     fn fcntl(&self, file: &std::fs::File) -> io::Result<bool>;
 
-    /// Takes a `flock` on the file, if nobody has one.
+    /// Takes a `flock` on the file, if it is free.
     fn flock(&self, file: &std::fs::File) -> io::Result<bool>;
 
-    /// Name of the file system if it sends both to a server as locks of one kind.
+    /// Returns the name of the file system if it sends both to a server as locks of one kind.
     fn one_kind_of_lock(&self, file: &std::fs::File) -> Option<&'static str>;
 }
 
-/// The kernel that we run on.
+/// The kernel of this machine.
 #[derive(Debug)]
 pub(super) struct RealKernel;
 
@@ -71,7 +70,7 @@ impl Kernel for RealKernel {
     }
 
     fn flock(&self, file: &std::fs::File) -> io::Result<bool> {
-        // In full: the standard library has a method of this name with another contract.
+        // Fully qualified: the standard library has a method of this name with another contract.
         match fs2::FileExt::try_lock_exclusive(file) {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {
@@ -86,11 +85,11 @@ impl Kernel for RealKernel {
     }
 }
 
-/// A reserved name; dropping it gives it back.
+/// A reserved name; dropping it releases it.
 #[derive(Debug)]
-struct Reservation(Identity, String);
+struct PathReservation(Identity, String);
 
-impl Reservation {
+impl PathReservation {
     /// Reserves `name` in the directory, unless this process has done so before.
     fn of(directory: Identity, name: &str) -> Option<Self> {
         let new = register().names.insert((directory, name.to_owned()));
@@ -98,13 +97,13 @@ impl Reservation {
     }
 }
 
-impl Drop for Reservation {
+impl Drop for PathReservation {
     fn drop(&mut self) {
         register().names.remove(&(self.0, std::mem::take(&mut self.1)));
     }
 }
 
-/// A lock file that is locked; dropping it unlocks.
+/// A locked lock file; dropping it unlocks.
 #[derive(Debug)]
 struct Locked {
     // `None` only inside `drop`.
@@ -115,11 +114,11 @@ struct Locked {
 impl Drop for Locked {
     fn drop(&mut self) {
         if let Some(file) = self.file.take() {
-            // Closing alone would not do: a process that another thread is just starting has a
-            // copy of the descriptor until it runs its program, and the lock would live on there.
+            // Closing is not enough: a process that another thread is just starting has a copy of the descriptor until
+            // it runs its program, and the lock would live on there.
             let _ = fs2::FileExt::unlock(&file);
         }
-        // After the descriptor was closed: until then nobody of this process opens the file.
+        // After the descriptor was closed: until then no thread of this process opens the file.
         register().files.remove(&self.identity);
     }
 }
@@ -128,7 +127,7 @@ impl Drop for Locked {
 pub(super) struct RealLock {
     // Dropped in this order: the name is free when the lock is.
     locked: Mutex<Locked>,
-    reservation: Reservation,
+    reservation: PathReservation,
     directory: Arc<OwnedFd>,
     path: PathBuf,
     kernel: &'static dyn Kernel,
@@ -148,13 +147,13 @@ impl Lock for RealLock {
             Ok(_) | Err(Errno::NOENT) => {}
             Err(error) => return Err(LockError::Io { path: path(), source: error.into() }),
         }
-        // The old file stays locked until the new one is: it has no name, and nobody else opens it.
+        // The old file stays locked until the new one is: it has no name, so nothing else opens it.
         *locked = lock_file(&self.directory, name, path(), self.kernel)?;
         Ok(Renewed::Remade)
     }
 }
 
-/// Locks the file `name` of `directory`, making it if needed.
+/// Locks the file `name` of `directory`, creating it if needed.
 pub(super) fn acquire(
     directory: &Arc<OwnedFd>,
     name: &str,
@@ -165,7 +164,7 @@ pub(super) fn acquire(
         Ok(about) => identity(&about),
         Err(error) => return Err(LockError::Io { path, source: error.into() }),
     };
-    let Some(reservation) = Reservation::of(of, name) else {
+    let Some(reservation) = PathReservation::of(of, name) else {
         return Err(LockError::Held { path, holder: Some(std::process::id()) });
     };
     let locked = Mutex::new(lock_file(directory, name, path.clone(), kernel)?);
@@ -215,8 +214,8 @@ fn identity(about: &Stat) -> Identity {
     (about.st_dev, about.st_ino)
 }
 
-/// A lock file loses its text, so that one which leads elsewhere is not followed: what it leads to is
-/// another's. Before it is locked nothing of it is changed.
+/// Opens a lock file. A lock file loses its text, so a link is not followed: its target belongs to something else.
+/// Nothing is changed before it is locked.
 fn open_lock_file(directory: &OwnedFd, name: &str) -> io::Result<std::fs::File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW;
     let mode = Mode::from_raw_mode(EVENT_FILE_MODE);
@@ -229,11 +228,11 @@ fn open_lock_file(directory: &OwnedFd, name: &str) -> io::Result<std::fs::File> 
     }
 }
 
-/// Takes both locks, or says that somebody has one of them.
+/// Takes both locks, or returns false if one of them is held.
 ///
-/// NFS (since Linux 2.6.12) and CIFS (since 5.5) send a `flock` to the server as a lock of the whole file
-/// of the same kind as `fcntl`'s, but with another owner: the server refuses it because of our own. There
-/// the first lock keeps out everybody whom both would.
+/// NFS (since Linux 2.6.12) and CIFS (since 5.5) send a `flock` to the server as a lock of the whole file of the same
+/// kind as `fcntl`'s, but with another owner: the server refuses it because of our own. There the first lock excludes
+/// everything that both would.
 fn try_lock(file: &std::fs::File, kernel: &dyn Kernel) -> io::Result<bool> {
     if !kernel.fcntl(file)? {
         return Ok(false);
@@ -242,11 +241,11 @@ fn try_lock(file: &std::fs::File, kernel: &dyn Kernel) -> io::Result<bool> {
         return Ok(true);
     }
     let Some(name) = kernel.one_kind_of_lock(file) else { return Ok(false) };
-    tracing::info!("{name} has one kind of lock for fcntl and flock: the first is enough");
+    tracing::info!("{name} has one kind of lock for fcntl and flock: the first suffices");
     Ok(true)
 }
-/// Writes our process id into the file. Best effort: a full disk must not keep a channel from
-/// being opened and drained.
+/// Writes our process id into the file. Best effort: a full disk must not prevent a channel from being opened and
+/// drained.
 fn sign(file: &std::fs::File) {
     let text = format!("{}\n", std::process::id());
     let signed = file.set_len(0).and_then(|()| {
@@ -258,17 +257,17 @@ fn sign(file: &std::fs::File) {
     }
 }
 
-/// Who has locked a lock file.
+/// The holder of a lock file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockHolder {
-    /// The process of this number.
+    /// The process with this id.
     Process(u32),
-    /// One that has no number here: in another container, or on another machine.
+    /// A process without an id here: in another container, or on another machine.
     Elsewhere,
 }
 
-/// Who has locked the lock file at `path`, as the kernel says: its text may be that of a process that is gone.
-/// `None` when nobody has, or when that cannot be asked. Nothing is changed.
+/// Returns the holder of the lock file at `path` according to the kernel: its text may be that of an ended process.
+/// `None` if it is not locked, or if that cannot be found out. Changes nothing.
 #[must_use]
 pub fn lock_holder(path: &Path) -> Option<LockHolder> {
     let about = rustix::fs::lstat(path).ok()?;
@@ -284,8 +283,8 @@ pub fn lock_holder(path: &Path) -> Option<LockHolder> {
     Some(process.map_or(LockHolder::Elsewhere, LockHolder::Process))
 }
 
-/// Who holds the lock that we were refused: the kernel knows for POSIX locks, the file's text
-/// tells for others, if that process lives.
+/// Returns the holder of a lock that we were refused: the kernel knows it for POSIX locks; for others the file's text
+/// says it, if that process is alive.
 fn holder(file: &std::fs::File) -> Option<u32> {
     let asked = rustix::process::fcntl_getlk(file, &Flock::from(FlockType::WriteLock));
     if let Ok(Some(Flock { pid: Some(pid), .. })) = asked {
@@ -297,6 +296,6 @@ fn holder(file: &std::fs::File) -> Option<u32> {
     let pid: u32 = std::str::from_utf8(&text[..read]).ok()?.trim().parse().ok()?;
     let raw = i32::try_from(pid).ok().filter(|raw| *raw > 0)?;
     let alive = rustix::process::test_kill_process(Pid::from_raw(raw)?);
-    // Our own id there is left over from an earlier life: the register said that we hold nothing.
+    // Our own id there is left over from an earlier process: according to the register we hold nothing.
     (!matches!(alive, Err(Errno::SRCH)) && pid != std::process::id()).then_some(pid)
 }

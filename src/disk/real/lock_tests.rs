@@ -1,4 +1,4 @@
-//! Locks on storage that is not at hand: servers with one kind of lock, disks that hang.
+//! Locks on storage that tests do not have: servers with one kind of lock, disks that hang.
 
 use super::lock::{self, Kernel, RealKernel};
 use super::open_directory;
@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A kernel that answers as told.
+/// A kernel with scripted results.
 struct Scripted {
     fcntl: bool,
     flock: bool,
@@ -47,15 +47,15 @@ fn a_server_with_one_kind_of_lock_grants_the_first_and_that_is_enough() {
     let temp = tempfile::tempdir().expect("directory");
     for name in ["nfs", "cifs", "smb2"] {
         locked(temp.path(), scripted(true, false, Some(name))).expect(name);
-        // Somebody else's lock, of either kind, is a lock of that one kind there.
+        // Another process's lock, of either kind, is a lock of that one kind there.
         let held = locked(temp.path(), scripted(false, false, Some(name))).err();
         assert!(matches!(held, Some(LockError::Held { .. })), "{name}: {held:?}");
     }
     let held = locked(temp.path(), scripted(true, false, None)).err();
-    assert!(matches!(held, Some(LockError::Held { .. })), "two kinds, one is somebody's: {held:?}");
+    assert!(matches!(held, Some(LockError::Held { .. })), "two kinds, one is held: {held:?}");
 }
 
-/// A kernel whose lock calls do not return until they are let go.
+/// A kernel whose lock calls do not return until they are released.
 struct Hanging {
     entered: Mutex<mpsc::Sender<()>>,
     let_go: Mutex<mpsc::Receiver<()>>,
@@ -91,7 +91,7 @@ fn a_lock_file_whose_disk_hangs_hangs_no_other_opening_or_closing() {
     let path = stuck.path().to_owned();
     let hung = std::thread::spawn(move || locked(&path, hanging).map(drop).is_ok());
     has_entered.recv_timeout(LONG).expect("it hangs");
-    // On a thread of its own: what hangs would hang the test.
+    // On a thread of its own: a hanging call would hang the test.
     let (done, is_done) = mpsc::channel();
     let path = sound.path().to_owned();
     let others = std::thread::spawn(move || {
@@ -99,8 +99,8 @@ fn a_lock_file_whose_disk_hangs_hangs_no_other_opening_or_closing() {
         drop(locked(&path, &RealKernel).expect("free again"));
         done.send(()).expect("the test waits");
     });
-    is_done.recv_timeout(LONG).expect("the disk that hangs keeps nobody else");
-    // And what hangs is nobody else's either.
+    is_done.recv_timeout(LONG).expect("the disk that hangs blocks no other");
+    // The hanging lock stays reserved.
     let held = locked(stuck.path(), &RealKernel).err();
     assert!(matches!(held, Some(LockError::Held { .. })), "{held:?}");
     let_go.send(()).expect("it waits");
@@ -124,7 +124,7 @@ fn a_lock_file_that_was_removed_is_made_and_locked_again() {
     // `flock` keeps out other descriptors of this process too.
     assert!(fs2::FileExt::try_lock_exclusive(&other).is_err(), "it is locked");
     drop(other);
-    // Somebody was faster: whoever holds the name now may be writing.
+    // Another process was faster: the holder of the name may be writing now.
     std::fs::remove_file(&file).expect("removed");
     let other = std::fs::File::create(&file).expect("made");
     fs2::FileExt::try_lock_exclusive(&other).expect("free");

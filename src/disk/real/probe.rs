@@ -1,6 +1,6 @@
-//! Finding out by trying: does a direct, synchronous write work in this directory?
+//! Probe: tests whether a direct, synchronous write works in a directory.
 
-use super::file::{Way, open_at};
+use super::file::{OpenMode, open_at};
 use super::storage::{Facts, Reason};
 use super::{BUFFERED, Capabilities};
 use crate::base::codes;
@@ -15,26 +15,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Probe files begin so; directories of a channel may hold one after a crash. They are empty of
-/// meaning and go away at the next opening.
+/// Prefix of probe files; a crash may leave one in a directory of a channel. They have no content of value and are
+/// removed at the next opening.
 pub(super) const PROBE_PREFIX: &str = ".millpond-probe-";
 
-/// Names in a directory that are looked at for a file that can be read instead of a new one.
+/// Names in a directory that are examined for a file that can be read instead of a new one.
 const CANDIDATES_MAX: usize = 1000;
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    /// How the directory is to be driven.
+pub(super) struct ProbeResult {
+    /// How to use the directory.
     pub(super) capabilities: Capabilities,
-    /// Whether that was found out; else the storage could not be tried for want of space or
-    /// descriptors, and is taken for buffered until a file can be made.
+    /// Whether the probe was possible. Otherwise, for lack of space or descriptors, the storage is treated as buffered
+    /// until a file can be created.
     pub(super) is_settled: bool,
-    /// What stands in the way of direct writes.
+    /// Why direct writes are not used.
     pub(super) obstacle: Option<Arc<str>>,
 }
 
-impl Found {
+impl ProbeResult {
     const DIRECT: Self = Self {
         capabilities: Capabilities {
             direct: true,
@@ -52,15 +52,14 @@ impl Found {
 /// Why a directory is written through the page cache.
 #[derive(Debug)]
 enum Obstacle {
-    /// What is known of the storage speaks against direct writes.
+    /// What is known of the storage excludes direct writes.
     Storage(Reason),
-    /// A step of the trial failed.
+    /// A step of the probe failed.
     Step(&'static str, io::Error),
 }
 
 impl Obstacle {
-    /// Whether the trial failed for want of something that may be there later, and says nothing of
-    /// the storage.
+    /// Whether the probe failed for lack of a resource that may be free later, which says nothing about the storage.
     fn is_shortage(&self) -> bool {
         let Self::Step(_, error) = self else { return false };
         is_out_of_descriptors(error)
@@ -82,32 +81,37 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// What the storage under `directory` can do. Never fails: a directory that cannot be tried
-/// (read-only, full) is taken for one that needs syncs, and later writes meet their own errors.
-pub(super) fn probe(directory: &OwnedFd, path: &Path) -> Found {
+/// Returns what the storage of `directory` can do. Never fails: a directory that cannot be probed (read-only, full) is
+/// treated as one that needs syncs, and later writes return their own errors.
+pub(super) fn probe(directory: &OwnedFd, path: &Path) -> ProbeResult {
+    probe_on(&Facts::of(directory), directory, path)
+}
+
+/// Like [`probe`], for a directory on storage with these `facts`.
+pub(super) fn probe_on(facts: &Facts, directory: &OwnedFd, path: &Path) -> ProbeResult {
     remove_stale(directory);
     let found = judge(try_direct(directory), || try_existing(directory), path);
-    warn_of_shared_blocks(&Facts::of(directory), path);
+    warn_of_shared_blocks(facts, path);
     found
 }
 
-/// Says what a power cut may do beside what it interrupts, where blocks of the log share blocks of the device.
-pub(super) fn warn_of_shared_blocks(facts: &Facts, path: &Path) {
+/// Warns of damage beyond the interrupted writes in a power cut, if blocks of the log share blocks of the device.
+fn warn_of_shared_blocks(facts: &Facts, path: &Path) {
     if let Some(shared) = facts.shared_blocks() {
         tracing::warn!(
             code = %codes::POWER_CUT_RISK,
-            "{}: a power cut may damage acknowledged events beside those that it interrupts: {shared} (docs/durability.md)",
+            "{}: a power cut may damage acknowledged events in addition to those that it interrupts: {shared} (docs/durability.md)",
             path.display()
         );
     }
 }
 
-/// What follows from the trial of a new file, and, where that could not be made, of one that is there.
+/// Evaluates the probe of a new file and, if none could be created, of an existing one.
 fn judge(
     tried: Result<(), Obstacle>,
     existing: impl FnOnce() -> Option<Result<(), Obstacle>>,
     path: &Path,
-) -> Found {
+) -> ProbeResult {
     let (tried, shortage) = match tried {
         Err(shortage) if shortage.is_shortage() => match existing() {
             Some(Err(again)) if again.is_shortage() => (None, Some(shortage)),
@@ -119,60 +123,60 @@ fn judge(
     match (tried, shortage) {
         (Some(Ok(())), _) => {
             tracing::debug!(path = %path.display(), "direct writes work");
-            Found::DIRECT
+            ProbeResult::DIRECT
         }
         (Some(Err(obstacle)), _) => {
             tracing::debug!(path = %path.display(), reason = %obstacle, "direct writes do not work");
-            Found { obstacle: Some(obstacle.to_string().into()), ..Found::BUFFERED }
+            ProbeResult { obstacle: Some(obstacle.to_string().into()), ..ProbeResult::BUFFERED }
         }
         (None, shortage) => {
             let cause = shortage.map(|cause| cause.to_string()).unwrap_or_default();
             tracing::warn!(
                 code = %codes::PROBE_IMPOSSIBLE,
-                "{}: whether writes can go directly to the device could not be tried ({cause}); until a file can be made here they go through the page cache, one at a time with a sync after each",
+                "{}: direct writes could not be tried ({cause}); until a file can be created here, writes go through the page cache, one at a time with a sync after each",
                 path.display()
             );
-            Found::UNTRIED
+            ProbeResult::UNTRIED
         }
     }
 }
 
-/// As [`judge`], of trials that failed at a step.
+/// Like [`judge`], with probes that failed at a step.
 #[cfg(test)]
 pub(super) fn judge_for_tests(
     tried: Result<(), (&'static str, io::Error)>,
     existing: impl FnOnce() -> Option<Result<(), (&'static str, io::Error)>>,
     path: &Path,
-) -> Found {
+) -> ProbeResult {
     let step = |(step, error)| Obstacle::Step(step, error);
     let found = judge(tried.map_err(step), || existing().map(|tried| tried.map_err(step)), path);
-    Found { obstacle: None, ..found }
+    ProbeResult { obstacle: None, ..found }
 }
 
-/// Tries a new file.
+/// Probes with a new file.
 fn try_direct(directory: &OwnedFd) -> Result<(), Obstacle> {
     suits(directory)?;
     let (name, opened) = open_probe(directory);
-    // Its name is not needed any more. Where the open was refused the file may be there all the
-    // same; one that stays is removed at the next opening.
+    // Its name is not needed any more. Even if the open was refused the file may exist; one that stays is removed at
+    // the next opening.
     let _ = rustix::fs::unlinkat(directory, name.as_str(), AtFlags::empty());
     let file = opened.map_err(|error| Obstacle::Step("a direct open was refused", error))?;
     try_file(&file)?;
     suits(&file)
 }
 
-/// Tries a file that is there by reading it: on a full disk no other can be had.
+/// Probes an existing file by reading it: on a full disk no new one can be created.
 fn try_existing(directory: &OwnedFd) -> Option<Result<(), Obstacle>> {
     let entries = Dir::read_from(directory).ok()?;
     let name = entries.flatten().take(CANDIDATES_MAX).find_map(|entry| {
         let name = entry.file_name().to_str().ok()?.to_owned();
         let about = rustix::fs::statat(directory, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let is_file = FileType::from_raw_mode(about.st_mode).is_file();
-        // What has bytes of its own on the device: a short one may stand in its inode.
+        // A file with its own blocks on the device: a short one may be stored in its inode.
         let is_fit = is_file && about.st_size >= 4 * DEVICE_BLOCK_BYTES as i64;
         (is_fit && !name.starts_with(PROBE_PREFIX)).then_some(name)
     })?;
-    let opened = open_at(directory, &name, Way::DirectRead);
+    let opened = open_at(directory, &name, OpenMode::DirectRead);
     let tried = opened
         .map_err(|error| Obstacle::Step("a direct open was refused", error))
         .and_then(|file| {
@@ -182,21 +186,20 @@ fn try_existing(directory: &OwnedFd) -> Option<Result<(), Obstacle>> {
     Some(tried)
 }
 
-/// Whether nothing that is known of the storage speaks against direct writes.
+/// Checks that nothing known of the storage excludes direct writes.
 fn suits(file: impl AsFd) -> Result<(), Obstacle> {
     Facts::of(file).reason().map_or(Ok(()), |reason| Err(Obstacle::Storage(reason)))
 }
 
-/// Opens a probe file in one step: by another step its name could have been removed by another
-/// process that opens the directory.
+/// Opens a probe file in one step: between two steps another process that opens the directory could remove its name.
 fn open_probe(directory: &OwnedFd) -> (String, io::Result<OwnedFd>) {
     let mut name = probe_name();
-    let mut opened = open_at(directory, &name, Way::DirectCreate);
+    let mut opened = open_at(directory, &name, OpenMode::DirectCreate);
     for _ in 0..PROBE_NAMES_MAX {
         match &opened {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 name = probe_name();
-                opened = open_at(directory, &name, Way::DirectCreate);
+                opened = open_at(directory, &name, OpenMode::DirectCreate);
             }
             _ => break,
         }
@@ -204,7 +207,7 @@ fn open_probe(directory: &OwnedFd) -> (String, io::Result<OwnedFd>) {
     (name, opened)
 }
 
-/// Memory for one direct transfer.
+/// Returns memory for one direct transfer.
 fn page() -> Result<Span, Obstacle> {
     let mut page = SlabPool::new(DEVICE_BLOCK_BYTES, 0)
         .writer(0)
@@ -239,15 +242,15 @@ fn read_page(file: &OwnedFd, page: &mut [u8]) -> Result<(), Obstacle> {
 /// Names that are tried. Process ids repeat over containers that share a directory.
 const PROBE_NAMES_MAX: usize = 8;
 
-/// A name that no other opening in this process uses.
+/// Returns a name that no other opening in this process uses.
 fn probe_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("{PROBE_PREFIX}{}-{count}", std::process::id())
 }
 
-/// Removes probe files that a crash left. One that another process uses right now loses its name
-/// only: its trial goes on through the descriptor.
+/// Removes probe files that a crash left. If another process is using one, only the name is lost: its probe continues
+/// through the descriptor.
 fn remove_stale(directory: impl AsFd) {
     let Ok(entries) = Dir::read_from(&directory) else { return };
     for entry in entries.flatten() {

@@ -1,10 +1,9 @@
-//! What the kernel says of the storage under a directory, and what follows from it.
+//! What the kernel reports about the storage of a directory, and the consequences.
 //!
-//! Not every file system that accepts `O_DIRECT` honours it. One that writes through the page cache
-//! all the same reports a failed write-back once per open file description: with several writes in
-//! flight on one descriptor, the error of one is taken by the sync of another, and the first returns
-//! success with its bytes gone. And what can be read there past the page cache is not on the medium.
-//! So such storage is driven as what it is: buffered, one write at a time.
+//! Not every file system that accepts `O_DIRECT` honours it. One that writes through the page cache anyway reports a
+//! failed write-back once per open file description: with several writes in flight on one descriptor, the error of one
+//! is taken by the sync of another, and the first returns success with its bytes gone. And a direct read there may
+//! return what is not on the medium. So such storage is treated as buffered: one write at a time.
 
 use crate::base::limits::DEVICE_BLOCK_BYTES;
 use rustix::fd::AsFd;
@@ -12,36 +11,36 @@ use rustix::fs::{AtFlags, StatxFlags};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// How a file takes direct transfers, as `statx` tells since Linux 6.1.
+/// How a file takes direct transfers, according to `statx` since Linux 6.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DirectIo {
-    /// Alignment of buffers, bytes; 0 where direct transfers are not done.
+    /// Alignment of buffers, bytes; 0 if direct transfers are not done.
     pub(super) memory_align: u32,
-    /// Alignment of offsets and lengths, bytes; 0 where direct transfers are not done.
+    /// Alignment of offsets and lengths, bytes; 0 if direct transfers are not done.
     pub(super) offset_align: u32,
 }
 
 /// The block device under a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Device {
-    /// What it rewrites together, bytes.
+    /// The unit of its rewrites, bytes.
     pub(super) physical_block_bytes: u64,
     /// Whether it, or its partition, begins within a physical block.
     pub(super) misaligned: bool,
 }
 
-/// A way in which a file system stands between a write and the medium.
+/// How a file system may keep a write from the medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// The far side cannot be seen from here, but all of them honour a sync.
+    /// Its remote side cannot be seen from here, but all of them honour a sync.
     Remote,
-    /// It accepts `O_DIRECT` and may write through the page cache all the same, as it sees fit.
+    /// It accepts `O_DIRECT` and may still write through the page cache.
     Buffers,
-    /// The same, but a kernel that knows `STATX_DIOALIGN` tells whether a file is written so.
+    /// Like `Buffers`, but a kernel that knows `STATX_DIOALIGN` reports whether a file is written so.
     BuffersUnlessTold,
 }
 
-/// The number of ext2, ext3 and ext4.
+/// The magic number of ext2, ext3 and ext4.
 const EXT4: u64 = 0xef53;
 
 /// File systems by the number in their superblock.
@@ -56,7 +55,7 @@ const FILE_SYSTEMS: [(u64, &str, Kind); 21] = [
     (0x5346_414f, "afs", Kind::Remote),
     (0x786f_4256, "vboxsf", Kind::Remote),
     (0x0bd0_0bd0, "lustre", Kind::Remote),
-    // With checksums, compression or mirrors it falls back; which, changes with the kernel.
+    // With checksums, compression or mirrors it falls back to buffering; when exactly depends on the kernel.
     (0x9123_683e, "btrfs", Kind::Buffers),
     (0x2fc1_2fc1, "zfs", Kind::Buffers),
     (0x3434, "nilfs2", Kind::Buffers),
@@ -64,23 +63,23 @@ const FILE_SYSTEMS: [(u64, &str, Kind); 21] = [
     (0x0116_1970, "gfs2", Kind::Buffers),
     (0x7366_746e, "ntfs3", Kind::Buffers),
     (0xf15f, "ecryptfs", Kind::Buffers),
-    // Since Linux 6.6 it takes the flag, and is memory.
+    // Since Linux 6.6 it accepts the flag, but it is memory.
     (0x0102_1994, "tmpfs", Kind::Buffers),
     (0x8584_58f6, "ramfs", Kind::Buffers),
-    // What it lies on decides, and where it is mounted `volatile` not even a sync reaches that.
+    // The underlying file system decides, and mounted `volatile` not even a sync reaches it.
     (0x794c_7630, "overlayfs", Kind::Buffers),
     (0xf2f5_2010, "f2fs", Kind::BuffersUnlessTold),
 ];
 
-/// Of those that send `flock` to the server as a lock of the same kind as `fcntl`'s.
+/// Those that send `flock` to the server as a lock of the same kind as `fcntl`'s.
 const ONE_KIND_OF_LOCK: [&str; 3] = ["nfs", "cifs", "smb2"];
 
 /// Why a directory is written through the page cache although a direct write may succeed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// The file system stands in front of storage that it does not speak for.
+    /// The file system hides the storage that it uses.
     Remote(&'static str),
-    /// The file system may write through the page cache whatever it was asked for.
+    /// The file system may write through the page cache in spite of O_DIRECT.
     Buffers(&'static str),
     /// The kernel says that files here are not written directly.
     NotDirect,
@@ -93,7 +92,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Remote(name) => write!(f, "{name} promises durability only by sync"),
             Self::Buffers(name) => {
-                write!(f, "{name} may write through the page cache although asked not to")
+                write!(f, "{name} may write through the page cache in spite of O_DIRECT")
             }
             Self::NotDirect => f.write_str(
                 "the kernel says that files here are not written directly (data journalled, \
@@ -107,23 +106,23 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What the kernel says of a file or directory.
+/// What the kernel reports about a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// The number in the file system's superblock; 0 where it is not known.
+    /// The number in the file system's superblock; 0 if unknown.
     pub(super) file_system: u64,
-    /// The unit in which the file system gives out space, bytes; 0 where it is not known.
+    /// The allocation unit of the file system, bytes; 0 if unknown.
     pub(super) allocation_bytes: u64,
-    /// How direct transfers are done; `None` where the kernel cannot tell.
+    /// How direct transfers are done; `None` if the kernel does not report it.
     pub(super) direct_io: Option<DirectIo>,
-    /// Whether it is ext4 and journals all data: a kernel before 6.1 says it of the device only.
+    /// Whether it is ext4 and journals all data: a kernel before 6.1 reports this for the device only.
     pub(super) journals_data: bool,
-    /// The device; `None` where there is no single one, or it cannot be seen.
+    /// The device; `None` if there is not exactly one, or it cannot be seen.
     pub(super) device: Option<Device>,
 }
 
 impl Facts {
-    /// Asks the kernel. What it cannot tell is left open.
+    /// Asks the kernel. What it does not report is left unknown.
     pub(super) fn of(file: impl AsFd) -> Self {
         let file = file.as_fd();
         // The kernel's numbers are 32 bits wide; the field may be wider and signed.
@@ -155,8 +154,8 @@ impl Facts {
         FILE_SYSTEMS.iter().find(of_number).map(|(_, name, kind)| (*name, *kind))
     }
 
-    /// Why files here are to be written through the page cache, whatever a trial says. Of a file that
-    /// was written, not of an empty one: its first bytes may still stand in its inode.
+    /// Returns why files here must be written through the page cache, even if a probe succeeds. For a file with
+    /// content, not an empty one: its first bytes may still be in its inode.
     pub(super) fn reason(&self) -> Option<Reason> {
         let align = |told: DirectIo| told.memory_align.max(told.offset_align);
         match (self.known(), self.direct_io) {
@@ -173,19 +172,18 @@ impl Facts {
         }
     }
 
-    /// Name of the file system if it has one kind of lock only, so that `fcntl` and `flock` on one file
-    /// keep each other out.
+    /// Returns the name of the file system if it has only one kind of lock, so that `fcntl` and `flock` on one file
+    /// exclude each other.
     pub(super) fn one_kind_of_lock(&self) -> Option<&'static str> {
         self.known().map(|(name, _)| name).filter(|name| ONE_KIND_OF_LOCK.contains(name))
     }
 
-    /// How a physical block of the device may hold parts of two blocks of the log, which a power cut can
-    /// then tear together; `None` where it cannot, or nothing is known of the device.
+    /// Returns how a physical block of the device may hold parts of two blocks of the log, which a power cut can then
+    /// tear together; `None` if it cannot, or nothing is known of the device.
     ///
-    /// Blocks of the log begin at multiples of [`DEVICE_BLOCK_BYTES`] in their file. That they do so on
-    /// the device as well follows when the file system gives out space in whole physical blocks, and
-    /// itself begins at one. Where it does not, no offset in a file helps: each piece of a file may
-    /// lie shifted by another number of bytes.
+    /// Blocks of the log begin at multiples of [`DEVICE_BLOCK_BYTES`] in their file. They do so on the device as well
+    /// if the file system allocates whole physical blocks, and itself begins at one. Otherwise no offset in a file
+    /// helps: each extent of a file may be shifted by another number of bytes.
     pub(super) fn shared_blocks(&self) -> Option<SharedBlocks> {
         let device = self.device?;
         let (physical, log) = (device.physical_block_bytes, DEVICE_BLOCK_BYTES as u64);
@@ -209,19 +207,19 @@ impl Facts {
 pub(super) enum SharedBlocks {
     /// A physical block is larger than the log's.
     LargePhysicalBlock {
-        /// Bytes that the device rewrites together.
+        /// Unit of the device's rewrites, bytes.
         physical: u64,
     },
     /// The partition begins within a physical block.
     Misaligned {
-        /// Bytes that the device rewrites together.
+        /// Unit of the device's rewrites, bytes.
         physical: u64,
     },
-    /// The file system gives out space in smaller units.
+    /// The file system allocates smaller units.
     SmallAllocation {
-        /// Bytes that the device rewrites together.
+        /// Unit of the device's rewrites, bytes.
         physical: u64,
-        /// Bytes of a unit of the file system.
+        /// Allocation unit of the file system, bytes.
         unit: u64,
     },
 }
@@ -242,27 +240,27 @@ impl fmt::Display for SharedBlocks {
             Self::SmallAllocation { physical, unit } => write!(
                 f,
                 "the file system gives out space in units of {unit} bytes on a device with physical \
-                 blocks of {physical}; make it anew with blocks of {physical} bytes \
+                 blocks of {physical}; create it again with blocks of {physical} bytes \
                  (mkfs.ext4 -b {physical}, mkfs.xfs -b size={physical})"
             ),
         }
     }
 }
 
-/// What ext4 says of all options with which it is mounted on the device that `about` describes: those that are
-/// the file system's own defaults are missing in the list of mounts.
+/// Returns all mount options of ext4 on the device that `about` describes: the list of mounts leaves out the file
+/// system's own defaults.
 fn ext4_options(about: &Path) -> Option<String> {
     let device = std::fs::read_link(about).ok()?;
     let options = Path::new("/proc/fs/ext4").join(device.file_name()?).join("options");
     std::fs::read_to_string(options).ok()
 }
 
-/// Whether `options` of ext4, one a line, have all data journalled: it accepts direct writes then and buffers them.
+/// Whether `options` of ext4, one per line, journal all data: it then accepts direct writes and buffers them.
 pub(super) fn says_journalled(options: &str) -> bool {
     options.lines().any(|option| option.trim() == "data=journal")
 }
 
-/// The device that `about` describes, a directory of sysfs: of a disk, or of a partition in its disk's.
+/// Returns the device that `about` describes, a directory of sysfs: of a disk, or of a partition inside its disk's.
 pub(super) fn device(about: &Path) -> Option<Device> {
     let number = |file: &str| -> Option<i64> {
         std::fs::read_to_string(about.join(file)).ok()?.trim().parse().ok()
@@ -270,7 +268,7 @@ pub(super) fn device(about: &Path) -> Option<Device> {
     let physical = number("queue/physical_block_size")
         .or_else(|| number("../queue/physical_block_size"))
         .and_then(|bytes| u64::try_from(bytes).ok())?;
-    // -1 where a device made of several begins at different places of them.
+    // -1 if a device made of several begins at different offsets of them.
     let misaligned = number("alignment_offset").is_some_and(|bytes| bytes != 0);
     Some(Device { physical_block_bytes: physical, misaligned })
 }

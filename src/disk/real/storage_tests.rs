@@ -1,6 +1,6 @@
-//! What follows from what the kernel says, for storage that is not at hand.
+//! Consequences of the kernel's reports, for storage that tests do not have.
 
-use super::probe::{Found, judge_for_tests};
+use super::probe::{ProbeResult, judge_for_tests};
 use super::storage::{Device, DirectIo, Facts, Reason, SharedBlocks, device, says_journalled};
 use crate::disk::{Access, Disk};
 use std::io;
@@ -34,7 +34,7 @@ fn storage_that_accepts_direct_writes_and_buffers_is_driven_as_buffered() {
         (0x794c_7630, "overlayfs"),
         (0x7366_746e, "ntfs3"),
     ] {
-        // Whatever the kernel says of a file: what they do with the next write may be another thing.
+        // Whatever the kernel reports about a file: the next write may be treated differently.
         for direct_io in [None, told(0), told(4096)] {
             let reason = Facts { direct_io, ..facts(number) }.reason();
             assert_eq!(reason, Some(Reason::Buffers(name)));
@@ -54,9 +54,9 @@ fn storage_that_accepts_direct_writes_and_buffers_is_driven_as_buffered() {
     }
 }
 
-/// A kernel before 6.1 has no word for a file, but ext4 has one for its options.
+/// A kernel before 6.1 reports nothing for a file, but ext4 reports its options.
 #[test]
-fn ext4_that_journals_data_is_driven_as_buffered_also_where_the_kernel_tells_nothing_of_a_file() {
+fn ext4_that_journals_data_is_buffered_also_without_word_of_the_kernel() {
     assert!(says_journalled("rw\nbsddf\ndata=journal\ncommit=5\n"));
     assert!(!says_journalled("rw\nbsddf\ndata=ordered\ncommit=5\n"));
     let of = |journals_data, direct_io| Facts { journals_data, direct_io, ..facts(EXT4) }.reason();
@@ -95,15 +95,15 @@ fn blocks_that_may_share_a_physical_block_are_named_with_what_to_do() {
     assert_eq!(facts(EXT4).shared_blocks(), None, "nothing is known of the device");
 }
 
-/// What is said aloud. Without the agent nothing can listen for a thread alone.
-#[cfg(feature = "agent")]
+/// Warnings. Without the agent there is no subscriber for a single thread.
 mod warnings {
     use super::*;
-    use crate::disk::real::probe::warn_of_shared_blocks;
+    use crate::disk::real::probe::{judge_for_tests, probe_on};
+    use rustix::fs::{Mode, OFlags};
     use std::fmt;
     use std::sync::{Arc, Mutex};
 
-    /// Keeps the warnings of the thread that it is set for.
+    /// Collects the warnings of the thread that it is set for.
     #[derive(Clone, Default)]
     struct Warnings(Arc<Mutex<String>>);
 
@@ -129,21 +129,43 @@ mod warnings {
         fn exit(&self, _: &tracing::span::Id) {}
     }
 
+    /// Returns the warnings of this thread while `work` runs.
+    fn said(work: impl FnOnce()) -> String {
+        let warnings = Warnings::default();
+        let listening = tracing_subscriber::util::SubscriberInitExt::set_default(warnings.clone());
+        work();
+        drop(listening);
+        warnings.0.lock().expect("no panic").clone()
+    }
+
     #[test]
     fn blocks_that_may_share_a_physical_block_are_warned_about_and_no_others() {
+        let temp = tempfile::tempdir().expect("directory");
+        let directory = rustix::fs::open(temp.path(), OFlags::DIRECTORY, Mode::empty());
+        let directory = directory.expect("opened");
         let said = |misaligned| {
-            let warnings = Warnings::default();
             let device = Some(Device { physical_block_bytes: 4096, misaligned });
-            let listening =
-                tracing_subscriber::util::SubscriberInitExt::set_default(warnings.clone());
-            warn_of_shared_blocks(&Facts { device, ..facts(EXT4) }, Path::new("/mnt/d"));
-            drop(listening);
-            warnings.0.lock().expect("no panic").clone()
+            let facts = Facts { device, ..facts(EXT4) };
+            said(|| drop(probe_on(&facts, &directory, Path::new("/mnt/d"))))
         };
         assert_eq!(said(false), "");
         let said = said(true);
+        assert_eq!(said.matches("code=").count(), 1, "{said}");
         assert!(said.contains("code=MP-1108") && said.contains("/mnt/d: a power cut"), "{said}");
         assert!(said.contains("beginning at a multiple of 1 MiB"), "{said}");
+    }
+
+    #[test]
+    fn a_trial_that_was_not_possible_is_warned_about_once_and_a_failed_one_is_not() {
+        let said = |kind: io::ErrorKind| {
+            let tried = Err(("a direct open was refused", kind.into()));
+            said(|| drop(judge_for_tests(tried, || None, Path::new("/mnt/d"))))
+        };
+        assert_eq!(said(io::ErrorKind::InvalidInput), "");
+        let said = said(io::ErrorKind::StorageFull);
+        assert_eq!(said.matches("code=").count(), 1, "{said}");
+        assert!(said.contains("code=MP-1109") && said.contains("/mnt/d: "), "{said}");
+        assert!(said.contains("a direct open was refused"), "{said}");
     }
 }
 
@@ -182,10 +204,10 @@ fn a_disk_that_is_full_at_opening_is_tried_by_a_file_that_is_there() {
     let descriptors = || Err(refused(io::Error::from_raw_os_error(libc::EMFILE)));
     let direct = judge_for_tests(Ok(()), || panic!("not asked"), path);
     assert!(direct.is_settled && direct.capabilities.direct);
-    assert_eq!(judge_for_tests(invalid(), || panic!("not asked"), path), Found::BUFFERED);
+    assert_eq!(judge_for_tests(invalid(), || panic!("not asked"), path), ProbeResult::BUFFERED);
     for shortage in [full, descriptors] {
         assert_eq!(judge_for_tests(shortage(), || Some(Ok(())), path), direct);
-        assert_eq!(judge_for_tests(shortage(), || Some(invalid()), path), Found::BUFFERED);
+        assert_eq!(judge_for_tests(shortage(), || Some(invalid()), path), ProbeResult::BUFFERED);
         for nothing in [None, Some(full())] {
             let found = judge_for_tests(shortage(), || nothing, path);
             assert!(!found.is_settled && !found.capabilities.direct, "{found:?}");
@@ -197,8 +219,8 @@ fn a_disk_that_is_full_at_opening_is_tried_by_a_file_that_is_there() {
 struct Mounted(tempfile::TempDir);
 
 impl Mounted {
-    /// `None`, said aloud, where the test may not mount.
-    #[allow(clippy::print_stderr)] // said aloud: a test that is left out must be seen
+    /// Returns `None`, with a message, if the test may not mount.
+    #[allow(clippy::print_stderr)] // printed, so that a skipped test is seen
     fn ext4(make: &[&str], options: &str) -> Option<Self> {
         let temp = tempfile::tempdir().expect("directory");
         let (image, at) = (temp.path().join("image"), temp.path().join("disk"));
@@ -232,7 +254,7 @@ fn ext4_that_journals_data_takes_direct_writes_and_is_driven_as_buffered() {
     let opened = super::file::open_at(
         super::open_directory(&path).expect("opened"),
         "a",
-        super::file::Way::DirectCreate,
+        super::file::OpenMode::DirectCreate,
     );
     let file = opened.expect("the flag is accepted");
     if Facts::of(&file).direct_io.is_none() {
@@ -261,7 +283,7 @@ fn a_directory_on_a_full_disk_is_direct_once_a_file_can_be_made() {
     std::fs::remove_file(path.join("filler")).expect("removed");
     dir.create("segment").expect("made").write_at(0, &vec![0; 1 << 16]).expect("room again");
     assert!(dir.capabilities().direct, "tried again when a file was made");
-    // A channel that was there before has files to read: it is direct from the start.
+    // A channel that existed before has files to read: it is direct from the start.
     fill();
     let dir = super::RealDisk::new().open_dir(&sub, false).expect("opened");
     assert!(dir.capabilities().direct);

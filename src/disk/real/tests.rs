@@ -13,8 +13,8 @@ fn block(byte: u8, blocks: usize) -> Span {
     span
 }
 
-/// Every kind of storage at hand: what the temporary directory has, the same through the page
-/// cache, and a file system in memory where there is one.
+/// Returns every kind of storage available: that of the temporary directory, the same through the page cache, and a
+/// file system in memory if there is one.
 fn storages() -> Vec<(&'static str, RealDisk, tempfile::TempDir)> {
     let mut all = vec![
         ("temporary", RealDisk::new(), tempfile::tempdir().expect("directory")),
@@ -47,7 +47,7 @@ fn bytes_written_either_way_are_read_back() {
         let mut expected = vec![1; 3 * BLOCK + 100];
         expected[BLOCK..2 * BLOCK].fill(2);
         expected[2 * BLOCK + 7..2 * BLOCK + 12].copy_from_slice(b"seven");
-        // Aligned, beyond the end: straight from the device where it can.
+        // Aligned, beyond the end: directly from the device if possible.
         let mut buffer = block(9, 8);
         assert_eq!(reader.read_at(0, buffer.bytes_mut()).expect(storage), expected.len());
         assert_eq!(&buffer.bytes_mut()[..expected.len()], &expected[..], "{storage}");
@@ -59,7 +59,7 @@ fn bytes_written_either_way_are_read_back() {
 }
 
 #[test]
-fn space_that_is_set_aside_reads_as_zeroes_and_is_not_to_be_had_twice() {
+fn allocated_space_reads_as_zeroes_and_is_not_available_twice() {
     for (storage, disk, temp) in storages() {
         let dir = disk.open_dir(temp.path(), false).expect(storage);
         let file = dir.create("a").expect(storage);
@@ -79,7 +79,7 @@ fn space_that_is_set_aside_reads_as_zeroes_and_is_not_to_be_had_twice() {
         assert_eq!(file.read_at(0, bytes.bytes_mut()).expect(storage), 64 * BLOCK);
         assert_eq!(&bytes.bytes_mut()[..6], b"before");
         assert!(bytes.bytes_mut()[6..].iter().all(|byte| *byte == 0), "{storage}");
-        let error = file.allocate(1 << 60).expect_err("nobody has that much");
+        let error = file.allocate(1 << 60).expect_err("no disk has that much");
         assert_ne!(error.to_string(), "", "{storage}");
         let read_only = dir.open("a", Access::Read).expect(storage);
         assert!(read_only.allocate(1 << 20).is_err(), "{storage}");
@@ -101,8 +101,7 @@ fn reads_are_short_only_at_the_end() {
     }
 }
 
-/// What a call of the kernel answers that was asked for so many bytes: at most the next number, or
-/// that a signal came first.
+/// Returns a kernel call with the given results: at most that many bytes, or `None` for an interruption by a signal.
 fn cut(most: &[Option<usize>]) -> impl FnMut(usize) -> rustix::io::Result<usize> {
     let mut turns = most.iter().cycle();
     move |asked| match turns.next() {
@@ -160,7 +159,7 @@ fn a_directory_lists_makes_and_removes_names() {
         std::fs::create_dir(temp.path().join("inner")).expect(storage);
         dir.create("b").expect(storage).write_at(0, b"123").expect(storage);
         dir.create("a").expect(storage);
-        // A link is what it leads to; one that leads nowhere is no file.
+        // A link counts as its target; one without a target is not a file.
         std::os::unix::fs::symlink("b", temp.path().join("link")).expect(storage);
         std::os::unix::fs::symlink("none", temp.path().join("lost")).expect(storage);
         let listed: Vec<(String, u64, bool)> = dir
@@ -192,7 +191,7 @@ fn a_directory_lists_makes_and_removes_names() {
 }
 
 #[test]
-fn files_of_a_channel_are_not_for_everybody() {
+fn files_of_a_channel_are_not_readable_by_all_users() {
     use std::os::unix::fs::PermissionsExt;
     for (storage, disk, temp) in storages() {
         let dir = disk.open_dir(temp.path(), false).expect(storage);
@@ -258,7 +257,7 @@ fn file_systems_without_direct_writes_are_written_one_at_a_time() {
     let dir = RealDisk::new().open_dir(temp.path(), false).expect("opened");
     let can = dir.capabilities();
     assert_eq!(can.direct, can.writes_in_flight_max > 1, "{can:?}");
-    // A newer kernel lets files in memory be opened for direct writes, and buffers.
+    // Newer kernels open files in memory for direct writes, and buffer.
     let Ok(temp) = tempfile::tempdir_in("/dev/shm") else { return };
     let dir = RealDisk::new().open_dir(temp.path(), false).expect("opened");
     assert_eq!(dir.capabilities(), BUFFERED);
@@ -272,8 +271,8 @@ fn a_direct_write_is_synchronous_in_its_bytes_alone() {
         return;
     }
     let directory = open_directory(temp.path()).expect("opened");
-    file::open_at(&directory, "a", file::Way::Create).expect("made");
-    let direct = file::open_at(&directory, "a", file::Way::DirectWrite).expect("opened");
+    file::open_at(&directory, "a", file::OpenMode::Create).expect("made");
+    let direct = file::open_at(&directory, "a", file::OpenMode::DirectWrite).expect("opened");
     let flags = rustix::fs::fcntl_getfl(&direct).expect("told").bits();
     let sync = libc::O_SYNC.cast_unsigned();
     assert_eq!(flags & sync, libc::O_DSYNC.cast_unsigned(), "O_DSYNC, and not O_SYNC");
@@ -321,7 +320,7 @@ fn a_disk_for_reading_changes_nothing() {
 
 #[test]
 fn a_directory_that_refuses_a_probe_opens_all_the_same() {
-    // The kernel's own tables take no new file from anybody, the superuser included.
+    // The kernel's own tables take no new file, not even from the superuser.
     let dir = RealDisk::new().open_dir(Path::new("/proc/self/task"), false).expect("opened");
     assert_eq!(dir.capabilities(), BUFFERED);
     assert!(dir.create("a").is_err());
@@ -344,7 +343,7 @@ fn a_failed_sync_fails_every_later_one() {
         assert_eq!(error.kind(), kind);
         assert!(error.to_string().contains("earlier sync"), "{error}");
         let Submitted::Done(Err(error)) = file.submit(0, block(1, 1).bytes_mut()) else {
-            panic!("a write behind a failed sync was called durable");
+            panic!("a write after a failed sync was reported durable");
         };
         assert_eq!(error.kind(), kind);
     }
@@ -355,7 +354,7 @@ fn a_failed_sync_fails_every_later_one() {
 
 #[test]
 fn an_error_of_the_storage_reaches_the_caller() {
-    // Every write to this device fails for want of space.
+    // Every write to this device fails for lack of space.
     let directory = open_directory(Path::new("/dev")).expect("opened");
     let opened = file::RealFile::open(&directory, "full", "/dev/full".into(), false, Access::Write);
     let Ok(full) = opened else { return };
@@ -384,7 +383,7 @@ fn finishing_what_was_never_in_flight_is_an_error() {
 
 const CHILD: &str = "MILLPOND_TEST_LOCK_CHILD";
 
-/// Not a test of its own: what the children of the lock tests run.
+/// Not a test of its own: run by the children of the lock tests.
 #[test]
 fn lock_child() {
     let Ok(order) = std::env::var(CHILD) else { return };
@@ -416,15 +415,15 @@ fn lock_child() {
         }
     };
     println!("answer locked");
-    // Until the parent lets go of our input, or kills us.
+    // Until the parent closes our input, or kills us.
     let _ = io::stdin().lines().next();
 }
 
-/// What a child prints.
+/// The output of a child.
 type Output = io::Lines<BufReader<std::process::ChildStdout>>;
 
-/// A child that holds, or asks for, the lock of a directory, its answer, and its further output,
-/// to be kept as long as the child may print.
+/// Returns a child that holds, or asks for, the lock of a directory, its reply, and its further output, which must be
+/// kept as long as the child may print.
 fn child(kind: &str, path: &Path) -> (Child, String, Output) {
     let mut child = Command::new(std::env::current_exe().expect("test binary"))
         .args(["--exact", "disk::real::tests::lock_child", "--nocapture", "--test-threads=1"])
@@ -461,7 +460,7 @@ fn a_second_opener_in_this_process_is_refused_and_the_lock_stays() {
     let lock = dir.lock("in_use.lock").expect("free");
     let alias = RealDisk::buffered().open_dir(&temp.path().join("."), false).expect("opened");
     assert_eq!(refused_holder(alias.lock("in_use.lock")), Some(std::process::id()));
-    // Refusing must not have dropped the POSIX lock: another process is still kept out.
+    // The refusal must not have dropped the POSIX lock: another process is still excluded.
     let (mut asks, answer, _output) = child("ask", temp.path());
     asks.wait().expect("ended");
     let named = format!("holder: Some({})", std::process::id());
@@ -471,7 +470,7 @@ fn a_second_opener_in_this_process_is_refused_and_the_lock_stays() {
 }
 
 #[test]
-fn a_lock_file_that_leads_elsewhere_is_refused_by_name_and_what_it_leads_to_stays() {
+fn a_lock_file_that_is_a_link_is_refused_and_its_target_stays() {
     let temp = tempfile::tempdir().expect("temp dir");
     let dir = RealDisk::buffered().open_dir(temp.path(), false).expect("dir");
     let (lock, other) = (temp.path().join("in_use.lock"), temp.path().join("other"));
@@ -496,9 +495,9 @@ fn another_process_with_either_lock_keeps_us_out() {
         let (mut holds, answer, _output) = child(kind, temp.path());
         assert_eq!(answer, "locked", "{kind}");
         let holder = refused_holder(dir.lock("in_use.lock"));
-        // Who holds a bare flock cannot be told; its holder wrote no text.
+        // The holder of a bare flock is unknown, as it wrote no text.
         assert_eq!(holder, (kind != "flock").then_some(holds.id()), "{kind}");
-        // Killed, not ended: the locks must go with the process whatever its end.
+        // Killed, not ended: the locks must be released however the process ends.
         holds.kill().expect("killed");
         holds.wait().expect("ended");
         dir.lock("in_use.lock").expect(kind);
@@ -506,7 +505,7 @@ fn another_process_with_either_lock_keeps_us_out() {
 }
 
 #[test]
-fn a_lock_file_with_any_text_misleads_nobody() {
+fn a_lock_file_with_any_text_does_not_mislead() {
     for text in ["", "-5", "0", "99999999999999999999", "4294967295", "\u{fffd}x", "1 2"] {
         let temp = tempfile::tempdir().expect("directory");
         std::fs::write(temp.path().join("in_use.lock"), text).expect("written");
@@ -534,7 +533,7 @@ fn only_one_of_many_threads_gets_the_lock() {
 }
 
 #[test]
-fn what_is_no_file_is_named_and_nobody_waits_at_a_pipe() {
+fn what_is_not_a_file_is_named_and_a_pipe_is_not_waited_for() {
     for (storage, disk, temp) in storages() {
         let dir = disk.open_dir(temp.path(), false).expect(storage);
         std::fs::create_dir(temp.path().join("a")).expect(storage);

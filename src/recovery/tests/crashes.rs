@@ -2,7 +2,7 @@
 
 use super::twice::outcome;
 use super::*;
-use crate::disk::sim::{Model, SimDisk, SimOptions};
+use crate::simulated_disk::{Model, SimDisk, SimOptions};
 
 fn disks() -> impl Iterator<Item = SimOptions> {
     [Model::StrictPosix, Model::Journalling].into_iter().flat_map(|model| {
@@ -10,7 +10,7 @@ fn disks() -> impl Iterator<Item = SimOptions> {
     })
 }
 
-/// What a crash now may leave: a killed process, and two power cuts.
+/// Returns what a crash now may leave: a killed process, and two power cuts.
 fn after(disk: &SimDisk, seed: u64) -> [SimDisk; 3] {
     [disk.kill(seed), disk.crash(seed), disk.crash(seed + 1000)]
 }

@@ -4,9 +4,9 @@ use super::*;
 use std::collections::BTreeMap;
 
 const PAGE: &str = include_str!("../../../docs/recovery.md");
-const TABLE: &str = include_str!("../table.rs");
+const TABLE: &str = include_str!("../case.rs");
 const TESTS: [&str; 3] =
-    [include_str!("rows.rs"), include_str!("members.rs"), include_str!("returned.rs")];
+    [include_str!("rows.rs"), include_str!("members.rs"), include_str!("returned_segments.rs")];
 
 #[test]
 fn the_page_has_every_row_and_no_other() {

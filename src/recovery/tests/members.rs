@@ -1,4 +1,4 @@
-//! Creation in two phases, and which directories a channel is made of.
+//! Creation in two phases, and the directories that make up a channel.
 
 use super::*;
 use crate::disk::LockError;
@@ -10,14 +10,15 @@ fn claims(stage: &Stage) -> Vec<Option<Phase>> {
         .map(|path| {
             let file =
                 stage.disk.open_dir(path, false).ok()?.open(MEMBER_NAME, Access::Read).ok()?;
-            let mut buffer = buffer::Buffer::new(1).expect("memory");
-            let found = slots::read(&*file, SlotKind::Member, &mut buffer).expect("readable");
+            let mut buffer = AlignedBuffer::new(1).expect("memory");
+            let found =
+                layout::read_slots(&*file, SlotKind::Member, &mut buffer).expect("readable");
             Some(Member::decode(&found.newest()?.payload).expect("a member").phase)
         })
         .collect()
 }
 
-/// Takes the `created` record of a directory away: as if the creation had crashed before it.
+/// Removes the `created` record of a directory: as if the creation had crashed before it.
 fn uncreate(stage: &Stage, path: &Path) {
     let file = stage.file(path, MEMBER_NAME);
     let offset = SlotKind::Member.slot_offset(2);
@@ -42,10 +43,10 @@ fn a_channel_is_made_of_directories_that_do_not_exist_yet() {
 }
 
 #[test]
-fn who_may_not_create_is_told_that_there_is_nothing() {
+fn an_opening_that_may_not_create_reports_that_there_is_nothing() {
     let mut stage = Stage::empty(1);
     stage.options.create = false;
-    assert!(matches!(stage.try_open(), Err(OpenError::NoChannel { .. })));
+    assert!(matches!(stage.try_open(), Err(RecoveryError::NoChannel { .. })));
     assert!(!stage.options.checkpoint_dir.exists());
 }
 
@@ -82,7 +83,7 @@ fn r9_a_creation_that_crashed_while_saying_created_is_finished() {
 fn r9_a_half_made_member_file_is_made_again() {
     let stage = Stage::empty(1);
     let dir = stage.disk.open_dir(&stage.options.data_dirs[0], true).expect("made");
-    make_zeroed(&*dir, MEMBER_NAME, 100).expect("made");
+    layout::make_zeroed(&*dir, MEMBER_NAME, 100).expect("made");
     assert!(stage.open().report.created);
 }
 
@@ -99,14 +100,14 @@ fn a_log_proves_that_a_channel_was_created_whatever_the_member_files_say() {
 }
 
 #[test]
-fn a_log_whose_channel_nobody_can_name_is_refused_not_overwritten() {
+fn a_log_whose_channel_cannot_be_named_is_refused_not_overwritten() {
     let (mut stage, mut pens) = Stage::new(1);
     pens[0].roll(&mut stage);
     for path in stage.options.data_dirs.iter().chain([&stage.options.checkpoint_dir]) {
         stage.disk.open_dir(path, false).expect("there").remove(MEMBER_NAME).expect("removed");
     }
     assert!(
-        matches!(stage.try_open(), Err(OpenError::Orphan { channel, .. }) if channel == stage.channel)
+        matches!(stage.try_open(), Err(RecoveryError::Orphan { channel, .. }) if channel == stage.channel)
     );
 }
 
@@ -117,7 +118,9 @@ fn r15_an_empty_directory_in_a_members_place_is_taken_for_an_unmounted_disk() {
     let home = stage.options.data_dirs[1].clone();
     rename(&home, stage.root.path().join("away"));
     stage.disk.open_dir(&home, true).expect("made");
-    let Err(OpenError::MemberMissing { what, .. }) = stage.try_open() else { panic!("refused") };
+    let Err(RecoveryError::MemberMissing { what, .. }) = stage.try_open() else {
+        panic!("refused")
+    };
     assert!(what.contains("unmounted"), "{what}");
     assert_eq!(claims(&stage)[2], None);
     stage.options.open_degraded = true;
@@ -132,7 +135,9 @@ fn r15_a_directory_that_is_no_longer_listed_is_missing_too() {
     let (mut stage, pens) = Stage::new(2);
     drop(pens);
     stage.options.data_dirs.pop();
-    let Err(OpenError::MemberMissing { what, .. }) = stage.try_open() else { panic!("refused") };
+    let Err(RecoveryError::MemberMissing { what, .. }) = stage.try_open() else {
+        panic!("refused")
+    };
     assert_eq!(what, "not listed");
 }
 
@@ -148,9 +153,9 @@ fn directories_are_known_by_their_uuid_whatever_their_path_and_order() {
     assert_eq!(waiting(&found), [(0, 2)]);
     assert_eq!(found.stripes[0].uuid, pens[0].uuid);
     drop(found);
-    // The member list has the new path, for the day when the directory is missing.
+    // The member list has the new path, for a later opening without the directory.
     rename(&moved, stage.root.path().join("away"));
-    let Err(OpenError::MemberMissing { last_path, .. }) = stage.try_open() else { panic!() };
+    let Err(RecoveryError::MemberMissing { last_path, .. }) = stage.try_open() else { panic!() };
     assert_eq!(last_path, moved);
 }
 
@@ -162,7 +167,7 @@ fn r11_a_directory_of_another_channel_is_refused_by_name() {
     drop(pens);
     stage.options.checkpoint_dir = other.options.checkpoint_dir.clone();
     match stage.try_open() {
-        Err(OpenError::ForeignMember { path, found, expected }) => {
+        Err(RecoveryError::ForeignMember { path, found, expected }) => {
             assert_eq!(path, other.options.checkpoint_dir);
             assert_eq!((found, expected), (other.channel, stage.channel));
         }
@@ -175,19 +180,19 @@ fn a_directory_listed_for_another_part_than_it_has_is_refused() {
     let (mut stage, pens) = Stage::new(1);
     drop(pens);
     std::mem::swap(&mut stage.options.checkpoint_dir, &mut stage.options.data_dirs[0]);
-    assert!(matches!(stage.try_open(), Err(OpenError::WrongRole { .. })));
+    assert!(matches!(stage.try_open(), Err(RecoveryError::WrongRole { .. })));
 }
 
 #[test]
 fn the_same_directory_twice_is_refused_under_any_name() {
     let mut stage = Stage::empty(2);
     stage.options.data_dirs[1] = stage.options.data_dirs[0].clone();
-    assert!(matches!(stage.try_open(), Err(OpenError::SameDirectory { .. })));
+    assert!(matches!(stage.try_open(), Err(RecoveryError::SameDirectory { .. })));
     let stage = Stage::empty(2);
     stage.disk.open_dir(&stage.options.data_dirs[0], true).expect("made");
     std::os::unix::fs::symlink(&stage.options.data_dirs[0], &stage.options.data_dirs[1])
         .expect("linked");
-    assert!(matches!(stage.try_open(), Err(OpenError::SameDirectory { .. })));
+    assert!(matches!(stage.try_open(), Err(RecoveryError::SameDirectory { .. })));
 }
 
 #[test]
@@ -195,7 +200,7 @@ fn a_channel_in_use_is_refused_and_its_files_are_not_read() {
     let (stage, pens) = Stage::new(1);
     drop(pens);
     let _running = stage.open();
-    assert!(matches!(stage.try_open(), Err(OpenError::Lock(LockError::Held { .. }))));
+    assert!(matches!(stage.try_open(), Err(RecoveryError::Lock(LockError::Held { .. }))));
 }
 
 #[test]
@@ -212,7 +217,7 @@ fn r13_a_lost_checkpoint_directory_is_made_again() {
 }
 
 #[test]
-fn r9_a_directory_is_added_to_a_channel_with_a_log_and_the_report_says_that_and_no_more() {
+fn r9_an_added_directory_is_reported_and_nothing_else() {
     let (mut stage, mut pens) = Stage::new(1);
     pens[0].roll(&mut stage);
     pens[0].durable(&mut stage, &[Ink::Put(2)]);
@@ -240,7 +245,7 @@ fn an_interrupted_adding_is_done_again_or_finished() {
     let more = stage.root.path().join("more");
     stage.options.data_dirs.push(more.clone());
     let added = stage.open().stripes[1].uuid;
-    // The new member had not yet said `created`: the others know it, so it is finished.
+    // The new member had not recorded `created` yet: the others name it, so it is finished.
     uncreate(&stage, &more);
     let dir = stage.disk.open_dir(&more, false).expect("there");
     dir.remove(CHECKPOINT_NAME).expect("removed");
@@ -253,10 +258,10 @@ fn an_interrupted_adding_is_done_again_or_finished() {
 #[test]
 fn only_a_lock_that_is_held_is_blamed_on_another_agent() {
     let path = PathBuf::from("d/in_use.lock");
-    let held = OpenError::Lock(LockError::Held { path: path.clone(), holder: Some(7) });
+    let held = RecoveryError::Lock(LockError::Held { path: path.clone(), holder: Some(7) });
     assert!(held.to_string().contains("by process 7; stop the other agent"), "{held}");
     let source = std::io::ErrorKind::PermissionDenied.into();
-    let refused = OpenError::Lock(LockError::Io { path, source }).to_string();
+    let refused = RecoveryError::Lock(LockError::Io { path, source }).to_string();
     assert!(
         refused.contains("this user may write") && !refused.contains("other agent"),
         "{refused}"

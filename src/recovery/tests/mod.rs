@@ -1,34 +1,50 @@
-//! A channel on a real file system, and a pen that writes logs byte by byte as the format says.
+//! A channel on a real file system, and a writer that writes logs byte by byte by the format.
 
 mod crashes;
-mod inspect;
+mod inspection;
 mod labels;
+mod member_rebuild;
 mod members;
-mod rebuild;
-mod returned;
+mod misplaced_segments;
+mod number_limit;
+mod returned_segments;
 mod rows;
 mod salvage;
-mod strays;
 mod twice;
-mod used_up;
 
 use super::*;
 use crate::base::clock::ManualClock;
 use crate::base::ids::MAIN_GROUP;
+use crate::base::ids::{
+    BlockNumber, EpochNumber, SegmentId, Sequence, StripeIndex, Uuid, WriteOrder,
+};
 use crate::base::random::{Random, SeededRandom};
 use crate::disk::real::RealDisk;
 use crate::disk::{Access, File};
+use crate::disk::{Directory, Disk};
 use crate::event::Event;
+use crate::layout::{
+    self, AlignedBuffer, CHECKPOINT_NAME, LayoutError, MEMBER_NAME, SlotFile, quarantine,
+};
 use crate::record::block::{self, BLOCK_HEADER_BYTES, BlockHeader, SOLO, STATE};
-use crate::record::body::{AckBody, FenceBody, PositionRef, PutPrefix};
+use crate::record::body::{AckBody, FenceBody, PutPrefix, SourceOffsetRef};
 use crate::record::frame::{self, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::record::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::record::slot::SlotKind;
 use crate::record::state::StateRecord;
 use crate::record::{Epoch, Watermark, event};
+use crate::recovery::case::Case;
 use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 pub(super) const SEGMENT_BYTES: u64 = 128 * 1024;
+
+/// Writes `state` as the next checkpoint of the directory `owner`.
+pub(super) fn write_state(slots: &mut SlotFile, channel: Uuid, owner: Uuid, state: &StateRecord) {
+    let mut buffer = AlignedBuffer::small().expect("memory");
+    slots.write_checkpoint(channel, owner, state, &mut buffer).expect("written");
+}
 
 /// Directories of one channel on a real file system.
 pub(super) struct Stage {
@@ -36,26 +52,27 @@ pub(super) struct Stage {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) random: SeededRandom,
     pub(super) options: RecoverOptions,
-    /// What is durable, as a running channel would know it.
+    /// The durable state, as a running channel would know it.
     pub(super) state: StateRecord,
     pub(super) channel: Uuid,
     pub(super) order: u64,
 }
 
 impl Stage {
-    /// Directories that do not exist yet.
+    /// Returns directories that do not exist yet.
     pub(super) fn empty(stripes: usize) -> Self {
         Self::on(Arc::new(RealDisk::buffered()), stripes)
     }
 
-    /// The same on a disk of the caller's.
+    /// Returns such directories on `disk`.
     pub(super) fn on(disk: Arc<dyn Disk>, stripes: usize) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         let options = RecoverOptions {
             checkpoint_dir: root.path().join("checkpoint"),
             data_dirs: (0..stripes).map(|i| root.path().join(format!("data{i}"))).collect(),
             open_degraded: false,
-            // The rows are about what an opening makes of it; that it asks first has tests of its own.
+            // The rows are about the result of an opening; that it is refused first has tests of
+            // its own.
             open_without_missing_segments: true,
             create: true,
             segment_bytes: SEGMENT_BYTES,
@@ -71,7 +88,7 @@ impl Stage {
         }
     }
 
-    /// A created channel without a log, and a pen for each stripe.
+    /// Returns a created channel without a log, and a writer for each stripe.
     pub(super) fn new(stripes: usize) -> (Self, Vec<Pen>) {
         Self::empty(stripes).created()
     }
@@ -102,7 +119,7 @@ impl Stage {
         (stage, pens)
     }
 
-    pub(super) fn try_open(&self) -> Result<Recovered, OpenError> {
+    pub(super) fn try_open(&self) -> Result<Recovered, RecoveryError> {
         recover(&*self.disk, &ManualClock::default(), &self.random, &self.options)
     }
 
@@ -110,7 +127,7 @@ impl Stage {
         self.try_open().expect("the channel opens")
     }
 
-    /// Forgets every checkpoint: the log alone must do.
+    /// Removes every checkpoint: the log alone must suffice.
     pub(super) fn lose_checkpoints(&self) {
         for path in self.options.data_dirs.iter().chain([&self.options.checkpoint_dir]) {
             let zeroes = vec![0u8; SlotKind::Checkpoint.file_bytes()];
@@ -124,14 +141,14 @@ impl Stage {
     }
 }
 
-/// Moves a directory, as an administrator would: behind the door's back.
+/// Renames a directory as an administrator would, without the disk traits.
 pub(super) fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) {
     rustix::fs::rename(from.as_ref(), to.as_ref()).expect("moved");
 }
 
 /// Where a block was written.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct TestDir {
     pub(super) file: Arc<dyn File>,
     pub(super) segment: SegmentId,
     pub(super) number: u64,
@@ -141,7 +158,7 @@ pub(super) struct Place {
     pub(super) end: u64,
 }
 
-impl Place {
+impl TestDir {
     /// Flips a bit of every device block in it.
     pub(super) fn rot(&self) {
         for at in (self.offset..self.offset + self.len).step_by(4096) {
@@ -162,7 +179,7 @@ pub(super) fn flip(file: &dyn File, at: u64) {
     file.sync().expect("synced");
 }
 
-/// What goes into a block.
+/// Contents of a block.
 pub(super) enum Ink {
     Put(u32),
     PutAt(u32, &'static str, u64),
@@ -172,7 +189,7 @@ pub(super) enum Ink {
     State,
 }
 
-/// Writes one stripe's log as the format says.
+/// Writes one stripe's log by the format.
 pub(super) struct Pen {
     pub(super) index: StripeIndex,
     pub(super) uuid: Uuid,
@@ -188,10 +205,10 @@ pub(super) struct Pen {
 }
 
 impl Pen {
-    /// Takes a new segment into use.
-    pub(super) fn roll(&mut self, stage: &mut Stage) -> Place {
-        let name = segment::file_name(self.slot);
-        let file = make_zeroed(&*self.directory, &name, SEGMENT_BYTES).expect("made");
+    /// Puts a new segment into use.
+    pub(super) fn roll(&mut self, stage: &mut Stage) -> TestDir {
+        let name = layout::segment_name(self.slot);
+        let file = layout::make_zeroed(&*self.directory, &name, SEGMENT_BYTES).expect("made");
         self.slot += 1;
         self.segment += 1;
         let header = SegmentHeader {
@@ -212,15 +229,16 @@ impl Pen {
         self.durable(stage, &[Ink::State])
     }
 
-    /// Takes a segment into use, writes `behind` there if that is anything, and is killed. The next life
-    /// knows nothing of it, and gives the id again, in the other one of two files. The place of the older
-    /// segment's state record, of what was written there last, and of the newer one's.
+    /// Puts a segment into use, writes `behind` there if that is not empty, and is killed. The next
+    /// epoch does not know of the segment and gives out the id again, in the other one of two
+    /// files. Returns the places of the older segment's state record, of what was written there
+    /// last, and of the newer one's.
     pub(super) fn roll_twice(
         &mut self,
         stage: &mut Stage,
         older_first: bool,
         behind: &[Ink],
-    ) -> (Place, Option<Place>, Place) {
+    ) -> (TestDir, Option<TestDir>, TestDir) {
         let (before, block, sequence) = (stage.state.clone(), self.next_block, self.next_sequence);
         let (segment, low, high) = (self.segment, self.slot, self.slot + 1);
         self.slot = if older_first { low } else { high };
@@ -236,8 +254,8 @@ impl Pen {
         (old, last, new)
     }
 
-    /// A block that was answered: the state knows it.
-    pub(super) fn durable(&mut self, stage: &mut Stage, ink: &[Ink]) -> Place {
+    /// Writes an acknowledged block: the state names it.
+    pub(super) fn durable(&mut self, stage: &mut Stage, ink: &[Ink]) -> TestDir {
         let place = self.in_flight(stage, ink);
         let state = stage.state.stripe_mut(self.index);
         state.next = state.next.max(Sequence(place.end));
@@ -265,8 +283,8 @@ impl Pen {
         place
     }
 
-    /// A block that is whole on the disk and that nobody knows of.
-    pub(super) fn in_flight(&mut self, stage: &mut Stage, ink: &[Ink]) -> Place {
+    /// Writes a block that is whole on the disk and that no record names.
+    pub(super) fn in_flight(&mut self, stage: &mut Stage, ink: &[Ink]) -> TestDir {
         let first = self.next_sequence;
         let salt = frame::frame_salt(&self.uuid, self.epoch.nonce, self.key);
         let mut payload = Vec::new();
@@ -298,7 +316,7 @@ impl Pen {
         let file = self.file.clone().expect("a segment");
         file.write_at(self.offset, &bytes).expect("written");
         file.sync().expect("synced");
-        let place = Place {
+        let place = TestDir {
             file,
             segment: header.segment,
             number: self.next_block,
@@ -318,8 +336,8 @@ impl Pen {
             Ink::Put(count) => (FrameKind::Put, 0, *count, events(*count)),
             Ink::PutAt(count, source, counter) => {
                 let bytes = counter.to_le_bytes();
-                let position = PositionRef { source, counter: *counter, bytes: &bytes };
-                let prefix = PutPrefix { origin: None, position: Some(position) };
+                let source_offset = SourceOffsetRef { source, counter: *counter, bytes: &bytes };
+                let prefix = PutPrefix { origin: None, source_offset: Some(source_offset) };
                 let mut body = vec![0; prefix.encoded_len()];
                 prefix.encode(&mut body);
                 body.extend(events(*count));
@@ -361,8 +379,8 @@ impl Pen {
         frame
     }
 
-    /// Starts a new life at the next block, as an opening does: a state record alone.
-    pub(super) fn new_life(&mut self, stage: &mut Stage, from_block: u64) -> Place {
+    /// Starts a new epoch at the next block, as an opening does: a state record alone.
+    pub(super) fn new_life(&mut self, stage: &mut Stage, from_block: u64) -> TestDir {
         let number = self.epoch.number.next();
         self.next_block = from_block;
         self.epoch =
@@ -383,17 +401,17 @@ fn events(count: u32) -> Vec<u8> {
     out
 }
 
-/// Labels of the findings, in order.
+/// Returns the labels of the findings, in order.
 pub(super) fn cases(recovered: &Recovered) -> Vec<Case> {
     recovered.report.findings.iter().map(|f| f.case).collect()
 }
 
-/// The findings of one row.
+/// Returns the findings of one row.
 pub(super) fn of(recovered: &Recovered, case: Case) -> Vec<Finding> {
     recovered.report.findings.iter().filter(|f| f.case == case).cloned().collect()
 }
 
-/// Sequences of stripe 0 that are neither acknowledged nor void.
+/// Returns the sequences of stripe 0 that are neither acknowledged nor void.
 pub(super) fn waiting(recovered: &Recovered) -> Vec<(u64, u64)> {
     let state = recovered.state.stripe(StripeIndex(0));
     state.missing(0, state.next.0)

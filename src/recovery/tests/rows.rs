@@ -1,7 +1,7 @@
 //! One test for each row of the table, named by its label; then what a row must not do.
 
 use super::*;
-use crate::recovery::open::LIVES_LATE_MAX;
+use crate::recovery::decide::numbers::LATE_EPOCHS_MAX;
 
 const ZERO: StripeIndex = StripeIndex(0);
 
@@ -13,11 +13,11 @@ fn r1_a_whole_block_above_everything_named_is_kept_and_written_again() {
     pen.durable(&mut stage, &[Ink::Put(3)]);
     pen.in_flight(&mut stage, &[Ink::PutAt(2, "tail", 7)]);
     let found = stage.open();
-    // Block 1 is named by block 3's header; 2 and 3 are not named by anything.
+    // Block 3's header names block 1; no record names 2 and 3.
     assert_eq!((found.report.blocks_scanned, found.report.blocks_rewritten), (3, 1));
     assert_eq!(cases(&found), [Case::R1]);
     assert_eq!(waiting(&found), [(0, 5)]);
-    assert_eq!(found.state.positions["tail"].counter, 7);
+    assert_eq!(found.state.source_offsets["tail"].counter, 7);
     let stripe = &found.stripes[0];
     assert_eq!((stripe.next_block, stripe.next_sequence), (BlockNumber(4), Sequence(5)));
     assert_eq!(stripe.end_offset, pen.offset);
@@ -47,7 +47,7 @@ fn r2_a_hole_below_something_named_is_damage_counted_named_and_copied_aside() {
     );
     assert_eq!(copy.len().expect("length"), lost.len);
     drop(found);
-    // A crash before anyone read the report does not silence it, and nothing is counted twice.
+    // A crash before the report was read does not suppress it, and nothing is counted twice.
     let again = stage.open();
     assert_eq!(again.state.stripe(ZERO).damaged_events, 3);
 }
@@ -102,7 +102,7 @@ fn r2_a_lost_block_without_events_is_damage_too() {
     let found = stage.open();
     assert_eq!(of(&found, Case::R2).len(), 1);
     assert_eq!(of(&found, Case::R2)[0].sequences, None);
-    assert_eq!(waiting(&found), [(0, 5)], "the blind spot: its takes come back");
+    assert_eq!(waiting(&found), [(0, 5)], "the limit: its takes come back");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn r3_a_hole_that_nothing_names_is_void_and_what_stands_behind_it_is_kept() {
 }
 
 #[test]
-fn r4_a_block_of_an_ended_life_is_void() {
+fn r4_a_block_of_an_ended_epoch_is_void() {
     let (mut stage, mut pens) = Stage::new(2);
     pens[0].roll(&mut stage);
     pens[1].roll(&mut stage);
@@ -144,14 +144,14 @@ fn r4_a_block_of_an_ended_life_is_void() {
     assert_eq!(found.stripes[0].next_sequence, Sequence(5));
     assert_eq!(found.stripes[0].next_block, watermark.block.next());
     assert_eq!(found.stripes[0].end_offset, watermark.end_offset);
-    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(2 + LIVES_LATE_MAX), "one ends the log");
-    assert_eq!(found.state.stripe(ZERO).epoch.number, EpochNumber(2 + LIVES_LATE_MAX));
+    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(2 + LATE_EPOCHS_MAX), "one ends the log");
+    assert_eq!(found.state.stripe(ZERO).epoch.number, EpochNumber(2 + LATE_EPOCHS_MAX));
     let other = found.state.stripe(StripeIndex(1));
     assert_eq!(other.missing(0, other.next.0), [(0, 4)]);
 }
 
 #[test]
-fn r5_a_torn_tail_that_nobody_was_promised_is_cut_and_its_sequences_are_never_reused() {
+fn r5_a_torn_tail_is_cut_and_its_sequences_are_never_reused() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     pen.roll(&mut stage);
@@ -163,7 +163,7 @@ fn r5_a_torn_tail_that_nobody_was_promised_is_cut_and_its_sequences_are_never_re
     assert!(found.report.findings.iter().all(|f| !f.case.is_damage()));
     assert_eq!(waiting(&found), [(0, 3)]);
     assert_eq!(found.stripes[0].next_sequence, Sequence(5));
-    assert_eq!(found.stripes[0].end_offset, torn.offset, "the log goes on over the torn block");
+    assert_eq!(found.stripes[0].end_offset, torn.offset, "the log continues over the torn block");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn r4_a_fence_that_lands_when_an_opening_has_kept_what_it_voids_comes_too_late()
     pens[1].roll(&mut stage);
     let watermark = stage.state.stripe(ZERO).watermark;
     pens[0].in_flight(&mut stage, &[Ink::PutAt(2, "tail", 1)]);
-    // This opening keeps and names the block, and is killed before its own life begins.
+    // This opening keeps and names the block, and is killed before its own epoch begins.
     let found = stage.open();
     assert_eq!(waiting(&found), [(0, 2)]);
     drop(found);
@@ -186,16 +186,16 @@ fn r4_a_fence_that_lands_when_an_opening_has_kept_what_it_voids_comes_too_late()
     pens[1].in_flight(&mut stage, &[Ink::Fence(fence)]);
     let found = stage.open();
     assert_eq!(of(&found, Case::R4).len(), 1, "the fence");
-    assert_eq!(waiting(&found), [(0, 2)], "else their position would stand without them");
+    assert_eq!(waiting(&found), [(0, 2)], "else their offset would be kept without them");
 }
 
 #[test]
-fn r4_a_block_that_no_opening_saw_takes_nothing_from_the_life_that_has_its_sequences_again() {
+fn r4_a_block_that_no_opening_saw_takes_nothing_from_the_later_epoch() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     pen.roll(&mut stage);
     let (block, sequence) = (pen.next_block, pen.next_sequence);
-    // It lands when the next life has begun, behind that life's last block or before it.
+    // It arrives when the next epoch has begun, after that epoch's last block or before it.
     pen.in_flight(&mut stage, &[Ink::Put(3)]);
     pen.next_sequence = sequence;
     pen.new_life(&mut stage, block);
@@ -204,11 +204,11 @@ fn r4_a_block_that_no_opening_saw_takes_nothing_from_the_life_that_has_its_seque
     let found = stage.open();
     assert_eq!(of(&found, Case::R4).len(), 1);
     let state = found.state.stripe(ZERO);
-    assert_eq!(state.missing(0, 1), [(0, 1)], "the new life's event waits");
+    assert_eq!(state.missing(0, 1), [(0, 1)], "the new epoch's event waits");
 }
 
 #[test]
-fn r4_a_segment_that_lands_when_an_opening_has_ended_its_life_says_nothing() {
+fn r4_a_segment_that_lands_after_its_epoch_was_ended_is_ignored() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     pen.roll(&mut stage);
@@ -216,7 +216,7 @@ fn r4_a_segment_that_lands_when_an_opening_has_ended_its_life_says_nothing() {
     pen.in_flight(&mut stage, &[Ink::PutAt(2, "tail", 1)]);
     // This opening keeps and names the block, and is killed before it wipes or begins anything.
     assert_eq!(waiting(&stage.open()), [(0, 2)]);
-    // The fence of the life before: it voids the block, whose write had failed.
+    // The fence of the epoch before: it voids the block, whose write had failed.
     let before = stage.state.clone();
     stage.state.stripe_mut(ZERO).void(0, 2);
     (pen.next_block, pen.offset) = (block, offset);
@@ -225,15 +225,15 @@ fn r4_a_segment_that_lands_when_an_opening_has_ended_its_life_says_nothing() {
     stage.state = before;
     let found = stage.open();
     assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", found.report);
-    assert_eq!(waiting(&found), [(0, 2)], "else their position would stand without them");
+    assert_eq!(waiting(&found), [(0, 2)], "else their offset would be kept without them");
     assert_eq!(found.stripes[0].free.len(), 1, "it can be used again");
 }
 
 #[test]
-fn r4_segments_of_a_directory_that_was_missing_are_not_late_because_others_knew_less_of_it() {
+fn r4_segments_of_a_directory_that_was_missing_are_not_late() {
     let (mut stage, mut pens) = Stage::new(2);
     pens[0].roll(&mut stage);
-    // All that stripe 1 will ever have said of stripe 0, but for the fence.
+    // All that stripe 1 has recorded of stripe 0, but for the fence.
     pens[1].roll(&mut stage);
     pens[0].durable(&mut stage, &[Ink::Put(2)]);
     pens[0].roll(&mut stage);
@@ -254,7 +254,7 @@ fn r4_segments_of_a_directory_that_was_missing_are_not_late_because_others_knew_
     stage.options.open_degraded = false;
     let found = stage.open();
     assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", found.report);
-    assert_eq!(waiting(&found), [(0, 5)], "everything that was answered");
+    assert_eq!(waiting(&found), [(0, 5)], "everything that was acknowledged");
 }
 
 #[test]
@@ -275,17 +275,17 @@ fn r6_a_damaged_segment_header_is_made_again_from_the_first_block() {
 
 #[test]
 fn r6_a_header_of_which_nothing_was_promised_is_no_damage() {
-    let check = |what: &str, torn: &Place, stage: &Stage, waits: &[(u64, u64)]| {
+    let check = |what: &str, torn: &TestDir, stage: &Stage, waits: &[(u64, u64)]| {
         flip(&*torn.file, 20);
         flip(&*torn.file, 4096 + 20);
         let (_, found) =
-            crate::recovery::inspect::verify(&*stage.disk, &stage.options).expect("it opens");
+            crate::recovery::inspection::verify(&*stage.disk, &stage.options).expect("it opens");
         assert!(found.is_sound(), "{what}: {:?}", found.findings);
         let found = stage.open();
         assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{what}");
         assert_eq!(waiting(&found), waits, "{what}");
     };
-    // As when the making blank of a free segment is cut off behind the header.
+    // As when the wipe of a free segment is cut off after the header.
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     let passed = pen.roll(&mut stage);
@@ -294,7 +294,7 @@ fn r6_a_header_of_which_nothing_was_promised_is_no_damage() {
     pen.durable(&mut stage, &[Ink::Ack(ZERO, 0, 3)]);
     pen.durable(&mut stage, &[Ink::Put(2)]);
     check("passed", &passed, &stage, &[(3, 5)]);
-    // As when the write that takes a segment into use is torn within the header.
+    // As when the write that puts a segment into use is torn within the header.
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     pen.roll(&mut stage);
@@ -316,7 +316,7 @@ fn r7_a_missing_first_segment_loses_what_waited_in_it_and_says_so() {
         .disk
         .open_dir(&stage.options.data_dirs[0], false)
         .expect("there")
-        .remove(&segment::file_name(0))
+        .remove(&layout::segment_name(0))
         .expect("removed");
     let found = stage.open();
     let missing = of(&found, Case::R7);
@@ -340,7 +340,7 @@ fn r7_a_segment_missing_between_two_is_found_by_its_id() {
         .disk
         .open_dir(&stage.options.data_dirs[0], false)
         .expect("there")
-        .remove(&segment::file_name(1))
+        .remove(&layout::segment_name(1))
         .expect("removed");
     let found = stage.open();
     assert_eq!(of(&found, Case::R7)[0].sequences, range(3, 5));
@@ -352,14 +352,14 @@ fn r8_a_failed_read_voids_nothing_and_refuses_the_opening() {
     let (mut stage, mut pens) = Stage::new(1);
     pens[0].roll(&mut stage);
     pens[0].durable(&mut stage, &[Ink::Put(3)]);
-    // A directory in a segment's place opens and cannot be read.
-    let name = segment::file_name(0);
+    // A directory in a segment's place can be opened but not read.
+    let name = layout::segment_name(0);
     let opened = stage.disk.open_dir(&stage.options.data_dirs[0], false).expect("there");
     let checkpoint = stage.options.data_dirs[0].join(CHECKPOINT_NAME);
     opened.remove(CHECKPOINT_NAME).expect("removed");
     stage.disk.open_dir(&checkpoint, true).expect("made");
     match stage.try_open() {
-        Err(OpenError::Unreadable { path, .. }) => assert_eq!(path, checkpoint),
+        Err(RecoveryError::File(LayoutError::Read { path, .. })) => assert_eq!(path, checkpoint),
         other => panic!("{:?}", other.map(|r| r.report)),
     }
     assert!(opened.open(&name, Access::Read).is_ok());
@@ -370,9 +370,10 @@ fn r9_a_segment_whose_making_was_interrupted_is_no_damage() {
     let (mut stage, mut pens) = Stage::new(1);
     pens[0].roll(&mut stage);
     pens[0].durable(&mut stage, &[Ink::Put(3)]);
-    make_zeroed(&*pens[0].directory, &segment::file_name(7), 4096).expect("made");
-    make_zeroed(&*pens[0].directory, &segment::file_name(8), 0).expect("made");
-    make_zeroed(&*pens[0].directory, &segment::file_name(9), SEGMENT_BYTES).expect("made");
+    layout::make_zeroed(&*pens[0].directory, &layout::segment_name(7), 4096).expect("made");
+    layout::make_zeroed(&*pens[0].directory, &layout::segment_name(8), 0).expect("made");
+    layout::make_zeroed(&*pens[0].directory, &layout::segment_name(9), SEGMENT_BYTES)
+        .expect("made");
     let found = stage.open();
     assert_eq!(of(&found, Case::R9).len(), 2);
     assert_eq!(found.stripes[0].free.iter().map(|f| f.slot).collect::<Vec<_>>(), [9]);
@@ -393,7 +394,10 @@ fn r10_a_newer_format_is_refused() {
         .copy_from_slice(&crc.to_le_bytes());
     bytes.copy_within(..4096, 4096);
     first.file.write_at(0, &bytes).expect("written");
-    assert!(matches!(stage.try_open(), Err(OpenError::Newer { found: 2, known: 1, .. })));
+    assert!(matches!(
+        stage.try_open(),
+        Err(RecoveryError::File(LayoutError::Newer { found: 2, known: 1, .. }))
+    ));
 }
 
 #[test]
@@ -405,10 +409,10 @@ fn r11_files_of_others_are_left_alone() {
     theirs.first_block = BlockNumber(1);
     let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
     theirs.encode(&mut bytes);
-    let file =
-        make_zeroed(&*pens[0].directory, &segment::file_name(5), SEGMENT_BYTES).expect("made");
+    let file = layout::make_zeroed(&*pens[0].directory, &layout::segment_name(5), SEGMENT_BYTES)
+        .expect("made");
     file.write_at(0, &bytes).expect("written");
-    make_zeroed(&*pens[0].directory, "notes.txt", 3).expect("made");
+    layout::make_zeroed(&*pens[0].directory, "notes.txt", 3).expect("made");
     let found = stage.open();
     assert_eq!(of(&found, Case::R11).len(), 2);
     assert!(found.stripes[0].free.is_empty(), "not ours to overwrite");
@@ -416,7 +420,7 @@ fn r11_files_of_others_are_left_alone() {
 }
 
 #[test]
-fn r12_blocks_of_a_life_whose_first_block_is_gone_are_kept() {
+fn r12_blocks_of_an_epoch_whose_first_block_is_gone_are_kept() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     pen.roll(&mut stage);
@@ -430,7 +434,7 @@ fn r12_blocks_of_a_life_whose_first_block_is_gone_are_kept() {
     let found = stage.open();
     assert_eq!(of(&found, Case::R12).len(), 1);
     assert_eq!(waiting(&found), [(0, 6)]);
-    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(2 + LIVES_LATE_MAX), "one ends the log");
+    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(2 + LATE_EPOCHS_MAX), "one ends the log");
 }
 
 #[test]
@@ -473,7 +477,7 @@ fn r14_a_damaged_member_file_is_written_again_where_the_others_vouch() {
 }
 
 #[test]
-fn r14_a_strangers_segment_does_not_say_whose_a_directory_without_member_file_is() {
+fn r14_a_foreign_segment_does_not_identify_a_directory() {
     let (mut stage, mut pens) = Stage::new(1);
     let lost = pens[0].roll(&mut stage);
     let own = pens[0].roll(&mut stage);
@@ -491,7 +495,7 @@ fn r14_a_strangers_segment_does_not_say_whose_a_directory_without_member_file_is
     assert_eq!((found.channel, found.stripes[0].uuid), (stage.channel, pens[0].uuid));
     assert_eq!(waiting(&found), [(0, 3)]);
     drop(found);
-    // Nor when its header is the only one that is whole.
+    // Nor when its header is the only whole one.
     member.write_at(0, &vec![0xA5; SlotKind::Member.file_bytes()]).expect("written");
     own.file.write_at(0, &[0xA5; SEGMENT_HEADER_BYTES]).expect("written");
     let found = stage.open();
@@ -533,7 +537,7 @@ fn r15_a_missing_directory_is_refused_by_name_and_left_out_only_on_request() {
     let (away, home) = (stage.root.path().join("away"), stage.options.data_dirs[1].clone());
     rename(&home, &away);
     match stage.try_open() {
-        Err(OpenError::MemberMissing { member, last_path, .. }) => {
+        Err(RecoveryError::MemberMissing { member, last_path, .. }) => {
             assert_eq!((member, last_path), (pens[1].uuid, home.clone()));
         }
         other => panic!("{:?}", other.map(|r| r.report)),
@@ -548,7 +552,7 @@ fn r15_a_missing_directory_is_refused_by_name_and_left_out_only_on_request() {
     assert!(found.stripes[0].available() && !found.stripes[1].available());
     assert!(found.stripes[0].next_sequence > Sequence(1 << 32), "far ahead");
     assert!(found.stripes[0].epoch_seen > EpochNumber(1 << 31));
-    assert_eq!(waiting(&found), [(0, 3)], "the jump is void from birth");
+    assert_eq!(waiting(&found), [(0, 3)], "the jump is void from the start");
     drop(found);
     rename(&away, &home);
     stage.options.open_degraded = false;

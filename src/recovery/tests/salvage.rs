@@ -1,15 +1,15 @@
-//! Segments whose header and first blocks are gone: what the later blocks save.
+//! Segments whose header and first blocks are lost: what the later blocks recover.
 
 use super::*;
-use crate::recovery::inspect;
+use crate::recovery::inspection;
 
 const ZERO: StripeIndex = StripeIndex(0);
 
-/// A log of one stripe: a segment, one whose beginning will be lost, and perhaps one behind it.
+/// A log of one stripe: a segment, one whose beginning will be lost, and perhaps one after it.
 struct Log {
     stage: Stage,
-    lost: Place,
-    kept: Place,
+    lost: TestDir,
+    kept: TestDir,
 }
 
 fn log(last: bool, is_named: bool) -> Log {
@@ -37,7 +37,7 @@ impl Log {
         self.lost.file.write_at(0, &vec![byte; len]).expect("written");
     }
 
-    /// Names and bytes of the copies.
+    /// Returns names and bytes of the copies.
     fn copies(&self) -> Vec<(String, Vec<u8>)> {
         let directory = self.stage.disk.open_dir(&self.stage.options.data_dirs[0], false);
         let directory = directory.expect("there");
@@ -54,13 +54,13 @@ impl Log {
 }
 
 #[test]
-fn r6_without_header_and_first_blocks_the_later_ones_are_kept_and_the_rest_is_set_aside() {
+fn r6_without_header_and_first_blocks_later_blocks_are_kept() {
     for (last, byte) in [(true, 0xA5), (true, 0), (false, 0xA5), (false, 0)] {
         let log = log(last, true);
         log.overwrite(log.kept.offset, byte);
         let what = format!("last: {last}, byte: {byte}");
         let (_, check) =
-            inspect::verify(&*log.stage.disk, &log.stage.options).expect("it can be read");
+            inspection::verify(&*log.stage.disk, &log.stage.options).expect("it can be read");
         assert!(!check.is_sound(), "{what}: {:?}", check.findings);
         let found = log.stage.open();
         let findings = &found.report.findings;
@@ -85,7 +85,7 @@ fn r6_without_header_and_first_blocks_the_later_ones_are_kept_and_the_rest_is_se
         assert_eq!(waiting(&again), rest, "{what}");
         drop(again);
         let (_, check) =
-            inspect::verify(&*log.stage.disk, &log.stage.options).expect("it can be read");
+            inspection::verify(&*log.stage.disk, &log.stage.options).expect("it can be read");
         assert!(check.is_sound(), "{what}: {:?}", check.findings);
     }
 }
@@ -101,16 +101,16 @@ fn r6_a_segment_that_no_checkpoint_names_is_named_by_its_own_later_blocks() {
 }
 
 #[test]
-fn r6_a_segment_that_a_checkpoint_names_is_looked_for_also_where_no_event_of_it_is_missing() {
+fn r6_a_segment_that_a_checkpoint_names_is_sought_without_missing_events() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     let first = pen.roll(&mut stage);
-    // Named by the opening, and then put into.
+    // Named by the opening, and then appended to.
     pen.epoch.number = stage.open().state.stripe(ZERO).epoch.number;
     let from = pen.next_block;
-    let life = pen.new_life(&mut stage, from);
+    let epoch = pen.new_life(&mut stage, from);
     pen.durable(&mut stage, &[Ink::Put(2)]);
-    let blank = vec![0; usize::try_from(life.offset).expect("a small segment")];
+    let blank = vec![0; usize::try_from(epoch.offset).expect("a small segment")];
     first.file.write_at(0, &blank).expect("written");
     let found = stage.open();
     assert_eq!(of(&found, Case::R6).len(), 1, "{:?}", found.report);
@@ -120,7 +120,7 @@ fn r6_a_segment_that_a_checkpoint_names_is_looked_for_also_where_no_event_of_it_
 }
 
 #[test]
-fn r6_a_segment_made_again_behind_one_without_a_whole_block_hides_none_in_front_of_it() {
+fn r6_a_rebuilt_segment_hides_none_before_it() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     pen.roll(&mut stage);
@@ -129,12 +129,12 @@ fn r6_a_segment_made_again_behind_one_without_a_whole_block_hides_none_in_front_
     let lost = pen.roll(&mut stage);
     pen.durable(&mut stage, &[Ink::Put(2)]);
     pen.roll(&mut stage);
-    rotten.iter().for_each(Place::rot);
+    rotten.iter().for_each(TestDir::rot);
     lost.file.write_at(0, &[0; SEGMENT_HEADER_BYTES + 4096]).expect("written");
     let found = stage.open();
     assert_eq!(waiting(&found), [(0, 1), (3, 5)], "{:?}", found.report);
     let blocks: Vec<u64> = found.stripes[0].segments.iter().map(|s| s.first_block.0).collect();
-    // Where an event is looked for follows from these.
+    // Lookups of events depend on these.
     assert_eq!(blocks, [1, 3, 3, 7], "{:?}", found.report);
 }
 
@@ -156,9 +156,10 @@ fn r6_a_torn_taking_into_use_with_a_whole_block_behind_it_is_no_damage() {
     }
 }
 
-/// A life that was killed as it took a segment into use left one that the next life knew nothing of.
+/// An epoch that was killed while it put a segment into use left one that the next epoch did not
+/// know of.
 #[test]
-fn r6_of_two_segments_of_one_id_without_headers_the_one_of_the_later_life_counts() {
+fn r6_of_two_headerless_segments_of_one_id_the_later_epochs_counts() {
     for older_first in [true, false] {
         let (mut stage, mut pens) = Stage::new(1);
         let pen = &mut pens[0];
@@ -185,7 +186,7 @@ fn r7_two_files_that_begin_alike_are_both_kept() {
     log.overwrite(SEGMENT_BYTES, 0xA5);
     let directory = log.stage.disk.open_dir(&log.stage.options.data_dirs[0], false).expect("there");
     let bytes = vec![0xA5; SEGMENT_BYTES as usize - 4096];
-    let other = directory.create(&segment::file_name(9)).expect("made");
+    let other = directory.create(&layout::segment_name(9)).expect("made");
     other.write_at(0, &[&bytes[..], &[0x5A; 4096]].concat()).expect("written");
     drop(log.stage.open());
     let copies = log.copies().into_iter().filter(|c| c.0.starts_with("quarantine-unknown-"));
@@ -195,7 +196,7 @@ fn r7_two_files_that_begin_alike_are_both_kept() {
 }
 
 #[test]
-fn r7_when_no_block_tells_what_a_file_held_its_bytes_are_kept_and_the_loss_is_counted() {
+fn r7_a_file_without_a_whole_block_is_kept_aside_and_its_loss_counted() {
     for last in [true, false] {
         let log = log(last, true);
         log.overwrite(SEGMENT_BYTES, 0xA5);
@@ -213,7 +214,7 @@ fn r7_when_no_block_tells_what_a_file_held_its_bytes_are_kept_and_the_loss_is_co
 }
 
 #[test]
-fn r6_the_rest_of_a_passed_segment_whose_making_blank_was_cut_off_is_no_part_of_the_log() {
+fn r6_the_rest_of_a_half_wiped_passed_segment_is_not_part_of_the_log() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     let passed = pen.roll(&mut stage);
@@ -225,7 +226,7 @@ fn r6_the_rest_of_a_passed_segment_whose_making_blank_was_cut_off_is_no_part_of_
     for byte in [0xA5, 0] {
         passed.file.write_at(0, &[0; SEGMENT_HEADER_BYTES]).expect("written");
         passed.file.write_at(SEGMENT_HEADER_BYTES as u64, &[byte; 4096]).expect("written");
-        let (_, check) = inspect::verify(&*stage.disk, &stage.options).expect("it can be read");
+        let (_, check) = inspection::verify(&*stage.disk, &stage.options).expect("it can be read");
         assert!(check.is_sound(), "{:?}", check.findings);
         let found = stage.open();
         assert!(found.report.findings.iter().all(|f| !f.case.is_damage()), "{:?}", found.report);

@@ -1,14 +1,15 @@
 //! Recovering again, and crashes inside a recovery.
 
 use super::*;
-use crate::recovery::open::LIVES_LATE_MAX;
+use crate::recovery::decide::numbers::LATE_EPOCHS_MAX;
 
 const ZERO: StripeIndex = StripeIndex(0);
 
-/// Where one stripe goes on: block, sequence, offset, and its segments.
+/// Where one stripe continues: block, sequence, offset, and its segments.
 pub(super) type GoesOn = (BlockNumber, Sequence, u64, Vec<SegmentId>);
 
-/// What a recovery decided, without what it wrote. Each ends the logs by a life of its own.
+/// Returns what a recovery decided, without what it wrote. Each recovery ends the logs by an epoch
+/// of its own.
 pub(super) fn outcome(found: &Recovered) -> (StateRecord, Vec<GoesOn>) {
     let stripes = found
         .stripes
@@ -48,7 +49,7 @@ fn a_second_recovery_without_a_run_between_decides_the_same() {
     drop(second);
     stage.lose_checkpoints();
     let third = stage.open();
-    assert_eq!(outcome(&third).1, once.1, "nor does it hang on what the first one wrote");
+    assert_eq!(outcome(&third).1, once.1, "nor does it depend on what the first one wrote");
 }
 
 #[test]
@@ -73,9 +74,9 @@ fn a_hole_that_an_opening_has_ruled_on_is_not_reported_as_damage_later() {
 }
 
 #[test]
-fn an_old_block_behind_a_lost_one_is_never_resurrected() {
-    // Life 1 leaves block 3 torn and block 4 whole; it is cut behind 2 by a fence that life 2
-    // knows. Life 2 writes block 3 over the torn one and is then lost itself.
+fn an_old_block_after_a_lost_one_is_never_resurrected() {
+    // Epoch 1 leaves block 3 torn and block 4 whole; a fence that epoch 2 knows cuts it after 2.
+    // Epoch 2 writes block 3 over the torn one and is then lost itself.
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     pen.roll(&mut stage);
@@ -94,7 +95,7 @@ fn an_old_block_behind_a_lost_one_is_never_resurrected() {
 }
 
 #[test]
-fn a_segment_taken_into_use_by_a_torn_write_is_wiped_so_that_it_never_cuts_the_log() {
+fn a_segment_begun_by_a_torn_write_is_wiped_and_never_cuts_the_log() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     pen.roll(&mut stage);
@@ -111,7 +112,7 @@ fn a_segment_taken_into_use_by_a_torn_write_is_wiped_so_that_it_never_cuts_the_l
     assert_eq!(stripe.free.len(), 1, "it can be used again");
     assert_eq!(stripe.segment_seen, SegmentId(2), "its id cannot");
     drop(found);
-    // Two lives later nothing remembers when the torn one's life ended.
+    // Two epochs later no record says when the torn one's epoch ended.
     (pen.file, pen.offset, pen.segment) = (file, offset, 1);
     pen.new_life(&mut stage, block);
     pen.durable(&mut stage, &[Ink::Put(2)]);
@@ -127,10 +128,11 @@ fn a_segment_taken_into_use_by_a_torn_write_is_wiped_so_that_it_never_cuts_the_l
     assert_eq!(ids, [1, 3], "else the first segment would seem to end at the torn one");
 }
 
-/// A life was killed as it took a passed segment into use, and what said that it was passed rotted. So
-/// the next one kept that file as it was and gave the id again, and then the write landed.
+/// An epoch was killed while it put a passed segment into use, and the record that it was passed
+/// was damaged. So the next epoch kept that file and gave out the id again, and then the write
+/// arrived.
 #[test]
-fn of_two_segments_of_one_id_the_one_of_the_later_life_counts() {
+fn of_two_segments_of_one_id_the_one_of_the_later_epoch_counts() {
     for older_first in [true, false] {
         let (mut stage, mut pens) = Stage::new(1);
         let pen = &mut pens[0];
@@ -145,13 +147,13 @@ fn of_two_segments_of_one_id_the_one_of_the_later_life_counts() {
         let live: Vec<_> = stripe.segments.iter().map(|s| (s.id.0, s.file.path())).collect();
         assert_eq!(live[1..], [(2, new.file.path())], "events are taken from there");
         let free: Vec<_> = stripe.free.iter().map(|s| s.file.path()).collect();
-        assert_eq!(free, [old.file.path()], "as good as never used");
+        assert_eq!(free, [old.file.path()], "counts as unused");
         drop(found);
         assert_eq!(waiting(&stage.open()), [(0, 4)]);
     }
 }
 
-/// An opening, and new lives behind it.
+/// Opens the channel, and begins new epochs after it.
 fn go_on(stage: &mut Stage, pens: &mut [Pen]) {
     let found = stage.open();
     for (pen, stripe) in pens.iter_mut().zip(&found.stripes) {
@@ -162,7 +164,7 @@ fn go_on(stage: &mut Stage, pens: &mut [Pen]) {
 }
 
 #[test]
-fn r6_of_two_segments_of_one_id_the_one_of_the_later_life_counts_also_without_its_header() {
+fn r6_of_two_segments_of_one_id_the_later_epochs_counts_without_header() {
     let cases = [(true, true), (true, false), (false, true), (false, false)];
     for ((older_first, named), byte) in cases.into_iter().flat_map(|c| [(c, 0xA5), (c, 0)]) {
         let what = format!("older first: {older_first}, named: {named}, byte: {byte}");
@@ -177,13 +179,13 @@ fn r6_of_two_segments_of_one_id_the_one_of_the_later_life_counts_also_without_it
         let new = pens[0].roll(&mut stage);
         let kept = pens[0].durable(&mut stage, &[Ink::Put(3)]);
         if named {
-            // Else the one that lands is behind all names, and free for that alone.
+            // Otherwise the late one is after all names, and free for that reason alone.
             go_on(&mut stage, &mut pens);
         }
         pens[0].durable(&mut stage, &[Ink::Put(2)]);
-        // Where its beginning reads as zeroes, this says that something is missing.
+        // Where its beginning reads as zeroes, this record shows that something is missing.
         pens[1].durable(&mut stage, &[Ink::Ack(ZERO, 4, 5)]);
-        // Now the other one lands.
+        // Now the other one arrives.
         let pen = &mut pens[0];
         stage.state = before;
         (pen.next_block, pen.next_sequence, pen.segment) = (block, sequence, 1);
@@ -221,7 +223,7 @@ fn acknowledged_segments_are_handed_over_as_free() {
 }
 
 #[test]
-fn only_what_stands_behind_the_newest_record_is_read() {
+fn only_what_follows_the_newest_record_is_read() {
     let (mut stage, mut pens) = Stage::new(1);
     let pen = &mut pens[0];
     for _ in 0..5 {
@@ -232,21 +234,21 @@ fn only_what_stands_behind_the_newest_record_is_read() {
     }
     let without = stage.open();
     assert_eq!(without.report.blocks_scanned, 11, "the last segment");
-    // As an opening begins its life: beyond the one that ended the log.
+    // As an opening begins its epoch: beyond the one that ended the log.
     pen.epoch.number = without.stripes[0].epoch_seen;
     drop(without);
     let next = pen.next_block;
     pen.new_life(&mut stage, next);
     pen.durable(&mut stage, &[Ink::Put(2)]);
     let with = stage.open();
-    assert_eq!(with.report.blocks_scanned, 2, "of the new life");
+    assert_eq!(with.report.blocks_scanned, 2, "of the new epoch");
     assert_eq!(waiting(&with), [(0, 102)]);
 }
 
 #[test]
 fn fences_go_in_descending_write_order() {
     // Stripe 1 fences stripe 0; that block is itself void by a later fence on stripe 2. So the
-    // first fence never happened, and stripe 0 keeps its last block.
+    // first fence never took effect, and stripe 0 keeps its last block.
     let (mut stage, mut pens) = Stage::new(3);
     for pen in &mut pens {
         pen.roll(&mut stage);
@@ -267,7 +269,7 @@ fn fences_go_in_descending_write_order() {
     pens[2].in_flight(&mut stage, &[Ink::Fence(fence(1, 6, 0))]);
     let found = stage.open();
     assert_eq!(waiting(&found), [(0, 3)]);
-    // And each log is ended by one more.
-    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(1 + LIVES_LATE_MAX));
-    assert_eq!(found.stripes[1].epoch_seen, EpochNumber(2 + LIVES_LATE_MAX));
+    // And each log is ended by one more epoch.
+    assert_eq!(found.stripes[0].epoch_seen, EpochNumber(1 + LATE_EPOCHS_MAX));
+    assert_eq!(found.stripes[1].epoch_seen, EpochNumber(2 + LATE_EPOCHS_MAX));
 }

@@ -170,18 +170,18 @@ final class Agents {
 
     static void listens(int[] ports, Runnable also) throws Exception {
         for (int port : ports) {
-            until("somebody at port " + port, () -> {
+            until("a listener at port " + port, () -> {
                 also.run();
                 try (Socket socket = new Socket("127.0.0.1", port)) {
                     return true;
-                } catch (IOException nobody) {
+                } catch (IOException refused) {
                     return false;
                 }
             });
         }
     }
 
-    /** Ports that nobody has, outside the range that Linux gives to clients: 32768 and more. */
+    /** Free ports, outside the range that Linux gives to clients: 32768 and more. */
     static int[] freePorts(int count) {
         int[] ports = new int[count];
         for (int i = 0; i < count; ) {

@@ -536,7 +536,7 @@ public final class RealFlume {
         }
     }
 
-    /** What is beyond the limits is refused so that the client knows, and costs nobody else. */
+    /** What is beyond the limits is refused so that the client knows, and affects no other client. */
     private static String tooLarge(Path place) throws Exception {
         int[] ports = Agents.freePorts(2);
         Path[] outs = {Files.createDirectories(place.resolve("a")), Files.createDirectories(place.resolve("t"))};

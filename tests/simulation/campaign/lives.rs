@@ -1,12 +1,12 @@
 //! Long lives from seeds, of every kind.
 
-use super::harm;
-use crate::away;
+use super::damage;
+use crate::counts::Tally;
+use crate::coverage;
+use crate::missing_dirs;
 use crate::random;
-use crate::tally::Tally;
-use crate::words;
-use millpond::base::rare::Rare;
-use millpond::recovery::table::Case;
+use millpond::internal::base::coverage_mark::CoverageMark;
+use millpond::internal::recovery::decision_table::Case;
 
 /// A kind of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Random,
     /// Directories that disappear and come back.
     Away,
-    /// Files that rot, go, or are others'.
+    /// Files that rot, disappear, or are foreign.
     Harm,
 }
 
@@ -23,18 +23,18 @@ impl Kind {
     pub(super) const ALL: [Self; 3] = [Self::Random, Self::Away, Self::Harm];
 }
 
-/// Lives one.
+/// Runs one life.
 pub(super) fn live(kind: Kind, seed: u64, tally: &mut Tally) -> Result<(), String> {
     tally.runs += 1;
     let lived = match kind {
         Kind::Random => random::run(seed, None, tally),
-        Kind::Away => away::live(seed, tally),
-        Kind::Harm => harm::live(seed, tally),
+        Kind::Away => missing_dirs::live(seed, tally),
+        Kind::Harm => damage::live(seed, tally),
     };
     lived.map_err(|words| format!("{kind:?}: {words}"))
 }
 
-/// Kinds of failure that the lives are there for.
+/// Kinds of faults that the lives must meet.
 const FAULTS: [&str; 18] = [
     "Sync fails, Lost(KeepsNew)",
     "Sync fails, Lost(RevertsToOld)",
@@ -56,17 +56,17 @@ const FAULTS: [&str; 18] = [
     "a directory disappears",
 ];
 
-fn due_of(rows: &[Case], places: &[Rare], faults: &[&str]) -> Vec<String> {
+fn due_of(rows: &[Case], places: &[CoverageMark], faults: &[&str]) -> Vec<String> {
     let faults = faults.iter().map(|name| (*name).to_owned());
-    words::names(rows, places).into_iter().chain(faults).collect()
+    coverage::names(rows, places).into_iter().chain(faults).collect()
 }
 
-/// What the whole campaign must meet: every row, every rare place, every kind of failure.
+/// Returns what the whole campaign must meet: every row, every coverage mark, every kind of fault.
 pub(super) fn due() -> Vec<String> {
-    due_of(&Case::ALL, &Rare::ALL, &FAULTS)
+    due_of(&Case::ALL, &CoverageMark::ALL, &FAULTS)
 }
 
-/// What a normal run of it must meet: what so few seeds do not meet by luck only.
+/// Returns what a normal run of it must meet: what few seeds meet reliably.
 pub(super) fn due_in_a_part() -> Vec<String> {
     let often = [Case::R6, Case::R8, Case::R10, Case::R11, Case::R13, Case::R14];
     due_of(&often, &[], &FAULTS[16..])

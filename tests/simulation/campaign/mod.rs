@@ -1,49 +1,49 @@
 //! The campaign: the whole engine through a million different crash states, in one command.
 //!
-//! `MILLPOND_STATES` sets how many crash states must be met; without it a small part runs. Short
-//! workloads are tried whole ([`stops`]); then come long lives from seeds ([`lives`]) until there are
-//! as many states as asked for. docs/testing.md has the command and what it printed.
+//! `MILLPOND_STATES` sets how many crash states must be met; without it a small part runs. Short workloads are tried
+//! exhaustively ([`stops`]); then long lives from seeds ([`lives`]) run until the number is reached. docs/testing.md
+//! has the command, docs/campaigns.md its output.
 
-mod alphabet;
-mod harm;
+mod damage;
 mod lives;
+mod lost_segments;
 mod report;
+mod short_workloads;
 mod stops;
-mod vanish;
 
+use crate::counts::Tally;
+use crate::coverage::{self, Met};
 use crate::random::number;
-use crate::tally::Tally;
-use crate::words::{self, Met};
-use alphabet::{LETTERS_MAX, Word, words as all_words};
 use lives::Kind;
-use millpond::disk::sim::Model;
+use millpond_sim::disk::Model;
 use report::{Progress, Report};
+use short_workloads::{LETTERS_MAX, Word, words as all_words};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use stops::Ground;
 
-/// Threads: one for each core, at most so many.
+/// Threads: one for each core, at most this many.
 const THREADS_MAX: usize = 64;
 
-/// Violations that are told; more of the same teach nothing.
+/// Violations that are reported; more of the same are of no use.
 const FAILURES_MAX: usize = 20;
 
-/// Letters of the words at which the threads part their work.
+/// Length in letters of the words by which the threads divide the work.
 const ROOT_LETTERS: usize = 2;
 
 /// Seeds of long lives, of each kind, in the whole campaign at least, and in the small part.
 const SEEDS_MIN: u64 = 4000;
 const SEEDS_SMALL: u64 = 60;
 
-/// A part of the work that is tried whole.
+/// A part of the work that is tried exhaustively.
 enum Root {
     Creation { stripes: usize, model: Model },
     Word { ground: usize, word: Word, letters_max: usize },
 }
 
-/// What the threads share.
+/// The state shared by the threads.
 struct Work {
     grounds: Vec<Ground>,
     roots: Vec<Root>,
@@ -99,9 +99,9 @@ impl Work {
         }
     }
 
-    /// What one thread does: roots as long as there are any, then seeds until it is enough.
+    /// Runs one thread: roots as long as there are any, then seeds until the number is reached.
     fn run(&self, tally: &mut Tally) -> Met {
-        words::listen();
+        coverage::listen();
         while let Some(root) = self.roots.get(self.next_root.fetch_add(1, Ordering::SeqCst)) {
             self.judge(|| self.explore(root, tally));
         }
@@ -112,7 +112,7 @@ impl Work {
             let seed = self.first_seed + at / Kind::ALL.len() as u64;
             self.judge(|| lives::live(kind, seed, tally));
         }
-        words::heard()
+        coverage::heard()
     }
 
     fn explore(&self, root: &Root, tally: &mut Tally) -> Result<(), String> {
@@ -149,7 +149,7 @@ impl Work {
     }
 }
 
-/// What a normal run takes of the roots: short words, and a few others with what is longer.
+/// Selects the roots of a normal run: short words, and a few others with their extensions.
 fn a_part(roots: Vec<Root>, lot: u64) -> Vec<Root> {
     let keep = |(at, root): (usize, Root)| match root {
         Root::Word { word, letters_max, ground } if letters_max == LETTERS_MAX => {
@@ -173,10 +173,10 @@ fn a_million_crash_states_leave_a_sound_channel() {
     let work = Work::new(states);
     let mut tally = Tally::default();
     let mut met = Met::default();
-    let progress = Progress::new(&work, tally.beside());
+    let progress = Progress::new(&work, tally.for_thread());
     let (ended, took) = std::thread::scope(|scope| {
         let run = || {
-            let mut own = tally.beside();
+            let mut own = tally.for_thread();
             let heard = work.run(&mut own);
             (own, heard)
         };

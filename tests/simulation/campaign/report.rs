@@ -1,25 +1,25 @@
-//! What the campaign says while it runs, and in the end.
+//! Progress output and final report of the campaign.
 
 use super::{Work, lives};
-use crate::tally::{Stopped, Tally};
-use crate::words::{self, Counts, Met};
-use millpond::base::clock::{Clock, SystemClock};
-use millpond::base::rare::Rare;
-use millpond::recovery::table::Case;
+use crate::counts::{Stopped, Tally};
+use crate::coverage::{self, Counts, Met};
+use millpond::internal::base::coverage_mark::CoverageMark;
+use millpond::internal::recovery::decision_table::Case;
+use millpond::{Clock, SystemClock};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Between two looks whether the work has ended.
+/// Pause between two checks whether the work has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Between two lines of progress, and between two states of the line on a terminal.
+/// Pause between two lines of progress, and between two updates of the line on a terminal.
 const LINES: Duration = Duration::from_secs(10);
 const STATES: Duration = Duration::from_millis(500);
 
-/// Says how far the work is.
+/// Reports the progress of the work.
 pub(super) struct Progress<'a> {
     work: &'a Work,
     tally: Tally,
@@ -31,7 +31,7 @@ impl<'a> Progress<'a> {
         Self { work, tally, clock: SystemClock::new() }
     }
 
-    /// Until the work has ended; answers how long it took.
+    /// Runs until the work has ended; returns how long it took.
     pub(super) fn run(&self, aloud: bool) -> Duration {
         let terminal = std::io::stderr().is_terminal();
         let pause = if terminal { STATES } else { LINES };
@@ -40,8 +40,8 @@ impl<'a> Progress<'a> {
             std::thread::sleep(LOOK);
             if aloud && self.clock.now() >= next {
                 next = self.clock.now() + pause;
-                let (before, behind) = if terminal { ("\r", "\x1b[K") } else { ("", "\n") };
-                eprint!("{before}{}{behind}", self.line());
+                let (before, after) = if terminal { ("\r", "\x1b[K") } else { ("", "\n") };
+                eprint!("{before}{}{after}", self.line());
                 let _ = std::io::stderr().flush();
             }
         }
@@ -65,7 +65,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// The end.
+/// The final report.
 pub(super) struct Report<'a> {
     pub(super) tally: &'a Tally,
     pub(super) met: &'a Met,
@@ -74,7 +74,7 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// Fails when something was met never that should have been.
+    /// Fails if something was never met that should have been.
     pub(super) fn check(&self, whole: bool) {
         let due = if whole { lives::due() } else { lives::due_in_a_part() };
         let never = self.met.never(&due);
@@ -85,7 +85,7 @@ impl Report<'_> {
     }
 }
 
-/// Faults by the operation that failed.
+/// Returns the faults by the operation that failed.
 fn by_kind(faults: &Counts) -> BTreeMap<&str, Counts> {
     let mut kinds: BTreeMap<&str, Counts> = BTreeMap::new();
     for (name, count) in faults {
@@ -101,7 +101,8 @@ impl fmt::Display for Report<'_> {
         let stopped = |kind| tally.stopped.get(&kind).copied().unwrap_or(0);
         let count = |name: String| format!("{name} {}", met.engine.get(&name).unwrap_or(&0));
         let rows: Vec<String> = Case::ALL.iter().map(|case| count(case.to_string())).collect();
-        let places: Vec<String> = Rare::ALL.iter().map(|rare| count(format!("{rare:?}"))).collect();
+        let places: Vec<String> =
+            CoverageMark::ALL.iter().map(|rare| count(format!("{rare:?}"))).collect();
         writeln!(f, "distinct crash states  {}", tally.states())?;
         writeln!(f, "crash images           {}", tally.crashes)?;
         writeln!(f, "recoveries judged      {}", tally.recoveries)?;
@@ -112,7 +113,7 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "workloads and lives    {}", tally.runs)?;
         writeln!(f, "lives with faults      {}", tally.faults)?;
         for (kind, counts) in by_kind(&met.faults) {
-            writeln!(f, "fault                  {kind}: {}", words::listed(&counts))?;
+            writeln!(f, "fault                  {kind}: {}", coverage::listed(&counts))?;
         }
         writeln!(f, "rows of the table      {}", rows.join(", "))?;
         writeln!(f, "rare places            {}", places.join(", "))?;

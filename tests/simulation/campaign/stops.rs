@@ -1,48 +1,47 @@
 //! Every stop of every short workload, every outcome of each, and every stop of the recoveries.
 //!
-//! A word is played on a channel that was created and closed before. The machine is stopped at every
-//! operation of its last letter, and behind it: the stops of the letters before are those of shorter
-//! words. A letter that did nothing (no operation on the disk, nothing that a user could tell,
-//! nothing under way that was not) makes its word the one without it, so that word is left out with
-//! all that begin with it.
+//! A word is run on a channel that was created and closed before. The machine is stopped at every operation of its last
+//! letter, and after it: the stops of earlier letters are those of shorter words. A letter without effect (no operation
+//! on the disk, nothing visible to a user, nothing newly under way) makes its word equal to the one without it, so that
+//! word is left out with all that begin with it.
 //!
-//! At each stop every subset of what is undecided is a power cut of its own, up to [`EACH_MAX`]
-//! undecided things; beyond that none, all, each alone, each missing and some drawn ones are. Those
-//! that tear a device block are judged a second time with a sector of it garbage. Kills come on top.
+//! At each stop every subset of what is undecided is a power cut of its own, up to [`EACH_MAX`] undecided changes;
+//! beyond that none, all, each alone, all but each, and some drawn subsets. Those that tear a device block are judged a
+//! second time with a garbage sector. Kills are added.
 
-use super::alphabet::{LETTERS_MAX, Letter, Word};
+use super::short_workloads::{LETTERS_MAX, Letter, Word};
+use crate::counts::{Stopped, Tally};
 use crate::driver::{Driver, Stop};
 use crate::random::{drain, verbose};
-use crate::tally::{Stopped, Tally};
 use crate::workload::{Dice, Op, Setup};
-use millpond::disk::sim::{Model, SimDisk};
+use millpond_sim::disk::{Model, SimDisk};
 use std::sync::{Mutex, OnceLock};
 
-/// Up to so many undecided things every subset of them is tried.
+/// Number of undecided changes up to which every subset of them is tried.
 const EACH_MAX: usize = 8;
 
-/// Of more, so many are tried alone, and so many missing.
+/// Of more, this many are tried alone, and this many left out.
 const ALONE_MAX: usize = 24;
 
-/// Of more, so many subsets are drawn.
+/// Of more, this many subsets are drawn.
 const DRAWN: usize = 16;
 
-/// Outcomes of a stop within a recovery, besides none and all: fewer, for there are many such stops.
+/// Outcomes of a stop within a recovery, in addition to none and all: fewer, as there are many such stops.
 const DRAWN_RECOVERING: usize = 2;
 
-/// One of so many recoveries is stopped at each of its operations.
+/// One out of this many recoveries is stopped at each of its operations.
 const RECOVERY_STRIDE: u64 = 5;
 
-/// One of so many recovered channels is used on: drained, filled and closed.
+/// One out of this many recovered channels is used further: drained, filled and closed.
 const AFTERLIFE_STRIDE: u64 = 31;
 
-/// A channel on which words are played.
+/// A channel on which words are run.
 pub(super) struct Ground {
     setup: Setup,
     closed: Mutex<Driver>,
 }
 
-/// What can be told of a moment of a word.
+/// The observable state at a moment of a word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Mark {
     operations: u64,
@@ -51,7 +50,7 @@ struct Mark {
     deliveries: usize,
 }
 
-/// A word that was played.
+/// A word that was run.
 struct Played {
     driver: Driver,
     marks: Vec<Mark>,
@@ -64,7 +63,7 @@ fn words_of(stop: Stop, what: &str) -> String {
     }
 }
 
-/// Whether to look at this. `MILLPOND_ONLY`, which takes the words of a violation, says which one.
+/// Whether to try this. `MILLPOND_ONLY`, set to the words of a violation, selects one.
 fn wanted(what: &str) -> bool {
     static ONLY: OnceLock<Option<String>> = OnceLock::new();
     let only = ONLY.get_or_init(|| std::env::var("MILLPOND_ONLY").ok());
@@ -75,7 +74,7 @@ fn wanted(what: &str) -> bool {
     wanted
 }
 
-/// Which of `count` undecided things are left, in each outcome.
+/// Returns which of `count` undecided changes are kept, in each outcome.
 fn subsets(count: usize, drawn: usize, seed: u64) -> Vec<Vec<bool>> {
     if count <= EACH_MAX && drawn == DRAWN {
         let bits = |set: usize| (0..count).map(|at| set >> at & 1 == 1).collect();
@@ -98,8 +97,8 @@ fn subsets(count: usize, drawn: usize, seed: u64) -> Vec<Vec<bool>> {
     all
 }
 
-/// A short life's setup: a segment has room for a state record and two more device blocks, so four
-/// puts roll twice.
+/// Returns the setup of a short life: a segment has room for a state record and two more device blocks, so four puts
+/// roll twice.
 fn setup(stripes: usize, model: Model) -> Setup {
     Setup {
         pending: true,
@@ -109,7 +108,7 @@ fn setup(stripes: usize, model: Model) -> Setup {
 }
 
 impl Ground {
-    /// A channel that was created and closed.
+    /// Returns a channel that was created and closed.
     pub(super) fn new(stripes: usize, model: Model) -> Result<Self, String> {
         let setup = setup(stripes, model);
         let mut driver = Driver::new(setup.clone());
@@ -120,7 +119,7 @@ impl Ground {
 
     fn play(&self, word: &[Letter], crash_at: Option<u64>) -> Result<Played, String> {
         let mut driver = {
-            let closed = self.closed.lock().expect("nobody panics while copying");
+            let closed = self.closed.lock().expect("no thread panics while copying");
             closed.over(closed.disk.kill(0))
         };
         if let Some(at) = crash_at {
@@ -142,7 +141,7 @@ impl Ground {
         }
     }
 
-    /// All stops of a word's last letter, and then of the longer words that begin with it.
+    /// Tries all stops of a word's last letter, and then of the longer words that begin with it.
     pub(super) fn explore(
         &self,
         word: &Word,
@@ -159,9 +158,9 @@ impl Ground {
             return Ok(());
         }
         tally.runs += 1;
-        let behind = whole.driver.disk.operations();
+        let last = whole.driver.disk.operations();
         let before = if word.is_empty() { 0 } else { whole.marks[word.len() - 1].operations };
-        for at in before + 1..=behind {
+        for at in before + 1..=last {
             if !wanted(&format!("{}, operation {at},", what())) {
                 continue;
             }
@@ -192,7 +191,7 @@ impl Mark {
     }
 }
 
-/// All stops of the creation of a channel.
+/// Tries all stops of the creation of a channel.
 pub(super) fn explore_creation(
     stripes: usize,
     model: Model,
@@ -260,7 +259,7 @@ fn told(word: &str, left: &[bool]) -> String {
     format!("{word} {bits}")
 }
 
-/// Opens an image and judges it; of some also every stop of the opening, or a life behind it.
+/// Opens an image and judges it; for some also every stop of the opening, or further use.
 fn judge(
     before: &Driver,
     image: SimDisk,
@@ -284,7 +283,7 @@ fn judge(
     Ok(())
 }
 
-/// Stops an opening at every operation, and judges what is left.
+/// Stops an opening at every operation, and judges the result.
 fn explore_recovery(
     before: &Driver,
     disk: &SimDisk,

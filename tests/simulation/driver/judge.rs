@@ -1,18 +1,17 @@
-//! Looks at everything in an open channel, and has the oracle judge it.
+//! Takes everything in an open channel for the oracle to judge, and returns it.
 
 use super::{Driver, ROUNDS_MAX, Step, Stop, wrong};
 use crate::oracle::Oracle;
-use millpond::channel::{Channel, TakeError, TakeTransaction};
-use millpond::event::Event;
+use millpond::{Channel, Event, TakeError, TakeTransaction};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 impl Driver {
-    /// Everything in the channel, looked at and handed back.
+    /// Judges everything in the channel; the events are returned to it.
     pub(super) fn judge(&mut self) -> Step {
         let (mut looks, mut contents) = (Vec::new(), Vec::new());
         loop {
-            // More may be there than one transaction holds: what failed writes left in doubt.
+            // There may be more than one transaction holds: what failed writes left in doubt.
             let mut tx = self.opened().channel.begin_take();
             let events = self.take_now(&mut tx, 1 << 20)?;
             looks.push(tx);
@@ -43,7 +42,7 @@ impl Driver {
             return wrong(format!("{lost} events are lost to rot, {counted} are counted"));
         }
         for source in self.oracle.sources() {
-            let found = self.opened().channel.position(&format!("source {source}"));
+            let found = self.opened().channel.source_offset(&format!("source {source}"));
             let Ok(found) = found else { return wrong(format!("{found:?} after the opening")) };
             Self::verdict(self.oracle.source_is_at(source, found.as_ref().map(|p| &p.bytes)))?;
         }
@@ -51,17 +50,17 @@ impl Driver {
         Ok(())
     }
 
-    /// At every moment, whatever is under way.
+    /// Checks the frontiers, whatever is under way.
     pub(super) fn look_at_frontiers(&mut self) -> Step {
         let status = self.opened().channel.status();
         if !status.stopped && status.unaccounted != Some(0) {
             return wrong(format!("not every event is accounted for: {status:?}"));
         }
-        let frontiers = self.opened().manual.frontiers();
+        let frontiers = self.opened().stepper.frontiers();
         Self::verdict(self.oracle.frontiers_are(&frontiers))
     }
 
-    /// Takes until something is there or the channel says that nothing is.
+    /// Takes until there are events or the channel reports that it is empty.
     pub(super) fn take_now(
         &mut self,
         tx: &mut Box<dyn TakeTransaction>,
@@ -79,7 +78,7 @@ impl Driver {
                     return wrong(format!("cannot take: {error}"));
                 }
                 Poll::Pending => {
-                    self.opened().manual.run_tasks();
+                    self.opened().stepper.run_tasks();
                     if self.disk.crashed() {
                         return Err(Stop::Crashed);
                     }

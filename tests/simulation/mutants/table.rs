@@ -1,4 +1,4 @@
-//! The table of mutants in docs/testing.md, made by the run.
+//! The table of mutants in docs/campaigns.md, made by the run.
 
 use super::list::{Campaign, HUNTS, Hunt};
 use std::path::PathBuf;
@@ -28,13 +28,14 @@ impl Row {
 }
 
 fn document() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/testing.md")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/campaigns.md")
 }
 
-/// The document in front of the table, its lines, and what stands behind it.
+/// Splits the document into the text before the table, its lines, and the text after it.
 fn split(text: &str) -> (String, Vec<String>, String) {
-    let (before, rest) = text.split_once(BEGIN).expect("docs/testing.md has the table's beginning");
-    let (table, after) = rest.split_once(END).expect("docs/testing.md has the table's end");
+    let (before, rest) =
+        text.split_once(BEGIN).expect("docs/campaigns.md has the table's beginning");
+    let (table, after) = rest.split_once(END).expect("docs/campaigns.md has the table's end");
     let rows = table.lines().filter(|line| line.starts_with("| `"));
     (before.to_owned(), rows.map(|line| format!("{line}\n")).collect(), after.to_owned())
 }
@@ -43,10 +44,10 @@ fn named(row: &str) -> String {
     row.split('`').nth(1).unwrap_or_default().to_owned()
 }
 
-/// With `MILLPOND_TABLE=write` puts rows into the document: each in the place of the one with its
-/// name, or, if it is new, where the list has it.
+/// With `MILLPOND_TABLE=write` writes rows into the document: each in place of the row with its name, or, if it is new,
+/// in the order of the list.
 pub(super) fn write(rows: &[Row]) {
-    // Doors and rules are hunted at the same time.
+    // Disk mutations and rules are hunted concurrently.
     static ONE_BY_ONE: Mutex<()> = Mutex::new(());
     let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if std::env::var("MILLPOND_TABLE").is_ok_and(|word| word == "write") {
@@ -68,5 +69,5 @@ fn the_table_of_mutants_names_those_that_exist_and_no_other() {
     let (_, rows, _) = split(&text);
     let told: Vec<String> = rows.iter().map(|row| named(row)).collect();
     let there: Vec<String> = HUNTS.iter().map(Hunt::name).collect();
-    assert_eq!(told, there, "MILLPOND_TABLE=write makes it anew, see docs/testing.md");
+    assert_eq!(told, there, "MILLPOND_TABLE=write makes it again, see docs/campaigns.md");
 }

@@ -1,35 +1,35 @@
-//! Every byte flipped, every file cut at every length, removed, doubled, swapped, renamed, replaced
-//! by another channel's: one at a time, each judged.
+//! Every byte flipped, every file truncated at every length, removed, duplicated, swapped, renamed, replaced by another
+//! channel's: one at a time, each judged.
 //!
-//! A normal run takes a part of it, from an offset that is new each time; `MILLPOND_ROT=whole` takes
-//! all, `MILLPOND_SIM_SEED` repeats the part of that seed, `MILLPOND_ROT_ONLY` those in whose words
-//! it stands. See docs/testing.md.
+//! A normal run takes a part of it, from an offset that is new each time; `MILLPOND_ROT=whole` takes all,
+//! `MILLPOND_SIM_SEED` repeats the part of that seed, `MILLPOND_ROT_ONLY` those whose description contains it. See
+//! docs/testing.md.
 
-use super::hands::{Judged, judge_all};
+use super::actors::{Judged, judge_all};
 use super::judge::{self, More};
-use super::still::{Name, Range, Still};
-use crate::tally::Tally;
+use super::quiescence::{Name, Range, Still};
+use crate::counts::Tally;
 use crate::workload::{Dice, Setup};
-use millpond::disk::sim::{Model, SimDisk};
-use millpond::record::segment::SEGMENT_HEADER_BYTES;
+use millpond::internal::record::segment::SEGMENT_HEADER_BYTES;
+use millpond_sim::disk::{Model, SimDisk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-/// Flips and cuts of one still in a normal run.
+/// Flips and cuts of one channel in a normal run.
 const PART: usize = 700;
 
-/// Bytes that no reader looks at are flipped in steps of this many.
+/// Step between flips of bytes that no reader uses.
 const PADDING_STEP: u64 = 509;
 
 /// Bytes around a written place of a slot file that are flipped one by one.
 const WRITTEN_PIECE: usize = 512;
 
-/// Failures that are told; more of the same teach nothing.
+/// Failures that are reported; more of the same are of no use.
 const FAILURES_MAX: usize = 20;
 
-/// One thing that befalls the channel.
+/// One damage to the channel.
 #[derive(Clone, Debug)]
 enum Strike {
     Flip {
@@ -41,7 +41,7 @@ enum Strike {
         file: PathBuf,
         len: u64,
     },
-    /// All in front of byte `end` reads as `byte`.
+    /// Everything before byte `end` reads as `byte`.
     Beginning {
         file: PathBuf,
         end: u64,
@@ -50,16 +50,15 @@ enum Strike {
     Files(Files),
 }
 
-/// Files that are other ones now.
+/// Changed files.
 #[derive(Clone, Debug)]
 struct Files {
     what: String,
-    /// What each holds afterwards; nothing if it is gone.
+    /// The new content of each; `None` if it is removed.
     changed: BTreeMap<PathBuf, Option<Vec<u8>>>,
-    /// Whose bytes are gone from where they were needed.
+    /// Files whose bytes are missing where they were needed.
     hit: Vec<PathBuf>,
-    /// A directory says of itself what is not so, or has another's segment: the opening may be refused
-    /// by name.
+    /// A directory has a wrong member record or another's segment: the opening may be refused for that.
     may_be_refused: bool,
 }
 
@@ -71,8 +70,8 @@ impl Strike {
         }
     }
 
-    /// Does it; answers what was hit.
-    fn befall(&self, disk: &SimDisk) -> Vec<Range> {
+    /// Applies the damage; returns what was hit.
+    fn inflict(&self, disk: &SimDisk) -> Vec<Range> {
         match self {
             Self::Flip { file, at, mask } => {
                 disk.flip(file, *at, *mask).expect("a file of the still");
@@ -80,7 +79,7 @@ impl Strike {
             }
             Self::Cut { file, len } => {
                 disk.cut(file, *len).expect("a file of the still");
-                // A device block that is not there whole is not there.
+                // A partial device block counts as missing.
                 vec![Range { file: file.clone(), start: len / 4096 * 4096, end: u64::MAX }]
             }
             Self::Beginning { file, end, byte } => {
@@ -112,8 +111,8 @@ fn is_segment(file: &Path) -> bool {
     name_of(file).starts_with("segment-")
 }
 
-/// Where bytes of a file are flipped: everywhere in a segment; in a file of slots wherever
-/// something was written, and here and there in the room behind it.
+/// Returns where bytes of a file are flipped: everywhere in a segment; in a file of slots wherever something was
+/// written, and at some places in the room after it.
 fn places(file: &Path, bytes: &[u8]) -> Vec<u64> {
     if is_segment(file) {
         return (0..bytes.len() as u64).collect();
@@ -141,7 +140,7 @@ fn bytes_and_lengths(still: &Still) -> Vec<Strike> {
     strikes
 }
 
-/// The header of each segment is gone, and so many of its first blocks.
+/// Returns strikes on the header of each segment and some of its first blocks.
 fn beginnings(still: &Still) -> Vec<Strike> {
     let headers = still.blocks.iter().map(|block| (&block.range.file, SEGMENT_HEADER_BYTES as u64));
     let blocks = still.blocks.iter().map(|block| (&block.range.file, block.range.end));
@@ -152,7 +151,7 @@ fn beginnings(still: &Still) -> Vec<Strike> {
     places.into_iter().flat_map(each).collect()
 }
 
-/// Makes [`Strike::Files`] from what each file holds.
+/// Makes [`Strike::Files`] from the content of the files.
 struct Shuffle {
     files: BTreeMap<PathBuf, Vec<u8>>,
     strikes: Vec<Strike>,
@@ -218,7 +217,7 @@ impl Shuffle {
         }
     }
 
-    /// Files of another channel, or of another directory of this one.
+    /// Adds replacements by files of another channel, or of another directory of this one.
     fn from(&mut self, other: &BTreeMap<PathBuf, Vec<u8>>, whose: &str) {
         for (from, bytes) in other {
             for to in self.files.clone().into_keys().filter(|to| name_of(to) == name_of(from)) {
@@ -228,9 +227,9 @@ impl Shuffle {
                 let what = format!("{} replaced by {} of {whose}", to.display(), from.display());
                 self.add(what, vec![(to.clone(), Some(bytes.clone()))], vec![to.clone()]);
                 if is_segment(from) {
-                    let beside = to.with_file_name("segment-00091.log");
-                    let what = format!("{} of {whose} beside {}", from.display(), to.display());
-                    self.add(what, vec![(beside, Some(bytes.clone()))], vec![]);
+                    let extra = to.with_file_name("segment-00091.log");
+                    let what = format!("{} of {whose} next to {}", from.display(), to.display());
+                    self.add(what, vec![(extra, Some(bytes.clone()))], vec![]);
                 }
             }
         }
@@ -249,7 +248,7 @@ fn files(still: &Still, other: &Still) -> Vec<Strike> {
 
 fn strike(still: &Still, strike: &Strike, waiting: &[Name], more: More) -> Result<usize, String> {
     let disk = still.disk.kill(2);
-    let hits = still.reach(&strike.befall(&disk), &disk);
+    let hits = still.reach(&strike.inflict(&disk), &disk);
     let before = disk.kill(3);
     let judged = catch_unwind(AssertUnwindSafe(|| judge::judge(still, disk, &hits, waiting, more)));
     match judged.unwrap_or_else(|_| Err("a panic".to_owned())) {
@@ -260,7 +259,7 @@ fn strike(still: &Still, strike: &Strike, waiting: &[Name], more: More) -> Resul
     }
 }
 
-/// A refusal has cost nothing: put back, the channel is what it was.
+/// Checks that a refusal has cost nothing: with the files restored, the channel is what it was.
 fn undone(
     still: &Still,
     disk: &SimDisk,
@@ -278,9 +277,9 @@ fn undone(
     judged.map_err(|words| format!("put back: {words}"))
 }
 
-/// Flips and cuts of a channel that was killed, from a seed, until one is misjudged.
+/// Runs flips and cuts of a killed channel, from a seed, until one is misjudged.
 pub(crate) fn run(seed: u64, tally: &mut Tally) -> Result<(), String> {
-    // Segments that hold many blocks behind their state record, which nothing else names.
+    // Segments with many blocks after their state record, to which nothing else refers.
     let setup = Setup { segment_bytes: 64 * 1024, ..setup(20 + seed, 2) };
     let still = Still::new(setup, false);
     let waiting = judge::contents(&still);
@@ -293,7 +292,7 @@ pub(crate) fn run(seed: u64, tally: &mut Tally) -> Result<(), String> {
     Ok(())
 }
 
-/// About [`PART`] of the strikes, alternating flips and cuts: an odd step meets both.
+/// Selects about [`PART`] of the strikes, alternating flips and cuts: an odd step meets both.
 fn part(strikes: Vec<Strike>, seed: u64) -> Vec<Strike> {
     let step = strikes.len().div_ceil(PART).max(1);
     let offset = Dice::new(seed).at() % step;
@@ -349,32 +348,32 @@ fn campaign(setup: Setup, sealed: bool) {
 }
 
 fn setup(seed: u64, stripes: usize) -> Setup {
-    // Room for a state record and two blocks more: many segments of few bytes.
+    // Room for a state record and two blocks more: many small segments.
     Setup { segment_bytes: 20 * 1024, ..Setup::plain(seed, stripes, Model::StrictPosix) }
 }
 
 #[test]
-fn whatever_befalls_a_channel_of_long_segments_that_was_killed_it_names_what_is_lost() {
+fn a_damaged_killed_channel_of_long_segments_names_what_is_lost() {
     let judged = run(1, &mut Tally::default());
     assert!(judged.is_ok(), "{judged:?}");
 }
 
 #[test]
-fn whatever_befalls_a_closed_channel_it_opens_alters_nothing_and_names_what_is_lost() {
+fn a_damaged_closed_channel_opens_and_names_what_is_lost() {
     campaign(setup(11, 2), true);
 }
 
 #[test]
-fn whatever_befalls_a_channel_that_was_killed_it_opens_alters_nothing_and_names_what_is_lost() {
+fn a_damaged_killed_channel_opens_and_names_what_is_lost() {
     campaign(setup(12, 2), false);
 }
 
 #[test]
-fn whatever_befalls_a_channel_of_one_directory_it_opens_alters_nothing_and_names_what_is_lost() {
+fn a_damaged_channel_of_one_directory_opens_and_names_what_is_lost() {
     campaign(setup(13, 1), true);
 }
 
 #[test]
-fn whatever_befalls_a_channel_without_direct_writes_it_opens_and_names_what_is_lost() {
+fn a_damaged_channel_without_direct_writes_opens_and_names_what_is_lost() {
     campaign(Setup { direct: false, ..setup(14, 1) }, false);
 }

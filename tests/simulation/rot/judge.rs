@@ -1,31 +1,30 @@
-//! What a user, and who looks with `check` and `dump`, may find after something befell a channel.
+//! What a user, and the commands `check` and `dump`, may find after damage to a channel.
 
-use super::still::{self, Name, Range, Still};
+use super::quiescence::{self, Name, Range, Still};
 use crate::driver::Driver;
 use crate::oracle;
-use millpond::base::random::SeededRandom;
-use millpond::channel::file::{FileChannel, Manual, OpenError};
-use millpond::channel::{BoxFuture, Channel};
-use millpond::disk::sim::SimDisk;
-use millpond::event::Event;
-use millpond::recovery::inspect::{self, Check, Walked};
-use millpond::recovery::table::Case;
-use millpond::recovery::{self, Finding, RecoverOptions};
+use millpond::internal::base::random::SeededRandom;
+use millpond::internal::channel::file::StepDriver;
+use millpond::internal::recovery::decision_table::Case;
+use millpond::internal::recovery::inspection::{self, CheckReport, WalkStep};
+use millpond::internal::recovery::{self, Finding, RecoverOptions};
+use millpond::{BoxFuture, Channel, Event, FileChannel, OpenError};
+use millpond_sim::disk::SimDisk;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// Rounds in which a call on a sound disk must have ended.
+/// Rounds within which a call on a sound disk must have returned.
 const ROUNDS_MAX: usize = 400;
 
-/// Most events that one transaction of the stills takes.
+/// Most events of one transaction of the channels at rest.
 const TAKE_MAX: usize = 1000;
 
-/// What a look found: the damage and the rest, and the events that can be read.
+/// The result of an inspection: the damage and other findings, and the readable events.
 struct Look {
-    check: Check,
+    check: CheckReport,
     dumped: BTreeSet<Name>,
 }
 
@@ -48,10 +47,10 @@ pub(crate) fn options(driver: &Driver) -> RecoverOptions {
 
 fn look(driver: &Driver) -> Result<Look, String> {
     let (survey, check) =
-        inspect::verify(&driver.disk, &options(driver)).map_err(|e| format!("check: {e}"))?;
+        inspection::verify(&driver.disk, &options(driver)).map_err(|e| format!("check: {e}"))?;
     let mut dumped = BTreeSet::new();
     let walked = survey.walk(&mut |step| {
-        if let Walked::Event { waiting: true, event, .. } = step {
+        if let WalkStep::Event { waiting: true, event, .. } = step {
             dumped.extend(oracle::name_of(&event));
         }
         ControlFlow::Continue(())
@@ -60,18 +59,18 @@ fn look(driver: &Driver) -> Result<Look, String> {
     Ok(Look { check, dumped })
 }
 
-/// A channel that was opened, and its hands.
+/// An open channel and its driver.
 struct Opened<'a> {
     driver: &'a Driver,
     channel: FileChannel,
-    manual: Manual,
+    stepper: StepDriver,
 }
 
 impl<'a> Opened<'a> {
-    /// Opens; without segments that are missing only when that is refused first, which `lacks` says then.
+    /// Opens; without missing segments only if that was refused first, which `lacks` then reports.
     fn open(driver: &'a Driver, lacks: &mut bool) -> Result<Self, String> {
         let channel = match FileChannel::open(driver.options()) {
-            Err(OpenError::Recovery(recovery::OpenError::SegmentsMissing { .. })) => {
+            Err(OpenError::Recovery(recovery::RecoveryError::SegmentsMissing { .. })) => {
                 *lacks = true;
                 let mut options = driver.options();
                 options.open_without_missing_segments = true;
@@ -80,8 +79,8 @@ impl<'a> Opened<'a> {
             opened => opened,
         };
         let channel = channel.map_err(|e| format!("refused: {e}"))?;
-        let manual = channel.manual();
-        Ok(Self { driver, channel, manual })
+        let stepper = channel.step_driver();
+        Ok(Self { driver, channel, stepper })
     }
 
     fn until_ready<T>(&mut self, mut call: BoxFuture<'_, T>) -> Result<T, String> {
@@ -89,9 +88,9 @@ impl<'a> Opened<'a> {
             if let Poll::Ready(done) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 return Ok(done);
             }
-            self.manual.run_tasks();
+            self.stepper.run_tasks();
             if round % 4 == 3 {
-                self.manual.keep();
+                self.stepper.keep();
             }
             self.driver.clock.advance(Duration::from_millis(1));
         }
@@ -130,7 +129,7 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// What the still delivers when nothing befell it, in order.
+/// Returns what the undamaged channel delivers, in order.
 pub(super) fn contents(still: &Still) -> Vec<Name> {
     let driver = still.driver.over(still.disk.kill(1));
     let mut lacks = false;
@@ -140,7 +139,7 @@ pub(super) fn contents(still: &Still) -> Vec<Name> {
     events.iter().map(|e| oracle::name_of(e).expect("an event of the oracle")).collect()
 }
 
-/// What is looked at besides the opening itself.
+/// What is judged in addition to the opening itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct More {
     /// The channel is repaired before it is opened.
@@ -149,8 +148,8 @@ pub(super) struct More {
     pub(super) again: bool,
 }
 
-/// Judges the channel on `disk`, where `hits` are not as they were. `waiting` is what it should
-/// deliver. Answers how many events were lost.
+/// Judges the channel on `disk`, where `hits` were changed. `waiting` is what it should deliver. Returns how many
+/// events were lost.
 pub(super) fn judge(
     still: &Still,
     disk: SimDisk,
@@ -160,7 +159,7 @@ pub(super) fn judge(
 ) -> Result<usize, String> {
     let driver = still.driver.over(disk);
     let found = look(&driver);
-    let mended = if more.mended { mend(&driver)? } else { None };
+    let mended = if more.mended { repair(&driver)? } else { None };
     let mut lacks = false;
     let (look, opened) = (found, Opened::open(&driver, &mut lacks));
     let (look, mut opened) = match (look, opened) {
@@ -169,7 +168,7 @@ pub(super) fn judge(
     };
     let look = look?;
     let missing = look.damage().any(|f| f.case == Case::R7);
-    // A repair has gone on without them already.
+    // A repair has continued without them already.
     if lacks != (missing && mended.is_none()) {
         return Err(format!("opened unasked: {}, missing by a look: {missing}", !lacks));
     }
@@ -212,11 +211,11 @@ pub(super) fn judge(
     Ok(lost.len())
 }
 
-/// Repairs; answers how many events it gave up, or nothing if it was refused.
-fn mend(driver: &Driver) -> Result<Option<u64>, String> {
+/// Repairs; returns how many events it gave up, or `None` if it was refused.
+fn repair(driver: &Driver) -> Result<Option<u64>, String> {
     let again = || {
         let random = SeededRandom::new(driver.setup.seed);
-        recovery::mend(&driver.disk, &*driver.clock, &random, &options(driver))
+        recovery::repair(&driver.disk, &*driver.clock, &random, &options(driver))
     };
     let Ok(mended) = again() else { return Ok(None) };
     if let Some(left) = look(driver)?.damage().next() {
@@ -229,8 +228,8 @@ fn mend(driver: &Driver) -> Result<Option<u64>, String> {
     Ok(Some(mended.events_lost))
 }
 
-/// What is lost was in a block that was hit, and is called by its name: damage, with its place and
-/// sequences, if something says that it was promised, else unknown. Answers how many were promised.
+/// Checks that everything lost was in a block that was hit, and is reported: as damage, with its place and sequences,
+/// if some record proves that it was promised, otherwise as unknown. Returns how many were promised.
 fn judge_loss(
     still: &Still,
     hits: &[Range],
@@ -249,7 +248,7 @@ fn judge_loss(
             let damage = look.damage().find(named);
             if !still.is_promised(block, *sequence, hits) {
                 if let Some(finding) = damage {
-                    return Err(format!("{name:?} was promised to nobody: {finding}"));
+                    return Err(format!("{name:?} was never promised: {finding}"));
                 }
                 continue;
             }
@@ -269,16 +268,16 @@ fn judge_loss(
         return Err(format!("{unexplained:?} are lost, and nothing was done to them"));
     }
     for finding in look.damage() {
-        let here = |b: &&still::Block| finding.stripe.is_some_and(|s| s.at() == b.stripe);
-        if still.hit(hits).find(here).is_none() && !still::no_header(&finding.path, hits) {
+        let here = |b: &&quiescence::Block| finding.stripe.is_some_and(|s| s.at() == b.stripe);
+        if still.hit(hits).find(here).is_none() && !quiescence::no_header(&finding.path, hits) {
             return Err(format!("a false alarm: {finding}"));
         }
     }
     Ok(promised)
 }
 
-/// Once opened, the channel goes on like any other: what was taken stays away, what is put comes,
-/// and nothing is called damaged any more.
+/// Checks that the opened channel works like any other: taken events stay away, new ones come, and nothing is reported
+/// damaged any more.
 fn judge_after(driver: &Driver, mut opened: Opened<'_>) -> Result<(), String> {
     let mark = Event::new("mark");
     opened.put(mark.clone())?;

@@ -1,18 +1,18 @@
 //! Bytes that change on the medium: nothing altered is delivered, and what is lost is counted.
 
+mod actors;
 pub(crate) mod campaign;
-mod hands;
 pub(crate) mod judge;
-pub(crate) mod still;
+pub(crate) mod quiescence;
 
+use crate::counts::Tally;
 use crate::driver::{Driver, Stop, data_dir};
 use crate::oracle::{Place, Standing};
 use crate::random::number;
-use crate::tally::Tally;
 use crate::workload::{Dice, Op, Setup, Taste};
+use quiescence::{Range, Still};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use still::{Range, Still};
 
 const RUNS: u64 = 400;
 
@@ -43,7 +43,7 @@ fn run(seed: u64, tally: &mut Tally) -> Result<(), Stop> {
         let (file, len) = place(&driver, &mut dice);
         let start = dice.below(len);
         let hit = dice.one(&[1, 1, 40, 600]).min(len - start);
-        // A segment of that number may never have been made.
+        // A segment of that number may not exist.
         let _ = disk.rot(&file, start, hit);
         hits.push(Range { file, start, end: start + hit });
     }
@@ -66,7 +66,7 @@ fn run(seed: u64, tally: &mut Tally) -> Result<(), Stop> {
     driver.step(&Op::Take { max: 50 })?;
     driver.step(&Op::Settle)?;
     if there && driver.oracle.puts[put].places == [Place::Waiting] {
-        return Err(Stop::Violation(format!("put {put} is behind the rot and does not come")));
+        return Err(Stop::Violation(format!("put {put} was made after the rot and does not come")));
     }
     driver.step(&Op::Close)
 }

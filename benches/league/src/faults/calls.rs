@@ -1,11 +1,10 @@
-//! One call to the disk goes wrong: a sync answers EIO, or a write writes less than it was asked
-//! to and says so. A first run without fault counts the calls; each round then picks one, spread
-//! over all of them, creation and closing included. The process goes on as long as it likes; then
-//! a sound one takes everything.
+//! One failing call to the disk: a sync returns EIO, or a write is short and returns so. A first run without fault
+//! counts the calls; each round then picks one, spread over all of them, creation and closing included. The process
+//! continues as long as it likes; then a sound one takes everything.
 
 use super::{Cell, Fault, Progress, drain, usual};
 use crate::bench::Bench;
-use crate::door::Plan;
+use crate::fault_shim::Plan;
 use crate::ledger::Ledger;
 use crate::life::{End, Order, Until, live};
 use std::io;
@@ -21,7 +20,7 @@ pub(super) fn run(
     progress: &mut Progress<'_>,
 ) -> io::Result<Cell> {
     let mut cell = Cell::new(engine, fault);
-    if let Err(why) = &bench.door {
+    if let Err(why) = &bench.shim {
         cell.left_out = Some(why.clone());
         return Ok(cell);
     }
@@ -32,7 +31,7 @@ pub(super) fn run(
     let counted = {
         let dir = bench.fresh()?;
         let plan = Plan::new(&bench.root, &dir, kind, 0, 0)?;
-        let order = Order { engine, dir: &dir, verb: "work", seed, times: TIMES, door: &[] };
+        let order = Order { engine, dir: &dir, verb: "work", seed, times: TIMES, shim: &[] };
         live(bench, &plan.on(order), &mut Ledger::new(seed, false), Until::Itself);
         plan.seen().0
     };
@@ -48,7 +47,7 @@ pub(super) fn run(
         let dir = bench.fresh()?;
         let at = 1 + (round * counted / rounds + draw.below(counted.div_ceil(rounds))) % counted;
         let plan = Plan::new(&bench.root, &dir, kind, at, draw.below(1000))?;
-        let order = Order { engine, dir: &dir, verb: "work", seed, times: TIMES, door: &[] };
+        let order = Order { engine, dir: &dir, verb: "work", seed, times: TIMES, shim: &[] };
         let mut ledger = Ledger::new(seed, false);
         let life = live(bench, &plan.on(order), &mut ledger, Until::Itself);
         let met = plan.seen().1 > 0;

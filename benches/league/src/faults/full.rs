@@ -29,7 +29,7 @@ pub(super) fn run(bench: &Bench, engine: &str, progress: &mut Progress<'_>) -> i
         };
         let (dir, seed) = (volume.store(), draw.next() >> 16);
         let mut ledger = Ledger::new(seed, true);
-        let order = Order { engine, dir: &dir, verb: "fill", seed, times: 0, door: &[] };
+        let order = Order { engine, dir: &dir, verb: "fill", seed, times: 0, shim: &[] };
         let stays = round % 2 == 0;
         let mut room = || stays && volume.give_room();
         let life = live(bench, &order, &mut ledger, Until::Phase("taken", &mut room));
@@ -53,7 +53,7 @@ pub(super) fn run(bench: &Bench, engine: &str, progress: &mut Progress<'_>) -> i
         let last = drain(bench, engine, &dir, seed, &mut ledger);
         lives.push(&last);
         cell.count_ends(&lives);
-        // Refusals are what a full disk is for: only what the last process says counts as said.
+        // Refusals are expected on a full disk: only what the last process reports counts as reported.
         let said = !last.errors.is_empty() || last.end != End::Finished || last.damaged > 0;
         cell.judge(&ledger, &last, said, "after a full disk");
     }

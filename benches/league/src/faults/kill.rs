@@ -1,5 +1,5 @@
-//! SIGKILL, at a random moment after the store was opened or, once in four, after the process was
-//! started. A store lives through five kills; then a sound process takes everything.
+//! SIGKILL, at a random moment after the store was opened or, one time in four, after the process was started. A store
+//! survives five kills; then a sound process takes everything.
 
 use super::{Cell, Fault, Progress, drain};
 use crate::bench::Bench;
@@ -16,13 +16,13 @@ pub(super) fn run(bench: &Bench, engine: &str, progress: &mut Progress<'_>) -> i
     let rounds = bench.rounds(ROUNDS);
     let mut draw = bench.draw(engine, "kill");
     let mut cell = Cell::new(engine, Fault::Kill);
-    // Milliseconds: what a process of each kind needs to start, and to do much.
+    // Milliseconds that a process of each kind needs to start, and to do much.
     let (start, work) = if engine == FLUME { (1500, 800) } else { (40, 250) };
     while cell.rounds < rounds {
         let (dir, seed) = (bench.fresh()?, draw.next() >> 16);
         let mut ledger = Ledger::new(seed, false);
         let order =
-            Order { engine, dir: &dir, verb: "work", seed, times: u64::MAX >> 1, door: &[] };
+            Order { engine, dir: &dir, verb: "work", seed, times: u64::MAX >> 1, shim: &[] };
         for _ in 0..LIVES.min(rounds - cell.rounds) {
             progress(cell.rounds, rounds);
             let open = draw.below(4) != 0;

@@ -1,4 +1,4 @@
-//! The faults, each a few rounds on stores of its own.
+//! The faults, each with a few rounds on stores of its own.
 
 mod calls;
 mod full;
@@ -13,13 +13,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-/// What is done to a store.
+/// A fault of a store or its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Fault {
     /// SIGKILL at random moments
     Kill,
-    /// One sync, or write that is also one, answers EIO
+    /// One sync, or write that is also one, returns EIO
     Sync,
     /// The disk is full
     Full,
@@ -42,7 +42,7 @@ pub(crate) struct Cell {
     /// Why it has no figures.
     pub(crate) left_out: Option<String>,
     pub(crate) rounds: u64,
-    /// Rounds in which the fault happened: a process may end before its turn comes.
+    /// Rounds in which the fault happened: a process may end before.
     pub(crate) met: u64,
     pub(crate) events: Verdict,
     /// Rounds after which the store did not open.
@@ -50,17 +50,17 @@ pub(crate) struct Cell {
     /// Rounds in which a process hung, or died without being killed.
     pub(crate) hung: u64,
     pub(crate) died: u64,
-    /// Rounds in which the same process put again after the fault, and rounds in which it could
-    /// have; only where a process outlives the fault.
+    /// Rounds in which the same process put again after the fault, and rounds in which it could have; only if a process
+    /// survives the fault.
     pub(crate) went_on: Option<(u64, u64)>,
     /// Rounds with events lost, doubled, altered, out of order or transactions in part.
     pub(crate) harmed: u64,
-    /// Of those, rounds in which neither an error nor a count nor a warning said so.
+    /// Of those, rounds in which no error, count or warning reported it.
     pub(crate) silent: u64,
-    /// Events lost in one round at most.
+    /// Most events lost in one round.
     pub(crate) worst: u64,
     pub(crate) seconds: f64,
-    /// The first of each kind of thing that was said or seen.
+    /// The first message or observation of each kind.
     pub(crate) notes: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ impl Cell {
         }
     }
 
-    /// Notes it unless its like is there.
+    /// Adds a note unless there is a similar one.
     fn remark(&mut self, what: &str) {
         let kind = |text: &str| -> String {
             text.chars().filter(|c| !c.is_ascii_digit()).take(60).collect()
@@ -98,7 +98,7 @@ impl Cell {
         }
     }
 
-    /// How processes ended, over one round; a round counts once for each.
+    /// Counts how processes ended in one round; a round counts once for each.
     fn count_ends(&mut self, lives: &[&Life]) {
         self.hung += u64::from(lives.iter().any(|life| life.end == End::Hung));
         self.died += u64::from(lives.iter().any(|life| matches!(life.end, End::Died(_))));
@@ -109,8 +109,8 @@ impl Cell {
         }
     }
 
-    /// What became of the events, after `last` has taken everything. Of a store that does not
-    /// open nothing is known: its events count as unopenable, not as lost.
+    /// Judges the events after `last` has taken everything. Of a store that does not open nothing is known: its events
+    /// count as unopenable, not as lost.
     fn judge(&mut self, ledger: &Ledger, last: &Life, said: bool, what: &str) {
         let verdict = ledger.verdict();
         self.events.acked += verdict.acked;
@@ -137,13 +137,13 @@ impl Cell {
     }
 }
 
-/// Called with the rounds done and all rounds.
+/// Called with the rounds done and the total.
 pub(crate) type Progress<'a> = dyn FnMut(u64, u64) + 'a;
 
-/// The rounds of one cell.
+/// Runs the rounds of one cell.
 ///
 /// # Errors
-/// The harness itself could not work: its directory cannot be written.
+/// The harness itself failed: its directory cannot be written.
 pub(crate) fn run(
     bench: &Bench,
     engine: &str,
@@ -158,22 +158,22 @@ pub(crate) fn run(
     }
 }
 
-/// A cell without figures.
+/// Returns a cell without figures.
 pub(crate) fn left_out(engine: &str, fault: Fault, why: &str) -> Cell {
     Cell { left_out: Some(why.to_owned()), ..Cell::new(engine, fault) }
 }
 
-/// A sound process takes everything there is.
+/// Takes everything with a sound process.
 fn drain(bench: &Bench, engine: &str, dir: &Path, seed: u64, ledger: &mut Ledger) -> Life {
-    let order = Order { engine, dir, verb: "drain", seed, times: 0, door: &[] };
+    let order = Order { engine, dir, verb: "drain", seed, times: 0, shim: &[] };
     live(bench, &order, ledger, Until::Itself)
 }
 
-/// What a sound process says on stderr of a sound store, so that it is not taken for a complaint.
+/// Returns what a sound process with a sound store writes to stderr, so that it is not taken for a complaint.
 fn usual(bench: &Bench, engine: &str) -> io::Result<BTreeSet<String>> {
     let (dir, seed) = (bench.fresh()?, bench.seed);
     let mut ledger = Ledger::new(seed, false);
-    let order = Order { engine, dir: &dir, verb: "work", seed, times: 20, door: &[] };
+    let order = Order { engine, dir: &dir, verb: "work", seed, times: 20, shim: &[] };
     let mut said = live(bench, &order, &mut ledger, Until::Itself).warnings;
     said.extend(drain(bench, engine, &dir, seed, &mut ledger).warnings);
     Ok(said)

@@ -1,5 +1,5 @@
-//! What lies still is damaged: one bit flipped, or one file cut short, each time in a fresh copy of
-//! a store that was worked on and closed in good order.
+//! Damage to a store at rest: one bit flipped, or one file truncated, each time in a fresh copy of a store that was
+//! used and closed cleanly.
 
 use super::{Cell, Fault, Progress, drain};
 use crate::bench::{Bench, copy, empty, files};
@@ -24,7 +24,7 @@ pub(super) fn run(
     let seed = draw.next() >> 16;
     let (store, whole) = (bench.fresh()?, bench.root.join("whole"));
     let mut made = Ledger::new(seed, false);
-    let order = Order { engine, dir: &store, verb: "work", seed, times: TIMES, door: &[] };
+    let order = Order { engine, dir: &store, verb: "work", seed, times: TIMES, shim: &[] };
     let life = live(bench, &order, &mut made, Until::Itself);
     copy(&store, &whole)?;
     let mut sound = made.clone();
@@ -53,10 +53,10 @@ pub(super) fn run(
     Ok(cell)
 }
 
-/// Bytes of the same value in a row from which on they are space that was only reserved.
+/// Length of a run of equal bytes from which on they count as reserved space.
 const FILLER: usize = 64;
 
-/// Where a file holds something: neither zero nor in a long row of one value.
+/// Returns where a file has content: neither zero nor in a long run of one value.
 fn used(bytes: &[u8]) -> Vec<usize> {
     let mut places = Vec::new();
     let mut at = 0;
@@ -69,11 +69,11 @@ fn used(bytes: &[u8]) -> Vec<usize> {
     places
 }
 
-/// A file that holds something.
+/// A file with content.
 struct Held {
     path: PathBuf,
     bytes: Vec<u8>,
-    /// Where.
+    /// The offsets of its content.
     places: Vec<usize>,
 }
 
@@ -109,7 +109,7 @@ fn flip(store: &Path, draw: &mut Draw) -> io::Result<String> {
     Ok(format!("bit {bit} of byte {at} of {}", name(store, path)))
 }
 
-/// Cuts one file, each in its turn, to a length drawn below the end of what it holds.
+/// Truncates one file, each in turn, to a length drawn below the end of its content.
 fn cut(store: &Path, round: u64, draw: &mut Draw) -> io::Result<String> {
     let held = held(store)?;
     let Held { path, places, .. } = &held[round as usize % held.len()];

@@ -16,7 +16,7 @@ enum Fault {
     Swaps,
     /// Delivers one event twice.
     Repeats,
-    /// Answers one put with an error.
+    /// Returns an error for one put.
     Refuses,
     /// Forgets everything when it is closed.
     Forgets,
@@ -113,11 +113,11 @@ fn a_store_that_does_not_give_back_what_was_put_has_no_figures() {
         assert!(words(cell, Fault::Drops).contains("came out"), "{cell}");
         assert!(words(cell, Fault::Repeats).contains("came out"), "{cell}");
         let altered = words(cell, Fault::Alters);
-        assert!(altered.contains("other bytes") || altered.contains("nobody put"), "{altered}");
+        assert!(altered.contains("other bytes") || altered.contains("were not put"), "{altered}");
         assert_eq!(words(cell, Fault::Refuses), "it is full", "{cell}");
     }
     // What is taken while it is measured is summed only; what comes after is compared.
-    assert!(words("produce:64:10:4", Fault::Swaps).contains("nobody put"));
+    assert!(words("produce:64:10:4", Fault::Swaps).contains("were not put"));
     assert!(words("produce:64:10:4", Fault::Forgets).contains("and 0 came out"));
 }
 

@@ -1,0 +1,165 @@
+//! Serializers: from events to the bytes of a file. Also used by sinks that do not write to a local disk.
+//!
+//! A serializer writes whole batches. The output of each call is complete: a file cut after any batch is valid.
+
+mod avro_datum;
+mod avro_event;
+mod avro_file;
+#[cfg(test)]
+pub(crate) use avro_event::reading;
+mod text;
+
+use millpond::Event;
+use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader};
+use millpond_flow::sink::Failure;
+use std::io::{self, Write};
+
+/// Writes events to files of one format.
+pub(crate) trait Serializer: Send {
+    /// Checks a batch before anything of it is written. Returns groups of events that need different files; `None`
+    /// when all may share one, the default.
+    ///
+    /// # Errors
+    /// An event can be in no file, or not now.
+    fn groups(&mut self, batch: &[Event]) -> Result<Option<Vec<Vec<Event>>>, Failure> {
+        let _ = batch;
+        Ok(None)
+    }
+
+    /// Returns whether the file that was begun last accepts a group that begins with `event`. Default: true.
+    fn goes_on(&self, event: &Event) -> bool {
+        let _ = event;
+        true
+    }
+
+    /// Writes the beginning of a file whose first event is `first`.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn begin(&mut self, first: &Event, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes `batch`.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn write(&mut self, batch: &[Event], out: &mut dyn Write) -> io::Result<()>;
+
+    /// Returns whether some events may be refused for good. Default: false.
+    fn may_refuse(&self) -> bool {
+        false
+    }
+
+    /// Returns whether an empty file is valid. Default: true.
+    fn may_be_empty(&self) -> bool {
+        true
+    }
+
+    /// Returns whether each batch adds overhead to the file, so that small batches make it larger and slower to read.
+    fn prefers_large_batches(&self) -> bool {
+        false
+    }
+}
+
+/// The keys of every serializer after `sink.serializer`, for tables of sinks.
+pub(crate) const FILE_ROLL_KEYS: [Key; 6] = [
+    Key {
+        name: "sink.serializer",
+        kind: KeyKind::Word,
+        default: "TEXT",
+        meaning: "Format of the files: TEXT, HEADER_AND_TEXT, AVRO_EVENT, or Flume's class name of one of these or of AvroEventSerializer.",
+    },
+    Key {
+        name: "sink.serializer.appendNewline",
+        kind: KeyKind::Boolean,
+        default: "true",
+        meaning: "TEXT and HEADER_AND_TEXT: end each event with a newline.",
+    },
+    Key {
+        name: "sink.serializer.syncIntervalBytes",
+        kind: KeyKind::Number,
+        default: "2048000",
+        meaning: "Avro: bytes after which a block of the file ends; each batch ends one too.",
+    },
+    Key {
+        name: "sink.serializer.compressionCodec",
+        kind: KeyKind::Word,
+        default: "null",
+        meaning: "Avro: null, deflate, snappy, bzip2, xz or zstandard, for each block of the file.",
+    },
+    Key {
+        name: "sink.serializer.schemaURL",
+        kind: KeyKind::Text,
+        default: "",
+        meaning: "AvroEventSerializer: the schema of events that name none, as file:/path.",
+    },
+    Key {
+        name: "sink.serializer.schemaDirectory",
+        kind: KeyKind::Path,
+        default: "",
+        meaning: "AvroEventSerializer: directory below which the file named by an event's flume.avro.schema.url must be; without it only that of schemaURL is allowed. Flume reads whatever URL an event names.",
+    },
+];
+
+/// Builds the serializer that `key` names (`sink.serializer`), with its own keys below that.
+///
+/// # Errors
+/// An unknown name, or an invalid setting of the serializer.
+pub(crate) fn build(
+    reader: &mut SettingsReader<'_>,
+    key: &str,
+) -> Result<Box<dyn Serializer>, SettingError> {
+    let name = reader.text(key).unwrap_or("TEXT");
+    let is = |alias: &str, class: &str| {
+        name.eq_ignore_ascii_case(alias) || name.strip_suffix("$Builder").unwrap_or(name) == class
+    };
+    if is("text", "org.apache.flume.serialization.BodyTextEventSerializer") {
+        Ok(Box::new(text::TextSerializer::build(reader, key, false)))
+    } else if is(
+        "header_and_text",
+        "org.apache.flume.serialization.HeaderAndBodyTextEventSerializer",
+    ) {
+        Ok(Box::new(text::TextSerializer::build(reader, key, true)))
+    } else if is("avro_event", "org.apache.flume.serialization.FlumeEventAvroEventSerializer") {
+        Ok(Box::new(avro_event::AvroEvent::build(reader, key)?))
+    } else if avro_datum::CLASSES.iter().any(|class| is("", class)) {
+        Ok(Box::new(avro_datum::AvroDatum::build(reader, key)?))
+    } else {
+        Err(reader.error(
+            key,
+            format!("\"{name}\" is none of TEXT, HEADER_AND_TEXT, AVRO_EVENT and org.apache.flume.sink.hdfs.AvroEventSerializer$Builder; Java classes cannot be loaded"),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millpond_flow::settings::Settings;
+
+    #[test]
+    fn serializers_are_found_by_alias_and_by_class() {
+        for name in [
+            "TEXT",
+            "text",
+            "Header_And_Text",
+            "avro_event",
+            "org.apache.flume.serialization.BodyTextEventSerializer$Builder",
+            "org.apache.flume.serialization.HeaderAndBodyTextEventSerializer$Builder",
+            "org.apache.flume.serialization.FlumeEventAvroEventSerializer$Builder",
+            "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder",
+            "org.apache.flume.serialization.AvroEventSerializer$Builder",
+        ] {
+            let settings = Settings::from_pairs("k1", &[("sink.serializer", name)]);
+            assert!(
+                build(&mut SettingsReader::new(&settings), "sink.serializer").is_ok(),
+                "{name}"
+            );
+        }
+        let settings =
+            Settings::from_pairs("k1", &[("sink.serializer", "com.example.Own$Builder")]);
+        let Err(error) = build(&mut SettingsReader::new(&settings), "sink.serializer") else {
+            panic!("an unknown class was taken")
+        };
+        assert_eq!(error.key, "k1.sink.serializer");
+    }
+}

@@ -1,0 +1,116 @@
+//! Key and trust stores: JKS, PKCS12 or PEM, distinguished by their first bytes.
+
+use super::jks;
+use crate::base::limits::KEY_STORE_BYTES_MAX;
+use crate::base::small_file::{SmallFileError, read_whole};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::Path;
+
+/// A private key and its certificate chain, its own certificate first.
+pub(super) type KeyChain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// The content of a store.
+#[derive(Debug, Default)]
+pub(super) struct StoreContents {
+    /// Private keys with their chains.
+    pub(super) keys: Vec<KeyChain>,
+    /// Trusted certificates.
+    pub(super) trusted: Vec<CertificateDer<'static>>,
+}
+
+/// Why a store cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] SmallFileError),
+    /// It is truncated or invalid.
+    #[error("it is damaged: {0}")]
+    Damaged(&'static str),
+    /// The password is wrong.
+    #[error("the password is not the store's, or the store is damaged")]
+    Password,
+    /// It is a JCEKS store.
+    #[error(
+        "JCEKS stores cannot be read; convert it: keytool -importkeystore -deststoretype PKCS12"
+    )]
+    Jceks,
+    /// It has none of the three formats.
+    #[error("it is not a store in JKS, PKCS12 or PEM")]
+    Unknown,
+    /// This build does not support PKCS12.
+    #[error("PKCS12 stores cannot be read by this build (feature pkcs12)")]
+    NoPkcs12,
+    /// The PKCS12 store cannot be read.
+    #[error("it cannot be read as PKCS12: {0}")]
+    Pkcs12(String),
+    /// A PEM file cannot be read.
+    #[error("it cannot be read as PEM: {0}")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+}
+
+impl StoreContents {
+    /// Reads the store at `path`.
+    pub(super) fn read(path: &Path, password: &str) -> Result<Self, StoreError> {
+        let bytes = read_whole(path, KEY_STORE_BYTES_MAX)?;
+        Self::decode(&bytes, password)
+    }
+
+    pub(super) fn decode(bytes: &[u8], password: &str) -> Result<Self, StoreError> {
+        match bytes {
+            [0xfe, 0xed, 0xfe, 0xed, ..] => jks::decode(bytes, password),
+            [0xce, 0xce, 0xce, 0xce, ..] => Err(StoreError::Jceks),
+            [0x30, ..] => pkcs12(bytes, password),
+            _ if bytes.windows(10).any(|text| text == b"-----BEGIN") => pem(bytes),
+            _ => Err(StoreError::Unknown),
+        }
+    }
+}
+
+/// All certificates of a PEM file are the chain of its key and trusted certificates.
+fn pem(bytes: &[u8]) -> Result<StoreContents, StoreError> {
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(StoreError::Pem)?;
+    let mut keys = Vec::new();
+    for key in <PrivateKeyDer<'_> as PemObject>::pem_slice_iter(bytes) {
+        keys.push((chain.clone(), key.map_err(StoreError::Pem)?));
+    }
+    let keys = if chain.is_empty() { Vec::new() } else { keys };
+    Ok(StoreContents { keys, trusted: chain })
+}
+
+#[cfg(feature = "pkcs12")]
+fn pkcs12(bytes: &[u8], password: &str) -> Result<StoreContents, StoreError> {
+    use p12_keystore::error::Error;
+    use p12_keystore::{KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    let store = KeyStore::from_pkcs12(bytes, password, Pkcs12ImportPolicy::Strict);
+    let store = store.map_err(|error| match error {
+        Error::MacError(_) | Error::UnpadError => StoreError::Password,
+        error => StoreError::Pkcs12(error.to_string()),
+    })?;
+    let mut found = StoreContents::default();
+    for (_, entry) in store.entries() {
+        match entry {
+            KeyStoreEntry::PrivateKeyChain(chain) => {
+                let certificates = chain.certs().iter();
+                let certificates =
+                    certificates.map(|c| CertificateDer::from(c.as_der().to_vec())).collect();
+                let key = PrivatePkcs8KeyDer::from(chain.key().as_der().to_vec());
+                found.keys.push((certificates, key.into()));
+            }
+            KeyStoreEntry::Certificate(certificate) => {
+                found.trusted.push(CertificateDer::from(certificate.as_der().to_vec()));
+            }
+            KeyStoreEntry::Secret(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(not(feature = "pkcs12"))]
+fn pkcs12(_: &[u8], _: &str) -> Result<StoreContents, StoreError> {
+    Err(StoreError::NoPkcs12)
+}

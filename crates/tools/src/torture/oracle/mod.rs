@@ -1,0 +1,452 @@
+//! The oracle: what is known of every event, and what a correct channel may therefore show.
+//!
+//! The oracle reads the notes of one run after the other and finds violations: an event that was
+//! acknowledged and is lost, that comes back, is altered, out of order or never put; a transaction
+//! in part; counts and source offsets that do not fit. A request that had not returned when a run
+//! ended is in doubt: it may have happened, whole. The next opening settles it.
+//!
+//! Memory holds the transactions that are open, waiting or in doubt; of all others one range.
+
+mod findings;
+mod opened;
+#[cfg(test)]
+mod tests;
+
+pub(super) use findings::OracleFindings;
+pub use findings::ViolationKind;
+
+use super::note::{EventSpan, Note, RefusedPut, SelfReportedError};
+use super::transaction_shape::{PutName, TransactionShape};
+use millpond::internal::base::ranges::RangeSet;
+use opened::OpeningCheck;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The state of a put transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PutState {
+    /// Its commit was requested.
+    Asked,
+    /// Its commit returned Ok, or its events were seen.
+    There,
+    /// It may be present, whole.
+    Doubt,
+}
+
+/// The state of one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EventState {
+    Waiting,
+    /// Lent to a taker.
+    Lent(u32),
+    /// Its acknowledgement (by number) was requested and may have happened.
+    MayBeTaken(u64),
+    Taken,
+}
+
+/// A put transaction that is not over.
+#[derive(Debug)]
+struct OpenPut {
+    /// When its commit was requested.
+    asked: u64,
+    /// When it was known to be present.
+    there_since: Option<u64>,
+    standing: PutState,
+    places: Vec<EventState>,
+    position: bool,
+}
+
+/// What is known of one writer.
+#[derive(Debug, Default)]
+struct OracleWriter {
+    live: BTreeMap<u64, OpenPut>,
+    /// Transactions whose events are all acknowledged as taken.
+    over: RangeSet,
+    /// Transactions that were refused or found absent.
+    never: RangeSet,
+    /// The first number that was never requested.
+    next: u64,
+    /// The source offset that is certain.
+    position: Option<u64>,
+}
+
+/// Counts of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EventCounts {
+    /// Put transactions whose commit returned Ok.
+    pub put_transactions: u64,
+    /// Events of those.
+    pub put_acknowledged: u64,
+    /// Events whose take was acknowledged.
+    pub taken_acknowledged: u64,
+    /// Put transactions refused because the channel was full.
+    pub refused_full: u64,
+    /// Put transactions refused for lack of space.
+    pub refused_space: u64,
+    /// Put transactions refused for another reason.
+    pub refused_other: u64,
+    /// Acknowledgements of takes that were refused.
+    pub refused_takes: u64,
+    /// Put transactions in doubt that were found present, whole.
+    pub doubt_there: u64,
+    /// Put transactions in doubt that were found absent.
+    pub doubt_absent: u64,
+    /// Acknowledgements in doubt that had happened.
+    pub doubt_taken: u64,
+    /// Acknowledgements in doubt that had not happened.
+    pub doubt_returned: u64,
+    /// Openings whose whole contents were judged.
+    pub judged_openings: u64,
+}
+
+/// An acknowledgement in flight or in doubt.
+#[derive(Debug)]
+struct PendingAck {
+    number: u64,
+    events: Vec<EventSpan>,
+}
+
+/// The knowledge about all events.
+#[derive(Debug)]
+pub(super) struct Oracle {
+    seed: u64,
+    /// Whether every put was certainly noted before it was requested. A power cut may lose the last
+    /// notes; then events of later numbers are in doubt, not foreign.
+    announced: bool,
+    now: u64,
+    writers: BTreeMap<u32, OracleWriter>,
+    /// The events lent to each taker.
+    lent: BTreeMap<u32, Vec<EventSpan>>,
+    /// Each taker's acknowledgement in flight.
+    asked: BTreeMap<u32, PendingAck>,
+    doubts: Vec<PendingAck>,
+    acknowledgements: u64,
+    opening: OpeningCheck,
+    pub(super) counts: EventCounts,
+    pub(super) findings: OracleFindings,
+}
+
+impl Oracle {
+    /// Returns an oracle without knowledge. With `announced`, no put can have been requested
+    /// without a note.
+    pub(super) fn new(seed: u64, announced: bool) -> Self {
+        Self {
+            seed,
+            announced,
+            now: 0,
+            writers: BTreeMap::new(),
+            lent: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            doubts: Vec::new(),
+            acknowledgements: 0,
+            opening: OpeningCheck::default(),
+            counts: EventCounts::default(),
+            findings: OracleFindings::default(),
+        }
+    }
+
+    /// Returns the first number of `writer` that was never requested.
+    pub(super) fn next(&self, writer: u32) -> u64 {
+        self.writers.get(&writer).map_or(0, |w| w.next)
+    }
+
+    /// Returns the events that are certainly present and not acknowledged.
+    pub(super) fn waiting(&self) -> u64 {
+        let puts = self.writers.values().flat_map(|w| w.live.values());
+        let there = puts.filter(|put| put.standing == PutState::There);
+        there.map(|put| put.places.iter().filter(|p| **p != EventState::Taken).count() as u64).sum()
+    }
+
+    /// Reads the next note.
+    pub(super) fn hear(&mut self, note: Note) {
+        self.now += 1;
+        match note {
+            Note::Opened { events, quarantined, out_of_reach, .. } => {
+                self.opening = OpeningCheck::begun(events, quarantined, out_of_reach);
+            }
+            Note::Position { writer, at } => self.opening.position(writer, at),
+            Note::Contents(spans) => self.opening.contents(spans),
+            Note::ContentsEnd => self.judge_opening(),
+            Note::PutAsked(put) => self.put_asked(put),
+            Note::PutDone(put) => self.put_done(put),
+            Note::PutRefused(put, why) => self.put_refused(put, why),
+            Note::PutInDoubt(put) => self.put_in_doubt(put),
+            Note::Lent { taker, events } => self.events_lent(taker, events),
+            Note::HandedBack(taker) => self.handed_back(taker),
+            Note::TakeAsked(taker) => self.take_asked(taker),
+            Note::TakeDone(taker) => self.take_done(taker),
+            Note::TakeRefused(taker) => {
+                self.counts.refused_takes += 1;
+                if let Some(doubt) = self.asked.remove(&taker) {
+                    self.place(
+                        &doubt.events,
+                        EventState::MayBeTaken(doubt.number),
+                        EventState::Waiting,
+                    );
+                }
+            }
+            Note::TakeInDoubt(taker) => self.doubts.extend(self.asked.remove(&taker)),
+            Note::Wrong(wrong, words) => {
+                let kind = match wrong {
+                    SelfReportedError::Altered => ViolationKind::Altered,
+                    SelfReportedError::Foreign => ViolationKind::Foreign,
+                    SelfReportedError::Failed => ViolationKind::Failed,
+                };
+                self.findings.add(kind, words);
+            }
+            Note::Dying { .. } | Note::Closed | Note::Heeded | Note::Alive => {}
+        }
+    }
+
+    /// Notes that the process ended: nothing is lent, and pending requests are in doubt.
+    pub(super) fn process_died(&mut self) {
+        for (taker, events) in std::mem::take(&mut self.lent) {
+            self.place(&events, EventState::Lent(taker), EventState::Waiting);
+        }
+        let asked = std::mem::take(&mut self.asked);
+        self.doubts.extend(asked.into_values());
+        let puts = self.writers.values_mut().flat_map(|w| w.live.values_mut());
+        puts.filter(|put| put.standing == PutState::Asked)
+            .for_each(|put| put.standing = PutState::Doubt);
+        self.opening = OpeningCheck::default();
+    }
+
+    fn put_asked(&mut self, name: PutName) {
+        let shape = TransactionShape::of(self.seed, name);
+        let writer = self.writers.entry(name.writer).or_default();
+        if name.number < writer.next {
+            let words = format!("the notes ask for put {name} twice: they are not of one run");
+            return self.findings.add(ViolationKind::Count, words);
+        }
+        writer.next = name.number.saturating_add(1);
+        writer.live.insert(name.number, OpenPut::new(&shape, self.now, PutState::Asked));
+    }
+
+    fn put_done(&mut self, name: PutName) {
+        let now = self.now;
+        if let Some(put) = self.live(name) {
+            put.standing = PutState::There;
+            put.there_since.get_or_insert(now);
+        } else if !self.writers.get(&name.writer).is_some_and(|w| w.over.contains(name.number)) {
+            // It was never requested. One that is over was taken before its writer could write
+            // this.
+            return;
+        }
+        let shape = TransactionShape::of(self.seed, name);
+        self.counts.put_transactions += 1;
+        self.counts.put_acknowledged += u64::from(shape.events);
+        if shape.position {
+            let writer = self.writers.entry(name.writer).or_default();
+            writer.position = writer.position.max(Some(name.number));
+        }
+        self.retire(name);
+    }
+
+    fn put_refused(&mut self, name: PutName, why: RefusedPut) {
+        match why {
+            RefusedPut::Full => self.counts.refused_full += 1,
+            RefusedPut::Space => self.counts.refused_space += 1,
+            RefusedPut::Other => self.counts.refused_other += 1,
+        }
+        let Some(put) = self.live(name) else { return };
+        if put.standing == PutState::There {
+            let words = format!("put {name} was refused, and its events had been delivered");
+            return self.findings.add(ViolationKind::Foreign, words);
+        }
+        self.never(name);
+    }
+
+    fn put_in_doubt(&mut self, name: PutName) {
+        if let Some(put) = self.live(name)
+            && put.standing == PutState::Asked
+        {
+            put.standing = PutState::Doubt;
+        }
+    }
+
+    fn events_lent(&mut self, taker: u32, events: Vec<EventSpan>) {
+        for span in &events {
+            for index in span.from..span.to {
+                self.event_lent(taker, span.put, index);
+            }
+        }
+        self.check_order(&events);
+        self.lent.entry(taker).or_default().extend(events);
+    }
+
+    fn event_lent(&mut self, taker: u32, name: PutName, index: u32) {
+        if let Err((kind, words)) = self.known(name, index) {
+            return self.findings.add(kind, words);
+        }
+        let Some(put) = self.live(name) else { return };
+        put.standing = PutState::There;
+        match put.places[index as usize] {
+            EventState::Waiting => {}
+            EventState::Lent(other) => {
+                let words = format!("event {name}.{index} is lent to takers {other} and {taker}");
+                self.findings.add(ViolationKind::Doubled, words);
+            }
+            // Its acknowledgement was refused or fenced; that note has not arrived yet.
+            EventState::MayBeTaken(number) => self.give_back(number),
+            EventState::Taken => {
+                let words = format!("event {name}.{index} comes back after it was acknowledged");
+                self.findings.add(ViolationKind::Doubled, words);
+            }
+        }
+        if let Some(put) = self.live(name) {
+            put.places[index as usize] = EventState::Lent(taker);
+        }
+    }
+
+    /// Checks whether there may be such an event at all; where notes may be missing, it is then
+    /// entered.
+    fn known(&mut self, name: PutName, index: u32) -> Result<(), (ViolationKind, String)> {
+        let shape = TransactionShape::of(self.seed, name);
+        let foreign =
+            |why: &str| Err((ViolationKind::Foreign, format!("event {name}.{index} {why}")));
+        if index >= shape.events || shape.rolled_back {
+            return foreign("was never committed");
+        }
+        let (now, announced) = (self.now, self.announced);
+        let writer = self.writers.entry(name.writer).or_default();
+        if writer.live.contains_key(&name.number) {
+            return Ok(());
+        }
+        if writer.over.contains(name.number) {
+            let words = format!("event {name}.{index} comes back after it was acknowledged");
+            return Err((ViolationKind::Doubled, words));
+        }
+        if writer.never.contains(name.number) {
+            return foreign("belongs to a put that was refused or found absent");
+        }
+        if announced || name.number < writer.next {
+            return foreign("belongs to a put that was never requested");
+        }
+        writer.next = name.number + 1;
+        writer.live.insert(name.number, OpenPut::new(&shape, now, PutState::Doubt));
+        Ok(())
+    }
+
+    fn handed_back(&mut self, taker: u32) {
+        if let Some(events) = self.lent.remove(&taker) {
+            self.place(&events, EventState::Lent(taker), EventState::Waiting);
+        }
+    }
+
+    fn take_asked(&mut self, taker: u32) {
+        let Some(events) = self.lent.remove(&taker) else { return };
+        self.acknowledgements += 1;
+        let number = self.acknowledgements;
+        self.place(&events, EventState::Lent(taker), EventState::MayBeTaken(number));
+        self.asked.insert(taker, PendingAck { number, events });
+    }
+
+    fn take_done(&mut self, taker: u32) {
+        let Some(doubt) = self.asked.remove(&taker) else { return };
+        let count: u64 = doubt.events.iter().map(|span| u64::from(span.to - span.from)).sum();
+        let placed =
+            self.place(&doubt.events, EventState::MayBeTaken(doubt.number), EventState::Taken);
+        if placed < count {
+            let words = format!(
+                "taker {taker} acknowledged {count} events, {} of which were lent to another \
+                 taker meanwhile",
+                count - placed
+            );
+            self.findings.add(ViolationKind::Doubled, words);
+        }
+        self.counts.taken_acknowledged += count;
+        for span in &doubt.events {
+            self.retire(span.put);
+        }
+    }
+
+    /// Notes an acknowledgement that did not happen.
+    fn give_back(&mut self, number: u64) {
+        let all = self.asked.values().chain(&self.doubts);
+        let events = all.filter(|d| d.number == number).flat_map(|d| d.events.clone());
+        let events: Vec<EventSpan> = events.collect();
+        self.place(&events, EventState::MayBeTaken(number), EventState::Waiting);
+    }
+
+    /// Moves those of `events` that are at `from` on to `to`, and returns how many were.
+    fn place(&mut self, events: &[EventSpan], from: EventState, to: EventState) -> u64 {
+        let mut placed = 0;
+        for span in events {
+            let Some(put) = self.live(span.put) else { continue };
+            let Some(places) = put.places.get_mut(span.from as usize..span.to as usize) else {
+                let words = format!(
+                    "the notes name events {span} that the put does not have: they are not of one run"
+                );
+                self.findings.add(ViolationKind::Count, words);
+                continue;
+            };
+            for place in places {
+                if *place == from {
+                    *place = to;
+                    placed += 1;
+                }
+            }
+        }
+        placed
+    }
+
+    /// Checks that a put that committed before another was requested comes first.
+    fn check_order(&mut self, events: &[EventSpan]) {
+        let mut latest: Option<(u64, PutName)> = None;
+        let mut late = Vec::new();
+        for span in events {
+            let Some(put) =
+                self.writers.get(&span.put.writer).and_then(|w| w.live.get(&span.put.number))
+            else {
+                continue;
+            };
+            if let (Some((asked, before)), Some(since)) = (latest, put.there_since)
+                && before != span.put
+                && since < asked
+            {
+                late.push(format!(
+                    "put {before} overtakes put {}, whose commit had returned before the other's began",
+                    span.put
+                ));
+            }
+            if latest.is_none_or(|(asked, _)| asked < put.asked) {
+                latest = Some((put.asked, span.put));
+            }
+        }
+        late.into_iter().for_each(|words| self.findings.add(ViolationKind::Disordered, words));
+    }
+
+    fn live(&mut self, name: PutName) -> Option<&mut OpenPut> {
+        self.writers.get_mut(&name.writer)?.live.get_mut(&name.number)
+    }
+
+    fn never(&mut self, name: PutName) {
+        let writer = self.writers.entry(name.writer).or_default();
+        writer.live.remove(&name.number);
+        writer.never.insert(name.number, name.number + 1);
+    }
+
+    /// Forgets a put of which every event is acknowledged.
+    fn retire(&mut self, name: PutName) {
+        let Some(writer) = self.writers.get_mut(&name.writer) else { return };
+        let over = writer.live.get(&name.number).is_some_and(|put| {
+            put.standing == PutState::There && put.places.iter().all(|p| *p == EventState::Taken)
+        });
+        if over {
+            writer.live.remove(&name.number);
+            writer.over.insert(name.number, name.number + 1);
+        }
+    }
+}
+
+impl OpenPut {
+    fn new(shape: &TransactionShape, asked: u64, standing: PutState) -> Self {
+        Self {
+            asked,
+            there_since: None,
+            standing,
+            places: vec![EventState::Waiting; shape.events as usize],
+            position: shape.position,
+        }
+    }
+}

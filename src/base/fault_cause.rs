@@ -1,0 +1,243 @@
+//! The cause of a failure: its kind, its place, its text and the error of the operating system.
+
+use super::ids::{SegmentId, StripeIndex};
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The cause of a failure, cheap to copy: several commits may share one failed write.
+///
+/// `Display` is for people: what happened, where, and what to do. A program matches on
+/// [`FaultCause::kind`]; [`Error::source`] is the error of the operating system, if there was one.
+#[derive(Clone)]
+pub struct FaultCause(Arc<Fault>);
+
+struct Fault {
+    kind: FaultKind,
+    place: FaultPlace,
+    text: Box<str>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What kind of failure a [`FaultCause`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// The storage refused an operation.
+    Io(io::ErrorKind),
+    /// A disk has no room left: it is full, a quota is used up, or less than `minimumRequiredSpace`
+    /// is free.
+    NoSpace,
+    /// Room that is being made was not ready in time: a segment, or a checkpoint.
+    NotReady,
+    /// The waiting events of a stripe have as many gaps as its state record can hold; takes reduce
+    /// them.
+    TooManyGaps,
+    /// The operating system refused memory.
+    OutOfMemory,
+    /// An operation of a disk has not returned in time.
+    Hung,
+    /// A directory or a file is not there, or was removed while it is in use.
+    Missing,
+    /// The channel has stopped: after an internal failure, or because another process has locked one
+    /// of its directories.
+    Stopped,
+    /// A defect of this program: a thread panicked.
+    Internal,
+    /// A part outside the channel failed, such as an interceptor.
+    External,
+}
+
+/// The place of a failure, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FaultPlace {
+    /// The stripe: the index of its directory.
+    pub stripe: Option<StripeIndex>,
+    /// The segment in the stripe's log.
+    pub segment: Option<SegmentId>,
+    /// The file or directory.
+    pub path: Option<PathBuf>,
+    /// The offset in the file, bytes.
+    pub offset: Option<u64>,
+}
+
+impl FaultPlace {
+    /// Returns the place with a segment.
+    #[must_use]
+    pub fn in_segment(mut self, segment: SegmentId) -> Self {
+        self.segment = Some(segment);
+        self
+    }
+
+    /// Returns the place with a file or directory.
+    #[must_use]
+    pub fn at_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// Returns the place with an offset in bytes.
+    #[must_use]
+    pub fn at_offset(mut self, offset: u64) -> Self {
+        self.offset = Some(offset);
+        self
+    }
+}
+
+impl From<StripeIndex> for FaultPlace {
+    fn from(stripe: StripeIndex) -> Self {
+        Self { stripe: Some(stripe), ..Self::default() }
+    }
+}
+
+impl From<Option<StripeIndex>> for FaultPlace {
+    fn from(stripe: Option<StripeIndex>) -> Self {
+        Self { stripe, ..Self::default() }
+    }
+}
+
+impl From<&Path> for FaultPlace {
+    fn from(path: &Path) -> Self {
+        Self::default().at_path(path)
+    }
+}
+
+impl From<&io::Error> for FaultKind {
+    fn from(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
+            io::ErrorKind::OutOfMemory => Self::OutOfMemory,
+            kind => Self::Io(kind),
+        }
+    }
+}
+
+impl FaultCause {
+    /// Returns a cause; `text` says what happened, where, and what to do.
+    #[must_use]
+    pub fn new(kind: FaultKind, place: impl Into<FaultPlace>, text: impl Into<Box<str>>) -> Self {
+        let (place, text) = (place.into(), text.into());
+        Self(Arc::new(Fault { kind, place, text, source: None }))
+    }
+
+    /// Returns the cause of an operation that the storage refused; `what` says which one.
+    #[must_use]
+    pub fn from_io(
+        place: impl Into<FaultPlace>,
+        what: impl fmt::Display,
+        error: io::Error,
+    ) -> Self {
+        let (kind, text) = (FaultKind::from(&error), format!("{what}: {error}").into());
+        let place = place.into();
+        Self(Arc::new(Fault { kind, place, text, source: Some(Box::new(error)) }))
+    }
+
+    /// Returns the cause that `error` describes: its text, and the kind of the storage's error that
+    /// it comes from.
+    #[must_use]
+    pub fn from_error(
+        place: impl Into<FaultPlace>,
+        error: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        let kind = io_error_of(&error).map_or(FaultKind::Internal, FaultKind::from);
+        let (place, text) = (place.into(), error.to_string().into());
+        Self(Arc::new(Fault { kind, place, text, source: Some(Box::new(error)) }))
+    }
+
+    /// Returns its kind.
+    #[must_use]
+    pub fn kind(&self) -> FaultKind {
+        self.0.kind
+    }
+
+    /// Returns its place.
+    #[must_use]
+    pub fn place(&self) -> &FaultPlace {
+        &self.0.place
+    }
+}
+
+/// Returns the storage's error that `error` comes from.
+fn io_error_of<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+impl fmt::Display for FaultCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for FaultCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({:?})", self.0.kind, self.0.text)
+    }
+}
+
+impl Error for FaultCause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl PartialEq for FaultCause {
+    /// Compares what a reader sees: kind, place and text.
+    fn eq(&self, other: &Self) -> bool {
+        let (one, two) = (&*self.0, &*other.0);
+        (one.kind, &one.place, &one.text) == (two.kind, &two.place, &two.text)
+    }
+}
+
+impl Eq for FaultCause {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write {path}: {source}")]
+    struct Wrapped {
+        path: &'static str,
+        source: io::Error,
+    }
+
+    #[test]
+    fn a_cause_has_kind_place_text_and_the_error_of_the_operating_system() {
+        let place = FaultPlace::from(StripeIndex(3))
+            .in_segment(SegmentId(7))
+            .at_path("/d/segment-00001.log")
+            .at_offset(4096);
+        let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+        let cause = FaultCause::from_io(place.clone(), "writing /d at 4096", full());
+        assert_eq!((cause.kind(), cause.place()), (FaultKind::NoSpace, &place));
+        assert_eq!(cause.to_string(), format!("writing /d at 4096: {}", full()));
+        let source = cause.source().and_then(<dyn Error>::downcast_ref::<io::Error>);
+        assert_eq!(source.and_then(io::Error::raw_os_error), Some(libc::ENOSPC));
+        assert_eq!(cause, cause.clone());
+        let elsewhere = FaultCause::from_io(StripeIndex(2), "writing /d at 4096", full());
+        assert_ne!(cause, elsewhere);
+    }
+
+    #[test]
+    fn the_kind_is_that_of_the_storages_error_however_deep_it_is() {
+        let kind = |code: i32| {
+            let source = io::Error::from_raw_os_error(code);
+            FaultCause::from_error(StripeIndex(0), Wrapped { path: "/d", source }).kind()
+        };
+        assert_eq!(kind(libc::EDQUOT), FaultKind::NoSpace);
+        assert_eq!(kind(libc::ENOMEM), FaultKind::OutOfMemory);
+        assert_eq!(kind(libc::EROFS), FaultKind::Io(io::ErrorKind::ReadOnlyFilesystem));
+        let defect = FaultCause::from_error(FaultPlace::default(), fmt::Error);
+        assert_eq!(defect.kind(), FaultKind::Internal);
+    }
+}
