@@ -178,9 +178,7 @@ pub trait PutTransaction: Send + Sync {
     /// stays as it was, and the events are dropped. A copy of an event shares its bytes.
     ///
     /// ```
-    /// use millpond::channel::memory::{MemoryChannel, MemoryOptions};
-    /// use millpond::channel::{Channel, PutError};
-    /// use millpond::event::Event;
+    /// use millpond::{Channel, Event, MemoryChannel, MemoryOptions, PutError};
     ///
     /// let options = MemoryOptions { transaction_capacity: 3, ..MemoryOptions::default() };
     /// let channel = MemoryChannel::new(options)?;
