@@ -2,7 +2,7 @@
 //!
 //! Everything the channel does to files goes through [`Disk`], [`Directory`] and [`File`]: positional (no cursor),
 //! object-safe, complete (files, directories, locks, directory sync, free space). [`real`] is the only module that may
-//! name `std::fs` for the channel's files, `O_DIRECT`, `memmap2` or `fs2`; [`sim`] is a disk in memory that crashes,
+//! name `std::fs` for the channel's files, `O_DIRECT`, `memmap2` or `fs2`; `crates/sim` has a disk in memory that crashes,
 //! tears, lies and fills up on request.
 //!
 //! # What is durable when

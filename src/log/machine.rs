@@ -78,6 +78,7 @@ pub struct Log {
     pub(super) durable: StateRecord,
     /// Grows with every change of `durable`; shows whether a checkpoint would write anything new.
     pub(super) durable_version: u64,
+    /// The write order given last.
     pub(super) order: u64,
     pub(super) next_job: u64,
     /// Events reserved, waiting or lent; without those of suspended stripes.
@@ -94,6 +95,7 @@ pub struct Log {
     pub(super) pool: SlabPool,
     pub(super) wakeups: Wakeups,
     pub(super) nonce: Box<dyn FnMut() -> u64 + Send>,
+    /// Index of the stripe that is considered first for the next reservation.
     pub(super) rotation: usize,
 }
 
@@ -259,6 +261,7 @@ impl Log {
         self.say(Level::INFO, stripe, None, words.to_owned());
     }
 
+    /// Notes that the durable state has changed, so that a checkpoint would write something new.
     pub(super) fn changed(&mut self) {
         self.durable_version += 1;
     }

@@ -21,21 +21,24 @@
 //!    [`CommitTicket`](block_completion::CommitTicket).
 //! 4. A blocking caller leads the group commit; a future wakes one that waits or hands the write to a
 //!    pool thread (`channel/file/group_commit.rs`).
-//! 5. The commit delay may hold the write for commits that are about to come
-//!    (`channel/file/commit_delay.rs`).
-//! 6. Lock. [`Log::next_write`] starts an epoch or rolls to a fresh segment (each written alone), or seals
-//!    the open block and starts it: number, write order, segment and offset. Unlock.
+//! 5. Lock. The commit delay may hold the write for commits that are about to come
+//!    (`channel/file/commit_delay.rs`); the thread that leads then sleeps without the lock and asks again.
+//! 6. Otherwise [`Log::next_write`] starts an epoch or rolls to a fresh segment (a write of its own, begun when none of
+//!    the stripe is in flight), or seals the open block and starts it: number, write order, segment and offset. Unlock.
 //! 7. The channel floor runs the job (`channel/file/block_write.rs`): [`WriteJob::encode`] writes the block's header,
 //!    and the state record of a new segment; late fillers are waited for; all of it is written once: direct and
 //!    synchronous where the disk allows, else a write and a sync.
 //! 8. Lock. [`Log::complete`] marks the write done and publishes every block that is complete without a
 //!    gap: the watermark moves, effects enter the durable state, events the read window, tickets are
-//!    resolved, passed segments are recycled. The next write is started. Unlock.
-//! 9. [`Log::take_wakeups`] names the committers, takers and maintenance to wake.
-//! 10. A write that failed or hangs ends the stripe's epoch once its frames are filled: all that is not
-//!     durable is taken back, the next epoch starts at the watermark + 1, a fence is written on another
-//!     stripe, and the frames follow it there with their origin. The only stripe goes on in a fresh
-//!     segment; where nothing can be written, commits end in doubt.
+//!    resolved, passed segments are recycled. A leader whose own commit is still open starts the next write; another
+//!    one picks a thread for it. Unlock.
+//! 9. [`Log::take_wakeups`] names the committers, takers and maintenance to wake, after the
+//!    thread that writes next.
+//! 10. A write that failed or hangs ends the stripe's epoch once its frames are filled: the blocks that are not durable
+//!     are removed from the stripe, which is suspended; its next epoch will start at the watermark + 1. A fence is
+//!     written on another stripe, and the frames follow it there with their origin. The only stripe goes on in a fresh
+//!     segment; where nothing can be written, commits end in doubt. Maintenance brings the stripe back
+//!     ([`Log::retry_suspended`]).
 //!
 //! # Invariants
 //!
@@ -45,7 +48,7 @@
 //! * A segment's first block is a state record, started only when nothing is in flight on the
 //!   stripe; so only a stripe's last segment can be torn.
 //! * The first block of an epoch is written alone.
-//! * What was reserved is never taken back: it becomes durable, void, moved or in doubt.
+//! * A reserved frame is never withdrawn: it becomes durable, void, moved or in doubt.
 
 pub mod block;
 pub mod block_completion;

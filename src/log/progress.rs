@@ -1,4 +1,4 @@
-//! Checkpoints, and reports of the machine's state.
+//! Checkpoints of the durable state, and reports of the machine's state for maintenance and metrics.
 
 use super::Log;
 use super::block_completion::BlockOutcome;

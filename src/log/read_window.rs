@@ -17,6 +17,8 @@ use std::time::Duration;
 /// up to the tail cache (`tail_cache.rs`). So takers that keep up never read the disk, and others read it in order.
 #[derive(Debug, Default)]
 pub(super) struct ReadWindow {
+    /// The blocks of the window. The cursor is the next event to lend: in the first block, the event `index` of the
+    /// batch `batch`.
     blocks: VecDeque<Arc<ReadableBlock>>,
     batch: usize,
     index: u32,

@@ -9,7 +9,7 @@ use crate::record::DecodeError;
 use crate::record::block::{BLOCK_HEADER_BYTES, BlockHeader};
 use crate::record::body::PutPrefix;
 use crate::record::event;
-use crate::record::frame::{self, FRAME_HEADER_BYTES, FrameKind};
+use crate::record::frame::{self, FRAME_FLAGS_AT, FRAME_HEADER_BYTES, FrameKind};
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -112,8 +112,8 @@ impl ReadableBlock {
                 continue;
             }
             let payload = note.at + FRAME_HEADER_BYTES..note.at + note.len;
-            // The flags byte of the frame's header says what precedes the events.
-            let flags = bytes[note.at + 9];
+            // They say what precedes the events.
+            let flags = bytes[note.at + FRAME_FLAGS_AT];
             let (_, events_at) = PutPrefix::decode(flags, &bytes[payload.clone()])?;
             batches.push(PutBatch::new(*first, *count, payload.start + events_at..payload.end));
         }

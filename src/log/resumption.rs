@@ -1,4 +1,4 @@
-//! Resuming a suspended stripe: in a fresh segment, or in a checkpoint slot.
+//! Resuming a suspended stripe: in a fresh segment, or in a checkpoint slot. `stripe_phase.rs` draws the transitions.
 
 use super::Log;
 use super::stripe::Stripe;

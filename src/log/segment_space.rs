@@ -5,7 +5,8 @@
 //! free segment that the roll will take, after the segment header and the state record.
 //!
 //! A segment file is always in exactly one place: in use (`live`), `free`, or waiting to be opened again. It leaves
-//! only by [`SegmentSpace::trim`], [`SegmentSpace::lose`] or [`SegmentSpace::take_to_reopen`].
+//! only by [`SegmentSpace::trim`], [`SegmentSpace::lose`] or [`SegmentSpace::take_to_reopen`]; one that was lost while
+//! in use leaves when it is passed.
 //!
 //! A file with a failed write is opened again before its next use. The kernel reports a failed write-back once per open
 //! file description; after that, no later sync through it proves anything (`disk/real/file.rs`). Without a new

@@ -10,6 +10,10 @@
 //!     '- slot written -'  '----------------- slot written ----------------- AwaitingSlot
 //! ```
 //!
+//! An epoch ends where the next one starts, and one record says both: the state record at the start of a segment, or
+//! the one in a checkpoint slot. So "the end of an epoch is in a slot" and "the next epoch starts in a slot" are the same
+//! fact. A fence on another stripe says it earlier.
+//!
 //! A stripe opens as `Starting`, or `Missing`, which no event changes. `Starting` may fail too, and `AwaitingSlot` is
 //! resumed when a segment comes first. [`StripePhase::after`] is the whole table.
 
@@ -95,7 +99,8 @@ impl StripePhase {
         })
     }
 
-    /// Whether frames can be reserved and written: neither missing nor suspended.
+    /// Whether frames can be reserved and written: neither missing nor suspended. More than [`Self::Active`]: the epoch
+    /// may still be starting, or be in a slot.
     pub(super) fn is_active(&self) -> bool {
         matches!(self, Self::Starting | Self::InSlot | Self::Active)
     }

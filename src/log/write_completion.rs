@@ -82,6 +82,8 @@ impl Log {
         self.recycle(index);
     }
 
+    /// Publishes one block: moves the watermark, applies its frames to the durable state, offers its events to takers
+    /// and settles its outcome.
     fn publish_block(&mut self, now: Duration, index: StripeIndex, mut write: WriteInFlight) {
         let end = write.block.first_sequence + u64::from(write.block.count);
         let end_offset = write.offset + write.area.len() as u64;
@@ -127,6 +129,7 @@ impl Log {
         self.wakeups.completions.push(write.block.completion);
     }
 
+    /// Applies what a durable frame changes; a void one only releases what was reserved for it.
     fn apply(&mut self, index: StripeIndex, effect: &FrameEffect, void: bool) {
         match effect {
             FrameEffect::Put { first, count, source_offset } => {
@@ -220,7 +223,7 @@ impl Log {
         if unresolved_frames.is_empty() {
             return;
         }
-        let open = self.stripes.iter().find(|s| s.index != index && self.end_is_open(s));
+        let open = self.stripes.iter().find(|s| s.index != index && self.epoch_end_is_pending(s));
         if let Some(open) = open.map(|s| s.index.at()) {
             CoverageMark::DoubtPassedOn.hit();
             self.stripes[open].unresolved_frames.append(&mut unresolved_frames);

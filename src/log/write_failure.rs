@@ -1,4 +1,9 @@
-//! Failed and hung writes: a stripe's epoch ends, its frames move, the stripe is resumed.
+//! Failed and hung writes: a stripe's epoch ends and its frames move. `resumption.rs` brings the stripe back.
+//!
+//! In this order: [`Log::fail`], or [`Log::give_up_hung`] for a write that hangs; then `finish_failures`, repeated until
+//! the frames that committers were filling are filled; then `move_away` takes the blocks that are not durable
+//! (`take_undurable`), begins the next epoch (`end_epoch`), places the fence (`put_fence`) and moves the frames after it
+//! (`move_all`), or leaves them in doubt (`leave_in_doubt`).
 //!
 //! A failed write may have reached the medium, or may still reach it. So nothing is written to the same place again.
 //! The epoch ends at the watermark: a fence records that durably before any frame of the failed blocks is written
@@ -19,7 +24,9 @@ use crate::base::mutation::Mutation;
 use crate::disk::memory::Area;
 use crate::record::Epoch;
 use crate::record::body::{FenceBody, Origin, PutPrefix};
-use crate::record::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HAS_ORIGIN};
+use crate::record::frame::{
+    FRAME_FLAGS_AT, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HAS_ORIGIN,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +83,8 @@ impl Log {
         wait
     }
 
+    /// Ends the epoch of a stripe whose frames are filled, and moves the frames: to another stripe after a fence, to a
+    /// fresh segment of the only stripe, or nowhere.
     fn move_away(&mut self, now: Duration, index: StripeIndex, cause: &FaultCause, started: bool) {
         let undurable = self.take_undurable(index);
         let fence = self.end_epoch(now, index);
@@ -90,7 +99,7 @@ impl Log {
                 if self.put_known_fences(other, index) && self.put_fence(other, &fence) {
                     self.move_all(index, other, undurable);
                 } else {
-                    self.give_up(index, undurable, cause);
+                    self.leave_in_doubt(index, undurable, cause);
                 }
             }
             None if started && self.may_restart_at_once(index) => {
@@ -98,7 +107,7 @@ impl Log {
                 self.restart(index);
                 self.move_all(index, index, undurable);
             }
-            None => self.give_up(index, undurable, cause),
+            None => self.leave_in_doubt(index, undurable, cause),
         }
         self.wakeups.maintenance = true;
         self.wakeups.room = true;
@@ -179,7 +188,7 @@ impl Log {
     }
 
     /// Whether an epoch of the stripe has failed and nothing durable says so yet.
-    pub(super) fn end_is_open(&self, stripe: &Stripe) -> bool {
+    pub(super) fn epoch_end_is_pending(&self, stripe: &Stripe) -> bool {
         let durable = self.durable.stripe(stripe.index).epoch.number;
         !stripe.phase.is_started() && stripe.failures.is_any() && durable < stripe.epoch.number
     }
@@ -191,7 +200,7 @@ impl Log {
             return;
         }
         let fenced = |s: &Stripe| s.fence_placed == Some(s.epoch.number);
-        let open = |s: &&Stripe| s.index != on && self.end_is_open(s) && !fenced(s);
+        let open = |s: &&Stripe| s.index != on && self.epoch_end_is_pending(s) && !fenced(s);
         let fences: Vec<FenceBody> = self.stripes.iter().filter(open).map(Stripe::fence).collect();
         for fence in fences {
             self.put_fence(on, &fence);
@@ -259,7 +268,7 @@ impl Log {
         void: bool,
     ) -> Option<CommitTicket> {
         let payload = &frame[FRAME_HEADER_BYTES..];
-        let (kind, flags) = (note.effect.kind()?, frame[9]);
+        let (kind, flags) = (note.effect.kind()?, frame[FRAME_FLAGS_AT]);
         if void {
             self.void_effect(note.effect);
             return None;
@@ -308,7 +317,12 @@ impl Log {
     }
 
     /// Leaves the frames in doubt, because no other stripe can take them, and notifies their committers.
-    fn give_up(&mut self, index: StripeIndex, undurable: Vec<UndurableBlock>, cause: &FaultCause) {
+    fn leave_in_doubt(
+        &mut self,
+        index: StripeIndex,
+        undurable: Vec<UndurableBlock>,
+        cause: &FaultCause,
+    ) {
         CoverageMark::NowhereToGo.hit();
         for one in undurable {
             let completion = one.block.completion;

@@ -21,7 +21,8 @@ use std::time::Duration;
 
 impl Log {
     /// Returns the next write of a stripe, if one may start now: none is in flight, or fewer than the storage allows
-    /// and a block is sealed or large enough. No timer: a group forms by itself while the device is busy.
+    /// and a block is sealed or large enough. No timer here: a group forms by itself while the device is busy. The
+    /// commit delay, which may hold this call back, belongs to the channel floor.
     pub fn next_write(&mut self, now: Duration, index: StripeIndex) -> Option<WriteJob> {
         let stripe = &mut self.stripes[index.at()];
         let idle = stripe.in_flight.is_empty();
@@ -53,7 +54,8 @@ impl Log {
         Some(self.start_block(now, index, sealed, None))
     }
 
-    /// Whether [`Log::next_write`] would return a job.
+    /// Whether there is something to write that need not wait for a write in flight. [`Log::next_write`] returns a job
+    /// then, unless it needs a segment or memory that is not there, or to be alone in flight.
     #[must_use]
     pub fn may_write(&self, index: StripeIndex) -> bool {
         let stripe = &self.stripes[index.at()];
@@ -68,7 +70,8 @@ impl Log {
         if idle { waits || open_bytes > 0 } else { early }
     }
 
-    /// Returns the content of the stripe's next write; `None` if it is empty or a write is in flight.
+    /// Returns the content of the open block, if the next write would carry it; `None` without an open block or while a
+    /// write is in flight.
     #[must_use]
     pub fn pending_write(&self, index: StripeIndex) -> Option<PendingWrite> {
         let stripe = &self.stripes[index.at()];
@@ -194,7 +197,7 @@ impl Log {
         Some((open.seal(&mut writer), UnencodedState { segment, frame, record }))
     }
 
-    /// Gives a block its number, place and write order.
+    /// Starts the write of a block: gives it its number, place and write order, and puts it in flight.
     fn start_block(
         &mut self,
         now: Duration,

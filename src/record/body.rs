@@ -1,7 +1,7 @@
 //! Payloads of frames: the prefix of a put's events, acknowledgements, fences, losses.
 
 use super::cursor::{Reader, Writer};
-use super::frame::{HAS_ORIGIN, HAS_POSITION};
+use super::frame::{HAS_ORIGIN, HAS_SOURCE_OFFSET};
 use super::{DecodeError, Epoch};
 use crate::base::ids::{BlockNumber, EpochNumber, GroupId, Sequence, StripeIndex};
 use crate::base::limits::STRIPES_MAX;
@@ -69,7 +69,7 @@ impl<'a> PutPrefix<'a> {
     /// Returns the frame's flags.
     #[must_use]
     pub fn flags(&self) -> u8 {
-        let source_offset = if self.source_offset.is_some() { HAS_POSITION } else { 0 };
+        let source_offset = if self.source_offset.is_some() { HAS_SOURCE_OFFSET } else { 0 };
         let origin = if self.origin.is_some() { HAS_ORIGIN } else { 0 };
         source_offset | origin
     }
@@ -110,7 +110,7 @@ impl<'a> PutPrefix<'a> {
             let epoch = EpochNumber(r.u64()?);
             prefix.origin = Some(Origin { stripe, epoch, sequence: Sequence(r.u64()?) });
         }
-        if flags & HAS_POSITION != 0 {
+        if flags & HAS_SOURCE_OFFSET != 0 {
             prefix.source_offset = Some(SourceOffsetRef::read(&mut r)?);
         }
         Ok((prefix, r.at()))

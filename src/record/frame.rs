@@ -17,8 +17,11 @@ pub const FRAME_HEADER_BYTES: usize = 24;
 /// Bytes of the checksum at the start of a frame.
 const CRC_BYTES: usize = 4;
 
+/// Offset of the flags in a frame, bytes: after checksum, length and kind.
+pub const FRAME_FLAGS_AT: usize = CRC_BYTES + 5;
+
 /// Put flag: the payload contains a source offset.
-pub const HAS_POSITION: u8 = 1;
+pub const HAS_SOURCE_OFFSET: u8 = 1;
 
 /// Put flag: the payload contains the origin of a moved transaction.
 pub const HAS_ORIGIN: u8 = 2;
@@ -68,7 +71,7 @@ pub struct FrameHeader {
     pub len: u32,
     /// The kind of the payload.
     pub kind: FrameKind,
-    /// [`HAS_POSITION`] and [`HAS_ORIGIN`] for puts, else 0.
+    /// [`HAS_SOURCE_OFFSET`] and [`HAS_ORIGIN`] for puts, else 0.
     pub flags: u8,
     /// Sequences that the frame uses: the events of a put, the reserved ones of a void frame, else 0.
     pub count: u32,
@@ -170,7 +173,7 @@ fn fields(head: &[u8]) -> Result<FrameHeader, DecodeError> {
     r.zeroes(2)?;
     let count = r.u32()?;
     let first_sequence = Sequence(r.u64()?);
-    let known = if kind == FrameKind::Put { HAS_POSITION | HAS_ORIGIN } else { 0 };
+    let known = if kind == FrameKind::Put { HAS_SOURCE_OFFSET | HAS_ORIGIN } else { 0 };
     if flags & !known != 0 {
         return Err(DecodeError::Field("frame flags"));
     }

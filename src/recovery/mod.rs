@@ -3,7 +3,7 @@
 //! [`recover`] opens the directories of a channel: it locks them, creates the channel when they are
 //! all new, joins every state record it finds, scans each stripe from there on, decides by a table
 //! ([`decision_table`]) what each place means, makes everything it keeps durable, and returns what the
-//! channel floor needs to go on ([`Recovered`]). It starts no new epoch itself. [`repair`] repairs
+//! channel floor needs to go on ([`Recovered`]). It starts no new epoch itself. [`repair()`] repairs
 //! what only reading every byte finds. [`inspection`] does the same reading without locks or writes.
 //!
 //! An opening reads ([`read`]), decides ([`decide`]) and applies ([`apply`]), in this order; the

@@ -1,6 +1,16 @@
 //! Checkpoints: written one after the other, and into each directory by a task of its own, so that
 //! a disk that hangs delays no other.
 //!
+//! 1. [`Shared::begin_checkpoint`] takes the turn and plans under the log's lock
+//!    ([`Log::plan_checkpoint`](crate::log::Log::plan_checkpoint)): a copy of the durable state, with
+//!    what waits for a slot. It is encoded without a lock.
+//! 2. [`Shared::advance_checkpoint`] submits a [`Task::Slot`] for each stripe; it is called again when
+//!    one ends, and by each round of maintenance, which leaves out what hangs.
+//! 3. [`Shared::write_slot`] writes one pair of slots, on a thread of the pool.
+//! 4. When no stripe is waited for any more, `end_checkpoint` reports to the log
+//!    ([`Log::checkpoint_done`](crate::log::Log::checkpoint_done)), which completes the
+//!    acknowledgements and the epochs that waited, and then starts the write into `checkpointDir`.
+//!
 //! A checkpoint is planned after the result of the previous one was reported. Otherwise the next
 //! two, which would not include it, could overwrite both copies of it. A pair of slots whose write
 //! has not returned is left out of the following checkpoints: an older value never overwrites a
@@ -22,7 +32,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Interval at which a thread that waits for a checkpoint checks for writes that hang.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The threads that do the writes of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,9 +129,10 @@ impl Shared {
             let (ended, result) = &state.ended;
             // The result of a later checkpoint holds for this one as well.
             let has_ended = *ended >= number;
-            let above = state.pairs.iter().find(|pair| pair.stripe.is_none());
-            let above = above.is_some_and(|pair| pair.since.is_some() && !pair.said);
-            if has_ended && (result.is_err() || !above) {
+            let checkpoint_dir = state.pairs.iter().find(|pair| pair.stripe.is_none());
+            let is_written_there =
+                checkpoint_dir.is_none_or(|pair| pair.since.is_none() || pair.said);
+            if has_ended && (result.is_err() || is_written_there) {
                 return result.clone();
             }
             if left.is_zero() {
@@ -130,7 +141,7 @@ impl Shared {
                     "a checkpoint has not been written; a disk hangs",
                 ));
             }
-            let nap = left.min(LOOK);
+            let nap = left.min(CHECK_INTERVAL);
             left -= nap;
             self.checkpoints.sleep(state, nap);
         }
@@ -194,7 +205,7 @@ impl Shared {
                 );
                 return Err(CheckpointError::new(FaultKind::Hung, what));
             }
-            let nap = left.min(LOOK);
+            let nap = left.min(CHECK_INTERVAL);
             left -= nap;
             self.checkpoints.sleep(state, nap);
         }
@@ -272,9 +283,10 @@ impl Shared {
         let version = result.as_ref().ok().filter(|_| everywhere);
         self.checkpointed.store(version.map_or(0, |version| *version), Ordering::SeqCst);
         state.ended = (number, result);
-        let above = state.pairs.iter().position(|pair| pair.stripe.is_none());
-        let above = above.filter(|at| is_durable && state.pairs[*at].since.is_none());
-        if let Some(at) = above {
+        let checkpoint_dir = state.pairs.iter().position(|pair| pair.stripe.is_none());
+        let checkpoint_dir =
+            checkpoint_dir.filter(|at| is_durable && state.pairs[*at].since.is_none());
+        if let Some(at) = checkpoint_dir {
             state.start(at, number, bytes, now);
         }
         drop(state);
@@ -283,7 +295,7 @@ impl Shared {
             // Waiting requests can proceed.
             self.maintenance.notify_all();
         }
-        above
+        checkpoint_dir
     }
 
     /// Writes a pair of slots for the checkpoint that requested it.

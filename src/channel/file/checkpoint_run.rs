@@ -88,7 +88,8 @@ pub(super) struct Pair {
     pub said: bool,
     /// Number of the checkpoint that it holds; the opening's value has number 0.
     pub held: u64,
-    /// The next write may overwrite the newest value that it holds.
+    /// One of its slots could not be written: the next write may overwrite the newest value that it
+    /// holds.
     pub unwell: bool,
     pub part: Part,
 }

@@ -58,14 +58,14 @@ impl CommitOrder {
     }
 
     /// Returns whether a commit of the source waits to enter the log.
-    pub(super) fn wait_for(&self, source: &str) -> bool {
+    pub(super) fn has_waiting(&self, source: &str) -> bool {
         self.lock().get(source).is_some_and(|queue| queue.iter().any(|waiting| !waiting.reserved))
     }
 }
 
 impl OrderTicket {
-    /// Returns the place after all commits that the source has requested.
-    pub(super) fn last(order: &Arc<CommitOrder>, source: &str) -> Self {
+    /// Queues a commit of the source after all that it has requested before; returns its ticket.
+    pub(super) fn issue(order: &Arc<CommitOrder>, source: &str) -> Self {
         let mut queues = order.lock();
         let queue = queues.entry(source.to_owned()).or_default();
         let number = queue.back().map_or(0, |last| last.number + 1);
@@ -80,6 +80,8 @@ impl OrderTicket {
         &self.source
     }
 
+    /// Returns whether the commit may enter the log: once every earlier one of the source has left
+    /// the order.
     pub(super) fn turn(&self) -> Turn {
         let queues = self.order.lock();
         let queue = queues.get(&self.source).into_iter().flatten();

@@ -1,6 +1,12 @@
 //! Group commit: the write is done by a committer that finds that it may start, or by the pool for
 //! callers that must not block. Leadership is a job held by a thread, never a property of a future
 //! that can be dropped.
+//!
+//! A thread waits in [`Shared::wait_until_durable`] and leads from there: `lead_group` asks the commit
+//! delay and the log for a write (`start_next_write`), runs it, and reports it ([`WriteGuard::end`]).
+//! Under the lock of that report it starts the next write too while its own commit is still open;
+//! otherwise it passes the writes that may start to others (`wake_writers`): each to a committer that
+//! waits for that block, or to the pool (`write_all`).
 
 use super::block_write;
 use super::commit_delay::{CommitDelay, WriteDecision};
@@ -18,7 +24,7 @@ use std::time::Duration;
 
 /// Interval at which a waiting committer checks that the channel still runs: a panic in the middle
 /// of a change may have lost the only way to wake it.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A stripe that may be written, and the block that would be written, to find a committer that
 /// waits for it.
@@ -86,10 +92,10 @@ impl Shared {
         &self.stripe_dirs[index.at()].commit_delay
     }
 
-    /// Returns the next write of the stripe, if one may start and no other thread begins it. Where
+    /// Starts the next write of the stripe, if one may start and no other thread begins it. Where
     /// waiting for further commits pays, `pause` waits, for at most the given time, unless
     /// `is_settled` says that it is not needed any more.
-    fn next_write(
+    fn start_next_write(
         &self,
         index: StripeIndex,
         is_settled: impl Fn() -> bool,
@@ -125,9 +131,10 @@ impl Shared {
         None
     }
 
-    /// Starts and ends one write of the stripe, if one may start. Returns whether it did.
+    /// Starts and ends one write of the stripe, if one may start. Returns whether it did. For an
+    /// opening, and for a driver without threads.
     pub(super) fn write_one(self: &Arc<Self>, index: StripeIndex) -> bool {
-        let job = self.next_write(index, || false, std::thread::sleep);
+        let job = self.start_next_write(index, || false, std::thread::sleep);
         let Some(job) = job else { return false };
         let mut running = WriteGuard::new(self, job);
         let result = running.write();
@@ -139,7 +146,7 @@ impl Shared {
     fn write_all(self: &Arc<Self>, index: StripeIndex) {
         let (mut wrote, mut more) = (false, true);
         while more {
-            let Some(job) = self.next_write(index, || false, std::thread::sleep) else {
+            let Some(job) = self.start_next_write(index, || false, std::thread::sleep) else {
                 // A write that may start but could not (it waits for a segment that a full disk
                 // does not provide) would be queued again at once, for ever: maintenance hands it
                 // over when there is a segment.
@@ -166,7 +173,7 @@ impl Shared {
         let index = completion.stripe;
         let is_settled = || completion.outcome().is_some();
         // The last committer begins the write; this thread then only waits for its end.
-        let mut job = self.next_write(index, is_settled, |left| {
+        let mut job = self.start_next_write(index, is_settled, |left| {
             let generation = completion.waiters.generation();
             if !is_settled() {
                 completion.waiters.sleep(generation, Some(left));
@@ -219,7 +226,7 @@ impl Shared {
     ///
     /// # Errors
     /// It is in doubt.
-    pub(super) async fn wait_for(
+    pub(super) async fn wait_until_durable(
         self: &Arc<Self>,
         caller: Caller,
         ticket: &mut CommitTicket,
@@ -235,7 +242,7 @@ impl Shared {
             if completion.outcome().is_some() || (leads && self.lead_group(&completion)) {
                 continue;
             }
-            let until = self.look_at(&mut wait_budget, Some(completion.stripe))?;
+            let until = self.next_check(&mut wait_budget, Some(completion.stripe))?;
             caller.changed(&completion.waiters, generation, until, &self.timer).await;
         }
     }
@@ -255,7 +262,7 @@ impl Shared {
             if completion.outcome().is_some() {
                 return Ok(());
             }
-            let until = self.look_at(&mut wait_budget, None)?;
+            let until = self.next_check(&mut wait_budget, None)?;
             caller.changed(&completion.waiters, generation, until, &self.timer).await;
         }
     }
@@ -265,18 +272,18 @@ impl Shared {
     /// doubt.
     fn wait_budget(&self) -> WaitBudget {
         let began = self.now();
-        WaitBudget { began, until: began + self.options.write_timeout * 3, looked: false }
+        WaitBudget { began, until: began + self.options.write_timeout * 3, extended: false }
     }
 
-    /// Returns when a wait ends at the latest, to look again: longer while the stripe has more bytes
-    /// to write than fit in the time of one write. The first wait takes no lock for that: nearly
+    /// Returns when a waiting committer checks again at the latest. It waits longer altogether while
+    /// the stripe has more bytes to write than fit in the time of one write. The first wait takes no lock for that: nearly
     /// every commit is durable before it ends.
-    fn look_at(
+    fn next_check(
         &self,
         wait_budget: &mut WaitBudget,
         stripe: Option<StripeIndex>,
     ) -> Result<Duration, FaultCause> {
-        if std::mem::replace(&mut wait_budget.looked, true) || self.is_poisoned() {
+        if std::mem::replace(&mut wait_budget.extended, true) || self.is_poisoned() {
             // A poisoned log returns an error from here on.
             let more = self.log().map(|log| stripe.map(|stripe| log.time_allowed(stripe)))?;
             let all = self.options.write_timeout + more.unwrap_or_default();
@@ -284,7 +291,7 @@ impl Shared {
         }
         let now = self.now();
         match wait_budget.until.checked_sub(now) {
-            Some(left) if !left.is_zero() => Ok(now + left.min(LOOK)),
+            Some(left) if !left.is_zero() => Ok(now + left.min(CHECK_INTERVAL)),
             _ => {
                 let waited = wait_budget.until.saturating_sub(wait_budget.began).as_secs();
                 let what = format!("not durable after {waited} s; the disks do not respond");
@@ -304,7 +311,7 @@ impl RunTask for Shared {
             Task::Write(index) => self.write_all(index),
             Task::ReadAhead => read_back::read_ahead(self),
             Task::Maintain(index) => self.maintain(index),
-            Task::Checkpoint => self.keep_checkpoint(),
+            Task::Checkpoint => self.begin_changed_checkpoint(),
             Task::Slot(at) => {
                 self.write_slot(at);
                 self.advance_checkpoint(self.checkpoint_writer());
@@ -317,8 +324,8 @@ impl RunTask for Shared {
 struct WaitBudget {
     began: Duration,
     until: Duration,
-    /// It was compared with what the stripe has to write.
-    looked: bool,
+    /// It was extended for the bytes that the stripe has to write.
+    extended: bool,
 }
 
 fn ready_stripes(log: &Log) -> Vec<ReadyStripe> {
@@ -397,7 +404,7 @@ mod tests {
         let took = Duration::from_millis(1);
         shared.commit_delay(index).begin(shared.now(), took, 1, pending_write);
         let pauses = Cell::new(0);
-        let job = shared.next_write(
+        let job = shared.start_next_write(
             index,
             || pauses.get() > 1,
             |left| {

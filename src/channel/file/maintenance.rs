@@ -3,6 +3,10 @@
 //! One thread per channel that never waits for a disk, so that it notices when one hangs: disk
 //! operations are handed to the pool. A driver without threads does it all in one round. The log's
 //! lock is held only to read and to report.
+//!
+//! A round ([`Shared::run_maintenance`]) submits a [`Task::Maintain`] for each stripe, gives up writes
+//! and reads that hang, tries suspended stripes again, and begins a checkpoint when one is due. It runs
+//! at once when the log asks for it ([`Wakeups::maintenance`](crate::log::Wakeups::maintenance)).
 
 use super::shared::{Shared, StripeMaintenance};
 use super::workers::{RunTask, Task};
@@ -24,11 +28,11 @@ use std::time::Duration;
 const NAMES_EVERY: Duration = Duration::from_millis(100);
 
 /// The longest interval between maintenance rounds, which check disk space and writes that hang.
-const LOOK: Duration = Duration::from_secs(1);
+const INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// The interval while puts wait for space: with [`PAUSE_OF_MAKING`] at most 0.7 s pass between the
 /// return of space and the creation of the segment that they wait for.
-const LOOK_FOR_ROOM: Duration = Duration::from_millis(200);
+const INTERVAL_WITHOUT_ROOM: Duration = Duration::from_millis(200);
 
 /// The pause after a failed creation of a segment: where a quota refuses what the file system
 /// reports as free, each failed attempt is written in part.
@@ -61,7 +65,7 @@ pub(super) fn run(shared: &Weak<Shared>) {
         let round = catch_unwind(AssertUnwindSafe(|| shared.run_maintenance(&mut schedule)));
         let nap = round.unwrap_or_else(|_| {
             tracing::error!(code = %codes::MAINTENANCE_FAILED, channel = shared.name, "the channel's maintenance thread failed in its own code; it continues in a second");
-            LOOK
+            INTERVAL_MAX
         });
         // While sleeping the thread keeps the channel alive only for one check.
         shared.maintenance.sleep(generation, Some(nap));
@@ -72,7 +76,7 @@ impl Shared {
     /// Does one round of everything; returns how long nothing needs to be done.
     pub(super) fn run_maintenance(self: &Arc<Self>, schedule: &mut Schedule) -> Duration {
         if self.is_closed() {
-            return LOOK;
+            return INTERVAL_MAX;
         }
         let now = self.now();
         let stripes = self.stripe_dirs.len();
@@ -110,11 +114,11 @@ impl Shared {
         self.hand_over_writes();
         let next = (schedule.checkpoint_at + interval).saturating_sub(now);
         let retry = self.log().ok().and_then(|log| log.next_retry(now));
-        let retry = retry.map_or(LOOK, |at| at.saturating_sub(now));
+        let retry = retry.map_or(INTERVAL_MAX, |at| at.saturating_sub(now));
         let pause = match self.log() {
             Ok(log) if log.checkpoint_is_wanted() => NAMES_EVERY,
-            Ok(log) if log.lacks_space() => LOOK_FOR_ROOM,
-            _ => LOOK,
+            Ok(log) if log.lacks_space() => INTERVAL_WITHOUT_ROOM,
+            _ => INTERVAL_MAX,
         };
         next.min(retry).min(pause).max(Duration::from_millis(1))
     }
@@ -144,8 +148,8 @@ impl Shared {
         self.delete_spare_segments(index, &mut maintenance);
     }
 
-    /// Begins a checkpoint if the last one is out of date.
-    pub(super) fn keep_checkpoint(self: &Arc<Self>) {
+    /// Begins a checkpoint if the state has changed since the last one.
+    pub(super) fn begin_changed_checkpoint(self: &Arc<Self>) {
         let known = self.checkpointed.load(Ordering::SeqCst);
         // A failure is logged and retried. A thread of the pool does not wait for a checkpoint that
         // is being written: while a slot hangs and acknowledgements wait for it, thread after
@@ -161,7 +165,7 @@ impl Shared {
         let Ok(report) = self.log().map(|log| log.report(index)) else { return };
         let (was, refused) = (report.lacks_space, report.refused_segment.is_some());
         // Half of maintenance's interval: a round that begins slightly early still checks.
-        let pause = if was || refused { LOOK_FOR_ROOM } else { LOOK } / 2;
+        let pause = if was || refused { INTERVAL_WITHOUT_ROOM } else { INTERVAL_MAX } / 2;
         if maintenance.space_at.is_some_and(|at| now < at + pause) {
             return;
         }

@@ -11,8 +11,16 @@
 //! [`FileChannel::open`] recovers the directories and begins a new epoch. A put commit reserves a
 //! frame under the channel's short lock, encodes its events straight into block memory outside it,
 //! and then either writes the block itself or waits for the thread that does. A take lends ranges
-//! of sequences; its commit is one small frame. [`maintenance`] preallocates segments and writes
-//! checkpoints; [`workers`] write for futures, which must not block.
+//! of sequences; its commit is one small frame on each stripe that it touches.
+//!
+//! | threads | what they run |
+//! |---|---|
+//! | those of the callers | [`put`], [`take`]: reserve, encode, and where they may block also write ([`group_commit`]) and read ([`read_back`]) |
+//! | the pool, [`workers`] | whatever may wait for a disk: writes and reads for futures, segments, slots of checkpoints |
+//! | one of [`maintenance`] | no disk operation: decides when the pool makes and deletes segments and writes checkpoints, and notices what hangs |
+//!
+//! The state machine of the log is [`crate::log`], locked in [`shared`]; its manual has the write path.
+//! DESIGN.md, "One commit, step by step", follows one event through these files.
 //!
 //! # Example
 //!
@@ -165,7 +173,7 @@ impl FileChannel {
     /// # Errors
     /// No slot could be written; the log itself has everything.
     pub fn checkpoint(&self) -> Result<(), FaultCause> {
-        seal(&self.inner.shared)
+        write_checkpoint(&self.inner.shared)
     }
 }
 
@@ -232,7 +240,7 @@ impl Channel for FileChannel {
             writes: counts.writes,
             written_bytes: counts.written_bytes,
             failed_writes: counts.failed_writes,
-            stripes: reports.iter().map(|report| stripe_reading(shared, report, now)).collect(),
+            stripes: reports.iter().map(|report| stripe_status(shared, report, now)).collect(),
             checkpoint_errors: shared.checkpoints.errors.load(std::sync::atomic::Ordering::Relaxed),
             checkpoint_copy_errors: shared
                 .checkpoints
@@ -253,7 +261,7 @@ impl Channel for FileChannel {
         loop {
             let generation = shared.room.generation();
             // Read first: a commit that enters the log in between is busy there.
-            let waiting = shared.commit_order.wait_for(source);
+            let waiting = shared.commit_order.has_waiting(source);
             let log = shared.log().map_err(SourceOffsetError::Stopped)?;
             if let Some(why) = shared.gave_way.get() {
                 // The process that has the directories may have committed a later one.
@@ -296,7 +304,7 @@ fn waits_for(report: &StripeReport, now: Duration) -> Duration {
     report.waits_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
 }
 
-fn stripe_reading(shared: &Shared, report: &StripeReport, now: Duration) -> StripeStatus {
+fn stripe_status(shared: &Shared, report: &StripeReport, now: Duration) -> StripeStatus {
     let directory = shared.stripe_dirs[report.index.at()].directory.as_ref();
     StripeStatus {
         directory: directory.map(|d| d.path().display().to_string()).unwrap_or_default(),
@@ -338,11 +346,11 @@ impl Inner {
             let _ = maintenance.join();
         }
         self.drain();
-        // The last checkpoint is the seal: it names the watermark, so that whatever is missing
-        // below it at the next opening is known to be damage.
-        let sealed = self.seal();
+        // It names the watermark, so that whatever is missing below it at the next opening is known
+        // to be damage.
+        let written = self.write_last_checkpoint();
         shared.workers.end(shared.options.write_timeout);
-        sealed.map_err(CloseError)
+        written.map_err(CloseError)
     }
 
     /// Ends what was reserved before the channel was closed. Never on this thread, unless it is the
@@ -370,26 +378,28 @@ impl Inner {
         }
     }
 
-    fn seal(&self) -> Result<(), FaultCause> {
+    /// Writes the last checkpoint on a thread of its own, and waits for it a little longer than the
+    /// write timeout: a disk that hangs must not hang the caller of close.
+    fn write_last_checkpoint(&self) -> Result<(), FaultCause> {
         let shared = Arc::clone(&self.shared);
         let patience = shared.options.write_timeout;
         if shared.options.step_driven {
-            return seal(&shared);
+            return write_checkpoint(&shared);
         }
         let (tell, told) = mpsc::channel();
         // The receiver is gone when it took too long.
         let run = move || {
-            let _ = tell.send(seal(&shared));
+            let _ = tell.send(write_checkpoint(&shared));
         };
-        match threads::spawn("millpond-seal", run) {
+        match threads::spawn("millpond-close", run) {
             // Without a thread to spare this one does it.
-            Err(_) => seal(&self.shared),
-            // A disk that begins to hang now is left out after that time: the seal without it
+            Err(_) => write_checkpoint(&self.shared),
+            // A disk that begins to hang now is left out after that time: the checkpoint without it
             // reports its own error.
             Ok(thread) => match told.recv_timeout(patience + Duration::from_secs(1)) {
-                Ok(sealed) => {
+                Ok(written) => {
                     let _ = thread.join();
-                    sealed
+                    written
                 }
                 Err(_) => {
                     let what = format!("a disk has not responded for {} s", patience.as_secs());
@@ -401,7 +411,7 @@ impl Inner {
 }
 
 /// Writes a checkpoint of everything.
-fn seal(shared: &Arc<Shared>) -> Result<(), FaultCause> {
+fn write_checkpoint(shared: &Arc<Shared>) -> Result<(), FaultCause> {
     let written = shared.checkpoint(shared.checkpoint_writer(), shared.options.write_timeout);
     written.map(|_| ()).map_err(|error| error.fault)
 }

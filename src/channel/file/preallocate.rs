@@ -1,4 +1,5 @@
-//! Preallocation: how large segments are, and how fast their zeroes are written.
+//! Preallocation: segments get their space, and zeroes, before they are used. `segment_use.rs` measures
+//! how fast that must be, and how large the next one is.
 //!
 //! A segment has all of its space before it is used, so a commit never fails on a full disk. But
 //! the first write into preallocated space makes the file system write its journal, a second write
@@ -36,7 +37,7 @@ impl Shared {
         maintenance: &mut StripeMaintenance,
     ) -> u64 {
         let (first, most) = (self.options.first_segment_bytes(), self.options.segment_bytes());
-        maintenance.segment_use.look(self.now(), report, first, most);
+        maintenance.segment_use.update(self.now(), report, first, most);
         maintenance.segment_use.len
     }
 
@@ -78,7 +79,7 @@ impl Shared {
 
     /// Leaves the disk to commits for a while, where the stripe is written: after an operation on
     /// it that began at `began`, for at least `least`. Ends early when maintenance is notified
-    /// since `turn`, which it is when a segment is put into use or missed.
+    /// since `generation`, which it is when a segment is put into use or missed.
     pub(super) fn pause_after(
         &self,
         report: &StripeReport,

@@ -1,4 +1,4 @@
-//! Put transactions.
+//! Put transactions: the beginning of the write path, which `log/mod.rs` tells as a whole.
 
 use super::commit_order::{OrderTicket, Turn};
 use super::shared::Shared;
@@ -37,10 +37,10 @@ impl FilePut {
     fn order_ticket(&self) -> Option<OrderTicket> {
         self.source_offset
             .as_ref()
-            .map(|(source, _)| OrderTicket::last(&self.shared.commit_order, source))
+            .map(|(source, _)| OrderTicket::issue(&self.shared.commit_order, source))
     }
 
-    /// Reserves and fills when it is its turn, or returns why not now.
+    /// Appends when it is the turn of this commit among those of its source, or returns why not now.
     fn append_in_turn(
         &self,
         order: Option<&OrderTicket>,
@@ -60,8 +60,9 @@ impl FilePut {
         Ok(appended)
     }
 
-    /// Reserves and fills, or returns why not now. The write of a future is handed to another
-    /// thread, which is chosen under the lock of the reservation.
+    /// Reserves a frame under the log's lock and encodes the events into it without, or returns why
+    /// not now. The write of a future is handed to another thread, which is chosen under the lock of
+    /// the reservation.
     fn append(&self, caller: Caller) -> Result<Result<CommitTicket, ReserveError>, CommitError> {
         let now = self.shared.now();
         let source_offset =
@@ -138,7 +139,7 @@ impl FilePut {
                 Err(_) => caller.changed(&shared.room, generation, deadline, &shared.timer).await,
             }
         };
-        shared.wait_for(caller, &mut ticket).await.map_err(CommitError::InDoubt)?;
+        shared.wait_until_durable(caller, &mut ticket).await.map_err(CommitError::InDoubt)?;
         order.into_iter().for_each(OrderTicket::committed);
         Ok(())
     }

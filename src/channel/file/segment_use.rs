@@ -53,7 +53,7 @@ impl SegmentUse {
     ///
     /// Segments have `first` bytes at first, or as many as the largest existing one, and `most`
     /// finally.
-    pub(super) fn look(&mut self, now: Duration, report: &StripeReport, first: u64, most: u64) {
+    pub(super) fn update(&mut self, now: Duration, report: &StripeReport, first: u64, most: u64) {
         self.measure(now, report);
         self.len = self.len.max(report.largest_segment.clamp(first, most));
         let Some((segment, since)) = self.segment else {
@@ -183,7 +183,7 @@ mod tests {
     fn sizes(looks: &[(u64, u64)]) -> Vec<u64> {
         let mut used = SegmentUse::default();
         let look = |(millis, segment): &(u64, u64)| {
-            used.look(at(*millis), &report(*segment, MIB, *millis, 4096), 4 * MIB, 64 * MIB);
+            used.update(at(*millis), &report(*segment, MIB, *millis, 4096), 4 * MIB, 64 * MIB);
             used.len / MIB
         };
         looks.iter().map(look).collect()
@@ -202,18 +202,18 @@ mod tests {
     fn an_opened_channel_goes_on_with_the_size_that_it_had() {
         let mut used = SegmentUse::default();
         let opened = StripeReport { largest_segment: 32 * MIB, ..report(9, MIB, 0, 0) };
-        used.look(at(0), &opened, 4 * MIB, 64 * MIB);
+        used.update(at(0), &opened, 4 * MIB, 64 * MIB);
         assert_eq!(used.len, 32 * MIB);
         let oversize = StripeReport { largest_segment: 300 * MIB, ..report(9, MIB, 0, 0) };
-        used.look(at(1), &oversize, 4 * MIB, 64 * MIB);
+        used.update(at(1), &oversize, 4 * MIB, 64 * MIB);
         assert_eq!(used.len, 64 * MIB, "one large transaction is not a trend");
     }
 
     #[test]
     fn puts_of_large_blocks_get_segments_of_full_size_without_zeroes() {
         let mut used = SegmentUse::default();
-        used.look(at(0), &report(1, MIB, 0, 0), 4 * MIB, 64 * MIB);
-        used.look(at(1_000), &report(2, MIB, 50, LARGE_WRITE_BYTES), 4 * MIB, 64 * MIB);
+        used.update(at(0), &report(1, MIB, 0, 0), 4 * MIB, 64 * MIB);
+        used.update(at(1_000), &report(2, MIB, 50, LARGE_WRITE_BYTES), 4 * MIB, 64 * MIB);
         assert!(used.writes_are_large());
         assert_eq!(used.len, 64 * MIB);
     }

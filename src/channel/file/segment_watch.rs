@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const MEMBER_MISSING_FOR: Duration = Duration::from_millis(100);
 
 /// Segments with blocks checked per round, in addition to the one that is written.
-const FILES_PER_LOOK: usize = 64;
+const FILES_PER_CHECK: usize = 64;
 
 impl Shared {
     /// Reopens the free segments on which a write has failed. One that cannot be opened now is
@@ -71,11 +71,11 @@ impl Shared {
             self.check_lock(lock);
         }
         if index.0 == 0 {
-            self.look_at_checkpoint_home(&mut maintenance.checkpoint_member);
+            self.check_checkpoint_dir(&mut maintenance.checkpoint_member);
         }
         let turn = maintenance.files_turn;
-        maintenance.files_turn = turn.wrapping_add(FILES_PER_LOOK);
-        let Ok(files) = self.log().map(|log| log.segments_to_check(index, turn, FILES_PER_LOOK))
+        maintenance.files_turn = turn.wrapping_add(FILES_PER_CHECK);
+        let Ok(files) = self.log().map(|log| log.segments_to_check(index, turn, FILES_PER_CHECK))
         else {
             return;
         };
@@ -153,7 +153,7 @@ impl Shared {
         if !is_in_place(directory) {
             return false;
         }
-        let Ok(files) = self.log().map(|log| log.segments_to_check(index, 0, FILES_PER_LOOK))
+        let Ok(files) = self.log().map(|log| log.segments_to_check(index, 0, FILES_PER_CHECK))
         else {
             return false;
         };
@@ -161,7 +161,7 @@ impl Shared {
     }
 
     /// Rewrites the member file of `checkpointDir` after it was removed.
-    fn look_at_checkpoint_home(&self, watch: &mut MemberWatch) {
+    fn check_checkpoint_dir(&self, watch: &mut MemberWatch) {
         let CheckpointDir { directory, member, lock } = &self.checkpoint_home;
         self.check_lock(&**lock);
         if !matches!(directory.holds(MEMBER_NAME), Ok(false)) {

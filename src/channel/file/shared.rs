@@ -79,13 +79,13 @@ impl Deref for LockedLog<'_> {
     type Target = Log;
 
     fn deref(&self) -> &Log {
-        self.log.as_deref().expect("it is let go of with the guard")
+        self.log.as_deref().expect("the lock is held until the drop")
     }
 }
 
 impl DerefMut for LockedLog<'_> {
     fn deref_mut(&mut self) -> &mut Log {
-        self.log.as_deref_mut().expect("it is let go of with the guard")
+        self.log.as_deref_mut().expect("the lock is held until the drop")
     }
 }
 
@@ -211,7 +211,7 @@ impl Shared {
     }
 
     /// Wakes all waiters of the log, which has stopped. Waiters that a panic in the middle of a
-    /// change has lost wake by themselves, see `LOOK` in `group_commit.rs`.
+    /// change has lost wake by themselves, see `CHECK_INTERVAL` in `group_commit.rs`.
     fn wake_all(&self) {
         let completions = LockRank::Log.lock(&self.log).completions();
         completions.iter().for_each(|completion| completion.waiters.notify_all());
@@ -252,6 +252,7 @@ impl Shared {
         self.closed.swap(true, Ordering::SeqCst)
     }
 
+    /// Wakes and logs what the log asked for; called without the lock.
     pub(super) fn deliver(&self, wakeups: Wakeups) {
         if wakeups.memory {
             self.pool.stock(0);
@@ -286,8 +287,9 @@ impl Shared {
         }
     }
 
-    /// Waits, without the lock, for the threads that fill frames of a stripe that failed. They only
-    /// copy and checksum; this thread is not one of them.
+    /// Waits, without the lock, for the threads that fill frames of a stripe that failed, so that its
+    /// epoch can end ([`Log::finish_failures`]). They only copy and checksum; this thread is not one
+    /// of them.
     fn finish_failures(&self) {
         loop {
             std::thread::yield_now();

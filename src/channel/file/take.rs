@@ -24,9 +24,11 @@ pub(super) struct FileTake {
 }
 
 /// The result of one attempt to lend.
-enum Look {
+enum LendAttempt {
     Events(Vec<Event>),
+    /// The next event is on the disk only: this read comes first.
     Read(ReadJob),
+    /// Nothing now: wait for a notification of `takers`.
     Later,
 }
 
@@ -49,7 +51,7 @@ impl FileTake {
         }
     }
 
-    fn look(&mut self, max: usize) -> Result<Look, TakeError> {
+    fn try_lend(&mut self, max: usize) -> Result<LendAttempt, TakeError> {
         if self.shared.is_closed() {
             return Err(match self.shared.gave_way.get() {
                 Some(why) => TakeError::Stopped(why.clone()),
@@ -68,19 +70,19 @@ impl FileTake {
                 self.shared.submit_task(Task::ReadAhead);
             }
             match lent {
-                LeaseOutcome::Leases(leases) => match self.keep(leases) {
+                LeaseOutcome::Leases(leases) => match self.decode(leases) {
                     events if events.is_empty() => {}
-                    events => return Ok(Look::Events(events)),
+                    events => return Ok(LendAttempt::Events(events)),
                 },
-                LeaseOutcome::Read(job) => return Ok(Look::Read(job)),
-                LeaseOutcome::Wait | LeaseOutcome::Empty => return Ok(Look::Later),
+                LeaseOutcome::Read(job) => return Ok(LendAttempt::Read(job)),
+                LeaseOutcome::Wait | LeaseOutcome::Empty => return Ok(LendAttempt::Later),
             }
         }
     }
 
-    /// Returns the events of fresh leases. A lease that does not decode although its checksum is
+    /// Decodes the events of fresh leases and keeps these for the commit. A lease that does not decode although its checksum is
     /// right is quarantined: the next one is delivered.
-    fn keep(&mut self, leases: Vec<Lease>) -> Vec<Event> {
+    fn decode(&mut self, leases: Vec<Lease>) -> Vec<Event> {
         let budget = self.shared.options.hot_window_bytes;
         let mut events = Vec::new();
         for lease in leases {
@@ -211,21 +213,21 @@ impl FileTake {
         let mut late = false;
         loop {
             let generation = shared.takers.generation();
-            let until = match (self.look(max)?, caller) {
-                (Look::Events(events), _) => return Ok(events),
-                (Look::Read(job), Caller::Thread) => {
+            let until = match (self.try_lend(max)?, caller) {
+                (LendAttempt::Events(events), _) => return Ok(events),
+                (LendAttempt::Read(job), Caller::Thread) => {
                     read_back::read(&shared, job);
                     continue;
                 }
                 // Only a caller that may block reads: the pool requests the same read again.
-                (Look::Read(job), Caller::Task) => {
+                (LendAttempt::Read(job), Caller::Task) => {
                     let _ = shared.with_log(|log| log.leave_read(job));
                     shared.submit_task(Task::ReadAhead);
                     // From now, not from the deadline: once the deadline has passed the future
                     // would find it passed at every poll, ask again at once, and spin.
                     shared.now() + shared.options.write_timeout
                 }
-                (Look::Later, _) => self.patience(deadline),
+                (LendAttempt::Later, _) => self.patience(deadline),
             };
             if shared.now() < until {
                 caller.changed(&shared.takers, generation, until, &shared.timer).await;
@@ -244,13 +246,14 @@ impl FileTake {
         }
         let body = Log::ack_body(&self.leases);
         let shared = Arc::clone(&self.shared);
+        // Not `keep-alive`: a refusal hands back events that the caller has delivered already.
         let deadline = shared.now() + shared.options.write_timeout;
         loop {
             let generation = shared.room.generation();
             match self.acknowledge(&body, caller)? {
                 Ok(Awaited::Frames(frames)) => {
                     for mut frame in frames {
-                        let durable = shared.wait_for(caller, &mut frame).await;
+                        let durable = shared.wait_until_durable(caller, &mut frame).await;
                         durable.map_err(CommitError::InDoubt)?;
                     }
                     return Ok(());

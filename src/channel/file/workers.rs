@@ -1,4 +1,4 @@
-//! Worker threads of the channel, for work that no caller's thread can do.
+//! Worker threads of the channel: for work that may wait for a disk and that no caller's thread does.
 
 use crate::base::codes;
 use crate::base::ids::StripeIndex;
@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// A task of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
-    /// Start the stripe's writes while some may start.
+    /// Write the stripe's blocks while writes may start.
     Write(StripeIndex),
     /// Continue the window of a stripe before takers ask.
     ReadAhead,
@@ -31,7 +31,7 @@ pub(super) enum Task {
     Maintain(StripeIndex),
     /// Begin a checkpoint if the state has changed.
     Checkpoint,
-    /// Write the pair of slots with this number, for the checkpoint that asked for it.
+    /// Write the pair of slots with this index, for the checkpoint that requested it.
     Slot(usize),
 }
 
