@@ -1,8 +1,9 @@
 //! Against a real cluster: `.ci/hdfs` starts one and runs these.
 //!
 //! `MILLPOND_HDFS` is the directory of its client's settings. `MILLPOND_HDFS_CONTROL` is a program that is
-//! called as `PROGRAM kill|freeze|thaw|start namenode|datanode` and as `PROGRAM admin ARGUMENTS…`
-//! (`hdfs dfsadmin`). The tests take turns at the servers.
+//! called as `PROGRAM kill|freeze|thaw|start namenode|datanode`, as `PROGRAM nodes N`, which starts further
+//! DataNodes (`datanode2`, …) or ends them, and as `PROGRAM admin ARGUMENTS…` (`hdfs dfsadmin`). The tests
+//! take turns at the servers.
 
 use super::*;
 use std::process::Command;
@@ -265,4 +266,46 @@ async fn a_killed_namenode_is_unavailable_and_everything_synced_is_there_afterwa
     real.recover("a").await;
     assert!(real.content("a").await.starts_with(b"synced"));
     real.open_with("c", b"again").await.close().await.unwrap();
+}
+
+/// Returns the settings in `directory` with another number of replicas, in a directory of their own.
+fn with_replicas(directory: &Path, replicas: u32) -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    for name in ["core-site.xml", "hdfs-site.xml"] {
+        let text = std::fs::read_to_string(directory.join(name)).unwrap();
+        let property = format!(
+            "<property><name>dfs.replication</name><value>{replicas}</value></property>\
+             </configuration>"
+        );
+        std::fs::write(place.path().join(name), text.replace("</configuration>", &property))
+            .unwrap();
+    }
+    place
+}
+
+#[tokio::test]
+async fn new_files_are_written_while_a_datanode_of_three_is_dead_or_frozen_unnoticed() {
+    let Some(real) = Real::connect_with_control(20).await else { return };
+    real.control("nodes 3").await;
+    let mut settings = real.cluster.cluster.settings.clone();
+    let directory = with_replicas(settings.directory.as_deref().unwrap(), 3);
+    settings.directory = Some(directory.path().to_owned());
+    let cluster = Native::open(settings).unwrap();
+    for (fault, repair) in
+        [("freeze datanode2", "thaw datanode2"), ("kill datanode3", "start datanode3")]
+    {
+        real.control(fault).await;
+        for number in 0..4 {
+            let path = real.path(&format!("{number}-{}", &fault[..4]));
+            let mut file = cluster.create(&path).await.unwrap();
+            file.write(Bytes::from_static(b"written")).await.unwrap();
+            file.hsync().await.unwrap();
+            file.write(Bytes::from_static(b" twice")).await.unwrap();
+            file.hsync().await.unwrap();
+            file.close().await.unwrap();
+            assert_eq!(cluster.read(&path, 0, 99).await.unwrap(), "written twice", "{fault}");
+        }
+        real.control(repair).await;
+    }
+    real.control("nodes 1").await;
 }
