@@ -214,7 +214,7 @@ fn every_rule_of_the_engine_names_a_test_that_is_there() {
 #[test]
 fn every_promise_names_tests_that_are_there() {
     let page = source::read("docs/durability.md");
-    let named = named_tests(&page, "## Which test holds which promise");
+    let named = named_tests(&page, "## Which tests verify which guarantee");
     assert!(named.len() > 20, "the table was found");
     let missing =
         not_there(named, &["tests/engine", "crates/agent/tests/agent", "tests/simulation"]);
