@@ -4,14 +4,13 @@ use super::block::{LogBlock, OpenBlock, state_bytes_bound};
 use super::block_completion::BlockCompletion;
 use super::read_window::ReadWindow;
 use super::readable_block::Lease;
-use super::segment_space::{FreeSegment, SegmentSpace};
+use super::segment_space::SegmentSpace;
 use super::source_offsets::SourceOffsets;
 use super::stripe::{Stripe, StripeStart, UnresolvedFrames};
 use super::stripe_phase::{FailureCount, StripePhase};
 use super::write_job::JobId;
 use crate::base::codes::Code;
 use crate::base::event_ages::EventAges;
-use crate::base::fault_cause::FaultCause;
 use crate::base::histogram::DurationHistogram;
 use crate::base::ids::{GroupId, MAIN_GROUP, StripeIndex, WriteOrder};
 use crate::base::limits;
@@ -264,50 +263,6 @@ impl Log {
     /// Notes that the durable state has changed, so that a checkpoint would write something new.
     pub(super) fn changed(&mut self) {
         self.durable_version += 1;
-    }
-
-    /// Sets how many concurrent writes the stripe's storage takes, if this became known after the opening.
-    pub fn set_writes_in_flight_max(&mut self, stripe: StripeIndex, max: usize) {
-        self.stripes[stripe.at()].writes_in_flight_max = max;
-    }
-
-    /// Adds a segment that the stripe can take into use.
-    pub fn add_segment(&mut self, stripe: StripeIndex, segment: FreeSegment) {
-        let stripe = &mut self.stripes[stripe.at()];
-        stripe.space.adopt(segment);
-        self.wakeups.room = true;
-        // A suspended stripe may wait for it.
-        self.wakeups.maintenance |= !stripe.phase.is_started();
-    }
-
-    /// Notes that a segment of `len` bytes could not be made. What still needs it asks again; nothing else waits for
-    /// it.
-    pub fn refuse_segment(&mut self, index: StripeIndex, len: u64, fault: FaultCause) {
-        let bound = self.state_bytes_bound();
-        let stripe = &mut self.stripes[index.at()];
-        stripe.space.refuse(len, fault, bound + stripe.first_queued_bytes());
-        self.wakeups.room = true;
-    }
-
-    /// Forgets a segment that could not be made, because nothing has asked for it for long.
-    pub fn forget_refused_segment(&mut self, index: StripeIndex) {
-        self.stripes[index.at()].space.forget_refused();
-    }
-
-    /// Whether puts wait for space on some disk.
-    #[must_use]
-    pub fn lacks_space(&self) -> bool {
-        let lacks = |s: &Stripe| s.no_space.is_some() || s.space.refused().is_some();
-        self.stripes.iter().any(lacks)
-    }
-
-    /// Sets or clears the reason why the stripe's disk takes no puts.
-    pub fn set_space(&mut self, stripe: StripeIndex, fault: Option<FaultCause>) {
-        let stripe = &mut self.stripes[stripe.at()];
-        if stripe.no_space.is_some() && fault.is_none() {
-            self.wakeups.room = true;
-        }
-        stripe.no_space = fault;
     }
 }
 

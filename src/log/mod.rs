@@ -8,7 +8,8 @@
 //! `stripe_phase` (whether the stripe can be written, with a table of transitions), `segment_space` (room in
 //! segments), `read_window` with `tail_cache` (what can be lent), `source_offsets`. The other files are the
 //! steps of [`Log`], in the order of the write path: `reservation`, `write_start`, `write_completion`,
-//! `write_failure`, `resumption`; then `lease` and `progress` for takes and checkpoints.
+//! `write_failure`, `resumption`; then `lease` for takes, `checkpoint_plan` for checkpoints, and `segment_supply` and
+//! `stripe_report` for maintenance.
 //!
 //! # The write path
 //!
@@ -52,31 +53,34 @@
 
 pub mod block;
 pub mod block_completion;
+mod checkpoint_plan;
 mod interface;
 pub mod lease;
 mod lost_segment;
 mod machine;
-mod progress;
 pub mod read_window;
 pub mod readable_block;
 mod reservation;
 mod resumption;
 mod segment_space;
+mod segment_supply;
 pub mod source_offsets;
 mod source_progress;
 mod stripe;
 mod stripe_phase;
+mod stripe_report;
 mod tail_cache;
 mod write_completion;
 mod write_failure;
 pub mod write_job;
 mod write_start;
 
+pub use checkpoint_plan::CheckpointPlan;
 pub use interface::{Acknowledgement, LogCounts, PendingWrite};
 pub use lease::{LeaseOutcome, ReadJob, ReadOutcome};
 pub use machine::{Log, LogLine, LogSettings, Wakeups};
-pub use progress::{CheckpointPlan, StripeReport};
 pub use reservation::{PutShape, ReserveError};
 pub use segment_space::{FreeSegment, LiveSegment};
 pub use stripe::StripeStart;
+pub use stripe_report::StripeReport;
 pub use write_job::WriteJob;
