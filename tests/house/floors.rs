@@ -20,12 +20,13 @@ const FLOORS: &[(u8, &[&str])] = &[
     (7, &["flow::codes", "flow::date", "flow::metrics", "flow::net"]),
     (8, &["flow::pattern", "flow::settings", "flow::wire"]),
     (9, &["flow"]),
-    (10, &["adapters::wire", "config", "hdfs::file_system", "observe::svg"]),
+    (10, &["adapters::wire", "config", "hdfs::file_system", "hdfs::format", "observe::svg"]),
     (
         11,
         &[
             "adapters::sink",
             "adapters::source",
+            "hdfs::sink",
             "observe::admin",
             "observe::graph",
             "observe::monitor",

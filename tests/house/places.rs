@@ -32,6 +32,14 @@ const PLACES: &[Place] = &[
                 "crates/adapters/src/sink/file_roll/",
                 "the files it writes; they are made through base::files",
             ),
+            (
+                "crates/hdfs/src/file_system/local.rs",
+                "the files it writes; they are made through base::files",
+            ),
+            (
+                "crates/hdfs/src/sink/ledger.rs",
+                "the list of open files; it is opened through base::files",
+            ),
         ],
     },
     Place {

@@ -25,6 +25,24 @@ pub(super) const TYPE: InterceptorType = InterceptorType {
     build: |reader| Ok(Box::new(build(reader)?)),
 };
 
+/// Returns the address of this machine; with `by_name` its full name, or the address if it has none. Waits for the
+/// name server, 5 s at most; the result is kept.
+///
+/// # Errors
+/// It cannot be looked up; the text says why.
+pub fn this_machine(by_name: bool) -> Result<&'static str, String> {
+    if by_name { NAME.now() } else { ADDRESS.now() }
+}
+
+/// Returns the name of this machine as the system has it.
+///
+/// # Errors
+/// The system has none; the text says why.
+pub fn host_name() -> Result<String, String> {
+    dns_lookup::get_hostname()
+        .map_err(|error| format!("the name of this machine cannot be looked up: {error}"))
+}
+
 const KEYS: &[Key] = &[
     Key {
         name: "useIP",
@@ -189,8 +207,7 @@ fn look_up(by_name: bool, tell: ReportHost<'_>) {
 }
 
 fn address() -> Result<IpAddr, String> {
-    let name = dns_lookup::get_hostname()
-        .map_err(|error| format!("the name of this machine cannot be looked up: {error}"))?;
+    let name = host_name()?;
     match dns_lookup::lookup_host(&name) {
         Ok(found) => {
             let found: Vec<IpAddr> = found.collect();

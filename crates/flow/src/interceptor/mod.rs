@@ -16,6 +16,8 @@ mod static_header;
 mod timestamp;
 mod uuid;
 
+pub use host::{host_name, this_machine};
+
 use crate::failure_log::FailureLog;
 use crate::metrics::{DropCounters, DropReason, InterceptorDrops};
 use crate::pattern::Pattern;

@@ -14,6 +14,9 @@
 
 #[cfg(feature = "native")]
 pub mod hadoop_settings;
+pub mod local;
+#[cfg(test)]
+pub(crate) mod memory;
 #[cfg(feature = "native")]
 pub mod native;
 

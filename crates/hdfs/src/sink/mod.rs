@@ -1,0 +1,480 @@
+//! `hdfs`: writes events to files on HDFS, or on this machine, whose paths come from the events.
+//!
+//! Limits: `hdfs.maxOpenFiles` buckets; a call of the file system takes `hdfs.callTimeout`, a stop
+//! [`DELIVERY_STOP_SECONDS_MAX`] seconds for all files together; 16 batches, or 1 MiB, are written at a time.
+//!
+//! A delivery has three steps. Each event gets its directory and prefix ([`path`]); an event that can have none is
+//! refused before anything is written, or goes to `hdfs.fallbackPath`. Then every bucket opens its file ([`bucket`]),
+//! so that a directory that cannot be written to fails the batch while nothing of it is written. Then all buckets
+//! write and sync, several at a time. A take is committed after that: an event that waited in the channel is readable
+//! at most [`GATHER`] and one sync later, whatever the size of a batch.
+//!
+//! Closing and renaming are done by tasks ([`recovery`]), because the NameNode takes half a second for a close. Each
+//! open file is in a durable list ([`ledger`]), so that a start finds what a crash left.
+//!
+//! Invariants: no existing file is written to or replaced; a file whose call failed gets no further byte; a batch is
+//! delivered only when all of it is synced.
+
+mod bucket;
+mod buckets;
+mod calls;
+mod keys;
+mod ledger;
+mod path;
+mod recovery;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use crate::file_system::FileSystem;
+use crate::file_system::local::Local;
+#[cfg(feature = "native")]
+use crate::file_system::{
+    hadoop_settings::HadoopSettings,
+    native::{Native, NativeSettings},
+};
+use bucket::{BucketError, DeliveryContext, lock};
+use buckets::{BucketEvents, BucketKey, Buckets};
+use calls::Calls;
+use keys::{HdfsSettings, Target};
+use ledger::{Ledger, LeftFiles};
+use millpond::{BoxFuture, Event};
+use millpond_flow::base::files;
+use millpond_flow::base::limits::DELIVERY_STOP_SECONDS_MAX;
+use millpond_flow::client_error_log::ClientErrorLog;
+use millpond_flow::interceptor::{host_name, this_machine};
+use millpond_flow::settings::{SettingError, SettingsReader};
+use millpond_flow::sink::{Failure, Sink, SinkContext, SinkType};
+use path::{HostNames, with_single_slashes};
+use recovery::{Closing, ClosingFiles};
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::io;
+#[cfg(feature = "native")]
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+/// The type `hdfs`.
+pub const TYPE: SinkType = SinkType {
+    names: &["hdfs", "org.apache.flume.sink.hdfs.HDFSEventSink"],
+    keys: &keys::KEYS,
+    build: |reader| Ok(Box::new(HdfsSink::build(reader)?)),
+};
+
+/// How long a batch that is not full waits for more events: each batch costs a sync of every bucket that it has.
+const GATHER: Duration = Duration::from_millis(200);
+/// Waiting batches that one sync covers.
+const BATCHES_TOGETHER: usize = 16;
+
+/// Opens the file system of the settings.
+type OpenFileSystem = Box<dyn Fn(&HdfsSettings) -> Result<Arc<dyn FileSystem>, Failure> + Send>;
+
+struct HdfsSink {
+    settings: HdfsSettings,
+    /// The agent's and the sink's name, as the ledger's file has them.
+    ledger_name: String,
+    running: Option<Running>,
+    buckets: Buckets,
+    closing_files: Mutex<ClosingFiles>,
+    replaced: ClientErrorLog,
+    next_close: Option<Duration>,
+    open: OpenFileSystem,
+}
+
+struct Running {
+    closing: Closing,
+    hosts: HostNames,
+}
+
+impl HdfsSink {
+    fn build(reader: &mut SettingsReader<'_>) -> Result<Self, SettingError> {
+        Ok(Self {
+            settings: HdfsSettings::read(reader)?,
+            ledger_name: file_name(&format!("{}.{}", reader.agent(), reader.name())),
+            running: None,
+            buckets: Buckets::default(),
+            closing_files: Mutex::default(),
+            replaced: ClientErrorLog::default(),
+            next_close: None,
+            open: Box::new(HdfsSettings::file_system),
+        })
+    }
+
+    async fn run(&mut self, context: &SinkContext) -> Result<(), Failure> {
+        let files = (self.open)(&self.settings)?;
+        let hosts = self.hosts().await?;
+        let (ledger, left) = self.ledger(context).await?;
+        let closing = Closing {
+            sink: context.name.clone(),
+            calls: Calls::new(files, self.settings.call_timeout),
+            ledger,
+            counters: Arc::clone(&context.counters),
+            tries_max: self.settings.close_tries,
+            pause_max: self.settings.retry_interval,
+        };
+        if left.elsewhere > 0 {
+            tracing::warn!(
+                sink = context.name,
+                files = left.elsewhere,
+                "files of an earlier run are on another file system than hdfs.path: they stay as they are until this sink writes there again"
+            );
+        }
+        for name in left.own {
+            lock(&self.closing_files).begin(&closing, name, None);
+        }
+        self.running = Some(Running { closing, hosts });
+        Ok(())
+    }
+
+    async fn hosts(&mut self) -> Result<HostNames, Failure> {
+        if !self.settings.path.names_host() && !self.settings.prefix.names_host() {
+            return Ok(HostNames::default());
+        }
+        let look = || {
+            let (address, full_name) =
+                (this_machine(false)?.to_owned(), this_machine(true)?.to_owned());
+            Ok(HostNames { name: host_name()?, address, full_name })
+        };
+        let found = tokio::task::spawn_blocking(look).await;
+        found.unwrap_or_else(|error| Err(error.to_string())).map_err(|error: String| {
+            Failure::new(format!(
+                "hdfs.path has %[…], and this machine's name is not known: {error}"
+            ))
+        })
+    }
+
+    async fn ledger(&mut self, context: &SinkContext) -> Result<(Ledger, LeftFiles), Failure> {
+        let given = self.settings.state_directory.clone();
+        let default = || files::home_directory().map(|home| home.join(".flume/hdfs-sink"));
+        let Some(directory) = given.clone().or_else(default) else {
+            tracing::warn!(
+                sink = context.name,
+                "no home directory and no hdfs.stateDirectory: files that a crash leaves open keep their names"
+            );
+            return Ok((Ledger::default(), LeftFiles::default()));
+        };
+        let (name, target) = (self.ledger_name.clone(), self.settings.target_name());
+        let path = directory.clone();
+        let open = move || Ledger::open(&path, &name, &target);
+        let opened =
+            tokio::task::spawn_blocking(open).await.unwrap_or_else(|e| Err(io::Error::other(e)));
+        let shown = directory.display();
+        match opened {
+            Ok(opened) => Ok(opened),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                Err(Failure::new(format!(
+                    "the list of open files in {shown} is in use by a sink of the same name; set hdfs.stateDirectory to another directory"
+                )))
+            }
+            Err(error) if given.is_some() => {
+                Err(Failure::caused(format!("hdfs.stateDirectory {shown} cannot be used"), error))
+            }
+            Err(error) => {
+                tracing::warn!(sink = context.name, %error, "no list of open files in {shown} (hdfs.stateDirectory): files that a crash leaves open keep their names");
+                Ok((Ledger::default(), LeftFiles::default()))
+            }
+        }
+    }
+
+    /// Returns the events by bucket. `impossible` are buckets that the file system refuses for good.
+    fn place(
+        &self,
+        context: &SinkContext,
+        batch: &[Event],
+        impossible: &HashSet<BucketKey>,
+    ) -> Result<Vec<BucketEvents>, Failure> {
+        let Some(running) = &self.running else { return Err(Failure::new("it is not started")) };
+        let (settings, wall_ms) = (&self.settings, context.clock.wall_ms());
+        let mut groups: Vec<BucketEvents> = Vec::new();
+        let mut found: HashMap<BucketKey, usize> = HashMap::new();
+        for event in batch {
+            let expand = |template: &path::PathTemplate, out: &mut String| {
+                template.expand(event, &settings.time, wall_ms, &running.hosts, out)
+            };
+            let (mut directory, mut prefix) = (String::new(), String::new());
+            let expanded = expand(&settings.path, &mut directory)
+                .and_then(|one| Ok(one | expand(&settings.prefix, &mut prefix)?));
+            let key = match (expanded, &settings.fallback) {
+                (Ok(replaced), _) => {
+                    if replaced {
+                        self.report_replaced(context, &directory);
+                    }
+                    BucketKey { directory: with_single_slashes(&directory), prefix }
+                }
+                (Err(_), Some(fallback)) => fallback_key(fallback),
+                (Err(error), None) => {
+                    let what = format!(
+                        "an event has no path on HDFS: {error}; or set deadLetter.directory or hdfs.fallbackPath for such events"
+                    );
+                    return Err(Failure::new(what).refused());
+                }
+            };
+            let key = match &settings.fallback {
+                Some(fallback) if impossible.contains(&key) => fallback_key(fallback),
+                _ => key,
+            };
+            let next = groups.len();
+            let at = *found.entry(key.clone()).or_insert(next);
+            if at == next {
+                groups.push(BucketEvents { key, events: Vec::new() });
+            }
+            groups[at].events.push(event.clone());
+        }
+        Ok(groups)
+    }
+
+    fn report_replaced(&self, context: &SinkContext, directory: &str) {
+        let what =
+            "an event's headers have characters or names that no path may have; they were replaced";
+        if let Some(words) = self.replaced.note(context.clock.now(), "path", what) {
+            let path = millpond_flow::base::escape::EscapedLine(directory);
+            tracing::warn!(sink = context.name, %path, "{words}");
+        }
+    }
+
+    async fn write(&mut self, context: &SinkContext, batch: &[Event]) -> Result<(), Failure> {
+        self.close_due(context.clock.now());
+        let room = lock(&self.closing_files).room();
+        let _ = room.acquire().await;
+        let mut impossible = HashSet::new();
+        loop {
+            let groups = self.place(context, batch, &impossible)?;
+            let wave = self.settings.open_files_max;
+            let (first, others) = groups.split_at(wave.min(groups.len()));
+            match self.deliver_to(context, first).await {
+                Ok(()) => {}
+                // Nothing is written yet.
+                Err(FailedDelivery { refused: Some(key), .. })
+                    if self.settings.fallback.is_some() && !impossible.contains(&key) =>
+                {
+                    impossible.insert(key);
+                    continue;
+                }
+                Err(failed) => return Err(failed.failure),
+            }
+            for wave in others.chunks(wave) {
+                self.deliver_to(context, wave).await.map_err(|failed| failed.failure)?;
+            }
+            return Ok(());
+        }
+    }
+
+    async fn deliver_to(
+        &mut self,
+        context: &SinkContext,
+        groups: &[BucketEvents],
+    ) -> Result<(), FailedDelivery> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let (settings, closing_files) = (&self.settings, &self.closing_files);
+        let closing = &running.closing;
+        let now = context.clock.now();
+        let delivery = DeliveryContext {
+            closing,
+            closing_files,
+            format: &settings.format,
+            names: &settings.names,
+            rolls: &settings.rolls,
+            now,
+        };
+        let times = (context.clock.wall_ms(), now);
+        let most = settings.open_files_max;
+        let mut buckets = self.buckets.of(groups, most, times, (closing, closing_files));
+        let at_once = settings.calls_at_once;
+        let opens = buckets.iter_mut().map(|(bucket, group)| {
+            let ready = bucket.ready(&delivery);
+            Box::pin(async move { ready.await.map_err(|error| (error, &group.key)) })
+                as BoxFuture<'_, _>
+        });
+        let opened = first_error::<&BucketKey>(all_of(opens.collect(), at_once).await);
+        if let Err((error, key)) = opened {
+            let refused = error.is_final().then(|| key.clone());
+            let failed = FailedDelivery { failure: failure(&error), refused };
+            let is_it = |of: &BucketKey| Some(of) == failed.refused.as_ref();
+            self.buckets.close_if((closing, closing_files), |key, _| is_it(key));
+            return Err(failed);
+        }
+        let writes = buckets.iter_mut().map(|(bucket, group)| {
+            let written = bucket.deliver(&delivery, &group.events);
+            Box::pin(async move { written.await.map_err(|error| (error, ())) }) as BoxFuture<'_, _>
+        });
+        let written = first_error(all_of(writes.collect(), at_once).await);
+        self.next_close = self.buckets.next_close(&settings.rolls);
+        written.map_err(|(error, ())| FailedDelivery { failure: failure(&error), refused: None })
+    }
+
+    fn close_due(&mut self, now: Duration) {
+        let Some(running) = &self.running else { return };
+        if self.next_close.is_none_or(|at| now < at) {
+            return;
+        }
+        let rolls = &self.settings.rolls;
+        let is_due = |_: &BucketKey, bucket: &bucket::Bucket| {
+            bucket.closes_at(rolls).is_some_and(|at| now >= at)
+        };
+        self.buckets.close_if((&running.closing, &self.closing_files), is_due);
+        self.next_close = self.buckets.next_close(rolls);
+    }
+}
+
+/// A delivery that failed.
+struct FailedDelivery {
+    failure: Failure,
+    /// The bucket that can never be; nothing was written then.
+    refused: Option<BucketKey>,
+}
+
+fn failure(error: &BucketError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    if error.is_final() { failure.refused() } else { failure }
+}
+
+fn fallback_key(fallback: &str) -> BucketKey {
+    BucketKey { directory: with_single_slashes(fallback), prefix: "FlumeData".to_owned() }
+}
+
+/// Returns the error that matters most: one after which trying again may help, because all the others are met again.
+fn first_error<K>(results: Vec<Result<(), (BucketError, K)>>) -> Result<(), (BucketError, K)> {
+    let errors = results.into_iter().filter_map(Result::err);
+    errors.min_by_key(|(error, _)| error.is_final()).map_or(Ok(()), Err)
+}
+
+/// Runs `calls`, `at_once` of them at a time, and returns what they returned.
+async fn all_of<T>(calls: Vec<BoxFuture<'_, T>>, at_once: usize) -> Vec<T> {
+    let mut done = Vec::with_capacity(calls.len());
+    let mut waiting = calls.into_iter();
+    let mut running: Vec<BoxFuture<'_, T>> = Vec::new();
+    poll_fn(|context| {
+        loop {
+            running.extend(waiting.by_ref().take(at_once.max(1) - running.len()));
+            let before = done.len();
+            running.retain_mut(|call| match call.as_mut().poll(context) {
+                Poll::Ready(result) => {
+                    done.push(result);
+                    false
+                }
+                Poll::Pending => true,
+            });
+            if running.is_empty() && waiting.len() == 0 {
+                return Poll::Ready(());
+            }
+            if done.len() == before {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+    done
+}
+
+/// Returns `text` as the name of a file.
+fn file_name(text: &str) -> String {
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    text.chars().map(|c| if legal(c) { c } else { '_' }).collect()
+}
+
+impl HdfsSettings {
+    /// Returns the name of the file system in the ledger.
+    fn target_name(&self) -> String {
+        match &self.target {
+            Target::Local => "file:".to_owned(),
+            Target::Default => String::new(),
+            Target::Cluster(url) => url.clone(),
+        }
+    }
+
+    #[cfg(not(feature = "native"))]
+    fn file_system(&self) -> Result<Arc<dyn FileSystem>, Failure> {
+        Ok(Arc::new(Local))
+    }
+
+    #[cfg(feature = "native")]
+    fn file_system(&self) -> Result<Arc<dyn FileSystem>, Failure> {
+        let directory = self.config_directory.clone().or_else(HadoopSettings::default_directory);
+        let url = match &self.target {
+            Target::Local => return Ok(Arc::new(Local)),
+            Target::Cluster(url) => Some(url.clone()),
+            Target::Default if is_local(directory.as_deref())? => return Ok(Arc::new(Local)),
+            Target::Default => None,
+        };
+        let native = Native::open(NativeSettings {
+            url,
+            directory,
+            call_timeout: self.call_timeout,
+            principal: self.principal.clone(),
+            keytab: self.keytab.clone(),
+            proxy_user: self.proxy_user.clone(),
+        });
+        native
+            .map(|native| Arc::new(native) as Arc<dyn FileSystem>)
+            .map_err(|error| Failure::caused("the client of HDFS cannot be made", error))
+    }
+}
+
+/// Returns whether paths without a scheme are on this machine, as they are in Hadoop without a configuration.
+#[cfg(feature = "native")]
+fn is_local(directory: Option<&Path>) -> Result<bool, Failure> {
+    let Some(directory) = directory else { return Ok(true) };
+    let settings = HadoopSettings::read(directory)
+        .map_err(|error| Failure::caused("Hadoop's configuration cannot be read", error))?;
+    Ok(settings.get("fs.defaultFS").is_none_or(|url| url.starts_with("file:")))
+}
+
+impl Sink for HdfsSink {
+    fn batch_events(&self) -> usize {
+        self.settings.batch_events
+    }
+
+    fn start<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.run(context))
+    }
+
+    fn deliver<'a>(
+        &'a mut self,
+        context: &'a SinkContext,
+        batch: &'a [Event],
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.write(context, batch))
+    }
+
+    fn may_refuse(&self) -> bool {
+        true
+    }
+
+    fn batches_together(&self) -> usize {
+        BATCHES_TOGETHER
+    }
+
+    fn gather(&self) -> Duration {
+        GATHER
+    }
+
+    fn next_tick(&self) -> Option<Duration> {
+        self.next_close
+    }
+
+    fn tick<'a>(&'a mut self, context: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            self.close_due(context.clock.now());
+            Ok(())
+        })
+    }
+
+    fn stop<'a>(&'a mut self, _: &'a SinkContext) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let Some(running) = self.running.take() else { return Ok(()) };
+            self.buckets.close_if((&running.closing, &self.closing_files), |_, _| true);
+            self.next_close = None;
+            let closing_files =
+                self.closing_files.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let limit = Duration::from_secs(DELIVERY_STOP_SECONDS_MAX);
+            match closing_files.end(limit).await {
+                0 => Ok(()),
+                left => Err(Failure::new(format!(
+                    "{left} files are not closed and renamed {DELIVERY_STOP_SECONDS_MAX} s after the stop; the next start does it"
+                ))),
+            }
+        })
+    }
+}
