@@ -40,6 +40,14 @@ const PLACES: &[Place] = &[
                 "crates/hdfs/src/sink/ledger.rs",
                 "the list of open files; it is opened through base::files",
             ),
+            (
+                "crates/hdfs/src/file_system/object/spool.rs",
+                "files of events until they are uploaded; they are made through base::files",
+            ),
+            (
+                "crates/hdfs/src/file_system/object/spooled_file.rs",
+                "such a file while it is written",
+            ),
         ],
     },
     Place {

@@ -12,13 +12,15 @@
 //! Invariants: `create` and `rename` never overwrite; after an error of an [`OpenFile`] no later call on
 //! it succeeds.
 
-#[cfg(feature = "native")]
+#[cfg(any(feature = "native", feature = "object-store"))]
 pub mod hadoop_settings;
 pub mod local;
 #[cfg(test)]
 pub(crate) mod memory;
 #[cfg(feature = "native")]
 pub mod native;
+#[cfg(feature = "object-store")]
+pub mod object;
 
 use bytes::Bytes;
 use millpond::BoxFuture;

@@ -1,0 +1,160 @@
+//! The files that are not uploaded yet, in a local directory under the paths that they have in the store.
+//!
+//! Next to the file `a` stands `a.upload` while it is being uploaded: the path that it gets. So an upload
+//! whose reply was lost, by a crash or on the network, is recognised as done.
+
+use crate::file_system::FileStatus;
+use bytes::Bytes;
+use millpond_flow::base::files;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// What ends the name of the note of an upload.
+const NOTE: &str = ".upload";
+
+/// The directory.
+#[derive(Clone, Debug)]
+pub(super) struct Spool {
+    root: PathBuf,
+}
+
+impl Spool {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Returns where `path` is kept, if each of its names can be that of a file.
+    pub(super) fn local(&self, path: &str) -> io::Result<PathBuf> {
+        let relative = Path::new(path.trim_start_matches('/'));
+        let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+        if !plain || relative.as_os_str().is_empty() || path.ends_with(NOTE) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidFilename,
+                format!("a path has names without . and .., and does not end with {NOTE}"),
+            ));
+        }
+        Ok(self.root.join(relative))
+    }
+
+    /// Creates the file `path`, which is not there yet.
+    pub(super) fn create(&self, path: &str) -> io::Result<File> {
+        let local = self.local(path)?;
+        if let Some(directory) = local.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        // What an earlier file of this name was uploaded as says nothing about this one.
+        ignore_missing(std::fs::remove_file(note_of(&local)))?;
+        files::create_new(&local)
+    }
+
+    /// Opens the file `path` to write at its end.
+    pub(super) fn append(&self, path: &str) -> io::Result<File> {
+        let local = self.local(path)?;
+        std::fs::metadata(&local)?;
+        files::append(&local)
+    }
+
+    /// Returns what is at `path`.
+    pub(super) fn status(&self, path: &str) -> io::Result<Option<FileStatus>> {
+        match std::fs::metadata(self.local(path)?) {
+            Ok(found) => Ok(Some(status_of(path, &found))),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the files and directories in the directory `path`.
+    pub(super) fn list(&self, path: &str) -> io::Result<Vec<FileStatus>> {
+        let directory = self.root.join(path.trim_matches('/'));
+        let entries = match files::list(&directory) {
+            Ok(entries) => entries,
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| !name.ends_with(NOTE)) else { continue };
+            let path = format!("{}/{name}", path.trim_end_matches('/'));
+            found.push(status_of(&path, &entry.metadata()?));
+        }
+        Ok(found)
+    }
+
+    /// Returns up to `length` bytes of `path` from `offset` on.
+    pub(super) fn read(&self, path: &str, offset: u64, length: usize) -> io::Result<Bytes> {
+        let mut file = files::open(&self.local(path)?)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.take(length as u64).read_to_end(&mut bytes)?;
+        Ok(bytes.into())
+    }
+
+    /// Removes the file `path` and the directories that it leaves empty, and returns whether it was there.
+    pub(super) fn remove(&self, path: &str) -> io::Result<bool> {
+        let local = self.local(path)?;
+        let was_there = match std::fs::remove_file(&local) {
+            Ok(()) => true,
+            Err(error) if is_missing(&error) => false,
+            Err(error) => return Err(error),
+        };
+        // The file first: a note without its file has no meaning.
+        ignore_missing(std::fs::remove_file(note_of(&local)))?;
+        for directory in local.ancestors().skip(1).take_while(|directory| *directory != self.root) {
+            if std::fs::remove_dir(directory).is_err() {
+                break;
+            }
+        }
+        Ok(was_there)
+    }
+
+    /// Notes, durably, that `path` is being uploaded as `target`.
+    pub(super) fn note_upload(&self, path: &str, target: &str) -> io::Result<()> {
+        let note = note_of(&self.local(path)?);
+        ignore_missing(std::fs::remove_file(&note))?;
+        let mut file = files::create_new(&note)?;
+        file.write_all(target.as_bytes())?;
+        files::sync(&file)
+    }
+
+    /// Returns whether an upload of `path` as `target` was begun before.
+    pub(super) fn is_noted(&self, path: &str, target: &str) -> io::Result<bool> {
+        match files::open(&note_of(&self.local(path)?)) {
+            Ok(file) => {
+                let mut text = Vec::new();
+                file.take(target.len() as u64 + 1).read_to_end(&mut text)?;
+                Ok(text == target.as_bytes())
+            }
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn note_of(local: &Path) -> PathBuf {
+    let mut name = local.as_os_str().to_owned();
+    name.push(NOTE);
+    name.into()
+}
+
+fn status_of(path: &str, found: &std::fs::Metadata) -> FileStatus {
+    let modified = found.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let milliseconds = modified.map_or(0, |time| time.as_millis());
+    FileStatus {
+        path: path.to_owned(),
+        length: if found.is_dir() { 0 } else { found.len() },
+        is_directory: found.is_dir(),
+        modified_ms: u64::try_from(milliseconds).unwrap_or(u64::MAX),
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if is_missing(&error) { Ok(()) } else { Err(error) })
+}

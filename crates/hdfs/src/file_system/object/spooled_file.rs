@@ -1,0 +1,70 @@
+//! A file of the spool that is being written, in threads that may wait for a disk.
+
+use crate::file_system::{FaultKind, FileSystemError, FileSystemFuture, OpenFile};
+use bytes::Bytes;
+use millpond_flow::base::files;
+use std::fs::File;
+use std::io::{self, Write};
+
+use super::fault::{of_disk, with};
+
+/// A file of the spool that is being written.
+pub(super) struct SpooledFile {
+    path: String,
+    /// None while a call is under way, after an error and after the close.
+    file: Option<File>,
+    closed: bool,
+}
+
+impl SpooledFile {
+    /// Returns the file `path`, open as `file`.
+    pub(super) fn new(path: &str, file: File) -> Self {
+        Self { path: path.to_owned(), file: Some(file), closed: false }
+    }
+
+    async fn with_file(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&mut File) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), FileSystemError> {
+        let Some(mut file) = self.file.take() else {
+            let reason = "an earlier write of it failed";
+            return Err(with(action, &self.path, FaultKind::Broken, reason));
+        };
+        let worked = blocking(action, &self.path, move || work(&mut file).map(|()| file));
+        self.file = Some(worked.await?);
+        Ok(())
+    }
+}
+
+impl OpenFile for SpooledFile {
+    fn write(&mut self, bytes: Bytes) -> FileSystemFuture<'_, ()> {
+        Box::pin(self.with_file("write", move |file| file.write_all(&bytes)))
+    }
+
+    fn hsync(&mut self) -> FileSystemFuture<'_, ()> {
+        Box::pin(self.with_file("sync", |file| files::sync(file)))
+    }
+
+    fn close(&mut self) -> FileSystemFuture<'_, ()> {
+        Box::pin(async move {
+            if !self.closed {
+                self.with_file("close", |file| files::sync(file)).await?;
+                (self.file, self.closed) = (None, true);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Runs `work` in a thread that may wait for a disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    action: &'static str,
+    path: &str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, FileSystemError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| of_disk(action, path, &error)),
+        Err(_) => Err(with(action, path, FaultKind::Other, "the task was ended")),
+    }
+}
