@@ -185,12 +185,18 @@ fn available<'a>(
     }
     let word = part.word();
     if let Some(known) = types::find(part, text) {
-        let message = match known.status {
-            TypeStatus::Planned => {
+        let message = match (known.status, known.feature) {
+            (TypeStatus::Planned, Some(feature)) => format!(
+                "the {word} type {text} is not in this build: build with the feature {feature} or full{}",
+                known.meanwhile()
+            ),
+            (TypeStatus::Planned, None) => {
                 format!("the {word} type {text} is not available yet{}", known.meanwhile())
             }
-            TypeStatus::Refused(why) => format!("the {word} type {text} is not available: {why}"),
-            TypeStatus::Gone(instead) => {
+            (TypeStatus::Refused(why), _) => {
+                format!("the {word} type {text} is not available: {why}")
+            }
+            (TypeStatus::Gone(instead), _) => {
                 format!("Flume has no class for the {word} type {text} and ends: {instead}")
             }
         };

@@ -57,10 +57,12 @@ pub struct FlumeType {
     pub status: TypeStatus,
     /// The batch size key and its default, if Flume compares it with the channel's `transactionCapacity`.
     pub batch: Option<(&'static str, u64)>,
+    /// The feature of the build that has the type, if it is not in every build.
+    pub feature: Option<&'static str>,
 }
 
 const fn entry(part: ComponentKind, names: &'static [&'static str]) -> FlumeType {
-    FlumeType { part, names, status: TypeStatus::Planned, batch: None }
+    FlumeType { part, names, status: TypeStatus::Planned, batch: None, feature: None }
 }
 
 const fn batched(
@@ -69,7 +71,17 @@ const fn batched(
     key: &'static str,
     default: u64,
 ) -> FlumeType {
-    FlumeType { part, names, status: TypeStatus::Planned, batch: Some((key, default)) }
+    FlumeType {
+        part,
+        names,
+        status: TypeStatus::Planned,
+        batch: Some((key, default)),
+        feature: None,
+    }
+}
+
+const fn with_feature(entry: FlumeType, feature: &'static str) -> FlumeType {
+    FlumeType { feature: Some(feature), ..entry }
 }
 
 const fn refused(
@@ -77,7 +89,7 @@ const fn refused(
     names: &'static [&'static str],
     why: &'static str,
 ) -> FlumeType {
-    FlumeType { part, names, status: TypeStatus::Refused(why), batch: None }
+    FlumeType { part, names, status: TypeStatus::Refused(why), batch: None, feature: None }
 }
 
 const fn gone(
@@ -85,7 +97,7 @@ const fn gone(
     names: &'static [&'static str],
     instead: &'static str,
 ) -> FlumeType {
-    FlumeType { part, names, status: TypeStatus::Gone(instead), batch: None }
+    FlumeType { part, names, status: TypeStatus::Gone(instead), batch: None, feature: None }
 }
 
 /// Names of the memory channel. The last is Flume's channel without transactions, for tests, which runs as one
@@ -103,7 +115,7 @@ impl FlumeType {
     pub fn meanwhile(&self) -> &'static str {
         match (self.part, self.names[0]) {
             (ComponentKind::Sink, "hdfs") => {
-                "; until then file_roll writes the same events into files of this machine, for hdfs dfs -put, or external hands them to a program of your own (docs/external.md)"
+                "; without it file_roll writes the same events into files of this machine, for hdfs dfs -put, or external hands them to a program of your own (docs/external.md)"
             }
             (ComponentKind::Sink, _) => {
                 "; until then external hands its events to a program of your own (docs/external.md), or file_roll keeps them in files"
@@ -219,11 +231,14 @@ pub const TYPES: &[FlumeType] = &[
         100,
     ),
     entry(ComponentKind::Sink, &["http", "org.apache.flume.sink.http.HttpSink"]),
-    batched(
-        ComponentKind::Sink,
-        &["hdfs", "org.apache.flume.sink.hdfs.HDFSEventSink"],
-        "hdfs.batchSize",
-        100,
+    with_feature(
+        batched(
+            ComponentKind::Sink,
+            &["hdfs", "org.apache.flume.sink.hdfs.HDFSEventSink"],
+            "hdfs.batchSize",
+            100,
+        ),
+        "hdfs",
     ),
     batched(
         ComponentKind::Sink,

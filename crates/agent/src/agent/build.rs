@@ -15,6 +15,15 @@ use millpond_flow::sink_runner::SinkMaker;
 use millpond_flow::source::SourceType;
 use millpond_flow::source_runner::SourceMaker;
 use millpond_observe::monitor::alarm::AlarmSettings;
+use std::sync::LazyLock;
+
+/// The sinks of this build.
+static SINKS: LazyLock<Vec<&'static SinkType>> = LazyLock::new(|| {
+    let light = millpond_adapters::sink::TYPES.iter().copied();
+    #[cfg(feature = "hdfs")]
+    let light = light.chain(millpond_hdfs::SINK_TYPES.iter().copied());
+    light.collect()
+});
 
 /// The types of sources, interceptors and sinks that can be built.
 #[derive(Clone, Copy)]
@@ -40,7 +49,7 @@ impl ComponentTypes {
             interceptors: millpond_flow::interceptor::TYPES,
             selectors: millpond_flow::selector::TYPES,
             processors: millpond_flow::processor::TYPES,
-            sinks: millpond_adapters::sink::TYPES,
+            sinks: &SINKS,
         }
     }
 

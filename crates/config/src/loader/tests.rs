@@ -254,7 +254,7 @@ fn unavailable_types_stop_the_agent_and_are_named() {
     for (line, words) in [
         ("a1.sinks.k1.type = loger", &["unknown", "Flume ends", "did you mean logger?"][..]),
         ("a1.sinks.k1.type = nonsense", &["unknown sink type \"nonsense\""]),
-        ("a1.sinks.k1.type = hdfs", &["hdfs is not available yet", "file_roll", "external"]),
+        ("a1.sinks.k1.type = hdfs", &["hdfs is not in this build", "feature hdfs", "file_roll"]),
         ("a1.sinks.k1.type = org.apache.flume.sink.kafka.KafkaSink", &["not available yet"]),
         ("a1.sinks.k1.type = elasticsearch", &["no class for", "http sink"]),
         ("a1.sinks.k1.type = com.example.MySink", &["com.example.MySink is a Java class"]),
