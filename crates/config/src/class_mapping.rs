@@ -60,7 +60,8 @@ mod tests {
     use super::*;
     use crate::file;
     use crate::findings::ConfigFindings;
-    use crate::loader::{ConfigError, LoadContext, LoadedConfig, from_table};
+    use crate::load_context::LoadContext;
+    use crate::loader::{ConfigError, LoadedConfig, from_table};
     use millpond_flow::settings::class_settings::own_settings;
     use millpond_flow::settings::{Key, KeyKind, Severity};
     use std::path::Path;

@@ -5,7 +5,7 @@
 
 use super::component_kinds;
 use super::findings::ConfigFindings;
-use super::loader::LoadContext;
+use super::load_context::LoadContext;
 use super::sections::Sections;
 use encoding_rs::Encoding;
 use millpond_flow::settings::{Settings, split_comment};

@@ -25,6 +25,7 @@ mod filters;
 mod findings;
 pub mod fuzz;
 pub mod interpolation;
+mod load_context;
 pub mod loader;
 pub mod properties;
 mod sections;

@@ -4,14 +4,14 @@ use super::agent::{AgentConfig, ChannelConfig};
 use super::catalogue::Catalogue;
 use super::class_mapping;
 use super::effective_settings::{EffectiveSetting, effective, left_out};
-use super::external_filter;
 use super::file::{self, ConfigText, FileError, KeyTable};
 use super::filters;
 use super::findings::ConfigFindings;
-use super::interpolation::Lookups;
+use super::load_context::LoadContext;
 use super::sections::{self, Sections, split_agent};
 use super::tls_inheritance;
 use super::validation;
+use crate::interpolation::Lookups;
 use jiff::Zoned;
 use millpond_flow::base::limits::CONFIG_VALUES_BYTES_MAX;
 use millpond_flow::codes;
@@ -226,38 +226,6 @@ pub fn load_channel(
     let origin = LoadContext::here(path, agent, system_properties);
     let sections = sorted(&table, &origin, &mut findings)?;
     channel_of(&sections, &origin, channel, findings)
-}
-
-/// The inputs of reading a table of keys.
-pub(super) struct LoadContext<'a> {
-    pub(super) path: &'a Path,
-    pub(super) agent: &'a str,
-    pub(super) system: &'a BTreeMap<String, String>,
-    pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
-    /// Runs the program of a config filter, see [`external_filter::program`].
-    pub(super) program: &'a external_filter::AskProgram,
-}
-
-impl<'a> LoadContext<'a> {
-    /// Returns the context with the environment and the programs of this machine.
-    fn here(path: &'a Path, agent: &'a str, system: &'a BTreeMap<String, String>) -> Self {
-        let environment = &|name: &str| std::env::var(name).ok();
-        Self { path, agent, system, environment, program: &external_filter::program }
-    }
-
-    /// Returns the lookups for `${…}` in the values of `table`.
-    fn lookups(&self, table: &'a KeyTable, now: &'a Zoned) -> Lookups<'a> {
-        Lookups {
-            system: self.system,
-            environment: self.environment,
-            now,
-            keys: &table.entries,
-            environment_by_name: self
-                .system
-                .get("propertiesImplementation")
-                .is_some_and(|class| class == "org.apache.flume.node.EnvVarResolverProperties"),
-        }
-    }
 }
 
 pub(super) fn from_table(

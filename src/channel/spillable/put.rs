@@ -6,7 +6,7 @@ use super::super::{
     BoxFuture, Channel, CommitError, CommitFailure, Limits, PutAllError, PutError, PutTransaction,
     RefusedReason, check_event, put_each,
 };
-use super::{SpillableState, TURN_MAX, Tier, Tiers};
+use super::tiers::{SpillableState, TURN_MAX, Tier, Tiers};
 use crate::base::setting;
 use crate::event::Event;
 use crate::record::event::encoded_len;

@@ -3,7 +3,7 @@
 use super::super::store::Loan;
 use super::super::waiting::{Caller, Step, WaitTicket, run_here};
 use super::super::{BoxFuture, CommitError, RefusedReason, TakeError, TakeTransaction};
-use super::{SpillableState, Tier, Tiers};
+use super::tiers::{SpillableState, Tier, Tiers};
 use crate::event::Event;
 use std::sync::Arc;
 use std::task::Waker;

@@ -1,6 +1,9 @@
 use super::*;
+use crate::Event;
+use crate::RefusedReason;
 use crate::base::clock::ManualClock;
 use crate::base::threads;
+use crate::channel::Duration;
 use crate::channel::file::{FileChannel, FileChannelOptions};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{
@@ -8,6 +11,7 @@ use crate::channel::{
     PutError, SourceOffsetError, TakeError,
 };
 use crate::contract::{self, Wanted, drain, put};
+use crate::internal::base::setting;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;

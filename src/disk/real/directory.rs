@@ -1,8 +1,8 @@
 //! A directory, by its descriptor.
 
-use super::file::RealFile;
+use super::file::{RealFile, refuse_change};
+use super::lock;
 use super::probe::{self, ProbeResult};
-use super::{lock, refuse_change};
 use crate::disk::{Access, Capabilities, Directory, Entry, File, Lock, LockError, Space};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Dir, FileType};

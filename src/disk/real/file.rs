@@ -17,6 +17,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Returns the error for a change of something opened for reading.
+pub(super) fn refuse_change(path: &Path) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ReadOnlyFilesystem,
+        format!("{} is opened for reading only", path.display()),
+    )
+}
+
 /// How a descriptor is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OpenMode {
@@ -149,7 +157,7 @@ impl RealFile {
     }
 
     fn may_write(&self) -> io::Result<()> {
-        if self.writable { Ok(()) } else { Err(super::refuse_change(&self.path)) }
+        if self.writable { Ok(()) } else { Err(refuse_change(&self.path)) }
     }
 
     /// Takes the right to sync, unless a sync has failed before.

@@ -42,11 +42,11 @@ mod storage_tests;
 #[cfg(test)]
 mod tests;
 
-use super::{Capabilities, Directory, Disk};
-use crate::base::limits::DEVICE_BLOCK_BYTES;
+use super::{Directory, Disk};
 #[allow(unused_imports)] // named in the module's doc
 use crate::base::limits::WRITES_IN_FLIGHT_MAX;
 use directory::RealDirectory;
+use file::refuse_change;
 pub use lock::{LockHolder, lock_holder};
 use probe::ProbeResult;
 use rustix::fd::OwnedFd;
@@ -114,18 +114,6 @@ impl Disk for RealDisk {
         let read_only = self.manner == DiskMode::ReadOnly;
         Ok(Arc::new(RealDirectory::new(path.to_owned(), descriptor, found, read_only)))
     }
-}
-
-/// Writes through the page cache, one at a time.
-const BUFFERED: Capabilities =
-    Capabilities { direct: false, writes_in_flight_max: 1, align_bytes: DEVICE_BLOCK_BYTES };
-
-/// Returns the error for a change of something opened for reading.
-fn refuse_change(path: &Path) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::ReadOnlyFilesystem,
-        format!("{} is opened for reading only", path.display()),
-    )
 }
 
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {

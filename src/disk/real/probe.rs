@@ -2,11 +2,10 @@
 
 use super::file::{OpenMode, open_at};
 use super::storage::{Facts, Reason};
-use super::{BUFFERED, Capabilities};
 use crate::base::codes;
 use crate::base::limits::{DEVICE_BLOCK_BYTES, WRITES_IN_FLIGHT_MAX};
-use crate::disk::is_out_of_descriptors;
 use crate::disk::memory::{SlabPool, Span};
+use crate::disk::{Capabilities, is_out_of_descriptors};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType};
 use std::fmt;
@@ -21,6 +20,10 @@ pub(super) const PROBE_PREFIX: &str = ".millpond-probe-";
 
 /// Names in a directory that are examined for a file that can be read instead of a new one.
 const CANDIDATES_MAX: usize = 1000;
+
+/// Writes through the page cache, one at a time.
+pub(super) const BUFFERED: Capabilities =
+    Capabilities { direct: false, writes_in_flight_max: 1, align_bytes: DEVICE_BLOCK_BYTES };
 
 /// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -261,7 +261,7 @@ fn ext4_that_journals_data_takes_direct_writes_and_is_driven_as_buffered() {
         return; // This kernel cannot tell.
     }
     let dir = super::RealDisk::new().open_dir(&path, false).expect("opened");
-    assert_eq!(dir.capabilities(), super::BUFFERED);
+    assert_eq!(dir.capabilities(), super::probe::BUFFERED);
 }
 
 #[test]

@@ -1,6 +1,8 @@
+use super::probe::BUFFERED;
 use super::*;
 use crate::disk::memory::{SlabPool, Span};
 use crate::disk::{Access, LockError, Submitted, WriteToken};
+use crate::internal::base::limits::DEVICE_BLOCK_BYTES;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::process::{Child, Command, Stdio};
 

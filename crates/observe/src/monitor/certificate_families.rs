@@ -1,6 +1,6 @@
 //! The metrics of certificates: when they expire.
 
-use super::families::{MetricFamily, ValueSource, gauge};
+use super::metric_family::{MetricFamily, ValueSource, gauge};
 use millpond_flow::metrics::ComponentRole;
 
 pub(super) const CERTIFICATES: &[MetricFamily] = &[

@@ -1,6 +1,6 @@
 //! Metrics of the clients of all sources together.
 
-use super::families::{MetricFamily, MetricType, ValueSource, gauge};
+use super::metric_family::{MetricFamily, MetricType, ValueSource, gauge};
 
 const fn counter(name: &'static str, from: ValueSource, help: &'static str) -> MetricFamily {
     MetricFamily { name, kind: MetricType::Counter, from, help }

@@ -1,8 +1,8 @@
 //! Sends Flume's counters to Ganglia periodically.
 
-use super::WatchedAgent;
 use super::flume::{self, FlumeComponent};
 use super::settings::GangliaSettings;
+use super::watched_agent::WatchedAgent;
 use super::xdr::{GangliaMetric, PACKET_BYTES_MAX};
 use millpond_flow::context::StopSignal;
 use millpond_flow::metrics::MetricsRegistry;

@@ -37,77 +37,39 @@ mod ganglia;
 mod health;
 mod history;
 mod java_number;
+mod limits;
+mod metric_family;
 mod pages;
 mod process;
 mod prometheus;
 mod server;
 pub mod settings;
 pub mod systemd;
+mod watched_agent;
 mod xdr;
 
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
 pub use history::MetricHistory;
 use millpond::internal::base::threads;
 use millpond::{Clock, SystemClock};
 use millpond_flow::codes;
 use millpond_flow::context::StopSignal;
-use millpond_flow::metrics::MetricsRegistry;
 use settings::{HttpServerSettings, MonitorSettings, OptionWarning};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
+pub use watched_agent::{FlowGraph, WatchedAgent};
 
 #[cfg(doc)]
 use millpond_flow::base::limits::ANSWER_SECONDS_MAX;
-
-/// Connections open at once; for a further one, the connection that has been idle longest is
-/// closed. A scraper needs one.
-const CONNECTIONS_MAX: usize = 64;
-/// Longest head of a request, bytes.
-const REQUEST_BYTES_MAX: usize = 16 * 1024;
-/// Time without a request, and for one to arrive, as in Flume's server.
-const IDLE: Duration = Duration::from_secs(30);
-/// Pause between attempts to listen.
-const LISTEN_AGAIN: Duration = Duration::from_secs(3);
 /// How long an agent that ends waits for its monitoring.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// The flow graph, as configured.
-#[derive(Clone, Debug, Default)]
-pub struct FlowGraph {
-    /// For programs.
-    pub json: Bytes,
-    /// Drawn.
-    pub svg: Bytes,
-}
-
-/// What monitoring reads.
-#[derive(Clone)]
-pub struct WatchedAgent {
-    /// The agent's name.
-    pub name: String,
-    /// The counters of all components.
-    pub registry: Arc<MetricsRegistry>,
-    /// The agent's threads, by what they are for.
-    pub threads: Vec<(&'static str, Handle)>,
-    /// Set while the agent stops.
-    pub stopping: Arc<AtomicBool>,
-    /// Its alarms.
-    pub alarms: alarm::AlarmView,
-    /// The flow of the running configuration.
-    pub flow: watch::Receiver<FlowGraph>,
-    /// The last hour; empty at first.
-    pub history: Arc<MetricHistory>,
-}
 
 /// Running monitoring; ends when dropped.
 pub struct Monitor {

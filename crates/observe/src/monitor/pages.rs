@@ -1,7 +1,8 @@
 //! The pages: which request gets which reply.
 
 use super::settings::MetricsFormat;
-use super::{WatchedAgent, dashboard, dropped_page, flume, health, prometheus};
+use super::watched_agent::WatchedAgent;
+use super::{dashboard, dropped_page, flume, health, prometheus};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{

@@ -1,8 +1,9 @@
 //! The page for Prometheus, in its text format 0.0.4.
 
 use super::alarm::AlarmView;
-use super::families::{FAMILIES, MetricFamily, MetricType, ValueSource};
+use super::families::FAMILIES;
 use super::flume;
+use super::metric_family::{MetricFamily, MetricType, ValueSource};
 use millpond::StripeStatus;
 use millpond::internal::base::histogram::{BOUNDS_MICROS, HistogramReading};
 use millpond_flow::metrics::{

@@ -1,8 +1,9 @@
 //! The HTTP server: listens, and serves each connection.
 
+use super::limits::{CONNECTIONS_MAX, IDLE, LISTEN_AGAIN, REQUEST_BYTES_MAX};
 use super::pages::{PageAccess, RequiredCredentials, answer};
 use super::settings::{HttpServerSettings, MetricsFormat};
-use super::{CONNECTIONS_MAX, IDLE, LISTEN_AGAIN, REQUEST_BYTES_MAX, WatchedAgent};
+use super::watched_agent::WatchedAgent;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};

@@ -1,7 +1,8 @@
 use super::alarm::AlarmView;
+use super::limits::{CONNECTIONS_MAX, IDLE, REQUEST_BYTES_MAX};
 use super::server::{AccessRules, serve_on};
 use super::settings::MetricsFormat;
-use super::{CONNECTIONS_MAX, FlowGraph, IDLE, MetricHistory, REQUEST_BYTES_MAX, WatchedAgent};
+use super::{FlowGraph, MetricHistory, WatchedAgent};
 use bytes::Bytes;
 use millpond::{ManualClock, StripeStatus};
 use millpond_flow::codes;

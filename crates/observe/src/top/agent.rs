@@ -1,22 +1,10 @@
 //! The last known state of one agent.
 
+use super::agent_alarm::AgentAlarm;
 use super::agent_client::{AgentAnswer, FailingComponent};
 use super::metrics_page::{AgentMetrics, ComponentKey};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// An active alarm.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct AgentAlarm {
-    /// Its name or number.
-    pub name: String,
-    /// Its severity.
-    pub severity: String,
-    /// Its component.
-    pub component: String,
-    /// Its message.
-    pub words: String,
-}
 
 /// The known state of one agent.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Requests to an agent's pages.
 
-use super::agent::AgentAlarm;
+use super::agent_alarm::AgentAlarm;
 use super::metrics_page::AgentMetrics;
 use super::{ALARMS_MAX, COMPONENTS_MAX, CONNECT, PAGE_BYTES_MAX, ROUND};
 use hyper::StatusCode;

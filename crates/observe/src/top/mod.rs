@@ -21,6 +21,7 @@
 //! - The terminal is restored, also after a panic and a signal.
 
 mod agent;
+mod agent_alarm;
 mod agent_client;
 mod exposition;
 mod metrics_page;
@@ -30,7 +31,8 @@ mod styled_line;
 mod table;
 mod terminal;
 
-pub use agent::{AgentAlarm, AgentState};
+pub use agent::AgentState;
+pub use agent_alarm::AgentAlarm;
 pub use agent_client::{
     AgentAccess, AgentAddress, AgentAddressError, AgentAnswer, AskError, FailingComponent, ask,
 };

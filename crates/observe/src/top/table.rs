@@ -1,6 +1,7 @@
 //! Rows as a table, and as JSON.
 
-use super::agent::{AgentAlarm, AgentState};
+use super::agent::AgentState;
+use super::agent_alarm::AgentAlarm;
 use super::rows::{ComponentRow, SortOrder, StateSeverity, rows};
 use super::styled_line::{StyledLine, TextStyle, cells, padded, shortened, shown};
 use millpond_flow::base::escape::reorders;

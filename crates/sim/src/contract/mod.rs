@@ -9,7 +9,7 @@ pub use refused::{
     a_refused_commit_gives_the_transaction_back, futures_end_when_keep_alive_is_over,
     put_all_adds_every_event_or_none,
 };
-use waking::WakeFlag;
+use waking::{PATIENCE, WakeFlag};
 pub use waking::{block_on, poll_once};
 
 use millpond::internal::base::limits::{EVENT_BYTES_MAX, HEADERS_MAX};
@@ -34,8 +34,6 @@ pub struct Wanted {
 /// Creates a channel under test.
 pub type Make = dyn Fn(Wanted) -> Arc<dyn Channel>;
 
-/// Long enough for a busy machine; only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// A keep-alive that a test waits out.
 const SHORT: Duration = Duration::from_millis(40);
 

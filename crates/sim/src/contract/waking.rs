@@ -1,12 +1,15 @@
 //! Futures polled by hand: on this thread, once, or with a waker that only records the call.
 
-use super::PATIENCE;
 use millpond::{Clock, SystemClock};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::Duration;
+
+/// Long enough for a busy machine; only a failing test waits so long.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 struct ThreadWaker(thread::Thread);
 

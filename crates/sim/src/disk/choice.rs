@@ -1,11 +1,12 @@
 //! Power cuts with a chosen outcome, not a random one: for harnesses that try every outcome.
 
+use super::SimDisk;
 use super::crash::{self, damage_torn};
 use super::image::{Order, Piece};
 use super::lottery::Lottery;
+use super::options::{Model, TornBlock};
 use super::volume::{FileId, VolumeId};
 use super::world::{SharedWorld, World};
-use super::{Model, SimDisk, TornBlock};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A change that a power cut may keep or drop.

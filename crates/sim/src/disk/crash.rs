@@ -2,10 +2,10 @@
 
 use super::image::{Image, Piece};
 use super::lottery::{Lottery, Percent};
+use super::options::{Model, SimOptions, TornBlock};
 use super::sectors::sector_of;
 use super::volume::{FileId, VolumeId};
 use super::world::World;
-use super::{Model, SimOptions, TornBlock};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Chances that pending changes have reached the medium, percent.

@@ -3,9 +3,9 @@
 use super::faults::{Fault, FaultEffect, FaultTarget, Lie, TARGET};
 use super::image::{Image, Order, Piece};
 use super::lottery::Lottery;
+use super::options::{Completion, Model, SimOptions};
 use super::trace::Trace;
 use super::volume::{FileId, Volume, VolumeId};
-use super::{Completion, Model, SimOptions};
 use millpond::internal::disk::WriteToken;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

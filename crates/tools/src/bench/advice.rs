@@ -1,7 +1,7 @@
 //! Advice from the figures, as text. Pure: figures in, sentences out.
 
 use super::device::DirectorySpeed;
-use super::report::{ReportRow, ReportSide, with_separators};
+use super::report_row::{ReportRow, ReportSide, with_separators};
 use super::single_dir::SingleDirRatio;
 
 /// A setting is as good as the best from this share of its throughput on.

@@ -3,9 +3,9 @@
 
 use super::bench_dirs::BASELINE;
 use super::device::{make_filled, noise};
+use super::error::BenchError;
 use super::join_timeout::{TIMEOUT, joined};
 use super::plan::Workload;
-use super::run::BenchError;
 use millpond::internal::base::threads;
 use millpond::internal::disk::memory::{Area, SlabPool};
 use millpond::internal::disk::real::RealDisk;

@@ -8,7 +8,6 @@
 //! | `device` | what the device's own speed is measured with |
 //! | `baseline` | the plain file of `--baseline`; in the first one only |
 
-use super::device;
 use millpond::internal::base::random::{Random, SystemRandom};
 use millpond::internal::disk::real::RealDisk;
 use millpond::internal::disk::{Directory, Disk, Space};
@@ -19,6 +18,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Name of the probe file.
+pub(super) const DEVICE: &str = "device";
 /// Prefix of the directories' names.
 const PREFIX: &str = "millpond-bench-";
 const STRIPE: &str = "stripe";
@@ -209,7 +210,7 @@ impl BenchDir {
 
     fn clear(&self) -> Result<(), BenchDirError> {
         sweep(&self.own)?;
-        for name in [device::NAME, BASELINE] {
+        for name in [DEVICE, BASELINE] {
             remove(&*self.directory, name).map_err(io_at(&self.own.join(name)))?;
         }
         files::remove_empty_directory(&self.own).map_err(io_at(&self.own))?;

@@ -3,8 +3,10 @@
 //! Small ones, one after the other, bound how often a lone producer can commit; large ones, several
 //! at a time, bound the bytes. All directories are written at once, as a channel does.
 
+use super::bench_dirs;
+use super::device_speed::DeviceSpeed;
+use super::error::BenchError;
 use super::join_timeout::TIMEOUT;
-use super::run::BenchError;
 use millpond::internal::base::random::{Random, SeededRandom};
 use millpond::internal::base::threads;
 use millpond::internal::disk::memory::{Area, SlabPool};
@@ -18,9 +20,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-/// Name of the probe file.
-pub(super) const NAME: &str = "device";
-
 /// Bytes of a small write.
 const SMALL_BYTES: usize = DEVICE_BLOCK_BYTES;
 
@@ -32,15 +31,6 @@ const FILL_BYTES: usize = 1024 * 1024;
 
 /// How long one kind of write is measured at most.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(1);
-
-/// One measurement of all devices.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DeviceSpeed {
-    /// Synced writes of 4 KiB per second, one after the other; of a directory, the mean.
-    pub small_writes_per_second: f64,
-    /// Bytes per second of synced writes of 256 KiB, several in flight; all directories together.
-    pub large_bytes_per_second: f64,
-}
 
 /// One measurement of one device.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -75,9 +65,9 @@ impl ProbeFiles {
     ) -> Result<Self, BenchError> {
         let mut files = Vec::new();
         for directory in directories {
-            let path = directory.path().join(NAME);
+            let path = directory.path().join(bench_dirs::DEVICE);
             let depth = directory.capabilities().writes_in_flight_max.min(WRITES_IN_FLIGHT_MAX);
-            let made = make_filled(&**directory, NAME, file_bytes, stop);
+            let made = make_filled(&**directory, bench_dirs::DEVICE, file_bytes, stop);
             let file = made.map_err(|source| BenchError::Device { path: path.clone(), source })?;
             files.push((file, path, depth));
         }

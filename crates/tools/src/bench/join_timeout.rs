@@ -1,6 +1,6 @@
 //! Joins the threads of a measurement with a timeout that a working disk never reaches.
 
-use super::run::BenchError;
+use super::error::BenchError;
 use millpond::{Clock, SystemClock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;

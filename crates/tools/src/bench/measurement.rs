@@ -1,11 +1,11 @@
 //! One measurement: a fresh channel with preallocated segments, and threads that put and take.
 
 use super::device;
+use super::error::BenchError;
 use super::join_timeout::{TIMEOUT, joined};
 use super::latency::Latencies;
 use super::plan::{BenchOptions, BenchPlan, PreparedSegments, Workload};
 use super::process::ProcessUsage;
-use super::run::BenchError;
 use bytes::Bytes;
 use millpond::internal::base::threads;
 use millpond::internal::log::LogCounts;

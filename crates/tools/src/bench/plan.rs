@@ -1,6 +1,6 @@
 //! The plan of a benchmark: what is measured, and how much of the disks it may take.
 
-use super::device::DeviceSpeed;
+use super::device_speed::DeviceSpeed;
 use millpond::FileChannelOptions;
 use millpond_flow::base::limits::STRIPES_MAX;
 use serde::Serialize;

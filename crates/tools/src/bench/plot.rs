@@ -4,7 +4,8 @@
 use super::latency::Latencies;
 use super::measurement::Measurement;
 use super::plan::Workload;
-use super::report::{BenchReport, ReportRow, ReportSide};
+use super::report::BenchReport;
+use super::report_row::{ReportRow, ReportSide};
 use millpond_observe::svg::chart::{Canvas, ChartAxis, ChartLine};
 use millpond_observe::svg::escaped;
 use std::fmt::Write as _;

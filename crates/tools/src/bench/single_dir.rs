@@ -2,7 +2,7 @@
 
 use super::measurement::Measurement;
 use super::plan::Workload;
-use super::report::median;
+use super::report_row::median;
 use serde::Serialize;
 
 /// Both measurements of each round.

@@ -3,7 +3,7 @@
 
 use super::note::Note;
 use super::note_writer::{NoteWriter, PipeNotes};
-use super::workload_process::{RunKind, RunOrders, RunState};
+use super::run_state::{RunKind, RunOrders, RunState};
 use millpond::internal::base::threads;
 use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;

@@ -37,6 +37,7 @@ mod process;
 mod producer;
 mod report;
 mod run;
+mod run_state;
 mod scratch_dirs;
 mod seed_stream;
 mod taker;

@@ -2,7 +2,7 @@
 
 use super::child;
 use super::note::Note;
-use super::workload_process::RunOrders;
+use super::run_state::RunOrders;
 use millpond::internal::base::threads;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

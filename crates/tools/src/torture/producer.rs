@@ -1,8 +1,8 @@
 //! A producer: puts transaction after transaction, as the seed says.
 
 use super::note::{Note, RefusedPut, SelfReportedError};
+use super::run_state::RunState;
 use super::transaction_shape::{PutName, TransactionShape, event, source};
-use super::workload_process::RunState;
 use bytes::Bytes;
 use millpond::{Channel, CommitError, PutTransaction, RefusedReason};
 use std::io;

@@ -2,7 +2,7 @@
 
 use super::crash_point::CrashPoint;
 use super::oracle::{EventCounts, OracleFindings, ViolationKind};
-use super::workload_process::ChannelNumbers;
+use super::run_state::ChannelNumbers;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

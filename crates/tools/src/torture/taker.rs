@@ -1,8 +1,8 @@
 //! A taker: takes, compares every byte, and acknowledges or hands back, as the seed says.
 
 use super::note::{Note, SelfReportedError, spans_of};
+use super::run_state::{RunKind, RunState};
 use super::seed_stream::{SeedStream, purpose};
-use super::workload_process::{RunKind, RunState};
 use millpond::{Channel, CommitError, TakeError};
 use std::io;
 use std::sync::atomic::Ordering;

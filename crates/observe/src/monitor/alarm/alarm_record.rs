@@ -1,6 +1,7 @@
 //! One raised alarm, as it is stored and shown.
 
-use super::kind::{AlarmKind, AlarmSeverity};
+use super::kind::AlarmKind;
+use super::severity::AlarmSeverity;
 use jiff::Timestamp;
 use millpond_flow::base::escape::Escaped;
 use serde_json::{Map, Value as Json, json};

@@ -3,7 +3,7 @@
 use super::alarm_record::time;
 use super::kind::AlarmKind;
 use super::observation::{AgentSnapshot, AlarmText, RuleVerdict, number};
-use super::rules::RuleObservations;
+use super::rule_observations::RuleObservations;
 use super::settings::AlarmSettings;
 use millpond_flow::metrics::ComponentRole;
 use std::time::Duration;

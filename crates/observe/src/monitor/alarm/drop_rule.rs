@@ -1,9 +1,9 @@
 //! The rule that raises an alarm for lost events, and their log line.
 
-use super::SETTLES;
 use super::kind::AlarmKind;
+use super::limits::SETTLES;
 use super::observation::{AgentSnapshot, AlarmText, RuleVerdict};
-use super::rules::RuleObservations;
+use super::rule_observations::RuleObservations;
 use super::settings::AlarmSettings;
 use millpond::internal::base::quantity::Quantity;
 use millpond_flow::codes;

@@ -12,7 +12,8 @@ use super::observation::{
     AgentSnapshot, AlarmTarget, AlarmText, EvaluationTime, Observation, RuleVerdict,
 };
 use super::progress::ProgressRule;
-use super::rules::{self, RuleObservations};
+use super::rule_observations::RuleObservations;
+use super::rules;
 use super::settings::AlarmSettings;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -11,11 +11,11 @@
 
 use super::alarm_record::time;
 use super::kind::AlarmKind;
+use super::limits::{CLIENTS_MAX, CROWDED_MAX, NAMES_PER_ADDRESS_MAX};
 use super::observation::{AgentSnapshot, AlarmText, EvaluationTime, RuleVerdict, number};
-use super::rules::RuleObservations;
+use super::rule_observations::RuleObservations;
 use super::settings::AlarmSettings;
 use super::thresholds::{ClientPattern, Thresholds};
-use super::{CLIENTS_MAX, CROWDED_MAX, NAMES_PER_ADDRESS_MAX};
 use millpond_flow::base::escape::Escaped;
 use millpond_flow::metrics::{ClientId, ComponentRole, SeenClient};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,32 +2,12 @@
 //!
 //! docs/alarms.md has a section for each and a table of the settings; a test holds them together.
 
-use super::thresholds::{AlarmParameter, ApplySetting, Thresholds, param};
+use super::severity::AlarmSeverity;
+use super::thresholds::{
+    AlarmParameter, ApplySetting, ClientThresholds, SHARED, Thresholds, param,
+};
 use millpond_flow::codes::{self, Code};
-
-/// The severity of an alarm, the lowest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum AlarmSeverity {
-    Warning,
-    Minor,
-    Major,
-    Critical,
-}
-
-/// Their names, in that order.
-pub(super) const SEVERITIES: &[&str] = &["warning", "minor", "major", "critical"];
-
-impl AlarmSeverity {
-    pub(crate) fn word(self) -> &'static str {
-        SEVERITIES[self as usize]
-    }
-
-    /// Returns the severity of this name.
-    pub(crate) fn named(word: &str) -> Option<Self> {
-        let all = [Self::Warning, Self::Minor, Self::Major, Self::Critical];
-        all.into_iter().find(|severity| severity.word() == word)
-    }
-}
+use std::time::Duration;
 
 /// Which components an alarm can be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +101,7 @@ const fn number(
 }
 
 fn set_seconds(limits: &mut Thresholds, seconds: u64) {
-    limits.lasts = std::time::Duration::from_secs(seconds);
+    limits.lasts = Duration::from_secs(seconds);
 }
 
 fn set_limit(limits: &mut Thresholds, limit: u64) {
@@ -269,6 +249,22 @@ impl AlarmKind {
         Self::SinkFailing,
         Self::CertificateExpires,
     ];
+
+    /// Returns the thresholds of an alarm without settings.
+    pub(super) fn thresholds(self) -> Thresholds {
+        let entry = self.entry();
+        let mut limits = Thresholds {
+            enabled: true,
+            severity: entry.severity,
+            lasts: Duration::ZERO,
+            limit: None,
+            clear: None,
+            bytes: 0,
+            clients: ClientThresholds::default(),
+        };
+        SHARED.iter().chain(entry.params).for_each(|param| param.begin(&mut limits));
+        limits
+    }
 
     pub(crate) const fn entry(self) -> AlarmKindEntry {
         use AlarmSeverity::{Critical, Major};

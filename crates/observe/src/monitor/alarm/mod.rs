@@ -35,12 +35,15 @@ mod evaluator;
 mod expected_clients;
 mod free_space;
 mod kind;
+mod limits;
 mod observation;
 mod page;
 mod persistence;
 mod progress;
+mod rule_observations;
 mod rules;
 mod settings;
+mod severity;
 mod store;
 mod thresholds;
 
@@ -65,36 +68,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// Interval between two evaluations.
-const LOOK: Duration = Duration::from_secs(1);
-/// Pause after an evaluation that panicked, four times as long after each further one, up to
-/// [`REST_MAX`].
-const REST: Duration = Duration::from_secs(1);
-const REST_MAX: Duration = Duration::from_secs(600);
-/// Without a successful evaluation for this long, the agent is not ready.
-const BLIND: Duration = Duration::from_secs(60);
-/// Longest panic message that is repeated, characters.
-const PANIC_CHARS_MAX: usize = 200;
-/// How long something must be good before its alarm is cleared, where it could recur at once.
-const SETTLES: Duration = Duration::from_secs(10);
-/// Clients that are watched, of all sources together.
-const CLIENTS_MAX: usize = 1000;
-/// Clients of one source that are watched per address: a client can claim any names.
-const NAMES_PER_ADDRESS_MAX: usize = 32;
-/// Addresses of which an excess is reported.
-const CROWDED_MAX: usize = 100;
-/// Cleared alarms that are known, of any setting.
-const HISTORY_MAX: usize = 10_000;
-const HISTORY_MAX_DEFAULT: usize = 1000;
-/// Size limit of the file that stores alarms, bytes.
-const STORE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How long a start waits for that file.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is written without a change: it holds when clients were last heard.
-const KEEP_EVERY: Duration = Duration::from_secs(600);
-/// Pause after a failed write of it.
-const KEEP_PAUSE: Duration = Duration::from_secs(30);
 /// How long an agent that ends waits for its alarms.
 const FAREWELL: Duration = Duration::from_secs(1);
 

@@ -1,10 +1,10 @@
 //! The page `/alarms`, and the alarm metrics for Prometheus.
 
-use super::BLIND;
 use super::alarm_record::{Alarm, AlarmSender};
 use super::delivery::queue::PendingNotices;
 use super::evaluator::AlarmCounts;
 use super::kind::AlarmKind;
+use super::limits::BLIND;
 use millpond::Clock;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;

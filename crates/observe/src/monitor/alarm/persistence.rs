@@ -1,9 +1,9 @@
 //! Persists alarms, on a thread next to the evaluation loop.
 
 use super::evaluator::{AlarmEvaluator, PersistedAlarms};
+use super::limits::{KEEP_EVERY, KEEP_PAUSE, OPEN_TIMEOUT};
 use super::settings::AlarmSettings;
 use super::store::{AlarmStore, AlarmStoreError};
-use super::{KEEP_EVERY, KEEP_PAUSE, OPEN_TIMEOUT};
 use millpond_flow::codes;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -187,7 +187,8 @@ fn without() {
 mod tests {
     use super::*;
     use crate::monitor::alarm::alarm_record::Alarm;
-    use crate::monitor::alarm::kind::{AlarmKind, AlarmSeverity};
+    use crate::monitor::alarm::kind::AlarmKind;
+    use crate::monitor::alarm::severity::AlarmSeverity;
     use crate::monitor::alarm::tests::read;
     use std::sync::Arc;
     use tokio::time::sleep;

@@ -1,9 +1,9 @@
 //! Rules about progress: sinks that deliver, sources that keep running.
 
-use super::SETTLES;
 use super::kind::AlarmKind;
+use super::limits::SETTLES;
 use super::observation::{AgentSnapshot, AlarmText, RuleVerdict, number};
-use super::rules::RuleObservations;
+use super::rule_observations::RuleObservations;
 use super::settings::{AlarmSettings, SinkOutlet};
 use millpond::internal::base::quantity::Quantity;
 use millpond_flow::base::limits::{SPOOL_DEPTH_MAX, TAIL_FILES_MAX};

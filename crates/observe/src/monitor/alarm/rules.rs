@@ -1,37 +1,15 @@
 //! Rules that need only one observation.
 
-use super::SETTLES;
 use super::kind::AlarmKind;
-use super::observation::{
-    AgentSnapshot, AlarmTarget, AlarmText, FreeSpace, Observation, RuleVerdict, number,
-};
+use super::limits::SETTLES;
+use super::observation::{AgentSnapshot, AlarmText, FreeSpace, RuleVerdict, number};
 use super::progress::because;
 use super::settings::AlarmSettings;
+use crate::monitor::alarm::rule_observations::RuleObservations;
 use millpond::internal::base::quantity::{BinaryBytes, Quantity};
 use millpond_flow::metrics::{ChannelReading, ComponentReading, ComponentRole};
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// The verdicts of the rules, and the components that cannot be judged now.
-#[derive(Debug, Default)]
-pub(super) struct RuleObservations {
-    pub(super) list: Vec<Observation>,
-    /// Parts of these components cannot be observed: their earlier verdicts stay.
-    pub(super) unseen: Vec<(AlarmKind, String)>,
-}
-
-impl RuleObservations {
-    pub(super) fn add(
-        &mut self,
-        (kind, component, subject): (AlarmKind, &str, &str),
-        verdict: RuleVerdict,
-        (lasts, settles): (Duration, Duration),
-    ) {
-        let (component, subject) = (component.to_owned(), subject.to_owned());
-        let place = AlarmTarget { kind, component, subject };
-        self.list.push(Observation { place, verdict, lasts, settles });
-    }
-}
 
 /// Evaluates all rules of this file.
 pub(super) fn observe(

@@ -6,8 +6,8 @@
 use super::alarm_record::AlarmSender;
 use super::delivery::target::{self, DeliveryTarget};
 use super::kind::{AlarmKind, AlarmSubject};
+use super::limits::{HISTORY_MAX, HISTORY_MAX_DEFAULT};
 use super::thresholds::{SHARED, Thresholds};
-use super::{HISTORY_MAX, HISTORY_MAX_DEFAULT};
 use millpond_config::agent::{AgentConfig, ChannelKind, SinkConfig};
 use millpond_flow::base::files;
 use millpond_flow::settings::{
@@ -296,7 +296,7 @@ fn tunings_of(
             limits.clear = None;
         }
     };
-    let mut all = Thresholds::new(kind);
+    let mut all = kind.thresholds();
     apply(&mut all, entry.name, reader);
     let mut own = BTreeMap::new();
     for name in topology.names(kind, agent) {

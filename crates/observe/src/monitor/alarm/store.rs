@@ -3,10 +3,10 @@
 //! It is written whole under another name, and renamed over the old one. Its directory is created
 //! with the first alarm, and is locked while an agent uses it.
 
-use super::STORE_BYTES_MAX;
 use super::alarm_record::Alarm;
 use super::evaluator::PersistedAlarms;
 use super::expected_clients::LearnedClient;
+use super::limits::STORE_BYTES_MAX;
 use millpond::internal::disk::real::RealDisk;
 use millpond::internal::disk::{Disk, Lock, LockError};
 use millpond_flow::base::files;
@@ -188,7 +188,8 @@ fn decode(bytes: &[u8]) -> Option<PersistedAlarms> {
 mod tests {
     use super::*;
     use crate::monitor::alarm::alarm_record::ClearedAlarm;
-    use crate::monitor::alarm::kind::{AlarmKind, AlarmSeverity};
+    use crate::monitor::alarm::kind::AlarmKind;
+    use crate::monitor::alarm::severity::AlarmSeverity;
 
     fn alarm(serial: u64, cleared: Option<ClearedAlarm>) -> Arc<Alarm> {
         Arc::new(Alarm {

@@ -1,6 +1,6 @@
 //! The settings of one alarm, for all components or for one.
 
-use super::kind::{AlarmKind, AlarmSeverity, SEVERITIES};
+use super::severity::{AlarmSeverity, SEVERITIES};
 use millpond_flow::base::escape::Escaped;
 use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader, flume_names};
 use std::net::IpAddr;
@@ -283,7 +283,7 @@ impl AlarmParameter {
     }
 
     /// Sets its default, which is written as in a file.
-    fn begin(&self, limits: &mut Thresholds) {
+    pub(super) fn begin(&self, limits: &mut Thresholds) {
         match self.apply {
             ApplySetting::Number(_, set) => {
                 self.key.default.parse().into_iter().for_each(|number| set(limits, number));
@@ -300,22 +300,6 @@ impl AlarmParameter {
 }
 
 impl Thresholds {
-    /// Returns the thresholds of an alarm without settings.
-    pub(super) fn new(kind: AlarmKind) -> Self {
-        let entry = kind.entry();
-        let mut limits = Self {
-            enabled: true,
-            severity: entry.severity,
-            lasts: Duration::ZERO,
-            limit: None,
-            clear: None,
-            bytes: 0,
-            clients: ClientThresholds::default(),
-        };
-        SHARED.iter().chain(entry.params).for_each(|param| param.begin(&mut limits));
-        limits
-    }
-
     /// Returns the percentage from which a channel counts as full, and the one below which that is
     /// over.
     pub(super) fn percents(&self) -> (u64, u64) {

@@ -1,6 +1,7 @@
 //! Tests that the document, the alert rules and the dashboard name existing metrics.
 
 use super::*;
+use crate::monitor::metric_family::MetricType;
 use std::fmt::Write;
 
 fn labels(from: ValueSource) -> &'static str {

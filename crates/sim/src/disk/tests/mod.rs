@@ -2,6 +2,7 @@ mod faults;
 mod mutants;
 
 use super::*;
+use millpond::internal::base::limits::DEVICE_BLOCK_BYTES;
 use millpond::internal::disk::memory::{SlabPool, Span};
 use millpond::internal::disk::{Access, File, LockError, Submitted};
 use std::collections::BTreeSet;

@@ -9,6 +9,8 @@
 
 mod findings;
 mod opened;
+mod opening_check;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -17,114 +19,11 @@ pub use findings::ViolationKind;
 
 use super::note::{EventSpan, Note, RefusedPut, SelfReportedError};
 use super::transaction_shape::{PutName, TransactionShape};
-use millpond::internal::base::ranges::RangeSet;
-use opened::OpeningCheck;
-use serde::Serialize;
+use opening_check::OpeningCheck;
+pub use state::EventCounts;
+pub(super) use state::Oracle;
+use state::{EventState, OpenPut, PendingAck, PutState};
 use std::collections::BTreeMap;
-
-/// The state of a put transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PutState {
-    /// Its commit was requested.
-    Asked,
-    /// Its commit returned Ok, or its events were seen.
-    There,
-    /// It may be present, whole.
-    Doubt,
-}
-
-/// The state of one event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EventState {
-    Waiting,
-    /// Lent to a taker.
-    Lent(u32),
-    /// Its acknowledgement (by number) was requested and may have happened.
-    MayBeTaken(u64),
-    Taken,
-}
-
-/// A put transaction that is not over.
-#[derive(Debug)]
-struct OpenPut {
-    /// When its commit was requested.
-    asked: u64,
-    /// When it was known to be present.
-    there_since: Option<u64>,
-    standing: PutState,
-    places: Vec<EventState>,
-    position: bool,
-}
-
-/// What is known of one writer.
-#[derive(Debug, Default)]
-struct OracleWriter {
-    live: BTreeMap<u64, OpenPut>,
-    /// Transactions whose events are all acknowledged as taken.
-    over: RangeSet,
-    /// Transactions that were refused or found absent.
-    never: RangeSet,
-    /// The first number that was never requested.
-    next: u64,
-    /// The source offset that is certain.
-    position: Option<u64>,
-}
-
-/// Counts of events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct EventCounts {
-    /// Put transactions whose commit returned Ok.
-    pub put_transactions: u64,
-    /// Events of those.
-    pub put_acknowledged: u64,
-    /// Events whose take was acknowledged.
-    pub taken_acknowledged: u64,
-    /// Put transactions refused because the channel was full.
-    pub refused_full: u64,
-    /// Put transactions refused for lack of space.
-    pub refused_space: u64,
-    /// Put transactions refused for another reason.
-    pub refused_other: u64,
-    /// Acknowledgements of takes that were refused.
-    pub refused_takes: u64,
-    /// Put transactions in doubt that were found present, whole.
-    pub doubt_there: u64,
-    /// Put transactions in doubt that were found absent.
-    pub doubt_absent: u64,
-    /// Acknowledgements in doubt that had happened.
-    pub doubt_taken: u64,
-    /// Acknowledgements in doubt that had not happened.
-    pub doubt_returned: u64,
-    /// Openings whose whole contents were judged.
-    pub judged_openings: u64,
-}
-
-/// An acknowledgement in flight or in doubt.
-#[derive(Debug)]
-struct PendingAck {
-    number: u64,
-    events: Vec<EventSpan>,
-}
-
-/// The knowledge about all events.
-#[derive(Debug)]
-pub(super) struct Oracle {
-    seed: u64,
-    /// Whether every put was certainly noted before it was requested. A power cut may lose the last
-    /// notes; then events of later numbers are in doubt, not foreign.
-    announced: bool,
-    now: u64,
-    writers: BTreeMap<u32, OracleWriter>,
-    /// The events lent to each taker.
-    lent: BTreeMap<u32, Vec<EventSpan>>,
-    /// Each taker's acknowledgement in flight.
-    asked: BTreeMap<u32, PendingAck>,
-    doubts: Vec<PendingAck>,
-    acknowledgements: u64,
-    opening: OpeningCheck,
-    pub(super) counts: EventCounts,
-    pub(super) findings: OracleFindings,
-}
 
 impl Oracle {
     /// Returns an oracle without knowledge. With `announced`, no put can have been requested
@@ -435,18 +334,6 @@ impl Oracle {
         if over {
             writer.live.remove(&name.number);
             writer.over.insert(name.number, name.number + 1);
-        }
-    }
-}
-
-impl OpenPut {
-    fn new(shape: &TransactionShape, asked: u64, standing: PutState) -> Self {
-        Self {
-            asked,
-            there_since: None,
-            standing,
-            places: vec![EventState::Waiting; shape.events as usize],
-            position: shape.position,
         }
     }
 }

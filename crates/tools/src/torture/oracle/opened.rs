@@ -1,36 +1,14 @@
 //! The check of an opening: the whole contents, counts and source offsets of the channel at once.
 
-use super::{EventState, Oracle, PutState, ViolationKind};
+use super::findings::ViolationKind;
+use super::opening_check::OpeningCheck;
+use super::state::{EventState, Oracle, PutState};
 use crate::torture::note::{EventSpan, spans_of};
 use crate::torture::transaction_shape::{PutName, TransactionShape};
 use millpond::internal::base::quantity::Quantity;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// What an opening has shown so far.
-#[derive(Debug, Default)]
-pub(super) struct OpeningCheck {
-    counted: u64,
-    quarantined: u64,
-    out_of_reach: u64,
-    positions: BTreeMap<u32, Option<u64>>,
-    contents: Vec<EventSpan>,
-}
+use std::collections::BTreeSet;
 
 type PresentEvents = BTreeSet<(PutName, u32)>;
-
-impl OpeningCheck {
-    pub(super) fn begun(counted: u64, quarantined: u64, out_of_reach: u64) -> Self {
-        Self { counted, quarantined, out_of_reach, ..Self::default() }
-    }
-
-    pub(super) fn position(&mut self, writer: u32, at: Option<u64>) {
-        self.positions.insert(writer, at);
-    }
-
-    pub(super) fn contents(&mut self, spans: Vec<EventSpan>) {
-        self.contents.extend(spans);
-    }
-}
 
 impl Oracle {
     /// Judges what the opening showed and settles what was in doubt.

@@ -5,7 +5,7 @@ use super::sender::{DeliveryError, TargetSender};
 use super::target::DeliveryTarget;
 use super::{AGE_MAX, PAUSE_MAX, PAUSE_MIN, REFUSALS_MAX, WAITING_MAX};
 use crate::monitor::alarm::alarm_record::{Alarm, AlarmSender};
-use crate::monitor::alarm::kind::AlarmSeverity;
+use crate::monitor::alarm::severity::AlarmSeverity;
 use millpond::Clock;
 use millpond::internal::base::quantity::Quantity;
 use millpond_flow::codes;

@@ -2,7 +2,7 @@
 
 use super::dingtalk::DingtalkRobot;
 use super::template::{BodyTemplate, TemplateEscape};
-use crate::monitor::alarm::kind::{AlarmSeverity, SEVERITIES};
+use crate::monitor::alarm::severity::{AlarmSeverity, SEVERITIES};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,

@@ -1,6 +1,6 @@
 //! Tests of clients that are expected, learned, missed and forgotten.
 
-use super::super::CLIENTS_MAX;
+use super::super::limits::CLIENTS_MAX;
 use super::{AlarmHarness, at, read};
 use millpond_flow::metrics::{ClientConnection, ClientId};
 use std::sync::Arc;
