@@ -4,6 +4,7 @@
 //! Most rules read source with comments, strings and tests blanked out ([`source`]); they are simple
 //! readers, not a compiler, and may report too much rather than too little.
 
+mod cycles;
 mod documents;
 mod floors;
 mod log_lines;

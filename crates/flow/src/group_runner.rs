@@ -16,7 +16,7 @@ use super::pipelined_ack::PipelinedAck;
 use super::processor::Processor;
 use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::{START_AGAIN, SinkRunner};
-use super::sink_turn::TurnOutcome;
+use super::turn_outcome::TurnOutcome;
 use crate::base::limits::{GROUP_TURN_AGAIN_SECONDS_MAX, GROUP_TURN_SECONDS_MAX};
 use crate::codes;
 use crate::metrics::SinkPhase;

@@ -10,6 +10,7 @@
 
 use super::context::Intake;
 use super::interceptor::{ChainError, ChainOutput, InterceptorChain};
+pub use super::named_channel::NamedChannel;
 use super::selector::{EventRoute, Selector};
 use super::source_offset::{BatchOffset, OffsetTracker, StoredOffset};
 use super::tap::{Tap, TapDirection, TapSample};
@@ -21,15 +22,6 @@ use millpond::{
     BoxFuture, Channel, CommitError, Event, PutAllError, RefusedReason, SourceOffsetError,
 };
 use std::sync::Arc;
-
-/// A channel and its name.
-#[derive(Clone)]
-pub struct NamedChannel {
-    /// The name in the configuration.
-    pub name: String,
-    /// The channel.
-    pub channel: Arc<dyn Channel>,
-}
 
 /// The intake of one source.
 pub struct ChannelProcessor {

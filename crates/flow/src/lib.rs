@@ -21,6 +21,7 @@ pub mod interceptor;
 #[cfg(any(test, feature = "testing"))]
 pub mod log_capture;
 pub mod metrics;
+mod named_channel;
 pub mod net;
 pub mod panic_guard;
 pub mod pattern;
@@ -41,6 +42,7 @@ pub mod source_offset;
 pub mod source_runner;
 pub mod stop_drain;
 pub mod tap;
+mod turn_outcome;
 pub mod wire;
 
 #[cfg(test)]

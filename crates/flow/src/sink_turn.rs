@@ -5,6 +5,7 @@ use super::pipelined_ack::{BatchOutcome, DeliveredBatch, PipelinedAck};
 use super::sink::{Failure, Sink, SinkContext};
 use super::sink_runner::SinkRunner;
 use super::tap::TapDirection;
+use super::turn_outcome::TurnOutcome;
 use crate::base::limits::DELIVERY_STOP_SECONDS_MAX;
 use crate::codes;
 use crate::metrics::{SinkCounters, SinkPhase};
@@ -35,17 +36,6 @@ impl Drop for HeldBytes<'_> {
     fn drop(&mut self) {
         self.counters.held_bytes.sub(self.bytes);
     }
-}
-
-/// The outcome of a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TurnOutcome {
-    Delivered,
-    /// No event, after the channel waited for one.
-    Idle,
-    /// No event, returned without a wait.
-    IdleAtOnce,
-    Failed,
 }
 
 impl SinkRunner {

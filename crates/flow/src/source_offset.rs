@@ -10,7 +10,7 @@
 //! does not get it twice. The same count keeps a batch that one channel accepted and the next one refused from
 //! entering the first a second time, even if the retry comes in two halves.
 
-use super::intake::NamedChannel;
+use super::named_channel::NamedChannel;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use millpond::internal::base::quantity::Quantity;
 use millpond::{

@@ -25,19 +25,24 @@
 //! nothing is left for another.
 
 mod accounting;
+mod denied;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use crate::base::limits::{MEMORY_LOOK_MS, REQUEST_ROOM_SECONDS_MAX};
 use crate::codes;
 use crate::metrics::{ClientTotals, SourceCounters};
 use accounting::{Accounts, GrantOutcome, MemoryRequest};
+pub use denied::{AdmissionDenied, MemoryDenied};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
+pub use usage::BusyGuard;
+use usage::ConnectionUsage;
 
 #[cfg(doc)]
 use crate::base::limits::LEAVING_MAX;
@@ -74,77 +79,6 @@ pub struct MemoryReservation {
 pub struct AdmittedConnection {
     limits: Arc<ClientLimits>,
     record: Arc<ConnectionUsage>,
-}
-
-/// State of a connection that is updated without a lock.
-#[derive(Debug, Default)]
-struct ConnectionUsage {
-    id: u64,
-    /// Time when it last sent something complete, or arrived; milliseconds since the limits were created.
-    heard: AtomicU64,
-    /// True if it ever sent something complete.
-    is_proven: AtomicBool,
-    /// True while a request of it is in progress.
-    is_busy: AtomicBool,
-    /// True if it was evicted and has to close.
-    leaves: AtomicBool,
-    go: Notify,
-    granted: Notify,
-}
-
-/// Why a request gets no memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MemoryDenied {
-    /// None became free in time.
-    #[error("no memory for it became free in {REQUEST_ROOM_SECONDS_MAX} s")]
-    NotInTime,
-    /// It exceeds the largest request.
-    #[error(
-        "it takes more memory than a request may; lower the batch size of the clients, or raise millpond.clients.memoryBytes"
-    )]
-    TooLarge,
-}
-
-/// Why a connection is not admitted and none can be evicted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AdmissionDenied {
-    /// The source has as many as it may have.
-    Source,
-    /// All sources together have as many as the file descriptors allow.
-    Descriptors,
-    /// The memory for connections is used up.
-    Memory,
-    /// The source, or the address, has used up its share while there are others.
-    Share,
-    /// Evicted connections have not closed yet; the caller may try again at once.
-    Leaving,
-}
-
-impl AdmissionDenied {
-    /// Returns the name of the limit and what sets it.
-    #[must_use]
-    pub fn cause(self) -> &'static str {
-        match self {
-            Self::Source => "maxConnections of the source",
-            Self::Descriptors => {
-                "the process's limit on open files (ulimit -n, LimitNOFILE), a part of which is kept for channels and sinks"
-            }
-            Self::Memory => "the memory for clients (millpond.clients.memoryBytes)",
-            Self::Share => {
-                "the share that one source or one address has of all connections (the limit on open files) and of the memory for clients (millpond.clients.memoryBytes)"
-            }
-            Self::Leaving => "evicted connections that have not closed yet",
-        }
-    }
-}
-
-/// Marks a request as in progress until it is dropped.
-pub struct BusyGuard<'c>(&'c ConnectionUsage);
-
-impl Drop for BusyGuard<'_> {
-    fn drop(&mut self) {
-        self.0.is_busy.store(false, Ordering::Release);
-    }
 }
 
 impl ClientLimits {

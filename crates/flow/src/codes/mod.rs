@@ -7,35 +7,19 @@
 
 mod agent;
 mod alarms;
+mod areas;
 mod page;
 mod sinks;
 mod sources;
 mod start;
 
+use crate::codes::areas::AREAS;
 pub use agent::*;
 pub use alarms::*;
 pub use millpond::internal::base::codes::*;
 pub use sinks::*;
 pub use sources::*;
 pub use start::*;
-
-/// The first number of an alarm.
-const ALARMS_FROM: u32 = 10_000;
-
-/// A group of codes with its title.
-struct CodeGroup {
-    title: &'static str,
-    codes: &'static [Code],
-}
-
-const AREAS: &[CodeGroup] = &[
-    CodeGroup { title: "Channels and disks", codes: CHANNEL },
-    CodeGroup { title: "Sources", codes: SOURCES },
-    CodeGroup { title: "Sinks", codes: SINKS },
-    CodeGroup { title: "Configuration, start and stop", codes: START },
-    CodeGroup { title: "Agent, monitoring and alarms", codes: AGENT },
-    CodeGroup { title: "Each alarm", codes: ALARMS },
-];
 
 /// Returns every code, by number.
 pub fn all() -> impl Iterator<Item = &'static Code> {
@@ -68,6 +52,7 @@ pub fn page() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codes::areas::ALARMS_FROM;
     use std::collections::BTreeSet;
 
     #[test]

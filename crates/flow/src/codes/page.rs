@@ -1,6 +1,7 @@
 //! Generates docs/codes.md from the tables.
 
-use super::{ALARMS_FROM, AREAS, Code};
+use super::areas::{ALARMS_FROM, AREAS};
+use millpond::internal::base::codes::Code;
 use std::fmt::Write as _;
 
 const HEAD: &str = "\

@@ -8,21 +8,21 @@
 
 mod external;
 mod host;
+mod interceptor_type;
 mod regex_extractor;
 mod regex_filter;
 mod remove_header;
 mod search_replace;
+mod settings;
 mod static_header;
 mod timestamp;
 mod uuid;
 
 pub use host::{host_name, this_machine};
 
-use crate::failure_log::FailureLog;
 use crate::metrics::{DropCounters, DropReason, InterceptorDrops};
-use crate::pattern::Pattern;
-use crate::settings::{Key, KeyKind, SettingError, SettingsReader};
-use millpond::{BoxFuture, Clock, Event, FaultCause};
+pub use interceptor_type::{BatchInterceptor, EventFate, Interceptor, InterceptorType};
+use millpond::{Clock, Event, FaultCause};
 use std::sync::Arc;
 
 /// Every type of interceptor.
@@ -37,55 +37,6 @@ pub const TYPES: &[&InterceptorType] = &[
     &regex_extractor::TYPE,
     &external::TYPE,
 ];
-
-/// A type of interceptor: its names, its keys and its constructor. Each type declares one constant.
-pub struct InterceptorType {
-    /// The names a configuration may use: the alias first, then Flume's class name.
-    pub names: &'static [&'static str],
-    /// The keys it knows, without `type`.
-    pub keys: &'static [Key],
-    /// Reads the settings.
-    pub build: fn(&mut SettingsReader<'_>) -> Result<Box<dyn Interceptor>, SettingError>,
-}
-
-/// The outcome for an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventFate {
-    /// It goes on.
-    Keep,
-    /// It is dropped, as configured.
-    Drop,
-    /// It is dropped, because its pattern could not be matched.
-    DropUnmatched,
-}
-
-/// An interceptor. Batches pass it concurrently.
-pub trait Interceptor: Send + Sync {
-    /// Handles one event, and may change it. `clock` provides the time of day.
-    fn intercept(&self, event: &mut Event, clock: &dyn Clock) -> EventFate;
-
-    /// Returns true if it may take long for an event, so that it must not run on threads that serve connections.
-    fn is_heavy(&self) -> bool {
-        false
-    }
-
-    /// Returns the handler of whole batches, for an interceptor that calls an external process.
-    fn outside(&self) -> Option<&dyn BatchInterceptor> {
-        None
-    }
-}
-
-/// An interceptor that passes whole batches to an external process. Several batches may wait for it at once.
-pub trait BatchInterceptor: Send + Sync {
-    /// Returns what becomes of `events`; their number may change.
-    ///
-    /// # Errors
-    /// There is no valid reply, and nothing of the batch goes on. It may be tried again.
-    fn pass(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Event>, FaultCause>>;
-
-    /// Stops the external process.
-    fn stop(&self) -> BoxFuture<'_, ()>;
-}
 
 /// Why a batch did not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -233,61 +184,12 @@ impl InterceptorChain {
     }
 }
 
-/// The key for the outcome of an event whose pattern cannot be matched.
-const ON_FAILURE: Key = Key {
-    name: "onFailure",
-    kind: KeyKind::Word,
-    default: "pass",
-    meaning: "What happens to an event whose match is abandoned: pass (unchanged) or drop (counted as match_failed). Flume has no such key.",
-};
-
-/// Reads `onFailure`.
-fn on_failure(reader: &mut SettingsReader<'_>) -> Result<EventFate, SettingError> {
-    Ok(match reader.word("onFailure", &["pass", "drop"])? {
-        Some("drop") => EventFate::DropUnmatched,
-        _ => EventFate::Keep,
-    })
-}
-
-/// Returns the word for the outcome.
-fn became(on_failure: EventFate) -> &'static str {
-    if on_failure == EventFate::Keep { "passes" } else { "is dropped" }
-}
-
-/// Reads the Java pattern under `key`; `None` if it is not set.
-fn pattern(reader: &SettingsReader<'_>, key: &str) -> Result<Option<Pattern>, SettingError> {
-    let read = reader.text(key).map(Pattern::new).transpose();
-    read.map_err(|error| reader.error(key, error.to_string()))
-}
-
-/// Reads the Java pattern under `key`, or `default`.
-fn pattern_or(
-    reader: &SettingsReader<'_>,
-    key: &str,
-    default: &str,
-) -> Result<Pattern, SettingError> {
-    let built = || Pattern::new(default).map_err(|error| reader.error(key, error.to_string()));
-    pattern(reader, key)?.map_or_else(built, Ok)
-}
-
-/// Logs that matching was abandoned, throttled as a failure without a recovery: a client can cause it with each
-/// event, and a success of one event says nothing about the next.
-fn say(gives_up: &FailureLog, clock: &dyn Clock, pattern: &str, cause: &str) {
-    if let Some(words) = gives_up.failed(clock.now(), cause) {
-        tracing::warn!(pattern, "{words}");
-    }
-}
-
-/// Reads the Java pattern under `key`, which is required.
-fn required_pattern(reader: &SettingsReader<'_>, key: &str) -> Result<Pattern, SettingError> {
-    pattern_or(reader, key, reader.required_text(key)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::settings::Settings;
-    use millpond::{FaultKind, FaultPlace, SystemClock};
+    use crate::settings::SettingsReader;
+    use millpond::{BoxFuture, FaultCause, FaultKind, FaultPlace, SystemClock};
 
     /// Adds its text to the body, then drops bodies that contain `drops`.
     struct Adds(&'static str, &'static str);

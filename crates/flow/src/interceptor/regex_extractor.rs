@@ -1,6 +1,7 @@
 //! `regex_extractor`: sets headers from the groups of a pattern that is found in the body.
 
-use super::{EventFate, Interceptor, InterceptorType, required_pattern, say};
+use super::settings::{required_pattern, say};
+use super::{EventFate, Interceptor, InterceptorType};
 use crate::date::read::DatePattern;
 use crate::failure_log::FailureLog;
 use crate::pattern::Pattern;

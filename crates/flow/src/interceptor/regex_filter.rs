@@ -1,8 +1,7 @@
 //! `regex_filter`: keeps or drops the events in whose body a pattern is found.
 
-use super::{
-    EventFate, Interceptor, InterceptorType, ON_FAILURE, became, on_failure, pattern_or, say,
-};
+use super::settings::{ON_FAILURE, became, on_failure, pattern_or, say};
+use super::{EventFate, Interceptor, InterceptorType};
 use crate::failure_log::FailureLog;
 use crate::pattern::Pattern;
 use crate::settings::{Key, KeyKind, SettingError, SettingsReader};

@@ -1,6 +1,7 @@
 //! `remove_header`: removes headers by name, list or pattern.
 
-use super::{EventFate, Interceptor, InterceptorType, pattern, pattern_or, say};
+use super::settings::{pattern, pattern_or, say};
+use super::{EventFate, Interceptor, InterceptorType};
 use crate::failure_log::FailureLog;
 use crate::pattern::Pattern;
 use crate::settings::{Key, KeyKind, SettingError, SettingsReader};

@@ -1,8 +1,7 @@
 //! `search_replace`: replaces the matches of a pattern in the body.
 
-use super::{
-    EventFate, Interceptor, InterceptorType, ON_FAILURE, became, on_failure, required_pattern, say,
-};
+use super::settings::{ON_FAILURE, became, on_failure, required_pattern, say};
+use super::{EventFate, Interceptor, InterceptorType};
 use crate::failure_log::FailureLog;
 use crate::pattern::{Pattern, Replacement};
 use crate::settings::{Key, KeyKind, SettingError, SettingsReader};

@@ -1,8 +1,8 @@
 //! Character classes: `[…]` and the escapes that mean several characters.
 
 use super::PatternError;
-use super::parse::{PatternEscape, PatternReader, single};
 use super::property;
+use super::reader::{PatternEscape, PatternReader, single};
 
 /// Returns the class members of a one-letter escape; the capital letter is their complement.
 pub(super) fn of_letter(letter: char) -> Option<String> {

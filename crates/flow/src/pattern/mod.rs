@@ -19,21 +19,19 @@
 //! The tests compare the results with those of a JVM (`java.jsonl`).
 
 mod class;
+mod error;
 pub mod fuzz;
 mod parse;
 mod property;
+mod reader;
 mod replacement;
 #[cfg(test)]
 mod tests;
 
+pub use error::{NESTING_MAX, PATTERN_CHARS_MAX, PatternError};
 pub use replacement::Replacement;
 
 use std::ops::Range;
-
-/// Most characters of a pattern.
-pub const PATTERN_CHARS_MAX: usize = 16 * 1024;
-/// Deepest nesting of groups and classes.
-pub const NESTING_MAX: usize = 100;
 /// Most backtracking steps of one match.
 pub const STEPS_MAX: usize = 1_000_000;
 /// Most bytes of a text for a pattern that backtracks: one step can examine all of it, so the time grows with the
@@ -41,22 +39,6 @@ pub const STEPS_MAX: usize = 1_000_000;
 pub const STEPPING_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes of a text after replacement: those of the largest event.
 pub const REPLACED_BYTES_MAX: usize = 256 * 1024 * 1024;
-
-/// A pattern that Java refuses, or that is not supported here.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{pattern}\" is not a regular expression that can be used: {what}{}", place(*at))]
-pub struct PatternError {
-    /// The pattern.
-    pub pattern: String,
-    /// Position, in characters from 0; `None` if the error is about the whole pattern.
-    pub at: Option<usize>,
-    /// What is wrong, or what to write instead.
-    pub what: String,
-}
-
-fn place(at: Option<usize>) -> String {
-    at.map_or_else(String::new, |at| format!(" (at character {})", at + 1))
-}
 
 /// A limit at which matching was aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,6 +2,10 @@
 
 use super::class::{bracketed, of_letter, other_case};
 use super::{NESTING_MAX, PATTERN_CHARS_MAX, PatternError};
+use crate::pattern::reader::PatternEscape;
+use crate::pattern::reader::PatternFlags;
+use crate::pattern::reader::PatternReader;
+use crate::pattern::reader::single;
 
 /// A translated pattern.
 pub(super) struct TranslatedPattern {
@@ -10,36 +14,6 @@ pub(super) struct TranslatedPattern {
     pub(super) names: Vec<(String, usize)>,
     /// True if it needs backtracking: lookaround (as `$` does here), atomic groups, back-references.
     pub(super) steps_back: bool,
-}
-
-/// The flags that `(?…)` sets.
-#[derive(Clone, Copy, Default)]
-pub(super) struct PatternFlags {
-    pub(super) ignores_case: bool,
-    pub(super) unicode_case: bool,
-    pub(super) comments: bool,
-    many_lines: bool,
-    dot_is_all: bool,
-    unix_lines: bool,
-}
-
-/// The meaning of a backslash escape.
-pub(super) enum PatternEscape {
-    Char(char),
-    Class(String),
-}
-
-pub(super) struct PatternReader<'a> {
-    pattern: &'a str,
-    chars: Vec<char>,
-    pub(super) at: usize,
-    pub(super) flags: PatternFlags,
-    pub(super) depth: usize,
-    /// The groups opened so far; true for those that are closed.
-    closed: Vec<bool>,
-    names: Vec<(String, usize)>,
-    /// True if the pattern has a back-reference.
-    refers: bool,
 }
 
 /// Java's line terminators, as members of a class.
@@ -97,11 +71,6 @@ fn quotation(pattern: &str) -> Option<usize> {
         }
     }
     None
-}
-
-/// Returns a literal character.
-pub(super) fn single(c: char) -> String {
-    if c.is_ascii_alphanumeric() { c.to_string() } else { format!("\\x{{{:X}}}", u32::from(c)) }
 }
 
 impl PatternReader<'_> {

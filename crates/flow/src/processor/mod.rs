@@ -5,45 +5,13 @@
 
 mod failover;
 mod load_balance;
+mod processor_type;
 
-use crate::settings::{Key, SettingError, SettingsReader};
+pub use processor_type::{BuildProcessor, Processor, ProcessorType};
 use std::time::Duration;
 
 /// Every type of sink processor.
 pub const TYPES: &[&ProcessorType] = &[&ALONE, &failover::TYPE, &load_balance::TYPE];
-
-/// A type of sink processor: its names, its keys and its constructor. Each type declares one constant.
-pub struct ProcessorType {
-    /// The names a configuration may use: the alias first, then Flume's class name.
-    pub names: &'static [&'static str],
-    /// The keys it knows, without `type`.
-    pub keys: &'static [Key],
-    /// Reads the settings, for the sinks of the group in the order in which they are listed.
-    pub build: BuildProcessor,
-}
-
-/// Builds a processor over the sinks of a group.
-pub type BuildProcessor =
-    fn(&mut SettingsReader<'_>, &[String]) -> Result<Box<dyn Processor>, SettingError>;
-
-/// Chooses the sink that delivers. Sinks are indexes in the group's list; `now` is a reading of
-/// [`Clock::now`](millpond::Clock::now).
-pub trait Processor: Send {
-    /// Returns the sinks to try, one after the other until one does not fail. `waits` returns true if there is an
-    /// event for a sink.
-    fn order(&mut self, now: Duration, waits: &dyn Fn(usize) -> bool) -> Vec<usize>;
-
-    /// Records that a sink delivered.
-    fn delivered(&mut self, at: usize);
-
-    /// Records that a sink failed.
-    fn failed(&mut self, at: usize, now: Duration);
-
-    /// Returns true if several sinks deliver in turn, and not one as long as it can.
-    fn spreads(&self) -> bool {
-        false
-    }
-}
 
 /// The type `default`: a single sink.
 const ALONE: ProcessorType = ProcessorType {

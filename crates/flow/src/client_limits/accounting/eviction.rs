@@ -1,8 +1,8 @@
 //! Admission of connections, and the choice of the connection to evict.
 
+use super::account::{Accounts, AddressUsage, ConnectionAccount, EvictionOrder};
 use super::shares::ExhaustedShare;
-use super::wait_queue::QUEUE_LARGE;
-use super::{Accounts, AddressUsage, ConnectionAccount, EvictionOrder};
+use super::wait_order::QUEUE_LARGE;
 use crate::base::limits::{
     CONNECTION_CROWDED_MS_MIN, CONNECTION_SILENT_MS_MIN, CONNECTION_STRANGE_MS_MIN,
     CONNECTION_UNPROVEN_MS_MIN, LEAVING_MAX,

@@ -1,141 +1,35 @@
 //! The accounting of connections, of the memory that each holds, of waiting requests and of evictions. It has no
 //! clock and never waits.
 
+mod account;
 mod eviction;
 mod known_clients;
+mod memory_request;
 mod shares;
+mod wait_order;
 mod wait_queue;
 
-use super::{AdmissionDenied, ConnectionUsage};
+use super::denied::AdmissionDenied;
+use super::usage::ConnectionUsage;
 use crate::base::limits::{
-    CONNECTION_LINE_BYTES, CONNECTION_READ_BYTES, CONNECTIONS_MAX_DEFAULT, EVICTED_ADDRESS_MS,
-    KNOWN_ADDRESS_MS, KNOWN_ADDRESS_UNPROVEN_MAX, REQUEST_BYTES_PER_SECOND_MIN,
-    REQUEST_SLOW_AFTER_MS, REQUEST_SMALL_BYTES,
+    CONNECTIONS_MAX_DEFAULT, EVICTED_ADDRESS_MS, KNOWN_ADDRESS_MS, REQUEST_BYTES_PER_SECOND_MIN,
+    REQUEST_SLOW_AFTER_MS,
 };
 use crate::metrics::{ClientTotals, SourceCounters};
+pub(super) use account::{Accounts, lines, reads};
+use account::{
+    AddressUsage, ConnectionAccount, LINES_PART, READS_PART, RESERVED_PART, SourceUsage, class_of,
+    more,
+};
 use known_clients::KnownClients;
+pub(super) use memory_request::{GrantOutcome, MemoryRequest};
 use shares::holder;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-pub(super) use wait_queue::Ticket;
-use wait_queue::{QUEUES, WaitOrder, Waiter};
-
-/// Of the budget one part in this many is for the reads of connections of line protocols, and one for lines that
-/// are events: those have permits of their own.
-const READS_PART: usize = 16;
-const LINES_PART: usize = 8;
-/// A reservation takes at most one part in this many of the memory that connections may still keep.
-const RESERVED_PART: usize = 8;
-
-/// Returns the permits for reads of a budget of `bytes`.
-pub(super) fn reads(bytes: usize) -> usize {
-    bytes / READS_PART / CONNECTION_READ_BYTES
-}
-
-/// Returns the permits for lines of a budget of `bytes`.
-pub(super) fn lines(bytes: usize) -> usize {
-    bytes / LINES_PART / CONNECTION_LINE_BYTES
-}
-
-/// Memory that a connection asks for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum MemoryRequest {
-    /// This many bytes in all for the current request.
-    Held(usize),
-    /// This many more bytes for the lifetime of the connection.
-    Kept(usize),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GrantOutcome {
-    Granted,
-    NotNow,
-    Never,
-}
-
-struct ConnectionAccount {
-    record: Arc<ConnectionUsage>,
-    counters: Arc<SourceCounters>,
-    gate: u64,
-    /// The address whose share it counts in.
-    address: IpAddr,
-    /// Bytes for its lifetime, and bytes for the current request.
-    kept: usize,
-    held: usize,
-    /// The class in which the held bytes are counted.
-    held_class: u8,
-    /// Time since when it has held any.
-    holds_since: u64,
-    /// Time until which its request counts as arriving at a good rate if no more data arrive.
-    brisk_until: u64,
-    /// The queue in which it waits.
-    waits: Option<u8>,
-    /// True if it ever sent something, as counted for its address.
-    is_proven: bool,
-    /// Its position in the eviction order of its source.
-    place: EvictionOrder,
-}
-
-/// True if it ever sent something, the time since when it is silent, and its number.
-type EvictionOrder = (bool, u64, u64);
-
-#[derive(Default)]
-struct AddressUsage {
-    connections: usize,
-    /// Number of those that never sent anything.
-    unproven: usize,
-    /// Bytes that they keep, and that their requests hold.
-    kept: usize,
-    held: usize,
-    /// Waiting requests in each queue.
-    waiting: [u64; QUEUES as usize],
-    /// True if it has sent something recently.
-    is_known: bool,
-}
-
-impl AddressUsage {
-    /// Returns true if its newcomers take precedence over others: one event does not admit thousands of
-    /// connections.
-    fn is_trusted(&self) -> bool {
-        self.is_known && self.unproven <= KNOWN_ADDRESS_UNPROVEN_MAX
-    }
-}
-
-#[derive(Default)]
-struct SourceUsage {
-    connections_max: usize,
-    connections: usize,
-    /// Bytes that they keep, and that their requests of each class hold.
-    kept: usize,
-    held: [usize; CLASSES as usize],
-    /// Connections that may be evicted. A position is corrected when it is examined, not with each request.
-    silent: BTreeSet<EvictionOrder>,
-}
-
-/// Number of classes: small requests come before large ones, and those of addresses that have sent something
-/// before the others.
-const CLASSES: u8 = 4;
-
-pub(super) struct Accounts {
-    totals: Arc<ClientTotals>,
-    memory_max: usize,
-    connections_max: usize,
-    kept: usize,
-    held: usize,
-    accounts: HashMap<u64, ConnectionAccount>,
-    addresses: HashMap<IpAddr, AddressUsage>,
-    known: KnownClients,
-    /// Addresses of connections that were evicted before they sent anything.
-    evicted: KnownClients,
-    listeners: HashMap<u64, SourceUsage>,
-    waiters: BTreeMap<Ticket, Waiter>,
-    turns: WaitOrder,
-    leaving: usize,
-    next: u64,
-    look_at: u64,
-}
+pub(super) use wait_order::Ticket;
+use wait_order::WaitOrder;
 
 impl Accounts {
     pub(super) fn new(memory: usize, connections_max: usize, totals: Arc<ClientTotals>) -> Self {
@@ -370,18 +264,5 @@ impl Accounts {
         self.kept -= bytes;
         self.totals.memory_bytes.sub(bytes as u64);
         self.serve(now);
-    }
-}
-
-/// Returns the class of a request that holds this many bytes.
-fn class_of(bytes: usize, is_proven: bool) -> u8 {
-    2 * u8::from(bytes > REQUEST_SMALL_BYTES) + u8::from(!is_proven)
-}
-
-/// Returns the additional bytes of a request.
-fn more(account: &ConnectionAccount, asked: MemoryRequest) -> usize {
-    match asked {
-        MemoryRequest::Held(target) => target.saturating_sub(account.held),
-        MemoryRequest::Kept(more) => more,
     }
 }

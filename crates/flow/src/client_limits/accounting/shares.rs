@@ -6,9 +6,8 @@
 //! nothing more. However many sources keep what they have because their channels take nothing, and however many
 //! addresses do, the next one still gets something; none has to be known or counted beforehand.
 
-use super::{
-    Accounts, AddressUsage, ConnectionAccount, MemoryRequest, SourceUsage, class_of, more,
-};
+use super::account::{Accounts, AddressUsage, ConnectionAccount, SourceUsage, class_of, more};
+use super::memory_request::MemoryRequest;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// A source, if there are several, and an address may have at most this many times the free places for

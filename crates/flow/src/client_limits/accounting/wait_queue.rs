@@ -7,12 +7,17 @@
 //! skipped, and of those after the first ones a few different ones are examined each time: no number of requests
 //! that have to wait hides one that can be granted.
 
+use super::account::{Accounts, ConnectionAccount, more};
+use super::memory_request::{GrantOutcome, MemoryRequest};
 use super::shares::ExhaustedShare;
-use super::{Accounts, ConnectionAccount, GrantOutcome, MemoryRequest, more};
 use crate::base::limits::{
     LEAVING_MAX, MEMORY_LOOK_MS, REQUEST_SLOW_AFTER_MS, REQUEST_SMALL_BYTES,
     SMALL_REQUEST_SLOW_AFTER_MS,
 };
+use crate::client_limits::accounting::wait_order::QUEUE_LARGE;
+use crate::client_limits::accounting::wait_order::QUEUES;
+use crate::client_limits::accounting::wait_order::Ticket;
+use crate::client_limits::accounting::wait_order::Waiter;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::ops::Bound;
@@ -22,42 +27,10 @@ use std::sync::atomic::Ordering;
 /// others.
 const SERVED_AT_ONCE: usize = 48;
 const LOOKED_AT_BEYOND: usize = 16;
-/// Requests of a class after which its turn advances by one although none was granted.
-const PASSED_AT_MOST: u64 = 64;
 /// Sources and addresses with an exhausted share for which room is made at a time.
 const SHORT_AT_ONCE: usize = 4;
 /// Bytes to keep for which connections are evicted at a time: what a dozen connections wait for.
 const KEPT_AT_ONCE: usize = 512 * 1024;
-
-/// Order of a waiting request: its class, its turn in that, and its number.
-pub(in crate::client_limits) type Ticket = (u8, u64, u64);
-
-pub(super) struct Waiter {
-    id: u64,
-    asked: MemoryRequest,
-    is_granted: bool,
-}
-
-/// The state of the queue's order.
-#[derive(Default)]
-pub(super) struct WaitOrder {
-    /// The turn of each class, which is that of its first request, and the number of its requests so far.
-    present: [u64; QUEUES as usize],
-    came: [u64; QUEUES as usize],
-    /// The last request of each class that was examined beyond the first ones.
-    looked_at: [Ticket; QUEUES as usize],
-}
-
-impl WaitOrder {
-    /// Returns the turn of a new request whose address has no other one waiting.
-    fn next(&mut self, class: u8) -> u64 {
-        let (present, came) =
-            (&mut self.present[usize::from(class)], &mut self.came[usize::from(class)]);
-        *came += 1;
-        *present += u64::from(*came % PASSED_AT_MOST == 0);
-        *present
-    }
-}
 
 /// The order of requests of one size.
 #[derive(Clone, Copy)]
@@ -69,11 +42,6 @@ enum Trust {
     /// A connection of its address was evicted recently before it sent anything.
     Evicted,
 }
-
-/// Number of queues: one for each [`Trust`] of small requests, then of large ones.
-pub(super) const QUEUES: u8 = 2 * QUEUE_LARGE;
-/// The first queue of large requests.
-pub(super) const QUEUE_LARGE: u8 = 3;
 
 impl ConnectionAccount {
     /// Returns the milliseconds for which it has held memory since it last sent something complete.

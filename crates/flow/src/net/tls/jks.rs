@@ -2,7 +2,7 @@
 //! everything and the password at the end, as `sun.security.provider`'s `JavaKeyStore` and `KeyProtector` write
 //! it.
 
-use super::store::{StoreContents, StoreError};
+use super::store_contents::{StoreContents, StoreError};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA1_OUTPUT_LEN};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 

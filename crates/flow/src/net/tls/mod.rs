@@ -11,9 +11,11 @@
 //! Components hold their stores in a [`StoreReloader`], which reads them again when their files change.
 
 mod certificate;
+mod client_auth;
 mod handshake_limit;
 mod jks;
 mod store;
+mod store_contents;
 mod suite_filter;
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,8 @@ mod verify;
 
 pub use super::store_reloader::StoreReloader;
 pub use certificate::Certificate;
-pub use store::StoreError;
+pub use client_auth::ClientAuth;
+pub use store_contents::StoreError;
 pub use suite_filter::SuiteFilter;
 
 use super::store_reloader::{ReloadableStores, StoreCheckError};
@@ -32,7 +35,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{KeyChain, StoreContents};
+use store_contents::{KeyChain, StoreContents};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -47,20 +50,6 @@ pub struct ServerTls {
     pub clients: Option<ClientAuth>,
     /// Allowed versions and suites.
     pub choice: SuiteFilter,
-}
-
-/// Settings of the client certificates that a server requests.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ClientAuth {
-    /// Trusted certificates: authorities, or client certificates themselves.
-    pub truststore: PathBuf,
-    /// The password of that store.
-    pub password: String,
-    /// True if clients without a certificate are refused.
-    pub required: bool,
-    /// Patterns with `*` and `?`, one of which must match a name of the certificate, ignoring case; empty for any
-    /// name.
-    pub names: Vec<String>,
 }
 
 /// A store with the key and certificate of a client.

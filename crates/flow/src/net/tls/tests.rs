@@ -3,7 +3,7 @@
 //! `localhost`, signed by the authority in `ca.pem`; `client.pem` is a key of `web1`, signed by the authority for
 //! clients in `clients.pem`.
 
-use super::store::{StoreContents, StoreError};
+use super::store_contents::{StoreContents, StoreError};
 use super::*;
 use crate::net::stream::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
