@@ -20,13 +20,12 @@ const FLOORS: &[(u8, &[&str])] = &[
     (7, &["flow::codes", "flow::date", "flow::metrics", "flow::net"]),
     (8, &["flow::pattern", "flow::settings", "flow::wire"]),
     (9, &["flow"]),
-    (10, &["adapters::wire", "config", "hdfs::file_system", "hdfs::format", "observe::svg"]),
+    (10, &["adapters::wire", "config", "hdfs::file_system", "observe::svg"]),
     (
         11,
         &[
             "adapters::sink",
             "adapters::source",
-            "hdfs::sink",
             "observe::admin",
             "observe::graph",
             "observe::monitor",
@@ -35,9 +34,11 @@ const FLOORS: &[(u8, &[&str])] = &[
             "tools::torture",
         ],
     ),
-    (12, &["agent::agent"]),
-    (13, &["agent::cli"]),
-    (14, &["agent::main"]),
+    (12, &["hdfs::format"]),
+    (13, &["hdfs::sink"]),
+    (14, &["agent::agent"]),
+    (15, &["agent::cli"]),
+    (16, &["agent::main"]),
 ];
 
 fn floor(module: &str) -> Option<u8> {

@@ -12,7 +12,7 @@ use millpond_flow::sink::SinkType;
 
 pub(crate) mod java_text;
 pub mod rpc;
-pub(crate) mod serializer;
+pub mod serializer;
 
 pub mod avro;
 pub mod external;

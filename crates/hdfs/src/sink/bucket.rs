@@ -37,7 +37,7 @@ impl BucketError {
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::File(error) => error.kind.is_final_for_path(),
-            Self::Format(_) => true,
+            Self::Format(error) => error.is_final(),
             Self::Ledger(_) | Self::NoName(_) => false,
         }
     }
@@ -150,10 +150,10 @@ impl Bucket {
     ) -> Result<(), BucketError> {
         let mut rest = events;
         while !rest.is_empty() {
-            let mut tried = 1;
+            let (mut tried, mut most) = (1, usize::MAX);
             loop {
                 self.ready(context).await?;
-                let count = self.fitting(context.rolls, rest);
+                let count = self.fitting(context.rolls, rest).min(most);
                 match self.write(context, &rest[..count]).await {
                     Ok(()) => {
                         rest = &rest[count..];
@@ -165,6 +165,11 @@ impl Bucket {
                             sink = context.closing.sink,
                             "{error}; the batch is written to another file"
                         );
+                        self.close(context.closing, context.closing_files);
+                    }
+                    // The next file gets the schema of its first event; each event fits in a file alone.
+                    Err(BucketError::Format(FormatError::OtherSchema)) if most > 1 => {
+                        most = 1;
                         self.close(context.closing, context.closing_files);
                     }
                     Err(error) => {

@@ -18,7 +18,7 @@ const fn key(
 }
 
 /// All keys.
-pub(super) const KEYS: [Key; 37] = joined(&[&OWN_KEYS, &format::KEYS]);
+pub(super) const KEYS: [Key; 42] = joined(&[&OWN_KEYS, &format::KEYS]);
 
 const OWN_KEYS: [Key; 32] = [
     key(
@@ -460,7 +460,7 @@ mod tests {
             ("hdfs.maxOpenFiles", "0"),
             ("hdfs.fileSuffix", "/../x"),
             ("hdfs.fallbackPath", "hdfs://other/x"),
-            ("hdfs.codeC", "gzip"),
+            ("hdfs.codeC", "lzo"),
         ] {
             let error = read(&[(key, value)]).0.err().unwrap_or_else(|| panic!("{key}={value}"));
             assert_eq!(error.key, format!("k1.{key}"), "{value}");

@@ -15,7 +15,7 @@ use millpond_flow::sink::Failure;
 use std::io::{self, Write};
 
 /// Writes events to files of one format.
-pub(crate) trait Serializer: Send {
+pub trait Serializer: Send {
     /// Checks a batch before anything of it is written. Returns groups of events that need different files; `None`
     /// when all may share one, the default.
     ///
@@ -104,7 +104,7 @@ pub(crate) const FILE_ROLL_KEYS: [Key; 6] = [
 ///
 /// # Errors
 /// An unknown name, or an invalid setting of the serializer.
-pub(crate) fn build(
+pub fn build(
     reader: &mut SettingsReader<'_>,
     key: &str,
 ) -> Result<Box<dyn Serializer>, SettingError> {
