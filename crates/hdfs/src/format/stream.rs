@@ -15,21 +15,31 @@ pub(super) struct StreamFormat {
 
 const SERIALIZER: &str = "what the serializer writes";
 
+impl StreamFormat {
+    /// Checks `events`; returns those that need different files, if they cannot share one.
+    fn groups(&mut self, events: &[Event]) -> Result<Option<Vec<Vec<Event>>>, FormatError> {
+        self.serializer.groups(events).map_err(|failure| {
+            let cause = failure.to_string();
+            if failure.is_refusal() {
+                FormatError::Encode { format: SERIALIZER, cause }
+            } else {
+                FormatError::NotNow { cause }
+            }
+        })
+    }
+}
+
 impl FileFormat for StreamFormat {
     fn begin(&mut self, first: &Event, out: &mut Vec<u8>) -> Result<(), FormatError> {
+        // An event that fits in no file is found before the file has a header.
+        self.groups(std::slice::from_ref(first))?;
         self.pending_header.clear();
         let target = if self.codec.is_some() { &mut self.pending_header } else { out };
         self.serializer.begin(first, target).map_err(FormatError::encode(SERIALIZER))
     }
 
     fn append_batch(&mut self, events: &[Event], out: &mut Vec<u8>) -> Result<(), FormatError> {
-        let groups = self.serializer.groups(events).map_err(|failure| {
-            let cause = failure.to_string();
-            match failure.is_refusal() {
-                true => FormatError::Encode { format: SERIALIZER, cause },
-                false => FormatError::NotNow { cause },
-            }
-        })?;
+        let groups = self.groups(events)?;
         let fits = |group: &Vec<Event>| self.serializer.goes_on(&group[0]);
         if groups.is_some_and(|groups| !groups.iter().all(fits)) {
             return Err(FormatError::OtherSchema);

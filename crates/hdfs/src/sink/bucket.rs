@@ -170,7 +170,9 @@ impl Bucket {
                     // The next file gets the schema of its first event; each event fits in a file alone.
                     Err(BucketError::Format(FormatError::OtherSchema)) if most > 1 => {
                         most = 1;
-                        self.close(context.closing, context.closing_files);
+                        if self.open.as_ref().is_some_and(|open| open.has_begun) {
+                            self.close(context.closing, context.closing_files);
+                        }
                     }
                     Err(error) => {
                         self.close(context.closing, context.closing_files);

@@ -127,6 +127,30 @@ async fn files_are_named_and_rolled_as_the_settings_say() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn events_of_several_avro_schemas_are_in_files_of_their_own() {
+    let schema = |name: &str| format!(r#"{{"type":"record","name":"{name}","fields":[]}}"#);
+    let of = |name: &str| {
+        let literal = schema(name);
+        Event::packed(&[("h", "a"), ("flume.avro.schema.literal", &literal)], b"")
+    };
+    let bench = bench();
+    let avro = "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder";
+    let mut sink = bench.sink(&[("serializer", avro)]).await;
+    sink.deliver(&bench.context, &[of("A"), of("B"), of("A")]).await.unwrap();
+    sink.deliver(&bench.context, &[of("A"), of("A")]).await.unwrap();
+    sink.stop(&bench.context).await.unwrap();
+    let texts = bench.texts().await;
+    let found: Vec<&str> = texts
+        .iter()
+        .map(|(_, text)| {
+            assert_eq!(text.matches("avro.schema").count(), 1, "one header: {text}");
+            if text.contains(&schema("A")) { "A" } else { "B" }
+        })
+        .collect();
+    assert_eq!(found, ["A", "B", "A"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn files_are_closed_by_time_although_no_event_arrives() {
     for (key, first, last) in [("hdfs.rollInterval", 10, "+1"), ("hdfs.idleTimeout", 14, "+1")] {
         let bench = bench();
