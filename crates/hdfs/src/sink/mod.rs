@@ -21,6 +21,7 @@ mod calls;
 mod keys;
 mod ledger;
 mod path;
+mod place_error;
 mod recovery;
 #[cfg(test)]
 mod tests;

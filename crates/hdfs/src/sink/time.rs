@@ -1,6 +1,6 @@
 //! The time of an event, rounded, in a zone, as the letters of a path write it.
 
-use super::path::PlaceError;
+use super::place_error::PlaceError;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use millpond::Event;

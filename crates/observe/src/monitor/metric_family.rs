@@ -1,10 +1,10 @@
 //! One metric of the Prometheus page.
 
 use super::alarm::AlarmMetric;
-use crate::monitor::Duration;
 use millpond::StripeStatus;
 use millpond::internal::base::histogram::HistogramReading;
 use millpond_flow::metrics::{ChannelReading, ClientTotals, ComponentRole, Counter};
+use std::time::Duration;
 
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
