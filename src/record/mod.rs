@@ -27,6 +27,7 @@ mod cursor;
 mod decode_error;
 pub mod event;
 pub mod frame;
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub mod member;
 pub mod segment;

@@ -23,6 +23,7 @@ mod external_filter;
 mod file;
 mod filters;
 mod findings;
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub mod interpolation;
 mod load_context;

@@ -3,7 +3,6 @@ use crate::Event;
 use crate::RefusedReason;
 use crate::base::clock::ManualClock;
 use crate::base::threads;
-use crate::channel::Duration;
 use crate::channel::file::{FileChannel, FileChannelOptions};
 use crate::channel::memory::{MemoryChannel, MemoryOptions};
 use crate::channel::{
@@ -16,6 +15,7 @@ use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::task::Context;
+use std::time::Duration;
 
 /// The longest wait; only a failing test reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -390,6 +390,7 @@ impl<'a> JsonReader<'a, '_> {
 ///
 /// # Panics
 /// That does not hold.
+#[cfg(any(test, feature = "testing"))]
 pub fn fuzz(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let Ok(events) = decode(&text, 1000, String::into_bytes, &mut |_| true) else { return };

@@ -6,7 +6,7 @@
 //! [`RelayedFramer`] splits a stream of bytes at newlines, and [`parse`] reads a line: priority, a version `1`, a
 //! time (`-`, of RFC 3164 or of RFC 5424), a host, and the rest.
 
-use super::syslog::{Flaw, MONTHS, RawMessage, SyslogFramer, YearHint, clock};
+use super::syslog::{MONTHS, YearHint, clock};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -187,7 +187,10 @@ fn new_millis(stamp: &str) -> Option<i64> {
 ///
 /// # Panics
 /// It does, or bytes are lost.
+#[cfg(any(test, feature = "testing"))]
 pub fn fuzz(bytes: &[u8]) {
+    use super::syslog::{Flaw, RawMessage, SyslogFramer};
+
     let Some((&size, bytes)) = bytes.split_first() else { return };
     let (max, size) = (usize::from(size) + 6, usize::from(size).max(1));
     let relayed = |size: usize| {

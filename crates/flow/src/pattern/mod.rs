@@ -20,6 +20,7 @@
 
 mod class;
 mod error;
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 mod parse;
 mod property;

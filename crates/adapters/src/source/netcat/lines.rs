@@ -121,6 +121,7 @@ fn utf8_units(bytes: &[u8]) -> usize {
 ///
 /// # Panics
 /// A line contains a newline, more bytes are held than allowed, or UTF-8 is altered.
+#[cfg(any(test, feature = "testing"))]
 pub fn fuzz(bytes: &[u8]) {
     let Some((&[charset, units_max, read], sent)) = bytes.split_first_chunk() else { return };
     let names = ["utf-8", "us-ascii", "iso-8859-1", "GBK", "Shift_JIS", "EUC-KR"];

@@ -18,7 +18,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use lines::{LineError, LineFramer, fuzz};
+#[cfg(any(test, feature = "testing"))]
+pub use lines::fuzz;
+pub use lines::{LineError, LineFramer};
 
 use super::commit_retry::{LostMessages, UncommittedLines};
 use super::ip_filter::{FILTER_KEYS, IpFilter};

@@ -28,6 +28,7 @@ use super::commit_retry::rest;
 use super::file_reading::batch_commit::{FileBatchCommitter, FileCommitOutcome, RetryPauses};
 use super::file_reading::beside;
 use deserializer::DeserializerFormat;
+#[cfg(any(test, feature = "testing"))]
 pub use deserializer::fuzz;
 use millpond::BoxFuture;
 #[cfg(doc)]

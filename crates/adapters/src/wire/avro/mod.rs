@@ -20,6 +20,7 @@ pub mod codec;
 pub mod container;
 pub mod exchange;
 pub mod frame;
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 pub mod handshake;
 pub mod protocol;

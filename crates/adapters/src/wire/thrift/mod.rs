@@ -11,6 +11,7 @@
 
 pub mod call;
 pub mod frame;
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@
 
 pub mod decode;
 pub mod encode;
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 
 #[cfg(test)]

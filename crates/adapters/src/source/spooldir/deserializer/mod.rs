@@ -1,9 +1,13 @@
 //! Deserializers: from the bytes of a file to events.
 
 mod avro;
-pub use avro::fuzz;
+#[cfg(any(test, feature = "testing"))]
+mod avro_fuzz;
 mod blob;
 mod line;
+
+#[cfg(any(test, feature = "testing"))]
+pub use avro_fuzz::fuzz;
 
 use crate::source::file_reading::FileOffset;
 use crate::source::file_reading::buffered_file::BufferedFile;
