@@ -40,7 +40,7 @@ fn built(
 ) -> (Result<Box<dyn Processor>, String>, Vec<String>) {
     let settings = crate::settings::Settings::from_pairs("processor", pairs);
     let sinks: Vec<String> = sinks.iter().map(|name| (*name).to_owned()).collect();
-    let mut reader = SettingsReader::new(&settings);
+    let mut reader = crate::settings::SettingsReader::new(&settings);
     let built = (kind.build)(&mut reader, &sinks).map_err(|error| error.to_string());
     (built, reader.into_findings().iter().map(ToString::to_string).collect())
 }

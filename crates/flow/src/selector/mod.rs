@@ -22,5 +22,6 @@ fn built(
 ) -> Result<Box<dyn Selector>, String> {
     let settings = crate::settings::Settings::from_pairs("selector", pairs);
     let channels: Vec<String> = channels.iter().map(|name| (*name).to_owned()).collect();
-    (kind.build)(&mut SettingsReader::new(&settings), &channels).map_err(|error| error.to_string())
+    (kind.build)(&mut crate::settings::SettingsReader::new(&settings), &channels)
+        .map_err(|error| error.to_string())
 }
