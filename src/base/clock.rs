@@ -7,6 +7,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 ///
 /// Deadlines use [`Clock::now`], which never jumps; only what users read (timestamps, file names) uses
 /// [`Clock::wall_ms`], which may jump in both directions.
+///
+/// ```
+/// use millpond::{Clock, SystemClock};
+/// use std::time::Duration;
+///
+/// /// Returns when a wait that begins now is over.
+/// fn deadline(clock: &dyn Clock, limit: Duration) -> Duration {
+///     clock.now() + limit
+/// }
+/// let clock = SystemClock::new();
+/// assert!(deadline(&clock, Duration::from_secs(3)) >= Duration::from_secs(3));
+/// ```
 pub trait Clock: Send + Sync {
     /// Time since an arbitrary start; never goes back.
     fn now(&self) -> Duration;
@@ -15,6 +27,14 @@ pub trait Clock: Send + Sync {
 }
 
 /// The machine's clocks.
+///
+/// ```
+/// use millpond::{Clock, SystemClock};
+///
+/// let clock = SystemClock::new();
+/// let before = clock.now();
+/// assert!(clock.now() >= before);
+/// ```
 #[derive(Debug)]
 pub struct SystemClock {
     start: Instant,
@@ -48,6 +68,15 @@ impl Clock for SystemClock {
 }
 
 /// A clock that moves only by [`ManualClock::advance`], for tests and simulation.
+///
+/// ```
+/// use millpond::{Clock, ManualClock};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::default();
+/// clock.advance(Duration::from_millis(1500));
+/// assert_eq!(clock.now(), Duration::from_millis(1500));
+/// ```
 #[derive(Debug, Default)]
 pub struct ManualClock {
     now_ms: AtomicU64,

@@ -11,6 +11,16 @@ use std::sync::Arc;
 ///
 /// `Display` is for people: what happened, where, and what to do. A program matches on
 /// [`FaultCause::kind`]; [`Error::source`] is the error of the operating system, if there was one.
+///
+/// ```
+/// use millpond::{FaultCause, FaultKind, StripeIndex};
+/// use std::io;
+///
+/// let full = io::Error::from(io::ErrorKind::StorageFull);
+/// let cause = FaultCause::from_io(StripeIndex(1), "cannot write", full);
+/// assert_eq!(cause.kind(), FaultKind::NoSpace);
+/// assert_eq!(cause.place().stripe, Some(StripeIndex(1)));
+/// ```
 #[derive(Clone)]
 pub struct FaultCause(Arc<Fault>);
 
@@ -22,6 +32,16 @@ struct Fault {
 }
 
 /// What kind of failure a [`FaultCause`] is.
+///
+/// ```
+/// use millpond::FaultKind;
+///
+/// /// Returns whether a person has to free space on a disk.
+/// fn needs_space(kind: FaultKind) -> bool {
+///     matches!(kind, FaultKind::NoSpace)
+/// }
+/// assert!(!needs_space(FaultKind::Hung));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FaultKind {
@@ -51,6 +71,13 @@ pub enum FaultKind {
 }
 
 /// The place of a failure, as far as it is known.
+///
+/// ```
+/// use millpond::{FaultPlace, SegmentId, StripeIndex};
+///
+/// let place = FaultPlace::from(StripeIndex(0)).in_segment(SegmentId(12)).at_offset(4096);
+/// assert_eq!((place.segment, place.offset, place.path), (Some(SegmentId(12)), Some(4096), None));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FaultPlace {

@@ -35,6 +35,13 @@ number!(
 );
 number!(
     /// Number of a segment within its stripe. A recycled file gets a new one.
+    ///
+    /// ```
+    /// use millpond::SegmentId;
+    ///
+    /// assert_eq!(SegmentId(7).next(), SegmentId(8));
+    /// assert_eq!(SegmentId(7).to_string(), "7");
+    /// ```
     SegmentId
 );
 number!(
@@ -71,6 +78,14 @@ impl EpochNumber {
 }
 
 /// Place of a stripe in the channel's member list, from 0.
+///
+/// ```
+/// use millpond::{FileChannelOptions, StripeIndex};
+///
+/// let options = FileChannelOptions::new("/c1/checkpoint", ["/disk1/c1", "/disk2/c1"]);
+/// let stripe = StripeIndex(1);
+/// assert_eq!(options.data_dirs[stripe.at()].to_str(), Some("/disk2/c1"));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StripeIndex(pub u16);
 

@@ -8,6 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static BY_KEY: AtomicBool = AtomicBool::new(false);
 
 /// A setting of a channel.
+///
+/// ```
+/// use millpond::{FileChannel, FileChannelOptions, OpenError};
+///
+/// let mut options = FileChannelOptions::new("/c1/checkpoint", ["/c1/data"]);
+/// options.transaction_capacity = 0;
+/// let Err(OpenError::Setting { option, .. }) = FileChannel::open(options) else { panic!("refused") };
+/// assert_eq!((option.field, option.key), ("transaction_capacity", "transactionCapacity"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// The field of the options.

@@ -7,6 +7,15 @@ use crate::base::setting::{self, Setting};
 use std::time::Duration;
 
 /// What a caller can do after an error.
+///
+/// ```
+/// use millpond::{CommitError, FaultCause, FaultKind, FaultPlace, RefusedReason, Retry};
+///
+/// let full = CommitError::Refused(RefusedReason::Full { events: 10, capacity: 10 });
+/// assert_eq!(full.retry(), Retry::Later);
+/// let lost_disk = FaultCause::new(FaultKind::Hung, FaultPlace::default(), "no answer");
+/// assert_eq!(CommitError::InDoubt(lost_disk).retry(), Retry::MayRepeat);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Retry {
@@ -25,6 +34,14 @@ pub enum Retry {
 }
 
 /// Why the offset of a source is unknown now.
+///
+/// ```
+/// use millpond::{Retry, SourceOffsetError};
+/// use std::time::Duration;
+///
+/// let error = SourceOffsetError::Unsettled { of: "app.log".into(), waited: Duration::from_secs(30) };
+/// assert_eq!(error.retry(), Retry::Later);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceOffsetError {
@@ -68,6 +85,19 @@ impl From<SourceOffsetError> for FaultCause {
 }
 
 /// Why an event was not added to a put transaction.
+///
+/// ```
+/// use millpond::{Channel, Event, MemoryChannel, MemoryOptions, PutError};
+///
+/// let options = MemoryOptions { transaction_capacity: 1, ..MemoryOptions::default() };
+/// let channel = MemoryChannel::new(options)?;
+/// let mut put = channel.begin_put();
+/// put.put(Event::new("first"))?;
+/// let refused = put.put(Event::new("second"));
+/// assert_eq!(refused, Err(PutError::TransactionFull { capacity: 1 }));
+/// put.commit()?; // has the first
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PutError {
@@ -129,6 +159,13 @@ impl PutError {
 }
 
 /// Why no event of several was added to a put transaction.
+///
+/// ```
+/// use millpond::{PutAllError, PutError};
+///
+/// let error = PutAllError { index: 3, error: PutError::TransactionFull { capacity: 3 } };
+/// assert!(error.to_string().starts_with("event 3 of those to be added: "));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event {index} of those to be added: {error}")]
 pub struct PutAllError {
@@ -151,6 +188,15 @@ fn too_large(bytes: usize, alone: usize, max: usize, setting: Setting) -> String
 }
 
 /// Why nothing was lent.
+///
+/// ```
+/// use millpond::{Channel, MemoryChannel, MemoryOptions, TakeError};
+///
+/// let channel = MemoryChannel::new(MemoryOptions::default())?;
+/// channel.close()?;
+/// assert_eq!(channel.begin_take().take(1), Err(TakeError::Closed));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TakeError {
@@ -188,6 +234,16 @@ impl TakeError {
 }
 
 /// Why a commit failed: a commit is done, refused or in doubt, and nothing else.
+///
+/// ```
+/// use millpond::{CommitError, RefusedReason};
+///
+/// /// Returns whether the events may be in the channel although the commit failed.
+/// fn may_be_there(error: &CommitError) -> bool {
+///     matches!(error, CommitError::InDoubt(_))
+/// }
+/// assert!(!may_be_there(&CommitError::Refused(RefusedReason::Closed)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// Nothing happened and nothing will appear: the transaction, which a refused put returns
@@ -268,6 +324,15 @@ impl From<CommitFailure> for CommitError {
 }
 
 /// Why a commit was refused.
+///
+/// ```
+/// use millpond::{RefusedReason, Retry};
+///
+/// let full = RefusedReason::Full { events: 100, capacity: 100 };
+/// assert_eq!((full.retry(), full.never_fits()), (Retry::Later, false));
+/// let never = RefusedReason::LargerThanChannel { events: 200, capacity: 100 };
+/// assert!(never.never_fits());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RefusedReason {
@@ -430,6 +495,20 @@ impl RefusedReason {
 }
 
 /// Why closing failed. Nothing that was committed is lost by it, and the channel is closed.
+///
+/// ```
+/// use millpond::{Channel, FileChannel, FileChannelOptions};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let mut options = FileChannelOptions::new(dir.path().join("checkpoint"), [dir.path().join("data")]);
+/// # options.segment_bytes = 1 << 20;
+/// # options.minimum_required_space = 1 << 20;
+/// let channel = FileChannel::open(options)?;
+/// if let Err(error) = channel.close() {
+///     eprintln!("the next opening takes longer: {} ({:?})", error, error.0.kind());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("closed without a checkpoint: {0}")]
 pub struct CloseError(#[source] pub FaultCause);

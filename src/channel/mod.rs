@@ -91,9 +91,44 @@ use std::time::Duration;
 pub use stripe_status::StripeStatus;
 
 /// A boxed future, as trait objects need it.
+///
+/// ```
+/// use millpond::{BoxFuture, Channel, CommitFailure, Event};
+///
+/// /// Puts one event; the future is polled by any runtime.
+/// fn put<'a>(channel: &'a dyn Channel, event: Event) -> BoxFuture<'a, Result<(), CommitFailure>> {
+///     Box::pin(async move {
+///         let mut put = channel.begin_put();
+///         put.put(event).expect("a small event fits");
+///         put.commit_async().await
+///     })
+/// }
+/// # let _ = put;
+/// ```
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A queue of events with transactions.
+///
+/// ```
+/// use millpond::{Channel, Event, MemoryChannel, MemoryOptions};
+///
+/// /// Moves what waits in `from`, at most a hundred events, to `to`.
+/// fn forward(from: &dyn Channel, to: &dyn Channel) -> Result<usize, Box<dyn std::error::Error>> {
+///     let mut take = from.begin_take();
+///     let events = take.take(100)?;
+///     let mut put = to.begin_put();
+///     put.put_all(&mut events.iter().cloned())?;
+///     put.commit()?;
+///     take.commit()?; // after the put: an event may come twice, and is never lost
+///     Ok(events.len())
+/// }
+/// # let channels = [(); 2].map(|()| MemoryChannel::new(MemoryOptions::default()).expect("legal"));
+/// # let mut put = channels[0].begin_put();
+/// # put.put(Event::new("a line"))?;
+/// # put.commit()?;
+/// # assert_eq!(forward(&channels[0], &channels[1])?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Channel: Send + Sync {
     /// Begins a put transaction.
     fn begin_put(&self) -> Box<dyn PutTransaction>;
@@ -164,6 +199,18 @@ pub trait Channel: Send + Sync {
 }
 
 /// A put transaction: collects events, then commits all of them or none.
+///
+/// ```
+/// use millpond::{Channel, Event, MemoryChannel, MemoryOptions};
+///
+/// let channel = MemoryChannel::new(MemoryOptions::default())?;
+/// let mut put = channel.begin_put();
+/// put.put(Event::new("first"))?;
+/// put.put(Event::new("second"))?;
+/// put.commit()?; // both, or none
+/// assert_eq!(channel.status().events, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait PutTransaction: Send + Sync {
     /// Adds an event.
     ///
@@ -219,6 +266,24 @@ pub trait PutTransaction: Send + Sync {
 }
 
 /// A take transaction: lends events until they are acknowledged or handed back.
+///
+/// ```
+/// use millpond::{Channel, Event, MemoryChannel, MemoryOptions};
+///
+/// let channel = MemoryChannel::new(MemoryOptions::default())?;
+/// let mut put = channel.begin_put();
+/// put.put(Event::new("a line"))?;
+/// put.commit()?;
+///
+/// let mut take = channel.begin_take();
+/// assert_eq!(take.take(10)?.len(), 1);
+/// take.rollback(); // handed back
+/// let mut take = channel.begin_take();
+/// assert_eq!(take.take(10)?.len(), 1);
+/// take.commit()?; // never delivered again
+/// assert_eq!(channel.status().events, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait TakeTransaction: Send {
     /// Lends up to `max` further events. With none waiting, waits up to `keep-alive` for one and
     /// returns an empty list if none came.
@@ -248,6 +313,15 @@ pub trait TakeTransaction: Send {
 }
 
 /// The limits of transactions.
+///
+/// ```
+/// use millpond::{Channel, MemoryChannel, MemoryOptions};
+///
+/// let channel = MemoryChannel::new(MemoryOptions::default())?;
+/// let batch = channel.limits().transaction_capacity.min(1_000);
+/// assert_eq!(batch, 100);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Events the channel holds at most.
@@ -262,6 +336,24 @@ pub struct Limits {
 
 /// The offset that a source committed with its events: opaque bytes and a counter that grows with
 /// each commit.
+///
+/// ```
+/// use bytes::Bytes;
+/// use millpond::{Channel, Event, FileChannel, FileChannelOptions};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let mut options = FileChannelOptions::new(dir.path().join("checkpoint"), [dir.path().join("data")]);
+/// # options.segment_bytes = 1 << 20;
+/// # options.minimum_required_space = 1 << 20;
+/// let channel = FileChannel::open(options)?;
+/// let mut put = channel.begin_put();
+/// put.put(Event::new("line 1"))?;
+/// put.set_source_offset("app.log", Bytes::from_static(b"7")); // where to read on
+/// put.commit()?;
+/// let offset = channel.source_offset("app.log")?.expect("committed with the event");
+/// assert_eq!((offset.counter, &offset.bytes[..]), (1, &b"7"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedOffset {
     /// Grows by one with each committed offset of this source.
@@ -271,6 +363,16 @@ pub struct CommittedOffset {
 }
 
 /// Counts of a channel at one time.
+///
+/// ```
+/// use millpond::{Channel, MemoryChannel, MemoryOptions};
+///
+/// let channel = MemoryChannel::new(MemoryOptions::default())?;
+/// let status = channel.status();
+/// assert_eq!((status.events, status.capacity), (0, 100));
+/// assert!(!status.refuses());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {

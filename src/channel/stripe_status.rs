@@ -4,6 +4,22 @@ use crate::base::histogram::HistogramReading;
 use std::time::Duration;
 
 /// Values of one stripe of a channel.
+///
+/// ```
+/// use millpond::{Channel, FileChannel, FileChannelOptions};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let mut options = FileChannelOptions::new(dir.path().join("checkpoint"), [dir.path().join("data")]);
+/// # options.segment_bytes = 1 << 20;
+/// # options.minimum_required_space = 1 << 20;
+/// let channel = FileChannel::open(options)?;
+/// for stripe in channel.status().stripes {
+///     if let Some(why) = &stripe.suspended {
+///         eprintln!("{}: {why}", stripe.directory);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StripeStatus {
     /// Its data directory; empty while that is missing.

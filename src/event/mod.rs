@@ -7,6 +7,15 @@ use std::fmt;
 ///
 /// They are in one piece of memory, encoded as in a put frame (see `docs/format.md`): an event without headers
 /// allocates nothing, taken events share their block, and a clone copies nothing.
+///
+/// ```
+/// use millpond::Headers;
+///
+/// let mut headers = Headers::new();
+/// headers.set("host", "web1");
+/// headers.set("host", "web2");
+/// assert_eq!((headers.len(), headers.get("host")), (1, Some("web2")));
+/// ```
 #[derive(Clone, Default)]
 pub struct Headers {
     count: u32,

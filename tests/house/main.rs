@@ -6,6 +6,7 @@
 
 mod cycles;
 mod documents;
+mod face;
 mod floors;
 mod log_lines;
 mod names;

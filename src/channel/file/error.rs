@@ -8,6 +8,19 @@ use std::io;
 use std::path::PathBuf;
 
 /// Why a file channel could not be opened. Nothing in the directories is lost by any of these.
+///
+/// ```
+/// use millpond::{FileChannel, FileChannelOptions, OpenError, Retry};
+///
+/// let mut options = FileChannelOptions::new("/c1/checkpoint", ["/c1/data"]);
+/// options.capacity = 0;
+/// match FileChannel::open(options) {
+///     Err(OpenError::Setting { option, .. }) => assert_eq!(option.field, "capacity"),
+///     Err(error) if error.retry() == Retry::Later => eprintln!("{error}; trying again"),
+///     other => drop(other?),
+/// }
+/// # Ok::<(), OpenError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {

@@ -96,6 +96,26 @@ use workers::Task;
 
 /// A durable queue of events, striped over several directories. Clones are handles to one channel;
 /// dropping the last one closes it.
+///
+/// ```
+/// use millpond::{Channel, Event, FileChannel, FileChannelOptions};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let mut options = FileChannelOptions::new(dir.path().join("checkpoint"), [dir.path().join("data")]);
+/// # options.segment_bytes = 1 << 20;
+/// # options.minimum_required_space = 1 << 20;
+/// # let again = options.clone();
+/// let channel = FileChannel::open(options)?;
+/// let mut put = channel.begin_put();
+/// put.put(Event::new("a line"))?;
+/// put.commit()?; // from here on it survives a crash
+/// drop(channel);
+///
+/// # let options = again;
+/// let channel = FileChannel::open(options)?;
+/// assert_eq!(channel.status().events, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct FileChannel {
     inner: Arc<Inner>,

@@ -21,6 +21,16 @@ const EVENTS_MAX: usize = 1000;
 const BYTES_MAX: usize = 1024 * 1024;
 
 /// The result of a restore.
+///
+/// ```
+/// use millpond::Restored;
+///
+/// /// Says what a restore of returned segments did.
+/// fn report(done: &Restored) -> String {
+///     format!("{} events, {} files unreadable", done.events, done.unreadable.len())
+/// }
+/// assert_eq!(report(&Restored::default()), "0 events, 0 files unreadable");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Events that were put.
@@ -33,6 +43,19 @@ pub struct Restored {
 
 /// Why events of a returned segment were not put, or not all of them. What was put is not put again
 /// by the next attempt.
+///
+/// ```
+/// use millpond::RestoreError;
+///
+/// /// Returns how many events were put before the restore failed.
+/// fn put_before(error: &RestoreError) -> u64 {
+///     match error {
+///         RestoreError::Read { events, .. } | RestoreError::Commit { events, .. } => *events,
+///         _ => 0,
+///     }
+/// }
+/// # let _ = put_before;
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {

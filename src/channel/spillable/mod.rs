@@ -45,6 +45,25 @@ use std::task::Waker;
 use tiers::{SpillableState, Tier, Tiers};
 
 /// A channel in memory that overflows to another. Clones are the same channel.
+///
+/// ```
+/// use millpond::{Channel, Event, FileChannel, FileChannelOptions, SpillableChannel, SpillableOptions};
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let mut options = FileChannelOptions::new(dir.path().join("checkpoint"), [dir.path().join("data")]);
+/// # options.segment_bytes = 1 << 20;
+/// # options.minimum_required_space = 1 << 20;
+/// options.keep_alive = Duration::ZERO; // the spillable channel waits itself
+/// let overflow = FileChannel::open(options)?;
+/// let channel = SpillableChannel::new(SpillableOptions::default(), Some(Arc::new(overflow)))?;
+/// let mut put = channel.begin_put();
+/// put.put(Event::new("a line"))?;
+/// put.commit()?;
+/// assert_eq!(channel.status().events, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct SpillableChannel {
     shared: Arc<SpillableState>,

@@ -5,6 +5,18 @@ use crate::base::setting;
 use std::time::Duration;
 
 /// Options of a spillable channel.
+///
+/// ```
+/// use millpond::SpillableOptions;
+/// use std::time::Duration;
+///
+/// let options = SpillableOptions {
+///     memory_capacity: 1_000,
+///     overflow_timeout: Duration::ZERO, // full memory overflows at once
+///     ..SpillableOptions::default()
+/// };
+/// assert_eq!(options.overflow_deactivation_percentage, 5);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpillableOptions {
     /// Events in memory at most; 0 keeps all in the overflow.
@@ -43,6 +55,14 @@ impl Default for SpillableOptions {
 }
 
 /// Options that contradict each other.
+///
+/// ```
+/// use millpond::{SpillableChannel, SpillableOptions, SpillableOptionsError};
+///
+/// let options = SpillableOptions { memory_capacity: 0, ..SpillableOptions::default() };
+/// let Err(error) = SpillableChannel::new(options, None) else { panic!("refused") };
+/// assert_eq!(error, SpillableOptionsError::NoCapacity);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpillableOptionsError {

@@ -4,6 +4,8 @@
 //! once for each), first come, first served, so that a large transaction is not starved by small
 //! ones. Lent events keep their room until their take is committed.
 
+mod options;
+
 use super::store::{Load, Loan, Store};
 use super::timer::Timer;
 use super::waiting::{Caller, Step, WaitList, WaitTicket, run_here};
@@ -16,6 +18,7 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::setting;
 use crate::event::Event;
 use bytes::Bytes;
+pub use options::{MemoryOptions, MemoryOptionsError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -23,55 +26,20 @@ use std::time::Duration;
 /// Bytes of one slot of `byteCapacity`.
 const SLOT_BYTES: u64 = 100;
 
-/// Options of a memory channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryOptions {
-    /// Events it holds at most.
-    pub capacity: u64,
-    /// Events of one transaction at most; not more than `capacity`.
-    pub transaction_capacity: usize,
-    /// How long a put waits for room and a take for an event.
-    pub keep_alive: Duration,
-    /// Bytes of bodies it holds at most, counted in steps of 100 bytes; 0 for no limit.
-    pub byte_capacity: u64,
-    /// Share of `byte_capacity` set aside for headers, percent.
-    pub byte_capacity_buffer_percentage: u8,
-}
-
-impl Default for MemoryOptions {
-    /// Returns Flume's defaults; no limit on bytes.
-    fn default() -> Self {
-        Self {
-            capacity: 100,
-            transaction_capacity: 100,
-            keep_alive: Duration::from_secs(3),
-            byte_capacity: 0,
-            byte_capacity_buffer_percentage: 20,
-        }
-    }
-}
-
-/// Options that contradict each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MemoryOptionsError {
-    /// No event would fit.
-    #[error("{} and {} must be at least 1", setting::CAPACITY, setting::TRANSACTION_CAPACITY)]
-    Zero,
-    /// A transaction could be larger than the channel.
-    #[error(
-        "{name} is {transaction_capacity} and {} {capacity}: lower {name} or raise {}",
-        setting::CAPACITY, setting::CAPACITY, name = setting::TRANSACTION_CAPACITY
-    )]
-    TransactionLargerThanChannel {
-        /// Events of one transaction.
-        transaction_capacity: usize,
-        /// Events of the channel.
-        capacity: u64,
-    },
-}
-
 /// A channel in memory. Clones are the same channel.
+///
+/// ```
+/// use millpond::{Channel, Event, MemoryChannel, MemoryOptions};
+///
+/// let channel = MemoryChannel::new(MemoryOptions::default())?;
+/// let mut put = channel.begin_put();
+/// put.put(Event::new("a line"))?;
+/// put.commit()?;
+/// let mut take = channel.begin_take();
+/// assert_eq!(&take.take(10)?[0].body[..], b"a line");
+/// take.commit()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct MemoryChannel {
     shared: Arc<MemoryState>,
