@@ -55,6 +55,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(doc)]
+use crate::base::limits::DEVICE_BLOCK_BYTES;
+
 /// The mode of a [`RealDisk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DiskMode {

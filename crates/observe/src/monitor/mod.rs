@@ -68,6 +68,12 @@ pub use watched_agent::{FlowGraph, WatchedAgent};
 
 #[cfg(doc)]
 use millpond_flow::base::limits::ANSWER_SECONDS_MAX;
+
+#[cfg(doc)]
+use limits::{CONNECTIONS_MAX, IDLE, REQUEST_BYTES_MAX};
+
+#[cfg(doc)]
+use millpond_flow::metrics::MetricsRegistry;
 /// How long an agent that ends waits for its monitoring.
 const FAREWELL: Duration = Duration::from_secs(1);
 

@@ -68,6 +68,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
+
+#[cfg(doc)]
+use limits::{
+    BLIND, CLIENTS_MAX, HISTORY_MAX, HISTORY_MAX_DEFAULT, LOOK, REST_MAX, STORE_BYTES_MAX,
+};
 /// How long an agent that ends waits for its alarms.
 const FAREWELL: Duration = Duration::from_secs(1);
 
