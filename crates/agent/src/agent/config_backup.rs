@@ -7,8 +7,8 @@
 //!
 //! Invariant: the backup is a configuration of which every part could run.
 
-use super::AgentOptions;
 use super::config_origin::ConfigOriginError;
+use super::options::AgentOptions;
 use millpond_config::ConfigText;
 use millpond_flow::base::files;
 use millpond_flow::base::limits::CONFIG_BYTES_MAX;

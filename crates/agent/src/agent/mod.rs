@@ -28,6 +28,7 @@
 pub mod build;
 mod channel_startup;
 pub(crate) mod channels;
+mod check_finding;
 mod client_limits;
 mod config_backup;
 pub mod config_origin;
@@ -35,9 +36,12 @@ mod findings;
 pub mod logging;
 mod memory_handover;
 mod opening_space;
+mod options;
 pub(crate) mod own_settings;
 mod port_holder;
 mod preflight;
+use options::effective;
+pub use options::{AgentOptions, POLL, STOP_DEADLINE};
 pub(crate) use preflight::looking;
 mod config_watch;
 mod observers;
@@ -55,7 +59,7 @@ mod tests;
 
 use build::{AgentPlan, ComponentTypes};
 use config_backup::ConfigBackup;
-use config_origin::{ConfigOrigin, ConfigOriginError, ConfigOrigins, WebAccess};
+use config_origin::{ConfigOriginError, ConfigOrigins};
 use config_watch::{ConfigWatch, ReloadCause};
 use logging::say;
 use millpond::SystemClock;
@@ -68,9 +72,8 @@ use millpond_observe::graph::{self, FlowGraphs};
 use millpond_observe::monitor::FlowGraph;
 use millpond_observe::monitor::systemd::ServiceNotifier;
 use observers::{ObservedConfig, Observers};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use stop::StopSignals;
@@ -81,54 +84,6 @@ use tokio::time::{Instant, timeout};
 /// A signal within this time of the first one is a duplicate: `timeout`, and a service manager that
 /// signals the group and the process, send two.
 pub(crate) const SAME_STOP: Duration = Duration::from_millis(250);
-
-/// How long a stop may take by default.
-pub const STOP_DEADLINE: Duration = Duration::from_secs(20);
-
-/// Default interval of checks of the configuration; as in Flume for files.
-pub const POLL: Duration = Duration::from_secs(30);
-
-/// The options of an agent.
-#[derive(Clone, Debug)]
-pub struct AgentOptions {
-    /// The agent's name in the configuration.
-    pub name: String,
-    /// The configuration's origins; a later one's keys replace an earlier one's.
-    pub origins: Vec<ConfigOrigin>,
-    /// How web servers are accessed for it.
-    pub access: WebAccess,
-    /// The directory with a backup of the last usable configuration, for a start without its
-    /// origin.
-    pub backup: Option<PathBuf>,
-    /// The directory whose `millpond.properties` is read with the configuration.
-    pub own_settings: Option<PathBuf>,
-    /// The `-D` options, which override that file.
-    pub properties: BTreeMap<String, String>,
-    /// How long a stop may take.
-    pub stop_deadline: Duration,
-    /// Interval of checks for changes; `None` for on SIGHUP only.
-    pub poll: Option<Duration>,
-    /// Notes about the command line, to be logged once the log has begun.
-    pub warnings: Vec<String>,
-}
-
-impl AgentOptions {
-    /// Returns the options of the agent `name` of one file, with the defaults.
-    #[must_use]
-    pub fn new(name: impl Into<String>, file: impl Into<PathBuf>) -> Self {
-        Self {
-            name: name.into(),
-            origins: vec![ConfigOrigin::File(file.into())],
-            access: WebAccess::new(None, &BTreeMap::new()),
-            backup: None,
-            own_settings: None,
-            properties: BTreeMap::new(),
-            stop_deadline: STOP_DEADLINE,
-            poll: Some(POLL),
-            warnings: Vec::new(),
-        }
-    }
-}
 
 /// The consequences of an unclean end.
 const LEFT: &str = "what file channels acknowledged is not lost, and its last batches may come again; what channels in memory held is lost";
@@ -363,15 +318,6 @@ async fn begin(options: &AgentOptions) -> Result<(ConfigWatch, ReadConfig), Agen
         let _ = timeout(config_backup::TIMEOUT, tokio::task::spawn_blocking(kept)).await;
     }
     Ok((watch, read))
-}
-
-/// Returns the options, followed by those of `millpond.properties` as it is now, and warnings about
-/// that file.
-fn effective(options: &AgentOptions) -> (BTreeMap<String, String>, Vec<String>) {
-    let own = options.own_settings.as_deref().map(own_settings::read);
-    let (mut properties, warnings) = own.unwrap_or_default();
-    properties.extend(options.properties.clone());
-    (properties, warnings)
 }
 
 /// Applies `plan` to what runs.

@@ -1,7 +1,7 @@
 //! The observers of a running agent: pages, alarms, a service manager, the admin socket.
 
+use super::options::{AgentOptions, effective};
 use super::supervise::LiveAgent;
-use super::{AgentOptions, effective};
 use millpond::Clock;
 use millpond_flow::codes;
 use millpond_flow::metrics::MetricsRegistry;

@@ -5,6 +5,8 @@ use super::opening_space::no_room;
 use super::port_holder::port_holder;
 use super::preflight::other_members;
 use super::store_checks::{sink_stores, source_stores};
+use crate::agent::check_finding::finding;
+use crate::agent::check_finding::value;
 use millpond::internal::base::codes::Code;
 use millpond::{Clock, SystemClock};
 use millpond_adapters::sink::http;
@@ -17,9 +19,7 @@ use millpond_flow::base::files;
 use millpond_flow::base::limits::{START_CHECKS_NAMES_MAX, START_CHECKS_PORTS_MAX};
 use millpond_flow::codes;
 use millpond_flow::pattern::Pattern;
-use millpond_flow::settings::{
-    ConfigFinding, SettingPlace, SettingsReader, Severity, split_comment,
-};
+use millpond_flow::settings::{ConfigFinding, SettingsReader, Severity};
 use rustix::fs::Access;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -87,27 +87,9 @@ pub fn settings(agent: &AgentConfig) -> Vec<ConfigFinding> {
     found
 }
 
-/// Returns the value without the comment that may follow it.
-pub(super) fn value<'a>(component: &'a ComponentConfig, key: &str) -> Option<&'a str> {
-    let value = component.settings.entries.get(key)?.value.as_str();
-    Some(split_comment(value).map_or(value, |(before, _)| before))
-}
-
 /// Returns a path as written: it may contain a `#`.
 fn path<'a>(component: &'a ComponentConfig, key: &str) -> Option<&'a Path> {
     Some(Path::new(component.settings.entries.get(key)?.value.as_str()))
-}
-
-pub(super) fn finding(
-    severity: Severity,
-    component: &ComponentConfig,
-    key: &str,
-    message: impl Into<String>,
-) -> ConfigFinding {
-    let set = component.settings.entries.get(key);
-    let place: &SettingPlace = set.map_or(&component.place, |setting| &setting.place);
-    let key = format!("{}.{key}", component.settings.prefix);
-    ConfigFinding { severity, place: place.clone(), key, message: message.into() }
 }
 
 fn ports(agent: &str, component: &ComponentConfig, found: &mut Vec<ConfigFinding>) {

@@ -1,7 +1,7 @@
 //! Checks the key and trust stores of sources and sinks as a start would find them: readable with
 //! their passwords, matching the settings, and with certificates that are still valid.
 
-use super::start_checks::{finding, value};
+use super::check_finding::{finding, value};
 use jiff::Timestamp;
 use millpond_adapters::source::http::OLD_TLS_NAMES;
 use millpond_config::agent::ComponentConfig;

@@ -5,6 +5,7 @@ use super::explain::ExplainArguments;
 use super::tap_arguments::TapArguments;
 use super::top_arguments::TopArguments;
 use super::torture_arguments::TortureArguments;
+use crate::cli::outside_arguments::OutsideArguments;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -255,18 +256,6 @@ pub(super) enum GraphFormat {
     Dot,
     Svg,
     Json,
-}
-
-/// Settings from outside the configuration file.
-#[derive(Debug, Args)]
-pub(super) struct OutsideArguments {
-    /// Directory of millpond.properties and of flume-env.sh, which is parsed (not run) for JAVA_OPTS and
-    /// FLUME_JAVA_OPTS
-    #[arg(short = 'c', long, value_name = "DIR")]
-    pub conf: Option<PathBuf>,
-    /// A setting for the whole process, such as -Dflume.root.logger=INFO,console
-    #[arg(short = 'D', value_name = "KEY=VALUE")]
-    pub properties: Vec<String>,
 }
 
 /// `avro-client`.

@@ -4,7 +4,7 @@
 //! directory, so that the next run continues there. It is written every [`NOTED`] and at every end
 //! except a sudden one.
 
-use super::avro_client::{LineEnds, SendFailure, SendOptions, send_lines};
+use super::avro_send::{LineEnds, SendFailure, SendOptions, send_lines};
 use millpond::internal::base::quantity::Quantity;
 use millpond::{Clock, SystemClock};
 use millpond_flow::base::files::{self, File};

@@ -1,6 +1,6 @@
 //! The arguments of `bench`.
 
-use super::arguments::OutsideArguments;
+use super::outside_arguments::OutsideArguments;
 use super::torture_arguments::bytes;
 use clap::Args;
 use std::path::PathBuf;

@@ -6,10 +6,9 @@ use super::exit::{CommandError, say, stdout_is_closed};
 use super::java_options;
 use super::{channel_inspect, channel_put, channel_repair, channel_take};
 use crate::agent::logging;
+use crate::cli::channel_absent::no_channel;
+use crate::cli::channel_absent::nothing_is_there;
 use millpond::Channel;
-use millpond::internal::disk::Disk;
-use millpond::internal::disk::real::RealDisk;
-use millpond_config::channels::FileChannelSettings;
 use std::io;
 use std::time::Duration;
 
@@ -138,24 +137,6 @@ fn take(
         channel_take::TakePlan { batch, count: count.unwrap_or(u64::MAX), time_limit: TIMEOUT };
     let result = channel_take::take_bodies(&channel, bodies, plan, acknowledged);
     ended(&channel, result.map(|_| ()).map_err(channel_take::TakeFailure::stop))
-}
-
-/// Returns whether none of the directories exists: no event was ever put, or a path is wrong.
-pub(super) fn nothing_is_there(settings: &FileChannelSettings) -> bool {
-    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    let mut directories = std::iter::once(&settings.checkpoint_dir).chain(&settings.data_dirs);
-    let disk = RealDisk::read_only();
-    directories.all(|path| disk.open_dir(path, false).is_err_and(|error| missing(&error)))
-}
-
-/// Returns the message for a channel that does not exist.
-pub(super) fn no_channel(settings: &FileChannelSettings) -> String {
-    let data: Vec<_> = settings.data_dirs.iter().map(|dir| dir.display().to_string()).collect();
-    format!(
-        "there is no channel in {}: neither that directory nor its data directories ({}) exist",
-        settings.checkpoint_dir.display(),
-        data.join(", ")
-    )
 }
 
 /// Closes the channel; the command's own error comes first.

@@ -1,7 +1,7 @@
 //! `channel stat|check|dump`: read-only, also next to a running agent.
 
 use super::arguments::InspectArguments;
-use super::channel::{no_channel, nothing_is_there};
+use super::channel_absent::{no_channel, nothing_is_there};
 use super::channel_open;
 use super::exit::{CommandError, say, show, show_words};
 use crate::agent::looking;

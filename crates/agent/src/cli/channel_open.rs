@@ -1,8 +1,9 @@
 //! Opens the channel that the command line names.
 
-use super::arguments::{ChannelArguments, OutsideArguments};
+use super::arguments::ChannelArguments;
 use super::exit::{CommandError, say};
 use super::java_options;
+use super::outside_arguments::OutsideArguments;
 use crate::agent::channels::file_options;
 use millpond::{FileChannel, FileChannelOptions};
 use millpond_config::agent::ChannelKind;

@@ -1,6 +1,6 @@
 //! The arguments of `tap`.
 
-use super::arguments::OutsideArguments;
+use super::outside_arguments::OutsideArguments;
 use clap::Args;
 use millpond_flow::tap::{BODY_BYTES_MAX, EVENTS_PER_SECOND_MAX};
 use std::path::PathBuf;

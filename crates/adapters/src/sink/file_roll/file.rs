@@ -1,7 +1,7 @@
 //! The open file: appends whole batches, and undoes failed ones.
 
+use super::directory::ready_directory;
 use super::names::FileNames;
-use super::ready_directory;
 use crate::sink::serializer::Serializer;
 use millpond::Event;
 use millpond_flow::base::files;

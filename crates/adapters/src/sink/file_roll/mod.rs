@@ -13,6 +13,7 @@
 //! Invariants: an existing file is never opened; an acknowledged event is on the disk; a failed batch is cut off
 //! before the next one is written, and if that fails the file is abandoned, so no data ever follows a partial event.
 
+mod directory;
 mod file;
 mod names;
 
@@ -20,14 +21,14 @@ mod names;
 mod tests;
 
 use super::serializer;
+use crate::sink::file_roll::directory::ready_directory;
 use file::RolledFiles;
 use millpond::{BoxFuture, Event};
-use millpond_flow::base::{access_check, files};
+use millpond_flow::base::access_check;
 use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader};
 use millpond_flow::sink::{Failure, Sink, SinkContext, SinkType};
 use names::{FileNames, NamingScheme};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -162,23 +163,6 @@ fn lock(files: &Mutex<RolledFiles>) -> MutexGuard<'_, RolledFiles> {
         files.clear_poison();
         guard
     })
-}
-
-/// Creates the directory if it is missing: unlike in Flume, a new agent then runs without manual setup.
-fn ready_directory(directory: &Path) -> Result<(), Failure> {
-    let shown = directory.display();
-    match std::fs::metadata(directory) {
-        Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(Failure::new(format!("sink.directory {shown} is not a directory"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            files::create_directory(directory).map_err(|error| {
-                Failure::caused(format!("sink.directory {shown} cannot be created"), error)
-            })?;
-            tracing::info!("sink.directory {shown} was missing: created");
-            Ok(())
-        }
-        Err(error) => Err(Failure::caused(format!("sink.directory {shown} cannot be used"), error)),
-    }
 }
 
 impl Sink for FileRollSink {

@@ -13,8 +13,8 @@
 //! allow, or any connection; and no header blocks the channel by naming an invalid schema file, if `deadLetter` is
 //! set.
 
-use super::Serializer;
 use super::avro_file::AvroFile;
+use super::serialize::Serializer;
 use crate::wire::avro::schema::{AvroSchema, DecodeBudget, without_blanks};
 use crate::wire::avro::values::AvroReader;
 use millpond::Event;

@@ -1,7 +1,7 @@
 //! `AVRO_EVENT`: an Avro object container file of events.
 
-use super::Serializer;
 use super::avro_file::AvroFile;
+use super::serialize::Serializer;
 use crate::wire::avro::values::{put_bytes, put_count, put_long};
 use millpond::Event;
 use millpond_flow::settings::{SettingError, SettingsReader};

@@ -1,6 +1,6 @@
 //! `TEXT` and `HEADER_AND_TEXT`: bodies, one per line, with or without the headers before them.
 
-use super::Serializer;
+use super::serialize::Serializer;
 use crate::sink::java_text;
 use millpond::Event;
 use millpond_flow::settings::SettingsReader;

@@ -15,12 +15,15 @@
 //! (there truncated silently).
 
 mod content;
+mod limits;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use super::ip_filter::{FILTER_KEYS, IpFilter};
 use super::listener::SourceListener;
+use crate::source::http::limits::HttpLimits;
+use crate::source::http::limits::READ_BYTES;
 use content::RequestContent;
 use millpond::BoxFuture;
 use millpond_flow::base::limits::{
@@ -28,7 +31,6 @@ use millpond_flow::base::limits::{
     REQUEST_SECONDS_MAX_DEFAULT,
 };
 use millpond_flow::net::endpoint::is_loopback;
-use millpond_flow::net::http_auth::{Credentials, HttpAuth};
 use millpond_flow::net::store_reloader::StoreReloader;
 use millpond_flow::settings::http_auth::{self, AUTH_KEYS};
 use millpond_flow::settings::tls::{self, SERVER_KEYS};
@@ -47,15 +49,10 @@ pub const TYPE: SourceType = SourceType {
     keys: KEYS,
     build: |reader| Ok(Box::new(build(reader)?)),
 };
-
-/// Longest time without a byte of a request, and for its headers, as in Jetty.
-const IDLE: Duration = Duration::from_secs(30);
 /// Default limit of a blob of `BlobHandler` in bytes, as in Flume.
 const BLOB_BYTES: usize = 100_000_000;
 /// Default limit of the headers in bytes, as in Jetty.
 const HEADERS_BYTES: usize = 8192;
-/// Read buffer in bytes, in addition to the limit of the headers.
-const READ_BYTES: usize = 8 * 1024;
 
 const _: () = assert!(2 * (HEADERS_BYTES + READ_BYTES) <= HTTP_CONNECTION_BYTES);
 
@@ -172,17 +169,6 @@ struct HttpSource {
     rules: Arc<HttpLimits>,
 }
 
-/// Rules shared by all sessions.
-#[derive(Debug)]
-struct HttpLimits {
-    content: RequestContent,
-    body_bytes_max: usize,
-    headers_bytes_max: usize,
-    request_timeout: Duration,
-    /// The credentials that clients must present.
-    auth: Option<StoreReloader<HttpAuth>>,
-}
-
 fn build(reader: &mut SettingsReader<'_>) -> Result<HttpSource, SettingError> {
     let host = reader.host("bind", Some("0.0.0.0"))?;
     let port = reader
@@ -253,26 +239,6 @@ fn say_what_has_no_effect(reader: &mut SettingsReader<'_>) {
             &key,
             "has no effect: it is a setting of Jetty, which is not used",
         );
-    }
-}
-
-impl HttpLimits {
-    /// Returns the most bytes of a connection's buffer.
-    fn buffer_bytes_max(&self) -> usize {
-        self.headers_bytes_max + READ_BYTES
-    }
-
-    /// Returns the bytes that a connection keeps after its first byte: parsed headers hold the buffer that they came
-    /// in, and the data after them has another.
-    fn kept_bytes(&self) -> usize {
-        HTTP_CONNECTION_BYTES.max(2 * self.buffer_bytes_max())
-    }
-
-    /// Returns the credentials that clients must present, recently read.
-    async fn credentials(&self, source: &str) -> Result<Option<Credentials>, Failure> {
-        let Some(auth) = &self.auth else { return Ok(None) };
-        let read = auth.recent(&format!("source {source}")).await;
-        read.map(Some).map_err(|error| Failure::caused("cannot check who sends", error))
     }
 }
 

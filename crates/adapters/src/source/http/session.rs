@@ -1,7 +1,7 @@
 //! One HTTP connection.
 
 use super::content::RequestError;
-use super::{HttpLimits, IDLE};
+use super::limits::{HttpLimits, IDLE};
 use crate::source::parse_thread::parse_on_thread;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};

@@ -1,7 +1,7 @@
 //! The files of the directory to be read, and their order.
 
+use super::settings::{ConsumeOrder, SpoolSettings};
 use super::tracker::done_name;
-use super::{ConsumeOrder, SpoolSettings};
 use crate::source::file_reading::FileStamp;
 use millpond_flow::base::files;
 use millpond_flow::base::limits::{SPOOL_DEPTH_MAX, SPOOL_LISTED_MAX};

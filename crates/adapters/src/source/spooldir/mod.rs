@@ -18,6 +18,7 @@ mod deferred_files;
 mod deserializer;
 mod listing;
 mod offset;
+mod settings;
 mod spool;
 mod tracker;
 
@@ -27,6 +28,9 @@ mod tests;
 use super::commit_retry::rest;
 use super::file_reading::batch_commit::{FileBatchCommitter, FileCommitOutcome, RetryPauses};
 use super::file_reading::beside;
+use crate::source::spooldir::settings::ConsumeOrder;
+use crate::source::spooldir::settings::FinishedFileAction;
+use crate::source::spooldir::settings::SpoolSettings;
 use deserializer::DeserializerFormat;
 #[cfg(any(test, feature = "testing"))]
 pub use deserializer::fuzz;
@@ -141,42 +145,6 @@ const KEYS: [Key; OWN_KEYS.len() + deserializer::KEYS.len()] = {
     }
     keys
 };
-
-/// The action on a complete file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FinishedFileAction {
-    Rename,
-    Delete,
-    /// Marks it by a file in the tracker directory.
-    Note,
-}
-
-/// The order of files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ConsumeOrder {
-    Oldest,
-    Youngest,
-    Random,
-}
-
-struct SpoolSettings {
-    /// The source's name.
-    name: String,
-    directory: PathBuf,
-    tracker: PathBuf,
-    suffix: String,
-    finish: FinishedFileAction,
-    /// Whether files named in the tracker directory count as complete, whatever the policy is now.
-    marks_in_tracker: bool,
-    include: Pattern,
-    ignore: Pattern,
-    recursive: bool,
-    order: ConsumeOrder,
-    file_header: Option<String>,
-    basename_header: Option<String>,
-    format: DeserializerFormat,
-    poll_delay: Duration,
-}
 
 struct SpoolDirectory {
     settings: Arc<SpoolSettings>,

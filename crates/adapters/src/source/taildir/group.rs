@@ -1,7 +1,7 @@
 //! A file group: a directory and a pattern of file names.
 
-use super::FileGroup;
 use super::identity::born_ns;
+use super::settings::FileGroup;
 use crate::source::file_reading::FileStamp;
 use millpond_flow::base::files;
 use std::fs::Metadata;

@@ -4,7 +4,7 @@
 //! equal: the inode, its first bytes, the bytes before the offset up to which it was read, and the creation time if
 //! the file system provides it. The device number decides only between several matches: it changes with a reboot.
 
-use super::tails::InodeId;
+use super::inode::InodeId;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -126,6 +126,22 @@ pub(super) enum FileMatch {
 pub(super) fn born_ns(found: &Metadata) -> Option<i64> {
     let since = found.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
     i64::try_from(since.as_nanos()).ok()
+}
+
+/// Returns the first bytes of a file.
+pub(super) fn start_of(file: &File) -> io::Result<Vec<u8>> {
+    let mut start = vec![0; PRINT_BYTES];
+    let mut have = 0;
+    while have < start.len() {
+        match file.read_at(&mut start[have..], have as u64) {
+            Ok(0) => break,
+            Ok(read) => have += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    start.truncate(have);
+    Ok(start)
 }
 
 #[cfg(test)]

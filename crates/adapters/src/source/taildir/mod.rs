@@ -17,10 +17,12 @@
 
 mod group;
 mod identity;
+mod inode;
 mod journal;
 mod offset;
 mod position_file;
 mod previous_files;
+mod settings;
 mod tail;
 mod tails;
 
@@ -29,6 +31,9 @@ mod tests;
 
 use super::file_reading::batch_commit::{FileBatchCommitter, FileCommitOutcome, RetryPauses};
 use super::file_reading::{FileOffset, beside};
+use crate::source::taildir::settings::FileGroup;
+use crate::source::taildir::settings::TailSettings;
+use inode::InodeId;
 use journal::OffsetJournal;
 use millpond::BoxFuture;
 #[cfg(doc)]
@@ -48,7 +53,7 @@ use previous_files::PreviousFiles;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tails::{InodeId, TailBatch, TailedFiles};
+use tails::{TailBatch, TailedFiles};
 
 /// The type `taildir`.
 pub const TYPE: SourceType = SourceType {
@@ -135,29 +140,6 @@ const fn key(
 /// Pause after a refusal by the channel: first and longest.
 const PACE: RetryPauses =
     RetryPauses { first: Duration::from_secs(1), most: Duration::from_secs(5) };
-
-/// A group of files.
-struct FileGroup {
-    name: String,
-    directory: PathBuf,
-    names: Pattern,
-    /// The pattern as configured.
-    pattern: String,
-    headers: Arc<Vec<(String, String)>>,
-}
-
-struct TailSettings {
-    /// The source's name.
-    name: String,
-    /// The agent's name.
-    agent: String,
-    groups: Vec<FileGroup>,
-    cached: bool,
-    skip_to_end: bool,
-    byte_offset_header: bool,
-    file_header: Option<String>,
-    idle: Duration,
-}
 
 struct TailDirectory {
     settings: Arc<TailSettings>,

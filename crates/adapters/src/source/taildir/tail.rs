@@ -1,12 +1,13 @@
 //! One tailed file.
 
-use super::TailSettings;
 use super::identity::{FileIdentity, PRINT_BYTES, StartChecksum, TailChecksum, born_ns};
+use super::inode::{InodeId, open};
 use super::offset::FileEntry;
-use super::tails::{InodeId, open, start_of};
+use super::settings::TailSettings;
 use crate::source::file_reading::batch_commit::ReadEvent;
 use crate::source::file_reading::buffered_file::BufferedFile;
 use crate::source::file_reading::{FileOffset, FileStamp};
+use crate::source::taildir::identity::start_of;
 use bytes::Bytes;
 use millpond::Event;
 use millpond_flow::base::files;

@@ -8,10 +8,13 @@ use super::journal::OffsetJournal;
 use super::offset::{FileEntry, JournalPosition, TailOffset};
 use super::position_file::PositionEntry;
 use super::previous_files::{PreviousFiles, ResumeOffset};
+use super::settings::{FileGroup, TailSettings};
 use super::tail::TailedFile;
-use super::{FileGroup, TailSettings};
 use crate::source::file_reading::FileStamp;
 use crate::source::file_reading::batch_commit::ReadEvent;
+use crate::source::taildir::identity::start_of;
+use crate::source::taildir::inode::InodeId;
+use crate::source::taildir::inode::open;
 use millpond_flow::base::files;
 use millpond_flow::base::limits::{
     TAIL_CHANGED_MAX, TAIL_CHANGED_UNWRITTEN_MAX, TAIL_FILES_MAX, TAIL_OPEN_MAX, TAIL_SOUGHT_FOR,
@@ -19,15 +22,10 @@ use millpond_flow::base::limits::{
 use millpond_flow::codes;
 use millpond_flow::metrics::SourceCounters;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A file system and an inode in it.
-pub(super) type InodeId = (u64, u64);
 
 /// A batch of one file.
 pub(super) struct TailBatch {
@@ -505,32 +503,4 @@ impl TailedFiles {
         let matched = self.tails.iter().filter(|(_, tail)| tail.matched);
         matched.map(line).chain(self.known.listed().cloned()).collect()
     }
-}
-
-/// Opens the file with this inode. If the name leads to another file by now, as after a log rotation since the
-/// listing, returns [`io::ErrorKind::NotFound`].
-pub(super) fn open(path: &Path, id: InodeId) -> io::Result<File> {
-    let file = files::open_laid(path)?;
-    let found = file.metadata()?;
-    if (found.dev(), found.ino()) != id {
-        let what = "another file has its name, and it was not open";
-        return Err(io::Error::new(io::ErrorKind::NotFound, what));
-    }
-    Ok(file)
-}
-
-/// Returns the first bytes of a file.
-pub(super) fn start_of(file: &File) -> io::Result<Vec<u8>> {
-    let mut start = vec![0; PRINT_BYTES];
-    let mut have = 0;
-    while have < start.len() {
-        match file.read_at(&mut start[have..], have as u64) {
-            Ok(0) => break,
-            Ok(read) => have += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    start.truncate(have);
-    Ok(start)
 }

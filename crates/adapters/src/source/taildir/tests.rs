@@ -523,10 +523,10 @@ fn a_name_that_now_leads_to_another_file_is_not_opened() {
     fixture.append("app.log", "1\n");
     let found = fixture.log("app.log").metadata().unwrap();
     let id = (found.dev(), found.ino());
-    assert!(tails::open(&fixture.log("app.log"), id).is_ok());
+    assert!(inode::open(&fixture.log("app.log"), id).is_ok());
     fixture.rename("app.log", "app.log.1");
     fixture.append("app.log", "2\n");
-    let error = tails::open(&fixture.log("app.log"), id).unwrap_err();
+    let error = inode::open(&fixture.log("app.log"), id).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "as of one that is gone");
 }
 

@@ -9,6 +9,7 @@
 //! TRY_LATER), and the client sends the whole call again. The reply to a call that cannot be carried out is an
 //! exception; only a stream that cannot be read further ends the connection.
 
+mod framing;
 pub mod scribe;
 mod session;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 use super::ip_filter::{FILTER_KEYS, IpFilter};
 use super::listener::SourceListener;
 use crate::source::rpc_session::RpcSession;
+use crate::source::thrift::framing::ThriftFraming;
 use crate::wire::thrift::ThriftProtocol;
 use crate::wire::thrift::call::ThriftService;
 use millpond::BoxFuture;
@@ -104,17 +106,6 @@ const KEYS: &[Key] = &joined::<26>(&[
 struct ThriftSource {
     listening: SourceListener,
     speech: ThriftFraming,
-}
-
-/// The protocol of a connection.
-#[derive(Clone, Copy, Debug)]
-struct ThriftFraming {
-    service: ThriftService,
-    protocol: ThriftProtocol,
-    /// Whether replies in the binary protocol have no version, as Scribe's clients expect.
-    is_old: bool,
-    request_bytes_max: usize,
-    request_timeout: Duration,
 }
 
 fn build(reader: &mut SettingsReader<'_>) -> Result<ThriftSource, SettingError> {

@@ -1,6 +1,6 @@
 //! One Thrift connection.
 
-use super::ThriftFraming;
+use super::framing::ThriftFraming;
 use crate::source::parse_thread::parse_on_thread;
 use crate::source::rpc_session::{RpcSession, RpcSessionEnd};
 use crate::wire::thrift::call::{

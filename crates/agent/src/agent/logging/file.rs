@@ -77,7 +77,12 @@ impl LogDestination for LogFile {
         let words = format!(
             "the log cannot be written to {path}: {error}; its lines are lost until it can"
         );
-        super::on_stderr(&self.style.line(Level::ERROR, super::LOG, &words, None));
+        super::outputs::on_stderr(&self.style.line(
+            Level::ERROR,
+            super::log_target::LOG,
+            &words,
+            None,
+        ));
     }
 }
 

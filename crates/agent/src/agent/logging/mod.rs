@@ -20,6 +20,8 @@
 //! below are always written.
 
 mod file;
+mod log_target;
+mod outputs;
 mod queue;
 mod stderr;
 mod style;
@@ -27,25 +29,22 @@ mod throttle;
 
 use file::LogFile;
 use millpond::SystemClock;
-use millpond_flow::base::lost_lines;
 use millpond_flow::codes;
-use queue::{LineQueue, PANIC_FLUSH_WITHIN};
+use outputs::{LogOutputs, STARTED, StartedLogging, on_stderr};
+use queue::LineQueue;
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write as _};
-use std::sync::{Arc, OnceLock};
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use stderr::StderrWriter;
 use style::{LineStyle, ThrottledLines, field};
 use throttle::LogThrottle;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::debug_fn;
 
 /// The environment variable for filter directives.
 const VARIABLE: &str = "MILLPOND_LOG";
-/// The target of lines about the log itself.
-const LOG: &str = "millpond::log";
 /// The target of lines about the agent as a whole.
 const AGENT: &str = "millpond::agent";
 /// The crates around the engine, whose lines have a target of their own.
@@ -103,24 +102,6 @@ fn begin(
     complaints.iter().for_each(|complaint| tracing::warn!("{complaint}"));
 }
 
-/// The log of this process.
-static STARTED: OnceLock<StartedLogging> = OnceLock::new();
-
-struct StartedLogging {
-    style: LineStyle,
-    throttle: Arc<LogThrottle>,
-    outputs: LogOutputs,
-}
-
-impl StartedLogging {
-    /// Writes the counts of suppressed lines.
-    fn write_counts(&self, counts: Vec<throttle::Suppressed>) {
-        for suppressed in counts {
-            self.outputs.add(self.style.suppressed(&suppressed).as_bytes());
-        }
-    }
-}
-
 /// A panic is a log line like any other, and is written also if the process ends with it. Its
 /// thread does not wait for a log that is not read: it may serve other clients, and clients may be
 /// able to cause panics.
@@ -158,15 +139,6 @@ fn at_any_level(level: Level, target: &str, words: &str) {
     }
 }
 
-/// Adds a line to stderr only.
-fn on_stderr(line: &str) {
-    // A closed stderr is not a reason to stop.
-    let _ = match STARTED.get().and_then(|log| log.outputs.stderr.as_ref()) {
-        Some(queue) => queue.add(line.as_bytes().to_vec()),
-        None => io::stderr().lock().write_all(line.as_bytes()).is_ok(),
-    };
-}
-
 /// Waits briefly for the last lines.
 pub(crate) fn flush() {
     let Some(log) = STARTED.get() else { return };
@@ -174,62 +146,6 @@ pub(crate) fn flush() {
     let LogOutputs { stderr, file, .. } = &log.outputs;
     for queue in file.iter().chain(stderr) {
         queue.flush();
-    }
-}
-
-/// The destinations of lines.
-#[derive(Clone, Debug)]
-struct LogOutputs {
-    /// None if the calling thread writes each line: for a command, or if no thread could be
-    /// started.
-    stderr: Option<LineQueue>,
-    file: Option<LineQueue>,
-    /// Whether all lines go to stderr, and not only those that scripts wait for.
-    console: bool,
-}
-
-impl LogOutputs {
-    /// Does what adds a line, and waits briefly until it is written by the queues that keep up: the
-    /// first line waits for a destination that hangs, and no further line does.
-    fn write_out(&self, add: impl FnOnce()) {
-        let queues = self.file.iter().chain(&self.stderr);
-        let keeping_up: Vec<_> = queues.filter(|queue| queue.is_empty()).collect();
-        add();
-        keeping_up.into_iter().for_each(|queue| {
-            queue.flush_within(PANIC_FLUSH_WITHIN);
-        });
-    }
-
-    /// Adds whole lines. If there is a file, the console gets a copy.
-    fn add(&self, lines: &[u8]) {
-        let on_console = self.console.then(|| match &self.stderr {
-            Some(queue) => queue.add(lines.to_vec()),
-            None => io::stderr().lock().write_all(lines).is_ok(),
-        });
-        let in_file = self.file.as_ref().map(|file| file.add(lines.to_vec()));
-        if !in_file.or(on_console).unwrap_or(true) {
-            lost_lines::note();
-        }
-    }
-}
-
-/// One log event comes as one write.
-impl io::Write for LogOutputs {
-    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        self.add(lines);
-        Ok(lines.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for LogOutputs {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
     }
 }
 

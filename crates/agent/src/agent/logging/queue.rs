@@ -178,7 +178,12 @@ impl<D: LogDestination> WriterThread<D> {
             1 => "1 line of this log could not be written before this one".to_owned(),
             lost => format!("{lost} lines of this log could not be written before this one"),
         };
-        let line = self.style.line(Level::WARN, super::LOG, &words, Some(("lost", self.unsaid)));
+        let line = self.style.line(
+            Level::WARN,
+            super::log_target::LOG,
+            &words,
+            Some(("lost", self.unsaid)),
+        );
         if self.destination.write(line.as_bytes()).is_ok() {
             self.unsaid = 0;
             self.state.failing.store(false, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 //!
 //! A position in such a file is the start of a block and a number of data after it.
 
-use super::{DeserializeError, Deserializer, SpooledInput};
+use super::deserialize::{DeserializeError, Deserializer, SpooledInput};
 use crate::source::file_reading::FileOffset;
 use crate::wire::avro::AvroError;
 use crate::wire::avro::codec::AvroCodec;

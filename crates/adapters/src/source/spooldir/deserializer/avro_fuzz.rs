@@ -1,7 +1,7 @@
 //! Entry point of the fuzz target `container`; crates/agent/tests/hostile runs it too.
 
-use super::Deserializer;
 use super::avro::{AvroContainer, SchemaType};
+use super::deserialize::Deserializer;
 use crate::source::file_reading::FileOffset;
 use crate::source::file_reading::buffered_file::BufferedFile;
 use millpond::Event;

@@ -1,6 +1,6 @@
 //! `BlobDeserializer`: a whole file is an event.
 
-use super::{DeserializeError, Deserializer, SpooledInput, bounded};
+use super::deserialize::{DeserializeError, Deserializer, SpooledInput, bounded};
 use bytes::Bytes;
 use millpond::Event;
 use millpond_flow::base::limits::SPOOL_BLOB_BYTES_MAX;

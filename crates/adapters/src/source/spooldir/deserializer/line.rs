@@ -1,6 +1,8 @@
 //! `LINE`: each line is an event. Only `\n` ends a line; a `\r` before it belongs to the line.
 
-use super::{DecodeErrorPolicy, DeserializeError, Deserializer, SpooledInput, bounded};
+use super::deserialize::{
+    DecodeErrorPolicy, DeserializeError, Deserializer, SpooledInput, bounded,
+};
 use crate::wire::text::{CHAR_BYTES_MAX, FirstCharacter, TextEncoding};
 use millpond::Event;
 use millpond_flow::base::limits::SPOOL_LINE_CHARS_MAX;
