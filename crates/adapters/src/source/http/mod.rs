@@ -41,6 +41,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(doc)]
+use limits::IDLE;
+#[cfg(doc)]
 use millpond_flow::base::limits::ANSWER_SECONDS_MAX;
 
 /// The type `http`.
