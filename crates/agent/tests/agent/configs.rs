@@ -4,14 +4,11 @@
 use super::process::run;
 use std::path::{Path, PathBuf};
 
-/// The error that prevents those that cannot run as they are.
+/// The error that prevents those that cannot run as they are, in a build without further features.
 const NOT_YET: [(&str, &str); 6] = [
-    ("job/flume-dir-hdfs.conf", "the sink type hdfs is not available yet; until then file_roll"),
-    ("job/flume-file-hdfs.conf", "the sink type hdfs is not available yet; until then file_roll"),
-    (
-        "job/group/flume-avro-hdfs.conf",
-        "the sink type hdfs is not available yet; until then file_roll",
-    ),
+    ("job/flume-dir-hdfs.conf", "the sink type hdfs is not in this build"),
+    ("job/flume-file-hdfs.conf", "the sink type hdfs is not in this build"),
+    ("job/group/flume-avro-hdfs.conf", "the sink type hdfs is not in this build"),
     ("job/mysink.conf", "write external.com.stt.demo.flume.Ch02_mySink.MySink = COMMAND"),
     ("job/mysource.conf", "write external.com.stt.demo.flume.Ch01_mySource.MySource = COMMAND"),
     ("job/mysql.conf", "write external.com.atguigu.source.SQLSource = COMMAND"),
@@ -50,6 +47,10 @@ fn configurations_of_flume_run_word_for_word_or_say_what_is_missing() {
     for file in &all {
         let (said, code) = validated(file);
         let name = file.strip_prefix(top()).expect("it is there").to_string_lossy().into_owned();
+        if cfg!(feature = "hdfs") && name.contains("hdfs") {
+            assert!(!said.contains("is not in this build"), "{name}: {said}");
+            continue;
+        }
         let missing = NOT_YET.iter().find(|(known, _)| *known == name);
         let errors: Vec<&str> = said.lines().filter(|line| line.contains(" error: ")).collect();
         match missing {
