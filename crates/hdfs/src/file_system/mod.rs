@@ -190,6 +190,11 @@ impl FaultKind {
     pub fn is_final_for_path(self) -> bool {
         matches!(self, Self::InvalidPath)
     }
+
+    /// Returns true if the server may have done what was asked: its reply was lost, or not understood.
+    pub fn may_have_happened(self) -> bool {
+        matches!(self, Self::TimedOut | Self::Unavailable | Self::Broken | Self::Other)
+    }
 }
 
 impl fmt::Display for FaultKind {

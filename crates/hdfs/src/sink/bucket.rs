@@ -128,8 +128,7 @@ impl Bucket {
                 }
                 Err(error) => {
                     closing.counters.connection_failed.add(1);
-                    if error.kind == FaultKind::TimedOut {
-                        // It may be there.
+                    if error.kind.may_have_happened() {
                         lock(context.closing_files).begin(closing, name, None);
                     } else {
                         closing.ledger.closed(&name).await;

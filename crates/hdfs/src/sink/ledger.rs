@@ -1,6 +1,7 @@
 //! The durable list of the files that a sink has open, so that the next start finds what a crash left.
 //!
-//! Limits: at most [`LEDGER_BYTES_MAX`] bytes are read; it is written anew at a start.
+//! Limits: at most [`LEDGER_BYTES_MAX`] bytes are read. It is written anew, with only the files that are open, at a
+//! start and whenever it has grown by [`GROWTH_BYTES_MAX`] bytes, or to four times its size.
 //!
 //! A line is a CRC-32 in hexadecimal digits and, after it, `O` with the file system and the names of a file that is
 //! about to be created, or `C` with the name of one that was renamed. A line that a crash cut, or that does not have
@@ -13,10 +14,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most bytes of a ledger: 100,000 open files with long names.
 const LEDGER_BYTES_MAX: u64 = 256 << 20;
+/// Bytes that are added before it is written anew: a few thousand files.
+const GROWTH_BYTES_MAX: u64 = 1 << 20;
 
 /// The names of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +54,21 @@ struct LedgerFile {
     path: PathBuf,
     /// The file system that its new names are on.
     target: String,
-    file: Mutex<File>,
+    lines: Mutex<Lines>,
     /// Keeps other processes from it.
     _lock: File,
+}
+
+/// The lines of a ledger.
+struct Lines {
+    file: File,
+    /// The open files by their path in use, each with its file system.
+    open: BTreeMap<String, (String, FileName)>,
+    bytes: u64,
+    /// More bytes than this are written anew.
+    bytes_max: u64,
+    /// The last line may be cut: writing it failed.
+    is_cut: bool,
 }
 
 /// What a ledger had when it was opened.
@@ -87,20 +102,16 @@ impl Ledger {
             Err(error) => return Err(io::Error::other(error)),
         };
         let open = open_files(&String::from_utf8_lossy(&bytes));
-        let mut whole = String::new();
         let mut left = LeftFiles::default();
-        for (on, file) in open {
-            whole.push_str(&opened_line(&on, &file));
+        for (on, file) in open.values() {
             if on == target {
-                left.own.push(file);
+                left.own.push(file.clone());
             } else {
                 left.elsewhere += 1;
             }
         }
-        files::replace_private(&path, whole.as_bytes())?;
-        let file = Mutex::new(files::append(&path)?);
-        let target = target.to_owned();
-        Ok((Self(Some(Arc::new(LedgerFile { path, target, file, _lock: lock }))), left))
+        let (lines, target) = (Mutex::new(Lines::write_anew(&path, open)?), target.to_owned());
+        Ok((Self(Some(Arc::new(LedgerFile { path, target, lines, _lock: lock }))), left))
     }
 
     /// Records durably that `name` is about to be created.
@@ -109,17 +120,25 @@ impl Ledger {
     /// It cannot be recorded.
     pub(super) async fn opened(&self, name: &FileName) -> io::Result<()> {
         let Some(ledger) = self.0.clone() else { return Ok(()) };
-        let line = opened_line(&ledger.target, name);
-        let add = move || ledger.add(&line, true);
+        let name = name.clone();
+        let add = move || {
+            let mut lines = ledger.lines();
+            lines.add(&ledger.path, &opened_line(&ledger.target, &name))?;
+            files::sync(&lines.file)?;
+            lines.open.insert(name.in_use.clone(), (ledger.target.clone(), name));
+            Ok(())
+        };
         tokio::task::spawn_blocking(add).await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
     /// Records that there is nothing left to do for `name`. A failure only repeats work at the next start.
     pub(super) async fn closed(&self, name: &FileName) {
         let Some(ledger) = self.0.clone() else { return };
-        let line = line('C', &[&name.in_use]);
+        let in_use = name.in_use.clone();
         let add = move || {
-            if let Err(error) = ledger.add(&line, false) {
+            let mut lines = ledger.lines();
+            lines.open.remove(&in_use);
+            if let Err(error) = lines.add(&ledger.path, &line('C', &[&in_use])) {
                 tracing::warn!(path = %ledger.path.display(), %error, "cannot write this list of open files");
             }
         };
@@ -128,10 +147,32 @@ impl Ledger {
 }
 
 impl LedgerFile {
-    fn add(&self, line: &str, is_durable: bool) -> io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(line.as_bytes())?;
-        if is_durable { files::sync(&file) } else { Ok(()) }
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lines {
+    /// Replaces the file by one with the lines of `open`.
+    fn write_anew(path: &Path, open: BTreeMap<String, (String, FileName)>) -> io::Result<Self> {
+        let whole: String = open.values().map(|(on, file)| opened_line(on, file)).collect();
+        files::replace_private(path, whole.as_bytes())?;
+        let bytes = whole.len() as u64;
+        let bytes_max = bytes.saturating_mul(4).max(bytes + GROWTH_BYTES_MAX);
+        Ok(Self { file: files::append(path)?, open, bytes, bytes_max, is_cut: false })
+    }
+
+    /// Adds `line`; after a failure the next one begins a line of its own.
+    fn add(&mut self, path: &Path, line: &str) -> io::Result<()> {
+        if self.bytes > self.bytes_max {
+            *self = Self::write_anew(path, self.open.clone())?;
+        }
+        let line = if self.is_cut { format!("\n{line}") } else { line.to_owned() };
+        self.is_cut = true;
+        self.file.write_all(line.as_bytes())?;
+        self.is_cut = false;
+        self.bytes += line.len() as u64;
+        Ok(())
     }
 }
 
@@ -145,7 +186,7 @@ fn line(kind: char, fields: &[&str]) -> String {
 }
 
 /// Returns the files that were opened and not closed, each with its file system.
-fn open_files(text: &str) -> Vec<(String, FileName)> {
+fn open_files(text: &str) -> BTreeMap<String, (String, FileName)> {
     let mut open = BTreeMap::new();
     for line in text.lines() {
         // A line after one that was cut begins in the middle; what remains of it has no checksum.
@@ -166,7 +207,7 @@ fn open_files(text: &str) -> Vec<(String, FileName)> {
             _ => {}
         }
     }
-    open.into_values().collect()
+    open
 }
 
 #[cfg(test)]
@@ -205,6 +246,38 @@ mod tests {
         assert_eq!(open("hdfs://a").unwrap().1.own.len(), 2);
     }
 
+    #[tokio::test]
+    async fn a_ledger_of_many_files_stays_small_and_has_the_open_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let (ledger, _) = Ledger::open(directory.path(), "a.k1", "hdfs://a").unwrap();
+        ledger.opened(&name(0)).await.unwrap();
+        let path = directory.path().join("a.k1.ledger");
+        let line = "x".repeat(64 << 10);
+        for n in 1..100 {
+            let file = FileName { suffix: line.clone(), ..name(n) };
+            ledger.opened(&file).await.unwrap();
+            ledger.closed(&file).await;
+        }
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        assert!(bytes < 2 * GROWTH_BYTES_MAX, "{bytes} bytes");
+        drop(ledger);
+        let (_ledger, left) = Ledger::open(directory.path(), "a.k1", "hdfs://a").unwrap();
+        assert_eq!(left.own, [name(0)]);
+    }
+
+    #[tokio::test]
+    async fn a_line_after_one_that_a_full_disk_cut_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.k1.ledger");
+        let mut lines = Lines::write_anew(&path, BTreeMap::new()).unwrap();
+        // What a write that failed leaves: some of its bytes, and the mark.
+        lines.file.write_all(&opened_line("hdfs://a", &name(1)).as_bytes()[..20]).unwrap();
+        lines.is_cut = true;
+        lines.add(&path, &opened_line("hdfs://a", &name(2))).unwrap();
+        let open = open_files(&std::fs::read_to_string(&path).unwrap());
+        assert_eq!(open.into_keys().collect::<Vec<_>>(), [name(2).in_use]);
+    }
+
     #[test]
     fn a_line_with_another_byte_is_skipped() {
         let line = opened_line("", &name(1));
@@ -212,7 +285,7 @@ mod tests {
         for n in 0..line.len() - 1 {
             let mut bytes = line.clone().into_bytes();
             bytes[n] ^= 1;
-            assert_eq!(open_files(&String::from_utf8(bytes).unwrap()), [], "byte {n}");
+            assert_eq!(open_files(&String::from_utf8(bytes).unwrap()).len(), 0, "byte {n}");
         }
     }
 }
