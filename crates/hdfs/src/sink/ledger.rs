@@ -1,6 +1,6 @@
 //! The durable list of the files that a sink has open, so that the next start finds what a crash left.
 //!
-//! Limits: at most [`LEDGER_BYTES_MAX`] bytes are read. It is written anew, with only the files that are open, at a
+//! Limits: it has [`FILES_MAX`] files; at most [`LEDGER_BYTES_MAX`] bytes are read. It is written anew, with only the files that are open, at a
 //! start and whenever it has grown by [`GROWTH_BYTES_MAX`] bytes, or to four times its size.
 //!
 //! A line is a CRC-32 in hexadecimal digits and, after it, `O` with the file system and the names of a file that is
@@ -16,7 +16,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most bytes of a ledger: 100,000 open files with long names.
+/// Files that are open, or not renamed after `hdfs.closeTries`.
+const FILES_MAX: usize = 100_000;
+/// Bytes that a start reads: as many files with long names.
 const LEDGER_BYTES_MAX: u64 = 256 << 20;
 /// Bytes that are added before it is written anew: a few thousand files.
 const GROWTH_BYTES_MAX: u64 = 1 << 20;
@@ -123,6 +125,11 @@ impl Ledger {
         let name = name.clone();
         let add = move || {
             let mut lines = ledger.lines();
+            if lines.open.len() >= FILES_MAX {
+                return Err(io::Error::other(format!(
+                    "it has {FILES_MAX} files already that are not closed and renamed; a restart tries them again"
+                )));
+            }
             lines.add(&ledger.path, &opened_line(&ledger.target, &name))?;
             files::sync(&lines.file)?;
             lines.open.insert(name.in_use.clone(), (ledger.target.clone(), name));

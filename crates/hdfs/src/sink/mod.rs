@@ -237,6 +237,11 @@ impl HdfsSink {
 
     async fn write(&mut self, context: &SinkContext, batch: &[Event]) -> Result<(), Failure> {
         self.close_due(context.clock.now());
+        if let Some(left) = lock(&self.closing_files).too_many() {
+            return Err(Failure::new(format!(
+                "{left} files of hdfs.path cannot be closed and renamed; the log has the reason of each, as \"a file is not closed\""
+            )));
+        }
         let room = lock(&self.closing_files).room();
         let _ = room.acquire().await;
         let mut impossible = HashSet::new();

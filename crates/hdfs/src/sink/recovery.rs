@@ -1,7 +1,8 @@
 //! Closes and renames files, in tasks of their own: also those whose writers broke, and those that a crash left.
 //!
 //! Limits: [`FIRST_TRIES_MAX`] files are in their first try at a time; further ones wait. Between later tries there
-//! are pauses of 1 s, 2 s, 4 s … up to `hdfs.retryInterval`.
+//! are pauses of 1 s, 2 s, 4 s … up to `hdfs.retryInterval`. While [`FILES_LEFT_MAX`] files are not closed and renamed,
+//! the sink takes no events.
 //!
 //! 1. A file with a working writer gets its end and is closed.
 //! 2. If that fails, or there is no writer, its lease is recovered until the server says that it is closed.
@@ -23,6 +24,8 @@ use tokio::task::JoinSet;
 
 /// Files in their first try at a time.
 const FIRST_TRIES_MAX: usize = 64;
+/// Files that are not closed and renamed yet; each takes some KiB of memory.
+const FILES_LEFT_MAX: usize = 10_000;
 /// Taken names before a file keeps the one it has.
 const NAMES_TRIED_MAX: u32 = 1000;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -62,6 +65,12 @@ impl ClosingFiles {
             let permit = first_tries.acquire_owned().await.ok();
             closing.run(name, writer, permit).await;
         });
+    }
+
+    /// Returns how many files are not closed and renamed, if those are too many for more.
+    pub(super) fn too_many(&mut self) -> Option<usize> {
+        while self.tasks.try_join_next().is_some() {}
+        Some(self.tasks.len()).filter(|left| *left >= FILES_LEFT_MAX)
     }
 
     /// Returns what a delivery waits for while more files are to be closed than may be at a time.

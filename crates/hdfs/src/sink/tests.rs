@@ -325,6 +325,26 @@ async fn the_tries_to_rename_are_bounded_and_the_next_start_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn files_that_cannot_be_renamed_do_not_become_more_and_more() {
+    let bench = bench();
+    let mut sink = bench.sink(&[("hdfs.rollCount", "1")]).await;
+    bench.memory.inject("rename", "", Some(FaultKind::PermissionDenied), usize::MAX);
+    let mut written = 0;
+    let failure = loop {
+        let batch = vec![Event::packed(&[("h", "a")], b"1"); 100];
+        match sink.deliver(&bench.context, &batch).await {
+            Ok(()) => written += batch.len(),
+            Err(failure) => break failure.to_string(),
+        }
+        assert!(written < 20_000);
+    };
+    assert!(failure.contains("10000 files of hdfs.path cannot be closed"), "{failure}");
+    bench.memory.heal();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    sink.deliver(&bench.context, &events(&["a/1"])).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_next_start_closes_and_renames_what_a_kill_left() {
     let bench = bench();
     let mut sink = bench.sink(&[]).await;
