@@ -3,7 +3,7 @@
 mod judge;
 
 use crate::mutants;
-use crate::oracle::{Oracle, PutId, Standing, TakeId};
+use crate::oracle::{CommitResult, Oracle, PutId, TakeId};
 use crate::workload::{Ending, Op, Setup};
 use millpond::internal::channel::file::{StartedWrite, StepDriver};
 use millpond::internal::disk::Disk;
@@ -346,7 +346,9 @@ impl Driver {
             return Ok(());
         }
         match open.calls.remove(at % open.calls.len()) {
-            Call::Put(put, _) => Self::verdict(self.oracle.put_returned(put, Standing::Doubt)),
+            Call::Put(put, _) => {
+                Self::verdict(self.oracle.put_returned(put, CommitResult::InDoubt))
+            }
             // Whatever its outcome, its events must not be lent before.
             Call::Ack(..) => Ok(()),
             Call::Take(take, _) => {
@@ -460,15 +462,15 @@ impl Driver {
                 Poll::Pending => Ok(Some(Call::Put(put, future))),
                 Poll::Ready(_) if self.disk.crashed() => Err(Stop::Crashed),
                 Poll::Ready(answer) => {
-                    let standing = match answer {
-                        Ok(()) => Standing::There,
-                        Err(CommitError::Refused(_)) => Standing::Never,
+                    let result = match answer {
+                        Ok(()) => CommitResult::Committed,
+                        Err(CommitError::Refused(_)) => CommitResult::Refused,
                         Err(doubt) => {
                             self.doubt_is_due(&doubt)?;
-                            Standing::Doubt
+                            CommitResult::InDoubt
                         }
                     };
-                    Self::verdict(self.oracle.put_returned(put, standing)).map(|()| None)
+                    Self::verdict(self.oracle.put_returned(put, result)).map(|()| None)
                 }
             },
             Call::Ack(take, mut future) => match future.as_mut().poll(&mut context) {

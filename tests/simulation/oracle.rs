@@ -6,50 +6,21 @@
 use crate::split_members::Parting;
 use bytes::Bytes;
 use millpond::Event;
+use millpond_sim::oracle::{Adjacency, LeaseConflict, PutRecord, Settled, TakeOutcome};
+pub(crate) use millpond_sim::oracle::{CommitResult, EventState, PutState, TakeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A put transaction, by index in [`Oracle::puts`].
 pub(crate) type PutId = usize;
-/// A take transaction, by index in [`Oracle::takes`].
-pub(crate) type TakeId = usize;
-
-/// What is known of a put transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Standing {
-    /// Its commit was requested and has not returned yet.
-    Asked,
-    /// Its commit returned Ok, or its events were seen: it is committed for good.
-    There,
-    /// It was refused, rolled back, or found absent: it never comes.
-    Never,
-    /// It may be there, as a whole.
-    Doubt,
-}
-
-/// Where an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Place {
-    Waiting,
-    Lent(TakeId),
-    /// The acknowledgement was requested and has not returned.
-    MayBeTaken(TakeId),
-    Taken,
-    /// Lost to rot, as allowed.
-    Lost,
-}
 
 /// A put transaction.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Put {
-    begun: u64,
-    /// When it was known to be committed.
-    there_since: Option<u64>,
+    pub(crate) record: PutRecord,
     /// When its source got the refusal.
     refused_at: Option<u64>,
-    pub(crate) standing: Standing,
     size: usize,
-    pub(crate) places: Vec<Place>,
     source: Option<usize>,
 }
 
@@ -124,15 +95,8 @@ impl Oracle {
 
     /// Begins a put transaction of `count` events of `size` bytes.
     pub(crate) fn begin_put(&mut self, count: usize, size: usize, source: Option<usize>) -> PutId {
-        let put = Put {
-            begun: self.tick(),
-            there_since: None,
-            refused_at: None,
-            standing: Standing::Never,
-            size,
-            places: vec![Place::Waiting; count],
-            source,
-        };
+        let record = PutRecord::new(count, self.tick());
+        let put = Put { record, refused_at: None, size, source };
         self.puts.push(put);
         self.puts.len() - 1
     }
@@ -140,12 +104,12 @@ impl Oracle {
     /// Returns its events.
     pub(crate) fn events(&self, put: PutId) -> Vec<Event> {
         let it = &self.puts[put];
-        (0..it.places.len()).map(|index| event(put, index, it.size)).collect()
+        (0..it.record.events.len()).map(|index| event(put, index, it.size)).collect()
     }
 
     /// Whether `found` is byte for byte the event of that name.
     pub(crate) fn is_as_put(&self, (put, index): (PutId, usize), found: &Event) -> bool {
-        let known = self.puts.get(put).filter(|it| index < it.places.len());
+        let known = self.puts.get(put).filter(|it| index < it.record.events.len());
         known.is_some_and(|it| *found == event(put, index, it.size))
     }
 
@@ -156,7 +120,7 @@ impl Oracle {
 
     /// Records that its commit is requested.
     pub(crate) fn ask(&mut self, put: PutId) {
-        self.puts[put].standing = Standing::Asked;
+        self.puts[put].record.request();
         if let Some(source) = self.puts[put].source {
             self.sources.entry(source).or_default().push(put);
         }
@@ -164,45 +128,39 @@ impl Oracle {
 
     /// Whether the source has a transaction that is in doubt or, unless it is an `eager` one, open.
     pub(crate) fn source_is_busy(&self, source: usize, eager: bool) -> bool {
-        let open = |id: &PutId| match self.puts[*id].standing {
-            Standing::Asked => !eager,
-            standing => standing == Standing::Doubt,
+        let open = |id: &PutId| match self.puts[*id].record.state {
+            PutState::Requested => !eager,
+            standing => standing == PutState::InDoubt,
         };
         self.sources.get(&source).is_some_and(|all| all.iter().any(open))
     }
 
     /// Records the result of its commit.
-    pub(crate) fn put_returned(&mut self, put: PutId, standing: Standing) -> Verdict {
+    pub(crate) fn put_returned(&mut self, put: PutId, result: CommitResult) -> Verdict {
         let now = self.tick();
         if crate::random::verbose() {
-            eprintln!("    put {put}: {standing:?}");
+            eprintln!("    put {put}: {result:?}");
         }
         let it = &mut self.puts[put];
-        match (it.standing, standing) {
-            (Standing::There, Standing::Never) => {
-                return Err(format!("put {put} was delivered and is refused"));
-            }
-            (Standing::There, Standing::Doubt) => {}
-            _ => it.standing = standing,
+        if it.record.commit_returned(result, now).is_err() {
+            return Err(format!("put {put} was delivered and is refused"));
         }
-        match it.standing {
-            Standing::There => _ = it.there_since.get_or_insert(now),
-            Standing::Never => it.refused_at = Some(now),
-            Standing::Asked | Standing::Doubt => {}
+        if it.record.state == PutState::Absent {
+            it.refused_at = Some(now);
         }
-        if standing == Standing::There { self.came_in_turn(put) } else { Ok(()) }
+        if result == CommitResult::Committed { self.came_in_turn(put) } else { Ok(()) }
     }
 
     /// Checks that a source's successful commit proves that everything it requested before is there, except for what it
     /// knew to be refused at that time.
     fn came_in_turn(&self, put: PutId) -> Verdict {
         let Some(source) = self.puts[put].source else { return Ok(()) };
-        let known = |at: u64| at < self.puts[put].begun;
-        let passed = |id: &&PutId| match self.puts[**id].standing {
-            Standing::There => false,
-            Standing::Never if self.faded.contains(*id) => false,
-            Standing::Never => !self.puts[**id].refused_at.is_some_and(known),
-            Standing::Asked | Standing::Doubt => true,
+        let known = |at: u64| at < self.puts[put].record.requested();
+        let passed = |id: &&PutId| match self.puts[**id].record.state {
+            PutState::Committed => false,
+            PutState::Absent if self.faded.contains(*id) => false,
+            PutState::Absent => !self.puts[**id].refused_at.is_some_and(known),
+            PutState::Requested | PutState::InDoubt => true,
         };
         let all = self.sources.get(&source).into_iter().flatten();
         match all.take_while(|id| **id != put).find(passed) {
@@ -223,59 +181,70 @@ impl Oracle {
             let Some((put, index)) = name_of(found) else {
                 return Err(format!("foreign event {:?}", found.body));
             };
-            let Some(it) = self.puts.get(put).filter(|it| index < it.places.len()) else {
+            let Some(it) = self.puts.get(put).filter(|it| index < it.record.events.len()) else {
                 return Err(format!("event {put}.{index} was never put"));
             };
             if *found != event(put, index, it.size) {
                 return Err(format!("event {put}.{index} is altered"));
             }
-            match it.standing {
-                // Void by a record that has rotted since, it counts again: what was in doubt may appear.
-                Standing::Never if self.may_forget() && self.faded.contains(&put) => {
-                    self.puts[put].standing = Standing::There;
+            // Void by a record that has rotted since, it counts again: what was in doubt may appear.
+            let may_appear = self.may_forget() && self.faded.contains(&put);
+            let record = &mut self.puts[put].record;
+            if record.seen().is_err() {
+                if !may_appear {
+                    return Err(format!("event {put}.{index} of no transaction"));
                 }
-                Standing::Never => return Err(format!("event {put}.{index} of no transaction")),
-                Standing::Asked | Standing::Doubt => self.puts[put].standing = Standing::There,
-                Standing::There => {}
+                record.state = PutState::Committed;
             }
-            match self.puts[put].places[index] {
-                Place::Waiting => {}
-                Place::Lent(other) => {
-                    return Err(format!("event {put}.{index} is lent to takes {other} and {take}"));
-                }
-                Place::MayBeTaken(_) if self.parting.degraded => self.loosen((put, index)),
-                Place::MayBeTaken(other) => self.return_events(other),
-                Place::Taken if self.parting.may_return((put, index)) => self.loosen((put, index)),
-                // docs/durability.md, blind spot 2: the only copy of its acknowledgement is gone, or of the record that
-                // an older copy of it is void.
-                Place::Taken | Place::Lost if self.may_forget() => {
-                    self.returned.insert((put, index));
-                }
-                Place::Taken => {
-                    return Err(format!("event {put}.{index} comes back after its take"));
-                }
-                Place::Lost => return Err(format!("event {put}.{index} was lost and comes back")),
+            if let Err(conflict) = record.lease(index, take) {
+                self.excuse(conflict, (put, index), take)?;
             }
             if ordered {
                 self.check_order(put, index)?;
             }
-            self.puts[put].places[index] = Place::Lent(take);
+            self.puts[put].record.events[index] = EventState::Leased(take);
             self.takes[take].events.push((put, index));
         }
         Ok(())
     }
 
+    /// Decides whether an event that should not come again may do so.
+    fn excuse(&mut self, conflict: LeaseConflict, event: (PutId, usize), take: TakeId) -> Verdict {
+        let (put, index) = event;
+        match conflict {
+            LeaseConflict::LeasedTo(other) => {
+                return Err(format!("event {put}.{index} is lent to takes {other} and {take}"));
+            }
+            LeaseConflict::MayBeTaken(_) if self.parting.degraded => self.loosen(event),
+            LeaseConflict::MayBeTaken(other) => self.return_events(other),
+            LeaseConflict::Taken if self.parting.may_return(event) => self.loosen(event),
+            // docs/durability.md, blind spot 2: the only copy of its acknowledgement is gone, or of the record that
+            // an older copy of it is void.
+            LeaseConflict::Taken | LeaseConflict::Lost if self.may_forget() => {
+                self.returned.insert(event);
+            }
+            LeaseConflict::Taken => {
+                return Err(format!("event {put}.{index} comes back after its take"));
+            }
+            LeaseConflict::Lost => {
+                return Err(format!("event {put}.{index} was lost and comes back"));
+            }
+        }
+        Ok(())
+    }
+
     fn check_order(&self, put: PutId, index: usize) -> Verdict {
-        let it = &self.puts[put];
-        if !self.parting.orders(it.begun) {
+        let it = &self.puts[put].record;
+        if !self.parting.orders(it.requested()) {
             return Ok(());
         }
-        if let Some(before) = it.places[..index].iter().position(|p| *p == Place::Waiting) {
+        if let Some(before) = it.waiting().next().filter(|before| *before < index) {
             return Err(format!("event {put}.{index} comes before {put}.{before}"));
         }
         for (other, earlier) in self.puts.iter().enumerate() {
-            let before = earlier.there_since.is_some_and(|since| since < it.begun);
-            if before && let Some(left) = earlier.places.iter().position(|p| *p == Place::Waiting) {
+            if earlier.record.precedes(it)
+                && let Some(left) = earlier.record.waiting().next()
+            {
                 return Err(format!(
                     "event {put}.{index} overtakes {other}.{left}, whose commit had returned before"
                 ));
@@ -286,31 +255,31 @@ impl Oracle {
 
     /// Records that a take's acknowledgement is requested: from now on it may have happened.
     pub(crate) fn ask_take(&mut self, take: TakeId) {
-        self.place(take, Place::MayBeTaken(take));
+        self.place(take, EventState::MayBeTaken(take));
     }
 
     /// Releases a take's events: rolled back or refused.
     pub(crate) fn return_events(&mut self, take: TakeId) {
-        self.place(take, Place::Waiting);
+        self.place(take, EventState::Waiting);
     }
 
     /// Records that a take was acknowledged.
     pub(crate) fn taken(&mut self, take: TakeId) -> Verdict {
         for (put, index) in self.takes[take].events.clone() {
-            let place = &mut self.puts[put].places[index];
-            if *place != Place::MayBeTaken(take) {
+            let place = &mut self.puts[put].record.events[index];
+            if *place != EventState::MayBeTaken(take) {
                 return Err(format!("event {put}.{index} was {place:?} while take {take} ended"));
             }
-            *place = Place::Taken;
+            *place = EventState::Taken;
             self.parting.taken((put, index));
         }
         Ok(())
     }
 
-    fn place(&mut self, take: TakeId, to: Place) {
+    fn place(&mut self, take: TakeId, to: EventState) {
         for (put, index) in self.takes[take].events.clone() {
-            let place = &mut self.puts[put].places[index];
-            if matches!(*place, Place::Lent(t) | Place::MayBeTaken(t) if t == take) {
+            let place = &mut self.puts[put].record.events[index];
+            if matches!(*place, EventState::Leased(t) | EventState::MayBeTaken(t) if t == take) {
                 *place = to;
             }
         }
@@ -319,15 +288,11 @@ impl Oracle {
     /// Records the end of the process: nothing is lent, and unfinished requests are in doubt.
     pub(crate) fn process_died(&mut self) {
         for (id, put) in self.puts.iter_mut().enumerate() {
-            if put.standing == Standing::Asked {
-                put.standing = Standing::Doubt;
-            }
-            for (index, place) in put.places.iter_mut().enumerate() {
-                match place {
-                    Place::Lent(_) => *place = Place::Waiting,
-                    // It may be taken, and that may be recorded on some of the disks only.
-                    Place::MayBeTaken(_) => self.parting.taken((id, index)),
-                    _ => {}
+            put.record.process_died();
+            for (index, state) in put.record.events.iter().enumerate() {
+                // It may be taken, and that may be recorded on some of the disks only.
+                if matches!(state, EventState::MayBeTaken(_)) {
+                    self.parting.taken((id, index));
                 }
             }
         }
@@ -351,28 +316,20 @@ impl Oracle {
         self.return_events(peek);
         let now = self.tick();
         for (id, put) in self.puts.iter_mut().enumerate() {
-            let came = (0..put.places.len()).filter(|at| there.contains(&(id, *at))).count();
-            match put.standing {
-                Standing::Doubt if came == 0 => {
-                    put.standing = Standing::Never;
+            match put.record.settle(|index| there.contains(&(id, index)), now) {
+                Settled::Unchanged => {}
+                Settled::FoundAbsent => {
                     self.vanished.insert(id);
                     if self.rotten {
-                        self.perhaps_lost += put.places.len() as u64;
+                        self.perhaps_lost += put.record.events.len() as u64;
                         self.faded.insert(id);
                     }
                 }
-                Standing::Doubt => put.standing = Standing::There,
-                _ => {}
-            }
-            if put.standing != Standing::There {
-                continue;
-            }
-            put.there_since.get_or_insert(now);
-            let absent = |(index, place): &(usize, &Place)| {
-                **place == Place::Waiting && !there.contains(&(id, *index))
-            };
-            if let Some((index, _)) = put.places.iter().enumerate().find(absent) {
-                return Err(format!("event {id}.{index} is lost"));
+                Settled::Committed { missing, .. } => {
+                    if let Some(index) = missing.first() {
+                        return Err(format!("event {id}.{index} is lost"));
+                    }
+                }
             }
         }
         if !self.rotten && quarantined > 0 {
@@ -387,14 +344,14 @@ impl Oracle {
     fn settle_takes(&mut self, there: &BTreeSet<(PutId, usize)>) -> Verdict {
         for take in 0..self.takes.len() {
             let open = |(put, index): &(PutId, usize)| {
-                self.puts[*put].places[*index] == Place::MayBeTaken(take)
+                self.puts[*put].record.events[*index] == EventState::MayBeTaken(take)
             };
             let events: Vec<_> = self.takes[take].events.iter().copied().filter(open).collect();
             let excused =
                 |e: &(PutId, usize)| self.parting.is_loose(*e) || self.parting.may_return(*e);
             let own: Vec<_> = events.iter().filter(|e| !excused(e)).collect();
             let back = own.iter().filter(|e| there.contains(e)).count();
-            let in_part = back != 0 && back != own.len();
+            let in_part = TakeOutcome::of(back, own.len()) == TakeOutcome::InPart;
             if in_part && !self.rotten {
                 return Err(format!("{back} of {} events of take {take} are back", own.len()));
             }
@@ -409,7 +366,8 @@ impl Oracle {
                 if back && self.may_forget() {
                     self.returned.insert((put, index));
                 }
-                self.puts[put].places[index] = if back { Place::Waiting } else { Place::Taken };
+                self.puts[put].record.events[index] =
+                    if back { EventState::Waiting } else { EventState::Taken };
             }
         }
         Ok(())
@@ -417,13 +375,11 @@ impl Oracle {
 
     /// Checks that events of one transaction are contiguous.
     pub(crate) fn contiguous(&self, contents: &[Event]) -> Verdict {
-        let mut done = BTreeSet::new();
-        let mut last = None;
+        let mut adjacency = Adjacency::new();
         for (put, index) in contents.iter().filter_map(name_of) {
-            if last != Some(put) && !done.insert(put) {
-                return Err(format!("event {put}.{index} is apart from its transaction"));
+            if let Err(misplaced) = adjacency.push(put, index, index + 1) {
+                return Err(format!("event {put}.{index} of its transaction: {misplaced:?}"));
             }
-            last = Some(put);
         }
         Ok(())
     }
@@ -445,33 +401,32 @@ impl Oracle {
         let forgets = self.may_forget();
         for (place, id) in all.iter().enumerate() {
             let now = self.tick();
-            let put = &mut self.puts[*id];
+            let put = &mut self.puts[*id].record;
             let behind = at.is_some_and(|at| place <= at) || self.parting.may_be_after(*id);
-            match put.standing {
+            match put.state {
                 // docs/durability.md, blind spot 2: the only block that had the position is gone, with the rest of its
                 // events.
-                Standing::There if forgets && !put.places.contains(&Place::Waiting) => {}
-                Standing::There if !behind => {
+                PutState::Committed if forgets && !put.events.contains(&EventState::Waiting) => {}
+                PutState::Committed if !behind => {
                     return Err(format!("source {source} is behind put {id}, which is there"));
                 }
-                Standing::Never if at == Some(place) && put.places.is_empty() => {
+                PutState::Absent if at == Some(place) && put.events.is_empty() => {
                     // Settled as absent by its events, of which it has none.
-                    put.standing = Standing::There;
-                    put.there_since.get_or_insert(now);
+                    put.found(now);
                 }
                 // After it the source would go on, and never put those events again. Of one without events only its
                 // position is known, which a later one replaces: it may have been there, and if not, nothing would have
                 // to be put again.
-                Standing::Never
+                PutState::Absent
                     if at.is_some_and(|at| place < at)
-                        && !put.places.is_empty()
+                        && !put.events.is_empty()
                         && self.vanished.contains(id)
                         && !self.faded.contains(id) =>
                 {
                     return Err(format!("source {source} is ahead of put {id}, which is lost"));
                 }
                 // One in doubt may have been there until rot destroyed its events; a refused one not.
-                Standing::Never if at == Some(place) && !self.faded.contains(id) => {
+                PutState::Absent if at == Some(place) && !self.faded.contains(id) => {
                     return Err(format!("source {source} is ahead: put {id} is not there"));
                 }
                 _ => {}
@@ -534,16 +489,11 @@ impl Oracle {
 
     /// Counts the events that the channel must count as waiting or lent when nothing is under way.
     pub(crate) fn held(&self) -> u64 {
-        let held = |place: &&Place| !matches!(place, Place::Taken | Place::Lost);
-        let there = self.puts.iter().filter(|put| put.standing == Standing::There);
-        there.map(|put| put.places.iter().filter(held).count() as u64).sum()
+        self.puts.iter().map(|put| put.record.held()).sum()
     }
 
     /// Whether nothing is under way or in doubt.
     pub(crate) fn is_certain(&self) -> bool {
-        self.puts.iter().all(|put| {
-            let settled = matches!(put.standing, Standing::There | Standing::Never);
-            settled && !put.places.iter().any(|p| matches!(p, Place::MayBeTaken(_)))
-        })
+        self.puts.iter().all(|put| put.record.is_certain())
     }
 }

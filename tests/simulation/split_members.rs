@@ -6,7 +6,7 @@
 //! two sets of directories those in one of them win. Everything else is promised as usual, and when all directories
 //! have been judged together nothing is excused of later puts.
 
-use crate::oracle::{Oracle, Place, PutId, Standing, name_of};
+use crate::oracle::{EventState, Oracle, PutId, PutState, name_of};
 use millpond::Event;
 use std::collections::BTreeSet;
 
@@ -110,8 +110,8 @@ impl Oracle {
         source: usize,
         place: Option<PutId>,
     ) -> Result<(), String> {
-        match place.map(|put| (put, self.puts[put].standing)) {
-            Some((put, Standing::Never)) => {
+        match place.map(|put| (put, self.puts[put].record.state)) {
+            Some((put, PutState::Absent)) => {
                 Err(format!("source {source} is at put {put}, which was refused or is not there"))
             }
             _ => Ok(()),
@@ -120,16 +120,16 @@ impl Oracle {
 
     /// Notes that an event came back whose acknowledgement may be on a missing directory.
     pub(crate) fn loosen(&mut self, (put, index): Name) {
-        self.puts[put].places[index] = Place::Waiting;
+        self.puts[put].record.events[index] = EventState::Waiting;
         self.parting.loose.insert((put, index));
     }
 
     /// Notes that all directories are there: what had come back is there, or was taken after all.
     pub(crate) fn settle_loose(&mut self, there: &BTreeSet<Name>) {
         for (put, index) in std::mem::take(&mut self.parting.loose) {
-            let place = &mut self.puts[put].places[index];
-            if *place == Place::Waiting && !there.contains(&(put, index)) {
-                *place = Place::Taken;
+            let place = &mut self.puts[put].record.events[index];
+            if *place == EventState::Waiting && !there.contains(&(put, index)) {
+                *place = EventState::Taken;
             }
         }
     }
@@ -146,11 +146,15 @@ impl Oracle {
         self.contiguous(contents)?;
         self.return_events(peek);
         for (id, put) in self.puts.iter().enumerate() {
-            let waits = |at: &usize| put.places[*at] == Place::Waiting;
-            let waiting = || (0..put.places.len()).filter(waits);
+            let waits = |at: &usize| put.record.events[*at] == EventState::Waiting;
+            let waiting = || (0..put.record.events.len()).filter(waits);
             let came = waiting().filter(|at| there.contains(&(id, *at))).count();
             let loose = waiting().any(|at| self.parting.loose.contains(&(id, at)));
-            if put.standing == Standing::There && came > 0 && came != waiting().count() && !loose {
+            if put.record.state == PutState::Committed
+                && came > 0
+                && came != waiting().count()
+                && !loose
+            {
                 return Err(format!("put {id} is there in part: {came} events"));
             }
         }

@@ -10,6 +10,7 @@ use millpond::internal::recovery::inspection::{self, CheckReport, WalkStep};
 use millpond::internal::recovery::{self, Finding, RecoverOptions};
 use millpond::{BoxFuture, Channel, Event, FileChannel, OpenError};
 use millpond_sim::disk::SimDisk;
+use millpond_sim::oracle::Comparison;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -181,19 +182,18 @@ pub(super) fn judge(
         }
         delivered.push(name);
     }
-    let set: BTreeSet<Name> = delivered.iter().copied().collect();
-    if set.len() != delivered.len() {
-        return Err("an event is delivered twice".to_owned());
+    let Comparison { lost, unexpected: returned, repeated, in_order } =
+        Comparison::of(waiting, &delivered);
+    if !repeated.is_empty() {
+        return Err(format!("delivered twice: {repeated:?}"));
     }
-    let returned: BTreeSet<Name> = set.iter().filter(|n| !waiting.contains(n)).copied().collect();
     if !returned.is_subset(&still.may_return(hits)) {
         return Err(format!("{returned:?} came back after their take"));
     }
-    let lost: BTreeSet<Name> = waiting.iter().filter(|n| !set.contains(n)).copied().collect();
-    let rest: Vec<Name> = waiting.iter().filter(|n| set.contains(n)).copied().collect();
-    if returned.is_empty() && rest != delivered {
+    if returned.is_empty() && !in_order {
         return Err("the order is not as it was".to_owned());
     }
+    let set: BTreeSet<Name> = delivered.iter().copied().collect();
     if look.dumped != set {
         return Err(format!("dump shows {:?}, delivered were {set:?}", look.dumped));
     }

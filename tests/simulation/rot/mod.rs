@@ -7,7 +7,7 @@ pub(crate) mod quiescence;
 
 use crate::counts::Tally;
 use crate::driver::{Driver, Stop, data_dir};
-use crate::oracle::{Place, Standing};
+use crate::oracle::{EventState, PutState};
 use crate::random::number;
 use crate::workload::{Dice, Op, Setup, Taste};
 use quiescence::{Range, Still};
@@ -62,10 +62,10 @@ fn run(seed: u64, tally: &mut Tally) -> Result<(), Stop> {
     let put = driver.oracle.puts.len();
     driver.step(&Op::Put { count: 1, size: 10, source: None })?;
     driver.step(&Op::Settle)?;
-    let there = driver.oracle.puts[put].standing == Standing::There;
+    let there = driver.oracle.puts[put].record.state == PutState::Committed;
     driver.step(&Op::Take { max: 50 })?;
     driver.step(&Op::Settle)?;
-    if there && driver.oracle.puts[put].places == [Place::Waiting] {
+    if there && driver.oracle.puts[put].record.events == [EventState::Waiting] {
         return Err(Stop::Violation(format!("put {put} was made after the rot and does not come")));
     }
     driver.step(&Op::Close)

@@ -19,10 +19,11 @@ pub use findings::ViolationKind;
 
 use super::note::{EventSpan, Note, RefusedPut, SelfReportedError};
 use super::transaction_shape::{PutName, TransactionShape};
+use millpond_sim::oracle::{CommitResult, EventState, LeaseConflict, PutRecord, TakeId};
 use opening_check::OpeningCheck;
 pub use state::EventCounts;
 pub(super) use state::Oracle;
-use state::{EventState, OpenPut, PendingAck, PutState};
+use state::{OpenPut, OpenTake};
 use std::collections::BTreeMap;
 
 impl Oracle {
@@ -34,10 +35,10 @@ impl Oracle {
             announced,
             now: 0,
             writers: BTreeMap::new(),
-            lent: BTreeMap::new(),
+            leased: BTreeMap::new(),
             asked: BTreeMap::new(),
             doubts: Vec::new(),
-            acknowledgements: 0,
+            takes: 0,
             opening: OpeningCheck::default(),
             counts: EventCounts::default(),
             findings: OracleFindings::default(),
@@ -52,8 +53,7 @@ impl Oracle {
     /// Returns the events that are certainly present and not acknowledged.
     pub(super) fn waiting(&self) -> u64 {
         let puts = self.writers.values().flat_map(|w| w.live.values());
-        let there = puts.filter(|put| put.standing == PutState::There);
-        there.map(|put| put.places.iter().filter(|p| **p != EventState::Taken).count() as u64).sum()
+        puts.map(|put| put.record.held()).sum()
     }
 
     /// Reads the next note.
@@ -76,12 +76,9 @@ impl Oracle {
             Note::TakeDone(taker) => self.take_done(taker),
             Note::TakeRefused(taker) => {
                 self.counts.refused_takes += 1;
-                if let Some(doubt) = self.asked.remove(&taker) {
-                    self.place(
-                        &doubt.events,
-                        EventState::MayBeTaken(doubt.number),
-                        EventState::Waiting,
-                    );
+                if let Some(take) = self.asked.remove(&taker) {
+                    let from = EventState::MayBeTaken(take.id);
+                    self.place(&take.events, from, EventState::Waiting);
                 }
             }
             Note::TakeInDoubt(taker) => self.doubts.extend(self.asked.remove(&taker)),
@@ -99,14 +96,11 @@ impl Oracle {
 
     /// Notes that the process ended: nothing is lent, and pending requests are in doubt.
     pub(super) fn process_died(&mut self) {
-        for (taker, events) in std::mem::take(&mut self.lent) {
-            self.place(&events, EventState::Lent(taker), EventState::Waiting);
-        }
+        self.leased.clear();
         let asked = std::mem::take(&mut self.asked);
         self.doubts.extend(asked.into_values());
         let puts = self.writers.values_mut().flat_map(|w| w.live.values_mut());
-        puts.filter(|put| put.standing == PutState::Asked)
-            .for_each(|put| put.standing = PutState::Doubt);
+        puts.for_each(|put| put.record.process_died());
         self.opening = OpeningCheck::default();
     }
 
@@ -118,14 +112,14 @@ impl Oracle {
             return self.findings.add(ViolationKind::Count, words);
         }
         writer.next = name.number.saturating_add(1);
-        writer.live.insert(name.number, OpenPut::new(&shape, self.now, PutState::Asked));
+        writer.live.insert(name.number, OpenPut::new(&shape, self.now));
     }
 
     fn put_done(&mut self, name: PutName) {
         let now = self.now;
         if let Some(put) = self.live(name) {
-            put.standing = PutState::There;
-            put.there_since.get_or_insert(now);
+            // Cannot fail: only a refusal can contradict what is known.
+            let _ = put.record.commit_returned(CommitResult::Committed, now);
         } else if !self.writers.get(&name.writer).is_some_and(|w| w.over.contains(name.number)) {
             // It was never requested. One that is over was taken before its writer could write
             // this.
@@ -147,8 +141,9 @@ impl Oracle {
             RefusedPut::Space => self.counts.refused_space += 1,
             RefusedPut::Other => self.counts.refused_other += 1,
         }
+        let now = self.now;
         let Some(put) = self.live(name) else { return };
-        if put.standing == PutState::There {
+        if put.record.commit_returned(CommitResult::Refused, now).is_err() {
             let words = format!("put {name} was refused, and its events had been delivered");
             return self.findings.add(ViolationKind::Foreign, words);
         }
@@ -156,44 +151,50 @@ impl Oracle {
     }
 
     fn put_in_doubt(&mut self, name: PutName) {
-        if let Some(put) = self.live(name)
-            && put.standing == PutState::Asked
-        {
-            put.standing = PutState::Doubt;
+        let now = self.now;
+        if let Some(put) = self.live(name) {
+            // Cannot fail: only a refusal can contradict what is known.
+            let _ = put.record.commit_returned(CommitResult::InDoubt, now);
         }
     }
 
     fn events_lent(&mut self, taker: u32, events: Vec<EventSpan>) {
+        let mut take = self.leased.remove(&taker).unwrap_or_else(|| {
+            self.takes += 1;
+            OpenTake { id: self.takes, events: Vec::new() }
+        });
         for span in &events {
             for index in span.from..span.to {
-                self.event_lent(taker, span.put, index);
+                self.event_lent(take.id, span.put, index);
             }
         }
         self.check_order(&events);
-        self.lent.entry(taker).or_default().extend(events);
+        take.events.extend(events);
+        self.leased.insert(taker, take);
     }
 
-    fn event_lent(&mut self, taker: u32, name: PutName, index: u32) {
+    fn event_lent(&mut self, take: TakeId, name: PutName, index: u32) {
         if let Err((kind, words)) = self.known(name, index) {
             return self.findings.add(kind, words);
         }
         let Some(put) = self.live(name) else { return };
-        put.standing = PutState::There;
-        match put.places[index as usize] {
-            EventState::Waiting => {}
-            EventState::Lent(other) => {
-                let words = format!("event {name}.{index} is lent to takers {other} and {taker}");
+        // `known` has refused those of an absent transaction.
+        let _ = put.record.seen();
+        match put.record.lease(index as usize, take) {
+            Ok(()) => return,
+            // Its acknowledgement was refused or fenced; that note has not arrived yet.
+            Err(LeaseConflict::MayBeTaken(other)) => self.give_back(other),
+            Err(LeaseConflict::LeasedTo(other)) => {
+                let words = format!("event {name}.{index} is leased to takes {other} and {take}");
                 self.findings.add(ViolationKind::Doubled, words);
             }
-            // Its acknowledgement was refused or fenced; that note has not arrived yet.
-            EventState::MayBeTaken(number) => self.give_back(number),
-            EventState::Taken => {
+            Err(LeaseConflict::Taken | LeaseConflict::Lost) => {
                 let words = format!("event {name}.{index} comes back after it was acknowledged");
                 self.findings.add(ViolationKind::Doubled, words);
             }
         }
         if let Some(put) = self.live(name) {
-            put.places[index as usize] = EventState::Lent(taker);
+            put.record.events[index as usize] = EventState::Leased(take);
         }
     }
 
@@ -222,49 +223,49 @@ impl Oracle {
             return foreign("belongs to a put that was never requested");
         }
         writer.next = name.number + 1;
-        writer.live.insert(name.number, OpenPut::new(&shape, now, PutState::Doubt));
+        let mut put = OpenPut::new(&shape, now);
+        // It was requested by a process that is dead.
+        put.record.process_died();
+        writer.live.insert(name.number, put);
         Ok(())
     }
 
     fn handed_back(&mut self, taker: u32) {
-        if let Some(events) = self.lent.remove(&taker) {
-            self.place(&events, EventState::Lent(taker), EventState::Waiting);
+        if let Some(take) = self.leased.remove(&taker) {
+            self.place(&take.events, EventState::Leased(take.id), EventState::Waiting);
         }
     }
 
     fn take_asked(&mut self, taker: u32) {
-        let Some(events) = self.lent.remove(&taker) else { return };
-        self.acknowledgements += 1;
-        let number = self.acknowledgements;
-        self.place(&events, EventState::Lent(taker), EventState::MayBeTaken(number));
-        self.asked.insert(taker, PendingAck { number, events });
+        let Some(take) = self.leased.remove(&taker) else { return };
+        self.place(&take.events, EventState::Leased(take.id), EventState::MayBeTaken(take.id));
+        self.asked.insert(taker, take);
     }
 
     fn take_done(&mut self, taker: u32) {
-        let Some(doubt) = self.asked.remove(&taker) else { return };
-        let count: u64 = doubt.events.iter().map(|span| u64::from(span.to - span.from)).sum();
-        let placed =
-            self.place(&doubt.events, EventState::MayBeTaken(doubt.number), EventState::Taken);
+        let Some(take) = self.asked.remove(&taker) else { return };
+        let count: u64 = take.events.iter().map(|span| u64::from(span.to - span.from)).sum();
+        let placed = self.place(&take.events, EventState::MayBeTaken(take.id), EventState::Taken);
         if placed < count {
             let words = format!(
-                "taker {taker} acknowledged {count} events, {} of which were lent to another \
+                "taker {taker} acknowledged {count} events, {} of which were leased to another \
                  taker meanwhile",
                 count - placed
             );
             self.findings.add(ViolationKind::Doubled, words);
         }
         self.counts.taken_acknowledged += count;
-        for span in &doubt.events {
+        for span in &take.events {
             self.retire(span.put);
         }
     }
 
     /// Notes an acknowledgement that did not happen.
-    fn give_back(&mut self, number: u64) {
+    fn give_back(&mut self, take: TakeId) {
         let all = self.asked.values().chain(&self.doubts);
-        let events = all.filter(|d| d.number == number).flat_map(|d| d.events.clone());
-        let events: Vec<EventSpan> = events.collect();
-        self.place(&events, EventState::MayBeTaken(number), EventState::Waiting);
+        let events: Vec<EventSpan> =
+            all.filter(|other| other.id == take).flat_map(|other| other.events.clone()).collect();
+        self.place(&events, EventState::MayBeTaken(take), EventState::Waiting);
     }
 
     /// Moves those of `events` that are at `from` on to `to`, and returns how many were.
@@ -272,7 +273,8 @@ impl Oracle {
         let mut placed = 0;
         for span in events {
             let Some(put) = self.live(span.put) else { continue };
-            let Some(places) = put.places.get_mut(span.from as usize..span.to as usize) else {
+            let Some(places) = put.record.events.get_mut(span.from as usize..span.to as usize)
+            else {
                 let words = format!(
                     "the notes name events {span} that the put does not have: they are not of one run"
                 );
@@ -291,25 +293,22 @@ impl Oracle {
 
     /// Checks that a put that committed before another was requested comes first.
     fn check_order(&mut self, events: &[EventSpan]) {
-        let mut latest: Option<(u64, PutName)> = None;
+        let mut latest: Option<(&PutRecord, PutName)> = None;
         let mut late = Vec::new();
         for span in events {
-            let Some(put) =
-                self.writers.get(&span.put.writer).and_then(|w| w.live.get(&span.put.number))
-            else {
-                continue;
-            };
-            if let (Some((asked, before)), Some(since)) = (latest, put.there_since)
+            let writer = self.writers.get(&span.put.writer);
+            let Some(put) = writer.and_then(|w| w.live.get(&span.put.number)) else { continue };
+            if let Some((later, before)) = latest
                 && before != span.put
-                && since < asked
+                && put.record.precedes(later)
             {
                 late.push(format!(
                     "put {before} overtakes put {}, whose commit had returned before the other's began",
                     span.put
                 ));
             }
-            if latest.is_none_or(|(asked, _)| asked < put.asked) {
-                latest = Some((put.asked, span.put));
+            if latest.is_none_or(|(later, _)| later.requested() < put.record.requested()) {
+                latest = Some((&put.record, span.put));
             }
         }
         late.into_iter().for_each(|words| self.findings.add(ViolationKind::Disordered, words));
@@ -328,9 +327,7 @@ impl Oracle {
     /// Forgets a put of which every event is acknowledged.
     fn retire(&mut self, name: PutName) {
         let Some(writer) = self.writers.get_mut(&name.writer) else { return };
-        let over = writer.live.get(&name.number).is_some_and(|put| {
-            put.standing == PutState::There && put.places.iter().all(|p| *p == EventState::Taken)
-        });
+        let over = writer.live.get(&name.number).is_some_and(|put| put.record.is_over());
         if over {
             writer.live.remove(&name.number);
             writer.over.insert(name.number, name.number + 1);

@@ -2,10 +2,11 @@
 
 use super::findings::ViolationKind;
 use super::opening_check::OpeningCheck;
-use super::state::{EventState, Oracle, PutState};
+use super::state::Oracle;
 use crate::torture::note::{EventSpan, spans_of};
 use crate::torture::transaction_shape::{PutName, TransactionShape};
 use millpond::internal::base::quantity::Quantity;
+use millpond_sim::oracle::{Adjacency, EventState, Misplaced, PutState, Settled, TakeOutcome};
 use std::collections::BTreeSet;
 
 type PresentEvents = BTreeSet<(PutName, u32)>;
@@ -57,34 +58,34 @@ impl Oracle {
 
     /// Checks that of each acknowledgement in doubt all or nothing is back.
     fn settle_takes(&mut self, there: &PresentEvents) {
-        for doubt in std::mem::take(&mut self.doubts) {
-            let place = EventState::MayBeTaken(doubt.number);
+        for take in std::mem::take(&mut self.doubts) {
+            let state = EventState::MayBeTaken(take.id);
             let mut open = Vec::new();
-            for span in &doubt.events {
+            for span in &take.events {
                 let Some(put) = self.live(span.put) else { continue };
-                let held = |index: &u32| put.places[*index as usize] == place;
+                let held = |index: &u32| put.record.events[*index as usize] == state;
                 open.extend((span.from..span.to).filter(held).map(|index| (span.put, index)));
             }
             let back = open.iter().filter(|event| there.contains(event)).count();
-            if back != 0 && back != open.len() {
+            let outcome = TakeOutcome::of(back, open.len());
+            if outcome == TakeOutcome::InPart {
+                let first = open.iter().find(|event| there.contains(event));
                 let words = format!(
                     "of an acknowledgement of {} events in doubt {back} are back, among them {}",
                     open.len(),
-                    open.iter()
-                        .find(|e| there.contains(e))
-                        .map_or_else(String::new, |(p, i)| format!("{p}.{i}"))
+                    first.map_or_else(String::new, |(put, index)| format!("{put}.{index}"))
                 );
                 self.findings.add(ViolationKind::Halved, words);
             }
-            match back {
-                0 if open.is_empty() => {}
-                0 => self.counts.doubt_taken += 1,
-                _ => self.counts.doubt_returned += 1,
+            match outcome {
+                TakeOutcome::Taken if open.is_empty() => {}
+                TakeOutcome::Taken => self.counts.doubt_taken += 1,
+                TakeOutcome::NotTaken | TakeOutcome::InPart => self.counts.doubt_returned += 1,
             }
             for (name, index) in open {
                 let is_back = there.contains(&(name, index));
                 let Some(put) = self.live(name) else { continue };
-                put.places[index as usize] =
+                put.record.events[index as usize] =
                     if is_back { EventState::Waiting } else { EventState::Taken };
                 self.retire(name);
             }
@@ -95,8 +96,9 @@ impl Oracle {
         if let Err((kind, words)) = self.known(name, index) {
             return self.findings.add(kind, words);
         }
-        let taken =
-            self.live(name).is_some_and(|put| put.places[index as usize] == EventState::Taken);
+        let taken = self
+            .live(name)
+            .is_some_and(|put| put.record.events[index as usize] == EventState::Taken);
         if taken {
             let words = format!("event {name}.{index} comes back after it was acknowledged");
             self.findings.add(ViolationKind::Doubled, words);
@@ -105,18 +107,18 @@ impl Oracle {
 
     /// Checks that events of one transaction are adjacent and in order.
     fn check_together(&mut self, contents: &[EventSpan]) {
-        let mut last: Option<EventSpan> = None;
-        let mut seen = BTreeSet::new();
+        let mut adjacency = Adjacency::new();
         for span in contents {
-            let follows = last.is_some_and(|l| l.put == span.put);
-            if follows && last.is_some_and(|l| l.to > span.from) {
-                let words = format!("events of put {} are out of order", span.put);
-                self.findings.add(ViolationKind::Disordered, words);
-            } else if !follows && !seen.insert(span.put) {
-                let words = format!("events of put {} do not stand together", span.put);
-                self.findings.add(ViolationKind::Disordered, words);
-            }
-            last = Some(*span);
+            let words = match adjacency.push(span.put, span.from as usize, span.to as usize) {
+                Ok(()) => continue,
+                Err(Misplaced::OutOfOrder) => {
+                    format!("events of put {} are out of order", span.put)
+                }
+                Err(Misplaced::Apart) => {
+                    format!("events of put {} do not stand together", span.put)
+                }
+            };
+            self.findings.add(ViolationKind::Disordered, words);
         }
     }
 
@@ -126,37 +128,33 @@ impl Oracle {
         for (writer, known) in &mut self.writers {
             for (number, put) in &mut known.live {
                 let name = PutName { writer: *writer, number: *number };
-                let missing: Vec<u32> = (0..put.places.len() as u32)
-                    .filter(|i| put.places[*i as usize] == EventState::Waiting)
-                    .filter(|i| !there.contains(&(name, *i)))
-                    .collect();
-                if put.standing == PutState::Doubt {
-                    if missing.len() == put.places.len() {
-                        absent.push((name, put.places.is_empty()));
-                        continue;
+                let of = put.record.events.len();
+                match put.record.settle(|index| there.contains(&(name, index as u32)), now) {
+                    Settled::Unchanged => {}
+                    Settled::FoundAbsent => absent.push((name, of == 0)),
+                    Settled::Committed { was_in_doubt: true, missing } => {
+                        self.counts.doubt_there += 1;
+                        if !missing.is_empty() {
+                            let words = format!(
+                                "put {name} was in doubt and is there in part: {} of {of} events are missing",
+                                missing.len()
+                            );
+                            self.findings.add(ViolationKind::Halved, words);
+                        }
                     }
-                    self.counts.doubt_there += 1;
-                    if !missing.is_empty() {
-                        let words = format!(
-                            "put {name} was in doubt and is there in part: {} of {} events are missing",
-                            missing.len(),
-                            put.places.len()
-                        );
-                        self.findings.add(ViolationKind::Halved, words);
-                    }
-                } else {
-                    for span in spans_of(missing.iter().map(|index| (name, *index))) {
-                        let (events, of) = (u64::from(span.to - span.from), put.places.len());
-                        let words = format!(
-                            "put {name} was acknowledged, and of its {of} events {} to {} are not there",
-                            span.from,
-                            span.to - 1
-                        );
-                        self.findings.add_events(ViolationKind::Lost, events, words);
+                    Settled::Committed { was_in_doubt: false, missing } => {
+                        let missing = missing.iter().map(|index| (name, *index as u32));
+                        for span in spans_of(missing) {
+                            let words = format!(
+                                "put {name} was acknowledged, and of its {of} events {} to {} are not there",
+                                span.from,
+                                span.to - 1
+                            );
+                            let events = u64::from(span.to - span.from);
+                            self.findings.add_events(ViolationKind::Lost, events, words);
+                        }
                     }
                 }
-                put.standing = PutState::There;
-                put.there_since.get_or_insert(now);
             }
         }
         for (name, position_alone) in absent {
@@ -174,7 +172,7 @@ impl Oracle {
         let certain = known.position;
         let words = |number: Option<u64>| number.map_or("none".to_owned(), |n| n.to_string());
         let behind = known.live.iter().rev().find(|(number, put)| {
-            put.position && put.standing == PutState::There && Some(**number) > found
+            put.position && put.record.state == PutState::Committed && Some(**number) > found
         });
         if let Some(number) = behind.map(|(n, _)| *n).max(certain).filter(|n| Some(*n) > found) {
             let found = words(found);
@@ -196,8 +194,12 @@ impl Oracle {
         }
         known.position = known.position.max(found);
         // Transactions of source offsets alone that were in doubt are settled by this.
-        let alone: Vec<u64> =
-            known.live.iter().filter(|(_, put)| put.places.is_empty()).map(|(n, _)| *n).collect();
+        let alone: Vec<u64> = known
+            .live
+            .iter()
+            .filter(|(_, put)| put.record.events.is_empty())
+            .map(|(n, _)| *n)
+            .collect();
         for number in alone {
             known.live.remove(&number);
             known.over.insert(number, number.saturating_add(1));

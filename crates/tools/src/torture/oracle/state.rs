@@ -5,40 +5,15 @@ use super::opening_check::OpeningCheck;
 use crate::torture::note::EventSpan;
 use crate::torture::transaction_shape::TransactionShape;
 use millpond::internal::base::ranges::RangeSet;
+use millpond_sim::oracle::{PutRecord, TakeId};
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// The state of a put transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PutState {
-    /// Its commit was requested.
-    Asked,
-    /// Its commit returned Ok, or its events were seen.
-    There,
-    /// It may be present, whole.
-    Doubt,
-}
-
-/// The state of one event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EventState {
-    Waiting,
-    /// Lent to a taker.
-    Lent(u32),
-    /// Its acknowledgement (by number) was requested and may have happened.
-    MayBeTaken(u64),
-    Taken,
-}
 
 /// A put transaction that is not over.
 #[derive(Debug)]
 pub(super) struct OpenPut {
-    /// When its commit was requested.
-    pub(super) asked: u64,
-    /// When it was known to be present.
-    pub(super) there_since: Option<u64>,
-    pub(super) standing: PutState,
-    pub(super) places: Vec<EventState>,
+    pub(super) record: PutRecord,
+    /// Whether it carries its writer's source offset.
     pub(super) position: bool,
 }
 
@@ -85,10 +60,10 @@ pub struct EventCounts {
     pub judged_openings: u64,
 }
 
-/// An acknowledgement in flight or in doubt.
+/// A take: its events are leased, or its acknowledgement is in flight or in doubt.
 #[derive(Debug)]
-pub(super) struct PendingAck {
-    pub(super) number: u64,
+pub(super) struct OpenTake {
+    pub(super) id: TakeId,
     pub(super) events: Vec<EventSpan>,
 }
 
@@ -101,25 +76,23 @@ pub(in crate::torture) struct Oracle {
     pub(super) announced: bool,
     pub(super) now: u64,
     pub(super) writers: BTreeMap<u32, OracleWriter>,
-    /// The events lent to each taker.
-    pub(super) lent: BTreeMap<u32, Vec<EventSpan>>,
+    /// The events leased to each taker.
+    pub(super) leased: BTreeMap<u32, OpenTake>,
     /// Each taker's acknowledgement in flight.
-    pub(super) asked: BTreeMap<u32, PendingAck>,
-    pub(super) doubts: Vec<PendingAck>,
-    pub(super) acknowledgements: u64,
+    pub(super) asked: BTreeMap<u32, OpenTake>,
+    /// Acknowledgements in doubt.
+    pub(super) doubts: Vec<OpenTake>,
+    /// How many takes there were.
+    pub(super) takes: TakeId,
     pub(super) opening: OpeningCheck,
     pub(in crate::torture) counts: EventCounts,
     pub(in crate::torture) findings: OracleFindings,
 }
 
 impl OpenPut {
-    pub(super) fn new(shape: &TransactionShape, asked: u64, standing: PutState) -> Self {
-        Self {
-            asked,
-            there_since: None,
-            standing,
-            places: vec![EventState::Waiting; shape.events as usize],
-            position: shape.position,
-        }
+    pub(super) fn new(shape: &TransactionShape, now: u64) -> Self {
+        let mut record = PutRecord::new(shape.events as usize, now);
+        record.request();
+        Self { record, position: shape.position }
     }
 }

@@ -137,6 +137,24 @@ fn a_part_taken_and_the_rest_there_is_right() {
 }
 
 #[test]
+fn a_taken_event_of_a_put_taken_in_part_may_not_be_leased_again() {
+    let p = puts(2, false, 1)[0];
+    let first = EventSpan { to: 1, ..whole(p) };
+    let lent = Note::Lent { taker: 1, events: vec![first] };
+    let life = vec![opening(&[], &[]), committed(p), taken(0, vec![first]), vec![lent]];
+    finds(&heard(vec![life]), Some(ViolationKind::Doubled));
+}
+
+#[test]
+fn a_put_may_not_be_refused_after_its_events_were_delivered() {
+    let p = puts(2, false, 1)[0];
+    let lent = Note::Lent { taker: 0, events: vec![whole(p)] };
+    let refused = Note::PutRefused(p, RefusedPut::Other);
+    let life = vec![opening(&[], &[]), vec![Note::PutAsked(p), lent, refused]];
+    finds(&heard(vec![life]), Some(ViolationKind::Foreign));
+}
+
+#[test]
 fn an_acknowledgement_in_doubt_is_whole_or_not_at_all() {
     let p = puts(2, false, 2);
     let life = || {
@@ -211,6 +229,9 @@ fn order_is_that_of_the_commits() {
         &heard(vec![in_part(), vec![opening(&rest_first, &[])]]),
         Some(ViolationKind::Disordered),
     );
+    let turned = vec![opening(&[rest, first], &[])];
+    let alone = vec![opening(&[], &[]), committed(p[0])];
+    finds(&heard(vec![alone, turned]), Some(ViolationKind::Disordered));
     let apart = vec![opening(&[first, whole(p[1]), rest], &[])];
     let oracle = heard(vec![together(), apart]);
     assert!(oracle.findings.count(ViolationKind::Disordered) > 0);
