@@ -61,8 +61,8 @@ pub enum FaultKind {
     Hung,
     /// A directory or a file is not there, or was removed while it is in use.
     Missing,
-    /// The channel has stopped: after an internal failure, or because another process has locked one
-    /// of its directories.
+    /// The channel has stopped: after an internal failure, because another process has locked one of
+    /// its directories, or because it was closed.
     Stopped,
     /// A defect of this program: a thread panicked.
     Internal,

@@ -416,7 +416,7 @@ pub struct Status {
     pub stripes: Vec<StripeStatus>,
     /// Why a stripe takes no puts, or why the whole channel takes none for a reason other than
     /// `capacity`: [`Status::refuses`] distinguishes the two.
-    pub fault: Option<String>,
+    pub fault: Option<FaultCause>,
     /// It has stopped, after an internal failure or for another process, which `fault` says, and
     /// does nothing until it is closed and opened again. What was committed is as safe as before.
     pub stopped: bool,
@@ -437,8 +437,13 @@ impl Status {
     #[doc(hidden)]
     #[must_use]
     pub fn stopped(capacity: u64, why: &FaultCause) -> Self {
-        Self { capacity, fault: Some(why.to_string()), stopped: true, ..Self::default() }
+        Self { capacity, fault: Some(why.clone()), stopped: true, ..Self::default() }
     }
+}
+
+/// Returns the cause that the status of a closed channel in memory names.
+fn closed_cause() -> FaultCause {
+    FaultCause::new(FaultKind::Stopped, FaultPlace::default(), "the channel is closed")
 }
 
 /// Checks what every channel requires of an event before it enters a transaction. Within these

@@ -1,5 +1,6 @@
 //! What a watcher gets to see of one stripe at one moment.
 
+use crate::base::fault_cause::FaultCause;
 use crate::base::histogram::HistogramReading;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// let channel = FileChannel::open(options)?;
 /// for stripe in channel.status().stripes {
 ///     if let Some(why) = &stripe.suspended {
-///         eprintln!("{}: {why}", stripe.directory);
+///         eprintln!("{} ({:?}): {why}", stripe.directory, why.kind());
 ///     }
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -43,7 +44,7 @@ pub struct StripeStatus {
     /// Durations of successful, durable writes.
     pub writes: HistogramReading,
     /// Why it is suspended, if it is.
-    pub suspended: Option<String>,
+    pub suspended: Option<FaultCause>,
     /// Why it takes no puts, if it takes none.
-    pub no_space: Option<String>,
+    pub no_space: Option<FaultCause>,
 }

@@ -66,7 +66,7 @@ impl Caller {
     /// Calls `step` until it is ready.
     pub(crate) fn steps<T, S>(self, timer: &Timer, step: S) -> Steps<'_, S>
     where
-        S: FnMut(&Waker) -> Step<T> + Unpin,
+        S: FnMut(&Waker) -> StepResult<T> + Unpin,
     {
         Steps { caller: self, step, timer, alarm: None }
     }
@@ -89,7 +89,7 @@ async fn task_changed(count: &EventCount, generation: u32, deadline: Duration, t
 }
 
 /// The result of a step.
-pub(crate) enum Step<T> {
+pub(crate) enum StepResult<T> {
     /// Done.
     Ready(T),
     /// Call again when the waker was called, or when the clock has reached this.
@@ -114,13 +114,13 @@ fn unpark() -> Waker {
 }
 
 /// Drives `step` on this thread until it is ready.
-fn block<T>(clock: &dyn Clock, mut step: impl FnMut(&Waker) -> Step<T>) -> T {
+fn block<T>(clock: &dyn Clock, mut step: impl FnMut(&Waker) -> StepResult<T>) -> T {
     // A thread that ends may commit in the destructor of its last value.
     let waker = UNPARK.try_with(Waker::clone).unwrap_or_else(|_| unpark());
     loop {
         match step(&waker) {
-            Step::Ready(value) => return value,
-            Step::Until(deadline) => {
+            StepResult::Ready(value) => return value,
+            StepResult::Until(deadline) => {
                 let nap = deadline.saturating_sub(clock.now()).min(NAP_MAX);
                 std::thread::park_timeout(nap);
             }
@@ -136,7 +136,7 @@ pub(crate) struct Steps<'t, S> {
     alarm: Option<(Duration, TimerHandle)>,
 }
 
-impl<T, S: FnMut(&Waker) -> Step<T> + Unpin> Future for Steps<'_, S> {
+impl<T, S: FnMut(&Waker) -> StepResult<T> + Unpin> Future for Steps<'_, S> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -145,11 +145,11 @@ impl<T, S: FnMut(&Waker) -> Step<T> + Unpin> Future for Steps<'_, S> {
             return Poll::Ready(block(timer.clock(), &mut self.step));
         }
         match (self.step)(context.waker()) {
-            Step::Ready(value) => {
+            StepResult::Ready(value) => {
                 self.alarm = None;
                 Poll::Ready(value)
             }
-            Step::Until(deadline) => {
+            StepResult::Until(deadline) => {
                 match &self.alarm {
                     Some((set, alarm)) if *set == deadline => alarm.renew(context.waker()),
                     _ => {

@@ -225,14 +225,17 @@ impl Log {
             return None;
         }
         self.durable.stripe_mut(index).void_damaged(start, end);
-        if self.stripes[index.at()].is_active() {
+        if self.stripes[index.at()].is_writable() {
             self.occupied = self.occupied.saturating_sub(lost);
         }
         self.changed();
         self.wakeups.room = true;
         let body = LostBody { stripe: index, start, end };
-        let home =
-            self.stripes.iter().find(|s| s.is_active() && s.space.fits(0, LOST_ROOM_BYTES))?.index;
+        let home = self
+            .stripes
+            .iter()
+            .find(|s| s.is_writable() && s.space.fits(0, LOST_ROOM_BYTES))?
+            .index;
         let header = plain_header(FrameKind::Lost, LostBody::BYTES);
         let reservation = self.place(home, header, FrameEffect::Lost(body)).ok()?;
         Some((reservation, body))

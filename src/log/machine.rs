@@ -1,7 +1,8 @@
 //! The machine's state, its construction, and its log lines and wakeups.
 
-use super::block::{LogBlock, OpenBlock, state_bytes_bound};
+use super::block::{LogBlock, state_bytes_bound};
 use super::block_completion::BlockCompletion;
+use super::block_queue::BlockQueue;
 use super::read_window::ReadWindow;
 use super::readable_block::Lease;
 use super::segment_space::SegmentSpace;
@@ -143,7 +144,7 @@ impl Log {
             nonce,
             rotation: 0,
         };
-        log.occupied = log.waiting_on(Stripe::is_active);
+        log.occupied = log.waiting_on(Stripe::is_writable);
         log.began = (log.published(), log.quarantined());
         log
     }
@@ -153,7 +154,7 @@ impl Log {
         // Capacity that leaks, or is given out twice, would show only after days.
         debug_assert_eq!(
             self.occupied,
-            self.waiting_on(Stripe::is_active),
+            self.waiting_on(Stripe::is_writable),
             "room is taken by the events of active stripes and nothing else"
         );
         self.wakeups.memory = self.stripes.iter().any(Stripe::needs_memory_soon);
@@ -165,14 +166,7 @@ impl Log {
     pub fn completions(&self) -> Vec<Arc<BlockCompletion>> {
         let mut completions = self.wakeups.completions.clone();
         for stripe in &self.stripes {
-            let flying = stripe.in_flight.iter().map(|w| &w.block);
-            let sealed = stripe.sealed.iter().map(|s| &s.block);
-            let open = stripe.open.iter().map(|o| &o.block);
-            let queued = stripe.unwritten.iter().map(|(block, _)| block);
-            let open = open.chain(queued);
-            completions.extend(
-                flying.chain(sealed).chain(open).map(|block| Arc::clone(&block.completion)),
-            );
+            completions.extend(stripe.blocks.completions().map(Arc::clone));
         }
         completions.extend(self.acks.values().filter_map(|ack| ack.slot_completion.clone()));
         completions
@@ -290,12 +284,7 @@ impl Stripe {
                 start.last_segment,
                 start.free,
             ),
-            writer: None,
-            open: None,
-            sealed: std::collections::VecDeque::new(),
-            in_flight: std::collections::VecDeque::new(),
-            unwritten: Vec::new(),
-            writes_in_flight_max: start.writes_in_flight_max,
+            blocks: BlockQueue::new(start.writes_in_flight_max),
             writes: DurationHistogram::default(),
             ages: EventAges::new(opened),
             window: ReadWindow::new(state.watermark.block.0 + 1, skip_until),
@@ -335,21 +324,5 @@ impl Stripe {
             state: false,
             rolls: false,
         }
-    }
-
-    /// Opens a block of at most `room` bytes.
-    pub(super) fn open_block(&mut self, pool: &SlabPool, block: LogBlock, room: usize) -> bool {
-        debug_assert!(self.open.is_none(), "one block is open at a time");
-        // A block is contiguous memory: the rest of the slab must hold its maximum size.
-        let too_small = |w: &crate::disk::memory::AreaWriter| w.remaining() < room;
-        if self.writer.as_ref().is_none_or(too_small) {
-            match pool.writer(room) {
-                Ok(writer) => self.writer = Some(writer),
-                Err(_) => return false,
-            }
-        }
-        let writer = self.writer.as_mut().expect("made above");
-        self.open = OpenBlock::new(writer, block, room);
-        self.open.is_some()
     }
 }

@@ -53,6 +53,7 @@
 
 pub mod block;
 pub mod block_completion;
+mod block_queue;
 mod checkpoint_plan;
 mod interface;
 pub mod lease;

@@ -156,7 +156,7 @@ impl Log {
         let mut homes: Vec<StripeIndex> = leases.iter().map(|c| c.block.stripe).collect();
         homes.sort_unstable();
         homes.dedup();
-        homes.retain(|index| self.stripes[index.at()].is_active());
+        homes.retain(|index| self.stripes[index.at()].is_writable());
         homes.truncate(if Mutation::AckOnOneStripe.is_active() { 1 } else { homes.len() });
         if homes.is_empty() {
             match self.choose(now, frame, Purpose::Ack) {
@@ -245,7 +245,7 @@ impl Log {
         who: Purpose,
     ) -> Result<(), ReserveError> {
         let stripe = &mut self.stripes[index.at()];
-        if !stripe.is_active() {
+        if !stripe.is_writable() {
             let what = || format!("the directory of stripe {index} is missing");
             let missing = || FaultCause::new(FaultKind::Missing, index, what());
             let cause = stripe.phase.cause().cloned();
@@ -266,8 +266,8 @@ impl Log {
             let cause = FaultCause::new(FaultKind::TooManyGaps, index, what);
             return Err(ReserveError::NoSpace(cause));
         }
-        let open = stripe.open.as_ref().map_or(0, |o| o.block.written_len() as u64);
-        if stripe.fits_open(frame) || stripe.space.fits(open, block_need(frame)) {
+        let open = stripe.blocks.open_written_bytes();
+        if stripe.blocks.fits_open(frame) || stripe.space.fits(open, block_need(frame)) {
             return Ok(());
         }
         let state = state_bytes_bound(&self.durable, self.acks.len());
@@ -296,7 +296,7 @@ impl Log {
         let stripe = &mut self.stripes[index.at()];
         let frame = header.frame_len();
         let barrier = matches!(effect, FrameEffect::Fence(_));
-        if barrier || !stripe.fits_open(frame) {
+        if barrier || !stripe.blocks.fits_open(frame) {
             stripe.seal_open();
             let mut block = stripe.new_block();
             let need = block_need(frame);
@@ -308,19 +308,17 @@ impl Log {
             let state = || state_bytes_bound(&self.durable, self.acks.len());
             let room = stripe.space.plan_block(need, state);
             block.rolls = room.rolls();
-            if !stripe.open_block(&self.pool, block, room.bytes as usize) {
+            if !stripe.blocks.open(&self.pool, block, room.bytes as usize) {
                 let what = "no memory for a block; raise the memory limit of the process";
                 let cause = FaultCause::new(FaultKind::OutOfMemory, index, what);
                 return Err(ReserveError::NoSpace(cause));
             }
             stripe.space.promise(room);
         }
-        let open = stripe.open.as_mut().expect("opened above");
-        let writer = stripe.writer.as_mut().expect("an open block has a writer");
         if let FrameEffect::Put { count, .. } = &effect {
             stripe.next_sequence += u64::from(*count);
         }
-        let reservation = open.reserve(writer, header, effect);
+        let reservation = stripe.blocks.reserve(header, effect);
         if barrier {
             stripe.seal_open();
         }
@@ -329,19 +327,10 @@ impl Log {
 }
 
 impl Stripe {
-    pub(super) fn fits_open(&self, frame: usize) -> bool {
-        match (&self.open, &self.writer) {
-            (Some(open), Some(writer)) => !open.block.solo && open.fits(writer, frame),
-            _ => false,
-        }
-    }
-
     /// Fixes the open block's frames and queues it.
     pub(super) fn seal_open(&mut self) {
-        if let (Some(open), Some(writer)) = (self.open.take(), self.writer.as_mut()) {
-            let sealed = open.seal(writer);
-            self.space.seal(sealed.area.len() as u64);
-            self.sealed.push_back(sealed);
+        if let Some(bytes) = self.blocks.seal() {
+            self.space.seal(bytes);
         }
     }
 }

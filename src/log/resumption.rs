@@ -35,7 +35,7 @@ impl Log {
         }
         // For lack of memory a fence may not have been placed when its stripe failed.
         let ready = |s: &&Stripe| s.phase == StripePhase::Active;
-        let ready = self.stripes.iter().filter(ready).min_by_key(|s| s.outstanding_bytes());
+        let ready = self.stripes.iter().filter(ready).min_by_key(|s| s.blocks.outstanding_bytes());
         if let Some(on) = ready.map(|s| s.index) {
             self.fence_suspended(on);
         }
@@ -139,6 +139,6 @@ impl Stripe {
         self.phase == StripePhase::InSlot
             && self.failures.is_any()
             && !self.space.roll_is_planned()
-            && self.queued_bytes() == 0
+            && self.blocks.queued_bytes() == 0
     }
 }

@@ -10,7 +10,7 @@ use crate::base::ids::StripeIndex;
 impl Log {
     /// Sets how many concurrent writes the stripe's storage takes, if this became known after the opening.
     pub fn set_writes_in_flight_max(&mut self, stripe: StripeIndex, max: usize) {
-        self.stripes[stripe.at()].writes_in_flight_max = max;
+        self.stripes[stripe.at()].blocks.allow_in_flight(max);
     }
 
     /// Adds a segment that the stripe can take into use.
@@ -27,7 +27,7 @@ impl Log {
     pub fn refuse_segment(&mut self, index: StripeIndex, len: u64, fault: FaultCause) {
         let bound = self.state_bytes_bound();
         let stripe = &mut self.stripes[index.at()];
-        stripe.space.refuse(len, fault, bound + stripe.first_queued_bytes());
+        stripe.space.refuse(len, fault, bound + stripe.blocks.first_queued_bytes());
         self.wakeups.room = true;
     }
 

@@ -1,23 +1,17 @@
 //! One stripe: its segments, its queue of blocks, its writes in flight.
 
-use super::block::{FrameEffect, LogBlock, OpenBlock, SealedBlock};
+use super::block::FrameEffect;
+use super::block_queue::BlockQueue;
 use super::read_window::ReadWindow;
 use super::segment_space::{FreeSegment, LiveSegment, SegmentSpace};
 use super::stripe_phase::{FailureCount, PhaseEvent, StripePhase};
-use super::write_job::JobId;
 use crate::base::checksum::Salt;
 use crate::base::event_ages::EventAges;
 use crate::base::fault_cause::FaultCause;
 use crate::base::histogram::DurationHistogram;
-use crate::base::ids::{
-    BlockNumber, EpochNumber, SegmentId, Sequence, StripeIndex, Uuid, WriteOrder,
-};
-use crate::base::limits::BLOCK_BYTES_MAX;
-use crate::disk::memory::{Area, AreaWriter};
+use crate::base::ids::{BlockNumber, EpochNumber, SegmentId, Sequence, StripeIndex, Uuid};
 use crate::record::Epoch;
 use crate::record::body::AckBody;
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The initial state of a stripe.
@@ -48,22 +42,6 @@ pub struct StripeStart {
     pub available: bool,
 }
 
-pub(super) struct WriteInFlight {
-    pub job: JobId,
-    pub number: BlockNumber,
-    pub order: WriteOrder,
-    pub segment: SegmentId,
-    pub offset: u64,
-    /// Where the block begins in `area`: after the segment header, if that is written with it.
-    pub block_at: usize,
-    pub area: Arc<Area>,
-    pub block: LogBlock,
-    pub started: Duration,
-    pub done: bool,
-    /// It has returned with an error.
-    pub failed: bool,
-}
-
 /// One stripe.
 pub(super) struct Stripe {
     pub index: StripeIndex,
@@ -79,13 +57,8 @@ pub(super) struct Stripe {
     pub next_sequence: u64,
     /// Its segments and the room in them.
     pub space: SegmentSpace,
-    pub writer: Option<AreaWriter>,
-    pub open: Option<OpenBlock>,
-    pub sealed: VecDeque<SealedBlock>,
-    pub in_flight: VecDeque<WriteInFlight>,
-    /// Blocks that waited for a write when the epoch failed: they get no header any more.
-    pub unwritten: Vec<(LogBlock, Arc<Area>)>,
-    pub writes_in_flight_max: usize,
+    /// Its blocks that are not durable.
+    pub blocks: BlockQueue,
     /// Durations of successful writes.
     pub writes: DurationHistogram,
     /// When its events became durable.
@@ -144,8 +117,8 @@ impl UnresolvedFrames {
 }
 
 impl Stripe {
-    pub(super) fn is_active(&self) -> bool {
-        self.phase.is_active()
+    pub(super) fn is_writable(&self) -> bool {
+        self.phase.is_writable()
     }
 
     /// Changes the phase.
@@ -156,42 +129,17 @@ impl Stripe {
         self.phase = next;
     }
 
-    /// Returns the bytes that wait for a write.
-    pub(super) fn queued_bytes(&self) -> u64 {
-        let sealed: usize = self.sealed.iter().map(|s| s.area.len()).sum();
-        let open = self.open.as_ref().map_or(0, |o| o.block.len);
-        (sealed + open) as u64
-    }
-
-    /// Returns the bytes of the block that is written next.
-    pub(super) fn first_queued_bytes(&self) -> u64 {
-        let sealed = self.sealed.front().map(|s| s.area.len());
-        let open = || self.open.as_ref().map_or(0, |o| o.block.written_len());
-        sealed.unwrap_or_else(open) as u64
-    }
-
-    /// Returns the bytes queued or in flight.
-    pub(super) fn outstanding_bytes(&self) -> u64 {
-        let flying: usize = self.in_flight.iter().map(|w| w.area.len()).sum();
-        self.queued_bytes() + flying as u64
-    }
-
     /// Returns the estimated seconds until a frame reserved now would be durable. For a stripe that hangs it grows with
     /// time although few bytes are outstanding.
     pub(super) fn expected_seconds(&self, now: Duration) -> f64 {
-        let age =
-            self.in_flight.front().map_or(0.0, |w| now.saturating_sub(w.started).as_secs_f64());
-        self.outstanding_bytes() as f64 / self.rate.max(1.0) + age
+        let first = self.blocks.in_flight().next();
+        let age = first.map_or(0.0, |w| now.saturating_sub(w.started).as_secs_f64());
+        self.blocks.outstanding_bytes() as f64 / self.rate.max(1.0) + age
     }
 
     /// Whether its next block, or the state record of a planned roll, may need another slab of memory.
     pub(super) fn needs_memory_soon(&self) -> bool {
-        let is_short = |writer: &AreaWriter| writer.remaining() < BLOCK_BYTES_MAX;
         let starts = self.phase == StripePhase::Starting || self.space.roll_is_planned();
-        self.is_active() && (starts || self.writer.as_ref().is_none_or(is_short))
-    }
-
-    pub(super) fn writing_alone(&self) -> bool {
-        self.in_flight.iter().any(|w| w.block.solo)
+        self.is_writable() && (starts || self.blocks.needs_memory())
     }
 }

@@ -101,7 +101,7 @@ impl StripePhase {
 
     /// Whether frames can be reserved and written: neither missing nor suspended. More than [`Self::Active`]: the epoch
     /// may still be starting, or be in a slot.
-    pub(super) fn is_active(&self) -> bool {
+    pub(super) fn is_writable(&self) -> bool {
         matches!(self, Self::Starting | Self::InSlot | Self::Active)
     }
 
@@ -243,7 +243,7 @@ mod tests {
             assert_eq!(phase(name).cause(), None, "{name}");
         }
         for name in ["failing", "failing+", "suspended", "awaiting"] {
-            assert!(phase(name).cause().is_some() && !phase(name).is_active(), "{name}");
+            assert!(phase(name).cause().is_some() && !phase(name).is_writable(), "{name}");
         }
     }
 

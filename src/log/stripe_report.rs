@@ -63,8 +63,8 @@ pub struct StripeReport {
 impl Log {
     /// Whether the stripe can be written: neither missing nor suspended.
     #[must_use]
-    pub fn is_active(&self, index: StripeIndex) -> bool {
-        self.stripes[index.at()].is_active()
+    pub fn is_writable(&self, index: StripeIndex) -> bool {
+        self.stripes[index.at()].is_writable()
     }
 
     /// Whether a write of the stripe was given up and has not returned.
@@ -84,7 +84,7 @@ impl Log {
     pub fn lent(&self) -> u64 {
         self.stripes
             .iter()
-            .filter(|stripe| stripe.is_active())
+            .filter(|stripe| stripe.is_writable())
             .map(|stripe| stripe.window.lent())
             .sum()
     }
@@ -92,7 +92,7 @@ impl Log {
     /// Counts events on stripes that cannot be reached now.
     #[must_use]
     pub fn out_of_reach(&self) -> u64 {
-        self.waiting_on(|stripe| !stripe.is_active())
+        self.waiting_on(|stripe| !stripe.is_writable())
     }
 
     /// Counts events lost to damage since the channel was created.
@@ -130,7 +130,10 @@ impl Log {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.slot_queue.is_empty()
-            && self.stripes.iter().all(|s| s.outstanding_bytes() == 0 && !s.phase.is_failing())
+            && self
+                .stripes
+                .iter()
+                .all(|s| s.blocks.outstanding_bytes() == 0 && !s.phase.is_failing())
     }
 
     /// Returns the present state of one stripe.
@@ -161,7 +164,7 @@ impl Log {
             writes: stripe.writes.read(),
             wants_segment: space.wanted_bytes(),
             room_bytes: space.room(),
-            writing: !stripe.in_flight.is_empty(),
+            writing: !stripe.blocks.is_idle(),
             written_at: stripe.written_at,
             last_segment: space.last_id(),
             hung_writes: space.abandoned_writes(),

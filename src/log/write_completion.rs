@@ -3,9 +3,10 @@
 use super::Log;
 use super::block::FrameEffect;
 use super::block_completion::BlockOutcome;
+use super::block_queue::WriteInFlight;
 use super::readable_block::ReadableBlock;
 use super::segment_space::Recycled;
-use super::stripe::{Stripe, WriteInFlight};
+use super::stripe::Stripe;
 use super::stripe_phase::{PhaseEvent, StripePhase};
 use super::tail_cache::{BlockExtent, LogPosition};
 use super::write_job::JobId;
@@ -35,10 +36,9 @@ impl Log {
             self.wakeups.maintenance = true;
             return;
         }
-        let Some(at) = stripe.in_flight.iter().position(|w| w.job == job) else { return };
+        let Some(write) = stripe.blocks.write_mut(job) else { return };
         match result {
             Ok(()) => {
-                let write = &mut stripe.in_flight[at];
                 write.done = true;
                 let bytes = write.area.len();
                 let took = now.saturating_sub(write.started);
@@ -52,13 +52,13 @@ impl Log {
                 self.publish(now, index);
             }
             Err(error) => {
-                let write = &mut stripe.in_flight[at];
                 write.failed = true;
-                let segment = stripe.space.segment(write.segment);
-                let path = segment.map(|s| s.file.path().to_path_buf()).unwrap_or_default();
-                let what = format!("writing {} at {}", path.display(), write.offset);
-                let place = FaultPlace::from(index).in_segment(write.segment);
-                let place = place.at_path(path).at_offset(write.offset);
+                let (segment, offset) = (write.segment, write.offset);
+                let file = stripe.space.segment(segment).map(|s| s.file.path().to_path_buf());
+                let path = file.unwrap_or_default();
+                let what = format!("writing {} at {offset}", path.display());
+                let place = FaultPlace::from(index).in_segment(segment);
+                let place = place.at_path(path).at_offset(offset);
                 self.fail(now, index, &FaultCause::from_io(place, what, error));
             }
         }
@@ -68,14 +68,8 @@ impl Log {
     fn publish(&mut self, now: Duration, index: StripeIndex) {
         loop {
             let stripe = &mut self.stripes[index.at()];
-            if !stripe
-                .in_flight
-                .front()
-                .is_some_and(|w| w.done || Mutation::PublishedOverGaps.is_active())
-            {
-                break;
-            }
-            let Some(write) = stripe.in_flight.pop_front() else { break };
+            let ended = |w: &WriteInFlight| w.done || Mutation::PublishedOverGaps.is_active();
+            let Some(write) = stripe.blocks.take_first_write(ended) else { break };
             self.publish_block(now, index, write);
         }
         self.changed();
@@ -154,7 +148,7 @@ impl Log {
     fn apply_put(&mut self, index: StripeIndex, (first, count): (u64, u32), void: bool) {
         if void {
             self.durable.stripe_mut(index).void(first, first + u64::from(count));
-            if self.stripes[index.at()].is_active() {
+            if self.stripes[index.at()].is_writable() {
                 self.occupied = self.occupied.saturating_sub(u64::from(count));
             }
             self.wakeups.room = true;
@@ -178,7 +172,7 @@ impl Log {
                 self.counts.taken += fresh;
                 // Not when the last copy has settled: a stripe that fails meanwhile leaves the count with its
                 // unacknowledged events.
-                if self.stripes[stripe.at()].is_active() {
+                if self.stripes[stripe.at()].is_writable() {
                     self.occupied = self.occupied.saturating_sub(fresh);
                 }
             }

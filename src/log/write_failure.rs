@@ -13,6 +13,7 @@
 use super::Log;
 use super::block::{FrameEffect, FrameEntry, LogBlock, plain_header};
 use super::block_completion::{BlockOutcome, CommitTicket};
+use super::block_queue::StoppedBlocks;
 use super::stripe::{Stripe, UnresolvedFrames};
 use super::stripe_phase::{PhaseEvent, StripePhase};
 use super::write_job::time_allowed;
@@ -54,14 +55,12 @@ impl Log {
             &codes::STRIPE_SUSPENDED,
             format!("{cause}; the stripe is suspended and its writes are moved"),
         );
-        let waiting = self.waiting_on(|s| s.index == index && s.is_active());
+        let waiting = self.waiting_on(|s| s.index == index && s.is_writable());
         self.occupied = self.occupied.saturating_sub(waiting);
         let stripe = &mut self.stripes[index.at()];
         stripe.seal_open();
         stripe.enter(PhaseEvent::Failed(cause.clone()));
-        // Their headers, which are written when a write starts, would never be filled.
-        let queued = std::mem::take(&mut stripe.sealed);
-        stripe.unwritten = queued.into_iter().map(|sealed| (sealed.block, sealed.area)).collect();
+        stripe.blocks.stop();
         self.finish_failures(now);
     }
 
@@ -72,7 +71,7 @@ impl Log {
         for index in (0..self.stripes.len()).map(|index| StripeIndex(index as u16)) {
             let stripe = &self.stripes[index.at()];
             let StripePhase::Failing { cause, started } = &stripe.phase else { continue };
-            if stripe.is_filled() {
+            if stripe.blocks.is_filled() {
                 let (cause, started) = (cause.clone(), *started);
                 self.move_away(now, index, &cause, started);
             } else {
@@ -120,7 +119,7 @@ impl Log {
         for index in 0..self.stripes.len() {
             let stripe = &self.stripes[index];
             let mut bytes = 0;
-            let hangs = stripe.in_flight.iter().filter(|w| !w.done).find(|write| {
+            let hangs = stripe.blocks.in_flight().filter(|w| !w.done).find(|write| {
                 // Earlier writes delay it.
                 bytes += write.area.len() as u64;
                 write.started + timeout + time_allowed(bytes) < now
@@ -138,14 +137,15 @@ impl Log {
     /// write.
     #[must_use]
     pub fn time_allowed(&self, index: StripeIndex) -> Duration {
-        time_allowed(self.stripes[index.at()].outstanding_bytes())
+        time_allowed(self.stripes[index.at()].blocks.outstanding_bytes())
     }
 
     /// Removes all filled blocks that are not durable from a stripe.
     fn take_undurable(&mut self, index: StripeIndex) -> Vec<UndurableBlock> {
         let stripe = &mut self.stripes[index.at()];
         let mut undurable = Vec::new();
-        for write in std::mem::take(&mut stripe.in_flight) {
+        let StoppedBlocks { writes, unwritten } = stripe.blocks.take_stopped();
+        for write in writes {
             if write.failed {
                 stripe.space.note_failed_write(write.segment);
             } else if !write.done {
@@ -154,9 +154,12 @@ impl Log {
             let (block, area, block_at) = (write.block, write.area, write.block_at);
             undurable.push(UndurableBlock { block, area, block_at });
         }
-        let queued = std::mem::take(&mut stripe.unwritten).into_iter();
-        undurable.extend(queued.map(|(block, area)| UndurableBlock { block, area, block_at: 0 }));
-        stripe.writer = None;
+        let unwritten = unwritten.into_iter();
+        undurable.extend(unwritten.map(|(block, area)| UndurableBlock {
+            block,
+            area,
+            block_at: 0,
+        }));
         undurable
     }
 
@@ -184,7 +187,11 @@ impl Log {
 
     fn other_stripe(&self, failed: StripeIndex) -> Option<StripeIndex> {
         let ready = |s: &&Stripe| s.index != failed && s.phase == StripePhase::Active;
-        self.stripes.iter().filter(ready).min_by_key(|s| s.outstanding_bytes()).map(|s| s.index)
+        self.stripes
+            .iter()
+            .filter(ready)
+            .min_by_key(|s| s.blocks.outstanding_bytes())
+            .map(|s| s.index)
     }
 
     /// Whether an epoch of the stripe has failed and nothing durable says so yet.
@@ -368,12 +375,6 @@ impl FrameEffect {
 }
 
 impl Stripe {
-    /// Whether every frame queued or in flight is filled and no block is open.
-    fn is_filled(&self) -> bool {
-        let queued = self.unwritten.iter().map(|(_, area)| area);
-        self.in_flight.iter().map(|w| &w.area).chain(queued).all(|area| area.bytes().is_some())
-    }
-
     /// Returns the end of the previous epoch, which failed.
     fn fence(&self) -> FenceBody {
         FenceBody {

@@ -2,9 +2,10 @@
 
 use super::Log;
 use super::block::{FrameEffect, LogBlock, OpenBlock, SealedBlock, block_need, plain_header};
+use super::block_queue::WriteInFlight;
 use super::interface::PendingWrite;
 use super::segment_space::LiveSegment;
-use super::stripe::{Stripe, WriteInFlight};
+use super::stripe::Stripe;
 use super::stripe_phase::StripePhase;
 use super::write_job::{JobId, UnencodedState, WriteJob};
 use crate::base::codes;
@@ -25,24 +26,21 @@ impl Log {
     /// commit delay, which may hold this call back, belongs to the channel floor.
     pub fn next_write(&mut self, now: Duration, index: StripeIndex) -> Option<WriteJob> {
         let stripe = &mut self.stripes[index.at()];
-        let idle = stripe.in_flight.is_empty();
-        if !stripe.is_active()
-            || stripe.writing_alone()
-            || stripe.in_flight.len() >= stripe.writes_in_flight_max
-        {
+        let idle = stripe.blocks.is_idle();
+        if !stripe.is_writable() || stripe.blocks.is_writing_alone() || stripe.blocks.is_full() {
             return None;
         }
         if stripe.phase == StripePhase::Starting {
             return if idle { self.start_epoch(now, index) } else { None };
         }
-        if stripe.sealed.is_empty() {
-            let open_bytes = stripe.open.as_ref().map_or(0, |o| o.block.len);
+        if stripe.blocks.next_sealed().is_none() {
+            let open_bytes = stripe.blocks.open_bytes();
             if open_bytes == 0 || (!idle && open_bytes < EARLY_WRITE_BYTES) {
                 return None;
             }
             stripe.seal_open();
         }
-        let next = stripe.sealed.front()?;
+        let next = stripe.blocks.next_sealed()?;
         let (len, solo) = (next.area.len() as u64, next.block.solo);
         if next.block.rolls || len > stripe.space.room() {
             return if idle { self.roll(now, index, len) } else { None };
@@ -50,7 +48,7 @@ impl Log {
         if solo && !idle {
             return None;
         }
-        let sealed = stripe.sealed.pop_front()?;
+        let sealed = stripe.blocks.take_sealed()?;
         Some(self.start_block(now, index, sealed, None))
     }
 
@@ -59,15 +57,13 @@ impl Log {
     #[must_use]
     pub fn may_write(&self, index: StripeIndex) -> bool {
         let stripe = &self.stripes[index.at()];
-        let idle = stripe.in_flight.is_empty();
-        if !stripe.is_active() || stripe.writing_alone() {
+        if !stripe.is_writable() || stripe.blocks.is_writing_alone() {
             return false;
         }
-        let open_bytes = stripe.open.as_ref().map_or(0, |o| o.block.len);
-        let waits = !stripe.sealed.is_empty() || stripe.phase == StripePhase::Starting;
-        let early = stripe.in_flight.len() < stripe.writes_in_flight_max
-            && (waits || open_bytes >= EARLY_WRITE_BYTES);
-        if idle { waits || open_bytes > 0 } else { early }
+        let open_bytes = stripe.blocks.open_bytes();
+        let waits = stripe.blocks.next_sealed().is_some() || stripe.phase == StripePhase::Starting;
+        let early = !stripe.blocks.is_full() && (waits || open_bytes >= EARLY_WRITE_BYTES);
+        if stripe.blocks.is_idle() { waits || open_bytes > 0 } else { early }
     }
 
     /// Returns the content of the open block, if the next write would carry it; `None` without an open block or while a
@@ -75,8 +71,8 @@ impl Log {
     #[must_use]
     pub fn pending_write(&self, index: StripeIndex) -> Option<PendingWrite> {
         let stripe = &self.stripes[index.at()];
-        let sealed = !stripe.sealed.is_empty() || !stripe.phase.is_started();
-        let block = &stripe.open.as_ref().filter(|_| stripe.in_flight.is_empty())?.block;
+        let sealed = stripe.blocks.next_sealed().is_some() || !stripe.phase.is_started();
+        let block = stripe.blocks.open_block().filter(|_| stripe.blocks.is_idle())?;
         let small = !sealed && block.len < GATHERING_BYTES_MAX;
         Some(PendingWrite { frames: block.frames.len(), small })
     }
@@ -84,7 +80,8 @@ impl Log {
     /// Returns how many commits a write in flight holds, and when it began.
     #[must_use]
     pub fn write_in_flight(&self, index: StripeIndex, job: JobId) -> Option<(usize, Duration)> {
-        let write = self.stripes[index.at()].in_flight.iter().find(|write| write.job == job)?;
+        let blocks = &self.stripes[index.at()].blocks;
+        let write = blocks.in_flight().find(|write| write.job == job)?;
         Some((write.block.frames.len(), write.started))
     }
 
@@ -94,9 +91,7 @@ impl Log {
         &self,
         index: StripeIndex,
     ) -> Option<Arc<super::block_completion::BlockCompletion>> {
-        let stripe = &self.stripes[index.at()];
-        let sealed = stripe.sealed.front().map(|s| &s.block.completion);
-        sealed.or(stripe.open.as_ref().map(|o| &o.block.completion)).cloned()
+        self.stripes[index.at()].blocks.next_completion().cloned()
     }
 
     fn start_epoch(&mut self, now: Duration, index: StripeIndex) -> Option<WriteJob> {
@@ -138,10 +133,7 @@ impl Log {
         let id = header.id;
         let (sealed, state) = self.state_block(index, state, Some(header))?;
         let stripe = &mut self.stripes[index.at()];
-        if let Some(next) = stripe.sealed.front_mut() {
-            next.block.rolls = false;
-        }
-        let queued = stripe.sealed.iter().map(|s| s.area.len() as u64).sum();
+        stripe.blocks.rolled();
         let segment = LiveSegment {
             slot: free.slot,
             id,
@@ -151,7 +143,7 @@ impl Log {
             first_sequence,
             first_order: order,
         };
-        stripe.space.roll(segment, sealed.area.len() as u64, queued);
+        stripe.space.roll(segment, sealed.area.len() as u64, stripe.blocks.sealed_bytes());
         self.counts.rolls += 1;
         // Maintenance can make the next one before puts wait for it.
         self.wakeups.maintenance = true;
@@ -237,7 +229,7 @@ impl Log {
             header: Some((sealed.header, header, stripe.block_salt)),
             state,
         };
-        stripe.in_flight.push_back(WriteInFlight {
+        stripe.blocks.started(WriteInFlight {
             job: job.id,
             number: header.number,
             order,
@@ -284,8 +276,6 @@ impl Stripe {
 
     /// Returns the sequence of the first event that is not in a started block.
     fn first_queued_sequence(&self) -> u64 {
-        let sealed = self.sealed.front().map(|s| s.block.first_sequence);
-        let open = self.open.as_ref().map(|o| o.block.first_sequence);
-        sealed.or(open).unwrap_or(self.next_sequence)
+        self.blocks.first_queued_sequence().unwrap_or(self.next_sequence)
     }
 }

@@ -10,7 +10,7 @@ use super::decide::verdict::{Decision, Ruling};
 use super::error::RecoveryError;
 use super::finding::Finding;
 use super::options::RecoverOptions;
-use super::read::block_walk::{self, Step};
+use super::read::block_walk::{self, WalkedBlock};
 use super::read::contents::{ReadOptions, stripe_index};
 use super::read::member_evidence;
 use super::read::members::{self, ListedDir};
@@ -440,12 +440,12 @@ impl Survey {
         for stripe in &self.stripes {
             for segment in &stripe.segments {
                 let mut end = segment.first_sequence;
-                let mut on_step = |step: Step<'_>| match step {
-                    Step::Block(header, bytes) => {
+                let mut on_step = |step: WalkedBlock<'_>| match step {
+                    WalkedBlock::Block(header, bytes) => {
                         end = header.end_sequence();
                         visit(stripe, segment, Ok((header, bytes)))
                     }
-                    Step::BlockGap(hole) => {
+                    WalkedBlock::BlockGap(hole) => {
                         let to = hole.next_sequence.unwrap_or(segment.end_sequence);
                         visit(stripe, segment, Err(self.hole(stripe, segment, &hole, (end, to))))
                     }

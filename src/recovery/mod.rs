@@ -43,7 +43,7 @@ pub use error::{MissingSegments, RecoveryError};
 pub use finding::Finding;
 pub use open::{recover, recover_without};
 pub use options::RecoverOptions;
-pub use recovered::{CheckpointDir, Recovered, RecoveredDir, RecoveredStripe, Report};
+pub use recovered::{Recovered, RecoveredCheckpointDir, RecoveredDir, RecoveredStripe, Report};
 pub use repair::{RepairReport, repair};
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub struct Recovered {
     /// The stripes, in the order of the member list.
     pub stripes: Vec<RecoveredStripe>,
     /// The checkpoint directory.
-    pub checkpoint_dir: CheckpointDir,
+    pub checkpoint_dir: RecoveredCheckpointDir,
     /// The highest write order seen anywhere.
     pub order: WriteOrder,
     /// What was found and done.
@@ -30,7 +30,7 @@ pub struct Recovered {
 }
 
 /// The checkpoint directory, locked.
-pub struct CheckpointDir {
+pub struct RecoveredCheckpointDir {
     /// The directory.
     pub directory: Arc<dyn Directory>,
     /// Its lock.

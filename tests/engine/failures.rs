@@ -125,7 +125,7 @@ fn a_dead_disk_is_suspended_and_rejoins_without_loss_or_repeats() {
         40,
         "events waiting on it left the capacity count"
     );
-    let fault = status.fault.expect("the suspended stripe is reported");
+    let fault = status.fault.expect("the suspended stripe is reported").to_string();
     assert!(fault.contains("data1"), "{fault}");
     let reached = engine.drain();
     assert_eq!(reached.len() as u64, status.events);
@@ -486,7 +486,7 @@ fn a_write_that_fails_names_the_file_and_the_place() {
     let commit = engine.begin_put(&bodies("e", 0..1));
     let write = (0..2).find_map(|s| engine.stepper.start_write(s)).expect("a write may start");
     engine.stepper.report(write, Err(Error::other("the platter is on fire")));
-    let fault = engine.channel.status().fault.expect("reported");
+    let fault = engine.channel.status().fault.expect("reported").to_string();
     assert!(fault.contains("/c/data") && fault.contains("on fire"), "{fault}");
     engine.end(commit).expect("committed on the other stripe");
 }

@@ -362,7 +362,7 @@ fn a_channel_whose_directory_another_process_locked_writes_no_more() {
     assert!(refused.to_string().contains("stopped for another process"), "{refused}");
     let status = engine.channel.status();
     assert!(status.stopped && status.gave_way && status.refuses(), "{status:?}");
-    assert!(status.fault.is_some_and(|why| why.contains("in_use.lock was removed")));
+    assert!(status.fault.is_some_and(|why| why.to_string().contains("in_use.lock was removed")));
     let before = machine.disk.operations();
     for _ in 0..5 {
         engine.pass(Duration::from_secs(60));

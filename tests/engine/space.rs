@@ -44,7 +44,7 @@ fn on_a_full_disk_puts_are_refused_takes_go_on_and_puts_resume() {
         let (all, refused) = fill(&mut engine);
         assert!(matches!(refused, CommitError::Refused(RefusedReason::NoSpace(_))), "{refused}");
         assert!(refused.to_string().contains("/c/data"), "{refused}");
-        let fault = engine.channel.status().fault.expect("reported");
+        let fault = engine.channel.status().fault.expect("reported").to_string();
         assert!(fault.contains("/c/data"), "{fault}");
         // Single takes: each acknowledgement would take a block of its own.
         let mut taken = Vec::new();

@@ -449,7 +449,11 @@ fn a_directory_removed_while_it_is_in_use_takes_no_further_event() {
     // Detected by maintenance's next check; from then on all events are put into the other
     // directory.
     let clock = SystemClock::new();
-    while !channel.status().fault.is_some_and(|words| words.contains("data0 was removed")) {
+    while !channel
+        .status()
+        .fault
+        .is_some_and(|words| words.to_string().contains("data0 was removed"))
+    {
         assert!(clock.now() < Duration::from_secs(60), "not noticed");
         std::thread::sleep(Duration::from_millis(10));
     }

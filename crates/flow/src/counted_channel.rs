@@ -84,7 +84,7 @@ impl CountedChannel {
             written_bytes: status.written_bytes,
             failed_writes: status.failed_writes,
             oldest: status.oldest,
-            trouble: status.fault.filter(|_| refuses),
+            trouble: status.fault.filter(|_| refuses).map(|fault| fault.to_string()),
             stripes: status.stripes,
         })
     }

@@ -166,7 +166,7 @@ impl Checkpoints {
 pub(super) fn health_of(log: &Log) -> Vec<StripeCondition> {
     let stripes = (0..log.stripes()).map(|at| StripeIndex(at as u16));
     stripes
-        .map(|index| StripeCondition { active: log.is_active(index), hangs: log.hangs(index) })
+        .map(|index| StripeCondition { active: log.is_writable(index), hangs: log.hangs(index) })
         .collect()
 }
 

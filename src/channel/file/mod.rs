@@ -238,11 +238,10 @@ impl Channel for FileChannel {
         let (counts, events) = (log.counts(), log.events());
         let (quarantined, out_of_reach, lent) = (log.quarantined(), log.out_of_reach(), log.lent());
         let unaccounted = Some(log.unaccounted());
-        // The message is written without the lock.
         drop(log);
         let fault = |r: &StripeReport| {
             let fault = r.suspended.as_ref().or(r.no_space.as_ref());
-            fault.or(r.refused_segment.as_ref()).map(ToString::to_string)
+            fault.or(r.refused_segment.as_ref()).cloned()
         };
         let fault = reports.iter().find_map(fault);
         Status {
@@ -337,8 +336,8 @@ fn stripe_status(shared: &Shared, report: &StripeReport, now: Duration) -> Strip
         oldest: waits_for(report, now),
         lag_bytes: report.lag_bytes,
         writes: report.writes.clone(),
-        suspended: report.suspended.as_ref().map(ToString::to_string),
-        no_space: report.no_space.as_ref().map(ToString::to_string),
+        suspended: report.suspended.clone(),
+        no_space: report.no_space.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ mod options;
 
 use super::store::{Load, Loan, Store};
 use super::timer::Timer;
-use super::waiting::{Caller, Step, WaitList, WaitTicket, run_here};
+use super::waiting::{Caller, StepResult, WaitList, WaitTicket, run_here};
 use super::{
     BoxFuture, Channel, CloseError, CommitError, CommitFailure, CommittedOffset, Limits,
     PutAllError, PutError, PutTransaction, RefusedReason, SourceOffsetError, Status, TakeError,
@@ -141,7 +141,7 @@ impl Channel for MemoryChannel {
             ),
             memory_bytes: held.bytes,
             oldest: state.store.oldest(self.shared.clock.now()),
-            fault: state.closed.then(|| "the channel is closed".to_owned()),
+            fault: state.closed.then(super::closed_cause),
             ..Status::default()
         }
     }
@@ -211,7 +211,7 @@ struct MemoryPut {
 }
 
 impl MemoryPut {
-    fn step(&mut self, waker: &Waker) -> Step<Result<(), CommitError>> {
+    fn step(&mut self, waker: &Waker) -> StepResult<Result<(), CommitError>> {
         let shared = Arc::clone(&self.shared);
         let now = shared.clock.now();
         let deadline = self.wait.deadline(now, shared.options.keep_alive);
@@ -230,7 +230,7 @@ impl MemoryPut {
             let stale = state.put_waits.stand(&mut self.wait.ticket, deadline, waker);
             drop(state);
             drop(stale);
-            return Step::Until(deadline);
+            return StepResult::Until(deadline);
         };
         let left = state.put_waits.leave(&mut self.wait.ticket);
         // The next put may fit now; and there may be something to take.
@@ -238,7 +238,7 @@ impl MemoryPut {
         drop(state);
         drop(left);
         woken.into_iter().flatten().for_each(Waker::wake);
-        Step::Ready(answer)
+        StepResult::Ready(answer)
     }
 
     async fn commit_by(mut self: Box<Self>, caller: Caller) -> Result<(), CommitFailure> {
@@ -338,7 +338,7 @@ struct TakeCall<'a> {
 }
 
 impl TakeCall<'_> {
-    fn step(&mut self, waker: &Waker) -> Step<Result<Vec<Event>, TakeError>> {
+    fn step(&mut self, waker: &Waker) -> StepResult<Result<Vec<Event>, TakeError>> {
         let shared = Arc::clone(&self.take.shared);
         let capacity = shared.options.transaction_capacity;
         let room = capacity - self.take.lent.events.len();
@@ -357,14 +357,14 @@ impl TakeCall<'_> {
             let stale = state.take_waits.stand(&mut self.wait.ticket, deadline, waker);
             drop(state);
             drop(stale);
-            return Step::Until(deadline);
+            return StepResult::Until(deadline);
         };
         let left = state.take_waits.leave(&mut self.wait.ticket);
         let next = state.next_take(now);
         drop(state);
         drop(left);
         next.into_iter().for_each(Waker::wake);
-        Step::Ready(answer.map(|loan| {
+        StepResult::Ready(answer.map(|loan| {
             let events = loan.events.clone();
             self.take.lent.extend(loan);
             events

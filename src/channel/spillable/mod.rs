@@ -136,7 +136,7 @@ impl Channel for SpillableChannel {
         let below = self.shared.overflow.as_ref().map(|o| o.status()).unwrap_or_default();
         let state = self.shared.lock();
         let held = state.store.held();
-        let closed = state.closed.then(|| "the channel is closed".to_owned());
+        let closed = state.closed.then(super::closed_cause);
         Status {
             events: held.events + below.events,
             bytes: held.bytes + below.bytes,

@@ -1,7 +1,7 @@
 //! Put transactions of the spillable channel.
 
 use super::super::store::Load;
-use super::super::waiting::{Caller, Step, WaitTicket, run_here};
+use super::super::waiting::{Caller, StepResult, WaitTicket, run_here};
 use super::super::{
     BoxFuture, Channel, CommitError, CommitFailure, Limits, PutAllError, PutError, PutTransaction,
     RefusedReason, check_event, put_each,
@@ -96,31 +96,31 @@ impl SpillablePut {
         }
     }
 
-    fn step(&mut self, waker: &Waker) -> Step<Course> {
+    fn step(&mut self, waker: &Waker) -> StepResult<Course> {
         let shared = Arc::clone(&self.shared);
         let now = shared.clock.now();
         let began = *self.began.get_or_insert(now);
         let mut state = shared.lock();
         let until = match self.course(&mut state, now, began) {
-            Step::Ready(course) => {
+            StepResult::Ready(course) => {
                 let left = state.put_waits.leave(&mut self.ticket);
                 let woken = [state.next_take(now), state.put_waits.first(now)];
                 drop(state);
                 drop(left);
                 woken.into_iter().flatten().for_each(Waker::wake);
-                return Step::Ready(course);
+                return StepResult::Ready(course);
             }
-            Step::Until(until) => until,
+            StepResult::Until(until) => until,
         };
         let last = began.saturating_add(shared.longest());
         let stale = state.put_waits.stand(&mut self.ticket, last.max(until), waker);
         drop(state);
         drop(stale);
-        Step::Until(until)
+        StepResult::Until(until)
     }
 
     /// Returns the next step: enter memory, go to the overflow, wait, or give up.
-    fn course(&mut self, state: &mut Tiers, now: Duration, began: Duration) -> Step<Course> {
+    fn course(&mut self, state: &mut Tiers, now: Duration, began: Duration) -> StepResult<Course> {
         if state.closed {
             return ended(Err(CommitError::Refused(RefusedReason::Closed)));
         }
@@ -140,26 +140,26 @@ impl SpillablePut {
             state.turn_until = Some(now + TURN_MAX);
         }
         if let Some(turn) = state.turn_until.filter(|turn| now < *turn) {
-            return Step::Until(turn);
+            return StepResult::Until(turn);
         }
         let memory = self.memory_until(state, began);
         if shared.overflow.is_some() && now < memory {
-            return Step::Until(memory);
+            return StepResult::Until(memory);
         }
         let last = began.saturating_add(shared.longest());
         if now < self.not_before.min(last) {
-            return Step::Until(self.not_before.min(last));
+            return StepResult::Until(self.not_before.min(last));
         }
         if (my_turn || now >= last) && shared.overflow_fits(self.load) {
             state.overflowing = true;
             state.in_flight += 1;
             let under_way = UnderWay { shared: Arc::clone(shared), committed: 0 };
-            return Step::Ready(Course::Overflow(under_way));
+            return StepResult::Ready(Course::Overflow(under_way));
         }
         if now >= last {
             return ended(Err(CommitError::Refused(shared.full(state))));
         }
-        Step::Until(last)
+        StepResult::Until(last)
     }
 
     /// Returns how long to wait for memory before using the overflow.
@@ -234,8 +234,8 @@ impl SpillablePut {
     }
 }
 
-fn ended(answer: Result<(), CommitError>) -> Step<Course> {
-    Step::Ready(Course::Ended(answer))
+fn ended(answer: Result<(), CommitError>) -> StepResult<Course> {
+    StepResult::Ready(Course::Ended(answer))
 }
 
 impl SpillableState {

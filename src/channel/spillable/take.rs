@@ -1,7 +1,7 @@
 //! Take transactions of the spillable channel.
 
 use super::super::store::Loan;
-use super::super::waiting::{Caller, Step, WaitTicket, run_here};
+use super::super::waiting::{Caller, StepResult, WaitTicket, run_here};
 use super::super::{BoxFuture, CommitError, RefusedReason, TakeError, TakeTransaction};
 use super::tiers::{SpillableState, Tier, Tiers};
 use crate::event::Event;
@@ -112,7 +112,7 @@ struct SpillableTakeCall<'a> {
 }
 
 impl SpillableTakeCall<'_> {
-    fn step(&mut self, waker: &Waker) -> Step<TakeProgress> {
+    fn step(&mut self, waker: &Waker) -> StepResult<TakeProgress> {
         let shared = Arc::clone(&self.take.shared);
         let now = shared.clock.now();
         let keep_alive = shared.options.keep_alive;
@@ -128,14 +128,14 @@ impl SpillableTakeCall<'_> {
             let stale = state.take_waits.stand(&mut self.ticket, deadline, waker);
             drop(state);
             drop(stale);
-            return Step::Until(deadline);
+            return StepResult::Until(deadline);
         };
         let left = state.take_waits.leave(&mut self.ticket);
         let next = state.next_take(now);
         drop(state);
         drop(left);
         next.into_iter().for_each(Waker::wake);
-        Step::Ready(found)
+        StepResult::Ready(found)
     }
 
     /// Returns what there is for this call; `None` to wait.

@@ -23,7 +23,9 @@ use crate::recovery::read::contents::{LogContents, ReadOptions, StripeContents, 
 use crate::recovery::read::inventory::CheckpointContents;
 use crate::recovery::read::members::Present;
 use crate::recovery::read::segment_file::{SegmentFile, Subject};
-use crate::recovery::recovered::{CheckpointDir, Recovered, RecoveredDir, RecoveredStripe, Report};
+use crate::recovery::recovered::{
+    Recovered, RecoveredCheckpointDir, RecoveredDir, RecoveredStripe, Report,
+};
 use crate::recovery::report_text;
 
 /// The writes of one opening.
@@ -275,11 +277,11 @@ impl Opening {
         present: Present,
         found: Option<&CheckpointContents>,
         uuid: Uuid,
-    ) -> Result<CheckpointDir, LayoutError> {
+    ) -> Result<RecoveredCheckpointDir, LayoutError> {
         // Every stripe has the state by now.
         let slots = self.checkpoint(&present, found, uuid, true)?;
         let RecoveredDir { directory, member, lock, slots } = RecoveredDir::of(present, slots);
-        Ok(CheckpointDir { directory, member, lock, uuid, slots })
+        Ok(RecoveredCheckpointDir { directory, member, lock, uuid, slots })
     }
 
     fn stripe(

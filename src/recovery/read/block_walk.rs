@@ -10,7 +10,7 @@ use crate::record::segment::SEGMENT_HEADER_BYTES;
 use std::ops::ControlFlow;
 
 /// What the walk finds.
-pub(crate) enum Step<'a> {
+pub(crate) enum WalkedBlock<'a> {
     /// A whole block of the log and its bytes.
     Block(&'a BlockHeader, &'a [u8]),
     /// Missing blocks.
@@ -34,7 +34,7 @@ pub(crate) fn segment(
     segment: &SegmentFile,
     last: BlockNumber,
     buffer: &mut AlignedBuffer,
-    visit: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(WalkedBlock<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, LayoutError> {
     let step = DEVICE_BLOCK_BYTES as u64;
     let mut blocks = segment.reader(subject, buffer);
@@ -58,11 +58,11 @@ pub(crate) fn segment(
         if header.number > next {
             let next_sequence = Some(header.first_sequence);
             let hole = BlockGap { blocks: (next, header.number), bytes: (end, at), next_sequence };
-            if visit(Step::BlockGap(hole)).is_break() {
+            if visit(WalkedBlock::BlockGap(hole)).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        if visit(Step::Block(&header, blocks.bytes(&header))).is_break() {
+        if visit(WalkedBlock::Block(&header, blocks.bytes(&header))).is_break() {
             return Ok(ControlFlow::Break(()));
         }
         (expected.next, expected.epoch) = (header.number.next(), header.epoch);
@@ -75,7 +75,7 @@ pub(crate) fn segment(
             bytes: (end, segment.len),
             next_sequence: None,
         };
-        return Ok(visit(Step::BlockGap(hole)));
+        return Ok(visit(WalkedBlock::BlockGap(hole)));
     }
     Ok(ControlFlow::Continue(()))
 }

@@ -95,7 +95,7 @@ where
             if !status.stopped {
                 continue;
             }
-            let why = status.fault.unwrap_or_default();
+            let why = status.fault.map(|fault| fault.to_string()).unwrap_or_default();
             let code = match status.gave_way {
                 true => &codes::LOCK_TAKEN,
                 false => &codes::CHANNEL_STOPPED,
@@ -245,7 +245,7 @@ mod tests {
         until(|| reopenable.status().stopped).await;
         let status = reopenable.status();
         assert!(status.gave_way && status.refuses(), "{status:?}");
-        assert!(status.fault.expect("named").contains("in_use.lock was removed"));
+        assert!(status.fault.expect("named").to_string().contains("in_use.lock was removed"));
         let watched = Arc::clone(&reopenable);
         let keeping = tokio::spawn(async move { opening.keep_open(&watched).await });
         let failed = || counters.failure.get().map(|failure| failure.reason).unwrap_or_default();

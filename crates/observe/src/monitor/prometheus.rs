@@ -236,7 +236,7 @@ fn ratio(value: MetricValue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millpond::{Clock, SystemClock};
+    use millpond::{Clock, FaultCause, FaultKind, FaultPlace, SystemClock};
     use millpond_flow::metrics::{ComponentId, DropReason, MetricsRegistry};
     use std::collections::BTreeSet;
     use std::io::Write as _;
@@ -268,10 +268,11 @@ mod tests {
         registry.channel("c1").capacity.set(8);
         registry.channel("c1").size.set(2);
         let look = || {
+            let hung = |why: &str| FaultCause::new(FaultKind::Hung, FaultPlace::default(), why);
             let stripe = |directory: &str, suspended: Option<&str>| StripeStatus {
                 directory: directory.to_owned(),
                 segments: 3,
-                suspended: suspended.map(str::to_owned),
+                suspended: suspended.map(hung),
                 ..StripeStatus::default()
             };
             let stripes = vec![stripe("/d/1", None), stripe("/d \"\\\n2", Some("why"))];

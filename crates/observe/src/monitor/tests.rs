@@ -4,7 +4,7 @@ use super::server::{AccessRules, serve_on};
 use super::settings::MetricsFormat;
 use super::{FlowGraph, MetricHistory, WatchedAgent};
 use bytes::Bytes;
-use millpond::{ManualClock, StripeStatus};
+use millpond::{FaultCause, FaultKind, FaultPlace, ManualClock, StripeStatus};
 use millpond_flow::codes;
 use millpond_flow::context::StopSignal;
 use millpond_flow::metrics::{ChannelReading, ComponentId, ComponentRole, MetricsRegistry};
@@ -306,9 +306,10 @@ async fn an_agent_is_ready_once_all_of_it_runs_and_says_what_does_not() {
     assert_eq!(reasons().await, ["CHANNEL.c1: files are missing (MP-1203)"]);
     channel.failure.over();
     let look = || {
+        let hung = |why: &str| FaultCause::new(FaultKind::Hung, FaultPlace::default(), why);
         let stripe = |directory: &str, suspended: Option<&str>| StripeStatus {
             directory: directory.to_owned(),
-            suspended: suspended.map(str::to_owned),
+            suspended: suspended.map(hung),
             ..StripeStatus::default()
         };
         let stripes = vec![stripe("/d1", None), stripe("/d2", Some("no answer for 30 s"))];

@@ -204,7 +204,7 @@ impl SharedRun {
                 return Ok(false);
             }
             if let Some(trouble) = self.channel.status().fault {
-                return Err(BenchError::Channel(trouble));
+                return Err(BenchError::Channel(trouble.to_string()));
             }
             if has > had {
                 (had, since) = (has, self.clock.now());

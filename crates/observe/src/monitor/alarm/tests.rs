@@ -5,7 +5,7 @@ use super::evaluator::{AlarmChange, AlarmEvaluator, PersistedAlarms};
 use super::observation::{AgentSnapshot, EvaluationTime, FreeSpace};
 use super::settings::AlarmSettings;
 use millpond::internal::disk::Space;
-use millpond::{Clock, ManualClock, StripeStatus, SystemClock};
+use millpond::{Clock, FaultCause, FaultKind, FaultPlace, ManualClock, StripeStatus, SystemClock};
 use millpond_config::{Catalogue, ConfigText, TypeEntry, load_texts};
 use millpond_flow::codes;
 use millpond_flow::metrics::{
@@ -376,9 +376,10 @@ fn a_group_delivers_when_one_of_its_sinks_does() {
 #[test]
 fn stripes_quarantine_and_channels_that_refuse_are_seen() {
     let mut rig = AlarmHarness::new("stripeSuspended.seconds = 2\nchannelFailing.seconds = 3");
+    let hung = |why: &str| FaultCause::new(FaultKind::Hung, FaultPlace::default(), why);
     let stripe = |directory: &str, suspended: Option<&str>| StripeStatus {
         directory: directory.to_owned(),
-        suspended: suspended.map(str::to_owned),
+        suspended: suspended.map(hung),
         ..StripeStatus::default()
     };
     let reading = |suspended, quarantined, trouble: Option<&str>| ChannelReading {
