@@ -25,7 +25,7 @@ const OWN_KEYS: [Key; 32] = [
         "hdfs.path",
         KeyKind::Path,
         "",
-        "Directory of the files, as hdfs://, viewfs:// or file:// URL, with escapes; without a scheme on fs.defaultFS of Hadoop's configuration, or on this machine.",
+        "Directory of the files, as hdfs://, viewfs://, file://, s3a://, gs:// or abfs:// URL, with escapes; without a scheme on fs.defaultFS of Hadoop's configuration, or on this machine.",
     ),
     key("hdfs.filePrefix", KeyKind::Text, "FlumeData", "Beginning of each name, with escapes."),
     key(
@@ -174,6 +174,8 @@ pub(super) enum Target {
     Default,
     /// The cluster of this URL.
     Cluster(String),
+    /// The object store of this URL.
+    Store(String),
 }
 
 /// The settings.
@@ -241,6 +243,11 @@ impl HdfsSettings {
         let fallback = fallback(reader, &target)?;
         let format = FormatSettings::read(reader)?;
         let names = names(reader, &format)?;
+        let is_marked = !names.in_use_prefix.is_empty() || !names.in_use_suffix.is_empty();
+        if matches!(target, Target::Store(_)) && !is_marked {
+            let message = "an object store gets a file when it is renamed: hdfs.inUsePrefix or hdfs.inUseSuffix is required";
+            return Err(reader.error("hdfs.inUseSuffix", message));
+        }
         let call_timeout = positive(reader, "hdfs.callTimeout", 30_000)?;
         let (close_tries, retry_interval) = retries(reader)?;
         let _ = reader.number("hdfs.minBlockReplicas", 0..=i64::MAX)?;
@@ -385,6 +392,9 @@ fn kerberos(
     }
 }
 
+/// The schemes of object stores.
+const STORES: &[&str] = &["s3a", "s3", "s3n", "gs", "abfs", "abfss"];
+
 /// Returns the file system and the absolute path of a URL.
 fn split_url(text: &str) -> Result<(Target, String), String> {
     let scheme = text.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
@@ -407,14 +417,27 @@ fn split_url(text: &str) -> Result<(Target, String), String> {
             }
             (Target::Cluster(format!("{scheme}://{authority}")), &rest[authority.len()..])
         }
+        Some((scheme, rest)) if STORES.contains(&scheme.as_str()) => {
+            if !cfg!(feature = "object-store") {
+                return Err(format!(
+                    "{scheme}: this build has no client of object stores; build with the feature object-store"
+                ));
+            }
+            let rest = rest.strip_prefix("//").ok_or("needs // after the scheme")?;
+            let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
+            if authority.is_empty() || authority.contains('%') {
+                return Err("needs the name of a bucket, without escapes".to_owned());
+            }
+            (Target::Store(format!("{scheme}://{authority}")), &rest[authority.len()..])
+        }
         Some((scheme, _)) => {
             return Err(format!(
-                "\"{scheme}\" is none of hdfs, viewfs and file, the file systems of this build"
+                "\"{scheme}\" is none of hdfs, viewfs, file, s3a, s3, gs and abfs"
             ));
         }
         None => (Target::Default, text),
     };
-    if path.is_empty() && matches!(target, Target::Cluster(_)) {
+    if path.is_empty() && matches!(target, Target::Cluster(_) | Target::Store(_)) {
         return Ok((target, "/".to_owned()));
     }
     if !path.starts_with('/') {
@@ -452,7 +475,8 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_name_their_key() {
         for (key, value) in [
-            ("hdfs.path", "s3a://bucket/x"),
+            ("hdfs.path", "ftp://server/x"),
+            ("hdfs.path", "s3a:///x"),
             ("hdfs.path", "x/y"),
             ("hdfs.path", "file:///x/../y"),
             ("hdfs.batchSize", "0"),
@@ -470,6 +494,19 @@ mod tests {
         let round = [("hdfs.round", "true"), ("hdfs.roundUnit", "hour"), ("hdfs.roundValue", "25")];
         assert_eq!(read(&round).0.unwrap_err().key, "k1.hdfs.roundValue");
         assert!(read(&round[1..]).0.is_ok(), "the value counts only with hdfs.round");
+    }
+
+    #[cfg(feature = "object-store")]
+    #[test]
+    fn an_object_store_has_a_bucket_and_names_of_files_in_use() {
+        let path = ("hdfs.path", "s3a://bucket/x/%Y");
+        let settings = read(&[path]).0.unwrap();
+        assert_eq!(settings.target, Target::Store("s3a://bucket".to_owned()));
+        let error = read(&[path, ("hdfs.emptyInUseSuffix", "true")]).0.unwrap_err();
+        assert_eq!(error.key, "k1.hdfs.inUseSuffix");
+        assert!(
+            read(&[path, ("hdfs.emptyInUseSuffix", "true"), ("hdfs.inUsePrefix", "_")]).0.is_ok()
+        );
     }
 
     #[test]

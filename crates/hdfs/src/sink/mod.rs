@@ -29,6 +29,8 @@ mod time;
 
 use crate::file_system::FileSystem;
 use crate::file_system::local::Local;
+#[cfg(feature = "object-store")]
+use crate::file_system::object::{Object, ObjectSettings};
 #[cfg(feature = "native")]
 use crate::file_system::{
     hadoop_settings::HadoopSettings,
@@ -386,24 +388,48 @@ impl HdfsSettings {
         match &self.target {
             Target::Local => "file:".to_owned(),
             Target::Default => String::new(),
-            Target::Cluster(url) => url.clone(),
+            Target::Cluster(url) | Target::Store(url) => url.clone(),
         }
     }
 
-    #[cfg(not(feature = "native"))]
     fn file_system(&self) -> Result<Arc<dyn FileSystem>, Failure> {
-        Ok(Arc::new(Local))
+        match &self.target {
+            #[cfg(feature = "native")]
+            Target::Cluster(url) => self.cluster(Some(url.clone())),
+            #[cfg(feature = "native")]
+            Target::Default => self.cluster(None),
+            #[cfg(feature = "object-store")]
+            Target::Store(url) => self.store(url),
+            // Without their features the others are refused when settings are read.
+            _ => Ok(Arc::new(Local)),
+        }
+    }
+
+    #[cfg(feature = "object-store")]
+    fn store(&self, url: &str) -> Result<Arc<dyn FileSystem>, Failure> {
+        let home = || files::home_directory().map(|home| home.join(".flume/hdfs-sink"));
+        let Some(directory) = self.state_directory.clone().or_else(home) else {
+            return Err(Failure::new(
+                "there is no directory for files that are not uploaded yet: set hdfs.stateDirectory",
+            ));
+        };
+        let object = Object::open(ObjectSettings {
+            url: url.to_owned(),
+            directory: self.config_directory.clone(),
+            call_timeout: self.call_timeout,
+            spool: directory.join("spool").join(file_name(url)),
+        });
+        object
+            .map(|object| Arc::new(object) as Arc<dyn FileSystem>)
+            .map_err(|error| Failure::caused("the client of the store cannot be made", error))
     }
 
     #[cfg(feature = "native")]
-    fn file_system(&self) -> Result<Arc<dyn FileSystem>, Failure> {
+    fn cluster(&self, url: Option<String>) -> Result<Arc<dyn FileSystem>, Failure> {
         let directory = self.config_directory.clone().or_else(HadoopSettings::default_directory);
-        let url = match &self.target {
-            Target::Local => return Ok(Arc::new(Local)),
-            Target::Cluster(url) => Some(url.clone()),
-            Target::Default if is_local(directory.as_deref())? => return Ok(Arc::new(Local)),
-            Target::Default => None,
-        };
+        if url.is_none() && is_local(directory.as_deref())? {
+            return Ok(Arc::new(Local));
+        }
         let native = Native::open(NativeSettings {
             url,
             directory,

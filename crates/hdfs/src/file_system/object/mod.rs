@@ -5,7 +5,8 @@
 //! them as durable as the channel; [`FileSystem::rename`] uploads one, under its final name, and removes it
 //! from the spool. A reader of the store sees complete files and nothing else.
 //!
-//! Limits: a request takes at most [`ObjectSettings::call_timeout`]; a rename takes one for each 8 MiB. The
+//! Limits: a request takes at most [`ObjectSettings::call_timeout`]; a rename takes one for each 8 MiB, and the
+//! sink gives it the time of one call in all, so `hdfs.callTimeout` has to be enough for a whole file. The
 //! spool is as large as the files that are open or wait for the store; when its disk is full writing fails.
 //!
 //! A store that cannot refuse to overwrite, and any upload in parts, is asked just before whether the name is
