@@ -9,11 +9,17 @@ use bytes::Bytes;
 use millpond::Event;
 use std::sync::Mutex;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Names that may be taken in a row before the sink gives up.
 const NAMES_TRIED_MAX: usize = 1000;
 /// Files that a batch is tried with, the first one included.
 const FILES_TRIED_MAX: usize = 3;
+/// A full file is closed when the next event comes, as Flume does it, and after this time at the latest.
+const FULL_OPEN_MAX: Duration = Duration::from_secs(1);
+/// How long the last events of a delivery wait until the files that it filled are renamed. So a reader finds them in
+/// the order of their numbers, unless a close takes longer.
+const RENAMED_WAIT: Duration = Duration::from_secs(1);
 
 /// Why events were not written.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +66,8 @@ pub(super) struct Bucket {
     /// The number of the last file: milliseconds at the creation of the bucket, and one more for each file.
     counter: u64,
     open: Option<BucketFile>,
+    /// The files that this delivery filled: each ends with the first try to close and rename it.
+    filled: Vec<oneshot::Receiver<()>>,
     last_write: Duration,
     /// Grows with each delivery, over all buckets.
     pub(super) last_used: u64,
@@ -78,7 +86,15 @@ struct BucketFile {
 
 impl Bucket {
     pub(super) fn new(directory: String, prefix: String, wall_ms: u64, now: Duration) -> Self {
-        Self { directory, prefix, counter: wall_ms, open: None, last_write: now, last_used: 0 }
+        Self {
+            directory,
+            prefix,
+            counter: wall_ms,
+            open: None,
+            filled: Vec::new(),
+            last_write: now,
+            last_used: 0,
+        }
     }
 
     /// Returns when it is closed by time.
@@ -87,6 +103,11 @@ impl Bucket {
         // A bucket without a file only takes memory.
         let idle = rolls.idle.map(|idle| self.last_write + idle);
         [interval, idle].into_iter().flatten().min()
+    }
+
+    /// Returns when its file, which is full, is closed although no event comes.
+    pub(super) fn closes_full_at(&self, rolls: &RollRules) -> Option<Duration> {
+        self.is_full(rolls).then(|| self.last_write + FULL_OPEN_MAX)
     }
 
     /// Opens a file if there is none. Writes nothing.
@@ -149,10 +170,17 @@ impl Bucket {
     ) -> Result<(), BucketError> {
         let mut rest = events;
         while !rest.is_empty() {
+            if self.is_full(context.rolls) {
+                let renamed = self.close(context.closing, context.closing_files);
+                self.filled.extend(renamed);
+            }
             let (mut tried, mut most) = (1, usize::MAX);
             loop {
                 self.ready(context).await?;
                 let count = self.fitting(context.rolls, rest).min(most);
+                if count == rest.len() {
+                    self.wait_for_filled().await;
+                }
                 match self.write(context, &rest[..count]).await {
                     Ok(()) => {
                         rest = &rest[count..];
@@ -179,13 +207,21 @@ impl Bucket {
                     }
                 }
             }
-            if self.is_full(context.rolls) {
-                let closing_files = context.closing_files;
-                self.close(context.closing, closing_files);
-            }
         }
         self.last_write = context.now;
         Ok(())
+    }
+
+    /// Waits until the files that this delivery filled are renamed, or [`RENAMED_WAIT`] has passed.
+    async fn wait_for_filled(&mut self) {
+        let filled = std::mem::take(&mut self.filled);
+        let all = async {
+            for renamed in filled {
+                // Its sender is dropped after the first try.
+                let _ = renamed.await;
+            }
+        };
+        let _ = tokio::time::timeout(RENAMED_WAIT, all).await;
     }
 
     /// Returns how many of `events`, at least one, the open file takes.
@@ -236,13 +272,17 @@ impl Bucket {
         Ok(())
     }
 
-    /// Begins to close its file, if it has one; the next event opens another.
-    pub(super) fn close(&mut self, closing: &Closing, closing_files: &Mutex<ClosingFiles>) {
-        let Some(mut open) = self.open.take() else { return };
+    /// Begins to close its file, if it has one; the next event opens another. Returns what ends with the first try.
+    pub(super) fn close(
+        &mut self,
+        closing: &Closing,
+        closing_files: &Mutex<ClosingFiles>,
+    ) -> Option<oneshot::Receiver<()>> {
+        let mut open = self.open.take()?;
         let mut end = Vec::new();
         let is_whole = open.has_begun && open.format.finish(&mut end).is_ok();
         let writer: Option<Writer> = open.file.filter(|_| is_whole).map(|file| (file, end.into()));
-        lock(closing_files).begin(closing, open.name, writer);
+        Some(lock(closing_files).begin(closing, open.name, writer))
     }
 
     fn name(&self, rules: &NameRules) -> FileName {

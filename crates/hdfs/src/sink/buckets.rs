@@ -73,9 +73,24 @@ impl Buckets {
         });
     }
 
-    /// Returns when the next one is closed by time.
+    /// Closes the files that have been full for long enough; their buckets go on with the next number.
+    pub(super) fn close_full(
+        &mut self,
+        (closing, closing_files): (&Closing, &Mutex<ClosingFiles>),
+        rolls: &RollRules,
+        now: Duration,
+    ) {
+        for bucket in self.all.values_mut() {
+            if bucket.closes_full_at(rolls).is_some_and(|at| now >= at) {
+                bucket.close(closing, closing_files);
+            }
+        }
+    }
+
+    /// Returns when the next file is closed by time.
     pub(super) fn next_close(&self, rolls: &RollRules) -> Option<Duration> {
-        self.all.values().filter_map(|bucket| bucket.closes_at(rolls)).min()
+        let times = |bucket: &Bucket| [bucket.closes_at(rolls), bucket.closes_full_at(rolls)];
+        self.all.values().flat_map(times).flatten().min()
     }
 
     /// Returns how many there are.

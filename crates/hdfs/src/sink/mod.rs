@@ -321,7 +321,9 @@ impl HdfsSink {
         let is_due = |_: &BucketKey, bucket: &bucket::Bucket| {
             bucket.closes_at(rolls).is_some_and(|at| now >= at)
         };
-        self.buckets.close_if((&running.closing, &self.closing_files), is_due);
+        let closing = (&running.closing, &self.closing_files);
+        self.buckets.close_if(closing, is_due);
+        self.buckets.close_full(closing, rolls, now);
         self.next_close = self.buckets.next_close(rolls);
     }
 }

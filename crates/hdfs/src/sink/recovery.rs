@@ -19,7 +19,7 @@ use bytes::Bytes;
 use millpond_flow::metrics::SinkCounters;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 /// Files in their first try at a time.
@@ -57,14 +57,22 @@ impl Default for ClosingFiles {
 }
 
 impl ClosingFiles {
-    /// Begins to close the file `name`, without a writer if it broke or its process has ended.
-    pub(super) fn begin(&mut self, closing: &Closing, name: FileName, writer: Option<Writer>) {
+    /// Begins to close the file `name`, without a writer if it broke or its process has ended. Returns what ends with
+    /// the first try.
+    pub(super) fn begin(
+        &mut self,
+        closing: &Closing,
+        name: FileName,
+        writer: Option<Writer>,
+    ) -> oneshot::Receiver<()> {
+        let (tried, first_try) = oneshot::channel();
         while self.tasks.try_join_next().is_some() {}
         let (closing, first_tries) = (closing.clone(), Arc::clone(&self.first_tries));
         self.tasks.spawn(async move {
             let permit = first_tries.acquire_owned().await.ok();
-            closing.run(name, writer, permit).await;
+            closing.run(name, writer, permit.map(|permit| (permit, tried))).await;
         });
+        first_try
     }
 
     /// Returns how many files are not closed and renamed, if those are too many for more.
@@ -96,7 +104,7 @@ impl Closing {
         &self,
         name: FileName,
         writer: Option<Writer>,
-        mut first: Option<OwnedSemaphorePermit>,
+        mut first: Option<(OwnedSemaphorePermit, oneshot::Sender<()>)>,
     ) {
         let mut is_closed = false;
         let mut recovered = writer.is_none();
