@@ -91,6 +91,12 @@ pub trait FileSystem: Send + Sync {
     /// # Errors
     /// [`FaultKind::NotFound`], or the file system refused.
     fn recover_lease<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, bool>;
+
+    /// Whether a call may consist of many requests, each within `hdfs.callTimeout`, as an upload does. The
+    /// caller then sets no limit to the whole call.
+    fn limits_its_requests(&self) -> bool {
+        false
+    }
 }
 
 /// A file that one writer has open. Dropped without [`OpenFile::close`] it stays open on the server.

@@ -45,7 +45,11 @@ impl Calls {
     }
 
     pub(super) async fn rename(&self, from: &str, to: &str) -> Result<(), FileSystemError> {
-        self.limited("rename", to, self.files.rename(from, to)).await
+        let renamed = self.files.rename(from, to);
+        if self.files.limits_its_requests() {
+            return renamed.await;
+        }
+        self.limited("rename", to, renamed).await
     }
 
     pub(super) async fn status(&self, path: &str) -> Result<Option<FileStatus>, FileSystemError> {

@@ -18,9 +18,9 @@ const fn key(
 }
 
 /// All keys.
-pub(super) const KEYS: [Key; 42] = joined(&[&OWN_KEYS, &format::KEYS]);
+pub(super) const KEYS: [Key; 43] = joined(&[&OWN_KEYS, &format::KEYS]);
 
-const OWN_KEYS: [Key; 32] = [
+const OWN_KEYS: [Key; 33] = [
     key(
         "hdfs.path",
         KeyKind::Path,
@@ -157,6 +157,12 @@ const OWN_KEYS: [Key; 32] = [
         "Directory of this machine with the list of open files, by which the next start closes and renames what a crash left. Flume has no such key.",
     ),
     key(
+        "hdfs.spoolBytes",
+        KeyKind::Number,
+        "10737418240",
+        "Most bytes of files in hdfs.stateDirectory that are not uploaded to an object store yet; then events wait in the channel. Flume has no such key.",
+    ),
+    key(
         "hdfs.writeFormat.*",
         KeyKind::Text,
         "",
@@ -203,6 +209,9 @@ pub(super) struct HdfsSettings {
     pub(super) proxy_user: Option<String>,
     /// The place of the ledger, if one is configured.
     pub(super) state_directory: Option<PathBuf>,
+    /// The most bytes of files that are not uploaded to an object store yet.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code))] // no store, no spool
+    pub(super) spool_bytes_max: u64,
 }
 
 /// What names have besides prefix and number.
@@ -253,6 +262,8 @@ impl HdfsSettings {
         let _ = reader.number("hdfs.minBlockReplicas", 0..=i64::MAX)?;
         let _ = reader.number("hdfs.rollTimerPoolSize", 1..=i64::MAX)?;
         let (principal, keytab) = kerberos(reader)?;
+        let spool_bytes_max =
+            reader.number("hdfs.spoolBytes", 1..=u64::MAX)?.unwrap_or(SPOOL_BYTES);
         let place = |key: &str| reader.text(key).filter(|path| !path.is_empty()).map(PathBuf::from);
         let (config_directory, state_directory) =
             (place("hdfs.config"), place("hdfs.stateDirectory"));
@@ -286,6 +297,7 @@ impl HdfsSettings {
                 .filter(|user| !user.is_empty())
                 .map(str::to_owned),
             state_directory,
+            spool_bytes_max,
         })
     }
 }
@@ -392,6 +404,8 @@ fn kerberos(
     }
 }
 
+/// The default of `hdfs.spoolBytes`: 10 GiB.
+const SPOOL_BYTES: u64 = 10 << 30;
 /// The schemes of object stores.
 const STORES: &[&str] = &["s3a", "s3", "s3n", "gs", "abfs", "abfss"];
 

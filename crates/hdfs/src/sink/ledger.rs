@@ -1,7 +1,7 @@
 //! The durable list of the files that a sink has open, so that the next start finds what a crash left.
 //!
-//! Limits: it has [`FILES_MAX`] files; at most [`LEDGER_BYTES_MAX`] bytes are read. It is written anew, with only the files that are open, at a
-//! start and whenever it has grown by [`GROWTH_BYTES_MAX`] bytes, or to four times its size.
+//! Limits: it has [`FILES_MAX`] files; at most [`LEDGER_BYTES_MAX`] bytes are read. It is written anew, with only the
+//! files that are open, at a start and whenever it has grown by [`GROWTH_BYTES_MAX`] bytes, or to four times its size.
 //!
 //! A line is a CRC-32 in hexadecimal digits and, after it, `O` with the file system and the names of a file that is
 //! about to be created, or `C` with the name of one that was renamed. A line that a crash cut, or that does not have

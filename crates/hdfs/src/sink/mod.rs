@@ -420,6 +420,7 @@ impl HdfsSettings {
             directory: self.config_directory.clone(),
             call_timeout: self.call_timeout,
             spool: directory.join("spool").join(file_name(url)),
+            spool_bytes_max: self.spool_bytes_max,
         });
         object
             .map(|object| Arc::new(object) as Arc<dyn FileSystem>)

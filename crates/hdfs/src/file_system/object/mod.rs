@@ -5,9 +5,9 @@
 //! them as durable as the channel; [`FileSystem::rename`] uploads one, under its final name, and removes it
 //! from the spool. A reader of the store sees complete files and nothing else.
 //!
-//! Limits: a request takes at most [`ObjectSettings::call_timeout`]; a rename takes one for each 8 MiB, and the
-//! sink gives it the time of one call in all, so `hdfs.callTimeout` has to be enough for a whole file. The
-//! spool is as large as the files that are open or wait for the store; when its disk is full writing fails.
+//! Limits: a request takes at most [`ObjectSettings::call_timeout`]; a rename takes one for each 8 MiB. The
+//! spool has at most [`ObjectSettings::spool_bytes_max`] bytes: files that are open or wait for the store.
+//! With more, or when its disk is full, writing fails.
 //!
 //! A store that cannot refuse to overwrite, and any upload in parts, is asked just before whether the name is
 //! taken. The parts of an upload that this process could not abort, because it was killed, stay in the store
@@ -48,6 +48,8 @@ pub struct ObjectSettings {
     pub call_timeout: Duration,
     /// The local directory of files that are not uploaded yet, of this sink alone.
     pub spool: PathBuf,
+    /// The most bytes that it may have.
+    pub spool_bytes_max: u64,
 }
 
 /// A store.
@@ -71,7 +73,11 @@ impl Object {
             None => HadoopSettings::default(),
         };
         let store = store::store(&settings.url, &hadoop, settings.call_timeout)?;
-        Ok(Self { store, spool: Spool::new(settings.spool), call_timeout: settings.call_timeout })
+        Ok(Self {
+            store,
+            spool: Spool::new(settings.spool, settings.spool_bytes_max),
+            call_timeout: settings.call_timeout,
+        })
     }
 
     /// Returns what the store has at `path`.
@@ -157,7 +163,7 @@ impl FileSystem for Object {
                 return Err(taken("create", path));
             }
             let file = self.on_disk("create", path, Spool::create).await?;
-            Ok(Box::new(SpooledFile::new(path, file)) as Box<dyn OpenFile>)
+            Ok(Box::new(SpooledFile::new(path, file, self.spool.clone())) as Box<dyn OpenFile>)
         })
     }
 
@@ -168,7 +174,7 @@ impl FileSystem for Object {
                 return Err(with("append", path, FaultKind::Unsupported, reason));
             }
             let file = self.on_disk("append", path, Spool::append).await?;
-            Ok(Box::new(SpooledFile::new(path, file)) as Box<dyn OpenFile>)
+            Ok(Box::new(SpooledFile::new(path, file, self.spool.clone())) as Box<dyn OpenFile>)
         })
     }
 
@@ -252,6 +258,10 @@ impl FileSystem for Object {
     fn mkdirs<'a>(&'a self, _path: &'a str) -> FileSystemFuture<'a, ()> {
         // A store has no directories; those of the spool are made with their files.
         Box::pin(async { Ok(()) })
+    }
+
+    fn limits_its_requests(&self) -> bool {
+        true
     }
 
     fn recover_lease<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, bool> {

@@ -1,28 +1,65 @@
 //! The files that are not uploaded yet, in a local directory under the paths that they have in the store.
 //!
+//! The files have at most [`Spool::bytes_max`] bytes together; a write that would exceed that is refused.
+//!
 //! Next to the file `a` stands `a.upload` while it is being uploaded: the path that it gets. So an upload
 //! whose reply was lost, by a crash or on the network, is recognised as done.
 
-use crate::file_system::FileStatus;
+use crate::file_system::{FileStatus, PATH_BYTES_MAX};
 use bytes::Bytes;
 use millpond_flow::base::files;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 /// What ends the name of the note of an upload.
 const NOTE: &str = ".upload";
 
+/// Tries to create a file in a directory that is removed meanwhile.
+const DIRECTORY_TRIES: usize = 10;
+/// Directories within each other that are looked at for files of an earlier process: a path has no more names.
+const DEPTH_MAX: usize = PATH_BYTES_MAX / 2;
+
 /// The directory.
 #[derive(Clone, Debug)]
 pub(super) struct Spool {
     root: PathBuf,
+    used: Arc<AtomicU64>,
+    bytes_max: u64,
 }
 
 impl Spool {
-    pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+    /// Returns the spool in `root`, with the files that an earlier process left there.
+    pub(super) fn new(root: PathBuf, bytes_max: u64) -> Self {
+        let used = bytes_below(&root, DEPTH_MAX);
+        Self { root, used: Arc::new(used.into()), bytes_max }
+    }
+
+    /// Counts `bytes` that are about to be written.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::QuotaExceeded`]: there is no room for them.
+    pub(super) fn claim(&self, bytes: u64) -> io::Result<()> {
+        let max = self.bytes_max;
+        let room = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= max);
+        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room) {
+            Ok(_) => Ok(()),
+            Err(used) => Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!(
+                    "{used} bytes wait for the store, at most {max} may (hdfs.spoolBytes); see why files are not uploaded, or raise the limit"
+                ),
+            )),
+        }
+    }
+
+    /// Counts `bytes` that are not there, or not any more.
+    pub(super) fn release(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Returns where `path` is kept, if each of its names can be that of a file.
@@ -41,12 +78,16 @@ impl Spool {
     /// Creates the file `path`, which is not there yet.
     pub(super) fn create(&self, path: &str) -> io::Result<File> {
         let local = self.local(path)?;
-        if let Some(directory) = local.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
         // What an earlier file of this name was uploaded as says nothing about this one.
         ignore_missing(std::fs::remove_file(note_of(&local)))?;
-        files::create_new(&local)
+        for _ in 1..DIRECTORY_TRIES {
+            match create_with_directories(&local) {
+                // Another file left the directory empty, and it was removed.
+                Err(error) if is_missing(&error) => {}
+                result => return result,
+            }
+        }
+        create_with_directories(&local)
     }
 
     /// Opens the file `path` to write at its end.
@@ -96,8 +137,12 @@ impl Spool {
     /// Removes the file `path` and the directories that it leaves empty, and returns whether it was there.
     pub(super) fn remove(&self, path: &str) -> io::Result<bool> {
         let local = self.local(path)?;
+        let bytes = std::fs::metadata(&local).map_or(0, |found| found.len());
         let was_there = match std::fs::remove_file(&local) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.release(bytes);
+                true
+            }
             Err(error) if is_missing(&error) => false,
             Err(error) => return Err(error),
         };
@@ -132,6 +177,25 @@ impl Spool {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Creates `local` and the directories that it lacks, and makes their names durable.
+fn create_with_directories(local: &Path) -> io::Result<File> {
+    if let Some(directory) = local.parent() {
+        files::create_directory(directory)?;
+    }
+    files::create_new(local)
+}
+
+/// Returns the bytes of the files below `directory`; 0 for what cannot be read.
+fn bytes_below(directory: &Path, depth: usize) -> u64 {
+    let Ok(entries) = files::list(directory) else { return 0 };
+    let bytes = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() && depth > 0 => bytes_below(&entry.path(), depth - 1),
+        Ok(found) if found.is_file() => found.len(),
+        _ => 0,
+    };
+    entries.flatten().map(bytes).sum()
 }
 
 fn note_of(local: &Path) -> PathBuf {

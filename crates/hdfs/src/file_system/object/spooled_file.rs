@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use super::fault::{of_disk, with};
+use super::spool::Spool;
 
 /// A file of the spool that is being written.
 pub(super) struct SpooledFile {
@@ -14,12 +15,13 @@ pub(super) struct SpooledFile {
     /// None while a call is under way, after an error and after the close.
     file: Option<File>,
     closed: bool,
+    spool: Spool,
 }
 
 impl SpooledFile {
     /// Returns the file `path`, open as `file`.
-    pub(super) fn new(path: &str, file: File) -> Self {
-        Self { path: path.to_owned(), file: Some(file), closed: false }
+    pub(super) fn new(path: &str, file: File, spool: Spool) -> Self {
+        Self { path: path.to_owned(), file: Some(file), closed: false, spool }
     }
 
     async fn with_file(
@@ -39,7 +41,16 @@ impl SpooledFile {
 
 impl OpenFile for SpooledFile {
     fn write(&mut self, bytes: Bytes) -> FileSystemFuture<'_, ()> {
-        Box::pin(self.with_file("write", move |file| file.write_all(&bytes)))
+        let spool = self.spool.clone();
+        Box::pin(self.with_file("write", move |file| {
+            let len = bytes.len() as u64;
+            spool.claim(len)?;
+            let before = file.metadata()?.len();
+            file.write_all(&bytes).inspect_err(|_| {
+                let after = file.metadata().map_or(before, |found| found.len());
+                spool.release(len.saturating_sub(after.saturating_sub(before)));
+            })
+        }))
     }
 
     fn hsync(&mut self) -> FileSystemFuture<'_, ()> {

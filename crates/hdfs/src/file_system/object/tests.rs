@@ -1,6 +1,7 @@
 //! With a store in memory, and with an S3 server where `MILLPOND_S3` names one.
 
 use super::*;
+use millpond_flow::base::files;
 use object_store::memory::InMemory;
 use std::io::Write;
 
@@ -11,7 +12,7 @@ struct Place {
 
 fn place_with(store: Arc<dyn ObjectStore>) -> Place {
     let directory = tempfile::tempdir().unwrap();
-    let spool = Spool::new(directory.path().join("spool"));
+    let spool = Spool::new(directory.path().join("spool"), 1 << 30);
     let call_timeout = Duration::from_secs(20);
     Place { system: Object { store, spool, call_timeout }, directory }
 }
@@ -69,6 +70,34 @@ async fn a_file_is_in_the_store_only_when_it_is_complete() {
 }
 
 #[tokio::test]
+async fn files_that_wait_for_the_store_have_a_limit_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("spool");
+    let mut file = Spool::new(root.clone(), 10).create("/x/a.tmp").unwrap();
+    file.write_all(b"123456").unwrap();
+    // As after a restart: what is there counts.
+    let spool = Spool::new(root, 10);
+    let mut other = SpooledFile::new("/x/b.tmp", spool.create("/x/b.tmp").unwrap(), spool.clone());
+    other.write(Bytes::from_static(b"7890")).await.unwrap();
+    let full = other.write(Bytes::from_static(b"1")).await.unwrap_err();
+    assert_eq!(full.kind, FaultKind::QuotaExceeded);
+    assert!(full.to_string().contains("hdfs.spoolBytes"), "{full}");
+    assert!(spool.remove("/x/a.tmp").unwrap());
+    spool.claim(6).unwrap();
+    assert!(spool.claim(1).is_err());
+}
+
+#[test]
+fn the_names_of_a_file_and_of_its_directories_are_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Spool::new(directory.path().join("spool"), 10);
+    let synced = || files::DIRECTORIES_SYNCED.with(std::cell::Cell::get);
+    let before = synced();
+    spool.create("/day/hour/a.tmp").unwrap();
+    assert_eq!(synced() - before, 4, "of the file, hour, day and the spool");
+}
+
+#[tokio::test]
 async fn an_upload_whose_reply_was_lost_is_not_repeated_and_is_not_a_name_taken() {
     let place = place_with(Arc::new(InMemory::new()));
     let system = &place.system;
@@ -104,6 +133,7 @@ fn opened(url: &str, properties: &str) -> Result<Object, FileSystemError> {
         directory: Some(directory.path().to_owned()),
         call_timeout: Duration::from_secs(5),
         spool: directory.path().join("spool"),
+        spool_bytes_max: 1 << 30,
     })
 }
 

@@ -1,5 +1,8 @@
 //! The sink on a file system in memory, with injected faults, and on this machine.
 
+#[cfg(feature = "object-store")]
+mod store;
+
 use super::*;
 use crate::file_system::FaultKind;
 use crate::file_system::memory::Memory;
