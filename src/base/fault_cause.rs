@@ -27,8 +27,15 @@ pub struct FaultCause(Arc<Fault>);
 struct Fault {
     kind: FaultKind,
     place: FaultPlace,
-    text: Box<str>,
+    text: FaultText,
     source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// The text of a cause, formatted when it is read: a cause may be made under a lock.
+enum FaultText {
+    Given(Box<dyn fmt::Display + Send + Sync>),
+    /// That of a failed write, made of its place and source.
+    Write,
 }
 
 /// What kind of failure a [`FaultCause`] is.
@@ -146,8 +153,26 @@ impl FaultCause {
     /// Returns a cause; `text` says what happened, where, and what to do.
     #[must_use]
     pub fn new(kind: FaultKind, place: impl Into<FaultPlace>, text: impl Into<Box<str>>) -> Self {
-        let (place, text) = (place.into(), text.into());
+        Self::described(kind, place, text.into())
+    }
+
+    /// Returns a cause whose text is formatted when it is read; made under a lock, it formats nothing there.
+    #[must_use]
+    pub(crate) fn described(
+        kind: FaultKind,
+        place: impl Into<FaultPlace>,
+        text: impl fmt::Display + Send + Sync + 'static,
+    ) -> Self {
+        let (place, text) = (place.into(), FaultText::Given(Box::new(text)));
         Self(Arc::new(Fault { kind, place, text, source: None }))
+    }
+
+    /// Returns the cause of a write at a place with a path and an offset that the storage refused; its text is
+    /// formatted when it is read.
+    #[must_use]
+    pub(crate) fn of_write(place: FaultPlace, error: io::Error) -> Self {
+        let (kind, source) = (FaultKind::from(&error), Some(Box::new(error) as Box<_>));
+        Self(Arc::new(Fault { kind, place, text: FaultText::Write, source }))
     }
 
     /// Returns the cause of an operation that the storage refused; `what` says which one.
@@ -157,7 +182,8 @@ impl FaultCause {
         what: impl fmt::Display,
         error: io::Error,
     ) -> Self {
-        let (kind, text) = (FaultKind::from(&error), format!("{what}: {error}").into());
+        let (kind, text) =
+            (FaultKind::from(&error), FaultText::Given(Box::new(format!("{what}: {error}"))));
         let place = place.into();
         Self(Arc::new(Fault { kind, place, text, source: Some(Box::new(error)) }))
     }
@@ -170,7 +196,7 @@ impl FaultCause {
         error: impl Error + Send + Sync + 'static,
     ) -> Self {
         let kind = io_error_of(&error).map_or(FaultKind::Internal, FaultKind::from);
-        let (place, text) = (place.into(), error.to_string().into());
+        let (place, text) = (place.into(), FaultText::Given(Box::new(error.to_string())));
         Self(Arc::new(Fault { kind, place, text, source: Some(Box::new(error)) }))
     }
 
@@ -201,13 +227,21 @@ fn io_error_of<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
 
 impl fmt::Display for FaultCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.text)
+        let Fault { place, text, source, .. } = &*self.0;
+        match text {
+            FaultText::Given(text) => text.fmt(f),
+            FaultText::Write => {
+                let (path, offset) = (place.path.as_deref(), place.offset.unwrap_or(0));
+                write!(f, "writing {} at {offset}", path.unwrap_or(Path::new("")).display())?;
+                source.as_ref().map_or(Ok(()), |source| write!(f, ": {source}"))
+            }
+        }
     }
 }
 
 impl fmt::Debug for FaultCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}({:?})", self.0.kind, self.0.text)
+        write!(f, "{:?}({:?})", self.0.kind, self.to_string())
     }
 }
 
@@ -221,7 +255,8 @@ impl PartialEq for FaultCause {
     /// Compares what a reader sees: kind, place and text.
     fn eq(&self, other: &Self) -> bool {
         let (one, two) = (&*self.0, &*other.0);
-        (one.kind, &one.place, &one.text) == (two.kind, &two.place, &two.text)
+        let is_same = (one.kind, &one.place) == (two.kind, &two.place);
+        is_same && (Arc::ptr_eq(&self.0, &other.0) || self.to_string() == other.to_string())
     }
 }
 
@@ -251,6 +286,11 @@ mod tests {
         let source = cause.source().and_then(<dyn Error>::downcast_ref::<io::Error>);
         assert_eq!(source.and_then(io::Error::raw_os_error), Some(libc::ENOSPC));
         assert_eq!(cause, cause.clone());
+        let mut of_write = place.clone();
+        of_write.path = Some("/d".into());
+        let of_write = FaultCause::of_write(of_write, full());
+        assert_eq!(of_write.to_string(), cause.to_string());
+        assert!(of_write.source().is_some_and(|source| source.is::<io::Error>()));
         let elsewhere = FaultCause::from_io(StripeIndex(2), "writing /d at 4096", full());
         assert_ne!(cause, elsewhere);
     }

@@ -1,4 +1,4 @@
-//! What a watcher gets to see of one stripe at one moment.
+//! The state of one stripe at one moment, for a channel's status.
 
 use crate::base::fault_cause::FaultCause;
 use crate::base::histogram::HistogramReading;

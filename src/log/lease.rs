@@ -13,6 +13,7 @@ use crate::base::mutation::Mutation;
 use crate::disk::File;
 use crate::record::body::{AckBody, LostBody};
 use crate::record::frame::FrameKind;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,14 +160,15 @@ impl Log {
             if let Some(began) = hangs.filter(|_| stripe.read_fault.is_none()) {
                 let waited = now.saturating_sub(began).as_secs();
                 let index = stripe.index;
-                let fault = format!("a read on stripe {index} has not returned for {waited} s");
-                let cause = FaultCause::new(FaultKind::Hung, index, fault.clone());
-                stripe.read_fault = Some((cause, Duration::MAX));
-                self.say_warning(
-                    index,
-                    &codes::READS_FAILING,
-                    format!("{fault}; takes continue on the other stripes"),
-                );
+                let text = fmt::from_fn(move |f| {
+                    write!(f, "a read on stripe {index} has not returned for {waited} s")
+                });
+                let cause = FaultCause::described(FaultKind::Hung, index, text);
+                stripe.read_fault = Some((cause.clone(), Duration::MAX));
+                let text = fmt::from_fn(move |f| {
+                    write!(f, "{cause}; takes continue on the other stripes")
+                });
+                self.say_warning(index, &codes::READS_FAILING, text);
                 self.wakeups.takers = true;
             }
         }
@@ -195,7 +197,9 @@ impl Log {
         let found = match found {
             Ok(found) => found,
             Err(fault) => {
-                self.say_warning(index, &codes::READS_FAILING, format!("{fault}; trying again"));
+                let why = fault.clone();
+                let text = fmt::from_fn(move |f| write!(f, "{why}; trying again"));
+                self.say_warning(index, &codes::READS_FAILING, text);
                 self.stripes[index.at()].read_fault = Some((fault, now + READ_PAUSE));
                 return notes;
             }

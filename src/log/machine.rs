@@ -3,6 +3,7 @@
 use super::block::{LogBlock, state_bytes_bound};
 use super::block_completion::BlockCompletion;
 use super::block_queue::BlockQueue;
+use super::frame_move::FrameMove;
 use super::read_window::ReadWindow;
 use super::readable_block::Lease;
 use super::segment_space::SegmentSpace;
@@ -21,6 +22,7 @@ use crate::record::body::AckBody;
 use crate::record::frame::frame_salt;
 use crate::record::state::StateRecord;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::Level;
@@ -39,7 +41,7 @@ pub struct LogSettings {
 }
 
 /// A line for the log of the process.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LogLine {
     /// Its level.
     pub level: Level,
@@ -48,7 +50,22 @@ pub struct LogLine {
     /// The stripe it is about.
     pub stripe: StripeIndex,
     /// Its text.
-    pub text: String,
+    pub text: LogText,
+}
+
+/// The text of a log line, formatted when it is written: the log makes it under its lock.
+pub struct LogText(Box<dyn fmt::Display + Send + Sync>);
+
+impl fmt::Display for LogText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for LogText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// What to wake and to log once the lock is released.
@@ -56,6 +73,8 @@ pub struct LogLine {
 pub struct Wakeups {
     /// Lines for the log. Written under the lock, a blocked output would stop all stripes.
     pub log_lines: Vec<LogLine>,
+    /// Frames of a failed write, to be copied to their new blocks before anything else.
+    pub frame_moves: Vec<FrameMove>,
     /// Frames of a failed stripe are still being filled: call [`Log::finish_failures`] until it returns false.
     pub failing: bool,
     /// Blocks whose outcome is known.
@@ -68,6 +87,14 @@ pub struct Wakeups {
     pub maintenance: bool,
     /// A block will soon need another slab of memory: it is mapped before that, without the lock.
     pub memory: bool,
+}
+
+impl Wakeups {
+    /// Copies the frames of failed writes. Called without the lock, before the writers are woken: they wait for filled
+    /// blocks.
+    pub fn copy_frames(&mut self) {
+        self.frame_moves.drain(..).for_each(FrameMove::copy);
+    }
 }
 
 /// The striped log.
@@ -237,21 +264,32 @@ impl Log {
         level: Level,
         stripe: StripeIndex,
         code: Option<&'static Code>,
-        words: String,
+        text: impl fmt::Display + Send + Sync + 'static,
     ) {
-        self.wakeups.log_lines.push(LogLine { level, code, stripe, text: words });
+        let text = LogText(Box::new(text));
+        self.wakeups.log_lines.push(LogLine { level, code, stripe, text });
     }
 
-    pub(super) fn say_error(&mut self, stripe: StripeIndex, code: &'static Code, words: String) {
-        self.say(Level::ERROR, stripe, Some(code), words);
+    pub(super) fn say_error(
+        &mut self,
+        stripe: StripeIndex,
+        code: &'static Code,
+        text: impl fmt::Display + Send + Sync + 'static,
+    ) {
+        self.say(Level::ERROR, stripe, Some(code), text);
     }
 
-    pub(super) fn say_warning(&mut self, stripe: StripeIndex, code: &'static Code, words: String) {
-        self.say(Level::WARN, stripe, Some(code), words);
+    pub(super) fn say_warning(
+        &mut self,
+        stripe: StripeIndex,
+        code: &'static Code,
+        text: impl fmt::Display + Send + Sync + 'static,
+    ) {
+        self.say(Level::WARN, stripe, Some(code), text);
     }
 
-    pub(super) fn say_back(&mut self, stripe: StripeIndex, words: &str) {
-        self.say(Level::INFO, stripe, None, words.to_owned());
+    pub(super) fn say_back(&mut self, stripe: StripeIndex, text: &'static str) {
+        self.say(Level::INFO, stripe, None, text);
     }
 
     /// Notes that the durable state has changed, so that a checkpoint would write something new.

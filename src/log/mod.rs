@@ -37,7 +37,8 @@
 //!    thread that writes next.
 //! 10. A write that failed or hangs ends the stripe's epoch once its frames are filled: the blocks that are not durable
 //!     are removed from the stripe, which is suspended; its next epoch will start at the watermark + 1. A fence is
-//!     written on another stripe, and the frames follow it there with their origin. The only stripe goes on in a fresh
+//!     written on another stripe, and the frames follow it there with their origin; they are copied without the lock
+//!     ([`Wakeups::copy_frames`]). The only stripe goes on in a fresh
 //!     segment; where nothing can be written, commits end in doubt. Maintenance brings the stripe back
 //!     ([`Log::retry_suspended`]).
 //!
@@ -55,6 +56,7 @@ pub mod block;
 pub mod block_completion;
 mod block_queue;
 mod checkpoint_plan;
+mod frame_move;
 mod interface;
 pub mod lease;
 mod lost_segment;
@@ -77,6 +79,7 @@ pub mod write_job;
 mod write_start;
 
 pub use checkpoint_plan::CheckpointPlan;
+pub use frame_move::FrameMove;
 pub use interface::{Acknowledgement, LogCounts, PendingWrite};
 pub use lease::{LeaseOutcome, ReadJob, ReadOutcome};
 pub use machine::{Log, LogLine, LogSettings, Wakeups};

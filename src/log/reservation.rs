@@ -16,6 +16,7 @@ use crate::base::mutation::Mutation;
 use crate::record::body::{AckBody, PutPrefix, SourceOffsetRef};
 use crate::record::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::record::state::SourceOffset;
+use std::fmt;
 use std::time::Duration;
 
 /// The size of a put transaction.
@@ -246,8 +247,9 @@ impl Log {
     ) -> Result<(), ReserveError> {
         let stripe = &mut self.stripes[index.at()];
         if !stripe.is_writable() {
-            let what = || format!("the directory of stripe {index} is missing");
-            let missing = || FaultCause::new(FaultKind::Missing, index, what());
+            let what =
+                fmt::from_fn(move |f| write!(f, "the directory of stripe {index} is missing"));
+            let missing = || FaultCause::described(FaultKind::Missing, index, what);
             let cause = stripe.phase.cause().cloned();
             return Err(ReserveError::NoStripe(cause.unwrap_or_else(missing)));
         }
@@ -260,10 +262,13 @@ impl Log {
         }
         let (state, max) = (self.durable.stripe(index), 3 * self.durable.ranges_per_stripe() / 4);
         if who == Purpose::Put && state.ranges_beyond() >= max {
-            let what = format!(
-                "the waiting events of stripe {index} have {max} gaps left by failed writes and damage, the most that its state record can hold; puts continue when some of these events are taken"
-            );
-            let cause = FaultCause::new(FaultKind::TooManyGaps, index, what);
+            let what = fmt::from_fn(move |f| {
+                write!(
+                    f,
+                    "the waiting events of stripe {index} have {max} gaps left by failed writes and damage, the most that its state record can hold; puts continue when some of these events are taken"
+                )
+            });
+            let cause = FaultCause::described(FaultKind::TooManyGaps, index, what);
             return Err(ReserveError::NoSpace(cause));
         }
         let open = stripe.blocks.open_written_bytes();

@@ -56,10 +56,9 @@ impl Log {
                 let (segment, offset) = (write.segment, write.offset);
                 let file = stripe.space.segment(segment).map(|s| s.file.path().to_path_buf());
                 let path = file.unwrap_or_default();
-                let what = format!("writing {} at {offset}", path.display());
                 let place = FaultPlace::from(index).in_segment(segment);
                 let place = place.at_path(path).at_offset(offset);
-                self.fail(now, index, &FaultCause::from_io(place, what, error));
+                self.fail(now, index, &FaultCause::of_write(place, error));
             }
         }
     }

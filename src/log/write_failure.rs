@@ -14,6 +14,7 @@ use super::Log;
 use super::block::{FrameEffect, FrameEntry, LogBlock, plain_header};
 use super::block_completion::{BlockOutcome, CommitTicket};
 use super::block_queue::StoppedBlocks;
+use super::frame_move::FrameMove;
 use super::stripe::{Stripe, UnresolvedFrames};
 use super::stripe_phase::{PhaseEvent, StripePhase};
 use super::write_job::time_allowed;
@@ -28,6 +29,8 @@ use crate::record::body::{FenceBody, Origin, PutPrefix};
 use crate::record::frame::{
     FRAME_FLAGS_AT, FRAME_HEADER_BYTES, FrameHeader, FrameKind, HAS_ORIGIN,
 };
+use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,11 +53,11 @@ impl Log {
             return;
         }
         self.counts.failed_writes += 1;
-        self.say_warning(
-            index,
-            &codes::STRIPE_SUSPENDED,
-            format!("{cause}; the stripe is suspended and its writes are moved"),
-        );
+        let (code, why) = (&codes::STRIPE_SUSPENDED, cause.clone());
+        let text = fmt::from_fn(move |f| {
+            write!(f, "{why}; the stripe is suspended and its writes are moved")
+        });
+        self.say_warning(index, code, text);
         let waiting = self.waiting_on(|s| s.index == index && s.is_writable());
         self.occupied = self.occupied.saturating_sub(waiting);
         let stripe = &mut self.stripes[index.at()];
@@ -127,9 +130,11 @@ impl Log {
             let Some(write) = hangs.filter(|_| !stripe.phase.is_failing()) else { continue };
             CoverageMark::HungWrite.hit();
             let waited = now.saturating_sub(write.started).as_secs();
-            let cause = format!("a write on stripe {index} has not returned for {waited} s");
             let index = StripeIndex(index as u16);
-            self.fail(now, index, &FaultCause::new(FaultKind::Hung, index, cause));
+            let text = fmt::from_fn(move |f| {
+                write!(f, "a write on stripe {index} has not returned for {waited} s")
+            });
+            self.fail(now, index, &FaultCause::described(FaultKind::Hung, index, text));
         }
     }
 
@@ -240,7 +245,13 @@ impl Log {
                 true
             }
             Err(_) => {
-                self.say_error(fence.stripe, &codes::NO_MEMORY_FOR_FENCE, format!("no memory to record on stripe {on} that a write failed: its commits are in doubt; raise the memory limit of the process"));
+                let text = fmt::from_fn(move |f| {
+                    write!(
+                        f,
+                        "no memory to record on stripe {on} that a write failed: its commits are in doubt; raise the memory limit of the process"
+                    )
+                });
+                self.say_error(fence.stripe, &codes::NO_MEMORY_FOR_FENCE, text);
                 false
             }
         }
@@ -251,12 +262,16 @@ impl Log {
             let completion = Arc::clone(&one.block.completion);
             let epoch = one.block.epoch;
             let bytes = one.area.bytes().expect("nothing moves before it is filled");
-            let block = &bytes[one.block_at..];
             for (at, note) in one.block.frames.into_iter().enumerate() {
                 let at = at as u32;
                 let void = completion.is_void(at);
-                let frame = &block[note.at..note.at + note.len];
-                if let Some(ticket) = self.move_frame((from, epoch), to, note, frame, void) {
+                let flags = bytes[one.block_at + note.at + FRAME_FLAGS_AT];
+                let (start, end) = (one.block_at + note.at, one.block_at + note.at + note.len);
+                let payload = start + FRAME_HEADER_BYTES..end;
+                let source = (&one.area, payload);
+                if let Some(ticket) =
+                    self.move_frame((from, epoch), to, (note, flags), source, void)
+                {
                     completion.move_frame(at, ticket);
                 }
             }
@@ -270,29 +285,28 @@ impl Log {
         &mut self,
         (from, epoch): (StripeIndex, Epoch),
         to: StripeIndex,
-        note: FrameEntry,
-        frame: &[u8],
+        (note, flags): (FrameEntry, u8),
+        (area, payload): (&Arc<Area>, Range<usize>),
         void: bool,
     ) -> Option<CommitTicket> {
-        let payload = &frame[FRAME_HEADER_BYTES..];
-        let (kind, flags) = (note.effect.kind()?, frame[FRAME_FLAGS_AT]);
+        let kind = note.effect.kind()?;
         if void {
             self.void_effect(note.effect);
             return None;
         }
-        let (mut header, mut prefix) = (plain_header(kind, payload.len()), None);
+        let (mut header, mut origin) = (plain_header(kind, payload.len()), None);
         let mut effect = note.effect;
         if let FrameEffect::Put { first, count, .. } = &mut effect {
             let sequence = self.stripes[to.at()].next_sequence;
             // A frame that is moved again keeps its first origin.
             if flags & HAS_ORIGIN == 0 {
-                let origin =
-                    Origin { stripe: from, epoch: epoch.number, sequence: Sequence(*first) };
-                prefix = Some(PutPrefix { origin: Some(origin), source_offset: None });
+                let (epoch, sequence) = (epoch.number, Sequence(*first));
+                origin = Some(Origin { stripe: from, epoch, sequence });
             } else {
                 CoverageMark::MovedTwice.hit();
             }
-            let more = prefix.map_or(0, |p| p.encoded_len());
+            let prefix = PutPrefix { origin, source_offset: None };
+            let more = origin.map_or(0, |_| prefix.encoded_len());
             header = FrameHeader {
                 len: (payload.len() + more) as u32,
                 flags: flags | HAS_ORIGIN,
@@ -317,10 +331,10 @@ impl Log {
             return None;
         };
         self.occupied += added;
-        Some(reservation.fill(|out| {
-            let at = prefix.map_or(0, |p| p.encode(out));
-            out[at..].copy_from_slice(payload);
-        }))
+        let ticket = reservation.ticket();
+        let moved = FrameMove::new(reservation, origin, Arc::clone(area), payload);
+        self.wakeups.frame_moves.push(moved);
+        Some(ticket)
     }
 
     /// Leaves the frames in doubt, because no other stripe can take them, and notifies their committers.

@@ -17,6 +17,7 @@ use crate::record::block::{BLOCK_HEADER_BYTES, BlockHeader, SOLO, STATE};
 use crate::record::frame::{FRAME_HEADER_BYTES, FrameKind};
 use crate::record::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::record::state::StateRecord;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,7 +162,8 @@ impl Log {
         if let Err(refusal) = state.check_bounds() {
             // Every part of it is bounded on entry, so this is a bug; the stripe cannot roll any more, which would
             // go unnoticed without the line.
-            let text = format!("no state record can be written: {refusal}");
+            let text =
+                fmt::from_fn(move |f| write!(f, "no state record can be written: {refusal}"));
             self.say_error(index, &codes::STATE_RECORD_TOO_LARGE, text);
             return None;
         }

@@ -45,7 +45,7 @@ pub(super) enum By {
 }
 
 /// The turn to plan or to report; released also when its holder panics, together with the plan.
-struct Held<'s> {
+struct CheckpointTurn<'s> {
     shared: &'s Shared,
     plan: Option<CheckpointPlan>,
     /// The turn was passed on to a checkpoint that is being written: a later holder is not this
@@ -53,7 +53,7 @@ struct Held<'s> {
     passed_on: bool,
 }
 
-impl Drop for Held<'_> {
+impl Drop for CheckpointTurn<'_> {
     fn drop(&mut self) {
         let Self { shared, plan, passed_on } = self;
         if let Some(plan) = plan.take() {
@@ -71,7 +71,7 @@ impl Drop for Held<'_> {
 }
 
 /// A write into a pair of slots; the pair is returned also when the writer panics.
-struct Writing<'s> {
+struct SlotWrite<'s> {
     shared: &'s Shared,
     at: usize,
     number: u64,
@@ -79,7 +79,7 @@ struct Writing<'s> {
     result: Result<(), FaultCause>,
 }
 
-impl Drop for Writing<'_> {
+impl Drop for SlotWrite<'_> {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.result, Ok(()));
         let checkpoints = &self.shared.checkpoints;
@@ -103,7 +103,7 @@ impl Drop for Writing<'_> {
 }
 
 impl Shared {
-    /// Writes a checkpoint and waits for its end. `patience` bounds the wait for one that is being
+    /// Writes a checkpoint and waits for its end. `wait_max` bounds the wait for one that is being
     /// written.
     ///
     /// It counts as durable when each stripe that is alive and whose disk does not hang has it in
@@ -117,9 +117,9 @@ impl Shared {
     pub(super) fn checkpoint(
         self: &Arc<Self>,
         by: By,
-        patience: Duration,
+        wait_max: Duration,
     ) -> Result<u64, CheckpointError> {
-        let Some(number) = self.begin_checkpoint(by, 0, patience)? else { return Ok(0) };
+        let Some(number) = self.begin_checkpoint(by, 0, wait_max)? else { return Ok(0) };
         // With a clock that stands still the wait must end as well.
         let mut left = self.options.write_timeout * 3;
         loop {
@@ -147,7 +147,7 @@ impl Shared {
         }
     }
 
-    /// Begins a checkpoint unless nothing has changed since `known`; waits at most `patience` for
+    /// Begins a checkpoint unless nothing has changed since `known`; waits at most `wait_max` for
     /// one that is being written. Returns its number.
     ///
     /// # Errors
@@ -156,9 +156,9 @@ impl Shared {
         self: &Arc<Self>,
         by: By,
         known: u64,
-        patience: Duration,
+        wait_max: Duration,
     ) -> Result<Option<u64>, CheckpointError> {
-        let mut held = self.checkpoint_turn(by, patience)?;
+        let mut held = self.checkpoint_turn(by, wait_max)?;
         let plan = {
             let mut log = self.log()?;
             if log.durable_version() == known && !log.checkpoint_is_wanted() {
@@ -188,20 +188,20 @@ impl Shared {
     fn checkpoint_turn(
         self: &Arc<Self>,
         by: By,
-        patience: Duration,
-    ) -> Result<Held<'_>, CheckpointError> {
-        let mut left = patience;
+        wait_max: Duration,
+    ) -> Result<CheckpointTurn<'_>, CheckpointError> {
+        let mut left = wait_max;
         loop {
             self.advance_checkpoint(by);
             let mut state = self.checkpoints.lock();
             if matches!(state.phase, RunPhase::Free) {
                 state.phase = RunPhase::Held;
-                return Ok(Held { shared: self, plan: None, passed_on: false });
+                return Ok(CheckpointTurn { shared: self, plan: None, passed_on: false });
             }
             if left.is_zero() {
                 let what = format!(
                     "a checkpoint that began more than {} s ago has not returned; a disk hangs",
-                    patience.as_secs()
+                    wait_max.as_secs()
                 );
                 return Err(CheckpointError::new(FaultKind::Hung, what));
             }
@@ -215,14 +215,14 @@ impl Shared {
     /// and reports its end. Waits for no disk, unless this thread does the writes.
     pub(super) fn advance_checkpoint(self: &Arc<Self>, by: By) {
         loop {
-            let (now, patience) = (self.now(), self.options.write_timeout);
+            let (now, wait_max) = (self.now(), self.options.write_timeout);
             if self.checkpoints.lock().is_idle() {
                 return;
             }
             // A log that stopped notifies every caller itself.
             let Ok(health) = self.log().map(|log| health_of(&log)) else { return };
             let mut state = self.checkpoints.lock();
-            let (hung, step) = (state.hung(now, patience), state.step(now, patience, &health));
+            let (hung, step) = (state.hung(now, wait_max), state.step(now, wait_max, &health));
             drop(state);
             let waits = matches!(step, NextStep::Wait);
             let at = match step {
@@ -260,7 +260,7 @@ impl Shared {
     fn end_checkpoint(&self, written: Written) -> Option<usize> {
         let Written { run: CheckpointRun { number, plan, bytes }, homes, fault } = written;
         let version = plan.version;
-        let mut held = Held { shared: self, plan: Some(plan), passed_on: false };
+        let mut held = CheckpointTurn { shared: self, plan: Some(plan), passed_on: false };
         let result = match fault {
             Some(fault) => Err(fault),
             None if homes.is_empty() => {
@@ -312,7 +312,7 @@ impl Shared {
         let stripe = slots.as_ref().and_then(|slots| slots.stripe);
         let what = "the writing thread panicked";
         let result = Err(FaultCause::new(FaultKind::Internal, stripe, what));
-        let mut writing = Writing { shared: self, at, number: job.number, slots, result };
+        let mut writing = SlotWrite { shared: self, at, number: job.number, slots, result };
         if let Some(slots) = &mut writing.slots {
             let written = slots.write(self.channel, &job.bytes, job.elsewhere);
             writing.result = written.map_err(|error| error.into_fault(stripe));

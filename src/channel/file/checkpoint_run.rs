@@ -84,7 +84,7 @@ pub(super) struct Pair {
     pub job: Option<SlotJob>,
     /// Since when a requested write has not returned.
     pub since: Option<Duration>,
-    /// That it hangs was logged.
+    /// Whether its hanging was logged.
     pub said: bool,
     /// Number of the checkpoint that it holds; the opening's value has number 0.
     pub held: u64,
@@ -176,8 +176,8 @@ impl Pair {
     }
 
     /// Returns whether its write hangs.
-    pub(super) fn is_late(&self, now: Duration, patience: Duration) -> bool {
-        self.since.is_some_and(|since| since + patience < now)
+    pub(super) fn is_late(&self, now: Duration, timeout: Duration) -> bool {
+        self.since.is_some_and(|since| since + timeout < now)
     }
 }
 
@@ -231,11 +231,11 @@ impl WriterState {
     pub(super) fn hung(
         &mut self,
         now: Duration,
-        patience: Duration,
+        timeout: Duration,
     ) -> Vec<(Option<StripeIndex>, PathBuf)> {
         let mut hung = Vec::new();
         for pair in &mut self.pairs {
-            if pair.is_late(now, patience) && !std::mem::replace(&mut pair.said, true) {
+            if pair.is_late(now, timeout) && !std::mem::replace(&mut pair.said, true) {
                 hung.push((pair.stripe, pair.path.clone()));
             }
         }
@@ -246,7 +246,7 @@ impl WriterState {
     pub(super) fn step(
         &mut self,
         now: Duration,
-        patience: Duration,
+        timeout: Duration,
         health: &[StripeCondition],
     ) -> NextStep {
         let RunPhase::Writing(run) = &self.phase else { return NextStep::Wait };
@@ -259,7 +259,7 @@ impl WriterState {
             let StripeCondition { active, hangs } = health[index.at()];
             let awaited = active || run.plan.ends_epoch_of(index);
             let is_out = pair.since.is_some();
-            if hangs || pair.is_late(now, patience) || (is_out && !awaited) {
+            if hangs || pair.is_late(now, timeout) || (is_out && !awaited) {
                 pair.part = Part::LeftOut;
             } else if is_out {
                 waits = true;

@@ -71,8 +71,9 @@ impl<'s> WriteGuard<'s> {
             let (took, pending_write) = (now.saturating_sub(started), log.pending_write(stripe));
             self.shared.commit_delay(stripe).begin(now, took, released, pending_write);
         }
-        let wakeups = log.take_wakeups();
+        let mut wakeups = log.take_wakeups();
         drop(log);
+        wakeups.copy_frames();
         // Before the committers whose events are durable are woken: the storage is idle until the
         // next write begins, and the many threads woken keep the processors busy.
         self.shared.wake_writers(next.ready_stripes);

@@ -274,7 +274,7 @@ impl Channel for FileChannel {
     fn source_offset(&self, source: &str) -> Result<Option<CommittedOffset>, SourceOffsetError> {
         let shared = &self.inner.shared;
         // Without threads nothing settles while this one waits.
-        let patience =
+        let wait_max =
             if shared.options.step_driven { Duration::ZERO } else { shared.options.write_timeout };
         let began = shared.now();
         loop {
@@ -294,7 +294,7 @@ impl Channel for FileChannel {
                 }));
             }
             let waited = shared.now().saturating_sub(began);
-            let left = patience.saturating_sub(waited);
+            let left = wait_max.saturating_sub(waited);
             if left.is_zero() {
                 return Err(SourceOffsetError::Unsettled { of: source.to_owned(), waited });
             }
@@ -401,27 +401,27 @@ impl Inner {
     /// write timeout: a disk that hangs must not hang the caller of close.
     fn write_last_checkpoint(&self) -> Result<(), FaultCause> {
         let shared = Arc::clone(&self.shared);
-        let patience = shared.options.write_timeout;
+        let wait_max = shared.options.write_timeout;
         if shared.options.step_driven {
             return write_checkpoint(&shared);
         }
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         // The receiver is gone when it took too long.
         let run = move || {
-            let _ = tell.send(write_checkpoint(&shared));
+            let _ = sender.send(write_checkpoint(&shared));
         };
         match threads::spawn("millpond-close", run) {
             // Without a thread to spare this one does it.
             Err(_) => write_checkpoint(&self.shared),
             // A disk that begins to hang now is left out after that time: the checkpoint without it
             // reports its own error.
-            Ok(thread) => match told.recv_timeout(patience + Duration::from_secs(1)) {
+            Ok(thread) => match receiver.recv_timeout(wait_max + Duration::from_secs(1)) {
                 Ok(written) => {
                     let _ = thread.join();
                     written
                 }
                 Err(_) => {
-                    let what = format!("a disk has not responded for {} s", patience.as_secs());
+                    let what = format!("a disk has not responded for {} s", wait_max.as_secs());
                     Err(FaultCause::new(FaultKind::Hung, FaultPlace::default(), what))
                 }
             },

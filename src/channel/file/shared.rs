@@ -126,7 +126,7 @@ pub(super) struct StripeDir {
 pub(super) struct MemberWatch {
     /// Since when it has been missing while everything else is present.
     pub missing_since: Option<Duration>,
-    /// That it cannot be written again was logged.
+    /// Whether it was logged that the file cannot be written again.
     pub said: bool,
 }
 
@@ -152,12 +152,12 @@ pub(super) struct StripeMaintenance {
     /// Time of the last check of its files, and where the next one begins.
     pub files_at: Option<Duration>,
     pub files_turn: usize,
-    /// That the directory no longer exists was logged.
+    /// Whether it was logged that the directory no longer exists.
     pub removed: bool,
     /// State of its member file, and of the one of `checkpointDir` with the first stripe.
     pub member: MemberWatch,
     pub checkpoint_member: MemberWatch,
-    /// That its path does not lead to it was logged.
+    /// Whether it was logged that its path does not lead to it.
     pub moved: bool,
 }
 
@@ -252,8 +252,9 @@ impl Shared {
         self.closed.swap(true, Ordering::SeqCst)
     }
 
-    /// Wakes and logs what the log asked for; called without the lock.
-    pub(super) fn deliver(&self, wakeups: Wakeups) {
+    /// Copies, wakes and logs what the log asked for; called without the lock.
+    pub(super) fn deliver(&self, mut wakeups: Wakeups) {
+        wakeups.copy_frames();
         if wakeups.memory {
             self.pool.stock(0);
         }
@@ -270,16 +271,16 @@ impl Shared {
             self.maintenance.notify_all();
         }
         for said in wakeups.log_lines {
-            let LogLine { level, code, stripe, text: words } = said;
+            let LogLine { level, code, stripe, text } = said;
             let code = code.map(tracing::field::display);
             match level {
                 Level::ERROR => {
-                    tracing::error!(code, channel = self.name, stripe = stripe.0, "{words}");
+                    tracing::error!(code, channel = self.name, stripe = stripe.0, "{text}");
                 }
                 Level::WARN => {
-                    tracing::warn!(code, channel = self.name, stripe = stripe.0, "{words}");
+                    tracing::warn!(code, channel = self.name, stripe = stripe.0, "{text}");
                 }
-                _ => tracing::info!(channel = self.name, stripe = stripe.0, "{words}"),
+                _ => tracing::info!(channel = self.name, stripe = stripe.0, "{text}"),
             }
         }
         if wakeups.failing {

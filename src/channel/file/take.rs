@@ -227,7 +227,7 @@ impl FileTake {
                     // would find it passed at every poll, ask again at once, and spin.
                     shared.now() + shared.options.write_timeout
                 }
-                (LendAttempt::Later, _) => self.patience(deadline),
+                (LendAttempt::Later, _) => self.wait_max(deadline),
             };
             if shared.now() < until {
                 caller.changed(&shared.takers, generation, until, &shared.timer).await;
@@ -272,7 +272,7 @@ impl FileTake {
 
     /// Returns how long to wait: `keep-alive` applies to missing events. An event that is being
     /// read back exists, and returning an empty list would be wrong.
-    fn patience(&self, deadline: Duration) -> Duration {
+    fn wait_max(&self, deadline: Duration) -> Duration {
         match self.shared.log().is_ok_and(|log| log.is_reading()) {
             true => deadline + self.shared.options.write_timeout,
             false => deadline,

@@ -190,9 +190,9 @@ impl Workers {
         }
     }
 
-    /// Ends the threads and waits for them, at most `patience`: a thread in a write that hangs ends
+    /// Ends the threads and waits for them, at most `wait_max`: a thread in a write that hangs ends
     /// when that returns.
-    pub(super) fn end(&self, patience: Duration) {
+    pub(super) fn end(&self, wait_max: Duration) {
         let mut queue = self.queue();
         queue.ended = true;
         queue.tasks.clear();
@@ -201,7 +201,7 @@ impl Workers {
         let me = std::thread::current().id();
         threads.retain(|thread| thread.thread().id() != me);
         let left = queue.running.saturating_sub(threads.len());
-        let waited = self.work.wait_timeout_while(queue, patience, |queue| queue.running > left);
+        let waited = self.work.wait_timeout_while(queue, wait_max, |queue| queue.running > left);
         let in_time = waited.is_ok_and(|(_, timeout)| !timeout.timed_out());
         for thread in threads {
             if in_time || thread.is_finished() {

@@ -54,7 +54,7 @@ pub(crate) fn members(
         let Some((present, evidence)) = evidence(place) else {
             return Err(unknown(format!("{path} holds no log that says whose it is")));
         };
-        let Some(seat) = seat(present, evidence)? else {
+        let Some(seat) = agreed_identity(present, evidence)? else {
             let why = "no segment, or segments that contradict each other, tell which of the data directories it is";
             return Err(unknown(format!("in {path} {why}")));
         };
@@ -121,8 +121,8 @@ fn evidence(place: &ListedDir) -> Option<(&Present, Evidence)> {
     present.evidence.map(|evidence| (present, evidence))
 }
 
-/// Returns what all conclusive segments of a directory agree on.
-fn seat(present: &Present, is: Evidence) -> Result<Option<StripeIdentity>, LayoutError> {
+/// Returns the identity on which all conclusive segments of a directory agree.
+fn agreed_identity(present: &Present, is: Evidence) -> Result<Option<StripeIdentity>, LayoutError> {
     let directory = &*present.directory;
     let subject = Subject {
         channel: is.channel,
