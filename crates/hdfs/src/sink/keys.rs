@@ -148,7 +148,7 @@ const OWN_KEYS: [Key; 33] = [
         "hdfs.fallbackPath",
         KeyKind::Path,
         "",
-        "Directory without escapes for events that have no path, as for a missing timestamp. Without it they are refused. Flume has no such key.",
+        "Directory without escapes for events that have no path, as for a missing timestamp. Without it and without deadLetter.*, _no_path in the part of hdfs.path before its first escape. Flume has no such key.",
     ),
     key(
         "hdfs.stateDirectory",
@@ -191,7 +191,7 @@ pub(super) struct HdfsSettings {
     pub(super) target: Target,
     pub(super) path: PathTemplate,
     pub(super) prefix: PathTemplate,
-    /// The directory of events without a path.
+    /// The directory of events without a path; None if they are refused and become dead letters.
     pub(super) fallback: Option<String>,
     pub(super) names: NameRules,
     pub(super) time: TimeRules,
@@ -249,7 +249,7 @@ impl HdfsSettings {
         let path = template("hdfs.path", &path)?;
         let prefix =
             template("hdfs.filePrefix", reader.text("hdfs.filePrefix").unwrap_or("FlumeData"))?;
-        let fallback = fallback(reader, &target)?;
+        let fallback = fallback(reader, &target, &path)?;
         let format = FormatSettings::read(reader)?;
         let names = names(reader, &format)?;
         let is_marked = !names.in_use_prefix.is_empty() || !names.in_use_suffix.is_empty();
@@ -313,9 +313,21 @@ fn positive(
     Ok(Some(number).filter(|number| *number > 0))
 }
 
-fn fallback(reader: &SettingsReader<'_>, target: &Target) -> Result<Option<String>, SettingError> {
+/// The last name of the default of `hdfs.fallbackPath`; jobs of Hadoop and Hive skip names that begin with `_`.
+const NO_PATH: &str = "_no_path";
+
+fn fallback(
+    reader: &SettingsReader<'_>,
+    target: &Target,
+    path: &PathTemplate,
+) -> Result<Option<String>, SettingError> {
     let key = "hdfs.fallbackPath";
-    let Some(text) = reader.text(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let set = |key: &str| reader.text(key).filter(|text| !text.is_empty());
+    let Some(text) = set(key) else {
+        let refuses =
+            ["deadLetter.directory", "deadLetter.channel"].iter().any(|key| set(key).is_some());
+        return Ok((!refuses).then(|| format!("{}/{NO_PATH}", path.fixed_directory())));
+    };
     let (other, path) = split_url(text).map_err(|message| reader.error(key, message))?;
     if other != *target && other != Target::Default {
         return Err(reader.error(key, "must be on the file system of hdfs.path"));
@@ -508,6 +520,15 @@ mod tests {
         let round = [("hdfs.round", "true"), ("hdfs.roundUnit", "hour"), ("hdfs.roundValue", "25")];
         assert_eq!(read(&round).0.unwrap_err().key, "k1.hdfs.roundValue");
         assert!(read(&round[1..]).0.is_ok(), "the value counts only with hdfs.round");
+    }
+
+    #[test]
+    fn events_without_a_path_have_a_directory_unless_they_are_dead_letters() {
+        let fallback = |pairs: &[(&str, &str)]| read(pairs).0.unwrap().fallback;
+        assert_eq!(fallback(&[]).as_deref(), Some("/x/_no_path"));
+        assert_eq!(fallback(&[("hdfs.fallbackPath", "/lost")]).as_deref(), Some("/lost"));
+        assert_eq!(fallback(&[("deadLetter.directory", "/dead")]), None);
+        assert_eq!(fallback(&[("deadLetter.channel", "c2")]), None);
     }
 
     #[cfg(feature = "object-store")]

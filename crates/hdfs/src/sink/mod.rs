@@ -82,6 +82,7 @@ struct HdfsSink {
     buckets: Buckets,
     closing_files: Mutex<ClosingFiles>,
     replaced: ClientErrorLog,
+    without_path: ClientErrorLog,
     next_close: Option<Duration>,
     open: OpenFileSystem,
 }
@@ -100,6 +101,7 @@ impl HdfsSink {
             buckets: Buckets::default(),
             closing_files: Mutex::default(),
             replaced: ClientErrorLog::default(),
+            without_path: ClientErrorLog::default(),
             next_close: None,
             open: Box::new(HdfsSettings::file_system),
         })
@@ -206,7 +208,10 @@ impl HdfsSink {
                     }
                     BucketKey { directory: with_single_slashes(&directory), prefix }
                 }
-                (Err(_), Some(fallback)) => fallback_key(fallback),
+                (Err(error), Some(fallback)) => {
+                    self.report_without_path(context, &error.to_string(), fallback);
+                    fallback_key(fallback)
+                }
                 (Err(error), None) => {
                     let what = format!(
                         "an event has no path on HDFS: {error}; or set deadLetter.directory or hdfs.fallbackPath for such events"
@@ -215,7 +220,11 @@ impl HdfsSink {
                 }
             };
             let key = match &settings.fallback {
-                Some(fallback) if impossible.contains(&key) => fallback_key(fallback),
+                Some(fallback) if impossible.contains(&key) => {
+                    let why = "HDFS does not accept a name in its path";
+                    self.report_without_path(context, why, fallback);
+                    fallback_key(fallback)
+                }
                 _ => key,
             };
             let next = groups.len();
@@ -234,6 +243,14 @@ impl HdfsSink {
         if let Some(words) = self.replaced.note(context.clock.now(), "path", what) {
             let path = millpond_flow::base::escape::EscapedLine(directory);
             tracing::warn!(sink = context.name, %path, "{words}");
+        }
+    }
+
+    fn report_without_path(&self, context: &SinkContext, why: &str, fallback: &str) {
+        let what = "an event has no path on HDFS and is written to another directory";
+        if let Some(words) = self.without_path.note(context.clock.now(), "path", what) {
+            let why = millpond_flow::base::escape::EscapedLine(why);
+            tracing::warn!(sink = context.name, directory = fallback, %why, "{words} (hdfs.fallbackPath)");
         }
     }
 

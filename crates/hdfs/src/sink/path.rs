@@ -85,6 +85,15 @@ impl PathTemplate {
         Ok(())
     }
 
+    /// Returns the directory that every expansion is in: the names before the first escape, without a slash at the end.
+    pub(super) fn fixed_directory(&self) -> &str {
+        match self.parts.as_slice() {
+            [Part::Text(text)] => text.trim_end_matches('/'),
+            [Part::Text(text), ..] => text.rsplit_once('/').map_or("", |(directory, _)| directory),
+            _ => "",
+        }
+    }
+
     /// Returns true if it needs names of this machine.
     pub(super) fn names_host(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Host(_)))
@@ -308,5 +317,14 @@ mod tests {
         }
         assert!(PathTemplate::read("/a:b", true).is_ok());
         assert_eq!(with_single_slashes("//a///b/"), "/a/b");
+    }
+
+    #[test]
+    fn the_fixed_directory_is_what_precedes_the_first_escape() {
+        for (text, expected) in
+            [("/a/b/%Y", "/a/b"), ("/a/b-%Y/c", "/a"), ("/a/b/", "/a/b"), ("/%Y", ""), ("/", "")]
+        {
+            assert_eq!(PathTemplate::read(text, false).unwrap().fixed_directory(), expected);
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Closes and renames files, in tasks of their own: also those whose writers broke, and those that a crash left.
 //!
 //! Limits: [`FIRST_TRIES_MAX`] files are in their first try at a time; further ones wait. Between later tries there
-//! are pauses of 1 s, 2 s, 4 s … up to `hdfs.retryInterval`. While [`FILES_LEFT_MAX`] files are not closed and renamed,
-//! the sink takes no events.
+//! are pauses of 1 s, 2 s, 4 s … up to `hdfs.retryInterval`; a stop ends them. While [`FILES_LEFT_MAX`] files are not
+//! closed and renamed, the sink takes no events.
 //!
 //! 1. A file with a working writer gets its end and is closed.
 //! 2. If that fails, or there is no writer, its lease is recovered until the server says that it is closed.
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use millpond_flow::metrics::SinkCounters;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 /// Files in their first try at a time.
@@ -29,6 +29,8 @@ const FILES_LEFT_MAX: usize = 10_000;
 /// Taken names before a file keeps the one it has.
 const NAMES_TRIED_MAX: u32 = 1000;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The pause between tries while the sink stops, which has little time for them.
+const STOP_PAUSE: Duration = Duration::from_millis(250);
 
 /// A writer that works, and the end of its file.
 pub(super) type Writer = (Box<dyn OpenFile>, Bytes);
@@ -48,11 +50,17 @@ pub(super) struct Closing {
 pub(super) struct ClosingFiles {
     tasks: JoinSet<()>,
     first_tries: Arc<Semaphore>,
+    /// True while the sink stops: pauses end.
+    stops: watch::Sender<bool>,
 }
 
 impl Default for ClosingFiles {
     fn default() -> Self {
-        Self { tasks: JoinSet::new(), first_tries: Arc::new(Semaphore::new(FIRST_TRIES_MAX)) }
+        Self {
+            tasks: JoinSet::new(),
+            first_tries: Arc::new(Semaphore::new(FIRST_TRIES_MAX)),
+            stops: watch::Sender::new(false),
+        }
     }
 }
 
@@ -68,9 +76,10 @@ impl ClosingFiles {
         let (tried, first_try) = oneshot::channel();
         while self.tasks.try_join_next().is_some() {}
         let (closing, first_tries) = (closing.clone(), Arc::clone(&self.first_tries));
+        let stops = self.stops.subscribe();
         self.tasks.spawn(async move {
             let permit = first_tries.acquire_owned().await.ok();
-            closing.run(name, writer, permit.map(|permit| (permit, tried))).await;
+            closing.run(name, writer, permit.map(|permit| (permit, tried)), stops).await;
         });
         first_try
     }
@@ -86,10 +95,13 @@ impl ClosingFiles {
         Arc::clone(&self.first_tries)
     }
 
-    /// Waits until all are closed, at most for `limit`; returns how many are not.
+    /// Waits until all are closed, at most for `limit`; returns how many are not. Those in a pause are tried at once.
     pub(super) async fn end(&mut self, limit: Duration) -> usize {
+        self.stops.send_replace(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(limit, all).await.is_ok() {
+        let ended = tokio::time::timeout(limit, all).await;
+        self.stops.send_replace(false);
+        if ended.is_ok() {
             return 0;
         }
         while self.tasks.try_join_next().is_some() {}
@@ -105,6 +117,7 @@ impl Closing {
         name: FileName,
         writer: Option<Writer>,
         mut first: Option<(OwnedSemaphorePermit, oneshot::Sender<()>)>,
+        mut stops: watch::Receiver<bool>,
     ) {
         let mut is_closed = false;
         let mut recovered = writer.is_none();
@@ -136,7 +149,12 @@ impl Closing {
                 }
             }
             drop(first.take());
-            tokio::time::sleep(pause.min(self.pause_max)).await;
+            if *stops.borrow() {
+                tokio::time::sleep(STOP_PAUSE).await;
+                continue;
+            }
+            let stop = stops.wait_for(|stops| *stops);
+            let _ = tokio::time::timeout(pause.min(self.pause_max), stop).await;
             pause = pause.saturating_mul(2).min(self.pause_max);
         }
     }

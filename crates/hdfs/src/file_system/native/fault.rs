@@ -11,8 +11,9 @@ const REASON_CHARS_MAX: usize = 400;
 const CLOSED_BY_SERVER: &str = "the log of the NameNode says why it closed the connection: \
     authentication that does not fit (hadoop.security.authentication), a user that may not act for \
     another (hadoop.proxyuser.*), or a port that is not the one of its RPC";
-const NOT_AUTHENTICATED: &str =
-    "get a ticket (kinit), or set hdfs.kerberosPrincipal and hdfs.kerberosKeytab";
+const NOT_AUTHENTICATED: &str = "get a ticket (kinit), or set hdfs.kerberosPrincipal and \
+    hdfs.kerberosKeytab; if they are set, `klist -k KEYTAB` must list the principal, where _HOST is \
+    the name of this machine";
 
 /// Returns the error of `action` on `path` that the client reported as `error`.
 pub(super) fn fault(action: &'static str, path: &str, error: HdfsError) -> FileSystemError {

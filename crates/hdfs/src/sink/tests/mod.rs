@@ -19,6 +19,8 @@ struct Bench {
     state: TempDir,
 }
 
+/// With dead letters an event without a path is refused.
+const REFUSES: (&str, &str) = ("deadLetter.directory", "/dead");
 const START_MS: u64 = 1_600_000_000_000;
 
 fn bench() -> Bench {
@@ -220,7 +222,7 @@ async fn the_least_recently_used_file_is_closed_when_there_are_too_many() {
 async fn an_event_without_a_path_is_refused_before_anything_is_written() {
     let bench = bench();
     let path = ("hdfs.path", "/d/%Y");
-    let mut sink = bench.sink(&[path]).await;
+    let mut sink = bench.sink(&[path, REFUSES]).await;
     let mut good = Event::new("good");
     good.headers.set("timestamp", "1352062205123");
     let batch = [good.clone(), Event::new("bad"), good];
@@ -238,6 +240,23 @@ async fn an_event_without_a_path_is_refused_before_anything_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_without_a_path_stops_no_other_event_and_is_reported() {
+    let bench = bench();
+    let mut sink = bench.sink(&[("hdfs.path", "/d/%Y")]).await;
+    let mut good = Event::new("good");
+    good.headers.set("timestamp", "1352062205123");
+    let bad = Event::packed(&[("timestamp", "soon")], b"bad");
+    let batch = [good.clone(), bad, good];
+    let log = captured_log(async { sink.deliver(&bench.context, &batch).await.unwrap() }).await;
+    let expected =
+        [("2012/x.+1.tmp", "good\ngood\n(open)"), ("_no_path/FlumeData.+1.tmp", "bad\n(open)")];
+    assert_eq!(bench.texts().await, files(&expected));
+    for word in ["/d/_no_path", "soon", "hdfs.fallbackPath"] {
+        assert!(log.contains(word), "{word}: {log}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_directory_that_cannot_be_written_to_fails_the_batch_as_a_whole() {
     for (kind, is_refusal) in [
         (FaultKind::PermissionDenied, false),
@@ -247,7 +266,7 @@ async fn a_directory_that_cannot_be_written_to_fails_the_batch_as_a_whole() {
         (FaultKind::InvalidPath, true),
     ] {
         let bench = bench();
-        let mut sink = bench.sink(&[]).await;
+        let mut sink = bench.sink(&[REFUSES]).await;
         bench.memory.inject("create", "/d/b/", Some(kind), usize::MAX);
         let batch = events(&["a/1", "b/2"]);
         for _ in 0..2 {
@@ -397,6 +416,20 @@ async fn the_next_start_closes_and_renames_what_a_kill_left() {
     let _sink = bench.sink(&[]).await;
     bench.settled().await;
     assert_eq!(bench.memory.count("recover"), calls, "nothing is left to do");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_tries_files_that_wait_for_their_next_try_at_once() {
+    let bench = bench();
+    let mut sink = bench.sink(&[("hdfs.rollCount", "1")]).await;
+    bench.memory.inject("rename", "", Some(FaultKind::Unavailable), usize::MAX);
+    sink.deliver(&bench.context, &events(&["a/1"])).await.unwrap();
+    bench.idle(&mut sink).await;
+    // The next try is in 64 s.
+    tokio::time::sleep(Duration::from_secs(64)).await;
+    bench.memory.heal();
+    sink.stop(&bench.context).await.unwrap();
+    assert_eq!(bench.memory.texts(), files(&[("a/x.+1", "1\n")]));
 }
 
 #[tokio::test(start_paused = true)]
