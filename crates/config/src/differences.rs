@@ -427,18 +427,11 @@ pub const DIFFERENCES: &[Difference] = &[
         &[],
         "a redirection is followed with the body; in Flume 301, 302 and 303 become a GET without it, and the event is lost; an event that is to be sent again without back-off is sent every 10 ms, in Flume without any pause",
     ),
-    // The hdfs sink.
     always(
         ComponentKind::Sink,
         &["hdfs"],
         &["hdfs.rollCount", "hdfs.rollSize"],
         "a full file is closed a second after its last event if no other event comes; Flume waits for the next one",
-    ),
-    always(
-        ComponentKind::Sink,
-        &["hdfs"],
-        &["hdfs.batchSize"],
-        "up to 16 waiting batches are written and synced (hsync) together, and what came is readable after 0.2 s and a sync; Flume flushes a batch when it is full or its channel had nothing for a while, and does not sync",
     ),
     with(
         "hdfs.writeFormat",
@@ -462,31 +455,11 @@ pub const DIFFERENCES: &[Difference] = &[
         "no file is closed because a replica is missing, so hdfs.minBlockReplicas has no effect; Flume then makes up to 30 small files",
     ),
     with(
-        "hdfs.threadsPoolSize",
-        ComponentKind::Sink,
-        &["hdfs"],
-        &["hdfs.threadsPoolSize"],
-        "hdfs.threadsPoolSize is the number of buckets that a delivery writes to at a time; Flume has so many threads for all calls",
-    ),
-    with(
         "hdfs.rollTimerPoolSize",
         ComponentKind::Sink,
         &["hdfs"],
         &["hdfs.rollTimerPoolSize"],
         "hdfs.rollTimerPoolSize has no effect: there are no such threads",
-    ),
-    with(
-        "hdfs.useRawLocalFileSystem",
-        ComponentKind::Sink,
-        &["hdfs"],
-        &["hdfs.useRawLocalFileSystem"],
-        "hdfs.useRawLocalFileSystem has no effect: files of this machine never get a checksum file",
-    ),
-    always(
-        ComponentKind::Sink,
-        &["hdfs"],
-        &["hdfs.closeTries", "hdfs.retryInterval"],
-        "closing and renaming are tried again after 1, 2, 4 … s up to hdfs.retryInterval, and after the next start; Flume waits hdfs.retryInterval each time and forgets the file at a stop",
     ),
     always(
         ComponentKind::Sink,

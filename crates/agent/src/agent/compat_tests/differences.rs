@@ -140,9 +140,7 @@ fn differences_of_the_hdfs_sink_are_said_of_the_keys_that_are_set() {
         ("", "no existing file is replaced"),
         ("hdfs.writeFormat=text", "ignores case"),
         ("hdfs.callTimeout=0", "is an hour"),
-        ("hdfs.threadsPoolSize=3", "buckets that a delivery writes to"),
         ("hdfs.rollTimerPoolSize=3", "there are no such threads"),
-        ("hdfs.useRawLocalFileSystem=true", "checksum file"),
     ] {
         let said = noted(&format!("{lines}a.sinks.k.{key}\n"));
         assert!(said.contains(words), "{key}: {said}");
