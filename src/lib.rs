@@ -81,8 +81,9 @@ pub use channel::file::{FileChannel, FileChannelOptions, OpenError, RestoreError
 pub use channel::memory::{MemoryChannel, MemoryOptions, MemoryOptionsError};
 pub use channel::spillable::{SpillableChannel, SpillableOptions, SpillableOptionsError};
 pub use channel::{
-    BoxFuture, Channel, CloseError, CommitError, CommitFailure, CommittedOffset, FaultCause,
-    FaultKind, FaultPlace, Limits, PutAllError, PutError, PutTransaction, RefusedReason, Retry,
-    Setting, SourceOffsetError, Status, StripeStatus, TakeError, TakeTransaction,
+    BoxFuture, Channel, CloseError, CommitError, CommitFailure, CommittedOffset, EventRange,
+    FaultCause, FaultKind, FaultPlace, Limits, PutAllError, PutError, PutTransaction,
+    RefusedReason, Retry, Setting, SourceOffsetError, Status, StripeStatus, TakeError,
+    TakeTransaction,
 };
 pub use event::{Event, Headers};

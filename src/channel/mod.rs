@@ -68,6 +68,7 @@
 //! to [`EVENT_BYTES_MAX`] bytes and [`HEADERS_MAX`] headers.
 
 mod error;
+mod event_range;
 pub mod file;
 pub mod memory;
 pub mod spillable;
@@ -85,6 +86,7 @@ pub use error::{
     CloseError, CommitError, CommitFailure, PutAllError, PutError, RefusedReason, Retry,
     SourceOffsetError, TakeError,
 };
+pub use event_range::EventRange;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -182,6 +184,19 @@ pub trait Channel: Send + Sync {
         forgetting.set_source_offset(source, Bytes::new());
         forgetting.commit()?;
         Ok(true)
+    }
+
+    /// Returns the 128 random bits that the channel got when it was created; `None` where events do not outlive the
+    /// process, and so have no lasting place.
+    fn identity(&self) -> Option<u128> {
+        None
+    }
+
+    /// Returns the parts of `ranges` that are not acknowledged yet, so that their events may come again. `None` where
+    /// events have no lasting place, and while the channel is closed.
+    fn unacknowledged(&self, ranges: &[EventRange]) -> Option<Vec<EventRange>> {
+        let _ = ranges;
+        None
     }
 
     /// Returns how many events were in memory when the channel was closed and could not be made durable, for channels
@@ -298,6 +313,12 @@ pub trait TakeTransaction: Send {
 
     /// Returns the number of events lent so far.
     fn taken(&self) -> usize;
+
+    /// Returns where the events lent so far are, in the order in which they were lent; `None` where events have no
+    /// lasting place.
+    fn ranges(&self) -> Option<Vec<EventRange>> {
+        None
+    }
 
     /// Acknowledges everything lent: it is never delivered again.
     ///

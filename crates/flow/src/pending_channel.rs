@@ -4,8 +4,8 @@
 
 use super::reopenable_channel::{ClosedTransaction, EmptyTake, TakeNothing};
 use millpond::{
-    BoxFuture, Channel, CloseError, CommittedOffset, Event, FaultCause, FaultKind, FaultPlace,
-    Limits, PutTransaction, SourceOffsetError, Status, TakeError, TakeTransaction,
+    BoxFuture, Channel, CloseError, CommittedOffset, Event, EventRange, FaultCause, FaultKind,
+    FaultPlace, Limits, PutTransaction, SourceOffsetError, Status, TakeError, TakeTransaction,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +85,14 @@ impl Channel for PendingChannel {
 
     fn keeps_source_offsets(&self) -> bool {
         self.open().is_ok_and(|channel| channel.keeps_source_offsets())
+    }
+
+    fn identity(&self) -> Option<u128> {
+        self.open().ok()?.identity()
+    }
+
+    fn unacknowledged(&self, ranges: &[EventRange]) -> Option<Vec<EventRange>> {
+        self.open().ok()?.unacknowledged(ranges)
     }
 
     fn close(&self) -> Result<(), CloseError> {

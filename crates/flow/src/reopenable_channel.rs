@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use millpond::Event;
 use millpond::{
-    BoxFuture, Channel, CloseError, CommitError, CommitFailure, CommittedOffset, FaultCause,
-    Limits, PutAllError, PutError, PutTransaction, RefusedReason, SourceOffsetError, Status,
-    TakeError, TakeTransaction,
+    BoxFuture, Channel, CloseError, CommitError, CommitFailure, CommittedOffset, EventRange,
+    FaultCause, Limits, PutAllError, PutError, PutTransaction, RefusedReason, SourceOffsetError,
+    Status, TakeError, TakeTransaction,
 };
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -97,6 +97,14 @@ impl Channel for ReopenableChannel {
 
     fn keeps_source_offsets(&self) -> bool {
         self.keeps_source_offsets
+    }
+
+    fn identity(&self) -> Option<u128> {
+        self.current().ok()?.identity()
+    }
+
+    fn unacknowledged(&self, ranges: &[EventRange]) -> Option<Vec<EventRange>> {
+        self.current().ok()?.unacknowledged(ranges)
     }
 
     fn close(&self) -> Result<(), CloseError> {

@@ -2,7 +2,8 @@
 
 use crate::metrics::DropReason;
 use crate::settings::{Key, SettingError, SettingsReader};
-use millpond::{BoxFuture, Event};
+use millpond::{BoxFuture, Channel, Event, EventRange};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use super::context::{Failure, SinkContext};
@@ -15,6 +16,16 @@ pub struct SinkType {
     pub keys: &'static [Key],
     /// Reads the settings; starts nothing and opens nothing.
     pub build: fn(&mut SettingsReader<'_>) -> Result<Box<dyn Sink>, SettingError>,
+}
+
+/// Where the events of a batch are in their channel.
+#[derive(Clone)]
+pub struct BatchPlace {
+    /// The channel, with its identity and what it has acknowledged.
+    pub channel: Arc<dyn Channel>,
+    /// The places, in the order of the batch; as many as it has events. `None` if the channel's events have no lasting
+    /// places.
+    pub ranges: Option<Vec<EventRange>>,
 }
 
 /// A sink: delivers events that the flow took from the channel.
@@ -70,6 +81,18 @@ pub trait Sink: Send {
             }
             Err(Failure::new("the batch before it was not acknowledged"))
         })
+    }
+
+    /// Returns true if [`Sink::place`] must be called before each delivery: for a sink that remembers which events it
+    /// has delivered. It may be the only one that takes from its channel. False by default.
+    fn wants_place(&self) -> bool {
+        false
+    }
+
+    /// Notes where the events of the next batch are in the channel. By the time that batch is delivered, the one before
+    /// it is acknowledged or comes again.
+    fn place(&mut self, place: BatchPlace) {
+        let _ = place;
     }
 
     /// Returns true if it can deliver without connecting first; only sinks with a connection return false. While

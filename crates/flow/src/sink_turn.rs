@@ -2,7 +2,7 @@
 
 use super::dead_letter::RefusedOutcome;
 use super::pipelined_ack::{BatchOutcome, DeliveredBatch, PipelinedAck};
-use super::sink::{Failure, Sink, SinkContext};
+use super::sink::{BatchPlace, Failure, Sink, SinkContext};
 use super::sink_runner::SinkRunner;
 use super::tap::TapDirection;
 use super::turn_outcome::TurnOutcome;
@@ -132,6 +132,9 @@ impl SinkRunner {
         self.counters.held_bytes.add(bytes);
         let _held = HeldBytes { counters: &self.counters, bytes };
         let began = self.clock.now();
+        if sink.wants_place() {
+            sink.place(BatchPlace { channel: Arc::clone(&self.channel), ranges: take.ranges() });
+        }
         let became = match self.deliver(sink, context, batch, pipelined_ack).await {
             Ok(()) => {
                 self.refused.delivered(batch.len());

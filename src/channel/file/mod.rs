@@ -80,7 +80,7 @@ pub use restore::{RestoreError, Restored};
 pub use step_driver::{StartedWrite, StepDriver};
 
 use super::{
-    Channel, CloseError, CommittedOffset, FaultCause, FaultKind, FaultPlace, Limits,
+    Channel, CloseError, CommittedOffset, EventRange, FaultCause, FaultKind, FaultPlace, Limits,
     PutTransaction, SourceOffsetError, Status, StripeStatus, TakeTransaction,
 };
 use crate::base::ids::StripeIndex;
@@ -312,6 +312,20 @@ impl Channel for FileChannel {
 
     fn keeps_source_offsets(&self) -> bool {
         true
+    }
+
+    fn identity(&self) -> Option<u128> {
+        Some(u128::from_be_bytes(self.inner.shared.channel.0))
+    }
+
+    fn unacknowledged(&self, ranges: &[EventRange]) -> Option<Vec<EventRange>> {
+        let log = self.inner.shared.log().ok()?;
+        let mut open = Vec::new();
+        for range in ranges.iter().filter(|range| range.stripe.at() < log.stripes()) {
+            let parts = log.waiting_in(range.stripe, range.start, range.end);
+            open.extend(parts.into_iter().map(|(start, end)| EventRange { start, end, ..*range }));
+        }
+        Some(open)
     }
 
     fn close(&self) -> Result<(), CloseError> {

@@ -7,7 +7,9 @@ use crate::base::codes;
 use crate::base::fault_cause::{FaultCause, FaultKind, FaultPlace};
 use crate::base::limits::COLD_READ_BYTES;
 use crate::channel::waiting::{Caller, run_here};
-use crate::channel::{BoxFuture, CommitError, RefusedReason, TakeError, TakeTransaction};
+use crate::channel::{
+    BoxFuture, CommitError, EventRange, RefusedReason, TakeError, TakeTransaction,
+};
 use crate::event::Event;
 use crate::log::block_completion::CommitTicket;
 use crate::log::readable_block::Lease;
@@ -187,6 +189,18 @@ impl TakeTransaction for FileTake {
 
     fn taken(&self) -> usize {
         self.taken
+    }
+
+    fn ranges(&self) -> Option<Vec<EventRange>> {
+        let mut ranges: Vec<EventRange> = Vec::new();
+        for lease in &self.leases {
+            let (stripe, start, end) = (lease.block.stripe, lease.start(), lease.end());
+            match ranges.last_mut() {
+                Some(last) if last.stripe == stripe && last.end == start => last.end = end,
+                _ => ranges.push(EventRange { stripe, start, end }),
+            }
+        }
+        Some(ranges)
     }
 
     fn commit(self: Box<Self>) -> Result<(), CommitError> {

@@ -527,3 +527,38 @@ fn block_memory_is_mapped_without_the_lock_of_the_log() {
     }
     assert_eq!(MAPPED_UNDER_LOG.get(), 0);
 }
+
+/// What a sink relies on that remembers which events it has delivered.
+#[test]
+fn an_event_that_is_not_acknowledged_keeps_its_place_when_the_channel_reopens() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let places = |channel: &FileChannel| -> Vec<(String, StripeIndex, u64)> {
+        let mut take = channel.begin_take();
+        let mut events = Vec::new();
+        while events.len() < 300 {
+            events.extend(take.take(70).expect("takes"));
+        }
+        let ranges = take.ranges().expect("durable");
+        assert_eq!(channel.unacknowledged(&ranges), Some(ranges.clone()));
+        let all = ranges.iter().flat_map(|r| (r.start..r.end).map(|sequence| (r.stripe, sequence)));
+        let body = |event: &Event| String::from_utf8_lossy(&event.body).into_owned();
+        let mut places: Vec<_> =
+            events.iter().zip(all).map(|(event, (stripe, at))| (body(event), stripe, at)).collect();
+        assert_eq!(places.len(), events.len());
+        places.sort();
+        places
+    };
+    let channel = FileChannel::open(options(dir.path(), 2)).expect("opens");
+    for part in 0..100 {
+        put(&channel, names(part * 3..part * 3 + 3));
+    }
+    let (first, identity) = (places(&channel), channel.identity());
+    drop(channel);
+    let channel = FileChannel::open(options(dir.path(), 2)).expect("opens");
+    assert_eq!((places(&channel), channel.identity()), (first, identity));
+    let mut take = channel.begin_take();
+    assert_eq!(take.take(10).expect("takes").len(), 10);
+    let ranges = take.ranges().expect("durable");
+    take.commit().expect("commits");
+    assert_eq!(channel.unacknowledged(&ranges), Some(vec![]));
+}

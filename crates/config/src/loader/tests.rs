@@ -5,6 +5,8 @@ mod dead_letter_cycles;
 mod encodings;
 mod unsupported_types;
 
+mod only_reader;
+
 use super::*;
 use crate::TypeEntry;
 use crate::agent::ChannelKind;

@@ -8,6 +8,7 @@
 mod dead_letter_cycles;
 mod directories;
 mod groups;
+mod only_reader;
 mod ports;
 
 use super::agent::{
@@ -38,7 +39,8 @@ pub(super) fn agent(
     let channels = run.channels();
     let sources = run.sources(&channels);
     let sinks = run.sinks(&channels);
-    let (sinks, sink_groups) = run.groups(sinks);
+    let (mut sinks, mut sink_groups) = run.groups(sinks);
+    only_reader::check(&mut sinks, &mut sink_groups, &channels, run.findings);
     let channels = run.used(channels, &sources, &sinks);
     ports::each_for_one_source(&sources, run.findings);
     let (sources_listed, alarms) = (run.names_listed("sources"), run.sections.alarms.clone());

@@ -126,6 +126,34 @@ pub fn try_lock(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
+/// Locks the open `file` (`flock`) until it is closed, for [`is_held`]; does nothing where files cannot be locked.
+pub fn hold(file: &File) {
+    let _ = file.try_lock();
+}
+
+/// Returns whether the regular file `path` is locked with [`hold`], by this process or another; false where
+/// files cannot be locked.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn is_held(path: &Path) -> io::Result<bool> {
+    Ok(matches!(open_regular(path)?.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Cuts the regular file `path`, which is never a link, to its first `length` bytes, durably. A shorter one stays.
+///
+/// # Errors
+/// It cannot be opened or changed.
+pub fn truncate(path: &Path, length: u64) -> io::Result<()> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    let file = options.write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.len() > length {
+        file.set_len(length)?;
+    }
+    file.sync_all()
+}
+
 /// Returns the home directory of the user: `HOME`, or the entry in the system's user database.
 #[must_use]
 pub fn home_directory() -> Option<PathBuf> {

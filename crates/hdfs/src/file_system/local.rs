@@ -24,6 +24,7 @@ impl FileSystem for Local {
                 _ => error,
             })?;
             let file = files::create_new(path)?;
+            files::hold(&file);
             files::sync_directory(parent(path))?;
             Ok(opened(path, file))
         })
@@ -49,6 +50,10 @@ impl FileSystem for Local {
             file.take(length as u64).read_to_end(&mut bytes)?;
             Ok(Bytes::from(bytes))
         })
+    }
+
+    fn truncate<'a>(&'a self, path: &'a str, length: u64) -> FileSystemFuture<'a, ()> {
+        run("truncate", path, move |path| files::truncate(path, length))
     }
 
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> FileSystemFuture<'a, ()> {
@@ -105,9 +110,10 @@ impl FileSystem for Local {
         run("make", path, files::create_directory)
     }
 
-    /// A file of this machine has no lease: it is closed with the process that had it open.
+    /// The lease of a file of this machine is its lock, which ends with the writer. A write that hangs keeps it, so that
+    /// nothing is written after the recovery.
     fn recover_lease<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, bool> {
-        run("recover", path, |path| path.symlink_metadata().map(|_| true))
+        run("recover", path, |path| files::is_held(path).map(|held| !held))
     }
 }
 

@@ -4,6 +4,7 @@ use super::{FaultKind, FileStatus, FileSystem, FileSystemError, FileSystemFuture
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::Notify;
 
 /// A fault of the calls `action` on paths that contain `path`.
 #[derive(Clone, Debug)]
@@ -23,8 +24,40 @@ struct MemoryFile {
     is_open: bool,
 }
 
+impl MemoryFile {
+    /// Loses what was not synced, except for so many halves of it.
+    fn lose(&mut self, halves_left: HalvesLeft) {
+        let left = self.synced + (self.bytes.len() - self.synced) * halves_left / 2;
+        self.bytes.truncate(left);
+        self.synced = left;
+    }
+}
+
+/// How a call breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BreakKind {
+    /// The process ends before it has an effect.
+    EndBefore,
+    /// The process ends after it has its effect.
+    EndAfter,
+    /// It fails without an effect.
+    FailBefore,
+    /// It has its effect, and its reply is lost.
+    FailAfter,
+}
+
+/// What remains of bytes that were written and not synced, when their writer is gone: so many halves.
+pub(crate) type HalvesLeft = usize;
+
 #[derive(Default)]
 struct State {
+    /// The call that breaks, counted from 1 over all actions, and how.
+    break_at: Option<(usize, BreakKind)>,
+    begun: usize,
+    has_ended: bool,
+    has_begun_again: bool,
+    halves_left: HalvesLeft,
+    cannot_truncate: bool,
     files: BTreeMap<String, MemoryFile>,
     faults: Vec<InjectedFault>,
     /// Action and path of every call.
@@ -33,7 +66,7 @@ struct State {
 
 /// The file system; clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Memory(Arc<Mutex<State>>);
+pub(crate) struct Memory(Arc<Mutex<State>>, Arc<Notify>);
 
 impl Memory {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -66,9 +99,97 @@ impl Memory {
 
     /// Does what the death of all writers does: their files stay open with what is synced.
     pub(crate) fn kill_writers(&self) {
-        for file in self.state().files.values_mut().filter(|file| file.is_open) {
-            file.bytes.truncate(file.synced);
+        let mut state = self.state();
+        let halves = state.halves_left;
+        state.files.values_mut().filter(|file| file.is_open).for_each(|file| file.lose(halves));
+    }
+
+    /// Lets the call `number`, counted over all actions from here on, break, and sets what remains of bytes that were not
+    /// synced.
+    pub(crate) fn break_at(&self, number: usize, how: BreakKind, halves_left: HalvesLeft) {
+        let mut state = self.state();
+        (state.break_at, state.begun) = (Some((number, how)), 0);
+        state.halves_left = halves_left;
+    }
+
+    /// Begins the next process: its calls work.
+    pub(crate) fn begin_again(&self) {
+        let mut state = self.state();
+        (state.break_at, state.begun, state.has_ended) = (None, 0, false);
+        state.has_begun_again = true;
+    }
+
+    /// Makes it one that cannot truncate files.
+    pub(crate) fn without_truncate(&self) {
+        self.state().cannot_truncate = true;
+    }
+
+    /// Returns whether this is not the first process.
+    pub(crate) fn has_begun_again(&self) -> bool {
+        self.state().has_begun_again
+    }
+
+    /// Returns how many calls have begun.
+    pub(crate) fn begun(&self) -> usize {
+        self.state().begun
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let notified = self.1.notified();
+            if self.state().has_ended {
+                return;
+            }
+            notified.await;
         }
+    }
+
+    /// Begins a call and returns its number; also one that is not of the file system.
+    pub(crate) async fn pass_before(&self) -> Result<usize, FaultKind> {
+        let (number, how) = {
+            let mut state = self.state();
+            state.begun += 1;
+            let how = state.break_at.filter(|(at, _)| *at == state.begun);
+            (state.begun, how.map(|(_, how)| how))
+        };
+        match how {
+            Some(BreakKind::EndBefore) => self.end(),
+            Some(BreakKind::FailBefore) => return Err(FaultKind::Unavailable),
+            _ => {}
+        }
+        self.unless_ended().await;
+        Ok(number)
+    }
+
+    /// Ends the call `number`, which has had its effect.
+    pub(crate) async fn pass_after(&self, number: usize) -> Result<(), FaultKind> {
+        let how = self.state().break_at.filter(|(at, _)| *at == number);
+        match how {
+            Some((_, BreakKind::EndAfter)) => self.end(),
+            Some((_, BreakKind::FailAfter)) => return Err(FaultKind::Unavailable),
+            _ => {}
+        }
+        self.unless_ended().await;
+        Ok(())
+    }
+
+    fn end(&self) {
+        self.state().has_ended = true;
+        self.1.notify_waiters();
+    }
+
+    async fn unless_ended(&self) {
+        let has_ended = self.state().has_ended;
+        if has_ended {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns the paths and bytes of all files.
+    pub(crate) fn all_bytes(&self) -> Vec<(String, Vec<u8>)> {
+        let state = self.state();
+        state.files.iter().map(|(path, file)| (path.clone(), file.bytes.clone())).collect()
     }
 
     /// Returns paths and texts, those of open files followed by `(open)`.
@@ -95,10 +216,14 @@ impl Memory {
         let (memory, path) = (self.clone(), path.to_owned());
         Box::pin(async move {
             let injected = memory.begin(action, &path);
-            let result = match injected {
-                Some(None) => std::future::pending().await,
-                Some(Some(kind)) => Err(kind),
-                None => work(&mut memory.state()),
+            let passed = memory.pass_before().await;
+            let result = match (injected, passed) {
+                (Some(None), _) => std::future::pending().await,
+                (Some(Some(kind)), _) | (None, Err(kind)) => Err(kind),
+                (None, Ok(number)) => {
+                    let result = work(&mut memory.state());
+                    memory.pass_after(number).await.and(result)
+                }
             };
             let reason = "injected or by the rules of this file system".to_owned();
             result.map_err(|kind| FileSystemError { kind, action, path, reason, hint: None })
@@ -152,6 +277,19 @@ impl FileSystem for Memory {
         })
     }
 
+    fn truncate<'a>(&'a self, path: &'a str, length: u64) -> FileSystemFuture<'a, ()> {
+        self.call("truncate", path, move |state| {
+            if state.cannot_truncate {
+                return Err(FaultKind::Unsupported);
+            }
+            let file = state.files.get_mut(path).ok_or(FaultKind::NotFound)?;
+            assert!(!file.is_open, "{path} is truncated while it is open");
+            file.bytes.truncate(usize::try_from(length).unwrap());
+            file.synced = file.bytes.len();
+            Ok(())
+        })
+    }
+
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> FileSystemFuture<'a, ()> {
         self.call("rename", to, move |state| {
             if state.files.contains_key(to) {
@@ -188,8 +326,9 @@ impl FileSystem for Memory {
 
     fn recover_lease<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, bool> {
         self.call("recover", path, move |state| {
+            let halves = state.halves_left;
             let file = state.files.get_mut(path).ok_or(FaultKind::NotFound)?;
-            file.bytes.truncate(file.synced);
+            file.lose(halves);
             Ok(!std::mem::take(&mut file.is_open))
         })
     }

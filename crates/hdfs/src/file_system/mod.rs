@@ -51,6 +51,21 @@ pub trait FileSystem: Send + Sync {
     fn read<'a>(&'a self, path: &'a str, offset: u64, length: usize)
     -> FileSystemFuture<'a, Bytes>;
 
+    /// Cuts the closed file `path` to its first `length` bytes, durably; it has at least those.
+    ///
+    /// # Errors
+    /// [`FaultKind::Unsupported`], by default, where files cannot be cut.
+    fn truncate<'a>(&'a self, path: &'a str, length: u64) -> FileSystemFuture<'a, ()> {
+        let error = FileSystemError {
+            kind: FaultKind::Unsupported,
+            action: "truncate",
+            path: path.to_owned(),
+            reason: format!("to {length} bytes: this file system cannot do it"),
+            hint: None,
+        };
+        Box::pin(async move { Err(error) })
+    }
+
     /// Renames `from` to `to`, whose directory exists.
     ///
     /// # Errors

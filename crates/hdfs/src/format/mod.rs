@@ -12,7 +12,7 @@ mod sequence_file;
 mod settings;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use settings::{FormatSettings, KEYS};
 

@@ -1,7 +1,9 @@
 //! One directory and prefix: its open file, and when that is closed.
 
+use super::event_set::{EventPlace, EventSet};
+use super::file_name::FileName;
 use super::keys::{NameRules, RollRules};
-use super::ledger::FileName;
+use super::ledger_state::WrittenBatch;
 use super::recovery::{Closing, ClosingFiles, Writer};
 use crate::file_system::{FaultKind, FileSystemError, OpenFile};
 use crate::format::{FileFormat, FormatError, FormatSettings};
@@ -57,6 +59,8 @@ pub(super) struct DeliveryContext<'a> {
     pub(super) names: &'a NameRules,
     pub(super) rolls: &'a RollRules,
     pub(super) now: Duration,
+    /// The channel of the events, with `hdfs.exactlyOnce`.
+    pub(super) channel: Option<u128>,
 }
 
 /// A directory and prefix.
@@ -81,6 +85,8 @@ struct BucketFile {
     has_begun: bool,
     events: u64,
     bytes: u64,
+    /// Its length, in bytes as they were written.
+    length: u64,
     opened_at: Duration,
 }
 
@@ -110,8 +116,12 @@ impl Bucket {
         self.is_full(rolls).then(|| self.last_write + FULL_OPEN_MAX)
     }
 
-    /// Opens a file if there is none. Writes nothing.
-    pub(super) async fn ready(&mut self, context: &DeliveryContext<'_>) -> Result<(), BucketError> {
+    /// Opens a file, whose first event is at `first`, if there is none. Writes nothing.
+    pub(super) async fn ready(
+        &mut self,
+        context: &DeliveryContext<'_>,
+        first: Option<&EventPlace>,
+    ) -> Result<(), BucketError> {
         if self.open.as_ref().is_some_and(|open| open.file.is_none()) {
             self.close(context.closing, context.closing_files);
         }
@@ -119,10 +129,11 @@ impl Bucket {
             return Ok(());
         }
         let closing = context.closing;
-        let mut name = self.name(context.names);
+        let origin = context.channel.zip(first.copied());
+        let mut name = self.name(context.names, origin);
         for _ in 0..NAMES_TRIED_MAX {
             self.counter += 1;
-            name = self.name(context.names);
+            name = self.name(context.names, origin);
             let is_taken = !name.is_never_renamed()
                 && (closing.calls.status(&name.closed(0)).await?.is_some()
                     || closing.calls.status(&name.in_use).await?.is_some());
@@ -140,9 +151,14 @@ impl Bucket {
                         has_begun: false,
                         events: 0,
                         bytes: 0,
+                        length: 0,
                         opened_at: context.now,
                     });
                     return Ok(());
+                }
+                // A name with a place in the channel is of this sink alone: a reply to its creation was lost.
+                Err(error) if error.kind == FaultKind::AlreadyExists && origin.is_some() => {
+                    lock(context.closing_files).begin(closing, name.clone(), None);
                 }
                 Err(error) if error.kind == FaultKind::AlreadyExists => {
                     closing.ledger.closed(&name).await;
@@ -167,8 +183,9 @@ impl Bucket {
         &mut self,
         context: &DeliveryContext<'_>,
         events: &[Event],
+        places: &[EventPlace],
     ) -> Result<(), BucketError> {
-        let mut rest = events;
+        let (mut rest, mut places) = (events, places);
         while !rest.is_empty() {
             if self.is_full(context.rolls) {
                 let renamed = self.close(context.closing, context.closing_files);
@@ -176,17 +193,21 @@ impl Bucket {
             }
             let (mut tried, mut most) = (1, usize::MAX);
             loop {
-                self.ready(context).await?;
+                self.ready(context, places.first()).await?;
                 let count = self.fitting(context.rolls, rest).min(most);
                 if count == rest.len() {
                     self.wait_for_filled().await;
                 }
-                match self.write(context, &rest[..count]).await {
+                let parts = places.split_at(count.min(places.len()));
+                match self.write(context, &rest[..count], parts.0).await {
                     Ok(()) => {
-                        rest = &rest[count..];
+                        (rest, places) = (&rest[count..], parts.1);
                         break;
                     }
-                    Err(BucketError::File(error)) if tried < FILES_TRIED_MAX => {
+                    // With hdfs.exactlyOnce it must be known first what the file has.
+                    Err(BucketError::File(error))
+                        if tried < FILES_TRIED_MAX && context.channel.is_none() =>
+                    {
                         tried += 1;
                         tracing::warn!(
                             sink = context.closing.sink,
@@ -246,6 +267,7 @@ impl Bucket {
         &mut self,
         context: &DeliveryContext<'_>,
         events: &[Event],
+        places: &[EventPlace],
     ) -> Result<(), BucketError> {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
         let mut bytes = Vec::new();
@@ -257,6 +279,14 @@ impl Bucket {
         open.format.append_batch(events, &mut bytes)?;
         let Some(mut file) = open.file.take() else { return Ok(()) };
         let (calls, path) = (&context.closing.calls, &open.name.in_use);
+        let after = open.length + bytes.len() as u64;
+        if let Some(channel) = context.channel {
+            // From here on a crash leaves the batch in doubt; its events and the length decide.
+            let events = EventSet::of(channel, places);
+            let batch = WrittenBatch { before: open.length, after, events };
+            let begun = context.closing.ledger.begin_batch(&open.name, batch).await;
+            begun.map_err(BucketError::Ledger)?;
+        }
         let written = async {
             calls.limited("write", path, file.write(Bytes::from(bytes))).await?;
             calls.limited("sync", path, file.hsync()).await
@@ -265,6 +295,8 @@ impl Bucket {
             context.closing.counters.connection_failed.add(1);
             return Err(error.into());
         }
+        context.closing.ledger.batch_synced(&open.name);
+        open.length = after;
         open.file = Some(file);
         open.has_begun = true;
         open.events += events.len() as u64;
@@ -285,9 +317,13 @@ impl Bucket {
         Some(lock(closing_files).begin(closing, open.name, writer))
     }
 
-    fn name(&self, rules: &NameRules) -> FileName {
+    /// Returns the names of a file. With `origin` they say from which channel, stripe and sequence on its events are.
+    fn name(&self, rules: &NameRules, origin: Option<(u128, EventPlace)>) -> FileName {
         let (directory, suffix) = (&self.directory, &rules.suffix);
-        let name = format!("{}.{}", self.prefix, self.counter);
+        let mut name = format!("{}.{}", self.prefix, self.counter);
+        if let Some((channel, EventPlace { stripe, sequence })) = origin {
+            name += &format!(".{:08x}-{stripe}-{sequence}", channel >> 96);
+        }
         let (before, after) = (&rules.in_use_prefix, &rules.in_use_suffix);
         FileName {
             in_use: format!("{directory}/{before}{name}{suffix}{after}"),

@@ -1,6 +1,7 @@
 //! The buckets that are open, by directory and prefix; at most `hdfs.maxOpenFiles`.
 
 use super::bucket::Bucket;
+use super::event_set::EventPlace;
 use super::keys::RollRules;
 use super::recovery::{Closing, ClosingFiles};
 use millpond::Event;
@@ -19,6 +20,8 @@ pub(super) struct BucketKey {
 pub(super) struct BucketEvents {
     pub(super) key: BucketKey,
     pub(super) events: Vec<Event>,
+    /// Where they are in the channel, with `hdfs.exactlyOnce`; otherwise empty.
+    pub(super) places: Vec<EventPlace>,
 }
 
 /// The buckets.

@@ -3,6 +3,7 @@
 use crate::file_system::{
     FaultKind, FileStatus, FileSystem, FileSystemError, FileSystemFuture, OpenFile,
 };
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,19 @@ impl Calls {
 
     pub(super) async fn status(&self, path: &str) -> Result<Option<FileStatus>, FileSystemError> {
         self.limited("look at", path, self.files.status(path)).await
+    }
+
+    pub(super) async fn read(
+        &self,
+        path: &str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Bytes, FileSystemError> {
+        self.limited("read", path, self.files.read(path, offset, length)).await
+    }
+
+    pub(super) async fn truncate(&self, path: &str, length: u64) -> Result<(), FileSystemError> {
+        self.limited("truncate", path, self.files.truncate(path, length)).await
     }
 
     pub(super) async fn delete(&self, path: &str) -> Result<bool, FileSystemError> {

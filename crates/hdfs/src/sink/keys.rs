@@ -18,9 +18,9 @@ const fn key(
 }
 
 /// All keys.
-pub(super) const KEYS: [Key; 43] = joined(&[&OWN_KEYS, &format::KEYS]);
+pub(super) const KEYS: [Key; 44] = joined(&[&OWN_KEYS, &format::KEYS]);
 
-const OWN_KEYS: [Key; 33] = [
+const OWN_KEYS: [Key; 34] = [
     key(
         "hdfs.path",
         KeyKind::Path,
@@ -157,6 +157,12 @@ const OWN_KEYS: [Key; 33] = [
         "Directory of this machine with the list of open files, by which the next start closes and renames what a crash left. Flume has no such key.",
     ),
     key(
+        "hdfs.exactlyOnce",
+        KeyKind::Boolean,
+        "false",
+        "Whether each event is in the renamed files once, whatever fails; see docs/hdfs.md. The sink is then the only one of a file channel. Flume has no such key.",
+    ),
+    key(
         "hdfs.spoolBytes",
         KeyKind::Number,
         "10737418240",
@@ -209,6 +215,8 @@ pub(super) struct HdfsSettings {
     pub(super) proxy_user: Option<String>,
     /// The place of the ledger, if one is configured.
     pub(super) state_directory: Option<PathBuf>,
+    /// Whether each event is in the renamed files once.
+    pub(super) exactly_once: bool,
     /// The most bytes of files that are not uploaded to an object store yet.
     #[cfg_attr(not(feature = "object-store"), allow(dead_code))] // no store, no spool
     pub(super) spool_bytes_max: u64,
@@ -257,6 +265,11 @@ impl HdfsSettings {
             let message = "an object store gets a file when it is renamed: hdfs.inUsePrefix or hdfs.inUseSuffix is required";
             return Err(reader.error("hdfs.inUseSuffix", message));
         }
+        let exactly_once = reader.truth("hdfs.exactlyOnce", false)?;
+        if exactly_once && !is_marked {
+            let message = "with hdfs.exactlyOnce a reader has to tell files in use: hdfs.inUsePrefix or hdfs.inUseSuffix is required";
+            return Err(reader.error("hdfs.inUseSuffix", message));
+        }
         let call_timeout = positive(reader, "hdfs.callTimeout", 30_000)?;
         let (close_tries, retry_interval) = retries(reader)?;
         let _ = reader.number("hdfs.minBlockReplicas", 0..=i64::MAX)?;
@@ -297,6 +310,7 @@ impl HdfsSettings {
                 .filter(|user| !user.is_empty())
                 .map(str::to_owned),
             state_directory,
+            exactly_once,
             spool_bytes_max,
         })
     }

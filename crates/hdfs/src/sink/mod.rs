@@ -12,14 +12,20 @@
 //! Closing and renaming are done by tasks ([`recovery`]), because the NameNode takes half a second for a close. Each
 //! open file is in a durable list ([`ledger`]), so that a start finds what a crash left.
 //!
+//! With `hdfs.exactlyOnce` no event is written while it may be in another file ([`exactly_once`]).
+//!
 //! Invariants: no existing file is written to or replaced; a file whose call failed gets no further byte; a batch is
 //! delivered only when all of it is synced.
 
 mod bucket;
 mod buckets;
 mod calls;
+mod event_set;
+mod exactly_once;
+mod file_name;
 mod keys;
 mod ledger;
+mod ledger_state;
 mod path;
 mod place_error;
 mod recovery;
@@ -39,6 +45,7 @@ use crate::file_system::{
 use bucket::{BucketError, DeliveryContext, lock};
 use buckets::{BucketEvents, BucketKey, Buckets};
 use calls::Calls;
+use event_set::EventPlace;
 use keys::{HdfsSettings, Target};
 use ledger::{Ledger, LeftFiles};
 use millpond::{BoxFuture, Event};
@@ -47,7 +54,7 @@ use millpond_flow::base::limits::DELIVERY_STOP_SECONDS_MAX;
 use millpond_flow::client_error_log::ClientErrorLog;
 use millpond_flow::interceptor::{host_name, this_machine};
 use millpond_flow::settings::{SettingError, SettingsReader};
-use millpond_flow::sink::{Failure, Sink, SinkContext, SinkType};
+use millpond_flow::sink::{BatchPlace, Failure, Sink, SinkContext, SinkType};
 use path::{HostNames, with_single_slashes};
 use recovery::{Closing, ClosingFiles};
 use std::collections::{HashMap, HashSet};
@@ -84,6 +91,8 @@ struct HdfsSink {
     replaced: ClientErrorLog,
     without_path: ClientErrorLog,
     next_close: Option<Duration>,
+    /// Where the events of the next batch are, with `hdfs.exactlyOnce`.
+    place: Option<BatchPlace>,
     open: OpenFileSystem,
 }
 
@@ -103,6 +112,7 @@ impl HdfsSink {
             replaced: ClientErrorLog::default(),
             without_path: ClientErrorLog::default(),
             next_close: None,
+            place: None,
             open: Box::new(HdfsSettings::file_system),
         })
     }
@@ -153,7 +163,13 @@ impl HdfsSink {
     async fn ledger(&mut self, context: &SinkContext) -> Result<(Ledger, LeftFiles), Failure> {
         let given = self.settings.state_directory.clone();
         let default = || files::home_directory().map(|home| home.join(".flume/hdfs-sink"));
-        let Some(directory) = given.clone().or_else(default) else {
+        let is_required = given.is_some() || self.settings.exactly_once;
+        let Some(directory) = given.or_else(default) else {
+            if is_required {
+                return Err(Failure::new(
+                    "hdfs.exactlyOnce needs a directory for what is in which file: set hdfs.stateDirectory",
+                ));
+            }
             tracing::warn!(
                 sink = context.name,
                 "no home directory and no hdfs.stateDirectory: files that a crash leaves open keep their names"
@@ -173,7 +189,7 @@ impl HdfsSink {
                     "the list of open files in {shown} is in use by a sink of the same name; set hdfs.stateDirectory to another directory"
                 )))
             }
-            Err(error) if given.is_some() => {
+            Err(error) if is_required => {
                 Err(Failure::caused(format!("hdfs.stateDirectory {shown} cannot be used"), error))
             }
             Err(error) => {
@@ -184,17 +200,17 @@ impl HdfsSink {
     }
 
     /// Returns the events by bucket. `impossible` are buckets that the file system refuses for good.
-    fn place(
+    fn by_bucket(
         &self,
         context: &SinkContext,
-        batch: &[Event],
+        (batch, places): (&[Event], &[EventPlace]),
         impossible: &HashSet<BucketKey>,
     ) -> Result<Vec<BucketEvents>, Failure> {
         let Some(running) = &self.running else { return Err(Failure::new("it is not started")) };
         let (settings, wall_ms) = (&self.settings, context.clock.wall_ms());
         let mut groups: Vec<BucketEvents> = Vec::new();
         let mut found: HashMap<BucketKey, usize> = HashMap::new();
-        for event in batch {
+        for (n, event) in batch.iter().enumerate() {
             let expand = |template: &path::PathTemplate, out: &mut String| {
                 template.expand(event, &settings.time, wall_ms, &running.hosts, out)
             };
@@ -230,9 +246,10 @@ impl HdfsSink {
             let next = groups.len();
             let at = *found.entry(key.clone()).or_insert(next);
             if at == next {
-                groups.push(BucketEvents { key, events: Vec::new() });
+                groups.push(BucketEvents { key, events: Vec::new(), places: Vec::new() });
             }
             groups[at].events.push(event.clone());
+            groups[at].places.extend(places.get(n));
         }
         Ok(groups)
     }
@@ -263,12 +280,27 @@ impl HdfsSink {
         }
         let room = lock(&self.closing_files).room();
         let _ = room.acquire().await;
+        if self.settings.exactly_once {
+            return self.write_once(context, batch).await;
+        }
+        self.write_all(context, batch, None).await
+    }
+
+    /// Writes `batch`; with its channel and the places of its events if these are recorded.
+    async fn write_all(
+        &mut self,
+        context: &SinkContext,
+        batch: &[Event],
+        origin: Option<(u128, &[EventPlace])>,
+    ) -> Result<(), Failure> {
+        let (channel, places) = origin.unzip();
         let mut impossible = HashSet::new();
         loop {
-            let groups = self.place(context, batch, &impossible)?;
+            let groups =
+                self.by_bucket(context, (batch, places.unwrap_or_default()), &impossible)?;
             let wave = self.settings.open_files_max;
             let (first, others) = groups.split_at(wave.min(groups.len()));
-            match self.deliver_to(context, first).await {
+            match self.deliver_to(context, first, channel).await {
                 Ok(()) => {}
                 // Nothing is written yet.
                 Err(FailedDelivery { refused: Some(key), .. })
@@ -280,7 +312,7 @@ impl HdfsSink {
                 Err(failed) => return Err(failed.failure),
             }
             for wave in others.chunks(wave) {
-                self.deliver_to(context, wave).await.map_err(|failed| failed.failure)?;
+                self.deliver_to(context, wave, channel).await.map_err(|failed| failed.failure)?;
             }
             return Ok(());
         }
@@ -290,6 +322,7 @@ impl HdfsSink {
         &mut self,
         context: &SinkContext,
         groups: &[BucketEvents],
+        channel: Option<u128>,
     ) -> Result<(), FailedDelivery> {
         let Some(running) = &self.running else { return Ok(()) };
         let (settings, closing_files) = (&self.settings, &self.closing_files);
@@ -302,13 +335,14 @@ impl HdfsSink {
             names: &settings.names,
             rolls: &settings.rolls,
             now,
+            channel,
         };
         let times = (context.clock.wall_ms(), now);
         let most = settings.open_files_max;
         let mut buckets = self.buckets.of(groups, most, times, (closing, closing_files));
         let at_once = settings.calls_at_once;
         let opens = buckets.iter_mut().map(|(bucket, group)| {
-            let ready = bucket.ready(&delivery);
+            let ready = bucket.ready(&delivery, group.places.first());
             Box::pin(async move { ready.await.map_err(|error| (error, &group.key)) })
                 as BoxFuture<'_, _>
         });
@@ -321,7 +355,7 @@ impl HdfsSink {
             return Err(failed);
         }
         let writes = buckets.iter_mut().map(|(bucket, group)| {
-            let written = bucket.deliver(&delivery, &group.events);
+            let written = bucket.deliver(&delivery, &group.events, &group.places);
             Box::pin(async move { written.await.map_err(|error| (error, ())) }) as BoxFuture<'_, _>
         });
         let written = first_error(all_of(writes.collect(), at_once).await);
@@ -488,6 +522,14 @@ impl Sink for HdfsSink {
         batch: &'a [Event],
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(self.write(context, batch))
+    }
+
+    fn wants_place(&self) -> bool {
+        self.settings.exactly_once
+    }
+
+    fn place(&mut self, place: BatchPlace) {
+        self.place = Some(place);
     }
 
     fn may_refuse(&self) -> bool {

@@ -6,14 +6,19 @@
 //!
 //! 1. A file with a working writer gets its end and is closed.
 //! 2. If that fails, or there is no writer, its lease is recovered until the server says that it is closed.
-//! 3. A recovered file without a byte is deleted; any other one is renamed. If the name is taken, `.1`, `.2` … is put
+//! 3. If it is not known whether it has its last batch (`hdfs.exactlyOnce`), its length says so. A part of the batch is
+//!    cut off: the file is truncated or, where that is not possible, a copy without it takes its place. The ledger
+//!    records the outcome before the file gets its name.
+//! 4. A recovered file without a byte is deleted; any other one is renamed. If the name is taken, `.1`, `.2` … is put
 //!    before the suffix.
-//! 4. The ledger forgets it.
+//! 5. The ledger forgets it.
 //!
 //! What a task cannot do before the stop is done after the next start.
 
 use super::calls::Calls;
-use super::ledger::{FileName, Ledger};
+use super::file_name::FileName;
+use super::ledger::Ledger;
+use super::ledger_state::WrittenBatch;
 use crate::file_system::{FaultKind, FileSystemError, OpenFile};
 use bytes::Bytes;
 use millpond_flow::metrics::SinkCounters;
@@ -31,6 +36,11 @@ const NAMES_TRIED_MAX: u32 = 1000;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between tries while the sink stops, which has little time for them.
 const STOP_PAUSE: Duration = Duration::from_millis(250);
+/// Pauses while deliveries wait for the outcome of a batch.
+const DOUBT_FIRST_PAUSE: Duration = Duration::from_millis(100);
+const DOUBT_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Bytes that are copied at a time.
+const COPY_BYTES: usize = 4 << 20;
 
 /// A writer that works, and the end of its file.
 pub(super) type Writer = (Box<dyn OpenFile>, Bytes);
@@ -131,11 +141,15 @@ impl Closing {
             }
         }
         let (mut tries, mut pause) = (0, FIRST_PAUSE);
+        let mut doubt_pause = DOUBT_FIRST_PAUSE;
         loop {
             match self.step(&name, &mut is_closed, recovered).await {
                 Ok(true) => return self.ledger.closed(&name).await,
                 // Recovery takes its time; that is not a failure.
                 Ok(false) => {}
+                Err(error) if self.ledger.doubt(&name).batch.is_some() => {
+                    self.failed(&error, "tried again; its events wait for that");
+                }
                 Err(error) => {
                     tries += 1;
                     if self.tries_max.is_some_and(|max| tries >= max) {
@@ -153,9 +167,17 @@ impl Closing {
                 tokio::time::sleep(STOP_PAUSE).await;
                 continue;
             }
+            let wait = if self.ledger.doubt(&name).batch.is_some() {
+                let wait = doubt_pause;
+                doubt_pause = doubt_pause.saturating_mul(2).min(DOUBT_PAUSE_MAX);
+                wait
+            } else {
+                let wait = pause.min(self.pause_max);
+                pause = pause.saturating_mul(2).min(self.pause_max);
+                wait
+            };
             let stop = stops.wait_for(|stops| *stops);
-            let _ = tokio::time::timeout(pause.min(self.pause_max), stop).await;
-            pause = pause.saturating_mul(2).min(self.pause_max);
+            let _ = tokio::time::timeout(wait, stop).await;
         }
     }
 
@@ -185,14 +207,29 @@ impl Closing {
         recovered: bool,
     ) -> Result<bool, FileSystemError> {
         let calls = &self.calls;
+        if self.ledger.doubt(name).is_replaced {
+            calls.delete(&name.in_use).await?;
+            return self.give_name(&name.copy(), name, true).await;
+        }
         if !*is_closed {
             match calls.recover_lease(&name.in_use).await {
                 Ok(true) => *is_closed = true,
                 Ok(false) => return Ok(false),
                 // It was renamed or deleted before, or never created.
-                Err(error) if error.kind == FaultKind::NotFound => return Ok(true),
+                Err(error) if error.kind == FaultKind::NotFound => {
+                    self.settle(name, false).await?;
+                    return Ok(true);
+                }
                 Err(error) => return Err(error),
             }
+        }
+        match self.ledger.doubt(name).batch {
+            Some(batch) => {
+                if self.cut(name, &batch).await? {
+                    return Ok(false);
+                }
+            }
+            None => self.settle(name, true).await?,
         }
         if recovered {
             let found = calls.status(&name.in_use).await?;
@@ -201,7 +238,16 @@ impl Closing {
                 return Ok(true);
             }
         }
-        let renamed = self.rename(name).await?;
+        self.give_name(&name.in_use, name, recovered).await
+    }
+
+    async fn give_name(
+        &self,
+        from: &str,
+        name: &FileName,
+        recovered: bool,
+    ) -> Result<bool, FileSystemError> {
+        let renamed = self.rename(from, name).await?;
         self.counters.connection_closed.add(1);
         if recovered && renamed {
             tracing::info!(
@@ -213,15 +259,79 @@ impl Closing {
         Ok(true)
     }
 
+    async fn settle(&self, name: &FileName, is_kept: bool) -> Result<(), FileSystemError> {
+        let settled = self.ledger.settled(name, is_kept).await;
+        settled.map_err(|error| not_recorded(name, &error))
+    }
+
+    /// Finds out whether the closed file has `batch`, and cuts off a part of it. Returns true if a copy takes the place
+    /// of the file.
+    async fn cut(&self, name: &FileName, batch: &WrittenBatch) -> Result<bool, FileSystemError> {
+        let (path, before) = (&name.in_use, batch.before);
+        let length = self.calls.status(path).await?.map_or(0, |found| found.length);
+        if length >= batch.after {
+            self.settle(name, true).await?;
+            return Ok(false);
+        }
+        if length < before {
+            tracing::warn!(
+                sink = self.sink,
+                file = path,
+                "has {length} bytes, and {before} were synced: the file system has lost events of it"
+            );
+        }
+        if length > before && before > 0 {
+            match self.calls.truncate(path, before).await {
+                Ok(()) => {}
+                Err(error) if error.kind == FaultKind::Unsupported => {
+                    self.copy(name, before).await?;
+                    let recorded = self.ledger.replaced(name).await;
+                    return recorded.map(|()| true).map_err(|error| not_recorded(name, &error));
+                }
+                Err(error) => return Err(error),
+            }
+        } else if length > 0 && before == 0 {
+            self.calls.delete(path).await?;
+        }
+        self.settle(name, false).await?;
+        Ok(false)
+    }
+
+    /// Copies the first `bytes` of the closed file, durably.
+    async fn copy(&self, name: &FileName, bytes: u64) -> Result<(), FileSystemError> {
+        let (calls, from, to) = (&self.calls, &name.in_use, name.copy());
+        // What an earlier try left.
+        calls.delete(&to).await?;
+        let mut copy = calls.create(&to).await?;
+        let mut at = 0;
+        while at < bytes {
+            let most = usize::try_from(bytes - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+            let part = calls.read(from, at, most).await?;
+            if part.is_empty() {
+                return Err(FileSystemError {
+                    kind: FaultKind::Broken,
+                    action: "read",
+                    path: from.clone(),
+                    reason: format!("it ends at byte {at} of {bytes}"),
+                    hint: None,
+                });
+            }
+            at += part.len() as u64;
+            calls.limited("write", &to, copy.write(part)).await?;
+        }
+        calls.limited("sync", &to, copy.hsync()).await?;
+        calls.limited("close", &to, copy.close()).await
+    }
+
     /// Gives the file its last name; false if it is gone.
-    async fn rename(&self, name: &FileName) -> Result<bool, FileSystemError> {
+    async fn rename(&self, from: &str, name: &FileName) -> Result<bool, FileSystemError> {
         if name.is_never_renamed() {
             return Ok(true);
         }
         let mut last = None;
         for n in 0..NAMES_TRIED_MAX {
             let closed = name.closed(n);
-            match self.calls.rename(&name.in_use, &closed).await {
+            match self.calls.rename(from, &closed).await {
                 Ok(()) if n == 0 => return Ok(true),
                 Ok(()) => {
                     tracing::warn!(
@@ -235,7 +345,7 @@ impl Closing {
                 Err(error) if error.kind == FaultKind::AlreadyExists => last = Some(error),
                 // Its reply to an earlier try was lost.
                 Err(error) if error.kind == FaultKind::NotFound => {
-                    if self.calls.status(&name.in_use).await?.is_none() {
+                    if self.calls.status(from).await?.is_none() {
                         return Ok(false);
                     }
                     // With a slash in hdfs.inUsePrefix its directory is another one.
@@ -247,5 +357,15 @@ impl Closing {
             }
         }
         last.map_or(Ok(false), Err)
+    }
+}
+
+fn not_recorded(name: &FileName, error: &std::io::Error) -> FileSystemError {
+    FileSystemError {
+        kind: FaultKind::Other,
+        action: "record what is in",
+        path: name.in_use.clone(),
+        reason: error.to_string(),
+        hint: Some("see hdfs.stateDirectory"),
     }
 }

@@ -200,6 +200,10 @@ impl FileSystem for Object {
         })
     }
 
+    fn truncate<'a>(&'a self, path: &'a str, length: u64) -> FileSystemFuture<'a, ()> {
+        Box::pin(self.on_disk("truncate", path, move |spool, path| spool.truncate(path, length)))
+    }
+
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> FileSystemFuture<'a, ()> {
         Box::pin(async move {
             if from != to && self.spooled(to).await?.is_some() {
@@ -266,6 +270,9 @@ impl FileSystem for Object {
 
     fn recover_lease<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, bool> {
         Box::pin(async move {
+            if self.on_disk("recover", path, Spool::is_held).await? {
+                return Ok(false);
+            }
             match self.status(path).await? {
                 Some(_) => Ok(true),
                 None => Err(with("recover", path, FaultKind::NotFound, "it does not exist")),

@@ -84,10 +84,10 @@ impl Spool {
             match create_with_directories(&local) {
                 // Another file left the directory empty, and it was removed.
                 Err(error) if is_missing(&error) => {}
-                result => return result,
+                result => return result.inspect(files::hold),
             }
         }
-        create_with_directories(&local)
+        create_with_directories(&local).inspect(files::hold)
     }
 
     /// Opens the file `path` to write at its end.
@@ -132,6 +132,23 @@ impl Spool {
         let mut bytes = Vec::new();
         file.take(length as u64).read_to_end(&mut bytes)?;
         Ok(bytes.into())
+    }
+
+    /// Cuts the file `path` to its first `length` bytes, durably.
+    pub(super) fn truncate(&self, path: &str, length: u64) -> io::Result<()> {
+        let local = self.local(path)?;
+        let before = std::fs::metadata(&local)?.len();
+        files::truncate(&local, length)?;
+        self.release(before.saturating_sub(length));
+        Ok(())
+    }
+
+    /// Returns whether a writer has the file `path` open; one whose write hangs still has it.
+    pub(super) fn is_held(&self, path: &str) -> io::Result<bool> {
+        match files::is_held(&self.local(path)?) {
+            Err(error) if is_missing(&error) => Ok(false),
+            result => result,
+        }
     }
 
     /// Removes the file `path` and the directories that it leaves empty, and returns whether it was there.

@@ -1,4 +1,4 @@
-mod reading;
+pub(crate) mod reading;
 mod real_hdfs;
 
 use super::codec::Codec;

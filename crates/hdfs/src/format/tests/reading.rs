@@ -42,8 +42,13 @@ pub(super) fn unpacked(codec: Codec, mut packed: &[u8]) -> Vec<u8> {
     data
 }
 
+/// Returns the data of all members or blocks of the codec `name`.
+pub(crate) fn unpacked_by_name(name: &str, packed: &[u8]) -> Vec<u8> {
+    unpacked(Codec::named(name).unwrap(), packed)
+}
+
 /// Returns keys and values of a SequenceFile.
-pub(super) fn records(file: &[u8]) -> Vec<(i64, Vec<u8>)> {
+pub(crate) fn records(file: &[u8]) -> Vec<(i64, Vec<u8>)> {
     let mut file = Cursor(file);
     assert_eq!(file.take(4), b"SEQ\x06");
     assert_eq!(file.text(), "org.apache.hadoop.io.LongWritable");

@@ -1,0 +1,65 @@
+//! Sinks that must be the only ones of a file channel: they remember, by their places in it, which events they have
+//! delivered.
+
+use crate::agent::{ChannelConfig, ChannelKind, SinkConfig, SinkGroupConfig};
+use crate::findings::ConfigFindings;
+use millpond_flow::settings::SettingsReader;
+
+const KEY: &str = "hdfs.exactlyOnce";
+
+/// Leaves out the sinks with `hdfs.exactlyOnce` whose channel or group does not fit that.
+pub(super) fn check(
+    sinks: &mut Vec<SinkConfig>,
+    groups: &mut Vec<SinkGroupConfig>,
+    channels: &[ChannelConfig],
+    findings: &mut ConfigFindings,
+) {
+    let mut left_out: Vec<String> = Vec::new();
+    for sink in sinks.iter().filter(|sink| wants_all(sink)) {
+        let Some(why) = unfit(sink, sinks, groups, channels) else { continue };
+        let settings = &sink.component.settings;
+        let place = settings.entries.get(KEY).map_or(&sink.component.place, |set| &set.place);
+        let message = format!("{why}; the sink is left out");
+        findings.leave_out(place, &format!("{}.{KEY}", settings.prefix), message);
+        left_out.push(sink.component.name.clone());
+    }
+    sinks.retain(|sink| !left_out.contains(&sink.component.name));
+    for group in groups.iter_mut() {
+        group.sinks.retain(|name| !left_out.contains(name));
+    }
+    groups.retain(|group| !group.sinks.is_empty());
+}
+
+fn wants_all(sink: &SinkConfig) -> bool {
+    sink.component.type_name == "hdfs"
+        && SettingsReader::new(&sink.component.settings).truth(KEY, false).unwrap_or(false)
+}
+
+fn unfit(
+    sink: &SinkConfig,
+    sinks: &[SinkConfig],
+    groups: &[SinkGroupConfig],
+    channels: &[ChannelConfig],
+) -> Option<String> {
+    let (name, channel) = (&sink.component.name, &sink.channel);
+    let is_durable = |channel: &ChannelConfig| matches!(channel.kind, ChannelKind::File(_));
+    if !channels.iter().any(|one| one.component.name == *channel && is_durable(one)) {
+        return Some(format!(
+            "the channel {channel} is not of type file: its events have no lasting places, so it cannot be known after a crash which of them a file has; use a channel of type file"
+        ));
+    }
+    if let Some(group) = groups.iter().find(|group| group.sinks.contains(name)) {
+        return Some(format!(
+            "the sink is in the group {}, whose other sinks would deliver its events once more; take it out of the group",
+            group.name
+        ));
+    }
+    let other =
+        sinks.iter().find(|other| other.channel == *channel && other.component.name != *name);
+    other.map(|other| {
+        format!(
+            "the sink {} takes from the channel {channel} too, and would deliver events of this one once more; give each sink a channel of its own",
+            other.component.name
+        )
+    })
+}
