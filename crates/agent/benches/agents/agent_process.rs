@@ -36,7 +36,12 @@ impl Contestant {
             Self::Millpond => millpond(env!("CARGO_BIN_EXE_millpond")),
             Self::Other(binary) => millpond(binary),
             Self::Flume(jars) => {
-                let jars: Vec<String> = jars.split(':').map(|dir| format!("{dir}/*")).collect();
+                // A directory of settings is on the class path as it is.
+                let entry = |dir: &str| match Path::new(dir).join("core-site.xml").exists() {
+                    true => dir.to_owned(),
+                    false => format!("{dir}/*"),
+                };
+                let jars: Vec<String> = jars.split(':').map(entry).collect();
                 let mut command = Command::new("java");
                 command.args(["-XX:+UseParallelGC", "-Xms512m", "-Xmx512m"]);
                 command.args(properties).arg("-cp");
@@ -88,6 +93,12 @@ impl Agent {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Returns true if its process has ended.
+    #[allow(dead_code, reason = "not every program asks")]
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|ended| ended.is_some())
     }
 
     /// Returns the bytes in the files of its file_roll sink.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use millpond::Event;
 use std::sync::Mutex;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// Names that may be taken in a row before the sink gives up.
 const NAMES_TRIED_MAX: usize = 1000;
@@ -19,8 +19,9 @@ const NAMES_TRIED_MAX: usize = 1000;
 const FILES_TRIED_MAX: usize = 3;
 /// A full file is closed when the next event comes, as Flume does it, and after this time at the latest.
 const FULL_OPEN_MAX: Duration = Duration::from_secs(1);
-/// How long the last events of a delivery wait until the files that it filled are renamed. So a reader finds them in
-/// the order of their numbers, unless a close takes longer.
+/// How long the last events of a delivery wait until the files that were filled are renamed. So a reader finds them in
+/// the order of their numbers, unless a close takes longer. Deliveries of several batches do not wait: a close takes
+/// the NameNode half a second, and more events wait in the channel.
 const RENAMED_WAIT: Duration = Duration::from_secs(1);
 
 /// Why events were not written.
@@ -61,6 +62,8 @@ pub(super) struct DeliveryContext<'a> {
     pub(super) now: Duration,
     /// The channel of the events, with `hdfs.exactlyOnce`.
     pub(super) channel: Option<u128>,
+    /// Whether it has several batches, because more waited in the channel.
+    pub(super) is_backlog: bool,
 }
 
 /// A directory and prefix.
@@ -70,7 +73,7 @@ pub(super) struct Bucket {
     /// The number of the last file: milliseconds at the creation of the bucket, and one more for each file.
     counter: u64,
     open: Option<BucketFile>,
-    /// The files that this delivery filled: each ends with the first try to close and rename it.
+    /// The files that were filled since the last wait: each ends with the first try to close and rename it.
     filled: Vec<oneshot::Receiver<()>>,
     last_write: Duration,
     /// Grows with each delivery, over all buckets.
@@ -189,13 +192,15 @@ impl Bucket {
         while !rest.is_empty() {
             if self.is_full(context.rolls) {
                 let renamed = self.close(context.closing, context.closing_files);
+                // Its sender is dropped after the first try.
+                self.filled.retain_mut(|file| file.try_recv() == Err(TryRecvError::Empty));
                 self.filled.extend(renamed);
             }
             let (mut tried, mut most) = (1, usize::MAX);
             loop {
                 self.ready(context, places.first()).await?;
                 let count = self.fitting(context.rolls, rest).min(most);
-                if count == rest.len() {
+                if count == rest.len() && !context.is_backlog {
                     self.wait_for_filled().await;
                 }
                 let parts = places.split_at(count.min(places.len()));
@@ -233,12 +238,11 @@ impl Bucket {
         Ok(())
     }
 
-    /// Waits until the files that this delivery filled are renamed, or [`RENAMED_WAIT`] has passed.
+    /// Waits until the files that were filled are renamed, or [`RENAMED_WAIT`] has passed.
     async fn wait_for_filled(&mut self) {
         let filled = std::mem::take(&mut self.filled);
         let all = async {
             for renamed in filled {
-                // Its sender is dropped after the first try.
                 let _ = renamed.await;
             }
         };

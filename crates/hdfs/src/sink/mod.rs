@@ -336,6 +336,9 @@ impl HdfsSink {
             rolls: &settings.rolls,
             now,
             channel,
+            // The runner joins batches when more of them wait.
+            is_backlog: groups.iter().map(|group| group.events.len()).sum::<usize>()
+                > settings.batch_events,
         };
         let times = (context.clock.wall_ms(), now);
         let most = settings.open_files_max;

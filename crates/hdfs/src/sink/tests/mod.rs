@@ -159,6 +159,22 @@ async fn a_full_file_is_closed_with_the_next_event_or_after_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_delivery_of_several_batches_does_not_wait_for_closes() {
+    for (batch, waits) in [("2", false), ("3", true)] {
+        let bench = bench();
+        let mut sink = bench.sink(&[("hdfs.rollCount", "2"), ("hdfs.batchSize", batch)]).await;
+        // No close ends.
+        bench.memory.inject("close", "", None, usize::MAX);
+        let began = tokio::time::Instant::now();
+        sink.deliver(&bench.context, &events(&["a/1", "a/2", "a/3"])).await.unwrap();
+        assert_eq!(began.elapsed() >= Duration::from_secs(1), waits, "batches of {batch}");
+        // What the first one did not wait for, the next one does.
+        sink.deliver(&bench.context, &events(&["a/4"])).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(1), "batches of {batch}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_of_several_avro_schemas_are_in_files_of_their_own() {
     let schema = |name: &str| format!(r#"{{"type":"record","name":"{name}","fields":[]}}"#);
     let of = |name: &str| {
