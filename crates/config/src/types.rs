@@ -117,6 +117,9 @@ impl FlumeType {
             (ComponentKind::Sink, "hdfs") => {
                 "; without it file_roll writes the same events into files of this machine, for hdfs dfs -put, or external hands them to a program of your own (docs/external.md)"
             }
+            (ComponentKind::Sink, "hive") => {
+                "; an hdfs sink reaches the same tables: let it write below the table's directory, a directory for each partition (hdfs.path = /warehouse/TABLE/dt=%Y-%m-%d), and add the partitions with ALTER TABLE TABLE ADD IF NOT EXISTS PARTITION, by the program in hdfs.onRename.command or the server in hdfs.onRename.url, which learn of each finished file (docs/hdfs.md)"
+            }
             (ComponentKind::Sink, _) => {
                 "; until then external hands its events to a program of your own (docs/external.md), or file_roll keeps them in files"
             }
@@ -248,7 +251,14 @@ pub const TYPES: &[FlumeType] = &[
     ),
     batched(
         ComponentKind::Sink,
-        &["hbase2", "org.apache.flume.sink.hbase2.HBase2Sink"],
+        &[
+            "hbase2",
+            "org.apache.flume.sink.hbase2.HBase2Sink",
+            "hbase",
+            "org.apache.flume.sink.hbase.HBaseSink",
+            "asynchbase",
+            "org.apache.flume.sink.hbase.AsyncHBaseSink",
+        ],
         "batchSize",
         100,
     ),
@@ -269,16 +279,6 @@ pub const TYPES: &[FlumeType] = &[
         ComponentKind::Sink,
         &["elasticsearch", "org.apache.flume.sink.elasticsearch.ElasticSearchSink"],
         "Flume removed it in 1.10; use the http sink",
-    ),
-    gone(
-        ComponentKind::Sink,
-        &["hbase", "org.apache.flume.sink.hbase.HBaseSink"],
-        "Flume has only hbase2 left",
-    ),
-    gone(
-        ComponentKind::Sink,
-        &["asynchbase", "org.apache.flume.sink.hbase.AsyncHBaseSink"],
-        "Flume has only hbase2 left",
     ),
     gone(
         ComponentKind::Sink,

@@ -17,6 +17,7 @@ pub mod serializer;
 pub mod avro;
 pub mod external;
 pub mod file_roll;
+pub mod hbase;
 pub mod http;
 pub mod irc;
 pub mod logger;
@@ -31,6 +32,7 @@ pub const TYPES: &[&SinkType] = &[
     &avro::TYPE,
     &external::TYPE,
     &file_roll::TYPE,
+    &hbase::TYPE,
     &http::TYPE,
     &irc::TYPE,
     &logger::TYPE,

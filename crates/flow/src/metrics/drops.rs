@@ -61,6 +61,8 @@ pub enum DropReason {
     EmptyBody,
     /// The server returned an error status, and the sink is configured not to send again.
     ErrorStatus,
+    /// Its body does not match the pattern by which the sink writes it.
+    Unmatched,
     /// The log is not configured to show lines of its level.
     LogLevel,
     /// Its destination refused it for good; it is in the dead-letter queue.
@@ -127,7 +129,7 @@ const fn reported(name: &'static str, place: DropPlace, meaning: &'static str) -
 
 impl DropReason {
     /// All reasons, in the order of the enum.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Filtered,
         Self::MatchFailed,
         Self::Unrouted,
@@ -143,6 +145,7 @@ impl DropReason {
         Self::FileGone,
         Self::EmptyBody,
         Self::ErrorStatus,
+        Self::Unmatched,
         Self::LogLevel,
         Self::DeadLetter,
         Self::Memory,
@@ -207,6 +210,9 @@ impl DropReason {
                 Sink,
                 "rejected with an error status for which rollback is false",
             ),
+            Self::Unmatched => {
+                loss("unmatched", Sink, "a body that does not match the sink's serializer.regex")
+            }
             Self::LogLevel => loss("log_level", Sink, "the log shows no lines of the level INFO"),
             Self::DeadLetter => loss(
                 "dead_letter",

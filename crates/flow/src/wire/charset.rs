@@ -56,7 +56,8 @@ impl Charset {
     }
 
     /// Returns `bytes` as text, with U+FFFD for invalid ones, as Java decodes.
-    pub(crate) fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
+    #[must_use]
+    pub fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
         match self {
             Self::Utf8 => String::from_utf8_lossy(bytes),
             Self::Ascii => {

@@ -1,7 +1,7 @@
 //! Entry point of the fuzz target; crates/agent/tests/hostile and the unit tests run it too.
 
 use super::call::{ThriftCall, ThriftMessage, ThriftService, answer, put_append_batch};
-use super::{ThriftProtocol, frame};
+use super::{ThriftProtocol, frame, hbase};
 use bytes::BytesMut;
 use millpond_flow::base::limits::THRIFT_REQUEST_BYTES_MAX_DEFAULT;
 
@@ -22,6 +22,10 @@ pub fn thrift(bytes: &[u8]) {
 fn message(bytes: &[u8]) {
     for protocol in [ThriftProtocol::Compact, ThriftProtocol::Binary] {
         let _ = answer(protocol, 1, bytes);
+        let _ = hbase::reply(protocol, 1, bytes);
+        if let Ok(Some(len)) = hbase::message_bytes(protocol, bytes) {
+            assert!(len <= bytes.len(), "a message is not longer than what has come");
+        }
         for service in [ThriftService::Flume, ThriftService::Scribe] {
             let Ok(message) = ThriftMessage::new(protocol, bytes) else { continue };
             let measured = message.decoded_bytes();

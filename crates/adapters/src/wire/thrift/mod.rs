@@ -1,10 +1,10 @@
-//! Thrift as far as Flume and Scribe speak it: framed messages in the compact or the binary protocol,
-//! Flume's `ThriftSourceProtocol` and Scribe's `Log`.
+//! Thrift as far as Flume, Scribe and HBase speak it: messages in the compact or the binary protocol, framed or not,
+//! Flume's `ThriftSourceProtocol`, Scribe's `Log`, and the calls of HBase's Thrift2 gateway that write.
 //!
 //! Limits: a frame has at most the bytes that the caller allows; [`DEPTH_MAX`] levels within an ignored value.
 //!
 //! In reading order: [`frame`] cuts frames out of a stream, [`values`] reads and writes the values of both
-//! protocols, [`call`] implements the calls and their replies.
+//! protocols, [`call`] implements the calls and their replies, [`hbase`] those of HBase's gateway.
 //!
 //! Written without the Apache library, which allocates a text as long as its announced length; here only received
 //! bytes are allocated.
@@ -13,6 +13,9 @@ pub mod call;
 pub mod frame;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
+pub mod hbase;
+#[cfg(any(test, feature = "testing"))]
+pub mod hbase_decode;
 #[cfg(test)]
 mod tests;
 pub mod values;

@@ -128,6 +128,12 @@ impl<'a> ThriftReader<'a> {
         Self { protocol, rest: bytes, items: 0, widest: 0, growth: 0 }
     }
 
+    /// Returns the number of bytes that are still to be read.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     fn take(&mut self, len: usize) -> Result<&'a [u8], ThriftError> {
         let (front, rest) = self.rest.split_at_checked(len).ok_or(ThriftError::Short)?;
         self.rest = rest;
@@ -227,6 +233,29 @@ impl<'a> ThriftReader<'a> {
             ThriftProtocol::Compact => self.zigzag(),
             ThriftProtocol::Binary => Ok(self.be_u32()?.cast_signed()),
         }
+    }
+
+    /// Reads a 64-bit number.
+    ///
+    /// # Errors
+    /// It is incomplete, or of more bits.
+    pub fn i64(&mut self) -> Result<i64, ThriftError> {
+        if self.protocol == ThriftProtocol::Binary {
+            let bytes = self.take(8)?;
+            return Ok(bytes.iter().fold(0, |number, byte| number << 8 | i64::from(*byte)));
+        }
+        let mut number = 0_u64;
+        for shift in (0..70).step_by(7) {
+            let byte = self.byte()?;
+            if shift == 63 && byte > 1 {
+                return Err(ThriftError::Number);
+            }
+            number |= u64::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return Ok((number >> 1).cast_signed() ^ -((number & 1).cast_signed()));
+            }
+        }
+        Err(ThriftError::Number)
     }
 
     /// Reads text or bytes.
@@ -457,6 +486,21 @@ impl<'o> ThriftWriter<'o> {
     pub fn i32(&mut self, number: i32) {
         match self.protocol {
             ThriftProtocol::Compact => self.zigzag(number),
+            ThriftProtocol::Binary => self.out.extend_from_slice(&number.to_be_bytes()),
+        }
+    }
+
+    /// Writes a 64-bit number.
+    pub fn i64(&mut self, number: i64) {
+        match self.protocol {
+            ThriftProtocol::Compact => {
+                let mut rest = (number << 1 ^ number >> 63).cast_unsigned();
+                while rest > 0x7F {
+                    self.out.push((rest & 0x7F) as u8 | 0x80);
+                    rest >>= 7;
+                }
+                self.out.push(rest as u8);
+            }
             ThriftProtocol::Binary => self.out.extend_from_slice(&number.to_be_bytes()),
         }
     }
