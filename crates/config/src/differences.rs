@@ -308,9 +308,50 @@ pub const DIFFERENCES: &[Difference] = &[
     // Sinks.
     always(
         ComponentKind::Sink,
-        &["avro", "thrift", "http", "irc"],
+        &["avro", "thrift", "http", "irc", "hbase2"],
         &[],
         "events of a permanently refused batch are sent one by one, so that the others are delivered; deadLetter.directory or deadLetter.channel receives the refused ones",
+    ),
+    always(
+        ComponentKind::Sink,
+        &["hbase2"],
+        &["thrift.hosts", "table"],
+        "events go through a Thrift2 gateway of HBase, in Flume to the region servers; a missing table or gateway delays events, and the sink continues once it is there; in Flume it never does",
+    ),
+    always(
+        ComponentKind::Sink,
+        &["hbase2"],
+        &[],
+        "a repeated batch writes the same rows and repeats only the increments that were not acknowledged; in Flume it writes new rows and counts all of it again",
+    ),
+    with(
+        "timeout",
+        ComponentKind::Sink,
+        &["hbase2"],
+        &["timeout"],
+        "timeout limits each call; in Flume only that of asynchbase",
+    ),
+    with(
+        "serializer.suffix",
+        ComponentKind::Sink,
+        &["hbase2"],
+        &["serializer.suffix"],
+        "nano is in nanoseconds since 1970 and never twice the same; in Flume since the start of the machine",
+    )
+    .says(&["nano"]),
+    with(
+        "serializer.regex",
+        ComponentKind::Sink,
+        &["hbase2"],
+        &["serializer.regex"],
+        "an event that does not match the regex goes to the dead letters or is counted as dropped; Flume drops it silently",
+    ),
+    with(
+        "serializer.colNames",
+        ComponentKind::Sink,
+        &["hbase2"],
+        &["serializer.colNames"],
+        "a number of columns other than that of groups is an error, and a group without a match has no column; Flume drops such events, or blocks",
     ),
     always(
         ComponentKind::Sink,

@@ -16,6 +16,7 @@ mod descriptors;
 mod external;
 mod flume_guide;
 mod full_disk;
+mod hbase;
 mod hostile_clients;
 mod irc;
 mod kill;

@@ -181,6 +181,9 @@ fn thrift() -> Vec<Named> {
         put_status(&mut status, protocol, &head, 1, false);
         let error = CallError::Unknown("nope".to_owned());
         put_exception(&mut exception, protocol, &head, &error, false);
+        let failed =
+            millpond_adapters::wire::thrift::hbase_decode::reply(protocol, 1, Some("no\n"));
+        made.push(named(&format!("{name}-hbase-failed"), failed));
         made.push(named(&format!("{name}-call"), call));
         made.push(named(&format!("{name}-status"), status));
         made.push(named(&format!("{name}-exception"), exception));

@@ -59,7 +59,7 @@ pub(super) enum GatewayError {
         "{0} closed the connection instead of a reply; are thrift.framed and thrift.protocol those of the gateway"
     )]
     Closed(GatewayAddress),
-    #[error("{0} did not reply within {} ms: it cannot reach HBase, or a region of the table is not available", .1.as_millis())]
+    #[error("{0} did not reply within {millis} ms: it cannot reach HBase, or a region of the table is not available", millis = .1.as_millis())]
     Timeout(GatewayAddress, Duration),
     #[error(
         "the reply of {0} cannot be read: {1}; are thrift.framed and thrift.protocol those of the gateway"

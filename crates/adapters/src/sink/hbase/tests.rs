@@ -1,5 +1,6 @@
 //! Tests of real sockets with a gateway whose faults are scripted.
 
+use super::build as hbase_sink;
 use super::fake_gateway::{FakeGateway, GatewayAction};
 use super::*;
 use crate::sink::test_support::{build as build_sink, context};
@@ -228,7 +229,7 @@ fn settings_say_what_to_set() {
     let build = |pairs: &[(&str, &str)]| {
         let settings = Settings::from_pairs("k1", pairs);
         let mut reader = SettingsReader::new(&settings);
-        let error = super::build(&mut reader).err().map(|error| error.to_string());
+        let error = hbase_sink(&mut reader).err().map(|error| error.to_string());
         (error.unwrap_or_default(), reader.into_findings())
     };
     let base = [("table", "ns:t-1"), ("columnFamily", "f"), ("thrift.hosts", "h1,h2:1 [::1]:9")];

@@ -261,3 +261,67 @@ fn a_method_has_a_name_of_bounded_length() {
         }
     }
 }
+
+/// The bytes are those of Apache's library for Java, and of thriftpy2.
+#[test]
+fn calls_of_hbase_are_these_bytes_and_read_back_in_both_protocols() {
+    use super::hbase::{
+        HbaseIncrement, HbasePut, HbaseTarget, put_exists, put_increment, put_put_multiple,
+    };
+    use super::hbase_decode::{HbaseCall, call};
+    let target = |wal| HbaseTarget { table: b"t", family: b"f", wal };
+    let put = HbasePut { row: "r".into(), columns: vec![("q".into(), "v".into())] };
+    let increment = HbaseIncrement { row: "n".into(), columns: vec![("c".into(), -300)] };
+    let mut out = Vec::new();
+    put_put_multiple(&mut out, ThriftProtocol::Binary, 1, target(false), &[&put]);
+    let puts = b"\x80\x01\0\x01\0\0\0\x0bputMultiple\0\0\0\x01\x0b\0\x01\0\0\0\x01t\x0f\0\x02\x0c\0\0\0\x01\
+        \x0b\0\x01\0\0\0\x01r\x0f\0\x02\x0c\0\0\0\x01\x0b\0\x01\0\0\0\x01f\x0b\0\x02\0\0\0\x01q\
+        \x0b\0\x03\0\0\0\x01v\0\x08\0\x06\0\0\0\x01\0\0";
+    assert_eq!(out, puts);
+    out.clear();
+    put_increment(&mut out, ThriftProtocol::Binary, 2, target(true), &increment);
+    let counts = b"\x80\x01\0\x01\0\0\0\x09increment\0\0\0\x02\x0b\0\x01\0\0\0\x01t\x0c\0\x02\
+        \x0b\0\x01\0\0\0\x01n\x0f\0\x02\x0c\0\0\0\x01\x0b\0\x01\0\0\0\x01f\x0b\0\x02\0\0\0\x01c\
+        \x0a\0\x03\xff\xff\xff\xff\xff\xff\xfe\xd4\0\0\0";
+    assert_eq!(out, counts);
+    for protocol in BOTH {
+        for amount in [0, 1, -1, 300, i64::MAX, i64::MIN] {
+            let increment = HbaseIncrement { row: "n".into(), columns: vec![("c".into(), amount)] };
+            out.clear();
+            put_increment(&mut out, protocol, 7, target(false), &increment);
+            let cells = vec![("f".to_owned(), "c".to_owned(), amount)];
+            let expected = HbaseCall::Increment("t".to_owned(), "n".to_owned(), cells, false);
+            assert_eq!(call(protocol, &out), Ok((7, expected)));
+        }
+        out.clear();
+        put_exists(&mut out, protocol, 8, target(true));
+        let expected = HbaseCall::Exists("t".to_owned(), "f".to_owned());
+        assert_eq!(call(protocol, &out), Ok((8, expected)));
+    }
+}
+
+#[test]
+fn a_reply_of_hbase_is_whole_or_waited_for_and_only_for_its_call() {
+    use super::hbase::{HbaseException, message_bytes, reply};
+    use super::hbase_decode;
+    for protocol in BOTH {
+        let done = hbase_decode::reply(protocol, 5, None);
+        let failed = hbase_decode::reply(protocol, 5, Some("\n first line\r\nat java"));
+        let internal = hbase_decode::exception(protocol, 5, 6);
+        assert_eq!(reply(protocol, 5, &done), Ok(None));
+        let error = HbaseException::Io("first line".to_owned());
+        assert_eq!(reply(protocol, 5, &failed), Ok(Some(error)));
+        let said = reply(protocol, 5, &internal).unwrap().unwrap().to_string();
+        assert_eq!(said, "the gateway replied with the exception 6: Internal error processing m");
+        assert_eq!(reply(protocol, 6, &done), Err(ThriftError::OtherAnswer));
+        for message in [&done, &failed, &internal] {
+            let stream = [&message[..], b"next"].concat();
+            assert_eq!(message_bytes(protocol, &stream), Ok(Some(message.len())));
+            for len in 0..message.len() {
+                assert_eq!(message_bytes(protocol, &message[..len]), Ok(None), "{len}");
+                assert!(reply(protocol, 5, &message[..len]).is_err());
+            }
+        }
+        assert!(message_bytes(protocol, b"HTTP/1.1 200 OK").is_err());
+    }
+}
