@@ -75,7 +75,7 @@ impl FakeGateway {
             for stream in listener.incoming().flatten() {
                 let known = known.clone();
                 known.tables().connections += 1;
-                let serve = move || drop(known.serve(stream, protocol, framed));
+                let serve = move || known.serve(stream, protocol, framed);
                 threads::spawn("gateway", serve).expect("a thread");
             }
         };

@@ -37,7 +37,7 @@ pub fn call(protocol: ThriftProtocol, message: &[u8]) -> Result<(i32, HbaseCall)
             HbaseCall::Puts(table, rows?)
         }
         "increment" => {
-            let (row, cells, wal) = row(reader, ThriftReader::i64)?;
+            let (row, cells, wal) = row(reader, |reader| reader.i64())?;
             HbaseCall::Increment(table, row, cells, wal)
         }
         "exists" => {
