@@ -82,7 +82,7 @@ fn what_hbase_refuses_is_in_the_dead_letters_and_the_rest_arrives() {
 }
 
 #[test]
-fn an_agent_starts_and_stops_while_hbase_is_away_and_continues_when_it_is_there() {
+fn an_agent_starts_and_stops_while_hbase_is_away_and_continues_later() {
     let directory = tempfile::tempdir().expect("a directory");
     let (source, port) = (free_port(), free_port());
     configuration(directory.path(), source, &format!("127.0.0.1:{port}"), "t", BY_FIRST_WORD);

@@ -25,6 +25,7 @@
 //! and look for a place in the code that counts it.
 
 use super::Counter;
+use DropPlace::{Channel, Interceptor, Sink, Source};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -155,7 +156,6 @@ impl DropReason {
     /// Returns the entry of this reason.
     #[must_use]
     pub const fn entry(self) -> DropReasonEntry {
-        use DropPlace::{Channel, Interceptor, Sink, Source};
         match self {
             Self::Filtered => expected("filtered", Interceptor, "left out, as configured"),
             Self::MatchFailed => loss(
@@ -210,9 +210,7 @@ impl DropReason {
                 Sink,
                 "rejected with an error status for which rollback is false",
             ),
-            Self::Unmatched => {
-                loss("unmatched", Sink, "a body that does not match the sink's serializer.regex")
-            }
+            Self::Unmatched => loss("unmatched", Sink, "not matched by serializer.regex"),
             Self::LogLevel => loss("log_level", Sink, "the log shows no lines of the level INFO"),
             Self::DeadLetter => loss(
                 "dead_letter",

@@ -110,7 +110,7 @@ async fn a_repeated_batch_writes_the_same_rows_and_counts_what_was_not_acknowled
 }
 
 #[tokio::test]
-async fn every_missing_or_hostile_reply_fails_the_batch_in_time_and_the_next_one_arrives() {
+async fn every_missing_or_hostile_reply_fails_the_batch_and_the_next_one_arrives() {
     let huge = |bytes: &[u8]| GatewayAction::Bytes(bytes.to_vec());
     let endless: Vec<u8> =
         [&b"\x80\x01\0\x02\0\0\0\x01m\0\0\0\x02\x0B\0\x01\x7F\0\0\0"[..], &[b'x'; 1_100_000]]
@@ -266,4 +266,30 @@ fn settings_say_what_to_set() {
         let (error, findings) = build(&[&base[..], &[more]].concat());
         assert_eq!((error.as_str(), findings.len()), ("", 1), "{more:?}");
     }
+}
+
+/// With a framed gateway of a real HBase that has the table `t` with the column family `f`; `.ci/hbase` tests whole
+/// agents.
+#[tokio::test]
+async fn real_hbase_takes_rows_and_increments_and_refuses_what_it_must() {
+    let Ok(address) = std::env::var("MILLPOND_HBASE") else {
+        println!("left out real_hbase: .ci/hbase starts one");
+        return;
+    };
+    let keys = [("thrift.framed", "true"), ("coalesceIncrements", "true")];
+    let mut sink = sink_of(&address, &keys);
+    deliver(&mut *sink, &["a", "größer"]).await.unwrap();
+    let large: &'static str = "x".repeat(3_000_000).leak();
+    let error = deliver(&mut *sink, &["b", large]).await.unwrap_err();
+    assert!(error.is_refusal() && error.to_string().contains("max_frame_size"), "{error}");
+    deliver(&mut *sink, &["b"]).await.unwrap();
+    let mut other = sink_of(&address, &[("thrift.framed", "true"), ("table", "no-such")]);
+    let error = deliver(&mut *other, &["a"]).await.unwrap_err();
+    assert!(error.to_string().contains("does not exist; create it"), "{error}");
+    let mut other = sink_of(&address, &[("thrift.framed", "true"), ("columnFamily", "none")]);
+    let error = deliver(&mut *other, &["a"]).await.unwrap_err();
+    assert!(error.is_refusal() && error.to_string().contains("no column family none"), "{error}");
+    let mut other = sink_of(&address, &[("timeout", "2000")]);
+    let error = deliver(&mut *other, &["a"]).await.unwrap_err();
+    assert!(error.to_string().contains("thrift.framed"), "{error}");
 }

@@ -1,18 +1,15 @@
 //! Serializers of the sink `hbase2`: from an event to the cells of a row and to increments, as Flume's classes do it.
+//!
+//! [`mutations`] has their trait; [`simple`] and [`regex`] are the two of Flume.
 
+mod mutations;
 mod regex;
 mod simple;
 #[cfg(test)]
 mod tests;
 
-use crate::wire::thrift::hbase::HbasePut;
-use bytes::Bytes;
-use millpond::{Clock, Event};
-use millpond_flow::pattern::MatchLimitReached;
 use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader};
-
-/// Most bytes of a row key: HBase's `MAX_ROW_LENGTH`.
-pub(super) const ROW_BYTES_MAX: usize = 32_767;
+pub(super) use mutations::{CounterIncrement, HbaseSerializer, UnwritableEvent};
 
 /// The keys of all serializers.
 pub(super) const KEYS: [Key; 12] = [
@@ -89,53 +86,6 @@ pub(super) const KEYS: [Key; 12] = [
         meaning: "Regex: encoding of bodies, of column names and of deposited headers. Groups are stored in UTF-8, as in Flume.",
     },
 ];
-
-/// What an event writes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct EventMutations {
-    /// Its row, if it has one.
-    pub(super) put: Option<HbasePut>,
-    /// What it adds to a counter, if anything.
-    pub(super) increment: Option<CounterIncrement>,
-}
-
-/// An addition to one counter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CounterIncrement {
-    pub(super) row: Bytes,
-    pub(super) column: Bytes,
-    pub(super) amount: i64,
-}
-
-/// Why an event can never be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnwritableEvent {
-    #[error("the body does not match serializer.regex")]
-    Unmatched,
-    #[error("matching serializer.regex was abandoned: {0}")]
-    Abandoned(MatchLimitReached),
-    #[error("the row key is empty: the group at serializer.rowKeyIndex matched nothing")]
-    EmptyRow,
-    #[error("the row key has {0} bytes; HBase has at most {ROW_BYTES_MAX}")]
-    LongRow(usize),
-    #[error("there is no column to write: no group matched")]
-    NoColumn,
-}
-
-/// Turns events into mutations.
-pub(super) trait HbaseSerializer: Send {
-    /// Returns what `event` writes. `row` is the row key that was made for it at an earlier try; one that is made now
-    /// is stored there, so that a repetition writes the same row.
-    ///
-    /// # Errors
-    /// It can never be written.
-    fn mutations(
-        &mut self,
-        event: &Event,
-        row: &mut Option<Bytes>,
-        clock: &dyn Clock,
-    ) -> Result<EventMutations, UnwritableEvent>;
-}
 
 /// The packages of Flume's classes.
 const PACKAGES: [&str; 2] = ["org.apache.flume.sink.hbase2", "org.apache.flume.sink.hbase"];

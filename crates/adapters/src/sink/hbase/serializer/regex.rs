@@ -1,6 +1,6 @@
 //! `RegexHBase2EventSerializer`: the groups of a pattern become columns.
 
-use super::{EventMutations, HbaseSerializer, ROW_BYTES_MAX, UnwritableEvent};
+use super::mutations::{EventMutations, HbaseSerializer, ROW_BYTES_MAX, UnwritableEvent};
 use crate::wire::thrift::hbase::HbasePut;
 use bytes::Bytes;
 use millpond::internal::base::random::{Random, SystemRandom};
@@ -71,7 +71,7 @@ impl RegexSerializer {
         }
         let deposits_headers = reader.boolean("serializer.depositHeaders", false);
         if row_key.is_some() && names.len() == 1 && !deposits_headers {
-            let message = "has no column beside the row key: a row needs one";
+            let message = "has no column but the row key: a row needs one";
             return Err(reader.error("serializer.colNames", message));
         }
         let columns = names.iter().map(|name| Bytes::from(charset.encode(name))).collect();

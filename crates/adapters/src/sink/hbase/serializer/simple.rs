@@ -1,6 +1,8 @@
 //! `SimpleHBase2EventSerializer`: the body in one column of a row of its own, and a counter of events.
 
-use super::{CounterIncrement, EventMutations, HbaseSerializer, ROW_BYTES_MAX, UnwritableEvent};
+use super::mutations::{
+    CounterIncrement, EventMutations, HbaseSerializer, ROW_BYTES_MAX, UnwritableEvent,
+};
 use crate::wire::thrift::hbase::HbasePut;
 use bytes::Bytes;
 use millpond::internal::base::ids::Uuid;

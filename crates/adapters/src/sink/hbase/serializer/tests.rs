@@ -1,5 +1,7 @@
 use super::*;
-use millpond::ManualClock;
+use crate::wire::thrift::hbase::HbasePut;
+use bytes::Bytes;
+use millpond::{Event, ManualClock};
 use millpond_flow::settings::Settings;
 use std::time::Duration;
 
@@ -149,7 +151,7 @@ fn settings_that_would_write_nothing_or_fail_are_refused() {
         (&[REGEX, ("serializer.rowKeyIndex", "3")], "has to be ROW_KEY"),
         (
             &[REGEX, ("serializer.rowKeyIndex", "0"), ("serializer.colNames", "ROW_KEY")],
-            "no column beside",
+            "no column but",
         ),
         (&[REGEX, ("serializer.charset", "UTF-99")], "UTF-99"),
         (&[("serializer", "com.example.Own")], "cannot be loaded"),
