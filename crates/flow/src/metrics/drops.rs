@@ -296,7 +296,7 @@ impl InterceptorDrops {
     fn read(&self, into: &mut Vec<DropCount>) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, drops) in &*all {
-            for (reason, events) in drops.of(DropPlace::Interceptor) {
+            for (reason, events) in drops.of(Interceptor) {
                 into.push(DropCount { interceptor: Some(name.clone()), reason, events });
             }
         }
@@ -433,7 +433,7 @@ mod tests {
             interceptors.keep(&[]);
             assert_eq!(total().0, 6 + n);
         }
-        let reasons = DropReason::ALL.iter().filter(|r| r.entry().place == DropPlace::Interceptor);
+        let reasons = DropReason::ALL.iter().filter(|r| r.entry().place == Interceptor);
         assert_eq!(total().1, (INTERCEPTORS_GONE_MAX + 1) * reasons.count());
     }
 }
