@@ -290,7 +290,8 @@ mod tests {
         of_write.path = Some("/d".into());
         let of_write = FaultCause::of_write(of_write, full());
         assert_eq!(of_write.to_string(), cause.to_string());
-        assert!(of_write.source().is_some_and(|source| source.is::<io::Error>()));
+        let source = of_write.source().expect("a source");
+        assert!(source.is::<io::Error>());
         let elsewhere = FaultCause::from_io(StripeIndex(2), "writing /d at 4096", full());
         assert_ne!(cause, elsewhere);
     }

@@ -2,12 +2,13 @@
 //! `.ci/hbase` has started one (the tests named `real_hbase`).
 
 use super::process::{Agent, free_port, run_expecting, until};
+use millpond::{Clock, SystemClock};
 use millpond_adapters::sink::hbase::fake_gateway::{FakeGateway, GatewayAction};
 use millpond_adapters::wire::thrift::ThriftProtocol;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Writes a configuration: netcat, a file channel, hbase2. The first word of a line is its row key.
 fn configuration(directory: &Path, source: u16, hosts: &str, table: &str, more: &str) {
@@ -90,9 +91,9 @@ fn an_agent_starts_and_stops_while_hbase_is_away_and_continues_later() {
     agent.say(source, &lines(0, 10));
     let named = || agent.words().contains(&format!("127.0.0.1:{port}: cannot connect"));
     until("the reason", || agent.words(), named);
-    let began = Instant::now();
+    let clock = SystemClock::new();
     assert!(agent.terminate().success());
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(clock.now() < Duration::from_secs(20), "{:?}", clock.now());
     let gateway = FakeGateway::start(port, ThriftProtocol::Binary, false);
     let agent = Agent::start(directory.path(), "a", "a.conf");
     until("all rows", || agent.words(), || gateway.tables().cells.len() == 10);
@@ -117,6 +118,7 @@ struct RealHbase {
 }
 
 impl RealHbase {
+    #[allow(clippy::print_stdout)] // said aloud: a test that is left out must be seen
     fn running() -> Option<Self> {
         let named = |name| std::env::var(name).ok();
         let running = named("MILLPOND_HBASE").zip(named("MILLPOND_HBASE_CONTROL"));
@@ -193,9 +195,9 @@ fn real_hbase_loses_nothing_when_gateway_and_servers_are_killed() {
     agent.say(source, &lines(900, 1200));
     hbase.control(&["start"]);
     agent.say(source, &lines(1200, 1500));
-    let end = Instant::now() + Duration::from_secs(150);
+    let clock = SystemClock::new();
     let mut cells = hbase.cells("kills");
-    while cells.len() < 1500 && Instant::now() < end {
+    while cells.len() < 1500 && clock.now() < Duration::from_secs(150) {
         std::thread::sleep(Duration::from_secs(2));
         cells = hbase.cells("kills");
     }

@@ -395,7 +395,7 @@ mod tests {
         interceptors.of("i1").add(DropReason::Filtered, 3);
         let _ = interceptors.of("i2");
         interceptors.keep(&["i1".to_owned()]);
-        let read = read(&drops, DropPlace::Source, Some(&interceptors));
+        let read = read(&drops, Source, Some(&interceptors));
         let found = |interceptor: Option<&str>, reason| {
             let all = read.iter();
             let mut found =

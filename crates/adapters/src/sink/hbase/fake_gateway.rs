@@ -84,7 +84,6 @@ impl FakeGateway {
     }
 
     /// Returns the tables.
-    #[must_use]
     pub fn tables(&self) -> MutexGuard<'_, FakeTables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -37,7 +37,7 @@ pub fn call(protocol: ThriftProtocol, message: &[u8]) -> Result<(i32, HbaseCall)
             HbaseCall::Puts(table, rows?)
         }
         "increment" => {
-            let (row, cells, wal) = row(reader, |reader| reader.i64())?;
+            let (row, cells, wal) = row(reader, amount)?;
             HbaseCall::Increment(table, row, cells, wal)
         }
         "exists" => {
@@ -58,6 +58,10 @@ fn expect(reader: &mut ThriftReader<'_>, last: &mut i16, number: i16) -> Result<
 
 fn text(reader: &mut ThriftReader<'_>) -> Result<String, ThriftError> {
     reader.text().map(Cow::into_owned)
+}
+
+fn amount(reader: &mut ThriftReader<'_>) -> Result<i64, ThriftError> {
+    reader.i64()
 }
 
 fn value(reader: &mut ThriftReader<'_>) -> Result<Vec<u8>, ThriftError> {

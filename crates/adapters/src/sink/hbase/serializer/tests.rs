@@ -16,10 +16,10 @@ fn clock() -> ManualClock {
     clock
 }
 
-fn written(
-    pairs: &[(&str, &str)],
-    event: &Event,
-) -> Result<(String, Vec<(String, Vec<u8>)>, Option<CounterIncrement>), UnwritableEvent> {
+/// The row, its columns and the increment of an event.
+type Written = (String, Vec<(String, Vec<u8>)>, Option<CounterIncrement>);
+
+fn written(pairs: &[(&str, &str)], event: &Event) -> Result<Written, UnwritableEvent> {
     let mut serializer = serializer(pairs).unwrap();
     let mutations = serializer.mutations(event, &mut None, &clock())?;
     let put = mutations.put.unwrap_or(HbasePut { row: Bytes::new(), columns: Vec::new() });
