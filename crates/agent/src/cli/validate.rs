@@ -10,7 +10,7 @@ use crate::agent::start_checks;
 use millpond::internal::base::codes::Code;
 use millpond::internal::base::quantity::Quantity;
 use millpond_config::effective_settings::EffectiveSetting;
-use millpond_config::{ConfigError, differences, load_texts, settings_of};
+use millpond_config::{ConfigError, difference_notes, load_texts, settings_of};
 use millpond_flow::base::escape::Escaped;
 use millpond_flow::codes;
 use millpond_flow::settings::{ConfigFinding, SettingPlace, Severity};
@@ -127,7 +127,7 @@ fn loaded_report(loaded: &millpond_config::LoadedConfig, elsewhere: bool) -> Val
         let on_machine = start_checks::machine(&loaded.agent).into_iter();
         findings.extend(on_machine.map(|(code, finding)| ReportedFinding::with(code, finding)));
     }
-    findings.extend(differences::notes(&loaded.agent).into_iter().map(ReportedFinding::of));
+    findings.extend(difference_notes::notes(&loaded.agent).into_iter().map(ReportedFinding::of));
     let in_groups: usize = plan.groups.iter().map(|group| group.sinks.len()).sum();
     ValidationReport {
         parts: Some([plan.sources.len(), plan.channels.len(), plan.sinks.len() + in_groups]),

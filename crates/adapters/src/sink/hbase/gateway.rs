@@ -49,7 +49,7 @@ impl fmt::Display for GatewayAddress {
 /// Why a call was not done.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GatewayError {
-    #[error("{0}")]
+    #[error("{0}: {1}")]
     Connect(GatewayAddress, #[source] ConnectError),
     #[error("TLS cannot be used: {0}")]
     Tls(#[from] TlsError),
