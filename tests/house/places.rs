@@ -41,11 +41,11 @@ const PLACES: &[Place] = &[
                 "the list of open files; it is opened through base::files",
             ),
             (
-                "crates/hdfs/src/file_system/object/spool.rs",
+                "crates/hdfs/src/file_system/spool/directory.rs",
                 "files of events until they are uploaded; they are made through base::files",
             ),
             (
-                "crates/hdfs/src/file_system/object/spooled_file.rs",
+                "crates/hdfs/src/file_system/spool/open_file.rs",
                 "such a file while it is written",
             ),
         ],

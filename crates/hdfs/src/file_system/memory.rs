@@ -62,6 +62,10 @@ struct State {
     faults: Vec<InjectedFault>,
     /// Action and path of every call.
     calls: Vec<(&'static str, String)>,
+    /// From this number of calls on none ends.
+    ends_at: Option<usize>,
+    /// The next call of this action fails after it was done.
+    lost_reply: Option<&'static str>,
 }
 
 /// The file system; clones share it.
@@ -87,7 +91,9 @@ impl Memory {
 
     /// Ends all faults.
     pub(crate) fn heal(&self) {
-        self.state().faults.clear();
+        let mut state = self.state();
+        state.faults.clear();
+        state.ends_at = None;
     }
 
     /// Puts a closed file there.
@@ -202,6 +208,25 @@ impl Memory {
         state.files.iter().map(|(path, file)| (path.clone(), text(file))).collect()
     }
 
+    /// Returns the actions of all calls.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn actions(&self) -> Vec<&'static str> {
+        self.state().calls.iter().map(|(action, _)| *action).collect()
+    }
+
+    /// The next call of `action` does its work and fails.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn lose_reply(&self, action: &'static str) {
+        self.state().lost_reply = Some(action);
+    }
+
+    /// From the call `number` on no call ends, as if the process had ended with it.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn stop_at(&self, number: usize) {
+        let mut state = self.state();
+        state.ends_at = Some(state.calls.len() + number);
+    }
+
     /// Returns how many calls of `action` there were.
     pub(crate) fn count(&self, action: &str) -> usize {
         self.state().calls.iter().filter(|(called, _)| *called == action).count()
@@ -221,7 +246,12 @@ impl Memory {
                 (Some(None), _) => std::future::pending().await,
                 (Some(Some(kind)), _) | (None, Err(kind)) => Err(kind),
                 (None, Ok(number)) => {
-                    let result = work(&mut memory.state());
+                    let (result, lost) = {
+                        let mut state = memory.state();
+                        let lost = state.lost_reply.take_if(|lost| *lost == action).is_some();
+                        (work(&mut state), lost)
+                    };
+                    let result = if lost { Err(FaultKind::TimedOut) } else { result };
                     memory.pass_after(number).await.and(result)
                 }
             };
@@ -233,6 +263,9 @@ impl Memory {
     fn begin(&self, action: &'static str, path: &str) -> Option<Option<FaultKind>> {
         let mut state = self.state();
         state.calls.push((action, path.to_owned()));
+        if state.ends_at.is_some_and(|at| state.calls.len() > at) {
+            return Some(None);
+        }
         let is_it = |fault: &&mut InjectedFault| {
             fault.action == action && path.contains(&fault.path) && fault.times > 0
         };

@@ -21,6 +21,8 @@ pub(crate) mod memory;
 pub mod native;
 #[cfg(feature = "object-store")]
 pub mod object;
+#[cfg(any(feature = "object-store", feature = "parquet"))]
+pub(crate) mod spool;
 
 use bytes::Bytes;
 use millpond::BoxFuture;

@@ -8,6 +8,8 @@
 //! readable.
 
 mod codec;
+#[cfg(feature = "parquet")]
+pub(crate) mod parquet;
 mod sequence_file;
 mod settings;
 mod stream;
@@ -63,6 +65,13 @@ pub(crate) enum FormatError {
         "an event has another Avro schema than its file: events of one path and prefix need one schema"
     )]
     OtherSchema,
+    /// An event does not fit the columns of a file.
+    #[error("an event does not fit the schema of its Parquet file: {cause}")]
+    #[cfg_attr(not(feature = "parquet"), allow(dead_code))] // only Parquet has columns
+    Misfit {
+        /// Which column, and why.
+        cause: String,
+    },
     /// The schema of an event cannot be read now.
     #[error("{cause}")]
     NotNow {

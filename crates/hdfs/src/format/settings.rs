@@ -1,14 +1,16 @@
 //! Which format the files of a sink have.
 
-use super::FileFormat;
 use super::codec::Codec;
+#[cfg(feature = "parquet")]
+use super::parquet::{Columns, ParquetSettings, SpoolFormat};
 use super::sequence_file::{Compression, SequenceFile, ValueClass};
 use super::stream::StreamFormat;
+use super::{FileFormat, FormatError};
 use millpond_adapters::sink::serializer;
-use millpond_flow::settings::{Key, KeyKind, SettingError, Settings, SettingsReader};
+use millpond_flow::settings::{Key, KeyKind, SettingError, Settings, SettingsReader, Severity};
 
 /// The keys of the formats.
-pub(crate) const KEYS: [Key; 10] = [
+pub(crate) const KEYS: [Key; 16] = [
     Key {
         name: "hdfs.fileType",
         kind: KeyKind::Word,
@@ -37,7 +39,7 @@ pub(crate) const KEYS: [Key; 10] = [
         name: "serializer",
         kind: KeyKind::Word,
         default: "TEXT",
-        meaning: "DataStream and CompressedStream: TEXT, HEADER_AND_TEXT, AVRO_EVENT, or Flume's class name of one of these or of AvroEventSerializer.",
+        meaning: "DataStream and CompressedStream: TEXT, HEADER_AND_TEXT, AVRO_EVENT, or Flume's class name of one of these or of AvroEventSerializer. DataStream also: parquet.",
     },
     Key {
         name: "serializer.appendNewline",
@@ -69,6 +71,42 @@ pub(crate) const KEYS: [Key; 10] = [
         default: "",
         meaning: "AvroEventSerializer: directory below which the file named by an event's flume.avro.schema.url must be; without it only that of schemaURL is allowed.",
     },
+    Key {
+        name: "serializer.schema",
+        kind: KeyKind::Text,
+        default: "",
+        meaning: "parquet: the columns, as a message type of Parquet; each body is a JSON object. Without it the columns are headers, timestamp and body. Flume has no such key.",
+    },
+    Key {
+        name: "serializer.schemaFile",
+        kind: KeyKind::Path,
+        default: "",
+        meaning: "parquet: a file with what serializer.schema would have. Flume has no such key.",
+    },
+    Key {
+        name: "serializer.bodyType",
+        kind: KeyKind::Word,
+        default: "binary",
+        meaning: "parquet without a schema: type of the column body, binary or string; a string has to be UTF-8. Flume has no such key.",
+    },
+    Key {
+        name: "serializer.unknownFields",
+        kind: KeyKind::Word,
+        default: "drop",
+        meaning: "parquet: fields of a body without a column: drop (with a warning) or refuse the event. A column _extra keeps them. Flume has no such key.",
+    },
+    Key {
+        name: "serializer.compression",
+        kind: KeyKind::Word,
+        default: "snappy",
+        meaning: "parquet: snappy, gzip, lz4 or none. Flume has no such key.",
+    },
+    Key {
+        name: "serializer.rowGroupBytes",
+        kind: KeyKind::Number,
+        default: "67108864",
+        meaning: "parquet: bytes of values in a row group before compression, 1 MiB to 1 GiB; two row groups are in memory at a time. Flume has no such key.",
+    },
 ];
 
 /// Where the keys of the serializer begin.
@@ -91,6 +129,35 @@ enum FormatKind {
         serializer: Settings,
         codec: Option<Codec>,
     },
+    #[cfg(feature = "parquet")]
+    Parquet(ParquetSettings),
+}
+
+/// Checks events of one batch before anything of it is written.
+pub(crate) struct EventCheck<'a> {
+    #[cfg_attr(not(feature = "parquet"), allow(dead_code))] // only Parquet checks events
+    kind: &'a FormatKind,
+    #[cfg(feature = "parquet")]
+    scratch: Option<Columns>,
+}
+
+impl EventCheck<'_> {
+    /// Checks that `event` fits in a file; returns the name of a field that is not written, if there is one.
+    ///
+    /// # Errors
+    /// It fits in no file.
+    #[cfg_attr(not(feature = "parquet"), allow(clippy::unused_self, clippy::unnecessary_wraps))]
+    pub(crate) fn check(&mut self, event: &millpond::Event) -> Result<Option<String>, FormatError> {
+        #[cfg(feature = "parquet")]
+        if let FormatKind::Parquet(settings) = self.kind {
+            let scratch = self.scratch.get_or_insert_with(|| settings.scratch());
+            let misfit =
+                |misfit: super::parquet::Misfit| FormatError::Misfit { cause: misfit.to_string() };
+            return settings.check(event, scratch).map(|lost| lost.first()).map_err(misfit);
+        }
+        let _ = event;
+        Ok(None)
+    }
 }
 
 impl FormatSettings {
@@ -102,6 +169,9 @@ impl FormatSettings {
         let kinds = &["SequenceFile", "DataStream", "CompressedStream"];
         let file_type = reader.word("hdfs.fileType", kinds)?.unwrap_or("SequenceFile");
         let codec = read_codec(reader)?;
+        if reader.text(SERIALIZER).is_some_and(|name| name.eq_ignore_ascii_case("parquet")) {
+            return Ok(Self { kind: read_parquet(reader, file_type, codec)? });
+        }
         let kind = match file_type {
             "SequenceFile" => FormatKind::SequenceFile {
                 value_class: read_value_class(reader)?,
@@ -120,10 +190,30 @@ impl FormatSettings {
         Ok(Self { kind })
     }
 
+    /// Returns whether files are made when they are complete, from a spool.
+    pub(crate) fn is_spooled(&self) -> bool {
+        match &self.kind {
+            #[cfg(feature = "parquet")]
+            FormatKind::Parquet(_) => true,
+            FormatKind::SequenceFile { .. } | FormatKind::Stream { .. } => false,
+        }
+    }
+
+    /// Returns the check of a batch's events.
+    pub(crate) fn event_check(&self) -> EventCheck<'_> {
+        EventCheck {
+            kind: &self.kind,
+            #[cfg(feature = "parquet")]
+            scratch: None,
+        }
+    }
+
     /// Returns the extension that the format gives a name, with its dot.
     #[must_use]
     pub(crate) fn extension(&self) -> Option<&'static str> {
         let codec = match &self.kind {
+            #[cfg(feature = "parquet")]
+            FormatKind::Parquet(_) => return Some(".parquet"),
             FormatKind::SequenceFile { compression, .. } => compression.codec(),
             FormatKind::Stream { codec, .. } => *codec,
         };
@@ -137,6 +227,8 @@ impl FormatSettings {
             FormatKind::SequenceFile { value_class, compression } => {
                 Box::new(SequenceFile::new(*value_class, *compression))
             }
+            #[cfg(feature = "parquet")]
+            FormatKind::Parquet(settings) => Box::new(SpoolFormat::new(settings.clone())),
             FormatKind::Stream { serializer, codec } => {
                 let built = serializer::build(&mut SettingsReader::new(serializer), SERIALIZER);
                 let serializer = built.expect("these settings were read without an error before");
@@ -144,6 +236,35 @@ impl FormatSettings {
             }
         }
     }
+}
+
+/// Reads the keys of Parquet files.
+fn read_parquet(
+    reader: &mut SettingsReader<'_>,
+    file_type: &str,
+    codec: Option<Codec>,
+) -> Result<FormatKind, SettingError> {
+    if file_type != "DataStream" {
+        let message = "has to be DataStream with serializer = parquet, whose files have a format and a compression of their own";
+        return Err(reader.error("hdfs.fileType", message));
+    }
+    if codec.is_some() || reader.text("hdfs.codeC").is_some() {
+        let message = "a Parquet file is compressed by serializer.compression: remove this key";
+        return Err(reader.error("hdfs.codeC", message));
+    }
+    for key in ["hdfs.rollCount", "hdfs.rollSize"] {
+        if reader.text(key).is_none() {
+            let message = "is not set: with Flume's default, files have at most 10 events or 1 KiB of bodies, which is small for Parquet; set it, to 0 for no limit";
+            reader.find(Severity::Warning, key, message);
+        }
+    }
+    #[cfg(feature = "parquet")]
+    return ParquetSettings::read(reader).map(FormatKind::Parquet);
+    #[cfg(not(feature = "parquet"))]
+    Err(reader.error(
+        SERIALIZER,
+        "parquet: this build has no Parquet; build with the feature parquet or full",
+    ))
 }
 
 /// Returns the codec; `none` is the absence of one.

@@ -18,7 +18,7 @@ const fn key(
 }
 
 /// All keys.
-pub(super) const KEYS: [Key; 44] = joined(&[&OWN_KEYS, &format::KEYS]);
+pub(super) const KEYS: [Key; 50] = joined(&[&OWN_KEYS, &format::KEYS]);
 
 const OWN_KEYS: [Key; 34] = [
     key(
@@ -263,6 +263,10 @@ impl HdfsSettings {
         let is_marked = !names.in_use_prefix.is_empty() || !names.in_use_suffix.is_empty();
         if matches!(target, Target::Store(_)) && !is_marked {
             let message = "an object store gets a file when it is renamed: hdfs.inUsePrefix or hdfs.inUseSuffix is required";
+            return Err(reader.error("hdfs.inUseSuffix", message));
+        }
+        if format.is_spooled() && !is_marked {
+            let message = "a Parquet file is made when it is renamed: hdfs.inUsePrefix or hdfs.inUseSuffix is required";
             return Err(reader.error("hdfs.inUseSuffix", message));
         }
         let exactly_once = reader.truth("hdfs.exactlyOnce", false)?;

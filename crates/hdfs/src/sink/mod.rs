@@ -20,6 +20,8 @@
 mod bucket;
 mod buckets;
 mod calls;
+#[cfg(feature = "parquet")]
+mod conversion;
 mod event_set;
 mod exactly_once;
 mod file_name;
@@ -37,6 +39,8 @@ use crate::file_system::FileSystem;
 use crate::file_system::local::Local;
 #[cfg(feature = "object-store")]
 use crate::file_system::object::{Object, ObjectSettings};
+#[cfg(feature = "parquet")]
+use crate::file_system::spool::Spool;
 #[cfg(feature = "native")]
 use crate::file_system::{
     hadoop_settings::HadoopSettings,
@@ -45,6 +49,8 @@ use crate::file_system::{
 use bucket::{BucketError, DeliveryContext, lock};
 use buckets::{BucketEvents, BucketKey, Buckets};
 use calls::Calls;
+#[cfg(feature = "parquet")]
+use conversion::Conversion;
 use event_set::EventPlace;
 use keys::{HdfsSettings, Target};
 use ledger::{Ledger, LeftFiles};
@@ -62,6 +68,7 @@ use std::future::poll_fn;
 use std::io;
 #[cfg(feature = "native")]
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -88,6 +95,7 @@ struct HdfsSink {
     running: Option<Running>,
     buckets: Buckets,
     closing_files: Mutex<ClosingFiles>,
+    /// What of events is replaced or not written.
     replaced: ClientErrorLog,
     without_path: ClientErrorLog,
     next_close: Option<Duration>,
@@ -118,7 +126,7 @@ impl HdfsSink {
     }
 
     async fn run(&mut self, context: &SinkContext) -> Result<(), Failure> {
-        let files = (self.open)(&self.settings)?;
+        let files = self.converting((self.open)(&self.settings)?)?;
         let hosts = self.hosts().await?;
         let (ledger, left) = self.ledger(context).await?;
         let closing = Closing {
@@ -143,6 +151,32 @@ impl HdfsSink {
         Ok(())
     }
 
+    /// Returns `files` or, where files are made from a spool or were before, a file system around it that does that.
+    fn converting(&self, files: Arc<dyn FileSystem>) -> Result<Arc<dyn FileSystem>, Failure> {
+        let (settings, is_spooled) = (&self.settings, self.settings.format.is_spooled());
+        let Some(directory) = settings.local_directory() else {
+            return if is_spooled { Err(HdfsSettings::no_directory()) } else { Ok(files) };
+        };
+        let target = file_name(&format!("at {}", settings.target_name()));
+        let directory = directory.join("parquet").join(&self.ledger_name).join(target);
+        #[cfg(feature = "parquet")]
+        {
+            let spool = Spool::new(directory, settings.spool_bytes_max);
+            if is_spooled || spool.has_files() {
+                let (limit, suffix) = (settings.call_timeout, &settings.names.in_use_suffix);
+                return Ok(Arc::new(Conversion::new(files, limit, spool, is_spooled, suffix)));
+            }
+        }
+        #[cfg(not(feature = "parquet"))]
+        if directory.exists() {
+            return Err(Failure::new(format!(
+                "{} has events of Parquet files, which this build cannot make: use a build with the feature parquet, or move the directory away",
+                directory.display()
+            )));
+        }
+        Ok(files)
+    }
+
     async fn hosts(&mut self) -> Result<HostNames, Failure> {
         if !self.settings.path.names_host() && !self.settings.prefix.names_host() {
             return Ok(HostNames::default());
@@ -162,9 +196,8 @@ impl HdfsSink {
 
     async fn ledger(&mut self, context: &SinkContext) -> Result<(Ledger, LeftFiles), Failure> {
         let given = self.settings.state_directory.clone();
-        let default = || files::home_directory().map(|home| home.join(".flume/hdfs-sink"));
         let is_required = given.is_some() || self.settings.exactly_once;
-        let Some(directory) = given.or_else(default) else {
+        let Some(directory) = self.settings.local_directory() else {
             if is_required {
                 return Err(Failure::new(
                     "hdfs.exactlyOnce needs a directory for what is in which file: set hdfs.stateDirectory",
@@ -254,6 +287,29 @@ impl HdfsSink {
         Ok(groups)
     }
 
+    /// Refuses a batch with an event that fits in no file, before anything is written.
+    fn check(&self, context: &SinkContext, batch: &[Event]) -> Result<(), Failure> {
+        let mut check = self.settings.format.event_check();
+        for event in batch {
+            match check.check(event) {
+                Ok(None) => {}
+                Ok(Some(name)) => {
+                    let what = format!(
+                        "a body has the field {name}, for which the schema has no column: it is not written; add a column, or one _extra"
+                    );
+                    if let Some(words) = self.replaced.note(context.clock.now(), "field", &what) {
+                        tracing::warn!(sink = context.name, "{words}");
+                    }
+                }
+                Err(error) if error.is_final() => {
+                    return Err(Failure::new(error.to_string()).refused());
+                }
+                Err(error) => return Err(Failure::new(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
     fn report_replaced(&self, context: &SinkContext, directory: &str) {
         let what =
             "an event's headers have characters or names that no path may have; they were replaced";
@@ -280,6 +336,7 @@ impl HdfsSink {
         }
         let room = lock(&self.closing_files).room();
         let _ = room.acquire().await;
+        self.check(context, batch)?;
         if self.settings.exactly_once {
             return self.write_once(context, batch).await;
         }
@@ -448,6 +505,18 @@ impl HdfsSettings {
         }
     }
 
+    /// Returns the directory of this machine for the ledger and for files that are not written yet.
+    fn local_directory(&self) -> Option<PathBuf> {
+        let default = || files::home_directory().map(|home| home.join(".flume/hdfs-sink"));
+        self.state_directory.clone().or_else(default)
+    }
+
+    fn no_directory() -> Failure {
+        Failure::new(
+            "there is no directory for files that are not written yet: set hdfs.stateDirectory",
+        )
+    }
+
     fn file_system(&self) -> Result<Arc<dyn FileSystem>, Failure> {
         match &self.target {
             #[cfg(feature = "native")]
@@ -463,12 +532,7 @@ impl HdfsSettings {
 
     #[cfg(feature = "object-store")]
     fn store(&self, url: &str) -> Result<Arc<dyn FileSystem>, Failure> {
-        let home = || files::home_directory().map(|home| home.join(".flume/hdfs-sink"));
-        let Some(directory) = self.state_directory.clone().or_else(home) else {
-            return Err(Failure::new(
-                "there is no directory for files that are not uploaded yet: set hdfs.stateDirectory",
-            ));
-        };
+        let Some(directory) = self.local_directory() else { return Err(Self::no_directory()) };
         let object = Object::open(ObjectSettings {
             url: url.to_owned(),
             directory: self.config_directory.clone(),

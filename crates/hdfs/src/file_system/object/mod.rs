@@ -14,23 +14,20 @@
 //! unseen until a life cycle rule of the bucket removes them.
 
 mod fault;
-mod spool;
-mod spooled_file;
 mod store;
 mod upload;
 
 pub use store::SCHEMES;
 
 use super::hadoop_settings::HadoopSettings;
+use super::spool::{Spool, SpooledFile, blocking, fault::with};
 use super::{
     FaultKind, FileStatus, FileSystem, FileSystemError, FileSystemFuture, OpenFile, PATH_BYTES_MAX,
 };
 use bytes::Bytes;
-use fault::{of_store, timed_out, with};
+use fault::{of_store, timed_out};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use spool::Spool;
-use spooled_file::{SpooledFile, blocking};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The client of a store, from its URL and Hadoop's keys.
 
 use crate::file_system::hadoop_settings::HadoopSettings;
+use crate::file_system::spool::fault::with;
 use crate::file_system::{FaultKind, FileSystemError};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
@@ -9,7 +10,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fault::{of_store, with};
+use super::fault::of_store;
 
 /// The schemes of URLs of stores.
 pub const SCHEMES: &[&str] = &["s3a", "s3", "s3n", "gs", "abfs", "abfss"];

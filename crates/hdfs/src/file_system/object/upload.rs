@@ -3,14 +3,17 @@
 //! Limits: a file of at most [`PART_BYTES`] takes one request; a larger one has at most [`PARTS_MAX`] parts,
 //! of which one is in memory at a time. Each request ends within the limit of a call.
 
+use crate::file_system::spool::{
+    Spool,
+    fault::{of_disk, with},
+};
 use crate::file_system::{FaultKind, FileSystemError};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fault::{of_disk, of_store, timed_out, with};
-use super::spool::Spool;
+use super::fault::{of_store, timed_out};
 
 /// The smallest part, and the longest file that is uploaded in one request.
 const PART_BYTES: u64 = 8 << 20;

@@ -2,6 +2,8 @@
 
 pub(in crate::sink) mod breaks;
 mod exactly_once;
+#[cfg(feature = "parquet")]
+mod parquet;
 #[cfg(feature = "object-store")]
 mod store;
 

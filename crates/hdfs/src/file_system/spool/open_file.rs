@@ -6,11 +6,11 @@ use millpond_flow::base::files;
 use std::fs::File;
 use std::io::{self, Write};
 
+use super::directory::Spool;
 use super::fault::{of_disk, with};
-use super::spool::Spool;
 
 /// A file of the spool that is being written.
-pub(super) struct SpooledFile {
+pub(crate) struct SpooledFile {
     path: String,
     /// None while a call is under way, after an error and after the close.
     file: Option<File>,
@@ -20,7 +20,7 @@ pub(super) struct SpooledFile {
 
 impl SpooledFile {
     /// Returns the file `path`, open as `file`.
-    pub(super) fn new(path: &str, file: File, spool: Spool) -> Self {
+    pub(crate) fn new(path: &str, file: File, spool: Spool) -> Self {
         Self { path: path.to_owned(), file: Some(file), closed: false, spool }
     }
 
@@ -69,7 +69,7 @@ impl OpenFile for SpooledFile {
 }
 
 /// Runs `work` in a thread that may wait for a disk.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     action: &'static str,
     path: &str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

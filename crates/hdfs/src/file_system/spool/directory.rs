@@ -1,4 +1,4 @@
-//! The files that are not uploaded yet, in a local directory under the paths that they have in the store.
+//! The files that are not written to their file system yet, in a local directory under the paths that they have there.
 //!
 //! The files have at most [`Spool::bytes_max`] bytes together; a write that would exceed that is refused.
 //!
@@ -25,7 +25,7 @@ const DEPTH_MAX: usize = PATH_BYTES_MAX / 2;
 
 /// The directory.
 #[derive(Clone, Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     root: PathBuf,
     used: Arc<AtomicU64>,
     bytes_max: u64,
@@ -33,7 +33,7 @@ pub(super) struct Spool {
 
 impl Spool {
     /// Returns the spool in `root`, with the files that an earlier process left there.
-    pub(super) fn new(root: PathBuf, bytes_max: u64) -> Self {
+    pub(crate) fn new(root: PathBuf, bytes_max: u64) -> Self {
         let used = bytes_below(&root, DEPTH_MAX);
         Self { root, used: Arc::new(used.into()), bytes_max }
     }
@@ -42,7 +42,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`io::ErrorKind::QuotaExceeded`]: there is no room for them.
-    pub(super) fn claim(&self, bytes: u64) -> io::Result<()> {
+    pub(crate) fn claim(&self, bytes: u64) -> io::Result<()> {
         let max = self.bytes_max;
         let room = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= max);
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room) {
@@ -57,13 +57,13 @@ impl Spool {
     }
 
     /// Counts `bytes` that are not there, or not any more.
-    pub(super) fn release(&self, bytes: u64) {
+    pub(crate) fn release(&self, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Returns where `path` is kept, if each of its names can be that of a file.
-    pub(super) fn local(&self, path: &str) -> io::Result<PathBuf> {
+    pub(crate) fn local(&self, path: &str) -> io::Result<PathBuf> {
         let relative = Path::new(path.trim_start_matches('/'));
         let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
         if !plain || relative.as_os_str().is_empty() || path.ends_with(NOTE) {
@@ -76,7 +76,7 @@ impl Spool {
     }
 
     /// Creates the file `path`, which is not there yet.
-    pub(super) fn create(&self, path: &str) -> io::Result<File> {
+    pub(crate) fn create(&self, path: &str) -> io::Result<File> {
         let local = self.local(path)?;
         // What an earlier file of this name was uploaded as says nothing about this one.
         ignore_missing(std::fs::remove_file(note_of(&local)))?;
@@ -91,14 +91,15 @@ impl Spool {
     }
 
     /// Opens the file `path` to write at its end.
-    pub(super) fn append(&self, path: &str) -> io::Result<File> {
+    #[cfg(feature = "object-store")]
+    pub(crate) fn append(&self, path: &str) -> io::Result<File> {
         let local = self.local(path)?;
         std::fs::metadata(&local)?;
         files::append(&local)
     }
 
     /// Returns what is at `path`.
-    pub(super) fn status(&self, path: &str) -> io::Result<Option<FileStatus>> {
+    pub(crate) fn status(&self, path: &str) -> io::Result<Option<FileStatus>> {
         match std::fs::metadata(self.local(path)?) {
             Ok(found) => Ok(Some(status_of(path, &found))),
             Err(error) if is_missing(&error) => Ok(None),
@@ -107,7 +108,8 @@ impl Spool {
     }
 
     /// Returns the files and directories in the directory `path`.
-    pub(super) fn list(&self, path: &str) -> io::Result<Vec<FileStatus>> {
+    #[cfg(feature = "object-store")]
+    pub(crate) fn list(&self, path: &str) -> io::Result<Vec<FileStatus>> {
         let directory = self.root.join(path.trim_matches('/'));
         let entries = match files::list(&directory) {
             Ok(entries) => entries,
@@ -126,7 +128,7 @@ impl Spool {
     }
 
     /// Returns up to `length` bytes of `path` from `offset` on.
-    pub(super) fn read(&self, path: &str, offset: u64, length: usize) -> io::Result<Bytes> {
+    pub(crate) fn read(&self, path: &str, offset: u64, length: usize) -> io::Result<Bytes> {
         let mut file = files::open(&self.local(path)?)?;
         file.seek(SeekFrom::Start(offset))?;
         let mut bytes = Vec::new();
@@ -152,7 +154,7 @@ impl Spool {
     }
 
     /// Removes the file `path` and the directories that it leaves empty, and returns whether it was there.
-    pub(super) fn remove(&self, path: &str) -> io::Result<bool> {
+    pub(crate) fn remove(&self, path: &str) -> io::Result<bool> {
         let local = self.local(path)?;
         let bytes = std::fs::metadata(&local).map_or(0, |found| found.len());
         let was_there = match std::fs::remove_file(&local) {
@@ -174,7 +176,7 @@ impl Spool {
     }
 
     /// Notes, durably, that `path` is being uploaded as `target`.
-    pub(super) fn note_upload(&self, path: &str, target: &str) -> io::Result<()> {
+    pub(crate) fn note_upload(&self, path: &str, target: &str) -> io::Result<()> {
         let note = note_of(&self.local(path)?);
         ignore_missing(std::fs::remove_file(&note))?;
         let mut file = files::create_new(&note)?;
@@ -182,8 +184,46 @@ impl Spool {
         files::sync(&file)
     }
 
+    /// Returns what was noted for `path`, at most `bytes_max` bytes of it.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn noted(&self, path: &str, bytes_max: usize) -> io::Result<Option<String>> {
+        match files::open(&note_of(&self.local(path)?)) {
+            Ok(file) => {
+                let mut text = Vec::new();
+                file.take(bytes_max as u64).read_to_end(&mut text)?;
+                Ok(String::from_utf8(text).ok())
+            }
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the file `path` for reading.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn open(&self, path: &str) -> io::Result<File> {
+        files::open(&self.local(path)?)
+    }
+
+    /// Cuts the file `path` off after `bytes` bytes, durably.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn cut(&self, path: &str, bytes: u64) -> io::Result<()> {
+        let file = files::append(&self.local(path)?)?;
+        let before = file.metadata()?.len();
+        file.set_len(bytes)?;
+        files::sync(&file)?;
+        self.release(before.saturating_sub(bytes));
+        Ok(())
+    }
+
+    /// Returns whether there are files in it.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn has_files(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > 0
+    }
+
     /// Returns whether an upload of `path` as `target` was begun before.
-    pub(super) fn is_noted(&self, path: &str, target: &str) -> io::Result<bool> {
+    #[cfg(feature = "object-store")]
+    pub(crate) fn is_noted(&self, path: &str, target: &str) -> io::Result<bool> {
         match files::open(&note_of(&self.local(path)?)) {
             Ok(file) => {
                 let mut text = Vec::new();
