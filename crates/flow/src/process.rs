@@ -93,6 +93,15 @@ pub fn words(reader: &SettingsReader<'_>) -> Result<Vec<String>, SettingError> {
 impl Process {
     /// Starts `words` and returns the process with its pipes.
     pub fn start(words: &[String], stderr: StderrMode) -> Result<(Self, Pipes), Failure> {
+        Self::start_with(words, &[], stderr)
+    }
+
+    /// Like [`start`](Self::start), with further arguments, which differ from one start of the command to the next.
+    pub fn start_with(
+        words: &[String],
+        more: &[String],
+        stderr: StderrMode,
+    ) -> Result<(Self, Pipes), Failure> {
         let (program, arguments) =
             words.split_first().ok_or_else(|| Failure::new("no command to run"))?;
         if UnreapedProcess::of(words) >= PROCESSES_UNENDED_MAX {
@@ -106,6 +115,7 @@ impl Process {
         }
         let mut child = command
             .args(arguments)
+            .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -315,6 +315,7 @@ impl Bucket {
         closing_files: &Mutex<ClosingFiles>,
     ) -> Option<oneshot::Receiver<()>> {
         let mut open = self.open.take()?;
+        closing.hook.closing(&open.name.in_use, open.events);
         let mut end = Vec::new();
         let is_whole = open.has_begun && open.format.finish(&mut end).is_ok();
         let writer: Option<Writer> = open.file.filter(|_| is_whole).map(|file| (file, end.into()));

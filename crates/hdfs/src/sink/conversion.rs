@@ -284,6 +284,15 @@ impl FileSystem for Conversion {
         })
     }
 
+    fn truncate<'a>(&'a self, path: &'a str, length: u64) -> FileSystemFuture<'a, ()> {
+        Box::pin(async move {
+            if self.spooled(path).await?.is_none() {
+                return self.inside.truncate(path, length).await;
+            }
+            self.on_disk("truncate", path, move |spool, path| spool.cut(path, length)).await
+        })
+    }
+
     fn status<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, Option<FileStatus>> {
         Box::pin(async move {
             if let Some(found) = self.spooled(path).await? {

@@ -1,5 +1,6 @@
 //! The settings of the sink.
 
+use super::hook::HookTarget;
 use super::path::PathTemplate;
 use super::time::{RoundUnit, Rounding, TimeRules, zone};
 use crate::format::{self, FormatSettings};
@@ -18,9 +19,9 @@ const fn key(
 }
 
 /// All keys.
-pub(super) const KEYS: [Key; 50] = joined(&[&OWN_KEYS, &format::KEYS]);
+pub(super) const KEYS: [Key; 53] = joined(&[&OWN_KEYS, &format::KEYS]);
 
-const OWN_KEYS: [Key; 34] = [
+const OWN_KEYS: [Key; 37] = [
     key(
         "hdfs.path",
         KeyKind::Path,
@@ -169,6 +170,24 @@ const OWN_KEYS: [Key; 34] = [
         "Most bytes of files in hdfs.stateDirectory that are not uploaded to an object store yet; then events wait in the channel. Flume has no such key.",
     ),
     key(
+        "hdfs.onRename.command",
+        KeyKind::Text,
+        "",
+        "Command that is run for each renamed file, split at blanks, with its URL, directory and partition (dt=…/h=…) as arguments; exit code 0 acknowledges. Flume has no such key.",
+    ),
+    key(
+        "hdfs.onRename.url",
+        KeyKind::Text,
+        "",
+        "URL (http or https) that gets a POST of JSON for each renamed file; a status of 200 to 299 acknowledges. Flume has no such key.",
+    ),
+    key(
+        "hdfs.onRename.timeout",
+        KeyKind::Number,
+        "60000",
+        "Milliseconds that such a call may take, at most an hour. Flume has no such key.",
+    ),
+    key(
         "hdfs.writeFormat.*",
         KeyKind::Text,
         "",
@@ -220,6 +239,8 @@ pub(super) struct HdfsSettings {
     /// The most bytes of files that are not uploaded to an object store yet.
     #[cfg_attr(not(feature = "object-store"), allow(dead_code))] // no store, no spool
     pub(super) spool_bytes_max: u64,
+    /// What is called for each renamed file.
+    pub(super) hook: Option<HookTarget>,
 }
 
 /// What names have besides prefix and number.
@@ -316,6 +337,7 @@ impl HdfsSettings {
             state_directory,
             exactly_once,
             spool_bytes_max,
+            hook: HookTarget::read(reader)?,
         })
     }
 }

@@ -25,6 +25,7 @@ mod conversion;
 mod event_set;
 mod exactly_once;
 mod file_name;
+mod hook;
 mod keys;
 mod ledger;
 mod ledger_state;
@@ -52,6 +53,7 @@ use calls::Calls;
 #[cfg(feature = "parquet")]
 use conversion::Conversion;
 use event_set::EventPlace;
+use hook::{HookStart, RenameHook};
 use keys::{HdfsSettings, Target};
 use ledger::{Ledger, LeftFiles};
 use millpond::{BoxFuture, Event};
@@ -129,9 +131,11 @@ impl HdfsSink {
         let files = self.converting((self.open)(&self.settings)?)?;
         let hosts = self.hosts().await?;
         let (ledger, left) = self.ledger(context).await?;
+        let calls = Calls::new(files, self.settings.call_timeout);
         let closing = Closing {
             sink: context.name.clone(),
-            calls: Calls::new(files, self.settings.call_timeout),
+            hook: self.hook(context, &calls, &left).await?,
+            calls,
             ledger,
             counters: Arc::clone(&context.counters),
             tries_max: self.settings.close_tries,
@@ -149,6 +153,41 @@ impl HdfsSink {
         }
         self.running = Some(Running { closing, hosts });
         Ok(())
+    }
+
+    /// Starts the hook of renamed files, if there is one.
+    async fn hook(
+        &self,
+        context: &SinkContext,
+        calls: &Calls,
+        left: &LeftFiles,
+    ) -> Result<RenameHook, Failure> {
+        let Some(target) = self.settings.hook.clone() else { return Ok(RenameHook::default()) };
+        let Some(directory) = self.settings.local_directory() else {
+            return Err(HdfsSettings::no_directory());
+        };
+        let root = match &self.settings.target {
+            Target::Local => "file://".to_owned(),
+            _ => self.settings.target_name(),
+        };
+        let place = file_name(&format!("at {}", self.settings.target_name()));
+        let directory = directory.join("on-rename").join(&self.ledger_name).join(place);
+        let (sink, calls, counters) =
+            (context.name.clone(), calls.clone(), Arc::clone(&context.counters));
+        let open: HashSet<String> = left.own.iter().map(|name| name.in_use.clone()).collect();
+        let start = move || {
+            let directory = &directory;
+            let start = HookStart { target, sink: &sink, root, calls, counters, directory };
+            RenameHook::start(start, |in_use| open.contains(in_use))
+        };
+        // Its tasks are started there, in this runtime.
+        let started = tokio::task::spawn_blocking(start).await;
+        started.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| {
+            Failure::caused(
+                "the notes of renamed files in hdfs.stateDirectory cannot be used",
+                error,
+            )
+        })
     }
 
     /// Returns `files` or, where files are made from a spool or were before, a file system around it that does that.
@@ -630,7 +669,10 @@ impl Sink for HdfsSink {
             let closing_files =
                 self.closing_files.get_mut().unwrap_or_else(PoisonError::into_inner);
             let limit = Duration::from_secs(DELIVERY_STOP_SECONDS_MAX);
-            match closing_files.end(limit).await {
+            let begun = tokio::time::Instant::now();
+            let left = closing_files.end(limit).await;
+            running.closing.hook.end(limit.saturating_sub(begun.elapsed())).await;
+            match left {
                 0 => Ok(()),
                 left => Err(Failure::new(format!(
                     "{left} files are not closed and renamed {DELIVERY_STOP_SECONDS_MAX} s after the stop; the next start does it"

@@ -17,6 +17,7 @@
 
 use super::calls::Calls;
 use super::file_name::FileName;
+use super::hook::RenameHook;
 use super::ledger::Ledger;
 use super::ledger_state::WrittenBatch;
 use crate::file_system::{FaultKind, FileSystemError, OpenFile};
@@ -51,6 +52,7 @@ pub(super) struct Closing {
     pub(super) sink: String,
     pub(super) calls: Calls,
     pub(super) ledger: Ledger,
+    pub(super) hook: RenameHook,
     pub(super) counters: Arc<SinkCounters>,
     pub(super) tries_max: Option<u64>,
     pub(super) pause_max: Duration,
@@ -218,6 +220,7 @@ impl Closing {
                 // It was renamed or deleted before, or never created.
                 Err(error) if error.kind == FaultKind::NotFound => {
                     self.settle(name, false).await?;
+                    self.hook.renamed(&name.in_use);
                     return Ok(true);
                 }
                 Err(error) => return Err(error),
@@ -235,6 +238,7 @@ impl Closing {
             let found = calls.status(&name.in_use).await?;
             if found.is_some_and(|file| file.length == 0 && !file.is_directory) {
                 calls.delete(&name.in_use).await?;
+                self.hook.dropped(&name.in_use);
                 return Ok(true);
             }
         }
@@ -248,6 +252,7 @@ impl Closing {
         recovered: bool,
     ) -> Result<bool, FileSystemError> {
         let renamed = self.rename(from, name).await?;
+        self.hook.renamed(&name.in_use);
         self.counters.connection_closed.add(1);
         if recovered && renamed {
             tracing::info!(
@@ -323,14 +328,31 @@ impl Closing {
         calls.limited("close", &to, copy.close()).await
     }
 
+    /// Notes for the hook that the file is about to be renamed.
+    async fn announce(&self, name: &FileName, closed: &str) -> Result<(), FileSystemError> {
+        self.hook.announce(&name.in_use, closed).await.map_err(|error| FileSystemError {
+            kind: FaultKind::Other,
+            action: "note the rename of",
+            path: name.in_use.clone(),
+            reason: error.to_string(),
+            hint: None,
+        })
+    }
+
     /// Gives the file its last name; false if it is gone.
     async fn rename(&self, from: &str, name: &FileName) -> Result<bool, FileSystemError> {
         if name.is_never_renamed() {
+            self.announce(name, &name.in_use).await?;
             return Ok(true);
+        }
+        // The reply to an earlier try was lost: what is announced is its last name.
+        if self.hook.is_announced(&name.in_use) && self.calls.status(from).await?.is_none() {
+            return Ok(false);
         }
         let mut last = None;
         for n in 0..NAMES_TRIED_MAX {
             let closed = name.closed(n);
+            self.announce(name, &closed).await?;
             match self.calls.rename(from, &closed).await {
                 Ok(()) if n == 0 => return Ok(true),
                 Ok(()) => {

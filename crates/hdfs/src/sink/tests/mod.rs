@@ -2,6 +2,7 @@
 
 pub(in crate::sink) mod breaks;
 mod exactly_once;
+mod hook;
 #[cfg(feature = "parquet")]
 mod parquet;
 #[cfg(feature = "object-store")]
