@@ -157,7 +157,7 @@ impl HdfsSink {
 
     /// Starts the hook of renamed files, if there is one.
     async fn hook(
-        &self,
+        &mut self,
         context: &SinkContext,
         calls: &Calls,
         left: &LeftFiles,

@@ -146,11 +146,12 @@ fn read_mark(file: &mut impl Read) -> Result<Option<[u8; 8]>, SpoolError> {
     let Some((magic, mark)) = head.split_at_checked(8).filter(|(_, mark)| mark.len() == 8) else {
         return Ok(None);
     };
-    if magic == [0; 8] {
-        // What a crash leaves of a file whose length was written before its bytes.
-        return Ok(None);
-    }
     if magic != MAGIC {
+        let written = magic.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        if written < MAGIC.len() && magic[..written] == MAGIC[..written] {
+            // What a crash leaves of a file whose length was written before its bytes.
+            return Ok(None);
+        }
         return Err(SpoolError::Unknown("it begins with other bytes".to_owned()));
     }
     Ok(mark.try_into().ok())

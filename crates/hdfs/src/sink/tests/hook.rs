@@ -11,11 +11,7 @@ async fn sink(bench: &Bench, place: &Path, pairs: &[(&str, &str)]) -> HdfsSink {
     let path = format!("file://{}/dt=%{{h}}", place.display());
     let mut all = vec![("hdfs.path", path.as_str()), ("hdfs.rollCount", "1")];
     all.extend(pairs);
-    let mut sink = bench.sink(&all).await;
-    sink.open = Box::new(HdfsSettings::file_system);
-    sink.running = None;
-    sink.start(&bench.context).await.unwrap();
-    sink
+    bench.local_sink(&all).await
 }
 
 /// Writes a program that appends its arguments to `log` and ends with the code in `code`.
@@ -23,7 +19,7 @@ fn program(place: &Path) -> String {
     use std::os::unix::fs::PermissionsExt;
     let (path, log, code) = (place.join("hook"), place.join("log"), place.join("code"));
     let text = format!(
-        "#!/bin/sh\nprintf '%s|%s|%s|%s|' \"$#\" \"$1\" \"$2\" \"$3\" >>{0}\ncat >>{0}\nexit $(cat {1})\n",
+        "#!/bin/sh\nbody=$(cat)\nprintf '%s|%s|%s|%s|%s\\n' \"$#\" \"$1\" \"$2\" \"$3\" \"$body\" >>{0}\nexit $(cat {1})\n",
         log.display(),
         code.display()
     );
@@ -74,10 +70,7 @@ async fn a_command_is_called_for_each_file_without_a_shell() {
     let expected: BTreeMap<String, usize> =
         ["1", "2", odd].iter().map(|of| (format!("dt={of}"), 1)).collect();
     assert_eq!(called(place.path()), expected);
-    assert_eq!(
-        std::fs::read_dir(bench.state.path().join("on-rename/a.k1/at_file_")).unwrap().count(),
-        0
-    );
+    assert_eq!(bench.files_below("on-rename"), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -101,6 +94,7 @@ async fn a_file_that_was_not_acknowledged_is_called_for_again_also_after_a_kill(
     .await;
     assert!(log.contains("did not acknowledge a renamed file"), "{log}");
     assert!(log.contains("exit status: 3"), "{log}");
+    bench.settled().await;
     let before = called(place.path());
     std::fs::write(place.path().join("code"), "0").unwrap();
     let mut second = sink(&bench, place.path(), &pairs).await;
@@ -128,6 +122,7 @@ async fn a_rename_whose_process_ended_before_the_call_is_called_for() {
         first
     };
     drop(first);
+    bench.settled().await;
     let mut second = sink(&bench, place.path(), &pairs).await;
     eventually(|| called(place.path()).get("dt=1") == Some(&1)).await;
     second.stop(&bench.context).await.unwrap();

@@ -46,6 +46,20 @@ fn bench() -> Bench {
 impl Bench {
     /// Returns a started sink of lines below `/d`, without rolls unless `pairs` say otherwise.
     async fn sink(&self, pairs: &[(&str, &str)]) -> HdfsSink {
+        let mut sink = self.built(pairs);
+        sink.start(&self.context).await.unwrap();
+        sink
+    }
+
+    /// Returns the same with the file system of the settings.
+    async fn local_sink(&self, pairs: &[(&str, &str)]) -> HdfsSink {
+        let mut sink = self.built(pairs);
+        sink.open = Box::new(HdfsSettings::file_system);
+        sink.start(&self.context).await.unwrap();
+        sink
+    }
+
+    fn built(&self, pairs: &[(&str, &str)]) -> HdfsSink {
         let state = self.state.path().to_str().unwrap();
         let mut all = vec![
             ("hdfs.path", "/d/%{h}"),
@@ -61,7 +75,6 @@ impl Bench {
         let mut sink = HdfsSink::build(&mut SettingsReader::new(&settings)).unwrap();
         let memory = self.memory.clone();
         sink.open = Box::new(move |_| Ok(Arc::new(memory.clone())));
-        sink.start(&self.context).await.unwrap();
         sink
     }
 
@@ -74,6 +87,19 @@ impl Bench {
     /// Lets the tasks that close files do what they can without a pause.
     async fn settled(&self) {
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    /// Returns the files below the directory `name` of the state.
+    fn files_below(&self, name: &str) -> Vec<PathBuf> {
+        fn files(of: &std::path::Path) -> Vec<PathBuf> {
+            let Ok(entries) = std::fs::read_dir(of) else { return Vec::new() };
+            let one = |entry: std::fs::DirEntry| match entry.path() {
+                path if path.is_dir() => files(&path),
+                path => vec![path],
+            };
+            entries.flatten().flat_map(one).collect()
+        }
+        files(&self.state.path().join(name))
     }
 
     async fn texts(&self) -> Vec<(String, String)> {
@@ -499,10 +525,7 @@ async fn headers_that_no_path_may_have_are_replaced_and_reported_once() {
 async fn files_of_this_machine_are_written_and_recovered() {
     let (bench, place) = (bench(), TempDir::new().unwrap());
     let path = format!("file://{}/%{{h}}", place.path().display());
-    let mut sink = bench.sink(&[("hdfs.path", &path)]).await;
-    sink.open = Box::new(HdfsSettings::file_system);
-    sink.running = None;
-    sink.start(&bench.context).await.unwrap();
+    let mut sink = bench.local_sink(&[("hdfs.path", &path)]).await;
     sink.deliver(&bench.context, &events(&["a/1", "a/2"])).await.unwrap();
     let name = |end: &str| place.path().join(format!("a/x.{}{end}", START_MS + 1));
     assert_eq!(std::fs::read_to_string(name(".tmp")).unwrap(), "1\n2\n");

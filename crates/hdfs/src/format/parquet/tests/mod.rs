@@ -91,9 +91,9 @@ fn each_type_takes_what_it_can_hold() {
         ("int64 v (INTEGER(64,false))", "18446744073709551615", "18446744073709551615"),
         ("float v", "1.5", "1.5"),
         ("double v", "2", "2.0"),
-        ("binary v (STRING)", r#""a\"b""#, r#""a\"b""#),
+        ("binary v (STRING)", r#""a\u00e9""#, r#""aé""#),
         ("binary v (UTF8)", r#""x""#, r#""x""#),
-        ("binary v (JSON)", r#"{"a":[1]}"#, r#""{\"a\":[1]}""#),
+        ("binary v (JSON)", r#"{"a":[1]}"#, r#""{"a":[1]}""#),
         ("binary v (ENUM)", r#""x""#, r#""x""#),
         ("int32 v (DATE)", r#""1970-01-03""#, "1970-01-03"),
         ("int32 v (DATE)", "2", "1970-01-03"),
@@ -170,11 +170,11 @@ fn columns_of_the_event_and_fields_without_a_column_are_kept() {
     assert_eq!(lost.first(), None);
     let found = rows(file(&settings, &[event, Event::new("{}")]));
     assert!(found[0].contains("1970-01-01 00:00:00.002"), "{found:?}");
-    assert!(found[0].ends_with(r#"_extra: "{\"d\":[4],\"g.c\":3}"}"#), "{found:?}");
+    assert!(found[0].ends_with(r#"_extra: "{"d":[4],"g.c":3}"}"#), "{found:?}");
     assert!(found[1].ends_with(r#"_body: "{}", _extra: null}"#), "{found:?}");
     // Without such a column the first is reported, or refuses the event.
     let plain = [("serializer.schema", "message m { optional int32 a; }")];
-    let body = Event::new(format!(r#"{{"b{}":1}}"#, "\u{1}x".repeat(90)));
+    let body = Event::new(format!(r#"{{"b{}":1}}"#, "\\u0001x".repeat(90)));
     let settings = read_settings(&plain).unwrap();
     let lost = settings.check(&body, &mut settings.scratch()).unwrap().first().unwrap();
     assert!(lost.starts_with("b\\u{1}x") && lost.ends_with('…'), "{lost}");
