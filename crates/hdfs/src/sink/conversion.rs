@@ -113,7 +113,7 @@ impl Conversion {
             "the end of this file in the spool, {} bytes, is a batch that was not written in full: cut off; the channel still has its events",
             length.saturating_sub(whole)
         );
-        self.on_disk("recover", path, move |spool, path| spool.cut(path, whole)).await
+        self.on_disk("recover", path, move |spool, path| spool.truncate(path, whole)).await
     }
 
     /// Makes the file of `from` and gives it the name `to`.
@@ -289,7 +289,7 @@ impl FileSystem for Conversion {
             if self.spooled(path).await?.is_none() {
                 return self.inside.truncate(path, length).await;
             }
-            self.on_disk("truncate", path, move |spool, path| spool.cut(path, length)).await
+            self.on_disk("truncate", path, move |spool, path| spool.truncate(path, length)).await
         })
     }
 
@@ -322,6 +322,8 @@ impl FileSystem for Conversion {
     fn recover_lease<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, bool> {
         Box::pin(async move {
             match self.spooled(path).await? {
+                // A write that hangs may still end.
+                Some(_) if self.on_disk("recover", path, Spool::is_held).await? => Ok(false),
                 Some(found) => self.recover(path, found.length).await.map(|()| true),
                 None => self.calls.recover_lease(path).await,
             }

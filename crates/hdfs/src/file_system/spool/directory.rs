@@ -137,7 +137,7 @@ impl Spool {
     }
 
     /// Cuts the file `path` to its first `length` bytes, durably.
-    pub(super) fn truncate(&self, path: &str, length: u64) -> io::Result<()> {
+    pub(crate) fn truncate(&self, path: &str, length: u64) -> io::Result<()> {
         let local = self.local(path)?;
         let before = std::fs::metadata(&local)?.len();
         files::truncate(&local, length)?;
@@ -146,7 +146,7 @@ impl Spool {
     }
 
     /// Returns whether a writer has the file `path` open; one whose write hangs still has it.
-    pub(super) fn is_held(&self, path: &str) -> io::Result<bool> {
+    pub(crate) fn is_held(&self, path: &str) -> io::Result<bool> {
         match files::is_held(&self.local(path)?) {
             Err(error) if is_missing(&error) => Ok(false),
             result => result,
@@ -202,17 +202,6 @@ impl Spool {
     #[cfg(feature = "parquet")]
     pub(crate) fn open(&self, path: &str) -> io::Result<File> {
         files::open(&self.local(path)?)
-    }
-
-    /// Cuts the file `path` off after `bytes` bytes, durably.
-    #[cfg(feature = "parquet")]
-    pub(crate) fn cut(&self, path: &str, bytes: u64) -> io::Result<()> {
-        let file = files::append(&self.local(path)?)?;
-        let before = file.metadata()?.len();
-        file.set_len(bytes)?;
-        files::sync(&file)?;
-        self.release(before.saturating_sub(bytes));
-        Ok(())
     }
 
     /// Returns whether there are files in it.

@@ -292,3 +292,17 @@ async fn compressed_streams_are_exactly_once_wherever_a_call_breaks() {
     codec!("lz4");
     codec!("zstandard");
 }
+
+#[cfg(feature = "parquet")]
+#[tokio::test(start_paused = true)]
+async fn parquet_files_are_exactly_once_wherever_a_call_breaks() {
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+    use ::parquet::record::RowAccessor;
+    let bodies = |file: &[u8]| {
+        let reader = SerializedFileReader::new(bytes::Bytes::copy_from_slice(file)).unwrap();
+        let rows = reader.get_row_iter(None).unwrap();
+        let body = |row: ::parquet::record::Row| row.get_bytes(2).unwrap().data().to_vec();
+        rows.map(|row| String::from_utf8(body(row.unwrap())).unwrap()).collect()
+    };
+    check(&[("hdfs.fileType", "DataStream"), ("serializer", "parquet")], true, &[1], bodies).await;
+}
