@@ -37,6 +37,10 @@ const PLACES: &[Place] = &[
                 "the files it writes; they are made through base::files",
             ),
             (
+                "crates/hdfs/src/sink/conversion.rs",
+                "the spool files it reads; they are opened through the spool",
+            ),
+            (
                 "crates/hdfs/src/sink/ledger.rs",
                 "the list of open files; it is opened through base::files",
             ),

@@ -26,38 +26,27 @@ mod event_set;
 mod exactly_once;
 mod file_name;
 mod hook;
+mod key_table;
 mod keys;
 mod ledger;
 mod ledger_state;
 mod path;
 mod place_error;
 mod recovery;
+mod target;
 #[cfg(test)]
 mod tests;
 mod time;
 
 use crate::file_system::FileSystem;
-use crate::file_system::local::Local;
-#[cfg(feature = "object-store")]
-use crate::file_system::object::{Object, ObjectSettings};
-#[cfg(feature = "parquet")]
-use crate::file_system::spool::Spool;
-#[cfg(feature = "native")]
-use crate::file_system::{
-    hadoop_settings::HadoopSettings,
-    native::{Native, NativeSettings},
-};
 use bucket::{BucketError, DeliveryContext, lock};
 use buckets::{BucketEvents, BucketKey, Buckets};
 use calls::Calls;
-#[cfg(feature = "parquet")]
-use conversion::Conversion;
 use event_set::EventPlace;
 use hook::{HookStart, RenameHook};
 use keys::{HdfsSettings, Target};
 use ledger::{Ledger, LeftFiles};
 use millpond::{BoxFuture, Event};
-use millpond_flow::base::files;
 use millpond_flow::base::limits::DELIVERY_STOP_SECONDS_MAX;
 use millpond_flow::client_error_log::ClientErrorLog;
 use millpond_flow::interceptor::{host_name, this_machine};
@@ -68,17 +57,15 @@ use recovery::{Closing, ClosingFiles};
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::io;
-#[cfg(feature = "native")]
-use std::path::Path;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
+use target::local_name;
 
 /// The type `hdfs`.
 pub const TYPE: SinkType = SinkType {
     names: &["hdfs", "org.apache.flume.sink.hdfs.HDFSEventSink"],
-    keys: &keys::KEYS,
+    keys: &key_table::KEYS,
     build: |reader| Ok(Box::new(HdfsSink::build(reader)?)),
 };
 
@@ -115,7 +102,7 @@ impl HdfsSink {
     fn build(reader: &mut SettingsReader<'_>) -> Result<Self, SettingError> {
         Ok(Self {
             settings: HdfsSettings::read(reader)?,
-            ledger_name: file_name(&format!("{}.{}", reader.agent(), reader.name())),
+            ledger_name: local_name(&format!("{}.{}", reader.agent(), reader.name())),
             running: None,
             buckets: Buckets::default(),
             closing_files: Mutex::default(),
@@ -128,7 +115,7 @@ impl HdfsSink {
     }
 
     async fn run(&mut self, context: &SinkContext) -> Result<(), Failure> {
-        let files = self.converting((self.open)(&self.settings)?)?;
+        let files = self.settings.converting((self.open)(&self.settings)?, &self.ledger_name)?;
         let hosts = self.hosts().await?;
         let (ledger, left) = self.ledger(context).await?;
         let calls = Calls::new(files, self.settings.call_timeout);
@@ -170,7 +157,7 @@ impl HdfsSink {
             Target::Local => "file://".to_owned(),
             _ => self.settings.target_name(),
         };
-        let place = file_name(&format!("at {}", self.settings.target_name()));
+        let place = local_name(&format!("at {}", self.settings.target_name()));
         let directory = directory.join("on-rename").join(&self.ledger_name).join(place);
         let (sink, calls, counters) =
             (context.name.clone(), calls.clone(), Arc::clone(&context.counters));
@@ -188,32 +175,6 @@ impl HdfsSink {
                 error,
             )
         })
-    }
-
-    /// Returns `files` or, where files are made from a spool or were before, a file system around it that does that.
-    fn converting(&self, files: Arc<dyn FileSystem>) -> Result<Arc<dyn FileSystem>, Failure> {
-        let (settings, is_spooled) = (&self.settings, self.settings.format.is_spooled());
-        let Some(directory) = settings.local_directory() else {
-            return if is_spooled { Err(HdfsSettings::no_directory()) } else { Ok(files) };
-        };
-        let target = file_name(&format!("at {}", settings.target_name()));
-        let directory = directory.join("parquet").join(&self.ledger_name).join(target);
-        #[cfg(feature = "parquet")]
-        {
-            let spool = Spool::new(directory, settings.spool_bytes_max);
-            if is_spooled || spool.has_files() {
-                let (limit, suffix) = (settings.call_timeout, &settings.names.in_use_suffix);
-                return Ok(Arc::new(Conversion::new(files, limit, spool, is_spooled, suffix)));
-            }
-        }
-        #[cfg(not(feature = "parquet"))]
-        if directory.exists() {
-            return Err(Failure::new(format!(
-                "{} has events of Parquet files, which this build cannot make: use a build with the feature parquet, or move the directory away",
-                directory.display()
-            )));
-        }
-        Ok(files)
     }
 
     async fn hosts(&mut self) -> Result<HostNames, Failure> {
@@ -526,91 +487,6 @@ async fn all_of<T>(calls: Vec<BoxFuture<'_, T>>, at_once: usize) -> Vec<T> {
     })
     .await;
     done
-}
-
-/// Returns `text` as the name of a file.
-fn file_name(text: &str) -> String {
-    let legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-    text.chars().map(|c| if legal(c) { c } else { '_' }).collect()
-}
-
-impl HdfsSettings {
-    /// Returns the name of the file system in the ledger.
-    fn target_name(&self) -> String {
-        match &self.target {
-            Target::Local => "file:".to_owned(),
-            Target::Default => String::new(),
-            Target::Cluster(url) | Target::Store(url) => url.clone(),
-        }
-    }
-
-    /// Returns the directory of this machine for the ledger and for files that are not written yet.
-    fn local_directory(&self) -> Option<PathBuf> {
-        let default = || files::home_directory().map(|home| home.join(".flume/hdfs-sink"));
-        self.state_directory.clone().or_else(default)
-    }
-
-    fn no_directory() -> Failure {
-        Failure::new(
-            "there is no directory for files that are not written yet: set hdfs.stateDirectory",
-        )
-    }
-
-    fn file_system(&self) -> Result<Arc<dyn FileSystem>, Failure> {
-        match &self.target {
-            #[cfg(feature = "native")]
-            Target::Cluster(url) => self.cluster(Some(url.clone())),
-            #[cfg(feature = "native")]
-            Target::Default => self.cluster(None),
-            #[cfg(feature = "object-store")]
-            Target::Store(url) => self.store(url),
-            // Without their features the others are refused when settings are read.
-            _ => Ok(Arc::new(Local)),
-        }
-    }
-
-    #[cfg(feature = "object-store")]
-    fn store(&self, url: &str) -> Result<Arc<dyn FileSystem>, Failure> {
-        let Some(directory) = self.local_directory() else { return Err(Self::no_directory()) };
-        let object = Object::open(ObjectSettings {
-            url: url.to_owned(),
-            directory: self.config_directory.clone(),
-            call_timeout: self.call_timeout,
-            spool: directory.join("spool").join(file_name(url)),
-            spool_bytes_max: self.spool_bytes_max,
-        });
-        object
-            .map(|object| Arc::new(object) as Arc<dyn FileSystem>)
-            .map_err(|error| Failure::caused("the client of the store cannot be made", error))
-    }
-
-    #[cfg(feature = "native")]
-    fn cluster(&self, url: Option<String>) -> Result<Arc<dyn FileSystem>, Failure> {
-        let directory = self.config_directory.clone().or_else(HadoopSettings::default_directory);
-        if url.is_none() && is_local(directory.as_deref())? {
-            return Ok(Arc::new(Local));
-        }
-        let native = Native::open(NativeSettings {
-            url,
-            directory,
-            call_timeout: self.call_timeout,
-            principal: self.principal.clone(),
-            keytab: self.keytab.clone(),
-            proxy_user: self.proxy_user.clone(),
-        });
-        native
-            .map(|native| Arc::new(native) as Arc<dyn FileSystem>)
-            .map_err(|error| Failure::caused("the client of HDFS cannot be made", error))
-    }
-}
-
-/// Returns whether paths without a scheme are on this machine, as they are in Hadoop without a configuration.
-#[cfg(feature = "native")]
-fn is_local(directory: Option<&Path>) -> Result<bool, Failure> {
-    let Some(directory) = directory else { return Ok(true) };
-    let settings = HadoopSettings::read(directory)
-        .map_err(|error| Failure::caused("Hadoop's configuration cannot be read", error))?;
-    Ok(settings.get("fs.defaultFS").is_none_or(|url| url.starts_with("file:")))
 }
 
 impl Sink for HdfsSink {

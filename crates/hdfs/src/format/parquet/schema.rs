@@ -25,7 +25,7 @@ pub(super) const EVENT_SCHEMA: &str = "message event {
   required binary body;
 }";
 
-/// The same with the body as text.
+/// [`EVENT_SCHEMA`] with the body as text.
 pub(super) const TEXT_EVENT_SCHEMA: &str = "message event {
   required group headers (MAP) { repeated group key_value { required binary key (STRING); required binary value (STRING); } }
   optional int64 timestamp (TIMESTAMP(MILLIS,true));

@@ -2,7 +2,7 @@
 
 use super::*;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -118,7 +118,7 @@ async fn a_rename_whose_process_ended_before_the_call_is_called_for() {
         let hook = &first.running.as_ref().unwrap().closing.hook;
         let name = |end: &str| format!("{}/dt=1/x.{}{end}", place.path().display(), START_MS + 1);
         hook.announce(&name(".tmp"), &name("")).await.unwrap();
-        std::fs::rename(name(".tmp"), name("")).unwrap();
+        millpond_flow::base::files::rename_new(name(".tmp").as_ref(), name("").as_ref()).unwrap();
         first
     };
     drop(first);
@@ -184,7 +184,7 @@ async fn a_command_that_hangs_is_ended_and_blocks_nothing() {
         }
         bench.idle(&mut sink).await;
         tokio::time::sleep(Duration::from_millis(800)).await;
-        let begun = std::time::Instant::now();
+        let begun = tokio::time::Instant::now();
         let _ = sink.stop(&bench.context).await;
         assert!(begun.elapsed() < Duration::from_secs(8));
     })

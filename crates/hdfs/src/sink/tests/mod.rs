@@ -15,6 +15,7 @@ use millpond::ManualClock;
 use millpond_flow::context::StopSignal;
 use millpond_flow::log_capture::captured_log;
 use millpond_flow::settings::Settings;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 struct Bench {

@@ -94,7 +94,7 @@ async fn an_event_that_fits_no_file_is_refused_before_anything_is_written() {
     let more = Event::packed(&[("h", "a")], br#"{"text":"1","more":2}"#);
     let log = captured_log(async {
         for _ in 0..3 {
-            sink.deliver(&bench.context, &[more.clone()]).await.unwrap();
+            sink.deliver(&bench.context, std::slice::from_ref(&more)).await.unwrap();
         }
     })
     .await;
@@ -120,7 +120,7 @@ async fn no_event_is_lost_or_doubled_at_whichever_call_the_process_ends() {
     for action in ["create", "write", "hsync", "close", "rename"] {
         assert!(calls.contains(&action), "{action}: {calls:?}");
     }
-    for at in 0..calls.len() {
+    for (at, call) in calls.iter().enumerate() {
         let (bench, mut acknowledged) = (bench(), 0);
         bench.memory.stop_at(at);
         let ended = async {
@@ -136,14 +136,14 @@ async fn no_event_is_lost_or_doubled_at_whichever_call_the_process_ends() {
         eventually(async || bench.spooled() == 0).await;
         let mut times: BTreeMap<String, usize> = BTreeMap::new();
         for (path, texts) in bench.parquet_files().await {
-            assert!(path.ends_with(".parquet"), "{at} ({}): {path}", calls[at]);
+            assert!(path.ends_with(".parquet"), "{at} ({}): {path}", call);
             texts.into_iter().for_each(|text| *times.entry(text).or_default() += 1);
         }
         let found: Vec<&str> = times.keys().map(String::as_str).collect();
-        assert_eq!(found, ["1", "2", "3", "4", "5", "6"], "{at} ({}), {is_cut}", calls[at]);
+        assert_eq!(found, ["1", "2", "3", "4", "5", "6"], "{at} ({}), {is_cut}", call);
         // A batch that was not acknowledged is delivered again; its events may be there twice.
         let doubled: usize = times.values().map(|times| times - 1).sum();
-        assert!(doubled <= 3, "{at} ({}): {times:?}", calls[at]);
+        assert!(doubled <= 3, "{at} ({}): {times:?}", call);
     }
 }
 
@@ -219,7 +219,7 @@ async fn a_torn_batch_is_cut_off_and_damage_keeps_the_file() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn files_of_another_serializer_are_finished_after_a_change_of_the_configuration() {
+async fn files_of_another_serializer_are_finished_after_a_change_of_it() {
     let bench = bench();
     let mut sink = bench.sink(&[]).await;
     sink.deliver(&bench.context, &events(&["a/line"])).await.unwrap();
