@@ -48,10 +48,7 @@ const PLACES: &[Place] = &[
                 "crates/hdfs/src/file_system/spool/directory.rs",
                 "files of events until they are uploaded; they are made through base::files",
             ),
-            (
-                "crates/hdfs/src/file_system/spool/open_file.rs",
-                "such a file while it is written",
-            ),
+            ("crates/hdfs/src/file_system/spool/open_file.rs", "such a file while it is written"),
         ],
     },
     Place {
