@@ -118,7 +118,7 @@ impl FlumeType {
                 "; without it file_roll writes the same events into files of this machine, for hdfs dfs -put, or external hands them to a program of your own (docs/external.md)"
             }
             (ComponentKind::Sink, "hive") => {
-                "; an hdfs sink reaches the same tables: let it write below the table's directory, a directory for each partition (hdfs.path = /warehouse/TABLE/dt=%Y-%m-%d), and add the partitions with ALTER TABLE TABLE ADD IF NOT EXISTS PARTITION, from a scheduled job for example"
+                "; an hdfs sink reaches the same tables: let it write below the table's directory, a directory for each partition (hdfs.path = /warehouse/TABLE/dt=%Y-%m-%d), and add the partitions with ALTER TABLE TABLE ADD IF NOT EXISTS PARTITION, by the program in hdfs.onRename.command or the server in hdfs.onRename.url, which learn of each finished file (docs/hdfs.md)"
             }
             (ComponentKind::Sink, _) => {
                 "; until then external hands its events to a program of your own (docs/external.md), or file_roll keeps them in files"

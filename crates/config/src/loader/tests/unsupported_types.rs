@@ -40,8 +40,14 @@ fn a_memory_channel_without_transactions_runs_with_them_and_a_warning() {
 fn hive_is_named_with_the_way_to_the_same_tables() {
     for name in ["hive", "org.apache.flume.sink.hive.HiveSink"] {
         let error = refused(&whole(&format!("a1.sinks.k1.type = {name}")));
-        let words =
-            ["not available yet", "dt=%Y-%m-%d", "ALTER TABLE", "ADD IF NOT EXISTS PARTITION"];
+        let words = [
+            "not available yet",
+            "dt=%Y-%m-%d",
+            "ALTER TABLE",
+            "ADD IF NOT EXISTS PARTITION",
+            "hdfs.onRename.command",
+            "hdfs.onRename.url",
+        ];
         one(error.findings(), 1, "a1.sinks.k1.type", Severity::Error, &words);
     }
 }
