@@ -9,6 +9,7 @@ pub mod base;
 pub mod client_error_log;
 pub mod client_limits;
 pub mod codes;
+pub mod command_run;
 pub mod context;
 pub mod counted_channel;
 pub mod date;

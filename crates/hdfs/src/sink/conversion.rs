@@ -15,7 +15,7 @@
 //! 5. The spool's file is removed.
 
 use super::calls::Calls;
-use crate::file_system::spool::{Spool, SpooledFile, blocking, fault::with};
+use crate::file_system::spool::{Spool, SpooledFile, fault::with};
 use crate::file_system::{
     FaultKind, FileStatus, FileSystem, FileSystemError, FileSystemFuture, OpenFile, PATH_BYTES_MAX,
 };
@@ -83,24 +83,9 @@ impl Conversion {
         }
     }
 
-    /// Runs `work` on the spool in a thread that may wait for a disk.
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        action: &'static str,
-        path: &str,
-        work: impl FnOnce(&Spool, &str) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, FileSystemError> {
-        let (spool, given) = (self.spool.clone(), path.to_owned());
-        blocking(action, path, move || work(&spool, &given)).await
-    }
-
-    async fn spooled(&self, path: &str) -> Result<Option<FileStatus>, FileSystemError> {
-        self.on_disk("look at", path, Spool::status).await
-    }
-
     /// Cuts off what a crash left of a batch at the end of `path`.
     async fn recover(&self, path: &str, length: u64) -> Result<(), FileSystemError> {
-        let looked = self.on_disk("recover", path, |spool, path| {
+        let looked = self.spool.on_disk("recover", path, |spool, path| {
             let file = BufReader::new(spool.open(path)?);
             whole_bytes(file).map_err(io::Error::other)
         });
@@ -113,7 +98,7 @@ impl Conversion {
             "the end of this file in the spool, {} bytes, is a batch that was not written in full: cut off; the channel still has its events",
             length.saturating_sub(whole)
         );
-        self.on_disk("recover", path, move |spool, path| spool.truncate(path, whole)).await
+        self.spool.on_disk("recover", path, move |spool, path| spool.truncate(path, whole)).await
     }
 
     /// Makes the file of `from` and gives it the name `to`.
@@ -138,7 +123,8 @@ impl Conversion {
             None => self.make(making, &made).await?,
         };
         let note = format!("{length}\t{to}");
-        let noted = self.on_disk("note", from, move |spool, from| spool.note_upload(from, &note));
+        let noted =
+            self.spool.on_disk("note", from, move |spool, from| spool.note_upload(from, &note));
         noted.await?;
         self.calls.rename(&made, to).await?;
         self.forget(from).await
@@ -207,7 +193,8 @@ impl Conversion {
 
     /// Returns the length and the last name of the file that was made of `from`.
     async fn note(&self, from: &str) -> Result<Option<(u64, String)>, FileSystemError> {
-        let noted = self.on_disk("note", from, |spool, from| spool.noted(from, NOTE_BYTES_MAX));
+        let noted =
+            self.spool.on_disk("note", from, |spool, from| spool.noted(from, NOTE_BYTES_MAX));
         let read = |text: String| {
             let (length, name) = text.split_once('\t')?;
             Some((length.parse().ok()?, name.to_owned()))
@@ -216,7 +203,7 @@ impl Conversion {
     }
 
     async fn forget(&self, from: &str) -> Result<(), FileSystemError> {
-        self.on_disk("remove from the spool", from, Spool::remove).await.map(|_| ())
+        self.spool.on_disk("remove from the spool", from, Spool::remove).await.map(|_| ())
     }
 }
 
@@ -245,14 +232,14 @@ impl FileSystem for Conversion {
             // A directory that cannot be is found before there are events for it.
             let directory = path.rsplit_once('/').map_or("/", |(directory, _)| directory);
             self.calls.mkdirs(if directory.is_empty() { "/" } else { directory }).await?;
-            let file = self.on_disk("create", path, Spool::create).await?;
+            let file = self.spool.on_disk("create", path, Spool::create).await?;
             Ok(Box::new(SpooledFile::new(path, file, self.spool.clone())) as Box<dyn OpenFile>)
         })
     }
 
     fn append<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, Box<dyn OpenFile>> {
         Box::pin(async move {
-            if self.spooled(path).await?.is_some() {
+            if self.spool.look_at(path).await?.is_some() {
                 let reason = "a Parquet file cannot be appended to";
                 return Err(with("append", path, FaultKind::Unsupported, reason));
             }
@@ -267,17 +254,17 @@ impl FileSystem for Conversion {
         length: usize,
     ) -> FileSystemFuture<'a, Bytes> {
         Box::pin(async move {
-            if self.spooled(path).await?.is_none() {
+            if self.spool.look_at(path).await?.is_none() {
                 return self.inside.read(path, offset, length).await;
             }
             let read = move |spool: &Spool, path: &str| spool.read(path, offset, length);
-            self.on_disk("read", path, read).await
+            self.spool.on_disk("read", path, read).await
         })
     }
 
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> FileSystemFuture<'a, ()> {
         Box::pin(async move {
-            if self.spooled(from).await?.is_some() {
+            if self.spool.look_at(from).await?.is_some() {
                 return self.convert(from, to).await;
             }
             self.calls.rename(from, to).await
@@ -286,16 +273,18 @@ impl FileSystem for Conversion {
 
     fn truncate<'a>(&'a self, path: &'a str, length: u64) -> FileSystemFuture<'a, ()> {
         Box::pin(async move {
-            if self.spooled(path).await?.is_none() {
+            if self.spool.look_at(path).await?.is_none() {
                 return self.inside.truncate(path, length).await;
             }
-            self.on_disk("truncate", path, move |spool, path| spool.truncate(path, length)).await
+            self.spool
+                .on_disk("truncate", path, move |spool, path| spool.truncate(path, length))
+                .await
         })
     }
 
     fn status<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, Option<FileStatus>> {
         Box::pin(async move {
-            if let Some(found) = self.spooled(path).await? {
+            if let Some(found) = self.spool.look_at(path).await? {
                 return Ok(Some(found));
             }
             self.inside.status(path).await
@@ -308,7 +297,7 @@ impl FileSystem for Conversion {
 
     fn delete<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, bool> {
         Box::pin(async move {
-            if self.on_disk("delete", path, Spool::remove).await? {
+            if self.spool.on_disk("delete", path, Spool::remove).await? {
                 return Ok(true);
             }
             self.calls.delete(path).await
@@ -321,9 +310,9 @@ impl FileSystem for Conversion {
 
     fn recover_lease<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, bool> {
         Box::pin(async move {
-            match self.spooled(path).await? {
+            match self.spool.look_at(path).await? {
                 // A write that hangs may still end.
-                Some(_) if self.on_disk("recover", path, Spool::is_held).await? => Ok(false),
+                Some(_) if self.spool.on_disk("recover", path, Spool::is_held).await? => Ok(false),
                 Some(found) => self.recover(path, found.length).await.map(|()| true),
                 None => self.calls.recover_lease(path).await,
             }

@@ -29,7 +29,7 @@ impl HdfsSink {
         let (place, channel, places) = placed(self.place.take(), batch.len())?;
         let Some(running) = &self.running else { return Err(Failure::new("it is not started")) };
         let (ledger, limit) = (running.closing.ledger.clone(), self.settings.call_timeout);
-        ledger.forget_acknowledged(channel, &*place.channel);
+        ledger.forget_acknowledged(channel, |ranges| place.channel.unacknowledged(ranges));
         let mut tried = 0;
         loop {
             if let Some((file, on)) = ledger.until_settled(channel, &places, limit).await {

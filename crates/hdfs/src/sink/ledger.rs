@@ -13,7 +13,7 @@
 use super::event_set::{EventPlace, EventSet};
 use super::file_name::FileName;
 use super::ledger_state::{LedgerLine, LedgerState, WrittenBatch};
-use millpond::Channel;
+use millpond::EventRange;
 use millpond_flow::base::files;
 use millpond_flow::base::small_file::{SmallFileError, read_whole};
 use std::fs::File;
@@ -219,15 +219,20 @@ impl Ledger {
         let _ = tokio::task::spawn_blocking(add).await;
     }
 
-    /// Forgets the delivered events of `channel` that it has acknowledged: they do not come again.
-    pub(super) fn forget_acknowledged(&self, identity: u128, channel: &dyn Channel) {
+    /// Forgets the delivered events of a channel that it has acknowledged: they do not come again. `unacknowledged`
+    /// returns the others, under the lock of the ledger: no event becomes a delivered one meanwhile.
+    pub(super) fn forget_acknowledged(
+        &self,
+        channel: u128,
+        unacknowledged: impl FnOnce(&[EventRange]) -> Option<Vec<EventRange>>,
+    ) {
         let Some(ledger) = &self.0 else { return };
-        let ranges = ledger.lines().state.delivered.ranges(identity);
-        if ranges.is_empty() {
-            return;
-        }
-        if let Some(open) = channel.unacknowledged(&ranges) {
-            ledger.lines().state.delivered.replace(identity, &open);
+        let delivered = &mut ledger.lines().state.delivered;
+        let ranges = delivered.ranges(channel);
+        if !ranges.is_empty()
+            && let Some(open) = unacknowledged(&ranges)
+        {
+            delivered.replace(channel, &open);
         }
     }
 
@@ -384,6 +389,35 @@ mod tests {
         assert_eq!(left, LeftFiles { own: vec![], elsewhere: 2 });
         drop(ledger);
         assert_eq!(open("hdfs://a").unwrap().1.own.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn events_delivered_while_others_are_forgotten_are_not_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let (ledger, _) = Ledger::open(directory.path(), "a.k1", "hdfs://a").unwrap();
+        let place = |sequence| EventPlace { stripe: 0, sequence };
+        for n in [1, 2] {
+            ledger.opened(&name(n)).await.unwrap();
+            let events = EventSet::of(7, &[place(n.into())]);
+            let batch = WrittenBatch { before: 0, after: 1, events };
+            ledger.begin_batch(&name(n), batch).await.unwrap();
+        }
+        ledger.batch_synced(&name(1));
+        let mut other = None;
+        ledger.forget_acknowledged(7, |ranges| {
+            assert_eq!(ranges.len(), 1);
+            let (done, is_done) = std::sync::mpsc::channel();
+            let closing = ledger.clone();
+            other = Some(tokio::task::spawn_blocking(move || {
+                closing.batch_synced(&name(2));
+                let _ = done.send(());
+            }));
+            let _ = is_done.recv_timeout(Duration::from_millis(200));
+            Some(Vec::new())
+        });
+        other.unwrap().await.unwrap();
+        assert!(!ledger.is_delivered(7, place(1)));
+        assert!(ledger.is_delivered(7, place(2)));
     }
 
     #[tokio::test]

@@ -65,19 +65,10 @@ pub fn put_put_multiple(
     writer.field(2, ThriftType::List, 1);
     writer.list(puts.len(), ThriftType::Struct);
     for put in puts {
-        writer.field(1, ThriftType::Bytes, 0);
-        writer.bytes(&put.row);
-        writer.field(2, ThriftType::List, 1);
-        writer.list(put.columns.len(), ThriftType::Struct);
-        for (name, value) in &put.columns {
-            writer.field(1, ThriftType::Bytes, 0);
-            writer.bytes(target.family);
-            writer.field(2, ThriftType::Bytes, 1);
-            writer.bytes(name);
+        put_row(&mut writer, target, &put.row, &put.columns, |writer, value| {
             writer.field(3, ThriftType::Bytes, 2);
             writer.bytes(value);
-            writer.end();
-        }
+        });
         if !target.wal {
             writer.field(6, ThriftType::I32, 2);
             writer.i32(SKIP_WAL);
@@ -97,19 +88,10 @@ pub fn put_increment(
 ) {
     let mut writer = begin(out, protocol, "increment", sequence, target.table);
     writer.field(2, ThriftType::Struct, 1);
-    writer.field(1, ThriftType::Bytes, 0);
-    writer.bytes(&increment.row);
-    writer.field(2, ThriftType::List, 1);
-    writer.list(increment.columns.len(), ThriftType::Struct);
-    for (name, amount) in &increment.columns {
-        writer.field(1, ThriftType::Bytes, 0);
-        writer.bytes(target.family);
-        writer.field(2, ThriftType::Bytes, 1);
-        writer.bytes(name);
+    put_row(&mut writer, target, &increment.row, &increment.columns, |writer, amount| {
         writer.field(3, ThriftType::I64, 2);
         writer.i64(*amount);
-        writer.end();
-    }
+    });
     if !target.wal {
         writer.field(5, ThriftType::I32, 2);
         writer.i32(SKIP_WAL);
@@ -137,6 +119,28 @@ pub fn put_exists(
     writer.end();
     writer.end();
     writer.end();
+}
+
+/// Writes the row key and the columns of a put or an increment; `value` writes the value of a column.
+fn put_row<V>(
+    writer: &mut ThriftWriter<'_>,
+    target: HbaseTarget<'_>,
+    row: &[u8],
+    columns: &[(Bytes, V)],
+    value: impl Fn(&mut ThriftWriter<'_>, &V),
+) {
+    writer.field(1, ThriftType::Bytes, 0);
+    writer.bytes(row);
+    writer.field(2, ThriftType::List, 1);
+    writer.list(columns.len(), ThriftType::Struct);
+    for (name, of) in columns {
+        writer.field(1, ThriftType::Bytes, 0);
+        writer.bytes(target.family);
+        writer.field(2, ThriftType::Bytes, 1);
+        writer.bytes(name);
+        value(writer, of);
+        writer.end();
+    }
 }
 
 /// Writes the head of a call and its first argument, the table.

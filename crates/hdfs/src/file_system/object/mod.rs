@@ -20,7 +20,7 @@ mod upload;
 pub use store::SCHEMES;
 
 use super::hadoop_settings::HadoopSettings;
-use super::spool::{Spool, SpooledFile, blocking, fault::with};
+use super::spool::{Spool, SpooledFile, fault::with};
 use super::{
     FaultKind, FileStatus, FileSystem, FileSystemError, FileSystemFuture, OpenFile, PATH_BYTES_MAX,
 };
@@ -28,7 +28,6 @@ use bytes::Bytes;
 use fault::{of_store, timed_out};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,21 +98,6 @@ impl Object {
         }
     }
 
-    /// Runs `work` on the spool in a thread that may wait for a disk.
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        action: &'static str,
-        path: &str,
-        work: impl FnOnce(&Spool, &str) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, FileSystemError> {
-        let (spool, given) = (self.spool.clone(), path.to_owned());
-        blocking(action, path, move || work(&spool, &given)).await
-    }
-
-    async fn spooled(&self, path: &str) -> Result<Option<FileStatus>, FileSystemError> {
-        self.on_disk("look at", path, Spool::status).await
-    }
-
     /// Returns whether `from` was uploaded as `path` before, by an upload whose reply was lost.
     ///
     /// # Errors
@@ -121,8 +105,9 @@ impl Object {
     async fn is_uploaded(&self, from: &FileStatus, path: &str) -> Result<bool, FileSystemError> {
         let Some(found) = self.head(path).await? else { return Ok(false) };
         let target = path.to_owned();
-        let noted =
-            self.on_disk("rename", &from.path, move |spool, from| spool.is_noted(from, &target));
+        let noted = self
+            .spool
+            .on_disk("rename", &from.path, move |spool, from| spool.is_noted(from, &target));
         if noted.await? && found.size == from.length {
             return Ok(true);
         }
@@ -135,6 +120,7 @@ impl Object {
         if !self.is_uploaded(from, to).await? {
             let name = to.to_owned();
             let noted = self
+                .spool
                 .on_disk("rename", &from.path, move |spool, from| spool.note_upload(from, &name));
             noted.await?;
             let upload = Upload {
@@ -148,7 +134,7 @@ impl Object {
             };
             upload.run().await?;
         }
-        self.on_disk("remove from the spool", &from.path, Spool::remove).await.map(|_| ())
+        self.spool.on_disk("remove from the spool", &from.path, Spool::remove).await.map(|_| ())
     }
 }
 
@@ -159,18 +145,18 @@ impl FileSystem for Object {
             if self.head(path).await?.is_some() {
                 return Err(taken("create", path));
             }
-            let file = self.on_disk("create", path, Spool::create).await?;
+            let file = self.spool.on_disk("create", path, Spool::create).await?;
             Ok(Box::new(SpooledFile::new(path, file, self.spool.clone())) as Box<dyn OpenFile>)
         })
     }
 
     fn append<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, Box<dyn OpenFile>> {
         Box::pin(async move {
-            if self.spooled(path).await?.is_none() && self.head(path).await?.is_some() {
+            if self.spool.look_at(path).await?.is_none() && self.head(path).await?.is_some() {
                 let reason = "an object cannot be appended to";
                 return Err(with("append", path, FaultKind::Unsupported, reason));
             }
-            let file = self.on_disk("append", path, Spool::append).await?;
+            let file = self.spool.on_disk("append", path, Spool::append).await?;
             Ok(Box::new(SpooledFile::new(path, file, self.spool.clone())) as Box<dyn OpenFile>)
         })
     }
@@ -182,9 +168,10 @@ impl FileSystem for Object {
         length: usize,
     ) -> FileSystemFuture<'a, Bytes> {
         Box::pin(async move {
-            if self.spooled(path).await?.is_some() {
-                let read =
-                    self.on_disk("read", path, move |spool, path| spool.read(path, offset, length));
+            if self.spool.look_at(path).await?.is_some() {
+                let read = self
+                    .spool
+                    .on_disk("read", path, move |spool, path| spool.read(path, offset, length));
                 return read.await;
             }
             let key = key_of("read", path)?;
@@ -198,15 +185,17 @@ impl FileSystem for Object {
     }
 
     fn truncate<'a>(&'a self, path: &'a str, length: u64) -> FileSystemFuture<'a, ()> {
-        Box::pin(self.on_disk("truncate", path, move |spool, path| spool.truncate(path, length)))
+        Box::pin(
+            self.spool.on_disk("truncate", path, move |spool, path| spool.truncate(path, length)),
+        )
     }
 
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> FileSystemFuture<'a, ()> {
         Box::pin(async move {
-            if from != to && self.spooled(to).await?.is_some() {
+            if from != to && self.spool.look_at(to).await?.is_some() {
                 return Err(taken("rename", to));
             }
-            if let Some(found) = self.spooled(from).await? {
+            if let Some(found) = self.spool.look_at(from).await? {
                 return self.upload(&found, to).await;
             }
             if from == to || self.head(to).await?.is_some() {
@@ -219,7 +208,7 @@ impl FileSystem for Object {
 
     fn status<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, Option<FileStatus>> {
         Box::pin(async move {
-            if let Some(found) = self.spooled(path).await? {
+            if let Some(found) = self.spool.look_at(path).await? {
                 return Ok(Some(found));
             }
             Ok(self.head(path).await?.map(|found| status_of(&found)))
@@ -228,7 +217,7 @@ impl FileSystem for Object {
 
     fn list<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, Vec<FileStatus>> {
         Box::pin(async move {
-            let mut found = self.on_disk("list", path, Spool::list).await?;
+            let mut found = self.spool.on_disk("list", path, Spool::list).await?;
             let root = path.trim_matches('/').is_empty();
             let prefix = if root { None } else { Some(key_of("list", path)?) };
             let listed = self.store.list_with_delimiter(prefix.as_ref());
@@ -246,7 +235,7 @@ impl FileSystem for Object {
 
     fn delete<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, bool> {
         Box::pin(async move {
-            let was_spooled = self.on_disk("delete", path, Spool::remove).await?;
+            let was_spooled = self.spool.on_disk("delete", path, Spool::remove).await?;
             if self.head(path).await?.is_none() {
                 return Ok(was_spooled);
             }
@@ -267,7 +256,7 @@ impl FileSystem for Object {
 
     fn recover_lease<'a>(&'a self, path: &'a str) -> FileSystemFuture<'a, bool> {
         Box::pin(async move {
-            if self.on_disk("recover", path, Spool::is_held).await? {
+            if self.spool.on_disk("recover", path, Spool::is_held).await? {
                 return Ok(false);
             }
             match self.status(path).await? {

@@ -168,12 +168,12 @@ async fn a_store_that_is_away_is_unavailable_and_the_file_stays_in_the_spool() {
         + &property("fs.s3a.secret.key", "very-secret");
     let away = opened("s3a://logs", &keys).unwrap();
     let place = place_with(Arc::clone(&away.store));
-    let mut file = place.system.on_disk("create", "/a.tmp", Spool::create).await.unwrap();
+    let mut file = place.system.spool.on_disk("create", "/a.tmp", Spool::create).await.unwrap();
     file.write_all(b"one").unwrap();
     let error = place.system.rename("/a.tmp", "/a").await.unwrap_err();
     assert!(matches!(error.kind, FaultKind::Unavailable | FaultKind::TimedOut), "{error}");
     assert!(!error.to_string().contains("very-secret"), "{error}");
-    assert_eq!(place.system.spooled("/a.tmp").await.unwrap().unwrap().length, 3);
+    assert_eq!(place.system.spool.look_at("/a.tmp").await.unwrap().unwrap().length, 3);
 }
 
 /// `MILLPOND_S3` is the URL of a server of S3, with the bucket `pond`, that takes any key.

@@ -7,4 +7,4 @@ pub(crate) mod fault;
 mod open_file;
 
 pub(crate) use directory::Spool;
-pub(crate) use open_file::{SpooledFile, blocking};
+pub(crate) use open_file::SpooledFile;

@@ -1,6 +1,6 @@
 //! A file of the spool that is being written, in threads that may wait for a disk.
 
-use crate::file_system::{FaultKind, FileSystemError, FileSystemFuture, OpenFile};
+use crate::file_system::{FaultKind, FileStatus, FileSystemError, FileSystemFuture, OpenFile};
 use bytes::Bytes;
 use millpond_flow::base::files;
 use std::fs::File;
@@ -68,8 +68,26 @@ impl OpenFile for SpooledFile {
     }
 }
 
+impl Spool {
+    /// Runs `work` on the spool, for `path`, in a thread that may wait for a disk.
+    pub(crate) async fn on_disk<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        path: &str,
+        work: impl FnOnce(&Self, &str) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, FileSystemError> {
+        let (spool, given) = (self.clone(), path.to_owned());
+        blocking(action, path, move || work(&spool, &given)).await
+    }
+
+    /// Returns what the spool has at `path`.
+    pub(crate) async fn look_at(&self, path: &str) -> Result<Option<FileStatus>, FileSystemError> {
+        self.on_disk("look at", path, Self::status).await
+    }
+}
+
 /// Runs `work` in a thread that may wait for a disk.
-pub(crate) async fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     action: &'static str,
     path: &str,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -2,22 +2,21 @@
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderValue};
+use millpond_flow::command_run::{CommandRunError, run_to_end};
 use millpond_flow::net::endpoint::Endpoint;
 use millpond_flow::net::http_post::{PostError, RequestHeaders, RequestTimeouts, post};
 use millpond_flow::net::tls::{ClientTls, StoreReloader, TlsError};
-use millpond_flow::process::{Process, StderrMode};
+use millpond_flow::process::StderrMode;
 use millpond_flow::settings::{SettingError, SettingsReader, tls};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 /// Milliseconds that a call may take.
 const TIMEOUT_MS: u64 = 60_000;
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
-/// Time for the pipes of a command that has ended: processes that it started may hold them.
-const PIPES_GRACE: Duration = Duration::from_millis(500);
 
 /// What is called.
 #[derive(Clone)]
@@ -55,11 +54,9 @@ pub(super) struct RenamedFile {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HookError {
     #[error("{0}")]
-    Start(millpond_flow::context::Failure),
-    #[error("the command took more than {} ms and was ended (hdfs.onRename.timeout)", .0.as_millis())]
+    Command(#[from] CommandRunError),
+    #[error("the server did not reply within {} ms (hdfs.onRename.timeout)", .0.as_millis())]
     Timeout(Duration),
-    #[error("the command ended with {0}")]
-    Ended(String),
     #[error("{0}")]
     Post(#[from] PostError),
     #[error("TLS cannot be used: {0}")]
@@ -150,7 +147,9 @@ impl HookTarget {
             Way::Command(words) => {
                 let (url, partition) = (file.url.clone(), file.partition());
                 let directory = RenamedFile::directory(&url).to_owned();
-                run(words, &[url, directory, partition], &file.json(), sink, self.limit).await
+                let stderr = StderrMode::Rated(format!("{sink} hdfs.onRename.command"));
+                let (more, input) = ([url, directory, partition], format!("{}\n", file.json()));
+                Ok(run_to_end(words, &more, &input, stderr, self.limit).await?)
             }
             Way::Url(to, tls) => {
                 let tls = if to.is_tls() { Some(tls.current(sink).await?) } else { None };
@@ -162,57 +161,14 @@ impl HookTarget {
                 };
                 let timeouts = RequestTimeouts { connect: self.limit, request: self.limit };
                 let body = Bytes::from(file.json());
-                let reply = post(to, tls.as_ref(), &headers, None, body, timeouts, 0).await?;
-                match reply.status {
+                // The timeouts of a request begin again with each redirection and piece that is sent.
+                let reply = post(to, tls.as_ref(), &headers, None, body, timeouts, 0);
+                let reply = timeout(self.limit, reply).await;
+                match reply.map_err(|_| HookError::Timeout(self.limit))??.status {
                     200..300 => Ok(()),
                     status => Err(HookError::Status(status)),
                 }
             }
         }
-    }
-}
-
-/// Runs a command to its end, with `input` on its standard input.
-async fn run(
-    words: &[String],
-    arguments: &[String],
-    input: &str,
-    sink: &str,
-    limit: Duration,
-) -> Result<(), HookError> {
-    let stderr = StderrMode::Rated(format!("{sink} hdfs.onRename.command"));
-    let started = Process::start_with(words, arguments, stderr);
-    let (process, mut pipes) = started.map_err(HookError::Start)?;
-    let talk = async {
-        let feed = async {
-            // A command that does not read its input has not failed.
-            let _ = pipes.stdin.write_all(input.as_bytes()).await;
-            let _ = pipes.stdin.write_all(b"\n").await;
-            drop(pipes.stdin);
-        };
-        let mut scrap = [0; 4096];
-        let drain = async { while matches!(pipes.stdout.read(&mut scrap).await, Ok(1..)) {} };
-        tokio::join!(feed, drain);
-    };
-    let mut talk = std::pin::pin!(talk);
-    let has_exited = {
-        let mut exits = std::pin::pin!(process.exits_within(limit));
-        tokio::select! {
-            has_exited = &mut exits => {
-                let grace = if has_exited { PIPES_GRACE } else { Duration::ZERO };
-                let _ = tokio::time::timeout(grace, talk).await;
-                has_exited
-            }
-            () = &mut talk => exits.await,
-        }
-    };
-    let ended = process.end(true, Duration::ZERO).await;
-    if !has_exited {
-        return Err(HookError::Timeout(limit));
-    }
-    match ended {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(HookError::Ended(status.to_string())),
-        Err(error) => Err(HookError::Ended(error.to_string())),
     }
 }

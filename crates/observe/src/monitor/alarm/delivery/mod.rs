@@ -45,7 +45,5 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The least pause after a reply that the rate was too high: a robot that is called again goes on
 /// refusing.
 const BUSY_PAUSE: Duration = Duration::from_secs(60);
-/// How long processes that a command left running may hold its pipes before they are given up.
-const LEFT_BEHIND_GRACE: Duration = Duration::from_millis(500);
 /// Bytes of a reply that are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

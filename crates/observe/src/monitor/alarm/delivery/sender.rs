@@ -3,18 +3,16 @@
 use super::dingtalk::RobotError;
 use super::notice::Notice;
 use super::target::{DeliveryMethod, DeliveryTarget, WebhookSettings};
-use super::{ANSWER_BYTES_MAX, BUSY_PAUSE, LEFT_BEHIND_GRACE};
+use super::{ANSWER_BYTES_MAX, BUSY_PAUSE};
 use crate::monitor::alarm::alarm_record::AlarmSender;
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderValue};
+use millpond_flow::command_run::{CommandRunError, run_to_end};
 use millpond_flow::net::endpoint::Endpoint;
 use millpond_flow::net::http_post::{PostError, RequestHeaders, post};
 use millpond_flow::net::tls::TlsError;
-use millpond_flow::process::{ExitStatusError, Process, StderrMode};
-use std::pin::pin;
+use millpond_flow::process::StderrMode;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
 
 /// Why a notice was not delivered.
 #[derive(Debug, thiserror::Error)]
@@ -31,11 +29,7 @@ pub(super) enum DeliveryError {
     #[error("the URL cannot be used")]
     Url,
     #[error("{0}")]
-    Start(millpond_flow::context::Failure),
-    #[error("the command took more than {} ms and was killed", .0.as_millis())]
-    Timeout(Duration),
-    #[error("the command ended with {0}")]
-    Ended(String),
+    Command(#[from] CommandRunError),
 }
 
 impl DeliveryError {
@@ -45,12 +39,11 @@ impl DeliveryError {
             Self::Status(status) => (400..500).contains(status) && ![408, 429].contains(status),
             Self::Robot(RobotError::Refused { .. } | RobotError::Strange)
             | Self::Url
-            | Self::Ended(_) => true,
+            | Self::Command(CommandRunError::Ended(_)) => true,
             Self::Robot(RobotError::Busy { .. })
             | Self::Post(_)
             | Self::Tls(_)
-            | Self::Start(_)
-            | Self::Timeout(_) => false,
+            | Self::Command(_) => false,
         }
     }
 
@@ -112,7 +105,9 @@ impl TargetSender {
                 Ok(robot.taken(&answer)?)
             }
             DeliveryMethod::Command { words, timeout } => {
-                run(&words, &format!("{}\n", notice.json(&self.sender)), timeout).await
+                let input = format!("{}\n", notice.json(&self.sender));
+                let stderr = StderrMode::Rated("alarms.command".to_owned());
+                Ok(run_to_end(&words, &[], &input, stderr, timeout).await?)
             }
         }
     }
@@ -137,47 +132,6 @@ impl TargetSender {
         match answered.status {
             200..300 => Ok(answered.body),
             status => Err(DeliveryError::Status(status)),
-        }
-    }
-}
-
-/// Runs a command to its end, with `input` on its stdin. Processes left in its group are killed
-/// with it.
-async fn run(words: &[String], input: &str, time_limit: Duration) -> Result<(), DeliveryError> {
-    let started = Process::start(words, StderrMode::Rated("alarms.command".to_owned()));
-    let (process, mut pipes) = started.map_err(DeliveryError::Start)?;
-    let talk = async {
-        let feed = async {
-            // A command that does not read its input has not failed.
-            let _ = pipes.stdin.write_all(input.as_bytes()).await;
-            drop(pipes.stdin);
-        };
-        let mut scrap = [0; 4096];
-        let drain = async { while matches!(pipes.stdout.read(&mut scrap).await, Ok(1..)) {} };
-        tokio::join!(feed, drain);
-    };
-    let has_exited = {
-        let (mut talk, exits) = (pin!(talk), process.exits_within(time_limit));
-        let mut exits = pin!(exits);
-        tokio::select! {
-            has_exited = &mut exits => {
-                // Processes that it has started may hold the pipes for any time.
-                let grace = if has_exited { LEFT_BEHIND_GRACE } else { Duration::ZERO };
-                let _ = timeout(grace, talk).await;
-                has_exited
-            }
-            () = &mut talk => exits.await,
-        }
-    };
-    let ended = process.end(true, Duration::ZERO).await;
-    if !has_exited {
-        return Err(DeliveryError::Timeout(time_limit));
-    }
-    match ended {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(DeliveryError::Ended(status.to_string())),
-        Err(ExitStatusError::Unknown(_) | ExitStatusError::NotReaped { .. }) => {
-            Err(DeliveryError::Ended("an unknown status".to_owned()))
         }
     }
 }
