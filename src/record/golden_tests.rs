@@ -38,7 +38,7 @@ fn written_today() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// For a new version of the format, `MILLPOND_GOLDEN=write cargo test --lib golden_tests` writes its files; one that is
+/// For a new version of the format, `MILLPOND_GOLDEN=write cargo test --lib what_is_written_today` writes its files; one that is
 /// there is never replaced.
 #[test]
 fn what_is_written_today_is_what_its_version_wrote() {
