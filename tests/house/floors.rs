@@ -20,12 +20,14 @@ const FLOORS: &[(u8, &[&str])] = &[
     (7, &["flow::codes", "flow::date", "flow::metrics", "flow::net"]),
     (8, &["flow::pattern", "flow::settings", "flow::wire"]),
     (9, &["flow"]),
-    (10, &["adapters::wire", "config", "hdfs::file_system", "observe::svg"]),
+    (10, &["adapters::wire", "config", "hdfs::file_system", "kafka::settings", "observe::svg"]),
     (
         11,
         &[
             "adapters::sink",
             "adapters::source",
+            "kafka::client",
+            "kafka::record",
             "observe::admin",
             "observe::graph",
             "observe::monitor",

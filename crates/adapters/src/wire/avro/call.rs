@@ -175,6 +175,17 @@ impl EventSize {
     }
 }
 
+/// Decodes one event that is encoded by itself, without a call.
+///
+/// # Errors
+/// It is not an event, exceeds a limit, or there are bytes after it.
+pub fn decode_event(datum: &[u8]) -> Result<Event, AvroError> {
+    let mut measured = AvroReader::new(datum);
+    EventSize::default().event(&mut measured)?;
+    measured.end()?;
+    event(&mut AvroReader::new(datum))
+}
+
 fn event(values: &mut AvroReader<'_>) -> Result<Event, AvroError> {
     let headers = headers(values)?;
     let body = Bytes::copy_from_slice(values.bytes("a body")?);
@@ -234,12 +245,14 @@ pub fn put_append_batch(out: &mut Vec<u8>, events: &[Event]) {
     put_long(out, 0);
 }
 
-/// Returns the approximate bytes of an event in a call.
-fn encoded_bytes(event: &Event) -> usize {
+/// Returns the approximate bytes of an event in a call or by itself.
+#[must_use]
+pub fn encoded_bytes(event: &Event) -> usize {
     event.size_bytes() + 4 * event.headers.len() + 8
 }
 
-fn put_event(out: &mut Vec<u8>, event: &Event) {
+/// Appends one event, as in a call.
+pub fn put_event(out: &mut Vec<u8>, event: &Event) {
     if !event.headers.is_empty() {
         put_count(out, event.headers.len());
         for (name, value) in event.headers.iter() {

@@ -14,6 +14,7 @@ mod certificate;
 mod client_auth;
 mod handshake_limit;
 mod jks;
+pub mod pem;
 mod store;
 mod store_contents;
 mod suite_filter;

@@ -1,0 +1,11 @@
+//! Source, sink and channel of Apache Kafka, as Flume has them.
+//!
+//! [`settings`] translates the settings of Java's Kafka client, which Flume's configurations have, into those of
+//! librdkafka. [`record`] is the form of an event as the value of a Kafka record. [`client`] are a producer and a
+//! consumer over librdkafka, as small as source, sink and channel need them; it and what uses it is compiled with the
+//! feature `client`, because librdkafka takes a C compiler, make and two minutes.
+
+#[cfg(feature = "client")]
+pub mod client;
+pub mod record;
+pub mod settings;
