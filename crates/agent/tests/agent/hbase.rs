@@ -1,6 +1,7 @@
 //! The hbase2 sink in the real binary: with a gateway whose faults are scripted, and with a real HBase where
 //! `.ci/hbase` has started one (the tests named `real_hbase`).
 
+use super::document_blocks::blocks;
 use super::process::{Agent, free_port, run_expecting, until};
 use millpond::{Clock, SystemClock};
 use millpond_adapters::sink::hbase::fake_gateway::{FakeGateway, GatewayAction};
@@ -243,4 +244,33 @@ fn real_hbase_refuses_what_it_cannot_take_and_the_dead_letters_have_it() {
     until("the dead letter", || agent.words(), reason);
     assert!(agent.terminate().success());
     assert!(hbase.cells("other").is_empty());
+}
+
+/// The example of docs/hbase.md, with only addresses and directories replaced, for a framed gateway.
+#[test]
+fn real_hbase_runs_the_example_of_its_page_as_it_is_written() {
+    let Some(hbase) = RealHbase::running() else { return };
+    hbase.control(&["create", "logs", "f"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = free_port();
+    let text = blocks("hbase.md", "## From nothing to a row", "properties").remove(0);
+    let dead = directory.path().join("dead").display().to_string();
+    let text = text.replace("gateway1:9090 gateway2:9090", &hbase.gateway);
+    let text = text.replace("44444", &source.to_string()).replace("/var/lib/millpond/dead", &dead);
+    let text = format!("{text}a1.sinks.k1.thrift.framed = true\n");
+    std::fs::write(directory.path().join("a.conf"), text).expect("a file");
+    let mut agent = Agent::start(directory.path(), "a1", "a.conf");
+    agent.say(source, &["id-1 INFO started", "id-2 WARN slow"]);
+    let cell = |row: &str, column: &str, value: &str| {
+        ((row.to_owned(), format!("f:{column}")), value.to_owned())
+    };
+    let expected: BTreeMap<_, _> = [
+        cell("id-1", "level", "INFO"),
+        cell("id-1", "text", "started"),
+        cell("id-2", "level", "WARN"),
+        cell("id-2", "text", "slow"),
+    ]
+    .into();
+    until("the rows", || agent.words(), || hbase.cells("logs") == expected);
+    assert!(agent.terminate().success());
 }

@@ -13,6 +13,7 @@ mod configs;
 mod dead_letters;
 mod demo;
 mod descriptors;
+mod document_blocks;
 mod external;
 mod flume_guide;
 mod full_disk;
