@@ -5,7 +5,7 @@ use super::decide::verdict::Ruling;
 use crate::base::ids::SegmentId;
 
 /// Text added to a finding about a missing segment when an opening continues without it.
-pub(super) const GIVEN_UP: &str = "given up, counted as far as it is known, and passed over";
+pub(super) const GIVEN_UP: &str = "given up, counted as far as it is known, and skipped";
 
 /// Text added to it by an inspection.
 pub(super) const REFUSED: &str = "an opening is refused until its file is back, or openWithoutMissingSegments is set to continue without it";
@@ -17,9 +17,8 @@ pub(super) fn of_settled(ruling: &Ruling, segment: SegmentId) -> String {
         (Some(_), Some((offset, _))) => format!(
             "damaged before, its events counted as lost and set aside: see quarantine-{segment}-{offset}-*.bin next to it, if it could be copied"
         ),
-        _ => {
-            "no whole block, and no event that waits was in it: taken, or never promised".to_owned()
-        }
+        _ => "no whole block, and no event that waits was in it: taken, or never acknowledged"
+            .to_owned(),
     }
 }
 
@@ -36,20 +35,20 @@ pub(super) fn of(ruling: &Ruling) -> String {
     });
     match ruling.case {
         Case::R1 => {
-            format!("{blocks} after the last checkpoint: whole; an opening makes them durable")
+            format!("{blocks} after the last checkpoint: whole; the next opening makes that durable")
         }
         Case::R2 if ruling.sequences.is_none() => format!(
-            "{blocks} damaged; no event that waited is known to have been in there, but acknowledgements may have been: what they acknowledged may come again"
+            "{blocks} damaged; no event that waited is known to have been in there, but acknowledgements may have been: what they acknowledged may be delivered again"
         ),
-        Case::R2 => format!("{blocks}{events} damaged: lost, counted and passed over"),
+        Case::R2 => format!("{blocks}{events} damaged: lost, counted and skipped"),
         Case::R3 => format!(
-            "{blocks}{events} not readable, and nothing shows that they were ever promised: passed over"
+            "{blocks}{events} unreadable, and nothing shows that they were ever acknowledged: skipped"
         ),
         Case::R4 => {
             format!("{blocks} of an epoch that was ended by a failed write or an opening: void")
         }
         Case::R5 => {
-            format!("{blocks}{events} torn at the end of the log, never acknowledged: passed over")
+            format!("{blocks}{events} torn at the end of the log, never acknowledged: skipped")
         }
         Case::R7 if ruling.sequences.is_none() => {
             "the segment in which the log ends is missing: what was put there after its last record is unknown"

@@ -183,6 +183,46 @@ fn a_dead_link_is_found() {
     assert!(dead_links(&here, "see [a](Cargo.toml) and [b](#below)").is_empty());
 }
 
+/// Files that a document tells its reader to create.
+const TO_CREATE: &[&str] = &["crates/adapters/src/source/heartbeat.rs"];
+
+/// Returns the source files that a Markdown text names in backquotes and that end none of `paths`.
+fn unknown_files(text: &str, paths: &[String]) -> Vec<String> {
+    let is_path = |name: &&str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+        name.len() > 3 && name.ends_with(".rs") && name.chars().all(plain)
+    };
+    let quoted = text.split('`').skip(1).step_by(2).filter(is_path);
+    let is_there = |name: &str| {
+        let end = format!("/{name}");
+        TO_CREATE.contains(&name) || paths.iter().any(|path| path.ends_with(&end))
+    };
+    quoted.filter(|name| !is_there(name)).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_source_file_that_a_document_names_exists() {
+    let mut files = Vec::new();
+    for folder in ["src", "crates", "tests", "benches", "fuzz", "docs"] {
+        source::walk(&source::top().join(folder), "rs", &mut files);
+    }
+    let paths: Vec<_> = files.iter().map(|f| f.to_string_lossy().replace('\\', "/")).collect();
+    let mut unknown = Vec::new();
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).expect("a document can be read");
+        let names = unknown_files(&text, &paths);
+        unknown.extend(names.iter().map(|name| format!("{}: {name}", document.display())));
+    }
+    nothing_to_complain_about("a document names a source file that does not exist", &unknown);
+}
+
+#[test]
+fn a_source_file_that_does_not_exist_is_found() {
+    let paths = ["/p/src/log/lease.rs".to_owned()];
+    let text = "`lease.rs`, `log/lease.rs` and `g/lease.rs`:\n```\nmod a; // b.rs\n```\n`gone.rs` `a b.rs` `.rs`";
+    assert_eq!(unknown_files(text, &paths), ["g/lease.rs", "gone.rs"]);
+}
+
 /// Names of tests in a section of a document: everything in backquotes that is long enough to be
 /// a sentence.
 fn named_tests(document: &str, section: &str) -> Vec<String> {

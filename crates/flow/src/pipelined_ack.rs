@@ -68,7 +68,7 @@ impl DeliveredBatch {
                 self.counters.channel_read_fail.add(1);
                 let events = Quantity(self.events as u64, "event");
                 let words = format!(
-                    "{events} delivered and not acknowledged, they may come again: {error}"
+                    "{events} delivered and not acknowledged, they may be delivered again: {error}"
                 );
                 tracing::warn!(code = %codes::SINK_FAILING, sink = self.sink, "{words}");
                 self.counters.failure.note(&codes::SINK_FAILING, &words, self.clock.wall_ms());

@@ -6,11 +6,11 @@ super::codes! {
 
     // The channel as a whole, while it runs.
     CHANNEL_STOPPED = 1001 Error "a channel stopped after an internal failure" {
-        "A bug in millpond in a file channel. The agent opens it again by itself; committed events are recovered from the disks. A spillablememory channel is not opened again, as that would drop the events in its memory."
+        "A bug in millpond's file channel. The agent opens the channel again by itself; committed events are recovered from the disks. A spillablememory channel is not opened again, as that would drop the events in its memory."
         "Report it with the lines before it. Restart the agent if the channel is a spillablememory channel."
     }
     MAINTENANCE_FAILED = 1002 Error "the channel's maintenance thread failed in its own code" {
-        "A bug in millpond in a file channel, outside of what is on its disks. The thread creates segments and writes checkpoints; it continues after a second."
+        "A bug in millpond's file channel; what is on its disks is not affected. The thread, which creates segments and writes checkpoints, continues after a second."
         "Report it with the lines before it."
     }
     NO_MEMORY_FOR_FENCE = 1003 Error "no memory to record that a write failed" {

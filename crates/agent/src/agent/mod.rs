@@ -86,7 +86,7 @@ use tokio::time::{Instant, timeout};
 pub(crate) const SAME_STOP: Duration = Duration::from_millis(250);
 
 /// The consequences of an unclean end.
-const LEFT: &str = "what file channels acknowledged is not lost, and its last batches may come again; what channels in memory held is lost";
+const LEFT: &str = "what file channels acknowledged is not lost, and its last batches may be delivered again; what memory channels held is lost";
 
 /// Why an agent ended with a failure.
 #[derive(Debug, thiserror::Error)]
@@ -354,7 +354,7 @@ async fn adopt(
     if !adopted.cut_off.is_empty() {
         tracing::error!(
             code = %codes::STOP_CUT_OFF,
-            "did not stop in time and were cut off: {}; what file channels acknowledged is not lost, their last batches may come again",
+            "did not stop in time and were cut off: {}; what file channels acknowledged is not lost, their last batches may be delivered again",
             adopted.cut_off.join(", ")
         );
     }

@@ -132,12 +132,9 @@ pub(super) enum CliCommand {
             far, a second one at once (130). For power cuts see `torture write`, `collect` and `verify`.")]
     Torture(Box<TortureArguments>),
     /// Tools of Flume: refused by name, with their replacement (`channel check`, `channel repair`)
-    #[command(
-        disable_help_flag = true,
-        after_help = "Example:\n  \
+    #[command(after_help = "Example:\n  \
             millpond channel check --checkpoint-dir cp --data-dirs data1,data2\n\n\
-            This replaces `tool fcintegritytool -l data1,data2`."
-    )]
+            This replaces `tool fcintegritytool -l data1,data2`.")]
     Tool(UncheckedWords),
     /// Write the manual pages, one for each command
     #[command(after_help = "Examples:\n  \
@@ -192,7 +189,7 @@ pub(super) struct ConfigurationArguments {
         required_unless_present = "conf_uri"
     )]
     pub conf_files: Vec<PathBuf>,
-    /// The configuration as a URI with file:, http: or https:; given again, later ones replace keys
+    /// The configuration as a URI with file:, http: or https:; of several, later ones replace keys of earlier ones
     #[arg(short = 'u', long, value_name = "URI", conflicts_with = "conf_files")]
     pub conf_uri: Vec<String>,
     /// User name for the web server (Basic)
@@ -427,11 +424,11 @@ pub(super) enum ChannelCommand {
     /// Forget the offset of a source that was removed for good; the channel must not be open elsewhere
     #[command(after_help = "Example:\n  \
             millpond channel forget-source -n a1 -f flume.conf --channel c1 r1\n\n\
-            A file channel stores the position of each source that reads files or runs a program. An agent\n\
-            forgets positions of sources that its configuration no longer names after a day, or when a\n\
+            A file channel stores the offset of each source that reads files or runs a program. An agent\n\
+            forgets offsets of sources that its configuration no longer names after a day, or when a\n\
             source needs the room; this command does so at once. A source of that name then continues from\n\
             its own file (positionFile of taildir, trackerDir of spooldir), or from the beginning if there is\n\
-            none: remove that file too if it shall read everything again.")]
+            none: remove that file too if it should read everything again.")]
     ForgetSource {
         #[command(flatten)]
         channel: ChannelArguments,

@@ -48,7 +48,7 @@ pub(super) fn stat(arguments: &InspectArguments) -> Result<(), CommandError> {
         };
         let _ = writeln!(
             text,
-            "{who} has the channel open; this is what the disks show, and not what that process has suspended: its log, /readyz and millpond top say that"
+            "{who} has the channel open; this shows what is on the disks, not which stripes that process has suspended: see its log, /readyz or millpond top"
         );
     }
     show_words(&text)

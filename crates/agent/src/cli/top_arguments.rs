@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// `top`.
 #[derive(Debug, Args)]
 pub(super) struct TopArguments {
-    /// An agent: HOST:PORT of its pages, HOST for port 41414, or a URL; default: this machine
+    /// An agent: HOST:PORT of its monitoring, HOST for port 41414, or a URL; default: this machine
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
     /// Seconds between queries, 0.5 to 3600

@@ -22,18 +22,18 @@ pub(super) enum TortureCommand {
             millpond torture write --data-dirs /mnt/disk1/t,/mnt/disk2/t --acks judge.example:4600\n  \
             millpond torture write --data-dirs /mnt/disk1/t --acks /mnt/other-disk/acks\n\n\
             The acknowledgements have to outlive the power cut: on another host (`torture collect`\n\
-            receives them there) or on a disk that keeps its power or is known to be honest.")]
+            receives them there) or on a disk that keeps its power or is known to honour syncs.")]
     Write(WriteArguments),
     /// Receive the acknowledgements of `torture write` on another host
     #[command(after_help = "Example:\n  \
             millpond torture collect 0.0.0.0:4600 acks\n\n\
-            Ends when the writer ends, says nothing for --silence seconds, or on Ctrl-C.")]
+            Ends when the writer ends, sends nothing for --silence seconds, or on Ctrl-C.")]
     Collect(CollectArguments),
     /// Second phase: verify the channel after the power cut
     #[command(after_help = "Example:\n  \
             millpond torture verify --data-dirs /mnt/disk1/t,/mnt/disk2/t --acks acks\n\n\
             Exit code 0 when everything acknowledged is there, 1 when not: then a disk, its\n\
-            controller or the file system said that something was safe when it was not, or the\n\
+            controller or the file system reported something as safe that was not, or the\n\
             channel has a fault.")]
     Verify(VerifyArguments),
     /// A child of a run

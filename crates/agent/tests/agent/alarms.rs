@@ -197,7 +197,7 @@ fn a_client_alarm_survives_a_kill_and_clears_at_its_return() {
     client.start();
     send_line(lines, "two");
     let over = server.alarm("history", 24003);
-    assert_eq!((&over["serial"], &over["why"]), (&alarm["serial"], &"it is in order again".into()));
+    assert_eq!((&over["serial"], &over["why"]), (&alarm["serial"], &"the problem is over".into()));
     let (_, body) = told(&requests);
     assert_eq!((&body["serial"], &body["state"]), (&alarm["serial"], &"cleared".into()));
 

@@ -4,7 +4,7 @@ millpond::internal::base::codes::codes! {
     /// Codes of the agent, of monitoring and of the alarm service.
     AGENT:
 
-    COMPONENT_PANICKED = 5001 Error "a component ended by a defect" {
+    COMPONENT_PANICKED = 5001 Error "a component ended because of a defect" {
         "A bug in millpond in one component. It is started again, and the others are not affected; nothing acknowledged is lost."
         "Report it with the lines before it."
     }
@@ -19,7 +19,7 @@ millpond::internal::base::codes::codes! {
     }
     MONITORING_PORT = 5102 Error "the monitoring port cannot be used" {
         "It is in use, or the agent's user may not use it. The agent runs without it, and it is tried again every 3 s."
-        "Give a free one with -Dflume.monitoring.port=N, or another address with -Dflume.monitoring.bind=ADDRESS."
+        "Choose a free port with -Dflume.monitoring.port=N, or another address with -Dflume.monitoring.bind=ADDRESS."
         "monitoring.md"
     }
     ADMIN_SOCKET_OFF = 5103 Error "the agent runs without an admin socket" {
@@ -43,11 +43,11 @@ millpond::internal::base::codes::codes! {
         "monitoring.md"
     }
     ALARMS_OFF = 5201 Error "the agent runs without alarms" {
-        "The machine has no more threads for the agent."
+        "The operating system refuses the agent a further thread."
         "Raise its limit (TasksMax, ulimit -u) and start it again."
         "alarms.md"
     }
-    ALARMS_PANICKED = 5202 Error "an evaluation of the alarms ended by a defect" {
+    ALARMS_PANICKED = 5202 Error "an evaluation of the alarms ended because of a defect" {
         "A bug in millpond. The next evaluation starts again with the existing alarms."
         "Report it with the lines before it."
         "alarms.md"
@@ -57,7 +57,7 @@ millpond::internal::base::codes::codes! {
         "Set alarms.directory, one for each agent, which its user may write."
         "alarms.md#stored-state"
     }
-    NOTICES_DROPPED = 5204 Warning "notices of alarms could not be delivered" {
+    NOTICES_DROPPED = 5204 Warning "notifications of alarms could not be delivered" {
         "A server that receives alarms was unavailable for long, or refuses them."
         "Correct its address or token; /alarms has what it missed."
         "alarms.md#notifications"

@@ -51,11 +51,11 @@ millpond::internal::base::codes::codes! {
     }
     ALARM_RELOAD_REFUSED = 90009 Alarm "Changed configuration refused" {
         "The configuration was changed to something that cannot be applied; the agent keeps the previous one."
-        "Correct it; millpond validate says the same as the alarm. If the cause may be temporary, such as a port in use, the configuration is tried again at each check."
+        "Correct it; millpond validate reports the same error as the alarm. If the cause may be temporary, such as a port in use, the configuration is tried again at each check."
         "alarms.md#90009-reloadrefused-changed-configuration-refused"
     }
     ALARM_CHANNEL_FAILING = 90010 Alarm "Channel does not take events" {
-        "A channel is not open, or refuses events for another reason than its capacity, for a minute (seconds)."
+        "A channel has not been open, or has refused events for a reason other than its capacity, for a minute (seconds)."
         "Remove the cause: the alarm has it. The channel is opened again by itself."
         "alarms.md#90010-channelfailing-channel-does-not-take-events"
     }
@@ -64,19 +64,19 @@ millpond::internal::base::codes::codes! {
         "docs/loss.md says for each reason what to do."
         "alarms.md#90011-eventslost-events-lost"
     }
-    ALARM_SOURCE_SILENT = 90012 Alarm "Source takes no events" {
+    ALARM_SOURCE_SILENT = 90012 Alarm "Source receives no events" {
         "A source has produced no event for the time set by sourceSilent.seconds."
         "Check whether its senders, its files or its command still produce events, and whether its channel accepts them."
-        "alarms.md#90012-sourcesilent-source-takes-no-events"
+        "alarms.md#90012-sourcesilent-source-receives-no-events"
     }
     ALARM_SINK_FAILING = 90013 Alarm "Sink of a group fails" {
         "The attempts of one sink of a group have failed for a minute (seconds). The others do its work, and there is one sink fewer to fall back on."
         "Check its destination; the log has the sink's last failure."
         "alarms.md#90013-sinkfailing-sink-of-a-group-fails"
     }
-    ALARM_CERTIFICATE_EXPIRES = 90016 Alarm "Certificate ends soon" {
+    ALARM_CERTIFICATE_EXPIRES = 90016 Alarm "Certificate expires soon" {
         "A certificate that a source or sink uses expires within two weeks (days)."
-        "Replace it with a new one; it is read while the agent runs."
-        "alarms.md#90016-certificateexpires-certificate-ends-soon"
+        "Replace it with a new one; the agent reads it again without a restart."
+        "alarms.md#90016-certificateexpires-certificate-expires-soon"
     }
 }

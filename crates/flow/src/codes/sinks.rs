@@ -7,7 +7,7 @@ millpond::internal::base::codes::codes! {
     SINK_FAILING = 3001 Warning "a sink cannot deliver" {
         "Its destination is unavailable, refuses or does not reply; the line has the reason. Its events wait in their channel, and it is tried again."
         "Check the destination that the line names."
-        "operations.md#when-a-server-is-away"
+        "operations.md#when-a-server-is-unavailable"
     }
     EVENT_HOLDS_UP = 3002 Warning "an event is refused by its destination and blocks the channel" {
         "One event that the server will never accept blocks all others."

@@ -27,7 +27,7 @@ millpond::internal::base::codes::codes! {
     // Ports and connections.
     PORT_UNAVAILABLE = 2101 Error "a port of a source cannot be used" {
         "It is in use, or the agent's user may not use it. The source's other ports are served, and this one is tried again."
-        "Free it, or give CAP_NET_BIND_SERVICE for one below 1024."
+        "Free the port, or grant CAP_NET_BIND_SERVICE for one below 1024."
     }
     CONNECTIONS_REFUSED = 2102 Warning "connections are refused, all slots are taken" {
         "Every client has sent data recently or has a request in progress, so no connection can be closed to make room. New clients are refused, and try again."
@@ -39,7 +39,7 @@ millpond::internal::base::codes::codes! {
         "Raise LimitNOFILE (ulimit -n), or lower maxConnections."
         "operations.md#size"
     }
-    SESSION_PANICKED = 2104 Error "a session with a client ended by a defect" {
+    SESSION_PANICKED = 2104 Error "a session with a client ended because of a defect" {
         "A bug in millpond. The connection is closed, the others are not affected; the client sends again what was not acknowledged."
         "Report it with the lines before it."
     }
@@ -80,8 +80,8 @@ millpond::internal::base::codes::codes! {
         "Move old files away, or split the group over several sources."
     }
     PLACES_LOST = 2205 Error "the journal of file offsets next to the position file is lost" {
-        "The journal with the ending .places-a or .places-b was removed or damaged, or positionFile was moved without it."
-        "Nothing, if lines may be repeated: the source continues where positionFile says. Move all files of that name together."
+        "The journal (its name ends in .places-a or .places-b) was removed or damaged, or positionFile was moved without it."
+        "Nothing, if repeated lines are acceptable: the source continues where positionFile says. Move all files of that name together."
     }
     PLACES_UNWRITABLE = 2206 Error "the journal of file offsets next to the position file cannot be written" {
         "No space, or no permission to write there; with more than 1,500 files that have changed since, others wait."

@@ -6,7 +6,7 @@ millpond::internal::base::codes::codes! {
 
     CONFIGURATION_ERROR = 4001 Error "a part of the configuration is left out" {
         "A component cannot run as it is written, and the agent runs without it, as Flume does; or the agent does not run. The line has file, line and key."
-        "Correct it. millpond validate says the same without starting anything; a running agent applies the change."
+        "Correct it. millpond validate reports the same without starting anything; a running agent applies the change."
         "flume-compat.md"
     }
     CONFIGURATION_WARNING = 4002 Warning "something in the configuration does not work as written" {
@@ -29,7 +29,7 @@ millpond::internal::base::codes::codes! {
     }
     CONFIGURATION_UNREADABLE = 4006 Error "the configuration cannot be read" {
         "The file cannot be read, or its server does not return it."
-        "Correct the path or the address, give the right to read, or bring the server back."
+        "Correct the path or the address, grant read permission, or bring the server back."
     }
     NOTHING_RUNS = 4007 Error "the agent has nothing that can run" {
         "Every source and every sink is left out; the messages before say why."

@@ -98,7 +98,7 @@ pub struct ChannelReading {
     pub failed_writes: u64,
     /// Age of the oldest event, lent and unreachable ones included; zero without events.
     pub oldest: Duration,
-    /// Why it would refuse a put for another reason than its capacity, if it would.
+    /// Why it would refuse a put for a reason other than its capacity, if it would.
     pub trouble: Option<String>,
     /// Its stripes; empty for a memory channel.
     pub stripes: Vec<StripeStatus>,

@@ -131,7 +131,7 @@ counters!(
         connection_failed: count = "ConnectionFailedCount",
         /// Takes that returned no event.
         batch_empty: count = "BatchEmptyCount",
-        /// Batches smaller than asked for.
+        /// Batches smaller than requested.
         batch_underflow: count = "BatchUnderflowCount",
         /// Full batches.
         batch_complete: count = "BatchCompleteCount",
@@ -201,7 +201,7 @@ counters!(
         open: flag = "Open",
         /// 1 once it was closed.
         closed: level = "Closed",
-        /// 1 while it cannot be opened or refuses puts for another reason than its capacity.
+        /// 1 while it cannot be opened or refuses puts for a reason other than its capacity.
         unhealthy: level = "Unhealthy",
         /// Checkpoints that could not be written into `checkpointDir`.
         checkpoint_error: count = "CheckpointWriteErrorCount",

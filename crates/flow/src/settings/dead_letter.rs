@@ -33,7 +33,7 @@ pub const KEYS: [Key; 4] = [
         name: "deadLetter.maxBytes",
         kind: KeyKind::Number,
         default: "1073741824",
-        meaning: "Bytes of the file in deadLetter.directory at most, from 4096; then events stay in the channel until it was moved away.",
+        meaning: "Bytes of the file in deadLetter.directory at most, from 4096; then events stay in the channel until the file is moved away.",
     },
 ];
 

@@ -27,11 +27,14 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Listens on `path`. A socket left by a killed agent is replaced.
+    /// Listens on `path`, whose directory is created if it is missing. A socket left by a killed agent is replaced.
     ///
     /// # Errors
-    /// Another agent listens there, the path is not a socket, or its directory does not exist.
+    /// Another agent listens there, the path is not a socket, or its directory cannot be created.
     pub fn listen(path: &Path, served: AdminState) -> io::Result<Self> {
+        if let Some(directory) = path.parent() {
+            files::create_directory(directory)?;
+        }
         let listener = bind(path)?;
         let listening = tokio::spawn(accept(listener, served));
         Ok(Self { path: path.to_owned(), listening })
@@ -163,6 +166,15 @@ mod tests {
         let error = AdminClient::tap(&path, &wanted()).unwrap_err().to_string();
         assert!(error.contains("does not respond"), "{error}");
         assert!(is_socket(&path), "it stays");
+    }
+
+    #[tokio::test]
+    async fn a_missing_directory_of_the_socket_is_created() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/agents/s");
+        let served = AdminState { agent: "a".to_owned(), taps: Arc::default() };
+        let _admin = Admin::listen(&path, served).unwrap();
+        assert!(UnixStream::connect(&path).await.is_ok());
     }
 
     #[tokio::test]

@@ -19,12 +19,12 @@ const AGENT: &[MetricFamily] = &[
     gauge(
         "process_resident_memory_bytes",
         ValueSource::Process(super::process::resident_bytes),
-        "Memory of the process that is in use now.",
+        "Resident memory of the process.",
     ),
     counter(
         "process_cpu_seconds_total",
         ValueSource::Process(super::process::cpu_seconds),
-        "Time that the processors spent for the process.",
+        "Processor time of the process, user and system.",
     ),
     gauge(
         "process_open_fds",
@@ -34,7 +34,7 @@ const AGENT: &[MetricFamily] = &[
     gauge(
         "process_max_fds",
         ValueSource::Process(super::process::files_max),
-        "File descriptors that it may have.",
+        "Limit on open file descriptors of the process.",
     ),
     gauge(
         "process_start_time_seconds",
@@ -72,22 +72,22 @@ const ALARMS: &[MetricFamily] = &[
     gauge(
         "millpond_alarm_notices_waiting",
         ValueSource::Alarm(AlarmMetric::Waiting),
-        "Notices of alarms that wait to be sent.",
+        "Notifications of alarms that wait to be sent.",
     ),
     counter(
         "millpond_alarm_notices_sent_total",
         ValueSource::Alarm(AlarmMetric::Sent),
-        "Notices that arrived.",
+        "Notifications that were delivered.",
     ),
     counter(
         "millpond_alarm_notice_failures_total",
         ValueSource::Alarm(AlarmMetric::Failures),
-        "Failed attempts to send a notice.",
+        "Failed attempts to send a notification.",
     ),
     counter(
         "millpond_alarm_notices_dropped_total",
         ValueSource::Alarm(AlarmMetric::Dropped),
-        "Notices that were dropped: too many waited, or they were refused.",
+        "Notifications that were dropped: too many waited, or they were refused.",
     ),
 ];
 
@@ -152,7 +152,7 @@ const SOURCES: &[MetricFamily] = &[
     source(
         "millpond_source_read_failures_total",
         "EventReadFail",
-        "Inputs that could not be read or understood.",
+        "Inputs that could not be read or parsed.",
     ),
     source(
         "millpond_source_channel_write_failures_total",
@@ -201,7 +201,7 @@ const CHANNELS: &[MetricFamily] = &[
     gauge(
         "millpond_channel_unhealthy",
         ValueSource::Attribute(ComponentRole::Channel, "Unhealthy"),
-        "1 while it cannot be opened or refuses puts for another reason than its capacity.",
+        "1 while it cannot be opened or refuses puts for a reason other than its capacity.",
     ),
     gauge(
         "millpond_channel_start_time_seconds",
@@ -216,7 +216,7 @@ const CHANNELS: &[MetricFamily] = &[
     gauge(
         "millpond_channel_capacity_events",
         ValueSource::Attribute(ComponentRole::Channel, "ChannelCapacity"),
-        "Events the channel holds at most.",
+        "Events that the channel holds at most.",
     ),
     gauge(
         "millpond_channel_fill_ratio",
@@ -271,7 +271,7 @@ const CHANNELS: &[MetricFamily] = &[
     gauge(
         "millpond_channel_waiting_bytes",
         ValueSource::Channel(|c| c.waiting_bytes.try_into().ok()),
-        "Approximate bytes of the waiting events: in memory, or of the log from the first of them to its end.",
+        "Approximate bytes of the waiting events: those in memory, or those of the log from the first of them to its end.",
     ),
     gauge(
         "millpond_channel_segment_bytes",
@@ -436,7 +436,7 @@ const SINKS: &[MetricFamily] = &[
     sink(
         "millpond_sink_partial_batches_total",
         "BatchUnderflowCount",
-        "Batches smaller than asked for.",
+        "Batches smaller than requested.",
     ),
     sink("millpond_sink_full_batches_total", "BatchCompleteCount", "Full batches."),
     sink(

@@ -169,7 +169,7 @@ fn bound(findings: &AdviceInput<'_>, best: &ReportRow) -> Option<String> {
     let (share, directories) = (best.of_bandwidth * 100.0, findings.device.len());
     let shared = if findings.file_systems < directories {
         format!(
-            " The {directories} directories are on {} file system{}: that brings nothing; one for each disk is enough.",
+            " The {directories} directories are on {} file system{}: that gains nothing; one for each disk is enough.",
             findings.file_systems,
             if findings.file_systems == 1 { "" } else { "s" }
         )
@@ -188,7 +188,7 @@ fn bound(findings: &AdviceInput<'_>, best: &ReportRow) -> Option<String> {
         )
     } else {
         format!(
-            "The limit: the fastest workload brings {share:.0} % of the bytes that the disks take, with {:.0} % of the processors busy: neither is used up; larger batches or more producers come before further directories.",
+            "The limit: the fastest workload brings {share:.0} % of the bytes that the disks take, with {:.0} % of the processors busy: neither is used up; try larger batches or more producers before further directories.",
             cpu * 100.0
         )
     };
@@ -200,13 +200,13 @@ fn capacity(findings: &AdviceInput<'_>, best: &ReportRow) -> String {
     let a_minute = best.events_per_second * 60.0;
     let event_bytes = findings.body_bytes as f64 * best.log_bytes;
     let own = format!(
-        "For your own rate, take the events of a second times the seconds that sinks may be away: {} events/s for an hour are a capacity of {} and {:.1} GB",
+        "For your own rate, multiply the events per second by the seconds that sinks may be down: {} events/s for an hour need a capacity of {} and {:.1} GB",
         with_separators(EXAMPLE_RATE),
         with_separators(EXAMPLE_RATE * 3600.0),
         EXAMPLE_RATE * 3600.0 * event_bytes / 1e9
     );
     let measured = format!(
-        "at the fastest rate, sinks that stand still for a minute leave {} events and {:.1} GB on the disks",
+        "at the fastest rate, sinks that are down for a minute leave {} events and {:.1} GB on the disks",
         with_separators(a_minute),
         a_minute * event_bytes / 1e9
     );
@@ -469,7 +469,7 @@ mod tests {
         let open = said(&[put(100, 4, 1e6)], |_| {});
         assert!(open.contains("a minute leave 60,000,000 events and 32.3 GB"), "{open}");
         assert!(
-            open.contains("10,000 events/s for an hour are a capacity of 36,000,000 and 19.4 GB"),
+            open.contains("10,000 events/s for an hour need a capacity of 36,000,000 and 19.4 GB"),
             "{open}"
         );
         let times = [(5.0, "5.0 s"), (600.0, "10 min"), (86_400.0, "24 h")];

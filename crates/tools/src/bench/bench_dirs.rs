@@ -32,7 +32,7 @@ pub(super) const BASELINE: &str = "baseline";
 pub enum BenchDirError {
     /// Its parent directory does not exist.
     #[error(
-        "{path}: there is no directory {above}; a mistyped path would measure another disk than the intended one, so make {above} if it is right",
+        "{path}: there is no directory {above}; create {above} if the path is right (a mistyped path would measure the wrong disk)",
         path = path.display(), above = above.display()
     )]
     InvalidPlace {

@@ -83,7 +83,7 @@ pub enum ScratchDirError {
     },
     /// It is new and its parent directory does not exist.
     #[error(
-        "{path}: there is no directory {above}; a mistyped path would test another disk than the intended one, so make {above} if it is right",
+        "{path}: there is no directory {above}; create {above} if the path is right (a mistyped path would test the wrong disk)",
         path = path.display(), above = above.display()
     )]
     InvalidPlace {

@@ -57,7 +57,7 @@ const BATCH_EVENTS_MAX: usize = 1_000_000;
 /// Gateways of one sink; all are tried in turn, each for its connect timeout.
 const GATEWAYS_MAX: usize = 64;
 
-const IGNORED: &str = "Has no effect here: a gateway knows its HBase.";
+const IGNORED: &str = "Has no effect here: the gateway has its own HBase configuration.";
 const KERBEROS: &str = "Has no effect here: a gateway logs in by itself.";
 
 const OWN_KEYS: [Key; 16] = [

@@ -203,7 +203,7 @@ impl AlarmEvaluator {
                 if at.now.saturating_sub(since) < settles {
                     return None;
                 }
-                self.clear(at, &place, "it is in order again")
+                self.clear(at, &place, "the problem is over")
             }
             RuleVerdict::Bad(words) => {
                 let new =

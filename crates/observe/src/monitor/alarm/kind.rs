@@ -129,9 +129,9 @@ const FILL: &[AlarmParameter] = &[
         "",
         (0, 99),
         set_clear,
-        "Percent below which the alarm is cleared; 10 less than percent without it.",
+        "Percent below which the alarm is cleared; by default 10 less than percent.",
     ),
-    lasts("30", "Seconds that it must be this full before the alarm is raised."),
+    lasts("30", "Seconds for which it must be this full before the alarm is raised."),
 ];
 
 const SIZE: &[AlarmParameter] = &[
@@ -147,9 +147,9 @@ const SIZE: &[AlarmParameter] = &[
         "",
         (0, u64::MAX),
         set_clear,
-        "Events below which it is cleared; nine tenths of events without it.",
+        "Events below which it is cleared; by default nine tenths of events.",
     ),
-    lasts("30", "Seconds that there must be so many before the alarm is raised."),
+    lasts("30", "Seconds for which there must be that many before the alarm is raised."),
 ];
 
 const OLDEST: &[AlarmParameter] =
@@ -161,7 +161,7 @@ const STALLED: &[AlarmParameter] = &[lasts(
 )];
 
 const SUSPENDED: &[AlarmParameter] =
-    &[lasts("10", "Seconds that a stripe must be suspended before the alarm is raised.")];
+    &[lasts("10", "Seconds for which a stripe must be suspended before the alarm is raised.")];
 
 const SPACE: &[AlarmParameter] = &[
     number(
@@ -169,7 +169,7 @@ const SPACE: &[AlarmParameter] = &[
         "5",
         (0, 99),
         set_limit,
-        "Percent of a disk that must be free; of this and freeBytes the smaller counts, or the one that is set. 0 for none.",
+        "Percent of a disk that must be free. If both this and freeBytes apply, the smaller counts; if one is set, it alone. 0 for none.",
     ),
     number(
         "freeBytes",
@@ -178,7 +178,7 @@ const SPACE: &[AlarmParameter] = &[
         set_bytes,
         "Bytes of a disk that must be free, 0 for none; at least the channel's minimumRequiredSpace, below which it refuses events.",
     ),
-    lasts("10", "Seconds that less must be free before the alarm is raised."),
+    lasts("10", "Seconds for which less than that must be free before the alarm is raised."),
 ];
 
 const QUARANTINED: &[AlarmParameter] = &[number(
@@ -186,17 +186,17 @@ const QUARANTINED: &[AlarmParameter] = &[number(
     "0",
     (0, u64::MAX),
     set_limit,
-    "Quarantined events that are known and handled: more raise the alarm.",
+    "Quarantined events that have been dealt with: only more than this raise the alarm.",
 )];
 
 const SOURCE: &[AlarmParameter] = &[lasts(
     "60",
-    "Seconds that a source must not run, or fail repeatedly, before the alarm is raised.",
+    "Seconds for which a source must be down, or fail repeatedly, before the alarm is raised.",
 )];
 
 const CHANNEL: &[AlarmParameter] = &[lasts(
     "60",
-    "Seconds that a channel must not be open, or refuse events for another reason than its capacity, before the alarm is raised.",
+    "Seconds for which a channel must be closed, or refuse events for a reason other than its capacity, before the alarm is raised.",
 )];
 
 const LOST: &[AlarmParameter] = &[
@@ -220,7 +220,7 @@ const SILENT: &[AlarmParameter] = &[number(
 
 const MEMBER: &[AlarmParameter] = &[lasts(
     "60",
-    "Seconds that a sink of a group must have failed, whatever the others do, before the alarm is raised.",
+    "Seconds for which a sink of a group must have failed, whatever the others do, before the alarm is raised.",
 )];
 
 const CERTIFICATE: &[AlarmParameter] = &[number(
@@ -228,7 +228,7 @@ const CERTIFICATE: &[AlarmParameter] = &[number(
     "14",
     (1, 3650),
     set_limit,
-    "Days before the end of a certificate from which the alarm is raised.",
+    "Days before a certificate expires at which the alarm is raised.",
 )];
 
 impl AlarmKind {

@@ -207,7 +207,7 @@ mod tests {
 
     fn kept() -> PersistedAlarms {
         let cleared =
-            ClearedAlarm { at_ms: 1_700_000_000_456, why: "it is in order again".to_owned() };
+            ClearedAlarm { at_ms: 1_700_000_000_456, why: "the problem is over".to_owned() };
         let client = ClientId::new("10.0.0.1".parse().unwrap(), "web", "k1");
         PersistedAlarms {
             next: 3,

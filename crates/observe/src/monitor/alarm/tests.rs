@@ -213,7 +213,7 @@ fn a_channel_is_full_when_it_stays_so_and_is_not_when_it_has_come_well_below() {
     rig.size("c1", 81);
     assert_eq!(rig.pass(100), []);
     rig.size("c1", 0);
-    assert_eq!(rig.pass(100), [at(11, "cleared 90001 CHANNEL.c1: it is in order again")]);
+    assert_eq!(rig.pass(100), [at(11, "cleared 90001 CHANNEL.c1: the problem is over")]);
     assert_eq!(rig.evaluator.history().len(), 1);
 }
 
@@ -236,7 +236,7 @@ fn what_is_good_must_be_seen_to_be_good_without_a_break() {
     rig.channels.lock().unwrap().remove("c2");
     assert_eq!(rig.pass(50), [], "nor is it found bad");
     rig.set("c1", open);
-    assert_eq!(rig.pass(50), [at(11, "cleared 90001 CHANNEL.c1: it is in order again")]);
+    assert_eq!(rig.pass(50), [at(11, "cleared 90001 CHANNEL.c1: the problem is over")]);
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_channel_fails_when_it_is_closed_or_says_why_it_refuses() {
     rig.set("c1", ChannelReading { trouble, ..ChannelReading::default() });
     assert_eq!(rig.pass(3), [at(1, "raised 90010 CHANNEL.c1")]);
     rig.set("c1", ChannelReading::default());
-    assert_eq!(rig.pass(20), [at(11, "cleared 90010 CHANNEL.c1: it is in order again")]);
+    assert_eq!(rig.pass(20), [at(11, "cleared 90010 CHANNEL.c1: the problem is over")]);
     channel.open.set(0);
     rig.channels.lock().unwrap().remove("c1");
     assert_eq!(rig.pass(3), [at(1, "raised 90010 CHANNEL.c1")]);
@@ -294,7 +294,7 @@ fn a_sink_that_hangs_is_seen_in_its_time_and_one_that_is_slow_is_not() {
     let [alarm] = &rig.evaluator.active()[..] else { panic!("one") };
     assert!(alarm.message.contains("5 events waiting in c1"), "{}", alarm.message);
     rig.registry.sink("k1").delivery.note(Duration::ZERO);
-    assert_eq!(rig.pass(5), [at(1, "cleared 90004 SINK.k1: it is in order again")]);
+    assert_eq!(rig.pass(5), [at(1, "cleared 90004 SINK.k1: the problem is over")]);
     // With nothing to deliver, no delivery is right.
     rig.size("c1", 0);
     assert_eq!(rig.pass(100), []);
@@ -314,7 +314,7 @@ fn a_sink_that_waits_for_what_another_holds_is_not_blamed() {
     sink.phases.enter(SinkPhase::Waiting, &clock);
     assert_eq!(rig.pass(50), [], "that is not a delivery");
     sink.delivery.note(Duration::ZERO);
-    assert_eq!(rig.pass(5), [at(1, "cleared 90004 SINK.k1: it is in order again")]);
+    assert_eq!(rig.pass(5), [at(1, "cleared 90004 SINK.k1: the problem is over")]);
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn a_group_delivers_when_one_of_its_sinks_does() {
     rig.registry.sink("k2").dropped.add(1);
     assert_eq!(rig.pass(2), []);
     rig.registry.sink("k2").delivery.note(Duration::ZERO);
-    assert_eq!(rig.pass(2), [at(1, "cleared 90004 SINKGROUP.g1: it is in order again")]);
+    assert_eq!(rig.pass(2), [at(1, "cleared 90004 SINKGROUP.g1: the problem is over")]);
 }
 
 #[test]
@@ -400,8 +400,8 @@ fn stripes_quarantine_and_channels_that_refuse_are_seen() {
     rig.registry.channel("c2").open.set(1);
     rig.set("c2", reading(None, 2, None));
     let cleared = [
-        at(11, "cleared 90005 CHANNEL.c2 /c2/data2: it is in order again"),
-        at(11, "cleared 90010 CHANNEL.c2: it is in order again"),
+        at(11, "cleared 90005 CHANNEL.c2 /c2/data2: the problem is over"),
+        at(11, "cleared 90010 CHANNEL.c2: the problem is over"),
     ];
     let mut seen = rig.pass(20);
     seen.sort();
@@ -409,7 +409,7 @@ fn stripes_quarantine_and_channels_that_refuse_are_seen() {
     // Damaged events stay damaged; only a person can mark them as dealt with.
     let (settings, _) = read("quarantine.c2.events = 2");
     rig.evaluator.adopt(Arc::new(settings));
-    assert_eq!(rig.pass(5), [at(1, "cleared 90007 CHANNEL.c2: it is in order again")]);
+    assert_eq!(rig.pass(5), [at(1, "cleared 90007 CHANNEL.c2: the problem is over")]);
 }
 
 #[test]
@@ -428,7 +428,7 @@ fn an_event_that_waits_for_too_long_is_seen() {
     waits(&rig, 61);
     assert_eq!(rig.pass(5), [at(1, "raised 90003 CHANNEL.c2")]);
     waits(&rig, 0);
-    assert_eq!(rig.pass(20), [at(11, "cleared 90003 CHANNEL.c2: it is in order again")]);
+    assert_eq!(rig.pass(20), [at(11, "cleared 90003 CHANNEL.c2: the problem is over")]);
 }
 
 #[test]
@@ -453,7 +453,7 @@ fn a_disk_has_one_alarm_and_needs_what_its_channel_needs() {
     put(&mut rig, "/c2/data1", 10_500_000, 1);
     assert_eq!(rig.pass(50), []);
     put(&mut rig, "/c2/data1", 11_000_000, 1);
-    assert_eq!(rig.pass(50), [at(11, "cleared 90006 CHANNEL.c2 /c2/data1: it is in order again")]);
+    assert_eq!(rig.pass(50), [at(11, "cleared 90006 CHANNEL.c2 /c2/data1: the problem is over")]);
     let mut rig = AlarmHarness::new(
         "diskSpace.seconds = 0\ndiskSpace.freeBytes = 0\ndiskSpace.freePercent = 0",
     );
@@ -480,7 +480,7 @@ fn a_disk_smaller_than_free_bytes_can_be_healthy_and_shows_the_numbers_of_now() 
     assert_eq!(rig.pass(5), []);
     assert!(message(&rig).starts_with("0 bytes of 200 MiB are free"), "{}", message(&rig));
     put(&mut rig, 147, 200);
-    assert_eq!(rig.pass(20), [at(11, "cleared 90006 CHANNEL.c2 /c2/data2: it is in order again")]);
+    assert_eq!(rig.pass(20), [at(11, "cleared 90006 CHANNEL.c2 /c2/data2: the problem is over")]);
     // A large disk has enough with less than a share of it, unless only the share is set.
     put(&mut rig, 2048, 10 << 20);
     assert_eq!(rig.pass(5), []);
@@ -507,7 +507,7 @@ fn a_source_that_falls_again_and_again_has_one_alarm() {
         seen.extend(rig.pass(3));
     }
     assert_eq!(seen, [at(1, "raised 90008 SOURCE.r2")]);
-    assert_eq!(rig.pass(30), [at(18, "cleared 90008 SOURCE.r2: it is in order again")]);
+    assert_eq!(rig.pass(30), [at(18, "cleared 90008 SOURCE.r2: the problem is over")]);
     // A source that has read all its input does not fail.
     source.up.set(0);
     source.stopped(7);
@@ -520,7 +520,7 @@ fn a_refused_configuration_is_an_alarm_until_one_is_taken_over() {
     rig.refused = Some("a.channels: no".to_owned());
     assert_eq!(rig.pass(5), [at(1, "raised 90009 AGENT.a")]);
     rig.refused = None;
-    assert_eq!(rig.pass(5), [at(1, "cleared 90009 AGENT.a: it is in order again")]);
+    assert_eq!(rig.pass(5), [at(1, "cleared 90009 AGENT.a: the problem is over")]);
 }
 
 #[test]
@@ -559,7 +559,7 @@ fn a_source_that_takes_nothing_is_an_alarm_only_where_a_setting_says_so() {
         AlarmHarness::new("sourceSilent.r2.seconds = 30\nsourceSilent.r2.severity = minor");
     assert_eq!(rig.pass(31), [at(31, "raised 90012 SOURCE.r2")]);
     rig.registry.source("r2").event_accepted.add(1);
-    assert_eq!(rig.pass(29), [at(1, "cleared 90012 SOURCE.r2: it is in order again")]);
+    assert_eq!(rig.pass(29), [at(1, "cleared 90012 SOURCE.r2: the problem is over")]);
     rig.registry.source("r2").event_accepted.add(1);
     assert_eq!(rig.pass(30), []);
     assert_eq!(rig.pass(5), [at(1, "raised 90012 SOURCE.r2")]);
@@ -586,5 +586,5 @@ fn a_sink_of_a_group_that_fails_is_an_alarm_although_another_delivers() {
     rig.registry.sink("k2").failing.set(0);
     let mut seen = rig.pass(30);
     seen.iter_mut().for_each(|seen| seen.0 = 0);
-    assert_eq!(seen, [at(0, "cleared 90013 SINK.k2: it is in order again")]);
+    assert_eq!(seen, [at(0, "cleared 90013 SINK.k2: the problem is over")]);
 }

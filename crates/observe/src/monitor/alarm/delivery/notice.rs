@@ -44,9 +44,9 @@ impl Notice {
                 format!("{why} (it was: {})", alarm.message)
             }
             Self::Dropped(count) => {
-                let notices = Quantity(*count, "notice");
+                let notices = Quantity(*count, "notification");
                 format!(
-                    "{notices} of alarms {} dropped, for want of delivery; /alarms has all of them",
+                    "{notices} of alarms {} dropped because they could not be delivered; /alarms has all of them",
                     notices.was()
                 )
             }

@@ -271,10 +271,10 @@ impl DeliveryTask {
         if count == 0 {
             return;
         }
-        let notices = Quantity(count, "notice");
+        let notices = Quantity(count, "notification");
         tracing::warn!(
             code = %codes::NOTICES_DROPPED,
-            "alarms: {}: {notices} dropped, not to be delivered; /alarms and the log have all of them",
+            "alarms: {}: {notices} dropped because they could not be delivered; /alarms and the log have all of them",
             self.speaker.place()
         );
         let now = self.clock.now();

@@ -53,7 +53,7 @@ const LEAST: Key = key(
     "warning, minor, major or critical: alarms of a lower severity are not sent.",
 );
 const PER_MINUTE_MEANING: &str =
-    "Notices per minute at most, 1 to 6000; further ones wait, at most the newest 100.";
+    "Notifications per minute at most, 1 to 6000; further ones wait, at most the newest 100.";
 
 /// The keys after `webhook.`.
 pub(crate) const WEBHOOK: [Key; 20] = joined(&[

@@ -125,11 +125,11 @@ fn a_template_is_filled_and_nothing_in_it_ends_what_is_around_it() {
         "m=a%20%22b%22%0A%5C%20%25%7Bhost%7D%20%C3%A9%26%3D&x"
     );
     assert_eq!(fill("100 % %%{host} %{host}", &nasty, TemplateEscape::None), "100 % %{host} log1");
-    let cleared = ClearedAlarm { at_ms: 1_700_000_001_000, why: "it is in order again".to_owned() };
+    let cleared = ClearedAlarm { at_ms: 1_700_000_001_000, why: "the problem is over".to_owned() };
     let over = Notice::Cleared(Arc::new(Alarm { cleared: Some(cleared), ..alarm(7, "full") }));
     let text =
         "%{state} %{severity} %{component} %{raised} %{clearedMs} %{cluster} %{agent}: %{message}";
-    let words = "cleared major CHANNEL.c1 2023-11-14T22:13:20Z 1700000001000 north a: it is in order again (it was: full)";
+    let words = "cleared major CHANNEL.c1 2023-11-14T22:13:20Z 1700000001000 north a: the problem is over (it was: full)";
     assert_eq!(fill(text, &over, TemplateEscape::None), words);
     assert_eq!(
         fill("%{state} %{dropped} %{id}", &Notice::Dropped(3), TemplateEscape::None),
@@ -184,7 +184,7 @@ fn a_robot_is_asked_with_its_token_the_time_and_a_signature() {
     assert_eq!(robot.url(1), "https://h/robot/send?access_token=a%20b");
     let body: Json =
         serde_json::from_str(&robot.body(&Notice::Dropped(2), &sender())).expect("JSON");
-    assert!(body["text"]["content"].as_str().expect("text").contains("2 notices"), "{body}");
+    assert!(body["text"]["content"].as_str().expect("text").contains("2 notifications"), "{body}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn a_client_that_used_to_come_is_missed_until_its_first_message() {
     let message = "client 10.0.0.1 web/k1 has had no connection here since 2023-11-14T22:13:40Z";
     assert_eq!((alarm.severity.word(), &*alarm.message), ("major", message));
     let _contact = rig.meet([10, 0, 0, 1], "web", "k1");
-    assert_eq!(rig.pass(30), [at(1, &format!("cleared 24003 {missed}: it is in order again"))]);
+    assert_eq!(rig.pass(30), [at(1, &format!("cleared 24003 {missed}: the problem is over"))]);
 }
 
 #[test]
@@ -77,8 +77,7 @@ fn clients_that_are_named_are_expected_from_the_start_and_no_others() {
     drop((contact.take(), stranger));
     assert_eq!(rig.pass(20), [at(10, "raised 24003 SOURCE.r1 web")]);
     let _both = rig.meet([10, 0, 0, 7], "web", "k2");
-    let cleared =
-        |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: it is in order again"));
+    let cleared = |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: the problem is over"));
     let mut seen = rig.pass(20);
     seen.sort();
     assert_eq!(seen[..2], [cleared("10.0.0.7"), cleared("web/k2")]);
@@ -113,7 +112,7 @@ fn a_name_counts_from_its_own_address_or_with_its_certificate_only() {
     let _shown = [shown("db"), shown("app")];
     let mut cleared = rig.pass(20);
     cleared.sort();
-    let words = |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: it is in order again"));
+    let words = |who: &str| at(1, &format!("cleared 24003 SOURCE.r1 {who}: the problem is over"));
     assert_eq!(cleared, [words("cert:app"), words("db")]);
     drop((impostor, other));
 }
@@ -128,7 +127,7 @@ fn an_open_connection_may_not_be_enough() {
     contact.message();
     assert_eq!(
         rig.pass(5),
-        [at(1, "cleared 24003 SOURCE.r1 10.0.0.1 web/k1: it is in order again")]
+        [at(1, "cleared 24003 SOURCE.r1 10.0.0.1 web/k1: the problem is over")]
     );
 }
 
@@ -151,7 +150,7 @@ fn learned_clients_and_alarms_survive_a_restart_and_are_sent_again() {
         seen,
         [
             // Its configuration is valid now.
-            at(1, "cleared 90009 AGENT.a: it is in order again"),
+            at(1, "cleared 90009 AGENT.a: the problem is over"),
             // It was away before, and its time began anew with the start.
             at(11, "still 24003 SOURCE.r1 10.0.0.1 web/k1"),
             at(11, "raised 24003 SOURCE.r1 10.0.0.2 web/k1"),
