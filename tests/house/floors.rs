@@ -20,7 +20,18 @@ const FLOORS: &[(u8, &[&str])] = &[
     (7, &["flow::codes", "flow::date", "flow::metrics", "flow::net"]),
     (8, &["flow::pattern", "flow::settings", "flow::wire"]),
     (9, &["flow"]),
-    (10, &["adapters::wire", "config", "hdfs::file_system", "kafka::settings", "observe::svg"]),
+    (
+        10,
+        &[
+            "adapters::wire",
+            "config",
+            "hdfs::file_system",
+            "jms",
+            "kafka::settings",
+            "observe::svg",
+            "zookeeper",
+        ],
+    ),
     (
         11,
         &[

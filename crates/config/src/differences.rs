@@ -461,6 +461,26 @@ pub const DIFFERENCES: &[Difference] = &[
         "truststore sets the trusted certificates; Flume uses only the trust store of its Java",
     ),
     always(
+        ComponentKind::Source,
+        &["jms"],
+        &[],
+        "messages come by AMQP 1.0, so providerURL is amqp:// or amqps://; a full channel receives nothing, in Flume each try counts as a delivery and the broker sets messages aside; a broker that is absent or lost is connected again",
+    ),
+    with(
+        "converter.charset",
+        ComponentKind::Source,
+        &["jms"],
+        &["converter.charset"],
+        "converter.charset is used; Flume ignores it",
+    ),
+    with(
+        "maxMessageBytes",
+        ComponentKind::Source,
+        &["jms"],
+        &["maxMessageBytes"],
+        "maxMessageBytes is a key of millpond; Flume has no limit",
+    ),
+    always(
         ComponentKind::Sink,
         &["http"],
         &[],

@@ -123,6 +123,9 @@ impl FlumeType {
             (ComponentKind::Sink, _) => {
                 "; until then external hands its events to a program of your own (docs/external.md), or file_roll keeps them in files"
             }
+            (ComponentKind::Source, "jms") => {
+                "; without it external has a program of your own bring its messages (docs/external.md)"
+            }
             (ComponentKind::Source, _) => {
                 "; until then external has a program of your own bring its events (docs/external.md)"
             }
@@ -176,11 +179,14 @@ pub const TYPES: &[FlumeType] = &[
         100,
     ),
     entry(ComponentKind::Source, &["http", "org.apache.flume.source.http.HTTPSource"]),
-    batched(
-        ComponentKind::Source,
-        &["jms", "org.apache.flume.source.jms.JMSSource"],
-        "batchSize",
-        100,
+    with_feature(
+        batched(
+            ComponentKind::Source,
+            &["jms", "org.apache.flume.source.jms.JMSSource"],
+            "batchSize",
+            100,
+        ),
+        "jms",
     ),
     batched(
         ComponentKind::Source,

@@ -108,6 +108,12 @@ pub trait Intake: Send + Sync {
 
     /// Returns the most events of one transaction: the smallest of the channels' `transactionCapacity`.
     fn transaction_capacity(&self) -> usize;
+
+    /// Returns for how many events all channels that may have to take them have room, before interceptors drop any.
+    /// Other sources may use that room first. Sources that can leave events where they are ask for no more.
+    fn free_events(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// Progress of a source's start.

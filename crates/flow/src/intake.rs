@@ -245,6 +245,16 @@ impl Intake for ChannelProcessor {
         let capacities = self.channels.iter().map(|c| c.channel.limits().transaction_capacity);
         capacities.min().unwrap_or(usize::MAX)
     }
+
+    fn free_events(&self) -> u64 {
+        let required =
+            self.channels.iter().enumerate().filter(|(at, _)| self.selector.may_require(*at));
+        let free = required.map(|(_, named)| {
+            let channel = &named.channel;
+            channel.limits().capacity.saturating_sub(channel.status().events)
+        });
+        free.min().unwrap_or(u64::MAX)
+    }
 }
 
 #[cfg(test)]
@@ -382,6 +392,15 @@ mod tests {
         // Nothing of a refused batch is counted yet, because it is tried again.
         intake.commit(events(&["3", "8"])).await.unwrap_err();
         assert_eq!(dropped(), 4);
+    }
+
+    #[tokio::test]
+    async fn the_room_is_that_of_the_fullest_required_channel() {
+        let channels = [channel("c1", 5), channel("c2", 3), channel("c3", 1)];
+        let (intake, _) = intake(&channels, &["c3"]);
+        assert_eq!(intake.free_events(), 3);
+        intake.commit(events(&["1", "2"])).await.unwrap();
+        assert_eq!(intake.free_events(), 1, "an optional channel that is full does not count");
     }
 
     #[test]

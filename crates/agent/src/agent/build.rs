@@ -25,6 +25,14 @@ static SINKS: LazyLock<Vec<&'static SinkType>> = LazyLock::new(|| {
     light.collect()
 });
 
+/// The sources of this build.
+static SOURCES: LazyLock<Vec<&'static SourceType>> = LazyLock::new(|| {
+    let light = millpond_adapters::source::TYPES.iter().copied();
+    #[cfg(feature = "jms")]
+    let light = light.chain(millpond_jms::SOURCE_TYPES.iter().copied());
+    light.collect()
+});
+
 /// The types of sources, interceptors and sinks that can be built.
 #[derive(Clone, Copy)]
 pub struct ComponentTypes {
@@ -45,7 +53,7 @@ impl ComponentTypes {
     #[must_use]
     pub fn built_in() -> Self {
         Self {
-            sources: millpond_adapters::source::TYPES,
+            sources: &SOURCES,
             interceptors: millpond_flow::interceptor::TYPES,
             selectors: millpond_flow::selector::TYPES,
             processors: millpond_flow::processor::TYPES,

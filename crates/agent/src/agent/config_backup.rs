@@ -7,13 +7,13 @@
 //!
 //! Invariant: the backup is a configuration of which every part could run.
 
-use super::config_origin::ConfigOriginError;
 use super::options::AgentOptions;
 use millpond_config::ConfigText;
 use millpond_flow::base::files;
 use millpond_flow::base::limits::CONFIG_BYTES_MAX;
 use millpond_flow::base::small_file::{SmallFileError, read_whole};
 use millpond_flow::codes;
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,11 +86,8 @@ impl ConfigBackup {
     }
 }
 
-/// Returns the stored configuration instead of one that could not be read.
-pub(super) fn in_place_of(
-    error: ConfigOriginError,
-    options: &AgentOptions,
-) -> Result<ConfigText, ConfigOriginError> {
+/// Returns the stored configuration instead of one that cannot be read or used.
+pub(super) fn in_place_of<E: Display>(error: E, options: &AgentOptions) -> Result<ConfigText, E> {
     let Some(directory) = &options.backup else { return Err(error) };
     match kept(directory, &options.name) {
         Ok(text) => {

@@ -1,11 +1,12 @@
-//! The origins of a configuration: files, and pages of web servers.
+//! The origins of a configuration: files, pages of web servers, and nodes of ZooKeeper.
 //!
-//! Limits: a page may be as long as a file ([`CONFIG_BYTES_MAX`]); the first connection may take 10
-//! s, and everything after it 30 s.
+//! Limits: a page or a node may be as long as a file ([`CONFIG_BYTES_MAX`]); the first connection may
+//! take 10 s, and everything after it 30 s. A node is waited for 10 s at the start.
 //!
 //! A page is fetched with a conditional request (`ETag`, `Last-Modified`), so that an unchanged
 //! page is not transferred. A page that cannot be fetched while an agent runs changes nothing: this
-//! is logged, and the last one counts.
+//! is logged, and the last one counts. The same holds for a node while its servers are away; one that
+//! is deleted or empty is not a configuration, so the running one stays.
 
 use base64ct::{Base64, Encoding};
 use hyper::header::HeaderValue;
@@ -19,12 +20,17 @@ use millpond_flow::net::endpoint::Endpoint;
 use millpond_flow::net::http_get::{FetchError, FetchOptions, Page, fetch};
 use millpond_flow::net::tls::{ClientTls, StoreReloader, TlsError};
 use millpond_flow::settings::tls;
+use millpond_zookeeper::ZooKeeperError;
+use millpond_zookeeper::access::EnsembleAccess;
+use millpond_zookeeper::address::NodeAddress;
+use millpond_zookeeper::follower::{NodeFollower, NodeState};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 const CONNECT: Duration = Duration::from_secs(10);
 const REQUEST: Duration = Duration::from_secs(30);
@@ -36,6 +42,8 @@ pub enum ConfigOrigin {
     File(PathBuf),
     /// The page at a URL.
     Web(Endpoint),
+    /// The content of a node of ZooKeeper.
+    ZooKeeper(NodeAddress),
 }
 
 impl From<PathBuf> for ConfigOrigin {
@@ -49,25 +57,27 @@ impl fmt::Display for ConfigOrigin {
         match self {
             Self::File(path) => path.display().fmt(f),
             Self::Web(endpoint) => endpoint.fmt(f),
+            Self::ZooKeeper(node) => node.fmt(f),
         }
     }
 }
 
-/// How web servers are accessed.
+/// How the servers of configurations are accessed.
 #[derive(Clone)]
-pub struct WebAccess {
+pub struct OriginAccess {
     authorization: Option<HeaderValue>,
     tls: ClientTls,
+    ensemble: EnsembleAccess,
 }
 
 /// Passwords must not be logged.
-impl fmt::Debug for WebAccess {
+impl fmt::Debug for OriginAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access").field("tls", &self.tls).finish_non_exhaustive()
     }
 }
 
-impl WebAccess {
+impl OriginAccess {
     /// Returns the access for the user `name` with `password`, if there is one; `properties` are
     /// the `-D` options, which may name a trust store.
     #[must_use]
@@ -78,7 +88,17 @@ impl WebAccess {
             value.set_sensitive(true);
             Some(value)
         });
-        Self { authorization, tls: tls::client_of_process(properties) }
+        Self {
+            authorization,
+            tls: tls::client_of_process(properties),
+            ensemble: EnsembleAccess::new(user, properties),
+        }
+    }
+
+    /// Returns whether ZooKeeper is accessed with TLS.
+    #[must_use]
+    pub fn has_ensemble_tls(&self) -> bool {
+        self.ensemble.tls.is_some()
     }
 }
 
@@ -113,6 +133,43 @@ pub enum ConfigOriginError {
         /// What is wrong with the store.
         source: Arc<TlsError>,
     },
+    /// A node cannot be read.
+    #[error("configuration {node}: {source} ({})", codes::CONFIGURATION_UNREADABLE)]
+    Node {
+        /// The node.
+        node: Box<NodeAddress>,
+        /// The cause.
+        source: Arc<ZooKeeperError>,
+    },
+    /// A node has no configuration.
+    #[error("configuration {node}: {state} ({})", codes::CONFIGURATION_UNREADABLE)]
+    NoContent {
+        /// The node.
+        node: Box<NodeAddress>,
+        /// How it is.
+        state: EmptyNode,
+    },
+}
+
+/// How a node is that has no configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyNode {
+    /// There is none.
+    Absent,
+    /// It has no content but blanks.
+    Empty,
+    /// Its servers have not replied yet.
+    Pending,
+}
+
+impl fmt::Display for EmptyNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("there is no such node"),
+            Self::Empty => f.write_str("the node is empty"),
+            Self::Pending => write!(f, "no server has replied within {} s", CONNECT.as_secs()),
+        }
+    }
 }
 
 /// A fingerprint of an origin: of a file its device, number, size and time of change.
@@ -121,6 +178,7 @@ pub(super) enum OriginState {
     /// `None` if there is no such file.
     File(Option<(u64, u64, u64, i64, i64)>),
     Page(Result<Arc<Page>, ConfigOriginError>),
+    Node(NodeState),
 }
 
 impl PartialEq for OriginState {
@@ -130,6 +188,11 @@ impl PartialEq for OriginState {
             (Self::Page(Ok(one)), Self::Page(Ok(other))) => one.bytes == other.bytes,
             // That it is still missing is not a change, whatever the reason.
             (Self::Page(Err(_)), Self::Page(Err(_))) => true,
+            (Self::Node(one), Self::Node(other)) => match (one, other) {
+                (NodeState::Content(one), NodeState::Content(other)) => one == other,
+                (NodeState::Absent, NodeState::Absent) => true,
+                (one, other) => !one.is_read() && !other.is_read(),
+            },
             _ => false,
         }
     }
@@ -138,20 +201,39 @@ impl PartialEq for OriginState {
 /// The origins of one configuration; later ones replace keys of earlier ones.
 pub(super) struct ConfigOrigins {
     list: Vec<ConfigOrigin>,
-    access: WebAccess,
+    access: OriginAccess,
     /// A file that is watched as well and is not part of the configuration.
     beside: Option<PathBuf>,
     tls: StoreReloader<ClientTls>,
     clock: SystemClock,
     /// One for each origin: the success of one page says nothing about the others.
     failure_logs: Vec<FailureLog>,
+    /// One for each origin that is a node.
+    followers: Vec<Option<NodeFollower>>,
 }
 
 impl ConfigOrigins {
-    pub(super) fn new(list: Vec<ConfigOrigin>, access: WebAccess, beside: Option<PathBuf>) -> Self {
+    /// Must be called within a runtime.
+    pub(super) fn new(
+        list: Vec<ConfigOrigin>,
+        access: OriginAccess,
+        beside: Option<PathBuf>,
+    ) -> Self {
         let tls = StoreReloader::new(access.tls.clone());
         let failure_logs = list.iter().map(|_| FailureLog::default()).collect();
-        Self { list, access, beside, tls, clock: SystemClock::new(), failure_logs }
+        let follower = |origin: &ConfigOrigin| match origin {
+            ConfigOrigin::ZooKeeper(node) => {
+                Some(NodeFollower::new(node.clone(), access.ensemble.clone()))
+            }
+            ConfigOrigin::File(_) | ConfigOrigin::Web(_) => None,
+        };
+        let followers = list.iter().map(follower).collect();
+        Self { list, access, beside, tls, clock: SystemClock::new(), failure_logs, followers }
+    }
+
+    /// Returns a receiver that is notified when a node changes; `None` without nodes.
+    pub(super) fn node_changes(&self) -> Option<watch::Receiver<NodeState>> {
+        self.followers.iter().flatten().next().map(NodeFollower::changes)
     }
 
     /// The lines to log if each worked again.
@@ -172,6 +254,10 @@ impl ConfigOrigins {
                     }
                     _ => OriginState::Page(self.page(endpoint, None).await.map(Arc::new)),
                 },
+                ConfigOrigin::ZooKeeper(_) => OriginState::Node(match &self.followers[at] {
+                    Some(follower) => follower.first(CONNECT).await,
+                    None => NodeState::Pending,
+                }),
             });
         }
         if let Some(path) = &self.beside {
@@ -249,11 +335,31 @@ impl ConfigOrigins {
                 bytes: page.bytes.to_vec(),
             }),
             (ConfigOrigin::File(path), _) => read(path),
-            (ConfigOrigin::Web(_), OriginState::File(_)) => {
-                unreachable!("a page never looks like a file")
+            (ConfigOrigin::ZooKeeper(node), OriginState::Node(state)) => content(node, state),
+            (ConfigOrigin::Web(_) | ConfigOrigin::ZooKeeper(_), _) => {
+                unreachable!("the fingerprint of an origin is of its own kind")
             }
         };
         self.list.iter().zip(looks).map(one).collect()
+    }
+}
+
+/// Returns the content of a node.
+fn content(node: &NodeAddress, state: &NodeState) -> Result<ConfigText, ConfigOriginError> {
+    let none = |state| ConfigOriginError::NoContent { node: Box::new(node.clone()), state };
+    match state {
+        NodeState::Content(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => {
+            Err(none(EmptyNode::Empty))
+        }
+        NodeState::Content(bytes) => {
+            Ok(ConfigText { name: PathBuf::from(node.to_string()), bytes: bytes.to_vec() })
+        }
+        NodeState::Absent => Err(none(EmptyNode::Absent)),
+        NodeState::Pending => Err(none(EmptyNode::Pending)),
+        NodeState::Unread(source) => Err(ConfigOriginError::Node {
+            node: Box::new(node.clone()),
+            source: Arc::clone(source),
+        }),
     }
 }
 
@@ -279,7 +385,7 @@ async fn look(path: &Path) -> Option<(u64, u64, u64, i64, i64)> {
 /// One of them could not be read.
 pub async fn read_once(
     origins: Vec<ConfigOrigin>,
-    access: WebAccess,
+    access: OriginAccess,
 ) -> Result<Vec<ConfigText>, ConfigOriginError> {
     let origins = ConfigOrigins::new(origins, access, None);
     let looks = origins.look(&[]).await;

@@ -2,10 +2,12 @@
 
 use super::config_origin::{ConfigOriginError, ConfigOrigins, OriginState};
 use millpond_config::ConfigText;
+use millpond_zookeeper::follower::NodeState;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 /// A file that is being written has changed again after this time.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -28,6 +30,8 @@ pub(super) struct ConfigWatch {
     /// Their fingerprints at the last read.
     looks: Vec<OriginState>,
     poll: Option<tokio::time::Interval>,
+    /// Notified when a node of ZooKeeper changes; `None` without one, and if only SIGHUP counts.
+    node_changes: Option<watch::Receiver<NodeState>>,
     hangup: Signal,
     /// A SIGHUP has come that was not reported yet.
     hung_up: bool,
@@ -46,9 +50,10 @@ impl ConfigWatch {
             poll
         });
         let hangup = signal(SignalKind::hangup())?;
+        let node_changes = if poll.is_some() { origins.node_changes() } else { None };
         let origins = Arc::new(origins);
         let looks = origins.look(&[]).await;
-        Ok(Self { origins, looks, poll, hangup, hung_up: false, again: false })
+        Ok(Self { origins, looks, poll, node_changes, hangup, hung_up: false, again: false })
     }
 
     /// Reads the current configuration.
@@ -64,8 +69,8 @@ impl ConfigWatch {
         self.again = again;
     }
 
-    /// Returns on SIGHUP, when an origin has changed and is no longer being written, and at each
-    /// poll if a retry is due. May be cancelled at any time: a change that was being observed is
+    /// Returns on SIGHUP, when an origin has changed and is no longer being written (a node of ZooKeeper
+    /// is noticed at once, all else at the polls), and at each poll if a retry is due. May be cancelled at any time: a change that was being observed is
     /// observed the next time.
     pub(super) async fn changed(&mut self) -> ReloadCause {
         loop {
@@ -73,6 +78,7 @@ impl ConfigWatch {
                 tokio::select! {
                     _ = self.hangup.recv() => self.hung_up = true,
                     () = tick(&mut self.poll) => {}
+                    () = node_changed(&mut self.node_changes) => {}
                 }
             }
             let found = self.origins.look(&self.looks).await;
@@ -82,7 +88,8 @@ impl ConfigWatch {
                 return ReloadCause::Changed;
             }
             if found != self.looks {
-                self.looks = self.settled(found).await;
+                self.looks =
+                    if self.may_be_incomplete(&found) { self.settled(found).await } else { found };
                 tracing::info!("the configuration has changed; reading it again");
                 return ReloadCause::Changed;
             }
@@ -92,6 +99,12 @@ impl ConfigWatch {
                 return ReloadCause::Again;
             }
         }
+    }
+
+    /// Returns whether a changed origin may still be being written. A node changes as a whole.
+    fn may_be_incomplete(&self, found: &[OriginState]) -> bool {
+        let mut pairs = found.iter().zip(&self.looks);
+        pairs.any(|(found, before)| found != before && !matches!(found, OriginState::Node(_)))
     }
 
     /// Returns the fingerprints once they no longer change.
@@ -115,10 +128,20 @@ async fn tick(poll: &mut Option<tokio::time::Interval>) {
     }
 }
 
+async fn node_changed(changes: &mut Option<watch::Receiver<NodeState>>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    // Without a node; a follower ends with the agent only.
+    std::future::pending::<()>().await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::config_origin::{ConfigOrigin, WebAccess};
+    use crate::agent::config_origin::{ConfigOrigin, OriginAccess};
     use millpond_flow::net::endpoint::Endpoint;
     use rustix::process::{Signal, getpid, kill_process};
     use std::collections::BTreeMap;
@@ -156,7 +179,8 @@ mod tests {
     #[tokio::test]
     async fn the_same_page_with_another_tag_is_asked_for_by_that_tag() {
         let (page, asked) = server(&["200 OK\r\nETag: \"one\"", "200 OK\r\nETag: \"two\""]).await;
-        let origins = ConfigOrigins::new(vec![page], WebAccess::new(None, &BTreeMap::new()), None);
+        let origins =
+            ConfigOrigins::new(vec![page], OriginAccess::new(None, &BTreeMap::new()), None);
         let watch = ConfigWatch::new(origins, Some(Duration::from_millis(1))).await;
         let mut watch = watch.expect("watches");
         let has_asked = async {
@@ -178,7 +202,7 @@ mod tests {
     async fn the_success_of_one_page_does_not_end_the_failure_of_another() {
         let (good, _) = server(&["200 OK"]).await;
         let (bad, _) = server(&["200 OK", "500 Sorry"]).await;
-        let access = WebAccess::new(None, &BTreeMap::new());
+        let access = OriginAccess::new(None, &BTreeMap::new());
         let origins = ConfigOrigins::new(vec![bad, good], access, None);
         let looks = origins.look(&[]).await;
         for _ in 0..3 {
@@ -196,7 +220,7 @@ mod tests {
     async fn a_sighup_that_comes_while_something_else_happens_is_not_forgotten() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = ConfigOrigin::File(directory.path().join("a.conf"));
-        let access = WebAccess::new(None, &BTreeMap::new());
+        let access = OriginAccess::new(None, &BTreeMap::new());
         let watch = ConfigWatch::new(ConfigOrigins::new(vec![file], access, None), None).await;
         let mut watch = watch.expect("watches");
         kill_process(getpid(), Signal::HUP).expect("sent");

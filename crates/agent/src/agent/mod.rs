@@ -136,6 +136,7 @@ impl AgentError {
         match self {
             Self::Configuration(error) => error.may_pass(),
             Self::NothingRuns { may_pass, .. } => *may_pass,
+            Self::Unread(_) => true,
             _ => false,
         }
     }
@@ -299,16 +300,45 @@ async fn begin(options: &AgentOptions) -> Result<(ConfigWatch, ReadConfig), Agen
     let beside = options.own_settings.as_ref().map(|conf| conf.join(own_settings::NAME));
     let origins = ConfigOrigins::new(options.origins.clone(), options.access.clone(), beside);
     let mut watch = ConfigWatch::new(origins, options.poll).await.map_err(AgentError::Runtime)?;
+    let mut said = None;
+    loop {
+        let error = match first(options, &mut watch).await {
+            Ok(read) => return Ok((watch, read)),
+            Err(error) => error,
+        };
+        if !options.waits_for_configuration() {
+            return Err(error);
+        }
+        let words = error.to_string();
+        if said.as_ref() != Some(&words) {
+            say(&format!("agent {} waits for a configuration that can run: {words}", options.name));
+            said = Some(words);
+        }
+        watch.try_again(error.may_pass());
+        watch.changed().await;
+    }
+}
+
+/// Reads the configuration, or its backup. One in ZooKeeper that cannot run is replaced by the backup too: others than
+/// this agent's machine write it.
+async fn first(options: &AgentOptions, watch: &mut ConfigWatch) -> Result<ReadConfig, AgentError> {
     let texts = watch.texts().await;
     let first = options.clone();
-    let had = texts.is_ok();
-    watch.try_again(!had);
-    let read = tokio::task::spawn_blocking(move || match texts {
-        Ok(texts) => read(&first, texts, true),
-        Err(error) => read(&first, vec![config_backup::in_place_of(error, &first)?], true),
+    let reading = tokio::task::spawn_blocking(move || {
+        let error = match texts {
+            Ok(texts) => match read(&first, texts, true) {
+                Err(error) if first.waits_for_configuration() => error,
+                read => return (read, true),
+            },
+            Err(error) => AgentError::from(error),
+        };
+        let kept = config_backup::in_place_of(error, &first);
+        (kept.and_then(|kept| read(&first, vec![kept], true)), false)
     });
-    let read = read.await;
-    let mut read = read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    let reading = reading.await;
+    let (read, had) = reading.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let mut read = read?;
+    watch.try_again(!had);
     if had {
         let (options, texts) = (options.clone(), std::mem::take(&mut read.texts));
         let left_out = read.errors.len();
@@ -317,7 +347,7 @@ async fn begin(options: &AgentOptions) -> Result<(ConfigWatch, ReadConfig), Agen
         // meanwhile.
         let _ = timeout(config_backup::TIMEOUT, tokio::task::spawn_blocking(kept)).await;
     }
-    Ok((watch, read))
+    Ok(read)
 }
 
 /// Applies `plan` to what runs.

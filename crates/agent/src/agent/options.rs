@@ -1,6 +1,6 @@
 //! The options of an agent.
 
-use super::config_origin::{ConfigOrigin, WebAccess};
+use super::config_origin::{ConfigOrigin, OriginAccess};
 use super::own_settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,8 +13,8 @@ pub struct AgentOptions {
     pub name: String,
     /// The configuration's origins; a later one's keys replace an earlier one's.
     pub origins: Vec<ConfigOrigin>,
-    /// How web servers are accessed for it.
-    pub access: WebAccess,
+    /// How its servers are accessed.
+    pub access: OriginAccess,
     /// The directory with a backup of the last usable configuration, for a start without its
     /// origin.
     pub backup: Option<PathBuf>,
@@ -37,7 +37,7 @@ impl AgentOptions {
         Self {
             name: name.into(),
             origins: vec![ConfigOrigin::File(file.into())],
-            access: WebAccess::new(None, &BTreeMap::new()),
+            access: OriginAccess::new(None, &BTreeMap::new()),
             backup: None,
             own_settings: None,
             properties: BTreeMap::new(),
@@ -45,6 +45,15 @@ impl AgentOptions {
             poll: Some(POLL),
             warnings: Vec::new(),
         }
+    }
+}
+
+impl AgentOptions {
+    /// Returns whether the agent waits for a configuration that can run, instead of ending: one in ZooKeeper may come
+    /// at any time, unless reloading is off.
+    pub(super) fn waits_for_configuration(&self) -> bool {
+        let is_node = |origin: &ConfigOrigin| matches!(origin, ConfigOrigin::ZooKeeper(_));
+        self.poll.is_some() && self.origins.iter().any(is_node)
     }
 }
 

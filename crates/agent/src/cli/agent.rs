@@ -6,11 +6,12 @@ use super::arguments::{
 };
 use super::exit::{CommandError, say, show};
 use super::java_options::{self, JavaOptions};
-use crate::agent::config_origin::{ConfigOrigin, WebAccess};
+use crate::agent::config_origin::{ConfigOrigin, OriginAccess};
 use crate::agent::{self, AgentOptions, POLL, STOP_DEADLINE};
 use millpond_config::effective_settings;
 use millpond_flow::net::endpoint::{Endpoint, shown};
 use millpond_flow::net::http_auth::Secret;
+use millpond_zookeeper::address::{AddressError, BASE, NodeAddress};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,10 +74,21 @@ fn agent_options(
     })
 }
 
-/// Returns the origins that `-f` or `-u` name.
+/// Returns the origins that `-z`, `-f` or `-u` name.
 pub(super) fn origins(
     arguments: &ConfigurationArguments,
 ) -> Result<Vec<ConfigOrigin>, CommandError> {
+    if let Some(connect) = &arguments.zookeeper {
+        let base = arguments.zookeeper_path.as_deref().unwrap_or(BASE);
+        let node = NodeAddress::parse(connect, base, &arguments.name);
+        return match node {
+            Ok(node) => Ok(vec![ConfigOrigin::ZooKeeper(node)]),
+            Err(error @ AddressError::Path { .. }) => {
+                Err(CommandError::Usage(format!("--zkConnString, --zkBasePath, --name: {error}")))
+            }
+            Err(error) => Err(CommandError::Usage(format!("--zkConnString: {error}"))),
+        };
+    }
     if !arguments.conf_files.is_empty() {
         return Ok(arguments.conf_files.iter().cloned().map(ConfigOrigin::File).collect());
     }
@@ -128,7 +140,7 @@ pub(super) fn access(
     origins: &[ConfigOrigin],
     properties: &BTreeMap<String, String>,
     notes: &mut Vec<String>,
-) -> Result<WebAccess, CommandError> {
+) -> Result<OriginAccess, CommandError> {
     let given = arguments.conf_password.is_some() || arguments.conf_password_file.is_some();
     let user = match &arguments.conf_user {
         Some(name) if given && name.contains(':') => {
@@ -153,10 +165,43 @@ pub(super) fn access(
         ));
     }
     if user.is_some() && origins.iter().all(|origin| matches!(origin, ConfigOrigin::File(_))) {
-        let words = "--conf-user, --conf-password: no effect, no configuration comes over HTTP";
+        let words = "--conf-user, --conf-password: no effect, the configuration is read from files";
         notes.push(format!("warning: {words}"));
     }
-    Ok(WebAccess::new(user, properties))
+    let access = OriginAccess::new(user, properties);
+    notes.extend(zookeeper_warnings(arguments, origins, user.is_some(), access.has_ensemble_tls()));
+    Ok(access)
+}
+
+/// Returns the warnings about a configuration in ZooKeeper.
+fn zookeeper_warnings(
+    arguments: &ConfigurationArguments,
+    origins: &[ConfigOrigin],
+    has_user: bool,
+    has_tls: bool,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if arguments.zookeeper.is_none() && arguments.zookeeper_path.is_some() {
+        warnings.push("--zkBasePath: no effect without --zkConnString".to_owned());
+    }
+    if arguments.zookeeper.is_some() {
+        let given =
+            [("-f", arguments.conf_files.is_empty()), ("-u", arguments.conf_uri.is_empty())];
+        for (option, _) in given.into_iter().filter(|(_, is_absent)| !is_absent) {
+            warnings.push(format!("{option}: no effect, the configuration is in ZooKeeper (-z)"));
+        }
+    }
+    for origin in origins {
+        let ConfigOrigin::ZooKeeper(node) = origin else { continue };
+        if has_tls || node.is_loopback() {
+            continue;
+        }
+        let password = if has_user { "read the password, and can " } else { "" };
+        warnings.push(format!(
+            "-z {node}: without TLS, anyone on the network path can {password}send another configuration, and with it commands that this agent runs; use -Dzookeeper.client.secure=true"
+        ));
+    }
+    warnings.into_iter().map(|words| format!("warning: {words}")).collect()
 }
 
 /// Returns the password for a web server, from an option or a file.
@@ -176,7 +221,7 @@ fn in_the_clear(origin: &ConfigOrigin) -> Option<&Endpoint> {
         ConfigOrigin::Web(endpoint) if !endpoint.is_tls() && !endpoint.is_loopback() => {
             Some(endpoint)
         }
-        ConfigOrigin::Web(_) | ConfigOrigin::File(_) => None,
+        ConfigOrigin::Web(_) | ConfigOrigin::File(_) | ConfigOrigin::ZooKeeper(_) => None,
     }
 }
 
@@ -191,16 +236,6 @@ fn refuse_absent(absent: &UnsupportedOptions) -> Result<(), CommandError> {
             "--auth-provider",
             absent.auth_provider.is_some(),
             "it names a Java class; --conf-user and --conf-password are there",
-        ),
-        (
-            "--zkConnString",
-            absent.zookeeper.is_some(),
-            "configurations in ZooKeeper are not there yet; use -f FILE or -u URI",
-        ),
-        (
-            "--zkBasePath",
-            absent.zookeeper_path.is_some(),
-            "configurations in ZooKeeper are not there yet; use -f FILE or -u URI",
         ),
     ];
     match given.iter().find(|(_, is_given, _)| *is_given) {
@@ -231,8 +266,15 @@ pub(super) fn without_effect(options: &IgnoredOptions) -> Vec<String> {
 fn command(arguments: &AgentArguments, origins: &[ConfigOrigin], options: &JavaOptions) -> String {
     let mut words = vec!["millpond agent -n".to_owned(), quoted(&arguments.configuration.name)];
     for origin in origins {
-        let option = if matches!(origin, ConfigOrigin::File(_)) { "-f" } else { "-u" };
-        words.push(format!("{option} {}", quoted(&origin.to_string())));
+        let (option, value) = match origin {
+            ConfigOrigin::File(_) => ("-f", origin.to_string()),
+            ConfigOrigin::Web(_) => ("-u", origin.to_string()),
+            ConfigOrigin::ZooKeeper(node) => ("-z", node.servers_text()),
+        };
+        words.push(format!("{option} {}", quoted(&value)));
+        if let ConfigOrigin::ZooKeeper(node) = origin {
+            words.push(format!("-p {}", quoted(node.base())));
+        }
     }
     if let Some(directory) = &arguments.backup_directory {
         words.push(format!("-b {}", quoted(&directory.display().to_string())));
@@ -273,9 +315,12 @@ mod tests {
 
     #[test]
     fn options_that_are_not_there_are_refused_by_name() {
-        for (option, value) in
-            [("--conf-provider", "x"), ("--auth-provider", "x"), ("-z", "h:2181"), ("-p", "/flume")]
-        {
+        for (option, value) in [
+            ("--conf-provider", "x"),
+            ("--auth-provider", "x"),
+            ("-z", ":2181"),
+            ("-z", "h -p flume"),
+        ] {
             let line = format!("flume-ng agent -n a -f x {option} {value}");
             let stop = run(&read(&line), Vec::new());
             assert!(
@@ -312,6 +357,30 @@ mod tests {
             let Err(CommandError::Usage(words)) = named(uri) else { panic!("{uri}") };
             assert!(!words.contains("secret"), "{words}");
         }
+    }
+
+    #[test]
+    fn a_node_of_zookeeper_comes_before_files_and_says_so() {
+        let arguments = read("m agent -n a -f x.conf -z h:1,i/c -p /b").configuration;
+        let found = origins(&arguments).expect("a node");
+        assert_eq!(found[0].to_string(), "zookeeper://h:1,i:2181/c/b/a");
+        let mut notes = Vec::new();
+        let secure = "zookeeper.client.secure".to_owned();
+        access(&arguments, &found, &BTreeMap::new(), &mut notes).expect("an access");
+        assert!(notes.len() == 2 && notes[0].contains("-f: no effect"), "{notes:?}");
+        assert!(notes[1].contains("without TLS"), "{notes:?}");
+        notes.clear();
+        let properties = BTreeMap::from([(secure, "true".to_owned())]);
+        access(&arguments, &found, &properties, &mut notes).expect("an access");
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        let arguments = read("m agent -n a -f x.conf -p /b").configuration;
+        notes.clear();
+        access(&arguments, &[], &BTreeMap::new(), &mut notes).expect("an access");
+        assert!(notes[0].contains("--zkBasePath"), "{notes:?}");
+        let arguments = read("m agent -n a1 -z h:1,i/c -p /b");
+        let found = origins(&arguments.configuration).expect("a node");
+        let shown = command(&arguments, &found, &JavaOptions::default());
+        assert_eq!(shown, "millpond agent -n a1 -z h:1,i:2181 -p /c/b\n");
     }
 
     #[test]

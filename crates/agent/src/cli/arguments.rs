@@ -37,7 +37,8 @@ pub(super) enum CliCommand {
         after_help = "Examples:\n  \
             millpond agent -n a1 -f flume.conf\n  \
             millpond agent --conf conf/ --name a1 --conf-file job/a1.conf -Dflume.root.logger=INFO,console\n  \
-            millpond agent -n a1 -u https://conf.example.org/a1.conf -b /var/lib/millpond\n\n\
+            millpond agent -n a1 -u https://conf.example.org/a1.conf -b /var/lib/millpond\n  \
+            millpond agent -n a1 -z zk1:2181,zk2:2181/prod -p /flume -b /var/lib/millpond\n\n\
             SIGTERM and SIGINT stop it cleanly, with exit code 0; a second one ends it at once."
     )]
     Agent(Box<AgentArguments>),
@@ -186,13 +187,19 @@ pub(super) struct ConfigurationArguments {
         short = 'f',
         long = "conf-file",
         value_name = "FILE",
-        required_unless_present = "conf_uri"
+        required_unless_present_any = ["conf_uri", "zookeeper"]
     )]
     pub conf_files: Vec<PathBuf>,
     /// The configuration as a URI with file:, http: or https:; of several, later ones replace keys of earlier ones
     #[arg(short = 'u', long, value_name = "URI", conflicts_with = "conf_files")]
     pub conf_uri: Vec<String>,
-    /// User name for the web server (Basic)
+    /// The configuration is in a node of these ZooKeeper servers; -f and -u have no effect then
+    #[arg(short = 'z', long = "zkConnString", value_name = "HOST:PORT,…/CHROOT")]
+    pub zookeeper: Option<String>,
+    /// The node above that of the agent; default /flume, with the configuration of a1 in /flume/a1
+    #[arg(short = 'p', long = "zkBasePath", value_name = "PATH")]
+    pub zookeeper_path: Option<String>,
+    /// User name for the web server (Basic) or for ZooKeeper (digest)
     #[arg(long, alias = "user", value_name = "NAME")]
     pub conf_user: Option<String>,
     /// The password; visible to other users of the machine in the list of processes
@@ -336,12 +343,6 @@ pub(super) struct UnsupportedOptions {
     /// An authorization provider is a Java class
     #[arg(short = 'a', long, value_name = "CLASS")]
     pub auth_provider: Option<String>,
-    /// Configurations in ZooKeeper
-    #[arg(short = 'z', long = "zkConnString", value_name = "HOSTS")]
-    pub zookeeper: Option<String>,
-    /// Configurations in ZooKeeper
-    #[arg(short = 'p', long = "zkBasePath", value_name = "PATH")]
-    pub zookeeper_path: Option<String>,
 }
 
 /// `channel …`.
