@@ -15,15 +15,24 @@ use tokio::sync::watch;
 #[error("{what}{}", cause.as_ref().map(|c| format!(": {c}")).unwrap_or_default())]
 pub struct Failure {
     what: String,
-    refused: bool,
+    refusal: Option<Refusal>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// How certain it is that events are refused again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// The destination works and has refused them; what it has or how it is set up may change.
+    ByDestination,
+    /// The events do not fit the configuration or the format: only another configuration changes that.
+    Final,
 }
 
 impl Failure {
     /// Returns a failure; `what` says what could not be done, where, and what to do.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), refused: false, cause: None }
+        Self { what: what.into(), refusal: None, cause: None }
     }
 
     /// Returns a failure with its cause.
@@ -31,19 +40,33 @@ impl Failure {
         what: impl Into<String>,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { what: what.into(), refused: false, cause: Some(cause.into()) }
+        Self { what: what.into(), refusal: None, cause: Some(cause.into()) }
     }
 
-    /// Marks the failure as a refusal of the events themselves: the destination works and will refuse them again.
+    /// Marks the failure as a refusal of the events themselves: the destination works and will refuse them again,
+    /// unless it changes. With dead letters the event is tried `deadLetter.afterRefusals` times.
     #[must_use]
     pub fn refused(self) -> Self {
-        Self { refused: true, ..self }
+        Self { refusal: Some(Refusal::ByDestination), ..self }
     }
 
-    /// Returns true if the destination has refused the events themselves.
+    /// Marks the failure as a refusal of the events themselves that no later try can change, whatever the destination
+    /// does: they do not fit the configuration or the format. With dead letters the event goes there at once.
+    #[must_use]
+    pub fn refused_for_ever(self) -> Self {
+        Self { refusal: Some(Refusal::Final), ..self }
+    }
+
+    /// Returns true if the events themselves are refused, by the destination or for ever.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        self.refused
+        self.refusal.is_some()
+    }
+
+    /// Returns true if the events are refused and no later try can change that.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.refusal == Some(Refusal::Final)
     }
 }
 

@@ -167,6 +167,6 @@ mod tests {
         assert_eq!(lines.lines().count(), 3, "two events each");
         assert!(lines.lines().all(|line| line.len() <= 1024));
         let error = sink.deliver(&context, &[Event::new("x".repeat(1024))]).await.unwrap_err();
-        assert!(error.is_refusal() && error.to_string().contains("raise lineBytes"), "{error}");
+        assert!(error.is_final() && error.to_string().contains("raise lineBytes"), "{error}");
     }
 }

@@ -18,6 +18,8 @@ mod external;
 mod flume_guide;
 mod full_disk;
 mod hbase;
+#[cfg(feature = "hdfs")]
+mod hdfs;
 mod hostile_clients;
 mod irc;
 mod kill;

@@ -3,8 +3,8 @@
 //! A sink marks a failure as a refusal of the events themselves ([`Failure::refused`]). The flow then passes it
 //! the events of that batch one by one, so that those before the cause are delivered and the cause is known. The
 //! refused event stays in the channel, as in Flume, blocks those after it, and is named in the log; or, where the
-//! sink's `deadLetter.*` is set, it is written to the dead-letter queue once it was refused often enough
-//! ([`DeadLetterQueue`]).
+//! sink's `deadLetter.*` is set, it is written to the dead-letter queue ([`DeadLetterQueue`]): once it was refused often
+//! enough, or at once if no later try can change the refusal ([`Failure::refused_for_ever`]).
 //!
 //! Invariant: such an event leaves the channel only after it is durable in the dead-letter queue. A crash between
 //! the two steps writes it there twice, and never loses it.
@@ -46,7 +46,7 @@ pub(super) enum RefusedOutcome {
 
 /// When a refused event goes to the dead-letter queue, and to which.
 pub struct DeadLetterPolicy {
-    /// Refusals before that, at least 1.
+    /// Refusals before that, at least 1. A final refusal is enough by itself.
     pub after: u32,
     /// The queue.
     pub dead_letter_queue: DeadLetterQueue,
@@ -120,7 +120,7 @@ impl RefusedEvents {
             }
             return RefusedOutcome::Stays;
         };
-        if refusals < *after && !last {
+        if refusals < *after && !why.is_final() && !last {
             return RefusedOutcome::Stays;
         }
         match dead_letter_queue.write(sink, event, &why.to_string(), refusals).await {

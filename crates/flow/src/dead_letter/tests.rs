@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 /// In the runtime's paused time, which advances only while there is nothing to do.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// A sink that refuses every batch with an event called `bad…`.
+/// A sink that refuses every batch with an event called `bad…`, and for ever one with an event called `never…`.
 struct Picky {
     delivered: Arc<Mutex<Vec<String>>>,
     tries: Arc<Mutex<u32>>,
@@ -39,6 +39,10 @@ impl Sink for Picky {
         let bodies: Vec<String> =
             batch.iter().map(|e| String::from_utf8_lossy(&e.body).into_owned()).collect();
         Box::pin(async move {
+            if bodies.iter().any(|body| body.starts_with("never")) {
+                *self.tries.lock().unwrap() += 1;
+                return Err(Failure::new("it fits no column").refused_for_ever());
+            }
             if bodies.iter().any(|body| body.starts_with("bad")) {
                 *self.tries.lock().unwrap() += 1;
                 return Err(Failure::new("400, no thanks").refused());
@@ -176,6 +180,29 @@ async fn an_event_that_is_refused_goes_to_its_file_and_the_others_to_the_sink() 
             (&"400, no thanks".into(), &"2020-09-13T12:26:40Z".into())
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_final_refusal_goes_to_the_queue_at_once_and_without_a_pause() {
+    let directory = tempfile::tempdir().unwrap();
+    let channel = memory();
+    put(&channel, &[b"1", b"never 1", b"2", b"bad", b"never 2", b"3"]);
+    let dead_letter_queue = file(directory.path(), 1 << 20);
+    let began = tokio::time::Instant::now();
+    let ran = run(&channel, Some(DeadLetterPolicy { after: 5, dead_letter_queue }));
+    while ran.counters.dead_letter.get() == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    let ran = ran.until(|_| channel.status().events == 0).await;
+    assert_eq!(ran.delivered(), ["1", "2", "3"]);
+    // The whole batch, one for each final refusal, five for the other one.
+    assert_eq!(*ran.tries.lock().unwrap(), 1 + 1 + 5 + 1);
+    let refusals: Vec<Value> = lines(&directory.path().join("a.k%2f1.jsonl"))
+        .iter()
+        .map(|l| l["refusals"].clone())
+        .collect();
+    assert_eq!(refusals, [1, 5, 1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -137,7 +137,8 @@ impl ProcessSupervisor {
         };
         let number = connection.number + 1;
         let written = encode::batch(number, events, self.options.line_bytes);
-        let (line, taken) = written.map_err(|error| Failure::new(error.to_string()).refused())?;
+        let (line, taken) =
+            written.map_err(|error| Failure::new(error.to_string()).refused_for_ever())?;
         // Dropping this future drops the process too: its late reply would be taken for that to another batch.
         let Some(mut connection) = self.connection.take() else {
             return Err(Failure::new("its process does not run"));

@@ -27,7 +27,7 @@ pub const KEYS: [Key; 4] = [
         name: "deadLetter.afterRefusals",
         kind: KeyKind::Number,
         default: "5",
-        meaning: "How often the destination has to refuse an event before it is moved, 1 to 1000000.",
+        meaning: "How often the destination has to refuse an event before it is moved, 1 to 1000000. One that can never fit (no path, not the schema, too large) is moved at once.",
     },
     Key {
         name: "deadLetter.maxBytes",
@@ -40,7 +40,7 @@ pub const KEYS: [Key; 4] = [
 /// Handling of an event that is refused repeatedly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterSettings {
-    /// Refusals before it is moved, at least 1.
+    /// Refusals before it is moved, at least 1. A final refusal is enough by itself.
     pub after_refusals: u32,
     /// Its destination.
     pub place: DeadLetterPlace,

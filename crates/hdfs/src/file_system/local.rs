@@ -204,7 +204,8 @@ fn fault(action: &'static str, path: &str, error: &io::Error) -> FileSystemError
         E::AlreadyExists => FaultKind::AlreadyExists,
         E::NotFound => FaultKind::NotFound,
         E::PermissionDenied => FaultKind::PermissionDenied,
-        E::NotADirectory | E::InvalidFilename | E::InvalidInput => FaultKind::InvalidPath,
+        E::InvalidFilename | E::InvalidInput => FaultKind::InvalidPath,
+        E::NotADirectory => FaultKind::NotDirectory,
         E::StorageFull | E::QuotaExceeded => FaultKind::QuotaExceeded,
         E::ReadOnlyFilesystem => FaultKind::ReadOnly,
         E::BrokenPipe => FaultKind::Broken,
@@ -245,6 +246,6 @@ mod tests {
         assert_eq!(Local.list(&at("")).await.unwrap()[0].length, 4);
         assert_eq!(Local.list("/nonexistent").await.unwrap(), []);
         let below = format!("{y}/z");
-        assert_eq!(Local.create(&below).await.err().unwrap().kind, FaultKind::InvalidPath);
+        assert_eq!(Local.create(&below).await.err().unwrap().kind, FaultKind::NotDirectory);
     }
 }

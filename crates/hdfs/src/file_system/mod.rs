@@ -182,8 +182,10 @@ pub enum FaultKind {
     AlreadyExists,
     /// There is not a file or directory of that name.
     NotFound,
-    /// No file can ever have this path here: it holds a `:`, it is too long, or a parent is a file.
+    /// No file can ever have this path here: it holds a `:`, or it is too long.
     InvalidPath,
+    /// A part of the path is a file and not a directory.
+    NotDirectory,
     /// The user may not do this.
     PermissionDenied,
     /// A quota of names or of bytes is reached, or the disks are full.
@@ -209,9 +211,9 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// Returns true if trying again with the same path cannot succeed, whatever the server does meanwhile.
+    /// Returns true if trying again with the same path cannot succeed, unless the file in its way is removed.
     pub fn is_final_for_path(self) -> bool {
-        matches!(self, Self::InvalidPath)
+        matches!(self, Self::InvalidPath | Self::NotDirectory)
     }
 
     /// Returns true if the server may have done what was asked: its reply was lost, or not understood.
@@ -226,6 +228,7 @@ impl fmt::Display for FaultKind {
             Self::AlreadyExists => "already exists",
             Self::NotFound => "not found",
             Self::InvalidPath => "invalid path",
+            Self::NotDirectory => "below a file",
             Self::PermissionDenied => "permission denied",
             Self::QuotaExceeded => "quota exceeded",
             Self::ReadOnly => "read-only",

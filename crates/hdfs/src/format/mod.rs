@@ -72,6 +72,12 @@ pub(crate) enum FormatError {
         /// Which column, and why.
         cause: String,
     },
+    /// An event fits in no file, by its headers and the configuration.
+    #[error("{cause}")]
+    NoFile {
+        /// Why.
+        cause: String,
+    },
     /// The schema of an event cannot be read now.
     #[error("{cause}")]
     NotNow {
@@ -89,9 +95,14 @@ pub(crate) enum FormatError {
 }
 
 impl FormatError {
-    /// Returns true if no retry can help.
+    /// Returns true if no retry can help, unless files that the configuration names are repaired.
     pub(crate) fn is_final(&self) -> bool {
         !matches!(self, Self::NotNow { .. })
+    }
+
+    /// Returns true if no retry can ever help: the event itself does not fit.
+    pub(crate) fn is_of_the_event(&self) -> bool {
+        matches!(self, Self::BodyTooLong { .. } | Self::Misfit { .. } | Self::NoFile { .. })
     }
 
     fn encode(format: &'static str) -> impl Fn(io::Error) -> Self {

@@ -20,7 +20,9 @@ impl StreamFormat {
     fn groups(&mut self, events: &[Event]) -> Result<Option<Vec<Vec<Event>>>, FormatError> {
         self.serializer.groups(events).map_err(|failure| {
             let cause = failure.to_string();
-            if failure.is_refusal() {
+            if failure.is_final() {
+                FormatError::NoFile { cause }
+            } else if failure.is_refusal() {
                 FormatError::Encode { format: SERIALIZER, cause }
             } else {
                 FormatError::NotNow { cause }

@@ -42,11 +42,20 @@ pub(super) enum BucketError {
 }
 
 impl BucketError {
-    /// Returns true if the events can never be written there.
+    /// Returns true if the events cannot be written there, however often it is tried.
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::File(error) => error.kind.is_final_for_path(),
             Self::Format(error) => error.is_final(),
+            Self::Ledger(_) | Self::NoName(_) => false,
+        }
+    }
+
+    /// Returns true if nothing but another configuration changes that: neither a server nor a file is in the way.
+    pub(super) fn is_of_the_event(&self) -> bool {
+        match self {
+            Self::File(error) => error.kind == FaultKind::InvalidPath,
+            Self::Format(error) => error.is_of_the_event(),
             Self::Ledger(_) | Self::NoName(_) => false,
         }
     }

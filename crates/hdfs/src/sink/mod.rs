@@ -26,6 +26,7 @@ mod event_set;
 mod exactly_once;
 mod file_name;
 mod hook;
+mod ineffective_keys;
 mod key_table;
 mod keys;
 mod ledger;
@@ -100,8 +101,10 @@ struct Running {
 
 impl HdfsSink {
     fn build(reader: &mut SettingsReader<'_>) -> Result<Self, SettingError> {
+        let settings = HdfsSettings::read(reader)?;
+        ineffective_keys::report(reader, &settings.target, settings.format.is_spooled());
         Ok(Self {
-            settings: HdfsSettings::read(reader)?,
+            settings,
             ledger_name: local_name(&format!("{}.{}", reader.agent(), reader.name())),
             running: None,
             buckets: Buckets::default(),
@@ -265,7 +268,7 @@ impl HdfsSink {
                     let what = format!(
                         "an event has no path on HDFS: {error}; or set deadLetter.directory or hdfs.fallbackPath for such events"
                     );
-                    return Err(Failure::new(what).refused());
+                    return Err(Failure::new(what).refused_for_ever());
                 }
             };
             let key = match &settings.fallback {
@@ -302,7 +305,7 @@ impl HdfsSink {
                     }
                 }
                 Err(error) if error.is_final() => {
-                    return Err(Failure::new(error.to_string()).refused());
+                    return Err(Failure::new(error.to_string()).refused_for_ever());
                 }
                 Err(error) => return Err(Failure::new(error.to_string())),
             }
@@ -448,7 +451,11 @@ struct FailedDelivery {
 
 fn failure(error: &BucketError) -> Failure {
     let failure = Failure::new(error.to_string());
-    if error.is_final() { failure.refused() } else { failure }
+    match error {
+        error if error.is_of_the_event() => failure.refused_for_ever(),
+        error if error.is_final() => failure.refused(),
+        _ => failure,
+    }
 }
 
 fn fallback_key(fallback: &str) -> BucketKey {

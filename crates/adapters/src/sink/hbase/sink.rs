@@ -106,7 +106,7 @@ fn mutations(
             }
             Err(UnwritableEvent::Unmatched) if !context.gives_up => all.unmatched += 1,
             Err(error) => {
-                return Err(Failure::caused("an event cannot be written", error).refused());
+                return Err(Failure::caused("an event cannot be written", error).refused_for_ever());
             }
         }
     }
@@ -186,11 +186,15 @@ impl TargetNames<'_> {
                     );
                     return Failure::new(todo);
                 }
-                let refused = ["exceeds limit of", "Field is not a long"]
-                    .iter()
-                    .any(|known| message.contains(known));
+                // The limit of a cell. A counter's cell may be made a number meanwhile.
+                let is_too_large = message.contains("exceeds limit of");
+                let is_no_counter = message.contains("Field is not a long");
                 let failure = Failure::caused(what, error);
-                if refused { failure.refused() } else { failure }
+                match (is_too_large, is_no_counter) {
+                    (true, _) => failure.refused_for_ever(),
+                    (false, true) => failure.refused(),
+                    (false, false) => failure,
+                }
             }
             GatewayError::Exception(_, HbaseException::Protocol { code: UNKNOWN_METHOD, .. }) => {
                 let what = format!(

@@ -185,7 +185,7 @@ async fn what_hbase_will_never_take_is_refused_and_the_rest_is_written_once() {
     let mut sink = sink(&gateway, &[]);
     let large: &'static str = "x".repeat(1_100_000).leak();
     let error = deliver(&mut *sink, &["a", large, "b"]).await.unwrap_err();
-    assert!(error.is_refusal() && error.to_string().contains("exceeds limit of"), "{error}");
+    assert!(error.is_final() && error.to_string().contains("exceeds limit of"), "{error}");
     // As the flow does it: one by one, and the refused one leaves for the dead letters.
     deliver(&mut *sink, &["a"]).await.unwrap();
     assert!(deliver(&mut *sink, &[large]).await.unwrap_err().is_refusal());
@@ -210,7 +210,7 @@ async fn a_body_that_does_not_match_is_counted_or_goes_to_the_dead_letters() {
     assert_eq!(context.counters.drops.get(DropReason::Unmatched), 2);
     context.gives_up = true;
     let error = deliver_in(&context, &mut *sink, &["3", "x"]).await.unwrap_err();
-    assert!(error.is_refusal() && error.to_string().contains("serializer.regex"), "{error}");
+    assert!(error.is_final() && error.to_string().contains("serializer.regex"), "{error}");
     assert_eq!(bodies(&gateway), ["1", "2"], "it is found before anything is sent");
     assert_eq!(context.counters.drops.get(DropReason::Unmatched), 2);
 }

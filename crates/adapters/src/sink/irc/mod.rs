@@ -168,7 +168,7 @@ impl IrcSink {
         let parts = match &self.split {
             None => vec![body.as_ref()],
             Some(pattern) => pattern.split(&body).map_err(|error| {
-                Failure::caused("splitchars cannot split an event", error).refused()
+                Failure::caused("splitchars cannot split an event", error).refused_for_ever()
             })?,
         };
         let text = |part: &str| part.trim_end_matches(['\r', '\n', '\0', CTCP]).replace(CTCP, " ");
@@ -287,7 +287,7 @@ impl Sink for IrcSink {
             };
             said.map_err(|error| {
                 if matches!(error, IrcError::TooLong) {
-                    return self.failure(error).refused();
+                    return self.failure(error).refused_for_ever();
                 }
                 self.hang_up(context);
                 self.failure(error)

@@ -274,7 +274,7 @@ async fn an_event_of_too_many_lines_is_refused_and_none_is_sent() {
     let long = "x".repeat(IRC_LINES_PER_EVENT_MAX * 512);
     for (sink, body) in [(&mut split, lines.clone()), (&mut whole, long)] {
         let failure = sink.deliver(&context, &event(body)).await.unwrap_err();
-        assert!(failure.is_refusal() && sink.may_refuse(), "{failure}");
+        assert!(failure.is_final() && sink.may_refuse(), "{failure}");
         assert!(sink.connection.is_some(), "the server is not to blame");
     }
     assert!(seen.said().is_empty());

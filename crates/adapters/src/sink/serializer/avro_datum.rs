@@ -106,12 +106,12 @@ impl AvroDatum {
         if let Some(url) = event.headers.get(URL) {
             return match self.allowed(url) {
                 Ok(origin) => Ok(origin),
-                Err(why) => literal().ok_or_else(|| refused(format!("its header {URL} {why}"))),
+                Err(why) => literal().ok_or_else(|| impossible(format!("its header {URL} {why}"))),
             };
         }
         let fixed = || Some(SchemaOrigin::Configured(path_of(self.schema_url.as_deref()?).ok()?));
         literal().or_else(fixed).ok_or_else(|| {
-            refused(format!(
+            impossible(format!(
                 "it has neither the header {LITERAL} nor {URL}, and there is no schemaURL"
             ))
         })
@@ -133,6 +133,11 @@ impl AvroDatum {
     /// Returns the schema of `event`, if its body is a datum of it.
     fn schema(&mut self, event: &Event) -> Result<Arc<KnownSchema>, Failure> {
         let origin = self.origin(event)?;
+        // The schema in a header is the event's own; a file may be repaired.
+        let refused = match origin {
+            SchemaOrigin::Literal(_) => impossible,
+            SchemaOrigin::Configured(_) | SchemaOrigin::Named(_) => refused,
+        };
         let known = match self.known.iter().position(|(place, _)| *place == origin) {
             Some(at) => self.known[at].1.clone(),
             None => {
@@ -199,7 +204,7 @@ impl AvroDatum {
                     SchemaUnavailable::Wrong(why) => why,
                     SchemaUnavailable::Unread(error) => error.to_string(),
                 };
-                refused(format!("its header {LITERAL}: {why}"))
+                impossible(format!("its header {LITERAL}: {why}"))
             }
             SchemaOrigin::Configured(path) | SchemaOrigin::Named(path) => {
                 // While schemaDirectory itself is missing, the state of its files is unknown.
@@ -284,9 +289,18 @@ fn load(origin: &SchemaOrigin) -> Result<KnownSchema, SchemaUnavailable> {
     Ok(KnownSchema { schema, text: without_blanks(&text), hash })
 }
 
-/// Returns the permanent refusal of an event.
+/// Returns the refusal of an event by the text of a schema, which may be repaired where it is a file's.
 fn refused(why: String) -> Failure {
-    Failure::new(format!("an event has no place in an Avro file: {why}")).refused()
+    no_place(why).refused()
+}
+
+/// Returns the refusal of an event by its headers and the configuration alone.
+fn impossible(why: String) -> Failure {
+    no_place(why).refused_for_ever()
+}
+
+fn no_place(why: String) -> Failure {
+    Failure::new(format!("an event has no place in an Avro file: {why}"))
 }
 
 impl Serializer for AvroDatum {

@@ -109,10 +109,10 @@ fn of_exception(class: &str, text: String) -> Meaning {
         | "QuotaByStorageTypeExceededException"
         | "QuotaExceededException"
         | "MaxDirectoryItemsExceededException" => (FaultKind::QuotaExceeded, None),
-        "InvalidPathException"
-        | "PathComponentTooLongException"
-        | "ParentNotDirectoryException"
-        | "UnresolvedPathException" => (FaultKind::InvalidPath, None),
+        "InvalidPathException" | "PathComponentTooLongException" | "UnresolvedPathException" => {
+            (FaultKind::InvalidPath, None)
+        }
+        "ParentNotDirectoryException" => (FaultKind::NotDirectory, None),
         "FileNotFoundException" => (FaultKind::NotFound, None),
         "FileAlreadyExistsException" | "PathIsNotEmptyDirectoryException" => {
             (FaultKind::AlreadyExists, None)
@@ -168,6 +168,7 @@ mod tests {
                 "no",
                 FaultKind::InvalidPath,
             ),
+            ("org.apache.hadoop.fs.ParentNotDirectoryException", "no", FaultKind::NotDirectory),
             ("java.io.FileNotFoundException", "no", FaultKind::NotFound),
             ("org.apache.hadoop.ipc.StandbyException", "no", FaultKind::Unavailable),
             (

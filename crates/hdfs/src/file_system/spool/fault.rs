@@ -11,7 +11,8 @@ pub(crate) fn of_disk(action: &'static str, path: &str, error: &io::Error) -> Fi
     let kind = match error.kind() {
         io::ErrorKind::AlreadyExists => FaultKind::AlreadyExists,
         io::ErrorKind::NotFound => FaultKind::NotFound,
-        io::ErrorKind::InvalidFilename | io::ErrorKind::NotADirectory => FaultKind::InvalidPath,
+        io::ErrorKind::InvalidFilename => FaultKind::InvalidPath,
+        io::ErrorKind::NotADirectory => FaultKind::NotDirectory,
         io::ErrorKind::PermissionDenied => FaultKind::PermissionDenied,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FaultKind::QuotaExceeded,
         io::ErrorKind::ReadOnlyFilesystem => FaultKind::ReadOnly,

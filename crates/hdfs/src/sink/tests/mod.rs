@@ -277,7 +277,7 @@ async fn an_event_without_a_path_is_refused_before_anything_is_written() {
     good.headers.set("timestamp", "1352062205123");
     let batch = [good.clone(), Event::new("bad"), good];
     let failure = sink.deliver(&bench.context, &batch).await.unwrap_err();
-    assert!(failure.is_refusal() && sink.may_refuse(), "{failure}");
+    assert!(failure.is_final() && sink.may_refuse(), "{failure}");
     assert!(failure.to_string().contains("timestamp"), "{failure}");
     assert_eq!(bench.texts().await, []);
     sink.stop(&bench.context).await.unwrap();
@@ -308,12 +308,14 @@ async fn an_event_without_a_path_stops_no_other_event_and_is_reported() {
 
 #[tokio::test(start_paused = true)]
 async fn a_directory_that_cannot_be_written_to_fails_the_batch_as_a_whole() {
-    for (kind, is_refusal) in [
-        (FaultKind::PermissionDenied, false),
-        (FaultKind::QuotaExceeded, false),
-        (FaultKind::ReadOnly, false),
-        (FaultKind::Unavailable, false),
-        (FaultKind::InvalidPath, true),
+    for (kind, is_refusal, is_final) in [
+        (FaultKind::PermissionDenied, false, false),
+        (FaultKind::QuotaExceeded, false, false),
+        (FaultKind::ReadOnly, false, false),
+        (FaultKind::Unavailable, false, false),
+        // The file that is in the way may be removed.
+        (FaultKind::NotDirectory, true, false),
+        (FaultKind::InvalidPath, true, true),
     ] {
         let bench = bench();
         let mut sink = bench.sink(&[REFUSES]).await;
@@ -321,7 +323,8 @@ async fn a_directory_that_cannot_be_written_to_fails_the_batch_as_a_whole() {
         let batch = events(&["a/1", "b/2"]);
         for _ in 0..2 {
             let failure = sink.deliver(&bench.context, &batch).await.unwrap_err();
-            assert_eq!(failure.is_refusal(), is_refusal, "{failure}");
+            let verdict = (failure.is_refusal(), failure.is_final());
+            assert_eq!(verdict, (is_refusal, is_final), "{failure}");
         }
         assert_eq!(bench.memory.count("write"), 0, "{kind}");
         bench.memory.heal();

@@ -88,7 +88,7 @@ async fn an_event_that_fits_no_file_is_refused_before_anything_is_written() {
     let mut batch = rows(&["a/1", "b/2"]);
     batch.push(Event::packed(&[("h", "a")], b"not JSON"));
     let failure = sink.deliver(&bench.context, &batch).await.unwrap_err();
-    assert!(failure.is_refusal(), "{failure}");
+    assert!(failure.is_final(), "{failure}");
     assert!(failure.to_string().contains("its body is not JSON"), "{failure}");
     assert_eq!(bench.spooled(), 0);
     let more = Event::packed(&[("h", "a")], br#"{"text":"1","more":2}"#);
