@@ -48,7 +48,7 @@ const FLOORS: &[(u8, &[&str])] = &[
         ],
     ),
     (12, &["hdfs::format"]),
-    (13, &["hdfs::sink"]),
+    (13, &["hdfs::sink", "kafka::sink"]),
     (14, &["agent::agent"]),
     (15, &["agent::cli"]),
     (16, &["agent::main"]),

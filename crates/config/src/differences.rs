@@ -538,6 +538,24 @@ pub const DIFFERENCES: &[Difference] = &[
         &[],
         "no existing file is replaced, and a file that a crash left open is closed and renamed at the next start (hdfs.stateDirectory); in Flume it keeps .tmp for ever",
     ),
+    always(
+        ComponentKind::Sink,
+        &["kafka"],
+        &["flumeBatchSize", "kafka.flumeBatchSize", "kafka.topic"],
+        "flumeBatchSize and kafka.flumeBatchSize are one key, and a batch fits the channel's transactions by itself; Flume knows the first one only and drops the sink if the batch is larger; escapes in kafka.topic are expanded also without allowTopicOverride",
+    ),
+    always(
+        ComponentKind::Sink,
+        &["kafka"],
+        &["partitionIdHeader"],
+        "an event that can never be sent (its topic, its partition or its size cannot be) goes to the dead letters, without deadLetter.* to ~/.flume/dead-letters; in Flume it blocks those after it, and its neighbours are sent again and again",
+    ),
+    always(
+        ComponentKind::Sink,
+        &["kafka"],
+        &[],
+        "acks is all unless it is set, in Flume 1; a Java setting that this client does not have is named",
+    ),
     // Interceptors.
     always(
         ComponentKind::Interceptor,

@@ -26,6 +26,8 @@ const OF_EVERY_CLIENT: [(&str, &str); 6] = [
     INCLUDED_SUITES,
     EXCLUDED_SUITES,
 ];
+/// Java's option of the JAAS file.
+const JAAS_FILE: &str = "java.security.auth.login.config";
 const INCLUDED_PROTOCOLS: (&str, &str) = ("include-protocols", "flume.ssl.include.protocols");
 const EXCLUDED_PROTOCOLS: (&str, &str) = ("exclude-protocols", "flume.ssl.exclude.protocols");
 const INCLUDED_SUITES: (&str, &str) = ("include-cipher-suites", "flume.ssl.include.cipherSuites");
@@ -35,6 +37,7 @@ const EXCLUDED_SUITES: (&str, &str) = ("exclude-cipher-suites", "flume.ssl.exclu
 pub(super) fn inherit(sections: &mut Sections, system: &BTreeMap<String, String>) {
     inherit_trust(&mut sections.alarms, system);
     for ((section, _), settings) in &mut sections.components {
+        inherit_jaas(settings, system);
         let is_set = |key: &str, word: &str| {
             let set = settings.entries.get(key);
             set.is_some_and(|set| set.value.trim().to_lowercase().starts_with(word))
@@ -63,6 +66,15 @@ pub(super) fn inherit(sections: &mut Sections, system: &BTreeMap<String, String>
             }
         }
     }
+}
+
+/// Adds Java's JAAS file to a component of Kafka.
+fn inherit_jaas(settings: &mut Settings, system: &BTreeMap<String, String>) {
+    let is_kafka = settings.entries.keys().any(|key| key.starts_with("kafka."));
+    let Some(value) = system.get(JAAS_FILE).filter(|_| is_kafka) else { return };
+    let place = SettingPlace { file: Path::new(&format!("-D{JAAS_FILE}")).into(), line: 0 };
+    let setting = ConfigSetting { value: value.clone(), place };
+    settings.entries.entry(JAAS_FILE.to_owned()).or_insert(setting);
 }
 
 /// Does the same for alarm deliveries, which are not components but connect to servers too.

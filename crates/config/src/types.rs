@@ -278,7 +278,11 @@ pub const TYPES: &[FlumeType] = &[
         "batchSize",
         1000,
     ),
-    batched(ComponentKind::Sink, &["org.apache.flume.sink.kafka.KafkaSink"], "flumeBatchSize", 100),
+    // Its batches fit the channel's transactions by themselves.
+    with_feature(
+        entry(ComponentKind::Sink, &["kafka", "org.apache.flume.sink.kafka.KafkaSink"]),
+        "kafka",
+    ),
     entry(ComponentKind::Sink, &["org.apache.flume.sink.kudu.KuduSink"]),
     entry(ComponentKind::Sink, &["irc", "org.apache.flume.sink.irc.IRCSink"]),
     gone(

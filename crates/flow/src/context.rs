@@ -10,12 +10,22 @@ use std::fmt::Display;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// An event of a batch that the destination refuses for good, while it has the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedEvent {
+    /// Its index in the batch.
+    pub index: usize,
+    /// Why it is refused.
+    pub why: String,
+}
+
 /// Why a source or sink could not go on, with its cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}{}", cause.as_ref().map(|c| format!(": {c}")).unwrap_or_default())]
 pub struct Failure {
     what: String,
     refusal: Option<Refusal>,
+    refused_events: Vec<RefusedEvent>,
     #[source]
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -32,7 +42,7 @@ enum Refusal {
 impl Failure {
     /// Returns a failure; `what` says what could not be done, where, and what to do.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), refusal: None, cause: None }
+        Self { what: what.into(), refusal: None, refused_events: Vec::new(), cause: None }
     }
 
     /// Returns a failure with its cause.
@@ -40,7 +50,12 @@ impl Failure {
         what: impl Into<String>,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { what: what.into(), refusal: None, cause: Some(cause.into()) }
+        Self {
+            refusal: None,
+            refused_events: Vec::new(),
+            cause: Some(cause.into()),
+            what: what.into(),
+        }
     }
 
     /// Marks the failure as a refusal of the events themselves: the destination works and will refuse them again,
@@ -55,6 +70,20 @@ impl Failure {
     #[must_use]
     pub fn refused_for_ever(self) -> Self {
         Self { refusal: Some(Refusal::Final), ..self }
+    }
+
+    /// Returns a failure of some events of a batch: all others are delivered, and these will be refused again.
+    #[must_use]
+    pub fn of_events(refused_events: Vec<RefusedEvent>) -> Self {
+        let first = refused_events.first().map_or("", |one| one.why.as_str());
+        let what = format!("{} events of the batch are refused: {first}", refused_events.len());
+        Self { refused_events, ..Self::new(what) }
+    }
+
+    /// Returns the events of the batch that are refused while all others are delivered.
+    #[must_use]
+    pub fn refused_events(&self) -> &[RefusedEvent] {
+        &self.refused_events
     }
 
     /// Returns true if the events themselves are refused, by the destination or for ever.

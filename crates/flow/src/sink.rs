@@ -1,12 +1,13 @@
 //! The trait of sinks.
 
+use crate::event_set::EventPlace;
 use crate::metrics::DropReason;
 use crate::settings::{Key, SettingError, SettingsReader};
 use millpond::{BoxFuture, Channel, Event, EventRange};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use super::context::{Failure, SinkContext};
+pub use super::context::{Failure, RefusedEvent, SinkContext};
 
 /// A type of sink: its names, its keys and its constructor. Each adapter declares one constant.
 pub struct SinkType {
@@ -26,6 +27,21 @@ pub struct BatchPlace {
     /// The places, in the order of the batch; as many as it has events. `None` if the channel's events have no lasting
     /// places.
     pub ranges: Option<Vec<EventRange>>,
+}
+
+impl BatchPlace {
+    /// Returns the channel's identity and the place of each of the `count` events of the batch; `None` if they have no
+    /// lasting places.
+    #[must_use]
+    pub fn events(&self, count: usize) -> Option<(u128, Vec<EventPlace>)> {
+        let (channel, ranges) = self.channel.identity().zip(self.ranges.as_ref())?;
+        let all = ranges.iter().flat_map(|range| {
+            let stripe = range.stripe.0;
+            (range.start..range.end).map(move |sequence| EventPlace { stripe, sequence })
+        });
+        let places: Vec<EventPlace> = all.collect();
+        (places.len() == count).then_some((channel, places))
+    }
 }
 
 /// A sink: delivers events that the flow took from the channel.
@@ -112,6 +128,12 @@ pub trait Sink: Send {
 
     /// Returns true if its destination may refuse events for good ([`Failure::refused`]). False by default.
     fn may_refuse(&self) -> bool {
+        false
+    }
+
+    /// Returns true if its refused events go to a directory below the home directory where the configuration sets no
+    /// `deadLetter.*`, instead of blocking the channel. False by default.
+    fn has_own_dead_letters(&self) -> bool {
         false
     }
 

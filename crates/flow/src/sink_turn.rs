@@ -20,6 +20,8 @@ use std::time::Duration;
 const IDLE_MIN: Duration = Duration::from_millis(50);
 /// Least time between two ticks, whatever the sink requests.
 const TICK_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Pause after the dead-letter queue did not take an event whose neighbours are delivered.
+const DEAD_LETTER_AGAIN: Duration = Duration::from_secs(1);
 /// Pause after a tick that failed.
 const TICK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -135,6 +137,7 @@ impl SinkRunner {
         if sink.wants_place() {
             sink.place(BatchPlace { channel: Arc::clone(&self.channel), ranges: take.ranges() });
         }
+        let mut delivered_events = batch.len();
         let became = match self.deliver(sink, context, batch, pipelined_ack).await {
             Ok(()) => {
                 self.refused.delivered(batch.len());
@@ -146,6 +149,10 @@ impl SinkRunner {
                     }
                     Some(reason) => BatchOutcome::Dropped { reason, counts },
                 }
+            }
+            Err(error) if self.rest_is_delivered(batch, &error).await => {
+                delivered_events -= error.refused_events().len();
+                BatchOutcome::Delivered { counts: sink.counts() }
             }
             Err(error) if self.is_elsewhere(batch, &error, drains).await => {
                 BatchOutcome::DeadLetters
@@ -160,7 +167,7 @@ impl SinkRunner {
         let delivered = DeliveredBatch {
             sink: self.name.clone(),
             counters: Arc::clone(&self.counters),
-            events: batch.len(),
+            events: delivered_events,
             became,
             took: self.clock.now().saturating_sub(began),
             clock: Arc::clone(&self.clock),
@@ -250,6 +257,28 @@ impl SinkRunner {
         }
     }
 
+    /// Returns true if the batch may leave the channel because some of its events are in the dead-letter queue and all
+    /// others are delivered. While the queue does not take them it tries again, so that the others are not repeated.
+    async fn rest_is_delivered(&self, batch: &[Event], error: &Failure) -> bool {
+        if error.refused_events().is_empty() {
+            return false;
+        }
+        for refused in error.refused_events() {
+            let Some(event) = batch.get(refused.index) else { return false };
+            let (why, counters) = (&refused.why, &self.counters);
+            while let Err(why) = self.refused.put_aside(&self.name, event, why, 1, counters).await {
+                self.enter(SinkPhase::Resting);
+                self.failed(&why);
+                tokio::select! {
+                    () = self.stop.wait() => return false,
+                    () = tokio::time::sleep(DEAD_LETTER_AGAIN) => {}
+                }
+            }
+        }
+        self.works();
+        true
+    }
+
     /// Returns true if an undelivered batch may leave the channel, since it was refused and stored in the
     /// dead-letter queue. `last`: there is no further try.
     async fn is_elsewhere(&self, batch: &[Event], error: &Failure, last: bool) -> bool {
@@ -310,7 +339,8 @@ impl SinkRunner {
                 self.enter(SinkPhase::Resting);
                 self.counters.event_write_fail.add(1);
                 // With a dead-letter queue, a refusal is not a failure of the sink; it is logged by itself.
-                if !(error.is_refusal() && self.refused.says(batch.len())) {
+                let is_logged = error.is_refusal() && self.refused.says(batch.len());
+                if !(is_logged || !error.refused_events().is_empty()) {
                     self.failed(&format!("does not deliver, events stay in the channel: {error}"));
                 }
             }

@@ -9,3 +9,9 @@
 pub mod client;
 pub mod record;
 pub mod settings;
+#[cfg(feature = "client")]
+pub mod sink;
+
+/// The types of sinks that this crate has.
+#[cfg(feature = "client")]
+pub const SINK_TYPES: &[&millpond_flow::sink::SinkType] = &[&sink::TYPE];

@@ -22,6 +22,8 @@ static SINKS: LazyLock<Vec<&'static SinkType>> = LazyLock::new(|| {
     let light = millpond_adapters::sink::TYPES.iter().copied();
     #[cfg(feature = "hdfs")]
     let light = light.chain(millpond_hdfs::SINK_TYPES.iter().copied());
+    #[cfg(feature = "kafka")]
+    let light = light.chain(millpond_kafka::SINK_TYPES.iter().copied());
     light.collect()
 });
 
@@ -314,7 +316,10 @@ fn plan_sink(
     let channel = config.channel.clone();
     let fingerprint = ConfigFingerprint::of(&config.component)
         .with("channel", ConfigFingerprint(vec![channel.clone()]));
-    let (name, dead_letter) = (config.component.name.clone(), config.dead_letter.clone());
+    let (name, mut dead_letter) = (config.component.name.clone(), config.dead_letter.clone());
+    if dead_letter.is_none() && make().is_ok_and(|sink| sink.has_own_dead_letters()) {
+        dead_letter = DeadLetterSettings::below_home();
+    }
     if dead_letter.is_some() && make().is_ok_and(|sink| !sink.may_refuse()) {
         findings.push(idle_dead_letter(&config.component));
     }

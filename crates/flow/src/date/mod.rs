@@ -9,6 +9,7 @@
 //! `jiff`, whose own patterns have other letters.
 
 mod calendar;
+pub mod path_letter;
 mod pattern;
 pub mod read;
 pub mod write;

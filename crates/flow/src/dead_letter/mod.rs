@@ -109,7 +109,7 @@ impl RefusedEvents {
             );
             return RefusedOutcome::Stays;
         };
-        let Some(DeadLetterPolicy { after, dead_letter_queue }) = &self.policy else {
+        let Some(DeadLetterPolicy { after, .. }) = &self.policy else {
             if refusals == 1 {
                 tracing::warn!(
                     code = %codes::EVENT_HOLDS_UP,
@@ -123,7 +123,34 @@ impl RefusedEvents {
         if refusals < *after && !why.is_final() && !last {
             return RefusedOutcome::Stays;
         }
-        match dead_letter_queue.write(sink, event, &why.to_string(), refusals).await {
+        match self.put_aside(sink, event, &why.to_string(), refusals, counters).await {
+            Ok(()) => {
+                self.delivered(1);
+                RefusedOutcome::Elsewhere
+            }
+            Err(why) => RefusedOutcome::HeldUp(why),
+        }
+    }
+
+    /// Writes a refused event to the dead-letter queue.
+    ///
+    /// # Errors
+    /// There is none, or it does not take the event; in words that are the same at every try.
+    pub(super) async fn put_aside(
+        &self,
+        sink: &str,
+        event: &Event,
+        why: &str,
+        refusals: u32,
+        counters: &SinkCounters,
+    ) -> Result<(), String> {
+        let Some(DeadLetterPolicy { dead_letter_queue, .. }) = &self.policy else {
+            return Err(format!(
+                "an event is refused by its destination and holds up the channel: {}: {why}; with deadLetter.directory or deadLetter.channel it would go there",
+                shown(event)
+            ));
+        };
+        match dead_letter_queue.write(sink, event, why, refusals).await {
             Ok(()) => {
                 tracing::warn!(
                     code = %codes::EVENT_IN_DEAD_LETTERS,
@@ -134,10 +161,9 @@ impl RefusedEvents {
                 );
                 counters.dead_letter.add(1);
                 counters.drops.add(DropReason::DeadLetter, 1);
-                self.delivered(1);
-                RefusedOutcome::Elsewhere
+                Ok(())
             }
-            Err(error) => RefusedOutcome::HeldUp(format!(
+            Err(error) => Err(format!(
                 "a refused event stays in the channel, since it cannot go to {dead_letter_queue}: {error}: {}",
                 shown(event)
             )),

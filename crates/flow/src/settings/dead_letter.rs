@@ -1,5 +1,6 @@
 //! `deadLetter.*` of a sink: where events go that the destination refuses for good.
 
+use crate::base::files::home_directory;
 use crate::settings::{Key, KeyKind, SettingError, SettingsReader, Severity};
 use std::path::PathBuf;
 
@@ -44,6 +45,17 @@ pub struct DeadLetterSettings {
     pub after_refusals: u32,
     /// Its destination.
     pub place: DeadLetterPlace,
+}
+
+impl DeadLetterSettings {
+    /// Returns those of a sink that never blocks its channel with a refused event, where the configuration sets
+    /// none: the first refusal counts, and the file is in `~/.flume/dead-letters`. `None` without a home directory.
+    #[must_use]
+    pub fn below_home() -> Option<Self> {
+        let path = home_directory()?.join(".flume/dead-letters");
+        let place = DeadLetterPlace::Directory { path, bytes_max: MAX_BYTES };
+        Some(Self { after_refusals: 1, place })
+    }
 }
 
 /// The destination of undeliverable events.

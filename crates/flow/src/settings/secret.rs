@@ -7,6 +7,9 @@ pub const MASK: &str = "***";
 const SECRET: [&str; 7] =
     ["password", "passwd", "secret", "token", "passphrase", "apikey", "authorization"];
 
+/// Ends of keys of Kafka's clients whose value has a password or a private key in it, likewise.
+const WITH_SECRETS: [&str; 2] = ["sasl.jaas.config", "ssl.keystore.key"];
+
 /// Suffixes of keys whose value only says where a secret is, or how it is kept.
 const ABOUT_SECRETS: [&str; 4] = ["file", "path", "type", "header"];
 
@@ -22,6 +25,9 @@ const ABOUT_SECRETS: [&str; 4] = ["file", "path", "type", "header"];
 pub fn is_secret(key: &str) -> bool {
     let plain: String = key.chars().filter(|c| !matches!(c, '-' | '_')).collect();
     let plain = plain.to_lowercase();
+    if WITH_SECRETS.iter().any(|end| plain.ends_with(end)) {
+        return true;
+    }
     let last = plain.rsplit('.').next().unwrap_or(&plain);
     let named = SECRET.iter().any(|word| last.contains(word));
     named && !ABOUT_SECRETS.iter().any(|word| last.ends_with(word))
@@ -47,6 +53,8 @@ mod tests {
             "a.alarms.targets.d.secret",
             "a.sinks.k.headers.Authorization",
             "token",
+            "a.sinks.k.kafka.producer.sasl.jaas.config",
+            "a.sinks.k.kafka.producer.ssl.keystore.key",
         ] {
             assert!(is_secret(key) && shown(key, "x") == MASK, "{key}");
         }

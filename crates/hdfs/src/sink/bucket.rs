@@ -1,6 +1,5 @@
 //! One directory and prefix: its open file, and when that is closed.
 
-use super::event_set::{EventPlace, EventSet};
 use super::file_name::FileName;
 use super::keys::{NameRules, RollRules};
 use super::ledger_state::WrittenBatch;
@@ -9,6 +8,7 @@ use crate::file_system::{FaultKind, FileSystemError, OpenFile};
 use crate::format::{FileFormat, FormatError, FormatSettings};
 use bytes::Bytes;
 use millpond::Event;
+use millpond_flow::event_set::{EventPlace, EventSet};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::oneshot::{self, error::TryRecvError};

@@ -1,10 +1,10 @@
 //! The buckets that are open, by directory and prefix; at most `hdfs.maxOpenFiles`.
 
 use super::bucket::Bucket;
-use super::event_set::EventPlace;
 use super::keys::RollRules;
 use super::recovery::{Closing, ClosingFiles};
 use millpond::Event;
+use millpond_flow::event_set::EventPlace;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;

@@ -12,8 +12,8 @@
 //! [`recovery`]: super::recovery
 
 use super::HdfsSink;
-use super::event_set::EventPlace;
 use millpond::Event;
+use millpond_flow::event_set::EventPlace;
 use millpond_flow::sink::{BatchPlace, Failure, SinkContext};
 
 /// Tries of a batch, each after a file broke.
@@ -77,15 +77,6 @@ fn placed(
         )
     };
     let place = place.ok_or_else(unplaced)?;
-    let (channel, ranges) =
-        place.channel.identity().zip(place.ranges.as_ref()).ok_or_else(unplaced)?;
-    let all = ranges.iter().flat_map(|range| {
-        let stripe = range.stripe.0;
-        (range.start..range.end).map(move |sequence| EventPlace { stripe, sequence })
-    });
-    let places: Vec<EventPlace> = all.collect();
-    if places.len() != count {
-        return Err(unplaced());
-    }
+    let (channel, places) = place.events(count).ok_or_else(unplaced)?;
     Ok((place, channel, places))
 }

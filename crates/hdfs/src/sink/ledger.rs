@@ -10,12 +10,12 @@
 //! renamed; that it was renamed need not be: closing it again does nothing. Calls that wait for the disk at the same time
 //! share a sync.
 
-use super::event_set::{EventPlace, EventSet};
 use super::file_name::FileName;
 use super::ledger_state::{LedgerLine, LedgerState, WrittenBatch};
 use millpond::EventRange;
 use millpond_flow::base::files;
 use millpond_flow::base::small_file::{SmallFileError, read_whole};
+use millpond_flow::event_set::{EventPlace, EventSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

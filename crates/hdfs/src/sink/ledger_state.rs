@@ -12,8 +12,8 @@
 //! A batch is only written to a file after the one before it was synced. So of the batches of a file all but the last are
 //! delivered, and the last is exactly if the closed file has its length.
 
-use super::event_set::EventSet;
 use super::file_name::FileName;
+use millpond_flow::event_set::EventSet;
 use std::collections::BTreeMap;
 
 /// One line.
@@ -180,7 +180,7 @@ fn line(kind: char, fields: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::event_set::EventPlace;
+    use millpond_flow::event_set::EventPlace;
 
     fn lines() -> Vec<LedgerLine> {
         let name = |n: u32| {

@@ -7,8 +7,9 @@
 //! nothing, as in Flume; text that is not an escape stays.
 
 use super::place_error::PlaceError;
-use super::time::{TimeRules, TimeText};
+use super::time::TimeRules;
 use millpond::Event;
+use millpond_flow::date::path_letter;
 
 /// Names of this machine, looked up once.
 #[derive(Clone, Debug, Default)]
@@ -124,7 +125,7 @@ impl PathTemplate {
                     HostPart::FullName => &hosts.full_name,
                 }),
                 Part::Letter('%') => out.push('%'),
-                Part::Letter(letter) if !TimeText::knows(*letter) => {}
+                Part::Letter(letter) if !path_letter::is_known(*letter) => {}
                 Part::Letter(letter) => {
                     let text = match &moment {
                         Some(text) => text,

@@ -4,7 +4,7 @@ use super::place_error::PlaceError;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use millpond::Event;
-use millpond_flow::date::write::formatted;
+use millpond_flow::date::path_letter;
 
 /// The unit to which times are rounded down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,49 +72,10 @@ impl Rounding {
 }
 
 impl TimeText {
-    /// Returns true if `letter` stands for a part of a time.
-    pub(super) fn knows(letter: char) -> bool {
-        matches!(letter, 't' | 's' | 'z') || pattern(letter).is_some()
-    }
-
     /// Returns what `letter` stands for.
     pub(super) fn letter(&self, letter: char) -> String {
-        match letter {
-            't' => self.raw.clone(),
-            's' => self.rounded.timestamp().as_second().to_string(),
-            'z' => self.rounded.strftime("%z").to_string(),
-            _ => pattern(letter)
-                .and_then(|pattern| formatted(pattern, &self.rounded).ok())
-                .unwrap_or_default(),
-        }
+        path_letter::text(letter, &self.raw, &self.rounded)
     }
-}
-
-/// Returns the pattern of a date, as Java has it, that `letter` stands for.
-fn pattern(letter: char) -> Option<&'static str> {
-    Some(match letter {
-        'a' => "EEE",
-        'A' => "EEEE",
-        'b' => "MMM",
-        'B' => "MMMM",
-        'c' => "EEE MMM d HH:mm:ss yyyy",
-        'd' => "dd",
-        'e' => "d",
-        'D' => "MM/dd/yy",
-        'H' => "HH",
-        'I' => "hh",
-        'j' => "DDD",
-        'k' => "H",
-        'l' => "h",
-        'm' => "MM",
-        'n' => "M",
-        'M' => "mm",
-        'p' => "a",
-        'S' => "ss",
-        'y' => "yy",
-        'Y' => "yyyy",
-        _ => return None,
-    })
 }
 
 /// Returns the zone of a name that Java knows: of the database of zones, or `GMT+8`, `GMT-03:30`.

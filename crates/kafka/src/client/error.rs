@@ -43,6 +43,19 @@ impl ClientError {
         }
     }
 
+    /// Returns the error of a call that a defect ended.
+    pub(crate) fn defect(cause: &dyn Display) -> Self {
+        Self::new(ErrorKind::Fatal, "calling the Kafka client", cause)
+    }
+
+    /// Returns the error of a note of delivered events in Kafka that cannot be read.
+    pub(crate) fn unreadable_note(group: &str) -> Self {
+        let cause = format!(
+            "the metadata of its offset is not a note of delivered events; set another kafka.producer.transactional.id, or delete the group {group}"
+        );
+        Self::new(ErrorKind::Fatal, "reading which events are delivered", &cause)
+    }
+
     /// Returns the error of an operation. `last` is what the client reported last by itself, which often has the
     /// reason.
     pub(super) fn of(doing: &str, error: &KafkaError, last: Option<&str>) -> Self {

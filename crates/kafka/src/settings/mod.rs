@@ -87,9 +87,27 @@ impl ClientSettings {
     /// # Errors
     /// A value cannot be used, or this build lacks what it asks for.
     pub fn read(reader: &mut SettingsReader<'_>, role: ClientRole) -> Result<Self, SettingError> {
+        Self::read_with_old_keys(reader, role, &[])
+    }
+
+    /// Like [`Self::read`], where keys of older versions of Flume stand for Java's settings: pairs of both. A newer
+    /// key wins.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_with_old_keys(
+        reader: &mut SettingsReader<'_>,
+        role: ClientRole,
+        old: &[(&str, &str)],
+    ) -> Result<Self, SettingError> {
         let mut settings = Self::default();
         settings.defaults(role);
         let prefix = role.prefix();
+        for (key, java) in old {
+            if let Some(value) = reader.text(key) {
+                settings.translate(reader, role, key, java, value.trim())?;
+            }
+        }
         let entries = &reader.settings().entries;
         let of_role =
             entries.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
@@ -152,6 +170,18 @@ impl ClientSettings {
         value: &str,
     ) -> Result<(), SettingError> {
         let java = key.strip_prefix(role.prefix()).unwrap_or(key);
+        self.translate(reader, role, key, java, value)
+    }
+
+    /// Takes the Java setting `java`, which the key `key` sets.
+    fn translate(
+        &mut self,
+        reader: &mut SettingsReader<'_>,
+        role: ClientRole,
+        key: &str,
+        java: &str,
+        value: &str,
+    ) -> Result<(), SettingError> {
         let of_role = TABLE.iter().filter(|row| row.role.is_none_or(|of| of == role));
         let Some(row) = of_role.clone().find(|row| row.name == java) else {
             let hint = did_you_mean(java, of_role.map(|row| row.name));
@@ -293,6 +323,17 @@ impl ClientSettings {
             self.set("enable.idempotence", if is_possible && retries { "true" } else { "false" });
         }
         Ok(())
+    }
+
+    /// Returns the settings that both clients have: brokers, names, security. What only a producer has is left out.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        let mut shared = self.clone();
+        let before =
+            ["bootstrap.", "client.", "security.", "sasl.", "ssl.", "socket.", "reconnect."];
+        shared.native.retain(|name, _| before.iter().any(|before| name.starts_with(before)));
+        shared.keys.clear();
+        shared
     }
 
     /// Sets a value by its name in librdkafka.

@@ -120,6 +120,7 @@ fn a_difference_is_about_types_and_keys_that_there_are() {
                 let is_left_out = match *name {
                     "hdfs" => !cfg!(feature = "hdfs"),
                     "jms" => !cfg!(feature = "jms"),
+                    "kafka" => !cfg!(feature = "kafka"),
                     _ => false,
                 };
                 assert!(is_left_out, "there is no type {name}");

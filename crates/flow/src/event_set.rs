@@ -1,6 +1,6 @@
 //! Events by their places in channels: which ones a file has, and which ones are delivered.
 //!
-//! As text, for the ledger: `CHANNEL/STRIPE:START-END,START-END CHANNEL/STRIPE:…`, the channel in hexadecimal digits, each
+//! As text, for what a sink keeps of them: `CHANNEL/STRIPE:START-END,START-END CHANNEL/STRIPE:…`, the channel in hexadecimal digits, each
 //! end exclusive.
 
 use millpond::{EventRange, StripeIndex};
@@ -9,18 +9,21 @@ use std::fmt;
 
 /// The place of one event in its channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EventPlace {
-    pub(super) stripe: u16,
-    pub(super) sequence: u64,
+pub struct EventPlace {
+    /// The stripe.
+    pub stripe: u16,
+    /// The sequence in the stripe.
+    pub sequence: u64,
 }
 
 /// A set of events: for each channel and stripe, disjoint ranges of sequences that do not touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct EventSet(BTreeMap<(u128, u16), BTreeMap<u64, u64>>);
+pub struct EventSet(BTreeMap<(u128, u16), BTreeMap<u64, u64>>);
 
 impl EventSet {
     /// Returns the events of `places` in `channel`.
-    pub(super) fn of(channel: u128, places: &[EventPlace]) -> Self {
+    #[must_use]
+    pub fn of(channel: u128, places: &[EventPlace]) -> Self {
         let mut set = Self::default();
         for place in places {
             set.add(channel, place.stripe, place.sequence, place.sequence.saturating_add(1));
@@ -29,7 +32,7 @@ impl EventSet {
     }
 
     /// Adds `start..end`.
-    pub(super) fn add(&mut self, channel: u128, stripe: u16, start: u64, end: u64) {
+    pub fn add(&mut self, channel: u128, stripe: u16, start: u64, end: u64) {
         if start >= end {
             return;
         }
@@ -48,7 +51,7 @@ impl EventSet {
     }
 
     /// Adds all events of `other`.
-    pub(super) fn join(&mut self, other: &Self) {
+    pub fn join(&mut self, other: &Self) {
         for (&(channel, stripe), ranges) in &other.0 {
             for (&start, &end) in ranges {
                 self.add(channel, stripe, start, end);
@@ -56,23 +59,29 @@ impl EventSet {
         }
     }
 
-    pub(super) fn contains(&self, channel: u128, place: EventPlace) -> bool {
+    /// Returns true if it has the event at `place` of `channel`.
+    #[must_use]
+    pub fn contains(&self, channel: u128, place: EventPlace) -> bool {
         let ranges = self.0.get(&(channel, place.stripe));
         let last = ranges.and_then(|ranges| ranges.range(..=place.sequence).next_back());
         last.is_some_and(|(_, end)| place.sequence < *end)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Returns true if it has no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Returns how many ranges there are.
-    pub(super) fn range_count(&self) -> usize {
+    #[must_use]
+    pub fn range_count(&self) -> usize {
         self.0.values().map(BTreeMap::len).sum()
     }
 
     /// Returns the ranges of `channel`.
-    pub(super) fn ranges(&self, channel: u128) -> Vec<EventRange> {
+    #[must_use]
+    pub fn ranges(&self, channel: u128) -> Vec<EventRange> {
         let of_channel = self.0.range((channel, 0)..=(channel, u16::MAX));
         let range = |stripe: u16, (&start, &end): (&u64, &u64)| EventRange {
             stripe: StripeIndex(stripe),
@@ -85,7 +94,7 @@ impl EventSet {
     }
 
     /// Replaces what it has of `channel` by `ranges`.
-    pub(super) fn replace(&mut self, channel: u128, ranges: &[EventRange]) {
+    pub fn replace(&mut self, channel: u128, ranges: &[EventRange]) {
         self.0.retain(|(of, _), _| *of != channel);
         for range in ranges {
             self.add(channel, range.stripe.0, range.start, range.end);
@@ -93,7 +102,8 @@ impl EventSet {
     }
 
     /// Reads the text of a set; `None` if it is not one.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
         let mut set = Self::default();
         for part in text.split(' ').filter(|part| !part.is_empty()) {
             let (place, ranges) = part.split_once(':')?;

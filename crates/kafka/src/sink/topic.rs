@@ -1,0 +1,146 @@
+//! The topic of an event: a name with the escapes of Flume.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use millpond::Event;
+use millpond_flow::date::path_letter;
+
+/// Most bytes of a topic's name.
+const NAME_BYTES_MAX: usize = 249;
+
+/// A name of a topic with escapes: `%{header}`, `%t` and the letters of dates, by the header `timestamp` and the zone of
+/// the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TopicTemplate(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Header(String),
+    Letter(char),
+}
+
+impl TopicTemplate {
+    pub(super) fn read(text: &str) -> Self {
+        let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
+        while let Some(c) = rest.chars().next() {
+            let part = (c == '%').then(|| escape(&rest[1..])).flatten();
+            let Some((part, bytes)) = part else {
+                plain.push(c);
+                rest = &rest[c.len_utf8()..];
+                continue;
+            };
+            if !plain.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut plain)));
+            }
+            parts.push(part);
+            rest = &rest[1 + bytes..];
+        }
+        if !plain.is_empty() {
+            parts.push(Part::Text(plain));
+        }
+        Self(parts)
+    }
+
+    /// Returns the name if it has no escape.
+    pub(super) fn plain(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Returns the name for `event`, or why it has none.
+    pub(super) fn expand(&self, event: &Event) -> Result<String, String> {
+        let mut out = String::new();
+        let mut time = None;
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Header(name) => out.push_str(event.headers.get(name).unwrap_or_default()),
+                Part::Letter('%') => out.push('%'),
+                Part::Letter(letter) if !path_letter::is_known(*letter) => {}
+                Part::Letter(letter) => {
+                    let raw = event.headers.get("timestamp");
+                    let raw = raw.ok_or("its topic has a date, and it has no header timestamp")?;
+                    if time.is_none() {
+                        let at =
+                            raw.parse().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+                        let at = at.ok_or_else(|| {
+                            format!("its topic has a date, and its header timestamp \"{raw}\" is not one")
+                        })?;
+                        time = Some(at.to_zoned(TimeZone::system()));
+                    }
+                    if let Some(time) = &time {
+                        out.push_str(&path_letter::text(*letter, raw, time));
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Returns the escape after a `%` and its length in bytes.
+fn escape(rest: &str) -> Option<(Part, usize)> {
+    let first = rest.chars().next()?;
+    if first == '{' {
+        let name = rest[1..].split_once('}')?.0;
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        let is_name = !name.is_empty() && name.chars().all(legal);
+        return is_name.then(|| (Part::Header(name.to_owned()), name.len() + 2));
+    }
+    (first.is_ascii_alphanumeric() || first == '%').then_some((Part::Letter(first), 1))
+}
+
+/// Returns what is wrong with the name of a topic, as the broker would.
+pub(super) fn fault(name: &str) -> Option<String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let shown: String = name.chars().take(60).collect();
+    match name {
+        "" => Some("its topic has no name".to_owned()),
+        "." | ".." => Some(format!("\"{name}\" is not a name of a topic")),
+        _ if name.len() > NAME_BYTES_MAX => {
+            Some(format!("its topic \"{shown}…\" has more than {NAME_BYTES_MAX} characters"))
+        }
+        _ if !name.chars().all(legal) => Some(format!(
+            "its topic \"{}\" has other characters than letters, digits, \".\", \"_\" and \"-\"",
+            shown.escape_debug()
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_expanded_and_a_missing_header_is_nothing() {
+        let event = Event::packed(&[("h", "v"), ("timestamp", "1352062205123")], b"");
+        for (text, name) in [
+            ("plain", "plain"),
+            ("a-%{h}", "a-v"),
+            ("a-%{none}", "a-"),
+            ("t%t", "t1352062205123"),
+            ("%%x%", "%x%"),
+            ("%{with space}", "%{with space}"),
+        ] {
+            assert_eq!(TopicTemplate::read(text).expand(&event).as_deref(), Ok(name), "{text}");
+        }
+        let dated = TopicTemplate::read("log-%Y");
+        assert!(dated.expand(&event).unwrap().starts_with("log-2012"));
+        assert!(dated.expand(&Event::packed(&[], b"")).unwrap_err().contains("timestamp"));
+        assert_eq!((dated.plain(), TopicTemplate::read("x").plain()), (None, Some("x")));
+    }
+
+    #[test]
+    fn names_that_no_broker_takes_are_known() {
+        for name in ["", ".", "..", "a b", "a/b", "日志", &"x".repeat(250)] {
+            assert!(fault(name).is_some(), "{name}");
+        }
+        for name in ["a", "a.b_c-D9", &"x".repeat(249)] {
+            assert_eq!(fault(name), None, "{name}");
+        }
+    }
+}
