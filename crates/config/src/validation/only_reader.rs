@@ -5,9 +5,10 @@ use crate::agent::{ChannelConfig, ChannelKind, SinkConfig, SinkGroupConfig};
 use crate::findings::ConfigFindings;
 use millpond_flow::settings::SettingsReader;
 
-const KEY: &str = "hdfs.exactlyOnce";
+/// The types of those sinks, and the key that makes them remember.
+const KEYS: [(&str, &str); 2] = [("hdfs", "hdfs.exactlyOnce"), ("kafka", "transactional")];
 
-/// Leaves out the sinks with `hdfs.exactlyOnce` whose channel or group does not fit that.
+/// Leaves out the sinks that remember events whose channel or group does not fit that.
 pub(super) fn check(
     sinks: &mut Vec<SinkConfig>,
     groups: &mut Vec<SinkGroupConfig>,
@@ -15,12 +16,12 @@ pub(super) fn check(
     findings: &mut ConfigFindings,
 ) {
     let mut left_out: Vec<String> = Vec::new();
-    for sink in sinks.iter().filter(|sink| wants_all(sink)) {
+    for (sink, key) in sinks.iter().filter_map(|sink| Some((sink, remembers_by(sink)?))) {
         let Some(why) = unfit(sink, sinks, groups, channels) else { continue };
         let settings = &sink.component.settings;
-        let place = settings.entries.get(KEY).map_or(&sink.component.place, |set| &set.place);
+        let place = settings.entries.get(key).map_or(&sink.component.place, |set| &set.place);
         let message = format!("{why}; the sink is left out");
-        findings.leave_out(place, &format!("{}.{KEY}", settings.prefix), message);
+        findings.leave_out(place, &format!("{}.{key}", settings.prefix), message);
         left_out.push(sink.component.name.clone());
     }
     sinks.retain(|sink| !left_out.contains(&sink.component.name));
@@ -30,9 +31,11 @@ pub(super) fn check(
     groups.retain(|group| !group.sinks.is_empty());
 }
 
-fn wants_all(sink: &SinkConfig) -> bool {
-    sink.component.type_name == "hdfs"
-        && SettingsReader::new(&sink.component.settings).truth(KEY, false).unwrap_or(false)
+/// Returns the key by which the sink remembers which events it has delivered.
+fn remembers_by(sink: &SinkConfig) -> Option<&'static str> {
+    let (_, key) = KEYS.iter().find(|(kind, _)| sink.component.type_name == *kind)?;
+    let is_set = SettingsReader::new(&sink.component.settings).truth(key, false).unwrap_or(false);
+    is_set.then_some(*key)
 }
 
 fn unfit(
@@ -45,7 +48,7 @@ fn unfit(
     let is_durable = |channel: &ChannelConfig| matches!(channel.kind, ChannelKind::File(_));
     if !channels.iter().any(|one| one.component.name == *channel && is_durable(one)) {
         return Some(format!(
-            "the channel {channel} is not of type file: its events have no lasting places, so it cannot be known after a crash which of them a file has; use a channel of type file"
+            "the channel {channel} is not of type file: its events have no lasting places, so it cannot be known after a crash which of them are delivered; use a channel of type file"
         ));
     }
     if let Some(group) = groups.iter().find(|group| group.sinks.contains(name)) {

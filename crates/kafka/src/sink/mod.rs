@@ -25,6 +25,8 @@ use millpond_flow::event_set::EventSet;
 use millpond_flow::settings::{SettingError, SettingsReader};
 use millpond_flow::sink::{BatchPlace, Failure, RefusedEvent, Sink, SinkContext, SinkType};
 use sending::{Fates, send};
+use std::time::Duration;
+use tokio::time::timeout;
 use transaction::{TransactionError, Transactions};
 
 /// The type `kafka`.
@@ -36,6 +38,9 @@ pub const TYPE: SinkType = SinkType {
 
 /// Waiting batches that are sent together: the wait for the brokers is per delivery.
 const BATCHES_TOGETHER: usize = 16;
+
+/// How long a batch may take with a transaction, all of its tries together.
+const TRANSACTION_MAX: Duration = Duration::from_secs(60);
 
 struct KafkaSink {
     settings: KafkaSinkSettings,
@@ -131,8 +136,16 @@ impl KafkaSink {
         let Some(mut transactions) = self.transactions.take() else {
             return Err(Failure::new("it is not started"));
         };
-        let ended = transactions.deliver(&self.settings, batch, self.place.take()).await;
         let servers = self.settings.client.servers();
+        let delivery = transactions.deliver(&self.settings, batch, self.place.take());
+        let Ok(ended) = timeout(TRANSACTION_MAX, delivery).await else {
+            // Its threads may take half a second to end.
+            drop(tokio::task::spawn_blocking(move || drop(transactions)));
+            return Err(Failure::new(format!(
+                "a transaction on the brokers {servers} has not ended within {} s and is given up; a record that only the broker finds too large may be the cause: set kafka.producer.max.request.size to the broker's message.max.bytes, so that such an event goes to the dead letters",
+                TRANSACTION_MAX.as_secs()
+            )));
+        };
         let what = || format!("a transaction on the brokers {servers} did not end");
         if !matches!(ended, Err(TransactionError::Unusable(_))) {
             self.transactions = Some(transactions);
