@@ -3,7 +3,7 @@ use crate::context::StopSignal;
 use crate::failure_log::FailureLog;
 use crate::log_capture::captured_log;
 use crate::metrics::{DropReason, SinkCounters};
-use crate::sink::{Failure, Sink, SinkContext};
+use crate::sink::{Failure, RefusedEvent, Sink, SinkContext};
 use crate::sink_runner::SinkRunner;
 use millpond::{BoxFuture, Channel, Event, ManualClock, MemoryChannel, MemoryOptions};
 use serde_json::Value;
@@ -16,7 +16,8 @@ use tokio::time::{sleep, timeout};
 /// In the runtime's paused time, which advances only while there is nothing to do.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// A sink that refuses every batch with an event called `bad…`, and for ever one with an event called `never…`.
+/// A sink that refuses every batch with an event called `bad…`, and for ever one with an event called `never…`. Of the
+/// others it refuses events called `named…` alone and delivers their neighbours.
 struct Picky {
     delivered: Arc<Mutex<Vec<String>>>,
     tries: Arc<Mutex<u32>>,
@@ -47,8 +48,17 @@ impl Sink for Picky {
                 *self.tries.lock().unwrap() += 1;
                 return Err(Failure::new("400, no thanks").refused());
             }
-            self.delivered.lock().unwrap().extend(bodies);
-            Ok(())
+            let (refused, good): (Vec<_>, Vec<_>) =
+                bodies.into_iter().enumerate().partition(|(_, body)| body.starts_with("named"));
+            self.delivered.lock().unwrap().extend(good.into_iter().map(|(_, body)| body));
+            if refused.is_empty() {
+                return Ok(());
+            }
+            *self.tries.lock().unwrap() += 1;
+            let why = "no such topic".to_owned();
+            let refused =
+                refused.into_iter().map(|(index, _)| RefusedEvent { index, why: why.clone() });
+            Err(Failure::of_events(refused.collect()))
         })
     }
 
@@ -327,4 +337,35 @@ async fn a_draining_stop_loses_nothing_to_a_refused_event() {
         (lines(&directory.path().join("a.k%2f1.jsonl")).len(), channel.status().events),
         (1, 0)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_events_that_are_named_leave_and_their_neighbours_are_delivered_once() {
+    let (channel, set_aside) = (memory(), memory());
+    put(&channel, &[b"a", b"named 1", b"b", b"named 2", b"c"]);
+    let dead_letter_queue =
+        DeadLetterQueue::channel("dead", open(&set_aside), Arc::new(ManualClock::default()));
+    let done = run(&channel, Some(DeadLetterPolicy { after: 5, dead_letter_queue }))
+        .until(|_| channel.status().events == 0)
+        .await;
+    assert_eq!(done.delivered(), ["a", "b", "c"]);
+    assert_eq!((*done.tries.lock().unwrap(), channel.status().events), (1, 0));
+    assert_eq!(set_aside.status().events, 2);
+    assert_eq!(done.counters.event_drain_success.get(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn named_events_wait_for_a_queue_without_a_second_delivery_of_their_neighbours() {
+    let channel = memory();
+    put(&channel, &[b"a", b"named 1", b"b"]);
+    let (opens, slot) = watch::channel(None);
+    let dead_letter_queue =
+        DeadLetterQueue::channel("dead", slot, Arc::new(ManualClock::default()));
+    let running = run(&channel, Some(DeadLetterPolicy { after: 5, dead_letter_queue }));
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(*running.delivered.lock().unwrap(), ["a", "b"]);
+    assert_eq!(channel.status().events, 3);
+    opens.send_replace(Some(memory()));
+    let done = running.until(|_| channel.status().events == 0).await;
+    assert_eq!((*done.tries.lock().unwrap(), channel.status().events), (1, 0));
 }
