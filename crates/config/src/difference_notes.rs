@@ -1,7 +1,8 @@
 //! Notes of `validate` about what an agent does differently from Flume.
 
 use super::agent::{AgentConfig, ComponentConfig};
-use super::differences::{AGENT, DIFFERENCES, Difference};
+use super::difference::Difference;
+use super::differences::{AGENT, DIFFERENCES};
 use super::types::ComponentKind;
 use millpond_flow::settings::{ConfigFinding, SettingPlace, Severity};
 use std::collections::BTreeSet;

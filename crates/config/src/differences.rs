@@ -3,59 +3,8 @@
 //! Differences that give a finding anyway (an ignored key, a refused value) are not in the table.
 //! docs/flume-compat.md describes them in more detail; a test compares the two.
 
-use super::agent::ComponentConfig;
+use super::difference::{Difference, always, with};
 use super::types::ComponentKind;
-
-/// One difference.
-#[derive(Clone, Copy, Debug)]
-pub struct Difference {
-    /// The kind of component.
-    pub part: ComponentKind,
-    /// The types that it applies to, each by its first name.
-    pub types: &'static [&'static str],
-    /// The keys that it is about; empty if it is about the type as a whole.
-    pub keys: &'static [&'static str],
-    /// The key that has to be set for it to apply; empty if it always applies.
-    pub with: &'static str,
-    /// Values of that key for which it applies, ignoring case; empty for any value.
-    pub says: &'static [&'static str],
-    /// The description.
-    pub what: &'static str,
-}
-
-const fn always(
-    part: ComponentKind,
-    types: &'static [&'static str],
-    keys: &'static [&'static str],
-    what: &'static str,
-) -> Difference {
-    Difference { part, types, keys, with: "", says: &[], what }
-}
-
-const fn with(
-    with: &'static str,
-    part: ComponentKind,
-    types: &'static [&'static str],
-    keys: &'static [&'static str],
-    what: &'static str,
-) -> Difference {
-    Difference { part, types, keys, with, says: &[], what }
-}
-
-impl Difference {
-    /// Applies only if its key has one of these values.
-    const fn says(self, says: &'static [&'static str]) -> Self {
-        Self { says, ..self }
-    }
-
-    pub(crate) fn matters(&self, component: &ComponentConfig) -> bool {
-        let says = |value: &str| {
-            self.says.is_empty() || self.says.iter().any(|word| word.eq_ignore_ascii_case(value))
-        };
-        let set = |key| component.settings.entries.get(key);
-        self.with.is_empty() || set(self.with).is_some_and(|setting| says(&setting.value))
-    }
-}
 
 const TRUE: &[&str] = &["true"];
 const SCRIBE: &str = "org.apache.flume.source.scribe.ScribeSource";

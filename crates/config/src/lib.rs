@@ -17,6 +17,7 @@ pub mod channel_keys;
 pub mod channels;
 pub mod class_mapping;
 mod component_kinds;
+pub mod difference;
 pub mod difference_notes;
 pub mod differences;
 pub mod effective_settings;

@@ -226,7 +226,7 @@ mod tests {
         // What the message calls safe is safe.
         assert!(words.iter().all(|words| {
             words.contains("what file channels acknowledged is not lost")
-                && words.contains("what channels in memory held is lost")
+                && words.contains("what memory channels held is lost")
         }));
     }
 }

@@ -4,8 +4,9 @@
 use super::rows::{Row, rows, type_rows};
 use super::{CHANNELS, DOCUMENT, section};
 use crate::agent::build::ComponentTypes;
+use millpond_config::difference::Difference;
 use millpond_config::difference_notes::notes;
-use millpond_config::differences::{DIFFERENCES, Difference};
+use millpond_config::differences::DIFFERENCES;
 use millpond_config::types::ComponentKind;
 use millpond_config::{Catalogue, ConfigText, TypeEntry, load_texts};
 use millpond_flow::settings::Key;
