@@ -340,7 +340,7 @@ impl SinkRunner {
                 self.counters.event_write_fail.add(1);
                 // With a dead-letter queue, a refusal is not a failure of the sink; it is logged by itself.
                 let is_logged = error.is_refusal() && self.refused.says(batch.len());
-                if !(is_logged || !error.refused_events().is_empty()) {
+                if !is_logged && error.refused_events().is_empty() {
                     self.failed(&format!("does not deliver, events stay in the channel: {error}"));
                 }
             }
