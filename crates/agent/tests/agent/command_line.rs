@@ -26,7 +26,7 @@ fn wrong_usage_is_2_and_says_so_on_stderr_only() {
         &["channel", "put"],
         &["channel", "put", "--checkpoint-dir", "a", "--data-dirs", "b", "--batch", "0"],
         &["channel", "put", "--checkpoint-dir", "a", "--data-dirs", "a"],
-        &["agent", "-n", "a", "-f", "x", "-z", "host:2181"],
+        &["agent", "-n", "a", "-f", "x", "-z", "host:99999"],
         &["agent", "-n", "a", "-f", "x", "-D", ""],
         &[],
     ] {

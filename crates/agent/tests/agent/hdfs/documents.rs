@@ -73,6 +73,8 @@ fn real_hdfs_gets_the_files_of_a_directory_by_a_configuration_of_flume() {
     std::fs::write(upload.join("not-yet.tmp"), "unfinished\n").expect("a file");
     delivers(&hdfs, (temp.path(), "a3"), "flume/upload/*/*/upload-.", &["one", "two"], |_| {
         std::fs::write(temp.path().join("abc.log"), "one\ntwo\n").expect("a file");
+        // As a user's `mv`.
+        #[allow(clippy::disallowed_methods)]
         std::fs::rename(temp.path().join("abc.log"), upload.join("abc.log")).expect("renamed");
     });
     assert!(upload.join("abc.log.COMPLETED").exists() && upload.join("not-yet.tmp").exists());

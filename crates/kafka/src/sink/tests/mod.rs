@@ -99,7 +99,7 @@ async fn a_broker_that_is_away_fails_the_batch_and_not_its_events() {
     let words = failure.to_string();
     assert!(words.contains("1 of 1 events") && words.contains("127.0.0.1:1"), "{words}");
     let limit = Duration::from_secs(3);
-    tokio::time::timeout(limit, sink.stop(&context())).await.unwrap().unwrap();
+    timeout(limit, sink.stop(&context())).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
