@@ -48,8 +48,19 @@ impl Bench {
     /// Returns a started sink of lines below `/d`, without rolls unless `pairs` say otherwise.
     async fn sink(&self, pairs: &[(&str, &str)]) -> HdfsSink {
         let mut sink = self.built(pairs);
-        sink.start(&self.context).await.unwrap();
-        sink
+        // A process that another test begins at this moment has the lock of the sink before until it runs its program.
+        for _ in 0..200 {
+            match sink.start(&self.context).await {
+                Err(error) if error.to_string().contains("is in use by a sink") => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                started => {
+                    started.unwrap();
+                    return sink;
+                }
+            }
+        }
+        panic!("the sink before does not leave its list of open files");
     }
 
     /// Returns the same with the file system of the settings.
