@@ -57,12 +57,18 @@ pub struct FlumeType {
     pub status: TypeStatus,
     /// The batch size key and its default, if Flume compares it with the channel's `transactionCapacity`.
     pub batch: Option<(&'static str, u64)>,
+    /// True if a larger batch is delivered in parts, with a warning, where Flume leaves the component out.
+    pub clamps_batch: bool,
     /// The feature of the build that has the type, if it is not in every build.
     pub feature: Option<&'static str>,
 }
 
+const fn of(part: ComponentKind, names: &'static [&'static str], status: TypeStatus) -> FlumeType {
+    FlumeType { part, names, status, batch: None, clamps_batch: false, feature: None }
+}
+
 const fn entry(part: ComponentKind, names: &'static [&'static str]) -> FlumeType {
-    FlumeType { part, names, status: TypeStatus::Planned, batch: None, feature: None }
+    of(part, names, TypeStatus::Planned)
 }
 
 const fn batched(
@@ -71,13 +77,11 @@ const fn batched(
     key: &'static str,
     default: u64,
 ) -> FlumeType {
-    FlumeType {
-        part,
-        names,
-        status: TypeStatus::Planned,
-        batch: Some((key, default)),
-        feature: None,
-    }
+    FlumeType { batch: Some((key, default)), ..entry(part, names) }
+}
+
+const fn clamped(entry: FlumeType) -> FlumeType {
+    FlumeType { clamps_batch: true, ..entry }
 }
 
 const fn with_feature(entry: FlumeType, feature: &'static str) -> FlumeType {
@@ -89,7 +93,7 @@ const fn refused(
     names: &'static [&'static str],
     why: &'static str,
 ) -> FlumeType {
-    FlumeType { part, names, status: TypeStatus::Refused(why), batch: None, feature: None }
+    of(part, names, TypeStatus::Refused(why))
 }
 
 const fn gone(
@@ -97,7 +101,7 @@ const fn gone(
     names: &'static [&'static str],
     instead: &'static str,
 ) -> FlumeType {
-    FlumeType { part, names, status: TypeStatus::Gone(instead), batch: None, feature: None }
+    of(part, names, TypeStatus::Gone(instead))
 }
 
 /// Names of the memory channel. The last is Flume's channel without transactions, for tests, which runs as one
@@ -240,13 +244,14 @@ pub const TYPES: &[FlumeType] = &[
         100,
     ),
     entry(ComponentKind::Sink, &["http", "org.apache.flume.sink.http.HttpSink"]),
+    // Configurations for Flume before 1.11, which did not compare the two, run as they are.
     with_feature(
-        batched(
+        clamped(batched(
             ComponentKind::Sink,
             &["hdfs", "org.apache.flume.sink.hdfs.HDFSEventSink"],
             "hdfs.batchSize",
             100,
-        ),
+        )),
         "hdfs",
     ),
     batched(

@@ -14,6 +14,7 @@ pub mod context;
 pub mod counted_channel;
 pub mod date;
 pub mod dead_letter;
+pub mod escapes;
 pub mod event_set;
 pub mod external;
 pub mod failure_log;

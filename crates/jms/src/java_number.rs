@@ -2,49 +2,27 @@
 
 /// Returns a `double` as `Double.toString` prints it.
 pub(crate) fn double(value: f64) -> String {
-    java(
-        value.is_nan(),
-        value.is_infinite(),
-        value < 0.0,
-        value == 0.0,
-        value.is_sign_negative(),
-        &format!("{value:e}"),
-    )
+    java(&format!("{value:e}"))
 }
 
 /// Returns a `float` as `Float.toString` prints it.
 pub(crate) fn float(value: f32) -> String {
-    java(
-        value.is_nan(),
-        value.is_infinite(),
-        value < 0.0,
-        value == 0.0,
-        value.is_sign_negative(),
-        &format!("{value:e}"),
-    )
+    java(&format!("{value:e}"))
 }
 
-/// Rust prints the shortest digits as `1.25e-3`; Java has a plain form from 0.001 up to 10,000,000.
-fn java(
-    is_nan: bool,
-    is_infinite: bool,
-    is_below: bool,
-    is_zero: bool,
-    minus: bool,
-    shortest: &str,
-) -> String {
-    if is_nan {
-        return "NaN".to_owned();
+/// Returns the number that Rust prints as `shortest`, with the fewest digits, `1.25e-3`; Java has a plain form from
+/// 0.001 up to 10,000,000.
+fn java(shortest: &str) -> String {
+    let (sign, shortest) = match shortest.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", shortest),
+    };
+    match shortest {
+        "NaN" => return "NaN".to_owned(),
+        "inf" => return format!("{sign}Infinity"),
+        _ => {}
     }
-    if is_infinite {
-        return if is_below { "-Infinity" } else { "Infinity" }.to_owned();
-    }
-    let sign = if minus { "-" } else { "" };
-    if is_zero {
-        return format!("{sign}0.0");
-    }
-    let (digits, exponent) =
-        shortest.trim_start_matches('-').split_once('e').unwrap_or((shortest, "0"));
+    let (digits, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let digits: String = digits.chars().filter(|c| *c != '.').collect();
     if !(-3..7).contains(&exponent) {

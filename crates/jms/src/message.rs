@@ -64,31 +64,17 @@ fn body(body: Body<Value>, charset: Charset) -> Vec<u8> {
 
 /// Returns the text of a property; `None` for null.
 fn header(value: &SimpleValue) -> Option<String> {
-    Some(match value {
-        SimpleValue::Null => return None,
-        SimpleValue::Bool(value) => value.to_string(),
-        SimpleValue::Ubyte(value) => value.to_string(),
-        SimpleValue::Ushort(value) => value.to_string(),
-        SimpleValue::Uint(value) => value.to_string(),
-        SimpleValue::Ulong(value) => value.to_string(),
-        SimpleValue::Byte(value) => value.to_string(),
-        SimpleValue::Short(value) => value.to_string(),
-        SimpleValue::Int(value) => value.to_string(),
-        SimpleValue::Long(value) => value.to_string(),
-        SimpleValue::Float(value) => java_number::float(value.into_inner()),
-        SimpleValue::Double(value) => java_number::double(value.into_inner()),
-        SimpleValue::Char(value) => value.to_string(),
-        SimpleValue::Timestamp(value) => value.milliseconds().to_string(),
-        SimpleValue::Binary(bytes) => hex(bytes),
-        SimpleValue::String(text) => text.clone(),
-        SimpleValue::Symbol(text) => text.as_str().to_owned(),
-        SimpleValue::Uuid(value) => hex(value.as_inner()),
+    match value {
+        SimpleValue::String(text) => Some(text.clone()),
+        SimpleValue::Binary(bytes) => Some(hex(bytes)),
+        SimpleValue::Uuid(value) => Some(hex(value.as_inner())),
+        SimpleValue::Decimal32(value) => Some(hex(value.as_inner())),
+        SimpleValue::Decimal64(value) => Some(hex(value.as_inner())),
+        SimpleValue::Decimal128(value) => Some(hex(value.as_inner())),
         // Its type is the sender's own.
-        SimpleValue::Described(value) => return scalar(&value.value),
-        SimpleValue::Decimal32(value) => hex(value.as_inner()),
-        SimpleValue::Decimal64(value) => hex(value.as_inner()),
-        SimpleValue::Decimal128(value) => hex(value.as_inner()),
-    })
+        SimpleValue::Described(value) => scalar(&value.value),
+        other => scalar(&other.clone().into()),
+    }
 }
 
 /// Returns the text of a single value; `None` for null and for what has parts.

@@ -177,15 +177,8 @@ impl JmsSource {
                     let bytes = event.size_bytes();
                     if bytes as u64 > self.settings.message_bytes_max {
                         context.counters.drops.add(DropReason::TooLarge, 1);
-                        let cause = format!(
-                            "a message of {bytes} bytes is longer than maxMessageBytes and is rejected, so that the broker sets it aside"
-                        );
-                        context.client_error(
-                            &self.settings.destination.name,
-                            "message too long",
-                            &cause,
-                        );
-                        link.reject(info, "it is longer than maxMessageBytes").await?;
+                        let what = format!("of {bytes} bytes is longer than maxMessageBytes");
+                        self.reject(context, link, info, "message too long", &what).await?;
                     } else {
                         held.push(Received { info, event });
                     }
@@ -193,20 +186,27 @@ impl JmsSource {
                 Incoming::Undecodable(info, why) => {
                     context.counters.event_read_fail.add(1);
                     context.counters.drops.add(DropReason::Unreadable, 1);
-                    let cause = format!(
-                        "a message cannot be decoded and is rejected, so that the broker sets it aside: {why}"
-                    );
-                    context.client_error(
-                        &self.settings.destination.name,
-                        "undecodable message",
-                        &cause,
-                    );
-                    link.reject(info, "it cannot be decoded").await?;
+                    let what = format!("cannot be decoded ({why})");
+                    self.reject(context, link, info, "undecodable message", &what).await?;
                 }
             }
             within = if *allowed == 0 { Duration::from_millis(1) } else { LINGER };
         }
         Ok(())
+    }
+
+    /// Rejects a message, so that the broker sets it aside, and logs it; `kind` is what the log counts it as.
+    async fn reject(
+        &self,
+        context: &SourceContext,
+        link: &BrokerLink,
+        message: DeliveryInfo,
+        kind: &'static str,
+        what: &str,
+    ) -> Result<(), BrokerError> {
+        let cause = format!("a message {what} and is rejected, so that the broker sets it aside");
+        context.client_error(&self.settings.destination.name, kind, &cause);
+        link.reject(message, what).await
     }
 
     /// Commits and accepts what is held; returns false at a stop, and then it is still held.

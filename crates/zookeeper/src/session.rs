@@ -1,8 +1,8 @@
 //! A session with one server.
 //!
 //! Limits: [`CONNECT_TIMEOUT`] for everything up to the session's begin. A session asks for [`SESSION_TIMEOUT`]; the
-//! server may choose another time. A ping is sent each third of it, and a server that is silent for two thirds is
-//! given up. Memory for a message grows as its bytes arrive.
+//! server may choose another time. A ping is sent each third of the shorter one, and a server that is silent for two
+//! thirds of it is given up. Memory for a message grows as its bytes arrive.
 
 use crate::error::{SessionStage, ZooKeeperError};
 use crate::wire::{self, FRAME_BYTES_MAX, ServerMessage, WireError};
@@ -95,7 +95,8 @@ impl Session {
         if grant.id == 0 {
             return Err(session.closed(SessionStage::Opening));
         }
-        session.ping_every = (grant.timeout / 3).max(PING_MIN);
+        // A server that grants days would otherwise be believed to live for as long.
+        session.ping_every = (grant.timeout.min(SESSION_TIMEOUT) / 3).max(PING_MIN);
         session.silence_max = session.ping_every * 2;
         if let Some((user, password)) = target.digest {
             session.send(wire::digest(user, password)).await?;

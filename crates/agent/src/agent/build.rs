@@ -317,11 +317,14 @@ fn plan_sink(
     let fingerprint = ConfigFingerprint::of(&config.component)
         .with("channel", ConfigFingerprint(vec![channel.clone()]));
     let (name, mut dead_letter) = (config.component.name.clone(), config.dead_letter.clone());
-    if dead_letter.is_none() && make().is_ok_and(|sink| sink.has_own_dead_letters()) {
-        dead_letter = DeadLetterSettings::below_home();
-    }
-    if dead_letter.is_some() && make().is_ok_and(|sink| !sink.may_refuse()) {
-        findings.push(idle_dead_letter(&config.component));
+    match (&dead_letter, make()) {
+        (None, Ok(sink)) if sink.has_own_dead_letters() => {
+            dead_letter = DeadLetterSettings::below_home();
+        }
+        (Some(_), Ok(sink)) if !sink.may_refuse() => {
+            findings.push(idle_dead_letter(&config.component));
+        }
+        _ => {}
     }
     let type_name = config.component.type_name;
     Some(SinkPlan { name, type_name, channel, dead_letter, make, fingerprint })

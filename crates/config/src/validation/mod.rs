@@ -27,10 +27,6 @@ use millpond_flow::settings::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The batch of the hdfs sink, which takes at most a transaction of its channel: configurations for Flume before 1.11,
-/// which did not compare the two, run as they are.
-const HDFS_BATCH: &str = "hdfs.batchSize";
-
 /// Returns the agent that `sections` describe.
 pub(super) fn agent(
     name: &str,
@@ -307,10 +303,8 @@ impl Validation<'_> {
         attached: &[String],
         channels: &[ChannelConfig],
     ) -> Result<(), UnavailableType> {
-        let Some((key, default)) = types::find(part, type_name).and_then(|known| known.batch)
-        else {
-            return Ok(());
-        };
+        let Some(known) = types::find(part, type_name) else { return Ok(()) };
+        let Some((key, default)) = known.batch else { return Ok(()) };
         // The component reports a value that is not a number.
         let Ok(batch) = SettingsReader::new(settings).integer(key) else { return Ok(()) };
         let batch = batch.map_or(default, |batch| u64::try_from(batch).unwrap_or(0));
@@ -321,7 +315,7 @@ impl Validation<'_> {
                 let place =
                     set.map_or_else(|| component_kinds::first_place(settings), |s| s.place.clone());
                 let (word, whole) = (part.word(), format!("{}.{key}", settings.prefix));
-                if key == HDFS_BATCH {
+                if known.clamps_batch {
                     let message = format!(
                         "{batch} events do not fit into a transaction of the channel {}: a batch has {capacity}, its transactionCapacity; Flume 1.11 leaves such a sink out, earlier ones run it",
                         channel.component.name

@@ -5,8 +5,11 @@ use crate::agent::{ChannelConfig, ChannelKind, SinkConfig, SinkGroupConfig};
 use crate::findings::ConfigFindings;
 use millpond_flow::settings::SettingsReader;
 
-/// The types of those sinks, and the key that makes them remember.
-const KEYS: [(&str, &str); 2] = [("hdfs", "hdfs.exactlyOnce"), ("kafka", "transactional")];
+/// The types of those sinks, the key that makes them remember, and a key that does so too unless that one is false.
+const KEYS: [(&str, &str, &str); 2] = [
+    ("hdfs", "hdfs.exactlyOnce", ""),
+    ("kafka", "transactional", "kafka.producer.transactional.id"),
+];
 
 /// Leaves out the sinks that remember events whose channel or group does not fit that.
 pub(super) fn check(
@@ -33,8 +36,10 @@ pub(super) fn check(
 
 /// Returns the key by which the sink remembers which events it has delivered.
 fn remembers_by(sink: &SinkConfig) -> Option<&'static str> {
-    let (_, key) = KEYS.iter().find(|(kind, _)| sink.component.type_name == *kind)?;
-    let is_set = SettingsReader::new(&sink.component.settings).truth(key, false).unwrap_or(false);
+    let (_, key, other) = KEYS.iter().find(|(kind, ..)| sink.component.type_name == *kind)?;
+    let settings = &sink.component.settings;
+    let default = settings.entries.contains_key(*other);
+    let is_set = SettingsReader::new(settings).truth(key, default).unwrap_or(false);
     is_set.then_some(*key)
 }
 

@@ -120,6 +120,17 @@ pub struct Key {
     pub meaning: &'static str,
 }
 
+/// Returns a key, for tables of constants.
+#[must_use]
+pub const fn key(
+    name: &'static str,
+    kind: KeyKind,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { name, kind, default, meaning }
+}
+
 /// Joins the keys of several tables; `N` is their total number.
 ///
 /// # Panics

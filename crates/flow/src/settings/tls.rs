@@ -1,18 +1,9 @@
 //! The TLS keys, which are equal for all sources and all sinks with TLS.
 
 use crate::net::tls::{ClientAuth, ClientTls, KeyStore, ServerTls, SuiteFilter};
-use crate::settings::{Key, KeyKind, SettingError, SettingsReader, Severity};
+use crate::settings::{Key, KeyKind, SettingError, SettingsReader, Severity, key};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-const fn key(
-    name: &'static str,
-    kind: KeyKind,
-    default: &'static str,
-    meaning: &'static str,
-) -> Key {
-    Key { name, kind, default, meaning }
-}
 
 const SSL: Key = key(
     "ssl",

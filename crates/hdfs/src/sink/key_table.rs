@@ -1,16 +1,7 @@
 //! The table of all keys.
 
 use crate::format;
-use millpond_flow::settings::{Key, KeyKind, joined};
-
-const fn key(
-    name: &'static str,
-    kind: KeyKind,
-    default: &'static str,
-    meaning: &'static str,
-) -> Key {
-    Key { name, kind, default, meaning }
-}
+use millpond_flow::settings::{Key, KeyKind, joined, key};
 
 /// All keys.
 pub(super) const KEYS: [Key; 53] = joined(&[&OWN_KEYS, &format::KEYS]);

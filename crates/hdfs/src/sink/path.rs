@@ -10,6 +10,7 @@ use super::place_error::PlaceError;
 use super::time::TimeRules;
 use millpond::Event;
 use millpond_flow::date::path_letter;
+use millpond_flow::escapes::{self, EscapePart, HostPart};
 
 /// Names of this machine, looked up once.
 #[derive(Clone, Debug, Default)]
@@ -22,49 +23,14 @@ pub(super) struct HostNames {
 /// A text with escapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PathTemplate {
-    parts: Vec<Part>,
+    parts: Vec<EscapePart>,
     keeps_colons: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Header(String),
-    Host(HostPart),
-    /// A letter of a date, or `t`.
-    Letter(char),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HostPart {
-    Name,
-    Address,
-    FullName,
 }
 
 impl PathTemplate {
     /// Reads `text`; the error is for a person.
     pub(super) fn read(text: &str, keeps_colons: bool) -> Result<Self, String> {
-        let (mut parts, mut plain) = (Vec::new(), String::new());
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            match (c == '%').then(|| escape(rest)).flatten() {
-                Some((part, bytes)) => {
-                    if !plain.is_empty() {
-                        parts.push(Part::Text(std::mem::take(&mut plain)));
-                    }
-                    parts.push(part?);
-                    rest = &rest[bytes..];
-                }
-                None => {
-                    plain.push(c);
-                    rest = &rest[c.len_utf8()..];
-                }
-            }
-        }
-        if !plain.is_empty() {
-            parts.push(Part::Text(plain));
-        }
+        let parts = escapes::read(text)?;
         let template = Self { parts, keeps_colons };
         template.check()?;
         Ok(template)
@@ -72,7 +38,7 @@ impl PathTemplate {
 
     fn check(&self) -> Result<(), String> {
         for part in &self.parts {
-            let Part::Text(text) = part else { continue };
+            let EscapePart::Text(text) = part else { continue };
             if text.chars().any(char::is_control) {
                 return Err("has a control character".to_owned());
             }
@@ -89,15 +55,17 @@ impl PathTemplate {
     /// Returns the directory that every expansion is in: the names before the first escape, without a slash at the end.
     pub(super) fn fixed_directory(&self) -> &str {
         match self.parts.as_slice() {
-            [Part::Text(text)] => text.trim_end_matches('/'),
-            [Part::Text(text), ..] => text.rsplit_once('/').map_or("", |(directory, _)| directory),
+            [EscapePart::Text(text)] => text.trim_end_matches('/'),
+            [EscapePart::Text(text), ..] => {
+                text.rsplit_once('/').map_or("", |(directory, _)| directory)
+            }
             _ => "",
         }
     }
 
     /// Returns true if it needs names of this machine.
     pub(super) fn names_host(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Host(_)))
+        self.parts.iter().any(|part| matches!(part, EscapePart::Host(_)))
     }
 
     /// Expands it for `event`, and returns whether a character was replaced.
@@ -114,19 +82,19 @@ impl PathTemplate {
         let mut moment = None;
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Header(name) => {
+                EscapePart::Text(text) => out.push_str(text),
+                EscapePart::Header(name) => {
                     let value = event.headers.get(name).unwrap_or_default();
                     replaced |= self.push_safely(value, out);
                 }
-                Part::Host(host) => out.push_str(match host {
+                EscapePart::Host(host) => out.push_str(match host {
                     HostPart::Name => &hosts.name,
                     HostPart::Address => &hosts.address,
                     HostPart::FullName => &hosts.full_name,
                 }),
-                Part::Letter('%') => out.push('%'),
-                Part::Letter(letter) if !path_letter::is_known(*letter) => {}
-                Part::Letter(letter) => {
+                EscapePart::Letter('%') => out.push('%'),
+                EscapePart::Letter(letter) if !path_letter::is_known(*letter) => {}
+                EscapePart::Letter(letter) => {
                     let text = match &moment {
                         Some(text) => text,
                         None => moment.insert(time.of(event, now_ms)?),
@@ -144,35 +112,6 @@ impl PathTemplate {
         let illegal = |c: char| c.is_control() || (c == ':' && !self.keeps_colons);
         out.extend(text.chars().map(|c| if illegal(c) { '_' } else { c }));
         text.chars().any(illegal)
-    }
-}
-
-/// Returns the escape at the beginning of `text` and its length in bytes.
-fn escape(text: &str) -> Option<(Result<Part, String>, usize)> {
-    let rest = &text[1..];
-    let first = rest.chars().next()?;
-    let between = |close: char| rest[1..].split_once(close).map(|(inside, _)| inside);
-    match first {
-        '%' => Some((Ok(Part::Letter('%')), 2)),
-        '{' => {
-            let name = between('}')?;
-            let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-            let is_name = !name.is_empty() && name.chars().all(legal);
-            is_name.then(|| (Ok(Part::Header(name.to_owned())), name.len() + 3))
-        }
-        '[' => {
-            let name = between(']')?;
-            let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric());
-            let part = match name.to_ascii_lowercase().as_str() {
-                "localhost" => Ok(Part::Host(HostPart::Name)),
-                "ip" => Ok(Part::Host(HostPart::Address)),
-                "fqdn" => Ok(Part::Host(HostPart::FullName)),
-                _ => Err(format!("%[{name}] is none of %[localhost], %[ip] and %[fqdn]")),
-            };
-            is_name.then_some((part, name.len() + 3))
-        }
-        c if c.is_ascii_alphanumeric() || c == '_' => Some((Ok(Part::Letter(c)), 2)),
-        _ => None,
     }
 }
 

@@ -51,12 +51,14 @@ impl Deliveries {
     pub(super) fn settle(&self, number: usize, fate: Result<(), ClientError>) {
         if let Err(error) = fate {
             self.failed().push(RefusedRecord { number, error });
+            self.0.done.notify_one();
         }
         self.close_one();
     }
 
     fn close_one(&self) {
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // Without open records, or with none but that of the set itself, a waiter goes on.
+        if self.0.open.fetch_sub(1, Ordering::AcqRel) <= 2 {
             // Taken so that a waiter is not between its check and its wait.
             drop(self.failed());
             self.0.done.notify_one();
@@ -72,6 +74,27 @@ impl Deliveries {
     #[must_use]
     pub fn open(&self) -> usize {
         self.0.open.load(Ordering::Acquire)
+    }
+
+    /// Returns true if a record is known not to be delivered.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        !self.failed().is_empty()
+    }
+
+    /// Waits until every record is delivered, or one is not; returns true if all are. The fates of others may come later:
+    /// see [`Self::complete`].
+    pub async fn is_delivered(&self) -> bool {
+        loop {
+            let open = self.open();
+            if self.has_failed() {
+                return false;
+            }
+            if open == 1 {
+                return true;
+            }
+            self.0.done.notified().await;
+        }
     }
 
     /// Waits until every record has its fate and returns those that are not delivered, in no order. The set takes no
@@ -115,6 +138,29 @@ mod tests {
         assert!(!task.is_finished());
         set.settle(1, Ok(()));
         assert_eq!(task.await.unwrap(), [RefusedRecord { number: 2, error }]);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_known_before_the_fates_of_the_others() {
+        let set = Deliveries::default();
+        assert!(set.is_delivered().await, "there is none");
+        for _ in 0..3 {
+            set.add();
+        }
+        let waiting = set.clone();
+        let task = tokio::spawn(async move { waiting.is_delivered().await });
+        set.settle(0, Ok(()));
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
+        let error = ClientError::new(ErrorKind::Refused, "sending", &"no");
+        set.settle(1, Err(error.clone()));
+        assert!(!task.await.unwrap());
+        set.settle(2, Ok(()));
+        assert_eq!(set.complete().await, [RefusedRecord { number: 1, error }]);
+        let all = Deliveries::default();
+        all.add();
+        all.settle(0, Ok(()));
+        assert!(all.is_delivered().await);
     }
 
     #[test]

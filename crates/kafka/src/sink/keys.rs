@@ -3,16 +3,7 @@
 use super::topic::TopicTemplate;
 use crate::client;
 use crate::settings::{BOOTSTRAP, ClientRole, ClientSettings, JAAS_FILE};
-use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader, Severity};
-
-const fn key(
-    name: &'static str,
-    kind: KeyKind,
-    default: &'static str,
-    meaning: &'static str,
-) -> Key {
-    Key { name, kind, default, meaning }
-}
+use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader, Severity, key};
 
 /// All keys.
 pub(super) const KEYS: [Key; 23] = [
@@ -132,7 +123,7 @@ impl KafkaSinkSettings {
         }
         let text = |key: &str| reader.text(key).filter(|text| !text.is_empty());
         let topic = text("kafka.topic").or_else(|| text("topic")).unwrap_or("default-flume-topic");
-        let topic = TopicTemplate::read(topic);
+        let topic = TopicTemplate::read(topic).map_err(|what| reader.error("kafka.topic", what))?;
         if let Some(fault) = topic.plain().and_then(super::topic::fault) {
             return Err(reader.error("kafka.topic", fault.replace("its topic", "the topic")));
         }

@@ -142,7 +142,7 @@ impl KafkaSink {
             // Its threads may take half a second to end.
             drop(tokio::task::spawn_blocking(move || drop(transactions)));
             return Err(Failure::new(format!(
-                "a transaction on the brokers {servers} has not ended within {} s and is given up; a record that only the broker finds too large may be the cause: set kafka.producer.max.request.size to the broker's message.max.bytes, so that such an event goes to the dead letters",
+                "a transaction on the brokers {servers} has not ended within {} s and is given up; the events wait, and the next try begins with a new producer",
                 TRANSACTION_MAX.as_secs()
             )));
         };

@@ -6,13 +6,14 @@ use crate::client::{Deliveries, KafkaProducer, OutRecord, SendError};
 use crate::record;
 use bytes::Bytes;
 use millpond::Event;
+use std::borrow::Cow;
 
 /// Header with the key of the record.
 const KEY: &str = "key";
 
 /// A record that an event becomes.
 pub(super) struct Outgoing<'a> {
-    topic: String,
+    topic: Cow<'a, str>,
     /// True if the configuration alone names the topic.
     pub(super) is_own_topic: bool,
     partition: Option<i32>,
@@ -27,12 +28,13 @@ impl<'a> Outgoing<'a> {
     pub(super) fn of(settings: &'a KafkaSinkSettings, event: &'a Event) -> Result<Self, String> {
         let from_header =
             settings.topic_header.as_ref().and_then(|header| event.headers.get(header));
+        let is_own_topic = from_header.is_none() && settings.topic.plain().is_some();
         let topic = match (from_header, settings.topic.plain()) {
-            (Some(name), _) => name.to_owned(),
-            (None, Some(name)) => name.to_owned(),
-            (None, None) => settings.topic.expand(event)?,
+            (Some(name), _) | (None, Some(name)) => Cow::Borrowed(name),
+            (None, None) => Cow::Owned(settings.topic.expand(event)?),
         };
-        if let Some(fault) = topic::fault(&topic) {
+        // That of the configuration was checked when it was read.
+        if !is_own_topic && let Some(fault) = topic::fault(&topic) {
             return Err(fault);
         }
         let in_header =
@@ -57,7 +59,7 @@ impl<'a> Outgoing<'a> {
         }
         Ok(Self {
             topic,
-            is_own_topic: from_header.is_none() && settings.topic.plain().is_some(),
+            is_own_topic,
             partition,
             key: event.headers.get(KEY),
             value: if settings.as_datum {

@@ -24,14 +24,25 @@ pub(super) struct Fates {
 }
 
 /// Gives up what waits if the delivery is ended from outside.
-struct Unfinished<'a>(Option<&'a KafkaProducer>);
+struct Unfinished(Option<KafkaProducer>);
 
-impl Drop for Unfinished<'_> {
+impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(producer) = self.0 {
+        if let Some(producer) = &self.0 {
             producer.give_up(false);
         }
     }
+}
+
+/// Events of a batch that are on the way.
+pub(super) struct Sending<'a> {
+    settings: &'a KafkaSinkSettings,
+    batch: &'a [Event],
+    is_alone: bool,
+    /// Of those that could not be sent.
+    fates: Fates,
+    set: Deliveries,
+    unfinished: Unfinished,
 }
 
 /// Sends the events of `batch` at these indices, and waits until the fate of each is known.
@@ -41,33 +52,68 @@ pub(super) async fn send(
     batch: &[Event],
     indices: &[usize],
 ) -> Fates {
-    let mut fates = Fates::default();
-    let set = Deliveries::default();
-    let mut unfinished = Unfinished(Some(producer));
-    for &index in indices {
-        match Outgoing::of(settings, &batch[index]) {
-            Err(why) => fates.refused.push(RefusedEvent { index, why }),
-            Ok(record) => loop {
-                match record.send(producer, &set, index) {
-                    Ok(()) => break,
-                    Err(SendError::Full) => tokio::time::sleep(FULL_PAUSE).await,
-                    Err(SendError::Failed(error)) => {
-                        fates.add(index, error, record.is_own_topic, true);
-                        break;
+    Sending::begin(producer, settings, batch, indices).await.fates().await
+}
+
+impl<'a> Sending<'a> {
+    /// Sends the events of `batch` at these indices.
+    pub(super) async fn begin(
+        producer: &KafkaProducer,
+        settings: &'a KafkaSinkSettings,
+        batch: &'a [Event],
+        indices: &[usize],
+    ) -> Self {
+        let mut sending = Self {
+            settings,
+            batch,
+            is_alone: indices.len() == 1,
+            fates: Fates::default(),
+            set: Deliveries::default(),
+            unfinished: Unfinished(Some(producer.clone())),
+        };
+        for &index in indices {
+            match Outgoing::of(settings, &batch[index]) {
+                Err(why) => sending.fates.refused.push(RefusedEvent { index, why }),
+                Ok(record) => loop {
+                    match record.send(producer, &sending.set, index) {
+                        Ok(()) => break,
+                        Err(SendError::Full) => tokio::time::sleep(FULL_PAUSE).await,
+                        Err(SendError::Failed(error)) => {
+                            sending.fates.add(index, error, record.is_own_topic, true);
+                            break;
+                        }
                     }
-                }
-            },
+                },
+            }
         }
+        sending
     }
-    for one in set.complete().await {
-        let own =
-            Outgoing::of(settings, &batch[one.number]).is_ok_and(|record| record.is_own_topic);
-        fates.add(one.number, one.error, own, indices.len() == 1);
+
+    /// Waits until every event is delivered, or one is not; returns true if all are.
+    pub(super) async fn is_delivered(&self) -> bool {
+        self.fates.refused.is_empty()
+            && self.fates.failed.is_empty()
+            && self.set.is_delivered().await
     }
-    unfinished.0 = None;
-    fates.refused.sort_by_key(|refused| refused.index);
-    fates.suspects.sort_unstable();
-    fates
+
+    /// Returns true if one that was sent is known not to be delivered.
+    pub(super) fn has_failed(&self) -> bool {
+        self.set.has_failed()
+    }
+
+    /// Waits until the fate of each is known, and returns them.
+    pub(super) async fn fates(mut self) -> Fates {
+        let mut fates = self.fates;
+        for one in self.set.complete().await {
+            let record = Outgoing::of(self.settings, &self.batch[one.number]);
+            let is_own_topic = record.is_ok_and(|record| record.is_own_topic);
+            fates.add(one.number, one.error, is_own_topic, self.is_alone);
+        }
+        self.unfinished.0 = None;
+        fates.refused.sort_by_key(|refused| refused.index);
+        fates.suspects.sort_unstable();
+        fates
+    }
 }
 
 impl Fates {
@@ -86,7 +132,10 @@ impl Fates {
 
     fn fail(&mut self, index: usize, error: ClientError) {
         self.failed.push(index);
-        let is_worse = |old: &ClientError| old.kind == ErrorKind::Retriable;
+        // The first one is the cause, unless a later one is worse.
+        let is_worse = |old: &ClientError| {
+            old.kind == ErrorKind::Retriable && error.kind != ErrorKind::Retriable
+        };
         if self.error.as_ref().is_none_or(is_worse) {
             self.error = Some(error);
         }

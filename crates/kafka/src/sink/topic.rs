@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use millpond::Event;
 use millpond_flow::date::path_letter;
+use millpond_flow::escapes::{self, EscapePart};
 
 /// Most bytes of a topic's name.
 const NAME_BYTES_MAX: usize = 249;
@@ -11,41 +12,22 @@ const NAME_BYTES_MAX: usize = 249;
 /// A name of a topic with escapes: `%{header}`, `%t` and the letters of dates, by the header `timestamp` and the zone of
 /// the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TopicTemplate(Vec<Part>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Header(String),
-    Letter(char),
-}
+pub(super) struct TopicTemplate(Vec<EscapePart>);
 
 impl TopicTemplate {
-    pub(super) fn read(text: &str) -> Self {
-        let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
-        while let Some(c) = rest.chars().next() {
-            let part = (c == '%').then(|| escape(&rest[1..])).flatten();
-            let Some((part, bytes)) = part else {
-                plain.push(c);
-                rest = &rest[c.len_utf8()..];
-                continue;
-            };
-            if !plain.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut plain)));
-            }
-            parts.push(part);
-            rest = &rest[1 + bytes..];
+    /// Reads `text`; the error is for a person.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let parts = escapes::read(text)?;
+        if parts.iter().any(|part| matches!(part, EscapePart::Host(_))) {
+            return Err("has a name of this machine (%[…]), which topics do not have; write it, or use the interceptor host and %{host}".to_owned());
         }
-        if !plain.is_empty() {
-            parts.push(Part::Text(plain));
-        }
-        Self(parts)
+        Ok(Self(parts))
     }
 
     /// Returns the name if it has no escape.
     pub(super) fn plain(&self) -> Option<&str> {
         match self.0.as_slice() {
-            [Part::Text(text)] => Some(text),
+            [EscapePart::Text(text)] => Some(text),
             _ => None,
         }
     }
@@ -56,11 +38,15 @@ impl TopicTemplate {
         let mut time = None;
         for part in &self.0 {
             match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Header(name) => out.push_str(event.headers.get(name).unwrap_or_default()),
-                Part::Letter('%') => out.push('%'),
-                Part::Letter(letter) if !path_letter::is_known(*letter) => {}
-                Part::Letter(letter) => {
+                EscapePart::Text(text) => out.push_str(text),
+                // Refused by `read`.
+                EscapePart::Host(_) => {}
+                EscapePart::Header(name) => {
+                    out.push_str(event.headers.get(name).unwrap_or_default())
+                }
+                EscapePart::Letter('%') => out.push('%'),
+                EscapePart::Letter(letter) if !path_letter::is_known(*letter) => {}
+                EscapePart::Letter(letter) => {
                     let raw = event.headers.get("timestamp");
                     let raw = raw.ok_or("its topic has a date, and it has no header timestamp")?;
                     if time.is_none() {
@@ -79,18 +65,6 @@ impl TopicTemplate {
         }
         Ok(out)
     }
-}
-
-/// Returns the escape after a `%` and its length in bytes.
-fn escape(rest: &str) -> Option<(Part, usize)> {
-    let first = rest.chars().next()?;
-    if first == '{' {
-        let name = rest[1..].split_once('}')?.0;
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-        let is_name = !name.is_empty() && name.chars().all(legal);
-        return is_name.then(|| (Part::Header(name.to_owned()), name.len() + 2));
-    }
-    (first.is_ascii_alphanumeric() || first == '%').then_some((Part::Letter(first), 1))
 }
 
 /// Returns what is wrong with the name of a topic, as the broker would.
@@ -126,12 +100,17 @@ mod tests {
             ("%%x%", "%x%"),
             ("%{with space}", "%{with space}"),
         ] {
-            assert_eq!(TopicTemplate::read(text).expand(&event).as_deref(), Ok(name), "{text}");
+            assert_eq!(
+                TopicTemplate::read(text).unwrap().expand(&event).as_deref(),
+                Ok(name),
+                "{text}"
+            );
         }
-        let dated = TopicTemplate::read("log-%Y");
+        let dated = TopicTemplate::read("log-%Y").unwrap();
         assert!(dated.expand(&event).unwrap().starts_with("log-2012"));
         assert!(dated.expand(&Event::packed(&[], b"")).unwrap_err().contains("timestamp"));
-        assert_eq!((dated.plain(), TopicTemplate::read("x").plain()), (None, Some("x")));
+        assert!(TopicTemplate::read("a-%[ip]").unwrap_err().contains("%{host}"));
+        assert_eq!((dated.plain(), TopicTemplate::read("x").unwrap().plain()), (None, Some("x")));
     }
 
     #[test]

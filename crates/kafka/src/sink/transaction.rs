@@ -12,7 +12,7 @@
 //! up, and the next one reads the note first; a note names all delivered events that the channel may hand out again.
 
 use super::keys::{KafkaSinkSettings, TransactionSettings};
-use super::sending::{Fates, send};
+use super::sending::{Fates, Sending};
 use crate::client::{
     ClientError, CommittedPlace, ErrorKind, KafkaConsumer, KafkaProducer, TopicPartition,
 };
@@ -29,9 +29,16 @@ const NOTE_BYTES_MAX: usize = 3800;
 const CALL: Duration = Duration::from_secs(10);
 /// How often an unfinished commit is asked for again.
 const COMMITS_MAX: usize = 3;
+/// How long one call of an abort may take, and how often it is made: a record that was in flight when the abort gave all
+/// up, and that the client then wants to send again, is given up by the next call only.
+const ABORT: Duration = Duration::from_secs(2);
+const ABORTS_MAX: usize = 5;
 
 /// A producer with transactions, and what its sink has delivered.
 pub(super) struct Transactions {
+    client: ClientSettings,
+    settings: TransactionSettings,
+    component: String,
     producer: KafkaProducer,
     group: Arc<KafkaConsumer>,
     at: TopicPartition,
@@ -57,7 +64,15 @@ impl Transactions {
             Some(place) => EventSet::read(&place.metadata)
                 .ok_or_else(|| ClientError::unreadable_note(&settings.id))?,
         };
-        Ok(Self { producer, group, at, delivered })
+        Ok(Self {
+            client: client.clone(),
+            settings: settings.clone(),
+            component: component.to_owned(),
+            producer,
+            group,
+            at,
+            delivered,
+        })
     }
 
     /// Delivers the events of `batch` that are not delivered yet, and returns those that are refused.
@@ -82,48 +97,73 @@ impl Transactions {
         let mut refused = Vec::new();
         while !open.is_empty() {
             self.producer.begin()?;
-            let fates = self.try_batch(settings, batch, &open).await?;
-            if fates.refused.is_empty() {
+            let sending = Sending::begin(&self.producer, settings, batch, &open).await;
+            if sending.is_delivered().await {
                 self.commit(channel, &places, &open).await?;
                 break;
             }
-            // A transaction of which a record was refused is aborted: the others are sent once more without it.
-            self.abort().await?;
-            open.retain(|index| !fates.refused.iter().any(|refused| refused.index == *index));
-            refused.extend(fates.refused);
+            // The others are sent once more, without those that are refused.
+            let found = self.refused(settings, batch, sending).await?;
+            open.retain(|index| !found.iter().any(|refused| refused.index == *index));
+            refused.extend(found);
         }
         refused.sort_by_key(|refused: &RefusedEvent| refused.index);
         Ok(refused)
     }
 
-    /// Sends the events, each suspect by itself. The transaction is aborted if one may be delivered later.
-    async fn try_batch(
-        &self,
+    /// Ends the transaction of `sending`, of which an event was not delivered, and returns the events that are refused:
+    /// suspects are sent by themselves, each in a transaction that is aborted.
+    async fn refused(
+        &mut self,
         settings: &KafkaSinkSettings,
         batch: &[Event],
-        open: &[usize],
-    ) -> Result<Fates, TransactionError> {
-        let mut fates = send(&self.producer, settings, batch, open).await;
-        let suspects = std::mem::take(&mut fates.suspects);
-        if !suspects.is_empty() && fates.error.is_none() {
-            // In the aborted transaction nothing more can be sent: each suspect gets one of its own.
-            for index in suspects {
+        sending: Sending<'_>,
+    ) -> Result<Vec<RefusedEvent>, TransactionError> {
+        let fates = self.give_up(sending).await?;
+        let mut refused = fates.refused;
+        for index in fates.suspects {
+            self.producer.begin()?;
+            let sending = Sending::begin(&self.producer, settings, batch, &[index]).await;
+            if sending.is_delivered().await {
                 self.abort().await?;
-                self.producer.begin()?;
-                fates.join(send(&self.producer, settings, batch, &[index]).await);
-            }
-            if fates.refused.is_empty() && fates.error.is_none() {
-                self.abort().await?;
-                return Err(Failure::new("the broker refuses the events of the batch together and takes each alone: lower kafka.producer.batch.size").into());
+            } else {
+                refused.extend(self.give_up(sending).await?.refused);
             }
         }
-        match fates.error.take() {
-            None => Ok(fates),
-            Some(error) => {
-                self.abort().await?;
-                Err(error.into())
-            }
+        if refused.is_empty() {
+            return Err(Failure::new("the broker refuses the events of the batch together and takes each alone: lower kafka.producer.batch.size").into());
         }
+        Ok(refused)
+    }
+
+    /// Aborts the transaction of `sending`, of which an event was not delivered, and returns the fates of its events;
+    /// an error if none of them is refused. The fates of those on the way do not come before the abort, which gives them
+    /// up. Where the broker has refused one, the sequence numbers of its partition have a gap: only a new producer can
+    /// go on.
+    async fn give_up(&mut self, sending: Sending<'_>) -> Result<Fates, TransactionError> {
+        let has_gap = sending.has_failed();
+        self.abort().await?;
+        let fates = sending.fates().await;
+        if fates.refused.is_empty() && fates.suspects.is_empty() {
+            let lost = || Failure::new("the transaction was aborted without a reason");
+            return Err(fates.error.map_or_else(|| lost().into(), TransactionError::from));
+        }
+        if has_gap {
+            self.renew().await?;
+        }
+        Ok(fates)
+    }
+
+    /// Replaces the producer by a new one, whose sequence numbers begin anew.
+    async fn renew(&mut self) -> Result<(), TransactionError> {
+        let (client, settings) = (self.client.clone(), self.settings.clone());
+        let component = self.component.clone();
+        let begin = move || Self::begin(&client, &settings, &component);
+        let new = blocking(begin).await.map_err(TransactionError::Unusable)?;
+        let old = std::mem::replace(self, new);
+        // Its threads may take half a second to end.
+        drop(tokio::task::spawn_blocking(move || drop(old)));
+        Ok(())
     }
 
     async fn commit(
@@ -149,15 +189,7 @@ impl Transactions {
         let (producer, group) = (self.producer.clone(), Arc::clone(&self.group));
         let work = move || {
             producer.send_offsets(std::slice::from_ref(&place), &group, CALL)?;
-            let mut tried = 1;
-            loop {
-                match producer.commit(CALL) {
-                    Err(error) if error.kind == ErrorKind::Retriable && tried < COMMITS_MAX => {
-                        tried += 1;
-                    }
-                    ended => return ended,
-                }
-            }
+            until_done(COMMITS_MAX, || producer.commit(CALL))
         };
         match blocking(work).await {
             Ok(()) => {
@@ -175,7 +207,8 @@ impl Transactions {
 
     async fn abort(&self) -> Result<(), TransactionError> {
         let producer = self.producer.clone();
-        blocking(move || producer.abort(CALL)).await.map_err(TransactionError::Unusable)
+        let work = move || until_done(ABORTS_MAX, || producer.abort(ABORT));
+        blocking(work).await.map_err(TransactionError::Unusable)
     }
 }
 
@@ -212,6 +245,17 @@ fn reader_of(client: &ClientSettings, group: &str) -> ClientSettings {
     settings.set("isolation.level", "read_committed");
     settings.set("enable.auto.commit", "false");
     settings
+}
+
+/// Makes a call again while it may succeed, `most` times together.
+fn until_done(most: usize, call: impl Fn() -> Result<(), ClientError>) -> Result<(), ClientError> {
+    let mut tried = 1;
+    loop {
+        match call() {
+            Err(error) if error.kind == ErrorKind::Retriable && tried < most => tried += 1,
+            ended => return ended,
+        }
+    }
 }
 
 /// Runs a call that blocks.

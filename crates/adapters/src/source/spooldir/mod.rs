@@ -42,7 +42,7 @@ use millpond_flow::base::limits::{
 use millpond_flow::codes;
 use millpond_flow::failure_log::FailureLog;
 use millpond_flow::pattern::Pattern;
-use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader};
+use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader, key};
 use millpond_flow::source::{Failure, Source, SourceContext, SourceType};
 use spool::{Spool, SpoolStep};
 use std::path::PathBuf;
@@ -122,15 +122,6 @@ const OWN_KEYS: [Key; 16] = [
         "Events per transaction; at most the channel's transactionCapacity are used.",
     ),
 ];
-
-const fn key(
-    name: &'static str,
-    kind: KeyKind,
-    default: &'static str,
-    meaning: &'static str,
-) -> Key {
-    Key { name, kind, default, meaning }
-}
 
 const KEYS: [Key; OWN_KEYS.len() + deserializer::KEYS.len()] = {
     let mut keys = [OWN_KEYS[0]; OWN_KEYS.len() + deserializer::KEYS.len()];

@@ -45,7 +45,7 @@ use millpond_flow::base::{access_check, files};
 use millpond_flow::codes;
 use millpond_flow::metrics::DropReason;
 use millpond_flow::pattern::Pattern;
-use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader, Severity};
+use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader, Severity, key};
 use millpond_flow::source::{Failure, Source, SourceContext, SourceType};
 use offset::TailOffset;
 use position_file::{PositionFile, PositionFileOwner};
@@ -127,15 +127,6 @@ const KEYS: [Key; 13] = [
     key("fileHeader", KeyKind::Boolean, "false", "Whether a header has the path of the file."),
     key("fileHeaderKey", KeyKind::Text, "file", "The name of that header."),
 ];
-
-const fn key(
-    name: &'static str,
-    kind: KeyKind,
-    default: &'static str,
-    meaning: &'static str,
-) -> Key {
-    Key { name, kind, default, meaning }
-}
 
 /// Pause after a refusal by the channel: first and longest.
 const PACE: RetryPauses =

@@ -198,7 +198,7 @@ async fn real_kafka_transactions_leave_bad_events_out_and_commit_the_rest() {
     let pairs = [
         ("transactional", "true"),
         ("kafka.producer.transactional.id", id.as_str()),
-        ("kafka.producer.max.request.size", "1000000"),
+        ("kafka.producer.max.request.size", "8000000"),
     ];
     put(
         &channel,

@@ -13,7 +13,7 @@ use millpond_flow::net::tls::{ClientTls, StoreReloader};
 use millpond_flow::settings::tls::{self, CLIENT_KEYS};
 use millpond_flow::settings::{
     ConfigFinding, Key, KeyKind, SettingError, Settings, SettingsReader, Severity as Weight,
-    flume_names, joined,
+    flume_names, joined, key,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -33,15 +33,6 @@ const FRAMING: [HeaderName; 8] =
     [CONTENT_LENGTH, TRANSFER_ENCODING, HOST, CONNECTION, UPGRADE, EXPECT, TE, TRAILER];
 const ROBOTS: &str = "https://oapi.dingtalk.com/robot/send";
 const TITLE: &str = "millpond alarm";
-
-const fn key(
-    name: &'static str,
-    kind: KeyKind,
-    default: &'static str,
-    meaning: &'static str,
-) -> Key {
-    Key { name, kind, default, meaning }
-}
 
 const CONNECT: Key =
     key("connectTimeout", KeyKind::Number, "10000", "Milliseconds for a connection.");
