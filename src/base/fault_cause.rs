@@ -73,7 +73,7 @@ pub enum FaultKind {
     Stopped,
     /// A defect of this program: a thread panicked.
     Internal,
-    /// A part outside the channel failed, such as an interceptor.
+    /// A part outside the channel failed, such as an interceptor or the server that stores its events.
     External,
 }
 

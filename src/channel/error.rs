@@ -141,6 +141,9 @@ pub enum PutError {
         /// [`HEADERS_MAX`](crate::base::limits::HEADERS_MAX).
         max: usize,
     },
+    /// The channel has no place for this event, whatever its size: a header names one that does not exist.
+    #[error("the channel has no place for the event: {0}")]
+    NoPlace(#[source] FaultCause),
 }
 
 impl PutError {
@@ -153,7 +156,8 @@ impl PutError {
             Self::TransactionFull { .. }
             | Self::TooLarge { .. }
             | Self::EventTooLarge { .. }
-            | Self::TooManyHeaders { .. } => Retry::Never,
+            | Self::TooManyHeaders { .. }
+            | Self::NoPlace(_) => Retry::Never,
         }
     }
 }
@@ -402,6 +406,9 @@ pub enum RefusedReason {
     /// No stripe can be written now, for a reason other than a full disk.
     #[error("no data directory can be written: {0}")]
     NoStripe(#[source] FaultCause),
+    /// The server that stores the channel's events does not take them now.
+    #[error("the channel's server does not take events: {0}")]
+    Unreachable(#[source] FaultCause),
     /// An interceptor on the way to the channel failed.
     #[error("not intercepted: {0}")]
     NotIntercepted(#[source] FaultCause),
@@ -465,6 +472,7 @@ impl RefusedReason {
             | Self::FullOfBytes { .. }
             | Self::NoSpace(_)
             | Self::NoStripe(_)
+            | Self::Unreachable(_)
             | Self::NotIntercepted(_)
             // Refused for other events as well; offsets of unnamed sources are evicted or
             // forgotten.
@@ -482,6 +490,7 @@ impl RefusedReason {
             Self::NoSpace(cause)
             | Self::NoStripe(cause)
             | Self::Stopped(cause)
+            | Self::Unreachable(cause)
             | Self::NotIntercepted(cause) => Some(cause),
             _ => None,
         }

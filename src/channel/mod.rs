@@ -471,7 +471,10 @@ fn closed_cause() -> FaultCause {
 /// limits every length fits its field on the disk, so every event put can be written and read back;
 /// and one rule for all channels keeps an event that passed a channel in memory from being refused
 /// by the next agent's file channel.
-fn check_event(event: &Event) -> Result<(), PutError> {
+///
+/// # Errors
+/// The event is larger than every channel accepts.
+pub fn check_event(event: &Event) -> Result<(), PutError> {
     let headers = event.headers.len();
     if headers > HEADERS_MAX {
         return Err(PutError::TooManyHeaders { headers, max: HEADERS_MAX });

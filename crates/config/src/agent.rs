@@ -4,8 +4,10 @@
 //! say what was left out, and why.
 
 use super::channels::{FileChannelSettings, MemoryChannelSettings, SpillableSettings};
+use millpond_flow::channel_type::ChannelOpener;
 use millpond_flow::settings::dead_letter::{DeadLetterPlace, DeadLetterSettings};
 use millpond_flow::settings::{SettingPlace, Settings};
+use std::sync::Arc;
 
 /// One agent.
 #[derive(Clone, Debug)]
@@ -58,7 +60,21 @@ pub enum ChannelKind {
     Memory(MemoryChannelSettings),
     /// `spillablememory`
     Spillable(SpillableSettings),
+    /// A type of another crate.
+    Adapter(AdapterChannel),
 }
+
+/// A channel of another crate. Two are equal if they are the same.
+#[derive(Clone, Debug)]
+pub struct AdapterChannel(pub Arc<dyn ChannelOpener>);
+
+impl PartialEq for AdapterChannel {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for AdapterChannel {}
 
 impl ChannelKind {
     /// Returns the most events of one transaction.
@@ -68,6 +84,29 @@ impl ChannelKind {
             Self::File(file) => file.transaction_capacity,
             Self::Memory(memory) => memory.transaction_capacity,
             Self::Spillable(spillable) => spillable.overflow.transaction_capacity,
+            Self::Adapter(AdapterChannel(opener)) => opener.transaction_capacity(),
+        }
+    }
+
+    /// Returns the settings of its files on this machine, if it stores events in files.
+    #[must_use]
+    pub fn files(&self) -> Option<&FileChannelSettings> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Spillable(spillable) if spillable.overflow_capacity > 0 => {
+                Some(&spillable.overflow)
+            }
+            Self::Spillable(_) | Self::Memory(_) | Self::Adapter(_) => None,
+        }
+    }
+
+    /// Returns true if every committed event outlives the process.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::Memory(_) | Self::Spillable(_) => false,
+            Self::Adapter(AdapterChannel(opener)) => opener.is_durable(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::channel_keys::{FILE_KEYS, MEMORY_KEYS, SPILLABLE_KEYS};
 use super::types::{self, ComponentKind};
+use millpond_flow::channel_type::ChannelType;
 use millpond_flow::settings::Key;
 use std::collections::BTreeMap;
 
@@ -21,8 +22,10 @@ pub struct Catalogue {
     pub sources: Vec<TypeEntry>,
     /// Sinks.
     pub sinks: Vec<TypeEntry>,
-    /// Channels: `memory`, `file` and `spillablememory`, or fewer.
+    /// Channels: `memory`, `file` and `spillablememory`, or fewer, and those of `channel_types`.
     pub channels: Vec<TypeEntry>,
+    /// Channels of other crates.
+    pub channel_types: Vec<&'static ChannelType>,
     /// Channel selectors.
     pub selectors: Vec<TypeEntry>,
     /// Interceptors.
@@ -49,6 +52,14 @@ impl Catalogue {
             ],
             ..Self::default()
         }
+    }
+
+    /// Returns the catalogue with channels of other crates.
+    #[must_use]
+    pub fn with_channels(mut self, types: &[&'static ChannelType]) -> Self {
+        self.channels.extend(types.iter().map(|t| TypeEntry { names: t.names, keys: t.keys }));
+        self.channel_types.extend(types);
+        self
     }
 
     /// Returns the types of one kind.

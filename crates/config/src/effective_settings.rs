@@ -1,6 +1,6 @@
 //! Every setting of an agent with its effective value and origin.
 
-use super::agent::{AgentConfig, ChannelConfig, ChannelKind, ComponentConfig};
+use super::agent::{AgentConfig, ChannelConfig, ComponentConfig};
 use super::catalogue::Catalogue;
 use super::file::KeyTable;
 use super::types::ComponentKind;
@@ -180,11 +180,7 @@ fn taken<'a>(value: &'a str, key: Option<&Key>) -> &'a str {
 
 /// Adds the default directories of a file channel that does not name them.
 fn directories(channel: &ChannelConfig, all: &mut Vec<EffectiveSetting>) {
-    let file = match &channel.kind {
-        ChannelKind::File(file) => file,
-        ChannelKind::Spillable(spillable) if spillable.overflow_capacity > 0 => &spillable.overflow,
-        ChannelKind::Spillable(_) | ChannelKind::Memory(_) => return,
-    };
+    let Some(file) = channel.kind.files() else { return };
     let settings = &channel.component.settings;
     let data: Vec<_> = file.data_dirs.iter().map(|dir| dir.display().to_string()).collect();
     let chosen = [

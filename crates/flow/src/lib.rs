@@ -6,6 +6,7 @@
 mod active_sinks;
 pub mod backoff;
 pub mod base;
+pub mod channel_type;
 pub mod client_error_log;
 pub mod client_limits;
 pub mod codes;

@@ -169,6 +169,7 @@ fn every_refusal_is_either_about_the_events_or_about_the_channel() {
         RefusedReason::Transaction(PutError::EventTooLarge { bytes: 9, max: 8 }),
         RefusedReason::Transaction(PutError::TooManyHeaders { headers: 9, max: 8 }),
         RefusedReason::Transaction(too_large),
+        RefusedReason::Transaction(PutError::NoPlace(trouble())),
     ] {
         assert!(CommitError::Refused(refusal.clone()).never_fits(), "{refusal}");
     }
@@ -179,6 +180,7 @@ fn every_refusal_is_either_about_the_events_or_about_the_channel() {
         RefusedReason::FullOfBytes { bytes: 8, capacity: 8 },
         RefusedReason::NoSpace(trouble()),
         RefusedReason::NoStripe(trouble()),
+        RefusedReason::Unreachable(trouble()),
         RefusedReason::EarlierCommitFailed,
         RefusedReason::EarlierCommitPending { of: "tail".to_owned() },
         RefusedReason::Closed,

@@ -4,6 +4,7 @@ use millpond_config::agent::{
     AgentConfig, ChannelKind, ComponentConfig, SinkConfig, SinkGroupConfig, SourceConfig,
 };
 use millpond_config::{Catalogue, TypeEntry};
+use millpond_flow::channel_type::ChannelType;
 use millpond_flow::interceptor::{Interceptor, InterceptorType};
 use millpond_flow::metrics::{ComponentId, ComponentRole};
 use millpond_flow::processor::{Processor, ProcessorType};
@@ -35,9 +36,14 @@ static SOURCES: LazyLock<Vec<&'static SourceType>> = LazyLock::new(|| {
     light.collect()
 });
 
-/// The types of sources, interceptors and sinks that can be built.
+/// The channels of this build, besides the engine's.
+static CHANNELS: &[&ChannelType] = &[];
+
+/// The types of components that can be built.
 #[derive(Clone, Copy)]
 pub struct ComponentTypes {
+    /// Channels, besides the engine's.
+    pub channels: &'static [&'static ChannelType],
     /// Sources.
     pub sources: &'static [&'static SourceType],
     /// Interceptors.
@@ -55,6 +61,7 @@ impl ComponentTypes {
     #[must_use]
     pub fn built_in() -> Self {
         Self {
+            channels: CHANNELS,
             sources: &SOURCES,
             interceptors: millpond_flow::interceptor::TYPES,
             selectors: millpond_flow::selector::TYPES,
@@ -78,7 +85,7 @@ impl ComponentTypes {
             selectors: self.selectors.iter().map(selector).collect(),
             sink_processors: self.processors.iter().map(processor).collect(),
             sinks: self.sinks.iter().map(sink).collect(),
-            ..Catalogue::built_in()
+            ..Catalogue::built_in().with_channels(self.channels)
         }
     }
 }

@@ -4,8 +4,9 @@ use millpond::{
     Channel, Clock, FileChannel, FileChannelOptions, MemoryChannel, MemoryOptions,
     MemoryOptionsError, OpenError, SpillableChannel, SpillableOptions, SpillableOptionsError,
 };
-use millpond_config::agent::ChannelKind;
+use millpond_config::agent::{AdapterChannel, ChannelKind};
 use millpond_config::channels::{FileChannelSettings, MemoryChannelSettings, SpillableSettings};
+use millpond_flow::channel_type::{ChannelContext, ChannelOpenError};
 use millpond_flow::codes::{self, Code, Coded};
 use std::sync::Arc;
 
@@ -18,12 +19,15 @@ pub(super) enum ChannelError {
     File(#[from] OpenError),
     #[error(transparent)]
     Spillable(#[from] SpillableOptionsError),
+    #[error(transparent)]
+    Adapter(#[from] ChannelOpenError),
 }
 
 impl Coded for ChannelError {
     fn code(&self) -> &'static Code {
         match self {
             Self::File(error) => error.code(),
+            Self::Adapter(error) => error.code(),
             Self::Memory(_) | Self::Spillable(_) => &codes::SETTING_OUT_OF_RANGE,
         }
     }
@@ -31,20 +35,16 @@ impl Coded for ChannelError {
 
 /// Opens the channel; blocks while a file channel recovers.
 pub(super) fn open_channel(
-    name: &str,
     kind: &ChannelKind,
-    clock: &Arc<dyn Clock>,
+    context: &ChannelContext,
 ) -> Result<Arc<dyn Channel>, ChannelError> {
+    let (name, clock) = (&context.name, &context.clock);
     match kind {
         ChannelKind::Memory(settings) => Ok(Arc::new(open_memory(settings, clock)?)),
         ChannelKind::File(settings) => Ok(Arc::new(open_file(name, settings)?)),
         ChannelKind::Spillable(settings) => Ok(Arc::new(open_spillable(name, settings, clock)?)),
+        ChannelKind::Adapter(AdapterChannel(opener)) => Ok(opener.open(context.clone())?),
     }
-}
-
-/// Returns whether the channel's events are lost when the process ends.
-pub(super) fn is_volatile(kind: &ChannelKind) -> bool {
-    !matches!(kind, ChannelKind::File(_))
 }
 
 fn open_memory(

@@ -1,13 +1,12 @@
 //! Checks that the parts which a changed configuration would start in place of running ones can
 //! start, before anything stops.
 
-use super::build::{AgentPlan, ChannelPlan};
+use super::build::AgentPlan;
 use super::opening_space::no_room;
 use super::reload::{ended, task_of};
 use super::supervise::{LiveAgent, RunningComponent};
 use millpond::internal::disk::real::RealDisk;
 use millpond::internal::recovery::{RecoverOptions, inspection};
-use millpond_config::agent::ChannelKind;
 use millpond_config::channels::FileChannelSettings;
 use millpond_flow::base::access_check::unmakable;
 use millpond_flow::panic_guard::catch_panics;
@@ -72,7 +71,7 @@ impl LiveAgent {
             if !changes || !(is_open || self.moves_to(plan, &channel.name)) {
                 continue;
             }
-            let Some(file) = file_of(channel).cloned() else { continue };
+            let Some(file) = channel.kind.files().cloned() else { continue };
             let looked = async {
                 // A file system that hangs must not block the runtime.
                 let looked = tokio::task::spawn_blocking(move || unusable_directory(&file)).await;
@@ -102,17 +101,6 @@ impl LiveAgent {
             || group_takes
                 .map(|group| format!("sink group {}", group.name))
                 .any(|task| runs(&self.sinks, task))
-    }
-}
-
-/// Returns the settings of the channel's files, if it has any.
-fn file_of(channel: &ChannelPlan) -> Option<&FileChannelSettings> {
-    match &channel.kind {
-        ChannelKind::File(file) => Some(file),
-        ChannelKind::Spillable(spillable) if spillable.overflow_capacity > 0 => {
-            Some(&spillable.overflow)
-        }
-        ChannelKind::Spillable(_) | ChannelKind::Memory(_) => None,
     }
 }
 

@@ -11,9 +11,7 @@ use millpond::internal::base::codes::Code;
 use millpond::{Clock, SystemClock};
 use millpond_adapters::sink::http;
 use millpond_adapters::source::exec;
-use millpond_config::agent::{
-    AgentConfig, ChannelConfig, ChannelKind, ComponentConfig, SinkConfig,
-};
+use millpond_config::agent::{AgentConfig, ChannelConfig, ComponentConfig, SinkConfig};
 use millpond_flow::base::access_check::{unmakable, unusable, unwritable};
 use millpond_flow::base::files;
 use millpond_flow::base::limits::{START_CHECKS_NAMES_MAX, START_CHECKS_PORTS_MAX};
@@ -242,11 +240,7 @@ fn holds(directory: &Path, wanted: impl Fn(&str) -> bool) -> Option<bool> {
 }
 
 fn channel_directories(channel: &ChannelConfig, found: &mut Vec<ConfigFinding>) {
-    let file = match &channel.kind {
-        ChannelKind::File(file) => file,
-        ChannelKind::Spillable(spillable) if spillable.overflow_capacity > 0 => &spillable.overflow,
-        ChannelKind::Spillable(_) | ChannelKind::Memory(_) => return,
-    };
+    let Some(file) = channel.kind.files() else { return };
     let component = &channel.component;
     let data = file.data_dirs.iter().map(|directory| ("dataDirs", directory));
     for (key, directory) in std::iter::once(("checkpointDir", &file.checkpoint_dir)).chain(data) {

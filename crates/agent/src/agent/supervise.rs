@@ -2,11 +2,12 @@
 
 use super::build::{AgentPlan, ChannelPlan, ConfigFingerprint, GroupPlan, SinkPlan, SourcePlan};
 use super::channel_startup::ChannelStartup;
-use super::channels::{is_volatile, open_channel};
+use super::channels::open_channel;
 use super::memory_handover::MemoryHandover;
 use super::pending_sink::{PendingSink, SourceChannel, channels_of_source, dead_letters, group};
 use millpond::{Channel, Clock};
 use millpond_config::agent::ChannelKind;
+use millpond_flow::channel_type::ChannelContext;
 use millpond_flow::client_limits::ClientLimits;
 use millpond_flow::codes;
 use millpond_flow::context::StopSignal;
@@ -194,7 +195,7 @@ impl LiveAgent {
         let (failed, has_failed) = watch::channel(false);
         let transaction_capacity = plan.kind.transaction_capacity();
         let (fire, stop) = StopSignal::new();
-        let volatile = is_volatile(&plan.kind);
+        let volatile = !plan.kind.is_durable();
         let carries = matches!(plan.kind, ChannelKind::Memory(_));
         let registry = Arc::clone(&self.registry);
         let counters = registry.channel(&plan.name);
@@ -203,18 +204,15 @@ impl LiveAgent {
         let clock = Arc::clone(&self.clock);
         let named = self.named.subscribe();
         let ChannelPlan { name, kind, fingerprint, .. } = plan;
+        let context = self.channel_context(&name);
         let (part_name, task, left) = (name.clone(), format!("channel {name}"), handover.clone());
         let work = async move {
             // The channel that it takes over from stays alive, and is not what is to be monitored.
             registry.watch_channel(&name, Arc::new(|| None));
             counters.open.set(0);
-            let for_memory = Arc::clone(&clock);
             let opening = ChannelStartup {
                 name: name.clone(),
-                open: Arc::new({
-                    let name = name.clone();
-                    move || open_channel(&name, &kind, &for_memory)
-                }),
+                open: Arc::new(move || open_channel(&kind, &context)),
                 counters: Arc::clone(&counters),
                 clock: Arc::clone(&clock),
                 stop: stop.clone(),
@@ -256,6 +254,15 @@ impl LiveAgent {
             started,
         };
         self.channels.insert(part_name, part);
+    }
+
+    fn channel_context(&self, name: &str) -> ChannelContext {
+        ChannelContext {
+            agent: self.name.clone(),
+            name: name.to_owned(),
+            clock: Arc::clone(&self.clock),
+            counters: self.registry.channel(name),
+        }
     }
 
     pub(super) fn start_sink(&mut self, plan: SinkPlan) {

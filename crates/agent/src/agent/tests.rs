@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+mod adapter_channel;
 mod faulty_proxy;
 mod reload;
 mod server_failures;
@@ -124,6 +125,7 @@ impl Sink for MisbehavingSource {
 }
 
 const TYPES: ComponentTypes = ComponentTypes {
+    channels: &[],
     selectors: millpond_flow::selector::TYPES,
     processors: millpond_flow::processor::TYPES,
     interceptors: millpond_flow::interceptor::TYPES,

@@ -78,6 +78,9 @@ pub(super) fn named_by_configuration(
         ChannelKind::Memory(_) => Err(CommandError::Failed(format!(
             "channel {channel} is a memory channel; it exists only inside its agent"
         ))),
+        ChannelKind::Adapter(_) => Err(CommandError::Failed(format!(
+            "channel {channel} stores its events on a server, not in files of this machine; use the server's own tools"
+        ))),
     }
 }
 

@@ -31,12 +31,9 @@ fn plain(directory: &Path) -> PathBuf {
 }
 
 fn directories(kind: &ChannelKind) -> Vec<(&'static str, &Path)> {
-    let file = match kind {
-        ChannelKind::File(file) => file,
-        ChannelKind::Spillable(spillable) if spillable.overflow_capacity > 0 => &spillable.overflow,
-        ChannelKind::Spillable(_) | ChannelKind::Memory(_) => return Vec::new(),
+    let Some(FileChannelSettings { checkpoint_dir, data_dirs, .. }) = kind.files() else {
+        return Vec::new();
     };
-    let FileChannelSettings { checkpoint_dir, data_dirs, .. } = file;
     let data = data_dirs.iter().map(|dir| ("dataDirs", dir.as_path()));
     std::iter::once(("checkpointDir", checkpoint_dir.as_path())).chain(data).collect()
 }

@@ -12,7 +12,8 @@ mod only_reader;
 mod ports;
 
 use super::agent::{
-    AgentConfig, ChannelConfig, ChannelKind, ComponentConfig, SinkConfig, SourceConfig,
+    AdapterChannel, AgentConfig, ChannelConfig, ChannelKind, ComponentConfig, SinkConfig,
+    SourceConfig,
 };
 use super::catalogue::Catalogue;
 use super::channel_keys::NO_ENCRYPTION;
@@ -412,7 +413,6 @@ impl Validation<'_> {
             };
             let known = || channels.iter().map(|channel| channel.component.name.as_str());
             let channel = channels.iter().find(|channel| channel.component.name == *name);
-            let durable = |channel: &ChannelConfig| matches!(channel.kind, ChannelKind::File(_));
             let message = if name == drained {
                 "is the channel that the sink drains: a refused event would come again for ever"
                     .to_owned()
@@ -421,9 +421,9 @@ impl Validation<'_> {
                     "there is no channel {name} that can be used{}",
                     flume_names::did_you_mean(name, known())
                 )
-            } else if !channel.is_some_and(durable) {
+            } else if !channel.is_some_and(|channel| channel.kind.is_durable()) {
                 format!(
-                    "the channel {name} is not a file channel: refused events would be lost when the process ends"
+                    "the channel {name} is not durable, as a file channel is: refused events would be lost when the process ends"
                 )
             } else {
                 return Ok(read);
@@ -531,8 +531,12 @@ fn build_channel(
     )?;
     let alias =
         types::find(ComponentKind::Channel, component.type_name).map(|known| known.names[0]);
+    let adapter = catalogue.channel_types.iter().find(|t| t.names.contains(&component.type_name));
     let mut reader = SettingsReader::new(&component.settings);
     let kind = match alias {
+        _ if let Some(adapter) = adapter => {
+            (adapter.read)(&mut reader).map(|opener| ChannelKind::Adapter(AdapterChannel(opener)))
+        }
         Some("file") => FileChannelSettings::read(&mut reader).map(ChannelKind::File),
         Some("memory") => MemoryChannelSettings::read(&mut reader).map(ChannelKind::Memory),
         Some("spillablememory") => SpillableSettings::read(&mut reader).map(ChannelKind::Spillable),

@@ -5,7 +5,7 @@ use crate::agent::{ChannelConfig, ChannelKind, SinkConfig, SinkGroupConfig};
 use crate::findings::ConfigFindings;
 use millpond_flow::settings::SettingsReader;
 
-/// The types of those sinks, the key that makes them remember, and a key that does so too unless that one is false.
+/// The types of those sinks, the key that makes them remember, and a further key, which does so too unless the first is false.
 const KEYS: [(&str, &str, &str); 2] = [
     ("hdfs", "hdfs.exactlyOnce", ""),
     ("kafka", "transactional", "kafka.producer.transactional.id"),

@@ -197,11 +197,7 @@ impl AgentTopology {
 }
 
 fn directories(channel: &millpond_config::agent::ChannelConfig) -> Vec<ChannelDirectory> {
-    let file = match &channel.kind {
-        ChannelKind::File(file) => file,
-        ChannelKind::Spillable(spillable) if spillable.overflow_capacity > 0 => &spillable.overflow,
-        ChannelKind::Spillable(_) | ChannelKind::Memory(_) => return Vec::new(),
-    };
+    let Some(file) = channel.kind.files() else { return Vec::new() };
     let place = |path: &PathBuf| ChannelDirectory {
         channel: channel.component.name.clone(),
         path: path.clone(),
@@ -214,7 +210,7 @@ fn directories(channel: &millpond_config::agent::ChannelConfig) -> Vec<ChannelDi
 fn default_directory(config: &AgentConfig) -> Option<PathBuf> {
     let file = config.channels.iter().find_map(|channel| match &channel.kind {
         ChannelKind::File(file) => Some(file),
-        ChannelKind::Memory(_) | ChannelKind::Spillable(_) => None,
+        ChannelKind::Memory(_) | ChannelKind::Spillable(_) | ChannelKind::Adapter(_) => None,
     });
     if let Some(file) = file {
         let mut name = file.checkpoint_dir.file_name()?.to_owned();
