@@ -31,7 +31,7 @@ impl EventAges {
 
     /// Records that events arrived at `now`, the first with the sequence `first`. Sequences below `frontier` will
     /// not be queried again.
-    pub fn came(&mut self, first: u64, frontier: u64, now: Duration) {
+    pub fn arrived(&mut self, first: u64, frontier: u64, now: Duration) {
         if frontier >= first {
             // No earlier event waits.
             self.marks.clear();
@@ -39,7 +39,7 @@ impl EventAges {
             self.step = STEP;
             return;
         }
-        self.forget_below(frontier);
+        self.remove_below(frontier);
         if self.marks.back().is_some_and(|(_, at)| now < at.saturating_add(self.step)) {
             return;
         }
@@ -56,14 +56,14 @@ impl EventAges {
 
     /// Returns the latest time at which the event `sequence` can have arrived.
     #[must_use]
-    pub fn since(&self, sequence: u64) -> Duration {
+    pub fn latest_arrival(&self, sequence: u64) -> Duration {
         let count = self.marks.partition_point(|(first, _)| *first <= sequence);
         // Before the first mark: uses the oldest known time.
         self.marks.get(count.saturating_sub(1)).map_or(Duration::ZERO, |(_, at)| *at)
     }
 
     /// Removes marks that cover only events below `frontier`.
-    fn forget_below(&mut self, frontier: u64) {
+    fn remove_below(&mut self, frontier: u64) {
         while self.marks.get(1).is_some_and(|(first, _)| *first <= frontier) {
             self.marks.pop_front();
         }
@@ -85,24 +85,24 @@ mod tests {
     fn an_event_is_as_old_as_the_moment_it_came_at() {
         let mut ages = EventAges::new(seconds(5));
         for at in 10..20 {
-            ages.came((at - 10) * 100, 0, seconds(at));
+            ages.arrived((at - 10) * 100, 0, seconds(at));
         }
         for (sequence, came) in [(0, 10), (99, 10), (100, 11), (999, 19)] {
-            assert_eq!(ages.since(sequence), seconds(came), "{sequence}");
+            assert_eq!(ages.latest_arrival(sequence), seconds(came), "{sequence}");
         }
         // Events that arrive in a queue that was empty for an hour are young.
-        ages.came(1000, 1000, seconds(4000));
-        assert_eq!(ages.since(1000), seconds(4000));
+        ages.arrived(1000, 1000, seconds(4000));
+        assert_eq!(ages.latest_arrival(1000), seconds(4000));
         assert_eq!(ages.marks.len(), 1, "marks below the frontier are removed");
     }
 
     #[test]
     fn what_was_there_counts_from_the_beginning() {
         let mut ages = EventAges::new(seconds(5));
-        assert_eq!(ages.since(6), seconds(5));
-        ages.came(7, 0, seconds(60));
-        assert_eq!(ages.since(6), seconds(5));
-        assert_eq!(ages.since(7), seconds(60));
+        assert_eq!(ages.latest_arrival(6), seconds(5));
+        ages.arrived(7, 0, seconds(60));
+        assert_eq!(ages.latest_arrival(6), seconds(5));
+        assert_eq!(ages.latest_arrival(7), seconds(60));
     }
 
     #[test]
@@ -110,18 +110,18 @@ mod tests {
         let mut ages = EventAges::new(Duration::ZERO);
         let week = 7 * 86_400;
         for at in 0..week {
-            ages.came(at, 0, seconds(at));
+            ages.arrived(at, 0, seconds(at));
         }
         assert!(ages.marks.len() <= MARKS_MAX);
         for sequence in [0, week / 2, week - 3600] {
-            let (age, waited) = (week - ages.since(sequence).as_secs(), week - sequence);
+            let (age, waited) = (week - ages.latest_arrival(sequence).as_secs(), week - sequence);
             assert!((waited..=waited + week / 500).contains(&age), "{waited}: {age}");
         }
         // After all of it, or all but three events, has left, the marks are as close as at first.
         for left in [3, 0] {
             for at in week..week + 10 {
-                ages.came(at, at - left, seconds(at));
-                let age = (at - ages.since(at - left).as_secs()).saturating_sub(left);
+                ages.arrived(at, at - left, seconds(at));
+                let age = (at - ages.latest_arrival(at - left).as_secs()).saturating_sub(left);
                 let allowed = if at < week + 2 * left { 3000 } else { 1 };
                 assert!(age <= allowed, "{left} left, at {at}: {age}");
             }

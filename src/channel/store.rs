@@ -122,7 +122,7 @@ impl Store {
     pub(crate) fn oldest(&self, now: Duration) -> Duration {
         match self.held.events {
             0 => Duration::ZERO,
-            _ => now.saturating_sub(self.ages.since(self.gone.frontier())),
+            _ => now.saturating_sub(self.ages.latest_arrival(self.gone.frontier())),
         }
     }
 
@@ -136,7 +136,7 @@ impl Store {
         self.queue.extend(events);
         let first = self.next;
         self.next += load.events;
-        self.ages.came(first, self.gone.frontier(), now);
+        self.ages.arrived(first, self.gone.frontier(), now);
         match self.ranges.back_mut() {
             Some((_, end)) if *end == first => *end = self.next,
             _ if load.events > 0 => self.ranges.push_back((first, self.next)),

@@ -181,7 +181,7 @@ impl WaitList {
     /// Takes a place, or keeps `ticket`'s and renews its waker. Returns the waker that is no longer
     /// needed, to be dropped after the lock.
     #[must_use]
-    pub(crate) fn stand(
+    pub(crate) fn register(
         &mut self,
         ticket: &mut Option<WaitTicket>,
         deadline: Duration,

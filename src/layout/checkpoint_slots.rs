@@ -45,7 +45,7 @@ impl CheckpointSlots {
 
     /// Returns whether the next write may overwrite the newest value: one slot could not be written
     /// the last time.
-    pub(crate) fn is_unwell(&self) -> bool {
+    pub(crate) fn has_failed_slot(&self) -> bool {
         self.reopen || self.avoided > 0
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn write_member(
 ) -> Result<SlotFile, LayoutError> {
     let kind = SlotKind::Member;
     let file = create_file(directory, MEMBER_NAME, kind.file_bytes() as u64)?;
-    let mut home = slots.home(file);
+    let mut home = slots.next_target(file);
     let payload = record
         .encode()
         .map_err(|source| LayoutError::TooLarge { path: home.file().path().to_owned(), source })?;

@@ -47,13 +47,13 @@ impl SlotContents {
         self.whole.is_empty() && self.damaged.is_empty()
     }
 
-    /// Notes a write to `home`.
-    pub(crate) fn wrote(&mut self, home: &SlotFile) {
-        self.next_generation = home.next_generation;
+    /// Notes a write to `target`.
+    pub(crate) fn record_write(&mut self, target: &SlotFile) {
+        self.next_generation = target.next_generation;
     }
 
     /// Returns where the next value is written.
-    pub(crate) fn home(&self, file: Arc<dyn File>) -> SlotFile {
+    pub(crate) fn next_target(&self, file: Arc<dyn File>) -> SlotFile {
         SlotFile::new(file, self.next_generation.max(1))
     }
 }

@@ -56,7 +56,7 @@ impl BlockCompletion {
     }
 
     /// Sets the outcome. The caller notifies [`BlockCompletion::waiters`] after it has released the lock.
-    pub(super) fn settle(&self, outcome: BlockOutcome) {
+    pub(super) fn set_outcome(&self, outcome: BlockOutcome) {
         let fresh = self.outcome.set(outcome).is_ok();
         debug_assert!(fresh, "a block has one outcome");
     }

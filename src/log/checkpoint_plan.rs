@@ -87,7 +87,7 @@ impl Log {
             let (body, completion) = (ack.body.clone(), ack.slot_completion.take());
             self.apply_ack(id, &body, false);
             if let Some(completion) = completion {
-                completion.settle(BlockOutcome::Durable);
+                completion.set_outcome(BlockOutcome::Durable);
                 self.wakeups.completions.push(completion);
             }
         }

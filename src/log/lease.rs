@@ -168,7 +168,7 @@ impl Log {
                 let text = fmt::from_fn(move |f| {
                     write!(f, "{cause}; takes continue on the other stripes")
                 });
-                self.say_warning(index, &codes::READS_FAILING, text);
+                self.add_warning_line(index, &codes::READS_FAILING, text);
                 self.wakeups.takers = true;
             }
         }
@@ -199,13 +199,13 @@ impl Log {
             Err(fault) => {
                 let why = fault.clone();
                 let text = fmt::from_fn(move |f| write!(f, "{why}; trying again"));
-                self.say_warning(index, &codes::READS_FAILING, text);
+                self.add_warning_line(index, &codes::READS_FAILING, text);
                 self.stripes[index.at()].read_fault = Some((fault, now + READ_PAUSE));
                 return notes;
             }
         };
         for (start, end) in found.lost {
-            notes.extend(self.lose(index, start, end));
+            notes.extend(self.void_damaged(index, start, end));
         }
         let acknowledged = &self.durable.stripe(index).acknowledged[&MAIN_GROUP];
         let window = &mut self.stripes[index.at()].window;
@@ -217,7 +217,7 @@ impl Log {
     }
 
     /// Voids damaged events, in the log too: the caller fills the returned reservation.
-    fn lose(
+    fn void_damaged(
         &mut self,
         index: StripeIndex,
         start: u64,
@@ -247,8 +247,8 @@ impl Log {
 
     /// Voids a lease whose bytes are damaged although the checksum of the block was right when it was read.
     pub fn lease_is_damaged(&mut self, lease: &Lease) -> Option<(Reservation, LostBody)> {
-        self.stripes[lease.block.stripe.at()].window.settle(lease);
-        let note = self.lose(lease.block.stripe, lease.start(), lease.end());
+        self.stripes[lease.block.stripe.at()].window.end_lease(lease);
+        let note = self.void_damaged(lease.block.stripe, lease.start(), lease.end());
         self.recycle(lease.block.stripe);
         note
     }
@@ -280,7 +280,7 @@ impl Log {
     fn next_stripe(&self) -> Option<StripeIndex> {
         let lendable = self.stripes.iter().filter(|s| s.lendable());
         let open = lendable.filter(|s| !self.too_many_holes(s.index) || s.window.has_returned());
-        let fronts = open.filter_map(|s| s.window.turn().map(|turn| (turn, s.index)));
+        let fronts = open.filter_map(|s| s.window.priority().map(|priority| (priority, s.index)));
         fronts.min().map(|(_, index)| index)
     }
 

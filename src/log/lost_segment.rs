@@ -38,7 +38,7 @@ impl Log {
         let stripe = &mut self.stripes[index.at()];
         let settled = stripe.phase == StripePhase::Active;
         let (start, end, current) =
-            match stripe.space.lose(slot, !settled && !stripe.blocks.is_idle())? {
+            match stripe.space.remove_lost(slot, !settled && !stripe.blocks.is_idle())? {
                 LostSegment::Free => {
                     self.wakeups.maintenance = true;
                     return Some(0);

@@ -259,7 +259,7 @@ impl Log {
     }
 
     /// Adds a log line, written after the lock is released.
-    fn say(
+    fn add_line(
         &mut self,
         level: Level,
         stripe: StripeIndex,
@@ -270,26 +270,26 @@ impl Log {
         self.wakeups.log_lines.push(LogLine { level, code, stripe, text });
     }
 
-    pub(super) fn say_error(
+    pub(super) fn add_error_line(
         &mut self,
         stripe: StripeIndex,
         code: &'static Code,
         text: impl fmt::Display + Send + Sync + 'static,
     ) {
-        self.say(Level::ERROR, stripe, Some(code), text);
+        self.add_line(Level::ERROR, stripe, Some(code), text);
     }
 
-    pub(super) fn say_warning(
+    pub(super) fn add_warning_line(
         &mut self,
         stripe: StripeIndex,
         code: &'static Code,
         text: impl fmt::Display + Send + Sync + 'static,
     ) {
-        self.say(Level::WARN, stripe, Some(code), text);
+        self.add_line(Level::WARN, stripe, Some(code), text);
     }
 
-    pub(super) fn say_back(&mut self, stripe: StripeIndex, text: &'static str) {
-        self.say(Level::INFO, stripe, None, text);
+    pub(super) fn add_recovery_line(&mut self, stripe: StripeIndex, text: &'static str) {
+        self.add_line(Level::INFO, stripe, None, text);
     }
 
     /// Notes that the durable state has changed, so that a checkpoint would write something new.

@@ -213,7 +213,7 @@ impl ReadWindow {
     /// transaction comes before all that was never lent, so that events of one transaction stay together although a
     /// block with a lower write order became durable meanwhile. A returned lease comes before that rest if its block
     /// has the lower write order: its commit may have returned before the other transaction began.
-    pub(super) fn turn(&self) -> Option<(BatchProgress, WriteOrder)> {
+    pub(super) fn priority(&self) -> Option<(BatchProgress, WriteOrder)> {
         if let Some(lease) = self.returned.values().next() {
             return Some((BatchProgress::Started, lease.block.order));
         }
@@ -332,7 +332,7 @@ impl ReadWindow {
     }
 
     /// Ends a lease: it was acknowledged, or its events are void.
-    pub(super) fn settle(&mut self, lease: &Lease) {
+    pub(super) fn end_lease(&mut self, lease: &Lease) {
         self.lent -= u64::from(lease.count);
         self.leases -= usize::from(!lease.joined);
     }
@@ -345,7 +345,7 @@ impl ReadWindow {
 
     /// Takes the lease back, to be lent again before later events.
     pub(super) fn give_back(&mut self, mut lease: Lease) {
-        self.settle(&lease);
+        self.end_lease(&lease);
         lease.joined = false;
         self.returned.insert(lease.start(), lease);
     }

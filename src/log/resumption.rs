@@ -107,8 +107,11 @@ impl Log {
             return;
         }
         CoverageMark::EpochEndedInSlot.hit();
-        self.say_back(index, "the stripe is back: takes continue there, puts wait for space");
-        self.epoch_stands_in_slot(index);
+        self.add_recovery_line(
+            index,
+            "the stripe is back: takes continue there, puts wait for space",
+        );
+        self.epoch_is_in_slot(index);
         self.count_again(index);
         let last = self.durable.stripe(index).watermark.block;
         let space = &mut self.stripes[index.at()].space;
@@ -122,7 +125,7 @@ impl Log {
 
     /// Notes that the stripe's epoch is durable in a checkpoint slot, because no segment was free for it: the state
     /// record of the next segment will be written alone.
-    pub fn epoch_stands_in_slot(&mut self, index: StripeIndex) {
+    pub fn epoch_is_in_slot(&mut self, index: StripeIndex) {
         CoverageMark::EpochInSlot.hit();
         let state = self.state_of(index);
         self.durable.join(&state);

@@ -410,7 +410,7 @@ impl SegmentSpace {
     }
 
     /// Forgets that a segment could not be made.
-    pub(super) fn forget_refused(&mut self) {
+    pub(super) fn clear_refused(&mut self) {
         self.refused = None;
     }
 
@@ -441,7 +441,7 @@ impl SegmentSpace {
     /// Notes that a write to a segment in use has failed.
     pub(super) fn note_failed_write(&mut self, segment: SegmentId) {
         if let Some(slot) = self.slot_of(segment) {
-            self.distrust(slot);
+            self.reopen_later(slot);
         }
     }
 
@@ -450,7 +450,7 @@ impl SegmentSpace {
         let Some(at) = self.abandoned.iter().position(|(id, _)| *id == job) else { return false };
         let (_, slot) = self.abandoned.swap_remove(at);
         if failed {
-            self.distrust(slot);
+            self.reopen_later(slot);
         }
         true
     }
@@ -473,7 +473,7 @@ impl SegmentSpace {
 
     /// Forgets a lost file that is free, or marks one that is in use. `None` if it is unknown, marked already, or the
     /// segment in use while `keep_current`.
-    pub(super) fn lose(&mut self, slot: u32, keep_current: bool) -> Option<LostSegment> {
+    pub(super) fn remove_lost(&mut self, slot: u32, keep_current: bool) -> Option<LostSegment> {
         let known = self.free.len() + self.to_reopen.len();
         self.free.retain(|s| s.slot != slot);
         self.to_reopen.retain(|s| s.slot != slot);
@@ -507,7 +507,7 @@ impl SegmentSpace {
         self.segment(segment).map(|s| s.slot)
     }
 
-    fn distrust(&mut self, slot: u32) {
+    fn reopen_later(&mut self, slot: u32) {
         if let Some(at) = self.free.iter().position(|s| s.slot == slot) {
             let free = self.free.remove(at);
             self.to_reopen.push(free);

@@ -32,8 +32,8 @@ impl Log {
     }
 
     /// Forgets a segment that could not be made, because nothing has asked for it for long.
-    pub fn forget_refused_segment(&mut self, index: StripeIndex) {
-        self.stripes[index.at()].space.forget_refused();
+    pub fn clear_refused_segment(&mut self, index: StripeIndex) {
+        self.stripes[index.at()].space.clear_refused();
     }
 
     /// Sets the current segment size of the stripe; smaller segments are used only if no other is free.

@@ -78,7 +78,7 @@ impl SourceOffsets {
     }
 
     /// Notes that the offset in flight is durable or void.
-    pub(super) fn settle(&mut self, source: &str) {
+    pub(super) fn end_flight(&mut self, source: &str) {
         self.in_flight.remove(source);
     }
 
@@ -184,6 +184,6 @@ impl SourceOffsets {
 }
 
 /// Whether all source offsets together have room once `freed` of their `bytes` are forgotten.
-pub(super) fn have_room_without(bytes: usize, freed: usize) -> bool {
+pub(super) fn fit_without(bytes: usize, freed: usize) -> bool {
     freed > 0 && bytes.saturating_sub(freed) <= SOURCE_OFFSET_BYTES_MAX
 }

@@ -1,7 +1,7 @@
 //! The offsets of sources, as the log keeps them.
 
 use super::Log;
-use super::source_offsets::{have_room_without, next_counter};
+use super::source_offsets::{fit_without, next_counter};
 use crate::record::state::SourceOffset;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -46,6 +46,6 @@ impl Log {
         if !self.source_offsets.has_tombstones() {
             self.wakeups.maintenance |= self.source_offsets.forget_unnamed(&self.durable);
         }
-        have_room_without(bytes, self.source_offsets.bytes_being_freed(&self.durable))
+        fit_without(bytes, self.source_offsets.bytes_being_freed(&self.durable))
     }
 }

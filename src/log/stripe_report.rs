@@ -159,7 +159,7 @@ impl Log {
             events: self.waiting_on(|s| s.index == index),
             frontier,
             watermark,
-            waits_since: (frontier < watermark).then(|| stripe.ages.since(frontier)),
+            waits_since: (frontier < watermark).then(|| stripe.ages.latest_arrival(frontier)),
             lag_bytes: space.bytes_between(frontier, watermark),
             writes: stripe.writes.read(),
             wants_segment: space.wanted_bytes(),

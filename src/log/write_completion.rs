@@ -96,7 +96,7 @@ impl Log {
         state.next = state.next.max(Sequence(end));
         if write.block.count > 0 {
             let frontier = state.frontier();
-            self.stripes[index.at()].ages.came(write.block.first_sequence, frontier, now);
+            self.stripes[index.at()].ages.arrived(write.block.first_sequence, frontier, now);
         }
         if write.block.solo && write.block.state {
             let stripe = &mut self.stripes[index.at()];
@@ -104,7 +104,7 @@ impl Log {
             let is_back = !stripe.phase.is_started() && stripe.failures.is_any();
             stripe.enter(PhaseEvent::StartDurable);
             if is_back {
-                self.say_back(index, "the stripe is back: puts and takes continue there");
+                self.add_recovery_line(index, "the stripe is back: puts and takes continue there");
             }
             self.resolve_frames(index);
             self.fence_suspended(index);
@@ -118,7 +118,7 @@ impl Log {
         }
         write.block.frames = frames;
         self.offer(index, &write, end_offset);
-        write.block.completion.settle(BlockOutcome::Durable);
+        write.block.completion.set_outcome(BlockOutcome::Durable);
         self.wakeups.completions.push(write.block.completion);
     }
 
@@ -128,7 +128,7 @@ impl Log {
             FrameEffect::Put { first, count, source_offset } => {
                 self.apply_put(index, (*first, *count), void);
                 if let Some((source, source_offset)) = source_offset {
-                    self.source_offsets.settle(source);
+                    self.source_offsets.end_flight(source);
                     self.wakeups.room = true;
                     if !void {
                         self.durable.advance_source_offset(source, source_offset);
@@ -181,7 +181,7 @@ impl Log {
             for lease in flight.leases {
                 let stripe = lease.block.stripe;
                 if applied {
-                    self.stripes[stripe.at()].window.settle(&lease);
+                    self.stripes[stripe.at()].window.end_lease(&lease);
                 } else {
                     self.stripes[stripe.at()].window.give_back(lease);
                     self.wakeups.takers = true;
@@ -223,7 +223,7 @@ impl Log {
             return;
         }
         for source in unresolved_frames.sources {
-            self.source_offsets.settle(&source);
+            self.source_offsets.end_flight(&source);
         }
         for (ack, body) in unresolved_frames.acks {
             self.apply_ack(ack, &body, true);

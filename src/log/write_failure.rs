@@ -57,7 +57,7 @@ impl Log {
         let text = fmt::from_fn(move |f| {
             write!(f, "{why}; the stripe is suspended and its writes are moved")
         });
-        self.say_warning(index, code, text);
+        self.add_warning_line(index, code, text);
         let waiting = self.waiting_on(|s| s.index == index && s.is_writable());
         self.occupied = self.occupied.saturating_sub(waiting);
         let stripe = &mut self.stripes[index.at()];
@@ -251,7 +251,7 @@ impl Log {
                         "no memory to record on stripe {on} that a write failed: its commits are in doubt; raise the memory limit of the process"
                     )
                 });
-                self.say_error(fence.stripe, &codes::NO_MEMORY_FOR_FENCE, text);
+                self.add_error_line(fence.stripe, &codes::NO_MEMORY_FOR_FENCE, text);
                 false
             }
         }
@@ -276,7 +276,7 @@ impl Log {
                 }
             }
             let early = Mutation::MovedIsDurable.is_active();
-            completion.settle(if early { BlockOutcome::Durable } else { BlockOutcome::Moved });
+            completion.set_outcome(if early { BlockOutcome::Durable } else { BlockOutcome::Moved });
             self.wakeups.completions.push(completion);
         }
     }
@@ -354,7 +354,7 @@ impl Log {
                 }
                 self.stripes[index.at()].unresolved_frames.add(&note.effect);
             }
-            completion.settle(BlockOutcome::InDoubt(cause.clone()));
+            completion.set_outcome(BlockOutcome::InDoubt(cause.clone()));
             self.wakeups.completions.push(completion);
         }
     }
@@ -364,7 +364,7 @@ impl Log {
         match effect {
             FrameEffect::Ack { ack, body } => self.apply_ack(ack, &body, true),
             FrameEffect::Put { source_offset: Some((source, _)), .. } => {
-                self.source_offsets.settle(&source);
+                self.source_offsets.end_flight(&source);
             }
             FrameEffect::Put { .. }
             | FrameEffect::State(_)

@@ -164,7 +164,7 @@ impl Log {
             // go unnoticed without the line.
             let text =
                 fmt::from_fn(move |f| write!(f, "no state record can be written: {refusal}"));
-            self.say_error(index, &codes::STATE_RECORD_TOO_LARGE, text);
+            self.add_error_line(index, &codes::STATE_RECORD_TOO_LARGE, text);
             return None;
         }
         let payload = state.encoded_len();

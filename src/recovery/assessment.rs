@@ -42,7 +42,7 @@ pub(crate) fn read(
     checkpoint_dir: &InputDir<'_>,
     sources: &[InputDir<'_>],
 ) -> Result<Assessment, RecoveryError> {
-    let mut all = read_logs::gather(how, checkpoint_dir, sources)?;
+    let mut all = read_logs::read_all(how, checkpoint_dir, sources)?;
     let mut decision = decide(&all);
     // A checksum that fails once may be a failed read. And a segment in which no event is missing
     // may still hold events put after the last record that names it.
@@ -55,16 +55,16 @@ pub(crate) fn read(
         decision = decide(&all);
     }
     for (gathered, verdict) in all.stripes.iter_mut().zip(&decision.stripes) {
-        headerless_segments::settle_beginnings(gathered, verdict);
+        headerless_segments::correct_headers(gathered, verdict);
     }
-    headerless_segments::excuse(&mut all, &decision);
+    headerless_segments::withdraw_findings(&mut all, &decision);
     headerless_segments::note_damaged_copies(&mut all, &decision);
-    let misplaced = misplaced_segments::settle(&mut all, sources, &decision);
-    let returned = set_returned_apart(how, sources, &mut all, &mut decision)?;
+    let misplaced = misplaced_segments::report_moves(&mut all, sources, &decision);
+    let returned = set_returned_aside(how, sources, &mut all, &mut decision)?;
     Ok(Assessment { all, decision, returned, misplaced })
 }
 
-fn set_returned_apart(
+fn set_returned_aside(
     how: &ReadOptions,
     sources: &[InputDir<'_>],
     all: &mut LogContents,

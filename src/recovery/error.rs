@@ -45,7 +45,7 @@ pub enum RecoveryError {
         source: io::Error,
     },
     /// A directory is in use, or cannot be locked.
-    #[error("{held}; {way} ({code})", held = .0, way = way_out(.0), code = self.code())]
+    #[error("{held}; {way} ({code})", held = .0, way = lock_advice(.0), code = self.code())]
     Lock(#[from] LockError),
     /// A member of a created channel is missing. Nothing is created in its place: an unmounted disk
     /// would be mistaken for an empty one.
@@ -187,7 +187,7 @@ pub enum RecoveryError {
     },
     /// A file of the channel cannot be read, created or written, or is of another build. Nothing
     /// was voided.
-    #[error("{}{} ({code})", .0, file_way_out(.0), code = self.code())]
+    #[error("{}{} ({code})", .0, file_advice(.0), code = self.code())]
     File(#[from] LayoutError),
 }
 
@@ -305,7 +305,7 @@ fn code_of(error: &LayoutError) -> &'static Code {
     }
 }
 
-fn file_way_out(error: &LayoutError) -> String {
+fn file_advice(error: &LayoutError) -> String {
     let text = match error {
         LayoutError::Read { .. } => {
             return format!(
@@ -327,7 +327,7 @@ fn file_way_out(error: &LayoutError) -> String {
     text.to_owned()
 }
 
-fn way_out(error: &LockError) -> &'static str {
+fn lock_advice(error: &LockError) -> &'static str {
     match error {
         LockError::Held { .. } => {
             "stop the other agent, or give this channel directories of its own"

@@ -196,7 +196,7 @@ fn place(finding: &Finding) -> PlaceOfFinding {
 ///
 /// # Errors
 /// As opening, but for locks, writes, and what is wrong with segments and checkpoints.
-pub fn look_at_members(disk: &dyn Disk, options: &RecoverOptions) -> Result<(), RecoveryError> {
+pub fn check_members(disk: &dyn Disk, options: &RecoverOptions) -> Result<(), RecoveryError> {
     let mut places = members::survey(disk, options, false, &[])?;
     member_evidence::correct(&mut places, options.open_degraded)?;
     plan::plan(&places, None, options.open_degraded).map(drop)
@@ -340,7 +340,7 @@ impl SurveyedStripe {
         let files = std::slice::from_ref(&segment.file);
         let mut finding = finding(self.index, &self.path, files, ruling);
         if ruling.case == Case::R3 {
-            finding.words = report_text::of_settled(ruling, segment.id);
+            finding.words = report_text::of_settled_place(ruling, segment.id);
         }
         finding
     }

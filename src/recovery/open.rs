@@ -126,17 +126,19 @@ fn open(
             stripe.present = None;
         }
     }
-    members.settle()?;
+    members.complete()?;
     let present: Vec<bool> = members.stripes.iter().map(|s| s.present.is_some()).collect();
     let readings: Vec<&StripeReading> = all.stripes.iter().map(|s| &s.reading).collect();
     let adopted = adoption::adopt(&mut decision, &readings, &present);
     let mut report = Report { created: members.created, ..Report::default() };
     report.findings.append(&mut members.findings);
     report.findings.append(&mut all.findings);
-    report.findings.extend(adopted.iter().zip(&members.stripes).enumerate().filter_map(told));
+    report
+        .findings
+        .extend(adopted.iter().zip(&members.stripes).enumerate().filter_map(adoption_finding));
     let mut opening =
         Opening { how, state: decision.state.clone(), buffer: AlignedBuffer::small()?, report };
-    opening.settle_logs(&members, &all, &decision)?;
+    opening.repair_logs(&members, &all, &decision)?;
     if !members.created && !Mutation::LogNotEnded.is_active() {
         opening.end_logs(&members, &all, &decision);
     }
@@ -144,7 +146,9 @@ fn open(
 }
 
 /// Returns the finding about what a stripe adopted, if anything.
-fn told((at, (events, stripe)): (usize, (&u64, &membership::MemberStripe))) -> Option<Finding> {
+fn adoption_finding(
+    (at, (events, stripe)): (usize, (&u64, &membership::MemberStripe)),
+) -> Option<Finding> {
     let present = stripe.present.as_ref().filter(|_| *events > 0)?;
     let words = format!(
         "{} at the end of the log: kept; should a missing directory have copies, those are void when it is back",

@@ -12,7 +12,7 @@ pub(super) const REFUSED: &str = "an opening is refused until its file is back, 
 
 /// Returns the text about a place without a block in a needed segment in which no event waits any
 /// more.
-pub(super) fn of_settled(ruling: &Ruling, segment: SegmentId) -> String {
+pub(super) fn of_settled_place(ruling: &Ruling, segment: SegmentId) -> String {
     match (ruling.sequences, ruling.bytes) {
         (Some(_), Some((offset, _))) => format!(
             "damaged before, its events counted as lost and set aside: see quarantine-{segment}-{offset}-*.bin next to it, if it could be copied"

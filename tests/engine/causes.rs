@@ -42,7 +42,7 @@ fn of_take(lent: &Result<Vec<String>, TakeError>) -> Outcome {
 fn one_disk(options: SimOptions) -> (Machine, Engine, Box<dyn TakeTransaction>) {
     let machine = Machine::with(1, options);
     let mut engine = machine.open();
-    engine.settle();
+    engine.run_pending();
     engine.put(&bodies("e", 0..3));
     let mut take = engine.begin_take();
     assert_eq!(engine.lend(&mut *take, 1).expect("lent").len(), 1);

@@ -134,7 +134,7 @@ fn a_transaction_begun_after_anothers_commit_returned_comes_after_it() {
 fn puts_go_to_all_stripes_and_a_slow_one_gets_fewer() {
     let machine = Machine::with(2, SimOptions { pending: true, ..SimOptions::new(2) });
     let mut engine = machine.open();
-    engine.settle();
+    engine.run_pending();
     // Stripe 0's write does not return, stripe 1's take a millisecond.
     let mut commits = Vec::new();
     let mut slow = None;
@@ -157,14 +157,14 @@ fn puts_go_to_all_stripes_and_a_slow_one_gets_fewer() {
         let result = write.finish();
         engine.stepper.report(write, result);
     }
-    engine.settle();
+    engine.run_pending();
 }
 
 #[test]
 fn with_many_committers_waiting_one_write_carries_many_frames() {
     let machine = Machine::with(1, SimOptions { pending: true, ..SimOptions::new(2) });
     let mut engine = machine.open();
-    engine.settle();
+    engine.run_pending();
     let writes = |engine: &crate::rig::Engine| engine.channel.log_counts().writes;
     let before = writes(&engine);
     let mut commits: Vec<Commit> =
@@ -188,7 +188,7 @@ fn writes_overlap_and_are_answered_in_order_only() {
     let mut options = machine.options();
     options.segment_bytes = 4 << 20;
     let mut engine = machine.open_with(options);
-    engine.settle();
+    engine.run_pending();
     let (mut commits, mut writes) = (Vec::new(), Vec::new());
     for i in 0..4 {
         commits.push(engine.begin_put(&large(&format!("{i}"), 0..20, 5000)));
@@ -205,7 +205,7 @@ fn writes_overlap_and_are_answered_in_order_only() {
         let result = write.finish();
         engine.stepper.report(write, result);
     }
-    engine.settle();
+    engine.run_pending();
     for mut commit in commits {
         assert_eq!(commit.poll(), Some(Ok(())));
     }

@@ -41,7 +41,7 @@ fn a_failed_write_on_the_only_stripe_goes_on_in_a_fresh_segment() {
     for effect in [FaultEffect::Nothing, FaultEffect::Part, FaultEffect::All, FaultEffect::Later] {
         let machine = Machine::new(1);
         let mut engine = machine.open();
-        engine.settle();
+        engine.run_pending();
         engine.put(&bodies("before", 0..3));
         machine.disk.fail(Fault::next(FaultTarget::Submit, "data0").effect(effect));
         engine.put(&bodies("during", 0..3));
@@ -282,7 +282,7 @@ fn a_hung_write_is_given_up_and_its_late_landing_changes_nothing() {
         let machine =
             Machine::with(stripes, SimOptions { pending: true, ..SimOptions::new(stripes as u64) });
         let mut engine = machine.open();
-        engine.settle();
+        engine.run_pending();
         let mut commit = engine.begin_put(&bodies("slow", 0..3));
         let hung: Vec<_> =
             (0..stripes).filter_map(|stripe| engine.stepper.start_write(stripe)).collect();
@@ -300,7 +300,7 @@ fn a_hung_write_is_given_up_and_its_late_landing_changes_nothing() {
             let result = write.finish();
             engine.stepper.report(write, result);
         }
-        engine.settle();
+        engine.run_pending();
         for seed in 0..4 {
             let seen = machine.after_power_cut(seed).reopened();
             assert_eq!(sorted(seen), sorted(expected.clone()), "nothing is doubled");
@@ -315,7 +315,7 @@ fn a_hung_write_is_given_up_and_its_late_landing_changes_nothing() {
 fn a_segment_is_not_used_again_while_a_write_that_hangs_may_reach_it() {
     let machine = Machine::with(1, SimOptions { pending: true, ..SimOptions::new(3) });
     let mut engine = machine.open();
-    engine.settle();
+    engine.run_pending();
     let mut commit = engine.begin_put(&bodies("slow", 0..3));
     let mut hung = engine.stepper.start_write(0).expect("it may start");
     assert!(commit.poll().is_none());
@@ -344,7 +344,7 @@ fn a_failed_sync_is_not_believed_the_second_time_either() {
             let options = SimOptions { direct: false, ..SimOptions::new(11) };
             let machine = Machine::with(stripes, options);
             let mut engine = machine.open();
-            engine.settle();
+            engine.run_pending();
             engine.put(&bodies("before", 0..3));
             machine
                 .disk
@@ -458,7 +458,7 @@ fn a_failed_first_write_of_an_epoch_refuses_the_opening_without_loss() {
 fn a_disk_that_keeps_failing_is_left_alone_for_longer_and_longer() {
     let machine = Machine::new(1);
     let mut engine = machine.open();
-    engine.settle();
+    engine.run_pending();
     machine.disk.fail(Fault::next(FaultTarget::Submit, "seg").after(1).times(3));
     for i in 0..12 {
         let commit = engine.begin_put(&bodies(&format!("p{i}"), 0..2));

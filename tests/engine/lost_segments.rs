@@ -183,7 +183,7 @@ fn a_segment_removed_while_another_is_filled_takes_no_further_event() {
         machine.options_on(Arc::new(TappedDisk::new(Arc::new(machine.disk.clone()), slow)));
     options.segment_bytes = 8 * PIECE as u64;
     let mut engine = machine.open_with(options);
-    engine.settle();
+    engine.run_pending();
     // Maintenance does not run until the second segment is in use.
     let mut round = 0;
     while segments(&machine).0.len() < 2 {

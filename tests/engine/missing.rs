@@ -131,7 +131,7 @@ fn an_opening_without_a_segment_is_refused_and_nothing_changes() {
     }
 }
 
-fn going_on(machine: &Machine) -> FileChannelOptions {
+fn continuing_options(machine: &Machine) -> FileChannelOptions {
     let mut options = machine.options();
     options.open_without_missing_segments = true;
     options
@@ -160,7 +160,7 @@ fn a_segment_that_comes_back_after_it_was_given_up_has_lost_nothing() {
             let machine = machine.after_kill(3);
             machine.disk.put_in_place(&file, None).expect("a directory of the channel");
             assert!(missing(&machine).is_some(), "{about}");
-            let mut engine = machine.open_with(going_on(&machine));
+            let mut engine = machine.open_with(continuing_options(&machine));
             for round in 0..3 {
                 engine.put(&large(&format!("after{round}"), 0..10, 6_000));
             }
@@ -226,7 +226,7 @@ fn what_a_returned_segment_shows_to_be_taken_is_not_put_again() {
         for (file, _) in &away {
             machine.disk.put_in_place(file, None).expect("a directory of the channel");
         }
-        machine.open_with(going_on(&machine)).channel.close().expect("sealed");
+        machine.open_with(continuing_options(&machine)).channel.close().expect("sealed");
         for (file, bytes) in &away {
             machine.disk.put_in_place(file, Some(bytes)).expect("a directory of the channel");
         }
@@ -243,7 +243,7 @@ fn a_restore_fits_its_transactions_to_the_channel() {
     let (_, file) = used(&machine, 0).remove(0);
     let bytes = machine.disk.contents(&file).expect("listed");
     machine.disk.put_in_place(&file, None).expect("a directory of the channel");
-    machine.open_with(going_on(&machine)).channel.close().expect("sealed");
+    machine.open_with(continuing_options(&machine)).channel.close().expect("sealed");
     machine.disk.put_in_place(&file, Some(&bytes)).expect("a directory of the channel");
     let mut options = threaded(&machine);
     options.transaction_bytes_max = 16 * 1024;

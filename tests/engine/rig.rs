@@ -153,7 +153,7 @@ impl Engine {
     }
 
     /// Lets the channel do its pending work, without advancing the clock.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn run_pending(&mut self) {
         for _ in 0..4 {
             self.stepper.keep();
             self.stepper.run_tasks();
@@ -162,7 +162,7 @@ impl Engine {
 
     pub(crate) fn pass(&mut self, time: Duration) {
         self.clock.advance(time);
-        self.settle();
+        self.run_pending();
     }
 
     /// Ends a commit: works, and advances the clock by `keep-alive` when that does not end it.
@@ -171,7 +171,7 @@ impl Engine {
             if let Some(result) = commit.poll() {
                 return result;
             }
-            self.settle();
+            self.run_pending();
         }
         for _ in 0..4 {
             self.pass(WRITE_TIMEOUT);
@@ -208,7 +208,7 @@ impl Engine {
             {
                 return events.map(|events| events.iter().map(text).collect());
             }
-            self.settle();
+            self.run_pending();
             if turn == 6 {
                 self.clock.advance(KEEP_ALIVE);
             }

@@ -87,7 +87,7 @@ fn waiting_commits_of_one_source_enter_in_the_order_of_their_requests() {
     ));
     assert_eq!(engine.take(1), ["full-0"]);
     assert!(second.poll().is_none(), "there is room for it, and not for the one before");
-    engine.settle();
+    engine.run_pending();
     assert!(second.poll().is_none());
     assert_eq!(engine.take(2), ["full-1", "full-2"]);
     assert!(second.poll().is_none() && first.poll().is_none());
@@ -316,7 +316,7 @@ fn sources_that_are_not_named_give_way_when_room_is_needed_and_not_before() {
     }
     let names = ["kept", "new"].map(str::to_owned);
     engine.channel.name_sources(&names);
-    engine.settle();
+    engine.run_pending();
     assert!(has(&engine, "old"), "it may come back");
     let new = engine.begin_put_at(&bodies("a", 0..1), "new", &"y".repeat(40 * 1024));
     engine.end(new).expect("room is made");

@@ -212,7 +212,7 @@ fn a_segment_whose_making_failed_gives_its_space_back() {
     for on in [FaultTarget::Write, FaultTarget::Sync] {
         let machine = Machine::new(1);
         let mut engine = machine.open();
-        engine.settle();
+        engine.run_pending();
         let ready = segment_files(&machine);
         machine.disk.fail(Fault::next(on, "segment").times(4).kind(ErrorKind::StorageFull));
         while engine.channel.log_counts().rolls < 2 {
@@ -299,7 +299,7 @@ fn the_log_is_used_again_and_its_directory_does_not_grow() {
 fn no_name_and_no_length_changes_on_the_way_of_a_commit() {
     let machine = Machine::with(1, SimOptions { pending: false, ..SimOptions::new(1) });
     let mut engine = machine.open();
-    engine.settle();
+    engine.run_pending();
     let before = machine.disk.trace().len();
     for i in 0..30 {
         let mut commit = engine.begin_put(&large(&format!("{i}"), 0..5, 2000));
@@ -324,7 +324,7 @@ fn while_writes_run_segments_are_made_only_when_half_of_them_are_used_up() {
     let mut options = machine.options();
     options.ready_segments = 6;
     let mut engine = machine.open_with(options);
-    engine.settle();
+    engine.run_pending();
     assert_eq!(engine.channel.ready_segments(), 6);
     let mut ready = Vec::new();
     for round in 0..10 {
@@ -340,7 +340,7 @@ fn while_writes_run_segments_are_made_only_when_half_of_them_are_used_up() {
     }
     assert_eq!(ready.iter().min(), Some(&3), "{ready:?}");
     assert_eq!(ready.last(), Some(&3), "{ready:?}");
-    engine.settle();
+    engine.run_pending();
     assert_eq!(engine.channel.ready_segments(), 6, "made in the first idle period");
 }
 
@@ -380,7 +380,7 @@ fn zeroes_are_written_into_segments_at_leisure_and_not_while_puts_wait_for_one()
     let mut options = machine.options_on(Arc::new(disk));
     options.segment_bytes = 4 * PIECE as u64;
     let mut engine = machine.open_with(options);
-    engine.settle();
+    engine.run_pending();
     assert_eq!(
         (engine.channel.ready_segments(), made(&trace)),
         (2, (3, 12)),
@@ -425,7 +425,7 @@ fn a_deleted_segment_loses_its_name_for_good_and_then_its_space_in_pieces() {
     }
     assert!(seen.lock().expect("no panic").is_empty(), "all of them are in use");
     engine.drain();
-    engine.settle();
+    engine.run_pending();
     let seen = seen.lock().expect("no panic");
     let pieces: Vec<_> = seen.chunk_by(|a, b| a.0 == b.0).collect();
     assert!(!pieces.is_empty(), "none was deleted");

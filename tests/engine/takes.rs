@@ -40,7 +40,7 @@ fn a_transaction_lent_in_part_is_finished_before_another_stripe_has_its_turn() {
         let mut other = (0..2).find_map(|s| engine.stepper.start_write(s)).expect("a write is due");
         let result = other.finish();
         engine.stepper.report(other, result);
-        engine.settle();
+        engine.run_pending();
         assert!(matches!((first.poll(), second.poll()), (None, Some(Ok(())))), "the second only");
         assert_eq!(engine.take(2), late[..2]);
         if returns {
@@ -383,7 +383,7 @@ fn a_taker_that_waits_long_is_woken_when_a_refused_read_may_be_tried_again() {
     };
     for _ in 0..4 {
         assert!(poll(&mut future).is_pending());
-        engine.settle();
+        engine.run_pending();
     }
     machine.disk.clear_faults();
     for _ in 0..4 {

@@ -187,7 +187,7 @@ fn futures_are_woken_by_the_channels_own_threads() {
 fn a_future_that_is_polled_never_writes_reads_or_waits() {
     let machine = Machine::new(2);
     let mut engine = machine.open();
-    engine.settle();
+    engine.run_pending();
     let operations = machine.disk.operations();
     let mut commit = engine.begin_put(&bodies("e", 0..3));
     for _ in 0..100 {

@@ -98,7 +98,7 @@ impl Tally {
     }
 
     /// Also judges other outcomes of long lives from now on. The lives continue as they would.
-    pub(crate) fn look_aside(&mut self) {
+    pub(crate) fn judge_other_outcomes(&mut self) {
         (self.branches, self.glances) = (BRANCHES, GLANCES);
     }
 

@@ -136,14 +136,14 @@ pub(crate) fn refused(error: &RecoveryError) -> Option<Case> {
 }
 
 /// Starts listening, and resets what this thread met before.
-pub(crate) fn listen() {
+pub(crate) fn start_recording() {
     // A second call changes nothing.
     let _ = tracing::subscriber::set_global_default(Words);
     MET.take();
 }
 
-/// Returns what this thread met since [`listen`] or the last call.
-pub(crate) fn heard() -> Met {
+/// Returns what this thread met since [`start_recording`] or the last call.
+pub(crate) fn take_met() -> Met {
     MET.take()
 }
 
@@ -158,10 +158,10 @@ pub(crate) fn listed(counts: &Counts) -> String {
     words.join(", ")
 }
 
-/// Prints how often each row of the table and each coverage mark was met since [`listen`], and fails if one of them was
+/// Prints how often each row of the table and each coverage mark was met since [`start_recording`], and fails if one of them was
 /// not.
 pub(crate) fn check_met(rows: &[Case], places: &[CoverageMark]) {
-    let met = heard();
+    let met = take_met();
     println!("met: {}", listed(&met.engine));
     let due = names(rows, places);
     let never = met.never(&due);

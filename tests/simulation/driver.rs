@@ -112,7 +112,7 @@ impl Driver {
     }
 
     /// Returns the same user as if the machine stopped now; the machine continues.
-    pub(crate) fn ghost(&self) -> Self {
+    pub(crate) fn fork(&self) -> Self {
         let mut ghost = self.over(self.disk.clone());
         ghost.calm = self.calm;
         ghost.die();
@@ -292,7 +292,7 @@ impl Driver {
             }
             Op::Capacity { stripe, more } => self.limit_space(stripe, more),
             Op::Heal => self.heal(),
-            Op::Settle => self.settle(),
+            Op::Settle => self.finish_all(),
             Op::Close => self.close(),
         }
     }
@@ -466,7 +466,7 @@ impl Driver {
                         Ok(()) => CommitResult::Committed,
                         Err(CommitError::Refused(_)) => CommitResult::Refused,
                         Err(doubt) => {
-                            self.doubt_is_due(&doubt)?;
+                            self.is_doubt_expected(&doubt)?;
                             CommitResult::InDoubt
                         }
                     };
@@ -484,7 +484,7 @@ impl Driver {
                     self.oracle.return_events(take);
                     Ok(None)
                 }
-                Poll::Ready(Err(doubt)) => self.doubt_is_due(&doubt).map(|()| None),
+                Poll::Ready(Err(doubt)) => self.is_doubt_expected(&doubt).map(|()| None),
             },
             Call::Take(take, mut future) => match future.as_mut().poll(&mut context) {
                 Poll::Pending => Ok(Some(Call::Take(take, future))),
@@ -508,7 +508,7 @@ impl Driver {
         }
     }
 
-    fn doubt_is_due(&self, cause: &CommitError) -> Step {
+    fn is_doubt_expected(&self, cause: &CommitError) -> Step {
         if self.calm { wrong(format!("on a sound disk {cause}")) } else { Ok(()) }
     }
 
@@ -524,7 +524,7 @@ impl Driver {
     }
 
     /// Lets everything under way complete. Without faults it must.
-    fn settle(&mut self) -> Step {
+    fn finish_all(&mut self) -> Step {
         for round in 0..ROUNDS_MAX {
             let open = self.open.as_mut().expect("open");
             for (_, mut write) in open.writes.drain(..) {

@@ -50,7 +50,7 @@ impl Edge {
         let channel = FileChannel::open(options).expect("opens");
         let stepper = channel.step_driver();
         let mut edge = Self { disk, clock, channel, stepper };
-        edge.settle();
+        edge.finish_all();
         edge
     }
 
@@ -76,7 +76,7 @@ impl Edge {
         self.disk
     }
 
-    fn settle(&mut self) {
+    fn finish_all(&mut self) {
         for _ in 0..4 {
             self.stepper.keep();
             self.stepper.run_tasks();
@@ -85,7 +85,7 @@ impl Edge {
 
     fn pass(&mut self, time: Duration) {
         self.clock.advance(time);
-        self.settle();
+        self.finish_all();
     }
 
     fn end<T>(&mut self, mut future: BoxFuture<'_, T>) -> T {
@@ -93,7 +93,7 @@ impl Edge {
             if let Some(ended) = poll(&mut future) {
                 return ended;
             }
-            self.settle();
+            self.finish_all();
             if turn > 8 {
                 self.pass(WRITE_TIMEOUT);
             }
@@ -233,7 +233,7 @@ fn a_refused_read_is_tried_again_for_who_waits() -> Result<(), String> {
     let mut future = take.take_async(4);
     for _ in 0..4 {
         is("nothing can be read", poll(&mut future).is_none())?;
-        edge.settle();
+        edge.finish_all();
     }
     edge.disk.clear_faults();
     for _ in 0..4 {

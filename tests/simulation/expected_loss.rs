@@ -14,7 +14,10 @@ impl Oracle {
 
     /// Determines the cost of the rot. A transaction is one frame with one checksum: of its waiting events all are lost
     /// or none is.
-    pub(crate) fn settle_losses(&mut self, there: &BTreeSet<(PutId, usize)>) -> Result<(), String> {
+    pub(crate) fn resolve_losses(
+        &mut self,
+        there: &BTreeSet<(PutId, usize)>,
+    ) -> Result<(), String> {
         for (id, put) in self.puts.iter_mut().enumerate() {
             let waits = |(_, place): &(usize, &mut EventState)| **place == EventState::Waiting;
             let waiting = put.record.events.iter_mut().enumerate().filter(waits);

@@ -33,7 +33,7 @@ pub(crate) fn run(seed: u64, hangs: bool, tally: &mut Tally) -> Result<(), Strin
             let now = driver.disk.operations();
             driver.disk.crash_at(now + 1 + dice.below(90));
         }
-        if let Err(Stop::Violation(words)) = one_life(&mut driver, &taste, &mut dice, hangs) {
+        if let Err(Stop::Violation(words)) = one_run(&mut driver, &taste, &mut dice, hangs) {
             return Err(explain(&driver, seed, &words));
         }
         // A kill leaves failed writes pending; a power cut decides them.
@@ -46,7 +46,7 @@ pub(crate) fn run(seed: u64, hangs: bool, tally: &mut Tally) -> Result<(), Strin
     Ok(())
 }
 
-fn one_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, hangs: bool) -> Step {
+fn one_run(driver: &mut Driver, taste: &Taste, dice: &mut Dice, hangs: bool) -> Step {
     driver.open()?;
     for _ in 0..dice.below(25) {
         step(driver, &taste.draw(dice))?;

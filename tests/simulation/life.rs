@@ -96,7 +96,7 @@ fn meaning(kind: u8, number: u8) -> Move {
 }
 
 /// Runs the life encoded in `bytes`. On a sound disk everything must then open and be delivered.
-pub(crate) fn live(bytes: &[u8]) -> Result<(), String> {
+pub(crate) fn run_encoded(bytes: &[u8]) -> Result<(), String> {
     let Some((&[disk, channel], steps)) = bytes.split_first_chunk() else { return Ok(()) };
     let mut driver = Driver::new(setup(disk, channel));
     for pair in steps.chunks_exact(2).take(STEPS_MAX) {
@@ -108,25 +108,25 @@ pub(crate) fn live(bytes: &[u8]) -> Result<(), String> {
                 Ok(())
             }
             Move::PowerCut(seed) => {
-                driver = reborn(driver, true, seed);
+                driver = restarted(driver, true, seed);
                 Ok(())
             }
             Move::Kill(seed) => {
-                driver = reborn(driver, false, seed);
+                driver = restarted(driver, false, seed);
                 Ok(())
             }
         };
         match done {
             // Closed. A hanging call holds its locks until the process ends.
             Ok(()) if driver.opens > 0 && !driver.is_open() => {
-                driver = reborn(driver, false, number);
+                driver = restarted(driver, false, number);
             }
             Ok(()) => {}
-            Err(Stop::Crashed) => driver = reborn(driver, number & 2 == 0, number),
+            Err(Stop::Crashed) => driver = restarted(driver, number & 2 == 0, number),
             Err(Stop::Violation(words)) => return Err(words),
         }
     }
-    driver = reborn(driver, true, steps.len() as u64);
+    driver = restarted(driver, true, steps.len() as u64);
     match drain(&mut driver) {
         Ok(()) => Ok(()),
         Err(Stop::Crashed) => Err("the machine stopped unasked".to_owned()),
@@ -152,7 +152,7 @@ fn step_of(driver: &mut Driver, op: &Op) -> Result<(), Stop> {
 }
 
 /// Returns the machine after a power cut or a kill. A closed channel is opened anew as well.
-fn reborn(mut driver: Driver, power: bool, seed: u64) -> Driver {
+fn restarted(mut driver: Driver, power: bool, seed: u64) -> Driver {
     let disk = if power { driver.disk.crash(seed) } else { driver.disk.kill(seed) };
     driver.die();
     driver.over(disk)
@@ -164,7 +164,7 @@ fn reborn(mut driver: Driver, power: bool, seed: u64) -> Driver {
 /// A promise to the user does not hold.
 #[allow(dead_code)]
 pub(crate) fn fuzz(bytes: &[u8]) {
-    if let Err(words) = live(bytes) {
+    if let Err(words) = run_encoded(bytes) {
         panic!("{words}");
     }
 }
@@ -251,7 +251,7 @@ mod tests {
         };
         let mut failures = Vec::new();
         for bytes in seeds.into_iter().chain(mutants) {
-            let words = match catch_unwind(AssertUnwindSafe(|| live(&bytes))) {
+            let words = match catch_unwind(AssertUnwindSafe(|| run_encoded(&bytes))) {
                 Ok(Ok(())) => continue,
                 Ok(Err(words)) => words,
                 Err(_) => "panic".to_owned(),

@@ -3,7 +3,7 @@
 use crate::counts::Tally;
 use crate::coverage;
 use crate::driver::{Driver, Step, Stop, data_dir};
-use crate::random::{branch, drain, explain, glance, number, outcome, step, verbose};
+use crate::random::{branch, drain, explain, judge_crash_now, number, outcome, step, verbose};
 use crate::workload::{Dice, Ending, Op, Setup, Taste, fault};
 use millpond::FileChannel;
 use millpond::internal::base::coverage_mark::CoverageMark;
@@ -65,7 +65,7 @@ struct Away {
     dice: Dice,
     checkpoint_dir: bool,
     /// A write failed just before the machine stopped.
-    stranded: bool,
+    has_moved_events: bool,
     /// Whether writes fail so when their stripe has rolled since the last checkpoint.
     after_rolls: bool,
     /// The stripe of such a write.
@@ -74,7 +74,7 @@ struct Away {
 
 impl Away {
     /// Removes a stripe's directory, if another one stays.
-    fn unplug(&mut self, stripe: usize) {
+    fn remove_directory(&mut self, stripe: usize) {
         let driver = &mut self.driver;
         let stripe = stripe % driver.setup.stripes;
         if !driver.born || driver.away.len() + 1 >= driver.setup.stripes {
@@ -87,7 +87,7 @@ impl Away {
     }
 
     /// Restores a stripe's directory.
-    fn plug(&mut self, stripe: usize) {
+    fn restore_directory(&mut self, stripe: usize) {
         if self.driver.away.remove(&stripe) {
             say(&format!("plug {stripe}"));
             self.driver.disk.restore(&data_dir(stripe));
@@ -98,14 +98,14 @@ impl Away {
     fn shuffle(&mut self) {
         for stripe in self.driver.away.clone() {
             if self.dice.wins(45) {
-                self.plug(stripe);
+                self.restore_directory(stripe);
             }
         }
-        let stranded = std::mem::take(&mut self.stranded);
-        while stranded || self.dice.wins(35) {
+        let has_moved_events = std::mem::take(&mut self.has_moved_events);
+        while has_moved_events || self.dice.wins(35) {
             let stripe = self.rolled.take().unwrap_or_else(|| self.dice.at());
-            self.unplug(stripe);
-            if stranded {
+            self.remove_directory(stripe);
+            if has_moved_events {
                 break;
             }
         }
@@ -136,7 +136,7 @@ impl Away {
         if told { Ok(()) } else { Err(Stop::Violation(format!("refused without words: {words}"))) }
     }
 
-    fn life(&mut self, taste: &Taste, tally: &mut Tally) -> Step {
+    fn one_run(&mut self, taste: &Taste, tally: &mut Tally) -> Step {
         if self.driver.calm && self.driver.born {
             self.refused()?;
         }
@@ -167,19 +167,19 @@ impl Away {
             if self.dice.wins(2) {
                 self.driver.calm = false;
                 let stripe = self.dice.at();
-                self.unplug(stripe);
+                self.remove_directory(stripe);
                 gone = self.driver.away.difference(&lost).copied().collect();
             } else if self.dice.wins(2) {
                 // Its disk is back, and the channel notices by itself.
-                gone.drain(..).for_each(|stripe| self.plug(stripe));
+                gone.drain(..).for_each(|stripe| self.restore_directory(stripe));
             }
-            glance(&self.driver, tally)?;
+            judge_crash_now(&self.driver, tally)?;
         }
         if self.after_rolls && self.driver.away.is_empty() && self.dice.wins(70) {
-            return self.strand_after_a_roll();
+            return self.move_events_after_a_roll();
         }
         if taste.fails() && self.dice.wins(40) {
-            return self.strand();
+            return self.move_events_and_stop();
         }
         if self.dice.wins(25) {
             step(&mut self.driver, &Op::Heal)?;
@@ -191,7 +191,7 @@ impl Away {
 
     /// Lets a write fail although its bytes arrive, and its events move; the machine stops before the failed stripe
     /// records that.
-    fn strand(&mut self) -> Step {
+    fn move_events_and_stop(&mut self) -> Step {
         let dice = &mut self.dice;
         let (effect, stripes) =
             (dice.one(&[FaultEffect::All, FaultEffect::Later]), self.driver.setup.stripes);
@@ -209,13 +209,13 @@ impl Away {
             Op::Poll,
         ];
         self.driver.calm = false;
-        self.stranded = true;
+        self.has_moved_events = true;
         ops.iter().try_for_each(|op| step(&mut self.driver, op))
     }
 
-    /// Like [`Away::strand`], on a stripe whose newest segment is unknown to the others. They learn that its epoch has
+    /// Like [`Away::move_events_and_stop`], on a stripe whose newest segment is unknown to the others. They learn that its epoch has
     /// ended; without it, that is all they know when they continue.
-    fn strand_after_a_roll(&mut self) -> Step {
+    fn move_events_after_a_roll(&mut self) -> Step {
         let dice = &mut self.dice;
         let effect = dice.one(&[FaultEffect::Nothing, FaultEffect::All, FaultEffect::Later]);
         let Setup { stripes, segment_bytes, .. } = self.driver.setup;
@@ -237,12 +237,12 @@ impl Away {
         ops.extend(vec![Op::EndWrite { at: 0, ending: Ending::Good }; stripes - 1]);
         ops.extend([Op::Keep, Op::Tasks, Op::Poll]);
         self.driver.calm = false;
-        (self.stranded, self.rolled) = (true, Some(stripe));
+        (self.has_moved_events, self.rolled) = (true, Some(stripe));
         ops.iter().try_for_each(|op| step(&mut self.driver, op))
     }
 
     /// Returns the machine after a power cut or a kill.
-    fn reborn(mut self, tally: &mut Tally) -> Result<Self, String> {
+    fn restarted(mut self, tally: &mut Tally) -> Result<Self, String> {
         let (seed, power) = (self.dice.next(), self.dice.wins(70));
         if verbose() {
             self.driver.disk.trace().iter().for_each(|line| eprintln!("  {line}"));
@@ -261,7 +261,7 @@ fn say(words: &str) {
     }
 }
 
-pub(crate) fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
+pub(crate) fn run_seed(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut dice = Dice::new(seed ^ 0xa3a7);
     let stripes = dice.one(&[2, 2, 3, 3, 4]);
     let drawn = Setup::drawn(seed, &mut dice);
@@ -280,22 +280,22 @@ pub(crate) fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
         driver: Driver::new(setup),
         dice,
         checkpoint_dir: true,
-        stranded: false,
+        has_moved_events: false,
         after_rolls,
         rolled: None,
     };
     let lives = 2 + away.dice.below(6);
     for _ in 0..lives {
         let taste = Taste::drawn(&away.driver.setup, &mut away.dice);
-        if let Err(Stop::Violation(words)) = away.life(&taste, tally) {
+        if let Err(Stop::Violation(words)) = away.one_run(&taste, tally) {
             return Err(explain(&away.driver, seed, &words));
         }
         tally.faults += u64::from(!away.driver.calm);
-        away = away.reborn(tally).map_err(|words| format!("seed {seed}: {words}"))?;
+        away = away.restarted(tally).map_err(|words| format!("seed {seed}: {words}"))?;
         away.shuffle();
     }
     for stripe in away.driver.away.clone() {
-        away.plug(stripe);
+        away.restore_directory(stripe);
     }
     match drain(&mut away.driver) {
         Ok(()) => Ok(()),
@@ -310,7 +310,7 @@ fn directories_that_disappear_and_come_back_lose_and_double_nothing() {
     let first = number("MILLPOND_SIM_FIRST").unwrap_or(1);
     let seeds: Vec<u64> = match number("MILLPOND_SIM_SEED") {
         Some(seed) => {
-            tally.look_aside();
+            tally.judge_other_outcomes();
             vec![seed]
         }
         None => {
@@ -319,11 +319,11 @@ fn directories_that_disappear_and_come_back_lose_and_double_nothing() {
         }
     };
     let whole = seeds.len() as u64 >= RUNS;
-    coverage::listen();
+    coverage::start_recording();
     let mut failures = Vec::new();
     for seed in seeds {
         tally.runs += 1;
-        match catch_unwind(AssertUnwindSafe(|| live(seed, &mut tally))) {
+        match catch_unwind(AssertUnwindSafe(|| run_seed(seed, &mut tally))) {
             Ok(Ok(())) => {}
             Ok(Err(words)) => failures.push(words),
             Err(_) => failures.push(format!("seed {seed}: panic")),

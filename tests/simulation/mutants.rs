@@ -113,7 +113,7 @@ fn run(campaign: Campaign, states_max: usize, tally: &mut Tally) -> Option<Strin
             Campaign::Late => late_writes::run(seed, false, tally),
             Campaign::Hung => late_writes::run(seed, true, tally),
             Campaign::Reads => reads::run(seed, tally),
-            Campaign::Away => missing_dirs::live(seed, tally),
+            Campaign::Away => missing_dirs::run_seed(seed, tally),
             Campaign::Rot => rot::campaign::run(seed, tally),
         });
         if found.is_err() {

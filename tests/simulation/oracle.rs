@@ -215,9 +215,9 @@ impl Oracle {
             LeaseConflict::LeasedTo(other) => {
                 return Err(format!("event {put}.{index} is lent to takes {other} and {take}"));
             }
-            LeaseConflict::MayBeTaken(_) if self.parting.degraded => self.loosen(event),
+            LeaseConflict::MayBeTaken(_) if self.parting.degraded => self.note_returned(event),
             LeaseConflict::MayBeTaken(other) => self.return_events(other),
-            LeaseConflict::Taken if self.parting.may_return(event) => self.loosen(event),
+            LeaseConflict::Taken if self.parting.may_return(event) => self.note_returned(event),
             // docs/durability.md, blind spot 2: the only copy of its acknowledgement is gone, or of the record that
             // an older copy of it is void.
             LeaseConflict::Taken | LeaseConflict::Lost if self.may_forget() => {
@@ -305,10 +305,10 @@ impl Oracle {
         if self.parting.degraded {
             return self.opened_degraded(contents, &there, quarantined);
         }
-        self.settle_takes(&there)?;
-        self.settle_loose(&there);
+        self.resolve_takes(&there)?;
+        self.resolve_returned(&there);
         if self.rotten {
-            self.settle_losses(&there)?;
+            self.resolve_losses(&there)?;
         }
         let peek = self.begin_take();
         self.delivered(peek, contents, true)?;
@@ -316,7 +316,7 @@ impl Oracle {
         self.return_events(peek);
         let now = self.tick();
         for (id, put) in self.puts.iter_mut().enumerate() {
-            match put.record.settle(|index| there.contains(&(id, index)), now) {
+            match put.record.resolve(|index| there.contains(&(id, index)), now) {
                 Settled::Unchanged => {}
                 Settled::FoundAbsent => {
                     self.vanished.insert(id);
@@ -341,14 +341,14 @@ impl Oracle {
     /// Checks that of each take in doubt all or nothing is left, except for events that had come back although they
     /// were taken before (that earlier take may be known now), for what only a now missing directory may know, and for
     /// the cost of rot.
-    fn settle_takes(&mut self, there: &BTreeSet<(PutId, usize)>) -> Verdict {
+    fn resolve_takes(&mut self, there: &BTreeSet<(PutId, usize)>) -> Verdict {
         for take in 0..self.takes.len() {
             let open = |(put, index): &(PutId, usize)| {
                 self.puts[*put].record.events[*index] == EventState::MayBeTaken(take)
             };
             let events: Vec<_> = self.takes[take].events.iter().copied().filter(open).collect();
             let excused =
-                |e: &(PutId, usize)| self.parting.is_loose(*e) || self.parting.may_return(*e);
+                |e: &(PutId, usize)| self.parting.may_be_taken(*e) || self.parting.may_return(*e);
             let own: Vec<_> = events.iter().filter(|e| !excused(e)).collect();
             let back = own.iter().filter(|e| there.contains(e)).count();
             let in_part = TakeOutcome::of(back, own.len()) == TakeOutcome::InPart;

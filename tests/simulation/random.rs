@@ -54,7 +54,7 @@ pub(crate) fn run_with(
     change: impl Fn(Setup) -> Setup,
     tally: &mut Tally,
 ) -> Result<(), String> {
-    let run = AssertUnwindSafe(|| live(seed, change, tally));
+    let run = AssertUnwindSafe(|| run_seed(seed, change, tally));
     match catch_unwind(run) {
         Ok(result) => result,
         Err(panic) => {
@@ -65,7 +65,7 @@ pub(crate) fn run_with(
     }
 }
 
-fn live(seed: u64, change: impl Fn(Setup) -> Setup, tally: &mut Tally) -> Result<(), String> {
+fn run_seed(seed: u64, change: impl Fn(Setup) -> Setup, tally: &mut Tally) -> Result<(), String> {
     let mut dice = Dice::new(seed);
     let setup = change(Setup::drawn(seed, &mut dice).sometimes_large());
     if verbose() {
@@ -81,12 +81,12 @@ fn live(seed: u64, change: impl Fn(Setup) -> Setup, tally: &mut Tally) -> Result
         let taste =
             if dice.wins(30) { Taste::drawn(&driver.setup, &mut dice) } else { taste.clone() };
         let last = life + 1 == lives;
-        match one_life(&mut driver, &taste, &mut dice, last, tally) {
+        match one_run(&mut driver, &taste, &mut dice, last, tally) {
             Ok(()) | Err(Stop::Crashed) => {}
             Err(Stop::Violation(words)) => return Err(explain(&driver, seed, &words)),
         }
         tally.faults += u64::from(!driver.calm);
-        driver = match reborn(driver, &mut dice, tally) {
+        driver = match restarted(driver, &mut dice, tally) {
             Ok(driver) => driver,
             Err(words) => return Err(format!("seed {seed}: {words}")),
         };
@@ -120,7 +120,7 @@ pub(crate) fn step(driver: &mut Driver, op: &Op) -> Result<(), Stop> {
     driver.step(op)
 }
 
-pub(crate) fn one_life(
+pub(crate) fn one_run(
     driver: &mut Driver,
     taste: &Taste,
     dice: &mut Dice,
@@ -165,7 +165,7 @@ pub(crate) fn one_life(
         if dice.wins(70) {
             step(driver, &Op::Poll)?;
         }
-        glance(driver, tally)?;
+        judge_crash_now(driver, tally)?;
     }
     if driver.setup.crammed && !last && dice.wins(50) {
         // In the middle of a checkpoint, which may hold the only copy of an acknowledgement.
@@ -184,7 +184,7 @@ pub(crate) fn one_life(
 }
 
 /// Returns the machine after a power cut or a kill.
-fn reborn(mut driver: Driver, dice: &mut Dice, tally: &mut Tally) -> Result<Driver, String> {
+fn restarted(mut driver: Driver, dice: &mut Dice, tally: &mut Tally) -> Result<Driver, String> {
     let seed = dice.next();
     let power = dice.wins(70);
     if verbose() {
@@ -214,14 +214,14 @@ pub(crate) fn outcome(before: &Driver, seed: u64, power: bool, tally: &mut Tally
 }
 
 /// Judges the state after a crash in the middle of a life; the life continues.
-pub(crate) fn glance(driver: &Driver, tally: &mut Tally) -> Result<(), Stop> {
+pub(crate) fn judge_crash_now(driver: &Driver, tally: &mut Tally) -> Result<(), Stop> {
     if tally.glances == 0 || driver.setup.large {
         return Ok(());
     }
     let at = driver.disk.operations();
     let seed = at.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ driver.opens;
     let told = |words| Stop::Violation(format!("if it crashed after operation {at}: {words}"));
-    branches(&driver.ghost(), seed, tally.glances, tally).map_err(told)
+    branches(&driver.fork(), seed, tally.glances, tally).map_err(told)
 }
 
 /// Judges other outcomes of the crash from which the life continues.
@@ -299,7 +299,7 @@ fn whatever_happens_nothing_acknowledged_is_lost_doubled_or_altered() {
     let first = number("MILLPOND_SIM_FIRST").unwrap_or(1);
     let seeds: Vec<u64> = match number("MILLPOND_SIM_SEED") {
         Some(seed) => {
-            tally.look_aside();
+            tally.judge_other_outcomes();
             vec![seed]
         }
         None => {
@@ -308,7 +308,7 @@ fn whatever_happens_nothing_acknowledged_is_lost_doubled_or_altered() {
         }
     };
     let whole = seeds.len() as u64 > RUNS;
-    coverage::listen();
+    coverage::start_recording();
     let mut failures = Vec::new();
     for seed in seeds {
         tally.runs += 1;

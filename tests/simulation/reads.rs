@@ -19,14 +19,14 @@ pub(crate) fn run(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let setup = Setup { minimum_required_space: 0, ..Setup::drawn(seed, &mut dice) };
     let taste = Taste::drawn(&setup, &mut dice).calm();
     let mut driver = Driver::new(setup);
-    match lives(&mut driver, &taste, &mut dice, tally) {
+    match refuse_each_read(&mut driver, &taste, &mut dice, tally) {
         Ok(()) => Ok(()),
         Err(Stop::Crashed) => Err("the machine stopped unasked".to_owned()),
         Err(Stop::Violation(words)) => Err(explain(&driver, seed, &words)),
     }
 }
 
-fn lives(
+fn refuse_each_read(
     driver: &mut Driver,
     taste: &Taste,
     dice: &mut Dice,

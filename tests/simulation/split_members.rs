@@ -65,7 +65,7 @@ impl Parting {
     }
 
     /// Whether an event had come back although it was taken, or in doubt.
-    pub(crate) fn is_loose(&self, name: Name) -> bool {
+    pub(crate) fn may_be_taken(&self, name: Name) -> bool {
         self.loose.contains(&name)
     }
 
@@ -119,13 +119,13 @@ impl Oracle {
     }
 
     /// Notes that an event came back whose acknowledgement may be on a missing directory.
-    pub(crate) fn loosen(&mut self, (put, index): Name) {
+    pub(crate) fn note_returned(&mut self, (put, index): Name) {
         self.puts[put].record.events[index] = EventState::Waiting;
         self.parting.loose.insert((put, index));
     }
 
     /// Notes that all directories are there: what had come back is there, or was taken after all.
-    pub(crate) fn settle_loose(&mut self, there: &BTreeSet<Name>) {
+    pub(crate) fn resolve_returned(&mut self, there: &BTreeSet<Name>) {
         for (put, index) in std::mem::take(&mut self.parting.loose) {
             let place = &mut self.puts[put].record.events[index];
             if *place == EventState::Waiting && !there.contains(&(put, index)) {

@@ -424,7 +424,7 @@ impl GroupMember {
             let (runner, from) = (&self.runner, self.tick_from);
             let turn =
                 runner.turn(&mut **sink, &self.context, from, stopping, &mut pipelined_ack).await;
-            if pipelined_ack.settled().await { turn } else { TurnOutcome::Failed }
+            if pipelined_ack.finish().await { turn } else { TurnOutcome::Failed }
         };
         let ended = tokio::select! {
             biased;

@@ -189,7 +189,7 @@ impl ChannelProcessor {
             return Ok(());
         }
         let ended = put(&**channel, events, Some(self.offsets.encoded_offset(batch_offset))).await;
-        self.offsets.settle(at, batch_offset.number, &ended);
+        self.offsets.record_outcome(at, batch_offset.number, &ended);
         ended
     }
 }

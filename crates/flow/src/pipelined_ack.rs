@@ -111,7 +111,7 @@ impl PipelinedAck {
     }
 
     /// Waits for its end; returns true if it succeeded or there is none.
-    pub(super) async fn settled(&mut self) -> bool {
+    pub(super) async fn finish(&mut self) -> bool {
         let Some(handle) = &mut self.0 else { return true };
         // A panic was logged already.
         let well = handle.await.unwrap_or(false);

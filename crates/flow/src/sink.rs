@@ -155,7 +155,7 @@ pub trait Sink: Send {
 
     /// Returns how long a batch that is not full waits for more events before it is delivered, for sinks whose
     /// output suffers from small batches. Zero by default.
-    fn gather(&self) -> Duration {
+    fn linger(&self) -> Duration {
         Duration::ZERO
     }
 

@@ -74,12 +74,12 @@ impl SinkRunner {
     /// Runs until the stop signal has fired and the current batch is delivered or returned.
     pub async fn run(self) {
         self.counters.begin();
-        self.lives().await;
+        self.run_until_stop().await;
         self.enter(SinkPhase::Stopped);
         self.counters.stopped(self.clock.wall_ms());
     }
 
-    async fn lives(&self) {
+    async fn run_until_stop(&self) {
         let context = self.context();
         let mut backoff = Backoff::of_a_runner();
         // Outlives a panic: the rebuilt sink waits for it, too.
@@ -87,7 +87,7 @@ impl SinkRunner {
         loop {
             let ended = match (self.make)() {
                 Ok(mut sink) => {
-                    catch_panics(self.life(&mut *sink, &context, &mut pipelined_ack)).await
+                    catch_panics(self.run_once(&mut *sink, &context, &mut pipelined_ack)).await
                 }
                 Err(error) => {
                     tracing::error!(code = %codes::COMPONENT_NOT_BUILT, sink = self.name, "cannot be built: {error}");
@@ -109,7 +109,7 @@ impl SinkRunner {
     }
 
     /// Opens the sink, runs it and closes it.
-    async fn life(
+    async fn run_once(
         &self,
         sink: &mut dyn Sink,
         context: &SinkContext,
@@ -119,7 +119,7 @@ impl SinkRunner {
             return;
         }
         self.pump(sink, context, pipelined_ack).await;
-        pipelined_ack.settled().await;
+        pipelined_ack.finish().await;
         self.close(sink, context).await;
     }
 

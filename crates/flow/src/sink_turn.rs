@@ -70,7 +70,7 @@ impl SinkRunner {
         pipelined_ack: &mut PipelinedAck,
     ) -> Option<TurnOutcome> {
         // Otherwise its events would look as if they waited.
-        if stopping && !pipelined_ack.settled().await {
+        if stopping && !pipelined_ack.finish().await {
             return Some(TurnOutcome::Failed);
         }
         let capacity = self.channel.limits().transaction_capacity;
@@ -108,12 +108,12 @@ impl SinkRunner {
             });
         }
         if !stopping {
-            let time_limit = sink.gather().min(self.until_tick(sink, tick_from));
-            self.gather(take.as_mut(), &mut batch, wanted, time_limit).await;
+            let time_limit = sink.linger().min(self.until_tick(sink, tick_from));
+            self.fill_batch(take.as_mut(), &mut batch, wanted, time_limit).await;
         }
         let together = if suspects { 1 } else { sink.batches_together() };
         let most = wanted.saturating_mul(together);
-        self.take_what_waits(take.as_mut(), &mut batch, wanted, most.min(capacity)).await;
+        self.add_waiting_batches(take.as_mut(), &mut batch, wanted, most.min(capacity)).await;
         self.counters.batch_complete.add((batch.len() / wanted) as u64);
         self.counters.batch_underflow.add(u64::from(!batch.len().is_multiple_of(wanted)));
         self.pass_on(sink, context, take, &batch, stopping && self.drains(), pipelined_ack).await
@@ -203,7 +203,7 @@ impl SinkRunner {
     }
 
     /// Fills a batch until `time_limit` has passed or the channel reports that there is nothing more.
-    async fn gather(
+    async fn fill_batch(
         &self,
         take: &mut dyn TakeTransaction,
         batch: &mut Vec<Event>,
@@ -231,7 +231,7 @@ impl SinkRunner {
     }
 
     /// Adds further batches that already wait, up to `most` events or [`TOGETHER_BYTES_MAX`].
-    async fn take_what_waits(
+    async fn add_waiting_batches(
         &self,
         take: &mut dyn TakeTransaction,
         batch: &mut Vec<Event>,
@@ -286,7 +286,7 @@ impl SinkRunner {
         if !error.is_refusal() {
             return false;
         }
-        match self.refused.settle(name, batch, error, last, counters).await {
+        match self.refused.handle(name, batch, error, last, counters).await {
             RefusedOutcome::Elsewhere => {
                 self.works();
                 true
@@ -310,8 +310,8 @@ impl SinkRunner {
         self.enter(SinkPhase::Delivering);
         let work = async {
             if pipelined_ack.is_under_way() {
-                Ok(sink.deliver_pipelined(context, batch, Box::pin(pipelined_ack.settled())).await)
-            } else if pipelined_ack.settled().await {
+                Ok(sink.deliver_pipelined(context, batch, Box::pin(pipelined_ack.finish())).await)
+            } else if pipelined_ack.finish().await {
                 Ok(sink.deliver(context, batch).await)
             } else {
                 // It logged the failure, and pauses; its delivered batch is repeated first.

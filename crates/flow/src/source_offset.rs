@@ -197,7 +197,7 @@ impl OffsetTracker {
     }
 
     /// Records the outcome of the commit of this batch to the channel at `at`.
-    pub(super) fn settle(&self, at: usize, number: u64, ended: &Result<(), CommitError>) {
+    pub(super) fn record_outcome(&self, at: usize, number: u64, ended: &Result<(), CommitError>) {
         let known = match ended {
             Ok(()) => ChannelOffset::Upto(number),
             Err(CommitError::InDoubt(_)) => ChannelOffset::Unsure,

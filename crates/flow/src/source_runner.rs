@@ -48,14 +48,14 @@ pub struct SourceRunner {
 impl SourceRunner {
     /// Runs until the stop signal, also if the source has ended by itself before.
     pub async fn run(self) {
-        self.lives().await;
+        self.run_until_stop().await;
         self.intake.close().await;
         // As in Flume, a source that ended by itself counts as stopped only at the stop signal.
         self.stop.wait().await;
         self.counters.stopped(self.clock.wall_ms());
     }
 
-    async fn lives(&self) {
+    async fn run_until_stop(&self) {
         self.counters.begin();
         let mut backoff = Backoff::of_a_runner();
         let mut source = None;
@@ -69,7 +69,7 @@ impl SourceRunner {
                 }
             };
             let began = self.clock.now();
-            let (ran, ended) = self.life(&*running).await;
+            let (ran, ended) = self.run_once(&*running).await;
             match ended {
                 Ok(Ok(())) => {
                     self.started.send_replace(true);
@@ -104,21 +104,21 @@ impl SourceRunner {
     }
 
     /// Runs the source once; returns true if it got as far as starting, and how it ended.
-    async fn life(&self, source: &dyn Source) -> (bool, Result<Result<(), Failure>, String>) {
+    async fn run_once(&self, source: &dyn Source) -> (bool, Result<Result<(), Failure>, String>) {
         let (begun, mut has_begun) = watch::channel(SourceStage::No);
         let context = self.context(begun);
         let mut run = catch_panics(source.run(&context));
         let ended = tokio::select! {
             biased;
             ended = &mut run => ended,
-            () = self.see_it_begin(&mut has_begun) => run.await,
+            () = self.wait_until_begun(&mut has_begun) => run.await,
         };
         self.counters.up.set(0);
         (*has_begun.borrow() == SourceStage::Runs, ended)
     }
 
     /// Returns once the source listens or reads. A source that waits is not up, and delays no start.
-    async fn see_it_begin(&self, begun: &mut watch::Receiver<SourceStage>) {
+    async fn wait_until_begun(&self, begun: &mut watch::Receiver<SourceStage>) {
         said(begun, |begun| begun != SourceStage::No).await;
         self.started.send_replace(true);
         said(begun, |begun| begun == SourceStage::Runs).await;

@@ -196,7 +196,7 @@ impl Tap {
         })
     }
 
-    fn forget(&self, counted: &Arc<SharedCounts>) {
+    fn remove(&self, counted: &Arc<SharedCounts>) {
         let mut listeners = lock(&self.listeners);
         listeners.retain(|listener| !Arc::ptr_eq(&listener.counted, counted));
         self.count.store(listeners.len(), Ordering::Relaxed);
@@ -232,7 +232,7 @@ impl TapSubscription {
 impl Drop for TapSubscription {
     fn drop(&mut self) {
         if let Some(tap) = self.tap.upgrade() {
-            tap.forget(&self.counted);
+            tap.remove(&self.counted);
         }
     }
 }
@@ -329,25 +329,25 @@ impl SubscriberSample {
             if allowance.events < 1.0 || allowance.bytes <= 0.0 {
                 return;
             }
-            let glimpse = glimpse(event, way, listener);
+            let tapped_event = tapped_event(event, way, listener);
             allowance.events -= 1.0;
-            allowance.bytes -= size_bytes(&glimpse) as f64;
-            self.glimpses.push(glimpse);
+            allowance.bytes -= size_bytes(&tapped_event) as f64;
+            self.glimpses.push(tapped_event);
         }
     }
 
     fn passed(self) {
         let counted = &self.listener.counted;
         counted.passed.fetch_add(self.events, Ordering::Relaxed);
-        for glimpse in self.glimpses {
-            let sent = self.listener.queue.try_send(glimpse).is_ok();
+        for tapped_event in self.glimpses {
+            let sent = self.listener.queue.try_send(tapped_event).is_ok();
             let counter = if sent { &counted.shown } else { &counted.dropped };
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-fn glimpse(event: &Event, way: TapDirection, listener: &TapSubscriber) -> TappedEvent {
+fn tapped_event(event: &Event, way: TapDirection, listener: &TapSubscriber) -> TappedEvent {
     let mut left = HEADER_BYTES_MAX;
     let mut headers = Vec::new();
     for (name, value) in event.headers.iter() {
@@ -368,9 +368,9 @@ fn glimpse(event: &Event, way: TapDirection, listener: &TapSubscriber) -> Tapped
     }
 }
 
-fn size_bytes(glimpse: &TappedEvent) -> usize {
-    let headers = glimpse.headers.iter().map(|(name, value)| name.len() + value.len());
-    glimpse.body.len() + headers.sum::<usize>()
+fn size_bytes(tapped_event: &TappedEvent) -> usize {
+    let headers = tapped_event.headers.iter().map(|(name, value)| name.len() + value.len());
+    tapped_event.body.len() + headers.sum::<usize>()
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -121,7 +121,7 @@ impl Sink for ScriptedSink {
         self.0.together.load(Ordering::SeqCst)
     }
 
-    fn gather(&self) -> Duration {
+    fn linger(&self) -> Duration {
         *self.0.gather.lock().unwrap()
     }
 

@@ -236,14 +236,14 @@ impl Shared {
                 (None, _) => {}
             }
             // Last: callers that wait for the checkpoint do not wait for the log line.
-            self.say_hung(hung);
+            self.log_hung_writes(hung);
             if waits {
                 return;
             }
         }
     }
 
-    fn say_hung(&self, hung: Vec<(Option<StripeIndex>, PathBuf)>) {
+    fn log_hung_writes(&self, hung: Vec<(Option<StripeIndex>, PathBuf)>) {
         for (stripe, path) in hung {
             self.checkpoints.count_error(stripe);
             tracing::warn!(

@@ -130,7 +130,7 @@ impl Checkpoints {
         let pair = |slots: CheckpointSlots| Pair {
             stripe: slots.stripe,
             path: slots.path(),
-            unwell: slots.is_unwell(),
+            unwell: slots.has_failed_slot(),
             slots: Some(slots),
             job: None,
             since: None,
@@ -176,7 +176,7 @@ impl Pair {
     }
 
     /// Returns whether its write hangs.
-    pub(super) fn is_late(&self, now: Duration, timeout: Duration) -> bool {
+    pub(super) fn is_hung(&self, now: Duration, timeout: Duration) -> bool {
         self.since.is_some_and(|since| since + timeout < now)
     }
 }
@@ -184,7 +184,7 @@ impl Pair {
 impl WriterState {
     /// Returns whether a pair's value is stored in another pair as well, which no current write
     /// overwrites.
-    pub(super) fn stands_elsewhere(&self, at: usize) -> bool {
+    pub(super) fn is_stored_elsewhere(&self, at: usize) -> bool {
         let held = self.pairs[at].held;
         let sound = |pair: &Pair| pair.since.is_none() || !pair.unwell;
         let others = self.pairs.iter().enumerate().filter(|(other, _)| *other != at);
@@ -198,7 +198,7 @@ impl WriterState {
     }
 
     pub(super) fn start(&mut self, at: usize, number: u64, bytes: Arc<Vec<u8>>, now: Duration) {
-        let elsewhere = self.stands_elsewhere(at);
+        let elsewhere = self.is_stored_elsewhere(at);
         let pair = &mut self.pairs[at];
         pair.part = Part::Writing;
         pair.since = Some(now);
@@ -214,7 +214,7 @@ impl WriterState {
     ) {
         let is_present = self.begun == number;
         let pair = &mut self.pairs[at];
-        pair.unwell = slots.as_ref().is_none_or(CheckpointSlots::is_unwell);
+        pair.unwell = slots.as_ref().is_none_or(CheckpointSlots::has_failed_slot);
         (pair.slots, pair.since, pair.said) = (slots, None, false);
         if result.is_ok() {
             pair.held = number;
@@ -235,7 +235,7 @@ impl WriterState {
     ) -> Vec<(Option<StripeIndex>, PathBuf)> {
         let mut hung = Vec::new();
         for pair in &mut self.pairs {
-            if pair.is_late(now, timeout) && !std::mem::replace(&mut pair.said, true) {
+            if pair.is_hung(now, timeout) && !std::mem::replace(&mut pair.said, true) {
                 hung.push((pair.stripe, pair.path.clone()));
             }
         }
@@ -259,7 +259,7 @@ impl WriterState {
             let StripeCondition { active, hangs } = health[index.at()];
             let awaited = active || run.plan.ends_epoch_of(index);
             let is_out = pair.since.is_some();
-            if hangs || pair.is_late(now, timeout) || (is_out && !awaited) {
+            if hangs || pair.is_hung(now, timeout) || (is_out && !awaited) {
                 pair.part = Part::LeftOut;
             } else if is_out {
                 waits = true;

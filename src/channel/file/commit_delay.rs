@@ -56,13 +56,13 @@ struct Delay {
 
 impl Delay {
     /// Returns whether the next write, which carries `frames` so far, keeps waiting.
-    fn goes_on(&self, now: Duration, frames: usize) -> bool {
+    fn keeps_waiting(&self, now: Duration, frames: usize) -> bool {
         frames < self.wanted && now < self.until
     }
 
     /// Returns whether a write that starts now with `frames` carries more commits, in the time of
     /// the delay and of the write, than two groups of half the wanted size would have completed.
-    fn is_gain(&self, now: Duration, frames: usize) -> bool {
+    fn pays_off(&self, now: Duration, frames: usize) -> bool {
         let spent = self.write + now.saturating_sub(self.since);
         self.write.as_secs_f64() * 2.0 * frames as f64 > spent.as_secs_f64() * self.wanted as f64
     }
@@ -124,11 +124,11 @@ impl CommitDelay {
             // There is nothing to write, or so much that waiting gains nothing.
             return WriteDecision::Start;
         };
-        if delay.goes_on(now, frames) {
+        if delay.keeps_waiting(now, frames) {
             let held = std::mem::replace(&mut delay.held, true);
             return if held { WriteDecision::Leave } else { WriteDecision::Hold(delay.until) };
         }
-        if delay.is_gain(now, frames) {
+        if delay.pays_off(now, frames) {
             state.misses = 0;
         } else {
             state.misses = (state.misses + 1).min(MISSES_MAX);
@@ -142,11 +142,11 @@ impl CommitDelay {
     pub(super) fn is_held(&self, now: Duration, pending_write: Option<PendingWrite>) -> bool {
         let Some(PendingWrite { frames, small: true }) = pending_write else { return false };
         let state = self.state();
-        state.delay.as_ref().is_some_and(|delay| delay.held && delay.goes_on(now, frames))
+        state.delay.as_ref().is_some_and(|delay| delay.held && delay.keeps_waiting(now, frames))
     }
 
     /// Returns whether the delay that ends at `until` is still on.
-    pub(super) fn goes_on(&self, until: Duration) -> bool {
+    pub(super) fn is_active(&self, until: Duration) -> bool {
         self.state().delay.as_ref().is_some_and(|delay| delay.held && delay.until == until)
     }
 }
@@ -182,11 +182,11 @@ mod tests {
         let delay = CommitDelay::default();
         delay.begin(at(0), TOOK, 2, small(1));
         assert_eq!(delay.decide(at(1), small(1)), Hold(at(400)));
-        assert!(delay.is_held(at(1), small(2)) && delay.goes_on(at(400)));
+        assert!(delay.is_held(at(1), small(2)) && delay.is_active(at(400)));
         assert!(!delay.is_held(at(1), small(3)), "all are back");
         assert_eq!(delay.decide(at(2), small(2)), Leave);
         assert_eq!(delay.decide(at(3), small(3)), Start);
-        assert!(!delay.is_held(at(3), small(2)) && !delay.goes_on(at(400)));
+        assert!(!delay.is_held(at(3), small(2)) && !delay.is_active(at(400)));
         assert_eq!(delay.decide(at(4), small(1)), Start, "a later one is not delayed");
     }
 

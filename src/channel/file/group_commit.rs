@@ -116,7 +116,7 @@ impl Shared {
                 // A poisoned log is reported to every caller.
                 Err(_) => return None,
             };
-            while delay.goes_on(until) && !is_settled() {
+            while delay.is_active(until) && !is_settled() {
                 match until.checked_sub(self.now()) {
                     Some(left) if !left.is_zero() => pause(left),
                     _ => break,

@@ -170,7 +170,7 @@ impl Shared {
             return;
         }
         maintenance.space_at = Some(now);
-        self.forget_refused_segment(&report, maintenance);
+        self.clear_refused_segment(&report, maintenance);
         let Some(directory) = &self.stripe_dirs[index.at()].directory else { return };
         if let Some(fault) = self.removed(index, &**directory, maintenance) {
             let _ = self.with_log(|log| log.set_space(index, Some(fault)));
@@ -207,12 +207,12 @@ impl Shared {
 
     /// Clears a refused segment: a transaction may have needed a longer segment than there is room
     /// for and been refused. Nothing waits for it then, and nothing else is refused because of it.
-    fn forget_refused_segment(&self, report: &StripeReport, maintenance: &mut StripeMaintenance) {
+    fn clear_refused_segment(&self, report: &StripeReport, maintenance: &mut StripeMaintenance) {
         let now = self.now();
         if report.refused_segment.is_none() || report.wants_segment > 0 {
             maintenance.wanted_at = Some(now);
         } else if maintenance.wanted_at.is_some_and(|at| now >= at + REFUSAL_NAMED_FOR) {
-            let _ = self.with_log(|log| log.forget_refused_segment(report.index));
+            let _ = self.with_log(|log| log.clear_refused_segment(report.index));
             tracing::info!(
                 channel = self.name,
                 stripe = report.index.0,

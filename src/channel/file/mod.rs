@@ -358,7 +358,7 @@ fn stripe_status(shared: &Shared, report: &StripeReport, now: Duration) -> Strip
 impl Inner {
     fn close(&self) -> Result<(), CloseError> {
         let shared = &self.shared;
-        if shared.shut() {
+        if shared.refuse_new_work() {
             if shared.gave_way.get().is_some() {
                 // Its current write then ends before the channel is dropped, and nothing more is
                 // written.

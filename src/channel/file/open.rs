@@ -25,16 +25,16 @@ pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError
     loop {
         let (disk, clock, random) = (&*options.disk, &*options.clock, &*options.random);
         let recovered = recovery::recover_without(disk, clock, random, &recover, without.clone())?;
-        tell(&options, &recovered);
+        log_findings(&options, &recovered);
         let shared = Arc::new(Shared::new(parts(options.clone(), recovered)?));
         match begin(&shared) {
             Ok(()) => {
-                say_how_written(&shared);
+                log_write_modes(&shared);
                 check_space(&shared);
                 return Ok(shared);
             }
             // It is left out, as a running channel would suspend it.
-            Err(OpenError::Begin { path, source }) if can_do_without(&options, &without, &path) => {
+            Err(OpenError::Begin { path, source }) if may_leave_out(&options, &without, &path) => {
                 tracing::warn!(
                     code = %codes::OPENED_WITHOUT_DISK,
                     "writing in {} fails ({source}); opened without it: its events are out of reach",
@@ -48,7 +48,7 @@ pub(super) fn open(options: FileChannelOptions) -> Result<Arc<Shared>, OpenError
 }
 
 /// Logs how the directories are written, once they will be.
-fn say_how_written(shared: &Shared) {
+fn log_write_modes(shared: &Shared) {
     let channel = shared.name.as_str();
     for directory in shared.stripe_dirs.iter().filter_map(|home| home.directory.as_ref()) {
         let path = directory.path().display();
@@ -75,7 +75,7 @@ fn check_space(shared: &Arc<Shared>) {
 
 /// Returns whether a degraded opening may continue without the data directory `path`: it is not the
 /// last one.
-fn can_do_without(options: &FileChannelOptions, without: &[PathBuf], path: &PathBuf) -> bool {
+fn may_leave_out(options: &FileChannelOptions, without: &[PathBuf], path: &PathBuf) -> bool {
     let left = options.data_dirs.iter().filter(|dir| !without.contains(dir));
     options.open_degraded && left.clone().count() > 1 && left.clone().any(|dir| dir == path)
 }
@@ -93,7 +93,7 @@ pub(super) fn recover_options(options: &FileChannelOptions) -> RecoverOptions {
 }
 
 /// Logs the findings: a loss is an error, the usual traces of a crash are not worth a warning.
-fn tell(options: &FileChannelOptions, recovered: &Recovered) {
+fn log_findings(options: &FileChannelOptions, recovered: &Recovered) {
     let name = options.name.clone().unwrap_or_else(|| recovered.channel.to_string());
     let channel = name.as_str();
     let mut ordinary = 0;
@@ -246,7 +246,7 @@ fn begin(shared: &Arc<Shared>) -> Result<(), OpenError> {
             continue;
         }
         // No segment is free: the epoch is stored in the checkpoint slots until one is.
-        let _ = shared.with_log(|log| log.epoch_stands_in_slot(index));
+        let _ = shared.with_log(|log| log.epoch_is_in_slot(index));
     }
     // A slot that cannot be written is detected by the second attempt: the other one is written
     // then.

@@ -72,7 +72,7 @@ impl Shared {
             let bytes = fresh.write_piece(wants.piece_bytes())?;
             let took = self.now().saturating_sub(began);
             wants.fill_rate = bytes as f64 / took.as_secs_f64().max(1e-6);
-            due = began + wants.pace(&report, bytes, took, left);
+            due = began + wants.next_piece_after(&report, bytes, took, left);
         }
         Ok(fresh.into_file())
     }

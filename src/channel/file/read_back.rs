@@ -151,7 +151,7 @@ impl<'j> BlockRead<'j> {
                 found.offset = job.end;
                 break;
             }
-            match read.twice(&found)? {
+            match read.look_up_twice(&found)? {
                 BlockLookup::Block(block, len, epoch) => found.take(block, len, epoch),
                 BlockLookup::Longer(_) if !found.blocks.is_empty() => break,
                 BlockLookup::Longer(len) => {
@@ -182,9 +182,9 @@ impl<'j> BlockRead<'j> {
 
     /// Looks up the place where the next block should be; if it is not there, reads it again. Once
     /// for each stretch without a block: what follows was read just then.
-    fn twice(&mut self, found: &ReadOutcome) -> Result<BlockLookup, LayoutError> {
+    fn look_up_twice(&mut self, found: &ReadOutcome) -> Result<BlockLookup, LayoutError> {
         match self.at(found)? {
-            BlockLookup::Nothing if !found.goes_on_missing() => {
+            BlockLookup::Nothing if !found.follows_missing() => {
                 let len = self.segment.left(found.offset).max(DEVICE_BLOCK_BYTES);
                 self.segment.load(found.offset, len)?;
                 self.at(found)
@@ -235,13 +235,13 @@ impl ReadOutcome {
     }
 
     /// Returns whether the place before this one holds no block either.
-    fn goes_on_missing(&self) -> bool {
+    fn follows_missing(&self) -> bool {
         self.damaged.last().is_some_and(|(start, len)| start + len == self.offset)
     }
 
     fn skip(&mut self) {
         let step = DEVICE_BLOCK_BYTES as u64;
-        let goes_on = self.goes_on_missing();
+        let goes_on = self.follows_missing();
         match self.damaged.last_mut() {
             Some((_, len)) if goes_on => *len += step,
             _ => self.damaged.push((self.offset, step)),

@@ -99,7 +99,7 @@ impl SegmentUse {
     }
 
     /// Returns when the stripe will have used up all its room; `None` where that is unknown.
-    fn lasts(&self, report: &StripeReport) -> Option<Duration> {
+    fn room_used_up_after(&self, report: &StripeReport) -> Option<Duration> {
         let room = (report.room_bytes + report.free_bytes) as f64;
         (self.rate > 0.0).then(|| Duration::from_secs_f64((room / self.rate).min(3600.0)))
     }
@@ -112,14 +112,16 @@ impl SegmentUse {
 
     /// Returns how long after the start of a piece of `bytes`, which took `took`, the next one is
     /// due when `left` bytes must be filled before the stripe needs them.
-    pub(super) fn pace(
+    pub(super) fn next_piece_after(
         &self,
         report: &StripeReport,
         bytes: u64,
         took: Duration,
         left: u64,
     ) -> Duration {
-        let Some(lasts) = self.lasts(report) else { return took * (PAUSES_PER_PIECE + 1) };
+        let Some(lasts) = self.room_used_up_after(report) else {
+            return took * (PAUSES_PER_PIECE + 1);
+        };
         let share = bytes as f64 / left.max(1) as f64;
         // Half of the disk's time at most.
         lasts.mul_f64(IN_TIME * share).max(took * 2)
@@ -127,7 +129,7 @@ impl SegmentUse {
 
     /// Returns whether puts wait for a segment, or will before it can be filled.
     pub(super) fn is_needed(&self, report: &StripeReport) -> bool {
-        let soon = || match self.lasts(report) {
+        let soon = || match self.room_used_up_after(report) {
             Some(lasts) => lasts < NEEDED_WITHIN,
             None => report.room_bytes < FILL_PIECE_BYTES_MIN,
         };
@@ -222,15 +224,15 @@ mod tests {
     fn zeroes_are_written_as_fast_as_puts_use_segments_up() {
         let mut used = SegmentUse::default();
         let took = Duration::from_millis(1);
-        let unknown = used.pace(&report(1, MIB, 0, 0), MIB, took, 4 * MIB);
+        let unknown = used.next_piece_after(&report(1, MIB, 0, 0), MIB, took, 4 * MIB);
         assert_eq!(unknown, took * 8, "an eighth of the time until the use is known");
         used.measure(at(0), &report(1, 4 * MIB, 0, 0));
         let report = report(1, 4 * MIB, 1024, 4096);
         used.measure(at(1_000), &report);
         // 4 MiB per second and 4 MiB of room: 1 s is left, of which 0.7 s for 8 MiB.
-        let pace = used.pace(&report, MIB, took, 8 * MIB).as_millis();
+        let pace = used.next_piece_after(&report, MIB, took, 8 * MIB).as_millis();
         assert!((87..=88).contains(&pace), "{pace} ms");
-        let slow = used.pace(&report, MIB, Duration::from_millis(80), 8 * MIB);
+        let slow = used.next_piece_after(&report, MIB, Duration::from_millis(80), 8 * MIB);
         assert_eq!(slow, Duration::from_millis(160), "half of the disk's time at most");
     }
 

@@ -223,7 +223,7 @@ impl Shared {
                 lock.path().display()
             ),
             Err(held @ LockError::Held { .. }) => {
-                if self.shut() {
+                if self.refuse_new_work() {
                     return;
                 }
                 let path = lock.path().display();

@@ -247,7 +247,7 @@ impl Shared {
     }
 
     /// Closes the channel to new work; returns whether it was closed already.
-    pub(super) fn shut(&self) -> bool {
+    pub(super) fn refuse_new_work(&self) -> bool {
         let _log = self.log();
         self.closed.swap(true, Ordering::SeqCst)
     }

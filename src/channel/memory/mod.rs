@@ -227,7 +227,7 @@ impl MemoryPut {
         } else if now >= deadline {
             Err(CommitError::Refused(self.full(&state)))
         } else {
-            let stale = state.put_waits.stand(&mut self.wait.ticket, deadline, waker);
+            let stale = state.put_waits.register(&mut self.wait.ticket, deadline, waker);
             drop(state);
             drop(stale);
             return StepResult::Until(deadline);
@@ -354,7 +354,7 @@ impl TakeCall<'_> {
         } else if state.store.waiting() > 0 || now >= deadline {
             Ok(state.store.lend(self.max.min(room)))
         } else {
-            let stale = state.take_waits.stand(&mut self.wait.ticket, deadline, waker);
+            let stale = state.take_waits.register(&mut self.wait.ticket, deadline, waker);
             drop(state);
             drop(stale);
             return StepResult::Until(deadline);

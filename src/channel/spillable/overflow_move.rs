@@ -33,7 +33,7 @@ impl<'c> OverflowMove<'c> {
         }
         match put {
             Ok(()) => self.held += 1,
-            Err(error) => self.lose(1, error.to_string()),
+            Err(error) => self.record_loss(1, error.to_string()),
         }
     }
 
@@ -42,11 +42,11 @@ impl<'c> OverflowMove<'c> {
         let full = std::mem::replace(&mut self.transaction, self.channel.begin_put());
         let held = std::mem::take(&mut self.held);
         if let Err(error) = full.commit() {
-            self.lose(held, error.to_string());
+            self.record_loss(held, error.to_string());
         }
     }
 
-    fn lose(&mut self, events: usize, why: String) {
+    fn record_loss(&mut self, events: usize, why: String) {
         self.lost += events;
         self.why = why;
     }

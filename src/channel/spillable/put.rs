@@ -33,7 +33,7 @@ pub(super) struct SpillablePut {
 }
 
 /// The next step of a commit.
-enum Course {
+enum PutStep {
     Ended(Result<(), CommitError>),
     /// To the overflow, as one of the commits in flight.
     Overflow(UnderWay),
@@ -80,47 +80,52 @@ impl SpillablePut {
     async fn commit_by(mut self: Box<Self>, caller: Caller) -> Result<(), CommitFailure> {
         let timer = self.shared.timer.clone();
         loop {
-            let course = caller.steps(&timer, |waker: &Waker| self.step(waker)).await;
-            let under_way = match course {
-                Course::Ended(ended) => return ended.map_err(|error| self.failed(error)),
-                Course::Overflow(under_way) => under_way,
+            let step = caller.steps(&timer, |waker: &Waker| self.step(waker)).await;
+            let under_way = match step {
+                PutStep::Ended(ended) => return ended.map_err(|error| self.failed(error)),
+                PutStep::Overflow(under_way) => under_way,
             };
             let committed = match (self.below(&*self.overflow()), caller) {
                 (Ok(below), Caller::Thread) => below.commit(),
                 (Ok(below), Caller::Task) => below.commit_async().await,
                 (Err(failure), _) => Err(failure),
             };
-            if let Some(ended) = self.settle(under_way, committed) {
+            if let Some(ended) = self.end_overflow(under_way, committed) {
                 return ended.map_err(|error| self.failed(error));
             }
         }
     }
 
-    fn step(&mut self, waker: &Waker) -> StepResult<Course> {
+    fn step(&mut self, waker: &Waker) -> StepResult<PutStep> {
         let shared = Arc::clone(&self.shared);
         let now = shared.clock.now();
         let began = *self.began.get_or_insert(now);
         let mut state = shared.lock();
-        let until = match self.course(&mut state, now, began) {
-            StepResult::Ready(course) => {
+        let until = match self.next_step(&mut state, now, began) {
+            StepResult::Ready(step) => {
                 let left = state.put_waits.leave(&mut self.ticket);
                 let woken = [state.next_take(now), state.put_waits.first(now)];
                 drop(state);
                 drop(left);
                 woken.into_iter().flatten().for_each(Waker::wake);
-                return StepResult::Ready(course);
+                return StepResult::Ready(step);
             }
             StepResult::Until(until) => until,
         };
         let last = began.saturating_add(shared.longest());
-        let stale = state.put_waits.stand(&mut self.ticket, last.max(until), waker);
+        let stale = state.put_waits.register(&mut self.ticket, last.max(until), waker);
         drop(state);
         drop(stale);
         StepResult::Until(until)
     }
 
     /// Returns the next step: enter memory, go to the overflow, wait, or give up.
-    fn course(&mut self, state: &mut Tiers, now: Duration, began: Duration) -> StepResult<Course> {
+    fn next_step(
+        &mut self,
+        state: &mut Tiers,
+        now: Duration,
+        began: Duration,
+    ) -> StepResult<PutStep> {
         if state.closed {
             return ended(Err(CommitError::Refused(RefusedReason::Closed)));
         }
@@ -154,7 +159,7 @@ impl SpillablePut {
             state.overflowing = true;
             state.in_flight += 1;
             let under_way = UnderWay { shared: Arc::clone(shared), committed: 0 };
-            return StepResult::Ready(Course::Overflow(under_way));
+            return StepResult::Ready(PutStep::Overflow(under_way));
         }
         if now >= last {
             return ended(Err(CommitError::Refused(shared.full(state))));
@@ -189,7 +194,7 @@ impl SpillablePut {
     }
 
     /// Handles the end of a commit to the overflow; `None` to look for room again.
-    fn settle(
+    fn end_overflow(
         &mut self,
         mut under_way: UnderWay,
         committed: Result<(), CommitFailure>,
@@ -234,8 +239,8 @@ impl SpillablePut {
     }
 }
 
-fn ended(answer: Result<(), CommitError>) -> StepResult<Course> {
-    StepResult::Ready(Course::Ended(answer))
+fn ended(answer: Result<(), CommitError>) -> StepResult<PutStep> {
+    StepResult::Ready(PutStep::Ended(answer))
 }
 
 impl SpillableState {

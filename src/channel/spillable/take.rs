@@ -32,22 +32,22 @@ struct Below {
 
 impl Below {
     /// Forgets `events` that were lent: they are acknowledged, or their outcome is unknown.
-    fn forget(&mut self, taken: u64) {
+    fn drop_lent(&mut self, taken: u64) {
         let mut state = self.shared.lock();
         state.lent_overflow -= self.events;
         state.taken += taken;
         self.events = 0;
-        state.calm_down(self.shared.options.overflow_deactivation_percentage);
+        state.leave_overflow_if_free(self.shared.options.overflow_deactivation_percentage);
         let next = state.put_waits.first(self.shared.clock.now());
         drop(state);
         next.into_iter().for_each(Waker::wake);
     }
 
-    fn settle(&mut self, answer: &Result<(), CommitError>) {
+    fn record_outcome(&mut self, answer: &Result<(), CommitError>) {
         match answer {
-            Ok(()) => self.forget(self.events),
+            Ok(()) => self.drop_lent(self.events),
             // Runs are compared with the overflow's counts once nothing else is left to take.
-            Err(CommitError::InDoubt(_)) => self.forget(0),
+            Err(CommitError::InDoubt(_)) => self.drop_lent(0),
             // Dropping puts them back.
             Err(CommitError::Refused(_)) => {}
         }
@@ -125,7 +125,7 @@ impl SpillableTakeCall<'_> {
         }
         let found = self.look(&mut state, now >= deadline);
         let Some(found) = found else {
-            let stale = state.take_waits.stand(&mut self.ticket, deadline, waker);
+            let stale = state.take_waits.register(&mut self.ticket, deadline, waker);
             drop(state);
             drop(stale);
             return StepResult::Until(deadline);
@@ -229,7 +229,7 @@ impl SpillableTake {
             Caller::Task => transaction.commit_async().await,
         };
         if let Some(mut below) = doubt.0.take() {
-            below.settle(&answer);
+            below.record_outcome(&answer);
         }
         answer
     }
@@ -273,7 +273,7 @@ impl SpillableTake {
             return Err(CommitError::Refused(RefusedReason::Closed));
         }
         state.taken += state.store.acknowledge(lent).events;
-        state.calm_down(self.shared.options.overflow_deactivation_percentage);
+        state.leave_overflow_if_free(self.shared.options.overflow_deactivation_percentage);
         let next = state.put_waits.first(self.shared.clock.now());
         drop(state);
         next.into_iter().for_each(Waker::wake);
@@ -347,7 +347,7 @@ struct Doubt(Option<Below>);
 impl Drop for Doubt {
     fn drop(&mut self) {
         if let Some(mut below) = self.0.take() {
-            below.forget(0);
+            below.drop_lent(0);
         }
     }
 }

@@ -186,7 +186,7 @@ impl Tiers {
     }
 
     /// Lets puts wait for memory again once enough of it is free.
-    pub(super) fn calm_down(&mut self, percentage: u8) {
+    pub(super) fn leave_overflow_if_free(&mut self, percentage: u8) {
         let free = self.store.capacity.saturating_sub(self.store.held().events);
         if u128::from(free) * 100 >= u128::from(percentage) * u128::from(self.store.capacity) {
             self.overflowing = false;

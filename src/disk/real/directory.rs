@@ -35,7 +35,7 @@ impl RealDirectory {
     }
 
     /// Probes the storage again if that was not possible before.
-    fn settle(&self) -> Capabilities {
+    fn probe_again(&self) -> Capabilities {
         let found = self.found().clone();
         if found.is_settled {
             return found.capabilities;
@@ -116,7 +116,7 @@ impl Directory for RealDirectory {
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         self.may_change()?;
         let path = self.path.join(name);
-        let direct = self.settle().direct;
+        let direct = self.probe_again().direct;
         Ok(Arc::new(RealFile::create(&self.descriptor, name, path, direct)?))
     }
 

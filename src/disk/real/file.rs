@@ -174,7 +174,7 @@ impl RealFile {
 
     /// Puts the file into the state after a failure of the device.
     #[cfg(test)]
-    pub(super) fn fail_as_if(&self, error: rustix::io::Errno) {
+    pub(super) fn fail_with(&self, error: rustix::io::Errno) {
         let mut failed = self.sync_right().expect("no failure yet");
         remember(&mut failed, Err(error)).expect_err("an error");
     }

@@ -158,14 +158,14 @@ pub(super) fn judge_for_tests(
 
 /// Probes with a new file.
 fn try_direct(directory: &OwnedFd) -> Result<(), Obstacle> {
-    suits(directory)?;
+    check_storage(directory)?;
     let (name, opened) = open_probe(directory);
     // Its name is not needed any more. Even if the open was refused the file may exist; one that stays is removed at
     // the next opening.
     let _ = rustix::fs::unlinkat(directory, name.as_str(), AtFlags::empty());
     let file = opened.map_err(|error| Obstacle::Step("a direct open was refused", error))?;
     try_file(&file)?;
-    suits(&file)
+    check_storage(&file)
 }
 
 /// Probes an existing file by reading it: on a full disk no new one can be created.
@@ -184,13 +184,13 @@ fn try_existing(directory: &OwnedFd) -> Option<Result<(), Obstacle>> {
         .map_err(|error| Obstacle::Step("a direct open was refused", error))
         .and_then(|file| {
             read_page(&file, page()?.bytes_mut())?;
-            suits(&file)
+            check_storage(&file)
         });
     Some(tried)
 }
 
 /// Checks that nothing known of the storage excludes direct writes.
-fn suits(file: impl AsFd) -> Result<(), Obstacle> {
+fn check_storage(file: impl AsFd) -> Result<(), Obstacle> {
     Facts::of(file).reason().map_or(Ok(()), |reason| Err(Obstacle::Storage(reason)))
 }
 

@@ -20,7 +20,7 @@ fn facts(file_system: u64) -> Facts {
     }
 }
 
-fn told(offset_align: u32) -> Option<DirectIo> {
+fn direct_io(offset_align: u32) -> Option<DirectIo> {
     Some(DirectIo { memory_align: offset_align.min(512), offset_align })
 }
 
@@ -35,7 +35,7 @@ fn storage_that_accepts_direct_writes_and_buffers_is_driven_as_buffered() {
         (0x7366_746e, "ntfs3"),
     ] {
         // Whatever the kernel reports about a file: the next write may be treated differently.
-        for direct_io in [None, told(0), told(4096)] {
+        for direct_io in [None, direct_io(0), direct_io(4096)] {
             let reason = Facts { direct_io, ..facts(number) }.reason();
             assert_eq!(reason, Some(Reason::Buffers(name)));
         }
@@ -43,13 +43,17 @@ fn storage_that_accepts_direct_writes_and_buffers_is_driven_as_buffered() {
     assert_eq!(facts(0x6969).reason(), Some(Reason::Remote("nfs")));
     let f2fs = |direct_io| Facts { direct_io, ..facts(0xf2f5_2010) }.reason();
     assert_eq!(f2fs(None), Some(Reason::Buffers("f2fs")), "an older kernel cannot tell");
-    assert_eq!(f2fs(told(0)), Some(Reason::NotDirect));
-    assert_eq!(f2fs(told(4096)), None);
+    assert_eq!(f2fs(direct_io(0)), Some(Reason::NotDirect));
+    assert_eq!(f2fs(direct_io(4096)), None);
     for number in [EXT4, XFS, 0x1234_5678] {
         let told_of = |direct_io| Facts { direct_io, ..facts(number) }.reason();
-        assert_eq!(told_of(told(0)), Some(Reason::NotDirect), "data=journal, encrypted, verity");
-        assert_eq!(told_of(told(16_384)), Some(Reason::Alignment(16_384)));
-        assert_eq!(told_of(told(512)), None);
+        assert_eq!(
+            told_of(direct_io(0)),
+            Some(Reason::NotDirect),
+            "data=journal, encrypted, verity"
+        );
+        assert_eq!(told_of(direct_io(16_384)), Some(Reason::Alignment(16_384)));
+        assert_eq!(told_of(direct_io(512)), None);
         assert_eq!(told_of(None), None, "then a trial tells");
     }
 }
@@ -62,7 +66,7 @@ fn ext4_that_journals_data_is_buffered_also_without_word_of_the_kernel() {
     let of = |journals_data, direct_io| Facts { journals_data, direct_io, ..facts(EXT4) }.reason();
     assert_eq!(of(true, None), Some(Reason::NotDirect));
     assert_eq!(of(false, None), None);
-    assert_eq!(of(true, told(4096)), None, "of a file the kernel knows better");
+    assert_eq!(of(true, direct_io(4096)), None, "of a file the kernel knows better");
     let Some(journalled) = Mounted::ext4(&["-b", "4096"], "loop,data=journal") else { return };
     let told = Facts::of(super::open_directory(&journalled.path()).expect("opened"));
     assert!(told.journals_data, "{told:?}");

@@ -338,7 +338,7 @@ fn a_failed_sync_fails_every_later_one() {
     use crate::disk::File as _;
     file.write_at(0, &[0; BLOCK]).expect("written");
     file.sync().expect("synced");
-    file.fail_as_if(rustix::io::Errno::IO);
+    file.fail_with(rustix::io::Errno::IO);
     let kind = io::Error::from(rustix::io::Errno::IO).kind();
     for _ in 0..2 {
         let error = file.sync().expect_err("remembered");

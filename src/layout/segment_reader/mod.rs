@@ -147,7 +147,7 @@ impl<'f, M: PieceMemory> SegmentReader<'f, M> {
     ///
     /// # Errors
     /// The place cannot be read, or does not hold the block any more.
-    pub(crate) fn find_again<T>(
+    pub(crate) fn reread_block<T>(
         &mut self,
         header: &BlockHeader,
         check: impl FnOnce(&BlockHeader, &[u8]) -> Result<T, DecodeError>,

@@ -309,10 +309,10 @@ fn a_block_that_changed_since_it_was_found_is_an_error() {
     let was = header(1, FIRST, 200);
     let file = BytesFile::of(&[encoded(&was)], 0);
     let mut buffer = small();
-    reader(&file, &mut buffer).find_again(&was, check).expect("it is the same");
+    reader(&file, &mut buffer).reread_block(&was, check).expect("it is the same");
     let now = BlockHeader { number: BlockNumber(2), ..was };
     let file = BytesFile::of(&[encoded(&now)], 0);
-    let found = reader(&file, &mut buffer).find_again(&was, check);
+    let found = reader(&file, &mut buffer).reread_block(&was, check);
     assert!(
         matches!(&found, Err(LayoutError::Read { source, .. })
             if source.kind() == io::ErrorKind::InvalidData),

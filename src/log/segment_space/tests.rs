@@ -118,8 +118,8 @@ fn the_smallest_segment_of_the_usual_size_is_taken_first() {
     let mut space = space(&[8 * FULL, FULL / 2, 2 * FULL, FULL / 4]);
     assert_eq!(space.next_segment(STATE).map(|s| s.len), Some(2 * FULL));
     assert_eq!(space.next_segment(3 * FULL).map(|s| s.len), Some(8 * FULL));
-    space.lose(3, false);
-    space.lose(1, false);
+    space.remove_lost(3, false);
+    space.remove_lost(1, false);
     assert_eq!(space.next_segment(STATE).map(|s| s.len), Some(FULL / 2), "the larger small one");
     assert!(space.next_segment(FULL).is_none());
     assert_eq!(space.wanted_bytes(), FULL);
@@ -282,7 +282,7 @@ impl Model {
             Step::Lose(at) => {
                 let slots: Vec<u32> = self.held().into_iter().collect();
                 let slot = slots[at % slots.len()];
-                match self.space.lose(slot, false) {
+                match self.space.remove_lost(slot, false) {
                     Some(LostSegment::Free) => drop(self.gone.insert(slot)),
                     Some(LostSegment::Live { current, .. }) => {
                         assert!(self.lost.insert(slot), "a file is lost once");

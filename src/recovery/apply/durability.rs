@@ -36,7 +36,7 @@ pub(crate) fn rewrite(
     let len = usize::try_from(block.end_offset() - from).expect("a block fits into memory");
     // Read and checked again: only a whole block is written.
     let check = |header: &BlockHeader, bytes: &[u8]| scan::read_block(subject, header, bytes);
-    segment.reader(subject, buffer).find_again(header, check)?;
+    segment.reader(subject, buffer).reread_block(header, check)?;
     let bytes = buffer.first(len)?;
     layout::read_at(&*segment.file, from, bytes)?;
     if from == 0 {

@@ -48,7 +48,7 @@ impl Opening {
     }
 
     /// Quarantines damage, rebuilds headers, and makes kept blocks durable.
-    pub(crate) fn settle_logs(
+    pub(crate) fn repair_logs(
         &mut self,
         members: &Membership,
         all: &LogContents,
@@ -61,7 +61,7 @@ impl Opening {
             self.report.blocks_scanned += gathered.reading.scan.blocks.len() as u64;
             for ruling in &verdict.rulings {
                 let copy = quarantine::set_aside(&*present.directory, gathered, ruling);
-                self.say(&subject, present, gathered, ruling, &copy);
+                self.report_damage(&subject, present, gathered, ruling, &copy);
             }
             for segment in gathered.reading.segments.iter().filter(|s| s.rebuilt.is_some()) {
                 layout::write_header(&*segment.file, &segment.header, &mut self.buffer)?;
@@ -98,7 +98,7 @@ impl Opening {
         Ok(())
     }
 
-    fn say(
+    fn report_damage(
         &mut self,
         subject: &Subject,
         present: &Present,
@@ -181,8 +181,8 @@ impl Opening {
         let degraded = jumps(&members, &decision);
         let mut homes = Vec::new();
         let held: Vec<StateRecord> =
-            all.stripes.iter().map(|s| held_in(s.checkpoints.as_ref())).collect();
-        let held_above = held_in(all.checkpoint_dir.as_ref());
+            all.stripes.iter().map(|s| joined_slots(s.checkpoints.as_ref())).collect();
+        let held_above = joined_slots(all.checkpoint_dir.as_ref());
         for (at, (member, gathered)) in members.stripes.into_iter().zip(all.stripes).enumerate() {
             let others = held.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, s)| s);
             let elsewhere = others.chain([&held_above]).any(|other| holds(other, &held[at]));
@@ -247,8 +247,8 @@ impl Opening {
             )?,
         };
         let mut home = match found {
-            Some(found) => found.slots.home(file),
-            None => SlotContents::default().home(file),
+            Some(found) => found.slots.next_target(file),
+            None => SlotContents::default().next_target(file),
         };
         let (channel, state, buffer) = (self.how.channel, &self.state, &mut self.buffer);
         let written = home.write_checkpoint(channel, owner, state, buffer);
@@ -316,7 +316,7 @@ impl Opening {
                 if current { state.watermark.end_offset.min(s.len) } else { s.len }
             }),
             free,
-            next_slot: gathered.inventory.next_slot.saturating_add(slots_apart(verdict)),
+            next_slot: gathered.inventory.next_slot.saturating_add(slot_gap(verdict)),
             next_block: verdict.next_block,
             next_sequence: state.next,
         })
@@ -363,7 +363,7 @@ impl Opening {
 }
 
 /// Returns the joined state of a directory's slots.
-fn held_in(found: Option<&CheckpointContents>) -> StateRecord {
+fn joined_slots(found: Option<&CheckpointContents>) -> StateRecord {
     let mut held = StateRecord::default();
     found.into_iter().flat_map(|f| &f.states).for_each(|state| held.join(state));
     held
@@ -399,7 +399,7 @@ fn needed_copy(segment: &SegmentFile, verdict: &Verdict) -> Option<u64> {
 
 /// Returns the distance of the names of new files from those of segments that were given up, in
 /// case these come back.
-fn slots_apart(verdict: &Verdict) -> u32 {
+fn slot_gap(verdict: &Verdict) -> u32 {
     const SLOTS_APART: u32 = 1000;
     if verdict.missing().next().is_some() || verdict.end_missing { SLOTS_APART } else { 0 }
 }

@@ -55,7 +55,7 @@ impl Membership {
 
     /// Completes the channel: durably writes the outstanding member records. Called only after the
     /// logs are read: an opening that is refused changes nothing.
-    pub(crate) fn settle(&mut self) -> Result<(), RecoveryError> {
+    pub(crate) fn complete(&mut self) -> Result<(), RecoveryError> {
         for record in std::mem::take(&mut self.unsaid) {
             let present = match record.role {
                 Role::Checkpoint => Some(&mut self.checkpoint),
@@ -68,7 +68,7 @@ impl Membership {
             // Records replace damaged ones first: both, if none is whole.
             let times = std::mem::take(&mut present.slots.damaged).len();
             for _ in 0..times.max(usize::from(!said)) {
-                say(present, &record)?;
+                write_record(present, &record)?;
             }
             if is_new {
                 let len = SlotKind::Checkpoint.file_bytes() as u64;
@@ -153,10 +153,10 @@ fn make_missing(
 
 /// Refuses the directories of a Flume file channel: a new channel there would hide the waiting
 /// events and overwrite its checkpoint.
-fn refuse_flumes(places: &[ListedDir]) -> Result<(), RecoveryError> {
+fn refuse_flume_channel(places: &[ListedDir]) -> Result<(), RecoveryError> {
     for place in places {
         let entries = place.present.iter().flat_map(|present| &present.entries);
-        if let Some(entry) = entries.filter(|e| e.is_file).find(|e| is_flumes(&e.name)) {
+        if let Some(entry) = entries.filter(|e| e.is_file).find(|e| is_flume_file(&e.name)) {
             let (path, file) = (place.path.clone(), entry.name.clone());
             return Err(RecoveryError::FlumeChannel { path, file });
         }
@@ -166,7 +166,7 @@ fn refuse_flumes(places: &[ListedDir]) -> Result<(), RecoveryError> {
 
 /// Returns whether Flume's file channel uses this file name: its logs (`log-12`, `log-12.meta`),
 /// and the files next to its checkpoint.
-fn is_flumes(name: &str) -> bool {
+fn is_flume_file(name: &str) -> bool {
     let number = name.strip_prefix("log-").map(|rest| rest.strip_suffix(".meta").unwrap_or(rest));
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
         || ["checkpoint.meta", "inflightputs", "inflighttakes"].contains(&name)
@@ -178,7 +178,7 @@ fn create(
     mut places: Vec<ListedDir>,
     interrupted: bool,
 ) -> Result<Membership, RecoveryError> {
-    refuse_flumes(&places)?;
+    refuse_flume_channel(&places)?;
     make_missing(disk, &mut places, |_| true)?;
     let mut stripe = 0;
     let members: Vec<MemberName> =
@@ -191,7 +191,7 @@ fn create(
         for (place, name) in places.iter_mut().zip(&members) {
             let present = place.present.as_mut().expect("all directories were made");
             let record = record(channel, name, phase, &members);
-            say(present, &record)?;
+            write_record(present, &record)?;
             if phase == Phase::Creating {
                 layout::create_file(
                     &*present.directory,
@@ -207,7 +207,7 @@ fn create(
         findings.push(Finding::of(Case::R9, &places[0].path, words));
     }
     let ats = members.into_iter().enumerate().map(|(at, name)| (name, Some(at))).collect();
-    Ok(gather(channel, true, ats, places, findings))
+    Ok(collect_members(channel, true, ats, places, findings))
 }
 
 fn complete(
@@ -250,11 +250,11 @@ fn complete(
         .filter(|((_, at), _)| at.is_some())
         .map(|((name, _), phase)| record(channel, name, phase, &list))
         .collect();
-    let found = gather(channel, false, existing.members, places, existing.findings);
+    let found = collect_members(channel, false, existing.members, places, existing.findings);
     Ok(Membership { unsaid, ..found })
 }
 
-fn gather(
+fn collect_members(
     channel: Uuid,
     created: bool,
     members: Vec<(MemberName, Option<usize>)>,
@@ -282,9 +282,9 @@ fn gather(
 }
 
 /// Durably writes the member record of a directory.
-fn say(present: &mut Present, record: &Member) -> Result<(), LayoutError> {
+fn write_record(present: &mut Present, record: &Member) -> Result<(), LayoutError> {
     let home = layout::write_member(&*present.directory, &present.slots, record)?;
-    present.slots.wrote(&home);
+    present.slots.record_write(&home);
     present.claim = MemberClaim::Member(record.clone());
     Ok(())
 }

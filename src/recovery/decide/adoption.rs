@@ -20,7 +20,7 @@ use crate::recovery::read::stripe_reading::StripeReading;
 
 /// Returns whether a directory is missing that may have been there in the last epoch of the stripe
 /// at `at`, and so may hold fences and moved events of it.
-fn has_lost_one(state: &StateRecord, present: &[bool], at: usize) -> bool {
+fn may_lack_fences(state: &StateRecord, present: &[bool], at: usize) -> bool {
     let mine = state.stripes[at].opened;
     state.stripes.iter().zip(present).any(|(other, there)| !there && other.opened >= mine)
 }
@@ -37,7 +37,7 @@ pub(crate) fn adopt(
     let before = decision.state.clone();
     for at in 0..readings.len() {
         if !present[at]
-            || !has_lost_one(&before, present, at)
+            || !may_lack_fences(&before, present, at)
             || Mutation::NothingAdopted.is_active()
         {
             continue;
@@ -52,7 +52,7 @@ pub(crate) fn adopt(
                 adopted[at] += end - start;
             }
             for moved in block.moved() {
-                let (start, end) = moved.there();
+                let (start, end) = moved.origin_range();
                 if let Some(origin) = decision.state.stripes.get_mut(moved.origin.stripe.at()) {
                     origin.adopt(start, end);
                 }
@@ -62,7 +62,7 @@ pub(crate) fn adopt(
     // An opening gets a number of its own only if a directory is missing: repeating it, or opening
     // with all directories, changes nothing.
     let here = || (0..present.len()).filter(|at| present[*at]);
-    let lost = here().any(|at| has_lost_one(&before, present, at));
+    let lost = here().any(|at| may_lack_fences(&before, present, at));
     let latest = before.stripes.iter().map(|s| s.opened).max().unwrap_or_default();
     let opening = latest + u64::from(lost);
     here().for_each(|at| decision.state.stripes[at].opened = opening);
@@ -76,7 +76,7 @@ pub(crate) fn adopt(
 pub(crate) fn void_copies(state: &mut StateRecord, readings: &[&StripeReading]) {
     for (at, reading) in readings.iter().enumerate() {
         for moved in &reading.moved {
-            let ((start, end), (from, to)) = (moved.here(), moved.there());
+            let ((start, end), (from, to)) = (moved.range(), moved.origin_range());
             let origin = state.stripes.get(moved.origin.stripe.at());
             let copied = origin.is_some_and(|s| s.adopted.covers(from, to));
             if start < end && copied && !state.stripes[at].adopted.covers(start, end) {

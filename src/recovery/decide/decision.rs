@@ -80,9 +80,9 @@ fn known_epochs(readings: &[&StripeReading], joined: &StateRecord) -> Vec<EpochH
             let headed = reading.segments.iter().filter(|s| s.starts_with_hole().is_none());
             headed.for_each(|s| epochs.add(s.header.epoch));
             let segments = reading.segments.iter().map(|s| s.header.epoch);
-            segments.for_each(|epoch| epochs.lived(epoch.number, epoch.nonce));
+            segments.for_each(|epoch| epochs.add_logged(epoch.number, epoch.nonce));
             let blocks = reading.scan.blocks.iter().map(|b| &b.header);
-            blocks.for_each(|header| epochs.lived(header.epoch, header.nonce));
+            blocks.for_each(|header| epochs.add_logged(header.epoch, header.nonce));
             epochs
         })
         .collect()
@@ -280,9 +280,9 @@ impl OneStripe<'_> {
         if let Some(hole) = hole {
             // What is missing after the start of the scan is judged there.
             let sequences = (Sequence(0), start.min(self.base.sequence));
-            self.lose(verdict, Case::R2, id, Some((0, hole)), blocks(to), sequences);
+            self.void_missing(verdict, Case::R2, id, Some((0, hole)), blocks(to), sequences);
         } else {
-            self.lose(verdict, Case::R7, id, None, blocks(to), (Sequence(0), start));
+            self.void_missing(verdict, Case::R7, id, None, blocks(to), (Sequence(0), start));
         }
         for gap in &self.reading.gaps {
             if gap.last_block.next() < gap.next_first_block {
@@ -292,13 +292,13 @@ impl OneStripe<'_> {
                     Some(hole) => (Case::R2, gap.next, (0, hole)),
                     None => (Case::R7, gap.segment, (gap.end_offset, u64::MAX)),
                 };
-                self.lose(verdict, case, Some(segment), Some(bytes), blocks, sequences);
+                self.void_missing(verdict, case, Some(segment), Some(bytes), blocks, sequences);
             }
         }
     }
 
     /// Voids as damage what is missing of `sequences`, and reports it if anything is.
-    fn lose(
+    fn void_missing(
         &mut self,
         verdict: &mut Verdict,
         case: Case,
@@ -365,25 +365,25 @@ impl OneStripe<'_> {
         let blocks = (first, to_block);
         let (segment, bytes) = place(end, next);
         let state = self.state.stripe_mut(self.index);
-        let promised = state.missing(end.sequence.0, split.0);
-        let unpromised = state.missing(split.0, to.0);
-        for (start, end) in &promised {
+        let acknowledged = state.missing(end.sequence.0, split.0);
+        let unacknowledged = state.missing(split.0, to.0);
+        for (start, end) in &acknowledged {
             state.void_damaged(*start, *end);
         }
         state.void(end.sequence.0, to.0);
         let hole = GapFacts {
             blocks_missing: to_block > first,
             block_named: first <= named.block,
-            events_promised: !promised.is_empty(),
+            events_acknowledged: !acknowledged.is_empty(),
             taken_from: next.is_none() && self.acked > end.sequence,
             judged_before: next.is_some_and(|b| self.epochs.judged(b.header.number)),
             whole_after: next.is_some(),
-            events_unpromised: !unpromised.is_empty(),
+            events_unacknowledged: !unacknowledged.is_empty(),
             segment_there: segment.is_none()
                 || self.reading.segments.iter().any(|s| Some(s.header.id) == segment),
         };
         let Some(case) = decision_table::hole(&hole) else { return };
-        let ranges = if promised.is_empty() { &unpromised } else { &promised };
+        let ranges = if acknowledged.is_empty() { &unacknowledged } else { &acknowledged };
         let sequences =
             ranges.first().zip(ranges.last()).map(|(a, b)| (Sequence(a.0), Sequence(b.1)));
         verdict.rulings.push(Ruling { case, segment, bytes, blocks, sequences });

@@ -35,7 +35,7 @@ pub(crate) struct GapFacts {
     /// A record names the first of those numbers, or a higher one, as durable.
     pub(crate) block_named: bool,
     /// Events are missing that a record names as durable.
-    pub(crate) events_promised: bool,
+    pub(crate) events_acknowledged: bool,
     /// An acknowledgement names a sequence after the last block: it was durable once.
     pub(crate) taken_from: bool,
     /// A later epoch starts above: an earlier opening has ruled on this hole.
@@ -43,7 +43,7 @@ pub(crate) struct GapFacts {
     /// A whole block of the log comes after it.
     pub(crate) whole_after: bool,
     /// Sequences are missing that no record names.
-    pub(crate) events_unpromised: bool,
+    pub(crate) events_unacknowledged: bool,
     /// The segment that contains it exists.
     pub(crate) segment_there: bool,
 }
@@ -51,15 +51,15 @@ pub(crate) struct GapFacts {
 /// Rules on a hole. A gap of void sequences gets no row.
 pub(crate) fn hole(hole: &GapFacts) -> Option<Case> {
     match hole {
-        GapFacts { events_promised: true, segment_there: false, .. } => Some(Case::R7),
-        GapFacts { events_promised: true, .. } => Some(Case::R2),
+        GapFacts { events_acknowledged: true, segment_there: false, .. } => Some(Case::R7),
+        GapFacts { events_acknowledged: true, .. } => Some(Case::R2),
         GapFacts { taken_from: true, .. } => Some(Case::R2),
         // No event is missing, but the block was durable: acknowledged events may come back.
         GapFacts { blocks_missing: true, block_named: true, judged_before: false, .. } => {
             Some(Case::R2)
         }
         GapFacts { blocks_missing: true, whole_after: true, .. } => Some(Case::R3),
-        GapFacts { events_unpromised: true, whole_after: true, .. } => Some(Case::R3),
+        GapFacts { events_unacknowledged: true, whole_after: true, .. } => Some(Case::R3),
         GapFacts { whole_after: true, .. } => None,
         GapFacts { .. } => Some(Case::R5),
     }

@@ -11,7 +11,7 @@ use crate::recovery::read::scan::{ScannedBlock, ScannedEffect};
 pub(crate) struct EpochHistory {
     known: Vec<Epoch>,
     /// Number and nonce of epochs that left something in the stripe's own log.
-    lived: Vec<(EpochNumber, u64)>,
+    in_log: Vec<(EpochNumber, u64)>,
 }
 
 impl EpochHistory {
@@ -23,9 +23,9 @@ impl EpochHistory {
     }
 
     /// Adds an epoch of which the stripe's log has a trace.
-    pub(crate) fn lived(&mut self, epoch: EpochNumber, nonce: u64) {
-        if !self.lived.contains(&(epoch, nonce)) {
-            self.lived.push((epoch, nonce));
+    pub(crate) fn add_logged(&mut self, epoch: EpochNumber, nonce: u64) {
+        if !self.in_log.contains(&(epoch, nonce)) {
+            self.in_log.push((epoch, nonce));
         }
     }
 
@@ -34,19 +34,19 @@ impl EpochHistory {
     /// has built on that, so the fence ends nothing any more. An opening without a directory takes
     /// a number of another era, so it shows; and an epoch of which the stripe's own log has a trace
     /// was known.
-    fn late(&self, epoch: &Epoch) -> bool {
+    fn is_outdated(&self, epoch: &Epoch) -> bool {
         let later = |e: &Epoch| e.number.era() > epoch.number.era() && e.start > epoch.start;
-        self.known.iter().any(later) && !self.lived.contains(&(epoch.number, epoch.nonce))
+        self.known.iter().any(later) && !self.in_log.contains(&(epoch.number, epoch.nonce))
     }
 
     /// Returns whether a later epoch starts at or below block `number` of epoch `epoch`.
     pub(crate) fn ended(&self, number: BlockNumber, epoch: EpochNumber) -> bool {
-        self.known.iter().any(|e| e.number > epoch && e.start <= number && !self.late(e))
+        self.known.iter().any(|e| e.number > epoch && e.start <= number && !self.is_outdated(e))
     }
 
     /// Returns whether the epoch is a different one with the same number, begun while a disk was
     /// missing.
-    fn is_double(&self, epoch: EpochNumber, nonce: u64) -> bool {
+    fn is_conflicting(&self, epoch: EpochNumber, nonce: u64) -> bool {
         let mut same = self.known.iter().filter(|e| e.number == epoch).peekable();
         same.peek().is_some() && same.all(|e| e.nonce != nonce)
     }
@@ -64,7 +64,7 @@ impl EpochHistory {
     /// Returns whether some epoch starts above block `number`: an opening has judged what is below
     /// it.
     pub(crate) fn judged(&self, number: BlockNumber) -> bool {
-        self.known.iter().any(|e| e.start > number && !self.late(e))
+        self.known.iter().any(|e| e.start > number && !self.is_outdated(e))
     }
 
     /// Returns the latest epoch.
@@ -86,7 +86,7 @@ pub(crate) fn chain(
             let b = &blocks[*i].header;
             b.number > base
                 && !epochs.ended(b.number, b.epoch)
-                && !epochs.is_double(b.epoch, b.nonce)
+                && !epochs.is_conflicting(b.epoch, b.nonce)
         })
         .collect();
     order.sort_by_key(|i| (blocks[*i].header.number, std::cmp::Reverse(blocks[*i].header.epoch)));

@@ -17,11 +17,11 @@ use std::cmp::Ordering;
 use std::path::PathBuf;
 
 /// Withdraws findings about headers of segments without acknowledged data.
-pub(crate) fn excuse(all: &mut LogContents, decision: &Decision) {
+pub(crate) fn withdraw_findings(all: &mut LogContents, decision: &Decision) {
     let stripes = all.stripes.iter().zip(&decision.stripes).zip(&decision.state.stripes);
     let excused: Vec<PathBuf> = stripes
         .flat_map(|((gathered, verdict), state)| {
-            unpromised(gathered, verdict, Sequence(state.frontier()))
+            without_acknowledged_data(gathered, verdict, Sequence(state.frontier()))
         })
         .collect();
     all.findings.retain(|f| f.case != Case::R6 || !excused.contains(&f.path));
@@ -61,18 +61,22 @@ pub(crate) fn needed(
     live[passed..].iter().map(|s| s.header.id).collect()
 }
 
-fn unpromised(gathered: &StripeContents, verdict: &Verdict, frontier: Sequence) -> Vec<PathBuf> {
+fn without_acknowledged_data(
+    gathered: &StripeContents,
+    verdict: &Verdict,
+    frontier: Sequence,
+) -> Vec<PathBuf> {
     let needed = needed(gathered, verdict, frontier);
-    let promised =
+    let acknowledged =
         |s: &&SegmentFile| needed.contains(&s.header.id) && s.header.first_block <= verdict.named;
     let headerless_segments = gathered.reading.segments.iter().filter(|s| s.rebuilt.is_some());
-    headerless_segments.filter(|s| !promised(s)).map(|s| s.file.path().to_owned()).collect()
+    headerless_segments.filter(|s| !acknowledged(s)).map(|s| s.file.path().to_owned()).collect()
 }
 
 /// Corrects headers made from a block that is not the segment's first: the segment began where the
 /// log before it ends. So what is missing at its beginning is a hole like any other, now and at
 /// every later opening, also when this one is interrupted.
-pub(crate) fn settle_beginnings(gathered: &mut StripeContents, verdict: &Verdict) {
+pub(crate) fn correct_headers(gathered: &mut StripeContents, verdict: &Verdict) {
     let StripeContents { inventory, reading, .. } = gathered;
     for at in 0..reading.segments.len() {
         if reading.segments[at].starts_with_hole().is_none() {

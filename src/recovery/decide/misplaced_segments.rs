@@ -26,7 +26,7 @@ enum Belongs {
 }
 
 /// Reports where each misplaced segment belongs, and returns the moves to make.
-pub(crate) fn settle(
+pub(crate) fn report_moves(
     all: &mut LogContents,
     sources: &[InputDir<'_>],
     decision: &Decision,

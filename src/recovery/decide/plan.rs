@@ -54,7 +54,7 @@ pub(crate) fn plan(
     };
     let channel = first.identity().expect("a created member has an identity").channel;
     refuse_foreign(places, channel)?;
-    refuse_twins(places)?;
+    refuse_copies(places)?;
     let names = member_list(places, channel)
         .or(rebuilt)
         .ok_or_else(|| RecoveryError::Orphan { path: first.path.clone(), channel })?;
@@ -69,7 +69,7 @@ pub(crate) fn plan(
         }
         existing.members.push((name, at));
     }
-    existing.settle_checkpoint_dir(places, &mut taken);
+    existing.decide_checkpoint_dir(places, &mut taken);
     let missing = existing.missing_stripes(places, &taken, open_degraded)?;
     existing.place_the_rest(places, &taken, missing > 0)?;
     Ok(Plan::Open(existing))
@@ -87,7 +87,7 @@ fn refuse_foreign(places: &[ListedDir], expected: Uuid) -> Result<(), RecoveryEr
 
 /// Refuses a data directory that is a copy of another: the files do not tell which of them is the
 /// member.
-fn refuse_twins(places: &[ListedDir]) -> Result<(), RecoveryError> {
+fn refuse_copies(places: &[ListedDir]) -> Result<(), RecoveryError> {
     let created = || places.iter().filter(|p| p.listed == Listed::Data && p.is_created());
     for (at, place) in created().enumerate() {
         let twin = created().skip(at + 1).find(|other| other.identity() == place.identity());
@@ -176,7 +176,7 @@ impl Existing {
 
     /// Settles the checkpoint directory: it never has the only copy of anything, so a new one is as
     /// good.
-    fn settle_checkpoint_dir(&mut self, places: &[ListedDir], taken: &mut [bool]) {
+    fn decide_checkpoint_dir(&mut self, places: &[ListedDir], taken: &mut [bool]) {
         let listed = places.iter().position(|p| p.listed == Listed::Checkpoint);
         let lost =
             self.members.iter_mut().find(|(m, at)| m.role == Role::Checkpoint && at.is_none());

@@ -81,7 +81,7 @@ pub(crate) fn judge(
     uuids: &[Uuid],
     state: &StateRecord,
 ) -> Vec<Vec<ReturnedSegment>> {
-    let settled = settled(candidates, state);
+    let settled = settled_sequences(candidates, state);
     let of_stripe = |at: usize| {
         let mine = &state.stripes[at];
         let progress = state.source_offsets.get(&source_of(uuids[at])).map(|p| &p.bytes[..]);
@@ -101,7 +101,7 @@ struct SettledSequences {
     kept: BTreeSet<(BlockNumber, u64)>,
 }
 
-fn settled(candidates: &[Vec<Candidate>], state: &StateRecord) -> Vec<SettledSequences> {
+fn settled_sequences(candidates: &[Vec<Candidate>], state: &StateRecord) -> Vec<SettledSequences> {
     let blocks: Vec<Vec<ScannedBlock>> = candidates
         .iter()
         .map(|found| found.iter().flat_map(|c| c.blocks.iter().cloned()).collect())
@@ -145,10 +145,10 @@ fn ended_by(effect: &ScannedEffect, at: usize, state: &StateRecord) -> Vec<(usiz
             vec![(fence.stripe.at(), fence.void_start.0, fence.void_end.0)]
         }
         ScannedEffect::Moved(moved) => {
-            let (start, end) = moved.there();
+            let (start, end) = moved.origin_range();
             let origin = state.stripes.get(moved.origin.stripe.at());
             let waits = origin.is_some_and(|s| !s.missing(start, end.min(s.next.0)).is_empty());
-            let (start, end) = moved.here();
+            let (start, end) = moved.range();
             if waits { vec![(at, start, end)] } else { Vec::new() }
         }
         _ => Vec::new(),

@@ -88,7 +88,7 @@ pub(crate) fn block<'b>(
     buffer: &'b mut AlignedBuffer,
 ) -> Result<&'b [u8], LayoutError> {
     let check = |header: &BlockHeader, bytes: &[u8]| scan::read_block(subject, header, bytes);
-    segment.reader(subject, buffer).find_again(header, check)?;
+    segment.reader(subject, buffer).reread_block(header, check)?;
     let bytes = buffer.first(header.written_len())?;
     layout::read_at(&*segment.file, header.offset, bytes)?;
     Ok(bytes)

@@ -109,7 +109,7 @@ impl Inventory {
             Err(DecodeError::Version { found, newest }) => {
                 return Err(LayoutError::Newer { path, found, known: newest });
             }
-            Err(_) if blank && !is_made_so(entry.len, subject.segment_bytes) => {
+            Err(_) if blank && !is_segment_length(entry.len, subject.segment_bytes) => {
                 let free = FreeSegment { slot, file, len: entry.len };
                 self.unfinished.push((entry.name.clone(), free));
                 let words = "an empty segment file of a length that no new one has: its creation was \
@@ -139,14 +139,14 @@ impl Inventory {
             false => salvage::segment(subject, &free, Depth::Reach, buffer)?,
         };
         match found {
-            Some(segment) => self.made_again(segment, refusal),
+            Some(segment) => self.add_rebuilt(segment, refusal),
             None => self.blank.push(free),
         }
         Ok(())
     }
 
     /// Adds a segment whose header was rebuilt from a block.
-    pub(crate) fn made_again(&mut self, segment: SegmentFile, refusal: &DecodeError) {
+    pub(crate) fn add_rebuilt(&mut self, segment: SegmentFile, refusal: &DecodeError) {
         let from = match segment.starts_with_hole() {
             Some(offset) => format!("the block at {offset}, the first that is there"),
             None => "the first block".to_owned(),
@@ -165,7 +165,7 @@ impl Inventory {
     }
 
     /// Looks through all of each file without a header, since something is missing in the log.
-    pub(crate) fn look_for_missing(
+    pub(crate) fn search_whole_files(
         &mut self,
         subject: &Subject,
         buffer: &mut AlignedBuffer,
@@ -176,7 +176,7 @@ impl Inventory {
             let known = self.segments.iter().any(|s| s.slot == free.slot);
             match if known { None } else { salvage::segment(subject, &free, Depth::Whole, buffer)? }
             {
-                Some(segment) => self.made_again(segment, &DecodeError::Empty),
+                Some(segment) => self.add_rebuilt(segment, &DecodeError::Empty),
                 None => blank.push(free),
             }
         }
@@ -186,7 +186,7 @@ impl Inventory {
             match salvage::segment(subject, &free, Depth::Whole, buffer)? {
                 Some(segment) => {
                     self.findings.retain(|f| f.case != Case::R9 || f.path != free.file.path());
-                    self.made_again(segment, &DecodeError::Empty);
+                    self.add_rebuilt(segment, &DecodeError::Empty);
                 }
                 None => unfinished.push((name, free)),
             }
@@ -232,7 +232,7 @@ impl Inventory {
 
 /// Returns whether a channel whose final segment size is `segment_bytes` makes files of `len`
 /// bytes: the first ones are smaller, and later ones double.
-fn is_made_so(len: u64, segment_bytes: u64) -> bool {
+fn is_segment_length(len: u64, segment_bytes: u64) -> bool {
     let steps = len / FIRST_SEGMENT_BYTES;
     len >= segment_bytes || (len.is_multiple_of(FIRST_SEGMENT_BYTES) && steps.is_power_of_two())
 }
@@ -326,13 +326,13 @@ mod tests {
     fn new_segments_have_the_lengths_to_which_a_channel_doubles_them() {
         let most = 16 * FIRST_SEGMENT_BYTES;
         for steps in [1, 2, 4, 8, 16, 17] {
-            assert!(is_made_so(steps * FIRST_SEGMENT_BYTES, most), "{steps}");
+            assert!(is_segment_length(steps * FIRST_SEGMENT_BYTES, most), "{steps}");
         }
         for len in [0, 4096, FIRST_SEGMENT_BYTES - 4096, 3 * FIRST_SEGMENT_BYTES] {
-            assert!(!is_made_so(len, most), "{len}");
+            assert!(!is_segment_length(len, most), "{len}");
         }
         assert!(
-            is_made_so(FIRST_SEGMENT_BYTES / 4, FIRST_SEGMENT_BYTES / 4),
+            is_segment_length(FIRST_SEGMENT_BYTES / 4, FIRST_SEGMENT_BYTES / 4),
             "a small maxFileSize"
         );
     }

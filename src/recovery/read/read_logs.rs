@@ -21,7 +21,7 @@ use crate::recovery::finding::Finding;
 use std::sync::Arc;
 
 /// Reads all directories.
-pub(crate) fn gather(
+pub(crate) fn read_all(
     how: &ReadOptions,
     checkpoint_dir: &InputDir<'_>,
     sources: &[InputDir<'_>],
@@ -34,7 +34,7 @@ pub(crate) fn gather(
         findings: Vec::new(),
     };
     all.read_checkpoint_dir(how, checkpoint_dir, &mut buffer);
-    for step in [start, pass_over_late, join_newest_start, read_log] {
+    for step in [start, skip_late_segments, join_newest_start, read_log] {
         for (at, source) in sources.iter().enumerate() {
             let subject = subject(how, source, at);
             let stripe = &mut all.stripes[at];
@@ -80,7 +80,7 @@ pub(crate) fn read_again(
         let subject = subject(how, source, at);
         let stripe = &mut all.stripes[at];
         let read = if doubtful[at] {
-            let look = look_closer(
+            let look = search_headerless_files(
                 &subject,
                 directory,
                 source.entries,
@@ -199,7 +199,7 @@ fn start(
 }
 
 /// Searches the files without a header, since something is missing in the log.
-fn look_closer(
+fn search_headerless_files(
     subject: &Subject,
     directory: &dyn Directory,
     entries: &[Entry],
@@ -208,9 +208,9 @@ fn look_closer(
     buffer: &mut AlignedBuffer,
 ) -> Result<(), LayoutError> {
     let known: Vec<u32> = stripe.inventory.segments.iter().map(|s| s.slot).collect();
-    stripe.inventory.look_for_missing(subject, buffer)?;
+    stripe.inventory.search_whole_files(subject, buffer)?;
     stripe.take_up(&known);
-    pass_over_late(subject, directory, entries, stripe, joined, buffer)
+    skip_late_segments(subject, directory, entries, stripe, joined, buffer)
 }
 
 impl StripeContents {
@@ -234,7 +234,7 @@ impl StripeContents {
 /// was acknowledged comes before it. An opening without this directory knows by a fence that its
 /// epoch ended, and nothing newer of its log than the last record that it saw; the blocks after
 /// that were acknowledged.
-fn pass_over_late(
+fn skip_late_segments(
     subject: &Subject,
     _: &dyn Directory,
     _: &[Entry],

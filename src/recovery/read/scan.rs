@@ -45,12 +45,12 @@ pub(crate) struct MovedFrame {
 
 impl MovedFrame {
     /// Returns their sequences here, `start..end`.
-    pub(crate) fn here(&self) -> (u64, u64) {
+    pub(crate) fn range(&self) -> (u64, u64) {
         (self.first.0, self.first.0.saturating_add(u64::from(self.count)))
     }
 
     /// Returns their sequences on their first stripe, `start..end`.
-    pub(crate) fn there(&self) -> (u64, u64) {
+    pub(crate) fn origin_range(&self) -> (u64, u64) {
         let start = self.origin.sequence.0;
         (start, start.saturating_add(u64::from(self.count)))
     }

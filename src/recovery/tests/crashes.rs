@@ -44,7 +44,7 @@ fn a_recovery_crashed_at_any_operation_decides_the_same_the_next_time() {
     for options in disks() {
         let origin = SimDisk::new(options.clone());
         let (mut stage, mut pens) = Stage::on(Arc::new(origin.clone()), 2).created();
-        leave_a_mess(&mut stage, &mut pens);
+        leave_damaged_logs(&mut stage, &mut pens);
         drop(pens);
         let start = origin.kill(0);
         let whole = start.kill(0);
@@ -66,7 +66,7 @@ fn a_recovery_crashed_at_any_operation_decides_the_same_the_next_time() {
 }
 
 /// Two logs with damage, a hole, a fenced block, torn tails and a torn roll.
-fn leave_a_mess(stage: &mut Stage, pens: &mut [Pen]) {
+fn leave_damaged_logs(stage: &mut Stage, pens: &mut [Pen]) {
     for pen in pens.iter_mut() {
         pen.roll(stage);
         pen.durable(stage, &[Ink::PutAt(4, "tail", 3)]);

@@ -380,7 +380,7 @@ impl Pen {
     }
 
     /// Starts a new epoch at the next block, as an opening does: a state record alone.
-    pub(super) fn new_life(&mut self, stage: &mut Stage, from_block: u64) -> TestDir {
+    pub(super) fn begin_epoch(&mut self, stage: &mut Stage, from_block: u64) -> TestDir {
         let number = self.epoch.number.next();
         self.next_block = from_block;
         self.epoch =

@@ -198,7 +198,7 @@ fn r4_a_block_that_no_opening_saw_takes_nothing_from_the_later_epoch() {
     // It arrives when the next epoch has begun, after that epoch's last block or before it.
     pen.in_flight(&mut stage, &[Ink::Put(3)]);
     pen.next_sequence = sequence;
-    pen.new_life(&mut stage, block);
+    pen.begin_epoch(&mut stage, block);
     pen.durable(&mut stage, &[Ink::Put(1)]);
     stage.lose_checkpoints();
     let found = stage.open();
@@ -426,7 +426,7 @@ fn r12_blocks_of_an_epoch_whose_first_block_is_gone_are_kept() {
     pen.roll(&mut stage);
     pen.durable(&mut stage, &[Ink::Put(3)]);
     let next = pen.next_block;
-    let start = pen.new_life(&mut stage, next);
+    let start = pen.begin_epoch(&mut stage, next);
     pen.durable(&mut stage, &[Ink::Put(2)]);
     pen.durable(&mut stage, &[Ink::Put(1)]);
     start.rot();

@@ -108,7 +108,7 @@ fn r6_a_segment_that_a_checkpoint_names_is_sought_without_missing_events() {
     // Named by the opening, and then appended to.
     pen.epoch.number = stage.open().state.stripe(ZERO).epoch.number;
     let from = pen.next_block;
-    let epoch = pen.new_life(&mut stage, from);
+    let epoch = pen.begin_epoch(&mut stage, from);
     pen.durable(&mut stage, &[Ink::Put(2)]);
     let blank = vec![0; usize::try_from(epoch.offset).expect("a small segment")];
     first.file.write_at(0, &blank).expect("written");

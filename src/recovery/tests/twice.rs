@@ -65,7 +65,7 @@ fn a_hole_that_an_opening_has_ruled_on_is_not_reported_as_damage_later() {
     stage.state = found.state.clone();
     drop(found);
     let next = pen.next_block;
-    pen.new_life(&mut stage, next);
+    pen.begin_epoch(&mut stage, next);
     pen.durable(&mut stage, &[Ink::Put(1)]);
     stage.lose_checkpoints();
     let again = stage.open();
@@ -86,7 +86,7 @@ fn an_old_block_after_a_lost_one_is_never_resurrected() {
     pen.in_flight(&mut stage, &[Ink::Put(2)]);
     pen.offset = offset;
     stage.state.stripe_mut(ZERO).void(sequence, pen.next_sequence);
-    pen.new_life(&mut stage, 3);
+    pen.begin_epoch(&mut stage, 3);
     stage.lose_checkpoints();
     let found = stage.open();
     assert_eq!(of(&found, Case::R4).len(), 1);
@@ -114,10 +114,10 @@ fn a_segment_begun_by_a_torn_write_is_wiped_and_never_cuts_the_log() {
     drop(found);
     // Two epochs later no record says when the torn one's epoch ended.
     (pen.file, pen.offset, pen.segment) = (file, offset, 1);
-    pen.new_life(&mut stage, block);
+    pen.begin_epoch(&mut stage, block);
     pen.durable(&mut stage, &[Ink::Put(2)]);
     let next = pen.next_block;
-    pen.new_life(&mut stage, next);
+    pen.begin_epoch(&mut stage, next);
     pen.durable(&mut stage, &[Ink::Put(2)]);
     pen.segment = 2;
     pen.roll(&mut stage);
@@ -159,7 +159,7 @@ fn go_on(stage: &mut Stage, pens: &mut [Pen]) {
     for (pen, stripe) in pens.iter_mut().zip(&found.stripes) {
         pen.epoch.number = stripe.epoch_seen;
         let next = pen.next_block;
-        pen.new_life(stage, next);
+        pen.begin_epoch(stage, next);
     }
 }
 
@@ -238,7 +238,7 @@ fn only_what_follows_the_newest_record_is_read() {
     pen.epoch.number = without.stripes[0].epoch_seen;
     drop(without);
     let next = pen.next_block;
-    pen.new_life(&mut stage, next);
+    pen.begin_epoch(&mut stage, next);
     pen.durable(&mut stage, &[Ink::Put(2)]);
     let with = stage.open();
     assert_eq!(with.report.blocks_scanned, 2, "of the new epoch");

@@ -7,8 +7,8 @@ use super::lost_segments;
 use crate::counts::Tally;
 use crate::coverage;
 use crate::driver::{Driver, Stop, all_of, data_dir};
-use crate::random::{branch, drain, explain, glance, one_life, outcome, verbose};
-use crate::rot::quiescence::{Block, Range, Still};
+use crate::random::{branch, drain, explain, judge_crash_now, one_run, outcome, verbose};
+use crate::rot::quiescence::{Block, FilesAtRest, Range};
 use crate::workload::{Dice, Op, Setup, Taste};
 use millpond::internal::base::checksum::Salt;
 use millpond::internal::record::segment::{
@@ -36,7 +36,7 @@ enum Harm {
     /// A segment is missing.
     Segment,
     /// The first block of an epoch rots, and every checkpoint.
-    FirstOfLife,
+    FirstOfEpoch,
     /// A member file rots.
     Member,
     /// The checkpoints of one directory rot.
@@ -61,7 +61,7 @@ impl Harm {
         Self::Sectors,
         Self::Header,
         Self::Segment,
-        Self::FirstOfLife,
+        Self::FirstOfEpoch,
         Self::Member,
         Self::Checkpoints,
         Self::Strangers,
@@ -77,7 +77,7 @@ impl Harm {
     fn costs(self) -> bool {
         matches!(
             self,
-            Self::Sectors | Self::Beginning | Self::Segment | Self::FirstOfLife | Self::Returned
+            Self::Sectors | Self::Beginning | Self::Segment | Self::FirstOfEpoch | Self::Returned
         )
     }
 }
@@ -137,7 +137,7 @@ impl Hand<'_> {
         if verbose() {
             eprintln!("{harm:?}");
         }
-        let still = self.still();
+        let still = self.at_rest();
         let done = self.strike(harm);
         if verbose() {
             still.show();
@@ -150,9 +150,9 @@ impl Hand<'_> {
         done
     }
 
-    fn still(&self) -> Still {
+    fn at_rest(&self) -> FilesAtRest {
         let disk = self.driver.disk.kill(0);
-        Still::read(self.driver.over(disk.clone()), disk)
+        FilesAtRest::read(self.driver.over(disk.clone()), disk)
     }
 
     fn strike(&mut self, harm: Harm) -> Done {
@@ -174,7 +174,7 @@ impl Hand<'_> {
             }
             Harm::Beginning => {
                 let Some(file) = self.segment() else { return Ok(()) };
-                self.lose_beginning(&file);
+                self.damage_beginning(&file);
             }
             Harm::Segment => {
                 let Some(file) = self.segment() else { return Ok(()) };
@@ -190,7 +190,7 @@ impl Hand<'_> {
                 }
             }
             Harm::Returned => self.returned(),
-            Harm::FirstOfLife => self.rot_first_of_life(),
+            Harm::FirstOfEpoch => self.rot_first_of_epoch(),
             Harm::Member => {
                 let dir = data_dir(self.stripe());
                 self.rot_slots(&dir.join("member"), SlotKind::Member);
@@ -203,7 +203,7 @@ impl Hand<'_> {
             }
             Harm::Strangers => {
                 let dir = data_dir(self.stripe());
-                let theirs = Self::stranger(self.driver.setup.stripes);
+                let theirs = Self::foreign_channel(self.driver.setup.stripes);
                 for file in Self::segments(&theirs, &data_dir(0)).iter().take(1) {
                     let bytes = theirs.contents(file).expect("listed");
                     for (name, bytes) in
@@ -226,7 +226,7 @@ impl Hand<'_> {
     }
 
     /// Returns the disk of another channel, with a seed that no life has: the same seed draws the same ids.
-    fn stranger(stripes: usize) -> SimDisk {
+    fn foreign_channel(stripes: usize) -> SimDisk {
         let setup = Setup::plain(1 << 63, stripes, millpond_sim::disk::Model::StrictPosix);
         let mut other = Driver::new(setup);
         let made = other.open().and_then(|_| other.step(&Op::Close));
@@ -242,8 +242,8 @@ impl Hand<'_> {
     }
 
     /// Damages a segment's header and its first blocks, up to three.
-    fn lose_beginning(&mut self, file: &Path) {
-        let blocks = self.still().blocks.into_iter().filter(|block| block.range.file == file);
+    fn damage_beginning(&mut self, file: &Path) {
+        let blocks = self.at_rest().blocks.into_iter().filter(|block| block.range.file == file);
         let mut blocks: Vec<Range> = blocks.map(|block| block.range).collect();
         blocks.sort_by_key(|range| range.start);
         blocks.truncate(self.dice.one(&[1, 1, 2, 3]));
@@ -262,8 +262,8 @@ impl Hand<'_> {
     }
 
     /// Of some stripe, damages the first block of the last epoch that has a second one.
-    fn rot_first_of_life(&mut self) {
-        let still = self.still();
+    fn rot_first_of_epoch(&mut self) {
+        let still = self.at_rest();
         let stripe = self.stripe();
         let of_stripe = || still.blocks.iter().filter(|block| block.stripe == stripe);
         let life = |block: &&Block| block.header.epoch;
@@ -336,7 +336,7 @@ impl Hand<'_> {
 
     fn swapped(&mut self) -> Done {
         let (copy, stripe) = (self.driver.disk.kill(0), self.stripe());
-        let theirs = Self::stranger(self.driver.setup.stripes);
+        let theirs = Self::foreign_channel(self.driver.setup.stripes);
         let dir = data_dir(stripe);
         for file in copy.files().iter().filter(|file| file.parent() == Some(&dir)) {
             copy.put_in_place(file, None).expect("a directory of the channel");
@@ -420,13 +420,18 @@ fn seal(header: &mut [u8], len: usize, magic: &[u8], payload: &[u8]) {
 }
 
 /// Runs one life.
-pub(super) fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
-    live_with(seed, &Harm::ALL, 15, tally)
+pub(super) fn run_seed(seed: u64, tally: &mut Tally) -> Result<(), String> {
+    run_seed_with(seed, &Harm::ALL, 15, tally)
 }
 
 /// Runs one life with these kinds of damage; in `vanishing` percent of the lives a file is removed while the channel
 /// runs.
-fn live_with(seed: u64, harms: &[Harm], vanishing: u64, tally: &mut Tally) -> Result<(), String> {
+fn run_seed_with(
+    seed: u64,
+    harms: &[Harm],
+    vanishing: u64,
+    tally: &mut Tally,
+) -> Result<(), String> {
     let mut dice = Dice::new(seed ^ 0x6861_726d);
     let drawn = Setup::drawn(seed, &mut dice);
     let sealed = dice.wins(50);
@@ -440,11 +445,11 @@ fn live_with(seed: u64, harms: &[Harm], vanishing: u64, tally: &mut Tally) -> Re
             Stop::Crashed => Ok(()),
         };
         let lived = if vanishing > 0 && dice.wins(vanishing) {
-            lost_segments::live(&mut driver, &taste.clone().calm(), &mut dice, sealed)
+            lost_segments::run_seed(&mut driver, &taste.clone().calm(), &mut dice, sealed)
         } else if sealed {
-            sealed_life(&mut driver, &taste, &mut dice, tally)
+            run_to_clean_stop(&mut driver, &taste, &mut dice, tally)
         } else {
-            one_life(&mut driver, &taste, &mut dice, false, tally)
+            one_run(&mut driver, &taste, &mut dice, false, tally)
         };
         lived.or_else(|stop| told(&driver, stop))?;
         tally.faults += u64::from(!driver.calm);
@@ -467,12 +472,17 @@ fn live_with(seed: u64, harms: &[Harm], vanishing: u64, tally: &mut Tally) -> Re
 }
 
 /// Runs a life that ends with a clean stop: all rot after it is damage, and is counted.
-fn sealed_life(driver: &mut Driver, taste: &Taste, dice: &mut Dice, tally: &mut Tally) -> Done {
+fn run_to_clean_stop(
+    driver: &mut Driver,
+    taste: &Taste,
+    dice: &mut Dice,
+    tally: &mut Tally,
+) -> Done {
     driver.open()?;
     for _ in 0..dice.below(80) {
         driver.step(&taste.draw(dice))?;
         driver.step(&Op::Poll)?;
-        glance(driver, tally)?;
+        judge_crash_now(driver, tally)?;
     }
     driver.step(&Op::Settle)?;
     driver.step(&Op::Close)
@@ -530,7 +540,7 @@ const RUNS: u64 = 60;
 
 #[test]
 fn files_that_are_harmed_between_two_lives_cost_what_was_hit_and_no_more() {
-    coverage::listen();
+    coverage::start_recording();
     let given = crate::random::number("MILLPOND_SIM_SEED");
     let runs = crate::random::number("MILLPOND_SIM_RUNS");
     let first = crate::random::number("MILLPOND_SIM_FIRST").unwrap_or(1);
@@ -541,22 +551,23 @@ fn files_that_are_harmed_between_two_lives_cost_what_was_hit_and_no_more() {
     };
     let mut tally = Tally::default();
     if given.is_some() || runs.is_some() {
-        tally.look_aside();
+        tally.judge_other_outcomes();
     }
     let mut failures = Vec::new();
     if given.is_none() && runs.is_none() {
         let (harms, _) = Harm::ALL.split_at(HARMS_OF_PAST);
-        let lived = PAST.into_iter().map(|seed| live_with(seed, harms, 0, &mut tally));
+        let lived = PAST.into_iter().map(|seed| run_seed_with(seed, harms, 0, &mut tally));
         failures.extend(lived.filter_map(Result::err));
         let mut aside = Tally::default();
-        aside.look_aside();
+        aside.judge_other_outcomes();
         let (harms, _) = Harm::ALL.split_at(HARMS_OF_PAST_BESIDE);
-        let lived = PAST_BESIDE.into_iter().map(|seed| live_with(seed, harms, 15, &mut aside));
+        let lived = PAST_BESIDE.into_iter().map(|seed| run_seed_with(seed, harms, 15, &mut aside));
         failures.extend(lived.filter_map(Result::err));
         let (harms, _) = Harm::ALL.split_at(HARMS_OF_PAST_IN_PLACE);
-        let lived = PAST_IN_PLACE.into_iter().map(|seed| live_with(seed, harms, 15, &mut aside));
+        let lived =
+            PAST_IN_PLACE.into_iter().map(|seed| run_seed_with(seed, harms, 15, &mut aside));
         failures.extend(lived.filter_map(Result::err));
     }
-    failures.extend(seeds.into_iter().filter_map(|seed| live(seed, &mut tally).err()));
+    failures.extend(seeds.into_iter().filter_map(|seed| run_seed(seed, &mut tally).err()));
     assert!(failures.is_empty(), "{failures:#?}");
 }

@@ -5,7 +5,7 @@
 
 use crate::driver::{Driver, Stop, data_dir};
 use crate::random::{step, verbose};
-use crate::rot::quiescence::{Name, Range, Still};
+use crate::rot::quiescence::{FilesAtRest, Name, Range};
 use crate::workload::{Dice, Op, Taste};
 use millpond::internal::record::segment::SegmentHeader;
 use millpond_sim::disk::{Nameless, SimDisk};
@@ -24,7 +24,7 @@ enum Damage {
 }
 
 /// Runs one life. With `closes` it ends with a clean stop.
-pub(super) fn live(
+pub(super) fn run_seed(
     driver: &mut Driver,
     taste: &Taste,
     dice: &mut Dice,
@@ -113,5 +113,5 @@ impl Damage {
 /// Returns the events of a file on `disk` that are lost with the bytes from `len` on.
 fn cost(driver: &Driver, disk: SimDisk, file: &Path, len: u64) -> BTreeSet<Name> {
     let hit = Range { file: file.to_owned(), start: len / 4096 * 4096, end: u64::MAX };
-    Still::read(driver.over(disk.clone()), disk).cost(&[hit])
+    FilesAtRest::read(driver.over(disk.clone()), disk).cost(&[hit])
 }

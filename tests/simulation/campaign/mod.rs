@@ -1,22 +1,22 @@
 //! The campaign: the whole engine through a million different crash states, in one command.
 //!
 //! `MILLPOND_STATES` sets how many crash states must be met; without it a small part runs. Short workloads are tried
-//! exhaustively ([`stops`]); then long lives from seeds ([`lives`]) run until the number is reached. docs/testing.md
+//! exhaustively ([`stops`]); then long lives from seeds ([`runs`]) run until the number is reached. docs/testing.md
 //! has the command, docs/campaigns.md its output.
 
 mod damage;
-mod lives;
 mod lost_segments;
 mod report;
+mod runs;
 mod short_workloads;
 mod stops;
 
 use crate::counts::Tally;
 use crate::coverage::{self, Met};
 use crate::random::number;
-use lives::Kind;
 use millpond_sim::disk::Model;
 use report::{Progress, Report};
+use runs::Kind;
 use short_workloads::{LETTERS_MAX, Word, words as all_words};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,18 +101,18 @@ impl Work {
 
     /// Runs one thread: roots as long as there are any, then seeds until the number is reached.
     fn run(&self, tally: &mut Tally) -> Met {
-        coverage::listen();
+        coverage::start_recording();
         while let Some(root) = self.roots.get(self.next_root.fetch_add(1, Ordering::SeqCst)) {
             self.judge(|| self.explore(root, tally));
         }
-        tally.look_aside();
+        tally.judge_other_outcomes();
         while !self.is_enough(tally) {
             let at = self.next_seed.fetch_add(1, Ordering::SeqCst);
             let kind = Kind::ALL[(at % Kind::ALL.len() as u64) as usize];
             let seed = self.first_seed + at / Kind::ALL.len() as u64;
-            self.judge(|| lives::live(kind, seed, tally));
+            self.judge(|| runs::run_seed(kind, seed, tally));
         }
-        coverage::heard()
+        coverage::take_met()
     }
 
     fn explore(&self, root: &Root, tally: &mut Tally) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! Progress output and final report of the campaign.
 
-use super::{Work, lives};
+use super::{Work, runs};
 use crate::counts::{Stopped, Tally};
 use crate::coverage::{self, Counts, Met};
 use millpond::internal::base::coverage_mark::CoverageMark;
@@ -76,7 +76,7 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     /// Fails if something was never met that should have been.
     pub(super) fn check(&self, whole: bool) {
-        let due = if whole { lives::due() } else { lives::due_in_a_part() };
+        let due = if whole { runs::must_meet() } else { runs::must_meet_in_part() };
         let never = self.met.never(&due);
         assert!(
             never.is_empty(),

@@ -7,7 +7,7 @@
 
 use super::actors::{Judged, judge_all};
 use super::judge::{self, More};
-use super::quiescence::{Name, Range, Still};
+use super::quiescence::{FilesAtRest, Name, Range};
 use crate::counts::Tally;
 use crate::workload::{Dice, Setup};
 use millpond::internal::record::segment::SEGMENT_HEADER_BYTES;
@@ -127,7 +127,7 @@ fn places(file: &Path, bytes: &[u8]) -> Vec<u64> {
     places
 }
 
-fn bytes_and_lengths(still: &Still) -> Vec<Strike> {
+fn bytes_and_lengths(still: &FilesAtRest) -> Vec<Strike> {
     let mut strikes = Vec::new();
     for file in still.disk.files() {
         let bytes = still.disk.contents(&file).expect("listed");
@@ -141,7 +141,7 @@ fn bytes_and_lengths(still: &Still) -> Vec<Strike> {
 }
 
 /// Returns strikes on the header of each segment and some of its first blocks.
-fn beginnings(still: &Still) -> Vec<Strike> {
+fn beginnings(still: &FilesAtRest) -> Vec<Strike> {
     let headers = still.blocks.iter().map(|block| (&block.range.file, SEGMENT_HEADER_BYTES as u64));
     let blocks = still.blocks.iter().map(|block| (&block.range.file, block.range.end));
     let places: BTreeSet<(&PathBuf, u64)> = headers.chain(blocks).collect();
@@ -158,7 +158,7 @@ struct Shuffle {
 }
 
 impl Shuffle {
-    fn new(still: &Still) -> Self {
+    fn new(still: &FilesAtRest) -> Self {
         let files = still.disk.files().into_iter();
         let files = files.map(|f| (f.clone(), still.disk.contents(&f).expect("listed"))).collect();
         Self { files, strikes: Vec::new() }
@@ -183,7 +183,7 @@ impl Shuffle {
         self.strikes.push(Strike::Files(Files { what, changed, hit, may_be_refused }));
     }
 
-    fn alone(&mut self) {
+    fn single_files(&mut self) {
         for (file, bytes) in self.files.clone() {
             let is = file.display();
             let free = file.with_file_name("segment-00090.log");
@@ -236,9 +236,9 @@ impl Shuffle {
     }
 }
 
-fn files(still: &Still, other: &Still) -> Vec<Strike> {
+fn files(still: &FilesAtRest, other: &FilesAtRest) -> Vec<Strike> {
     let mut shuffle = Shuffle::new(still);
-    shuffle.alone();
+    shuffle.single_files();
     shuffle.in_pairs();
     let own = shuffle.files.clone();
     shuffle.from(&own, "this channel");
@@ -246,7 +246,12 @@ fn files(still: &Still, other: &Still) -> Vec<Strike> {
     shuffle.strikes
 }
 
-fn strike(still: &Still, strike: &Strike, waiting: &[Name], more: More) -> Result<usize, String> {
+fn strike(
+    still: &FilesAtRest,
+    strike: &Strike,
+    waiting: &[Name],
+    more: More,
+) -> Result<usize, String> {
     let disk = still.disk.kill(2);
     let hits = still.reach(&strike.inflict(&disk), &disk);
     let before = disk.kill(3);
@@ -261,7 +266,7 @@ fn strike(still: &Still, strike: &Strike, waiting: &[Name], more: More) -> Resul
 
 /// Checks that a refusal has cost nothing: with the files restored, the channel is what it was.
 fn undone(
-    still: &Still,
+    still: &FilesAtRest,
     disk: &SimDisk,
     strike: &Strike,
     waiting: &[Name],
@@ -281,7 +286,7 @@ fn undone(
 pub(crate) fn run(seed: u64, tally: &mut Tally) -> Result<(), String> {
     // Segments with many blocks after their state record, to which nothing else refers.
     let setup = Setup { segment_bytes: 64 * 1024, ..setup(20 + seed, 2) };
-    let still = Still::new(setup, false);
+    let still = FilesAtRest::new(setup, false);
     let waiting = judge::contents(&still);
     let strikes = part(bytes_and_lengths(&still), seed);
     for (at, it) in strikes.iter().enumerate() {
@@ -305,7 +310,7 @@ fn campaign(setup: Setup, sealed: bool) {
     let seed: u64 = seed.unwrap_or_else(|| RandomState::new().hash_one(0u8) % 1_000_000);
     let mut other = setup.clone();
     other.seed += 1;
-    let (still, other) = (Still::new(setup.clone(), sealed), Still::new(other, sealed));
+    let (still, other) = (FilesAtRest::new(setup.clone(), sealed), FilesAtRest::new(other, sealed));
     let waiting = judge::contents(&still);
     assert!(waiting.len() > 10, "events wait");
     let mut strikes = bytes_and_lengths(&still);
@@ -328,7 +333,7 @@ fn campaign(setup: Setup, sealed: bool) {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let (judged, took) = judge_all(strikes.len(), threads, || {
         // A channel belongs to its thread.
-        let still = Still::new(setup.clone(), sealed);
+        let still = FilesAtRest::new(setup.clone(), sealed);
         let (strikes, waiting) = (&strikes, &waiting);
         move |at| {
             let more = More { mended: at % 8 < 2, again: at % 16 == 0 };

@@ -1,6 +1,6 @@
 //! What a user, and the commands `check` and `dump`, may find after damage to a channel.
 
-use super::quiescence::{self, Name, Range, Still};
+use super::quiescence::{self, FilesAtRest, Name, Range};
 use crate::driver::Driver;
 use crate::oracle;
 use millpond::internal::base::random::SeededRandom;
@@ -131,7 +131,7 @@ impl<'a> Opened<'a> {
 }
 
 /// Returns what the undamaged channel delivers, in order.
-pub(super) fn contents(still: &Still) -> Vec<Name> {
+pub(super) fn contents(still: &FilesAtRest) -> Vec<Name> {
     let driver = still.driver.over(still.disk.kill(1));
     let mut lacks = false;
     let mut opened = Opened::open(&driver, &mut lacks).expect("a sound channel opens");
@@ -152,7 +152,7 @@ pub(super) struct More {
 /// Judges the channel on `disk`, where `hits` were changed. `waiting` is what it should deliver. Returns how many
 /// events were lost.
 pub(super) fn judge(
-    still: &Still,
+    still: &FilesAtRest,
     disk: SimDisk,
     hits: &[Range],
     waiting: &[Name],
@@ -231,7 +231,7 @@ fn repair(driver: &Driver) -> Result<Option<u64>, String> {
 /// Checks that everything lost was in a block that was hit, and is reported: as damage, with its place and sequences,
 /// if some record proves that it was promised, otherwise as unknown. Returns how many were promised.
 fn judge_loss(
-    still: &Still,
+    still: &FilesAtRest,
     hits: &[Range],
     look: &Look,
     lost: &BTreeSet<Name>,

@@ -10,7 +10,7 @@ use crate::driver::{Driver, Stop, data_dir};
 use crate::oracle::{EventState, PutState};
 use crate::random::number;
 use crate::workload::{Dice, Op, Setup, Taste};
-use quiescence::{Range, Still};
+use quiescence::{FilesAtRest, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ fn run(seed: u64, tally: &mut Tally) -> Result<(), Stop> {
     let disk = if dice.wins(50) { driver.disk.kill(seed) } else { driver.disk.crash(seed) };
     driver.die();
     let strikes = dice.one(&[1, 1, 3]);
-    let still = Still::read(driver.over(disk.kill(0)), disk.kill(0));
+    let still = FilesAtRest::read(driver.over(disk.kill(0)), disk.kill(0));
     let mut hits = Vec::new();
     for _ in 0..strikes {
         let (file, len) = place(&driver, &mut dice);

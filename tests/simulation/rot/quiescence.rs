@@ -66,7 +66,7 @@ struct Namer {
 }
 
 /// The channel.
-pub(crate) struct Still {
+pub(crate) struct FilesAtRest {
     pub(crate) driver: Driver,
     pub(crate) disk: SimDisk,
     pub(crate) blocks: Vec<Block>,
@@ -74,7 +74,7 @@ pub(crate) struct Still {
 }
 
 /// Returns puts of one and of several events over several segments, some taken, with holes.
-fn life() -> Vec<Op> {
+fn small_workload() -> Vec<Op> {
     let put = |count, size| Op::Put { count, size, source: None };
     let mut ops = Vec::new();
     for round in 0..4 {
@@ -91,12 +91,12 @@ fn life() -> Vec<Op> {
     ops
 }
 
-impl Still {
+impl FilesAtRest {
     /// Runs a life and stops it: cleanly, or with no record of the last blocks.
     pub(crate) fn new(setup: Setup, sealed: bool) -> Self {
         let mut driver = Driver::new(setup);
         driver.open().expect("a new channel on a sound disk");
-        for op in life() {
+        for op in small_workload() {
             driver.step(&op).expect("a calm life");
         }
         if sealed {

@@ -207,38 +207,38 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_and_a_commit_in_doubt_are_retried() {
-        let trial = SourceHarness::new();
-        trial.reply_with([CommitReply::Full, CommitReply::Doubt]);
-        assert_eq!(commit(&trial.context, events(2)).await, RetryOutcome::Done);
-        assert_eq!(bodies(&trial.events()), ["0", "1"]);
+        let harness = SourceHarness::new();
+        harness.reply_with([CommitReply::Full, CommitReply::Doubt]);
+        assert_eq!(commit(&harness.context, events(2)).await, RetryOutcome::Done);
+        assert_eq!(bodies(&harness.events()), ["0", "1"]);
     }
 
     #[tokio::test]
     async fn batches_are_split_to_fit_the_channels_transactions() {
-        let trial = SourceHarness::with_capacity(2);
-        assert_eq!(commit(&trial.context, events(5)).await, RetryOutcome::Done);
-        assert_eq!(trial.batches(), [2, 2, 1]);
-        assert_eq!(bodies(&trial.events()), ["0", "1", "2", "3", "4"]);
+        let harness = SourceHarness::with_capacity(2);
+        assert_eq!(commit(&harness.context, events(5)).await, RetryOutcome::Done);
+        assert_eq!(harness.batches(), [2, 2, 1]);
+        assert_eq!(bodies(&harness.events()), ["0", "1", "2", "3", "4"]);
     }
 
     #[tokio::test]
     async fn an_event_that_never_fits_does_not_block_the_others() {
-        let trial = SourceHarness::new();
+        let harness = SourceHarness::new();
         // 3 refused whole, then the first half (one event) refused for good.
-        trial.reply_with([CommitReply::TooLarge, CommitReply::TooLarge]);
-        assert_eq!(commit(&trial.context, events(3)).await, RetryOutcome::Done);
-        assert_eq!(bodies(&trial.events()), ["1", "2"]);
+        harness.reply_with([CommitReply::TooLarge, CommitReply::TooLarge]);
+        assert_eq!(commit(&harness.context, events(3)).await, RetryOutcome::Done);
+        assert_eq!(bodies(&harness.events()), ["1", "2"]);
     }
 
     #[tokio::test]
     async fn a_poisonous_event_is_dropped_and_counted_and_the_others_arrive() {
         let channel = narrow_channel(1000);
-        let trial = SourceHarness::over(&channel);
+        let harness = SourceHarness::over(&channel);
         let batch = ["before", &"x".repeat(1001), "behind"];
         let batch = batch.map(|body| Event::new(body.to_owned())).to_vec();
-        assert_eq!(commit(&trial.context, batch).await, RetryOutcome::Done);
+        assert_eq!(commit(&harness.context, batch).await, RetryOutcome::Done);
         assert_eq!(held(&*channel), ["before", "behind"]);
-        let counters = &trial.context.counters;
+        let counters = &harness.context.counters;
         assert_eq!((counters.event_received.get(), counters.event_accepted.get()), (3, 2));
         assert_eq!(counters.generic_processing_fail.get(), 1);
         assert_eq!(counters.append_batch_accepted.get(), 0, "not the whole batch");
@@ -247,35 +247,35 @@ mod tests {
 
     #[tokio::test]
     async fn a_retried_batch_counts_as_received_once() {
-        let trial = SourceHarness::new();
-        trial.reply_with([CommitReply::Full, CommitReply::Full]);
-        commit(&trial.context, events(2)).await;
-        let counters = &trial.context.counters;
+        let harness = SourceHarness::new();
+        harness.reply_with([CommitReply::Full, CommitReply::Full]);
+        commit(&harness.context, events(2)).await;
+        let counters = &harness.context.counters;
         assert_eq!((counters.event_received.get(), counters.append_batch_received.get()), (2, 1));
         assert_eq!(counters.append_batch_accepted.get(), 1);
     }
 
     #[tokio::test]
     async fn after_the_stop_signal_exactly_one_more_try_is_made() {
-        let trial = SourceHarness::new();
-        trial.always(CommitReply::Full);
-        trial.stop();
-        assert_eq!(commit(&trial.context, events(3)).await, RetryOutcome::Stopped(3));
-        assert_eq!(trial.tries(), 1);
+        let harness = SourceHarness::new();
+        harness.always(CommitReply::Full);
+        harness.stop();
+        assert_eq!(commit(&harness.context, events(3)).await, RetryOutcome::Stopped(3));
+        assert_eq!(harness.tries(), 1);
     }
 
     #[tokio::test]
     async fn the_pending_events_of_a_cancelled_source_are_counted_once() {
-        let trial = SourceHarness::with_capacity(2);
-        let lost = || trial.context.counters.drops.get(DropReason::Stopped);
-        trial.reply_with([CommitReply::Take, CommitReply::Held]);
+        let harness = SourceHarness::with_capacity(2);
+        let lost = || harness.context.counters.drops.get(DropReason::Stopped);
+        harness.reply_with([CommitReply::Take, CommitReply::Held]);
         let cut_off =
-            tokio::time::timeout(Duration::from_millis(20), commit(&trial.context, events(5)));
+            tokio::time::timeout(Duration::from_millis(20), commit(&harness.context, events(5)));
         assert!(cut_off.await.is_err(), "the second of three batches hangs");
         assert_eq!(lost(), 3);
-        trial.reply_with([CommitReply::Take]);
-        assert_eq!(commit(&trial.context, events(2)).await, RetryOutcome::Done);
-        let of_source = LostMessages::of(&trial.context);
+        harness.reply_with([CommitReply::Take]);
+        assert_eq!(commit(&harness.context, events(2)).await, RetryOutcome::Done);
+        let of_source = LostMessages::of(&harness.context);
         for (is_answered, expected) in [(false, 7), (true, 7)] {
             let mut unread = UncommittedLines::new((!is_answered).then(|| Arc::clone(&of_source)));
             unread.bytes.extend_from_slice(b"a\nb\nc");
@@ -289,11 +289,11 @@ mod tests {
 
     #[tokio::test]
     async fn events_left_at_a_stop_are_counted_even_if_the_source_is_cancelled() {
-        let trial = SourceHarness::new();
-        let lost = LostMessages::of(&trial.context);
+        let harness = SourceHarness::new();
+        let lost = LostMessages::of(&harness.context);
         lost.note(2, b"a\nb\nc");
-        assert_eq!(trial.context.counters.drops.get(DropReason::Stopped), 4, "at once");
+        assert_eq!(harness.context.counters.drops.get(DropReason::Stopped), 4, "at once");
         drop(lost);
-        assert_eq!(trial.context.counters.drops.get(DropReason::Stopped), 4, "and once");
+        assert_eq!(harness.context.counters.drops.get(DropReason::Stopped), 4, "and once");
     }
 }

@@ -9,10 +9,10 @@ use super::test_support::{SourceHarness, bodies, build};
 #[tokio::test]
 async fn the_source_of_the_page_runs_and_stops_on_request() {
     let source = build(&example::TYPE, &[("every", "5")]).unwrap();
-    let trial = SourceHarness::new();
-    trial.run(source.as_ref(), trial.until_events(3)).await.unwrap();
-    let said = format!("{} is here", trial.context.name);
-    assert!(bodies(&trial.events()).iter().all(|body| *body == said));
+    let harness = SourceHarness::new();
+    harness.run(source.as_ref(), harness.until_events(3)).await.unwrap();
+    let said = format!("{} is here", harness.context.name);
+    assert!(bodies(&harness.events()).iter().all(|body| *body == said));
     assert!(build(&example::TYPE, &[("every", "0")]).is_err());
 }
 

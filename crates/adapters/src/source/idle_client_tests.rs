@@ -75,12 +75,12 @@ async fn a_silent_client_costs_only_its_connection_whatever_it_sent_before() {
             }
             let source = build(kind, &pairs).unwrap();
             let totals = Arc::<ClientTotals>::default();
-            let mut trial = SourceHarness::new();
-            trial.context.clients = ClientLimits::new(64 * MIB, 100, Arc::clone(&totals));
+            let mut harness = SourceHarness::new();
+            harness.context.clients = ClientLimits::new(64 * MIB, 100, Arc::clone(&totals));
             let tls = if has_tls { TLS_CONNECTION_BYTES } else { 0 };
             let held = || totals.memory_bytes.get() as usize;
             let script = async {
-                trial.until_started().await;
+                harness.until_started().await;
                 let mut client = connected(free, has_tls).await;
                 let what = format!("{:?}, TLS {has_tls}", kind.names[0]);
                 let silent = CONNECTION_BYTES + tls;
@@ -89,14 +89,14 @@ async fn a_silent_client_costs_only_its_connection_whatever_it_sent_before() {
                 assert_eq!(held(), silent, "{what}: before its first byte");
                 client.write_all(&sent).await.unwrap();
                 client.flush().await.unwrap();
-                trial.until_events(1).await;
+                harness.until_events(1).await;
                 let silent = silent + kept;
                 until(&format!("{what}: {silent} bytes again"), || held() == silent).await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 assert_eq!(held(), silent, "{what}: once it was silent again");
-                assert_eq!(trial.context.counters.held_bytes.get(), 0);
+                assert_eq!(harness.context.counters.held_bytes.get(), 0);
             };
-            trial.run(&*source, script).await.unwrap();
+            harness.run(&*source, script).await.unwrap();
             assert_eq!(held(), 0, "{:?}", kind.names);
         }
     }
@@ -112,14 +112,14 @@ async fn a_running_datagram_source_keeps_its_batch_in_the_budget() {
         ] {
             let source = build(kind, &pairs).unwrap();
             let totals = Arc::<ClientTotals>::default();
-            let mut trial = SourceHarness::new();
-            trial.context.clients = ClientLimits::new(memory, 100, Arc::clone(&totals));
+            let mut harness = SourceHarness::new();
+            harness.context.clients = ClientLimits::new(memory, 100, Arc::clone(&totals));
             let held = || totals.memory_bytes.get() as usize;
             let script = async {
-                trial.until_started().await;
+                harness.until_started().await;
                 until("its memory", || expected.contains(&held())).await;
             };
-            trial.run(&*source, script).await.unwrap();
+            harness.run(&*source, script).await.unwrap();
             assert_eq!(held(), 0);
         }
     }

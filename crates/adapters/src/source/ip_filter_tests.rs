@@ -38,10 +38,10 @@ async fn every_tcp_source_denies_clients_by_its_rules() {
             let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let port = free.port().to_string();
             let source = build(kind, &pairs((key, &port), rules)).unwrap();
-            let trial = SourceHarness::new();
-            let open = &trial.context.counters.open_connection;
+            let harness = SourceHarness::new();
+            let open = &harness.context.counters.open_connection;
             let script = async {
-                trial.until_started().await;
+                harness.until_started().await;
                 let mut client = TcpStream::connect(free).await.unwrap();
                 if comes_in {
                     until("the connection", || open.get() == 1).await;
@@ -50,7 +50,7 @@ async fn every_tcp_source_denies_clients_by_its_rules() {
                     assert_eq!(read.unwrap_or(0), 0, "{:?}", kind.names);
                 }
             };
-            let words = captured_log(async { trial.run(&*source, script).await.unwrap() }).await;
+            let words = captured_log(async { harness.run(&*source, script).await.unwrap() }).await;
             let is_said = words.contains("turned away by the rule deny:ip:127.* of ipFilterRules");
             assert_eq!(is_said, !comes_in, "{:?}: {words}", kind.names);
         }
@@ -64,19 +64,19 @@ async fn every_datagram_source_counts_the_datagrams_of_denied_senders() {
             let free: SocketAddr = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             let port = free.port().to_string();
             let source = build(kind, &pairs(("port", &port), rules)).unwrap();
-            let trial = SourceHarness::new();
-            let drops = &trial.context.counters.drops;
+            let harness = SourceHarness::new();
+            let drops = &harness.context.counters.drops;
             let script = async {
-                trial.until_started().await;
+                harness.until_started().await;
                 let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
                 for _ in 0..3 {
                     socket.send_to(b"<13>x", free).unwrap();
                 }
                 let expected = if comes_in { (3, 0) } else { (0, 3) };
-                let now = || (trial.events().len(), drops.get(DropReason::Denied));
+                let now = || (harness.events().len(), drops.get(DropReason::Denied));
                 until("three datagrams", || now() == expected).await;
             };
-            let words = captured_log(async { trial.run(&*source, script).await.unwrap() }).await;
+            let words = captured_log(async { harness.run(&*source, script).await.unwrap() }).await;
             let said = words.matches("turned away by the rule deny:ip:127.*").count();
             assert_eq!(said, usize::from(!comes_in), "{words}");
         }
@@ -112,14 +112,14 @@ async fn rules_about_certificates_decide_once_the_handshake_is_done() {
         let filter = IpFilter::read(&mut SettingsReader::new(&settings), Some(&tls)).unwrap();
         let listening = SourceListener::new("127.0.0.1".to_owned(), 0, 10, b"");
         let listening = listening.with_tls(Some(tls.clone())).filtered(filter);
-        let trial = SourceHarness::new();
+        let harness = SourceHarness::new();
         let session = |arrival: PendingSession| async move {
             let Some(mut stream) = arrival.greet().await else { return };
             stream.write_all(b"welcome").await.unwrap();
             let _ = stream.read(&mut [0]).await;
         };
         let script = async {
-            trial.until_started().await;
+            harness.until_started().await;
             let own = KeyStore { path: golden("client.pem"), password: password() };
             for (own, comes_in) in [(Some(own), with), (None, without)] {
                 let truststore = Some(golden("ca.pem"));
@@ -131,9 +131,9 @@ async fn rules_about_certificates_decide_once_the_handshake_is_done() {
                 let heard = within(60, "a word", stream.read_exact(&mut read)).await;
                 assert_eq!(heard.is_ok(), comes_in, "{rules}");
             }
-            trial.stop();
+            harness.stop();
         };
-        let both = async { tokio::join!(listening.serve(&trial.context, session), script).0 };
+        let both = async { tokio::join!(listening.serve(&harness.context, session), script).0 };
         let words = captured_log(async { both.await.unwrap() }).await;
         assert_eq!(words.contains("turned away by the rule"), !(with && without), "{words}");
         assert_eq!(words.contains("certificate=\"web1\""), !with, "{rules}: {words}");

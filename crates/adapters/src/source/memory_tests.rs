@@ -22,7 +22,7 @@ const LITTLE: usize = 2 * 1024 * 1024;
 const MUCH: usize = 256 * 1024 * 1024;
 
 struct MemoryHarness {
-    trial: SourceHarness,
+    harness: SourceHarness,
     source: Box<dyn Source>,
     address: SocketAddr,
     totals: Arc<ClientTotals>,
@@ -35,22 +35,22 @@ impl MemoryHarness {
         let mut pairs = vec![("bind", "127.0.0.1"), ("host", "127.0.0.1"), (key, &*port)];
         pairs.extend(more);
         let source = build(kind, &pairs).unwrap();
-        let mut trial = SourceHarness::with_capacity(100_000);
+        let mut harness = SourceHarness::with_capacity(100_000);
         let totals = Arc::<ClientTotals>::default();
-        trial.context.clients = ClientLimits::new(memory, 100, Arc::clone(&totals));
-        Self { trial, source, address: free, totals }
+        harness.context.clients = ClientLimits::new(memory, 100, Arc::clone(&totals));
+        Self { harness, source, address: free, totals }
     }
 
     /// Connects, sends `bytes` and runs `script` with the connection.
     async fn speaks(&self, bytes: &[u8], script: impl AsyncFnOnce(TcpStream)) {
         let script = async {
-            self.trial.until_started().await;
+            self.harness.until_started().await;
             let mut client = TcpStream::connect(self.address).await.unwrap();
             self.until_held(CONNECTION_BYTES).await;
             client.write_all(bytes).await.unwrap();
             script(client).await;
         };
-        self.trial.run(&*self.source, script).await.unwrap();
+        self.harness.run(&*self.source, script).await.unwrap();
     }
 
     async fn until_held(&self, bytes: usize) {
@@ -86,7 +86,7 @@ async fn an_unfinished_line_is_charged_with_twice_its_bytes() {
     ] {
         let rig = MemoryHarness::new(kind, key, more, MUCH);
         // Without permits a connection is read by the least size, whatever it sends.
-        let reads = Arc::clone(&rig.trial.context.clients.reads);
+        let reads = Arc::clone(&rig.harness.context.clients.reads);
         let all = u32::try_from(reads.available_permits()).unwrap();
         let _none = reads.try_acquire_many_owned(all).unwrap();
         let line = [&b"<13>"[..], &b"x".repeat(100_000)].concat();
@@ -112,7 +112,7 @@ async fn a_json_body_reserves_memory_before_parsing() {
                 assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{events}: {answer}");
             };
             rig.speaks(request.as_bytes(), script).await;
-            assert_eq!(rig.trial.events().len(), if status == "200" { events } else { 0 });
+            assert_eq!(rig.harness.events().len(), if status == "200" { events } else { 0 });
         }
     }
 }
@@ -130,6 +130,6 @@ async fn a_thrift_call_reserves_memory_before_decoding() {
             assert_eq!(read.unwrap_or(0) > 0, is_taken);
         };
         rig.speaks(&call, script).await;
-        assert_eq!(rig.trial.events().len(), if is_taken { events.len() } else { 0 });
+        assert_eq!(rig.harness.events().len(), if is_taken { events.len() } else { 0 });
     }
 }

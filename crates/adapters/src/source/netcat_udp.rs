@@ -142,8 +142,8 @@ mod tests {
         build(&mut SettingsReader::new(&settings)).unwrap()
     }
 
-    async fn sender(trial: &SourceHarness, source: &NetcatUdp) -> UdpSocket {
-        trial.until_started().await;
+    async fn sender(harness: &SourceHarness, source: &NetcatUdp) -> UdpSocket {
+        harness.until_started().await;
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = source.bound.lock().unwrap().unwrap();
         socket.connect(address).await.unwrap();
@@ -152,21 +152,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_datagram_is_its_first_line_and_its_senders_address() {
-        let (trial, source) = (SourceHarness::new(), source(&[("remoteAddress", "peer")]));
+        let (harness, source) = (SourceHarness::new(), source(&[("remoteAddress", "peer")]));
         let mut peer = String::new();
         let script = async {
-            let socket = sender(&trial, &source).await;
+            let socket = sender(&harness, &source).await;
             for datagram in [&b"one\n"[..], b"two", b"", b"first\nsecond\n", b"\xff\0"] {
                 socket.send(datagram).await.unwrap();
             }
             peer = format!("/{}", socket.local_addr().unwrap());
-            trial.until_events(5).await;
+            harness.until_events(5).await;
         };
-        trial.run(&source, script).await.unwrap();
-        let events = trial.events();
+        harness.run(&source, script).await.unwrap();
+        let events = harness.events();
         assert_eq!(bodies(&events)[..4], ["one", "two", "", "first"]);
         assert_eq!(&events[4].body[..], b"\xff\0");
-        let drops = &trial.context.counters.drops;
+        let drops = &harness.context.counters.drops;
         assert_eq!(drops.get(DropReason::ExtraLine), 1, "the second line");
         for event in events {
             assert_eq!((event.headers.len(), event.headers.get("peer")), (1, Some(peer.as_str())));
@@ -175,58 +175,58 @@ mod tests {
 
     #[tokio::test]
     async fn the_largest_datagram_comes_whole() {
-        let (trial, source) = (SourceHarness::new(), source(&[]));
+        let (harness, source) = (SourceHarness::new(), source(&[]));
         let script = async {
-            let socket = sender(&trial, &source).await;
+            let socket = sender(&harness, &source).await;
             socket.send(&[b'x'; 65_507]).await.unwrap();
-            trial.until_events(1).await;
+            harness.until_events(1).await;
         };
-        trial.run(&source, script).await.unwrap();
-        assert_eq!(trial.events()[0].body.len(), 65_507);
-        assert!(trial.events()[0].headers.get("REMOTE_ADDRESS").is_some());
+        harness.run(&source, script).await.unwrap();
+        assert_eq!(harness.events()[0].body.len(), 65_507);
+        assert!(harness.events()[0].headers.get("REMOTE_ADDRESS").is_some());
     }
 
     #[tokio::test]
     async fn received_datagrams_wait_for_the_channel_and_come_together() {
-        let (trial, source) = (SourceHarness::with_capacity(4), source(&[]));
-        trial.reply_with([CommitReply::Full]);
+        let (harness, source) = (SourceHarness::with_capacity(4), source(&[]));
+        harness.reply_with([CommitReply::Full]);
         let script = async {
-            let socket = sender(&trial, &source).await;
+            let socket = sender(&harness, &source).await;
             socket.send(b"0").await.unwrap();
-            trial.until_tries(1).await;
+            harness.until_tries(1).await;
             for i in 1..6 {
                 socket.send(i.to_string().as_bytes()).await.unwrap();
             }
-            trial.until_events(6).await;
+            harness.until_events(6).await;
         };
-        trial.run(&source, script).await.unwrap();
-        assert_eq!(bodies(&trial.events()), ["0", "1", "2", "3", "4", "5"]);
-        assert_eq!(trial.batches(), [1, 4, 1]);
+        harness.run(&source, script).await.unwrap();
+        assert_eq!(bodies(&harness.events()), ["0", "1", "2", "3", "4", "5"]);
+        assert_eq!(harness.batches(), [1, 4, 1]);
     }
 
     #[tokio::test]
     async fn datagrams_received_before_a_stop_are_taken_or_counted() {
         for (reply, taken) in [(CommitReply::Take, 21), (CommitReply::Full, 0)] {
-            let (trial, source) = (SourceHarness::new(), source(&[]));
-            trial.reply_with([CommitReply::Held]);
-            trial.always(reply);
+            let (harness, source) = (SourceHarness::new(), source(&[]));
+            harness.reply_with([CommitReply::Held]);
+            harness.always(reply);
             let script = async {
-                let socket = sender(&trial, &source).await;
+                let socket = sender(&harness, &source).await;
                 socket.send(b"0").await.unwrap();
-                trial.until_tries(1).await;
+                harness.until_tries(1).await;
                 if reply == CommitReply::Full {
-                    trial.room(0);
+                    harness.set_room(0);
                 }
                 for _ in 0..20 {
                     socket.send(b"later").await.unwrap();
                 }
                 // They wait in the socket: the source waits for the channel.
-                trial.stop();
-                trial.release();
+                harness.stop();
+                harness.release();
             };
-            trial.run(&source, script).await.unwrap();
-            assert_eq!(trial.events().len(), taken, "{reply:?}");
-            let stopped = trial.context.counters.drops.get(DropReason::Stopped);
+            harness.run(&source, script).await.unwrap();
+            assert_eq!(harness.events().len(), taken, "{reply:?}");
+            let stopped = harness.context.counters.drops.get(DropReason::Stopped);
             assert_eq!(stopped, 21 - taken as u64, "{reply:?}");
         }
     }
@@ -234,14 +234,14 @@ mod tests {
     /// During a commit more datagrams arrive than the next batch takes, also after the stop.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_steady_stream_does_not_keep_the_source_from_stopping() {
-        let (trial, source) = (SourceHarness::new(), source(&[]));
-        trial.always(CommitReply::Slow(5));
+        let (harness, source) = (SourceHarness::new(), source(&[]));
+        harness.always(CommitReply::Slow(5));
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let over = std::sync::atomic::AtomicBool::new(false);
         let ended = std::thread::scope(|scope| {
             let (socket, over) = (&socket, &over);
             let script = async {
-                trial.until_started().await;
+                harness.until_started().await;
                 socket.connect(source.bound.lock().unwrap().unwrap()).unwrap();
                 scope.spawn(move || {
                     while !over.load(std::sync::atomic::Ordering::SeqCst) {
@@ -249,10 +249,10 @@ mod tests {
                         let _ = socket.send(b"x");
                     }
                 });
-                trial.until_events(100).await;
+                harness.until_events(100).await;
             };
             let ended = tokio::task::block_in_place(|| {
-                tokio::runtime::Handle::current().block_on(trial.run(&source, script))
+                tokio::runtime::Handle::current().block_on(harness.run(&source, script))
             });
             over.store(true, std::sync::atomic::Ordering::SeqCst);
             ended

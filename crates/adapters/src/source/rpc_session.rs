@@ -152,7 +152,7 @@ impl RpcSession {
     }
 
     /// Marks that a request of a known client has come; returns whether it is known.
-    pub(crate) fn heard(&self) -> bool {
+    pub(crate) fn note_request(&self) -> bool {
         self.contact.iter().for_each(ClientConnection::message);
         self.contact.is_some()
     }

@@ -72,29 +72,29 @@ mod tests {
 
     #[tokio::test]
     async fn counts_from_zero_and_ends_after_the_total() {
-        let trial = SourceHarness::new();
+        let harness = SourceHarness::new();
         let source = build(&TYPE, &[("totalEvents", "5"), ("batchSize", "2")]).unwrap();
-        source.run(&trial.context).await.unwrap();
-        assert_eq!(bodies(&trial.events()), ["0", "1", "2", "3", "4"]);
-        assert_eq!(trial.batches(), [2, 2, 1]);
+        source.run(&harness.context).await.unwrap();
+        assert_eq!(bodies(&harness.events()), ["0", "1", "2", "3", "4"]);
+        assert_eq!(harness.batches(), [2, 2, 1]);
     }
 
     #[tokio::test]
     async fn a_refused_number_comes_again() {
-        let trial = SourceHarness::new();
-        trial.reply_with([CommitReply::Take, CommitReply::Full, CommitReply::Take]);
+        let harness = SourceHarness::new();
+        harness.reply_with([CommitReply::Take, CommitReply::Full, CommitReply::Take]);
         let source = build(&TYPE, &[("totalEvents", "3")]).unwrap();
-        source.run(&trial.context).await.unwrap();
-        assert_eq!(bodies(&trial.events()), ["0", "1", "2"]);
+        source.run(&harness.context).await.unwrap();
+        assert_eq!(bodies(&harness.events()), ["0", "1", "2"]);
     }
 
     #[tokio::test]
     async fn continues_after_a_restart_and_stops_on_request() {
-        let trial = SourceHarness::new();
+        let harness = SourceHarness::new();
         let source = build(&TYPE, &[]).unwrap();
-        let script = until("some numbers", || trial.events().len() > 10);
-        trial.run(source.as_ref(), script).await.unwrap();
-        let n = trial.events().len();
+        let script = until("some numbers", || harness.events().len() > 10);
+        harness.run(source.as_ref(), script).await.unwrap();
+        let n = harness.events().len();
         let again = SourceHarness::new();
         again.run(source.as_ref(), again.until_events(1)).await.unwrap();
         assert_eq!(bodies(&again.events())[0], n.to_string());

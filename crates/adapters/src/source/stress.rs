@@ -149,44 +149,48 @@ mod tests {
 
     #[tokio::test]
     async fn makes_the_configured_number_of_events_and_ends() {
-        let trial = SourceHarness::new();
+        let harness = SourceHarness::new();
         let pairs = [("size", "4"), ("maxTotalEvents", "6"), ("batchSize", "4")];
-        build(&TYPE, &pairs).unwrap().run(&trial.context).await.unwrap();
-        assert_eq!(trial.batches(), [4, 2]);
-        assert!(trial.events().iter().all(|e| &e.body[..] == b"\x7f\x7f\x7f\x7f"));
+        build(&TYPE, &pairs).unwrap().run(&harness.context).await.unwrap();
+        assert_eq!(harness.batches(), [4, 2]);
+        assert!(harness.events().iter().all(|e| &e.body[..] == b"\x7f\x7f\x7f\x7f"));
     }
 
     #[tokio::test]
     async fn a_refused_event_counts_as_tried_but_not_as_successful() {
-        let trial = SourceHarness::new();
-        trial.reply_with([CommitReply::Full]);
+        let harness = SourceHarness::new();
+        harness.reply_with([CommitReply::Full]);
         let source = build(&TYPE, &[("maxTotalEvents", "3")]).unwrap();
-        source.run(&trial.context).await.unwrap();
-        assert_eq!((trial.tries(), trial.events().len()), (3, 2));
-        let trial = SourceHarness::new();
-        trial.reply_with([CommitReply::Full]);
+        source.run(&harness.context).await.unwrap();
+        assert_eq!((harness.tries(), harness.events().len()), (3, 2));
+        let harness = SourceHarness::new();
+        harness.reply_with([CommitReply::Full]);
         let source = build(&TYPE, &[("maxSuccessfulEvents", "3")]).unwrap();
-        source.run(&trial.context).await.unwrap();
-        assert_eq!((trial.tries(), trial.events().len()), (4, 3));
-        assert_eq!(trial.events()[0].body.len(), 500);
+        source.run(&harness.context).await.unwrap();
+        assert_eq!((harness.tries(), harness.events().len()), (4, 3));
+        assert_eq!(harness.events()[0].body.len(), 500);
     }
 
     #[tokio::test]
     async fn keeps_to_its_rate() {
-        let trial = SourceHarness::new();
+        let harness = SourceHarness::new();
         let source = build(&TYPE, &[("maxEventsPerSecond", "2")]).unwrap();
-        let before = trial.context.clock.now();
-        trial.run(source.as_ref(), trial.until_events(2)).await.unwrap();
+        let before = harness.context.clock.now();
+        harness.run(source.as_ref(), harness.until_events(2)).await.unwrap();
         // The second event must not come before half a second after the first.
-        assert!(trial.context.clock.now() - before >= Duration::from_millis(490));
+        assert!(harness.context.clock.now() - before >= Duration::from_millis(490));
     }
 
     #[tokio::test]
     async fn an_event_too_large_for_every_channel_ends_the_source_with_an_error() {
-        let trial = SourceHarness::over(&narrow_channel(1000));
+        let harness = SourceHarness::over(&narrow_channel(1000));
         let source = build(&TYPE, &[("size", "1001"), ("maxTotalEvents", "5")]).unwrap();
-        let failure = source.run(&trial.context).await.unwrap_err().to_string();
+        let failure = source.run(&harness.context).await.unwrap_err().to_string();
         assert!(failure.contains("size") && failure.contains("byte_capacity"), "{failure}");
-        assert_eq!(trial.context.counters.channel_write_fail.get(), 1, "it does not retry forever");
+        assert_eq!(
+            harness.context.counters.channel_write_fail.get(),
+            1,
+            "it does not retry forever"
+        );
     }
 }

@@ -144,13 +144,13 @@ impl SourceHarness {
 
     /// Returns a harness with a real channel; its own collection of events stays empty.
     pub(crate) fn over(channel: &Arc<dyn Channel>) -> Self {
-        let mut trial = Self::new();
+        let mut harness = Self::new();
         let (selector, _) = Replicating::new(&["c1".to_owned()], &[]);
         let channels = vec![NamedChannel { name: "c1".to_owned(), channel: Arc::clone(channel) }];
-        let counters = Arc::clone(&trial.context.counters);
+        let counters = Arc::clone(&harness.context.counters);
         let intake = ChannelProcessor::new("r1", Box::new(selector), channels, counters);
-        trial.context.intake = Arc::new(intake);
-        trial
+        harness.context.intake = Arc::new(intake);
+        harness
     }
 
     /// Sets the replies to the next commits, in order.
@@ -167,7 +167,7 @@ impl SourceHarness {
         self.intake.release.notify_one();
     }
 
-    pub(crate) fn room(&self, events: usize) {
+    pub(crate) fn set_room(&self, events: usize) {
         self.intake.book().room = Some(events);
     }
 

@@ -88,7 +88,7 @@ pub fn put(out: &mut Vec<u8>, words: &str, text: Option<&str>) {
 /// Returns the bytes of text that reach the members of `channel` in one line: the server prepends the sender and
 /// cuts what is too long then.
 #[must_use]
-pub fn room(nick: &str, user: &str, channel: &str) -> usize {
+pub fn text_bytes_max(nick: &str, user: &str, channel: &str) -> usize {
     let head =
         ":!~@ PRIVMSG  :\r\n".len() + nick.len() + user.len() + HOST_BYTES_MAX + channel.len();
     // A nickname and a channel have some 200 bytes at most; some room always remains.
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_line_has_room_for_what_the_server_puts_before_it() {
         let (nick, user, channel) = ("pond", "pond", "#logs");
-        let text = "x".repeat(room(nick, user, channel));
+        let text = "x".repeat(text_bytes_max(nick, user, channel));
         let host = "h".repeat(HOST_BYTES_MAX);
         let relayed = format!(":{nick}!~{user}@{host} PRIVMSG {channel} :{text}\r\n");
         assert_eq!(relayed.len(), LINE_BYTES_MAX);

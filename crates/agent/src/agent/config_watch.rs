@@ -88,8 +88,11 @@ impl ConfigWatch {
                 return ReloadCause::Changed;
             }
             if found != self.looks {
-                self.looks =
-                    if self.may_be_incomplete(&found) { self.settled(found).await } else { found };
+                self.looks = if self.may_be_incomplete(&found) {
+                    self.until_unchanged(found).await
+                } else {
+                    found
+                };
                 tracing::info!("the configuration has changed; reading it again");
                 return ReloadCause::Changed;
             }
@@ -108,7 +111,7 @@ impl ConfigWatch {
     }
 
     /// Returns the fingerprints once they no longer change.
-    async fn settled(&self, mut found: Vec<OriginState>) -> Vec<OriginState> {
+    async fn until_unchanged(&self, mut found: Vec<OriginState>) -> Vec<OriginState> {
         for _ in 0..SETTLE_LOOKS {
             tokio::time::sleep(SETTLE).await;
             let before = std::mem::take(&mut found);

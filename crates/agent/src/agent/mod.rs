@@ -162,7 +162,7 @@ fn run_to_its_end(options: &AgentOptions) -> Result<(), AgentError> {
     // A turn of a busy connection is long, and a thousand may be waiting for theirs. Their events
     // must leave all the same, so the threads of sinks share the processors with them, not a queue.
     let sinks = runtime_of("sinks")?;
-    let ended = runtime.block_on(live(options, sinks.handle()));
+    let ended = runtime.block_on(run_agent(options, sinks.handle()));
     // Not dropped: that would wait for blocking calls that hang.
     runtime.shutdown_background();
     sinks.shutdown_background();
@@ -174,7 +174,7 @@ fn runtime_of(name: &str) -> Result<Runtime, AgentError> {
     builder.enable_all().thread_name(name).build().map_err(AgentError::Runtime)
 }
 
-async fn live(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentError> {
+async fn run_agent(options: &AgentOptions, sinks_on: &Handle) -> Result<(), AgentError> {
     let mut signals = StopSignals::new().map_err(AgentError::Runtime)?;
     let begun = tokio::select! {
         biased;

@@ -113,7 +113,7 @@ fn unusable_directory(file: &FileChannelSettings) -> Option<String> {
 /// or belongs to another channel.
 pub(super) fn other_members(file: &FileChannelSettings) -> Option<String> {
     let options = looking(file, file.open_degraded);
-    let looked = inspection::look_at_members(&RealDisk::read_only(), &options);
+    let looked = inspection::check_members(&RealDisk::read_only(), &options);
     looked.err().map(|error| error.to_string())
 }
 

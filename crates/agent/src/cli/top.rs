@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &TopArguments) -> Result<(), CommandError> {
         once(&agents, sort, arguments.json)
     } else {
         let _inside = runtime.enter();
-        live(&targets, access, sort, every)
+        watch(&targets, access, sort, every)
     };
     // The runtime is not dropped: that would wait for name lookups.
     runtime.shutdown_background();
@@ -146,7 +146,7 @@ fn once(agents: &[AgentState], sort: SortOrder, as_json: bool) -> Result<(), Com
     }
 }
 
-fn live(
+fn watch(
     targets: &[AgentAddress],
     access: AgentAccess,
     sort: SortOrder,

@@ -21,8 +21,8 @@ const SECONDS_DEFAULT: u64 = 60;
 
 pub(super) fn run(arguments: &TortureArguments) -> Result<(), CommandError> {
     match &arguments.command {
-        None => torment(&arguments.run),
-        Some(TortureCommand::Life) => torture::live().map_err(cannot),
+        None => run_campaign(&arguments.run),
+        Some(TortureCommand::Life) => torture::run_child().map_err(cannot),
         Some(TortureCommand::Write(arguments)) => write(arguments),
         Some(TortureCommand::Collect(arguments)) => collect(arguments),
         Some(TortureCommand::Verify(arguments)) => verify(arguments),
@@ -39,7 +39,7 @@ fn seed_or_drawn(seed: Option<u64>) -> u64 {
     seed.unwrap_or_else(|| SystemRandom.next_u64() >> 32)
 }
 
-fn torment(arguments: &RunArguments) -> Result<(), CommandError> {
+fn run_campaign(arguments: &RunArguments) -> Result<(), CommandError> {
     let kills = arguments.kills;
     let seconds = arguments.seconds.or(kills.is_none().then_some(SECONDS_DEFAULT));
     let limit = RunLimit { time: seconds.map(Duration::from_secs), kills };

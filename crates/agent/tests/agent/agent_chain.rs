@@ -48,7 +48,7 @@ fn started(directory: &Path, name: &str) -> Agent {
 
 /// Kills one after the other, at least `kills` times and until `events` were acknowledged; returns
 /// how often each was killed.
-fn torment(
+fn kill_repeatedly(
     directory: &Path,
     agents: &mut [Option<Agent>],
     client: &Client,
@@ -98,7 +98,7 @@ fn three_agents_in_a_chain_that_are_killed_at_random_lose_and_alter_nothing() {
     let (acknowledged, killed) = std::thread::scope(|scope| {
         let running = scope.spawn(|| client.run(ports[0]));
         let tormented = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            torment(directory, &mut agents, &client, &mut random, (events, kills))
+            kill_repeatedly(directory, &mut agents, &client, &mut random, (events, kills))
         }));
         client.stop.store(true, Ordering::SeqCst);
         let acknowledged = running.join().expect("the client ends");

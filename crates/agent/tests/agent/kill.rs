@@ -82,7 +82,7 @@ impl Client {
 }
 
 /// Kills and restarts the agent `kills` times while `client` sends.
-fn torment(directory: &std::path::Path, client: &Client, random: &mut Random, kills: u64) {
+fn kill_repeatedly(directory: &std::path::Path, client: &Client, random: &mut Random, kills: u64) {
     for kill in 0..kills {
         let mut agent = Agent::start(directory, "k", "k.conf");
         // Most kills hit a working agent; every fourth may hit one that is still opening.
@@ -118,7 +118,7 @@ fn kill_9_at_random_moments_loses_and_alters_nothing() {
     let acknowledged = std::thread::scope(|scope| {
         let running = scope.spawn(|| client.run(port));
         let tormented = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            torment(directory.path(), &client, &mut random, kills);
+            kill_repeatedly(directory.path(), &client, &mut random, kills);
         }));
         client.stop.store(true, Ordering::SeqCst);
         let acknowledged = running.join().expect("the client ends");

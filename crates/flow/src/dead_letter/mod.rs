@@ -85,14 +85,14 @@ impl RefusedEvents {
         suspicion.last = None;
     }
 
-    /// Returns true if [`Self::settle`] logs all there is to log of a refusal of `events` together.
+    /// Returns true if [`Self::handle`] logs all there is to log of a refusal of `events` together.
     pub(super) fn says(&self, events: usize) -> bool {
         events > 1 || self.gives_up()
     }
 
     /// Handles a refused `batch`; `last` means that it will not be tried again, since the channel ends with the
     /// process.
-    pub(super) async fn settle(
+    pub(super) async fn handle(
         &self,
         sink: &str,
         batch: &[Event],

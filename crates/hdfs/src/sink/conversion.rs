@@ -112,7 +112,9 @@ impl Conversion {
                 Some(_) => None,
                 // Its name was taken from it by the rename that the note announced.
                 None => match self.calls.status(&name).await? {
-                    Some(found) if found.length == length => return self.forget(from).await,
+                    Some(found) if found.length == length => {
+                        return self.remove_spooled(from).await;
+                    }
                     _ => None,
                 },
             },
@@ -127,7 +129,7 @@ impl Conversion {
             self.spool.on_disk("note", from, move |spool, from| spool.note_upload(from, &note));
         noted.await?;
         self.calls.rename(&made, to).await?;
-        self.forget(from).await
+        self.remove_spooled(from).await
     }
 
     async fn begin(&self, from: &str) -> Result<Making, FileSystemError> {
@@ -202,7 +204,7 @@ impl Conversion {
         Ok(noted.await?.and_then(read))
     }
 
-    async fn forget(&self, from: &str) -> Result<(), FileSystemError> {
+    async fn remove_spooled(&self, from: &str) -> Result<(), FileSystemError> {
         self.spool.on_disk("remove from the spool", from, Spool::remove).await.map(|_| ())
     }
 }

@@ -336,7 +336,7 @@ impl HdfsSink {
                 "{left} files of hdfs.path cannot be closed and renamed; the log has the reason of each, as \"a file is not closed\""
             )));
         }
-        let room = lock(&self.closing_files).room();
+        let room = lock(&self.closing_files).permits();
         let _ = room.acquire().await;
         self.check(context, batch)?;
         if self.settings.exactly_once {
@@ -528,7 +528,7 @@ impl Sink for HdfsSink {
         BATCHES_TOGETHER
     }
 
-    fn gather(&self) -> Duration {
+    fn linger(&self) -> Duration {
         GATHER
     }
 

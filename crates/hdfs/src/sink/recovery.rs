@@ -103,7 +103,7 @@ impl ClosingFiles {
     }
 
     /// Returns what a delivery waits for while more files are to be closed than may be at a time.
-    pub(super) fn room(&self) -> Arc<Semaphore> {
+    pub(super) fn permits(&self) -> Arc<Semaphore> {
         Arc::clone(&self.first_tries)
     }
 

@@ -243,7 +243,7 @@ mod tests {
         AgentAnswer { reading: AgentMetrics::of(&page).expect("a page"), ..AgentAnswer::default() }
     }
 
-    fn heard(at: u64) -> Duration {
+    fn at_second(at: u64) -> Duration {
         Duration::from_secs(at)
     }
 
@@ -255,14 +255,14 @@ mod tests {
     fn two_replies_make_rates_and_a_gap_or_a_restart_makes_none() {
         let mut agents = [AgentState::new("h:1")];
         let rate = |agents: &[AgentState]| rows(agents, SortOrder::Flow)[3].out_per_second;
-        agents[0].hear(heard(10), Ok::<_, AskError>(answer(100, 7)));
+        agents[0].hear(at_second(10), Ok::<_, AskError>(answer(100, 7)));
         assert_eq!((rate(&agents), rows(&agents, SortOrder::Flow)[1].waiting), (None, Some(7.0)));
-        agents[0].hear(heard(12), Ok::<_, AskError>(answer(150, 7)));
+        agents[0].hear(at_second(12), Ok::<_, AskError>(answer(150, 7)));
         assert_eq!(rate(&agents), Some(25.0));
-        agents[0].hear(heard(14), Ok::<_, AskError>(answer(3, 7)));
+        agents[0].hear(at_second(14), Ok::<_, AskError>(answer(3, 7)));
         assert_eq!(rate(&agents), None, "it was started again");
-        agents[0].hear(heard(16), Err(AskError::Timeout));
-        agents[0].hear(heard(18), Err(AskError::NotMillpond));
+        agents[0].hear(at_second(16), Err(AskError::Timeout));
+        agents[0].hear(at_second(18), Err(AskError::NotMillpond));
         let all = rows(&agents, SortOrder::Flow);
         assert!(
             all.iter().all(|row| row.state == state(StateSeverity::Bad, "no answer")),
@@ -270,8 +270,8 @@ mod tests {
         );
         assert_eq!((all.len(), rate(&agents)), (4, None));
         let (since, why) = agents[0].away.clone().expect("away");
-        assert_eq!((since, why.contains("not a millpond agent")), (heard(16), true));
-        agents[0].hear(heard(1000), Ok::<_, AskError>(answer(9000, 7)));
+        assert_eq!((since, why.contains("not a millpond agent")), (at_second(16), true));
+        agents[0].hear(at_second(1000), Ok::<_, AskError>(answer(9000, 7)));
         assert_eq!((rate(&agents), &agents[0].away), (None, &None));
     }
 
@@ -280,7 +280,7 @@ mod tests {
         let mut agents = [AgentState::new("h:1"), AgentState::new("h:2"), AgentState::new("h:3")];
         for (at, waiting) in [(0, 7), (1, 9)] {
             for second in [1, 2] {
-                agents[at].hear(heard(second), Ok::<_, AskError>(answer(second * 10, waiting)));
+                agents[at].hear(at_second(second), Ok::<_, AskError>(answer(second * 10, waiting)));
             }
         }
         assert_eq!(

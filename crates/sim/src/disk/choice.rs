@@ -136,15 +136,15 @@ impl Outcomes {
         let unborn = crash::unborn(&world);
         let born = unborn.iter().take_while(|id| !taken.contains(&Unit::Directory(**id))).count();
         crash::drop_unborn(&mut world, &unborn, born);
-        settle_names(&mut world, &taken);
-        settle_contents(&mut world, &taken, damage.then(|| Lottery::new(seed)));
+        decide_names(&mut world, &taken);
+        decide_contents(&mut world, &taken, damage.then(|| Lottery::new(seed)));
         crash::boot(&mut world);
         world
     }
 }
 
 /// Decides names and lengths: independently, or in the order of the journal.
-fn settle_names(world: &mut World, taken: &BTreeSet<Unit>) {
+fn decide_names(world: &mut World, taken: &BTreeSet<Unit>) {
     let journalling = world.options.model == Model::Journalling;
     for (id, volume) in &mut world.volumes {
         let entry = |unit: &Unit| match unit {
@@ -170,7 +170,7 @@ fn settle_names(world: &mut World, taken: &BTreeSet<Unit>) {
     }
 }
 
-fn settle_contents(world: &mut World, taken: &BTreeSet<Unit>, mut damage: Option<Lottery>) {
+fn decide_contents(world: &mut World, taken: &BTreeSet<Unit>, mut damage: Option<Lottery>) {
     let options = world.options.clone();
     for (file, node) in &mut world.files {
         for (order, pieces) in node.image.take_pending() {

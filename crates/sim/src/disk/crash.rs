@@ -41,12 +41,12 @@ pub(super) fn power_cut(before: &World, seed: u64, odds: Option<Odds>) -> World 
     let born = lottery.prefix(unborn.len(), odds.names);
     drop_unborn(&mut world, &unborn, born);
     match world.options.model {
-        Model::StrictPosix => settle_strictly(&mut world, &mut lottery, odds),
-        Model::Journalling => settle_journals(&mut world, &mut lottery, odds),
+        Model::StrictPosix => decide_independently(&mut world, &mut lottery, odds),
+        Model::Journalling => decide_journals(&mut world, &mut lottery, odds),
     }
     let options = world.options.clone();
     for node in world.files.values_mut() {
-        settle_contents(&mut node.image, &options, &mut lottery, odds.contents);
+        decide_contents(&mut node.image, &options, &mut lottery, odds.contents);
     }
     boot(&mut world);
     world
@@ -134,7 +134,7 @@ pub(super) fn drop_unborn(world: &mut World, unborn: &[VolumeId], born: usize) {
 }
 
 /// Decides every name and every length independently of earlier ones.
-fn settle_strictly(world: &mut World, lottery: &mut Lottery, odds: Odds) {
+fn decide_independently(world: &mut World, lottery: &mut Lottery, odds: Odds) {
     for volume in world.volumes.values_mut() {
         volume.persist(|_| lottery.wins(odds.names));
     }
@@ -154,7 +154,7 @@ fn settle_strictly(world: &mut World, lottery: &mut Lottery, odds: Odds) {
 }
 
 /// Keeps names and lengths of a directory in the order of its journal, up to some point.
-fn settle_journals(world: &mut World, lottery: &mut Lottery, odds: Odds) {
+fn decide_journals(world: &mut World, lottery: &mut Lottery, odds: Odds) {
     for (id, volume) in &mut world.volumes {
         let mut orders: BTreeSet<u64> = volume.pending.iter().map(|change| change.order).collect();
         let nodes = || world.files.values().filter(|node| node.volume == *id);
@@ -170,7 +170,7 @@ fn settle_journals(world: &mut World, lottery: &mut Lottery, odds: Odds) {
 }
 
 /// Decides the pending writes of a file: each whole, in part, or not at all.
-fn settle_contents(
+fn decide_contents(
     image: &mut Image,
     options: &SimOptions,
     lottery: &mut Lottery,

@@ -192,7 +192,7 @@ impl PutRecord {
 
     /// Settles what was in doubt by an opening that showed the whole channel; `present` tells of an index whether
     /// that event was in it. Acknowledgements in doubt must have been settled before.
-    pub fn settle(&mut self, present: impl Fn(usize) -> bool, now: u64) -> Settled {
+    pub fn resolve(&mut self, present: impl Fn(usize) -> bool, now: u64) -> Settled {
         let was_in_doubt = match self.state {
             PutState::Absent | PutState::Requested => return Settled::Unchanged,
             PutState::InDoubt => true,

@@ -89,7 +89,7 @@ fn a_dead_process_holds_no_event_and_leaves_requests_in_doubt() {
 
 #[test]
 fn an_opening_shows_all_of_a_transaction_or_none_of_it() {
-    let of = |state, present: &[usize]| waiting(state).settle(|at| present.contains(&at), 7);
+    let of = |state, present: &[usize]| waiting(state).resolve(|at| present.contains(&at), 7);
     let found = |was_in_doubt, missing: &[usize]| Settled::Committed {
         was_in_doubt,
         missing: missing.to_vec(),
@@ -104,13 +104,13 @@ fn an_opening_shows_all_of_a_transaction_or_none_of_it() {
     assert_eq!(of(Committed, &[]), found(false, &[0, 1]));
     // What was taken, or lost as allowed, is not missed.
     let mut rest = put(Committed, &[EventState::Taken, EventState::Lost, EventState::Waiting]);
-    assert_eq!(rest.settle(|at| at == 2, 7), found(false, &[]));
+    assert_eq!(rest.resolve(|at| at == 2, 7), found(false, &[]));
 }
 
 #[test]
 fn what_an_opening_found_absent_stays_absent() {
     let mut record = waiting(InDoubt);
-    assert_eq!(record.settle(|_| false, 7), Settled::FoundAbsent);
+    assert_eq!(record.resolve(|_| false, 7), Settled::FoundAbsent);
     assert_eq!(record.seen(), Err(UnknownEvent));
 }
 
@@ -134,13 +134,13 @@ fn a_transaction_precedes_those_that_begin_after_its_commit_returned() {
     assert!(first.precedes(&begun(5)));
     // Later results and openings do not make it later.
     first.commit_returned(CommitResult::Committed, 8).unwrap();
-    first.settle(|_| true, 8);
+    first.resolve(|_| true, 8);
     assert!(first.precedes(&begun(5)));
     // Of one in doubt the opening that showed it counts.
     let mut doubt = begun(1);
     doubt.request();
     doubt.process_died();
-    doubt.settle(|_| true, 6);
+    doubt.resolve(|_| true, 6);
     assert!(doubt.precedes(&begun(7)) && !doubt.precedes(&begun(5)));
 }
 

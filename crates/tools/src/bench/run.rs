@@ -106,7 +106,9 @@ impl BenchRun<'_> {
                     }
                 }
             }
-            if self.plan.compares_directories() && !self.alone(round, &speeds[..1], report)? {
+            if self.plan.compares_directories()
+                && !self.measure_first_dir(round, &speeds[..1], report)?
+            {
                 report.interrupted = true;
                 return Ok(());
             }
@@ -168,7 +170,7 @@ impl BenchRun<'_> {
     }
 
     /// Measures the fastest puts in the first directory alone; returns whether it was not stopped.
-    fn alone(
+    fn measure_first_dir(
         &mut self,
         round: u64,
         first: &[DirectorySpeed],

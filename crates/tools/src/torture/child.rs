@@ -24,7 +24,7 @@ const ALIVE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The orders make no sense, the channel does not open, or stdout is closed.
-pub fn live() -> io::Result<()> {
+pub fn run_child() -> io::Result<()> {
     // Not locked permanently: the thread that reads commands later needs it.
     let mut orders = String::new();
     let mut stdin = BufReader::new(io::stdin());

@@ -76,7 +76,7 @@ impl FullDiskTest {
     }
 
     /// Advances by a note of the child.
-    pub(super) fn heard(
+    pub(super) fn advance(
         &mut self,
         note: &Note,
         now: Duration,

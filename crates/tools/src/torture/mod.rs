@@ -44,7 +44,7 @@ mod taker;
 mod transaction_shape;
 mod workload_process;
 
-pub use child::live;
+pub use child::run_child;
 pub use crash_point::CrashPoint;
 pub use faulty_disk::DiskLie;
 pub use oracle::{EventCounts, ViolationKind};

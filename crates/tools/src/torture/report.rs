@@ -133,7 +133,7 @@ impl TortureReport {
             *n > 0 || matches!(kind, ViolationKind::Lost | ViolationKind::Doubled)
         });
         let shown = shown.map(|(kind, n)| (kind.word().to_owned(), n.to_string()));
-        for (name, value) in self.life_rows().into_iter().chain(self.event_rows()).chain(shown) {
+        for (name, value) in self.run_rows().into_iter().chain(self.event_rows()).chain(shown) {
             let _ = writeln!(text, "{name:<22}{value}");
         }
         let _ = writeln!(text, "{:<22}{}", "verdict", self.verdict());
@@ -151,7 +151,7 @@ impl TortureReport {
         }
     }
 
-    fn life_rows(&self) -> Vec<(String, String)> {
+    fn run_rows(&self) -> Vec<(String, String)> {
         let numbers = &self.numbers;
         let channel = format!(
             "{} directories, segments of {} KiB, capacity {} events, {} producers, {} takers",

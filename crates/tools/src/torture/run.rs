@@ -143,7 +143,7 @@ pub fn run(
     let mut campaign = TortureCampaign::new(options, &scratch_dirs, stop);
     campaign.record = record;
     while !campaign.is_over() {
-        campaign.one_life(watch)?;
+        campaign.one_run(watch)?;
     }
     campaign.report.interrupted = stop.load(Ordering::SeqCst);
     campaign.finish(watch)?;
@@ -217,7 +217,7 @@ impl<'a> TortureCampaign<'a> {
         ChildProcess::start(&self.options.program, &orders).map_err(TortureError::Process)
     }
 
-    fn one_life(&mut self, watch: &mut dyn FnMut(&TortureReport)) -> Result<(), TortureError> {
+    fn one_run(&mut self, watch: &mut dyn FnMut(&TortureReport)) -> Result<(), TortureError> {
         let (seed, life) = (self.options.seed, self.report.lives);
         let quota = self.options.quota;
         let (kill9, calls) = (self.options.kill9, self.opening_calls);
@@ -262,7 +262,7 @@ impl<'a> TortureCampaign<'a> {
                     last = now;
                     if let Some(full) = &mut full {
                         let with = (&mut process, self.scratch_dirs);
-                        full.heard(&note, now, with, &mut self.report.full)?;
+                        full.advance(&note, now, with, &mut self.report.full)?;
                     }
                     self.note(note, now, &mut heard)?;
                 }

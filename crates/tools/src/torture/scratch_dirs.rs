@@ -99,7 +99,7 @@ pub enum ScratchDirError {
         path: PathBuf,
     },
     /// Another test is running in it, or it cannot be locked.
-    #[error("{held}; {way}", held = .0, way = way_out(.0))]
+    #[error("{held}; {way}", held = .0, way = lock_advice(.0))]
     Lock(#[from] LockError),
     /// It cannot be used.
     #[error("cannot use {path}: {source}", path = path.display())]
@@ -111,7 +111,7 @@ pub enum ScratchDirError {
     },
 }
 
-fn way_out(error: &LockError) -> &'static str {
+fn lock_advice(error: &LockError) -> &'static str {
     if matches!(error, LockError::Held { .. }) {
         "is another torture running there?"
     } else {

@@ -224,7 +224,7 @@ impl Sink for FileRollSink {
         BATCHES_PER_SYNC_MAX
     }
 
-    fn gather(&self) -> Duration {
+    fn linger(&self) -> Duration {
         self.gather
     }
 

@@ -166,7 +166,7 @@ impl IrcConnection {
     /// Sends each text, in several lines if it is long, and returns once the server has accepted all. If there are
     /// more lines than [`IRC_LINES_PER_EVENT_MAX`], none is sent.
     pub(super) async fn say(&mut self, texts: &[String]) -> Result<(), IrcError> {
-        let room = irc::room(&self.nick, &self.user, &self.channel);
+        let room = irc::text_bytes_max(&self.nick, &self.user, &self.channel);
         let lines = texts.iter().flat_map(|text| irc::pieces(text, room));
         let lines: Vec<&str> = lines.take(IRC_LINES_PER_EVENT_MAX + 1).collect();
         if lines.len() > IRC_LINES_PER_EVENT_MAX {

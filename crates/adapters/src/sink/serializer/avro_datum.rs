@@ -190,7 +190,7 @@ impl AvroDatum {
     }
 
     /// Drops the schemas of files from the cache; returns whether there were any.
-    fn forget_files(&mut self) -> bool {
+    fn drop_cached_files(&mut self) -> bool {
         let before = self.known.len();
         self.known.retain(|(origin, _)| !origin.is_file());
         self.known.len() < before
@@ -306,7 +306,7 @@ fn no_place(why: String) -> Failure {
 impl Serializer for AvroDatum {
     fn groups(&mut self, batch: &[Event]) -> Result<Option<Vec<Vec<Event>>>, Failure> {
         let mut grouped = self.grouped(batch);
-        if grouped.as_ref().is_err_and(Failure::is_refusal) && self.forget_files() {
+        if grouped.as_ref().is_err_and(Failure::is_refusal) && self.drop_cached_files() {
             // Files may have been repaired since they were read. The whole batch is checked again: one batch must not
             // use two states of one file.
             grouped = self.grouped(batch);

@@ -72,7 +72,7 @@ impl AvroSession {
 
     /// Carries out calls until the session ends.
     pub(super) async fn run(mut self) {
-        let Err(over) = self.talk().await else { return };
+        let Err(over) = self.serve_requests().await else { return };
         let is_within = self.is_within();
         let stream = self.rpc.end(&over, is_within);
         if matches!(over, RpcSessionEnd::Foreign(_)) {
@@ -80,7 +80,7 @@ impl AvroSession {
         }
     }
 
-    async fn talk(&mut self) -> Result<(), RpcSessionEnd> {
+    async fn serve_requests(&mut self) -> Result<(), RpcSessionEnd> {
         let client = self.rpc.client();
         loop {
             while let Some(frame) = self.frames.next(&mut self.rpc.input)? {
@@ -135,7 +135,7 @@ impl AvroSession {
                 ProtocolMatch::Foreign(why) => foreign = Some(why),
             }
         } else {
-            self.rpc.heard();
+            self.rpc.note_request();
         }
         if let Some(why) = foreign {
             AvroReply::Error(why.to_string()).encode(&mut out);

@@ -38,8 +38,8 @@ struct AvroTestClient {
 }
 
 impl AvroTestClient {
-    async fn connect(trial: &SourceHarness, source: &AvroSource) -> Self {
-        trial.until_started().await;
+    async fn connect(harness: &SourceHarness, source: &AvroSource) -> Self {
+        harness.until_started().await;
         let stream = TcpStream::connect(source.listening.bound()).await.unwrap();
         let (frames, input) = (AvroFramer::new(), BytesMut::new());
         Self { stream, frames, input, hash: HASH, established: false, serial: 0 }
@@ -113,12 +113,12 @@ fn batch(bodies: &[&str]) -> Vec<u8> {
 
 #[tokio::test]
 async fn single_events_and_batches_arrive_each_as_one_transaction() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let mut event = Event::new("one");
     event.headers.set("k", "v");
     event.headers.set("日", "志");
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         let mut call = Vec::new();
         put_append(&mut call, &event);
         client.send(None, &call).await;
@@ -126,17 +126,17 @@ async fn single_events_and_batches_arrive_each_as_one_transaction() {
         assert_eq!(client.batch(&["two", "", "four"]).await, AvroReply::Ok);
         assert_eq!(client.batch(&[]).await, AvroReply::Ok);
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["one", "two", "", "four"]);
-    assert_eq!(trial.events()[0], event);
-    assert_eq!(trial.batches()[..2], [1, 3]);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["one", "two", "", "four"]);
+    assert_eq!(harness.events()[0], event);
+    assert_eq!(harness.batches()[..2], [1, 3]);
 }
 
 #[tokio::test]
 async fn a_client_with_another_protocol_text_sends_it_once() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         let text = TEXT.replace("Events that travel", "Events that go");
         client.hash = protocol::hash(&text);
         client.send(None, &batch(&["not yet"])).await;
@@ -144,23 +144,23 @@ async fn a_client_with_another_protocol_text_sends_it_once() {
         client.send(Some(&text), &batch(&["now"])).await;
         assert_eq!(client.answer().await, (Some(HandshakeMatch::Both), Some(AvroReply::Ok)));
         assert_eq!(client.batch(&["and on"]).await, AvroReply::Ok);
-        let mut again = AvroTestClient::connect(&trial, &source).await;
+        let mut again = AvroTestClient::connect(&harness, &source).await;
         again.hash = client.hash;
         assert_eq!(again.batch(&["at once"]).await, AvroReply::Ok);
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["now", "and on", "at once"]);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["now", "and on", "at once"]);
 }
 
 #[tokio::test]
 async fn a_protocol_text_is_not_accepted_under_a_foreign_hash() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         client.hash = OTHER_HASH;
         client.send(Some(TEXT), &batch(&["understood"])).await;
         assert_eq!(client.answer().await.1, Some(AvroReply::Ok));
-        let mut foreign = AvroTestClient::connect(&trial, &source).await;
+        let mut foreign = AvroTestClient::connect(&harness, &source).await;
         foreign.hash = OTHER_HASH;
         foreign.send(None, &batch(&["misread"])).await;
         assert_eq!(
@@ -169,17 +169,17 @@ async fn a_protocol_text_is_not_accepted_under_a_foreign_hash() {
             "its text is requested"
         );
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["understood"]);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["understood"]);
 }
 
 #[tokio::test]
 async fn a_client_with_an_incompatible_protocol_gets_an_error() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let foreign = TEXT.replace(r#""values":"string""#, r#""values":"bytes""#);
     let script = async {
         for _ in 0..2 {
-            let mut client = AvroTestClient::connect(&trial, &source).await;
+            let mut client = AvroTestClient::connect(&harness, &source).await;
             client.hash = OTHER_HASH;
             client.send(Some(&foreign), &batch(&["misread"])).await;
             let (_, Some(AvroReply::Error(words))) = client.answer().await else { panic!() };
@@ -187,30 +187,30 @@ async fn a_client_with_an_incompatible_protocol_gets_an_error() {
             assert!(client.is_closed().await);
         }
     };
-    trial.run(&source, script).await.unwrap();
-    assert!(trial.events().is_empty());
+    harness.run(&source, script).await.unwrap();
+    assert!(harness.events().is_empty());
 }
 
 #[tokio::test]
 async fn a_batch_refused_or_in_doubt_fails_and_the_connection_stays_open() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
-    trial.reply_with([CommitReply::Full, CommitReply::Doubt]);
+    let (harness, source) = (SourceHarness::new(), source(&[]));
+    harness.reply_with([CommitReply::Full, CommitReply::Doubt]);
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         assert_eq!(client.batch(&["1", "2"]).await, AvroReply::Failed);
         assert_eq!(client.batch(&["1", "2"]).await, AvroReply::Failed);
         assert_eq!(client.batch(&["1", "2"]).await, AvroReply::Ok);
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["1", "2"]);
-    assert_eq!(trial.tries(), 3, "nothing is tried again on behalf of the client");
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["1", "2"]);
+    assert_eq!(harness.tries(), 3, "nothing is tried again on behalf of the client");
 }
 
 #[tokio::test]
 async fn an_unknown_call_returns_an_error_and_keeps_the_connection() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         for (call, word) in
             [(&b"\0\x06put\0"[..], "put"), (b"\0\x0cappend", "header"), (b"", "ends")]
         {
@@ -219,28 +219,28 @@ async fn an_unknown_call_returns_an_error_and_keeps_the_connection() {
         }
         assert_eq!(client.batch(&["1"]).await, AvroReply::Ok);
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["1"]);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["1"]);
 }
 
 #[tokio::test]
 async fn the_reply_to_a_ping_is_the_handshake_alone() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         client.send(None, b"\0\0").await;
         assert_eq!(client.answer().await, (Some(HandshakeMatch::Both), None));
         assert_eq!(client.batch(&["1"]).await, AvroReply::Ok);
     };
-    trial.run(&source, script).await.unwrap();
+    harness.run(&source, script).await.unwrap();
 }
 
 #[tokio::test]
 async fn concurrent_calls_are_carried_out_and_replied_to_in_order() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
-    trial.reply_with([CommitReply::Slow(300), CommitReply::Full]);
+    let (harness, source) = (SourceHarness::new(), source(&[]));
+    harness.reply_with([CommitReply::Slow(300), CommitReply::Full]);
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         assert_eq!(client.batch(&["0"]).await, AvroReply::Ok);
         for body in ["1", "2", "3"] {
             client.send(None, &batch(&[body])).await;
@@ -253,16 +253,16 @@ async fn concurrent_calls_are_carried_out_and_replied_to_in_order() {
         }
         assert_eq!(answers, [AvroReply::Failed, AvroReply::Ok, AvroReply::Ok]);
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["0", "2", "3"]);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["0", "2", "3"]);
 }
 
 #[tokio::test]
 async fn a_large_batch_passes_in_pieces_together_with_small_ones() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let large = "x".repeat(3 << 20);
     let script = async {
-        let mut slow = AvroTestClient::connect(&trial, &source).await;
+        let mut slow = AvroTestClient::connect(&harness, &source).await;
         assert_eq!(slow.batch(&["first"]).await, AvroReply::Ok);
         let mut out = frame::begin();
         out.extend_from_slice(&batch(&[&large]));
@@ -270,21 +270,21 @@ async fn a_large_batch_passes_in_pieces_together_with_small_ones() {
         frame::finish(&mut out, slow.serial);
         let (start, end) = out.split_at(out.len() / 2);
         slow.stream.write_all(start).await.unwrap();
-        let mut quick = AvroTestClient::connect(&trial, &source).await;
+        let mut quick = AvroTestClient::connect(&harness, &source).await;
         assert_eq!(quick.batch(&["beside"]).await, AvroReply::Ok);
         slow.stream.write_all(end).await.unwrap();
         assert_eq!(slow.answer().await.1, Some(AvroReply::Ok));
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["first", "beside", &large]);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["first", "beside", &large]);
 }
 
 #[tokio::test]
 async fn a_request_too_large_gets_an_error_and_the_connection_stays_open() {
-    let (trial, source) = (SourceHarness::new(), source(&[("maxRequestBytes", "100000")]));
+    let (harness, source) = (SourceHarness::new(), source(&[("maxRequestBytes", "100000")]));
     let script = async {
         for hash in [HASH, OTHER_HASH] {
-            let mut client = AvroTestClient::connect(&trial, &source).await;
+            let mut client = AvroTestClient::connect(&harness, &source).await;
             client.hash = hash;
             for bytes in [100_000, 3 << 20] {
                 // As the first call, after a handshake, and as a later one.
@@ -295,19 +295,19 @@ async fn a_request_too_large_gets_an_error_and_the_connection_stays_open() {
             assert_eq!(client.batch(&[&"y".repeat(99_000)]).await, AvroReply::Ok);
         }
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(trial.events().len(), 2);
-    assert_eq!(trial.context.counters.event_read_fail.get(), 4);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(harness.events().len(), 2);
+    assert_eq!(harness.context.counters.event_read_fail.get(), 4);
     assert!(try_build(&[("port", "1"), ("bind", "::1"), ("maxRequestBytes", "67108865")]).is_err());
 }
 
 #[tokio::test]
 async fn an_unreadable_stream_ends_only_its_own_connection() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let too_large = u32::try_from(AVRO_REQUEST_PASSED_OVER_BYTES_MAX + 1).unwrap().to_be_bytes();
     let too_large = [&b"\0\0\0\x01\0\0\0\x01"[..], &too_large].concat();
     let script = async {
-        let mut good = AvroTestClient::connect(&trial, &source).await;
+        let mut good = AvroTestClient::connect(&harness, &source).await;
         assert_eq!(good.batch(&["1"]).await, AvroReply::Ok);
         for bytes in [
             &too_large[..],
@@ -316,55 +316,55 @@ async fn an_unreadable_stream_ends_only_its_own_connection() {
             b"\0\0\0\x01\0\0\0\0",
             b"\0\0\0\x01\0\0\0\x01\0\0\0\x03abc",
         ] {
-            let mut bad = AvroTestClient::connect(&trial, &source).await;
+            let mut bad = AvroTestClient::connect(&harness, &source).await;
             bad.stream.write_all(bytes).await.unwrap();
             assert!(bad.is_closed().await, "{bytes:?}");
         }
         assert_eq!(good.batch(&["2"]).await, AvroReply::Ok);
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["1", "2"]);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["1", "2"]);
 }
 
 #[tokio::test]
 async fn a_commit_under_way_gets_its_reply_when_the_source_stops() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
-    trial.reply_with([CommitReply::Slow(200)]);
+    let (harness, source) = (SourceHarness::new(), source(&[]));
+    harness.reply_with([CommitReply::Slow(200)]);
     let mut client = None;
     let script = async {
-        let connected = client.insert(AvroTestClient::connect(&trial, &source).await);
+        let connected = client.insert(AvroTestClient::connect(&harness, &source).await);
         connected.send(None, &batch(&["one"])).await;
-        trial.until_tries(1).await;
+        harness.until_tries(1).await;
     };
-    trial.run(&source, script).await.unwrap();
+    harness.run(&source, script).await.unwrap();
     assert_eq!(client.unwrap().answer().await.1, Some(AvroReply::Ok));
-    assert_eq!(bodies(&trial.events()), ["one"]);
+    assert_eq!(bodies(&harness.events()), ["one"]);
 }
 
 #[tokio::test]
 async fn a_partial_request_is_dropped_with_its_connection() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         assert_eq!(client.batch(&["1"]).await, AvroReply::Ok);
         let mut out = frame::begin();
         out.extend_from_slice(&batch(&["half"]));
         frame::finish(&mut out, 2);
         client.stream.write_all(&out[..out.len() - 1]).await.unwrap();
         drop(client);
-        let mut next = AvroTestClient::connect(&trial, &source).await;
+        let mut next = AvroTestClient::connect(&harness, &source).await;
         assert_eq!(next.batch(&["2"]).await, AvroReply::Ok);
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["1", "2"]);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["1", "2"]);
 }
 
 #[tokio::test]
 async fn a_batch_that_no_channel_can_hold_fails_and_the_connection_stays_open() {
     let channel = narrow_channel(1000);
-    let (trial, source) = (SourceHarness::over(&channel), source(&[]));
+    let (harness, source) = (SourceHarness::over(&channel), source(&[]));
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         assert_eq!(client.batch(&["small", &"x".repeat(1001)]).await, AvroReply::Failed);
         assert_eq!(client.batch(&["one"]).await, AvroReply::Ok);
         let mut call = Vec::new();
@@ -372,9 +372,9 @@ async fn a_batch_that_no_channel_can_hold_fails_and_the_connection_stays_open() 
         assert_eq!(client.call(&call).await, AvroReply::Ok);
         assert!(matches!(client.call(b"").await, AvroReply::Error(_)));
     };
-    trial.run(&source, script).await.unwrap();
+    harness.run(&source, script).await.unwrap();
     assert_eq!(held(&*channel), ["one", "two"]);
-    let counters = &trial.context.counters;
+    let counters = &harness.context.counters;
     assert_eq!((counters.event_received.get(), counters.event_accepted.get()), (4, 2));
     assert_eq!((counters.append_received.get(), counters.append_accepted.get()), (1, 1));
     let batches = (counters.append_batch_received.get(), counters.append_batch_accepted.get());
@@ -392,9 +392,9 @@ async fn pass(seconds: u64) {
 
 #[tokio::test]
 async fn a_request_that_trickles_in_times_out() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         let mut out = frame::begin();
         out.extend_from_slice(&batch(&["never whole"]));
         frame::finish(&mut out, 1);
@@ -413,14 +413,14 @@ async fn a_request_that_trickles_in_times_out() {
         };
         assert!(closed, "after {} s it still listens", 10 * sent);
     };
-    trial.run(&source, script).await.unwrap();
+    harness.run(&source, script).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_slow_request_within_its_time_is_taken_and_the_next_has_its_own() {
-    let (trial, source) = (SourceHarness::new(), source(&[("requestTimeout", "100000")]));
+    let (harness, source) = (SourceHarness::new(), source(&[("requestTimeout", "100000")]));
     let script = async {
-        let mut client = AvroTestClient::connect(&trial, &source).await;
+        let mut client = AvroTestClient::connect(&harness, &source).await;
         for _ in 0..3 {
             let mut out = frame::begin();
             if !client.established {
@@ -442,24 +442,24 @@ async fn a_slow_request_within_its_time_is_taken_and_the_next_has_its_own() {
             assert_eq!(client.answer().await.1, Some(AvroReply::Ok));
         }
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(trial.events().len(), 3);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(harness.events().len(), 3);
 }
 
 #[tokio::test]
 async fn a_client_denied_by_the_rules_is_rejected() {
     for (rules, comes_in) in [("deny:ip:127.*", false), ("allow:ip:127.0.0.1, deny:ip:*", true)] {
-        let (trial, source) =
+        let (harness, source) =
             (SourceHarness::new(), source(&[("ipFilter", "true"), ("ipFilterRules", rules)]));
         let script = async {
-            let mut client = AvroTestClient::connect(&trial, &source).await;
+            let mut client = AvroTestClient::connect(&harness, &source).await;
             if comes_in {
                 assert_eq!(client.batch(&["a"]).await, AvroReply::Ok);
             } else {
                 assert!(client.is_closed().await);
             }
         };
-        trial.run(&source, script).await.unwrap();
+        harness.run(&source, script).await.unwrap();
     }
 }
 

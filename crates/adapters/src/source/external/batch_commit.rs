@@ -177,7 +177,7 @@ mod tests {
     use std::sync::Arc;
 
     /// Returns a source over two channels, as in a new process of the agent.
-    fn trial(wide: &Arc<dyn Channel>, narrow: &Arc<dyn Channel>) -> SourceHarness {
+    fn source_over(wide: &Arc<dyn Channel>, narrow: &Arc<dyn Channel>) -> SourceHarness {
         let names = ["wide", "narrow"].map(str::to_owned);
         let channels = [wide, narrow].into_iter().zip(&names);
         let channels = channels.map(|(channel, name)| NamedChannel {
@@ -185,10 +185,10 @@ mod tests {
             channel: Arc::clone(channel),
         });
         let selector = Box::new(Replicating::new(&names, &[]).0);
-        let mut trial = SourceHarness::new();
-        trial.context.intake =
+        let mut harness = SourceHarness::new();
+        harness.context.intake =
             Arc::new(ChannelProcessor::new("r1", selector, channels.collect(), Arc::default()));
-        trial
+        harness
     }
 
     fn batch(bodies: &[&str], position: Option<&str>) -> ProcessBatch {
@@ -214,14 +214,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let channel = durable(directory.path(), 100);
         let other = durable(&directory.path().join("b"), 100);
-        let first = trial(&channel, &other);
+        let first = source_over(&channel, &other);
         let mut committer = ExternalBatchCommitter::begin(&first.context).await.unwrap();
         let fresh = encode::ResumePosition { durable: true, position: None, repeat: None };
         assert_eq!(committer.place(), fresh);
         for given in [batch(&["1"], Some("one")), batch(&["2"], None), batch(&[], None)] {
             assert!(matches!(committer.hand_over(given).await, ExternalCommitOutcome::Done));
         }
-        let second = trial(&channel, &other);
+        let second = source_over(&channel, &other);
         let mut committer = ExternalBatchCommitter::begin(&second.context).await.unwrap();
         assert_eq!(committer.place().position, Some("one"));
         // A position without events counts.
@@ -229,7 +229,7 @@ mod tests {
             committer.hand_over(batch(&[], Some("two"))).await,
             ExternalCommitOutcome::Done
         ));
-        let third = trial(&channel, &other);
+        let third = source_over(&channel, &other);
         let committer = ExternalBatchCommitter::begin(&third.context).await.unwrap();
         assert_eq!(committer.place(), encode::ResumePosition { position: Some("two"), ..fresh });
         assert_eq!(
@@ -247,7 +247,7 @@ mod tests {
         others.set_source_offset("gone", vec![b'x'; 90 * 1024].into());
         others.commit().unwrap();
         let other = durable(&directory.path().join("b"), 100);
-        let one = trial(&channel, &other);
+        let one = source_over(&channel, &other);
         let mut committer = ExternalBatchCommitter::begin(&one.context).await.unwrap();
         let long = "p".repeat(20 * 1024);
         let counters = Arc::clone(&one.context.counters);
@@ -266,7 +266,7 @@ mod tests {
 
     /// Leaves two channels of which only the wide one has the batch `1 2`, as after a crash.
     async fn torn(wide: &Arc<dyn Channel>, narrow: &Arc<dyn Channel>) {
-        let first = trial(wide, narrow);
+        let first = source_over(wide, narrow);
         let mut committer = ExternalBatchCommitter::begin(&first.context).await.unwrap();
         assert!(matches!(
             committer.hand_over(batch(&["0"], Some("a"))).await,
@@ -286,7 +286,7 @@ mod tests {
         let narrow = durable(&directory.path().join("narrow"), 2);
         torn(&wide, &narrow).await;
         let mut got = drained(&narrow);
-        let again = trial(&wide, &narrow);
+        let again = source_over(&wide, &narrow);
         let mut committer = ExternalBatchCommitter::begin(&again.context).await.unwrap();
         let repeat = Some(encode::RepeatedBatch { events: 2, position: "b" });
         let expected = encode::ResumePosition { durable: true, position: Some("a"), repeat };
@@ -325,8 +325,8 @@ mod tests {
             (options.keep_alive, options.segment_bytes) = (Duration::ZERO, 1 << 20);
             Arc::new(FileChannel::open(options).unwrap()) as Arc<dyn Channel>
         };
-        let trial = trial(&wide, &narrow);
-        let mut committer = ExternalBatchCommitter::begin(&trial.context).await.unwrap();
+        let harness = source_over(&wide, &narrow);
+        let mut committer = ExternalBatchCommitter::begin(&harness.context).await.unwrap();
         assert!(matches!(
             committer.hand_over(batch(&["0"], Some("a"))).await,
             ExternalCommitOutcome::Done
@@ -348,7 +348,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let wide = durable(&directory.path().join("wide"), 100);
         let narrow = durable(&directory.path().join("narrow"), 2);
-        let first = trial(&wide, &narrow);
+        let first = source_over(&wide, &narrow);
         let mut committer = ExternalBatchCommitter::begin(&first.context).await.unwrap();
         assert!(matches!(
             committer.hand_over(batch(&["0"], Some("a"))).await,
@@ -363,7 +363,7 @@ mod tests {
         drop(committer);
         drop((first, narrow));
         let narrow = durable(&directory.path().join("narrow"), 2);
-        let second = trial(&wide, &narrow);
+        let second = source_over(&wide, &narrow);
         let mut committer = ExternalBatchCommitter::begin(&second.context).await.unwrap();
         let expected = encode::ResumePosition { durable: true, position: Some("b"), repeat: None };
         assert_eq!(committer.place(), expected);
@@ -375,7 +375,7 @@ mod tests {
             (drained(&wide), drained(&narrow)),
             (vec!["0".into(), "1".into()], vec!["0".into(), "1".into()])
         );
-        let third = trial(&wide, &narrow);
+        let third = source_over(&wide, &narrow);
         assert_eq!(
             ExternalBatchCommitter::begin(&third.context).await.unwrap().place().position,
             Some("c")
@@ -393,7 +393,7 @@ mod tests {
         let mut put = narrow.begin_put();
         put.put(Event::new("in the way")).unwrap();
         put.commit().unwrap();
-        let second = trial(&wide, &narrow);
+        let second = source_over(&wide, &narrow);
         second.stop();
         let mut committer = ExternalBatchCommitter::begin(&second.context).await.unwrap();
         assert!(matches!(
@@ -401,7 +401,7 @@ mod tests {
             ExternalCommitOutcome::Stopped(_)
         ));
         assert_eq!(drained(&narrow), ["0", "in the way"]);
-        let third = trial(&wide, &narrow);
+        let third = source_over(&wide, &narrow);
         let mut committer = ExternalBatchCommitter::begin(&third.context).await.unwrap();
         let repeat = Some(encode::RepeatedBatch { events: 1, position: "a1" });
         assert_eq!(
@@ -422,19 +422,19 @@ mod tests {
 
     #[tokio::test]
     async fn refusals_are_retried_and_an_oversized_batch_is_reported() {
-        let trial = SourceHarness::new();
-        trial.reply_with([CommitReply::Full, CommitReply::Doubt]);
-        let mut committer = ExternalBatchCommitter::begin(&trial.context).await.unwrap();
+        let harness = SourceHarness::new();
+        harness.reply_with([CommitReply::Full, CommitReply::Doubt]);
+        let mut committer = ExternalBatchCommitter::begin(&harness.context).await.unwrap();
         assert!(!committer.place().durable);
         assert!(matches!(
             committer.hand_over(batch(&["1"], Some("a"))).await,
             ExternalCommitOutcome::Done
         ));
         assert_eq!(
-            (committer.place().position, bodies(&trial.events())),
+            (committer.place().position, bodies(&harness.events())),
             (Some("a"), vec!["1".into()])
         );
-        trial.reply_with([CommitReply::TooLarge]);
+        harness.reply_with([CommitReply::TooLarge]);
         let ended = committer.hand_over(batch(&["2"], Some("b"))).await;
         assert!(matches!(ended, ExternalCommitOutcome::Never(_)), "{ended:?}");
         assert_eq!(committer.place().position, Some("a"));

@@ -62,7 +62,7 @@ impl Source for ExternalSource {
             let backoff = Backoff::of_a_runner();
             let mut run =
                 ProcessRun { context, options: &self.options, supervisor, committer, backoff };
-            run.lives().await;
+            run.run_until_stop().await;
             run.supervisor.stop().await;
             Ok(())
         })
@@ -80,7 +80,7 @@ struct ProcessRun<'a> {
 
 impl ProcessRun<'_> {
     /// Runs one process after another, until the source is to stop or has sent everything.
-    async fn lives(&mut self) {
+    async fn run_until_stop(&mut self) {
         loop {
             rest(self.context, self.supervisor.rests_for()).await;
             if self.context.stop.fired() {
@@ -98,7 +98,7 @@ impl ProcessRun<'_> {
                 continue;
             }
             self.context.started();
-            match self.life(most).await {
+            match self.run_once(most).await {
                 Ok(ProcessEnd::End | ProcessEnd::Stop) => return,
                 Err(fault) => {
                     self.context.counters.event_read_fail.add(1);
@@ -110,11 +110,11 @@ impl ProcessRun<'_> {
     }
 
     /// Commits the batches of one process.
-    async fn life(&mut self, most: usize) -> Result<ProcessEnd, ProcessFault> {
+    async fn run_once(&mut self, most: usize) -> Result<ProcessEnd, ProcessFault> {
         loop {
             let given = tokio::select! {
                 () = self.context.stop.wait() => return self.last_batches(most).await,
-                given = heard(&mut self.supervisor, most, self.options.silence) => given?,
+                given = next_message(&mut self.supervisor, most, self.options.silence) => given?,
             };
             match given {
                 SourceMessage::Batch(batch) => self.answer(batch).await?,
@@ -163,7 +163,7 @@ impl ProcessRun<'_> {
 }
 
 /// Returns the next message of the process, unless it is silent for too long.
-async fn heard(
+async fn next_message(
     supervisor: &mut ProcessSupervisor,
     most: usize,
     silence: Option<Duration>,

@@ -27,7 +27,7 @@ fn counting(heard: &Path) -> String {
     )
 }
 
-fn heard() -> (tempfile::TempDir, PathBuf) {
+fn message_log() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("heard");
     (directory, path)
@@ -39,42 +39,42 @@ fn lines(path: &Path) -> Vec<String> {
 
 #[tokio::test]
 async fn batches_are_committed_in_order_with_replies_and_a_stop_ends_the_process() {
-    let (_directory, path) = heard();
-    let trial = SourceHarness::new();
-    trial.reply_with([CommitReply::Take, CommitReply::Full, CommitReply::Doubt]);
+    let (_directory, path) = message_log();
+    let harness = SourceHarness::new();
+    harness.reply_with([CommitReply::Take, CommitReply::Full, CommitReply::Doubt]);
     let source = source(&counting(&path), &[]);
-    trial.run(&*source, trial.until_events(20)).await.unwrap();
-    let events = trial.events();
+    harness.run(&*source, harness.until_events(20)).await.unwrap();
+    let events = harness.events();
     let expected: Vec<String> = (1..=events.len()).map(|n| format!("line {n}")).collect();
     assert_eq!(bodies(&events), expected);
     assert_eq!(events[4].headers.get("n"), Some("5"));
     let heard = lines(&path);
     assert!(heard[0].ends_with("\"durable\":false,\"position\":null}"), "{}", heard[0]);
     assert_eq!(heard[1..4], ["{\"ok\":1}", "{\"ok\":2}", "{\"ok\":3}"]);
-    assert_eq!(trial.context.counters.append_batch_accepted.get(), events.len() as u64);
+    assert_eq!(harness.context.counters.append_batch_accepted.get(), events.len() as u64);
 }
 
 #[tokio::test]
 async fn a_process_receives_ok_only_after_the_commit() {
-    let (_directory, path) = heard();
-    let trial = SourceHarness::new();
-    trial.reply_with([CommitReply::Held]);
+    let (_directory, path) = message_log();
+    let harness = SourceHarness::new();
+    harness.reply_with([CommitReply::Held]);
     let source = source(&counting(&path), &[]);
     let script = async {
-        trial.until_tries(1).await;
+        harness.until_tries(1).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(lines(&path).len(), 1, "its greeting");
-        trial.release();
+        harness.release();
         until("the answer", || lines(&path).len() > 1).await;
     };
-    trial.run(&*source, script).await.unwrap();
+    harness.run(&*source, script).await.unwrap();
     assert_eq!(lines(&path)[1], "{\"ok\":1}");
 }
 
 #[tokio::test]
 async fn a_process_that_dies_resumes_without_loss_or_repeats() {
-    let (directory, path) = heard();
-    let trial = SourceHarness::new();
+    let (directory, path) = message_log();
+    let harness = SourceHarness::new();
     // Dies after some batches, sometimes without reading a reply.
     let flag = directory.path().join("count");
     let script = counting(&path).replace(
@@ -82,25 +82,25 @@ async fn a_process_that_dies_resumes_without_loss_or_repeats() {
         &format!("echo x >> {0}; [ $(($(wc -l < {0}) % 4)) = 0 ] && kill -9 $$; read -r answer || exit 0;", flag.display()),
     );
     let source = source(&script, &[]);
-    trial.run(&*source, trial.until_events(12)).await.unwrap();
-    let expected: Vec<String> = (1..=trial.events().len()).map(|n| format!("line {n}")).collect();
-    assert_eq!(bodies(&trial.events()), expected);
+    harness.run(&*source, harness.until_events(12)).await.unwrap();
+    let expected: Vec<String> = (1..=harness.events().len()).map(|n| format!("line {n}")).collect();
+    assert_eq!(bodies(&harness.events()), expected);
     let greetings = lines(&path).into_iter().filter(|line| line.contains("millpond")).count();
     assert!(greetings >= 3, "{greetings} processes");
-    assert!(trial.context.counters.restarts.get() >= 2);
+    assert!(harness.context.counters.restarts.get() >= 2);
 }
 
 #[tokio::test]
 async fn a_dead_process_is_restarted_although_its_child_holds_the_output() {
-    let (directory, _) = heard();
+    let (directory, _) = message_log();
     let been = directory.path().join("been");
     let script = format!(
         "{READY} if [ ! -e {0} ]; then sleep 1000 & echo $! > {0}; exit 6; fi; echo '{{\"batch\":1,\"events\":[{{\"body\":\"good\"}}]}}'; read -r answer; read -r answer",
         been.display()
     );
-    let trial = SourceHarness::new();
-    trial.run(&*source(&script, &[]), trial.until_events(1)).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["good"]);
+    let harness = SourceHarness::new();
+    harness.run(&*source(&script, &[]), harness.until_events(1)).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["good"]);
     let child = lines(&been).remove(0);
     until("the child to be gone", || {
         let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
@@ -124,57 +124,57 @@ async fn invalid_output_commits_nothing_and_the_next_process_is_started() {
         ("head -c 3000 /dev/zero | tr '\\0' x", "1024"),
         ("sleep 100", "16777216"),
     ] {
-        let (directory, _) = heard();
+        let (directory, _) = message_log();
         let been = directory.path().join("been");
         let script = format!(
             "{READY} if [ ! -e {0} ]; then touch {0}; {bad}; sleep 100; else echo '{{\"batch\":1,\"events\":[{{\"body\":\"good\"}}]}}'; read -r answer; read -r answer; fi",
             been.display()
         );
-        let trial = SourceHarness::with_capacity(2);
+        let harness = SourceHarness::with_capacity(2);
         let silence = if bad == "sleep 100" { "1500" } else { "0" };
         let more = [("lineBytes", limit), ("silenceTimeout", silence), ("stopGrace", "50")];
         let source = source(&script, &more);
-        trial.run(&*source, trial.until_events(1)).await.unwrap();
-        assert_eq!(bodies(&trial.events()), ["good"], "{bad}");
-        assert_eq!(trial.context.counters.event_read_fail.get(), 1, "{bad}");
+        harness.run(&*source, harness.until_events(1)).await.unwrap();
+        assert_eq!(bodies(&harness.events()), ["good"], "{bad}");
+        assert_eq!(harness.context.counters.event_read_fail.get(), 1, "{bad}");
     }
 }
 
 #[tokio::test]
 async fn a_batch_that_no_channel_takes_fails_and_its_process_continues() {
-    let (_directory, path) = heard();
-    let trial = SourceHarness::new();
-    trial.reply_with([CommitReply::Take, CommitReply::TooLarge]);
+    let (_directory, path) = message_log();
+    let harness = SourceHarness::new();
+    harness.reply_with([CommitReply::Take, CommitReply::TooLarge]);
     let source = source(&counting(&path), &[]);
-    trial.run(&*source, trial.until_events(3)).await.unwrap();
-    assert_eq!(bodies(&trial.events())[..3], ["line 1", "line 3", "line 4"]);
+    harness.run(&*source, harness.until_events(3)).await.unwrap();
+    assert_eq!(bodies(&harness.events())[..3], ["line 1", "line 3", "line 4"]);
     assert!(lines(&path)[2].starts_with("{\"failed\":2,\"why\":\"refused: the transaction has"));
-    assert_eq!(trial.context.counters.restarts.get(), 0);
+    assert_eq!(harness.context.counters.restarts.get(), 0);
 }
 
 #[tokio::test]
 async fn a_process_that_has_ended_its_output_is_not_restarted() {
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let script = format!(
         "{READY} echo '{{\"batch\":1,\"events\":[{{\"body\":\"all\"}}]}}'; read -r answer; echo '{{\"end\":true}}'; read -r stop"
     );
     let source = source(&script, &[]);
-    source.run(&trial.context).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["all"]);
+    source.run(&harness.context).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["all"]);
 }
 
 #[tokio::test]
 async fn batches_sent_after_a_stop_request_are_committed() {
-    let (directory, _) = heard();
+    let (directory, _) = message_log();
     let waiting = directory.path().join("waiting");
     let script = format!(
         "{READY} touch {0}; read -r stop; echo '{{\"batch\":1,\"events\":[{{\"body\":\"last\"}}]}}'; read -r answer; case $answer in *ok*) touch {0}.ok;; esac",
         waiting.display()
     );
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = source(&script, &[]);
     let waits = until("the process", || waiting.exists());
-    trial.run(&*source, waits).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["last"]);
+    harness.run(&*source, waits).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["last"]);
     assert!(waiting.with_extension("ok").exists(), "it received ok");
 }

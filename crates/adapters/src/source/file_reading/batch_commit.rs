@@ -247,30 +247,31 @@ mod tests {
 
     #[tokio::test]
     async fn refusals_are_retried_and_batches_split_to_fit_a_transaction() {
-        let trial = SourceHarness::with_capacity(2);
-        trial.reply_with([CommitReply::Full, CommitReply::Doubt]);
-        let (mut committer, known) = FileBatchCommitter::begin(&trial.context, PACE).await.unwrap();
+        let harness = SourceHarness::with_capacity(2);
+        harness.reply_with([CommitReply::Full, CommitReply::Doubt]);
+        let (mut committer, known) =
+            FileBatchCommitter::begin(&harness.context, PACE).await.unwrap();
         assert!(known.newest.is_none() && !committer.keeps_offsets());
         let (at, ended) =
             committer.hand_over(pieces(&["1", "2", "3"]), FileOffset::at(0), batch_offset).await;
         assert!(matches!(ended, FileCommitOutcome::Done));
-        assert_eq!((at, trial.batches()), (FileOffset::at(3), vec![2, 1]));
-        assert_eq!(trial.context.counters.event_received.get(), 3);
+        assert_eq!((at, harness.batches()), (FileOffset::at(3), vec![2, 1]));
+        assert_eq!(harness.context.counters.event_received.get(), 3);
     }
 
     #[tokio::test]
     async fn a_batch_that_cannot_be_read_again_is_counted_as_dropped() {
-        let trial = SourceHarness::new();
-        let (mut committer, _) = FileBatchCommitter::begin(&trial.context, PACE).await.unwrap();
+        let harness = SourceHarness::new();
+        let (mut committer, _) = FileBatchCommitter::begin(&harness.context, PACE).await.unwrap();
         committer.forgo();
-        assert_eq!(trial.context.counters.drops.get(DropReason::FileGone), 1);
+        assert_eq!(harness.context.counters.drops.get(DropReason::FileGone), 1);
     }
 
     #[tokio::test]
     async fn an_oversized_event_is_returned_after_those_before_it_are_committed() {
         let channel = narrow_channel(1000);
-        let trial = SourceHarness::over(&channel);
-        let (mut committer, _) = FileBatchCommitter::begin(&trial.context, PACE).await.unwrap();
+        let harness = SourceHarness::over(&channel);
+        let (mut committer, _) = FileBatchCommitter::begin(&harness.context, PACE).await.unwrap();
         let long = "x".repeat(1001);
         let batch = pieces(&["before", "too", &long, "behind"]);
         let (at, ended) = committer.hand_over(batch, FileOffset::at(0), batch_offset).await;
@@ -280,14 +281,17 @@ mod tests {
 
     #[tokio::test]
     async fn after_the_stop_signal_it_tries_once() {
-        let trial = SourceHarness::new();
-        trial.always(CommitReply::Full);
-        trial.stop();
-        let (mut committer, _) = FileBatchCommitter::begin(&trial.context, PACE).await.unwrap();
+        let harness = SourceHarness::new();
+        harness.always(CommitReply::Full);
+        harness.stop();
+        let (mut committer, _) = FileBatchCommitter::begin(&harness.context, PACE).await.unwrap();
         let (at, ended) =
             committer.hand_over(pieces(&["1"]), FileOffset::at(0), batch_offset).await;
         assert!(matches!(ended, FileCommitOutcome::Stopped));
-        assert_eq!((at, trial.tries(), bodies(&trial.events())), (FileOffset::at(0), 1, vec![]));
+        assert_eq!(
+            (at, harness.tries(), bodies(&harness.events())),
+            (FileOffset::at(0), 1, vec![])
+        );
     }
 
     /// Returns the intake of a source over two channels, as in a new process.
@@ -303,8 +307,9 @@ mod tests {
     }
 
     /// Returns what a new process knows, and the outcome of committing two events there.
-    async fn two(trial: &SourceHarness, era: u64) -> (ResumePoint, FileCommitOutcome) {
-        let (mut committer, known) = FileBatchCommitter::begin(&trial.context, PACE).await.unwrap();
+    async fn two(harness: &SourceHarness, era: u64) -> (ResumePoint, FileCommitOutcome) {
+        let (mut committer, known) =
+            FileBatchCommitter::begin(&harness.context, PACE).await.unwrap();
         committer.begin_era(era);
         let (_, ended) =
             committer.hand_over(pieces(&["1", "2"]), FileOffset::at(0), batch_offset).await;
@@ -323,10 +328,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let wide = durable_with(&directory.path().join("wide"), 10, 1 << 20);
         let narrow = durable_with(&directory.path().join("narrow"), 10, 1024);
-        let mut trial = SourceHarness::new();
-        trial.context.intake = intake(&wide, &narrow);
+        let mut harness = SourceHarness::new();
+        harness.context.intake = intake(&wide, &narrow);
         let long = "x".repeat(2000);
-        let (mut committer, _) = FileBatchCommitter::begin(&trial.context, PACE).await.unwrap();
+        let (mut committer, _) = FileBatchCommitter::begin(&harness.context, PACE).await.unwrap();
         let first = pieces(&["1", &long, "3", "4"]);
         let (_, ended) = committer.hand_over(first, FileOffset::at(0), batch_offset).await;
         assert!(matches!(ended, FileCommitOutcome::Unfit(_)), "{ended:?}");
@@ -339,7 +344,7 @@ mod tests {
             assert!(drained(&narrow).contains(&next.to_owned()), "{next}");
         }
         // Both counts are equal, so the next run finds no channel that lacks a batch.
-        let (_, known) = FileBatchCommitter::begin(&trial.context, PACE).await.unwrap();
+        let (_, known) = FileBatchCommitter::begin(&harness.context, PACE).await.unwrap();
         assert!(!known.behind);
     }
 
@@ -348,8 +353,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let wide = durable(&directory.path().join("wide"), 100);
         let narrow = durable(&directory.path().join("narrow"), 2);
-        let mut trial = SourceHarness::new();
-        trial.stop();
+        let mut harness = SourceHarness::new();
+        harness.stop();
         let both = ["1", "2"].map(str::to_owned).to_vec();
         for era in [1, 2] {
             let mut put = narrow.begin_put();
@@ -357,8 +362,8 @@ mod tests {
             put.commit().unwrap();
             // Each round is as after a kill.
             for round in 0..3 {
-                trial.context.intake = intake(&wide, &narrow);
-                let (known, ended) = two(&trial, era).await;
+                harness.context.intake = intake(&wide, &narrow);
+                let (known, ended) = two(&harness, era).await;
                 assert!(matches!(ended, FileCommitOutcome::Stopped), "{ended:?}");
                 assert_eq!(
                     known.behind,
@@ -368,9 +373,9 @@ mod tests {
                 assert_eq!(held(&*wide), ["1", "2"], "not put twice");
             }
             assert_eq!(drained(&narrow), ["in the way"]);
-            trial.context.intake = intake(&wide, &narrow);
+            harness.context.intake = intake(&wide, &narrow);
             assert!(matches!(
-                two(&trial, era).await,
+                two(&harness, era).await,
                 (ResumePoint { behind: true, .. }, FileCommitOutcome::Done)
             ));
             assert_eq!((drained(&wide), drained(&narrow)), (both.clone(), both.clone()));

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 /// Serves clients, each until it ends its side, while `script` runs.
 async fn serve(
     listening: &SourceListener,
-    trial: &SourceHarness,
+    harness: &SourceHarness,
     script: impl Future<Output = ()>,
 ) {
     let session = |arrival: PendingSession| async move {
@@ -17,11 +17,11 @@ async fn serve(
         let _ = stream.read_to_end(&mut Vec::new()).await;
     };
     let beside = async {
-        trial.until_started().await;
+        harness.until_started().await;
         script.await;
-        trial.stop();
+        harness.stop();
     };
-    tokio::join!(listening.serve(&trial.context, session), beside).0.unwrap();
+    tokio::join!(listening.serve(&harness.context, session), beside).0.unwrap();
 }
 
 #[tokio::test]
@@ -31,12 +31,12 @@ async fn a_client_that_stalls_in_its_handshake_is_closed() {
     let choice = SuiteFilter::default();
     let tls = ServerTls { keystore, password, clients: None, choice };
     let listening = SourceListener::new("127.0.0.1".to_owned(), 0, 10, b"").with_tls(Some(tls));
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let script = async {
         let (mut silent, mut slow) = (connected(&listening).await, connected(&listening).await);
         // Enough of a handshake to announce its length.
         slow.write_all(b"\x16\x03\x01\x02\x00").await.unwrap();
-        let open = &trial.context.counters.open_connection;
+        let open = &harness.context.counters.open_connection;
         until("both connections", || open.get() == 2).await;
         tokio::time::pause();
         for client in [&mut silent, &mut slow] {
@@ -44,16 +44,16 @@ async fn a_client_that_stalls_in_its_handshake_is_closed() {
             assert_eq!(read.unwrap_or(0), 0);
         }
     };
-    let words = captured_log(serve(&listening, &trial, script)).await;
+    let words = captured_log(serve(&listening, &harness, script)).await;
     assert_eq!(words.matches("not done within 20 s").count(), 1, "said once for both: {words}");
-    assert_eq!(trial.context.counters.event_read_fail.get(), 2);
+    assert_eq!(harness.context.counters.event_read_fail.get(), 2);
 }
 
 #[tokio::test]
 async fn a_client_beyond_the_limit_gets_an_error_and_a_closed_one_frees_its_slot() {
     let listening = SourceListener::new("127.0.0.1".to_owned(), 0, 1, b"full\n");
-    let trial = SourceHarness::new();
-    let open = &trial.context.counters.open_connection;
+    let harness = SourceHarness::new();
+    let open = &harness.context.counters.open_connection;
     let script = async {
         let first = connected(&listening).await;
         until("the first", || open.get() == 1).await;
@@ -65,7 +65,7 @@ async fn a_client_beyond_the_limit_gets_an_error_and_a_closed_one_frees_its_slot
         let _third = connected(&listening).await;
         until("the third", || open.get() == 1).await;
     };
-    serve(&listening, &trial, script).await;
+    serve(&listening, &harness, script).await;
 }
 
 async fn connected(listening: &SourceListener) -> TcpStream {

@@ -132,7 +132,7 @@ impl DeferredFiles {
     }
 
     /// Removes the state of the file at `path`, which is complete.
-    pub(super) fn forget(&mut self, path: &Path) {
+    pub(super) fn remove(&mut self, path: &Path) {
         self.said.remove(path);
         self.entries.remove(path);
     }

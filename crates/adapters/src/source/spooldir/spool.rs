@@ -268,7 +268,7 @@ impl Spool {
                 }
                 // It was removed since it was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.deferred.forget(&path);
+                    self.deferred.remove(&path);
                 }
                 Err(error) => {
                     self.counters.event_read_fail.add(1);
@@ -399,14 +399,14 @@ impl Spool {
     /// Clears the file in progress.
     fn leave(&mut self) {
         if let Some(current) = self.current.take() {
-            self.deferred.forget(&current.path);
+            self.deferred.remove(&current.path);
             self.save_deferred();
         }
         // Removed as in Flume, where the tracker directory then has an entry of its own.
         if self.settings.finish == FinishedFileAction::Note {
             return;
         }
-        if let Err(error) = self.tracker.forget() {
+        if let Err(error) = self.tracker.remove() {
             let path = self.tracker.path().display();
             tracing::error!(code = %codes::TRACKER_UNWRITABLE, source = self.settings.name, %path, %error, "Flume's tracker file cannot be removed");
         }

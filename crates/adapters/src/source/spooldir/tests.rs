@@ -113,14 +113,14 @@ async fn lines_of_files_become_events_and_files_are_renamed() {
     let fixture =
         SpoolFixture::new(&[("a.txt", "one\ntwo\r\n\nlast without newline"), ("b.txt", "")]);
     fixture.aged("a.txt", 9);
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let more = [("basenameHeader", "true"), ("fileHeader", "true"), ("fileHeaderKey", "path")];
     let source = fixture.source(&more);
-    trial
+    harness
         .run(&*source, fixture.until_names(&["a.txt.COMPLETED", "b.txt.COMPLETED"]))
         .await
         .unwrap();
-    let events = trial.events();
+    let events = harness.events();
     assert_eq!(bodies(&events), ["one", "two\r", "", "last without newline", ""]);
     let path = fixture.at("in").join("b.txt");
     assert_eq!(headers(&events[4]), [("path", path.to_str().unwrap()), ("basename", "b.txt")]);
@@ -143,9 +143,9 @@ async fn files_are_read_in_the_configured_order_if_their_names_match() {
             ("ignorePattern", "tmp.*"),
             ("fileSuffix", ".DONE"),
         ]);
-        let trial = SourceHarness::new();
-        trial.run(&*source, trial.until_events(3)).await.unwrap();
-        assert_eq!(bodies(&trial.events()), wanted, "{order}");
+        let harness = SourceHarness::new();
+        harness.run(&*source, harness.until_events(3)).await.unwrap();
+        assert_eq!(bodies(&harness.events()), wanted, "{order}");
         assert!(fixture.names().contains(&"tmp.log".to_owned()));
     }
 }
@@ -154,34 +154,37 @@ async fn files_are_read_in_the_configured_order_if_their_names_match() {
 async fn subdirectories_are_read_if_configured() {
     let inputs = [("a", "1"), ("sub/deep/b", "2"), (".dot/c", "3"), ("no/d", "4")];
     let fixture = SpoolFixture::new(&inputs);
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source(&[]);
-    trial.run(&*source, fixture.until_names(&["a.COMPLETED", "no/d", "sub/deep/b"])).await.unwrap();
-    let trial = SourceHarness::new();
+    harness
+        .run(&*source, fixture.until_names(&["a.COMPLETED", "no/d", "sub/deep/b"]))
+        .await
+        .unwrap();
+    let harness = SourceHarness::new();
     let source = fixture.source(&[("recursiveDirectorySearch", "true"), ("ignorePattern", "no")]);
     let done = ["a.COMPLETED", "no/d", "sub/deep/b.COMPLETED"];
-    trial.run(&*source, fixture.until_names(&done)).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["2"]);
+    harness.run(&*source, fixture.until_names(&done)).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["2"]);
 }
 
 #[tokio::test]
 async fn directories_that_are_too_deep_are_counted() {
     let deep = "d/".repeat(65);
     let fixture = SpoolFixture::new(&[("a", "1"), (&format!("{deep}b"), "2")]);
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source(&[("recursiveDirectorySearch", "true")]);
-    let left_out = &trial.context.counters.files_left_out;
-    let seen = until("the directory", || left_out.get() == 1 && trial.events().len() == 1);
-    trial.run(&*source, seen).await.unwrap();
+    let left_out = &harness.context.counters.files_left_out;
+    let seen = until("the directory", || left_out.get() == 1 && harness.events().len() == 1);
+    harness.run(&*source, seen).await.unwrap();
 }
 
 #[tokio::test]
 async fn files_are_deleted_or_marked_elsewhere_if_configured() {
     let fixture = SpoolFixture::new(&[("a", "1\n")]);
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source(&[("deletePolicy", "immediate")]);
-    trial.run(&*source, fixture.until_names(&[])).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["1"]);
+    harness.run(&*source, fixture.until_names(&[])).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["1"]);
 
     let fixture = SpoolFixture::new(&[("sub/a", "1\n")]);
     let tracker = fixture.at("elsewhere/tracker");
@@ -191,15 +194,15 @@ async fn files_are_deleted_or_marked_elsewhere_if_configured() {
         ("recursiveDirectorySearch", "true"),
     ];
     for _ in 0..2 {
-        let trial = SourceHarness::new();
+        let harness = SourceHarness::new();
         let source = fixture.source(&more);
         let noted = tracker.join("sub/a.COMPLETED");
         fixture.write("sub/z", "2\n");
         let next = tracker.join("sub/z.COMPLETED");
         let done = until("both notes", || noted.exists() && next.exists());
-        trial.run(&*source, done).await.unwrap();
+        harness.run(&*source, done).await.unwrap();
         assert_eq!(fixture.names(), ["sub/a", "sub/z"]);
-        let read = bodies(&trial.events());
+        let read = bodies(&harness.events());
         assert!(["1", "2"].ends_with(&read.iter().map(String::as_str).collect::<Vec<_>>()));
     }
 }
@@ -207,30 +210,30 @@ async fn files_are_deleted_or_marked_elsewhere_if_configured() {
 #[tokio::test]
 async fn lines_wait_while_the_channel_refuses_and_batches_are_split_to_fit() {
     let fixture = SpoolFixture::new(&[("a", "1\n2\n3\n4\n5\n")]);
-    let trial = SourceHarness::with_capacity(2);
-    trial.reply_with([CommitReply::Full, CommitReply::Doubt]);
+    let harness = SourceHarness::with_capacity(2);
+    harness.reply_with([CommitReply::Full, CommitReply::Doubt]);
     let source = fixture.source(&[("maxBackoff", "1")]);
-    trial.run(&*source, fixture.until_names(&["a.COMPLETED"])).await.unwrap();
-    assert_eq!(trial.batches(), [2, 2, 1]);
-    assert_eq!(bodies(&trial.events()), ["1", "2", "3", "4", "5"]);
+    harness.run(&*source, fixture.until_names(&["a.COMPLETED"])).await.unwrap();
+    assert_eq!(harness.batches(), [2, 2, 1]);
+    assert_eq!(bodies(&harness.events()), ["1", "2", "3", "4", "5"]);
 }
 
 #[tokio::test]
 async fn a_growing_file_is_read_to_its_end_while_others_are_read() {
     let fixture = SpoolFixture::new(&[("a", "1\nhalf")]);
     fixture.aged("a", 9);
-    let trial = SourceHarness::new();
-    trial.reply_with([CommitReply::Held]);
+    let harness = SourceHarness::new();
+    harness.reply_with([CommitReply::Held]);
     let source = fixture.source(&[]);
     let script = async {
-        trial.until_tries(1).await;
+        harness.until_tries(1).await;
         fixture.append("a", " and half\n3\n");
         fixture.write("b", "other\n");
-        trial.release();
+        harness.release();
         fixture.until_names(&["a.COMPLETED", "b.COMPLETED"]).await;
     };
-    trial.run(&*source, script).await.unwrap();
-    let mut read = bodies(&trial.events());
+    harness.run(&*source, script).await.unwrap();
+    let mut read = bodies(&harness.events());
     read.sort();
     assert_eq!(read, ["1", "3", "half and half", "other"]);
 }
@@ -239,28 +242,28 @@ async fn a_growing_file_is_read_to_its_end_while_others_are_read() {
 async fn a_file_rewritten_while_it_is_read_stays_and_others_are_read() {
     let fixture = SpoolFixture::new(&[("a", "1\n2\n")]);
     fixture.aged("a", 9);
-    let trial = SourceHarness::new();
-    trial.reply_with([CommitReply::Held]);
+    let harness = SourceHarness::new();
+    harness.reply_with([CommitReply::Held]);
     let source = fixture.source(&[]);
     let script = async {
-        trial.until_tries(1).await;
+        harness.until_tries(1).await;
         fixture.write("a", "3\n4\n");
         fixture.write("b", "other\n");
-        trial.release();
+        harness.release();
         fixture.until_names(&["a", "b.COMPLETED"]).await;
         // It stays set aside, also when the directory is listed again.
         fixture.write("c", "last\n");
         fixture.until_names(&["a", "b.COMPLETED", "c.COMPLETED"]).await;
     };
-    trial.run(&*source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["1", "2", "other", "last"]);
+    harness.run(&*source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["1", "2", "other", "last"]);
 }
 
 #[tokio::test]
 async fn a_taken_target_name_keeps_the_file_until_it_is_free() {
     let fixture = SpoolFixture::new(&[("a", "new\n"), ("a.COMPLETED", "old\n"), ("b", "other\n")]);
     fixture.aged("a", 9);
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source(&[]);
     let script = async {
         fixture.until_names(&["a", "a.COMPLETED", "b.COMPLETED"]).await;
@@ -269,8 +272,8 @@ async fn a_taken_target_name_keeps_the_file_until_it_is_free() {
         std::fs::remove_file(old).unwrap();
         fixture.until_names(&["a.COMPLETED", "b.COMPLETED"]).await;
     };
-    trial.run(&*source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["new", "other"]);
+    harness.run(&*source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["new", "other"]);
     let kept = std::fs::read_to_string(fixture.at("in").join("a.COMPLETED")).unwrap();
     assert_eq!(kept, "new\n");
 }
@@ -280,16 +283,16 @@ async fn bytes_that_are_not_text_set_their_file_aside_and_not_the_source() {
     let fixture = SpoolFixture::new(&[("b", "other\n")]);
     std::fs::write(fixture.at("in/a"), b"good\nb\xffd\nlast\n").unwrap();
     fixture.aged("a", 9);
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source(&[]);
-    trial.run(&*source, fixture.until_names(&["a", "b.COMPLETED"])).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["good", "other"]);
-    assert_eq!(trial.context.counters.event_read_fail.get(), 1);
+    harness.run(&*source, fixture.until_names(&["a", "b.COMPLETED"])).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["good", "other"]);
+    assert_eq!(harness.context.counters.event_read_fail.get(), 1);
     // Another run does not repeat the line before it, and continues after a change of the policy.
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source(&[("decodeErrorPolicy", "replace")]);
-    trial.run(&*source, fixture.until_names(&["a.COMPLETED", "b.COMPLETED"])).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["b\u{fffd}d", "last"]);
+    harness.run(&*source, fixture.until_names(&["a.COMPLETED", "b.COMPLETED"])).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["b\u{fffd}d", "last"]);
 }
 
 #[tokio::test]
@@ -298,11 +301,11 @@ async fn an_event_that_no_channel_can_hold_leaves_its_file_in_place() {
     let long = format!("before\n{}\nbehind\n", "x".repeat(1001));
     let fixture = SpoolFixture::new(&[("a", &long), ("b", "other\n")]);
     fixture.aged("a", 9);
-    let trial = SourceHarness::over(&channel);
+    let harness = SourceHarness::over(&channel);
     let source = fixture.source(&[]);
-    trial.run(&*source, fixture.until_names(&["a", "b.COMPLETED"])).await.unwrap();
+    harness.run(&*source, fixture.until_names(&["a", "b.COMPLETED"])).await.unwrap();
     assert_eq!(drain(&channel), ["before", "other"]);
-    assert_eq!(trial.context.counters.generic_processing_fail.get(), 1);
+    assert_eq!(harness.context.counters.generic_processing_fail.get(), 1);
 }
 
 #[tokio::test]
@@ -317,10 +320,10 @@ async fn a_pipe_a_dangling_link_and_an_unreadable_file_are_skipped() {
     std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     // Root may read everything.
     let readable = std::fs::read(&closed).is_ok();
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source(&[]);
-    trial.run(&*source, trial.until_events(2 + usize::from(readable))).await.unwrap();
-    let mut read = bodies(&trial.events());
+    harness.run(&*source, harness.until_events(2 + usize::from(readable))).await.unwrap();
+    let mut read = bodies(&harness.events());
     read.retain(|body| body != "never");
     read.sort();
     assert_eq!(read, ["1", "linked"]);
@@ -330,25 +333,25 @@ async fn a_pipe_a_dangling_link_and_an_unreadable_file_are_skipped() {
 async fn a_missing_spool_directory_is_named_and_used_once_it_exists() {
     let fixture = SpoolFixture::new(&[]);
     std::fs::remove_dir(fixture.at("in")).unwrap();
-    let (trial, source) = (SourceHarness::new(), fixture.source(&[]));
+    let (harness, source) = (SourceHarness::new(), fixture.source(&[]));
     let script = async {
-        trial.until_begun(SourceStage::Waits).await;
-        let failed = || trial.context.counters.event_read_fail.get();
+        harness.until_begun(SourceStage::Waits).await;
+        let failed = || harness.context.counters.event_read_fail.get();
         until("each failed opening to be counted", || failed() >= 2).await;
         std::fs::create_dir(fixture.at("in")).unwrap();
         fixture.write("a", "1\n");
-        trial.until_events(1).await;
+        harness.until_events(1).await;
     };
-    let log = captured_log(async { trial.run(&*source, script).await.unwrap() }).await;
+    let log = captured_log(async { harness.run(&*source, script).await.unwrap() }).await;
     assert_eq!(log.matches("cannot read spoolDir").count(), 1, "{log}");
     assert!(log.contains("ERROR") && log.contains("spoolDir cannot be read"), "{log}");
     assert!(log.contains("/in") && log.contains("recovered after"), "{log}");
-    assert_eq!(bodies(&trial.events()), ["1"]);
+    assert_eq!(bodies(&harness.events()), ["1"]);
 
     // A stop does not wait for it.
     std::fs::remove_dir_all(fixture.at("in")).unwrap();
-    let trial = SourceHarness::new();
-    trial.run(&*source, trial.until_begun(SourceStage::Waits)).await.unwrap();
+    let harness = SourceHarness::new();
+    harness.run(&*source, harness.until_begun(SourceStage::Waits)).await.unwrap();
 }
 
 #[tokio::test]
@@ -360,11 +363,11 @@ async fn the_first_start_continues_from_flumes_tracker_file() {
         let mut flume = tracker::TrackerFile::new(&fixture.at("in/.flumespool"));
         flume.store(&fixture.at("in").join("a"), 5).unwrap();
         let channel = fixture.channel("fc");
-        let trial = if durable { SourceHarness::over(&channel) } else { SourceHarness::new() };
+        let harness = if durable { SourceHarness::over(&channel) } else { SourceHarness::new() };
         let source = fixture.source(&[]);
         let done = fixture.until_names(&["a.COMPLETED", "b.COMPLETED"]);
-        trial.run(&*source, done).await.unwrap();
-        let read = if durable { drain(&channel) } else { bodies(&trial.events()) };
+        harness.run(&*source, done).await.unwrap();
+        let read = if durable { drain(&channel) } else { bodies(&harness.events()) };
         // The file in progress is read first, although the other one is older.
         assert_eq!(read, ["not yet", "older"], "durable: {durable}");
         for name in ["a", "b"] {
@@ -380,19 +383,19 @@ async fn the_channels_offset_takes_precedence_over_the_tracker_file() {
     let fixture = SpoolFixture::new(&[("a", "1\n2\n3\n4\n")]);
     // Full after the second line.
     let channel = fixture.channel_of("fc", 2);
-    let trial = SourceHarness::over(&channel);
+    let harness = SourceHarness::over(&channel);
     let source = fixture.source(&[("batchSize", "1"), ("maxBackoff", "1")]);
     let full = until("the channel to be full", || {
-        channel.status().put == 2 && trial.context.counters.channel_write_fail.get() > 0
+        channel.status().put == 2 && harness.context.counters.channel_write_fail.get() > 0
     });
-    trial.run(&*source, full).await.unwrap();
+    harness.run(&*source, full).await.unwrap();
     std::fs::remove_file(fixture.at("in/.flumespool/.flumespool-main.meta")).unwrap();
     channel.close().unwrap();
-    drop((trial, source, channel));
+    drop((harness, source, channel));
     let channel = fixture.channel("fc");
-    let trial = SourceHarness::over(&channel);
+    let harness = SourceHarness::over(&channel);
     let source = fixture.source(&[]);
-    trial.run(&*source, fixture.until_names(&["a.COMPLETED"])).await.unwrap();
+    harness.run(&*source, fixture.until_names(&["a.COMPLETED"])).await.unwrap();
     assert_eq!(drain(&channel), ["1", "2", "3", "4"]);
 }
 
@@ -414,13 +417,13 @@ async fn after_a_file_that_one_channel_cannot_hold_the_next_enter_both() {
     let channels = names.iter().zip([&wide, &narrow]);
     let channels = channels
         .map(|(name, channel)| NamedChannel { name: name.clone(), channel: Arc::clone(channel) });
-    let mut trial = SourceHarness::new();
+    let mut harness = SourceHarness::new();
     let selector = Box::new(Replicating::new(&names, &[]).0);
-    let counters = Arc::clone(&trial.context.counters);
+    let counters = Arc::clone(&harness.context.counters);
     let intake = ChannelProcessor::new("r1", selector, channels.collect(), counters);
-    trial.context.intake = Arc::new(intake);
+    harness.context.intake = Arc::new(intake);
     let passed = fixture.until_names(&["a", "b.COMPLETED", "c.COMPLETED"]);
-    trial.run(&*fixture.source(&[]), passed).await.unwrap();
+    harness.run(&*fixture.source(&[]), passed).await.unwrap();
     assert_eq!(drain(&wide), ["e1", &big, "e3", "e4", "of b", "of c"]);
     assert_eq!(drain(&narrow), ["e1", "of b", "of c"]);
 }
@@ -450,29 +453,29 @@ async fn a_batch_that_one_channel_lacks_is_put_again_only_there() {
             .collect()
     };
     let over = |channels: &[NamedChannel]| {
-        let mut trial = SourceHarness::new();
+        let mut harness = SourceHarness::new();
         let names: Vec<String> = channels.iter().map(|c| c.name.clone()).collect();
         let selector = Box::new(Replicating::new(&names, &[]).0);
-        let counters = Arc::clone(&trial.context.counters);
+        let counters = Arc::clone(&harness.context.counters);
         let intake = ChannelProcessor::new("r1", selector, channels.to_vec(), counters);
-        trial.context.intake = Arc::new(intake);
-        trial
+        harness.context.intake = Arc::new(intake);
+        harness
     };
     // The second takes two lines and is full.
     let channels = both(3);
-    let trial = over(&channels);
+    let harness = over(&channels);
     let source = fixture.source(&[("maxBackoff", "1")]);
     let ahead = until("the first channel to be ahead", || channels[0].channel.status().put == 4);
-    trial.run(&*source, ahead).await.unwrap();
+    harness.run(&*source, ahead).await.unwrap();
     assert_eq!(channels[1].channel.status().put, 2);
     for channel in &channels {
         channel.channel.close().unwrap();
     }
-    drop((trial, source, channels));
+    drop((harness, source, channels));
     let channels = both(1000);
-    let trial = over(&channels);
+    let harness = over(&channels);
     let source = fixture.source(&[]);
-    trial.run(&*source, fixture.until_names(&["a.COMPLETED"])).await.unwrap();
+    harness.run(&*source, fixture.until_names(&["a.COMPLETED"])).await.unwrap();
     for channel in &channels {
         assert_eq!(drain(&channel.channel), ["1", "2"], "{}", channel.name);
         assert_eq!(drain(&channel.channel), ["3", "4"], "{}", channel.name);
@@ -487,9 +490,9 @@ async fn a_file_with_a_known_name_is_read_from_its_start() {
     let channel = fixture.channel("fc");
     for text in ["1\n", "1\n2\n"] {
         fixture.write("a", text);
-        let trial = SourceHarness::over(&channel);
+        let harness = SourceHarness::over(&channel);
         let source = fixture.source(&[("deletePolicy", "immediate")]);
-        trial.run(&*source, fixture.until_names(&[])).await.unwrap();
+        harness.run(&*source, fixture.until_names(&[])).await.unwrap();
     }
     assert_eq!(drain(&channel), ["1", "1", "2"]);
 }
@@ -498,13 +501,13 @@ async fn a_file_with_a_known_name_is_read_from_its_start() {
 async fn a_blob_is_a_file_or_a_part_of_the_largest_size() {
     let fixture = SpoolFixture::new(&[("a", "0123456789"), ("b", "01\n4")]);
     fixture.aged("a", 9);
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source(&[
         ("deserializer", "org.apache.flume.sink.solr.morphline.BlobDeserializer$Builder"),
         ("deserializer.maxBlobLength", "4"),
     ]);
-    trial.run(&*source, trial.until_events(4)).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["0123", "4567", "89", "01\n4"]);
+    harness.run(&*source, harness.until_events(4)).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["0123", "4567", "89", "01\n4"]);
 }
 
 /// A damaged container: the data before the damage is delivered, and the file is set aside.
@@ -525,15 +528,15 @@ async fn an_avro_file_becomes_events_and_an_invalid_one_is_set_aside() {
     for (name, age) in [("a", 9), ("b", 8), ("c", 7)] {
         fixture.aged(name, age);
     }
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source(&[("deserializer", "avro"), ("batchSize", "1")]);
     let done = async {
-        trial.until_events(5).await;
+        harness.until_events(5).await;
         fixture.until_names(&["a.COMPLETED", "b", "c"]).await;
-        until("both to be set aside", || trial.context.counters.event_read_fail.get() == 2).await;
+        until("both to be set aside", || harness.context.counters.event_read_fail.get() == 2).await;
     };
-    trial.run(&*source, done).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["\u{2}a", "\u{2}b", "\u{2}c", "\u{2}a", "\u{2}b"]);
+    harness.run(&*source, done).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["\u{2}a", "\u{2}b", "\u{2}c", "\u{2}a", "\u{2}b"]);
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl TrackerFile {
     }
 
     /// Removes the record of the file, which is complete.
-    pub(super) fn forget(&mut self) -> io::Result<()> {
+    pub(super) fn remove(&mut self) -> io::Result<()> {
         self.open = None;
         match files::remove(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -193,8 +193,8 @@ mod tests {
         let mut tracker = TrackerFile::new(directory.path());
         tracker.store(&target, 7).unwrap();
         assert_eq!(tracker.read().unwrap(), Some((target, 7)));
-        tracker.forget().unwrap();
-        tracker.forget().unwrap();
+        tracker.remove().unwrap();
+        tracker.remove().unwrap();
         assert_eq!(tracker.read().unwrap(), None);
     }
 

@@ -165,19 +165,19 @@ fn an_invalid_format_is_refused_by_key_and_a_partial_one_is_warned_of() {
 async fn lines_over_tcp_keep_their_order_and_the_last_needs_no_newline() {
     let settings = Settings::from_pairs("r1", &[("host", "127.0.0.1"), ("port", "0")]);
     let source = tcp::build(&mut SettingsReader::new(&settings)).unwrap();
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let script = async {
-        trial.until_started().await;
+        harness.until_started().await;
         let mut stream = TcpStream::connect(source.listening.bound()).await.unwrap();
         for piece in ["<34>o", "ne\n<34>two\n\nthree\n<34>fo", "ur"] {
             stream.write_all(piece.as_bytes()).await.unwrap();
             stream.flush().await.unwrap();
         }
         drop(stream);
-        trial.until_events(4).await;
+        harness.until_events(4).await;
     };
-    trial.run(&source, script).await.unwrap();
-    let events = trial.events();
+    harness.run(&source, script).await.unwrap();
+    let events = harness.events();
     assert_eq!(bodies(&events), ["<34>one", "<34>two", "three", "<34>four"]);
     assert_eq!(events[2].headers.get("flume.syslog.status"), Some("Invalid"));
 }
@@ -186,23 +186,24 @@ async fn lines_over_tcp_keep_their_order_and_the_last_needs_no_newline() {
 async fn a_datagram_is_a_message() {
     let settings = Settings::from_pairs("r1", &[("host", "127.0.0.1"), ("port", "0")]);
     let source = udp::build(&mut SettingsReader::new(&settings)).unwrap();
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let script = async {
-        trial.until_started().await;
+        harness.until_started().await;
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = source.bound.lock().unwrap().unwrap();
         for datagram in ["<34>one", "", "<34>two\n<34>not this\n", LINE, "plain"] {
             socket.send_to(datagram.as_bytes(), address).await.unwrap();
         }
-        trial.until_events(4).await;
+        harness.until_events(4).await;
     };
-    trial.run(&source, script).await.unwrap();
-    let read = bodies(&trial.events());
+    harness.run(&source, script).await.unwrap();
+    let read = bodies(&harness.events());
     assert_eq!(read, ["<34>one", "<34>two", "myproc 8710 - - it's time", "plain"]);
-    let counters = &trial.context.counters;
+    let counters = &harness.context.counters;
     let extra = counters.drops.get(DropReason::ExtraLine);
     assert_eq!(extra, 1, "the second line of a datagram");
-    let without_priority = trial.events()[3].headers.get("flume.syslog.status") == Some("Invalid");
+    let without_priority =
+        harness.events()[3].headers.get("flume.syslog.status") == Some("Invalid");
     assert!(without_priority && counters.event_read_fail.get() >= 1);
 }
 
@@ -225,21 +226,21 @@ async fn last_words(source: &dyn millpond_flow::source::Source, port: impl Fn() 
         .with_ansi(false)
         .finish();
     let _guard = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
-    let trial = SourceHarness::new();
-    trial.always(crate::source::test_support::CommitReply::Full);
+    let harness = SourceHarness::new();
+    harness.always(crate::source::test_support::CommitReply::Full);
     let script = async {
-        trial.until_started().await;
+        harness.until_started().await;
         let mut clients = Vec::new();
         for _ in 0..3 {
             let mut client = TcpStream::connect(("127.0.0.1", port())).await.unwrap();
             client.write_all(b"<34>- h 1\n<34>- h 2\n<34>- h 3\n").await.unwrap();
             clients.push(client);
         }
-        let received = || trial.context.counters.event_received.get() >= 9;
+        let received = || harness.context.counters.event_received.get() >= 9;
         crate::source::test_support::until("nine messages", received).await;
     };
-    trial.run(source, script).await.unwrap();
-    assert_eq!(trial.context.counters.drops.get(DropReason::Stopped), 9);
+    harness.run(source, script).await.unwrap();
+    assert_eq!(harness.context.counters.drops.get(DropReason::Stopped), 9);
     std::fs::read_to_string(paper.path()).unwrap()
 }
 
@@ -265,23 +266,23 @@ async fn an_unterminated_message_is_whole_only_if_its_sender_ended_its_side() {
     let one = tcp::build(&mut SettingsReader::new(&settings)).unwrap();
     let several = multiport(&[("ports", "0")]).unwrap();
     let statuses = async |source: &dyn millpond_flow::source::Source, port: &dyn Fn() -> u16| {
-        let trial = SourceHarness::new();
+        let harness = SourceHarness::new();
         let script = async {
-            trial.until_started().await;
+            harness.until_started().await;
             let connect = async || TcpStream::connect(("127.0.0.1", port())).await.unwrap();
             let mut ends = connect().await;
             ends.write_all(b"<34>Oct 11 22:14:15 h ended").await.unwrap();
             ends.shutdown().await.unwrap();
-            trial.until_events(1).await;
+            harness.until_events(1).await;
             let mut stays = connect().await;
             stays
                 .write_all(b"<34>Oct 11 22:14:15 h first\n<34>Oct 11 22:14:15 h half")
                 .await
                 .unwrap();
-            trial.until_events(2).await;
+            harness.until_events(2).await;
         };
-        trial.run(source, script).await.unwrap();
-        let events = trial.events();
+        harness.run(source, script).await.unwrap();
+        let events = harness.events();
         let status = |event: &Event| event.headers.get("flume.syslog.status").map(str::to_owned);
         events.iter().map(status).collect::<Vec<_>>()
     };
@@ -301,20 +302,20 @@ fn multiport(pairs: &[(&str, &str)]) -> Result<multiport::MultiportSyslogSource,
 async fn several_ports_have_their_encodings_and_headers() {
     let pairs = [("ports", "0 0"), ("portHeader", "port"), ("batchSize", "2")];
     let source = multiport(&pairs).unwrap();
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let script = async {
-        trial.until_started().await;
+        harness.until_started().await;
         for address in source.listening.all_bound() {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(b"<34>- host one\n\nplain\n\xff\n<34>1 - host last").await.unwrap();
             drop(stream);
         }
-        trial.until_events(8).await;
+        harness.until_events(8).await;
     };
-    trial.run(&source, script).await.unwrap();
+    harness.run(&source, script).await.unwrap();
     let ports: Vec<_> = source.listening.all_bound().iter().map(|a| a.port().to_string()).collect();
     for port in &ports {
-        let events = trial.events();
+        let events = harness.events();
         let of = events.iter().filter(|event| event.headers.get("port") == Some(port));
         let of: Vec<_> = of.cloned().collect();
         assert_eq!(bodies(&of), ["one", "plain", "\u{FFFD}", "last"]);
@@ -329,7 +330,7 @@ async fn several_ports_have_their_encodings_and_headers() {
             (Some("4"), Some("1"))
         );
     }
-    assert!(trial.batches().iter().all(|events| *events <= 2), "{:?}", trial.batches());
+    assert!(harness.batches().iter().all(|events| *events <= 2), "{:?}", harness.batches());
 }
 
 #[tokio::test]
@@ -337,21 +338,21 @@ async fn a_taken_port_is_served_once_it_is_free_and_the_others_meanwhile() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
     let source = multiport(&[("ports", &format!("{port} 0"))]).unwrap();
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let script = async {
-        trial.until_started().await;
+        harness.until_started().await;
         let other = source.listening.all_bound()[0];
         TcpStream::connect(other).await.unwrap().write_all(b"<34>- h x\n").await.unwrap();
-        trial.until_events(1).await;
+        harness.until_events(1).await;
         drop(taken);
         crate::source::test_support::until("the port", || source.listening.all_bound().len() == 2)
             .await;
         let stream = TcpStream::connect(("127.0.0.1", port)).await;
         stream.unwrap().write_all(b"<34>- h y\n").await.unwrap();
-        trial.until_events(2).await;
+        harness.until_events(2).await;
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["x", "y"]);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["x", "y"]);
 }
 
 #[test]

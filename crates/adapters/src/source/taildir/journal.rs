@@ -88,7 +88,7 @@ impl OffsetJournal {
     }
 
     /// Stops naming the journal that the channels name, because it cannot be read.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn drop_unreadable(&mut self) {
         self.mark = JournalPosition::default();
     }
 

@@ -337,7 +337,7 @@ impl TailDirectory {
                     counters.event_read_fail.add(1);
                     tracing::error!(code = %codes::PLACES_LOST, source = settings.name, %error, "the journal of file offsets next to the position file is lost; files that only it knew are read from the offsets in positionFile, otherwise as new files");
                 }
-                journal.iter_mut().for_each(OffsetJournal::forget);
+                journal.iter_mut().for_each(OffsetJournal::drop_unreadable);
             }
             known.mark(read.unwrap_or_default(), true);
             known.mark(place.map(|place| place.entries).unwrap_or_default(), false);

@@ -122,7 +122,7 @@ impl TailedFile {
     }
 
     /// Discards read-ahead bytes that are no longer in the file.
-    pub(super) fn forget_ahead(&mut self) {
+    pub(super) fn discard_read_ahead(&mut self) {
         if let Some(input) = &mut self.input {
             input.seek(self.pos);
         }

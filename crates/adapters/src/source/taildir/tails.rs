@@ -269,7 +269,7 @@ impl TailedFiles {
             Ok(true) => {
                 let lost = tail.note_len(file.stamp.len, true);
                 if lost > 0 {
-                    tail.forget_ahead();
+                    tail.discard_read_ahead();
                 }
                 self.lost(&file.path, lost);
             }

@@ -81,9 +81,9 @@ impl TailFixture {
 
 /// Runs a source until `events` events have come, and returns their bodies.
 async fn read(source: &dyn Source, events: usize) -> Vec<String> {
-    let trial = SourceHarness::new();
-    trial.run(source, trial.until_events(events)).await.unwrap();
-    bodies(&trial.events())
+    let harness = SourceHarness::new();
+    harness.run(source, harness.until_events(events)).await.unwrap();
+    bodies(&harness.events())
 }
 
 fn drain(channel: &Arc<dyn Channel>) -> Vec<String> {
@@ -97,16 +97,16 @@ fn drain(channel: &Arc<dyn Channel>) -> Vec<String> {
 async fn lines_come_as_they_are_written_and_an_unfinished_line_waits() {
     let fixture = TailFixture::new();
     fixture.append("app.log", "one\ntwo\r\nhal");
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source("app.log", &[]);
     let script = async {
-        trial.until_events(2).await;
+        harness.until_events(2).await;
         fixture.append("app.log", "f\n");
-        trial.until_events(3).await;
+        harness.until_events(3).await;
     };
-    trial.run(&*source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["one", "two", "half"]);
-    assert!(trial.events().iter().all(|event| event.headers.is_empty()));
+    harness.run(&*source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["one", "two", "half"]);
+    assert!(harness.events().iter().all(|event| event.headers.is_empty()));
 }
 
 #[tokio::test]
@@ -127,9 +127,9 @@ async fn headers_say_group_file_and_place() {
             ("byteOffsetHeader", "true"),
         ],
     );
-    let trial = SourceHarness::new();
-    trial.run(&*source, trial.until_events(3)).await.unwrap();
-    let events = trial.events();
+    let harness = SourceHarness::new();
+    harness.run(&*source, harness.until_events(3)).await.unwrap();
+    let events = harness.events();
     let second = events.iter().find(|event| event.body == "two").unwrap();
     let wanted = [("host", "web"), ("a.b", "dots"), ("byteoffset", "4")];
     for (key, value) in wanted.into_iter().chain([("path", path.to_str().unwrap())]) {
@@ -167,16 +167,16 @@ async fn with_skip_to_end_existing_files_are_skipped_and_later_ones_are_not() {
     let fixture = TailFixture::new();
     fixture.append("a.log", "old\n");
     let source = fixture.source(r".*\.log", &[("skipToEnd", "true")]);
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let script = async {
-        trial.until_started().await;
+        harness.until_started().await;
         until("the positions", || fixture.positions().contains("\"pos\":4")).await;
         fixture.append("a.log", "new\n");
         fixture.append("b.log", "other\n");
-        trial.until_events(2).await;
+        harness.until_events(2).await;
     };
-    trial.run(&*source, script).await.unwrap();
-    let mut read = bodies(&trial.events());
+    harness.run(&*source, script).await.unwrap();
+    let mut read = bodies(&harness.events());
     read.sort();
     assert_eq!(read, ["new", "other"]);
 }
@@ -187,23 +187,23 @@ async fn a_renamed_file_is_not_read_again_whatever_its_name() {
     fixture.append("app.log", "1\n2\n");
     // Its new name matches as well, or it does not.
     for (round, names) in [r"app\.log.*", r"app\.log"].into_iter().enumerate() {
-        let trial = SourceHarness::new();
+        let harness = SourceHarness::new();
         let source = fixture.source(names, &[]);
         let script = async {
             let had = if round == 0 { 2 } else { 0 };
-            trial.until_events(had).await;
-            trial.until_started().await;
+            harness.until_events(had).await;
+            harness.until_started().await;
             fixture.append("app.log", "3\n");
-            trial.until_events(had + 1).await;
+            harness.until_events(had + 1).await;
             let rotated = format!("app.log.{round}");
             fixture.rename("app.log", &rotated);
             // The writer has not noticed yet.
             fixture.append(&rotated, "4\n");
             fixture.append("app.log", "5\n");
-            trial.until_events(had + 3).await;
+            harness.until_events(had + 3).await;
         };
-        trial.run(&*source, script).await.unwrap();
-        let mut read = bodies(&trial.events());
+        harness.run(&*source, script).await.unwrap();
+        let mut read = bodies(&harness.events());
         read.sort();
         let wanted: &[&str] =
             if round == 0 { &["1", "2", "3", "4", "5"] } else { &["3", "4", "5"] };
@@ -215,25 +215,25 @@ async fn a_renamed_file_is_not_read_again_whatever_its_name() {
 async fn a_truncated_or_rewritten_file_is_read_from_its_start() {
     let fixture = TailFixture::new();
     fixture.append("app.log", "one\ntwo\n");
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source("app.log", &[]);
     let script = async {
-        trial.until_events(2).await;
+        harness.until_events(2).await;
         std::fs::write(fixture.log("app.log"), "three\n").unwrap();
-        trial.until_events(3).await;
+        harness.until_events(3).await;
         // Longer than what was read: the length shows nothing.
         std::fs::write(fixture.log("app.log"), "four\nfive\nsix\n").unwrap();
-        trial.until_events(6).await;
+        harness.until_events(6).await;
     };
-    trial.run(&*source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["one", "two", "three", "four", "five", "six"]);
+    harness.run(&*source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["one", "two", "three", "four", "five", "six"]);
 }
 
 #[tokio::test]
 async fn an_idle_file_is_closed_with_its_last_line_and_opened_when_it_grows() {
     let fixture = TailFixture::new();
     fixture.append("app.log", "one\nhalf");
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source("app.log", &[("idleTimeout", "100")]);
     let open = || {
         let entries = std::fs::read_dir("/proc/self/fd").unwrap();
@@ -241,32 +241,32 @@ async fn an_idle_file_is_closed_with_its_last_line_and_opened_when_it_grows() {
         links.filter(|path| *path == fixture.log("app.log")).count()
     };
     let script = async {
-        trial.until_events(2).await;
+        harness.until_events(2).await;
         until("the file to be closed", || open() == 0).await;
         fixture.append("app.log", " and half\nthree\n");
-        trial.until_events(4).await;
+        harness.until_events(4).await;
     };
-    trial.run(&*source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["one", "half", " and half", "three"]);
+    harness.run(&*source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["one", "half", " and half", "three"]);
 }
 
 #[tokio::test]
 async fn a_file_that_is_removed_is_read_to_its_end_and_forgotten() {
     let fixture = TailFixture::new();
     fixture.append("app.log", "1\n");
-    let trial = SourceHarness::new();
-    trial.reply_with([CommitReply::Held]);
+    let harness = SourceHarness::new();
+    harness.reply_with([CommitReply::Held]);
     let source = fixture.source("app.log", &[("batchSize", "1"), ("idleTimeout", "50")]);
     let script = async {
-        trial.until_tries(1).await;
+        harness.until_tries(1).await;
         fixture.append("app.log", "2\n3\n");
         std::fs::remove_file(fixture.log("app.log")).unwrap();
-        trial.release();
-        trial.until_events(3).await;
+        harness.release();
+        harness.until_events(3).await;
         until("the file to be forgotten", || fixture.positions() == "[]").await;
     };
-    trial.run(&*source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["1", "2", "3"]);
+    harness.run(&*source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["1", "2", "3"]);
 }
 
 #[tokio::test]
@@ -277,16 +277,16 @@ async fn a_missing_directory_delays_no_other_group() {
     let pattern = late.join(".*");
     let more = [("filegroups", "f0 f1"), ("filegroups.f0", pattern.to_str().unwrap())];
     let source = fixture.source("app.log", &more);
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let script = async {
-        trial.until_events(1).await;
+        harness.until_events(1).await;
         std::fs::create_dir(&late).unwrap();
         std::fs::write(late.join("x"), "two\n").unwrap();
-        trial.until_events(2).await;
+        harness.until_events(2).await;
     };
-    trial.run(&*source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["one", "two"]);
-    assert_eq!(trial.context.counters.event_read_fail.get(), 1, "it is said once");
+    harness.run(&*source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["one", "two"]);
+    assert_eq!(harness.context.counters.event_read_fail.get(), 1, "it is said once");
 }
 
 #[tokio::test]
@@ -305,12 +305,12 @@ async fn lines_wait_for_room_and_one_that_never_fits_blocks_no_other() {
     let fixture = TailFixture::new();
     fixture.append("app.log", &format!("one\n{}\nthree\n", "x".repeat(1001)));
     let channel = narrow_channel(1000);
-    let trial = SourceHarness::over(&channel);
+    let harness = SourceHarness::over(&channel);
     let source = fixture.source("app.log", &[]);
     let both = until("both lines", || channel.status().put == 2);
-    trial.run(&*source, both).await.unwrap();
+    harness.run(&*source, both).await.unwrap();
     assert_eq!(drain(&channel), ["one", "three"]);
-    let counters = &trial.context.counters;
+    let counters = &harness.context.counters;
     assert_eq!(counters.generic_processing_fail.get(), 1);
     assert_eq!(counters.drops.get(DropReason::TooLarge), 1);
 }
@@ -324,11 +324,11 @@ async fn the_channels_offset_takes_precedence_over_the_position_file() {
     let channel = fixture.channel();
     let mut put = 0;
     for (more, name) in [(3, "a.log"), (1, "b.log"), (1, "a.log")] {
-        let trial = SourceHarness::over(&channel);
+        let harness = SourceHarness::over(&channel);
         let source = fixture.source(r"[ab]\.log", &[]);
         put += more;
         let read = until("the lines", || channel.status().put == put);
-        trial.run(&*source, read).await.unwrap();
+        harness.run(&*source, read).await.unwrap();
         std::fs::write(fixture.at("pos/positions.json"), "[]").unwrap();
         fixture.append(name, &format!("{}\n", put + 1));
     }
@@ -343,15 +343,15 @@ async fn on_channel(fixture: &TailFixture, channel: &Arc<dyn Channel>, events: u
 }
 
 async fn on_channel_as(name: &str, fixture: &TailFixture, channel: &Arc<dyn Channel>, events: u64) {
-    let mut trial = SourceHarness::over(channel);
-    name.clone_into(&mut trial.context.name);
+    let mut harness = SourceHarness::over(channel);
+    name.clone_into(&mut harness.context.name);
     let put = channel.status().put + events;
     let source = fixture.source_as(name, "app.log", &[]);
     let read = async {
         until("the lines", || channel.status().put >= put).await;
-        trial.until_started().await;
+        harness.until_started().await;
     };
-    trial.run(&*source, read).await.unwrap();
+    harness.run(&*source, read).await.unwrap();
     assert_eq!(channel.status().put, put);
 }
 
@@ -423,10 +423,10 @@ async fn a_file_renamed_while_stopped_is_read_to_its_end() {
     fixture.append("app.log", "1\n");
     let channel = fixture.channel();
     let life = async |put: u64| {
-        let trial = SourceHarness::over(&channel);
+        let harness = SourceHarness::over(&channel);
         let source = fixture.source(r"app\.log", &[]);
         let read = until("the lines", || channel.status().put >= put);
-        trial.run(&*source, read).await.unwrap();
+        harness.run(&*source, read).await.unwrap();
     };
     life(1).await;
     fixture.append("app.log", "2\n");

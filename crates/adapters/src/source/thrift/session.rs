@@ -17,7 +17,7 @@ const FRAME_BYTES_SHARED_MAX: usize = 64 * 1024;
 /// Carries out calls until the session ends.
 pub(super) async fn run(rpc: RpcSession, speech: ThriftFraming) {
     let mut session = ThriftSession { rpc, speech, was_large: false };
-    let Err(over) = session.talk().await else { return };
+    let Err(over) = session.serve_requests().await else { return };
     let is_within = !session.rpc.input.is_empty();
     session.rpc.end(&over, is_within);
 }
@@ -31,7 +31,7 @@ struct ThriftSession {
 }
 
 impl ThriftSession {
-    async fn talk(&mut self) -> Result<(), RpcSessionEnd> {
+    async fn serve_requests(&mut self) -> Result<(), RpcSessionEnd> {
         let (client, speech) = (self.rpc.client(), self.speech);
         loop {
             let request = self.next().await?;
@@ -76,7 +76,7 @@ impl ThriftSession {
             if let Some(frame) = frame? {
                 self.rpc.request_complete();
                 self.was_large = frame.len() > FRAME_BYTES_SHARED_MAX;
-                if !self.rpc.heard() {
+                if !self.rpc.note_request() {
                     self.rpc.meet("", "");
                 }
                 return Ok(frame);

@@ -31,8 +31,8 @@ struct ThriftTestClient {
 }
 
 impl ThriftTestClient {
-    async fn connect(trial: &SourceHarness, source: &ThriftSource) -> Self {
-        trial.until_started().await;
+    async fn connect(harness: &SourceHarness, source: &ThriftSource) -> Self {
+        harness.until_started().await;
         let stream = TcpStream::connect(source.listening.bound()).await.unwrap();
         Self { stream, protocol: source.speech.protocol, input: BytesMut::new(), sequence: 0 }
     }
@@ -79,27 +79,27 @@ fn call_of(protocol: ThriftProtocol, name: &'static str) -> Vec<u8> {
 #[tokio::test]
 async fn batches_arrive_in_both_protocols_each_as_one_transaction() {
     for protocol in ["compact", "binary"] {
-        let (trial, source) = (SourceHarness::new(), source(&[("protocol", protocol)]));
+        let (harness, source) = (SourceHarness::new(), source(&[("protocol", protocol)]));
         let script = async {
-            let mut client = ThriftTestClient::connect(&trial, &source).await;
+            let mut client = ThriftTestClient::connect(&harness, &source).await;
             assert_eq!(client.batch(&["a", "b"]).await, ThriftReply::Status(OK));
             assert_eq!(client.batch(&[]).await, ThriftReply::Status(OK));
-            trial.reply_with([CommitReply::Full, CommitReply::Doubt]);
+            harness.reply_with([CommitReply::Full, CommitReply::Doubt]);
             assert_eq!(client.batch(&["c"]).await, ThriftReply::Status(FAILED));
             assert_eq!(client.batch(&["c"]).await, ThriftReply::Status(FAILED));
             assert_eq!(client.batch(&["c"]).await, ThriftReply::Status(OK));
         };
-        trial.run(&source, script).await.unwrap();
-        assert_eq!(bodies(&trial.events()), ["a", "b", "c"]);
-        assert_eq!(trial.context.counters.append_batch_accepted.get(), 3);
+        harness.run(&source, script).await.unwrap();
+        assert_eq!(bodies(&harness.events()), ["a", "b", "c"]);
+        assert_eq!(harness.context.counters.append_batch_accepted.get(), 3);
     }
 }
 
 #[tokio::test]
 async fn a_failed_call_returns_an_exception_and_keeps_the_connection() {
-    let (trial, source) = (SourceHarness::new(), source(&[]));
+    let (harness, source) = (SourceHarness::new(), source(&[]));
     let script = async {
-        let mut client = ThriftTestClient::connect(&trial, &source).await;
+        let mut client = ThriftTestClient::connect(&harness, &source).await;
         for (name, words) in
             [("nope", "Invalid method name: 'nope'"), ("append", "event is missing")]
         {
@@ -114,65 +114,65 @@ async fn a_failed_call_returns_an_exception_and_keeps_the_connection() {
         }
         assert_eq!(client.batch(&["a"]).await, ThriftReply::Status(OK));
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(trial.context.counters.event_read_fail.get(), 2);
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(harness.context.counters.event_read_fail.get(), 2);
 }
 
 #[tokio::test]
 async fn a_request_beyond_the_limit_is_logged_with_a_remedy() {
-    let (trial, source) = (SourceHarness::new(), source(&[("maxRequestBytes", "2000")]));
+    let (harness, source) = (SourceHarness::new(), source(&[("maxRequestBytes", "2000")]));
     let script = async {
-        let mut client = ThriftTestClient::connect(&trial, &source).await;
+        let mut client = ThriftTestClient::connect(&harness, &source).await;
         client.stream.write_all(&[0, 0, 7, 0xd1]).await.unwrap();
         assert_eq!(client.frame().await, None);
     };
-    let words = captured_log(async { trial.run(&source, script).await.unwrap() }).await;
+    let words = captured_log(async { harness.run(&source, script).await.unwrap() }).await;
     assert!(words.contains("a request of 2001 bytes and 2000 are allowed"), "{words}");
     assert!(words.contains("peer=127.0.0.1:") && words.contains("smaller batches"), "{words}");
-    assert_eq!(trial.context.counters.event_read_fail.get(), 1);
+    assert_eq!(harness.context.counters.event_read_fail.get(), 1);
 }
 
 #[tokio::test]
 async fn an_unreadable_stream_ends_only_its_own_connection() {
-    let (trial, source) = (SourceHarness::new(), source(&[("maxRequestBytes", "2000")]));
+    let (harness, source) = (SourceHarness::new(), source(&[("maxRequestBytes", "2000")]));
     let script = async {
-        let mut other = ThriftTestClient::connect(&trial, &source).await;
+        let mut other = ThriftTestClient::connect(&harness, &source).await;
         for bytes in [b"\x7f\xff\xff\xffx".to_vec(), vec![0, 0, 7, 0xd1], b"\0\0\0\x02GE".to_vec()]
         {
-            let mut client = ThriftTestClient::connect(&trial, &source).await;
+            let mut client = ThriftTestClient::connect(&harness, &source).await;
             client.stream.write_all(&bytes).await.unwrap();
             assert_eq!(client.frame().await, None);
         }
         assert_eq!(other.batch(&["a"]).await, ThriftReply::Status(OK));
     };
-    trial.run(&source, script).await.unwrap();
+    harness.run(&source, script).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_incomplete_request_times_out_and_a_stop_completes_one() {
-    let (trial, source) = (SourceHarness::new(), source(&[("requestTimeout", "100")]));
+    let (harness, source) = (SourceHarness::new(), source(&[("requestTimeout", "100")]));
     let script = async {
-        let mut client = ThriftTestClient::connect(&trial, &source).await;
+        let mut client = ThriftTestClient::connect(&harness, &source).await;
         client.stream.write_all(&[0, 0, 0, 9, 1]).await.unwrap();
         assert_eq!(client.frame().await, None);
-        trial.reply_with([CommitReply::Held]);
-        let mut client = ThriftTestClient::connect(&trial, &source).await;
+        harness.reply_with([CommitReply::Held]);
+        let mut client = ThriftTestClient::connect(&harness, &source).await;
         let stop = async {
-            trial.until_tries(1).await;
-            trial.stop();
-            trial.release();
+            harness.until_tries(1).await;
+            harness.stop();
+            harness.release();
         };
         let (answered, ()) = tokio::join!(client.batch(&["a"]), stop);
         assert_eq!(answered, ThriftReply::Status(OK));
     };
-    trial.run(&source, script).await.unwrap();
+    harness.run(&source, script).await.unwrap();
 }
 
 #[tokio::test]
 async fn scribe_receives_ok_or_try_later_in_the_old_form() {
     let settings = Settings::from_pairs("r1", &[("host", "127.0.0.1"), ("port", "0")]);
     let source = scribe::build(&mut SettingsReader::new(&settings)).unwrap();
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let mut log = Vec::new();
     let mut writer = ThriftWriter::new(ThriftProtocol::Binary, &mut log);
     writer.head(&MessageHeader { name: Cow::Borrowed("Log"), kind: CALL, sequence: 7 }, true);
@@ -185,8 +185,8 @@ async fn scribe_receives_ok_or_try_later_in_the_old_form() {
     writer.end();
     writer.end();
     let script = async {
-        trial.reply_with([CommitReply::Full]);
-        let mut client = ThriftTestClient::connect(&trial, &source).await;
+        harness.reply_with([CommitReply::Full]);
+        let mut client = ThriftTestClient::connect(&harness, &source).await;
         for (message, status) in
             [(&log, FAILED), (&log, OK), (&call_of(ThriftProtocol::Binary, "Log"), FAILED)]
         {
@@ -200,9 +200,9 @@ async fn scribe_receives_ok_or_try_later_in_the_old_form() {
             );
         }
     };
-    trial.run(&source, script).await.unwrap();
-    assert_eq!(bodies(&trial.events()), ["two\n"]);
-    assert_eq!(trial.events()[0].headers.get("category"), Some("cat"));
+    harness.run(&source, script).await.unwrap();
+    assert_eq!(bodies(&harness.events()), ["two\n"]);
+    assert_eq!(harness.events()[0].headers.get("category"), Some("cat"));
 }
 
 #[test]

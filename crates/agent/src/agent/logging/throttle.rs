@@ -153,15 +153,15 @@ impl LogThrottle {
         {
             return Vec::new();
         }
-        self.forget(|entry| now.saturating_sub(entry.since) >= OVERDUE)
+        self.take(|entry| now.saturating_sub(entry.since) >= OVERDUE)
     }
 
     /// Returns all counts and empties the table.
     pub(super) fn drain(&self) -> Vec<Suppressed> {
-        self.forget(|_| true)
+        self.take(|_| true)
     }
 
-    fn forget(&self, which: impl Fn(&ThrottleEntry) -> bool) -> Vec<Suppressed> {
+    fn take(&self, which: impl Fn(&ThrottleEntry) -> bool) -> Vec<Suppressed> {
         let mut counts = Vec::new();
         for shard in 0..SHARDS {
             let gone = self.shard(shard).extract_if(.., |entry| which(entry)).collect::<Vec<_>>();

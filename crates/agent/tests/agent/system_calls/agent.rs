@@ -73,7 +73,7 @@ fn feed(agent: &mut Running, port: u16) -> Result<Vec<usize>, String> {
 }
 
 /// Runs an agent once on an empty directory; returns what is wrong about it.
-fn live(shim: &Path, hit: Option<Hit>) -> Result<(Tried, String), String> {
+fn run_once(shim: &Path, hit: Option<Hit>) -> Result<(Tried, String), String> {
     let directory = tempfile::tempdir().expect("a directory");
     let (top, port, clock) = (directory.path(), free_port(), SystemClock::new());
     std::fs::write(top.join("a.conf"), configuration(port)).expect("written");
@@ -119,12 +119,13 @@ fn live(shim: &Path, hit: Option<Hit>) -> Result<(Tried, String), String> {
 #[test]
 fn an_agent_outlives_a_failure_of_any_call_of_its_channel_and_loses_no_line() {
     let Some(shim) = shim() else { return };
-    let (sound, calls) = live(shim, None).unwrap_or_else(|why| panic!("without failures: {why}"));
+    let (sound, calls) =
+        run_once(shim, None).unwrap_or_else(|why| panic!("without failures: {why}"));
     let names = calls.lines().filter_map(|line| Some(line.split(' ').nth(1)?.to_owned()));
     let names: Vec<String> = names.collect();
     assert!(names.len() > 200, "only {} calls, is the shim there?", names.len());
     let all = hits(&names, &DEEDS);
     let count = all.len();
-    let judge = |hit: Hit| live(shim, Some(hit)).map(|(tried, _)| tried);
+    let judge = |hit: Hit| run_once(shim, Some(hit)).map(|(tried, _)| tried);
     try_all("agent", (chosen(all, PART), count), sound.took, judge);
 }

@@ -44,7 +44,7 @@ impl FreeSpaceProbe {
                 Some(_) => {}
                 None if is_due => {
                     let asked = path.clone();
-                    self.asked.insert(path.clone(), spawn_blocking(move || room(&asked)));
+                    self.asked.insert(path.clone(), spawn_blocking(move || free_space(&asked)));
                 }
                 None => {}
             }
@@ -53,7 +53,7 @@ impl FreeSpaceProbe {
     }
 }
 
-fn room(path: &Path) -> io::Result<FreeSpace> {
+fn free_space(path: &Path) -> io::Result<FreeSpace> {
     let directory = RealDisk::read_only().open_dir(path, false)?;
     Ok(FreeSpace { space: directory.space()?, device: directory.identity()?.0 })
 }

@@ -175,7 +175,7 @@ impl AlarmHarness {
     }
 
     /// Returns the next run of the agent, with what this one stored.
-    fn reborn(self, more: &str) -> Self {
+    fn restarted(self, more: &str) -> Self {
         Self::with(more, self.evaluator.kept())
     }
 }

@@ -117,7 +117,7 @@ impl Oracle {
 
     fn put_done(&mut self, name: PutName) {
         let now = self.now;
-        if let Some(put) = self.live(name) {
+        if let Some(put) = self.open_put(name) {
             // Cannot fail: only a refusal can contradict what is known.
             let _ = put.record.commit_returned(CommitResult::Committed, now);
         } else if !self.writers.get(&name.writer).is_some_and(|w| w.over.contains(name.number)) {
@@ -142,7 +142,7 @@ impl Oracle {
             RefusedPut::Other => self.counts.refused_other += 1,
         }
         let now = self.now;
-        let Some(put) = self.live(name) else { return };
+        let Some(put) = self.open_put(name) else { return };
         if put.record.commit_returned(CommitResult::Refused, now).is_err() {
             let words = format!("put {name} was refused, and its events had been delivered");
             return self.findings.add(ViolationKind::Foreign, words);
@@ -152,7 +152,7 @@ impl Oracle {
 
     fn put_in_doubt(&mut self, name: PutName) {
         let now = self.now;
-        if let Some(put) = self.live(name) {
+        if let Some(put) = self.open_put(name) {
             // Cannot fail: only a refusal can contradict what is known.
             let _ = put.record.commit_returned(CommitResult::InDoubt, now);
         }
@@ -177,7 +177,7 @@ impl Oracle {
         if let Err((kind, words)) = self.known(name, index) {
             return self.findings.add(kind, words);
         }
-        let Some(put) = self.live(name) else { return };
+        let Some(put) = self.open_put(name) else { return };
         // `known` has refused those of an absent transaction.
         let _ = put.record.seen();
         match put.record.lease(index as usize, take) {
@@ -193,7 +193,7 @@ impl Oracle {
                 self.findings.add(ViolationKind::Doubled, words);
             }
         }
-        if let Some(put) = self.live(name) {
+        if let Some(put) = self.open_put(name) {
             put.record.events[index as usize] = EventState::Leased(take);
         }
     }
@@ -272,7 +272,7 @@ impl Oracle {
     fn place(&mut self, events: &[EventSpan], from: EventState, to: EventState) -> u64 {
         let mut placed = 0;
         for span in events {
-            let Some(put) = self.live(span.put) else { continue };
+            let Some(put) = self.open_put(span.put) else { continue };
             let Some(places) = put.record.events.get_mut(span.from as usize..span.to as usize)
             else {
                 let words = format!(
@@ -314,7 +314,7 @@ impl Oracle {
         late.into_iter().for_each(|words| self.findings.add(ViolationKind::Disordered, words));
     }
 
-    fn live(&mut self, name: PutName) -> Option<&mut OpenPut> {
+    fn open_put(&mut self, name: PutName) -> Option<&mut OpenPut> {
         self.writers.get_mut(&name.writer)?.live.get_mut(&name.number)
     }
 

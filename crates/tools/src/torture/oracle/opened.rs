@@ -62,7 +62,7 @@ impl Oracle {
             let state = EventState::MayBeTaken(take.id);
             let mut open = Vec::new();
             for span in &take.events {
-                let Some(put) = self.live(span.put) else { continue };
+                let Some(put) = self.open_put(span.put) else { continue };
                 let held = |index: &u32| put.record.events[*index as usize] == state;
                 open.extend((span.from..span.to).filter(held).map(|index| (span.put, index)));
             }
@@ -84,7 +84,7 @@ impl Oracle {
             }
             for (name, index) in open {
                 let is_back = there.contains(&(name, index));
-                let Some(put) = self.live(name) else { continue };
+                let Some(put) = self.open_put(name) else { continue };
                 put.record.events[index as usize] =
                     if is_back { EventState::Waiting } else { EventState::Taken };
                 self.retire(name);
@@ -97,7 +97,7 @@ impl Oracle {
             return self.findings.add(kind, words);
         }
         let taken = self
-            .live(name)
+            .open_put(name)
             .is_some_and(|put| put.record.events[index as usize] == EventState::Taken);
         if taken {
             let words = format!("event {name}.{index} comes back after it was acknowledged");
@@ -129,7 +129,7 @@ impl Oracle {
             for (number, put) in &mut known.live {
                 let name = PutName { writer: *writer, number: *number };
                 let of = put.record.events.len();
-                match put.record.settle(|index| there.contains(&(name, index as u32)), now) {
+                match put.record.resolve(|index| there.contains(&(name, index as u32)), now) {
                     Settled::Unchanged => {}
                     Settled::FoundAbsent => absent.push((name, of == 0)),
                     Settled::Committed { was_in_doubt: true, missing } => {

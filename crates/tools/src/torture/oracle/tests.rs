@@ -44,10 +44,10 @@ fn taken(taker: u32, events: Vec<EventSpan>) -> Vec<Note> {
 }
 
 /// Reads the scenarios of one run each.
-fn heard(lives: Vec<Vec<Vec<Note>>>) -> Oracle {
+fn read_notes(runs: Vec<Vec<Vec<Note>>>) -> Oracle {
     let mut oracle = Oracle::new(SEED, true);
-    for life in lives {
-        life.into_iter().flatten().for_each(|note| oracle.hear(note));
+    for run in runs {
+        run.into_iter().flatten().for_each(|note| oracle.hear(note));
         oracle.process_died();
     }
     oracle
@@ -68,7 +68,7 @@ fn finds(oracle: &Oracle, kind: Option<ViolationKind>) {
 #[test]
 fn a_channel_that_keeps_its_word_is_not_accused() {
     let p = puts(2, false, 4);
-    let lives = vec![
+    let runs = vec![
         vec![
             opening(&[], &[]),
             committed(p[0]),
@@ -85,7 +85,7 @@ fn a_channel_that_keeps_its_word_is_not_accused() {
         ],
         vec![opening(&[], &[])],
     ];
-    let oracle = heard(lives);
+    let oracle = read_notes(runs);
     finds(&oracle, None);
     assert_eq!((oracle.counts.doubt_there, oracle.counts.doubt_returned), (1, 1));
     assert_eq!((oracle.waiting(), oracle.next(0)), (0, p[3].number + 1));
@@ -95,7 +95,8 @@ fn a_channel_that_keeps_its_word_is_not_accused() {
 fn an_acknowledged_event_that_is_gone_is_lost() {
     let p = puts(2, false, 1)[0];
     let part = EventSpan { to: size(p) - 1, ..whole(p) };
-    let oracle = heard(vec![vec![opening(&[], &[]), committed(p)], vec![opening(&[part], &[])]]);
+    let oracle =
+        read_notes(vec![vec![opening(&[], &[]), committed(p)], vec![opening(&[part], &[])]]);
     finds(&oracle, Some(ViolationKind::Lost));
     assert_eq!(oracle.findings.count(ViolationKind::Lost), 1);
     let last = size(p) - 1;
@@ -107,33 +108,33 @@ fn an_acknowledged_event_that_is_gone_is_lost() {
 fn a_put_in_doubt_may_be_absent_and_may_not_be_there_in_part_or_later() {
     let p = puts(2, false, 1)[0];
     let asked = || vec![opening(&[], &[]), vec![Note::PutAsked(p)]];
-    finds(&heard(vec![asked(), vec![opening(&[], &[])]]), None);
+    finds(&read_notes(vec![asked(), vec![opening(&[], &[])]]), None);
     let part = EventSpan { to: 1, ..whole(p) };
-    finds(&heard(vec![asked(), vec![opening(&[part], &[])]]), Some(ViolationKind::Halved));
-    let later = heard(vec![asked(), vec![opening(&[], &[])], vec![opening(&[whole(p)], &[])]]);
+    finds(&read_notes(vec![asked(), vec![opening(&[part], &[])]]), Some(ViolationKind::Halved));
+    let later = read_notes(vec![asked(), vec![opening(&[], &[])], vec![opening(&[whole(p)], &[])]]);
     finds(&later, Some(ViolationKind::Foreign));
 }
 
 #[test]
 fn what_was_acknowledged_as_taken_may_not_come_back() {
     let p = puts(2, false, 1)[0];
-    let life = || vec![opening(&[], &[]), committed(p), taken(0, vec![whole(p)])];
-    finds(&heard(vec![life(), vec![opening(&[], &[])]]), None);
-    finds(&heard(vec![life(), vec![opening(&[whole(p)], &[])]]), Some(ViolationKind::Doubled));
-    let mut again = life();
+    let run = || vec![opening(&[], &[]), committed(p), taken(0, vec![whole(p)])];
+    finds(&read_notes(vec![run(), vec![opening(&[], &[])]]), None);
+    finds(&read_notes(vec![run(), vec![opening(&[whole(p)], &[])]]), Some(ViolationKind::Doubled));
+    let mut again = run();
     again.push(vec![Note::Lent { taker: 1, events: vec![whole(p)] }]);
-    finds(&heard(vec![again]), Some(ViolationKind::Doubled));
+    finds(&read_notes(vec![again]), Some(ViolationKind::Doubled));
 }
 
 #[test]
 fn a_part_taken_and_the_rest_there_is_right() {
     let p = puts(3, false, 1)[0];
     let (first, rest) = (EventSpan { to: 1, ..whole(p) }, EventSpan { from: 1, ..whole(p) });
-    let life = || vec![opening(&[], &[]), committed(p), taken(0, vec![first])];
-    finds(&heard(vec![life(), vec![opening(&[rest], &[])]]), None);
-    finds(&heard(vec![life(), vec![opening(&[whole(p)], &[])]]), Some(ViolationKind::Doubled));
+    let run = || vec![opening(&[], &[]), committed(p), taken(0, vec![first])];
+    finds(&read_notes(vec![run(), vec![opening(&[rest], &[])]]), None);
+    finds(&read_notes(vec![run(), vec![opening(&[whole(p)], &[])]]), Some(ViolationKind::Doubled));
     let less = EventSpan { from: 2, ..whole(p) };
-    finds(&heard(vec![life(), vec![opening(&[less], &[])]]), Some(ViolationKind::Lost));
+    finds(&read_notes(vec![run(), vec![opening(&[less], &[])]]), Some(ViolationKind::Lost));
 }
 
 #[test]
@@ -141,8 +142,8 @@ fn a_taken_event_of_a_put_taken_in_part_may_not_be_leased_again() {
     let p = puts(2, false, 1)[0];
     let first = EventSpan { to: 1, ..whole(p) };
     let lent = Note::Lent { taker: 1, events: vec![first] };
-    let life = vec![opening(&[], &[]), committed(p), taken(0, vec![first]), vec![lent]];
-    finds(&heard(vec![life]), Some(ViolationKind::Doubled));
+    let run = vec![opening(&[], &[]), committed(p), taken(0, vec![first]), vec![lent]];
+    finds(&read_notes(vec![run]), Some(ViolationKind::Doubled));
 }
 
 #[test]
@@ -150,20 +151,23 @@ fn a_put_may_not_be_refused_after_its_events_were_delivered() {
     let p = puts(2, false, 1)[0];
     let lent = Note::Lent { taker: 0, events: vec![whole(p)] };
     let refused = Note::PutRefused(p, RefusedPut::Other);
-    let life = vec![opening(&[], &[]), vec![Note::PutAsked(p), lent, refused]];
-    finds(&heard(vec![life]), Some(ViolationKind::Foreign));
+    let run = vec![opening(&[], &[]), vec![Note::PutAsked(p), lent, refused]];
+    finds(&read_notes(vec![run]), Some(ViolationKind::Foreign));
 }
 
 #[test]
 fn an_acknowledgement_in_doubt_is_whole_or_not_at_all() {
     let p = puts(2, false, 2);
-    let life = || {
+    let run = || {
         let lent = Note::Lent { taker: 0, events: vec![whole(p[0]), whole(p[1])] };
         vec![opening(&[], &[]), committed(p[0]), committed(p[1]), vec![lent, Note::TakeAsked(0)]]
     };
-    finds(&heard(vec![life(), vec![opening(&[], &[])]]), None);
-    finds(&heard(vec![life(), vec![opening(&[whole(p[0]), whole(p[1])], &[])]]), None);
-    finds(&heard(vec![life(), vec![opening(&[whole(p[1])], &[])]]), Some(ViolationKind::Halved));
+    finds(&read_notes(vec![run(), vec![opening(&[], &[])]]), None);
+    finds(&read_notes(vec![run(), vec![opening(&[whole(p[0]), whole(p[1])], &[])]]), None);
+    finds(
+        &read_notes(vec![run(), vec![opening(&[whole(p[1])], &[])]]),
+        Some(ViolationKind::Halved),
+    );
 }
 
 #[test]
@@ -171,23 +175,26 @@ fn one_event_lent_to_two_takers_is_doubled() {
     let p = puts(2, false, 1)[0];
     let lent = |taker| Note::Lent { taker, events: vec![whole(p)] };
     let story = vec![opening(&[], &[]), committed(p), vec![lent(0), lent(1)]];
-    finds(&heard(vec![story]), Some(ViolationKind::Doubled));
+    finds(&read_notes(vec![story]), Some(ViolationKind::Doubled));
     let twice = vec![opening(&[], &[]), committed(p)];
     let seen = vec![opening(&[whole(p), whole(p)], &[])];
-    let oracle = heard(vec![twice, seen]);
+    let oracle = read_notes(vec![twice, seen]);
     assert!(oracle.findings.count(ViolationKind::Doubled) > 0);
 }
 
 #[test]
 fn events_without_a_producer_are_foreign() {
     let p = puts(2, false, 1)[0];
-    finds(&heard(vec![vec![opening(&[whole(p)], &[])]]), Some(ViolationKind::Foreign));
+    finds(&read_notes(vec![vec![opening(&[whole(p)], &[])]]), Some(ViolationKind::Foreign));
     let beyond = EventSpan { from: 0, to: size(p) + 1, put: p };
     let story = vec![opening(&[], &[]), committed(p)];
-    finds(&heard(vec![story, vec![opening(&[beyond], &[])]]), Some(ViolationKind::Foreign));
+    finds(&read_notes(vec![story, vec![opening(&[beyond], &[])]]), Some(ViolationKind::Foreign));
     let refused =
         vec![opening(&[], &[]), vec![Note::PutAsked(p), Note::PutRefused(p, RefusedPut::Space)]];
-    finds(&heard(vec![refused, vec![opening(&[whole(p)], &[])]]), Some(ViolationKind::Foreign));
+    finds(
+        &read_notes(vec![refused, vec![opening(&[whole(p)], &[])]]),
+        Some(ViolationKind::Foreign),
+    );
 }
 
 #[test]
@@ -207,33 +214,36 @@ fn order_is_that_of_the_commits() {
     let p = puts(2, false, 2);
     let one_after_the_other = || vec![opening(&[], &[]), committed(p[0]), committed(p[1])];
     let seen = |a, b| vec![opening(&[whole(a), whole(b)], &[])];
-    finds(&heard(vec![one_after_the_other(), seen(p[0], p[1])]), None);
-    finds(&heard(vec![one_after_the_other(), seen(p[1], p[0])]), Some(ViolationKind::Disordered));
+    finds(&read_notes(vec![one_after_the_other(), seen(p[0], p[1])]), None);
+    finds(
+        &read_notes(vec![one_after_the_other(), seen(p[1], p[0])]),
+        Some(ViolationKind::Disordered),
+    );
     // Commits that were in flight together may come in any order.
     let together = || {
         let notes =
             [Note::PutAsked(p[0]), Note::PutAsked(p[1]), Note::PutDone(p[1]), Note::PutDone(p[0])];
         vec![opening(&[], &[]), notes.to_vec()]
     };
-    finds(&heard(vec![together(), seen(p[1], p[0])]), None);
+    finds(&read_notes(vec![together(), seen(p[1], p[0])]), None);
     let first = EventSpan { to: 1, ..whole(p[0]) };
     let rest = EventSpan { from: 1, ..whole(p[0]) };
     // Nor does the rest of a transaction that was taken in part before the crash have precedence.
     let in_part = || {
-        let mut life = one_after_the_other();
-        life.push(taken(0, vec![EventSpan { to: 1, ..whole(p[1]) }]));
-        life
+        let mut run = one_after_the_other();
+        run.push(taken(0, vec![EventSpan { to: 1, ..whole(p[1]) }]));
+        run
     };
     let rest_first = [EventSpan { from: 1, ..whole(p[1]) }, whole(p[0])];
     finds(
-        &heard(vec![in_part(), vec![opening(&rest_first, &[])]]),
+        &read_notes(vec![in_part(), vec![opening(&rest_first, &[])]]),
         Some(ViolationKind::Disordered),
     );
     let turned = vec![opening(&[rest, first], &[])];
     let alone = vec![opening(&[], &[]), committed(p[0])];
-    finds(&heard(vec![alone, turned]), Some(ViolationKind::Disordered));
+    finds(&read_notes(vec![alone, turned]), Some(ViolationKind::Disordered));
     let apart = vec![opening(&[first, whole(p[1]), rest], &[])];
-    let oracle = heard(vec![together(), apart]);
+    let oracle = read_notes(vec![together(), apart]);
     assert!(oracle.findings.count(ViolationKind::Disordered) > 0);
 }
 
@@ -241,14 +251,14 @@ fn order_is_that_of_the_commits() {
 fn a_position_fits_its_events() {
     let p = puts(2, true, 2);
     let at = |put: PutName| Some(put.number);
-    let life = || vec![opening(&[], &[]), committed(p[0]), vec![Note::PutAsked(p[1])]];
+    let run = || vec![opening(&[], &[]), committed(p[0]), vec![Note::PutAsked(p[1])]];
     let seen = |spans: &[EventSpan], position| vec![opening(spans, &[(0, position)])];
-    finds(&heard(vec![life(), seen(&[whole(p[0])], at(p[0]))]), None);
-    finds(&heard(vec![life(), seen(&[whole(p[0]), whole(p[1])], at(p[1]))]), None);
-    finds(&heard(vec![life(), seen(&[whole(p[0])], None)]), Some(ViolationKind::Position));
-    finds(&heard(vec![life(), seen(&[whole(p[0])], at(p[1]))]), Some(ViolationKind::Position));
+    finds(&read_notes(vec![run(), seen(&[whole(p[0])], at(p[0]))]), None);
+    finds(&read_notes(vec![run(), seen(&[whole(p[0]), whole(p[1])], at(p[1]))]), None);
+    finds(&read_notes(vec![run(), seen(&[whole(p[0])], None)]), Some(ViolationKind::Position));
+    finds(&read_notes(vec![run(), seen(&[whole(p[0])], at(p[1]))]), Some(ViolationKind::Position));
     let behind = seen(&[whole(p[0]), whole(p[1])], at(p[0]));
-    finds(&heard(vec![life(), behind]), Some(ViolationKind::Position));
+    finds(&read_notes(vec![run(), behind]), Some(ViolationKind::Position));
 }
 
 #[test]
@@ -256,7 +266,7 @@ fn counts_have_to_fit_the_contents() {
     let p = puts(2, false, 1)[0];
     let mut notes = opening(&[whole(p)], &[]);
     notes[0] = Note::Opened { us: 1, events: 1, quarantined: 0, out_of_reach: 0, calls: 1 };
-    let oracle = heard(vec![vec![opening(&[], &[]), committed(p)], vec![notes]]);
+    let oracle = read_notes(vec![vec![opening(&[], &[]), committed(p)], vec![notes]]);
     finds(&oracle, Some(ViolationKind::Count));
 }
 
@@ -271,7 +281,7 @@ fn notes_of_another_run_are_accused_and_break_nothing() {
         committed(far),
         vec![Note::Lent { taker: 1, events: vec![more] }, Note::HandedBack(1)],
     ];
-    assert!(heard(vec![notes.to_vec()]).findings.count(ViolationKind::Count) > 0);
+    assert!(read_notes(vec![notes.to_vec()]).findings.count(ViolationKind::Count) > 0);
 }
 
 /// The writer was delayed between its commit and its note.
@@ -284,9 +294,9 @@ fn a_put_taken_before_its_acknowledgement_counts() {
         taken(0, vec![whole(p)]),
         vec![Note::PutDone(p)],
     ];
-    let oracle = heard(vec![story.clone(), vec![opening(&[], &[(0, Some(p.number))])]]);
+    let oracle = read_notes(vec![story.clone(), vec![opening(&[], &[(0, Some(p.number))])]]);
     finds(&oracle, None);
     assert_eq!(oracle.counts.put_acknowledged, u64::from(size(p)));
-    let forgotten = heard(vec![story, vec![opening(&[], &[(0, None)])]]);
+    let forgotten = read_notes(vec![story, vec![opening(&[], &[(0, None)])]]);
     finds(&forgotten, Some(ViolationKind::Position));
 }

@@ -15,16 +15,16 @@ async fn read_all(
     channel: &Arc<dyn Channel>,
     events: u64,
 ) -> Arc<SourceHarness> {
-    let trial = Arc::new(SourceHarness::over(channel));
+    let harness = Arc::new(SourceHarness::over(channel));
     let put = channel.status().put + events;
     let source = fixture.source(r".*\.log", &[]);
     let read = async {
         until("the lines", || channel.status().put >= put).await;
-        trial.until_started().await;
+        harness.until_started().await;
     };
-    trial.run(&*source, read).await.unwrap();
+    harness.run(&*source, read).await.unwrap();
     assert_eq!(channel.status().put, put);
-    trial
+    harness
 }
 
 fn drain_all(channel: &Arc<dyn Channel>) -> Vec<String> {
@@ -77,8 +77,8 @@ async fn a_lost_journal_loses_nothing_while_the_position_file_exists() {
         let _ = std::fs::remove_file(fixture.at(&format!("pos/positions.json.places-{journal}")));
     }
     fixture.append("0.log", "2\n");
-    let trial = read_all(&fixture, &channel, 1).await;
-    assert_eq!(trial.context.counters.event_read_fail.get(), 1, "it is said");
+    let harness = read_all(&fixture, &channel, 1).await;
+    assert_eq!(harness.context.counters.event_read_fail.get(), 1, "it is said");
     drain_all(&channel);
     // Without both, the files are read as new: nothing is skipped.
     for journal in ["a", "b"] {
@@ -86,11 +86,11 @@ async fn a_lost_journal_loses_nothing_while_the_position_file_exists() {
     }
     std::fs::write(fixture.at("pos/positions.json"), "[]").unwrap();
     fixture.append("1.log", "2\n");
-    let trial = Arc::new(SourceHarness::over(&channel));
+    let harness = Arc::new(SourceHarness::over(&channel));
     let source = fixture.source(r".*\.log", &[]);
     let put = channel.status().put;
     let read = until("the line", || channel.status().put > put);
-    trial.run(&*source, read).await.unwrap();
+    harness.run(&*source, read).await.unwrap();
     assert!(drain_all(&channel).contains(&"2".to_owned()));
 }
 
@@ -147,16 +147,16 @@ fn an_unchanged_file_is_resumed_although_its_device_number_changed() {
 #[tokio::test]
 async fn a_pattern_that_matches_nothing_is_reported() {
     let fixture = TailFixture::new();
-    let trial = SourceHarness::new();
+    let harness = SourceHarness::new();
     let source = fixture.source(r"app\.log", &[]);
-    let counters = Arc::clone(&trial.context.counters);
+    let counters = Arc::clone(&harness.context.counters);
     let script = async {
         until("the empty pattern", || counters.empty_patterns.get() == 1).await;
         fixture.append("app.log", "1\n");
-        trial.until_events(1).await;
+        harness.until_events(1).await;
         until("it to be over", || counters.empty_patterns.get() == 0).await;
     };
-    trial.run(&*source, script).await.unwrap();
+    harness.run(&*source, script).await.unwrap();
     assert_eq!(counters.files_left_out.get(), 0);
 }
 

@@ -93,7 +93,7 @@ async fn server(answers: &'static [&'static str]) -> (String, UnboundedReceiver<
     (url, asked)
 }
 
-async fn heard(asked: &mut UnboundedReceiver<(String, String)>) -> (String, String) {
+async fn next_request(asked: &mut UnboundedReceiver<(String, String)>) -> (String, String) {
     timeout(TIMEOUT, asked.recv()).await.expect("in time").expect("a request")
 }
 
@@ -249,10 +249,10 @@ async fn changed_settings_lose_neither_what_is_in_hand_nor_a_count() {
     assert!(!old.serves(&pairs(&dead), &south) && !old.serves(&pairs(&url), &sender()));
 
     let new = old.changed(pairs(&url), south.clone(), Arc::clone(&clock));
-    assert_eq!(heard(&mut asked).await.1, "0|0 south");
-    assert_eq!(heard(&mut asked).await.1, "|5 south", "what was dropped is said");
+    assert_eq!(next_request(&mut asked).await.1, "0|0 south");
+    assert_eq!(next_request(&mut asked).await.1, "|5 south", "what was dropped is said");
     for serial in 6..most + 5 {
-        assert_eq!(heard(&mut asked).await.1, format!("{serial}|0 south"));
+        assert_eq!(next_request(&mut asked).await.1, format!("{serial}|0 south"));
     }
     until("all are sent", || new.queue.len() == 0).await;
     assert!(new.queue.failures.get() > 0);
@@ -261,7 +261,7 @@ async fn changed_settings_lose_neither_what_is_in_hand_nor_a_count() {
     let newer = new.changed(pairs(&url), sender(), clock);
     for serial in [200, 201] {
         newer.put(Duration::ZERO, &raised(serial));
-        assert_eq!(heard(&mut asked).await.1, format!("{serial}|0 north"));
+        assert_eq!(next_request(&mut asked).await.1, format!("{serial}|0 north"));
     }
 }
 
@@ -278,7 +278,7 @@ async fn a_web_server_receives_the_filled_template_with_every_header() {
     let minor = Alarm { severity: AlarmSeverity::Minor, ..alarm(1, "small") };
     delivery_queue.put(Duration::ZERO, &Notice::Raised(Arc::new(minor)));
     delivery_queue.put(Duration::ZERO, &raised(2));
-    let (head, body) = heard(&mut asked).await;
+    let (head, body) = next_request(&mut asked).await;
     assert!(head.starts_with("POST /in?key=geheim HTTP/1.1\r\n"), "{head}");
     assert!(head.to_lowercase().contains("x-key: geheim\r\n"), "{head}");
     assert_eq!(body, "{\"m\":\"95 % are full\"}");
@@ -290,7 +290,7 @@ async fn without_a_template_the_whole_alarm_is_sent() {
     let (url, mut asked) = server(&["204 No"]).await;
     let delivery_queue = delivery_queue(&[("webhook.url", &*url)]);
     delivery_queue.put(Duration::ZERO, &raised(2));
-    let body: Json = serde_json::from_str(&heard(&mut asked).await.1).expect("JSON");
+    let body: Json = serde_json::from_str(&next_request(&mut asked).await.1).expect("JSON");
     for (key, value) in [("state", "raised"), ("host", "log1"), ("name", "channelFill")] {
         assert_eq!(body[key], value);
     }
@@ -304,11 +304,11 @@ async fn what_fails_is_tried_again_and_what_is_refused_is_given_up_and_said() {
         delivery_queue(&[("webhook.url", &*url), ("webhook.template", "%{serial}%{dropped}")]);
     delivery_queue.put(Duration::ZERO, &raised(1));
     for _ in 0..=REFUSALS_MAX {
-        assert_eq!(heard(&mut asked).await.1, "10");
+        assert_eq!(next_request(&mut asked).await.1, "10");
     }
     delivery_queue.put(Duration::ZERO, &raised(2));
-    assert_eq!(heard(&mut asked).await.1, "20");
-    assert_eq!(heard(&mut asked).await.1, "1", "one was dropped");
+    assert_eq!(next_request(&mut asked).await.1, "20");
+    assert_eq!(next_request(&mut asked).await.1, "1", "one was dropped");
     let queue = &delivery_queue.queue;
     until("counted", || queue.sent.get() == 2).await;
     assert_eq!((queue.failures.get(), queue.dropped.get(), queue.len()), (4, 1, 0));
@@ -336,7 +336,7 @@ async fn a_target_that_hangs_or_is_dead_delays_no_other_and_its_queue_is_bounded
         }
     }
     for _ in 0..50 {
-        heard(&mut asked).await;
+        next_request(&mut asked).await;
     }
     until("a try", || dead_box.queue.failures.get() > 0).await;
     for delivery_queue in [&hanging_box, &dead_box] {
@@ -371,7 +371,7 @@ async fn a_robot_that_refuses_with_a_good_status_is_heard() {
     let delivery_queue = delivery_queue(&pairs);
     delivery_queue.put(Duration::ZERO, &raised(1));
     for _ in 0..2 {
-        let (head, body) = heard(&mut asked).await;
+        let (head, body) = next_request(&mut asked).await;
         assert!(head.starts_with("POST /in?key=geheim&access_token=t&timestamp="), "{head}");
         assert!(serde_json::from_str::<Json>(&body).expect("JSON")["markdown"].is_object());
     }

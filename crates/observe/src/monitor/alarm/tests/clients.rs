@@ -144,7 +144,7 @@ fn learned_clients_and_alarms_survive_a_restart_and_are_sent_again() {
     assert_eq!(rig.evaluator.active().len(), 2);
     let serials: Vec<u64> = rig.evaluator.active().iter().map(|alarm| alarm.serial).collect();
 
-    let mut rig = rig.reborn(QUICK);
+    let mut rig = rig.restarted(QUICK);
     let seen = rig.pass(30);
     assert_eq!(
         seen,
@@ -365,7 +365,7 @@ fn a_wall_clock_that_jumps_lets_no_client_be_forgotten() {
     assert_eq!(rig.evaluator.kept().clients.len(), 1);
     assert_eq!(rig.evaluator.kept().clients[0].silence, Duration::from_secs(30));
     // The time of silence continues after a restart.
-    let mut rig = rig.reborn(&format!("{QUICK}\nclientSilent.forgetAfter = 100"));
+    let mut rig = rig.restarted(&format!("{QUICK}\nclientSilent.forgetAfter = 100"));
     assert_eq!(rig.pass(69).len(), 1);
     assert!(rig.pass(5)[0].1.starts_with("note client 10.0.0.1 web/k1"));
 }

@@ -24,12 +24,12 @@ impl Kind {
 }
 
 /// Runs one life.
-pub(super) fn live(kind: Kind, seed: u64, tally: &mut Tally) -> Result<(), String> {
+pub(super) fn run_seed(kind: Kind, seed: u64, tally: &mut Tally) -> Result<(), String> {
     tally.runs += 1;
     let lived = match kind {
         Kind::Random => random::run(seed, None, tally),
-        Kind::Away => missing_dirs::live(seed, tally),
-        Kind::Harm => damage::live(seed, tally),
+        Kind::Away => missing_dirs::run_seed(seed, tally),
+        Kind::Harm => damage::run_seed(seed, tally),
     };
     lived.map_err(|words| format!("{kind:?}: {words}"))
 }
@@ -56,18 +56,18 @@ const FAULTS: [&str; 18] = [
     "a directory disappears",
 ];
 
-fn due_of(rows: &[Case], places: &[CoverageMark], faults: &[&str]) -> Vec<String> {
+fn names_of(rows: &[Case], places: &[CoverageMark], faults: &[&str]) -> Vec<String> {
     let faults = faults.iter().map(|name| (*name).to_owned());
     coverage::names(rows, places).into_iter().chain(faults).collect()
 }
 
 /// Returns what the whole campaign must meet: every row, every coverage mark, every kind of fault.
-pub(super) fn due() -> Vec<String> {
-    due_of(&Case::ALL, &CoverageMark::ALL, &FAULTS)
+pub(super) fn must_meet() -> Vec<String> {
+    names_of(&Case::ALL, &CoverageMark::ALL, &FAULTS)
 }
 
 /// Returns what a normal run of it must meet: what few seeds meet reliably.
-pub(super) fn due_in_a_part() -> Vec<String> {
+pub(super) fn must_meet_in_part() -> Vec<String> {
     let often = [Case::R6, Case::R8, Case::R10, Case::R11, Case::R13, Case::R14];
-    due_of(&often, &[], &FAULTS[16..])
+    names_of(&often, &[], &FAULTS[16..])
 }
