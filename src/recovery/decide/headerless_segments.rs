@@ -21,7 +21,7 @@ pub(crate) fn withdraw_findings(all: &mut LogContents, decision: &Decision) {
     let stripes = all.stripes.iter().zip(&decision.stripes).zip(&decision.state.stripes);
     let excused: Vec<PathBuf> = stripes
         .flat_map(|((gathered, verdict), state)| {
-            without_acknowledged_data(gathered, verdict, Sequence(state.frontier()))
+            unacknowledged(gathered, verdict, Sequence(state.frontier()))
         })
         .collect();
     all.findings.retain(|f| f.case != Case::R6 || !excused.contains(&f.path));
@@ -61,7 +61,7 @@ pub(crate) fn needed(
     live[passed..].iter().map(|s| s.header.id).collect()
 }
 
-fn without_acknowledged_data(
+fn unacknowledged(
     gathered: &StripeContents,
     verdict: &Verdict,
     frontier: Sequence,
