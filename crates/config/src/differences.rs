@@ -505,6 +505,18 @@ pub const DIFFERENCES: &[Difference] = &[
         &[],
         "acks is all unless it is set, in Flume 1; a Java setting that this client does not have is named",
     ),
+    always(
+        ComponentKind::Channel,
+        &["kafka"],
+        &["partitionIdHeader"],
+        "an event that can never be sent (its partition or its size cannot be) is refused alone, before anything of its batch is sent; in Flume its neighbours may be in the topic and come again",
+    ),
+    always(
+        ComponentKind::Channel,
+        &["kafka"],
+        &["deadLetter.directory"],
+        "a record that is not an event of Flume goes to the dead letters, by default in ~/.flume/dead-letters; Flume drops it",
+    ),
     // Interceptors.
     always(
         ComponentKind::Interceptor,

@@ -226,7 +226,10 @@ pub const TYPES: &[FlumeType] = &[
         &["jdbc", "org.apache.flume.channel.jdbc.JdbcChannel"],
         "it keeps events in a database inside a Java process; use the file channel, which is durable too",
     ),
-    entry(ComponentKind::Channel, &["org.apache.flume.channel.kafka.KafkaChannel"]),
+    with_feature(
+        entry(ComponentKind::Channel, &["kafka", "org.apache.flume.channel.kafka.KafkaChannel"]),
+        "kafka",
+    ),
     // Sinks.
     batched(ComponentKind::Sink, &["null", "org.apache.flume.sink.NullSink"], "batchSize", 100),
     entry(ComponentKind::Sink, &["logger", "org.apache.flume.sink.LoggerSink"]),

@@ -6,11 +6,19 @@
 //! feature `client`, because librdkafka takes a C compiler, make and two minutes.
 
 #[cfg(feature = "client")]
+pub mod channel;
+#[cfg(feature = "client")]
 pub mod client;
 pub mod record;
 pub mod settings;
 #[cfg(feature = "client")]
 pub mod sink;
+#[cfg(feature = "client")]
+mod topic_name;
+
+/// The types of channels that this crate has.
+#[cfg(feature = "client")]
+pub const CHANNEL_TYPES: &[&millpond_flow::channel_type::ChannelType] = &[&channel::TYPE];
 
 /// The types of sinks that this crate has.
 #[cfg(feature = "client")]

@@ -37,7 +37,12 @@ static SOURCES: LazyLock<Vec<&'static SourceType>> = LazyLock::new(|| {
 });
 
 /// The channels of this build, besides the engine's.
-static CHANNELS: &[&ChannelType] = &[];
+static CHANNELS: LazyLock<Vec<&'static ChannelType>> = LazyLock::new(|| {
+    #[cfg(feature = "kafka")]
+    return millpond_kafka::CHANNEL_TYPES.to_vec();
+    #[cfg(not(feature = "kafka"))]
+    Vec::new()
+});
 
 /// The types of components that can be built.
 #[derive(Clone, Copy)]
@@ -61,7 +66,7 @@ impl ComponentTypes {
     #[must_use]
     pub fn built_in() -> Self {
         Self {
-            channels: CHANNELS,
+            channels: &CHANNELS,
             sources: &SOURCES,
             interceptors: millpond_flow::interceptor::TYPES,
             selectors: millpond_flow::selector::TYPES,

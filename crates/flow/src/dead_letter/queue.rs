@@ -98,6 +98,14 @@ impl DeadLetterQueue {
         Self { kind: DeadLetterTarget::Channel { name: name.to_owned(), open }, clock }
     }
 
+    /// Stores an event of `component` durably, outside of a sink's refusals.
+    ///
+    /// # Errors
+    /// It is not stored, or not known to be; in words that are the same at every try.
+    pub async fn store(&self, component: &str, event: &Event, cause: &str) -> Result<(), String> {
+        self.write(component, event, cause, 1).await.map_err(|error| error.to_string())
+    }
+
     /// Stores the event durably.
     ///
     /// # Errors

@@ -48,6 +48,11 @@ impl ClientError {
         Self::new(ErrorKind::Fatal, "calling the Kafka client", cause)
     }
 
+    /// Returns the error of what has not ended in time.
+    pub(crate) fn timed_out(doing: &str, what: &dyn Display) -> Self {
+        Self::new(ErrorKind::Retriable, doing, what)
+    }
+
     /// Returns the error of a note of delivered events in Kafka that cannot be read.
     pub(crate) fn unreadable_note(group: &str) -> Self {
         let cause = format!(

@@ -10,7 +10,8 @@ use millpond_flow::base::limits::{AVRO_DECODED_BYTES_MAX, HEADERS_MAX};
 
 use millpond::Event;
 use millpond_adapters::wire::avro::AvroError;
-use millpond_adapters::wire::avro::call::{decode_event, encoded_bytes, put_event};
+pub use millpond_adapters::wire::avro::call::encoded_bytes;
+use millpond_adapters::wire::avro::call::{decode_event, put_event};
 
 /// Returns the datum of `event`.
 #[must_use]

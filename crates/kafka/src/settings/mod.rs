@@ -341,6 +341,12 @@ impl ClientSettings {
         self.native.insert(name.to_owned(), value.into());
     }
 
+    /// Removes the value of a name of librdkafka.
+    pub fn unset(&mut self, name: &str) {
+        self.native.remove(name);
+        self.keys.remove(name);
+    }
+
     /// Sets a value by its name in librdkafka that the key `key` of the configuration has.
     pub fn set_from(&mut self, key: &str, name: &str, value: impl Into<String>) {
         self.keys.insert(name.to_owned(), key.to_owned());

@@ -3,6 +3,7 @@
 use super::topic::TopicTemplate;
 use crate::client;
 use crate::settings::{BOOTSTRAP, ClientRole, ClientSettings, JAAS_FILE};
+use crate::topic_name;
 use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader, Severity, key};
 
 /// All keys.
@@ -124,7 +125,7 @@ impl KafkaSinkSettings {
         let text = |key: &str| reader.text(key).filter(|text| !text.is_empty());
         let topic = text("kafka.topic").or_else(|| text("topic")).unwrap_or("default-flume-topic");
         let topic = TopicTemplate::read(topic).map_err(|what| reader.error("kafka.topic", what))?;
-        if let Some(fault) = topic.plain().and_then(super::topic::fault) {
+        if let Some(fault) = topic.plain().and_then(topic_name::fault) {
             return Err(reader.error("kafka.topic", fault.replace("its topic", "the topic")));
         }
         let named = |key: &str| reader.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -175,7 +176,7 @@ fn transactions(
         let message = "is required with transactional where kafka.topic has escapes: an existing topic under whose name the progress is kept";
         return Err(reader.error("transactional.topic", message));
     };
-    if let Some(fault) = super::topic::fault(topic) {
+    if let Some(fault) = topic_name::fault(topic) {
         return Err(reader.error("transactional.topic", fault.replace("its topic", "the topic")));
     }
     if client.get("acks") != Some("all") || client.get("enable.idempotence") != Some("true") {

@@ -1,9 +1,9 @@
 //! What of an event goes into a record.
 
 use super::keys::KafkaSinkSettings;
-use super::topic;
 use crate::client::{Deliveries, KafkaProducer, OutRecord, SendError};
 use crate::record;
+use crate::topic_name;
 use bytes::Bytes;
 use millpond::Event;
 use std::borrow::Cow;
@@ -34,7 +34,7 @@ impl<'a> Outgoing<'a> {
             (None, None) => Cow::Owned(settings.topic.expand(event)?),
         };
         // That of the configuration was checked when it was read.
-        if !is_own_topic && let Some(fault) = topic::fault(&topic) {
+        if !is_own_topic && let Some(fault) = topic_name::fault(&topic) {
             return Err(fault);
         }
         let in_header =

@@ -6,9 +6,6 @@ use millpond::Event;
 use millpond_flow::date::path_letter;
 use millpond_flow::escapes::{self, EscapePart};
 
-/// Most bytes of a topic's name.
-const NAME_BYTES_MAX: usize = 249;
-
 /// A name of a topic with escapes: `%{header}`, `%t` and the letters of dates, by the header `timestamp` and the zone of
 /// the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +39,7 @@ impl TopicTemplate {
                 // Refused by `read`.
                 EscapePart::Host(_) => {}
                 EscapePart::Header(name) => {
-                    out.push_str(event.headers.get(name).unwrap_or_default())
+                    out.push_str(event.headers.get(name).unwrap_or_default());
                 }
                 EscapePart::Letter('%') => out.push('%'),
                 EscapePart::Letter(letter) if !path_letter::is_known(*letter) => {}
@@ -64,24 +61,6 @@ impl TopicTemplate {
             }
         }
         Ok(out)
-    }
-}
-
-/// Returns what is wrong with the name of a topic, as the broker would.
-pub(super) fn fault(name: &str) -> Option<String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let shown: String = name.chars().take(60).collect();
-    match name {
-        "" => Some("its topic has no name".to_owned()),
-        "." | ".." => Some(format!("\"{name}\" is not a name of a topic")),
-        _ if name.len() > NAME_BYTES_MAX => {
-            Some(format!("its topic \"{shown}…\" has more than {NAME_BYTES_MAX} characters"))
-        }
-        _ if !name.chars().all(legal) => Some(format!(
-            "its topic \"{}\" has other characters than letters, digits, \".\", \"_\" and \"-\"",
-            shown.escape_debug()
-        )),
-        _ => None,
     }
 }
 
@@ -111,15 +90,5 @@ mod tests {
         assert!(dated.expand(&Event::packed(&[], b"")).unwrap_err().contains("timestamp"));
         assert!(TopicTemplate::read("a-%[ip]").unwrap_err().contains("%{host}"));
         assert_eq!((dated.plain(), TopicTemplate::read("x").unwrap().plain()), (None, Some("x")));
-    }
-
-    #[test]
-    fn names_that_no_broker_takes_are_known() {
-        for name in ["", ".", "..", "a b", "a/b", "日志", &"x".repeat(250)] {
-            assert!(fault(name).is_some(), "{name}");
-        }
-        for name in ["a", "a.b_c-D9", &"x".repeat(249)] {
-            assert_eq!(fault(name), None, "{name}");
-        }
     }
 }

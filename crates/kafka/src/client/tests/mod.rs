@@ -1,5 +1,7 @@
 //! Tests against the mock cluster that is part of librdkafka: no broker is needed.
 
+pub(crate) mod real_broker;
+
 use super::*;
 use crate::settings::{BOOTSTRAP, ClientRole, ClientSettings};
 use millpond_flow::settings::{Settings, SettingsReader};
@@ -13,9 +15,14 @@ pub(crate) type Cluster = MockCluster<'static, DefaultProducerContext>;
 
 /// A mock cluster of one broker with these topics of two partitions.
 pub(crate) fn cluster(topics: &[&str]) -> Cluster {
+    cluster_of(&topics.iter().map(|topic| (*topic, 2)).collect::<Vec<_>>())
+}
+
+/// A mock cluster of one broker with topics of these numbers of partitions.
+pub(crate) fn cluster_of(topics: &[(&str, i32)]) -> Cluster {
     let cluster = MockCluster::new(1).unwrap();
-    for topic in topics {
-        cluster.create_topic(topic, 2, 1).unwrap();
+    for (topic, partitions) in topics {
+        cluster.create_topic(topic, *partitions, 1).unwrap();
     }
     cluster
 }
