@@ -506,6 +506,18 @@ pub const DIFFERENCES: &[Difference] = &[
         "acks is all unless it is set, in Flume 1; a Java setting that this client does not have is named",
     ),
     always(
+        ComponentKind::Source,
+        &["kafka"],
+        &["batchSize"],
+        "a batch fits the channel's transactions by itself, and offsets are part of the put of a durable channel, so that a killed agent repeats nothing; Flume drops the source if the batch is larger, and repeats up to a batch",
+    ),
+    always(
+        ComponentKind::Source,
+        &["kafka"],
+        &["deadLetter.directory"],
+        "a record that is not an event of Flume goes to the dead letters, by default in ~/.flume/dead-letters; Flume drops it",
+    ),
+    always(
         ComponentKind::Channel,
         &["kafka"],
         &["partitionIdHeader"],

@@ -192,11 +192,10 @@ pub const TYPES: &[FlumeType] = &[
         ),
         "jms",
     ),
-    batched(
-        ComponentKind::Source,
-        &["org.apache.flume.source.kafka.KafkaSource"],
-        "batchSize",
-        1000,
+    // Its batches fit the channel's transactions by themselves.
+    with_feature(
+        entry(ComponentKind::Source, &["kafka", "org.apache.flume.source.kafka.KafkaSource"]),
+        "kafka",
     ),
     entry(ComponentKind::Source, &["org.apache.flume.source.scribe.ScribeSource"]),
     refused(

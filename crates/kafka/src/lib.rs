@@ -9,10 +9,14 @@
 pub mod channel;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "client")]
+mod dead_letters;
 pub mod record;
 pub mod settings;
 #[cfg(feature = "client")]
 pub mod sink;
+#[cfg(feature = "client")]
+pub mod source;
 #[cfg(feature = "client")]
 mod topic_name;
 
@@ -23,3 +27,7 @@ pub const CHANNEL_TYPES: &[&millpond_flow::channel_type::ChannelType] = &[&chann
 /// The types of sinks that this crate has.
 #[cfg(feature = "client")]
 pub const SINK_TYPES: &[&millpond_flow::sink::SinkType] = &[&sink::TYPE];
+
+/// The types of sources that this crate has.
+#[cfg(feature = "client")]
+pub const SOURCE_TYPES: &[&millpond_flow::source::SourceType] = &[&source::TYPE];

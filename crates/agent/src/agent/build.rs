@@ -33,6 +33,8 @@ static SOURCES: LazyLock<Vec<&'static SourceType>> = LazyLock::new(|| {
     let light = millpond_adapters::source::TYPES.iter().copied();
     #[cfg(feature = "jms")]
     let light = light.chain(millpond_jms::SOURCE_TYPES.iter().copied());
+    #[cfg(feature = "kafka")]
+    let light = light.chain(millpond_kafka::SOURCE_TYPES.iter().copied());
     light.collect()
 });
 

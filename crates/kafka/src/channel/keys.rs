@@ -1,11 +1,10 @@
 //! The settings of the channel.
 
 use crate::client;
+use crate::dead_letters::{self, DIRECTORY, DeadLetterFile, MAX_BYTES};
 use crate::settings::{BOOTSTRAP, ClientRole, ClientSettings, JAAS_FILE};
 use crate::topic_name;
-use millpond_flow::settings::dead_letter::{DeadLetterPlace, DeadLetterSettings};
 use millpond_flow::settings::{Key, KeyKind, SettingError, SettingsReader, Severity, key};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// All keys.
@@ -45,8 +44,8 @@ pub(super) const KEYS: [Key; 19] = [
     key(
         "capacity",
         KeyKind::Number,
-        "1000000",
-        "Waiting events that count as full for the fill figure and its alarm, from 1; it limits nothing. Flume has no such key.",
+        "",
+        "Waiting events that count as full, from 1: for the fill figure and its alarm, and for sources that wait for room; puts are not limited. Flume has no such key.",
     ),
     key(
         "transactionCapacity",
@@ -54,18 +53,8 @@ pub(super) const KEYS: [Key; 19] = [
         "10000",
         "Events of one transaction at most, 1 to 100000. Flume has no such key.",
     ),
-    key(
-        "deadLetter.directory",
-        KeyKind::Path,
-        "~/.flume/dead-letters",
-        "Directory for records that are not Flume's events; Flume drops them.",
-    ),
-    key(
-        "deadLetter.maxBytes",
-        KeyKind::Number,
-        "1073741824",
-        "Bytes of the file in deadLetter.directory at most, from 4096; then takes wait until the file is moved away.",
-    ),
+    DIRECTORY,
+    MAX_BYTES,
     key("kafka.producer.*", KeyKind::Text, "", "Settings of Java's producer; see docs/kafka.md."),
     key("kafka.consumer.*", KeyKind::Text, "", "Settings of Java's consumer; see docs/kafka.md."),
     key(
@@ -109,8 +98,7 @@ pub(super) struct KafkaChannelSettings {
     pub(super) record_bytes_max: usize,
     /// True if a group without an offset begins with the oldest record.
     pub(super) is_from_oldest: bool,
-    /// The directory of the dead letters, and the most bytes of the file there.
-    pub(super) dead_letters: Option<(PathBuf, u64)>,
+    pub(super) dead_letters: DeadLetterFile,
 }
 
 impl KafkaChannelSettings {
@@ -131,7 +119,7 @@ impl KafkaChannelSettings {
             return Err(reader.error("kafka.topic", fault.replace("its topic", "the topic")));
         }
         let partition_header = text("partitionIdHeader");
-        let dead_letters = dead_letters(reader)?;
+        let dead_letters = dead_letters::read(reader)?;
         for settings in [&producer, &consumer] {
             client::check(settings).map_err(|(key, what)| reader.error(&key, what))?;
         }
@@ -141,7 +129,7 @@ impl KafkaChannelSettings {
             as_datum: reader.boolean("parseAsFlumeEvent", true),
             partition: reader.number("defaultPartitionId", 0..=i32::MAX)?,
             partition_header,
-            capacity: reader.number("capacity", 1..=u64::MAX)?.unwrap_or(1_000_000),
+            capacity: reader.number("capacity", 1..=u64::MAX)?.unwrap_or(u64::MAX),
             transaction_capacity: reader
                 .number("transactionCapacity", 1..=TRANSACTION_EVENTS_MAX)?
                 .unwrap_or(10_000),
@@ -155,19 +143,6 @@ impl KafkaChannelSettings {
             consumer,
         })
     }
-}
-
-/// Returns the directory of the dead letters, and the most bytes of the file there; `None` without a home directory.
-fn dead_letters(reader: &mut SettingsReader<'_>) -> Result<Option<(PathBuf, u64)>, SettingError> {
-    let bytes_max = reader.number("deadLetter.maxBytes", 4096..=u64::MAX)?;
-    let given = reader.text("deadLetter.directory").filter(|path| !path.is_empty());
-    let below_home = match DeadLetterSettings::below_home().map(|settings| settings.place) {
-        Some(DeadLetterPlace::Directory { path, bytes_max }) => Some((path, bytes_max)),
-        _ => None,
-    };
-    let directory = given.map(PathBuf::from).or(below_home.as_ref().map(|(path, _)| path.clone()));
-    let default = below_home.map_or(1 << 30, |(_, bytes_max)| bytes_max);
-    Ok(directory.map(|path| (path, bytes_max.unwrap_or(default))))
 }
 
 /// Sets what Flume's channel has by default.

@@ -359,6 +359,15 @@ impl KafkaConsumer {
             .map_err(|error| self.error("looking for a topic", &error))
     }
 
+    /// Returns if a broker replies within `limit`; `topic` is one that it is asked for, or all with `None`.
+    ///
+    /// # Errors
+    /// None does.
+    pub fn probe(&self, topic: Option<&str>, limit: Duration) -> Result<(), ClientError> {
+        let found = self.inner.fetch_metadata(topic, limit);
+        found.map(drop).map_err(|error| self.error("reaching the brokers", &error))
+    }
+
     /// Returns the last error that the client reported by itself, such as a refused connection.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {

@@ -30,6 +30,8 @@ pub struct ClientError {
     pub(crate) shared: bool,
     /// True if the topic is not there or may not be used, rather than the record.
     pub(crate) topic: bool,
+    /// True if the topic is not there.
+    pub(crate) is_topic_missing: bool,
 }
 
 impl ClientError {
@@ -40,6 +42,7 @@ impl ClientError {
             cause: cause.to_string(),
             shared: false,
             topic: false,
+            is_topic_missing: false,
         }
     }
 
@@ -89,6 +92,9 @@ impl ClientError {
                     code,
                     Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidRecord
                 )
+            }),
+            is_topic_missing: code.is_some_and(|code| {
+                matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic)
             }),
             topic: code.is_some_and(|code| {
                 matches!(
