@@ -2,6 +2,7 @@
 //!
 //! [`settings`] has the keys, [`provider_url`] the addresses, [`broker`] a connection with its link, [`message`] what
 //! a message becomes, [`credit`] how many messages the broker may send, and [`source`] the loop.
+#![cfg(feature = "client")]
 
 mod broker;
 mod charset;

@@ -44,7 +44,7 @@ pub(super) const KEYS: [Key; 19] = [
     key(
         "capacity",
         KeyKind::Number,
-        "",
+        "1000000000",
         "Waiting events that count as full, from 1: for the fill figure and its alarm, and for sources that wait for room; puts are not limited. Flume has no such key.",
     ),
     key(
@@ -129,7 +129,7 @@ impl KafkaChannelSettings {
             as_datum: reader.boolean("parseAsFlumeEvent", true),
             partition: reader.number("defaultPartitionId", 0..=i32::MAX)?,
             partition_header,
-            capacity: reader.number("capacity", 1..=u64::MAX)?.unwrap_or(u64::MAX),
+            capacity: reader.number("capacity", 1..=u64::MAX)?.unwrap_or(1_000_000_000),
             transaction_capacity: reader
                 .number("transactionCapacity", 1..=TRANSACTION_EVENTS_MAX)?
                 .unwrap_or(10_000),

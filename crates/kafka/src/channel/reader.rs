@@ -29,6 +29,14 @@ const QUIET_POLLS: u32 = 100;
 /// Pause after a failed poll, so that a lasting failure takes no processor.
 const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 
+/// What a poll has left of the consumer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ConsumerState {
+    Lives,
+    /// It can do nothing more.
+    Ended,
+}
+
 /// Header with the key of a record.
 const KEY: &str = "key";
 
@@ -87,6 +95,8 @@ impl Reader {
         *lock(&self.is_ended) = false;
         let thread = Builder::new().name(format!("read {}", self.name)).spawn(move || {
             reader.run(&of_thread);
+            // After an error that the consumer does not survive, the next take makes a new one.
+            lock(&reader.consumer).take();
             // Leaves the group, if no commit is under way.
             drop(of_thread);
             *lock(&reader.is_ended) = true;
@@ -140,7 +150,11 @@ impl Reader {
                 is_paused = wants_pause;
             }
             match consumer.poll(POLL) {
-                Polled::Record(first) => self.add_records(consumer, first, is_paused),
+                Polled::Record(first) => {
+                    if self.add_records(consumer, first, is_paused) == ConsumerState::Ended {
+                        break;
+                    }
+                }
                 Polled::Nothing => {
                     quiet_polls += 1;
                     if quiet_polls >= QUIET_POLLS {
@@ -149,7 +163,11 @@ impl Reader {
                     self.confirm(consumer);
                     continue;
                 }
-                polled => self.follow(consumer, polled, is_paused),
+                polled => {
+                    if self.follow(consumer, polled, is_paused) == ConsumerState::Ended {
+                        break;
+                    }
+                }
             }
             quiet_polls = 0;
             self.confirm(consumer);
@@ -160,7 +178,12 @@ impl Reader {
     }
 
     /// Adds a record and those that have come with it.
-    fn add_records(&self, consumer: &KafkaConsumer, first: Record, is_paused: bool) {
+    fn add_records(
+        &self,
+        consumer: &KafkaConsumer,
+        first: Record,
+        is_paused: bool,
+    ) -> ConsumerState {
         let mut read = Vec::with_capacity(RECORDS_TOGETHER);
         let mut bytes = 0;
         let mut next = Polled::Record(first);
@@ -180,13 +203,13 @@ impl Reader {
         drop(buffer);
         *lock(&self.fault) = None;
         self.changed.notify_waiters();
-        self.follow(consumer, next, is_paused);
+        self.follow(consumer, next, is_paused)
     }
 
     /// Follows a change of the assignment.
-    fn follow(&self, consumer: &KafkaConsumer, polled: Polled, is_paused: bool) {
+    fn follow(&self, consumer: &KafkaConsumer, polled: Polled, is_paused: bool) -> ConsumerState {
         let failed = match polled {
-            Polled::Record(_) | Polled::Nothing => return,
+            Polled::Record(_) | Polled::Nothing => return ConsumerState::Lives,
             Polled::Assigned(partitions) => {
                 self.buffer().assign(&partitions);
                 let from = |at: TopicPartition| PartitionOffset { at, offset: None };
@@ -202,13 +225,12 @@ impl Reader {
         *lock(&self.fault) = failed.as_ref().map(ToString::to_string);
         if let Some(error) = failed {
             tracing::debug!(channel = self.name, %error, "a record or an assignment was not read");
-            let pause = match error.kind {
-                // Nothing else of this client will come.
-                ErrorKind::Fatal => FAILURE_PAUSE * 5,
-                _ => FAILURE_PAUSE,
-            };
-            self.wait(pause, |_| true);
+            self.wait(FAILURE_PAUSE, |_| true);
+            if matches!(error.kind, ErrorKind::Fatal | ErrorKind::Fenced) {
+                return ConsumerState::Ended;
+            }
         }
+        ConsumerState::Lives
     }
 
     /// Waits until no take has events of these partitions, and forgets them.

@@ -114,11 +114,45 @@ impl KafkaSourceSettings {
     }
 }
 
+/// Returns a regular expression of Java's, for whole names of topics, as the client takes it: a POSIX extended one
+/// that begins with `^`.
+fn whole_names(java: &str) -> Result<String, String> {
+    let inner = java.strip_prefix('^').unwrap_or(java);
+    let inner = inner.strip_suffix('$').unwrap_or(inner);
+    let mut posix = String::new();
+    let mut rest = inner;
+    while let Some(c) = rest.chars().next() {
+        let after = &rest[c.len_utf8()..];
+        let (text, used) = match (c, after.chars().next()) {
+            ('\\', Some('d')) => ("[0-9]".to_owned(), 2),
+            ('\\', Some('w')) => ("[A-Za-z0-9_]".to_owned(), 2),
+            ('\\', Some('D')) => ("[^0-9]".to_owned(), 2),
+            ('\\', Some('W')) => ("[^A-Za-z0-9_]".to_owned(), 2),
+            ('\\', Some(letter)) if letter.is_ascii_alphanumeric() => {
+                return Err(format!(
+                    "has \\{letter}, which the Kafka client does not have; write it with [ and ]"
+                ));
+            }
+            ('\\', Some(sign)) => (format!("\\{sign}"), 1 + sign.len_utf8()),
+            ('(', Some('?')) if after.starts_with("?:") => ("(".to_owned(), 3),
+            ('(', Some('?')) => {
+                return Err("has a group with (?, which the Kafka client does not have".to_owned());
+            }
+            _ => (c.to_string(), c.len_utf8()),
+        };
+        posix.push_str(&text);
+        rest = &rest[used..];
+    }
+    Ok(format!("^({posix})$"))
+}
+
 /// Returns what to subscribe to.
 fn topics(reader: &SettingsReader<'_>) -> Result<Vec<String>, SettingError> {
     let text = |key: &str| reader.text(key).map(str::trim).filter(|text| !text.is_empty());
     if let Some(regex) = text("kafka.topics.regex") {
-        return Ok(vec![format!("^({})$", regex.trim_start_matches('^').trim_end_matches('$'))]);
+        return whole_names(regex)
+            .map(|regex| vec![regex])
+            .map_err(|what| reader.error("kafka.topics.regex", what));
     }
     let names = text("kafka.topics").or_else(|| text("topic"));
     let names = names.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty());
@@ -130,5 +164,24 @@ fn topics(reader: &SettingsReader<'_>) -> Result<Vec<String>, SettingError> {
     match names.iter().find_map(|name| topic_name::fault(name)) {
         Some(fault) => Err(reader.error("kafka.topics", fault.replace("its topic", "the topic"))),
         None => Ok(names),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regular_expression_is_of_whole_names_and_in_words_of_the_client() {
+        for (java, posix) in [
+            ("logs-.*", "^(logs-.*)$"),
+            ("^a\\.b$", "^(a\\.b)$"),
+            ("t\\d+|(?:x|y)\\w", "^(t[0-9]+|(x|y)[A-Za-z0-9_])$"),
+        ] {
+            assert_eq!(whole_names(java).as_deref(), Ok(posix), "{java}");
+        }
+        for wrong in ["\\p{L}", "(?=a)b", "a\\b"] {
+            assert!(whole_names(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(100);
 const CALL: Duration = Duration::from_secs(5);
 /// How long a commit to the group is waited for; then it is done with the next one.
 const COMMIT_MAX: Duration = Duration::from_secs(8);
-/// How long the end of a membership is waited for.
+/// How long a last commit and the end of a membership are waited for, each.
 const CLOSE_MAX: Duration = Duration::from_secs(3);
 /// How long the source looks away from full channels.
 const FULL: Duration = Duration::from_millis(250);
@@ -104,7 +104,7 @@ impl Session {
                 }
                 context.counters.batch_accepted();
             }
-            self.commit().await;
+            self.commit(COMMIT_MAX).await;
             self.follow(context, next).await?;
             if quiet >= QUIET_POLLS && self.consumer.last_error().is_some() {
                 quiet = 0;
@@ -118,7 +118,7 @@ impl Session {
 
     /// Leaves the group; an end that takes long goes on by itself.
     pub(super) async fn close(mut self) {
-        self.commit().await;
+        self.commit(CLOSE_MAX).await;
         let consumer = self.consumer;
         let _ = timeout(CLOSE_MAX, spawn_blocking(move || drop(consumer))).await;
     }
@@ -175,7 +175,7 @@ impl Session {
             Polled::Assigned(partitions) => self.assign(partitions).await,
             Polled::Revoked { partitions, lost } => {
                 if !lost {
-                    self.commit().await;
+                    self.commit(COMMIT_MAX).await;
                 }
                 let gone = self.consumer.unassign(&partitions);
                 self.offsets.remove(&partitions);
@@ -258,7 +258,7 @@ impl Session {
         }
         let mut backoff = Backoff::new(PAUSE_STEP, PAUSE_MAX);
         loop {
-            let error = match self.enter(context, events.clone(), &ends).await {
+            let error = match self.enter(context, events.clone(), records.len(), &ends).await {
                 Ok(()) => return Ok(PartOutcome::Put),
                 Err(error) => error,
             };
@@ -292,12 +292,14 @@ impl Session {
         &mut self,
         context: &SourceContext,
         events: Vec<Event>,
+        records: usize,
         ends: &BTreeMap<TopicPartition, i64>,
     ) -> Result<(), CommitError> {
         match self.number {
             None => context.intake.commit(events).await?,
             Some(since) => {
-                let number = since + (events.len() as u64).max(1);
+                // Of records: a part of a batch has the same number, whatever of it is in the dead letters.
+                let number = since + records as u64;
                 let bytes = self.offsets.encode_with(ends);
                 context.intake.commit_at(events, BatchOffset { number, since, bytes }).await?;
                 self.number = Some(number);
@@ -319,14 +321,14 @@ impl Session {
     }
 
     /// Commits to the group what the channels have; what fails is committed the next time.
-    async fn commit(&mut self) {
+    async fn commit(&mut self, limit: Duration) {
         let open = self.offsets.uncommitted();
         if open.is_empty() {
             return;
         }
         let (consumer, offsets) = (Arc::clone(&self.consumer), open.clone());
         let commit = blocking(move || consumer.commit(&offsets, true));
-        match timeout(COMMIT_MAX, commit).await {
+        match timeout(limit, commit).await {
             Ok(Ok(())) => self.offsets.commit(&open),
             Ok(Err(error)) => tracing::debug!(%error, "offsets are committed later"),
             Err(_) => tracing::debug!("offsets are committed later: the broker does not reply"),

@@ -26,7 +26,7 @@ fn put_until_done(channel: &KafkaChannel, bodies: &[String]) {
         match put.commit() {
             Ok(()) => return,
             Err(failure) => {
-                assert!(tried < 60, "{failure:?}");
+                assert!(tried < 240, "{failure:?}");
                 put = failure.transaction.unwrap_or_else(|| {
                     let mut again = channel.begin_put();
                     for body in bodies {
