@@ -94,6 +94,12 @@ impl LendingBuffer {
         self.lent_events
     }
 
+    /// Returns the number of events that were read, lent ones included.
+    #[cfg(test)]
+    pub(super) fn read_events(&self) -> u64 {
+        self.lent_events + self.partitions.values().map(|q| events_of(&q.waiting)).sum::<u64>()
+    }
+
     pub(super) fn assign(&mut self, partitions: &[TopicPartition]) {
         for at in partitions {
             self.remove(std::slice::from_ref(at));

@@ -31,6 +31,48 @@ fn channel(servers: &str, more: &[(&str, &str)]) -> KafkaChannel {
     KafkaChannel::open(Arc::new(settings), &context).unwrap()
 }
 
+/// A channel whose takes begin when all that was put has been read: one that begins earlier may get a part.
+struct SyncedChannel(KafkaChannel);
+
+impl SyncedChannel {
+    fn wait(&self) {
+        for _ in 0..100 {
+            let read = self.0.0.reader.buffer().read_events();
+            if read >= self.0.status().events {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Channel for SyncedChannel {
+    fn begin_put(&self) -> Box<dyn PutTransaction> {
+        self.0.begin_put()
+    }
+
+    fn begin_take(&self) -> Box<dyn TakeTransaction> {
+        self.wait();
+        self.0.begin_take()
+    }
+
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+
+    fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    fn source_offset(&self, source: &str) -> Result<Option<CommittedOffset>, SourceOffsetError> {
+        self.0.source_offset(source)
+    }
+
+    fn close(&self) -> Result<(), CloseError> {
+        self.0.close()
+    }
+}
+
 /// Joins the group, so that a take finds what was put without waiting for that.
 fn joined(channel: KafkaChannel) -> KafkaChannel {
     channel.0.reader.start().unwrap();
@@ -52,7 +94,7 @@ fn make(wanted: Wanted) -> Arc<dyn Channel> {
     let cluster = Box::leak(Box::new(topic(1)));
     let numbers = [wanted.capacity.to_string(), wanted.transaction_capacity.to_string()];
     let pairs = [("capacity", numbers[0].as_str()), ("transactionCapacity", &numbers[1])];
-    Arc::new(joined(channel(&cluster.bootstrap_servers(), &pairs)))
+    Arc::new(SyncedChannel(joined(channel(&cluster.bootstrap_servers(), &pairs))))
 }
 
 fn put(channel: &KafkaChannel, bodies: &[&str]) {
@@ -92,7 +134,7 @@ mod contract_of_channels {
 fn key_and_headers_come_back_and_a_take_that_a_close_overtakes_is_refused() {
     let cluster = topic(2);
     let servers = cluster.bootstrap_servers();
-    let first = joined(channel(&servers, &[]));
+    let first = SyncedChannel(joined(channel(&servers, &[])));
     let mut out = first.begin_put();
     for number in 0..10 {
         let event = Event::packed(&[("key", "k"), ("h", "v")], format!("{number}").as_bytes());
